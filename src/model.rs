@@ -1,0 +1,493 @@
+//! The words of the domain as types: what Apple publishes, what we believe, what changed.
+//!
+//! No behaviour beyond naming and comparing names. All times are UTC and hold whole seconds, so
+//! that what is stored, compared and printed is the same value.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+/// Which of Apple's two documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Edition {
+    /// For everybody: iCloud, App Store, Photos and so on.
+    Consumer,
+    /// For developers: APNs, App Store Connect and so on. Published in `en_US` only.
+    Developer,
+}
+
+impl Edition {
+    /// The word used in configuration, on the command line and in keys.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Edition::Consumer => "consumer",
+            Edition::Developer => "developer",
+        }
+    }
+}
+
+/// One of Apple's documents, in a locale such as `en_US`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FeedId {
+    pub edition: Edition,
+    /// `ll_CC`, as in Apple's file name.
+    pub locale: String,
+}
+
+/// `consumer/en_US`, the form that keys and the database use.
+impl fmt::Display for FeedId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.edition.as_str(), self.locale)
+    }
+}
+
+/// A service's name made comparable: trimmed, white space (no-break spaces too) folded to one
+/// blank, case folded. Apple's names carry trailing blanks and no-break spaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceKey(String);
+
+impl ServiceKey {
+    pub fn new(name: &str) -> ServiceKey {
+        let folded: Vec<String> = name.split_whitespace().map(str::to_lowercase).collect();
+        ServiceKey(folded.join(" "))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Apple's `statusType`: how bad an event is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Outage,
+    Issue,
+    Performance,
+    /// A word we do not know, as Apple wrote it; empty where Apple wrote nothing.
+    Other(String),
+    /// Planned work. Never an outage.
+    Maintenance,
+}
+
+impl EventKind {
+    pub fn is_maintenance(&self) -> bool {
+        matches!(self, EventKind::Maintenance)
+    }
+
+    /// The word for tables, JSON and the database; [`EventKind::parse`] is its inverse.
+    pub fn as_str(&self) -> &str {
+        match self {
+            EventKind::Outage => "Outage",
+            EventKind::Issue => "Issue",
+            EventKind::Performance => "Performance",
+            EventKind::Other(text) if text.is_empty() => "Other",
+            EventKind::Other(text) => text,
+            EventKind::Maintenance => "Maintenance",
+        }
+    }
+
+    /// Liberal in case and surrounding blanks; an unknown word is kept.
+    pub fn parse(text: &str) -> EventKind {
+        let text = text.trim();
+        match text.to_ascii_lowercase().as_str() {
+            "outage" => EventKind::Outage,
+            "issue" => EventKind::Issue,
+            "performance" => EventKind::Performance,
+            "maintenance" => EventKind::Maintenance,
+            "" | "other" => EventKind::Other(String::new()),
+            _ => EventKind::Other(text.to_owned()),
+        }
+    }
+}
+
+/// Apple's `eventStatus`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventStatus {
+    Upcoming,
+    Ongoing,
+    /// `resolved` or `completed`.
+    Over,
+    /// A word we do not know, as Apple wrote it; empty where Apple wrote nothing.
+    Unknown(String),
+}
+
+/// Apple's entry under a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Apple's `messageId`; made from the start time where Apple gave none.
+    pub message_id: String,
+    pub kind: EventKind,
+    pub status: EventStatus,
+    pub start: Option<Timestamp>,
+    /// May lie in the future: an end date does not mean "over".
+    pub end: Option<Timestamp>,
+    pub users_affected: Option<String>,
+    /// Apple's text. Hostile until escaped.
+    pub message: String,
+}
+
+/// A service as one document lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// As Apple writes it, trimmed.
+    pub name: String,
+    /// In order of `message_id`, each id once.
+    pub events: Vec<Event>,
+    /// Something in its list of events could not be read: an empty list does not mean "fine".
+    pub garbled: bool,
+}
+
+/// One fetched copy of a feed, in canonical order: two copies that mean the same are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The newest `datePosted`: the publish time of the whole document, where it has any.
+    pub stamp: Option<Timestamp>,
+    /// Apple's `drMessage`, a text for everybody; never seen in the wild.
+    pub banner: Option<String>,
+    pub services: BTreeMap<ServiceKey, Listing>,
+}
+
+/// Something we knew is not in the accepted documents any more, and not for long enough to say so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The first accepted document without it.
+    pub since: Timestamp,
+    /// Accepted documents without it, counted no further than needed.
+    pub fetches: u32,
+}
+
+/// Where an outage or a maintenance stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Planned(Option<Missing>),
+    Ongoing(Option<Missing>),
+    Over(OverBy),
+}
+
+/// Why we hold an outage to be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverBy {
+    /// Apple says so.
+    Apple,
+    /// Apple stopped listing it.
+    Withdrawal,
+}
+
+/// What we hold true of one occurrence of an event: an outage or a maintenance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// As Apple writes it.
+    pub service: String,
+    pub message_id: String,
+    /// Counts from 1; the next one is another outage under the same id.
+    pub occurrence: u32,
+    pub kind: EventKind,
+    pub phase: Phase,
+    pub start: Option<Timestamp>,
+    /// While planned or ongoing Apple's announcement, then the end that we hold true.
+    pub end: Option<Timestamp>,
+    /// When we first saw this occurrence.
+    pub first_seen: Timestamp,
+    pub users_affected: Option<String>,
+    pub message: String,
+    /// How often each kind of change happened to this occurrence: tells repeats apart.
+    pub counts: BTreeMap<ChangeKind, u32>,
+}
+
+/// Whether Apple lists a service that we know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listed {
+    Yes,
+    /// Not in the newest documents; too early to say so.
+    Missing(Missing),
+    /// Told as unlisted at this time.
+    No {
+        since: Timestamp,
+    },
+    /// A name or glob from the watch that no document ever had; told at this time.
+    Never {
+        since: Timestamp,
+    },
+}
+
+/// What we hold true of a service (or of a watched name that Apple does not know).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub name: String,
+    pub first_seen: Timestamp,
+    pub listed: Listed,
+}
+
+/// Whose fault it is that we cannot see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No network, DNS, captive portal, a clock so wrong that TLS fails: shown, told nobody.
+    Ours,
+    /// HTTP errors, timeouts with the network up, an unreadable document: told after an hour.
+    Apple,
+}
+
+impl Fault {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fault::Ours => "ours",
+            Fault::Apple => "apple",
+        }
+    }
+}
+
+/// Whether we can read the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// No look yet.
+    Unknown,
+    Sighted {
+        since: Timestamp,
+    },
+    Blind {
+        since: Timestamp,
+        fault: Fault,
+        /// For people, one line, without secrets.
+        reason: String,
+        /// Whether people have been told.
+        told: bool,
+    },
+}
+
+/// A run of documents older than the newest accepted one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaleRun {
+    pub since: Timestamp,
+    /// The newest stamp among them.
+    pub newest: Timestamp,
+    /// Fetches in the run, counted no further than needed.
+    pub fetches: u32,
+}
+
+/// What we hold true of the feed as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedState {
+    /// When the first document of this database was accepted.
+    pub first_accepted: Option<Timestamp>,
+    /// The newest accepted stamp.
+    pub stamp: Option<Timestamp>,
+    pub stale: Option<StaleRun>,
+    pub sight: Sight,
+    /// Apple's text for everybody, if it ever comes.
+    pub banner: Option<String>,
+}
+
+/// All that we hold true of one feed. Durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beliefs {
+    pub feed: FeedId,
+    pub state: FeedState,
+    pub services: BTreeMap<ServiceKey, Service>,
+    /// The latest occurrence of each event.
+    pub outages: BTreeMap<(ServiceKey, String), Outage>,
+}
+
+impl Beliefs {
+    /// A database that has seen nothing yet.
+    pub fn new(feed: FeedId) -> Beliefs {
+        Beliefs {
+            feed,
+            state: FeedState {
+                first_accepted: None,
+                stamp: None,
+                stale: None,
+                sight: Sight::Unknown,
+                banner: None,
+            },
+            services: BTreeMap::new(),
+            outages: BTreeMap::new(),
+        }
+    }
+}
+
+/// What happened. The first group is told to those who watch the service, the second goes to
+/// history only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangeKind {
+    Began,
+    Reopened,
+    Ended,
+    Withdrawn,
+    Missed,
+    Worsened,
+    Eased,
+    Planned,
+    Started,
+    Over,
+    Unlisted,
+    ListedAgain,
+    Blind,
+    Sighted,
+    HistoryLost,
+
+    /// Text, times or users affected were changed.
+    Revised,
+    /// A withdrawn outage came back as resolved.
+    Corrected,
+    /// Found already over: in the first document, or a maintenance nobody announced.
+    Noted,
+    /// A planned maintenance is listed no more and never began.
+    Cancelled,
+}
+
+impl ChangeKind {
+    pub const ALL: [ChangeKind; 19] = [
+        ChangeKind::Began,
+        ChangeKind::Reopened,
+        ChangeKind::Ended,
+        ChangeKind::Withdrawn,
+        ChangeKind::Missed,
+        ChangeKind::Worsened,
+        ChangeKind::Eased,
+        ChangeKind::Planned,
+        ChangeKind::Started,
+        ChangeKind::Over,
+        ChangeKind::Unlisted,
+        ChangeKind::ListedAgain,
+        ChangeKind::Blind,
+        ChangeKind::Sighted,
+        ChangeKind::HistoryLost,
+        ChangeKind::Revised,
+        ChangeKind::Corrected,
+        ChangeKind::Noted,
+        ChangeKind::Cancelled,
+    ];
+
+    /// The word for JSON, keys and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ChangeKind::Began => "began",
+            ChangeKind::Reopened => "reopened",
+            ChangeKind::Ended => "ended",
+            ChangeKind::Withdrawn => "withdrawn",
+            ChangeKind::Missed => "missed",
+            ChangeKind::Worsened => "worsened",
+            ChangeKind::Eased => "eased",
+            ChangeKind::Planned => "planned",
+            ChangeKind::Started => "started",
+            ChangeKind::Over => "over",
+            ChangeKind::Unlisted => "unlisted",
+            ChangeKind::ListedAgain => "listed_again",
+            ChangeKind::Blind => "blind",
+            ChangeKind::Sighted => "sighted",
+            ChangeKind::HistoryLost => "history_lost",
+            ChangeKind::Revised => "revised",
+            ChangeKind::Corrected => "corrected",
+            ChangeKind::Noted => "noted",
+            ChangeKind::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<ChangeKind> {
+        ChangeKind::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether people hear of it at all.
+    pub fn is_told(self) -> bool {
+        !matches!(
+            self,
+            ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled
+        )
+    }
+
+    /// Whether it is about the feed or about statusd, and so told to everybody.
+    pub fn is_about_us(self) -> bool {
+        matches!(self, ChangeKind::Blind | ChangeKind::Sighted | ChangeKind::HistoryLost)
+    }
+}
+
+/// What the newest document changed in our beliefs. Holds all that its message needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When we held it confirmed.
+    pub at: Timestamp,
+    /// When we first saw it; earlier than `at` by the confirmation.
+    pub seen_at: Timestamp,
+    pub kind: ChangeKind,
+    pub feed: FeedId,
+    /// As Apple writes it, or the watched name; empty where no service is concerned.
+    pub service: String,
+    pub message_id: Option<String>,
+    pub occurrence: Option<u32>,
+    /// Tells changes of one kind in one occurrence apart; 1 for the first.
+    pub serial: u32,
+    pub outage_kind: Option<EventKind>,
+    /// Where the kind changed: what it was.
+    pub was_kind: Option<EventKind>,
+    pub began_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub users_affected: Option<String>,
+    /// Apple's text, or for our own troubles the reason. Hostile until escaped.
+    pub message: String,
+    /// For a watched name that Apple does not list: the nearest names that it does.
+    pub near: Vec<String>,
+}
+
+impl Change {
+    /// The stable key: the same change has the same key on every try, in every run of statusd
+    /// and for every channel. ASCII, so that it fits an HTTP header:
+    /// `consumer/en_US/icloud%20backup/1002938/1/began`, with `/2` and so on behind it where one
+    /// outage has the same kind of change again.
+    pub fn key(&self) -> String {
+        let occurrence = match self.occurrence {
+            Some(number) => number.to_string(),
+            None => self.seen_at.to_string(),
+        };
+        let mut key = format!(
+            "{}/{}/{}/{}/{}",
+            self.feed,
+            percent_encoded(ServiceKey::new(&self.service).as_str()),
+            percent_encoded(self.message_id.as_deref().unwrap_or("-")),
+            occurrence,
+            self.kind.as_str()
+        );
+        if self.serial > 1 {
+            key.push_str(&format!("/{}", self.serial));
+        }
+        key
+    }
+}
+
+/// RFC 3986: all but the unreserved characters as `%XX`; `-` for nothing.
+fn percent_encoded(text: &str) -> String {
+    if text.is_empty() {
+        return "-".to_owned();
+    }
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte as char),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_compare_trimmed_folded_and_without_case() {
+        for same in ["iCloud Backup", " icloud  BACKUP ", "iCloud\u{a0}Backup", "iCloud\tBackup\n"] {
+            assert_eq!(ServiceKey::new(same), ServiceKey::new("iCloud Backup"), "{same:?}");
+        }
+        assert_ne!(ServiceKey::new("iCloudバックアップ"), ServiceKey::new("iCloud バックアップ"));
+    }
+
+    #[test]
+    fn words_survive_a_round_trip() {
+        for kind in ["Outage", "Issue", "Performance", "Maintenance", "Other", "Degraded"] {
+            assert_eq!(EventKind::parse(kind).as_str(), kind);
+        }
+        for kind in ChangeKind::ALL {
+            assert_eq!(ChangeKind::parse(kind.as_str()), Some(kind));
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! One event against what we hold of it: the one interesting match of the program.
+//!
+//! Knows rules 4, 5 and 7 to 10 of the state machine; knows nothing of other events, of
+//! confirmation or of absence.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{ChangeKind, Event, EventKind, EventStatus, Outage, OverBy, Phase};
+
+/// The same id starting further away than this is another problem: Apple reuses ids.
+const SAME_PROBLEM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// An event as it stands at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen<'a> {
+    pub stands: Stands,
+    pub kind: EventKind,
+    pub event: &'a Event,
+}
+
+/// Where an event stands, in words that need no further thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// Announced maintenance.
+    Planned,
+    /// Maintenance under way.
+    Running,
+    /// A problem under way.
+    Down,
+    Over,
+}
+
+/// What one event says against what we hold of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    Same,
+    /// The entry is there, but not as what we hold to be going on.
+    Absent,
+    /// How to call the difference, and what to hold from now on.
+    Changed(ChangeKind, Outage),
+}
+
+/// Reads Apple's two words together (rule 8). `None`: announced trouble that is no maintenance,
+/// which is nothing yet.
+pub fn seen(event: &Event, now: Timestamp) -> Option<Seen<'_>> {
+    let maintenance = event.kind.is_maintenance();
+    let ended = event.end.is_some_and(|end| end <= now);
+    let ahead = event.start.is_some_and(|start| start > now);
+    let (stands, kind) = match &event.status {
+        EventStatus::Over => (Stands::Over, event.kind.clone()),
+        EventStatus::Unknown(_) if ended => (Stands::Over, event.kind.clone()),
+        EventStatus::Upcoming if maintenance => (Stands::Planned, event.kind.clone()),
+        EventStatus::Upcoming => return None,
+        EventStatus::Unknown(_) if maintenance && ahead => (Stands::Planned, event.kind.clone()),
+        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => {
+            (Stands::Running, event.kind.clone())
+        }
+        EventStatus::Ongoing => (Stands::Down, event.kind.clone()),
+        EventStatus::Unknown(word) => (Stands::Down, EventKind::Other(word.clone())),
+    };
+    Some(Seen { stands, kind, event })
+}
+
+/// The rules, belief by belief.
+pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) -> Judgement {
+    let Some(held) = held else {
+        return first_sight(seen, 1, service, now);
+    };
+    let next = |kind| Judgement::Changed(kind, occurrence(seen, held.occurrence + 1, service, now));
+    let same = |kind, phase| Judgement::Changed(kind, updated(held, seen, phase));
+    match (&held.phase, seen.stands) {
+        (Phase::Over(_), _) if !is_same_problem(held, seen) => {
+            first_sight(seen, held.occurrence + 1, service, now)
+        }
+        (Phase::Over(_), Stands::Planned) => next(ChangeKind::Planned),
+        (Phase::Over(_), Stands::Running) => next(ChangeKind::Started),
+        (Phase::Over(_), Stands::Down) if held.kind.is_maintenance() => next(ChangeKind::Began),
+        (Phase::Over(_), Stands::Down) => next(ChangeKind::Reopened),
+        (Phase::Over(OverBy::Withdrawal), Stands::Over) => {
+            same(ChangeKind::Corrected, Phase::Over(OverBy::Apple))
+        }
+        (Phase::Over(OverBy::Apple), Stands::Over) => revised(held, seen),
+
+        (Phase::Planned(_), Stands::Planned) => revised(held, seen),
+        (Phase::Planned(_), Stands::Running) => same(ChangeKind::Started, Phase::Ongoing(None)),
+        (Phase::Planned(_), Stands::Down) => same(ChangeKind::Began, Phase::Ongoing(None)),
+        (Phase::Planned(_), Stands::Over) => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
+
+        (Phase::Ongoing(_), _) if held.kind.is_maintenance() => match seen.stands {
+            Stands::Planned => same(ChangeKind::Planned, Phase::Planned(None)),
+            Stands::Running => revised(held, seen),
+            Stands::Down => same(ChangeKind::Began, Phase::Ongoing(None)),
+            Stands::Over => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
+        },
+        // No longer listed as running, and not as over either.
+        (Phase::Ongoing(_), Stands::Planned) => Judgement::Absent,
+        (Phase::Ongoing(_), Stands::Running) => same(ChangeKind::Eased, Phase::Ongoing(None)),
+        (Phase::Ongoing(_), Stands::Over) => same(ChangeKind::Ended, Phase::Over(OverBy::Apple)),
+        (Phase::Ongoing(_), Stands::Down) => match kind_after(held, seen) {
+            kind if severity(&kind) > severity(&held.kind) => {
+                same(ChangeKind::Worsened, Phase::Ongoing(None))
+            }
+            kind if severity(&kind) < severity(&held.kind) => same(ChangeKind::Eased, Phase::Ongoing(None)),
+            _ => revised(held, seen),
+        },
+    }
+}
+
+fn first_sight(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Judgement {
+    let kind = match seen.stands {
+        Stands::Planned => ChangeKind::Planned,
+        Stands::Running => ChangeKind::Started,
+        Stands::Down => ChangeKind::Began,
+        Stands::Over if seen.kind.is_maintenance() => ChangeKind::Noted,
+        Stands::Over => ChangeKind::Missed,
+    };
+    Judgement::Changed(kind, occurrence(seen, number, service, now))
+}
+
+fn occurrence(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Outage {
+    let phase = match seen.stands {
+        Stands::Planned => Phase::Planned(None),
+        Stands::Running | Stands::Down => Phase::Ongoing(None),
+        Stands::Over => Phase::Over(OverBy::Apple),
+    };
+    Outage {
+        service: service.to_owned(),
+        message_id: seen.event.message_id.clone(),
+        occurrence: number,
+        kind: seen.kind.clone(),
+        phase,
+        start: seen.event.start,
+        end: seen.event.end,
+        first_seen: now,
+        users_affected: seen.event.users_affected.clone(),
+        message: seen.event.message.clone(),
+        counts: BTreeMap::new(),
+    }
+}
+
+/// What we hold, with Apple's newest words.
+fn updated(held: &Outage, seen: &Seen, phase: Phase) -> Outage {
+    Outage {
+        kind: kind_after(held, seen),
+        phase,
+        start: seen.event.start.or(held.start),
+        end: seen.event.end,
+        users_affected: seen.event.users_affected.clone(),
+        message: seen.event.message.clone(),
+        ..held.clone()
+    }
+}
+
+/// An unknown word says nothing about how bad it is: no comfort, no alarm. And what is over stays
+/// the outage, or the maintenance, that it was.
+fn kind_after(held: &Outage, seen: &Seen) -> EventKind {
+    match (&held.kind, &seen.kind) {
+        (EventKind::Outage | EventKind::Issue | EventKind::Performance, EventKind::Other(_)) => {
+            held.kind.clone()
+        }
+        (was, is) if seen.stands == Stands::Over && was.is_maintenance() != is.is_maintenance() => {
+            was.clone()
+        }
+        (_, is) => is.clone(),
+    }
+}
+
+/// Text, times or users affected: history only.
+fn revised(held: &Outage, seen: &Seen) -> Judgement {
+    let phase = match held.phase {
+        Phase::Planned(_) => Phase::Planned(None),
+        Phase::Ongoing(_) => Phase::Ongoing(None),
+        Phase::Over(by) => Phase::Over(by),
+    };
+    if updated(held, seen, held.phase.clone()) == *held {
+        return Judgement::Same;
+    }
+    Judgement::Changed(ChangeKind::Revised, updated(held, seen, phase))
+}
+
+/// How bad a kind is, where Apple's words tell.
+fn severity(kind: &EventKind) -> u8 {
+    match kind {
+        EventKind::Maintenance => 0,
+        EventKind::Performance => 1,
+        EventKind::Issue | EventKind::Other(_) => 2,
+        EventKind::Outage => 3,
+    }
+}
+
+fn is_same_problem(held: &Outage, seen: &Seen) -> bool {
+    match (held.start, seen.event.start) {
+        (Some(held), Some(seen)) => held.duration_since(seen).abs() <= SAME_PROBLEM_WITHIN,
+        _ => true,
+    }
+}

@@ -1,0 +1,533 @@
+//! Beliefs + document + now → an [`Update`]: what to believe from now on, and what changed.
+//!
+//! Pure: the same documents at the same times give the same updates, byte for byte. The whole
+//! document is compared with the whole belief each time, so a missed poll costs time, never truth.
+//! Nothing enters the beliefs that was not seen in two fetches; two things are exempt: the first
+//! document of a database, and absences, which many fetches have shown by the time they count.
+//!
+//! `judge` holds the rules for one event, `sight` those for a feed that cannot be read; this file
+//! holds staleness, confirmation and absence.
+
+mod judge;
+mod sight;
+
+#[cfg(test)]
+mod timelines;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{
+    Beliefs, Change, ChangeKind, Document, EventStatus, FeedState, Listed, Missing, Outage, OverBy, Phase,
+    Service, ServiceKey, StaleRun,
+};
+use crate::watch::{Watch, near};
+use judge::{Judgement, judge};
+pub use judge::{Seen, Stands, seen};
+pub use sight::{Trouble, blind};
+
+/// Two sights of the same thing count as two only if they are this far apart: caches answer the
+/// same wrong copy within a second.
+pub const CONFIRM_APART_S: i64 = 30;
+const WITHDRAWN_AFTER: SignedDuration = SignedDuration::from_hours(2);
+const UNLISTED_AFTER: SignedDuration = SignedDuration::from_hours(24);
+const ABSENT_FETCHES: u32 = 3;
+const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
+/// Twelve hours asleep between two stale copies are no proof, an hour of polling is.
+const STALE_FETCHES: u32 = 12;
+
+/// What is seen but not yet believed. Lost at a restart without harm: it is seen again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// When each unconfirmed change was first seen.
+    first_seen: BTreeMap<Candidate, Timestamp>,
+    /// Seconds awake and blind by Apple's fault since we last could see.
+    apple_s: u64,
+}
+
+impl Pending {
+    /// When the oldest change that waits for its second sight was first seen.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.first_seen.values().min().copied()
+    }
+}
+
+/// What makes two sights "the same change".
+type Candidate = (ServiceKey, String, u32, ChangeKind);
+
+/// What became of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Accepted,
+    /// Older than one already accepted: changed nothing.
+    Stale,
+    /// Older, and accepted all the same, since nothing newer came for hours.
+    AcceptedOlder,
+    /// No document could be read.
+    Blind,
+}
+
+/// What one look changes. Written in one transaction, then applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    pub verdict: Verdict,
+    pub state: FeedState,
+    /// New or changed outages.
+    pub outages: Vec<Outage>,
+    /// New or changed services.
+    pub services: Vec<(ServiceKey, Service)>,
+    /// Watched names that need no memory any more.
+    pub forgotten: Vec<ServiceKey>,
+    /// In the order in which people should hear of them.
+    pub changes: Vec<Change>,
+}
+
+impl Update {
+    fn new(verdict: Verdict, state: FeedState) -> Update {
+        let (outages, services, forgotten, changes) = Default::default();
+        Update { verdict, state, outages, services, forgotten, changes }
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self, beliefs: &Beliefs) -> bool {
+        self.state == beliefs.state
+            && self.outages.is_empty()
+            && self.services.is_empty()
+            && self.forgotten.is_empty()
+            && self.changes.is_empty()
+    }
+
+    /// Makes it so in memory; done once it is durable.
+    pub fn apply(self, beliefs: &mut Beliefs) {
+        beliefs.state = self.state;
+        for outage in self.outages {
+            beliefs.outages.insert((ServiceKey::new(&outage.service), outage.message_id.clone()), outage);
+        }
+        for key in &self.forgotten {
+            beliefs.services.remove(key);
+        }
+        beliefs.services.extend(self.services);
+    }
+}
+
+/// Compares a document with what we believe.
+///
+/// `pending` is what earlier looks left unconfirmed and is replaced by what this one leaves. The
+/// caller comes back after 45 s where something is left.
+pub fn look(
+    beliefs: &Beliefs,
+    pending: &mut Pending,
+    document: &Document,
+    watch: &Watch,
+    now: Timestamp,
+) -> Update {
+    let (verdict, stamp, stale) = freshness(&beliefs.state, document.stamp, now);
+    let mut state = beliefs.state.clone();
+    state.stamp = stamp;
+    state.stale = stale;
+    if verdict == Verdict::Stale {
+        // What waited for its second sight starts anew: among stale copies those without a stamp
+        // cannot be told from good ones, and two of them must not confirm each other.
+        return Round::new(beliefs, pending, now, Update::new(verdict, state)).finish(sight::sighted);
+    }
+    state.banner = document.banner.clone();
+    state.first_accepted = state.first_accepted.or(Some(now));
+    let round = Round::new(beliefs, pending, now, Update::new(verdict, state));
+    round.finish(|round| {
+        sight::sighted(round);
+        for (key, listing) in &document.services {
+            round.service_listed(key, &listing.name);
+            let present: BTreeSet<&str> = listing
+                .events
+                .iter()
+                .filter_map(|event| {
+                    let seen = seen(event, now)?;
+                    round.event_seen(key, &listing.name, &seen).then_some(event.message_id.as_str())
+                })
+                .collect();
+            if !listing.garbled {
+                round.events_absent(key, &present);
+            }
+        }
+        for key in beliefs.services.keys().filter(|key| !document.services.contains_key(key)) {
+            round.service_absent(key);
+            round.events_absent(key, &BTreeSet::new());
+        }
+        round.watched_names(document, watch);
+    })
+}
+
+/// Rule 2. Returns the verdict, the newest accepted stamp and the run of stale copies.
+fn freshness(
+    state: &FeedState,
+    stamp: Option<Timestamp>,
+    now: Timestamp,
+) -> (Verdict, Option<Timestamp>, Option<StaleRun>) {
+    let (Some(stamp), Some(accepted)) = (stamp, state.stamp) else {
+        return (Verdict::Accepted, stamp.or(state.stamp), None);
+    };
+    if stamp >= accepted {
+        return (Verdict::Accepted, Some(stamp), None);
+    }
+    let run = match state.stale {
+        Some(run) if run.since <= now => {
+            StaleRun { newest: run.newest.max(stamp), fetches: (run.fetches + 1).min(STALE_FETCHES), ..run }
+        }
+        _ => StaleRun { since: now, newest: stamp, fetches: 1 },
+    };
+    let long = now.duration_since(run.since) >= STALE_ACCEPTED_AFTER && run.fetches >= STALE_FETCHES;
+    if long && stamp == run.newest {
+        return (Verdict::AcceptedOlder, Some(stamp), None);
+    }
+    (Verdict::Stale, state.stamp, Some(run))
+}
+
+/// One look at work: the beliefs before it, and what it adds.
+struct Round<'a> {
+    beliefs: &'a Beliefs,
+    now: Timestamp,
+    /// The very first document: what is already over is history, not news.
+    is_first: bool,
+    before: BTreeMap<Candidate, Timestamp>,
+    waiting: BTreeMap<Candidate, Timestamp>,
+    pending: &'a mut Pending,
+    update: Update,
+}
+
+impl<'a> Round<'a> {
+    fn new(beliefs: &'a Beliefs, pending: &'a mut Pending, now: Timestamp, update: Update) -> Round<'a> {
+        let before = std::mem::take(&mut pending.first_seen);
+        let is_first = beliefs.state.first_accepted.is_none();
+        Round { beliefs, now, is_first, before, waiting: BTreeMap::new(), pending, update }
+    }
+
+    fn finish(mut self, fill: impl FnOnce(&mut Round<'a>)) -> Update {
+        fill(&mut self);
+        self.pending.first_seen = self.waiting;
+        self.update
+    }
+
+    /// Rule 12. The time of the first sight once there is a second one far enough from it.
+    fn confirmed(&mut self, candidate: Candidate) -> Option<Timestamp> {
+        // A first sight in the future means that the clock was set back: start anew.
+        let first =
+            self.before.get(&candidate).copied().filter(|first| *first <= self.now).unwrap_or(self.now);
+        if self.now.duration_since(first).as_secs() >= CONFIRM_APART_S {
+            self.waiting.remove(&candidate);
+            return Some(first);
+        }
+        self.waiting.insert(candidate, first);
+        None
+    }
+
+    /// Judges one event. Returns whether the document shows what we hold of it (if not, that is
+    /// absent).
+    fn event_seen(&mut self, key: &ServiceKey, service: &str, seen: &Seen) -> bool {
+        let held = self.beliefs.outages.get(&(key.clone(), seen.event.message_id.clone()));
+        let (kind, mut outage) = match judge(held, seen, service, self.now) {
+            Judgement::Absent => return false,
+            Judgement::Same => return self.seen_again(held),
+            // What is over before we ever looked is history, not news.
+            Judgement::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
+            Judgement::Changed(kind, outage) => (kind, outage),
+        };
+        let candidate = (key.clone(), outage.message_id.clone(), outage.occurrence, kind);
+        let first_seen = match kind {
+            ChangeKind::Noted if self.is_first => Some(self.now),
+            _ => self.confirmed(candidate),
+        };
+        let Some(first_seen) = first_seen else { return self.seen_again(held) };
+        if held.is_none_or(|held| held.occurrence != outage.occurrence) {
+            outage.first_seen = first_seen;
+        }
+        self.outage_changed(kind, outage, held, first_seen);
+        true
+    }
+
+    /// Forgets that it was missing. Always true.
+    fn seen_again(&mut self, held: Option<&Outage>) -> bool {
+        let phase = match held.map(|held| &held.phase) {
+            Some(Phase::Planned(Some(_))) => Phase::Planned(None),
+            Some(Phase::Ongoing(Some(_))) => Phase::Ongoing(None),
+            Some(Phase::Planned(None) | Phase::Ongoing(None) | Phase::Over(_)) | None => return true,
+        };
+        self.update.outages.extend(held.map(|held| Outage { phase, ..held.clone() }));
+        true
+    }
+
+    /// Rule 6: silence is not recovery.
+    fn events_absent(&mut self, key: &ServiceKey, present: &BTreeSet<&str>) {
+        let of_service = self.beliefs.outages.range((key.clone(), String::new())..);
+        for ((_, id), held) in of_service.take_while(|((service, _), _)| service == key) {
+            let (Phase::Planned(missing) | Phase::Ongoing(missing)) = &held.phase else { continue };
+            if present.contains(id.as_str()) {
+                continue;
+            }
+            let mut outage = held.clone();
+            match absent(missing.as_ref(), WITHDRAWN_AFTER, self.now) {
+                Absence::Counted(missing) => {
+                    match &mut outage.phase {
+                        Phase::Planned(slot) | Phase::Ongoing(slot) => *slot = Some(missing),
+                        Phase::Over(_) => continue,
+                    }
+                    if outage != *held {
+                        self.update.outages.push(outage);
+                    }
+                }
+                Absence::Long { since } => {
+                    let end_passed = held.end.is_some_and(|end| end <= self.now);
+                    let (kind, by) = match held.phase {
+                        Phase::Planned(_) => (ChangeKind::Cancelled, OverBy::Withdrawal),
+                        // Maintenance whose announced end has passed is over, as announced.
+                        Phase::Ongoing(_) | Phase::Over(_) if held.kind.is_maintenance() && end_passed => {
+                            (ChangeKind::Over, OverBy::Apple)
+                        }
+                        Phase::Ongoing(_) | Phase::Over(_) => (ChangeKind::Withdrawn, OverBy::Withdrawal),
+                    };
+                    outage.phase = Phase::Over(by);
+                    if by == OverBy::Withdrawal {
+                        outage.end = Some(since);
+                    }
+                    self.outage_changed(kind, outage, Some(held), since);
+                }
+            }
+        }
+    }
+
+    fn outage_changed(
+        &mut self,
+        kind: ChangeKind,
+        mut outage: Outage,
+        held: Option<&Outage>,
+        seen_at: Timestamp,
+    ) {
+        let serial = outage.counts.entry(kind).or_insert(0);
+        *serial += 1;
+        let serial = *serial;
+        let same = held.filter(|held| held.occurrence == outage.occurrence);
+        let ended_at = match &outage.phase {
+            // Nobody knows when a withdrawn outage ended; `seen_at` is when it was listed no more.
+            Phase::Over(OverBy::Withdrawal) => None,
+            Phase::Ongoing(_) if !outage.kind.is_maintenance() => None,
+            // Maintenance announces its end, and people plan with it.
+            Phase::Over(OverBy::Apple) | Phase::Ongoing(_) | Phase::Planned(_) => outage.end,
+        };
+        self.update.changes.push(Change {
+            at: self.now,
+            seen_at,
+            kind,
+            feed: self.beliefs.feed.clone(),
+            service: outage.service.clone(),
+            message_id: Some(outage.message_id.clone()),
+            occurrence: Some(outage.occurrence),
+            serial,
+            outage_kind: Some(outage.kind.clone()),
+            was_kind: same.filter(|held| held.kind != outage.kind).map(|held| held.kind.clone()),
+            began_at: outage.start,
+            ended_at,
+            users_affected: outage.users_affected.clone(),
+            message: outage.message.clone(),
+            near: Vec::new(),
+        });
+        self.update.outages.push(outage);
+    }
+
+    fn service_listed(&mut self, key: &ServiceKey, name: &str) {
+        let held = self.beliefs.services.get(key);
+        let listed = match held.map(|held| &held.listed) {
+            Some(Listed::No { .. } | Listed::Never { .. }) => {
+                let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
+                let Some(seen_at) = self.confirmed(candidate) else { return };
+                self.about_service(ChangeKind::ListedAgain, name, seen_at, Vec::new());
+                Listed::Yes
+            }
+            Some(Listed::Yes | Listed::Missing(_)) | None => Listed::Yes,
+        };
+        let first_seen = held.map_or(self.now, |held| held.first_seen);
+        let service = Service { name: name.to_owned(), first_seen, listed };
+        if held != Some(&service) {
+            self.update.services.push((key.clone(), service));
+        }
+    }
+
+    /// Rule 11, a service that was there.
+    fn service_absent(&mut self, key: &ServiceKey) {
+        let Some(held) = self.beliefs.services.get(key) else { return };
+        let missing = match &held.listed {
+            Listed::Yes => None,
+            Listed::Missing(missing) => Some(missing),
+            Listed::No { .. } | Listed::Never { .. } => return,
+        };
+        let listed = match absent(missing, UNLISTED_AFTER, self.now) {
+            Absence::Counted(missing) => Listed::Missing(missing),
+            Absence::Long { since } => {
+                self.about_service(ChangeKind::Unlisted, &held.name, since, Vec::new());
+                Listed::No { since }
+            }
+        };
+        if listed != held.listed {
+            self.update.services.push((key.clone(), Service { listed, ..held.clone() }));
+        }
+    }
+
+    /// Rule 11, a watched name that was never there.
+    fn watched_names(&mut self, document: &Document, watch: &Watch) {
+        for pattern in watch.patterns() {
+            let key = ServiceKey::new(&pattern.text);
+            let known = |(key, service): (&ServiceKey, &Service)| {
+                !matches!(service.listed, Listed::Never { .. }) && pattern.matches(key)
+            };
+            if document.services.keys().any(|key| pattern.matches(key))
+                || self.beliefs.services.iter().any(known)
+            {
+                continue;
+            }
+            let candidate = (key.clone(), String::new(), 0, ChangeKind::Unlisted);
+            if self.beliefs.services.contains_key(&key) {
+                continue;
+            }
+            if let Some(seen_at) = self.confirmed(candidate) {
+                let names = document.services.values().map(|listing| listing.name.as_str());
+                self.about_service(ChangeKind::Unlisted, &pattern.text, seen_at, near(&pattern.text, names));
+                let listed = Listed::Never { since: seen_at };
+                let service = Service { name: pattern.text.clone(), first_seen: seen_at, listed };
+                self.update.services.push((key, service));
+            }
+        }
+        self.forget_names(document, watch);
+    }
+
+    /// A glob that found its service, and a name that nobody watches any more.
+    fn forget_names(&mut self, document: &Document, watch: &Watch) {
+        for (key, service) in &self.beliefs.services {
+            if !matches!(service.listed, Listed::Never { .. }) || document.services.contains_key(key) {
+                continue;
+            }
+            let pattern = watch.patterns().iter().find(|pattern| ServiceKey::new(&pattern.text) == *key);
+            let found =
+                pattern.and_then(|pattern| document.services.iter().find(|(key, _)| pattern.matches(key)));
+            match (pattern, found) {
+                (None, _) => self.update.forgotten.push(key.clone()),
+                (Some(_), None) => {}
+                (Some(_), Some((_, listing))) => {
+                    let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
+                    if let Some(seen_at) = self.confirmed(candidate) {
+                        self.about_service(ChangeKind::ListedAgain, &listing.name, seen_at, Vec::new());
+                        self.update.forgotten.push(key.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn about_service(&mut self, kind: ChangeKind, service: &str, seen_at: Timestamp, near: Vec<String>) {
+        let mut change = bare_change(self.beliefs, kind, seen_at, self.now);
+        change.service = service.to_owned();
+        change.near = near;
+        self.update.changes.push(change);
+    }
+}
+
+/// A change that is about no outage.
+fn bare_change(beliefs: &Beliefs, kind: ChangeKind, seen_at: Timestamp, now: Timestamp) -> Change {
+    Change {
+        at: now,
+        seen_at,
+        kind,
+        feed: beliefs.feed.clone(),
+        service: String::new(),
+        message_id: None,
+        occurrence: None,
+        serial: 1,
+        outage_kind: None,
+        was_kind: None,
+        began_at: None,
+        ended_at: None,
+        users_affected: None,
+        message: String::new(),
+        near: Vec::new(),
+    }
+}
+
+/// The history of another database could not be read and starts anew.
+pub fn history_lost(beliefs: &Beliefs, kept_as: &str, now: Timestamp) -> Change {
+    Change { message: kept_as.to_owned(), ..bare_change(beliefs, ChangeKind::HistoryLost, now, now) }
+}
+
+enum Absence {
+    Counted(Missing),
+    Long { since: Timestamp },
+}
+
+/// Counts one more accepted document without the thing.
+fn absent(missing: Option<&Missing>, long: SignedDuration, now: Timestamp) -> Absence {
+    // A first absence in the future means that the clock was set back: start anew.
+    let missing = match missing.filter(|missing| missing.since <= now) {
+        None => Missing { since: now, fetches: 1 },
+        Some(missing) => Missing { fetches: (missing.fetches + 1).min(ABSENT_FETCHES), ..*missing },
+    };
+    if missing.fetches >= ABSENT_FETCHES && now.duration_since(missing.since) >= long {
+        return Absence::Long { since: missing.since };
+    }
+    Absence::Counted(missing)
+}
+
+/// When time alone will change something, if the same look keeps coming. Replay skips to it.
+pub fn next_deadline(
+    beliefs: &Beliefs,
+    pending: &Pending,
+    document: Option<&Document>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let outages = beliefs.outages.values().filter_map(|outage| match &outage.phase {
+        Phase::Planned(Some(missing)) | Phase::Ongoing(Some(missing)) => {
+            Some(missing.since + WITHDRAWN_AFTER)
+        }
+        Phase::Planned(None) | Phase::Ongoing(None) | Phase::Over(_) => None,
+    });
+    let services = beliefs.services.values().filter_map(|service| match &service.listed {
+        Listed::Missing(missing) => Some(missing.since + UNLISTED_AFTER),
+        Listed::Yes | Listed::No { .. } | Listed::Never { .. } => None,
+    });
+    let stale = beliefs.state.stale.map(|run| run.since + STALE_ACCEPTED_AFTER);
+    // Only where Apple's word is unknown do the event's own times decide where it stands.
+    let events = document.into_iter().flat_map(|document| document.services.values()).flat_map(|s| &s.events);
+    let times = events
+        .filter(|event| matches!(event.status, EventStatus::Unknown(_)))
+        .flat_map(|event| [event.start, event.end])
+        .flatten()
+        .filter(|time| *time > now);
+    outages.chain(services).chain(stale).chain(times).chain(sight::deadline(beliefs, pending)).min()
+}
+
+/// Whether a watched service has an outage or a running maintenance: time to look more often.
+pub fn has_trouble(beliefs: &Beliefs, watch: &Watch) -> bool {
+    beliefs
+        .outages
+        .iter()
+        .any(|((key, _), outage)| matches!(outage.phase, Phase::Ongoing(_)) && watch.matches(key))
+}
+
+/// Whether people who watch these services hear of this change.
+pub fn is_for(change: &Change, watch: &Watch) -> bool {
+    change.kind.is_told() && (change.kind.is_about_us() || watch.matches(&ServiceKey::new(&change.service)))
+}
+
+/// The clock was set: waits that were running go on from where they were.
+pub fn clock_set(beliefs: &mut Beliefs, by: SignedDuration) {
+    let shift = |time: &mut Timestamp| *time = time.checked_add(by).unwrap_or(*time);
+    for outage in beliefs.outages.values_mut() {
+        if let Phase::Planned(Some(missing)) | Phase::Ongoing(Some(missing)) = &mut outage.phase {
+            shift(&mut missing.since);
+        }
+    }
+    for service in beliefs.services.values_mut() {
+        if let Listed::Missing(missing) = &mut service.listed {
+            shift(&mut missing.since);
+        }
+    }
+    if let Some(run) = &mut beliefs.state.stale {
+        shift(&mut run.since);
+    }
+}

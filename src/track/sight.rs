@@ -1,0 +1,84 @@
+//! Whether we can see at all (rule 13): blind with a reason, and whose fault it is.
+//!
+//! Being blind changes no belief about any service.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Pending, Round, Update, Verdict, bare_change};
+use crate::model::{Beliefs, ChangeKind, Fault, ServiceKey, Sight};
+
+/// Blind by Apple's fault for so long, awake, before anybody is told.
+const TELL_BLIND_AFTER_S: u64 = 3_600;
+
+/// Why a look showed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub fault: Fault,
+    /// One line for people, without secrets.
+    pub reason: String,
+}
+
+/// A look that showed nothing. `awake_s` is the time since the look before, sleep left out.
+///
+/// Changes that wait for their second sight wait on: they were seen, and nothing spoke against them.
+pub fn blind(
+    beliefs: &Beliefs,
+    pending: &mut Pending,
+    trouble: &Trouble,
+    awake_s: u64,
+    now: Timestamp,
+) -> Update {
+    let (since, was_told) = match beliefs.state.sight {
+        Sight::Blind { since, told, .. } => (since.min(now), told),
+        Sight::Unknown | Sight::Sighted { .. } => (now, false),
+    };
+    if trouble.fault == Fault::Apple
+        && matches!(beliefs.state.sight, Sight::Blind { fault: Fault::Apple, .. })
+    {
+        pending.apple_s = pending.apple_s.saturating_add(awake_s);
+    }
+    let tell = !was_told && pending.apple_s >= TELL_BLIND_AFTER_S;
+    let mut state = beliefs.state.clone();
+    state.sight =
+        Sight::Blind { since, fault: trouble.fault, reason: trouble.reason.clone(), told: was_told || tell };
+    let mut update = Update::new(Verdict::Blind, state);
+    if tell {
+        let mut change = bare_change(beliefs, ChangeKind::Blind, since, now);
+        change.began_at = Some(since);
+        change.message = trouble.reason.clone();
+        update.changes.push(change);
+    }
+    update
+}
+
+/// A document could be read. Where people were told that we are blind, they hear of the end once
+/// a second document confirms it.
+pub(super) fn sighted(round: &mut Round) {
+    round.pending.apple_s = 0;
+    let since = match round.beliefs.state.sight {
+        Sight::Sighted { since } => since,
+        Sight::Blind { since, told: true, .. } => {
+            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted);
+            let Some(seen_at) = round.confirmed(candidate) else { return };
+            let mut change = bare_change(round.beliefs, ChangeKind::Sighted, seen_at, round.now);
+            change.began_at = Some(since);
+            change.ended_at = Some(seen_at);
+            round.update.changes.push(change);
+            seen_at
+        }
+        Sight::Unknown | Sight::Blind { told: false, .. } => round.now,
+    };
+    round.update.state.sight = Sight::Sighted { since };
+}
+
+/// When people will be told, if we stay blind and awake.
+pub(super) fn deadline(beliefs: &Beliefs, pending: &Pending) -> Option<Timestamp> {
+    match &beliefs.state.sight {
+        Sight::Blind { fault: Fault::Apple, told: false, since, .. } => {
+            let left_s = TELL_BLIND_AFTER_S.saturating_sub(pending.apple_s);
+            let whole = SignedDuration::from_secs(i64::try_from(left_s + pending.apple_s).unwrap_or(0));
+            since.checked_add(whole).ok()
+        }
+        Sight::Unknown | Sight::Sighted { .. } | Sight::Blind { .. } => None,
+    }
+}

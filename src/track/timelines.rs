@@ -1,0 +1,413 @@
+//! The state machine's rules as one-line timelines: what the feed shows at each poll of the
+//! schedule, one letter a poll, and what people are told, at which poll.
+//!
+//! Polls are five minutes apart, and the poller comes back after 45 s where something waits for
+//! confirmation, as the daemon does. `{12}` repeats the letter before it. The service watched is
+//! "iCloud Backup", its event has the id 1001; another service is always listed and fine.
+//!
+//! | letter | the feed shows |
+//! |---|---|
+//! | `.` `-` | the service without its event |
+//! | `i` `o` `p` | ongoing: Issue, Outage, Performance |
+//! | `r` | resolved Issue |
+//! | `q` | an unknown status, no end |
+//! | `Q` | an unknown status, an end in the past |
+//! | `t` | ongoing, an unknown type |
+//! | `u` `m` `c` | Maintenance: upcoming, ongoing, completed |
+//! | `I` `R` | ongoing, resolved; starting ten days later: the id was reused |
+//! | `s` | a stale copy: an older stamp, everything fine |
+//! | `n` | a document without any stamp, everything fine |
+//! | `_` | the service is not listed |
+//! | `x` `y` | nothing readable: Apple's fault, ours |
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::model::{Edition, Event, EventKind, EventStatus, Fault, FeedId, Listing};
+
+const POLL_S: i64 = 300;
+const CONFIRM_S: i64 = 45;
+/// 2026-01-01T00:00:00Z, the first poll.
+const ZERO_S: i64 = 1_767_225_600;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(ZERO_S + second).expect("within range")
+}
+
+fn event(letter: char, now: Timestamp) -> Option<Event> {
+    let kind = match letter {
+        'i' | 'r' | 'q' | 'Q' | 'I' | 'R' => EventKind::Issue,
+        'o' => EventKind::Outage,
+        'p' => EventKind::Performance,
+        't' => EventKind::Other("Trouble".to_owned()),
+        'u' | 'm' | 'c' => EventKind::Maintenance,
+        _ => return None,
+    };
+    let status = match letter {
+        'u' => EventStatus::Upcoming,
+        'r' | 'c' | 'R' => EventStatus::Over,
+        'q' | 'Q' => EventStatus::Unknown("investigating".to_owned()),
+        _ => EventStatus::Ongoing,
+    };
+    let end = match letter {
+        'r' | 'c' | 'Q' => Some(at(-60)),
+        'R' => Some(at(10 * 86_400 + 60)),
+        'm' => Some(now + SignedDuration::from_hours(1)),
+        _ => None,
+    };
+    let start = if matches!(letter, 'I' | 'R') { at(10 * 86_400) } else { at(-3_600) };
+    Some(Event {
+        message_id: "1001".to_owned(),
+        kind,
+        status,
+        start: Some(start),
+        end,
+        users_affected: None,
+        message: String::new(),
+    })
+}
+
+fn document(letter: char, now: Timestamp) -> Document {
+    let fine = |name: &str, events| Listing { name: name.to_owned(), events, garbled: false };
+    let mut services = BTreeMap::from([(ServiceKey::new("Photos"), fine("Photos", Vec::new()))]);
+    if letter != '_' {
+        let events = event(letter, now).into_iter().collect();
+        services.insert(ServiceKey::new("iCloud Backup"), fine("iCloud Backup", events));
+    }
+    let stamp = match letter {
+        's' => Some(at(-86_400)),
+        'n' => None,
+        _ => Some(now),
+    };
+    Document { stamp, banner: None, services }
+}
+
+/// `o-{3}` → `o---`.
+fn letters(timeline: &str) -> Vec<char> {
+    let mut letters = Vec::new();
+    let mut rest = timeline.chars();
+    while let Some(letter) = rest.next() {
+        if letter != '{' {
+            letters.push(letter);
+            continue;
+        }
+        let count: String = rest.by_ref().take_while(|c| *c != '}').collect();
+        let last = *letters.last().expect("a letter before the braces");
+        let more = count.parse::<usize>().expect("a count in the braces") - 1;
+        letters.extend(std::iter::repeat_n(last, more));
+    }
+    letters
+}
+
+struct Told {
+    beliefs: Beliefs,
+    told: Vec<String>,
+    history: Vec<String>,
+    changes: Vec<Change>,
+}
+
+fn play(timeline: &str) -> Told {
+    play_watching(timeline, &["iCloud Backup"])
+}
+
+fn play_watching(timeline: &str, names: &[&str]) -> Told {
+    let watch = Watch::new(names);
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    let mut pending = Pending::default();
+    let mut all =
+        Told { beliefs: Beliefs::new(feed), told: Vec::new(), history: Vec::new(), changes: Vec::new() };
+    for (index, letter) in letters(timeline).into_iter().enumerate() {
+        let slot = POLL_S * i64::try_from(index).expect("few polls");
+        let mut looks = vec![(slot, POLL_S - CONFIRM_S)];
+        while let Some((second, awake_s)) = looks.pop() {
+            let now = at(second);
+            let update = match letter {
+                'x' | 'y' => {
+                    let fault = if letter == 'x' { Fault::Apple } else { Fault::Ours };
+                    let trouble = Trouble { fault, reason: "no answer".to_owned() };
+                    let awake_s = u64::try_from(awake_s + CONFIRM_S).expect("positive");
+                    blind(&all.beliefs, &mut pending, &trouble, awake_s, now)
+                }
+                _ => look(&all.beliefs, &mut pending, &document(letter, now), &watch, now),
+            };
+            for change in &update.changes {
+                let line = format!("{}@{index}", change.kind.as_str());
+                if is_for(change, &watch) {
+                    all.told.push(line)
+                } else {
+                    all.history.push(line)
+                }
+                all.changes.push(change.clone());
+            }
+            update.apply(&mut all.beliefs);
+            if pending.oldest().is_some() && second == slot && !matches!(letter, 'x' | 'y') {
+                looks.push((slot + CONFIRM_S, CONFIRM_S));
+            }
+        }
+    }
+    all
+}
+
+#[track_caller]
+fn check(timeline: &str, expected: &str) {
+    assert_eq!(play(timeline).told.join(" "), expected, "{timeline}");
+}
+
+#[track_caller]
+fn check_history(timeline: &str, expected: &str) {
+    assert_eq!(play(timeline).history.join(" "), expected, "{timeline}");
+}
+
+#[test]
+fn rule_1_a_start_and_an_end_are_told_once() {
+    check(".....", "");
+    check("..iii..", "began@2");
+    check("..ooor.", "began@2 ended@5");
+    check(".irrrr.....", "began@1 ended@2");
+    check("o", "began@0");
+}
+
+#[test]
+fn rule_2_stale_copies_change_nothing() {
+    check(".oosssoor", "began@1 ended@8");
+    check(".sososor", "began@2 ended@7");
+    check(".s{144}", "");
+    // Nothing but stale copies for twelve hours: the clock at Apple was reset.
+    let all = play("os{146}");
+    assert_eq!(all.beliefs.state.stale, None);
+    assert_eq!(all.beliefs.state.stamp, Some(at(-86_400)));
+    // A document without a stamp is accepted, and says nothing about stamps.
+    check("onn{30}o", "began@0 withdrawn@25 reopened@32");
+}
+
+#[test]
+fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
+    let stamp = Some(at(0));
+    let older = |hours: i64| Some(at(-3_600 * hours));
+    let mut state = Beliefs::new(FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }).state;
+    state.stamp = stamp;
+    let mut accepted = Vec::new();
+    for poll in 0..16 {
+        // An hour apart, the one-day-old copy alternating with the month-old one.
+        let hours = if poll % 2 == 0 { 24 } else { 720 };
+        let (verdict, stamp, stale) = freshness(&state, older(hours), at(3_600 * poll));
+        (state.stamp, state.stale) = (stamp, stale);
+        if verdict == Verdict::AcceptedOlder {
+            accepted.push((poll, hours));
+        }
+    }
+    assert_eq!(
+        accepted,
+        [(12, 24), (14, 24)].into_iter().take(accepted.len()).collect::<Vec<_>>()
+    );
+    assert_eq!(accepted.first(), Some(&(12, 24)));
+    // Two polls with a night between them prove nothing.
+    let run = StaleRun { since: at(0), newest: at(-86_400), fetches: 1 };
+    state.stale = Some(run);
+    state.stamp = stamp;
+    assert_eq!(freshness(&state, older(24), at(13 * 3_600)).0, Verdict::Stale);
+}
+
+#[test]
+fn rule_3_names_are_one_service_however_they_are_written() {
+    let watch = Watch::new(&[" icloud\u{a0}BACKUP"]);
+    assert!(watch.matches(&ServiceKey::new("iCloud Backup ")));
+}
+
+#[test]
+fn rule_4_over_and_ongoing_again_is_reopened() {
+    check(".or.o.r", "began@1 ended@2 reopened@4 ended@6");
+    check(".orororor", "began@1 ended@2 reopened@3 ended@4 reopened@5 ended@6 reopened@7 ended@8");
+    // Months later, the same id: another problem.
+    check(".ir..I", "began@1 ended@2 began@5");
+    check(".ir..R", "began@1 ended@2 missed@5");
+    let occurrences: Vec<_> = play(".ir..IR").changes.iter().map(|change| change.occurrence).collect();
+    assert_eq!(occurrences, [Some(1), Some(1), Some(2), Some(2)]);
+}
+
+#[test]
+fn rule_5_the_end_is_apples() {
+    let all = play(".ir");
+    assert_eq!(all.changes[1].ended_at, Some(at(-60)));
+}
+
+#[test]
+fn rule_6_silence_is_not_recovery() {
+    check(".o--or.", "began@1 ended@5");
+    check(".o-{24}", "began@1");
+    check(".o-{25}", "began@1 withdrawn@26");
+    check(".o-{25}oor", "began@1 withdrawn@26 reopened@27 ended@29");
+    // Back as resolved: corrected in the history, nobody is told again.
+    check(".o-{25}rr", "began@1 withdrawn@26");
+    check_history(".o-{25}rr", "corrected@27");
+    // A gap in the absence starts the two hours anew.
+    check(".o-{24}o-{24}o", "began@1");
+    let withdrawn = &play(".o-{25}").changes[1];
+    assert_eq!((withdrawn.seen_at, withdrawn.ended_at), (at(2 * POLL_S), None));
+}
+
+#[test]
+fn rule_6_two_hours_asleep_are_not_enough() {
+    let mut missing = None;
+    for (second, long) in [(0, false), (3 * 3_600, false), (3 * 3_600 + 60, true)] {
+        match absent(missing.as_ref(), WITHDRAWN_AFTER, at(second)) {
+            Absence::Counted(counted) => missing = Some(counted),
+            Absence::Long { since } => {
+                assert_eq!(since, at(0));
+                assert!(long, "at {second}");
+                return;
+            }
+        }
+    }
+    panic!("never long");
+}
+
+#[test]
+fn rule_7_posted_late_is_missed_but_not_in_the_first_document() {
+    check("..r..", "missed@2");
+    check("r....", "");
+    check_history("r....", "noted@0");
+    check("rr.i", "reopened@3");
+    let missed = &play("..r").changes[0];
+    assert_eq!((missed.began_at, missed.ended_at), (Some(at(-3_600)), Some(at(-60))));
+}
+
+#[test]
+fn rule_8_unknown_words_are_trouble() {
+    check(".q.", "began@1");
+    check(".Q.", "missed@1");
+    check(".t", "began@1");
+    check(".tr", "began@1 ended@2");
+    assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Other("investigating".to_owned())));
+    // A word we do not know says nothing about how bad it is.
+    check(".iqtir", "began@1 ended@5");
+    check(".otor", "began@1 ended@4");
+}
+
+#[test]
+fn rule_9_worse_and_better() {
+    check(".iooir", "began@1 worsened@2 eased@4 ended@5");
+    check(".pio", "began@1 worsened@2 worsened@3");
+    let worsened = &play(".io").changes[1];
+    assert_eq!(worsened.was_kind, Some(EventKind::Issue));
+    // The same change again in one outage has a key of its own.
+    let keys: Vec<_> = play(".ioio").changes.iter().map(Change::key).collect();
+    let expected = ["1/began", "1/worsened", "1/eased", "1/worsened/2"];
+    assert_eq!(keys, expected.map(|tail| format!("consumer/en_US/icloud%20backup/1001/{tail}")));
+}
+
+#[test]
+fn rule_10_maintenance_is_no_outage() {
+    check(".uumc.", "planned@1 started@3 over@4");
+    check(".mc", "started@1 over@2");
+    check(".uc", "planned@1 over@2");
+    check(".c", "");
+    check_history(".c", "noted@1");
+    check(".u-{30}", "planned@1");
+    check_history(".u-{30}", "cancelled@26");
+    // Announced end long past when it is listed no more: over, as announced.
+    check(".m-{30}", "started@1 over@26");
+    // It turns out to be an outage.
+    check(".mor", "started@1 began@2 ended@3");
+    // The end of a running maintenance moves with every poll here: history only.
+    check_history(".mmm", "revised@2 revised@3");
+}
+
+#[test]
+fn rule_11_a_watched_name_that_is_not_there() {
+    check("___", "unlisted@0");
+    check("___..", "unlisted@0 listed_again@3");
+    check("._{288}", "");
+    check("._{289}", "unlisted@289");
+    check("._{289}..", "unlisted@289 listed_again@290");
+    check("._{200}._{200}", "");
+    let all = play_watching("...", &["iCloud Bakup", "xyz*"]);
+    assert_eq!(all.told, ["unlisted@0", "unlisted@0"]);
+    assert_eq!(all.changes[0].near, ["iCloud Backup"]);
+    // A glob finds its service later, and is told once.
+    let all = play_watching("__..", &["iCloud*"]);
+    assert_eq!(all.told, ["unlisted@0", "listed_again@2"]);
+    assert!(!all.beliefs.services.contains_key(&ServiceKey::new("iCloud*")));
+}
+
+#[test]
+fn rule_12_nothing_is_told_that_was_seen_once() {
+    let watch = Watch::new(&["iCloud Backup"]);
+    let mut beliefs = play(".").beliefs;
+    let mut pending = Pending::default();
+    let mut look_at = |letter, second| {
+        // Only the stale copy has a stamp, so that the clock below can be set back.
+        let stamp = (letter == 's').then_some(at(-86_400));
+        let document = Document { stamp, ..document(letter, at(second)) };
+        let update = look(&beliefs, &mut pending, &document, &watch, at(second));
+        let kinds: Vec<_> = update.changes.iter().map(|change| (change.kind, change.seen_at)).collect();
+        update.apply(&mut beliefs);
+        kinds
+    };
+    assert_eq!(look_at('o', 300), []);
+    // Too soon: a cache answers the same wrong copy within a second.
+    assert_eq!(look_at('o', 320), []);
+    // Gone in between: it starts anew.
+    assert_eq!(look_at('.', 340), []);
+    assert_eq!(look_at('o', 360), []);
+    // Two stale copies without a stamp, among stale copies, must not confirm each other.
+    assert_eq!(look_at('s', 380), []);
+    assert_eq!(look_at('o', 400), []);
+    // The clock set back between the two: starts anew, and does not wait for years.
+    assert_eq!(look_at('o', 100), []);
+    assert_eq!(look_at('o', 130), [(ChangeKind::Began, at(100))]);
+}
+
+#[test]
+fn rule_13_blind_is_its_own_answer() {
+    check(".oxxxor", "began@1 ended@6");
+    check(".x{11}..", "");
+    check(".x{13}..", "blind@13 sighted@14");
+    check(".x{40}", "blind@13");
+    check(".y{400}..", "");
+    // Our own hours do not count towards Apple's.
+    check(".x{6}y{20}x{6}", "");
+    check("x{13}.", "blind@12 sighted@13");
+    let all = play("..xx");
+    assert!(
+        matches!(all.beliefs.state.sight, crate::model::Sight::Blind { since, told: false, .. } if since == at(600))
+    );
+}
+
+#[test]
+fn rule_14_the_same_again_changes_nothing() {
+    for letter in ['.', 'i', 'o', 'r', 'u', 'c', 'q', '_'] {
+        let mut all = play(&format!(".{letter}{letter}"));
+        let watch = Watch::new(&["iCloud Backup"]);
+        let mut pending = Pending::default();
+        let now = at(3 * POLL_S);
+        let same = Document { stamp: all.beliefs.state.stamp, ..document(letter, now) };
+        let mut update = look(&all.beliefs, &mut pending, &same, &watch, now);
+        if letter == '_' {
+            // Counting an absence is the one thing that goes on, and it stops at three.
+            update.apply(&mut all.beliefs);
+            update = look(&all.beliefs, &mut pending, &same, &watch, at(4 * POLL_S));
+        }
+        assert!(update.is_empty(&all.beliefs), "{letter}: {update:?}");
+    }
+    assert_eq!(play(".io--r.s.uxx.").changes, play(".io--r.s.uxx.").changes);
+}
+
+#[test]
+fn clocks_that_are_set_lose_no_wait_and_end_none() {
+    let mut beliefs = play(".o-{3}").beliefs;
+    let years = SignedDuration::from_hours(24 * 365 * 3);
+    clock_set(&mut beliefs, years);
+    let deadline = next_deadline(&beliefs, &Pending::default(), None, at(0)).expect("a wait is running");
+    assert_eq!(deadline, at(2 * POLL_S) + years + WITHDRAWN_AFTER);
+}
+
+#[test]
+fn a_service_that_cannot_be_read_is_neither_fine_nor_over() {
+    let watch = Watch::new(&["iCloud Backup"]);
+    let beliefs = play(".oo").beliefs;
+    let mut garbled = document('.', at(900));
+    garbled.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("listed").garbled = true;
+    let update = look(&beliefs, &mut Pending::default(), &garbled, &watch, at(900));
+    assert_eq!(update.outages, []);
+}

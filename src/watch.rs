@@ -1,0 +1,96 @@
+//! Which services a person wants to hear of: names, or globs with `*` and `?`.
+//!
+//! Decides who is told, never what is tracked. Compares as [`ServiceKey`] does.
+
+use wildmatch::WildMatch;
+
+use crate::model::ServiceKey;
+
+/// Below this likeness (Jaro-Winkler, 0 to 1) a name is no help to somebody who mistyped another.
+const NEAR_LIKENESS: f64 = 0.75;
+const MAX_NEAR: usize = 3;
+
+/// One name or glob, as the person wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern {
+    pub text: String,
+    glob: WildMatch,
+}
+
+impl Pattern {
+    pub fn new(text: &str) -> Pattern {
+        Pattern { text: text.trim().to_owned(), glob: WildMatch::new(ServiceKey::new(text).as_str()) }
+    }
+
+    pub fn matches(&self, service: &ServiceKey) -> bool {
+        self.glob.matches(service.as_str())
+    }
+
+    pub fn is_glob(&self) -> bool {
+        self.text.contains(['*', '?'])
+    }
+}
+
+/// The services somebody wants to hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    patterns: Vec<Pattern>,
+}
+
+impl Watch {
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Watch {
+        Watch { patterns: patterns.iter().map(|pattern| Pattern::new(pattern.as_ref())).collect() }
+    }
+
+    pub fn matches(&self, service: &ServiceKey) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(service))
+    }
+
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+}
+
+/// The names most like `wanted`, best first; for "did you mean …?".
+pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let wanted = ServiceKey::new(wanted);
+    let likeness = |name: &str| {
+        let key = ServiceKey::new(name);
+        // Half of a name ("backup") is as good a hint as a slip of the finger.
+        let part = key.as_str().contains(wanted.as_str()) && !wanted.as_str().is_empty();
+        if part { 1.0 } else { strsim::jaro_winkler(wanted.as_str(), key.as_str()) }
+    };
+    let mut ranked: Vec<(f64, &str)> =
+        names.map(|name| (likeness(name), name)).filter(|(likeness, _)| *likeness >= NEAR_LIKENESS).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    ranked.into_iter().take(MAX_NEAR).map(|(_, name)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, name: &str, expected: bool) {
+        assert_eq!(Pattern::new(pattern).matches(&ServiceKey::new(name)), expected, "{pattern} on {name}");
+    }
+
+    #[test]
+    fn names_and_globs() {
+        check("iCloud Backup", "iCloud\u{a0}backup ", true);
+        check("icloud*", "iCloud Web Apps (iCloud.com)", true);
+        check("*", "App Store", true);
+        check("iCloud Mai?", "iCloud Mail", true);
+        check("iCloud", "iCloud Mail", false);
+        check("iCloudバック*", "iCloudバックアップ", true);
+    }
+
+    #[test]
+    fn near_names_help_and_far_ones_stay_away() {
+        let names = ["iCloud Backup", "iCloud Mail", "Photos", "App Store"];
+        let near = |wanted| near(wanted, names.into_iter());
+        assert_eq!(near("iCloud Bakup")[0], "iCloud Backup");
+        assert_eq!(near("backup"), ["iCloud Backup"]);
+        assert_eq!(near("Xcode Cloud"), Vec::<String>::new());
+    }
+}
