@@ -1,6 +1,11 @@
 pub mod channel;
 pub mod feed;
+pub mod message;
 pub mod model;
+pub mod plan;
+pub mod record;
+pub mod replay;
+pub mod schedule;
 pub mod text;
 pub mod track;
 pub mod watch;

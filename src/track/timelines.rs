@@ -196,10 +196,7 @@ fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
             accepted.push((poll, hours));
         }
     }
-    assert_eq!(
-        accepted,
-        [(12, 24), (14, 24)].into_iter().take(accepted.len()).collect::<Vec<_>>()
-    );
+    assert_eq!(accepted, [(12, 24), (14, 24)].into_iter().take(accepted.len()).collect::<Vec<_>>());
     assert_eq!(accepted.first(), Some(&(12, 24)));
     // Two polls with a night between them prove nothing.
     let run = StaleRun { since: at(0), newest: at(-86_400), fetches: 1 };

@@ -1,0 +1,440 @@
+//! Why a look failed: a closed list, whose fault each one is, and its words for people.
+//!
+//! No request is made here. Every error of the HTTP client becomes exactly one [`FailureKind`];
+//! what cannot be told apart from our own network's trouble counts as our own.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use rustls::CertificateError;
+
+use super::Limits;
+use crate::feed::Unreadable;
+use crate::model::Fault;
+use crate::text;
+
+const DETAIL_MAX_CHARS: usize = 160;
+
+/// A look that brought no document. `Display` is one line for people, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// The feed's host, without port and path.
+    pub host: String,
+    /// The server's wish (`Retry-After`), unbounded.
+    pub retry_after_s: Option<u64>,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The system knows no way to the host.
+    NoNetwork,
+    /// The system forbids the connection: a firewall or sandbox on this computer.
+    Blocked,
+    /// No address for the host's name.
+    Dns,
+    /// Nothing answered in time, or TLS did not come about in time.
+    ConnectTimeout {
+        after: Duration,
+    },
+    /// The system could not connect for a rare reason, in its words.
+    NoConnection(String),
+    Proxy,
+    /// The proxy answered 407.
+    ProxyLogin,
+    Tls(TlsProblem),
+    /// A web page over plain http, where anybody on the way may have put it.
+    Portal,
+    Refused,
+    /// The connection stood, but the whole answer did not come in time.
+    Timeout {
+        after: Duration,
+    },
+    /// The connection ended before the answer did.
+    CutOff,
+    /// The gzip stream or the framing of the chunks is broken.
+    Garbled,
+    NotHttp,
+    Redirect(Detour),
+    /// Any status but 200, and a 304 that we did not ask for.
+    Http(u16),
+    TooLarge {
+        limit_bytes: usize,
+    },
+    /// The answer is whole but no status document.
+    Unreadable(Unreadable),
+}
+
+/// Why there was no secure connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TlsProblem {
+    Expired,
+    NotYetValid,
+    UnknownIssuer,
+    WrongHost,
+    /// What answered does not speak TLS.
+    NotTls,
+    /// The handshake was cut off.
+    CutOff,
+    /// In the words of the TLS library.
+    Other(String),
+}
+
+/// A redirect that we do not follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Detour {
+    #[error("redirects too often")]
+    TooMany,
+    #[error("redirects to another host")]
+    OtherHost,
+    /// From https to http above all.
+    #[error("redirects to another kind of connection")]
+    OtherScheme,
+}
+
+impl Failure {
+    /// Ours is what the network between here and the feed can do by itself; Apple's what needs the
+    /// feed's server. An HTTP status counts as Apple's but for the two that only a network on the
+    /// way sends (407 and 511).
+    pub fn fault(&self) -> Fault {
+        match self.kind {
+            FailureKind::NoNetwork
+            | FailureKind::Blocked
+            | FailureKind::Dns
+            | FailureKind::ConnectTimeout { .. }
+            | FailureKind::NoConnection(_)
+            | FailureKind::Proxy
+            | FailureKind::ProxyLogin
+            | FailureKind::Tls(_)
+            | FailureKind::Portal
+            | FailureKind::Http(407 | 511) => Fault::Ours,
+            FailureKind::Refused
+            | FailureKind::Timeout { .. }
+            | FailureKind::CutOff
+            | FailureKind::Garbled
+            | FailureKind::NotHttp
+            | FailureKind::Redirect(_)
+            | FailureKind::Http(_)
+            | FailureKind::TooLarge { .. }
+            | FailureKind::Unreadable(_) => Fault::Apple,
+        }
+    }
+
+    /// One stable word for programs.
+    pub fn word(&self) -> &'static str {
+        match self.kind {
+            FailureKind::NoNetwork => "no_network",
+            FailureKind::Blocked => "blocked",
+            FailureKind::Dns => "dns",
+            FailureKind::ConnectTimeout { .. } => "connect_timeout",
+            FailureKind::NoConnection(_) => "no_connection",
+            FailureKind::Proxy | FailureKind::ProxyLogin => "proxy",
+            FailureKind::Tls(_) => "tls",
+            FailureKind::Refused => "refused",
+            FailureKind::Timeout { .. } => "timeout",
+            FailureKind::CutOff | FailureKind::Unreadable(Unreadable::CutOff) => "cut_off",
+            FailureKind::Garbled => "garbled",
+            FailureKind::NotHttp => "not_http",
+            FailureKind::Redirect(_) => "redirect",
+            FailureKind::Http(_) => "http",
+            FailureKind::TooLarge { .. } => "too_large",
+            FailureKind::Portal | FailureKind::Unreadable(Unreadable::Html) => "html",
+            FailureKind::Unreadable(Unreadable::Empty) => "empty",
+            FailureKind::Unreadable(Unreadable::NotJson) => "not_json",
+            FailureKind::Unreadable(Unreadable::OldSchema) => "old_schema",
+            FailureKind::Unreadable(Unreadable::NoServices | Unreadable::EmptyServices) => "no_services",
+            FailureKind::Unreadable(Unreadable::NoEvents) => "no_events",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &self.host;
+        match &self.kind {
+            FailureKind::NoNetwork => write!(f, "no network: there is no way to {host} from here"),
+            FailureKind::Blocked => write!(
+                f,
+                "this computer forbids the connection to {host}: check its firewall and statusd's sandbox"
+            ),
+            FailureKind::Dns => write!(f, "cannot find {host} (DNS): is this computer online?"),
+            FailureKind::ConnectTimeout { after } => {
+                write!(
+                    f,
+                    "no connection to {host} within {} s: is this computer online?",
+                    after.as_secs_f64()
+                )
+            }
+            FailureKind::NoConnection(detail) => write!(f, "cannot connect to {host}: {detail}"),
+            FailureKind::Proxy => {
+                write!(f, "the proxy gives no connection to {host}: check the proxy settings (HTTPS_PROXY)")
+            }
+            FailureKind::ProxyLogin => {
+                write!(f, "the proxy wants a login: put it into the proxy settings (HTTPS_PROXY)")
+            }
+            FailureKind::Tls(problem) => tls_words(problem, host, f),
+            FailureKind::Portal => {
+                write!(f, "a web page instead of the feed: does this network want a login?")
+            }
+            FailureKind::Refused => write!(f, "{host} refused the connection"),
+            FailureKind::Timeout { after } => {
+                write!(f, "no whole answer from {host} within {} s", after.as_secs_f64())
+            }
+            FailureKind::CutOff => write!(f, "{host} broke off before its answer was whole"),
+            FailureKind::Garbled => write!(f, "the answer of {host} is garbled"),
+            FailureKind::NotHttp => write!(f, "what answers as {host} does not speak HTTP"),
+            FailureKind::Redirect(detour) => write!(f, "{host} {detour}: not followed"),
+            FailureKind::Http(status) => match StatusCode::from_u16(*status).ok() {
+                Some(code) => write!(f, "{host} answered {status} ({})", name(code)),
+                None => write!(f, "{host} answered {status}"),
+            },
+            FailureKind::TooLarge { limit_bytes } => {
+                write!(f, "the answer of {host} is larger than {} KiB", limit_bytes / 1024)
+            }
+            FailureKind::Unreadable(reason) => write!(f, "{host} sent no feed: {reason}"),
+        }
+    }
+}
+
+impl Error for Failure {}
+
+fn name(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("a status without a name")
+}
+
+fn tls_words(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match problem {
+        TlsProblem::Expired => {
+            write!(f, "the certificate of {host} has expired: is this computer's clock right?")
+        }
+        TlsProblem::NotYetValid => {
+            write!(f, "the certificate of {host} is not valid yet: is this computer's clock right?")
+        }
+        TlsProblem::UnknownIssuer => write!(
+            f,
+            "this computer does not trust the certificate of {host}: log in to this network, or give its \
+             authority as feed.ca_file"
+        ),
+        TlsProblem::WrongHost => {
+            write!(f, "the certificate is not for {host}: does this network want a login?")
+        }
+        TlsProblem::NotTls => {
+            write!(f, "what answers as {host} does not speak TLS: does this network want a login?")
+        }
+        TlsProblem::CutOff => {
+            write!(f, "the secure connection to {host} was cut off: does a firewall or filter forbid it?")
+        }
+        TlsProblem::Other(detail) => write!(f, "no secure connection to {host} (TLS): {detail}"),
+    }
+}
+
+/// The order matters: what is certain comes before what only tells the stage.
+pub(super) fn classify(error: &reqwest::Error, limits: Limits) -> FailureKind {
+    if let Some(detour) = causes(error).find_map(|cause| cause.downcast_ref::<Detour>()) {
+        return FailureKind::Redirect(*detour);
+    }
+    if let Some(kind) = causes(error).find_map(by_words) {
+        return kind;
+    }
+    if error.is_dns() {
+        return FailureKind::Dns;
+    }
+    if error.is_timeout() {
+        return match error.is_connect() {
+            true => FailureKind::ConnectTimeout { after: limits.connect },
+            false => FailureKind::Timeout { after: limits.total },
+        };
+    }
+    if let Some(problem) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+        return FailureKind::Tls(tls_problem(problem));
+    }
+    let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    match io.last().and_then(by_io) {
+        // The connection stood, or it could not have been cut; so it was TLS that did not.
+        Some(FailureKind::CutOff) if error.is_connect() => FailureKind::Tls(TlsProblem::CutOff),
+        Some(kind) => kind,
+        None if error.is_connect() => FailureKind::NoConnection(last_words(error)),
+        None => FailureKind::NotHttp,
+    }
+}
+
+/// The error and what is behind it. An `io::Error` that wraps another error leaves it out of its
+/// `source()`.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
+}
+
+/// The only place that reads an error's text: these types are private to `hyper-util` and `hyper`.
+/// Tests hold that the texts are still these.
+fn by_words(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
+    match cause.to_string().as_str() {
+        "tunnel error: proxy authorization required" => Some(FailureKind::ProxyLogin),
+        words if words.starts_with("tunnel error: ") => Some(FailureKind::Proxy),
+        "connection closed before message completed" => Some(FailureKind::CutOff),
+        _ => None,
+    }
+}
+
+fn by_io(kind: io::ErrorKind) -> Option<FailureKind> {
+    use io::ErrorKind;
+    match kind {
+        ErrorKind::ConnectionRefused => Some(FailureKind::Refused),
+        ErrorKind::NetworkUnreachable
+        | ErrorKind::NetworkDown
+        | ErrorKind::HostUnreachable
+        | ErrorKind::AddrNotAvailable => Some(FailureKind::NoNetwork),
+        ErrorKind::PermissionDenied => Some(FailureKind::Blocked),
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::NotConnected
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => Some(FailureKind::CutOff),
+        // What the decoders of gzip and of chunks say.
+        ErrorKind::InvalidData | ErrorKind::InvalidInput => Some(FailureKind::Garbled),
+        _ => None,
+    }
+}
+
+fn tls_problem(error: &rustls::Error) -> TlsProblem {
+    let rustls::Error::InvalidCertificate(certificate) = error else {
+        return match error {
+            rustls::Error::InvalidMessage(_) => TlsProblem::NotTls,
+            _ => TlsProblem::Other(text::plain_line(&error.to_string(), DETAIL_MAX_CHARS)),
+        };
+    };
+    match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsProblem::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            TlsProblem::NotYetValid
+        }
+        // A bad signature: an authority with the name of one that we trust, but another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownIssuer,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsProblem::WrongHost
+        }
+        _ => TlsProblem::Other(text::plain_line(&certificate.to_string(), DETAIL_MAX_CHARS)),
+    }
+}
+
+/// The innermost cause: the outer ones only repeat the stage.
+fn last_words(error: &reqwest::Error) -> String {
+    let words = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    text::plain_line(&words, DETAIL_MAX_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(kind: FailureKind) -> Failure {
+        Failure { kind, host: "www.apple.com".to_owned(), retry_after_s: None }
+    }
+
+    #[test]
+    fn fault_word_and_words() {
+        use FailureKind::*;
+        #[track_caller]
+        fn check(kind: FailureKind, fault: Fault, word: &str, words: &str) {
+            let failure = failure(kind);
+            assert_eq!((failure.fault(), failure.word()), (fault, word));
+            assert_eq!(failure.to_string(), words);
+        }
+        let (ours, apple) = (Fault::Ours, Fault::Apple);
+        check(NoNetwork, ours, "no_network", "no network: there is no way to www.apple.com from here");
+        check(Dns, ours, "dns", "cannot find www.apple.com (DNS): is this computer online?");
+        check(
+            ConnectTimeout { after: Duration::from_secs(10) },
+            ours,
+            "connect_timeout",
+            "no connection to www.apple.com within 10 s: is this computer online?",
+        );
+        check(
+            Tls(TlsProblem::NotYetValid),
+            ours,
+            "tls",
+            "the certificate of www.apple.com is not valid yet: is this computer's clock right?",
+        );
+        check(Portal, ours, "html", "a web page instead of the feed: does this network want a login?");
+        check(Http(511), ours, "http", "www.apple.com answered 511 (Network Authentication Required)");
+        check(Http(503), apple, "http", "www.apple.com answered 503 (Service Unavailable)");
+        check(Http(799), apple, "http", "www.apple.com answered 799 (a status without a name)");
+        check(Refused, apple, "refused", "www.apple.com refused the connection");
+        check(
+            Timeout { after: Duration::from_secs(30) },
+            apple,
+            "timeout",
+            "no whole answer from www.apple.com within 30 s",
+        );
+        check(
+            TooLarge { limit_bytes: 4 << 20 },
+            apple,
+            "too_large",
+            "the answer of www.apple.com is larger than 4096 KiB",
+        );
+        check(
+            Redirect(Detour::OtherHost),
+            apple,
+            "redirect",
+            "www.apple.com redirects to another host: not followed",
+        );
+        check(
+            Unreadable(crate::feed::Unreadable::NotJson),
+            apple,
+            "not_json",
+            "www.apple.com sent no feed: not JSON",
+        );
+    }
+
+    #[test]
+    fn tls_words_are_one_line_and_name_the_host() {
+        for problem in
+            [TlsProblem::Expired, TlsProblem::UnknownIssuer, TlsProblem::WrongHost, TlsProblem::NotTls]
+        {
+            let words = failure(FailureKind::Tls(problem)).to_string();
+            assert!(words.contains("www.apple.com") && !words.contains('\n'), "{words}");
+        }
+    }
+
+    #[test]
+    fn causes_see_through_io_errors() {
+        let tls = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        let found = causes(&wrapped).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        assert_eq!(found.map(tls_problem), Some(TlsProblem::Expired));
+    }
+
+    /// The real client with a resolver that knows no name: asking the system's would ask the network.
+    #[tokio::test]
+    async fn an_unknown_name_is_dns() {
+        struct Nobody;
+        impl reqwest::dns::Resolve for Nobody {
+            fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+                Box::pin(async { Err(io::Error::other("Name or service not known").into()) })
+            }
+        }
+        crate::tls::install_provider();
+        let client = reqwest::Client::builder().dns_resolver(Nobody).no_proxy().tls_certs_only([]);
+        let request = client.build().expect("a client").get("https://feed.invalid/");
+        let error = request.send().await.expect_err("no such name");
+        assert_eq!(classify(&error, Limits::default()), FailureKind::Dns);
+    }
+
+    #[test]
+    fn io_errors_that_tests_cannot_provoke() {
+        use io::ErrorKind;
+        for kind in [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::NetworkDown] {
+            assert_eq!(by_io(kind), Some(FailureKind::NoNetwork));
+        }
+        assert_eq!(by_io(ErrorKind::PermissionDenied), Some(FailureKind::Blocked));
+        assert_eq!(by_io(ErrorKind::OutOfMemory), None);
+    }
+}

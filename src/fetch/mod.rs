@@ -1,0 +1,266 @@
+//! The only HTTP that reads the feed: one conditional GET a look, within limits.
+//!
+//! No schedule, no retry and no memory but the last answer's validators. Whatever goes wrong is a
+//! [`Failure`] that names whose fault it is; no answer is ever half accepted.
+
+mod address;
+mod failure;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::fmt::rfc2822::DateTimeParser;
+use reqwest::header::{
+    ACCEPT, CACHE_CONTROL, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, RETRY_AFTER,
+};
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Certificate, Client, Response, StatusCode};
+
+pub use self::address::{FeedUrl, valid_locale};
+pub use self::failure::{Detour, Failure, FailureKind, TlsProblem};
+use crate::feed::{self, Unreadable};
+use crate::model::Document;
+use crate::tls;
+
+const CONNECT_S: u64 = 10;
+const TOTAL_S: u64 = 30;
+/// Decoded. The largest document ever seen has 62 KB.
+const BODY_MAX_BYTES: usize = 4 << 20;
+const REDIRECTS_MAX: usize = 3;
+const VALIDATOR_MAX_BYTES: usize = 1_024;
+const CA_FILE_MAX_BYTES: u64 = 1 << 20;
+const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
+
+/// How long and how large one look may be. The default is what statusd ships with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For the name, the connection and TLS together.
+    pub connect: Duration,
+    /// From the first step to the last byte, redirects included.
+    pub total: Duration,
+    /// Of the body, unpacked.
+    pub body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connect: Duration::from_secs(CONNECT_S),
+            total: Duration::from_secs(TOTAL_S),
+            body_bytes: BODY_MAX_BYTES,
+        }
+    }
+}
+
+/// What a look saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    New {
+        document: Document,
+        /// As it came, with broken UTF-8 replaced: what a recording keeps.
+        body: String,
+    },
+    /// The server says: the same as the last `New` of this fetcher.
+    Unchanged,
+}
+
+/// Reads one feed. Keeps no connection open between looks: they are minutes apart, and a
+/// connection that slept through a suspend costs a timeout.
+#[derive(Debug)]
+pub struct Fetcher {
+    client: Client,
+    url: FeedUrl,
+    limits: Limits,
+    validators: Validators,
+}
+
+impl Fetcher {
+    /// Trusts what this computer trusts (on Linux `SSL_CERT_FILE` and `SSL_CERT_DIR` replace its
+    /// list), and besides the authorities in `ca_file` (PEM), for networks and mirrors with an
+    /// authority of their own. Both are read now and not again. The proxy is the system's
+    /// (`HTTPS_PROXY`, `NO_PROXY`), except to this computer itself.
+    ///
+    /// The error is one line and says what to do.
+    pub fn new(url: FeedUrl, limits: Limits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
+        tls::install_provider();
+        let client = Client::builder()
+            .user_agent(USER_AGENT)
+            .default_headers(headers())
+            .connect_timeout(limits.connect)
+            .timeout(limits.total)
+            .redirect(Policy::custom(same_host_only))
+            .referer(false)
+            .pool_max_idle_per_host(0);
+        let client = match ca_file {
+            // Plain http never turns into https here: no need for a hundred certificates in memory.
+            _ if !url.is_https() => client.tls_certs_only([]),
+            Some(file) => client.tls_certs_merge(authorities(file)?),
+            None => client,
+        };
+        let client = if url.is_loopback() { client.no_proxy() } else { client };
+        let client = client.build().map_err(|_| {
+            "cannot prepare secure connections: install this computer's list of trusted certificates \
+             (package ca-certificates), or check feed.ca_file"
+                .to_owned()
+        })?;
+        Ok(Fetcher { client, url, limits, validators: Validators::default() })
+    }
+
+    /// One GET, conditional where the last answer that parsed offered validators. May be dropped
+    /// at any point.
+    pub async fn look(&mut self) -> Result<Look, Failure> {
+        let request = self.client.get(self.url.url().clone()).headers(self.validators.conditions());
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if self.validators != Validators::default() => {
+                return Ok(Look::Unchanged);
+            }
+            status => {
+                let retry_after_s = retry_after_s(response.headers());
+                return Err(Failure { retry_after_s, ..self.failure(FailureKind::Http(status.as_u16())) });
+            }
+        }
+        let offered = Validators::offered(response.headers());
+        let body = self.body(response).await?;
+        // Forgotten first: "the same as something unreadable" must never pass for good news.
+        self.validators = Validators::default();
+        let document = feed::parse(&body).map_err(|reason| self.failure(self.unreadable(reason)))?;
+        self.validators = offered;
+        Ok(Look::New { document, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
+    /// Counts decoded bytes as they come: a Content-Length may be missing, or small for what gzip
+    /// makes of it.
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
+            if body.len() + chunk.len() > self.limits.body_bytes {
+                return Err(self.failure(FailureKind::TooLarge { limit_bytes: self.limits.body_bytes }));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// A captive portal is our own network's doing, but it cannot show a certificate for the
+    /// feed's host: a page that came over verified TLS is the server's own.
+    fn unreadable(&self, reason: Unreadable) -> FailureKind {
+        match reason {
+            Unreadable::Html if !self.url.is_https() => FailureKind::Portal,
+            reason => FailureKind::Unreadable(reason),
+        }
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> Failure {
+        self.failure(failure::classify(error, self.limits))
+    }
+
+    fn failure(&self, kind: FailureKind) -> Failure {
+        Failure { kind, host: self.url.host().to_owned(), retry_after_s: None }
+    }
+}
+
+/// `no-cache` asks caches on the way to make sure that their copy is the newest: Apple's feed was
+/// seen up to 29 days old. Caches may ignore it, and what they hand out is checked by its stamp.
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (ACCEPT, HeaderValue::from_static("application/json, text/javascript, */*;q=0.5")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ])
+}
+
+/// Whoever may redirect us elsewhere decides what people are told.
+fn same_host_only(attempt: Attempt<'_>) -> Action {
+    let from = attempt.previous().last().map(|url| (url.scheme(), url.host_str()));
+    let (scheme, host) = (attempt.url().scheme(), attempt.url().host_str());
+    match from {
+        _ if attempt.previous().len() > REDIRECTS_MAX => attempt.error(Detour::TooMany),
+        Some((_, from)) if from != host => attempt.error(Detour::OtherHost),
+        Some((from, _)) if from != scheme => attempt.error(Detour::OtherScheme),
+        _ => attempt.follow(),
+    }
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
+    let shown = file.display();
+    let mut pem = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
+        .map_err(|error| format!("cannot read feed.ca_file {shown}: {error}"))?;
+    if pem.len() as u64 > CA_FILE_MAX_BYTES {
+        return Err(format!("feed.ca_file {shown} is larger than 1 MiB: give only your own authorities"));
+    }
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(format!("feed.ca_file {shown} holds no certificate: give a PEM file (BEGIN CERTIFICATE)")),
+    }
+}
+
+/// Seconds, or a date, which counts from the answer's own `Date`: our clock may be wrong.
+fn retry_after_s(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    let time = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
+    let now = time(headers.get(DATE)?.to_str().ok()?)?;
+    u64::try_from(time(text)?.as_second() - now.as_second()).ok()
+}
+
+/// By what the server knows again the answer that it gave (RFC 9110, 8.8). Sent back unread.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Validators {
+    etag: Option<HeaderValue>,
+    last_modified: Option<HeaderValue>,
+}
+
+impl Validators {
+    fn offered(headers: &HeaderMap) -> Validators {
+        let short = |name: HeaderName| {
+            headers.get(name).filter(|value| !value.is_empty() && value.len() <= VALIDATOR_MAX_BYTES).cloned()
+        };
+        Validators { etag: short(ETAG), last_modified: short(LAST_MODIFIED) }
+    }
+
+    fn conditions(&self) -> HeaderMap {
+        let etag = self.etag.clone().map(|value| (IF_NONE_MATCH, value));
+        let last_modified = self.last_modified.clone().map(|value| (IF_MODIFIED_SINCE, value));
+        etag.into_iter().chain(last_modified).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_limits() {
+        let limits = Limits::default();
+        assert_eq!((limits.connect.as_secs(), limits.total.as_secs()), (10, 30));
+        assert_eq!(limits.body_bytes, 4 * 1024 * 1024);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        #[track_caller]
+        fn check(retry_after: &'static str, date: Option<&'static str>, expected: Option<u64>) {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(retry_after));
+            headers.extend(date.map(|date| (DATE, HeaderValue::from_static(date))));
+            assert_eq!(retry_after_s(&headers), expected);
+        }
+        let date = Some("Wed, 21 Oct 2015 07:28:00 GMT");
+        check("120", None, Some(120));
+        check(" 0 ", None, Some(0));
+        check("Wed, 21 Oct 2015 07:30:00 GMT", date, Some(120));
+        check("Wed, 21 Oct 2015 07:27:00 GMT", date, None);
+        check("Wed, 21 Oct 2015 07:30:00 GMT", None, None);
+        check("soon", date, None);
+        check("-5", date, None);
+        assert_eq!(retry_after_s(&HeaderMap::new()), None);
+    }
+}

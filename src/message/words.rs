@@ -1,0 +1,207 @@
+//! The words for one piece of news: a headline, what is known, and what to do.
+//!
+//! Every text that tells people what to do stands in this file, is in our own words, and names no
+//! host and no number: support scams live on this very subject.
+
+use jiff::Timestamp;
+
+use super::when::{from_to, lasted, when};
+use super::{News, Said};
+use crate::model::{Change, ChangeKind, EventKind, ServiceKey};
+
+const WAIT_FOR_BACKUP: &str =
+    "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
+const WAIT: &str = "Nothing to do on your side but wait.";
+const BACK_UP_NOW: &str = "To back up now: Settings, your name, iCloud, iCloud Backup, Back Up Now.";
+const CHECK_BACKUP: &str = "Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.";
+const CHECK_WATCH: &str =
+    "Correct the watch list in the configuration; `statusd services` shows Apple's names.";
+const CHECK_RENAMED: &str = "Apple may have renamed it: `statusd services` shows the names of today.";
+const CANNOT_TELL: &str =
+    "Until then nobody here can tell whether Apple has trouble. Nothing to do on your side.";
+const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
+
+/// The news as a headline of one line, without a full stop.
+pub fn headline(news: &News, said: &Said) -> String {
+    let names = &news.names();
+    match news.change.kind {
+        ChangeKind::Began => format!("{names}: Apple reports {}", problem(news.change)),
+        ChangeKind::Reopened => format!("{names}: the problem is back"),
+        ChangeKind::Ended => format!("{names}: Apple says it is fixed"),
+        ChangeKind::Withdrawn => format!("{names}: Apple no longer lists the problem"),
+        ChangeKind::Missed => format!("{names} had trouble {}", span(news.change, said)),
+        ChangeKind::Worsened => format!("{names}: now {}", problem(news.change)),
+        ChangeKind::Eased => format!("{names}: better, now {}", problem(news.change)),
+        ChangeKind::Planned => format!("{names}: maintenance planned"),
+        ChangeKind::Started => format!("{names}: maintenance has begun"),
+        ChangeKind::Over => format!("{names}: maintenance is over"),
+        ChangeKind::Unlisted if news.change.near.is_empty() => {
+            format!("Apple's status page does not list {names}")
+        }
+        ChangeKind::Unlisted => format!("Apple's status page knows no \u{201c}{names}\u{201d}"),
+        ChangeKind::ListedAgain => format!("Apple's status page lists {names}"),
+        ChangeKind::Blind => "Apple's status cannot be read".to_owned(),
+        ChangeKind::Sighted => "Apple's status can be read again".to_owned(),
+        ChangeKind::HistoryLost => "statusd lost its history".to_owned(),
+        ChangeKind::Revised => format!("{names}: Apple revised its entry"),
+        ChangeKind::Corrected => format!("{names}: Apple lists the problem as fixed after all"),
+        ChangeKind::Noted => format!("{names}: found already over"),
+        ChangeKind::Cancelled => format!("{names}: planned maintenance is listed no more"),
+    }
+}
+
+/// What is known, in one or two sentences; times in the reader's zone.
+pub fn details(news: &News, said: &Said) -> String {
+    let change = news.change;
+    let at = |time: Timestamp| when(time, said.now, said.zone);
+    let since =
+        change.began_at.map_or("Apple gives no start.".to_owned(), |began| format!("Since {}.", at(began)));
+    match change.kind {
+        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
+            join(&[&since, &affected(change), &quoted(change), &sights(change, said)])
+        }
+        ChangeKind::Ended => join(&[&whole(change, said), &sights(change, said)]),
+        ChangeKind::Missed => {
+            let was_late = change.ended_at.is_none_or(|ended| change.seen_at >= ended);
+            let posted = match was_late {
+                true => format!("Apple posted it afterwards, at {}.", at(change.seen_at)),
+                false => format!("First listed at {}.", at(change.seen_at)),
+            };
+            join(&[&lasting(change), &affected(change), &quoted(change), &posted])
+        }
+        ChangeKind::Withdrawn => {
+            format!(
+                "{since} Not listed since {}. Whether it is fixed Apple does not say.",
+                at(change.seen_at)
+            )
+        }
+        ChangeKind::Planned | ChangeKind::Started => join(&[&whole(change, said), &quoted(change)]),
+        ChangeKind::Over => whole(change, said),
+        ChangeKind::Unlisted if !change.near.is_empty() => {
+            format!("Did you mean {}?", change.near.join(" or "))
+        }
+        ChangeKind::Unlisted => format!("Not in the list since {}.", at(change.seen_at)),
+        ChangeKind::ListedAgain => format!("Seen at {}. It is watched from now on.", at(change.seen_at)),
+        ChangeKind::Blind => format!("{since} The reason: {}.", change.message),
+        ChangeKind::Sighted => whole(change, said),
+        ChangeKind::HistoryLost => {
+            format!("The database was damaged; it is kept as {}.", change.message)
+        }
+        ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled => {
+            join(&[&whole(change, said), &quoted(change)])
+        }
+    }
+}
+
+/// What to do; empty where there is nothing to do or to leave undone.
+pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
+    let is_backup = ServiceKey::new(service).as_str().contains("backup");
+    match kind {
+        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
+            if is_backup {
+                WAIT_FOR_BACKUP
+            } else {
+                WAIT
+            }
+        }
+        ChangeKind::Ended if is_backup => BACK_UP_NOW,
+        ChangeKind::Missed | ChangeKind::Withdrawn if is_backup => CHECK_BACKUP,
+        ChangeKind::Unlisted => CHECK_RENAMED,
+        ChangeKind::Blind => CANNOT_TELL,
+        ChangeKind::HistoryLost => DAMAGED,
+        ChangeKind::Ended
+        | ChangeKind::Missed
+        | ChangeKind::Withdrawn
+        | ChangeKind::Planned
+        | ChangeKind::Started
+        | ChangeKind::Over
+        | ChangeKind::ListedAgain
+        | ChangeKind::Sighted
+        | ChangeKind::Revised
+        | ChangeKind::Corrected
+        | ChangeKind::Noted
+        | ChangeKind::Cancelled => "",
+    }
+}
+
+/// As [`advice`], for a watched name that Apple never listed.
+pub fn advice_for(change: &Change) -> &'static str {
+    match change.kind {
+        ChangeKind::Unlisted if !change.near.is_empty() => CHECK_WATCH,
+        kind => advice(kind, &change.service),
+    }
+}
+
+/// `an outage`, `an issue` …
+fn problem(change: &Change) -> String {
+    match &change.outage_kind {
+        Some(EventKind::Outage) => "an outage".to_owned(),
+        Some(EventKind::Issue) => "an issue".to_owned(),
+        Some(EventKind::Performance) => "slow performance".to_owned(),
+        Some(EventKind::Maintenance) => "maintenance".to_owned(),
+        Some(EventKind::Other(word)) if !word.is_empty() => format!("a problem (\u{201c}{word}\u{201d})"),
+        Some(EventKind::Other(_)) | None => "a problem".to_owned(),
+    }
+}
+
+fn affected(change: &Change) -> String {
+    change.users_affected.as_deref().map(sentence).unwrap_or_default()
+}
+
+fn quoted(change: &Change) -> String {
+    match change.message.as_str() {
+        "" => String::new(),
+        text => format!("Apple writes: \u{201c}{text}\u{201d}"),
+    }
+}
+
+/// Both times of rule 12, so that nobody has to take our word for when.
+fn sights(change: &Change, said: &Said) -> String {
+    let at = |time| when(time, said.now, said.zone);
+    let (seen, confirmed) = (at(change.seen_at), at(change.at));
+    if seen == confirmed {
+        return format!("Seen twice at {seen}.");
+    }
+    format!("Seen at {seen}, confirmed at {confirmed}.")
+}
+
+/// `from 08:15 to 10:04`, or as much of it as is known.
+fn span(change: &Change, said: &Said) -> String {
+    let at = |time| when(time, said.now, said.zone);
+    match (change.began_at, change.ended_at) {
+        (Some(from), Some(to)) => from_to(from, to, said.now, said.zone),
+        (Some(from), None) => format!("from {} on", at(from)),
+        (None, Some(to)) => format!("until {}", at(to)),
+        (None, None) => "for a while".to_owned(),
+    }
+}
+
+/// `From 08:15 to 10:04 (1 h 49 min).`
+fn whole(change: &Change, said: &Said) -> String {
+    let span = sentence(&span(change, said));
+    match (change.began_at, change.ended_at) {
+        (Some(from), Some(to)) => format!("{} ({}).", span.trim_end_matches('.'), lasted(from, to)),
+        _ => span,
+    }
+}
+
+fn lasting(change: &Change) -> String {
+    match (change.began_at, change.ended_at) {
+        (Some(from), Some(to)) => format!("It lasted {}.", lasted(from, to)),
+        _ => String::new(),
+    }
+}
+
+/// With a capital and a full stop.
+fn sentence(text: &str) -> String {
+    let mut chars = text.trim().trim_end_matches('.').chars();
+    match chars.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), chars.as_str()),
+        None => String::new(),
+    }
+}
+
+fn join(sentences: &[&str]) -> String {
+    let spoken: Vec<&str> = sentences.iter().copied().filter(|sentence| !sentence.is_empty()).collect();
+    spoken.join(" ")
+}

@@ -1,0 +1,142 @@
+//! When to look next: the schedule, a confirmation that waits, a failure to back off from.
+//!
+//! Pure: the time, the state and the dice are arguments, so the daemon and a replay plan alike.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::Fault;
+use crate::schedule::{Schedule, backoff_s};
+
+/// How long after the first sight of a change the poller comes back to confirm it.
+pub const CONFIRM_AFTER_S: i64 = 45;
+/// The network needs a moment after waking; "within 10 s" is the promise.
+pub const AFTER_WAKING_S: i64 = 3;
+const BACKOFF_FIRST_S: u64 = 30;
+/// Our own troubles cost Apple nothing, so we may ask often.
+const BACKOFF_CAP_OURS_S: u64 = 300;
+const BACKOFF_CAP_APPLE_S: u64 = 900;
+const RETRY_AFTER_CAP_S: u64 = 3_600;
+/// Where a schedule names no time at all, which `schedule` refuses: never stop looking.
+const FALLBACK_S: i64 = 300;
+
+/// The two schedules of a poller.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub poll: Schedule,
+    /// While a watched service has trouble.
+    pub trouble: Schedule,
+    /// Seconds after each scheduled time, the same on one machine for ever: spreads the fleet.
+    pub jitter_s: u64,
+}
+
+/// What a look left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Aftermath {
+    Seen {
+        has_trouble: bool,
+        /// First sight of the oldest change that waits for its second.
+        unconfirmed_since: Option<Timestamp>,
+    },
+    Failed {
+        fault: Fault,
+        /// Failures in a row, from 1.
+        failures: u32,
+        /// The server's own wish.
+        retry_after_s: Option<u64>,
+        /// A throw of the dice in `0.0..1.0`.
+        roll: f64,
+    },
+}
+
+/// The time of the next look, later than `now`.
+pub fn next_look(plan: &Plan, aftermath: &Aftermath, now: Timestamp) -> Timestamp {
+    match aftermath {
+        Aftermath::Failed { fault, failures, retry_after_s, roll } => {
+            let cap_s = match fault {
+                Fault::Ours => BACKOFF_CAP_OURS_S,
+                Fault::Apple => BACKOFF_CAP_APPLE_S,
+            };
+            let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, cap_s, *roll);
+            let wanted_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
+            after(now, i64::try_from(backoff_s.max(wanted_s)).unwrap_or(FALLBACK_S))
+        }
+        Aftermath::Seen { has_trouble, unconfirmed_since } => {
+            let schedule = if *has_trouble { &plan.trouble } else { &plan.poll };
+            let scheduled = scheduled(schedule, plan.jitter_s, now);
+            match unconfirmed_since {
+                Some(since) => {
+                    let confirm = after(*since, CONFIRM_AFTER_S);
+                    // A first sight that the clock left behind must not make us spin.
+                    let confirm = if confirm <= now { after(now, CONFIRM_AFTER_S) } else { confirm };
+                    scheduled.min(confirm)
+                }
+                None => scheduled,
+            }
+        }
+    }
+}
+
+fn scheduled(schedule: &Schedule, jitter_s: u64, now: Timestamp) -> Timestamp {
+    let jitter = SignedDuration::from_secs(i64::try_from(jitter_s).unwrap_or(0));
+    now.checked_sub(jitter)
+        .ok()
+        .and_then(|shifted| schedule.next_after(shifted))
+        .and_then(|slot| slot.checked_add(jitter).ok())
+        .unwrap_or_else(|| after(now, FALLBACK_S))
+}
+
+fn after(time: Timestamp, seconds: i64) -> Timestamp {
+    time.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::tz::TimeZone;
+
+    fn plan(jitter_s: u64) -> Plan {
+        let schedule = |text| Schedule::parse(text, &TimeZone::UTC).expect("a schedule");
+        Plan { poll: schedule("*/5 * * * *"), trouble: schedule("* * * * *"), jitter_s }
+    }
+
+    #[track_caller]
+    fn check(jitter_s: u64, aftermath: Aftermath, expected: &str) {
+        let now: Timestamp = "2026-01-01T12:01:10Z".parse().expect("a time");
+        let next = next_look(&plan(jitter_s), &aftermath, now).to_string();
+        assert_eq!(next, format!("2026-01-01T{expected}Z"), "{aftermath:?}");
+    }
+
+    fn seen(has_trouble: bool, since: Option<&str>) -> Aftermath {
+        let unconfirmed_since = since.map(|time| format!("2026-01-01T{time}Z").parse().expect("a time"));
+        Aftermath::Seen { has_trouble, unconfirmed_since }
+    }
+
+    fn failed(fault: Fault, failures: u32, retry_after_s: Option<u64>) -> Aftermath {
+        Aftermath::Failed { fault, failures, retry_after_s, roll: 0.5 }
+    }
+
+    #[test]
+    fn the_schedule_and_trouble() {
+        check(0, seen(false, None), "12:05:00");
+        check(0, seen(true, None), "12:02:00");
+        check(20, seen(false, None), "12:05:20");
+        check(20, seen(true, None), "12:01:20");
+    }
+
+    #[test]
+    fn a_confirmation_comes_after_45_s() {
+        check(0, seen(false, Some("12:01:10")), "12:01:55");
+        check(0, seen(true, Some("12:01:30")), "12:02:00");
+        check(0, seen(false, Some("11:00:00")), "12:01:55");
+    }
+
+    #[test]
+    fn failures_back_off_and_obey_the_server_within_bounds() {
+        check(0, failed(Fault::Apple, 1, None), "12:01:40");
+        check(0, failed(Fault::Apple, 3, None), "12:03:10");
+        check(0, failed(Fault::Apple, 30, None), "12:16:10");
+        check(0, failed(Fault::Ours, 30, None), "12:06:10");
+        check(0, failed(Fault::Apple, 1, Some(120)), "12:03:10");
+        check(0, failed(Fault::Apple, 1, Some(u64::MAX)), "13:01:10");
+    }
+}

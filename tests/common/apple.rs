@@ -1,0 +1,496 @@
+//! Apple on this computer: a small HTTP/1.1 server on loopback that answers as the test tells it
+//! to, and remembers what it was asked.
+//!
+//! It knows nothing of statusd. It runs on a thread of its own, so that it also answers while a
+//! test waits for a child process; it is gone, port and all, when [`Apple`] is dropped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+/// Where the feed is, unless a test says otherwise.
+pub const PATH: &str = "/support/systemstatus/data/system_status_en_US.js";
+const REQUEST_MAX_BYTES: usize = 64 << 10;
+/// Between the bytes of [`Answer::drip`]: this slowness is the fault that is played.
+const DRIP: Duration = Duration::from_millis(5);
+
+/// The server, and the test's handle to it.
+///
+/// ```ignore
+/// let apple = Apple::start().await;
+/// apple.show(&Doc::new().service("iCloud Backup").json());
+/// // … let statusd look at apple.url() …
+/// apple.answer(Answer::status(503).header("Retry-After", "120"));
+/// apple.asked(2).await; // returns once there have been two requests
+/// assert_eq!(apple.requests()[1].header("user-agent"), Some("statusd/0.1.0"));
+/// ```
+pub struct Apple {
+    address: SocketAddr,
+    scheme: &'static str,
+    authority_pem: Option<String>,
+    script: watch::Sender<Script>,
+    heard: watch::Receiver<Vec<Request>>,
+    /// `None` only while being dropped.
+    life: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
+}
+
+/// What is wrong with the certificate of a server that speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Papers {
+    Good,
+    Expired,
+    NotYetValid,
+    WrongHost,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Script {
+    standing: Answer,
+    once: VecDeque<Answer>,
+    paths: BTreeMap<String, Answer>,
+    released: u64,
+}
+
+impl Apple {
+    /// Over plain http. Shows an empty answer with status 200 until told otherwise.
+    pub async fn start() -> Apple {
+        Apple::serve(None).await
+    }
+
+    /// Over https, with a certificate of an authority made for this server alone.
+    pub async fn start_tls(papers: Papers) -> Apple {
+        Apple::serve(Some(papers)).await
+    }
+
+    async fn serve(papers: Option<Papers>) -> Apple {
+        let (acceptor, authority_pem) = papers.map(acceptor).unzip();
+        let scheme = if acceptor.is_some() { "https" } else { "http" };
+        let (script, _) = watch::channel(Script::default());
+        let (tell, heard) = watch::channel(Vec::new());
+        let (bound, address) = oneshot::channel();
+        let (stop, stopped) = oneshot::channel();
+        let stage = Stage { script: script.clone(), tell, acceptor };
+        let server = thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                tokio::select! {
+                    () = stage.run(bound) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let address = address.await.expect("the server's thread binds a port");
+        Apple { address, scheme, authority_pem, script, heard, life: Some((stop, server)) }
+    }
+
+    /// The feed's address.
+    pub fn url(&self) -> String {
+        self.url_of(PATH)
+    }
+
+    /// The address of another path on this server.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    /// Only over TLS: the authority's certificate, for `feed.ca_file`.
+    pub fn authority_pem(&self) -> &str {
+        self.authority_pem.as_deref().expect("a server with start_tls")
+    }
+
+    /// From now on: this body, with status 200.
+    pub fn show(&self, body: &str) {
+        self.answer(Answer::ok(body));
+    }
+
+    /// From now on: this answer.
+    pub fn answer(&self, answer: Answer) {
+        self.script.send_modify(|script| script.standing = answer);
+    }
+
+    /// Once, before the standing answer; several are given in the order of the calls.
+    pub fn once(&self, answer: Answer) {
+        self.script.send_modify(|script| script.once.push_back(answer));
+    }
+
+    /// From now on, on this path only, and before all others.
+    pub fn at(&self, path: &str, answer: Answer) {
+        self.script.send_modify(|script| {
+            script.paths.insert(path.to_owned(), answer);
+        });
+    }
+
+    /// Lets all answers that are held now go out.
+    pub fn release(&self) {
+        self.script.send_modify(|script| script.released += 1);
+    }
+
+    /// All requests so far, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.heard.borrow().clone()
+    }
+
+    /// Returns once there have been at least so many requests.
+    pub async fn asked(&self, times: usize) {
+        let mut heard = self.heard.clone();
+        heard
+            .wait_for(|requests| requests.len() >= times)
+            .await
+            .expect("the server lives as long as its handle");
+    }
+}
+
+impl Drop for Apple {
+    fn drop(&mut self) {
+        if let Some((stop, server)) = self.life.take() {
+            drop(stop);
+            // Its panic has been printed; a second one in a drop would hide the test's own.
+            let _ = server.join();
+        }
+    }
+}
+
+/// One request as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    /// Names in small letters.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let name = name.to_ascii_lowercase();
+        self.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn parse(head: &str) -> Request {
+        let mut lines = head.lines();
+        let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+        let headers = lines.filter_map(|line| line.split_once(':'));
+        Request {
+            method: words.next().unwrap_or_default(),
+            path: words.next().unwrap_or_default(),
+            headers: headers
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+                .collect(),
+        }
+    }
+}
+
+/// What to answer, and how badly.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    delivery: Delivery,
+    held: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Delivery {
+    Whole,
+    Chunked,
+    Cut,
+    Drip,
+    HangUp,
+    Reset,
+    Raw,
+}
+
+impl Default for Answer {
+    fn default() -> Answer {
+        Answer::ok("")
+    }
+}
+
+impl Answer {
+    /// Status 200 and this body.
+    pub fn ok(body: impl Into<Vec<u8>>) -> Answer {
+        Answer { body: body.into(), ..Answer::status(200) }
+    }
+
+    /// This status and no body.
+    pub fn status(status: u16) -> Answer {
+        Answer { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole, held: false }
+    }
+
+    /// A web page with status 200, as captive portals send.
+    pub fn html() -> Answer {
+        Answer::ok("<!DOCTYPE html>\n<html><title>Welcome</title></html>").header("Content-Type", "text/html")
+    }
+
+    pub fn redirect(location: &str) -> Answer {
+        Answer::status(302).header("Location", location)
+    }
+
+    /// No answer at all; the connection stays open.
+    pub fn silence() -> Answer {
+        Answer::status(200).held()
+    }
+
+    /// Closes the connection instead of answering.
+    pub fn hang_up() -> Answer {
+        Answer { delivery: Delivery::HangUp, ..Answer::status(200) }
+    }
+
+    /// Resets the connection instead of answering.
+    pub fn reset() -> Answer {
+        Answer { delivery: Delivery::Reset, ..Answer::status(200) }
+    }
+
+    /// These bytes instead of an HTTP answer.
+    pub fn raw(bytes: &[u8]) -> Answer {
+        Answer { delivery: Delivery::Raw, ..Answer::ok(bytes) }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Answer {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With an ETag (give the quotes too), and 304 to who sends it back.
+    pub fn etag(self, value: &str) -> Answer {
+        self.header("ETag", value)
+    }
+
+    /// With a Last-Modified, and 304 to who sends it back.
+    pub fn last_modified(self, value: &str) -> Answer {
+        self.header("Last-Modified", value)
+    }
+
+    /// Packs the body given so far.
+    pub fn gzip(mut self) -> Answer {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&self.body).expect("writing to memory");
+        self.body = encoder.finish().expect("writing to memory");
+        self.header("Content-Encoding", "gzip")
+    }
+
+    /// Without Content-Length, in two chunks.
+    pub fn chunked(self) -> Answer {
+        Answer { delivery: Delivery::Chunked, ..self }
+    }
+
+    /// Only the beginning of the body given (and packed) so far, as if it were all.
+    pub fn truncated(mut self, bytes: usize) -> Answer {
+        self.body.truncate(bytes);
+        self
+    }
+
+    /// Promises the whole body, sends half of it and closes.
+    pub fn cut(self) -> Answer {
+        Answer { delivery: Delivery::Cut, ..self }
+    }
+
+    /// A byte at a time, then blanks, without end.
+    pub fn drip(self) -> Answer {
+        Answer { delivery: Delivery::Drip, ..self }
+    }
+
+    /// Takes the request, and answers at the next [`Apple::release`].
+    pub fn held(self) -> Answer {
+        Answer { held: true, ..self }
+    }
+
+    fn offered(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// RFC 9110, 13.1: If-None-Match goes before If-Modified-Since.
+    fn is_known_to(&self, request: &Request) -> bool {
+        let same = |sent: &str, offered| request.header(sent).is_some_and(|sent| Some(sent) == offered);
+        match request.header("if-none-match") {
+            Some(_) => same("if-none-match", self.offered("ETag")),
+            None => same("if-modified-since", self.offered("Last-Modified")),
+        }
+    }
+
+    fn head(&self, length: Option<usize>) -> String {
+        let mut head = format!("HTTP/1.1 {} Scripted\r\nConnection: close\r\n", self.status);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        match length {
+            _ if self.status == 304 => {}
+            Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
+            None => head.push_str("Transfer-Encoding: chunked\r\n"),
+        }
+        head + "\r\n"
+    }
+}
+
+/// The server's side.
+#[derive(Clone)]
+struct Stage {
+    script: watch::Sender<Script>,
+    tell: watch::Sender<Vec<Request>>,
+    acceptor: Option<TlsAcceptor>,
+}
+
+impl Stage {
+    async fn run(&self, bound: oneshot::Sender<SocketAddr>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
+        bound.send(listener.local_addr().expect("a bound port")).expect("somebody waits for the port");
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            tokio::spawn(self.clone().receive(stream));
+        }
+    }
+
+    /// What fails here is the other side's choice: it went away, or it does not trust us.
+    async fn receive(self, stream: TcpStream) {
+        let Some(acceptor) = &self.acceptor else { return self.serve(stream).await };
+        if let Ok(stream) = acceptor.accept(stream).await {
+            self.serve(stream).await;
+        }
+    }
+
+    async fn serve(&self, mut stream: impl Stream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            assert!(head.len() < REQUEST_MAX_BYTES, "a request without end");
+            let Ok(byte) = stream.read_u8().await else { return };
+            head.push(byte);
+        }
+        let request = Request::parse(&String::from_utf8_lossy(&head));
+        // Before the request is told: a release after `asked` must free this answer.
+        let mut script = self.script.subscribe();
+        let released = script.borrow().released;
+        let answer = self.pick(&request.path);
+        self.tell.send_modify(|requests| requests.push(request.clone()));
+        if answer.held && script.wait_for(|script| script.released > released).await.is_err() {
+            return;
+        }
+        // The client may leave in the middle: that is what some tests are about.
+        let _ = send(&mut stream, &request, &answer).await;
+    }
+
+    fn pick(&self, path: &str) -> Answer {
+        let mut picked = Answer::default();
+        self.script.send_if_modified(|script| {
+            let at_path = script.paths.get(path).cloned();
+            picked = at_path.or_else(|| script.once.pop_front()).unwrap_or_else(|| script.standing.clone());
+            false
+        });
+        picked
+    }
+}
+
+async fn send(stream: &mut impl Stream, request: &Request, answer: &Answer) -> std::io::Result<()> {
+    let body = &answer.body;
+    if answer.status == 200 && answer.is_known_to(request) {
+        let unchanged = Answer { status: 304, ..answer.clone() };
+        stream.write_all(unchanged.head(None).as_bytes()).await?;
+        return stream.shutdown().await;
+    }
+    match answer.delivery {
+        Delivery::Whole => {
+            stream.write_all(answer.head(Some(body.len())).as_bytes()).await?;
+            stream.write_all(body).await?;
+        }
+        Delivery::Chunked => {
+            stream.write_all(answer.head(None).as_bytes()).await?;
+            let (first, second) = body.split_at(body.len() / 2);
+            for chunk in [first, second].into_iter().filter(|chunk| !chunk.is_empty()) {
+                write_chunk(stream, chunk).await?;
+            }
+            stream.write_all(b"0\r\n\r\n").await?;
+        }
+        Delivery::Cut => {
+            stream.write_all(answer.head(Some(body.len())).as_bytes()).await?;
+            stream.write_all(&body[..body.len() / 2]).await?;
+        }
+        Delivery::Drip => {
+            stream.write_all(answer.head(None).as_bytes()).await?;
+            let mut ticks = tokio::time::interval(DRIP);
+            for byte in body.iter().copied().chain(std::iter::repeat(b' ')) {
+                ticks.tick().await;
+                write_chunk(stream, &[byte]).await?;
+            }
+        }
+        Delivery::HangUp => {}
+        Delivery::Reset => return stream.reset(),
+        Delivery::Raw => stream.write_all(body).await?,
+    }
+    stream.shutdown().await
+}
+
+async fn write_chunk(stream: &mut impl Stream, chunk: &[u8]) -> std::io::Result<()> {
+    let mut framed = format!("{:x}\r\n", chunk.len()).into_bytes();
+    framed.extend_from_slice(chunk);
+    framed.extend_from_slice(b"\r\n");
+    stream.write_all(&framed).await?;
+    stream.flush().await
+}
+
+/// TCP with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
+    /// Closing it from now on is a reset.
+    fn reset(&self) -> std::io::Result<()>;
+}
+
+impl Stream for TcpStream {
+    fn reset(&self) -> std::io::Result<()> {
+        self.set_zero_linger()
+    }
+}
+
+impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
+    fn reset(&self) -> std::io::Result<()> {
+        self.get_ref().0.set_zero_linger()
+    }
+}
+
+/// An authority, and a server that shows its certificate. The authority itself is always valid.
+fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(Vec::new()).expect("an authority without names");
+    // Authorities are told apart by name: two of one name would look like a forged signature.
+    let name = format!("Authority {:02x?}", key.public_key_raw());
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&key).expect("the authority's certificate");
+    let issuer = Issuer::new(params, key);
+
+    let host = if papers == Papers::WrongHost { "elsewhere.example" } else { "127.0.0.1" };
+    let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    match papers {
+        Papers::Good | Papers::WrongHost => {}
+        Papers::Expired => params.not_after = date_time_ymd(2001, 1, 1),
+        Papers::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
+    }
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.signed_by(&key, &issuer).expect("the server's certificate");
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )
+        .expect("a key that fits its certificate");
+    (TlsAcceptor::from(Arc::new(config)), authority.pem())
+}

@@ -1,0 +1,6 @@
+//! What the test programs share: the outside world, played on this computer.
+
+#![allow(dead_code, reason = "every test program compiles all of it and uses a part")]
+
+pub mod apple;
+pub mod doc;
