@@ -1,11 +1,15 @@
 pub mod channel;
 pub mod feed;
+pub mod fetch;
+pub mod json;
 pub mod message;
 pub mod model;
 pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod schedule;
+pub mod store;
 pub mod text;
+pub mod tls;
 pub mod track;
 pub mod watch;

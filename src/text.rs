@@ -1,4 +1,189 @@
-//! placeholder until the helper's file lands
+//! Makes other people's text fit to be shown: on a desktop, in a terminal, in a log line.
+//!
+//! It does not escape markup (each output knows its own) and translates nothing. Invariant: what
+//! comes out cannot move a cursor, turn the direction of writing, hide anything or exceed its
+//! limit.
+
+use std::iter::Peekable;
+
+/// What stands where text was cut off.
+const ELLIPSIS: char = '…';
+
+/// One line of at most `max` characters: white space of any kind (line breaks too) folded to one
+/// blank, what cannot be seen dropped, trimmed, an ellipsis where it was cut.
 pub fn plain_line(text: &str, max: usize) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(max).collect()
+    let mut line = String::new();
+    for word in visible(text).split_whitespace() {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    capped(&line, max)
+}
+
+/// Several lines, together at most `max` characters: each line as [`plain_line`], line breaks of
+/// any kind as `\n`, no empty line at either end and never two in a row.
+pub fn plain_text(text: &str, max: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in with_unix_breaks(text).split('\n') {
+        let line = plain_line(line, usize::MAX);
+        let repeats_blank = lines.last().is_none_or(String::is_empty);
+        if !(line.is_empty() && repeats_blank) {
+            lines.push(line);
+        }
+    }
+    capped(lines.join("\n").trim_end(), max)
+}
+
+/// Without what has no shape of its own; white space stays, also where it is a control character.
+fn visible(text: &str) -> String {
+    text.chars().filter(|&c| c.is_whitespace() || !(c.is_control() || is_invisible(c))).collect()
+}
+
+/// Characters that draw nothing but change what is around them or hide in it: Unicode's format
+/// characters (general category Cf: direction marks and overrides, joiners, zero-width spaces,
+/// tags) and the other letters that are drawn as nothing. They turn "moc.elppa" around, split
+/// words that a filter looks for and make two different names look alike.
+///
+/// The price: joiners are gone from Persian and Indic text and from composed emoji, which stay
+/// readable without.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
+        | '\u{890}'..='\u{891}' | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{fffe}'..='\u{ffff}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Unicode's mandatory line breaks (UAX 14: BK, CR, LF, NL), CR LF counting as one, as `\n`.
+fn with_unix_breaks(text: &str) -> String {
+    let mut chars = text.chars().peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(c) = chars.next() {
+        out.push(match c {
+            '\r' => {
+                skip_line_feed(&mut chars);
+                '\n'
+            }
+            '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => '\n',
+            other => other,
+        });
+    }
+    out
+}
+
+fn skip_line_feed(chars: &mut Peekable<impl Iterator<Item = char>>) {
+    if chars.peek() == Some(&'\n') {
+        chars.next();
+    }
+}
+
+/// At most `max` characters, the ellipsis included.
+fn capped(text: &str, max: usize) -> String {
+    let Some((last, _)) = text.char_indices().nth(max.saturating_sub(1)) else {
+        return text.to_owned();
+    };
+    match text[last..].chars().nth(1) {
+        _ if max == 0 => String::new(),
+        None => text.to_owned(),
+        Some(_) => {
+            let mut cut = text[..last].trim_end().to_owned();
+            cut.push(ELLIPSIS);
+            cut
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_line(text: &str, max: usize, expected: &str) {
+        assert_eq!(plain_line(text, max), expected, "{text:?}");
+    }
+
+    #[track_caller]
+    fn check_text(text: &str, max: usize, expected: &str) {
+        assert_eq!(plain_text(text, max), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        check_line(
+            "  iCloud\u{a0}Backup \r\n is\tdown\u{2028}now\u{85}. ",
+            99,
+            "iCloud Backup is down now .",
+        );
+        check_line("", 99, "");
+        check_line(" \n\t ", 99, "");
+    }
+
+    #[test]
+    fn text_keeps_its_lines_and_no_more() {
+        check_text("\n\none\r\ntwo\rthree\n\n\n\nfour  \n\n", 99, "one\ntwo\nthree\n\nfour");
+        check_text("a\u{2028}b\u{2029}c\u{b}d\u{c}e\u{85}f", 99, "a\nb\nc\nd\ne\nf");
+        check_text(" \n \u{200b} \n", 99, "");
+    }
+
+    #[test]
+    fn nothing_can_move_the_cursor_or_colour_the_screen() {
+        check_line("\u{1b}[31mred\u{1b}[0m \u{7}bell\0 \u{9b}2J\u{7f}", 99, "[31mred[0m bell 2J");
+    }
+
+    #[test]
+    fn nothing_can_turn_or_hide_text() {
+        for hidden in [
+            '\u{200b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{200e}',
+            '\u{200f}',
+            '\u{202a}',
+            '\u{202b}',
+            '\u{202c}',
+            '\u{202d}',
+            '\u{202e}',
+            '\u{2060}',
+            '\u{2066}',
+            '\u{2067}',
+            '\u{2068}',
+            '\u{2069}',
+            '\u{206f}',
+            '\u{61c}',
+            '\u{feff}',
+            '\u{ad}',
+            '\u{180e}',
+            '\u{3164}',
+            '\u{e0041}',
+            '\u{fff9}',
+        ] {
+            check_line(&format!("ap{hidden}ple"), 99, "apple");
+            check_text(&format!("ap{hidden}ple"), 99, "apple");
+        }
+    }
+
+    #[test]
+    fn letters_of_every_script_stay() {
+        for text in ["iCloudバックアップ", "Резервные копии", "نسخ احتياطي", "e\u{301}tat", "☁\u{fe0f} 👍🏽"]
+        {
+            check_line(text, 99, text);
+        }
+    }
+
+    #[test]
+    fn a_cut_counts_characters_and_shows() {
+        check_line("バックアップ", 6, "バックアップ");
+        check_line("バックアップ", 5, "バックア…");
+        check_line("ab cdef", 4, "ab…");
+        check_line("ab", 1, "…");
+        check_line("a", 1, "a");
+        check_line("ab", 0, "");
+        check_line("", 0, "");
+        check_text("one\ntwo", 5, "one…");
+        assert_eq!(plain_text(&"x\n".repeat(10_000), 1_000).chars().count(), 1_000);
+    }
 }

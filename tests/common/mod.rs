@@ -3,4 +3,6 @@
 #![allow(dead_code, reason = "every test program compiles all of it and uses a part")]
 
 pub mod apple;
+pub mod bus;
 pub mod doc;
+pub mod peer;

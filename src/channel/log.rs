@@ -1,0 +1,105 @@
+//! The program's own log as a channel: one line a change, for whoever reads the journal.
+//!
+//! It formats no times and keeps no file; that is the log's work. Invariant: a notice is one line
+//! whatever Apple wrote into it.
+
+use serde::Deserialize;
+
+use super::{Answer, Notice};
+use crate::text;
+
+/// The target that log filters know the lines by.
+const TARGET: &str = "statusd::change";
+/// Characters of a line: Apple's texts have about 120.
+const LINE_MAX: usize = 500;
+
+/// `[channel.log]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Whether changes are written to the log. Yes unless told otherwise.
+    pub enabled: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { enabled: true }
+    }
+}
+
+/// The log. Needs nothing of its own: `tracing` knows where lines go.
+#[derive(Debug)]
+pub struct Log;
+
+impl Log {
+    /// Cannot fail: a line that the journal does not take is nobody's message.
+    pub fn send(&self, notice: &Notice) -> Answer {
+        let line = if notice.body.is_empty() {
+            text::plain_line(&notice.title, LINE_MAX)
+        } else {
+            text::plain_line(&format!("{}: {}", notice.title, notice.body), LINE_MAX)
+        };
+        tracing::info!(target: TARGET, key = %text::plain_line(&notice.key, LINE_MAX), "{line}");
+        Answer::Delivered { receipt: None, words: "written to the log".to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::super::Urgency;
+    use super::*;
+
+    /// Hands on every line that the subscriber writes.
+    struct Lines(Sender<String>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8_lossy(bytes).into_owned()).expect("the test listens");
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(title: &str, body: &str) -> String {
+        let (lines, written) = channel();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || Lines(lines.clone()))
+            .finish();
+        let notice = Notice {
+            key: "consumer/en_US/icloud%20backup/1/1/began".to_owned(),
+            title: title.to_owned(),
+            body: body.to_owned(),
+            urgency: Urgency::Critical,
+            payload: "{\"version\":1}".to_owned(),
+            replaces: None,
+        };
+        let answer = tracing::subscriber::with_default(subscriber, || Log.send(&notice));
+        assert!(matches!(answer, Answer::Delivered { receipt: None, .. }), "{answer:?}");
+        written.try_iter().collect()
+    }
+
+    #[test]
+    fn a_change_is_one_line_with_its_key() {
+        assert_eq!(
+            logged("iCloud Backup is down", "Since 02:10.\nSome users are affected."),
+            " INFO statusd::change: iCloud Backup is down: Since 02:10. Some users are affected. \
+             key=consumer/en_US/icloud%20backup/1/1/began\n"
+        );
+        assert!(logged("Over", "").contains("change: Over key="));
+    }
+
+    #[test]
+    fn nobody_can_write_a_second_line() {
+        let line = logged("down\n INFO statusd::change: up", "\u{1b}[2J\r\u{2028}x");
+        assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+        assert!(!line.contains(['\u{1b}', '\r', '\u{2028}']), "{line:?}");
+    }
+}

@@ -1,0 +1,48 @@
+//! The documented JSON of changes (`docs/json.md`): what programs are given and may rely on.
+//!
+//! Times are RFC 3339 in UTC, `null` where unknown. A field may be added within a version; none
+//! is renamed, removed or given another meaning.
+
+use serde_json::{Map, Value, json};
+
+use crate::message::{Said, line};
+use crate::model::{Change, EventKind};
+
+/// Of every document that carries one.
+pub const VERSION: u32 = 1;
+
+/// The nine fields of a replayed change, in this order.
+pub fn replayed(change: &Change) -> Value {
+    Value::Object(core(change))
+}
+
+/// A change with all that is known of it: the webhook's body and an element of `history --json`.
+pub fn change(change: &Change, said: &Said) -> Value {
+    let mut fields = Map::new();
+    fields.insert("version".to_owned(), json!(VERSION));
+    fields.append(&mut core(change));
+    fields.insert("feed".to_owned(), json!(change.feed.to_string()));
+    fields.insert("seen_at".to_owned(), json!(change.seen_at));
+    fields.insert("was_kind".to_owned(), json!(change.was_kind.as_ref().map(EventKind::as_str)));
+    fields.insert("users_affected".to_owned(), json!(change.users_affected));
+    fields.insert("apple_text".to_owned(), json!(change.message));
+    fields.insert("did_you_mean".to_owned(), json!(change.near));
+    fields.insert("text".to_owned(), json!(line(change, said)));
+    Value::Object(fields)
+}
+
+fn core(change: &Change) -> Map<String, Value> {
+    let service = (!change.service.is_empty()).then_some(&change.service);
+    let fields = [
+        ("at", json!(change.at)),
+        ("kind", json!(change.kind.as_str())),
+        ("service", json!(service)),
+        ("message_id", json!(change.message_id)),
+        ("occurrence", json!(change.occurrence)),
+        ("outage_kind", json!(change.outage_kind.as_ref().map(EventKind::as_str))),
+        ("began_at", json!(change.began_at)),
+        ("ended_at", json!(change.ended_at)),
+        ("key", json!(change.key())),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}

@@ -1,0 +1,212 @@
+//! Beliefs as rows. Only what an update names is written.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
+
+use super::rows::{counts, counts_text, missing, optional_time, text_of, time, unknown};
+use crate::model::{
+    Beliefs, EventKind, Fault, FeedId, FeedState, Listed, Missing, Outage, OverBy, Phase, Service,
+    ServiceKey, Sight, StaleRun,
+};
+use crate::track::Update;
+
+pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
+    let name = feed.to_string();
+    let fresh = Beliefs::new(feed.clone());
+    let state = connection
+        .query_row("SELECT * FROM feed WHERE feed = ?1", [&name], state)
+        .optional()?
+        .unwrap_or(fresh.state);
+    let mut services = BTreeMap::new();
+    let mut statement = connection.prepare("SELECT * FROM service WHERE feed = ?1")?;
+    for row in statement.query_map([&name], service)? {
+        let (key, service) = row?;
+        services.insert(key, service);
+    }
+    // In order of occurrence, so that the latest of each event stays.
+    let mut outages = BTreeMap::new();
+    let mut statement = connection.prepare("SELECT * FROM outage WHERE feed = ?1 ORDER BY occurrence")?;
+    for row in statement.query_map([&name], outage)? {
+        let outage = row?;
+        outages.insert((ServiceKey::new(&outage.service), outage.message_id.clone()), outage);
+    }
+    Ok(Beliefs { feed: feed.clone(), state, services, outages })
+}
+
+pub fn save(transaction: &Transaction, before: &Beliefs, update: &Update) -> Result<()> {
+    let feed = before.feed.to_string();
+    if update.state != before.state {
+        save_state(transaction, &feed, &update.state)?;
+    }
+    for outage in &update.outages {
+        save_outage(transaction, &feed, outage)?;
+    }
+    for (key, service) in &update.services {
+        save_service(transaction, &feed, key, service)?;
+    }
+    for key in &update.forgotten {
+        transaction
+            .execute("DELETE FROM service WHERE feed = ?1 AND key = ?2", params![feed, key.as_str()])?;
+    }
+    Ok(())
+}
+
+fn state(row: &Row) -> Result<FeedState> {
+    let stale = match (optional_time(row, "stale_since")?, optional_time(row, "stale_newest")?) {
+        (Some(since), Some(newest)) => Some(StaleRun {
+            since,
+            newest,
+            fetches: row.get::<_, Option<u32>>("stale_fetches")?.unwrap_or(1),
+        }),
+        _ => None,
+    };
+    let sight: String = row.get("sight")?;
+    let since = optional_time(row, "sight_since")?;
+    let fault: Option<String> = row.get("fault")?;
+    let sight = match (sight.as_str(), since) {
+        ("sighted", Some(since)) => Sight::Sighted { since },
+        ("blind", Some(since)) => Sight::Blind {
+            since,
+            fault: if fault.as_deref() == Some(Fault::Apple.as_str()) { Fault::Apple } else { Fault::Ours },
+            reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
+            told: row.get("told")?,
+        },
+        _ => Sight::Unknown,
+    };
+    Ok(FeedState {
+        first_accepted: optional_time(row, "first_accepted_at")?,
+        stamp: optional_time(row, "stamp")?,
+        stale,
+        sight,
+        banner: row.get("banner")?,
+    })
+}
+
+fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Result<()> {
+    let (sight, since, fault, reason, told) = match &state.sight {
+        Sight::Unknown => ("unknown", None, None, None, false),
+        Sight::Sighted { since } => ("sighted", Some(*since), None, None, false),
+        Sight::Blind { since, fault, reason, told } => {
+            ("blind", Some(*since), Some(fault.as_str()), Some(reason.as_str()), *told)
+        }
+    };
+    transaction.execute(
+        "INSERT OR REPLACE INTO feed (feed, first_accepted_at, stamp, stale_since, stale_newest, stale_fetches,
+             sight, sight_since, fault, reason, told, banner)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        params![
+            feed,
+            text_of(state.first_accepted),
+            text_of(state.stamp),
+            text_of(state.stale.map(|run| run.since)),
+            text_of(state.stale.map(|run| run.newest)),
+            state.stale.map(|run| run.fetches),
+            sight,
+            text_of(since),
+            fault,
+            reason,
+            told,
+            state.banner,
+        ],
+    )?;
+    Ok(())
+}
+
+fn service(row: &Row) -> Result<(ServiceKey, Service)> {
+    let name: String = row.get("name")?;
+    let listed: String = row.get("listed")?;
+    let first_seen = time(row, "first_seen_at")?;
+    let gone = missing(row, "since", "fetches")?;
+    let listed = match (listed.as_str(), gone) {
+        ("yes", _) => Listed::Yes,
+        ("missing", Some(missing)) => Listed::Missing(missing),
+        ("no", gone) => Listed::No { since: gone.map_or(first_seen, |gone| gone.since) },
+        ("never", gone) => Listed::Never { since: gone.map_or(first_seen, |gone| gone.since) },
+        (other, _) => return Err(unknown("listing", other)),
+    };
+    // The key of a glob is not the key of its name as a service; both fold alike.
+    Ok((ServiceKey::new(&name), Service { name, first_seen, listed }))
+}
+
+fn save_service(transaction: &Transaction, feed: &str, key: &ServiceKey, service: &Service) -> Result<()> {
+    let (listed, since, fetches) = match &service.listed {
+        Listed::Yes => ("yes", None, None),
+        Listed::Missing(missing) => ("missing", Some(missing.since), Some(missing.fetches)),
+        Listed::No { since } => ("no", Some(*since), None),
+        Listed::Never { since } => ("never", Some(*since), None),
+    };
+    transaction.execute(
+        "INSERT OR REPLACE INTO service (feed, key, name, first_seen_at, listed, since, fetches)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            feed,
+            key.as_str(),
+            service.name,
+            service.first_seen.to_string(),
+            listed,
+            text_of(since),
+            fetches
+        ],
+    )?;
+    Ok(())
+}
+
+pub fn outage(row: &Row) -> Result<Outage> {
+    let kind: String = row.get("kind")?;
+    let phase: String = row.get("phase")?;
+    let gone = missing(row, "missing_since", "missing_fetches")?;
+    let text: String = row.get("counts")?;
+    Ok(Outage {
+        service: row.get("service")?,
+        message_id: row.get("message_id")?,
+        occurrence: row.get("occurrence")?,
+        kind: EventKind::parse(&kind),
+        phase: match phase.as_str() {
+            "planned" => Phase::Planned(gone),
+            "ongoing" => Phase::Ongoing(gone),
+            "over" => Phase::Over(OverBy::Apple),
+            "withdrawn" => Phase::Over(OverBy::Withdrawal),
+            other => return Err(unknown("phase", other)),
+        },
+        start: optional_time(row, "began_at")?,
+        end: optional_time(row, "ended_at")?,
+        first_seen: time(row, "first_seen_at")?,
+        users_affected: row.get("users_affected")?,
+        message: row.get("message")?,
+        counts: counts(&text),
+    })
+}
+
+fn save_outage(transaction: &Transaction, feed: &str, outage: &Outage) -> Result<()> {
+    let none: Option<&Missing> = None;
+    let (phase, missing) = match &outage.phase {
+        Phase::Planned(missing) => ("planned", missing.as_ref()),
+        Phase::Ongoing(missing) => ("ongoing", missing.as_ref()),
+        Phase::Over(OverBy::Apple) => ("over", none),
+        Phase::Over(OverBy::Withdrawal) => ("withdrawn", none),
+    };
+    transaction.execute(
+        "INSERT OR REPLACE INTO outage (feed, service_key, message_id, occurrence, service, kind, phase,
+             missing_since, missing_fetches, began_at, ended_at, first_seen_at, users_affected, message, counts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        params![
+            feed,
+            ServiceKey::new(&outage.service).as_str(),
+            outage.message_id,
+            outage.occurrence,
+            outage.service,
+            outage.kind.as_str(),
+            phase,
+            text_of(missing.map(|missing| missing.since)),
+            missing.map(|missing| missing.fetches),
+            text_of(outage.start),
+            text_of(outage.end),
+            outage.first_seen.to_string(),
+            outage.users_affected,
+            outage.message,
+            counts_text(&outage.counts),
+        ],
+    )?;
+    Ok(())
+}

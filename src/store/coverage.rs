@@ -1,0 +1,63 @@
+//! When we could see, and when not and why: spans, not a row a poll.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Result, Transaction, params};
+
+use super::Coverage;
+use super::rows::time;
+use crate::model::{FeedId, Sight};
+
+/// Lengthens the newest span to `now`, or begins another where the sight is another.
+pub fn mark(
+    transaction: &Transaction,
+    feed: &FeedId,
+    sight: &Sight,
+    coverage: Coverage,
+    now: Timestamp,
+) -> Result<()> {
+    let (word, fault, reason) = match sight {
+        Sight::Unknown => return Ok(()),
+        Sight::Sighted { .. } => ("sighted", None, None),
+        Sight::Blind { fault, reason, .. } => ("blind", Some(fault.as_str()), Some(reason.as_str())),
+    };
+    let feed = feed.to_string();
+    let newest = transaction
+        .query_row(
+            "SELECT id, to_at, sight, fault, reason FROM coverage WHERE feed = ?1 ORDER BY id DESC LIMIT 1",
+            [&feed],
+            |row| {
+                let same = row.get::<_, String>("sight")? == word
+                    && row.get::<_, Option<String>>("fault")?.as_deref() == fault
+                    && row.get::<_, Option<String>>("reason")?.as_deref() == reason;
+                Ok((row.get::<_, i64>("id")?, time(row, "to_at")?, same))
+            },
+        )
+        .optional()?;
+    let now_text = now.to_string();
+    match newest {
+        // A clock set back ends a span where it is known to have been.
+        Some((id, to, same)) if coverage == Coverage::Continues && to <= now => {
+            transaction.execute("UPDATE coverage SET to_at = ?1 WHERE id = ?2", params![now_text, id])?;
+            if !same {
+                begin(transaction, &feed, &now_text, word, fault, reason)?;
+            }
+        }
+        Some(_) | None => begin(transaction, &feed, &now_text, word, fault, reason)?,
+    }
+    Ok(())
+}
+
+fn begin(
+    transaction: &Transaction,
+    feed: &str,
+    now: &str,
+    sight: &str,
+    fault: Option<&str>,
+    reason: Option<&str>,
+) -> Result<()> {
+    transaction.execute(
+        "INSERT INTO coverage (feed, from_at, to_at, sight, fault, reason) VALUES (?1, ?2, ?2, ?3, ?4, ?5)",
+        params![feed, now, sight, fault, reason],
+    )?;
+    Ok(())
+}

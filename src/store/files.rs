@@ -1,0 +1,224 @@
+//! The database as a file: lock, rights, age of its schema, damage.
+//!
+//! A database that a newer statusd wrote, or that is not ours, is refused untouched. A damaged one
+//! is moved aside whole, never deleted.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+use super::Store;
+
+/// The file's name in the state directory.
+pub const DATABASE: &str = "statusd.db";
+const LOCK: &str = "statusd.lock";
+/// "stsd", in the file's header: tells our files from other people's.
+const APPLICATION_ID: i32 = 0x7374_7364;
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// An open database, and whether it had to start anew.
+pub struct Opened {
+    pub store: Store,
+    /// Where the damaged one was moved.
+    pub damaged: Option<PathBuf>,
+}
+
+/// Why the database could not be opened. `Display` is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "another statusd is running on {0}; stop it first, or give this one a state directory of its own"
+    )]
+    Locked(PathBuf),
+    #[error(
+        "{path} was written by a newer statusd (schema {found}, this one knows {known}); upgrade statusd"
+    )]
+    Newer { path: PathBuf, found: i32, known: i32 },
+    #[error("{0} is not a statusd database; move it away or choose another state directory")]
+    Foreign(PathBuf),
+    #[error("cannot write {path}: {reason}")]
+    CannotWrite { path: PathBuf, reason: String },
+    #[error("cannot read {path}: {reason}")]
+    CannotRead { path: PathBuf, reason: String },
+}
+
+pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
+    let cannot_write = |path: &Path, error: &dyn std::fmt::Display| OpenError::CannotWrite {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| cannot_write(directory, &error))?;
+    let lock = lock(directory)?;
+    let path = directory.join(DATABASE);
+    let damaged = match inspect(&path)? {
+        Condition::Sound | Condition::New => None,
+        Condition::Damaged => {
+            let kept = set_aside(&path, now).map_err(|error| cannot_write(&path, &error))?;
+            Some(kept)
+        }
+    };
+    // SQLite gives its side files the rights of the main file, so that has to exist first.
+    private(&path).open(&path).map_err(|error| cannot_write(&path, &error))?;
+    let connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
+    prepare(&connection).and_then(|()| migrate(&connection)).map_err(|error| cannot_write(&path, &error))?;
+    Ok(Opened { store: Store { connection, _lock: Some(lock) }, damaged })
+}
+
+pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
+    let path = directory.join(DATABASE);
+    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    if !path.try_exists().map_err(|error| cannot_read(&error))? {
+        return Ok(None);
+    }
+    let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
+    let connection = Connection::open_with_flags(&path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| cannot_read(&error))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| cannot_read(&error))?;
+    let (id, version) = identity(&connection).map_err(|error| cannot_read(&error))?;
+    refuse_strangers(&path, id, version)?;
+    if version < known_version() {
+        // The daemon migrates; a reader that comes first would find half of what it asks for.
+        let reason = "it is of an older schema; start `statusd run` once to bring it up to date".to_owned();
+        return Err(OpenError::CannotRead { path, reason });
+    }
+    Ok(Some(Store { connection, _lock: None }))
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join(LOCK);
+    let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.to_string() };
+    let file = private(&path).open(&path).map_err(reason)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(directory.to_owned())),
+        Err(TryLockError::Error(error)) => Err(reason(error)),
+    }
+}
+
+fn private(_path: &Path) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true).mode(0o600);
+    options
+}
+
+enum Condition {
+    New,
+    Sound,
+    Damaged,
+}
+
+/// Looks at the file before anything writes to it.
+fn inspect(path: &Path) -> Result<Condition, OpenError> {
+    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let mut header = Vec::new();
+    match File::open(path) {
+        Ok(file) => {
+            file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|error| cannot_read(&error))?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::New),
+        Err(error) => return Err(cannot_read(&error)),
+    };
+    if header.is_empty() {
+        return Ok(Condition::New);
+    }
+    if !header.starts_with(MAGIC) {
+        return Ok(Condition::Damaged);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let checked = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let (id, version) = identity(&connection)?;
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", params![], |row| row.get(0))?;
+        Ok((id, version, verdict == "ok"))
+    });
+    match checked {
+        Ok((_, _, false)) => Ok(Condition::Damaged),
+        // A header that was never written: we died while creating it.
+        Ok((0, 0, true)) => Ok(Condition::New),
+        Ok((id, version, true)) => refuse_strangers(path, id, version).map(|()| Condition::Sound),
+        Err(error) if is_damage(&error) => Ok(Condition::Damaged),
+        Err(error) => Err(cannot_read(&error)),
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), params![], |row| row.get(0));
+    Ok((pragma("application_id")?, pragma("user_version")?))
+}
+
+fn refuse_strangers(path: &Path, id: i32, version: i32) -> Result<(), OpenError> {
+    if id != APPLICATION_ID {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    if version > known_version() {
+        return Err(OpenError::Newer { path: path.to_owned(), found: version, known: known_version() });
+    }
+    Ok(())
+}
+
+fn known_version() -> i32 {
+    MIGRATIONS.len() as i32
+}
+
+/// Moves the file and SQLite's side files to names that carry the time.
+fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let renamed = |suffix: &str| PathBuf::from(format!("{}{suffix}.damaged-{stamp}", path.display()));
+    for suffix in ["-wal", "-shm"] {
+        let side = PathBuf::from(format!("{}{suffix}", path.display()));
+        match std::fs::rename(&side, renamed(suffix)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    std::fs::rename(path, renamed(""))?;
+    Ok(renamed(""))
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // With WAL and NORMAL a committed transaction can be lost at power loss.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+/// Each step in a transaction of its own together with its number, so that a kill between two
+/// steps resumes at the right one.
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    let (_, version) = identity(connection)?;
+    for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(sql)?;
+        if number == 1 {
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            let seed = fastrand::u64(..).to_string();
+            transaction.execute("INSERT INTO meta (name, value) VALUES ('seed', ?1)", [seed])?;
+        }
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

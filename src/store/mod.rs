@@ -1,0 +1,124 @@
+//! The only SQL: beliefs, changes, deliveries and coverage in one SQLite file.
+//!
+//! What a look changed, its rows in the history and the deliveries they cause commit in one
+//! transaction, synced to disk. The methods are `async` though SQLite answers at once, since a
+//! server database comes behind the same surface later; none of them waits inside, so two tasks
+//! never interleave within one.
+//! Invariant: a delivery and the change that it is about are never apart.
+
+mod beliefs;
+mod coverage;
+mod files;
+mod outbox;
+mod reads;
+mod rows;
+
+use std::fs::File;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use crate::model::{Beliefs, FeedId};
+use crate::track::Update;
+
+pub use files::{DATABASE, OpenError, Opened};
+pub use outbox::{Attempt, Frozen, Settled};
+pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
+
+/// A statusd database. Dropping it closes it.
+pub struct Store {
+    connection: Connection,
+    /// Held for as long as the daemon lives; readers have none.
+    _lock: Option<File>,
+}
+
+/// How a look joins the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// We have been looking since the look before.
+    Continues,
+    /// The first look of a run, or the first after a sleep: nobody looked in between.
+    Begins,
+}
+
+/// Where one change goes.
+pub struct Routing<'a> {
+    /// Names of the channels that get what is told.
+    pub channels: &'a [String],
+    /// Whether a change is told at all.
+    pub is_told: &'a dyn Fn(&crate::model::Change) -> bool,
+}
+
+impl Store {
+    /// Opens the daemon's database in `directory`, creating, migrating or replacing it as needed.
+    /// Takes the lock: one daemon a directory.
+    pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
+        files::open(directory, now)
+    }
+
+    /// Opens an existing database beside a running daemon. `None` where there is none yet.
+    pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
+        files::attach(directory, writable)
+    }
+
+    /// What we hold true of `feed`; an unknown feed has a fresh start.
+    pub async fn beliefs(&self, feed: &FeedId) -> rusqlite::Result<Beliefs> {
+        beliefs::load(&self.connection, feed)
+    }
+
+    /// Makes one update durable: beliefs, history, deliveries and coverage, all or nothing.
+    pub async fn commit(
+        &self,
+        before: &Beliefs,
+        update: &Update,
+        routing: &Routing<'_>,
+        coverage: Coverage,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.transaction()?;
+        beliefs::save(&transaction, before, update)?;
+        for change in &update.changes {
+            outbox::enqueue(&transaction, change, routing, now)?;
+        }
+        coverage::mark(&transaction, &before.feed, &update.state.sight, coverage, now)?;
+        transaction.commit()
+    }
+
+    /// Records a change that no look brought about.
+    pub async fn announce(
+        &self,
+        change: &crate::model::Change,
+        routing: &Routing<'_>,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.transaction()?;
+        outbox::enqueue(&transaction, change, routing, now)?;
+        transaction.commit()
+    }
+
+    /// Says that the newest span of coverage lasted until `now`: once an hour and at the stop, so
+    /// that a power failure costs at most an hour of proof and a quiet poll writes nothing.
+    pub async fn checkpoint(
+        &self,
+        beliefs: &Beliefs,
+        coverage: Coverage,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let transaction = self.transaction()?;
+        coverage::mark(&transaction, &beliefs.feed, &beliefs.state.sight, coverage, now)?;
+        transaction.commit()
+    }
+
+    /// A random number made when the database was, the same ever after; for jitter.
+    pub async fn seed(&self) -> rusqlite::Result<u64> {
+        let sql = "SELECT value FROM meta WHERE name = 'seed'";
+        let text: String = self.connection.query_row(sql, params![], |row| row.get(0))?;
+        Ok(text.parse().unwrap_or_default())
+    }
+
+    fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {
+        // IMMEDIATE: whoever will write says so at once, or two writers meet half-way.
+        Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
+    }
+}

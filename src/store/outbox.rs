@@ -1,0 +1,308 @@
+//! Deliveries: one row per (change, channel), and the frozen messages that carry them.
+//!
+//! A channel has one message in flight at most, and its oldest delivery decides when it is due, so
+//! an end never overtakes its start. Every delivery ends as sent or as given up.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
+
+use super::rows::{self, CHANGE_COLUMNS, time};
+use super::{Routing, Store};
+use crate::model::{Change, ServiceKey};
+
+/// A message as it will be sent, every time alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    pub key: String,
+    pub title: String,
+    pub body: String,
+    pub is_alarm: bool,
+    pub payload: String,
+}
+
+/// One try that was written down as if it will fail; now send it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub notice_id: i64,
+    /// Tries so far, this one included.
+    pub number: u32,
+    pub frozen: Frozen,
+    /// The receipt of the message that this one supersedes.
+    pub replaces: Option<String>,
+    /// When the oldest delivery in it was made.
+    pub waiting_since: Timestamp,
+}
+
+/// What came of a try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    Sent {
+        receipt: Option<String>,
+        words: String,
+    },
+    /// Try again at `due_at`. `thaw`: the peer certainly saw nothing, so the message may be
+    /// composed anew.
+    Later {
+        due_at: Timestamp,
+        thaw: bool,
+        words: String,
+    },
+    GivenUp {
+        words: String,
+    },
+}
+
+/// Writes a change into the history and a delivery for each channel. The same key is the same
+/// change: a second time changes nothing.
+pub fn enqueue(transaction: &Transaction, change: &Change, routing: &Routing, now: Timestamp) -> Result<()> {
+    let inserted = transaction.execute(
+        "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
+             outage_kind, was_kind, began_at, ended_at, users_affected, message, near)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+         ON CONFLICT (key) DO NOTHING",
+        params![
+            change.key(),
+            change.at.to_string(),
+            change.seen_at.to_string(),
+            change.kind.as_str(),
+            change.feed.to_string(),
+            change.service,
+            ServiceKey::new(&change.service).as_str(),
+            change.message_id,
+            change.occurrence,
+            change.serial,
+            change.outage_kind.as_ref().map(|kind| kind.as_str()),
+            change.was_kind.as_ref().map(|kind| kind.as_str()),
+            rows::text_of(change.began_at),
+            rows::text_of(change.ended_at),
+            change.users_affected,
+            change.message,
+            serde_json::Value::from(change.near.clone()).to_string(),
+        ],
+    )?;
+    if inserted == 0 || !(routing.is_told)(change) {
+        return Ok(());
+    }
+    let change_id = transaction.last_insert_rowid();
+    for channel in routing.channels {
+        transaction.execute(
+            "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
+             VALUES (?1, ?2, 'pending', ?3, ?3, 0)",
+            params![change_id, channel, now.to_string()],
+        )?;
+    }
+    Ok(())
+}
+
+/// The oldest delivery of a channel that is neither sent nor given up.
+struct Head {
+    notice_id: Option<i64>,
+    due_at: Timestamp,
+    attempts: u32,
+    created_at: Timestamp,
+}
+
+impl Store {
+    /// When the channel has something to do; `None` if nothing waits.
+    ///
+    /// A time further away than `longest_wait_s` is due now: the clock was set back.
+    pub async fn due_at(
+        &self,
+        channel: &str,
+        longest_wait_s: i64,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>> {
+        let head = head(&self.connection, channel)?;
+        Ok(head.map(|head| {
+            if head.due_at.as_second() - now.as_second() > longest_wait_s { now } else { head.due_at }
+        }))
+    }
+
+    /// Begins a try if one is due: the message that is in flight, or one composed now of all that
+    /// waits (`all`) or of its oldest change. `next` says when the try after this one is due, if
+    /// this one is never heard of again.
+    pub async fn begin(
+        &self,
+        channel: &str,
+        all: bool,
+        compose: &dyn Fn(&[Change]) -> Frozen,
+        next: &dyn Fn(u32) -> Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Attempt>> {
+        let transaction = self.transaction()?;
+        let Some(head) = head(&transaction, channel)? else { return Ok(None) };
+        let notice_id = match head.notice_id {
+            Some(id) => id,
+            None => freeze(&transaction, channel, all, compose, now)?,
+        };
+        let number = head.attempts + 1;
+        transaction.execute(
+            "UPDATE delivery SET attempts = ?1, due_at = ?2 WHERE notice_id = ?3 AND state = 'pending'",
+            params![number, next(number).to_string(), notice_id],
+        )?;
+        let attempt = attempt(&transaction, notice_id, number, head.created_at)?;
+        transaction.commit()?;
+        Ok(Some(attempt))
+    }
+
+    /// Writes down what came of a try.
+    pub async fn settle(&self, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
+        let transaction = self.transaction()?;
+        match settled {
+            Settled::Sent { receipt, words } => {
+                finish(&transaction, notice_id, "sent", words, now)?;
+                transaction
+                    .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
+            }
+            Settled::GivenUp { words } => finish(&transaction, notice_id, "given_up", words, now)?,
+            Settled::Later { due_at, thaw, words } => {
+                transaction.execute(
+                    "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
+                    params![due_at.to_string(), words, notice_id],
+                )?;
+                if *thaw {
+                    transaction
+                        .execute("UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1", [notice_id])?;
+                    transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
+                }
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Makes the deliveries of a change due now, on one channel or all; given-up ones too. Returns
+    /// how many.
+    pub async fn retry(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
+        self.connection.execute(
+            "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL
+             WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state <> 'sent'",
+            params![now.to_string(), change_id, channel],
+        )
+    }
+
+    /// Gives the waiting deliveries of a change up by hand; they stay visible. Returns how many.
+    pub async fn give_up(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
+        self.connection.execute(
+            "UPDATE delivery SET state = 'given_up', answer = 'dropped by hand', settled_at = ?1
+             WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state = 'pending'",
+            params![now.to_string(), change_id, channel],
+        )
+    }
+}
+
+fn head(connection: &Connection, channel: &str) -> Result<Option<Head>> {
+    connection
+        .query_row(
+            "SELECT notice_id, due_at, attempts, created_at FROM delivery
+             WHERE channel = ?1 AND state = 'pending' ORDER BY change_id LIMIT 1",
+            [channel],
+            |row| {
+                Ok(Head {
+                    notice_id: row.get("notice_id")?,
+                    due_at: time(row, "due_at")?,
+                    attempts: row.get("attempts")?,
+                    created_at: time(row, "created_at")?,
+                })
+            },
+        )
+        .optional()
+}
+
+/// Composes a message of what waits and ties its deliveries to it.
+fn freeze(
+    transaction: &Transaction,
+    channel: &str,
+    all: bool,
+    compose: &dyn Fn(&[Change]) -> Frozen,
+    now: Timestamp,
+) -> Result<i64> {
+    let limit = if all { -1 } else { 1 };
+    let sql = format!(
+        "SELECT {CHANGE_COLUMNS} FROM change JOIN delivery ON change_id = change.id
+         WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL ORDER BY change.id LIMIT {limit}"
+    );
+    let mut statement = transaction.prepare(&sql)?;
+    let waiting: Vec<(i64, Change)> = statement
+        .query_map([channel], |row| Ok((row.get::<_, i64>("id")?, rows::change(row)?)))?
+        .collect::<Result<_>>()?;
+    let changes: Vec<Change> = waiting.iter().map(|(_, change)| change.clone()).collect();
+    let frozen = compose(&changes);
+    let replaces = superseded(transaction, channel, &changes)?;
+    transaction.execute(
+        "INSERT INTO notice (channel, key, title, body, alarm, payload, replaces, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            channel,
+            frozen.key,
+            frozen.title,
+            frozen.body,
+            frozen.is_alarm,
+            frozen.payload,
+            replaces,
+            now.to_string()
+        ],
+    )?;
+    let notice_id = transaction.last_insert_rowid();
+    for (change_id, _) in &waiting {
+        transaction.execute(
+            "UPDATE delivery SET notice_id = ?1 WHERE change_id = ?2 AND channel = ?3",
+            params![notice_id, change_id, channel],
+        )?;
+    }
+    Ok(notice_id)
+}
+
+/// The receipt of the newest message on this channel about one of the same outages.
+fn superseded(transaction: &Transaction, channel: &str, changes: &[Change]) -> Result<Option<String>> {
+    let mut newest: Option<(i64, String)> = None;
+    for change in changes.iter().filter(|change| change.message_id.is_some()) {
+        let found: Option<(i64, String)> = transaction
+            .query_row(
+                "SELECT notice.id, receipt FROM notice
+                 JOIN delivery ON notice_id = notice.id JOIN change ON change.id = change_id
+                 WHERE notice.channel = ?1 AND receipt IS NOT NULL AND feed = ?2
+                   AND service_key = ?3 AND message_id = ?4 ORDER BY notice.id DESC LIMIT 1",
+                params![
+                    channel,
+                    change.feed.to_string(),
+                    ServiceKey::new(&change.service).as_str(),
+                    change.message_id
+                ],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        newest = newest.max(found);
+    }
+    Ok(newest.map(|(_, receipt)| receipt))
+}
+
+fn attempt(
+    transaction: &Transaction,
+    notice_id: i64,
+    number: u32,
+    waiting_since: Timestamp,
+) -> Result<Attempt> {
+    transaction.query_row("SELECT * FROM notice WHERE id = ?1", [notice_id], |row: &Row| {
+        Ok(Attempt {
+            notice_id,
+            number,
+            frozen: Frozen {
+                key: row.get("key")?,
+                title: row.get("title")?,
+                body: row.get("body")?,
+                is_alarm: row.get("alarm")?,
+                payload: row.get("payload")?,
+            },
+            replaces: row.get("replaces")?,
+            waiting_since,
+        })
+    })
+}
+
+fn finish(transaction: &Transaction, notice_id: i64, state: &str, words: &str, now: Timestamp) -> Result<()> {
+    transaction.execute(
+        "UPDATE delivery SET state = ?1, answer = ?2, settled_at = ?3 WHERE notice_id = ?4 AND state = 'pending'",
+        params![state, words, now.to_string(), notice_id],
+    )?;
+    Ok(())
+}

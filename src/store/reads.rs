@@ -1,0 +1,135 @@
+//! What the command line reads beside a running daemon.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
+
+use super::Store;
+use super::beliefs::outage;
+use super::rows::{self, CHANGE_COLUMNS, time};
+use crate::model::{Change, FeedId, Outage};
+
+/// A change and its number in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredChange {
+    pub id: i64,
+    pub change: Change,
+}
+
+/// Which changes to read. Times are those at which the change was confirmed.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeFilter {
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+/// A delivery with its change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDelivery {
+    pub id: i64,
+    pub channel: String,
+    /// `pending`, `sent` or `given_up`.
+    pub state: String,
+    pub created_at: Timestamp,
+    pub due_at: Timestamp,
+    pub attempts: u32,
+    /// The peer's last answer, or ours, in words.
+    pub answer: Option<String>,
+    pub settled_at: Option<Timestamp>,
+    pub change: Change,
+}
+
+/// A span of coverage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub from: Timestamp,
+    pub to: Timestamp,
+    /// Why we were blind; `None` where we could see.
+    pub blind: Option<String>,
+}
+
+/// Deliveries by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub pending: u32,
+    pub sent: u32,
+    pub given_up: u32,
+}
+
+impl Store {
+    /// Changes, oldest first.
+    pub async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<StoredChange>> {
+        let sql = format!(
+            "SELECT {CHANGE_COLUMNS} FROM change WHERE (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2) ORDER BY id"
+        );
+        let limits = params![rows::text_of(filter.since), rows::text_of(filter.until)];
+        self.list(&sql, limits, |row| Ok(StoredChange { id: row.get("id")?, change: rows::change(row)? }))
+    }
+
+    /// Every occurrence that was going on at some time since `since`, oldest first.
+    pub async fn outages(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Outage>> {
+        let sql = "SELECT * FROM outage WHERE feed = ?1
+                   AND (phase IN ('planned', 'ongoing') OR ended_at IS NULL OR ended_at >= ?2)
+                   ORDER BY coalesce(began_at, first_seen_at), service_key, message_id, occurrence";
+        self.list(sql, params![feed.to_string(), since.to_string()], outage)
+    }
+
+    /// Deliveries, oldest first; without `settled` only those that wait or were given up.
+    pub async fn deliveries(&self, settled: bool) -> Result<Vec<StoredDelivery>> {
+        let sql = format!(
+            "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at
+             FROM delivery JOIN change ON change.id = change_id
+             WHERE ?1 OR state <> 'sent' ORDER BY change_id, channel"
+        );
+        self.list(&sql, params![settled], |row| {
+            Ok(StoredDelivery {
+                id: row.get("id")?,
+                channel: row.get("channel")?,
+                state: row.get("state")?,
+                created_at: time(row, "created_at")?,
+                due_at: time(row, "due_at")?,
+                attempts: row.get("attempts")?,
+                answer: row.get("answer")?,
+                settled_at: rows::optional_time(row, "settled_at")?,
+                change: rows::change(row)?,
+            })
+        })
+    }
+
+    pub async fn totals(&self) -> Result<Totals> {
+        let sql = "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'sent'),
+                          count(*) FILTER (WHERE state = 'given_up') FROM delivery";
+        self.connection.query_row(sql, params![], |row| {
+            Ok(Totals { pending: row.get(0)?, sent: row.get(1)?, given_up: row.get(2)? })
+        })
+    }
+
+    /// Spans of coverage that reach beyond `since`, oldest first.
+    pub async fn coverage(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Span>> {
+        let sql = "SELECT * FROM coverage WHERE feed = ?1 AND to_at >= ?2 ORDER BY id";
+        self.list(sql, params![feed.to_string(), since.to_string()], |row| {
+            let sight: String = row.get("sight")?;
+            let reason: Option<String> = row.get("reason")?;
+            Ok(Span {
+                from: time(row, "from_at")?,
+                to: time(row, "to_at")?,
+                blind: (sight == "blind").then(|| reason.unwrap_or_default()),
+            })
+        })
+    }
+
+    /// The newest moment at which the database says that the feed could be read.
+    pub async fn last_sighted(&self, feed: &FeedId) -> Result<Option<Timestamp>> {
+        let sql = "SELECT to_at FROM coverage WHERE feed = ?1 AND sight = 'sighted' ORDER BY id DESC LIMIT 1";
+        self.connection.query_row(sql, [feed.to_string()], |row| time(row, "to_at")).optional()
+    }
+
+    fn list<T>(
+        &self,
+        sql: &str,
+        arguments: &[&dyn ToSql],
+        read: impl FnMut(&Row) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut statement = self.connection.prepare(sql)?;
+        statement.query_map(arguments, read)?.collect()
+    }
+}
