@@ -8,6 +8,7 @@ pub mod plan;
 pub mod record;
 pub mod replay;
 pub mod schedule;
+pub mod secret;
 pub mod store;
 pub mod text;
 pub mod tls;

@@ -1,0 +1,398 @@
+//! Judges what a replay told against what the recording shows, with hindsight.
+//!
+//! Shares no code with statusd and knows no clock, no polls and no confirmation: it reads the
+//! whole recording first, throws the stale copies out, and works out for every event what people
+//! were owed. It never says how a change should be worded or to whom it goes.
+//! Invariant: whatever is told must be true of the document shown at that moment, and whatever was
+//! shown long enough to be seen must be told exactly once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use recording::slowed;
+use recording::{Shown, State, Subject, folded};
+
+mod recording;
+
+/// What is shown this long is surely seen and confirmed: a poll within five minutes, the confirming
+/// one 45 s later, the rest is slack. What is shown for less may be told or not.
+const SURE_S: i64 = 6 * 60;
+const WITHDRAWN_AFTER_S: i64 = 2 * 3600;
+const UNLISTED_AFTER_S: i64 = 24 * 3600;
+/// Absence must be seen in three fetches, five minutes apart at worst.
+const THREE_FETCHES_S: i64 = 3 * 300;
+/// An event that starts further away than this from its former start is another one.
+const SAME_OUTAGE_WITHIN_S: i64 = 7 * 86_400;
+/// Brief runs of one event that are tried both as seen and as unseen.
+const MAX_BRIEF_RUNS: usize = 8;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Told, and not so.
+    False,
+    /// Owed, and not told.
+    Untold,
+    /// Told again.
+    Doubled,
+    /// Told rightly with wrong times or kind.
+    Wrong,
+    /// Told later than a poll and its confirmation allow.
+    Late,
+}
+
+#[derive(Debug)]
+pub struct Finding {
+    pub fault: Fault,
+    pub words: String,
+}
+
+#[derive(Debug, Default)]
+pub struct Verdict {
+    pub documents: usize,
+    pub stale: usize,
+    /// How often each kind was told.
+    pub told: BTreeMap<String, usize>,
+    pub findings: Vec<Finding>,
+    /// Changes shown too briefly to be surely seen: neither telling them nor silence is a fault.
+    pub excused: Vec<String>,
+}
+
+impl Verdict {
+    pub fn count(&self, fault: Fault) -> usize {
+        self.findings.iter().filter(|finding| finding.fault == fault).count()
+    }
+
+    fn find(&mut self, fault: Fault, words: String) {
+        self.findings.push(Finding { fault, words });
+    }
+}
+
+/// One line of `statusd replay --json`; times in Unix seconds.
+#[derive(Debug)]
+struct Told<'a> {
+    line: &'a str,
+    at: i64,
+    kind: String,
+    subject: Subject,
+    occurrence: Option<u64>,
+    outage_kind: Option<String>,
+    began_at: Option<i64>,
+    ended_at: Option<i64>,
+    key: String,
+}
+
+impl Told<'_> {
+    /// All documented members must be there, be it as null.
+    fn read(line: &str) -> Told<'_> {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+        let member = |name: &str| value.get(name).unwrap_or_else(|| panic!("no {name} in {line}"));
+        let text = |name: &str| member(name).as_str().map(str::to_owned);
+        let time = |name: &str| {
+            let utc =
+                text(name).filter(|text| text.ends_with('Z') || panic!("{name} is not UTC in {line}"))?;
+            Some(utc.parse::<Timestamp>().unwrap_or_else(|error| panic!("{error} in {line}")).as_second())
+        };
+        Told {
+            line,
+            at: time("at").unwrap_or_else(|| panic!("no time in {line}")),
+            kind: text("kind").unwrap_or_default(),
+            subject: (folded(&text("service").unwrap_or_default()), text("message_id").unwrap_or_default()),
+            occurrence: member("occurrence").as_u64(),
+            outage_kind: text("outage_kind"),
+            began_at: time("began_at"),
+            ended_at: time("ended_at"),
+            key: text("key").unwrap_or_else(|| panic!("no key in {line}")),
+        }
+    }
+}
+
+/// A time for which accepted documents showed one event in one state.
+#[derive(Debug)]
+struct Run {
+    state: State,
+    first_start: Option<i64>,
+    last_start: Option<i64>,
+    from: i64,
+    until: i64,
+    /// Time shown, without stale copies in between.
+    visible_s: i64,
+    /// When the newest unbroken stretch of it began.
+    stretch_from: i64,
+    /// By when it must have been told; `None` if it was never shown long enough.
+    sure_by: Option<i64>,
+}
+
+/// Something people had to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owed {
+    kind: &'static str,
+    occurrence: Option<u64>,
+    /// Unix seconds; told before, it was a guess.
+    not_before: i64,
+    sure_by: Option<i64>,
+}
+
+/// Judges a replay's output (JSON Lines) against its recording (JSON Lines).
+///
+/// # Panics
+/// If a line of either is not of the documented form: then there is nothing to judge.
+pub fn judge(recording: &str, replay: &str) -> Verdict {
+    let shown = recording::read(recording);
+    let told: Vec<Told> = replay.lines().map(Told::read).collect();
+    let mut verdict = Verdict { documents: shown.len(), ..Verdict::default() };
+    verdict.stale = shown.iter().filter(|line| line.stale).count();
+
+    let mut keys = BTreeSet::new();
+    let mut by_subject: BTreeMap<Subject, Vec<&Told>> = BTreeMap::new();
+    for line in &told {
+        *verdict.told.entry(line.kind.clone()).or_default() += 1;
+        if !keys.insert(&line.key) {
+            verdict.find(Fault::Doubled, format!("the key was used before: {}", line.line));
+            continue;
+        }
+        match contradiction(line, &shown) {
+            Some((Fault::False, why)) => verdict.find(Fault::False, format!("{why}: {}", line.line)),
+            other => {
+                if let Some((fault, why)) = other {
+                    verdict.find(fault, format!("{why}: {}", line.line));
+                }
+                if !matches!(line.kind.as_str(), "blind" | "sighted") {
+                    by_subject.entry(line.subject.clone()).or_default().push(line);
+                }
+            }
+        }
+    }
+    let subjects: BTreeSet<&Subject> =
+        shown.iter().filter_map(Shown::accepted).flat_map(BTreeMap::keys).chain(by_subject.keys()).collect();
+    for subject in subjects {
+        let told = by_subject.get(subject).map_or(&[][..], Vec::as_slice);
+        judge_subject(subject, &shown, told, &mut verdict);
+    }
+    verdict
+}
+
+/// Compares what was told of one event, or of one service, with what was owed. Where a brief run may
+/// have been seen or not, whichever fits better counts.
+fn judge_subject(subject: &Subject, shown: &[Shown], told: &[&Told], verdict: &mut Verdict) {
+    let runs = runs(subject, shown);
+    let last_from = shown.last().map_or(0, |line| line.from);
+    let gone_after_s = if subject.1.is_empty() { UNLISTED_AFTER_S } else { WITHDRAWN_AFTER_S };
+    let brief: Vec<usize> = (0..runs.len())
+        .filter(|&at| at > 0 || runs[at].state != State::Absent)
+        .filter(|&at| runs[at].may_be_unseen(gone_after_s, last_from))
+        .take(MAX_BRIEF_RUNS)
+        .collect();
+    let strict = owed(&runs.iter().collect::<Vec<_>>(), gone_after_s);
+    let mut best = compare(&strict, told);
+    for unseen in 1..1_u32 << brief.len() {
+        let is_seen =
+            |at: usize| brief.iter().position(|&b| b == at).is_none_or(|bit| unseen & 1 << bit == 0);
+        let seen: Vec<&Run> = (0..runs.len()).filter(|&at| is_seen(at)).map(|at| &runs[at]).collect();
+        let other = owed(&seen, gone_after_s);
+        if unseen.count_ones() == 1 && other != strict {
+            let run = &runs[brief[unseen.trailing_zeros() as usize]];
+            let moment = moment(run.from);
+            verdict.excused.push(format!("{subject:?} {:?} at {moment} for {} s", run.state, run.visible_s));
+        }
+        let findings = compare(&other, told);
+        if findings.len() < best.len() {
+            best = findings;
+        }
+    }
+    for (fault, words) in best {
+        verdict.find(fault, format!("{subject:?} {words}"));
+    }
+}
+
+fn compare(owed: &[Owed], told: &[&Told]) -> Vec<(Fault, String)> {
+    let mut open: Vec<&Owed> = owed.iter().collect();
+    let mut findings = Vec::new();
+    for line in told {
+        let is_this = |owed: &&Owed| {
+            owed.kind.split('|').any(|kind| kind == line.kind)
+                && (owed.occurrence.is_none() || owed.occurrence == line.occurrence)
+                && owed.not_before <= line.at
+        };
+        match open.iter().position(is_this) {
+            Some(at) => {
+                if open.remove(at).sure_by.is_some_and(|by| line.at > by) {
+                    findings.push((Fault::Late, format!("told late: {}", line.line)));
+                }
+            }
+            None if owed.iter().any(|owed| is_this(&owed)) => {
+                findings.push((Fault::Doubled, format!("told again: {}", line.line)));
+            }
+            None => findings.push((Fault::False, format!("nothing of the kind was owed: {}", line.line))),
+        }
+    }
+    findings.extend(open.into_iter().map(|owed| (Fault::Untold, format!("not told: {owed:?}"))));
+    findings
+}
+
+/// What the document shown when `told` was told says against it.
+fn contradiction(told: &Told, shown: &[Shown]) -> Option<(Fault, &'static str)> {
+    let now = told.at;
+    let Some(current) = shown.iter().rfind(|line| line.from <= now) else {
+        return Some((Fault::False, "told before the first document"));
+    };
+    let can_read = current.entries.is_some();
+    match told.kind.as_str() {
+        "blind" => return can_read.then_some((Fault::False, "the document can be read")),
+        "sighted" => return (!can_read).then_some((Fault::False, "the document cannot be read")),
+        _ => {}
+    }
+    let Some(entries) = current.accepted() else {
+        return Some((Fault::False, "told from a stale or unreadable document"));
+    };
+    let entry = entries.get(&told.subject);
+    let state = entry.map_or(&State::Absent, |entry| &entry.state);
+    let is_so = match told.kind.as_str() {
+        "began" | "reopened" | "worsened" | "eased" => matches!(state, State::Ongoing(_)),
+        "ended" | "missed" => *state == State::Over,
+        "withdrawn" | "unlisted" => *state == State::Absent,
+        "planned" => *state == State::Planned,
+        "started" => *state == State::Running,
+        "over" => *state == State::Done,
+        "listed_again" => *state == State::Listed,
+        _ => false,
+    };
+    if !is_so {
+        return Some((Fault::False, "the document does not say so"));
+    }
+    let entry = entry?;
+    if told.began_at != entry.start {
+        return Some((Fault::Wrong, "began_at is not Apple's start"));
+    }
+    let is_end = matches!(told.kind.as_str(), "ended" | "missed" | "over");
+    if is_end && entry.end.is_some() && told.ended_at != entry.end {
+        return Some((Fault::Wrong, "ended_at is not Apple's end"));
+    }
+    match &entry.state {
+        State::Ongoing(kind) if told.outage_kind.as_ref() != Some(kind) => {
+            Some((Fault::Wrong, "outage_kind is not Apple's"))
+        }
+        _ => None,
+    }
+}
+
+/// The rules, for one event or one service, over what was seen of it.
+fn owed(runs: &[&Run], gone_after_s: i64) -> Vec<Owed> {
+    let mut owed = Vec::new();
+    let mut believed = State::Absent;
+    let mut occurrence = 0;
+    let mut former_start = None;
+    let mut absent_since = None;
+    for (at, run) in runs.iter().enumerate() {
+        let is_known = occurrence > 0;
+        let is_another = |start: Option<i64>| match (start, run.first_start) {
+            (Some(former), Some(start)) => former.abs_diff(start) > SAME_OUTAGE_WITHIN_S.unsigned_abs(),
+            _ => false,
+        };
+        if run.state == State::Absent {
+            let since = *absent_since.get_or_insert(run.from);
+            let back_at = runs.get(at + 1).map_or(run.until, |next| next.from);
+            let is_gone = back_at - since >= gone_after_s;
+            let kind = match believed {
+                State::Ongoing(_) if is_gone => "withdrawn",
+                State::Listed if is_gone => "unlisted",
+                _ => continue,
+            };
+            believed = State::Absent;
+            let number = Some(occurrence).filter(|number| *number > 0);
+            owed.push(Owed { kind, occurrence: number, not_before: since + gone_after_s, sure_by: None });
+            continue;
+        }
+        absent_since = None;
+        let is_first_document = at == 0;
+        let kind = match (&believed, &run.state) {
+            (State::Ongoing(former), State::Ongoing(kind)) => kind_change(former, kind),
+            (State::Over | State::Absent, State::Ongoing(_)) if is_known => {
+                occurrence += 1;
+                Some(if is_another(former_start) { "began" } else { "reopened" })
+            }
+            (_, State::Ongoing(_)) => Some("began"),
+            (State::Ongoing(_), State::Over) => Some("ended"),
+            (State::Over, State::Over) if is_another(former_start) => {
+                occurrence += 1;
+                Some("missed")
+            }
+            (State::Absent, State::Over) if !is_known && !is_first_document => Some("missed"),
+            (State::Planned, State::Planned) | (State::Running, State::Running) => None,
+            (_, State::Planned) => Some("planned"),
+            (_, State::Running) => Some("started"),
+            (State::Planned | State::Running, State::Done) => Some("over"),
+            (State::Absent, State::Listed) if !owed.is_empty() => Some("listed_again"),
+            _ => None,
+        };
+        let is_service = run.state == State::Listed;
+        occurrence = if is_service { 0 } else { occurrence.max(1) };
+        let number = Some(occurrence).filter(|_| !is_service);
+        let (not_before, sure_by) = (run.from, run.sure_by);
+        owed.extend(kind.map(|kind| Owed { kind, occurrence: number, not_before, sure_by }));
+        believed = run.state.clone();
+        former_start = run.last_start;
+    }
+    owed
+}
+
+/// Only Outage is surely worse than the others; between those either word will do.
+fn kind_change(former: &str, kind: &str) -> Option<&'static str> {
+    match (former, kind) {
+        _ if former == kind => None,
+        (_, "Outage") => Some("worsened"),
+        ("Outage", _) => Some("eased"),
+        _ => Some("worsened|eased"),
+    }
+}
+
+impl Run {
+    /// Whether the polls may have passed it by, or for an absence, have found it too short.
+    fn may_be_unseen(&self, gone_after_s: i64, last_from: i64) -> bool {
+        if self.state != State::Absent {
+            return self.sure_by.is_none();
+        }
+        // How far the replay goes on after the last line is its own affair.
+        let known_s = self.until.min(last_from + SURE_S) - self.from;
+        self.until - self.from >= gone_after_s
+            && (known_s < gone_after_s + SURE_S || self.visible_s < THREE_FETCHES_S)
+    }
+}
+
+fn runs(subject: &Subject, shown: &[Shown]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for line in shown {
+        let Some(entries) = line.accepted() else { continue };
+        let entry = entries.get(subject);
+        let state = entry.map_or(State::Absent, |entry| entry.state.clone());
+        let start = entry.and_then(|entry| entry.start);
+        if runs.last().is_none_or(|run| run.state != state) {
+            runs.push(Run {
+                state,
+                first_start: start,
+                last_start: start,
+                from: line.from,
+                until: line.from,
+                visible_s: 0,
+                stretch_from: line.from,
+                sure_by: None,
+            });
+        }
+        let Some(run) = runs.last_mut() else { continue };
+        if run.until != line.from {
+            run.stretch_from = line.from;
+        }
+        run.until = line.until;
+        run.visible_s += line.until - line.from;
+        run.last_start = start;
+        if run.sure_by.is_none() && line.until - run.stretch_from >= SURE_S {
+            run.sure_by = Some(run.stretch_from + SURE_S);
+        }
+    }
+    runs
+}
+
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
+}
