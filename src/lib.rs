@@ -1,10 +1,17 @@
 pub mod channel;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod deliver;
 pub mod feed;
 pub mod fetch;
 pub mod json;
+pub mod live;
+pub mod logs;
 pub mod message;
 pub mod model;
 pub mod plan;
+pub mod poll;
 pub mod record;
 pub mod replay;
 pub mod schedule;

@@ -57,7 +57,7 @@ impl News<'_> {
 pub fn compose(changes: &[Change], said: &Said) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
-    let is_alarm = news.iter().any(|news| is_alarm(news.change.kind));
+    let is_alarm = news.iter().any(|news| words::is_alarm(news.change.kind));
     let mut advice: Vec<&str> = news.iter().map(|news| words::advice_for(news.change)).collect();
     advice.retain(|text| !text.is_empty());
     advice.dedup();
@@ -97,10 +97,6 @@ fn section(news: &News, said: &Said) -> Vec<String> {
     let mut lines = paragraph(news, said);
     lines[0] = format!("\u{2022} {}. {}", words::headline(news, said), lines[0]);
     lines
-}
-
-fn is_alarm(kind: ChangeKind) -> bool {
-    matches!(kind, ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened)
 }
 
 /// What happened to one outage while it waited to be told, as one change.
@@ -151,7 +147,7 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
         }
     }
     // The worst first: a bubble shows its first line.
-    all.sort_by_key(|news| !is_alarm(news.change.kind));
+    all.sort_by_key(|news| !words::is_alarm(news.change.kind));
     all
 }
 

@@ -132,6 +132,11 @@ pub fn advice_for(change: &Change) -> &'static str {
     }
 }
 
+/// Whether it is bad news that a person should not overlook.
+pub fn is_alarm(kind: ChangeKind) -> bool {
+    matches!(kind, ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened)
+}
+
 /// `an outage`, `an issue` …
 fn problem(change: &Change) -> String {
     match &change.outage_kind {

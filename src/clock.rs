@@ -1,0 +1,179 @@
+//! The clocks, and waiting on them: through suspend, and through clocks that are set by years.
+//!
+//! The only place that reads a clock. tokio's timers stand still while the machine sleeps, so a
+//! wait also ends when the kernel says that wall time jumped, which it does on waking (Linux), or
+//! is cut into short pieces (elsewhere).
+
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+/// Differences below this are the clocks' own unsteadiness, and those of a loaded machine.
+const NOTICEABLE: SignedDuration = SignedDuration::from_secs(5);
+/// Where the kernel does not tell of jumps: waking is noticed within this, as promised.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// Now, in whole seconds, as everything that is stored has it.
+pub fn now() -> Timestamp {
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What the clocks say at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Wall time: may be set.
+    wall: Timestamp,
+    /// Runs while the machine is awake.
+    awake: Instant,
+    /// Runs always; `None` where no clock does.
+    always: Option<Duration>,
+}
+
+/// What happened between two readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    pub awake_s: u64,
+    /// Slept for long enough to be noticed.
+    pub slept: bool,
+    /// By how much somebody set the clock, if noticeably.
+    pub set_by: Option<SignedDuration>,
+}
+
+impl Reading {
+    pub fn take() -> Reading {
+        Reading { wall: Timestamp::now(), awake: Instant::now(), always: always() }
+    }
+
+    /// What happened from `self` to `later`.
+    pub fn until(&self, later: &Reading) -> Passed {
+        let awake = later.awake.saturating_duration_since(self.awake);
+        let wall = later.wall.duration_since(self.wall);
+        passed(awake, wall, self.always.zip(later.always).map(|(from, to)| to.saturating_sub(from)))
+    }
+}
+
+fn passed(awake: Duration, wall: SignedDuration, always: Option<Duration>) -> Passed {
+    let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    let beyond = wall.saturating_sub(signed(awake));
+    let (slept, set_by) = match always {
+        Some(always) => (signed(always).saturating_sub(signed(awake)), wall.saturating_sub(signed(always))),
+        // One clock for two unknowns: time that is missing was slept, time that came back was set.
+        None => (beyond.max(SignedDuration::ZERO), beyond.min(SignedDuration::ZERO)),
+    };
+    Passed {
+        awake_s: awake.as_secs(),
+        slept: slept > NOTICEABLE,
+        set_by: (set_by.abs() > NOTICEABLE).then_some(set_by),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn always() -> Option<Duration> {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn always() -> Option<Duration> {
+    None
+}
+
+/// Tells when wall time jumps: on waking, and when somebody sets the clock.
+pub struct Jumps {
+    #[cfg(target_os = "linux")]
+    timer: Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
+}
+
+#[cfg(target_os = "linux")]
+impl Jumps {
+    /// Must be called within the runtime.
+    pub fn watch() -> Jumps {
+        Jumps { timer: timer().ok() }
+    }
+
+    /// Returns at the next jump, or when it is worth looking for one.
+    pub async fn next(&self) {
+        let Some(timer) = &self.timer else { return tokio::time::sleep(SLICE).await };
+        match timer.readable().await {
+            Ok(mut ready) => {
+                // ECANCELED is the news; a plain expiry lies decades ahead. Both want a fresh timer.
+                let mut buffer = [0; 8];
+                let _ = rustix::io::read(timer, &mut buffer);
+                ready.clear_ready();
+                let _ = arm(timer);
+            }
+            Err(_) => tokio::time::sleep(SLICE).await,
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[expect(deprecated, reason = "its replacement is unsafe to call, for descriptors worse behaved than an OwnedFd")]
+fn timer() -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
+    use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+    let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+    arm(&timer)?;
+    tokio::io::unix::AsyncFd::new(timer)
+}
+
+/// A timer that never fires but is cancelled when the real-time clock makes a jump.
+#[cfg(target_os = "linux")]
+fn arm(timer: impl std::os::fd::AsFd) -> std::io::Result<()> {
+    use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+    let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let never = Itimerspec { it_interval: zero, it_value: Timespec { tv_sec: i64::MAX / 2, ..zero } };
+    timerfd_settime(timer, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &never)?;
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Jumps {
+    pub fn watch() -> Jumps {
+        Jumps {}
+    }
+
+    pub async fn next(&self) {
+        tokio::time::sleep(SLICE).await;
+    }
+}
+
+/// How long to sleep from now until `due`; nothing if that is past.
+pub fn time_until(due: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_S: i64 = 3_600;
+    const YEARS_S: i64 = 5 * 365 * 24 * HOUR_S;
+
+    #[track_caller]
+    fn check(awake_s: u64, wall_s: i64, always_s: Option<u64>, slept: bool, set_by_s: Option<i64>) {
+        let passed = passed(
+            Duration::from_secs(awake_s),
+            SignedDuration::from_secs(wall_s),
+            always_s.map(Duration::from_secs),
+        );
+        let expected = Passed { awake_s, slept, set_by: set_by_s.map(SignedDuration::from_secs) };
+        assert_eq!(passed, expected);
+    }
+
+    #[test]
+    fn sleep_and_set_clocks_are_told_apart() {
+        check(300, 300, Some(300), false, None);
+        check(300, 302, Some(301), false, None);
+        check(300, 300 + HOUR_S, Some(300 + 3_600), true, None);
+        check(300, 300 + YEARS_S, Some(300), false, Some(YEARS_S));
+        check(300, 300 - YEARS_S, Some(300), false, Some(-YEARS_S));
+        check(300, 300 + HOUR_S + YEARS_S, Some(300 + 3_600), true, Some(YEARS_S));
+    }
+
+    #[test]
+    fn with_one_clock_less_missing_time_was_slept() {
+        check(300, 300, None, false, None);
+        check(300, 300 + HOUR_S, None, true, None);
+        check(300, 300 - HOUR_S, None, false, Some(-HOUR_S));
+    }
+}

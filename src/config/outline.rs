@@ -1,0 +1,302 @@
+//! Where the keys of a TOML text stand, and what serde's complaints about them mean to a person.
+//!
+//! It knows no setting: which keys there are, it learns from the complaint. Invariant: of the
+//! text's values nothing is kept but their kind, so that no secret can get into an error.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+/// Below this likeness (Jaro-Winkler, 0 to 1) a word is no help to somebody who mistyped another.
+const NEAR_LIKENESS: f64 = 0.75;
+const ARRAY: &str = "an array";
+const INTEGER: &str = "an integer";
+
+/// The keys of one text, each before what it holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outline {
+    entries: Vec<Entry>,
+    /// Offsets of the line breaks.
+    newlines: Vec<usize>,
+}
+
+/// A key and its value, or an element of an array under the array's key.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Of the table that it stands in; empty for the top of the file.
+    table: String,
+    name: String,
+    key: Range<usize>,
+    value: Range<usize>,
+    /// With its article.
+    kind: &'static str,
+}
+
+impl Outline {
+    pub fn of(table: &DeTable<'_>, text: &str) -> Outline {
+        let newlines = text.match_indices('\n').map(|(offset, _)| offset).collect();
+        let mut outline = Outline { entries: Vec::new(), newlines };
+        outline.add_table("", table);
+        outline
+    }
+
+    /// The line, from 1, of a dotted key.
+    pub fn line(&self, key: &str) -> Option<usize> {
+        let entry = self.entries.iter().find(|entry| entry.dotted() == key)?;
+        Some(self.line_at(entry.key.start))
+    }
+
+    /// An array under another key than `but`.
+    pub fn array_but(&self, but: &str) -> Option<String> {
+        let mut arrays = self.entries.iter().filter(|entry| entry.kind == ARRAY).map(Entry::dotted);
+        arrays.find(|key| key != but)
+    }
+
+    fn add_table(&mut self, path: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let (table, name) = (path.to_owned(), key.get_ref().to_string());
+            let kind = kind(value.get_ref());
+            self.add(Entry { table, name, key: key.span(), value: value.span(), kind }, value.get_ref());
+        }
+    }
+
+    fn add(&mut self, entry: Entry, value: &DeValue<'_>) {
+        self.entries.push(entry.clone());
+        match value {
+            DeValue::Table(table) => self.add_table(&entry.dotted(), table),
+            DeValue::Array(elements) => {
+                for element in elements {
+                    let (span, kind) = (element.span(), kind(element.get_ref()));
+                    let entry = Entry { key: span.clone(), value: span, kind, ..entry.clone() };
+                    self.add(entry, element.get_ref());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn line_at(&self, offset: usize) -> usize {
+        self.newlines.partition_point(|newline| *newline < offset) + 1
+    }
+
+    /// Entries that share a span are of one key: an array of tables and its first element.
+    fn at(&self, span: &Range<usize>) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key == *span || entry.value == *span)
+    }
+}
+
+impl Entry {
+    fn dotted(&self) -> String {
+        joined(&self.table, &self.name)
+    }
+
+    /// ` in [feed]`, nothing at the top of the file.
+    fn within(&self) -> String {
+        if self.table.is_empty() { String::new() } else { format!(" in [{}]", self.table) }
+    }
+}
+
+/// What serde or the TOML parser complains about, in words for people.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    /// From 1.
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+/// `top` are the keys of the file's top that belong to no table.
+pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]) -> Complaint {
+    let span = error.span();
+    let entry = span.as_ref().and_then(|span| outline.at(span));
+    let line = span.as_ref().map(|span| outline.line_at(span.start));
+    let message = match entry {
+        Some(entry) if error.message().starts_with("unknown field ") => {
+            unknown_key(entry, &known_keys(error.message()), top)
+        }
+        Some(entry) => format!("{}: {}", entry.dotted(), wrong_value(error.message(), entry)),
+        None => reworded(error.message()).unwrap_or_else(|| error.message().to_owned()),
+    };
+    Complaint { line, message }
+}
+
+fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
+    let start = format!("unknown key {:?}{}", entry.name, entry.within());
+    if let Some(near) = nearest(&entry.name, known) {
+        return format!("{start}; did you mean {near:?}?");
+    }
+    // TOML's oldest trap: what is written below a table belongs to that table.
+    if let Some(near) = nearest(&entry.name, top) {
+        return format!("{start}; {near:?} belongs at the top of the file, above every [table]");
+    }
+    format!("{start}; known here: {}", known.join(", "))
+}
+
+/// The fields in serde's "unknown field `a`, expected one of `b`, `c`" ("expected `b`", "expected
+/// `b` or `c`").
+pub(super) fn known_keys(message: &str) -> Vec<&str> {
+    let list = message.rsplit_once(", expected ").map_or("", |(_, list)| list);
+    list.split('`').skip(1).step_by(2).collect()
+}
+
+fn wrong_value(message: &str, entry: &Entry) -> String {
+    let quoted = ["invalid type: ", "invalid value: "].iter().any(|start| message.starts_with(start));
+    // The last one: serde quotes the value first, and a text may hold these words itself.
+    let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
+    match expected {
+        Some("i64" | "u64" | "usize") if quoted && entry.kind == INTEGER => {
+            "the number is out of range".to_owned()
+        }
+        Some(expected) if quoted => {
+            let hint = if expected.starts_with("struct ") && entry.table == "channel.webhook" {
+                "; a webhook has a name: write [channel.webhook.NAME]"
+            } else {
+                ""
+            };
+            format!("expected {}, found {}{hint}", expected_kind(expected), entry.kind)
+        }
+        _ => reworded(message).unwrap_or_else(|| message.to_owned()),
+    }
+}
+
+/// Complaints that quote no value.
+fn reworded(message: &str) -> Option<String> {
+    let field = message.strip_prefix("missing field `")?.strip_suffix('`')?;
+    Some(format!("the key {field:?} is missing"))
+}
+
+/// serde's words for types are Rust's.
+fn expected_kind(expected: &str) -> &str {
+    match expected {
+        "a boolean" => "true or false",
+        "i64" | "u64" | "usize" => "a whole number",
+        "path string" => "a string",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => INTEGER,
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(true) => "true",
+        DeValue::Boolean(false) => "false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => ARRAY,
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The known word that is most like `word`, if any is like it; `-`, `_` and case do not count.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let folded = |text: &str| text.to_lowercase().replace('-', "_");
+    let word = folded(word);
+    let likeness = known.iter().map(|known| (strsim::jaro_winkler(&word, &folded(known)), *known));
+    let near = likeness.filter(|(likeness, _)| *likeness >= NEAR_LIKENESS);
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
+/// The place of a byte, both from 1, the column in characters.
+pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
+}
+
+/// A dotted key; a name that TOML wants quoted is quoted.
+pub(super) fn joined(table: &str, name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let name = if bare { name.to_owned() } else { format!("{name:?}") };
+    if table.is_empty() { name } else { format!("{table}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outline(text: &str) -> Outline {
+        Outline::of(DeTable::parse(text).expect("TOML").get_ref(), text)
+    }
+
+    #[test]
+    fn every_key_has_its_line() {
+        let outline =
+            outline("a = 1\n\n[b]\n\"c d\" = [\n 1,\n 2]\ne.f = 'x'\n[b.g]\n[[h]]\ni = 1\n[[h]]\ni = 1");
+        for (key, line) in [
+            ("a", 1),
+            ("b", 3),
+            ("b.\"c d\"", 4),
+            ("b.e", 7),
+            ("b.e.f", 7),
+            ("b.g", 8),
+            ("h", 9),
+            ("h.i", 10),
+        ] {
+            assert_eq!(outline.line(key), Some(line), "{key}");
+        }
+        assert_eq!(outline.line("c d"), None);
+        assert_eq!(outline.array_but("h").as_deref(), Some("b.\"c d\""));
+    }
+
+    /// The wording is serde's own; should it change, this fails and not a person's error.
+    #[test]
+    fn serde_says_which_keys_it_knows() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only its fields' names count")]
+        struct Three {
+            one: Option<One>,
+            two: Option<Two>,
+            three: Option<u8>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only its fields' names count")]
+        struct One {
+            a: Option<u8>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only its fields' names count")]
+        struct Two {
+            a: Option<u8>,
+            b: Option<u8>,
+        }
+        for (text, known) in [
+            ("one.zzz = 1", vec!["a"]),
+            ("two.zzz = 1", vec!["a", "b"]),
+            ("'zzz, expected `x`' = 1", vec!["one", "two", "three"]),
+        ] {
+            let error = toml::from_str::<Three>(text).expect_err("unknown");
+            assert_eq!(known_keys(error.message()), known, "{}", error.message());
+        }
+    }
+
+    #[test]
+    fn near_is_near() {
+        let known = ["watch", "time_zone", "feed"];
+        for (word, near) in [
+            ("watchs", Some("watch")),
+            ("Watch", Some("watch")),
+            ("time-zone", Some("time_zone")),
+            ("timezone", Some("time_zone")),
+            ("fed", Some("feed")),
+            ("smtp", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, &known), near, "{word}");
+        }
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        assert_eq!(line_and_column("a\nüü b", 7), (2, 4));
+        assert_eq!(line_and_column("a\n", 2), (2, 1));
+        assert_eq!(line_and_column("", 0), (1, 1));
+        assert_eq!(line_and_column("ab", 99), (1, 3));
+    }
+}

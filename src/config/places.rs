@@ -1,0 +1,227 @@
+//! Where things are on this machine: the configuration, the state, the files with secrets.
+//!
+//! It creates nothing. Invariant: nothing is ever taken from a relative path in the environment
+//! (the XDG Base Directory Specification wants such ones ignored).
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::Environment;
+use crate::secret::Secret;
+
+const FILE_NAME: &str = "statusd.toml";
+const PROGRAM: &str = "statusd";
+/// Where a service without a home and without `StateDirectory=` keeps its state.
+const SYSTEM_STATE: &str = "/var/lib/statusd";
+/// Longer than any token; a whole certificate in the wrong place does not fit.
+const SECRET_MAX_BYTES: u64 = 4 * 1024;
+
+/// The configuration files, of which the first that is there counts: the user's, the machine's.
+pub fn config_candidates(environment: &Environment<'_>) -> Vec<PathBuf> {
+    let own = user_directory(environment, "XDG_CONFIG_HOME", ".config");
+    let machine = Path::new("/etc").join(PROGRAM);
+    own.into_iter().chain([machine]).map(|directory| directory.join(FILE_NAME)).collect()
+}
+
+/// Where the state is unless configured: `$STATE_DIRECTORY` as systemd sets it, the user's own
+/// directory, or `/var/lib/statusd` for somebody without a home.
+pub fn state_directory(environment: &Environment<'_>) -> PathBuf {
+    // systemd separates several directories by colons.
+    let given = environment("STATE_DIRECTORY").unwrap_or_default();
+    let first = given.split(':').map(PathBuf::from).find(|path| path.is_absolute());
+    first
+        .or_else(|| user_directory(environment, "XDG_STATE_HOME", ".local/state"))
+        .unwrap_or_else(|| SYSTEM_STATE.into())
+}
+
+/// Where systemd put the service's credentials.
+pub fn credentials_directory(environment: &Environment<'_>) -> Option<PathBuf> {
+    absolute(environment, "CREDENTIALS_DIRECTORY")
+}
+
+#[cfg(not(target_os = "macos"))]
+fn user_directory(environment: &Environment<'_>, variable: &str, default: &str) -> Option<PathBuf> {
+    absolute(environment, variable)
+        .or_else(|| Some(absolute(environment, "HOME")?.join(default)))
+        .map(|directory| directory.join(PROGRAM))
+}
+
+#[cfg(target_os = "macos")]
+fn user_directory(environment: &Environment<'_>, _variable: &str, _default: &str) -> Option<PathBuf> {
+    Some(absolute(environment, "HOME")?.join("Library/Application Support").join(PROGRAM))
+}
+
+fn absolute(environment: &Environment<'_>, variable: &str) -> Option<PathBuf> {
+    environment(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// Reads a `…_file`. A relative name is looked up among systemd's credentials, then beside the
+/// configuration file. Line breaks at the end do not count.
+///
+/// A file that everybody can read is taken, with a warning in the log.
+///
+/// # Errors
+///
+/// One line for people, with the path and what to do, without anything of the contents: no such
+/// file, not readable, empty, over 4 KiB, not text.
+pub fn read_secret(
+    path: &Path,
+    credentials_directory: Option<&Path>,
+    config_file: Option<&Path>,
+) -> Result<Secret, String> {
+    refuse_tilde(path)?;
+    if path.is_absolute() {
+        let missing = || format!("{}: no such file; write the secret into it", path.display());
+        return secret_in(path)?.ok_or_else(missing);
+    }
+    let places = [credentials_directory, config_file.and_then(Path::parent)];
+    for place in places.into_iter().flatten() {
+        if let Some(secret) = secret_in(&place.join(path))? {
+            return Ok(secret);
+        }
+    }
+    let places: Vec<String> = places.into_iter().flatten().map(|place| place.display().to_string()).collect();
+    Err(format!(
+        "{}: no such file in {}; give the whole path",
+        path.display(),
+        if places.is_empty() { "any known place".to_owned() } else { places.join(" or ") }
+    ))
+}
+
+/// A shell would have replaced it; a file that is really called `~` is not what anybody means.
+pub(super) fn refuse_tilde(path: &Path) -> Result<(), String> {
+    match path.to_str() {
+        Some("") => Err("the path is empty; write one or remove the key".to_owned()),
+        Some(text) if text.starts_with('~') => {
+            Err(format!("{text}: ~ stands for nothing here; write the whole path"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `None` if there is no such file.
+fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| {
+        warn_if_open(path, &file)?;
+        file.take(SECRET_MAX_BYTES + 1).read_to_end(&mut bytes)
+    });
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(format!("{shown}: {error}; make it readable for the user that runs statusd"));
+        }
+    }
+    if bytes.len() as u64 > SECRET_MAX_BYTES {
+        return Err(format!("{shown}: larger than {SECRET_MAX_BYTES} bytes; is it the right file?"));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: not text; is it the right file?"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(format!("{shown}: empty; write the secret into it")),
+        secret => Ok(Some(Secret::new(secret))),
+    }
+}
+
+fn warn_if_open(path: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
+        let path = path.display();
+        tracing::warn!(%path, "everybody on this machine can read a secret; take the right away: chmod o-r {path}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    type Variables = &'static [(&'static str, &'static str)];
+
+    fn environment(variables: Variables) -> impl Fn(&str) -> Option<String> {
+        move |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    #[cfg(not(target_os = "macos"))]
+    #[test]
+    fn configuration_is_the_users_then_the_machines() {
+        #[track_caller]
+        fn check(variables: Variables, own: Option<&str>) {
+            let expected: Vec<PathBuf> =
+                own.into_iter().chain(["/etc/statusd/statusd.toml"]).map(PathBuf::from).collect();
+            assert_eq!(config_candidates(&environment(variables)), expected);
+        }
+        check(&[], None);
+        check(&[("HOME", "")], None);
+        check(&[("HOME", "/h")], Some("/h/.config/statusd/statusd.toml"));
+        check(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")], Some("/x/statusd/statusd.toml"));
+        check(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "x")], Some("/h/.config/statusd/statusd.toml"));
+    }
+
+    #[cfg(not(target_os = "macos"))]
+    #[test]
+    fn state_is_where_systemd_says_then_with_the_user() {
+        #[track_caller]
+        fn check(variables: Variables, expected: &str) {
+            assert_eq!(state_directory(&environment(variables)), Path::new(expected));
+        }
+        check(&[], "/var/lib/statusd");
+        check(&[("HOME", "/h")], "/h/.local/state/statusd");
+        check(&[("HOME", "/h"), ("XDG_STATE_HOME", "/x")], "/x/statusd");
+        check(&[("HOME", "/h"), ("STATE_DIRECTORY", "/s:/t")], "/s");
+        check(&[("HOME", "/h"), ("STATE_DIRECTORY", "")], "/h/.local/state/statusd");
+    }
+
+    #[test]
+    fn a_credential_comes_before_a_file_beside_the_configuration() {
+        let (credentials, beside) = (TempDir::new().expect("a"), TempDir::new().expect("b"));
+        fs::write(credentials.path().join("both"), "credential\r\n\n").expect("written");
+        fs::write(beside.path().join("both"), "beside").expect("written");
+        fs::write(beside.path().join("one"), " beside \n").expect("written");
+        let config = beside.path().join("statusd.toml");
+        let read = |path: &Path| {
+            let secret = read_secret(path, Some(credentials.path()), Some(&config));
+            secret.map(|secret| secret.expose().to_owned())
+        };
+        assert_eq!(read(Path::new("both")).as_deref(), Ok("credential"));
+        assert_eq!(read(Path::new("one")).as_deref(), Ok(" beside "));
+        assert_eq!(read(&beside.path().join("both")).as_deref(), Ok("beside"));
+        let neither = read(Path::new("none")).expect_err("there is none");
+        let places = format!("{} or {}", credentials.path().display(), beside.path().display());
+        assert_eq!(neither, format!("none: no such file in {places}; give the whole path"));
+    }
+
+    #[test]
+    fn a_bad_secret_is_refused_without_its_text() {
+        let directory = TempDir::new().expect("a directory");
+        let path = directory.path().join("secret");
+        let largest = "x".repeat(4096);
+        fs::write(&path, &largest).expect("written");
+        assert_eq!(read_secret(&path, None, None).map(|secret| secret.expose().len()), Ok(4096));
+        for (bytes, complaint) in [
+            (&b""[..], "empty; write the secret into it"),
+            (b"\r\n\n", "empty; write the secret into it"),
+            (b"hunter2\xff", "not text; is it the right file?"),
+            (format!("{largest}\n").as_bytes(), "larger than 4096 bytes; is it the right file?"),
+        ] {
+            fs::write(&path, bytes).expect("written");
+            let error = read_secret(&path, None, None).expect_err(complaint);
+            assert_eq!(error, format!("{}: {complaint}", path.display()));
+        }
+        for (path, complaint) in [
+            ("~/secret", "~/secret: ~ stands for nothing here; write the whole path"),
+            ("", "the path is empty; write one or remove the key"),
+            ("/nowhere/at/all", "/nowhere/at/all: no such file; write the secret into it"),
+            ("token", "token: no such file in any known place; give the whole path"),
+        ] {
+            assert_eq!(read_secret(Path::new(path), None, None).err().as_deref(), Some(complaint));
+        }
+    }
+}

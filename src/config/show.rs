@@ -1,0 +1,100 @@
+//! The effective settings as a TOML text, for people and for loading again.
+//!
+//! It is no format of its own: `load` reads what it writes. Invariant: no secret is in it; of a
+//! webhook's address it holds scheme, host and port.
+
+use std::path::Path;
+
+use toml::Value;
+
+use super::error::Origins;
+use super::{Channels, Config};
+use crate::channel::{desktop, log, webhook};
+
+/// What stands for a secret.
+const HIDDEN: &str = "***";
+
+pub(super) fn text(config: &Config) -> String {
+    let origins = &config.origins;
+    let source = match &config.source {
+        Some(path) => format!("the lines are those of {path:?}"),
+        None => "there is no configuration file".to_owned(),
+    };
+    let mut page =
+        Page { text: format!("# The settings in effect; {source}.\n"), table: String::new(), origins };
+    page.put("watch", Value::Array(config.watch.iter().map(|name| name.as_str().into()).collect()));
+    // A system without a known zone gives one that no name stands for.
+    page.put_some("time_zone", config.time_zone.iana_name().filter(|_| !config.time_zone.is_unknown()));
+    page.open("feed");
+    page.put("edition", config.feed.edition.as_str());
+    page.put("locale", config.feed.locale.as_str());
+    page.put_some("url", config.feed_url.as_ref().map(ToString::to_string));
+    page.put_some("ca_file", config.ca_file.as_deref().map(lossy));
+    page.open("schedule");
+    page.put("poll", config.poll.as_str());
+    page.put("trouble", config.trouble.as_str());
+    page.put("jitter_s", Value::Integer(i64::try_from(config.jitter_s).unwrap_or(i64::MAX)));
+    page.open("state");
+    page.put("directory", lossy(&config.state_directory));
+    if let Some(file) = &config.record_file {
+        page.open("record");
+        page.put("file", lossy(file));
+    }
+    page.open("log");
+    page.put("level", config.log_level.as_str());
+    page.put("format", config.log_format.as_str());
+    channels(&mut page, &config.channel);
+    page.text
+}
+
+/// Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+fn channels(page: &mut Page<'_>, channels: &Channels) {
+    let Channels {
+        desktop: desktop::Settings { enabled: desktop },
+        log: log::Settings { enabled: log },
+        webhook,
+    } = channels;
+    page.open("channel.desktop");
+    page.put("enabled", *desktop);
+    page.open("channel.log");
+    page.put("enabled", *log);
+    for (name, settings) in webhook {
+        let webhook::Settings { url, bearer_token, bearer_token_file, hmac_secret, hmac_secret_file } =
+            settings;
+        page.open(&format!("channel.webhook.{name}"));
+        page.put("url", webhook::redacted(url));
+        page.put_some("bearer_token", bearer_token.as_ref().map(|_| HIDDEN));
+        page.put_some("bearer_token_file", bearer_token_file.as_deref().map(lossy));
+        page.put_some("hmac_secret", hmac_secret.as_ref().map(|_| HIDDEN));
+        page.put_some("hmac_secret_file", hmac_secret_file.as_deref().map(lossy));
+    }
+}
+
+struct Page<'o> {
+    text: String,
+    /// The open one; empty at the top.
+    table: String,
+    origins: &'o Origins,
+}
+
+impl Page<'_> {
+    fn open(&mut self, table: &str) {
+        self.text.push_str(&format!("\n[{table}]\n"));
+        self.table = format!("{table}.");
+    }
+
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        let origin = self.origins.describe(&format!("{}{name}", self.table));
+        self.text.push_str(&format!("{name} = {} # {origin}\n", value.into()));
+    }
+
+    fn put_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.put(name, value);
+        }
+    }
+}
+
+fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,284 @@
+//! The loops of one configuration: one that polls, one that delivers for each channel.
+//!
+//! Loops own what they use and give it back when they are stopped; between them there are only
+//! the database and messages.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use super::{Setup, Signalled, Signals, notify, summary};
+use crate::channel::{Answer, Channel};
+use crate::clock::{self, Jumps, Passed, Reading};
+use crate::deliver::{self, Round};
+use crate::live::{Desk, Live};
+use crate::message::when::when;
+use crate::plan::Plan;
+use crate::poll::{Looked, Memory, Poller};
+use crate::record::Recorder;
+use crate::schedule::jitter_s;
+use crate::store::Store;
+use crate::track::Verdict;
+use crate::watch::Watch;
+
+/// For the message in flight at a stop; the service manager waits for 10 s.
+const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// Between two tries at a database that refuses.
+const STORE_RETRY: Duration = Duration::from_secs(60);
+
+/// What a stopped generation leaves to the next.
+#[derive(Default)]
+pub struct Left {
+    channels: Vec<Channel>,
+    live: Option<Live>,
+}
+
+pub struct Generation {
+    poll: JoinHandle<Memory>,
+    deliver: Vec<JoinHandle<Channel>>,
+    live: watch::Receiver<Live>,
+    /// Ticks when there may be something to deliver.
+    outbox: watch::Sender<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Generation {
+    pub fn start(setup: Setup, memory: Memory, left: Left, store: &Rc<Store>, seed: u64) -> Generation {
+        let Setup { config, channels, fetcher } = setup;
+        let (stop, stopped) = watch::channel(false);
+        let (outbox, outbox_ticks) = watch::channel(());
+        let (live_out, live) = watch::channel(left.live.unwrap_or_else(|| Live::starting(clock::now())));
+        let plan = Plan {
+            poll: config.poll.clone(),
+            trouble: config.trouble.clone(),
+            jitter_s: jitter_s(seed, config.jitter_s),
+        };
+        let poller = Poller {
+            fetcher,
+            watch: Watch::new(&config.watch),
+            plan,
+            channels: channels.iter().map(|channel| channel.name().to_owned()).collect(),
+            recorder: config.record_file.as_deref().map(Recorder::new),
+            memory,
+        };
+        let zone = config.time_zone;
+        let poll = PollLoop {
+            poller,
+            store: Rc::clone(store),
+            zone: zone.clone(),
+            live: live_out,
+            outbox: outbox.clone(),
+        };
+        let deliver = reuse(channels, left.channels).into_iter().map(|channel| {
+            let (ticks, stopped) = (outbox_ticks.clone(), stopped.clone());
+            spawn_local(deliver_loop(channel, Rc::clone(store), zone.clone(), ticks, stopped))
+        });
+        Generation { deliver: deliver.collect(), poll: spawn_local(poll.run(stopped)), live, outbox, stop }
+    }
+
+    /// Serves visitors until a signal comes.
+    pub async fn until_signal(&mut self, signals: &mut Signals, desk: Option<&Desk>) -> Signalled {
+        loop {
+            let visit = async {
+                match desk {
+                    Some(desk) => desk.serve(|| self.live.borrow().clone()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                signalled = signals.next() => return signalled,
+                served = visit => {
+                    // Whoever came may have put something into the outbox.
+                    self.outbox.send_replace(());
+                    if served.is_err() {
+                        sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the messages in flight arrive, within bounds, and collects what remains.
+    pub async fn stop(self, store: &Store) -> (Option<Memory>, Left) {
+        self.stop.send_replace(true);
+        let live = Some(self.live.borrow().clone());
+        let mut channels = Vec::new();
+        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+        for mut task in self.deliver {
+            match tokio::time::timeout_at(deadline, &mut task).await {
+                Ok(Ok(channel)) => channels.push(channel),
+                // Sent or not, nobody knows: it will be sent again under the same key.
+                Ok(Err(_)) | Err(_) => task.abort(),
+            }
+        }
+        let mut poll = self.poll;
+        let memory = match timeout(STOP_WITHIN, &mut poll).await {
+            Ok(Ok(memory)) => Some(memory),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        if let Some(memory) = &memory
+            && let Err(error) = memory.checkpoint(store).await
+        {
+            tracing::error!("cannot write to the database: {error}");
+        }
+        (memory, Left { channels, live })
+    }
+}
+
+/// Channels that keep something (a connection, what they showed) go on across a reload.
+fn reuse(new: Vec<Channel>, mut old: Vec<Channel>) -> Vec<Channel> {
+    let keep = |channel| match channel {
+        Channel::Desktop(fresh) => {
+            let kept = old.iter().position(|old| matches!(old, Channel::Desktop(_)));
+            kept.map_or(Channel::Desktop(fresh), |index| old.swap_remove(index))
+        }
+        Channel::Webhook(_) | Channel::Log(_) => channel,
+    };
+    new.into_iter().map(keep).collect()
+}
+
+struct PollLoop {
+    poller: Poller,
+    store: Rc<Store>,
+    zone: TimeZone,
+    live: watch::Sender<Live>,
+    outbox: watch::Sender<()>,
+}
+
+impl PollLoop {
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) -> Memory {
+        let jumps = Jumps::watch();
+        let mut reading = Reading::take();
+        let mut next = clock::now();
+        loop {
+            let waited = tokio::select! {
+                passed = wait(&reading, next, &jumps) => passed,
+                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
+            };
+            reading = Reading::take();
+            let now = clock::now();
+            let looked = tokio::select! {
+                looked = self.poller.once(&self.store, now, waited, fastrand::f64()) => looked,
+                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
+            };
+            next = looked.next;
+            self.report(&looked, now);
+            if !looked.changes.is_empty() || waited.slept {
+                self.outbox.send_replace(());
+            }
+        }
+    }
+
+    fn report(&self, looked: &Looked, now: Timestamp) {
+        let before = self.live.borrow().trouble.clone();
+        match (&before, &looked.trouble) {
+            (Some(_), None) => tracing::info!("Apple's feed can be read again"),
+            (before, Some(trouble)) if before.as_ref() != Some(trouble) => tracing::warn!("{trouble}"),
+            _ => {}
+        }
+        if looked.verdict == Verdict::AcceptedOlder {
+            tracing::warn!(
+                "for hours Apple has served nothing but older copies; the newest of them is believed now"
+            );
+        }
+        tracing::debug!(verdict = ?looked.verdict, next = %looked.next, "looked");
+        self.live.send_modify(|live| {
+            live.looks += 1;
+            live.stale_looks += u64::from(looked.verdict == Verdict::Stale);
+            live.looked_at = Some(now);
+            live.next_look_at = Some(looked.next);
+            live.trouble = looked.trouble.clone();
+            if looked.verdict != Verdict::Blind {
+                live.sighted_at = Some(now);
+            }
+        });
+        let at = |time| when(time, now, &self.zone);
+        let state = match &looked.trouble {
+            Some(trouble) => format!("cannot tell: {trouble}"),
+            None => summary(&self.poller.memory.beliefs, &self.poller.watch),
+        };
+        notify(&[NotifyState::Status(&format!(
+            "{state}; looked {}, next look {}",
+            at(now),
+            at(looked.next)
+        ))]);
+    }
+}
+
+/// Waits for `next`, or for a moment after a sleep or a set clock, whichever was missed. One look
+/// follows, not one for every time that passed.
+async fn wait(since: &Reading, mut next: Timestamp, jumps: &Jumps) -> Passed {
+    let mut jumped = false;
+    loop {
+        tokio::select! {
+            () = sleep(clock::time_until(next)) => {
+                // The timer and the wall clock need not agree to the second.
+                if clock::now() >= next {
+                    return since.until(&Reading::take());
+                }
+            }
+            () = jumps.next() => {
+                let passed = since.until(&Reading::take());
+                if !jumped && (passed.slept || passed.set_by.is_some()) {
+                    jumped = true;
+                    next = Poller::after_jump(clock::now());
+                }
+            }
+        }
+    }
+}
+
+async fn deliver_loop(
+    mut channel: Channel,
+    store: Rc<Store>,
+    zone: TimeZone,
+    mut ticks: watch::Receiver<()>,
+    mut stopped: watch::Receiver<bool>,
+) -> Channel {
+    while !*stopped.borrow() {
+        let wait = match deliver::once(&store, &mut channel, &zone, fastrand::f64(), &clock::now).await {
+            Ok(Round::Tried { key, attempt, answer }) => {
+                report(channel.name(), &key, attempt, &answer);
+                continue;
+            }
+            Ok(Round::Idle { until }) => until.map(clock::time_until),
+            Err(error) => {
+                tracing::error!("{}: cannot use the database: {error}", channel.name());
+                Some(STORE_RETRY)
+            }
+        };
+        let due = async {
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            _ = ticks.changed() => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    }
+    channel
+}
+
+/// The first failure and what ends a delivery are news; the tries between them are not.
+fn report(channel: &str, key: &str, attempt: u32, answer: &Answer) {
+    let words = answer.words();
+    match answer {
+        Answer::Delivered { .. } => tracing::debug!(key, "{channel}: delivered: {words}"),
+        Answer::Refused { .. } => {
+            tracing::error!(key, "{channel}: refused for good: {words}; see `statusd outbox`")
+        }
+        Answer::Retry { .. } if attempt == 1 => {
+            tracing::warn!(key, "{channel}: not delivered yet, trying again: {words}");
+        }
+        Answer::Retry { .. } => tracing::debug!(key, attempt, "{channel}: not delivered yet: {words}"),
+    }
+}

@@ -1,0 +1,79 @@
+//! Where log lines go and how they look: human on a terminal, plain with priorities under
+//! systemd, JSON on request. Always standard error; other crates speak from warnings up.
+
+use std::fmt;
+use std::io::{self, IsTerminal};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt as lines};
+
+use crate::config::{LogFormat, LogLevel};
+
+/// Starts logging; a second call changes nothing. `is_journal`: standard error is the journal.
+pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool) {
+    let ours = match level {
+        LogLevel::Error => Level::ERROR,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Trace => Level::TRACE,
+    };
+    let targets = Targets::new().with_default(Level::WARN).with_target("statusd", ours);
+    let layer = lines::layer().with_writer(io::stderr);
+    let layer = match format {
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Journal => layer.event_format(Journal).boxed(),
+        LogFormat::Auto if is_journal => layer.event_format(Journal).boxed(),
+        LogFormat::Auto | LogFormat::Human => {
+            layer.with_target(false).with_ansi(may_colour && io::stderr().is_terminal()).boxed()
+        }
+    };
+    // The second call is a test's or a reload's; the first stays.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+/// `<6>message key=value`: the priorities of sd-daemon(3); the journal adds the time itself.
+struct Journal;
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        let mut line = Line::default();
+        event.record(&mut line);
+        writeln!(out, "<{priority}>{}{}", line.message, line.fields)
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // A line feed would begin a line without its priority.
+        let text = format!("{value:?}").replace('\n', " ");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.fields.push_str(&format!(" {}={text}", field.name()));
+        }
+    }
+}

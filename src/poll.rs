@@ -1,0 +1,185 @@
+//! One look at the feed: fetch → parse → track → commit, and when to look next.
+//!
+//! Reads no clock and never waits; the daemon does. Until its commit a look has changed nothing,
+//! so it may be dropped at any point.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Passed;
+use crate::fetch::{Failure, Fetcher, Look};
+use crate::model::{Beliefs, Change, Document, Fault};
+use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
+use crate::record::Recorder;
+use crate::store::{Coverage, Routing, Store};
+use crate::track::{self, Pending, Trouble, Update, Verdict};
+use crate::watch::Watch;
+
+/// How often the database hears that all is as it was: a power failure costs this much proof.
+const CHECKPOINT: SignedDuration = SignedDuration::from_hours(1);
+/// Between two tries to write what could not be written (a full disk).
+const STORE_RETRY_S: i64 = 60;
+
+/// What a poller works with; made anew at a reload.
+pub struct Poller {
+    pub fetcher: Fetcher,
+    pub watch: Watch,
+    pub plan: Plan,
+    /// Names of the channels that hear of changes.
+    pub channels: Vec<String>,
+    pub recorder: Option<Recorder>,
+    pub memory: Memory,
+}
+
+/// What a poller remembers between looks; survives a reload.
+pub struct Memory {
+    pub beliefs: Beliefs,
+    pending: Pending,
+    /// The last document, for when the server says "unchanged".
+    document: Option<Document>,
+    failures: u32,
+    coverage: Coverage,
+    last_look: Option<Timestamp>,
+    checkpoint: Option<Timestamp>,
+}
+
+impl Memory {
+    pub fn new(beliefs: Beliefs) -> Memory {
+        Memory {
+            beliefs,
+            pending: Pending::default(),
+            document: None,
+            failures: 0,
+            coverage: Coverage::Begins,
+            last_look: None,
+            checkpoint: None,
+        }
+    }
+
+    /// Says in the database until when we have been looking: at a stop, and before a sleep that
+    /// nobody looked through.
+    pub async fn checkpoint(&self, store: &Store) -> rusqlite::Result<()> {
+        match self.last_look {
+            Some(last) => store.checkpoint(&self.beliefs, self.coverage, last).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a look came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Looked {
+    pub verdict: Verdict,
+    /// Committed, in order.
+    pub changes: Vec<Change>,
+    /// Why nothing could be seen, or why nothing could be written.
+    pub trouble: Option<String>,
+    pub next: Timestamp,
+}
+
+impl Poller {
+    /// One look. `passed` is what the clocks did since the look before; `roll` is a throw of the
+    /// dice in `0.0..1.0`.
+    pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> Looked {
+        self.account_for(store, passed).await;
+        let seen = self.fetcher.look().await;
+        self.record(&seen, now);
+        let update = self.track(&seen, passed.awake_s, now);
+        self.memory.last_look = Some(now);
+        self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
+        let verdict = update.verdict;
+        let changes = update.changes.clone();
+        if let Err(error) = self.write(store, update, now).await {
+            let trouble = Some(format!("cannot write to the database: {error}"));
+            let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
+            return Looked { verdict, changes: Vec::new(), trouble, next };
+        }
+        let next = next_look(&self.plan, &self.aftermath(&seen, roll), now);
+        Looked { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
+    }
+
+    /// When to look after waking or after the clock was set: soon, once, whatever was missed.
+    pub fn after_jump(now: Timestamp) -> Timestamp {
+        now.checked_add(SignedDuration::from_secs(AFTER_WAKING_S)).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn account_for(&mut self, store: &Store, passed: Passed) {
+        if let Some(by) = passed.set_by {
+            tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
+            track::clock_set(&mut self.memory.beliefs, by);
+        }
+        if passed.slept {
+            // Nobody looked while asleep: the span ends at the last look, another begins at this one.
+            if let Err(error) = self.memory.checkpoint(store).await {
+                tracing::error!("cannot write to the database: {error}");
+            }
+            self.memory.coverage = Coverage::Begins;
+        }
+    }
+
+    fn record(&mut self, seen: &Result<Look, Failure>, now: Timestamp) {
+        if let (Some(recorder), Ok(Look::New { body, .. })) = (&mut self.recorder, seen)
+            && let Err(error) = recorder.record(now, body)
+        {
+            tracing::error!("cannot write the recording: {error}");
+        }
+    }
+
+    fn track(&mut self, seen: &Result<Look, Failure>, awake_s: u64, now: Timestamp) -> Update {
+        let memory = &mut self.memory;
+        match seen {
+            Ok(Look::New { document, .. }) => {
+                memory.document = Some(document.clone());
+                track::look(&memory.beliefs, &mut memory.pending, document, &self.watch, now)
+            }
+            Ok(Look::Unchanged) => match &memory.document {
+                Some(document) => {
+                    track::look(&memory.beliefs, &mut memory.pending, document, &self.watch, now)
+                }
+                None => {
+                    let reason = "the server says \u{201c}unchanged\u{201d} to a first question".to_owned();
+                    let trouble = Trouble { fault: Fault::Apple, reason };
+                    track::blind(&memory.beliefs, &mut memory.pending, &trouble, awake_s, now)
+                }
+            },
+            Err(failure) => {
+                let trouble = Trouble { fault: failure.fault(), reason: failure.to_string() };
+                track::blind(&memory.beliefs, &mut memory.pending, &trouble, awake_s, now)
+            }
+        }
+    }
+
+    /// A quiet look writes nothing, but for a mark once an hour.
+    async fn write(&mut self, store: &Store, update: Update, now: Timestamp) -> rusqlite::Result<()> {
+        let memory = &mut self.memory;
+        let is_due =
+            memory.checkpoint.is_none_or(|last| now < last || now.duration_since(last) >= CHECKPOINT);
+        if !update.is_empty(&memory.beliefs) {
+            let is_told = |change: &Change| track::is_for(change, &self.watch);
+            let routing = Routing { channels: &self.channels, is_told: &is_told };
+            store.commit(&memory.beliefs, &update, &routing, memory.coverage, now).await?;
+        } else if is_due || memory.coverage == Coverage::Begins {
+            store.checkpoint(&memory.beliefs, memory.coverage, now).await?;
+        } else {
+            return Ok(());
+        }
+        memory.coverage = Coverage::Continues;
+        memory.checkpoint = Some(now);
+        update.apply(&mut memory.beliefs);
+        Ok(())
+    }
+
+    fn aftermath(&self, seen: &Result<Look, Failure>, roll: f64) -> Aftermath {
+        match seen {
+            Ok(_) => Aftermath::Seen {
+                has_trouble: track::has_trouble(&self.memory.beliefs, &self.watch),
+                unconfirmed_since: self.memory.pending.oldest(),
+            },
+            Err(failure) => Aftermath::Failed {
+                fault: failure.fault(),
+                failures: self.memory.failures,
+                retry_after_s: failure.retry_after_s,
+                roll,
+            },
+        }
+    }
+}
