@@ -108,7 +108,10 @@ impl Jumps {
 }
 
 #[cfg(target_os = "linux")]
-#[expect(deprecated, reason = "its replacement is unsafe to call, for descriptors worse behaved than an OwnedFd")]
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe to call, for descriptors worse behaved than an OwnedFd"
+)]
 fn timer() -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
     use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
     let timer = timerfd_create(TimerfdClockId::Realtime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;

@@ -1,23 +1,56 @@
-pub mod channel;
-pub mod clock;
-pub mod config;
-pub mod daemon;
-pub mod deliver;
+//! statusd watches Apple's system-status feed, remembers every change durably and tells people
+//! when an outage begins and ends: once, soon, in plain words, never falsely.
+//!
+//! ```text
+//! bytes ─feed→ Document ─track(beliefs, now)→ Update ─store→ rows ─deliver→ Notice ─channel→ a person
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | core | pure: no I/O, and no clock: the time is an argument |
+//! | edges | one outside thing each: the feed's HTTP, the database, a way to reach people, a file |
+//! | loops | read the clock, carry out what the core decides; the command line |
+//!
+//! Arrows point down from loops to edges to core; `tests/arrows.rs` holds them, module by module.
+//!
+//! What holds everywhere:
+//!
+//! - Nothing is believed that was not seen twice, and silence is not recovery (`track`).
+//! - A belief, the change it brought and the deliveries it causes commit in one transaction
+//!   (`store`); a message needs nothing but its rows.
+//! - Every delivery ends as sent or as given up, visibly; a try is written down before it is made
+//!   (`deliver`).
+//! - What cannot be read is "cannot tell", never "fine" (`feed`, `fetch`).
+//! - Times are UTC in whole seconds until they are shown.
+//! - Apple's words are text until somebody escapes them; secrets have no `Debug`.
+
+#![forbid(unsafe_code)]
+
+// Core.
 pub mod feed;
-pub mod fetch;
 pub mod json;
-pub mod live;
-pub mod logs;
 pub mod message;
 pub mod model;
 pub mod plan;
-pub mod poll;
-pub mod record;
-pub mod replay;
 pub mod schedule;
 pub mod secret;
-pub mod store;
 pub mod text;
-pub mod tls;
 pub mod track;
 pub mod watch;
+
+// Edges.
+pub mod channel;
+pub mod clock;
+pub mod config;
+pub mod fetch;
+pub mod live;
+pub mod logs;
+pub mod record;
+pub mod store;
+pub mod tls;
+
+// Loops.
+pub mod daemon;
+pub mod deliver;
+pub mod poll;
+pub mod replay;

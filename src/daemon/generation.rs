@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Setup, Signalled, Signals, notify, summary};
 use crate::channel::{Answer, Channel};
@@ -109,16 +109,16 @@ impl Generation {
         self.stop.send_replace(true);
         let live = Some(self.live.borrow().clone());
         let mut channels = Vec::new();
-        let deadline = tokio::time::Instant::now() + STOP_WITHIN;
+        let deadline = Instant::now() + STOP_WITHIN;
         for mut task in self.deliver {
-            match tokio::time::timeout_at(deadline, &mut task).await {
+            match timeout_at(deadline, &mut task).await {
                 Ok(Ok(channel)) => channels.push(channel),
                 // Sent or not, nobody knows: it will be sent again under the same key.
                 Ok(Err(_)) | Err(_) => task.abort(),
             }
         }
         let mut poll = self.poll;
-        let memory = match timeout(STOP_WITHIN, &mut poll).await {
+        let memory = match timeout_at(deadline, &mut poll).await {
             Ok(Ok(memory)) => Some(memory),
             Ok(Err(_)) | Err(_) => None,
         };

@@ -96,13 +96,13 @@ fn listings(services: &[Value]) -> BTreeMap<ServiceKey, Listing> {
         let garbled = events.is_none() || read.contains(&None);
         let listing = match listings.entry(ServiceKey::new(&name)) {
             Entry::Vacant(vacant) => vacant.insert(Listing { name, events: Vec::new(), garbled: false }),
-            Entry::Occupied(same) => same.into_mut(),
+            Entry::Occupied(same) => {
+                // Two spellings of one name: their order in the document must not decide which is shown.
+                let listing = same.into_mut();
+                listing.name = name.min(std::mem::take(&mut listing.name));
+                listing
+            }
         };
-        // Two spellings of one name: the order in the document must not decide which is shown.
-        let name = text_of(service, "serviceName", MAX_NAME_CHARS).unwrap_or_default();
-        if name < listing.name {
-            listing.name = name;
-        }
         listing.garbled |= garbled;
         listing.events.extend(read.into_iter().flatten());
     }
@@ -182,3 +182,6 @@ fn text_of(object: &Map<String, Value>, key: &str, max_chars: usize) -> Option<S
     let clean = text::plain_line(object.get(key)?.as_str()?, max_chars);
     (!clean.is_empty()).then_some(clean)
 }
+
+#[cfg(test)]
+mod tests;

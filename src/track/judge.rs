@@ -33,6 +33,7 @@ pub enum Stands {
 }
 
 /// What one event says against what we hold of it.
+#[expect(clippy::large_enum_variant, reason = "lives for one match")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judgement {
     Same,

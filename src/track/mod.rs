@@ -136,24 +136,21 @@ pub fn look(
     let round = Round::new(beliefs, pending, now, Update::new(verdict, state));
     round.finish(|round| {
         sight::sighted(round);
+        let mut present = BTreeSet::new();
         for (key, listing) in &document.services {
             round.service_listed(key, &listing.name);
-            let present: BTreeSet<&str> = listing
-                .events
-                .iter()
-                .filter_map(|event| {
-                    let seen = seen(event, now)?;
-                    round.event_seen(key, &listing.name, &seen).then_some(event.message_id.as_str())
-                })
-                .collect();
-            if !listing.garbled {
-                round.events_absent(key, &present);
+            for event in &listing.events {
+                if let Some(seen) = seen(event, now)
+                    && round.event_seen(key, &listing.name, &seen)
+                {
+                    present.insert((key, event.message_id.as_str()));
+                }
             }
         }
         for key in beliefs.services.keys().filter(|key| !document.services.contains_key(key)) {
             round.service_absent(key);
-            round.events_absent(key, &BTreeSet::new());
         }
+        round.events_absent(document, &present);
         round.watched_names(document, watch);
     })
 }
@@ -257,11 +254,12 @@ impl<'a> Round<'a> {
     }
 
     /// Rule 6: silence is not recovery.
-    fn events_absent(&mut self, key: &ServiceKey, present: &BTreeSet<&str>) {
-        let of_service = self.beliefs.outages.range((key.clone(), String::new())..);
-        for ((_, id), held) in of_service.take_while(|((service, _), _)| service == key) {
+    fn events_absent(&mut self, document: &Document, present: &BTreeSet<(&ServiceKey, &str)>) {
+        for ((key, id), held) in &self.beliefs.outages {
             let (Phase::Planned(missing) | Phase::Ongoing(missing)) = &held.phase else { continue };
-            if present.contains(id.as_str()) {
+            // Where something could not be read, it may have been this.
+            let is_garbled = document.services.get(key).is_some_and(|listing| listing.garbled);
+            if is_garbled || present.contains(&(key, id.as_str())) {
                 continue;
             }
             let mut outage = held.clone();
@@ -335,6 +333,9 @@ impl<'a> Round<'a> {
 
     fn service_listed(&mut self, key: &ServiceKey, name: &str) {
         let held = self.beliefs.services.get(key);
+        if held.is_some_and(|held| held.listed == Listed::Yes && held.name == name) {
+            return;
+        }
         let listed = match held.map(|held| &held.listed) {
             Some(Listed::No { .. } | Listed::Never { .. }) => {
                 let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
@@ -345,10 +346,7 @@ impl<'a> Round<'a> {
             Some(Listed::Yes | Listed::Missing(_)) | None => Listed::Yes,
         };
         let first_seen = held.map_or(self.now, |held| held.first_seen);
-        let service = Service { name: name.to_owned(), first_seen, listed };
-        if held != Some(&service) {
-            self.update.services.push((key.clone(), service));
-        }
+        self.update.services.push((key.clone(), Service { name: name.to_owned(), first_seen, listed }));
     }
 
     /// Rule 11, a service that was there.

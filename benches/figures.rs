@@ -1,0 +1,186 @@
+//! The figures of the release binary, printed: size, start to READY, memory after polls over TLS,
+//! replay, disk writes of quiet polls. Asserts nothing; machines differ.
+//!
+//! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`, or one
+//! in `../shared/data`.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::apple::{Apple, Papers};
+use common::doc::Doc;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_statusd");
+const STARTS: usize = 21;
+const REPLAYS: usize = 7;
+const POLLS: usize = 100;
+const QUIET_POLLS: usize = 50;
+const DEADLINE: Duration = Duration::from_secs(300);
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    println!("release binary       {:.2} MB", megabytes(fs::metadata(PROGRAM).expect("the program").len()));
+    start_to_ready();
+    runtime.block_on(polls());
+    replay();
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Seconds: minimum, median and maximum in milliseconds.
+fn spread(mut seconds: Vec<f64>) -> String {
+    seconds.sort_by(f64::total_cmp);
+    let ms = |index: usize| seconds[index] * 1e3;
+    format!(
+        "{:.1} / {:.1} / {:.1} ms (min / median / max)",
+        ms(0),
+        ms(seconds.len() / 2),
+        ms(seconds.len() - 1)
+    )
+}
+
+struct Daemon {
+    child: Child,
+    ready_s: f64,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("gone");
+    }
+}
+
+/// Starts `statusd run` in a directory of its own and waits for READY.
+fn start(directory: &Path, config: &str) -> Daemon {
+    fs::create_dir_all(directory).expect("a directory");
+    let file = directory.join("statusd.toml");
+    fs::write(&file, config).expect("written");
+    let notify = directory.join("notify");
+    let _ = fs::remove_file(&notify);
+    let socket = UnixDatagram::bind(&notify).expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    let begun = Instant::now();
+    let child = Command::new(PROGRAM)
+        .args(["run", "--config"])
+        .arg(&file)
+        .arg("--state-directory")
+        .arg(directory.join("state"))
+        .env("NOTIFY_SOCKET", &notify)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let mut buffer = [0; 4096];
+    loop {
+        let length = socket.recv(&mut buffer).expect("READY within the deadline");
+        if String::from_utf8_lossy(&buffer[..length]).contains("READY=1") {
+            return Daemon { child, ready_s: begun.elapsed().as_secs_f64() };
+        }
+    }
+}
+
+/// Without any network to answer: the address refuses.
+fn start_to_ready() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "[feed]\nurl = \"http://127.0.0.1:9/\"\n[channel.desktop]\nenabled = false\n";
+    let fresh = (0..STARTS).map(|run| start(&folder.path().join(run.to_string()), config).ready_s).collect();
+    println!("start to READY       {}, new database, {STARTS} starts", spread(fresh));
+    let again = (0..STARTS).map(|_| start(&folder.path().join("0"), config).ready_s).collect();
+    println!("                     {}, existing database, {STARTS} starts", spread(again));
+}
+
+/// A poll a second over TLS, of a document as large as Apple's.
+async fn polls() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    let doc = (0..79).fold(Doc::new(), |doc, number| doc.service(&format!("Service number {number}")));
+    apple.show(&doc.service("iCloud Backup").json());
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = folder.path().join("authority.pem");
+    fs::write(&authority, apple.authority_pem()).expect("written");
+    let config = format!(
+        "[feed]\nurl = {:?}\nca_file = {:?}\n[schedule]\npoll = \"* * * * * *\"\njitter_s = 0\n\
+         [channel.desktop]\nenabled = false\n[log]\nlevel = \"warn\"\n",
+        apple.url(),
+        authority
+    );
+    let daemon = start(folder.path(), &config);
+    apple.asked(POLLS).await;
+    let pid = daemon.child.id();
+    println!(
+        "resident memory      {:.2} MB, {:.2} MB of it anonymous, after {POLLS} polls over TLS",
+        status_kb(pid, "VmRSS") * 1.024e-3,
+        status_kb(pid, "RssAnon") * 1.024e-3
+    );
+    let before = (written_bytes(pid), files(&folder.path().join("state")));
+    apple.asked(POLLS + QUIET_POLLS).await;
+    let after = (written_bytes(pid), files(&folder.path().join("state")));
+    println!(
+        "disk                 {} bytes written in {QUIET_POLLS} quiet polls; files {}",
+        after.0 - before.0,
+        if before.1 == after.1 { "unchanged" } else { "changed" }
+    );
+}
+
+fn status_kb(pid: u32, field: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process");
+    let line = status.lines().find(|line| line.starts_with(field)).expect("the field");
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).expect("a number")
+}
+
+fn written_bytes(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("the process");
+    let line = io.lines().find(|line| line.starts_with("write_bytes:")).expect("the field");
+    line.split_whitespace().nth(1).and_then(|bytes| bytes.parse().ok()).expect("a number")
+}
+
+fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files: Vec<(PathBuf, Vec<u8>)> = fs::read_dir(directory)
+        .expect("the state")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), fs::read(&path).expect("readable")))
+        .collect();
+    files.sort();
+    files
+}
+
+fn replay() {
+    let Some(recording) = recording() else {
+        println!("replay               no recording here (set STATUSD_RECORDING)");
+        return;
+    };
+    let run = |_| {
+        let begun = Instant::now();
+        let status = Command::new(PROGRAM)
+            .args(["replay", "--json", "--watch", "*"])
+            .arg(&recording)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("replayed");
+        assert!(status.success(), "the replay failed");
+        begun.elapsed().as_secs_f64()
+    };
+    let name = recording.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    println!("replay               {}, {name}, {REPLAYS} runs", spread((0..REPLAYS).map(run).collect()));
+}
+
+fn recording() -> Option<PathBuf> {
+    if let Some(file) = std::env::var_os("STATUSD_RECORDING") {
+        return Some(file.into());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "zst"));
+    files.sort();
+    files.into_iter().next()
+}

@@ -1,0 +1,253 @@
+//! Each known fact about Apple's feed as a fixture, written by hand in Apple's shapes.
+
+use super::*;
+
+/// An event as Apple writes it, with some keys replaced: `("endDate", "null")`.
+fn event_with(changes: &[(&str, &str)]) -> String {
+    let mut fields = vec![
+        ("usersAffected", "\"Some users are affected\""),
+        ("epochStartDate", "1619449200000"),
+        ("epochEndDate", "null"),
+        ("messageId", "\"2000000561\""),
+        ("statusType", "\"Outage\""),
+        ("datePosted", "\"04/26/2021 09:00 PDT\""),
+        ("startDate", "\"04/26/2021 08:00 PDT\""),
+        ("endDate", "null"),
+        ("affectedServices", "null"),
+        ("eventStatus", "\"ongoing\""),
+        ("message", "\"Users may be unable to use this service.\""),
+    ];
+    for (key, value) in changes {
+        fields.retain(|(field, _)| field != key);
+        if *value != "absent" {
+            fields.push((key, value));
+        }
+    }
+    let fields: Vec<String> = fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+fn service(name: &str, events: &str) -> String {
+    format!(r#"{{"serviceName":"{name}","redirectUrl":null,"events":{events}}}"#)
+}
+
+fn document(services: &str) -> String {
+    format!(r#"{{"drpost":false,"drMessage":null,"services":[{services}]}}"#)
+}
+
+fn one_event(changes: &[(&str, &str)]) -> Event {
+    let text = document(&service("iCloud Backup", &format!("[{}]", event_with(changes))));
+    let read = parse(text.as_bytes()).expect("a document");
+    read.services[&ServiceKey::new("iCloud Backup")].events[0].clone()
+}
+
+#[track_caller]
+fn refused(body: &str, reason: Unreadable) {
+    assert_eq!(parse(body.as_bytes()), Err(reason), "{body}");
+}
+
+#[test]
+fn a_plain_event() {
+    let event = one_event(&[]);
+    assert_eq!(event.message_id, "2000000561");
+    assert_eq!((event.kind, event.status), (EventKind::Outage, EventStatus::Ongoing));
+    assert_eq!(event.start.expect("a start").to_string(), "2021-04-26T15:00:00Z");
+    assert_eq!(event.end, None);
+    assert_eq!(event.users_affected.as_deref(), Some("Some users are affected"));
+}
+
+#[test]
+fn bare_json_and_jsonp_with_any_callback_are_one_document() {
+    let bare = document(&service("iCloud Web Apps (iCloud.com)", &format!("[{}]", event_with(&[]))));
+    let expected = parse(bare.as_bytes()).expect("a document");
+    for wrapped in [
+        format!("jsonCallback({bare});"),
+        format!("jsonCallback({bare})"),
+        format!("  /**/ any.name_2( {bare} ) ;\n\n"),
+        format!("\u{feff}{bare}"),
+        bare.replace(",\"", ", \n\t\""),
+    ] {
+        assert_eq!(parse(wrapped.as_bytes()).as_ref(), Ok(&expected), "{wrapped}");
+    }
+}
+
+#[test]
+fn what_is_no_document_is_refused_with_its_reason() {
+    refused("", Unreadable::Empty);
+    refused(" \n", Unreadable::Empty);
+    refused("<!DOCTYPE html><html><script>var a = {};</script></html>", Unreadable::Html);
+    refused("\n  <html>", Unreadable::Html);
+    refused("Service Unavailable", Unreadable::NotJson);
+    refused("}{", Unreadable::CutOff);
+    refused("{]}", Unreadable::NotJson);
+    refused(r#"{"dashboard":{},"detailedTimeline":[]}"#, Unreadable::OldSchema);
+    refused(r#"{"drpost":false,"drMessage":null}"#, Unreadable::NoServices);
+    refused(r#"{"services":{}}"#, Unreadable::NoServices);
+    refused(r#"{"services":null}"#, Unreadable::NoServices);
+    refused(r#"{"serviceName":"Device Enrollment Program","events":[]}"#, Unreadable::NoServices);
+    refused(&document(""), Unreadable::EmptyServices);
+    refused(&document("1, null, {}"), Unreadable::NoServices);
+    refused(&document(&service("iCloud Backup", "null")), Unreadable::NoEvents);
+}
+
+#[test]
+fn a_body_cut_anywhere_is_never_fine() {
+    let whole = document(&format!("{},{}", service("iCloud Backup", "[]"), service("Photos", "[]")));
+    for length in 0..whole.len() {
+        assert!(parse(&whole.as_bytes()[..length]).is_err(), "cut at {length}");
+    }
+    refused(&whole[..whole.len() - 2], Unreadable::CutOff);
+}
+
+/// Other programs that listed the words in a closed enum lost the whole feed to each new one.
+#[test]
+fn unknown_words_are_kept_and_cost_nobody_else() {
+    let odd = event_with(&[("statusType", "\"Degraded\""), ("eventStatus", "\"investigating\"")]);
+    let even = event_with(&[("messageId", "\"2\"")]);
+    let text = document(&service("Photos", &format!("[{odd},{even}]")));
+    let events = &parse(text.as_bytes()).expect("a document").services[&ServiceKey::new("Photos")].events;
+    assert_eq!(events[1].kind, EventKind::Other("Degraded".to_owned()));
+    assert_eq!(events[1].status, EventStatus::Unknown("investigating".to_owned()));
+    assert_eq!(events[0].status, EventStatus::Ongoing);
+    assert_eq!(one_event(&[("statusType", "\"\"")]).kind, EventKind::Other(String::new()));
+    assert_eq!(one_event(&[("statusType", "\" outage \"")]).kind, EventKind::Outage);
+    for (word, status) in [
+        ("resolved", EventStatus::Over),
+        ("completed", EventStatus::Over),
+        ("upcoming", EventStatus::Upcoming),
+        ("Ongoing ", EventStatus::Ongoing),
+    ] {
+        assert_eq!(one_event(&[("eventStatus", &format!("\"{word}\""))]).status, status);
+    }
+}
+
+#[test]
+fn a_null_or_a_wrong_type_in_any_key_costs_no_event() {
+    let keys = [
+        "usersAffected",
+        "epochStartDate",
+        "epochEndDate",
+        "messageId",
+        "statusType",
+        "datePosted",
+        "startDate",
+        "endDate",
+        "affectedServices",
+        "eventStatus",
+        "message",
+    ];
+    for key in keys {
+        for value in ["null", "absent", "17", "[]", "{}", "true", "\"\"", "[null, null]", "-1e400"] {
+            if value == "-1e400" && key != "epochEndDate" {
+                continue;
+            }
+            let text = document(&format!(
+                "{},{}",
+                service("iCloud Backup", &format!("[{}]", event_with(&[(key, value)]))),
+                service("Photos", &format!("[{}]", event_with(&[])))
+            ));
+            match parse(text.as_bytes()) {
+                Ok(read) => assert!(read.services.values().all(|s| s.events.len() == 1), "{key}: {value}"),
+                Err(reason) => assert_eq!((value, reason), ("-1e400", Unreadable::NotJson)),
+            }
+        }
+    }
+}
+
+#[test]
+fn epochs_are_used_and_text_only_where_there_is_none() {
+    let end = |changes: &[_]| one_event(changes).end.map(|end| end.to_string());
+    let texts = ("endDate", "\"04/26/2021 23:59 PDT\"");
+    assert_eq!(end(&[("epochEndDate", "1619456400000"), texts]).as_deref(), Some("2021-04-26T17:00:00Z"));
+    assert_eq!(end(&[("epochEndDate", "null"), texts]).as_deref(), Some("2021-04-27T06:59:00Z"));
+    assert_eq!(end(&[("epochEndDate", "\"1619456400000\"")]).as_deref(), Some("2021-04-26T17:00:00Z"));
+    assert_eq!(end(&[("epochEndDate", "1619456400999")]).as_deref(), Some("2021-04-26T17:00:00Z"));
+    assert_eq!(end(&[("epochEndDate", "99999999999999999999999999")]), None);
+}
+
+#[test]
+fn the_stamp_is_the_newest_date_posted() {
+    let stamp = |first: &str, second: &str| {
+        let events =
+            [first, second].map(|posted| event_with(&[("datePosted", posted), ("messageId", posted)]));
+        let read = parse(document(&service("Photos", &format!("[{}]", events.join(",")))).as_bytes());
+        read.expect("a document").stamp.map(|stamp| stamp.to_string())
+    };
+    let newest = Some("2021-04-26T16:00:00Z".to_owned());
+    assert_eq!(stamp("\"04/26/2021 09:00 PDT\"", "\"04/25/2021 09:00 PDT\""), newest);
+    assert_eq!(stamp("null", "\"04/26/2021 09:00 PDT\""), newest);
+    assert_eq!(stamp("\"2021/04/27 01:00 JST\"", "null"), newest);
+    assert_eq!(stamp("null", "null"), None);
+}
+
+#[test]
+fn names_are_shown_as_apple_writes_them_and_found_all_the_same() {
+    let text = document(&format!(
+        "{},{}",
+        service("App Store Connect - App Processing ", "[]"),
+        service("Apple\u{a0}Pay", "[]")
+    ));
+    let read = parse(text.as_bytes()).expect("a document");
+    let names: Vec<_> = read.services.values().map(|listing| listing.name.as_str()).collect();
+    assert_eq!(names, ["App Store Connect - App Processing", "Apple Pay"]);
+}
+
+#[test]
+fn one_service_listed_twice_is_one_service() {
+    let events = |id: &str| format!("[{}]", event_with(&[("messageId", &format!("\"{id}\""))]));
+    let (a, b) = (service("Photos", &events("1")), service("photos ", &events("2")));
+    let forward = parse(document(&format!("{a},{b}")).as_bytes()).expect("a document");
+    let backward = parse(document(&format!("{b},{a}")).as_bytes()).expect("a document");
+    assert_eq!(forward, backward);
+    assert_eq!(forward.services[&ServiceKey::new("Photos")].events.len(), 2);
+}
+
+#[test]
+fn of_two_entries_with_one_id_the_trouble_stays() {
+    let over = event_with(&[("eventStatus", "\"resolved\""), ("epochEndDate", "1619456400000")]);
+    let down = event_with(&[]);
+    for events in [format!("[{over},{down}]"), format!("[{down},{over}]")] {
+        let read = parse(document(&service("Photos", &events)).as_bytes()).expect("a document");
+        let events = &read.services[&ServiceKey::new("Photos")].events;
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].status, EventStatus::Ongoing);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_in_a_service_is_not_fine() {
+    for events in ["null", "{}", "\"none\"", "[null]", "[1]", "[[]]"] {
+        let text = document(&format!("{},{}", service("iCloud Backup", events), service("Photos", "[]")));
+        let read = parse(text.as_bytes()).expect("a document");
+        assert!(read.services[&ServiceKey::new("iCloud Backup")].garbled, "{events}");
+        assert!(!read.services[&ServiceKey::new("Photos")].garbled);
+    }
+}
+
+#[test]
+fn hostile_text_is_text() {
+    let event = one_event(&[("message", r#""Call \u202e<b>now</b>\n\u001b[31m  please\u0000 ""#)]);
+    assert_eq!(event.message, "Call <b>now</b> [31m please");
+    let long = format!("\"{}\"", "x".repeat(1_000_000));
+    assert_eq!(one_event(&[("message", &long)]).message.chars().count(), MAX_MESSAGE_CHARS);
+}
+
+#[test]
+fn apples_text_for_everybody_is_kept() {
+    let text = r#"{"drpost":true,"drMessage":" Please read. ","services":[{"serviceName":"A","events":[]}]}"#;
+    assert_eq!(parse(text.as_bytes()).expect("a document").banner.as_deref(), Some("Please read."));
+}
+
+#[test]
+fn an_event_without_an_id_is_known_by_its_start() {
+    assert_eq!(one_event(&[("messageId", "null")]).message_id, "at-2021-04-26T15:00:00Z");
+    assert_eq!(one_event(&[("messageId", "3274")]).message_id, "3274");
+}
+
+#[test]
+fn broken_utf_8_costs_a_character() {
+    let mut bytes = document(&service("Photos", &format!("[{}]", event_with(&[])))).into_bytes();
+    let place = bytes.windows(5).position(|window| window == b"Users").expect("the text");
+    bytes[place] = 0xff;
+    assert_eq!(parse(&bytes).expect("a document").services.len(), 1);
+}
