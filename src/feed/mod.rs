@@ -114,15 +114,19 @@ fn listings(services: &[Value]) -> BTreeMap<ServiceKey, Listing> {
     listings
 }
 
-/// Total, so that the order in the document cannot matter.
+/// Total, so that the order in the document cannot matter. A problem before a maintenance, and among
+/// unknown words the one without an end or with the latest: it is the least likely to be over.
 fn by_weight(a: &Event, b: &Event) -> std::cmp::Ordering {
-    let weight = |event: &Event| match event.status {
-        EventStatus::Ongoing => 0,
-        EventStatus::Unknown(_) => 1,
-        EventStatus::Over => 2,
-        EventStatus::Upcoming => 3,
+    let weight = |event: &Event| match (&event.status, event.kind.is_maintenance()) {
+        (EventStatus::Ongoing, false) => 0,
+        (EventStatus::Unknown(_), false) => 1,
+        (EventStatus::Ongoing, true) => 2,
+        (EventStatus::Unknown(_), true) => 3,
+        (EventStatus::Over, _) => 4,
+        (EventStatus::Upcoming, _) => 5,
     };
-    (weight(a), b.start, b.end).cmp(&(weight(b), a.start, a.end)).then_with(|| {
+    let endless = |event: &Event| event.end.is_none();
+    (weight(a), endless(b), b.end, b.start).cmp(&(weight(b), endless(a), a.end, a.start)).then_with(|| {
         (a.kind.as_str(), &a.message, &a.users_affected).cmp(&(
             b.kind.as_str(),
             &b.message,

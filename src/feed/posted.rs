@@ -55,8 +55,10 @@ pub fn newest(services: &[Value]) -> Option<Timestamp> {
 }
 
 /// The order of day and month follows from events whose start stands there both as text and as a
-/// number: whichever reading lands on the number is right.
+/// number: whichever reading lands on the number is right. Where they disagree, one such event with
+/// the month first decides, wherever it stands: the order of events means nothing.
 fn order<'a>(events: impl Iterator<Item = &'a Value>) -> Order {
+    let mut order = Order::MonthFirst;
     for event in events {
         let (Some(text), Some(millis)) = (
             event.get("startDate").and_then(Value::as_str),
@@ -69,11 +71,11 @@ fn order<'a>(events: impl Iterator<Item = &'a Value>) -> Order {
         };
         match (near(Order::MonthFirst), near(Order::DayFirst)) {
             (true, false) => return Order::MonthFirst,
-            (false, true) => return Order::DayFirst,
+            (false, true) => order = Order::DayFirst,
             _ => {}
         }
     }
-    Order::MonthFirst
+    order
 }
 
 /// `04/26/2021 08:15 PDT`, `2021/04/27 0:15 JST`, `26.04.2021 08:15 UTC+1`, `8:15 PM` and the like.
