@@ -50,6 +50,7 @@ pub mod store;
 pub mod tls;
 
 // Loops.
+pub mod cli;
 pub mod daemon;
 pub mod deliver;
 pub mod poll;

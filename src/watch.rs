@@ -8,6 +8,8 @@ use crate::model::ServiceKey;
 
 /// Below this likeness (Jaro-Winkler, 0 to 1) a name is no help to somebody who mistyped another.
 const NEAR_LIKENESS: f64 = 0.75;
+/// What likeness to one word of a name is worth, compared with likeness to all of it.
+const PART_OF_NAME: f64 = 0.9;
 const MAX_NEAR: usize = 3;
 
 /// One name or glob, as the person wrote it.
@@ -56,9 +58,14 @@ pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<Strin
     let wanted = ServiceKey::new(wanted);
     let likeness = |name: &str| {
         let key = ServiceKey::new(name);
-        // Half of a name ("backup") is as good a hint as a slip of the finger.
-        let part = key.as_str().contains(wanted.as_str()) && !wanted.as_str().is_empty();
-        if part { 1.0 } else { strsim::jaro_winkler(wanted.as_str(), key.as_str()) }
+        // Half of a name ("backup") is as good a hint as a slip of the finger, and a slip in half of
+        // a name ("bakup") nearly so.
+        if key.as_str().contains(wanted.as_str()) && !wanted.as_str().is_empty() {
+            return 1.0;
+        }
+        let words =
+            key.as_str().split(' ').map(|word| strsim::jaro_winkler(wanted.as_str(), word) * PART_OF_NAME);
+        words.fold(strsim::jaro_winkler(wanted.as_str(), key.as_str()), f64::max)
     };
     let mut ranked: Vec<(f64, &str)> =
         names.map(|name| (likeness(name), name)).filter(|(likeness, _)| *likeness >= NEAR_LIKENESS).collect();
@@ -91,6 +98,8 @@ mod tests {
         let near = |wanted| near(wanted, names.into_iter());
         assert_eq!(near("iCloud Bakup")[0], "iCloud Backup");
         assert_eq!(near("backup"), ["iCloud Backup"]);
+        assert_eq!(near("bakup"), ["iCloud Backup"]);
+        assert_eq!(near("foto")[0], "Photos");
         assert_eq!(near("Xcode Cloud"), Vec::<String>::new());
     }
 }

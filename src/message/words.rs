@@ -197,11 +197,13 @@ fn lasting(change: &Change) -> String {
     }
 }
 
-/// With a capital and a full stop.
+/// With a capital and a full stop, if it has none of its own.
 fn sentence(text: &str) -> String {
-    let mut chars = text.trim().trim_end_matches('.').chars();
+    let text = text.trim();
+    let stop = if text.ends_with(['.', '!', '?', '\u{3002}']) { "" } else { "." };
+    let mut chars = text.chars();
     match chars.next() {
-        Some(first) => format!("{}{}.", first.to_uppercase(), chars.as_str()),
+        Some(first) => format!("{}{}{stop}", first.to_uppercase(), chars.as_str()),
         None => String::new(),
     }
 }

@@ -1,0 +1,369 @@
+//! What may stand on the command line, and its help.
+//!
+//! Nothing is decided here: settings go on to `config` as the texts that they are, each with the
+//! flag and the variable that `docs/configuration.md` names.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Overrides;
+
+const EXAMPLES: &str = "\
+Examples:
+  statusd check                       is iCloud Backup down?
+  statusd check 'iCloud*' Photos      several at once; exits with the worst
+  statusd run                         watch, remember and tell, until stopped
+  statusd history --since 30d         what happened, with a timeline
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 73 cannot create or write,
+75 already running, 78 configuration. `check` has its own: see `statusd check -h`.
+`statusd --help` has all settings. Each can also stand in the environment:
+STATUSD_LOCALE for --locale.";
+
+/// Watches Apple's system status and tells you when iCloud Backup is down.
+#[derive(Debug, Parser)]
+#[command(name = "statusd", version, after_help = EXAMPLES, max_term_width = 80)]
+#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings: on any command, over the environment, over the file.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Settings")]
+pub struct Settings {
+    /// The configuration file, and no other
+    #[arg(long, global = true, env = "STATUSD_CONFIG", value_name = "FILE", hide_env = true)]
+    pub config: Option<PathBuf>,
+    /// Where the database is
+    #[arg(
+        long,
+        global = true,
+        env = "STATUSD_STATE_DIRECTORY",
+        value_name = "DIR",
+        hide_env = true,
+        hide_short_help = true
+    )]
+    #[arg(visible_alias = "state-dir")]
+    pub state_directory: Option<PathBuf>,
+    /// A service to watch, or a glob; may be repeated
+    #[arg(
+        long,
+        global = true,
+        env = "STATUSD_WATCH",
+        value_name = "GLOB",
+        hide_env = true,
+        hide_short_help = true
+    )]
+    #[arg(value_delimiter = ';')]
+    pub watch: Vec<String>,
+    /// A mirror to read instead of Apple's own address
+    #[arg(long, global = true, env = "STATUSD_FEED_URL", value_name = "URL", hide_env = true)]
+    pub feed_url: Option<String>,
+    /// consumer or developer
+    #[arg(
+        long,
+        global = true,
+        env = "STATUSD_EDITION",
+        value_name = "EDITION",
+        hide_env = true,
+        hide_short_help = true
+    )]
+    pub edition: Option<String>,
+    /// Language and country of the feed, like en_US
+    #[arg(
+        long,
+        global = true,
+        env = "STATUSD_LOCALE",
+        value_name = "LOCALE",
+        hide_env = true,
+        hide_short_help = true
+    )]
+    pub locale: Option<String>,
+    /// Whether to use colour [auto, always, never]; auto obeys NO_COLOR
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_default_value = true, hide_possible_values = true)]
+    pub color: Color,
+    /// error, warn, info, debug or trace
+    #[arg(long, global = true, env = "STATUSD_LOG_LEVEL", value_name = "LEVEL", hide_env = true)]
+    #[arg(visible_alias = "log", hide_short_help = true)]
+    pub log_level: Option<String>,
+    /// auto, human, journal or json
+    #[arg(long, global = true, env = "STATUSD_LOG_FORMAT", value_name = "FORMAT", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    pub log_format: Option<String>,
+    /// The time zone to show and to schedule in, like Europe/Berlin
+    #[arg(long, global = true, env = "STATUSD_TIME_ZONE", value_name = "ZONE", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    pub time_zone: Option<String>,
+    /// Certificate authorities (PEM) to trust beside the system's
+    #[arg(long, global = true, env = "STATUSD_CA_FILE", value_name = "FILE", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    pub ca_file: Option<PathBuf>,
+    /// When to look, as in cron
+    #[arg(long, global = true, env = "STATUSD_POLL", value_name = "CRON", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    pub poll: Option<String>,
+    /// When to look while a watched service has trouble
+    #[arg(long, global = true, env = "STATUSD_TROUBLE", value_name = "CRON", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    pub trouble: Option<String>,
+    /// Up to so many seconds are added to each time, the same on one machine
+    #[arg(long, global = true, env = "STATUSD_JITTER_S", value_name = "SECONDS", hide_env = true)]
+    #[arg(hide_short_help = true, allow_negative_numbers = true)]
+    pub jitter_s: Option<i64>,
+    /// Append every changed document to this file
+    #[arg(long, global = true, env = "STATUSD_RECORD_FILE", value_name = "FILE", hide_env = true)]
+    #[arg(hide_short_help = true)]
+    pub record_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// For `config::load`.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            watch: self.watch.clone(),
+            time_zone: self.time_zone.clone(),
+            edition: self.edition.clone(),
+            locale: self.locale.clone(),
+            feed_url: self.feed_url.clone(),
+            ca_file: self.ca_file.clone(),
+            poll: self.poll.clone(),
+            trouble: self.trouble.clone(),
+            jitter_s: self.jitter_s,
+            state_directory: self.state_directory.clone(),
+            record_file: self.record_file.clone(),
+            log_level: self.log_level.clone(),
+            log_format: self.log_format.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch, remember and tell, in the foreground
+    Run,
+    Check(Check),
+    /// What the daemon knows: last look, next look, outages, waiting messages
+    Status {
+        /// JSON for programs (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
+    History(History),
+    Services(Services),
+    Outbox(Outbox),
+    /// Send a test message through each configured channel
+    #[command(after_help = "Exits with 1 if one of them did not arrive.")]
+    TestNotice {
+        /// Only these channels, like desktop or webhook.NAME
+        #[arg(value_name = "CHANNEL")]
+        channels: Vec<String>,
+    },
+    Replay(Replay),
+    /// Check, show or write the configuration
+    Config {
+        #[command(subcommand)]
+        command: Config,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "Example:\n  statusd completions bash \
+                            > ~/.local/share/bash-completion/completions/statusd")]
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    Man(Man),
+}
+
+/// Look once and answer: is it down?
+///
+/// Needs no daemon, no database and no configuration. Without SERVICE it asks for what the
+/// configuration watches, else for iCloud Backup.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit codes, as Nagios and its kin expect them:
+  0  fine
+  1  an issue or maintenance
+  2  an outage
+  3  cannot tell: no network, an unreadable feed, an unknown service, wrong usage
+Of several services the worst counts, in the order 2, 3, 1, 0.
+
+Examples:
+  statusd check 'iCloud*' Photos
+  statusd check --format nagios 'iCloud Backup'
+  statusd check --json | jq -r .verdict")]
+pub struct Check {
+    /// Names as Apple writes them (case does not matter), or globs with * and ?
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// JSON for programs (docs/json.md)
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// How to answer
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
+    pub format: CheckFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    Text,
+    Nagios,
+}
+
+/// What happened, with a timeline of the last 30 days
+#[derive(Args, Debug)]
+#[command(after_help = "\
+WHEN is a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h).
+
+Examples:
+  statusd history --since 90d
+  statusd history --service 'iCloud*' --format csv > icloud.csv")]
+pub struct History {
+    /// Only this service, or this glob; may be repeated. Otherwise what is watched
+    #[arg(long = "service", value_name = "GLOB")]
+    pub services: Vec<String>,
+    /// From then on
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// Before then
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<String>,
+    /// How to print it
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub format: HistoryFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Every service, and what nobody was told too
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryFormat {
+    Table,
+    Json,
+    Csv,
+}
+
+/// Every service of Apple's list, and how it is
+#[derive(Args, Debug)]
+pub struct Services {
+    /// Only these names or globs
+    #[arg(value_name = "GLOB")]
+    pub services: Vec<String>,
+    /// JSON for programs (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Messages that wait or were given up
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  statusd outbox                           what waits, and why
+  statusd outbox retry 7                   try again now, on every channel
+  statusd outbox drop 7 --channel desktop")]
+pub struct Outbox {
+    #[command(subcommand)]
+    pub command: Option<OutboxCommand>,
+    /// Those that were sent, too
+    #[arg(long, global = true)]
+    pub all: bool,
+    /// JSON for programs (docs/json.md)
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum OutboxCommand {
+    /// What waits and what was given up
+    List,
+    /// One message, with what came of each try
+    Show {
+        /// Its number in `statusd outbox`
+        #[arg(value_parser = number)]
+        id: i64,
+    },
+    /// Try again now
+    Retry {
+        /// Its number in `statusd outbox`
+        #[arg(value_parser = number)]
+        id: i64,
+        /// Only on this channel
+        #[arg(long)]
+        channel: Option<String>,
+    },
+    /// Give up; it stays in the list
+    Drop {
+        /// Its number in `statusd outbox`
+        #[arg(value_parser = number)]
+        id: i64,
+        /// Only on this channel
+        #[arg(long)]
+        channel: Option<String>,
+    },
+}
+
+fn number(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "`statusd outbox` shows the numbers")
+}
+
+/// Play a recording and print what people would have been told
+///
+/// Runs the real parser and the real state machine in virtual time, on the default schedule.
+/// The same recording gives the same output, byte for byte. Times are UTC. No configuration is
+/// read; --watch, --edition and --locale count.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  statusd replay feed.jsonl.zst
+  statusd replay --watch 'iCloud*' --json feed.jsonl | jq -c .key")]
+pub struct Replay {
+    /// JSON Lines with "at" and "body"; plain, .gz or .zst; - is standard input
+    pub file: PathBuf,
+    /// One JSON object a line (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Load it exactly as `run` does, secrets included, and say what is wrong
+    Check,
+    /// Print the settings in effect and where each comes from; secrets stay hidden
+    Show,
+    /// Write the commented sample to the place where it is looked for
+    Init {
+        /// Replace a file that is there
+        #[arg(long)]
+        force: bool,
+        /// Print it instead
+        #[arg(long, conflicts_with = "force")]
+        stdout: bool,
+    },
+}
+
+/// Print the manual page
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  statusd man | man -l -\n  statusd man --dir /usr/share/man/man1")]
+pub struct Man {
+    /// Of this command, like check or config init
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub command: Vec<String>,
+    /// Write the pages of all commands into this directory
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}

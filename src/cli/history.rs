@@ -1,0 +1,437 @@
+//! `statusd history`: what happened, as a timeline with a table, as JSON or as CSV.
+//!
+//! Reads the database beside a running daemon and changes nothing. Oldest first, in every form.
+
+use jiff::civil::{Date, DateTime};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::json;
+use crate::live;
+use crate::message::Said;
+use crate::message::when::lasted;
+use crate::model::{Beliefs, Change, ChangeKind, EventKind, Outage, ServiceKey};
+use crate::store::{ChangeFilter, Span, StoredChange};
+use crate::track::is_for;
+use crate::watch::{Watch, near};
+
+use super::args::{History, HistoryFormat};
+use super::page::{Cell, Ink, Page};
+use super::timeline::{self, Strip, up_to_date};
+use super::words::{deed, shown};
+use super::{Failure, Invocation, Output, WRONG_USAGE, csv, store, wait};
+
+/// More strips than this say less than a table.
+const MAX_STRIPS: usize = 20;
+const CSV_HEAD: [&str; 17] = [
+    "at",
+    "kind",
+    "service",
+    "message_id",
+    "occurrence",
+    "outage_kind",
+    "was_kind",
+    "began_at",
+    "ended_at",
+    "lasted_s",
+    "seen_at",
+    "posted_late_s",
+    "users_affected",
+    "apple_text",
+    "did_you_mean",
+    "feed",
+    "key",
+];
+
+/// What was read.
+struct Past {
+    changes: Vec<Change>,
+    beliefs: Beliefs,
+    outages: Vec<Outage>,
+    spans: Vec<Span>,
+}
+
+pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let page = invocation.page(&config.time_zone);
+    let filter = filter(history, &page)?;
+    let store = store(&config, false)?;
+    let mut past = wait(async {
+        Ok::<_, rusqlite::Error>(Past {
+            changes: store
+                .changes(&filter)
+                .await?
+                .into_iter()
+                .map(|StoredChange { change, .. }| change)
+                .collect(),
+            beliefs: store.beliefs(&config.feed).await?,
+            outages: store.outages(&config.feed, timeline::start(&page)).await?,
+            spans: store.coverage(&config.feed, timeline::start(&page)).await?,
+        })
+    })??;
+    let watch = if history.services.is_empty() { &config.watch } else { &history.services };
+    refuse_unknown(&history.services, &past)?;
+    let watch = Watch::new(watch);
+    past.changes.retain(|change| is_wanted(change, history, &watch));
+    let format = if history.json { HistoryFormat::Json } else { history.format };
+    Ok(Output::done(match format {
+        HistoryFormat::Table => {
+            let live = live::ask(&config.state_directory);
+            let (looked, sighted) = live.map_or((None, None), |live| (live.looked_at, live.sighted_at));
+            past.spans = up_to_date(past.spans, looked, sighted);
+            format!("{}\n{}", strips(&past, &watch, &page), table(&past.changes, &page))
+        }
+        HistoryFormat::Json => {
+            let said = Said { now: page.now, zone: page.zone };
+            let changes: Vec<_> = past.changes.iter().map(|change| json::change(change, &said)).collect();
+            format!("{:#}\n", serde_json::Value::from(changes))
+        }
+        HistoryFormat::Csv => csv_text(&past.changes),
+    }))
+}
+
+fn is_wanted(change: &Change, history: &History, watch: &Watch) -> bool {
+    match (history.all, history.services.is_empty()) {
+        (true, true) => true,
+        (true, false) => watch.matches(&ServiceKey::new(&change.service)),
+        (false, true) => is_for(change, watch),
+        (false, false) => is_for(change, watch) && !change.kind.is_about_us(),
+    }
+}
+
+/// A slip of the finger must not read as "nothing ever happened".
+fn refuse_unknown(asked: &[String], past: &Past) -> Result<(), Failure> {
+    let names = || {
+        let known = past.beliefs.services.values().map(|service| service.name.as_str());
+        known.chain(past.changes.iter().map(|change| change.service.as_str())).filter(|name| !name.is_empty())
+    };
+    for text in asked {
+        let watch = Watch::new(&[text]);
+        if names().any(|name| watch.matches(&ServiceKey::new(name))) {
+            continue;
+        }
+        let mut near = near(text, names());
+        near.dedup();
+        return Err(Failure::failed(match near.as_slice() {
+            [] => format!("no service {text:?} in the history; `statusd services` shows Apple's names"),
+            near => format!("no service {text:?} in the history; did you mean {}?", near.join(" or ")),
+        }));
+    }
+    Ok(())
+}
+
+fn filter(history: &History, page: &Page) -> Result<ChangeFilter, Failure> {
+    let time = |flag: &str, text: &Option<String>| {
+        text.as_deref().map(|text| moment(text, page).ok_or_else(|| wrong_time(flag, text))).transpose()
+    };
+    let filter =
+        ChangeFilter { since: time("--since", &history.since)?, until: time("--until", &history.until)? };
+    match (filter.since, filter.until) {
+        (Some(since), Some(until)) if since >= until => {
+            Err(Failure::new(WRONG_USAGE, "--since is not before --until: nothing can lie between them"))
+        }
+        _ => Ok(filter),
+    }
+}
+
+fn wrong_time(flag: &str, text: &str) -> Failure {
+    let how = "write a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)";
+    Failure::new(WRONG_USAGE, format!("{flag}: cannot read {text:?} as a time; {how}"))
+}
+
+/// A date or a time in the reader's zone, a time with its own offset, or an age. In whole seconds,
+/// as the database has them.
+fn moment(text: &str, page: &Page) -> Option<Timestamp> {
+    let text = text.trim();
+    let time = if let Some(age) = age(text) {
+        page.now.checked_sub(age).ok()
+    } else if let Ok(time) = text.parse::<Timestamp>() {
+        Some(time)
+    } else if text.contains([':']) {
+        let local = text.parse::<DateTime>().ok()?;
+        Some(local.to_zoned(page.zone.clone()).ok()?.timestamp())
+    } else {
+        let day = text.parse::<Date>().ok()?;
+        Some(day.to_zoned(page.zone.clone()).ok()?.timestamp())
+    };
+    Timestamp::from_second(time?.as_second()).ok()
+}
+
+/// `45m`, `12h`, `30d`, `2w`.
+fn age(text: &str) -> Option<SignedDuration> {
+    let number = text.strip_suffix(['m', 'h', 'd', 'w'])?;
+    let unit_s = match text.chars().last()? {
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => 7 * 86_400,
+    };
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+    let count: i64 = number.parse().ok().filter(|_| is_plain)?;
+    Some(SignedDuration::from_secs(count.checked_mul(unit_s)?))
+}
+
+/// Names stand there whatever happened; of what a glob finds only what had something.
+fn strips(past: &Past, watch: &Watch, page: &Page) -> String {
+    let of = |key: &ServiceKey| -> Vec<&Outage> {
+        past.outages.iter().filter(|outage| ServiceKey::new(&outage.service) == *key).collect()
+    };
+    let mut strips: Vec<(ServiceKey, Strip)> = Vec::new();
+    let mut quiet = 0;
+    for pattern in watch.patterns() {
+        let key = ServiceKey::new(&pattern.text);
+        let named = past.beliefs.services.get(&key);
+        let found: Vec<(ServiceKey, &str)> = match named {
+            _ if !pattern.is_glob() => {
+                vec![(key, named.map_or(pattern.text.as_str(), |service| &service.name))]
+            }
+            _ => {
+                let known = past.beliefs.services.iter().filter(|(key, _)| pattern.matches(key));
+                known.map(|(key, service)| (key.clone(), service.name.as_str())).collect()
+            }
+        };
+        for (key, name) in found {
+            let outages = of(&key);
+            if strips.iter().any(|(drawn, _)| *drawn == key) {
+                continue;
+            }
+            if (pattern.is_glob() && outages.is_empty()) || strips.len() >= MAX_STRIPS {
+                quiet += 1;
+                continue;
+            }
+            strips.push((key, Strip { name: name.to_owned(), outages }));
+        }
+    }
+    let strips: Vec<Strip> = strips.into_iter().map(|(_, strip)| strip).collect();
+    let mut text = if strips.is_empty() { String::new() } else { timeline::draw(&strips, &past.spans, page) };
+    if quiet > 0 {
+        let of_which =
+            if strips.len() >= MAX_STRIPS { "more are not drawn" } else { "had nothing in 30 days" };
+        text.push_str(&page.paragraph(2, &format!("{quiet} watched services {of_which}.")));
+    }
+    text
+}
+
+fn table(changes: &[Change], page: &Page) -> String {
+    if changes.is_empty() {
+        return "Nothing to tell in this time.\n".to_owned();
+    }
+    let rows: Vec<Vec<Cell>> = changes.iter().map(|change| row(change, page)).collect();
+    page.table(&["WHEN", "SERVICE", "WHAT", "LASTED", "POSTED LATE"], &rows, 1)
+}
+
+fn row(change: &Change, page: &Page) -> Vec<Cell> {
+    let local = change.at.to_zoned(page.zone.clone());
+    let this_year = local.year() == page.now.to_zoned(page.zone.clone()).year();
+    let format = if this_year { "%a %e %b %H:%M" } else { "%e %b %Y %H:%M" };
+    let service = if change.service.is_empty() { "(statusd)".to_owned() } else { shown(&change.service) };
+    let span = |seconds: Option<i64>| {
+        let from = Timestamp::UNIX_EPOCH;
+        let to = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        to.map_or(String::new(), |to| lasted(from, to))
+    };
+    vec![
+        Cell::plain(local.strftime(format).to_string()),
+        Cell::new(Ink::Strong, service),
+        Cell::new(ink(change), deed(change)),
+        Cell::plain(span(lasted_s(change))),
+        Cell::plain(span(posted_late_s(change))),
+    ]
+}
+
+fn ink(change: &Change) -> Ink {
+    match change.kind {
+        ChangeKind::Began
+        | ChangeKind::Reopened
+        | ChangeKind::Worsened
+        | ChangeKind::Eased
+        | ChangeKind::Missed => match change.outage_kind {
+            Some(EventKind::Outage) => Ink::Bad,
+            _ => Ink::Doubtful,
+        },
+        ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted | ChangeKind::ListedAgain => Ink::Good,
+        ChangeKind::Planned | ChangeKind::Started => Ink::Planned,
+        ChangeKind::Withdrawn | ChangeKind::Unlisted | ChangeKind::Blind | ChangeKind::HistoryLost => {
+            Ink::Doubtful
+        }
+        ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled => Ink::Faint,
+    }
+}
+
+/// Where it is over. Announced ends of what is still to come are no durations yet.
+fn lasted_s(change: &Change) -> Option<i64> {
+    let is_over = matches!(
+        change.kind,
+        ChangeKind::Ended
+            | ChangeKind::Missed
+            | ChangeKind::Over
+            | ChangeKind::Noted
+            | ChangeKind::Corrected
+            | ChangeKind::Sighted
+    );
+    let (began, ended) = (change.began_at?, change.ended_at?);
+    is_over.then(|| ended.duration_since(began).as_secs().max(0))
+}
+
+/// From Apple's own start to our first sight; only where that is the first we saw of it.
+fn posted_late_s(change: &Change) -> Option<i64> {
+    let is_first = matches!(change.kind, ChangeKind::Began | ChangeKind::Missed);
+    let began = change.began_at.filter(|_| is_first)?;
+    Some(change.seen_at.duration_since(began).as_secs().max(0))
+}
+
+fn csv_text(changes: &[Change]) -> String {
+    let head = CSV_HEAD.map(str::to_owned);
+    let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
+    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let kind = |kind: &Option<EventKind>| kind.as_ref().map(|kind| shown(kind.as_str())).unwrap_or_default();
+    let records = changes.iter().map(|change| {
+        csv::record(&[
+            change.at.to_string(),
+            change.kind.as_str().to_owned(),
+            shown(&change.service),
+            change.message_id.as_deref().map(shown).unwrap_or_default(),
+            number(change.occurrence.map(i64::from)),
+            kind(&change.outage_kind),
+            kind(&change.was_kind),
+            time(change.began_at),
+            time(change.ended_at),
+            number(lasted_s(change)),
+            change.seen_at.to_string(),
+            number(posted_late_s(change)),
+            change.users_affected.as_deref().map(shown).unwrap_or_default(),
+            shown(&change.message),
+            change.near.join("; "),
+            change.feed.to_string(),
+            change.key(),
+        ])
+    });
+    std::iter::once(csv::record(&head)).chain(records).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::model::{Edition, FeedId};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn page(zone: &TimeZone) -> Page<'_> {
+        Page { width: 80, color: false, zone, now: at("2026-05-05T12:00:00Z") }
+    }
+
+    fn change(
+        kind: ChangeKind,
+        service: &str,
+        at_: &str,
+        began: Option<&str>,
+        ended: Option<&str>,
+    ) -> Change {
+        Change {
+            at: at(at_),
+            seen_at: at(at_),
+            kind,
+            feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
+            service: service.to_owned(),
+            message_id: Some("100".to_owned()),
+            occurrence: Some(1),
+            serial: 1,
+            outage_kind: Some(EventKind::Outage),
+            was_kind: None,
+            began_at: began.map(at),
+            ended_at: ended.map(at),
+            users_affected: None,
+            message: "=Users, \"some\"".to_owned(),
+            near: Vec::new(),
+        }
+    }
+
+    fn changes() -> Vec<Change> {
+        let backup = |kind, at, ended| change(kind, "iCloud Backup", at, Some("2026-05-04T06:15:00Z"), ended);
+        vec![
+            change(
+                ChangeKind::Missed,
+                "iCloud Web Apps (iCloud.com)",
+                "2025-12-31T09:00:00Z",
+                Some("2025-12-31T06:00:00Z"),
+                Some("2025-12-31T07:30:00Z"),
+            ),
+            backup(ChangeKind::Began, "2026-05-04T07:46:00Z", None),
+            backup(ChangeKind::Ended, "2026-05-04T10:05:00Z", Some("2026-05-04T10:04:00Z")),
+            Change { outage_kind: None, ..change(ChangeKind::Blind, "", "2026-05-05T01:00:00Z", None, None) },
+        ]
+    }
+
+    #[test]
+    fn a_table_in_eighty_columns_cuts_no_name() {
+        let expected = "\
+WHEN               SERVICE          WHAT                 LASTED      POSTED LATE
+31 Dec 2025 09:00  iCloud Web Apps  outage, posted late  1 h 30 min  3 h
+                   (iCloud.com)
+Mon  4 May 07:46   iCloud Backup    outage began                     1 h 31 min
+Mon  4 May 10:05   iCloud Backup    fixed                3 h 49 min
+Tue  5 May 01:00   (statusd)        feed not readable
+";
+        let drawn = table(&changes(), &page(&TimeZone::UTC));
+        assert_eq!(drawn, expected);
+        assert!(drawn.lines().all(|line| crate::cli::page::width(line) <= 80));
+        assert_eq!(table(&[], &page(&TimeZone::UTC)), "Nothing to tell in this time.\n");
+    }
+
+    #[test]
+    fn csv_has_a_head_and_no_formulas() {
+        let text = csv_text(&changes()[1..2]);
+        let expected = "2026-05-04T07:46:00Z,began,iCloud Backup,100,1,Outage,,2026-05-04T06:15:00Z,,,\
+                        2026-05-04T07:46:00Z,5460,,\"'=Users, \"\"some\"\"\",,consumer/en_US,\
+                        consumer/en_US/icloud%20backup/100/1/began\r\n";
+        assert_eq!(text.split_once("\r\n").map(|(_, rest)| rest), Some(expected));
+    }
+
+    #[test]
+    fn times_are_dates_times_or_ages() {
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        for (text, expected) in [
+            ("30d", Some("2026-04-05T12:00:00Z")),
+            ("12h", Some("2026-05-05T00:00:00Z")),
+            ("2w", Some("2026-04-21T12:00:00Z")),
+            ("2026-05-04", Some("2026-05-03T22:00:00Z")),
+            ("2026-05-04 08:15", Some("2026-05-04T06:15:00Z")),
+            ("2026-05-04T08:15Z", Some("2026-05-04T08:15:00Z")),
+            ("2026-05-04T08:15:30.5+01:00", Some("2026-05-04T07:15:30Z")),
+            ("yesterday", None),
+            ("-3d", None),
+            ("99999999999999999999d", None),
+            ("9999999999999d", None),
+            ("2026-13-01", None),
+            ("", None),
+        ] {
+            assert_eq!(moment(text, &page(&berlin)), expected.map(at), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_watch_decides_unless_told_otherwise() {
+        let history = |services: &[&str], all| History {
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+            since: None,
+            until: None,
+            format: HistoryFormat::Table,
+            json: false,
+            all,
+        };
+        let wanted = |history: &History| {
+            let watch = if history.services.is_empty() {
+                vec!["icloud b*".to_owned()]
+            } else {
+                history.services.clone()
+            };
+            changes().iter().filter(|change| is_wanted(change, history, &Watch::new(&watch))).count()
+        };
+        assert_eq!(wanted(&history(&[], false)), 3);
+        assert_eq!(wanted(&history(&[], true)), 4);
+        assert_eq!(wanted(&history(&["iCloud Web*"], false)), 1);
+    }
+}

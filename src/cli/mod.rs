@@ -1,0 +1,294 @@
+//! The command line: arguments → one command → text and an exit code.
+//!
+//! Each command reads what it needs and renders with pure functions of values and a [`Page`]; only
+//! this file writes to the terminal. Invariant: whatever goes wrong is one line on standard error
+//! that begins with `statusd: ` and says what to do, and an exit code of the documented table.
+
+mod args;
+mod check;
+mod config;
+mod csv;
+mod generate;
+mod history;
+mod outbox;
+mod page;
+mod replay;
+mod services;
+mod standing;
+mod status;
+mod test_notice;
+mod timeline;
+mod usage;
+mod words;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::config::{self as settings, Config, ConfigError, Environment, Overrides};
+use crate::daemon;
+use crate::store::{OpenError, Store};
+use crate::{clock, logs, text};
+use args::{Cli, Color, Command};
+use page::Page;
+
+const DONE: u8 = 0;
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+/// Of `check`, where 2 means "outage".
+const CANNOT_TELL: u8 = 3;
+/// EX_CANTCREAT of sysexits(3), like the next two.
+const CANNOT_WRITE: u8 = 73;
+const ALREADY_RUNNING: u8 = 75;
+const CONFIGURATION: u8 = 78;
+
+const DEFAULT_COLUMNS: usize = 80;
+/// Lines get hard to read beyond, and tables fall apart below.
+const COLUMNS: std::ops::RangeInclusive<usize> = 40..=200;
+const MAX_ERROR_CHARS: usize = 1_000;
+const NOT_RUN_YET: &str = "statusd has not run here yet: start it with `statusd run`";
+
+/// What a command has to say, and its exit code.
+#[derive(Debug, PartialEq, Eq)]
+struct Output {
+    text: String,
+    code: u8,
+}
+
+impl Output {
+    fn done(text: String) -> Output {
+        Output { text, code: DONE }
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    code: u8,
+    /// One line that says what to do.
+    message: String,
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into() }
+    }
+
+    fn failed(message: impl Into<String>) -> Failure {
+        Failure::new(FAILED, message)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Failure {
+        let code = if error.is_usage() { WRONG_USAGE } else { CONFIGURATION };
+        Failure::new(code, error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        let code = match error {
+            OpenError::CannotWrite { .. } => CANNOT_WRITE,
+            OpenError::Locked(_) => ALREADY_RUNNING,
+            OpenError::Newer { .. } | OpenError::Foreign(_) | OpenError::CannotRead { .. } => FAILED,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Failure {
+        Failure::failed(format!("the database does not answer: {error}; try again"))
+    }
+}
+
+/// What a command may know of the world.
+struct Invocation<'a> {
+    overrides: Overrides,
+    environment: &'a Environment<'a>,
+    now: Timestamp,
+    columns: usize,
+    color: bool,
+    /// On standard error.
+    color_log: bool,
+}
+
+impl Invocation<'_> {
+    fn config(&self) -> Result<Config, Failure> {
+        Ok(settings::load(&self.overrides, self.environment)?)
+    }
+
+    fn page<'z>(&self, zone: &'z TimeZone) -> Page<'z> {
+        Page { width: self.columns, color: self.color, zone, now: self.now }
+    }
+}
+
+/// The program, on the real command line and terminal.
+pub fn main() -> ExitCode {
+    let environment = |name: &str| std::env::var(name).ok();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(arguments, &environment))
+}
+
+fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
+    let parsed =
+        Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return usage::refuse(&error, &arguments),
+    };
+    let invocation = Invocation {
+        overrides: cli.settings.overrides(),
+        environment,
+        now: clock::now(),
+        columns: columns(environment),
+        color: may_color(cli.settings.color, environment, io::stdout().is_terminal()),
+        color_log: may_color(cli.settings.color, environment, io::stderr().is_terminal()),
+    };
+    if !matches!(cli.command, Command::Run) {
+        // The log is one of the channels that a test message goes to.
+        let is_test = matches!(cli.command, Command::TestNotice { .. });
+        let level = if is_test { settings::LogLevel::Info } else { settings::LogLevel::Warn };
+        logs::init(level, settings::LogFormat::Human, false, invocation.color_log);
+    }
+    match dispatch(&cli.command, &invocation).and_then(|output| print(&output.text).map(|()| output.code)) {
+        Ok(code) => code,
+        Err(failure) => {
+            complain(&failure.message);
+            failure.code
+        }
+    }
+}
+
+/// One short function a command.
+fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failure> {
+    match command {
+        Command::Run => run_daemon(invocation),
+        Command::Check(check) => check::run(check, invocation),
+        Command::Status { json } => status::run(*json, invocation),
+        Command::History(history) => history::run(history, invocation),
+        Command::Services(services) => services::run(services, invocation),
+        Command::Outbox(outbox) => outbox::run(outbox, invocation),
+        Command::TestNotice { channels } => test_notice::run(channels, invocation),
+        Command::Replay(replay) => replay::run(replay, invocation),
+        Command::Config { command } => config::run(command, invocation),
+        Command::Completions { shell } => Ok(generate::completions(*shell)),
+        Command::Man(man) => generate::man(man),
+    }
+}
+
+fn run_daemon(invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let is_journal = is_journal(invocation.environment);
+    logs::init(config.log_level, config.log_format, is_journal, invocation.color_log);
+    match daemon::run(config, &invocation.overrides, invocation.environment) {
+        Ok(()) => Ok(Output::done(String::new())),
+        Err(failure) => Err(Failure::new(failure.exit_code(), failure.to_string())),
+    }
+}
+
+/// Whether standard error is the journal itself: what systemd put into the variable is inherited
+/// by programs whose standard error goes elsewhere, so the numbers have to agree.
+fn is_journal(environment: &Environment) -> bool {
+    let Some(stream) = environment("JOURNAL_STREAM") else { return false };
+    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let metadata = file.and_then(|file| file.metadata());
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+/// Runs one thing that waits, on a runtime of its own.
+fn wait<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}; try again")))?;
+    let outcome = runtime.block_on(future);
+    // A name that is still being looked up on another thread must not hold up the answer.
+    runtime.shutdown_background();
+    Ok(outcome)
+}
+
+/// The database beside the daemon.
+fn store(config: &Config, writable: bool) -> Result<Store, Failure> {
+    Store::attach(&config.state_directory, writable)?.ok_or_else(|| Failure::failed(NOT_RUN_YET))
+}
+
+/// Writes to standard output. A reader that went away (`| head`) has what it wanted.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_print(&error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn cannot_print(error: &io::Error) -> Failure {
+    Failure::new(CANNOT_WRITE, format!("cannot write the output: {error}; check where it goes"))
+}
+
+fn complain(message: &str) {
+    // Where standard error is closed too there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "statusd: {}", text::plain_line(message, MAX_ERROR_CHARS));
+}
+
+fn columns(environment: &Environment) -> usize {
+    let given =
+        environment("COLUMNS").and_then(|text| text.trim().parse().ok()).filter(|columns| *columns > 0);
+    let of_terminal = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    let columns = given.or_else(of_terminal).unwrap_or(DEFAULT_COLUMNS);
+    columns.clamp(*COLUMNS.start(), *COLUMNS.end())
+}
+
+/// A flag beats NO_COLOR, as <https://no-color.org> has it.
+fn may_color(choice: Color, environment: &Environment, is_terminal: bool) -> bool {
+    let is_set = |name| environment(name).is_some_and(|value| !value.is_empty());
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            is_terminal && !is_set("NO_COLOR") && environment("TERM").is_none_or(|term| term != "dumb")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn colour_needs_a_terminal_that_wants_it() {
+        #[track_caller]
+        fn check(choice: Color, variable: &str, value: &str, is_terminal: bool, expected: bool) {
+            let environment = |name: &str| (name == variable).then(|| value.to_owned());
+            assert_eq!(may_color(choice, &environment, is_terminal), expected);
+        }
+        check(Color::Auto, "", "", true, true);
+        check(Color::Auto, "", "", false, false);
+        check(Color::Auto, "NO_COLOR", "1", true, false);
+        check(Color::Auto, "NO_COLOR", "", true, true);
+        check(Color::Auto, "TERM", "dumb", true, false);
+        check(Color::Never, "", "", true, false);
+        check(Color::Always, "NO_COLOR", "1", false, true);
+    }
+
+    #[test]
+    fn columns_can_be_given() {
+        for (given, expected) in [("100", 100), ("7", 40), ("9999", 200)] {
+            assert_eq!(columns(&|name| (name == "COLUMNS").then(|| given.to_owned())), expected);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `statusd outbox`: what waits to be delivered, what was given up, and what a person does about it.
+//!
+//! Sends nothing itself: it writes the rows and wakes the daemon.
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::json::{self, VERSION};
+use crate::live;
+use crate::message::{Said, line};
+use crate::store::StoredDelivery;
+
+use super::args::{Outbox, OutboxCommand};
+use super::page::{Cell, Ink, Page};
+use super::words::{age, deed, shown};
+use super::{Failure, Invocation, Output, store, wait};
+
+const INDENT: usize = 2;
+
+pub fn run(outbox: &Outbox, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    match &outbox.command {
+        None | Some(OutboxCommand::List) => list(outbox, &config, invocation),
+        Some(OutboxCommand::Show { id }) => show(*id, outbox.json, &config, invocation),
+        Some(OutboxCommand::Retry { id, channel }) => {
+            settle(*id, channel.as_deref(), Wish::Retry, &config, invocation)
+        }
+        Some(OutboxCommand::Drop { id, channel }) => {
+            settle(*id, channel.as_deref(), Wish::Drop, &config, invocation)
+        }
+    }
+}
+
+fn list(outbox: &Outbox, config: &Config, invocation: &Invocation) -> Result<Output, Failure> {
+    let page = invocation.page(&config.time_zone);
+    let store = store(config, false)?;
+    let deliveries = wait(store.deliveries(outbox.all))??;
+    Ok(Output::done(match (outbox.json, deliveries.as_slice()) {
+        (true, deliveries) => format!("{:#}\n", document(deliveries, &page)),
+        (false, []) => "Nothing waits, nothing was given up.\n".to_owned(),
+        (false, deliveries) => draw(deliveries, &page),
+    }))
+}
+
+/// A line a delivery, with what it says and the last answer below it.
+fn draw(deliveries: &[StoredDelivery], page: &Page) -> String {
+    let rows: Vec<Vec<Cell>> = deliveries.iter().map(|delivery| row(delivery, page)).collect();
+    let drawn = page.table(&["ID", "CHANNEL", "STATE", "AGE", "TRIES", "NEXT TRY"], &rows, 1);
+    let mut lines = drawn.lines();
+    let mut text = format!("{}\n", lines.next().unwrap_or_default());
+    for (delivery, line) in deliveries.iter().zip(lines) {
+        text.push_str(&format!("{line}\n"));
+        let service = shown(&delivery.change.service);
+        let what = if service.is_empty() {
+            deed(&delivery.change)
+        } else {
+            format!("{service}: {}", deed(&delivery.change))
+        };
+        text.push_str(&page.paragraph(INDENT, &what));
+        if let Some(answer) = &delivery.answer {
+            text.push_str(&page.paragraph(INDENT, &format!("Last answer: {}", shown(answer))));
+        }
+    }
+    text
+}
+
+fn row(delivery: &StoredDelivery, page: &Page) -> Vec<Cell> {
+    let (ink, state) = state(delivery);
+    let next = match delivery.state.as_str() {
+        "pending" if delivery.due_at <= page.now => "now".to_owned(),
+        "pending" => format!("in {}", age(page.now, delivery.due_at)),
+        _ => String::new(),
+    };
+    vec![
+        Cell::right(delivery.id.to_string()),
+        Cell::plain(shown(&delivery.channel)),
+        Cell::new(ink, state),
+        Cell::plain(age(delivery.created_at, page.now)),
+        Cell::right(delivery.attempts.to_string()),
+        Cell::plain(next),
+    ]
+}
+
+fn state(delivery: &StoredDelivery) -> (Ink, &str) {
+    match delivery.state.as_str() {
+        "pending" => (Ink::Doubtful, "waiting"),
+        "given_up" => (Ink::Bad, "given up"),
+        "sent" => (Ink::Good, "sent"),
+        other => (Ink::Plain, other),
+    }
+}
+
+fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result<Output, Failure> {
+    let page = invocation.page(&config.time_zone);
+    let store = store(config, false)?;
+    let all = wait(store.deliveries(true))??;
+    let deliveries: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
+    let Some(first) = deliveries.first() else { return Err(unknown(id)) };
+    if json {
+        return Ok(Output::done(format!("{:#}\n", document(&deliveries, &page))));
+    }
+    let said = Said { now: page.now, zone: page.zone };
+    let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
+    text.push_str(&format!("Key: {}\n\n", first.change.key()));
+    text.push_str(&draw(&deliveries, &page));
+    Ok(Output::done(text))
+}
+
+/// What a person wants for a message.
+#[derive(Clone, Copy)]
+enum Wish {
+    Retry,
+    Drop,
+}
+
+fn settle(
+    id: i64,
+    channel: Option<&str>,
+    wish: Wish,
+    config: &Config,
+    invocation: &Invocation,
+) -> Result<Output, Failure> {
+    let store = store(config, true)?;
+    let now = invocation.now;
+    let (known, count) = wait(async {
+        let all = store.deliveries(true).await?;
+        let known: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
+        let count = match wish {
+            Wish::Retry => store.retry(id, channel, now).await?,
+            Wish::Drop => store.give_up(id, channel, now).await?,
+        };
+        Ok::<_, rusqlite::Error>((known, count))
+    })??;
+    if count == 0 {
+        return Err(nothing_to_do(id, channel, wish, &known));
+    }
+    let is_running = live::ask(&config.state_directory).is_some();
+    let messages = if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") };
+    Ok(Output::done(match (wish, is_running) {
+        (Wish::Retry, true) => format!("{messages} will be tried now; see `statusd outbox`.\n"),
+        (Wish::Retry, false) => format!("{messages} will be tried once statusd runs.\n"),
+        (Wish::Drop, _) => format!("{messages} given up; `statusd outbox retry {id}` undoes it.\n"),
+    }))
+}
+
+fn nothing_to_do(id: i64, channel: Option<&str>, wish: Wish, known: &[StoredDelivery]) -> Failure {
+    let channels: Vec<&str> = known.iter().map(|delivery| delivery.channel.as_str()).collect();
+    match (channel, wish) {
+        _ if known.is_empty() => unknown(id),
+        (Some(channel), _) if !channels.contains(&channel) => Failure::failed(format!(
+            "message {id} does not go to a channel {channel:?}; it goes to {}",
+            channels.join(", ")
+        )),
+        (_, Wish::Retry) => {
+            Failure::failed(format!("message {id} was sent already; see `statusd outbox show {id}`"))
+        }
+        (_, Wish::Drop) => {
+            Failure::failed(format!("message {id} does not wait any more; see `statusd outbox show {id}`"))
+        }
+    }
+}
+
+fn unknown(id: i64) -> Failure {
+    Failure::failed(format!("no message {id} in the outbox; `statusd outbox --all` shows their numbers"))
+}
+
+fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
+    let said = Said { now: page.now, zone: page.zone };
+    let deliveries: Vec<Value> = deliveries
+        .iter()
+        .map(|delivery| {
+            json!({
+                "id": delivery.id,
+                "channel": delivery.channel,
+                "state": delivery.state,
+                "created_at": delivery.created_at,
+                "due_at": (delivery.state == "pending").then_some(delivery.due_at),
+                "tries": delivery.attempts,
+                "answer": delivery.answer,
+                "settled_at": delivery.settled_at,
+                "change": json::change(&delivery.change, &said),
+            })
+        })
+        .collect();
+    json!({"version": VERSION, "at": page.now, "deliveries": deliveries})
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn delivery(id: i64, channel: &str, state: &str, due: &str, answer: Option<&str>) -> StoredDelivery {
+        let change = Change {
+            at: at("2026-05-05T09:55:00Z"),
+            seen_at: at("2026-05-05T09:54:15Z"),
+            kind: ChangeKind::Began,
+            feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
+            service: "iCloud Backup".to_owned(),
+            message_id: Some("100".to_owned()),
+            occurrence: Some(1),
+            serial: 1,
+            outage_kind: Some(EventKind::Outage),
+            was_kind: None,
+            began_at: None,
+            ended_at: None,
+            users_affected: None,
+            message: String::new(),
+            near: Vec::new(),
+        };
+        StoredDelivery {
+            id,
+            channel: channel.to_owned(),
+            state: state.to_owned(),
+            created_at: at("2026-05-05T09:55:00Z"),
+            due_at: at(due),
+            attempts: 4,
+            answer: answer.map(str::to_owned),
+            settled_at: None,
+            change,
+        }
+    }
+
+    #[test]
+    fn each_delivery_says_what_waits_and_why() {
+        let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
+        let deliveries = [
+            delivery(7, "webhook.ops", "pending", "2026-05-05T12:04:00Z", Some("hooks.example answered 503")),
+            delivery(12, "desktop", "given_up", "2026-05-05T12:04:00Z", None),
+        ];
+        let expected = "\
+ID  CHANNEL      STATE     AGE        TRIES  NEXT TRY
+ 7  webhook.ops  waiting   2 h 5 min      4  in 4 min
+  iCloud Backup: outage began
+  Last answer: hooks.example answered 503
+12  desktop      given up  2 h 5 min      4
+  iCloud Backup: outage began
+";
+        assert_eq!(draw(&deliveries, &page), expected);
+        let json = document(&deliveries, &page);
+        assert_eq!(json["deliveries"][0]["due_at"], json!("2026-05-05T12:04:00Z"));
+        assert_eq!(json["deliveries"][1]["due_at"], Value::Null);
+    }
+
+    #[test]
+    fn wishes_that_cannot_be_granted_say_why() {
+        let known = [delivery(7, "desktop", "sent", "2026-05-05T12:04:00Z", None)];
+        let message =
+            |channel, wish, known: &[StoredDelivery]| nothing_to_do(7, channel, wish, known).message;
+        assert!(message(None, Wish::Retry, &[]).starts_with("no message 7"));
+        assert!(message(Some("ops"), Wish::Drop, &known).ends_with("it goes to desktop"));
+        assert!(message(None, Wish::Retry, &known).contains("sent already"));
+    }
+}

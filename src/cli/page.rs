@@ -1,0 +1,257 @@
+//! Drawing: colour, wrapping, columns and tables in a page of so many columns.
+//!
+//! Pure; knows nothing of statusd. Widths are those of a terminal (a Chinese or Japanese character
+//! takes two). Invariant: no text is ever cut; what does not fit goes on in the next line.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
+
+/// Between two columns.
+const GAP: usize = 2;
+/// Narrower than this a column is no help, whatever the terminal.
+const MIN_FLEXIBLE: usize = 8;
+
+/// What a text is drawn for.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Columns of the terminal.
+    pub width: usize,
+    pub color: bool,
+    pub zone: &'a TimeZone,
+    pub now: Timestamp,
+}
+
+/// What a colour means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    Plain,
+    Strong,
+    Faint,
+    Good,
+    /// Trouble, but not the worst; what nobody can tell.
+    Doubtful,
+    Bad,
+    Planned,
+}
+
+impl Ink {
+    /// Of ECMA-48's SGR; the eight colours that every terminal has, in its owner's shades.
+    fn code(self) -> &'static str {
+        match self {
+            Ink::Plain => "0",
+            Ink::Strong => "1",
+            Ink::Faint => "2",
+            Ink::Good => "32",
+            Ink::Doubtful => "33",
+            Ink::Bad => "1;31",
+            Ink::Planned => "36",
+        }
+    }
+}
+
+impl Page<'_> {
+    pub fn paint(&self, ink: Ink, text: &str) -> String {
+        if !self.color || ink == Ink::Plain || text.is_empty() {
+            return text.to_owned();
+        }
+        format!("\u{1b}[{}m{text}\u{1b}[0m", ink.code())
+    }
+
+    /// One paragraph with a line feed behind each line, indented by `indent` blanks.
+    pub fn paragraph(&self, indent: usize, text: &str) -> String {
+        let room = self.width.saturating_sub(indent);
+        wrap(text, room).iter().map(|line| format!("{:indent$}{line}\n", "")).collect()
+    }
+
+    /// Names in as many columns as fit, read downwards, like `ls`.
+    pub fn columns(&self, indent: usize, names: &[String]) -> String {
+        let room = self.width.saturating_sub(indent);
+        // By columns, not by rows: the last one must not hold a lonely rest.
+        let rows = (1..=names.len()).rev().map(|columns| names.len().div_ceil(columns));
+        let rows = rows.into_iter().find(|rows| fits(names, *rows, room)).unwrap_or(names.len().max(1));
+        let columns: Vec<&[String]> = names.chunks(rows).collect();
+        let widths: Vec<usize> = columns.iter().map(|column| widest(column)).collect();
+        let mut text = String::new();
+        for row in 0..rows.min(names.len()) {
+            let cells = columns.iter().zip(&widths).filter_map(|(column, width)| {
+                column.get(row).map(|name| format!("{}{}", padded(name, *width), " ".repeat(GAP)))
+            });
+            let line: String = cells.collect();
+            text.push_str(&format!("{:indent$}{}\n", "", line.trim_end()));
+        }
+        text
+    }
+
+    /// Rows under a head. The column `flexible` gives way where the page is too narrow: its cells
+    /// go on in further lines.
+    pub fn table(&self, head: &[&str], rows: &[Vec<Cell>], flexible: usize) -> String {
+        let mut widths: Vec<usize> = (0..head.len())
+            .map(|column| {
+                let cells = rows.iter().map(|row| width(&row[column].text));
+                cells.chain([width(head[column])]).max().unwrap_or(0)
+            })
+            .collect();
+        let excess = (widths.iter().sum::<usize>() + GAP * (head.len() - 1)).saturating_sub(self.width);
+        widths[flexible] = widths[flexible].saturating_sub(excess).max(MIN_FLEXIBLE.min(widths[flexible]));
+        let head: Vec<Cell> = head.iter().map(|title| Cell::new(Ink::Faint, *title)).collect();
+        let all = std::iter::once(&head).chain(rows);
+        all.map(|row| self.row(row, &widths)).collect()
+    }
+
+    fn row(&self, cells: &[Cell], widths: &[usize]) -> String {
+        let wrapped: Vec<Vec<String>> =
+            cells.iter().zip(widths).map(|(cell, width)| wrap(&cell.text, *width)).collect();
+        let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
+        let mut text = String::new();
+        for line in 0..height {
+            let mut gap = 0;
+            let mut drawn = String::new();
+            for ((cell, lines), width_of_column) in cells.iter().zip(&wrapped).zip(widths) {
+                let part = lines.get(line).map(String::as_str).unwrap_or_default();
+                let blank = width_of_column.saturating_sub(width(part));
+                let (before, after) = if cell.to_the_right { (blank, 0) } else { (0, blank) };
+                gap += before;
+                if !part.is_empty() {
+                    drawn.push_str(&" ".repeat(gap));
+                    drawn.push_str(&self.paint(cell.ink, part));
+                    gap = 0;
+                }
+                gap += after + GAP;
+            }
+            text.push_str(&drawn);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// One field of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    ink: Ink,
+    text: String,
+    to_the_right: bool,
+}
+
+impl Cell {
+    pub fn new(ink: Ink, text: impl Into<String>) -> Cell {
+        Cell { ink, text: text.into(), to_the_right: false }
+    }
+
+    pub fn plain(text: impl Into<String>) -> Cell {
+        Cell::new(Ink::Plain, text)
+    }
+
+    /// For numbers.
+    pub fn right(text: impl Into<String>) -> Cell {
+        Cell { to_the_right: true, ..Cell::plain(text) }
+    }
+}
+
+/// Columns of a terminal.
+pub fn width(text: &str) -> usize {
+    UnicodeWidthStr::width(text)
+}
+
+/// With blanks up to a width.
+pub fn padded(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+fn widest(names: &[String]) -> usize {
+    names.iter().map(|name| width(name)).max().unwrap_or(0)
+}
+
+fn fits(names: &[String], rows: usize, room: usize) -> bool {
+    let columns = names.chunks(rows);
+    let gaps = GAP * columns.len().saturating_sub(1);
+    columns.map(widest).sum::<usize>() + gaps <= room
+}
+
+/// Lines of at most `room` columns, broken at blanks; a word that is longer than a line (or has no
+/// blanks, as Japanese) is broken where the line ends. At least one line.
+pub fn wrap(text: &str, room: usize) -> Vec<String> {
+    let room = room.max(1);
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let needed = width(word);
+        let blank = usize::from(used > 0);
+        if used + blank + needed > room && used > 0 {
+            lines.push(String::new());
+            used = 0;
+        } else if blank == 1 {
+            push(&mut lines, " ");
+            used += 1;
+        }
+        if needed <= room {
+            push(&mut lines, word);
+            used += needed;
+            continue;
+        }
+        for letter in word.chars() {
+            let letter = letter.to_string();
+            if used + width(&letter) > room && used > 0 {
+                lines.push(String::new());
+                used = 0;
+            }
+            push(&mut lines, &letter);
+            used += width(&letter);
+        }
+    }
+    lines
+}
+
+fn push(lines: &mut [String], text: &str) {
+    if let Some(line) = lines.last_mut() {
+        line.push_str(text);
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub static UTC: TimeZone = TimeZone::UTC;
+
+    fn page(width: usize, color: bool) -> Page<'static> {
+        Page { width, color, zone: &UTC, now: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn wrapping_breaks_at_blanks_and_loses_nothing() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("", 7), [""]);
+        assert_eq!(wrap("unbreakable", 4), ["unbr", "eaka", "ble"]);
+        assert_eq!(wrap("iCloudバックアップ", 10), ["iCloudバッ", "クアップ"]);
+        assert_eq!(wrap("a 123456789", 4), ["a", "1234", "5678", "9"]);
+    }
+
+    #[test]
+    fn columns_are_read_downwards_and_fit() {
+        let names = ["App Store", "iCloud Backup", "Mail", "バックアップ", "Photos"].map(str::to_owned);
+        let expected = "  App Store      Mail          Photos\n  iCloud Backup  バックアップ\n";
+        assert_eq!(page(40, false).columns(2, &names), expected);
+        assert_eq!(page(10, false).columns(2, &names).lines().count(), 5);
+        assert_eq!(page(40, false).columns(2, &[]), "");
+    }
+
+    #[test]
+    fn a_table_wraps_its_flexible_column_and_only_that() {
+        let row = |name: &str, count: &str| {
+            vec![Cell::plain("12:00"), Cell::plain(name), Cell::right(count), Cell::new(Ink::Bad, "down")]
+        };
+        let rows = [row("Maps Routing & Navigation", "7"), row("Photos", "12")];
+        let drawn = page(30, false).table(&["WHEN", "SERVICE", "N", "STATE"], &rows, 1);
+        let expected = "\
+WHEN   SERVICE       N   STATE
+12:00  Maps Routing   7  down
+       & Navigation
+12:00  Photos        12  down
+";
+        assert_eq!(drawn, expected);
+        let painted = page(80, true).table(&["A"], &[vec![Cell::new(Ink::Bad, "down")]], 0);
+        assert_eq!(painted, "\u{1b}[2mA\u{1b}[0m\n\u{1b}[1;31mdown\u{1b}[0m\n");
+    }
+}

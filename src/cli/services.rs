@@ -1,0 +1,72 @@
+//! `statusd services`: every service of Apple's list and how it is, from one fetch.
+//!
+//! Remembers nothing; what was, `history` knows.
+
+use serde_json::{Value, json};
+
+use crate::json::VERSION;
+
+use super::args::Services;
+use super::check::look;
+use super::page::{Ink, Page};
+use super::standing::{Riddle, Standing, State, standings};
+use super::words::shown;
+use super::{DONE, FAILED, Failure, Invocation, Output};
+
+pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let page = invocation.page(&config.time_zone);
+    let document = look(&config)?
+        .map_err(|blind| Failure::failed(format!("cannot read Apple's list: {}", blind.reason)))?;
+    let standings = standings(&document, &services.services, page.now);
+    let text = if services.json {
+        let services: Vec<Value> = standings.iter().map(Standing::json).collect();
+        let feed = config.feed.to_string();
+        format!("{:#}\n", json!({"version": VERSION, "at": page.now, "feed": feed, "services": services}))
+    } else {
+        draw(&standings, &page)
+    };
+    let is_unknown = |standing: &Standing| matches!(standing.riddle, Some(Riddle::NotListed { .. }));
+    let code = if standings.iter().any(is_unknown) { FAILED } else { DONE };
+    Ok(Output { text, code })
+}
+
+/// What is not fine a line each, worst first; the names of the rest in columns.
+fn draw(standings: &[Standing], page: &Page) -> String {
+    let (mut fine, mut other): (Vec<&Standing>, Vec<&Standing>) =
+        standings.iter().partition(|standing| standing.state == State::Fine);
+    other.sort_by_key(|standing| standing.state);
+    fine.sort_by_key(|standing| standing.service.to_lowercase());
+    let mut text: String = other.iter().map(|standing| standing.headline(page)).collect();
+    if fine.is_empty() {
+        return text;
+    }
+    if !other.is_empty() {
+        text.push('\n');
+    }
+    let names: Vec<String> = fine.iter().map(|standing| shown(&standing.service)).collect();
+    text.push_str(&format!("{} ({}):\n", page.paint(Ink::Good, "Fine"), names.len()));
+    text.push_str(&page.columns(2, &names));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::standing::tests::{document, page};
+    use super::*;
+
+    #[test]
+    fn trouble_comes_first_and_the_rest_in_columns() {
+        let page = page(false);
+        let expected = "\
+iCloud Backup: outage since 10:11 (1 h 49 min)
+Mail Drop: cannot tell: Apple's entry has a form that statusd does not know
+iCloud Mail: problem (“investigating”) since 11:00 (1 h)
+Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h)
+
+Fine (2):
+  iCloudバックアップ  Photos
+";
+        assert_eq!(draw(&standings(&document(), &[], page.now), &page), expected);
+    }
+}

@@ -1,0 +1,487 @@
+//! `statusd status`: what the daemon knows, the age of its last good look before anything else.
+//!
+//! Beliefs come from the database, looks from the running daemon. Exit code 0 wherever the
+//! database could be read: whether trouble is worth an alarm, `check` says.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::json::VERSION;
+use crate::live::{self, Live};
+use crate::message::when::when;
+use crate::model::{Beliefs, Fault, Listed, Missing, Outage, Phase, ServiceKey, Sight};
+use crate::store::{DATABASE, Span, StoredDelivery, Totals};
+use crate::watch::Watch;
+
+use super::page::{Ink, Page};
+use super::timeline::{self, Seen, coverage, up_to_date};
+use super::words::{age, kind_word, shown, since};
+use super::{Failure, Invocation, Output, store, wait};
+
+const INDENT: usize = 2;
+
+/// All that is known at one moment.
+struct Known {
+    live: Option<Live>,
+    beliefs: Beliefs,
+    last_sighted: Option<Timestamp>,
+    spans: Vec<Span>,
+    totals: Totals,
+    /// Waiting or given up.
+    deliveries: Vec<StoredDelivery>,
+}
+
+pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let page = invocation.page(&config.time_zone);
+    let store = store(&config, false)?;
+    let live = live::ask(&config.state_directory);
+    let mut known = wait(async {
+        Ok::<_, rusqlite::Error>(Known {
+            live,
+            beliefs: store.beliefs(&config.feed).await?,
+            last_sighted: store.last_sighted(&config.feed).await?,
+            spans: store.coverage(&config.feed, timeline::start(&page)).await?,
+            totals: store.totals().await?,
+            deliveries: store.deliveries(false).await?,
+        })
+    })??;
+    let looks = known.live.as_ref().map_or((None, None), |live| (live.looked_at, live.sighted_at));
+    known.spans = up_to_date(known.spans, looks.0, looks.1);
+    known.last_sighted = known.last_sighted.max(looks.1);
+    Ok(Output::done(if json {
+        format!("{:#}\n", known.json(&config, &page))
+    } else {
+        known.text(&config, &page)
+    }))
+}
+
+impl Known {
+    fn text(&self, config: &Config, page: &Page) -> String {
+        let watch = Watch::new(&config.watch);
+        let mut text = page.paragraph(0, &self.last_look(page));
+        text.push_str(&page.paragraph(0, &self.running(page)));
+        text.push_str(&self.sight(page));
+        text.push_str(&self.banner(page));
+        text.push('\n');
+        text.push_str(&self.watched(&watch, page));
+        text.push_str(&self.elsewhere(&watch, page));
+        text.push('\n');
+        text.push_str(&self.messages(page));
+        text.push_str(&page.paragraph(0, &self.coverage_line(page)));
+        text.push_str(&paths(config));
+        text
+    }
+
+    /// `Last good look 40 s ago (14:02:10), next at 14:05:20`
+    fn last_look(&self, page: &Page) -> String {
+        let next = self.live.as_ref().and_then(|live| live.next_look_at);
+        let next = next.map(|next| format!(", next at {}", clock(next, page))).unwrap_or_default();
+        match self.last_sighted {
+            Some(last) => {
+                format!("Last good look {} ago ({}){next}", age(last, page.now), clock(last, page))
+            }
+            None => format!("No good look yet{next}"),
+        }
+    }
+
+    fn running(&self, page: &Page) -> String {
+        match &self.live {
+            Some(live) => format!(
+                "statusd {} runs as process {} since {}",
+                shown(&live.version),
+                live.pid,
+                when(live.started_at, page.now, page.zone)
+            ),
+            None => "statusd is not running: start it with `statusd run`, or as a service".to_owned(),
+        }
+    }
+
+    /// What may be wrong with our eyes; nothing where all is well.
+    fn sight(&self, page: &Page) -> String {
+        let mut text = String::new();
+        if let Sight::Blind { since: from, fault, reason, .. } = &self.beliefs.state.sight {
+            let whose = match fault {
+                Fault::Ours => "on this side",
+                Fault::Apple => "on Apple's side",
+            };
+            let line = format!("Cannot read the feed {}, {whose}: {}", since(*from, page), shown(reason));
+            text.push_str(&inked(page, Ink::Doubtful, 0, &line));
+        } else if let Some(trouble) = self.live.as_ref().and_then(|live| live.trouble.as_ref()) {
+            text.push_str(&inked(page, Ink::Doubtful, 0, &format!("Last look: {}", shown(trouble))));
+        }
+        if let Some(stale) = &self.beliefs.state.stale {
+            let line =
+                format!("Apple serves an old copy of its feed {}; it is not used", since(stale.since, page));
+            text.push_str(&inked(page, Ink::Doubtful, 0, &line));
+        }
+        text
+    }
+
+    fn banner(&self, page: &Page) -> String {
+        let banner = self.beliefs.state.banner.as_deref();
+        banner.map(|banner| page.paragraph(0, &format!("Apple says: {}", shown(banner)))).unwrap_or_default()
+    }
+
+    fn watched(&self, watch: &Watch, page: &Page) -> String {
+        let mut text = format!("{}\n", page.paint(Ink::Strong, "Watched"));
+        for pattern in watch.patterns() {
+            let key = ServiceKey::new(&pattern.text);
+            if !pattern.is_glob() {
+                let service = self.beliefs.services.get(&key);
+                let name = service.map_or(pattern.text.as_str(), |service| service.name.as_str());
+                text.push_str(&self.belief(&key, name, page));
+                continue;
+            }
+            let found = self.listed().filter(|(key, _)| pattern.matches(key));
+            let (quiet, troubled): (Vec<_>, Vec<_>) =
+                found.partition(|(key, _)| self.ongoing_of(key).next().is_none());
+            for (key, name) in &troubled {
+                text.push_str(&self.belief(key, name, page));
+            }
+            let line = match (quiet.len(), troubled.len()) {
+                (0, 0) => format!("{}: no service has such a name", shown(&pattern.text)),
+                (count, 0) => format!("{}: {count} services, fine", shown(&pattern.text)),
+                (count, _) => format!("{}: {count} others, fine", shown(&pattern.text)),
+            };
+            text.push_str(&page.paragraph(INDENT, &line));
+        }
+        text
+    }
+
+    /// Ongoing trouble that nobody here watches; nothing where there is none.
+    fn elsewhere(&self, watch: &Watch, page: &Page) -> String {
+        let other = self.listed().filter(|(key, _)| !watch.matches(key));
+        let troubled: Vec<_> = other.filter(|(key, _)| self.ongoing_of(key).next().is_some()).collect();
+        if troubled.is_empty() {
+            return String::new();
+        }
+        let lines: String = troubled.iter().map(|(key, name)| self.belief(key, name, page)).collect();
+        format!("\n{}\n{lines}", page.paint(Ink::Strong, "Elsewhere"))
+    }
+
+    fn listed(&self) -> impl Iterator<Item = (&ServiceKey, &str)> {
+        let services = self.beliefs.services.iter();
+        let real = services.filter(|(_, service)| !matches!(service.listed, Listed::Never { .. }));
+        real.map(|(key, service)| (key, service.name.as_str()))
+    }
+
+    fn ongoing_of<'a>(&'a self, key: &'a ServiceKey) -> impl Iterator<Item = &'a Outage> {
+        let outages = self.beliefs.outages.iter().filter(move |((service, _), _)| service == key);
+        outages.map(|(_, outage)| outage).filter(|outage| matches!(outage.phase, Phase::Ongoing(_)))
+    }
+
+    /// A line for each ongoing outage, or one that says how it is otherwise.
+    fn belief(&self, key: &ServiceKey, name: &str, page: &Page) -> String {
+        let ongoing: Vec<&Outage> = self.ongoing_of(key).collect();
+        let name = shown(name);
+        if ongoing.is_empty() {
+            let (ink, words) = self.quiet(key, page);
+            return inked(page, ink, INDENT, &format!("{name}: {words}"));
+        }
+        let lines = ongoing.iter().map(|outage| {
+            let ink = if outage.kind.is_maintenance() { Ink::Planned } else { Ink::Bad };
+            let began = outage.start.map_or("Apple gives no start".to_owned(), |start| since(start, page));
+            let missing = match &outage.phase {
+                Phase::Ongoing(Some(missing)) => not_listed_since(missing, page),
+                Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => String::new(),
+            };
+            inked(page, ink, INDENT, &format!("{name}: {} {began}{missing}", kind_word(&outage.kind)))
+        });
+        lines.collect()
+    }
+
+    fn quiet(&self, key: &ServiceKey, page: &Page) -> (Ink, String) {
+        let at = |time| when(time, page.now, page.zone);
+        match self.beliefs.services.get(key).map(|service| &service.listed) {
+            None => (Ink::Doubtful, "not seen yet".to_owned()),
+            Some(Listed::Yes) => (Ink::Good, "fine".to_owned()),
+            Some(Listed::Missing(missing)) => (Ink::Good, format!("fine{}", not_listed_since(missing, page))),
+            Some(Listed::No { since } | Listed::Never { since }) => {
+                (Ink::Doubtful, format!("not in Apple's list, seen {}; try `statusd services`", at(*since)))
+            }
+        }
+    }
+
+    fn messages(&self, page: &Page) -> String {
+        let Totals { pending, sent, given_up } = self.totals;
+        let mut line = format!("Messages: {pending} waiting, {given_up} given up, {sent} sent");
+        if let Some(waiting) = self.deliveries.iter().find(|delivery| delivery.state == "pending") {
+            line.push_str(&format!("; the oldest waits for {}", age(waiting.created_at, page.now)));
+        }
+        if pending + given_up > 0 {
+            line.push_str("; see `statusd outbox`");
+        }
+        inked(page, if pending + given_up > 0 { Ink::Doubtful } else { Ink::Plain }, 0, &line)
+    }
+
+    /// Of 30 days, or of as much of them as statusd has been there for.
+    fn seen(&self, page: &Page) -> (Timestamp, Seen) {
+        let first = self.spans.first().map_or(page.now, |span| span.from);
+        let from = timeline::start(page).max(first);
+        (from, coverage(&self.spans, from, page.now))
+    }
+
+    fn coverage_line(&self, page: &Page) -> String {
+        let (from, seen) = self.seen(page);
+        if seen.whole_s == 0 {
+            return "Coverage: nothing yet".to_owned();
+        }
+        let unseen = percent(seen.whole_s - seen.sighted_s - seen.blind_s, seen.whole_s);
+        let since = when(from, page.now, page.zone);
+        format!(
+            "Coverage since {since}: {} % seen, {} % not readable, {unseen} % not looking",
+            percent(seen.sighted_s, seen.whole_s),
+            percent(seen.blind_s, seen.whole_s)
+        )
+    }
+
+    fn json(&self, config: &Config, page: &Page) -> Value {
+        let (from, seen) = self.seen(page);
+        let watch = Watch::new(&config.watch);
+        let ongoing =
+            self.beliefs.outages.values().filter(|outage| matches!(outage.phase, Phase::Ongoing(_)));
+        let live = self.live.as_ref();
+        json!({
+            "version": VERSION,
+            "at": page.now,
+            "last_good_look_at": self.last_sighted,
+            "next_look_at": live.and_then(|live| live.next_look_at),
+            "running": live.map(|live| json!({
+                "pid": live.pid, "version": live.version, "started_at": live.started_at,
+                "looked_at": live.looked_at, "looks": live.looks, "stale_looks": live.stale_looks,
+                "trouble": live.trouble,
+            })),
+            "feed": self.beliefs.feed.to_string(),
+            "sight": sight_json(&self.beliefs.state.sight),
+            "apple_says": self.beliefs.state.banner,
+            "watch": config.watch,
+            "ongoing": ongoing.map(|outage| outage_json(outage, &watch)).collect::<Vec<Value>>(),
+            "not_listed": self.not_listed(),
+            "deliveries": {
+                "pending": self.totals.pending, "sent": self.totals.sent, "given_up": self.totals.given_up,
+            },
+            "coverage": {
+                "from": from, "to": page.now, "sighted_s": seen.sighted_s, "blind_s": seen.blind_s,
+                "not_looking_s": seen.whole_s - seen.sighted_s - seen.blind_s,
+            },
+            "database": config.state_directory.join(DATABASE),
+            "configuration": config.source,
+        })
+    }
+
+    fn not_listed(&self) -> Vec<&str> {
+        let services = self.beliefs.services.values();
+        let gone =
+            services.filter(|service| matches!(service.listed, Listed::No { .. } | Listed::Never { .. }));
+        gone.map(|service| service.name.as_str()).collect()
+    }
+}
+
+fn outage_json(outage: &Outage, watch: &Watch) -> Value {
+    let missing = match &outage.phase {
+        Phase::Ongoing(Some(missing)) => Some(missing.since),
+        Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => None,
+    };
+    json!({
+        "service": outage.service,
+        "is_watched": watch.matches(&ServiceKey::new(&outage.service)),
+        "message_id": outage.message_id,
+        "occurrence": outage.occurrence,
+        "outage_kind": outage.kind.as_str(),
+        "began_at": outage.start,
+        "ended_at": outage.end,
+        "seen_at": outage.first_seen,
+        "not_listed_since": missing,
+        "users_affected": outage.users_affected,
+        "apple_text": outage.message,
+    })
+}
+
+fn sight_json(sight: &Sight) -> Value {
+    match sight {
+        Sight::Unknown => json!({"state": "unknown", "since": null, "fault": null, "reason": null}),
+        Sight::Sighted { since } => {
+            json!({"state": "sighted", "since": since, "fault": null, "reason": null})
+        }
+        Sight::Blind { since, fault, reason, .. } => {
+            json!({"state": "blind", "since": since, "fault": fault.as_str(), "reason": reason})
+        }
+    }
+}
+
+fn paths(config: &Config) -> String {
+    // Not wrapped: a path that was broken cannot be copied.
+    let source = config.source.as_ref().map(|path| shown(&path.display().to_string()));
+    let database = config.state_directory.join(DATABASE);
+    format!(
+        "Feed: {}\nConfiguration: {}\nDatabase: {}\n",
+        config.feed,
+        source.unwrap_or_else(|| "none, the defaults".to_owned()),
+        shown(&database.display().to_string())
+    )
+}
+
+fn not_listed_since(missing: &Missing, page: &Page) -> String {
+    format!(", not listed since {}", when(missing.since, page.now, page.zone))
+}
+
+/// A paragraph in one colour.
+fn inked(page: &Page, ink: Ink, indent: usize, text: &str) -> String {
+    let drawn = page.paragraph(indent, text);
+    drawn.lines().map(|line| format!("{}\n", page.paint(ink, line))).collect()
+}
+
+/// With its seconds where it is of today: looks are minutes apart.
+fn clock(time: Timestamp, page: &Page) -> String {
+    let local = time.to_zoned(page.zone.clone());
+    if local.date() == page.now.to_zoned(page.zone.clone()).date() {
+        local.strftime("%H:%M:%S").to_string()
+    } else {
+        when(time, page.now, page.zone)
+    }
+}
+
+/// With one decimal, rounded down: what was not seen must not round up to "all".
+fn percent(part: i64, whole: i64) -> String {
+    let thousandths = part * 1_000 / whole.max(1);
+    format!("{}.{}", thousandths / 10, thousandths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::page::tests::UTC;
+    use super::*;
+    use crate::config;
+    use crate::model::{Edition, EventKind, FeedId, Service};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn config() -> Config {
+        let variables = |name: &str| match name {
+            "HOME" => Some("/home/me".to_owned()),
+            _ => None,
+        };
+        let watch = ["iCloud Backup", "iCloud Bakup", "*mail*"].map(str::to_owned).to_vec();
+        let overrides = config::Overrides { watch, config: Some("/dev/null".into()), ..Default::default() };
+        config::load(&overrides, &variables).expect("a configuration")
+    }
+
+    fn outage(service: &str, kind: EventKind, missing: Option<Missing>) -> Outage {
+        Outage {
+            service: service.to_owned(),
+            message_id: "100".to_owned(),
+            occurrence: 1,
+            kind,
+            phase: Phase::Ongoing(missing),
+            start: Some(at("2026-05-05T10:11:00Z")),
+            end: None,
+            first_seen: at("2026-05-05T11:00:00Z"),
+            users_affected: None,
+            message: "Users…".to_owned(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn known() -> Known {
+        let mut beliefs = Beliefs::new(FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() });
+        for (name, listed) in [
+            ("iCloud Backup", Listed::Yes),
+            ("iCloud Bakup", Listed::Never { since: at("2026-05-04T08:00:00Z") }),
+            ("iCloud Mail", Listed::Yes),
+            ("Mail Drop", Listed::Yes),
+            ("Photos", Listed::Yes),
+        ] {
+            let service = Service { name: name.to_owned(), first_seen: at("2026-05-04T08:00:00Z"), listed };
+            beliefs.services.insert(ServiceKey::new(name), service);
+        }
+        let missing = Missing { since: at("2026-05-05T11:30:00Z"), fetches: 2 };
+        for outage in [
+            outage("iCloud Backup", EventKind::Outage, Some(missing)),
+            outage("Photos", EventKind::Issue, None),
+        ] {
+            beliefs.outages.insert((ServiceKey::new(&outage.service), "100".to_owned()), outage);
+        }
+        beliefs.state.sight = Sight::Sighted { since: at("2026-05-04T08:00:00Z") };
+        let span = Span { from: at("2026-05-04T08:00:00Z"), to: at("2026-05-05T11:59:20Z"), blind: None };
+        Known {
+            live: Some(Live {
+                pid: 4711,
+                version: "0.1.0".to_owned(),
+                started_at: at("2026-05-04T08:00:00Z"),
+                looked_at: Some(at("2026-05-05T11:59:20Z")),
+                sighted_at: Some(at("2026-05-05T11:59:20Z")),
+                next_look_at: Some(at("2026-05-05T12:00:20Z")),
+                trouble: None,
+                looks: 12,
+                stale_looks: 0,
+            }),
+            beliefs,
+            last_sighted: Some(at("2026-05-05T11:59:20Z")),
+            spans: vec![span],
+            totals: Totals { pending: 0, sent: 3, given_up: 1 },
+            deliveries: Vec::new(),
+        }
+    }
+
+    fn page() -> Page<'static> {
+        Page { width: 80, color: false, zone: &UTC, now: at("2026-05-05T12:00:00Z") }
+    }
+
+    #[test]
+    fn the_age_of_the_last_good_look_comes_first() {
+        let expected = "\
+Last good look 40 s ago (11:59:20), next at 12:00:20
+statusd 0.1.0 runs as process 4711 since Mon 4 May 08:00
+
+Watched
+  iCloud Backup: outage since 10:11 (1 h 49 min), not listed since 11:30
+  iCloud Bakup: not in Apple's list, seen Mon 4 May 08:00; try `statusd
+  services`
+  *mail*: 2 services, fine
+
+Elsewhere
+  Photos: issue since 10:11 (1 h 49 min)
+
+Messages: 0 waiting, 1 given up, 3 sent; see `statusd outbox`
+Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.0 % not
+looking
+Feed: consumer/en_US
+Configuration: /dev/null
+Database: /home/me/.local/state/statusd/statusd.db
+";
+        assert_eq!(known().text(&config(), &page()), expected);
+    }
+
+    #[test]
+    fn a_blind_or_absent_daemon_says_so() {
+        let mut known = known();
+        known.live = None;
+        let reason = "no network: there is no way to www.apple.com from here".to_owned();
+        known.beliefs.state.sight =
+            Sight::Blind { since: at("2026-05-05T11:00:00Z"), fault: Fault::Ours, reason, told: false };
+        let text = known.text(&config(), &page());
+        let expected = "\
+Last good look 40 s ago (11:59:20)
+statusd is not running: start it with `statusd run`, or as a service
+Cannot read the feed since 11:00 (1 h), on this side: no network: there is no
+way to www.apple.com from here
+";
+        assert_eq!(text.split_once("\n\n").map(|(head, _)| format!("{head}\n")).as_deref(), Some(expected));
+        let json = known.json(&config(), &page());
+        assert_eq!((&json["running"], &json["sight"]["fault"]), (&Value::Null, &json!("ours")));
+        assert_eq!(json["ongoing"][0]["not_listed_since"], json!("2026-05-05T11:30:00Z"));
+    }
+
+    #[test]
+    fn a_part_never_rounds_up_to_all() {
+        assert_eq!(percent(99_999, 100_000), "99.9");
+        assert_eq!(percent(100, 100), "100.0");
+        assert_eq!(percent(0, 0), "0.0");
+    }
+}

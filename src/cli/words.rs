@@ -1,0 +1,84 @@
+//! Words that several commands print: kinds of trouble, what a change did, ages.
+//!
+//! The long sentences for people are `message`'s; these are for lines and tables.
+
+use jiff::Timestamp;
+
+use crate::message::when::{from_to, lasted, when};
+use crate::model::{Change, ChangeKind, EventKind};
+use crate::text;
+
+use super::page::Page;
+
+const MAX_SHOWN_CHARS: usize = 2_000;
+const MAX_WORD_CHARS: usize = 40;
+
+/// Other people's text, fit for a terminal. What the feed brought is clean already; what stands in
+/// a database may have been written by anybody.
+pub fn shown(text: &str) -> String {
+    text::plain_line(text, MAX_SHOWN_CHARS)
+}
+
+/// `outage`, `issue` …; a word of Apple's that we do not know is quoted.
+pub fn kind_word(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Outage => "outage".to_owned(),
+        EventKind::Issue => "issue".to_owned(),
+        EventKind::Performance => "slow performance".to_owned(),
+        EventKind::Maintenance => "maintenance".to_owned(),
+        EventKind::Other(word) if word.is_empty() => "problem".to_owned(),
+        EventKind::Other(word) => format!("problem (“{}”)", text::plain_line(word, MAX_WORD_CHARS)),
+    }
+}
+
+/// What a change did, in few words for a table.
+pub fn deed(change: &Change) -> String {
+    let kind = change.outage_kind.as_ref().map_or("problem".to_owned(), kind_word);
+    match change.kind {
+        ChangeKind::Began => format!("{kind} began"),
+        ChangeKind::Reopened => format!("{kind} is back"),
+        ChangeKind::Ended => "fixed".to_owned(),
+        ChangeKind::Withdrawn => "listed no more".to_owned(),
+        ChangeKind::Missed => format!("{kind}, posted late"),
+        ChangeKind::Worsened => format!("worse: {kind}"),
+        ChangeKind::Eased => format!("better: {kind}"),
+        ChangeKind::Planned => "maintenance planned".to_owned(),
+        ChangeKind::Started => "maintenance began".to_owned(),
+        ChangeKind::Over => "maintenance over".to_owned(),
+        ChangeKind::Unlisted => "not in Apple's list".to_owned(),
+        ChangeKind::ListedAgain => "in Apple's list".to_owned(),
+        ChangeKind::Blind => "feed not readable".to_owned(),
+        ChangeKind::Sighted => "feed readable again".to_owned(),
+        ChangeKind::HistoryLost => "history lost".to_owned(),
+        ChangeKind::Revised => "entry revised".to_owned(),
+        ChangeKind::Corrected => "fixed after all".to_owned(),
+        ChangeKind::Noted => format!("{kind}, before statusd"),
+        ChangeKind::Cancelled => "maintenance cancelled".to_owned(),
+    }
+}
+
+/// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
+pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, page: &Page) -> String {
+    let at = |time| when(time, page.now, page.zone);
+    match (from, to) {
+        (Some(from), Some(to)) => {
+            format!("{} ({})", from_to(from, to, page.now, page.zone), lasted(from, to))
+        }
+        (Some(from), None) => format!("from {} on", at(from)),
+        (None, Some(to)) => format!("until {}", at(to)),
+        (None, None) => "at a time that Apple does not give".to_owned(),
+    }
+}
+
+/// `since 08:15 (1 h 49 min)`
+pub fn since(from: Timestamp, page: &Page) -> String {
+    format!("since {} ({})", when(from, page.now, page.zone), lasted(from, page.now))
+}
+
+/// `40 s`, `12 min`, `2 h 5 min`: for what is young, in seconds.
+pub fn age(from: Timestamp, to: Timestamp) -> String {
+    match to.duration_since(from).as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        _ => lasted(from, to),
+    }
+}

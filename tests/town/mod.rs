@@ -1,0 +1,563 @@
+//! The town in which the stories play: Apple, one statusd, those who hear of it, and one clock.
+//!
+//! It decides nothing that statusd decides. It turns the clock to whatever is due next, a look or a
+//! delivery, calls the function of the real loop, and writes down what arrived and when. Time passes
+//! only here: nothing waits, so a story of three days takes as long as its looks.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use statusd::channel::{Channel, Webhook, webhook};
+use statusd::clock::Passed;
+use statusd::deliver::{self, Round};
+use statusd::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::model::{Change, Edition, FeedId};
+use statusd::plan::Plan;
+use statusd::poll::{Looked, Memory, Poller};
+use statusd::record::Recorder;
+use statusd::schedule::Schedule;
+use statusd::store::{ChangeFilter, OpenError, Opened, Routing, Store};
+use statusd::track;
+use statusd::watch::Watch;
+use tempfile::TempDir;
+
+use crate::common::apple::{Apple, Papers};
+#[cfg(all(unix, not(target_os = "macos")))]
+use crate::common::bus::{Bubble, Bus, Server};
+use crate::common::doc::Doc;
+use crate::common::peer::{Peer, Reply, Request};
+
+/// Midnight of the day on which the stories begin, a Monday.
+const DAY_ZERO: &str = "2026-03-02T00:00:00Z";
+static ZONE: TimeZone = TimeZone::UTC;
+const DAY_S: i64 = 86_400;
+/// Things that happen at one moment; more of them means that a loop spins.
+const MOMENT_MAX: u32 = 200;
+
+/// `10:05`, `10:05:45` on the first day, `+3d 10:05` or `-1d 10:05` on another.
+#[track_caller]
+pub fn at(text: &str) -> Timestamp {
+    let (day, clock) = text.split_once(' ').unwrap_or(("+0d", text));
+    let day: i64 = day.trim_end_matches('d').parse().expect("a day such as +3d");
+    let seconds = clock.split(':').map(|part| part.parse::<i64>().expect("hh:mm or hh:mm:ss"));
+    let second: i64 = [3_600, 60, 1].iter().zip(seconds).map(|(unit, part)| unit * part).sum();
+    zero() + SignedDuration::from_secs(day * DAY_S + second)
+}
+
+/// The inverse of [`at`].
+pub fn clock_text(time: Timestamp) -> String {
+    let second = time.duration_since(zero()).as_secs();
+    let (day, rest) = (second.div_euclid(DAY_S), second.rem_euclid(DAY_S));
+    let mut text = if day == 0 { String::new() } else { format!("{day:+}d ") };
+    text.push_str(&format!("{:02}:{:02}", rest / 3_600, rest / 60 % 60));
+    if rest % 60 != 0 {
+        text.push_str(&format!(":{:02}", rest % 60));
+    }
+    text
+}
+
+fn zero() -> Timestamp {
+    DAY_ZERO.parse().expect("a time")
+}
+
+/// Apple's page on which all is well with iCloud Backup, the service named last. Photos has an
+/// event that is long over: it carries the stamp, and it is never news.
+pub fn calm(posted: &str) -> Doc {
+    let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
+    let (from, to) = (at("-1d 08:00").as_second(), at("-1d 09:00").as_second());
+    Doc::new()
+        .service("Photos")
+        .event("900", "Outage", "resolved", from, Some(to))
+        .service("iCloud Backup")
+        .posted(&posted)
+}
+
+/// The same with an event of iCloud Backup.
+pub fn backup(posted: &str, kind: &str, status: &str, from: &str, to: Option<&str>) -> Doc {
+    calm(posted).event("1001", kind, status, at(from).as_second(), to.map(|to| at(to).as_second()))
+}
+
+/// One message as it arrived.
+pub struct Heard {
+    pub at: Timestamp,
+    pub said: Said,
+}
+
+pub enum Said {
+    ToProgram(Request),
+    #[cfg(all(unix, not(target_os = "macos")))]
+    ToPerson(Bubble),
+}
+
+impl Heard {
+    /// For a program the time, the kind, the service and Apple's times; for a person the time and
+    /// the headline.
+    pub fn line(&self) -> String {
+        let words = match &self.said {
+            Said::ToProgram(request) => change_line(&request.body),
+            #[cfg(all(unix, not(target_os = "macos")))]
+            Said::ToPerson(bubble) => bubble.summary.clone(),
+        };
+        format!("{} {words}", clock_text(self.at))
+    }
+
+    #[track_caller]
+    pub fn request(&self) -> &Request {
+        match &self.said {
+            Said::ToProgram(request) => request,
+            #[cfg(all(unix, not(target_os = "macos")))]
+            Said::ToPerson(bubble) => panic!("said to a person: {bubble:?}"),
+        }
+    }
+}
+
+fn change_line(body: &[u8]) -> String {
+    let change: Value = serde_json::from_slice(body).expect("a webhook's body is JSON");
+    let text = |field: &str| change[field].as_str().map(str::to_owned);
+    let time = |field: &str| text(field).map(|time| clock_text(time.parse().expect("RFC 3339")));
+    let mut line = text("kind").expect("every change has a kind");
+    for word in [text("service"), text("outage_kind")].into_iter().flatten() {
+        line.push_str(&format!(" {word}"));
+    }
+    for (word, time) in [("from", time("began_at")), ("to", time("ended_at"))] {
+        line.extend(time.map(|time| format!(" {word} {time}")));
+    }
+    for near in change["did_you_mean"].as_array().into_iter().flatten() {
+        line.push_str(&format!(" ({}?)", near.as_str().expect("a name")));
+    }
+    line
+}
+
+/// Somebody who hears of changes.
+struct House {
+    ears: Ears,
+    heard: Vec<Heard>,
+}
+
+enum Ears {
+    Program {
+        name: &'static str,
+        peer: Peer,
+    },
+    #[cfg(all(unix, not(target_os = "macos")))]
+    Person {
+        address: String,
+        /// Nobody is logged in.
+        server: Option<Server>,
+    },
+}
+
+impl Ears {
+    fn channel(&self) -> Channel {
+        match self {
+            Ears::Program { name, peer } => {
+                let settings = webhook::Settings {
+                    url: peer.url("/hook"),
+                    bearer_token: None,
+                    bearer_token_file: None,
+                    hmac_secret: None,
+                    hmac_secret_file: None,
+                };
+                let no_files = &|_: &Path| Err("no files".to_owned());
+                Channel::Webhook(Webhook::new(name, &settings, no_files).expect("a webhook"))
+            }
+            #[cfg(all(unix, not(target_os = "macos")))]
+            Ears::Person { address, .. } => Channel::Desktop(statusd::channel::Desktop::at(address)),
+        }
+    }
+
+    /// What has arrived and was not taken before.
+    async fn take(&mut self) -> Option<Said> {
+        match self {
+            Ears::Program { peer, .. } if peer.is_quiet() => None,
+            Ears::Program { peer, .. } => Some(Said::ToProgram(peer.next().await)),
+            #[cfg(all(unix, not(target_os = "macos")))]
+            Ears::Person { server: None, .. } => None,
+            #[cfg(all(unix, not(target_os = "macos")))]
+            Ears::Person { server: Some(server), .. } if server.is_quiet() => None,
+            #[cfg(all(unix, not(target_os = "macos")))]
+            Ears::Person { server: Some(server), .. } => Some(Said::ToPerson(server.next().await)),
+        }
+    }
+}
+
+/// A running statusd: what `statusd run` holds in memory.
+struct Daemon {
+    store: Store,
+    poller: Poller,
+    channels: Vec<Channel>,
+    /// When each channel's loop wakes up; `None`: not before something new happens.
+    wakes: Vec<Option<Timestamp>>,
+    next_look: Timestamp,
+    /// What the clocks did since the last look.
+    passed: Passed,
+}
+
+pub struct Town {
+    pub apple: Apple,
+    directory: TempDir,
+    clock: Cell<Timestamp>,
+    watch: Vec<String>,
+    limits: Limits,
+    recording: Option<PathBuf>,
+    houses: Vec<House>,
+    daemon: Option<Daemon>,
+    looks: Vec<(Timestamp, Looked)>,
+}
+
+impl Town {
+    /// At 10:00, with statusd off. It watches iCloud Backup, and nobody listens yet.
+    pub async fn new() -> Town {
+        Town::with(Apple::start().await)
+    }
+
+    /// The same with a feed over https.
+    pub async fn with_tls() -> Town {
+        let apple = Apple::start_tls(Papers::Good).await;
+        let town = Town::with(apple);
+        std::fs::write(town.ca_file(), town.apple.authority_pem()).expect("room for a certificate");
+        town
+    }
+
+    fn with(apple: Apple) -> Town {
+        Town {
+            apple,
+            directory: tempfile::tempdir().expect("a temporary directory"),
+            clock: Cell::new(at("10:00")),
+            watch: vec!["iCloud Backup".to_owned()],
+            limits: Limits::default(),
+            recording: None,
+            houses: Vec::new(),
+            daemon: None,
+            looks: Vec::new(),
+        }
+    }
+
+    /// The usual one: all is calm, the program `ops` takes whatever comes, statusd is on.
+    pub async fn usual() -> Town {
+        let mut town = Town::new().await.program("ops", [Reply::status(200)]).await;
+        town.show(&calm("09:00"));
+        town.start().await;
+        town
+    }
+
+    pub fn watching(mut self, patterns: &[&str]) -> Town {
+        self.watch = patterns.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    pub fn within(mut self, limits: Limits) -> Town {
+        self.limits = limits;
+        self
+    }
+
+    pub fn recording(mut self) -> Town {
+        self.recording = Some(self.directory.path().join("feed.jsonl"));
+        self
+    }
+
+    /// A program behind `webhook.NAME` that answers by the script.
+    pub async fn program(mut self, name: &'static str, script: impl IntoIterator<Item = Reply>) -> Town {
+        let ears = Ears::Program { name, peer: Peer::start(script).await };
+        self.houses.push(House { ears, heard: Vec::new() });
+        self
+    }
+
+    /// A person on this bus who is not logged in.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn person(mut self, bus: &Bus) -> Town {
+        let ears = Ears::Person { address: bus.address_without_guid(), server: None };
+        self.houses.push(House { ears, heard: Vec::new() });
+        self
+    }
+
+    /// The person comes back to the desktop.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub async fn log_in(&mut self, bus: &Bus) {
+        for house in &mut self.houses {
+            if let Ears::Person { server, .. } = &mut house.ears {
+                *server = Some(Server::start(bus, &["body"]).await);
+            }
+        }
+    }
+
+    pub fn show(&self, doc: &Doc) {
+        self.apple.show(&doc.json());
+    }
+
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    pub fn recording_file(&self) -> &Path {
+        self.recording.as_deref().expect("a town with a recording")
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    pub fn feed() -> FeedId {
+        FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
+    }
+
+    pub fn plan() -> Plan {
+        let schedule = |text| Schedule::parse(text, &ZONE).expect("a schedule");
+        Plan { poll: schedule("*/5 * * * *"), trouble: schedule("* * * * *"), jitter_s: 0 }
+    }
+
+    /// Starts statusd as `statusd run` does.
+    pub async fn start(&mut self) {
+        self.try_start().await.expect("statusd starts");
+    }
+
+    pub async fn try_start(&mut self) -> Result<(), OpenError> {
+        assert!(self.daemon.is_none(), "statusd is on already");
+        let now = self.clock.get();
+        let Opened { store, damaged } = Store::open(&self.directory(), now)?;
+        let channels: Vec<Channel> = self.houses.iter().map(|house| house.ears.channel()).collect();
+        let names: Vec<String> = channels.iter().map(|channel| channel.name().to_owned()).collect();
+        let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
+        if let Some(kept) = damaged {
+            let change = track::history_lost(&memory.beliefs, &kept.display().to_string(), now);
+            let routing = Routing { channels: &names, is_told: &|_| true };
+            store.announce(&change, &routing, now).await.expect("a new database can be written");
+        }
+        let url = FeedUrl::parse(&self.apple.url()).expect("an address");
+        let ca_file = self.ca_file();
+        let ca_file = ca_file.exists().then_some(ca_file.as_path());
+        let poller = Poller {
+            fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
+            watch: Watch::new(&self.watch),
+            plan: Town::plan(),
+            channels: names,
+            recorder: self.recording.as_deref().map(Recorder::new),
+            memory,
+        };
+        let wakes = vec![Some(now); channels.len()];
+        let passed = Passed::default();
+        self.daemon = Some(Daemon { store, poller, channels, wakes, next_look: now, passed });
+        Ok(())
+    }
+
+    /// SIGTERM: says how far it looked, and ends.
+    pub async fn stop(&mut self) {
+        let daemon = self.daemon.take().expect("statusd is on");
+        daemon.poller.memory.checkpoint(&daemon.store).await.expect("the database takes a mark");
+    }
+
+    /// SIGKILL: whatever was in memory is gone.
+    pub fn crash(&mut self) {
+        self.daemon.take().expect("statusd is on");
+    }
+
+    /// Time passes without statusd.
+    pub fn off_until(&mut self, time: &str) {
+        assert!(self.daemon.is_none(), "statusd is on");
+        self.clock.set(at(time));
+    }
+
+    /// Everything that is due up to then, then included, in the order in which it is due.
+    pub async fn until(&mut self, time: &str) {
+        self.turn(at(time), false).await;
+    }
+
+    /// The same, but nothing is delivered at the very end: a look at that time has only committed.
+    pub async fn until_look(&mut self, time: &str) {
+        self.turn(at(time), true).await;
+    }
+
+    async fn turn(&mut self, target: Timestamp, is_cut_off: bool) {
+        let (mut moment, mut happened) = (self.clock.get(), 0);
+        loop {
+            let now = self.clock.get();
+            let daemon = self.daemon.as_ref().expect("statusd is on");
+            let look = (daemon.next_look, None);
+            let wakes = daemon.wakes.iter().enumerate();
+            let deliveries = wakes.filter_map(|(index, wake)| wake.map(|wake| (wake, Some(index))));
+            let (due, what) = [look].into_iter().chain(deliveries).min().expect("a look is always due");
+            if due > target || (is_cut_off && due == target && what.is_some()) {
+                break;
+            }
+            self.pass(due.max(now));
+            happened = if self.clock.get() == moment { happened + 1 } else { 0 };
+            moment = self.clock.get();
+            assert!(happened < MOMENT_MAX, "a loop spins at {}", clock_text(moment));
+            match what {
+                None => self.look().await,
+                Some(channel) => self.deliver(channel).await,
+            }
+        }
+        self.pass(target.max(self.clock.get()));
+    }
+
+    fn pass(&mut self, to: Timestamp) {
+        let seconds = to.duration_since(self.clock.get()).as_secs();
+        self.clock.set(to);
+        if let Some(daemon) = &mut self.daemon {
+            daemon.passed.awake_s += u64::try_from(seconds).expect("time passes forward");
+        }
+    }
+
+    async fn look(&mut self) {
+        let now = self.clock.get();
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        let passed = std::mem::take(&mut daemon.passed);
+        let looked = daemon.poller.once(&daemon.store, now, passed, 0.5).await;
+        assert!(looked.next > now, "the next look is due at {}", clock_text(looked.next));
+        daemon.next_look = looked.next;
+        if !looked.changes.is_empty() || passed.slept {
+            daemon.wakes.fill(Some(now));
+        }
+        self.looks.push((now, looked));
+    }
+
+    async fn deliver(&mut self, index: usize) {
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        let clock = || self.clock.get();
+        let channel = &mut daemon.channels[index];
+        let round = deliver::once(&daemon.store, channel, &ZONE, 0.0, &clock).await;
+        daemon.wakes[index] = match round.expect("the database works") {
+            Round::Idle { until } => until,
+            Round::Tried { .. } => Some(self.clock.get()),
+        };
+        self.listen().await;
+    }
+
+    async fn listen(&mut self) {
+        for house in &mut self.houses {
+            while let Some(said) = house.ears.take().await {
+                house.heard.push(Heard { at: self.clock.get(), said });
+            }
+        }
+    }
+
+    /// SIGKILL while a message is under way: it has arrived, and its answer has not.
+    pub async fn crash_in_flight(&mut self, house: usize) {
+        let mut daemon = self.daemon.take().expect("statusd is on");
+        let clock = || self.clock.get();
+        let once = deliver::once(&daemon.store, &mut daemon.channels[house], &ZONE, 0.0, &clock);
+        let House { ears, heard } = &mut self.houses[house];
+        let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
+        tokio::select! {
+            round = once => panic!("the message was answered: {round:?}"),
+            request = peer.next() => heard.push(Heard { at: clock(), said: Said::ToProgram(request) }),
+        }
+    }
+
+    /// While a message to `dead` is under way and unanswered, `alive` delivers and statusd looks.
+    pub async fn deliver_beside(&mut self, dead: usize, alive: usize) {
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        let clock = || self.clock.get();
+        let [dead_channel, alive_channel] =
+            daemon.channels.get_disjoint_mut([dead, alive]).expect("two channels");
+        let stuck = deliver::once(&daemon.store, dead_channel, &ZONE, 0.0, &clock);
+        let Ears::Program { peer, .. } = &mut self.houses[dead].ears else { panic!("no program") };
+        let mut stuck = Box::pin(stuck);
+        tokio::select! {
+            round = &mut stuck => panic!("the message was answered: {round:?}"),
+            request = peer.next() => {
+                self.houses[dead].heard.push(Heard { at: clock(), said: Said::ToProgram(request) });
+            }
+        }
+        let beside = async {
+            while let Round::Tried { .. } =
+                deliver::once(&daemon.store, alive_channel, &ZONE, 0.0, &clock).await.expect("a database")
+            {
+            }
+            let passed = Passed::default();
+            daemon.poller.once(&daemon.store, clock(), passed, 0.5).await
+        };
+        tokio::select! {
+            round = &mut stuck => panic!("the message was answered: {round:?}"),
+            looked = beside => assert_eq!(looked.trouble, None),
+        }
+        drop(stuck);
+        self.listen().await;
+    }
+
+    /// The computer sleeps until then. One look follows soon after it wakes.
+    pub fn sleep_until(&mut self, time: &str) {
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        self.clock.set(at(time));
+        daemon.passed.slept = true;
+        daemon.next_look = Poller::after_jump(at(time));
+        // Timers stand still in a sleep; the look that follows it wakes every loop.
+        daemon.wakes.fill(None);
+    }
+
+    /// Somebody sets the clock. No time passes, and timers go on as they were.
+    pub fn set_clock(&mut self, time: &str) {
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        let by = at(time).duration_since(self.clock.get());
+        self.clock.set(at(time));
+        daemon.passed.set_by = Some(by);
+        daemon.next_look = Poller::after_jump(at(time));
+        for wake in daemon.wakes.iter_mut().flatten() {
+            *wake += by;
+        }
+    }
+
+    /// What the first house has heard since it was last asked, a line a message.
+    pub fn heard(&mut self) -> Vec<String> {
+        self.heard_at(0)
+    }
+
+    /// The same for another house.
+    pub fn heard_at(&mut self, house: usize) -> Vec<String> {
+        self.messages(house).iter().map(Heard::line).collect()
+    }
+
+    /// The same with all that was in it.
+    pub fn messages(&mut self, house: usize) -> Vec<Heard> {
+        std::mem::take(&mut self.houses[house].heard)
+    }
+
+    /// The looks since they were last asked for.
+    pub fn looks(&mut self) -> Vec<(Timestamp, Looked)> {
+        std::mem::take(&mut self.looks)
+    }
+
+    pub fn next_look(&self) -> Timestamp {
+        self.daemon.as_ref().expect("statusd is on").next_look
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.get()
+    }
+
+    /// The database, as the command line reads it beside the daemon.
+    pub fn store(&self) -> Store {
+        Store::attach(&self.directory(), true).expect("a readable database").expect("a database")
+    }
+
+    pub fn database(&self) -> rusqlite::Connection {
+        let path = self.directory().join(statusd::store::DATABASE);
+        rusqlite::Connection::open(path).expect("a database")
+    }
+
+    /// Every change in the history, as kind and service.
+    pub async fn history(&self) -> Vec<String> {
+        let changes = self.changes().await;
+        changes.iter().map(|change| format!("{} {}", change.kind.as_str(), change.service)).collect()
+    }
+
+    pub async fn changes(&self) -> Vec<Change> {
+        let stored = self.store().changes(&ChangeFilter::default()).await.expect("a history");
+        stored.into_iter().map(|stored| stored.change).collect()
+    }
+
+    /// When statusd could see, a line a span.
+    pub async fn coverage(&self) -> Vec<String> {
+        let spans = self.store().coverage(&Town::feed(), Timestamp::MIN).await.expect("coverage");
+        let text = |time| clock_text(time);
+        let word = |blind: &Option<String>| if blind.is_some() { "blind" } else { "sighted" };
+        spans
+            .iter()
+            .map(|span| format!("{} {} to {}", word(&span.blind), text(span.from), text(span.to)))
+            .collect()
+    }
+}
