@@ -24,7 +24,7 @@ STATUSD_LOCALE for --locale.";
 /// Watches Apple's system status and tells you when iCloud Backup is down.
 #[derive(Debug, Parser)]
 #[command(name = "statusd", version, after_help = EXAMPLES, max_term_width = 80)]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
     pub settings: Settings,
@@ -174,6 +174,7 @@ pub enum Command {
     },
     Replay(Replay),
     /// Check, show or write the configuration
+    #[command(disable_help_subcommand = true)]
     Config {
         #[command(subcommand)]
         command: Config,
@@ -271,6 +272,7 @@ pub struct Services {
 
 /// Messages that wait or were given up
 #[derive(Args, Debug)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
   statusd outbox                           what waits, and why

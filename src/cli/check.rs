@@ -50,7 +50,7 @@ pub fn run(check: &Check, invocation: &Invocation) -> Result<Output, Failure> {
         Err(failure) if check.format == CheckFormat::Nagios => {
             return Ok(Output { text: nagios_line("UNKNOWN", &failure.message, ""), code: CANNOT_TELL });
         }
-        Err(failure) => return Err(Failure { code: CANNOT_TELL, ..failure }),
+        Err(failure) => return Err(failure),
     };
     let page = invocation.page(&zone);
     let text = match check.format {
@@ -200,6 +200,7 @@ fn nagios_line(word: &str, text: &str, counts: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::standing::tests::{document, page};
+    use super::super::tests::check_documented;
     use super::*;
 
     fn asked(names: &[&str]) -> Answer {
@@ -252,6 +253,7 @@ mod tests {
     #[test]
     fn programs_get_what_people_get() {
         let answer = asked(&["iCloud Backup"]).json(&page(false));
+        check_documented("check", &answer);
         assert_eq!((&answer["verdict"], &answer["exit_code"]), (&json!("outage"), &json!(2)));
         let service = &answer["services"][0];
         assert_eq!(service["since"], json!("2026-05-05T10:11:00Z"));

@@ -1,5 +1,6 @@
 //! `statusd completions` and `statusd man`: made from the very definitions that parse.
 
+use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory};
@@ -16,34 +17,48 @@ pub fn completions(shell: Shell) -> Output {
 }
 
 pub fn man(man: &args::Man) -> Result<Output, Failure> {
+    let command = documented();
     if let Some(directory) = &man.dir {
-        return write_all(directory);
+        return match write_all(&command, directory) {
+            Ok(()) => Ok(Output::done(String::new())),
+            Err(error) => {
+                let shown = directory.display();
+                let message = format!("cannot write into {shown}: {error}; give another --dir");
+                Err(Failure::new(CANNOT_WRITE, message))
+            }
+        };
     }
-    let mut command = Cli::command();
-    command.build();
-    let mut page = &command;
+    let mut wanted = &command;
     for name in &man.command {
-        page = page.find_subcommand(name).ok_or_else(|| {
-            let names: Vec<&str> = page.get_subcommands().map(Command::get_name).collect();
+        wanted = wanted.find_subcommand(name).ok_or_else(|| {
+            let names: Vec<&str> = wanted.get_subcommands().map(Command::get_name).collect();
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Failure::new(WRONG_USAGE, format!("no command {name:?} here; there is {known}"))
         })?;
     }
     let mut text = Vec::new();
-    Man::new(page.clone())
+    page(wanted)
         .render(&mut text)
         .map_err(|error| Failure::failed(format!("cannot make the page: {error}")))?;
     Ok(Output::done(String::from_utf8_lossy(&text).into_owned()))
 }
 
-fn write_all(directory: &Path) -> Result<Output, Failure> {
-    std::fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
-        .map_err(|error| {
-            let shown = directory.display();
-            Failure::new(CANNOT_WRITE, format!("cannot write into {shown}: {error}; give another --dir"))
-        })?;
-    Ok(Output::done(String::new()))
+/// As it parses, with nothing hidden.
+fn documented() -> Command {
+    let command = Cli::command().disable_help_subcommand(true);
+    let mut command = command.mut_args(|argument| argument.hide_short_help(false));
+    command.build();
+    command
+}
+
+fn page(command: &Command) -> Man {
+    Man::new(command.clone()).source(concat!("statusd ", env!("CARGO_PKG_VERSION"))).manual("statusd")
+}
+
+fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    page(command).generate_to(directory)?;
+    command.get_subcommands().try_for_each(|command| write_all(command, directory))
 }
 
 #[cfg(test)]
@@ -60,6 +75,7 @@ mod tests {
             let command = command.split_whitespace().map(str::to_owned).collect();
             let page = man(&args::Man { command, dir: None }).expect("a page");
             assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
+            assert!(page.text.contains("Where the database is"), "settings are hidden");
         }
         let unknown = man(&args::Man { command: vec!["chekc".to_owned()], dir: None });
         assert_eq!(unknown.expect_err("no such command").code, WRONG_USAGE);

@@ -2,6 +2,8 @@
 //!
 //! Reads the database beside a running daemon and changes nothing. Oldest first, in every form.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,7 +11,7 @@ use crate::json;
 use crate::live;
 use crate::message::Said;
 use crate::message::when::lasted;
-use crate::model::{Beliefs, Change, ChangeKind, EventKind, Outage, ServiceKey};
+use crate::model::{Beliefs, Change, ChangeKind, EventKind, Listed, Outage, Service, ServiceKey};
 use crate::store::{ChangeFilter, Span, StoredChange};
 use crate::track::is_for;
 use crate::watch::{Watch, near};
@@ -22,6 +24,7 @@ use super::{Failure, Invocation, Output, WRONG_USAGE, csv, store, wait};
 
 /// More strips than this say less than a table.
 const MAX_STRIPS: usize = 20;
+const INDENT: usize = 2;
 const CSV_HEAD: [&str; 17] = [
     "at",
     "kind",
@@ -50,6 +53,23 @@ struct Past {
     spans: Vec<Span>,
 }
 
+impl Past {
+    /// What Apple lists, or did.
+    fn listed(&self) -> impl Iterator<Item = (&ServiceKey, &Service)> {
+        let services = self.beliefs.services.iter();
+        services.filter(|(_, service)| !matches!(service.listed, Listed::Never { .. }))
+    }
+
+    fn strip(&self, key: &ServiceKey, service: &Service) -> Strip<'_> {
+        let outages = self.outages.iter().filter(|outage| ServiceKey::new(&outage.service) == *key);
+        let unlisted_since = match service.listed {
+            Listed::No { since } => Some(since),
+            Listed::Yes | Listed::Missing(_) | Listed::Never { .. } => None,
+        };
+        Strip { name: service.name.clone(), outages: outages.collect(), unlisted_since }
+    }
+}
+
 pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.config()?;
     let page = invocation.page(&config.time_zone);
@@ -75,9 +95,8 @@ pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure
     let format = if history.json { HistoryFormat::Json } else { history.format };
     Ok(Output::done(match format {
         HistoryFormat::Table => {
-            let live = live::ask(&config.state_directory);
-            let (looked, sighted) = live.map_or((None, None), |live| (live.looked_at, live.sighted_at));
-            past.spans = up_to_date(past.spans, looked, sighted);
+            let is_running = live::ask(&config.state_directory).is_some();
+            past.spans = up_to_date(past.spans, is_running, page.now);
             format!("{}\n{}", strips(&past, &watch, &page), table(&past.changes, &page))
         }
         HistoryFormat::Json => {
@@ -109,8 +128,7 @@ fn refuse_unknown(asked: &[String], past: &Past) -> Result<(), Failure> {
         if names().any(|name| watch.matches(&ServiceKey::new(name))) {
             continue;
         }
-        let mut near = near(text, names());
-        near.dedup();
+        let near = near(text, past.listed().map(|(_, service)| service.name.as_str()));
         return Err(Failure::failed(match near.as_slice() {
             [] => format!("no service {text:?} in the history; `statusd services` shows Apple's names"),
             near => format!("no service {text:?} in the history; did you mean {}?", near.join(" or ")),
@@ -172,43 +190,40 @@ fn age(text: &str) -> Option<SignedDuration> {
 
 /// Names stand there whatever happened; of what a glob finds only what had something.
 fn strips(past: &Past, watch: &Watch, page: &Page) -> String {
-    let of = |key: &ServiceKey| -> Vec<&Outage> {
-        past.outages.iter().filter(|outage| ServiceKey::new(&outage.service) == *key).collect()
-    };
-    let mut strips: Vec<(ServiceKey, Strip)> = Vec::new();
+    let mut strips: Vec<Strip> = Vec::new();
+    let mut notes = String::new();
+    let mut drawn: BTreeSet<&ServiceKey> = BTreeSet::new();
     let mut quiet = 0;
     for pattern in watch.patterns() {
-        let key = ServiceKey::new(&pattern.text);
-        let named = past.beliefs.services.get(&key);
-        let found: Vec<(ServiceKey, &str)> = match named {
-            _ if !pattern.is_glob() => {
-                vec![(key, named.map_or(pattern.text.as_str(), |service| &service.name))]
-            }
-            _ => {
-                let known = past.beliefs.services.iter().filter(|(key, _)| pattern.matches(key));
-                known.map(|(key, service)| (key.clone(), service.name.as_str())).collect()
-            }
-        };
-        for (key, name) in found {
-            let outages = of(&key);
-            if strips.iter().any(|(drawn, _)| *drawn == key) {
+        let found: Vec<_> = past.listed().filter(|(key, _)| pattern.matches(key)).collect();
+        if found.is_empty() {
+            let note = format!("{}: not in Apple's list; `statusd services` shows it", shown(&pattern.text));
+            notes.push_str(&page.paragraph(INDENT, &note));
+        }
+        for (key, service) in found {
+            if !drawn.insert(key) {
                 continue;
             }
-            if (pattern.is_glob() && outages.is_empty()) || strips.len() >= MAX_STRIPS {
+            let strip = past.strip(key, service);
+            if pattern.is_glob() && strip.outages.is_empty() {
                 quiet += 1;
-                continue;
+            } else {
+                strips.push(strip);
             }
-            strips.push((key, Strip { name: name.to_owned(), outages }));
         }
     }
-    let strips: Vec<Strip> = strips.into_iter().map(|(_, strip)| strip).collect();
-    let mut text = if strips.is_empty() { String::new() } else { timeline::draw(&strips, &past.spans, page) };
-    if quiet > 0 {
-        let of_which =
-            if strips.len() >= MAX_STRIPS { "more are not drawn" } else { "had nothing in 30 days" };
-        text.push_str(&page.paragraph(2, &format!("{quiet} watched services {of_which}.")));
+    let left_out = strips.len().saturating_sub(MAX_STRIPS);
+    strips.truncate(MAX_STRIPS);
+    if left_out > 0 {
+        notes.push_str(
+            &page.paragraph(INDENT, &format!("{left_out} more had something; name them with --service")),
+        );
     }
-    text
+    if quiet > 0 {
+        notes.push_str(&page.paragraph(INDENT, &format!("{quiet} more had nothing in these 30 days")));
+    }
+    let strips = if strips.is_empty() { String::new() } else { timeline::draw(&strips, &past.spans, page) };
+    format!("{strips}{notes}")
 }
 
 fn table(changes: &[Change], page: &Page) -> String {

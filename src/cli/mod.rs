@@ -99,7 +99,8 @@ impl From<OpenError> for Failure {
         let code = match error {
             OpenError::CannotWrite { .. } => CANNOT_WRITE,
             OpenError::Locked(_) => ALREADY_RUNNING,
-            OpenError::Newer { .. } | OpenError::Foreign(_) | OpenError::CannotRead { .. } => FAILED,
+            OpenError::Newer { .. } | OpenError::Foreign(_) => CONFIGURATION,
+            OpenError::CannotRead { .. } => FAILED,
         };
         Failure::new(code, error.to_string())
     }
@@ -164,7 +165,8 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
         Ok(code) => code,
         Err(failure) => {
             complain(&failure.message);
-            failure.code
+            // To a monitor every other code would say something about Apple.
+            if matches!(cli.command, Command::Check(_)) { CANNOT_TELL } else { failure.code }
         }
     }
 }
@@ -261,8 +263,46 @@ fn may_color(choice: Color, environment: &Environment, is_terminal: bool) -> boo
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
+
+    /// Holds a document to the example under its heading in `docs/json.md`: the same fields, in the
+    /// objects and in the first elements of the arrays of both.
+    #[track_caller]
+    pub fn check_documented(heading: &str, document: &Value) {
+        let reference = include_str!("../../docs/json.md");
+        let chapter = reference.split("\n## ").find(|chapter| chapter.starts_with(heading));
+        let example = chapter.and_then(|chapter| chapter.split("```json").nth(1)).expect("an example");
+        let example = example.split("```").next().unwrap_or_default();
+        check_fields(heading, &serde_json::from_str(example).expect("JSON"), document);
+    }
+
+    #[track_caller]
+    fn check_fields(place: &str, example: &Value, document: &Value) {
+        match (example, document) {
+            // Documented as a change, and held to that example elsewhere.
+            (Value::Object(_), Value::Object(_)) if place.ends_with(".change") => {}
+            (Value::Object(example), Value::Object(document)) => {
+                let fields = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect();
+                let (expected, found): (BTreeSet<String>, BTreeSet<String>) =
+                    (fields(example), fields(document));
+                assert_eq!(found, expected, "{place}");
+                for (name, value) in example {
+                    check_fields(&format!("{place}.{name}"), value, &document[name]);
+                }
+            }
+            (Value::Array(example), Value::Array(document)) => {
+                if let (Some(example), Some(document)) = (example.first(), document.first()) {
+                    check_fields(place, example, document);
+                }
+            }
+            _ => {}
+        }
+    }
 
     #[test]
     fn the_arguments_are_sound() {

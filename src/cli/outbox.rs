@@ -38,25 +38,24 @@ fn list(outbox: &Outbox, config: &Config, invocation: &Invocation) -> Result<Out
     Ok(Output::done(match (outbox.json, deliveries.as_slice()) {
         (true, deliveries) => format!("{:#}\n", document(deliveries, &page)),
         (false, []) => "Nothing waits, nothing was given up.\n".to_owned(),
-        (false, deliveries) => draw(deliveries, &page),
+        (false, deliveries) => draw(deliveries, None, &page),
     }))
 }
 
-/// A line a delivery, with what it says and the last answer below it.
-fn draw(deliveries: &[StoredDelivery], page: &Page) -> String {
-    let rows: Vec<Vec<Cell>> = deliveries.iter().map(|delivery| row(delivery, page)).collect();
-    let drawn = page.table(&["ID", "CHANNEL", "STATE", "AGE", "TRIES", "NEXT TRY"], &rows, 1);
-    let mut lines = drawn.lines();
-    let mut text = format!("{}\n", lines.next().unwrap_or_default());
-    for (delivery, line) in deliveries.iter().zip(lines) {
-        text.push_str(&format!("{line}\n"));
-        let service = shown(&delivery.change.service);
-        let what = if service.is_empty() {
-            deed(&delivery.change)
-        } else {
-            format!("{service}: {}", deed(&delivery.change))
-        };
-        text.push_str(&page.paragraph(INDENT, &what));
+/// A row a delivery, with what it says and the last answer below it; of `all` those with `id`.
+fn draw(all: &[StoredDelivery], id: Option<i64>, page: &Page) -> String {
+    let rows: Vec<(&StoredDelivery, Vec<Cell>)> = all
+        .iter()
+        .enumerate()
+        .map(|(index, delivery)| (delivery, row(delivery, waits_for(delivery, &all[..index]), page)))
+        .filter(|(delivery, _)| id.is_none_or(|id| delivery.id == id))
+        .collect();
+    let cells: Vec<Vec<Cell>> = rows.iter().map(|(_, cells)| cells.clone()).collect();
+    let mut drawn = page.rows(&["ID", "CHANNEL", "STATE", "AGE", "TRIES", "NEXT TRY"], &cells, 1).into_iter();
+    let mut text = drawn.next().unwrap_or_default();
+    for ((delivery, _), row) in rows.iter().zip(drawn) {
+        text.push_str(&row);
+        text.push_str(&page.paragraph(INDENT, &subject(delivery)));
         if let Some(answer) = &delivery.answer {
             text.push_str(&page.paragraph(INDENT, &format!("Last answer: {}", shown(answer))));
         }
@@ -64,11 +63,25 @@ fn draw(deliveries: &[StoredDelivery], page: &Page) -> String {
     text
 }
 
-fn row(delivery: &StoredDelivery, page: &Page) -> Vec<Cell> {
+fn subject(delivery: &StoredDelivery) -> String {
+    match shown(&delivery.change.service).as_str() {
+        "" => deed(&delivery.change),
+        service => format!("{service}: {}", deed(&delivery.change)),
+    }
+}
+
+/// A channel keeps the order: its oldest message decides when the others go.
+fn waits_for(delivery: &StoredDelivery, earlier: &[StoredDelivery]) -> Option<i64> {
+    let is_ahead = |other: &&StoredDelivery| other.channel == delivery.channel && other.state == "pending";
+    earlier.iter().find(is_ahead).map(|other| other.id)
+}
+
+fn row(delivery: &StoredDelivery, waits_for: Option<i64>, page: &Page) -> Vec<Cell> {
     let (ink, state) = state(delivery);
-    let next = match delivery.state.as_str() {
-        "pending" if delivery.due_at <= page.now => "now".to_owned(),
-        "pending" => format!("in {}", age(page.now, delivery.due_at)),
+    let next = match (delivery.state.as_str(), waits_for) {
+        ("pending", Some(id)) => format!("with or after {id}"),
+        ("pending", None) if delivery.due_at <= page.now => "now".to_owned(),
+        ("pending", None) => format!("in {}", age(page.now, delivery.due_at)),
         _ => String::new(),
     };
     vec![
@@ -94,15 +107,15 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
     let page = invocation.page(&config.time_zone);
     let store = store(config, false)?;
     let all = wait(store.deliveries(true))??;
-    let deliveries: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
-    let Some(first) = deliveries.first() else { return Err(unknown(id)) };
+    let Some(first) = all.iter().find(|delivery| delivery.id == id) else { return Err(unknown(id)) };
     if json {
+        let deliveries: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
         return Ok(Output::done(format!("{:#}\n", document(&deliveries, &page))));
     }
     let said = Said { now: page.now, zone: page.zone };
     let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
     text.push_str(&format!("Key: {}\n\n", first.change.key()));
-    text.push_str(&draw(&deliveries, &page));
+    text.push_str(&draw(&all, Some(id), &page));
     Ok(Output::done(text))
 }
 
@@ -137,8 +150,8 @@ fn settle(
     let is_running = live::ask(&config.state_directory).is_some();
     let messages = if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") };
     Ok(Output::done(match (wish, is_running) {
-        (Wish::Retry, true) => format!("{messages} will be tried now; see `statusd outbox`.\n"),
-        (Wish::Retry, false) => format!("{messages} will be tried once statusd runs.\n"),
+        (Wish::Retry, true) => format!("{messages} due now; see `statusd outbox`.\n"),
+        (Wish::Retry, false) => format!("{messages} due once statusd runs.\n"),
         (Wish::Drop, _) => format!("{messages} given up; `statusd outbox retry {id}` undoes it.\n"),
     }))
 }
@@ -190,6 +203,7 @@ mod tests {
     use jiff::Timestamp;
     use jiff::tz::TimeZone;
 
+    use super::super::tests::check_documented;
     use super::*;
     use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId};
 
@@ -233,6 +247,7 @@ mod tests {
         let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
         let deliveries = [
             delivery(7, "webhook.ops", "pending", "2026-05-05T12:04:00Z", Some("hooks.example answered 503")),
+            delivery(9, "webhook.ops", "pending", "2026-05-05T11:00:00Z", None),
             delivery(12, "desktop", "given_up", "2026-05-05T12:04:00Z", None),
         ];
         let expected = "\
@@ -240,13 +255,25 @@ ID  CHANNEL      STATE     AGE        TRIES  NEXT TRY
  7  webhook.ops  waiting   2 h 5 min      4  in 4 min
   iCloud Backup: outage began
   Last answer: hooks.example answered 503
+ 9  webhook.ops  waiting   2 h 5 min      4  with or after 7
+  iCloud Backup: outage began
 12  desktop      given up  2 h 5 min      4
   iCloud Backup: outage began
 ";
-        assert_eq!(draw(&deliveries, &page), expected);
+        assert_eq!(draw(&deliveries, None, &page), expected);
+        let narrow = draw(&deliveries, Some(9), &Page { width: 45, ..page });
+        let expected = "\
+ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
+ 9  webhook.  waiting  2 h 5 min      4  with or after 7
+    ops
+  iCloud Backup: outage began
+";
+        assert_eq!(narrow, expected);
         let json = document(&deliveries, &page);
+        check_documented("outbox", &json);
+        check_documented("A change", &json["deliveries"][0]["change"]);
         assert_eq!(json["deliveries"][0]["due_at"], json!("2026-05-05T12:04:00Z"));
-        assert_eq!(json["deliveries"][1]["due_at"], Value::Null);
+        assert_eq!(json["deliveries"][2]["due_at"], Value::Null);
     }
 
     #[test]

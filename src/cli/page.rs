@@ -86,6 +86,11 @@ impl Page<'_> {
     /// Rows under a head. The column `flexible` gives way where the page is too narrow: its cells
     /// go on in further lines.
     pub fn table(&self, head: &[&str], rows: &[Vec<Cell>], flexible: usize) -> String {
+        self.rows(head, rows, flexible).concat()
+    }
+
+    /// As [`Page::table`], each row for itself, the head first: for what stands between rows.
+    pub fn rows(&self, head: &[&str], rows: &[Vec<Cell>], flexible: usize) -> Vec<String> {
         let mut widths: Vec<usize> = (0..head.len())
             .map(|column| {
                 let cells = rows.iter().map(|row| width(&row[column].text));

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::json::VERSION;
+use crate::model::FeedId;
 
 use super::args::Services;
 use super::check::look;
@@ -20,15 +21,18 @@ pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failu
         .map_err(|blind| Failure::failed(format!("cannot read Apple's list: {}", blind.reason)))?;
     let standings = standings(&document, &services.services, page.now);
     let text = if services.json {
-        let services: Vec<Value> = standings.iter().map(Standing::json).collect();
-        let feed = config.feed.to_string();
-        format!("{:#}\n", json!({"version": VERSION, "at": page.now, "feed": feed, "services": services}))
+        format!("{:#}\n", list(&standings, &config.feed, &page))
     } else {
         draw(&standings, &page)
     };
     let is_unknown = |standing: &Standing| matches!(standing.riddle, Some(Riddle::NotListed { .. }));
     let code = if standings.iter().any(is_unknown) { FAILED } else { DONE };
     Ok(Output { text, code })
+}
+
+fn list(standings: &[Standing], feed: &FeedId, page: &Page) -> Value {
+    let services: Vec<Value> = standings.iter().map(Standing::json).collect();
+    json!({"version": VERSION, "at": page.now, "feed": feed.to_string(), "services": services})
 }
 
 /// What is not fine a line each, worst first; the names of the rest in columns.
@@ -53,7 +57,9 @@ fn draw(standings: &[Standing], page: &Page) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::standing::tests::{document, page};
+    use super::super::tests::check_documented;
     use super::*;
+    use crate::model::Edition;
 
     #[test]
     fn trouble_comes_first_and_the_rest_in_columns() {
@@ -67,6 +73,9 @@ Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h)
 Fine (2):
   iCloudバックアップ  Photos
 ";
-        assert_eq!(draw(&standings(&document(), &[], page.now), &page), expected);
+        let standings = standings(&document(), &[], page.now);
+        assert_eq!(draw(&standings, &page), expected);
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        check_documented("services", &list(&standings, &feed, &page));
     }
 }

@@ -12,7 +12,7 @@ use crate::live::{self, Live};
 use crate::message::when::when;
 use crate::model::{Beliefs, Fault, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Span, StoredDelivery, Totals};
-use crate::watch::Watch;
+use crate::watch::{Watch, near};
 
 use super::page::{Ink, Page};
 use super::timeline::{self, Seen, coverage, up_to_date};
@@ -47,9 +47,8 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
             deliveries: store.deliveries(false).await?,
         })
     })??;
-    let looks = known.live.as_ref().map_or((None, None), |live| (live.looked_at, live.sighted_at));
-    known.spans = up_to_date(known.spans, looks.0, looks.1);
-    known.last_sighted = known.last_sighted.max(looks.1);
+    known.spans = up_to_date(known.spans, known.live.is_some(), page.now);
+    known.last_sighted = known.last_sighted.max(known.live.as_ref().and_then(|live| live.sighted_at));
     Ok(Output::done(if json {
         format!("{:#}\n", known.json(&config, &page))
     } else {
@@ -142,8 +141,9 @@ impl Known {
             }
             let line = match (quiet.len(), troubled.len()) {
                 (0, 0) => format!("{}: no service has such a name", shown(&pattern.text)),
-                (count, 0) => format!("{}: {count} services, fine", shown(&pattern.text)),
-                (count, _) => format!("{}: {count} others, fine", shown(&pattern.text)),
+                (0, _) => continue,
+                (count, 0) => format!("{}: all {count} fine", shown(&pattern.text)),
+                (count, _) => format!("{}: the other {count} fine", shown(&pattern.text)),
             };
             text.push_str(&page.paragraph(INDENT, &line));
         }
@@ -198,9 +198,18 @@ impl Known {
             None => (Ink::Doubtful, "not seen yet".to_owned()),
             Some(Listed::Yes) => (Ink::Good, "fine".to_owned()),
             Some(Listed::Missing(missing)) => (Ink::Good, format!("fine{}", not_listed_since(missing, page))),
-            Some(Listed::No { since } | Listed::Never { since }) => {
-                (Ink::Doubtful, format!("not in Apple's list, seen {}; try `statusd services`", at(*since)))
+            Some(Listed::No { since }) => {
+                let words = "`statusd services` shows the names of today";
+                (Ink::Doubtful, format!("not in Apple's list since {}; {words}", at(*since)))
             }
+            Some(Listed::Never { .. }) => (Ink::Doubtful, self.never_listed(key)),
+        }
+    }
+
+    fn never_listed(&self, key: &ServiceKey) -> String {
+        match near(key.as_str(), self.listed().map(|(_, name)| name)).as_slice() {
+            [] => "not in Apple's list; `statusd services` shows it".to_owned(),
+            near => format!("not in Apple's list; did you mean {}?", shown(&near.join(" or "))),
         }
     }
 
@@ -354,6 +363,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::page::tests::UTC;
+    use super::super::tests::check_documented;
     use super::*;
     use crate::config;
     use crate::model::{Edition, EventKind, FeedId, Service};
@@ -441,9 +451,8 @@ statusd 0.1.0 runs as process 4711 since Mon 4 May 08:00
 
 Watched
   iCloud Backup: outage since 10:11 (1 h 49 min), not listed since 11:30
-  iCloud Bakup: not in Apple's list, seen Mon 4 May 08:00; try `statusd
-  services`
-  *mail*: 2 services, fine
+  iCloud Bakup: not in Apple's list; did you mean iCloud Backup or iCloud Mail?
+  *mail*: all 2 fine
 
 Elsewhere
   Photos: issue since 10:11 (1 h 49 min)
@@ -456,6 +465,7 @@ Configuration: /dev/null
 Database: /home/me/.local/state/statusd/statusd.db
 ";
         assert_eq!(known().text(&config(), &page()), expected);
+        check_documented("status", &known().json(&config(), &page()));
     }
 
     #[test]

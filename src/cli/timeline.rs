@@ -37,7 +37,7 @@ impl Mark {
         (Mark::Issue, "issue"),
         (Mark::Outage, "outage"),
         (Mark::Maintenance, "maintenance"),
-        (Mark::Blind, "not readable"),
+        (Mark::Blind, "cannot tell"),
         (Mark::NotLooking, "not looking"),
     ];
 
@@ -59,6 +59,8 @@ impl Mark {
 pub struct Strip<'a> {
     pub name: String,
     pub outages: Vec<&'a Outage>,
+    /// From then on Apple's silence means nothing.
+    pub unlisted_since: Option<Timestamp>,
 }
 
 /// The beginning of the first of the days.
@@ -131,7 +133,9 @@ fn mark(strip: &Strip, spans: &[Span], from: Timestamp, to: Timestamp, now: Time
     trouble.max().unwrap_or_else(|| {
         let seen = coverage(spans, from, to);
         let not_looking_s = seen.whole_s - seen.sighted_s - seen.blind_s;
-        if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_looking_s) {
+        if strip.unlisted_since.is_some_and(|since| since <= from) {
+            Mark::Blind
+        } else if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_looking_s) {
             Mark::Fine
         } else if seen.blind_s >= not_looking_s {
             Mark::Blind
@@ -187,16 +191,11 @@ pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> Seen {
     seen
 }
 
-/// A quiet look writes nothing, so the newest span may end up to an hour before the daemon's last
-/// look that agrees with it.
-pub fn up_to_date(
-    mut spans: Vec<Span>,
-    looked_at: Option<Timestamp>,
-    sighted_at: Option<Timestamp>,
-) -> Vec<Span> {
-    if let Some(last) = spans.last_mut() {
-        let known = if last.blind.is_some() { looked_at } else { sighted_at };
-        last.to = known.map_or(last.to, |known| known.max(last.to));
+/// A quiet look writes nothing, so the newest span may end up to an hour ago while the daemon looks
+/// on. Where it runs the span lasts until now.
+pub fn up_to_date(mut spans: Vec<Span>, is_running: bool, now: Timestamp) -> Vec<Span> {
+    if let Some(last) = spans.last_mut().filter(|_| is_running) {
+        last.to = last.to.max(now);
     }
     spans
 }
@@ -294,14 +293,22 @@ mod tests {
         let issue = outage(EventKind::Issue, "2026-05-05T11:00:00Z", None);
         let work = outage(EventKind::Maintenance, "2026-04-12T00:00:00Z", Some("2026-04-13T00:00:00Z"));
         let strips = [
-            Strip { name: "iCloud Backup".to_owned(), outages: vec![&short, &issue, &work] },
-            Strip { name: "Photos".to_owned(), outages: Vec::new() },
+            Strip {
+                name: "iCloud Backup".to_owned(),
+                outages: vec![&short, &issue, &work],
+                unlisted_since: None,
+            },
+            Strip {
+                name: "Photos".to_owned(),
+                outages: Vec::new(),
+                unlisted_since: Some(at("2026-05-03T00:00:00Z")),
+            },
         ];
         let expected = "\
 iCloud Backup  ---------...mm..............??--.......#..................!
-Photos         ---------...................??--...........................
+Photos         ---------...................??--......................?????
                6 Apr         13 Apr        20 Apr        27 Apr        4 May
-  . fine  ! issue  # outage  m maintenance  ? not readable  - not looking
+  . fine  ! issue  # outage  m maintenance  ? cannot tell  - not looking
 ";
         assert_eq!(draw(&strips, &spans(), &page(80)), expected);
     }
@@ -309,13 +316,17 @@ Photos         ---------...................??--...........................
     #[test]
     fn a_narrow_page_has_a_cell_a_day_and_a_long_name_its_own_line() {
         let down = outage(EventKind::Outage, "2026-05-05T11:00:00Z", None);
-        let strips = [Strip { name: "Identity - Drivers License or ID".to_owned(), outages: vec![&down] }];
+        let strips = [Strip {
+            name: "Identity - Drivers License or ID".to_owned(),
+            outages: vec![&down],
+            unlisted_since: None,
+        }];
         let expected = "\
 Identity - Drivers License or ID
   ----..........?-.............#
   6 Apr  13 Apr 20 Apr 27 Apr 4 May
   . fine  ! issue  # outage
-  m maintenance  ? not readable
+  m maintenance  ? cannot tell
   - not looking
 ";
         assert_eq!(draw(&strips, &spans(), &page(40)), expected);
@@ -346,9 +357,9 @@ Identity - Drivers License or ID
     }
 
     #[test]
-    fn what_only_the_daemon_knows_counts() {
-        let fresh = up_to_date(spans(), None, Some(at("2026-05-05T12:40:00Z")));
-        assert_eq!(fresh[2].to, at("2026-05-05T12:40:00Z"));
-        assert_eq!(up_to_date(spans(), Some(at("2026-05-05T12:40:00Z")), None)[2].to, spans()[2].to);
+    fn a_running_daemon_looks_until_now() {
+        let now = at("2026-05-05T12:40:00Z");
+        assert_eq!(up_to_date(spans(), true, now)[2].to, now);
+        assert_eq!(up_to_date(spans(), false, now), spans());
     }
 }

@@ -106,7 +106,7 @@ mod tests {
         check("statusd check --jsn", similar, "check", 3);
         check("statusd check --zzz", "unexpected argument '--zzz' found", "check", 3);
         check(
-            "statusd --state-dir check check --format xml",
+            "statusd --state-dir run check --format xml",
             "invalid value 'xml' for '--format <FORMAT>' [possible values: text, nagios]",
             "check",
             3,
