@@ -79,13 +79,15 @@ fn start(directory: &Path, config: &str) -> Daemon {
         .stderr(Stdio::null())
         .spawn()
         .expect("started");
+    let mut daemon = Daemon { child, ready_s: 0.0 };
     let mut buffer = [0; 4096];
-    loop {
+    let mut is_ready = false;
+    while !is_ready {
         let length = socket.recv(&mut buffer).expect("READY within the deadline");
-        if String::from_utf8_lossy(&buffer[..length]).contains("READY=1") {
-            return Daemon { child, ready_s: begun.elapsed().as_secs_f64() };
-        }
+        is_ready = String::from_utf8_lossy(&buffer[..length]).contains("READY=1");
+        daemon.ready_s = begun.elapsed().as_secs_f64();
     }
+    daemon
 }
 
 /// Without any network to answer: the address refuses.

@@ -7,6 +7,7 @@
 
 mod posted;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -82,7 +83,10 @@ fn object(body: &[u8]) -> Result<Map<String, Value>, Unreadable> {
     let last = visible.iter().rposition(|&byte| byte == b'}').ok_or(Unreadable::CutOff)?;
     let slice = visible.get(first..=last).ok_or(Unreadable::NotJson)?;
     // One broken byte in a text must not cost the feed.
-    let json = String::from_utf8_lossy(slice);
+    let json = match std::str::from_utf8(slice) {
+        Ok(json) => Cow::Borrowed(json),
+        Err(_) => String::from_utf8_lossy(slice),
+    };
     serde_json::from_str(&json)
         .map_err(|error| if error.is_eof() { Unreadable::CutOff } else { Unreadable::NotJson })
 }

@@ -70,7 +70,7 @@ pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
         }
     };
     // SQLite gives its side files the rights of the main file, so that has to exist first.
-    private(&path).open(&path).map_err(|error| cannot_write(&path, &error))?;
+    private().open(&path).map_err(|error| cannot_write(&path, &error))?;
     let connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
     prepare(&connection).and_then(|()| migrate(&connection)).map_err(|error| cannot_write(&path, &error))?;
     Ok(Opened { store: Store { connection, _lock: Some(lock) }, damaged })
@@ -85,11 +85,15 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     if !path.try_exists().map_err(|error| cannot_read(&error))? {
         return Ok(None);
     }
+    let cannot_use = |error: rusqlite::Error| match is_damage(&error) {
+        true => cannot_read(&"it is damaged; `statusd run` moves it aside and starts a new one"),
+        false => cannot_read(&error),
+    };
     let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
-    let connection = Connection::open_with_flags(&path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| cannot_read(&error))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| cannot_read(&error))?;
-    let (id, version) = identity(&connection).map_err(|error| cannot_read(&error))?;
+    let connection =
+        Connection::open_with_flags(&path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(cannot_use)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(cannot_use)?;
+    let (id, version) = identity(&connection).map_err(cannot_use)?;
     refuse_strangers(&path, id, version)?;
     if version < known_version() {
         // The daemon migrates; a reader that comes first would find half of what it asks for.
@@ -102,7 +106,7 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
     let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.to_string() };
-    let file = private(&path).open(&path).map_err(reason)?;
+    let file = private().open(&path).map_err(reason)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(directory.to_owned())),
@@ -110,7 +114,7 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn private(_path: &Path) -> OpenOptions {
+fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).read(true).write(true).mode(0o600);
     options
