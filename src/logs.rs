@@ -25,7 +25,12 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    let targets = Targets::new().with_default(Level::WARN).with_target("statusd", ours);
+    // What the log channel says was asked for; whoever does not want it switches the channel off.
+    let changes = ours.max(Level::INFO);
+    let targets = Targets::new()
+        .with_default(Level::WARN)
+        .with_target("statusd", ours)
+        .with_target(crate::channel::log::TARGET, changes);
     let layer = lines::layer().with_writer(io::stderr);
     let layer = match format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),

@@ -105,7 +105,7 @@ impl Poller {
     async fn account_for(&mut self, store: &Store, passed: Passed) {
         if let Some(by) = passed.set_by {
             tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
-            track::clock_set(&mut self.memory.beliefs, by);
+            track::clock_set(&mut self.memory.beliefs, &mut self.memory.pending, by);
         }
         if passed.slept {
             // Nobody looked while asleep: the span ends at the last look, another begins at this one.

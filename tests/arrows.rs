@@ -35,7 +35,7 @@ const EDGES: &[Row] = &[
     ("store", &["model", "track"]),
     ("channel", &["secret", "text", "tls"]),
     ("config", &["channel", "fetch", "model", "schedule", "secret"]),
-    ("logs", &["config"]),
+    ("logs", &["channel", "config"]),
     ("live", &[]),
 ];
 

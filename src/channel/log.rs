@@ -9,7 +9,7 @@ use super::{Answer, Notice};
 use crate::text;
 
 /// The target that log filters know the lines by.
-const TARGET: &str = "statusd::change";
+pub const TARGET: &str = "statusd::change";
 /// Characters of a line: Apple's texts have about 120.
 const LINE_MAX: usize = 500;
 

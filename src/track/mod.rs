@@ -513,8 +513,9 @@ pub fn is_for(change: &Change, watch: &Watch) -> bool {
 }
 
 /// The clock was set: waits that were running go on from where they were.
-pub fn clock_set(beliefs: &mut Beliefs, by: SignedDuration) {
+pub fn clock_set(beliefs: &mut Beliefs, pending: &mut Pending, by: SignedDuration) {
     let shift = |time: &mut Timestamp| *time = time.checked_add(by).unwrap_or(*time);
+    pending.first_seen.values_mut().for_each(shift);
     for outage in beliefs.outages.values_mut() {
         if let Phase::Planned(Some(missing)) | Phase::Ongoing(Some(missing)) = &mut outage.phase {
             shift(&mut missing.since);

@@ -394,7 +394,10 @@ fn rule_14_the_same_again_changes_nothing() {
 fn clocks_that_are_set_lose_no_wait_and_end_none() {
     let mut beliefs = play(".o-{3}").beliefs;
     let years = SignedDuration::from_hours(24 * 365 * 3);
-    clock_set(&mut beliefs, years);
+    let mut pending = Pending::default();
+    pending.first_seen.insert((ServiceKey::new("Photos"), String::new(), 0, ChangeKind::Began), at(0));
+    clock_set(&mut beliefs, &mut pending, years);
+    assert_eq!(pending.oldest(), Some(at(0) + years));
     let deadline = next_deadline(&beliefs, &Pending::default(), None, at(0)).expect("a wait is running");
     assert_eq!(deadline, at(2 * POLL_S) + years + WITHDRAWN_AFTER);
 }
