@@ -19,8 +19,10 @@ const RETRY_TABLE_S: [i64; 6] = [5, 15, 30, 60, 120, 300];
 const RETRY_AFTER_CAP_S: i64 = 3_600;
 /// Up to a fifth is added by the dice, so that a fleet does not come back as one.
 const JITTER_SHARE: f64 = 0.2;
-/// A channel that is dead for so long will not be waited for any more.
+/// A channel that is dead for so long, through so many tries, will not be waited for any more. The
+/// one alone could be a machine that was off, or a clock that was set.
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
+const GIVE_UP_TRIES: u32 = 1_000;
 /// Nothing is ever due further ahead than this, unless the clock was set back.
 const LONGEST_WAIT_S: i64 = RETRY_AFTER_CAP_S + RETRY_AFTER_CAP_S / 5;
 
@@ -94,7 +96,10 @@ fn settled(attempt: &Attempt, answer: &Answer, roll: f64, now: Timestamp) -> Set
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
         Answer::Refused { words } => Settled::GivenUp { words: words.clone() },
-        Answer::Retry { words, .. } if now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER => {
+        Answer::Retry { words, .. }
+            if attempt.number >= GIVE_UP_TRIES
+                && now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER =>
+        {
             Settled::GivenUp { words: format!("given up after 30 days; the last answer: {words}") }
         }
         Answer::Retry { after_s, reached, words } => Settled::Later {
@@ -121,6 +126,27 @@ fn later(now: Timestamp, seconds: i64, roll: f64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn giving_up_takes_both_a_month_and_a_thousand_tries() {
+        let settled_after = |days: i64, number: u32| {
+            let frozen =
+                frozen(Audience::People, &[], &Said { now: Timestamp::UNIX_EPOCH, zone: &TimeZone::UTC });
+            let attempt = Attempt {
+                notice_id: 1,
+                number,
+                frozen,
+                replaces: None,
+                waiting_since: Timestamp::UNIX_EPOCH,
+            };
+            let answer = Answer::Retry { after_s: None, reached: true, words: "503".to_owned() };
+            let now = Timestamp::from_second(days * 86_400 + 1).expect("a time");
+            matches!(settled(&attempt, &answer, 0.0, now), Settled::GivenUp { .. })
+        };
+        assert!(settled_after(30, GIVE_UP_TRIES));
+        assert!(!settled_after(29, u32::MAX));
+        assert!(!settled_after(10_000, GIVE_UP_TRIES - 1));
+    }
 
     #[test]
     fn tries_get_rarer_and_obey_the_peer_within_bounds() {

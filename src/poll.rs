@@ -102,17 +102,25 @@ impl Poller {
         now.checked_add(SignedDuration::from_secs(AFTER_WAKING_S)).unwrap_or(Timestamp::MAX)
     }
 
+    /// A sleep and a set clock both end what we can vouch for at the look before.
     async fn account_for(&mut self, store: &Store, passed: Passed) {
-        if let Some(by) = passed.set_by {
-            tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
-            track::clock_set(&mut self.memory.beliefs, &mut self.memory.pending, by);
-        }
-        if passed.slept {
-            // Nobody looked while asleep: the span ends at the last look, another begins at this one.
-            if let Err(error) = self.memory.checkpoint(store).await {
-                tracing::error!("cannot write to the database: {error}");
+        let Some(last) = self.memory.last_look else { return };
+        let memory = &mut self.memory;
+        let written = match passed.set_by {
+            Some(by) => {
+                tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
+                let update = track::clock_set(&memory.beliefs, &mut memory.pending, by);
+                let routing = Routing { channels: &[], is_told: &|_| false };
+                let written = store.commit(&memory.beliefs, &update, &routing, memory.coverage, last).await;
+                update.apply(&mut memory.beliefs);
+                written
             }
-            self.memory.coverage = Coverage::Begins;
+            None if passed.slept => memory.checkpoint(store).await,
+            None => return,
+        };
+        memory.coverage = Coverage::Begins;
+        if let Err(error) = written {
+            tracing::error!("cannot write to the database: {error}");
         }
     }
 

@@ -869,9 +869,9 @@ async fn a_damaged_database_is_kept_and_what_goes_on_is_told_again() {
     assert_eq!(fs::read(kept).expect("a file"), bytes);
 }
 
-/// A full disk can be met at any statement of a transaction: here at the last.
-#[tokio::test]
-async fn what_cannot_be_written_is_told_once_it_can() {
+/// A town whose outage could not be written from 10:05:45 on. A full disk can be met at any
+/// statement of a transaction: here at the last.
+async fn town_with_a_full_disk() -> Town {
     let mut town = Town::usual().await;
     town.until("10:01").await;
     let full = "CREATE TRIGGER full BEFORE INSERT ON delivery
@@ -881,15 +881,31 @@ async fn what_cannot_be_written_is_told_once_it_can() {
     town.looks();
     town.until("10:20").await;
     let looks = town.looks();
-    let troubled = looks.iter().filter_map(|(_, looked)| looked.trouble.as_deref());
-    let troubled: Vec<&str> = troubled.collect();
+    let troubled: Vec<&str> = looks.iter().filter_map(|(_, looked)| looked.trouble.as_deref()).collect();
     assert!(!troubled.is_empty() && troubled[0].ends_with("database or disk is full"), "{troubled:?}");
     assert_eq!(town.history().await, ["noted Photos"], "all or nothing");
     assert_eq!(town.heard(), NOTHING);
+    town
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_told_once_it_can() {
+    let mut town = town_with_a_full_disk().await;
     town.database().execute_batch("DROP TRIGGER full").expect("no trigger");
     town.until("11:00").await;
     let heard = town.heard();
     assert!(heard.len() == 1 && heard[0].ends_with("began iCloud Backup Outage from 09:30"), "{heard:?}");
+}
+
+/// What was half written would be believed after a restart, and never told.
+#[tokio::test]
+async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
+    let mut town = town_with_a_full_disk().await;
+    town.crash();
+    town.database().execute_batch("DROP TRIGGER full").expect("no trigger");
+    town.start().await;
+    town.until("11:00").await;
+    assert_eq!(town.heard(), ["10:20:45 began iCloud Backup Outage from 09:30"]);
 }
 
 // Recordings.

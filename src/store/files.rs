@@ -151,13 +151,15 @@ fn inspect(path: &Path) -> Result<Condition, OpenError> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         let (id, version) = identity(&connection)?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", params![], |row| row.get(0))?;
-        Ok((id, version, verdict == "ok"))
+        let tables: u32 =
+            connection.query_row("SELECT count(*) FROM sqlite_schema", params![], |row| row.get(0))?;
+        Ok((id, version, tables, verdict == "ok"))
     });
     match checked {
-        Ok((_, _, false)) => Ok(Condition::Damaged),
-        // A header that was never written: we died while creating it.
-        Ok((0, 0, true)) => Ok(Condition::New),
-        Ok((id, version, true)) => refuse_strangers(path, id, version).map(|()| Condition::Sound),
+        Ok((_, _, _, false)) => Ok(Condition::Damaged),
+        // Nothing in it: we died while creating it.
+        Ok((0, 0, 0, true)) => Ok(Condition::New),
+        Ok((id, version, _, true)) => refuse_strangers(path, id, version).map(|()| Condition::Sound),
         Err(error) if is_damage(&error) => Ok(Condition::Damaged),
         Err(error) => Err(cannot_read(&error)),
     }

@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     Beliefs, Change, ChangeKind, Document, EventStatus, FeedState, Listed, Missing, Outage, OverBy, Phase,
-    Service, ServiceKey, StaleRun,
+    Service, ServiceKey, Sight, StaleRun,
 };
 use crate::watch::{Watch, near};
 use judge::{Judgement, judge};
@@ -512,21 +512,33 @@ pub fn is_for(change: &Change, watch: &Watch) -> bool {
     change.kind.is_told() && (change.kind.is_about_us() || watch.matches(&ServiceKey::new(&change.service)))
 }
 
-/// The clock was set: waits that were running go on from where they were.
-pub fn clock_set(beliefs: &mut Beliefs, pending: &mut Pending, by: SignedDuration) {
+/// The clock was set: what was running goes on from where it was. Written like any update, or a
+/// restart would find the old times.
+pub fn clock_set(beliefs: &Beliefs, pending: &mut Pending, by: SignedDuration) -> Update {
     let shift = |time: &mut Timestamp| *time = time.checked_add(by).unwrap_or(*time);
     pending.first_seen.values_mut().for_each(shift);
-    for outage in beliefs.outages.values_mut() {
-        if let Phase::Planned(Some(missing)) | Phase::Ongoing(Some(missing)) = &mut outage.phase {
-            shift(&mut missing.since);
-        }
-    }
-    for service in beliefs.services.values_mut() {
-        if let Listed::Missing(missing) = &mut service.listed {
-            shift(&mut missing.since);
-        }
-    }
-    if let Some(run) = &mut beliefs.state.stale {
+    let mut update = Update::new(Verdict::Accepted, beliefs.state.clone());
+    if let Some(run) = &mut update.state.stale {
         shift(&mut run.since);
     }
+    if let Sight::Sighted { since } | Sight::Blind { since, .. } = &mut update.state.sight {
+        shift(since);
+    }
+    for outage in beliefs.outages.values() {
+        let mut outage = outage.clone();
+        if let Phase::Planned(Some(missing)) | Phase::Ongoing(Some(missing)) = &mut outage.phase {
+            shift(&mut missing.since);
+            update.outages.push(outage);
+        }
+    }
+    for (key, service) in &beliefs.services {
+        if let Listed::Missing(missing) = &service.listed {
+            let mut missing = missing.clone();
+            shift(&mut missing.since);
+            update
+                .services
+                .push((key.clone(), Service { listed: Listed::Missing(missing), ..service.clone() }));
+        }
+    }
+    update
 }

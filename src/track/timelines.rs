@@ -366,9 +366,7 @@ fn rule_13_blind_is_its_own_answer() {
     check(".x{6}y{20}x{6}", "");
     check("x{13}.", "blind@12 sighted@13");
     let all = play("..xx");
-    assert!(
-        matches!(all.beliefs.state.sight, crate::model::Sight::Blind { since, told: false, .. } if since == at(600))
-    );
+    assert!(matches!(all.beliefs.state.sight, Sight::Blind { since, told: false, .. } if since == at(600)));
 }
 
 #[test]
@@ -396,7 +394,7 @@ fn clocks_that_are_set_lose_no_wait_and_end_none() {
     let years = SignedDuration::from_hours(24 * 365 * 3);
     let mut pending = Pending::default();
     pending.first_seen.insert((ServiceKey::new("Photos"), String::new(), 0, ChangeKind::Began), at(0));
-    clock_set(&mut beliefs, &mut pending, years);
+    clock_set(&beliefs, &mut pending, years).apply(&mut beliefs);
     assert_eq!(pending.oldest(), Some(at(0) + years));
     let deadline = next_deadline(&beliefs, &Pending::default(), None, at(0)).expect("a wait is running");
     assert_eq!(deadline, at(2 * POLL_S) + years + WITHDRAWN_AFTER);

@@ -1,0 +1,269 @@
+//! The real program as a child process, in a home directory of its own, and what it tells a
+//! service manager.
+//!
+//! Nothing here waits for a time: whoever awaits what never comes fails after [`PATIENCE`], and
+//! then prints all that the program has said. A child does not outlive its handle.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use statusd::store::{DATABASE, Store, StoredDelivery};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::UnixDatagram;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Not a measure: far beyond what a loaded machine takes. A confirmation alone takes 30 s.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Longer than a status line for people can be.
+const MAX_DATAGRAM_BYTES: usize = 64 * 1024;
+
+/// Where one person's configuration and state are; gone when dropped.
+pub struct Home {
+    directory: TempDir,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Home {
+    pub fn new() -> Home {
+        Home { directory: TempDir::new().expect("a temporary directory"), variables: Vec::new() }
+    }
+
+    /// With an environment variable for all programs started here. They inherit none.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Home {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The state directory of [`configuration`]; the first daemon makes it.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.state().join(DATABASE)
+    }
+
+    pub fn configure(&self, text: &str) {
+        fs::write(self.path("statusd.toml"), text).expect("a configuration");
+    }
+
+    /// Leaves a database that cannot be read. The next daemon tells of it at once, where an outage
+    /// takes 30 s until it is confirmed.
+    pub fn damage_database(&self) {
+        fs::create_dir_all(self.state()).expect("a state directory");
+        fs::write(self.database(), "not a database").expect("a damaged database");
+    }
+
+    /// `statusd run`.
+    pub fn start(&self) -> Daemon {
+        Daemon::start(self.command(&["run"]))
+    }
+
+    /// Another command, to its end.
+    pub async fn ask(&self, arguments: &[&str]) -> Said {
+        let output = within("an end of the command", self.command(arguments).output()).await;
+        let output = output.expect("the program starts");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// A command that was not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_statusd"));
+        command
+            .arg("--config")
+            .arg(self.path("statusd.toml"))
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.directory.path())
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// All deliveries in the database, beside a daemon or without one.
+    pub async fn deliveries(&self) -> Vec<StoredDelivery> {
+        let store = Store::attach(&self.state(), false).expect("a readable database").expect("a database");
+        store.deliveries(true).await.expect("deliveries")
+    }
+}
+
+/// What a command printed, and its exit code (`None`: killed by a signal).
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+/// A look every second, and nothing but `channels`: their tables, or nothing.
+pub fn configuration(watch: &str, feed_url: &str, channels: &str) -> String {
+    format!(
+        "watch = [{watch:?}]
+time_zone = \"UTC\"
+[feed]
+url = {feed_url:?}
+[schedule]
+poll = \"* * * * * *\"
+trouble = \"* * * * * *\"
+jitter_s = 0
+[state]
+directory = \"state\"
+{channels}"
+    )
+}
+
+/// A running `statusd run`; killed when dropped.
+pub struct Daemon {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    log: String,
+}
+
+impl Daemon {
+    fn start(mut command: Command) -> Daemon {
+        let mut child = command.spawn().expect("the program starts");
+        let (record, lines) = mpsc::unbounded_channel();
+        tokio::spawn(record_lines(child.stderr.take().expect("stderr is piped"), record.clone()));
+        tokio::spawn(record_lines(child.stdout.take().expect("stdout is piped"), record));
+        Daemon { child, lines, log: String::new() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("a child that was not waited for")
+    }
+
+    /// The next line of its log that holds `words`; those before it are passed over.
+    pub async fn says(&mut self, words: &str) -> String {
+        let mut lines = self.says_all(&[words]).await;
+        lines.pop().expect("a line for the words")
+    }
+
+    /// The next lines that hold one of `all` each, in whatever order they come.
+    pub async fn says_all(&mut self, all: &[&str]) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut awaited = all.to_vec();
+        let mut found = Vec::new();
+        while !awaited.is_empty() {
+            let line = timeout_at(deadline, self.lines.recv()).await.ok().flatten();
+            let Some(line) = line else { panic!("was to say {awaited:?} and said:\n{}", self.log) };
+            self.log.push_str(&line);
+            self.log.push('\n');
+            if let Some(index) = awaited.iter().position(|words| line.contains(words)) {
+                awaited.swap_remove(index);
+                found.push(line);
+            }
+        }
+        found
+    }
+
+    /// Sends TERM, INT, HUP …
+    pub async fn signal(&self, name: &str) {
+        let kill = Command::new("/bin/sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
+        assert!(kill.await.expect("a shell").success(), "the daemon is gone:\n{}", self.log);
+    }
+
+    /// As a power failure does.
+    pub async fn kill(mut self) {
+        assert_eq!(self.child.try_wait().expect("a child"), None, "ended by itself:\n{}", self.log);
+        within("the death of a killed program", self.child.kill()).await.expect("a child");
+    }
+
+    /// Asks it to stop, politely, and returns all that it said.
+    pub async fn stop(self) -> String {
+        self.signal("TERM").await;
+        let (status, log) = self.end().await;
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+
+    /// Waits for its end; its exit code and all that it said.
+    pub async fn end(mut self) -> (ExitStatus, String) {
+        let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
+            panic!("was to end and said:\n{}", self.log)
+        };
+        while let Some(line) = self.lines.recv().await {
+            self.log.push_str(&line);
+            self.log.push('\n');
+        }
+        (status.expect("a child"), self.log)
+    }
+}
+
+async fn record_lines(from: impl AsyncRead + Unpin, record: mpsc::UnboundedSender<String>) {
+    let mut lines = BufReader::new(from).lines();
+    while let Some(line) = lines.next_line().await.expect("lines in UTF-8") {
+        // The test may have dropped its end and only want the pipe kept empty.
+        let _unheard = record.send(line);
+    }
+}
+
+/// What a service manager hears: the datagrams of sd_notify(3).
+pub struct Manager {
+    heard: mpsc::UnboundedReceiver<String>,
+}
+
+impl Manager {
+    /// At `$NOTIFY_SOCKET`.
+    pub fn listen(socket: &Path) -> Manager {
+        let socket = UnixDatagram::bind(socket).expect("a socket");
+        let (record, heard) = mpsc::unbounded_channel();
+        // Read at once, as systemd does: a full queue would hold up the daemon.
+        tokio::spawn(async move {
+            let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
+            while let Ok(length) = socket.recv(&mut datagram).await {
+                let _unheard = record.send(String::from_utf8_lossy(&datagram[..length]).into_owned());
+            }
+        });
+        Manager { heard }
+    }
+
+    /// The next datagram.
+    pub async fn next(&mut self) -> String {
+        within("a word to the service manager", self.heard.recv()).await.expect("an open socket")
+    }
+
+    /// The next datagram that holds `words`; those before it are passed over.
+    pub async fn hears(&mut self, words: &str) -> String {
+        let heard = async {
+            loop {
+                let datagram = self.next().await;
+                if datagram.contains(words) {
+                    return datagram;
+                }
+            }
+        };
+        within(words, heard).await
+    }
+}
+
+/// What `future` comes to, which is certain to come to something.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} was to come"))
+}
+
+/// All files of a directory, their times and their contents.
+pub fn contents(directory: &Path) -> io::Result<Vec<(PathBuf, std::time::SystemTime, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            files.push((entry.path(), entry.metadata()?.modified()?, fs::read(entry.path())?));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
