@@ -100,12 +100,13 @@ fn settled(attempt: &Attempt, answer: &Answer, roll: f64, now: Timestamp) -> Set
             if attempt.number >= GIVE_UP_TRIES
                 && now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER =>
         {
-            Settled::GivenUp { words: format!("given up after 30 days; the last answer: {words}") }
+            let before = now.checked_sub(GIVE_UP_AFTER).unwrap_or(Timestamp::MIN);
+            Settled::Expired { before, words: format!("given up after 30 days; the last answer: {words}") }
         }
         Answer::Retry { after_s, reached, words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, *after_s), roll),
             // A message that nobody saw may say tomorrow what is true tomorrow.
-            thaw: !reached,
+            thaw: !reached && attempt.is_fresh,
             words: words.clone(),
         },
     }
@@ -138,10 +139,11 @@ mod tests {
                 frozen,
                 replaces: None,
                 waiting_since: Timestamp::UNIX_EPOCH,
+                is_fresh: true,
             };
             let answer = Answer::Retry { after_s: None, reached: true, words: "503".to_owned() };
             let now = Timestamp::from_second(days * 86_400 + 1).expect("a time");
-            matches!(settled(&attempt, &answer, 0.0, now), Settled::GivenUp { .. })
+            matches!(settled(&attempt, &answer, 0.0, now), Settled::Expired { .. })
         };
         assert!(settled_after(30, GIVE_UP_TRIES));
         assert!(!settled_after(29, u32::MAX));

@@ -225,9 +225,13 @@ async fn wait(since: &Reading, mut next: Timestamp, jumps: &Jumps) -> Passed {
             }
             () = jumps.next() => {
                 let passed = since.until(&Reading::take());
-                if !jumped && (passed.slept || passed.set_by.is_some()) {
+                let soon = Poller::after_jump(clock::now());
+                if jumped {
+                    // Set again, perhaps back: `soon` of the first jump may be years ahead now.
+                    next = next.min(soon);
+                } else if passed.slept || passed.set_by.is_some() {
                     jumped = true;
-                    next = Poller::after_jump(clock::now());
+                    next = soon;
                 }
             }
         }

@@ -58,9 +58,12 @@ pub fn compose(changes: &[Change], said: &Said) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
     let is_alarm = news.iter().any(|news| words::is_alarm(news.change.kind));
-    let mut advice: Vec<&str> = news.iter().map(|news| words::advice_for(news.change)).collect();
-    advice.retain(|text| !text.is_empty());
-    advice.dedup();
+    let mut advice: Vec<&str> = Vec::new();
+    for text in news.iter().map(words::advice_for) {
+        if !text.is_empty() && !advice.contains(&text) {
+            advice.push(text);
+        }
+    }
     let (title, mut lines) = match news.as_slice() {
         [] => (String::new(), Vec::new()),
         [only] => (words::headline(only, said), paragraph(only, said)),

@@ -95,7 +95,7 @@ pub fn details(news: &News, said: &Said) -> String {
 
 /// What to do; empty where there is nothing to do or to leave undone.
 pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
-    let is_backup = ServiceKey::new(service).as_str().contains("backup");
+    let is_backup = is_backup(service);
     match kind {
         ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
             if is_backup {
@@ -124,12 +124,19 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
     }
 }
 
-/// As [`advice`], for a watched name that Apple never listed.
-pub fn advice_for(change: &Change) -> &'static str {
-    match change.kind {
-        ChangeKind::Unlisted if !change.near.is_empty() => CHECK_WATCH,
-        kind => advice(kind, &change.service),
+/// What to do about one piece of news. Of an incident of several services the backup counts: for
+/// the others there is nothing to do.
+pub fn advice_for(news: &News) -> &'static str {
+    let backup = news.services.iter().find(|service| is_backup(service));
+    let service = backup.or(news.services.first()).copied().unwrap_or_default();
+    match news.change.kind {
+        ChangeKind::Unlisted if !news.change.near.is_empty() => CHECK_WATCH,
+        kind => advice(kind, service),
     }
+}
+
+fn is_backup(service: &str) -> bool {
+    ServiceKey::new(service).as_str().contains("backup")
 }
 
 /// Whether it is bad news that a person should not overlook.

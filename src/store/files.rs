@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::Store;
@@ -20,7 +21,8 @@ const LOCK: &str = "statusd.lock";
 /// "stsd", in the file's header: tells our files from other people's.
 const APPLICATION_ID: i32 = 0x7374_7364;
 const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The daemon stands still meanwhile, and has 5 s in all to stop.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
@@ -147,8 +149,11 @@ fn inspect(path: &Path) -> Result<Condition, OpenError> {
         return Ok(Condition::Damaged);
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let has_wal = PathBuf::from(format!("{}-wal", path.display())).exists();
     let checked = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Closing would move a leftover WAL into the file, which may not be ours.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
         let (id, version) = identity(&connection)?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", params![], |row| row.get(0))?;
         let tables: u32 =

@@ -31,6 +31,9 @@ pub struct Attempt {
     pub replaces: Option<String>,
     /// When the oldest delivery in it was made.
     pub waiting_since: Timestamp,
+    /// Composed for this very try. A message that was there before may have been seen by somebody:
+    /// it was sent and not confirmed, or we died while sending it.
+    pub is_fresh: bool,
 }
 
 /// What came of a try.
@@ -48,6 +51,12 @@ pub enum Settled {
         words: String,
     },
     GivenUp {
+        words: String,
+    },
+    /// Gives up what has waited since `before` or longer; what is younger waits on, in a message of
+    /// its own.
+    Expired {
+        before: Timestamp,
         words: String,
     },
 }
@@ -140,7 +149,10 @@ impl Store {
             "UPDATE delivery SET attempts = ?1, due_at = ?2 WHERE notice_id = ?3 AND state = 'pending'",
             params![number, next(number).to_string(), notice_id],
         )?;
-        let attempt = attempt(&transaction, notice_id, number, head.created_at)?;
+        let attempt = Attempt {
+            is_fresh: head.notice_id.is_none(),
+            ..attempt(&transaction, notice_id, number, head.created_at)?
+        };
         transaction.commit()?;
         Ok(Some(attempt))
     }
@@ -155,6 +167,14 @@ impl Store {
                     .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
             }
             Settled::GivenUp { words } => finish(&transaction, notice_id, "given_up", words, now)?,
+            Settled::Expired { before, words } => {
+                transaction.execute(
+                    "UPDATE delivery SET notice_id = NULL, attempts = 0, due_at = ?1
+                     WHERE notice_id = ?2 AND state = 'pending' AND created_at > ?3",
+                    params![now.to_string(), notice_id, before.to_string()],
+                )?;
+                finish(&transaction, notice_id, "given_up", words, now)?;
+            }
             Settled::Later { due_at, thaw, words } => {
                 transaction.execute(
                     "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
@@ -227,10 +247,9 @@ fn freeze(
         .collect::<Result<_>>()?;
     let changes: Vec<Change> = waiting.iter().map(|(_, change)| change.clone()).collect();
     let frozen = compose(&changes);
-    let replaces = superseded(transaction, channel, &changes)?;
     transaction.execute(
-        "INSERT INTO notice (channel, key, title, body, alarm, payload, replaces, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO notice (channel, key, title, body, alarm, payload, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             channel,
             frozen.key,
@@ -238,7 +257,6 @@ fn freeze(
             frozen.body,
             frozen.is_alarm,
             frozen.payload,
-            replaces,
             now.to_string()
         ],
     )?;
@@ -249,31 +267,27 @@ fn freeze(
             params![notice_id, change_id, channel],
         )?;
     }
+    let replaces = superseded(transaction, channel, notice_id)?;
+    transaction.execute("UPDATE notice SET replaces = ?1 WHERE id = ?2", params![replaces, notice_id])?;
     Ok(notice_id)
 }
 
-/// The receipt of the newest message on this channel about one of the same outages.
-fn superseded(transaction: &Transaction, channel: &str, changes: &[Change]) -> Result<Option<String>> {
-    let mut newest: Option<(i64, String)> = None;
-    for change in changes.iter().filter(|change| change.message_id.is_some()) {
-        let found: Option<(i64, String)> = transaction
-            .query_row(
-                "SELECT notice.id, receipt FROM notice
-                 JOIN delivery ON notice_id = notice.id JOIN change ON change.id = change_id
-                 WHERE notice.channel = ?1 AND receipt IS NOT NULL AND feed = ?2
-                   AND service_key = ?3 AND message_id = ?4 ORDER BY notice.id DESC LIMIT 1",
-                params![
-                    channel,
-                    change.feed.to_string(),
-                    ServiceKey::new(&change.service).as_str(),
-                    change.message_id
-                ],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        newest = newest.max(found);
-    }
-    Ok(newest.map(|(_, receipt)| receipt))
+/// The receipt of the newest message on this channel about the same outages, if it is about no
+/// others: those would vanish from the screen while they go on.
+fn superseded(transaction: &Transaction, channel: &str, new_notice: i64) -> Result<Option<String>> {
+    let sql = "WITH outage_of AS (
+                   SELECT notice_id, feed, service_key, message_id
+                   FROM delivery JOIN change ON change.id = change_id
+                   WHERE channel = ?1 AND notice_id IS NOT NULL AND message_id IS NOT NULL)
+               SELECT receipt FROM notice
+               WHERE channel = ?1 AND receipt IS NOT NULL AND id <> ?2
+                 AND id = (SELECT max(old.notice_id) FROM outage_of old JOIN outage_of new
+                           USING (feed, service_key, message_id)
+                           WHERE new.notice_id = ?2 AND old.notice_id <> ?2)
+                 AND NOT EXISTS (
+                   SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = notice.id
+                   EXCEPT SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = ?2)";
+    transaction.query_row(sql, params![channel, new_notice], |row| row.get(0)).optional()
 }
 
 fn attempt(
@@ -295,6 +309,7 @@ fn attempt(
             },
             replaces: row.get("replaces")?,
             waiting_since,
+            is_fresh: false,
         })
     })
 }
