@@ -15,14 +15,14 @@
 //!
 //! What holds everywhere:
 //!
-//! - Nothing is believed that was not seen twice, and silence is not recovery (`track`).
+//! - Nothing is told that was not seen twice, and silence is not recovery (`track`).
 //! - A belief, the change it brought and the deliveries it causes commit in one transaction
 //!   (`store`); a message needs nothing but its rows.
 //! - Every delivery ends as sent or as given up, visibly; a try is written down before it is made
 //!   (`deliver`).
 //! - What cannot be read is "cannot tell", never "fine" (`feed`, `fetch`).
 //! - Times are UTC in whole seconds until they are shown.
-//! - Apple's words are text until somebody escapes them; secrets have no `Debug`.
+//! - Apple's words are text until somebody escapes them; a secret's `Debug` is `***`.
 
 #![forbid(unsafe_code)]
 

@@ -4,7 +4,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::Fault;
 use crate::schedule::{Schedule, backoff_s};
 
 /// How long after the first sight of a change the poller comes back to confirm it.
@@ -12,9 +11,8 @@ pub const CONFIRM_AFTER_S: i64 = 45;
 /// The network needs a moment after waking; "within 10 s" is the promise.
 pub const AFTER_WAKING_S: i64 = 3;
 const BACKOFF_FIRST_S: u64 = 30;
-/// Our own troubles cost Apple nothing, so we may ask often.
-const BACKOFF_CAP_OURS_S: u64 = 300;
-const BACKOFF_CAP_APPLE_S: u64 = 900;
+/// The pace of the default schedule: slower would keep people waiting when it works again.
+const BACKOFF_CAP_S: u64 = 300;
 const RETRY_AFTER_CAP_S: u64 = 3_600;
 /// Where a schedule names no time at all, which `schedule` refuses: never stop looking.
 const FALLBACK_S: i64 = 300;
@@ -38,7 +36,6 @@ pub enum Aftermath {
         unconfirmed_since: Option<Timestamp>,
     },
     Failed {
-        fault: Fault,
         /// Failures in a row, from 1.
         failures: u32,
         /// The server's own wish.
@@ -51,12 +48,8 @@ pub enum Aftermath {
 /// The time of the next look, later than `now`.
 pub fn next_look(plan: &Plan, aftermath: &Aftermath, now: Timestamp) -> Timestamp {
     match aftermath {
-        Aftermath::Failed { fault, failures, retry_after_s, roll } => {
-            let cap_s = match fault {
-                Fault::Ours => BACKOFF_CAP_OURS_S,
-                Fault::Apple => BACKOFF_CAP_APPLE_S,
-            };
-            let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, cap_s, *roll);
+        Aftermath::Failed { failures, retry_after_s, roll } => {
+            let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, BACKOFF_CAP_S, *roll);
             let wanted_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
             after(now, i64::try_from(backoff_s.max(wanted_s)).unwrap_or(FALLBACK_S))
         }
@@ -111,8 +104,8 @@ mod tests {
         Aftermath::Seen { has_trouble, unconfirmed_since }
     }
 
-    fn failed(fault: Fault, failures: u32, retry_after_s: Option<u64>) -> Aftermath {
-        Aftermath::Failed { fault, failures, retry_after_s, roll: 0.5 }
+    fn failed(failures: u32, retry_after_s: Option<u64>) -> Aftermath {
+        Aftermath::Failed { failures, retry_after_s, roll: 0.5 }
     }
 
     #[test]
@@ -132,11 +125,10 @@ mod tests {
 
     #[test]
     fn failures_back_off_and_obey_the_server_within_bounds() {
-        check(0, failed(Fault::Apple, 1, None), "12:01:40");
-        check(0, failed(Fault::Apple, 3, None), "12:03:10");
-        check(0, failed(Fault::Apple, 30, None), "12:16:10");
-        check(0, failed(Fault::Ours, 30, None), "12:06:10");
-        check(0, failed(Fault::Apple, 1, Some(120)), "12:03:10");
-        check(0, failed(Fault::Apple, 1, Some(u64::MAX)), "13:01:10");
+        check(0, failed(1, None), "12:01:40");
+        check(0, failed(3, None), "12:03:10");
+        check(0, failed(30, None), "12:06:10");
+        check(0, failed(1, Some(120)), "12:03:10");
+        check(0, failed(1, Some(u64::MAX)), "13:01:10");
     }
 }

@@ -83,12 +83,15 @@ impl Poller {
         self.account_for(store, passed).await;
         let seen = self.fetcher.look().await;
         self.record(&seen, now);
+        let pending = self.memory.pending.clone();
         let update = self.track(&seen, passed.awake_s, now);
         self.memory.last_look = Some(now);
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
         let verdict = update.verdict;
         let changes = update.changes.clone();
         if let Err(error) = self.write(store, update, now).await {
+            // What was seen stays seen; only writing it down has to wait.
+            self.memory.pending = pending;
             let trouble = Some(format!("cannot write to the database: {error}"));
             let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
             return Looked { verdict, changes: Vec::new(), trouble, next };
@@ -183,7 +186,6 @@ impl Poller {
                 unconfirmed_since: self.memory.pending.oldest(),
             },
             Err(failure) => Aftermath::Failed {
-                fault: failure.fault(),
                 failures: self.memory.failures,
                 retry_after_s: failure.retry_after_s,
                 roll,

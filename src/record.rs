@@ -162,7 +162,8 @@ mod tests {
         assert_eq!(read_all(&path).expect("readable").len(), 1);
         let mut recorder = Recorder::new(&path);
         recorder.record(Timestamp::UNIX_EPOCH, "b").expect("written");
-        let bodies: Vec<String> = read_all(&path).expect("readable").into_iter().map(|line| line.body).collect();
+        let bodies: Vec<String> =
+            read_all(&path).expect("readable").into_iter().map(|line| line.body).collect();
         assert_eq!(bodies, ["a", "b"]);
     }
 

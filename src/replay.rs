@@ -125,12 +125,7 @@ impl Player {
                 has_trouble: track::has_trouble(&self.beliefs, watch),
                 unconfirmed_since: self.pending.oldest(),
             },
-            Err(unreadable) => Aftermath::Failed {
-                fault: fault(*unreadable),
-                failures: self.failures,
-                retry_after_s: None,
-                roll: 0.5,
-            },
+            Err(_) => Aftermath::Failed { failures: self.failures, retry_after_s: None, roll: 0.5 },
         }
     }
 

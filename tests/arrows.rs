@@ -21,7 +21,7 @@ const CORE: &[Row] = &[
     ("watch", &["model"]),
     ("feed", &["model", "text"]),
     ("track", &["model", "watch"]),
-    ("plan", &["model", "schedule"]),
+    ("plan", &["schedule"]),
     ("message", &["model"]),
     ("json", &["message", "model"]),
 ];

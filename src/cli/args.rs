@@ -50,7 +50,7 @@ pub struct Settings {
     )]
     #[arg(visible_alias = "state-dir")]
     pub state_directory: Option<PathBuf>,
-    /// A service to watch, or a glob; may be repeated
+    /// A service to watch, or a glob; may be repeated, or several with `;` between
     #[arg(
         long,
         global = true,

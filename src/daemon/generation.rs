@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use super::{Setup, Signalled, Signals, notify, summary};
 use crate::channel::{Answer, Channel};
@@ -27,8 +27,6 @@ use crate::store::Store;
 use crate::track::Verdict;
 use crate::watch::Watch;
 
-/// For the message in flight at a stop; the service manager waits for 10 s.
-const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// Between two tries at a database that refuses.
 const STORE_RETRY: Duration = Duration::from_secs(60);
 
@@ -104,24 +102,26 @@ impl Generation {
         }
     }
 
-    /// Lets the messages in flight arrive, within bounds, and collects what remains.
-    pub async fn stop(self, store: &Store) -> (Option<Memory>, Left) {
+    /// Lets the messages in flight arrive, until `patience` ends, and collects what remains.
+    pub async fn stop(self, store: &Store, patience: impl Future<Output = ()>) -> (Option<Memory>, Left) {
         self.stop.send_replace(true);
         let live = Some(self.live.borrow().clone());
+        // Gives up waiting between two commits, so it ends at once.
+        let memory = self.poll.await.ok();
         let mut channels = Vec::new();
-        let deadline = Instant::now() + STOP_WITHIN;
+        let mut patience = std::pin::pin!(patience);
+        let mut is_over = false;
         for mut task in self.deliver {
-            match timeout_at(deadline, &mut task).await {
-                Ok(Ok(channel)) => channels.push(channel),
-                // Sent or not, nobody knows: it will be sent again under the same key.
-                Ok(Err(_)) | Err(_) => task.abort(),
+            if !is_over {
+                tokio::select! {
+                    biased;
+                    stopped = &mut task => channels.extend(stopped.ok()),
+                    () = &mut patience => is_over = true,
+                }
             }
+            // Sent or not, nobody knows: it will be sent again under the same key.
+            task.abort();
         }
-        let mut poll = self.poll;
-        let memory = match timeout_at(deadline, &mut poll).await {
-            Ok(Ok(memory)) => Some(memory),
-            Ok(Err(_)) | Err(_) => None,
-        };
         if let Some(memory) = &memory
             && let Err(error) = memory.checkpoint(store).await
         {
@@ -178,7 +178,7 @@ impl PollLoop {
     fn report(&self, looked: &Looked, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
         match (&before, &looked.trouble) {
-            (Some(_), None) => tracing::info!("Apple's feed can be read again"),
+            (Some(trouble), None) => tracing::info!("over: {trouble}"),
             (before, Some(trouble)) if before.as_ref() != Some(trouble) => tracing::warn!("{trouble}"),
             _ => {}
         }
@@ -200,7 +200,8 @@ impl PollLoop {
         });
         let at = |time| when(time, now, &self.zone);
         let state = match &looked.trouble {
-            Some(trouble) => format!("cannot tell: {trouble}"),
+            Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
+            Some(trouble) => trouble.clone(),
             None => summary(&self.poller.memory.beliefs, &self.poller.watch),
         };
         notify(&[NotifyState::Status(&format!(

@@ -12,6 +12,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 use crate::channel::Channel;
 use crate::clock;
@@ -23,6 +24,9 @@ use crate::store::{OpenError, Opened, Routing, Store};
 use crate::track;
 use generation::{Generation, Left};
 pub use setup::{Setup, channels, feed_url};
+
+/// For the message in flight at a stop; the service manager waits for 10 s.
+const STOP_WITHIN: Duration = Duration::from_secs(4);
 
 /// Why the daemon did not start or had to end. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -97,8 +101,15 @@ async fn serve(
         };
         let stopping = if next.is_some() { NotifyState::Reloading } else { NotifyState::Stopping };
         notify(&[stopping]);
-        let (remembered, remains) = generation.stop(&store).await;
-        let Some(next) = next else { break };
+        let mut heard = Heard { stop: next.is_none(), reload: false };
+        let (remembered, remains) = generation.stop(&store, patience(&mut signals, &mut heard)).await;
+        let Some(mut next) = next.filter(|_| !heard.stop) else { break };
+        if heard.reload {
+            match reload(&config, load, environment) {
+                Ok(newer) => next = newer,
+                Err(error) => tracing::error!("the configuration before stays: {error}"),
+            }
+        }
         memory = match remembered {
             Some(memory) if memory.beliefs.feed == next.config.feed => memory,
             _ => Memory::new(store.beliefs(&next.config.feed).await?),
@@ -112,6 +123,24 @@ async fn serve(
     Ok(())
 }
 
+/// Signals that came while messages in flight were waited for.
+struct Heard {
+    stop: bool,
+    reload: bool,
+}
+
+/// How long messages in flight may take: at a reload as long as they like, their channels see to
+/// that, unless a stop comes in between.
+async fn patience(signals: &mut Signals, heard: &mut Heard) {
+    while !heard.stop {
+        match signals.next().await {
+            Signalled::Stop => heard.stop = true,
+            Signalled::Reload => heard.reload = true,
+        }
+    }
+    sleep(STOP_WITHIN).await;
+}
+
 /// The new configuration, if all of it works.
 fn reload(
     current: &Config,
@@ -121,6 +150,9 @@ fn reload(
     let config = load()?;
     if config.state_directory != current.state_directory {
         return Err(config.error_in("state", "directory: another directory needs a restart, not a reload"));
+    }
+    if (config.log_level, config.log_format) != (current.log_level, current.log_format) {
+        tracing::warn!("[log] changes at the next start, not at a reload");
     }
     Setup::new(config, environment)
 }

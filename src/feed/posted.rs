@@ -66,7 +66,16 @@ fn order<'a>(events: impl Iterator<Item = &'a Value>) -> Order {
         ) else {
             continue;
         };
+        // `30/05` has one reading only, which [`parse`] takes whatever it is asked for.
+        let first: u32 = text
+            .trim_start()
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .map_or(0, |digits| digits.parse().unwrap_or(0));
         let near = |order| {
+            if order == Order::MonthFirst && (13..=31).contains(&first) {
+                return false;
+            }
             parse(text, order).is_some_and(|start| (start.as_millisecond() - millis).abs() < 36 * 3_600_000)
         };
         match (near(Order::MonthFirst), near(Order::DayFirst)) {
@@ -185,6 +194,16 @@ mod tests {
         {
             check(text, Order::MonthFirst, "none");
         }
+    }
+
+    #[test]
+    fn a_day_above_twelve_says_that_the_day_comes_first() {
+        let start = Timestamp::from_second(1_780_128_000).expect("30 May 2026").as_millisecond();
+        let services = serde_json::json!([{"events": [
+            {"datePosted": "01/06/2026 09:00 UTC", "startDate": "30/05/2026 08:00 UTC", "epochStartDate": start},
+        ]}]);
+        let stamp = newest(services.as_array().expect("a list")).expect("a stamp");
+        assert_eq!(stamp.to_string(), "2026-06-01T09:00:00Z");
     }
 
     #[test]

@@ -85,6 +85,13 @@ fn ten_services_in_one_incident_are_one_message() {
 }
 
 #[test]
+fn advice_for_a_backup_is_given_wherever_one_is_among_the_services() {
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
+    let message = compose(&[ended("iCloud Account & Sign In"), ended("iCloud Backup")], &said);
+    assert!(message.body.ends_with("Back Up Now."), "{}", message.body);
+}
+
+#[test]
 fn different_news_are_listed_the_worst_first() {
     let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
     let message = compose(&[ended("Photos"), change(ChangeKind::Began, "iCloud Backup")], &said);

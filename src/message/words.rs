@@ -64,7 +64,7 @@ pub fn details(news: &News, said: &Said) -> String {
         ChangeKind::Missed => {
             let was_late = change.ended_at.is_none_or(|ended| change.seen_at >= ended);
             let posted = match was_late {
-                true => format!("Apple posted it afterwards, at {}.", at(change.seen_at)),
+                true => format!("First seen at {}, when it was already over.", at(change.seen_at)),
                 false => format!("First listed at {}.", at(change.seen_at)),
             };
             join(&[&lasting(change), &affected(change), &quoted(change), &posted])

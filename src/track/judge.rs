@@ -75,6 +75,12 @@ pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) 
         (Phase::Over(_), _) if !is_same_problem(held, seen) => {
             first_sight(seen, held.occurrence + 1, service, now)
         }
+        // A plan that was dropped without a word and is back as it was.
+        (Phase::Over(OverBy::Withdrawal), Stands::Planned)
+            if held.counts.contains_key(&ChangeKind::Cancelled) && held.start == seen.event.start =>
+        {
+            same(ChangeKind::Corrected, Phase::Planned(None))
+        }
         (Phase::Over(_), Stands::Planned) => next(ChangeKind::Planned),
         (Phase::Over(_), Stands::Running) => next(ChangeKind::Started),
         (Phase::Over(_), Stands::Down) if held.kind.is_maintenance() => next(ChangeKind::Began),

@@ -34,6 +34,8 @@ const WITHDRAWN_AFTER: SignedDuration = SignedDuration::from_hours(2);
 const UNLISTED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const ABSENT_FETCHES: u32 = 3;
 const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
+/// The newest of the old did not come back for as long again: it was the odd one out.
+const STALE_ACCEPTED_ANYWAY: SignedDuration = SignedDuration::from_hours(24);
 /// Twelve hours asleep between two stale copies are no proof, an hour of polling is.
 const STALE_FETCHES: u32 = 12;
 
@@ -42,8 +44,8 @@ const STALE_FETCHES: u32 = 12;
 pub struct Pending {
     /// When each unconfirmed change was first seen.
     first_seen: BTreeMap<Candidate, Timestamp>,
-    /// Seconds awake and blind by Apple's fault since we last could see.
-    apple_s: u64,
+    /// Seconds awake and blind by one fault, in this run of statusd.
+    blind_s: u64,
 }
 
 impl Pending {
@@ -173,8 +175,9 @@ fn freshness(
         }
         _ => StaleRun { since: now, newest: stamp, fetches: 1 },
     };
-    let long = now.duration_since(run.since) >= STALE_ACCEPTED_AFTER && run.fetches >= STALE_FETCHES;
-    if long && stamp == run.newest {
+    let age = now.duration_since(run.since);
+    let accepted = age >= STALE_ACCEPTED_ANYWAY || (age >= STALE_ACCEPTED_AFTER && stamp == run.newest);
+    if accepted && run.fetches >= STALE_FETCHES {
         return (Verdict::AcceptedOlder, Some(stamp), None);
     }
     (Verdict::Stale, state.stamp, Some(run))
@@ -411,7 +414,13 @@ impl<'a> Round<'a> {
                 (Some(_), Some((_, listing))) => {
                     let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
                     if let Some(seen_at) = self.confirmed(candidate) {
-                        self.about_service(ChangeKind::ListedAgain, &listing.name, seen_at, Vec::new());
+                        // Two globs may find one service; people hear of it once.
+                        let said = |change: &Change| {
+                            change.kind == ChangeKind::ListedAgain && change.service == listing.name
+                        };
+                        if !self.update.changes.iter().any(said) {
+                            self.about_service(ChangeKind::ListedAgain, &listing.name, seen_at, Vec::new());
+                        }
                         self.update.forgotten.push(key.clone());
                     }
                 }
@@ -488,7 +497,9 @@ pub fn next_deadline(
         Listed::Missing(missing) => Some(missing.since + UNLISTED_AFTER),
         Listed::Yes | Listed::No { .. } | Listed::Never { .. } => None,
     });
-    let stale = beliefs.state.stale.map(|run| run.since + STALE_ACCEPTED_AFTER);
+    let stale = beliefs.state.stale.into_iter();
+    let stale =
+        stale.flat_map(|run| [STALE_ACCEPTED_AFTER, STALE_ACCEPTED_ANYWAY].map(|wait| run.since + wait));
     // Only where Apple's word is unknown do the event's own times decide where it stands.
     let events = document.into_iter().flat_map(|document| document.services.values()).flat_map(|s| &s.events);
     let times = events
@@ -496,7 +507,9 @@ pub fn next_deadline(
         .flat_map(|event| [event.start, event.end])
         .flatten()
         .filter(|time| *time > now);
-    outages.chain(services).chain(stale).chain(times).chain(sight::deadline(beliefs, pending)).min()
+    let all = outages.chain(services).chain(stale).chain(times).chain(sight::deadline(beliefs, pending, now));
+    // A wait that is over and came to nothing must not hide those that still run.
+    all.filter(|deadline| *deadline > now).min()
 }
 
 /// Whether a watched service has an outage or a running maintenance: time to look more often.

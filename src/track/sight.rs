@@ -28,16 +28,18 @@ pub fn blind(
     awake_s: u64,
     now: Timestamp,
 ) -> Update {
+    // The hour is one of Apple's fault throughout: trouble of our own in between starts it anew.
     let (since, was_told) = match beliefs.state.sight {
-        Sight::Blind { since, told, .. } => (since.min(now), told),
-        Sight::Unknown | Sight::Sighted { .. } => (now, false),
+        Sight::Blind { since, told, fault, .. } if told || fault == trouble.fault => {
+            pending.blind_s = pending.blind_s.saturating_add(awake_s);
+            (since.min(now), told)
+        }
+        Sight::Unknown | Sight::Sighted { .. } | Sight::Blind { .. } => {
+            pending.blind_s = 0;
+            (now, false)
+        }
     };
-    if trouble.fault == Fault::Apple
-        && matches!(beliefs.state.sight, Sight::Blind { fault: Fault::Apple, .. })
-    {
-        pending.apple_s = pending.apple_s.saturating_add(awake_s);
-    }
-    let tell = !was_told && pending.apple_s >= TELL_BLIND_AFTER_S;
+    let tell = !was_told && trouble.fault == Fault::Apple && pending.blind_s >= TELL_BLIND_AFTER_S;
     let mut state = beliefs.state.clone();
     state.sight =
         Sight::Blind { since, fault: trouble.fault, reason: trouble.reason.clone(), told: was_told || tell };
@@ -54,7 +56,7 @@ pub fn blind(
 /// A document could be read. Where people were told that we are blind, they hear of the end once
 /// a second document confirms it.
 pub(super) fn sighted(round: &mut Round) {
-    round.pending.apple_s = 0;
+    round.pending.blind_s = 0;
     let since = match round.beliefs.state.sight {
         Sight::Sighted { since } => since,
         Sight::Blind { since, told: true, .. } => {
@@ -72,12 +74,11 @@ pub(super) fn sighted(round: &mut Round) {
 }
 
 /// When people will be told, if we stay blind and awake.
-pub(super) fn deadline(beliefs: &Beliefs, pending: &Pending) -> Option<Timestamp> {
+pub(super) fn deadline(beliefs: &Beliefs, pending: &Pending, now: Timestamp) -> Option<Timestamp> {
     match &beliefs.state.sight {
-        Sight::Blind { fault: Fault::Apple, told: false, since, .. } => {
-            let left_s = TELL_BLIND_AFTER_S.saturating_sub(pending.apple_s);
-            let whole = SignedDuration::from_secs(i64::try_from(left_s + pending.apple_s).unwrap_or(0));
-            since.checked_add(whole).ok()
+        Sight::Blind { fault: Fault::Apple, told: false, .. } => {
+            let left_s = TELL_BLIND_AFTER_S.saturating_sub(pending.blind_s);
+            now.checked_add(SignedDuration::from_secs(i64::try_from(left_s).unwrap_or(0))).ok()
         }
         Sight::Unknown | Sight::Sighted { .. } | Sight::Blind { .. } => None,
     }

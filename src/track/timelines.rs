@@ -302,6 +302,9 @@ fn rule_10_maintenance_is_no_outage() {
     check_history(".c", "noted@1");
     check(".u-{30}", "planned@1");
     check_history(".u-{30}", "cancelled@26");
+    // The plan is back as it was: nobody is told twice.
+    check(".u-{30}um", "planned@1 started@33");
+    check_history(".u-{30}u", "cancelled@26 corrected@32");
     // Announced end long past when it is listed no more: over, as announced.
     check(".m-{30}", "started@1 over@26");
     // It turns out to be an outage.
@@ -362,7 +365,8 @@ fn rule_13_blind_is_its_own_answer() {
     check(".x{13}..", "blind@13 sighted@14");
     check(".x{40}", "blind@13");
     check(".y{400}..", "");
-    // Our own hours do not count towards Apple's.
+    // Our own hours do not count towards Apple's, and break them.
+    check("y{20}x{13}", "blind@32");
     check(".x{6}y{20}x{6}", "");
     check("x{13}.", "blind@12 sighted@13");
     let all = play("..xx");
