@@ -1,5 +1,6 @@
 //! The outbox at its corners: a message that somebody may have seen stays as it was, what is young
-//! is not given up with what is old, and no bubble vanishes while its outage goes on.
+//! is not given up with what is old, no bubble vanishes while its outage goes on, and a lost history
+//! is told of.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -91,6 +92,25 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let peer = reads_and_hangs_up(address);
     deliver::once(&store, &mut channel, &TimeZone::UTC, 0.0, &clock).await.expect("a round");
     assert_eq!(peer.join().expect("a body"), first);
+}
+
+#[tokio::test]
+async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("statusd.db"), "no database at all").expect("written");
+    let open = || Store::open(folder.path(), at(START)).expect("a store");
+    // Found, moved aside, and killed before a word was said.
+    let found = open().damaged.expect("damage");
+    let again = open();
+    assert_eq!(again.damaged, Some(found));
+    announce(
+        &again.store,
+        &Channel::Desktop(Desktop::new()),
+        &change("", ChangeKind::HistoryLost, at(START)),
+    )
+    .await;
+    drop(again);
+    assert_eq!(open().damaged, None);
 }
 
 #[tokio::test]

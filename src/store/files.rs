@@ -29,7 +29,7 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// An open database, and whether it had to start anew.
 pub struct Opened {
     pub store: Store,
-    /// Where the damaged one was moved.
+    /// Where a damaged one was moved, now or by a run that told nobody.
     pub damaged: Option<PathBuf>,
 }
 
@@ -75,6 +75,9 @@ pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
     private().open(&path).map_err(|error| cannot_write(&path, &error))?;
     let connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
     prepare(&connection).and_then(|()| migrate(&connection)).map_err(|error| cannot_write(&path, &error))?;
+    // A history without a single line beside a damaged one: we died before we could say so.
+    let is_blank = is_blank(&connection).map_err(|error| cannot_write(&path, &error))?;
+    let damaged = damaged.or_else(|| if is_blank { newest_set_aside(directory) } else { None });
     Ok(Opened { store: Store { connection, _lock: Some(lock) }, damaged })
 }
 
@@ -206,6 +209,19 @@ fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
     }
     std::fs::rename(path, renamed(""))?;
     Ok(renamed(""))
+}
+
+fn is_blank(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM change)", params![], |row| row.get(0))
+}
+
+fn newest_set_aside(directory: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(directory).ok()?.flatten();
+    let prefix = format!("{DATABASE}.damaged-");
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
+        .max()
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
