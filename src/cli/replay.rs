@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 
 use jiff::tz::TimeZone;
 
+use crate::config::{DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH};
 use crate::fetch::valid_locale;
 use crate::json;
 use crate::message::{Said, line};
@@ -21,20 +22,14 @@ use super::args::Replay;
 use super::words::shown;
 use super::{Failure, Invocation, Output, WRONG_USAGE, cannot_print};
 
-/// The daemon's defaults.
-const WATCH: &str = "iCloud Backup";
-const LOCALE: &str = "en_US";
-const POLL: &str = "*/5 * * * *";
-const TROUBLE: &str = "* * * * *";
-
 pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
     let feed = feed(invocation)?;
     let given = &invocation.overrides.watch;
-    let watch = if given.is_empty() { vec![WATCH.to_owned()] } else { given.clone() };
+    let watch = if given.is_empty() { vec![DEFAULT_WATCH.to_owned()] } else { given.clone() };
     let watch = Watch::new(&watch);
     let schedule =
         |text| Schedule::parse(text, &TimeZone::UTC).map_err(|error| Failure::failed(error.to_string()));
-    let plan = Plan { poll: schedule(POLL)?, trouble: schedule(TROUBLE)?, jitter_s: 0 };
+    let plan = Plan { poll: schedule(DEFAULT_POLL)?, trouble: schedule(DEFAULT_TROUBLE)?, jitter_s: 0 };
     let failed = |error: anyhow::Error| Failure::failed(format!("{error:#}"));
     let mut recording = Recording::open(&args.file).map_err(failed)?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -72,7 +67,7 @@ fn stopped(error: &anyhow::Error) -> Result<Output, Failure> {
 
 fn feed(invocation: &Invocation) -> Result<FeedId, Failure> {
     let overrides = &invocation.overrides;
-    let locale = overrides.locale.as_deref().unwrap_or(LOCALE);
+    let locale = overrides.locale.as_deref().unwrap_or(DEFAULT_LOCALE);
     if !valid_locale(locale) {
         return Err(Failure::new(WRONG_USAGE, format!("--locale: {locale:?} is none; write one like en_US")));
     }

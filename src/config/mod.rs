@@ -30,10 +30,14 @@ pub use places::{config_candidates, credentials_directory, read_secret, state_di
 /// The commented sample, `config/statusd.toml`: all in it is the default.
 pub const SAMPLE: &str = include_str!("../../config/statusd.toml");
 
-const WATCH: &str = "iCloud Backup";
-const LOCALE: &str = "en_US";
-const POLL: &str = "*/5 * * * *";
-const TROUBLE: &str = "* * * * *";
+/// What is watched unless something else is.
+pub const DEFAULT_WATCH: &str = "iCloud Backup";
+/// The feed that lists the most services.
+pub const DEFAULT_LOCALE: &str = "en_US";
+/// When to look, as in cron.
+pub const DEFAULT_POLL: &str = "*/5 * * * *";
+/// When to look while a watched service has trouble.
+pub const DEFAULT_TROUBLE: &str = "* * * * *";
 const JITTER_S: i64 = 30;
 /// More would make "every five minutes" a lie.
 const MAX_JITTER_S: i64 = 3600;
@@ -230,8 +234,8 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
         feed_url: at(&origins, "feed.url", feed_url)?,
         ca_file: whole_path(&origins, "feed.ca_file", file.feed.ca_file)?,
         watch: at(&origins, "watch", watch(file.watch))?,
-        poll: schedule("schedule.poll", file.schedule.poll, POLL)?,
-        trouble: schedule("schedule.trouble", file.schedule.trouble, TROUBLE)?,
+        poll: schedule("schedule.poll", file.schedule.poll, DEFAULT_POLL)?,
+        trouble: schedule("schedule.trouble", file.schedule.trouble, DEFAULT_TROUBLE)?,
         jitter_s: at(&origins, "schedule.jitter_s", jitter(file.schedule.jitter_s))?,
         state_directory: whole_path(&origins, "state.directory", file.state.directory)?
             .unwrap_or_else(|| state_directory(environment)),
@@ -257,10 +261,10 @@ fn feed_id(
 ) -> Result<FeedId, ConfigError> {
     let editions = [Edition::Consumer, Edition::Developer].map(|edition| (edition.as_str(), edition));
     let edition = word(origins, "feed.edition", edition, Edition::Consumer, &editions)?;
-    let locale = locale.unwrap_or_else(|| LOCALE.to_owned());
+    let locale = locale.unwrap_or_else(|| DEFAULT_LOCALE.to_owned());
     let checked = if !valid_locale(&locale) {
         Err("expected language and country like \"en_US\" or \"de_DE\"")
-    } else if edition == Edition::Developer && locale != LOCALE {
+    } else if edition == Edition::Developer && locale != DEFAULT_LOCALE {
         Err("Apple publishes the developer feed in en_US only; write \"en_US\"")
     } else {
         Ok(FeedId { edition, locale })
@@ -289,7 +293,7 @@ fn word<T: Copy>(
 }
 
 fn watch(names: Option<Vec<String>>) -> Result<Vec<String>, &'static str> {
-    let names = names.unwrap_or_else(|| vec![WATCH.to_owned()]);
+    let names = names.unwrap_or_else(|| vec![DEFAULT_WATCH.to_owned()]);
     if names.is_empty() {
         return Err("the list is empty; name at least one service");
     }
