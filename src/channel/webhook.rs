@@ -6,7 +6,6 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -286,8 +285,7 @@ fn refuse_open_credentials(url: &Url, token: Option<&Secret>) -> Result<(), Stri
 }
 
 fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    url.host_str().is_some_and(tls::is_loopback)
 }
 
 fn authorization(token: &Secret) -> Result<HeaderValue, String> {

@@ -4,11 +4,11 @@
 //! name and password: whoever holds one need not look again.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 
 use crate::model::{Edition, FeedId};
+use crate::tls;
 
 const APPLE: &str = "https://www.apple.com/support/systemstatus/data/";
 const EXAMPLE: &str = "https://www.apple.com/support/systemstatus/data/system_status_en_US.js";
@@ -61,11 +61,7 @@ impl FeedUrl {
 
     /// Whether the host is this computer, as far as its spelling tells: no name is looked up.
     pub(super) fn is_loopback(&self) -> bool {
-        let host = self.host();
-        let number = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost"
-            || number.parse().is_ok_and(|number: Ipv4Addr| number.is_loopback())
-            || number.parse().is_ok_and(|number: Ipv6Addr| number.is_loopback())
+        tls::is_loopback(self.host())
     }
 
     pub(super) fn is_https(&self) -> bool {
