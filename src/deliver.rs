@@ -7,7 +7,7 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::channel::{Answer, Audience, Channel, Notice, Urgency};
+use crate::channel::{Answer, Audience, Channel, Notice};
 use crate::json;
 use crate::message::{Said, compose, line, words};
 use crate::model::Change;
@@ -72,21 +72,21 @@ fn frozen(audience: Audience, changes: &[Change], said: &Said) -> Frozen {
             key,
             title: line(change, said),
             body: String::new(),
-            is_alarm: words::is_alarm(change.kind),
+            tone: words::tone(change.kind),
             payload: json::change(change, said).to_string(),
         },
         (Audience::People | Audience::Programs, _) => {
             let message = compose(changes, said);
-            let (title, body, is_alarm) = (message.title, message.body, message.is_alarm);
-            Frozen { key, title, body, is_alarm, payload: String::new() }
+            let (title, body, tone) = (message.title, message.body, message.tone);
+            Frozen { key, title, body, tone, payload: String::new() }
         }
     }
 }
 
 fn notice(attempt: &Attempt) -> Notice {
-    let Frozen { key, title, body, is_alarm, payload } = attempt.frozen.clone();
-    let urgency = if is_alarm { Urgency::Critical } else { Urgency::Normal };
-    Notice { key, title, body, urgency, payload, replaces: attempt.replaces.clone() }
+    let Frozen { key, title, body, tone, payload } = attempt.frozen.clone();
+    let (replaces, follows) = (attempt.replaces.clone(), attempt.follows.clone());
+    Notice { key, title, body, tone, payload, replaces, follows }
 }
 
 /// What an answer means for the deliveries behind it.
@@ -138,6 +138,7 @@ mod tests {
                 number,
                 frozen,
                 replaces: None,
+                follows: None,
                 waiting_since: Timestamp::UNIX_EPOCH,
                 is_fresh: true,
             };

@@ -402,6 +402,34 @@ impl ChangeKind {
     }
 }
 
+/// What kind of news it is: decides how loudly it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Something began or got worse.
+    Alarm,
+    /// Something is over.
+    Relief,
+    /// News that is neither: a plan, a reminder.
+    Neutral,
+}
+
+impl Tone {
+    pub const ALL: [Tone; 3] = [Tone::Alarm, Tone::Relief, Tone::Neutral];
+
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Tone::Alarm => "alarm",
+            Tone::Relief => "relief",
+            Tone::Neutral => "neutral",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Tone> {
+        Tone::ALL.into_iter().find(|tone| tone.as_str() == text)
+    }
+}
+
 /// What the newest document changed in our beliefs. Holds all that its message needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

@@ -33,7 +33,7 @@ const EDGES: &[Row] = &[
     ("record", &[]),
     ("fetch", &["feed", "model", "text", "tls"]),
     ("store", &["model", "track"]),
-    ("channel", &["secret", "text", "tls"]),
+    ("channel", &["model", "secret", "text", "tls"]),
     ("config", &["channel", "fetch", "model", "schedule", "secret"]),
     ("logs", &["channel", "config"]),
     ("live", &[]),

@@ -4,21 +4,23 @@
 mod common;
 
 use common::bus::{Bus, Held, Server};
-use statusd::channel::{Answer, Desktop, Notice, Urgency};
+use statusd::channel::{Answer, Desktop, Notice};
+use statusd::model::Tone;
 
 fn notice(title: &str, body: &str) -> Notice {
     Notice {
         key: "consumer/en_US/icloud%20backup/1/1/began".to_owned(),
         title: title.to_owned(),
         body: body.to_owned(),
-        urgency: Urgency::Critical,
+        tone: Tone::Alarm,
         payload: String::new(),
         replaces: None,
+        follows: None,
     }
 }
 
 fn end(receipt: &str) -> Notice {
-    Notice { urgency: Urgency::Normal, replaces: Some(receipt.to_owned()), ..notice("Over", "It was down.") }
+    Notice { tone: Tone::Relief, replaces: Some(receipt.to_owned()), ..notice("Over", "It was down.") }
 }
 
 #[track_caller]

@@ -9,9 +9,9 @@ use std::thread::{JoinHandle, spawn};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use statusd::channel::{Channel, Desktop, Webhook, webhook};
+use statusd::channel::{Channel, Desktop, Way, Webhook, webhook};
 use statusd::deliver::{self, Round};
-use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId};
+use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
 use statusd::store::{Frozen, Routing, Settled, Store};
 
 const START: &str = "2026-01-01T00:00:00Z";
@@ -76,8 +76,8 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
-    let webhook = Webhook::new("ops", &settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut channel = Channel::Webhook(webhook);
+    let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
+    let mut channel = Channel::new("webhook.ops", Way::Webhook(Box::new(webhook)));
     announce(&store, &channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
@@ -105,7 +105,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     assert_eq!(again.damaged, Some(found));
     announce(
         &again.store,
-        &Channel::Desktop(Desktop::new()),
+        &Channel::new("desktop", Way::Desktop(Desktop::new())),
         &change("", ChangeKind::HistoryLost, at(START)),
     )
     .await;
@@ -117,7 +117,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
 async fn what_is_young_is_not_given_up_with_what_is_old() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let mut channel = Channel::Desktop(Desktop::at("unix:path=/nonexistent/bus"));
+    let mut channel = Channel::new("desktop", Way::Desktop(Desktop::at("unix:path=/nonexistent/bus")));
     let now = Cell::new(at(START));
     let clock = || now.get();
     announce(&store, &channel, &change("Photos", ChangeKind::Began, now.get())).await;
@@ -138,12 +138,12 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let channel = Channel::Desktop(Desktop::new());
+    let channel = Channel::new("desktop", Way::Desktop(Desktop::new()));
     let compose = |changes: &[Change]| Frozen {
         key: changes[0].key(),
         title: String::new(),
         body: String::new(),
-        is_alarm: true,
+        tone: Tone::Alarm,
         payload: String::new(),
     };
     let begin = async || {

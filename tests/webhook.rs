@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use common::peer::{Nobody, Peer, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
-use statusd::channel::{Answer, Notice, Urgency};
+use statusd::channel::{Answer, Notice};
+use statusd::model::Tone;
 use statusd::secret::Secret;
 
 const TOKEN: &str = "t0kent0kent0ken";
@@ -22,9 +23,10 @@ fn notice() -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down".to_owned(),
         body: "Since 02:10.".to_owned(),
-        urgency: Urgency::Critical,
+        tone: Tone::Alarm,
         payload: PAYLOAD.to_owned(),
         replaces: None,
+        follows: None,
     }
 }
 
@@ -40,7 +42,7 @@ fn webhook(url: &str) -> Webhook {
         assert_eq!(path, Path::new("/run/credentials/token"));
         Ok(Secret::new(format!("{TOKEN}\n")))
     };
-    Webhook::new("ops", &settings, &read).expect("a webhook")
+    Webhook::new(&settings, &read).expect("a webhook")
 }
 
 /// What a webhook makes of one reply, and what the peer was sent.
@@ -90,7 +92,7 @@ async fn without_secrets_nothing_is_signed_or_claimed() {
         hmac_secret: None,
         hmac_secret_file: None,
     };
-    let webhook = Webhook::new("ops", &settings, &|_| panic!("no file to read")).expect("a webhook");
+    let webhook = Webhook::new(&settings, &|_| panic!("no file to read")).expect("a webhook");
     webhook.send(&notice()).await;
     let request = peer.next().await;
     assert_eq!((request.header("authorization"), request.header("x-statusd-signature")), (None, None));

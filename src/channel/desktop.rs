@@ -10,7 +10,9 @@ use std::time::Duration;
 use notify_rust::{Notification, Timeout};
 use serde::Deserialize;
 
-use super::{Answer, Notice, Urgency};
+use super::settings::{ReadSecret, Shown, shown};
+use super::{Answer, Notice, Table, Way};
+use crate::model::Tone;
 use crate::text;
 
 #[cfg(target_os = "macos")]
@@ -44,6 +46,21 @@ impl Default for Settings {
     }
 }
 
+impl Table for Settings {
+    fn shown(&self) -> Vec<Shown> {
+        let Settings { enabled } = self;
+        vec![shown("enabled", *enabled)]
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    fn open(&self, _: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Desktop(Desktop::new()))
+    }
+}
+
 /// What is shown, as `notify-rust` has it for every platform.
 ///
 /// `markup` says that whoever shows it reads the body as markup. The title is text everywhere.
@@ -52,13 +69,13 @@ fn bubble(notice: &Notice, markup: bool) -> Notification {
     let body = if markup { escaped(&body) } else { body };
     let mut bubble = Notification::new();
     bubble.appname(APP_NAME).summary(&text::plain_line(&notice.title, TITLE_MAX)).body(&body);
-    match notice.urgency {
+    match notice.tone {
         // An outage that began at night must still be there in the morning.
-        Urgency::Critical => bubble.icon("dialog-warning").timeout(Timeout::Never),
-        Urgency::Normal => bubble.icon("dialog-information").timeout(Timeout::Default),
+        Tone::Alarm => bubble.icon("dialog-warning").timeout(Timeout::Never),
+        Tone::Relief | Tone::Neutral => bubble.icon("dialog-information").timeout(Timeout::Default),
     };
     #[cfg(not(target_os = "macos"))]
-    xdg::add_hints(&mut bubble, notice.urgency);
+    xdg::add_hints(&mut bubble, notice.tone);
     bubble
 }
 
@@ -86,20 +103,21 @@ fn not_reached(words: impl Into<String>) -> Answer {
 mod tests {
     use super::*;
 
-    fn notice(title: &str, body: &str, urgency: Urgency) -> Notice {
+    fn notice(title: &str, body: &str, tone: Tone) -> Notice {
         Notice {
             key: "k".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            urgency,
+            tone,
             payload: String::new(),
             replaces: None,
+            follows: None,
         }
     }
 
     #[test]
     fn markup_is_escaped_only_for_those_who_read_it() {
-        let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Urgency::Normal);
+        let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Tone::Relief);
         let (escaped, plain) = (bubble(&notice, true), bubble(&notice, false));
         assert_eq!(escaped.body, "&quot;Tom&quot; &amp; &lt;i&gt;&apos;Jerry&apos;&lt;/i&gt;");
         assert_eq!(plain.body, "\"Tom\" & <i>'Jerry'</i>");
@@ -108,7 +126,7 @@ mod tests {
 
     #[test]
     fn lengths_are_capped_before_escaping_and_tricks_dropped() {
-        let bubble = bubble(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Urgency::Normal), true);
+        let bubble = bubble(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Tone::Relief), true);
         assert_eq!(bubble.summary.chars().count(), TITLE_MAX);
         assert_eq!(bubble.body.matches("&lt;").count(), BODY_MAX / 2);
         assert!(!bubble.body.contains("&l…") && bubble.body.ends_with('…'));
@@ -116,8 +134,8 @@ mod tests {
 
     #[test]
     fn an_outage_stays_on_the_screen() {
-        assert_eq!(bubble(&notice("t", "b", Urgency::Critical), false).timeout, Timeout::Never);
-        assert_eq!(bubble(&notice("t", "b", Urgency::Normal), false).timeout, Timeout::Default);
+        assert_eq!(bubble(&notice("t", "b", Tone::Alarm), false).timeout, Timeout::Never);
+        assert_eq!(bubble(&notice("t", "b", Tone::Relief), false).timeout, Timeout::Default);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use serde::Deserialize;
 
-use super::{Answer, Notice};
+use super::settings::{ReadSecret, Shown, shown};
+use super::{Answer, Notice, Table, Way};
 use crate::text;
 
 /// The target that log filters know the lines by.
@@ -24,6 +25,21 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings { enabled: true }
+    }
+}
+
+impl Table for Settings {
+    fn shown(&self) -> Vec<Shown> {
+        let Settings { enabled } = self;
+        vec![shown("enabled", *enabled)]
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    fn open(&self, _: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Log(Log))
     }
 }
 
@@ -49,8 +65,8 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::mpsc::{Sender, channel};
 
-    use super::super::Urgency;
     use super::*;
+    use crate::model::Tone;
 
     /// Hands on every line that the subscriber writes.
     struct Lines(Sender<String>);
@@ -77,9 +93,10 @@ mod tests {
             key: "consumer/en_US/icloud%20backup/1/1/began".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            urgency: Urgency::Critical,
+            tone: Tone::Alarm,
             payload: "{\"version\":1}".to_owned(),
             replaces: None,
+            follows: None,
         };
         let answer = tracing::subscriber::with_default(subscriber, || Log.send(&notice));
         assert!(matches!(answer, Answer::Delivered { receipt: None, .. }), "{answer:?}");

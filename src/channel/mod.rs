@@ -1,18 +1,28 @@
-//! Ways to reach people and programs: one file a kind, each with its settings, its request and
-//! its promise. This file holds what they share: what a channel is given and what it answers.
+//! Ways to reach people and programs: one file a kind, each with its settings, its request, its
+//! promise and its reading of the peer's answers. This file holds what they share: what a channel is
+//! given, what it answers, and the list of them.
 //!
 //! A channel sends once and says what came of it. It never retries, remembers or reads the
 //! database; that is `deliver`'s work.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
 pub mod desktop;
 pub mod http;
 pub mod log;
+mod peer;
+pub mod settings;
 pub mod webhook;
 
 pub use desktop::Desktop;
 pub use http::http_answer;
 pub use log::Log;
+use settings::{ReadSecret, Shown};
 pub use webhook::Webhook;
+
+use crate::model::Tone;
 
 /// Whom a channel speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +31,6 @@ pub enum Audience {
     People,
     /// Gets each change.
     Programs,
-}
-
-/// How loudly to say it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
-    /// News that asks for nothing: an end, a plan.
-    Normal,
-    /// An outage began.
-    Critical,
 }
 
 /// What a channel is given to say. Frozen: every try of it carries the same bytes.
@@ -41,11 +42,15 @@ pub struct Notice {
     pub title: String,
     /// Plain text of several lines. Holds Apple's words: hostile until escaped.
     pub body: String,
-    pub urgency: Urgency,
+    pub tone: Tone,
     /// The documented JSON of the change (`docs/json.md`), for programs; empty for people.
     pub payload: String,
-    /// The receipt of the message that this one replaces: the start, when this is its end.
+    /// The receipt of the message that this one says all of and more: the start, when this is its
+    /// end. That one may go.
     pub replaces: Option<String>,
+    /// The receipt of the newest message about any of the same outages, which may be about others
+    /// too: what this one answers, in a thread.
+    pub follows: Option<String>,
 }
 
 /// What came of one try. `words` are one line for people, without secrets.
@@ -90,42 +95,102 @@ impl Answer {
     }
 }
 
-/// One configured way to reach people or programs.
-#[expect(clippy::large_enum_variant, reason = "a program has a handful of them, made once")]
+/// A kind of channel, ready to send.
 #[derive(Debug)]
-pub enum Channel {
+pub enum Way {
     Desktop(Desktop),
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Log(Log),
 }
 
+/// One configured way to reach people or programs.
+#[derive(Debug)]
+pub struct Channel {
+    name: String,
+    way: Way,
+}
+
 impl Channel {
+    /// `name` as [`Channel::name`] has it.
+    pub fn new(name: impl Into<String>, way: Way) -> Channel {
+        Channel { name: name.into(), way }
+    }
+
     /// The name in the configuration, the database and on the command line: `desktop`,
     /// `webhook.ops`, `log`.
     pub fn name(&self) -> &str {
-        match self {
-            Channel::Desktop(_) => "desktop",
-            Channel::Webhook(webhook) => webhook.name(),
-            Channel::Log(_) => "log",
-        }
+        &self.name
     }
 
     pub fn audience(&self) -> Audience {
-        match self {
-            Channel::Desktop(_) => Audience::People,
-            Channel::Webhook(_) | Channel::Log(_) => Audience::Programs,
+        match &self.way {
+            Way::Desktop(_) => Audience::People,
+            Way::Webhook(_) | Way::Log(_) => Audience::Programs,
         }
     }
 
-    /// One try. Ends by itself: within 20 s for a webhook, 10 s for the desktop, at once for the
-    /// log.
+    /// One try. Ends by itself: each kind says within what time.
     pub async fn send(&mut self, notice: &Notice) -> Answer {
-        match self {
-            Channel::Desktop(desktop) => desktop.send(notice).await,
-            Channel::Webhook(webhook) => webhook.send(notice).await,
-            Channel::Log(log) => log.send(notice),
+        match &mut self.way {
+            Way::Desktop(desktop) => desktop.send(notice).await,
+            Way::Webhook(webhook) => webhook.send(notice).await,
+            Way::Log(log) => log.send(notice),
         }
     }
+
+    /// Whether `older`, of the configuration before this one, may go on in its place: it keeps a
+    /// connection, and there is nothing that could have been set differently.
+    pub fn continues(&self, older: &Channel) -> bool {
+        matches!((&self.way, &older.way), (Way::Desktop(_), Way::Desktop(_)))
+    }
+}
+
+/// A channel's table in the configuration.
+pub trait Table {
+    /// Every setting of the table, in order; secrets hidden.
+    fn shown(&self) -> Vec<Shown>;
+
+    /// Whether there is such a channel at all.
+    fn is_enabled(&self) -> bool {
+        true
+    }
+
+    /// Makes it ready: reads the files of secrets, opens no connection.
+    ///
+    /// # Errors
+    ///
+    /// One line for people, without secrets, that begins with the setting's key and a colon where
+    /// it is about one.
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String>;
+}
+
+/// `[channel.…]`: the settings of each, as the channels define them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tables {
+    pub desktop: desktop::Settings,
+    pub log: log::Settings,
+    pub webhook: BTreeMap<String, webhook::Settings>,
+}
+
+impl Tables {
+    /// Every table under its channel's name, in a fixed order.
+    pub fn all(&self) -> Vec<(String, &dyn Table)> {
+        // Taken apart without `..`: a table that is left out would be a channel that is never made.
+        let Tables { desktop, log, webhook } = self;
+        let mut all: Vec<(String, &dyn Table)> = vec![("desktop".to_owned(), desktop)];
+        add(&mut all, "webhook", webhook);
+        all.push(("log".to_owned(), log));
+        all
+    }
+}
+
+fn add<'a, T: Table>(
+    all: &mut Vec<(String, &'a dyn Table)>,
+    kind: &'static str,
+    tables: &'a BTreeMap<String, T>,
+) {
+    all.extend(tables.iter().map(|(name, table)| (format!("{kind}.{name}"), table as &dyn Table)));
 }
 
 #[cfg(test)]
@@ -134,12 +199,17 @@ mod tests {
 
     #[test]
     fn channels_have_the_names_of_the_configuration() {
-        let settings: webhook::Settings = toml::from_str("url = 'http://127.0.0.1:9/'").expect("settings");
-        let webhook = Webhook::new("ops", &settings, &|_| Err("no files".to_owned())).expect("a webhook");
-        let channels = [Channel::Desktop(Desktop::new()), Channel::Webhook(webhook), Channel::Log(Log)];
-        let named = channels.each_ref().map(|channel| (channel.name(), channel.audience()));
+        let tables: Tables = toml::from_str("webhook.ops.url = 'http://127.0.0.1:9/'").expect("settings");
+        let named: Vec<(String, Audience)> = tables
+            .all()
+            .into_iter()
+            .map(|(name, table)| {
+                Channel::new(name, table.open(&|_| Err("no files".to_owned())).expect("ready"))
+            })
+            .map(|channel| (channel.name().to_owned(), channel.audience()))
+            .collect();
         let expected =
             [("desktop", Audience::People), ("webhook.ops", Audience::Programs), ("log", Audience::Programs)];
-        assert_eq!(named, expected);
+        assert_eq!(named, expected.map(|(name, audience)| (name.to_owned(), audience)));
     }
 }

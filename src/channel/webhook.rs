@@ -1,40 +1,29 @@
 //! Changes as JSON to an address of the user's: a POST each, for programs.
 //!
-//! It composes no JSON (the notice carries the bytes, so that every try sends the same ones),
-//! follows no redirect and never retries. Invariant: no token, key, password, path or query of
-//! the address is in what it prints, logs or answers.
+//! Promise: idempotent. Every try of a change carries the same `Idempotency-Key` and the same
+//! bytes, so a receiver that remembers keys counts it once.
+//!
+//! It composes no JSON (the notice carries the bytes) and never retries. Invariant: no token, key,
+//! password, path or query of the address is in what it prints, logs or answers.
 
-use std::error::Error as _;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Response, Url, redirect};
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use ring::hmac;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
 
-use super::{Answer, Notice, http_answer};
+use super::peer::Peer;
+use super::settings::{
+    self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
+};
+use super::{Answer, Notice, Table, Way};
 use crate::secret::Secret;
-use crate::{text, tls};
-
-/// DNS, TCP and TLS together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// The whole try.
-const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// How much of an answer's body is read: enough for a reason, too little to hurt.
-const REASON_MAX_BYTES: usize = 4 * 1024;
-/// How much of it is shown.
-const REASON_MAX_CHARS: usize = 200;
-/// A shorter part of an address ("v1", "hook") is no secret, and hiding it would garble words.
-const SECRET_MIN_BYTES: usize = 6;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// `sha256=` and the HMAC-SHA256 of the body in hex, under the configured secret.
 const SIGNATURE: &str = "x-statusd-signature";
-const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// `[channel.webhook.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -53,35 +42,36 @@ pub struct Settings {
     pub hmac_secret_file: Option<PathBuf>,
 }
 
+impl Table for Settings {
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, bearer_token, bearer_token_file, hmac_secret, hmac_secret_file } = self;
+        vec![
+            shown("url", redacted(url)),
+            shown_secret("bearer_token", bearer_token.as_ref()),
+            shown_path("bearer_token_file", bearer_token_file.as_ref()),
+            shown_secret("hmac_secret", hmac_secret.as_ref()),
+            shown_path("hmac_secret_file", hmac_secret_file.as_ref()),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Webhook(Box::new(Webhook::new(self, read_secret)?)))
+    }
+}
+
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("url", &redacted(&self.url))
-            .field("bearer_token", &self.bearer_token)
-            .field("bearer_token_file", &self.bearer_token_file)
-            .field("hmac_secret", &self.hmac_secret)
-            .field("hmac_secret_file", &self.hmac_secret_file)
-            .finish()
+        f.debug_map().entries(self.shown()).finish()
     }
 }
 
 /// A ready receiver of changes.
+#[derive(Debug)]
 pub struct Webhook {
-    /// `webhook.NAME`
-    name: String,
-    url: Url,
+    peer: Peer,
     authorization: Option<HeaderValue>,
     signing_key: Option<hmac::Key>,
-    /// What must not be repeated in words, longest first: receivers like to quote what they got.
-    unspeakable: Vec<String>,
-    client: Client,
-}
-
-impl fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = redacted(self.url.as_str());
-        f.debug_struct("Webhook").field("name", &self.name).field("address", &address).finish_non_exhaustive()
-    }
 }
 
 impl Webhook {
@@ -91,38 +81,18 @@ impl Webhook {
     ///
     /// One line for people that begins with the setting's key; it holds no secret, and of the
     /// address no more than scheme and host.
-    pub fn new(
-        name: &str,
-        settings: &Settings,
-        read_secret: &dyn Fn(&Path) -> Result<Secret, String>,
-    ) -> Result<Webhook, String> {
-        let url = address(&settings.url)?;
-        let token = either(
-            "bearer_token",
-            settings.bearer_token.as_ref(),
-            settings.bearer_token_file.as_deref(),
-            read_secret,
-        )?;
-        let key = either(
-            "hmac_secret",
-            settings.hmac_secret.as_ref(),
-            settings.hmac_secret_file.as_deref(),
-            read_secret,
-        )?;
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Webhook, String> {
+        let url = settings::http_address("url", &settings.url)?;
+        let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
+        let token = either("bearer_token", inline, file, read_secret)?;
+        let (inline, file) = (settings.hmac_secret.as_ref(), settings.hmac_secret_file.as_deref());
+        let key = either("hmac_secret", inline, file, read_secret)?;
         refuse_open_credentials(&url, token.as_ref())?;
         Ok(Webhook {
-            name: format!("webhook.{name}"),
             authorization: token.as_ref().map(authorization).transpose()?,
             signing_key: key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())),
-            unspeakable: unspeakable(&url, [token.as_ref(), key.as_ref()]),
-            client: client(is_loopback(&url))?,
-            url,
+            peer: Peer::new(url, [token.as_ref(), key.as_ref()].into_iter().flatten())?,
         })
-    }
-
-    /// `webhook.NAME`
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// One POST, within 20 s.
@@ -131,25 +101,16 @@ impl Webhook {
             Ok(headers) => headers,
             Err(words) => return Answer::Refused { words },
         };
-        let deadline = Instant::now() + SEND_WITHIN;
-        let request = self.client.post(self.url.clone()).headers(headers).body(notice.payload.clone());
-        let answer = match timeout_at(deadline, request.send()).await {
-            Ok(Ok(response)) => self.judged(response, deadline).await,
-            Ok(Err(error)) => self.failed(&error.without_url()),
-            Err(_elapsed) => Answer::Retry {
-                after_s: None,
-                reached: true,
-                words: format!("gave no answer within {} s", SEND_WITHIN.as_secs()),
-            },
-        };
-        answer.reworded(|words| format!("{} {words}", self.host()))
+        match self.peer.post_json(headers, notice.payload.as_str()).await {
+            Ok(reply) => self.peer.judged(&reply),
+            Err(answer) => answer,
+        }
     }
 
     fn headers(&self, notice: &Notice) -> Result<HeaderMap, String> {
         let key = HeaderValue::from_str(&notice.key)
             .map_err(|_| "the message's key does not fit an HTTP header; please report this".to_owned())?;
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(IDEMPOTENCY_KEY, key);
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
@@ -159,133 +120,14 @@ impl Webhook {
         }
         Ok(headers)
     }
-
-    /// The status decides; the body only adds words, so failing to read it changes nothing.
-    async fn judged(&self, mut response: Response, deadline: Instant) -> Answer {
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let answer = http_answer(response.status().as_u16(), retry_after, Timestamp::now());
-        if let Answer::Delivered { .. } = answer {
-            return answer;
-        }
-        let mut body = Vec::new();
-        // The deadline leaves what has arrived by then in `body`.
-        let _all_or_part = timeout_at(deadline, read_reason(&mut response, &mut body)).await;
-        let reason = self.speakable(&String::from_utf8_lossy(&body));
-        if reason.is_empty() {
-            return answer;
-        }
-        answer.reworded(|words| format!("{words}. It says: {reason}"))
-    }
-
-    /// No status came back.
-    fn failed(&self, error: &reqwest::Error) -> Answer {
-        // Only while connecting is it certain that the receiver saw nothing. Connections are
-        // never reused, so an error after that cannot be an old connection's.
-        let reached = !error.is_connect();
-        let why = self.speakable(&causes(error));
-        let words = if reached {
-            format!("broke off before it answered: {why}")
-        } else {
-            format!("cannot be reached: {why}; check the address and the network")
-        };
-        Answer::Retry { after_s: None, reached, words }
-    }
-
-    /// `text` in one short line without what must not be repeated.
-    fn speakable(&self, text: &str) -> String {
-        let mut line = text::plain_line(text, REASON_MAX_BYTES);
-        for secret in &self.unspeakable {
-            line = line.replace(secret.as_str(), "***");
-        }
-        text::plain_line(&line, REASON_MAX_CHARS)
-    }
-
-    fn host(&self) -> &str {
-        self.url.host_str().expect("an http address has a host: Url refuses others")
-    }
 }
 
-/// No redirects (they would carry the token elsewhere), no reused connections (messages are days
-/// apart, and one that the receiver has closed looks like a receiver that broke off).
-fn client(loopback: bool) -> Result<Client, String> {
-    tls::install_provider();
-    let mut builder = Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_WITHIN)
-        .pool_max_idle_per_host(0)
-        .referer(false)
-        .no_gzip();
-    if loopback {
-        // A proxy cannot reach this machine's loopback and has no business with its messages.
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|error| {
-        format!(
-            "TLS cannot be set up: {}; install the system's CA certificates",
-            causes(&error.without_url())
-        )
-    })
-}
-
-/// The address with all but scheme, host and port left out: tokens hide in user, path and query.
-pub fn redacted(url: &str) -> String {
-    match Url::parse(url) {
-        Ok(url) if url.has_host() => {
-            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            format!("{}://{}{port}/…", url.scheme(), url.host_str().unwrap_or_default())
-        }
-        _ => "…".to_owned(),
-    }
-}
-
-fn address(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim())
-        .map_err(|error| format!("url: not an address ({error}); write https://host/path"))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        other => Err(format!("url: begins with {other}: where https: or http: is needed")),
-    }
-}
-
-/// The secret under `key` or out of the file under `key_file`.
-fn either(
-    key: &str,
-    inline: Option<&Secret>,
-    file: Option<&Path>,
-    read_secret: &dyn Fn(&Path) -> Result<Secret, String>,
-) -> Result<Option<Secret>, String> {
-    let secret = match (inline, file) {
-        (None, None) => return Ok(None),
-        (Some(_), Some(_)) => return Err(format!("{key}: also given as {key}_file; remove one of them")),
-        (Some(secret), None) => secret.clone(),
-        (None, Some(path)) => read_secret(path).map_err(|error| format!("{key}_file: {error}"))?,
-    };
-    // Editors end a file with a line break.
-    match secret.expose().trim() {
-        "" => Err(format!("{key}: empty; write the secret or remove the key")),
-        trimmed => Ok(Some(Secret::new(trimmed))),
-    }
-}
-
-/// Whoever is on the way reads what goes over plain HTTP.
 fn refuse_open_credentials(url: &Url, token: Option<&Secret>) -> Result<(), String> {
     let in_address = !url.username().is_empty() || url.password().is_some();
     if in_address && token.is_some() {
         return Err("bearer_token: the address holds a user or password too; remove one of them".to_owned());
     }
-    if (in_address || token.is_some()) && url.scheme() == "http" && !is_loopback(url) {
-        return Err(format!(
-            "url: {} would carry the password or token unencrypted; write https",
-            redacted(url.as_str())
-        ));
-    }
-    Ok(())
-}
-
-fn is_loopback(url: &Url) -> bool {
-    url.host_str().is_some_and(tls::is_loopback)
+    if in_address || token.is_some() { refuse_open("url", url) } else { Ok(()) }
 }
 
 fn authorization(token: &Secret) -> Result<HeaderValue, String> {
@@ -304,43 +146,6 @@ fn signature(key: &hmac::Key, body: &[u8]) -> HeaderValue {
     HeaderValue::from_str(&text).expect("hex digits fit a header")
 }
 
-/// The secrets and the parts of the address that may be secret, longest first.
-fn unspeakable(url: &Url, secrets: [Option<&Secret>; 2]) -> Vec<String> {
-    let secrets = secrets.into_iter().flatten().map(|secret| secret.expose().to_owned());
-    let whole =
-        [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default(), url.username()];
-    let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
-    let of_address = whole.into_iter().chain(parts).filter(|part| part.len() >= SECRET_MIN_BYTES);
-    let mut all: Vec<String> = secrets.chain(of_address.map(str::to_owned)).collect();
-    all.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    all.dedup();
-    all
-}
-
-/// At most [`REASON_MAX_BYTES`] of the body; stops at the first trouble.
-async fn read_reason(response: &mut Response, body: &mut Vec<u8>) {
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= REASON_MAX_BYTES {
-            body.truncate(REASON_MAX_BYTES);
-            return;
-        }
-    }
-}
-
-/// The innermost cause of an error says what happened ("Connection refused"); the layers above
-/// it only say who noticed.
-fn causes(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    if error.source().is_none() {
-        return error.to_string();
-    }
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -350,7 +155,7 @@ mod tests {
     }
 
     fn made(toml: &str) -> Result<Webhook, String> {
-        Webhook::new("ops", &settings(toml), &|path| match path.to_str() {
+        Webhook::new(&settings(toml), &|path| match path.to_str() {
             Some("/token") => Ok(Secret::new("from-file\n")),
             _ => Err(format!("{}: no such file", path.display())),
         })
@@ -376,7 +181,7 @@ mod tests {
             "url = 'http://[::1]:9000/x'\nbearer_token = 'hunter2'",
             "url = 'https://me:hunter2@hooks.example.com/x'",
         ] {
-            assert_eq!(made(toml).expect(toml).name(), "webhook.ops");
+            assert!(made(toml).is_ok(), "{toml}");
         }
     }
 
@@ -422,7 +227,6 @@ mod tests {
         for secret in ["hunter2", "s3cret", "T0PATH"] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        assert_eq!(redacted("no address at all s3cret"), "…");
     }
 
     /// RFC 4231, test case 2.
@@ -433,18 +237,5 @@ mod tests {
             signature(&key, b"what do ya want for nothing?"),
             "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-    }
-
-    #[test]
-    fn the_receivers_words_are_cut_cleaned_and_hide_secrets() {
-        let webhook =
-            made("url = 'https://a.example/hook/T0PATHT0PATH?key=s3cret'\nbearer_token = 'hunter2'");
-        let webhook = webhook.expect("a webhook");
-        assert_eq!(
-            webhook.speakable("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
-            "Cannot POST ***?*** with[1m ***"
-        );
-        assert_eq!(webhook.speakable("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
-        assert_eq!(webhook.speakable(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
     }
 }

@@ -5,9 +5,10 @@
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::channel::{Answer, Channel, Notice, Urgency};
+use crate::channel::{Answer, Channel, Notice};
 use crate::daemon;
 use crate::json::VERSION;
+use crate::model::Tone;
 
 use super::page::{Ink, Page};
 use super::words::shown;
@@ -66,9 +67,10 @@ fn notice(now: Timestamp) -> Notice {
         key,
         title: TITLE.to_owned(),
         body: BODY.to_owned(),
-        urgency: Urgency::Normal,
+        tone: Tone::Neutral,
         payload: payload.to_string(),
         replaces: None,
+        follows: None,
     }
 }
 

@@ -13,15 +13,16 @@ use toml::de::DeTable;
 
 use super::error::{ConfigError, Origins};
 use super::outline::{Outline, complaint, line_and_column};
-use super::{Channels, Environment, places};
+use super::{Environment, places};
+use crate::channel::Tables;
 
 /// Thousands of times what a configuration needs.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Keys at the top of the file that hold no table.
-const TOP_KEYS: [&str; 2] = [ARRAY_KEY, "time_zone"];
-/// The only one that holds an array.
-const ARRAY_KEY: &str = "watch";
+const TOP_KEYS: [&str; 2] = ["watch", "time_zone"];
+/// Keys that hold an array where otherwise tables stand.
+const LISTS: [&str; 3] = ["watch", "only", "services"];
 
 /// The file as it is written. `None` is "not written". Without `Debug`: it holds what may be secret.
 #[derive(Default, Deserialize)]
@@ -34,7 +35,7 @@ pub(super) struct File {
     pub state: State,
     pub record: Record,
     pub log: Log,
-    pub channel: Channels,
+    pub channel: Tables,
 }
 
 #[derive(Default, Deserialize)]
@@ -125,7 +126,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(File, Origins), ConfigEr
     let read = File::deserialize(toml::Deserializer::from(table));
     let unknown = read.as_ref().is_err_and(|error| error.message().starts_with("unknown field "));
     // serde takes an array for a table, its elements for the table's values in order.
-    if let Some(key) = outline.array_but(ARRAY_KEY).filter(|_| !unknown) {
+    if let Some(key) = outline.array_for_table(&LISTS).filter(|_| !unknown) {
         let message = format!("{key}: expected a single value or [table], found an array");
         return Err(ConfigError::at_line(path, outline.line(&key), message));
     }

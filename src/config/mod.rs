@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{self, Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
-use crate::channel::{desktop, log, webhook};
+use crate::channel::Tables;
 use crate::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
@@ -42,7 +41,7 @@ const JITTER_S: i64 = 30;
 /// More would make "every five minutes" a lie.
 const MAX_JITTER_S: i64 = 3600;
 /// The name is part of keys in the database and of what people type.
-const MAX_WEBHOOK_NAME_CHARS: usize = 32;
+const MAX_CHANNEL_NAME_CHARS: usize = 32;
 
 /// The environment, as an argument: the value of a variable.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
@@ -97,16 +96,6 @@ impl LogFormat {
     }
 }
 
-/// `[channel.…]`: the settings of each, as the channels define them.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Channels {
-    pub desktop: desktop::Settings,
-    pub log: log::Settings,
-    /// By name: ASCII letters, digits, `-` and `_`.
-    pub webhook: BTreeMap<String, webhook::Settings>,
-}
-
 /// What a person has chosen, and the defaults for the rest. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -130,7 +119,7 @@ pub struct Config {
     pub record_file: Option<PathBuf>,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
-    pub channel: Channels,
+    pub channel: Tables,
     /// The file that was read, absolute; `None` if there is none.
     pub source: Option<PathBuf>,
     origins: Origins,
@@ -228,7 +217,7 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
     let feed_url = file.feed.url.as_deref().map(FeedUrl::parse).transpose();
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
-    check_webhook_names(&origins, &file.channel)?;
+    check_channel_names(&origins, &file.channel)?;
     Ok(Config {
         feed: feed_id(&origins, file.feed.edition, file.feed.locale)?,
         feed_url: at(&origins, "feed.url", feed_url)?,
@@ -335,16 +324,20 @@ fn whole_path(origins: &Origins, key: &str, given: Option<PathBuf>) -> Result<Op
     at(origins, key, whole).map(Some)
 }
 
-fn check_webhook_names(origins: &Origins, channels: &Channels) -> Result<(), ConfigError> {
+/// A channel of a kind that there can be several of is called KIND.NAME.
+fn check_channel_names(origins: &Origins, tables: &Tables) -> Result<(), ConfigError> {
     let usable = |name: &str| {
-        (1..=MAX_WEBHOOK_NAME_CHARS).contains(&name.len())
+        (1..=MAX_CHANNEL_NAME_CHARS).contains(&name.len())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
-    match channels.webhook.keys().find(|name| !usable(name)) {
+    let names = tables.all().into_iter().map(|(name, _)| name);
+    let wrong =
+        names.filter_map(|name| name.split_once('.').map(|(kind, name)| (kind.to_owned(), name.to_owned())));
+    match wrong.into_iter().find(|(_, name)| !usable(name)) {
         None => Ok(()),
-        Some(name) => Err(origins.error(
-            &outline::joined("channel.webhook", name),
-            format!("a name has 1 to {MAX_WEBHOOK_NAME_CHARS} letters a to z, digits, - and _"),
+        Some((kind, name)) => Err(origins.error(
+            &outline::joined(&format!("channel.{kind}"), &name),
+            format!("a name has 1 to {MAX_CHANNEL_NAME_CHARS} letters a to z, digits, - and _"),
         )),
     }
 }
@@ -461,7 +454,7 @@ mod tests {
         check(
             "[channel.webhook]\nurl = 'https://hooks.example/hunter2'",
             "FILE:2: channel.webhook.url: expected a table, found a string; \
-             a webhook has a name: write [channel.webhook.NAME]",
+             a channel of this kind has a name: write [channel.webhook.NAME]",
         );
         check("\n[channel.webhook.a]\n", r#"FILE:2: channel.webhook.a: the key "url" is missing"#);
         check(
@@ -763,7 +756,7 @@ mod tests {
     fn known_keys(table: &str) -> BTreeSet<String> {
         let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
         let error = error_of(format!("{header}zzzz = 1"), &Overrides::default());
-        if error.contains("a webhook has a name") {
+        if error.contains("a channel of this kind has a name") {
             return known_keys(&format!("{table}.NAME"));
         }
         match error.split_once("; known here: ") {

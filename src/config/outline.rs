@@ -46,10 +46,14 @@ impl Outline {
         Some(self.line_at(entry.key.start))
     }
 
-    /// An array under another key than `but`.
-    pub fn array_but(&self, but: &str) -> Option<String> {
-        let mut arrays = self.entries.iter().filter(|entry| entry.kind == ARRAY).map(Entry::dotted);
-        arrays.find(|key| key != but)
+    /// An array where a table belongs: at the top of the file, or in place of a channel. `lists`
+    /// are the keys of such places that do hold one.
+    pub fn array_for_table(&self, lists: &[&str]) -> Option<String> {
+        let is_place =
+            |table: &str| table.is_empty() || (table.split('.').count() <= 2 && table.starts_with("channel"));
+        let mut arrays = self.entries.iter().filter(|entry| entry.kind == ARRAY);
+        let wrong = arrays.find(|entry| is_place(&entry.table) && !lists.contains(&entry.name.as_str()));
+        wrong.map(Entry::dotted)
     }
 
     fn add_table(&mut self, path: &str, table: &DeTable<'_>) {
@@ -147,10 +151,10 @@ fn wrong_value(message: &str, entry: &Entry) -> String {
             "the number is out of range".to_owned()
         }
         Some(expected) if quoted => {
-            let hint = if expected.starts_with("struct ") && entry.table == "channel.webhook" {
-                "; a webhook has a name: write [channel.webhook.NAME]"
+            let hint = if expected.starts_with("struct ") && entry.table.starts_with("channel.") {
+                format!("; a channel of this kind has a name: write [{}.NAME]", entry.table)
             } else {
-                ""
+                String::new()
             };
             format!("expected {}, found {}{hint}", expected_kind(expected), entry.kind)
         }
@@ -239,7 +243,8 @@ mod tests {
             assert_eq!(outline.line(key), Some(line), "{key}");
         }
         assert_eq!(outline.line("c d"), None);
-        assert_eq!(outline.array_but("h").as_deref(), Some("b.\"c d\""));
+        assert_eq!(outline.array_for_table(&["a"]).as_deref(), Some("h"));
+        assert_eq!(outline.array_for_table(&["h"]), None);
     }
 
     /// The wording is serde's own; should it change, this fails and not a person's error.

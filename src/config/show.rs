@@ -1,18 +1,15 @@
 //! The effective settings as a TOML text, for people and for loading again.
 //!
-//! It is no format of its own: `load` reads what it writes. Invariant: no secret is in it; of a
-//! webhook's address it holds scheme, host and port.
+//! It is no format of its own: `load` reads what it writes. Invariant: no secret is in it; of an
+//! address that may hold one it has scheme, host and port.
 
 use std::path::Path;
 
 use toml::Value;
 
+use super::Config;
 use super::error::Origins;
-use super::{Channels, Config};
-use crate::channel::{desktop, log, webhook};
-
-/// What stands for a secret.
-const HIDDEN: &str = "***";
+use crate::channel::Tables;
 
 pub(super) fn text(config: &Config) -> String {
     let origins = &config.origins;
@@ -47,26 +44,12 @@ pub(super) fn text(config: &Config) -> String {
     page.text
 }
 
-/// Taken apart without `..`: a new setting must be shown, or hidden, by decision.
-fn channels(page: &mut Page<'_>, channels: &Channels) {
-    let Channels {
-        desktop: desktop::Settings { enabled: desktop },
-        log: log::Settings { enabled: log },
-        webhook,
-    } = channels;
-    page.open("channel.desktop");
-    page.put("enabled", *desktop);
-    page.open("channel.log");
-    page.put("enabled", *log);
-    for (name, settings) in webhook {
-        let webhook::Settings { url, bearer_token, bearer_token_file, hmac_secret, hmac_secret_file } =
-            settings;
-        page.open(&format!("channel.webhook.{name}"));
-        page.put("url", webhook::redacted(url));
-        page.put_some("bearer_token", bearer_token.as_ref().map(|_| HIDDEN));
-        page.put_some("bearer_token_file", bearer_token_file.as_deref().map(lossy));
-        page.put_some("hmac_secret", hmac_secret.as_ref().map(|_| HIDDEN));
-        page.put_some("hmac_secret_file", hmac_secret_file.as_deref().map(lossy));
+fn channels(page: &mut Page<'_>, tables: &Tables) {
+    for (name, table) in tables.all() {
+        page.open(&format!("channel.{name}"));
+        for (key, value) in table.shown() {
+            page.put_some(key, value);
+        }
     }
 }
 

@@ -133,12 +133,9 @@ impl Generation {
 
 /// Channels that keep something (a connection, what they showed) go on across a reload.
 fn reuse(new: Vec<Channel>, mut old: Vec<Channel>) -> Vec<Channel> {
-    let keep = |channel| match channel {
-        Channel::Desktop(fresh) => {
-            let kept = old.iter().position(|old| matches!(old, Channel::Desktop(_)));
-            kept.map_or(Channel::Desktop(fresh), |index| old.swap_remove(index))
-        }
-        Channel::Webhook(_) | Channel::Log(_) => channel,
+    let keep = |fresh: Channel| {
+        let kept = old.iter().position(|old| fresh.continues(old));
+        kept.map_or(fresh, |index| old.swap_remove(index))
     };
     new.into_iter().map(keep).collect()
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::channel::{Channel, Desktop, Log, Webhook};
+use crate::channel::Channel;
 use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
 use crate::fetch::{FeedUrl, Fetcher, Limits};
 
@@ -38,17 +38,11 @@ pub fn feed_url(config: &Config) -> Result<FeedUrl, ConfigError> {
 pub fn channels(config: &Config, environment: &Environment<'_>) -> Result<Vec<Channel>, ConfigError> {
     let credentials = credentials_directory(environment);
     let secret = |path: &Path| read_secret(path, credentials.as_deref(), config.source.as_deref());
+    let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
     let mut channels = Vec::new();
-    if config.channel.desktop.enabled {
-        channels.push(Channel::Desktop(Desktop::new()));
-    }
-    for (name, settings) in &config.channel.webhook {
-        let webhook = Webhook::new(name, settings, &secret)
-            .map_err(|words| config.error_in(&format!("channel.webhook.{name}"), &words))?;
-        channels.push(Channel::Webhook(webhook));
-    }
-    if config.channel.log.enabled {
-        channels.push(Channel::Log(Log));
+    for (name, table) in enabled {
+        let way = table.open(&secret).map_err(|words| config.error_in(&format!("channel.{name}"), &words))?;
+        channels.push(Channel::new(name, way));
     }
     Ok(channels)
 }

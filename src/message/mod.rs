@@ -9,7 +9,7 @@ pub mod words;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::{Change, ChangeKind};
+use crate::model::{Change, ChangeKind, Tone};
 
 /// Names in a headline before "and 3 more".
 const HEADLINE_NAMES: usize = 2;
@@ -28,8 +28,8 @@ pub struct Message {
     pub title: String,
     /// Lines.
     pub body: String,
-    /// Whether something began or got worse.
-    pub is_alarm: bool,
+    /// Of the worst in it.
+    pub tone: Tone,
 }
 
 /// Changes that are one thing to say, for one or more services.
@@ -57,7 +57,7 @@ impl News<'_> {
 pub fn compose(changes: &[Change], said: &Said) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
-    let is_alarm = news.iter().any(|news| words::is_alarm(news.change.kind));
+    let tone = tone(news.iter().map(|news| words::tone(news.change.kind)));
     let mut advice: Vec<&str> = Vec::new();
     for text in news.iter().map(words::advice_for) {
         if !text.is_empty() && !advice.contains(&text) {
@@ -73,7 +73,15 @@ pub fn compose(changes: &[Change], said: &Said) -> Message {
         }
     };
     lines.extend(advice.into_iter().map(str::to_owned));
-    Message { title, body: lines.join("\n"), is_alarm }
+    Message { title, body: lines.join("\n"), tone }
+}
+
+/// The tone of several pieces of news: that of the worst, and relief only where all are.
+fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
+    if tones.clone().any(|tone| tone == Tone::Alarm) {
+        return Tone::Alarm;
+    }
+    if tones.all(|tone| tone == Tone::Relief) { Tone::Relief } else { Tone::Neutral }
 }
 
 /// One line for the log and for tables: headline, details.
@@ -150,7 +158,7 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
         }
     }
     // The worst first: a bubble shows its first line.
-    all.sort_by_key(|news| !words::is_alarm(news.change.kind));
+    all.sort_by_key(|news| words::tone(news.change.kind) != Tone::Alarm);
     all
 }
 

@@ -81,7 +81,7 @@ fn ten_services_in_one_incident_are_one_message() {
         "{}",
         message.body
     );
-    assert!(message.is_alarm);
+    assert_eq!(message.tone, Tone::Alarm);
 }
 
 #[test]

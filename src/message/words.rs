@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::when::{from_to, lasted, when};
 use super::{News, Said};
-use crate::model::{Change, ChangeKind, EventKind, ServiceKey};
+use crate::model::{Change, ChangeKind, EventKind, ServiceKey, Tone};
 
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
@@ -139,9 +139,27 @@ fn is_backup(service: &str) -> bool {
     ServiceKey::new(service).as_str().contains("backup")
 }
 
-/// Whether it is bad news that a person should not overlook.
-pub fn is_alarm(kind: ChangeKind) -> bool {
-    matches!(kind, ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened)
+/// Bad news that a person should not overlook, good news, or neither.
+pub fn tone(kind: ChangeKind) -> Tone {
+    match kind {
+        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened => Tone::Alarm,
+        ChangeKind::Ended
+        | ChangeKind::Withdrawn
+        | ChangeKind::Eased
+        | ChangeKind::Over
+        | ChangeKind::ListedAgain
+        | ChangeKind::Sighted => Tone::Relief,
+        ChangeKind::Missed
+        | ChangeKind::Planned
+        | ChangeKind::Started
+        | ChangeKind::Unlisted
+        | ChangeKind::Blind
+        | ChangeKind::HistoryLost
+        | ChangeKind::Revised
+        | ChangeKind::Corrected
+        | ChangeKind::Noted
+        | ChangeKind::Cancelled => Tone::Neutral,
+    }
 }
 
 /// `an outage`, `an issue` …

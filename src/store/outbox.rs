@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
 use super::rows::{self, CHANGE_COLUMNS, time};
 use super::{Routing, Store};
-use crate::model::{Change, ServiceKey};
+use crate::model::{Change, ServiceKey, Tone};
 
 /// A message as it will be sent, every time alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Frozen {
     pub key: String,
     pub title: String,
     pub body: String,
-    pub is_alarm: bool,
+    pub tone: Tone,
     pub payload: String,
 }
 
@@ -29,6 +29,8 @@ pub struct Attempt {
     pub frozen: Frozen,
     /// The receipt of the message that this one supersedes.
     pub replaces: Option<String>,
+    /// The receipt of the newest message about any of the same outages.
+    pub follows: Option<String>,
     /// When the oldest delivery in it was made.
     pub waiting_since: Timestamp,
     /// Composed for this very try. A message that was there before may have been seen by somebody:
@@ -248,14 +250,14 @@ fn freeze(
     let changes: Vec<Change> = waiting.iter().map(|(_, change)| change.clone()).collect();
     let frozen = compose(&changes);
     transaction.execute(
-        "INSERT INTO notice (channel, key, title, body, alarm, payload, created_at)
+        "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             channel,
             frozen.key,
             frozen.title,
             frozen.body,
-            frozen.is_alarm,
+            frozen.tone.as_str(),
             frozen.payload,
             now.to_string()
         ],
@@ -267,14 +269,18 @@ fn freeze(
             params![notice_id, change_id, channel],
         )?;
     }
-    let replaces = superseded(transaction, channel, notice_id)?;
-    transaction.execute("UPDATE notice SET replaces = ?1 WHERE id = ?2", params![replaces, notice_id])?;
+    let replaces = earlier(transaction, channel, notice_id, true)?;
+    let follows = earlier(transaction, channel, notice_id, false)?;
+    transaction.execute(
+        "UPDATE notice SET replaces = ?1, follows = ?2 WHERE id = ?3",
+        params![replaces, follows, notice_id],
+    )?;
     Ok(notice_id)
 }
 
-/// The receipt of the newest message on this channel about the same outages, if it is about no
-/// others: those would vanish from the screen while they go on.
-fn superseded(transaction: &Transaction, channel: &str, new_notice: i64) -> Result<Option<String>> {
+/// The receipt of the newest message on this channel about the same outages; with `whole` only if
+/// it is about no others: those would vanish from the screen while they go on.
+fn earlier(transaction: &Transaction, channel: &str, new_notice: i64, whole: bool) -> Result<Option<String>> {
     let sql = "WITH outage_of AS (
                    SELECT notice_id, feed, service_key, message_id
                    FROM delivery JOIN change ON change.id = change_id
@@ -284,10 +290,10 @@ fn superseded(transaction: &Transaction, channel: &str, new_notice: i64) -> Resu
                  AND id = (SELECT max(old.notice_id) FROM outage_of old JOIN outage_of new
                            USING (feed, service_key, message_id)
                            WHERE new.notice_id = ?2 AND old.notice_id <> ?2)
-                 AND NOT EXISTS (
+                 AND (NOT ?3 OR NOT EXISTS (
                    SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = notice.id
-                   EXCEPT SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = ?2)";
-    transaction.query_row(sql, params![channel, new_notice], |row| row.get(0)).optional()
+                   EXCEPT SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = ?2))";
+    transaction.query_row(sql, params![channel, new_notice, whole], |row| row.get(0)).optional()
 }
 
 fn attempt(
@@ -304,10 +310,11 @@ fn attempt(
                 key: row.get("key")?,
                 title: row.get("title")?,
                 body: row.get("body")?,
-                is_alarm: row.get("alarm")?,
+                tone: rows::tone(row)?,
                 payload: row.get("payload")?,
             },
             replaces: row.get("replaces")?,
+            follows: row.get("follows")?,
             waiting_since,
             is_fresh: false,
         })

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
 
-use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, Missing};
+use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, Missing, Tone};
 
 pub const CHANGE_COLUMNS: &str = "key, at, seen_at, kind, feed, service, message_id, occurrence, serial, \
      outage_kind, was_kind, began_at, ended_at, users_affected, message, near, id";
@@ -68,6 +68,11 @@ pub fn change(row: &Row) -> Result<Change> {
         message: row.get("message")?,
         near: serde_json::from_str(&near).unwrap_or_default(),
     })
+}
+
+pub fn tone(row: &Row) -> Result<Tone> {
+    let tone: String = row.get("tone")?;
+    Tone::parse(&tone).ok_or_else(|| unknown("tone", &tone))
 }
 
 /// `worsened=2,revised=5`

@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, DynamicType, Message, Variant, connection, fdo};
 
-use super::super::{Answer, Notice, Urgency};
+use super::super::{Answer, Notice};
 use super::{APP_NAME, SEND_WITHIN, bubble, not_reached};
+use crate::model::Tone;
 use crate::text;
 
 /// Both the name and the interface.
@@ -58,10 +59,10 @@ struct Server {
     markup: bool,
 }
 
-pub(super) fn add_hints(bubble: &mut Notification, urgency: Urgency) {
-    let (urgency, category) = match urgency {
-        Urgency::Critical => (notify_rust::Urgency::Critical, "network.error"),
-        Urgency::Normal => (notify_rust::Urgency::Normal, "network"),
+pub(super) fn add_hints(bubble: &mut Notification, tone: Tone) {
+    let (urgency, category) = match tone {
+        Tone::Alarm => (notify_rust::Urgency::Critical, "network.error"),
+        Tone::Relief | Tone::Neutral => (notify_rust::Urgency::Normal, "network"),
     };
     bubble
         .urgency(urgency)

@@ -1,0 +1,261 @@
+//! The HTTP peer of a channel: one request a try, with a deadline, and its answer in words.
+//!
+//! What an answer means is decided by the channel, most often through [`http_answer`]'s table. It
+//! follows no redirect, reuses no connection and never retries. Invariant: nothing that was
+//! declared unspeakable is in what it prints or answers.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, Response, Url, redirect};
+use tokio::time::{Instant, timeout_at};
+
+use super::settings::{is_loopback, redacted};
+use super::{Answer, http_answer};
+use crate::secret::Secret;
+use crate::{text, tls};
+
+/// DNS, TCP and TLS together.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The whole try.
+const SEND_WITHIN: Duration = Duration::from_secs(20);
+/// How much of an answer's body is read: enough for a reason, too little to hurt.
+const BODY_MAX_BYTES: usize = 4 * 1024;
+/// How much of it is shown.
+const REASON_MAX_CHARS: usize = 200;
+/// A shorter part of an address ("v1", "hook") is no secret, and hiding it would garble words.
+const SECRET_MIN_BYTES: usize = 6;
+const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
+
+/// Whoever is behind an address.
+pub struct Peer {
+    url: Url,
+    /// What must not be repeated in words, longest first: receivers like to quote what they got.
+    unspeakable: Vec<String>,
+    client: Client,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Peer").field(&redacted(self.url.as_str())).finish()
+    }
+}
+
+/// What a peer answered, as far as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub status: u16,
+    /// The header of that name as received.
+    pub retry_after: Option<String>,
+    pub headers: HeaderMap,
+    /// At most 4 KiB.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as JSON; `Null` where it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+impl Peer {
+    /// `secrets` are never repeated in words, nor are the address's user, path and query, which may
+    /// hold some.
+    ///
+    /// # Errors
+    ///
+    /// One line for people where TLS cannot be set up.
+    pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<Peer, String> {
+        let unspeakable = unspeakable(&url, secrets);
+        Ok(Peer { client: client(is_loopback(&url))?, unspeakable, url })
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// One POST of JSON to the peer's address, within 20 s.
+    ///
+    /// # Errors
+    ///
+    /// The answer to give where no status came back.
+    pub async fn post_json(&self, headers: HeaderMap, body: impl Into<Vec<u8>>) -> Result<Reply, Answer> {
+        let mut headers = headers;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.send(Method::POST, self.url.clone(), headers, body.into()).await
+    }
+
+    /// One request within 20 s. `url` may differ from the peer's in path and query.
+    ///
+    /// # Errors
+    ///
+    /// The answer to give where no status came back.
+    pub async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> Result<Reply, Answer> {
+        let deadline = Instant::now() + SEND_WITHIN;
+        let request = self.client.request(method, url).headers(headers).body(body);
+        match timeout_at(deadline, request.send()).await {
+            Ok(Ok(response)) => Ok(read(response, deadline).await),
+            Ok(Err(error)) => Err(self.failed(&error.without_url())),
+            Err(_elapsed) => Err(self.answer_of(Answer::Retry {
+                after_s: None,
+                reached: true,
+                words: format!("gave no answer within {} s", SEND_WITHIN.as_secs()),
+            })),
+        }
+    }
+
+    /// What the common table says about a reply: the status decides, the body only adds words.
+    pub fn judged(&self, reply: &Reply) -> Answer {
+        let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
+        self.with_reason(answer, &String::from_utf8_lossy(&reply.body))
+    }
+
+    /// `answer` in the peer's name, with what the peer itself said about it; nothing where that is
+    /// blank.
+    pub fn with_reason(&self, answer: Answer, reason: &str) -> Answer {
+        let reason = self.speakable(reason);
+        let answer = self.answer_of(answer);
+        if reason.is_empty() {
+            return answer;
+        }
+        answer.reworded(|words| format!("{words}. It says: {reason}"))
+    }
+
+    /// `answer` with the peer's name before its words.
+    fn answer_of(&self, answer: Answer) -> Answer {
+        answer.reworded(|words| format!("{} {words}", self.host()))
+    }
+
+    /// No status came back.
+    fn failed(&self, error: &reqwest::Error) -> Answer {
+        // Only while connecting is it certain that the receiver saw nothing. Connections are
+        // never reused, so an error after that cannot be an old connection's.
+        let reached = !error.is_connect();
+        let why = self.speakable(&causes(error));
+        let words = if reached {
+            format!("broke off before it answered: {why}")
+        } else {
+            format!("cannot be reached: {why}; check the address and the network")
+        };
+        self.answer_of(Answer::Retry { after_s: None, reached, words })
+    }
+
+    /// `text` in one short line without what must not be repeated.
+    pub fn speakable(&self, text: &str) -> String {
+        let mut line = text::plain_line(text, BODY_MAX_BYTES);
+        for secret in &self.unspeakable {
+            line = line.replace(secret.as_str(), "***");
+        }
+        text::plain_line(&line, REASON_MAX_CHARS)
+    }
+
+    fn host(&self) -> &str {
+        self.url.host_str().expect("an http address has a host: Url refuses others")
+    }
+}
+
+/// No redirects (they would carry the token elsewhere), no reused connections (messages are days
+/// apart, and one that the receiver has closed looks like a receiver that broke off).
+fn client(loopback: bool) -> Result<Client, String> {
+    tls::install_provider();
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_WITHIN)
+        .pool_max_idle_per_host(0)
+        .referer(false)
+        .no_gzip();
+    if loopback {
+        // A proxy cannot reach this machine's loopback and has no business with its messages.
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| {
+        format!(
+            "TLS cannot be set up: {}; install the system's CA certificates",
+            causes(&error.without_url())
+        )
+    })
+}
+
+/// The secrets and the parts of the address that may be secret, longest first.
+fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Vec<String> {
+    let secrets = secrets.into_iter().map(|secret| secret.expose().to_owned());
+    let whole =
+        [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default(), url.username()];
+    let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
+    let of_address = whole.into_iter().chain(parts).filter(|part| part.len() >= SECRET_MIN_BYTES);
+    let mut all: Vec<String> = secrets.chain(of_address.map(str::to_owned)).collect();
+    all.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    all.dedup();
+    all
+}
+
+/// The status is there; failing to read the body changes nothing, and the deadline leaves what has
+/// arrived by then.
+async fn read(mut response: Response, deadline: Instant) -> Reply {
+    let mut reply = Reply {
+        status: response.status().as_u16(),
+        retry_after: response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        headers: response.headers().clone(),
+        body: Vec::new(),
+    };
+    let _all_or_part = timeout_at(deadline, read_body(&mut response, &mut reply.body)).await;
+    reply
+}
+
+/// At most [`BODY_MAX_BYTES`]; stops at the first trouble.
+async fn read_body(response: &mut Response, body: &mut Vec<u8>) {
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() >= BODY_MAX_BYTES {
+            body.truncate(BODY_MAX_BYTES);
+            return;
+        }
+    }
+}
+
+/// The innermost cause of an error says what happened ("Connection refused"); the layers above
+/// it only say who noticed.
+fn causes(error: &reqwest::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    if error.source().is_none() {
+        return error.to_string();
+    }
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receivers_words_are_cut_cleaned_and_hide_secrets() {
+        let url = Url::parse("https://a.example/hook/T0PATHT0PATH?key=s3cret").expect("an address");
+        let peer = Peer::new(url, [&Secret::new("hunter2")]).expect("a peer");
+        assert_eq!(
+            peer.speakable("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
+            "Cannot POST ***?*** with[1m ***"
+        );
+        assert_eq!(peer.speakable("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
+        assert_eq!(peer.speakable(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
+        assert_eq!(format!("{peer:?}"), "Peer(\"https://a.example/…\")");
+    }
+}

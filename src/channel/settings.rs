@@ -1,0 +1,183 @@
+//! What the settings of several channels have in common: secrets and where they come from,
+//! addresses, and how each is shown.
+//!
+//! What a setting means is its channel's business. Invariant: no secret, and of an address that may
+//! hold one no more than scheme, host and port, is in what is shown or complained about.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use toml::Value;
+
+use crate::secret::Secret;
+use crate::tls;
+
+/// What stands for a secret where settings are shown.
+pub const HIDDEN: &str = "***";
+
+/// Reads the file of a secret: a relative name is one of systemd's credentials or lies beside the
+/// configuration. The error is one line without the secret.
+pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<Secret, String>;
+
+/// A setting's key and its value as `config show` prints it; `None` where it is not set.
+pub type Shown = (&'static str, Option<Value>);
+
+/// A setting that has a value.
+pub fn shown(key: &'static str, value: impl Into<Value>) -> Shown {
+    (key, Some(value.into()))
+}
+
+/// A setting that may be left out.
+pub fn shown_some(key: &'static str, value: Option<impl Into<Value>>) -> Shown {
+    (key, value.map(Into::into))
+}
+
+/// A list of texts.
+pub fn shown_list(key: &'static str, values: &[String]) -> Shown {
+    let list = || Value::Array(values.iter().map(|value| value.as_str().into()).collect());
+    (key, (!values.is_empty()).then(list))
+}
+
+/// A secret that may be left out, hidden.
+pub fn shown_secret(key: &'static str, secret: Option<&Secret>) -> Shown {
+    (key, secret.map(|_| HIDDEN.into()))
+}
+
+/// A path that may be left out.
+pub fn shown_path(key: &'static str, path: Option<&PathBuf>) -> Shown {
+    (key, path.map(|path| path.to_string_lossy().into_owned().into()))
+}
+
+/// The secret under `key` or out of the file under `key_file`, without blanks around it; `None`
+/// where neither is given.
+///
+/// # Errors
+///
+/// One line that begins with the key: both are given, the file cannot be read, or it is empty.
+pub fn either(
+    key: &str,
+    inline: Option<&Secret>,
+    file: Option<&Path>,
+    read_secret: ReadSecret,
+) -> Result<Option<Secret>, String> {
+    let secret = match (inline, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(format!("{key}: also given as {key}_file; remove one of them")),
+        (Some(secret), None) => secret.clone(),
+        (None, Some(path)) => read_secret(path).map_err(|error| format!("{key}_file: {error}"))?,
+    };
+    // Editors end a file with a line break.
+    match secret.expose().trim() {
+        "" => Err(format!("{key}: empty; write the secret or remove the key")),
+        trimmed => Ok(Some(Secret::new(trimmed))),
+    }
+}
+
+/// The same where there has to be one.
+///
+/// # Errors
+///
+/// As [`either`], and where neither is given.
+pub fn required(
+    key: &str,
+    inline: Option<&Secret>,
+    file: Option<&Path>,
+    read_secret: ReadSecret,
+) -> Result<Secret, String> {
+    either(key, inline, file, read_secret)?.ok_or_else(|| {
+        format!("the key {key:?} is missing; write it, or {key}_file with a file that holds it")
+    })
+}
+
+/// An address of HTTP under `key`.
+///
+/// # Errors
+///
+/// One line that begins with the key.
+pub fn http_address(key: &str, text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim())
+        .map_err(|error| format!("{key}: not an address ({error}); write https://host/path"))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("{key}: begins with {other}: where https: or http: is needed")),
+    }
+}
+
+/// Whoever is on the way reads what goes over plain HTTP, so what is secret goes that way to this
+/// computer only.
+///
+/// # Errors
+///
+/// One line that begins with the key, if `url` is plain and leads away.
+pub fn refuse_open(key: &str, url: &Url) -> Result<(), String> {
+    if url.scheme() == "http" && !is_loopback(url) {
+        return Err(format!(
+            "{key}: {} would carry the password or token unencrypted; write https",
+            redacted(url.as_str())
+        ));
+    }
+    Ok(())
+}
+
+pub fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(tls::is_loopback)
+}
+
+/// The address with all but scheme, host and port left out: tokens hide in user, path and query.
+pub fn redacted(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) if url.has_host() => {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{}://{}{port}/…", url.scheme(), url.host_str().unwrap_or_default())
+        }
+        _ => "…".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(path: &Path) -> Result<Secret, String> {
+        match path.to_str() {
+            Some("/token") => Ok(Secret::new(" from-file\n")),
+            _ => Err(format!("{}: no such file", path.display())),
+        }
+    }
+
+    #[test]
+    fn a_secret_stands_in_one_place() {
+        let inline = Secret::new(" hunter2 ");
+        let read = |inline: Option<&Secret>, file: Option<&str>| {
+            let secret = either("token", inline, file.map(Path::new), &files);
+            secret.map(|secret| secret.map(|secret| secret.expose().to_owned()))
+        };
+        assert_eq!(read(None, None), Ok(None));
+        assert_eq!(read(Some(&inline), None), Ok(Some("hunter2".to_owned())));
+        assert_eq!(read(None, Some("/token")), Ok(Some("from-file".to_owned())));
+        let both = read(Some(&inline), Some("/token")).expect_err("refused");
+        assert_eq!(both, "token: also given as token_file; remove one of them");
+        assert_eq!(read(None, Some("/x")).expect_err("refused"), "token_file: /x: no such file");
+        let blank = read(Some(&Secret::new(" \n")), None).expect_err("refused");
+        assert_eq!(blank, "token: empty; write the secret or remove the key");
+        let missing = required("token", None, None, &files).expect_err("refused");
+        assert!(missing.starts_with("the key \"token\" is missing; write it, or token_file"), "{missing}");
+    }
+
+    #[test]
+    fn addresses_are_checked_and_shown_without_what_may_be_secret() {
+        assert!(http_address("url", "https://a.example/x").is_ok());
+        for wrong in ["a.example/T0PATH", "ftp://a.example/T0PATH", "https://"] {
+            let error = http_address("url", wrong).expect_err(wrong);
+            assert!(error.starts_with("url: ") && !error.contains("T0PATH"), "{error}");
+        }
+        let address = |text| http_address("url", text).expect(text);
+        let open = refuse_open("url", &address("http://a.example/T0PATH")).expect_err("refused");
+        assert!(open.starts_with("url: http://a.example/… would carry"), "{open}");
+        for fine in ["https://a.example/", "http://localhost:1/", "http://127.0.0.2/", "http://[::1]/"] {
+            assert_eq!(refuse_open("url", &address(fine)), Ok(()));
+        }
+        assert_eq!(redacted("https://me:s3cret@a.example:8443/T0PATH?k=x"), "https://a.example:8443/…");
+        assert_eq!(redacted("no address at all s3cret"), "…");
+    }
+}

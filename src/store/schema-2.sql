@@ -1,0 +1,9 @@
+-- From schema 1 to schema 2.
+
+-- `alarm` said less: alarm, relief or neutral.
+ALTER TABLE notice ADD COLUMN tone TEXT NOT NULL DEFAULT 'neutral' CHECK (tone IN ('alarm', 'relief', 'neutral'));
+UPDATE notice SET tone = 'alarm' WHERE alarm <> 0;
+ALTER TABLE notice DROP COLUMN alarm;
+
+-- The receipt of the newest message about any of the same outages.
+ALTER TABLE notice ADD COLUMN follows TEXT;
