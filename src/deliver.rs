@@ -1,4 +1,4 @@
-//! One round of delivery for one channel: begin → send → finish.
+//! One round of delivery for one channel: remind → begin → send → finish, or hold back.
 //!
 //! The next try is written down before this one is sent, as if this one will fail, and no
 //! transaction is open while sending: a kill at any moment loses nothing and repeats at most the
@@ -9,9 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::channel::{Answer, Audience, Channel, Notice};
 use crate::json;
-use crate::message::{Said, compose, line, words};
-use crate::model::Change;
-use crate::store::{Attempt, Frozen, Settled, Store};
+use crate::message::{Digest, Said, compose, line, words};
+use crate::model::{Change, FeedId, Outage, ServiceKey};
+use crate::store::{Attempt, Frozen, Gather, Settled, Snooze, Store, Waiting};
+use crate::terms::Terms;
+use crate::watch::Watch;
 
 /// Waits after the first, second … try; the last one from then on: twelve tries an hour.
 const RETRY_TABLE_S: [i64; 6] = [5, 15, 30, 60, 120, 300];
@@ -35,52 +37,137 @@ pub enum Round {
     Tried { key: String, attempt: u32, answer: Answer },
 }
 
+/// A channel, and the terms on which it is used.
+#[derive(Debug)]
+pub struct Courier {
+    pub channel: Channel,
+    pub terms: Terms,
+    /// The feed and the services that are told about.
+    pub feed: FeedId,
+    pub watch: Watch,
+    /// For the times that people read.
+    pub zone: TimeZone,
+    pub is_drill: bool,
+}
+
+impl Courier {
+    /// Whether the channel hears of a change that is told.
+    pub fn wants(&self, change: &Change) -> bool {
+        self.terms.want(change)
+    }
+
+    fn wants_outage(&self, outage: &Outage) -> bool {
+        let service = ServiceKey::new(&outage.service);
+        self.watch.matches(&service) && self.terms.want_service(&service)
+    }
+
+    fn gather(&self) -> Gather {
+        match self.channel.audience() {
+            Audience::People => Gather::All { max_age: self.terms.max_age() },
+            Audience::Programs => Gather::Each,
+        }
+    }
+}
+
 /// Does what is due on a channel, at most one message. `roll` is a throw of the dice in `0.0..1.0`;
 /// `clock` is read before and after sending, which may take as long as the channel's deadline.
 pub async fn once(
     store: &Store,
-    channel: &mut Channel,
-    zone: &TimeZone,
+    courier: &mut Courier,
     roll: f64,
     clock: &dyn Fn() -> Timestamp,
 ) -> rusqlite::Result<Round> {
     let now = clock();
-    let name = channel.name().to_owned();
-    match store.due_at(&name, LONGEST_WAIT_S, now).await? {
-        Some(due) if due <= now => {}
-        until => return Ok(Round::Idle { until }),
+    let snooze = store.snoozed().await?;
+    if let Some(until) = held_until(courier, snooze, now) {
+        return Ok(Round::Idle { until: Some(until) });
     }
-    let audience = channel.audience();
-    let compose = |changes: &[Change]| frozen(audience, changes, &Said { now, zone });
+    let reminder = remind(store, courier, now).await?;
+    let name = courier.channel.name().to_owned();
+    let gather = courier.gather();
+    match store.due_at(&name, gather, LONGEST_WAIT_S, now).await? {
+        Some(due) if due <= now => {}
+        due => return Ok(Round::Idle { until: due.into_iter().chain(reminder).min() }),
+    }
+    let lasting = lasting(store, courier).await?;
+    let compose = |waiting: &Waiting| frozen(courier, waiting, &lasting, snooze, now);
     let next = |number| later(now, retry_after_s(number, None), roll);
-    let all = audience == Audience::People;
-    let Some(attempt) = store.begin(&name, all, &compose, &next, now).await? else {
-        return Ok(Round::Idle { until: None });
+    let Some(attempt) = store.begin(&name, gather, &compose, &next, now).await? else {
+        return Ok(Round::Idle { until: reminder });
     };
-    let answer = channel.send(&notice(&attempt)).await;
+    let answer = courier.channel.send(&notice(&attempt)).await;
     let now = clock();
     store.settle(attempt.notice_id, &settled(&attempt, &answer, roll, now), now).await?;
     Ok(Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer })
 }
 
+/// Until when nothing is said on this channel. People can snooze; programs do not listen at night
+/// only where they have quiet hours of their own.
+fn held_until(courier: &Courier, snooze: Option<Snooze>, now: Timestamp) -> Option<Timestamp> {
+    let snoozed = snooze
+        .filter(|_| courier.channel.audience() == Audience::People)
+        .map(|snooze| snooze.until)
+        .filter(|until| *until > now);
+    courier.terms.quiet_until(now).max(snoozed)
+}
+
+/// Puts due reminders into the outbox; when the next one is due.
+async fn remind(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+    let Some(every) = courier.terms.remind_every else { return Ok(None) };
+    let is_wanted = |outage: &Outage| courier.wants_outage(outage);
+    store.remind(&courier.feed, courier.channel.name(), every, &is_wanted, now).await
+}
+
+/// What goes on and was told; for digests.
+async fn lasting(store: &Store, courier: &Courier) -> rusqlite::Result<Vec<Outage>> {
+    if courier.channel.audience() == Audience::Programs {
+        return Ok(Vec::new());
+    }
+    let mut lasting = store.lasting(&courier.feed, courier.channel.name()).await?;
+    lasting.retain(|outage| courier.wants_outage(outage));
+    Ok(lasting)
+}
+
 /// What will be said, from now on unchangeable.
-fn frozen(audience: Audience, changes: &[Change], said: &Said) -> Frozen {
+fn frozen(
+    courier: &Courier,
+    waiting: &Waiting,
+    lasting: &[Outage],
+    snooze: Option<Snooze>,
+    now: Timestamp,
+) -> Frozen {
+    let said = Said { now, zone: &courier.zone, is_drill: courier.is_drill };
+    let changes = &waiting.changes;
     // Each change is in one message of a channel only, so its key is the message's.
     let key = changes.first().map(Change::key).unwrap_or_default();
-    match (audience, changes) {
-        (Audience::Programs, [change, ..]) => Frozen {
-            key,
-            title: line(change, said),
-            body: String::new(),
-            tone: words::tone(change.kind),
-            payload: json::change(change, said).to_string(),
-        },
-        (Audience::People | Audience::Programs, _) => {
-            let message = compose(changes, said);
-            let (title, body, tone) = (message.title, message.body, message.tone);
-            Frozen { key, title, body, tone, payload: String::new() }
+    let is_digest = waiting.is_anew || was_held(courier, snooze, waiting.since);
+    let digest = is_digest.then(|| Digest { since: waiting.since, lasting: lasting.to_vec() });
+    let message = compose(changes, digest.as_ref(), &said);
+    let message = courier.terms.wording.reword(message, changes, &said).unwrap_or_else(|(ours, error)| {
+        tracing::error!("{}: the template fails, our own words go out: {error}", courier.channel.name());
+        ours
+    });
+    match (courier.channel.audience(), changes.as_slice()) {
+        (Audience::Programs, [change, ..]) => {
+            let worded = courier.terms.wording.has_title().then_some(message.title);
+            let title = worded.unwrap_or_else(|| line(change, &said));
+            let payload = json::worded(change, &title, &said).to_string();
+            Frozen { key, title, body: String::new(), tone: words::tone(change.kind), payload }
         }
+        (Audience::People | Audience::Programs, _) => Frozen {
+            key,
+            title: message.title,
+            body: message.body,
+            tone: message.tone,
+            payload: String::new(),
+        },
     }
+}
+
+/// Whether what waits since then was held back by quiet hours or a snooze.
+fn was_held(courier: &Courier, snooze: Option<Snooze>, since: Timestamp) -> bool {
+    let is_snoozed = snooze.is_some_and(|snooze| (snooze.from..snooze.until).contains(&since));
+    is_snoozed || courier.terms.quiet_until(since).is_some()
 }
 
 fn notice(attempt: &Attempt) -> Notice {
@@ -127,12 +214,18 @@ fn later(now: Timestamp, seconds: i64, roll: f64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Tone;
 
     #[test]
     fn giving_up_takes_both_a_month_and_a_thousand_tries() {
         let settled_after = |days: i64, number: u32| {
-            let frozen =
-                frozen(Audience::People, &[], &Said { now: Timestamp::UNIX_EPOCH, zone: &TimeZone::UTC });
+            let frozen = Frozen {
+                key: String::new(),
+                title: String::new(),
+                body: String::new(),
+                tone: Tone::Neutral,
+                payload: String::new(),
+            };
             let attempt = Attempt {
                 notice_id: 1,
                 number,

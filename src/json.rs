@@ -18,6 +18,11 @@ pub fn replayed(change: &Change) -> Value {
 
 /// A change with all that is known of it: the webhook's body and an element of `history --json`.
 pub fn change(change: &Change, said: &Said) -> Value {
+    worded(change, &line(change, said), said)
+}
+
+/// The same with a text in other words than ours.
+pub fn worded(change: &Change, text: &str, said: &Said) -> Value {
     let mut fields = Map::new();
     fields.insert("version".to_owned(), json!(VERSION));
     fields.append(&mut core(change));
@@ -27,7 +32,8 @@ pub fn change(change: &Change, said: &Said) -> Value {
     fields.insert("users_affected".to_owned(), json!(change.users_affected));
     fields.insert("apple_text".to_owned(), json!(change.message));
     fields.insert("did_you_mean".to_owned(), json!(change.near));
-    fields.insert("text".to_owned(), json!(line(change, said)));
+    fields.insert("text".to_owned(), json!(text));
+    fields.insert("drill".to_owned(), json!(said.is_drill));
     Value::Object(fields)
 }
 

@@ -34,9 +34,11 @@ pub mod model;
 pub mod plan;
 pub mod schedule;
 pub mod secret;
+pub mod terms;
 pub mod text;
 pub mod track;
 pub mod watch;
+pub mod wording;
 
 // Edges.
 pub mod channel;

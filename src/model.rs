@@ -307,7 +307,7 @@ impl Beliefs {
 }
 
 /// What happened. The first group is told to those who watch the service, the second goes to
-/// history only.
+/// history only, the third no document brings about: statusd says it of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangeKind {
     Began,
@@ -334,10 +334,17 @@ pub enum ChangeKind {
     Noted,
     /// A planned maintenance is listed no more and never began.
     Cancelled,
+
+    /// A reminder: an outage that was told of is still going on.
+    Lasts,
+    /// Proof of life: statusd looks, and this is how things are.
+    Alive,
+    /// Somebody tries whether messages arrive.
+    Test,
 }
 
 impl ChangeKind {
-    pub const ALL: [ChangeKind; 19] = [
+    pub const ALL: [ChangeKind; 22] = [
         ChangeKind::Began,
         ChangeKind::Reopened,
         ChangeKind::Ended,
@@ -357,6 +364,9 @@ impl ChangeKind {
         ChangeKind::Corrected,
         ChangeKind::Noted,
         ChangeKind::Cancelled,
+        ChangeKind::Lasts,
+        ChangeKind::Alive,
+        ChangeKind::Test,
     ];
 
     /// The word for JSON, keys and the database.
@@ -381,6 +391,9 @@ impl ChangeKind {
             ChangeKind::Corrected => "corrected",
             ChangeKind::Noted => "noted",
             ChangeKind::Cancelled => "cancelled",
+            ChangeKind::Lasts => "lasts",
+            ChangeKind::Alive => "alive",
+            ChangeKind::Test => "test",
         }
     }
 
@@ -388,12 +401,32 @@ impl ChangeKind {
         ChangeKind::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// Whether people hear of it at all.
+    /// Whether it is told to all who watch the service.
     pub fn is_told(self) -> bool {
-        !matches!(
-            self,
-            ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled
-        )
+        match self {
+            ChangeKind::Began
+            | ChangeKind::Reopened
+            | ChangeKind::Ended
+            | ChangeKind::Withdrawn
+            | ChangeKind::Missed
+            | ChangeKind::Worsened
+            | ChangeKind::Eased
+            | ChangeKind::Planned
+            | ChangeKind::Started
+            | ChangeKind::Over
+            | ChangeKind::Unlisted
+            | ChangeKind::ListedAgain
+            | ChangeKind::Blind
+            | ChangeKind::Sighted
+            | ChangeKind::HistoryLost => true,
+            ChangeKind::Revised
+            | ChangeKind::Corrected
+            | ChangeKind::Noted
+            | ChangeKind::Cancelled
+            | ChangeKind::Lasts
+            | ChangeKind::Alive
+            | ChangeKind::Test => false,
+        }
     }
 
     /// Whether it is about the feed or about statusd, and so told to everybody.
@@ -458,6 +491,27 @@ pub struct Change {
 }
 
 impl Change {
+    /// A change that is about no outage.
+    pub fn bare(kind: ChangeKind, feed: FeedId, seen_at: Timestamp, at: Timestamp) -> Change {
+        Change {
+            at,
+            seen_at,
+            kind,
+            feed,
+            service: String::new(),
+            message_id: None,
+            occurrence: None,
+            serial: 1,
+            outage_kind: None,
+            was_kind: None,
+            began_at: None,
+            ended_at: None,
+            users_affected: None,
+            message: String::new(),
+            near: Vec::new(),
+        }
+    }
+
     /// The stable key: the same change has the same key on every try, in every run of statusd
     /// and for every channel. ASCII, so that it fits an HTTP header:
     /// `consumer/en_US/icloud%20backup/1002938/1/began`, with `/2` and so on behind it where one

@@ -10,7 +10,8 @@ use crate::fetch::{Failure, Fetcher, Look};
 use crate::model::{Beliefs, Change, Document, Fault};
 use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
 use crate::record::Recorder;
-use crate::store::{Coverage, Routing, Store};
+use crate::store::{Coverage, Store};
+use crate::terms::{self, Hearer};
 use crate::track::{self, Pending, Trouble, Update, Verdict};
 use crate::watch::Watch;
 
@@ -24,8 +25,8 @@ pub struct Poller {
     pub fetcher: Fetcher,
     pub watch: Watch,
     pub plan: Plan,
-    /// Names of the channels that hear of changes.
-    pub channels: Vec<String>,
+    /// The channels, and what each hears of.
+    pub hearers: Vec<Hearer>,
     pub recorder: Option<Recorder>,
     pub memory: Memory,
 }
@@ -113,8 +114,8 @@ impl Poller {
             Some(by) => {
                 tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
                 let update = track::clock_set(&memory.beliefs, &mut memory.pending, by);
-                let routing = Routing { channels: &[], is_told: &|_| false };
-                let written = store.commit(&memory.beliefs, &update, &routing, memory.coverage, last).await;
+                let written =
+                    store.commit(&memory.beliefs, &update, &|_| Vec::new(), memory.coverage, last).await;
                 update.apply(&mut memory.beliefs);
                 written
             }
@@ -165,9 +166,11 @@ impl Poller {
         let is_due =
             memory.checkpoint.is_none_or(|last| now < last || now.duration_since(last) >= CHECKPOINT);
         if !update.is_empty(&memory.beliefs) {
-            let is_told = |change: &Change| track::is_for(change, &self.watch);
-            let routing = Routing { channels: &self.channels, is_told: &is_told };
-            store.commit(&memory.beliefs, &update, &routing, memory.coverage, now).await?;
+            let told_to = |change: &Change| match track::is_for(change, &self.watch) {
+                true => terms::hearing(&self.hearers, change),
+                false => Vec::new(),
+            };
+            store.commit(&memory.beliefs, &update, &told_to, memory.coverage, now).await?;
         } else if is_due || memory.coverage == Coverage::Begins {
             store.checkpoint(&memory.beliefs, memory.coverage, now).await?;
         } else {

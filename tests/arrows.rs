@@ -24,6 +24,8 @@ const CORE: &[Row] = &[
     ("plan", &["schedule"]),
     ("message", &["model"]),
     ("json", &["message", "model"]),
+    ("wording", &["json", "message", "model", "text"]),
+    ("terms", &["model", "schedule", "watch", "wording"]),
 ];
 
 /// One outside thing each.
@@ -34,7 +36,7 @@ const EDGES: &[Row] = &[
     ("fetch", &["feed", "model", "text", "tls"]),
     ("store", &["model", "track"]),
     ("channel", &["model", "secret", "text", "tls"]),
-    ("config", &["channel", "fetch", "model", "schedule", "secret"]),
+    ("config", &["channel", "fetch", "model", "schedule", "secret", "terms"]),
     ("logs", &["channel", "config"]),
     ("live", &[]),
 ];
@@ -42,20 +44,20 @@ const EDGES: &[Row] = &[
 /// The loops, and what starts them.
 const LOOPS: &[Row] = &[
     ("replay", &["feed", "model", "plan", "record", "track", "watch"]),
-    ("poll", &["clock", "fetch", "model", "plan", "record", "store", "track", "watch"]),
-    ("deliver", &["channel", "json", "message", "model", "store"]),
+    ("poll", &["clock", "fetch", "model", "plan", "record", "store", "terms", "track", "watch"]),
+    ("deliver", &["channel", "json", "message", "model", "store", "terms", "watch"]),
     (
         "daemon",
         &[
             "channel", "clock", "config", "deliver", "fetch", "live", "message", "model", "plan", "poll",
-            "record", "schedule", "store", "track", "watch",
+            "record", "schedule", "store", "terms", "track", "watch",
         ],
     ),
     (
         "cli",
         &[
-            "channel", "clock", "config", "daemon", "fetch", "json", "live", "logs", "message", "model",
-            "plan", "record", "replay", "schedule", "store", "text", "track", "watch",
+            "channel", "clock", "config", "daemon", "deliver", "fetch", "json", "live", "logs", "message",
+            "model", "plan", "record", "replay", "schedule", "store", "text", "track", "watch",
         ],
     ),
     ("main", &["cli"]),

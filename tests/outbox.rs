@@ -10,10 +10,14 @@ use std::thread::{JoinHandle, spawn};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use statusd::channel::{Channel, Desktop, Way, Webhook, webhook};
-use statusd::deliver::{self, Round};
+use statusd::deliver::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
-use statusd::store::{Frozen, Routing, Settled, Store};
+use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
+use statusd::terms::Terms;
+use statusd::watch::Watch;
 
+/// As for people.
+const ALL: Gather = Gather::All { max_age: SignedDuration::from_hours(24) };
 const START: &str = "2026-01-01T00:00:00Z";
 
 fn at(text: &str) -> Timestamp {
@@ -42,8 +46,19 @@ fn change(service: &str, kind: ChangeKind, at: Timestamp) -> Change {
 
 async fn announce(store: &Store, channel: &Channel, change: &Change) {
     let names = [channel.name().to_owned()];
-    let routing = Routing { channels: &names, is_told: &|_| true };
-    store.announce(change, &routing, change.at).await.expect("written");
+    store.announce(change, &|_| names.to_vec(), change.at).await.expect("written");
+}
+
+/// Watches everything, on no particular terms.
+fn courier(channel: Channel) -> Courier {
+    Courier {
+        channel,
+        terms: Terms::default(),
+        feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
+        watch: Watch::new(&["*"]),
+        zone: TimeZone::UTC,
+        is_drill: false,
+    }
 }
 
 /// Reads one request to its end and hangs up without an answer; returns its body.
@@ -77,20 +92,20 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
     let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut channel = Channel::new("webhook.ops", Way::Webhook(Box::new(webhook)));
-    announce(&store, &channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
+    let mut courier = courier(Channel::new("webhook.ops", Way::Webhook(Box::new(webhook))));
+    announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
     let peer = reads_and_hangs_up(address);
-    deliver::once(&store, &mut channel, &TimeZone::UTC, 0.0, &clock).await.expect("a round");
+    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     let first = peer.join().expect("a body");
     // The peer is away; that it saw nothing of this try says nothing of the one before.
     now.set(now.get() + SignedDuration::from_hours(1));
-    deliver::once(&store, &mut channel, &TimeZone::UTC, 0.0, &clock).await.expect("a round");
+    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     // The next day a fresh message would be worded with a date.
     now.set(now.get() + SignedDuration::from_hours(30));
     let peer = reads_and_hangs_up(address);
-    deliver::once(&store, &mut channel, &TimeZone::UTC, 0.0, &clock).await.expect("a round");
+    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     assert_eq!(peer.join().expect("a body"), first);
 }
 
@@ -117,18 +132,19 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
 async fn what_is_young_is_not_given_up_with_what_is_old() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let mut channel = Channel::new("desktop", Way::Desktop(Desktop::at("unix:path=/nonexistent/bus")));
+    let mut courier =
+        courier(Channel::new("desktop", Way::Desktop(Desktop::at("unix:path=/nonexistent/bus"))));
     let now = Cell::new(at(START));
     let clock = || now.get();
-    announce(&store, &channel, &change("Photos", ChangeKind::Began, now.get())).await;
+    announce(&store, &courier.channel, &change("Photos", ChangeKind::Began, now.get())).await;
     for _ in 0..1_079 {
         now.set(now.get() + SignedDuration::from_mins(40));
-        let round = deliver::once(&store, &mut channel, &TimeZone::UTC, 0.0, &clock).await.expect("a round");
+        let round = deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
         assert!(matches!(round, Round::Tried { .. }), "{round:?}");
     }
-    announce(&store, &channel, &change("iCloud Backup", ChangeKind::Began, now.get())).await;
+    announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, now.get())).await;
     now.set(now.get() + SignedDuration::from_hours(2));
-    deliver::once(&store, &mut channel, &TimeZone::UTC, 0.0, &clock).await.expect("a round");
+    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     let deliveries = store.deliveries(true).await.expect("deliveries");
     let states: Vec<_> = deliveries.iter().map(|d| (d.change.service.as_str(), d.state.as_str())).collect();
     assert_eq!(states, [("Photos", "given_up"), ("iCloud Backup", "pending")]);
@@ -139,15 +155,15 @@ async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let channel = Channel::new("desktop", Way::Desktop(Desktop::new()));
-    let compose = |changes: &[Change]| Frozen {
-        key: changes[0].key(),
+    let compose = |waiting: &Waiting| Frozen {
+        key: waiting.changes[0].key(),
         title: String::new(),
         body: String::new(),
         tone: Tone::Alarm,
         payload: String::new(),
     };
     let begin = async || {
-        let begun = store.begin("desktop", true, &compose, &|_| at(START), at(START)).await;
+        let begun = store.begin("desktop", ALL, &compose, &|_| at(START), at(START)).await;
         begun.expect("written").expect("something to say")
     };
     let shown = async |notice_id, receipt: &str| {

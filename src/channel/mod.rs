@@ -164,6 +164,10 @@ pub trait Table {
     fn open(&self, read_secret: ReadSecret) -> Result<Way, String>;
 }
 
+/// Of these there is one, `[channel.desktop]`; of the others as many as have names,
+/// `[channel.webhook.NAME]`.
+pub const SINGLE_CHANNELS: [&str; 2] = ["desktop", "log"];
+
 /// `[channel.…]`: the settings of each, as the channels define them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::channel::Channel;
 use crate::config::{self, SAMPLE};
 use crate::daemon::Setup;
 
@@ -27,8 +26,8 @@ pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, Failure
 
 fn check(invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.config()?;
-    let Setup { config, channels, .. } = Setup::new(config, invocation.environment)?;
-    let names: Vec<&str> = channels.iter().map(Channel::name).collect();
+    let Setup { config, couriers, .. } = Setup::new(config, invocation.environment)?;
+    let names: Vec<&str> = couriers.iter().map(|courier| courier.channel.name()).collect();
     let file = config.source.as_ref().map(|path| shown(&path.display().to_string()));
     let page = invocation.page(&config.time_zone);
     let mut text = match file {

@@ -4,14 +4,15 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
-use jiff::{SignedDuration, Timestamp};
 
 use crate::json;
 use crate::live;
 use crate::message::Said;
 use crate::message::when::lasted;
 use crate::model::{Beliefs, Change, ChangeKind, EventKind, Listed, Outage, Service, ServiceKey};
+use crate::schedule::duration;
 use crate::store::{ChangeFilter, Span, StoredChange};
 use crate::track::is_for;
 use crate::watch::{Watch, near};
@@ -100,7 +101,7 @@ pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure
             format!("{}\n{}", strips(&past, &watch, &page), table(&past.changes, &page))
         }
         HistoryFormat::Json => {
-            let said = Said { now: page.now, zone: page.zone };
+            let said = Said { now: page.now, zone: page.zone, is_drill: false };
             let changes: Vec<_> = past.changes.iter().map(|change| json::change(change, &said)).collect();
             format!("{:#}\n", serde_json::Value::from(changes))
         }
@@ -160,7 +161,7 @@ fn wrong_time(flag: &str, text: &str) -> Failure {
 /// as the database has them.
 fn moment(text: &str, page: &Page) -> Option<Timestamp> {
     let text = text.trim();
-    let time = if let Some(age) = age(text) {
+    let time = if let Some(age) = duration(text) {
         page.now.checked_sub(age).ok()
     } else if let Ok(time) = text.parse::<Timestamp>() {
         Some(time)
@@ -172,20 +173,6 @@ fn moment(text: &str, page: &Page) -> Option<Timestamp> {
         Some(day.to_zoned(page.zone.clone()).ok()?.timestamp())
     };
     Timestamp::from_second(time?.as_second()).ok()
-}
-
-/// `45m`, `12h`, `30d`, `2w`.
-fn age(text: &str) -> Option<SignedDuration> {
-    let number = text.strip_suffix(['m', 'h', 'd', 'w'])?;
-    let unit_s = match text.chars().last()? {
-        'm' => 60,
-        'h' => 3_600,
-        'd' => 86_400,
-        _ => 7 * 86_400,
-    };
-    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
-    let count: i64 = number.parse().ok().filter(|_| is_plain)?;
-    Some(SignedDuration::from_secs(count.checked_mul(unit_s)?))
 }
 
 /// Names stand there whatever happened; of what a glob finds only what had something.
@@ -268,7 +255,13 @@ fn ink(change: &Change) -> Ink {
         ChangeKind::Withdrawn | ChangeKind::Unlisted | ChangeKind::Blind | ChangeKind::HistoryLost => {
             Ink::Doubtful
         }
-        ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled => Ink::Faint,
+        ChangeKind::Revised
+        | ChangeKind::Corrected
+        | ChangeKind::Noted
+        | ChangeKind::Cancelled
+        | ChangeKind::Lasts
+        | ChangeKind::Alive
+        | ChangeKind::Test => Ink::Faint,
     }
 }
 

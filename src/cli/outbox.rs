@@ -112,7 +112,7 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
         let deliveries: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
         return Ok(Output::done(format!("{:#}\n", document(&deliveries, &page))));
     }
-    let said = Said { now: page.now, zone: page.zone };
+    let said = Said { now: page.now, zone: page.zone, is_drill: false };
     let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
     text.push_str(&format!("Key: {}\n\n", first.change.key()));
     text.push_str(&draw(&all, Some(id), &page));
@@ -178,7 +178,7 @@ fn unknown(id: i64) -> Failure {
 }
 
 fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
-    let said = Said { now: page.now, zone: page.zone };
+    let said = Said { now: page.now, zone: page.zone, is_drill: false };
     let deliveries: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {

@@ -83,7 +83,7 @@ fn feed(invocation: &Invocation) -> Result<FeedId, Failure> {
 }
 
 fn text(change: &Change) -> String {
-    let said = Said { now: change.at, zone: &TimeZone::UTC };
+    let said = Said { now: change.at, zone: &TimeZone::UTC, is_drill: false };
     format!("{}  {}", change.at.strftime("%Y-%m-%d %H:%M:%S"), shown(&line(change, &said)))
 }
 

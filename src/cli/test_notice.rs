@@ -1,26 +1,36 @@
-//! `statusd test-notice`: one test message through the very channels that the daemon uses.
+//! `statusd test-notice`: one test message the way of a real one, through the very channels that
+//! the daemon uses.
 //!
-//! Writes nothing to the database and retries nothing.
+//! It is composed, templates and all, written to an outbox and sent from there by the daemon's own
+//! round; but that outbox is thrown away, and nothing is retried. Neither quiet hours nor a snooze
+//! hold it back.
 
-use jiff::Timestamp;
-use serde_json::json;
+use tokio::task::{JoinSet, LocalSet};
 
-use crate::channel::{Answer, Channel, Notice};
+use crate::channel::Answer;
+use crate::clock;
 use crate::daemon;
-use crate::json::VERSION;
-use crate::model::Tone;
+use crate::deliver::{self, Courier, Round};
+use crate::model::{Change, ChangeKind};
+use crate::store::Store;
 
 use super::page::{Ink, Page};
 use super::words::shown;
 use super::{CONFIGURATION, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, wait};
 
-const TITLE: &str = "statusd: a test";
-const BODY: &str = "This is a test. Nothing is wrong. Messages about outages will reach you here.";
-
 pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.config()?;
-    let mut channels = daemon::channels(&config, invocation.environment)?;
-    let known: Vec<String> = channels.iter().map(|channel| channel.name().to_owned()).collect();
+    let couriers = chosen(daemon::couriers(&config, invocation.environment)?, wanted)?;
+    let answers = wait(LocalSet::new().run_until(send(couriers)))??;
+    let failed = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Delivered { .. }));
+    let page = invocation.page(&config.time_zone);
+    let text = answers.iter().map(|(name, answer)| line(name, answer, &page)).collect();
+    Ok(Output { text, code: if failed { FAILED } else { DONE } })
+}
+
+/// The channels of these names; all without any.
+pub fn chosen(mut couriers: Vec<Courier>, wanted: &[String]) -> Result<Vec<Courier>, Failure> {
+    let known: Vec<String> = couriers.iter().map(|courier| courier.channel.name().to_owned()).collect();
     if known.is_empty() {
         return Err(Failure::new(
             CONFIGURATION,
@@ -31,22 +41,38 @@ pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure
         let message = format!("no channel {unknown:?} is configured; there is {}", known.join(", "));
         return Err(Failure::new(WRONG_USAGE, message));
     }
-    channels.retain(|channel| wanted.is_empty() || wanted.iter().any(|name| name == channel.name()));
-    let notice = notice(invocation.now);
-    let answers = wait(send(&mut channels, &notice))?;
-    let failed = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Delivered { .. }));
-    let page = invocation.page(&config.time_zone);
-    let text = answers.iter().map(|(name, answer)| line(name, answer, &page)).collect();
-    Ok(Output { text, code: if failed { FAILED } else { DONE } })
+    couriers.retain(|courier| wanted.is_empty() || wanted.iter().any(|name| name == courier.channel.name()));
+    Ok(couriers)
 }
 
-async fn send(channels: &mut [Channel], notice: &Notice) -> Vec<(String, Answer)> {
-    let mut answers = Vec::new();
-    for channel in channels {
-        let answer = channel.send(notice).await;
-        answers.push((channel.name().to_owned(), answer));
+/// All side by side, for one that hangs must not keep the others; the answers in the order of the
+/// channels.
+async fn send(couriers: Vec<Courier>) -> Result<Vec<(String, Answer)>, Failure> {
+    let mut sending = JoinSet::new();
+    for (index, courier) in couriers.into_iter().enumerate() {
+        sending.spawn_local(async move { (index, send_one(courier).await) });
     }
-    answers
+    let mut answers = Vec::new();
+    while let Some(sent) = sending.join_next().await {
+        let (index, answer) =
+            sent.map_err(|error| Failure::failed(format!("a channel broke down: {error}")))?;
+        answers.push((index, answer?));
+    }
+    answers.sort_by_key(|(index, _)| *index);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+async fn send_one(mut courier: Courier) -> Result<(String, Answer), Failure> {
+    let name = courier.channel.name().to_owned();
+    courier.terms = courier.terms.at_any_time();
+    let now = clock::now();
+    let store = Store::throw_away()?;
+    let change = Change::bare(ChangeKind::Test, courier.feed.clone(), now, now);
+    store.announce(&change, &|_| vec![name.clone()], now).await?;
+    match deliver::once(&store, &mut courier, 0.0, &clock::now).await? {
+        Round::Tried { answer, .. } => Ok((name, answer)),
+        Round::Idle { .. } => Err(Failure::failed(format!("{name}: nothing was sent; please report this"))),
+    }
 }
 
 fn line(name: &str, answer: &Answer, page: &Page) -> String {
@@ -57,21 +83,6 @@ fn line(name: &str, answer: &Answer, page: &Page) -> String {
     };
     let drawn = page.paragraph(0, &format!("{name}: {what}: {}", shown(answer.words())));
     drawn.replacen(what, &page.paint(ink, what), 1)
-}
-
-fn notice(now: Timestamp) -> Notice {
-    let key = format!("test/{now}");
-    let payload =
-        json!({"version": VERSION, "at": now, "kind": "test", "service": null, "key": key, "text": BODY});
-    Notice {
-        key,
-        title: TITLE.to_owned(),
-        body: BODY.to_owned(),
-        tone: Tone::Neutral,
-        payload: payload.to_string(),
-        replaces: None,
-        follows: None,
-    }
 }
 
 #[cfg(test)]
@@ -88,13 +99,5 @@ mod tests {
         let expected =
             "webhook.ops: \u{1b}[1;31mrefused\u{1b}[0m: hooks.example answered 401 (Unauthorized)\n";
         assert_eq!(line("webhook.ops", &answer, &page), expected);
-    }
-
-    #[test]
-    fn a_test_looks_like_no_outage() {
-        let notice = notice("2026-05-05T12:00:00Z".parse().expect("a time"));
-        assert_eq!(notice.key, "test/2026-05-05T12:00:00Z");
-        let payload: serde_json::Value = serde_json::from_str(&notice.payload).expect("JSON");
-        assert_eq!(payload["kind"], json!("test"));
     }
 }

@@ -54,6 +54,9 @@ pub fn deed(change: &Change) -> String {
         ChangeKind::Corrected => "fixed after all".to_owned(),
         ChangeKind::Noted => format!("{kind}, before statusd"),
         ChangeKind::Cancelled => "maintenance cancelled".to_owned(),
+        ChangeKind::Lasts => format!("{kind} lasts, a reminder"),
+        ChangeKind::Alive => "sign of life".to_owned(),
+        ChangeKind::Test => "test".to_owned(),
     }
 }
 

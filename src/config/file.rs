@@ -9,12 +9,14 @@ use std::io::{self, Read};
 use std::path::{self, Path, PathBuf};
 
 use serde::Deserialize;
-use toml::de::DeTable;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origins};
 use super::outline::{Outline, complaint, line_and_column};
 use super::{Environment, places};
-use crate::channel::Tables;
+use crate::channel::{SINGLE_CHANNELS, Tables};
+use crate::terms;
 
 /// Thousands of times what a configuration needs.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -36,6 +38,10 @@ pub(super) struct File {
     pub record: Record,
     pub log: Log,
     pub channel: Tables,
+    /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
+    /// channel's own; see [`take_terms`].
+    #[serde(skip)]
+    pub terms: BTreeMap<String, terms::Settings>,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,13 +122,18 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<(File, Origins), ConfigError> {
-    let table = DeTable::parse(text).map_err(|error| {
+    let mut table = DeTable::parse(text).map_err(|error| {
         let offset = error.span().map_or(text.len(), |span| span.start);
         let (line, column) = line_and_column(text, offset);
         // The message alone: the full text of the error repeats the line, secrets and all.
         ConfigError::at_column(path, line, column, error.message())
     })?;
     let outline = Outline::of(table.get_ref(), text);
+    let complain = |error: toml::de::Error| {
+        let complaint = complaint(&error, &outline, &TOP_KEYS);
+        ConfigError::at_line(path, complaint.line, complaint.message)
+    };
+    let taken = take_terms(table.get_mut());
     let read = File::deserialize(toml::Deserializer::from(table));
     let unknown = read.as_ref().is_err_and(|error| error.message().starts_with("unknown field "));
     // serde takes an array for a table, its elements for the table's values in order.
@@ -130,11 +141,43 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(File, Origins), ConfigEr
         let message = format!("{key}: expected a single value or [table], found an array");
         return Err(ConfigError::at_line(path, outline.line(&key), message));
     }
-    let file = read.map_err(|error| {
-        let complaint = complaint(&error, &outline, &TOP_KEYS);
-        ConfigError::at_line(path, complaint.line, complaint.message)
-    })?;
+    let mut file = read.map_err(complain)?;
+    for (channel, keys) in taken {
+        let settings = terms::Settings::deserialize(toml::Deserializer::from(keys)).map_err(complain)?;
+        file.terms.insert(channel, settings);
+    }
     // The daemon may change its directory; the file stays where it was found.
     let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
     Ok((file, Origins { file: Some(path), outline, flags: BTreeMap::new() }))
+}
+
+/// Takes the keys that every channel may have out of the channels' tables, each set under its
+/// channel's name. serde cannot have keys shared by many tables and refuse unknown ones as well.
+fn take_terms<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>>)> {
+    let mut taken = Vec::new();
+    let Some(DeValue::Table(kinds)) = file.get_mut("channel").map(Spanned::get_mut) else { return taken };
+    for (kind, value) in kinds.iter_mut() {
+        let kind = kind.get_ref().to_string();
+        let DeValue::Table(table) = value.get_mut() else { continue };
+        if SINGLE_CHANNELS.contains(&kind.as_str()) {
+            taken.push((kind, take_keys(table)));
+            continue;
+        }
+        for (name, value) in table.iter_mut() {
+            if let DeValue::Table(table) = value.get_mut() {
+                taken.push((format!("{kind}.{}", name.get_ref()), take_keys(table)));
+            }
+        }
+    }
+    taken
+}
+
+fn take_keys<'t>(table: &mut DeTable<'t>) -> Spanned<DeTable<'t>> {
+    let mut taken = DeTable::new();
+    for key in terms::KEYS {
+        if let Some((key, value)) = table.remove_entry(key) {
+            taken.insert(key, value);
+        }
+    }
+    Spanned::new(0..0, taken)
 }

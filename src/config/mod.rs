@@ -13,6 +13,7 @@ use crate::channel::Tables;
 use crate::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
+use crate::terms::{self, Terms};
 use error::Origins;
 use file::File;
 use outline::nearest;
@@ -120,6 +121,8 @@ pub struct Config {
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     pub channel: Tables,
+    /// As written and checked, by channel.
+    terms: BTreeMap<String, (terms::Settings, Terms)>,
     /// The file that was read, absolute; `None` if there is none.
     pub source: Option<PathBuf>,
     origins: Origins,
@@ -132,17 +135,26 @@ impl Config {
         show::text(self)
     }
 
+    /// The terms on which a channel is used.
+    pub fn terms(&self, channel: &str) -> Terms {
+        self.terms.get(channel).map(|(_, terms)| terms.clone()).unwrap_or_default()
+    }
+
     /// An error about a setting that was found later, by whoever uses it: `table` is the table's
     /// dotted key, and `words` may begin with `key: ` to point at one of its settings.
     pub fn error_in(&self, table: &str, words: &str) -> ConfigError {
-        if let Some((key, rest)) = words.split_once(": ") {
-            let dotted = format!("{table}.{key}");
-            if self.origins.outline.line(&dotted).is_some() {
-                return self.origins.error(&dotted, rest);
-            }
-        }
-        self.origins.error(table, words)
+        error_in(&self.origins, table, words)
     }
+}
+
+fn error_in(origins: &Origins, table: &str, words: &str) -> ConfigError {
+    if let Some((key, rest)) = words.split_once(": ") {
+        let dotted = format!("{table}.{key}");
+        if origins.outline.line(&dotted).is_some() {
+            return origins.error(&dotted, rest);
+        }
+    }
+    origins.error(table, words)
 }
 
 /// What flags say, each of which an environment variable `STATUSD_…` may stand for: the command
@@ -218,6 +230,7 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
     check_channel_names(&origins, &file.channel)?;
+    let terms = terms_of(&origins, file.terms, &time_zone)?;
     Ok(Config {
         feed: feed_id(&origins, file.feed.edition, file.feed.locale)?,
         feed_url: at(&origins, "feed.url", feed_url)?,
@@ -232,6 +245,7 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
         log_level: word(&origins, "log.level", file.log.level, LogLevel::Info, &levels)?,
         log_format: word(&origins, "log.format", file.log.format, LogFormat::Auto, &formats)?,
         channel: file.channel,
+        terms,
         source: origins.file.clone(),
         time_zone,
         origins,
@@ -322,6 +336,19 @@ fn whole_path(origins: &Origins, key: &str, given: Option<PathBuf>) -> Result<Op
         None => path::absolute(&given),
     };
     at(origins, key, whole).map(Some)
+}
+
+fn terms_of(
+    origins: &Origins,
+    written: BTreeMap<String, terms::Settings>,
+    zone: &TimeZone,
+) -> Result<BTreeMap<String, (terms::Settings, Terms)>, ConfigError> {
+    let checked = written.into_iter().map(|(channel, settings)| {
+        let terms = Terms::new(&settings, zone)
+            .map_err(|words| error_in(origins, &format!("channel.{channel}"), &words))?;
+        Ok((channel, (settings, terms)))
+    });
+    checked.collect()
 }
 
 /// A channel of a kind that there can be several of is called KIND.NAME.
@@ -759,10 +786,13 @@ mod tests {
         if error.contains("a channel of this kind has a name") {
             return known_keys(&format!("{table}.NAME"));
         }
+        let keys_of = |name: &str| match terms::KEYS.contains(&name) {
+            // The same in every channel's table, and explained once.
+            true => BTreeSet::from([format!("channel.ANY.{name}")]),
+            false => known_keys(&outline::joined(table, name)),
+        };
         match error.split_once("; known here: ") {
-            Some((_, names)) => {
-                names.split(", ").flat_map(|name| known_keys(&outline::joined(table, name))).collect()
-            }
+            Some((_, names)) => names.split(", ").flat_map(keys_of).collect(),
             None => BTreeSet::from([table.to_owned()]),
         }
     }

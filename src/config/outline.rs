@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::channel::SINGLE_CHANNELS;
+use crate::terms;
+
 /// Below this likeness (Jaro-Winkler, 0 to 1) a word is no help to somebody who mistyped another.
 const NEAR_LIKENESS: f64 = 0.75;
 const ARRAY: &str = "an array";
@@ -124,6 +127,7 @@ pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]
 }
 
 fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
+    let known = &with_terms(&entry.table, known);
     let start = format!("unknown key {:?}{}", entry.name, entry.within());
     if let Some(near) = nearest(&entry.name, known) {
         return format!("{start}; did you mean {near:?}?");
@@ -133,6 +137,17 @@ fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
         return format!("{start}; {near:?} belongs at the top of the file, above every [table]");
     }
     format!("{start}; known here: {}", known.join(", "))
+}
+
+/// In a channel's table those keys are known, too, that every channel may have.
+fn with_terms<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
+    let is_channel = match table.strip_prefix("channel.").map(|rest| rest.split_once('.')) {
+        Some(None) => SINGLE_CHANNELS.contains(&&table["channel.".len()..]),
+        Some(Some((_, name))) => !name.contains('.'),
+        None => false,
+    };
+    let terms = if is_channel { &terms::KEYS[..] } else { &[] };
+    known.iter().chain(terms).copied().collect()
 }
 
 /// The fields in serde's "unknown field `a`, expected one of `b`, `c`" ("expected `b`", "expected

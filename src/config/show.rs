@@ -9,7 +9,7 @@ use toml::Value;
 
 use super::Config;
 use super::error::Origins;
-use crate::channel::Tables;
+use crate::terms;
 
 pub(super) fn text(config: &Config) -> String {
     let origins = &config.origins;
@@ -40,16 +40,38 @@ pub(super) fn text(config: &Config) -> String {
     page.open("log");
     page.put("level", config.log_level.as_str());
     page.put("format", config.log_format.as_str());
-    channels(&mut page, &config.channel);
+    channels(&mut page, config);
     page.text
 }
 
-fn channels(page: &mut Page<'_>, tables: &Tables) {
-    for (name, table) in tables.all() {
+fn channels(page: &mut Page<'_>, config: &Config) {
+    for (name, table) in config.channel.all() {
         page.open(&format!("channel.{name}"));
         for (key, value) in table.shown() {
             page.put_some(key, value);
         }
+        if let Some((terms, _)) = config.terms.get(&name) {
+            put_terms(page, terms);
+        }
+    }
+}
+
+/// Taken apart without `..`: a new setting must be shown.
+fn put_terms(page: &mut Page<'_>, terms: &terms::Settings) {
+    let terms::Settings { only, services, quiet, remind_every, max_age, title, body } = terms;
+    let list =
+        |values: &Vec<String>| Value::Array(values.iter().map(|value| value.as_str().into()).collect());
+    page.put_some("only", only.as_ref().map(list));
+    page.put_some("services", services.as_ref().map(list));
+    let texts = [
+        ("quiet", quiet),
+        ("remind_every", remind_every),
+        ("max_age", max_age),
+        ("title", title),
+        ("body", body),
+    ];
+    for (key, text) in texts {
+        page.put_some(key, text.as_deref());
     }
 }
 

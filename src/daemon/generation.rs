@@ -14,9 +14,9 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
 use super::{Setup, Signalled, Signals, notify, summary};
-use crate::channel::{Answer, Channel};
+use crate::channel::Answer;
 use crate::clock::{self, Jumps, Passed, Reading};
-use crate::deliver::{self, Round};
+use crate::deliver::{self, Courier, Round};
 use crate::live::{Desk, Live};
 use crate::message::when::when;
 use crate::plan::Plan;
@@ -33,13 +33,13 @@ const STORE_RETRY: Duration = Duration::from_secs(60);
 /// What a stopped generation leaves to the next.
 #[derive(Default)]
 pub struct Left {
-    channels: Vec<Channel>,
+    couriers: Vec<Courier>,
     live: Option<Live>,
 }
 
 pub struct Generation {
     poll: JoinHandle<Memory>,
-    deliver: Vec<JoinHandle<Channel>>,
+    deliver: Vec<JoinHandle<Courier>>,
     live: watch::Receiver<Live>,
     /// Ticks when there may be something to deliver.
     outbox: watch::Sender<()>,
@@ -48,7 +48,8 @@ pub struct Generation {
 
 impl Generation {
     pub fn start(setup: Setup, memory: Memory, left: Left, store: &Rc<Store>, seed: u64) -> Generation {
-        let Setup { config, channels, fetcher } = setup;
+        let hearers = setup.hearers();
+        let Setup { config, couriers, fetcher } = setup;
         let (stop, stopped) = watch::channel(false);
         let (outbox, outbox_ticks) = watch::channel(());
         let (live_out, live) = watch::channel(left.live.unwrap_or_else(|| Live::starting(clock::now())));
@@ -61,21 +62,15 @@ impl Generation {
             fetcher,
             watch: Watch::new(&config.watch),
             plan,
-            channels: channels.iter().map(|channel| channel.name().to_owned()).collect(),
+            hearers,
             recorder: config.record_file.as_deref().map(Recorder::new),
             memory,
         };
         let zone = config.time_zone;
-        let poll = PollLoop {
-            poller,
-            store: Rc::clone(store),
-            zone: zone.clone(),
-            live: live_out,
-            outbox: outbox.clone(),
-        };
-        let deliver = reuse(channels, left.channels).into_iter().map(|channel| {
+        let poll = PollLoop { poller, store: Rc::clone(store), zone, live: live_out, outbox: outbox.clone() };
+        let deliver = reuse(couriers, left.couriers).into_iter().map(|courier| {
             let (ticks, stopped) = (outbox_ticks.clone(), stopped.clone());
-            spawn_local(deliver_loop(channel, Rc::clone(store), zone.clone(), ticks, stopped))
+            spawn_local(deliver_loop(courier, Rc::clone(store), ticks, stopped))
         });
         Generation { deliver: deliver.collect(), poll: spawn_local(poll.run(stopped)), live, outbox, stop }
     }
@@ -108,14 +103,14 @@ impl Generation {
         let live = Some(self.live.borrow().clone());
         // Gives up waiting between two commits, so it ends at once.
         let memory = self.poll.await.ok();
-        let mut channels = Vec::new();
+        let mut couriers = Vec::new();
         let mut patience = std::pin::pin!(patience);
         let mut is_over = false;
         for mut task in self.deliver {
             if !is_over {
                 tokio::select! {
                     biased;
-                    stopped = &mut task => channels.extend(stopped.ok()),
+                    stopped = &mut task => couriers.extend(stopped.ok()),
                     () = &mut patience => is_over = true,
                 }
             }
@@ -127,15 +122,15 @@ impl Generation {
         {
             tracing::error!("cannot write to the database: {error}");
         }
-        (memory, Left { channels, live })
+        (memory, Left { couriers, live })
     }
 }
 
 /// Channels that keep something (a connection, what they showed) go on across a reload.
-fn reuse(new: Vec<Channel>, mut old: Vec<Channel>) -> Vec<Channel> {
-    let keep = |fresh: Channel| {
-        let kept = old.iter().position(|old| fresh.continues(old));
-        kept.map_or(fresh, |index| old.swap_remove(index))
+fn reuse(new: Vec<Courier>, mut old: Vec<Courier>) -> Vec<Courier> {
+    let keep = |fresh: Courier| match old.iter().position(|old| fresh.channel.continues(&old.channel)) {
+        Some(index) => Courier { channel: old.swap_remove(index).channel, ..fresh },
+        None => fresh,
     };
     new.into_iter().map(keep).collect()
 }
@@ -166,9 +161,8 @@ impl PollLoop {
             };
             next = looked.next;
             self.report(&looked, now);
-            if !looked.changes.is_empty() || waited.slept {
-                self.outbox.send_replace(());
-            }
+            // Also without changes to tell: who mirrors a state shows that we went blind.
+            self.outbox.send_replace(());
         }
     }
 
@@ -237,21 +231,20 @@ async fn wait(since: &Reading, mut next: Timestamp, jumps: &Jumps) -> Passed {
 }
 
 async fn deliver_loop(
-    mut channel: Channel,
+    mut courier: Courier,
     store: Rc<Store>,
-    zone: TimeZone,
     mut ticks: watch::Receiver<()>,
     mut stopped: watch::Receiver<bool>,
-) -> Channel {
+) -> Courier {
     while !*stopped.borrow() {
-        let wait = match deliver::once(&store, &mut channel, &zone, fastrand::f64(), &clock::now).await {
+        let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
-                report(channel.name(), &key, attempt, &answer);
+                report(courier.channel.name(), &key, attempt, &answer);
                 continue;
             }
             Ok(Round::Idle { until }) => until.map(clock::time_until),
             Err(error) => {
-                tracing::error!("{}: cannot use the database: {error}", channel.name());
+                tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
                 Some(STORE_RETRY)
             }
         };
@@ -267,7 +260,7 @@ async fn deliver_loop(
             _ = stopped.wait_for(|stop| *stop) => {}
         }
     }
-    channel
+    courier
 }
 
 /// The first failure and what ends a delivery are news; the tries between them are not.

@@ -14,16 +14,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
-use crate::channel::Channel;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
 use crate::live::{self, Desk};
 use crate::model::{Beliefs, Change};
 use crate::poll::Memory;
-use crate::store::{OpenError, Opened, Routing, Store};
+use crate::store::{OpenError, Opened, Store};
+use crate::terms;
 use crate::track;
 use generation::{Generation, Left};
-pub use setup::{Setup, channels, feed_url};
+pub use setup::{Setup, couriers, feed_url};
 
 /// For the message in flight at a stop; the service manager waits for 10 s.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -77,7 +77,8 @@ async fn serve(
     if let Some(kept) = damaged {
         tracing::error!("the database was damaged; it is kept as {}, a new one is started", kept.display());
         let change = track::history_lost(&memory.beliefs, &kept.display().to_string(), clock::now());
-        announce(&store, &change, &setup.channels).await?;
+        let told_to = |change: &Change| terms::hearing(&setup.hearers(), change);
+        store.announce(&change, &told_to, clock::now()).await?;
     }
     let desk = open_desk(&setup.config);
     let seed = store.seed().await?;
@@ -155,11 +156,6 @@ fn reload(
         tracing::warn!("[log] changes at the next start, not at a reload");
     }
     Setup::new(config, environment)
-}
-
-async fn announce(store: &Store, change: &Change, channels: &[Channel]) -> rusqlite::Result<()> {
-    let names: Vec<String> = channels.iter().map(|channel| channel.name().to_owned()).collect();
-    store.announce(change, &Routing { channels: &names, is_told: &|_| true }, clock::now()).await
 }
 
 /// Without it the daemon does its work; `status` then cannot ask it.

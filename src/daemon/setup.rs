@@ -5,24 +5,36 @@
 
 use std::path::Path;
 
-use crate::channel::Channel;
+use crate::channel::{Audience, Channel};
 use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
+use crate::deliver::Courier;
 use crate::fetch::{FeedUrl, Fetcher, Limits};
+use crate::terms::Hearer;
+use crate::watch::Watch;
 
 /// What one generation of loops is made of.
 pub struct Setup {
     pub config: Config,
-    pub channels: Vec<Channel>,
+    pub couriers: Vec<Courier>,
     pub fetcher: Fetcher,
 }
 
 impl Setup {
     /// Reads secrets and certificates; opens no connection.
     pub fn new(config: Config, environment: &Environment<'_>) -> Result<Setup, ConfigError> {
-        let channels = channels(&config, environment)?;
+        let couriers = couriers(&config, environment)?;
         let fetcher = Fetcher::new(feed_url(&config)?, Limits::default(), config.ca_file.as_deref())
             .map_err(|words| config.error_in("feed", &words))?;
-        Ok(Setup { config, channels, fetcher })
+        Ok(Setup { config, couriers, fetcher })
+    }
+
+    /// The channels, and what each hears of.
+    pub fn hearers(&self) -> Vec<Hearer> {
+        let hearer = |courier: &Courier| Hearer {
+            channel: courier.channel.name().to_owned(),
+            terms: courier.terms.clone(),
+        };
+        self.couriers.iter().map(hearer).collect()
     }
 }
 
@@ -34,15 +46,28 @@ pub fn feed_url(config: &Config) -> Result<FeedUrl, ConfigError> {
     }
 }
 
-/// The configured ways to reach people and programs, in a fixed order.
-pub fn channels(config: &Config, environment: &Environment<'_>) -> Result<Vec<Channel>, ConfigError> {
+/// The configured ways to reach people and programs, in a fixed order, each on its terms.
+pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Courier>, ConfigError> {
     let credentials = credentials_directory(environment);
     let secret = |path: &Path| read_secret(path, credentials.as_deref(), config.source.as_deref());
     let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
-    let mut channels = Vec::new();
+    let mut couriers = Vec::new();
     for (name, table) in enabled {
-        let way = table.open(&secret).map_err(|words| config.error_in(&format!("channel.{name}"), &words))?;
-        channels.push(Channel::new(name, way));
+        let key = format!("channel.{name}");
+        let way = table.open(&secret).map_err(|words| config.error_in(&key, &words))?;
+        let terms = config.terms(&name);
+        let channel = Channel::new(name, way);
+        if channel.audience() == Audience::Programs {
+            terms.fit_programs().map_err(|words| config.error_in(&key, words))?;
+        }
+        couriers.push(Courier {
+            channel,
+            terms,
+            feed: config.feed.clone(),
+            watch: Watch::new(&config.watch),
+            zone: config.time_zone.clone(),
+            is_drill: false,
+        });
     }
-    Ok(channels)
+    Ok(couriers)
 }

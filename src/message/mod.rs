@@ -9,16 +9,40 @@ pub mod words;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::{Change, ChangeKind, Tone};
+use crate::model::{Change, ChangeKind, Outage, ServiceKey, Tone};
 
 /// Names in a headline before "and 3 more".
 const HEADLINE_NAMES: usize = 2;
+/// More news than this is told in a line each, what to do above it.
+const LONG_MESSAGE: usize = 5;
+/// And no more lines than this: nobody reads on.
+const SECTIONS_MAX: usize = 100;
+/// Before every message of a drill.
+pub const DRILL: &str = "DRILL: ";
 
 /// When and where something is said; `now` decides only how much of a date is needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Said<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
+    /// Every message of a drill begins with [`DRILL`].
+    pub is_drill: bool,
+}
+
+impl Said<'_> {
+    /// `text` so that nobody takes a drill for an outage.
+    pub fn marked(&self, text: String) -> String {
+        if self.is_drill && !text.starts_with(DRILL) { format!("{DRILL}{text}") } else { text }
+    }
+}
+
+/// Why a message says what is long known, and what goes on beside its news.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// When the oldest of its changes was held back.
+    pub since: Timestamp,
+    /// What is going on now and was told before; in order of time.
+    pub lasting: Vec<Outage>,
 }
 
 /// One message for people: plain text, Apple's words in it unescaped.
@@ -28,6 +52,8 @@ pub struct Message {
     pub title: String,
     /// Lines.
     pub body: String,
+    /// What to do, as it stands in the body; empty where there is nothing to do.
+    pub advice: String,
     /// Of the worst in it.
     pub tone: Tone,
 }
@@ -53,27 +79,62 @@ impl News<'_> {
 }
 
 /// Says all of it in one message. `changes` are in the order in which they happened; none gives an
-/// empty message.
-pub fn compose(changes: &[Change], said: &Said) -> Message {
+/// empty message. With a digest it also says since when it was held back, and what else goes on.
+pub fn compose(changes: &[Change], digest: Option<&Digest>, said: &Said) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
     let tone = tone(news.iter().map(|news| words::tone(news.change.kind)));
+    let advice = advice(&news);
+    let (title, mut lines) = match news.as_slice() {
+        [] => (String::new(), Vec::new()),
+        [only] => (words::headline(only, said), paragraph(only, said)),
+        [first, rest @ ..] => {
+            let title = format!("{} (and {} more)", words::headline(first, said), rest.len());
+            (title, sections(&news, said))
+        }
+    };
+    if let Some(digest) = digest {
+        lines.insert(0, words::held_back(digest.since, said));
+        lines.extend(words::still_going_on(&unmentioned(digest, &folded), said));
+    }
+    // Whoever cuts a long message cuts its end, and what to do must be in it.
+    let place = if news.len() > LONG_MESSAGE { 0 } else { lines.len() };
+    lines.splice(place..place, advice.iter().map(|text| (*text).to_owned()));
+    Message { title: said.marked(title), body: lines.join("\n"), advice: advice.join("\n"), tone }
+}
+
+/// Each piece of advice once.
+fn advice(news: &[News]) -> Vec<&'static str> {
     let mut advice: Vec<&str> = Vec::new();
     for text in news.iter().map(words::advice_for) {
         if !text.is_empty() && !advice.contains(&text) {
             advice.push(text);
         }
     }
-    let (title, mut lines) = match news.as_slice() {
-        [] => (String::new(), Vec::new()),
-        [only] => (words::headline(only, said), paragraph(only, said)),
-        [first, rest @ ..] => {
-            let title = format!("{} (and {} more)", words::headline(first, said), rest.len());
-            (title, news.iter().flat_map(|news| section(news, said)).collect())
-        }
+    advice
+}
+
+/// What goes on beside the outages that the message is about.
+fn unmentioned<'a>(digest: &'a Digest, changes: &[Change]) -> Vec<&'a Outage> {
+    let is_mentioned = |outage: &&Outage| {
+        changes.iter().any(|change| {
+            change.message_id.as_deref() == Some(outage.message_id.as_str())
+                && ServiceKey::new(&change.service) == ServiceKey::new(&outage.service)
+        })
     };
-    lines.extend(advice.into_iter().map(str::to_owned));
-    Message { title, body: lines.join("\n"), tone }
+    digest.lasting.iter().filter(|outage| !is_mentioned(outage)).collect()
+}
+
+/// A line or two for each piece of news, briefly where there are many.
+fn sections(news: &[News], said: &Said) -> Vec<String> {
+    let is_long = news.len() > LONG_MESSAGE;
+    let told = news.iter().take(SECTIONS_MAX);
+    let mut lines: Vec<String> = told.flat_map(|news| section(news, is_long, said)).collect();
+    if news.len() > SECTIONS_MAX {
+        let more = news.len() - SECTIONS_MAX;
+        lines.push(format!("\u{2022} And {more} more: `statusd history` has them all."));
+    }
+    lines
 }
 
 /// The tone of several pieces of news: that of the worst, and relief only where all are.
@@ -88,7 +149,19 @@ fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
 pub fn line(change: &Change, said: &Said) -> String {
     let news = News { change, services: services(change) };
     let (headline, details) = (words::headline(&news, said), words::details(&news, said));
-    if details.is_empty() { headline } else { format!("{headline}. {details}") }
+    said.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
+}
+
+/// The services that changes are about, each once, as a headline names them.
+pub fn names(changes: &[Change]) -> String {
+    let Some(change) = changes.first() else { return String::new() };
+    let mut services: Vec<&str> = Vec::new();
+    for service in changes.iter().map(|change| change.service.as_str()) {
+        if !service.is_empty() && !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    News { change, services }.names()
 }
 
 fn services(change: &Change) -> Vec<&str> {
@@ -104,9 +177,18 @@ fn paragraph(news: &News, said: &Said) -> Vec<String> {
     lines
 }
 
-fn section(news: &News, said: &Said) -> Vec<String> {
+fn section(news: &News, briefly: bool, said: &Said) -> Vec<String> {
+    let headline = words::headline(news, said);
+    if briefly {
+        let times = words::times(news, said);
+        let names = (news.services.len() > HEADLINE_NAMES)
+            .then(|| format!("Services: {}.", news.services.join(", ")));
+        return std::iter::once(format!("\u{2022} {headline}. {times}").trim_end().to_owned())
+            .chain(names)
+            .collect();
+    }
     let mut lines = paragraph(news, said);
-    lines[0] = format!("\u{2022} {}. {}", words::headline(news, said), lines[0]);
+    lines[0] = format!("\u{2022} {headline}. {}", lines[0]);
     lines
 }
 
@@ -115,6 +197,10 @@ fn fold(changes: &[Change]) -> Vec<Change> {
     let mut folded: Vec<Change> = Vec::new();
     for change in changes {
         let same = folded.iter_mut().find(|earlier| {
+            let sight = [ChangeKind::Blind, ChangeKind::Sighted];
+            if sight.contains(&change.kind) && sight.contains(&earlier.kind) {
+                return earlier.feed == change.feed;
+            }
             change.message_id.is_some()
                 && (&earlier.service, &earlier.message_id, earlier.occurrence)
                     == (&change.service, &change.message_id, change.occurrence)
@@ -138,6 +224,8 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
         ChangeKind::Worsened | ChangeKind::Eased if began => {
             Change { kind: earlier.kind, seen_at: earlier.seen_at, was_kind: None, ..later.clone() }
         }
+        // A reminder adds nothing to what is said already.
+        ChangeKind::Lasts if earlier.kind != ChangeKind::Lasts => earlier.clone(),
         _ => later.clone(),
     }
 }

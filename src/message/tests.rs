@@ -33,8 +33,8 @@ fn ended(service: &str) -> Change {
 
 #[track_caller]
 fn check(changes: &[Change], title: &str, body: &str) {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
-    let message = compose(changes, &said);
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let message = compose(changes, None, &said);
     assert_eq!(message.title, title);
     assert_eq!(message.body, body);
 }
@@ -73,8 +73,8 @@ fn a_start_and_an_end_that_both_waited_are_one() {
 fn ten_services_in_one_incident_are_one_message() {
     let names = ["iCloud Backup", "Photos", "iCloud Drive", "iCloud Mail"];
     let changes: Vec<Change> = names.iter().map(|name| change(ChangeKind::Began, name)).collect();
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
-    let message = compose(&changes, &said);
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let message = compose(&changes, None, &said);
     assert_eq!(message.title, "iCloud Backup, Photos and 2 more: Apple reports an outage");
     assert!(
         message.body.contains("\nServices: iCloud Backup, Photos, iCloud Drive, iCloud Mail.\n"),
@@ -86,15 +86,15 @@ fn ten_services_in_one_incident_are_one_message() {
 
 #[test]
 fn advice_for_a_backup_is_given_wherever_one_is_among_the_services() {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
-    let message = compose(&[ended("iCloud Account & Sign In"), ended("iCloud Backup")], &said);
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let message = compose(&[ended("iCloud Account & Sign In"), ended("iCloud Backup")], None, &said);
     assert!(message.body.ends_with("Back Up Now."), "{}", message.body);
 }
 
 #[test]
 fn different_news_are_listed_the_worst_first() {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
-    let message = compose(&[ended("Photos"), change(ChangeKind::Began, "iCloud Backup")], &said);
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let message = compose(&[ended("Photos"), change(ChangeKind::Began, "iCloud Backup")], None, &said);
     assert_eq!(message.title, "iCloud Backup: Apple reports an outage (and 1 more)");
     assert_eq!(message.body.lines().filter(|line| line.starts_with('\u{2022}')).count(), 2);
 }
@@ -102,13 +102,13 @@ fn different_news_are_listed_the_worst_first() {
 /// Support scams live on this very subject: no address but Apple's, nothing like a phone number.
 #[test]
 fn no_text_leads_anywhere_but_to_apple() {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC };
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     for kind in ChangeKind::ALL {
         for service in ["iCloud Backup", "Photos"] {
             for near in [Vec::new(), vec!["iCloud Backup".to_owned()]] {
                 let change =
                     Change { near, users_affected: None, message: String::new(), ..change(kind, service) };
-                let message = compose(std::slice::from_ref(&change), &said);
+                let message = compose(std::slice::from_ref(&change), None, &said);
                 let text = format!("{}\n{}\n{}", message.title, message.body, line(&change, &said));
                 assert!(!message.title.is_empty() && !message.body.is_empty(), "{kind:?} says nothing");
                 assert_eq!(suspicious(&text), None, "{text}");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::when::{from_to, lasted, when};
 use super::{News, Said};
-use crate::model::{Change, ChangeKind, EventKind, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, EventKind, Outage, ServiceKey, Tone};
 
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
@@ -19,6 +19,7 @@ const CHECK_WATCH: &str =
 const CHECK_RENAMED: &str = "Apple may have renamed it: `statusd services` shows the names of today.";
 const CANNOT_TELL: &str =
     "Until then nobody here can tell whether Apple has trouble. Nothing to do on your side.";
+const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will reach you here.";
 const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
 
 /// The news as a headline of one line, without a full stop.
@@ -47,6 +48,10 @@ pub fn headline(news: &News, said: &Said) -> String {
         ChangeKind::Corrected => format!("{names}: Apple lists the problem as fixed after all"),
         ChangeKind::Noted => format!("{names}: found already over"),
         ChangeKind::Cancelled => format!("{names}: planned maintenance is listed no more"),
+        ChangeKind::Lasts => format!("{names}: still {}", problem(news.change)),
+        ChangeKind::Alive if names.is_empty() => "All quiet".to_owned(),
+        ChangeKind::Alive => format!("{names}: still trouble"),
+        ChangeKind::Test => "statusd: a test".to_owned(),
     }
 }
 
@@ -90,14 +95,48 @@ pub fn details(news: &News, said: &Said) -> String {
         ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled => {
             join(&[&whole(change, said), &quoted(change)])
         }
+        ChangeKind::Lasts => join(&[&so_far(change, said), &affected(change), &quoted(change)]),
+        ChangeKind::Alive => alive(change, said),
+        ChangeKind::Test => TEST.to_owned(),
     }
+}
+
+/// The times alone, where there is no room for more.
+pub fn times(news: &News, said: &Said) -> String {
+    let change = news.change;
+    match (change.kind, change.began_at) {
+        // Its headline has them.
+        (ChangeKind::Missed, _) => String::new(),
+        (ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted, _) => whole(change, said),
+        (_, Some(began)) => format!("Since {}.", when(began, said.now, said.zone)),
+        (_, None) => format!("Seen at {}.", when(change.seen_at, said.now, said.zone)),
+    }
+}
+
+/// Why a message comes late.
+pub fn held_back(since: Timestamp, said: &Said) -> String {
+    format!("Held back since {}.", when(since, said.now, said.zone))
+}
+
+/// `Still going on: Photos since 08:15, App Store.`
+pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Option<String> {
+    let one = |outage: &&Outage| match outage.start {
+        Some(start) => format!("{} since {}", outage.service, when(start, said.now, said.zone)),
+        None => outage.service.clone(),
+    };
+    let names: Vec<String> = lasting.iter().map(one).collect();
+    (!names.is_empty()).then(|| format!("Still going on: {}.", names.join(", ")))
 }
 
 /// What to do; empty where there is nothing to do or to leave undone.
 pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
     let is_backup = is_backup(service);
     match kind {
-        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
+        ChangeKind::Began
+        | ChangeKind::Reopened
+        | ChangeKind::Worsened
+        | ChangeKind::Eased
+        | ChangeKind::Lasts => {
             if is_backup {
                 WAIT_FOR_BACKUP
             } else {
@@ -120,7 +159,9 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled => "",
+        | ChangeKind::Cancelled
+        | ChangeKind::Alive
+        | ChangeKind::Test => "",
     }
 }
 
@@ -158,7 +199,10 @@ pub fn tone(kind: ChangeKind) -> Tone {
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled => Tone::Neutral,
+        | ChangeKind::Cancelled
+        | ChangeKind::Lasts
+        | ChangeKind::Alive
+        | ChangeKind::Test => Tone::Neutral,
     }
 }
 
@@ -215,6 +259,28 @@ fn whole(change: &Change, said: &Said) -> String {
     }
 }
 
+/// `Since 08:15 (3 h).`
+fn so_far(change: &Change, said: &Said) -> String {
+    match change.began_at {
+        Some(began) => {
+            format!("Since {} ({}).", when(began, said.now, said.zone), lasted(began, change.at))
+        }
+        None => format!("First seen at {}.", when(change.seen_at, said.now, said.zone)),
+    }
+}
+
+/// `2,016 looks since Mon 4 May 09:00, the last good one at 08:55.`
+fn alive(change: &Change, said: &Said) -> String {
+    let at = |time| when(time, said.now, said.zone);
+    let since = change.began_at.map(|since| format!(" since {}", at(since))).unwrap_or_default();
+    let last = match change.ended_at {
+        Some(last) => format!("the last good one at {}", at(last)),
+        None => "none of them good".to_owned(),
+    };
+    format!("{} looks{since}, {last}.", change.message)
+}
+
+/// `It lasted 1 h 49 min.`
 fn lasting(change: &Change) -> String {
     match (change.began_at, change.ended_at) {
         (Some(from), Some(to)) => format!("It lasted {}.", lasted(from, to)),

@@ -82,6 +82,12 @@ pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
     Ok(Opened { store: Store { connection, _lock: Some(lock) }, damaged })
 }
 
+pub fn throw_away() -> rusqlite::Result<Store> {
+    let connection = Connection::open_in_memory()?;
+    migrate(&connection)?;
+    Ok(Store { connection, _lock: None })
+}
+
 pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
     let path = directory.join(DATABASE);
     let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {

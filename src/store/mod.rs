@@ -11,6 +11,7 @@ mod coverage;
 mod files;
 mod outbox;
 mod reads;
+mod reminders;
 mod rows;
 
 use std::fs::File;
@@ -19,12 +20,13 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::model::{Beliefs, FeedId};
+use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
 
 pub use files::{DATABASE, OpenError, Opened};
-pub use outbox::{Attempt, Frozen, Settled};
+pub use outbox::{Attempt, Frozen, Gather, Settled, Waiting};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
+pub use reminders::Snooze;
 
 /// A statusd database. Dropping it closes it.
 pub struct Store {
@@ -42,19 +44,19 @@ pub enum Coverage {
     Begins,
 }
 
-/// Where one change goes.
-pub struct Routing<'a> {
-    /// Names of the channels that get what is told.
-    pub channels: &'a [String],
-    /// Whether a change is told at all.
-    pub is_told: &'a dyn Fn(&crate::model::Change) -> bool,
-}
+/// Says to which channels a change goes, by their names.
+pub type Routing<'a> = &'a dyn Fn(&Change) -> Vec<String>;
 
 impl Store {
     /// Opens the daemon's database in `directory`, creating, migrating or replacing it as needed.
     /// Takes the lock: one daemon a directory.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
         files::open(directory, now)
+    }
+
+    /// A database in memory that is gone when it is dropped: for tests of channels, and for drills.
+    pub fn throw_away() -> rusqlite::Result<Store> {
+        files::throw_away()
     }
 
     /// Opens an existing database beside a running daemon. `None` where there is none yet.
@@ -72,7 +74,7 @@ impl Store {
         &self,
         before: &Beliefs,
         update: &Update,
-        routing: &Routing<'_>,
+        routing: Routing<'_>,
         coverage: Coverage,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
@@ -88,8 +90,8 @@ impl Store {
     /// Records a change that no look brought about.
     pub async fn announce(
         &self,
-        change: &crate::model::Change,
-        routing: &Routing<'_>,
+        change: &Change,
+        routing: Routing<'_>,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;

@@ -3,7 +3,7 @@
 //! A channel has one message in flight at most, and its oldest delivery decides when it is due, so
 //! an end never overtakes its start. Every delivery ends as sent or as given up.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
 use super::rows::{self, CHANGE_COLUMNS, time};
@@ -65,7 +65,7 @@ pub enum Settled {
 
 /// Writes a change into the history and a delivery for each channel. The same key is the same
 /// change: a second time changes nothing.
-pub fn enqueue(transaction: &Transaction, change: &Change, routing: &Routing, now: Timestamp) -> Result<()> {
+pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now: Timestamp) -> Result<()> {
     let inserted = transaction.execute(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
              outage_kind, was_kind, began_at, ended_at, users_affected, message, near)
@@ -91,11 +91,11 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: &Routing, no
             serde_json::Value::from(change.near.clone()).to_string(),
         ],
     )?;
-    if inserted == 0 || !(routing.is_told)(change) {
+    if inserted == 0 {
         return Ok(());
     }
     let change_id = transaction.last_insert_rowid();
-    for channel in routing.channels {
+    for channel in routing(change) {
         transaction.execute(
             "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
              VALUES (?1, ?2, 'pending', ?3, ?3, 0)",
@@ -104,6 +104,35 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: &Routing, no
     }
     Ok(())
 }
+
+/// How what waits becomes messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gather {
+    /// For programs: each change is a message.
+    Each,
+    /// For people: all that waits is one message, what somebody acknowledged is held back, and a
+    /// message that nobody confirmed for so long is composed anew with all that came since.
+    All { max_age: SignedDuration },
+}
+
+/// What a message is to be composed of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// In the order in which they happened; at least one.
+    pub changes: Vec<Change>,
+    /// How long the oldest has waited.
+    pub since: Timestamp,
+    /// An older message was given up for this one: somebody may have seen it.
+    pub is_anew: bool,
+}
+
+/// Of what waits for people that which somebody has acknowledged, until that outage ends. A message
+/// that is in flight goes on.
+const HELD_BACK: &str =
+    "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'lasts') AND EXISTS (
+    SELECT 1 FROM ack JOIN outage USING (feed, service_key, message_id, occurrence)
+    WHERE phase = 'ongoing' AND ack.feed = change.feed AND ack.service_key = change.service_key
+      AND ack.message_id = change.message_id AND ack.occurrence = change.occurrence)";
 
 /// The oldest delivery of a channel that is neither sent nor given up.
 struct Head {
@@ -120,39 +149,49 @@ impl Store {
     pub async fn due_at(
         &self,
         channel: &str,
+        gather: Gather,
         longest_wait_s: i64,
         now: Timestamp,
     ) -> Result<Option<Timestamp>> {
-        let head = head(&self.connection, channel)?;
+        let head = head(&self.connection, channel, gather)?;
         Ok(head.map(|head| {
             if head.due_at.as_second() - now.as_second() > longest_wait_s { now } else { head.due_at }
         }))
     }
 
-    /// Begins a try if one is due: the message that is in flight, or one composed now of all that
-    /// waits (`all`) or of its oldest change. `next` says when the try after this one is due, if
-    /// this one is never heard of again.
+    /// Begins a try if one is due: the message that is in flight, or one composed now of what
+    /// waits. `next` says when the try after this one is due, if this one is never heard of again.
     pub async fn begin(
         &self,
         channel: &str,
-        all: bool,
-        compose: &dyn Fn(&[Change]) -> Frozen,
+        gather: Gather,
+        compose: &dyn Fn(&Waiting) -> Frozen,
         next: &dyn Fn(u32) -> Timestamp,
         now: Timestamp,
     ) -> Result<Option<Attempt>> {
         let transaction = self.transaction()?;
-        let Some(head) = head(&transaction, channel)? else { return Ok(None) };
+        let Some(mut head) = head(&transaction, channel, gather)? else { return Ok(None) };
+        let is_anew = match (head.notice_id, gather) {
+            (Some(notice_id), Gather::All { max_age }) => thaw_old(&transaction, notice_id, max_age, now)?,
+            (None, _) | (_, Gather::Each) => false,
+        };
+        if is_anew {
+            head.notice_id = None;
+        }
+        let number = head.attempts + 1;
         let notice_id = match head.notice_id {
             Some(id) => id,
-            None => freeze(&transaction, channel, all, compose, now)?,
+            None => {
+                let waiting = waiting(&transaction, channel, gather)?;
+                freeze(&transaction, channel, waiting, is_anew.then_some(number), compose, now)?
+            }
         };
-        let number = head.attempts + 1;
         transaction.execute(
             "UPDATE delivery SET attempts = ?1, due_at = ?2 WHERE notice_id = ?3 AND state = 'pending'",
             params![number, next(number).to_string(), notice_id],
         )?;
         let attempt = Attempt {
-            is_fresh: head.notice_id.is_none(),
+            is_fresh: head.notice_id.is_none() && !is_anew,
             ..attempt(&transaction, notice_id, number, head.created_at)?
         };
         transaction.commit()?;
@@ -183,9 +222,7 @@ impl Store {
                     params![due_at.to_string(), words, notice_id],
                 )?;
                 if *thaw {
-                    transaction
-                        .execute("UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1", [notice_id])?;
-                    transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
+                    self::thaw(&transaction, notice_id)?;
                 }
             }
         }
@@ -212,43 +249,85 @@ impl Store {
     }
 }
 
-fn head(connection: &Connection, channel: &str) -> Result<Option<Head>> {
+fn head(connection: &Connection, channel: &str, gather: Gather) -> Result<Option<Head>> {
+    let sql = format!(
+        "SELECT notice_id, due_at, attempts, created_at FROM delivery JOIN change ON change.id = change_id
+         WHERE channel = ?1 AND state = 'pending' AND NOT (?2 AND {HELD_BACK}) ORDER BY change_id LIMIT 1"
+    );
     connection
-        .query_row(
-            "SELECT notice_id, due_at, attempts, created_at FROM delivery
-             WHERE channel = ?1 AND state = 'pending' ORDER BY change_id LIMIT 1",
-            [channel],
-            |row| {
-                Ok(Head {
-                    notice_id: row.get("notice_id")?,
-                    due_at: time(row, "due_at")?,
-                    attempts: row.get("attempts")?,
-                    created_at: time(row, "created_at")?,
-                })
-            },
-        )
+        .query_row(&sql, params![channel, gather != Gather::Each], |row| {
+            Ok(Head {
+                notice_id: row.get("notice_id")?,
+                due_at: time(row, "due_at")?,
+                attempts: row.get("attempts")?,
+                created_at: time(row, "created_at")?,
+            })
+        })
         .optional()
 }
 
-/// Composes a message of what waits and ties its deliveries to it.
+/// Unties a message that was composed so long ago that it tells old news; whether it did.
+fn thaw_old(
+    transaction: &Transaction,
+    notice_id: i64,
+    max_age: SignedDuration,
+    now: Timestamp,
+) -> Result<bool> {
+    let composed =
+        transaction.query_row("SELECT created_at FROM notice WHERE id = ?1", [notice_id], |row| {
+            time(row, "created_at")
+        })?;
+    let is_old = now.duration_since(composed) >= max_age;
+    if is_old {
+        thaw(transaction, notice_id)?;
+    }
+    Ok(is_old)
+}
+
+/// Its deliveries wait again to be composed.
+fn thaw(transaction: &Transaction, notice_id: i64) -> Result<()> {
+    transaction.execute("UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1", [notice_id])?;
+    transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
+    Ok(())
+}
+
+/// The numbers and the changes of what the next message is about, and since when the oldest waits.
+fn waiting(
+    transaction: &Transaction,
+    channel: &str,
+    gather: Gather,
+) -> Result<(Vec<i64>, Vec<Change>, Timestamp)> {
+    let (is_all, limit) = if gather == Gather::Each { (false, 1) } else { (true, -1) };
+    let sql = format!(
+        "SELECT {CHANGE_COLUMNS}, created_at FROM change JOIN delivery ON change_id = change.id
+         WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT (?2 AND {HELD_BACK})
+         ORDER BY change.id LIMIT {limit}"
+    );
+    let mut statement = transaction.prepare(&sql)?;
+    let rows: Vec<(i64, Change, Timestamp)> = statement
+        .query_map(params![channel, is_all], |row| {
+            Ok((row.get("id")?, rows::change(row)?, time(row, "created_at")?))
+        })?
+        .collect::<Result<_>>()?;
+    let since = rows.iter().map(|(.., created_at)| *created_at).min().unwrap_or_default();
+    let (ids, changes) = rows.into_iter().map(|(id, change, _)| (id, change)).unzip();
+    Ok((ids, changes, since))
+}
+
+/// Composes a message of what waits and ties its deliveries to it. `anew` is the number of the try
+/// where an older message is given up for it: other bytes need another key.
 fn freeze(
     transaction: &Transaction,
     channel: &str,
-    all: bool,
-    compose: &dyn Fn(&[Change]) -> Frozen,
+    (change_ids, changes, since): (Vec<i64>, Vec<Change>, Timestamp),
+    anew: Option<u32>,
+    compose: &dyn Fn(&Waiting) -> Frozen,
     now: Timestamp,
 ) -> Result<i64> {
-    let limit = if all { -1 } else { 1 };
-    let sql = format!(
-        "SELECT {CHANGE_COLUMNS} FROM change JOIN delivery ON change_id = change.id
-         WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL ORDER BY change.id LIMIT {limit}"
-    );
-    let mut statement = transaction.prepare(&sql)?;
-    let waiting: Vec<(i64, Change)> = statement
-        .query_map([channel], |row| Ok((row.get::<_, i64>("id")?, rows::change(row)?)))?
-        .collect::<Result<_>>()?;
-    let changes: Vec<Change> = waiting.iter().map(|(_, change)| change.clone()).collect();
-    let frozen = compose(&changes);
+    let mut frozen = compose(&Waiting { changes, since, is_anew: anew.is_some() });
+    if let Some(number) = anew {
+        frozen.key = format!("{}/digest/{number}", frozen.key);
+    }
     transaction.execute(
         "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
@@ -263,7 +342,7 @@ fn freeze(
         ],
     )?;
     let notice_id = transaction.last_insert_rowid();
-    for (change_id, _) in &waiting {
+    for change_id in &change_ids {
         transaction.execute(
             "UPDATE delivery SET notice_id = ?1 WHERE change_id = ?2 AND channel = ?3",
             params![notice_id, change_id, channel],

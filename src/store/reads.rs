@@ -123,7 +123,7 @@ impl Store {
         self.connection.query_row(sql, [feed.to_string()], |row| time(row, "to_at")).optional()
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &self,
         sql: &str,
         arguments: &[&dyn ToSql],

@@ -7,3 +7,13 @@ ALTER TABLE notice DROP COLUMN alarm;
 
 -- The receipt of the newest message about any of the same outages.
 ALTER TABLE notice ADD COLUMN follows TEXT;
+
+-- Outages that somebody knows of: until they end people hear no more about them.
+CREATE TABLE ack (
+    feed        TEXT NOT NULL,
+    service_key TEXT NOT NULL,
+    message_id  TEXT NOT NULL,
+    occurrence  INTEGER NOT NULL,
+    at          TEXT NOT NULL,
+    PRIMARY KEY (feed, service_key, message_id, occurrence)
+) STRICT, WITHOUT ROWID;

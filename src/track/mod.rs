@@ -19,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    Beliefs, Change, ChangeKind, Document, EventStatus, FeedState, Listed, Missing, Outage, OverBy, Phase,
-    Service, ServiceKey, Sight, StaleRun,
+    Beliefs, Change, ChangeKind, Document, EventStatus, FeedId, FeedState, Listed, Missing, Outage, OverBy,
+    Phase, Service, ServiceKey, Sight, StaleRun,
 };
 use crate::watch::{Watch, near};
 use judge::{Judgement, judge};
@@ -429,37 +429,32 @@ impl<'a> Round<'a> {
     }
 
     fn about_service(&mut self, kind: ChangeKind, service: &str, seen_at: Timestamp, near: Vec<String>) {
-        let mut change = bare_change(self.beliefs, kind, seen_at, self.now);
+        let mut change = Change::bare(kind, self.beliefs.feed.clone(), seen_at, self.now);
         change.service = service.to_owned();
         change.near = near;
         self.update.changes.push(change);
     }
 }
 
-/// A change that is about no outage.
-fn bare_change(beliefs: &Beliefs, kind: ChangeKind, seen_at: Timestamp, now: Timestamp) -> Change {
-    Change {
-        at: now,
-        seen_at,
-        kind,
-        feed: beliefs.feed.clone(),
-        service: String::new(),
-        message_id: None,
-        occurrence: None,
-        serial: 1,
-        outage_kind: None,
-        was_kind: None,
-        began_at: None,
-        ended_at: None,
-        users_affected: None,
-        message: String::new(),
-        near: Vec::new(),
-    }
-}
-
 /// The history of another database could not be read and starts anew.
 pub fn history_lost(beliefs: &Beliefs, kept_as: &str, now: Timestamp) -> Change {
-    Change { message: kept_as.to_owned(), ..bare_change(beliefs, ChangeKind::HistoryLost, now, now) }
+    let feed = beliefs.feed.clone();
+    Change { message: kept_as.to_owned(), ..Change::bare(ChangeKind::HistoryLost, feed, now, now) }
+}
+
+/// An outage that was told of is still going on; the `serial`th time that somebody is reminded.
+pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> Change {
+    Change {
+        service: outage.service.clone(),
+        message_id: Some(outage.message_id.clone()),
+        occurrence: Some(outage.occurrence),
+        serial,
+        outage_kind: Some(outage.kind.clone()),
+        began_at: outage.start,
+        users_affected: outage.users_affected.clone(),
+        message: outage.message.clone(),
+        ..Change::bare(ChangeKind::Lasts, feed.clone(), outage.first_seen, now)
+    }
 }
 
 enum Absence {

@@ -4,8 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Pending, Round, Update, Verdict, bare_change};
-use crate::model::{Beliefs, ChangeKind, Fault, ServiceKey, Sight};
+use super::{Pending, Round, Update, Verdict};
+use crate::model::{Beliefs, Change, ChangeKind, Fault, ServiceKey, Sight};
 
 /// Blind by Apple's fault for so long, awake, before anybody is told.
 const TELL_BLIND_AFTER_S: u64 = 3_600;
@@ -45,7 +45,7 @@ pub fn blind(
         Sight::Blind { since, fault: trouble.fault, reason: trouble.reason.clone(), told: was_told || tell };
     let mut update = Update::new(Verdict::Blind, state);
     if tell {
-        let mut change = bare_change(beliefs, ChangeKind::Blind, since, now);
+        let mut change = Change::bare(ChangeKind::Blind, beliefs.feed.clone(), since, now);
         change.began_at = Some(since);
         change.message = trouble.reason.clone();
         update.changes.push(change);
@@ -62,7 +62,8 @@ pub(super) fn sighted(round: &mut Round) {
         Sight::Blind { since, told: true, .. } => {
             let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted);
             let Some(seen_at) = round.confirmed(candidate) else { return };
-            let mut change = bare_change(round.beliefs, ChangeKind::Sighted, seen_at, round.now);
+            let mut change =
+                Change::bare(ChangeKind::Sighted, round.beliefs.feed.clone(), seen_at, round.now);
             change.began_at = Some(since);
             change.ended_at = Some(seen_at);
             round.update.changes.push(change);

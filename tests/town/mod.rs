@@ -12,14 +12,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use statusd::channel::{Channel, Way, Webhook, webhook};
 use statusd::clock::Passed;
-use statusd::deliver::{self, Round};
+use statusd::deliver::{self, Courier, Round};
 use statusd::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::model::{Change, Edition, FeedId};
 use statusd::plan::Plan;
 use statusd::poll::{Looked, Memory, Poller};
 use statusd::record::Recorder;
 use statusd::schedule::Schedule;
-use statusd::store::{ChangeFilter, OpenError, Opened, Routing, Store};
+use statusd::store::{ChangeFilter, OpenError, Opened, Store};
+use statusd::terms::{self, Hearer, Terms};
 use statusd::track;
 use statusd::watch::Watch;
 use tempfile::TempDir;
@@ -134,6 +135,7 @@ fn change_line(body: &[u8]) -> String {
 /// Somebody who hears of changes.
 struct House {
     ears: Ears,
+    terms: Terms,
     heard: Vec<Heard>,
 }
 
@@ -191,7 +193,7 @@ impl Ears {
 struct Daemon {
     store: Store,
     poller: Poller,
-    channels: Vec<Channel>,
+    couriers: Vec<Courier>,
     /// When each channel's loop wakes up; `None`: not before something new happens.
     wakes: Vec<Option<Timestamp>>,
     next_look: Timestamp,
@@ -265,7 +267,7 @@ impl Town {
     /// A program behind `webhook.NAME` that answers by the script.
     pub async fn program(mut self, name: &'static str, script: impl IntoIterator<Item = Reply>) -> Town {
         let ears = Ears::Program { name, peer: Peer::start(script).await };
-        self.houses.push(House { ears, heard: Vec::new() });
+        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
         self
     }
 
@@ -273,7 +275,15 @@ impl Town {
     #[cfg(all(unix, not(target_os = "macos")))]
     pub fn person(mut self, bus: &Bus) -> Town {
         let ears = Ears::Person { address: bus.address_without_guid(), server: None };
-        self.houses.push(House { ears, heard: Vec::new() });
+        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self
+    }
+
+    /// The one who listens last does so on these terms, the keys of a channel's table.
+    pub fn on_terms(mut self, toml: &str) -> Town {
+        let settings = toml::from_str(toml).expect("the keys of terms");
+        let house = self.houses.last_mut().expect("somebody who listens");
+        house.terms = Terms::new(&settings, &ZONE).expect("good terms");
         self
     }
 
@@ -317,17 +327,36 @@ impl Town {
         self.try_start().await.expect("statusd starts");
     }
 
+    fn courier(&self, house: &House) -> Courier {
+        Courier {
+            channel: house.ears.channel(),
+            terms: house.terms.clone(),
+            feed: Town::feed(),
+            watch: Watch::new(&self.watch),
+            zone: ZONE.clone(),
+            is_drill: false,
+        }
+    }
+
     pub async fn try_start(&mut self) -> Result<(), OpenError> {
         assert!(self.daemon.is_none(), "statusd is on already");
         let now = self.clock.get();
         let Opened { store, damaged } = Store::open(&self.directory(), now)?;
-        let channels: Vec<Channel> = self.houses.iter().map(|house| house.ears.channel()).collect();
-        let names: Vec<String> = channels.iter().map(|channel| channel.name().to_owned()).collect();
+        let couriers: Vec<Courier> = self.houses.iter().map(|house| self.courier(house)).collect();
+        let hearers: Vec<Hearer> = couriers
+            .iter()
+            .map(|courier| Hearer {
+                channel: courier.channel.name().to_owned(),
+                terms: courier.terms.clone(),
+            })
+            .collect();
         let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
         if let Some(kept) = damaged {
             let change = track::history_lost(&memory.beliefs, &kept.display().to_string(), now);
-            let routing = Routing { channels: &names, is_told: &|_| true };
-            store.announce(&change, &routing, now).await.expect("a new database can be written");
+            store
+                .announce(&change, &|change| terms::hearing(&hearers, change), now)
+                .await
+                .expect("a new database can be written");
         }
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
         let ca_file = self.ca_file();
@@ -336,13 +365,13 @@ impl Town {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
             watch: Watch::new(&self.watch),
             plan: Town::plan(),
-            channels: names,
+            hearers,
             recorder: self.recording.as_deref().map(Recorder::new),
             memory,
         };
-        let wakes = vec![Some(now); channels.len()];
+        let wakes = vec![Some(now); couriers.len()];
         let passed = Passed::default();
-        self.daemon = Some(Daemon { store, poller, channels, wakes, next_look: now, passed });
+        self.daemon = Some(Daemon { store, poller, couriers, wakes, next_look: now, passed });
         Ok(())
     }
 
@@ -421,8 +450,8 @@ impl Town {
     async fn deliver(&mut self, index: usize) {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
-        let channel = &mut daemon.channels[index];
-        let round = deliver::once(&daemon.store, channel, &ZONE, 0.0, &clock).await;
+        let courier = &mut daemon.couriers[index];
+        let round = deliver::once(&daemon.store, courier, 0.0, &clock).await;
         daemon.wakes[index] = match round.expect("the database works") {
             Round::Idle { until } => until,
             Round::Tried { .. } => Some(self.clock.get()),
@@ -442,8 +471,8 @@ impl Town {
     pub async fn crash_in_flight(&mut self, house: usize) {
         let mut daemon = self.daemon.take().expect("statusd is on");
         let clock = || self.clock.get();
-        let once = deliver::once(&daemon.store, &mut daemon.channels[house], &ZONE, 0.0, &clock);
-        let House { ears, heard } = &mut self.houses[house];
+        let once = deliver::once(&daemon.store, &mut daemon.couriers[house], 0.0, &clock);
+        let House { ears, heard, .. } = &mut self.houses[house];
         let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
         tokio::select! {
             round = once => panic!("the message was answered: {round:?}"),
@@ -456,8 +485,8 @@ impl Town {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
         let [dead_channel, alive_channel] =
-            daemon.channels.get_disjoint_mut([dead, alive]).expect("two channels");
-        let stuck = deliver::once(&daemon.store, dead_channel, &ZONE, 0.0, &clock);
+            daemon.couriers.get_disjoint_mut([dead, alive]).expect("two channels");
+        let stuck = deliver::once(&daemon.store, dead_channel, 0.0, &clock);
         let Ears::Program { peer, .. } = &mut self.houses[dead].ears else { panic!("no program") };
         let mut stuck = Box::pin(stuck);
         tokio::select! {
@@ -468,7 +497,7 @@ impl Town {
         }
         let beside = async {
             while let Round::Tried { .. } =
-                deliver::once(&daemon.store, alive_channel, &ZONE, 0.0, &clock).await.expect("a database")
+                deliver::once(&daemon.store, alive_channel, 0.0, &clock).await.expect("a database")
             {
             }
             let passed = Passed::default();

@@ -1,0 +1,165 @@
+//! What people have asked for beside the outbox: to be reminded while an outage lasts, to hear no
+//! more of one that they know (ack), to hear nothing for a while (snooze).
+//!
+//! It holds back and adds; it never takes a delivery away. Invariant: an acknowledgement is about
+//! one occurrence and means nothing once that is over.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{OptionalExtension, Result, params};
+
+use super::beliefs::outage;
+use super::{Store, outbox};
+use crate::model::{Change, FeedId, Outage, ServiceKey};
+use crate::track;
+
+const SNOOZED_FROM: &str = "snoozed_from";
+const SNOOZED_UNTIL: &str = "snoozed_until";
+
+/// A time in which people are told nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snooze {
+    pub from: Timestamp,
+    /// May be past: then it says what was held back until then.
+    pub until: Timestamp,
+}
+
+/// An outage is under way, and no message of its start still waits on the channel (`?2`) or was
+/// given up there: what the channel can be said to know.
+const LASTING: &str = "feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance' AND NOT EXISTS (
+    SELECT 1 FROM change JOIN delivery ON change_id = change.id
+    WHERE channel = ?2 AND state <> 'sent' AND change.kind IN ('began', 'reopened')
+      AND change.feed = outage.feed AND change.service_key = outage.service_key
+      AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
+
+/// Deliveries on the channel (`?2`) about the occurrence.
+const ABOUT_IT: &str = "FROM delivery JOIN change ON change.id = change_id
+    WHERE channel = ?2 AND change.feed = outage.feed AND change.service_key = outage.service_key
+      AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence";
+
+impl Store {
+    /// The outages that go on and that `channel` knows of, the oldest first. Maintenance is none.
+    pub async fn lasting(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
+        let sql = format!(
+            "SELECT * FROM outage WHERE {LASTING}
+             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
+        );
+        self.list(&sql, params![feed.to_string(), channel], outage)
+    }
+
+    /// Puts a reminder into the outbox of `channel` for each outage that `is_wanted` and that
+    /// nothing was told of for so long, unless somebody acknowledged it or something about it waits
+    /// already. Returns when the next one is due, if nothing else happens.
+    pub async fn remind(
+        &self,
+        feed: &FeedId,
+        channel: &str,
+        every: SignedDuration,
+        is_wanted: &dyn Fn(&Outage) -> bool,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>> {
+        let sql = format!(
+            "SELECT *, (SELECT max(settled_at) {ABOUT_IT} AND state = 'sent') AS told_at,
+                (SELECT count(*) FROM change WHERE kind = 'lasts' AND change.feed = outage.feed
+                   AND change.service_key = outage.service_key
+                   AND change.message_id = outage.message_id
+                   AND change.occurrence = outage.occurrence) AS reminders
+             FROM outage WHERE {LASTING}
+               AND NOT EXISTS (SELECT 1 {ABOUT_IT} AND state = 'pending')
+               AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
+                   AND ack.service_key = outage.service_key
+                   AND ack.message_id = outage.message_id AND ack.occurrence = outage.occurrence)
+             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
+        );
+        let known = self.list(&sql, params![feed.to_string(), channel], |row| {
+            let told = super::rows::optional_time(row, "told_at")?;
+            Ok((outage(row)?, told, row.get::<_, u32>("reminders")?))
+        })?;
+        let mut next = None;
+        for (outage, told, reminders) in known.into_iter().filter(|(outage, ..)| is_wanted(outage)) {
+            let due = told.unwrap_or(outage.first_seen).checked_add(every).unwrap_or(Timestamp::MAX);
+            // A time further ahead than the interval: the clock was set back.
+            if due > now && now.checked_add(every).is_ok_and(|latest| due <= latest) {
+                next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
+                continue;
+            }
+            let change = track::reminder(feed, &outage, reminders + 1, now);
+            let transaction = self.transaction()?;
+            outbox::enqueue(&transaction, &change, &|_: &Change| vec![channel.to_owned()], now)?;
+            transaction.commit()?;
+        }
+        Ok(next)
+    }
+
+    /// Acknowledges, or with `undo` no longer, what `is_meant` of the outages that are under way.
+    /// Returns those.
+    pub async fn acknowledge(
+        &self,
+        feed: &FeedId,
+        is_meant: &dyn Fn(&Outage) -> bool,
+        undo: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Outage>> {
+        let transaction = self.transaction()?;
+        let sql =
+            "SELECT * FROM outage WHERE feed = ?1 AND phase = 'ongoing' ORDER BY service_key, message_id";
+        let mut meant = self.list(sql, params![feed.to_string()], outage)?;
+        meant.retain(|outage| is_meant(outage));
+        for outage in &meant {
+            let (feed, key) = (feed.to_string(), ServiceKey::new(&outage.service));
+            if undo {
+                transaction.execute(
+                    "DELETE FROM ack
+                     WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3 AND occurrence = ?4",
+                    params![feed, key.as_str(), outage.message_id, outage.occurrence],
+                )?;
+            } else {
+                transaction.execute(
+                    "INSERT INTO ack (feed, service_key, message_id, occurrence, at)
+                     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+                    params![feed, key.as_str(), outage.message_id, outage.occurrence, now.to_string()],
+                )?;
+            }
+        }
+        transaction.commit()?;
+        Ok(meant)
+    }
+
+    /// The outages under way that somebody acknowledged: service, message id.
+    pub async fn acknowledged(&self, feed: &FeedId) -> Result<Vec<(ServiceKey, String)>> {
+        let sql = "SELECT outage.service_key, message_id FROM ack
+                   JOIN outage USING (feed, service_key, message_id, occurrence)
+                   WHERE feed = ?1 AND phase = 'ongoing'";
+        self.list(sql, params![feed.to_string()], |row| {
+            Ok((ServiceKey::new(&row.get::<_, String>(0)?), row.get(1)?))
+        })
+    }
+
+    /// Tells people nothing until then; a time that is not ahead ends a snooze. What was held back
+    /// since `now`, or since an earlier snooze that this one prolongs, comes as one digest.
+    pub async fn snooze(&self, until: Timestamp, now: Timestamp) -> Result<()> {
+        let from = match self.snoozed().await? {
+            Some(earlier) if earlier.until > now => earlier.from,
+            _ => now,
+        };
+        let transaction = self.transaction()?;
+        for (name, time) in [(SNOOZED_FROM, from), (SNOOZED_UNTIL, until)] {
+            transaction.execute(
+                "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+                params![name, time.to_string()],
+            )?;
+        }
+        transaction.commit()
+    }
+
+    /// The newest snooze, over or not.
+    pub async fn snoozed(&self) -> Result<Option<Snooze>> {
+        let sql = "SELECT a.value, b.value FROM meta a, meta b WHERE a.name = ?1 AND b.name = ?2";
+        let read = |row: &rusqlite::Row| {
+            let time =
+                |index| Ok::<_, rusqlite::Error>(row.get::<_, String>(index)?.parse::<Timestamp>().ok());
+            Ok(time(0)?.zip(time(1)?).map(|(from, until)| Snooze { from, until }))
+        };
+        let found = self.connection.query_row(sql, params![SNOOZED_FROM, SNOOZED_UNTIL], read).optional()?;
+        Ok(found.flatten())
+    }
+}

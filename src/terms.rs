@@ -1,0 +1,355 @@
+//! The terms on which a channel is used: what it hears of, when it may speak, how often it reminds,
+//! how old a message may get, and in whose words.
+//!
+//! Pure: it decides about one change or one moment and knows neither the outbox nor the channel.
+//! Invariant: terms hold a message back or leave it out by the person's own wish; they never lose
+//! one.
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use crate::model::{Change, ChangeKind, ServiceKey};
+use crate::schedule::duration;
+use crate::watch::Watch;
+use crate::wording::Wording;
+
+/// More often would be noise, and a channel that asks peers to bear it.
+const SHORTEST_REMINDER: SignedDuration = SignedDuration::from_mins(5);
+const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// Of people's messages unless told otherwise: news of yesterday is told as one digest.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// The keys that every channel's table may hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Topics that it hears of, see [`topic`]. All unless told otherwise.
+    pub only: Option<Vec<String>>,
+    /// Of what is watched, the services that it hears of: names or globs. All unless told otherwise.
+    pub services: Option<Vec<String>>,
+    /// `22:00-07:00`, in the configured time zone; `22:00-07:00 Europe/Berlin` in another.
+    pub quiet: Option<String>,
+    /// Between two reminders of an outage that lasts: `6h`. None unless told otherwise.
+    pub remind_every: Option<String>,
+    /// From when on a message that nobody confirmed is told anew with all that came since: `1d`.
+    pub max_age: Option<String>,
+    /// A minijinja template for the title.
+    pub title: Option<String>,
+    /// A minijinja template for the body.
+    pub body: Option<String>,
+}
+
+/// The keys of [`Settings`].
+pub const KEYS: [&str; 7] = ["only", "services", "quiet", "remind_every", "max_age", "title", "body"];
+
+/// What `only` may name.
+const TOPICS: [&str; 10] = [
+    "began",
+    "reopened",
+    "worsened",
+    "ended",
+    "missed",
+    "maintenance",
+    "unlisted",
+    "blind",
+    "history_lost",
+    "alive",
+];
+
+/// The topic of a change; `None` for what somebody asked for in another way, a reminder or a test.
+pub fn topic(kind: ChangeKind) -> Option<&'static str> {
+    match kind {
+        ChangeKind::Began => Some("began"),
+        ChangeKind::Reopened => Some("reopened"),
+        ChangeKind::Worsened | ChangeKind::Eased => Some("worsened"),
+        // Whoever hears of the end must not wait for one that Apple never posts.
+        ChangeKind::Ended | ChangeKind::Withdrawn => Some("ended"),
+        ChangeKind::Missed => Some("missed"),
+        ChangeKind::Planned | ChangeKind::Started | ChangeKind::Over => Some("maintenance"),
+        ChangeKind::Unlisted | ChangeKind::ListedAgain => Some("unlisted"),
+        ChangeKind::Blind | ChangeKind::Sighted => Some("blind"),
+        ChangeKind::HistoryLost => Some("history_lost"),
+        ChangeKind::Alive => Some("alive"),
+        ChangeKind::Revised
+        | ChangeKind::Corrected
+        | ChangeKind::Noted
+        | ChangeKind::Cancelled
+        | ChangeKind::Lasts
+        | ChangeKind::Test => None,
+    }
+}
+
+/// A channel's terms, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    only: Option<Vec<String>>,
+    services: Option<Watch>,
+    quiet: Option<Quiet>,
+    pub remind_every: Option<SignedDuration>,
+    max_age: Option<SignedDuration>,
+    pub wording: Wording,
+}
+
+impl Terms {
+    /// `zone` is that of the quiet hours where they name none.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key.
+    pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Terms, String> {
+        let Settings { only, services, quiet, remind_every, max_age, title, body } = settings;
+        let length = |key: &str, text: &Option<String>, least: SignedDuration| {
+            let parsed = text.as_deref().map(|text| bounded(text, least)).transpose();
+            parsed.map_err(|error| format!("{key}: {error}"))
+        };
+        Ok(Terms {
+            only: only.as_deref().map(topics).transpose()?,
+            services: services.as_deref().map(globs).transpose()?,
+            quiet: quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose()?,
+            remind_every: length("remind_every", remind_every, SHORTEST_REMINDER)?,
+            max_age: length("max_age", max_age, SignedDuration::from_mins(1))?,
+            wording: Wording::new(title.as_deref(), body.as_deref())?,
+        })
+    }
+
+    /// Why these terms make no sense for a channel that speaks to programs: each gets every change,
+    /// as JSON.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key.
+    pub fn fit_programs(&self) -> Result<(), &'static str> {
+        if self.max_age.is_some() {
+            return Err("max_age: programs get each change, however old; remove the key");
+        }
+        if self.wording.has_body() {
+            return Err("body: programs get JSON; `title` sets its \"text\"; remove the key");
+        }
+        Ok(())
+    }
+
+    /// Whether the channel hears of a change at all.
+    pub fn want(&self, change: &Change) -> bool {
+        let is_topic = match (&self.only, topic(change.kind)) {
+            (Some(only), Some(topic)) => only.iter().any(|wanted| wanted == topic),
+            _ => true,
+        };
+        is_topic && (change.service.is_empty() || self.want_service(&ServiceKey::new(&change.service)))
+    }
+
+    /// Whether the channel hears of a service.
+    pub fn want_service(&self, service: &ServiceKey) -> bool {
+        self.services.as_ref().is_none_or(|services| services.matches(service))
+    }
+
+    /// The end of the quiet hours that `now` lies in.
+    pub fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.quiet.as_ref()?.until(now)
+    }
+
+    /// The same without quiet hours: for what somebody asks for now.
+    pub fn at_any_time(self) -> Terms {
+        Terms { quiet: None, ..self }
+    }
+
+    /// For people: how old an unconfirmed message may get before it is told anew.
+    pub fn max_age(&self) -> SignedDuration {
+        self.max_age.unwrap_or(MAX_AGE)
+    }
+}
+
+/// A channel by its name, and what it hears of.
+#[derive(Clone, Debug)]
+pub struct Hearer {
+    pub channel: String,
+    pub terms: Terms,
+}
+
+/// The names of those who hear of a change.
+pub fn hearing(hearers: &[Hearer], change: &Change) -> Vec<String> {
+    hearers.iter().filter(|hearer| hearer.terms.want(change)).map(|hearer| hearer.channel.clone()).collect()
+}
+
+fn topics(only: &[String]) -> Result<Vec<String>, String> {
+    if only.is_empty() {
+        return Err(format!("only: the list is empty; name some of {}", TOPICS.join(", ")));
+    }
+    match only.iter().find(|word| !TOPICS.contains(&word.as_str())) {
+        Some(word) => Err(format!("only: unknown word {word:?}; write some of {}", TOPICS.join(", "))),
+        None => Ok(only.to_vec()),
+    }
+}
+
+fn globs(services: &[String]) -> Result<Watch, String> {
+    if services.is_empty() || services.iter().any(|name| name.trim().is_empty()) {
+        return Err("services: name at least one service, and none that is blank".to_owned());
+    }
+    Ok(Watch::new(services))
+}
+
+fn bounded(text: &str, least: SignedDuration) -> Result<SignedDuration, String> {
+    let length = duration(text).ok_or_else(|| format!("{text:?} is no duration; write 90m, 6h or 2d"))?;
+    if !(least..=LONGEST).contains(&length) {
+        return Err(format!("must be {} min to 365 days", least.as_mins()));
+    }
+    Ok(length)
+}
+
+/// Hours of every day in which nothing is said.
+#[derive(Clone, Debug)]
+struct Quiet {
+    from: Time,
+    to: Time,
+    zone: TimeZone,
+}
+
+impl Quiet {
+    fn parse(text: &str, zone: &TimeZone) -> Result<Quiet, String> {
+        let how = "write two times and perhaps a zone, like \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"";
+        let wrong = || format!("quiet: {text:?} is no such thing; {how}");
+        let (hours, zone_name) = match text.trim().split_once(' ') {
+            Some((hours, name)) => (hours, Some(name.trim())),
+            None => (text.trim(), None),
+        };
+        let zone = match zone_name {
+            Some(name) => {
+                TimeZone::get(name).map_err(|_| format!("quiet: unknown time zone {name:?}; {how}"))?
+            }
+            None => zone.clone(),
+        };
+        let (from, to) = hours.split_once('-').ok_or_else(wrong)?;
+        let clock = |text: &str| Time::strptime("%H:%M", text.trim()).map_err(|_| wrong());
+        let (from, to) = (clock(from)?, clock(to)?);
+        if from == to {
+            return Err(
+                "quiet: both times are the same; to switch a channel off, remove its table".to_owned()
+            );
+        }
+        Ok(Quiet { from, to, zone })
+    }
+
+    /// The end of the quiet hours that `now` lies in.
+    fn until(&self, now: Timestamp) -> Option<Timestamp> {
+        let local = now.to_zoned(self.zone.clone());
+        let time = local.time();
+        let is_quiet = if self.from < self.to {
+            (self.from..self.to).contains(&time)
+        } else {
+            time >= self.from || time < self.to
+        };
+        if !is_quiet {
+            return None;
+        }
+        let day = if time < self.to { local.date() } else { local.date().tomorrow().ok()? };
+        let end = self.zone.to_ambiguous_timestamp(day.to_datetime(self.to));
+        // Where clocks go back the end comes twice, and the first one may be past.
+        let first = end.clone().compatible().ok()?;
+        if first > now { Some(first) } else { end.later().ok().filter(|later| *later > now) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Edition, FeedId};
+
+    fn terms(toml: &str) -> Result<Terms, String> {
+        Terms::new(&toml::from_str(toml).expect("settings"), &TimeZone::UTC)
+    }
+
+    fn change(kind: ChangeKind, service: &str) -> Change {
+        let at = Timestamp::UNIX_EPOCH;
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        Change { service: service.to_owned(), ..Change::bare(kind, feed, at, at) }
+    }
+
+    #[track_caller]
+    fn check_wants(toml: &str, kind: ChangeKind, service: &str, expected: bool) {
+        assert_eq!(terms(toml).expect(toml).want(&change(kind, service)), expected, "{toml}");
+    }
+
+    #[test]
+    fn a_channel_hears_what_it_asked_for() {
+        check_wants("", ChangeKind::Began, "Photos", true);
+        check_wants("only = ['began', 'ended']", ChangeKind::Began, "Photos", true);
+        check_wants("only = ['began', 'ended']", ChangeKind::Withdrawn, "Photos", true);
+        check_wants("only = ['began', 'ended']", ChangeKind::Missed, "Photos", false);
+        check_wants("only = ['maintenance']", ChangeKind::Over, "Photos", true);
+        check_wants("only = ['blind']", ChangeKind::Sighted, "", true);
+        check_wants("only = ['began']", ChangeKind::Blind, "", false);
+        check_wants("only = ['began']", ChangeKind::Lasts, "Photos", true);
+        check_wants("only = ['began']", ChangeKind::Test, "", true);
+        check_wants("services = ['iCloud*']", ChangeKind::Began, "iCloud Mail", true);
+        check_wants("services = ['iCloud*']", ChangeKind::Began, "Photos", false);
+        check_wants("services = ['iCloud*']", ChangeKind::Blind, "", true);
+    }
+
+    #[test]
+    fn every_change_that_is_told_has_a_topic_that_can_be_named() {
+        for kind in ChangeKind::ALL.into_iter().filter(|kind| kind.is_told()) {
+            assert!(topic(kind).is_some_and(|topic| TOPICS.contains(&topic)), "{kind:?}");
+        }
+        for word in TOPICS {
+            assert!(ChangeKind::ALL.into_iter().any(|kind| topic(kind) == Some(word)), "{word}");
+        }
+    }
+
+    #[track_caller]
+    fn check_quiet(quiet: &str, now: &str, expected: Option<&str>) {
+        let quiet = Quiet::parse(quiet, &TimeZone::UTC).expect(quiet);
+        let time = |text: &str| text.parse::<Timestamp>().expect(text);
+        assert_eq!(quiet.until(time(now)), expected.map(time), "{now}");
+    }
+
+    #[test]
+    fn quiet_hours_end_when_they_say() {
+        check_quiet("22:00-07:00", "2026-05-05T21:59:59Z", None);
+        check_quiet("22:00-07:00", "2026-05-05T22:00:00Z", Some("2026-05-06T07:00:00Z"));
+        check_quiet("22:00-07:00", "2026-05-06T06:59:59Z", Some("2026-05-06T07:00:00Z"));
+        check_quiet("22:00-07:00", "2026-05-06T07:00:00Z", None);
+        check_quiet("12:00-13:30", "2026-05-06T12:10:00Z", Some("2026-05-06T13:30:00Z"));
+        check_quiet("12:00-13:30", "2026-05-06T11:59:00Z", None);
+        check_quiet("22:00-07:00 Europe/Berlin", "2026-05-05T20:30:00Z", Some("2026-05-06T05:00:00Z"));
+    }
+
+    #[test]
+    fn quiet_hours_end_once_where_clocks_are_changed() {
+        // 02:00 to 03:00 do not exist on that night, and come twice on this one.
+        check_quiet("22:00-02:30 Europe/Berlin", "2026-03-28T22:00:00Z", Some("2026-03-29T01:30:00Z"));
+        check_quiet("22:00-02:30 Europe/Berlin", "2026-10-24T23:00:00Z", Some("2026-10-25T00:30:00Z"));
+        check_quiet("22:00-02:30 Europe/Berlin", "2026-10-25T01:10:00Z", Some("2026-10-25T01:30:00Z"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_key() {
+        for (toml, key) in [
+            ("only = []", "only: the list is empty"),
+            ("only = ['begun']", "only: unknown word \"begun\""),
+            ("services = ['']", "services: "),
+            ("quiet = '22-7'", "quiet: "),
+            ("quiet = '22:00'", "quiet: "),
+            ("quiet = '07:00-07:00'", "quiet: both"),
+            ("quiet = '22:00-07:00 Mars/Base'", "quiet: unknown time zone"),
+            ("remind_every = '1m'", "remind_every: must be 5 min"),
+            ("remind_every = 'often'", "remind_every: \"often\" is no duration"),
+            ("max_age = '9999d'", "max_age: must be"),
+            ("title = '{{ titel }}'", "title: "),
+            ("body = '{% if %}'", "body: "),
+        ] {
+            let error = terms(toml).expect_err(toml);
+            assert!(error.starts_with(key), "{error}");
+        }
+        assert!(terms("max_age = '2d'").expect("terms").fit_programs().is_err());
+        assert!(terms("body = 'x'").expect("terms").fit_programs().is_err());
+        assert_eq!(terms("title = 'x'\nquiet = '22:00-07:00'").expect("terms").fit_programs(), Ok(()));
+    }
+
+    #[test]
+    fn the_list_of_keys_is_whole() {
+        let error = toml::from_str::<Settings>("zzz = 1").expect_err("unknown");
+        let known: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
+        assert_eq!(known, KEYS);
+    }
+}

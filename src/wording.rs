@@ -1,0 +1,142 @@
+//! Messages in the words of whoever configured the channel: minijinja templates for title and body.
+//!
+//! Pure. A template sees what [`facts`] lists and reaches nothing else: no file, no other template,
+//! and no more steps than [`FUEL`]. Invariant: a template that a configuration was accepted with
+//! renders every kind of change; should one fail all the same, the message goes out in our words.
+
+use minijinja::{Environment, UndefinedBehavior};
+use serde_json::{Value, json};
+
+use crate::json;
+use crate::message::{Message, Said, compose, names};
+use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
+use crate::text;
+
+/// Steps of a template; ours need some hundred.
+const FUEL: u64 = 50_000;
+const TITLE_MAX_CHARS: usize = 200;
+const BODY_MAX_CHARS: usize = 8_000;
+const SOURCE_MAX_BYTES: usize = 8 * 1024;
+
+/// The templates of a channel; without any, our words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wording {
+    title: Option<String>,
+    body: Option<String>,
+}
+
+impl Wording {
+    /// Tries the templates on a sample of every kind of change.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key.
+    pub fn new(title: Option<&str>, body: Option<&str>) -> Result<Wording, String> {
+        let wording = Wording { title: title.map(str::to_owned), body: body.map(str::to_owned) };
+        for (key, template) in [("title", &wording.title), ("body", &wording.body)] {
+            let Some(template) = template else { continue };
+            if template.len() > SOURCE_MAX_BYTES {
+                return Err(format!("{key}: larger than {SOURCE_MAX_BYTES} bytes"));
+            }
+            for kind in ChangeKind::ALL {
+                try_on(template, kind).map_err(|error| format!("{key}: {error}"))?;
+            }
+        }
+        Ok(wording)
+    }
+
+    pub fn has_title(&self) -> bool {
+        self.title.is_some()
+    }
+
+    pub fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// The message in these words. Where a template fails, our words stand and the error says why.
+    ///
+    /// # Errors
+    ///
+    /// The message in our words, and one line for the log.
+    pub fn reword(
+        &self,
+        message: Message,
+        changes: &[Change],
+        said: &Said,
+    ) -> Result<Message, (Message, String)> {
+        if self.title.is_none() && self.body.is_none() {
+            return Ok(message);
+        }
+        let facts = facts(&message, changes, said);
+        let spoken = |template: &Option<String>, ours: &str| match template {
+            Some(template) => render(template, &facts),
+            None => Ok(ours.to_owned()),
+        };
+        let worded = spoken(&self.title, &message.title)
+            .and_then(|title| Ok((title, spoken(&self.body, &message.body)?)));
+        match worded {
+            Ok((title, body)) => {
+                let title = text::plain_line(&title, TITLE_MAX_CHARS);
+                // A bubble without a headline is no message.
+                let title = if title.is_empty() { message.title } else { said.marked(title) };
+                Ok(Message { title, body: text::plain_text(&body, BODY_MAX_CHARS), ..message })
+            }
+            Err(error) => Err((message, error)),
+        }
+    }
+}
+
+/// What a template may use; `docs/channels.md` explains it.
+fn facts(message: &Message, changes: &[Change], said: &Said) -> Value {
+    let first = changes.first();
+    json!({
+        "title": message.title,
+        "body": message.body,
+        "advice": message.advice,
+        "tone": message.tone.as_str(),
+        "kind": first.map_or("", |change| change.kind.as_str()),
+        "service": names(changes),
+        "drill": said.is_drill,
+        "changes": changes.iter().map(|change| json::change(change, said)).collect::<Vec<_>>(),
+    })
+}
+
+fn render(template: &str, facts: &Value) -> Result<String, String> {
+    let mut environment = Environment::new();
+    // A slip of the finger in a name must not be an empty place in a message.
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment.render_str(template, minijinja::value::Serde(facts)).map_err(|error| {
+        let place = error.line().map(|line| format!(" in its line {line}")).unwrap_or_default();
+        format!("{}{place}", text::plain_line(&error.to_string(), TITLE_MAX_CHARS))
+    })
+}
+
+/// With all that a change may hold, and with as little as it may.
+fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
+    let zone = jiff::tz::TimeZone::UTC;
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let said = Said { now: at, zone: &zone, is_drill: false };
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    let bare = Change::bare(kind, feed, at, at);
+    let full = Change {
+        service: "iCloud Backup".to_owned(),
+        message_id: Some("1".to_owned()),
+        occurrence: Some(1),
+        outage_kind: Some(EventKind::Outage),
+        was_kind: Some(EventKind::Issue),
+        began_at: Some(at),
+        ended_at: Some(at),
+        users_affected: Some("Some users are affected".to_owned()),
+        message: "Users may be unable to back up.".to_owned(),
+        near: vec!["Photos".to_owned()],
+        ..bare.clone()
+    };
+    for changes in [vec![bare.clone()], vec![full.clone()], vec![full, bare]] {
+        let message = compose(&changes, None, &said);
+        render(template, &facts(&message, &changes, &said))?;
+    }
+    let nothing =
+        Message { title: String::new(), body: String::new(), advice: String::new(), tone: Tone::Neutral };
+    render(template, &facts(&nothing, &[], &said)).map(drop)
+}
