@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Passed;
 use crate::fetch::{Failure, Fetcher, Look};
-use crate::model::{Beliefs, Change, Document, Fault};
+use crate::model::{Beliefs, Change, Document, Fault, Sight};
 use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
 use crate::record::Recorder;
+use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
 use crate::terms::{self, Hearer};
 use crate::track::{self, Pending, Trouble, Update, Verdict};
@@ -28,6 +29,8 @@ pub struct Poller {
     /// The channels, and what each hears of.
     pub hearers: Vec<Hearer>,
     pub recorder: Option<Recorder>,
+    /// When to say that all is well, even if nothing happened.
+    pub alive: Option<Schedule>,
     pub memory: Memory,
 }
 
@@ -41,6 +44,10 @@ pub struct Memory {
     coverage: Coverage,
     last_look: Option<Timestamp>,
     checkpoint: Option<Timestamp>,
+    /// Looks that the database does not know of yet.
+    looks: u64,
+    /// When the last sign of life was given, once the database was asked.
+    alive_at: Option<Timestamp>,
 }
 
 impl Memory {
@@ -53,16 +60,19 @@ impl Memory {
             coverage: Coverage::Begins,
             last_look: None,
             checkpoint: None,
+            looks: 0,
+            alive_at: None,
         }
     }
 
     /// Says in the database until when we have been looking: at a stop, and before a sleep that
     /// nobody looked through.
-    pub async fn checkpoint(&self, store: &Store) -> rusqlite::Result<()> {
-        match self.last_look {
-            Some(last) => store.checkpoint(&self.beliefs, self.coverage, last).await,
-            None => Ok(()),
+    pub async fn checkpoint(&mut self, store: &Store) -> rusqlite::Result<()> {
+        if let Some(last) = self.last_look {
+            store.checkpoint(&self.beliefs, self.coverage, self.looks, last).await?;
+            self.looks = 0;
         }
+        Ok(())
     }
 }
 
@@ -87,6 +97,7 @@ impl Poller {
         let pending = self.memory.pending.clone();
         let update = self.track(&seen, passed.awake_s, now);
         self.memory.last_look = Some(now);
+        self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
         let verdict = update.verdict;
         let changes = update.changes.clone();
@@ -96,6 +107,9 @@ impl Poller {
             let trouble = Some(format!("cannot write to the database: {error}"));
             let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
             return Looked { verdict, changes: Vec::new(), trouble, next };
+        }
+        if let Err(error) = self.give_sign_of_life(store, now).await {
+            tracing::error!("cannot write a sign of life to the database: {error}");
         }
         let next = next_look(&self.plan, &self.aftermath(&seen, roll), now);
         Looked { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
@@ -115,7 +129,7 @@ impl Poller {
                 tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
                 let update = track::clock_set(&memory.beliefs, &mut memory.pending, by);
                 let written =
-                    store.commit(&memory.beliefs, &update, &|_| Vec::new(), memory.coverage, last).await;
+                    store.commit(&memory.beliefs, &update, &|_| Vec::new(), memory.coverage, 0, last).await;
                 update.apply(&mut memory.beliefs);
                 written
             }
@@ -170,15 +184,46 @@ impl Poller {
                 true => terms::hearing(&self.hearers, change),
                 false => Vec::new(),
             };
-            store.commit(&memory.beliefs, &update, &told_to, memory.coverage, now).await?;
+            let coverage = memory.coverage;
+            store.commit(&memory.beliefs, &update, &told_to, coverage, memory.looks, now).await?;
         } else if is_due || memory.coverage == Coverage::Begins {
-            store.checkpoint(&memory.beliefs, memory.coverage, now).await?;
+            store.checkpoint(&memory.beliefs, memory.coverage, memory.looks, now).await?;
         } else {
             return Ok(());
         }
+        memory.looks = 0;
         memory.coverage = Coverage::Continues;
         memory.checkpoint = Some(now);
         update.apply(&mut memory.beliefs);
+        Ok(())
+    }
+
+    /// When the schedule has come round since the last one.
+    async fn give_sign_of_life(&mut self, store: &Store, now: Timestamp) -> rusqlite::Result<()> {
+        let Some(schedule) = &self.alive else { return Ok(()) };
+        let last = match self.memory.alive_at {
+            Some(last) => last,
+            None => store.last_sign_of_life(now).await?,
+        };
+        self.memory.alive_at = Some(last);
+        // A clock that was set back must not silence it for years.
+        if last <= now && schedule.next_after(last).is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        self.memory.checkpoint(store).await?;
+        let beliefs = &self.memory.beliefs;
+        let last_good = match beliefs.state.sight {
+            Sight::Sighted { .. } => Some(now),
+            Sight::Blind { .. } | Sight::Unknown => store.last_sighted(&beliefs.feed).await?,
+        };
+        let sign = |looks: u64| Change {
+            message: looks.to_string(),
+            began_at: Some(last),
+            ended_at: last_good,
+            ..track::sign_of_life(beliefs, &self.watch, now)
+        };
+        store.give_sign_of_life(&sign, &|change| terms::hearing(&self.hearers, change), now).await?;
+        self.memory.alive_at = Some(now);
         Ok(())
     }
 

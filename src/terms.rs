@@ -136,7 +136,9 @@ impl Terms {
             (Some(only), Some(topic)) => only.iter().any(|wanted| wanted == topic),
             _ => true,
         };
-        is_topic && (change.service.is_empty() || self.want_service(&ServiceKey::new(&change.service)))
+        // A sign of life names what has trouble, and is about all.
+        let is_about_all = change.service.is_empty() || change.kind == ChangeKind::Alive;
+        is_topic && (is_about_all || self.want_service(&ServiceKey::new(&change.service)))
     }
 
     /// Whether the channel hears of a service.
@@ -245,7 +247,7 @@ impl Quiet {
         let day = if time < self.to { local.date() } else { local.date().tomorrow().ok()? };
         let end = self.zone.to_ambiguous_timestamp(day.to_datetime(self.to));
         // Where clocks go back the end comes twice, and the first one may be past.
-        let first = end.clone().compatible().ok()?;
+        let first = end.compatible().ok()?;
         if first > now { Some(first) } else { end.later().ok().filter(|later| *later > now) }
     }
 }

@@ -44,13 +44,13 @@ const EDGES: &[Row] = &[
 /// The loops, and what starts them.
 const LOOPS: &[Row] = &[
     ("replay", &["feed", "model", "plan", "record", "track", "watch"]),
-    ("poll", &["clock", "fetch", "model", "plan", "record", "store", "terms", "track", "watch"]),
+    ("poll", &["clock", "fetch", "model", "plan", "record", "schedule", "store", "terms", "track", "watch"]),
     ("deliver", &["channel", "json", "message", "model", "store", "terms", "watch"]),
     (
         "daemon",
         &[
             "channel", "clock", "config", "deliver", "fetch", "live", "message", "model", "plan", "poll",
-            "record", "schedule", "store", "terms", "track", "watch",
+            "record", "schedule", "secret", "store", "terms", "track", "watch",
         ],
     ),
     (

@@ -940,3 +940,33 @@ async fn a_recording_has_each_document_once_and_replays_to_what_was_told() {
     replay(&mut recording, Town::feed(), &watch, &Town::plan(), &mut tell).expect("a replay");
     assert_eq!(replayed, town.changes().await);
 }
+
+#[tokio::test]
+async fn a_sign_of_life_comes_when_it_is_due_and_counts_the_looks() {
+    let mut town = Town::new().await.alive("0 12 * * *").program("ops", [Reply::status(200)]).await;
+    town.show(&calm("09:00"));
+    town.start().await;
+    // At 10:00, 10:05 … 10:30. Looks that were counted before a restart count.
+    town.until("10:31").await;
+    town.stop().await;
+    town.start().await;
+    town.until("11:59").await;
+    town.show(&down());
+    town.until("+1d 12:01").await;
+    let heard: Vec<String> = town
+        .messages(0)
+        .iter()
+        .map(|heard| {
+            let body: serde_json::Value = serde_json::from_slice(&heard.request().body).expect("JSON");
+            format!("{} {}", heard.line(), body["apple_text"].as_str().expect("a text"))
+        })
+        .collect();
+    assert_eq!(
+        heard,
+        [
+            "12:00 alive from 10:00 to 12:00 25",
+            "12:00:45 began iCloud Backup Outage from 09:30 Users are experiencing a problem with this service.",
+            "+1d 12:00 alive iCloud Backup from 12:00 to +1d 12:00 1441",
+        ]
+    );
+}

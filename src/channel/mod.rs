@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub mod desktop;
+pub mod heartbeat;
 pub mod http;
 pub mod log;
 mod peer;

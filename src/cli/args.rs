@@ -165,6 +165,21 @@ pub enum Command {
     History(History),
     Services(Services),
     Outbox(Outbox),
+    Ack(Ack),
+    /// Tell people nothing for a while; then comes one digest
+    ///
+    /// Holds back what goes to people, on every channel. Programs (webhook, command, log and their
+    /// kind) get each change as it comes. Nothing is lost: what is held back waits in the outbox.
+    #[command(after_help = "\
+Examples:
+  statusd snooze 2h     nothing for two hours
+  statusd snooze off    the digest now
+  statusd snooze        is anybody snoozed?")]
+    Snooze {
+        /// How long, like 30m, 2h or 1d; or off
+        #[arg(value_name = "LENGTH")]
+        wish: Option<String>,
+    },
     /// Send a test message through each configured channel
     #[command(after_help = "Exits with 1 if one of them did not arrive.")]
     TestNotice {
@@ -268,6 +283,25 @@ pub struct Services {
     /// JSON for programs (docs/json.md)
     #[arg(long)]
     pub json: bool,
+}
+
+/// Hear no more of an outage until it ends
+///
+/// Reminders and updates (worse, better) of what is going on now are held back from people and come
+/// together with the end. Another outage of the same service is told as ever.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  statusd ack                    of all that is watched and going on
+  statusd ack 'iCloud Backup'
+  statusd ack --undo")]
+pub struct Ack {
+    /// Names or globs. Otherwise what is watched
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// Tell it again after all
+    #[arg(long)]
+    pub undo: bool,
 }
 
 /// Messages that wait or were given up

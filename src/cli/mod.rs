@@ -4,6 +4,7 @@
 //! this file writes to the terminal. Invariant: whatever goes wrong is one line on standard error
 //! that begins with `statusd: ` and says what to do, and an exit code of the documented table.
 
+mod ack;
 mod args;
 mod check;
 mod config;
@@ -14,6 +15,7 @@ mod outbox;
 mod page;
 mod replay;
 mod services;
+mod snooze;
 mod standing;
 mod status;
 mod test_notice;
@@ -180,6 +182,8 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::History(history) => history::run(history, invocation),
         Command::Services(services) => services::run(services, invocation),
         Command::Outbox(outbox) => outbox::run(outbox, invocation),
+        Command::Ack(ack) => ack::run(ack, invocation),
+        Command::Snooze { wish } => snooze::run(wish.as_deref(), invocation),
         Command::TestNotice { channels } => test_notice::run(channels, invocation),
         Command::Replay(replay) => replay::run(replay, invocation),
         Command::Config { command } => config::run(command, invocation),

@@ -11,7 +11,7 @@ use crate::json::VERSION;
 use crate::live::{self, Live};
 use crate::message::when::when;
 use crate::model::{Beliefs, Fault, Listed, Missing, Outage, Phase, ServiceKey, Sight};
-use crate::store::{DATABASE, Span, StoredDelivery, Totals};
+use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::watch::{Watch, near};
 
 use super::page::{Ink, Page};
@@ -30,6 +30,9 @@ struct Known {
     totals: Totals,
     /// Waiting or given up.
     deliveries: Vec<StoredDelivery>,
+    /// Outages under way that somebody knows of.
+    acknowledged: Vec<(ServiceKey, String)>,
+    snooze: Option<Snooze>,
 }
 
 pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
@@ -45,6 +48,8 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
             spans: store.coverage(&config.feed, timeline::start(&page)).await?,
             totals: store.totals().await?,
             deliveries: store.deliveries(false).await?,
+            acknowledged: store.acknowledged(&config.feed).await?,
+            snooze: store.snoozed().await?.filter(|snooze| snooze.until > page.now),
         })
     })??;
     known.spans = up_to_date(known.spans, known.live.is_some(), page.now);
@@ -187,9 +192,14 @@ impl Known {
                 Phase::Ongoing(Some(missing)) => not_listed_since(missing, page),
                 Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => String::new(),
             };
-            inked(page, ink, INDENT, &format!("{name}: {} {began}{missing}", kind_word(&outage.kind)))
+            let known = if self.is_acknowledged(outage) { ", acknowledged" } else { "" };
+            inked(page, ink, INDENT, &format!("{name}: {} {began}{missing}{known}", kind_word(&outage.kind)))
         });
         lines.collect()
+    }
+
+    fn is_acknowledged(&self, outage: &Outage) -> bool {
+        self.acknowledged.contains(&(ServiceKey::new(&outage.service), outage.message_id.clone()))
     }
 
     fn quiet(&self, key: &ServiceKey, page: &Page) -> (Ink, String) {
@@ -222,7 +232,13 @@ impl Known {
         if pending + given_up > 0 {
             line.push_str("; see `statusd outbox`");
         }
-        inked(page, if pending + given_up > 0 { Ink::Doubtful } else { Ink::Plain }, 0, &line)
+        let mut text = inked(page, if pending + given_up > 0 { Ink::Doubtful } else { Ink::Plain }, 0, &line);
+        if let Some(snooze) = self.snooze {
+            let until = when(snooze.until, page.now, page.zone);
+            let line = format!("Snoozed: people hear nothing until {until}; see `statusd snooze -h`");
+            text.push_str(&inked(page, Ink::Doubtful, 0, &line));
+        }
+        text
     }
 
     /// Of 30 days, or of as much of them as statusd has been there for.
@@ -266,11 +282,12 @@ impl Known {
             "sight": sight_json(&self.beliefs.state.sight),
             "apple_says": self.beliefs.state.banner,
             "watch": config.watch,
-            "ongoing": ongoing.map(|outage| outage_json(outage, &watch)).collect::<Vec<Value>>(),
+            "ongoing": ongoing.map(|outage| self.outage_json(outage, &watch)).collect::<Vec<Value>>(),
             "not_listed": self.not_listed(),
             "deliveries": {
                 "pending": self.totals.pending, "sent": self.totals.sent, "given_up": self.totals.given_up,
             },
+            "snoozed_until": self.snooze.map(|snooze| snooze.until),
             "coverage": {
                 "from": from, "to": page.now, "sighted_s": seen.sighted_s, "blind_s": seen.blind_s,
                 "not_looking_s": seen.whole_s - seen.sighted_s - seen.blind_s,
@@ -280,32 +297,33 @@ impl Known {
         })
     }
 
+    fn outage_json(&self, outage: &Outage, watch: &Watch) -> Value {
+        let missing = match &outage.phase {
+            Phase::Ongoing(Some(missing)) => Some(missing.since),
+            Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => None,
+        };
+        json!({
+            "service": outage.service,
+            "is_acknowledged": self.is_acknowledged(outage),
+            "is_watched": watch.matches(&ServiceKey::new(&outage.service)),
+            "message_id": outage.message_id,
+            "occurrence": outage.occurrence,
+            "outage_kind": outage.kind.as_str(),
+            "began_at": outage.start,
+            "ended_at": outage.end,
+            "seen_at": outage.first_seen,
+            "not_listed_since": missing,
+            "users_affected": outage.users_affected,
+            "apple_text": outage.message,
+        })
+    }
+
     fn not_listed(&self) -> Vec<&str> {
         let services = self.beliefs.services.values();
         let gone =
             services.filter(|service| matches!(service.listed, Listed::No { .. } | Listed::Never { .. }));
         gone.map(|service| service.name.as_str()).collect()
     }
-}
-
-fn outage_json(outage: &Outage, watch: &Watch) -> Value {
-    let missing = match &outage.phase {
-        Phase::Ongoing(Some(missing)) => Some(missing.since),
-        Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => None,
-    };
-    json!({
-        "service": outage.service,
-        "is_watched": watch.matches(&ServiceKey::new(&outage.service)),
-        "message_id": outage.message_id,
-        "occurrence": outage.occurrence,
-        "outage_kind": outage.kind.as_str(),
-        "began_at": outage.start,
-        "ended_at": outage.end,
-        "seen_at": outage.first_seen,
-        "not_listed_since": missing,
-        "users_affected": outage.users_affected,
-        "apple_text": outage.message,
-    })
 }
 
 fn sight_json(sight: &Sight) -> Value {
@@ -436,6 +454,8 @@ mod tests {
             spans: vec![span],
             totals: Totals { pending: 0, sent: 3, given_up: 1 },
             deliveries: Vec::new(),
+            acknowledged: Vec::new(),
+            snooze: None,
         }
     }
 
@@ -486,6 +506,24 @@ way to www.apple.com from here
         let json = known.json(&config(), &page());
         assert_eq!((&json["running"], &json["sight"]["fault"]), (&Value::Null, &json!("ours")));
         assert_eq!(json["ongoing"][0]["not_listed_since"], json!("2026-05-05T11:30:00Z"));
+    }
+
+    #[test]
+    fn what_people_silenced_is_said() {
+        let mut known = known();
+        known.acknowledged = vec![(ServiceKey::new("Photos"), "100".to_owned())];
+        known.snooze = Some(Snooze { from: at("2026-05-05T11:00:00Z"), until: at("2026-05-05T14:00:00Z") });
+        let text = known.text(&config(), &page());
+        assert!(text.contains("  Photos: issue since 10:11 (1 h 49 min), acknowledged\n"), "{text}");
+        assert!(
+            text.contains("\nSnoozed: people hear nothing until 14:00; see `statusd snooze -h`\n"),
+            "{text}"
+        );
+        let json = known.json(&config(), &page());
+        assert_eq!(json["snoozed_until"], json!("2026-05-05T14:00:00Z"));
+        let acknowledged = json["ongoing"].as_array().expect("a list").iter();
+        let acknowledged: Vec<&Value> = acknowledged.map(|outage| &outage["is_acknowledged"]).collect();
+        assert_eq!(acknowledged, [&json!(false), &json!(true)]);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Origins};
 use super::outline::{Outline, complaint, line_and_column};
 use super::{Environment, places};
-use crate::channel::{SINGLE_CHANNELS, Tables};
+use crate::channel::{SINGLE_CHANNELS, Tables, heartbeat};
 use crate::terms;
 
 /// Thousands of times what a configuration needs.
@@ -37,6 +37,8 @@ pub(super) struct File {
     pub state: State,
     pub record: Record,
     pub log: Log,
+    pub heartbeat: heartbeat::Settings,
+    pub alive: Alive,
     pub channel: Tables,
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
     /// channel's own; see [`take_terms`].
@@ -78,6 +80,12 @@ pub(super) struct Record {
 pub(super) struct Log {
     pub level: Option<String>,
     pub format: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Alive {
+    pub when: Option<String>,
 }
 
 /// The file that was asked for, else the first candidate that is there, else an empty one.

@@ -9,7 +9,7 @@ use std::path::{self, Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use crate::channel::Tables;
+use crate::channel::{Tables, heartbeat};
 use crate::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
@@ -120,6 +120,10 @@ pub struct Config {
     pub record_file: Option<PathBuf>,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
+    /// Whom to call after each look.
+    pub heartbeat: heartbeat::Settings,
+    /// When to give a sign of life.
+    pub alive: Option<Schedule>,
     pub channel: Tables,
     /// As written and checked, by channel.
     terms: BTreeMap<String, (terms::Settings, Terms)>,
@@ -230,6 +234,7 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
     check_channel_names(&origins, &file.channel)?;
+    let alive = file.alive.when.as_deref().map(|when| Schedule::parse(when, &time_zone));
     let terms = terms_of(&origins, file.terms, &time_zone)?;
     Ok(Config {
         feed: feed_id(&origins, file.feed.edition, file.feed.locale)?,
@@ -244,6 +249,8 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
         record_file: whole_path(&origins, "record.file", file.record.file)?,
         log_level: word(&origins, "log.level", file.log.level, LogLevel::Info, &levels)?,
         log_format: word(&origins, "log.format", file.log.format, LogFormat::Auto, &formats)?,
+        heartbeat: file.heartbeat,
+        alive: at(&origins, "alive.when", alive.transpose())?,
         channel: file.channel,
         terms,
         source: origins.file.clone(),

@@ -40,6 +40,16 @@ pub(super) fn text(config: &Config) -> String {
     page.open("log");
     page.put("level", config.log_level.as_str());
     page.put("format", config.log_format.as_str());
+    if config.heartbeat != Default::default() {
+        page.open("heartbeat");
+        for (key, value) in config.heartbeat.shown() {
+            page.put_some(key, value);
+        }
+    }
+    if let Some(alive) = &config.alive {
+        page.open("alive");
+        page.put("when", alive.as_str());
+    }
     channels(&mut page, config);
     page.text
 }

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use super::{Setup, Signalled, Signals, notify, summary};
 use crate::channel::Answer;
+use crate::channel::heartbeat::{Heartbeat, Pulse};
 use crate::clock::{self, Jumps, Passed, Reading};
 use crate::deliver::{self, Courier, Round};
 use crate::live::{Desk, Live};
@@ -49,7 +50,7 @@ pub struct Generation {
 impl Generation {
     pub fn start(setup: Setup, memory: Memory, left: Left, store: &Rc<Store>, seed: u64) -> Generation {
         let hearers = setup.hearers();
-        let Setup { config, couriers, fetcher } = setup;
+        let Setup { config, couriers, heartbeat, fetcher } = setup;
         let (stop, stopped) = watch::channel(false);
         let (outbox, outbox_ticks) = watch::channel(());
         let (live_out, live) = watch::channel(left.live.unwrap_or_else(|| Live::starting(clock::now())));
@@ -64,10 +65,16 @@ impl Generation {
             plan,
             hearers,
             recorder: config.record_file.as_deref().map(Recorder::new),
+            alive: config.alive,
             memory,
         };
         let zone = config.time_zone;
-        let poll = PollLoop { poller, store: Rc::clone(store), zone, live: live_out, outbox: outbox.clone() };
+        let (pulse, pulses) = watch::channel(None);
+        if let Some(heartbeat) = heartbeat {
+            spawn_local(beat_loop(heartbeat, pulses));
+        }
+        let poll =
+            PollLoop { pulse, poller, store: Rc::clone(store), zone, live: live_out, outbox: outbox.clone() };
         let deliver = reuse(couriers, left.couriers).into_iter().map(|courier| {
             let (ticks, stopped) = (outbox_ticks.clone(), stopped.clone());
             spawn_local(deliver_loop(courier, Rc::clone(store), ticks, stopped))
@@ -102,7 +109,7 @@ impl Generation {
         self.stop.send_replace(true);
         let live = Some(self.live.borrow().clone());
         // Gives up waiting between two commits, so it ends at once.
-        let memory = self.poll.await.ok();
+        let mut memory = self.poll.await.ok();
         let mut couriers = Vec::new();
         let mut patience = std::pin::pin!(patience);
         let mut is_over = false;
@@ -117,7 +124,7 @@ impl Generation {
             // Sent or not, nobody knows: it will be sent again under the same key.
             task.abort();
         }
-        if let Some(memory) = &memory
+        if let Some(memory) = &mut memory
             && let Err(error) = memory.checkpoint(store).await
         {
             tracing::error!("cannot write to the database: {error}");
@@ -136,6 +143,8 @@ fn reuse(new: Vec<Courier>, mut old: Vec<Courier>) -> Vec<Courier> {
 }
 
 struct PollLoop {
+    /// How the last look went. Goes with the loop, and the heartbeat with it.
+    pulse: watch::Sender<Option<Pulse>>,
     poller: Poller,
     store: Rc<Store>,
     zone: TimeZone,
@@ -161,6 +170,12 @@ impl PollLoop {
             };
             next = looked.next;
             self.report(&looked, now);
+            self.pulse.send_replace(Some(match (&looked.verdict, &looked.trouble) {
+                (Verdict::Blind, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
+                // Whoever cannot write will not remember.
+                (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
+                (_, None) => Pulse::Good,
+            }));
             // Also without changes to tell: who mirrors a state shows that we went blind.
             self.outbox.send_replace(());
         }
@@ -227,6 +242,22 @@ async fn wait(since: &Reading, mut next: Timestamp, jumps: &Jumps) -> Passed {
                 }
             }
         }
+    }
+}
+
+/// Only the newest look counts: a watcher that is slow misses beats, and nobody waits for it.
+async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Pulse>>) {
+    let mut was_heard = true;
+    while pulses.changed().await.is_ok() {
+        let Some(pulse) = pulses.borrow_and_update().clone() else { continue };
+        let answer = heartbeat.beat(&pulse).await;
+        let is_heard = matches!(answer, Answer::Delivered { .. });
+        match (was_heard, is_heard) {
+            (true, false) => tracing::warn!("heartbeat: not heard: {}", answer.words()),
+            (false, true) => tracing::info!("heartbeat: heard again: {}", answer.words()),
+            (true, true) | (false, false) => {}
+        }
+        was_heard = is_heard;
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::path::Path;
 
+use crate::channel::heartbeat::Heartbeat;
 use crate::channel::{Audience, Channel};
 use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
 use crate::deliver::Courier;
 use crate::fetch::{FeedUrl, Fetcher, Limits};
+use crate::secret::Secret;
 use crate::terms::Hearer;
 use crate::watch::Watch;
 
@@ -16,6 +18,7 @@ use crate::watch::Watch;
 pub struct Setup {
     pub config: Config,
     pub couriers: Vec<Courier>,
+    pub heartbeat: Option<Heartbeat>,
     pub fetcher: Fetcher,
 }
 
@@ -23,9 +26,13 @@ impl Setup {
     /// Reads secrets and certificates; opens no connection.
     pub fn new(config: Config, environment: &Environment<'_>) -> Result<Setup, ConfigError> {
         let couriers = couriers(&config, environment)?;
+        let secret = secrets(&config, environment);
+        let heartbeat = Heartbeat::new(&config.heartbeat, &secret)
+            .map_err(|words| config.error_in("heartbeat", &words))?;
         let fetcher = Fetcher::new(feed_url(&config)?, Limits::default(), config.ca_file.as_deref())
             .map_err(|words| config.error_in("feed", &words))?;
-        Ok(Setup { config, couriers, fetcher })
+        drop(secret);
+        Ok(Setup { config, couriers, heartbeat, fetcher })
     }
 
     /// The channels, and what each hears of.
@@ -46,10 +53,15 @@ pub fn feed_url(config: &Config) -> Result<FeedUrl, ConfigError> {
     }
 }
 
+/// Reads the files of secrets.
+fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> Result<Secret, String> {
+    let credentials = credentials_directory(environment);
+    move |path| read_secret(path, credentials.as_deref(), config.source.as_deref())
+}
+
 /// The configured ways to reach people and programs, in a fixed order, each on its terms.
 pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Courier>, ConfigError> {
-    let credentials = credentials_directory(environment);
-    let secret = |path: &Path| read_secret(path, credentials.as_deref(), config.source.as_deref());
+    let secret = secrets(config, environment);
     let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
     let mut couriers = Vec::new();
     for (name, table) in enabled {

@@ -10,6 +10,7 @@ mod beliefs;
 mod coverage;
 mod files;
 mod outbox;
+mod pulse;
 mod reads;
 mod reminders;
 mod rows;
@@ -69,13 +70,15 @@ impl Store {
         beliefs::load(&self.connection, feed)
     }
 
-    /// Makes one update durable: beliefs, history, deliveries and coverage, all or nothing.
+    /// Makes one update durable: beliefs, history, deliveries and coverage, all or nothing. `looks`
+    /// is how often we have looked since something was last written.
     pub async fn commit(
         &self,
         before: &Beliefs,
         update: &Update,
         routing: Routing<'_>,
         coverage: Coverage,
+        looks: u64,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
@@ -84,6 +87,7 @@ impl Store {
             outbox::enqueue(&transaction, change, routing, now)?;
         }
         coverage::mark(&transaction, &before.feed, &update.state.sight, coverage, now)?;
+        pulse::add_looks(&transaction, looks)?;
         transaction.commit()
     }
 
@@ -105,10 +109,12 @@ impl Store {
         &self,
         beliefs: &Beliefs,
         coverage: Coverage,
+        looks: u64,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
         coverage::mark(&transaction, &beliefs.feed, &beliefs.state.sight, coverage, now)?;
+        pulse::add_looks(&transaction, looks)?;
         transaction.commit()
     }
 

@@ -442,6 +442,22 @@ pub fn history_lost(beliefs: &Beliefs, kept_as: &str, now: Timestamp) -> Change 
     Change { message: kept_as.to_owned(), ..Change::bare(ChangeKind::HistoryLost, feed, now, now) }
 }
 
+/// Proof of life: names what is watched and has trouble.
+pub fn sign_of_life(beliefs: &Beliefs, watch: &Watch, now: Timestamp) -> Change {
+    let mut troubled: Vec<&str> = ongoing(beliefs, watch).map(|outage| outage.service.as_str()).collect();
+    troubled.dedup();
+    let service = troubled.join(", ");
+    Change { service, ..Change::bare(ChangeKind::Alive, beliefs.feed.clone(), now, now) }
+}
+
+/// What is going on with what is watched, maintenance left out.
+fn ongoing<'a>(beliefs: &'a Beliefs, watch: &'a Watch) -> impl Iterator<Item = &'a Outage> {
+    beliefs.outages.iter().filter_map(|((service, _), outage)| {
+        let is_ongoing = matches!(outage.phase, Phase::Ongoing(_)) && !outage.kind.is_maintenance();
+        (is_ongoing && watch.matches(service)).then_some(outage)
+    })
+}
+
 /// An outage that was told of is still going on; the `serial`th time that somebody is reminded.
 pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> Change {
     Change {

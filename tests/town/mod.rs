@@ -208,6 +208,7 @@ pub struct Town {
     watch: Vec<String>,
     limits: Limits,
     recording: Option<PathBuf>,
+    alive: Option<Schedule>,
     houses: Vec<House>,
     daemon: Option<Daemon>,
     looks: Vec<(Timestamp, Looked)>,
@@ -235,6 +236,7 @@ impl Town {
             watch: vec!["iCloud Backup".to_owned()],
             limits: Limits::default(),
             recording: None,
+            alive: None,
             houses: Vec::new(),
             daemon: None,
             looks: Vec::new(),
@@ -256,6 +258,12 @@ impl Town {
 
     pub fn within(mut self, limits: Limits) -> Town {
         self.limits = limits;
+        self
+    }
+
+    /// With a sign of life, as in cron.
+    pub fn alive(mut self, when: &str) -> Town {
+        self.alive = Some(Schedule::parse(when, &ZONE).expect("a schedule"));
         self
     }
 
@@ -366,6 +374,7 @@ impl Town {
             watch: Watch::new(&self.watch),
             plan: Town::plan(),
             hearers,
+            alive: self.alive.clone(),
             recorder: self.recording.as_deref().map(Recorder::new),
             memory,
         };
@@ -377,7 +386,7 @@ impl Town {
 
     /// SIGTERM: says how far it looked, and ends.
     pub async fn stop(&mut self) {
-        let daemon = self.daemon.take().expect("statusd is on");
+        let mut daemon = self.daemon.take().expect("statusd is on");
         daemon.poller.memory.checkpoint(&daemon.store).await.expect("the database takes a mark");
     }
 
@@ -441,9 +450,8 @@ impl Town {
         let looked = daemon.poller.once(&daemon.store, now, passed, 0.5).await;
         assert!(looked.next > now, "the next look is due at {}", clock_text(looked.next));
         daemon.next_look = looked.next;
-        if !looked.changes.is_empty() || passed.slept {
-            daemon.wakes.fill(Some(now));
-        }
+        // Every loop looks into its outbox after every look.
+        daemon.wakes.fill(Some(now));
         self.looks.push((now, looked));
     }
 

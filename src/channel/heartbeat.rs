@@ -1,0 +1,127 @@
+//! A heartbeat: an address that is called after each look, so that somebody else notices when
+//! statusd itself is gone.
+//!
+//! It is no channel: it carries no news and is not retried, for the next look brings the next one.
+//! Speaks the way of healthchecks: the address after a good look, the address with `/fail` behind
+//! it and the reason in the body after one that showed nothing. Invariant: the address, which holds
+//! the secret, is in nothing that it prints.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+use serde::Deserialize;
+
+use super::Answer;
+use super::peer::Peer;
+use super::settings::{ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret};
+use crate::secret::Secret;
+
+/// `[heartbeat]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// What to call after a good look. None unless told otherwise.
+    pub url: Option<Secret>,
+    /// A file to read it from instead.
+    pub url_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Every setting, the address hidden.
+    pub fn shown(&self) -> Vec<Shown> {
+        let Settings { url, url_file } = self;
+        vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
+    }
+}
+
+/// How the last look went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    Good,
+    /// Nothing could be seen, and why.
+    Blind(String),
+}
+
+/// Somebody who waits for our heartbeats.
+pub struct Heartbeat {
+    peer: Peer,
+    fail: Url,
+}
+
+impl fmt::Debug for Heartbeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Heartbeat").field(&self.peer).finish()
+    }
+}
+
+impl Heartbeat {
+    /// `None` where none is configured.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<Heartbeat>, String> {
+        let (inline, file) = (settings.url.as_ref(), settings.url_file.as_deref());
+        let Some(address) = either("url", inline, file, read_secret)? else { return Ok(None) };
+        let url = http_address("url", address.expose())?;
+        refuse_open("url", &url)?;
+        let mut fail = url.clone();
+        fail.set_path(&format!("{}/fail", url.path().trim_end_matches('/')));
+        Ok(Some(Heartbeat { peer: Peer::new(url, [&address])?, fail }))
+    }
+
+    /// One call, within 20 s.
+    pub async fn beat(&self, pulse: &Pulse) -> Answer {
+        let reply = match pulse {
+            Pulse::Good => {
+                self.peer.send(Method::GET, self.peer.url().clone(), HeaderMap::new(), Vec::new()).await
+            }
+            Pulse::Blind(reason) => {
+                let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+                let headers = HeaderMap::from_iter([(CONTENT_TYPE, plain)]);
+                self.peer.send(Method::POST, self.fail.clone(), headers, reason.clone().into_bytes()).await
+            }
+        };
+        match reply {
+            Ok(reply) => self.peer.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(toml: &str) -> Result<Option<Heartbeat>, String> {
+        Heartbeat::new(&toml::from_str(toml).expect("settings"), &|_| {
+            Ok(Secret::new("https://b.example/uuid\n"))
+        })
+    }
+
+    #[test]
+    fn the_failing_address_lies_behind_the_good_one() {
+        for (url, fail) in [
+            ("https://a.example/uuid", "https://a.example/uuid/fail"),
+            ("https://a.example/uuid/", "https://a.example/uuid/fail"),
+            ("https://a.example/ping?key=1", "https://a.example/ping/fail?key=1"),
+        ] {
+            let heartbeat = made(&format!("url = '{url}'")).expect(url).expect("one");
+            assert_eq!(heartbeat.fail.as_str(), fail);
+        }
+    }
+
+    #[test]
+    fn none_is_needed_and_a_wrong_one_is_refused_without_giving_it_away() {
+        assert!(made("").expect("none").is_none());
+        assert!(made("url_file = 'beat'").expect("read").is_some());
+        for toml in ["url = 'http://a.example/s3cret'", "url = 's3cret'", "url = 'ftp://a/s3cret'"] {
+            let error = made(toml).expect_err(toml);
+            assert!(error.starts_with("url: ") && !error.contains("s3cret"), "{error}");
+        }
+        let heartbeat = made("url = 'https://a.example/s3cret'").expect("good");
+        assert!(!format!("{heartbeat:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,41 @@
+//! `statusd ack`: somebody knows of an outage and wants to hear no more of it until it ends.
+//!
+//! Writes a row beside the outage and wakes the daemon. What is held back from then on waits in the
+//! outbox and is told together with the end.
+
+use crate::live;
+use crate::model::{Outage, ServiceKey};
+use crate::watch::Watch;
+
+use super::args::Ack;
+use super::words::{kind_word, shown, since};
+use super::{Failure, Invocation, Output, store, wait};
+
+pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let page = invocation.page(&config.time_zone);
+    let store = store(&config, true)?;
+    let wanted = if ack.services.is_empty() { &config.watch } else { &ack.services };
+    let watch = Watch::new(wanted);
+    let is_meant = |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
+    let meant = wait(store.acknowledge(&config.feed, &is_meant, ack.undo, invocation.now))??;
+    if meant.is_empty() {
+        let names: Vec<String> = wanted.iter().map(|name| shown(name)).collect();
+        return Err(Failure::failed(format!(
+            "nothing is going on with {}; `statusd status` shows what is",
+            names.join(", ")
+        )));
+    }
+    // A visit makes the daemon look into its outbox.
+    live::ask(&config.state_directory);
+    let deed = match ack.undo {
+        true => "reminders and updates are told again",
+        false => "no reminders or updates until it ends; they come with the end",
+    };
+    let line = |outage: &Outage| {
+        let began = outage.start.map_or(String::new(), |start| format!(" {}", since(start, &page)));
+        let trouble = format!("{}: {}{began}", shown(&outage.service), kind_word(&outage.kind));
+        page.paragraph(0, &format!("{trouble}: {deed}"))
+    };
+    Ok(Output::done(meant.iter().map(line).collect()))
+}

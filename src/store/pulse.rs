@@ -1,0 +1,69 @@
+//! How often we looked, and when we last said that we live.
+//!
+//! Looks are counted in memory and added here whenever something is written anyway, once an hour at
+//! least: a quiet look writes nothing.
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Result, Transaction, params};
+
+use super::{Routing, Store, outbox};
+use crate::model::Change;
+
+const LOOKS: &str = "looks";
+const TOLD_AT: &str = "alive_at";
+const TOLD_LOOKS: &str = "alive_looks";
+
+/// Adds to the number of looks since the database was made.
+pub fn add_looks(transaction: &Transaction, looks: u64) -> Result<()> {
+    if looks > 0 {
+        let all = number(transaction, LOOKS)? + looks;
+        set(transaction, LOOKS, &all.to_string())?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// When a sign of life was last given; the first time that somebody asks, `now`.
+    pub async fn last_sign_of_life(&self, now: Timestamp) -> Result<Timestamp> {
+        let transaction = self.transaction()?;
+        if let Some(at) = text(&transaction, TOLD_AT)?.and_then(|text| text.parse().ok()) {
+            return Ok(at);
+        }
+        remember(&transaction, now)?;
+        transaction.commit()?;
+        Ok(now)
+    }
+
+    /// Gives one: `sign` makes the change of the number of looks since the last one.
+    pub async fn give_sign_of_life(
+        &self,
+        sign: &dyn Fn(u64) -> Change,
+        routing: Routing<'_>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let transaction = self.transaction()?;
+        let looks = number(&transaction, LOOKS)?.saturating_sub(number(&transaction, TOLD_LOOKS)?);
+        outbox::enqueue(&transaction, &sign(looks), routing, now)?;
+        remember(&transaction, now)?;
+        transaction.commit()
+    }
+}
+
+fn remember(transaction: &Transaction, now: Timestamp) -> Result<()> {
+    set(transaction, TOLD_AT, &now.to_string())?;
+    let looks = number(transaction, LOOKS)?;
+    set(transaction, TOLD_LOOKS, &looks.to_string())
+}
+
+fn number(transaction: &Transaction, name: &str) -> Result<u64> {
+    Ok(text(transaction, name)?.and_then(|text| text.parse().ok()).unwrap_or_default())
+}
+
+fn text(transaction: &Transaction, name: &str) -> Result<Option<String>> {
+    transaction.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+fn set(transaction: &Transaction, name: &str, value: &str) -> Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+    transaction.execute(sql, params![name, value]).map(drop)
+}
