@@ -9,7 +9,7 @@ use std::thread::{JoinHandle, spawn};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use statusd::channel::{Channel, Desktop, Way, Webhook, webhook};
+use statusd::channel::{Audience, Channel, Desktop, Way, Webhook, webhook};
 use statusd::deliver::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
 use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
@@ -92,7 +92,8 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
     let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut courier = courier(Channel::new("webhook.ops", Way::Webhook(Box::new(webhook))));
+    let mut courier =
+        courier(Channel::new("webhook.ops", Audience::Programs, Way::Webhook(Box::new(webhook))));
     announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
@@ -120,7 +121,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     assert_eq!(again.damaged, Some(found));
     announce(
         &again.store,
-        &Channel::new("desktop", Way::Desktop(Desktop::new())),
+        &Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new())),
         &change("", ChangeKind::HistoryLost, at(START)),
     )
     .await;
@@ -132,8 +133,11 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
 async fn what_is_young_is_not_given_up_with_what_is_old() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let mut courier =
-        courier(Channel::new("desktop", Way::Desktop(Desktop::at("unix:path=/nonexistent/bus"))));
+    let mut courier = courier(Channel::new(
+        "desktop",
+        Audience::People,
+        Way::Desktop(Desktop::at("unix:path=/nonexistent/bus")),
+    ));
     let now = Cell::new(at(START));
     let clock = || now.get();
     announce(&store, &courier.channel, &change("Photos", ChangeKind::Began, now.get())).await;
@@ -154,7 +158,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let channel = Channel::new("desktop", Way::Desktop(Desktop::new()));
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
     let compose = |waiting: &Waiting| Frozen {
         key: waiting.changes[0].key(),
         title: String::new(),

@@ -11,7 +11,7 @@ use notify_rust::{Notification, Timeout};
 use serde::Deserialize;
 
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Answer, Notice, Table, Way};
+use super::{Answer, Audience, Notice, Table, Way};
 use crate::model::Tone;
 use crate::text;
 
@@ -47,6 +47,10 @@ impl Default for Settings {
 }
 
 impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
     fn shown(&self) -> Vec<Shown> {
         let Settings { enabled } = self;
         vec![shown("enabled", *enabled)]

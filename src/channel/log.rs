@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Answer, Notice, Table, Way};
+use super::{Answer, Audience, Notice, Table, Way};
 use crate::text;
 
 /// The target that log filters know the lines by.
@@ -29,6 +29,10 @@ impl Default for Settings {
 }
 
 impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::Programs
+    }
+
     fn shown(&self) -> Vec<Shown> {
         let Settings { enabled } = self;
         vec![shown("enabled", *enabled)]

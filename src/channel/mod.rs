@@ -108,13 +108,14 @@ pub enum Way {
 #[derive(Debug)]
 pub struct Channel {
     name: String,
+    audience: Audience,
     way: Way,
 }
 
 impl Channel {
     /// `name` as [`Channel::name`] has it.
-    pub fn new(name: impl Into<String>, way: Way) -> Channel {
-        Channel { name: name.into(), way }
+    pub fn new(name: impl Into<String>, audience: Audience, way: Way) -> Channel {
+        Channel { name: name.into(), audience, way }
     }
 
     /// The name in the configuration, the database and on the command line: `desktop`,
@@ -124,10 +125,7 @@ impl Channel {
     }
 
     pub fn audience(&self) -> Audience {
-        match &self.way {
-            Way::Desktop(_) => Audience::People,
-            Way::Webhook(_) | Way::Log(_) => Audience::Programs,
-        }
+        self.audience
     }
 
     /// One try. Ends by itself: each kind says within what time.
@@ -148,6 +146,9 @@ impl Channel {
 
 /// A channel's table in the configuration.
 pub trait Table {
+    /// Whom a channel of this kind speaks to.
+    fn audience(&self) -> Audience;
+
     /// Every setting of the table, in order; secrets hidden.
     fn shown(&self) -> Vec<Shown>;
 
@@ -209,7 +210,8 @@ mod tests {
             .all()
             .into_iter()
             .map(|(name, table)| {
-                Channel::new(name, table.open(&|_| Err("no files".to_owned())).expect("ready"))
+                let way = table.open(&|_| Err("no files".to_owned())).expect("ready");
+                Channel::new(name, table.audience(), way)
             })
             .map(|channel| (channel.name().to_owned(), channel.audience()))
             .collect();

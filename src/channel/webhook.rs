@@ -18,7 +18,7 @@ use super::peer::Peer;
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
 };
-use super::{Answer, Notice, Table, Way};
+use super::{Answer, Audience, Notice, Table, Way};
 use crate::secret::Secret;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -43,6 +43,10 @@ pub struct Settings {
 }
 
 impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::Programs
+    }
+
     fn shown(&self) -> Vec<Shown> {
         // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
         let Settings { url, bearer_token, bearer_token_file, hmac_secret, hmac_secret_file } = self;

@@ -2,13 +2,18 @@
 //!
 //! Sends nothing itself: it writes the rows and wakes the daemon.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::channel::{Audience, Table};
 use crate::config::Config;
 use crate::json::{self, VERSION};
 use crate::live;
+use crate::message::when::when;
 use crate::message::{Said, line};
-use crate::store::StoredDelivery;
+use crate::store::{Snooze, StoredDelivery};
 
 use super::args::{Outbox, OutboxCommand};
 use super::page::{Cell, Ink, Page};
@@ -38,16 +43,21 @@ fn list(outbox: &Outbox, config: &Config, invocation: &Invocation) -> Result<Out
     Ok(Output::done(match (outbox.json, deliveries.as_slice()) {
         (true, deliveries) => format!("{:#}\n", document(deliveries, &page)),
         (false, []) => "Nothing waits, nothing was given up.\n".to_owned(),
-        (false, deliveries) => draw(deliveries, None, &page),
+        (false, deliveries) => {
+            let holds = Holds::of(config, wait(store.snoozed())??, &page);
+            format!("{}{}", holds.text(&page), draw(deliveries, None, &holds, &page))
+        }
     }))
 }
 
 /// A row a delivery, with what it says and the last answer below it; of `all` those with `id`.
-fn draw(all: &[StoredDelivery], id: Option<i64>, page: &Page) -> String {
+fn draw(all: &[StoredDelivery], id: Option<i64>, holds: &Holds, page: &Page) -> String {
     let rows: Vec<(&StoredDelivery, Vec<Cell>)> = all
         .iter()
         .enumerate()
-        .map(|(index, delivery)| (delivery, row(delivery, waits_for(delivery, &all[..index]), page)))
+        .map(|(index, delivery)| {
+            (delivery, row(delivery, next_try(delivery, &all[..index], holds, page), page))
+        })
         .filter(|(delivery, _)| id.is_none_or(|id| delivery.id == id))
         .collect();
     let cells: Vec<Vec<Cell>> = rows.iter().map(|(_, cells)| cells.clone()).collect();
@@ -76,14 +86,64 @@ fn waits_for(delivery: &StoredDelivery, earlier: &[StoredDelivery]) -> Option<i6
     earlier.iter().find(is_ahead).map(|other| other.id)
 }
 
-fn row(delivery: &StoredDelivery, waits_for: Option<i64>, page: &Page) -> Vec<Cell> {
+/// When a delivery that waits goes out, as far as that is known.
+fn next_try(delivery: &StoredDelivery, earlier: &[StoredDelivery], holds: &Holds, page: &Page) -> String {
+    if delivery.state != "pending" {
+        return String::new();
+    }
+    match holds.of.get(&delivery.channel) {
+        None => "no such channel".to_owned(),
+        Some(hold) if hold.is_people && delivery.is_acknowledged => "with its end".to_owned(),
+        Some(Hold { until: Some(until), .. }) => format!("in {}", age(page.now, *until)),
+        Some(Hold { until: None, .. }) => match waits_for(delivery, earlier) {
+            Some(id) => format!("with or after {id}"),
+            None if delivery.due_at <= page.now => "now".to_owned(),
+            None => format!("in {}", age(page.now, delivery.due_at)),
+        },
+    }
+}
+
+/// Why the channels of the configuration hold back what waits.
+struct Holds {
+    of: BTreeMap<String, Hold>,
+    snoozed_until: Option<Timestamp>,
+}
+
+struct Hold {
+    is_people: bool,
+    /// The end of quiet hours or of a snooze.
+    until: Option<Timestamp>,
+}
+
+impl Holds {
+    fn of(config: &Config, snooze: Option<Snooze>, page: &Page) -> Holds {
+        let snoozed_until = snooze.map(|snooze| snooze.until).filter(|until| *until > page.now);
+        let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
+        let hold = |(name, table): (String, &dyn Table)| {
+            let is_people = table.audience() == Audience::People;
+            let quiet = config.terms(&name).quiet_until(page.now);
+            (name, Hold { is_people, until: quiet.max(snoozed_until.filter(|_| is_people)) })
+        };
+        Holds { of: enabled.map(hold).collect(), snoozed_until }
+    }
+
+    fn text(&self, page: &Page) -> String {
+        let until = |time| when(time, page.now, page.zone);
+        let mut text = match self.snoozed_until {
+            Some(end) => format!("Snoozed: people hear nothing until {}.\n", until(end)),
+            None => String::new(),
+        };
+        for (name, hold) in &self.of {
+            if let Some(end) = hold.until.filter(|end| Some(*end) != self.snoozed_until) {
+                text.push_str(&page.paragraph(0, &format!("{name} has quiet hours until {}.", until(end))));
+            }
+        }
+        text
+    }
+}
+
+fn row(delivery: &StoredDelivery, next: String, page: &Page) -> Vec<Cell> {
     let (ink, state) = state(delivery);
-    let next = match (delivery.state.as_str(), waits_for) {
-        ("pending", Some(id)) => format!("with or after {id}"),
-        ("pending", None) if delivery.due_at <= page.now => "now".to_owned(),
-        ("pending", None) => format!("in {}", age(page.now, delivery.due_at)),
-        _ => String::new(),
-    };
     vec![
         Cell::right(delivery.id.to_string()),
         Cell::plain(shown(&delivery.channel)),
@@ -115,7 +175,8 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
     let said = Said { now: page.now, zone: page.zone, is_drill: false };
     let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
     text.push_str(&format!("Key: {}\n\n", first.change.key()));
-    text.push_str(&draw(&all, Some(id), &page));
+    let holds = Holds::of(config, wait(store.snoozed())??, &page);
+    text.push_str(&draw(&all, Some(id), &holds, &page));
     Ok(Output::done(text))
 }
 
@@ -200,7 +261,6 @@ fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use jiff::tz::TimeZone;
 
     use super::super::tests::check_documented;
@@ -238,6 +298,7 @@ mod tests {
             attempts: 4,
             answer: answer.map(str::to_owned),
             settled_at: None,
+            is_acknowledged: false,
             change,
         }
     }
@@ -260,8 +321,8 @@ ID  CHANNEL      STATE     AGE        TRIES  NEXT TRY
 12  desktop      given up  2 h 5 min      4
   iCloud Backup: outage began
 ";
-        assert_eq!(draw(&deliveries, None, &page), expected);
-        let narrow = draw(&deliveries, Some(9), &Page { width: 45, ..page });
+        assert_eq!(draw(&deliveries, None, &holds(), &page), expected);
+        let narrow = draw(&deliveries, Some(9), &holds(), &Page { width: 45, ..page });
         let expected = "\
 ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
  9  webhook.  waiting  2 h 5 min      4  with or after 7
@@ -274,6 +335,32 @@ ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
         check_documented("A change", &json["deliveries"][0]["change"]);
         assert_eq!(json["deliveries"][0]["due_at"], json!("2026-05-05T12:04:00Z"));
         assert_eq!(json["deliveries"][2]["due_at"], Value::Null);
+    }
+
+    fn holds() -> Holds {
+        let hold = |is_people| Hold { is_people, until: None };
+        let of = [("webhook.ops", hold(false)), ("desktop", hold(true))];
+        Holds { of: of.map(|(name, hold)| (name.to_owned(), hold)).into(), snoozed_until: None }
+    }
+
+    #[test]
+    fn what_is_held_back_says_until_when() {
+        let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
+        let waiting = |channel| delivery(7, channel, "pending", "2026-05-05T11:00:00Z", None);
+        let mut holds = holds();
+        let next = |delivery: &StoredDelivery, holds: &Holds| next_try(delivery, &[], holds, &page);
+        assert_eq!(next(&waiting("desktop"), &holds), "now");
+        assert_eq!(next(&waiting("email.gone"), &holds), "no such channel");
+        let known = StoredDelivery { is_acknowledged: true, ..waiting("desktop") };
+        assert_eq!(next(&known, &holds), "with its end");
+        let known = StoredDelivery { is_acknowledged: true, ..waiting("webhook.ops") };
+        assert_eq!(next(&known, &holds), "now");
+        let end = at("2026-05-05T14:00:00Z");
+        holds.of.insert("desktop".to_owned(), Hold { is_people: true, until: Some(end) });
+        assert_eq!(next(&waiting("desktop"), &holds), "in 2 h");
+        assert_eq!(holds.text(&page), "desktop has quiet hours until 14:00.\n");
+        holds.snoozed_until = Some(end);
+        assert_eq!(holds.text(&page), "Snoozed: people hear nothing until 14:00.\n");
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Co
         let key = format!("channel.{name}");
         let way = table.open(&secret).map_err(|words| config.error_in(&key, &words))?;
         let terms = config.terms(&name);
-        let channel = Channel::new(name, way);
+        let channel = Channel::new(name, table.audience(), way);
         if channel.audience() == Audience::Programs {
             terms.fit_programs().map_err(|words| config.error_in(&key, words))?;
         }

@@ -128,7 +128,7 @@ pub struct Waiting {
 
 /// Of what waits for people that which somebody has acknowledged, until that outage ends. A message
 /// that is in flight goes on.
-const HELD_BACK: &str =
+pub const HELD_BACK: &str =
     "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'lasts') AND EXISTS (
     SELECT 1 FROM ack JOIN outage USING (feed, service_key, message_id, occurrence)
     WHERE phase = 'ongoing' AND ack.feed = change.feed AND ack.service_key = change.service_key

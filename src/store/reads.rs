@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
 
 use super::Store;
 use super::beliefs::outage;
+use super::outbox::HELD_BACK;
 use super::rows::{self, CHANGE_COLUMNS, time};
 use crate::model::{Change, FeedId, Outage};
 
@@ -35,6 +36,8 @@ pub struct StoredDelivery {
     /// The peer's last answer, or ours, in words.
     pub answer: Option<String>,
     pub settled_at: Option<Timestamp>,
+    /// About an outage that somebody acknowledged, which people hear no more of until it ends.
+    pub is_acknowledged: bool,
     pub change: Change,
 }
 
@@ -76,7 +79,8 @@ impl Store {
     /// Deliveries, oldest first; without `settled` only those that wait or were given up.
     pub async fn deliveries(&self, settled: bool) -> Result<Vec<StoredDelivery>> {
         let sql = format!(
-            "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at
+            "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at,
+                    {HELD_BACK} AS is_acknowledged
              FROM delivery JOIN change ON change.id = change_id
              WHERE ?1 OR state <> 'sent' ORDER BY change_id, channel"
         );
@@ -90,6 +94,7 @@ impl Store {
                 attempts: row.get("attempts")?,
                 answer: row.get("answer")?,
                 settled_at: rows::optional_time(row, "settled_at")?,
+                is_acknowledged: row.get("is_acknowledged")?,
                 change: rows::change(row)?,
             })
         })

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use statusd::channel::{Channel, Way, Webhook, webhook};
+use statusd::channel::{Audience, Channel, Way, Webhook, webhook};
 use statusd::clock::Passed;
 use statusd::deliver::{self, Courier, Round};
 use statusd::fetch::{FeedUrl, Fetcher, Limits};
@@ -165,12 +165,14 @@ impl Ears {
                 };
                 let no_files = &|_: &Path| Err("no files".to_owned());
                 let webhook = Webhook::new(&settings, no_files).expect("a webhook");
-                Channel::new(format!("webhook.{name}"), Way::Webhook(Box::new(webhook)))
+                Channel::new(format!("webhook.{name}"), Audience::Programs, Way::Webhook(Box::new(webhook)))
             }
             #[cfg(all(unix, not(target_os = "macos")))]
-            Ears::Person { address, .. } => {
-                Channel::new("desktop", Way::Desktop(statusd::channel::Desktop::at(address)))
-            }
+            Ears::Person { address, .. } => Channel::new(
+                "desktop",
+                Audience::People,
+                Way::Desktop(statusd::channel::Desktop::at(address)),
+            ),
         }
     }
 

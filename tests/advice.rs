@@ -1,0 +1,219 @@
+//! What people are told to do: support scams live on this very subject, so no text of ours names a
+//! host but Apple's or anything that looks like a telephone number.
+//!
+//! Reads every text that people can be shown: messages of every kind, digests and drills, help,
+//! manual, sample configuration, documentation, and what stands in the sources between quotes.
+
+mod common;
+mod program;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use program::Home;
+use statusd::message::{Digest, Said, compose, line};
+use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Outage, Phase};
+
+/// Hosts that are documented to be nobody's (RFC 2606, RFC 6761), and this computer.
+const NOBODYS: [&str; 5] = ["example", "invalid", "test", "localhost", "localdomain"];
+/// Whom a channel sends to, where there is only one. Shown to nobody as advice.
+const PEERS: [&str; 4] = ["api.telegram.org", "api.pushover.net", "ntfy.sh", "hooks.slack.com"];
+/// What makes a dotted word a host and not a file or a key of the configuration.
+const ENDINGS: [&str; 22] = [
+    "com", "net", "org", "info", "biz", "io", "co", "app", "dev", "help", "support", "care", "online",
+    "site", "top", "xyz", "me", "us", "uk", "de", "eu", "ly",
+];
+
+fn at(text: &str) -> Timestamp {
+    format!("2026-05-05T{text}:00Z").parse().expect("a time")
+}
+
+fn change(kind: ChangeKind, service: &str) -> Change {
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    Change {
+        service: service.to_owned(),
+        message_id: Some("1001".to_owned()),
+        occurrence: Some(1),
+        outage_kind: Some(EventKind::Outage),
+        was_kind: Some(EventKind::Issue),
+        began_at: Some(at("08:15")),
+        ended_at: Some(at("09:40")),
+        ..Change::bare(kind, feed, at("09:40"), at("09:41"))
+    }
+}
+
+fn lasting() -> Outage {
+    Outage {
+        service: "Photos".to_owned(),
+        message_id: "1002".to_owned(),
+        occurrence: 1,
+        kind: EventKind::Issue,
+        phase: Phase::Ongoing(None),
+        start: Some(at("07:00")),
+        end: None,
+        first_seen: at("07:05"),
+        users_affected: None,
+        message: String::new(),
+        counts: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn messages_lead_nowhere_but_to_apple() {
+    let digest = Digest { since: at("09:00"), lasting: vec![lasting()] };
+    for kind in ChangeKind::ALL {
+        for service in ["iCloud Backup", "Photos", ""] {
+            for near in [Vec::new(), vec!["iCloud Backup".to_owned()]] {
+                for (digest, is_drill) in [(None, false), (Some(&digest), true)] {
+                    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill };
+                    let change = Change { near: near.clone(), ..change(kind, service) };
+                    let message = compose(std::slice::from_ref(&change), digest, &said);
+                    let text = format!("{}\n{}\n{}", message.title, message.body, line(&change, &said));
+                    assert!(!message.title.is_empty() && !message.body.is_empty(), "{kind:?} says nothing");
+                    assert_eq!(message.title.starts_with("DRILL: "), is_drill, "{text}");
+                    assert_eq!(stranger(&text).or_else(|| number(&text)), None, "{text}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn help_and_manual_lead_nowhere_but_to_apple() {
+    let home = Home::new();
+    let directory = home.path("man");
+    fs::create_dir(&directory).expect("a directory");
+    let written = home.ask(&["man", "--dir", directory.to_str().expect("UTF-8")]).await;
+    assert_eq!(written.code, Some(0), "{}", written.err);
+    let mut pages = 0;
+    for page in files(&directory, "1") {
+        let text = fs::read_to_string(&page).expect("a page").replace('\\', "");
+        assert_eq!(stranger(&text).or_else(|| number(&text)), None, "{}", page.display());
+        // `statusd-outbox-retry.1` is `statusd outbox retry`.
+        let name = page.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        let command: Vec<&str> = match name.strip_prefix("statusd-") {
+            Some("test-notice") => vec!["test-notice"],
+            Some(rest) => rest.split('-').collect(),
+            None => Vec::new(),
+        };
+        let asked = home.ask(&[command, vec!["--help"]].concat()).await;
+        assert_eq!(asked.code, Some(0), "{name}: {}", asked.err);
+        assert_eq!(stranger(&asked.out).or_else(|| number(&asked.out)), None, "{name}");
+        pages += 1;
+    }
+    assert!(pages > 15, "{pages} pages");
+    let sample = home.ask(&["config", "init", "--stdout"]).await.out;
+    assert_eq!(stranger(&sample).or_else(|| number(&sample)), None);
+}
+
+#[test]
+fn documents_and_sources_name_no_host_but_apples() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = files(&root.join("docs"), "md");
+    documents.extend([root.join("README.md"), root.join("config/statusd.toml")]);
+    for path in &documents {
+        let text = fs::read_to_string(path).expect("a document");
+        assert_eq!(stranger(&text), None, "{}", path.display());
+    }
+    let sources = files(&root.join("src"), "rs");
+    let is_test = |path: &&PathBuf| ["tests.rs", "timelines.rs"].iter().any(|name| path.ends_with(name));
+    for path in sources.iter().filter(|path| !is_test(path)) {
+        let text = fs::read_to_string(path).expect("a source");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let is_comment = |line: &&str| line.trim_start().starts_with("//");
+        for line in code.lines().filter(|line| !is_comment(line) && line.contains('"')) {
+            // What stands between quotes; in a line of a longer text more.
+            let quoted: String = line.split('"').skip(1).step_by(2).flat_map(|text| [text, " "]).collect();
+            assert_eq!(stranger(&quoted), None, "{}: {line}", path.display());
+        }
+    }
+    assert!(documents.len() > 4 && sources.len() > 60, "{} and {}", documents.len(), sources.len());
+}
+
+#[test]
+fn what_is_looked_for_is_found() {
+    for bad in [
+        "see https://icloud-help.example.com",
+        "see support.apple.com.evil.net",
+        "see apple.com.evil.net/backup",
+        "write to help@icloud-support.org",
+        "[here](https://evil.io)",
+        "www.icloud.help",
+    ] {
+        assert!(stranger(bad).is_some(), "{bad}");
+    }
+    for bad in ["call 1-800-555-0199", "call +1 (800) 555 0199", "Tel. 0800.2000.136"] {
+        assert!(number(bad).is_some(), "{bad}");
+    }
+    let good = "see support.apple.com, https://getsupport.apple.com/x, from 08:15 to 10:04 on 5 May 2026, \
+                hooks.example, channel.ntfy.phone, statusd.toml, https://[::1]:9000/x";
+    assert_eq!(stranger(good).or_else(|| number(good)), None);
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The first host in a text that is neither Apple's nor nobody's.
+fn stranger(text: &str) -> Option<String> {
+    let breaks = |c: char| c.is_whitespace() || "()<>[]{}\"'`“”,;|*".contains(c);
+    let words = text.split(breaks).map(|word| word.trim_end_matches(['.', ':', '?', '!']));
+    let host = |word: &str| {
+        let rest = word.split_once("://").map_or(word, |(_, rest)| rest);
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        rest.split(['/', ':', '#', '?', '\\']).next().unwrap_or_default().to_lowercase()
+    };
+    let is_address = |word: &str, host: &str| {
+        let ending = host.rsplit('.').next().unwrap_or_default();
+        let is_dotted = host.contains('.') && !host.starts_with('.');
+        word.contains("://") && host.contains('.') || is_dotted && ENDINGS.contains(&ending)
+    };
+    let is_fine = |host: &str| {
+        let ending = host.rsplit('.').next().unwrap_or_default();
+        host == "apple.com"
+            || host.ends_with(".apple.com")
+            || NOBODYS.contains(&ending)
+            || PEERS.contains(&host)
+            || host.parse::<std::net::IpAddr>().is_ok()
+    };
+    words
+        .map(|word| (word, host(word)))
+        .find(|(word, host)| is_address(word, host) && !is_fine(host))
+        .map(|(word, _)| word.to_owned())
+}
+
+/// The first thing in a text that looks like a telephone number.
+fn number(text: &str) -> Option<String> {
+    // 2026-05-04, perhaps with a clock behind it, is a date.
+    let is_date = |word: &str| {
+        let day = word.trim_start_matches('(').get(..10).unwrap_or_default();
+        day.split('-').map(str::len).eq([4, 2, 2]) && day.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+    };
+    let words: Vec<&str> = text.split(' ').map(|word| if is_date(word) { ";" } else { word }).collect();
+    let mut digits = String::new();
+    for c in words.join(" ").chars().chain(" ;".chars()) {
+        match c {
+            '0'..='9' => digits.push(c),
+            ' ' | '-' | '(' | ')' | '+' | '.' if !digits.is_empty() => {}
+            _ => {
+                if digits.len() >= 7 {
+                    return Some(digits);
+                }
+                digits.clear();
+            }
+        }
+    }
+    None
+}
