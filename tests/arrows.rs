@@ -100,6 +100,7 @@ const ONE_WAY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["channel", "fetch"]),
     ("notify_rust", &["channel"]),
     ("zbus", &["channel"]),
+    ("rustix", &["channel", "clock"]),
     ("cron", &["schedule"]),
     ("clap", &["cli"]),
 ];

@@ -9,14 +9,17 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub mod command;
 pub mod desktop;
 pub mod heartbeat;
 pub mod http;
 pub mod log;
 mod peer;
+mod process;
 pub mod settings;
 pub mod webhook;
 
+pub use command::Command;
 pub use desktop::Desktop;
 pub use http::http_answer;
 pub use log::Log;
@@ -101,6 +104,7 @@ impl Answer {
 pub enum Way {
     Desktop(Desktop),
     Webhook(Box<Webhook>),
+    Command(Command),
     Log(Log),
 }
 
@@ -133,6 +137,7 @@ impl Channel {
         match &mut self.way {
             Way::Desktop(desktop) => desktop.send(notice).await,
             Way::Webhook(webhook) => webhook.send(notice).await,
+            Way::Command(command) => command.send(notice).await,
             Way::Log(log) => log.send(notice),
         }
     }
@@ -177,15 +182,17 @@ pub struct Tables {
     pub desktop: desktop::Settings,
     pub log: log::Settings,
     pub webhook: BTreeMap<String, webhook::Settings>,
+    pub command: BTreeMap<String, command::Settings>,
 }
 
 impl Tables {
     /// Every table under its channel's name, in a fixed order.
     pub fn all(&self) -> Vec<(String, &dyn Table)> {
         // Taken apart without `..`: a table that is left out would be a channel that is never made.
-        let Tables { desktop, log, webhook } = self;
+        let Tables { desktop, log, webhook, command } = self;
         let mut all: Vec<(String, &dyn Table)> = vec![("desktop".to_owned(), desktop)];
         add(&mut all, "webhook", webhook);
+        add(&mut all, "command", command);
         all.push(("log".to_owned(), log));
         all
     }

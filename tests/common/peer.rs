@@ -15,6 +15,11 @@ use tokio::task::JoinHandle;
 /// Not a measure: far beyond what a loaded machine takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The outcome of `future`; fails if it does not come.
+pub async fn patient<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("what was to come did not")
+}
+
 /// What one connection gets.
 #[derive(Clone, Debug)]
 pub enum Reply {

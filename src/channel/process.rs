@@ -1,0 +1,384 @@
+//! A program of the user's, run once: what it is given, how long it may take, how it ended.
+//!
+//! It knows no shell, and what an exit code means is the channel's business. Invariant: a run ends
+//! within its time and a few seconds, and what is left of the program's process group when the
+//! time is over, or when the run is dropped, is killed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::timeout;
+
+use super::Answer;
+use crate::text;
+
+/// What a program is given of statusd's own environment: what it needs to find its files, speak
+/// the user's language and reach the network and the desktop. systemd's credentials, sockets and
+/// watchdog are ours, and so is whatever else statusd was started with.
+const INHERITED: [&str; 27] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TMPDIR",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
+/// `LC_ALL`, `LC_TIME` and the rest of that family.
+const INHERITED_PREFIX: &str = "LC_";
+/// Between SIGTERM and SIGKILL, and how long a killed program is waited for: one that hangs in the
+/// kernel does not even then go.
+const GRACE: Duration = Duration::from_secs(2);
+/// How much of the output is kept: the end of it, where programs say why they stop.
+const OUTPUT_MAX_BYTES: usize = 4 * 1024;
+/// A pipe holds no more, so this much is what a program can have left behind.
+const PIPE_MAX_BYTES: usize = 64 * 1024;
+/// How much of it is shown.
+const LINE_MAX_CHARS: usize = 200;
+
+/// What to run.
+#[derive(Debug)]
+pub struct Task<'a> {
+    /// An absolute path, or a name that is looked up in `PATH`.
+    pub program: &'a str,
+    pub arguments: &'a [String],
+    /// Beside what is inherited.
+    pub variables: &'a [(String, String)],
+    /// Standard input. A program that does not read it loses nothing.
+    pub input: &'a [u8],
+    pub within: Duration,
+}
+
+/// How it ended, and the end of what it wrote to standard output and standard error.
+#[derive(Debug)]
+pub struct Run {
+    end: End,
+    output: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum End {
+    Exited(i32),
+    /// By a signal that we did not send.
+    Killed(i32),
+    /// By us: its time was over.
+    Overran(Duration),
+    /// Nobody knows: the system does not say.
+    Lost(io::Error),
+}
+
+/// What an exit code means for the message; with what to do where somebody can do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    Delivered,
+    /// May work later by itself.
+    Retry(&'static str),
+    /// Not before somebody does this.
+    Refused(&'static str),
+}
+
+impl Run {
+    /// The last line that is not blank, fit to be shown; empty where there is none.
+    pub fn last_line(&self) -> String {
+        let text = String::from_utf8_lossy(&self.output);
+        // Progress is written with carriage returns alone.
+        let mut lines = text.split(['\n', '\r']).rev().map(|line| text::plain_line(line, LINE_MAX_CHARS));
+        lines.find(|line| !line.is_empty()).unwrap_or_default()
+    }
+
+    /// What the run means, in the program's name and with what it says about it, `reason`, unless
+    /// that is blank.
+    pub fn judged(&self, program: &str, reason: &str, meaning: impl FnOnce(i32) -> Meaning) -> Answer {
+        let (ended, meaning) = match &self.end {
+            End::Exited(code) => (format!("exited with {code}"), meaning(*code)),
+            End::Killed(signal) => (format!("was killed by signal {signal}"), Meaning::Retry("")),
+            End::Overran(within) => (
+                format!("ran for more than {} s and was ended", within.as_secs()),
+                Meaning::Retry("give it more time in the config if it needs it"),
+            ),
+            End::Lost(error) => (format!("ended and nobody knows how: {error}"), Meaning::Retry("")),
+        };
+        let advised =
+            |advice: &str| if advice.is_empty() { ended.clone() } else { format!("{ended}; {advice}") };
+        let worded = |advice: &str| {
+            let said = if reason.is_empty() { String::new() } else { format!(". It says: {reason}") };
+            format!("{} {}{said}", name(program), advised(advice))
+        };
+        match meaning {
+            Meaning::Delivered => Answer::Delivered { receipt: None, words: worded("") },
+            // It may have sent the message before it went wrong.
+            Meaning::Retry(advice) => Answer::Retry { after_s: None, reached: true, words: worded(advice) },
+            Meaning::Refused(advice) => Answer::Refused { words: worded(advice) },
+        }
+    }
+}
+
+/// Whether `program` can be a program's name at all: an absolute path, or a name for `PATH`. A
+/// relative path would be one from nowhere.
+///
+/// # Errors
+///
+/// One line for people that begins with the setting's `key`.
+pub fn check_program(key: &str, program: &str) -> Result<(), String> {
+    if program.is_empty() {
+        return Err(format!("{key}: empty; write the program"));
+    }
+    if program.contains('\0') {
+        return Err(format!("{key}: holds a NUL, which no path can; remove it"));
+    }
+    if program.contains('/') && !program.starts_with('/') {
+        return Err(format!(
+            "{key}: {program:?} is not a whole path; write one that begins with /, or a name that is in PATH"
+        ));
+    }
+    Ok(())
+}
+
+/// What it means that a program could not be started. `advice` is for one that is missing.
+pub fn not_started(program: &str, error: &io::Error, advice: &str) -> Answer {
+    let words = format!("{} cannot be started: {error}", name(program));
+    match error.kind() {
+        io::ErrorKind::NotFound => Answer::Refused { words: format!("{words}; {advice}") },
+        io::ErrorKind::PermissionDenied => Answer::Refused {
+            words: format!("{words}; make it executable for the user that statusd runs as"),
+        },
+        _ if is_no_program(error) => Answer::Refused { words: format!("{words}; check the path") },
+        // Too many processes, too little memory, being written just now.
+        _ => Answer::Retry { after_s: None, reached: false, words },
+    }
+}
+
+fn is_no_program(error: &io::Error) -> bool {
+    let never = [Errno::NOEXEC, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::INVAL];
+    never.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// How people call a program: without its directories.
+fn name(program: &str) -> String {
+    let name = Path::new(program).file_name().unwrap_or(OsStr::new(program));
+    text::plain_line(&name.to_string_lossy(), LINE_MAX_CHARS)
+}
+
+/// Runs it in `/`, in a process group of its own. What it leaves running in the background after
+/// its own end in time is left alone, but no longer listened to.
+///
+/// # Errors
+///
+/// It could not be started.
+pub async fn run(task: Task<'_>) -> io::Result<Run> {
+    let (output, writer) = io::pipe()?;
+    let mut output = pipe::Receiver::from_owned_fd(output.into())?;
+    let mut child = start(&task, writer)?;
+    // After `child`, so that it is dropped first: until the child is reaped its number is its own.
+    let mut group = Group::led_by(&child);
+    let stdin = child.stdin.take();
+    let mut tail = Vec::new();
+    let ended = {
+        let attended = attend(&mut child, stdin, task.input, &mut output, &mut tail);
+        timeout(task.within, attended).await
+    };
+    let end = match ended {
+        Ok(Ok(status)) => End::of(status),
+        Ok(Err(error)) => End::Lost(error),
+        Err(_elapsed) => {
+            group.end(&mut child).await;
+            End::Overran(task.within)
+        }
+    };
+    group.release();
+    read_left(output, &mut tail);
+    Ok(Run { end, output: tail })
+}
+
+impl End {
+    fn of(status: ExitStatus) -> End {
+        match status.code() {
+            Some(code) => End::Exited(code),
+            None => End::Killed(status.signal().unwrap_or_default()),
+        }
+    }
+}
+
+/// One pipe for both outputs keeps what is written there in order. No copy of `writer` stays here,
+/// so the pipe ends with the program.
+fn start(task: &Task<'_>, writer: io::PipeWriter) -> io::Result<Child> {
+    Command::new(task.program)
+        .args(task.arguments)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
+        .envs(task.variables.iter().map(|(name, value)| (name, value)))
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()
+}
+
+fn is_inherited(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with(INHERITED_PREFIX))
+}
+
+/// Feeds it and reads what it writes until it ends. The ends of its pipes say nothing: it may close
+/// them early, and what it leaves in the background may hold them for ever.
+async fn attend(
+    child: &mut Child,
+    stdin: Option<ChildStdin>,
+    input: &[u8],
+    output: &mut pipe::Receiver,
+    tail: &mut Vec<u8>,
+) -> io::Result<ExitStatus> {
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A program that does not want it closes its end, and that is its right.
+            let _unread = stdin.write_all(input).await;
+        }
+    };
+    tokio::select! {
+        status = child.wait() => status,
+        never = async {
+            tokio::join!(feed, listen(output, tail));
+            std::future::pending().await
+        } => never,
+    }
+}
+
+async fn listen(output: &mut pipe::Receiver, tail: &mut Vec<u8>) {
+    let mut buffer = vec![0; PIPE_MAX_BYTES];
+    while let Ok(len @ 1..) = output.read(&mut buffer).await {
+        keep(tail, &buffer[..len]);
+    }
+}
+
+/// What it wrote just before its end. Read straight from the pipe: the runtime may not have
+/// noticed yet that there is something. No more than the pipe held, since a process in the
+/// background may go on writing.
+fn read_left(output: pipe::Receiver, tail: &mut Vec<u8>) {
+    let Ok(output) = output.into_nonblocking_fd().map(|fd: OwnedFd| File::from(fd)) else { return };
+    let mut left = Vec::new();
+    // The error is that nothing more is there.
+    let _would_block = output.take(PIPE_MAX_BYTES as u64).read_to_end(&mut left);
+    keep(tail, &left);
+}
+
+/// Appends and drops what is too long ago.
+fn keep(tail: &mut Vec<u8>, bytes: &[u8]) {
+    tail.extend_from_slice(&bytes[bytes.len().saturating_sub(OUTPUT_MAX_BYTES)..]);
+    tail.drain(..tail.len().saturating_sub(OUTPUT_MAX_BYTES));
+}
+
+/// A running process group, killed when dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn led_by(child: &Child) -> Group {
+        Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
+    }
+
+    /// Gives it a chance to tidy up, then none.
+    async fn end(&mut self, child: &mut Child) {
+        self.signal(Signal::TERM);
+        let _by_itself = timeout(GRACE, child.wait()).await;
+        // At once behind the reaping: the number is free from there on, unless others of the group
+        // hold it, and then these are meant.
+        self.signal(Signal::KILL);
+        let _unless_stuck = timeout(GRACE, child.wait()).await;
+    }
+
+    /// Leaves it alone from now on.
+    fn release(&mut self) {
+        self.0 = None;
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // An error says that nobody is left.
+            let _nobody = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_last_line(written: &[&[u8]], expected: &str) {
+        let mut output = Vec::new();
+        for bytes in written {
+            keep(&mut output, bytes);
+            assert!(output.len() <= OUTPUT_MAX_BYTES);
+        }
+        assert_eq!(Run { end: End::Exited(0), output }.last_line(), expected);
+    }
+
+    #[test]
+    fn the_end_of_the_output_is_kept_and_no_more() {
+        check_last_line(&[], "");
+        check_last_line(&[b"\n \r\n"], "");
+        check_last_line(&[b"one\nt", b"wo\n", b"\n"], "two");
+        check_last_line(&[&[b'x'; 100_000], b"\nlast"], "last");
+        check_last_line(&[b"first\n", &[b' '; OUTPUT_MAX_BYTES - 1], b"\n"], "");
+        check_last_line(&[b"first\n", &[b' '; 100], b"\n"], "first");
+    }
+
+    #[test]
+    fn only_what_a_program_needs_is_inherited() {
+        for (name, inherited) in [("PATH", true), ("LC_TIME", true), ("http_proxy", true), ("LC", false)] {
+            assert_eq!(is_inherited(OsStr::new(name)), inherited, "{name}");
+        }
+        for ours in ["CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "STATUSD_LOCALE", "TOKEN", ""]
+        {
+            assert!(!is_inherited(OsStr::new(ours)), "{ours}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_may_start_later_is_not_refused() {
+        let answer = |errno: Errno| not_started("/opt/page", &errno.into(), "look");
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::TXTBSY, Errno::MFILE, Errno::IO] {
+            assert!(matches!(answer(errno), Answer::Retry { reached: false, .. }), "{errno}");
+        }
+        for errno in [Errno::NOENT, Errno::ACCESS, Errno::PERM, Errno::NOEXEC, Errno::NOTDIR, Errno::LOOP] {
+            let Answer::Refused { words } = answer(errno) else { panic!("{errno}") };
+            assert!(words.starts_with("page cannot be started: ") && words.contains("; "), "{words}");
+        }
+    }
+}
