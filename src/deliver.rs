@@ -7,16 +7,18 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::channel::{Answer, Audience, Channel, Notice};
+use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
 use crate::json;
 use crate::message::{Digest, Said, compose, line, words};
-use crate::model::{Change, FeedId, Outage, ServiceKey};
+use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, Settled, Snooze, Store, Waiting};
 use crate::terms::Terms;
 use crate::watch::Watch;
 
 /// Waits after the first, second … try; the last one from then on: twelve tries an hour.
 const RETRY_TABLE_S: [i64; 6] = [5, 15, 30, 60, 120, 300];
+/// After a state could not be shown.
+const REFLECT_RETRY_S: i64 = 15;
 /// What a peer may ask for with `Retry-After`.
 const RETRY_AFTER_CAP_S: i64 = 3_600;
 /// Up to a fifth is added by the dice, so that a fleet does not come back as one.
@@ -37,6 +39,14 @@ pub enum Round {
     Tried { key: String, attempt: u32, answer: Answer },
 }
 
+/// What a channel that shows a state was shown last.
+#[derive(Debug, Default)]
+struct Mirror {
+    shown: Option<Picture>,
+    due_at: Option<Timestamp>,
+    is_failing: bool,
+}
+
 /// A channel, and the terms on which it is used.
 #[derive(Debug)]
 pub struct Courier {
@@ -48,12 +58,17 @@ pub struct Courier {
     /// For the times that people read.
     pub zone: TimeZone,
     pub is_drill: bool,
+    mirror: Mirror,
 }
 
 impl Courier {
-    /// Whether the channel hears of a change that is told.
-    pub fn wants(&self, change: &Change) -> bool {
-        self.terms.want(change)
+    pub fn new(channel: Channel, terms: Terms, feed: FeedId, watch: Watch, zone: TimeZone) -> Courier {
+        Courier { channel, terms, feed, watch, zone, is_drill: false, mirror: Mirror::default() }
+    }
+
+    /// The same through another channel: one that keeps something across a reload.
+    pub fn through(self, channel: Channel) -> Courier {
+        Courier { channel, ..self }
     }
 
     fn wants_outage(&self, outage: &Outage) -> bool {
@@ -79,9 +94,26 @@ pub async fn once(
 ) -> rusqlite::Result<Round> {
     let now = clock();
     let snooze = store.snoozed().await?;
-    if let Some(until) = held_until(courier, snooze, now) {
-        return Ok(Round::Idle { until: Some(until) });
-    }
+    let until = match held_until(courier, snooze, now) {
+        Some(until) => Some(until),
+        None => match speak(store, courier, snooze, roll, clock).await? {
+            Round::Idle { until } => until,
+            tried @ Round::Tried { .. } => return Ok(tried),
+        },
+    };
+    let refresh = reflect(store, courier, now).await?;
+    Ok(Round::Idle { until: until.into_iter().chain(refresh).min() })
+}
+
+/// Sends a message if one is due.
+async fn speak(
+    store: &Store,
+    courier: &mut Courier,
+    snooze: Option<Snooze>,
+    roll: f64,
+    clock: &dyn Fn() -> Timestamp,
+) -> rusqlite::Result<Round> {
+    let now = clock();
     let reminder = remind(store, courier, now).await?;
     let name = courier.channel.name().to_owned();
     let gather = courier.gather();
@@ -116,6 +148,52 @@ async fn remind(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::R
     let Some(every) = courier.terms.remind_every else { return Ok(None) };
     let is_wanted = |outage: &Outage| courier.wants_outage(outage);
     store.remind(&courier.feed, courier.channel.name(), every, &is_wanted, now).await
+}
+
+/// Shows a channel that shows a state how things are, if that is news to it or it is time again;
+/// when it is time the next time. Level-triggered: what failed is made good by the next picture.
+async fn reflect(
+    store: &Store,
+    courier: &mut Courier,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let Some(every) = courier.channel.refresh_every() else { return Ok(None) };
+    let picture = picture(store, courier).await?;
+    let is_news = courier.mirror.shown.as_ref() != Some(&picture) && !courier.mirror.is_failing;
+    if let Some(due_at) = courier.mirror.due_at.filter(|due_at| *due_at > now && !is_news) {
+        return Ok(Some(due_at));
+    }
+    let answer = courier.channel.mirror(&picture).await;
+    let is_failing = !matches!(answer, Answer::Delivered { .. });
+    if is_failing && !courier.mirror.is_failing {
+        tracing::warn!(
+            "{}: the state is not shown, trying again: {}",
+            courier.channel.name(),
+            answer.words()
+        );
+    }
+    let wait = if is_failing {
+        SignedDuration::from_secs(REFLECT_RETRY_S)
+    } else {
+        every.try_into().unwrap_or(SignedDuration::MAX)
+    };
+    let due_at = now.checked_add(wait).ok();
+    courier.mirror = Mirror { shown: (!is_failing).then_some(picture), due_at, is_failing };
+    Ok(due_at)
+}
+
+/// How what the channel hears of stands; a start that it has not been told of is left out.
+async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> {
+    let outages = store.standing(&courier.feed, courier.channel.name()).await?;
+    let (sight, services) = store.listed(&courier.feed).await?;
+    let is_wanted = |key: &ServiceKey| courier.watch.matches(key) && courier.terms.want_service(key);
+    let standing = |(key, service): (ServiceKey, Service)| Standing {
+        is_listed: matches!(service.listed, Listed::Yes | Listed::Missing(_)),
+        outages: outages.iter().filter(|outage| ServiceKey::new(&outage.service) == key).cloned().collect(),
+        service: service.name,
+    };
+    let services = services.into_iter().filter(|(key, _)| is_wanted(key)).map(standing).collect();
+    Ok(Picture { feed: courier.feed.clone(), sight, services })
 }
 
 /// What goes on and was told; for digests.

@@ -4,16 +4,13 @@
 //! Reads every text that people can be shown: messages of every kind, digests and drills, help,
 //! manual, sample configuration, documentation, and what stands in the sources between quotes.
 
-mod common;
-mod program;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use program::Home;
 use statusd::message::{Digest, Said, compose, line};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Outage, Phase};
 
@@ -81,15 +78,12 @@ fn messages_lead_nowhere_but_to_apple() {
     }
 }
 
-#[tokio::test]
-async fn help_and_manual_lead_nowhere_but_to_apple() {
-    let home = Home::new();
-    let directory = home.path("man");
-    fs::create_dir(&directory).expect("a directory");
-    let written = home.ask(&["man", "--dir", directory.to_str().expect("UTF-8")]).await;
-    assert_eq!(written.code, Some(0), "{}", written.err);
+#[test]
+fn help_and_manual_lead_nowhere_but_to_apple() {
+    let directory = tempfile::tempdir().expect("a directory");
+    said(&["man", "--dir", directory.path().to_str().expect("UTF-8")]);
     let mut pages = 0;
-    for page in files(&directory, "1") {
+    for page in files(directory.path(), "1") {
         let text = fs::read_to_string(&page).expect("a page").replace('\\', "");
         assert_eq!(stranger(&text).or_else(|| number(&text)), None, "{}", page.display());
         // `statusd-outbox-retry.1` is `statusd outbox retry`.
@@ -99,14 +93,21 @@ async fn help_and_manual_lead_nowhere_but_to_apple() {
             Some(rest) => rest.split('-').collect(),
             None => Vec::new(),
         };
-        let asked = home.ask(&[command, vec!["--help"]].concat()).await;
-        assert_eq!(asked.code, Some(0), "{name}: {}", asked.err);
-        assert_eq!(stranger(&asked.out).or_else(|| number(&asked.out)), None, "{name}");
+        let help = said(&[command, vec!["--help"]].concat());
+        assert_eq!(stranger(&help).or_else(|| number(&help)), None, "{name}");
         pages += 1;
     }
     assert!(pages > 15, "{pages} pages");
-    let sample = home.ask(&["config", "init", "--stdout"]).await.out;
+    let sample = said(&["config", "init", "--stdout"]);
     assert_eq!(stranger(&sample).or_else(|| number(&sample)), None);
+}
+
+/// What a command prints.
+#[track_caller]
+fn said(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_statusd")).args(arguments).output().expect("it starts");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[test]

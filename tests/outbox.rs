@@ -51,14 +51,8 @@ async fn announce(store: &Store, channel: &Channel, change: &Change) {
 
 /// Watches everything, on no particular terms.
 fn courier(channel: Channel) -> Courier {
-    Courier {
-        channel,
-        terms: Terms::default(),
-        feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
-        watch: Watch::new(&["*"]),
-        zone: TimeZone::UTC,
-        is_drill: false,
-    }
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    Courier::new(channel, Terms::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
 }
 
 /// Reads one request to its end and hangs up without an answer; returns its body.

@@ -6,6 +6,7 @@
 //! database; that is `deliver`'s work.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -15,6 +16,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod log;
 mod peer;
+pub mod picture;
 mod process;
 pub mod settings;
 pub mod webhook;
@@ -23,6 +25,7 @@ pub use command::Command;
 pub use desktop::Desktop;
 pub use http::http_answer;
 pub use log::Log;
+pub use picture::{Picture, Standing};
 use settings::{ReadSecret, Shown};
 pub use webhook::Webhook;
 
@@ -140,6 +143,18 @@ impl Channel {
             Way::Command(command) => command.send(notice).await,
             Way::Log(log) => log.send(notice),
         }
+    }
+
+    /// For a channel that shows a state: how often at least it wants to be given the picture
+    /// ([`Channel::mirror`]). `None`: it shows none.
+    pub fn refresh_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Shows how things stand now; any number of times, and idempotent. Ends by itself as
+    /// [`Channel::send`] does. A failure is made good by the next picture.
+    pub async fn mirror(&mut self, _picture: &Picture) -> Answer {
+        Answer::Delivered { receipt: None, words: "this channel shows no state".to_owned() }
     }
 
     /// Whether `older`, of the configuration before this one, may go on in its place: it keeps a

@@ -136,7 +136,7 @@ impl Generation {
 /// Channels that keep something (a connection, what they showed) go on across a reload.
 fn reuse(new: Vec<Courier>, mut old: Vec<Courier>) -> Vec<Courier> {
     let keep = |fresh: Courier| match old.iter().position(|old| fresh.channel.continues(&old.channel)) {
-        Some(index) => Courier { channel: old.swap_remove(index).channel, ..fresh },
+        Some(index) => fresh.through(old.swap_remove(index).channel),
         None => fresh,
     };
     new.into_iter().map(keep).collect()

@@ -72,14 +72,8 @@ pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Co
         if channel.audience() == Audience::Programs {
             terms.fit_programs().map_err(|words| config.error_in(&key, words))?;
         }
-        couriers.push(Courier {
-            channel,
-            terms,
-            feed: config.feed.clone(),
-            watch: Watch::new(&config.watch),
-            zone: config.time_zone.clone(),
-            is_drill: false,
-        });
+        let (feed, watch) = (config.feed.clone(), Watch::new(&config.watch));
+        couriers.push(Courier::new(channel, terms, feed, watch, config.time_zone.clone()));
     }
     Ok(couriers)
 }

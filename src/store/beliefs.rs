@@ -13,17 +13,7 @@ use crate::track::Update;
 
 pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     let name = feed.to_string();
-    let fresh = Beliefs::new(feed.clone());
-    let state = connection
-        .query_row("SELECT * FROM feed WHERE feed = ?1", [&name], state)
-        .optional()?
-        .unwrap_or(fresh.state);
-    let mut services = BTreeMap::new();
-    let mut statement = connection.prepare("SELECT * FROM service WHERE feed = ?1")?;
-    for row in statement.query_map([&name], service)? {
-        let (key, service) = row?;
-        services.insert(key, service);
-    }
+    let (state, services) = (state_of(connection, feed)?, services(connection, feed)?);
     // In order of occurrence, so that the latest of each event stays.
     let mut outages = BTreeMap::new();
     let mut statement = connection.prepare("SELECT * FROM outage WHERE feed = ?1 ORDER BY occurrence")?;
@@ -32,6 +22,19 @@ pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
         outages.insert((ServiceKey::new(&outage.service), outage.message_id.clone()), outage);
     }
     Ok(Beliefs { feed: feed.clone(), state, services, outages })
+}
+
+/// What we hold true of the feed as a whole; an unknown feed has a fresh start.
+pub fn state_of(connection: &Connection, feed: &FeedId) -> Result<FeedState> {
+    let sql = "SELECT * FROM feed WHERE feed = ?1";
+    let found = connection.query_row(sql, [feed.to_string()], state).optional()?;
+    Ok(found.unwrap_or(Beliefs::new(feed.clone()).state))
+}
+
+/// Every service that was ever listed or looked for in vain.
+pub fn services(connection: &Connection, feed: &FeedId) -> Result<BTreeMap<ServiceKey, Service>> {
+    let mut statement = connection.prepare("SELECT * FROM service WHERE feed = ?1")?;
+    statement.query_map([feed.to_string()], service)?.collect()
 }
 
 pub fn save(transaction: &Transaction, before: &Beliefs, update: &Update) -> Result<()> {

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
 
 use super::Store;
-use super::beliefs::outage;
+use super::beliefs::{self, outage};
 use super::outbox::HELD_BACK;
 use super::rows::{self, CHANGE_COLUMNS, time};
-use crate::model::{Change, FeedId, Outage};
+use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey, Sight};
 
 /// A change and its number in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +74,13 @@ impl Store {
                    AND (phase IN ('planned', 'ongoing') OR ended_at IS NULL OR ended_at >= ?2)
                    ORDER BY coalesce(began_at, first_seen_at), service_key, message_id, occurrence";
         self.list(sql, params![feed.to_string(), since.to_string()], outage)
+    }
+
+    /// Whether we can see, and every service that Apple ever listed, in order of its key.
+    pub async fn listed(&self, feed: &FeedId) -> Result<(Sight, Vec<(ServiceKey, Service)>)> {
+        let mut services = beliefs::services(&self.connection, feed)?;
+        services.retain(|_, service| !matches!(service.listed, Listed::Never { .. }));
+        Ok((beliefs::state_of(&self.connection, feed)?.sight, services.into_iter().collect()))
     }
 
     /// Deliveries, oldest first; without `settled` only those that wait or were given up.

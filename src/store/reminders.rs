@@ -23,13 +23,16 @@ pub struct Snooze {
     pub until: Timestamp,
 }
 
-/// An outage is under way, and no message of its start still waits on the channel (`?2`) or was
-/// given up there: what the channel can be said to know.
-const LASTING: &str = "feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance' AND NOT EXISTS (
+/// No message of its start still waits on the channel (`?2`) or was given up there: what the channel
+/// can be said to know.
+const KNOWN: &str = "NOT EXISTS (
     SELECT 1 FROM change JOIN delivery ON change_id = change.id
     WHERE channel = ?2 AND state <> 'sent' AND change.kind IN ('began', 'reopened')
       AND change.feed = outage.feed AND change.service_key = outage.service_key
       AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
+
+/// An outage is under way.
+const LASTING: &str = "feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance'";
 
 /// Deliveries on the channel (`?2`) about the occurrence.
 const ABOUT_IT: &str = "FROM delivery JOIN change ON change.id = change_id
@@ -40,7 +43,17 @@ impl Store {
     /// The outages that go on and that `channel` knows of, the oldest first. Maintenance is none.
     pub async fn lasting(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
-            "SELECT * FROM outage WHERE {LASTING}
+            "SELECT * FROM outage WHERE {LASTING} AND {KNOWN}
+             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
+        );
+        self.list(&sql, params![feed.to_string(), channel], outage)
+    }
+
+    /// The outages and maintenances that are planned or go on and that `channel` knows of, the oldest
+    /// first.
+    pub async fn standing(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
+        let sql = format!(
+            "SELECT * FROM outage WHERE feed = ?1 AND phase IN ('planned', 'ongoing') AND {KNOWN}
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
         );
         self.list(&sql, params![feed.to_string(), channel], outage)
@@ -63,7 +76,7 @@ impl Store {
                    AND change.service_key = outage.service_key
                    AND change.message_id = outage.message_id
                    AND change.occurrence = outage.occurrence) AS reminders
-             FROM outage WHERE {LASTING}
+             FROM outage WHERE {LASTING} AND {KNOWN}
                AND NOT EXISTS (SELECT 1 {ABOUT_IT} AND state = 'pending')
                AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
                    AND ack.service_key = outage.service_key

@@ -338,14 +338,8 @@ impl Town {
     }
 
     fn courier(&self, house: &House) -> Courier {
-        Courier {
-            channel: house.ears.channel(),
-            terms: house.terms.clone(),
-            feed: Town::feed(),
-            watch: Watch::new(&self.watch),
-            zone: ZONE.clone(),
-            is_drill: false,
-        }
+        let (channel, watch) = (house.ears.channel(), Watch::new(&self.watch));
+        Courier::new(channel, house.terms.clone(), Town::feed(), watch, ZONE.clone())
     }
 
     pub async fn try_start(&mut self) -> Result<(), OpenError> {
