@@ -84,6 +84,15 @@ impl Courier {
     }
 }
 
+/// What a channel has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// Nothing before this time; `None`: before something new happens.
+    Nothing { until: Option<Timestamp> },
+    /// To send this.
+    Message(Attempt),
+}
+
 /// Does what is due on a channel, at most one message. `roll` is a throw of the dice in `0.0..1.0`;
 /// `clock` is read before and after sending, which may take as long as the channel's deadline.
 pub async fn once(
@@ -92,45 +101,40 @@ pub async fn once(
     roll: f64,
     clock: &dyn Fn() -> Timestamp,
 ) -> rusqlite::Result<Round> {
-    let now = clock();
-    let snooze = store.snoozed().await?;
-    let until = match held_until(courier, snooze, now) {
-        Some(until) => Some(until),
-        None => match speak(store, courier, snooze, roll, clock).await? {
-            Round::Idle { until } => until,
-            tried @ Round::Tried { .. } => return Ok(tried),
-        },
+    let until = match begin(store, courier, roll, clock()).await? {
+        Begun::Nothing { until } => until,
+        Begun::Message(attempt) => {
+            let answer = courier.channel.send(&notice(&attempt)).await;
+            let now = clock();
+            store.settle(attempt.notice_id, &settled(&attempt, &answer, roll, now), now).await?;
+            return Ok(Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer });
+        }
     };
-    let refresh = reflect(store, courier, now).await?;
+    let refresh = reflect(store, courier, clock()).await?;
     Ok(Round::Idle { until: until.into_iter().chain(refresh).min() })
 }
 
-/// Sends a message if one is due.
-async fn speak(
-    store: &Store,
-    courier: &mut Courier,
-    snooze: Option<Snooze>,
-    roll: f64,
-    clock: &dyn Fn() -> Timestamp,
-) -> rusqlite::Result<Round> {
-    let now = clock();
+/// The first half of [`once`]: composes the message that is due and writes the try down. Whoever
+/// calls it sends and settles.
+pub async fn begin(store: &Store, courier: &Courier, roll: f64, now: Timestamp) -> rusqlite::Result<Begun> {
+    let snooze = store.snoozed().await?;
+    if let Some(until) = held_until(courier, snooze, now) {
+        return Ok(Begun::Nothing { until: Some(until) });
+    }
     let reminder = remind(store, courier, now).await?;
     let name = courier.channel.name().to_owned();
     let gather = courier.gather();
     match store.due_at(&name, gather, LONGEST_WAIT_S, now).await? {
         Some(due) if due <= now => {}
-        due => return Ok(Round::Idle { until: due.into_iter().chain(reminder).min() }),
+        due => return Ok(Begun::Nothing { until: due.into_iter().chain(reminder).min() }),
     }
     let lasting = lasting(store, courier).await?;
     let compose = |waiting: &Waiting| frozen(courier, waiting, &lasting, snooze, now);
     let next = |number| later(now, retry_after_s(number, None), roll);
-    let Some(attempt) = store.begin(&name, gather, &compose, &next, now).await? else {
-        return Ok(Round::Idle { until: reminder });
-    };
-    let answer = courier.channel.send(&notice(&attempt)).await;
-    let now = clock();
-    store.settle(attempt.notice_id, &settled(&attempt, &answer, roll, now), now).await?;
-    Ok(Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer })
+    Ok(match store.begin(&name, gather, &compose, &next, now).await? {
+        Some(attempt) => Begun::Message(attempt),
+        None => Begun::Nothing { until: reminder },
+    })
 }
 
 /// Until when nothing is said on this channel. People can snooze; programs do not listen at night
@@ -248,7 +252,8 @@ fn was_held(courier: &Courier, snooze: Option<Snooze>, since: Timestamp) -> bool
     is_snoozed || courier.terms.quiet_until(since).is_some()
 }
 
-fn notice(attempt: &Attempt) -> Notice {
+/// What a channel is given of a try.
+pub fn notice(attempt: &Attempt) -> Notice {
     let Frozen { key, title, body, tone, payload } = attempt.frozen.clone();
     let (replaces, follows) = (attempt.replaces.clone(), attempt.follows.clone());
     Notice { key, title, body, tone, payload, replaces, follows }

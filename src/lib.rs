@@ -55,5 +55,6 @@ pub mod tls;
 pub mod cli;
 pub mod daemon;
 pub mod deliver;
+pub mod drill;
 pub mod poll;
 pub mod replay;

@@ -46,6 +46,7 @@ const LOOPS: &[Row] = &[
     ("replay", &["feed", "model", "plan", "record", "track", "watch"]),
     ("poll", &["clock", "fetch", "model", "plan", "record", "schedule", "store", "terms", "track", "watch"]),
     ("deliver", &["channel", "json", "message", "model", "store", "terms", "watch"]),
+    ("drill", &["channel", "clock", "deliver", "fetch", "model", "plan", "poll", "store", "track", "watch"]),
     (
         "daemon",
         &[
@@ -56,8 +57,8 @@ const LOOPS: &[Row] = &[
     (
         "cli",
         &[
-            "channel", "clock", "config", "daemon", "deliver", "fetch", "json", "live", "logs", "message",
-            "model", "plan", "record", "replay", "schedule", "store", "text", "track", "watch",
+            "channel", "clock", "config", "daemon", "deliver", "drill", "fetch", "json", "live", "logs",
+            "message", "model", "plan", "record", "replay", "schedule", "store", "text", "track", "watch",
         ],
     ),
     ("main", &["cli"]),

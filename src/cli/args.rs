@@ -187,6 +187,7 @@ Examples:
         #[arg(value_name = "CHANNEL")]
         channels: Vec<String>,
     },
+    Drill(Drill),
     Replay(Replay),
     /// Check, show or write the configuration
     #[command(disable_help_subcommand = true)]
@@ -355,6 +356,38 @@ pub enum OutboxCommand {
 
 fn number(text: &str) -> Result<i64, &'static str> {
     text.parse().map_err(|_| "`statusd outbox` shows the numbers")
+}
+
+/// Play a scripted outage through your channels; every message begins with DRILL
+///
+/// A feed of its own on this computer shows an outage of the first service that you watch: it
+/// begins, gets worse and ends, and another one is posted only when it is over. All that is read,
+/// believed and told as in earnest, in a database that is thrown away. It needs neither internet nor
+/// daemon and disturbs none.
+///
+/// What a channel hears of (`only`, `services`) counts as ever; quiet hours and a snooze hold no drill
+/// back. Each message is tried once.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exits with 1 if one of the messages did not arrive.
+
+Examples:
+  statusd drill --dry                  what would be said, without saying it
+  statusd drill --channel webhook.ops
+  statusd drill --speed 60             as in earnest, sixty times as fast: 21 s")]
+pub struct Drill {
+    /// Only this channel, like desktop or webhook.NAME; may be repeated
+    #[arg(long = "channel", value_name = "NAME")]
+    pub channels: Vec<String>,
+    /// So many times as fast as in earnest, which takes 21 min; otherwise nothing is waited for
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub speed: Option<u32>,
+    /// Print the messages and send none
+    #[arg(long)]
+    pub dry: bool,
+    /// JSON for programs (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Play a recording and print what people would have been told

@@ -9,6 +9,7 @@ mod args;
 mod check;
 mod config;
 mod csv;
+mod drill;
 mod generate;
 mod history;
 mod outbox;
@@ -185,6 +186,7 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Ack(ack) => ack::run(ack, invocation),
         Command::Snooze { wish } => snooze::run(wish.as_deref(), invocation),
         Command::TestNotice { channels } => test_notice::run(channels, invocation),
+        Command::Drill(drill) => drill::run(drill, invocation),
         Command::Replay(replay) => replay::run(replay, invocation),
         Command::Config { command } => config::run(command, invocation),
         Command::Completions { shell } => Ok(generate::completions(*shell)),

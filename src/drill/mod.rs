@@ -1,0 +1,290 @@
+//! A scripted outage through the real parts: fetch, parser, state machine, database, deliveries and
+//! the person's own channels.
+//!
+//! Only the outage is made up, and only the time that it takes is shortened: what is looked at when
+//! stands in `script`, and `stage` shows it on loopback. The database of the beliefs and an outbox
+//! for each channel are in memory and gone when it ends; the daemon, its database and its outbox
+//! are not touched. Invariant: every message is marked as a drill's, and no channel waits for
+//! another.
+
+mod script;
+mod stage;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use jiff::Timestamp;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::channel::{Answer, Audience, Notice};
+use crate::clock::Passed;
+use crate::deliver::{self, Begun, Courier};
+use crate::fetch::{FeedUrl, Fetcher, Limits};
+use crate::model::{Beliefs, Change, FeedId};
+use crate::plan::Plan;
+use crate::poll::{Memory, Poller};
+use crate::store::{Settled, Store};
+use crate::track::is_for;
+use crate::watch::Watch;
+use script::Script;
+pub use script::{Act, LENGTH_S, service};
+use stage::Stage;
+
+/// What is played, and how.
+#[derive(Clone, Debug)]
+pub struct Drill {
+    pub feed: FeedId,
+    /// As Apple writes it.
+    pub service: String,
+    pub plan: Plan,
+    /// The play's last look is then.
+    pub now: Timestamp,
+    /// So many times the real pace; `None`: nothing is waited for.
+    pub speed: Option<u32>,
+    /// Composes every message and sends none.
+    pub is_dry: bool,
+}
+
+/// One step of the play, when every channel is through with it.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub act: Act,
+    /// The time of the play at which it was believed.
+    pub at: Timestamp,
+    /// What both looks took: fetch, parse, judge and commit.
+    pub looks: Duration,
+    /// What came of it on each channel, in their order; empty where there was nothing to tell.
+    pub told: Vec<Told>,
+}
+
+/// What came of a step on one channel.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub channel: String,
+    pub audience: Audience,
+    /// `None`: by its terms the channel does not hear of this.
+    pub message: Option<Sent>,
+}
+
+/// One message, and what the channel says to it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub notice: Notice,
+    /// `None` in a dry drill.
+    pub answer: Option<Answer>,
+    pub took: Duration,
+}
+
+/// A drill that is being played. Dropping it ends it.
+pub struct Play {
+    looked: UnboundedReceiver<Looked>,
+    told: Vec<UnboundedReceiver<Told>>,
+    acts: std::slice::Iter<'static, Act>,
+    /// The looks and one task for each channel.
+    tasks: JoinSet<Result<()>>,
+}
+
+/// A step that was looked at.
+struct Looked {
+    at: Timestamp,
+    looks: Duration,
+    is_news: bool,
+}
+
+impl Play {
+    /// Begins. Must be called within a `LocalSet`.
+    pub fn begin(drill: Drill, couriers: Vec<Courier>) -> Play {
+        let mut tasks = JoinSet::new();
+        let (mut audience, mut told) = (Vec::new(), Vec::new());
+        for courier in couriers {
+            let (news, hear) = unbounded_channel();
+            let (tell, heard) = unbounded_channel();
+            tasks.spawn_local(deliver_news(courier, drill.is_dry, hear, tell));
+            audience.push(news);
+            told.push(heard);
+        }
+        let (tell, looked) = unbounded_channel();
+        tasks.spawn_local(look(drill, audience, tell));
+        Play { looked, told, acts: Act::ALL.iter(), tasks }
+    }
+
+    /// The next step once every channel is through with it; `None` behind the last one.
+    ///
+    /// # Errors
+    ///
+    /// Only for what is no channel's fault: the drill itself cannot go on.
+    pub async fn next(&mut self) -> Result<Option<Step>> {
+        let Some(act) = self.acts.next() else { return Ok(None) };
+        let Some(Looked { at, looks, is_news }) = self.looked.recv().await else {
+            return Err(self.reason().await);
+        };
+        let mut told = Vec::new();
+        if is_news {
+            for heard in &mut self.told {
+                match heard.recv().await {
+                    Some(one) => told.push(one),
+                    None => return Err(self.reason().await),
+                }
+            }
+        }
+        Ok(Some(Step { act: *act, at, looks, told }))
+    }
+
+    /// Why a task ended early.
+    async fn reason(&mut self) -> anyhow::Error {
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return error,
+                Err(error) => return anyhow!("the drill broke down: {error}; please report this"),
+            }
+        }
+        anyhow!("the drill ended early; please report this")
+    }
+}
+
+/// Looks at each step twice and hands on what was told of it. Waits for no channel.
+async fn look(
+    drill: Drill,
+    audience: Vec<UnboundedSender<Change>>,
+    tell: UnboundedSender<Looked>,
+) -> Result<()> {
+    let stage = Stage::open().await.context("cannot open a port on 127.0.0.1 for the drill's own feed")?;
+    let store = Store::throw_away()?;
+    let mut poller = poller(&drill, &stage.url)?;
+    let script = Script::new(drill.service, drill.now);
+    let mut now = script.looks(Act::Calm)[0];
+    for act in Act::ALL {
+        let document = script.document(act);
+        let (mut looks, mut changes) = (Duration::ZERO, Vec::new());
+        for at in script.looks(act) {
+            let passed_s = at.duration_since(now).as_secs().unsigned_abs();
+            now = at;
+            sleep(pause(passed_s, drill.speed)).await;
+            let begun = Instant::now();
+            changes.extend(look_once(&mut poller, &store, &stage, &document, (now, passed_s)).await?);
+            looks += begun.elapsed();
+        }
+        changes.retain(|change| is_for(change, &poller.watch));
+        check(act, &changes)?;
+        for change in &changes {
+            for news in &audience {
+                // A channel whose task is gone is missed by whoever waits for its report.
+                let _unheard = news.send(change.clone());
+            }
+        }
+        // Nobody listens any more where the drill was dropped, which ends this task too.
+        let _unheard = tell.send(Looked { at: now, looks, is_news: !changes.is_empty() });
+    }
+    Ok(())
+}
+
+/// What one look at the stage changed.
+async fn look_once(
+    poller: &mut Poller,
+    store: &Store,
+    stage: &Stage,
+    document: &str,
+    (now, awake_s): (Timestamp, u64),
+) -> Result<Vec<Change>> {
+    let passed = Passed { awake_s, ..Passed::default() };
+    let looked = tokio::select! {
+        looked = poller.once(store, now, passed, 0.0) => looked,
+        error = stage.show(document) => return Err(error).context("cannot show the drill's own feed"),
+    };
+    match looked.trouble {
+        Some(trouble) => {
+            bail!("cannot read the drill's own feed: {trouble}; check what is in the way on 127.0.0.1")
+        }
+        None => Ok(looked.changes),
+    }
+}
+
+/// What so many seconds of the play take.
+fn pause(seconds: u64, speed: Option<u32>) -> Duration {
+    speed.and_then(|speed| Duration::from_secs(seconds).checked_div(speed)).unwrap_or_default()
+}
+
+/// The real poller, on a feed and a history of its own. It routes to no channel: each has an
+/// outbox of its own here, so that one that hangs does not gather what comes after.
+fn poller(drill: &Drill, url: &str) -> Result<Poller> {
+    let url = FeedUrl::parse(url).map_err(anyhow::Error::msg)?;
+    Ok(Poller {
+        fetcher: Fetcher::new(url, Limits::default(), None).map_err(anyhow::Error::msg)?,
+        // Nothing else is listed, and what is watched and not listed would be told.
+        watch: Watch::new(&[&drill.service]),
+        plan: drill.plan.clone(),
+        hearers: Vec::new(),
+        alive: None,
+        recorder: None,
+        memory: Memory::new(Beliefs::new(drill.feed.clone())),
+    })
+}
+
+/// A drill that tells something else than what it plays would be worse than none.
+fn check(act: Act, changes: &[Change]) -> Result<()> {
+    let kinds: Vec<_> = changes.iter().map(|change| change.kind).collect();
+    if kinds != Vec::from_iter(act.change()) {
+        bail!("step {:?} of the drill was taken for {kinds:?}; please report this", act.as_str());
+    }
+    Ok(())
+}
+
+/// Tells on one channel what was believed, one after the other, each in one try.
+async fn deliver_news(
+    mut courier: Courier,
+    is_dry: bool,
+    mut news: UnboundedReceiver<Change>,
+    tell: UnboundedSender<Told>,
+) -> Result<()> {
+    let store = Store::throw_away()?;
+    courier.terms = courier.terms.at_any_time();
+    courier.is_drill = true;
+    while let Some(change) = news.recv().await {
+        let told = Told {
+            channel: courier.channel.name().to_owned(),
+            audience: courier.channel.audience(),
+            message: deliver_one(&store, &mut courier, &change, is_dry).await?,
+        };
+        // Nobody listens any more where the drill was dropped, which ends this task too.
+        let _unheard = tell.send(told);
+    }
+    Ok(())
+}
+
+/// The way of every delivery, but that it ends with the first try, whatever came of it: the next
+/// step must not wait behind this one.
+async fn deliver_one(
+    store: &Store,
+    courier: &mut Courier,
+    change: &Change,
+    is_dry: bool,
+) -> Result<Option<Sent>> {
+    if !courier.terms.want(change) {
+        return Ok(None);
+    }
+    let name = courier.channel.name().to_owned();
+    let begun = Instant::now();
+    store.announce(change, &|_| vec![name.clone()], change.at).await?;
+    let Begun::Message(attempt) = deliver::begin(store, courier, 0.0, change.at).await? else {
+        bail!("{name}: nothing was composed; please report this");
+    };
+    let notice = deliver::notice(&attempt);
+    let answer = if is_dry { None } else { Some(courier.channel.send(&notice).await) };
+    let settled = match &answer {
+        Some(Answer::Delivered { receipt, words }) => {
+            Settled::Sent { receipt: receipt.clone(), words: words.clone() }
+        }
+        Some(Answer::Retry { words, .. } | Answer::Refused { words }) => {
+            Settled::GivenUp { words: words.clone() }
+        }
+        None => Settled::Sent { receipt: None, words: String::new() },
+    };
+    store.settle(attempt.notice_id, &settled, change.at).await?;
+    Ok(Some(Sent { notice, answer, took: begun.elapsed() }))
+}
