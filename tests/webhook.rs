@@ -2,9 +2,7 @@
 
 mod common;
 
-use std::io::{self, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use common::peer::{Nobody, Peer, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
@@ -188,36 +186,9 @@ async fn a_status_counts_even_if_its_body_breaks_off() {
     assert!(matches!(exchange(Reply::CutBody(200)).await.0, Answer::Delivered { .. }));
 }
 
-/// Hands on every line that the subscriber writes.
-struct Lines(Sender<String>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // The other tests of this program outlive the one that listens.
-        let _unheard = self.0.send(String::from_utf8_lossy(bytes).into_owned());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Everything that this program logs from now on, the libraries' most talkative lines included.
-fn log() -> Receiver<String> {
-    use tracing_subscriber::util::SubscriberInitExt as _;
-    let (lines, written) = channel();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::level_filters::LevelFilter::TRACE)
-        .with_writer(move || Lines(lines.clone()))
-        .finish()
-        .init();
-    written
-}
-
 #[tokio::test]
 async fn no_secret_is_logged_or_printed() {
-    let log = log();
+    let log = common::log::everything();
     exchange(Reply::status(200)).await;
     exchange(Reply::status(403).with_body(TOKEN)).await;
     exchange(Reply::ResetAfterReading).await;

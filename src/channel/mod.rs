@@ -12,20 +12,27 @@ use serde::Deserialize;
 
 pub mod command;
 pub mod desktop;
+pub mod gotify;
 pub mod heartbeat;
 pub mod http;
 pub mod log;
+pub mod ntfy;
 mod peer;
 pub mod picture;
 mod process;
+mod push;
+pub mod pushover;
 pub mod settings;
 pub mod webhook;
 
 pub use command::Command;
 pub use desktop::Desktop;
+pub use gotify::Gotify;
 pub use http::http_answer;
 pub use log::Log;
+pub use ntfy::Ntfy;
 pub use picture::{Picture, Standing};
+pub use pushover::Pushover;
 use settings::{ReadSecret, Shown};
 pub use webhook::Webhook;
 
@@ -108,6 +115,9 @@ pub enum Way {
     Desktop(Desktop),
     Webhook(Box<Webhook>),
     Command(Command),
+    Ntfy(Box<Ntfy>),
+    Gotify(Box<Gotify>),
+    Pushover(Box<Pushover>),
     Log(Log),
 }
 
@@ -141,6 +151,9 @@ impl Channel {
             Way::Desktop(desktop) => desktop.send(notice).await,
             Way::Webhook(webhook) => webhook.send(notice).await,
             Way::Command(command) => command.send(notice).await,
+            Way::Ntfy(ntfy) => ntfy.send(notice).await,
+            Way::Gotify(gotify) => gotify.send(notice).await,
+            Way::Pushover(pushover) => pushover.send(notice).await,
             Way::Log(log) => log.send(notice),
         }
     }
@@ -197,6 +210,9 @@ pub struct Tables {
     pub desktop: desktop::Settings,
     pub log: log::Settings,
     pub webhook: BTreeMap<String, webhook::Settings>,
+    pub pushover: BTreeMap<String, pushover::Settings>,
+    pub gotify: BTreeMap<String, gotify::Settings>,
+    pub ntfy: BTreeMap<String, ntfy::Settings>,
     pub command: BTreeMap<String, command::Settings>,
 }
 
@@ -204,10 +220,13 @@ impl Tables {
     /// Every table under its channel's name, in a fixed order.
     pub fn all(&self) -> Vec<(String, &dyn Table)> {
         // Taken apart without `..`: a table that is left out would be a channel that is never made.
-        let Tables { desktop, log, webhook, command } = self;
+        let Tables { desktop, log, webhook, command, ntfy, gotify, pushover } = self;
         let mut all: Vec<(String, &dyn Table)> = vec![("desktop".to_owned(), desktop)];
         add(&mut all, "webhook", webhook);
         add(&mut all, "command", command);
+        add(&mut all, "ntfy", ntfy);
+        add(&mut all, "gotify", gotify);
+        add(&mut all, "pushover", pushover);
         all.push(("log".to_owned(), log));
         all
     }

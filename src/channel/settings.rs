@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 use toml::Value;
 
 use crate::secret::Secret;
@@ -89,6 +90,18 @@ pub fn required(
     })
 }
 
+/// The value of a header that carries the secret under `key`; never shown.
+///
+/// # Errors
+///
+/// One line that begins with the key, without the secret.
+pub fn secret_header(key: &str, value: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| format!("{key}: holds a character that no HTTP header can carry; check it"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// An address of HTTP under `key`.
 ///
 /// # Errors
@@ -162,6 +175,17 @@ mod tests {
         assert_eq!(blank, "token: empty; write the secret or remove the key");
         let missing = required("token", None, None, &files).expect_err("refused");
         assert!(missing.starts_with("the key \"token\" is missing; write it, or token_file"), "{missing}");
+    }
+
+    #[test]
+    fn a_header_carries_a_secret_without_showing_it() {
+        let header = secret_header("token", "Bearer hunter2").expect("a header");
+        assert_eq!(
+            (header.as_bytes(), format!("{header:?}").as_str()),
+            (&b"Bearer hunter2"[..], "Sensitive")
+        );
+        let error = secret_header("token", "hunter2\nX: y").expect_err("refused");
+        assert_eq!(error, "token: holds a character that no HTTP header can carry; check it");
     }
 
     #[test]

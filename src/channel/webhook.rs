@@ -93,7 +93,7 @@ impl Webhook {
         let key = either("hmac_secret", inline, file, read_secret)?;
         refuse_open_credentials(&url, token.as_ref())?;
         Ok(Webhook {
-            authorization: token.as_ref().map(authorization).transpose()?,
+            authorization: token.as_ref().map(bearer).transpose()?,
             signing_key: key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())),
             peer: Peer::new(url, [token.as_ref(), key.as_ref()].into_iter().flatten())?,
         })
@@ -134,11 +134,8 @@ fn refuse_open_credentials(url: &Url, token: Option<&Secret>) -> Result<(), Stri
     if in_address || token.is_some() { refuse_open("url", url) } else { Ok(()) }
 }
 
-fn authorization(token: &Secret) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .map_err(|_| "bearer_token: holds a character that no HTTP header can carry; check it".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
+fn bearer(token: &Secret) -> Result<HeaderValue, String> {
+    settings::secret_header("bearer_token", &format!("Bearer {}", token.expose()))
 }
 
 fn signature(key: &hmac::Key, body: &[u8]) -> HeaderValue {

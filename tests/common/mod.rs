@@ -5,4 +5,5 @@
 pub mod apple;
 pub mod bus;
 pub mod doc;
+pub mod log;
 pub mod peer;

@@ -1,0 +1,248 @@
+//! Messages on phones and in browsers through a Gotify server of one's own.
+//!
+//! Promise: plain. Gotify knows neither keys nor updates for whoever only sends: a repeat is seen
+//! as a second message, and an end follows its start.
+//!
+//! It reads and deletes no messages, which a client's token would be needed for. Invariant: the
+//! token goes in a header and never in an address, and is in nothing that this prints or answers.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::peer::{Peer, Reply};
+use super::push::{self, Push, STATUS_PAGE};
+use super::settings::{
+    self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
+};
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::model::Tone;
+use crate::secret::Secret;
+
+const KEY: &str = "x-gotify-key";
+/// Gotify has no limits of its own; these are what a phone can show.
+const TITLE_MAX: usize = 250;
+const MESSAGE_MAX: usize = 2_000;
+
+/// `[channel.gotify.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The server's address, with the path it is below where there is one; `https://…`, or
+    /// `http://…` on this computer. Held to be secret from its path on.
+    pub url: String,
+    /// An application's token, which Gotify shows under "Apps".
+    pub token: Option<Secret>,
+    /// A file to read it from instead.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, token, token_file } = self;
+        vec![
+            shown("url", redacted(url)),
+            shown_secret("token", token.as_ref()),
+            shown_path("token_file", token_file.as_ref()),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Gotify(Box::new(Gotify::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+/// A ready server.
+#[derive(Debug)]
+pub struct Gotify {
+    peer: Peer,
+    /// Marked as sensitive: it prints as such.
+    key: HeaderValue,
+}
+
+impl Gotify {
+    /// Reads the token's file through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key; it holds no secret, and of the
+    /// address no more than scheme and host.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Gotify, String> {
+        let url = messages_of(settings::http_address("url", &settings.url)?)?;
+        refuse_open("url", &url)?;
+        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
+        let token = required("token", inline, file, read_secret)?;
+        let key = settings::secret_header("token", token.expose())?;
+        Ok(Gotify { peer: Peer::new(url, [&token])?, key })
+    }
+
+    /// One POST, within 20 s.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);
+        match self.peer.post_json(headers, body(notice)).await {
+            Ok(reply) => push::judged(&self.peer, &reply, said(&reply)),
+            Err(answer) => answer,
+        }
+    }
+}
+
+/// Where the server at this address takes messages.
+fn messages_of(mut url: Url) -> Result<Url, String> {
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(
+            "url: holds a ? or #; write the server's address alone, and the token as token".to_owned()
+        );
+    }
+    url.path_segments_mut().expect("an http address has a path").pop_if_empty().push("message");
+    Ok(url)
+}
+
+fn body(notice: &Notice) -> Vec<u8> {
+    let Push { title, text } = Push::new(notice, TITLE_MAX, MESSAGE_MAX);
+    // On Android 4 to 7 ring, 8 to 10 shake the phone as well.
+    let priority = match notice.tone {
+        Tone::Alarm => 8,
+        Tone::Relief | Tone::Neutral => 5,
+    };
+    let message = json!({
+        "title": title,
+        "message": text,
+        "priority": priority,
+        "extras": {
+            // Gotify's default, said all the same: as Markdown, Apple's text could load pictures.
+            "client::display": {"contentType": "text/plain"},
+            "client::notification": {"click": {"url": STATUS_PAGE}},
+        },
+    });
+    message.to_string().into_bytes()
+}
+
+/// `{"id":25,…}`, or `{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to …"}`.
+fn said(reply: &Reply) -> Option<String> {
+    let json = reply.json();
+    if let Some(id) = json["id"].as_u64() {
+        return Some(format!("id {id}"));
+    }
+    ["errorDescription", "error"].iter().find_map(|key| json[*key].as_str()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(toml: &str) -> Settings {
+        toml::from_str(toml).expect("settings")
+    }
+
+    fn made(toml: &str) -> Result<Gotify, String> {
+        Gotify::new(&settings(toml), &|path| match path.to_str() {
+            Some("/token") => Ok(Secret::new("hunter2\n")),
+            _ => Err(format!("{}: no such file", path.display())),
+        })
+    }
+
+    fn notice(title: &str, text: &str, tone: Tone) -> Notice {
+        Notice {
+            key: "k".to_owned(),
+            title: title.to_owned(),
+            body: text.to_owned(),
+            tone,
+            payload: String::new(),
+            replaces: None,
+            follows: None,
+        }
+    }
+
+    fn text(notice: &Notice) -> String {
+        String::from_utf8(body(notice)).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_message_is_as_documented() {
+        assert_eq!(
+            text(&notice("iCloud Backup is down", "Since 02:10.\n**Über** ![x](y).", Tone::Alarm)),
+            "{\"title\":\"iCloud Backup is down\",\"message\":\"Since 02:10.\\n**Über** ![x](y).\",\
+             \"priority\":8,\"extras\":{\"client::display\":{\"contentType\":\"text/plain\"},\
+             \"client::notification\":{\"click\":{\"url\":\"https://www.apple.com/support/systemstatus/\"}}}}"
+        );
+        for tone in [Tone::Relief, Tone::Neutral] {
+            assert!(text(&notice("t", "b", tone)).contains("\"priority\":5,"), "{tone:?}");
+        }
+    }
+
+    #[test]
+    fn title_and_text_are_cut() {
+        let body = body(&notice(&"ü".repeat(9_999), &"バ".repeat(9_999), Tone::Alarm));
+        let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+        let chars = |key: &str| json[key].as_str().expect("text").chars().count();
+        assert_eq!((chars("title"), chars("message")), (250, 2_000));
+    }
+
+    #[test]
+    fn messages_go_below_the_servers_own_path() {
+        for (url, expected) in [
+            ("https://a.example", "https://a.example/message"),
+            ("https://a.example/", "https://a.example/message"),
+            ("https://a.example:8443/push/gotify", "https://a.example:8443/push/gotify/message"),
+            ("https://a.example/gotify/", "https://a.example/gotify/message"),
+        ] {
+            let url = messages_of(Url::parse(url).expect("an address")).expect("an address");
+            assert_eq!(url.as_str(), expected);
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(toml: &str, words: &str) {
+        let error = made(toml).expect_err("must be refused");
+        assert!(error.contains(words), "{error}");
+        for secret in ["hunter2", "s3cret", "T0PATH"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_safe_is_refused_without_giving_it_away() {
+        check_refused("url = 'https://a.example/T0PATH'", "the key \"token\" is missing");
+        check_refused("url = 'a.example/T0PATH'\ntoken = 'hunter2'", "url: not an address");
+        check_refused("url = 'http://a.example/T0PATH'\ntoken = 'hunter2'", "http://a.example/… would carry");
+        check_refused("url = 'https://a.example/message?token=s3cret'\ntoken = 'hunter2'", "url: holds a ?");
+        check_refused(
+            "url = 'https://a.example'\ntoken = 'hunter2'\ntoken_file = '/token'",
+            "token: also given",
+        );
+        check_refused(
+            "url = 'https://a.example'\ntoken_file = '/nowhere'",
+            "token_file: /nowhere: no such file",
+        );
+        check_refused("url = 'https://a.example'\ntoken = \"hunter2\\nX: y\"", "token: holds a character");
+        assert!(made("url = 'http://127.0.0.1:9'\ntoken_file = '/token'").is_ok());
+        for wrong in ["token = 'x'", "url = 'https://a.example'\npriority = 1"] {
+            assert!(toml::from_str::<Settings>(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_scheme_and_host_only() {
+        let toml = "url = 'https://me:s3cret@a.example:8443/T0PATH'\ntoken = 'hunter2'";
+        let shown = format!("{:?} {:#?}", settings(toml), made(toml).expect("gotify"));
+        assert!(shown.contains("https://a.example:8443/…"), "{shown}");
+        for secret in ["hunter2", "s3cret", "T0PATH"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}

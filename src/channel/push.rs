@@ -1,0 +1,129 @@
+//! What the services that push to phones have in common: a title and a text within their limits,
+//! the one place a message may lead to, and what is made of their answers.
+//!
+//! Requests, limits and the reading of errors are each service's own. Invariant: neither title nor
+//! text is ever empty, which some services refuse and others fill with words of their own.
+
+use jiff::Timestamp;
+use reqwest::header::CONTENT_TYPE;
+
+use super::peer::{Peer, Reply};
+use super::{Answer, Notice, http_answer};
+use crate::text;
+
+/// Apple's own page, for people: where a tap on a message leads.
+pub(super) const STATUS_PAGE: &str = "https://www.apple.com/support/systemstatus/";
+/// Stands in for a title that a template of the user's left empty.
+const NO_TITLE: &str = "statusd";
+
+/// What a phone shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Push {
+    pub title: String,
+    pub text: String,
+}
+
+impl Push {
+    /// Title and text of `notice`, each of at most so many characters.
+    pub fn new(notice: &Notice, title_max: usize, text_max: usize) -> Push {
+        let title = text::plain_line(&notice.title, title_max);
+        let title = if title.is_empty() { NO_TITLE.to_owned() } else { title };
+        let text = text::plain_text(&notice.body, text_max);
+        let text = if text.is_empty() { title.clone() } else { text };
+        Push { title, text }
+    }
+}
+
+/// The common table's verdict on `reply`. Its words repeat `said`, what the service said about it
+/// in its own form; where that is nothing, those of a failure repeat the body.
+pub(super) fn judged(peer: &Peer, reply: &Reply, said: Option<String>) -> Answer {
+    let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
+    let is_page = is_web_page(reply);
+    match (&answer, said) {
+        // A login page of the network, or a website where the service was thought to be: whoever
+        // answered has told nobody.
+        (Answer::Delivered { words, .. }, None) if is_page => {
+            let words = format!(
+                "{words}, but with a web page; check the address, and whether the network wants a login"
+            );
+            peer.with_reason(Answer::Retry { after_s: None, reached: true, words }, "")
+        }
+        (_, Some(said)) => peer.with_reason(answer, &said),
+        (Answer::Delivered { .. }, None) => peer.with_reason(answer, ""),
+        _ if is_page => peer.with_reason(answer, ""),
+        _ => peer.with_reason(answer, &String::from_utf8_lossy(&reply.body)),
+    }
+}
+
+fn is_web_page(reply: &Reply) -> bool {
+    let declared =
+        reply.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    declared || reply.body.trim_ascii_start().starts_with(b"<")
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+    use reqwest::header::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::model::Tone;
+
+    fn push(title: &str, body: &str) -> Push {
+        let notice = Notice {
+            key: "k".to_owned(),
+            title: title.to_owned(),
+            body: body.to_owned(),
+            tone: Tone::Alarm,
+            payload: String::new(),
+            replaces: None,
+            follows: None,
+        };
+        Push::new(&notice, 20, 30)
+    }
+
+    #[test]
+    fn neither_title_nor_text_is_empty_or_too_long() {
+        let pushed = |title: &str, text: &str| Push { title: title.to_owned(), text: text.to_owned() };
+        assert_eq!(push("Down\nnow", "one\r\ntwo\u{202e}"), pushed("Down now", "one\ntwo"));
+        assert_eq!(push("Down", " \n"), pushed("Down", "Down"));
+        assert_eq!(push("\u{200b}", "one"), pushed("statusd", "one"));
+        assert_eq!(push("", ""), pushed("statusd", "statusd"));
+        let long = push(&"ü".repeat(99), &"バ\n".repeat(99));
+        assert_eq!((long.title.chars().count(), long.text.chars().count()), (20, 30));
+    }
+
+    fn judgement(status: u16, html: bool, body: &str, said: Option<&str>) -> Answer {
+        let peer = Peer::new(Url::parse("https://push.example/s3crets3cret").expect("an address"), []);
+        let mut headers = HeaderMap::new();
+        if html {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        }
+        let reply = Reply { status, retry_after: None, headers, body: body.into() };
+        judged(&peer.expect("a peer"), &reply, said.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_web_page_has_told_nobody() {
+        for (html, body) in [(true, ""), (false, "\n <!doctype html>"), (false, "<html>s3crets3cret")] {
+            let words =
+                "push.example answers 200 OK, but with a web page; check the address, and whether the \
+                         network wants a login"
+                    .to_owned();
+            let expected = Answer::Retry { after_s: None, reached: true, words };
+            assert_eq!(judgement(200, html, body, None), expected, "{body}");
+        }
+        // The service itself, whatever its proxy declares.
+        assert!(matches!(judgement(200, true, "{}", Some("id 1")), Answer::Delivered { .. }));
+    }
+
+    #[test]
+    fn words_repeat_what_was_said() {
+        let words = |status, body, said| judgement(status, false, body, said).words().to_owned();
+        assert_eq!(words(200, "{\"id\":1}", Some("id 1")), "push.example answers 200 OK. It says: id 1");
+        assert_eq!(words(200, "ok", None), "push.example answers 200 OK");
+        assert_eq!(words(502, "<h1>Bad Gateway</h1>", None), "push.example answers 502 Bad Gateway");
+        assert!(words(403, "not s3crets3cret", None).ends_with("may do. It says: not ***"));
+        assert!(words(403, "{}", Some("no s3crets3cret")).ends_with("may do. It says: no ***"));
+    }
+}

@@ -1,0 +1,396 @@
+//! Messages on phones through Pushover.
+//!
+//! Promise: plain. Pushover knows neither keys nor updates: a repeat is seen as a second message,
+//! and an end follows its start.
+//!
+//! It sends no emergencies, which ring until somebody confirms them, and asks for no receipts.
+//! Invariant: token, user and the path of the address are in nothing that it prints or answers.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use reqwest::header::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::peer::{Peer, Reply};
+use super::push::{self, Push, STATUS_PAGE};
+use super::settings::{
+    self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
+};
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::model::Tone;
+use crate::secret::Secret;
+
+const API: &str = "https://api.pushover.net/1/messages.json";
+const TITLE_MAX: usize = 250;
+const MESSAGE_MAX: usize = 1_024;
+/// A device's name.
+const DEVICE_MAX: usize = 25;
+/// Pushover asks for this much patience after a fault of its own.
+const FAULT_WAIT_S: u64 = 5;
+/// When the month's messages are refilled, in seconds since 1970, and how many are left.
+const LIMIT_RESET: &str = "x-limit-app-reset";
+const LIMIT_REMAINING: &str = "x-limit-app-remaining";
+
+/// `[channel.pushover.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The token of an application of yours.
+    pub token: Option<Secret>,
+    /// A file to read it from instead.
+    pub token_file: Option<PathBuf>,
+    /// Your user key, or the key of a group.
+    pub user: Option<Secret>,
+    /// A file to read it from instead.
+    pub user_file: Option<PathBuf>,
+    /// The device to push to, several with commas between them; all of them unless told otherwise.
+    pub device: Option<String>,
+    /// The sound's name; the device's own unless told otherwise.
+    pub sound: Option<String>,
+    /// Another address than Pushover's own: a relay's. `https://…`, or `http://…` on this computer.
+    /// Held to be secret from its path on.
+    pub url: Option<String>,
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { token, token_file, user, user_file, device, sound, url } = self;
+        vec![
+            shown_secret("token", token.as_ref()),
+            shown_path("token_file", token_file.as_ref()),
+            shown_secret("user", user.as_ref()),
+            shown_path("user_file", user_file.as_ref()),
+            shown_some("device", device.as_deref()),
+            shown_some("sound", sound.as_deref()),
+            shown_some("url", url.as_deref().map(redacted)),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Pushover(Box::new(Pushover::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+/// A ready application.
+#[derive(Debug)]
+pub struct Pushover {
+    peer: Peer,
+    token: Secret,
+    user: Secret,
+    device: Option<String>,
+    sound: Option<String>,
+}
+
+impl Pushover {
+    /// Reads the secrets' files through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key; it holds no secret, and of the
+    /// address no more than scheme and host.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Pushover, String> {
+        let url = settings::http_address("url", settings.url.as_deref().unwrap_or(API))?;
+        refuse_open("url", &url)?;
+        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
+        let token = required("token", inline, file, read_secret)?;
+        let (inline, file) = (settings.user.as_ref(), settings.user_file.as_deref());
+        let user = required("user", inline, file, read_secret)?;
+        let is_device = |name: &str| name.len() <= DEVICE_MAX && is_name(name);
+        if !settings.device.iter().flat_map(|names| names.split(',')).all(is_device) {
+            return Err(format!(
+                "device: a name has 1 to {DEVICE_MAX} letters a to z, digits, - and _; \
+                 write several as \"one,two\""
+            ));
+        }
+        if !settings.sound.iter().all(|sound| is_name(sound)) {
+            return Err("sound: a name has letters a to z, digits, - and _; check it".to_owned());
+        }
+        Ok(Pushover {
+            peer: Peer::new(url, [&token, &user])?,
+            token,
+            user,
+            device: settings.device.clone(),
+            sound: settings.sound.clone(),
+        })
+    }
+
+    /// One POST, within 20 s.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {
+            Ok(reply) => self.answer(&reply, Timestamp::now()),
+            Err(answer) => answer,
+        }
+    }
+
+    fn body(&self, notice: &Notice) -> Vec<u8> {
+        let Push { title, text } = Push::new(notice, TITLE_MAX, MESSAGE_MAX);
+        let message = Message {
+            token: self.token.expose(),
+            user: self.user.expose(),
+            title,
+            message: text,
+            priority: match notice.tone {
+                Tone::Alarm => 1,
+                Tone::Relief | Tone::Neutral => 0,
+            },
+            url: STATUS_PAGE,
+            device: self.device.as_deref(),
+            sound: self.sound.as_deref(),
+        };
+        serde_json::to_vec(&message).expect("texts and numbers are JSON")
+    }
+
+    /// The common table, but for what Pushover says more exactly itself.
+    fn answer(&self, reply: &Reply, now: Timestamp) -> Answer {
+        let json = reply.json();
+        let said = said(&json);
+        let reason = said.clone().unwrap_or_default();
+        if reply.status == 429
+            && let Some(after_s) = until_refilled_s(reply, now)
+        {
+            let words = "answers 429: this month's messages are used up; wait, or buy more".to_owned();
+            return self
+                .peer
+                .with_reason(Answer::Retry { after_s: Some(after_s), reached: true, words }, &reason);
+        }
+        let refuses = json["status"].as_u64() == Some(0);
+        match push::judged(&self.peer, reply, said) {
+            Answer::Retry { after_s, reached, words } if reply.status >= 500 => {
+                Answer::Retry { after_s: after_s.max(Some(FAULT_WAIT_S)), reached, words }
+            }
+            // It says what is wrong; the table can only guess.
+            Answer::Delivered { .. } | Answer::Refused { .. } if refuses => {
+                let words = format!("answers {}; check token, user and device in the config", reply.status);
+                self.peer.with_reason(Answer::Refused { words }, &reason)
+            }
+            answer => answer,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Message<'a> {
+    token: &'a str,
+    user: &'a str,
+    title: String,
+    message: String,
+    /// -2 to 2, 0 being the default. 1 rings in quiet hours too, 2 until somebody confirms it.
+    priority: i8,
+    url: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sound: Option<&'a str>,
+}
+
+/// `{"status":1,"request":"…"}`, or `{"user":"invalid","errors":["user identifier is invalid"],
+/// "status":0,"request":"…"}`.
+fn said(json: &Value) -> Option<String> {
+    let errors: Vec<&str> =
+        json["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !errors.is_empty() {
+        return Some(errors.join(", "));
+    }
+    json["request"].as_str().map(|request| format!("request {request}"))
+}
+
+/// Seconds until there are messages again; nothing if there still are some, or in the past.
+fn until_refilled_s(reply: &Reply, now: Timestamp) -> Option<u64> {
+    let number = |name| {
+        let text = reply.headers.get(name)?.to_str().ok()?.trim();
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        // Digits alone can only fail by being too many.
+        is_number.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let reset_s: u64 = number(LIMIT_RESET)?;
+    if number(LIMIT_REMAINING).is_some_and(|remaining| remaining > 0) {
+        return None;
+    }
+    reset_s.checked_sub(u64::try_from(now.as_second()).unwrap_or(0)).filter(|after_s| *after_s > 0)
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn settings(toml: &str) -> Settings {
+        toml::from_str(toml).expect("settings")
+    }
+
+    fn made(toml: &str) -> Result<Pushover, String> {
+        Pushover::new(&settings(toml), &|path| match path.to_str() {
+            Some("/token") => Ok(Secret::new("hunter2\n")),
+            Some("/user") => Ok(Secret::new("s3cret\n")),
+            _ => Err(format!("{}: no such file", path.display())),
+        })
+    }
+
+    const BOTH: &str = "token_file = '/token'\nuser_file = '/user'\n";
+
+    fn body(more: &str, title: &str, text: &str, tone: Tone) -> String {
+        let notice = Notice {
+            key: "k".to_owned(),
+            title: title.to_owned(),
+            body: text.to_owned(),
+            tone,
+            payload: String::new(),
+            replaces: None,
+            follows: None,
+        };
+        let pushover = made(&format!("{BOTH}{more}")).expect("pushover");
+        String::from_utf8(pushover.body(&notice)).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_message_is_as_documented() {
+        assert_eq!(
+            body("", "iCloud Backup is down", "Since 02:10.\n<b>Über</b>.", Tone::Alarm),
+            "{\"token\":\"hunter2\",\"user\":\"s3cret\",\"title\":\"iCloud Backup is down\",\
+             \"message\":\"Since 02:10.\\n<b>Über</b>.\",\"priority\":1,\
+             \"url\":\"https://www.apple.com/support/systemstatus/\"}"
+        );
+        let all = body("device = 'phone,tablet'\nsound = 'siren'", "t", "b", Tone::Relief);
+        assert!(
+            all.contains("\"priority\":0,") && all.ends_with(r#","device":"phone,tablet","sound":"siren"}"#),
+            "{all}"
+        );
+        assert!(body("", "t", "b", Tone::Neutral).contains("\"priority\":0,"));
+    }
+
+    #[test]
+    fn title_and_text_are_cut() {
+        let body = body("", &"ü".repeat(9_999), &"🍏".repeat(9_999), Tone::Alarm);
+        let json: Value = serde_json::from_str(&body).expect("JSON");
+        let chars = |key: &str| json[key].as_str().expect("text").chars().count();
+        assert_eq!((chars("title"), chars("message")), (250, 1_024));
+    }
+
+    #[track_caller]
+    fn check_refused(toml: &str, words: &str) {
+        let error = made(toml).expect_err("must be refused");
+        assert!(error.contains(words), "{error}");
+        for secret in ["hunter2", "s3cret", "T0PATH"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_safe_is_refused_without_giving_it_away() {
+        check_refused("user = 's3cret'", "the key \"token\" is missing");
+        check_refused("token = 'hunter2'", "the key \"user\" is missing");
+        check_refused("token_file = '/nowhere'\nuser = 's3cret'", "token_file: /nowhere: no such file");
+        let rest = |toml: &str, words| check_refused(&format!("{BOTH}{toml}"), words);
+        rest("token = 'hunter2'", "token: also given as token_file");
+        rest("user = 's3cret'", "user: also given as user_file");
+        rest("url = 'http://a.example/T0PATH'", "http://a.example/… would carry");
+        rest("url = 'a.example/T0PATH'", "url: not an address");
+        for device in ["", "a b", "phone,", &"a".repeat(26)] {
+            rest(&format!("device = '{device}'"), "device: a name has 1 to 25 letters");
+        }
+        rest("sound = ''", "sound: a name has letters");
+        assert!(made("token = 'a'\nuser = 'b'\nurl = 'http://127.0.0.1:9/x'").is_ok());
+        for unknown in ["priority = 2", "retry = 30", "title = 'x'"] {
+            assert!(toml::from_str::<Settings>(unknown).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_scheme_and_host_only() {
+        let toml = format!("{BOTH}url = 'https://a.example:8443/T0PATH'");
+        let inline = settings("token = 'hunter2'\nuser = 's3cret'");
+        let shown = format!("{:?} {inline:?} {:#?}", settings(&toml), made(&toml).expect("pushover"));
+        assert!(shown.contains("https://a.example:8443/…"), "{shown}");
+        for secret in ["hunter2", "s3cret", "T0PATH"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> Reply {
+        let header = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+        };
+        let headers = HeaderMap::from_iter(headers.iter().map(header));
+        Reply { status, retry_after: None, headers, body: body.into() }
+    }
+
+    fn answer(reply: &Reply) -> Answer {
+        made(BOTH).expect("pushover").answer(reply, Timestamp::from_second(1_000_000).expect("a time"))
+    }
+
+    #[track_caller]
+    fn check_refill(reset: &str, remaining: &str, expected: Option<u64>) {
+        let reply = reply(429, &[(LIMIT_RESET, reset), (LIMIT_REMAINING, remaining)], "");
+        let Answer::Retry { after_s, reached: true, words } = answer(&reply) else { panic!("no retry") };
+        assert_eq!(after_s, expected, "{reset}, {remaining}");
+        assert_eq!(words.contains("used up"), expected.is_some(), "{words}");
+    }
+
+    #[test]
+    fn when_the_month_is_used_up_the_refill_is_awaited() {
+        check_refill("1000090", "0", Some(90));
+        check_refill(" 1000090 ", "", Some(90));
+        check_refill("99999999999999999999999999", "0", Some(u64::MAX - 1_000_000));
+        // Too many at once, which is soon over; or not to be understood.
+        check_refill("1000090", "7", None);
+        for nonsense in ["1000000", "999999", "0", "", "-5", "+5", "1e9", "soon", "9.5"] {
+            check_refill(nonsense, "0", None);
+        }
+        let said = reply(429, &[(LIMIT_RESET, "1000001")], r#"{"status":0,"errors":["over quota"]}"#);
+        let words = "api.pushover.net answers 429: this month's messages are used up; wait, or buy more. \
+                     It says: over quota";
+        assert_eq!(answer(&said).words(), words);
+        // The header stands on every answer, and means nothing on the others.
+        let sent = reply(
+            200,
+            &[(LIMIT_RESET, "1000090"), (LIMIT_REMAINING, "0")],
+            r#"{"status":1,"request":"r-1"}"#,
+        );
+        let words = "api.pushover.net answers 200 OK. It says: request r-1".to_owned();
+        assert_eq!(answer(&sent), Answer::Delivered { receipt: None, words });
+    }
+
+    #[test]
+    fn a_status_of_0_is_a_refusal_that_says_why() {
+        let body = r#"{"user":"invalid","errors":["user identifier is invalid","no s3cret"],"status":0,"request":"r"}"#;
+        for status in [200, 400, 403] {
+            let words = format!(
+                "api.pushover.net answers {status}; check token, user and device in the config. It says: user \
+                 identifier is invalid, no ***"
+            );
+            assert_eq!(answer(&reply(status, &[], body)), Answer::Refused { words });
+        }
+        assert!(matches!(answer(&reply(408, &[], body)), Answer::Retry { after_s: None, .. }));
+    }
+
+    #[test]
+    fn a_fault_of_theirs_gets_five_seconds() {
+        assert!(matches!(
+            answer(&reply(500, &[], "")),
+            Answer::Retry { after_s: Some(5), reached: true, .. }
+        ));
+        let longer = Reply { retry_after: Some("60".to_owned()), ..reply(503, &[], "") };
+        assert!(matches!(answer(&longer), Answer::Retry { after_s: Some(60), .. }));
+        let shorter = Reply { retry_after: Some("1".to_owned()), ..reply(503, &[], "") };
+        assert!(matches!(answer(&shorter), Answer::Retry { after_s: Some(5), .. }));
+    }
+}
