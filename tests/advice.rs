@@ -17,7 +17,8 @@ use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Outage, Pha
 /// Hosts that are documented to be nobody's (RFC 2606, RFC 6761), and this computer.
 const NOBODYS: [&str; 5] = ["example", "invalid", "test", "localhost", "localdomain"];
 /// Whom a channel sends to, where there is only one. Shown to nobody as advice.
-const PEERS: [&str; 4] = ["api.telegram.org", "api.pushover.net", "ntfy.sh", "hooks.slack.com"];
+const PEERS: [&str; 5] =
+    ["api.telegram.org", "api.pushover.net", "ntfy.sh", "hooks.slack.com", "discord.com"];
 /// What makes a dotted word a host and not a file or a key of the configuration.
 const ENDINGS: [&str; 22] = [
     "com", "net", "org", "info", "biz", "io", "co", "app", "dev", "help", "support", "care", "online",
@@ -187,6 +188,8 @@ fn stranger(text: &str) -> Option<String> {
             || host.ends_with(".apple.com")
             || NOBODYS.contains(&ending)
             || PEERS.contains(&host)
+            // A key of the configuration.
+            || host.starts_with("channel.")
             || host.parse::<std::net::IpAddr>().is_ok()
     };
     words

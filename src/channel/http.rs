@@ -19,10 +19,7 @@ const HTTP_DATES: [&str; 3] =
 /// `retry_after` is the header of that name as received, `now` what its dates are compared with.
 /// The words begin with "answers" and want the peer's name before them.
 pub fn http_answer(status: u16, retry_after: Option<&str>, now: Timestamp) -> Answer {
-    let answers = match StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()) {
-        Some(reason) => format!("answers {status} {reason}"),
-        None => format!("answers {status}"),
-    };
+    let answers = answers(status);
     match meaning(status) {
         Meaning::Delivered => Answer::Delivered { receipt: None, words: answers },
         Meaning::Retry(advice) => Answer::Retry {
@@ -31,6 +28,14 @@ pub fn http_answer(status: u16, retry_after: Option<&str>, now: Timestamp) -> An
             words: with_advice(answers, advice),
         },
         Meaning::Refused(advice) => Answer::Refused { words: with_advice(answers, advice) },
+    }
+}
+
+/// `answers 404 Not Found`.
+pub fn answers(status: u16) -> String {
+    match StatusCode::from_u16(status).ok().and_then(|code| code.canonical_reason()) {
+        Some(reason) => format!("answers {status} {reason}"),
+        None => format!("answers {status}"),
     }
 }
 

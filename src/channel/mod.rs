@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+mod chat;
 pub mod command;
 pub mod desktop;
+pub mod discord;
 pub mod gotify;
 pub mod heartbeat;
 pub mod http;
@@ -23,10 +25,14 @@ mod process;
 mod push;
 pub mod pushover;
 pub mod settings;
+pub mod slack;
+pub mod teams;
+pub mod telegram;
 pub mod webhook;
 
 pub use command::Command;
 pub use desktop::Desktop;
+pub use discord::Discord;
 pub use gotify::Gotify;
 pub use http::http_answer;
 pub use log::Log;
@@ -34,6 +40,9 @@ pub use ntfy::Ntfy;
 pub use picture::{Picture, Standing};
 pub use pushover::Pushover;
 use settings::{ReadSecret, Shown};
+pub use slack::Slack;
+pub use teams::Teams;
+pub use telegram::Telegram;
 pub use webhook::Webhook;
 
 use crate::model::Tone;
@@ -118,6 +127,10 @@ pub enum Way {
     Ntfy(Box<Ntfy>),
     Gotify(Box<Gotify>),
     Pushover(Box<Pushover>),
+    Slack(Box<Slack>),
+    Discord(Box<Discord>),
+    Teams(Box<Teams>),
+    Telegram(Box<Telegram>),
     Log(Log),
 }
 
@@ -154,6 +167,10 @@ impl Channel {
             Way::Ntfy(ntfy) => ntfy.send(notice).await,
             Way::Gotify(gotify) => gotify.send(notice).await,
             Way::Pushover(pushover) => pushover.send(notice).await,
+            Way::Slack(slack) => slack.send(notice).await,
+            Way::Discord(discord) => discord.send(notice).await,
+            Way::Teams(teams) => teams.send(notice).await,
+            Way::Telegram(telegram) => telegram.send(notice).await,
             Way::Log(log) => log.send(notice),
         }
     }
@@ -210,6 +227,10 @@ pub struct Tables {
     pub desktop: desktop::Settings,
     pub log: log::Settings,
     pub webhook: BTreeMap<String, webhook::Settings>,
+    pub telegram: BTreeMap<String, telegram::Settings>,
+    pub teams: BTreeMap<String, teams::Settings>,
+    pub discord: BTreeMap<String, discord::Settings>,
+    pub slack: BTreeMap<String, slack::Settings>,
     pub pushover: BTreeMap<String, pushover::Settings>,
     pub gotify: BTreeMap<String, gotify::Settings>,
     pub ntfy: BTreeMap<String, ntfy::Settings>,
@@ -220,13 +241,29 @@ impl Tables {
     /// Every table under its channel's name, in a fixed order.
     pub fn all(&self) -> Vec<(String, &dyn Table)> {
         // Taken apart without `..`: a table that is left out would be a channel that is never made.
-        let Tables { desktop, log, webhook, command, ntfy, gotify, pushover } = self;
+        let Tables {
+            desktop,
+            log,
+            webhook,
+            command,
+            ntfy,
+            gotify,
+            pushover,
+            slack,
+            discord,
+            teams,
+            telegram,
+        } = self;
         let mut all: Vec<(String, &dyn Table)> = vec![("desktop".to_owned(), desktop)];
         add(&mut all, "webhook", webhook);
         add(&mut all, "command", command);
         add(&mut all, "ntfy", ntfy);
         add(&mut all, "gotify", gotify);
         add(&mut all, "pushover", pushover);
+        add(&mut all, "slack", slack);
+        add(&mut all, "discord", discord);
+        add(&mut all, "teams", teams);
+        add(&mut all, "telegram", telegram);
         all.push(("log".to_owned(), log));
         all
     }

@@ -22,7 +22,8 @@ use crate::{text, tls};
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// The whole try.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// How much of an answer's body is read: enough for a reason, too little to hurt.
+/// How much of an answer's body is read unless more is asked for: enough for a reason, too little
+/// to hurt.
 const BODY_MAX_BYTES: usize = 4 * 1024;
 /// How much of it is shown.
 const REASON_MAX_CHARS: usize = 200;
@@ -36,6 +37,7 @@ pub struct Peer {
     /// What must not be repeated in words, longest first: receivers like to quote what they got.
     unspeakable: Vec<String>,
     client: Client,
+    body_max_bytes: usize,
 }
 
 impl fmt::Debug for Peer {
@@ -51,7 +53,7 @@ pub struct Reply {
     /// The header of that name as received.
     pub retry_after: Option<String>,
     pub headers: HeaderMap,
-    /// At most 4 KiB.
+    /// At most 4 KiB, or what [`Peer::reading`] said.
     pub body: Vec<u8>,
 }
 
@@ -71,7 +73,13 @@ impl Peer {
     /// One line for people where TLS cannot be set up.
     pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<Peer, String> {
         let unspeakable = unspeakable(&url, secrets);
-        Ok(Peer { client: client(is_loopback(&url))?, unspeakable, url })
+        Ok(Peer { client: client(is_loopback(&url))?, unspeakable, url, body_max_bytes: BODY_MAX_BYTES })
+    }
+
+    /// The same peer, of whose answers up to `max_bytes` are read: for one that repeats the whole
+    /// message in its answer.
+    pub fn reading(self, max_bytes: usize) -> Peer {
+        Peer { body_max_bytes: max_bytes, ..self }
     }
 
     pub fn url(&self) -> &Url {
@@ -104,7 +112,7 @@ impl Peer {
         let deadline = Instant::now() + SEND_WITHIN;
         let request = self.client.request(method, url).headers(headers).body(body);
         match timeout_at(deadline, request.send()).await {
-            Ok(Ok(response)) => Ok(read(response, deadline).await),
+            Ok(Ok(response)) => Ok(read(response, self.body_max_bytes, deadline).await),
             Ok(Err(error)) => Err(self.failed(&error.without_url())),
             Err(_elapsed) => Err(self.answer_of(Answer::Retry {
                 after_s: None,
@@ -194,8 +202,11 @@ fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> 
     let whole =
         [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default(), url.username()];
     let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
-    let of_address = whole.into_iter().chain(parts).filter(|part| part.len() >= SECRET_MIN_BYTES);
-    let mut all: Vec<String> = secrets.chain(of_address.map(str::to_owned)).collect();
+    // A signature is quoted as it stands in the address, or as the receiver reads it.
+    let read = url.query_pairs().map(|(_, value)| value.into_owned());
+    let of_address = whole.into_iter().chain(parts).map(str::to_owned).chain(read);
+    let of_address = of_address.filter(|part| part.len() >= SECRET_MIN_BYTES);
+    let mut all: Vec<String> = secrets.chain(of_address).collect();
     all.sort_by_key(|text| std::cmp::Reverse(text.len()));
     all.dedup();
     all
@@ -203,7 +214,7 @@ fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> 
 
 /// The status is there; failing to read the body changes nothing, and the deadline leaves what has
 /// arrived by then.
-async fn read(mut response: Response, deadline: Instant) -> Reply {
+async fn read(mut response: Response, max_bytes: usize, deadline: Instant) -> Reply {
     let mut reply = Reply {
         status: response.status().as_u16(),
         retry_after: response
@@ -214,16 +225,16 @@ async fn read(mut response: Response, deadline: Instant) -> Reply {
         headers: response.headers().clone(),
         body: Vec::new(),
     };
-    let _all_or_part = timeout_at(deadline, read_body(&mut response, &mut reply.body)).await;
+    let _all_or_part = timeout_at(deadline, read_body(&mut response, max_bytes, &mut reply.body)).await;
     reply
 }
 
-/// At most [`BODY_MAX_BYTES`]; stops at the first trouble.
-async fn read_body(response: &mut Response, body: &mut Vec<u8>) {
+/// At most `max_bytes`; stops at the first trouble.
+async fn read_body(response: &mut Response, max_bytes: usize, body: &mut Vec<u8>) {
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend_from_slice(&chunk);
-        if body.len() >= BODY_MAX_BYTES {
-            body.truncate(BODY_MAX_BYTES);
+        if body.len() >= max_bytes {
+            body.truncate(max_bytes);
             return;
         }
     }
@@ -256,6 +267,9 @@ mod tests {
         );
         assert_eq!(peer.speakable("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
         assert_eq!(peer.speakable(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
+        let signed = Url::parse("https://a.example/?sig=ab%2Bcd%2Fef").expect("an address");
+        let signed = Peer::new(signed, []).expect("a peer");
+        assert_eq!(signed.speakable("neither ab+cd/ef nor ab%2Bcd%2Fef"), "neither *** nor ***");
         assert_eq!(format!("{peer:?}"), "Peer(\"https://a.example/…\")");
     }
 }

@@ -1,0 +1,288 @@
+//! Messages to a Discord channel or thread through a webhook.
+//!
+//! Promise: plain. A webhook's message can carry no nonce (only bots' can), so a repeat is a second
+//! message. Discord could edit the start into the end, but an edit notifies nobody: the end is a
+//! message of its own.
+//!
+//! It speaks no other API of Discord's and holds no bot token. Invariant: Apple's words get there
+//! as text: Discord finds no mention, link or formatting in them.
+
+use std::path::PathBuf;
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::chat::{self, Id};
+use super::peer::{Peer, Reply};
+use super::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::model::Tone;
+use crate::secret::Secret;
+
+/// Of an embed, in characters, escapes included; counted in UTF-16 units here, which are never
+/// fewer.
+const TITLE_MAX: usize = 256;
+const DESCRIPTION_MAX: usize = 4_096;
+/// The message is there, and nobody's phone makes a noise.
+const SUPPRESS_NOTIFICATIONS: u32 = 1 << 12;
+/// The answer repeats the message, with six bytes for each character that is not ASCII.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
+const RESET_AFTER: &str = "x-ratelimit-reset-after";
+
+/// `[channel.discord.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The webhook's address, `https://discord.com/api/webhooks/…`. Whoever has it can post.
+    pub url: Option<Secret>,
+    /// A file to read it from instead.
+    pub url_file: Option<PathBuf>,
+    /// The number of a thread in the webhook's channel to post in; needed where that is a forum.
+    pub thread_id: Option<Id>,
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, url_file, thread_id } = self;
+        vec![
+            shown_secret("url", url.as_ref()),
+            shown_path("url_file", url_file.as_ref()),
+            shown_some("thread_id", thread_id.as_ref()),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Discord(Box::new(Discord::new(self, read_secret)?)))
+    }
+}
+
+/// A ready webhook of Discord's.
+#[derive(Debug)]
+pub struct Discord {
+    peer: Peer,
+}
+
+impl Discord {
+    /// Reads the secret's file through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Discord, String> {
+        let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        let url = address(url, settings.thread_id.as_ref())?;
+        Ok(Discord { peer: Peer::new(url, [])?.reading(ANSWER_MAX_BYTES) })
+    }
+
+    /// One POST, within 20 s.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    fn judged(&self, reply: &Reply) -> Answer {
+        let json = reply.json();
+        if chat::is_good(reply) {
+            if chat::is_web_page(reply) {
+                let advice = "this is a web page; check that url is the address of a webhook";
+                return chat::refused(&self.peer, reply, advice, "");
+            }
+            let message = json["id"].as_str().map(|id| format!("message {id}")).unwrap_or_default();
+            return chat::delivered(&self.peer, reply, None, &message);
+        }
+        let raw = String::from_utf8_lossy(&reply.body);
+        let reason = json["message"].as_str().unwrap_or(&raw);
+        let answer = chat::judged(&self.peer, reply, reason, json["code"].as_u64().and_then(advice));
+        // The one in the body is exact; the last is there even where the other two are not.
+        let reset_after = reply.headers.get(RESET_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let fallback = if reply.retry_after.is_none() { reset_after } else { None };
+        chat::waiting(answer, json["retry_after"].as_f64().or(fallback))
+    }
+}
+
+/// Where to post, so that the answer comes after the message is there and names it.
+fn address(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
+    for other in ["/slack", "/github"] {
+        if url.path().ends_with(other) {
+            return Err(format!("url: is for messages in another form; take {other} off its end"));
+        }
+    }
+    let mut query: Vec<(String, String)> =
+        url.query_pairs().into_owned().filter(|(name, _)| name != "wait").collect();
+    query.push(("wait".to_owned(), "true".to_owned()));
+    if let Some(id) = thread_id {
+        let Some(number) = id.number().filter(|number| *number > 0) else {
+            return Err("thread_id: not the number of a thread; copy its id from Discord".to_owned());
+        };
+        if query.iter().any(|(name, _)| name == "thread_id") {
+            return Err("thread_id: the address has one too; remove one of them".to_owned());
+        }
+        query.push(("thread_id".to_owned(), number.to_string()));
+    }
+    url.query_pairs_mut().clear().extend_pairs(query);
+    Ok(url)
+}
+
+/// What to do about Discord's own codes for what is wrong.
+fn advice(code: u64) -> Option<&'static str> {
+    Some(match code {
+        10_003 => "the channel or thread is gone; check thread_id, or make a new webhook",
+        10_015 => "the webhook is gone; make a new one and write its address into the config",
+        50_001 | 50_013 => "the webhook may not post there; check the permissions of the channel",
+        50_027 => "the end of the address is wrong; copy the whole of it from Discord again",
+        50_035 => "Discord does not understand the message; check thread_id, else please report this",
+        200_000 => "the server's AutoMod holds the message back; make an exception for the webhook",
+        220_001 => "the channel is a forum; write the thread_id of a thread there into the config",
+        _ => return None,
+    })
+}
+
+fn payload(notice: &Notice) -> Value {
+    let title = chat::fitting(&chat::title(notice), TITLE_MAX, escaped_len);
+    let body = chat::fitting(&chat::body(notice), DESCRIPTION_MAX, escaped_len);
+    let mut payload = json!({
+        "embeds": [{
+            "title": escaped(&title),
+            "description": escaped(&body),
+            "color": chat::colour(notice.tone),
+        }],
+        "allowed_mentions": {"parse": []},
+    });
+    if notice.tone == Tone::Neutral {
+        payload["flags"] = SUPPRESS_NOTIFICATIONS.into();
+    }
+    payload
+}
+
+/// With a backslash before all that Discord's markdown reads.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at_start = true;
+    for c in text.chars() {
+        if is_markup(c) || at_start && is_markup_at_start(c) {
+            out.push('\\');
+        }
+        out.push(c);
+        at_start = c == '\n';
+    }
+    out
+}
+
+fn is_markup(c: char) -> bool {
+    matches!(c, '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '>' | '[' | ']')
+}
+
+/// Headings, lists, small print.
+fn is_markup_at_start(c: char) -> bool {
+    matches!(c, '#' | '-' | '+')
+}
+
+/// What a character counts after [`escaped`], at most.
+fn escaped_len(c: char) -> usize {
+    c.len_utf16() + usize::from(is_markup(c) || is_markup_at_start(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::chat::tests::notice;
+
+    #[test]
+    fn the_message_is_an_embed_that_mentions_nobody() {
+        let alarm = payload(&notice("iCloud Backup is down", "Since 08:15.\nWait."));
+        let expected = json!({
+            "embeds": [{
+                "title": "iCloud Backup is down",
+                "description": "Since 08:15.\nWait.",
+                "color": 0xd1242f,
+            }],
+            "allowed_mentions": {"parse": []},
+        });
+        assert_eq!(alarm, expected);
+    }
+
+    #[test]
+    fn only_what_is_neither_good_nor_bad_is_silent() {
+        let flags = |tone| payload(&Notice { tone, ..notice("a", "b") }).get("flags").cloned();
+        assert_eq!(flags(Tone::Neutral), Some(json!(4096)));
+        assert_eq!((flags(Tone::Alarm), flags(Tone::Relief)), (None, None));
+    }
+
+    #[test]
+    fn apples_words_are_no_markdown() {
+        for (text, expected) in [
+            (
+                "**a** __b__ ~~c~~ `d` ||e||",
+                "\\*\\*a\\*\\* \\_\\_b\\_\\_ \\~\\~c\\~\\~ \\`d\\` \\|\\|e\\|\\|",
+            ),
+            ("[Apple](x) <@1> <t:0:R>", "\\[Apple\\](x) \\<@1\\> \\<t:0:R\\>"),
+            ("# a\n-# b\n- c\n+ d\n> e", "\\# a\n\\-# b\n\\- c\n\\+ d\n\\> e"),
+            ("a - b # c + d\\", "a - b # c + d\\\\"),
+        ] {
+            assert_eq!(escaped(text), expected);
+        }
+        let linked = payload(&notice("@everyone", "https://evil.example")).to_string();
+        assert!(!linked.contains("@everyone") && !linked.contains("://"), "{linked}");
+    }
+
+    #[test]
+    fn the_longest_message_fits() {
+        for text in ["*".repeat(9_000), "\u{1f44d}".repeat(9_000), "-\n\n".repeat(9_000), "@_".repeat(9_000)]
+        {
+            let payload = payload(&notice(&text, &text));
+            let length = |key: &str| payload["embeds"][0][key].as_str().expect("text").encode_utf16().count();
+            assert!(length("title") <= 256 && length("description") <= 4_096, "{text:.9}");
+            assert!(length("description") > 2_000, "{text:.9}");
+        }
+    }
+
+    fn made(toml: &str) -> Result<Discord, String> {
+        let settings: Settings = toml::from_str(toml).expect("settings");
+        Discord::new(&settings, &|_| panic!("no file"))
+    }
+
+    #[test]
+    fn the_answer_is_waited_for_and_a_thread_named() {
+        let query = |toml: &str| made(toml).expect("ready").peer.url().query().map(str::to_owned);
+        assert_eq!(query("url = 'https://d.example/x'").as_deref(), Some("wait=true"));
+        assert_eq!(
+            query("url = 'https://d.example/x?wait=false&thread_id=7'").as_deref(),
+            Some("thread_id=7&wait=true")
+        );
+        for id in ["1420000000000000001", "'1420000000000000001'"] {
+            let toml = format!("url = 'https://d.example/x'\nthread_id = {id}");
+            assert_eq!(query(&toml).as_deref(), Some("wait=true&thread_id=1420000000000000001"));
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let error = |toml: &str| made(toml).expect_err("refused");
+        for id in ["'general'", "0", "-5"] {
+            let error = error(&format!("url = 'https://d.example/x'\nthread_id = {id}"));
+            assert!(error.starts_with("thread_id: not the number"), "{error}");
+        }
+        let twice = error("url = 'https://d.example/x?thread_id=7'\nthread_id = 7");
+        assert_eq!(twice, "thread_id: the address has one too; remove one of them");
+        let slack = error("url = 'https://d.example/T0PATH/slack'");
+        assert_eq!(slack, "url: is for messages in another form; take /slack off its end");
+    }
+
+    #[test]
+    fn nothing_shows_the_address() {
+        let settings: Settings =
+            toml::from_str("url = 'https://discord.com/api/T0PATH'\nthread_id = 7").expect("settings");
+        let discord = Discord::new(&settings, &|_| panic!("no file")).expect("ready");
+        let shown = format!("{settings:?} {discord:?} {:?}", settings.shown());
+        assert!(shown.contains("https://discord.com/…") && !shown.contains("T0PATH"), "{shown}");
+    }
+}

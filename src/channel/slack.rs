@@ -1,0 +1,224 @@
+//! Messages to a Slack channel through an incoming webhook.
+//!
+//! Promise: plain. Slack knows no keys: a repeat is a second message. It cannot be replaced and
+//! starts no thread, since a webhook's answer names no message.
+//!
+//! It speaks no other API of Slack's and holds no token. Invariant: Apple's words get there as
+//! text: Slack finds no mention, link or formatting in them.
+
+use std::path::PathBuf;
+
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::chat;
+use super::peer::{Peer, Reply};
+use super::settings::{ReadSecret, Shown, shown_path, shown_secret};
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::secret::Secret;
+
+/// Of the text in a block, escapes included.
+const BLOCK_MAX: usize = 3_000;
+/// The whole body of a success.
+const OK: &str = "ok";
+
+/// `[channel.slack.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The webhook's address, `https://hooks.slack.com/services/…`. Whoever has it can post.
+    pub url: Option<Secret>,
+    /// A file to read it from instead.
+    pub url_file: Option<PathBuf>,
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, url_file } = self;
+        vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Slack(Box::new(Slack::new(self, read_secret)?)))
+    }
+}
+
+/// A ready webhook of Slack's.
+#[derive(Debug)]
+pub struct Slack {
+    peer: Peer,
+}
+
+impl Slack {
+    /// Reads the secret's file through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Slack, String> {
+        let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        Ok(Slack { peer: Peer::new(url, [])? })
+    }
+
+    /// One POST, within 20 s.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    fn judged(&self, reply: &Reply) -> Answer {
+        let said = String::from_utf8_lossy(&reply.body);
+        let said = said.trim();
+        // A body that breaks off early changes nothing.
+        if chat::is_good(reply) && !OK.starts_with(said) {
+            let advice = "Slack would say ok; check that url is the address of an incoming webhook";
+            return chat::refused(&self.peer, reply, advice, said);
+        }
+        chat::judged(&self.peer, reply, said, advice(said))
+    }
+}
+
+/// What to do about Slack's own words for what is wrong.
+fn advice(said: &str) -> Option<&'static str> {
+    Some(match said {
+        "no_service" | "no_service_id" | "no_active_hooks" | "no_team" | "team_disabled"
+        | "invalid_token" => {
+            "the webhook is gone or turned off; make a new one and write its address into the config"
+        }
+        "channel_not_found" | "user_not_found" => {
+            "the webhook's channel is gone; make a new webhook and write its address into the config"
+        }
+        "channel_is_archived" => "the channel is archived; restore it, or make a webhook for another one",
+        "action_prohibited" | "posting_to_general_channel_denied" => {
+            "the workspace does not let this webhook post there; ask its administrator"
+        }
+        "invalid_payload" | "invalid_blocks" | "invalid_attachments" | "no_text" => {
+            "Slack does not understand the message; please report this"
+        }
+        _ => return None,
+    })
+}
+
+fn payload(notice: &Notice) -> Value {
+    let body = chat::fitting(&chat::body(notice), BLOCK_MAX, escaped_len);
+    let mut payload = json!({
+        // The first line, and what a phone shows of the message.
+        "text": escaped(&chat::title(notice)),
+        "mrkdwn": false,
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if !body.is_empty() {
+        let text = json!({"type": "plain_text", "text": escaped(&body), "emoji": false});
+        // Only an attachment has a colour.
+        payload["attachments"] = json!([{
+            "color": format!("#{:06x}", chat::colour(notice.tone)),
+            "blocks": [{"type": "section", "text": text}],
+        }]);
+    }
+    payload
+}
+
+/// The three characters that mean something to Slack; it wants no others escaped.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// What a character counts after [`escaped`], in UTF-16 units: Slack does not say what it counts,
+/// and no other count is larger.
+fn escaped_len(c: char) -> usize {
+    match c {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        other => other.len_utf16(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::chat::tests::notice;
+    use crate::model::Tone;
+
+    fn block(payload: &Value) -> &str {
+        payload["attachments"][0]["blocks"][0]["text"]["text"].as_str().expect("a block")
+    }
+
+    #[test]
+    fn the_message_is_a_line_and_a_coloured_block() {
+        let expected = json!({
+            "text": "iCloud Backup is down",
+            "mrkdwn": false,
+            "unfurl_links": false,
+            "unfurl_media": false,
+            "attachments": [{
+                "color": "#d1242f",
+                "blocks": [{
+                    "type": "section",
+                    "text": {"type": "plain_text", "text": "Since 08:15.\nWait.", "emoji": false},
+                }],
+            }],
+        });
+        assert_eq!(payload(&notice("iCloud Backup is down", "Since 08:15.\nWait.")), expected);
+        assert_eq!(
+            payload(&Notice { tone: Tone::Relief, ..notice("a", "b") })["attachments"][0]["color"],
+            "#1a7f37"
+        );
+    }
+
+    #[test]
+    fn a_block_may_not_be_empty() {
+        assert_eq!(payload(&notice("a", "")).get("attachments"), None);
+    }
+
+    #[test]
+    fn apples_words_neither_mention_nor_link() {
+        let hostile = "<!channel> <@U123> & <https://evil.example|Apple>";
+        let payload = payload(&notice(hostile, hostile));
+        for text in [payload["text"].as_str().expect("text"), block(&payload)] {
+            assert!(text.starts_with("&lt;!channel&gt; &lt;@\u{2060}U123&gt; &amp; &lt;https"), "{text}");
+            assert!(!text.contains(['<', '>']) && !text.contains("://"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_longest_message_fits() {
+        for body in ["&".repeat(9_000), "\u{1f44d}".repeat(9_000), "@<".repeat(9_000)] {
+            let payload = payload(&notice(&body, &body));
+            let length = block(&payload).encode_utf16().count();
+            assert!((BLOCK_MAX - 6..=BLOCK_MAX).contains(&length), "{length}");
+            assert!(block(&payload).ends_with('…'), "an escape is not torn");
+            assert!(payload["text"].as_str().expect("text").chars().count() < 1_000);
+        }
+    }
+
+    #[test]
+    fn nothing_shows_the_address() {
+        let settings: Settings =
+            toml::from_str("url = 'https://hooks.slack.com/services/T0PATH'").expect("settings");
+        let slack = Slack::new(&settings, &|_| panic!("no file")).expect("ready");
+        let shown = format!("{settings:?} {slack:?} {:?}", settings.shown());
+        assert!(shown.contains("https://hooks.slack.com/…") && !shown.contains("T0PATH"), "{shown}");
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let error = |toml: &str| {
+            let settings: Settings = toml::from_str(toml).expect("settings");
+            Slack::new(&settings, &|_| Err("no such file".to_owned())).expect_err("refused")
+        };
+        assert!(error("").starts_with("the key \"url\" is missing"));
+        assert_eq!(error("url_file = 'x'"), "url_file: no such file");
+        assert!(error("url = 'https://a.example/'\nurl_file = 'x'").starts_with("url: also given"));
+        assert!(error("url = 'http://a.example/T0PATH'").contains("write https"));
+        assert!(toml::from_str::<Settings>("webhook = 'x'").is_err());
+    }
+}

@@ -1,0 +1,285 @@
+//! Messages to a chat or channel of Microsoft Teams through a workflow that begins with "When a
+//! Teams webhook request is received".
+//!
+//! Promise: plain. A workflow knows no keys: a repeat is a second message, and none can be replaced
+//! or answered. The workflow takes the message and posts it afterwards; whether it could is in its
+//! run history only.
+//!
+//! The old connectors' addresses work as long as Microsoft lets them. Invariant: Apple's words get
+//! there as text: they stand in text runs only, which know no markup.
+
+use std::path::PathBuf;
+
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::chat;
+use super::peer::{Peer, Reply};
+use super::settings::{ReadSecret, Shown, shown_path, shown_secret};
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::model::Tone;
+use crate::secret::Secret;
+
+/// Of the body, in UTF-8. The whole request may have 28 KB, and Microsoft does not say how it
+/// counts: all in UTF-16, or with everything escaped, it is still less.
+const BODY_MAX_BYTES: usize = 6 * 1024;
+/// A block for each; what comes after stands in one more.
+const LINES_MAX: usize = 60;
+const ACCEPTED: &str = "the workflow posts it; its run history says whether it could";
+const CARD: &str = "application/vnd.microsoft.card.adaptive";
+/// In the body of a 200 when an old connector failed; its status comes behind.
+const FAILED: &str = "delivery failed";
+const FAILED_STATUS: &str = "returned HTTP error ";
+
+/// `[channel.teams.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The workflow's address, with everything behind the `?`. Whoever has it can post.
+    pub url: Option<Secret>,
+    /// A file to read it from instead.
+    pub url_file: Option<PathBuf>,
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, url_file } = self;
+        vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Teams(Box::new(Teams::new(self, read_secret)?)))
+    }
+}
+
+/// A ready workflow of Teams'.
+#[derive(Debug)]
+pub struct Teams {
+    peer: Peer,
+}
+
+impl Teams {
+    /// Reads the secret's file through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Teams, String> {
+        let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        Ok(Teams { peer: Peer::new(url, [])? })
+    }
+
+    /// One POST, within 20 s.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    fn judged(&self, reply: &Reply) -> Answer {
+        let raw = String::from_utf8_lossy(&reply.body);
+        if chat::is_good(reply) {
+            return self.judged_good(reply, raw.trim());
+        }
+        let json = reply.json();
+        let error = &json["error"];
+        match (error["code"].as_str(), error["message"].as_str()) {
+            (Some(code), message) => {
+                let reason = format!("{code}: {}", message.unwrap_or_default());
+                chat::judged(&self.peer, reply, &reason, advice(code))
+            }
+            (None, _) => chat::judged(&self.peer, reply, &raw, None),
+        }
+    }
+
+    /// A good status means that somebody took the message. It need not have been Teams.
+    fn judged_good(&self, reply: &Reply, said: &str) -> Answer {
+        if let Some(status) = hidden_failure(said) {
+            let hidden = Reply { status, ..reply.clone() };
+            return chat::judged(&self.peer, &hidden, said, None);
+        }
+        if chat::is_web_page(reply) {
+            let advice = "this is a web page; check that url is the whole address of the workflow";
+            return chat::refused(&self.peer, reply, advice, "");
+        }
+        let note = if reply.status == 202 { ACCEPTED } else { said };
+        chat::delivered(&self.peer, reply, None, note)
+    }
+}
+
+/// The status that an old connector got from Teams and wrote into the body of its own 200
+/// ("Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429
+/// with ContextId …"); 500 where there is none.
+fn hidden_failure(said: &str) -> Option<u16> {
+    let status = said.split_once(FAILED_STATUS).map(|(_, rest)| {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        // A failure is one even if the number behind it is not.
+        rest[..end].parse().ok().filter(|status| *status >= 400).unwrap_or(500)
+    });
+    status.or(said.contains(FAILED).then_some(500))
+}
+
+/// What to do about the workflow's own codes for what is wrong.
+fn advice(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "WorkflowTriggerIsNotEnabled" => "the workflow is turned off; turn it on in Teams' Workflows",
+        "WorkflowNotFound" => "the workflow is gone; make a new one and write its address into the config",
+        "DirectApiAuthorizationRequired" => {
+            "the address lacks its signature; copy the whole of it, and let anyone trigger the workflow"
+        }
+        "TriggerInputSchemaMismatch" => {
+            "the workflow expects something else; make it from the template for webhook requests"
+        }
+        _ => return None,
+    })
+}
+
+fn payload(notice: &Notice) -> Value {
+    let body = chat::fitting(&chat::body(notice), BODY_MAX_BYTES, char::len_utf8);
+    let title = json!({
+        "type": "TextRun",
+        "text": chat::title(notice),
+        "size": "Medium",
+        "weight": "Bolder",
+        "color": colour(notice.tone),
+    });
+    // A text block would read markdown, and Teams' programs do not agree on how to escape it. A
+    // rich text block shows what stands there; its lines are blocks of their own, since a line
+    // break inside counts as a blank.
+    let mut blocks = vec![json!({"type": "RichTextBlock", "inlines": [title]})];
+    for line in lines(&body) {
+        let run = json!({"type": "TextRun", "text": line});
+        blocks.push(json!({"type": "RichTextBlock", "spacing": "Small", "inlines": [run]}));
+    }
+    json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": CARD,
+            "contentUrl": null,
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.4",
+                "body": blocks,
+                "msteams": {"width": "Full"},
+            },
+        }],
+    })
+}
+
+/// The lines that hold something, what is over [`LINES_MAX`] in one.
+fn lines(body: &str) -> Vec<String> {
+    let all: Vec<&str> = body.lines().filter(|line| !line.is_empty()).collect();
+    let (first, rest) = all.split_at(all.len().min(LINES_MAX));
+    let rest = (!rest.is_empty()).then(|| rest.join(" "));
+    first.iter().map(|line| (*line).to_owned()).chain(rest).collect()
+}
+
+/// Adaptive Cards name colours by what they mean.
+fn colour(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Alarm => "Attention",
+        Tone::Relief => "Good",
+        Tone::Neutral => "Default",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::chat::tests::notice;
+
+    #[test]
+    fn the_message_is_a_card_of_text_runs() {
+        let expected = json!({
+            "type": "message",
+            "attachments": [{
+                "contentType": "application/vnd.microsoft.card.adaptive",
+                "contentUrl": null,
+                "content": {
+                    "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                    "type": "AdaptiveCard",
+                    "version": "1.4",
+                    "body": [
+                        {"type": "RichTextBlock", "inlines": [{
+                            "type": "TextRun",
+                            "text": "iCloud Backup is down",
+                            "size": "Medium",
+                            "weight": "Bolder",
+                            "color": "Attention",
+                        }]},
+                        {"type": "RichTextBlock", "spacing": "Small", "inlines": [
+                            {"type": "TextRun", "text": "Since 08:15."},
+                        ]},
+                        {"type": "RichTextBlock", "spacing": "Small", "inlines": [
+                            {"type": "TextRun", "text": "Wait."},
+                        ]},
+                    ],
+                    "msteams": {"width": "Full"},
+                },
+            }],
+        });
+        assert_eq!(payload(&notice("iCloud Backup is down", "Since 08:15.\n\nWait.")), expected);
+    }
+
+    #[test]
+    fn apples_words_are_never_in_a_text_block() {
+        let payload = payload(&notice("[Apple](https://evil.example)", "<at>all</at> **x**")).to_string();
+        assert!(!payload.contains("TextBlock\",\"text") && !payload.contains("https://evil"), "{payload}");
+        assert!(payload.contains("[Apple](") && payload.contains("**x**"), "as it was: {payload}");
+    }
+
+    #[test]
+    fn the_longest_message_fits_however_it_is_counted() {
+        for text in
+            ["a\n\n".repeat(9_000), "\u{30d0}".repeat(9_000), "\u{1f44d}".repeat(9_000), "\"".repeat(9_000)]
+        {
+            let payload = payload(&notice(&text, &text)).to_string();
+            let escaped: usize =
+                payload.chars().map(|c| if c.is_ascii() { 1 } else { 6 * c.len_utf16() }).sum();
+            for bytes in [payload.len(), 2 * payload.encode_utf16().count(), escaped] {
+                assert!(bytes < 28 * 1024, "{bytes} {text:.9}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_over_the_limit_are_kept_in_one() {
+        let body: Vec<String> = (0..LINES_MAX + 3).map(|number| number.to_string()).collect();
+        let lines = lines(&body.join("\n"));
+        assert_eq!((lines.len(), lines.last().map(String::as_str)), (LINES_MAX + 1, Some("60 61 62")));
+    }
+
+    #[test]
+    fn a_failure_in_a_good_answer_is_found() {
+        let failed = |rest: &str| {
+            hidden_failure(&format!(
+                "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {rest}"
+            ))
+        };
+        assert_eq!(failed("429 with ContextId tcid=0,server=x..."), Some(429));
+        assert_eq!(failed("413"), Some(413));
+        assert_eq!(failed(""), Some(500));
+        assert_eq!(failed("99999999999"), Some(500));
+        assert_eq!(failed("200"), Some(500));
+        assert_eq!(hidden_failure("Webhook message delivery failed with error: x"), Some(500));
+        assert_eq!((hidden_failure("1"), hidden_failure("")), (None, None));
+    }
+
+    #[test]
+    fn nothing_shows_the_address() {
+        let toml = "url = 'https://prod.logic.azure.com/workflows/T0PATH?sig=s3cret'";
+        let settings: Settings = toml::from_str(toml).expect("settings");
+        let teams = Teams::new(&settings, &|_| panic!("no file")).expect("ready");
+        let shown = format!("{settings:?} {teams:?} {:?}", settings.shown());
+        assert!(shown.contains("https://prod.logic.azure.com/…"), "{shown}");
+        assert!(!shown.contains("T0PATH") && !shown.contains("s3cret"), "{shown}");
+    }
+}

@@ -1,0 +1,385 @@
+//! Messages to a Telegram chat from a bot of the user's.
+//!
+//! Promise: plain. Telegram knows no keys: a repeat is a second message. The end answers its start,
+//! so that the two stand together and both notify.
+//!
+//! It reads no messages and obeys no commands. Invariant: the token, which is part of the address,
+//! is in nothing that it prints, logs or answers, and Apple's words get there as text.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::chat::{self, Id};
+use super::peer::{Peer, Reply};
+use super::settings::{
+    ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
+    shown_some,
+};
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::model::Tone;
+use crate::secret::Secret;
+
+/// In UTF-16 units.
+const TEXT_MAX: usize = 4_096;
+/// The answer repeats the message, with six bytes for each character that is not ASCII.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
+/// How every success begins, also one that breaks off.
+const SUCCESS: &[u8] = b"{\"ok\":true,";
+
+/// `[channel.telegram.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The bot's token, `123456:ABC…`.
+    pub token: Option<Secret>,
+    /// A file to read it from instead.
+    pub token_file: Option<PathBuf>,
+    /// The chat's number (a group's is negative), or `"@name"` of a public channel.
+    pub chat_id: Id,
+    /// The number of a topic in a group that has topics.
+    pub thread_id: Option<Id>,
+    /// A Bot API server of your own. Telegram's unless set.
+    #[serde(default = "telegrams")]
+    pub url: String,
+}
+
+fn telegrams() -> String {
+    "https://api.telegram.org".to_owned()
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { token, token_file, chat_id, thread_id, url } = self;
+        vec![
+            shown_secret("token", token.as_ref()),
+            shown_path("token_file", token_file.as_ref()),
+            shown("chat_id", chat_id),
+            shown_some("thread_id", thread_id.as_ref()),
+            shown("url", if *url == telegrams() { url.clone() } else { redacted(url) }),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Telegram(Box::new(Telegram::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+/// A ready bot with the chat that it writes to.
+#[derive(Debug)]
+pub struct Telegram {
+    peer: Peer,
+    /// As Telegram has it: a number, or a text that begins with `@`.
+    chat_id: Value,
+    thread_id: Option<i64>,
+}
+
+impl Telegram {
+    /// Reads the secret's file through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Telegram, String> {
+        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
+        let token = required("token", inline, file, read_secret)?;
+        let url = address(&settings.url, &token)?;
+        // What stands before the colon is the bot's public number.
+        let key = Secret::new(token.expose().rsplit(':').next().unwrap_or_default());
+        Ok(Telegram {
+            peer: Peer::new(url, [&token, &key])?.reading(ANSWER_MAX_BYTES),
+            chat_id: chat_id(&settings.chat_id)?,
+            thread_id: settings.thread_id.as_ref().map(thread_id).transpose()?,
+        })
+    }
+
+    /// One POST, within 20 s.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    fn payload(&self, notice: &Notice) -> Value {
+        let (title, body) = (chat::title(notice), chat::body(notice));
+        let text = format!("{title}\n\n{body}");
+        let mut payload = json!({
+            "chat_id": self.chat_id,
+            "text": chat::fitting(text.trim_end(), TEXT_MAX, char::len_utf16),
+            "entities": [{"type": "bold", "offset": 0, "length": title.encode_utf16().count()}],
+            "link_preview_options": {"is_disabled": true},
+            // The message is there, and nobody's phone makes a noise.
+            "disable_notification": notice.tone == Tone::Neutral,
+        });
+        if let Some(thread_id) = self.thread_id {
+            payload["message_thread_id"] = thread_id.into();
+        }
+        if let Some(message_id) = notice.follows.as_deref().and_then(|receipt| self.message_id(receipt)) {
+            payload["reply_parameters"] =
+                json!({"message_id": message_id, "allow_sending_without_reply": true});
+        }
+        payload
+    }
+
+    /// Messages are numbered in each chat anew.
+    fn receipt(&self, message_id: i64) -> String {
+        format!("{}/{message_id}", self.chat_name())
+    }
+
+    /// The number out of a receipt, if it is of this chat and not of one that was configured before.
+    fn message_id(&self, receipt: &str) -> Option<i64> {
+        let (chat, message_id) = receipt.rsplit_once('/')?;
+        message_id.parse().ok().filter(|_| chat == self.chat_name())
+    }
+
+    fn chat_name(&self) -> String {
+        self.chat_id.as_str().map_or_else(|| self.chat_id.to_string(), str::to_owned)
+    }
+
+    fn judged(&self, reply: &Reply) -> Answer {
+        let json = reply.json();
+        match json["ok"].as_bool() {
+            Some(false) => self.judged_failure(reply, &json),
+            Some(true) if chat::is_good(reply) => {
+                self.delivered(reply, json["result"]["message_id"].as_i64())
+            }
+            None if chat::is_good(reply) && reply.body.starts_with(SUCCESS) => self.delivered(reply, None),
+            None if chat::is_good(reply) => {
+                let advice = "this is not Telegram's Bot API; check url";
+                chat::refused(&self.peer, reply, advice, &String::from_utf8_lossy(&reply.body))
+            }
+            Some(true) | None => self.peer.judged(reply),
+        }
+    }
+
+    fn delivered(&self, reply: &Reply, message_id: Option<i64>) -> Answer {
+        let note = message_id.map(|id| format!("message {id}")).unwrap_or_default();
+        let receipt = message_id.map(|id| self.receipt(id));
+        chat::delivered(&self.peer, reply, receipt, &note)
+    }
+
+    /// `ok` is false, so nothing was sent, even if the status is a good one.
+    fn judged_failure(&self, reply: &Reply, json: &Value) -> Answer {
+        let code = json["error_code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        let status = match (chat::is_good(reply), code) {
+            (false, _) => reply.status,
+            (true, Some(code @ 300..=599)) => code,
+            (true, _) => 500,
+        };
+        let reply = Reply { status, ..reply.clone() };
+        let reason = json["description"].as_str().unwrap_or_default();
+        let parameters = &json["parameters"];
+        if let Some(new) = parameters["migrate_to_chat_id"].as_i64() {
+            let advice = format!("the group has become a supergroup; write chat_id = {new} into the config");
+            return chat::refused(&self.peer, &reply, &advice, reason);
+        }
+        let answer = chat::judged(&self.peer, &reply, reason, advice(status, reason));
+        chat::waiting(answer, parameters["retry_after"].as_f64())
+    }
+}
+
+/// What to do about Telegram's own words for what is wrong. They are not promised to stay as they
+/// are, so the status has its say too.
+fn advice(status: u16, reason: &str) -> Option<&'static str> {
+    let reason = reason.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["thread not found", "topic_closed", "topic_deleted"]) {
+        return Some("there is no such topic, or it is closed; check thread_id");
+    }
+    if says(&["not enough rights", "no rights to send", "chat_write_forbidden"]) {
+        return Some("the bot may not write there; let it post messages");
+    }
+    if says(&["chat not found", "peer_id_invalid"]) {
+        return Some("the bot knows no such chat; check chat_id, and add the bot there or write to it first");
+    }
+    match status {
+        401 | 404 => Some("there is no bot with this token; copy it from @BotFather again"),
+        403 => {
+            Some("the bot was blocked or removed there; unblock it or add it again, and write to it first")
+        }
+        400 => Some("Telegram does not take the message; check chat_id, else please report this"),
+        _ => None,
+    }
+}
+
+fn address(base: &str, token: &Secret) -> Result<Url, String> {
+    let mut url = http_address("url", base)?;
+    refuse_open("url", &url)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("url: has a ? or #; write the address of the server alone".to_owned());
+    }
+    // Whatever is not of this form would lead elsewhere on the server.
+    let is_token = token.expose().split_once(':').is_some_and(|(bot, key)| {
+        let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        !bot.is_empty()
+            && bot.chars().all(|c| c.is_ascii_digit())
+            && !key.is_empty()
+            && key.chars().all(is_key)
+    });
+    if !is_token {
+        return Err("token: not of the form 123456:ABC…; copy it from @BotFather again".to_owned());
+    }
+    url.path_segments_mut()
+        .expect("an http address has a path: http_address refuses others")
+        .pop_if_empty()
+        .extend([&format!("bot{}", token.expose()), "sendMessage"]);
+    Ok(url)
+}
+
+fn chat_id(id: &Id) -> Result<Value, String> {
+    if let Some(number) = id.number() {
+        return Ok(number.into());
+    }
+    let name = id.to_string();
+    let is_name = name
+        .strip_prefix('@')
+        .is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+    if !is_name {
+        return Err("chat_id: neither a number like -1001234567890 nor \"@name\" of a channel".to_owned());
+    }
+    Ok(name.into())
+}
+
+fn thread_id(id: &Id) -> Result<i64, String> {
+    let number = id.number().filter(|number| *number > 0);
+    number
+        .ok_or_else(|| "thread_id: not the number of a topic; the link to the topic ends with it".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::chat::tests::notice;
+
+    const TOKEN: &str = "123456:T0KEN_T0-KEN";
+
+    fn made(rest: &str) -> Result<Telegram, String> {
+        let settings: Settings = toml::from_str(rest).expect("settings");
+        Telegram::new(&settings, &|_| Ok(Secret::new(format!("{TOKEN}\n"))))
+    }
+
+    fn telegram(chat_id: &str) -> Telegram {
+        made(&format!("token_file = 't'\nchat_id = {chat_id}")).expect("ready")
+    }
+
+    #[test]
+    fn the_message_is_plain_text_with_a_bold_line() {
+        let expected = json!({
+            "chat_id": -1_001_234_567_890_i64,
+            "text": "iCloud👍 is down\n\nSince 08:15.\nWait.",
+            "entities": [{"type": "bold", "offset": 0, "length": 16}],
+            "link_preview_options": {"is_disabled": true},
+            "disable_notification": false,
+        });
+        let notice = notice("iCloud👍 is down", "Since 08:15.\nWait.");
+        assert_eq!(telegram("-1001234567890").payload(&notice), expected);
+    }
+
+    #[test]
+    fn without_a_body_there_is_no_blank_line() {
+        assert_eq!(telegram("1").payload(&notice("a", ""))["text"], "a");
+    }
+
+    #[test]
+    fn only_what_is_neither_good_nor_bad_is_silent() {
+        let silent = |tone| {
+            telegram("1").payload(&Notice { tone, ..notice("a", "b") })["disable_notification"].clone()
+        };
+        assert_eq!(
+            [Tone::Alarm, Tone::Relief, Tone::Neutral].map(silent),
+            [json!(false), json!(false), json!(true)]
+        );
+    }
+
+    #[test]
+    fn a_message_answers_the_one_before_in_the_same_chat() {
+        let telegram = telegram("'@outages'");
+        let reply = |receipt: &str| {
+            let notice = Notice { follows: Some(receipt.to_owned()), ..notice("a", "b") };
+            telegram.payload(&notice).get("reply_parameters").cloned()
+        };
+        assert_eq!(telegram.receipt(42), "@outages/42");
+        let expected = json!({"message_id": 42, "allow_sending_without_reply": true});
+        assert_eq!(reply(&telegram.receipt(42)), Some(expected));
+        for other in ["@elsewhere/42", "-5/42", "42", "", "@outages/x"] {
+            assert_eq!(reply(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_named() {
+        let telegram = made("token_file = 't'\nchat_id = 1\nthread_id = '7'").expect("ready");
+        assert_eq!(telegram.payload(&notice("a", "b"))["message_thread_id"], 7);
+    }
+
+    #[test]
+    fn apples_words_neither_mention_nor_link() {
+        let text = telegram("1").payload(&notice("@all", "/start https://evil.example"))["text"].to_string();
+        assert!(!text.contains("@all") && !text.contains("/start") && !text.contains("://"), "{text}");
+    }
+
+    #[test]
+    fn the_longest_message_fits() {
+        for text in ["a".repeat(9_000), "\u{1f44d}".repeat(9_000), "@".repeat(9_000)] {
+            let payload = telegram("1").payload(&notice(&text, &text));
+            let length = payload["text"].as_str().expect("text").encode_utf16().count();
+            assert!((4_000..=TEXT_MAX).contains(&length), "{length}");
+            assert!(payload["entities"][0]["length"].as_u64().expect("a length") <= 300);
+        }
+    }
+
+    #[test]
+    fn the_address_holds_the_token() {
+        let url = |base: &str| address(base, &Secret::new(TOKEN)).map(|url| url.to_string());
+        let telegrams = "https://api.telegram.org/bot123456:T0KEN_T0-KEN/sendMessage";
+        assert_eq!(url("https://api.telegram.org").as_deref(), Ok(telegrams));
+        assert_eq!(url("https://api.telegram.org/").as_deref(), Ok(telegrams));
+        let own = "http://127.0.0.1:8081/tg/bot123456:T0KEN_T0-KEN/sendMessage";
+        assert_eq!(url("http://127.0.0.1:8081/tg").as_deref(), Ok(own));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let check = |toml: &str, words: &str| {
+            let error = made(toml).expect_err("refused");
+            assert!(error.starts_with(words) && !error.contains("T0KEN"), "{error}");
+        };
+        for token in ["T0KEN", "123456:", ":T0KEN", "bot123456:T0KEN", "123456:T0KEN/..", "1:T0KEN?x"] {
+            check(&format!("chat_id = 1\ntoken = '{token}'"), "token: not of the form");
+        }
+        check("chat_id = 1", "the key \"token\" is missing");
+        for chat_id in ["''", "'outages'", "'@'", "'@a b'", "'https://t.me/x'"] {
+            check(&format!("token_file = 't'\nchat_id = {chat_id}"), "chat_id: neither a number");
+        }
+        check("token_file = 't'\nchat_id = 1\nthread_id = 0", "thread_id: not the number");
+        check("token_file = 't'\nchat_id = 1\nurl = 'http://tg.example'", "url: http://tg.example/… would");
+        check("token_file = 't'\nchat_id = 1\nurl = 'https://tg.example/?x=1'", "url: has a ? or #");
+        assert!(toml::from_str::<Settings>("token_file = 't'").is_err(), "no chat");
+    }
+
+    #[test]
+    fn nothing_shows_the_token() {
+        let toml = format!("token = '{TOKEN}'\nchat_id = 1\nurl = 'https://me:s3cret@tg.example/'");
+        let settings: Settings = toml::from_str(&toml).expect("settings");
+        let telegram = Telegram::new(&settings, &|_| panic!("no file")).expect("ready");
+        let shown = format!("{settings:?} {telegram:?} {:?}", settings.shown());
+        assert!(shown.contains("https://tg.example/…"), "{shown}");
+        assert!(!shown.contains("T0KEN") && !shown.contains("s3cret"), "{shown}");
+    }
+}
