@@ -101,6 +101,8 @@ const ONE_WAY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["channel", "fetch"]),
     ("notify_rust", &["channel"]),
     ("zbus", &["channel"]),
+    ("rumqttc", &["channel"]),
+    ("lettre", &["channel"]),
     ("rustix", &["channel", "clock"]),
     ("cron", &["schedule"]),
     ("clap", &["cli"]),

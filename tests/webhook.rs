@@ -4,7 +4,6 @@ mod common;
 
 use std::path::Path;
 
-use common::log;
 use common::peer::{Nobody, Peer, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Answer, Notice};

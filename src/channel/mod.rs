@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub mod alertmanager;
 mod chat;
 pub mod command;
 pub mod desktop;
@@ -18,6 +19,7 @@ pub mod gotify;
 pub mod heartbeat;
 pub mod http;
 pub mod log;
+pub mod mqtt;
 pub mod ntfy;
 mod peer;
 pub mod picture;
@@ -30,12 +32,14 @@ pub mod teams;
 pub mod telegram;
 pub mod webhook;
 
+pub use alertmanager::Alertmanager;
 pub use command::Command;
 pub use desktop::Desktop;
 pub use discord::Discord;
 pub use gotify::Gotify;
 pub use http::http_answer;
 pub use log::Log;
+pub use mqtt::Mqtt;
 pub use ntfy::Ntfy;
 pub use picture::{Picture, Standing};
 pub use pushover::Pushover;
@@ -131,6 +135,8 @@ pub enum Way {
     Discord(Box<Discord>),
     Teams(Box<Teams>),
     Telegram(Box<Telegram>),
+    Alertmanager(Box<Alertmanager>),
+    Mqtt(Box<Mqtt>),
     Log(Log),
 }
 
@@ -171,6 +177,8 @@ impl Channel {
             Way::Discord(discord) => discord.send(notice).await,
             Way::Teams(teams) => teams.send(notice).await,
             Way::Telegram(telegram) => telegram.send(notice).await,
+            Way::Alertmanager(alertmanager) => alertmanager.send(notice).await,
+            Way::Mqtt(mqtt) => mqtt.send(notice).await,
             Way::Log(log) => log.send(notice),
         }
     }
@@ -178,19 +186,31 @@ impl Channel {
     /// For a channel that shows a state: how often at least it wants to be given the picture
     /// ([`Channel::mirror`]). `None`: it shows none.
     pub fn refresh_every(&self) -> Option<Duration> {
-        None
+        match &self.way {
+            Way::Alertmanager(alertmanager) => Some(alertmanager.refresh_every()),
+            Way::Mqtt(mqtt) => Some(mqtt.refresh_every()),
+            _ => None,
+        }
     }
 
     /// Shows how things stand now; any number of times, and idempotent. Ends by itself as
     /// [`Channel::send`] does. A failure is made good by the next picture.
-    pub async fn mirror(&mut self, _picture: &Picture) -> Answer {
-        Answer::Delivered { receipt: None, words: "this channel shows no state".to_owned() }
+    pub async fn mirror(&mut self, picture: &Picture) -> Answer {
+        match &mut self.way {
+            Way::Alertmanager(alertmanager) => alertmanager.mirror(picture).await,
+            Way::Mqtt(mqtt) => mqtt.mirror(picture).await,
+            _ => Answer::Delivered { receipt: None, words: "this channel shows no state".to_owned() },
+        }
     }
 
     /// Whether `older`, of the configuration before this one, may go on in its place: it keeps a
     /// connection, and there is nothing that could have been set differently.
     pub fn continues(&self, older: &Channel) -> bool {
-        matches!((&self.way, &older.way), (Way::Desktop(_), Way::Desktop(_)))
+        match (&self.way, &older.way) {
+            (Way::Desktop(_), Way::Desktop(_)) => true,
+            (Way::Mqtt(mqtt), Way::Mqtt(older_mqtt)) => self.name == older.name && mqtt.continues(older_mqtt),
+            _ => false,
+        }
     }
 }
 
@@ -227,6 +247,8 @@ pub struct Tables {
     pub desktop: desktop::Settings,
     pub log: log::Settings,
     pub webhook: BTreeMap<String, webhook::Settings>,
+    pub mqtt: BTreeMap<String, mqtt::Settings>,
+    pub alertmanager: BTreeMap<String, alertmanager::Settings>,
     pub telegram: BTreeMap<String, telegram::Settings>,
     pub teams: BTreeMap<String, teams::Settings>,
     pub discord: BTreeMap<String, discord::Settings>,
@@ -253,6 +275,8 @@ impl Tables {
             discord,
             teams,
             telegram,
+            alertmanager,
+            mqtt,
         } = self;
         let mut all: Vec<(String, &dyn Table)> = vec![("desktop".to_owned(), desktop)];
         add(&mut all, "webhook", webhook);
@@ -264,6 +288,8 @@ impl Tables {
         add(&mut all, "discord", discord);
         add(&mut all, "teams", teams);
         add(&mut all, "telegram", telegram);
+        add(&mut all, "alertmanager", alertmanager);
+        add(&mut all, "mqtt", mqtt);
         all.push(("log".to_owned(), log));
         all
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     date_time_ymd,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -462,8 +462,15 @@ impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
     }
 }
 
-/// An authority, and a server that shows its certificate. The authority itself is always valid.
-fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
+/// A server's certificate and key, and the authority that vouches for it.
+pub struct Certified {
+    pub certificate: Certificate,
+    pub key: KeyPair,
+    pub authority_pem: String,
+}
+
+/// An authority, and a certificate of it for 127.0.0.1. The authority itself is always valid.
+pub fn certified(papers: Papers) -> Certified {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("an authority without names");
     // Authorities are told apart by name: two of one name would look like a forged signature.
@@ -483,6 +490,12 @@ fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
     }
     let key = KeyPair::generate().expect("a key");
     let certificate = params.signed_by(&key, &issuer).expect("the server's certificate");
+    Certified { certificate, key, authority_pem: authority.pem() }
+}
+
+/// A server that shows its certificate.
+fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
+    let Certified { certificate, key, authority_pem } = certified(papers);
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("TLS 1.2 and 1.3")
@@ -492,5 +505,5 @@ fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         )
         .expect("a key that fits its certificate");
-    (TlsAcceptor::from(Arc::new(config)), authority.pem())
+    (TlsAcceptor::from(Arc::new(config)), authority_pem)
 }

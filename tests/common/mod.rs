@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "every test program compiles all of it and uses a part")]
 
+pub mod alertmanager;
 pub mod apple;
 pub mod bus;
 pub mod doc;
 pub mod log;
+pub mod mosquitto;
 pub mod peer;
+pub mod wire;

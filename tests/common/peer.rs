@@ -154,8 +154,9 @@ async fn follow(
     record: &mpsc::UnboundedSender<Request>,
 ) -> Option<TcpStream> {
     if let Reply::ResetBeforeReading = reply {
-        // Sooner, the client would at times see a failed connect.
-        stream.readable().await.expect("the client sends");
+        // Sooner, the client would at times see a failed connect; and a new stream may call itself
+        // readable before there is anything to read.
+        stream.peek(&mut [0]).await.expect("the client sends");
         let _unheard = record.send(Request::default());
         return reset(stream);
     }

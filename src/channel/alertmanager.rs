@@ -1,0 +1,423 @@
+//! Outages as alerts in Prometheus' Alertmanager, through its API v2.
+//!
+//! Promise: idempotent. An alert is known by its labels, which say which outage it is and nothing
+//! that changes while it lasts: a repeat updates the alert that is there.
+//!
+//! What goes on is repeated for as long as statusd lives, with an end a few repetitions ahead. So
+//! a restarted Alertmanager, which keeps no alerts, has them again, and one that hears from nobody
+//! any more resolves them. Whom an alert reaches, and how often, is Alertmanager's business.
+//! Invariant: no token, password, path or query of an address is in what it prints or answers.
+
+mod alert;
+mod replica;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use toml::Value;
+
+use self::alert::{Alert, Composer, NoAlert, OWN_LABELS};
+use self::replica::{Credentials, Replica};
+use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
+use super::{Answer, Audience, Notice, Picture, Table, Way};
+use crate::secret::Secret;
+
+const REPEAT_S: u64 = 60;
+const REPEAT_MIN_S: u64 = 10;
+const REPEAT_MAX_S: u64 = 3_600;
+/// So many repetitions in a row must fail before an alert that goes on is resolved.
+const REPEATS_TO_LIVE: u32 = 4;
+const REPLICAS_MAX: usize = 16;
+/// Once one replica has taken the alerts, the others get so long to answer: who hangs must not keep
+/// the next message.
+const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
+
+/// `[channel.alertmanager.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The base addresses of all replicas, `https://host:9093` or with a path behind it; `http://…`
+    /// too where nothing secret is sent along.
+    pub urls: Vec<String>,
+    /// Sent as `Authorization: Bearer …`.
+    pub bearer_token: Option<Secret>,
+    /// A file to read it from instead.
+    pub bearer_token_file: Option<PathBuf>,
+    /// For HTTP's basic authentication, with the password.
+    pub user: Option<String>,
+    /// Goes with the user.
+    pub password: Option<Secret>,
+    /// A file to read it from instead.
+    pub password_file: Option<PathBuf>,
+    /// Labels to add to every alert. None unless told otherwise.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Seconds between two repetitions of what goes on, 10 to 3600. 60 unless told otherwise.
+    #[serde(default = "repeat_s")]
+    pub repeat_s: u64,
+}
+
+fn repeat_s() -> u64 {
+    REPEAT_S
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::Programs
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings {
+            urls,
+            bearer_token,
+            bearer_token_file,
+            user,
+            password,
+            password_file,
+            labels,
+            repeat_s,
+        } = self;
+        let urls: Vec<String> = urls.iter().map(|url| redacted(url)).collect();
+        let labels = labels.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+        let labels: toml::Table = labels.collect();
+        vec![
+            shown_list("urls", &urls),
+            shown_secret("bearer_token", bearer_token.as_ref()),
+            shown_path("bearer_token_file", bearer_token_file.as_ref()),
+            shown_some("user", user.as_deref()),
+            shown_secret("password", password.as_ref()),
+            shown_path("password_file", password_file.as_ref()),
+            ("labels", (!labels.is_empty()).then_some(Value::Table(labels))),
+            shown("repeat_s", i64::try_from(*repeat_s).unwrap_or(i64::MAX)),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Alertmanager(Box::new(Alertmanager::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+/// Ready replicas, all of which are to know the same alerts.
+#[derive(Debug)]
+pub struct Alertmanager {
+    replicas: Vec<Arc<Replica>>,
+    labels: BTreeMap<String, String>,
+    repeat: Duration,
+}
+
+impl Alertmanager {
+    /// Reads the secrets' files through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key; it holds no secret, and of an
+    /// address no more than scheme and host.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Alertmanager, String> {
+        let credentials = Credentials::of(settings, read_secret)?;
+        if settings.urls.is_empty() {
+            return Err("urls: empty; write the address of an Alertmanager".to_owned());
+        }
+        if settings.urls.len() > REPLICAS_MAX {
+            return Err(format!("urls: more than {REPLICAS_MAX}; write those of one cluster"));
+        }
+        check_labels(&settings.labels)?;
+        if !(REPEAT_MIN_S..=REPEAT_MAX_S).contains(&settings.repeat_s) {
+            return Err(format!("repeat_s: must be {REPEAT_MIN_S} to {REPEAT_MAX_S}"));
+        }
+        let replicas = settings.urls.iter().map(|url| Ok(Arc::new(Replica::new(url, &credentials)?)));
+        Ok(Alertmanager {
+            replicas: replicas.collect::<Result<_, String>>()?,
+            labels: settings.labels.clone(),
+            repeat: Duration::from_secs(settings.repeat_s),
+        })
+    }
+
+    /// How often what goes on is to be repeated.
+    pub fn refresh_every(&self) -> Duration {
+        self.repeat
+    }
+
+    /// One POST to every replica, side by side, within 20 s. Delivered when one has taken it.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        match self.composer(Timestamp::now()).of_change(&notice.payload) {
+            Ok(alert) => self.post(&[alert]).await,
+            Err(NoAlert::NotForAlerts(kind)) => Answer::Delivered {
+                receipt: None,
+                words: format!("not sent: there is no alert for \u{201c}{kind}\u{201d}"),
+            },
+            Err(NoAlert::NotAChange(why)) => Answer::Refused {
+                words: format!("the change cannot be made an alert ({why}); please report this"),
+            },
+        }
+    }
+
+    /// Repeats all that goes on, as [`Alertmanager::send`] sends.
+    pub async fn mirror(&self, picture: &Picture) -> Answer {
+        let alerts = self.composer(Timestamp::now()).of_picture(picture);
+        if alerts.is_empty() {
+            let words = "nothing goes on, so there is nothing to repeat".to_owned();
+            return Answer::Delivered { receipt: None, words };
+        }
+        self.post(&alerts).await
+    }
+
+    fn composer(&self, now: Timestamp) -> Composer<'_> {
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        Composer { labels: &self.labels, now, lasts: self.lasts() }
+    }
+
+    fn lasts(&self) -> SignedDuration {
+        SignedDuration::try_from(self.repeat * REPEATS_TO_LIVE).unwrap_or(SignedDuration::MAX)
+    }
+
+    async fn post(&self, alerts: &[Alert]) -> Answer {
+        let body = serde_json::to_vec(alerts).expect("texts and times are JSON");
+        let mut asked = JoinSet::new();
+        for (index, replica) in self.replicas.iter().enumerate() {
+            let (replica, body) = (Arc::clone(replica), body.clone());
+            asked.spawn(async move { (index, replica.post(body).await) });
+        }
+        let mut answers = vec![None; self.replicas.len()];
+        let mut until = None;
+        while let Some((index, answer)) = next(&mut asked, until).await {
+            if matches!(answer, Answer::Delivered { .. }) {
+                until = until.or(Some(Instant::now() + STRAGGLERS_WITHIN));
+            }
+            answers[index] = Some(answer);
+        }
+        self.verdict(answers)
+    }
+
+    /// What the answers of all come to; none of a straggler.
+    fn verdict(&self, mut answers: Vec<Option<Answer>>) -> Answer {
+        if answers.len() == 1
+            && let Some(Some(answer)) = answers.pop()
+        {
+            return answer;
+        }
+        let answers: Vec<(&Replica, Answer)> = self
+            .replicas
+            .iter()
+            .zip(answers)
+            .map(|(replica, answer)| (&**replica, answer.unwrap_or_else(|| replica.straggles())))
+            .collect();
+        let (taken, left): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|(_, answer)| matches!(answer, Answer::Delivered { .. }));
+        let others: Vec<String> =
+            left.iter().map(|(replica, answer)| replica.named(answer.words())).collect();
+        let others = others.join("; ");
+        if !taken.is_empty() {
+            let words = match others.as_str() {
+                "" => format!("all {} replicas took it", answers.len()),
+                _ => format!(
+                    "{} of {} replicas took it; {others}. Within {} s of its return a replica is in step",
+                    taken.len(),
+                    answers.len(),
+                    self.lasts().as_secs(),
+                ),
+            };
+            return Answer::Delivered { receipt: None, words };
+        }
+        if answers.iter().all(|(_, answer)| matches!(answer, Answer::Refused { .. })) {
+            return Answer::Refused { words: others };
+        }
+        Answer::Retry {
+            after_s: shortest_wish(&answers),
+            reached: !answers.iter().all(|(_, answer)| is_unreached(answer)),
+            words: others,
+        }
+    }
+}
+
+/// The next answer; none once all are there or time is up.
+async fn next(asked: &mut JoinSet<(usize, Answer)>, until: Option<Instant>) -> Option<(usize, Answer)> {
+    let time_is_up = async {
+        match until {
+            Some(until) => sleep_until(until).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = asked.join_next() => answer?.ok(),
+        () = time_is_up => None,
+    }
+}
+
+/// Nothing as soon as one that may work later names no time.
+fn shortest_wish(answers: &[(&Replica, Answer)]) -> Option<u64> {
+    let wishes = answers.iter().filter_map(|(_, answer)| match answer {
+        Answer::Retry { after_s, .. } => Some(*after_s),
+        Answer::Delivered { .. } | Answer::Refused { .. } => None,
+    });
+    // No wish sorts before every wish.
+    wishes.min().flatten()
+}
+
+fn is_unreached(answer: &Answer) -> bool {
+    matches!(answer, Answer::Retry { reached: false, .. })
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, value) in labels {
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name {
+            return Err(format!("labels: {name:?} is no name; use letters, digits and _, no digit first"));
+        }
+        if OWN_LABELS.contains(&name.as_str()) {
+            return Err(format!("labels: {name:?} is set by statusd; use another name"));
+        }
+        if value.trim().is_empty() {
+            return Err(format!("labels: {name:?} is empty; write a value or remove it"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(toml: &str) -> Settings {
+        toml::from_str(toml).expect("settings")
+    }
+
+    fn made(toml: &str) -> Result<Alertmanager, String> {
+        Alertmanager::new(&settings(toml), &|path| match path.to_str() {
+            Some("/secret") => Ok(Secret::new("hunter2\n")),
+            _ => Err(format!("{}: no such file", path.display())),
+        })
+    }
+
+    #[track_caller]
+    fn check_refused(toml: &str, words: &str) {
+        let error = made(toml).expect_err("must be refused");
+        assert!(error.contains(words), "{error}");
+        for secret in ["hunter2", "T0PATH"] {
+            assert!(!error.contains(secret), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_safe_is_taken() {
+        for toml in [
+            "urls = ['http://am.example:9093']",
+            "urls = ['https://a.example/base/', 'https://b.example']\nbearer_token_file = '/secret'",
+            "urls = ['https://a.example']\nuser = 'statusd'\npassword = 'hunter2'",
+            "urls = ['http://127.0.0.1:9093']\nuser = 'statusd'\npassword_file = '/secret'",
+            "urls = ['http://a.example']\nlabels = {team = 'it', _severity = 'page'}\nrepeat_s = 10",
+        ] {
+            assert!(made(toml).is_ok(), "{toml}: {:?}", made(toml));
+        }
+    }
+
+    #[test]
+    fn what_is_not_is_refused_without_giving_it_away() {
+        let many = vec!["'http://a.example'"; REPLICAS_MAX + 1].join(", ");
+        check_refused("urls = []", "urls: empty");
+        check_refused(&format!("urls = [{many}]"), "urls: more than 16");
+        check_refused("urls = ['a.example/T0PATH']", "urls: not an address");
+        check_refused("urls = ['https://me:hunter2@a.example']", "write them as user and password");
+        check_refused("urls = ['https://a.example/T0PATH?x=1']", "with ? or #");
+        check_refused("urls = ['https://a.example/T0PATH/api/v2/alerts/']", "without /api/v2/alerts");
+        check_refused(
+            "urls = ['https://a.example', 'http://b.example/T0PATH']\nbearer_token = 'hunter2'",
+            "urls: http://b.example/… would carry",
+        );
+        check_refused("urls = ['http://b.example']\nuser = 'me'\npassword = 'hunter2'", "write https");
+        let one = "urls = ['https://a.example']";
+        check_refused(&format!("{one}\nbearer_token = 'hunter2'\nuser = 'me'"), "remove one of them");
+        check_refused(&format!("{one}\nbearer_token = \"hunter2\\nX: y\""), "bearer_token: holds");
+        check_refused(&format!("{one}\npassword = 'hunter2'"), "password: there is no user");
+        check_refused(&format!("{one}\nuser = 'me'"), "\"password\" is missing");
+        check_refused(&format!("{one}\nuser = 'm:e'\npassword = 'hunter2'"), "user: ");
+        check_refused(&format!("{one}\nuser = 'me'\npassword_file = '/nowhere'"), "password_file: /nowhere");
+        check_refused(&format!("{one}\nrepeat_s = 9"), "repeat_s: must be 10 to 3600");
+        check_refused(&format!("{one}\nrepeat_s = 3601"), "repeat_s: must be 10 to 3600");
+        for label in ["'1st' = 'x'", "'a-b' = 'x'", "'' = 'x'", "'é' = 'x'"] {
+            check_refused(&format!("{one}\nlabels = {{{label}}}"), "is no name");
+        }
+        for label in OWN_LABELS {
+            check_refused(&format!("{one}\nlabels = {{{label} = 'x'}}"), "is set by statusd");
+        }
+        check_refused(&format!("{one}\nlabels = {{team = ' '}}"), "\"team\" is empty");
+    }
+
+    #[test]
+    fn the_settings_have_defaults_and_no_other_keys() {
+        let settings = settings("urls = ['https://a.example']");
+        assert_eq!((settings.repeat_s, settings.labels.len()), (60, 0));
+        assert_eq!(made("urls = ['https://a.example']").expect("ready").lasts().as_secs(), 240);
+        assert!(toml::from_str::<Settings>("url = 'https://a.example'").is_err());
+        assert!(toml::from_str::<Settings>("urls = ['https://a.example']\nlabel = {}").is_err());
+    }
+
+    #[test]
+    fn debug_and_show_hide_secrets_and_paths() {
+        let toml = "urls = ['https://a.example:9093/T0PATH']\nuser = 'me'\npassword = 'hunter2'\n\
+                    labels = {team = 'it'}";
+        let shown = format!("{:?} {:#?}", settings(toml), made(toml).expect("ready"));
+        assert!(shown.contains("https://a.example:9093/…") && shown.contains("team"), "{shown}");
+        for secret in ["hunter2", "T0PATH"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    fn answers(answers: [Answer; 2]) -> Answer {
+        let urls = "urls = ['http://127.0.0.1:1', 'http://127.0.0.1:2']";
+        made(urls).expect("ready").verdict(answers.map(Some).into())
+    }
+
+    fn retry(after_s: Option<u64>, reached: bool) -> Answer {
+        Answer::Retry { after_s, reached, words: "127.0.0.1 is tired".to_owned() }
+    }
+
+    #[test]
+    fn the_best_answer_of_all_replicas_counts() {
+        let taken = || Answer::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() };
+        let refused = || Answer::Refused { words: "127.0.0.1 says no".to_owned() };
+        let words = |answer: Answer| answer.words().to_owned();
+
+        assert_eq!(words(answers([taken(), taken()])), "all 2 replicas took it");
+        let one = answers([refused(), taken()]);
+        assert!(matches!(one, Answer::Delivered { .. }), "{one:?}");
+        assert_eq!(
+            words(one),
+            "1 of 2 replicas took it; 127.0.0.1:1 says no. Within 240 s of its return a replica is in step"
+        );
+        let none = answers([refused(), refused()]);
+        assert_eq!(none, Answer::Refused { words: "127.0.0.1:1 says no; 127.0.0.1:2 says no".to_owned() });
+
+        for (pair, after_s, reached) in [
+            ([retry(Some(60), true), retry(Some(5), true)], Some(5), true),
+            ([retry(Some(60), true), retry(None, true)], None, true),
+            ([retry(Some(60), true), refused()], Some(60), true),
+            ([retry(None, false), retry(None, false)], None, false),
+            ([retry(None, false), retry(None, true)], None, true),
+            // Who says no has seen it.
+            ([retry(None, false), refused()], None, true),
+        ] {
+            let answer = answers(pair.clone());
+            let Answer::Retry { after_s: wish, reached: seen, .. } = answer else {
+                panic!("{pair:?}: {answer:?}")
+            };
+            assert_eq!((wish, seen), (after_s, reached), "{pair:?}");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! Changes and pictures as alerts of Alertmanager's API v2.
+//!
+//! It sends nothing and reads no clock. Invariant: an outage gives an alert with the same labels
+//! whether it comes from a change or from a picture, from its first minute to its end, so that
+//! every one of them updates the alert that is there.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::super::Picture;
+use crate::model::{EventKind, Outage, Phase, Sight};
+use crate::text;
+
+/// What tells alerts apart, and so must not change while one lasts. Nobody else may set these.
+pub const OWN_LABELS: [&str; 6] = ["alertname", "service", "feed", "message_id", "occurrence", "drill"];
+
+const TROUBLE: &str = "AppleServiceTrouble";
+const MAINTENANCE: &str = "AppleServiceMaintenance";
+const UNREADABLE: &str = "AppleStatusUnreadable";
+const TEST: &str = "StatusdTest";
+const TEST_LASTS: SignedDuration = SignedDuration::from_mins(1);
+const CONSUMER_PAGE: &str = "https://www.apple.com/support/systemstatus/";
+const DEVELOPER_PAGE: &str = "https://developer.apple.com/system-status/";
+/// Characters of a name, and of a text: Apple's have up to 50 and 120.
+const NAME_MAX: usize = 200;
+const TEXT_MAX: usize = 2_000;
+
+/// An alert as `POST /api/v2/alerts` takes it, in a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alert {
+    /// Its identity.
+    pub labels: BTreeMap<String, String>,
+    /// The newest ones count.
+    pub annotations: BTreeMap<&'static str, String>,
+    /// Never later than `ends_at`, which Alertmanager would refuse.
+    pub starts_at: Timestamp,
+    /// Ahead: firing until then unless repeated. Past: resolved.
+    pub ends_at: Timestamp,
+    #[serde(rename = "generatorURL")]
+    pub generator_url: &'static str,
+}
+
+/// Why there is no alert.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoAlert {
+    /// Nothing begins, goes on or ends with a change of this kind.
+    NotForAlerts(String),
+    /// Not the documented JSON.
+    NotAChange(String),
+}
+
+/// Makes alerts at one moment.
+#[derive(Debug)]
+pub struct Composer<'a> {
+    /// Labels from the configuration, for all.
+    pub labels: &'a BTreeMap<String, String>,
+    /// In whole seconds.
+    pub now: Timestamp,
+    /// How long an alert fires that is not repeated.
+    pub lasts: SignedDuration,
+}
+
+/// The documented JSON of a change, as far as an alert needs it.
+#[derive(Debug, Deserialize)]
+struct Change {
+    kind: String,
+    at: Timestamp,
+    #[serde(default)]
+    drill: bool,
+    feed: Option<String>,
+    service: Option<String>,
+    message_id: Option<String>,
+    occurrence: Option<u32>,
+    outage_kind: Option<String>,
+    began_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    seen_at: Option<Timestamp>,
+    users_affected: Option<String>,
+    apple_text: Option<String>,
+}
+
+/// What an alert is about.
+#[derive(Debug)]
+enum Subject<'a> {
+    Event {
+        service: &'a str,
+        message_id: &'a str,
+        occurrence: u32,
+        /// Apple's word.
+        kind: &'a str,
+        users_affected: &'a str,
+        apple_text: &'a str,
+    },
+    Blind {
+        reason: &'a str,
+    },
+}
+
+/// What a kind of change means for its alert.
+enum Meaning {
+    Fires,
+    /// It is over, in these words.
+    Ends(&'static str),
+    Test,
+    Nothing,
+}
+
+fn meaning(kind: &str) -> Meaning {
+    match kind {
+        "began" | "reopened" | "worsened" | "eased" | "lasts" | "started" | "blind" => Meaning::Fires,
+        "ended" => Meaning::Ends("Apple says it is fixed."),
+        "withdrawn" => {
+            Meaning::Ends("Apple no longer lists the problem. Whether it is fixed Apple does not say.")
+        }
+        "missed" => Meaning::Ends("It was over already when Apple first listed it."),
+        "over" => Meaning::Ends("The maintenance is over."),
+        "sighted" => Meaning::Ends("Apple's status can be read again."),
+        "test" => Meaning::Test,
+        // The documentation of the JSON: a word may be added.
+        _ => Meaning::Nothing,
+    }
+}
+
+impl Composer<'_> {
+    /// The alert that says what a change says. `payload` is its documented JSON.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no such alert.
+    pub fn of_change(&self, payload: &str) -> Result<Alert, NoAlert> {
+        let change: Change =
+            serde_json::from_str(payload).map_err(|error| NoAlert::NotAChange(error.to_string()))?;
+        let began = change.began_at.or(change.seen_at).unwrap_or(change.at);
+        let fires = || self.alert(&change.subject(), change.feed(), began, self.until());
+        let mut alert = match meaning(&change.kind) {
+            Meaning::Fires => fires(),
+            Meaning::Ends(how) => {
+                // One that ends ahead would go on firing until then.
+                let ended = change.ended_at.unwrap_or(change.at).min(self.now);
+                let mut alert = Alert { ends_at: ended, ..fires() };
+                // Apple's end lay before its start at times, which Alertmanager refuses.
+                alert.ends_at = alert.ends_at.max(alert.starts_at);
+                alert.annotations.insert("description", how.to_owned());
+                alert
+            }
+            Meaning::Test => self.test(),
+            Meaning::Nothing => return Err(NoAlert::NotForAlerts(change.kind)),
+        };
+        if change.drill {
+            alert.labels.insert("drill".to_owned(), "true".to_owned());
+            if let Some(summary) = alert.annotations.get_mut("summary") {
+                summary.insert_str(0, "DRILL: ");
+            }
+        }
+        Ok(alert)
+    }
+
+    /// All that goes on: the outages, the running maintenance, and that we are blind once people
+    /// have been told so.
+    pub fn of_picture(&self, picture: &Picture) -> Vec<Alert> {
+        let feed = picture.feed.to_string();
+        let outages = picture.services.iter().flat_map(|standing| &standing.outages);
+        let ongoing = outages.filter(|outage| matches!(outage.phase, Phase::Ongoing(_)));
+        let mut alerts: Vec<Alert> = ongoing
+            .map(|outage| {
+                let began = outage.start.unwrap_or(outage.first_seen);
+                self.alert(&Subject::of(outage), &feed, began, self.until())
+            })
+            .collect();
+        if let Sight::Blind { since, reason, told: true, .. } = &picture.sight {
+            alerts.push(self.alert(&Subject::Blind { reason }, &feed, *since, self.until()));
+        }
+        alerts
+    }
+
+    fn until(&self) -> Timestamp {
+        self.now.checked_add(self.lasts).unwrap_or(Timestamp::MAX)
+    }
+
+    fn alert(&self, subject: &Subject<'_>, feed: &str, began: Timestamp, ends_at: Timestamp) -> Alert {
+        let mut labels = subject.labels();
+        labels.push(("feed", feed.to_owned()));
+        Alert {
+            labels: self.labelled(labels),
+            annotations: subject.annotations(),
+            // Nothing that fires begins tomorrow, whatever Apple writes.
+            starts_at: began.min(self.now),
+            ends_at,
+            generator_url: if feed.starts_with("developer/") { DEVELOPER_PAGE } else { CONSUMER_PAGE },
+        }
+    }
+
+    fn test(&self) -> Alert {
+        let annotations = [
+            ("summary", "statusd: a test"),
+            ("description", "This is a test. Nothing is wrong. It ends by itself within a minute."),
+            ("kind", "test"),
+        ];
+        Alert {
+            labels: self.labelled(vec![("alertname", TEST.to_owned())]),
+            annotations: annotations.map(|(name, text)| (name, text.to_owned())).into(),
+            starts_at: self.now,
+            ends_at: self.now.checked_add(TEST_LASTS).unwrap_or(Timestamp::MAX),
+            generator_url: CONSUMER_PAGE,
+        }
+    }
+
+    fn labelled(&self, own: Vec<(&str, String)>) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        labels
+    }
+}
+
+impl Change {
+    fn feed(&self) -> &str {
+        self.feed.as_deref().unwrap_or_default()
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        fn text(text: &Option<String>) -> &str {
+            text.as_deref().unwrap_or_default()
+        }
+        match self.kind.as_str() {
+            "blind" | "sighted" => Subject::Blind { reason: text(&self.apple_text) },
+            _ => Subject::Event {
+                service: text(&self.service),
+                message_id: text(&self.message_id),
+                occurrence: self.occurrence.unwrap_or(1),
+                kind: text(&self.outage_kind),
+                users_affected: text(&self.users_affected),
+                apple_text: text(&self.apple_text),
+            },
+        }
+    }
+}
+
+impl<'a> Subject<'a> {
+    fn of(outage: &'a Outage) -> Subject<'a> {
+        Subject::Event {
+            service: &outage.service,
+            message_id: &outage.message_id,
+            occurrence: outage.occurrence,
+            kind: outage.kind.as_str(),
+            users_affected: outage.users_affected.as_deref().unwrap_or_default(),
+            apple_text: &outage.message,
+        }
+    }
+
+    fn labels(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Subject::Event { service, message_id, occurrence, kind, .. } => {
+                // The one word of Apple's that is part of the identity: what turns from maintenance
+                // into an outage is another alert, and the first one runs out.
+                let name = if is_maintenance(kind) { MAINTENANCE } else { TROUBLE };
+                vec![
+                    ("alertname", name.to_owned()),
+                    ("service", text::plain_line(service, NAME_MAX)),
+                    ("message_id", text::plain_line(message_id, NAME_MAX)),
+                    ("occurrence", occurrence.to_string()),
+                ]
+            }
+            Subject::Blind { .. } => vec![("alertname", UNREADABLE.to_owned())],
+        }
+    }
+
+    /// Those without a text are left out.
+    fn annotations(&self) -> BTreeMap<&'static str, String> {
+        let annotations = match self {
+            Subject::Event { service, kind, users_affected, apple_text, .. } => {
+                let (service, kind) = (text::plain_line(service, NAME_MAX), text::plain_line(kind, NAME_MAX));
+                let affected = text::plain_line(users_affected, TEXT_MAX);
+                let quoted = text::plain_line(apple_text, TEXT_MAX);
+                let summary = if is_maintenance(&kind) {
+                    format!("{service}: maintenance at Apple")
+                } else {
+                    format!("{service}: Apple reports trouble ({kind})")
+                };
+                let description = described(&affected, &quoted);
+                [
+                    ("summary", summary),
+                    ("description", description),
+                    ("kind", kind),
+                    ("users_affected", affected),
+                    ("apple_text", quoted),
+                ]
+            }
+            Subject::Blind { reason } => [
+                ("summary", "Apple's status cannot be read".to_owned()),
+                ("description", format!("The reason: {}.", text::plain_line(reason, TEXT_MAX))),
+                ("kind", "blind".to_owned()),
+                ("users_affected", String::new()),
+                ("apple_text", String::new()),
+            ],
+        };
+        annotations.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+    }
+}
+
+fn described(affected: &str, quoted: &str) -> String {
+    let stop = if affected.ends_with('.') { "" } else { "." };
+    match (affected, quoted) {
+        ("", "") => "Apple gives no details.".to_owned(),
+        (_, "") => format!("{affected}{stop}"),
+        ("", _) => format!("Apple writes: \u{201c}{quoted}\u{201d}"),
+        _ => format!("{affected}{stop} Apple writes: \u{201c}{quoted}\u{201d}"),
+    }
+}
+
+fn is_maintenance(kind: &str) -> bool {
+    EventKind::parse(kind).is_maintenance()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::channel::Standing;
+    use crate::model::{Edition, Fault, FeedId};
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-05-05T{text}Z").parse().expect("a time")
+    }
+
+    fn composed(payload: &Value) -> Result<Alert, NoAlert> {
+        let labels = BTreeMap::from([("team".to_owned(), "it".to_owned())]);
+        let lasts = SignedDuration::from_mins(4);
+        Composer { labels: &labels, now: at("10:02:31"), lasts }.of_change(&payload.to_string())
+    }
+
+    #[track_caller]
+    fn alert(payload: &Value) -> Value {
+        serde_json::to_value(composed(payload).expect("an alert")).expect("JSON")
+    }
+
+    fn began() -> Value {
+        json!({
+            "version": 1,
+            "at": "2026-05-05T10:02:30Z",
+            "kind": "began",
+            "service": "iCloud Backup",
+            "message_id": "1002938",
+            "occurrence": 1,
+            "outage_kind": "Outage",
+            "began_at": "2026-05-05T08:15:00Z",
+            "ended_at": null,
+            "key": "consumer/en_US/icloud%20backup/1002938/1/began",
+            "feed": "consumer/en_US",
+            "seen_at": "2026-05-05T10:01:45Z",
+            "was_kind": null,
+            "users_affected": "Some users are affected",
+            "apple_text": "Users may be unable to back up\ntheir devices.",
+            "did_you_mean": [],
+            "text": "iCloud Backup: Apple reports an outage.",
+        })
+    }
+
+    fn with(fields: Value) -> Value {
+        let (mut payload, Value::Object(fields)) = (began(), fields) else { panic!("no object") };
+        payload.as_object_mut().expect("an object").extend(fields);
+        payload
+    }
+
+    fn outage() -> Outage {
+        Outage {
+            service: "iCloud Backup".to_owned(),
+            message_id: "1002938".to_owned(),
+            occurrence: 1,
+            kind: EventKind::Outage,
+            phase: Phase::Ongoing(None),
+            start: Some(at("08:15:00")),
+            end: None,
+            first_seen: at("10:01:45"),
+            users_affected: Some("Some users are affected".to_owned()),
+            message: "Users may be unable to back up\ntheir devices.".to_owned(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn picture(outages: Vec<Outage>, sight: Sight) -> Picture {
+        let service = "iCloud Backup".to_owned();
+        Picture {
+            feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
+            sight,
+            services: vec![Standing { service, is_listed: true, outages }],
+        }
+    }
+
+    #[test]
+    fn a_start_is_an_alert_that_fires() {
+        let expected = json!({
+            "labels": {
+                "alertname": "AppleServiceTrouble",
+                "feed": "consumer/en_US",
+                "message_id": "1002938",
+                "occurrence": "1",
+                "service": "iCloud Backup",
+                "team": "it",
+            },
+            "annotations": {
+                "apple_text": "Users may be unable to back up their devices.",
+                "description": "Some users are affected. Apple writes: \u{201c}Users may be unable to back \
+                                up their devices.\u{201d}",
+                "kind": "Outage",
+                "summary": "iCloud Backup: Apple reports trouble (Outage)",
+                "users_affected": "Some users are affected",
+            },
+            "startsAt": "2026-05-05T08:15:00Z",
+            "endsAt": "2026-05-05T10:06:31Z",
+            "generatorURL": "https://www.apple.com/support/systemstatus/",
+        });
+        assert_eq!(alert(&began()), expected);
+    }
+
+    #[test]
+    fn a_change_and_a_picture_give_the_same_alert() {
+        let labels = BTreeMap::from([("team".to_owned(), "it".to_owned())]);
+        let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
+        let over = Outage { phase: Phase::Over(crate::model::OverBy::Apple), ..outage() };
+        let planned = Outage { phase: Phase::Planned(None), ..outage() };
+        let picture = picture(vec![outage(), over, planned], Sight::Sighted { since: at("08:00:00") });
+        let alerts = composer.of_picture(&picture);
+        assert_eq!(alerts, [composed(&began()).expect("an alert")]);
+    }
+
+    #[test]
+    fn what_changes_while_it_lasts_changes_no_label() {
+        let began = alert(&began());
+        for fields in [
+            json!({"kind": "worsened", "outage_kind": "Outage", "was_kind": "Issue"}),
+            json!({"kind": "eased", "outage_kind": "Performance", "apple_text": "Better."}),
+            json!({"kind": "lasts", "seen_at": "2026-05-05T11:00:00Z"}),
+            json!({"kind": "ended", "ended_at": "2026-05-05T10:00:00Z"}),
+            json!({"kind": "withdrawn", "users_affected": null}),
+        ] {
+            let other = alert(&with(fields));
+            assert_eq!(other["labels"], began["labels"]);
+            assert_eq!(other["startsAt"], began["startsAt"]);
+        }
+        let again = alert(&with(json!({"kind": "reopened", "occurrence": 2})));
+        assert_ne!(again["labels"], began["labels"], "another occurrence is another alert");
+    }
+
+    #[test]
+    fn an_end_resolves() {
+        for (kind, ended, ends_at) in [
+            ("ended", json!("2026-05-05T10:00:00Z"), "2026-05-05T10:00:00Z"),
+            ("missed", json!("2026-05-05T09:00:00Z"), "2026-05-05T09:00:00Z"),
+            ("over", json!("2026-05-05T09:00:00Z"), "2026-05-05T09:00:00Z"),
+            // Apple gives no end: when we held it over.
+            ("withdrawn", json!(null), "2026-05-05T10:02:30Z"),
+            // Apple's end lies ahead, or before the start.
+            ("ended", json!("2026-05-06T10:00:00Z"), "2026-05-05T10:02:31Z"),
+            ("ended", json!("2026-05-05T07:00:00Z"), "2026-05-05T08:15:00Z"),
+        ] {
+            let alert = alert(&with(json!({"kind": kind, "ended_at": ended})));
+            assert_eq!(alert["endsAt"], ends_at, "{kind} {ended}");
+            assert!(
+                alert["annotations"]["description"].as_str().is_some_and(|text| !text.contains("writes"))
+            );
+        }
+        let ahead = alert(&with(json!({"kind": "ended", "began_at": "2026-05-06T00:00:00Z"})));
+        assert_eq!(ahead["startsAt"], "2026-05-05T10:02:31Z");
+        assert_eq!(ahead["endsAt"], "2026-05-05T10:02:31Z");
+    }
+
+    #[test]
+    fn maintenance_has_a_name_of_its_own() {
+        let fields = json!({"kind": "started", "outage_kind": "Maintenance", "users_affected": null, "apple_text": ""});
+        let alert = alert(&with(fields));
+        assert_eq!(alert["labels"]["alertname"], "AppleServiceMaintenance");
+        assert_eq!(alert["annotations"]["summary"], "iCloud Backup: maintenance at Apple");
+        assert_eq!(alert["annotations"]["description"], "Apple gives no details.");
+        assert_eq!(alert["annotations"].get("users_affected"), None);
+    }
+
+    #[test]
+    fn blind_fires_once_people_are_told_and_sighted_resolves() {
+        let bare = json!({"service": null, "message_id": null, "occurrence": null, "outage_kind": null,
+                          "users_affected": null, "apple_text": "HTTP 503", "feed": "developer/en_US"});
+        let mut blind = with(bare);
+        blind["kind"] = json!("blind");
+        let fired = alert(&blind);
+        let labels = json!({"alertname": "AppleStatusUnreadable", "feed": "developer/en_US", "team": "it"});
+        assert_eq!(fired["labels"], labels);
+        assert_eq!(fired["annotations"]["description"], "The reason: HTTP 503.");
+        assert_eq!(fired["generatorURL"], "https://developer.apple.com/system-status/");
+        blind["kind"] = json!("sighted");
+        blind["ended_at"] = json!("2026-05-05T10:01:00Z");
+        blind["apple_text"] = json!("");
+        let over = alert(&blind);
+        assert_eq!((&over["labels"], &over["endsAt"]), (&labels, &json!("2026-05-05T10:01:00Z")));
+
+        let labels = BTreeMap::new();
+        let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
+        let sight = |told| Sight::Blind {
+            since: at("08:15:00"),
+            fault: Fault::Apple,
+            reason: "HTTP 503".to_owned(),
+            told,
+        };
+        let alerts = composer.of_picture(&picture(vec![outage()], sight(true)));
+        let names: Vec<&str> = alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
+        assert_eq!(names, [TROUBLE, UNREADABLE], "what went on goes on");
+        assert_eq!(alerts[1].annotations["description"], "The reason: HTTP 503.");
+        assert_eq!(composer.of_picture(&picture(Vec::new(), sight(false))), []);
+    }
+
+    #[test]
+    fn a_drill_says_so_and_a_test_ends_by_itself() {
+        let drill = alert(&with(json!({"drill": true})));
+        assert_eq!(drill["labels"]["drill"], "true");
+        assert_eq!(drill["annotations"]["summary"], "DRILL: iCloud Backup: Apple reports trouble (Outage)");
+        assert_eq!(alert(&with(json!({"drill": false})))["labels"].get("drill"), None);
+
+        let test =
+            alert(&json!({"version": 1, "at": "2026-05-05T10:02:30Z", "kind": "test", "service": null,
+                                 "key": "test/2026-05-05T10:02:30Z", "text": "This is a test."}));
+        assert_eq!(test["labels"], json!({"alertname": "StatusdTest", "team": "it"}));
+        assert_eq!(test["startsAt"], "2026-05-05T10:02:31Z");
+        assert_eq!(test["endsAt"], "2026-05-05T10:03:31Z");
+    }
+
+    #[test]
+    fn other_kinds_have_no_alert() {
+        for kind in ["planned", "unlisted", "listed_again", "history_lost", "alive", "a new word"] {
+            let none = composed(&with(json!({"kind": kind}))).expect_err(kind);
+            assert_eq!(none, NoAlert::NotForAlerts(kind.to_owned()));
+        }
+        for wrong in [json!([]), json!({"kind": "began"}), json!({"kind": "began", "at": "soon"})] {
+            assert!(matches!(composed(&wrong), Err(NoAlert::NotAChange(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn apples_words_are_cut_and_cleaned() {
+        let long = "x".repeat(9_000);
+        let alert = alert(&with(
+            json!({"service": "a\u{202e}b\nc", "message_id": long, "users_affected": long, "apple_text": long}),
+        ));
+        assert_eq!(alert["labels"]["service"], "ab c");
+        assert_eq!(alert["labels"]["message_id"].as_str().map(|id| id.chars().count()), Some(NAME_MAX));
+        for annotation in ["users_affected", "apple_text"] {
+            let text = alert["annotations"][annotation].as_str().expect("a text");
+            assert_eq!(text.chars().count(), TEXT_MAX, "{annotation}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! One Alertmanager of several: its address, who it takes us for, and its answers.
+//!
+//! What the answers of all come to is decided by the channel. Invariant: as the channel's.
+
+use std::fmt;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url};
+
+use super::super::Answer;
+use super::super::peer::Peer;
+use super::super::settings::{self, ReadSecret, either, refuse_open, required};
+use super::Settings;
+use crate::secret::Secret;
+
+const API_PATH: [&str; 3] = ["api", "v2", "alerts"];
+
+/// How we show who we are.
+pub enum Credentials {
+    None,
+    Token { token: Secret, header: HeaderValue },
+    Password { user: String, password: Secret },
+}
+
+impl Credentials {
+    pub fn of(settings: &Settings, read_secret: ReadSecret) -> Result<Credentials, String> {
+        let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
+        let token = either("bearer_token", inline, file, read_secret)?;
+        let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
+        match (token, settings.user.as_deref()) {
+            (Some(_), Some(_)) => Err("bearer_token: there is a user too; remove one of them".to_owned()),
+            (_, None) if inline.is_some() || file.is_some() => {
+                Err("password: there is no user; write the key \"user\" too".to_owned())
+            }
+            (None, Some(user)) if user.is_empty() || user.contains(':') => {
+                Err("user: empty or with a colon, which HTTP does not allow; check it".to_owned())
+            }
+            (None, Some(user)) => {
+                let password = required("password", inline, file, read_secret)?;
+                Ok(Credentials::Password { user: user.to_owned(), password })
+            }
+            (Some(token), None) => {
+                let mut header =
+                    HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+                        "bearer_token: holds a character that no HTTP header can carry; check it".to_owned()
+                    })?;
+                header.set_sensitive(true);
+                Ok(Credentials::Token { token, header })
+            }
+            (None, None) => Ok(Credentials::None),
+        }
+    }
+
+    fn secret(&self) -> Option<&Secret> {
+        match self {
+            Credentials::None => None,
+            Credentials::Token { token, .. } => Some(token),
+            Credentials::Password { password, .. } => Some(password),
+        }
+    }
+}
+
+/// One Alertmanager.
+pub struct Replica {
+    /// Made with the base address alone: the API's path is no secret and may stand in words.
+    peer: Peer,
+    /// The address of the alerts, where there is a password with it: `reqwest` makes the header.
+    alerts: Url,
+    authorization: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Replica").field(&self.peer).finish()
+    }
+}
+
+impl Replica {
+    pub fn new(text: &str, credentials: &Credentials) -> Result<Replica, String> {
+        let base = settings::http_address("urls", text)?;
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(
+                "urls: an address holds a user or password; write them as user and password".to_owned()
+            );
+        }
+        if base.query().is_some() || base.fragment().is_some() {
+            return Err("urls: an address goes on with ? or #; write it up to there".to_owned());
+        }
+        if base.path().trim_end_matches('/').ends_with("/api/v2/alerts") {
+            return Err("urls: write the address without /api/v2/alerts; statusd adds it".to_owned());
+        }
+        if credentials.secret().is_some() {
+            refuse_open("urls", &base)?;
+        }
+        let mut alerts = base.clone();
+        alerts.path_segments_mut().expect("an http address has a path").pop_if_empty().extend(API_PATH);
+        let mut authorization = None;
+        match credentials {
+            Credentials::None => {}
+            Credentials::Token { header, .. } => authorization = Some(header.clone()),
+            Credentials::Password { user, password } => {
+                let set =
+                    alerts.set_username(user).and_then(|()| alerts.set_password(Some(password.expose())));
+                set.expect("an http address with a host takes a user and password");
+            }
+        }
+        Ok(Replica { peer: Peer::new(base, credentials.secret())?, alerts, authorization })
+    }
+
+    pub async fn post(&self, body: Vec<u8>) -> Answer {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        match self.peer.send(Method::POST, self.alerts.clone(), headers, body).await {
+            Ok(reply) => self.peer.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    pub fn straggles(&self) -> Answer {
+        let words = format!("{} has not answered yet", self.host());
+        Answer::Retry { after_s: None, reached: true, words }
+    }
+
+    /// `words` with the port behind the host's name: replicas may share a host.
+    pub fn named(&self, words: &str) -> String {
+        match (self.alerts.port(), words.strip_prefix(self.host())) {
+            (Some(port), Some(rest)) => format!("{}:{port}{rest}", self.host()),
+            _ => words.to_owned(),
+        }
+    }
+
+    fn host(&self) -> &str {
+        self.alerts.host_str().expect("an http address has a host: Url refuses others")
+    }
+}

@@ -1,0 +1,334 @@
+//! The watched services at an MQTT broker: their states, retained, as sensors of Home Assistant too,
+//! and each change, once.
+//!
+//! Promise: the states are idempotent, whoever subscribes sees the newest. A change is published at
+//! least once (QoS 1), under its key in the JSON: idempotent for whoever remembers keys.
+//!
+//! It speaks MQTT 3.1.1 and listens to nobody. While statusd shows states it holds one connection,
+//! whose end, however it comes, the broker announces. Invariant: no password is in what it prints or
+//! answers.
+
+mod broker;
+mod link;
+mod session;
+mod topics;
+mod visit;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use self::broker::{Broker, Login};
+use self::link::Link;
+use self::topics::Topics;
+use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
+use super::{Answer, Audience, Notice, Picture, Table, Way};
+use crate::secret::Secret;
+
+const CLIENT_ID: &str = "statusd";
+const PREFIX: &str = "statusd";
+const DISCOVERY: &str = "homeassistant";
+/// Of a prefix and an id: brokers take more, and topics in URLs and file names get unwieldy.
+const NAME_MAX_CHARS: usize = 64;
+/// The whole try.
+const SEND_WITHIN: Duration = Duration::from_secs(20);
+/// The states are compared, and published where they differ.
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+
+/// `[channel.mqtt.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `mqtts://host:8883`; `mqtt://host:1883` too where no password is sent along.
+    pub url: String,
+    /// Whom the broker knows. Nobody unless told otherwise.
+    pub user: Option<String>,
+    /// Goes with the user.
+    pub password: Option<Secret>,
+    /// A file to read it from instead.
+    pub password_file: Option<PathBuf>,
+    /// The name of the connection, one for each statusd at a broker. "statusd" unless told
+    /// otherwise.
+    #[serde(default = "client_id")]
+    pub client_id: String,
+    /// What every topic begins with, one for each statusd at a broker. "statusd" unless told
+    /// otherwise.
+    #[serde(default = "prefix")]
+    pub prefix: String,
+    /// Where Home Assistant looks for sensors; "" tells it nothing. "homeassistant" unless told
+    /// otherwise.
+    #[serde(default = "discovery")]
+    pub discovery: String,
+    /// A PEM file with authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+fn client_id() -> String {
+    CLIENT_ID.to_owned()
+}
+
+fn prefix() -> String {
+    PREFIX.to_owned()
+}
+
+fn discovery() -> String {
+    DISCOVERY.to_owned()
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::Programs
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, user, password, password_file, client_id, prefix, discovery, ca_file } = self;
+        vec![
+            // Nothing else may be in it, but this is shown before anybody checks.
+            shown("url", redacted(url).trim_end_matches("/…")),
+            shown_some("user", user.as_deref()),
+            shown_secret("password", password.as_ref()),
+            shown_path("password_file", password_file.as_ref()),
+            shown("client_id", client_id.as_str()),
+            shown("prefix", prefix.as_str()),
+            shown("discovery", discovery.as_str()),
+            shown_path("ca_file", ca_file.as_ref()),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Mqtt(Box::new(Mqtt::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+/// A broker, and what it is shown.
+#[derive(Debug)]
+pub struct Mqtt {
+    broker: Broker,
+    topics: Topics,
+    /// From the first picture on.
+    link: Option<Link>,
+}
+
+impl Mqtt {
+    /// Reads the password's file through `read_secret`, and `ca_file`.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key and holds no secret.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Mqtt, String> {
+        let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
+        let password = either("password", inline, file, read_secret)?;
+        let login = match &settings.user {
+            Some(user) if user.trim().is_empty() => {
+                return Err("user: empty; write the user or remove the key".to_owned());
+            }
+            Some(user) => Some(Login { user: user.clone(), password }),
+            None if password.is_some() => {
+                return Err("password: there is no user; write the key \"user\" too".to_owned());
+            }
+            None => None,
+        };
+        check_name("client_id", &settings.client_id)?;
+        check_topic("prefix", &settings.prefix)?;
+        let discovery = settings.discovery.as_str();
+        if !discovery.is_empty() {
+            check_topic("discovery", discovery)?;
+        }
+        Ok(Mqtt {
+            broker: Broker::new(&settings.url, &settings.client_id, login, settings.ca_file.as_deref())?,
+            topics: Topics {
+                prefix: settings.prefix.clone(),
+                discovery: (!discovery.is_empty()).then(|| discovery.to_owned()),
+            },
+            link: None,
+        })
+    }
+
+    /// Whether `older` would do all as this one does, so that its connection may be kept.
+    pub fn continues(&self, older: &Mqtt) -> bool {
+        self.broker.is_same(&older.broker) && self.topics == older.topics
+    }
+
+    /// How often states are to be compared: what is true may change by time alone.
+    pub fn refresh_every(&self) -> Duration {
+        REFRESH_EVERY
+    }
+
+    /// Publishes a change and waits for the broker's confirmation, within 20 s.
+    ///
+    /// Before the first picture it does so on a visit, which leaves alone the connection that
+    /// another process may hold.
+    pub async fn send(&mut self, notice: &Notice) -> Answer {
+        let topic = self.topics.change();
+        let mut reached = self.link.is_some();
+        let said = async {
+            match self.link.as_ref().filter(|link| link.is_open()) {
+                Some(link) => link.say(topic, notice.payload.clone()).await,
+                None => Some(visit::publish(&self.broker, &topic, &notice.payload, &mut reached).await),
+            }
+        };
+        let answer = timeout(SEND_WITHIN, said).await;
+        self.answer(answer.ok(), reached)
+    }
+
+    /// Shows the states, within 20 s. From the first picture on they are kept up by a task of the
+    /// tokio runtime that this is called on.
+    pub async fn mirror(&mut self, picture: &Picture) -> Answer {
+        let retained = self.topics.retained(picture, Timestamp::now());
+        if !self.link.as_ref().is_some_and(Link::is_open) {
+            self.link = Some(Link::open(self.broker.clone(), self.topics.clone()));
+        }
+        let link = self.link.as_ref().expect("just opened");
+        let answer = timeout(SEND_WITHIN, link.show(retained)).await;
+        self.answer(answer.ok(), true)
+    }
+
+    /// The answer of a task or visit; `None` where it ran out of time, or is gone.
+    fn answer(&self, answer: Option<Option<Answer>>, reached: bool) -> Answer {
+        match answer {
+            Some(Some(answer)) => answer,
+            Some(None) => self.broker.retry(true, "lost its connection's task; this is tried again"),
+            None => {
+                self.broker.retry(reached, &format!("confirmed nothing within {} s", SEND_WITHIN.as_secs()))
+            }
+        }
+    }
+}
+
+fn check_name(key: &str, name: &str) -> Result<(), String> {
+    let is_name = (1..=NAME_MAX_CHARS).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if is_name {
+        return Ok(());
+    }
+    Err(format!("{key}: use 1 to {NAME_MAX_CHARS} letters, digits, -, _ and ."))
+}
+
+/// Without `+`, `#` and `$`, which mean something in MQTT, and without empty levels.
+fn check_topic(key: &str, topic: &str) -> Result<(), String> {
+    if topic.len() <= NAME_MAX_CHARS && topic.split('/').all(|level| check_name(key, level).is_ok()) {
+        return Ok(());
+    }
+    Err(format!("{key}: use up to {NAME_MAX_CHARS} letters, digits, -, _ and ., with single / between"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(toml: &str) -> Settings {
+        toml::from_str(toml).expect("settings")
+    }
+
+    fn made(toml: &str) -> Result<Mqtt, String> {
+        Mqtt::new(&settings(toml), &|path| match path.to_str() {
+            Some("/secret") => Ok(Secret::new("hunter2\n")),
+            _ => Err(format!("{}: no such file", path.display())),
+        })
+    }
+
+    #[track_caller]
+    fn check_refused(toml: &str, words: &str) {
+        let error = made(toml).expect_err("must be refused");
+        assert!(error.contains(words), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn what_is_safe_is_taken() {
+        for toml in [
+            "url = 'mqtt://broker.example'",
+            "url = 'mqtt://broker.example:1884/'",
+            "url = 'mqtts://broker.example'\nuser = 'me'\npassword = 'hunter2'",
+            "url = 'mqtt://127.0.0.1'\nuser = 'me'\npassword_file = '/secret'",
+            "url = 'mqtt://[::1]:1883'\nuser = 'me'\npassword = 'hunter2'",
+            "url = 'mqtt://broker.example'\nuser = 'me'",
+            "url = 'mqtt://broker.example'\nprefix = 'home/attic/statusd'\ndiscovery = ''",
+        ] {
+            assert!(made(toml).is_ok(), "{toml}: {:?}", made(toml));
+        }
+    }
+
+    #[test]
+    fn what_is_not_is_refused_without_giving_it_away() {
+        check_refused("url = 'broker.example'", "url: not an address");
+        check_refused("url = 'http://broker.example'", "begins with http:");
+        check_refused("url = 'broker.example:1883'", "begins with broker.example:");
+        check_refused("url = 'mqtt:broker.example'", "url: has no host");
+        check_refused("url = 'mqtt:///x'", "url: has no host");
+        check_refused("url = 'mqtts://me:hunter2@broker.example'", "write them as user and password");
+        check_refused("url = 'mqtts://broker.example/hunter2'", "goes on behind the port");
+        check_refused("url = 'mqtts://broker.example?x=hunter2'", "goes on behind the port");
+        check_refused(
+            "url = 'mqtt://broker.example'\nuser = 'me'\npassword = 'hunter2'",
+            "url: mqtt://broker.example would carry the password unencrypted; write mqtts",
+        );
+        let url = "url = 'mqtts://broker.example'";
+        check_refused(&format!("{url}\npassword = 'hunter2'"), "password: there is no user");
+        check_refused(&format!("{url}\nuser = ' '"), "user: empty");
+        check_refused(
+            &format!("{url}\nuser = 'me'\npassword = 'hunter2'\npassword_file = '/secret'"),
+            "password: also given as password_file",
+        );
+        for client_id in ["", "a/b", "ü", &"x".repeat(65)] {
+            check_refused(&format!("{url}\nclient_id = '{client_id}'"), "client_id: use 1 to 64");
+        }
+        for prefix in ["", "/a", "a/", "a//b", "a/+", "#", "$SYS", "a b", &"x".repeat(65)] {
+            check_refused(&format!("{url}\nprefix = '{prefix}'"), "prefix: use up to 64");
+        }
+        check_refused(&format!("{url}\ndiscovery = 'home assistant'"), "discovery: use up to 64");
+        check_refused(&format!("{url}\nca_file = 'ca.pem'"), "ca_file: write the whole path");
+        check_refused(&format!("{url}\nca_file = '/nowhere'"), "ca_file: cannot read /nowhere");
+        check_refused(&format!("{url}\nca_file = '/dev/null'"), "holds no certificate");
+        check_refused("url = 'mqtt://broker.example'\nca_file = '/nowhere'", "of no use with mqtt://");
+    }
+
+    #[test]
+    fn the_settings_have_defaults_and_no_other_keys() {
+        let settings = settings("url = 'mqtts://broker.example'");
+        let names = [&settings.client_id, &settings.prefix, &settings.discovery];
+        assert_eq!(names, ["statusd", "statusd", "homeassistant"]);
+        assert!(toml::from_str::<Settings>("url = 'mqtts://broker.example'\ntopic = 'x'").is_err());
+        assert!(toml::from_str::<Settings>("user = 'x'").is_err());
+    }
+
+    #[test]
+    fn debug_hides_the_password() {
+        let toml = "url = 'mqtts://broker.example:8884'\nuser = 'me'\npassword = 'hunter2'";
+        let shown = format!("{:?} {:#?}", settings(toml), made(toml).expect("ready"));
+        assert!(shown.contains("mqtts://broker.example:8884\""), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let refused = settings("url = 'mqtts://me:hunter2@broker.example'");
+        assert!(!format!("{refused:?}").contains("hunter2"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_connection_goes_on_only_where_nothing_changed() {
+        let toml = "url = 'mqtts://broker.example'\nuser = 'me'\npassword = 'hunter2'";
+        let mqtt = made(toml).expect("ready");
+        assert!(made(toml).expect("ready").continues(&mqtt));
+        for other in [
+            "url = 'mqtts://other.example'\nuser = 'me'\npassword = 'hunter2'",
+            "url = 'mqtts://broker.example:1'\nuser = 'me'\npassword = 'hunter2'",
+            "url = 'mqtts://broker.example'\nuser = 'you'\npassword = 'hunter2'",
+            "url = 'mqtts://broker.example'\nuser = 'me'\npassword = 'hunter3'",
+            "url = 'mqtts://broker.example'\nuser = 'me'",
+            &format!("{toml}\nclient_id = 'x'"),
+            &format!("{toml}\nprefix = 'x'"),
+            &format!("{toml}\ndiscovery = ''"),
+        ] {
+            assert!(!made(other).expect(other).continues(&mqtt), "{other}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The broker: how it is reached, who we say we are, and what its errors mean.
+//!
+//! It opens no connection. Invariant: of the credentials nothing is in what it prints or answers.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use rumqttc::tokio_rustls::rustls::ClientConfig;
+use rumqttc::{
+    ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, TlsConfiguration, Transport,
+};
+use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
+
+use super::super::Answer;
+use crate::secret::Secret;
+use crate::{text, tls};
+
+/// The name, TCP, TLS and the broker's greeting together.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// A connection that is dead is found out within two of these.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// What we may be sent are states of our own making.
+const INCOMING_MAX_BYTES: usize = 1 << 20;
+/// Larger than all that a feed of 4 MiB can become, so that no message is too large for ever.
+const OUTGOING_MAX_BYTES: usize = 32 << 20;
+const CA_FILE_MAX_BYTES: u64 = 1 << 20;
+const REASON_MAX_CHARS: usize = 200;
+
+/// User and password, as the broker is told them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    pub user: String,
+    pub password: Option<Secret>,
+}
+
+/// Where a broker is and how to speak to it.
+#[derive(Clone)]
+pub struct Broker {
+    host: String,
+    port: u16,
+    client_id: String,
+    login: Option<Login>,
+    /// Trusted beside the system's.
+    authorities: Vec<CertificateDer<'static>>,
+    /// Made of those; `None` without TLS.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Broker { host, port, client_id, login, authorities: _, tls } = self;
+        f.debug_struct("Broker")
+            .field("host", host)
+            .field("port", port)
+            .field("client_id", client_id)
+            .field("user", &login.as_ref().map(|login| &login.user))
+            .field("tls", &tls.is_some())
+            .finish()
+    }
+}
+
+impl Broker {
+    /// `url` is `mqtt://host:1883` or `mqtts://host:8883`, the ports being those of old.
+    ///
+    /// # Errors
+    ///
+    /// One line for people that begins with the setting's key.
+    pub fn new(
+        url: &str,
+        client_id: &str,
+        login: Option<Login>,
+        ca_file: Option<&Path>,
+    ) -> Result<Broker, String> {
+        let (url, is_tls) = address(url)?;
+        let host = url.host_str().expect("checked").trim_matches(['[', ']']).to_owned();
+        if !is_tls && login.as_ref().is_some_and(|login| login.password.is_some()) && !tls::is_loopback(&host)
+        {
+            return Err(format!("url: mqtt://{host} would carry the password unencrypted; write mqtts"));
+        }
+        if ca_file.is_some() && !is_tls {
+            return Err("ca_file: of no use with mqtt://; write mqtts or remove it".to_owned());
+        }
+        let authorities = ca_file.map(authorities).transpose()?.unwrap_or_default();
+        Ok(Broker {
+            tls: is_tls.then(|| client_config(&authorities)).transpose()?,
+            port: url.port().unwrap_or(if is_tls { 8883 } else { 1883 }),
+            host,
+            client_id: client_id.to_owned(),
+            login,
+            authorities,
+        })
+    }
+
+    /// Whether `other` is reached in the very same way.
+    pub fn is_same(&self, other: &Broker) -> bool {
+        let Broker { host, port, client_id, login, authorities, tls } = self;
+        (host, port, client_id, login, authorities, tls.is_some())
+            == (
+                &other.host,
+                &other.port,
+                &other.client_id,
+                &other.login,
+                &other.authorities,
+                other.tls.is_some(),
+            )
+    }
+
+    /// For a connection that holds, and whose end the broker announces with `will`.
+    pub fn resident(&self, will: LastWill) -> MqttOptions {
+        let mut options = self.options(&self.client_id);
+        options.set_last_will(will);
+        options
+    }
+
+    /// For a short visit beside a connection that holds, perhaps another process's: with the same
+    /// id the broker would end that one.
+    pub fn visitor(&self) -> MqttOptions {
+        self.options(&format!("{}-{}", self.client_id, std::process::id()))
+    }
+
+    /// The broker forgets a client that goes (clean session): what it is to know it is told anew.
+    fn options(&self, client_id: &str) -> MqttOptions {
+        let mut options = MqttOptions::new(client_id, &self.host, self.port);
+        options
+            .set_keep_alive(KEEP_ALIVE)
+            .set_clean_session(true)
+            .set_max_packet_size(INCOMING_MAX_BYTES, OUTGOING_MAX_BYTES);
+        if let Some(Login { user, password }) = &self.login {
+            options.set_credentials(user, password.as_ref().map_or("", Secret::expose));
+        }
+        if let Some(tls) = &self.tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
+        }
+        options
+    }
+
+    pub fn network_options() -> NetworkOptions {
+        let mut options = NetworkOptions::new();
+        options.set_connection_timeout(CONNECT_WITHIN.as_secs());
+        options.set_tcp_nodelay(true);
+        options
+    }
+
+    /// There is no connection: the broker saw nothing.
+    pub fn not_connected(&self, error: &ConnectionError) -> Answer {
+        let words = match error {
+            ConnectionError::ConnectionRefused(code) => return self.refused(*code),
+            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
+                format!(
+                    "gave no answer within {} s; check host and port, and whether it wants mqtts",
+                    CONNECT_WITHIN.as_secs()
+                )
+            }
+            ConnectionError::Tls(_) => {
+                format!(
+                    "cannot be trusted: {}; check host, port, ca_file and the broker's certificate",
+                    cause(error)
+                )
+            }
+            ConnectionError::Io(_) => {
+                format!("cannot be reached: {}; check the address and the network", cause(error))
+            }
+            ConnectionError::MqttState(_)
+            | ConnectionError::NotConnAck(_)
+            | ConnectionError::RequestsDone => {
+                format!(
+                    "does not answer as a broker ({}); check host and port, and whether it wants mqtts",
+                    cause(error)
+                )
+            }
+        };
+        self.retry(false, &words)
+    }
+
+    /// What it says no to.
+    fn refused(&self, code: ConnectReturnCode) -> Answer {
+        let words = match code {
+            ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
+                return self.retry(false, "takes no connections now");
+            }
+            ConnectReturnCode::BadUserNamePassword => {
+                "does not know this user and password; check them in the config"
+            }
+            ConnectReturnCode::NotAuthorized => {
+                "lets nobody in with this user and password; check them in the config and what the broker \
+                 allows"
+            }
+            ConnectReturnCode::BadClientId => "does not take this client_id; write another one",
+            ConnectReturnCode::RefusedProtocolVersion => {
+                "does not speak MQTT 3.1.1; switch it on at the broker"
+            }
+        };
+        Answer::Refused { words: format!("{} {words}", self.host) }
+    }
+
+    /// The connection ended before a message was confirmed.
+    pub fn broke_off(&self, error: &ConnectionError, reached: bool) -> Answer {
+        self.retry(reached, &format!("broke off before it confirmed the message: {}", cause(error)))
+    }
+
+    pub fn retry(&self, reached: bool, words: &str) -> Answer {
+        Answer::Retry { after_s: None, reached, words: format!("{} {words}", self.host) }
+    }
+
+    pub fn delivered(&self, words: &str) -> Answer {
+        Answer::Delivered { receipt: None, words: format!("{} {words}", self.host) }
+    }
+}
+
+/// The address, and whether it wants TLS.
+fn address(text: &str) -> Result<(Url, bool), String> {
+    let url = Url::parse(text.trim())
+        .map_err(|error| format!("url: not an address ({error}); write mqtts://host:8883"))?;
+    let is_tls = match url.scheme() {
+        "mqtt" => false,
+        "mqtts" => true,
+        other => return Err(format!("url: begins with {other}: where mqtts: or mqtt: is needed")),
+    };
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("url: has no host; write mqtts://host:8883".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("url: holds a user or password; write them as user and password".to_owned());
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err("url: goes on behind the port; write mqtts://host:8883 and no more".to_owned());
+    }
+    Ok((url, is_tls))
+}
+
+fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    if !file.is_absolute() {
+        return Err("ca_file: write the whole path, from / on".to_owned());
+    }
+    let shown = file.display();
+    let mut pem = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
+        .map_err(|error| format!("ca_file: cannot read {shown}: {error}"))?;
+    if pem.len() as u64 > CA_FILE_MAX_BYTES {
+        return Err(format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities"));
+    }
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
+    }
+}
+
+/// Trusts what this computer trusts, and `authorities` besides.
+fn client_config(authorities: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(ring::default_provider());
+    let failed = |error: rustls::Error| {
+        format!("url: TLS cannot be set up: {error}; install the system's CA certificates, check ca_file")
+    };
+    let verifier =
+        Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider)).map_err(failed)?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        // Dangerous is what others could put here; this is the platform's own judgement.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The innermost cause says what happened; the layers above it only say who noticed.
+fn cause(error: &ConnectionError) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    text::plain_line(&innermost.to_string(), REASON_MAX_CHARS)
+}

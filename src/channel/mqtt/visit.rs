@@ -1,0 +1,48 @@
+//! One message without a connection of its own: connect, publish, wait for the confirmation, go.
+//!
+//! For a process that shows no state, such as `statusd test-notice` beside the daemon. It is
+//! nobody's end, so it has no will and says nothing of availability.
+
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS};
+use tokio::time::timeout;
+
+use super::super::Answer;
+use super::broker::Broker;
+
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Ends by itself only where the broker answers: give it a deadline.
+pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut bool) -> Answer {
+    let (client, mut events) = AsyncClient::new(broker.visitor(), 2);
+    events.set_network_options(Broker::network_options());
+    if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+        return Answer::Refused { words: "the topic cannot be used; check prefix in the config".to_owned() };
+    }
+    let mut connected = false;
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => connected = true,
+            Ok(Event::Outgoing(Outgoing::Publish(_))) => *reached = true,
+            Ok(Event::Incoming(Packet::PubAck(_))) => break,
+            Ok(_) => {}
+            Err(error) if connected => return broker.broke_off(&error, *reached),
+            Err(error) => return broker.not_connected(&error),
+        }
+    }
+    // It counts whether or not we part politely.
+    let _queued = client.try_disconnect();
+    let _in_time = timeout(GOODBYE_WITHIN, until_gone(&mut events)).await;
+    broker.delivered(&format!("confirmed it on {topic}"))
+}
+
+/// Goes on until the broker has been told goodbye, so that it does not take the end for an
+/// accident.
+pub async fn until_gone(events: &mut EventLoop) {
+    while let Ok(event) = events.poll().await {
+        if event == Event::Outgoing(Outgoing::Disconnect) {
+            return;
+        }
+    }
+}

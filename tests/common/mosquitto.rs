@@ -1,0 +1,274 @@
+//! A real MQTT broker of one's own, `mosquitto`, on loopback, and a client that listens to it.
+//!
+//! Nothing here waits for a time: the broker is ready when it says so, and whoever awaits a message
+//! that never comes fails after [`PATIENCE`].
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::apple::{Papers, certified};
+
+/// Not a measure: far beyond what a loaded machine takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Below those that systems give to connections that go out: a port that is free between two runs
+/// of a broker must not become somebody's own end.
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 20_000;
+/// Starting while another test takes the same port.
+const STARTS: usize = 20;
+
+/// A running broker; gone when dropped. It keeps nothing across a restart.
+pub struct Mosquitto {
+    program: Child,
+    log: mpsc::UnboundedReceiver<String>,
+    dir: tempfile::TempDir,
+    pub port: u16,
+}
+
+impl Mosquitto {
+    /// One that lets everybody in.
+    ///
+    /// # Panics
+    ///
+    /// Without mosquitto (Debian's package has that name).
+    pub fn start() -> Mosquitto {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Mosquitto::start_in(dir, "allow_anonymous true\n")
+    }
+
+    /// One that lets in nobody but this user.
+    pub fn start_for(user: &str, password: &str) -> Mosquitto {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("passwords");
+        std::fs::write(&file, format!("{user}:{password}\n")).expect("a file");
+        // Hashes what it finds in the file, so that the password is on no command line.
+        let hashed = Command::new("mosquitto_passwd").arg("-U").arg(&file).status();
+        assert!(hashed.expect("mosquitto_passwd starts (is mosquitto installed?)").success());
+        Mosquitto::start_in(dir, "allow_anonymous false\npassword_file DIR/passwords\n")
+    }
+
+    /// One that speaks TLS, with a certificate of an authority made for it: [`Mosquitto::ca_file`].
+    pub fn start_tls(papers: Papers) -> Mosquitto {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let certified = certified(papers);
+        let write = |name: &str, pem: &str| std::fs::write(dir.path().join(name), pem).expect("a file");
+        write("ca.pem", &certified.authority_pem);
+        write("cert.pem", &certified.certificate.pem());
+        write("key.pem", &certified.key.serialize_pem());
+        Mosquitto::start_in(dir, "allow_anonymous true\ncertfile DIR/cert.pem\nkeyfile DIR/key.pem\n")
+    }
+
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Ends it as an accident would, with all that it held.
+    pub fn kill(&mut self) {
+        // An error says that it is dead already.
+        let _dead = self.program.kill();
+        self.program.wait().expect("mosquitto can be waited for");
+    }
+
+    /// The same broker at the same port, without what it held.
+    pub fn restart(&mut self) {
+        self.kill();
+        (self.program, self.log) = launch(self.dir.path()).expect("the port is still free");
+    }
+
+    /// The next line of its log that has all of these words.
+    pub async fn logged(&mut self, words: &[&str]) -> String {
+        let found = async {
+            loop {
+                let line = self.log.recv().await.expect("the broker still runs");
+                if words.iter().all(|word| line.contains(word)) {
+                    return line;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("a line was to come")
+    }
+
+    fn start_in(dir: tempfile::TempDir, settings: &str) -> Mosquitto {
+        for port in std::iter::repeat_with(free_port).take(STARTS) {
+            let settings = settings.replace("DIR", &dir.path().display().to_string());
+            let config = format!("listener {port} 127.0.0.1\n{settings}{CONFIG}");
+            std::fs::write(dir.path().join("mosquitto.conf"), config).expect("a config");
+            if let Some((program, log)) = launch(dir.path()) {
+                return Mosquitto { program, log, dir, port };
+            }
+        }
+        panic!("no port for mosquitto")
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+const CONFIG: &str =
+    "persistence false\nlog_dest stderr\nlog_type all\nconnection_messages true\nuser root\n";
+
+/// Waits until it is ready; nothing where the port was taken.
+fn launch(dir: &Path) -> Option<(Child, mpsc::UnboundedReceiver<String>)> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut program = Command::new("mosquitto")
+        .arg("-c")
+        .arg(dir.join("mosquitto.conf"))
+        // Debian installs it where only root looks.
+        .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("mosquitto starts (is it installed?)");
+    let mut lines = BufReader::new(program.stderr.take().expect("stderr is piped")).lines();
+    let mut said = Vec::new();
+    loop {
+        let Some(Ok(line)) = lines.next() else {
+            program.wait().expect("mosquitto can be waited for");
+            let is_taken = said.iter().any(|line: &String| line.contains("Address already in use"));
+            assert!(is_taken, "mosquitto does not start: {said:#?}");
+            return None;
+        };
+        if line.contains(" running") {
+            break;
+        }
+        said.push(line);
+    }
+    let (tell, log) = mpsc::unbounded_channel();
+    // A full pipe would stop it.
+    thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let _unheard = tell.send(line);
+        }
+    });
+    Some((program, log))
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() as u16).wrapping_mul(97);
+    loop {
+        let turn = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + turn % PORTS;
+        if TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// A message as a subscriber gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub topic: String,
+    pub payload: String,
+    /// It was there before the subscription.
+    pub retain: bool,
+    pub qos: u8,
+}
+
+/// A client that hears everything; gone when dropped.
+pub struct Listener {
+    client: AsyncClient,
+    messages: mpsc::UnboundedReceiver<Message>,
+    task: JoinHandle<()>,
+}
+
+impl Listener {
+    /// Hears everything from now on, and first what is retained.
+    pub async fn start(port: u16) -> Listener {
+        static COUNT: AtomicU16 = AtomicU16::new(0);
+        let name = format!("listener-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut options = MqttOptions::new(name, "127.0.0.1", port);
+        options.set_max_packet_size(1 << 20, 1 << 20);
+        let (client, mut events) = AsyncClient::new(options, 16);
+        client.subscribe("#", QoS::AtLeastOnce).await.expect("room");
+        let (tell, messages) = mpsc::unbounded_channel();
+        let (ready, subscribed) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let mut ready = Some(ready);
+            // Ends with the broker.
+            while let Ok(event) = events.poll().await {
+                match event {
+                    Event::Incoming(Packet::SubAck(_)) => {
+                        let _gone = ready.take().map(|ready| ready.send(()));
+                    }
+                    Event::Incoming(Packet::Publish(publish)) => {
+                        let _gone = tell.send(Message {
+                            topic: publish.topic.clone(),
+                            payload: String::from_utf8_lossy(&publish.payload).into_owned(),
+                            retain: publish.retain,
+                            qos: publish.qos as u8,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        });
+        tokio::time::timeout(PATIENCE, subscribed).await.expect("in time").expect("a subscription");
+        Listener { client, messages, task }
+    }
+
+    /// The next message on a topic; those on others are passed over.
+    pub async fn next(&mut self, topic: &str) -> Message {
+        self.until(|message| message.topic == topic).await
+    }
+
+    /// The next message of this kind; others are passed over.
+    pub async fn until(&mut self, is_it: impl Fn(&Message) -> bool) -> Message {
+        let found = async {
+            loop {
+                let message = self.messages.recv().await.expect("the broker still runs");
+                if is_it(&message) {
+                    return message;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("a message was to come")
+    }
+
+    /// All that has come and comes before a message of our own that is sent now: the broker keeps
+    /// the order.
+    pub async fn so_far(&mut self) -> Vec<Message> {
+        const MARK: &str = "listener/mark";
+        self.publish(MARK, "", false).await;
+        let mut heard = Vec::new();
+        loop {
+            let message = self.until(|_| true).await;
+            if message.topic == MARK {
+                return heard;
+            }
+            heard.push(message);
+        }
+    }
+
+    pub async fn publish(&self, topic: &str, payload: &str, retain: bool) {
+        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.expect("room");
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the broker retains, by topic.
+pub async fn retained(port: u16) -> BTreeMap<String, String> {
+    let mut listener = Listener::start(port).await;
+    let messages = listener.so_far().await;
+    messages.into_iter().filter(|m| m.retain).map(|message| (message.topic, message.payload)).collect()
+}
