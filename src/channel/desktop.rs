@@ -84,7 +84,7 @@ fn bubble(notice: &Notice, markup: bool) -> Notification {
 }
 
 /// The five characters that mean something in the markup of the notification specification.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

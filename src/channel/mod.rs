@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub mod alertmanager;
+pub mod apprise;
 mod chat;
 pub mod command;
 pub mod desktop;
 pub mod discord;
+pub mod email;
 pub mod gotify;
 pub mod heartbeat;
 pub mod http;
@@ -30,12 +32,15 @@ pub mod settings;
 pub mod slack;
 pub mod teams;
 pub mod telegram;
+mod unspeakable;
 pub mod webhook;
 
 pub use alertmanager::Alertmanager;
+pub use apprise::Apprise;
 pub use command::Command;
 pub use desktop::Desktop;
 pub use discord::Discord;
+pub use email::Email;
 pub use gotify::Gotify;
 pub use http::http_answer;
 pub use log::Log;
@@ -137,6 +142,8 @@ pub enum Way {
     Telegram(Box<Telegram>),
     Alertmanager(Box<Alertmanager>),
     Mqtt(Box<Mqtt>),
+    Apprise(Box<Apprise>),
+    Email(Box<Email>),
     Log(Log),
 }
 
@@ -179,6 +186,8 @@ impl Channel {
             Way::Telegram(telegram) => telegram.send(notice).await,
             Way::Alertmanager(alertmanager) => alertmanager.send(notice).await,
             Way::Mqtt(mqtt) => mqtt.send(notice).await,
+            Way::Apprise(apprise) => apprise.send(notice).await,
+            Way::Email(email) => email.send(notice).await,
             Way::Log(log) => log.send(notice),
         }
     }
@@ -247,6 +256,8 @@ pub struct Tables {
     pub desktop: desktop::Settings,
     pub log: log::Settings,
     pub webhook: BTreeMap<String, webhook::Settings>,
+    pub email: BTreeMap<String, email::Settings>,
+    pub apprise: BTreeMap<String, apprise::Settings>,
     pub mqtt: BTreeMap<String, mqtt::Settings>,
     pub alertmanager: BTreeMap<String, alertmanager::Settings>,
     pub telegram: BTreeMap<String, telegram::Settings>,
@@ -277,6 +288,8 @@ impl Tables {
             telegram,
             alertmanager,
             mqtt,
+            apprise,
+            email,
         } = self;
         let mut all: Vec<(String, &dyn Table)> = vec![("desktop".to_owned(), desktop)];
         add(&mut all, "webhook", webhook);
@@ -290,6 +303,8 @@ impl Tables {
         add(&mut all, "telegram", telegram);
         add(&mut all, "alertmanager", alertmanager);
         add(&mut all, "mqtt", mqtt);
+        add(&mut all, "apprise", apprise);
+        add(&mut all, "email", email);
         all.push(("log".to_owned(), log));
         all
     }

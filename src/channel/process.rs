@@ -109,12 +109,20 @@ pub enum Meaning {
 }
 
 impl Run {
-    /// The last line that is not blank, fit to be shown; empty where there is none.
-    pub fn last_line(&self) -> String {
+    /// Every line of the end of its output, as it was written. One whose beginning is too long ago
+    /// to be known is left out.
+    pub fn lines(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.output);
         // Progress is written with carriage returns alone.
-        let mut lines = text.split(['\n', '\r']).rev().map(|line| text::plain_line(line, LINE_MAX_CHARS));
-        lines.find(|line| !line.is_empty()).unwrap_or_default()
+        let lines = text.split(['\n', '\r']).map(str::to_owned);
+        lines.skip(usize::from(self.output.len() == OUTPUT_MAX_BYTES)).collect()
+    }
+
+    /// The last line that is not blank, fit to be shown; empty where there is none.
+    pub fn last_line(&self) -> String {
+        let lines = self.lines();
+        let mut shown = lines.iter().rev().map(|line| text::plain_line(line, LINE_MAX_CHARS));
+        shown.find(|line| !line.is_empty()).unwrap_or_default()
     }
 
     /// What the run means, in the program's name and with what it says about it, `reason`, unless
@@ -355,6 +363,7 @@ mod tests {
         check_last_line(&[b"\n \r\n"], "");
         check_last_line(&[b"one\nt", b"wo\n", b"\n"], "two");
         check_last_line(&[&[b'x'; 100_000], b"\nlast"], "last");
+        check_last_line(&[&[b'x'; 100_000]], "");
         check_last_line(&[b"first\n", &[b' '; OUTPUT_MAX_BYTES - 1], b"\n"], "");
         check_last_line(&[b"first\n", &[b' '; 100], b"\n"], "first");
     }

@@ -494,7 +494,7 @@ pub fn certified(papers: Papers) -> Certified {
 }
 
 /// A server that shows its certificate.
-fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
+pub fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
     let Certified { certificate, key, authority_pem } = certified(papers);
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -7,6 +7,7 @@ pub mod apple;
 pub mod bus;
 pub mod doc;
 pub mod log;
+pub mod mail;
 pub mod mosquitto;
 pub mod peer;
 pub mod wire;

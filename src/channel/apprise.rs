@@ -1,0 +1,418 @@
+//! The program `apprise`, which knows some hundred services that statusd does not.
+//!
+//! Promise: plain. A repeat is a second message. Where `apprise` reached some of several services
+//! it counts as delivered: another try would tell those again.
+//!
+//! It knows none of the services, and does not install the program. Invariant: the service's
+//! address, a secret, is in no argument, word, log or print. `apprise` gets it in its environment,
+//! which the system shows to nobody but the user it runs as, and the message on standard input.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::process::{self, Meaning, Run, Task};
+use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
+use super::unspeakable::Unspeakable;
+use super::{Answer, Audience, Notice, Table, Way};
+use crate::model::Tone;
+use crate::secret::Secret;
+use crate::text;
+
+/// Python takes a second to start; services get some seconds each.
+const SEND_WITHIN: Duration = Duration::from_secs(60);
+const TITLE_MAX_CHARS: usize = 250;
+/// Of the services' limits `apprise` knows; this only keeps it from being flooded.
+const BODY_MAX_CHARS: usize = 10_000;
+const REASON_MAX_CHARS: usize = 200;
+/// A shorter part of an address ("json", "b") is no secret, and hiding it would garble words.
+const SECRET_MIN_BYTES: usize = 6;
+/// What `apprise` (1.2 and later) writes before its messages with `-vv`, after the time.
+const LEVELS: [&str; 3] = [" - ERROR - ", " - WARNING - ", SUCCESS];
+const SUCCESS: &str = " - INFO - Sent ";
+/// Its words for a configuration that holds nothing it could use; its exit code is that of a
+/// service that was down.
+const NOTHING_TO_USE: &str = "You must specify at least one server URL";
+
+/// `[channel.apprise.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The service, as `apprise` writes it: `scheme://…`.
+    pub url: Option<Secret>,
+    /// A file to read it from instead.
+    pub url_file: Option<PathBuf>,
+    /// `apprise`'s own configuration, an absolute path, instead of either.
+    pub config_file: Option<PathBuf>,
+    /// Which of the services in `config_file`, as `apprise --tag` has it; all of those without tags
+    /// unless given.
+    pub tag: Option<String>,
+    /// Where `apprise` is: an absolute path, or a name that is looked up in `PATH`.
+    #[serde(default = "program_default")]
+    pub program: String,
+}
+
+fn program_default() -> String {
+    "apprise".to_owned()
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { url, url_file, config_file, tag, program } = self;
+        vec![
+            shown_secret("url", url.as_ref()),
+            shown_path("url_file", url_file.as_ref()),
+            shown_path("config_file", config_file.as_ref()),
+            shown_some("tag", tag.as_deref()),
+            shown("program", program.as_str()),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Apprise(Box::new(Apprise::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+/// A ready `apprise`.
+#[derive(Debug)]
+pub struct Apprise {
+    program: String,
+    services: Services,
+    unspeakable: Unspeakable,
+}
+
+/// Whom it is to tell.
+#[derive(Debug)]
+enum Services {
+    One(Secret),
+    /// Arguments that name its configuration and what in it is meant.
+    Configured(Vec<String>),
+}
+
+impl Apprise {
+    /// Reads the address's file; `apprise`'s own configuration is read by that alone, at each
+    /// message.
+    ///
+    /// # Errors
+    ///
+    /// One line for people, without secrets, that begins with the setting's key.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Apprise, String> {
+        process::check_program("program", &settings.program)?;
+        let url = either("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        let unspeakable = Unspeakable::new(url.iter().flat_map(|url| parts(url.expose())));
+        let services = match (url, &settings.config_file) {
+            (Some(url), None) => one(url, settings)?,
+            (None, Some(file)) => configured(file, settings.tag.as_deref())?,
+            (Some(_), Some(_)) => return Err("config_file: also given as url; remove one of them".to_owned()),
+            (None, None) => {
+                return Err("the key \"url\" is missing; write it, or url_file with a file that holds it, \
+                            or config_file with apprise's own configuration"
+                    .to_owned());
+            }
+        };
+        Ok(Apprise { program: settings.program.clone(), services, unspeakable })
+    }
+
+    /// One run, within 60 s and the seconds that a program gets to end when told to.
+    pub async fn send(&self, notice: &Notice) -> Answer {
+        // Whatever the language of the machine: what we write is UTF-8 (PEP 540).
+        let mut variables = vec![("PYTHONUTF8".to_owned(), "1".to_owned())];
+        if let Services::One(url) = &self.services {
+            variables.push(("APPRISE_URLS".to_owned(), url.expose().to_owned()));
+        }
+        let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
+        let task = Task {
+            program: &self.program,
+            arguments: &self.arguments(notice),
+            variables: &variables,
+            input: body.as_bytes(),
+            within: SEND_WITHIN,
+        };
+        match process::run(task).await {
+            Ok(run) => self.judged(&run),
+            Err(error) => process::not_started(&self.program, &error, MISSING),
+        }
+    }
+
+    /// The title is in them, for everybody on the machine to read: what Apple says is no secret.
+    fn arguments(&self, notice: &Notice) -> Vec<String> {
+        let kind = match notice.tone {
+            Tone::Alarm => "failure",
+            Tone::Relief => "success",
+            Tone::Neutral => "info",
+        };
+        let title = text::plain_line(&notice.title, TITLE_MAX_CHARS);
+        let mut arguments = vec![
+            "-vv".to_owned(),
+            "--input-format=text".to_owned(),
+            format!("--notification-type={kind}"),
+            format!("--title={title}"),
+        ];
+        if let Services::Configured(more) = &self.services {
+            arguments.extend_from_slice(more);
+        }
+        arguments
+    }
+
+    fn judged(&self, run: &Run) -> Answer {
+        let lines = run.lines();
+        let has = |part: &str| lines.iter().any(|line| line.contains(part));
+        let (some, nothing) = (has(SUCCESS), has(NOTHING_TO_USE));
+        run.judged(&self.program, &self.reason(&lines), |code| meaning(code, some, nothing))
+    }
+
+    /// The last thing that it says of its own accord: a failure where there is one.
+    fn reason(&self, lines: &[String]) -> String {
+        let said = |level: &str, line: &String| {
+            let (_, message) = line.split_once(level)?;
+            // The last one there is says only that the one before was the last.
+            (!message.contains(NOTHING_TO_USE)).then(|| message.to_owned())
+        };
+        let [error, warning, success] = LEVELS;
+        let failures = lines.iter().rev().find_map(|line| said(error, line).or_else(|| said(warning, line)));
+        let successes = || lines.iter().rev().find_map(|line| said(success, line));
+        let reason = failures
+            .or_else(|| successes().map(|what| format!("Sent {what}")))
+            .or_else(|| lines.iter().rev().find(|line| !line.trim().is_empty()).cloned());
+        let reason = without_addresses(&reason.unwrap_or_default());
+        self.unspeakable.left_out_of(&reason, REASON_MAX_CHARS)
+    }
+}
+
+const MISSING: &str = "install the package apprise, or write its whole path as program";
+
+/// What an exit code means. `some` were told, `nothing` could be used.
+fn meaning(code: i32, some: bool, nothing: bool) -> Meaning {
+    match code {
+        0 => Meaning::Delivered,
+        1 if nothing => Meaning::Refused("it can make nothing of the address; check url or config_file"),
+        // The others again and again, until the last one works: worse than one that missed it.
+        1 if some => Meaning::Delivered,
+        2 => Meaning::Refused("it does not know an argument; install apprise 1.2 or newer"),
+        3 => Meaning::Refused("no service is meant; check tag and config_file"),
+        _ => Meaning::Retry(""),
+    }
+}
+
+fn one(url: Secret, settings: &Settings) -> Result<Services, String> {
+    if settings.tag.is_some() {
+        return Err("tag: chooses among the services of config_file; remove it".to_owned());
+    }
+    // It takes several in one text, and tells all of them again if one fails.
+    if !url.expose().contains("://") || url.expose().contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(
+            "url: not one address as apprise writes them (scheme://…); write a table for each service"
+                .to_owned(),
+        );
+    }
+    Ok(Services::One(url))
+}
+
+fn configured(file: &Path, tag: Option<&str>) -> Result<Services, String> {
+    let Some(path) = file.to_str().filter(|path| path.starts_with('/') && !path.contains('\0')) else {
+        return Err(format!(
+            "config_file: {} is not a whole path; write one that begins with /",
+            file.display()
+        ));
+    };
+    let tag = match tag.map(str::trim) {
+        None => None,
+        Some("") => return Err("tag: empty; write it or remove the key".to_owned()),
+        Some(tag) if tag.contains('\0') => return Err("tag: holds a NUL; remove it".to_owned()),
+        Some(tag) => Some(format!("--tag={tag}")),
+    };
+    Ok(Services::Configured([format!("--config={path}")].into_iter().chain(tag).collect()))
+}
+
+/// The address and whatever in it may be a secret, as written and as meant: tokens stand in any
+/// place of it, that of the host included.
+fn parts(url: &str) -> Vec<String> {
+    let (_, rest) = url.split_once("://").unwrap_or_default();
+    let parts = rest.split(['/', '@', ':', '?', '&', '=', '#', ',', '+']);
+    let long = parts.filter(|part| part.len() >= SECRET_MIN_BYTES);
+    let written = [url, rest].into_iter().chain(long).map(str::to_owned);
+    written.flat_map(|part| [decoded(&part), part]).collect()
+}
+
+/// `%41` as `A`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).and_then(|hex| str::from_utf8(hex).ok());
+        let byte = hex.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// It quotes addresses that it cannot use, also those of its own configuration, which we do not
+/// know.
+fn without_addresses(text: &str) -> String {
+    let hidden = |word: &str| match word.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…"),
+        None => word.to_owned(),
+    };
+    text.split_whitespace().map(hidden).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(toml: &str) -> Result<Apprise, String> {
+        let settings: Settings = toml::from_str(toml).expect("settings");
+        Apprise::new(&settings, &|path| match path.to_str() {
+            Some("/url") => Ok(Secret::new("slack://T0PSECRET/hunter2\n")),
+            _ => Err(format!("{}: no such file", path.display())),
+        })
+    }
+
+    fn notice(title: &str, tone: Tone) -> Notice {
+        Notice {
+            key: "k".to_owned(),
+            title: title.to_owned(),
+            body: "b".to_owned(),
+            tone,
+            payload: String::new(),
+            replaces: None,
+            follows: None,
+        }
+    }
+
+    #[test]
+    fn one_service_or_a_configuration_is_taken() {
+        for toml in [
+            "url = 'slack://T0PSECRET/hunter2'",
+            "url_file = '/url'",
+            "config_file = '/etc/apprise.yml'",
+            "config_file = '/etc/apprise.yml'\ntag = 'me'",
+            "url_file = '/url'\nprogram = '/opt/apprise/bin/apprise'",
+        ] {
+            assert!(made(toml).is_ok(), "{toml}");
+        }
+        assert_eq!(made("url_file = '/url'").expect("an apprise").program, "apprise");
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_without_giving_it_away() {
+        for (toml, words) in [
+            ("", "the key \"url\" is missing"),
+            ("program = 'bin/apprise'\nurl_file = '/url'", "program: \"bin/apprise\" is not a whole path"),
+            ("url = 'T0PSECRET'", "url: not one address"),
+            ("url = 'a://T0PSECRET b://hunter2'", "url: not one address"),
+            ("url = 'a://x'\nurl_file = '/url'", "url: also given as url_file"),
+            ("url = 'a://T0PSECRET'\nconfig_file = '/etc/a'", "config_file: also given as url"),
+            ("url = 'a://T0PSECRET'\ntag = 'me'", "tag: chooses among"),
+            ("config_file = 'apprise.yml'", "config_file: apprise.yml is not a whole path"),
+            ("config_file = '/etc/a'\ntag = ' '", "tag: empty"),
+            ("url_file = '/nowhere'", "url_file: /nowhere: no such file"),
+        ] {
+            let error = made(toml).expect_err("must be refused");
+            assert!(error.starts_with(words), "{error}");
+            assert!(!error.contains("T0PSECRET") && !error.contains("hunter2"), "{error}");
+        }
+        assert!(toml::from_str::<Settings>("urls = ['a://b']").is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_address() {
+        let settings: Settings = toml::from_str("url = 'slack://T0PSECRET/hunter2'").expect("settings");
+        let apprise = made("url = 'slack://T0PSECRET/hunter2'").expect("an apprise");
+        let shown = format!("{settings:?} {apprise:?}");
+        assert!(
+            shown.contains("apprise") && !shown.contains("T0PSECRET") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn arguments_hold_no_address_and_no_second_option() {
+        let apprise = made("url_file = '/url'").expect("an apprise");
+        let arguments = apprise.arguments(&notice("--debug\n-c /etc/passwd", Tone::Alarm));
+        let expected =
+            ["-vv", "--input-format=text", "--notification-type=failure", "--title=--debug -c /etc/passwd"];
+        assert_eq!(arguments, expected);
+
+        let apprise = made("config_file = '/etc/apprise.yml'\ntag = 'me'").expect("an apprise");
+        let arguments = apprise.arguments(&notice("t", Tone::Relief));
+        assert_eq!(
+            arguments[2..],
+            ["--notification-type=success", "--title=t", "--config=/etc/apprise.yml", "--tag=me"]
+        );
+        assert_eq!(apprise.arguments(&notice("t", Tone::Neutral))[2], "--notification-type=info");
+    }
+
+    #[test]
+    fn exit_codes_have_their_meaning() {
+        assert_eq!(meaning(0, false, false), Meaning::Delivered);
+        assert_eq!(meaning(1, false, false), Meaning::Retry(""));
+        assert_eq!(meaning(1, true, false), Meaning::Delivered);
+        assert!(matches!(meaning(1, false, true), Meaning::Refused(_)));
+        assert!(matches!(meaning(2, true, false), Meaning::Refused(_)));
+        assert!(matches!(meaning(3, false, false), Meaning::Refused(_)));
+        for code in (4..=255).chain([-1]) {
+            assert_eq!(meaning(code, true, true), Meaning::Retry(""), "{code}");
+        }
+    }
+
+    #[test]
+    fn its_words_are_the_last_that_matter_without_secrets() {
+        let apprise = made("url = 'slack://T0PSECRET/hunter2%21x'").expect("an apprise");
+        let reason =
+            |lines: &[&str]| apprise.reason(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            reason(&[
+                "2026-05-05 12:00:00,000 - INFO - Notifying 1 service(s) asynchronously.",
+                "2026-05-05 12:00:01,000 - INFO - Sent Slack notification.",
+                "",
+            ]),
+            "Sent Slack notification."
+        );
+        assert_eq!(
+            reason(&[
+                "2026-05-05 12:00:00,000 - WARNING - Failed to send to T0PSECRET: hunter2!x, hunter2%21x.",
+                "2026-05-05 12:00:01,000 - INFO - Sent Slack notification.",
+            ]),
+            "Failed to send to ***: ***, ***."
+        );
+        assert_eq!(
+            reason(&[
+                "2026-05-05 12:00:00,000 - ERROR - Could not load Discord URL: discord://0THERSECRET/x",
+                "2026-05-05 12:00:00,001 - ERROR - You must specify at least one server URL or populated \
+                 configuration file.",
+                "Usage:  [OPTIONS] SERVER_URL",
+            ]),
+            "Could not load Discord URL: discord://…"
+        );
+        assert_eq!(
+            reason(&["Traceback:", "ModuleNotFoundError: No module named 'apprise'", " "]),
+            "ModuleNotFoundError: No module named 'apprise'"
+        );
+        assert_eq!(reason(&[]), "");
+    }
+
+    #[test]
+    fn every_part_of_an_address_may_be_secret() {
+        let parts = parts("mailtos://me%40home:pa%3Aword@host.example/?to=you@example.com&key=s3cretkey");
+        for part in ["me@home", "me%40home", "pa:word", "host.example", "s3cretkey", "example.com"] {
+            assert!(parts.iter().any(|found| found == part), "{part}: {parts:?}");
+        }
+        assert!(!parts.iter().any(|part| part == "key" || part == "to"), "{parts:?}");
+        assert_eq!(decoded("100%, %4, %zz, %c3%a9"), "100%, %4, %zz, é");
+    }
+}

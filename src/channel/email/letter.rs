@@ -1,0 +1,271 @@
+//! A notice as a letter: headers, plain text, HTML.
+//!
+//! Pure: it knows neither server nor clock. Invariant: the same notice, addresses and time give the
+//! same bytes, all of them ASCII, and no word of Apple's can begin a header, end a part or become
+//! markup.
+
+use std::time::SystemTime;
+
+use lettre::Message;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart, SinglePart};
+use ring::digest::{Context, SHA256};
+
+use super::super::Notice;
+use super::super::desktop::escaped;
+use crate::model::Tone;
+use crate::text;
+
+const TITLE_MAX_CHARS: usize = 150;
+const BODY_MAX_CHARS: usize = 20_000;
+/// Half a SHA-256 is more than enough to be unique, and short enough for a header's line.
+const ID_BYTES: usize = 16;
+const APPLES_PAGE: &str = "https://www.apple.com/support/systemstatus/";
+/// Asks programs that answer by themselves not to (RFC 3834; the second is Microsoft's).
+const AUTOMATIC: [(HeaderName, &str); 2] = [
+    (HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"),
+    (HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All"),
+];
+/// RFC 2156, and what older programs look for.
+const URGENT: [(HeaderName, &str); 2] = [
+    (HeaderName::new_from_ascii_str("Importance"), "high"),
+    (HeaderName::new_from_ascii_str("X-Priority"), "1"),
+];
+
+/// A letter ready to be handed over.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub bytes: Vec<u8>,
+    /// Its `Message-ID` with brackets: the same for the same notice from and to the same people.
+    pub id: String,
+}
+
+/// `sent_at` is the only thing in it that differs between two tries.
+pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTime) -> Letter {
+    let id = message_id(&notice.key, from, to);
+    let title = text::plain_line(&notice.title, TITLE_MAX_CHARS);
+    let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
+    let (plain, html) = (plain(&title, &body), html(&title, &body, notice.tone));
+    let mut builder =
+        Message::builder().from(from.clone()).subject(title).date(sent_at).message_id(Some(id.clone()));
+    for mailbox in to {
+        builder = builder.to(mailbox.clone());
+    }
+    if let Some(earlier) = notice.follows.as_deref().filter(|id| is_message_id(id)) {
+        builder = builder.in_reply_to(earlier.to_owned()).references(earlier.to_owned());
+    }
+    let urgent = URGENT.into_iter().filter(|_| notice.tone == Tone::Alarm);
+    for (name, value) in AUTOMATIC.into_iter().chain(urgent) {
+        builder = builder.raw_header(HeaderValue::new(name, value.to_owned()));
+    }
+    // Made of what it separates: no text can contain its own hash.
+    let boundary = digest(&["boundary", &id, &plain, &html]);
+    let parts = MultiPart::alternative()
+        .boundary(boundary)
+        .singlepart(SinglePart::plain(plain))
+        .singlepart(SinglePart::html(html));
+    let message = builder.multipart(parts).expect("there is a sender, and there are receivers");
+    Letter { bytes: message.formatted(), id }
+}
+
+/// The receivers belong to it: two channels may tell two people different halves of one incident.
+fn message_id(key: &str, from: &Mailbox, to: &[Mailbox]) -> String {
+    let receivers = to.iter().map(|mailbox| mailbox.email.as_ref());
+    let parts: Vec<&str> = [key, from.email.as_ref()].into_iter().chain(receivers).collect();
+    format!("<{}.statusd@{}>", digest(&parts), from.email.domain())
+}
+
+/// Whether a receipt is one of ours: it will stand in a header.
+fn is_message_id(receipt: &str) -> bool {
+    receipt.starts_with('<') && receipt.ends_with('>') && receipt.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Hex of [`ID_BYTES`]; where one part ends and the next begins counts.
+fn digest(parts: &[&str]) -> String {
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    context.finish().as_ref()[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn plain(title: &str, body: &str) -> String {
+    format!("{title}\n\n{body}\n\nApple's own page: {APPLES_PAGE}\n")
+}
+
+/// One colour, one link, nothing to be loaded from anywhere.
+fn html(title: &str, body: &str, tone: Tone) -> String {
+    let colour = match tone {
+        Tone::Alarm => "#c62828",
+        Tone::Relief => "#2e7d32",
+        Tone::Neutral => "#546e7a",
+    };
+    format!(
+        "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\">\
+         <meta name=\"format-detection\" content=\"telephone=no\"></head>\n\
+         <body style=\"font-family:sans-serif\">\n\
+         <p style=\"border-left:4px solid {colour};padding-left:8px\"><b>{}</b></p>\n\
+         <p>{}</p>\n\
+         <p><a href=\"{APPLES_PAGE}\">Apple's own page</a></p>\n\
+         </body></html>\n",
+        escaped(title),
+        escaped(body).replace('\n', "<br>\n"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn notice() -> Notice {
+        Notice {
+            key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
+            title: "iCloud Backup is down".to_owned(),
+            body: "Since 02:10.\nWait; there is nothing to repair on your side.".to_owned(),
+            tone: Tone::Alarm,
+            payload: String::new(),
+            replaces: None,
+            follows: None,
+        }
+    }
+
+    fn mailbox(text: &str) -> Mailbox {
+        text.parse().expect("a mailbox")
+    }
+
+    fn written(notice: &Notice) -> Letter {
+        let (from, to) = (mailbox("statusd <statusd@example.org>"), [mailbox("me@example.com")]);
+        // Thu, 05 May 2022 10:02:30 UTC
+        letter(notice, &from, &to, SystemTime::UNIX_EPOCH + Duration::from_secs(1_651_744_950))
+    }
+
+    fn text_of(letter: &Letter) -> String {
+        String::from_utf8(letter.bytes.clone()).expect("ASCII")
+    }
+
+    /// The lines of the header, folded ones as one.
+    fn header(letter: &Letter) -> Vec<String> {
+        let text = text_of(letter);
+        let (header, _) = text.split_once("\r\n\r\n").expect("a header");
+        header.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_letter_says_who_what_when_and_that_nobody_wrote_it() {
+        let letter = written(&notice());
+        let header = header(&letter);
+        for line in [
+            "From: statusd <statusd@example.org>",
+            "To: me@example.com",
+            "Subject: iCloud Backup is down",
+            "Date: Thu, 05 May 2022 10:02:30 +0000",
+            "Message-ID: <7d1bb56188fe31962501e8fb0f856115.statusd@example.org>",
+            "Auto-Submitted: auto-generated",
+            "Importance: high",
+            "X-Priority: 1",
+            "MIME-Version: 1.0",
+        ] {
+            assert!(header.iter().any(|got| got == line), "{line}: {header:#?}");
+        }
+        assert!(!header.iter().any(|line| line.starts_with("In-Reply-To") || line.starts_with("References")));
+        assert!(
+            text_of(&letter).contains("\r\n\r\niCloud Backup is down\r\n\r\nSince 02:10.\r\nWait; there")
+        );
+    }
+
+    #[test]
+    fn every_try_has_the_same_bytes_but_for_its_date() {
+        assert_eq!(written(&notice()), written(&notice()));
+        let (from, to) = (mailbox("statusd <statusd@example.org>"), [mailbox("me@example.com")]);
+        let later = letter(&notice(), &from, &to, SystemTime::UNIX_EPOCH);
+        let without_date = |letter: &Letter| {
+            text_of(letter)
+                .split("\r\n")
+                .filter(|line| !line.starts_with("Date: "))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        assert_eq!(without_date(&later), without_date(&written(&notice())));
+    }
+
+    #[test]
+    fn what_differs_has_another_id() {
+        let (from, to) = (mailbox("a@example.org"), mailbox("b@example.org"));
+        let ids = [
+            message_id("k", &from, &[]),
+            message_id("k2", &from, &[]),
+            message_id("k", &to, &[]),
+            message_id("k", &from, std::slice::from_ref(&to)),
+            message_id("k", &from, &[to.clone(), to.clone()]),
+        ];
+        let different: std::collections::BTreeSet<&String> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len());
+        // The name that stands beside the address is only paint.
+        assert_eq!(message_id("k", &mailbox("A <a@example.org>"), &[]), ids[0]);
+    }
+
+    #[test]
+    fn the_end_is_in_the_thread_of_its_start_and_calm() {
+        let start = written(&notice()).id;
+        let end = Notice {
+            key: "x/ended".to_owned(),
+            tone: Tone::Relief,
+            follows: Some(start.clone()),
+            replaces: Some(start.clone()),
+            ..notice()
+        };
+        let header = header(&written(&end));
+        assert!(header.contains(&format!("In-Reply-To: {start}")), "{header:#?}");
+        assert!(header.contains(&format!("References: {start}")), "{header:#?}");
+        assert!(!header.iter().any(|line| line.starts_with("Importance") || line.starts_with("X-Priority")));
+    }
+
+    #[test]
+    fn a_receipt_that_is_not_ours_stays_out_of_the_header() {
+        for follows in ["17", "<a@b>\r\nBcc: x@example.com", "<a b@c>", "<\u{e9}@b>", ""] {
+            let header = header(&written(&Notice { follows: Some(follows.to_owned()), ..notice() }));
+            assert!(!header.iter().any(|line| line.starts_with("References")), "{follows:?}");
+            assert!(!header.iter().any(|line| line.starts_with("Bcc")), "{follows:?}");
+        }
+    }
+
+    #[test]
+    fn no_title_becomes_a_header_and_every_letter_is_ascii() {
+        let hostile = Notice {
+            title: "down\r\nBcc: victim@example.com\n\n<b>é\u{202e}</b> バックアップ".to_owned(),
+            body: "Zeile eins: é\r\n.\r\n\u{0}--boundary\n<script>alert('&')</script>".to_owned(),
+            ..notice()
+        };
+        let letter = written(&hostile);
+        assert!(letter.bytes.is_ascii() && !letter.bytes.contains(&0));
+        let header = header(&letter);
+        assert!(!header.iter().any(|line| line.starts_with("Bcc")), "{header:#?}");
+        let subject = header.iter().find(|line| line.starts_with("Subject: ")).expect("a subject");
+        assert!(subject.contains("=?utf-8?b?"), "{subject}");
+        assert!(text_of(&letter).split("\r\n").all(|line| line.len() <= 998 && !line.contains('\n')));
+    }
+
+    #[test]
+    fn html_says_the_same_as_text_and_loads_nothing() {
+        let html = html("<img src=x>", "a & b\n<a href='https://evil.example'>c</a>", Tone::Relief);
+        assert!(html.contains("<b>&lt;img src=x&gt;</b>"), "{html}");
+        assert!(html.contains("a &amp; b<br>\n&lt;a href=&apos;https://evil.example&apos;&gt;c"), "{html}");
+        assert_eq!(html.matches("<a ").count(), 1);
+        assert_eq!(html.matches("href=\"https://www.apple.com/").count(), 1);
+        for loads in ["<img ", "<script", "<link", "url(", " src="] {
+            assert!(!html.replace("&lt;img src=x", "").contains(loads), "{loads}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let long = Notice { title: "t".repeat(5_000), body: "b\n".repeat(100_000), ..notice() };
+        let letter = written(&long);
+        assert!(letter.bytes.len() < 200_000, "{}", letter.bytes.len());
+        let subject = header(&letter).into_iter().find(|line| line.starts_with("Subject: "));
+        assert!(subject.is_some_and(|line| line.len() < 1_000));
+    }
+}

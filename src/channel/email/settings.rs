@@ -1,0 +1,217 @@
+//! The table `[channel.email.NAME]`, and what makes it a server, a sender and receivers.
+//!
+//! It opens no connection. Invariant: what comes out of it is encrypted, or stays on this computer,
+//! and no error quotes the password.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use lettre::message::Mailbox;
+use lettre::transport::smtp::client::{Certificate, TlsParameters, TlsParametersBuilder};
+use rustls::pki_types::ServerName;
+use serde::Deserialize;
+
+use super::super::settings::{
+    ReadSecret, Shown, either, shown, shown_list, shown_path, shown_secret, shown_some,
+};
+use super::super::{Audience, Table, Way};
+use super::{Email, smtp};
+use crate::secret::Secret;
+use crate::tls;
+
+const CA_FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// `[channel.email.NAME]`
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The server that takes mail from users: a name or an address.
+    pub server: String,
+    /// 587 for "starttls", 465 for "tls", 25 for "none" unless told otherwise.
+    pub port: Option<u16>,
+    /// How the connection is encrypted. "starttls" unless told otherwise.
+    #[serde(default)]
+    pub security: Security,
+    /// The name to log in with; without one, there is no login.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// A file to read it from instead.
+    pub password_file: Option<PathBuf>,
+    /// The sender: `name@host`, or `Name <name@host>`.
+    pub from: String,
+    /// The receivers, at least one.
+    pub to: Vec<String>,
+    /// A PEM file with certificate authorities to trust beside the system's; an absolute path.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How a connection is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Security {
+    /// After the server's greeting, and never without.
+    #[default]
+    StartTls,
+    /// From the first byte.
+    Tls,
+    /// Not at all: to this computer itself only.
+    None,
+}
+
+impl Security {
+    fn word(self) -> &'static str {
+        match self {
+            Security::StartTls => "starttls",
+            Security::Tls => "tls",
+            Security::None => "none",
+        }
+    }
+
+    /// RFC 8314; RFC 5321.
+    fn port(self) -> u16 {
+        match self {
+            Security::StartTls => 587,
+            Security::Tls => 465,
+            Security::None => 25,
+        }
+    }
+}
+
+impl Settings {
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(self.security.port())
+    }
+}
+
+impl Table for Settings {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        let Settings { server, port: _, security, user, password, password_file, from, to, ca_file } = self;
+        vec![
+            shown("server", server.as_str()),
+            shown("port", i64::from(self.port())),
+            shown("security", security.word()),
+            shown_some("user", user.as_deref()),
+            shown_secret("password", password.as_ref()),
+            shown_path("password_file", password_file.as_ref()),
+            shown("from", from.as_str()),
+            shown_list("to", to),
+            shown_path("ca_file", ca_file.as_ref()),
+        ]
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
+        Ok(Way::Email(Box::new(Email::new(self, read_secret)?)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+pub fn host(settings: &Settings) -> Result<String, String> {
+    let host = settings.server.trim().trim_start_matches('[').trim_end_matches(']');
+    if ServerName::try_from(host).is_err() {
+        return Err(format!(
+            "server: {:?} is neither the name of a computer nor an address; write it without https:// and port",
+            settings.server
+        ));
+    }
+    if settings.port == Some(0) {
+        return Err(
+            "port: 0 is no port; remove the key, or write the one that your mail service names".to_owned()
+        );
+    }
+    Ok(host.to_owned())
+}
+
+pub fn login(settings: &Settings, read_secret: ReadSecret) -> Result<Option<(String, Secret)>, String> {
+    let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
+    let password = either("password", inline, file, read_secret)?;
+    match (&settings.user, password) {
+        (None, None) => Ok(None),
+        (Some(user), _) if user.trim().is_empty() => {
+            Err("user: empty; write it or remove the key".to_owned())
+        }
+        (Some(user), Some(password)) => Ok(Some((user.trim().to_owned(), password))),
+        (Some(_), None) => Err("user: is without a password; write password_file too".to_owned()),
+        (None, Some(_)) => Err("password: is without a user; write user too".to_owned()),
+    }
+}
+
+pub fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
+    let mailbox: Mailbox = text.trim().parse().map_err(|error| {
+        format!("{key}: {text:?} is not an address ({error}); write name@host, or Name <name@host>")
+    })?;
+    if !mailbox.email.to_string().is_ascii() {
+        return Err(format!(
+            "{key}: {text:?} has letters that many mail servers do not take; write the host as xn--…"
+        ));
+    }
+    Ok(mailbox)
+}
+
+pub fn receivers(texts: &[String]) -> Result<Vec<Mailbox>, String> {
+    if texts.is_empty() {
+        return Err("to: empty; write at least one address".to_owned());
+    }
+    let mut receivers: Vec<Mailbox> = Vec::new();
+    for text in texts {
+        let mailbox = mailbox("to", text)?;
+        if !receivers.iter().any(|other| other.email == mailbox.email) {
+            receivers.push(mailbox);
+        }
+    }
+    Ok(receivers)
+}
+
+pub fn security(settings: &Settings) -> Result<smtp::Security, String> {
+    let host = host(settings)?;
+    match settings.security {
+        Security::None if tls::is_loopback(&host) => Ok(smtp::Security::None),
+        Security::None => Err(format!(
+            "security: \"none\" would carry the mail to {host} unencrypted; write \"starttls\" or \"tls\""
+        )),
+        Security::StartTls => Ok(smtp::Security::StartTls(parameters(host, settings.ca_file.as_deref())?)),
+        Security::Tls => Ok(smtp::Security::Tls(parameters(host, settings.ca_file.as_deref())?)),
+    }
+}
+
+fn parameters(host: String, ca_file: Option<&Path>) -> Result<TlsParameters, String> {
+    tls::install_provider();
+    let mut builder = TlsParametersBuilder::new(host);
+    if let Some(file) = ca_file {
+        builder = builder.add_root_certificate(authorities(file)?);
+    }
+    builder.build().map_err(|error| {
+        format!("TLS cannot be set up: {error}; install the system's CA certificates, or check ca_file")
+    })
+}
+
+fn authorities(file: &Path) -> Result<Certificate, String> {
+    let shown = file.display();
+    if !file.is_absolute() {
+        return Err(format!("ca_file: {shown} is not a whole path; write one that begins with /"));
+    }
+    let mut pem = Vec::new();
+    File::open(file)
+        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
+        .map_err(|error| format!("ca_file: cannot read {shown}: {error}"))?;
+    if pem.len() as u64 > CA_FILE_MAX_BYTES {
+        return Err(format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities"));
+    }
+    let is_pem = pem.windows(17).any(|window| window == b"BEGIN CERTIFICATE");
+    match Certificate::from_pem(&pem) {
+        Ok(certificate) if is_pem => Ok(certificate),
+        _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
+    }
+}

@@ -1,0 +1,58 @@
+//! What must not be repeated: peers like to quote what they were given, secrets included.
+//!
+//! It does not know what a secret is. Invariant: nothing that it was made with is in what it lets
+//! through, or in what it prints.
+
+use std::cmp::Reverse;
+use std::fmt;
+
+use super::settings::HIDDEN;
+use crate::text;
+
+/// Other people's words are cut to this before they are looked through.
+const READ_MAX_CHARS: usize = 4 * 1024;
+
+/// Texts to leave out, longest first: one may be part of another.
+pub struct Unspeakable(Vec<String>);
+
+impl Unspeakable {
+    /// Blank ones do not count.
+    pub fn new(texts: impl IntoIterator<Item = String>) -> Unspeakable {
+        let mut texts: Vec<String> = texts.into_iter().filter(|text| !text.trim().is_empty()).collect();
+        texts.sort_by_key(|text| Reverse(text.len()));
+        texts.dedup();
+        Unspeakable(texts)
+    }
+
+    /// `text` in one line of at most `max` characters, fit to be shown.
+    pub fn left_out_of(&self, text: &str, max: usize) -> String {
+        // Once as it was written, once as it will be read.
+        let line = text::plain_line(&self.hidden_in(text), READ_MAX_CHARS);
+        text::plain_line(&self.hidden_in(&line), max)
+    }
+
+    fn hidden_in(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+    }
+}
+
+impl fmt::Debug for Unspeakable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_unspeakable_is_let_through_or_printed() {
+        let texts = ["hunter", "hunter2", "two  words", "", " "].map(str::to_owned);
+        let unspeakable = Unspeakable::new(texts);
+        let said = "no hunter2,\r\nhunt\u{200b}er: \u{1b}[1mtwo  words";
+        assert_eq!(unspeakable.left_out_of(said, 99), "no ***, ***: [1m***");
+        assert_eq!(unspeakable.left_out_of(&"x".repeat(10_000), 10), "xxxxxxxxx…");
+        assert_eq!(format!("{unspeakable:?}"), "***");
+    }
+}

@@ -1,0 +1,236 @@
+//! A mail server that takes everything, and a reader who gets the news out of the words.
+//!
+//! The sender's name (not the address, which may be a part of the Message-ID) says which life sent
+//! it, the Message-ID which message it is. The reader knows the words of `message`, since the words
+//! are all that people get.
+
+use std::io::{self, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::super::http::line;
+use super::super::journal::Message;
+use super::super::script::{Kind, News};
+
+const NAME_CHARS: usize = "Lab s000".len();
+const SERVICES: &str = "Services: ";
+
+pub fn table(peer: SocketAddr, life: u32) -> String {
+    format!(
+        "[channel.email.lab]\nserver = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\n\
+         from = \"life{life} <statusd@lab.example>\"\nto = [\"reader@lab.example\"]\n",
+        peer.port()
+    )
+}
+
+pub fn greet(visitor: &mut BufReader<TcpStream>) -> io::Result<()> {
+    say(visitor, "220 lab")
+}
+
+/// One message, up to its final dot, which is not answered here.
+pub fn receive(visitor: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
+    while let Some(command) = line(visitor)? {
+        let word = command.split(' ').next().unwrap_or_default().to_ascii_uppercase();
+        match word.as_str() {
+            "EHLO" => say(visitor, "250-lab\r\n250 8BITMIME")?,
+            "DATA" => {
+                say(visitor, "354 go on")?;
+                return letter(visitor);
+            }
+            "QUIT" => {
+                say(visitor, "221 bye")?;
+                return Ok(None);
+            }
+            _ => say(visitor, "250 ok")?,
+        }
+    }
+    Ok(None)
+}
+
+fn letter(visitor: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
+    let mut lines = Vec::new();
+    loop {
+        match line(visitor)? {
+            None => return Ok(None),
+            Some(line) if line == "." => break,
+            // RFC 5321, 4.5.2
+            Some(line) => lines.push(line.strip_prefix('.').map_or(line.clone(), str::to_owned)),
+        }
+    }
+    let text = lines.join("\n");
+    let mail = Mail::parse(&text);
+    let life = mail.header("from").trim_matches('"').strip_prefix("life");
+    let life = life.and_then(|life| life.split(['"', ' ']).next()).and_then(|life| life.parse().ok());
+    let key = mail.header("message-id").to_owned();
+    // The two things that another life, and another hour, may say differently.
+    let head = lines.iter().take_while(|line| !line.is_empty()).filter(|line| !is_of_the_day(line));
+    let body = lines.iter().skip_while(|line| !line.is_empty());
+    let text: Vec<&str> = head.chain(body).map(String::as_str).collect();
+    Ok(Some(Message { life: life.expect("a life"), key, text: text.join("\n") }))
+}
+
+fn is_of_the_day(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    line.starts_with("from:") || line.starts_with("date:")
+}
+
+pub fn refuse(visitor: &mut BufReader<TcpStream>) -> io::Result<()> {
+    say(visitor, "451 not now")
+}
+
+pub fn thank(visitor: &mut BufReader<TcpStream>) -> io::Result<()> {
+    say(visitor, "250 ok")
+}
+
+fn say(visitor: &mut BufReader<TcpStream>, words: &str) -> io::Result<()> {
+    visitor.get_mut().write_all(format!("{words}\r\n").as_bytes())
+}
+
+/// One piece of news is the subject; of several, each has a line with a bullet. Services beyond the
+/// second stand in the line behind.
+pub fn news(text: &str) -> Vec<News> {
+    let mail = Mail::parse(text);
+    let body = mail.plain_text();
+    let lines: Vec<&str> = body.lines().collect();
+    let bullets: Vec<usize> = (0..lines.len()).filter(|line| lines[*line].starts_with('\u{2022}')).collect();
+    if bullets.is_empty() {
+        let subject = decoded_words(mail.header("subject"));
+        return statement(&subject, lines.iter().copied().find(|line| line.starts_with(SERVICES)));
+    }
+    bullets.into_iter().flat_map(|line| statement(lines[line], lines.get(line + 1).copied())).collect()
+}
+
+fn statement(headline: &str, behind: Option<&str>) -> Vec<News> {
+    let kind = match headline {
+        words if words.contains(": Apple reports ") => Kind::Began,
+        words if words.contains(": the problem is back") => Kind::Reopened,
+        words if words.contains(": Apple says it is fixed") => Kind::Ended,
+        words if words.contains(" had trouble ") => Kind::Missed,
+        _ => Kind::Other,
+    };
+    let names = behind.filter(|line| line.starts_with(SERVICES)).unwrap_or(headline);
+    let named = |(start, _): (usize, &str)| names.get(start..start + NAME_CHARS);
+    let named = names.match_indices("Lab ").filter_map(named);
+    named.map(|service| News { service: service.to_owned(), kind }).collect()
+}
+
+/// A message, or a part of one.
+struct Mail<'t> {
+    /// Names in lower case, folded lines joined.
+    headers: Vec<(String, String)>,
+    body: &'t str,
+}
+
+impl<'t> Mail<'t> {
+    fn parse(text: &'t str) -> Mail<'t> {
+        let (head, body) = text.split_once("\n\n").unwrap_or((text, ""));
+        let head = head.replace("\n ", " ").replace("\n\t", " ");
+        let headers = head.lines().filter_map(|line| line.split_once(':'));
+        let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        Mail { headers: headers.collect(), body }
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    fn plain_text(&self) -> String {
+        if let Some((_, rest)) = self.header("content-type").split_once("boundary=") {
+            let boundary = rest.trim_start_matches('"').split(['"', ';']).next().unwrap_or_default();
+            let delimiter = format!("--{boundary}");
+            let mut parts = self.body.split(delimiter.as_str()).skip(1).map(str::trim_start).map(Mail::parse);
+            return parts.next().map(|part| part.plain_text()).unwrap_or_default();
+        }
+        let bytes = match self.header("content-transfer-encoding").to_ascii_lowercase().as_str() {
+            "quoted-printable" => quoted_printable(&self.body.replace("=\n", "")),
+            "base64" => base64(self.body),
+            _ => self.body.as_bytes().to_vec(),
+        };
+        String::from_utf8(bytes).expect("UTF-8").replace("\r\n", "\n")
+    }
+}
+
+/// RFC 2047: `=?utf-8?b?…?=`
+fn decoded_words(text: &str) -> String {
+    let mut decoded = String::new();
+    // Blanks between two encoded words mean nothing.
+    let joined = text.replace("?= =?", "?==?");
+    let mut rest = joined.as_str();
+    while let Some((before, word)) = rest.split_once("=?") {
+        decoded.push_str(before);
+        let parts: Vec<&str> = word.splitn(4, '?').collect();
+        let [_charset, encoding, content, behind] = parts[..] else { break };
+        let bytes = match encoding.to_ascii_lowercase().as_str() {
+            "b" => base64(content),
+            _ => quoted_printable(&content.replace('_', " ")),
+        };
+        decoded.push_str(&String::from_utf8_lossy(&bytes));
+        rest = behind.strip_prefix('=').unwrap_or(behind);
+    }
+    decoded + rest
+}
+
+fn quoted_printable(text: &str) -> Vec<u8> {
+    let mut pieces = text.split('=');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let (code, rest) = piece.split_at(2.min(piece.len()));
+        bytes.extend(u8::from_str_radix(code, 16));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    bytes
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    for value in text.bytes().filter_map(|byte| ALPHABET.iter().position(|known| *known == byte)) {
+        bits = (bits << 6) | u32::try_from(value).expect("six bits");
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from((bits >> held) & 0xff).expect("eight bits"));
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(mail: &str, expected: &[(&str, Kind)]) {
+        let expected: Vec<News> =
+            expected.iter().map(|(name, kind)| News { service: (*name).to_owned(), kind: *kind }).collect();
+        assert_eq!(news(mail), expected);
+    }
+
+    #[test]
+    fn news_are_found_however_they_are_packed() {
+        check("Subject: Lab s001: Apple says it is fixed\n\nFrom 1 to 2.", &[("Lab s001", Kind::Ended)]);
+        check(
+            "Subject: =?utf-8?b?TGFiIHMwMDE6IHRoZSBw?=\n =?utf-8?b?cm9ibGVtIGlzIGJhY2s=?=\n\nSince 8.",
+            &[("Lab s001", Kind::Reopened)],
+        );
+        check(
+            "Subject: x (and 1 more)\nContent-Transfer-Encoding: quoted-printable\n\n\
+             =E2=80=A2 Lab s001 and Lab s=\n002: Apple reports an outage. Since 8.\n\
+             =E2=80=A2 Lab s003, Lab s004 and 1 more had trouble from 1 to 2. It lasted 1 h.\n\
+             Services: Lab s003, Lab s004, Lab z001.\nCheck.",
+            &[
+                ("Lab s001", Kind::Began),
+                ("Lab s002", Kind::Began),
+                ("Lab s003", Kind::Missed),
+                ("Lab s004", Kind::Missed),
+                ("Lab z001", Kind::Missed),
+            ],
+        );
+        check(
+            "Subject: x\nContent-Type: multipart/alternative; boundary=\"ab\"\n\n--ab\n\
+             Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n\
+             4oCiIExhYiBzMDAxOiBBcHBsZSByZXBvcnRzIGFuIG91dGFnZS4=\n--ab\n\n<p>\n--ab--\n",
+            &[("Lab s001", Kind::Began)],
+        );
+    }
+}
