@@ -1,4 +1,4 @@
-//! One round of delivery for one channel: remind → begin → send → finish, or hold back.
+//! One round of delivery for one channel: begin → send → finish, or hold back.
 //!
 //! The next try is written down before this one is sent, as if this one will fail, and no
 //! transaction is open while sending: a kill at any moment loses nothing and repeats at most the
@@ -15,10 +15,14 @@ use crate::store::{Attempt, Frozen, Gather, Settled, Snooze, Store, Waiting};
 use crate::terms::Terms;
 use crate::watch::Watch;
 
-/// Waits after the first, second … try; the last one from then on: twelve tries an hour.
-const RETRY_TABLE_S: [i64; 6] = [5, 15, 30, 60, 120, 300];
 /// After a state could not be shown.
 const REFLECT_RETRY_S: i64 = 15;
+/// Waits after the first, second … try; the last one from then on. Twelve tries in the first hour,
+/// most of them early, and never more in any other. Who cannot be reached is knocked at in between.
+const RETRY_TABLE_S: [i64; 12] = [5, 15, 30, 60, 120, 300, 600, 600, 600, 600, 600, 330];
+/// A feed that was last read longer ago tells nothing of what goes on now. The database hears once
+/// an hour that it was read.
+const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
 /// What a peer may ask for with `Retry-After`.
 const RETRY_AFTER_CAP_S: i64 = 3_600;
 /// Up to a fifth is added by the dice, so that a fleet does not come back as one.
@@ -89,6 +93,8 @@ impl Courier {
 pub enum Begun {
     /// Nothing before this time; `None`: before something new happens.
     Nothing { until: Option<Timestamp> },
+    /// A message waits for its next try.
+    Later { due_at: Timestamp },
     /// To send this.
     Message(Attempt),
 }
@@ -101,11 +107,18 @@ pub async fn once(
     roll: f64,
     clock: &dyn Fn() -> Timestamp,
 ) -> rusqlite::Result<Round> {
-    let until = match begin(store, courier, roll, clock()).await? {
+    let now = clock();
+    let mut begun = begin(store, courier, roll, now, false).await?;
+    if matches!(begun, Begun::Later { .. }) && is_back(&mut courier.channel, now).await {
+        begun = begin(store, courier, roll, clock(), true).await?;
+    }
+    let until = match begun {
         Begun::Nothing { until } => until,
+        Begun::Later { due_at } => courier.channel.door.knock_at(clock()).into_iter().chain([due_at]).min(),
         Begun::Message(attempt) => {
             let answer = courier.channel.send(&notice(&attempt)).await;
             let now = clock();
+            courier.channel.door.tried(&answer, now);
             store.settle(attempt.notice_id, &settled(&attempt, &answer, roll, now), now).await?;
             return Ok(Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer });
         }
@@ -115,25 +128,31 @@ pub async fn once(
 }
 
 /// The first half of [`once`]: composes the message that is due and writes the try down. Whoever
-/// calls it sends and settles.
-pub async fn begin(store: &Store, courier: &Courier, roll: f64, now: Timestamp) -> rusqlite::Result<Begun> {
+/// calls it sends and settles. `early`: what waits for its next try need not wait any longer.
+pub async fn begin(
+    store: &Store,
+    courier: &Courier,
+    roll: f64,
+    now: Timestamp,
+    early: bool,
+) -> rusqlite::Result<Begun> {
     let snooze = store.snoozed().await?;
     if let Some(until) = held_until(courier, snooze, now) {
         return Ok(Begun::Nothing { until: Some(until) });
     }
-    let reminder = remind(store, courier, now).await?;
     let name = courier.channel.name().to_owned();
     let gather = courier.gather();
     match store.due_at(&name, gather, LONGEST_WAIT_S, now).await? {
-        Some(due) if due <= now => {}
-        due => return Ok(Begun::Nothing { until: due.into_iter().chain(reminder).min() }),
+        None => return Ok(Begun::Nothing { until: None }),
+        Some(due_at) if due_at > now && !early => return Ok(Begun::Later { due_at }),
+        Some(_) => {}
     }
-    let lasting = lasting(store, courier).await?;
+    let lasting = lasting(store, courier, now).await?;
     let compose = |waiting: &Waiting| frozen(courier, waiting, &lasting, snooze, now);
     let next = |number| later(now, retry_after_s(number, None), roll);
     Ok(match store.begin(&name, gather, &compose, &next, now).await? {
         Some(attempt) => Begun::Message(attempt),
-        None => Begun::Nothing { until: reminder },
+        None => Begun::Nothing { until: None },
     })
 }
 
@@ -141,17 +160,18 @@ pub async fn begin(store: &Store, courier: &Courier, roll: f64, now: Timestamp) 
 /// only where they have quiet hours of their own.
 fn held_until(courier: &Courier, snooze: Option<Snooze>, now: Timestamp) -> Option<Timestamp> {
     let snoozed = snooze
-        .filter(|_| courier.channel.audience() == Audience::People)
-        .map(|snooze| snooze.until)
-        .filter(|until| *until > now);
+        .filter(|snooze| snooze.covers(now) && courier.channel.audience() == Audience::People)
+        .map(|snooze| snooze.until);
     courier.terms.quiet_until(now).max(snoozed)
 }
 
-/// Puts due reminders into the outbox; when the next one is due.
-async fn remind(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
-    let Some(every) = courier.terms.remind_every else { return Ok(None) };
-    let is_wanted = |outage: &Outage| courier.wants_outage(outage);
-    store.remind(&courier.feed, courier.channel.name(), every, &is_wanted, now).await
+/// Whether somebody whom the newest try did not reach is there again.
+async fn is_back(channel: &mut Channel, now: Timestamp) -> bool {
+    if channel.door.knock_at(now).is_none_or(|knock_at| knock_at > now) {
+        return false;
+    }
+    let is_answered = channel.is_there().await;
+    channel.door.knocked(is_answered, now)
 }
 
 /// Shows a channel that shows a state how things are, if that is news to it or it is time again;
@@ -200,9 +220,13 @@ async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> 
     Ok(Picture { feed: courier.feed.clone(), sight, services })
 }
 
-/// What goes on and was told; for digests.
-async fn lasting(store: &Store, courier: &Courier) -> rusqlite::Result<Vec<Outage>> {
+/// What goes on and was told; for digests. Nothing where nobody has looked lately: it may be over.
+async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Vec<Outage>> {
     if courier.channel.audience() == Audience::Programs {
+        return Ok(Vec::new());
+    }
+    let read = store.last_sighted(&courier.feed).await?;
+    if read.is_none_or(|read| now.duration_since(read) > READ_LATELY) {
         return Ok(Vec::new());
     }
     let mut lasting = store.lasting(&courier.feed, courier.channel.name()).await?;
@@ -225,14 +249,18 @@ fn frozen(
     let is_digest = waiting.is_anew || was_held(courier, snooze, waiting.since);
     let digest = is_digest.then(|| Digest { since: waiting.since, lasting: lasting.to_vec() });
     let message = compose(changes, digest.as_ref(), &said);
-    let message = courier.terms.wording.reword(message, changes, &said).unwrap_or_else(|(ours, error)| {
-        tracing::error!("{}: the template fails, our own words go out: {error}", courier.channel.name());
-        ours
-    });
+    let wording = &courier.terms.wording;
+    let (message, is_reworded) = match wording.reword(message, changes, &said) {
+        Ok(message) => (message, wording.has_title()),
+        Err((ours, error)) => {
+            let channel = courier.channel.name();
+            tracing::error!("{channel}: the template fails, our own words go out: {error}");
+            (ours, false)
+        }
+    };
     match (courier.channel.audience(), changes.as_slice()) {
         (Audience::Programs, [change, ..]) => {
-            let worded = courier.terms.wording.has_title().then_some(message.title);
-            let title = worded.unwrap_or_else(|| line(change, &said));
+            let title = if is_reworded { message.title } else { line(change, &said) };
             let payload = json::worded(change, &title, &said).to_string();
             Frozen { key, title, body: String::new(), tone: words::tone(change.kind), payload }
         }
@@ -248,7 +276,7 @@ fn frozen(
 
 /// Whether what waits since then was held back by quiet hours or a snooze.
 fn was_held(courier: &Courier, snooze: Option<Snooze>, since: Timestamp) -> bool {
-    let is_snoozed = snooze.is_some_and(|snooze| (snooze.from..snooze.until).contains(&since));
+    let is_snoozed = snooze.is_some_and(|snooze| snooze.covers(since));
     is_snoozed || courier.terms.quiet_until(since).is_some()
 }
 
@@ -329,12 +357,12 @@ mod tests {
 
     #[test]
     fn tries_get_rarer_and_obey_the_peer_within_bounds() {
-        let waits: Vec<i64> = (1..=8).map(|number| retry_after_s(number, None)).collect();
-        assert_eq!(waits, [5, 15, 30, 60, 120, 300, 300, 300]);
+        let waits: Vec<i64> = (1..=14).map(|number| retry_after_s(number, None)).collect();
+        assert_eq!(waits, [5, 15, 30, 60, 120, 300, 600, 600, 600, 600, 600, 330, 330, 330]);
         assert_eq!(retry_after_s(1, Some(90)), 90);
-        assert_eq!(retry_after_s(6, Some(1)), 300);
+        assert_eq!(retry_after_s(12, Some(1)), 330);
         assert_eq!(retry_after_s(1, Some(u64::MAX)), RETRY_AFTER_CAP_S);
-        assert_eq!(retry_after_s(u32::MAX, None), 300);
+        assert_eq!(retry_after_s(u32::MAX, None), 330);
         let now = Timestamp::UNIX_EPOCH;
         assert_eq!(later(now, 100, 0.0).as_second(), 100);
         assert_eq!(later(now, 100, 0.999).as_second(), 119);

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Passed;
 use crate::fetch::{Failure, Fetcher, Look};
-use crate::model::{Beliefs, Change, Document, Fault, Sight};
+use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
 use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
 use crate::record::Recorder;
 use crate::schedule::Schedule;
@@ -80,7 +80,7 @@ impl Memory {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Looked {
     pub verdict: Verdict,
-    /// Committed, in order.
+    /// Committed, in order; reminders last.
     pub changes: Vec<Change>,
     /// Why nothing could be seen, or why nothing could be written.
     pub trouble: Option<String>,
@@ -100,13 +100,18 @@ impl Poller {
         self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
         let verdict = update.verdict;
-        let changes = update.changes.clone();
+        let mut changes = update.changes.clone();
         if let Err(error) = self.write(store, update, now).await {
             // What was seen stays seen; only writing it down has to wait.
             self.memory.pending = pending;
             let trouble = Some(format!("cannot write to the database: {error}"));
             let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
             return Looked { verdict, changes: Vec::new(), trouble, next };
+        }
+        match self.remind(store, verdict, now).await {
+            Ok(reminders) => changes.extend(reminders),
+            // They are still due at the next look.
+            Err(error) => tracing::error!("cannot write to the database: {error}"),
         }
         if let Err(error) = self.give_sign_of_life(store, now).await {
             tracing::error!("cannot write a sign of life to the database: {error}");
@@ -225,6 +230,28 @@ impl Poller {
         store.give_sign_of_life(&sign, &|change| terms::hearing(&self.hearers, change), now).await?;
         self.memory.alive_at = Some(now);
         Ok(())
+    }
+
+    /// Puts due reminders into the outbox and returns them. "It still lasts" is a claim about now, so
+    /// a look must have seen it, with nothing in it that waits for its second sight.
+    async fn remind(&self, store: &Store, verdict: Verdict, now: Timestamp) -> rusqlite::Result<Vec<Change>> {
+        let Memory { beliefs, pending, .. } = &self.memory;
+        let mut reminders = Vec::new();
+        if verdict != Verdict::Accepted
+            || pending.oldest().is_some()
+            || !track::has_trouble(beliefs, &self.watch)
+        {
+            return Ok(reminders);
+        }
+        for hearer in &self.hearers {
+            let Some(every) = hearer.terms.remind_every else { continue };
+            let is_wanted = |outage: &Outage| {
+                let service = ServiceKey::new(&outage.service);
+                self.watch.matches(&service) && hearer.terms.want_service(&service)
+            };
+            reminders.extend(store.remind(&beliefs.feed, &hearer.channel, every, &is_wanted, now).await?);
+        }
+        Ok(reminders)
     }
 
     fn aftermath(&self, seen: &Result<Look, Failure>, roll: f64) -> Aftermath {

@@ -29,7 +29,8 @@ pub use xdg::Desktop;
 /// try finds it running.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 const TITLE_MAX: usize = 120;
-const BODY_MAX: usize = 1000;
+/// Room for the names of all services: an incident that hits sixty is one message.
+const BODY_MAX: usize = 2000;
 const APP_NAME: &str = "statusd";
 
 /// `[channel.desktop]`

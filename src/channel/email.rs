@@ -15,6 +15,7 @@ use lettre::message::header::ContentTransferEncoding;
 use lettre::message::{Body, Mailbox};
 use lettre::transport::smtp::authentication::Credentials;
 
+use super::peer::takes_connections;
 use super::settings::ReadSecret;
 use super::unspeakable::Unspeakable;
 use super::{Answer, Notice};
@@ -81,6 +82,11 @@ impl Email {
             unspeakable,
             partly: None,
         })
+    }
+
+    /// Whether the server takes connections.
+    pub async fn is_there(&self) -> bool {
+        takes_connections(&self.server.host, self.server.port).await
     }
 
     /// One letter, within 30 s and 2 s for taking leave.

@@ -91,6 +91,11 @@ impl Gotify {
         Ok(Gotify { peer: Peer::new(url, [&token])?, key })
     }
 
+    /// Whether somebody takes connections.
+    pub async fn is_there(&self) -> bool {
+        self.peer.is_there().await
+    }
+
     /// One POST, within 20 s.
     pub async fn send(&self, notice: &Notice) -> Answer {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);

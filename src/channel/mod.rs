@@ -16,6 +16,7 @@ mod chat;
 pub mod command;
 pub mod desktop;
 pub mod discord;
+mod door;
 pub mod email;
 pub mod gotify;
 pub mod heartbeat;
@@ -40,6 +41,7 @@ pub use apprise::Apprise;
 pub use command::Command;
 pub use desktop::Desktop;
 pub use discord::Discord;
+pub use door::Door;
 pub use email::Email;
 pub use gotify::Gotify;
 pub use http::http_answer;
@@ -153,12 +155,13 @@ pub struct Channel {
     name: String,
     audience: Audience,
     way: Way,
+    pub door: Door,
 }
 
 impl Channel {
     /// `name` as [`Channel::name`] has it.
     pub fn new(name: impl Into<String>, audience: Audience, way: Way) -> Channel {
-        Channel { name: name.into(), audience, way }
+        Channel { name: name.into(), audience, way, door: Door::default() }
     }
 
     /// The name in the configuration, the database and on the command line: `desktop`,
@@ -209,6 +212,24 @@ impl Channel {
             Way::Alertmanager(alertmanager) => alertmanager.mirror(picture).await,
             Way::Mqtt(mqtt) => mqtt.mirror(picture).await,
             _ => Answer::Delivered { receipt: None, words: "this channel shows no state".to_owned() },
+        }
+    }
+
+    /// Knocks: whether somebody is there, without a message. Within 10 s; true where only a message
+    /// can find that out.
+    pub async fn is_there(&mut self) -> bool {
+        match &mut self.way {
+            Way::Desktop(desktop) => desktop.is_there().await,
+            Way::Webhook(webhook) => webhook.is_there().await,
+            Way::Ntfy(ntfy) => ntfy.is_there().await,
+            Way::Gotify(gotify) => gotify.is_there().await,
+            Way::Pushover(pushover) => pushover.is_there().await,
+            Way::Slack(slack) => slack.is_there().await,
+            Way::Discord(discord) => discord.is_there().await,
+            Way::Teams(teams) => teams.is_there().await,
+            Way::Telegram(telegram) => telegram.is_there().await,
+            Way::Email(email) => email.is_there().await,
+            Way::Command(_) | Way::Apprise(_) | Way::Alertmanager(_) | Way::Mqtt(_) | Way::Log(_) => true,
         }
     }
 

@@ -158,6 +158,11 @@ impl Ntfy {
         })
     }
 
+    /// Whether somebody takes connections.
+    pub async fn is_there(&self) -> bool {
+        self.peer.is_there().await
+    }
+
     /// One POST, within 20 s.
     pub async fn send(&self, notice: &Notice) -> Answer {
         let sequence_id = self.sequence_id(notice);

@@ -11,7 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response, Url, redirect};
-use tokio::time::{Instant, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::settings::{is_loopback, redacted};
 use super::{Answer, http_answer};
@@ -122,6 +123,14 @@ impl Peer {
         }
     }
 
+    /// Whether somebody takes connections at the address, within 10 s. Nothing is said to them. A
+    /// proxy is not asked: behind one nobody seems to be there.
+    pub async fn is_there(&self) -> bool {
+        let port = self.url.port_or_known_default().expect("an http address has a port");
+        // An address of IPv6 stands in brackets in a URL, and only there.
+        takes_connections(self.host().trim_start_matches('[').trim_end_matches(']'), port).await
+    }
+
     /// What the common table says about a reply: the status decides, the body only adds words.
     pub fn judged(&self, reply: &Reply) -> Answer {
         let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
@@ -170,6 +179,11 @@ impl Peer {
     fn host(&self) -> &str {
         self.url.host_str().expect("an http address has a host: Url refuses others")
     }
+}
+
+/// Whether somebody takes connections there, within 10 s.
+pub async fn takes_connections(host: &str, port: u16) -> bool {
+    matches!(timeout(CONNECT_WITHIN, TcpStream::connect((host, port))).await, Ok(Ok(_)))
 }
 
 /// No redirects (they would carry the token elsewhere), no reused connections (messages are days

@@ -128,6 +128,11 @@ impl Pushover {
         })
     }
 
+    /// Whether somebody takes connections.
+    pub async fn is_there(&self) -> bool {
+        self.peer.is_there().await
+    }
+
     /// One POST, within 20 s.
     pub async fn send(&self, notice: &Notice) -> Answer {
         match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {

@@ -108,6 +108,11 @@ impl Telegram {
         })
     }
 
+    /// Whether somebody takes connections.
+    pub async fn is_there(&self) -> bool {
+        self.peer.is_there().await
+    }
+
     /// One POST, within 20 s.
     pub async fn send(&self, notice: &Notice) -> Answer {
         match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {

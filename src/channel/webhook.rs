@@ -111,6 +111,11 @@ impl Webhook {
         }
     }
 
+    /// Whether somebody takes connections.
+    pub async fn is_there(&self) -> bool {
+        self.peer.is_there().await
+    }
+
     fn headers(&self, notice: &Notice) -> Result<HeaderMap, String> {
         let key = HeaderValue::from_str(&notice.key)
             .map_err(|_| "the message's key does not fit an HTTP header; please report this".to_owned())?;

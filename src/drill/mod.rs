@@ -271,7 +271,7 @@ async fn deliver_one(
     let name = courier.channel.name().to_owned();
     let begun = Instant::now();
     store.announce(change, &|_| vec![name.clone()], change.at).await?;
-    let Begun::Message(attempt) = deliver::begin(store, courier, 0.0, change.at).await? else {
+    let Begun::Message(attempt) = deliver::begin(store, courier, 0.0, change.at, false).await? else {
         bail!("{name}: nothing was composed; please report this");
     };
     let notice = deliver::notice(&attempt);

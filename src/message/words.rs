@@ -3,12 +3,14 @@
 //! Every text that tells people what to do stands in this file, is in our own words, and names no
 //! host and no number: support scams live on this very subject.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::when::{from_to, lasted, when};
 use super::{News, Said};
 use crate::model::{Change, ChangeKind, EventKind, Outage, ServiceKey, Tone};
 
+/// A reminder that waited for longer was true when it was written.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
 const WAIT: &str = "Nothing to do on your side but wait.";
@@ -259,13 +261,15 @@ fn whole(change: &Change, said: &Said) -> String {
     }
 }
 
-/// `Since 08:15 (3 h).`
+/// `Since 08:15 (3 h).`, or `Since 08:15; so it still was at 11:15.` where that is a while ago.
 fn so_far(change: &Change, said: &Said) -> String {
+    let at = |time| when(time, said.now, said.zone);
     match change.began_at {
-        Some(began) => {
-            format!("Since {} ({}).", when(began, said.now, said.zone), lasted(began, change.at))
+        Some(began) if said.now.duration_since(change.at) > FRESH => {
+            format!("Since {}; so it still was at {}.", at(began), at(change.at))
         }
-        None => format!("First seen at {}.", when(change.seen_at, said.now, said.zone)),
+        Some(began) => format!("Since {} ({}).", at(began), lasted(began, change.at)),
+        None => format!("First seen at {}.", at(change.seen_at)),
     }
 }
 

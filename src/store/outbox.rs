@@ -183,6 +183,11 @@ impl Store {
             Some(id) => id,
             None => {
                 let waiting = waiting(&transaction, channel, gather)?;
+                if waiting.1.is_empty() {
+                    // All that the old message said was acknowledged meanwhile: it waits on.
+                    transaction.commit()?;
+                    return Ok(None);
+                }
                 freeze(&transaction, channel, waiting, is_anew.then_some(number), compose, now)?
             }
         };
@@ -255,7 +260,8 @@ fn head(connection: &Connection, channel: &str, gather: Gather) -> Result<Option
          WHERE channel = ?1 AND state = 'pending' AND NOT (?2 AND {HELD_BACK}) ORDER BY change_id LIMIT 1"
     );
     connection
-        .query_row(&sql, params![channel, gather != Gather::Each], |row| {
+        .prepare_cached(&sql)?
+        .query_row(params![channel, gather != Gather::Each], |row| {
             Ok(Head {
                 notice_id: row.get("notice_id")?,
                 due_at: time(row, "due_at")?,
@@ -342,11 +348,10 @@ fn freeze(
         ],
     )?;
     let notice_id = transaction.last_insert_rowid();
+    let tie = "UPDATE delivery SET notice_id = ?1 WHERE change_id = ?2 AND channel = ?3";
+    let mut tie = transaction.prepare_cached(tie)?;
     for change_id in &change_ids {
-        transaction.execute(
-            "UPDATE delivery SET notice_id = ?1 WHERE change_id = ?2 AND channel = ?3",
-            params![notice_id, change_id, channel],
-        )?;
+        tie.execute(params![notice_id, change_id, channel])?;
     }
     let replaces = earlier(transaction, channel, notice_id, true)?;
     let follows = earlier(transaction, channel, notice_id, false)?;
@@ -360,18 +365,20 @@ fn freeze(
 /// The receipt of the newest message on this channel about the same outages; with `whole` only if
 /// it is about no others: those would vanish from the screen while they go on.
 fn earlier(transaction: &Transaction, channel: &str, new_notice: i64, whole: bool) -> Result<Option<String>> {
-    let sql = "WITH outage_of AS (
-                   SELECT notice_id, feed, service_key, message_id
-                   FROM delivery JOIN change ON change.id = change_id
-                   WHERE channel = ?1 AND notice_id IS NOT NULL AND message_id IS NOT NULL)
-               SELECT receipt FROM notice
-               WHERE channel = ?1 AND receipt IS NOT NULL AND id <> ?2
-                 AND id = (SELECT max(old.notice_id) FROM outage_of old JOIN outage_of new
-                           USING (feed, service_key, message_id)
+    // CROSS JOIN keeps the order: from the few changes of these outages to their deliveries.
+    let sql = "SELECT receipt FROM notice
+               WHERE receipt IS NOT NULL
+                 AND id = (SELECT max(old.notice_id)
+                           FROM delivery new JOIN change ON change.id = new.change_id
+                           JOIN change told USING (feed, service_key, message_id)
+                           CROSS JOIN delivery old ON old.change_id = told.id AND old.channel = ?1
                            WHERE new.notice_id = ?2 AND old.notice_id <> ?2)
                  AND (NOT ?3 OR NOT EXISTS (
-                   SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = notice.id
-                   EXCEPT SELECT feed, service_key, message_id FROM outage_of WHERE notice_id = ?2))";
+                   SELECT feed, service_key, message_id FROM delivery JOIN change ON change.id = change_id
+                   WHERE notice_id = notice.id AND message_id IS NOT NULL
+                   EXCEPT
+                   SELECT feed, service_key, message_id FROM delivery JOIN change ON change.id = change_id
+                   WHERE notice_id = ?2))";
     transaction.query_row(sql, params![channel, new_notice, whole], |row| row.get(0)).optional()
 }
 

@@ -141,7 +141,7 @@ impl Store {
         arguments: &[&dyn ToSql],
         read: impl FnMut(&Row) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let mut statement = self.connection.prepare(sql)?;
+        let mut statement = self.connection.prepare_cached(sql)?;
         statement.query_map(arguments, read)?.collect()
     }
 }

@@ -23,28 +23,38 @@ pub struct Snooze {
     pub until: Timestamp,
 }
 
-/// No message of its start still waits on the channel (`?2`) or was given up there: what the channel
-/// can be said to know.
-const KNOWN: &str = "NOT EXISTS (
-    SELECT 1 FROM change JOIN delivery ON change_id = change.id
-    WHERE channel = ?2 AND state <> 'sent' AND change.kind IN ('began', 'reopened')
-      AND change.feed = outage.feed AND change.service_key = outage.service_key
-      AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
-
-/// An outage is under way.
-const LASTING: &str = "feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance'";
-
-/// Deliveries on the channel (`?2`) about the occurrence.
-const ABOUT_IT: &str = "FROM delivery JOIN change ON change.id = change_id
+/// Deliveries on the channel (`?2`) about the occurrence. CROSS JOIN keeps the order: the few changes
+/// of an outage first, or every message that the channel ever had is looked at.
+const ABOUT_IT: &str = "FROM change CROSS JOIN delivery ON change_id = change.id
     WHERE channel = ?2 AND change.feed = outage.feed AND change.service_key = outage.service_key
       AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence";
+
+/// No message of its start still waits on the channel or was given up there: what the channel can be
+/// said to know.
+fn known() -> String {
+    format!("NOT EXISTS (SELECT 1 {ABOUT_IT} AND state <> 'sent' AND change.kind IN ('began', 'reopened'))")
+}
+
+/// An outage is under way that the channel knows of.
+fn lasting() -> String {
+    format!("feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance' AND {}", known())
+}
+
+impl Snooze {
+    /// Whether people are told nothing at `time`. Before it began nobody had asked for it: the clock
+    /// was set back, and years of silence are not what was meant.
+    pub fn covers(&self, time: Timestamp) -> bool {
+        (self.from..self.until).contains(&time)
+    }
+}
 
 impl Store {
     /// The outages that go on and that `channel` knows of, the oldest first. Maintenance is none.
     pub async fn lasting(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
-            "SELECT * FROM outage WHERE {LASTING} AND {KNOWN}
-             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
+            "SELECT * FROM outage WHERE {}
+             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
+            lasting()
         );
         self.list(&sql, params![feed.to_string(), channel], outage)
     }
@@ -53,15 +63,16 @@ impl Store {
     /// first.
     pub async fn standing(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
-            "SELECT * FROM outage WHERE feed = ?1 AND phase IN ('planned', 'ongoing') AND {KNOWN}
-             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
+            "SELECT * FROM outage WHERE feed = ?1 AND phase IN ('planned', 'ongoing') AND {}
+             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
+            known()
         );
         self.list(&sql, params![feed.to_string(), channel], outage)
     }
 
     /// Puts a reminder into the outbox of `channel` for each outage that `is_wanted` and that
-    /// nothing was told of for so long, unless somebody acknowledged it or something about it waits
-    /// already. Returns when the next one is due, if nothing else happens.
+    /// nothing was told of for so long, unless Apple does not list it, somebody acknowledged it or
+    /// something about it waits already. Returns the reminders.
     pub async fn remind(
         &self,
         feed: &FeedId,
@@ -69,38 +80,44 @@ impl Store {
         every: SignedDuration,
         is_wanted: &dyn Fn(&Outage) -> bool,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>> {
+    ) -> Result<Vec<Change>> {
+        // The newest by number, not by time: clocks are set. What was given up counts as told, or a
+        // peer that refuses everything would be asked for ever.
         let sql = format!(
-            "SELECT *, (SELECT max(settled_at) {ABOUT_IT} AND state = 'sent') AS told_at,
+            "SELECT *, (SELECT settled_at {ABOUT_IT} AND state <> 'pending'
+                        ORDER BY change.id DESC LIMIT 1) AS told_at,
                 (SELECT count(*) FROM change WHERE kind = 'lasts' AND change.feed = outage.feed
                    AND change.service_key = outage.service_key
                    AND change.message_id = outage.message_id
                    AND change.occurrence = outage.occurrence) AS reminders
-             FROM outage WHERE {LASTING} AND {KNOWN}
+             FROM outage WHERE {} AND missing_since IS NULL
                AND NOT EXISTS (SELECT 1 {ABOUT_IT} AND state = 'pending')
                AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
                    AND ack.service_key = outage.service_key
                    AND ack.message_id = outage.message_id AND ack.occurrence = outage.occurrence)
-             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id"
+             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
+            lasting()
         );
         let known = self.list(&sql, params![feed.to_string(), channel], |row| {
             let told = super::rows::optional_time(row, "told_at")?;
             Ok((outage(row)?, told, row.get::<_, u32>("reminders")?))
         })?;
-        let mut next = None;
-        for (outage, told, reminders) in known.into_iter().filter(|(outage, ..)| is_wanted(outage)) {
-            let due = told.unwrap_or(outage.first_seen).checked_add(every).unwrap_or(Timestamp::MAX);
-            // A time further ahead than the interval: the clock was set back.
-            if due > now && now.checked_add(every).is_ok_and(|latest| due <= latest) {
-                next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
-                continue;
-            }
-            let change = track::reminder(feed, &outage, reminders + 1, now);
-            let transaction = self.transaction()?;
-            outbox::enqueue(&transaction, &change, &|_: &Change| vec![channel.to_owned()], now)?;
-            transaction.commit()?;
+        let reminder = |(outage, told, reminders): (Outage, Option<Timestamp>, u32)| {
+            let told = told.unwrap_or(outage.first_seen);
+            // Told in the future: the clock was set back.
+            let is_due = told > now || now.duration_since(told) >= every;
+            (is_due && is_wanted(&outage)).then(|| track::reminder(feed, &outage, reminders + 1, now))
+        };
+        let due: Vec<Change> = known.into_iter().filter_map(reminder).collect();
+        if due.is_empty() {
+            return Ok(due);
         }
-        Ok(next)
+        let transaction = self.transaction()?;
+        for change in &due {
+            outbox::enqueue(&transaction, change, &|_: &Change| vec![channel.to_owned()], now)?;
+        }
+        transaction.commit()?;
+        Ok(due)
     }
 
     /// Acknowledges, or with `undo` no longer, what `is_meant` of the outages that are under way.
@@ -151,7 +168,7 @@ impl Store {
     /// since `now`, or since an earlier snooze that this one prolongs, comes as one digest.
     pub async fn snooze(&self, until: Timestamp, now: Timestamp) -> Result<()> {
         let from = match self.snoozed().await? {
-            Some(earlier) if earlier.until > now => earlier.from,
+            Some(earlier) if earlier.covers(now) => earlier.from,
             _ => now,
         };
         let transaction = self.transaction()?;
@@ -172,7 +189,8 @@ impl Store {
                 |index| Ok::<_, rusqlite::Error>(row.get::<_, String>(index)?.parse::<Timestamp>().ok());
             Ok(time(0)?.zip(time(1)?).map(|(from, until)| Snooze { from, until }))
         };
-        let found = self.connection.query_row(sql, params![SNOOZED_FROM, SNOOZED_UNTIL], read).optional()?;
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let found = statement.query_row(params![SNOOZED_FROM, SNOOZED_UNTIL], read).optional()?;
         Ok(found.flatten())
     }
 }

@@ -8,6 +8,10 @@ ALTER TABLE notice DROP COLUMN alarm;
 -- The receipt of the newest message about any of the same outages.
 ALTER TABLE notice ADD COLUMN follows TEXT;
 
+-- What goes on, and what a channel was told about it: asked at every look while something goes on.
+CREATE INDEX outage_by_phase ON outage (feed, phase);
+CREATE INDEX change_by_outage ON change (service_key, message_id);
+
 -- Outages that somebody knows of: until they end people hear no more about them.
 CREATE TABLE ack (
     feed        TEXT NOT NULL,

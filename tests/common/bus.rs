@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use zbus::message::Header;
-use zbus::{Connection, OwnedVariant, connection};
+use zbus::{Connection, OwnedVariant, connection, fdo};
 
 /// Not a measure: far beyond what a loaded machine takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -148,6 +148,7 @@ pub struct Server {
     connection: Connection,
     shown: mpsc::UnboundedReceiver<Bubble>,
     held: watch::Sender<Held>,
+    refusing: watch::Sender<bool>,
     asked: watch::Receiver<usize>,
 }
 
@@ -156,12 +157,14 @@ impl Server {
     pub async fn start(bus: &Bus, capabilities: &[&str]) -> Server {
         let (record, shown) = mpsc::unbounded_channel();
         let (held, hold) = watch::channel(Held::Nothing);
+        let (refusing, refuse) = watch::channel(false);
         let (ask, asked) = watch::channel(0);
         let desk = Desk {
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             last_id: 0,
             record,
             hold,
+            refuse,
             ask,
         };
         let connection = connection::Builder::address(bus.address.as_str())
@@ -170,7 +173,7 @@ impl Server {
             .build()
             .await
             .expect("the notification server gets its name");
-        Server { connection, shown, held, asked }
+        Server { connection, shown, held, refusing, asked }
     }
 
     /// The next bubble, in the order they came.
@@ -201,6 +204,11 @@ impl Server {
         self.held.send_replace(held);
     }
 
+    /// Whether bubbles are answered with an error from now on. They are recorded all the same.
+    pub fn refuse(&self, is_refusing: bool) {
+        self.refusing.send_replace(is_refusing);
+    }
+
     /// Tells `client` that a bubble was closed, as real servers do without being asked.
     pub async fn tell_closed(&self, client: &str, id: u32) {
         let (expired, interface) = (1_u32, NAME);
@@ -223,6 +231,7 @@ struct Desk {
     last_id: u32,
     record: mpsc::UnboundedSender<Bubble>,
     hold: watch::Receiver<Held>,
+    refuse: watch::Receiver<bool>,
     ask: watch::Sender<usize>,
 }
 
@@ -249,7 +258,7 @@ impl Desk {
         _actions: Vec<String>,
         hints: Hints,
         expire: i32,
-    ) -> u32 {
+    ) -> fdo::Result<u32> {
         let id = if replaces_id == 0 { self.last_id + 1 } else { replaces_id };
         self.last_id = self.last_id.max(id);
         let text = |key: &str| hints.get(key).and_then(|value| String::try_from(value.clone()).ok());
@@ -269,7 +278,10 @@ impl Desk {
         // The test may have dropped its end and only want an answer.
         let _unheard = self.record.send(bubble);
         self.while_held(Held::Bubbles).await;
-        id
+        if *self.refuse.borrow() {
+            return Err(fdo::Error::Failed("not now".to_owned()));
+        }
+        Ok(id)
     }
 
     async fn get_capabilities(&self) -> Vec<String> {

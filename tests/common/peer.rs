@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Not a measure: far beyond what a loaded machine takes.
@@ -84,27 +84,45 @@ impl Request {
 pub struct Peer {
     pub address: SocketAddr,
     requests: mpsc::UnboundedReceiver<Request>,
+    always: watch::Sender<Option<Reply>>,
     task: JoinHandle<()>,
 }
 
 impl Peer {
     /// Answers by the script, then goes on with its last reply.
     pub async fn start(script: impl IntoIterator<Item = Reply>) -> Peer {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+        Peer::listening(listener, script)
+    }
+
+    fn listening(listener: TcpListener, script: impl IntoIterator<Item = Reply>) -> Peer {
         let script: Vec<Reply> = script.into_iter().collect();
         assert!(!script.is_empty(), "a script has at least one reply");
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+        let (always, rule) = watch::channel(None::<Reply>);
         let address = listener.local_addr().expect("a bound address");
         let (record, requests) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
             // Keeps open what gets no answer.
             let mut silent = Vec::new();
-            for turn in 0.. {
+            let mut turn = 0;
+            loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                let reply = script.get(turn).or(script.last()).expect("a script has a last reply");
-                silent.extend(follow(stream, reply, &record).await);
+                // Somebody who knocks and says nothing is no turn of the script.
+                if stream.peek(&mut [0]).await.unwrap_or(0) == 0 {
+                    continue;
+                }
+                let scripted = script.get(turn).or(script.last()).expect("a script has a last reply");
+                let reply = rule.borrow().clone().unwrap_or_else(|| scripted.clone());
+                silent.extend(follow(stream, &reply, &record).await);
+                turn += 1;
             }
         });
-        Peer { address, requests, task }
+        Peer { address, requests, always, task }
+    }
+
+    /// From now on everybody gets this reply, whatever the script says.
+    pub fn answer(&self, reply: Reply) {
+        self.always.send_replace(Some(reply));
     }
 
     /// `http://127.0.0.1:PORT` and the path.
@@ -128,7 +146,7 @@ impl Peer {
 pub struct Nobody {
     /// Bound and never listening: a port that was merely free a moment ago may be another test's
     /// server by now.
-    _socket: TcpSocket,
+    socket: TcpSocket,
     pub address: SocketAddr,
 }
 
@@ -137,7 +155,12 @@ impl Nobody {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a loopback port");
         let address = socket.local_addr().expect("a bound address");
-        Nobody { _socket: socket, address }
+        Nobody { socket, address }
+    }
+
+    /// Somebody comes and answers by the script.
+    pub fn replaced_by(self, script: impl IntoIterator<Item = Reply>) -> Peer {
+        Peer::listening(self.socket.listen(16).expect("a bound socket"), script)
     }
 }
 

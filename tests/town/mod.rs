@@ -4,8 +4,12 @@
 //! delivery, calls the function of the real loop, and writes down what arrived and when. Time passes
 //! only here: nothing waits, so a story of three days takes as long as its looks.
 
+#![allow(dead_code, reason = "every test program compiles all of it and uses a part")]
+
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -14,12 +18,12 @@ use statusd::channel::{Audience, Channel, Way, Webhook, webhook};
 use statusd::clock::Passed;
 use statusd::deliver::{self, Courier, Round};
 use statusd::fetch::{FeedUrl, Fetcher, Limits};
-use statusd::model::{Change, Edition, FeedId};
+use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
 use statusd::plan::Plan;
 use statusd::poll::{Looked, Memory, Poller};
 use statusd::record::Recorder;
 use statusd::schedule::Schedule;
-use statusd::store::{ChangeFilter, OpenError, Opened, Store};
+use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
 use statusd::terms::{self, Hearer, Terms};
 use statusd::track;
 use statusd::watch::Watch;
@@ -29,14 +33,14 @@ use crate::common::apple::{Apple, Papers};
 #[cfg(all(unix, not(target_os = "macos")))]
 use crate::common::bus::{Bubble, Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::peer::{Peer, Reply, Request};
+use crate::common::peer::{Nobody, Peer, Reply, Request};
 
 /// Midnight of the day on which the stories begin, a Monday.
 const DAY_ZERO: &str = "2026-03-02T00:00:00Z";
 static ZONE: TimeZone = TimeZone::UTC;
 const DAY_S: i64 = 86_400;
 /// Things that happen at one moment; more of them means that a loop spins.
-const MOMENT_MAX: u32 = 200;
+const MOMENT_MAX: u32 = 2_000;
 
 /// `10:05`, `10:05:45` on the first day, `+3d 10:05` or `-1d 10:05` on another.
 #[track_caller]
@@ -81,6 +85,12 @@ pub fn backup(posted: &str, kind: &str, status: &str, from: &str, to: Option<&st
     calm(posted).event("1001", kind, status, at(from).as_second(), to.map(|to| at(to).as_second()))
 }
 
+/// In memory where there is such a place: no story is about the disk, and a week of retries would
+/// wait for it some ten thousand times.
+fn memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+}
+
 /// One message as it arrived.
 pub struct Heard {
     pub at: Timestamp,
@@ -111,6 +121,15 @@ impl Heard {
             Said::ToProgram(request) => request,
             #[cfg(all(unix, not(target_os = "macos")))]
             Said::ToPerson(bubble) => panic!("said to a person: {bubble:?}"),
+        }
+    }
+
+    #[cfg(all(unix, not(target_os = "macos")))]
+    #[track_caller]
+    pub fn bubble(&self) -> &Bubble {
+        match &self.said {
+            Said::ToPerson(bubble) => bubble,
+            Said::ToProgram(request) => panic!("said to a program: {request:?}"),
         }
     }
 }
@@ -144,8 +163,14 @@ enum Ears {
         name: &'static str,
         peer: Peer,
     },
+    /// Nobody takes connections.
+    Absent {
+        name: &'static str,
+        nobody: Nobody,
+    },
     #[cfg(all(unix, not(target_os = "macos")))]
     Person {
+        name: String,
         address: String,
         /// Nobody is logged in.
         server: Option<Server>,
@@ -155,30 +180,19 @@ enum Ears {
 impl Ears {
     fn channel(&self) -> Channel {
         match self {
-            Ears::Program { name, peer } => {
-                let settings = webhook::Settings {
-                    url: peer.url("/hook"),
-                    bearer_token: None,
-                    bearer_token_file: None,
-                    hmac_secret: None,
-                    hmac_secret_file: None,
-                };
-                let no_files = &|_: &Path| Err("no files".to_owned());
-                let webhook = Webhook::new(&settings, no_files).expect("a webhook");
-                Channel::new(format!("webhook.{name}"), Audience::Programs, Way::Webhook(Box::new(webhook)))
-            }
+            Ears::Program { name, peer } => program(name, peer.url("/hook")),
+            Ears::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
             #[cfg(all(unix, not(target_os = "macos")))]
-            Ears::Person { address, .. } => Channel::new(
-                "desktop",
-                Audience::People,
-                Way::Desktop(statusd::channel::Desktop::at(address)),
-            ),
+            Ears::Person { name, address, .. } => {
+                Channel::new(name, Audience::People, Way::Desktop(statusd::channel::Desktop::at(address)))
+            }
         }
     }
 
     /// What has arrived and was not taken before.
     async fn take(&mut self) -> Option<Said> {
         match self {
+            Ears::Absent { .. } => None,
             Ears::Program { peer, .. } if peer.is_quiet() => None,
             Ears::Program { peer, .. } => Some(Said::ToProgram(peer.next().await)),
             #[cfg(all(unix, not(target_os = "macos")))]
@@ -190,6 +204,22 @@ impl Ears {
         }
     }
 }
+
+fn program(name: &str, url: String) -> Channel {
+    let settings = webhook::Settings {
+        url,
+        bearer_token: None,
+        bearer_token_file: None,
+        hmac_secret: None,
+        hmac_secret_file: None,
+    };
+    let no_files = &|_: &Path| Err("no files".to_owned());
+    let webhook = Webhook::new(&settings, no_files).expect("a webhook");
+    Channel::new(format!("webhook.{name}"), Audience::Programs, Way::Webhook(Box::new(webhook)))
+}
+
+/// A delivery that does not end.
+type Stuck = Pin<Box<dyn Future<Output = Round>>>;
 
 /// A running statusd: what `statusd run` holds in memory.
 struct Daemon {
@@ -206,13 +236,19 @@ struct Daemon {
 pub struct Town {
     pub apple: Apple,
     directory: TempDir,
-    clock: Cell<Timestamp>,
+    /// Shared with deliveries that hang.
+    clock: Rc<Cell<Timestamp>>,
     watch: Vec<String>,
     limits: Limits,
     recording: Option<PathBuf>,
     alive: Option<Schedule>,
     houses: Vec<House>,
     daemon: Option<Daemon>,
+    stuck: Vec<Stuck>,
+    /// Whose deliveries those are.
+    hung: Vec<usize>,
+    /// When which house was tried.
+    tries: Vec<(Timestamp, usize)>,
     looks: Vec<(Timestamp, Looked)>,
 }
 
@@ -233,14 +269,17 @@ impl Town {
     fn with(apple: Apple) -> Town {
         Town {
             apple,
-            directory: tempfile::tempdir().expect("a temporary directory"),
-            clock: Cell::new(at("10:00")),
+            directory: memory(),
+            clock: Rc::new(Cell::new(at("10:00"))),
             watch: vec!["iCloud Backup".to_owned()],
             limits: Limits::default(),
             recording: None,
             alive: None,
             houses: Vec::new(),
             daemon: None,
+            stuck: Vec::new(),
+            hung: Vec::new(),
+            tries: Vec::new(),
             looks: Vec::new(),
         }
     }
@@ -281,10 +320,37 @@ impl Town {
         self
     }
 
-    /// A person on this bus who is not logged in.
+    /// A program behind `webhook.NAME` that is not there.
+    pub fn absent(mut self, name: &'static str) -> Town {
+        let ears = Ears::Absent { name, nobody: Nobody::new() };
+        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self
+    }
+
+    /// The absent program comes back to its address.
+    pub fn comes_back(&mut self, house: usize, script: impl IntoIterator<Item = Reply>) {
+        let ears = &mut self.houses[house].ears;
+        let placeholder = Ears::Absent { name: "", nobody: Nobody::new() };
+        let Ears::Absent { name, nobody } = std::mem::replace(ears, placeholder) else {
+            panic!("house {house} is not absent")
+        };
+        *ears = Ears::Program { name, peer: nobody.replaced_by(script) };
+    }
+
+    /// From now on the program gives this answer.
+    pub fn answers(&self, house: usize, reply: Reply) {
+        let Ears::Program { peer, .. } = &self.houses[house].ears else {
+            panic!("house {house} is no program")
+        };
+        peer.answer(reply);
+    }
+
+    /// A person on this bus who is not logged in; the first one's channel is `desktop`.
     #[cfg(all(unix, not(target_os = "macos")))]
     pub fn person(mut self, bus: &Bus) -> Town {
-        let ears = Ears::Person { address: bus.address_without_guid(), server: None };
+        let others = self.houses.iter().filter(|house| matches!(house.ears, Ears::Person { .. })).count();
+        let name = if others == 0 { "desktop".to_owned() } else { format!("desktop.{}", others + 1) };
+        let ears = Ears::Person { name, address: bus.address_without_guid(), server: None };
         self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
         self
     }
@@ -297,14 +363,35 @@ impl Town {
         self
     }
 
-    /// The person comes back to the desktop.
+    /// The person on this bus comes back to the desktop.
     #[cfg(all(unix, not(target_os = "macos")))]
     pub async fn log_in(&mut self, bus: &Bus) {
         for house in &mut self.houses {
-            if let Ears::Person { server, .. } = &mut house.ears {
+            if let Ears::Person { server, address, .. } = &mut house.ears
+                && *address == bus.address_without_guid()
+            {
                 *server = Some(Server::start(bus, &["body"]).await);
             }
         }
+    }
+
+    /// The person leaves the desktop.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub async fn log_out(&mut self, house: usize) {
+        self.listen().await;
+        let Ears::Person { server, .. } = &mut self.houses[house].ears else {
+            panic!("house {house} is no person")
+        };
+        server.take().expect("somebody is logged in").stop().await;
+    }
+
+    /// Whether the person's desktop answers with errors from now on.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn refuses(&self, house: usize, is_refusing: bool) {
+        let Ears::Person { server: Some(server), .. } = &self.houses[house].ears else {
+            panic!("nobody is logged in at house {house}")
+        };
+        server.refuse(is_refusing);
     }
 
     pub fn show(&self, doc: &Doc) {
@@ -452,13 +539,21 @@ impl Town {
     }
 
     async fn deliver(&mut self, index: usize) {
+        if self.hung.contains(&index) {
+            // Its loop is in the delivery that does not end.
+            self.daemon.as_mut().expect("statusd is on").wakes[index] = None;
+            return;
+        }
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
         let courier = &mut daemon.couriers[index];
         let round = deliver::once(&daemon.store, courier, 0.0, &clock).await;
         daemon.wakes[index] = match round.expect("the database works") {
             Round::Idle { until } => until,
-            Round::Tried { .. } => Some(self.clock.get()),
+            Round::Tried { .. } => {
+                self.tries.push((self.clock.get(), index));
+                Some(self.clock.get())
+            }
         };
         self.listen().await;
     }
@@ -469,6 +564,53 @@ impl Town {
                 house.heard.push(Heard { at: self.clock.get(), said });
             }
         }
+    }
+
+    /// Whoever changes something in the database tells the daemon, and every loop looks.
+    pub fn knock(&mut self) {
+        let now = self.clock.get();
+        self.daemon.as_mut().expect("statusd is on").wakes.fill(Some(now));
+    }
+
+    /// Somebody acknowledges, or with `undo` no longer, what goes on with a service. Returns the
+    /// message ids.
+    pub async fn ack(&mut self, service: &str, undo: bool) -> Vec<String> {
+        let is_meant = |outage: &Outage| ServiceKey::new(&outage.service) == ServiceKey::new(service);
+        let store = self.store();
+        let meant = store.acknowledge(&Town::feed(), &is_meant, undo, self.now()).await.expect("written");
+        self.knock();
+        meant.into_iter().map(|outage| outage.message_id).collect()
+    }
+
+    /// People want to hear nothing until then.
+    pub async fn snooze(&mut self, until: &str) {
+        self.store().snooze(at(until), self.now()).await.expect("written");
+        self.knock();
+    }
+
+    /// From now on the program takes what is sent and never answers, and the delivery under way
+    /// never ends. Something must be due.
+    pub async fn hang(&mut self, house: usize) {
+        self.answers(house, Reply::Never);
+        let (store, clock) = (self.store(), Rc::clone(&self.clock));
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        // Not before something new happens, and then it is in `stuck` that it does not.
+        daemon.wakes[house] = None;
+        let mut courier = self.courier(&self.houses[house]);
+        let mut stuck: Stuck = Box::pin(async move {
+            let now = || clock.get();
+            deliver::once(&store, &mut courier, 0.0, &now).await.expect("the database works")
+        });
+        let House { ears, heard, .. } = &mut self.houses[house];
+        let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
+        tokio::select! {
+            round = &mut stuck => panic!("the message was answered: {round:?}"),
+            request = peer.next() => {
+                heard.push(Heard { at: self.clock.get(), said: Said::ToProgram(request) });
+            }
+        }
+        self.stuck.push(stuck);
+        self.hung.push(house);
     }
 
     /// SIGKILL while a message is under way: it has arrived, and its answer has not.
@@ -550,6 +692,41 @@ impl Town {
     /// The same with all that was in it.
     pub fn messages(&mut self, house: usize) -> Vec<Heard> {
         std::mem::take(&mut self.houses[house].heard)
+    }
+
+    /// What people have read since they were last asked: time, headline, and the lines below it.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn read(&mut self, house: usize) -> Vec<String> {
+        let read = |heard: &Heard| match &heard.said {
+            Said::ToPerson(bubble) => format!("{}\n{}", heard.line(), bubble.body),
+            Said::ToProgram(request) => panic!("house {house} is a program: {request:?}"),
+        };
+        self.messages(house).iter().map(read).collect()
+    }
+
+    /// The idempotency keys of what a program has heard since it was last asked, from the service
+    /// on.
+    pub fn keys(&mut self, house: usize) -> Vec<String> {
+        let key = |heard: &Heard| {
+            let key = heard.request().header("idempotency-key").expect("a key");
+            key.splitn(3, '/').last().expect("three parts").to_owned()
+        };
+        self.messages(house).iter().map(key).collect()
+    }
+
+    /// When a message for this house was tried.
+    pub fn tries(&self, house: usize) -> Vec<Timestamp> {
+        self.tries.iter().filter(|(_, tried)| *tried == house).map(|(at, _)| *at).collect()
+    }
+
+    /// What waits in the outbox or was given up: channel, kind and service.
+    pub async fn outbox(&self) -> Vec<String> {
+        let line = |delivery: &StoredDelivery| {
+            let StoredDelivery { channel, state, change, .. } = delivery;
+            let state = if state == "pending" { "" } else { " given up" };
+            format!("{channel} {} {}{state}", change.kind.as_str(), change.service)
+        };
+        self.store().deliveries(false).await.expect("an outbox").iter().map(line).collect()
     }
 
     /// The looks since they were last asked for.

@@ -28,6 +28,11 @@ impl Desktop {
         Desktop::default()
     }
 
+    /// Only a message finds that out.
+    pub async fn is_there(&mut self) -> bool {
+        true
+    }
+
     /// One bubble, within 10 s.
     pub async fn send(&mut self, notice: &Notice) -> Answer {
         if self.stuck.as_ref().is_some_and(|thread| !thread.is_finished()) {

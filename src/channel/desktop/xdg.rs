@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use notify_rust::{Hint, Notification};
 use serde::Serialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, DynamicType, Message, Variant, connection, fdo};
 
@@ -105,6 +105,11 @@ impl Desktop {
                 words: "the desktop took the message and has not confirmed it".to_owned(),
             },
         }
+    }
+
+    /// Whether anything would show a bubble, within 10 s.
+    pub async fn is_there(&mut self) -> bool {
+        matches!(timeout(SEND_WITHIN, self.reach()).await, Ok(Ok(_)))
     }
 
     /// The connection and who shows messages on it. Dropped half way, the connection goes.

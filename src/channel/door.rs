@@ -1,0 +1,122 @@
+//! Whether somebody is behind a channel, as far as it can be known without a message.
+//!
+//! A message that reached nobody waits minutes for its next try, and its peer may be back in seconds.
+//! So somebody knocks in between: a connection over which nothing is said. Pure: it neither knocks nor
+//! sends. Invariant: an answered knock brings a try forward only after one that nobody answered, and
+//! should that try reach nobody, the next waits its time: however a peer flickers, tries stay few.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Answer;
+
+/// Somebody who is back is found within a minute.
+const KNOCK_EVERY: SignedDuration = SignedDuration::from_secs(50);
+
+/// What is known, and when to knock next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Door {
+    /// The newest try reached somebody, or there was none.
+    #[default]
+    Open,
+    /// A try reached nobody, and perhaps that is not because nobody is there: TLS that fails.
+    Doubtful { knock_at: Timestamp },
+    /// Nobody answered a knock.
+    Shut { knock_at: Timestamp },
+    /// Somebody answered after a time when nobody did: the moment for a try.
+    Answered,
+    /// And that try reached nobody. No more knocks before the next one.
+    Stuck,
+}
+
+impl Door {
+    /// A message was tried.
+    pub fn tried(&mut self, answer: &Answer, now: Timestamp) {
+        let knock_at = later(now);
+        *self = match (*self, answer) {
+            (_, Answer::Delivered { .. } | Answer::Refused { .. } | Answer::Retry { reached: true, .. }) => {
+                Door::Open
+            }
+            (Door::Shut { .. }, Answer::Retry { .. }) => Door::Shut { knock_at },
+            (Door::Answered, Answer::Retry { .. }) => Door::Stuck,
+            (Door::Open | Door::Doubtful { .. } | Door::Stuck, Answer::Retry { .. }) => {
+                Door::Doubtful { knock_at }
+            }
+        };
+    }
+
+    /// Somebody knocked, and was answered or not. Whether this is the moment for a try.
+    pub fn knocked(&mut self, is_answered: bool, now: Timestamp) -> bool {
+        let knock_at = later(now);
+        *self = match (*self, is_answered) {
+            (Door::Shut { .. }, true) => Door::Answered,
+            (Door::Doubtful { .. }, true) => Door::Doubtful { knock_at },
+            (Door::Doubtful { .. } | Door::Shut { .. }, false) => Door::Shut { knock_at },
+            (Door::Open | Door::Answered | Door::Stuck, _) => *self,
+        };
+        *self == Door::Answered
+    }
+
+    /// When to knock; `None` where a knock tells nothing. A time further ahead than the interval is
+    /// `now`: the clock was set back.
+    pub fn knock_at(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Door::Doubtful { knock_at } | Door::Shut { knock_at } if *knock_at > later(now) => Some(now),
+            Door::Doubtful { knock_at } | Door::Shut { knock_at } => Some(*knock_at),
+            Door::Open | Door::Answered | Door::Stuck => None,
+        }
+    }
+}
+
+fn later(now: Timestamp) -> Timestamp {
+    now.checked_add(KNOCK_EVERY).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `u` a try that reached nobody, `r` one that did, `x` a knock nobody answered, `k` one that
+    /// somebody did; `!` where that brings a try forward.
+    #[track_caller]
+    fn check(score: &str, expected: &str) {
+        let (mut door, mut seen) = (Door::default(), String::new());
+        let now = Timestamp::UNIX_EPOCH;
+        for letter in score.chars() {
+            let words = String::new();
+            let is_moment = match letter {
+                'u' | 'r' => {
+                    door.tried(&Answer::Retry { after_s: None, reached: letter == 'r', words }, now);
+                    false
+                }
+                _ => door.knocked(letter == 'k', now),
+            };
+            seen.push(if is_moment { '!' } else { '.' });
+        }
+        assert_eq!(seen, expected, "{score}");
+    }
+
+    #[test]
+    fn only_somebody_who_was_away_is_back() {
+        check("uxxxk", "....!");
+        check("uxuxk", "....!");
+        // TLS fails, and the port is open all the time.
+        check("ukkkukk", ".......");
+        check("rxk", "...");
+        check("k", ".");
+    }
+
+    #[test]
+    fn a_peer_that_flickers_brings_one_try_forward_and_then_waits() {
+        check("uxkuxkxk", "..!.....");
+        check("uxkuuxk", "..!...!");
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_put_off_a_knock() {
+        let mut door = Door::default();
+        let now = Timestamp::from_second(1_000_000).expect("a time");
+        door.tried(&Answer::Retry { after_s: None, reached: false, words: String::new() }, now);
+        assert_eq!(door.knock_at(now), Some(later(now)));
+        assert_eq!(door.knock_at(Timestamp::UNIX_EPOCH), Some(Timestamp::UNIX_EPOCH));
+    }
+}
