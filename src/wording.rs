@@ -4,7 +4,7 @@
 //! and no more steps than [`FUEL`]. Invariant: a template that a configuration was accepted with
 //! renders every kind of change; should one fail all the same, the message goes out in our words.
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use crate::json;
@@ -15,6 +15,7 @@ use crate::text;
 /// Steps of a template; ours need some hundred.
 const FUEL: u64 = 50_000;
 const TITLE_MAX_CHARS: usize = 200;
+const ERROR_MAX_CHARS: usize = 300;
 const BODY_MAX_CHARS: usize = 8_000;
 const SOURCE_MAX_BYTES: usize = 8 * 1024;
 
@@ -108,7 +109,15 @@ fn render(template: &str, facts: &Value) -> Result<String, String> {
     environment.set_fuel(Some(FUEL));
     environment.render_str(template, minijinja::value::Serde(facts)).map_err(|error| {
         let place = error.line().map(|line| format!(" in its line {line}")).unwrap_or_default();
-        format!("{}{place}", text::plain_line(&error.to_string(), TITLE_MAX_CHARS))
+        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let help = match (error.kind(), facts.as_object()) {
+            (ErrorKind::UndefinedError, Some(names)) => {
+                let names: Vec<&str> = names.keys().map(String::as_str).collect();
+                format!("; a template knows {}", names.join(", "))
+            }
+            _ => String::new(),
+        };
+        text::plain_line(&format!("{}{detail}{place}{help}", error.kind()), ERROR_MAX_CHARS)
     })
 }
 
@@ -137,4 +146,21 @@ fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
         render(template, &facts(&message, &changes, &said))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_refused_with_what_there_is() {
+        let error = Wording::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
+        let words = "title: undefined value: `titel` is undefined in its line 2; a template knows title, body, advice, tone, kind, \
+                     service, drill, changes";
+        assert_eq!(error, words);
+        let error = Wording::new(None, Some("{% if kind %}")).expect_err("refused");
+        assert!(error.starts_with("body: syntax error: ") && error.ends_with(" in its line 1"), "{error}");
+        let endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
+        assert!(Wording::new(Some(endless), None).is_err());
+    }
 }
