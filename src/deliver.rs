@@ -75,9 +75,8 @@ impl Courier {
         Courier { channel, ..self }
     }
 
-    fn wants_outage(&self, outage: &Outage) -> bool {
-        let service = ServiceKey::new(&outage.service);
-        self.watch.matches(&service) && self.terms.want_service(&service)
+    fn wants(&self, service: &ServiceKey) -> bool {
+        self.terms.want_watched(service, &self.watch)
     }
 
     fn gather(&self) -> Gather {
@@ -210,13 +209,12 @@ async fn reflect(
 async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> {
     let outages = store.standing(&courier.feed, courier.channel.name()).await?;
     let (sight, services) = store.listed(&courier.feed).await?;
-    let is_wanted = |key: &ServiceKey| courier.watch.matches(key) && courier.terms.want_service(key);
     let standing = |(key, service): (ServiceKey, Service)| Standing {
         is_listed: matches!(service.listed, Listed::Yes | Listed::Missing(_)),
         outages: outages.iter().filter(|outage| ServiceKey::new(&outage.service) == key).cloned().collect(),
         service: service.name,
     };
-    let services = services.into_iter().filter(|(key, _)| is_wanted(key)).map(standing).collect();
+    let services = services.into_iter().filter(|(key, _)| courier.wants(key)).map(standing).collect();
     Ok(Picture { feed: courier.feed.clone(), sight, services })
 }
 
@@ -230,7 +228,7 @@ async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::
         return Ok(Vec::new());
     }
     let mut lasting = store.lasting(&courier.feed, courier.channel.name()).await?;
-    lasting.retain(|outage| courier.wants_outage(outage));
+    lasting.retain(|outage| courier.wants(&ServiceKey::new(&outage.service)));
     Ok(lasting)
 }
 

@@ -245,10 +245,8 @@ impl Poller {
         }
         for hearer in &self.hearers {
             let Some(every) = hearer.terms.remind_every else { continue };
-            let is_wanted = |outage: &Outage| {
-                let service = ServiceKey::new(&outage.service);
-                self.watch.matches(&service) && hearer.terms.want_service(&service)
-            };
+            let is_wanted =
+                |outage: &Outage| hearer.terms.want_watched(&ServiceKey::new(&outage.service), &self.watch);
             reminders.extend(store.remind(&beliefs.feed, &hearer.channel, every, &is_wanted, now).await?);
         }
         Ok(reminders)

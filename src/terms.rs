@@ -142,8 +142,13 @@ impl Terms {
     }
 
     /// Whether the channel hears of a service.
-    pub fn want_service(&self, service: &ServiceKey) -> bool {
+    fn want_service(&self, service: &ServiceKey) -> bool {
         self.services.as_ref().is_none_or(|services| services.matches(service))
+    }
+
+    /// Whether the channel hears of a service where these are watched.
+    pub fn want_watched(&self, service: &ServiceKey, watch: &Watch) -> bool {
+        watch.matches(service) && self.want_service(service)
     }
 
     /// The end of the quiet hours that `now` lies in.

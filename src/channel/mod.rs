@@ -345,18 +345,50 @@ mod tests {
 
     #[test]
     fn channels_have_the_names_of_the_configuration() {
-        let tables: Tables = toml::from_str("webhook.ops.url = 'http://127.0.0.1:9/'").expect("settings");
-        let named: Vec<(String, Audience)> = tables
+        let tables: Tables = toml::from_str(
+            "
+            webhook.ops.url = 'http://127.0.0.1:9/'
+            command.a.command = ['/bin/true']
+            ntfy.a.url = 'http://127.0.0.1:9/topic'
+            gotify.a = {url = 'http://127.0.0.1:9/', token = 'a'}
+            pushover.a = {token = 'azGDORePK8gMaC0QOYAMyEEuzJnyUi', user = 'uQiRzpo4DXghDmr9QzzfQu27cmVRsG'}
+            slack.a.url = 'http://127.0.0.1:9/'
+            discord.a.url = 'http://127.0.0.1:9/'
+            teams.a.url = 'http://127.0.0.1:9/'
+            telegram.a = {token = '1:a', chat_id = 1}
+            alertmanager.a.urls = ['http://127.0.0.1:9/']
+            mqtt.a.url = 'mqtt://127.0.0.1:9'
+            apprise.a.url = 'json://127.0.0.1:9/'
+            email.a = {server = '127.0.0.1', security = 'none', from = 'a@a.example', to = ['b@b.example']}
+            ",
+        )
+        .expect("settings");
+        let named: Vec<String> = tables
             .all()
             .into_iter()
             .map(|(name, table)| {
                 let way = table.open(&|_| Err("no files".to_owned())).expect("ready");
-                Channel::new(name, table.audience(), way)
+                let channel = Channel::new(name, table.audience(), way);
+                format!("{} {:?}", channel.name(), channel.audience())
             })
-            .map(|channel| (channel.name().to_owned(), channel.audience()))
             .collect();
-        let expected =
-            [("desktop", Audience::People), ("webhook.ops", Audience::Programs), ("log", Audience::Programs)];
-        assert_eq!(named, expected.map(|(name, audience)| (name.to_owned(), audience)));
+        let expected = [
+            "desktop People",
+            "webhook.ops Programs",
+            "command.a Programs",
+            "ntfy.a People",
+            "gotify.a People",
+            "pushover.a People",
+            "slack.a People",
+            "discord.a People",
+            "teams.a People",
+            "telegram.a People",
+            "alertmanager.a Programs",
+            "mqtt.a Programs",
+            "apprise.a People",
+            "email.a People",
+            "log Programs",
+        ];
+        assert_eq!(named, expected);
     }
 }

@@ -15,9 +15,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::settings::{is_loopback, redacted};
+use super::unspeakable::Unspeakable;
 use super::{Answer, http_answer};
 use crate::secret::Secret;
-use crate::{text, tls};
+use crate::tls;
 
 /// DNS, TCP and TLS together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -35,8 +36,7 @@ const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 /// Whoever is behind an address.
 pub struct Peer {
     url: Url,
-    /// What must not be repeated in words, longest first: receivers like to quote what they got.
-    unspeakable: Vec<String>,
+    unspeakable: Unspeakable,
     client: Client,
     body_max_bytes: usize,
 }
@@ -169,11 +169,7 @@ impl Peer {
 
     /// `text` in one short line without what must not be repeated.
     pub fn speakable(&self, text: &str) -> String {
-        let mut line = text::plain_line(text, BODY_MAX_BYTES);
-        for secret in &self.unspeakable {
-            line = line.replace(secret.as_str(), "***");
-        }
-        text::plain_line(&line, REASON_MAX_CHARS)
+        self.unspeakable.left_out_of(text, REASON_MAX_CHARS)
     }
 
     fn host(&self) -> &str {
@@ -210,8 +206,8 @@ fn client(loopback: bool) -> Result<Client, String> {
     })
 }
 
-/// The secrets and the parts of the address that may be secret, longest first.
-fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Vec<String> {
+/// The secrets and the parts of the address that may be secret.
+fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Unspeakable {
     let secrets = secrets.into_iter().map(|secret| secret.expose().to_owned());
     let whole =
         [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default(), url.username()];
@@ -219,11 +215,7 @@ fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> 
     // A signature is quoted as it stands in the address, or as the receiver reads it.
     let read = url.query_pairs().map(|(_, value)| value.into_owned());
     let of_address = whole.into_iter().chain(parts).map(str::to_owned).chain(read);
-    let of_address = of_address.filter(|part| part.len() >= SECRET_MIN_BYTES);
-    let mut all: Vec<String> = secrets.chain(of_address).collect();
-    all.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    all.dedup();
-    all
+    Unspeakable::new(secrets.chain(of_address.filter(|part| part.len() >= SECRET_MIN_BYTES)))
 }
 
 /// The status is there; failing to read the body changes nothing, and the deadline leaves what has

@@ -9,6 +9,7 @@
 mod beliefs;
 mod coverage;
 mod files;
+mod meta;
 mod outbox;
 mod pulse;
 mod reads;
@@ -19,7 +20,7 @@ use std::fs::File;
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
@@ -120,9 +121,7 @@ impl Store {
 
     /// A random number made when the database was, the same ever after; for jitter.
     pub async fn seed(&self) -> rusqlite::Result<u64> {
-        let sql = "SELECT value FROM meta WHERE name = 'seed'";
-        let text: String = self.connection.query_row(sql, params![], |row| row.get(0))?;
-        Ok(text.parse().unwrap_or_default())
+        Ok(meta::get(&self.connection, "seed")?.unwrap_or_default())
     }
 
     fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {

@@ -4,9 +4,9 @@
 //! least: a quiet look writes nothing.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Result, Transaction, params};
+use rusqlite::{Result, Transaction};
 
-use super::{Routing, Store, outbox};
+use super::{Routing, Store, meta, outbox};
 use crate::model::Change;
 
 const LOOKS: &str = "looks";
@@ -17,7 +17,7 @@ const TOLD_LOOKS: &str = "alive_looks";
 pub fn add_looks(transaction: &Transaction, looks: u64) -> Result<()> {
     if looks > 0 {
         let all = number(transaction, LOOKS)? + looks;
-        set(transaction, LOOKS, &all.to_string())?;
+        meta::set(transaction, LOOKS, all)?;
     }
     Ok(())
 }
@@ -26,7 +26,7 @@ impl Store {
     /// When a sign of life was last given; the first time that somebody asks, `now`.
     pub async fn last_sign_of_life(&self, now: Timestamp) -> Result<Timestamp> {
         let transaction = self.transaction()?;
-        if let Some(at) = text(&transaction, TOLD_AT)?.and_then(|text| text.parse().ok()) {
+        if let Some(at) = meta::get(&transaction, TOLD_AT)? {
             return Ok(at);
         }
         remember(&transaction, now)?;
@@ -50,20 +50,10 @@ impl Store {
 }
 
 fn remember(transaction: &Transaction, now: Timestamp) -> Result<()> {
-    set(transaction, TOLD_AT, &now.to_string())?;
-    let looks = number(transaction, LOOKS)?;
-    set(transaction, TOLD_LOOKS, &looks.to_string())
+    meta::set(transaction, TOLD_AT, now)?;
+    meta::set(transaction, TOLD_LOOKS, number(transaction, LOOKS)?)
 }
 
 fn number(transaction: &Transaction, name: &str) -> Result<u64> {
-    Ok(text(transaction, name)?.and_then(|text| text.parse().ok()).unwrap_or_default())
-}
-
-fn text(transaction: &Transaction, name: &str) -> Result<Option<String>> {
-    transaction.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
-}
-
-fn set(transaction: &Transaction, name: &str, value: &str) -> Result<()> {
-    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
-    transaction.execute(sql, params![name, value]).map(drop)
+    Ok(meta::get(transaction, name)?.unwrap_or_default())
 }

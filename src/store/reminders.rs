@@ -5,10 +5,10 @@
 //! one occurrence and means nothing once that is over.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{OptionalExtension, Result, params};
+use rusqlite::{Result, params};
 
 use super::beliefs::outage;
-use super::{Store, outbox};
+use super::{Store, meta, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
 use crate::track;
 
@@ -172,25 +172,14 @@ impl Store {
             _ => now,
         };
         let transaction = self.transaction()?;
-        for (name, time) in [(SNOOZED_FROM, from), (SNOOZED_UNTIL, until)] {
-            transaction.execute(
-                "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
-                params![name, time.to_string()],
-            )?;
-        }
+        meta::set(&transaction, SNOOZED_FROM, from)?;
+        meta::set(&transaction, SNOOZED_UNTIL, until)?;
         transaction.commit()
     }
 
     /// The newest snooze, over or not.
     pub async fn snoozed(&self) -> Result<Option<Snooze>> {
-        let sql = "SELECT a.value, b.value FROM meta a, meta b WHERE a.name = ?1 AND b.name = ?2";
-        let read = |row: &rusqlite::Row| {
-            let time =
-                |index| Ok::<_, rusqlite::Error>(row.get::<_, String>(index)?.parse::<Timestamp>().ok());
-            Ok(time(0)?.zip(time(1)?).map(|(from, until)| Snooze { from, until }))
-        };
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let found = statement.query_row(params![SNOOZED_FROM, SNOOZED_UNTIL], read).optional()?;
-        Ok(found.flatten())
+        let time = |name| meta::get(&self.connection, name);
+        Ok(time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?).map(|(from, until)| Snooze { from, until }))
     }
 }
