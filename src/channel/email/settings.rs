@@ -4,8 +4,6 @@
 //! and no error quotes the password.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use lettre::message::Mailbox;
@@ -14,14 +12,12 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use super::super::settings::{
-    ReadSecret, Shown, either, shown, shown_list, shown_path, shown_secret, shown_some,
+    ReadSecret, Shown, authorities, either, shown, shown_list, shown_path, shown_secret, shown_some,
 };
 use super::super::{Audience, Table, Way};
 use super::{Email, smtp};
 use crate::secret::Secret;
 use crate::tls;
-
-const CA_FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// `[channel.email.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -190,28 +186,18 @@ fn parameters(host: String, ca_file: Option<&Path>) -> Result<TlsParameters, Str
     tls::install_provider();
     let mut builder = TlsParametersBuilder::new(host);
     if let Some(file) = ca_file {
-        builder = builder.add_root_certificate(authorities(file)?);
+        if !file.is_absolute() {
+            let shown = file.display();
+            return Err(format!("ca_file: {shown} is not a whole path; write one that begins with /"));
+        }
+        for authority in authorities(file)? {
+            // DER that was read from PEM; whether it is a certificate shows when it is used.
+            let authority = Certificate::from_der(authority.to_vec())
+                .map_err(|error| format!("ca_file: {} cannot be used: {error}", file.display()))?;
+            builder = builder.add_root_certificate(authority);
+        }
     }
     builder.build().map_err(|error| {
         format!("TLS cannot be set up: {error}; install the system's CA certificates, or check ca_file")
     })
-}
-
-fn authorities(file: &Path) -> Result<Certificate, String> {
-    let shown = file.display();
-    if !file.is_absolute() {
-        return Err(format!("ca_file: {shown} is not a whole path; write one that begins with /"));
-    }
-    let mut pem = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| format!("ca_file: cannot read {shown}: {error}"))?;
-    if pem.len() as u64 > CA_FILE_MAX_BYTES {
-        return Err(format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities"));
-    }
-    let is_pem = pem.windows(17).any(|window| window == b"BEGIN CERTIFICATE");
-    match Certificate::from_pem(&pem) {
-        Ok(certificate) if is_pem => Ok(certificate),
-        _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
-    }
 }

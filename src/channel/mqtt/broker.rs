@@ -3,8 +3,6 @@
 //! It opens no connection. Invariant: of the credentials nothing is in what it prints or answers.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +14,10 @@ use rumqttc::{
 };
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use super::super::Answer;
+use super::super::settings::authorities;
 use crate::secret::Secret;
 use crate::{text, tls};
 
@@ -31,7 +29,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const INCOMING_MAX_BYTES: usize = 1 << 20;
 /// Larger than all that a feed of 4 MiB can become, so that no message is too large for ever.
 const OUTGOING_MAX_BYTES: usize = 32 << 20;
-const CA_FILE_MAX_BYTES: u64 = 1 << 20;
 const REASON_MAX_CHARS: usize = 200;
 
 /// User and password, as the broker is told them.
@@ -87,6 +84,9 @@ impl Broker {
         }
         if ca_file.is_some() && !is_tls {
             return Err("ca_file: of no use with mqtt://; write mqtts or remove it".to_owned());
+        }
+        if ca_file.is_some_and(|file| !file.is_absolute()) {
+            return Err("ca_file: write the whole path, from / on".to_owned());
         }
         let authorities = ca_file.map(authorities).transpose()?.unwrap_or_default();
         Ok(Broker {
@@ -234,24 +234,6 @@ fn address(text: &str) -> Result<(Url, bool), String> {
         return Err("url: goes on behind the port; write mqtts://host:8883 and no more".to_owned());
     }
     Ok((url, is_tls))
-}
-
-fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    if !file.is_absolute() {
-        return Err("ca_file: write the whole path, from / on".to_owned());
-    }
-    let shown = file.display();
-    let mut pem = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| format!("ca_file: cannot read {shown}: {error}"))?;
-    if pem.len() as u64 > CA_FILE_MAX_BYTES {
-        return Err(format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities"));
-    }
-    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
-    }
 }
 
 /// Trusts what this computer trusts, and `authorities` besides.
