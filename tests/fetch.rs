@@ -487,7 +487,7 @@ fn a_ca_file_without_certificates_is_refused_in_words() {
     };
     let (dir, file) = ca_file("nothing here");
     assert!(new(file).contains("holds no certificate"));
-    assert!(new(dir.path().join("absent.pem")).starts_with("cannot read feed.ca_file"));
+    assert!(new(dir.path().join("absent.pem")).starts_with("ca_file: cannot read "));
     let (_dir, file) = ca_file(&"x".repeat((1 << 20) + 1));
     assert!(new(file).contains("larger than 1 MiB"));
 }

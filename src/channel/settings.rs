@@ -4,21 +4,15 @@
 //! What a setting means is its channel's business. Invariant: no secret, and of an address that may
 //! hold one no more than scheme, host and port, is in what is shown or complained about.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use reqwest::header::HeaderValue;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use toml::Value;
 
 use crate::secret::Secret;
 use crate::tls;
 
-/// Hundreds of authorities.
-const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// What stands for a secret where settings are shown.
 pub const HIDDEN: &str = "***";
 
@@ -119,27 +113,6 @@ pub fn http_address(key: &str, text: &str) -> Result<Url, String> {
     match url.scheme() {
         "http" | "https" => Ok(url),
         other => Err(format!("{key}: begins with {other}: where https: or http: is needed")),
-    }
-}
-
-/// The certificates in the PEM file under `ca_file`, at least one: authorities to trust beside the
-/// system's.
-///
-/// # Errors
-///
-/// One line that begins with the key.
-pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = file.display();
-    let mut pem = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| format!("ca_file: cannot read {shown}: {error}"))?;
-    if pem.len() as u64 > CA_FILE_MAX_BYTES {
-        return Err(format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities"));
-    }
-    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
     }
 }
 

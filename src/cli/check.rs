@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config};
 use crate::daemon;
-use crate::fetch::{self, Fetcher, Limits, Look};
+use crate::fetch::{self, Fetcher, Limits};
 use crate::json::VERSION;
 use crate::model::Document;
 
@@ -93,17 +93,7 @@ pub fn look(config: &Config) -> Result<Result<Document, Blind>, Failure> {
     let ca_file = config.ca_file.as_deref();
     let mut fetcher = Fetcher::new(daemon::feed_url(config)?, Limits::default(), ca_file)
         .map_err(|words| config.error_in("feed", &words))?;
-    let looked = wait(async { fetcher.look().await })?;
-    Ok(match looked {
-        Ok(Look::New { document, .. }) => Ok(document),
-        // The first look of a fetcher is unconditional.
-        Ok(Look::Unchanged) => Err(Blind {
-            word: "http",
-            fault: "apple",
-            reason: "the server says \"unchanged\" to a first question".to_owned(),
-        }),
-        Err(failure) => Err(blind(&failure)),
-    })
+    Ok(wait(fetcher.first_look())?.map_err(|failure| blind(&failure)))
 }
 
 fn blind(failure: &fetch::Failure) -> Blind {

@@ -6,8 +6,6 @@
 mod address;
 mod failure;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,7 +29,6 @@ const TOTAL_S: u64 = 30;
 const BODY_MAX_BYTES: usize = 4 << 20;
 const REDIRECTS_MAX: usize = 3;
 const VALIDATOR_MAX_BYTES: usize = 1_024;
-const CA_FILE_MAX_BYTES: u64 = 1 << 20;
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// How long and how large one look may be. The default is what statusd ships with.
@@ -45,13 +42,18 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
+impl Limits {
+    /// The default.
+    pub const SHIPPED: Limits = Limits {
+        connect: Duration::from_secs(CONNECT_S),
+        total: Duration::from_secs(TOTAL_S),
+        body_bytes: BODY_MAX_BYTES,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            connect: Duration::from_secs(CONNECT_S),
-            total: Duration::from_secs(TOTAL_S),
-            body_bytes: BODY_MAX_BYTES,
-        }
+        Limits::SHIPPED
     }
 }
 
@@ -133,6 +135,15 @@ impl Fetcher {
         Ok(Look::New { document, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
+    /// The first look: unconditional, so its answer is a document.
+    pub async fn first_look(&mut self) -> Result<Document, Failure> {
+        match self.look().await? {
+            Look::New { document, .. } => Ok(document),
+            // "The same as before", to somebody who has not asked before.
+            Look::Unchanged => Err(self.failure(FailureKind::Http(StatusCode::NOT_MODIFIED.as_u16()))),
+        }
+    }
+
     /// Counts decoded bytes as they come: a Content-Length may be missing, or small for what gzip
     /// makes of it.
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
@@ -186,18 +197,8 @@ fn same_host_only(attempt: Attempt<'_>) -> Action {
 }
 
 fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
-    let shown = file.display();
-    let mut pem = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| format!("cannot read feed.ca_file {shown}: {error}"))?;
-    if pem.len() as u64 > CA_FILE_MAX_BYTES {
-        return Err(format!("feed.ca_file {shown} is larger than 1 MiB: give only your own authorities"));
-    }
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("feed.ca_file {shown} holds no certificate: give a PEM file (BEGIN CERTIFICATE)")),
-    }
+    let read = tls::authorities(file)?.into_iter().map(|der| Certificate::from_der(&der));
+    read.collect::<Result<_, _>>().map_err(|_| format!("ca_file: {} holds no certificate", file.display()))
 }
 
 /// Seconds, or a date, which counts from the answer's own `Date`: our clock may be wrong.

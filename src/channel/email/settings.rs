@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
 use super::super::settings::{
-    ReadSecret, Shown, authorities, either, shown, shown_list, shown_path, shown_secret, shown_some,
+    ReadSecret, Shown, either, shown, shown_list, shown_path, shown_secret, shown_some,
 };
 use super::super::{Audience, Table, Way};
 use super::{Email, smtp};
@@ -186,11 +186,7 @@ fn parameters(host: String, ca_file: Option<&Path>) -> Result<TlsParameters, Str
     tls::install_provider();
     let mut builder = TlsParametersBuilder::new(host);
     if let Some(file) = ca_file {
-        if !file.is_absolute() {
-            let shown = file.display();
-            return Err(format!("ca_file: {shown} is not a whole path; write one that begins with /"));
-        }
-        for authority in authorities(file)? {
+        for authority in tls::authorities(file)? {
             // DER that was read from PEM; whether it is a certificate shows when it is used.
             let authority = Certificate::from_der(authority.to_vec())
                 .map_err(|error| format!("ca_file: {} cannot be used: {error}", file.display()))?;

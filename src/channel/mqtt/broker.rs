@@ -17,7 +17,6 @@ use rustls::pki_types::CertificateDer;
 use rustls_platform_verifier::Verifier;
 
 use super::super::Answer;
-use super::super::settings::authorities;
 use crate::secret::Secret;
 use crate::{text, tls};
 
@@ -85,10 +84,7 @@ impl Broker {
         if ca_file.is_some() && !is_tls {
             return Err("ca_file: of no use with mqtt://; write mqtts or remove it".to_owned());
         }
-        if ca_file.is_some_and(|file| !file.is_absolute()) {
-            return Err("ca_file: write the whole path, from / on".to_owned());
-        }
-        let authorities = ca_file.map(authorities).transpose()?.unwrap_or_default();
+        let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
         Ok(Broker {
             tls: is_tls.then(|| client_config(&authorities)).transpose()?,
             port: url.port().unwrap_or(if is_tls { 8883 } else { 1883 }),
