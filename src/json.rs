@@ -32,6 +32,10 @@ pub fn worded(change: &Change, text: &str, said: &Said) -> Value {
     fields.insert("users_affected".to_owned(), json!(change.users_affected));
     fields.insert("apple_text".to_owned(), json!(change.message));
     fields.insert("did_you_mean".to_owned(), json!(change.near));
+    let phone = change.phone;
+    fields.insert("phone_backup_at".to_owned(), json!(phone.map(|phone| phone.at)));
+    fields.insert("phone_read_at".to_owned(), json!(phone.map(|phone| phone.read_at)));
+    fields.insert("phones".to_owned(), json!(phone.map(|phone| phone.phones)));
     fields.insert("text".to_owned(), json!(text));
     fields.insert("drill".to_owned(), json!(said.is_drill));
     Value::Object(fields)

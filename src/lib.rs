@@ -31,6 +31,7 @@ pub mod feed;
 pub mod json;
 pub mod message;
 pub mod model;
+pub mod overdue;
 pub mod plan;
 pub mod schedule;
 pub mod secret;
@@ -47,11 +48,14 @@ pub mod config;
 pub mod fetch;
 pub mod live;
 pub mod logs;
+pub mod phone;
+pub mod property_list;
 pub mod record;
 pub mod store;
 pub mod tls;
 
 // Loops.
+pub mod checkup;
 pub mod cli;
 pub mod daemon;
 pub mod deliver;

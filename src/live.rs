@@ -3,6 +3,7 @@
 //! A quiet look writes nothing to disk, so it cannot stand in the database. Whoever connects gets
 //! one line of JSON and makes the daemon look into its outbox; nothing is read from them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -34,6 +35,9 @@ pub struct Live {
     pub looks: u64,
     /// Copies older than one seen before, since the start.
     pub stale_looks: u64,
+    /// When each phone was last read, by the name under which the database remembers it.
+    #[serde(default)]
+    pub phones_seen: BTreeMap<String, Timestamp>,
 }
 
 impl Live {
@@ -49,6 +53,7 @@ impl Live {
             trouble: None,
             looks: 0,
             stale_looks: 0,
+            phones_seen: BTreeMap::new(),
         }
     }
 }

@@ -8,6 +8,11 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+/// What the name of a backup has in it: in English and several other languages, in Japanese, in both
+/// Chinese scripts, in Korean, French and Spanish.
+const BACKUP_WORDS: [&str; 7] =
+    ["backup", "バックアップ", "备份", "備份", "백업", "sauvegarde", "copia de seguridad"];
+
 /// Which of Apple's two documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Edition {
@@ -55,6 +60,11 @@ impl ServiceKey {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is the service that phones are backed up with, in whatever language the feed is.
+    pub fn is_backup(&self) -> bool {
+        BACKUP_WORDS.iter().any(|word| self.0.contains(word))
     }
 }
 
@@ -339,12 +349,16 @@ pub enum ChangeKind {
     Lasts,
     /// Proof of life: statusd looks, and this is how things are.
     Alive,
+    /// A phone has not backed up for days, and nothing at Apple explains it.
+    BackupLate,
+    /// iCloud Backup is switched off on a phone.
+    BackupOff,
     /// Somebody tries whether messages arrive.
     Test,
 }
 
 impl ChangeKind {
-    pub const ALL: [ChangeKind; 22] = [
+    pub const ALL: [ChangeKind; 24] = [
         ChangeKind::Began,
         ChangeKind::Reopened,
         ChangeKind::Ended,
@@ -366,6 +380,8 @@ impl ChangeKind {
         ChangeKind::Cancelled,
         ChangeKind::Lasts,
         ChangeKind::Alive,
+        ChangeKind::BackupLate,
+        ChangeKind::BackupOff,
         ChangeKind::Test,
     ];
 
@@ -393,6 +409,8 @@ impl ChangeKind {
             ChangeKind::Cancelled => "cancelled",
             ChangeKind::Lasts => "lasts",
             ChangeKind::Alive => "alive",
+            ChangeKind::BackupLate => "backup_late",
+            ChangeKind::BackupOff => "backup_off",
             ChangeKind::Test => "test",
         }
     }
@@ -418,7 +436,9 @@ impl ChangeKind {
             | ChangeKind::ListedAgain
             | ChangeKind::Blind
             | ChangeKind::Sighted
-            | ChangeKind::HistoryLost => true,
+            | ChangeKind::HistoryLost
+            | ChangeKind::BackupLate
+            | ChangeKind::BackupOff => true,
             ChangeKind::Revised
             | ChangeKind::Corrected
             | ChangeKind::Noted
@@ -429,9 +449,27 @@ impl ChangeKind {
         }
     }
 
-    /// Whether it is about the feed or about statusd, and so told to everybody.
+    /// Whether it is about the feed, about statusd or about a phone, and so told to everybody.
     pub fn is_about_us(self) -> bool {
         matches!(self, ChangeKind::Blind | ChangeKind::Sighted | ChangeKind::HistoryLost)
+            || self.is_about_a_phone()
+    }
+
+    /// Whether it is about a phone, and not about anything at Apple.
+    pub fn is_about_a_phone(self) -> bool {
+        matches!(self, ChangeKind::BackupLate | ChangeKind::BackupOff)
+    }
+
+    /// Whether people want to know how their last backup lies to it.
+    pub fn concerns_a_backup(self) -> bool {
+        matches!(
+            self,
+            ChangeKind::Began
+                | ChangeKind::Reopened
+                | ChangeKind::Ended
+                | ChangeKind::Withdrawn
+                | ChangeKind::Missed
+        )
     }
 }
 
@@ -463,6 +501,33 @@ impl Tone {
     }
 }
 
+/// What is remembered of a phone that this computer once read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownPhone {
+    /// Made from its number, from which nobody finds the number again.
+    pub id: String,
+    /// `iPhone13,2`
+    pub model: Option<String>,
+    /// When it was last read, to the hour.
+    pub seen_at: Timestamp,
+    /// The last iCloud backup that succeeded. `None`: unknown.
+    pub last_backup: Option<Timestamp>,
+    pub backup_enabled: Option<bool>,
+    /// When it was last considered whether its backup is late.
+    pub judged_at: Timestamp,
+}
+
+/// What was known of people's phones when something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBackup {
+    /// Of several phones the oldest one.
+    pub at: Timestamp,
+    /// When the phone said so.
+    pub read_at: Timestamp,
+    /// How many phones are known; at least one.
+    pub phones: u32,
+}
+
 /// What the newest document changed in our beliefs. Holds all that its message needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -488,6 +553,8 @@ pub struct Change {
     pub message: String,
     /// For a watched name that Apple does not list: the nearest names that it does.
     pub near: Vec<String>,
+    /// For a backup service, where a phone is known: its last backup.
+    pub phone: Option<LastBackup>,
 }
 
 impl Change {
@@ -509,6 +576,7 @@ impl Change {
             users_affected: None,
             message: String::new(),
             near: Vec::new(),
+            phone: None,
         }
     }
 
@@ -519,6 +587,10 @@ impl Change {
     pub fn key(&self) -> String {
         let occurrence = match self.occurrence {
             Some(number) => number.to_string(),
+            // A backup that is late is the same one until there is a newer.
+            None if self.kind.is_about_a_phone() => {
+                self.began_at.map_or("-".to_owned(), |backup| backup.to_string())
+            }
             None => self.seen_at.to_string(),
         };
         let mut key = format!(
@@ -561,6 +633,18 @@ mod tests {
             assert_eq!(ServiceKey::new(same), ServiceKey::new("iCloud Backup"), "{same:?}");
         }
         assert_ne!(ServiceKey::new("iCloudバックアップ"), ServiceKey::new("iCloud バックアップ"));
+    }
+
+    #[test]
+    fn a_backup_is_known_in_other_languages() {
+        for name in
+            ["iCloud Backup", "ICLOUD-BACKUP", "iCloudバックアップ", "iCloud 云备份", "Sauvegarde iCloud"]
+        {
+            assert!(ServiceKey::new(name).is_backup(), "{name}");
+        }
+        for name in ["Photos", "iCloud Drive", "iCloudメール", ""] {
+            assert!(!ServiceKey::new(name).is_backup(), "{name}");
+        }
     }
 
     #[test]

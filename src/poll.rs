@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Passed;
 use crate::fetch::{Failure, Fetcher, Look};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
+use crate::overdue;
 use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
 use crate::record::Recorder;
 use crate::schedule::Schedule;
@@ -31,6 +32,8 @@ pub struct Poller {
     pub recorder: Option<Recorder>,
     /// When to say that all is well, even if nothing happened.
     pub alive: Option<Schedule>,
+    /// Whether news of a backup say when phones were last backed up.
+    pub tells_of_phones: bool,
     pub memory: Memory,
 }
 
@@ -100,14 +103,17 @@ impl Poller {
         self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
         let verdict = update.verdict;
-        let mut changes = update.changes.clone();
-        if let Err(error) = self.write(store, update, now).await {
-            // What was seen stays seen; only writing it down has to wait.
-            self.memory.pending = pending;
-            let trouble = Some(format!("cannot write to the database: {error}"));
-            let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
-            return Looked { verdict, changes: Vec::new(), trouble, next };
-        }
+        let mut changes = match self.write(store, update, now).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                // What was seen stays seen; only writing it down has to wait.
+                self.memory.pending = pending;
+                let trouble = Some(format!("cannot write to the database: {error}"));
+                let wait = SignedDuration::from_secs(STORE_RETRY_S);
+                let next = now.checked_add(wait).unwrap_or(Timestamp::MAX);
+                return Looked { verdict, changes: Vec::new(), trouble, next };
+            }
+        };
         match self.remind(store, verdict, now).await {
             Ok(reminders) => changes.extend(reminders),
             // They are still due at the next look.
@@ -179,8 +185,15 @@ impl Poller {
         }
     }
 
-    /// A quiet look writes nothing, but for a mark once an hour.
-    async fn write(&mut self, store: &Store, update: Update, now: Timestamp) -> rusqlite::Result<()> {
+    /// Returns the changes as they were written. A quiet look writes nothing, but for a mark once an
+    /// hour.
+    async fn write(
+        &mut self,
+        store: &Store,
+        mut update: Update,
+        now: Timestamp,
+    ) -> rusqlite::Result<Vec<Change>> {
+        self.add_last_backup(store, &mut update, now).await?;
         let memory = &mut self.memory;
         let is_due =
             memory.checkpoint.is_none_or(|last| now < last || now.duration_since(last) >= CHECKPOINT);
@@ -194,12 +207,36 @@ impl Poller {
         } else if is_due || memory.coverage == Coverage::Begins {
             store.checkpoint(&memory.beliefs, memory.coverage, memory.looks, now).await?;
         } else {
-            return Ok(());
+            return Ok(Vec::new());
         }
         memory.looks = 0;
         memory.coverage = Coverage::Continues;
         memory.checkpoint = Some(now);
+        let changes = update.changes.clone();
         update.apply(&mut memory.beliefs);
+        Ok(changes)
+    }
+
+    /// Says beside news of a backup what is remembered of phones: a notice needs nothing but its
+    /// rows, whatever the phone does until it is sent.
+    async fn add_last_backup(
+        &self,
+        store: &Store,
+        update: &mut Update,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let is_meant = |change: &Change| {
+            change.kind.concerns_a_backup()
+                && ServiceKey::new(&change.service).is_backup()
+                && track::is_for(change, &self.watch)
+        };
+        if !self.tells_of_phones || !update.changes.iter().any(is_meant) {
+            return Ok(());
+        }
+        let last = overdue::last_backup(&store.phones().await?, now);
+        for change in update.changes.iter_mut().filter(|change| is_meant(change)) {
+            change.phone = last;
+        }
         Ok(())
     }
 

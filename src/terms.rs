@@ -45,7 +45,7 @@ pub struct Settings {
 pub const KEYS: [&str; 7] = ["only", "services", "quiet", "remind_every", "max_age", "title", "body"];
 
 /// What `only` may name.
-const TOPICS: [&str; 10] = [
+const TOPICS: [&str; 11] = [
     "began",
     "reopened",
     "worsened",
@@ -56,6 +56,7 @@ const TOPICS: [&str; 10] = [
     "blind",
     "history_lost",
     "alive",
+    "phone",
 ];
 
 /// The topic of a change; `None` for what somebody asked for in another way, a reminder or a test.
@@ -72,6 +73,7 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
         ChangeKind::Blind | ChangeKind::Sighted => Some("blind"),
         ChangeKind::HistoryLost => Some("history_lost"),
         ChangeKind::Alive => Some("alive"),
+        ChangeKind::BackupLate | ChangeKind::BackupOff => Some("phone"),
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted

@@ -1,15 +1,25 @@
 //! What is shared about TLS: which cryptography it uses in this process (ring, for its size), whom it
-//! trusts beside the system, and where it is not needed. No connections here.
+//! trusts beside the system, Apple's own authority, and where it is not needed. No connections here.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{DigitallySignedStruct, SignatureScheme};
 
 /// Hundreds of authorities.
 const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
+
+/// The authority that Apple runs for itself, PEM: some of its hosts chain to it, and no public list
+/// has it. To be trusted for Apple's hosts only. As published at www.apple.com/certificateauthority;
+/// SHA-256 B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024, valid to 2035-02-09.
+pub const APPLE_ROOT_CA_PEM: &str = include_str!("apple-root-ca.pem");
 
 /// Must run before the first HTTP client is built. Safe to call any number of times; the first
 /// call decides.
@@ -46,5 +56,90 @@ pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
+    }
+}
+
+/// Takes whatever certificate comes, so that it can be looked at: for those who send nothing that
+/// matters, and who judge the certificate afterwards. That whoever shows it has its key is checked all
+/// the same.
+#[derive(Debug)]
+pub struct Anybody {
+    pub provider: Arc<CryptoProvider>,
+    pub illegible: Illegible,
+}
+
+/// What becomes of a certificate in a form that rustls does not read: it holds no key to check with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Illegible {
+    Refused,
+    /// Without any proof.
+    Taken,
+}
+
+impl Anybody {
+    fn is_taken_unread(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.illegible == Illegible::Taken && ParsedCertificate::try_from(certificate).is_err()
+    }
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.is_taken_unread(certificate) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.is_taken_unread(certificate) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn apples_authority_is_the_published_one() {
+        let certificate =
+            CertificateDer::from_pem_slice(APPLE_ROOT_CA_PEM.as_bytes()).expect("a certificate");
+        let digest = ring::digest::digest(&ring::digest::SHA256, &certificate);
+        let hex = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02X}");
+            hex
+        });
+        assert_eq!(hex, "B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024");
     }
 }

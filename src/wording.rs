@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::json;
 use crate::message::{Message, Said, compose, names};
-use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId};
+use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup};
 use crate::text;
 
 /// Steps of a template; ours need some hundred.
@@ -139,6 +139,7 @@ fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
         users_affected: Some("Some users are affected".to_owned()),
         message: "Users may be unable to back up.".to_owned(),
         near: vec!["Photos".to_owned()],
+        phone: Some(LastBackup { at, read_at: at, phones: 1 }),
         ..bare.clone()
     };
     for changes in [vec![bare.clone()], vec![full.clone()], vec![full, bare]] {

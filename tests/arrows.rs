@@ -22,6 +22,7 @@ const CORE: &[Row] = &[
     ("feed", &["model", "text"]),
     ("track", &["model", "watch"]),
     ("plan", &["schedule"]),
+    ("overdue", &["model", "schedule"]),
     ("message", &["model"]),
     ("json", &["message", "model"]),
     ("wording", &["json", "message", "model", "text"]),
@@ -36,7 +37,9 @@ const EDGES: &[Row] = &[
     ("fetch", &["feed", "model", "text", "tls"]),
     ("store", &["model", "track"]),
     ("channel", &["model", "secret", "text", "tls"]),
-    ("config", &["channel", "fetch", "model", "schedule", "secret", "terms"]),
+    ("property_list", &[]),
+    ("phone", &["property_list", "secret", "tls"]),
+    ("config", &["channel", "fetch", "model", "overdue", "phone", "schedule", "secret", "terms"]),
     ("logs", &["channel", "config"]),
     ("live", &[]),
 ];
@@ -44,14 +47,21 @@ const EDGES: &[Row] = &[
 /// The loops, and what starts them.
 const LOOPS: &[Row] = &[
     ("replay", &["feed", "model", "plan", "record", "track", "watch"]),
-    ("poll", &["clock", "fetch", "model", "plan", "record", "schedule", "store", "terms", "track", "watch"]),
+    ("checkup", &["model", "overdue", "phone", "schedule", "store", "terms", "text"]),
+    (
+        "poll",
+        &[
+            "clock", "fetch", "model", "overdue", "plan", "record", "schedule", "store", "terms", "track",
+            "watch",
+        ],
+    ),
     ("deliver", &["channel", "json", "message", "model", "store", "terms", "watch"]),
     ("drill", &["channel", "clock", "deliver", "fetch", "model", "plan", "poll", "store", "track", "watch"]),
     (
         "daemon",
         &[
-            "channel", "clock", "config", "deliver", "fetch", "live", "message", "model", "plan", "poll",
-            "record", "schedule", "secret", "store", "terms", "track", "watch",
+            "channel", "checkup", "clock", "config", "deliver", "fetch", "live", "message", "model", "phone",
+            "plan", "poll", "record", "schedule", "secret", "store", "terms", "track", "watch",
         ],
     ),
     (

@@ -120,7 +120,7 @@ async fn the_change_is_on_standard_input_and_in_the_environment() {
     is("STATUSD_SERVICE", "$(touch /x) `x`; 'é'");
     is("STATUSD_KEY", "k/1");
     is("STATUSD_TEXT", "");
-    assert_eq!(variables.keys().filter(|name| name.starts_with("STATUSD_")).count(), 18);
+    assert_eq!(variables.keys().filter(|name| name.starts_with("STATUSD_")).count(), 21);
 }
 
 fn variables(path: &Path) -> BTreeMap<String, String> {

@@ -41,6 +41,7 @@ fn change(service: &str, kind: ChangeKind, at: Timestamp) -> Change {
         users_affected: None,
         message: String::new(),
         near: Vec::new(),
+        phone: None,
     }
 }
 

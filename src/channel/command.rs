@@ -23,7 +23,7 @@ const WITHIN_MAX_S: u64 = 600;
 const VARIABLE_MAX_CHARS: usize = 4_000;
 /// The fields of a change (`docs/json.md`) that become variables: `STATUSD_` and the name in
 /// capitals. All of them are always there, so that a script may run under `set -u`.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 21] = [
     "version",
     "at",
     "kind",
@@ -40,6 +40,9 @@ const FIELDS: [&str; 18] = [
     "users_affected",
     "apple_text",
     "did_you_mean",
+    "phone_backup_at",
+    "phone_read_at",
+    "phones",
     "text",
     "drill",
 ];

@@ -292,6 +292,12 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// The desktop, if notices are wanted there and can be given to it.
+    pub fn open_desktop(&self) -> Option<Channel> {
+        let way = self.desktop.is_enabled().then(|| self.desktop.open(&|_| Err(String::new())))?.ok()?;
+        Some(Channel::new("desktop", self.desktop.audience(), way))
+    }
+
     /// Every table under its channel's name, in a fixed order.
     pub fn all(&self) -> Vec<(String, &dyn Table)> {
         // Taken apart without `..`: a table that is left out would be a channel that is never made.

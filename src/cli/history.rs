@@ -26,7 +26,7 @@ use super::{Failure, Invocation, Output, WRONG_USAGE, csv, store, wait};
 /// More strips than this say less than a table.
 const MAX_STRIPS: usize = 20;
 const INDENT: usize = 2;
-const CSV_HEAD: [&str; 17] = [
+const CSV_HEAD: [&str; 20] = [
     "at",
     "kind",
     "service",
@@ -42,6 +42,9 @@ const CSV_HEAD: [&str; 17] = [
     "users_affected",
     "apple_text",
     "did_you_mean",
+    "phone_backup_at",
+    "phone_read_at",
+    "phones",
     "feed",
     "key",
 ];
@@ -225,7 +228,11 @@ fn row(change: &Change, page: &Page) -> Vec<Cell> {
     let local = change.at.to_zoned(page.zone.clone());
     let this_year = local.year() == page.now.to_zoned(page.zone.clone()).year();
     let format = if this_year { "%a %e %b %H:%M" } else { "%e %b %Y %H:%M" };
-    let service = if change.service.is_empty() { "(statusd)".to_owned() } else { shown(&change.service) };
+    let service = match change.service.as_str() {
+        "" if change.kind.is_about_a_phone() => "(iPhone)".to_owned(),
+        "" => "(statusd)".to_owned(),
+        service => shown(service),
+    };
     let span = |seconds: Option<i64>| {
         let from = Timestamp::UNIX_EPOCH;
         let to = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -252,9 +259,12 @@ fn ink(change: &Change) -> Ink {
         },
         ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted | ChangeKind::ListedAgain => Ink::Good,
         ChangeKind::Planned | ChangeKind::Started => Ink::Planned,
-        ChangeKind::Withdrawn | ChangeKind::Unlisted | ChangeKind::Blind | ChangeKind::HistoryLost => {
-            Ink::Doubtful
-        }
+        ChangeKind::Withdrawn
+        | ChangeKind::Unlisted
+        | ChangeKind::Blind
+        | ChangeKind::HistoryLost
+        | ChangeKind::BackupLate
+        | ChangeKind::BackupOff => Ink::Doubtful,
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
@@ -309,6 +319,9 @@ fn csv_text(changes: &[Change]) -> String {
             change.users_affected.as_deref().map(shown).unwrap_or_default(),
             shown(&change.message),
             change.near.join("; "),
+            time(change.phone.map(|phone| phone.at)),
+            time(change.phone.map(|phone| phone.read_at)),
+            number(change.phone.map(|phone| i64::from(phone.phones))),
             change.feed.to_string(),
             change.key(),
         ])
@@ -354,6 +367,7 @@ mod tests {
             users_affected: None,
             message: "=Users, \"some\"".to_owned(),
             near: Vec::new(),
+            phone: None,
         }
     }
 
@@ -393,7 +407,7 @@ Tue  5 May 01:00   (statusd)        feed not readable
     fn csv_has_a_head_and_no_formulas() {
         let text = csv_text(&changes()[1..2]);
         let expected = "2026-05-04T07:46:00Z,began,iCloud Backup,100,1,Outage,,2026-05-04T06:15:00Z,,,\
-                        2026-05-04T07:46:00Z,5460,,\"'=Users, \"\"some\"\"\",,consumer/en_US,\
+                        2026-05-04T07:46:00Z,5460,,\"'=Users, \"\"some\"\"\",,,,,consumer/en_US,\
                         consumer/en_US/icloud%20backup/100/1/began\r\n";
         assert_eq!(text.split_once("\r\n").map(|(_, rest)| rest), Some(expected));
     }

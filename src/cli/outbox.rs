@@ -288,6 +288,7 @@ mod tests {
             users_affected: None,
             message: String::new(),
             near: Vec::new(),
+            phone: None,
         };
         StoredDelivery {
             id,

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::json::VERSION;
 use crate::live::{self, Live};
 use crate::message::when::when;
-use crate::model::{Beliefs, Fault, Listed, Missing, Outage, Phase, ServiceKey, Sight};
+use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::watch::{Watch, near};
 
@@ -20,6 +20,7 @@ use super::words::{age, kind_word, shown, since};
 use super::{Failure, Invocation, Output, store, wait};
 
 const INDENT: usize = 2;
+const PHONES_SHOWN: usize = 10;
 
 /// All that is known at one moment.
 struct Known {
@@ -33,6 +34,8 @@ struct Known {
     /// Outages under way that somebody knows of.
     acknowledged: Vec<(ServiceKey, String)>,
     snooze: Option<Snooze>,
+    /// What is remembered of phones, the one that was read last first.
+    phones: Vec<KnownPhone>,
 }
 
 pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
@@ -50,10 +53,15 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
             deliveries: store.deliveries(false).await?,
             acknowledged: store.acknowledged(&config.feed).await?,
             snooze: store.snoozed().await?.filter(|snooze| snooze.until > page.now),
+            phones: store.phones().await?,
         })
     })??;
     known.spans = up_to_date(known.spans, known.live.is_some(), page.now);
     known.last_sighted = known.last_sighted.max(known.live.as_ref().and_then(|live| live.sighted_at));
+    for phone in &mut known.phones {
+        let exactly = known.live.as_ref().and_then(|live| live.phones_seen.get(&phone.id).copied());
+        phone.seen_at = exactly.map_or(phone.seen_at, |seen| seen.max(phone.seen_at));
+    }
     Ok(Output::done(if json {
         format!("{:#}\n", known.json(&config, &page))
     } else {
@@ -73,6 +81,9 @@ impl Known {
         text.push_str(&self.elsewhere(&watch, page));
         text.push('\n');
         text.push_str(&self.messages(page));
+        if config.phone.enabled {
+            text.push_str(&self.phones(page));
+        }
         text.push_str(&page.paragraph(0, &self.coverage_line(page)));
         text.push_str(&paths(config));
         text
@@ -241,6 +252,39 @@ impl Known {
         text
     }
 
+    /// `iPhone: last backup 9 h ago, seen 10 min ago`, a line for each.
+    fn phones(&self, page: &Page) -> String {
+        let ago = |time| format!("{} ago", age(time, page.now));
+        let line = |phone: &KnownPhone| {
+            let backup = match (phone.last_backup, phone.backup_enabled) {
+                (Some(last), Some(false)) => {
+                    format!("iCloud Backup is off, last backup {}", ago(last))
+                }
+                (None, Some(false)) => "iCloud Backup is off".to_owned(),
+                (Some(last), Some(true) | None) => format!("last backup {}", ago(last)),
+                (None, Some(true) | None) => "last backup unknown".to_owned(),
+            };
+            let ink = if phone.backup_enabled == Some(false) { Ink::Doubtful } else { Ink::Plain };
+            inked(page, ink, 0, &format!("iPhone: {backup}, seen {}", ago(phone.seen_at)))
+        };
+        match self.phones.as_slice() {
+            [] => page.paragraph(0, "iPhone: none read yet; see `statusd doctor`"),
+            phones => phones.iter().take(PHONES_SHOWN).map(line).collect(),
+        }
+    }
+
+    fn phones_json(&self) -> Value {
+        let phone = |phone: &KnownPhone| {
+            json!({
+                "model": phone.model,
+                "last_backup_at": phone.last_backup,
+                "backup_enabled": phone.backup_enabled,
+                "seen_at": phone.seen_at,
+            })
+        };
+        self.phones.iter().map(phone).collect()
+    }
+
     /// Of 30 days, or of as much of them as statusd has been there for.
     fn seen(&self, page: &Page) -> (Timestamp, Seen) {
         let first = self.spans.first().map_or(page.now, |span| span.from);
@@ -288,6 +332,7 @@ impl Known {
                 "pending": self.totals.pending, "sent": self.totals.sent, "given_up": self.totals.given_up,
             },
             "snoozed_until": self.snooze.map(|snooze| snooze.until),
+            "phones": config.phone.enabled.then(|| self.phones_json()),
             "coverage": {
                 "from": from, "to": page.now, "sighted_s": seen.sighted_s, "blind_s": seen.blind_s,
                 "not_looking_s": seen.whole_s - seen.sighted_s - seen.blind_s,
@@ -448,6 +493,7 @@ mod tests {
                 trouble: None,
                 looks: 12,
                 stale_looks: 0,
+                phones_seen: BTreeMap::new(),
             }),
             beliefs,
             last_sighted: Some(at("2026-05-05T11:59:20Z")),
@@ -456,6 +502,18 @@ mod tests {
             deliveries: Vec::new(),
             acknowledged: Vec::new(),
             snooze: None,
+            phones: Vec::new(),
+        }
+    }
+
+    fn phone(last_backup: Option<&str>, backup_enabled: Option<bool>, seen_at: &str) -> KnownPhone {
+        KnownPhone {
+            id: "0123456789abcdef".to_owned(),
+            model: Some("iPhone13,2".to_owned()),
+            seen_at: at(seen_at),
+            last_backup: last_backup.map(at),
+            backup_enabled,
+            judged_at: at(seen_at),
         }
     }
 
@@ -524,6 +582,33 @@ way to www.apple.com from here
         let acknowledged = json["ongoing"].as_array().expect("a list").iter();
         let acknowledged: Vec<&Value> = acknowledged.map(|outage| &outage["is_acknowledged"]).collect();
         assert_eq!(acknowledged, [&json!(false), &json!(true)]);
+    }
+
+    #[test]
+    fn phones_are_shown_where_they_are_asked_for() {
+        let mut known = known();
+        let mut config = config();
+        known.phones = vec![phone(Some("2026-05-05T03:00:00Z"), Some(true), "2026-05-05T11:50:00Z")];
+        assert!(!known.text(&config, &page()).contains("iPhone"), "nobody asked for them");
+        assert_eq!(known.json(&config, &page())["phones"], Value::Null);
+        config.phone.enabled = true;
+        let text = known.text(&config, &page());
+        assert!(text.contains("\niPhone: last backup 9 h ago, seen 10 min ago\nCoverage"), "{text}");
+        let json = known.json(&config, &page());
+        check_documented("status", &json);
+        assert!(!json.to_string().contains("0123456789abcdef"), "{json}");
+        for (last_backup, enabled, expected) in [
+            (None, None, "last backup unknown"),
+            (None, Some(false), "iCloud Backup is off"),
+            (Some("2026-05-02T12:00:00Z"), Some(false), "iCloud Backup is off, last backup 3 days ago"),
+        ] {
+            known.phones = vec![phone(last_backup, enabled, "2026-05-05T11:59:20Z")];
+            let text = known.text(&config, &page());
+            assert!(text.contains(&format!("\niPhone: {expected}, seen 40 s ago\n")), "{text}");
+        }
+        known.phones.clear();
+        let text = known.text(&config, &page());
+        assert!(text.contains("\niPhone: none read yet; see `statusd doctor`\n"), "{text}");
     }
 
     #[test]

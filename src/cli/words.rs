@@ -5,6 +5,7 @@
 use jiff::Timestamp;
 
 use crate::message::when::{from_to, lasted, when};
+use crate::message::words;
 use crate::model::{Change, ChangeKind, EventKind};
 use crate::text;
 
@@ -19,15 +20,13 @@ pub fn shown(text: &str) -> String {
     text::plain_line(text, MAX_SHOWN_CHARS)
 }
 
-/// `outage`, `issue` …; a word of Apple's that we do not know is quoted.
+/// As the messages have it; fit for a table, however long Apple's word is.
 pub fn kind_word(kind: &EventKind) -> String {
     match kind {
-        EventKind::Outage => "outage".to_owned(),
-        EventKind::Issue => "issue".to_owned(),
-        EventKind::Performance => "slow performance".to_owned(),
-        EventKind::Maintenance => "maintenance".to_owned(),
-        EventKind::Other(word) if word.is_empty() => "problem".to_owned(),
-        EventKind::Other(word) => format!("problem (“{}”)", text::plain_line(word, MAX_WORD_CHARS)),
+        EventKind::Other(word) => words::kind_word(&EventKind::Other(text::plain_line(word, MAX_WORD_CHARS))),
+        EventKind::Outage | EventKind::Issue | EventKind::Performance | EventKind::Maintenance => {
+            words::kind_word(kind)
+        }
     }
 }
 
@@ -56,6 +55,8 @@ pub fn deed(change: &Change) -> String {
         ChangeKind::Cancelled => "maintenance cancelled".to_owned(),
         ChangeKind::Lasts => format!("{kind} lasts, a reminder"),
         ChangeKind::Alive => "sign of life".to_owned(),
+        ChangeKind::BackupLate => "no backup for days".to_owned(),
+        ChangeKind::BackupOff => "iCloud Backup is off".to_owned(),
         ChangeKind::Test => "test".to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Origins};
 use super::outline::{Outline, complaint, line_and_column};
-use super::{Environment, places};
+use super::{Environment, phone, places};
 use crate::channel::{SINGLE_CHANNELS, Tables, heartbeat};
 use crate::terms;
 
@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// Keys at the top of the file that hold no table.
 const TOP_KEYS: [&str; 2] = ["watch", "time_zone"];
 /// Keys that hold an array where otherwise tables stand.
-const LISTS: [&str; 3] = ["watch", "only", "services"];
+const LISTS: [&str; 4] = ["watch", "only", "services", "backups"];
 
 /// The file as it is written. `None` is "not written". Without `Debug`: it holds what may be secret.
 #[derive(Default, Deserialize)]
@@ -39,6 +39,7 @@ pub(super) struct File {
     pub log: Log,
     pub heartbeat: heartbeat::Settings,
     pub alive: Alive,
+    pub phone: phone::Settings,
     pub channel: Tables,
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
     /// channel's own; see [`take_terms`].

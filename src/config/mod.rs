@@ -21,10 +21,12 @@ use outline::nearest;
 mod error;
 mod file;
 mod outline;
+mod phone;
 mod places;
 mod show;
 
 pub use error::ConfigError;
+pub use phone::{Phone, usbmuxd};
 pub use places::{config_candidates, credentials_directory, read_secret, state_directory};
 
 /// The commented sample, `config/statusd.toml`: all in it is the default.
@@ -124,6 +126,8 @@ pub struct Config {
     pub heartbeat: heartbeat::Settings,
     /// When to give a sign of life.
     pub alive: Option<Schedule>,
+    /// Whether phones are looked at, and what is said of them.
+    pub phone: Phone,
     pub channel: Tables,
     /// As written and checked, by channel.
     terms: BTreeMap<String, (terms::Settings, Terms)>,
@@ -236,8 +240,10 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
     check_channel_names(&origins, &file.channel)?;
     let alive = file.alive.when.as_deref().map(|when| Schedule::parse(when, &time_zone));
     let terms = terms_of(&origins, file.terms, &time_zone)?;
+    let feed = feed_id(&origins, file.feed.edition, file.feed.locale)?;
     Ok(Config {
-        feed: feed_id(&origins, file.feed.edition, file.feed.locale)?,
+        phone: Phone::new(&origins, file.phone, feed.edition, &time_zone, environment)?,
+        feed,
         feed_url: at(&origins, "feed.url", feed_url)?,
         ca_file: whole_path(&origins, "feed.ca_file", file.feed.ca_file)?,
         watch: at(&origins, "watch", watch(file.watch))?,
@@ -384,6 +390,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::phone::Address;
 
     const REFERENCE: &str = include_str!("../../docs/configuration.md");
 
@@ -558,6 +565,59 @@ mod tests {
     }
 
     #[test]
+    fn phones_are_off_and_what_is_said_of_them_makes_sense() {
+        let config = good("");
+        assert!(!config.phone.enabled && config.phone.late().is_none());
+        assert_eq!(config.phone.address, Address::standard());
+        let late = good("[phone]\nlate_after = '3d'").phone.late().expect("a threshold");
+        assert_eq!((late.after.as_hours(), late.look.as_str()), (72, "0 19 * * *"));
+        check("[phone]\nlook = '*'", &format!("FILE:2: phone.look: {}", five_fields("*")));
+        check("[phone]\nlate_look = '*'", &format!("FILE:2: phone.late_look: {}", five_fields("*")));
+        check(
+            "[phone]\nlate_after = 'soon'",
+            r#"FILE:2: phone.late_after: "soon" is no duration; write 3d or 1w"#,
+        );
+        for bad in ["23h", "366d"] {
+            let expected = "FILE:2: phone.late_after: must be 1 to 365 days; a phone backs up once a day";
+            check(&format!("[phone]\nlate_after = '{bad}'"), expected);
+        }
+        check(
+            "[feed]\nedition = 'developer'\n[phone]\nlate_after = '3d'",
+            "FILE:4: phone.late_after: the developer feed has no iCloud Backup; remove the key",
+        );
+        let wrong = error_of("[phone]\nusbmuxd = 'nowhere'", &Overrides::default());
+        assert!(wrong.starts_with("FILE:2: phone.usbmuxd: "), "{wrong}");
+    }
+
+    fn five_fields(text: &str) -> String {
+        Schedule::parse(text, &TimeZone::UTC).expect_err("no schedule").to_string()
+    }
+
+    #[test]
+    fn the_address_of_usbmuxd_is_configured_before_it_is_the_environments() {
+        let address = |text: &str, variable: &str| {
+            let home = Home::new(text);
+            let own = home.environment();
+            let environment = |name: &str| match name {
+                "USBMUXD_SOCKET_ADDRESS" => Some(variable.to_owned()),
+                other => own(other),
+            };
+            load(&Overrides::default(), &environment).map(|config| config.phone.address)
+        };
+        let enabled = "[phone]\nenabled = true\n";
+        assert_eq!(
+            address(enabled, "127.0.0.1:27015"),
+            Address::parse("127.0.0.1:27015").map_err(|_| unreachable!())
+        );
+        let written = format!("{enabled}usbmuxd = 'UNIX:/run/usbmuxd'");
+        assert_eq!(address(&written, "127.0.0.1:27015"), Ok(Address::Unix("/run/usbmuxd".into())));
+        assert_eq!(address(enabled, ""), Ok(Address::standard()));
+        let error = address(enabled, "nowhere").expect_err("no address").to_string();
+        assert!(error.contains("phone.usbmuxd: the variable USBMUXD_SOCKET_ADDRESS: "), "{error}");
+        assert_eq!(address("", "nowhere"), Ok(Address::standard()), "nobody asked for phones");
+    }
+
+    #[test]
     fn what_is_no_toml_has_line_and_column() {
         check("\n[feed", "FILE:2:6: unclosed table, expected `]`");
         check("a = 1\n a = 2", "FILE:2:2: duplicate key");
@@ -680,7 +740,9 @@ mod tests {
         let home = Home::new(file);
         let of_file = home.load(&Overrides::default()).expect("a good file");
         let mut written: toml::Table = toml::from_str(file).expect("TOML");
-        written.insert("channel".to_owned(), values(&of_file)["channel"].clone());
+        for table in ["channel", "phone"] {
+            written.insert(table.to_owned(), values(&of_file)[table].clone());
+        }
         assert_eq!(values(&of_file), written);
 
         let of_flags = home.load(&all_overrides()).expect("good flags");

@@ -13,10 +13,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
+use super::phones::PhoneLoop;
+use super::waiting::wait;
 use super::{Setup, Signalled, Signals, notify, summary};
 use crate::channel::Answer;
 use crate::channel::heartbeat::{Heartbeat, Pulse};
-use crate::clock::{self, Jumps, Passed, Reading};
+use crate::checkup::Checkup;
+use crate::clock::{self, Jumps, Reading};
 use crate::deliver::{self, Courier, Round};
 use crate::live::{Desk, Live};
 use crate::message::when::when;
@@ -41,6 +44,7 @@ pub struct Left {
 pub struct Generation {
     poll: JoinHandle<Memory>,
     deliver: Vec<JoinHandle<Courier>>,
+    phones: Option<JoinHandle<()>>,
     live: watch::Receiver<Live>,
     /// Ticks when there may be something to deliver.
     outbox: watch::Sender<()>,
@@ -59,6 +63,18 @@ impl Generation {
             trouble: config.trouble.clone(),
             jitter_s: jitter_s(seed, config.jitter_s),
         };
+        let phones = config.phone.enabled.then(|| {
+            let checkup = Checkup {
+                feed: config.feed.clone(),
+                hearers: hearers.clone(),
+                look: config.phone.look.clone(),
+                late: config.phone.late(),
+                seed,
+            };
+            let address = config.phone.address.clone();
+            let phones = PhoneLoop::new(address, checkup, store, live_out.clone(), outbox.clone());
+            spawn_local(phones.run(stopped.clone()))
+        });
         let poller = Poller {
             fetcher,
             watch: Watch::new(&config.watch),
@@ -66,6 +82,7 @@ impl Generation {
             hearers,
             recorder: config.record_file.as_deref().map(Recorder::new),
             alive: config.alive,
+            tells_of_phones: config.phone.enabled,
             memory,
         };
         let zone = config.time_zone;
@@ -75,11 +92,15 @@ impl Generation {
         }
         let poll =
             PollLoop { pulse, poller, store: Rc::clone(store), zone, live: live_out, outbox: outbox.clone() };
-        let deliver = reuse(couriers, left.couriers).into_iter().map(|courier| {
-            let (ticks, stopped) = (outbox_ticks.clone(), stopped.clone());
-            spawn_local(deliver_loop(courier, Rc::clone(store), ticks, stopped))
-        });
-        Generation { deliver: deliver.collect(), poll: spawn_local(poll.run(stopped)), live, outbox, stop }
+        let deliver: Vec<_> = reuse(couriers, left.couriers)
+            .into_iter()
+            .map(|courier| {
+                let (ticks, stopped) = (outbox_ticks.clone(), stopped.clone());
+                spawn_local(deliver_loop(courier, Rc::clone(store), ticks, stopped))
+            })
+            .collect();
+        let poll = spawn_local(poll.run(stopped));
+        Generation { deliver, poll, phones, live, outbox, stop }
     }
 
     /// Serves visitors until a signal comes.
@@ -110,6 +131,10 @@ impl Generation {
         let live = Some(self.live.borrow().clone());
         // Gives up waiting between two commits, so it ends at once.
         let mut memory = self.poll.await.ok();
+        if let Some(phones) = self.phones {
+            // Writes in one piece and has nothing to leave.
+            let _ = phones.await;
+        }
         let mut couriers = Vec::new();
         let mut patience = std::pin::pin!(patience);
         let mut is_over = false;
@@ -215,33 +240,6 @@ impl PollLoop {
             at(now),
             at(looked.next)
         ))]);
-    }
-}
-
-/// Waits for `next`, or for a moment after a sleep or a set clock, whichever was missed. One look
-/// follows, not one for every time that passed.
-async fn wait(since: &Reading, mut next: Timestamp, jumps: &Jumps) -> Passed {
-    let mut jumped = false;
-    loop {
-        tokio::select! {
-            () = sleep(clock::time_until(next)) => {
-                // The timer and the wall clock need not agree to the second.
-                if clock::now() >= next {
-                    return since.until(&Reading::take());
-                }
-            }
-            () = jumps.next() => {
-                let passed = since.until(&Reading::take());
-                let soon = Poller::after_jump(clock::now());
-                if jumped {
-                    // Set again, perhaps back: `soon` of the first jump may be years ahead now.
-                    next = next.min(soon);
-                } else if passed.slept || passed.set_by.is_some() {
-                    jumped = true;
-                    next = soon;
-                }
-            }
-        }
     }
 }
 

@@ -4,7 +4,9 @@
 //! rude; a polite stop lets the message in flight arrive.
 
 mod generation;
+mod phones;
 mod setup;
+mod waiting;
 
 use std::rc::Rc;
 use std::time::Duration;

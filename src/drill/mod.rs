@@ -221,6 +221,7 @@ fn poller(drill: &Drill, url: &str) -> Result<Poller> {
         plan: drill.plan.clone(),
         hearers: Vec::new(),
         alive: None,
+        tells_of_phones: false,
         recorder: None,
         memory: Memory::new(Beliefs::new(drill.feed.clone())),
     })

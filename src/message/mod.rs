@@ -9,7 +9,7 @@ pub mod words;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::{Change, ChangeKind, Outage, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, LastBackup, Outage, ServiceKey, Tone};
 
 /// Names in a headline before "and 3 more".
 const HEADLINE_NAMES: usize = 2;
@@ -64,6 +64,8 @@ pub struct News<'a> {
     /// What happened; stands for all the services.
     pub change: &'a Change,
     pub services: Vec<&'a str>,
+    /// What is known of the last backup, where a backup is among the services.
+    pub phone: Option<LastBackup>,
 }
 
 impl News<'_> {
@@ -147,7 +149,7 @@ fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
 
 /// One line for the log and for tables: headline, details.
 pub fn line(change: &Change, said: &Said) -> String {
-    let news = News { change, services: services(change) };
+    let news = News { change, services: services(change), phone: change.phone };
     let (headline, details) = (words::headline(&news, said), words::details(&news, said));
     said.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
 }
@@ -161,7 +163,7 @@ pub fn names(changes: &[Change]) -> String {
             services.push(service);
         }
     }
-    News { change, services }.names()
+    News { change, services, phone: None }.names()
 }
 
 fn services(change: &Change) -> Vec<&str> {
@@ -201,6 +203,9 @@ fn fold(changes: &[Change]) -> Vec<Change> {
             if sight.contains(&change.kind) && sight.contains(&earlier.kind) {
                 return earlier.feed == change.feed;
             }
+            if change.kind.is_about_a_phone() {
+                return (earlier.kind, earlier.began_at) == (change.kind, change.began_at);
+            }
             change.message_id.is_some()
                 && (&earlier.service, &earlier.message_id, earlier.occurrence)
                     == (&change.service, &change.message_id, change.occurrence)
@@ -221,9 +226,13 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
             Change { kind: ChangeKind::Missed, seen_at: earlier.seen_at, ..later.clone() }
         }
         // Nobody heard how it began: it begins as it is now.
-        ChangeKind::Worsened | ChangeKind::Eased if began => {
-            Change { kind: earlier.kind, seen_at: earlier.seen_at, was_kind: None, ..later.clone() }
-        }
+        ChangeKind::Worsened | ChangeKind::Eased if began => Change {
+            kind: earlier.kind,
+            seen_at: earlier.seen_at,
+            was_kind: None,
+            phone: earlier.phone,
+            ..later.clone()
+        },
         // A reminder adds nothing to what is said already.
         ChangeKind::Lasts if earlier.kind != ChangeKind::Lasts => earlier.clone(),
         _ => later.clone(),
@@ -240,9 +249,13 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
                     == (change.kind, &change.outage_kind, change.began_at, change.ended_at)
         });
         match same {
-            Some(news) if news.services.contains(&change.service.as_str()) => {}
-            Some(news) => news.services.push(&change.service),
-            None => all.push(News { change, services: services(change) }),
+            Some(news) => {
+                news.phone = news.phone.or(change.phone);
+                if !news.services.contains(&change.service.as_str()) {
+                    news.services.push(&change.service);
+                }
+            }
+            None => all.push(News { change, services: services(change), phone: change.phone }),
         }
     }
     // The worst first: a bubble shows its first line.

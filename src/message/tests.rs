@@ -1,7 +1,7 @@
 //! What people read, word for word, and what they must never read.
 
 use super::*;
-use crate::model::{Edition, EventKind, FeedId};
+use crate::model::{Edition, EventKind, FeedId, LastBackup};
 
 fn at(text: &str) -> Timestamp {
     format!("2026-05-05T{text}:00Z").parse().expect("a time")
@@ -24,6 +24,7 @@ fn change(kind: ChangeKind, service: &str) -> Change {
         users_affected: Some("Some users are affected".to_owned()),
         message: "Users cannot back up.".to_owned(),
         near: Vec::new(),
+        phone: None,
     }
 }
 
@@ -97,4 +98,84 @@ fn different_news_are_listed_the_worst_first() {
     let message = compose(&[ended("Photos"), change(ChangeKind::Began, "iCloud Backup")], None, &said);
     assert_eq!(message.title, "iCloud Backup: Apple reports an outage (and 1 more)");
     assert_eq!(message.body.lines().filter(|line| line.starts_with('\u{2022}')).count(), 2);
+}
+
+/// With a phone that was backed up at `backup` and said so at `read_at`; `ended` where it is over.
+#[track_caller]
+fn check_backup(kind: ChangeKind, ended: Option<&str>, backup: &str, read_at: &str, expected: &str) {
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let phone = Some(LastBackup { at: backup.parse().expect("a time"), read_at: at(read_at), phones: 1 });
+    let change = Change { ended_at: ended.map(at), phone, ..change(kind, "iCloud Backup") };
+    let (body, line) = (compose(std::slice::from_ref(&change), None, &said).body, line(&change, &said));
+    let sentence = format!(" Your iPhone's last backup{expected}.");
+    assert!(body.lines().next().expect("details").ends_with(&sentence), "{body}");
+    assert!(line.ends_with(&sentence), "{line}");
+}
+
+#[test]
+fn the_last_backup_is_said_beside_the_outage() {
+    use ChangeKind::{Began, Ended, Missed, Reopened, Withdrawn};
+    let night = "2026-05-04T23:15:00Z";
+    check_backup(Began, None, night, "09:30", ": 9 h before it began (Mon 4 May 23:15)");
+    check_backup(Reopened, None, "2026-05-05T09:00:00Z", "09:30", ": 45 min after it began (09:00)");
+    check_backup(Ended, Some("10:04"), night, "09:30", ": 9 h before it began (Mon 4 May 23:15)");
+    check_backup(Ended, Some("10:04"), "2026-05-05T09:00:00Z", "09:30", ": while it lasted (09:00)");
+    check_backup(Missed, Some("09:00"), "2026-05-05T10:00:00Z", "10:00", ": 1 h after it ended (10:00)");
+    check_backup(
+        Missed,
+        Some("09:00"),
+        "2026-05-05T09:00:00Z",
+        "10:00",
+        ": under a minute after it ended (09:00)",
+    );
+    check_backup(Withdrawn, None, night, "09:30", ": 9 h before it began (Mon 4 May 23:15)");
+    check_backup(Began, None, night, "08:10", ": 9 h before it began (Mon 4 May 23:15)");
+    check_backup(Began, None, night, "08:09", ", as of 08:09: 9 h before it began (Mon 4 May 23:15)");
+}
+
+#[test]
+fn of_several_phones_the_oldest_backup_is_said_once_for_all_services() {
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let phone = Some(LastBackup { at: at("03:00"), read_at: at("10:00"), phones: 3 });
+    let backup = Change { phone, ..change(ChangeKind::Began, "iCloud Backup") };
+    let worse = Change { phone: None, ..change(ChangeKind::Worsened, "iCloud Backup") };
+    let body = compose(&[change(ChangeKind::Began, "Photos"), backup, worse], None, &said).body;
+    let sentence = "The oldest last backup of your 3 iPhones: 5 h 15 min before it began (03:00).";
+    assert_eq!(body.matches(sentence).count(), 1, "{body}");
+    assert!(!body.contains("Your iPhone"), "{body}");
+}
+
+#[test]
+fn what_a_change_does_not_know_of_phones_is_not_said() {
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    for kind in ChangeKind::ALL.into_iter().filter(|kind| !kind.is_about_a_phone()) {
+        let text = line(&change(kind, "iCloud Backup"), &said);
+        assert!(!text.contains("iPhone"), "{kind:?}: {text}");
+    }
+}
+
+#[test]
+fn a_late_backup() {
+    let last = Some("2026-05-01T23:15:00Z".parse().expect("a time"));
+    let late = Change {
+        at: at("10:05"),
+        began_at: last,
+        ..Change::bare(ChangeKind::BackupLate, ended("").feed, at("10:05"), at("10:05"))
+    };
+    let advice = "Leave it locked, on power and on Wi-Fi tonight. To back up now: Settings, your name, iCloud, iCloud \
+                  Backup, Back Up Now. `statusd doctor` looks for the cause.";
+    let title = "Your iPhone has not backed up for 3 days";
+    let fresh = format!("Not since Fri 1 May 23:15, and Apple reports no outage.\n{advice}");
+    check(std::slice::from_ref(&late), title, &fresh);
+    // It waited, and so did the one before it.
+    let early = Change { at: at("09:59"), seen_at: at("09:59"), serial: 2, ..late.clone() };
+    let old = format!("Not since Fri 1 May 23:15, and Apple reported no outage at 09:59.\n{advice}");
+    check(&[late, early], title, &old);
+    let off = Change::bare(ChangeKind::BackupOff, ended("").feed, at("10:05"), at("10:05"));
+    let advice = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer instead \
+                  need not.";
+    let title = "iCloud Backup is switched off on your iPhone";
+    check(std::slice::from_ref(&off), title, &format!("Seen at 10:05.\n{advice}"));
+    let dated = Change { began_at: last, ..off };
+    check(&[dated], title, &format!("The last backup was at Fri 1 May 23:15.\n{advice}"));
 }

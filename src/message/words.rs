@@ -7,10 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::when::{from_to, lasted, when};
 use super::{News, Said};
-use crate::model::{Change, ChangeKind, EventKind, Outage, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, ServiceKey, Tone};
 
 /// A reminder that waited for longer was true when it was written.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
+/// What a phone said longer ago may not be so any more: it was out of reach since.
+const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
 const WAIT: &str = "Nothing to do on your side but wait.";
@@ -22,6 +24,10 @@ const CHECK_RENAMED: &str = "Apple may have renamed it: `statusd services` shows
 const CANNOT_TELL: &str =
     "Until then nobody here can tell whether Apple has trouble. Nothing to do on your side.";
 const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will reach you here.";
+const SEEK_CAUSE: &str = "Leave it locked, on power and on Wi-Fi tonight. To back up now: Settings, your name, iCloud, \
+     iCloud Backup, Back Up Now. `statusd doctor` looks for the cause.";
+const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer \
+     instead need not.";
 const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
 
 /// The news as a headline of one line, without a full stop.
@@ -53,6 +59,8 @@ pub fn headline(news: &News, said: &Said) -> String {
         ChangeKind::Lasts => format!("{names}: still {}", problem(news.change)),
         ChangeKind::Alive if names.is_empty() => "All quiet".to_owned(),
         ChangeKind::Alive => format!("{names}: still trouble"),
+        ChangeKind::BackupLate => format!("Your iPhone has not backed up for {}", whole_days(news.change)),
+        ChangeKind::BackupOff => "iCloud Backup is switched off on your iPhone".to_owned(),
         ChangeKind::Test => "statusd: a test".to_owned(),
     }
 }
@@ -61,26 +69,25 @@ pub fn headline(news: &News, said: &Said) -> String {
 pub fn details(news: &News, said: &Said) -> String {
     let change = news.change;
     let at = |time: Timestamp| when(time, said.now, said.zone);
+    let backup = &last_backup(news, said);
     let since =
         change.began_at.map_or("Apple gives no start.".to_owned(), |began| format!("Since {}.", at(began)));
     match change.kind {
         ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
-            join(&[&since, &affected(change), &quoted(change), &sights(change, said)])
+            join(&[&since, &affected(change), &quoted(change), &sights(change, said), backup])
         }
-        ChangeKind::Ended => join(&[&whole(change, said), &sights(change, said)]),
+        ChangeKind::Ended => join(&[&whole(change, said), &sights(change, said), backup]),
         ChangeKind::Missed => {
             let was_late = change.ended_at.is_none_or(|ended| change.seen_at >= ended);
             let posted = match was_late {
                 true => format!("First seen at {}, when it was already over.", at(change.seen_at)),
                 false => format!("First listed at {}.", at(change.seen_at)),
             };
-            join(&[&lasting(change), &affected(change), &quoted(change), &posted])
+            join(&[&lasting(change), &affected(change), &quoted(change), &posted, backup])
         }
         ChangeKind::Withdrawn => {
-            format!(
-                "{since} Not listed since {}. Whether it is fixed Apple does not say.",
-                at(change.seen_at)
-            )
+            let unlisted = format!("Not listed since {}.", at(change.seen_at));
+            join(&[&since, &unlisted, "Whether it is fixed Apple does not say.", backup])
         }
         ChangeKind::Planned | ChangeKind::Started => join(&[&whole(change, said), &quoted(change)]),
         ChangeKind::Over => whole(change, said),
@@ -99,6 +106,11 @@ pub fn details(news: &News, said: &Said) -> String {
         }
         ChangeKind::Lasts => join(&[&so_far(change, said), &affected(change), &quoted(change)]),
         ChangeKind::Alive => alive(change, said),
+        ChangeKind::BackupLate => late(change, said),
+        ChangeKind::BackupOff => match change.began_at {
+            Some(last) => format!("The last backup was at {}.", at(last)),
+            None => format!("Seen at {}.", at(change.seen_at)),
+        },
         ChangeKind::Test => TEST.to_owned(),
     }
 }
@@ -132,7 +144,7 @@ pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Option<String> {
 
 /// What to do; empty where there is nothing to do or to leave undone.
 pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
-    let is_backup = is_backup(service);
+    let is_backup = ServiceKey::new(service).is_backup();
     match kind {
         ChangeKind::Began
         | ChangeKind::Reopened
@@ -150,6 +162,8 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         ChangeKind::Unlisted => CHECK_RENAMED,
         ChangeKind::Blind => CANNOT_TELL,
         ChangeKind::HistoryLost => DAMAGED,
+        ChangeKind::BackupLate => SEEK_CAUSE,
+        ChangeKind::BackupOff => SWITCH_ON,
         ChangeKind::Ended
         | ChangeKind::Missed
         | ChangeKind::Withdrawn
@@ -170,16 +184,12 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
 /// What to do about one piece of news. Of an incident of several services the backup counts: for
 /// the others there is nothing to do.
 pub fn advice_for(news: &News) -> &'static str {
-    let backup = news.services.iter().find(|service| is_backup(service));
+    let backup = news.services.iter().find(|service| ServiceKey::new(service).is_backup());
     let service = backup.or(news.services.first()).copied().unwrap_or_default();
     match news.change.kind {
         ChangeKind::Unlisted if !news.change.near.is_empty() => CHECK_WATCH,
         kind => advice(kind, service),
     }
-}
-
-fn is_backup(service: &str) -> bool {
-    ServiceKey::new(service).as_str().contains("backup")
 }
 
 /// Bad news that a person should not overlook, good news, or neither.
@@ -204,7 +214,22 @@ pub fn tone(kind: ChangeKind) -> Tone {
         | ChangeKind::Cancelled
         | ChangeKind::Lasts
         | ChangeKind::Alive
+        // Days late: an hour more does not matter.
+        | ChangeKind::BackupLate
+        | ChangeKind::BackupOff
         | ChangeKind::Test => Tone::Neutral,
+    }
+}
+
+/// `outage`, `issue` …; a word of Apple's that we do not know is quoted.
+pub fn kind_word(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Outage => "outage".to_owned(),
+        EventKind::Issue => "issue".to_owned(),
+        EventKind::Performance => "slow performance".to_owned(),
+        EventKind::Maintenance => "maintenance".to_owned(),
+        EventKind::Other(word) if word.is_empty() => "problem".to_owned(),
+        EventKind::Other(word) => format!("problem (\u{201c}{word}\u{201d})"),
     }
 }
 
@@ -282,6 +307,48 @@ fn alive(change: &Change, said: &Said) -> String {
         None => "none of them good".to_owned(),
     };
     format!("{} looks{since}, {last}.", change.message)
+}
+
+/// `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the one
+/// that lies furthest back; which phone it is a channel need not know.
+fn last_backup(news: &News, said: &Said) -> String {
+    let Some(LastBackup { at, read_at, phones }) = news.phone else { return String::new() };
+    let time = |time| when(time, said.now, said.zone);
+    let whose = match phones {
+        0 | 1 => "Your iPhone's last backup".to_owned(),
+        _ => format!("The oldest last backup of your {phones} iPhones"),
+    };
+    let as_of = match said.now.duration_since(read_at) > SAID_LATELY {
+        true => format!(", as of {}", time(read_at)),
+        false => String::new(),
+    };
+    let lies = match (news.change.began_at, news.change.ended_at) {
+        (_, Some(ended)) if at >= ended => format!("{} after it ended ({})", lasted(ended, at), time(at)),
+        (Some(began), _) if at < began => format!("{} before it began ({})", lasted(at, began), time(at)),
+        (Some(_), Some(_)) => format!("while it lasted ({})", time(at)),
+        (Some(began), None) => format!("{} after it began ({})", lasted(began, at), time(at)),
+        (None, _) => time(at),
+    };
+    format!("{whose}{as_of}: {lies}.")
+}
+
+/// `3 days`: what is late is so by whole days.
+fn whole_days(change: &Change) -> String {
+    let since = change.began_at.unwrap_or(change.at);
+    match change.at.duration_since(since).as_hours() / 24 {
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+/// `Not since Mon 4 May 23:15, and Apple reports no outage.`
+fn late(change: &Change, said: &Said) -> String {
+    let at = |time| when(time, said.now, said.zone);
+    let apple = match said.now.duration_since(change.at) > FRESH {
+        true => format!("Apple reported no outage at {}", at(change.at)),
+        false => "Apple reports no outage".to_owned(),
+    };
+    change.began_at.map_or(String::new(), |last| format!("Not since {}, and {apple}.", at(last)))
 }
 
 /// `It lasted 1 h 49 min.`

@@ -11,6 +11,7 @@ mod coverage;
 mod files;
 mod meta;
 mod outbox;
+mod phones;
 mod pulse;
 mod reads;
 mod reminders;

@@ -68,8 +68,10 @@ pub enum Settled {
 pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now: Timestamp) -> Result<()> {
     let inserted = transaction.execute(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
-             outage_kind, was_kind, began_at, ended_at, users_affected, message, near)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+             outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at,
+             phone_read_at, phones)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+             ?19, ?20)
          ON CONFLICT (key) DO NOTHING",
         params![
             change.key(),
@@ -89,6 +91,9 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now
             change.users_affected,
             change.message,
             serde_json::Value::from(change.near.clone()).to_string(),
+            rows::text_of(change.phone.map(|phone| phone.at)),
+            rows::text_of(change.phone.map(|phone| phone.read_at)),
+            change.phone.map(|phone| phone.phones),
         ],
     )?;
     if inserted == 0 {

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use rusqlite::{Error, Result, Row};
 
-use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, Missing, Tone};
+use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Missing, Tone};
 
 pub const CHANGE_COLUMNS: &str = "key, at, seen_at, kind, feed, service, message_id, occurrence, serial, \
-     outage_kind, was_kind, began_at, ended_at, users_affected, message, near, id";
+     outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at, \
+     phone_read_at, phones, id";
 
 pub fn time(row: &Row, column: &str) -> Result<Timestamp> {
     let text: String = row.get(column)?;
@@ -67,7 +68,14 @@ pub fn change(row: &Row) -> Result<Change> {
         users_affected: row.get("users_affected")?,
         message: row.get("message")?,
         near: serde_json::from_str(&near).unwrap_or_default(),
+        phone: last_backup(row)?,
     })
+}
+
+fn last_backup(row: &Row) -> Result<Option<LastBackup>> {
+    let times = optional_time(row, "phone_backup_at")?.zip(optional_time(row, "phone_read_at")?);
+    let phones: Option<u32> = row.get("phones")?;
+    Ok(times.map(|(at, read_at)| LastBackup { at, read_at, phones: phones.unwrap_or(1) }))
 }
 
 pub fn tone(row: &Row) -> Result<Tone> {

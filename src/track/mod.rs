@@ -315,10 +315,6 @@ impl<'a> Round<'a> {
             Phase::Over(OverBy::Apple) | Phase::Ongoing(_) | Phase::Planned(_) => outage.end,
         };
         self.update.changes.push(Change {
-            at: self.now,
-            seen_at,
-            kind,
-            feed: self.beliefs.feed.clone(),
             service: outage.service.clone(),
             message_id: Some(outage.message_id.clone()),
             occurrence: Some(outage.occurrence),
@@ -329,7 +325,7 @@ impl<'a> Round<'a> {
             ended_at,
             users_affected: outage.users_affected.clone(),
             message: outage.message.clone(),
-            near: Vec::new(),
+            ..Change::bare(kind, self.beliefs.feed.clone(), seen_at, self.now)
         });
         self.update.outages.push(outage);
     }

@@ -58,6 +58,8 @@ pub enum Papers {
     Expired,
     NotYetValid,
     WrongHost,
+    /// Good for this host instead of 127.0.0.1.
+    Of(&'static str),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -109,6 +111,10 @@ impl Apple {
     /// The address of another path on this server.
     pub fn url_of(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Only over TLS: the authority's certificate, for `feed.ca_file`.
@@ -480,11 +486,15 @@ pub fn certified(papers: Papers) -> Certified {
     let authority = params.self_signed(&key).expect("the authority's certificate");
     let issuer = Issuer::new(params, key);
 
-    let host = if papers == Papers::WrongHost { "elsewhere.example" } else { "127.0.0.1" };
+    let host = match papers {
+        Papers::Good | Papers::Expired | Papers::NotYetValid => "127.0.0.1",
+        Papers::WrongHost => "elsewhere.example",
+        Papers::Of(host) => host,
+    };
     let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     match papers {
-        Papers::Good | Papers::WrongHost => {}
+        Papers::Good | Papers::WrongHost | Papers::Of(_) => {}
         Papers::Expired => params.not_after = date_time_ymd(2001, 1, 1),
         Papers::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
     }

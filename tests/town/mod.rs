@@ -15,10 +15,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use statusd::channel::{Audience, Channel, Way, Webhook, webhook};
+use statusd::checkup::Checkup;
 use statusd::clock::Passed;
 use statusd::deliver::{self, Courier, Round};
 use statusd::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
+use statusd::overdue::Late;
+use statusd::phone::{General, Link, Phone, Private, Refusal, Udid};
 use statusd::plan::Plan;
 use statusd::poll::{Looked, Memory, Poller};
 use statusd::record::Recorder;
@@ -218,6 +221,35 @@ fn program(name: &str, url: String) -> Channel {
     Channel::new(format!("webhook.{name}"), Audience::Programs, Way::Webhook(Box::new(webhook)))
 }
 
+/// What can be due, in the order in which it is done.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Look,
+    Checkup,
+    Delivery(usize),
+}
+
+/// An iPhone as it tells of itself: on the cable, trusted, backed up then.
+pub fn iphone(last_backup: &str) -> Phone {
+    let last_backup = Some(at(last_backup));
+    Phone {
+        udid: Udid::new("00008101-000A11223344001E"),
+        link: Link::Usb,
+        general: General {
+            name: Some("Anna's iPhone".to_owned()),
+            class: Some("iPhone".to_owned()),
+            model: Some("iPhone13,2".to_owned()),
+            ..General::default()
+        },
+        private: Ok(Private { backup_enabled: Some(true), last_backup, ..Private::default() }),
+    }
+}
+
+/// The same where it refuses to tell.
+pub fn refusing(refusal: Refusal) -> Phone {
+    Phone { private: Err(refusal), ..iphone("00:00") }
+}
+
 /// A delivery that does not end.
 type Stuck = Pin<Box<dyn Future<Output = Round>>>;
 
@@ -229,6 +261,9 @@ struct Daemon {
     /// When each channel's loop wakes up; `None`: not before something new happens.
     wakes: Vec<Option<Timestamp>>,
     next_look: Timestamp,
+    /// Where it looks at phones.
+    checkup: Option<Checkup>,
+    next_checkup: Option<Timestamp>,
     /// What the clocks did since the last look.
     passed: Passed,
 }
@@ -242,6 +277,10 @@ pub struct Town {
     limits: Limits,
     recording: Option<PathBuf>,
     alive: Option<Schedule>,
+    /// Whether it looks at phones, and from when on it calls a backup late.
+    checks: Option<Option<Late>>,
+    /// The phones that are connected.
+    pub phones: Vec<Phone>,
     houses: Vec<House>,
     daemon: Option<Daemon>,
     stuck: Vec<Stuck>,
@@ -275,6 +314,8 @@ impl Town {
             limits: Limits::default(),
             recording: None,
             alive: None,
+            checks: None,
+            phones: Vec::new(),
             houses: Vec::new(),
             daemon: None,
             stuck: Vec::new(),
@@ -305,6 +346,24 @@ impl Town {
     /// With a sign of life, as in cron.
     pub fn alive(mut self, when: &str) -> Town {
         self.alive = Some(Schedule::parse(when, &ZONE).expect("a schedule"));
+        self
+    }
+
+    /// It looks at phones every half hour.
+    pub fn looking_at_phones(mut self) -> Town {
+        self.checks = Some(None);
+        self
+    }
+
+    pub fn not_looking_at_phones(mut self) -> Town {
+        self.checks = None;
+        self
+    }
+
+    /// The same, and from 19:00 on it says what is late by so many days.
+    pub fn minding_late_backups(mut self, days: i64) -> Town {
+        let look = Schedule::parse("0 19 * * *", &ZONE).expect("a schedule");
+        self.checks = Some(Some(Late { after: SignedDuration::from_hours(24 * days), look }));
         self
     }
 
@@ -456,14 +515,21 @@ impl Town {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
             watch: Watch::new(&self.watch),
             plan: Town::plan(),
-            hearers,
+            hearers: hearers.clone(),
             alive: self.alive.clone(),
+            tells_of_phones: self.checks.is_some(),
             recorder: self.recording.as_deref().map(Recorder::new),
             memory,
         };
         let wakes = vec![Some(now); couriers.len()];
         let passed = Passed::default();
-        self.daemon = Some(Daemon { store, poller, couriers, wakes, next_look: now, passed });
+        let look = Schedule::parse("*/30 * * * *", &ZONE).expect("a schedule");
+        let seed = store.seed().await.expect("a seed");
+        let feed = Town::feed();
+        let checkup = self.checks.clone().map(|late| Checkup { feed, hearers, look, late, seed });
+        let next_checkup = checkup.as_ref().map(|_| now);
+        self.daemon =
+            Some(Daemon { store, poller, couriers, wakes, next_look: now, checkup, next_checkup, passed });
         Ok(())
     }
 
@@ -499,11 +565,13 @@ impl Town {
         loop {
             let now = self.clock.get();
             let daemon = self.daemon.as_ref().expect("statusd is on");
-            let look = (daemon.next_look, None);
+            let look = (daemon.next_look, Due::Look);
+            let checkup = daemon.next_checkup.map(|next| (next, Due::Checkup));
             let wakes = daemon.wakes.iter().enumerate();
-            let deliveries = wakes.filter_map(|(index, wake)| wake.map(|wake| (wake, Some(index))));
-            let (due, what) = [look].into_iter().chain(deliveries).min().expect("a look is always due");
-            if due > target || (is_cut_off && due == target && what.is_some()) {
+            let deliveries = wakes.filter_map(|(index, wake)| wake.map(|wake| (wake, Due::Delivery(index))));
+            let all = [look].into_iter().chain(checkup).chain(deliveries);
+            let (due, what) = all.min().expect("a look is always due");
+            if due > target || (is_cut_off && due == target && matches!(what, Due::Delivery(_))) {
                 break;
             }
             self.pass(due.max(now));
@@ -511,8 +579,9 @@ impl Town {
             moment = self.clock.get();
             assert!(happened < MOMENT_MAX, "a loop spins at {}", clock_text(moment));
             match what {
-                None => self.look().await,
-                Some(channel) => self.deliver(channel).await,
+                Due::Look => self.look().await,
+                Due::Checkup => self.check_up().await,
+                Due::Delivery(channel) => self.deliver(channel).await,
             }
         }
         self.pass(target.max(self.clock.get()));
@@ -536,6 +605,15 @@ impl Town {
         // Every loop looks into its outbox after every look.
         daemon.wakes.fill(Some(now));
         self.looks.push((now, looked));
+    }
+
+    async fn check_up(&mut self) {
+        let now = self.clock.get();
+        let daemon = self.daemon.as_mut().expect("statusd is on");
+        let checkup = daemon.checkup.as_ref().expect("it looks at phones");
+        checkup.once(&daemon.store, &self.phones, now).await.expect("the database works");
+        daemon.next_checkup = Some(checkup.next(now));
+        daemon.wakes.fill(Some(now));
     }
 
     async fn deliver(&mut self, index: usize) {

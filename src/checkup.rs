@@ -1,0 +1,150 @@
+//! One look at the phones: what was read → remembered → judged → said, once; when to look next.
+//!
+//! Asks no phone itself and reads no clock; the daemon does. Invariant: a look that read nothing new
+//! writes nothing, but for a mark once an hour; and no phone's own number leaves this file.
+
+use jiff::{SignedDuration, Timestamp};
+use ring::hmac;
+use rusqlite::Result;
+
+use crate::model::{Change, FeedId, KnownPhone, Phase, ServiceKey, Sight};
+use crate::overdue::{self, Apple, Judgement, Late, RECOVERY, Read};
+use crate::phone::{General, Phone, Udid};
+use crate::schedule::Schedule;
+use crate::store::Store;
+use crate::terms::{self, Hearer};
+use crate::text;
+
+/// Of one look; more are no person's.
+const PHONES_MAX: usize = 16;
+const MODEL_MAX_CHARS: usize = 40;
+/// 64 bits: no two phones of a person are alike in them.
+const ID_BYTES: usize = 8;
+/// A feed that was last read longer ago says nothing of now. The database hears once an hour that it
+/// was read.
+const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
+/// Where a schedule names no time at all, which `schedule` refuses.
+const FALLBACK: SignedDuration = SignedDuration::from_hours(1);
+
+/// What looks at phones work with; made anew at a reload.
+#[derive(Clone, Debug)]
+pub struct Checkup {
+    pub feed: FeedId,
+    /// The channels, and what each hears of.
+    pub hearers: Vec<Hearer>,
+    /// When to look.
+    pub look: Schedule,
+    /// `None`: nobody is told that a backup is late.
+    pub late: Option<Late>,
+    /// The database's own: phones are remembered under other names in every database.
+    pub seed: u64,
+}
+
+/// What a look came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// The phones that told of their backups, by the names under which they are remembered.
+    pub read: Vec<String>,
+    /// What was written to be told, unless it was told before.
+    pub changes: Vec<Change>,
+}
+
+impl Checkup {
+    /// Takes what a look at the phones has brought.
+    pub async fn once(&self, store: &Store, phones: &[Phone], now: Timestamp) -> Result<Checked> {
+        let reads: Vec<Read> =
+            phones.iter().filter_map(|phone| self.read(phone, now)).take(PHONES_MAX).collect();
+        if reads.is_empty() {
+            return Ok(Checked::default());
+        }
+        let known = store.phones().await?;
+        let known_as = |read: &Read| known.iter().find(|phone| phone.id == read.id);
+        let mut rows = Vec::new();
+        let mut changes = Vec::new();
+        for read in &reads {
+            let mut row = overdue::remembered(read, known_as(read), now);
+            if let Some(known) = known_as(read)
+                && let Some(said) = self.judged(store, read, known, now).await?
+            {
+                row = Some(KnownPhone { judged_at: now, ..row.unwrap_or_else(|| known.clone()) });
+                changes.extend(said);
+            }
+            rows.extend(row);
+        }
+        if !rows.is_empty() {
+            store.remember(&rows, &changes, &|change| terms::hearing(&self.hearers, change), now).await?;
+        }
+        Ok(Checked { read: reads.into_iter().map(|read| read.id).collect(), changes })
+    }
+
+    /// When to look next, later than `now`.
+    pub fn next(&self, now: Timestamp) -> Timestamp {
+        let next = self.look.next_after(now);
+        next.unwrap_or_else(|| now.checked_add(FALLBACK).unwrap_or(Timestamp::MAX))
+    }
+
+    /// What there is to say of a phone whose turn it is; `None` where it is to be judged later.
+    async fn judged(
+        &self,
+        store: &Store,
+        read: &Read,
+        known: &KnownPhone,
+        now: Timestamp,
+    ) -> Result<Option<Option<Change>>> {
+        let Some(late) = self.late.as_ref().filter(|late| overdue::is_due(read, known, late, now)) else {
+            return Ok(None);
+        };
+        let apple = self.apple(store, now).await?;
+        Ok(match overdue::judge(read, late.after, apple, &self.feed, now) {
+            Judgement::Say(change) => Some(Some(*change)),
+            Judgement::Nothing => Some(None),
+            Judgement::Open => None,
+        })
+    }
+
+    /// Whether Apple may be why no backup was made.
+    async fn apple(&self, store: &Store, now: Timestamp) -> Result<Apple> {
+        let (sight, services) = store.listed(&self.feed).await?;
+        let lately = store.last_sighted(&self.feed).await?;
+        let is_sighted = matches!(sight, Sight::Sighted { .. })
+            && lately.is_some_and(|lately| now.duration_since(lately).abs() <= READ_LATELY);
+        if !is_sighted || !services.iter().any(|(key, _)| key.is_backup()) {
+            return Ok(Apple::Unknown);
+        }
+        let outages = store.outages(&self.feed, now.checked_sub(RECOVERY).unwrap_or(Timestamp::MIN)).await?;
+        let is_reason = outages.iter().any(|outage| {
+            !matches!(outage.phase, Phase::Planned(_)) && ServiceKey::new(&outage.service).is_backup()
+        });
+        Ok(if is_reason { Apple::Trouble } else { Apple::Fine })
+    }
+
+    /// What an iPhone told of its backups; `None` where it is none, or told nothing.
+    fn read(&self, phone: &Phone, now: Timestamp) -> Option<Read> {
+        let private = phone.private.as_ref().ok().filter(|_| is_iphone(&phone.general))?;
+        if private.last_backup.is_none() && private.backup_enabled.is_none() {
+            // It fell silent before it came to that; what it said before stands.
+            return None;
+        }
+        Some(Read {
+            id: self.id(&phone.udid),
+            model: phone.general.model.as_deref().map(|model| text::plain_line(model, MODEL_MAX_CHARS)),
+            last_backup: overdue::plausible(private.last_backup, now),
+            backup_enabled: private.backup_enabled,
+        })
+    }
+
+    fn id(&self, udid: &Udid) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.seed.to_be_bytes());
+        let tag = hmac::sign(&key, udid.expose().as_bytes());
+        tag.as_ref().iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Other devices back up too; what people are told is about their phone.
+pub fn is_iphone(general: &General) -> bool {
+    match (&general.class, &general.model) {
+        (Some(class), _) => class == "iPhone",
+        (None, Some(model)) => model.starts_with("iPhone"),
+        (None, None) => true,
+    }
+}

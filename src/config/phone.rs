@@ -1,0 +1,119 @@
+//! `[phone]`: whether phones are looked at, and what is said of them.
+//!
+//! It asks no phone. Invariant: what is wrong with the environment is no error where nobody asked
+//! for phones.
+
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use super::error::{ConfigError, Origins};
+use super::{Environment, at, whole_path};
+use crate::model::Edition;
+use crate::overdue::Late;
+use crate::phone::Address;
+use crate::schedule::{Schedule, duration};
+
+/// A conversation of a second, so that a phone that is on a cable for an evening is met.
+pub const DEFAULT_LOOK: &str = "*/30 * * * *";
+/// When people are at home and a night lies ahead.
+pub const DEFAULT_LATE_LOOK: &str = "0 19 * * *";
+/// As other programs that use usbmuxd have it.
+const ADDRESS_VARIABLE: &str = "USBMUXD_SOCKET_ADDRESS";
+/// A phone backs up once a day.
+const LATE_LEAST: SignedDuration = SignedDuration::from_hours(24);
+const LATE_MOST: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// As it is written. `None` is "not written".
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settings {
+    pub enabled: Option<bool>,
+    pub look: Option<String>,
+    pub usbmuxd: Option<String>,
+    pub late_after: Option<String>,
+    pub late_look: Option<String>,
+    pub backups: Option<Vec<PathBuf>>,
+}
+
+/// Checked.
+#[derive(Clone, Debug)]
+pub struct Phone {
+    /// Whether phones are looked at.
+    pub enabled: bool,
+    pub look: Schedule,
+    /// As written; for [`Phone::address`] what is not written comes from the environment.
+    pub usbmuxd: Option<String>,
+    pub address: Address,
+    /// As written.
+    pub late_after: Option<String>,
+    pub late_look: Schedule,
+    /// Where phones are backed up to on this computer, beside the system's own place; whole paths.
+    pub backups: Vec<PathBuf>,
+    late_from: Option<SignedDuration>,
+}
+
+impl Phone {
+    pub(super) fn new(
+        origins: &Origins,
+        settings: Settings,
+        edition: Edition,
+        zone: &TimeZone,
+        environment: &Environment<'_>,
+    ) -> Result<Phone, ConfigError> {
+        let Settings { enabled, look, usbmuxd, late_after, late_look, backups } = settings;
+        let enabled = enabled.unwrap_or(false);
+        let schedule = |key, expression: &Option<String>, default| {
+            at(origins, key, Schedule::parse(expression.as_deref().unwrap_or(default), zone))
+        };
+        let late_from = late_after.as_deref().map(|text| late_from(text, edition)).transpose();
+        let address = match &usbmuxd {
+            Some(text) => Address::parse(text),
+            None if enabled => self::usbmuxd(environment),
+            None => Ok(Address::standard()),
+        };
+        let whole = |path| whole_path(origins, "phone.backups", Some(path));
+        let backups: Vec<Option<PathBuf>> =
+            backups.unwrap_or_default().into_iter().map(whole).collect::<Result<_, _>>()?;
+        Ok(Phone {
+            backups: backups.into_iter().flatten().collect(),
+            enabled,
+            look: schedule("phone.look", &look, DEFAULT_LOOK)?,
+            address: at(origins, "phone.usbmuxd", address)?,
+            late_look: schedule("phone.late_look", &late_look, DEFAULT_LATE_LOOK)?,
+            late_from: at(origins, "phone.late_after", late_from)?,
+            usbmuxd,
+            late_after,
+        })
+    }
+
+    /// From when on a backup is late, if anybody wants to hear of it.
+    pub fn late(&self) -> Option<Late> {
+        self.late_from.map(|after| Late { after, look: self.late_look.clone() })
+    }
+}
+
+/// Where the environment says that usbmuxd listens.
+///
+/// # Errors
+///
+/// One line that names the variable.
+pub fn usbmuxd(environment: &Environment<'_>) -> Result<Address, String> {
+    let given = environment(ADDRESS_VARIABLE).filter(|text| !text.is_empty());
+    let parsed = given.map(|text| Address::parse(&text)).transpose();
+    let parsed = parsed.map_err(|error| format!("the variable {ADDRESS_VARIABLE}: {error}"))?;
+    Ok(parsed.unwrap_or_else(Address::standard))
+}
+
+fn late_from(text: &str, edition: Edition) -> Result<SignedDuration, String> {
+    if edition == Edition::Developer {
+        return Err("the developer feed has no iCloud Backup; remove the key".to_owned());
+    }
+    let length = duration(text).ok_or_else(|| format!("{text:?} is no duration; write 3d or 1w"))?;
+    if !(LATE_LEAST..=LATE_MOST).contains(&length) {
+        return Err("must be 1 to 365 days; a phone backs up once a day".to_owned());
+    }
+    Ok(length)
+}

@@ -1,0 +1,141 @@
+//! The loop that looks at the phones that are connected, where `[phone]` asks for it.
+//!
+//! What it learns stands in the database; when each phone was last read exactly, the desk says.
+//! A phone that is away is no trouble: it is away most of the time.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::waiting::wait;
+use crate::checkup::{Checkup, is_iphone};
+use crate::clock::{self, Jumps, Reading};
+use crate::live::Live;
+use crate::phone::{self, Address, Phone, Refusal, Trouble};
+use crate::store::Store;
+
+/// For all phones together.
+const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// What the desk says must fit its answer.
+const SEEN_MAX: usize = 100;
+/// What [`PhoneLoop::said`] has where nobody could be asked.
+const NOBODY: &str = "nobody can be asked";
+
+pub struct PhoneLoop {
+    address: Address,
+    checkup: Checkup,
+    store: Rc<Store>,
+    live: watch::Sender<Live>,
+    /// Ticked when there is something to deliver.
+    outbox: watch::Sender<()>,
+    /// What was logged already; each once.
+    said: BTreeSet<&'static str>,
+}
+
+impl PhoneLoop {
+    pub fn new(
+        address: Address,
+        checkup: Checkup,
+        store: &Rc<Store>,
+        live: watch::Sender<Live>,
+        outbox: watch::Sender<()>,
+    ) -> PhoneLoop {
+        PhoneLoop { address, checkup, store: Rc::clone(store), live, outbox, said: BTreeSet::new() }
+    }
+
+    /// Looks at once, then by the schedule, until it is stopped.
+    pub async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+        let jumps = Jumps::watch();
+        loop {
+            let found = tokio::select! {
+                found = phone::look(&self.address, LOOK_WITHIN) => found,
+                _ = stopped.wait_for(|stop| *stop) => return,
+            };
+            let now = clock::now();
+            match found {
+                Ok(phones) => self.take(&phones, now).await,
+                Err(trouble) => self.report_trouble(&trouble),
+            }
+            let reading = Reading::take();
+            tokio::select! {
+                _ = wait(&reading, self.checkup.next(now), &jumps) => {}
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn take(&mut self, phones: &[Phone], now: Timestamp) {
+        // From now on that nobody listens only means that no phone is there.
+        self.said.insert(NOBODY);
+        for phone in phones.iter().filter(|phone| is_iphone(&phone.general)) {
+            if let Err(refusal) = &phone.private {
+                self.report_refusal(refusal);
+            }
+        }
+        match self.checkup.once(&self.store, phones, now).await {
+            Ok(checked) => {
+                tracing::debug!(phones = phones.len(), read = checked.read.len(), "looked at phones");
+                let seen = checked.read.into_iter().map(|id| (id, now));
+                self.live.send_modify(|live| {
+                    // The database knows them to the hour.
+                    if live.phones_seen.len() > SEEN_MAX {
+                        live.phones_seen.clear();
+                    }
+                    live.phones_seen.extend(seen);
+                });
+                if !checked.changes.is_empty() {
+                    self.outbox.send_replace(());
+                }
+            }
+            Err(error) => tracing::error!("cannot use the database for what phones say: {error}"),
+        }
+    }
+
+    /// Once at most: usbmuxd is often gone together with the last phone.
+    fn report_trouble(&mut self, trouble: &Trouble) {
+        let is_new = self.said.insert(NOBODY);
+        match trouble {
+            _ if !is_new => tracing::debug!("no phone can be looked for: {trouble:?}"),
+            Trouble::NoUsbmuxd => {
+                tracing::info!("no phone can be looked for yet: nothing listens at {}", at(&self.address));
+            }
+            Trouble::Forbidden => {
+                tracing::warn!("no phone can be looked for: this user may not use {}", at(&self.address));
+            }
+            Trouble::Silent { .. } | Trouble::Garbled(_) => {
+                let place = at(&self.address);
+                tracing::warn!(
+                    "no phone can be looked for: what listens at {place} does not answer as usbmuxd"
+                );
+            }
+        }
+    }
+
+    /// Each reason once.
+    fn report_refusal(&mut self, refusal: &Refusal) {
+        let why = match refusal {
+            Refusal::NotPaired => "this computer is not paired with it",
+            Refusal::NotTrustedAnyMore => "it does not trust this computer any more",
+            Refusal::Locked => "it was not unlocked since it was started",
+            Refusal::DialogOpen => "it asks whether to trust this computer",
+            Refusal::Denied => "it was told not to trust this computer",
+            Refusal::Silent { .. } => "it does not answer",
+            Refusal::Other(_) => "it refuses",
+        };
+        if self.said.insert(why) {
+            tracing::info!("an iPhone is connected and tells nothing: {why}; see `statusd doctor`");
+        } else {
+            tracing::debug!("an iPhone is connected and tells nothing: {why}");
+        }
+    }
+}
+
+fn at(address: &Address) -> String {
+    match address {
+        Address::Unix(path) => path.display().to_string(),
+        Address::Tcp(place) => place.clone(),
+    }
+}

@@ -1,0 +1,259 @@
+//! What a phone's last backup means: beside an outage, and when none has come for days.
+//!
+//! Pure: it is given what is remembered, what a phone said just now and how Apple stands. A phone
+//! backs up by itself once a day at most. Invariant: a phone is called late only for what two looks
+//! have read alike, and never where Apple may be the reason.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{Change, ChangeKind, FeedId, KnownPhone, LastBackup};
+use crate::schedule::Schedule;
+
+/// What was read longer ago is left out: the phone may have been sold.
+const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// How often the database hears that a phone is there and as it was.
+const MARKED_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// A phone's clock may be ahead of ours by a time zone that somebody set wrong, not by more.
+const AHEAD_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
+/// iCloud began on 12 October 2011: what is older is no date of a backup.
+const FIRST_S: i64 = 1_318_377_600;
+/// A backup that an outage kept from being made is made within a day of its end.
+pub const RECOVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What a phone said just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// As in [`KnownPhone`].
+    pub id: String,
+    pub model: Option<String>,
+    pub last_backup: Option<Timestamp>,
+    pub backup_enabled: Option<bool>,
+}
+
+/// From when on a backup is late, and when that is considered.
+#[derive(Clone, Debug)]
+pub struct Late {
+    pub after: SignedDuration,
+    /// The phone is judged when it is first read from then on.
+    pub look: Schedule,
+}
+
+/// Whether a missing backup may be Apple's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Apple {
+    /// The backup has no outage and had none within [`RECOVERY`].
+    Fine,
+    /// It has one, or had one that a phone may not have recovered from.
+    Trouble,
+    /// Nobody could read that lately.
+    Unknown,
+}
+
+/// What to say of a phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    Nothing,
+    Say(Box<Change>),
+    /// Nobody can tell now: to be judged at the next look.
+    Open,
+}
+
+/// What was known at `now` of the last backup of all phones together.
+pub fn last_backup(known: &[KnownPhone], now: Timestamp) -> Option<LastBackup> {
+    let is_telling = |phone: &&KnownPhone| {
+        phone.backup_enabled != Some(false) && now.duration_since(phone.seen_at).abs() <= REMEMBERED_FOR
+    };
+    let telling = known.iter().filter(is_telling);
+    let dated: Vec<(Timestamp, Timestamp)> =
+        telling.filter_map(|phone| Some((phone.last_backup?, phone.seen_at))).collect();
+    let (at, read_at) = dated.iter().min().copied()?;
+    Some(LastBackup { at, read_at, phones: u32::try_from(dated.len()).unwrap_or(u32::MAX) })
+}
+
+/// A date of a backup, if it can be one.
+pub fn plausible(backup: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    backup.filter(|at| at.as_second() >= FIRST_S && at.duration_since(now) <= AHEAD_AT_MOST)
+}
+
+/// What is to be remembered of a phone from now on; `None` if that is what is remembered already.
+pub fn remembered(read: &Read, known: Option<&KnownPhone>, now: Timestamp) -> Option<KnownPhone> {
+    let is_news = known.is_none_or(|known| {
+        let is_fresh = known.seen_at <= now && now.duration_since(known.seen_at) < MARKED_EVERY;
+        !(is_fresh && is_as_known(read, known) && read.model == known.model)
+    });
+    is_news.then(|| KnownPhone {
+        id: read.id.clone(),
+        model: read.model.clone(),
+        seen_at: now,
+        last_backup: read.last_backup,
+        backup_enabled: read.backup_enabled,
+        judged_at: known.map_or(now, |known| known.judged_at),
+    })
+}
+
+/// Whether it is time to judge a phone, and an earlier look has read the same.
+pub fn is_due(read: &Read, known: &KnownPhone, late: &Late, now: Timestamp) -> bool {
+    // Judged in the future: the clock was set back.
+    let is_time =
+        known.judged_at > now || late.look.next_after(known.judged_at).is_some_and(|due| due <= now);
+    is_time && is_as_known(read, known)
+}
+
+fn is_as_known(read: &Read, known: &KnownPhone) -> bool {
+    (read.last_backup, read.backup_enabled) == (known.last_backup, known.backup_enabled)
+}
+
+/// What to say of a phone that was read just now.
+pub fn judge(read: &Read, after: SignedDuration, apple: Apple, feed: &FeedId, now: Timestamp) -> Judgement {
+    let change = |kind, serial| {
+        let phone = read.last_backup.map(|at| LastBackup { at, read_at: now, phones: 1 });
+        let bare = Change::bare(kind, feed.clone(), now, now);
+        Judgement::Say(Box::new(Change { began_at: read.last_backup, serial, phone, ..bare }))
+    };
+    // Apple has no part in that.
+    if read.backup_enabled == Some(false) {
+        return change(ChangeKind::BackupOff, 1);
+    }
+    let Some(last) = read.last_backup else { return Judgement::Nothing };
+    let periods = now.duration_since(last).as_secs() / after.as_secs().max(1);
+    match (periods, apple) {
+        (..1, _) | (_, Apple::Trouble) => Judgement::Nothing,
+        (_, Apple::Unknown) => Judgement::Open,
+        // Each whole period once: its number is in the key.
+        (periods, Apple::Fine) => change(ChangeKind::BackupLate, u32::try_from(periods).unwrap_or(u32::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::model::Edition;
+
+    const NOW: &str = "2026-05-08T19:10:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn read(last_backup: Option<&str>, backup_enabled: Option<bool>) -> Read {
+        Read { id: "a".to_owned(), model: None, last_backup: last_backup.map(at), backup_enabled }
+    }
+
+    fn known(last_backup: Option<&str>, seen_at: &str) -> KnownPhone {
+        KnownPhone {
+            id: "a".to_owned(),
+            model: None,
+            seen_at: at(seen_at),
+            last_backup: last_backup.map(at),
+            backup_enabled: Some(true),
+            judged_at: at("2026-05-07T19:00:00Z"),
+        }
+    }
+
+    fn late() -> Late {
+        let look = Schedule::parse("0 19 * * *", &TimeZone::UTC).expect("a schedule");
+        Late { after: SignedDuration::from_hours(72), look }
+    }
+
+    #[track_caller]
+    fn check_judged(read: &Read, apple: Apple, expected: Option<&str>) {
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let found = match judge(read, late().after, apple, &feed, at(NOW)) {
+            Judgement::Say(change) => Some(change.key()),
+            Judgement::Open => Some("open".to_owned()),
+            Judgement::Nothing => None,
+        };
+        assert_eq!(found.as_deref(), expected, "{read:?} {apple:?}");
+    }
+
+    #[test]
+    fn late_is_whole_periods_without_apples_doing() {
+        let days = |day: &str| read(Some(&format!("2026-05-{day}Z")), Some(true));
+        check_judged(&days("05T19:10:01"), Apple::Fine, None);
+        let three = days("05T19:10:00");
+        let key = "consumer/en_US/-/-/2026-05-05T19:10:00Z/backup_late";
+        check_judged(&three, Apple::Fine, Some(key));
+        check_judged(&three, Apple::Trouble, None);
+        check_judged(&three, Apple::Unknown, Some("open"));
+        check_judged(&days("05T19:10:01"), Apple::Unknown, None);
+        let six = "consumer/en_US/-/-/2026-05-02T19:00:00Z/backup_late/2";
+        check_judged(&days("02T19:00:00"), Apple::Fine, Some(six));
+        check_judged(&read(Some("2026-05-05T19:10:00Z"), None), Apple::Fine, Some(key));
+        check_judged(&days("08T23:00:00"), Apple::Fine, None);
+        check_judged(&read(None, Some(true)), Apple::Fine, None);
+        check_judged(&read(None, None), Apple::Fine, None);
+    }
+
+    #[test]
+    fn off_is_said_whatever_apple_does_and_once_for_each_last_backup() {
+        let key = "consumer/en_US/-/-/2026-05-08T03:00:00Z/backup_off";
+        for apple in [Apple::Fine, Apple::Trouble, Apple::Unknown] {
+            check_judged(&read(Some("2026-05-08T03:00:00Z"), Some(false)), apple, Some(key));
+        }
+        check_judged(&read(None, Some(false)), Apple::Fine, Some("consumer/en_US/-/-/-/backup_off"));
+    }
+
+    #[test]
+    fn a_phone_is_judged_once_a_day_and_on_what_two_looks_have_read() {
+        let read = read(Some("2026-05-04T03:00:00Z"), Some(true));
+        let known = known(Some("2026-05-04T03:00:00Z"), "2026-05-08T18:40:00Z");
+        assert!(is_due(&read, &known, &late(), at(NOW)));
+        assert!(!is_due(&read, &known, &late(), at("2026-05-08T18:59:59Z")), "not yet");
+        let judged = KnownPhone { judged_at: at("2026-05-08T19:00:00Z"), ..known.clone() };
+        assert!(!is_due(&read, &judged, &late(), at(NOW)), "judged already");
+        let ahead = KnownPhone { judged_at: at("2031-01-01T00:00:00Z"), ..known.clone() };
+        assert!(is_due(&read, &ahead, &late(), at(NOW)), "the clock was set back");
+        let other = KnownPhone { last_backup: None, ..known.clone() };
+        assert!(!is_due(&read, &other, &late(), at(NOW)), "read once");
+        let other = KnownPhone { backup_enabled: None, ..known };
+        assert!(!is_due(&read, &other, &late(), at(NOW)), "read once");
+    }
+
+    #[test]
+    fn what_is_remembered_already_is_not_written() {
+        let backup = Some("2026-05-08T03:00:00Z");
+        let (same, later) = (read(backup, Some(true)), read(Some("2026-05-08T19:00:00Z"), Some(true)));
+        let fresh = known(backup, "2026-05-08T18:40:00Z");
+        assert_eq!(remembered(&same, Some(&fresh), at(NOW)), None);
+        let written = remembered(&later, Some(&fresh), at(NOW)).expect("news");
+        assert_eq!((written.last_backup, written.judged_at), (later.last_backup, fresh.judged_at));
+        for seen_at in ["2026-05-08T18:10:00Z", "2026-05-08T19:11:00Z"] {
+            let marked = remembered(&same, Some(&known(backup, seen_at)), at(NOW));
+            assert_eq!(marked.map(|phone| phone.seen_at), Some(at(NOW)), "{seen_at}");
+        }
+        assert_eq!(remembered(&same, None, at(NOW)).expect("news").judged_at, at(NOW));
+    }
+
+    #[test]
+    fn of_several_phones_the_oldest_backup_counts_and_of_gone_ones_none() {
+        let now = at(NOW);
+        let one = known(Some("2026-05-08T03:00:00Z"), NOW);
+        let two =
+            KnownPhone { seen_at: at("2026-05-08T12:00:00Z"), ..known(Some("2026-05-07T03:00:00Z"), NOW) };
+        let oldest = LastBackup { at: at("2026-05-07T03:00:00Z"), read_at: two.seen_at, phones: 2 };
+        assert_eq!(last_backup(&[one.clone(), two.clone()], now), Some(oldest));
+        let gone = KnownPhone { seen_at: at("2026-04-24T19:00:00Z"), ..two.clone() };
+        let off = KnownPhone { backup_enabled: Some(false), ..two.clone() };
+        let silent = KnownPhone { last_backup: None, ..two };
+        let newest = LastBackup { at: at("2026-05-08T03:00:00Z"), read_at: now, phones: 1 };
+        assert_eq!(last_backup(&[gone, one, off, silent.clone()], now), Some(newest));
+        assert_eq!(last_backup(&[silent], now), None);
+    }
+
+    #[test]
+    fn what_can_be_no_date_of_a_backup_is_unknown() {
+        let now = at(NOW);
+        for (backup, expected) in [
+            ("2001-01-01T00:00:00Z", false),
+            ("2011-10-11T23:59:59Z", false),
+            ("2011-10-12T00:00:00Z", true),
+            (NOW, true),
+            ("2026-05-09T19:10:00Z", true),
+            ("2026-05-09T19:10:01Z", false),
+        ] {
+            assert_eq!(plausible(Some(at(backup)), now).is_some(), expected, "{backup}");
+        }
+    }
+}

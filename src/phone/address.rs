@@ -1,0 +1,118 @@
+//! Where usbmuxd listens, and the way there.
+//!
+//! It reads no environment: the text is an argument. Invariant: an address that parses names a
+//! socket file by its absolute path, or a host and a port.
+
+use std::io::{Error, ErrorKind};
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Address, Trouble, Wire};
+
+/// Where usbmuxd listens unless told otherwise, on Linux and on a Mac.
+const STANDARD: &str = "/var/run/usbmuxd";
+/// The word of `USBMUXD_SOCKET_ADDRESS` for a socket file.
+const UNIX: &str = "UNIX:";
+
+impl Address {
+    /// `/var/run/usbmuxd`
+    pub fn standard() -> Address {
+        Address::Unix(PathBuf::from(STANDARD))
+    }
+
+    /// One of the forms that `USBMUXD_SOCKET_ADDRESS` takes: `UNIX:/path`, `/path`, `host:port`,
+    /// `[IPv6]:port`.
+    ///
+    /// # Errors
+    ///
+    /// Words for people, without the text.
+    pub fn parse(text: &str) -> Result<Address, String> {
+        let text = text.trim();
+        let path = text.strip_prefix(UNIX).unwrap_or(text);
+        if path.starts_with('/') {
+            return Ok(Address::Unix(PathBuf::from(path)));
+        }
+        if path.len() < text.len() {
+            return Err("the path behind UNIX: must begin with /".to_owned());
+        }
+        let forms = "must be UNIX:/path, /path, host:port or [IPv6]:port";
+        let (host, port) = text.rsplit_once(':').ok_or(forms)?;
+        let port: u16 = port.parse().map_err(|_| "the port must be a number up to 65535")?;
+        let number = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_host = match number {
+            Some(number) => number.parse::<Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']),
+        };
+        if is_host && port > 0 { Ok(Address::Tcp(format!("{host}:{port}"))) } else { Err(forms.to_owned()) }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Box<dyn Wire>, Trouble> {
+        let connected: Result<Box<dyn Wire>, Error> = match self {
+            Address::Unix(path) => UnixStream::connect(path).await.map(|wire| Box::new(wire) as _),
+            Address::Tcp(place) => TcpStream::connect(place).await.map(|wire| Box::new(wire) as _),
+        };
+        connected.map_err(|error| trouble(error.kind()))
+    }
+}
+
+fn trouble(error: ErrorKind) -> Trouble {
+    match error {
+        ErrorKind::PermissionDenied => Trouble::Forbidden,
+        // No socket, nobody behind it, no such host: nobody listens.
+        _ => Trouble::NoUsbmuxd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<Address>) {
+        let parsed = Address::parse(text);
+        assert_eq!(parsed.clone().ok(), expected, "{text:?}: {parsed:?}");
+    }
+
+    #[test]
+    fn the_forms_of_the_environment_variable() {
+        let unix = |path: &str| Some(Address::Unix(PathBuf::from(path)));
+        let tcp = |place: &str| Some(Address::Tcp(place.to_owned()));
+        check("UNIX:/run/usbmuxd", unix("/run/usbmuxd"));
+        check("/run/my mux:1", unix("/run/my mux:1"));
+        check(" 127.0.0.1:27015\n", tcp("127.0.0.1:27015"));
+        check("mac.example:27015", tcp("mac.example:27015"));
+        check("[::1]:27015", tcp("[::1]:27015"));
+        for bad in [
+            "",
+            ":",
+            "UNIX:",
+            "UNIX:run/usbmuxd",
+            "usbmuxd",
+            "host:",
+            ":27015",
+            "host:0",
+            "host:65536",
+            "host:-1",
+            "::1:27015",
+            "[::1]",
+            "[x]:1",
+            "[]:1",
+            "a b:1",
+            "http://host:1",
+        ] {
+            check(bad, None);
+        }
+        assert_eq!(Some(Address::standard()), unix("/var/run/usbmuxd"));
+    }
+
+    /// A table, since nothing is forbidden to root, as whom the tests may run.
+    #[test]
+    fn forbidden_is_not_absent() {
+        assert_eq!(trouble(ErrorKind::PermissionDenied), Trouble::Forbidden);
+        for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::Other] {
+            assert_eq!(trouble(kind), Trouble::NoUsbmuxd);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A connected iPhone, as usbmuxd and the phone's lockdownd tell of it.
+//!
+//! It only asks: it never pairs, and it changes no setting. Invariant: what is missing, refused or
+//! empty is unknown, never "off"; and everything ends within the time it was given.
+
+mod address;
+mod lockdown;
+mod mux;
+mod pairing;
+mod values;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::property_list::{self, Limits};
+
+/// More are not looked at.
+const MAX_PHONES: usize = 16;
+/// What one packet holds at most, in either protocol. A pair record takes ten kilobytes.
+const MAX_PACKET_BYTES: usize = 1 << 20;
+/// Of an answer: a list of devices is the longest.
+const LIST_LIMITS: Limits = Limits { events: 10_000, content_bytes: 2 << 20 };
+/// Of names, versions and other people's words.
+const MAX_TEXT_CHARS: usize = 200;
+
+/// Where usbmuxd listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Unix(PathBuf),
+    /// `host:port`
+    Tcp(String),
+}
+
+/// The number by which a phone is known everywhere; printing it shows its last four characters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Udid(String);
+
+/// A phone that usbmuxd knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phone {
+    pub udid: Udid,
+    pub link: Link,
+    pub general: General,
+    pub private: Result<Private, Refusal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    Usb,
+    Network,
+}
+
+/// What it tells any computer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct General {
+    /// What its owner calls it: identifies a person.
+    pub name: Option<String>,
+    /// `iPhone`, `iPad` …
+    pub class: Option<String>,
+    /// `iPhone13,2`
+    pub model: Option<String>,
+    /// `18.4.1`
+    pub version: Option<String>,
+    pub build: Option<String>,
+    /// The phone's own clock.
+    pub clock: Option<Timestamp>,
+}
+
+/// What it tells a computer that it trusts. `None`: unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Private {
+    pub backup_enabled: Option<bool>,
+    /// The last iCloud backup that succeeded.
+    pub last_backup: Option<Timestamp>,
+    /// The last backup to a computer.
+    pub last_local_backup: Option<Timestamp>,
+    pub encrypts_local_backups: Option<bool>,
+    pub capacity_bytes: Option<u64>,
+    /// A lower bound: Settings also counts what can be purged.
+    pub free_bytes: Option<u64>,
+    pub battery_percent: Option<u8>,
+    pub is_charging: Option<bool>,
+    pub has_power: Option<bool>,
+    /// `true`: signed in to iCloud. `false` says nothing.
+    pub is_signed_in: Option<bool>,
+    /// Whether it proved to hold the key that it was paired with. Where it did not, nobody knows
+    /// whether it is the phone that it says it is (`pairing` says why that is no refusal).
+    pub shows_paired_key: bool,
+}
+
+/// Why a phone tells this computer no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// This computer and the phone have never been paired (no pair record).
+    NotPaired,
+    /// They were, and the phone does not know this computer any more (`InvalidHostID`).
+    NotTrustedAnyMore,
+    /// It was not unlocked since it was started (`PasswordProtected`).
+    Locked,
+    /// It asks "Trust This Computer?" (`PairingDialogResponsePending`).
+    DialogOpen,
+    /// Its owner tapped Don't Trust (`UserDeniedPairing`).
+    Denied,
+    /// It did not answer in time.
+    Silent { after: Duration },
+    /// Something else, in the phone's or the system's words.
+    Other(String),
+}
+
+/// Why no phone could be looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing listens at usbmuxd's address: not installed, or no phone was ever connected.
+    NoUsbmuxd,
+    /// This user may not ask it.
+    Forbidden,
+    Silent {
+        after: Duration,
+    },
+    /// It speaks another language.
+    Garbled(String),
+}
+
+/// All phones that usbmuxd knows, USB before network, each once, and what each tells. They are asked
+/// side by side; one that falls silent costs neither another one's facts nor those that it had
+/// told before. Ends within `within`, and no earlier where a phone is silent.
+///
+/// # Errors
+///
+/// Only where no phone could be looked for; a phone that tells nothing is a [`Refusal`].
+pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, Trouble> {
+    let deadline = Instant::now() + within;
+    let devices = match timeout_at(deadline, mux::devices(address)).await {
+        Ok(devices) => devices?,
+        Err(_) => return Err(Trouble::Silent { after: within }),
+    };
+    let mut visits = JoinSet::new();
+    for (place, device) in devices.into_iter().enumerate() {
+        let address = address.clone();
+        visits.spawn(async move { (place, visit(&address, device, deadline, within).await) });
+    }
+    let mut phones: Vec<(usize, Phone)> = visits.join_all().await;
+    phones.sort_by_key(|(place, _)| *place);
+    Ok(phones.into_iter().map(|(_, phone)| phone).collect())
+}
+
+/// What a phone has told so far.
+#[derive(Debug, Default)]
+struct Sight {
+    general: General,
+    /// From the first answer within a session on.
+    private: Option<Private>,
+}
+
+async fn visit(address: &Address, device: mux::Device, deadline: Instant, within: Duration) -> Phone {
+    let mut sight = Sight::default();
+    let end = timeout_at(deadline, lockdown::ask(address, &device, &mut sight)).await;
+    let private = match (sight.private, end) {
+        // Half a picture is better than none.
+        (Some(private), _) => Ok(private),
+        (None, Ok(Err(refusal))) => Err(refusal),
+        (None, Ok(Ok(()))) => Ok(Private::default()),
+        (None, Err(_)) => Err(Refusal::Silent { after: within }),
+    };
+    Phone { udid: device.udid, link: device.link, general: sight.general, private }
+}
+
+/// The dictionary in an answer.
+fn list(bytes: &[u8]) -> Option<plist::Dictionary> {
+    property_list::read(bytes, LIST_LIMITS)
+}
+
+/// A connection to usbmuxd or through it, with or without TLS.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// What went wrong in an exchange, in words without anything of the phone's or the pair record's.
+#[derive(Debug)]
+struct Fault(&'static str);
+
+impl Udid {
+    pub fn new(text: impl Into<String>) -> Udid {
+        Udid(text.into())
+    }
+
+    /// All of it. For asking, and for those who asked to see it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Udid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.0.chars().count().saturating_sub(4);
+        write!(f, "…{}", self.0.chars().skip(skipped).collect::<String>())
+    }
+}
+
+impl fmt::Debug for Udid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

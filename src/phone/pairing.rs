@@ -1,0 +1,123 @@
+//! The pair record of a phone and this computer, and TLS with what is in it.
+//!
+//! It makes no pairing and writes no record. Invariant: the private key is a secret, and no error
+//! says anything of what the record holds.
+//!
+//! # Whose certificate is believed
+//!
+//! Nobody vouches for a phone's certificate: it names no host, its issuer is a root that the
+//! computer made for itself when it was paired, and it can be out of date. What can be checked is
+//! the key: the record holds a certificate over the key that the phone had then, so a phone that
+//! signs the handshake with that key is the phone of the pairing. We check that and pass it on as
+//! a fact ([`super::Private::shows_paired_key`]), but do not hang up where it fails: this was never
+//! tried on a real phone, the stock tools check nothing at all, and little can be won by a lie:
+//! usbmuxd's socket belongs to root, we only read, we send no secret, and what a false phone could
+//! say is a false date. A signature that does not fit the certificate shown is refused.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, SignatureScheme};
+use tokio_rustls::TlsConnector;
+
+use super::{Fault, Wire, list};
+use crate::secret::Secret;
+use crate::tls::{Anybody, Illegible};
+
+/// TLS wants a name; none is sent or compared.
+const NAME: &str = "iphone";
+
+/// What a session needs of the record.
+pub(super) struct Pairing {
+    pub host_id: Secret,
+    pub system_buid: Secret,
+    host_certificate: CertificateDer<'static>,
+    host_key: Secret,
+    /// Made over the phone's key when it was paired.
+    device_certificate: Option<CertificateDer<'static>>,
+}
+
+impl Pairing {
+    pub fn read(record: &[u8]) -> Result<Pairing, Fault> {
+        Pairing::parse(record).ok_or(Fault("the pair record of this computer cannot be read"))
+    }
+
+    fn parse(record: &[u8]) -> Option<Pairing> {
+        let record = list(record)?;
+        let text = |key: &str| record.get(key)?.as_string().map(Secret::new);
+        let pem = |key: &str| record.get(key)?.as_data();
+        let host_key = std::str::from_utf8(pem("HostPrivateKey")?).ok()?;
+        Some(Pairing {
+            host_id: text("HostID")?,
+            system_buid: text("SystemBUID")?,
+            host_certificate: CertificateDer::from_pem_slice(pem("HostCertificate")?).ok()?,
+            host_key: Secret::new(host_key),
+            device_certificate: pem("DeviceCertificate")
+                .and_then(|pem| CertificateDer::from_pem_slice(pem).ok()),
+        })
+    }
+
+    /// TLS over this connection, the phone being the server; and whether it has the paired key.
+    pub async fn secure(&self, wire: Box<dyn Wire>) -> Result<(Box<dyn Wire>, bool), Fault> {
+        let config = self.config().ok_or(Fault("the key in the pair record cannot be used"))?;
+        let name = ServerName::try_from(NAME).map_err(|_| Fault("TLS takes no name"))?;
+        let connected = TlsConnector::from(Arc::new(config)).connect(name, wire).await;
+        let stream = connected.map_err(|_| Fault("the phone and this computer find no common TLS"))?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let shows_paired_key = match (shown, &self.device_certificate) {
+            (Some(shown), Some(paired)) => is_same_key(shown, paired),
+            (None, _) | (_, None) => false,
+        };
+        Ok((Box::new(stream), shows_paired_key))
+    }
+
+    fn config(&self) -> Option<ClientConfig> {
+        let provider = Arc::new(ring::default_provider());
+        let key = PrivateKeyDer::from_pem_slice(self.host_key.expose().as_bytes()).ok()?;
+        let key = provider.key_provider.load_private_key(key).ok()?;
+        // Not compared with its certificate: phones take certificates that a strict reader does not.
+        let shown = CertifiedKey::new(vec![self.host_certificate.clone()], key);
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .ok()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody { provider, illegible: Illegible::Taken }))
+            .with_client_cert_resolver(Arc::new(Host(Arc::new(shown))));
+        config.enable_sni = false;
+        config.resumption = Resumption::disabled();
+        Some(config)
+    }
+}
+
+/// Both can be read, and are over one public key.
+fn is_same_key(one: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
+    match (ParsedCertificate::try_from(one), ParsedCertificate::try_from(other)) {
+        (Ok(one), Ok(other)) => one.subject_public_key_info() == other.subject_public_key_info(),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
+}
+
+/// What this computer shows: one certificate, whatever the phone asks for.
+struct Host(Arc<CertifiedKey>);
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl ResolvesClientCert for Host {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

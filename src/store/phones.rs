@@ -1,0 +1,64 @@
+//! The phones that were read.
+//!
+//! It knows no phone by its own number or name. Invariant: what is said of a phone is written
+//! together with the mark that it was judged.
+
+use jiff::Timestamp;
+use rusqlite::{Result, Row, params};
+
+use super::rows::{optional_time, text_of, time};
+use super::{Routing, Store, outbox};
+use crate::model::{Change, KnownPhone};
+
+/// The newest; a computer that pairs with every phone of a company is no diary of them.
+const PHONES_MAX: u32 = 100;
+
+impl Store {
+    /// All of them, the one that was read last first.
+    pub async fn phones(&self) -> Result<Vec<KnownPhone>> {
+        self.list("SELECT * FROM phone ORDER BY seen_at DESC, id", params![], phone)
+    }
+
+    /// Remembers phones as they are now, and tells what there is to say of them.
+    pub async fn remember(
+        &self,
+        phones: &[KnownPhone],
+        changes: &[Change],
+        routing: Routing<'_>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let transaction = self.transaction()?;
+        for phone in phones {
+            transaction.execute(
+                "INSERT OR REPLACE INTO phone (id, model, seen_at, last_backup_at, backup_enabled, judged_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![
+                    phone.id,
+                    phone.model,
+                    phone.seen_at.to_string(),
+                    text_of(phone.last_backup),
+                    phone.backup_enabled,
+                    phone.judged_at.to_string(),
+                ],
+            )?;
+        }
+        let forget = "DELETE FROM phone
+                      WHERE id NOT IN (SELECT id FROM phone ORDER BY seen_at DESC, id LIMIT ?1)";
+        transaction.execute(forget, [PHONES_MAX])?;
+        for change in changes {
+            outbox::enqueue(&transaction, change, routing, now)?;
+        }
+        transaction.commit()
+    }
+}
+
+fn phone(row: &Row) -> Result<KnownPhone> {
+    Ok(KnownPhone {
+        id: row.get("id")?,
+        model: row.get("model")?,
+        seen_at: time(row, "seen_at")?,
+        last_backup: optional_time(row, "last_backup_at")?,
+        backup_enabled: row.get("backup_enabled")?,
+        judged_at: time(row, "judged_at")?,
+    })
+}
