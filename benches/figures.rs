@@ -1,5 +1,5 @@
 //! The figures of the release binary, printed: size, start to READY, memory after polls over TLS,
-//! replay, disk writes of quiet polls. Asserts nothing; machines differ.
+//! replay, disk writes of quiet polls, a fleet. Asserts nothing; machines differ.
 //!
 //! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`, or one
 //! in `../shared/data`.
@@ -15,11 +15,15 @@ use std::time::{Duration, Instant};
 
 use common::apple::{Apple, Papers};
 use common::doc::Doc;
+use common::past::{outage, remember};
+use jiff::{SignedDuration, Timestamp};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_statusd");
 const STARTS: usize = 21;
 const REPLAYS: usize = 7;
 const POLLS: usize = 100;
+const DEVICES: usize = 100_000;
+const FLEETS: usize = 7;
 const QUIET_POLLS: usize = 50;
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -29,6 +33,7 @@ fn main() {
     start_to_ready();
     runtime.block_on(polls());
     replay();
+    runtime.block_on(fleet());
 }
 
 fn megabytes(bytes: u64) -> f64 {
@@ -174,6 +179,41 @@ fn replay() {
     };
     let name = recording.file_name().unwrap_or_default().to_string_lossy().into_owned();
     println!("replay               {}, {name}, {REPLAYS} runs", spread((0..REPLAYS).map(run).collect()));
+}
+
+/// Beside a year of record with an outage a week.
+async fn fleet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let hours_ago = |hours| Timestamp::now() - SignedDuration::from_hours(hours);
+    let outages = (0..52).map(|week| {
+        let start = 24 * 7 * week + 12;
+        outage("iCloud Backup", &week.to_string(), hours_ago(start), Some(hours_ago(start - 6)))
+    });
+    remember(folder.path(), &["iCloud Backup"], outages.collect(), hours_ago(24 * 365), hours_ago(0)).await;
+    let list = folder.path().join("devices.csv");
+    let line = |number: usize| {
+        let last = hours_ago((number % 240) as i64);
+        format!("iPhone of number {number},iPhone13,2,{last},{}\n", !number.is_multiple_of(17))
+    };
+    let lines: String = (0..DEVICES).map(line).collect();
+    fs::write(&list, format!("Device Name,Model,Minor,Last Cloud Backup,Backup Enabled\n{lines}"))
+        .expect("written");
+    for format in ["table", "csv", "json"] {
+        let run = |_| {
+            let begun = Instant::now();
+            let mut command = Command::new(PROGRAM);
+            command
+                .args(["fleet", "--format", format])
+                .arg(&list)
+                .arg("--state-directory")
+                .arg(folder.path());
+            command.env("STATUSD_CONFIG", "/dev/null").stdin(Stdio::null()).stdout(Stdio::null());
+            assert!(command.status().expect("started").success(), "the fleet failed");
+            begun.elapsed().as_secs_f64()
+        };
+        let runs = spread((0..FLEETS).map(run).collect());
+        println!("fleet of {DEVICES}      {runs}, {format}, {FLEETS} runs");
+    }
 }
 
 fn recording() -> Option<PathBuf> {

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 // Core.
+pub mod backup;
 pub mod feed;
 pub mod json;
 pub mod message;

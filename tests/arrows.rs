@@ -19,6 +19,7 @@ const CORE: &[Row] = &[
     ("secret", &[]),
     ("schedule", &[]),
     ("watch", &["model"]),
+    ("backup", &[]),
     ("feed", &["model", "text"]),
     ("track", &["model", "watch"]),
     ("plan", &["schedule"]),
@@ -67,8 +68,9 @@ const LOOPS: &[Row] = &[
     (
         "cli",
         &[
-            "channel", "clock", "config", "daemon", "deliver", "drill", "fetch", "json", "live", "logs",
-            "message", "model", "plan", "record", "replay", "schedule", "store", "text", "track", "watch",
+            "backup", "channel", "clock", "config", "daemon", "deliver", "drill", "fetch", "json", "live",
+            "logs", "message", "model", "plan", "record", "replay", "schedule", "store", "text", "track",
+            "watch",
         ],
     ),
     ("main", &["cli"]),

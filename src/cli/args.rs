@@ -163,6 +163,7 @@ pub enum Command {
         json: bool,
     },
     History(History),
+    Fleet(Fleet),
     Services(Services),
     Outbox(Outbox),
     Ack(Ack),
@@ -273,6 +274,49 @@ pub enum HistoryFormat {
     Table,
     Json,
     Csv,
+}
+
+/// Whose devices did not back up, and was it Apple?
+///
+/// FILE is a list as a device management exports it, with a column for the device and one for its
+/// last iCloud backup, and perhaps one that says whether backups are on. Each is seen beside the
+/// outages that statusd recorded (docs/fleet.md).
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  statusd fleet devices.csv
+  statusd fleet --format csv devices.csv > judged.csv
+  export-devices | statusd fleet --json - | jq .counts")]
+pub struct Fleet {
+    /// Comma-separated values; - is standard input
+    pub file: PathBuf,
+    /// Only outages of this service, or this glob; may be repeated. Otherwise of what is watched
+    #[arg(long = "service", value_name = "GLOB")]
+    pub services: Vec<String>,
+    /// Which comes first in dates like 05/04/2026: mdy or dmy
+    #[arg(long, value_name = "ORDER", hide_possible_values = true)]
+    pub date_order: Option<DateOrder>,
+    /// How to print it; table has only who is not up to date
+    #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub format: FleetFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FleetFormat {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DateOrder {
+    /// Month, day, year
+    Mdy,
+    /// Day, month, year
+    Dmy,
 }
 
 /// Every service of Apple's list, and how it is

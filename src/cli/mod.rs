@@ -10,6 +10,7 @@ mod check;
 mod config;
 mod csv;
 mod drill;
+mod fleet;
 mod generate;
 mod history;
 mod outbox;
@@ -181,6 +182,7 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Check(check) => check::run(check, invocation),
         Command::Status { json } => status::run(*json, invocation),
         Command::History(history) => history::run(history, invocation),
+        Command::Fleet(fleet) => fleet::run(fleet, invocation),
         Command::Services(services) => services::run(services, invocation),
         Command::Outbox(outbox) => outbox::run(outbox, invocation),
         Command::Ack(ack) => ack::run(ack, invocation),

@@ -1,0 +1,435 @@
+//! What a device's last backup says, seen beside Apple's outages: up to date, late because of Apple,
+//! late for another reason, off.
+//!
+//! Pure. A phone backs up by itself once in 24 hours, when it is locked, on power and on Wi-Fi: at
+//! night. So nights are what is counted:
+//!
+//! - A backup is **due** 24 hours after the last one.
+//! - A night that is over was **let pass** if at least 3 hours of it were left when the backup was due.
+//! - A device is **late** if it let a night pass *and* its backup is more than 48 hours old. Not less:
+//!   after a backup by hand on Saturday at 15:00 the next one is due on Sunday at 15:00 and is made in
+//!   the night to Monday, perhaps at 07:00: 40 hours that are as they should be. And a phone that
+//!   stayed away from its charger for one night is nothing to call anybody for.
+//! - A night is **excused** if any outage fell into it, however short: which hour of the night a phone
+//!   had chosen, nobody knows.
+//! - A night is **seen** if we know how Apple was in it: we looked after its end, or began to at most
+//!   48 hours later, since Apple lists what is over for two to four days.
+//!
+//! Late because of Apple is who let only excused nights pass; one night that was seen and not excused
+//! is another reason. Invariant: where a night that was neither seen nor excused would decide, the
+//! answer is "unknown", not a guess.
+
+use jiff::civil::{Date, time};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan};
+
+/// A night begins in the evening at 20:00 …
+const EVENING_HOUR: i8 = 20;
+/// … and ends in the morning at 08:00, by the clock on the wall.
+const MORNING_HOUR: i8 = 8;
+/// Apple's rhythm of automatic backups.
+const DUE_AFTER: SignedDuration = SignedDuration::from_hours(24);
+const LATE_AFTER: SignedDuration = SignedDuration::from_hours(48);
+/// With less of a night left than this nobody can expect a backup in it.
+const NIGHT_LEFT: SignedDuration = SignedDuration::from_hours(3);
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
+/// The shorter of the times for which Apple lists an outage that is over.
+const LISTED_AFTERWARDS: SignedDuration = SignedDuration::from_hours(48);
+/// A clock may be wrong by a time zone; a date further ahead is no date of a backup.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
+/// Apple throws backups away after 180 days without a new one.
+const MAX_DAYS_BACK: i64 = 400;
+
+/// A time in which backups could not work; `to` is `None` while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Downtime {
+    pub from: Timestamp,
+    pub to: Option<Timestamp>,
+}
+
+/// How a device stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    UpToDate,
+    /// It let nights pass, and in each of them Apple had an outage.
+    LateByApple,
+    /// It let at least one night pass in which Apple had none.
+    LateOtherwise,
+    /// iCloud Backup is switched off.
+    Off,
+    /// Nobody knows its last backup, or nobody knows how Apple was in those nights.
+    Unknown,
+}
+
+impl Standing {
+    pub const ALL: [Standing; 5] = [
+        Standing::UpToDate,
+        Standing::LateByApple,
+        Standing::LateOtherwise,
+        Standing::Off,
+        Standing::Unknown,
+    ];
+
+    /// The word for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Standing::UpToDate => "up_to_date",
+            Standing::LateByApple => "late_by_apple",
+            Standing::LateOtherwise => "late_otherwise",
+            Standing::Off => "off",
+            Standing::Unknown => "unknown",
+        }
+    }
+}
+
+/// Whether a date can be that of a backup at all.
+pub fn is_ahead(last: Timestamp, now: Timestamp) -> bool {
+    last.duration_since(now) > MAX_AHEAD
+}
+
+/// The nights up to now, each judged once, so that many devices can be asked for.
+#[derive(Clone, Debug)]
+pub struct Nights {
+    now: Timestamp,
+    /// Those that are over, oldest first.
+    nights: Vec<Night>,
+    /// The index of the newest night that was seen and had no outage.
+    newest_free: Option<usize>,
+    /// The index of the newest night of which nobody knows anything.
+    newest_unseen: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Night {
+    end: Timestamp,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// By the outage that took most of it.
+    Excused(Downtime),
+    Free,
+    Unseen,
+}
+
+impl Nights {
+    /// `outages` in any order; `covered` are the spans, from and to, in which we could see, in any
+    /// order; `zone` is where the devices are.
+    pub fn new(
+        outages: &[Downtime],
+        covered: &[(Timestamp, Timestamp)],
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Nights {
+        let today = now.to_zoned(zone.clone()).date();
+        let evenings = (1..=MAX_DAYS_BACK).rev().filter_map(|days| today.checked_sub(days.days()).ok());
+        let over = evenings.filter_map(|evening| bounds(evening, zone)).filter(|(_, end)| *end <= now);
+        let nights: Vec<Night> =
+            over.map(|(start, end)| Night { end, fate: fate((start, end), outages, covered, now) }).collect();
+        let newest = |fate: Fate| nights.iter().rposition(|night| night.fate == fate);
+        Nights { newest_free: newest(Fate::Free), newest_unseen: newest(Fate::Unseen), nights, now }
+    }
+
+    /// `last`: the last backup that succeeded; `enabled`: whether backups are switched on.
+    pub fn standing(&self, last: Option<Timestamp>, enabled: Option<bool>) -> Standing {
+        if enabled == Some(false) {
+            return Standing::Off;
+        }
+        let Some(last) = last.filter(|last| !is_ahead(*last, self.now)) else { return Standing::Unknown };
+        let Some(first) = self.first_let_pass(last) else { return Standing::UpToDate };
+        let is_let_pass = |night: Option<usize>| night.is_some_and(|night| night >= first);
+        // Of what was before the first night here nobody knows anything.
+        let is_before_all =
+            self.nights.first().is_some_and(|oldest| due(last) < oldest.end - A_DAY - NIGHT_LEFT);
+        if is_let_pass(self.newest_free) {
+            Standing::LateOtherwise
+        } else if is_let_pass(self.newest_unseen) || is_before_all {
+            Standing::Unknown
+        } else {
+            Standing::LateByApple
+        }
+    }
+
+    /// The outage that fell into the newest night that a device let pass, which is late or soon will
+    /// be. `None` if it let none pass, or if there was no outage in that one.
+    pub fn overlapped(&self, last: Timestamp) -> Option<&Downtime> {
+        let newest = self.nights.get(self.let_pass_from(last)..)?.last()?;
+        match &newest.fate {
+            Fate::Excused(outage) => Some(outage),
+            Fate::Free | Fate::Unseen => None,
+        }
+    }
+
+    /// The index of the first night that a late device let pass; `None` if it is not late.
+    fn first_let_pass(&self, last: Timestamp) -> Option<usize> {
+        let first = self.let_pass_from(last);
+        let is_old = self.now.duration_since(last) > LATE_AFTER;
+        (is_old && first < self.nights.len()).then_some(first)
+    }
+
+    fn let_pass_from(&self, last: Timestamp) -> usize {
+        self.nights.partition_point(|night| night.end.duration_since(due(last)) < NIGHT_LEFT)
+    }
+}
+
+/// The newest night that has begun, from and to; it may not be over.
+pub fn night_before(zone: &TimeZone, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+    let today = now.to_zoned(zone.clone()).date();
+    let evenings = [Some(today), today.yesterday().ok()];
+    evenings
+        .into_iter()
+        .flatten()
+        .filter_map(|evening| bounds(evening, zone))
+        .find(|(start, _)| *start <= now)
+}
+
+fn due(last: Timestamp) -> Timestamp {
+    last.checked_add(DUE_AFTER).unwrap_or(Timestamp::MAX)
+}
+
+/// From the evening of a day to the morning of the next. Where the clocks go forward over one of
+/// them the night begins or ends with the leap.
+fn bounds(evening: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+    let at = |day: Date, hour: i8| {
+        day.to_datetime(time(hour, 0, 0, 0)).to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
+    };
+    Some((at(evening, EVENING_HOUR)?, at(evening.tomorrow().ok()?, MORNING_HOUR)?))
+}
+
+fn fate(
+    (start, end): (Timestamp, Timestamp),
+    outages: &[Downtime],
+    covered: &[(Timestamp, Timestamp)],
+    now: Timestamp,
+) -> Fate {
+    let overlap = |outage: &Downtime| {
+        let to = outage.to.unwrap_or(now).max(outage.from);
+        (outage.from < end && to > start).then(|| to.min(end).duration_since(outage.from.max(start)))
+    };
+    let longest = outages.iter().filter_map(|outage| Some((overlap(outage)?, outage)));
+    if let Some((_, outage)) = longest.max_by_key(|(overlap, _)| *overlap) {
+        return Fate::Excused(*outage);
+    }
+    let is_seen =
+        covered.iter().any(|(from, to)| *to >= end && from.duration_since(end) <= LISTED_AFTERWARDS);
+    if is_seen { Fate::Free } else { Fate::Unseen }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-05-08T12:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect(text)
+    }
+
+    fn outages(spans: &[(&str, &str)]) -> Vec<Downtime> {
+        let to = |text: &str| (!text.is_empty()).then(|| at(text));
+        spans.iter().map(|(from, until)| Downtime { from: at(from), to: to(until) }).collect()
+    }
+
+    fn always() -> Vec<(Timestamp, Timestamp)> {
+        vec![(at("2024-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))]
+    }
+
+    /// In UTC, a Friday at noon, the record without gaps: how a device stands after these outages.
+    #[track_caller]
+    fn check(last: &str, spans: &[(&str, &str)], expected: Standing) {
+        let nights = Nights::new(&outages(spans), &always(), &TimeZone::UTC, at(NOW));
+        assert_eq!(nights.standing(Some(at(last)), None), expected, "{last} {spans:?}");
+    }
+
+    /// As [`check`], with a record of these spans and no outage.
+    #[track_caller]
+    fn check_seen(last: &str, covered: &[(&str, &str)], spans: &[(&str, &str)], expected: Standing) {
+        let covered: Vec<_> = covered.iter().map(|(from, to)| (at(from), at(to))).collect();
+        let nights = Nights::new(&outages(spans), &covered, &TimeZone::UTC, at(NOW));
+        assert_eq!(nights.standing(Some(at(last)), Some(true)), expected, "{last} {covered:?} {spans:?}");
+    }
+
+    #[track_caller]
+    fn check_zone(zone: &str, now: &str, last: &str, spans: &[(&str, &str)], expected: Standing) {
+        let zone = TimeZone::get(zone).expect("a zone");
+        let nights = Nights::new(&outages(spans), &always(), &zone, at(now));
+        assert_eq!(nights.standing(Some(at(last)), None), expected, "{now} {last} {spans:?}");
+    }
+
+    #[test]
+    fn late_needs_a_night_and_two_days() {
+        check("2026-05-08T02:00:00Z", &[], Standing::UpToDate);
+        check("2026-05-07T03:00:00Z", &[], Standing::UpToDate);
+        // 48 hours to the second, and one second more.
+        check("2026-05-06T12:00:00Z", &[], Standing::UpToDate);
+        check("2026-05-06T11:59:59Z", &[], Standing::LateOtherwise);
+        check("2026-01-01T00:00:00Z", &[], Standing::LateOtherwise);
+    }
+
+    #[test]
+    fn a_backup_by_hand_in_the_afternoon_is_not_late_on_the_second_evening() {
+        // Saturday 15:00; on Monday at 14:59 it is 47 h 59 min old and let a night pass.
+        let nights = |now| Nights::new(&[], &always(), &TimeZone::UTC, at(now));
+        let last = Some(at("2026-05-02T15:00:00Z"));
+        assert_eq!(nights("2026-05-04T14:59:00Z").standing(last, None), Standing::UpToDate);
+        assert_eq!(nights("2026-05-04T15:01:00Z").standing(last, None), Standing::LateOtherwise);
+    }
+
+    #[test]
+    fn a_night_counts_with_three_hours_left_of_it() {
+        // Due on Thursday at 05:00 and at 05:01; now is Friday at 07:59, when the second night is not
+        // over yet.
+        let nights = Nights::new(&[], &always(), &TimeZone::UTC, at("2026-05-08T07:59:00Z"));
+        let standing = |last| nights.standing(Some(at(last)), None);
+        assert_eq!(standing("2026-05-06T05:00:00Z"), Standing::LateOtherwise);
+        assert_eq!(standing("2026-05-06T05:00:01Z"), Standing::UpToDate);
+    }
+
+    #[test]
+    fn an_outage_excuses_the_night_that_it_falls_into() {
+        let last = "2026-05-05T03:00:00Z";
+        // Due on the 6th at 03:00: the nights that end on the 6th, the 7th and the 8th.
+        let three: [(&str, &str); 3] = [
+            ("2026-05-06T07:00:00Z", "2026-05-06T07:30:00Z"),
+            ("2026-05-06T22:00:00Z", "2026-05-07T01:00:00Z"),
+            ("2026-05-08T00:00:00Z", "2026-05-08T00:01:00Z"),
+        ];
+        check(last, &three, Standing::LateByApple);
+        check(last, &three[1..], Standing::LateOtherwise);
+        check(last, &three[..2], Standing::LateOtherwise);
+        check(last, &[three[2], three[0], three[1]], Standing::LateByApple);
+        check(last, &[("2026-05-01T00:00:00Z", "2026-05-08T11:00:00Z")], Standing::LateByApple);
+        // By day nobody backs up: what ends with the evening or begins with the morning is by day.
+        let one = "2026-05-06T11:00:00Z";
+        check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:00Z")], Standing::LateOtherwise);
+        check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:01Z")], Standing::LateByApple);
+        check(one, &[("2026-05-08T08:00:00Z", "2026-05-08T11:00:00Z")], Standing::LateOtherwise);
+        check(one, &[("2026-05-08T07:59:59Z", "2026-05-08T11:00:00Z")], Standing::LateByApple);
+        check(
+            "2026-05-06T03:00:00Z",
+            &[("2026-05-07T07:59:59Z", "2026-05-07T20:00:01Z")],
+            Standing::LateByApple,
+        );
+    }
+
+    #[test]
+    fn ends_are_taken_as_they_come() {
+        let last = "2026-05-05T03:00:00Z";
+        check(last, &[("2026-05-06T02:00:00Z", "")], Standing::LateByApple);
+        check(last, &[("2026-05-06T02:00:00Z", "2026-07-01T00:00:00Z")], Standing::LateByApple);
+        // Not begun yet, and over before it began: a moment, where it began.
+        check(last, &[("2026-06-06T02:00:00Z", "")], Standing::LateOtherwise);
+        check(
+            "2026-05-06T11:00:00Z",
+            &[("2026-05-08T02:00:00Z", "2026-05-01T02:00:00Z")],
+            Standing::LateByApple,
+        );
+    }
+
+    #[test]
+    fn off_and_no_date_come_first() {
+        let nights = Nights::new(&[], &always(), &TimeZone::UTC, at(NOW));
+        let last = Some(at("2026-05-08T02:00:00Z"));
+        assert_eq!(nights.standing(last, Some(false)), Standing::Off);
+        assert_eq!(nights.standing(None, Some(false)), Standing::Off);
+        assert_eq!(nights.standing(None, Some(true)), Standing::Unknown);
+        assert_eq!(nights.standing(None, None), Standing::Unknown);
+    }
+
+    #[test]
+    fn a_date_ahead_of_us_is_none() {
+        check("2026-05-09T12:00:00Z", &[], Standing::UpToDate);
+        check("2026-05-09T12:00:01Z", &[], Standing::Unknown);
+        check("9999-12-01T00:00:00Z", &[], Standing::Unknown);
+    }
+
+    #[test]
+    fn nights_that_nobody_saw_decide_nothing() {
+        let last = "2026-05-06T03:00:00Z";
+        // Two nights: to the 7th and to the 8th.
+        check_seen(last, &[], &[], Standing::Unknown);
+        let glance = |at| [(at, at)];
+        check_seen(last, &glance("2026-05-07T08:00:00Z"), &[], Standing::LateOtherwise);
+        // What the rest of the night brought nobody knows.
+        check_seen(last, &glance("2026-05-07T07:59:59Z"), &[], Standing::Unknown);
+        // Who looks two days after a night still learns of it.
+        let seen = |from| [(from, "2026-05-08T12:00:00Z")];
+        check_seen(last, &seen("2026-05-08T11:00:00Z"), &[], Standing::LateOtherwise);
+        let last = "2026-05-04T03:00:00Z";
+        // Nights to the 5th, 6th, 7th and 8th; excused are the last two.
+        let excused = [("2026-05-06T21:00:00Z", "2026-05-08T09:00:00Z")];
+        check_seen(last, &seen("2026-05-08T08:00:00Z"), &excused, Standing::LateOtherwise);
+        check_seen(last, &seen("2026-05-08T08:00:01Z"), &excused, Standing::Unknown);
+        // A span that ended before the night says nothing about it.
+        check_seen(
+            "2026-05-06T03:00:00Z",
+            &[("2026-05-01T00:00:00Z", "2026-05-06T20:00:00Z")],
+            &[],
+            Standing::Unknown,
+        );
+        // An outage that we know of excuses, whenever we looked.
+        let all = [("2026-05-04T21:00:00Z", "2026-05-08T09:00:00Z")];
+        check_seen(last, &[], &all, Standing::LateByApple);
+    }
+
+    #[test]
+    fn before_the_first_night_nobody_knows() {
+        let for_ever = [("2020-01-01T00:00:00Z", "")];
+        check("2025-06-01T00:00:00Z", &for_ever, Standing::LateByApple);
+        check("2025-03-01T00:00:00Z", &for_ever, Standing::Unknown);
+        check("2025-03-01T00:00:00Z", &[], Standing::LateOtherwise);
+        check("0001-01-03T00:00:00Z", &[], Standing::LateOtherwise);
+    }
+
+    #[test]
+    fn nights_are_those_of_the_zone() {
+        // 18:00 to 19:00 UTC is 20:00 to 21:00 in Berlin and 11:00 in Los Angeles.
+        let evening = [("2026-05-06T18:00:00Z", "2026-05-06T19:00:00Z")];
+        let last = "2026-05-05T20:00:00Z";
+        let now = "2026-05-07T22:00:00Z";
+        check_zone("Europe/Berlin", now, last, &evening, Standing::LateByApple);
+        check_zone("America/Los_Angeles", now, last, &evening, Standing::LateOtherwise);
+        // A night in Auckland is a day in UTC.
+        let day = [("2026-05-06T10:00:00Z", "2026-05-06T11:00:00Z")];
+        check_zone(
+            "Pacific/Auckland",
+            "2026-05-07T06:00:00Z",
+            "2026-05-05T05:00:00Z",
+            &day,
+            Standing::LateByApple,
+        );
+        check_zone("UTC", "2026-05-07T08:00:00Z", "2026-05-05T05:00:00Z", &day, Standing::LateOtherwise);
+    }
+
+    #[test]
+    fn clocks_that_change_at_night_change_no_rule() {
+        // In Berlin the night to 29 March 2026 has 11 hours and ends at 06:00 UTC, the one to
+        // 25 October has 13 and ends at 07:00 UTC.
+        for (morning, just_in, too_late, now) in [
+            ("2026-03-29", "2026-03-28T03:00:00Z", "2026-03-28T03:00:01Z", "2026-03-30T05:59:59Z"),
+            ("2026-10-25", "2026-10-24T04:00:00Z", "2026-10-24T04:00:01Z", "2026-10-26T06:59:59Z"),
+        ] {
+            check_zone("Europe/Berlin", now, just_in, &[], Standing::LateOtherwise);
+            check_zone("Europe/Berlin", now, too_late, &[], Standing::UpToDate);
+            let last_hour = format!("{morning}T05:59:00Z");
+            check_zone("Europe/Berlin", now, just_in, &[(&last_hour, &last_hour)], Standing::LateByApple);
+        }
+    }
+
+    #[test]
+    fn the_outage_of_the_newest_night_can_be_named() {
+        let spans = [
+            ("2026-05-07T23:00:00Z", "2026-05-07T23:10:00Z"),
+            ("2026-05-08T01:00:00Z", "2026-05-08T02:00:00Z"),
+            ("2026-05-06T23:00:00Z", "2026-05-07T02:00:00Z"),
+        ];
+        let nights = |spans: &[_]| Nights::new(&outages(spans), &always(), &TimeZone::UTC, at(NOW));
+        let last = at("2026-05-05T02:00:00Z");
+        assert_eq!(nights(&spans).overlapped(last), outages(&spans[1..2]).first());
+        assert_eq!(nights(&spans[2..]).overlapped(last), None);
+        // Not late yet, and not due yet.
+        assert!(nights(&spans).overlapped(at("2026-05-07T02:00:00Z")).is_some());
+        assert_eq!(nights(&spans).overlapped(at("2026-05-08T02:00:00Z")), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! `statusd fleet`: every device of a list, its last backup seen beside Apple's recorded outages.
+//!
+//! Reads the list and the database, beside a running daemon, and changes neither. `roster` reads the
+//! list, `crate::backup` judges, `report` draws. Invariant: every device of the list is in the
+//! counts, and in the CSV and the JSON.
+
+mod moment;
+mod report;
+mod roster;
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::backup::{Downtime, Nights, Standing, is_ahead};
+use crate::config::Config;
+use crate::live;
+use crate::model::{Outage, Phase, Service, ServiceKey};
+use crate::store::{Span, Store};
+use crate::watch::{Watch, near};
+
+use super::args::{Fleet, FleetFormat};
+use super::page::Page;
+use super::timeline::up_to_date;
+use super::words::shown;
+use super::{Failure, Invocation, Output, store, wait};
+use report::{Report, Row};
+use roster::Device;
+
+/// Further back than the nights that are looked at.
+const OUTAGES_SINCE: SignedDuration = SignedDuration::from_hours(410 * 24);
+
+pub fn run(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let page = invocation.page(&config.time_zone);
+    let store = store(&config, false)?;
+    let record = Record::read(&store, &config, fleet, &page)?;
+    let devices = devices(fleet, &page)?;
+    let nights = Nights::new(&record.outages, &record.sighted, page.zone, page.now);
+    let rows = devices.into_iter().map(|device| judged(device, &nights, page.now)).collect();
+    let report = Report {
+        rows,
+        feed: config.feed.to_string(),
+        services: record.services,
+        record_since: record.sighted.iter().map(|(from, _)| *from).min(),
+    };
+    let format = if fleet.json { FleetFormat::Json } else { fleet.format };
+    Ok(Output::done(match format {
+        FleetFormat::Table => report.text(&page),
+        FleetFormat::Json => report.json(page.now),
+        FleetFormat::Csv => report.csv(),
+    }))
+}
+
+fn devices(fleet: &Fleet, page: &Page) -> Result<Vec<Device>, Failure> {
+    let is_standard_input = fleet.file.as_os_str() == "-";
+    let name = if is_standard_input { "standard input".to_owned() } else { fleet.file.display().to_string() };
+    let failed = |problem: &dyn std::fmt::Display| Failure::failed(format!("cannot use {name}: {problem}"));
+    let from: Box<dyn Read> = if is_standard_input {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(&fleet.file).map_err(|error| failed(&error))?)
+    };
+    let bytes = roster::fetch(from).map_err(|error| failed(&error))?;
+    let devices = bytes.and_then(|bytes| roster::read(bytes, page.zone, fleet.date_order));
+    devices.map_err(|unusable| failed(&unusable))
+}
+
+/// What is known of Apple.
+struct Record {
+    outages: Vec<Downtime>,
+    /// When we could see.
+    sighted: Vec<(Timestamp, Timestamp)>,
+    /// Apple's names of what is counted.
+    services: Vec<String>,
+}
+
+impl Record {
+    fn read(store: &Store, config: &Config, fleet: &Fleet, page: &Page) -> Result<Record, Failure> {
+        let since = page.now.checked_sub(OUTAGES_SINCE).unwrap_or(Timestamp::UNIX_EPOCH);
+        let (outages, spans, (_, listed)) = wait(async {
+            Ok::<_, rusqlite::Error>((
+                store.outages(&config.feed, since).await?,
+                store.coverage(&config.feed, Timestamp::UNIX_EPOCH).await?,
+                store.listed(&config.feed).await?,
+            ))
+        })??;
+        let is_running = live::ask(&config.state_directory).is_some();
+        let spans = up_to_date(spans, is_running, page.now);
+        let asked = if fleet.services.is_empty() { &config.watch } else { &fleet.services };
+        refuse_unknown(asked, &listed)?;
+        let watch = Watch::new(asked);
+        let counted = listed.iter().filter(|(key, _)| watch.matches(key));
+        Ok(Record {
+            services: counted.map(|(_, service)| service.name.clone()).collect(),
+            outages: outages
+                .iter()
+                .filter(|outage| watch.matches(&ServiceKey::new(&outage.service)))
+                .filter_map(downtime)
+                .collect(),
+            sighted: spans.iter().filter(|span| is_sighted(span)).map(|span| (span.from, span.to)).collect(),
+        })
+    }
+}
+
+fn is_sighted(span: &Span) -> bool {
+    span.blind.is_none()
+}
+
+/// A service that Apple does not list has no outages, and every device would be late by itself.
+/// Before the first look nobody knows what Apple lists.
+fn refuse_unknown(asked: &[String], listed: &[(ServiceKey, Service)]) -> Result<(), Failure> {
+    let is_listed = |text: &&String| {
+        let watch = Watch::new(&[text]);
+        listed.iter().any(|(key, _)| watch.matches(key))
+    };
+    let Some(unknown) = asked.iter().find(|text| !is_listed(text)).filter(|_| !listed.is_empty()) else {
+        return Ok(());
+    };
+    let unknown = shown(unknown);
+    let near = near(&unknown, listed.iter().map(|(_, service)| service.name.as_str()));
+    Err(Failure::failed(match near.as_slice() {
+        [] => format!("no service {unknown:?} in Apple's list; `statusd services` shows its names"),
+        near => format!("no service {unknown:?} in Apple's list; did you mean {}?", near.join(" or ")),
+    }))
+}
+
+/// Maintenance is none, here as everywhere: it is never an outage.
+fn downtime(outage: &Outage) -> Option<Downtime> {
+    let from = outage.start.unwrap_or(outage.first_seen);
+    if outage.kind.is_maintenance() {
+        return None;
+    }
+    match outage.phase {
+        Phase::Planned(_) => None,
+        // An end here is announced, not reached.
+        Phase::Ongoing(_) => Some(Downtime { from, to: None }),
+        Phase::Over(_) => Some(Downtime { from, to: Some(outage.end.unwrap_or(outage.first_seen)) }),
+    }
+}
+
+fn judged(device: Device, nights: &Nights, now: Timestamp) -> Row {
+    let unread = device.last.as_ref().err().or(device.enabled.as_ref().err());
+    let last = device.last.as_ref().ok().copied().flatten();
+    let standing = match (unread, &device.enabled) {
+        (_, Ok(Some(false))) => Standing::Off,
+        (Some(_), _) => Standing::Unknown,
+        (None, enabled) => nights.standing(last, enabled.as_ref().ok().copied().flatten()),
+    };
+    let reason = (standing == Standing::Unknown).then(|| match (unread, last) {
+        (Some(unread), _) => unread.clone(),
+        (None, None) => "no date of a backup".to_owned(),
+        (None, Some(last)) if is_ahead(last, now) => "the date lies in the future".to_owned(),
+        (None, Some(_)) => "statusd did not look in those nights".to_owned(),
+    });
+    Row { device, standing, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::model::{EventKind, Listed, OverBy};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    #[track_caller]
+    fn check(
+        kind: EventKind,
+        phase: Phase,
+        times: [Option<&str>; 2],
+        expected: Option<(&str, Option<&str>)>,
+    ) {
+        let outage = Outage {
+            service: "iCloud Backup".to_owned(),
+            message_id: "1".to_owned(),
+            occurrence: 1,
+            kind,
+            phase,
+            start: times[0].map(at),
+            end: times[1].map(at),
+            first_seen: at("2026-05-04T10:00:00Z"),
+            users_affected: None,
+            message: String::new(),
+            counts: BTreeMap::new(),
+        };
+        let expected = expected.map(|(from, to)| Downtime { from: at(from), to: to.map(at) });
+        assert_eq!(downtime(&outage), expected, "{outage:?}");
+    }
+
+    #[test]
+    fn an_outage_is_a_downtime_and_maintenance_is_none() {
+        let (start, end, seen) = ("2026-05-04T08:00:00Z", "2026-05-04T12:00:00Z", "2026-05-04T10:00:00Z");
+        let both = [Some(start), Some(end)];
+        check(EventKind::Issue, Phase::Over(OverBy::Apple), both, Some((start, Some(end))));
+        check(EventKind::Outage, Phase::Over(OverBy::Withdrawal), [None, Some(end)], Some((seen, Some(end))));
+        check(EventKind::Outage, Phase::Over(OverBy::Apple), [Some(start), None], Some((start, Some(seen))));
+        check(EventKind::Outage, Phase::Ongoing(None), both, Some((start, None)));
+        check(EventKind::Maintenance, Phase::Ongoing(None), both, None);
+        check(EventKind::Other("new".to_owned()), Phase::Planned(None), both, None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_unless_it_is_off() {
+        let now = at("2026-05-08T12:00:00Z");
+        let nights = Nights::new(&[], &[], &TimeZone::UTC, now);
+        let unread = || Err("cannot read it".to_owned());
+        for (last, enabled, standing, reason) in [
+            (Ok(Some(at("2026-05-08T02:00:00Z"))), Ok(None), Standing::UpToDate, None),
+            (Ok(Some(at("2026-05-08T02:00:00Z"))), Err("x".to_owned()), Standing::Unknown, Some("x")),
+            (unread(), Ok(Some(false)), Standing::Off, None),
+            (unread(), Ok(Some(true)), Standing::Unknown, Some("cannot read it")),
+            (Ok(None), Ok(Some(true)), Standing::Unknown, Some("no date of a backup")),
+            (
+                Ok(Some(at("2027-05-08T02:00:00Z"))),
+                Ok(None),
+                Standing::Unknown,
+                Some("the date lies in the future"),
+            ),
+            (
+                Ok(Some(at("2026-05-01T02:00:00Z"))),
+                Ok(None),
+                Standing::Unknown,
+                Some("statusd did not look in those nights"),
+            ),
+        ] {
+            let row = judged(Device { line: 2, name: "a".to_owned(), last, enabled }, &nights, now);
+            assert_eq!((row.standing, row.reason.as_deref()), (standing, reason));
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_does_not_make_devices_late() {
+        let service = |name: &str| {
+            let first_seen = at("2026-05-04T10:00:00Z");
+            (ServiceKey::new(name), Service { name: name.to_owned(), first_seen, listed: Listed::Yes })
+        };
+        let listed = [service("iCloud Backup"), service("Photos")];
+        let refused = |asked: &[&str], listed: &[_]| {
+            let asked: Vec<String> = asked.iter().map(|text| (*text).to_owned()).collect();
+            refuse_unknown(&asked, listed).err().map(|failure| failure.message)
+        };
+        assert_eq!(refused(&["icloud  BACKUP", "Pho*"], &listed), None);
+        let words = "no service \"iCloud Bakup\" in Apple's list; did you mean iCloud Backup?";
+        assert_eq!(refused(&["Photos", "iCloud Bakup"], &listed).as_deref(), Some(words));
+        assert_eq!(refused(&["iCloud Bakup"], &[]), None);
+    }
+}
