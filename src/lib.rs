@@ -29,6 +29,7 @@
 // Core.
 pub mod backup;
 pub mod feed;
+pub mod guide;
 pub mod json;
 pub mod message;
 pub mod model;
@@ -48,10 +49,14 @@ pub mod clock;
 pub mod config;
 pub mod fetch;
 pub mod live;
+pub mod local_backups;
 pub mod logs;
 pub mod phone;
+pub mod probe;
 pub mod property_list;
 pub mod record;
+pub mod releases;
+pub mod storage;
 pub mod store;
 pub mod tls;
 
@@ -60,6 +65,7 @@ pub mod checkup;
 pub mod cli;
 pub mod daemon;
 pub mod deliver;
+pub mod doctor;
 pub mod drill;
 pub mod poll;
 pub mod replay;

@@ -189,6 +189,8 @@ Examples:
         channels: Vec<String>,
     },
     Drill(Drill),
+    Doctor(Doctor),
+    Guide(Guide),
     Replay(Replay),
     /// Check, show or write the configuration
     #[command(disable_help_subcommand = true)]
@@ -429,6 +431,66 @@ pub struct Drill {
     /// Print the messages and send none
     #[arg(long)]
     pub dry: bool,
+    /// JSON for programs (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Is it Apple, or is it me? Looks at everything that a computer can look at
+///
+/// The verdict first, then a line for each check: Apple's status, the network from here to Apple, a
+/// connected iPhone, backups on this computer, statusd itself. Changes no setting, on the phone
+/// neither, and never pairs. It sees this computer's network, which need not be the phone's.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exit codes: 0 nothing found, 1 problem found, 3 cannot tell.
+
+Examples:
+  statusd doctor                   takes some seconds, 20 at most
+  statusd doctor -v                with the evidence
+  statusd doctor --only phone      a group, or checks: --only portal,hosts
+  statusd doctor --json | jq -r .verdict")]
+pub struct Doctor {
+    /// Show what each answer rests on
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Only these checks or groups; may be repeated, or several with `,` between
+    #[arg(long, value_name = "CHECK", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// All but these checks or groups
+    #[arg(long, value_name = "CHECK", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Print the checks and make none
+    #[arg(long)]
+    pub list_checks: bool,
+    /// Show names and numbers of phones, which identify their owners
+    #[arg(long)]
+    pub identifiers: bool,
+    /// Measure the upload too: sends some megabytes to Apple
+    #[arg(long)]
+    pub speed: bool,
+    /// A folder with backups of phones to this computer; may be repeated
+    #[arg(long, value_name = "DIR")]
+    pub backups: Vec<PathBuf>,
+    /// Use this address for a host, HOST:PORT:ADDRESS:PORT, as curl does; may be repeated
+    #[arg(long, value_name = "PLACE", hide_short_help = true)]
+    pub connect_to: Vec<String>,
+    /// JSON for programs (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do when an iPhone does not back up, step by step
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  statusd guide                the whole road, the easy steps first
+  statusd guide 4              a step, by its number
+  statusd guide back-up-now    or by its word")]
+pub struct Guide {
+    /// A step's number or word. Otherwise all
+    #[arg(value_name = "STEP")]
+    pub step: Option<String>,
     /// JSON for programs (docs/json.md)
     #[arg(long)]
     pub json: bool,

@@ -75,7 +75,7 @@ fn answer(check: &Check, invocation: &Invocation) -> Result<(Answer, TimeZone), 
 
 /// The configuration, or the defaults where the file that lies around is broken: a check must not
 /// fail over the daemon's troubles. A file that was asked for has to be right.
-fn lenient_config(invocation: &Invocation) -> Result<Config, Failure> {
+pub fn lenient_config(invocation: &Invocation) -> Result<Config, Failure> {
     match config::load(&invocation.overrides, invocation.environment) {
         Ok(config) => Ok(config),
         Err(error) if error.is_usage() || invocation.overrides.config.is_some() => Err(error.into()),

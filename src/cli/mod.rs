@@ -9,9 +9,11 @@ mod args;
 mod check;
 mod config;
 mod csv;
+mod doctor;
 mod drill;
 mod fleet;
 mod generate;
+mod guide;
 mod history;
 mod outbox;
 mod page;
@@ -189,6 +191,8 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Snooze { wish } => snooze::run(wish.as_deref(), invocation),
         Command::TestNotice { channels } => test_notice::run(channels, invocation),
         Command::Drill(drill) => drill::run(drill, invocation),
+        Command::Doctor(doctor) => doctor::run(doctor, invocation),
+        Command::Guide(guide) => guide::run(guide, invocation),
         Command::Replay(replay) => replay::run(replay, invocation),
         Command::Config { command } => config::run(command, invocation),
         Command::Completions { shell } => Ok(generate::completions(*shell)),

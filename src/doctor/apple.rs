@@ -1,0 +1,479 @@
+//! Apple: the watched services now and in the last 72 hours, from the feed and from the history.
+//!
+//! The feed forgets, hands out old copies and posts late, so a feed without trouble clears nobody;
+//! the history, where there is one, remembers more. Invariant: what the feed does not list is not
+//! over, and a feed that could not be read says nothing.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Blame, Finding, Status};
+use crate::backup::{Downtime, night_before};
+use crate::fetch::Failure;
+use crate::guide::Step;
+use crate::message::when::{from_to, lasted, when};
+use crate::message::words::{self, kind_word};
+use crate::model::{ChangeKind, Document, Event, EventKind, Fault, Outage, Phase, ServiceKey};
+use crate::track::{Stands, seen};
+use crate::watch::{Watch, near};
+
+/// Apple lists finished outages for two to four days.
+const RECENT: SignedDuration = SignedDuration::from_hours(72);
+/// Names in a line before "and 3 more".
+const NAMES_MAX: usize = 3;
+const APPLE: &str = "apple";
+const HISTORY: &str = "history";
+const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over: your iPhone then backs up by itself.";
+/// What a feed without trouble is worth.
+pub const LATE: &str = "Apple posts trouble a median of 91 minutes after it began";
+
+/// What the database remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Of the watched services; maintenance is none.
+    pub outages: Vec<Outage>,
+    /// When somebody looked and could see.
+    pub covered: Vec<(Timestamp, Timestamp)>,
+    /// Of the newest document that was accepted.
+    pub stamp: Option<Timestamp>,
+    pub last_sighted: Option<Timestamp>,
+}
+
+/// What the judges need beside what was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The watched names and globs, as they were written.
+    pub watch: &'a [String],
+    pub now: Timestamp,
+    pub zone: &'a TimeZone,
+    /// Of a connected phone: what was over before it no longer matters.
+    pub last_backup: Option<Timestamp>,
+}
+
+/// One event of a watched service.
+struct Trouble<'a> {
+    service: &'a str,
+    stands: Stands,
+    kind: EventKind,
+    event: &'a Event,
+}
+
+impl Case<'_> {
+    fn at(&self, time: Timestamp) -> String {
+        when(time, self.now, self.zone)
+    }
+
+    fn span(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> String {
+        match (from, to) {
+            (Some(from), Some(to)) => {
+                format!("{} ({})", from_to(from, to, self.now, self.zone), lasted(from, to))
+            }
+            (Some(from), None) => format!("since {} ({})", self.at(from), lasted(from, self.now)),
+            (None, Some(to)) => format!("until {}", self.at(to)),
+            (None, None) => "at a time that Apple does not give".to_owned(),
+        }
+    }
+
+    /// Over, and nothing was backed up since.
+    fn still_matters(&self, end: Timestamp) -> bool {
+        self.last_backup.is_none_or(|last| last < end)
+    }
+}
+
+/// The feed: how the watched services are now, and what was in the night before.
+pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case: &Case) -> Finding {
+    let document = match looked {
+        Ok(document) => document,
+        Err(failure) => return not_read(failure),
+    };
+    if let (Some(stamp), Some(newest)) = (document.stamp, past.and_then(|past| past.stamp))
+        && stamp < newest
+    {
+        let seen = format!("Apple handed out an old copy of its status, of {}", case.at(stamp));
+        return Finding::new(APPLE, Status::CannotTell, seen)
+            .todo("Look again in a few minutes: Apple's caches do that now and then.")
+            .step(Step::AppleStatus);
+    }
+    let troubles = troubles(document, case);
+    let finding = now(&troubles, case)
+        .or_else(|| not_listed(document, case))
+        .or_else(|| last_night(&troubles, case))
+        .unwrap_or_else(|| fine(document, &troubles, case));
+    finding.evidence(evidence(document, &troubles, case))
+}
+
+fn not_read(failure: &Failure) -> Finding {
+    let todo = match failure.fault() {
+        Fault::Ours => "The checks of the network below say more.",
+        Fault::Apple => "Look again in a few minutes, or open https://www.apple.com/support/systemstatus/.",
+    };
+    let seen = format!("Apple's status cannot be read: {failure}");
+    Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(Step::AppleStatus)
+}
+
+fn troubles<'d>(document: &'d Document, case: &Case) -> Vec<Trouble<'d>> {
+    let watch = Watch::new(case.watch);
+    let watched = document.services.iter().filter(|(key, _)| watch.matches(key));
+    let events = watched.flat_map(|(_, listing)| listing.events.iter().map(move |event| (listing, event)));
+    events
+        .filter_map(|(listing, event)| {
+            let seen = seen(event, case.now)?;
+            Some(Trouble { service: &listing.name, stands: seen.stands, kind: seen.kind, event })
+        })
+        .collect()
+}
+
+fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
+    let of = |stands: Stands| troubles.iter().filter(move |trouble| trouble.stands == stands);
+    let worst = of(Stands::Down).next().or(of(Stands::Running).next())?;
+    let todo = match worst.stands {
+        Stands::Running => WAIT_FOR_MAINTENANCE,
+        Stands::Down | Stands::Planned | Stands::Over => words::advice(ChangeKind::Began, worst.service),
+    };
+    let names = names(of(worst.stands).map(|trouble| trouble.service));
+    let since = case.span(worst.event.start, None);
+    let finding =
+        Finding::new(APPLE, Status::Problem, format!("{names}: {} {since}", kind_word(&worst.kind)))
+            .blame(Blame::Apple)
+            .todo(todo)
+            .step(Step::AppleStatus);
+    Some(finding)
+}
+
+fn not_listed(document: &Document, case: &Case) -> Option<Finding> {
+    let is_listed = |name: &&String| {
+        let watch = Watch::new(&[name]);
+        document.services.keys().any(|key| watch.matches(key))
+    };
+    let missing = case.watch.iter().find(|name| !is_listed(name))?;
+    let near = near(missing, document.services.values().map(|listing| listing.name.as_str()));
+    let todo = match near.as_slice() {
+        [] => "`statusd services` shows the names that Apple uses.".to_owned(),
+        near => format!("Did you mean {}? Correct the watch list.", near.join(" or ")),
+    };
+    Some(
+        Finding::new(APPLE, Status::CannotTell, format!("Apple's status does not list {missing:?}"))
+            .todo(todo),
+    )
+}
+
+/// Over by now, but not when the phone would have backed up.
+fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
+    let night = night_before(case.zone, case.now)?;
+    let over = troubles.iter().find(|trouble| {
+        let end = trouble.event.end.unwrap_or(case.now);
+        trouble.stands == Stands::Over
+            && !trouble.kind.is_maintenance()
+            && trouble.event.start.is_some_and(|start| start < night.1)
+            && end > night.0
+            && case.still_matters(end)
+    })?;
+    let span = case.span(over.event.start, over.event.end);
+    let seen = format!("{}: {} {span}, in the night before; it is over", over.service, kind_word(&over.kind));
+    let finding = Finding::new(APPLE, Status::Problem, seen)
+        .blame(Blame::Apple)
+        .todo(words::advice(ChangeKind::Ended, over.service))
+        .step(Step::BackUpNow);
+    Some(finding)
+}
+
+fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
+    let watch = Watch::new(case.watch);
+    let watched = document.services.iter().filter(|(key, _)| watch.matches(key));
+    let (names, garbled): (Vec<&str>, Vec<bool>) =
+        watched.map(|(_, listing)| (listing.name.as_str(), listing.garbled)).unzip();
+    if garbled.contains(&true) {
+        let seen = "Apple's entry has a form that statusd does not know";
+        return Finding::new(APPLE, Status::CannotTell, seen).step(Step::AppleStatus);
+    }
+    let recent = troubles.iter().filter(|trouble| {
+        trouble.stands == Stands::Over
+            && trouble.event.end.is_some_and(|end| case.now.duration_since(end) <= RECENT)
+    });
+    let lately = recent.max_by_key(|trouble| trouble.event.end).map(|trouble| {
+        format!("; {} {}", kind_word(&trouble.kind), case.span(trouble.event.start, trouble.event.end))
+    });
+    let names = self::names(names.into_iter());
+    let seen = format!("Apple lists no trouble with {names} now{}", lately.unwrap_or_default());
+    Finding::new(APPLE, Status::Ok, seen)
+}
+
+fn evidence(document: &Document, troubles: &[Trouble], case: &Case) -> Vec<String> {
+    let stamp = match document.stamp {
+        Some(stamp) => format!("published {}, {} services", case.at(stamp), document.services.len()),
+        None => format!("without a date, {} services", document.services.len()),
+    };
+    let lines = troubles.iter().map(|trouble| {
+        let span = case.span(trouble.event.start, trouble.event.end);
+        let stands = match trouble.stands {
+            Stands::Down | Stands::Running => "going on",
+            Stands::Planned => "planned",
+            Stands::Over => "over",
+        };
+        format!("{}: {}, {stands}, {span}", trouble.service, kind_word(&trouble.kind))
+    });
+    std::iter::once(stamp).chain(lines).chain([LATE.to_owned()]).collect()
+}
+
+/// The history: what it holds to be going on although Apple lists it no more, and what was lately.
+pub fn judge_history(past: Option<&Past>, case: &Case) -> Finding {
+    let Some(past) = past else {
+        let seen = "no history on this computer: `statusd run` keeps one";
+        return Finding::new(HISTORY, Status::Skipped, seen);
+    };
+    let lines = past.outages.iter().rev().map(|outage| {
+        let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
+        format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to))
+    });
+    let lines: Vec<String> = lines.collect();
+    let missing = past.outages.iter().find_map(|outage| match &outage.phase {
+        Phase::Ongoing(Some(missing)) => Some((outage, missing)),
+        Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => None,
+    });
+    let finding = match (missing, past.outages.iter().rfind(|outage| is_recent(outage, case))) {
+        (Some((outage, missing)), _) => {
+            let since = outage.start.map(|start| format!(" since {}", case.at(start))).unwrap_or_default();
+            let seen = format!(
+                "{}: {}{since}, not listed since {}; Apple does not say whether it is over",
+                outage.service,
+                kind_word(&outage.kind),
+                case.at(missing.since)
+            );
+            Finding::new(HISTORY, Status::Warning, seen).blame(Blame::Apple).step(Step::AppleStatus)
+        }
+        (None, Some(outage)) => {
+            let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
+            let seen =
+                format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to));
+            Finding::new(HISTORY, Status::Ok, format!("the last in 72 hours: {seen}"))
+        }
+        (None, None) => Finding::new(HISTORY, Status::Ok, "no outage recorded in the last 72 hours"),
+    };
+    let looked = past.last_sighted.map(|time| format!("the feed was last read {}", case.at(time)));
+    finding.evidence(looked.into_iter().chain(lines))
+}
+
+fn is_recent(outage: &Outage, case: &Case) -> bool {
+    match outage.phase {
+        Phase::Ongoing(_) => true,
+        Phase::Planned(_) => false,
+        Phase::Over(_) => outage.end.is_some_and(|end| case.now.duration_since(end) <= RECENT),
+    }
+}
+
+/// When backups could not work, as far as the feed and the history know.
+pub fn downtimes(document: Option<&Document>, past: Option<&Past>, case: &Case) -> Vec<Downtime> {
+    let listed = document.map(|document| troubles(document, case)).unwrap_or_default();
+    let of_feed = listed.iter().filter_map(|trouble| {
+        let is_outage =
+            matches!(trouble.stands, Stands::Down | Stands::Over) && !trouble.kind.is_maintenance();
+        let to = trouble.event.end.filter(|_| trouble.stands == Stands::Over);
+        let counts = is_outage && ServiceKey::new(trouble.service).is_backup();
+        Some(Downtime { from: trouble.event.start.filter(|_| counts)?, to })
+    });
+    let of_history = past.into_iter().flat_map(|past| past.outages.iter()).filter_map(downtime);
+    of_feed.chain(of_history).collect()
+}
+
+/// The time that an outage kept phones from backing up; `None` for one of another service.
+pub fn downtime(outage: &Outage) -> Option<Downtime> {
+    let is_backup = ServiceKey::new(&outage.service).is_backup() && !outage.kind.is_maintenance();
+    let to = match outage.phase {
+        Phase::Ongoing(_) => None,
+        Phase::Over(_) => Some(outage.end?),
+        Phase::Planned(_) => return None,
+    };
+    Some(Downtime { from: outage.start.filter(|_| is_backup)?, to })
+}
+
+/// `iCloud Backup, Photos and 3 more`; each name once.
+fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in all {
+        if !names.iter().any(|known| ServiceKey::new(known) == ServiceKey::new(name)) {
+            names.push(name);
+        }
+    }
+    let more = names.len().saturating_sub(NAMES_MAX);
+    names.truncate(NAMES_MAX);
+    match more {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::feed;
+    use crate::fetch::FailureKind;
+    use crate::model::{Missing, OverBy};
+
+    const BACKUP: &str = "iCloud Backup";
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-05-{text}:00Z").parse().expect("a time")
+    }
+
+    fn event(status: &str, kind: &str, from: &str, to: Option<&str>) -> Value {
+        let millis = |text: &str| at(text).as_millisecond();
+        json!({
+            "messageId": format!("{status} {from}"), "eventStatus": status, "statusType": kind, "epochStartDate": millis(from),
+            "epochEndDate": to.map(millis), "message": "", "datePosted": null, "usersAffected": null,
+        })
+    }
+
+    fn document(events: &[Value]) -> Result<Document, Failure> {
+        let services = json!([
+            {"serviceName": "iCloud Backup ", "events": events},
+            {"serviceName": "Photos", "events": [event("ongoing", "Outage", "05T08:00", None)]},
+        ]);
+        Ok(feed::parse(json!({"services": services}).to_string().as_bytes()).expect("a document"))
+    }
+
+    fn failed(kind: FailureKind) -> Result<Document, Failure> {
+        Err(Failure { kind, host: "www.apple.com".to_owned(), retry_after_s: None })
+    }
+
+    fn watch(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// On 5 May at noon, UTC; the night before is that to the 5th.
+    #[track_caller]
+    fn check(looked: &Result<Document, Failure>, status: Status, seen: &str) -> Finding {
+        let watch = watch(&[BACKUP]);
+        let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let finding = judge_feed(looked, None, &case);
+        assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
+        assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Apple));
+        finding
+    }
+
+    #[test]
+    fn the_feed_says_how_it_is_now_and_how_it_was_last_night() {
+        let fine = "Apple lists no trouble with iCloud Backup now";
+        check(&document(&[]), Status::Ok, fine);
+        let down = document(&[event("ongoing", "Outage", "05T10:30", None)]);
+        let finding = check(&down, Status::Problem, "iCloud Backup: outage since 10:30 (1 h 30 min)");
+        assert!(finding.todo.is_some_and(|todo| todo.starts_with("Wait: your iPhone")));
+        let running = document(&[event("ongoing", "Maintenance", "05T10:30", Some("05T14:00"))]);
+        let finding = check(&running, Status::Problem, "iCloud Backup: maintenance since 10:30 (1 h 30 min)");
+        assert_eq!(finding.todo.as_deref(), Some(WAIT_FOR_MAINTENANCE));
+        let planned = document(&[event("upcoming", "Maintenance", "06T10:30", Some("06T14:00"))]);
+        check(&planned, Status::Ok, fine);
+        let night = document(&[event("resolved", "Issue", "04T22:00", Some("05T01:00"))]);
+        let seen =
+            "iCloud Backup: issue from Mon 4 May 22:00 to 01:00 (3 h), in the night before; it is over";
+        let finding = check(&night, Status::Problem, seen);
+        assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
+        let day = document(&[event("resolved", "Issue", "04T12:00", Some("04T13:00"))]);
+        check(&day, Status::Ok, &format!("{fine}; issue from Mon 4 May 12:00 to 13:00 (1 h)"));
+        let old = document(&[event("resolved", "Issue", "01T12:00", Some("01T13:00"))]);
+        check(&old, Status::Ok, fine);
+    }
+
+    #[test]
+    fn an_outage_before_the_last_backup_no_longer_matters() {
+        let watch = watch(&[BACKUP]);
+        let night = document(&[event("resolved", "Outage", "04T22:00", Some("05T01:00"))]);
+        for (last_backup, status) in
+            [(Some("05T02:00"), Status::Ok), (Some("05T00:00"), Status::Problem), (None, Status::Problem)]
+        {
+            let last_backup = last_backup.map(at);
+            let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup };
+            assert_eq!(judge_feed(&night, None, &case).status, status, "{last_backup:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_fine() {
+        let ours = failed(FailureKind::Dns);
+        let seen = "Apple's status cannot be read: cannot find www.apple.com (DNS): is this computer online?";
+        let finding = check(&ours, Status::CannotTell, seen);
+        assert!(finding.todo.is_some_and(|todo| todo.contains("network")));
+        let theirs = failed(FailureKind::Http(503));
+        let seen = "Apple's status cannot be read: www.apple.com answered 503 (Service Unavailable)";
+        assert!(check(&theirs, Status::CannotTell, seen).todo.is_some_and(|todo| todo.contains("apple.com")));
+        let odd = document(&[json!(7)]);
+        check(&odd, Status::CannotTell, "Apple's entry has a form that statusd does not know");
+        let unknown = watch(&["iCloud Bakup"]);
+        let case = Case { watch: &unknown, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let finding = judge_feed(&document(&[]), None, &case);
+        assert_eq!(finding.status, Status::CannotTell);
+        assert_eq!(finding.todo.as_deref(), Some("Did you mean iCloud Backup? Correct the watch list."));
+    }
+
+    #[test]
+    fn an_old_copy_says_nothing() {
+        let watch = watch(&[BACKUP]);
+        let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let copy =
+            |stamp: &str| document(&[]).map(|document| Document { stamp: Some(at(stamp)), ..document });
+        let past = Past { stamp: Some(at("05T11:00")), ..Past::default() };
+        assert_eq!(judge_feed(&copy("05T10:59"), Some(&past), &case).status, Status::CannotTell);
+        assert_eq!(judge_feed(&copy("05T11:00"), Some(&past), &case).status, Status::Ok);
+    }
+
+    fn outage(phase: Phase, from: &str, to: Option<&str>) -> Outage {
+        Outage {
+            service: BACKUP.to_owned(),
+            message_id: "1".to_owned(),
+            occurrence: 1,
+            kind: EventKind::Outage,
+            phase,
+            start: Some(at(from)),
+            end: to.map(at),
+            first_seen: at(from),
+            users_affected: None,
+            message: String::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_history_remembers_what_the_feed_forgot() {
+        #[track_caller]
+        fn check(outages: &[Outage], status: Status, seen: &str) {
+            let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+            let past = Past { outages: outages.to_vec(), ..Past::default() };
+            let finding = judge_history(Some(&past), &case);
+            assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
+        }
+        check(&[], Status::Ok, "no outage recorded in the last 72 hours");
+        let old = outage(Phase::Over(OverBy::Apple), "01T08:00", Some("01T09:00"));
+        check(std::slice::from_ref(&old), Status::Ok, "no outage recorded in the last 72 hours");
+        let over = outage(Phase::Over(OverBy::Apple), "05T08:00", Some("05T09:00"));
+        let seen = "the last in 72 hours: iCloud Backup: outage from 08:00 to 09:00 (1 h)";
+        check(&[old, over.clone()], Status::Ok, seen);
+        let missing = Missing { since: at("05T10:00"), fetches: 2 };
+        let dropped = outage(Phase::Ongoing(Some(missing)), "05T08:00", None);
+        let seen = "iCloud Backup: outage since 08:00, not listed since 10:00; Apple does not say whether it is \
+                    over";
+        check(&[dropped, over], Status::Warning, seen);
+        let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        assert_eq!(judge_history(None, &case).status, Status::Skipped);
+    }
+
+    #[test]
+    fn only_outages_of_the_backup_keep_phones_from_backing_up() {
+        let everything = watch(&["*"]);
+        let case = Case { watch: &everything, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let listed = document(&[
+            event("resolved", "Outage", "04T22:00", Some("05T01:00")),
+            event("ongoing", "Maintenance", "05T10:30", Some("05T14:00")),
+        ]);
+        let missed = outage(Phase::Ongoing(None), "03T08:00", Some("09T08:00"));
+        let planned = outage(Phase::Planned(None), "03T08:00", Some("09T08:00"));
+        let past = Past { outages: vec![missed, planned], ..Past::default() };
+        let expected = [
+            Downtime { from: at("04T22:00"), to: Some(at("05T01:00")) },
+            Downtime { from: at("03T08:00"), to: None },
+        ];
+        assert_eq!(downtimes(listed.as_ref().ok(), Some(&past), &case), expected);
+    }
+}

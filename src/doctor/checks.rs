@@ -1,0 +1,160 @@
+//! The list of checks, and which of them somebody asked for.
+//!
+//! Pure. Invariant: an id stands here once and is never given to another check.
+
+use std::collections::BTreeSet;
+
+/// What a check looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    Apple,
+    Network,
+    Phone,
+    Backups,
+    Statusd,
+}
+
+impl Group {
+    pub const ALL: [Group; 5] = [Group::Apple, Group::Network, Group::Phone, Group::Backups, Group::Statusd];
+
+    /// The word on the command line and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Group::Apple => "apple",
+            Group::Network => "network",
+            Group::Phone => "phone",
+            Group::Backups => "backups",
+            Group::Statusd => "statusd",
+        }
+    }
+
+    /// Above its checks.
+    pub fn title(self) -> &'static str {
+        match self {
+            Group::Apple => "Apple",
+            Group::Network => "Network (of this computer)",
+            Group::Phone => "Phone",
+            Group::Backups => "Backups and storage",
+            Group::Statusd => "statusd",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub id: &'static str,
+    pub group: Group,
+    /// What it finds out, in a line.
+    pub what: &'static str,
+}
+
+const fn check(id: &'static str, group: Group, what: &'static str) -> Check {
+    Check { id, group, what }
+}
+
+/// In the order in which they are shown.
+pub const CHECKS: [Check; 20] = [
+    check("apple", Group::Apple, "the watched services now and last night, from Apple's feed"),
+    check("history", Group::Apple, "the same from what statusd has recorded"),
+    check("portal", Group::Network, "whether the network wants a login"),
+    check("hosts", Group::Network, "DNS, connection and TLS to Apple's hosts"),
+    check("ipv6", Group::Network, "whether IPv6 works beside IPv4"),
+    check("interception", Group::Network, "whether somebody opens the encryption"),
+    check("proxy", Group::Network, "a proxy in this computer's settings"),
+    check("clock", Group::Network, "this computer's clock against Apple's"),
+    check("speed", Group::Network, "how fast it uploads; only with --speed"),
+    check("phone", Group::Phone, "whether a phone is connected and trusts this computer"),
+    check("ios", Group::Phone, "its iOS against the newest for its model"),
+    check("icloud-backup", Group::Phone, "whether iCloud Backup is switched on"),
+    check("last-backup", Group::Phone, "its last iCloud backup, beside Apple's outages"),
+    check("space", Group::Phone, "free space on it"),
+    check("power", Group::Phone, "battery and power"),
+    check("phone-clock", Group::Phone, "its clock against this computer's"),
+    check("local-backups", Group::Backups, "backups of phones to this computer"),
+    check("icloud-storage", Group::Backups, "what is left in iCloud, where macOS tells"),
+    check("daemon", Group::Statusd, "whether statusd runs, sees and delivers"),
+    check("desktop", Group::Statusd, "whether notices can be shown here"),
+];
+
+/// The checks that somebody asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked(BTreeSet<&'static str>);
+
+impl Asked {
+    /// `only` and `skip` name checks or groups; an empty `only` is all.
+    ///
+    /// # Errors
+    ///
+    /// One line: a word that names neither, or nothing left.
+    pub fn new(only: &[String], skip: &[String]) -> Result<Asked, String> {
+        let mut asked = match only {
+            [] => CHECKS.iter().map(|check| check.id).collect(),
+            only => named(only)?,
+        };
+        let skipped = named(skip)?;
+        asked.retain(|id| !skipped.contains(id));
+        if asked.is_empty() {
+            return Err("--skip leaves no check to be made".to_owned());
+        }
+        Ok(Asked(asked))
+    }
+
+    pub fn wants(&self, id: &str) -> bool {
+        self.0.contains(id)
+    }
+
+    pub fn wants_some_of(&self, group: Group) -> bool {
+        CHECKS.iter().any(|check| check.group == group && self.wants(check.id))
+    }
+
+    pub fn ids(&self) -> &BTreeSet<&'static str> {
+        &self.0
+    }
+}
+
+fn named(words: &[String]) -> Result<BTreeSet<&'static str>, String> {
+    let mut found = BTreeSet::new();
+    for word in words.iter().map(|word| word.trim()) {
+        // A check and a group may share a word: then all of the group is meant.
+        let of_group = CHECKS.iter().filter(|check| check.group.as_str() == word);
+        let of_id = CHECKS.iter().filter(|check| check.id == word);
+        let before = found.len();
+        found.extend(of_group.chain(of_id).map(|check| check.id));
+        let is_known = CHECKS.iter().any(|check| check.id == word || check.group.as_str() == word);
+        if found.len() == before && !is_known {
+            return Err(format!("no check {word:?}; `statusd doctor --list-checks` shows them"));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(only: &[&str], skip: &[&str], expected: Result<&[&str], &str>) {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let asked = Asked::new(&owned(only), &owned(skip));
+        let ids = asked.map(|asked| asked.ids().iter().copied().collect::<Vec<_>>());
+        assert_eq!(ids, expected.map(<[&str]>::to_vec).map_err(str::to_owned));
+    }
+
+    #[test]
+    fn checks_are_asked_for_by_id_and_by_group() {
+        check(&["portal", "clock"], &[], Ok(&["clock", "portal"]));
+        check(&["statusd"], &[], Ok(&["daemon", "desktop"]));
+        check(&["apple", "daemon"], &["history"], Ok(&["apple", "daemon"]));
+        check(&["backups"], &["backups"], Err("--skip leaves no check to be made"));
+        check(&["wifi"], &[], Err("no check \"wifi\"; `statusd doctor --list-checks` shows them"));
+        check(&["apple", "apple"], &[], Ok(&["apple", "history"]));
+        assert_eq!(Asked::new(&[], &[]).map(|asked| asked.ids().len()), Ok(CHECKS.len()));
+    }
+
+    #[test]
+    fn every_id_stands_once() {
+        let ids: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
+        assert_eq!(ids.len(), CHECKS.len());
+    }
+}

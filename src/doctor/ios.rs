@@ -1,0 +1,174 @@
+//! Judges a phone's version of iOS against the newest that Apple has for its model.
+//!
+//! Pure. Invariant: a model that Apple does not list, or a list that cannot be read, is "cannot
+//! tell"; a version that is newer than the list is a beta, and fine.
+
+use jiff::Timestamp;
+
+use super::{Blame, Finding, Status};
+use crate::guide::Step;
+use crate::message::when::lasted;
+use crate::phone::General;
+use crate::releases::{Releases, Version};
+use crate::text;
+
+pub const ID: &str = "ios";
+/// iCloud backups need it since 18 December 2024.
+const OLDEST_MAJOR: u32 = 9;
+const MAX_WORD_CHARS: usize = 40;
+const UPDATE: &str = "On the phone: Settings, General, Software Update.";
+
+/// `releases` is the list, or why there is none in one line.
+pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestamp) -> Finding {
+    let system = match general.class.as_deref() {
+        Some("iPad") => "iPadOS",
+        Some(_) | None => "iOS",
+    };
+    let Some(version) = general.version.as_deref().and_then(Version::parse) else {
+        return Finding::new(
+            ID,
+            Status::CannotTell,
+            format!("the phone does not say its version of {system}"),
+        );
+    };
+    if version.major() < OLDEST_MAJOR {
+        return too_old(system, &version);
+    }
+    let releases = match releases {
+        Ok(releases) => releases,
+        Err(words) => {
+            let seen = format!("{system} {version}; Apple's list of versions cannot be read");
+            return Finding::new(ID, Status::CannotTell, seen).evidence([words.to_owned()]);
+        }
+    };
+    let model = general.model.as_deref().unwrap_or_default();
+    let finding = match releases.newest_for(model) {
+        Some(newest) => compared(system, &version, newest),
+        None => Finding::new(ID, Status::CannotTell, unlisted(system, &version, model)),
+    };
+    finding.evidence(evidence(releases, now))
+}
+
+fn too_old(system: &str, version: &Version) -> Finding {
+    let seen = format!("{system} {version}; iCloud backups need {system} {OLDEST_MAJOR} or newer");
+    Finding::new(ID, Status::Problem, seen)
+        .blame(Blame::Phone)
+        .todo(format!("{UPDATE} If there is none, back up to a computer."))
+        .step(Step::Update)
+}
+
+fn compared(system: &str, version: &Version, newest: &Version) -> Finding {
+    if version > newest {
+        let seen = format!("{system} {version}, newer than Apple's list ({newest}): a beta, or just out");
+        return Finding::new(ID, Status::Ok, seen);
+    }
+    if version == newest {
+        return Finding::new(ID, Status::Ok, format!("{system} {version}, the newest for this model"));
+    }
+    Finding::new(ID, Status::Warning, format!("{system} {version}; {newest} is there for this model"))
+        .blame(Blame::Phone)
+        .todo(UPDATE)
+        .step(Step::Update)
+}
+
+fn unlisted(system: &str, version: &Version, model: &str) -> String {
+    match text::plain_line(model, MAX_WORD_CHARS) {
+        model if model.is_empty() => format!("{system} {version}; the phone does not say its model"),
+        model => format!("{system} {version}; Apple's list does not have the model {model}"),
+    }
+}
+
+fn evidence(releases: &Releases, now: Timestamp) -> Vec<String> {
+    let age = lasted(releases.at, now.max(releases.at));
+    let asked = format!("Apple's list is {age} old ({})", releases.at);
+    let stale = releases.stale.as_ref().map(|words| format!("no newer one: {words}"));
+    std::iter::once(asked).chain(stale).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"{"PublicAssetSets": {"iOS": [
+        {"ProductVersion": "26.6.1", "SupportedDevices": ["iPhone13,2"]},
+        {"ProductVersion": "18.7.10", "SupportedDevices": ["iPhone11,8", "iPad7,1"]},
+        {"ProductVersion": "12.5.8", "SupportedDevices": ["iPhone6,1"]}
+    ]}}"#;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn list() -> Releases {
+        Releases::parse(LIST.as_bytes(), at("2026-08-01T00:00:00Z")).expect("a list")
+    }
+
+    fn phone(model: &str, version: &str) -> General {
+        let class = Some(model.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().to_owned());
+        General {
+            model: Some(model.to_owned()),
+            version: Some(version.to_owned()),
+            class,
+            ..General::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(model: &str, version: &str, status: Status, seen: &str) {
+        let finding = judge(&phone(model, version), Ok(&list()), at("2026-08-01T05:00:00Z"));
+        assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
+        let is_trouble = matches!(status, Status::Warning | Status::Problem);
+        assert_eq!(finding.blame, is_trouble.then_some(Blame::Phone));
+        assert_eq!(finding.step, is_trouble.then_some(Step::Update));
+    }
+
+    #[test]
+    fn versions_are_judged_by_model() {
+        check("iPhone13,2", "26.6.1", Status::Ok, "iOS 26.6.1, the newest for this model");
+        check("iPhone13,2", "18.7.10", Status::Warning, "iOS 18.7.10; 26.6.1 is there for this model");
+        check("iPhone11,8", "18.4.1", Status::Warning, "iOS 18.4.1; 18.7.10 is there for this model");
+        check("iPhone11,8", "18.7.10", Status::Ok, "iOS 18.7.10, the newest for this model");
+        check("iPad7,1", "18.7.9", Status::Warning, "iPadOS 18.7.9; 18.7.10 is there for this model");
+        check(
+            "iPhone13,2",
+            "27.0",
+            Status::Ok,
+            "iOS 27.0, newer than Apple's list (26.6.1): a beta, or just out",
+        );
+        check(
+            "iPhone99,1",
+            "26.0",
+            Status::CannotTell,
+            "iOS 26.0; Apple's list does not have the model iPhone99,1",
+        );
+        check("iPhone13,2", "new", Status::CannotTell, "the phone does not say its version of iOS");
+    }
+
+    #[test]
+    fn before_ios_9_there_is_no_backup() {
+        check("iPhone4,1", "8.4.1", Status::Problem, "iOS 8.4.1; iCloud backups need iOS 9 or newer");
+        let finding = judge(&phone("iPhone4,1", "8.4.1"), Err("no network"), at("2026-08-01T00:00:00Z"));
+        assert_eq!(finding.status, Status::Problem);
+        check("iPhone6,1", "9.0", Status::Warning, "iOS 9.0; 12.5.8 is there for this model");
+    }
+
+    #[test]
+    fn what_is_missing_is_cannot_tell() {
+        let now = at("2026-08-01T00:00:00Z");
+        let finding = judge(&phone("iPhone13,2", "18.4.1"), Err("no network"), now);
+        assert_eq!(finding.status, Status::CannotTell);
+        assert_eq!(finding.evidence, ["no network"]);
+        assert_eq!(judge(&General::default(), Ok(&list()), now).status, Status::CannotTell);
+        let general = General { model: None, ..phone("iPhone13,2", "18.4.1") };
+        assert_eq!(judge(&general, Ok(&list()), now).seen, "iOS 18.4.1; the phone does not say its model");
+    }
+
+    #[test]
+    fn an_old_list_says_how_old() {
+        let mut releases = list();
+        releases.stale = Some("no network".to_owned());
+        let finding = judge(&phone("iPhone13,2", "26.6.1"), Ok(&releases), at("2026-08-04T00:00:00Z"));
+        let expected = ["Apple's list is 3 days old (2026-08-01T00:00:00Z)", "no newer one: no network"];
+        assert_eq!(finding.evidence, expected);
+    }
+}

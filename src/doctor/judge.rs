@@ -1,0 +1,165 @@
+//! What was seen → findings, in the order in which they are shown.
+//!
+//! Pure; it calls the judge of each check and gives it what it needs from the others. Invariant: a
+//! check that was asked for has a finding, also where its look took too long.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::apple::{self, Case};
+use super::checks::{Asked, CHECKS};
+use super::look::{Look, Phones, Seen};
+use super::phone::View;
+use super::program::{self, Database, Program};
+use super::{Finding, Status, ios, local_backups, network, phone, storage};
+use crate::backup::{Nights, Standing};
+use crate::phone::Phone;
+
+const IS_MACOS: bool = cfg!(target_os = "macos");
+
+/// What the judges must know beside what was seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub now: Timestamp,
+    pub zone: &'a TimeZone,
+    pub watch: &'a [String],
+    pub identifiers: bool,
+}
+
+/// The findings of the checks that were asked for, in the order of [`CHECKS`].
+pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
+    let Context { now, zone, watch, identifiers } = *context;
+    let last_backup = seen.phones.seen().and_then(oldest_backup);
+    let case = Case { watch, now, zone, last_backup };
+    let past = seen.past.as_ref();
+    let mut findings = one("apple", &seen.feed, |looked| vec![apple::judge_feed(looked, past, &case)]);
+    findings.push(apple::judge_history(past, &case));
+    findings.extend(match &seen.network {
+        Look::Seen(looked) => network::judge(looked, asked.ids()),
+        Look::Late(within) => network::IDS.iter().map(|id| late(id, *within)).collect(),
+        Look::Unwanted => Vec::new(),
+    });
+    findings.extend(one("phone", &seen.phones, |phones| judge_phones(phones, seen, &case, identifiers)));
+    let backups = |roots: &Vec<_>| local_backups::judge(roots, now, IS_MACOS, identifiers);
+    findings.extend(one(local_backups::ID, &seen.backups, backups));
+    findings.extend(one(storage::ID, &seen.storage, |room| vec![storage::judge(room)]));
+    findings.extend(one("daemon", &seen.live, |live| {
+        let program = Program { live: live.clone(), database: seen.database.clone() };
+        vec![program::judge_daemon(&program, &case)]
+    }));
+    let is_shown = match &seen.desktop {
+        Look::Seen(is_there) => Some(*is_there),
+        Look::Late(_) => Some(false),
+        Look::Unwanted => None,
+    };
+    let is_used = seen.database != Database::None || seen.live.seen().is_some_and(Option::is_some);
+    findings.push(program::judge_desktop(is_shown, is_used));
+    findings.retain(|finding| asked.wants(finding.id));
+    findings.sort_by_key(|finding| CHECKS.iter().position(|check| check.id == finding.id));
+    findings
+}
+
+fn one<T>(id: &'static str, look: &Look<T>, judge: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
+    match look {
+        Look::Seen(seen) => judge(seen),
+        Look::Late(within) => vec![late(id, *within)],
+        Look::Unwanted => Vec::new(),
+    }
+}
+
+fn late(id: &'static str, within: Duration) -> Finding {
+    Finding::new(id, Status::CannotTell, format!("no answer within {} s", within.as_secs()))
+}
+
+/// Of several phones the one that waits the longest; `None` where one does not tell.
+fn oldest_backup(phones: &Phones) -> Option<Timestamp> {
+    let phones = phones.found.as_ref().ok()?;
+    let backups: Option<Vec<Timestamp>> =
+        phones.iter().map(|phone| phone.private.as_ref().ok()?.last_backup).collect();
+    backups?.into_iter().min()
+}
+
+fn judge_phones(phones: &Phones, seen: &Seen, case: &Case, identifiers: bool) -> Vec<Finding> {
+    let feed = seen.feed.seen().and_then(|looked| looked.as_ref().ok());
+    let past = seen.past.as_ref();
+    // What Apple's feed lists now reaches back by days.
+    let is_read = feed.is_some().then_some((case.now, case.now));
+    let covered: Vec<_> = past.into_iter().flat_map(|past| past.covered.clone()).chain(is_read).collect();
+    let nights = Nights::new(&apple::downtimes(feed, past, case), &covered, case.zone, case.now);
+    let standing = |phone: &Phone| match &phone.private {
+        Ok(private) => nights.standing(private.last_backup, private.backup_enabled),
+        Err(_) => Standing::Unknown,
+    };
+    let standings: Vec<Standing> = phones.found.iter().flatten().map(standing).collect();
+    let view = View { now: case.now, zone: case.zone, identifiers };
+    let mut findings = phone::judge(&phones.found, &standings, &view);
+    findings.extend(judge_ios(phones, case.now, identifiers));
+    findings
+}
+
+fn judge_ios(phones: &Phones, now: Timestamp, identifiers: bool) -> Vec<Finding> {
+    let (Ok(found), Some(releases)) = (&phones.found, &phones.releases) else {
+        return vec![Finding::new(ios::ID, Status::Skipped, "no iPhone to look at")];
+    };
+    let releases = releases.as_ref().map_err(String::as_str);
+    let one = |(place, phone): (usize, &Phone)| {
+        ios::judge(&phone.general, releases, now).subject(phone::subject(found, place, identifiers))
+    };
+    found.iter().enumerate().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static UTC: TimeZone = TimeZone::UTC;
+
+    /// Nothing was in time.
+    fn late_everywhere() -> Seen {
+        let within = Duration::from_secs(18);
+        Seen {
+            feed: Look::Late(within),
+            past: None,
+            network: Look::Late(within),
+            phones: Look::Late(within),
+            storage: Look::Late(within),
+            backups: Look::Late(within),
+            live: Look::Late(within),
+            database: Database::None,
+            desktop: Look::Late(within),
+        }
+    }
+
+    #[test]
+    fn a_look_that_takes_too_long_is_cannot_tell_and_never_ok() {
+        let asked = Asked::new(&[], &[]).expect("all");
+        let now = "2026-05-05T12:00:00Z".parse().expect("a time");
+        let context = Context { now, zone: &UTC, watch: &[], identifiers: false };
+        let findings = judge(&late_everywhere(), &asked, &context);
+        assert!(findings.iter().all(|finding| finding.status != Status::Ok), "{findings:#?}");
+        for id in ["apple", "portal", "speed", "phone", "local-backups", "icloud-storage", "daemon"] {
+            let finding = findings.iter().find(|finding| finding.id == id).expect(id);
+            assert_eq!(
+                (finding.status, finding.seen.as_str()),
+                (Status::CannotTell, "no answer within 18 s")
+            );
+        }
+    }
+
+    #[test]
+    fn one_phone_that_does_not_tell_leaves_the_oldest_backup_unknown() {
+        use crate::phone::{General, Link, Private, Refusal, Udid};
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let phone =
+            |private| Phone { udid: Udid::new("1"), link: Link::Usb, general: General::default(), private };
+        let backed_up = |last: &str| phone(Ok(Private { last_backup: Some(at(last)), ..Private::default() }));
+        let (new, old) = (backed_up("2026-05-05T02:00:00Z"), backed_up("2026-05-04T02:00:00Z"));
+        let oldest = |phones: Vec<Phone>| oldest_backup(&Phones { found: Ok(phones), releases: None });
+        assert_eq!(oldest(vec![new.clone(), old]), Some(at("2026-05-04T02:00:00Z")));
+        assert_eq!(oldest(vec![new.clone(), phone(Err(Refusal::Locked))]), None);
+        assert_eq!(oldest(vec![new, phone(Ok(Private::default()))]), None);
+        assert_eq!(oldest(Vec::new()), None);
+    }
+}

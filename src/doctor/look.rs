@@ -1,0 +1,214 @@
+//! Looks at everything side by side, each look within a limit of its own.
+//!
+//! It decides nothing, and changes nothing but Apple's list of iOS versions that it keeps for a day.
+//! Invariant: one thing that hangs costs its own answer and no other; all is over within [`WITHIN`],
+//! but for the speed where somebody asks for it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::apple::Past;
+use super::checks::{Asked, Group};
+use super::network;
+use super::program::Database;
+use crate::channel::Channel;
+use crate::fetch::{Failure, Fetcher, Limits};
+use crate::live::{self, Live};
+use crate::local_backups::{self, Root};
+use crate::model::{Document, FeedId, Phase, ServiceKey};
+use crate::phone::{self, Address, Phone, Trouble};
+use crate::probe::{Environment, Net};
+use crate::releases::{self, Releases, Source};
+use crate::storage::{self, Storage};
+use crate::store::Store;
+use crate::watch::Watch;
+
+/// Of the look at the feed, where a person waits for it.
+pub const FEED_LIMITS: Limits =
+    Limits { connect: Duration::from_secs(6), total: Duration::from_secs(12), ..Limits::SHIPPED };
+/// For all of it.
+pub const WITHIN: Duration = Duration::from_secs(18);
+const PHONE_WITHIN: Duration = Duration::from_secs(8);
+/// Of Apple's list of iOS versions, which is asked for behind a phone.
+pub const RELEASES_WITHIN: Duration = Duration::from_secs(8);
+/// Measuring an upload fills the line, so it comes after everything else.
+const SPEED_WITHIN: Duration = Duration::from_secs(60);
+/// How far back outages are asked for: a phone's last backup may be months old.
+const HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
+
+/// All that the doctor looks at; everything from outside is here.
+pub struct World {
+    pub now: Timestamp,
+    pub zone: TimeZone,
+    /// The watched names and globs, as they were written.
+    pub watch: Vec<String>,
+    pub feed: FeedId,
+    pub fetcher: Fetcher,
+    pub state_directory: PathBuf,
+    /// `None`: nobody wants notices on the desktop.
+    pub desktop: Option<Channel>,
+    pub usbmuxd: Address,
+    pub releases: Source,
+    /// Folders with backups of phones to this computer.
+    pub backup_roots: Vec<PathBuf>,
+    pub net: Net,
+    /// Whether to measure the upload.
+    pub with_speed: bool,
+    /// Whether names and numbers of phones may be shown.
+    pub identifiers: bool,
+}
+
+/// What came of a look.
+#[derive(Debug)]
+pub enum Look<T> {
+    /// Nobody asked for it.
+    Unwanted,
+    /// It took longer than this.
+    Late(Duration),
+    Seen(T),
+}
+
+impl<T> Look<T> {
+    pub fn seen(&self) -> Option<&T> {
+        match self {
+            Look::Seen(seen) => Some(seen),
+            Look::Unwanted | Look::Late(_) => None,
+        }
+    }
+}
+
+/// What was seen.
+pub struct Seen {
+    pub feed: Look<Result<Document, Failure>>,
+    pub past: Option<Past>,
+    pub network: Look<network::Looked>,
+    pub phones: Look<Phones>,
+    pub storage: Look<Storage>,
+    pub backups: Look<Vec<Root>>,
+    pub live: Look<Option<Live>>,
+    pub database: Database,
+    /// Whether somebody shows notices on this desktop.
+    pub desktop: Look<bool>,
+}
+
+/// The phones, and Apple's list of versions where there is one to compare.
+pub struct Phones {
+    pub found: Result<Vec<Phone>, Trouble>,
+    pub releases: Option<Result<Releases, String>>,
+}
+
+/// Looks at what the checks that were asked for need. `tell` hears the word of each look that is
+/// over.
+pub async fn look(
+    world: &mut World,
+    asked: &Asked,
+    environment: &Environment<'_>,
+    tell: &dyn Fn(&'static str),
+) -> Seen {
+    let World { now, with_speed, .. } = *world;
+    let wants_phones = asked.wants_some_of(Group::Phone);
+    let wants_network = asked.wants_some_of(Group::Network);
+    let (past, database) = history(&world.state_directory, &world.feed, &world.watch, now).await;
+    let network_within = if with_speed { SPEED_WITHIN } else { WITHIN };
+    let network = network::look(&world.net, environment, asked.ids(), with_speed, now);
+    let phones = look_at_phones(&world.usbmuxd, &world.releases, asked, now);
+    let roots = std::mem::take(&mut world.backup_roots);
+    let wants_desktop = asked.wants("desktop") && world.desktop.is_some();
+    // Also for the phone: what the feed says of last night may explain its last backup.
+    let wants_feed = asked.wants("apple") || wants_phones;
+    let (feed, network, phones, storage, backups, live, desktop) = tokio::join!(
+        timed("apple", wants_feed, WITHIN, tell, world.fetcher.first_look()),
+        timed("network", wants_network, network_within, tell, network),
+        timed("phone", wants_phones, WITHIN, tell, phones),
+        timed("storage", asked.wants(super::storage::ID), WITHIN, tell, storage::look()),
+        timed("backups", asked.wants(super::local_backups::ID), WITHIN, tell, look_at_backups(roots)),
+        timed("daemon", asked.wants("daemon"), WITHIN, tell, ask_daemon(&world.state_directory)),
+        timed("desktop", wants_desktop, WITHIN, tell, is_shown(&mut world.desktop)),
+    );
+    Seen { feed, past, network, phones, storage, backups, live, database, desktop }
+}
+
+async fn is_shown(desktop: &mut Option<Channel>) -> bool {
+    match desktop {
+        Some(channel) => channel.is_there().await,
+        None => false,
+    }
+}
+
+async fn timed<T>(
+    word: &'static str,
+    is_wanted: bool,
+    within: Duration,
+    tell: &dyn Fn(&'static str),
+    look: impl Future<Output = T>,
+) -> Look<T> {
+    if !is_wanted {
+        return Look::Unwanted;
+    }
+    let seen = timeout(within, look).await;
+    tell(word);
+    seen.map_or(Look::Late(within), Look::Seen)
+}
+
+async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {
+    let found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let is_wanted = asked.wants(super::ios::ID) && found.as_ref().is_ok_and(|phones| !phones.is_empty());
+    let releases = if is_wanted { Some(releases::ask(releases, now).await) } else { None };
+    Phones { found, releases }
+}
+
+async fn look_at_backups(roots: Vec<PathBuf>) -> Vec<Root> {
+    // A folder on a disk that sleeps, or on one that is far away, must not hold up the rest.
+    spawn_blocking(move || local_backups::look(&roots)).await.unwrap_or_default()
+}
+
+async fn ask_daemon(state_directory: &Path) -> Option<live::Live> {
+    let directory = state_directory.to_owned();
+    spawn_blocking(move || live::ask(&directory)).await.ok().flatten()
+}
+
+/// What the database of a state directory remembers of the watched services, and how it is.
+async fn history(
+    state_directory: &Path,
+    feed: &FeedId,
+    watch: &[String],
+    now: Timestamp,
+) -> (Option<Past>, Database) {
+    let store = match Store::attach(state_directory, false) {
+        Ok(None) => return (None, Database::None),
+        Err(error) => return (None, Database::Closed(error.to_string())),
+        Ok(Some(store)) => store,
+    };
+    let read = async {
+        let past = past(&store, feed, watch, now).await?;
+        let database = Database::Open { totals: store.totals().await?, last_sighted: past.last_sighted };
+        Ok::<_, rusqlite::Error>((Some(past), database))
+    };
+    read.await.unwrap_or_else(|error| (None, Database::Closed(error.to_string())))
+}
+
+async fn past(
+    store: &Store,
+    feed: &FeedId,
+    watch: &[String],
+    now: Timestamp,
+) -> Result<Past, rusqlite::Error> {
+    let since = now.checked_sub(HISTORY).unwrap_or(Timestamp::MIN);
+    let watch = Watch::new(watch);
+    let mut outages = store.outages(feed, since).await?;
+    outages.retain(|outage| {
+        watch.matches(&ServiceKey::new(&outage.service))
+            && !outage.kind.is_maintenance()
+            && !matches!(outage.phase, Phase::Planned(_))
+    });
+    let spans = store.coverage(feed, since).await?;
+    let covered = spans.iter().filter(|span| span.blind.is_none()).map(|span| (span.from, span.to)).collect();
+    let stamp = store.beliefs(feed).await?.state.stamp;
+    Ok(Past { outages, covered, stamp, last_sighted: store.last_sighted(feed).await? })
+}

@@ -1,0 +1,47 @@
+//! The check `clock`: is this computer's clock right? With a wrong one, certificates look expired
+//! and the times in every other answer mislead.
+//!
+//! Pure. It is this computer's clock; a phone has its own.
+
+use super::super::{Blame, Finding, Status};
+use super::CLOCK;
+use crate::probe::{Clock, ClockSource};
+
+const WARNING_S: u64 = 30;
+const PROBLEM_S: u64 = 300;
+const TODO: &str = "Let this computer set its clock by itself (date and time settings, or timedatectl set-ntp true). \
+                    With a wrong clock good certificates look bad, and times shown here mislead.";
+
+pub(super) fn judge(clock: Option<&Clock>) -> Finding {
+    let (ahead_s, by) = match clock {
+        None => return Finding::new(CLOCK, Status::CannotTell, "nobody asked for the time"),
+        Some(Clock::Unknown(fault)) => {
+            let seen = format!("cannot compare this computer's clock with time.apple.com: {fault}");
+            return Finding::new(CLOCK, Status::CannotTell, seen);
+        }
+        Some(Clock::Measured { ahead_s, by }) => (*ahead_s, *by),
+    };
+    let off_s = ahead_s.unsigned_abs();
+    let seen =
+        format!("this computer's clock is {} {}", span(off_s), if ahead_s < 0 { "behind" } else { "ahead" });
+    let finding = match off_s {
+        PROBLEM_S.. => Finding::new(CLOCK, Status::Problem, seen).blame(Blame::Computer).todo(TODO),
+        WARNING_S.. => Finding::new(CLOCK, Status::Warning, seen).blame(Blame::Computer).todo(TODO),
+        _ => Finding::new(CLOCK, Status::Ok, "this computer's clock is right"),
+    };
+    let source = match by {
+        ClockSource::TimeServer => "time.apple.com",
+        ClockSource::WebPage => "the date of Apple's test page, for time.apple.com gave no answer",
+    };
+    finding.evidence([format!("{ahead_s:+} s, by {source}")])
+}
+
+/// In the unit that says it best, rounded down.
+fn span(s: u64) -> String {
+    match s {
+        0..120 => format!("{s} s"),
+        120..7_200 => format!("{} min", s / 60),
+        7_200..172_800 => format!("{} h", s / 3_600),
+        _ => format!("{} days", s / 86_400),
+    }
+}

@@ -1,0 +1,207 @@
+//! The check `hosts`: can Apple's hosts be reached from here, and where does it end if not?
+//!
+//! Pure. Invariant: a host that works over IPv4 or IPv6 counts as reached; which of the two is
+//! broken is the check `ipv6`'s.
+
+use std::time::Duration;
+
+use super::super::{Blame, Finding, Status};
+use super::{HOSTS, Hosts, is_reached, looks, several};
+use crate::guide::Step;
+use crate::probe::{
+    Clock, ConnectFault, Distrust, Family, HostLook, NameFault, Papers, Place, Proxy, Purpose, Trust, Way,
+};
+
+/// A clock that is wrong by this much can make a good certificate look expired or new.
+const CLOCK_WRONG_S: u64 = 300;
+
+const NO_WAY: &str = "Check this computer's Wi-Fi or cable, then run this again. A phone on the same network is as cut \
+                      off; of a phone on another one this says nothing.";
+const NOTHING: &str = "Restart the router; if other pages work, ask whoever runs this network to let Apple's hosts \
+                       through. A phone on the same network cannot back up; of a phone on another one this says \
+                       nothing.";
+const SOME: &str = "A filter, a firewall or a security product in this network may hold this back: ask whoever runs it \
+                    to let Apple's hosts through, or try the phone on another network.";
+const MINOR: &str = "Backups do without it. If it stays so, ask whoever runs this network whether a filter holds it \
+                     back.";
+const CLOCK: &str =
+    "Set this computer's clock, then run this again: with a wrong clock good certificates look bad.";
+const BEHIND_PROXY: &str = "Phones do not use this computer's proxy. If the phone is on this network, set the proxy in \
+                            its Wi-Fi settings, or ask whoever runs the network to let Apple's hosts through.";
+
+pub(super) fn judge(hosts: Hosts<'_>, proxy: Option<&Proxy>, clock: Option<&Clock>) -> Finding {
+    let looks = match looks(HOSTS, hosts) {
+        Ok(looks) => looks,
+        Err(finding) => return *finding,
+    };
+    let failing: Vec<&HostLook> = looks.iter().filter(|look| !is_reached(look)).collect();
+    let finding = match failing.as_slice() {
+        [] => {
+            let count = looks.len();
+            Finding::new(
+                HOSTS,
+                Status::Ok,
+                format!("all {count} Apple hosts can be reached from this computer"),
+            )
+        }
+        failing if failing.len() == looks.len() => none_reached(failing, proxy, clock),
+        failing => some_not_reached(failing, looks.len(), clock),
+    };
+    finding.evidence(looks.iter().flat_map(evidence))
+}
+
+fn none_reached(failing: &[&HostLook], proxy: Option<&Proxy>, clock: Option<&Clock>) -> Finding {
+    let count = failing.len();
+    let reason = commonest(failing);
+    let problem = |seen: String| Finding::new(HOSTS, Status::Problem, seen).blame(Blame::Network);
+    if matches!(proxy, Some(Proxy::Set(proxy)) if proxy.reached.is_ok()) {
+        let seen = format!("none of {count} Apple hosts can be reached past this computer's proxy: {reason}");
+        return Finding::new(HOSTS, Status::CannotTell, seen).todo(BEHIND_PROXY);
+    }
+    if failing.iter().all(|look| has_no_way(look)) {
+        return problem(format!("this computer has no way to the internet: {reason}")).todo(NO_WAY);
+    }
+    let seen = format!("none of {count} Apple hosts can be reached from this computer: {reason}");
+    if is_by_clock(failing, clock) {
+        return problem(seen).blame(Blame::Computer).todo(CLOCK);
+    }
+    problem(seen).todo(NOTHING).step(Step::WifiAndPower)
+}
+
+fn some_not_reached(failing: &[&HostLook], count: usize, clock: Option<&Clock>) -> Finding {
+    let (needed, minor): (Vec<&HostLook>, Vec<&HostLook>) =
+        failing.iter().copied().partition(|look| is_needed(look));
+    let named = if needed.is_empty() { &minor } else { &needed };
+    let names: Vec<&str> = named.iter().map(|look| look.host.name).collect();
+    let others = match failing.len() - named.len() {
+        0 => String::new(),
+        more => format!("; {more} more that matter less"),
+    };
+    let what = what_for(named);
+    let seen = format!(
+        "{} of {count} Apple hosts cannot be reached from this computer: {}{what}, {}{others}",
+        failing.len(),
+        several(&names),
+        commonest(named)
+    );
+    let status = if needed.is_empty() { Status::Warning } else { Status::Problem };
+    let finding = Finding::new(HOSTS, status, seen);
+    match status {
+        _ if is_by_clock(failing, clock) => finding.blame(Blame::Computer).todo(CLOCK),
+        Status::Problem => finding.blame(Blame::Network).todo(SOME).step(Step::WifiAndPower),
+        Status::Ok | Status::Warning | Status::Skipped | Status::CannotTell => {
+            finding.blame(Blame::Network).todo(MINOR)
+        }
+    }
+}
+
+fn is_needed(look: &HostLook) -> bool {
+    match look.host.purpose {
+        Purpose::Backup | Purpose::SignIn => true,
+        Purpose::Push | Purpose::Other => false,
+    }
+}
+
+fn what_for(looks: &[&HostLook]) -> &'static str {
+    let is_for = |purpose| looks.iter().any(|look| look.host.purpose == purpose);
+    match (is_for(Purpose::Backup), is_for(Purpose::SignIn)) {
+        (true, true) => " (for backups and signing in)",
+        (true, false) => " (for backups)",
+        (false, true) => " (for signing in)",
+        (false, false) => "",
+    }
+}
+
+/// The family that got further tells where it ends.
+fn further(look: &HostLook) -> &Way {
+    if look.v6.rank() > look.v4.rank() { &look.v6 } else { &look.v4 }
+}
+
+/// Neither a name nor a way, in either family: as on a computer that is offline.
+fn has_no_way(look: &HostLook) -> bool {
+    let is_none = |way: &Way| match way {
+        Way::NoName(NameFault::NoAnswer) | Way::NoAddress => true,
+        Way::NoConnection { fault, .. } => *fault == ConnectFault::NoRoute,
+        Way::NoName(_) | Way::NoTls { .. } | Way::Answered { .. } => false,
+    };
+    is_none(&look.v4) && is_none(&look.v6)
+}
+
+fn is_by_clock(failing: &[&HostLook], clock: Option<&Clock>) -> bool {
+    let is_wrong = match clock {
+        Some(Clock::Measured { ahead_s, .. }) => ahead_s.unsigned_abs() >= CLOCK_WRONG_S,
+        // All certificates of the world do not run out on one day.
+        Some(Clock::Unknown(_)) | None => failing.len() > 1,
+    };
+    let is_of_time = |look: &&HostLook| match further(look) {
+        Way::Answered { papers, .. } => {
+            matches!(papers.trust, Trust::Not(Distrust::Expired | Distrust::NotYetValid))
+        }
+        Way::NoName(_) | Way::NoAddress | Way::NoConnection { .. } | Way::NoTls { .. } => false,
+    };
+    is_wrong && failing.iter().all(is_of_time)
+}
+
+/// Why most of them ended; the first of equals.
+fn commonest(failing: &[&HostLook]) -> String {
+    let reasons: Vec<String> = failing.iter().map(|look| ending(further(look))).collect();
+    let count = |reason: &String| reasons.iter().filter(|other| *other == reason).count();
+    let mut best: Option<&String> = None;
+    for reason in &reasons {
+        if best.is_none_or(|best| count(reason) > count(best)) {
+            best = Some(reason);
+        }
+    }
+    best.cloned().unwrap_or_default()
+}
+
+/// Where a way ended.
+pub(super) fn ending(way: &Way) -> String {
+    match way {
+        Way::NoName(fault) => fault.to_string(),
+        Way::NoAddress => "no address".to_owned(),
+        Way::NoConnection { fault, .. } => fault.to_string(),
+        Way::NoTls { fault, .. } => fault.to_string(),
+        Way::Answered { papers: Papers { trust, .. }, .. } => match trust {
+            Trust::Public => "publicly trusted".to_owned(),
+            Trust::Apple => "trusted by Apple's own authority".to_owned(),
+            Trust::LocalOnly => "trusted by this computer only".to_owned(),
+            Trust::Not(distrust) => distrust.to_string(),
+        },
+    }
+}
+
+/// A line for each family.
+fn evidence(look: &HostLook) -> [String; 2] {
+    [(Family::V4, "IPv4"), (Family::V6, "IPv6")].map(|(family, name)| {
+        let way = look.way(family);
+        format!("{} {name}: {}{}", look.host.name, steps(look, way), ending(way))
+    })
+}
+
+/// What came before the end of a way.
+fn steps(look: &HostLook, way: &Way) -> String {
+    match way {
+        Way::NoName(_) | Way::NoAddress => String::new(),
+        Way::NoConnection { at, .. } => format!("{}, ", place(look, at)),
+        Way::NoTls { at, connected, .. } => format!("{}, connected in {}, ", place(look, at), ms(connected)),
+        Way::Answered { at, connected, secured, papers } => format!(
+            "{}, connected in {}, secured in {}, signed by {} under {}, ",
+            place(look, at),
+            ms(connected),
+            ms(secured),
+            papers.issuer,
+            papers.top
+        ),
+    }
+}
+
+fn place(look: &HostLook, at: &Place) -> String {
+    let other = look.host.ports.first().filter(|first| **first != at.port);
+    let instead = other.map(|first| format!(" (not {first})")).unwrap_or_default();
+    format!("{} port {}{instead}", at.address, at.port)
+}
+
+fn ms(duration: &Duration) -> String {
+    format!("{} ms", duration.as_millis())
+}

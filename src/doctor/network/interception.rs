@@ -1,0 +1,100 @@
+//! The check `interception`: does somebody on the way open the secure connections to Apple? Apple's
+//! services do not work through that, by Apple's own word.
+//!
+//! Pure. Invariant: it accuses only where an authority vouches for Apple that this computer trusts
+//! and the public list does not, or the same unknown one on several hosts; never Apple itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::{Blame, Finding, Status};
+use super::{Hosts, INTERCEPTION, looks, several};
+use crate::probe::{Distrust, Family, HostLook, Papers, Trust, Way};
+
+/// One host alone may be a mistake of somebody's.
+const SAME_UNKNOWN_HOSTS: usize = 2;
+
+/// Hosts by the authority that vouches for them.
+type Groups<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+pub(super) fn judge(hosts: Hosts<'_>) -> Finding {
+    let looks = match looks(INTERCEPTION, hosts) {
+        Ok(looks) => looks,
+        Err(finding) => return *finding,
+    };
+    let shown: Vec<(&str, &Papers)> = looks.iter().flat_map(papers).collect();
+    let evidence =
+        shown.iter().map(|(host, papers)| format!("{host}: {} under {}", papers.issuer, papers.top));
+    let evidence: BTreeSet<String> = evidence.collect();
+    finding(&shown).evidence(evidence)
+}
+
+fn finding(shown: &[(&str, &Papers)]) -> Finding {
+    let local = groups(shown, |papers| papers.trust == Trust::LocalOnly && !papers.names_apple);
+    let unknown = groups(shown, |papers| papers.trust == Trust::Not(Distrust::UnknownIssuer));
+    let same_unknown = unknown.iter().filter(|(_, hosts)| hosts.len() >= SAME_UNKNOWN_HOSTS);
+    let opened: Groups<'_> =
+        local.into_iter().chain(same_unknown.map(|(top, hosts)| (*top, hosts.clone()))).collect();
+    let alike = groups(shown, |papers| papers.trust == Trust::LocalOnly && papers.names_apple);
+    let found = |status, seen: String| Finding::new(INTERCEPTION, status, seen);
+    if !opened.is_empty() {
+        return accusation(&opened);
+    }
+    if let Some((top, hosts)) = alike.first_key_value() {
+        let seen = format!(
+            "{}: this computer trusts \"{top}\", which calls itself Apple's and is on no list that statusd knows",
+            names(hosts)
+        );
+        return found(Status::Warning, seen).blame(Blame::Network).todo(
+            "It may be an authority of Apple's that is newer than this statusd. If you do not know it, ask whoever \
+             runs this network.",
+        );
+    }
+    if let Some((top, hosts)) = unknown.first_key_value() {
+        let seen = format!(
+            "{} shows a certificate of \"{top}\", whom nobody knows; one host alone proves no interception",
+            names(hosts)
+        );
+        return found(Status::CannotTell, seen);
+    }
+    if shown.is_empty() {
+        return found(Status::CannotTell, "no Apple host got as far as showing a certificate".to_owned());
+    }
+    found(Status::Ok, "nobody opens the secure connections to Apple on the way".to_owned())
+}
+
+fn accusation(opened: &Groups<'_>) -> Finding {
+    let who: Vec<String> = opened.keys().map(|top| format!("\"{top}\"")).collect();
+    let who: Vec<&str> = who.iter().map(String::as_str).collect();
+    let who = several(&who);
+    let hosts: BTreeSet<&str> = opened.values().flatten().copied().collect();
+    Finding::new(
+        INTERCEPTION,
+        Status::Problem,
+        format!("somebody on the way opens secure connections to Apple: {who} vouches for {}", names(&hosts)),
+    )
+    .blame(Blame::Network)
+    .todo(format!(
+        "Apple's services do not work through that. Ask whoever runs this network, or the security product behind \
+         {who}, to exempt Apple's hosts (apple.com, icloud.com, icloud-content.com and all below them). Where it is \
+         a program on this computer alone, phones are not touched by it."
+    ))
+}
+
+fn names(hosts: &BTreeSet<&str>) -> String {
+    several(&hosts.iter().copied().collect::<Vec<_>>())
+}
+
+fn papers(look: &HostLook) -> impl Iterator<Item = (&str, &Papers)> {
+    [Family::V4, Family::V6].into_iter().filter_map(|family| match look.way(family) {
+        Way::Answered { papers, .. } => Some((look.host.name, papers)),
+        Way::NoName(_) | Way::NoAddress | Way::NoConnection { .. } | Way::NoTls { .. } => None,
+    })
+}
+
+fn groups<'a>(shown: &[(&'a str, &'a Papers)], belongs: impl Fn(&Papers) -> bool) -> Groups<'a> {
+    let mut groups = Groups::new();
+    for (host, papers) in shown.iter().filter(|(_, papers)| belongs(papers)) {
+        groups.entry(papers.top.as_str()).or_default().insert(*host);
+    }
+    groups
+}

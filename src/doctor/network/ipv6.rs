@@ -1,0 +1,44 @@
+//! The check `ipv6`: does IPv6 work where it is offered?
+//!
+//! Pure. Invariant: having no IPv6 is no fault; having a broken one beside a working IPv4 is.
+
+use super::super::{Blame, Finding, Status};
+use super::hosts::ending;
+use super::{Hosts, IPV6, looks, several};
+use crate::probe::{ConnectFault, HostLook, Way};
+
+const BROKEN: &str = "Phones try IPv6 first, and lose time or fail. Restart the router; if that does not help, switch \
+                      IPv6 off in it or ask the internet provider.";
+
+pub(super) fn judge(hosts: Hosts<'_>) -> Finding {
+    let looks = match looks(IPV6, hosts) {
+        Ok(looks) => looks,
+        Err(finding) => return *finding,
+    };
+    let broken: Vec<&HostLook> =
+        looks.iter().filter(|look| look.v4.is_good() && !look.v6.is_good() && !is_absent(&look.v6)).collect();
+    let (v4, v6) = (looks.iter().any(|look| look.v4.is_good()), looks.iter().any(|look| look.v6.is_good()));
+    match broken.first() {
+        Some(first) => {
+            let how = if v6 { "works only in part here" } else { "is broken here" };
+            let names: Vec<&str> = broken.iter().map(|look| look.host.name).collect();
+            let seen = format!("IPv6 {how}: {} over IPv4 only ({})", several(&names), ending(&first.v6));
+            Finding::new(IPV6, Status::Warning, seen).blame(Blame::Network).todo(BROKEN)
+        }
+        None if v6 && v4 => Finding::new(IPV6, Status::Ok, "IPv6 works, beside IPv4"),
+        None if v6 => {
+            Finding::new(IPV6, Status::Ok, "IPv6 works; IPv4 does not, and is not needed where it does")
+        }
+        None if v4 => Finding::new(IPV6, Status::Ok, "no IPv6 here, none needed"),
+        None => Finding::new(IPV6, Status::CannotTell, "nothing works over IPv4 either"),
+    }
+}
+
+/// There is none to be broken.
+fn is_absent(way: &Way) -> bool {
+    match way {
+        Way::NoName(_) | Way::NoAddress => true,
+        Way::NoConnection { fault, .. } => *fault == ConnectFault::NoRoute,
+        Way::NoTls { .. } | Way::Answered { .. } => false,
+    }
+}

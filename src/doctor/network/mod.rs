@@ -1,0 +1,134 @@
+//! The network between this computer and Apple: what was seen of it, and what each check makes of
+//! that.
+//!
+//! Looking is `probe`'s; the judges here are pure. It is this computer's network: whether the phone
+//! is on the same one nobody can see from here, and the words say so where it matters. Invariant:
+//! each wanted check comes back with exactly one finding.
+
+mod clock;
+mod hosts;
+mod interception;
+mod ipv6;
+mod portal;
+mod proxy;
+mod speed;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Finding;
+use crate::probe::{
+    Clock, ClockSource, Environment, HostLook, Net, Page, Portal, Proxy, Speed, SpeedFault, ask_clock,
+    ask_hosts, ask_portal, ask_proxy, ask_speed,
+};
+
+pub const PORTAL: &str = "portal";
+pub const HOSTS: &str = "hosts";
+pub const IPV6: &str = "ipv6";
+pub const INTERCEPTION: &str = "interception";
+pub const PROXY: &str = "proxy";
+pub const CLOCK: &str = "clock";
+pub const SPEED: &str = "speed";
+/// The checks of this file, in the order in which they are shown.
+pub const IDS: [&str; 7] = [PORTAL, HOSTS, IPV6, INTERCEPTION, PROXY, CLOCK, SPEED];
+
+/// Names in a line before "and … more".
+const NAMED_MAX: usize = 3;
+
+/// What was seen. `None`: nobody looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    pub portal: Option<Portal>,
+    /// The error is one line.
+    pub hosts: Option<Result<Vec<HostLook>, String>>,
+    pub proxy: Option<Proxy>,
+    pub clock: Option<Clock>,
+    pub speed: Option<Result<Speed, SpeedFault>>,
+}
+
+/// Looks at all that the wanted checks need, side by side, within twelve seconds; the speed, where
+/// it is asked for, after that and for as long again, for it fills the line (up to 40 s on macOS).
+/// Ids that are not of [`IDS`] are ignored. `now` is when it is called.
+pub async fn look(
+    net: &Net,
+    environment: &Environment<'_>,
+    wanted: &BTreeSet<&str>,
+    with_speed: bool,
+    now: Timestamp,
+) -> Looked {
+    let net = Arc::new(net.clone());
+    let wants = |ids: &[&str]| ids.iter().any(|id| wanted.contains(id));
+    let (portal, hosts, proxy, clock) = tokio::join!(
+        // The clock falls back on its date.
+        when(wants(&[PORTAL, CLOCK]), ask_portal(&net, now)),
+        when(wants(&[HOSTS, IPV6, INTERCEPTION, PROXY]), ask_hosts(&net, now)),
+        when(wants(&[PROXY, HOSTS]), ask_proxy(&net, environment)),
+        when(wants(&[CLOCK, HOSTS]), ask_clock(&net, now)),
+    );
+    let speed = when(with_speed && wants(&[SPEED]), ask_speed(&net)).await;
+    let clock = clock.map(|clock| or_by_page(clock, portal.as_ref()));
+    Looked { portal, hosts, proxy, clock, speed }
+}
+
+async fn when<T>(wanted: bool, question: impl Future<Output = T>) -> Option<T> {
+    if wanted { Some(question.await) } else { None }
+}
+
+/// Many networks let no question about the time through. A stranger's page says nothing about it.
+fn or_by_page(clock: Clock, portal: Option<&Portal>) -> Clock {
+    match (&clock, portal) {
+        (Clock::Unknown(_), Some(Portal { page: Page::Open, ahead_s: Some(ahead_s) })) => {
+            Clock::Measured { ahead_s: *ahead_s, by: ClockSource::WebPage }
+        }
+        _ => clock,
+    }
+}
+
+/// One finding for each wanted check, in the order of [`IDS`].
+pub fn judge(looked: &Looked, wanted: &BTreeSet<&str>) -> Vec<Finding> {
+    let finding = |id: &str| match id {
+        PORTAL => Some(portal::judge(looked.portal.as_ref())),
+        HOSTS => Some(hosts::judge(looked.hosts.as_ref(), looked.proxy.as_ref(), looked.clock.as_ref())),
+        IPV6 => Some(ipv6::judge(looked.hosts.as_ref())),
+        INTERCEPTION => Some(interception::judge(looked.hosts.as_ref())),
+        PROXY => Some(proxy::judge(looked.proxy.as_ref(), looked.hosts.as_ref())),
+        CLOCK => Some(clock::judge(looked.clock.as_ref())),
+        SPEED => Some(speed::judge(looked.speed.as_ref())),
+        _ => None,
+    };
+    IDS.into_iter().filter(|id| wanted.contains(id)).filter_map(finding).collect()
+}
+
+/// What the checks of hosts are given.
+type Hosts<'a> = Option<&'a Result<Vec<HostLook>, String>>;
+
+/// The hosts, or the finding that there is nothing to judge.
+fn looks<'a>(id: &'static str, hosts: Hosts<'a>) -> Result<&'a [HostLook], Box<Finding>> {
+    use super::Status::CannotTell;
+    match hosts {
+        Some(Ok(looks)) if !looks.is_empty() => Ok(looks),
+        Some(Err(words)) => Err(Box::new(Finding::new(id, CannotTell, words.clone()))),
+        Some(Ok(_)) | None => Err(Box::new(Finding::new(id, CannotTell, "Apple's hosts were not asked"))),
+    }
+}
+
+/// Works over IPv4 or IPv6: a phone takes what works.
+fn is_reached(look: &HostLook) -> bool {
+    look.v4.is_good() || look.v6.is_good()
+}
+
+/// "a, b, c and 4 more".
+fn several(names: &[&str]) -> String {
+    let (named, rest) = names.split_at(names.len().min(NAMED_MAX));
+    match (named, rest.len()) {
+        ([], _) => String::new(),
+        ([one], 0) => (*one).to_owned(),
+        ([first @ .., last], 0) => format!("{} and {last}", first.join(", ")),
+        (named, more) => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! The check `proxy`: does this computer go out through one? Phones do not use it.
+//!
+//! Pure. Invariant: a proxy is never the phone's fault, and never shown with its password.
+
+use super::super::{Blame, Finding, Status};
+use super::{Hosts, PROXY, is_reached};
+use crate::probe::{Proxy, SetProxy};
+
+pub(super) fn judge(proxy: Option<&Proxy>, hosts: Hosts<'_>) -> Finding {
+    match proxy {
+        None => Finding::new(PROXY, Status::CannotTell, "nobody looked for a proxy"),
+        Some(Proxy::NoneSet) => Finding::new(PROXY, Status::Ok, "no proxy is set in the environment"),
+        Some(Proxy::Set(proxy)) => set(proxy, hosts),
+    }
+}
+
+fn set(proxy: &SetProxy, hosts: Hosts<'_>) -> Finding {
+    let goes_past = match hosts {
+        Some(Ok(looks)) => looks.is_empty() || looks.iter().any(is_reached),
+        Some(Err(_)) | None => true,
+    };
+    let set = format!("{} in {}", proxy.address, proxy.variable);
+    let finding = match &proxy.reached {
+        Ok(_) if goes_past => {
+            let seen = format!("a proxy is set on this computer ({set}) and answers; phones do not use it");
+            Finding::new(PROXY, Status::Ok, seen)
+        }
+        Ok(_) => {
+            let seen = format!("this network lets this computer out through its proxy only ({set})");
+            Finding::new(PROXY, Status::Warning, seen).blame(Blame::Network).todo(
+                "A phone on this network does not know of the proxy: set it in the phone's Wi-Fi settings \
+                 (Configure Proxy), or ask whoever runs the network to let Apple's hosts through.",
+            )
+        }
+        Err(fault) => {
+            let seen = format!("the proxy that is set on this computer ({set}) does not answer: {fault}");
+            Finding::new(PROXY, Status::Warning, seen).blame(Blame::Computer).todo(format!(
+                "Correct {} or take it out of the environment: programs here, statusd too, go through it. Phones do \
+                 not.",
+                proxy.variable
+            ))
+        }
+    };
+    let exempt = proxy.exempt.iter().map(|exempt| format!("goes past it: {exempt}"));
+    let reached = proxy.reached.iter().map(|took| format!("the proxy answered in {} ms", took.as_millis()));
+    finding.evidence(reached.chain(exempt))
+}

@@ -1,0 +1,64 @@
+//! The check `speed`: how fast does this network take an upload, and how long would a backup take?
+//!
+//! Pure. Skipped unless somebody asked: it is a load on the line.
+
+use super::super::{Blame, Finding, Status};
+use super::SPEED;
+use crate::probe::{Speed, SpeedFault};
+
+/// Below it a first backup of some tens of gigabytes takes days.
+const SLOW_BITS_PER_S: u64 = 1_000_000;
+const GIGABYTE_BITS: u64 = 8_000_000_000;
+const TODO: &str = "Leave the phone on power and on this Wi-Fi for some nights, or take it to a faster one for the first \
+                    backup; the ones after it are small. It was measured from this computer: close to the router a \
+                    phone may do better.";
+
+pub(super) fn judge(speed: Option<&Result<Speed, SpeedFault>>) -> Finding {
+    match speed {
+        None => Finding::new(
+            SPEED,
+            Status::Skipped,
+            "not measured; --speed measures it, for some seconds at full load",
+        ),
+        Some(Ok(speed)) => measured(speed),
+        Some(Err(SpeedFault::SlowerThan { bits_per_s })) => {
+            slow(format!("uploads are slower than {}: a first backup takes days", rate(*bits_per_s)))
+        }
+        Some(Err(fault)) => {
+            Finding::new(SPEED, Status::CannotTell, format!("the upload could not be measured: {fault}"))
+        }
+    }
+}
+
+fn measured(speed: &Speed) -> Finding {
+    let upload = speed.upload_bits_per_s;
+    let seen = format!("uploads at {} from this computer: 1 GB takes {}", rate(upload), how_long(upload));
+    let finding = if upload < SLOW_BITS_PER_S {
+        slow(format!("{seen}, and a first backup days"))
+    } else {
+        Finding::new(SPEED, Status::Ok, seen)
+    };
+    let download = speed.download_bits_per_s.map(|download| format!("downloads at {}", rate(download)));
+    finding.evidence(download)
+}
+
+fn slow(seen: String) -> Finding {
+    Finding::new(SPEED, Status::Warning, seen).blame(Blame::Network).todo(TODO)
+}
+
+/// `0.4 Mbit/s`, `12 Mbit/s`.
+fn rate(bits_per_s: u64) -> String {
+    match bits_per_s {
+        10_000_000.. => format!("{} Mbit/s", bits_per_s / 1_000_000),
+        100_000.. => format!("{}.{} Mbit/s", bits_per_s / 1_000_000, bits_per_s / 100_000 % 10),
+        _ => format!("{} kbit/s", bits_per_s / 1_000),
+    }
+}
+
+fn how_long(bits_per_s: u64) -> String {
+    match GIGABYTE_BITS / bits_per_s.max(1) {
+        0..60 => "less than a minute".to_owned(),
+        s @ 60..7_200 => format!("about {} min", s / 60),
+        s => format!("about {} h", s / 3_600),
+    }
+}

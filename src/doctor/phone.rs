@@ -1,0 +1,325 @@
+//! What a connected iPhone says about its backups, judged: whether it may be asked at all, iCloud
+//! Backup, the last backup, space, power, clock.
+//!
+//! Pure; it asks no phone and knows no clock. Invariants: what the phone did not say is "cannot
+//! tell"; and neither its name nor its number is in any text unless identifiers are asked for.
+
+mod connection;
+#[cfg(test)]
+mod tests;
+
+pub use connection::{judge_connection, judge_trouble};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Blame, Finding, Status};
+use crate::backup::Standing;
+use crate::guide::Step;
+use crate::message::when::{lasted, when};
+use crate::phone::{General, Phone, Private, Trouble};
+
+/// The checks of this file, in the order in which they are shown.
+pub const IDS: [&str; 6] = [PHONE, ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER, CLOCK];
+
+const PHONE: &str = "phone";
+const ICLOUD_BACKUP: &str = "icloud-backup";
+const LAST_BACKUP: &str = "last-backup";
+const SPACE: &str = "space";
+const POWER: &str = "power";
+const CLOCK: &str = "phone-clock";
+
+/// Decimal, as Apple counts.
+const GB: u64 = 1_000_000_000;
+/// Free space is low below a twentieth, but never above the one and always below the other: a
+/// twentieth of a large phone is plenty, and of a small one too little for iOS to work in.
+const LOW_SPACE_PART: u64 = 20;
+const LOW_SPACE_MIN_BYTES: u64 = GB;
+const LOW_SPACE_MAX_BYTES: u64 = 5 * GB;
+const LOW_BATTERY_PERCENT: u8 = 20;
+/// A clock that is wrong by more makes certificates doubtful at their edges.
+const CLOCK_WARNING: SignedDuration = SignedDuration::from_mins(5);
+/// A clock that is wrong by more makes them invalid: no connection to iCloud.
+const CLOCK_PROBLEM: SignedDuration = SignedDuration::from_hours(24);
+/// A backup may be dated a little ahead of this computer's clock.
+const FUTURE: SignedDuration = SignedDuration::from_hours(1);
+
+const WAY_TO_BACKUP: &str = "Settings, your name, iCloud, iCloud Backup";
+
+/// How it is shown, and to whom.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    pub now: Timestamp,
+    pub zone: &'a TimeZone,
+    /// Whether names and numbers of phones may be shown.
+    pub identifiers: bool,
+}
+
+/// All findings of all checks, phone by phone. `standings` are the phones' own, in their order.
+pub fn judge(seen: &Result<Vec<Phone>, Trouble>, standings: &[Standing], view: &View<'_>) -> Vec<Finding> {
+    let phones = match seen {
+        Ok(phones) if !phones.is_empty() => phones,
+        Ok(_) => return absent(connection::no_phone()),
+        Err(trouble) => return absent(judge_trouble(trouble)),
+    };
+    let mut findings = Vec::new();
+    for (place, phone) in phones.iter().enumerate() {
+        let standing = standings.get(place).copied().unwrap_or(Standing::Unknown);
+        let subject = subject(phones, place, view.identifiers);
+        findings.extend(judge_phone(phone, standing, view).map(|found| found.subject(subject.clone())));
+    }
+    findings
+}
+
+/// "iPhone", or "iPhone 2 (iPhone13,2)" where there are several; with its name and number only for
+/// those who asked for identifiers. `place` counts from 0.
+pub fn subject(phones: &[Phone], place: usize, identifiers: bool) -> String {
+    let Some(phone) = phones.get(place) else { return noun(&General::default()).to_owned() };
+    let mut subject = noun(&phone.general).to_owned();
+    if phones.len() > 1 {
+        subject.push_str(&format!(" {}", place + 1));
+        if let Some(model) = &phone.general.model {
+            subject.push_str(&format!(" ({model})"));
+        }
+    }
+    if identifiers {
+        if let Some(name) = &phone.general.name {
+            subject.push_str(&format!(" “{name}”"));
+        }
+        subject.push_str(&format!(" {}", phone.udid.expose()));
+    }
+    subject
+}
+
+fn judge_phone(phone: &Phone, standing: Standing, view: &View<'_>) -> [Finding; 6] {
+    let clock = judge_clock(&phone.general, view.now);
+    let rest = match &phone.private {
+        Ok(private) => [
+            judge_switch(private),
+            judge_last_backup(private.last_backup, standing, view.now, view.zone),
+            judge_space(private),
+            judge_power(private),
+        ],
+        Err(_) => [ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER]
+            .map(|id| Finding::new(id, Status::Skipped, "the iPhone does not tell this computer")),
+    };
+    let [switch, last, space, power] = rest;
+    [judge_connection(phone), switch, last, space, power, clock]
+}
+
+/// The first finding, and the others as they are without a phone.
+fn absent(first: Finding) -> Vec<Finding> {
+    let others = IDS.iter().skip(1).map(|id| Finding::new(id, Status::Skipped, "no iPhone to look at"));
+    [first].into_iter().chain(others).collect()
+}
+
+/// Whether iCloud Backup is switched on.
+pub fn judge_switch(private: &Private) -> Finding {
+    let finding = match private.backup_enabled {
+        Some(true) => Finding::new(ICLOUD_BACKUP, Status::Ok, "iCloud Backup is on"),
+        Some(false) => Finding::new(ICLOUD_BACKUP, Status::Problem, "iCloud Backup is off")
+            .blame(Blame::Phone)
+            .todo(format!(
+                "{WAY_TO_BACKUP}: switch on Back Up This iPhone, then tap Back Up Now. If the switch is \
+                 missing or grey, a profile of an employer or school may forbid it."
+            ))
+            .step(Step::BackUpNow),
+        None => Finding::new(ICLOUD_BACKUP, Status::CannotTell, "the iPhone does not say whether it is on")
+            .todo(format!("Look on the iPhone: {WAY_TO_BACKUP}."))
+            .step(Step::BackUpNow),
+    };
+    let signed_in = if private.is_signed_in == Some(true) { "yes" } else { "unknown" };
+    finding.evidence([
+        format!("CloudBackupEnabled: {}", yes(private.backup_enabled)),
+        format!("signed in to iCloud: {signed_in}"),
+    ])
+}
+
+/// The date of the last backup, beside how the phone stands with it.
+pub fn judge_last_backup(
+    last: Option<Timestamp>,
+    standing: Standing,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> Finding {
+    if standing == Standing::Off {
+        return Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
+            .evidence([last_evidence(last)]);
+    }
+    let look = format!("Look on the iPhone: {WAY_TO_BACKUP}. The date stands below Back Up Now.");
+    let finding = match last {
+        None => {
+            Finding::new(LAST_BACKUP, Status::CannotTell, "the iPhone does not say when it last backed up")
+                .todo(look)
+                .step(Step::BackUpNow)
+        }
+        Some(last) if last.duration_since(now) > FUTURE => {
+            let seen = format!("the last iCloud backup is dated in the future ({})", when(last, now, zone));
+            Finding::new(LAST_BACKUP, Status::CannotTell, seen)
+                .todo("See whether the clocks of the iPhone and of this computer are right.")
+        }
+        Some(last) => dated(last, standing, now, zone),
+    };
+    finding.evidence([last_evidence(last)])
+}
+
+fn dated(last: Timestamp, standing: Standing, now: Timestamp, zone: &TimeZone) -> Finding {
+    let seen = format!("last iCloud backup {} ago ({})", lasted(last, now), when(last, now, zone));
+    match standing {
+        Standing::UpToDate => Finding::new(LAST_BACKUP, Status::Ok, seen),
+        Standing::LateByApple => {
+            Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}; Apple had an outage since"))
+                .blame(Blame::Apple)
+                .todo(
+                    "Nothing to repair: it will catch up by itself once Apple's service works. Leave the \
+                     iPhone locked, on power and on Wi-Fi tonight.",
+                )
+                .step(Step::AppleStatus)
+        }
+        Standing::LateOtherwise => {
+            Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}, and that is not Apple's fault"))
+                .blame(Blame::Phone)
+                .todo(format!(
+                    "Connect the iPhone to Wi-Fi and power, then {WAY_TO_BACKUP}, Back Up Now. If it fails, \
+                     the words it shows there name the reason."
+                ))
+                .step(Step::BackUpNow)
+        }
+        Standing::Unknown => {
+            let seen = format!("{seen}; whether Apple had an outage since is not known");
+            Finding::new(LAST_BACKUP, Status::CannotTell, seen)
+        }
+        // Told before it comes to the date.
+        Standing::Off => Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off"),
+    }
+}
+
+fn last_evidence(last: Option<Timestamp>) -> String {
+    format!("LastCloudBackupDate: {}", last.map_or("unknown".to_owned(), |last| last.to_string()))
+}
+
+/// Free space on the phone itself. Never a problem by itself: the phone tells a lower bound and can
+/// make room.
+pub fn judge_space(private: &Private) -> Finding {
+    let bytes = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), |bytes| format!("{bytes} bytes"));
+    let evidence = [
+        format!("AmountDataAvailable: {}", bytes(private.free_bytes)),
+        format!("TotalDataCapacity: {}", bytes(private.capacity_bytes)),
+    ];
+    let Some(free) = private.free_bytes else {
+        return Finding::new(SPACE, Status::CannotTell, "the iPhone does not say how much space is free")
+            .todo("Look on the iPhone: Settings, General, iPhone Storage.")
+            .evidence(evidence);
+    };
+    let (seen, low) = match private.capacity_bytes {
+        Some(capacity) => (
+            format!("{} of {} free on the iPhone", gigabytes(free), gigabytes(capacity)),
+            (capacity / LOW_SPACE_PART).clamp(LOW_SPACE_MIN_BYTES, LOW_SPACE_MAX_BYTES),
+        ),
+        None => (format!("{} free on the iPhone", gigabytes(free)), LOW_SPACE_MIN_BYTES),
+    };
+    let finding = if free < low {
+        Finding::new(SPACE, Status::Warning, seen)
+            .blame(Blame::Phone)
+            .todo("Make room: Settings, General, iPhone Storage shows what takes it.")
+            .step(Step::FreeSpace)
+    } else {
+        Finding::new(SPACE, Status::Ok, seen)
+    };
+    finding.evidence(evidence)
+}
+
+/// Whether the battery would let a backup begin.
+pub fn judge_power(private: &Private) -> Finding {
+    let evidence = [
+        format!("BatteryCurrentCapacity: {}", private.battery_percent.map_or("unknown".to_owned(), percent)),
+        format!("BatteryIsCharging: {}", yes(private.is_charging)),
+        format!("ExternalConnected: {}", yes(private.has_power)),
+        "an automatic backup waits until the iPhone is on power, on Wi-Fi and locked".to_owned(),
+    ];
+    let is_powered = if private.is_charging == Some(true) { Some(true) } else { private.has_power };
+    let power = match is_powered {
+        Some(true) if private.is_charging == Some(true) => Some("charging"),
+        Some(true) => Some("on power"),
+        Some(false) => Some("not on power"),
+        None => None,
+    };
+    let battery = private.battery_percent.map(|level| format!("battery {}", percent(level)));
+    let seen: Vec<String> = battery.into_iter().chain(power.map(str::to_owned)).collect();
+    if seen.is_empty() {
+        let seen = "the iPhone does not say how its battery is";
+        return Finding::new(POWER, Status::CannotTell, seen).evidence(evidence);
+    }
+    let seen = seen.join(", ");
+    let is_low = private.battery_percent.is_some_and(|level| level <= LOW_BATTERY_PERCENT);
+    let finding = match (is_low, is_powered) {
+        (true, Some(false)) => Finding::new(POWER, Status::Warning, seen)
+            .blame(Blame::Phone)
+            .todo("Connect it to power. Automatic backups need power, Wi-Fi and a locked screen.")
+            .step(Step::WifiAndPower),
+        (true, None) => {
+            Finding::new(POWER, Status::CannotTell, format!("{seen}; on power or not is unknown"))
+                .todo("See that it charges. Automatic backups need power, Wi-Fi and a locked screen.")
+                .step(Step::WifiAndPower)
+        }
+        (true, Some(true)) | (false, _) => Finding::new(POWER, Status::Ok, seen),
+    };
+    finding.evidence(evidence)
+}
+
+/// The phone's clock against `now`, this computer's.
+pub fn judge_clock(general: &General, now: Timestamp) -> Finding {
+    let Some(clock) = general.clock else {
+        return Finding::new(CLOCK, Status::CannotTell, "the iPhone does not say what time it is")
+            .evidence(["TimeIntervalSince1970: unknown".to_owned()]);
+    };
+    let (side, early, late) = if clock < now { ("behind", clock, now) } else { ("ahead of", now, clock) };
+    let by = late.duration_since(early);
+    let status = if by > CLOCK_PROBLEM {
+        Status::Problem
+    } else if by > CLOCK_WARNING {
+        Status::Warning
+    } else {
+        Status::Ok
+    };
+    let evidence = [format!("the iPhone's time: {clock}"), format!("this computer's time: {now}")];
+    if status == Status::Ok {
+        return Finding::new(CLOCK, status, "the iPhone's clock agrees with this computer's")
+            .evidence(evidence);
+    }
+    let seen = format!("the iPhone's clock is {} {side} this computer's", lasted(early, late));
+    Finding::new(CLOCK, status, seen)
+        .blame(Blame::Phone)
+        .todo(
+            "Settings, General, Date & Time: switch on Set Automatically. If the iPhone shows the right time, \
+             set the clock of this computer.",
+        )
+        .evidence(evidence)
+}
+
+/// What it is; only the words that Apple has for what backs up.
+fn noun(general: &General) -> &'static str {
+    match general.class.as_deref() {
+        Some("iPad") => "iPad",
+        Some("iPod") => "iPod",
+        Some(_) | None => "iPhone",
+    }
+}
+
+fn yes(flag: Option<bool>) -> &'static str {
+    match flag {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    }
+}
+
+fn percent(level: u8) -> String {
+    format!("{level} %")
+}
+
+/// With one decimal below ten.
+fn gigabytes(bytes: u64) -> String {
+    let tenths = bytes / (GB / 10);
+    if tenths < 100 { format!("{}.{} GB", tenths / 10, tenths % 10) } else { format!("{} GB", tenths / 10) }
+}

@@ -1,0 +1,113 @@
+//! Whether a phone tells anything at all, and the tap that makes it do so.
+//!
+//! Pure. Invariant: no finding holds a phone's name or number, and none is "ok" of a phone that
+//! tells nothing.
+
+use std::time::Duration;
+
+use super::{PHONE, noun, yes};
+use crate::doctor::{Blame, Finding, Status};
+use crate::guide::Step;
+use crate::phone::{Link, Phone, Refusal, Trouble};
+
+pub(super) fn no_phone() -> Finding {
+    Finding::new(PHONE, Status::Skipped, "no iPhone is connected").todo(
+        "To have an iPhone looked at, connect it with a cable, unlock it and tap Trust. A cable that only \
+         charges does not do.",
+    )
+}
+
+/// Why no phone could be looked for.
+pub fn judge_trouble(trouble: &Trouble) -> Finding {
+    match trouble {
+        Trouble::NoUsbmuxd => Finding::new(
+            PHONE,
+            Status::Skipped,
+            "no iPhone was found: usbmuxd does not run here",
+        )
+        .todo(
+            "To have an iPhone looked at, connect it with a cable, unlock it and tap Trust. On Linux this \
+                 needs the package usbmuxd; a Mac has it already.",
+        ),
+        Trouble::Forbidden => {
+            Finding::new(PHONE, Status::CannotTell, "this user may not ask usbmuxd for iPhones")
+                .todo("Run this as a user who may open usbmuxd's socket.")
+        }
+        Trouble::Silent { after } => {
+            let seen = format!("usbmuxd did not answer within {}", seconds(*after));
+            Finding::new(PHONE, Status::CannotTell, seen).todo(
+                "Unplug the iPhone and plug it in again. If that does not help, restart usbmuxd or this \
+                 computer.",
+            )
+        }
+        Trouble::Garbled(words) => {
+            Finding::new(PHONE, Status::CannotTell, "what answers as usbmuxd does not speak its language")
+                .todo("See whether the configured address is that of usbmuxd.")
+                .evidence([words.clone()])
+        }
+    }
+}
+
+/// Whether this phone tells what it knows, and the tap that makes it do so.
+pub fn judge_connection(phone: &Phone) -> Finding {
+    let noun = noun(&phone.general);
+    let warning =
+        |seen: String, todo: &str| Finding::new(PHONE, Status::Warning, seen).blame(Blame::Phone).todo(todo);
+    let finding = match &phone.private {
+        Ok(_) => Finding::new(PHONE, Status::Ok, format!("{noun} connected; it trusts this computer")),
+        Err(Refusal::NotPaired) => warning(
+            format!("the {noun} does not trust this computer yet"),
+            "Unlock it, tap Trust and enter its passcode. If it does not ask, unplug it and plug it in again.",
+        ),
+        Err(Refusal::NotTrustedAnyMore) => warning(
+            format!("the {noun} does not trust this computer any more"),
+            "Unlock it, unplug it and plug it in again, tap Trust and enter its passcode.",
+        ),
+        Err(Refusal::Locked) => warning(
+            format!("the {noun} was not unlocked since it was started"),
+            "Unlock it once with its passcode, then run this again.",
+        ),
+        Err(Refusal::DialogOpen) => warning(
+            format!("the {noun} asks whether to trust this computer"),
+            "Tap Trust on it and enter its passcode, then run this again.",
+        ),
+        Err(Refusal::Denied) => warning(
+            format!("the {noun} was told not to trust this computer"),
+            "Unplug it and plug it in again, tap Trust this time and enter its passcode.",
+        ),
+        Err(Refusal::Silent { after }) => {
+            let seen = format!("the {noun} did not answer within {}", seconds(*after));
+            Finding::new(PHONE, Status::CannotTell, seen)
+                .todo("Unlock it, unplug it and plug it in again. If that does not help, restart it.")
+                .step(Step::Restart)
+        }
+        Err(Refusal::Other(words)) => {
+            // What a phone says could hold its number.
+            let words = words.replace(phone.udid.expose(), "…");
+            Finding::new(PHONE, Status::CannotTell, format!("the {noun} does not answer as it should"))
+                .todo("Unlock it, unplug it and plug it in again. If that does not help, restart it.")
+                .step(Step::Restart)
+                .evidence([words])
+        }
+    };
+    finding.evidence(connection_evidence(phone))
+}
+
+fn connection_evidence(phone: &Phone) -> Vec<String> {
+    let link = match phone.link {
+        Link::Usb => "USB",
+        Link::Network => "network",
+    };
+    let mut lines = vec![format!("connected by: {link}")];
+    let general = &phone.general;
+    let known = [("model", &general.model), ("iOS", &general.version), ("build", &general.build)];
+    lines.extend(known.into_iter().filter_map(|(what, value)| Some(format!("{what}: {}", value.as_ref()?))));
+    if let Ok(private) = &phone.private {
+        lines.push(format!("shows the key that it was paired with: {}", yes(Some(private.shows_paired_key))));
+    }
+    lines
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs().max(1))
+}

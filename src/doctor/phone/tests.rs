@@ -1,0 +1,251 @@
+//! Tables: what a phone says, and what the doctor says to that.
+
+use std::time::Duration;
+
+use super::*;
+use crate::phone::{Link, Refusal, Udid};
+
+const UDID: &str = "00008101-000A1B2C3D4E001E";
+const NAME: &str = "Zoë’s phone";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn now() -> Timestamp {
+    at("2026-05-06T08:15:00Z")
+}
+
+fn good() -> Private {
+    Private {
+        backup_enabled: Some(true),
+        last_backup: Some(at("2026-05-05T23:15:00Z")),
+        capacity_bytes: Some(128 * GB),
+        free_bytes: Some(31 * GB),
+        battery_percent: Some(87),
+        is_charging: Some(true),
+        has_power: Some(true),
+        shows_paired_key: true,
+        ..Private::default()
+    }
+}
+
+fn phone(private: Result<Private, Refusal>) -> Phone {
+    let text = |text: &str| Some(text.to_owned());
+    let general = General {
+        name: text(NAME),
+        class: text("iPhone"),
+        model: text("iPhone13,2"),
+        version: text("18.4.1"),
+        build: text("22E252"),
+        clock: Some(now()),
+    };
+    Phone { udid: Udid::new(UDID), link: Link::Usb, general, private }
+}
+
+fn judged(seen: &Result<Vec<Phone>, Trouble>, identifiers: bool) -> Vec<Finding> {
+    let view = View { now: now(), zone: &TimeZone::UTC, identifiers };
+    judge(seen, &[Standing::UpToDate], &view)
+}
+
+/// Status, a part of what was seen, a part of what to do (nothing: there is nothing to do).
+#[track_caller]
+fn check(finding: &Finding, status: Status, seen: &str, todo: &str) {
+    assert_eq!(finding.status, status, "{finding:?}");
+    assert!(finding.seen.contains(seen), "{finding:?}");
+    match &finding.todo {
+        None => assert_eq!(todo, "", "{finding:?}"),
+        Some(said) => assert!(!todo.is_empty() && said.contains(todo), "{finding:?}"),
+    }
+    let is_fault = matches!(status, Status::Warning | Status::Problem);
+    assert_eq!(finding.blame.is_some(), is_fault, "{finding:?}");
+    assert!(!is_fault || finding.todo.is_some(), "a fault without advice: {finding:?}");
+    let texts = [&finding.seen].into_iter().chain(&finding.todo).chain(&finding.evidence);
+    assert!(texts.into_iter().all(|text| !text.contains(['\n', '\r'])), "{finding:?}");
+}
+
+#[test]
+fn a_good_phone_is_fine_all_over() {
+    let findings = judged(&Ok(vec![phone(Ok(good()))]), false);
+    assert_eq!(findings.iter().map(|found| found.id).collect::<Vec<_>>(), IDS);
+    for found in &findings {
+        assert_eq!((found.status, found.subject.as_deref()), (Status::Ok, Some("iPhone")), "{found:?}");
+    }
+    check(&findings[0], Status::Ok, "iPhone connected; it trusts this computer", "");
+    for line in ["model: iPhone13,2", "iOS: 18.4.1", "build: 22E252", "connected by: USB"] {
+        assert!(findings[0].evidence.iter().any(|found| found == line), "{line}");
+    }
+}
+
+#[test]
+fn no_phone_is_no_fault() {
+    let second = Duration::from_secs(5);
+    let cases = [
+        (Ok(Vec::new()), Status::Skipped, "no iPhone is connected", "tap Trust"),
+        (Err(Trouble::NoUsbmuxd), Status::Skipped, "usbmuxd does not run", "the package usbmuxd"),
+        (Err(Trouble::Forbidden), Status::CannotTell, "may not ask", "as a user who may"),
+        (Err(Trouble::Silent { after: second }), Status::CannotTell, "within 5 s", "plug it in again"),
+        (Err(Trouble::Garbled("x".to_owned())), Status::CannotTell, "its language", "configured address"),
+    ];
+    for (seen, status, words, todo) in cases {
+        let findings = judged(&seen, false);
+        check(&findings[0], status, words, todo);
+        assert_eq!(findings.len(), IDS.len());
+        for other in &findings[1..] {
+            check(other, Status::Skipped, "no iPhone to look at", "");
+        }
+    }
+}
+
+#[test]
+fn each_refusal_has_its_tap() {
+    let after = Duration::from_secs(8);
+    let cases = [
+        (Refusal::NotPaired, Status::Warning, "does not trust this computer yet", "tap Trust"),
+        (Refusal::NotTrustedAnyMore, Status::Warning, "any more", "tap Trust"),
+        (Refusal::Locked, Status::Warning, "was not unlocked since", "Unlock it once"),
+        (Refusal::DialogOpen, Status::Warning, "asks whether to trust", "Tap Trust"),
+        (Refusal::Denied, Status::Warning, "was told not to trust", "tap Trust this time"),
+        (Refusal::Silent { after }, Status::CannotTell, "did not answer within 8 s", "restart it"),
+        (Refusal::Other(format!("odd {UDID}")), Status::CannotTell, "as it should", "restart it"),
+    ];
+    for (refusal, status, seen, todo) in cases {
+        let findings = judged(&Ok(vec![phone(Err(refusal))]), false);
+        check(&findings[0], status, seen, todo);
+        for other in &findings[1..5] {
+            check(other, Status::Skipped, "does not tell this computer", "");
+        }
+        // The clock it tells everybody.
+        check(&findings[5], Status::Ok, "agrees", "");
+    }
+}
+
+#[test]
+fn the_switch() {
+    let with = |backup_enabled| judge_switch(&Private { backup_enabled, ..good() });
+    check(&with(Some(true)), Status::Ok, "iCloud Backup is on", "");
+    check(&with(Some(false)), Status::Problem, "iCloud Backup is off", "switch on Back Up This iPhone");
+    check(&with(None), Status::CannotTell, "does not say", "iCloud, iCloud Backup");
+    assert_eq!(
+        (with(Some(false)).blame, with(Some(false)).step),
+        (Some(Blame::Phone), Some(Step::BackUpNow))
+    );
+}
+
+#[test]
+fn the_last_backup() {
+    let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+    let with = |last: Option<&str>, standing| judge_last_backup(last.map(at), standing, now(), &berlin);
+    let last = Some("2026-05-05T23:15:00Z");
+    let old = Some("2026-05-03T01:00:00Z");
+    check(&with(last, Standing::UpToDate), Status::Ok, "last iCloud backup 9 h ago (01:15)", "");
+    let late = with(old, Standing::LateByApple);
+    check(
+        &late,
+        Status::Problem,
+        "3 days 7 h ago (Sun 3 May 03:00); Apple had an outage",
+        "catch up by itself",
+    );
+    assert_eq!(late.blame, Some(Blame::Apple));
+    let late = with(old, Standing::LateOtherwise);
+    check(&late, Status::Problem, "3 days 7 h ago", "Back Up Now");
+    assert_eq!(late.blame, Some(Blame::Phone));
+    check(&with(old, Standing::Unknown), Status::CannotTell, "is not known", "");
+    check(&with(old, Standing::Off), Status::Skipped, "is off", "");
+    check(&with(None, Standing::Off), Status::Skipped, "is off", "");
+    for standing in [Standing::UpToDate, Standing::LateByApple, Standing::LateOtherwise, Standing::Unknown] {
+        check(&with(None, standing), Status::CannotTell, "does not say", "Look on the iPhone");
+        check(&with(Some("2026-05-07T08:15:00Z"), standing), Status::CannotTell, "in the future", "clocks");
+        let ahead = with(Some("2026-05-06T09:00:00Z"), standing);
+        assert!(ahead.seen.contains("under a minute ago"), "{ahead:?}");
+    }
+}
+
+#[test]
+fn space() {
+    let with = |free, capacity| {
+        judge_space(&Private { free_bytes: free, capacity_bytes: capacity, ..Private::default() })
+    };
+    let cases = [
+        (31 * GB, Some(128 * GB), Status::Ok, "31 GB of 128 GB free"),
+        // A twentieth, within the two bounds.
+        (3 * GB, Some(64 * GB), Status::Warning, "3.0 GB of 64 GB free"),
+        (4 * GB, Some(64 * GB), Status::Ok, "4.0 GB of 64 GB"),
+        (6 * GB, Some(512 * GB), Status::Ok, "6.0 GB of 512 GB"),
+        (4_999_999_999, Some(512 * GB), Status::Warning, "4.9 GB"),
+        (999_999_999, Some(16 * GB), Status::Warning, "0.9 GB of 16 GB"),
+        (GB, Some(16 * GB), Status::Ok, "1.0 GB of 16 GB"),
+        (0, Some(64 * GB), Status::Warning, "0.0 GB of 64 GB"),
+        (GB, None, Status::Ok, "1.0 GB free"),
+        (999_999_999, None, Status::Warning, "0.9 GB free"),
+        (u64::MAX, Some(u64::MAX), Status::Ok, "free"),
+    ];
+    for (free, capacity, status, seen) in cases {
+        let todo = if status == Status::Ok { "" } else { "iPhone Storage" };
+        check(&with(Some(free), capacity), status, seen, todo);
+    }
+    check(&with(None, Some(64 * GB)), Status::CannotTell, "does not say", "iPhone Storage");
+}
+
+#[test]
+fn power() {
+    let with = |battery_percent, is_charging, has_power| {
+        judge_power(&Private { battery_percent, is_charging, has_power, ..Private::default() })
+    };
+    let (yes, no) = (Some(true), Some(false));
+    check(&with(Some(87), yes, yes), Status::Ok, "battery 87 %, charging", "");
+    check(&with(Some(100), no, yes), Status::Ok, "battery 100 %, on power", "");
+    check(&with(Some(20), yes, None), Status::Ok, "battery 20 %, charging", "");
+    check(&with(Some(20), no, no), Status::Warning, "battery 20 %, not on power", "Connect it to power");
+    check(&with(Some(21), no, no), Status::Ok, "battery 21 %, not on power", "");
+    check(&with(Some(5), None, None), Status::CannotTell, "on power or not is unknown", "charges");
+    check(&with(Some(80), None, None), Status::Ok, "battery 80 %", "");
+    check(&with(None, None, yes), Status::Ok, "on power", "");
+    check(&with(None, None, None), Status::CannotTell, "does not say", "");
+}
+
+#[test]
+fn the_clock() {
+    let with =
+        |clock: Option<&str>| judge_clock(&General { clock: clock.map(at), ..General::default() }, now());
+    check(&with(Some("2026-05-06T08:20:00Z")), Status::Ok, "agrees", "");
+    check(&with(Some("2026-05-06T08:10:00Z")), Status::Ok, "agrees", "");
+    let todo = "Set Automatically";
+    check(&with(Some("2026-05-06T08:20:01Z")), Status::Warning, "5 min ahead of", todo);
+    check(&with(Some("2026-05-06T08:09:59Z")), Status::Warning, "5 min behind", todo);
+    check(&with(Some("2026-05-07T08:15:00Z")), Status::Warning, "1 day ahead of", todo);
+    check(&with(Some("2026-05-07T08:15:01Z")), Status::Problem, "1 day ahead of", todo);
+    check(&with(Some("1970-01-01T00:00:00Z")), Status::Problem, "behind", todo);
+    check(&with(None), Status::CannotTell, "does not say", "");
+}
+
+#[test]
+fn several_phones_are_told_apart_without_names() {
+    let mut pad = phone(Err(Refusal::Locked));
+    pad.general = General { class: Some("iPad".to_owned()), ..General::default() };
+    let phones = vec![phone(Ok(good())), pad];
+    assert_eq!(subject(&phones, 0, false), "iPhone 1 (iPhone13,2)");
+    assert_eq!(subject(&phones, 1, false), "iPad 2");
+    assert_eq!(subject(&phones, 0, true), format!("iPhone 1 (iPhone13,2) “{NAME}” {UDID}"));
+    let findings = judged(&Ok(phones), false);
+    assert_eq!(findings.len(), 2 * IDS.len());
+    check(&findings[6], Status::Warning, "the iPad was not unlocked", "Unlock it once");
+    // No standing was given for the second.
+    assert_eq!(findings[6].subject.as_deref(), Some("iPad 2"));
+}
+
+#[test]
+fn identifiers_are_for_those_who_ask() {
+    let odd = Refusal::Other(format!("no such thing as {UDID}"));
+    for private in [Ok(good()), Ok(Private::default()), Err(Refusal::NotPaired), Err(odd)] {
+        for phones in [vec![phone(private.clone())], vec![phone(private.clone()), phone(private.clone())]] {
+            let said = format!("{:?}", judged(&Ok(phones.clone()), false));
+            let tail = &UDID[UDID.len() - 4..];
+            for identifier in [NAME, UDID, tail] {
+                assert!(!said.contains(identifier), "{identifier}: {said}");
+            }
+            let said = format!("{:?}", judged(&Ok(phones), true));
+            assert!(said.contains(NAME) && said.contains(UDID), "{said}");
+        }
+    }
+}

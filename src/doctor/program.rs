@@ -1,0 +1,163 @@
+//! statusd itself: whether it runs, sees, and can tell.
+//!
+//! A person who asks the doctor may never have started the daemon; that is worth a word and no
+//! complaint. Invariant: nothing here keeps a phone from backing up, so nothing is a problem.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::apple::Case;
+use super::{Blame, Finding, Status};
+use crate::live::Live;
+use crate::message::when::{lasted, when};
+use crate::store::Totals;
+
+const DAEMON: &str = "daemon";
+const DESKTOP: &str = "desktop";
+/// Looks are minutes apart; suspend and a short outage of the network are no reason to worry.
+const SEES_LATELY: SignedDuration = SignedDuration::from_hours(1);
+
+/// What is known of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub live: Option<Live>,
+    pub database: Database,
+}
+
+/// What the state directory holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    None,
+    /// Why it cannot be read, and what to do.
+    Closed(String),
+    Open {
+        totals: Totals,
+        last_sighted: Option<Timestamp>,
+    },
+}
+
+pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
+    let warning = |seen: String| Finding::new(DAEMON, Status::Warning, seen).blame(Blame::Computer);
+    let (totals, last_sighted) = match &program.database {
+        Database::Closed(reason) => return warning(format!("its database cannot be read: {reason}")),
+        Database::Open { totals, last_sighted } => (*totals, *last_sighted),
+        Database::None => (Totals::default(), None),
+    };
+    let Some(live) = &program.live else {
+        return match last_sighted {
+            Some(last) => warning(format!("statusd is not running; it last looked {}", ago(last, case)))
+                .todo("Start it again: `statusd run`, or as a service."),
+            None => Finding::new(DAEMON, Status::Skipped, "statusd does not run here")
+                .todo("Let it run, and it tells you when Apple has trouble: `statusd run`."),
+        };
+    };
+    let sighted = live.sighted_at.max(last_sighted);
+    let looked = match sighted {
+        Some(last) => format!("last good look {}", ago(last, case)),
+        None => "no good look yet".to_owned(),
+    };
+    let sees = sighted.is_some_and(|last| case.now.duration_since(last) <= SEES_LATELY);
+    let finding = match (&live.trouble, totals) {
+        (Some(trouble), _) if !sees => warning(format!("it runs and cannot see ({looked}): {trouble}")),
+        (_, Totals { given_up: 1.., .. }) => {
+            warning(format!("{} messages were given up; {looked}", totals.given_up))
+                .todo("`statusd outbox` shows them and why.")
+        }
+        (_, Totals { pending: 1.., .. }) => {
+            Finding::new(DAEMON, Status::Ok, format!("it runs, {looked}; {} messages wait", totals.pending))
+        }
+        _ => Finding::new(DAEMON, Status::Ok, format!("it runs, {looked}")),
+    };
+    finding.evidence([
+        format!(
+            "statusd {}, process {}, since {}",
+            live.version,
+            live.pid,
+            when(live.started_at, case.now, case.zone)
+        ),
+        format!("{} looks since then, {} of them at old copies", live.looks, live.stale_looks),
+        format!("messages: {} sent, {} waiting, {} given up", totals.sent, totals.pending, totals.given_up),
+    ])
+}
+
+/// `is_there`: whether somebody shows notices on this desktop; `None` where none are wanted.
+/// `is_used`: whether statusd ever ran here.
+pub fn judge_desktop(is_there: Option<bool>, is_used: bool) -> Finding {
+    match is_there {
+        None => Finding::new(DESKTOP, Status::Skipped, "switched off in the configuration"),
+        // A server that is asked over the network has no desktop, and nobody misses one.
+        Some(false) if !is_used => {
+            Finding::new(DESKTOP, Status::Skipped, "statusd does not run here, so it shows no notices")
+        }
+        Some(true) => Finding::new(DESKTOP, Status::Ok, "notices can be shown on this desktop"),
+        Some(false) => Finding::new(DESKTOP, Status::Warning, "nothing here can show a notice")
+            .blame(Blame::Computer)
+            .todo("Ask from within your desktop session, or use another channel: `statusd test-notice`."),
+    }
+}
+
+fn ago(time: Timestamp, case: &Case) -> String {
+    match lasted(time, case.now) {
+        young if young == "under a minute" => format!("{young} ago"),
+        age => format!("{age} ago ({})", when(time, case.now, case.zone)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    static UTC: TimeZone = TimeZone::UTC;
+
+    fn case() -> Case<'static> {
+        Case { watch: &[], now: at("12:00"), zone: &UTC, last_backup: None }
+    }
+
+    fn at(time: &str) -> Timestamp {
+        format!("2026-05-05T{time}:00Z").parse().expect("a time")
+    }
+
+    fn live(sighted_at: Option<&str>, trouble: Option<&str>) -> Option<Live> {
+        let live = Live::starting(at("08:00"));
+        Some(Live { sighted_at: sighted_at.map(at), trouble: trouble.map(str::to_owned), ..live })
+    }
+
+    #[track_caller]
+    fn check(live: Option<Live>, database: Database, status: Status, seen: &str) {
+        let finding = judge_daemon(&Program { live, database }, &case());
+        assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
+    }
+
+    #[test]
+    fn the_daemon_runs_and_sees_or_it_says_what_is_wrong() {
+        let open = |sent, pending, given_up, last: Option<&str>| Database::Open {
+            totals: Totals { sent, pending, given_up },
+            last_sighted: last.map(at),
+        };
+        let (warning, ok) = (Status::Warning, Status::Ok);
+        check(None, Database::None, Status::Skipped, "statusd does not run here");
+        let old = "statusd is not running; it last looked 3 h ago (09:00)";
+        check(None, open(1, 0, 0, Some("09:00")), warning, old);
+        let closed = Database::Closed("newer".to_owned());
+        check(None, closed, warning, "its database cannot be read: newer");
+        let fine = "it runs, last good look 5 min ago (11:55)";
+        check(live(Some("11:55"), None), open(1, 0, 0, Some("11:00")), ok, fine);
+        check(live(Some("11:55"), Some("a passing 503")), open(1, 0, 0, None), ok, fine);
+        let waits = "it runs, last good look under a minute ago; 2 messages wait";
+        check(live(Some("12:00"), None), open(1, 2, 0, None), ok, waits);
+        let lost = "3 messages were given up; last good look 5 min ago (11:55)";
+        check(live(Some("11:55"), None), open(1, 2, 3, None), warning, lost);
+        let blind = "it runs and cannot see (last good look 2 h ago (10:00)): no network";
+        check(live(Some("10:00"), Some("no network")), open(0, 0, 0, None), warning, blind);
+        check(live(None, None), Database::None, ok, "it runs, no good look yet");
+    }
+
+    #[test]
+    fn a_desktop_is_there_or_not_wanted() {
+        let judged =
+            |is_used| [None, Some(true), Some(false)].map(|is_there| judge_desktop(is_there, is_used).status);
+        assert_eq!(judged(true), [Status::Skipped, Status::Ok, Status::Warning]);
+        assert_eq!(judged(false), [Status::Skipped, Status::Ok, Status::Skipped]);
+    }
+}

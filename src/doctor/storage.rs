@@ -1,0 +1,79 @@
+//! Judges the room that is left in iCloud, where this computer can know it.
+//!
+//! Pure. Invariant: where it cannot be known a person is told where to look, and nothing is judged.
+
+use super::{Blame, Finding, Status};
+use crate::guide::Step;
+use crate::storage::Storage;
+
+pub const ID: &str = "icloud-storage";
+const GB: u64 = 1_000_000_000;
+/// With less than this hardly any backup goes on.
+const LEAST_LEFT: u64 = GB;
+const WHERE: &str = "On the phone: Settings, your name, iCloud. 5 GB are free; the next backup must fit into \
+                     what is left.";
+const MAKE_ROOM: &str = "Make room: Settings, your name, iCloud, and there delete what you do not need, such as \
+                         backups of phones that you no longer have; or buy more.";
+
+pub fn judge(storage: &Storage) -> Finding {
+    match storage {
+        Storage::Left(bytes) if *bytes < LEAST_LEFT => {
+            let seen = format!("only {} left in the iCloud of this Mac's Apple Account", size(*bytes));
+            Finding::new(ID, Status::Problem, seen).blame(Blame::Phone).todo(MAKE_ROOM).step(Step::Storage)
+        }
+        Storage::Left(bytes) => {
+            let seen = format!("{} left in the iCloud of this Mac's Apple Account", size(*bytes));
+            Finding::new(ID, Status::Ok, seen)
+        }
+        Storage::NotHere => Finding::new(ID, Status::Skipped, "this computer cannot see how full iCloud is")
+            .todo(WHERE)
+            .step(Step::Storage),
+        Storage::Unknown(words) => {
+            Finding::new(ID, Status::CannotTell, "this Mac does not say how full iCloud is")
+                .todo(WHERE)
+                .step(Step::Storage)
+                .evidence([words.clone()])
+        }
+    }
+}
+
+/// `12.3 GB`, `740 MB`: rounded down, so that nothing looks roomier than it is.
+fn size(bytes: u64) -> String {
+    if bytes < GB {
+        return format!("{} MB", bytes / 1_000_000);
+    }
+    let tenths = bytes / (GB / 10);
+    format!("{}.{} GB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(storage: Storage, status: Status, seen: &str) {
+        let finding = judge(&storage);
+        assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
+        assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Phone));
+        assert_eq!(finding.step, (status != Status::Ok).then_some(Step::Storage));
+        assert_eq!(finding.todo.is_some(), status != Status::Ok);
+    }
+
+    #[test]
+    fn less_than_a_gigabyte_is_too_little() {
+        let left = |words: &str| format!("{words} left in the iCloud of this Mac's Apple Account");
+        check(Storage::Left(0), Status::Problem, &left("only 0 MB"));
+        check(Storage::Left(999_999_999), Status::Problem, &left("only 999 MB"));
+        check(Storage::Left(1_000_000_000), Status::Ok, &left("1.0 GB"));
+        check(Storage::Left(12_399_999_999), Status::Ok, &left("12.3 GB"));
+        check(Storage::Left(u64::MAX), Status::Ok, &left("18446744073.7 GB"));
+    }
+
+    #[test]
+    fn where_nobody_knows_a_person_is_told_where_to_look() {
+        check(Storage::NotHere, Status::Skipped, "this computer cannot see how full iCloud is");
+        let unknown = Storage::Unknown("brctl did not answer".to_owned());
+        check(unknown, Status::CannotTell, "this Mac does not say how full iCloud is");
+        assert!(judge(&Storage::NotHere).todo.is_some_and(|todo| todo.contains("5 GB are free")));
+    }
+}

@@ -1,0 +1,478 @@
+//! Backups of iPhones that lie on this computer, as Finder, iTunes or `idevicebackup2` left them.
+//!
+//! It reads three small files of each and nothing of what was backed up; it judges nothing. Serial
+//! number, IMEI and telephone number stand in those files and are never taken out of them. Invariant:
+//! a file that is missing, damaged or too large makes its facts unknown and costs no other file; and
+//! "cannot see" is never "none".
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use plist::{Dictionary, Value};
+
+use crate::phone::Udid;
+use crate::property_list::{self, Limits};
+use crate::text;
+
+/// It holds the icons of all apps.
+const INFO_MAX_BYTES: u64 = 64 << 20;
+const OTHERS_MAX_BYTES: u64 = 4 << 20;
+const MAX_BACKUPS: usize = 64;
+const MAX_NAME_CHARS: usize = 100;
+const MAX_WORD_CHARS: usize = 40;
+const MAX_REASON_CHARS: usize = 200;
+/// Info.plist has some twenty for each app.
+const MAX_EVENTS: usize = 200_000;
+/// Behind the device's number in the name of an archived backup: `-20260504-081530`.
+const ARCHIVED_DIGITS: [usize; 2] = [8, 6];
+
+/// A folder in which backups may lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub path: PathBuf,
+    pub found: Found,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    NotThere,
+    /// It may be there: the system's reason. On macOS without Full Disk Access, even for root.
+    CannotSee(String),
+    /// In order of their folders' names; may be empty.
+    Backups {
+        backups: Vec<Backup>,
+        /// Folders beyond the limit, which were not looked into.
+        left_out: usize,
+    },
+}
+
+/// One backup. `None`: unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Of which device; as the folder is called.
+    pub udid: Udid,
+    /// What its owner calls it: identifies a person.
+    pub name: Option<String>,
+    /// `18.4.1`
+    pub version: Option<String>,
+    /// `iPhone13,2`
+    pub model: Option<String>,
+    pub state: State,
+    pub is_encrypted: Option<bool>,
+    /// Files that are there and cannot be read, with the reason.
+    pub damaged: Vec<(&'static str, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// When, as far as that is known.
+    Finished(Option<Timestamp>),
+    /// Begun and not finished: there may be nothing to restore from.
+    Unfinished,
+    Unknown,
+}
+
+/// Where macOS keeps them.
+pub fn macos_root(home: &Path) -> PathBuf {
+    home.join("Library/Application Support/MobileSync/Backup")
+}
+
+/// Looks into each of these folders, each of which may have one folder a device.
+pub fn look(roots: &[PathBuf]) -> Vec<Root> {
+    roots.iter().map(|root| Root { path: root.clone(), found: found(root) }).collect()
+}
+
+fn found(root: &Path) -> Found {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Found::NotThere,
+        Err(error) => return Found::CannotSee(reason(&error)),
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        match entry {
+            Ok(entry) => folders.push(entry.path()),
+            Err(error) => return Found::CannotSee(reason(&error)),
+        }
+    }
+    folders.retain(|folder| Kind::ALL.iter().any(|kind| folder.join(kind.name()).exists()));
+    folders.sort();
+    let left_out = folders.len().saturating_sub(MAX_BACKUPS);
+    folders.truncate(MAX_BACKUPS);
+    Found::Backups { backups: folders.iter().map(|folder| backup(folder)).collect(), left_out }
+}
+
+/// The files that tell of a backup.
+#[derive(Clone, Copy)]
+enum Kind {
+    Info,
+    Status,
+    Manifest,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Info, Kind::Status, Kind::Manifest];
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Info => "Info.plist",
+            Kind::Status => "Status.plist",
+            Kind::Manifest => "Manifest.plist",
+        }
+    }
+
+    fn max_bytes(self) -> u64 {
+        match self {
+            Kind::Info => INFO_MAX_BYTES,
+            Kind::Status | Kind::Manifest => OTHERS_MAX_BYTES,
+        }
+    }
+}
+
+fn backup(folder: &Path) -> Backup {
+    let mut damaged = Vec::new();
+    let mut read = |kind: Kind| {
+        dictionary(&folder.join(kind.name()), kind.max_bytes()).unwrap_or_else(|reason| {
+            damaged.push((kind.name(), reason));
+            Dictionary::new()
+        })
+    };
+    let [info, status, manifest] = Kind::ALL.map(&mut read);
+    Backup {
+        udid: udid(folder),
+        name: word(&info, "Device Name", MAX_NAME_CHARS),
+        version: word(&info, "Product Version", MAX_WORD_CHARS),
+        model: word(&info, "Product Type", MAX_WORD_CHARS),
+        state: state(&info, &status),
+        is_encrypted: manifest.get("IsEncrypted").and_then(yes_or_no),
+        damaged,
+    }
+}
+
+/// Info's date is that of the last backup that Finder knows of, Status's that of the snapshot; other
+/// programs leave out one or the other. Manifest's is that of the first backup, and of no use.
+fn state(info: &Dictionary, status: &Dictionary) -> State {
+    match status.get("SnapshotState").and_then(Value::as_string) {
+        Some("finished") => State::Finished(date(info, "Last Backup Date").max(date(status, "Date"))),
+        Some(_) => State::Unfinished,
+        None => State::Unknown,
+    }
+}
+
+/// A file that is not there has no facts; every other trouble is an error, in words.
+fn dictionary(path: &Path, max_bytes: u64) -> Result<Dictionary, String> {
+    match fs::metadata(path) {
+        // A pipe would be waited for.
+        Ok(metadata) if !metadata.is_file() => return Err("not a file".to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Dictionary::new()),
+        Err(error) => return Err(reason(&error)),
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| reason(&error))?;
+    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(too_large(max_bytes));
+    }
+    let limits = Limits { events: MAX_EVENTS, content_bytes: bytes.len() };
+    property_list::read(&bytes, limits)
+        .ok_or_else(|| "not a property list of this kind, or a damaged one".to_owned())
+}
+
+fn too_large(max_bytes: u64) -> String {
+    format!("larger than {} MiB", max_bytes >> 20)
+}
+
+fn reason(error: &io::Error) -> String {
+    text::plain_line(&error.to_string(), MAX_REASON_CHARS)
+}
+
+fn word(dictionary: &Dictionary, key: &str, max_chars: usize) -> Option<String> {
+    let word = text::plain_line(dictionary.get(key)?.as_string()?, max_chars);
+    (!word.is_empty()).then_some(word)
+}
+
+fn date(dictionary: &Dictionary, key: &str) -> Option<Timestamp> {
+    let time = Timestamp::try_from(SystemTime::from(dictionary.get(key)?.as_date()?)).ok()?;
+    Timestamp::from_second(time.as_second()).ok()
+}
+
+fn yes_or_no(value: &Value) -> Option<bool> {
+    value.as_boolean().or_else(|| value.as_unsigned_integer().map(|number| number != 0))
+}
+
+fn udid(folder: &Path) -> Udid {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let mut parts: Vec<&str> = name.rsplitn(3, '-').collect();
+    parts.reverse();
+    let is_number = |(part, digits): (&&str, usize)| {
+        part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_archived = parts.len() == 3 && parts[1..].iter().zip(ARCHIVED_DIGITS).all(is_number);
+    let device = if is_archived { parts[0] } else { &name };
+    Udid::new(text::plain_line(device, MAX_NAME_CHARS))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const UDID: &str = "00008101-001A2B3C4D5E001E";
+    const FINISHED: &str = "<key>SnapshotState</key><string>finished</string>";
+
+    fn xml(body: &str) -> Vec<u8> {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
+             \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\"><dict>{body}</dict></plist>"
+        )
+        .into_bytes()
+    }
+
+    fn info(date: &str) -> Vec<u8> {
+        let date = if date.is_empty() {
+            String::new()
+        } else {
+            format!("<key>Last Backup Date</key><date>{date}</date>")
+        };
+        xml(&format!(
+            "<key>Device Name</key><string>Anna's iPhone</string>\
+             <key>IMEI</key><string>351234567890123</string>\
+             <key>Phone Number</key><string>+49 151 2345678</string>\
+             <key>Serial Number</key><string>C02SERIAL</string>\
+             <key>Product Type</key><string>iPhone13,2</string>\
+             <key>Product Version</key><string>18.4.1</string>\
+             <key>Applications</key><dict><key>a</key><data>AAAA</data></dict>{date}"
+        ))
+    }
+
+    fn status(body: &str) -> Vec<u8> {
+        xml(&format!("<key>IsFullBackup</key><false/><key>BackupState</key><string>new</string>{body}"))
+    }
+
+    /// `{"SnapshotState": "finished", "Date": …}`, `{"IsEncrypted": true}` and so on, object by
+    /// object: what stands in it is at most a table of 255 bytes.
+    fn binary(objects: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = b"bplist00".to_vec();
+        let mut offsets = Vec::new();
+        for object in objects {
+            offsets.push(u8::try_from(bytes.len()).expect("a small list"));
+            bytes.extend_from_slice(object);
+        }
+        let table = bytes.len() as u64;
+        bytes.extend(offsets);
+        bytes.extend([0, 0, 0, 0, 0, 0, 1, 1]);
+        for number in [objects.len() as u64, 0, table] {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn text_object(text: &str) -> Vec<u8> {
+        [&[0x5f, 0x10, u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat()
+    }
+
+    /// Seconds since 2001.
+    fn date_object(seconds: f64) -> Vec<u8> {
+        [&[0x33][..], &seconds.to_be_bytes()].concat()
+    }
+
+    fn binary_status(state: &str, seconds: f64) -> Vec<u8> {
+        let (key, value) = (text_object("SnapshotState"), text_object(state));
+        let (date_key, date) = (text_object("Date"), date_object(seconds));
+        binary(&[&[0xd2, 1, 2, 3, 4], &key, &date_key, &value, &date])
+    }
+
+    fn binary_manifest(encrypted: bool) -> Vec<u8> {
+        let key = text_object("IsEncrypted");
+        binary(&[&[0xd1, 1, 2], &key, &[if encrypted { 9 } else { 8 }]])
+    }
+
+    fn backup_of(files: &[(&str, &[u8])]) -> Backup {
+        let home = TempDir::new().expect("a folder");
+        let folder = home.path().join(UDID);
+        fs::create_dir(&folder).expect("a folder");
+        for (name, bytes) in files {
+            fs::write(folder.join(name), bytes).expect("written");
+        }
+        only(home.path())
+    }
+
+    #[track_caller]
+    fn only(root: &Path) -> Backup {
+        match found(root) {
+            Found::Backups { mut backups, left_out: 0 } if backups.len() == 1 => backups.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn check_state(files: &[(&str, &[u8])], expected: State) {
+        assert_eq!(backup_of(files).state, expected);
+    }
+
+    fn finished(text: &str) -> State {
+        State::Finished(Some(text.parse().expect("a time")))
+    }
+
+    #[test]
+    fn a_whole_backup_is_read_and_no_number_of_its_owner() {
+        let backup = backup_of(&[
+            ("Info.plist", &info("2026-05-04T08:15:30Z")),
+            ("Status.plist", &binary_status("finished", 799_574_400.0)),
+            ("Manifest.plist", &binary_manifest(true)),
+        ]);
+        let expected = Backup {
+            udid: Udid::new(UDID),
+            name: Some("Anna's iPhone".to_owned()),
+            version: Some("18.4.1".to_owned()),
+            model: Some("iPhone13,2".to_owned()),
+            state: finished("2026-05-04T08:15:30Z"),
+            is_encrypted: Some(true),
+            damaged: Vec::new(),
+        };
+        assert_eq!(backup, expected);
+        let printed = format!("{backup:?}");
+        for number in ["3512345", "2345678", "C02SERIAL", UDID] {
+            assert!(!printed.contains(number), "{printed}");
+        }
+    }
+
+    #[test]
+    fn the_newest_date_counts_and_only_if_it_was_finished() {
+        let old = info("2026-05-01T00:00:00Z");
+        // 2026-05-04T08:00:00Z
+        let status = binary_status("finished", 799_574_400.5);
+        check_state(&[("Info.plist", &old), ("Status.plist", &status)], finished("2026-05-04T08:00:00Z"));
+        check_state(&[("Status.plist", &status)], finished("2026-05-04T08:00:00Z"));
+        check_state(
+            &[("Info.plist", &info("")), ("Status.plist", &status)],
+            finished("2026-05-04T08:00:00Z"),
+        );
+        let bare = self::status(FINISHED);
+        check_state(&[("Info.plist", &old), ("Status.plist", &bare)], finished("2026-05-01T00:00:00Z"));
+        check_state(&[("Info.plist", &info("")), ("Status.plist", &bare)], State::Finished(None));
+        let unfinished = binary_status("uploading", 799_574_400.0);
+        check_state(&[("Info.plist", &old), ("Status.plist", &unfinished)], State::Unfinished);
+        check_state(&[("Info.plist", &old)], State::Unknown);
+        check_state(&[("Info.plist", &old), ("Status.plist", &self::status(""))], State::Unknown);
+        let no_date = binary_status("finished", f64::NAN);
+        check_state(&[("Status.plist", &no_date)], State::Unknown);
+        assert_eq!(backup_of(&[("Status.plist", &no_date)]).damaged.len(), 1);
+        check_state(&[("Status.plist", &binary_status("finished", 1e300))], State::Unknown);
+    }
+
+    #[test]
+    fn encryption_is_unknown_where_nobody_says() {
+        let encrypted = |bytes: &[u8]| backup_of(&[("Manifest.plist", bytes)]).is_encrypted;
+        assert_eq!(encrypted(&binary_manifest(false)), Some(false));
+        assert_eq!(encrypted(&xml("<key>IsEncrypted</key><true/>")), Some(true));
+        assert_eq!(encrypted(&xml("<key>IsEncrypted</key><integer>1</integer>")), Some(true));
+        assert_eq!(encrypted(&xml("<key>IsEncrypted</key><string>yes</string>")), None);
+        assert_eq!(encrypted(&xml("")), None);
+    }
+
+    #[test]
+    fn damage_costs_its_own_file_only() {
+        let whole = binary_manifest(true);
+        let deep = xml(&format!("<key>a</key>{}{}", "<array>".repeat(100_000), "</array>".repeat(100_000)));
+        let mut damaged: Vec<Vec<u8>> = vec![
+            Vec::new(),
+            b"bplist00".to_vec(),
+            b"<plist><array/></plist>".to_vec(),
+            b"\xff\xfe\0garbage".to_vec(),
+            xml("<key>IsEncrypted</key><date>soon</date>"),
+            b"<?xml version=\"1.0\"?><plist><string>x</string></plist>".to_vec(),
+            deep,
+        ];
+        damaged.extend((0..whole.len()).map(|length| whole[..length].to_vec()));
+        for bytes in &damaged {
+            let backup = backup_of(&[
+                ("Manifest.plist", bytes),
+                ("Info.plist", &info("")),
+                ("Status.plist", &status(FINISHED)),
+            ]);
+            assert_eq!(backup.is_encrypted, None, "{bytes:?}");
+            assert_eq!(backup.damaged.len(), 1, "{bytes:?}");
+            assert_eq!((backup.state, backup.model.as_deref()), (State::Finished(None), Some("iPhone13,2")));
+        }
+        // Whatever a flipped byte brings about, it is an answer.
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0xff;
+            let _ = backup_of(&[("Manifest.plist", &flipped)]);
+        }
+    }
+
+    #[test]
+    fn there_are_limits() {
+        let home = TempDir::new().expect("a folder");
+        let folder = home.path().join(UDID);
+        fs::create_dir(&folder).expect("a folder");
+        // Without a byte on the disk.
+        for (name, bytes) in [("Info.plist", INFO_MAX_BYTES + 1), ("Status.plist", OTHERS_MAX_BYTES + 1)] {
+            File::create(folder.join(name)).and_then(|file| file.set_len(bytes)).expect("a sparse file");
+        }
+        let damaged = only(home.path()).damaged;
+        assert_eq!(
+            damaged,
+            [("Info.plist", too_large(INFO_MAX_BYTES)), ("Status.plist", too_large(OTHERS_MAX_BYTES))]
+        );
+        assert_eq!(damaged[0].1, "larger than 64 MiB");
+        for number in 0..70 {
+            let folder = home.path().join(format!("device-{number}"));
+            fs::create_dir(&folder).expect("a folder");
+            fs::write(folder.join("Manifest.plist"), binary_manifest(false)).expect("written");
+        }
+        let Found::Backups { backups, left_out } = found(home.path()) else { panic!("no backups") };
+        assert_eq!((backups.len(), left_out), (64, 7));
+        let long = xml(&format!("<key>Device Name</key><string>{}\u{202e}\n</string>", "x".repeat(5_000)));
+        let name = backup_of(&[("Info.plist", &long)]).name.expect("a name");
+        assert_eq!(name.chars().count(), MAX_NAME_CHARS);
+    }
+
+    #[test]
+    fn what_is_no_backup_is_none() {
+        let home = TempDir::new().expect("a folder");
+        fs::write(home.path().join(".DS_Store"), "").expect("written");
+        fs::create_dir(home.path().join("empty")).expect("a folder");
+        assert_eq!(found(home.path()), Found::Backups { backups: Vec::new(), left_out: 0 });
+        assert_eq!(found(&home.path().join("nowhere")), Found::NotThere);
+        let roots = [home.path().join("nowhere"), home.path().to_owned()];
+        let paths: Vec<PathBuf> = look(&roots).into_iter().map(|root| root.path).collect();
+        assert_eq!(paths, roots);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_none() {
+        let home = TempDir::new().expect("a folder");
+        let file = home.path().join("file");
+        fs::write(&file, "").expect("written");
+        assert!(matches!(found(&file), Found::CannotSee(_)));
+        let circle = home.path().join("circle");
+        symlink(&circle, &circle).expect("a link");
+        assert!(matches!(found(&circle), Found::CannotSee(_)));
+        let folder = home.path().join(UDID);
+        fs::create_dir_all(folder.join("Info.plist")).expect("a folder");
+        assert_eq!(only(home.path()).damaged, [("Info.plist", "not a file".to_owned())]);
+    }
+
+    #[test]
+    fn an_archived_backup_is_one_of_the_same_device() {
+        for (name, device) in [
+            (UDID, UDID),
+            ("00008101-001A2B3C4D5E001E-20260504-081530", UDID),
+            ("0123456789abcdef0123456789abcdef01234567", "0123456789abcdef0123456789abcdef01234567"),
+            ("a-20260504-08153", "a-20260504-08153"),
+            ("20260504-081530", "20260504-081530"),
+        ] {
+            assert_eq!(udid(Path::new("/x").join(name).as_path()).expose(), device);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where to connect instead of where the system's resolver points: for tests, and for people who
+//! try a mirror or a filter without touching this computer's own list of hosts.
+//!
+//! It replaces addresses only: the name that is asked for, and that a certificate must be for,
+//! stays. Invariant: what is written wrong is refused with one line that shows how to write it.
+
+use std::net::SocketAddr;
+
+/// The form, for help and errors.
+const FORM: &str = "HOST:PORT:ADDRESS:PORT, such as www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443";
+
+/// Like curl's `--connect-to`, with an address in figures. Several for one host and port are its
+/// several addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectTo {
+    /// In small letters.
+    pub host: String,
+    pub port: u16,
+    pub to: SocketAddr,
+}
+
+impl ConnectTo {
+    /// The error is one line and shows the form.
+    pub fn parse(text: &str) -> Result<ConnectTo, String> {
+        let wrong = || format!("\"{}\" is not {FORM}", crate::text::plain_line(text, 80));
+        let (host, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
+        let (port, to) = rest.split_once(':').ok_or_else(wrong)?;
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+        if host.is_empty() || !host.chars().all(is_name) {
+            return Err(wrong());
+        }
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+        let to: SocketAddr = to.parse().map_err(|_| wrong())?;
+        if to.port() == 0 {
+            return Err(wrong());
+        }
+        Ok(ConnectTo { host: host.to_ascii_lowercase(), port, to })
+    }
+
+    /// Whether it is about this host, whatever the port.
+    pub fn is_for(&self, host: &str) -> bool {
+        self.host.eq_ignore_ascii_case(host)
+    }
+}
+
+/// The addresses that are given for a host and port; `None` where none is.
+pub(super) fn given(list: &[ConnectTo], host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let these = list.iter().filter(|one| one.is_for(host) && one.port == port).map(|one| one.to);
+    let these: Vec<SocketAddr> = these.collect();
+    (!these.is_empty()).then_some(these)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<(&str, u16, &str)>) {
+        let parsed = ConnectTo::parse(text);
+        match expected {
+            Some((host, port, to)) => {
+                let to = to.parse().expect("an address");
+                assert_eq!(parsed, Ok(ConnectTo { host: host.to_owned(), port, to }));
+            }
+            None => {
+                let error = parsed.expect_err(text);
+                assert!(error.contains("HOST:PORT:ADDRESS:PORT") && !error.contains('\n'), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn four_parts_or_one_clear_line() {
+        check("www.apple.com:443:127.0.0.1:8443", Some(("www.apple.com", 443, "127.0.0.1:8443")));
+        check(" WWW.Apple.com:80:[::1]:81 ", Some(("www.apple.com", 80, "[::1]:81")));
+        for wrong in [
+            "",
+            "www.apple.com",
+            "www.apple.com:443",
+            "www.apple.com:443:127.0.0.1",
+            ":443:127.0.0.1:1",
+            "www.apple.com::127.0.0.1:1",
+            "www.apple.com:0:127.0.0.1:1",
+            "www.apple.com:443:127.0.0.1:0",
+            "www.apple.com:99999:127.0.0.1:1",
+            "www.apple.com:443:localhost:1",
+            "www.apple.com:443:::1:1",
+            "www apple:443:127.0.0.1:1\n",
+        ] {
+            check(wrong, None);
+        }
+    }
+
+    #[test]
+    fn several_are_several_addresses_of_one_port() {
+        let list: Vec<ConnectTo> =
+            ["a.example:1:127.0.0.1:7", "a.example:1:[::1]:8", "a.example:2:127.0.0.1:9"]
+                .iter()
+                .map(|text| ConnectTo::parse(text).expect("right"))
+                .collect();
+        let to = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        assert_eq!(given(&list, "A.example", 1), Some(vec![to("127.0.0.1:7"), to("[::1]:8")]));
+        assert_eq!(given(&list, "a.example", 3), None);
+        assert_eq!(given(&list, "b.example", 1), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! What the network between here and Apple lets through, layer by layer.
+//!
+//! It asks and never judges. No name is looked up and no connection made but to hosts it is given.
+//! Invariant: every question ends within its limit.
+
+mod clock;
+mod connect_to;
+mod fault;
+mod layers;
+mod names;
+mod portal;
+mod proxy;
+mod speed;
+mod trust;
+mod web;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tokio::sync::oneshot;
+
+pub use self::clock::{Clock, ClockSource, TimeFault, ask_clock};
+pub use self::connect_to::ConnectTo;
+pub use self::fault::{ConnectFault, NameFault, TlsFault};
+pub use self::layers::{HOSTS, Host, HostLook, Place, Purpose, Way, ask_hosts};
+pub use self::portal::{Page, Portal, Stranger, ask_portal};
+pub use self::proxy::{Proxy, ProxyFault, SetProxy, ask_proxy};
+pub use self::speed::{Speed, SpeedFault, ask_speed, parse_network_quality};
+pub use self::trust::{Distrust, Papers, Trust};
+pub use self::web::WebFault;
+use crate::tls;
+
+/// For a name: what is left of 12 seconds for all layers.
+const NAME_LIMIT: Duration = Duration::from_millis(3_500);
+const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+const TLS_LIMIT: Duration = Duration::from_secs(4);
+/// For a small page, everything included.
+const PAGE_LIMIT: Duration = Duration::from_secs(8);
+/// For one answer of a time server; it is asked twice, packets get lost.
+const TIME_LIMIT: Duration = Duration::from_millis(2_000);
+/// For all uploads together.
+const SPEED_LIMIT: Duration = Duration::from_secs(8);
+/// It measures one direction after the other, some ten seconds each.
+const NETWORK_QUALITY_LIMIT: Duration = Duration::from_secs(40);
+const NETWORK_QUALITY: &str = "/usr/bin/networkQuality";
+
+/// What the environment says: a variable's value, if it is set.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// Everything from outside that the questions depend on. The default is the real world.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// Goes before the system's resolver, for the hosts and ports named here.
+    pub connect_to: Vec<ConnectTo>,
+    /// Trusted by this computer besides its own list.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    /// What counts as publicly trusted.
+    pub public_roots: RootList,
+    /// Apple's own authority.
+    pub apple_roots: Vec<CertificateDer<'static>>,
+    /// The program of macOS that measures a network; elsewhere there is none.
+    pub network_quality: Option<PathBuf>,
+    pub limits: Limits,
+}
+
+/// A list of authorities.
+#[derive(Clone, Debug)]
+pub enum RootList {
+    /// Mozilla's, as of the day this program was built.
+    Mozilla,
+    These(Vec<CertificateDer<'static>>),
+}
+
+/// How long each question may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub name: Duration,
+    pub connect: Duration,
+    pub tls: Duration,
+    pub page: Duration,
+    pub time: Duration,
+    pub speed: Duration,
+    pub network_quality: Duration,
+}
+
+/// IPv4 and IPv6 are two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Default for Net {
+    fn default() -> Net {
+        let apple = CertificateDer::pem_slice_iter(tls::APPLE_ROOT_CA_PEM.as_bytes());
+        Net {
+            connect_to: Vec::new(),
+            extra_roots: Vec::new(),
+            public_roots: RootList::Mozilla,
+            apple_roots: apple.filter_map(Result::ok).collect(),
+            network_quality: cfg!(target_os = "macos").then(|| PathBuf::from(NETWORK_QUALITY)),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Net {
+    /// The address that is given for a host and port, if one is.
+    pub fn address_of(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        connect_to::given(&self.connect_to, host, port)?.first().copied()
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            name: NAME_LIMIT,
+            connect: CONNECT_LIMIT,
+            tls: TLS_LIMIT,
+            page: PAGE_LIMIT,
+            time: TIME_LIMIT,
+            speed: SPEED_LIMIT,
+            network_quality: NETWORK_QUALITY_LIMIT,
+        }
+    }
+}
+
+impl RootList {
+    fn store(&self) -> RootCertStore {
+        match self {
+            RootList::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            RootList::These(list) => store_of(list),
+        }
+    }
+}
+
+fn store_of(list: &[CertificateDer<'static>]) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(list.iter().cloned());
+    store
+}
+
+/// Runs on a thread of its own what blocks for as long as it likes: the system's resolver, the
+/// system's judgement of a certificate. The thread is left behind where it outlasts its limit; one
+/// of the runtime's would be waited for at its end. `None`: not within the limit.
+async fn apart<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, answer) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("probe".to_owned());
+    // An error: nobody waits any more.
+    thread.spawn(move || drop(done.send(work()))).ok()?;
+    tokio::time::timeout(limit, answer).await.ok()?.ok()
+}
+
+/// The cryptography of every question here.
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_real_world_knows_mozillas_list_and_apples_authority() {
+        let net = Net::default();
+        assert!(net.public_roots.store().len() > 100);
+        assert_eq!(store_of(&net.apple_roots).len(), 1);
+        assert!(net.connect_to.is_empty() && net.extra_roots.is_empty());
+    }
+
+    #[test]
+    fn the_layers_of_a_host_end_within_twelve_seconds() {
+        let limits = Limits::default();
+        assert!(limits.name + limits.connect + limits.tls < Duration::from_secs(12));
+        assert!(limits.time * 2 + limits.name < Duration::from_secs(12));
+        assert!(limits.page < Duration::from_secs(12));
+    }
+
+    #[tokio::test]
+    async fn what_blocks_for_ever_is_left_behind() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let left = apart(Duration::from_millis(10), move || held.recv().is_ok()).await;
+        assert_eq!(left, None);
+        drop(release);
+        assert_eq!(apart(Duration::from_secs(60), || 7).await, Some(7));
+    }
+}

@@ -1,0 +1,445 @@
+//! The newest iOS for each model, as Apple's own list has it.
+//!
+//! One GET of a public document; nothing about this computer or a phone is sent. Apple's private
+//! authority is trusted here, for this one host, and nothing else is. The answer is kept for a day in
+//! the state directory, where there is one: Apple's edges disagree for hours anyway. Invariant: an
+//! entry that cannot be read costs no other one, and a list without a readable one is none.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::{Certificate, Client, StatusCode, redirect};
+use rustls::pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{text, tls};
+
+pub const HOST: &str = "gdmf.apple.com";
+const PATH: &str = "/v2/pmv";
+const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
+/// It had 200 KB in 2026.
+const BODY_MAX_BYTES: usize = 4 << 20;
+const MAX_MODELS: usize = 5_000;
+const MAX_MODEL_CHARS: usize = 40;
+const MAX_NUMBERS: usize = 4;
+const MAX_WORDS_CHARS: usize = 200;
+const FRESH_FOR: SignedDuration = SignedDuration::from_hours(24);
+const KEPT_IN: &str = "releases.json";
+const KEPT_MAX_BYTES: u64 = 1 << 20;
+/// Of our own file.
+const KEPT_VERSION: u32 = 1;
+
+/// A version of iOS: up to four numbers. `26` and `26.0` are the same.
+#[derive(Clone, Debug)]
+pub struct Version {
+    numbers: [u32; MAX_NUMBERS],
+    /// As it was written.
+    text: String,
+}
+
+impl Version {
+    /// Numbers with dots between; a letter in brackets behind (a rapid security response) does not
+    /// count.
+    pub fn parse(text: &str) -> Option<Version> {
+        let text = text.trim();
+        let dotted = text.split(' ').next().unwrap_or_default();
+        let mut numbers = [0; MAX_NUMBERS];
+        for (at, part) in dotted.split('.').enumerate() {
+            let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            *numbers.get_mut(at).filter(|_| is_number)? = part.parse().ok()?;
+        }
+        Some(Version { numbers, text: dotted.to_owned() })
+    }
+
+    pub fn major(&self) -> u32 {
+        self.numbers[0]
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for Version {
+    fn eq(&self, other: &Version) -> bool {
+        self.numbers == other.numbers
+    }
+}
+
+impl Eq for Version {}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Version) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Version) -> Ordering {
+        self.numbers.cmp(&other.numbers)
+    }
+}
+
+/// Apple's list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Releases {
+    /// When Apple was asked.
+    pub at: Timestamp,
+    /// Why there is no newer answer, in one line, where the kept one is older than a day.
+    pub stale: Option<String>,
+    newest: BTreeMap<String, Version>,
+}
+
+impl Releases {
+    /// Reads Apple's answer. The error is one line.
+    pub fn parse(body: &[u8], at: Timestamp) -> Result<Releases, String> {
+        let list: wire::List =
+            serde_json::from_slice(body).map_err(|_| format!("{HOST} answers with no list of versions"))?;
+        let mut newest: BTreeMap<String, Version> = BTreeMap::new();
+        for release in list.sets.ios.into_iter().filter_map(wire::release) {
+            let Some(version) = Version::parse(&release.version) else { continue };
+            let models = release.devices.iter().filter_map(Value::as_str);
+            for model in models.filter(|model| !model.is_empty() && model.len() <= MAX_MODEL_CHARS) {
+                let is_newer = newest.get(model).is_none_or(|known| *known < version);
+                if is_newer && (newest.len() < MAX_MODELS || newest.contains_key(model)) {
+                    newest.insert(model.to_owned(), version.clone());
+                }
+            }
+        }
+        if newest.is_empty() {
+            return Err(format!("{HOST} answers with a list without versions"));
+        }
+        Ok(Releases { at, stale: None, newest })
+    }
+
+    /// `model` as the phone says it: `iPhone13,2`.
+    pub fn newest_for(&self, model: &str) -> Option<&Version> {
+        self.newest.get(model)
+    }
+}
+
+/// Apple's words; nobody documents them.
+mod wire {
+    use serde::Deserialize;
+    use serde_json::Value;
+
+    #[derive(Deserialize)]
+    pub struct List {
+        #[serde(rename = "PublicAssetSets")]
+        pub sets: Sets,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Sets {
+        #[serde(rename = "iOS")]
+        pub ios: Vec<Value>,
+    }
+
+    #[derive(Deserialize)]
+    pub struct Release {
+        #[serde(rename = "ProductVersion")]
+        pub version: String,
+        #[serde(rename = "SupportedDevices")]
+        pub devices: Vec<Value>,
+    }
+
+    pub fn release(value: Value) -> Option<Release> {
+        serde_json::from_value(value).ok()
+    }
+}
+
+/// How to ask.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Authorities that may vouch for the host beside Apple's own.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    /// Where the host is, instead of where DNS says. No proxy is asked then.
+    pub address: Option<SocketAddr>,
+    /// Where the answer is kept; nowhere where it does not exist or cannot be written.
+    pub state_directory: Option<PathBuf>,
+    /// For the whole answer.
+    pub within: Duration,
+}
+
+/// The list, at most a day old where Apple can be reached; else the kept one, however old, which says
+/// so. The error is one line.
+pub async fn ask(source: &Source, now: Timestamp) -> Result<Releases, String> {
+    let kept = source.state_directory.as_deref().and_then(read_kept);
+    if let Some(kept) = kept.as_ref().filter(|kept| is_fresh(kept, now)) {
+        return Ok(kept.clone());
+    }
+    match fetch(source, now).await {
+        Ok(releases) => {
+            if let Some(directory) = &source.state_directory {
+                // Asking again tomorrow is all that it costs.
+                let _ = keep(directory, &releases);
+            }
+            Ok(releases)
+        }
+        Err(words) => match kept {
+            Some(kept) => Ok(Releases { stale: Some(words), ..kept }),
+            None => Err(words),
+        },
+    }
+}
+
+/// What is dated ahead of us was kept by a wrong clock, then or now.
+fn is_fresh(kept: &Releases, now: Timestamp) -> bool {
+    let age = now.duration_since(kept.at);
+    !age.is_negative() && age < FRESH_FOR
+}
+
+async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
+    let client = client(source)?;
+    let failed = |error: reqwest::Error| failure(error, source.within);
+    let mut response = client.get(format!("https://{HOST}{PATH}")).send().await.map_err(failed)?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("{HOST} answers {}", response.status()));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > BODY_MAX_BYTES {
+            return Err(format!("{HOST} answers with more than {} MiB", BODY_MAX_BYTES >> 20));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Releases::parse(&body, now)
+}
+
+fn client(source: &Source) -> Result<Client, String> {
+    tls::install_provider();
+    let failed = |_| "cannot prepare the connection to Apple's list of versions".to_owned();
+    let own = Certificate::from_pem(tls::APPLE_ROOT_CA_PEM.as_bytes()).map_err(failed)?;
+    let extra = source.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok());
+    let builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .tls_certs_only([own].into_iter().chain(extra))
+        .https_only(true)
+        .redirect(redirect::Policy::none())
+        .timeout(source.within)
+        .referer(false)
+        .pool_max_idle_per_host(0);
+    let builder = match source.address {
+        Some(address) => builder.resolve(HOST, address).no_proxy(),
+        None => builder,
+    };
+    builder.build().map_err(failed)
+}
+
+fn failure(error: reqwest::Error, within: Duration) -> String {
+    if error.is_timeout() {
+        return format!("{HOST} did not answer within {} s", within.as_secs_f64());
+    }
+    // The outer ones only say that a request was made.
+    let mut cause: &dyn Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    text::plain_line(&format!("cannot ask {HOST}: {cause}"), MAX_WORDS_CHARS)
+}
+
+/// Our own file.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    at: Timestamp,
+    newest: BTreeMap<String, String>,
+}
+
+/// A broken one is none.
+fn read_kept(directory: &Path) -> Option<Releases> {
+    let mut bytes = Vec::new();
+    let file = File::open(directory.join(KEPT_IN)).ok()?;
+    file.take(KEPT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let kept: Kept =
+        serde_json::from_slice(&bytes).ok().filter(|kept: &Kept| kept.version == KEPT_VERSION)?;
+    let newest: BTreeMap<String, Version> = kept
+        .newest
+        .into_iter()
+        .map(|(model, version)| Some((model, Version::parse(&version)?)))
+        .collect::<Option<_>>()?;
+    (!newest.is_empty()).then_some(Releases { at: kept.at, stale: None, newest })
+}
+
+/// All or nothing, and readable by its owner only, like all that lies there.
+fn keep(directory: &Path, releases: &Releases) -> io::Result<()> {
+    let newest =
+        releases.newest.iter().map(|(model, version)| (model.clone(), version.to_string())).collect();
+    let bytes = serde_json::to_vec(&Kept { version: KEPT_VERSION, at: releases.at, newest })?;
+    let draft = directory.join(format!("{KEPT_IN}.{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)
+        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|()| fs::rename(&draft, directory.join(KEPT_IN)));
+    if written.is_err() {
+        // One that a killed run left is in the way of a later one with its number.
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn version(text: &str) -> Version {
+        Version::parse(text).expect(text)
+    }
+
+    fn releases(sets: Value) -> Result<Releases, String> {
+        let body = json!({ "PublicAssetSets": { "iOS": sets, "macOS": [] }, "AssetSets": {} });
+        Releases::parse(body.to_string().as_bytes(), at("2026-08-01T00:00:00Z"))
+    }
+
+    #[test]
+    fn versions_compare_by_number() {
+        for (less, more) in [
+            ("9.3.5", "10.0"),
+            ("18.4.1", "18.7.10"),
+            ("18.7.9", "18.7.10"),
+            ("18.7", "18.7.0.1"),
+            ("18.7.10", "26"),
+            ("8", "9"),
+        ] {
+            assert!(version(less) < version(more), "{less} {more}");
+        }
+        assert_eq!(version("26"), version("26.0"));
+        assert_eq!(version("16.4.1 (a)"), version("16.4.1"));
+        assert_eq!((version("26.0").to_string(), version(" 9.3 ").major()), ("26.0".to_owned(), 9));
+        for bad in ["", "x", "18.", ".1", "18..1", "1.2.3.4.5", "18.4b", "-1", "+1", "99999999999", "١٨"] {
+            assert_eq!(Version::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_greatest_version_of_each_model_counts() {
+        let list = json!([
+            { "ProductVersion": "18.7.10", "Build": "22H1", "SupportedDevices": ["iPhone11,8", "iPhone13,2"] },
+            { "ProductVersion": "26.6.1", "SupportedDevices": ["iPhone13,2", "iPad14,1"] },
+            { "ProductVersion": "26.6", "SupportedDevices": ["iPhone13,2"] },
+            { "ProductVersion": "16.7.16", "SupportedDevices": ["iPhone10,3"] },
+            // The list mixes them in, with numbers of their own.
+            { "ProductVersion": "99.1", "SupportedDevices": ["Watch6,1"] },
+            { "ProductVersion": "98.2", "SupportedDevices": ["AppleTV14,1", "AudioAccessory5,1"] },
+        ]);
+        let releases = releases(list).expect("a list");
+        for (model, expected) in [
+            ("iPhone13,2", Some("26.6.1")),
+            ("iPhone11,8", Some("18.7.10")),
+            ("iPhone10,3", Some("16.7.16")),
+            ("iPad14,1", Some("26.6.1")),
+            ("iPhone99,1", None),
+            ("iphone13,2", None),
+            ("", None),
+        ] {
+            assert_eq!(releases.newest_for(model).map(ToString::to_string).as_deref(), expected, "{model}");
+        }
+    }
+
+    #[test]
+    fn a_broken_entry_costs_itself() {
+        let list = json!([
+            null,
+            7,
+            "x",
+            {},
+            { "ProductVersion": "27.0" },
+            { "ProductVersion": 27, "SupportedDevices": ["iPhone13,2"] },
+            { "ProductVersion": "27 beta? no", "SupportedDevices": "iPhone13,2" },
+            { "ProductVersion": "b27", "SupportedDevices": ["iPhone13,2"] },
+            { "ProductVersion": "26.6.1", "SupportedDevices": [null, 3, "", "x".repeat(50), "iPhone13,2"] },
+        ]);
+        let releases = releases(list).expect("a list");
+        assert_eq!(releases.newest_for("iPhone13,2"), Some(&version("26.6.1")));
+        assert_eq!(releases.newest.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_list_is_none() {
+        for sets in
+            [json!([]), json!({}), json!(null), json!([{ "ProductVersion": "x", "SupportedDevices": [] }])]
+        {
+            let words = releases(sets).expect_err("no list");
+            assert!(words.starts_with("gdmf.apple.com answers with "), "{words}");
+        }
+        for body in [
+            &b""[..],
+            b"<html>",
+            b"[]",
+            b"{\"PublicAssetSets\":{}}",
+            b"\xff",
+            b"{\"PublicAssetSets\":{\"iOS\":[{",
+        ] {
+            Releases::parse(body, Timestamp::UNIX_EPOCH).expect_err("no list");
+        }
+        Releases::parse("[".repeat(100_000).as_bytes(), Timestamp::UNIX_EPOCH).expect_err("too deep");
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_what_is_broken_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let releases = releases(json!([{ "ProductVersion": "26.0", "SupportedDevices": ["iPhone13,2"] }]));
+        let releases = releases.expect("a list");
+        assert_eq!(read_kept(folder.path()), None);
+        keep(folder.path(), &releases).expect("kept");
+        keep(folder.path(), &releases).expect("kept again");
+        assert_eq!(read_kept(folder.path()).as_ref(), Some(&releases));
+        let file = folder.path().join(KEPT_IN);
+        assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+        keep(&folder.path().join("nowhere"), &releases).expect_err("no folder");
+
+        let whole = fs::read(&file).expect("readable");
+        for length in 0..whole.len() {
+            fs::write(&file, &whole[..length]).expect("written");
+            assert_eq!(read_kept(folder.path()), None);
+        }
+        for broken in [
+            r#"{"version":2,"at":"2026-08-01T00:00:00Z","newest":{"a":"1"}}"#,
+            r#"{"version":1,"at":"2026-08-01T00:00:00Z","newest":{"a":"x"}}"#,
+            r#"{"version":1,"at":"2026-08-01T00:00:00Z","newest":{}}"#,
+            r#"{"version":1,"at":"soon","newest":{"a":"1"}}"#,
+        ] {
+            fs::write(&file, broken).expect("written");
+            assert_eq!(read_kept(folder.path()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_fresh() {
+        let releases =
+            releases(json!([{ "ProductVersion": "26", "SupportedDevices": ["x"] }])).expect("a list");
+        for (now, expected) in [
+            ("2026-08-01T00:00:00Z", true),
+            ("2026-08-01T23:59:59Z", true),
+            ("2026-08-02T00:00:00Z", false),
+            ("2026-07-31T23:59:59Z", false),
+        ] {
+            assert_eq!(is_fresh(&releases, at(now)), expected, "{now}");
+        }
+    }
+}
