@@ -14,7 +14,7 @@ use super::look::{Look, Phones, Seen};
 use super::phone::View;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
-use crate::backup::{Nights, Standing};
+use crate::backup::Nights;
 use crate::phone::Phone;
 
 const IS_MACOS: bool = cfg!(target_os = "macos");
@@ -88,13 +88,8 @@ fn judge_phones(phones: &Phones, seen: &Seen, case: &Case, identifiers: bool) ->
     let is_read = feed.is_some().then_some((case.now, case.now));
     let covered: Vec<_> = past.into_iter().flat_map(|past| past.covered.clone()).chain(is_read).collect();
     let nights = Nights::new(&apple::downtimes(feed, past, case), &covered, case.zone, case.now);
-    let standing = |phone: &Phone| match &phone.private {
-        Ok(private) => nights.standing(private.last_backup, private.backup_enabled),
-        Err(_) => Standing::Unknown,
-    };
-    let standings: Vec<Standing> = phones.found.iter().flatten().map(standing).collect();
     let view = View { now: case.now, zone: case.zone, identifiers };
-    let mut findings = phone::judge(&phones.found, &standings, &view);
+    let mut findings = phone::judge(&phones.found, &nights, &view);
     findings.extend(judge_ios(phones, case.now, identifiers));
     findings
 }

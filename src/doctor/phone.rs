@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
-use crate::backup::Standing;
+use crate::backup::{Nights, Standing};
 use crate::guide::Step;
 use crate::message::when::{lasted, when};
 use crate::phone::{General, Phone, Private, Trouble};
@@ -55,8 +55,8 @@ pub struct View<'a> {
     pub identifiers: bool,
 }
 
-/// All findings of all checks, phone by phone. `standings` are the phones' own, in their order.
-pub fn judge(seen: &Result<Vec<Phone>, Trouble>, standings: &[Standing], view: &View<'_>) -> Vec<Finding> {
+/// All findings of all checks, phone by phone.
+pub fn judge(seen: &Result<Vec<Phone>, Trouble>, nights: &Nights, view: &View<'_>) -> Vec<Finding> {
     let phones = match seen {
         Ok(phones) if !phones.is_empty() => phones,
         Ok(_) => return absent(connection::no_phone()),
@@ -64,9 +64,8 @@ pub fn judge(seen: &Result<Vec<Phone>, Trouble>, standings: &[Standing], view: &
     };
     let mut findings = Vec::new();
     for (place, phone) in phones.iter().enumerate() {
-        let standing = standings.get(place).copied().unwrap_or(Standing::Unknown);
         let subject = subject(phones, place, view.identifiers);
-        findings.extend(judge_phone(phone, standing, view).map(|found| found.subject(subject.clone())));
+        findings.extend(judge_phone(phone, nights, view).map(|found| found.subject(subject.clone())));
     }
     findings
 }
@@ -91,12 +90,12 @@ pub fn subject(phones: &[Phone], place: usize, identifiers: bool) -> String {
     subject
 }
 
-fn judge_phone(phone: &Phone, standing: Standing, view: &View<'_>) -> [Finding; 6] {
+fn judge_phone(phone: &Phone, nights: &Nights, view: &View<'_>) -> [Finding; 6] {
     let clock = judge_clock(&phone.general, view.now);
     let rest = match &phone.private {
         Ok(private) => [
             judge_switch(private),
-            judge_last_backup(private.last_backup, standing, view.now, view.zone),
+            last_backup(private, nights, view),
             judge_space(private),
             judge_power(private),
         ],
@@ -133,6 +132,17 @@ pub fn judge_switch(private: &Private) -> Finding {
         format!("CloudBackupEnabled: {}", yes(private.backup_enabled)),
         format!("signed in to iCloud: {signed_in}"),
     ])
+}
+
+fn last_backup(private: &Private, nights: &Nights, view: &View<'_>) -> Finding {
+    let standing = nights.standing(private.last_backup, private.backup_enabled);
+    let finding = judge_last_backup(private.last_backup, standing, view.now, view.zone);
+    let outage = private.last_backup.and_then(|last| nights.overlapped(last));
+    finding.evidence(outage.map(|outage| {
+        let at = |time| when(time, view.now, view.zone);
+        let to = outage.to.map_or("now".to_owned(), at);
+        format!("in the newest night that it let pass Apple had an outage, from {} to {to}", at(outage.from))
+    }))
 }
 
 /// The date of the last backup, beside how the phone stands with it.

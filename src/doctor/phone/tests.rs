@@ -45,7 +45,7 @@ fn phone(private: Result<Private, Refusal>) -> Phone {
 
 fn judged(seen: &Result<Vec<Phone>, Trouble>, identifiers: bool) -> Vec<Finding> {
     let view = View { now: now(), zone: &TimeZone::UTC, identifiers };
-    judge(seen, &[Standing::UpToDate], &view)
+    judge(seen, &Nights::new(&[], &[], &TimeZone::UTC, now()), &view)
 }
 
 /// Status, a part of what was seen, a part of what to do (nothing: there is nothing to do).
@@ -220,6 +220,20 @@ fn the_clock() {
 }
 
 #[test]
+fn a_night_with_an_outage_is_named() {
+    use crate::backup::Downtime;
+    let outage = Downtime { from: at("2026-05-05T21:00:00Z"), to: Some(at("2026-05-06T02:00:00Z")) };
+    let nights = Nights::new(&[outage], &[], &TimeZone::UTC, now());
+    let view = View { now: now(), zone: &TimeZone::UTC, identifiers: false };
+    let private = Private { last_backup: Some(at("2026-05-04T08:00:00Z")), ..good() };
+    let finding = last_backup(&private, &nights, &view);
+    check(&finding, Status::Problem, "Apple had an outage since", "catch up by itself");
+    let named = "in the newest night that it let pass Apple had an outage, from Tue 5 May 21:00 to 02:00";
+    assert_eq!(finding.evidence.last().map(String::as_str), Some(named));
+    assert_eq!(last_backup(&good(), &nights, &view).evidence.len(), 1, "it let none pass");
+}
+
+#[test]
 fn several_phones_are_told_apart_without_names() {
     let mut pad = phone(Err(Refusal::Locked));
     pad.general = General { class: Some("iPad".to_owned()), ..General::default() };
@@ -230,7 +244,6 @@ fn several_phones_are_told_apart_without_names() {
     let findings = judged(&Ok(phones), false);
     assert_eq!(findings.len(), 2 * IDS.len());
     check(&findings[6], Status::Warning, "the iPad was not unlocked", "Unlock it once");
-    // No standing was given for the second.
     assert_eq!(findings[6].subject.as_deref(), Some("iPad 2"));
 }
 
