@@ -173,15 +173,13 @@ impl Nights {
     }
 }
 
-/// The newest night that has begun, from and to; it may not be over.
-pub fn night_before(zone: &TimeZone, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+/// The newest night that is over, from and to, and before it the one that is going on, if one is.
+pub fn last_nights(zone: &TimeZone, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
     let today = now.to_zoned(zone.clone()).date();
-    let evenings = [Some(today), today.yesterday().ok()];
-    evenings
-        .into_iter()
-        .flatten()
-        .filter_map(|evening| bounds(evening, zone))
-        .find(|(start, _)| *start <= now)
+    let evenings = (0..3).filter_map(move |days| today.checked_sub(days.days()).ok());
+    let begun = evenings.filter_map(|evening| bounds(evening, zone)).filter(move |(start, _)| *start <= now);
+    let mut is_over = false;
+    begun.take_while(move |(_, end)| !std::mem::replace(&mut is_over, *end <= now))
 }
 
 fn due(last: Timestamp) -> Timestamp {
@@ -415,6 +413,24 @@ mod tests {
             let last_hour = format!("{morning}T05:59:00Z");
             check_zone("Europe/Berlin", now, just_in, &[(&last_hour, &last_hour)], Standing::LateByApple);
         }
+    }
+
+    #[test]
+    fn the_last_nights_are_the_one_that_is_over_and_the_one_that_goes_on() {
+        #[track_caller]
+        fn check(now: &str, expected: &[&str]) {
+            let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+            let nights: Vec<String> =
+                last_nights(&berlin, at(now)).map(|(start, end)| format!("{start} {end}")).collect();
+            assert_eq!(nights, expected, "{now}");
+        }
+        let to_the_8th = "2026-05-07T18:00:00Z 2026-05-08T06:00:00Z";
+        let to_the_9th = "2026-05-08T18:00:00Z 2026-05-09T06:00:00Z";
+        check("2026-05-08T06:00:00Z", &[to_the_8th]);
+        check("2026-05-08T17:59:59Z", &[to_the_8th]);
+        check("2026-05-08T18:00:00Z", &[to_the_9th, to_the_8th]);
+        check("2026-05-09T05:59:59Z", &[to_the_9th, to_the_8th]);
+        check("2026-05-09T06:00:00Z", &[to_the_9th]);
     }
 
     #[test]

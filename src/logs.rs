@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -29,6 +29,8 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
     let changes = ours.max(Level::INFO);
     let targets = Targets::new()
         .with_default(Level::WARN)
+        // A certificate that it does not trust is a failure that we say in our own words.
+        .with_target("rustls_platform_verifier", LevelFilter::OFF)
         .with_target("statusd", ours)
         .with_target(crate::channel::log::TARGET, changes);
     let layer = lines::layer().with_writer(io::stderr);

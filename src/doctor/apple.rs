@@ -1,4 +1,4 @@
-//! Apple: the watched services now and in the last 72 hours, from the feed and from the history.
+//! Apple: the watched services now, in the last night and in the last 72 hours, from the feed and from the history.
 //!
 //! The feed forgets, hands out old copies and posts late, so a feed without trouble clears nobody;
 //! the history, where there is one, remembers more. Invariant: what the feed does not list is not
@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
-use crate::backup::{Downtime, night_before};
+use crate::backup::{Downtime, last_nights};
 use crate::fetch::Failure;
 use crate::guide::Step;
 use crate::message::when::{from_to, lasted, when};
@@ -23,6 +23,10 @@ const RECENT: SignedDuration = SignedDuration::from_hours(72);
 const NAMES_MAX: usize = 3;
 const APPLE: &str = "apple";
 const HISTORY: &str = "history";
+const BACK_UP: &str = "It catches up by itself in the next night. To back up now: Settings, your name, iCloud, iCloud \
+                       Backup, Back Up Now.";
+/// What was seen longer ago says nothing of now. The database hears once an hour that somebody looked.
+const SEEN_LATELY: SignedDuration = SignedDuration::from_mins(90);
 const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over: your iPhone then backs up by itself.";
 /// What a feed without trouble is worth.
 pub const LATE: &str = "Apple posts trouble a median of 91 minutes after it began";
@@ -74,13 +78,15 @@ impl Case<'_> {
         }
     }
 
-    /// Over, and nothing was backed up since.
-    fn still_matters(&self, end: Timestamp) -> bool {
-        self.last_backup.is_none_or(|last| last < end)
+    /// Over, when a phone would have backed up, and nothing was backed up since.
+    fn fell_into_last_night(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> bool {
+        let end = end.unwrap_or(self.now);
+        let was_in = |(from, to)| start.is_some_and(|start| start < to) && end > from;
+        last_nights(self.zone, self.now).any(was_in) && self.last_backup.is_none_or(|last| last < end)
     }
 }
 
-/// The feed: how the watched services are now, and what was in the night before.
+/// The feed: how the watched services are now, and what was in the last night.
 pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case: &Case) -> Finding {
     let document = match looked {
         Ok(document) => document,
@@ -159,22 +165,14 @@ fn not_listed(document: &Document, case: &Case) -> Option<Finding> {
 
 /// Over by now, but not when the phone would have backed up.
 fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
-    let night = night_before(case.zone, case.now)?;
     let over = troubles.iter().find(|trouble| {
-        let end = trouble.event.end.unwrap_or(case.now);
         trouble.stands == Stands::Over
             && !trouble.kind.is_maintenance()
-            && trouble.event.start.is_some_and(|start| start < night.1)
-            && end > night.0
-            && case.still_matters(end)
+            && case.fell_into_last_night(trouble.event.start, trouble.event.end)
     })?;
     let span = case.span(over.event.start, over.event.end);
-    let seen = format!("{}: {} {span}, in the night before; it is over", over.service, kind_word(&over.kind));
-    let finding = Finding::new(APPLE, Status::Problem, seen)
-        .blame(Blame::Apple)
-        .todo(words::advice(ChangeKind::Ended, over.service))
-        .step(Step::BackUpNow);
-    Some(finding)
+    let seen = format!("{}: {} {span}, in the last night; it is over", over.service, kind_word(&over.kind));
+    Some(Finding::new(APPLE, Status::Problem, seen).blame(Blame::Apple).todo(BACK_UP).step(Step::BackUpNow))
 }
 
 fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
@@ -215,42 +213,70 @@ fn evidence(document: &Document, troubles: &[Trouble], case: &Case) -> Vec<Strin
     std::iter::once(stamp).chain(lines).chain([LATE.to_owned()]).collect()
 }
 
-/// The history: what it holds to be going on although Apple lists it no more, and what was lately.
-pub fn judge_history(past: Option<&Past>, case: &Case) -> Finding {
+/// The history: what it holds to be going on, also where Apple lists it no more, and what was lately.
+/// `is_read`: the feed was read just now, and knows better what goes on.
+pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding {
     let Some(past) = past else {
         let seen = "no history on this computer: `statusd run` keeps one";
         return Finding::new(HISTORY, Status::Skipped, seen);
     };
-    let lines = past.outages.iter().rev().map(|outage| {
-        let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
-        format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to))
+    let of_phase = |is_it: &dyn Fn(&Phase) -> bool| past.outages.iter().rfind(|outage| is_it(&outage.phase));
+    let dropped = of_phase(&|phase| matches!(phase, Phase::Ongoing(Some(_))));
+    let going_on = of_phase(&|phase| matches!(phase, Phase::Ongoing(None))).filter(|_| !is_read);
+    let last_night = past.outages.iter().rfind(|outage| {
+        matches!(outage.phase, Phase::Over(_)) && case.fell_into_last_night(outage.start, outage.end)
     });
-    let lines: Vec<String> = lines.collect();
-    let missing = past.outages.iter().find_map(|outage| match &outage.phase {
-        Phase::Ongoing(Some(missing)) => Some((outage, missing)),
-        Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => None,
-    });
-    let finding = match (missing, past.outages.iter().rfind(|outage| is_recent(outage, case))) {
-        (Some((outage, missing)), _) => {
-            let since = outage.start.map(|start| format!(" since {}", case.at(start))).unwrap_or_default();
-            let seen = format!(
-                "{}: {}{since}, not listed since {}; Apple does not say whether it is over",
-                outage.service,
-                kind_word(&outage.kind),
-                case.at(missing.since)
-            );
-            Finding::new(HISTORY, Status::Warning, seen).blame(Blame::Apple).step(Step::AppleStatus)
+    let recent = past.outages.iter().rfind(|outage| is_recent(outage, case));
+    let finding = match (going_on, dropped, last_night, recent) {
+        (Some(outage), ..) => still_going_on(outage, past, case),
+        (None, Some(outage), ..) => listed_no_more(outage, case),
+        (None, None, Some(outage), _) => {
+            let seen = format!("{}, in the last night; it is over", line(outage, case));
+            let finding = Finding::new(HISTORY, Status::Problem, seen).blame(Blame::Apple);
+            finding.todo(BACK_UP).step(Step::BackUpNow)
         }
-        (None, Some(outage)) => {
-            let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
-            let seen =
-                format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to));
-            Finding::new(HISTORY, Status::Ok, format!("the last in 72 hours: {seen}"))
+        (None, None, None, Some(outage)) => {
+            Finding::new(HISTORY, Status::Ok, format!("the last in 72 hours: {}", line(outage, case)))
         }
-        (None, None) => Finding::new(HISTORY, Status::Ok, "no outage recorded in the last 72 hours"),
+        (None, None, None, None) => {
+            Finding::new(HISTORY, Status::Ok, "no outage recorded in the last 72 hours")
+        }
     };
     let looked = past.last_sighted.map(|time| format!("the feed was last read {}", case.at(time)));
-    finding.evidence(looked.into_iter().chain(lines))
+    finding.evidence(looked.into_iter().chain(past.outages.iter().rev().map(|outage| line(outage, case))))
+}
+
+/// As far as the daemon knows, which may have been switched off since.
+fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
+    let seen_at = past.last_sighted.unwrap_or(outage.first_seen);
+    let is_fresh = case.now.duration_since(seen_at) <= SEEN_LATELY;
+    let status = if is_fresh { Status::Problem } else { Status::Warning };
+    let seen = format!("{}, as last seen {}", line(outage, case), case.at(seen_at));
+    Finding::new(HISTORY, status, seen)
+        .blame(Blame::Apple)
+        .todo(words::advice(ChangeKind::Began, &outage.service))
+        .step(Step::AppleStatus)
+}
+
+fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
+    let since = outage.start.map(|start| format!(" since {}", case.at(start))).unwrap_or_default();
+    let missing = match &outage.phase {
+        Phase::Ongoing(Some(missing)) => missing.since,
+        Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => outage.first_seen,
+    };
+    let seen = format!(
+        "{}: {}{since}, not listed since {}; Apple does not say whether it is over",
+        outage.service,
+        kind_word(&outage.kind),
+        case.at(missing)
+    );
+    Finding::new(HISTORY, Status::Warning, seen).blame(Blame::Apple).step(Step::AppleStatus)
+}
+
+/// `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`
+fn line(outage: &Outage, case: &Case) -> String {
+    let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
+    format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to))
 }
 
 fn is_recent(outage: &Outage, case: &Case) -> bool {
@@ -343,7 +369,7 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// On 5 May at noon, UTC; the night before is that to the 5th.
+    /// On 5 May at noon, UTC; the last night is that to the 5th.
     #[track_caller]
     fn check(looked: &Result<Document, Failure>, status: Status, seen: &str) -> Finding {
         let watch = watch(&[BACKUP]);
@@ -367,10 +393,13 @@ mod tests {
         let planned = document(&[event("upcoming", "Maintenance", "06T10:30", Some("06T14:00"))]);
         check(&planned, Status::Ok, fine);
         let night = document(&[event("resolved", "Issue", "04T22:00", Some("05T01:00"))]);
-        let seen =
-            "iCloud Backup: issue from Mon 4 May 22:00 to 01:00 (3 h), in the night before; it is over";
+        let seen = "iCloud Backup: issue from Mon 4 May 22:00 to 01:00 (3 h), in the last night; it is over";
         let finding = check(&night, Status::Problem, seen);
         assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
+        // At ten in the evening the night to the 5th is still the last that is over.
+        let watch = watch(&[BACKUP]);
+        let late = Case { watch: &watch, now: at("05T22:00"), zone: &TimeZone::UTC, last_backup: None };
+        assert_eq!(judge_feed(&night, None, &late).status, Status::Problem);
         let day = document(&[event("resolved", "Issue", "04T12:00", Some("04T13:00"))]);
         check(&day, Status::Ok, &format!("{fine}; issue from Mon 4 May 12:00 to 13:00 (1 h)"));
         let old = document(&[event("resolved", "Issue", "01T12:00", Some("01T13:00"))]);
@@ -439,10 +468,16 @@ mod tests {
     fn the_history_remembers_what_the_feed_forgot() {
         #[track_caller]
         fn check(outages: &[Outage], status: Status, seen: &str) {
+            check_read(outages, true, "05T11:55", status, seen);
+        }
+        #[track_caller]
+        fn check_read(outages: &[Outage], is_read: bool, sighted: &str, status: Status, seen: &str) {
             let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
-            let past = Past { outages: outages.to_vec(), ..Past::default() };
-            let finding = judge_history(Some(&past), &case);
+            let last_sighted = Some(at(sighted));
+            let past = Past { outages: outages.to_vec(), last_sighted, ..Past::default() };
+            let finding = judge_history(Some(&past), is_read, &case);
             assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
+            assert_eq!(finding.blame.is_some(), status != Status::Ok);
         }
         check(&[], Status::Ok, "no outage recorded in the last 72 hours");
         let old = outage(Phase::Over(OverBy::Apple), "01T08:00", Some("01T09:00"));
@@ -456,7 +491,20 @@ mod tests {
                     over";
         check(&[dropped, over], Status::Warning, seen);
         let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
-        assert_eq!(judge_history(None, &case).status, Status::Skipped);
+        assert_eq!(judge_history(None, true, &case).status, Status::Skipped);
+        let night = outage(Phase::Over(OverBy::Apple), "04T22:00", Some("05T01:00"));
+        let seen = "iCloud Backup: outage from Mon 4 May 22:00 to 01:00 (3 h), in the last night; it is over";
+        check(&[night], Status::Problem, seen);
+        let lasts = outage(Phase::Ongoing(None), "05T08:00", None);
+        check(
+            std::slice::from_ref(&lasts),
+            Status::Ok,
+            "the last in 72 hours: iCloud Backup: outage since 08:00 (4 h)",
+        );
+        let seen = |sighted: &str| format!("iCloud Backup: outage since 08:00 (4 h), as last seen {sighted}");
+        let fresh = std::slice::from_ref(&lasts);
+        check_read(fresh, false, "05T10:30", Status::Problem, &seen("10:30"));
+        check_read(fresh, false, "05T10:29", Status::Warning, &seen("10:29"));
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
     let case = Case { watch, now, zone, last_backup };
     let past = seen.past.as_ref();
     let mut findings = one("apple", &seen.feed, |looked| vec![apple::judge_feed(looked, past, &case)]);
-    findings.push(apple::judge_history(past, &case));
+    let is_read = seen.feed.seen().is_some_and(Result::is_ok);
+    findings.push(apple::judge_history(past, is_read, &case));
     findings.extend(match &seen.network {
         Look::Seen(looked) => network::judge(looked, asked.ids()),
         Look::Late(within) => network::IDS.iter().map(|id| late(id, *within)).collect(),

@@ -45,16 +45,20 @@ impl Whose {
     }
 }
 
+/// What says more than that hosts cannot be reached: who stands in the way.
+const CLEAREST: [&str; 2] = ["portal", "interception"];
 /// Which findings nobody can do without: if it could not be told how Apple is, nothing is told.
 const ESSENTIAL: [&str; 1] = ["apple"];
 
 pub fn verdict(findings: &[Finding]) -> Verdict {
-    let problems = |blame: Blame| {
-        findings.iter().filter(move |found| found.status == Status::Problem && found.blame == Some(blame))
+    let problem = |blame: Blame| {
+        let of_it = |found: &&Finding| found.status == Status::Problem && found.blame == Some(blame);
+        // The first of equals.
+        findings.iter().filter(of_it).min_by_key(|found| !CLEAREST.contains(&found.id))
     };
     // A wrong clock of this computer looks like a broken network, and a broken network hides Apple.
     let order = [Blame::Apple, Blame::Computer, Blame::Network, Blame::Phone];
-    let mut guilty = order.into_iter().filter_map(|blame| Some((blame, problems(blame).next()?)));
+    let mut guilty = order.into_iter().filter_map(|blame| Some((blame, problem(blame)?)));
     if let Some((blame, finding)) = guilty.next() {
         let besides = guilty.next().map(|(_, other)| format!(" Besides: {}", sentence(&seen(other))));
         let words = format!("{}{}", accusation(blame, finding), besides.unwrap_or_default());

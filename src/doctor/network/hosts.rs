@@ -22,6 +22,8 @@ const NOTHING: &str = "Restart the router; if other pages work, ask whoever runs
                        nothing.";
 const SOME: &str = "A filter, a firewall or a security product in this network may hold this back: ask whoever runs it \
                     to let Apple's hosts through, or try the phone on another network.";
+const STRANGE: &str = "Somebody answers in Apple's place: a login page, a filter, or a security product. The check of \
+                       interception below names who.";
 const MINOR: &str = "Backups do without it. If it stays so, ask whoever runs this network whether a filter holds it \
                      back.";
 const CLOCK: &str =
@@ -65,7 +67,16 @@ fn none_reached(failing: &[&HostLook], proxy: Option<&Proxy>, clock: Option<&Clo
     if is_by_clock(failing, clock) {
         return problem(seen).blame(Blame::Computer).todo(CLOCK);
     }
-    problem(seen).todo(NOTHING).step(Step::WifiAndPower)
+    let todo = if failing.iter().all(|look| is_strange(look)) { STRANGE } else { NOTHING };
+    problem(seen).todo(todo).step(Step::WifiAndPower)
+}
+
+/// Somebody answers, for whom nobody known vouches.
+fn is_strange(look: &HostLook) -> bool {
+    match further(look) {
+        Way::Answered { papers, .. } => papers.trust == Trust::Not(Distrust::UnknownIssuer),
+        Way::NoName(_) | Way::NoAddress | Way::NoConnection { .. } | Way::NoTls { .. } => false,
+    }
 }
 
 fn some_not_reached(failing: &[&HostLook], count: usize, clock: Option<&Clock>) -> Finding {
