@@ -18,6 +18,11 @@ pub fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
+/// Now on the clock that stands still while the machine sleeps, as tokio's timers do.
+pub fn awake() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
 /// What the clocks say at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {

@@ -1,8 +1,12 @@
-//! Where log lines go and how they look: human on a terminal, plain with priorities under
-//! systemd, JSON on request. Always standard error; other crates speak from warnings up.
+//! Where log lines go and how they look: human on a terminal, with fields in systemd's journal, plain
+//! with priorities where that cannot be reached, JSON on request. Standard error but for the journal;
+//! other crates speak from warnings up.
+
+mod journal;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::path::Path;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -15,6 +19,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
 use crate::config::{LogFormat, LogLevel};
+use journal::{Journal, SOCKET};
+
+/// Fields for whoever filters: the line says them itself.
+const ABOUT_A_CHANGE: [&str; 3] = ["service", "change", "channel"];
 
 /// Starts logging; a second call changes nothing. `is_journal`: standard error is the journal.
 pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool) {
@@ -36,8 +44,11 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
     let layer = lines::layer().with_writer(io::stderr);
     let layer = match format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
-        LogFormat::Journal => layer.event_format(Journal).boxed(),
-        LogFormat::Auto if is_journal => layer.event_format(Journal).boxed(),
+        LogFormat::Auto | LogFormat::Journal if is_journal => match Journal::at(Path::new(SOCKET)) {
+            Ok(journal) => journal.boxed(),
+            Err(_) => layer.event_format(Prefixed).boxed(),
+        },
+        LogFormat::Journal => layer.event_format(Prefixed).boxed(),
         LogFormat::Auto | LogFormat::Human => {
             layer.with_target(false).with_ansi(may_colour && io::stderr().is_terminal()).boxed()
         }
@@ -47,23 +58,28 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
 }
 
 /// `<6>message key=value`: the priorities of sd-daemon(3); the journal adds the time itself.
-struct Journal;
+struct Prefixed;
 
-impl<S, N> FormatEvent<S, N> for Journal
+impl<S, N> FormatEvent<S, N> for Prefixed
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let priority = match *event.metadata().level() {
-            Level::ERROR => 3,
-            Level::WARN => 4,
-            Level::INFO => 6,
-            Level::DEBUG | Level::TRACE => 7,
-        };
+        let priority = priority(*event.metadata().level());
         let mut line = Line::default();
         event.record(&mut line);
         writeln!(out, "<{priority}>{}{}", line.message, line.fields)
+    }
+}
+
+/// syslog(3)'s number.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 
@@ -79,7 +95,7 @@ impl Visit for Line {
         let text = format!("{value:?}").replace('\n', " ");
         if field.name() == "message" {
             self.message = text;
-        } else {
+        } else if !ABOUT_A_CHANGE.contains(&field.name()) {
             self.fields.push_str(&format!(" {}={text}", field.name()));
         }
     }

@@ -42,7 +42,7 @@ const EDGES: &[Row] = &[
     ("property_list", &[]),
     ("phone", &["property_list", "secret", "tls"]),
     ("config", &["channel", "fetch", "model", "overdue", "phone", "schedule", "secret", "terms"]),
-    ("logs", &["channel", "config"]),
+    ("logs", &["channel", "config", "text"]),
     ("live", &[]),
     ("local_backups", &["phone", "property_list", "text"]),
     ("probe", &["text", "tls"]),
@@ -67,7 +67,7 @@ const LOOPS: &[Row] = &[
         "daemon",
         &[
             "channel", "checkup", "clock", "config", "deliver", "fetch", "live", "message", "model", "phone",
-            "plan", "poll", "record", "schedule", "secret", "store", "terms", "track", "watch",
+            "plan", "poll", "record", "schedule", "secret", "store", "terms", "text", "track", "watch",
         ],
     ),
     (
@@ -166,6 +166,7 @@ const ONE_WAY_IN: &[(&str, &[&str])] = &[
     ("rumqttc", &["channel"]),
     ("lettre", &["channel"]),
     ("rustix", &["channel", "clock"]),
+    ("sd_notify", &["daemon"]),
     ("cron", &["schedule"]),
     ("clap", &["cli"]),
 ];

@@ -11,6 +11,7 @@ mod program;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use common::apple::{Answer, Apple};
 use common::bus::{Bus, Server};
@@ -69,6 +70,15 @@ fn place(home: &Home, text: &str, key: &str, setting: &str) -> String {
     format!("{}:{line}: {key}: ", home.path("statusd.toml").display())
 }
 
+/// Ten times the watchdog's patience in its test.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What Type=notify-reload waits for: that it reloads, and since when, in one datagram.
+fn is_reload(datagram: &str) -> bool {
+    let moment = datagram.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    datagram.starts_with("RELOADING=1\n") && moment.is_some_and(|moment| moment.parse::<u64>().is_ok())
+}
+
 #[tokio::test]
 async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     let apple = Apple::start().await;
@@ -89,16 +99,20 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     apple.release();
     // Had it waited for Apple, there would first be word of an answer that did not come.
     let first_look = manager.next().await;
-    assert!(first_look.starts_with("STATUS=no trouble with what is watched; looked "), "{first_look}");
+    assert!(first_look.starts_with("STATUS=iCloud Backup fine; looked "), "{first_look}");
 
     let bad = text.replace("jitter_s = 0", "jitter_s = 99999");
     home.configure(&bad);
     daemon.signal("HUP").await;
     let line = daemon.says("the old configuration stays").await;
     assert!(line.contains(&place(&home, &bad, "schedule.jitter_s", "jitter_s")), "{line}");
-    manager.hears("STATUS=the old configuration stays: ").await;
+    let reloading = manager.hears("RELOADING=1").await;
+    assert!(is_reload(&reloading), "{reloading}");
+    let refused = manager.next().await;
+    assert!(refused.starts_with("READY=1\nSTATUS=the old configuration stays: "), "{refused}");
     let looks = apple.requests().len();
     within("another look", apple.asked(looks + 2)).await;
+    manager.hears("; the old configuration stays: ").await;
 
     home.configure(&(configuration("Photos", &apple.url(), LOGGED) + &webhook("ops", &peer.url("/"))));
     daemon.signal("HUP").await;
@@ -108,7 +122,7 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     daemon.says("Photos: Apple reports an outage").await;
     let request = peer.next().await;
     assert_eq!((kind(&request).as_str(), &payload(&request)["service"]), ("began", &Value::from("Photos")));
-    manager.hears("STATUS=trouble with Photos; looked ").await;
+    manager.hears("STATUS=Photos: outage; looked ").await;
 
     daemon.signal("TERM").await;
     manager.hears("STOPPING=1").await;
@@ -119,6 +133,32 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     // Had the stop waited for the peer, there would be an answer: that it gave none within 20 s.
     assert_eq!((hung.state.as_str(), hung.attempts, &hung.answer), ("pending", 1, &None));
     assert!(!home.state().join("statusd.sock").exists());
+}
+
+#[tokio::test]
+async fn the_watchdog_hears_of_it_while_it_goes_on_and_no_more_once_it_hangs() {
+    let apple = Apple::start().await;
+    apple.show(&fine());
+    let home = Home::new();
+    let socket = home.path("notify");
+    let mut manager = Manager::listen(&socket);
+    let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy()).with("WATCHDOG_USEC", "300000");
+    home.configure(&configuration(BACKUP, &apple.url(), LOGGED));
+    let daemon = home.start();
+    for _ in 0..20 {
+        manager.hears("WATCHDOG=1").await;
+    }
+
+    // Whoever opens it waits for somebody who writes.
+    let configured = home.path("statusd.toml");
+    fs::remove_file(&configured).expect("a configuration");
+    let made = std::process::Command::new("mkfifo").arg(&configured).status().expect("mkfifo");
+    assert!(made.success());
+    daemon.signal("HUP").await;
+    manager.hears("RELOADING=1").await;
+    manager.falls_silent(SILENCE).await;
+    daemon.signal("KILL").await;
+    daemon.end().await;
 }
 
 #[tokio::test]

@@ -124,6 +124,11 @@ impl Command {
         Ok(Command { program, arguments, within: Duration::from_secs(*within_s) })
     }
 
+    /// Within what time a run ends, but for the seconds that a program gets to end when told to.
+    pub fn ends_within(&self) -> Duration {
+        self.within
+    }
+
     /// One run, within `within_s` and the seconds that a program gets to end when told to.
     pub async fn send(&self, notice: &Notice) -> Answer {
         let task = Task {

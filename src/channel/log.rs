@@ -4,6 +4,7 @@
 //! whatever Apple wrote into it.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::settings::{ReadSecret, Shown, shown};
 use super::{Answer, Audience, Notice, Table, Way};
@@ -59,7 +60,11 @@ impl Log {
         } else {
             text::plain_line(&format!("{}: {}", notice.title, notice.body), LINE_MAX)
         };
-        tracing::info!(target: TARGET, key = %text::plain_line(&notice.key, LINE_MAX), "{line}");
+        let key = text::plain_line(&notice.key, LINE_MAX);
+        let change: Value = serde_json::from_str(&notice.payload).unwrap_or_default();
+        let field = |name: &str| change[name].as_str().map(|value| text::plain_line(value, LINE_MAX));
+        let (service, kind) = (field("service"), field("kind"));
+        tracing::info!(target: TARGET, key = %key, service, change = kind, "{line}");
         Answer::Delivered { receipt: None, words: "written to the log".to_owned() }
     }
 }
@@ -98,7 +103,7 @@ mod tests {
             title: title.to_owned(),
             body: body.to_owned(),
             tone: Tone::Alarm,
-            payload: "{\"version\":1}".to_owned(),
+            payload: r#"{"version":1,"service":"iCloud Backup","kind":"began"}"#.to_owned(),
             replaces: None,
             follows: None,
         };
@@ -112,7 +117,7 @@ mod tests {
         assert_eq!(
             logged("iCloud Backup is down", "Since 02:10.\nSome users are affected."),
             " INFO statusd::change: iCloud Backup is down: Since 02:10. Some users are affected. \
-             key=consumer/en_US/icloud%20backup/1/1/began\n"
+             key=consumer/en_US/icloud%20backup/1/1/began service=\"iCloud Backup\" change=\"began\"\n"
         );
         assert!(logged("Over", "").contains("change: Over key="));
     }

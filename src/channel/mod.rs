@@ -26,7 +26,7 @@ pub mod mqtt;
 pub mod ntfy;
 mod peer;
 pub mod picture;
-mod process;
+pub mod process;
 mod push;
 pub mod pushover;
 pub mod settings;
@@ -57,6 +57,9 @@ pub use telegram::Telegram;
 pub use webhook::Webhook;
 
 use crate::model::Tone;
+
+/// Twice what the slowest of our own kinds may take for a try, a knock and a picture.
+const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// Whom a channel speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +195,28 @@ impl Channel {
             Way::Apprise(apprise) => apprise.send(notice).await,
             Way::Email(email) => email.send(notice).await,
             Way::Log(log) => log.send(notice),
+        }
+    }
+
+    /// Within what time a try, a knock and a picture end, one after the other: for whoever watches
+    /// over this channel, so with time to spare.
+    pub fn ends_within(&self) -> Duration {
+        match &self.way {
+            Way::Command(command) => command.ends_within() + ENDS_WITHIN,
+            Way::Desktop(_)
+            | Way::Webhook(_)
+            | Way::Ntfy(_)
+            | Way::Gotify(_)
+            | Way::Pushover(_)
+            | Way::Slack(_)
+            | Way::Discord(_)
+            | Way::Teams(_)
+            | Way::Telegram(_)
+            | Way::Alertmanager(_)
+            | Way::Mqtt(_)
+            | Way::Apprise(_)
+            | Way::Email(_)
+            | Way::Log(_) => ENDS_WITHIN,
         }
     }
 

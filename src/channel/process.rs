@@ -83,12 +83,12 @@ pub struct Task<'a> {
 /// How it ended, and the end of what it wrote to standard output and standard error.
 #[derive(Debug)]
 pub struct Run {
-    end: End,
+    pub end: End,
     output: Vec<u8>,
 }
 
 #[derive(Debug)]
-enum End {
+pub enum End {
     Exited(i32),
     /// By a signal that we did not send.
     Killed(i32),

@@ -6,39 +6,50 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
-use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
-use super::phones::PhoneLoop;
-use super::waiting::wait;
-use super::{Setup, Signalled, Signals, notify, summary};
+use super::deliveries::{deliver_loop, round_within};
+use super::looks::{LOOK_WITHIN, PollLoop};
+use super::manager;
+use super::phones::{self, PhoneLoop};
+use super::progress::{Progress, Watched};
+use super::watchdog::Watchdog;
+use super::{Setup, Signalled, Signals};
 use crate::channel::Answer;
 use crate::channel::heartbeat::{Heartbeat, Pulse};
 use crate::checkup::Checkup;
-use crate::clock::{self, Jumps, Reading};
-use crate::deliver::{self, Courier, Round};
+use crate::clock;
+use crate::config::Config;
+use crate::deliver::Courier;
+use crate::fetch::Fetcher;
 use crate::live::{Desk, Live};
-use crate::message::when::when;
 use crate::plan::Plan;
-use crate::poll::{Looked, Memory, Poller};
+use crate::poll::{Memory, Poller};
 use crate::record::Recorder;
 use crate::schedule::jitter_s;
 use crate::store::Store;
-use crate::track::Verdict;
+use crate::terms::Hearer;
 use crate::watch::Watch;
 
-/// Between two tries at a database that refuses.
-const STORE_RETRY: Duration = Duration::from_secs(60);
+/// What a loop may take for all that ends by itself at once: the database, and a machine that is slow.
+pub(super) const LEEWAY: Duration = Duration::from_secs(60);
+/// The heartbeat's own deadline is the first of them.
+const BEAT_WITHIN: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
 
 /// What a stopped generation leaves to the next.
 #[derive(Default)]
 pub struct Left {
     couriers: Vec<Courier>,
     live: Option<Live>,
+}
+
+/// What all generations work with.
+pub struct Shared {
+    pub store: Rc<Store>,
+    pub seed: u64,
+    pub watchdog: Option<Watchdog>,
 }
 
 pub struct Generation {
@@ -49,58 +60,69 @@ pub struct Generation {
     /// Ticks when there may be something to deliver.
     outbox: watch::Sender<()>,
     stop: watch::Sender<bool>,
+    /// Why a newer configuration is not in use.
+    refused: watch::Sender<Option<String>>,
+    watchdog: Option<JoinHandle<()>>,
 }
 
 impl Generation {
-    pub fn start(setup: Setup, memory: Memory, left: Left, store: &Rc<Store>, seed: u64) -> Generation {
+    pub fn start(setup: Setup, memory: Memory, left: Left, shared: &Shared) -> Generation {
         let hearers = setup.hearers();
         let Setup { config, couriers, heartbeat, fetcher } = setup;
         let (stop, stopped) = watch::channel(false);
-        let (outbox, outbox_ticks) = watch::channel(());
+        let (outbox, ticks) = watch::channel(());
         let (live_out, live) = watch::channel(left.live.unwrap_or_else(|| Live::starting(clock::now())));
-        let plan = Plan {
-            poll: config.poll.clone(),
-            trouble: config.trouble.clone(),
-            jitter_s: jitter_s(seed, config.jitter_s),
-        };
+        let mut loops = Loops(Vec::new());
         let phones = config.phone.enabled.then(|| {
             let checkup = Checkup {
                 feed: config.feed.clone(),
                 hearers: hearers.clone(),
                 look: config.phone.look.clone(),
                 late: config.phone.late(),
-                seed,
+                seed: shared.seed,
             };
             let address = config.phone.address.clone();
-            let phones = PhoneLoop::new(address, checkup, store, live_out.clone(), outbox.clone());
-            spawn_local(phones.run(stopped.clone()))
+            let phones = PhoneLoop::new(address, checkup, &shared.store, live_out.clone(), outbox.clone());
+            let stopped = stopped.clone();
+            let progress = loops.begin("the loop of phones", phones::ROUND_WITHIN);
+            spawn_local(tended(progress, async move |progress| phones.run(stopped, progress).await))
         });
-        let poller = Poller {
-            fetcher,
-            watch: Watch::new(&config.watch),
-            plan,
-            hearers,
-            recorder: config.record_file.as_deref().map(Recorder::new),
-            alive: config.alive,
-            tells_of_phones: config.phone.enabled,
-            memory,
+        let pulse = heartbeat.map(|heartbeat| {
+            let (pulse, pulses) = watch::channel(None);
+            let progress = loops.begin("the heartbeat", BEAT_WITHIN);
+            spawn_local(tended(progress, async move |progress| beat_loop(heartbeat, pulses, progress).await));
+            pulse
+        });
+        let deliver = reuse(couriers, left.couriers).into_iter().map(|courier| {
+            let (store, ticks, stopped) = (Rc::clone(&shared.store), ticks.clone(), stopped.clone());
+            let name = format!("the loop of {}", courier.channel.name());
+            let progress = loops.begin(name, round_within(&courier));
+            spawn_local(tended(progress, async move |progress| {
+                deliver_loop(courier, store, ticks, stopped, progress).await
+            }))
+        });
+        let deliver: Vec<_> = deliver.collect();
+        let (refused, refusal) = watch::channel(None);
+        let poll = PollLoop {
+            pulse,
+            zone: config.time_zone.clone(),
+            poller: poller(config, fetcher, hearers, memory, shared.seed),
+            store: Rc::clone(&shared.store),
+            live: live_out,
+            outbox: outbox.clone(),
+            refusal,
         };
-        let zone = config.time_zone;
-        let (pulse, pulses) = watch::channel(None);
-        if let Some(heartbeat) = heartbeat {
-            spawn_local(beat_loop(heartbeat, pulses));
-        }
-        let poll =
-            PollLoop { pulse, poller, store: Rc::clone(store), zone, live: live_out, outbox: outbox.clone() };
-        let deliver: Vec<_> = reuse(couriers, left.couriers)
-            .into_iter()
-            .map(|courier| {
-                let (ticks, stopped) = (outbox_ticks.clone(), stopped.clone());
-                spawn_local(deliver_loop(courier, Rc::clone(store), ticks, stopped))
-            })
-            .collect();
-        let poll = spawn_local(poll.run(stopped));
-        Generation { deliver, poll, phones, live, outbox, stop }
+        let progress = loops.begin("the loop that looks", LOOK_WITHIN);
+        let poll = spawn_local(tended(progress, async move |progress| poll.run(stopped, progress).await));
+        let watchdog = shared
+            .watchdog
+            .map(|watchdog| spawn_local(watchdog.run(loops.0, Rc::clone(&shared.store), manager::ping)));
+        Generation { deliver, poll, phones, live, outbox, stop, refused, watchdog }
+    }
+
+    /// A newer configuration was refused; from now on that stands beside how things are.
+    pub fn refuse(&self, reason: String) {
+        self.refused.send_replace(Some(reason));
     }
 
     /// Serves visitors until a signal comes.
@@ -154,7 +176,44 @@ impl Generation {
         {
             tracing::error!("cannot write to the database: {error}");
         }
+        // Until here: messages in flight may outlast the service manager's patience.
+        if let Some(watchdog) = self.watchdog {
+            watchdog.abort();
+        }
         (memory, Left { couriers, live })
+    }
+}
+
+/// The loops of a generation, as who watches over them sees them.
+struct Loops(Vec<Watched>);
+
+impl Loops {
+    /// A loop that begins with something that takes no longer than `within`.
+    fn begin(&mut self, name: impl Into<String>, within: Duration) -> Progress {
+        let (progress, watched) = Progress::begins(name, within, clock::awake());
+        self.0.push(watched);
+        progress
+    }
+}
+
+/// A loop to its end, which is as good as progress; one that falls down leaves `progress` dropped.
+async fn tended<T>(progress: Progress, work: impl AsyncFnOnce(&Progress) -> T) -> T {
+    let left = work(&progress).await;
+    progress.ends(clock::awake());
+    left
+}
+
+fn poller(config: Config, fetcher: Fetcher, hearers: Vec<Hearer>, memory: Memory, seed: u64) -> Poller {
+    let plan = Plan { poll: config.poll, trouble: config.trouble, jitter_s: jitter_s(seed, config.jitter_s) };
+    Poller {
+        fetcher,
+        watch: Watch::new(&config.watch),
+        plan,
+        hearers,
+        recorder: config.record_file.as_deref().map(Recorder::new),
+        alive: config.alive,
+        tells_of_phones: config.phone.enabled,
+        memory,
     }
 }
 
@@ -167,86 +226,15 @@ fn reuse(new: Vec<Courier>, mut old: Vec<Courier>) -> Vec<Courier> {
     new.into_iter().map(keep).collect()
 }
 
-struct PollLoop {
-    /// How the last look went. Goes with the loop, and the heartbeat with it.
-    pulse: watch::Sender<Option<Pulse>>,
-    poller: Poller,
-    store: Rc<Store>,
-    zone: TimeZone,
-    live: watch::Sender<Live>,
-    outbox: watch::Sender<()>,
-}
-
-impl PollLoop {
-    async fn run(mut self, mut stopped: watch::Receiver<bool>) -> Memory {
-        let jumps = Jumps::watch();
-        let mut reading = Reading::take();
-        let mut next = clock::now();
-        loop {
-            let waited = tokio::select! {
-                passed = wait(&reading, next, &jumps) => passed,
-                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
-            };
-            reading = Reading::take();
-            let now = clock::now();
-            let looked = tokio::select! {
-                looked = self.poller.once(&self.store, now, waited, fastrand::f64()) => looked,
-                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
-            };
-            next = looked.next;
-            self.report(&looked, now);
-            self.pulse.send_replace(Some(match (&looked.verdict, &looked.trouble) {
-                (Verdict::Blind, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
-                // Whoever cannot write will not remember.
-                (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
-                (_, None) => Pulse::Good,
-            }));
-            // Also without changes to tell: who mirrors a state shows that we went blind.
-            self.outbox.send_replace(());
-        }
-    }
-
-    fn report(&self, looked: &Looked, now: Timestamp) {
-        let before = self.live.borrow().trouble.clone();
-        match (&before, &looked.trouble) {
-            (Some(trouble), None) => tracing::info!("over: {trouble}"),
-            (before, Some(trouble)) if before.as_ref() != Some(trouble) => tracing::warn!("{trouble}"),
-            _ => {}
-        }
-        if looked.verdict == Verdict::AcceptedOlder {
-            tracing::warn!(
-                "for hours Apple has served nothing but older copies; the newest of them is believed now"
-            );
-        }
-        tracing::debug!(verdict = ?looked.verdict, next = %looked.next, "looked");
-        self.live.send_modify(|live| {
-            live.looks += 1;
-            live.stale_looks += u64::from(looked.verdict == Verdict::Stale);
-            live.looked_at = Some(now);
-            live.next_look_at = Some(looked.next);
-            live.trouble = looked.trouble.clone();
-            if looked.verdict != Verdict::Blind {
-                live.sighted_at = Some(now);
-            }
-        });
-        let at = |time| when(time, now, &self.zone);
-        let state = match &looked.trouble {
-            Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
-            Some(trouble) => trouble.clone(),
-            None => summary(&self.poller.memory.beliefs, &self.poller.watch),
-        };
-        notify(&[NotifyState::Status(&format!(
-            "{state}; looked {}, next look {}",
-            at(now),
-            at(looked.next)
-        ))]);
-    }
-}
-
 /// Only the newest look counts: a watcher that is slow misses beats, and nobody waits for it.
-async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Pulse>>) {
+async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Pulse>>, progress: &Progress) {
     let mut was_heard = true;
-    while pulses.changed().await.is_ok() {
+    loop {
+        progress.waits(None, clock::awake());
+        if pulses.changed().await.is_err() {
+            return;
+        }
+        progress.works(BEAT_WITHIN, clock::awake());
         let Some(pulse) = pulses.borrow_and_update().clone() else { continue };
         let answer = heartbeat.beat(&pulse).await;
         let is_heard = matches!(answer, Answer::Delivered { .. });
@@ -256,53 +244,5 @@ async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Puls
             (true, true) | (false, false) => {}
         }
         was_heard = is_heard;
-    }
-}
-
-async fn deliver_loop(
-    mut courier: Courier,
-    store: Rc<Store>,
-    mut ticks: watch::Receiver<()>,
-    mut stopped: watch::Receiver<bool>,
-) -> Courier {
-    while !*stopped.borrow() {
-        let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
-            Ok(Round::Tried { key, attempt, answer }) => {
-                report(courier.channel.name(), &key, attempt, &answer);
-                continue;
-            }
-            Ok(Round::Idle { until }) => until.map(clock::time_until),
-            Err(error) => {
-                tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
-                Some(STORE_RETRY)
-            }
-        };
-        let due = async {
-            match wait {
-                Some(wait) => sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = due => {}
-            _ = ticks.changed() => {}
-            _ = stopped.wait_for(|stop| *stop) => {}
-        }
-    }
-    courier
-}
-
-/// The first failure and what ends a delivery are news; the tries between them are not.
-fn report(channel: &str, key: &str, attempt: u32, answer: &Answer) {
-    let words = answer.words();
-    match answer {
-        Answer::Delivered { .. } => tracing::debug!(key, "{channel}: delivered: {words}"),
-        Answer::Refused { .. } => {
-            tracing::error!(key, "{channel}: refused for good: {words}; see `statusd outbox`")
-        }
-        Answer::Retry { .. } if attempt == 1 => {
-            tracing::warn!(key, "{channel}: not delivered yet, trying again: {words}");
-        }
-        Answer::Retry { .. } => tracing::debug!(key, attempt, "{channel}: not delivered yet: {words}"),
     }
 }

@@ -3,15 +3,20 @@
 //! Decides nothing about outages or deliveries. State is safe at any instant, so a kill is merely
 //! rude; a polite stop lets the message in flight arrive.
 
+mod deliveries;
 mod generation;
+mod looks;
+mod manager;
 mod phones;
+mod progress;
 mod setup;
 mod waiting;
+mod watchdog;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
@@ -19,13 +24,14 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
 use crate::live::{self, Desk};
-use crate::model::{Beliefs, Change};
+use crate::model::Change;
 use crate::poll::Memory;
 use crate::store::{OpenError, Opened, Store};
 use crate::terms;
 use crate::track;
-use generation::{Generation, Left};
+use generation::{Generation, Left, Shared};
 pub use setup::{Setup, couriers, feed_url};
+use watchdog::Watchdog;
 
 /// For the message in flight at a stop; the service manager waits for 10 s.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -73,7 +79,8 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let mut setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
-    let Opened { store, damaged } = Store::open(&directory, clock::now())?;
+    let Opened { store, damaged } =
+        Store::open_observed(&directory, clock::now(), Arc::new(manager::migrating))?;
     let store = Rc::new(store);
     let mut memory = Memory::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = damaged {
@@ -83,34 +90,35 @@ async fn serve(
         store.announce(&change, &told_to, clock::now()).await?;
     }
     let desk = open_desk(&setup.config);
-    let seed = store.seed().await?;
+    let watchdog = Watchdog::of(environment, std::process::id());
+    let shared = Shared { seed: store.seed().await?, store: Rc::clone(&store), watchdog };
     let mut left = Left::default();
+    let mut refused = None;
     tracing::info!("statusd {} watches {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
-    notify(&[NotifyState::Ready, NotifyState::Status("looking at Apple's feed for the first time")]);
+    manager::ready();
     loop {
         let config = setup.config.clone();
-        let mut generation = Generation::start(setup, memory, left, &store, seed);
-        let next = loop {
-            match generation.until_signal(&mut signals, desk.as_ref()).await {
-                Signalled::Stop => break None,
-                Signalled::Reload => match reload(&config, load, environment) {
-                    Ok(next) => break Some(next),
-                    Err(error) => {
-                        tracing::error!("the old configuration stays: {error}");
-                        notify(&[NotifyState::Status(&format!("the old configuration stays: {error}"))]);
-                    }
-                },
-            }
-        };
-        let stopping = if next.is_some() { NotifyState::Reloading } else { NotifyState::Stopping };
-        notify(&[stopping]);
+        let mut generation = Generation::start(setup, memory, left, &shared);
+        if let Some(reason) = refused.take() {
+            generation.refuse(reason);
+        }
+        let next =
+            until_next(&mut generation, &mut signals, desk.as_ref(), || reload(&config, load, environment));
+        let next = next.await;
+        if next.is_none() {
+            manager::stopping();
+        }
         let mut heard = Heard { stop: next.is_none(), reload: false };
         let (remembered, remains) = generation.stop(&store, patience(&mut signals, &mut heard)).await;
         let Some(mut next) = next.filter(|_| !heard.stop) else { break };
         if heard.reload {
+            manager::reloading();
             match reload(&config, load, environment) {
                 Ok(newer) => next = newer,
-                Err(error) => tracing::error!("the configuration before stays: {error}"),
+                Err(error) => {
+                    tracing::error!("the configuration before stays: {error}");
+                    refused = Some(error.to_string());
+                }
             }
         }
         memory = match remembered {
@@ -119,11 +127,39 @@ async fn serve(
         };
         (setup, left) = (next, remains);
         tracing::info!("the configuration was read anew; watching {}", setup.config.watch.join(", "));
-        notify(&[NotifyState::Ready]);
+        match &refused {
+            Some(reason) => manager::kept_old(reason),
+            None => manager::reloaded(),
+        }
     }
     live::close(&directory);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Lets a generation work until it has to go: for another configuration, or, `None`, for good.
+async fn until_next(
+    generation: &mut Generation,
+    signals: &mut Signals,
+    desk: Option<&Desk>,
+    reload: impl Fn() -> Result<Setup, ConfigError>,
+) -> Option<Setup> {
+    loop {
+        match generation.until_signal(signals, desk).await {
+            Signalled::Stop => return None,
+            Signalled::Reload => {
+                manager::reloading();
+                match reload() {
+                    Ok(next) => return Some(next),
+                    Err(error) => {
+                        tracing::error!("the old configuration stays: {error}");
+                        manager::kept_old(&error.to_string());
+                        generation.refuse(error.to_string());
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Signals that came while messages in flight were waited for.
@@ -172,13 +208,6 @@ fn open_desk(config: &Config) -> Option<Desk> {
         .ok()
 }
 
-/// Tells the service manager; without one, nobody.
-fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!("the service manager does not listen: {error}");
-    }
-}
-
 enum Signalled {
     Stop,
     Reload,
@@ -205,21 +234,5 @@ impl Signals {
             _ = self.interrupt.recv() => Signalled::Stop,
             _ = self.hang_up.recv() => Signalled::Reload,
         }
-    }
-}
-
-/// One line for `systemctl status`: how the watched services are.
-fn summary(beliefs: &Beliefs, watch: &crate::watch::Watch) -> String {
-    let troubled: Vec<&str> = beliefs
-        .outages
-        .iter()
-        .filter(|((key, _), outage)| {
-            matches!(outage.phase, crate::model::Phase::Ongoing(_)) && watch.matches(key)
-        })
-        .map(|(_, outage)| outage.service.as_str())
-        .collect();
-    match troubled.as_slice() {
-        [] => "no trouble with what is watched".to_owned(),
-        names => format!("trouble with {}", names.join(", ")),
     }
 }

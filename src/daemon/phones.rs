@@ -10,6 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use super::generation::LEEWAY;
+use super::progress::Progress;
 use super::waiting::wait;
 use crate::checkup::{Checkup, is_iphone};
 use crate::clock::{self, Jumps, Reading};
@@ -19,6 +21,8 @@ use crate::store::Store;
 
 /// For all phones together.
 const LOOK_WITHIN: Duration = Duration::from_secs(20);
+/// Together with writing down what they said.
+pub(super) const ROUND_WITHIN: Duration = LOOK_WITHIN.saturating_add(LEEWAY);
 /// What the desk says must fit its answer.
 const SEEN_MAX: usize = 100;
 /// What [`PhoneLoop::said`] has where nobody could be asked.
@@ -47,9 +51,10 @@ impl PhoneLoop {
     }
 
     /// Looks at once, then by the schedule, until it is stopped.
-    pub async fn run(mut self, mut stopped: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) {
         let jumps = Jumps::watch();
         loop {
+            progress.works(ROUND_WITHIN, clock::awake());
             let found = tokio::select! {
                 found = phone::look(&self.address, LOOK_WITHIN) => found,
                 _ = stopped.wait_for(|stop| *stop) => return,
@@ -60,8 +65,10 @@ impl PhoneLoop {
                 Err(trouble) => self.report_trouble(&trouble),
             }
             let reading = Reading::take();
+            let next = self.checkup.next(now);
+            progress.waits(Some(clock::time_until(next)), clock::awake());
             tokio::select! {
-                _ = wait(&reading, self.checkup.next(now), &jumps) => {}
+                _ = wait(&reading, next, &jumps) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
         }

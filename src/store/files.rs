@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use super::Store;
 
 /// The file's name in the state directory.
 pub const DATABASE: &str = "statusd.db";
-const LOCK: &str = "statusd.lock";
+pub(super) const LOCK: &str = "statusd.lock";
 /// "stsd", in the file's header: tells our files from other people's.
 const APPLICATION_ID: i32 = 0x7374_7364;
 /// From nothing to schema 1, from 1 to 2 and so on.
@@ -25,8 +26,13 @@ const MIGRATIONS: [&str; 3] =
     [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 /// The daemon stands still meanwhile, and has 5 s in all to stop.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+/// Steps of SQLite's machine between two words to an [`Observer`]: about a second.
+const OBSERVED_STEPS: i32 = 20_000_000;
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Hears that a migration goes on; on whatever thread it likes.
+pub type Observer = Arc<dyn Fn() + Send + Sync>;
 
 /// An open database, and whether it had to start anew.
 pub struct Opened {
@@ -54,7 +60,7 @@ pub enum OpenError {
     CannotRead { path: PathBuf, reason: String },
 }
 
-pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
+pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Result<Opened, OpenError> {
     let cannot_write = |path: &Path, error: &dyn std::fmt::Display| OpenError::CannotWrite {
         path: path.to_owned(),
         reason: error.to_string(),
@@ -75,8 +81,10 @@ pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
     };
     // SQLite gives its side files the rights of the main file, so that has to exist first.
     private().open(&path).map_err(|error| cannot_write(&path, &error))?;
-    let connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
-    prepare(&connection).and_then(|()| migrate(&connection)).map_err(|error| cannot_write(&path, &error))?;
+    let mut connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
+    prepare(&connection)
+        .and_then(|()| migrate(&mut connection, observer))
+        .map_err(|error| cannot_write(&path, &error))?;
     // A history without a single line beside a damaged one: we died before we could say so.
     let is_blank = is_blank(&connection).map_err(|error| cannot_write(&path, &error))?;
     let damaged = damaged.or_else(|| if is_blank { newest_set_aside(directory) } else { None });
@@ -84,8 +92,8 @@ pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
 }
 
 pub fn throw_away() -> rusqlite::Result<Store> {
-    let connection = Connection::open_in_memory()?;
-    migrate(&connection)?;
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection, None)?;
     Ok(Store { connection, _lock: None })
 }
 
@@ -116,7 +124,8 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     Ok(Some(Store { connection, _lock: None }))
 }
 
-fn lock(directory: &Path) -> Result<File, OpenError> {
+/// One daemon a directory, and nobody else who writes more than rows.
+pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
     let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.to_string() };
     let file = private().open(&path).map_err(reason)?;
@@ -240,11 +249,40 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
+fn migrate(connection: &mut Connection, observer: Option<&Observer>) -> rusqlite::Result<()> {
+    let (_, version) = identity(connection)?;
+    // A new database takes no time.
+    match observer.filter(|_| (1..known_version()).contains(&version)) {
+        Some(observer) => {
+            observed(connection, observer, |connection| migrate_from(version, connection, &|| observer()))
+        }
+        None => migrate_from(version, connection, &|| ()),
+    }
+}
+
+/// Does `work`, which may be one long statement, and says again and again that it goes on.
+fn observed(
+    connection: &mut Connection,
+    observer: &Observer,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let observer = Arc::clone(observer);
+    let goes_on = move || {
+        observer();
+        // To SQLite: do not break off.
+        false
+    };
+    connection.progress_handler(OBSERVED_STEPS, Some(goes_on))?;
+    let worked = work(connection);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    worked
+}
+
 /// Each step in a transaction of its own together with its number, so that a kill between two
 /// steps resumes at the right one.
-fn migrate(connection: &Connection) -> rusqlite::Result<()> {
-    let (_, version) = identity(connection)?;
+fn migrate_from(version: i32, connection: &Connection, begins: &dyn Fn()) -> rusqlite::Result<()> {
     for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        begins();
         let transaction = connection.unchecked_transaction()?;
         transaction.execute_batch(sql)?;
         if number == 1 {
@@ -256,4 +294,63 @@ fn migrate(connection: &Connection) -> rusqlite::Result<()> {
         transaction.commit()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn counting() -> (Observer, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let counting = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        (Arc::new(counting), count)
+    }
+
+    /// How often an observer hears of it that a database of schema `version` is opened.
+    #[track_caller]
+    fn check(version: usize, expected: usize) {
+        let directory = TempDir::new().expect("a directory");
+        if version > 0 {
+            let connection = Connection::open(directory.path().join(DATABASE)).expect("a database");
+            for sql in &MIGRATIONS[..version] {
+                connection.execute_batch(sql).expect("a schema");
+            }
+            connection.pragma_update(None, "application_id", APPLICATION_ID).expect("written");
+            connection.pragma_update(None, "user_version", version as i32).expect("written");
+        }
+        let (observer, count) = counting();
+        assert!(open(directory.path(), Timestamp::UNIX_EPOCH, Some(&observer)).is_ok());
+        assert_eq!(count.load(Ordering::Relaxed), expected, "schema {version}");
+    }
+
+    #[test]
+    fn each_step_of_a_migration_is_told_before_it_begins() {
+        check(0, 0);
+        check(1, MIGRATIONS.len() - 1);
+        check(2, MIGRATIONS.len() - 2);
+        check(MIGRATIONS.len(), 0);
+    }
+
+    #[test]
+    fn a_long_statement_is_heard_to_go_on() {
+        let (observer, count) = counting();
+        let mut connection = Connection::open_in_memory().expect("a database");
+        let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000000)
+            SELECT max(i) FROM n";
+        let counted = observed(&mut connection, &observer, |connection| {
+            connection.query_row(long, params![], |row| row.get::<_, i64>(0)).map(drop)
+        });
+        assert!(counted.is_ok());
+        let heard = count.load(Ordering::Relaxed);
+        assert!(heard > 0);
+        connection.query_row(long, params![], |row| row.get::<_, i64>(0)).expect("a number");
+        assert_eq!(count.load(Ordering::Relaxed), heard, "nobody listens afterwards");
+    }
 }

@@ -26,7 +26,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
 
-pub use files::{DATABASE, OpenError, Opened};
+pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use outbox::{Attempt, Frozen, Gather, Settled, Waiting};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
@@ -54,7 +54,13 @@ impl Store {
     /// Opens the daemon's database in `directory`, creating, migrating or replacing it as needed.
     /// Takes the lock: one daemon a directory.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
-        files::open(directory, now)
+        files::open(directory, now, None)
+    }
+
+    /// The same, telling `observer` while the database is migrated: before each step, and about once a
+    /// second within a long one.
+    pub fn open_observed(directory: &Path, now: Timestamp, observer: Observer) -> Result<Opened, OpenError> {
+        files::open(directory, now, Some(&observer))
     }
 
     /// A database in memory that is gone when it is dropped: for tests of channels, and for drills.
@@ -123,6 +129,11 @@ impl Store {
     /// A random number made when the database was, the same ever after; for jitter.
     pub async fn seed(&self) -> rusqlite::Result<u64> {
         Ok(meta::get(&self.connection, "seed")?.unwrap_or_default())
+    }
+
+    /// Whether the database answers: reads one value and writes nothing.
+    pub async fn answers(&self) -> rusqlite::Result<()> {
+        meta::get::<u64>(&self.connection, "seed").map(drop)
     }
 
     fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {

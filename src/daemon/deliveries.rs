@@ -1,0 +1,142 @@
+//! The loop that delivers, one for each channel.
+//!
+//! What is due and what an answer means, `deliver` decides. Invariant: while a message is in flight a
+//! stop waits for it; whoever has no patience drops the loop.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::generation::LEEWAY;
+use super::progress::Progress;
+use crate::channel::Answer;
+use crate::clock;
+use crate::deliver::{self, Courier, Round};
+use crate::store::Store;
+
+/// Between two tries at a database that refuses.
+const STORE_RETRY: Duration = Duration::from_secs(60);
+
+/// Delivers what is due whenever something is due or `ticks`, until it is stopped.
+pub async fn deliver_loop(
+    mut courier: Courier,
+    store: Rc<Store>,
+    mut ticks: watch::Receiver<()>,
+    mut stopped: watch::Receiver<bool>,
+    progress: &Progress,
+) -> Courier {
+    while !*stopped.borrow() {
+        progress.works(round_within(&courier), clock::awake());
+        let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
+            Ok(Round::Tried { key, attempt, answer }) => {
+                report(courier.channel.name(), &key, attempt, &answer);
+                continue;
+            }
+            Ok(Round::Idle { until }) => until.map(clock::time_until),
+            Err(error) => {
+                tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
+                Some(STORE_RETRY)
+            }
+        };
+        progress.waits(wait, clock::awake());
+        let due = async {
+            match wait {
+                Some(wait) => sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {}
+            _ = ticks.changed() => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    }
+    courier
+}
+
+pub fn round_within(courier: &Courier) -> Duration {
+    courier.channel.ends_within() + LEEWAY
+}
+
+/// The first failure and what ends a delivery are news; the tries between them are not.
+fn report(channel: &str, key: &str, attempt: u32, answer: &Answer) {
+    let words = answer.words();
+    match answer {
+        Answer::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {words}"),
+        Answer::Refused { .. } => {
+            tracing::error!(key, channel, "{channel}: refused for good: {words}; see `statusd outbox`")
+        }
+        Answer::Retry { .. } if attempt == 1 => {
+            tracing::warn!(key, channel, "{channel}: not delivered yet, trying again: {words}");
+        }
+        Answer::Retry { .. } => {
+            tracing::debug!(key, channel, attempt, "{channel}: not delivered yet: {words}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::channel::webhook::Settings;
+    use crate::channel::{Channel, Table};
+    use crate::daemon::progress::{Doing, Watched};
+    use crate::model::{Beliefs, Edition, FeedId};
+    use crate::terms::Terms;
+    use crate::track;
+    use crate::watch::Watch;
+
+    fn courier(url: &str, feed: &FeedId) -> Courier {
+        let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
+        let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
+        let channel = Channel::new("webhook.ops", settings.audience(), way);
+        Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
+    }
+
+    /// Goes on with what else there is to do until the loop waits; for what.
+    async fn until_it_waits(watched: &Watched) -> Option<Instant> {
+        loop {
+            if let Doing::Waiting { until } = watched.standing().doing {
+                return until;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn while_it_sends_it_works_and_then_it_waits_for_the_next_try_or_for_whatever_comes() {
+        let peer = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = peer.local_addr().expect("an address");
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let store = Rc::new(Store::throw_away().expect("a database"));
+        let (tick, ticks) = watch::channel(());
+        let (_stop, stopped) = watch::channel(false);
+        let courier = courier(&format!("http://{address}/"), &feed);
+        let within = round_within(&courier);
+        let (progress, watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
+        let story = async {
+            assert_eq!(until_it_waits(&watched).await, None, "there is nothing yet");
+            let now = clock::now();
+            let change = track::history_lost(&Beliefs::new(feed), "elsewhere", now);
+            store.announce(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
+            tick.send_replace(());
+            let (sent, _) = peer.accept().await.expect("a message");
+            assert_eq!(watched.standing().doing, Doing::Working { within });
+            drop(sent);
+            assert!(until_it_waits(&watched).await.is_some(), "the next try has its time");
+        };
+        tokio::select! {
+            biased;
+            _ = deliver_loop(courier, Rc::clone(&store), ticks, stopped, &progress) => {
+                panic!("nobody stopped it")
+            }
+            () = story => {}
+        }
+    }
+}

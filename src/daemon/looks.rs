@@ -1,0 +1,182 @@
+//! The loop that looks at the feed, and says how it went.
+//!
+//! What a look means and when the next one is due, `poll` decides. Invariant: a stop ends it at once,
+//! between two commits.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+
+use super::generation::LEEWAY;
+use super::manager;
+use super::progress::Progress;
+use super::waiting::wait;
+use crate::channel::heartbeat::Pulse;
+use crate::clock::{self, Jumps, Reading};
+use crate::fetch::Limits;
+use crate::live::Live;
+use crate::poll::{Looked, Memory, Poller};
+use crate::store::Store;
+use crate::track::Verdict;
+
+/// A look, and writing down what it saw.
+pub const LOOK_WITHIN: Duration = Limits::SHIPPED.total.saturating_add(LEEWAY);
+
+pub struct PollLoop {
+    /// How the last look went. Goes with the loop, and the heartbeat with it.
+    pub pulse: Option<watch::Sender<Option<Pulse>>>,
+    pub poller: Poller,
+    pub store: Rc<Store>,
+    pub zone: TimeZone,
+    pub live: watch::Sender<Live>,
+    pub outbox: watch::Sender<()>,
+    /// Why a newer configuration is not in use.
+    pub refusal: watch::Receiver<Option<String>>,
+}
+
+impl PollLoop {
+    /// Looks at once, then when it is time, until it is stopped.
+    pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) -> Memory {
+        let jumps = Jumps::watch();
+        let mut reading = Reading::take();
+        let mut next = clock::now();
+        loop {
+            progress.waits(Some(clock::time_until(next)), clock::awake());
+            let waited = tokio::select! {
+                passed = wait(&reading, next, &jumps) => passed,
+                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
+            };
+            reading = Reading::take();
+            let now = clock::now();
+            progress.works(LOOK_WITHIN, clock::awake());
+            let looked = tokio::select! {
+                looked = self.poller.once(&self.store, now, waited, fastrand::f64()) => looked,
+                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
+            };
+            next = looked.next;
+            self.report(&looked, now);
+            if let Some(pulse) = &self.pulse {
+                pulse.send_replace(Some(beat(&looked)));
+            }
+            // Also without changes to tell: who mirrors a state shows that we went blind.
+            self.outbox.send_replace(());
+        }
+    }
+
+    fn report(&self, looked: &Looked, now: Timestamp) {
+        let before = self.live.borrow().trouble.clone();
+        match (&before, &looked.trouble) {
+            (Some(trouble), None) => tracing::info!("over: {trouble}"),
+            (before, Some(trouble)) if before.as_ref() != Some(trouble) => tracing::warn!("{trouble}"),
+            _ => {}
+        }
+        if looked.verdict == Verdict::AcceptedOlder {
+            tracing::warn!(
+                "for hours Apple has served nothing but older copies; the newest of them is believed now"
+            );
+        }
+        tracing::debug!(verdict = ?looked.verdict, next = %looked.next, "looked");
+        self.live.send_modify(|live| {
+            live.looks += 1;
+            live.stale_looks += u64::from(looked.verdict == Verdict::Stale);
+            live.looked_at = Some(now);
+            live.next_look_at = Some(looked.next);
+            live.trouble = looked.trouble.clone();
+            if looked.verdict != Verdict::Blind {
+                live.sighted_at = Some(now);
+            }
+        });
+        self.tell(looked, now);
+    }
+
+    fn tell(&self, looked: &Looked, now: Timestamp) {
+        let state = match &looked.trouble {
+            Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
+            Some(trouble) => trouble.clone(),
+            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch),
+        };
+        let mut standing = manager::standing(&state, now, looked.next, &self.zone);
+        if let Some(reason) = self.refusal.borrow().as_deref() {
+            standing = format!("{standing}; the old configuration stays: {reason}");
+        }
+        manager::says(&standing);
+    }
+}
+
+fn beat(looked: &Looked) -> Pulse {
+    match (&looked.verdict, &looked.trouble) {
+        (Verdict::Blind, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
+        // Whoever cannot write will not remember.
+        (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
+        (_, None) => Pulse::Good,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::daemon::progress::Doing;
+    use crate::fetch::{FeedUrl, Fetcher};
+    use crate::model::{Beliefs, Edition, FeedId};
+    use crate::plan::Plan;
+    use crate::schedule::Schedule;
+    use crate::watch::Watch;
+
+    fn poller(url: &str) -> Poller {
+        let schedule = || Schedule::parse("@yearly", &TimeZone::UTC).expect("a schedule");
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let url = FeedUrl::parse(url).expect("an address");
+        Poller {
+            fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
+            watch: Watch::new(&["*"]),
+            plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
+            hearers: Vec::new(),
+            recorder: None,
+            alive: None,
+            tells_of_phones: false,
+            memory: Memory::new(Beliefs::new(feed)),
+        }
+    }
+
+    #[tokio::test]
+    async fn while_it_looks_it_works_and_then_it_waits_for_the_next_time() {
+        let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = apple.local_addr().expect("an address");
+        let (live, _seen) = watch::channel(Live::starting(clock::now()));
+        let (outbox, mut looked) = watch::channel(());
+        let (_refused, refusal) = watch::channel(None);
+        let (_stop, stopped) = watch::channel(false);
+        let poll = PollLoop {
+            pulse: None,
+            poller: poller(&format!("http://{address}/")),
+            store: Rc::new(Store::throw_away().expect("a database")),
+            zone: TimeZone::UTC,
+            live,
+            outbox,
+            refusal,
+        };
+        let (progress, watched) = Progress::begins("looks", Duration::ZERO, Instant::now());
+        let story = async {
+            let (asked, _) = apple.accept().await.expect("a look");
+            assert_eq!(watched.standing().doing, Doing::Working { within: LOOK_WITHIN });
+            // It hangs up, and nobody answers any more.
+            drop((asked, apple));
+            looked.changed().await.expect("the end of a look");
+            let Doing::Waiting { until: Some(until) } = watched.standing().doing else {
+                panic!("{:?}", watched.standing())
+            };
+            assert!(until > Instant::now());
+        };
+        tokio::select! {
+            biased;
+            _ = poll.run(stopped, &progress) => panic!("nobody stopped it"),
+            () = story => {}
+        }
+    }
+}

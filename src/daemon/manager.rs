@@ -1,0 +1,203 @@
+//! What is said to the service manager, in the words of sd_notify(3); without one, to nobody.
+//!
+//! Decides nothing. Invariant: whatever a text holds, it is one line of the datagram, so nothing
+//! from outside can say a word of ours.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sd_notify::NotifyState;
+
+use super::progress::MayPing;
+use crate::message::when::when;
+use crate::message::words::kind_word;
+use crate::model::{Beliefs, Listed, Outage, Phase};
+use crate::text;
+use crate::watch::Watch;
+
+/// Characters of a status: `systemctl status` shows one line.
+const STATUS_MAX: usize = 300;
+/// Services that a status names; of the others it says how many they are.
+const NAMED_MAX: usize = 3;
+/// How much longer a start may take from each word on that it still goes on.
+const START_LONGER: Duration = Duration::from_secs(120);
+
+/// The database is open; no look was made yet.
+pub fn ready() {
+    say(&[NotifyState::Ready, status("looking at Apple's feed for the first time").state()]);
+}
+
+pub fn says(words: &str) {
+    say(&[status(words).state()]);
+}
+
+/// Before anything of a new configuration is read. Type=notify-reload wants the moment in the same
+/// datagram, or takes this for the answer to another reload.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(moment) => say(&[NotifyState::Reloading, moment]),
+        Err(_) => say(&[NotifyState::Reloading]),
+    }
+}
+
+pub fn reloaded() {
+    say(&[NotifyState::Ready]);
+}
+
+/// A reload ends also when the configuration was refused.
+pub fn kept_old(reason: &str) {
+    say(&[NotifyState::Ready, status(&format!("the old configuration stays: {reason}")).state()]);
+}
+
+pub fn stopping() {
+    say(&[NotifyState::Stopping]);
+}
+
+/// All is well.
+pub fn ping(_: MayPing) {
+    say(&[NotifyState::Watchdog]);
+}
+
+/// The database is brought up to date, which takes as long as it takes.
+pub fn migrating() {
+    let longer = u32::try_from(START_LONGER.as_micros()).unwrap_or(u32::MAX);
+    let words = status("bringing the database up to date");
+    say(&[NotifyState::ExtendTimeoutUsec(longer), words.state()]);
+}
+
+/// A status that cannot lie however long it stands there: times of day, no "ago".
+pub fn standing(state: &str, looked: Timestamp, next: Timestamp, zone: &TimeZone) -> String {
+    let at = |time| when(time, looked, zone);
+    format!("{state}; looked {}; next look {}", at(looked), at(next))
+}
+
+/// How what is watched is, after a look that saw something.
+pub fn summary(beliefs: &Beliefs, watch: &Watch) -> String {
+    let ongoing = beliefs
+        .outages
+        .iter()
+        .filter(|((key, _), outage)| matches!(outage.phase, Phase::Ongoing(_)) && watch.matches(key));
+    let troubled: Vec<String> = ongoing.map(|(_, outage)| trouble(outage)).collect();
+    let is_listed = |listed: &Listed| matches!(listed, Listed::Yes | Listed::Missing(_));
+    let services = beliefs.services.iter();
+    let watched = services.filter(|(key, service)| watch.matches(key) && is_listed(&service.listed));
+    let names: Vec<String> = watched.map(|(_, service)| service.name.clone()).collect();
+    match (troubled.as_slice(), names.as_slice()) {
+        ([], []) => "Apple lists nothing that is watched".to_owned(),
+        ([], names) if names.len() > NAMED_MAX => format!("all {} services fine", names.len()),
+        ([], names) => format!("{} fine", names.join(", ")),
+        (troubled, _) => few(troubled),
+    }
+}
+
+fn trouble(outage: &Outage) -> String {
+    format!("{}: {}", outage.service, kind_word(&outage.kind))
+}
+
+fn few(texts: &[String]) -> String {
+    match texts.len().saturating_sub(NAMED_MAX) {
+        0 => texts.join(", "),
+        more => format!("{} and {more} more", texts[..NAMED_MAX].join(", ")),
+    }
+}
+
+/// One line, whatever was in it.
+struct Status(String);
+
+fn status(words: &str) -> Status {
+    Status(text::plain_line(words, STATUS_MAX))
+}
+
+impl Status {
+    fn state(&self) -> NotifyState<'_> {
+        NotifyState::Status(&self.0)
+    }
+}
+
+fn say(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("the service manager does not listen: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{Edition, EventKind, FeedId, OverBy, Service, ServiceKey};
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    /// A document's worth of belief: `Mail` is fine, `Mail!` has an outage, `Mail~` had one, `Mail?`
+    /// is not listed.
+    fn believed(services: &[&str]) -> Beliefs {
+        let first_seen = at("2026-05-05T08:00:00Z");
+        let mut beliefs = Beliefs::new(FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() });
+        for word in services {
+            let name = word.trim_end_matches(['!', '~', '?']);
+            let key = ServiceKey::new(name);
+            let listed = if word.ends_with('?') { Listed::Never { since: first_seen } } else { Listed::Yes };
+            let phase = match word.strip_prefix(name) {
+                Some("!") => Phase::Ongoing(None),
+                _ => Phase::Over(OverBy::Apple),
+            };
+            if word.ends_with(['!', '~']) {
+                let outage = Outage {
+                    service: name.to_owned(),
+                    message_id: "1".to_owned(),
+                    occurrence: 1,
+                    kind: EventKind::Outage,
+                    phase,
+                    start: None,
+                    end: None,
+                    first_seen,
+                    users_affected: None,
+                    message: String::new(),
+                    counts: BTreeMap::new(),
+                };
+                beliefs.outages.insert((key.clone(), "1".to_owned()), outage);
+            }
+            beliefs.services.insert(key, Service { name: name.to_owned(), first_seen, listed });
+        }
+        beliefs
+    }
+
+    #[track_caller]
+    fn check(services: &[&str], watch: &[&str], expected: &str) {
+        let watch: Vec<String> = watch.iter().map(|&glob| glob.to_owned()).collect();
+        assert_eq!(summary(&believed(services), &Watch::new(&watch)), expected);
+    }
+
+    #[test]
+    fn a_summary_is_of_what_is_watched_and_listed() {
+        check(&["iCloud Backup", "Photos!"], &["iCloud Backup"], "iCloud Backup fine");
+        check(&["iCloud Backup~", "Photos"], &["*"], "iCloud Backup, Photos fine");
+        check(&["iCloud Backup!", "Photos"], &["*"], "iCloud Backup: outage");
+        check(&["a", "b", "c", "d", "e?"], &["*"], "all 4 services fine");
+        check(&["a!", "b!", "c!", "d!", "e!"], &["*"], "a: outage, b: outage, c: outage and 2 more");
+        check(&["iCloud Bakcup?", "Photos"], &["iCloud Bakcup"], "Apple lists nothing that is watched");
+        check(&[], &["iCloud Backup"], "Apple lists nothing that is watched");
+    }
+
+    #[test]
+    fn a_standing_names_times_of_day_and_the_day_where_it_is_another() {
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        let looked = at("2026-05-05T10:00:20Z");
+        let words = standing("iCloud Backup fine", looked, at("2026-05-05T10:05:11Z"), &berlin);
+        assert_eq!(words, "iCloud Backup fine; looked 12:00; next look 12:05");
+        let words = standing("iCloud Backup fine", looked, at("2026-05-06T10:00:00Z"), &berlin);
+        assert_eq!(words, "iCloud Backup fine; looked 12:00; next look Wed 6 May 12:00");
+    }
+
+    #[test]
+    fn nobody_outside_says_a_word_of_ours() {
+        let said = status("Mail\nWATCHDOG=1\r\u{2028}STOPPING=1").state().to_string();
+        assert_eq!(said, "STATUS=Mail WATCHDOG=1 STOPPING=1");
+        let said = status(&"\u{1f34f}".repeat(9_000)).state().to_string();
+        assert!(said.chars().count() <= "STATUS=".len() + STATUS_MAX);
+    }
+}

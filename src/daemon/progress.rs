@@ -1,0 +1,228 @@
+//! What each loop says of itself, and the rule by which all of them together are alive.
+//!
+//! Reads no clock and tells nobody. All moments are on the clock that stands still while the machine
+//! sleeps, like tokio's timers and like the watchdog of a service manager: a sleep ages nothing.
+//! Invariant: a [`MayPing`] comes from [`judge`] alone, so nobody can say that all is well but after
+//! every loop was looked at.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How late a loop may be after what it waits for: a loaded machine, a clock that was set by less
+/// than is noticed.
+const WAKES_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a loop does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Something that ends by itself within this time.
+    Working { within: Duration },
+    /// Waits for this moment; `None`: for something to happen, however long that takes.
+    Waiting { until: Option<Instant> },
+    /// Nothing any more, as it was told.
+    Ended,
+    /// Nothing any more, and nobody told it so.
+    Gone,
+}
+
+/// A loop, what it does, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub name: String,
+    pub doing: Doing,
+    pub since: Instant,
+}
+
+/// The right to tell the service manager that all is well.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MayPing(());
+
+/// A loop that made no progress, and for how long. `Display` says so to people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    pub name: String,
+    pub doing: Doing,
+    /// Beyond what is allowed.
+    pub overdue: Duration,
+}
+
+/// Whether all loops made progress within their own times, or wait for what lies ahead; who does not
+/// otherwise. Where nobody is, nobody makes progress.
+pub fn judge(loops: &[Standing], now: Instant) -> Result<MayPing, Vec<Stuck>> {
+    let stuck: Vec<Stuck> = loops.iter().filter_map(|standing| stuck(standing, now)).collect();
+    if loops.is_empty() || !stuck.is_empty() { Err(stuck) } else { Ok(MayPing(())) }
+}
+
+fn stuck(standing: &Standing, now: Instant) -> Option<Stuck> {
+    let Standing { name, doing, since } = standing;
+    let overdue = match *doing {
+        Doing::Working { within } => now.saturating_duration_since(*since).checked_sub(within)?,
+        Doing::Waiting { until: Some(until) } => {
+            now.saturating_duration_since(until).checked_sub(WAKES_WITHIN)?
+        }
+        Doing::Waiting { until: None } | Doing::Ended => return None,
+        // At once: nobody will ever come back.
+        Doing::Gone => return Some(Stuck { name: name.clone(), doing: *doing, overdue: Duration::ZERO }),
+    };
+    (!overdue.is_zero()).then(|| Stuck { name: name.clone(), doing: *doing, overdue })
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stuck { name, doing, overdue } = self;
+        match doing {
+            Doing::Working { within } => {
+                let taken = (*overdue + *within).as_secs();
+                write!(f, "{name} has been at work for {taken} s and may take {} s", within.as_secs())
+            }
+            Doing::Waiting { .. } => {
+                let late = (*overdue + WAKES_WITHIN).as_secs();
+                write!(f, "{name} has not woken since what it waited for came, {late} s ago")
+            }
+            Doing::Ended | Doing::Gone => write!(f, "{name} is gone"),
+        }
+    }
+}
+
+/// A loop's own hand in it. Dropped without [`Progress::ends`], the loop counts as gone.
+pub struct Progress {
+    marks: watch::Sender<(Doing, Instant)>,
+}
+
+/// The other end of a [`Progress`].
+pub struct Watched {
+    name: String,
+    marks: watch::Receiver<(Doing, Instant)>,
+}
+
+impl Progress {
+    /// For a loop that begins with something that takes no longer than `within`.
+    pub fn begins(name: impl Into<String>, within: Duration, now: Instant) -> (Progress, Watched) {
+        let (sender, marks) = watch::channel((Doing::Working { within }, now));
+        (Progress { marks: sender }, Watched { name: name.into(), marks })
+    }
+
+    /// It went round, and begins something that takes no longer than `within`.
+    pub fn works(&self, within: Duration, now: Instant) {
+        self.marks.send_replace((Doing::Working { within }, now));
+    }
+
+    /// It has done all that there was, and waits so long; `None`: for something to happen.
+    pub fn waits(&self, span: Option<Duration>, now: Instant) {
+        // A wait that ends beyond the clock's end does not end.
+        let until = span.and_then(|span| now.checked_add(span));
+        self.marks.send_replace((Doing::Waiting { until }, now));
+    }
+
+    /// It was told to end, and does.
+    pub fn ends(self, now: Instant) {
+        self.marks.send_replace((Doing::Ended, now));
+    }
+}
+
+impl Watched {
+    pub fn standing(&self) -> Standing {
+        let (doing, since) = *self.marks.borrow();
+        let is_gone = self.marks.has_changed().is_err() && doing != Doing::Ended;
+        Standing { name: self.name.clone(), doing: if is_gone { Doing::Gone } else { doing }, since }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A loop as a word: `work/30@5` began 5 s after the start and may take 30 s, `wait@100` waits
+    /// for that second, `wait` for whatever comes.
+    fn standing(word: &str, start: Instant) -> Standing {
+        let at = |text: &str| start + Duration::from_secs(text.parse().expect("seconds"));
+        let (doing, since) = match word.split_once('@') {
+            None => match word {
+                "wait" => (Doing::Waiting { until: None }, start),
+                "ended" => (Doing::Ended, start),
+                "gone" => (Doing::Gone, start),
+                _ => panic!("{word}: not a loop"),
+            },
+            Some(("wait", until)) => (Doing::Waiting { until: Some(at(until)) }, start),
+            Some((work, since)) => {
+                let within = work.strip_prefix("work/").expect("work").parse().expect("seconds");
+                (Doing::Working { within: Duration::from_secs(within) }, at(since))
+            }
+        };
+        Standing { name: word.to_owned(), doing, since }
+    }
+
+    /// Who of `loops` is stuck `now_s` after the start; nobody: it may ping.
+    #[track_caller]
+    fn check(loops: &[&str], now_s: u64, expected: Result<(), &[&str]>) {
+        let start = Instant::now();
+        let loops: Vec<Standing> = loops.iter().map(|word| standing(word, start)).collect();
+        let judged = judge(&loops, start + Duration::from_secs(now_s));
+        let names = judged
+            .map(|MayPing(())| ())
+            .map_err(|stuck| stuck.into_iter().map(|stuck| stuck.name).collect::<Vec<String>>());
+        assert_eq!(names, expected.map_err(|names| names.iter().map(|&name| name.to_owned()).collect()));
+    }
+
+    #[test]
+    fn work_may_take_its_own_time_and_no_more() {
+        check(&["work/30@5"], 5, Ok(()));
+        check(&["work/30@5"], 35, Ok(()));
+        check(&["work/30@5"], 36, Err(&["work/30@5"]));
+        // A program that may take ten minutes is not stuck after five.
+        check(&["work/600@0", "wait"], 300, Ok(()));
+    }
+
+    #[test]
+    fn a_wait_is_healthy_until_it_is_over() {
+        check(&["wait@100"], 0, Ok(()));
+        check(&["wait@100"], 100, Ok(()));
+        check(&["wait@100"], 160, Ok(()));
+        check(&["wait@100"], 161, Err(&["wait@100"]));
+        check(&["wait@86400"], 86_399, Ok(()));
+        check(&["wait"], 31_536_000, Ok(()));
+    }
+
+    #[test]
+    fn one_who_is_stuck_speaks_for_all_and_all_are_named() {
+        check(&["wait", "work/30@0", "wait@900"], 31, Err(&["work/30@0"]));
+        check(&["work/5@0", "wait@1", "wait"], 62, Err(&["work/5@0", "wait@1"]));
+        check(&["wait", "gone"], 0, Err(&["gone"]));
+        check(&["ended", "work/30@0"], 30, Ok(()));
+        check(&["ended"], 3_600, Ok(()));
+    }
+
+    #[test]
+    fn nobody_is_not_well() {
+        check(&[], 0, Err(&[]));
+    }
+
+    #[test]
+    fn a_loop_that_was_dropped_is_gone_and_one_that_ended_is_not() {
+        let now = Instant::now();
+        let (progress, watched) = Progress::begins("a", Duration::from_secs(9), now);
+        assert_eq!(watched.standing().doing, Doing::Working { within: Duration::from_secs(9) });
+        progress.waits(None, now);
+        assert_eq!(watched.standing().doing, Doing::Waiting { until: None });
+        drop(progress);
+        assert_eq!(watched.standing().doing, Doing::Gone);
+        let (progress, watched) = Progress::begins("b", Duration::ZERO, now);
+        progress.ends(now);
+        assert_eq!(watched.standing().doing, Doing::Ended);
+    }
+
+    #[test]
+    fn who_is_stuck_is_said_in_words() {
+        let start = Instant::now();
+        let words = |word: &str, now_s| {
+            let judged = judge(&[standing(word, start)], start + Duration::from_secs(now_s));
+            judged.expect_err("somebody is stuck")[0].to_string()
+        };
+        assert_eq!(words("work/30@5", 40), "work/30@5 has been at work for 35 s and may take 30 s");
+        assert_eq!(words("wait@100", 170), "wait@100 has not woken since what it waited for came, 70 s ago");
+        assert_eq!(words("gone", 0), "gone is gone");
+    }
+}
