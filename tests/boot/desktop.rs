@@ -1,0 +1,169 @@
+//! A person on a machine, with a user manager, a session bus and a screen: what it takes to see a
+//! bubble as they do.
+//!
+//! The screen is real but for the glass: Xvfb keeps its picture in a file, in the format of xwd.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use flate2::Compression;
+use flate2::Crc;
+use flate2::write::ZlibEncoder;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use super::Machine;
+use crate::program::within;
+
+const NAME: &str = "anna";
+/// Of nobody, as far as it matters: she exists only on the machine.
+const ID: &str = "4711";
+pub const HOME: &str = "/home/anna";
+const SCREEN: &str = "/home/anna/screen/Xvfb_screen0";
+/// A bubble, and a little around it.
+const SIZE: &str = "520x150x24";
+const BUBBLES: &str = "[global]
+font = DejaVu Sans 11
+width = 500
+height = 200
+origin = top-right
+offset = 10x10
+icon_position = off
+";
+
+/// Logged in on one machine.
+pub struct Person<'a> {
+    machine: &'a Machine,
+}
+
+impl<'a> Person<'a> {
+    /// Makes her, and lets her services run while she is away.
+    pub async fn arrive(machine: &'a Machine) -> Person<'a> {
+        machine.ask(&["useradd", "--create-home", "--uid", ID, "--shell", "/bin/sh", NAME]).await;
+        machine.ask(&["loginctl", "enable-linger", NAME]).await;
+        machine.ask(&["systemctl", "start", &format!("user@{ID}.service")]).await;
+        Person { machine }
+    }
+
+    /// What a command of hers prints that succeeds.
+    pub async fn ask(&self, words: &[&str]) -> String {
+        self.machine.ask(&[&as_her(), words].concat()).await
+    }
+
+    /// A file in her home.
+    pub async fn write(&self, name: &str, text: &str) {
+        self.machine.write(&format!("{HOME}/{name}"), text).await;
+        self.machine.ask(&["chown", "--recursive", NAME, HOME]).await;
+    }
+
+    /// A screen, and dunst's settings for it; her services know of it from now on. dunst itself is
+    /// started by the first bubble, through her session bus.
+    pub async fn sit_down(&self) -> Screen<'a> {
+        self.write(".config/dunst/dunstrc", BUBBLES).await;
+        self.write("screen/note", "The screen is beside this file.\n").await;
+        self.machine.ask(&["mkdir", "-m", "1777", "/tmp/.X11-unix"]).await;
+        let xvfb = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", SIZE, "-fbdir"];
+        let words = [&as_her()[..], &xvfb, &["/home/anna/screen"]].concat();
+        let mut server = self.machine.command(&words).stderr(Stdio::null()).spawn().expect("nsenter starts");
+        // It names its display once it can be used.
+        let mut lines = BufReader::new(server.stdout.take().expect("stdout is piped")).lines();
+        let display = within("a screen", lines.next_line()).await.expect("a pipe");
+        let display = display.expect("Xvfb (xvfb) is there: scripts/test installs it");
+        self.ask(&["systemctl", "--user", "set-environment", &format!("DISPLAY=:{display}")]).await;
+        Screen { machine: self.machine, _server: server }
+    }
+}
+
+fn as_her() -> [&'static str; 10] {
+    [
+        "setpriv",
+        "--reuid=4711",
+        "--regid=4711",
+        "--init-groups",
+        "env",
+        "-i",
+        "HOME=/home/anna",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        "XDG_RUNTIME_DIR=/run/user/4711",
+        "LANG=C.UTF-8",
+    ]
+}
+
+pub struct Screen<'a> {
+    machine: &'a Machine,
+    _server: Child,
+}
+
+impl Screen<'_> {
+    /// What it shows once something is drawn and stays as it is.
+    pub async fn picture(&self) -> Picture {
+        let seen = async {
+            let mut last = None;
+            loop {
+                let output = self.machine.run(&["cat", SCREEN]).await;
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                let picture = Picture::from_xwd(&output.stdout);
+                if picture.drawn() > 0 && last.as_ref() == Some(&picture) {
+                    return picture;
+                }
+                last = Some(picture);
+            }
+        };
+        within("a picture", seen).await
+    }
+}
+
+#[derive(PartialEq, Eq)]
+pub struct Picture {
+    width: usize,
+    /// Rows from above, three bytes a pixel.
+    rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// A true-colour picture of 32 bits a pixel (XWDFile.h: a head of big-endian words, colours,
+    /// rows).
+    fn from_xwd(bytes: &[u8]) -> Picture {
+        let word = |index: usize| {
+            let bytes = bytes[4 * index..][..4].try_into().expect("four bytes");
+            usize::try_from(u32::from_be_bytes(bytes)).expect("a small number")
+        };
+        let (head, version, width, height) = (word(0), word(1), word(4), word(5));
+        let (is_big_endian, bits, row, colours) = (word(7) == 1, word(11), word(12), word(19));
+        assert_eq!((version, bits), (7, 32), "another format");
+        let pixels = &bytes[head + 12 * colours..];
+        let rgb = |pixel: &[u8]| match is_big_endian {
+            true => [pixel[1], pixel[2], pixel[3]],
+            false => [pixel[2], pixel[1], pixel[0]],
+        };
+        let rows = (0..height).map(|y| &pixels[y * row..][..4 * width]);
+        Picture { width, rgb: rows.flat_map(|row| row.chunks(4).flat_map(rgb)).collect() }
+    }
+
+    /// How many pixels are not as the corner is, which is empty.
+    pub fn drawn(&self) -> usize {
+        self.rgb.chunks(3).filter(|pixel| *pixel != &self.rgb[..3]).count()
+    }
+
+    pub fn png(&self) -> Vec<u8> {
+        let size = |length: usize| u32::try_from(length).expect("a small picture").to_be_bytes();
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut chunk = |kind: &[u8], data: &[u8]| {
+            let mut crc = Crc::new();
+            crc.update(kind);
+            crc.update(data);
+            png.extend([&size(data.len())[..], kind, data, &crc.sum().to_be_bytes()].concat());
+        };
+        let height = self.rgb.len() / (3 * self.width);
+        // Eight bits, red, green, blue; no interlace.
+        chunk(b"IHDR", &[&size(self.width)[..], &size(height), &[8, 2, 0, 0, 0]].concat());
+        let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
+        for row in self.rgb.chunks(3 * self.width) {
+            // Each row begins with its filter: none.
+            packed.write_all(&[0]).and_then(|()| packed.write_all(row)).expect("writing to memory");
+        }
+        chunk(b"IDAT", &packed.finish().expect("writing to memory"));
+        chunk(b"IEND", &[]);
+        png
+    }
+}
