@@ -37,6 +37,7 @@ pub mod overdue;
 pub mod plan;
 pub mod schedule;
 pub mod secret;
+pub mod service;
 pub mod terms;
 pub mod text;
 pub mod track;

@@ -141,7 +141,9 @@ fn the_guide_leads_nowhere_but_to_apple() {
 fn documents_and_sources_name_no_host_but_apples() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = files(&root.join("docs"), "md");
-    documents.extend([root.join("README.md"), root.join("config/statusd.toml")]);
+    documents.extend(
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "config/statusd.toml"].map(|name| root.join(name)),
+    );
     for path in &documents {
         let text = fs::read_to_string(path).expect("a document");
         assert_eq!(stranger_beside(&text, &ASKED), None, "{}", path.display());

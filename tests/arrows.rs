@@ -29,6 +29,7 @@ const CORE: &[Row] = &[
     ("json", &["message", "model"]),
     ("wording", &["json", "message", "model", "text"]),
     ("terms", &["model", "schedule", "watch", "wording"]),
+    ("service", &[]),
 ];
 
 /// One outside thing each.
@@ -116,6 +117,7 @@ const LOOPS: &[Row] = &[
             "releases",
             "replay",
             "schedule",
+            "service",
             "store",
             "text",
             "tls",
@@ -165,7 +167,7 @@ const ONE_WAY_IN: &[(&str, &[&str])] = &[
     ("zbus", &["channel"]),
     ("rumqttc", &["channel"]),
     ("lettre", &["channel"]),
-    ("rustix", &["channel", "clock"]),
+    ("rustix", &["channel", "cli", "clock"]),
     ("sd_notify", &["daemon"]),
     ("cron", &["schedule"]),
     ("clap", &["cli"]),

@@ -11,13 +11,14 @@ use crate::config::Overrides;
 
 const EXAMPLES: &str = "\
 Examples:
-  statusd check                       is iCloud Backup down?
-  statusd check 'iCloud*' Photos      several at once; exits with the worst
-  statusd run                         watch, remember and tell, until stopped
-  statusd history --since 30d         what happened, with a timeline
+  statusd check                     is iCloud Backup down?
+  statusd check 'iCloud*' Photos    several at once; exits with the worst
+  statusd run                       watch, remember and tell, until stopped
+  statusd history --since 30d       what happened, with a timeline
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 73 cannot create or write,
-75 already running, 78 configuration. `check` has its own: see `statusd check -h`.
+75 already running, 78 configuration. `check` has its own: `statusd check -h`.
+
 `statusd --help` has all settings. Each can also stand in the environment:
 STATUSD_LOCALE for --locale.";
 
@@ -192,6 +193,12 @@ Examples:
     Doctor(Doctor),
     Guide(Guide),
     Replay(Replay),
+    /// Make statusd a service of this computer, or look after it
+    #[command(disable_help_subcommand = true)]
+    Service {
+        #[command(subcommand)]
+        command: Service,
+    },
     /// Check, show or write the configuration
     #[command(disable_help_subcommand = true)]
     Config {
@@ -199,8 +206,10 @@ Examples:
         command: Config,
     },
     /// Print completions for a shell
-    #[command(after_help = "Example:\n  statusd completions bash \
-                            > ~/.local/share/bash-completion/completions/statusd")]
+    #[command(after_help = "\
+Example:
+  cd ~/.local/share/bash-completion/completions
+  statusd completions bash > statusd")]
     Completions {
         shell: clap_complete::Shell,
     },
@@ -217,7 +226,8 @@ Exit codes, as Nagios and its kin expect them:
   0  fine
   1  an issue or maintenance
   2  an outage
-  3  cannot tell: no network, an unreadable feed, an unknown service, wrong usage
+  3  cannot tell: no network, an unreadable feed, an unknown service,
+     wrong usage
 Of several services the worst counts, in the order 2, 3, 1, 0.
 
 Examples:
@@ -418,9 +428,9 @@ fn number(text: &str) -> Result<i64, &'static str> {
 Exits with 1 if one of the messages did not arrive.
 
 Examples:
-  statusd drill --dry                  what would be said, without saying it
+  statusd drill --dry           what would be said, without saying it
   statusd drill --channel webhook.ops
-  statusd drill --speed 60             as in earnest, sixty times as fast: 21 s")]
+  statusd drill --speed 60      as in earnest, sixty times as fast: 21 s")]
 pub struct Drill {
     /// Only this channel, like desktop or webhook.NAME; may be repeated
     #[arg(long = "channel", value_name = "NAME")]
@@ -515,6 +525,68 @@ pub struct Replay {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Service {
+    Install(Install),
+    Uninstall(Uninstall),
+    /// Whether it is installed and running, and when it last looked
+    #[command(after_help = "Exits with 0 if the service runs, 1 if it does not.")]
+    Status {
+        /// JSON for programs (docs/json.md)
+        #[arg(long)]
+        json: bool,
+    },
+    /// What it said, from the journal (macOS: from its log file)
+    Logs {
+        /// So many lines, the newest
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        lines: u32,
+        /// Go on showing what it says
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+/// Install statusd as a service, and start it
+///
+/// For yourself: a systemd user unit, or a LaunchAgent on macOS, from login to logout, with bubbles on
+/// your desktop. As root on Linux: a unit of the machine, under a user of its own. Run again it repairs,
+/// or starts the program that you have just upgraded; where all is well it does nothing. If a step
+/// fails, what was there before is put back.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  statusd service install --dry-run   the steps and the file, and no more
+  statusd service install
+  sudo statusd service install        for the machine; docs/service.md")]
+pub struct Install {
+    /// Print what would be done, with the whole file, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace a file that statusd did not write or that was changed; it is kept as .old
+    #[arg(long)]
+    pub force: bool,
+    /// Let your services go on after you log out (loginctl enable-linger)
+    #[arg(long)]
+    pub linger: bool,
+}
+
+/// Stop the service and undo what `install` did
+///
+/// Removes only what `install` wrote. The history and the configuration stay; it says where they are.
+#[derive(Args, Debug)]
+pub struct Uninstall {
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take away a file that statusd did not write or that was changed; it is kept as .old
+    #[arg(long)]
+    pub force: bool,
+    /// Remove the history too, and the messages that wait; the configuration stays
+    #[arg(long)]
+    pub purge: bool,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Config {
     /// Load it exactly as `run` does, secrets included, and say what is wrong
     Check,
@@ -533,12 +605,17 @@ pub enum Config {
 
 /// Print the manual page
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  statusd man | man -l -\n  statusd man --dir /usr/share/man/man1")]
+#[command(after_help = "\
+Examples:
+  statusd man | man -l -
+  statusd man config init | man -l -
+  statusd man config-file | man -l -    statusd.toml(5), every key
+  statusd man --dir pages               all of them, *.1 and statusd.toml.5")]
 pub struct Man {
-    /// Of this command, like check or config init
+    /// Of this command, like check or config init, or config-file
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
-    /// Write the pages of all commands into this directory
+    /// Write all pages into this directory
     #[arg(long)]
     pub dir: Option<PathBuf>,
 }

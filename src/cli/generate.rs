@@ -5,10 +5,12 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
-use clap_mangen::Man;
 
 use super::args::{self, Cli};
-use super::{CANNOT_WRITE, Failure, Output, WRONG_USAGE};
+use super::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, config_page, manual};
+
+/// What `statusd man` calls the page of the configuration file. No command may be called so.
+const CONFIG_FILE: &str = "config-file";
 
 pub fn completions(shell: Shell) -> Output {
     let mut text = Vec::new();
@@ -28,37 +30,46 @@ pub fn man(man: &args::Man) -> Result<Output, Failure> {
             }
         };
     }
+    if man.command == [CONFIG_FILE] {
+        return Ok(Output::done(config_page::page()));
+    }
     let mut wanted = &command;
     for name in &man.command {
         wanted = wanted.find_subcommand(name).ok_or_else(|| {
-            let names: Vec<&str> = wanted.get_subcommands().map(Command::get_name).collect();
+            let mut names: Vec<&str> = wanted.get_subcommands().map(Command::get_name).collect();
+            if wanted.get_name() == command.get_name() {
+                names.push(CONFIG_FILE);
+            }
             let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Failure::new(WRONG_USAGE, format!("no command {name:?} here; there is {known}"))
         })?;
     }
-    let mut text = Vec::new();
-    page(wanted)
-        .render(&mut text)
-        .map_err(|error| Failure::failed(format!("cannot make the page: {error}")))?;
-    Ok(Output::done(String::from_utf8_lossy(&text).into_owned()))
+    let text =
+        manual::page(wanted).map_err(|error| Failure::failed(format!("cannot make the page: {error}")))?;
+    Ok(Output::done(text))
 }
 
 /// As it parses, with nothing hidden.
 fn documented() -> Command {
-    let command = Cli::command().disable_help_subcommand(true);
-    let mut command = command.mut_args(|argument| argument.hide_short_help(false));
+    let mut command = shown(Cli::command().disable_help_subcommand(true));
     command.build();
     command
 }
 
-fn page(command: &Command) -> Man {
-    Man::new(command.clone()).source(concat!("statusd ", env!("CARGO_PKG_VERSION"))).manual("statusd")
+fn shown(command: Command) -> Command {
+    command.mut_args(|argument| argument.hide_short_help(false)).mut_subcommands(shown)
 }
 
 fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    page(command).generate_to(directory)?;
-    command.get_subcommands().try_for_each(|command| write_all(command, directory))
+    let page = format!("{}.{}", config_page::NAME, config_page::SECTION);
+    std::fs::write(directory.join(page), config_page::page())?;
+    write_commands(command, directory)
+}
+
+fn write_commands(command: &Command, directory: &Path) -> io::Result<()> {
+    std::fs::write(directory.join(format!("{}.1", manual::name(command))), manual::page(command)?)?;
+    command.get_subcommands().try_for_each(|command| write_commands(command, directory))
 }
 
 #[cfg(test)]
@@ -71,11 +82,16 @@ mod tests {
             ("", ".TH statusd 1"),
             ("check", ".TH statusd-check 1"),
             ("config init", ".TH statusd-config-init 1"),
+            ("doctor", ".TH statusd-doctor 1"),
+            ("config-file", ".TH statusd.toml 5"),
         ] {
             let command = command.split_whitespace().map(str::to_owned).collect();
             let page = man(&args::Man { command, dir: None }).expect("a page");
             assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
             assert!(page.text.contains("Where the database is"), "settings are hidden");
+            assert!(page.text.contains("STATUSD_STATE_DIRECTORY"), "variables are hidden");
+            // What an argument that hides its help leaves.
+            assert!(!page.text.contains("\n\n"), "{}", page.text);
         }
         let unknown = man(&args::Man { command: vec!["chekc".to_owned()], dir: None });
         assert_eq!(unknown.expect_err("no such command").code, WRONG_USAGE);

@@ -8,16 +8,21 @@ mod ack;
 mod args;
 mod check;
 mod config;
+mod config_page;
 mod csv;
 mod doctor;
+#[cfg(test)]
+mod documents;
 mod drill;
 mod fleet;
 mod generate;
 mod guide;
 mod history;
+mod manual;
 mod outbox;
 mod page;
 mod replay;
+mod service;
 mod services;
 mod snooze;
 mod standing;
@@ -194,6 +199,7 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Doctor(doctor) => doctor::run(doctor, invocation),
         Command::Guide(guide) => guide::run(guide, invocation),
         Command::Replay(replay) => replay::run(replay, invocation),
+        Command::Service { command } => service::run(command, invocation),
         Command::Config { command } => config::run(command, invocation),
         Command::Completions { shell } => Ok(generate::completions(*shell)),
         Command::Man(man) => generate::man(man),

@@ -167,7 +167,7 @@ fn error_in(origins: &Origins, table: &str, words: &str) -> ConfigError {
 
 /// What flags say, each of which an environment variable `STATUSD_…` may stand for: the command
 /// line fills this, flags first. Texts are as given; [`load`] parses them like those of the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--config`: the only file to look at. It must be there.
     pub config: Option<PathBuf>,

@@ -233,6 +233,26 @@ fn hostile_text_is_text() {
 }
 
 #[test]
+fn nesting_without_end_is_survived() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let bottomless = deep(1_000_000);
+    for text in [
+        bottomless.clone(),
+        document(&service("A", &bottomless)),
+        document(&service("A", &format!("[{}]", event_with(&[("message", &bottomless)])))),
+        document(&service("A", &format!("[{}]", event_with(&[("unheard of", &bottomless)])))),
+        "{\"services\":".repeat(1_000_000),
+    ] {
+        // Whatever it says, it is said, and trouble does not become fine by it.
+        let read = parse(text.as_bytes());
+        assert!(
+            !matches!(&read, Ok(read) if read.services.values().any(|a| a.events.is_empty())),
+            "{read:?}"
+        );
+    }
+}
+
+#[test]
 fn apples_text_for_everybody_is_kept() {
     let text = r#"{"drpost":true,"drMessage":" Please read. ","services":[{"serviceName":"A","events":[]}]}"#;
     assert_eq!(parse(text.as_bytes()).expect("a document").banner.as_deref(), Some("Please read."));

@@ -9,6 +9,7 @@
 mod beliefs;
 mod coverage;
 mod files;
+mod forget;
 mod meta;
 mod outbox;
 mod phones;
@@ -27,6 +28,7 @@ use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
 
 pub use files::{DATABASE, Observer, OpenError, Opened};
+pub use forget::forget;
 pub use outbox::{Attempt, Frozen, Gather, Settled, Waiting};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;

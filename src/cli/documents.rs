@@ -1,0 +1,188 @@
+//! Holds the documents, the sample configuration and the help to the command line: each `statusd …`
+//! that they show is one that parses.
+//!
+//! Runs nothing. In running text a command may stand without what it needs (`statusd replay`); in a
+//! block that people copy it may not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory};
+
+use super::args::Cli;
+
+/// Far fewer would mean that they are not found any more.
+const MIN_COMMANDS: usize = 120;
+/// Between two commands of a line.
+const SEPARATORS: [&str; 4] = ["|", "&&", "||", ";"];
+/// Behind these a shell reads the name of a file.
+const REDIRECTIONS: [&str; 4] = [">", ">>", "2>", "<"];
+
+/// Whether a command stands where people copy it whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Block,
+    Text,
+}
+
+#[test]
+fn every_command_that_is_shown_parses() {
+    let mut found = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("a document");
+        for (place, words) in shown(&text) {
+            check(&path.display().to_string(), place, &words);
+            found += 1;
+        }
+    }
+    found += check_help(&mut Cli::command());
+    assert!(found > MIN_COMMANDS, "{found}");
+}
+
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let documents = [root.to_owned(), root.join("docs")].into_iter().flat_map(|directory| {
+        let entries = fs::read_dir(directory).expect("a directory");
+        entries.map(|entry| entry.expect("an entry").path())
+    });
+    let is_document = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    documents.filter(is_document).chain([root.join("config/statusd.toml")]).collect()
+}
+
+/// The examples of a command and of those below it.
+fn check_help(command: &mut Command) -> usize {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut found = 0;
+    for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
+        // What it does stands behind it.
+        let line = line.split("   ").next().unwrap_or_default();
+        for words in commands(line) {
+            check(command.get_name(), Place::Block, &words);
+            found += 1;
+        }
+    }
+    found + command.get_subcommands_mut().map(check_help).sum::<usize>()
+}
+
+#[track_caller]
+fn check(place: &str, kind: Place, words: &[String]) {
+    if let Err(error) = Cli::command().try_get_matches_from(words) {
+        let is_fine = match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => true,
+            ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => kind == Place::Text,
+            _ => false,
+        };
+        assert!(is_fine, "{place}: {}: {error}", words.join(" "));
+    }
+}
+
+/// The commands of a document in Markdown, or in comments with words in backquotes.
+fn shown(text: &str) -> Vec<(Place, Vec<String>)> {
+    let mut found = Vec::new();
+    // Fenced blocks are every second part. A command in running text may be broken over two lines.
+    for (number, part) in text.split("```").enumerate() {
+        if number % 2 == 1 {
+            found.extend(part.lines().flat_map(commands).map(|words| (Place::Block, words)));
+        } else {
+            let spans = part.split('`').skip(1).step_by(2);
+            let spans = spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
+            found.extend(spans.flat_map(|span| commands(&span)).map(|words| (Place::Text, words)));
+        }
+    }
+    found
+}
+
+/// The commands of statusd in a line as a shell reads it. What stands in brackets may be left out, so
+/// here it is.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let words = words(&without_brackets(line));
+    words.split(|word| SEPARATORS.contains(&word.as_str())).filter_map(command).collect()
+}
+
+fn without_brackets(line: &str) -> String {
+    let mut depth = 0;
+    let is_outside = |c: &char| {
+        depth += i32::from(*c == '[') - i32::from(*c == ']');
+        depth == 0 && *c != ']'
+    };
+    line.chars().filter(is_outside).collect()
+}
+
+fn command(part: &[String]) -> Option<Vec<String>> {
+    let is_variable = |word: &str| {
+        word.split_once('=')
+            .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+    };
+    let is_before = |word: &&String| ["$", "sudo"].contains(&word.as_str()) || is_variable(word);
+    let part = &part[part.iter().take_while(is_before).count()..];
+    let arguments = match part {
+        [program, rest @ ..] if program == "statusd" || program.ends_with("/statusd") => rest,
+        [cargo, run, rest @ ..] if cargo == "cargo" && run == "run" => {
+            let own = rest.iter().position(|word| word == "--").map_or(rest.len(), |dashes| dashes + 1);
+            &rest[own..]
+        }
+        _ => return None,
+    };
+    let is_argument = |word: &&String| !REDIRECTIONS.contains(&word.as_str());
+    // A number that stands for itself.
+    let said = arguments
+        .iter()
+        .take_while(is_argument)
+        .map(|word| if word == "NUMBER" || word == "ID" { "7" } else { word });
+    Some(std::iter::once("statusd").chain(said).map(str::to_owned).collect())
+}
+
+/// Split at blanks outside of quotes, up to a comment.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            Some(_) => word.get_or_insert_default().push(c),
+            None if c == '\'' || c == '"' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c == '#' && word.is_none() => break,
+            None if c.is_whitespace() => words.extend(word.take()),
+            None => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[test]
+fn commands_are_found_where_they_stand() {
+    #[track_caller]
+    fn check(line: &str, expected: &[&str]) {
+        let found: Vec<String> = commands(line).iter().map(|words| words[1..].join("|")).collect();
+        assert_eq!(found, expected, "{line}");
+    }
+    check("statusd check 'iCloud *' Photos  # two", &["check|iCloud *|Photos"]);
+    check("$ statusd check --json | jq .verdict", &["check|--json"]);
+    check("export | sudo statusd fleet - > judged.csv", &["fleet|-"]);
+    check("cargo run --release -- drill --dry", &["drill|--dry"]);
+    check("cargo run -- drill", &["drill"]);
+    check("STATUSD_LOCALE=de_DE /usr/bin/statusd status", &["status"]);
+    check("statusd outbox retry NUMBER [--channel NAME]", &["outbox|retry|7"]);
+    check("systemctl reload statusd", &[]);
+    check("cargo test", &[]);
+}
+
+#[test]
+#[should_panic(expected = "unexpected argument")]
+fn a_flag_that_is_not_there_is_found() {
+    check("here", Place::Text, &commands("statusd check --jsn")[0]);
+}
+
+#[test]
+#[should_panic(expected = "required")]
+fn what_is_copied_has_to_be_whole() {
+    check("here", Place::Block, &commands("statusd replay")[0]);
+}

@@ -1,0 +1,357 @@
+//! The file that makes statusd a service: its text, made from the shipped one, and its mark.
+//!
+//! The first line says who wrote it and holds a hash of the rest, so that a later run can tell our
+//! own file from one that somebody changed and from one of somebody else's. The mark is no secret
+//! and no proof: it is there against accidents. Invariant: [`text`] gives what [`OnDisk::of`] calls
+//! ours, and one changed byte below the mark does not.
+
+use ring::digest::{SHA256, digest};
+
+use super::{NOTIFY_RELOAD_SINCE, Site};
+
+const PERSON: &str = include_str!("../../systemd/user/statusd.service");
+const MACHINE: &str = include_str!("../../systemd/statusd.service");
+const AGENT: &str = include_str!("../../launchd/statusd.plist");
+/// What takes back in [`PERSON`] all that needs user namespaces.
+const WITHOUT_NAMESPACES: &str = include_str!("../../systemd/no-user-namespaces.conf");
+const WITHOUT_NAMESPACES_TITLE: &str =
+    "# This system forbids user namespaces to its users: what needs none of them stays.";
+
+const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
+const MARK: &str = "Written by `statusd service install`";
+const LINGERING: &str = ", which also switched lingering on";
+const HASH: &str = "sha256 ";
+const HASH_HEX_DIGITS: usize = 64;
+
+/// What lies where the file should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OnDisk {
+    Missing,
+    /// By us, and untouched since.
+    Ours(Written),
+    /// By us, and changed since.
+    Changed,
+    /// Not by us, or nothing that we could read.
+    Foreign,
+}
+
+/// A file that we wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// With the mark.
+    pub text: String,
+    pub shape: Shape,
+}
+
+/// What may differ from one installation to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Lingering was switched on together with it, and is to be switched off with it.
+    pub lingering: bool,
+    /// A person's service is shut in only as far as that goes without user namespaces.
+    pub without_namespaces: bool,
+}
+
+impl OnDisk {
+    /// What the text of a file says about who wrote it.
+    pub fn of(text: String) -> OnDisk {
+        let Some((first, body)) = text.split_once('\n').filter(|(first, _)| first.contains(MARK)) else {
+            return OnDisk::Foreign;
+        };
+        let said = first.split_once(HASH).and_then(|(_, rest)| rest.get(..HASH_HEX_DIGITS));
+        if said != Some(hash(body).as_str()) {
+            return OnDisk::Changed;
+        }
+        let shape = Shape {
+            lingering: first.contains(LINGERING),
+            without_namespaces: body.contains(WITHOUT_NAMESPACES_TITLE),
+        };
+        OnDisk::Ours(Written { text, shape })
+    }
+
+    /// The word in `--json`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            OnDisk::Missing => "missing",
+            OnDisk::Ours(_) => "ours",
+            OnDisk::Changed => "changed",
+            OnDisk::Foreign => "foreign",
+        }
+    }
+}
+
+/// The whole file, with its mark. `program` is an absolute path; `systemd` the version of the
+/// service manager, where one is known; `writable` are directories that a person's service writes to
+/// beside the usual one.
+///
+/// # Errors
+///
+/// The path holds what cannot be written there; one line for people.
+pub fn text(
+    site: &Site,
+    program: &str,
+    systemd: Option<u32>,
+    writable: &[String],
+    shape: Shape,
+) -> Result<String, String> {
+    let mut paths = writable.iter().map(String::as_str).chain([program]);
+    if let Some(path) = paths.find(|path| path.chars().any(char::is_control)) {
+        return Err(format!("the path {path:?} holds a control character; take a plainer one"));
+    }
+    let notify_reload = systemd.is_some_and(|version| version >= NOTIFY_RELOAD_SINCE);
+    let linger = if shape.lingering { LINGERING } else { "" };
+    Ok(match site {
+        Site::Person { .. } | Site::Machine => {
+            let is_machine = matches!(site, Site::Machine);
+            let mut body = unit(if is_machine { MACHINE } else { PERSON }, program, notify_reload);
+            if !is_machine {
+                body.push_str(&also_writable(writable));
+            }
+            if shape.without_namespaces && !is_machine {
+                let settings = WITHOUT_NAMESPACES.find("[Service]").unwrap_or_default();
+                let settings = &WITHOUT_NAMESPACES[settings..];
+                body.push_str(&format!("\n{WITHOUT_NAMESPACES_TITLE}\n{settings}"));
+            }
+            let edit = if is_machine { "systemctl edit" } else { "systemctl --user edit" };
+            let hash = hash(&body);
+            format!("# {MARK}{linger}. Own settings go into `{edit} statusd`. {HASH}{hash}\n{body}")
+        }
+        Site::Agent { home, .. } => {
+            let log = site.log_file().unwrap_or_else(|| home.clone());
+            let body = agent(program, &log.display().to_string());
+            // In the line of the declaration: nothing may stand before it.
+            format!("{XML}<!-- {MARK}. {HASH}{} -->\n{body}", hash(&body))
+        }
+    })
+}
+
+fn hash(text: &str) -> String {
+    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The shipped unit without what it says about being installed by hand, for this program and this
+/// systemd.
+fn unit(shipped: &str, program: &str, notify_reload: bool) -> String {
+    let settings = shipped.find("[Unit]").map_or(shipped, |at| &shipped[at..]);
+    let mut lines: Vec<String> = Vec::new();
+    for line in settings.lines() {
+        let own = match line.split_once('=').map(|(key, _)| key) {
+            Some("ExecStart") => Some(format!("ExecStart={} run", quoted(program))),
+            Some("Type") if notify_reload => Some("Type=notify-reload".to_owned()),
+            Some("Type") => Some("Type=notify\nExecReload=/bin/kill -HUP $MAINPID".to_owned()),
+            Some("ExecReload") => None,
+            Some(_) | None => {
+                lines.push(line.to_owned());
+                continue;
+            }
+        };
+        // What was said about the shipped line.
+        while lines.last().is_some_and(|line| line.starts_with('#')) {
+            lines.pop();
+        }
+        lines.extend(own);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Settings that come behind the others and add to them.
+fn also_writable(directories: &[String]) -> String {
+    if directories.is_empty() {
+        return String::new();
+    }
+    let settings = directories.iter().map(|directory| {
+        let (made, open) = (quoted(directory), quoted(&format!("-{directory}")));
+        format!("ExecStartPre=+/bin/mkdir -p {made}\nReadWritePaths={open}\n")
+    });
+    format!("\n[Service]\n# Where your configuration has statusd write.\n{}", settings.collect::<String>())
+}
+
+/// As systemd.syntax(7) and systemd.unit(5) want a word that means itself.
+fn quoted(program: &str) -> String {
+    let text = program.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
+    let is_plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+@%".contains(c));
+    if is_plain { text } else { format!("\"{text}\"") }
+}
+
+/// The shipped agent, which has to find a home through a shell, with the paths in place.
+fn agent(program: &str, log: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut rest = AGENT.lines().skip_while(|line| !line.starts_with("<plist"));
+    while let Some(line) = rest.next() {
+        let value = match line.trim() {
+            "<key>ProgramArguments</key>" => {
+                rest.by_ref().find(|line| line.trim() == "</array>");
+                let words = [program, "run"].map(|word| format!("    <string>{}</string>\n", escaped(word)));
+                format!("  <array>\n{}  </array>", words.concat())
+            }
+            "<key>StandardErrorPath</key>" => {
+                rest.next();
+                format!("  <string>{}</string>", escaped(log))
+            }
+            _ => {
+                lines.push(line.to_owned());
+                continue;
+            }
+        };
+        // What was said about the shipped value.
+        while lines.last().is_some_and(|line| line.trim_start().starts_with("<!--")) {
+            lines.pop();
+        }
+        lines.extend([line.to_owned(), value]);
+    }
+    let type_of_document = AGENT.lines().find(|line| line.starts_with("<!DOCTYPE")).unwrap_or_default();
+    format!("{type_of_document}\n{}\n", lines.join("\n"))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn person() -> Site {
+        Site::Person { config_home: "/home/z/.config".into(), uid: 1000 }
+    }
+
+    pub fn mac() -> Site {
+        Site::Agent { home: "/Users/z & co".into(), uid: 501 }
+    }
+
+    fn sites() -> [Site; 3] {
+        [person(), Site::Machine, mac()]
+    }
+
+    #[test]
+    fn our_own_text_is_known_and_one_that_was_touched_is_not() {
+        for site in sites() {
+            for (lingering, without_namespaces) in [(false, false), (true, false), (true, true)] {
+                let shape = Shape { lingering, without_namespaces };
+                let ours = text(&site, "/usr/bin/statusd", Some(252), &[], shape).expect("a text");
+                let shape = Shape {
+                    lingering: lingering && site != mac(),
+                    without_namespaces: without_namespaces && site == person(),
+                };
+                let written = Written { text: ours.clone(), shape };
+                assert_eq!(OnDisk::of(ours.clone()), OnDisk::Ours(written));
+                let (mark, body) = ours.split_once('\n').expect("two lines");
+                for changed in [
+                    format!("{mark}\n{body}\n"),
+                    format!("{mark}\n{}", body.replacen('=', "= ", 1).replacen("60", "61", 1)),
+                    format!("{mark}\n"),
+                    format!("{}\n{body}", mark.replace("sha256 ", "sha256 0")),
+                    format!("{}\n{body}", mark.replace("sha256 ", "")),
+                ] {
+                    assert_eq!(OnDisk::of(changed.clone()), OnDisk::Changed, "{changed}");
+                }
+                for foreign in [body.to_owned(), String::new(), format!("\n{ours}"), mark.to_owned()] {
+                    assert_eq!(OnDisk::of(foreign.clone()), OnDisk::Foreign, "{foreign}");
+                }
+            }
+        }
+    }
+
+    fn values<'t>(text: &'t str, key: &str) -> Vec<&'t str> {
+        let lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.filter(|(found, _)| *found == key).map(|(_, value)| value).collect()
+    }
+
+    #[test]
+    fn a_unit_is_the_shipped_one_for_this_program_and_this_systemd() {
+        for (site, shipped) in [(person(), PERSON), (Site::Machine, MACHINE)] {
+            for systemd in [None, Some(252), Some(253), Some(257)] {
+                let unit = text(&site, "/opt/statusd", systemd, &[], Shape::default()).expect("a text");
+                let is_new = systemd >= Some(253);
+                assert_eq!(values(&unit, "ExecStart"), ["/opt/statusd run"]);
+                assert_eq!(values(&unit, "Type"), [if is_new { "notify-reload" } else { "notify" }]);
+                let reload: &[&str] = if is_new { &[] } else { &["/bin/kill -HUP $MAINPID"] };
+                assert_eq!(values(&unit, "ExecReload"), reload);
+                // Nothing else was lost or added.
+                let settings = |text: &str| -> Vec<String> {
+                    let own = ["ExecStart=", "Type=", "ExecReload="];
+                    let is_other = |line: &&str| {
+                        !line.starts_with('#')
+                            && !line.is_empty()
+                            && !own.iter().any(|key| line.starts_with(key))
+                    };
+                    text.lines().filter(is_other).map(str::to_owned).collect()
+                };
+                assert_eq!(settings(&unit), settings(shipped));
+                assert!(settings(&unit).len() > 10, "{unit}");
+                // How to install it by hand is not for a file that was installed.
+                assert_eq!(unit.lines().nth(1), Some("[Unit]"));
+            }
+        }
+    }
+
+    /// systemd takes the last one of several, and a section may come again.
+    #[test]
+    fn what_needs_user_namespaces_can_be_left_out() {
+        let shape = Shape { without_namespaces: true, ..Shape::default() };
+        let unit = text(&person(), "/opt/statusd", None, &[], shape).expect("a text");
+        let settings = |text: &str| -> Vec<String> {
+            text.lines()
+                .filter(|line| line.contains('=') && !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect()
+        };
+        assert!(settings(&unit).ends_with(&settings(WITHOUT_NAMESPACES)), "{unit}");
+        assert_eq!(values(&unit, "PrivateUsers").last(), Some(&"no"));
+        let machine = text(&Site::Machine, "/opt/statusd", None, &[], shape).expect("a text");
+        assert!(!machine.contains("PrivateUsers=no"), "{machine}");
+    }
+
+    #[test]
+    fn a_person_may_have_it_write_elsewhere() {
+        let writable = ["/data/my state".to_owned(), "/data/100%".to_owned()];
+        let unit = text(&person(), "/opt/statusd", None, &writable, Shape::default()).expect("a text");
+        let paths = values(&unit, "ReadWritePaths");
+        assert!(paths.ends_with(&["\"-/data/my state\"", "-/data/100%%"]), "{unit}");
+        let made = values(&unit, "ExecStartPre");
+        assert!(
+            made.ends_with(&["+/bin/mkdir -p \"/data/my state\"", "+/bin/mkdir -p /data/100%%"]),
+            "{unit}"
+        );
+        assert!(text(&person(), "/opt/statusd", None, &["/a\nb".to_owned()], Shape::default()).is_err());
+    }
+
+    #[test]
+    fn strange_paths_mean_themselves() {
+        for (program, expected) in [
+            ("/opt/a b/statusd", "\"/opt/a b/statusd\" run"),
+            ("/opt/100%/statusd", "/opt/100%%/statusd run"),
+            ("/opt/a\"b\\c/statusd", "\"/opt/a\\\"b\\\\c/statusd\" run"),
+            ("/opt/ümlaut/statusd", "/opt/ümlaut/statusd run"),
+            ("/opt/a;b/statusd", "\"/opt/a;b/statusd\" run"),
+        ] {
+            let unit = text(&Site::Machine, program, None, &[], Shape::default()).expect("a text");
+            assert_eq!(values(&unit, "ExecStart"), [expected]);
+        }
+        for program in ["/opt/a\nb", "/opt/a\u{1b}b"] {
+            assert!(text(&Site::Machine, program, None, &[], Shape::default()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_agent_needs_no_shell() {
+        let text = text(&mac(), "/opt/<a> & b/statusd", None, &[], Shape::default()).expect("a text");
+        let list = plist::Value::from_reader_xml(text.as_bytes()).expect("a property list");
+        let list = list.as_dictionary().expect("a dictionary");
+        let words: Vec<&str> = list["ProgramArguments"]
+            .as_array()
+            .expect("an array")
+            .iter()
+            .filter_map(|word| word.as_string())
+            .collect();
+        assert_eq!(words, ["/opt/<a> & b/statusd", "run"]);
+        let log = list["StandardErrorPath"].as_string();
+        assert_eq!(log, Some("/Users/z & co/Library/Logs/statusd.log"));
+        let shipped = plist::Value::from_reader_xml(AGENT.as_bytes()).expect("a property list");
+        let mut shipped = shipped.into_dictionary().expect("a dictionary");
+        for key in ["ProgramArguments", "StandardErrorPath"] {
+            shipped.insert(key.to_owned(), list[key].clone());
+        }
+        assert_eq!(list, &shipped);
+    }
+}

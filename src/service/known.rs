@@ -1,0 +1,242 @@
+//! What a service manager says of the service, read from its answer.
+//!
+//! It asks nothing. An answer may say less than it should, for each manager is of many versions;
+//! what cannot be read is not known, which is not the same as "no service".
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+/// For `systemctl show --property`.
+pub const PROPERTIES: &str = "LoadState,FragmentPath,UnitFileState,ActiveState,MainPID,\
+                              ExecMainCode,ExecMainStatus,ActiveEnterTimestamp";
+
+/// Of sigaction(2): a process ended by itself.
+const CLD_EXITED: &str = "1";
+
+/// The service as its manager knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The file that counts; `None` where the manager knows of no such service.
+    pub from: Option<PathBuf>,
+    /// Whether it starts by itself.
+    pub is_enabled: bool,
+    pub activity: Activity,
+}
+
+/// What it is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Activity {
+    Stopped,
+    /// It is up and has said so.
+    Running {
+        pid: Option<u32>,
+        since: Option<Timestamp>,
+    },
+    /// On its way up, or to be started again in a while; then with the exit code of the last time.
+    Starting {
+        code: Option<i32>,
+    },
+    Stopping,
+    /// It ended by itself and stays down, with this exit code.
+    Failed {
+        code: Option<i32>,
+    },
+}
+
+impl Known {
+    /// Nothing: no such service.
+    pub const NOTHING: Known = Known { from: None, is_enabled: false, activity: Activity::Stopped };
+
+    pub fn is_running(&self) -> bool {
+        matches!(self.activity, Activity::Running { .. })
+    }
+
+    /// Whether there is something that a stop would end.
+    pub fn is_up(&self) -> bool {
+        match self.activity {
+            Activity::Running { .. } | Activity::Starting { .. } | Activity::Stopping => true,
+            Activity::Stopped | Activity::Failed { .. } => false,
+        }
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        match self.activity {
+            Activity::Running { pid, .. } => pid,
+            Activity::Stopped | Activity::Starting { .. } | Activity::Stopping | Activity::Failed { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The exit code with which it ended by itself.
+    pub fn exit_code(&self) -> Option<i32> {
+        match self.activity {
+            Activity::Starting { code } | Activity::Failed { code } => code,
+            Activity::Stopped | Activity::Running { .. } | Activity::Stopping => None,
+        }
+    }
+}
+
+impl Activity {
+    /// The word in `--json`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Activity::Stopped => "stopped",
+            Activity::Running { .. } => "running",
+            Activity::Starting { .. } => "starting",
+            Activity::Stopping => "stopping",
+            Activity::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// From `systemctl show`, asked in UTC for [`PROPERTIES`]; `None` where that is no answer.
+pub fn of_systemctl(answer: &[String]) -> Option<Known> {
+    let value = |key: &str| {
+        let mut pairs = answer.iter().filter_map(|line| line.split_once('='));
+        pairs.find(|(found, _)| *found == key).map(|(_, value)| value.trim()).unwrap_or_default()
+    };
+    let load = value("LoadState");
+    // Otherwise a signal's number stands there.
+    let has_exited = value("ExecMainCode") == CLD_EXITED;
+    let code = value("ExecMainStatus").parse().ok().filter(|code| *code != 0 && has_exited);
+    let activity = match value("ActiveState") {
+        "active" | "reloading" | "refreshing" => Activity::Running {
+            pid: value("MainPID").parse().ok().filter(|pid| *pid > 0),
+            since: timestamp(value("ActiveEnterTimestamp")),
+        },
+        "activating" => Activity::Starting { code },
+        "deactivating" => Activity::Stopping,
+        "failed" => Activity::Failed { code: value("ExecMainStatus").parse().ok().filter(|code| *code != 0) },
+        "inactive" | "maintenance" => Activity::Stopped,
+        _ => return None,
+    };
+    let from = Some(value("FragmentPath")).filter(|path| !path.is_empty() && load != "not-found");
+    let is_enabled = value("UnitFileState").starts_with("enabled");
+    Some(Known { from: from.map(PathBuf::from), is_enabled, activity })
+}
+
+/// `Tue 2026-05-05 09:41:00 UTC`
+fn timestamp(text: &str) -> Option<Timestamp> {
+    let (_, date) = text.strip_suffix(" UTC")?.split_once(' ')?;
+    let date: DateTime = date.parse().ok()?;
+    date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// From `launchctl print`, whose form Apple does not promise: what it does not say is not known. An
+/// agent that is not loaded it does not find at all.
+pub fn of_launchctl(answer: &[String]) -> Known {
+    let value = |key: &str| {
+        let mut pairs = answer.iter().filter_map(|line| line.trim().split_once(" = "));
+        pairs.find(|(found, _)| *found == key).map(|(_, value)| value.trim())
+    };
+    let pid = value("pid").and_then(|pid| pid.parse().ok());
+    let code = value("last exit code").and_then(|code| code.split(':').next()?.parse().ok());
+    let code = code.filter(|code| *code != 0);
+    let activity = match (value("state"), pid) {
+        (Some("running"), pid) | (_, pid @ Some(_)) => Activity::Running { pid, since: None },
+        (Some("spawn scheduled"), None) => Activity::Starting { code },
+        (_, None) if code.is_some() => Activity::Failed { code },
+        (_, None) => Activity::Stopped,
+    };
+    Known { from: Some(PathBuf::from(value("path").unwrap_or_default())), is_enabled: true, activity }
+}
+
+/// The number in `systemd 252 (252.38-1~deb12u1)`.
+pub fn manager_version(answer: &[String]) -> Option<u32> {
+    answer.first()?.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_systemd_says_is_understood() {
+        #[track_caller]
+        fn check(answer: &str, from: Option<&str>, is_enabled: bool, activity: Activity) {
+            let known = Known { from: from.map(PathBuf::from), is_enabled, activity };
+            assert_eq!(of_systemctl(&lines(answer)), Some(known));
+        }
+        check(
+            "LoadState=loaded\nFragmentPath=/c/statusd.service\nUnitFileState=enabled\nActiveState=active\n\
+             MainPID=4242\nExecMainStatus=0\nActiveEnterTimestamp=Tue 2026-05-05 09:41:00 UTC\n",
+            Some("/c/statusd.service"),
+            true,
+            Activity::Running {
+                pid: Some(4242),
+                since: Some("2026-05-05T09:41:00Z".parse().expect("a time")),
+            },
+        );
+        check(
+            "LoadState=not-found\nFragmentPath=\nUnitFileState=\nActiveState=inactive\nMainPID=0\n",
+            None,
+            false,
+            Activity::Stopped,
+        );
+        check(
+            "LoadState=loaded\nFragmentPath=/u\nUnitFileState=disabled\nActiveState=failed\nExecMainCode=1\nExecMainStatus=78",
+            Some("/u"),
+            false,
+            Activity::Failed { code: Some(78) },
+        );
+        check(
+            "FragmentPath=/u\nUnitFileState=enabled-runtime\nActiveState=activating\nExecMainStatus=226\nExecMainCode=1",
+            Some("/u"),
+            true,
+            Activity::Starting { code: Some(226) },
+        );
+        check(
+            "ActiveState=activating\nExecMainCode=2\nExecMainStatus=9",
+            None,
+            false,
+            Activity::Starting { code: None },
+        );
+        check(
+            "ActiveState=reloading\nMainPID=0\nActiveEnterTimestamp=n/a",
+            None,
+            false,
+            Activity::Running { pid: None, since: None },
+        );
+        for answer in ["", "Running in chroot, ignoring command 'show'", "ActiveState=", "LoadState=loaded"] {
+            assert_eq!(of_systemctl(&lines(answer)), None, "{answer}");
+        }
+    }
+
+    #[test]
+    fn what_launchd_says_is_understood() {
+        #[track_caller]
+        fn check(answer: &str, activity: Activity) {
+            assert_eq!(of_launchctl(&lines(answer)).activity, activity, "{answer}");
+        }
+        let running = "gui/501/statusd = {\n\tactive count = 1\n\tpath = /Users/z/Library/LaunchAgents/statusd.plist\n\
+                       \tstate = running\n\n\tprogram = /opt/statusd\n\tpid = 4242\n\tlast exit code = (never exited)\n}";
+        check(running, Activity::Running { pid: Some(4242), since: None });
+        let from = of_launchctl(&lines(running)).from;
+        assert_eq!(from, Some("/Users/z/Library/LaunchAgents/statusd.plist".into()));
+        check("\tstate = not running\n\tlast exit code = 0", Activity::Stopped);
+        check("\tstate = not running\n\tlast exit code = 78: EX_CONFIG", Activity::Failed { code: Some(78) });
+        check("\tstate = spawn scheduled\n\tlast exit code = 1", Activity::Starting { code: Some(1) });
+        check("", Activity::Stopped);
+    }
+
+    #[test]
+    fn the_version_is_the_number_behind_the_name() {
+        for (answer, expected) in [
+            ("systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT", Some(252)),
+            ("systemd 257~rc1", Some(257)),
+            ("systemd 253", Some(253)),
+            ("systemctl: not found", None),
+            ("", None),
+        ] {
+            assert_eq!(manager_version(&lines(answer)), expected, "{answer}");
+        }
+    }
+}

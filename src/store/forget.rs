@@ -1,0 +1,84 @@
+//! Removes a database for good, when statusd is taken off a machine.
+//!
+//! Invariant: only files of our own names go, and none while a daemon holds the directory.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::files::{DATABASE, LOCK, OpenError, lock};
+
+/// The socket of the daemon, and what `doctor` keeps of Apple's releases.
+const BESIDE: [&str; 3] = [LOCK, "statusd.sock", "releases.json"];
+
+/// Removes the database, damaged ones that were set aside, and what else statusd wrote into
+/// `directory`; the directory too, unless something is left in it. None is none to remove.
+pub fn forget(directory: &Path) -> Result<(), OpenError> {
+    let cannot_write = |path: &Path, error: io::Error| OpenError::CannotWrite {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let Some(real) = directory.canonicalize().ok().filter(|real| real.is_dir()) else { return Ok(()) };
+    let held = lock(&real)?;
+    let entries = fs::read_dir(&real).map_err(|error| cannot_write(&real, error))?;
+    let is_ours = |name: &str| name.starts_with(DATABASE) || BESIDE.contains(&name);
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        fs::remove_file(entry.path()).map_err(|error| cannot_write(&entry.path(), error))?;
+    }
+    drop(held);
+    match fs::remove_dir(&real) {
+        // systemd gives a service without a user of its own a link to a directory elsewhere.
+        Ok(()) if fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_symlink()) => {
+            fs::remove_file(directory).map_err(|error| cannot_write(directory, error))
+        }
+        Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(cannot_write(&real, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::Store;
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).expect("a directory");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_ours_goes_and_the_rest_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("real");
+        let linked = folder.path().join("state");
+        symlink(&state, &linked).expect("a link");
+        let now = "2026-05-05T09:41:00Z".parse().expect("a time");
+        for foreign in [true, false] {
+            let opened = Store::open(&state, now).expect("a database");
+            for name in ["statusd.sock", "releases.json", "statusd.db.damaged-20260505T094100Z"] {
+                fs::write(state.join(name), "").expect("written");
+            }
+            let held = forget(&linked).expect_err("a daemon is there");
+            assert!(matches!(held, OpenError::Locked(_)), "{held}");
+            drop(opened);
+            if foreign {
+                fs::write(state.join("statusd.toml"), "").expect("written");
+                fs::write(state.join("diary"), "").expect("written");
+            }
+            forget(&linked).expect("forgotten");
+            if foreign {
+                assert_eq!(names(&state), ["diary", "statusd.toml"]);
+                fs::remove_file(state.join("statusd.toml")).expect("removed");
+                fs::remove_file(state.join("diary")).expect("removed");
+            }
+        }
+        assert_eq!(names(folder.path()), [""; 0]);
+        assert!(forget(&linked).is_ok(), "nothing is nothing to remove");
+    }
+}

@@ -1,0 +1,125 @@
+//! The manual as people read it: every page, set by groff and by mandoc for a terminal of 80 columns.
+//!
+//! Does not judge what the pages say. Invariant: no page makes either of the two complain, no line is
+//! too long, and each page that another one names is there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Of the terminal that the pages are read in.
+const COLUMNS: usize = 80;
+/// The same sources have to give the same page, so there is none. mandoc would like one.
+const NO_DATE: &str = "missing date";
+
+/// All pages, in a directory that is theirs.
+struct Pages {
+    directory: tempfile::TempDir,
+}
+
+impl Pages {
+    fn new() -> Pages {
+        let directory = tempfile::tempdir().expect("a directory");
+        let status = Command::new(env!("CARGO_BIN_EXE_statusd"))
+            .args(["man", "--dir"])
+            .arg(directory.path())
+            .status()
+            .expect("it starts");
+        assert!(status.success());
+        Pages { directory }
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path()).expect("a directory");
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        paths.sort();
+        assert!(paths.len() > 20, "{paths:?}");
+        paths
+    }
+}
+
+#[track_caller]
+fn set(program: &str, arguments: &[&str], page: &Path) -> Output {
+    Command::new(program)
+        .args(arguments)
+        .arg(page)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"))
+}
+
+/// As text without bold and underlined letters, and what groff complained of.
+fn by_groff(page: &Path) -> (String, String) {
+    let width = format!("-rLL={COLUMNS}n");
+    let plain = ["-P-c", "-P-b", "-P-o", "-P-u"];
+    let output = set("groff", &[&["-man", "-Tutf8", "-Kutf8", "-ww", &width][..], &plain].concat(), page);
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What is wrong with a page as it is read.
+fn faults(page: &Path) -> Vec<String> {
+    let (read, complaints) = by_groff(page);
+    let lint = set("mandoc", &["-Tlint", "-Wwarning"], page);
+    let lint = text(&lint.stdout) + &text(&lint.stderr);
+    let mut faults: Vec<String> = complaints.lines().map(str::to_owned).collect();
+    faults.extend(lint.lines().filter(|line| !line.contains(NO_DATE)).map(str::to_owned));
+    faults.extend(read.lines().filter(|line| line.chars().count() > COLUMNS).map(str::to_owned));
+    if !read.contains("\nNAME\n") || !read.contains("\nDESCRIPTION\n") {
+        faults.push("NAME or DESCRIPTION is missing".to_owned());
+    }
+    faults
+}
+
+#[test]
+fn every_page_fits_into_80_columns() {
+    for page in Pages::new().paths() {
+        assert_eq!(faults(&page), Vec::<String>::new(), "{}", page.display());
+    }
+}
+
+#[test]
+fn a_page_that_is_named_is_there() {
+    let pages = Pages::new();
+    let names: BTreeSet<String> = pages
+        .paths()
+        .iter()
+        .map(|page| page.file_name().and_then(|name| name.to_str()).expect("a name").to_owned())
+        .collect();
+    let mut named = BTreeSet::new();
+    for page in pages.paths() {
+        let (read, _) = by_groff(&page);
+        let words = read.split(|c: char| c.is_whitespace() || c == ',');
+        for word in words.filter(|word| word.starts_with("statusd")) {
+            if let Some((name, section)) = word.trim_end_matches(')').split_once('(') {
+                named.insert(format!("{name}.{section}"));
+            }
+        }
+    }
+    assert_eq!(named, names, "named and there");
+}
+
+#[test]
+fn what_is_looked_for_is_found() {
+    #[track_caller]
+    fn check(body: &str, expected: &str) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let page = directory.path().join("x.1");
+        let start = ".TH x 1 \"\" x x\n.SH NAME\nx \\- x\n.SH DESCRIPTION\n";
+        fs::write(&page, format!("{start}{body}\n")).expect("a page");
+        let found = faults(&page);
+        assert!(
+            found.iter().any(|fault| fault.contains(expected)) != expected.is_empty(),
+            "{expected:?} in {found:?}"
+        );
+    }
+    check("Well.", "");
+    check(&format!(".nf\n{}", "long ".repeat(20)), "long long");
+    check(".FOO", "FOO");
+    check(".PP\n.SH X", "PP");
+    check("\\fIx", "");
+}
