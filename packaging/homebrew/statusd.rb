@@ -1,0 +1,37 @@
+# Builds statusd from the sources of a release; `brew services start statusd` runs it as yourself,
+# so that it has a desktop to show bubbles on. scripts/release writes the formula of a release from
+# this one: addresses, version and checksum are made up here.
+class Statusd < Formula
+  desc "Tells when iCloud Backup is down"
+  homepage "https://statusd.invalid/"
+  url "https://statusd.invalid/statusd-0.1.0.tar.gz"
+  sha256 "0000000000000000000000000000000000000000000000000000000000000000"
+  license any_of: ["MIT", "Apache-2.0"]
+
+  depends_on "rust" => :build
+
+  def install
+    system "cargo", "install", *std_cargo_args
+    generate_completions_from_executable(bin/"statusd", "completions")
+    system bin/"statusd", "man", "--dir", buildpath/"man"
+    man1.install Dir["man/*.1"]
+    doc.install Dir["docs/*.md"]
+    pkgshare.install "config/statusd.toml"
+  end
+
+  service do
+    run [opt_bin/"statusd", "run"]
+    # Again after a crash or an error, not after a polite stop. After a wrong configuration too, once
+    # in ten seconds: launchd knows no exit codes that it should leave alone.
+    keep_alive successful_exit: false
+    process_type :background
+    log_path var/"log/statusd.log"
+    error_log_path var/"log/statusd.log"
+  end
+
+  test do
+    assert_match version.to_s, shell_output("#{bin}/statusd --version")
+    # Needs no network: an outage that the program plays to itself.
+    assert_match "DRILL", shell_output("#{bin}/statusd drill --dry")
+  end
+end
