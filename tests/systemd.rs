@@ -328,6 +328,52 @@ async fn the_user_unit_shows_a_bubble_inside() {
 }
 
 #[test]
+fn one_command_installs_for_the_machine_and_for_a_person() {
+    run_apart("one_command_installs_for_the_machine_and_for_a_person_inside");
+}
+
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    apple.show(&Doc::new().service(BACKUP).json());
+    let machine = Machine::boot().await;
+    let statusd = "/usr/local/bin/statusd";
+    let refused = machine.run(&[statusd, "service", "install"]).await;
+    let words = "a system service has no desktop session; install as yourself, or choose another channel";
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(words), "{refused:?}");
+    let feed = format!("[feed]\nurl = {:?}\nca_file = \"authority.pem\"\n", apple.url());
+    machine.write("/etc/statusd/authority.pem", apple.authority_pem()).await;
+    machine.write(CONFIG, &format!("{feed}[channel.desktop]\nenabled = false\n")).await;
+    let before = machine.changed().await;
+
+    machine.ask(&[statusd, "service", "install"]).await;
+    machine.until_status("statusd", "iCloud Backup fine; looked ").await;
+    let again = machine.ask(&[statusd, "service", "install"]).await;
+    assert!(!again.contains("Done:"), "a second time there is nothing to do: {again}");
+    let status = machine.ask(&[statusd, "service", "status"]).await;
+    assert!(status.contains("Running since") && status.contains("Last good look"), "{status}");
+    let logs = machine.ask(&[statusd, "service", "logs", "-n", "20"]).await;
+    assert!(logs.contains("watches iCloud Backup"), "{logs}");
+    machine.ask(&[statusd, "service", "uninstall", "--purge"]).await;
+    assert_eq!(machine.unit("statusd", "ActiveState").await, "inactive");
+    let left: Vec<String> = machine.changed().await.difference(&before).cloned().collect();
+    let is_ours = |path: &&String| path.contains("statusd");
+    assert!(!left.iter().any(|path| is_ours(&path)), "undoes everything: {left:?}");
+
+    let anna = Person::arrive(&machine).await;
+    anna.write(".config/statusd/authority.pem", apple.authority_pem()).await;
+    anna.write(".config/statusd/statusd.toml", &feed).await;
+    let installed = anna.ask(&[statusd, "service", "install"]).await;
+    assert!(installed.contains("enable-linger") || installed.contains("log out"), "{installed}");
+    assert_eq!(anna.ask(&["systemctl", "--user", "is-active", "statusd"]).await, "active");
+    assert_eq!(anna.ask(&["systemctl", "--user", "is-enabled", "statusd"]).await, "enabled");
+    anna.ask(&[statusd, "service", "uninstall"]).await;
+    let units = anna.ask(&["find", HOME, "-path", "*systemd*"]).await;
+    assert_eq!(units, "", "the folders that it made are gone too");
+}
+
+#[test]
 #[ignore = "takes five minutes and prints figures; scripts/figures-systemd runs it"]
 fn figures() {
     println!("{}", run_apart("figures_inside"));
