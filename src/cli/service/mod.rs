@@ -102,7 +102,8 @@ fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Ou
             outcome = attempt(&outside, &found, &wish).await;
         }
         let acts = outcome.map_err(|miss| miss.failure)?;
-        Ok(Output::done(format!("{}\n{}", deeds(&acts), epilogue(site, &found, &wish))))
+        let epilogue = epilogue(site, &found, &wish);
+        Ok(Output::done(format!("{}\n{epilogue}{}", deeds(&acts), no_bubbles(site, &config))))
     })?
 }
 
@@ -170,11 +171,25 @@ fn program(site: &Site) -> Result<PathBuf, Failure> {
     )))
 }
 
-fn refuse_desktop(site: &Site, config: &Config) -> Result<(), Failure> {
-    let has_desktop =
-        || config.channel.all().into_iter().any(|(name, table)| name == DESKTOP && table.is_enabled());
+fn has_desktop(config: &Config) -> bool {
+    config.channel.all().into_iter().any(|(name, table)| name == DESKTOP && table.is_enabled())
+}
+
+/// A person without a file of their own is given the machine's, which as a rule has no bubbles.
+fn no_bubbles(site: &Site, config: &Config) -> &'static str {
+    let is_machines = config.source.as_deref().is_some_and(|source| source.starts_with("/etc"));
     match site {
-        Site::Machine if has_desktop() => Err(Failure::new(
+        Site::Person { .. } | Site::Agent { .. } if is_machines && !has_desktop(config) => {
+            "It reads the machine's configuration in /etc/statusd, which wants no bubbles:\n\
+             `statusd config init` writes you a file of your own; then restart the service.\n"
+        }
+        Site::Person { .. } | Site::Agent { .. } | Site::Machine => "",
+    }
+}
+
+fn refuse_desktop(site: &Site, config: &Config) -> Result<(), Failure> {
+    match site {
+        Site::Machine if has_desktop(config) => Err(Failure::new(
             CONFIGURATION,
             format!(
                 "{NO_DESKTOP}: write [channel.desktop] enabled = false in /etc/statusd/statusd.toml, \
