@@ -11,7 +11,7 @@ use crate::model::{Change, FeedId, KnownPhone, Phase, ServiceKey, Sight};
 use crate::overdue::{self, Apple, Judgement, Late, RECOVERY, Read};
 use crate::phone::{General, Phone, Udid};
 use crate::schedule::Schedule;
-use crate::store::Store;
+use crate::store::{READ_LATELY, Store};
 use crate::terms::{self, Hearer};
 use crate::text;
 
@@ -20,9 +20,6 @@ const PHONES_MAX: usize = 16;
 const MODEL_MAX_CHARS: usize = 40;
 /// 64 bits: no two phones of a person are alike in them.
 const ID_BYTES: usize = 8;
-/// A feed that was last read longer ago says nothing of now. The database hears once an hour that it
-/// was read.
-const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
 /// Where a schedule names no time at all, which `schedule` refuses.
 const FALLBACK: SignedDuration = SignedDuration::from_hours(1);
 

@@ -11,7 +11,7 @@ use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
 use crate::json;
 use crate::message::{Digest, Said, compose, line, words};
 use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey};
-use crate::store::{Attempt, Frozen, Gather, Settled, Snooze, Store, Waiting};
+use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
 use crate::terms::Terms;
 use crate::watch::Watch;
 
@@ -20,9 +20,6 @@ const REFLECT_RETRY_S: i64 = 15;
 /// Waits after the first, second … try; the last one from then on. Twelve tries in the first hour,
 /// most of them early, and never more in any other. Who cannot be reached is knocked at in between.
 const RETRY_TABLE_S: [i64; 12] = [5, 15, 30, 60, 120, 300, 600, 600, 600, 600, 600, 330];
-/// A feed that was last read longer ago tells nothing of what goes on now. The database hears once
-/// an hour that it was read.
-const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
 /// What a peer may ask for with `Retry-After`.
 const RETRY_AFTER_CAP_S: i64 = 3_600;
 /// Up to a fifth is added by the dice, so that a fleet does not come back as one.

@@ -14,6 +14,7 @@ use crate::guide::Step;
 use crate::message::when::{from_to, lasted, when};
 use crate::message::words::{self, kind_word};
 use crate::model::{ChangeKind, Document, Event, EventKind, Fault, Outage, Phase, ServiceKey};
+use crate::store::READ_LATELY;
 use crate::track::{Stands, seen};
 use crate::watch::{Watch, near};
 
@@ -25,8 +26,6 @@ const APPLE: &str = "apple";
 const HISTORY: &str = "history";
 const BACK_UP: &str = "It catches up by itself in the next night. To back up now: Settings, your name, iCloud, iCloud \
                        Backup, Back Up Now.";
-/// What was seen longer ago says nothing of now. The database hears once an hour that somebody looked.
-const SEEN_LATELY: SignedDuration = SignedDuration::from_mins(90);
 const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over: your iPhone then backs up by itself.";
 /// What a feed without trouble is worth.
 pub const LATE: &str = "Apple posts trouble a median of 91 minutes after it began";
@@ -249,7 +248,7 @@ pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding
 /// As far as the daemon knows, which may have been switched off since.
 fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
     let seen_at = past.last_sighted.unwrap_or(outage.first_seen);
-    let is_fresh = case.now.duration_since(seen_at) <= SEEN_LATELY;
+    let is_fresh = case.now.duration_since(seen_at) <= READ_LATELY;
     let status = if is_fresh { Status::Problem } else { Status::Warning };
     let seen = format!("{}, as last seen {}", line(outage, case), case.at(seen_at));
     Finding::new(HISTORY, status, seen)

@@ -21,7 +21,7 @@ mod rows;
 use std::fs::File;
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::model::{Beliefs, Change, FeedId};
@@ -39,6 +39,10 @@ pub struct Store {
     /// Held for as long as the daemon lives; readers have none.
     _lock: Option<File>,
 }
+
+/// A feed that was last read longer ago, by [`Store::last_sighted`], tells nothing of what goes on now:
+/// the database hears once an hour that it was read.
+pub const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
 
 /// How a look joins the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
