@@ -120,6 +120,8 @@ fn command(part: &[String]) -> Option<Vec<String>> {
     let part = &part[part.iter().take_while(is_before).count()..];
     let arguments = match part {
         [program, rest @ ..] if program == "statusd" || program.ends_with("/statusd") => rest,
+        // Without arguments it is `statusd run`.
+        [script, rest @ ..] if script.ends_with("scripts/run") && !rest.is_empty() => rest,
         [cargo, run, rest @ ..] if cargo == "cargo" && run == "run" => {
             let own = rest.iter().position(|word| word == "--").map_or(rest.len(), |dashes| dashes + 1);
             &rest[own..]
@@ -169,6 +171,8 @@ fn commands_are_found_where_they_stand() {
     check("export | sudo statusd fleet - > judged.csv", &["fleet|-"]);
     check("cargo run --release -- drill --dry", &["drill|--dry"]);
     check("cargo run -- drill", &["drill"]);
+    check("./scripts/run check --json", &["check|--json"]);
+    check("./scripts/run", &[]);
     check("STATUSD_LOCALE=de_DE /usr/bin/statusd status", &["status"]);
     check("statusd outbox retry NUMBER [--channel NAME]", &["outbox|retry|7"]);
     check("systemctl reload statusd", &[]);
