@@ -99,7 +99,10 @@ pub struct Seen {
 
 /// The phones, and Apple's list of versions where there is one to compare.
 pub struct Phones {
+    /// iPhones and iPads, and what does not say what it is.
     pub found: Result<Vec<Phone>, Trouble>,
+    /// Other devices, for which no rule of these holds.
+    pub others: Vec<Phone>,
     pub releases: Option<Result<Releases, String>>,
 }
 
@@ -157,10 +160,12 @@ async fn timed<T>(
 }
 
 async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {
-    let found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let mut found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let is_other = |device: &mut Phone| device.general.family().is_other();
+    let others = found.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
     let is_wanted = asked.wants(super::ios::ID) && found.as_ref().is_ok_and(|phones| !phones.is_empty());
     let releases = if is_wanted { Some(releases::ask(releases, now).await) } else { None };
-    Phones { found, releases }
+    Phones { found, others, releases }
 }
 
 async fn look_at_backups(roots: Vec<PathBuf>) -> Vec<Root> {
