@@ -43,7 +43,8 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         Look::Unwanted => Vec::new(),
     });
     findings.extend(one("phone", &seen.phones, |phones| judge_phones(phones, seen, &case, identifiers)));
-    let backups = |roots: &Vec<_>| local_backups::judge(roots, now, IS_MACOS, identifiers);
+    let view = local_backups::View { now, zone, is_macos: IS_MACOS, identifiers };
+    let backups = |roots: &Vec<_>| local_backups::judge(roots, &view);
     findings.extend(one(local_backups::ID, &seen.backups, backups));
     findings.extend(one(storage::ID, &seen.storage, |room| vec![storage::judge(room)]));
     findings.extend(one("daemon", &seen.live, |live| {

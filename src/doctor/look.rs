@@ -20,7 +20,7 @@ use super::program::Database;
 use crate::channel::Channel;
 use crate::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
-use crate::local_backups::{self, Root};
+use crate::local_backups::{self, Place, Root};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
 use crate::phone::{self, Address, Phone, Trouble};
 use crate::probe::{Environment, Net};
@@ -56,7 +56,7 @@ pub struct World {
     pub usbmuxd: Address,
     pub releases: Source,
     /// Folders with backups of phones to this computer.
-    pub backup_roots: Vec<PathBuf>,
+    pub backup_roots: Vec<Place>,
     pub net: Net,
     /// Whether to measure the upload.
     pub with_speed: bool,
@@ -168,9 +168,9 @@ async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now
     Phones { found, others, releases }
 }
 
-async fn look_at_backups(roots: Vec<PathBuf>) -> Vec<Root> {
+async fn look_at_backups(places: Vec<Place>) -> Vec<Root> {
     // A folder on a disk that sleeps, or on one that is far away, must not hold up the rest.
-    spawn_blocking(move || local_backups::look(&roots)).await.unwrap_or_default()
+    spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
 }
 
 async fn ask_daemon(state_directory: &Path) -> Option<live::Live> {
