@@ -203,8 +203,8 @@ fn dated(last: Timestamp, standing: Standing, now: Timestamp, zone: &TimeZone) -
             let seen = format!("{seen}; whether Apple had an outage since is not known");
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
         }
-        // Told before it comes to the date.
-        Standing::Off => {
+        // Told before it comes to the date, and of lists only.
+        Standing::Off | Standing::Skipped => {
             Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
         }
     }
