@@ -230,7 +230,8 @@ async fn backups_are_found_one_folder_off_and_cannot_see_is_not_none() {
     std::fs::create_dir(home.path("links")).expect("a folder");
     let link = home.path("links/00008101-000A1B2C3D4E001E");
     std::os::unix::fs::symlink(home.path("nowhere"), link).expect("a link");
-    for folder in ["unmounted", "links"] {
+    std::os::unix::fs::symlink(home.path("nowhere"), home.path("link")).expect("a link");
+    for folder in ["unmounted", "links", "link"] {
         assert_eq!(backups_in(&home, folder).await["status"], "cannot_tell", "{folder}");
     }
     // Named in the configuration.

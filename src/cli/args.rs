@@ -301,7 +301,7 @@ some devices are unknown, or the list cannot be used.
 Examples:
   statusd fleet devices.csv
   statusd fleet --backup-column 'iCloud date (UTC)' devices.csv
-  statusd fleet --fail-on late devices.csv || echo late devices
+  statusd fleet --fail-on late devices.csv   for scripts: exits with 1
   statusd fleet --format csv devices.csv > judged.csv
   export-devices | statusd fleet --json - | jq .counts")]
 pub struct Fleet {

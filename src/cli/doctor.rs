@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,11 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
     }
     let wrong = |words: String| Failure::new(WRONG_USAGE, words);
     let asked = Asked::new(&doctor.only, &doctor.skip).map_err(wrong)?;
-    if let Some(lost) = doctor.backups.iter().find(|folder| matches!(folder.try_exists(), Ok(false))) {
+    // A link to a disk that is not connected is there.
+    let is_lost = |folder: &&PathBuf| {
+        folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if let Some(lost) = doctor.backups.iter().find(is_lost) {
         return Err(wrong(format!("--backups: {}: no such folder", lost.display())));
     }
     let config = lenient_config(invocation)?;
