@@ -111,6 +111,7 @@ const LOOPS: &[Row] = &[
             "logs",
             "message",
             "model",
+            "phone",
             "plan",
             "probe",
             "record",

@@ -11,6 +11,7 @@ use common::apple::Answer;
 use common::doc::Doc;
 use common::peer::Reply;
 use jiff::SignedDuration;
+use ring::hmac;
 use serde_json::Value;
 use statusd::model::{ChangeKind, KnownPhone};
 use statusd::phone::{General, Phone, Private, Refusal, Udid};
@@ -494,6 +495,30 @@ async fn without_a_threshold_nobody_is_called_late() {
     let mut town = town_with(vec![iphone("-90d 01:00")]).await;
     town.until("+3d 23:00").await;
     assert_eq!(told(&mut town), NOTHING);
+}
+
+/// As an earlier version wrote it, for which usbmuxd left the hyphen out.
+#[tokio::test]
+async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:00").await;
+    let read = |town: &Town, sql: &str| -> String {
+        town.database().query_row(sql, [], |row| row.get(0)).expect("a row")
+    };
+    let seed: u64 = read(&town, "SELECT value FROM meta WHERE name = 'seed'").parse().expect("a number");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes());
+    let tag = hmac::sign(&key, b"00008101000A11223344001E");
+    let former: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let id = read(&town, "SELECT id FROM phone");
+    let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
+                     backup_enabled, judged_at FROM phone";
+    // Alone, and beside the row of the phone.
+    for sql in ["UPDATE phone SET id = ?1", other_row] {
+        town.database().execute(sql, [&former]).expect("written");
+        let next = if sql == other_row { "12:10" } else { "11:10" };
+        town.until(next).await;
+        assert_eq!(read(&town, "SELECT group_concat(id) FROM phone"), id, "{sql}");
+    }
 }
 
 // The schema before.

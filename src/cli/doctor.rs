@@ -14,7 +14,7 @@ use crate::daemon;
 use crate::doctor::{self, Asked, CHECKS, Finding, Group, Status, Verdict, Whose, World, verdict};
 use crate::fetch::Fetcher;
 use crate::json::VERSION;
-use crate::local_backups;
+use crate::local_backups::{self, Place};
 use crate::probe::{ConnectTo, Net};
 use crate::releases::{self, Source};
 use crate::tls;
@@ -37,7 +37,11 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
     }
     let wrong = |words: String| Failure::new(WRONG_USAGE, words);
     let asked = Asked::new(&doctor.only, &doctor.skip).map_err(wrong)?;
-    if let Some(lost) = doctor.backups.iter().find(|folder| matches!(folder.try_exists(), Ok(false))) {
+    // A link to a disk that is not connected is there.
+    let is_lost = |folder: &&PathBuf| {
+        folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if let Some(lost) = doctor.backups.iter().find(is_lost) {
         return Err(wrong(format!("--backups: {}: no such folder", lost.display())));
     }
     let config = lenient_config(invocation)?;
@@ -92,10 +96,11 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
 }
 
 /// The folders that were named, and the one where macOS keeps them.
-fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<PathBuf> {
+fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<Place> {
     let home = (invocation.environment)("HOME").filter(|_| cfg!(target_os = "macos"));
-    let own = home.map(|home| local_backups::macos_root(Path::new(&home)));
-    doctor.backups.iter().cloned().chain(config.phone.backups.iter().cloned()).chain(own).collect()
+    let own = home.map(|home| Place::of_system(local_backups::macos_root(Path::new(&home))));
+    let named = doctor.backups.iter().chain(&config.phone.backups);
+    named.cloned().map(Place::named).chain(own).collect()
 }
 
 /// One line on a terminal that says how far it is, and is gone in the end. Shorter than any terminal

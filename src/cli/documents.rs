@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::args::Cli;
+use super::args::{self, Cli};
+use crate::doctor::Asked;
 
 /// Far fewer would mean that they are not found any more.
 const MIN_COMMANDS: usize = 120;
@@ -67,7 +68,14 @@ fn check_help(command: &mut Command) -> usize {
 
 #[track_caller]
 fn check(place: &str, kind: Place, words: &[String]) {
-    if let Err(error) = Cli::command().try_get_matches_from(words) {
+    let matches = Cli::command().try_get_matches_from(words);
+    if let Some(Ok(args::Command::Doctor(doctor))) =
+        matches.as_ref().ok().map(|matches| Cli::from_arg_matches(matches).map(|cli| cli.command))
+    {
+        let asked = Asked::new(&doctor.only, &doctor.skip);
+        assert!(asked.is_ok(), "{place}: {}: {asked:?}", words.join(" "));
+    }
+    if let Err(error) = matches {
         let is_fine = match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => true,
             ErrorKind::MissingRequiredArgument
@@ -183,6 +191,12 @@ fn commands_are_found_where_they_stand() {
 #[should_panic(expected = "unexpected argument")]
 fn a_flag_that_is_not_there_is_found() {
     check("here", Place::Text, &commands("statusd check --jsn")[0]);
+}
+
+#[test]
+#[should_panic(expected = "no check")]
+fn a_check_that_is_not_there_is_found() {
+    check("here", Place::Text, &commands("statusd doctor --only storage")[0]);
 }
 
 #[test]

@@ -43,7 +43,8 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         Look::Unwanted => Vec::new(),
     });
     findings.extend(one("phone", &seen.phones, |phones| judge_phones(phones, seen, &case, identifiers)));
-    let backups = |roots: &Vec<_>| local_backups::judge(roots, now, IS_MACOS, identifiers);
+    let view = local_backups::View { now, zone, is_macos: IS_MACOS, identifiers };
+    let backups = |roots: &Vec<_>| local_backups::judge(roots, &view);
     findings.extend(one(local_backups::ID, &seen.backups, backups));
     findings.extend(one(storage::ID, &seen.storage, |room| vec![storage::judge(room)]));
     findings.extend(one("daemon", &seen.live, |live| {
@@ -91,6 +92,7 @@ fn judge_phones(phones: &Phones, seen: &Seen, case: &Case, identifiers: bool) ->
     let nights = Nights::new(&apple::downtimes(feed, past, case), &covered, case.zone, case.now);
     let view = View { now: case.now, zone: case.zone, identifiers };
     let mut findings = phone::judge(&phones.found, &nights, &view);
+    findings.extend(phones.others.iter().map(|device| phone::judge_other(device, identifiers)));
     findings.extend(judge_ios(phones, case.now, identifiers));
     findings
 }
@@ -152,7 +154,9 @@ mod tests {
             |private| Phone { udid: Udid::new("1"), link: Link::Usb, general: General::default(), private };
         let backed_up = |last: &str| phone(Ok(Private { last_backup: Some(at(last)), ..Private::default() }));
         let (new, old) = (backed_up("2026-05-05T02:00:00Z"), backed_up("2026-05-04T02:00:00Z"));
-        let oldest = |phones: Vec<Phone>| oldest_backup(&Phones { found: Ok(phones), releases: None });
+        let oldest = |phones: Vec<Phone>| {
+            oldest_backup(&Phones { found: Ok(phones), others: Vec::new(), releases: None })
+        };
         assert_eq!(oldest(vec![new.clone(), old]), Some(at("2026-05-04T02:00:00Z")));
         assert_eq!(oldest(vec![new.clone(), phone(Err(Refusal::Locked))]), None);
         assert_eq!(oldest(vec![new, phone(Ok(Private::default()))]), None);

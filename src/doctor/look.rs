@@ -20,7 +20,7 @@ use super::program::Database;
 use crate::channel::Channel;
 use crate::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
-use crate::local_backups::{self, Root};
+use crate::local_backups::{self, Place, Root};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
 use crate::phone::{self, Address, Phone, Trouble};
 use crate::probe::{Environment, Net};
@@ -56,7 +56,7 @@ pub struct World {
     pub usbmuxd: Address,
     pub releases: Source,
     /// Folders with backups of phones to this computer.
-    pub backup_roots: Vec<PathBuf>,
+    pub backup_roots: Vec<Place>,
     pub net: Net,
     /// Whether to measure the upload.
     pub with_speed: bool,
@@ -99,7 +99,10 @@ pub struct Seen {
 
 /// The phones, and Apple's list of versions where there is one to compare.
 pub struct Phones {
+    /// iPhones and iPads, and what does not say what it is.
     pub found: Result<Vec<Phone>, Trouble>,
+    /// Other devices, for which no rule of these holds.
+    pub others: Vec<Phone>,
     pub releases: Option<Result<Releases, String>>,
 }
 
@@ -157,15 +160,17 @@ async fn timed<T>(
 }
 
 async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {
-    let found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let mut found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let is_other = |device: &mut Phone| device.general.family().is_other();
+    let others = found.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
     let is_wanted = asked.wants(super::ios::ID) && found.as_ref().is_ok_and(|phones| !phones.is_empty());
     let releases = if is_wanted { Some(releases::ask(releases, now).await) } else { None };
-    Phones { found, releases }
+    Phones { found, others, releases }
 }
 
-async fn look_at_backups(roots: Vec<PathBuf>) -> Vec<Root> {
+async fn look_at_backups(places: Vec<Place>) -> Vec<Root> {
     // A folder on a disk that sleeps, or on one that is far away, must not hold up the rest.
-    spawn_blocking(move || local_backups::look(&roots)).await.unwrap_or_default()
+    spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
 }
 
 async fn ask_daemon(state_directory: &Path) -> Option<live::Live> {

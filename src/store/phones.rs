@@ -19,6 +19,21 @@ impl Store {
         self.list("SELECT * FROM phone ORDER BY seen_at DESC, id", params![], phone)
     }
 
+    /// Gives rows of phones other ids, each from and to. Where both are there, the row that was read
+    /// last stays.
+    pub async fn rename_phones(&self, renamed: &[(String, String)]) -> Result<()> {
+        let transaction = self.transaction()?;
+        for (from, to) in renamed {
+            transaction.execute(
+                "DELETE FROM phone WHERE id = ?1
+                 AND EXISTS (SELECT 1 FROM phone AS other WHERE other.id = ?2 AND other.seen_at >= phone.seen_at)",
+                [from, to],
+            )?;
+            transaction.execute("UPDATE OR REPLACE phone SET id = ?2 WHERE id = ?1", [from, to])?;
+        }
+        transaction.commit()
+    }
+
     /// Remembers phones as they are now, and tells what there is to say of them.
     pub async fn remember(
         &self,
