@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::generation::LEEWAY;
 use super::progress::Progress;
 use crate::channel::Answer;
-use crate::clock;
+use crate::clock::{self, COMPARE_EVERY};
 use crate::deliver::{self, Courier, Round};
 use crate::store::Store;
 
@@ -34,7 +34,8 @@ pub async fn deliver_loop(
                 report(courier.channel.name(), &key, attempt, &answer);
                 continue;
             }
-            Ok(Round::Idle { until }) => until.map(clock::time_until),
+            // Not in one piece: wall time may be set meanwhile.
+            Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
             Err(error) => {
                 tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
                 Some(STORE_RETRY)

@@ -46,7 +46,7 @@ impl PollLoop {
         loop {
             progress.waits(Some(clock::time_until(next)), clock::awake());
             let waited = tokio::select! {
-                passed = wait(&reading, next, &jumps) => passed,
+                passed = wait(&reading, next, || jumps.next(), Reading::take) => passed,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
             };
             reading = Reading::take();

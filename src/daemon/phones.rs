@@ -68,7 +68,7 @@ impl PhoneLoop {
             let next = self.checkup.next(now);
             progress.waits(Some(clock::time_until(next)), clock::awake());
             tokio::select! {
-                _ = wait(&reading, next, &jumps) => {}
+                _ = wait(&reading, next, || jumps.next(), Reading::take) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
         }
