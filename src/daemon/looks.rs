@@ -10,9 +10,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use super::generation::LEEWAY;
 use super::manager;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
 use crate::channel::heartbeat::Pulse;
 use crate::clock::{self, Jumps, Reading};

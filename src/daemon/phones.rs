@@ -10,8 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::generation::LEEWAY;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
 use crate::checkup::{Checkup, is_iphone};
 use crate::clock::{self, Jumps, Reading};
