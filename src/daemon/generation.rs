@@ -14,7 +14,7 @@ use super::channel_loops::ChannelLoops;
 use super::looks::{LOOK_WITHIN, PollLoop};
 use super::phones::{self, PhoneLoop};
 use super::progress::{LEEWAY, Loops, Progress, tended};
-use super::Setup;
+use super::{Setup, Tell};
 use crate::channel::Answer;
 use crate::channel::heartbeat::{Heartbeat, Pulse};
 use crate::checkup::Checkup;
@@ -54,9 +54,15 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Polls at once. A channel that is still busy for the generation before goes on with this one
+    /// Polls at once and tells `tell` of that. A channel that is still busy for the generation before goes on with this one
     /// when it is done; nothing else waits for it.
-    pub fn start(setup: Setup, memory: Memory, channels: &mut ChannelLoops, shared: &Shared) -> Generation {
+    pub fn start(
+        setup: Setup,
+        memory: Memory,
+        tell: Option<Tell>,
+        channels: &mut ChannelLoops,
+        shared: &Shared,
+    ) -> Generation {
         let hearers = setup.hearers();
         let Setup { config, couriers, heartbeat, fetcher } = setup;
         let (stop, stopped) = watch::channel(false);
@@ -91,6 +97,7 @@ impl Generation {
             live: shared.live.clone(),
             outbox: shared.outbox.clone(),
             refusal,
+            tell,
         };
         let progress = shared.loops.begin("the loop that looks", LOOK_WITHIN);
         let poll = spawn_local(tended(progress, async move |progress| poll.run(stopped, progress).await));

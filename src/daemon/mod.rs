@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
@@ -68,11 +69,28 @@ impl Failure {
     }
 }
 
+/// How a start goes, for a person who watches it.
+#[derive(Clone, Debug)]
+pub enum Step<'a> {
+    /// Everything is open, and nothing was polled yet.
+    Ready,
+    /// The first poll is over.
+    Polled { state: &'a str, at: Timestamp, next: Timestamp },
+}
+
+/// Hears of each [`Step`].
+pub type Tell = Box<dyn Fn(Step<'_>)>;
+
 /// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration anew, with the same overrides.
-pub fn run(config: Config, overrides: &Overrides, environment: &Environment<'_>) -> Result<(), Failure> {
+pub fn run(
+    config: Config,
+    overrides: &Overrides,
+    environment: &Environment<'_>,
+    tell: Tell,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let load = || config::load(overrides, environment);
-    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment));
+    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, tell));
     // A name being looked up on another thread must not hold up the stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
@@ -82,6 +100,7 @@ async fn serve(
     config: Config,
     load: &dyn Fn() -> Result<Config, ConfigError>,
     environment: &Environment<'_>,
+    tell: Tell,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let setup = Setup::new(config, environment)?;
@@ -106,9 +125,10 @@ async fn serve(
     serve_status(&setup.config, &shared);
     tracing::info!("statusd {} watches {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
     manager::ready();
+    tell(Step::Ready);
     let mut channels = ChannelLoops::none();
     let mut current = setup.config.clone();
-    let mut generation = Generation::start(setup, memory, &mut channels, &shared);
+    let mut generation = Generation::start(setup, memory, Some(tell), &mut channels, &shared);
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
         spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), manager::ping));
     }
@@ -119,7 +139,7 @@ async fn serve(
             Some(memory) if memory.beliefs.feed == current.feed => memory,
             _ => Memory::new(store.beliefs(&current.feed).await?),
         };
-        generation = Generation::start(next, memory, &mut channels, &shared);
+        generation = Generation::start(next, memory, None, &mut channels, &shared);
         tracing::info!("the configuration was read anew; watching {}", current.watch.join(", "));
         manager::reloaded();
     }
