@@ -27,6 +27,7 @@ mod service;
 mod services;
 mod snooze;
 mod standing;
+mod state;
 mod status;
 mod test_notice;
 mod timeline;
@@ -124,6 +125,8 @@ impl From<rusqlite::Error> for Failure {
 struct Invocation<'a> {
     overrides: Overrides,
     environment: &'a Environment<'a>,
+    /// The command line behind the program's name.
+    arguments: Vec<String>,
     now: Timestamp,
     columns: usize,
     color: bool,
@@ -158,6 +161,7 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
     let invocation = Invocation {
         overrides: cli.settings.overrides(),
         environment,
+        arguments: arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         now: clock::now(),
         columns: columns(environment),
         color: may_color(cli.settings.color, environment, io::stdout().is_terminal()),

@@ -22,6 +22,7 @@ use crate::watch::{Watch, near};
 
 use super::args::{Fleet, FleetFormat};
 use super::page::Page;
+use super::state::located;
 use super::timeline::up_to_date;
 use super::words::shown;
 use super::{Failure, Invocation, Output, store, wait};
@@ -32,7 +33,7 @@ use roster::Device;
 const OUTAGES_SINCE: SignedDuration = SignedDuration::from_hours(410 * 24);
 
 pub fn run(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let record = Record::read(&store, &config, fleet, &page)?;
