@@ -180,7 +180,8 @@ async fn reflect(
     let Some(every) = courier.channel.refresh_every() else { return Ok(None) };
     let picture = picture(store, courier).await?;
     let is_news = courier.mirror.shown.as_ref() != Some(&picture) && !courier.mirror.is_failing;
-    if let Some(due_at) = courier.mirror.due_at.filter(|due_at| *due_at > now && !is_news) {
+    let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
+    if let Some(due_at) = courier.mirror.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news) {
         return Ok(Some(due_at));
     }
     let answer = courier.channel.mirror(&picture).await;
@@ -192,14 +193,16 @@ async fn reflect(
             answer.words()
         );
     }
-    let wait = if is_failing {
-        SignedDuration::from_secs(REFLECT_RETRY_S)
-    } else {
-        every.try_into().unwrap_or(SignedDuration::MAX)
-    };
+    let wait = if is_failing { SignedDuration::from_secs(REFLECT_RETRY_S) } else { every };
     let due_at = now.checked_add(wait).ok();
     courier.mirror = Mirror { shown: (!is_failing).then_some(picture), due_at, is_failing };
     Ok(due_at)
+}
+
+/// Whether what comes `every` so often is not due yet. Further ahead than that it is due: the clock was
+/// set back, and what is shown would run out meanwhile.
+fn is_ahead(due_at: Timestamp, every: SignedDuration, now: Timestamp) -> bool {
+    (SignedDuration::from_nanos(1)..=every).contains(&due_at.duration_since(now))
 }
 
 /// How what the channel hears of stands; a start that it has not been told of is left out.
@@ -348,6 +351,14 @@ mod tests {
         assert!(settled_after(30, GIVE_UP_TRIES));
         assert!(!settled_after(29, u32::MAX));
         assert!(!settled_after(10_000, GIVE_UP_TRIES - 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_state_from_being_shown_again() {
+        let (now, minute) = (Timestamp::UNIX_EPOCH, SignedDuration::from_secs(60));
+        let is_ahead = |s: i64| is_ahead(now + SignedDuration::from_secs(s), minute, now);
+        assert!(is_ahead(1) && is_ahead(60));
+        assert!(!is_ahead(0) && !is_ahead(-1) && !is_ahead(61) && !is_ahead(365 * 86_400));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where log lines go and how they look: human on a terminal, with fields in systemd's journal, plain
-//! with priorities where that cannot be reached, JSON on request. Standard error but for the journal;
+//! with priorities where that cannot be reached, JSON on request. Times are local with their offset for
+//! people, UTC in JSON; the journal has its own. Standard error but for the journal;
 //! other crates speak from warnings up.
 
 mod journal;
@@ -8,16 +9,20 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
+use crate::clock;
 use crate::config::{LogFormat, LogLevel};
 use journal::{Journal, SOCKET};
 
@@ -25,7 +30,7 @@ use journal::{Journal, SOCKET};
 const ABOUT_A_CHANGE: [&str; 3] = ["service", "change", "channel"];
 
 /// Starts logging; a second call changes nothing. `is_journal`: standard error is the journal.
-pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool) {
+pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool, zone: TimeZone) {
     let ours = match level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -50,11 +55,27 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         },
         LogFormat::Journal => layer.event_format(Prefixed).boxed(),
         LogFormat::Auto | LogFormat::Human => {
-            layer.with_target(false).with_ansi(may_colour && io::stderr().is_terminal()).boxed()
+            let layer = layer.with_target(false).with_timer(Local(zone));
+            layer.with_ansi(may_colour && io::stderr().is_terminal()).boxed()
         }
     };
     // The second call is a test's or a reload's; the first stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+/// `2026-05-05T14:05:20+02:00`, in the zone of everything else that people read.
+struct Local(TimeZone);
+
+impl Local {
+    fn words(&self, time: Timestamp) -> String {
+        time.to_zoned(self.0.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+}
+
+impl FormatTime for Local {
+    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+        out.write_str(&self.words(clock::now()))
+    }
 }
 
 /// `<6>message key=value`: the priorities of sd-daemon(3); the journal adds the time itself.
@@ -98,5 +119,23 @@ impl Visit for Line {
         } else if !ABOUT_A_CHANGE.contains(&field.name()) {
             self.fields.push_str(&format!(" {}={text}", field.name()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_local_and_says_by_how_much() {
+        #[track_caller]
+        fn check(zone: &str, time: &str, expected: &str) {
+            let zone = TimeZone::get(zone).expect("a zone");
+            assert_eq!(Local(zone).words(time.parse().expect("a time")), expected);
+        }
+        check("Europe/Berlin", "2026-05-05T12:05:20.9Z", "2026-05-05T14:05:20+02:00");
+        check("Europe/Berlin", "2026-12-31T23:30:00Z", "2027-01-01T00:30:00+01:00");
+        check("America/St_Johns", "2026-01-05T12:05:20Z", "2026-01-05T08:35:20-03:30");
+        check("UTC", "2026-05-05T12:05:20Z", "2026-05-05T12:05:20+00:00");
     }
 }

@@ -43,7 +43,7 @@ const EDGES: &[Row] = &[
     ("property_list", &[]),
     ("phone", &["property_list", "secret", "tls"]),
     ("config", &["channel", "fetch", "model", "overdue", "phone", "schedule", "secret", "terms"]),
-    ("logs", &["channel", "config", "text"]),
+    ("logs", &["channel", "clock", "config", "text"]),
     ("live", &[]),
     ("local_backups", &["phone", "property_list", "text"]),
     ("probe", &["text", "tls"]),

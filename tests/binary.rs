@@ -20,6 +20,9 @@ use common::peer::{Nobody, Peer, Reply, Request};
 use program::{Home, Manager, configuration, contents, within};
 use serde_json::Value;
 use statusd::live;
+use statusd::store::StoredDelivery;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe;
 
 const BACKUP: &str = "iCloud Backup";
 const START: i64 = 1_619_449_200;
@@ -159,6 +162,115 @@ async fn the_watchdog_hears_of_it_while_it_goes_on_and_no_more_once_it_hangs() {
     manager.falls_silent(SILENCE).await;
     daemon.signal("KILL").await;
     daemon.end().await;
+}
+
+/// A program that runs until it is let go, and says so if another run of it is not over yet.
+struct Gate {
+    directory: std::path::PathBuf,
+    begun: pipe::Receiver,
+    gate: pipe::Sender,
+}
+
+impl Gate {
+    fn new(home: &Home) -> Gate {
+        let directory = home.path("gate");
+        fs::create_dir(&directory).expect("a directory");
+        let fifo = |name: &str| {
+            let path = directory.join(name);
+            let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+            assert!(made.success());
+            path
+        };
+        // Both ends are held, so that neither side waits for the other to open its own.
+        let begun = pipe::OpenOptions::new().read_write(true).open_receiver(fifo("begun")).expect("a pipe");
+        let gate = pipe::OpenOptions::new().read_write(true).open_sender(fifo("gate")).expect("a pipe");
+        Gate { directory, begun, gate }
+    }
+
+    /// `[channel.command.slow]`
+    fn table(&self, within_s: u64) -> String {
+        let script = "cd \"$0\"; mkdir busy || touch overlap; echo >> begun; read line < gate; rmdir busy";
+        let directory = self.directory.display().to_string();
+        format!(
+            "[channel.command.slow]\nwithin_s = {within_s}\ncommand = {:?}\n",
+            ["/bin/sh", "-c", script, &directory]
+        )
+    }
+
+    async fn has_begun(&mut self) {
+        within("a run", self.begun.read_u8()).await.expect("a pipe");
+    }
+
+    async fn let_go(&mut self) {
+        self.gate.write_all(b"\n").await.expect("a pipe");
+    }
+
+    fn has_overlapped(&self) -> bool {
+        self.directory.join("overlap").exists()
+    }
+}
+
+/// That it polls, answers `status` and pings.
+async fn goes_on(daemon: &program::Daemon, home: &Home, apple: &Apple, manager: &mut Manager) {
+    let looks = apple.requests().len();
+    within("polls", apple.asked(looks + 3)).await;
+    assert!(live::ask(&home.state()).is_some_and(|live| live.pid == daemon.pid()));
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1").await;
+    }
+}
+
+#[tokio::test]
+async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_it() {
+    const OTHER: &str = "only = [\"alive\"]\n";
+    let apple = Apple::start().await;
+    apple.show(&fine());
+    let mut other = Peer::start([Reply::status(204)]).await;
+    let home = Home::new();
+    let mut gate = Gate::new(&home);
+    let socket = home.path("notify");
+    let mut manager = Manager::listen(&socket);
+    let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy()).with("WATCHDOG_USEC", "300000");
+    let configured = |channels: &str| {
+        let alive = "[alive]\nwhen = \"* * * * * *\"\n";
+        home.configure(&configuration(BACKUP, &apple.url(), &format!("{QUIET}{alive}{channels}")));
+    };
+    configured(&gate.table(600));
+    home.damage_database();
+    let daemon = home.start();
+    gate.has_begun().await;
+
+    // Changed beside a new channel, removed, there again: each while the first run still hangs.
+    let hook = webhook("other", &other.url("/")) + OTHER;
+    for channels in [gate.table(599) + &hook, hook.clone(), gate.table(600) + &hook] {
+        configured(&channels);
+        daemon.signal("HUP").await;
+        manager.hears("RELOADING=1").await;
+        manager.hears("READY=1").await;
+        goes_on(&daemon, &home, &apple, &mut manager).await;
+        assert_eq!(kind(&other.next().await), "alive");
+    }
+    assert!(!gate.has_overlapped());
+    let slow = |deliveries: Vec<StoredDelivery>| {
+        deliveries.into_iter().find(|delivery| delivery.channel == "command.slow").expect("a delivery")
+    };
+    let hanging = slow(home.deliveries().await);
+    assert_eq!((hanging.state.as_str(), hanging.attempts), ("pending", 1));
+
+    gate.let_go().await;
+    gate.has_begun().await;
+    let first = slow(home.deliveries().await);
+    assert_eq!((first.id, first.state.as_str(), first.attempts), (hanging.id, "sent", 1));
+    assert!(!gate.has_overlapped());
+
+    // Stopped while the next one hangs, by a loop of an older configuration.
+    configured(&hook);
+    daemon.signal("HUP").await;
+    manager.hears("READY=1").await;
+    daemon.signal("TERM").await;
+    let (status, log) = daemon.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!home.state().join("statusd.sock").exists());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config};
 use crate::daemon;
-use crate::doctor::{self, Asked, CHECKS, Finding, Group, Status, Verdict, Whose, World, verdict};
+use crate::doctor::{self, Asked, CHECKS, Database, Finding, Group, Status, Verdict, Whose, World, verdict};
 use crate::fetch::Fetcher;
 use crate::json::VERSION;
 use crate::local_backups::{self, Place};
@@ -22,6 +22,7 @@ use crate::tls;
 use super::args::Doctor;
 use super::check::lenient_config;
 use super::page::{Ink, Page, padded, width};
+use super::state::{self, State};
 use super::words::shown;
 use super::{Failure, Invocation, Output, WRONG_USAGE, wait};
 
@@ -78,13 +79,25 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
         Some(_) => Ok(config.phone.address.clone()),
         None => config::usbmuxd(invocation.environment),
     };
+    let (state_directory, private) = match state::of(config, invocation) {
+        State::Here(directory) => (directory, None),
+        State::Nowhere => (config.state_directory.clone(), None),
+        State::Closed(directory, error) => {
+            let seen = state::closed(&directory, &error);
+            let command = state::as_root(&invocation.arguments, &directory);
+            let todo = state::advice(&error, &command);
+            (directory, Some(Database::Private { seen, todo }))
+        }
+    };
     Ok(World {
         now: invocation.now,
         zone: config.time_zone.clone(),
         watch: config.watch.clone(),
         feed: config.feed.clone(),
         fetcher,
-        state_directory: config.state_directory.clone(),
+        state_directory,
+        private,
+        beside: state::beside(config, invocation),
         desktop: config.channel.open_desktop(),
         usbmuxd: usbmuxd.map_err(|words| Failure::new(WRONG_USAGE, words))?,
         net,

@@ -19,6 +19,7 @@ use crate::watch::{Watch, near};
 
 use super::args::{History, HistoryFormat};
 use super::page::{Cell, Ink, Page};
+use super::state::located;
 use super::timeline::{self, Strip, up_to_date};
 use super::words::{deed, shown};
 use super::{Failure, Invocation, Output, WRONG_USAGE, csv, store, wait};
@@ -75,7 +76,7 @@ impl Past {
 }
 
 pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let filter = filter(history, &page)?;
     let store = store(&config, false)?;

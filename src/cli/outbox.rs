@@ -17,13 +17,14 @@ use crate::store::{Snooze, StoredDelivery};
 
 use super::args::{Outbox, OutboxCommand};
 use super::page::{Cell, Ink, Page};
+use super::state::located;
 use super::words::{age, deed, shown};
 use super::{Failure, Invocation, Output, store, wait};
 
 const INDENT: usize = 2;
 
 pub fn run(outbox: &Outbox, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     match &outbox.command {
         None | Some(OutboxCommand::List) => list(outbox, &config, invocation),
         Some(OutboxCommand::Show { id }) => show(*id, outbox.json, &config, invocation),

@@ -15,6 +15,7 @@ use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::watch::{Watch, near};
 
 use super::page::{Ink, Page};
+use super::state::{beside, located};
 use super::timeline::{self, Seen, coverage, up_to_date};
 use super::words::{age, kind_word, shown, since};
 use super::{Failure, Invocation, Output, store, wait};
@@ -25,6 +26,8 @@ const PHONES_SHOWN: usize = 10;
 /// All that is known at one moment.
 struct Known {
     live: Option<Live>,
+    /// The command that asks the service of the machine, where there is one beside this.
+    beside: Option<String>,
     beliefs: Beliefs,
     last_sighted: Option<Timestamp>,
     spans: Vec<Span>,
@@ -39,13 +42,14 @@ struct Known {
 }
 
 pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let live = live::ask(&config.state_directory);
     let mut known = wait(async {
         Ok::<_, rusqlite::Error>(Known {
             live,
+            beside: beside(&config, invocation),
             beliefs: store.beliefs(&config.feed).await?,
             last_sighted: store.last_sighted(&config.feed).await?,
             spans: store.coverage(&config.feed, timeline::start(&page)).await?,
@@ -74,6 +78,10 @@ impl Known {
         let watch = Watch::new(&config.watch);
         let mut text = page.paragraph(0, &self.last_look(page));
         text.push_str(&page.paragraph(0, &self.running(page)));
+        if let (None, Some(command)) = (&self.live, &self.beside) {
+            // Not wrapped: a command that was broken cannot be copied.
+            text.push_str(&format!("  {}\n", shown(command)));
+        }
         text.push_str(&self.sight(page));
         text.push_str(&self.banner(page));
         text.push('\n');
@@ -109,6 +117,9 @@ impl Known {
                 live.pid,
                 when(live.started_at, page.now, page.zone)
             ),
+            None if self.beside.is_some() => {
+                "statusd is not running here; ask the service of this machine:".to_owned()
+            }
             None => "statusd is not running: start it with `statusd run`, or as a service".to_owned(),
         }
     }
@@ -495,6 +506,7 @@ mod tests {
                 stale_looks: 0,
                 phones_seen: BTreeMap::new(),
             }),
+            beside: None,
             beliefs,
             last_sighted: Some(at("2026-05-05T11:59:20Z")),
             spans: vec![span],
@@ -564,6 +576,21 @@ way to www.apple.com from here
         let json = known.json(&config(), &page());
         assert_eq!((&json["running"], &json["sight"]["fault"]), (&Value::Null, &json!("ours")));
         assert_eq!(json["ongoing"][0]["not_listed_since"], json!("2026-05-05T11:30:00Z"));
+    }
+
+    #[test]
+    fn beside_a_service_of_the_machine_nobody_is_told_to_start_another() {
+        let command = "sudo statusd status --state-directory /var/lib/statusd";
+        let known = Known { beside: Some(command.to_owned()), ..known() };
+        let text = known.text(&config(), &page());
+        assert!(
+            text.contains("\nstatusd 0.1.0 runs as process 4711 since ") && !text.contains("sudo"),
+            "{text}"
+        );
+        let text = Known { live: None, ..known }.text(&config(), &page());
+        let expected =
+            format!("\nstatusd is not running here; ask the service of this machine:\n  {command}\n");
+        assert!(text.contains(&expected), "{text}");
     }
 
     #[test]

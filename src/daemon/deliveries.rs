@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::generation::LEEWAY;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use crate::channel::Answer;
-use crate::clock;
+use crate::clock::{self, COMPARE_EVERY};
 use crate::deliver::{self, Courier, Round};
 use crate::store::Store;
 
@@ -32,9 +32,13 @@ pub async fn deliver_loop(
         let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
                 report(courier.channel.name(), &key, attempt, &answer);
+                // A channel that answers at once (the log) would otherwise keep polls, signals and
+                // pings from their turn until all that waits is sent.
+                yield_now().await;
                 continue;
             }
-            Ok(Round::Idle { until }) => until.map(clock::time_until),
+            // Not in one piece: wall time may be set meanwhile.
+            Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
             Err(error) => {
                 tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
                 Some(STORE_RETRY)
@@ -84,8 +88,9 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::channel::log::Log;
     use crate::channel::webhook::Settings;
-    use crate::channel::{Channel, Table};
+    use crate::channel::{Audience, Channel, Table, Way};
     use crate::daemon::progress::{Doing, Watched};
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::terms::Terms;
@@ -97,6 +102,35 @@ mod tests {
         let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
         let channel = Channel::new("webhook.ops", settings.audience(), way);
         Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
+    }
+
+    /// SQLite and the log answer at once, so nothing but the loop itself gives others their turn.
+    #[tokio::test]
+    async fn between_two_messages_to_a_fast_channel_others_have_their_turn() {
+        const WAITING: usize = 50;
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let store = Rc::new(Store::throw_away().expect("a database"));
+        let now = clock::now();
+        for number in 0..WAITING {
+            let message = number.to_string();
+            let at = now + jiff::SignedDuration::from_secs(i64::try_from(number).expect("small"));
+            let change = track::history_lost(&Beliefs::new(feed.clone()), &message, at);
+            store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
+        }
+        let channel = Channel::new("log", Audience::Programs, Way::Log(Log));
+        let courier = Courier::new(channel, Terms::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
+        let (_tick, ticks) = watch::channel(());
+        let (stop, stopped) = watch::channel(false);
+        let (progress, _watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
+        let others = async {
+            for _turn in 0..3 {
+                yield_now().await;
+            }
+            stop.send_replace(true);
+        };
+        tokio::join!(deliver_loop(courier, Rc::clone(&store), ticks, stopped, &progress), others);
+        let sent = store.totals().await.expect("totals").sent;
+        assert!((1..10).contains(&sent), "a stop after three turns, and {sent} of {WAITING} sent");
     }
 
     /// Goes on with what else there is to do until the loop waits; for what.

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use super::generation::LEEWAY;
 use super::manager;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
+use super::{Step, Tell};
 use crate::channel::heartbeat::Pulse;
 use crate::clock::{self, Jumps, Reading};
 use crate::fetch::Limits;
@@ -35,6 +35,8 @@ pub struct PollLoop {
     pub outbox: watch::Sender<()>,
     /// Why a newer configuration is not in use.
     pub refusal: watch::Receiver<Option<String>>,
+    /// Hears of the first poll.
+    pub tell: Option<Tell>,
 }
 
 impl PollLoop {
@@ -46,7 +48,7 @@ impl PollLoop {
         loop {
             progress.waits(Some(clock::time_until(next)), clock::awake());
             let waited = tokio::select! {
-                passed = wait(&reading, next, &jumps) => passed,
+                passed = wait(&reading, next, || jumps.next(), Reading::take) => passed,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
             };
             reading = Reading::take();
@@ -66,7 +68,7 @@ impl PollLoop {
         }
     }
 
-    fn report(&self, looked: &Looked, now: Timestamp) {
+    fn report(&mut self, looked: &Looked, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
         match (&before, &looked.trouble) {
             (Some(trouble), None) => tracing::info!("over: {trouble}"),
@@ -92,12 +94,15 @@ impl PollLoop {
         self.tell(looked, now);
     }
 
-    fn tell(&self, looked: &Looked, now: Timestamp) {
+    fn tell(&mut self, looked: &Looked, now: Timestamp) {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
             None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch),
         };
+        if let Some(tell) = self.tell.take() {
+            tell(Step::Polled { state: &state, at: now, next: looked.next });
+        }
         let mut standing = manager::standing(&state, now, looked.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {
             standing = format!("{standing}; the old configuration stays: {reason}");
@@ -160,6 +165,7 @@ mod tests {
             live,
             outbox,
             refusal,
+            tell: None,
         };
         let (progress, watched) = Progress::begins("looks", Duration::ZERO, Instant::now());
         let story = async {

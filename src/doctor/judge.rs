@@ -48,7 +48,8 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
     findings.extend(one(local_backups::ID, &seen.backups, backups));
     findings.extend(one(storage::ID, &seen.storage, |room| vec![storage::judge(room)]));
     findings.extend(one("daemon", &seen.live, |live| {
-        let program = Program { live: live.clone(), database: seen.database.clone() };
+        let program =
+            Program { live: live.clone(), database: seen.database.clone(), beside: seen.beside.clone() };
         vec![program::judge_daemon(&program, &case)]
     }));
     let is_shown = match &seen.desktop {
@@ -56,7 +57,8 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         Look::Late(_) => Some(false),
         Look::Unwanted => None,
     };
-    let is_used = seen.database != Database::None || seen.live.seen().is_some_and(Option::is_some);
+    let is_elsewhere = matches!(seen.database, Database::None | Database::Private { .. });
+    let is_used = !is_elsewhere || seen.live.seen().is_some_and(Option::is_some);
     findings.push(program::judge_desktop(is_shown, is_used));
     findings.retain(|finding| asked.wants(finding.id));
     findings.sort_by_key(|finding| CHECKS.iter().position(|check| check.id == finding.id));
@@ -126,6 +128,7 @@ mod tests {
             backups: Look::Late(within),
             live: Look::Late(within),
             database: Database::None,
+            beside: None,
             desktop: Look::Late(within),
         }
     }

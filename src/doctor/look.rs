@@ -51,6 +51,10 @@ pub struct World {
     pub feed: FeedId,
     pub fetcher: Fetcher,
     pub state_directory: PathBuf,
+    /// Where that is known not to be for the caller.
+    pub private: Option<Database>,
+    /// The command that asks the service of the machine, where there is one beside this.
+    pub beside: Option<String>,
     /// `None`: nobody wants notices on the desktop.
     pub desktop: Option<Channel>,
     pub usbmuxd: Address,
@@ -93,6 +97,7 @@ pub struct Seen {
     pub backups: Look<Vec<Root>>,
     pub live: Look<Option<Live>>,
     pub database: Database,
+    pub beside: Option<String>,
     /// Whether somebody shows notices on this desktop.
     pub desktop: Look<bool>,
 }
@@ -117,7 +122,10 @@ pub async fn look(
     let World { now, with_speed, .. } = *world;
     let wants_phones = asked.wants_some_of(Group::Phone);
     let wants_network = asked.wants_some_of(Group::Network);
-    let (past, database) = history(&world.state_directory, &world.feed, &world.watch, now).await;
+    let (past, database) = match world.private.take() {
+        Some(private) => (None, private),
+        None => history(&world.state_directory, &world.feed, &world.watch, now).await,
+    };
     let network_within = if with_speed { SPEED_WITHIN } else { WITHIN };
     let network = network::look(&world.net, environment, asked.ids(), with_speed, now);
     let phones = look_at_phones(&world.usbmuxd, &world.releases, asked, now);
@@ -134,7 +142,8 @@ pub async fn look(
         timed("daemon", asked.wants("daemon"), WITHIN, tell, ask_daemon(&world.state_directory)),
         timed("desktop", wants_desktop, WITHIN, tell, is_shown(&mut world.desktop)),
     );
-    Seen { feed, past, network, phones, storage, backups, live, database, desktop }
+    let beside = world.beside.take();
+    Seen { feed, past, network, phones, storage, backups, live, database, beside, desktop }
 }
 
 async fn is_shown(desktop: &mut Option<Channel>) -> bool {

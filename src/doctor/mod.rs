@@ -23,6 +23,7 @@ use judge::Context;
 
 pub use checks::{Asked, CHECKS, Check, Group};
 pub use look::{FEED_LIMITS, RELEASES_WITHIN, World};
+pub use program::Database;
 pub use verdict::{Verdict, Whose, verdict};
 
 /// Makes the checks that were asked for. `tell` hears the word of each look that is over.

@@ -309,10 +309,11 @@ fn waiting(
     gather: Gather,
 ) -> Result<(Vec<i64>, Vec<Change>, Timestamp)> {
     let (is_all, limit) = if gather == Gather::Each { (false, 1) } else { (true, -1) };
+    // By the delivery's column, whose index has the order: by the change's, all that waits is sorted first.
     let sql = format!(
         "SELECT {CHANGE_COLUMNS}, created_at FROM change JOIN delivery ON change_id = change.id
          WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT (?2 AND {HELD_BACK})
-         ORDER BY change.id LIMIT {limit}"
+         ORDER BY change_id LIMIT {limit}"
     );
     let mut statement = transaction.prepare(&sql)?;
     let rows: Vec<(i64, Change, Timestamp)> = statement
@@ -418,4 +419,50 @@ fn finish(transaction: &Transaction, notice_id: i64, state: &str, words: &str, n
         params![state, words, now.to_string(), notice_id],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::model::{Beliefs, Edition, FeedId};
+    use crate::track;
+
+    /// Steps of SQLite's machine for a message to a program with so many others behind it.
+    async fn steps(waiting: i64) -> u32 {
+        let mut store = Store::throw_away().expect("a database");
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let now = Timestamp::UNIX_EPOCH;
+        for number in 0..waiting {
+            let at = now + SignedDuration::from_secs(number);
+            let change = track::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
+            store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
+        }
+        let steps = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&steps);
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        store.connection.progress_handler(1, Some(count)).expect("counted");
+        let compose = |waiting: &Waiting| Frozen {
+            key: waiting.changes[0].key(),
+            title: String::new(),
+            body: String::new(),
+            tone: Tone::Neutral,
+            payload: String::new(),
+        };
+        let begun = store.begin("log", Gather::Each, &compose, &|_| now, now).await;
+        assert_eq!(begun.expect("written").map(|attempt| attempt.number), Some(1));
+        steps.load(Ordering::Relaxed)
+    }
+
+    /// Otherwise thousands of them hold up everything else between two messages.
+    #[tokio::test]
+    async fn a_message_to_a_program_costs_the_same_whatever_waits_behind_it() {
+        let (few, many) = (steps(10).await, steps(1_000).await);
+        assert!(few > 0 && many < few + few / 2, "{few} steps with 10, {many} with 1000");
+    }
 }

@@ -23,6 +23,7 @@ use crate::watch::{Watch, near};
 
 use super::args::{FailOn, Fleet, FleetFormat};
 use super::page::Page;
+use super::state::located;
 use super::timeline::up_to_date;
 use super::words::shown;
 use super::{CANNOT_TELL, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, complain, store, wait};
@@ -42,7 +43,7 @@ pub fn run(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
 }
 
 fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let record = Record::read(&store, &config, fleet, &page)?;
