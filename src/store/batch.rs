@@ -143,7 +143,7 @@ pub fn tie(transaction: &Transaction, channel: &str, gather: Gather, notice_id: 
         "UPDATE delivery SET notice_id = ?2 WHERE channel = ?1 AND change_id IN ({})",
         chosen(gather)
     );
-    transaction.execute(&sql, params![channel, notice_id])
+    transaction.prepare_cached(&sql)?.execute(params![channel, notice_id])
 }
 
 /// Reads what is tied to a notice, which is at least one delivery.
