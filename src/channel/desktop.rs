@@ -49,7 +49,7 @@ impl Default for Settings {
 
 impl Table for Settings {
     fn audience(&self) -> Audience {
-        Audience::People
+        Audience::Desktop
     }
 
     fn shown(&self) -> Vec<Shown> {

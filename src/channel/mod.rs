@@ -56,7 +56,7 @@ pub use teams::Teams;
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
-use crate::model::Tone;
+use crate::model::{Edition, Tone};
 
 /// Twice what the slowest of our own kinds may take for a try, a knock and a picture.
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
@@ -64,10 +64,22 @@ const ENDS_WITHIN: Duration = Duration::from_secs(180);
 /// Whom a channel speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Gets one message for all that is due.
+    /// Gets one message for all that is due; news of what goes on and of what is over are one each.
     People,
+    /// People in front of it: each incident is one bubble, replaced by its own news.
+    Desktop,
     /// Gets each change.
     Programs,
+}
+
+impl Audience {
+    /// Whether people read it: they can snooze and acknowledge.
+    pub fn is_people(self) -> bool {
+        match self {
+            Audience::People | Audience::Desktop => true,
+            Audience::Programs => false,
+        }
+    }
 }
 
 /// What a channel is given to say. Frozen: every try of it carries the same bytes.
@@ -88,6 +100,13 @@ pub struct Notice {
     /// The receipt of the newest message about any of the same outages, which may be about others
     /// too: what this one answers, in a thread.
     pub follows: Option<String>,
+}
+
+impl Notice {
+    /// Apple's own page about the feed that the notice is about.
+    pub fn page(&self) -> &'static str {
+        Edition::of(&self.key).page()
+    }
 }
 
 /// What came of one try. `words` are one line for people, without secrets.
@@ -404,7 +423,7 @@ mod tests {
             })
             .collect();
         let expected = [
-            "desktop People",
+            "desktop Desktop",
             "webhook.ops Programs",
             "command.a Programs",
             "ntfy.a People",

@@ -6,6 +6,7 @@
 //! never interleave within one.
 //! Invariant: a delivery and the change that it is about are never apart.
 
+mod batch;
 mod beliefs;
 mod coverage;
 mod files;
@@ -27,9 +28,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
 
+pub use batch::{Gather, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use forget::forget;
-pub use outbox::{Attempt, Frozen, Gather, Settled, Waiting};
+pub use outbox::{Attempt, Frozen, Settled};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::phone::Family;
-use crate::text;
+use crate::text::{self, counted};
 
 use super::super::args::DateOrder;
 use super::columns::{self, Asked, Columns};
@@ -219,7 +219,7 @@ fn device(
     let names = columns.devices.iter().map(|column| field(record, *column).trim());
     let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
     if record.iter().skip(columns.count).any(|field| !field.trim().is_empty()) {
-        let reason = format!("{} fields under {} columns", record.len(), columns.count);
+        let reason = format!("{} under {}", counted(record.len(), "field"), counted(columns.count, "column"));
         return Ok(Device { line, name, other: None, last: Err(reason.clone()), enabled: Err(reason) });
     }
     let models = columns.models.iter().map(|column| Family::described(field(record, *column)));

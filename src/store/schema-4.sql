@@ -1,0 +1,13 @@
+-- From schema 3 to schema 4.
+
+-- What a bubble on the desktop is about: Apple's message id, or for what has none the matter itself.
+ALTER TABLE change ADD COLUMN incident TEXT GENERATED ALWAYS AS (
+    CASE
+        WHEN message_id IS NOT NULL THEN 'message/' || message_id
+        WHEN kind IN ('blind', 'sighted') THEN 'feed'
+        WHEN kind IN ('unlisted', 'listed_again') THEN 'service/' || service_key
+        ELSE kind
+    END
+) VIRTUAL;
+CREATE INDEX change_by_incident ON change (incident, feed);
+CREATE INDEX outage_by_message ON outage (message_id, feed);
