@@ -13,6 +13,8 @@ use crate::store::DATABASE;
 use super::words::shown;
 use super::{Failure, Invocation};
 
+const FLAG: &str = "--state-directory";
+
 /// A state directory, as the caller sees it.
 #[derive(Debug)]
 pub enum State {
@@ -97,9 +99,10 @@ pub fn advice(error: &io::Error, command: &str) -> String {
 /// The same command, for who may read the state.
 pub fn as_root(arguments: &[String], directory: &Path) -> String {
     let ends_at = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
-    let directory = directory.display().to_string();
-    let named = ["--state-directory".to_owned(), directory];
-    let words = arguments[..ends_at].iter().chain(&named).chain(&arguments[ends_at..]);
+    let is_named = arguments[..ends_at].iter().any(|word| word.starts_with(FLAG));
+    let named = [FLAG.to_owned(), directory.display().to_string()];
+    let named = if is_named { &[][..] } else { &named[..] };
+    let words = arguments[..ends_at].iter().chain(named).chain(&arguments[ends_at..]);
     let quoted: Vec<String> = words.map(|word| quoted(word)).collect();
     format!("sudo statusd {}", quoted.join(" "))
 }
@@ -175,6 +178,10 @@ mod tests {
             as_root(&words(&["ack", "--", "it's Mail", "a b"]), machine),
             r"sudo statusd ack --state-directory /var/lib/statusd -- 'it'\''s Mail' 'a b'"
         );
+        for named in [&["status", "--state-directory", "/x"][..], &["--state-directory=/x", "status"]] {
+            let words = words(named);
+            assert_eq!(as_root(&words, Path::new("/x")), format!("sudo statusd {}", words.join(" ")));
+        }
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         assert_eq!(
             closed(machine, &denied),
