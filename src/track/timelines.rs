@@ -10,7 +10,7 @@
 //! | `.` `-` | the service without its event |
 //! | `i` `o` `p` | ongoing: Issue, Outage, Performance |
 //! | `r` | resolved Issue |
-//! | `q` | an unknown status, no end |
+//! | `q` `v` | an unknown status, no end: Issue, Outage |
 //! | `Q` | an unknown status, an end in the past |
 //! | `t` | ongoing, an unknown type |
 //! | `u` `m` `c` | Maintenance: upcoming, ongoing, completed |
@@ -37,7 +37,7 @@ fn at(second: i64) -> Timestamp {
 fn event(letter: char, now: Timestamp) -> Option<Event> {
     let kind = match letter {
         'i' | 'r' | 'q' | 'Q' | 'I' | 'R' => EventKind::Issue,
-        'o' => EventKind::Outage,
+        'o' | 'v' => EventKind::Outage,
         'p' => EventKind::Performance,
         't' => EventKind::Other("Trouble".to_owned()),
         'u' | 'm' | 'c' => EventKind::Maintenance,
@@ -46,7 +46,7 @@ fn event(letter: char, now: Timestamp) -> Option<Event> {
     let status = match letter {
         'u' => EventStatus::Upcoming,
         'r' | 'c' | 'R' => EventStatus::Over,
-        'q' | 'Q' => EventStatus::Unknown("investigating".to_owned()),
+        'q' | 'Q' | 'v' => EventStatus::Unknown("investigating".to_owned()),
         _ => EventStatus::Ongoing,
     };
     let end = match letter {
@@ -275,7 +275,11 @@ fn rule_8_unknown_words_are_trouble() {
     check(".Q.", "missed@1");
     check(".t", "began@1");
     check(".tr", "began@1 ended@2");
-    assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Other("investigating".to_owned())));
+    // An unknown status leaves the type what it is, and so does one that is known later.
+    assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Issue));
+    check(".vvoor", "began@1 ended@5");
+    assert_eq!(play(".v").changes[0].outage_kind, Some(EventKind::Outage));
+    check(".iv", "began@1 worsened@2");
     // A word we do not know says nothing about how bad it is.
     check(".iqtir", "began@1 ended@5");
     check(".otor", "began@1 ended@4");
