@@ -8,6 +8,7 @@
 
 mod calendar;
 mod dates;
+mod entities;
 mod json;
 mod mend;
 mod posted;
@@ -288,7 +289,7 @@ fn status_of(word: &str) -> EventStatus {
 /// A non-empty text, cleaned of what could deceive a reader, and capped.
 fn text_of(json: Option<&str>, max_chars: usize) -> Option<String> {
     let text = json::text(json?)?;
-    non_empty(plain_line(&text, max_chars))
+    non_empty(plain_line(&entities::decoded(&text), max_chars))
 }
 
 fn non_empty(text: String) -> Option<String> {

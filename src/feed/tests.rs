@@ -423,6 +423,24 @@ fn bodies_may_be_utf_16() {
     }
 }
 
+/// The English capture of 2021 has `&amp;` in three names.
+#[test]
+fn entities_are_decoded_once_and_tags_stay() {
+    let event = event_with(&[
+        ("message", r#""Can&#8217;t sign in &amp; back up. &amp;lt; <b>now</b> &#x202e;&nbsp;""#),
+        ("usersAffected", r#""Users &lt; 5 &percnt;""#),
+        ("messageId", r#""a&amp;b""#),
+    ]);
+    let text = document(&service("iCloud Account &amp; Sign In", &format!("[{event}]")));
+    let read = parse(text.as_bytes()).expect("a document");
+    let listing = &read.services[&ServiceKey::new("iCloud account & sign in")];
+    assert_eq!(listing.name, "iCloud Account & Sign In");
+    let event = &listing.events[0];
+    assert_eq!(event.message, "Can\u{2019}t sign in & back up. &lt; <b>now</b>");
+    assert_eq!(event.users_affected.as_deref(), Some("Users < 5 &percnt;"));
+    assert_eq!(event.message_id, "a&amp;b");
+}
+
 #[test]
 fn broken_utf_8_costs_a_character() {
     let mut bytes = document(&service("Photos", &format!("[{}]", event_with(&[])))).into_bytes();

@@ -252,4 +252,27 @@ mod tests {
             assert_eq!(state_of(&connection, &feed()).expect("a state"), state);
         }
     }
+
+    /// An outage that goes on during the upgrade must not begin again under its decoded name.
+    #[test]
+    fn names_with_entities_go_on_under_their_decoded_names() {
+        let connection = migrated(
+            "INSERT INTO service VALUES ('consumer/en_US', 'a &amp; b', 'A &amp; B', '2026-03-01T09:00:00Z',
+                'yes', NULL, NULL);
+            INSERT INTO outage VALUES ('consumer/en_US', 'a &amp; b', '1', 1, 'A &amp; B', 'Outage', 'ongoing',
+                NULL, NULL, NULL, NULL, '2026-03-02T09:00:00Z', NULL, '', '');
+            INSERT INTO ack VALUES ('consumer/en_US', 'a &amp; b', '1', 1, '2026-03-02T09:00:00Z');
+            INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, serial, message, near)
+                VALUES ('k', '', '', 'began', 'consumer/en_US', 'A &amp; B', 'a &amp; b', 1, '', '[]');",
+        );
+        let beliefs = load(&connection, &feed()).expect("beliefs");
+        let key = ServiceKey::new("A & B");
+        assert_eq!(beliefs.services[&key].name, "A & B");
+        assert_eq!(beliefs.outages[&(key, "1".to_owned())].service, "A & B");
+        let all = "SELECT group_concat(service_key) FROM (
+            SELECT key AS service_key FROM service UNION SELECT service_key FROM outage
+            UNION SELECT service_key FROM ack UNION SELECT service_key FROM change)";
+        let keys: String = connection.query_row(all, [], |row| row.get(0)).expect("keys");
+        assert_eq!(keys, "a & b");
+    }
 }
