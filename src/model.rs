@@ -165,11 +165,54 @@ pub struct Listing {
     pub garbled: bool,
 }
 
+/// In which order the numbers of a date stand. Apple's locales differ, and `05/06/2026` does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DateOrder {
+    MonthFirst,
+    DayFirst,
+    YearFirst,
+}
+
+impl DateOrder {
+    pub const ALL: [DateOrder; 3] = [DateOrder::MonthFirst, DateOrder::DayFirst, DateOrder::YearFirst];
+
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DateOrder::MonthFirst => "month_first",
+            DateOrder::DayFirst => "day_first",
+            DateOrder::YearFirst => "year_first",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<DateOrder> {
+        DateOrder::ALL.into_iter().find(|order| order.as_str() == text)
+    }
+}
+
+/// The newest `datePosted` of a document, before it is known in which order its numbers stand.
+/// Which reading counts depends on the time of the fetch and on the feed's past: `track` decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// One reading for each of [`DateOrder::ALL`], all the same where the text leaves no choice.
+    /// `None`: the document has no date.
+    pub readings: Option<[Timestamp; 3]>,
+    /// The order that the document itself proves.
+    pub order: Option<DateOrder>,
+}
+
+impl Stamp {
+    /// A stamp with one reading.
+    pub fn at(time: Timestamp) -> Stamp {
+        Stamp { readings: Some([time; 3]), order: None }
+    }
+}
+
 /// One fetched copy of a feed, in canonical order: two copies that mean the same are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// The newest `datePosted`: the publish time of the whole document, where it has any.
-    pub stamp: Option<Timestamp>,
+    /// The publish time of the whole document, where it has any.
+    pub stamp: Stamp,
     /// Apple's `drMessage`, a text for everybody; never seen in the wild.
     pub banner: Option<String>,
     pub services: BTreeMap<ServiceKey, Listing>,
@@ -299,6 +342,8 @@ pub struct FeedState {
     pub first_accepted: Option<Timestamp>,
     /// The newest accepted stamp.
     pub stamp: Option<Timestamp>,
+    /// The order of dates that the newest document with a proof of it had.
+    pub date_order: Option<DateOrder>,
     pub stale: Option<StaleRun>,
     pub sight: Sight,
     /// Apple's text for everybody, if it ever comes.
@@ -323,6 +368,7 @@ impl Beliefs {
             state: FeedState {
                 first_accepted: None,
                 stamp: None,
+                date_order: None,
                 stale: None,
                 sight: Sight::Unknown,
                 banner: None,
@@ -678,6 +724,9 @@ mod tests {
 
     #[test]
     fn words_survive_a_round_trip() {
+        for order in DateOrder::ALL {
+            assert_eq!(DateOrder::parse(order.as_str()), Some(order));
+        }
         for kind in ["Outage", "Issue", "Performance", "Maintenance", "Other", "Degraded"] {
             assert_eq!(EventKind::parse(kind).as_str(), kind);
         }

@@ -13,10 +13,12 @@ use crate::fetch::Failure;
 use crate::guide::Step;
 use crate::message::when::{from_to, lasted, when};
 use crate::message::words::{self, kind_word};
-use crate::model::{ChangeKind, Document, Edition, Event, EventKind, Fault, Outage, Phase, ServiceKey};
+use crate::model::{
+    ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
+};
 use crate::store::READ_LATELY;
 use crate::text::counted;
-use crate::track::{Stands, seen};
+use crate::track::{Stands, newest_stamp, published, seen};
 use crate::watch::{Watch, near};
 
 /// Apple lists finished outages for two to four days.
@@ -38,8 +40,8 @@ pub struct Past {
     pub outages: Vec<Outage>,
     /// When somebody looked and could see.
     pub covered: Vec<(Timestamp, Timestamp)>,
-    /// Of the newest document that was accepted.
-    pub stamp: Option<Timestamp>,
+    /// Of the feed, with the stamp of the newest document that was accepted.
+    pub state: Option<FeedState>,
     pub last_sighted: Option<Timestamp>,
 }
 
@@ -94,7 +96,9 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
         Ok(document) => document,
         Err(failure) => return not_read(failure, case),
     };
-    if let (Some(stamp), Some(newest)) = (document.stamp, past.and_then(|past| past.stamp))
+    let state = past.and_then(|past| past.state.as_ref());
+    let stamp = published(&document.stamp, state.and_then(|state| state.date_order), case.now);
+    if let (Some(stamp), Some(newest)) = (stamp, state.and_then(|state| newest_stamp(state, case.now)))
         && stamp < newest
     {
         let seen = format!("Apple handed out an old copy of its status, of {}", case.at(stamp));
@@ -107,7 +111,7 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
         .or_else(|| not_listed(document, case))
         .or_else(|| last_night(&troubles, case))
         .unwrap_or_else(|| fine(document, &troubles, case));
-    finding.evidence(evidence(document, &troubles, case))
+    finding.evidence(evidence(document, stamp, &troubles, case))
 }
 
 fn not_read(failure: &Failure, case: &Case) -> Finding {
@@ -198,12 +202,11 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
     Finding::new(APPLE, Status::Ok, seen)
 }
 
-fn evidence(document: &Document, troubles: &[Trouble], case: &Case) -> Vec<String> {
-    let stamp = match document.stamp {
-        Some(stamp) => {
-            format!("published {}, {}", case.at(stamp), counted(document.services.len(), "service"))
-        }
-        None => format!("without a date, {}", counted(document.services.len(), "service")),
+fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble], case: &Case) -> Vec<String> {
+    let services = counted(document.services.len(), "service");
+    let stamp = match stamp {
+        Some(stamp) => format!("published {}, {services}", case.at(stamp)),
+        None => format!("without a date, {services}"),
     };
     let lines = troubles.iter().map(|trouble| {
         let span = case.span(trouble.event.start, trouble.event.end);
@@ -341,7 +344,7 @@ mod tests {
     use super::*;
     use crate::feed;
     use crate::fetch::FailureKind;
-    use crate::model::{Missing, OverBy};
+    use crate::model::{Beliefs, Edition, FeedId, Missing, OverBy, Stamp};
 
     const BACKUP: &str = "iCloud Backup";
 
@@ -476,8 +479,10 @@ mod tests {
             edition: Edition::Consumer,
         };
         let copy =
-            |stamp: &str| document(&[]).map(|document| Document { stamp: Some(at(stamp)), ..document });
-        let past = Past { stamp: Some(at("05T11:00")), ..Past::default() };
+            |stamp: &str| document(&[]).map(|document| Document { stamp: Stamp::at(at(stamp)), ..document });
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let state = FeedState { stamp: Some(at("05T11:00")), ..Beliefs::new(feed).state };
+        let past = Past { state: Some(state), ..Past::default() };
         assert_eq!(judge_feed(&copy("05T10:59"), Some(&past), &case).status, Status::CannotTell);
         assert_eq!(judge_feed(&copy("05T11:00"), Some(&past), &case).status, Status::Ok);
     }

@@ -223,6 +223,6 @@ async fn past(
     });
     let spans = store.coverage(feed, since).await?;
     let covered = spans.iter().filter(|span| span.blind.is_none()).map(|span| (span.from, span.to)).collect();
-    let stamp = store.beliefs(feed).await?.state.stamp;
-    Ok(Past { outages, covered, stamp, last_sighted: store.last_sighted(feed).await? })
+    let state = Some(store.beliefs(feed).await?.state);
+    Ok(Past { outages, covered, state, last_sighted: store.last_sighted(feed).await? })
 }

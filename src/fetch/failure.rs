@@ -141,7 +141,7 @@ impl Failure {
             FailureKind::NotHttp => "not_http",
             FailureKind::Redirect(_) => "redirect",
             FailureKind::Http(_) => "http",
-            FailureKind::TooLarge { .. } => "too_large",
+            FailureKind::TooLarge { .. } | FailureKind::Unreadable(Unreadable::TooLarge) => "too_large",
             FailureKind::Portal | FailureKind::Unreadable(Unreadable::Html) => "html",
             FailureKind::Unreadable(Unreadable::Empty) => "empty",
             FailureKind::Unreadable(Unreadable::NotJson) => "not_json",

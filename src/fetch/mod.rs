@@ -25,8 +25,6 @@ use crate::tls;
 
 const CONNECT_S: u64 = 10;
 const TOTAL_S: u64 = 30;
-/// Decoded. The largest document ever seen has 62 KB.
-const BODY_MAX_BYTES: usize = 4 << 20;
 const REDIRECTS_MAX: usize = 3;
 const VALIDATOR_MAX_BYTES: usize = 1_024;
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
@@ -47,7 +45,7 @@ impl Limits {
     pub const SHIPPED: Limits = Limits {
         connect: Duration::from_secs(CONNECT_S),
         total: Duration::from_secs(TOTAL_S),
-        body_bytes: BODY_MAX_BYTES,
+        body_bytes: feed::BODY_MAX_BYTES,
     };
 }
 
@@ -62,7 +60,7 @@ impl Default for Limits {
 pub enum Look {
     New {
         document: Document,
-        /// As it came, with broken UTF-8 replaced: what a recording keeps.
+        /// As it came, as UTF-8, with what is broken replaced: what a recording keeps.
         body: String,
     },
     /// The server says: the same as the last `New` of this fetcher.
@@ -132,7 +130,7 @@ impl Fetcher {
         self.validators = Validators::default();
         let document = feed::parse(&body).map_err(|reason| self.failure(self.unreadable(reason)))?;
         self.validators = offered;
-        Ok(Look::New { document, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Look::New { document, body: feed::decoded(&body).into_owned() })
     }
 
     /// The first look: unconditional, so its answer is a document.
@@ -242,7 +240,7 @@ mod tests {
     fn the_shipped_limits() {
         let limits = Limits::default();
         assert_eq!((limits.connect.as_secs(), limits.total.as_secs()), (10, 30));
-        assert_eq!(limits.body_bytes, 4 * 1024 * 1024);
+        assert_eq!(limits.body_bytes, 1024 * 1024);
     }
 
     #[test]

@@ -49,19 +49,16 @@ pub fn seen(event: &Event, now: Timestamp) -> Option<Seen<'_>> {
     let maintenance = event.kind.is_maintenance();
     let ended = event.end.is_some_and(|end| end <= now);
     let ahead = event.start.is_some_and(|start| start > now);
-    let (stands, kind) = match &event.status {
-        EventStatus::Over => (Stands::Over, event.kind.clone()),
-        EventStatus::Unknown(_) if ended => (Stands::Over, event.kind.clone()),
-        EventStatus::Upcoming if maintenance => (Stands::Planned, event.kind.clone()),
+    let stands = match &event.status {
+        EventStatus::Over => Stands::Over,
+        EventStatus::Unknown(_) if ended => Stands::Over,
+        EventStatus::Upcoming if maintenance => Stands::Planned,
         EventStatus::Upcoming => return None,
-        EventStatus::Unknown(_) if maintenance && ahead => (Stands::Planned, event.kind.clone()),
-        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => {
-            (Stands::Running, event.kind.clone())
-        }
-        EventStatus::Ongoing => (Stands::Down, event.kind.clone()),
-        EventStatus::Unknown(word) => (Stands::Down, EventKind::Other(word.clone())),
+        EventStatus::Unknown(_) if maintenance && ahead => Stands::Planned,
+        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => Stands::Running,
+        EventStatus::Ongoing | EventStatus::Unknown(_) => Stands::Down,
     };
-    Some(Seen { stands, kind, event })
+    Some(Seen { stands, kind: event.kind.clone(), event })
 }
 
 /// The rules, belief by belief.

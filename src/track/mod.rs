@@ -5,9 +5,10 @@
 //! Nothing enters the beliefs that was not seen in two fetches; two things are exempt: the first
 //! document of a database, and absences, which many fetches have shown by the time they count.
 //!
-//! `judge` holds the rules for one event, `sight` those for a feed that cannot be read; this file
-//! holds staleness, confirmation and absence.
+//! `judge` holds the rules for one event, `sight` those for a feed that cannot be read, `freshness`
+//! those for stale copies; this file holds confirmation and absence.
 
+mod freshness;
 mod judge;
 mod sight;
 
@@ -20,9 +21,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     Beliefs, Change, ChangeKind, Document, EventStatus, FeedId, FeedState, Listed, Missing, Outage, OverBy,
-    Phase, Service, ServiceKey, Sight, StaleRun,
+    Phase, Service, ServiceKey, Sight,
 };
 use crate::watch::{Watch, near};
+use freshness::freshness;
+pub use freshness::{newest_stamp, published};
 use judge::{Judgement, judge};
 pub use judge::{Seen, Stands, seen};
 pub use sight::{Trouble, blind};
@@ -33,11 +36,6 @@ pub const CONFIRM_APART_S: i64 = 30;
 const WITHDRAWN_AFTER: SignedDuration = SignedDuration::from_hours(2);
 const UNLISTED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const ABSENT_FETCHES: u32 = 3;
-const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
-/// The newest of the old did not come back for as long again: it was the odd one out.
-const STALE_ACCEPTED_ANYWAY: SignedDuration = SignedDuration::from_hours(24);
-/// Twelve hours asleep between two stale copies are no proof, an hour of polling is.
-const STALE_FETCHES: u32 = 12;
 
 /// What is seen but not yet believed. Lost at a restart without harm: it is seen again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,7 +122,7 @@ pub fn look(
     watch: &Watch,
     now: Timestamp,
 ) -> Update {
-    let (verdict, stamp, stale) = freshness(&beliefs.state, document.stamp, now);
+    let (verdict, stamp, stale) = freshness(&beliefs.state, &document.stamp, now);
     let mut state = beliefs.state.clone();
     state.stamp = stamp;
     state.stale = stale;
@@ -133,6 +131,7 @@ pub fn look(
         // cannot be told from good ones, and two of them must not confirm each other.
         return Round::new(beliefs, pending, now, Update::new(verdict, state)).finish(sight::sighted);
     }
+    state.date_order = document.stamp.order.or(state.date_order);
     state.banner = document.banner.clone();
     state.first_accepted = state.first_accepted.or(Some(now));
     let round = Round::new(beliefs, pending, now, Update::new(verdict, state));
@@ -155,32 +154,6 @@ pub fn look(
         round.events_absent(document, &present);
         round.watched_names(document, watch);
     })
-}
-
-/// Rule 2. Returns the verdict, the newest accepted stamp and the run of stale copies.
-fn freshness(
-    state: &FeedState,
-    stamp: Option<Timestamp>,
-    now: Timestamp,
-) -> (Verdict, Option<Timestamp>, Option<StaleRun>) {
-    let (Some(stamp), Some(accepted)) = (stamp, state.stamp) else {
-        return (Verdict::Accepted, stamp.or(state.stamp), None);
-    };
-    if stamp >= accepted {
-        return (Verdict::Accepted, Some(stamp), None);
-    }
-    let run = match state.stale {
-        Some(run) if run.since <= now => {
-            StaleRun { newest: run.newest.max(stamp), fetches: (run.fetches + 1).min(STALE_FETCHES), ..run }
-        }
-        _ => StaleRun { since: now, newest: stamp, fetches: 1 },
-    };
-    let age = now.duration_since(run.since);
-    let accepted = age >= STALE_ACCEPTED_ANYWAY || (age >= STALE_ACCEPTED_AFTER && stamp == run.newest);
-    if accepted && run.fetches >= STALE_FETCHES {
-        return (Verdict::AcceptedOlder, Some(stamp), None);
-    }
-    (Verdict::Stale, state.stamp, Some(run))
 }
 
 /// One look at work: the beliefs before it, and what it adds.
@@ -504,9 +477,7 @@ pub fn next_deadline(
         Listed::Missing(missing) => Some(missing.since + UNLISTED_AFTER),
         Listed::Yes | Listed::No { .. } | Listed::Never { .. } => None,
     });
-    let stale = beliefs.state.stale.into_iter();
-    let stale =
-        stale.flat_map(|run| [STALE_ACCEPTED_AFTER, STALE_ACCEPTED_ANYWAY].map(|wait| run.since + wait));
+    let stale = freshness::deadlines(&beliefs.state, document);
     // Only where Apple's word is unknown do the event's own times decide where it stands.
     let events = document.into_iter().flat_map(|document| document.services.values()).flat_map(|s| &s.events);
     let times = events

@@ -10,7 +10,7 @@
 //! | `.` `-` | the service without its event |
 //! | `i` `o` `p` | ongoing: Issue, Outage, Performance |
 //! | `r` | resolved Issue |
-//! | `q` | an unknown status, no end |
+//! | `q` `v` | an unknown status, no end: Issue, Outage |
 //! | `Q` | an unknown status, an end in the past |
 //! | `t` | ongoing, an unknown type |
 //! | `u` `m` `c` | Maintenance: upcoming, ongoing, completed |
@@ -23,7 +23,9 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::model::{Edition, Event, EventKind, EventStatus, Fault, FeedId, Listing};
+use crate::model::{
+    DateOrder, Edition, Event, EventKind, EventStatus, Fault, FeedId, Listing, StaleRun, Stamp,
+};
 
 const POLL_S: i64 = 300;
 const CONFIRM_S: i64 = 45;
@@ -37,7 +39,7 @@ fn at(second: i64) -> Timestamp {
 fn event(letter: char, now: Timestamp) -> Option<Event> {
     let kind = match letter {
         'i' | 'r' | 'q' | 'Q' | 'I' | 'R' => EventKind::Issue,
-        'o' => EventKind::Outage,
+        'o' | 'v' => EventKind::Outage,
         'p' => EventKind::Performance,
         't' => EventKind::Other("Trouble".to_owned()),
         'u' | 'm' | 'c' => EventKind::Maintenance,
@@ -46,7 +48,7 @@ fn event(letter: char, now: Timestamp) -> Option<Event> {
     let status = match letter {
         'u' => EventStatus::Upcoming,
         'r' | 'c' | 'R' => EventStatus::Over,
-        'q' | 'Q' => EventStatus::Unknown("investigating".to_owned()),
+        'q' | 'Q' | 'v' => EventStatus::Unknown("investigating".to_owned()),
         _ => EventStatus::Ongoing,
     };
     let end = match letter {
@@ -75,9 +77,9 @@ fn document(letter: char, now: Timestamp) -> Document {
         services.insert(ServiceKey::new("iCloud Backup"), fine("iCloud Backup", events));
     }
     let stamp = match letter {
-        's' => Some(at(-86_400)),
-        'n' => None,
-        _ => Some(now),
+        's' => Stamp::at(at(-86_400)),
+        'n' => Stamp::default(),
+        _ => Stamp::at(now),
     };
     Document { stamp, banner: None, services }
 }
@@ -183,14 +185,14 @@ fn rule_2_stale_copies_change_nothing() {
 #[test]
 fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
     let stamp = Some(at(0));
-    let older = |hours: i64| Some(at(-3_600 * hours));
+    let older = |hours: i64| Stamp::at(at(-3_600 * hours));
     let mut state = Beliefs::new(FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }).state;
     state.stamp = stamp;
     let mut accepted = Vec::new();
     for poll in 0..16 {
         // An hour apart, the one-day-old copy alternating with the month-old one.
         let hours = if poll % 2 == 0 { 24 } else { 720 };
-        let (verdict, stamp, stale) = freshness(&state, older(hours), at(3_600 * poll));
+        let (verdict, stamp, stale) = freshness(&state, &older(hours), at(3_600 * poll));
         (state.stamp, state.stale) = (stamp, stale);
         if verdict == Verdict::AcceptedOlder {
             accepted.push((poll, hours));
@@ -202,7 +204,71 @@ fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
     let run = StaleRun { since: at(0), newest: at(-86_400), fetches: 1 };
     state.stale = Some(run);
     state.stamp = stamp;
-    assert_eq!(freshness(&state, older(24), at(13 * 3_600)).0, Verdict::Stale);
+    assert_eq!(freshness(&state, &older(24), at(13 * 3_600)).0, Verdict::Stale);
+}
+
+fn state_with(stamp: Option<Timestamp>, date_order: Option<DateOrder>) -> FeedState {
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    FeedState { stamp, date_order, ..Beliefs::new(feed).state }
+}
+
+#[test]
+fn rule_2_a_stamp_in_the_future_is_no_stamp() {
+    let hours = |hours: i64| at(3_600 * hours);
+    let state = state_with(Some(at(0)), None);
+    let accepted = |stamp| (Verdict::Accepted, Some(stamp), None);
+    assert_eq!(freshness(&state, &Stamp::at(hours(26)), at(0)), accepted(hours(26)));
+    assert_eq!(freshness(&state, &Stamp::at(hours(27)), at(0)), accepted(at(0)));
+    // One that an older statusd accepted is none either, and gives way to the next.
+    let poisoned = state_with(Some(hours(24 * 365)), None);
+    assert_eq!(freshness(&poisoned, &Stamp::at(hours(-1)), at(0)), accepted(hours(-1)));
+    assert_eq!(newest_stamp(&poisoned, at(0)), None);
+    // The clock may be what is wrong: nothing is forgotten for it.
+    assert_eq!(freshness(&poisoned, &Stamp::default(), at(0)), accepted(hours(24 * 365)));
+}
+
+#[test]
+fn rule_2_the_order_seen_before_decides_then_the_nearest_that_is_not_ahead() {
+    use DateOrder::{DayFirst, MonthFirst};
+    let days = |days: i64| at(86_400 * days);
+    let stamp = |month_first, day_first, order| Stamp {
+        readings: Some([days(month_first), days(day_first), days(month_first)]),
+        order,
+    };
+    let read = |stamp: &Stamp, had| published(stamp, had, at(0));
+    assert_eq!(read(&stamp(-30, -1, None), None), Some(days(-1)));
+    assert_eq!(read(&stamp(-30, 1, None), None), Some(days(1)));
+    assert_eq!(read(&stamp(-30, 30, None), None), Some(days(-30)));
+    assert_eq!(read(&stamp(30, 60, None), None), None);
+    assert_eq!(read(&stamp(-30, -1, None), Some(MonthFirst)), Some(days(-30)));
+    assert_eq!(read(&stamp(30, -1, None), Some(MonthFirst)), None);
+    assert_eq!(read(&stamp(-1, -30, Some(DayFirst)), Some(MonthFirst)), Some(days(-30)));
+}
+
+#[test]
+fn rule_2_the_order_of_dates_is_remembered_from_accepted_documents() {
+    let watch = Watch::new(&["iCloud Backup"]);
+    let mut beliefs = play(".").beliefs;
+    let mut look_at = |stamp, second| {
+        let document = Document { stamp, ..document('.', at(second)) };
+        look(&beliefs, &mut Pending::default(), &document, &watch, at(second)).apply(&mut beliefs);
+        beliefs.state.clone()
+    };
+    let proof = Stamp { order: Some(DateOrder::DayFirst), ..Stamp::at(at(400)) };
+    assert_eq!(look_at(proof, 400).date_order, Some(DateOrder::DayFirst));
+    let stale = Stamp { order: Some(DateOrder::MonthFirst), ..Stamp::at(at(-86_400)) };
+    assert_eq!(look_at(stale, 500).date_order, Some(DateOrder::DayFirst));
+    let open = Stamp { readings: Some([at(600), at(500), at(600)]), order: None };
+    assert_eq!(look_at(open, 700).stamp, Some(at(500)));
+}
+
+/// Replay skips idle time, and may not skip the moment from which a stamp counts.
+#[test]
+fn rule_2_a_stamp_that_will_count_is_a_deadline() {
+    let beliefs = Beliefs { state: state_with(None, None), ..play(".").beliefs };
+    let document = Document { stamp: Stamp::at(at(30 * 3_600)), ..document('.', at(0)) };
+    let deadline = next_deadline(&beliefs, &Pending::default(), Some(&document), at(0));
+    assert_eq!(deadline, Some(at(4 * 3_600)));
 }
 
 #[test]
@@ -275,7 +341,11 @@ fn rule_8_unknown_words_are_trouble() {
     check(".Q.", "missed@1");
     check(".t", "began@1");
     check(".tr", "began@1 ended@2");
-    assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Other("investigating".to_owned())));
+    // An unknown status leaves the type what it is, and so does one that is known later.
+    assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Issue));
+    check(".vvoor", "began@1 ended@5");
+    assert_eq!(play(".v").changes[0].outage_kind, Some(EventKind::Outage));
+    check(".iv", "began@1 worsened@2");
     // A word we do not know says nothing about how bad it is.
     check(".iqtir", "began@1 ended@5");
     check(".otor", "began@1 ended@4");
@@ -337,7 +407,7 @@ fn rule_12_nothing_is_told_that_was_seen_once() {
     let mut pending = Pending::default();
     let mut look_at = |letter, second| {
         // Only the stale copy has a stamp, so that the clock below can be set back.
-        let stamp = (letter == 's').then_some(at(-86_400));
+        let stamp = if letter == 's' { Stamp::at(at(-86_400)) } else { Stamp::default() };
         let document = Document { stamp, ..document(letter, at(second)) };
         let update = look(&beliefs, &mut pending, &document, &watch, at(second));
         let kinds: Vec<_> = update.changes.iter().map(|change| (change.kind, change.seen_at)).collect();
@@ -380,7 +450,8 @@ fn rule_14_the_same_again_changes_nothing() {
         let watch = Watch::new(&["iCloud Backup"]);
         let mut pending = Pending::default();
         let now = at(3 * POLL_S);
-        let same = Document { stamp: all.beliefs.state.stamp, ..document(letter, now) };
+        let stamp = all.beliefs.state.stamp.map(Stamp::at).unwrap_or_default();
+        let same = Document { stamp, ..document(letter, now) };
         let mut update = look(&all.beliefs, &mut pending, &same, &watch, now);
         if letter == '_' {
             // Counting an absence is the one thing that goes on, and it stops at three.
