@@ -8,17 +8,16 @@ mod moment;
 mod report;
 mod roster;
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::{Downtime, Nights, Standing, is_ahead};
 use crate::config::Config;
-use crate::live;
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::store::{Span, Store};
 use crate::watch::{Watch, near};
+use crate::{live, regular_file};
 
 use super::args::{Fleet, FleetFormat};
 use super::page::Page;
@@ -60,7 +59,10 @@ fn devices(fleet: &Fleet, page: &Page) -> Result<Vec<Device>, Failure> {
     let from: Box<dyn Read> = if is_standard_input {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(File::open(&fleet.file).map_err(|error| failed(&error))?)
+        Box::new(regular_file::open(&fleet.file).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => failed(&format!("{error}; pipe it into standard input (-)")),
+            _ => failed(&error),
+        })?)
     };
     let bytes = roster::fetch(from).map_err(|error| failed(&error))?;
     let devices = bytes.and_then(|bytes| roster::read(bytes, page.zone, fleet.date_order));
