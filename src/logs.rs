@@ -5,7 +5,7 @@
 mod journal;
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use tracing::field::{Field, Visit};
@@ -18,6 +18,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
+use crate::channel::log::lost;
 use crate::config::{LogFormat, LogLevel};
 use journal::{Journal, SOCKET};
 
@@ -41,7 +42,7 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         .with_target("rustls_platform_verifier", LevelFilter::OFF)
         .with_target("statusd", ours)
         .with_target(crate::channel::log::TARGET, changes);
-    let layer = lines::layer().with_writer(io::stderr);
+    let layer = lines::layer().with_writer(|| StandardError);
     let layer = match format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Auto | LogFormat::Journal if is_journal => match Journal::at(Path::new(SOCKET)) {
@@ -55,6 +56,23 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
     };
     // The second call is a test's or a reload's; the first stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+/// Standard error. A line that it does not take is lost, which the log channel wants to know.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // The whole line at once: another program may write there too.
+        if let Err(error) = io::stderr().write_all(line) {
+            lost(&error);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `<6>message key=value`: the priorities of sd-daemon(3); the journal adds the time itself.
