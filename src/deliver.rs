@@ -28,6 +28,8 @@ const JITTER_SHARE: f64 = 0.2;
 /// one alone could be a machine that was off, or a clock that was set.
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 const GIVE_UP_TRIES: u32 = 1_000;
+/// A message whose answer cannot be understood may have arrived each time.
+const UNCLEAR_TRIES: u32 = 3;
 /// Nothing is ever due further ahead than this, unless the clock was set back.
 const LONGEST_WAIT_S: i64 = RETRY_AFTER_CAP_S + RETRY_AFTER_CAP_S / 5;
 
@@ -60,11 +62,22 @@ pub struct Courier {
     pub zone: TimeZone,
     pub is_drill: bool,
     mirror: Mirror,
+    /// The message whose newest answer was unclear, and how many were. Not kept across a restart.
+    unclear: Option<(i64, u32)>,
 }
 
 impl Courier {
     pub fn new(channel: Channel, terms: Terms, feed: FeedId, watch: Watch, zone: TimeZone) -> Courier {
-        Courier { channel, terms, feed, watch, zone, is_drill: false, mirror: Mirror::default() }
+        Courier {
+            channel,
+            terms,
+            feed,
+            watch,
+            zone,
+            is_drill: false,
+            mirror: Mirror::default(),
+            unclear: None,
+        }
     }
 
     /// The same through another channel: one that keeps something across a reload.
@@ -74,6 +87,16 @@ impl Courier {
 
     fn wants(&self, service: &ServiceKey) -> bool {
         self.terms.want_watched(service, &self.watch)
+    }
+
+    /// How many answers about this message were unclear, this one included.
+    fn unclear(&mut self, notice_id: i64, answer: &Answer) -> u32 {
+        if !matches!(answer, Answer::Unclear { .. }) {
+            return 0;
+        }
+        let before = self.unclear.filter(|(id, _)| *id == notice_id).map_or(0, |(_, count)| count);
+        self.unclear = Some((notice_id, before + 1));
+        before + 1
     }
 
     fn gather(&self) -> Gather {
@@ -116,7 +139,8 @@ pub async fn once(
             let answer = courier.channel.send(&notice(&attempt)).await;
             let now = clock();
             courier.channel.door.tried(&answer, now);
-            store.settle(attempt.notice_id, &settled(&attempt, &answer, roll, now), now).await?;
+            let unclear = courier.unclear(attempt.notice_id, &answer);
+            store.settle(attempt.notice_id, &settled(&attempt, &answer, unclear, roll, now), now).await?;
             return Ok(Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer });
         }
     };
@@ -193,6 +217,9 @@ async fn reflect(
             courier.channel.name(),
             answer.words()
         );
+    }
+    if courier.mirror.is_failing && !is_failing {
+        tracing::info!("{}: the state is shown again", courier.channel.name());
     }
     let wait = if is_failing { SignedDuration::from_secs(REFLECT_RETRY_S) } else { every };
     let due_at = now.checked_add(wait).ok();
@@ -308,13 +335,21 @@ pub fn notice(attempt: &Attempt) -> Notice {
     Notice { key, title, body, tone, payload, replaces, follows }
 }
 
-/// What an answer means for the deliveries behind it.
-fn settled(attempt: &Attempt, answer: &Answer, roll: f64, now: Timestamp) -> Settled {
+/// What an answer means for the deliveries behind it; `unclear`: the how manieth of that kind.
+fn settled(attempt: &Attempt, answer: &Answer, unclear: u32, roll: f64, now: Timestamp) -> Settled {
     match answer {
         Answer::Delivered { receipt, words } => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
         Answer::Refused { words } => Settled::GivenUp { words: words.clone() },
+        Answer::Unclear { words } if unclear >= UNCLEAR_TRIES => Settled::GivenUp {
+            words: format!("given up after {UNCLEAR_TRIES} unclear answers, it may have arrived: {words}"),
+        },
+        Answer::Unclear { words } => Settled::Later {
+            due_at: later(now, retry_after_s(attempt.number, None), roll),
+            thaw: false,
+            words: words.clone(),
+        },
         Answer::Retry { words, .. }
             if attempt.number >= GIVE_UP_TRIES
                 && now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER =>
@@ -369,7 +404,7 @@ mod tests {
             };
             let answer = Answer::Retry { after_s: None, reached: true, words: "503".to_owned() };
             let now = Timestamp::from_second(days * 86_400 + 1).expect("a time");
-            matches!(settled(&attempt, &answer, 0.0, now), Settled::Expired { .. })
+            matches!(settled(&attempt, &answer, 0, 0.0, now), Settled::Expired { .. })
         };
         assert!(settled_after(30, GIVE_UP_TRIES));
         assert!(!settled_after(29, u32::MAX));

@@ -7,8 +7,8 @@
 
 mod search;
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -17,7 +17,7 @@ use plist::{Dictionary, Value};
 
 use crate::phone::{Family, Udid};
 use crate::property_list::{self, Limits};
-use crate::text;
+use crate::{regular_file, text};
 
 /// It holds the icons of all apps.
 const INFO_MAX_BYTES: u64 = 64 << 20;
@@ -206,19 +206,12 @@ fn left_over(folder: &Path) -> Result<Option<State>, String> {
 
 /// A file that is not there has no facts; every other trouble is an error, in words.
 fn dictionary(path: &Path, max_bytes: u64) -> Result<Dictionary, String> {
-    match fs::metadata(path) {
-        // A pipe would be waited for.
-        Ok(metadata) if !metadata.is_file() => return Err("not a file".to_owned()),
-        Ok(_) => {}
+    let bytes = match regular_file::read(path, max_bytes) {
+        Ok(bytes) => bytes,
         Err(error) if is_missing(path, &error) => return Ok(Dictionary::new()),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(too_large(max_bytes)),
         Err(error) => return Err(reason(&error)),
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| reason(&error))?;
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(too_large(max_bytes));
-    }
+    };
     let limits = Limits { events: MAX_EVENTS, content_bytes: bytes.len() };
     property_list::read(&bytes, limits)
         .ok_or_else(|| "not a property list of this kind, or a damaged one".to_owned())
@@ -492,7 +485,7 @@ mod tests {
         fs::create_dir(&folder).expect("a folder");
         // Without a byte on the disk.
         for (name, bytes) in [("Info.plist", INFO_MAX_BYTES + 1), ("Status.plist", OTHERS_MAX_BYTES + 1)] {
-            File::create(folder.join(name)).and_then(|file| file.set_len(bytes)).expect("a sparse file");
+            fs::File::create(folder.join(name)).and_then(|file| file.set_len(bytes)).expect("a sparse file");
         }
         let damaged = only(home.path()).damaged;
         assert_eq!(
@@ -576,7 +569,10 @@ mod tests {
         fs::remove_file(&circle).expect("removed");
         let folder = home.path().join(UDID);
         fs::create_dir_all(folder.join("Info.plist")).expect("a folder");
-        assert_eq!(only(home.path()).damaged, [("Info.plist", "not a file".to_owned())]);
+        assert_eq!(
+            only(home.path()).damaged,
+            [("Info.plist", "it is a directory, not a regular file".to_owned())]
+        );
     }
 
     #[test]

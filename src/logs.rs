@@ -6,7 +6,7 @@
 mod journal;
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
+use crate::channel::log::lost;
 use crate::clock;
 use crate::config::{LogFormat, LogLevel};
 use journal::{Journal, SOCKET};
@@ -46,7 +47,7 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         .with_target("rustls_platform_verifier", LevelFilter::OFF)
         .with_target("statusd", ours)
         .with_target(crate::channel::log::TARGET, changes);
-    let layer = lines::layer().with_writer(io::stderr);
+    let layer = lines::layer().with_writer(|| StandardError);
     let layer = match format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Auto | LogFormat::Journal if is_journal => match Journal::at(Path::new(SOCKET)) {
@@ -75,6 +76,23 @@ impl Local {
 impl FormatTime for Local {
     fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
         out.write_str(&self.words(clock::now()))
+    }
+}
+
+/// Standard error. A line that it does not take is lost, which the log channel wants to know.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // The whole line at once: another program may write there too.
+        if let Err(error) = io::stderr().write_all(line) {
+            lost(&error);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

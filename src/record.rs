@@ -11,6 +11,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::regular_file;
+
 /// Longer than any document we would fetch, escaped.
 const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -38,7 +40,7 @@ impl Recording {
         let source: Box<dyn Read> = if path == Path::new("-") {
             Box::new(io::stdin())
         } else {
-            Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?)
+            Box::new(open(path).with_context(|| format!("cannot read {}", path.display()))?)
         };
         let mut source = BufReader::new(source);
         let start = source.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
@@ -88,6 +90,13 @@ impl Recording {
     }
 }
 
+fn open(path: &Path) -> io::Result<File> {
+    regular_file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::other(format!("{error}; pipe it into standard input (-)")),
+        _ => error,
+    })
+}
+
 /// A recording being written.
 pub struct Recorder {
     path: PathBuf,
@@ -104,6 +113,7 @@ impl Recorder {
         if self.last.as_deref() == Some(body) {
             return Ok(());
         }
+        regular_file::check(&self.path)?;
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
         let mut bytes = Vec::with_capacity(body.len() + 64);
         if !ends_with_line_feed(&mut file)? {

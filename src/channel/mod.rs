@@ -125,6 +125,9 @@ pub enum Answer {
         reached: bool,
         words: String,
     },
+    /// The peer got the message, and its answer cannot be understood: it may have taken it. Tried
+    /// three times at most, since each try may be a repeat.
+    Unclear { words: String },
     /// Will never work as it is: wrong address, refused credentials, gone.
     Refused { words: String },
 }
@@ -133,9 +136,10 @@ impl Answer {
     /// What came of it, for people.
     pub fn words(&self) -> &str {
         match self {
-            Answer::Delivered { words, .. } | Answer::Retry { words, .. } | Answer::Refused { words } => {
-                words
-            }
+            Answer::Delivered { words, .. }
+            | Answer::Retry { words, .. }
+            | Answer::Unclear { words }
+            | Answer::Refused { words } => words,
         }
     }
 
@@ -146,6 +150,7 @@ impl Answer {
             Answer::Retry { after_s, reached, words } => {
                 Answer::Retry { after_s, reached, words: reword(words) }
             }
+            Answer::Unclear { words } => Answer::Unclear { words: reword(words) },
             Answer::Refused { words } => Answer::Refused { words: reword(words) },
         }
     }

@@ -335,7 +335,7 @@ fn said(reply: &Reply) -> Option<String> {
 fn with_receipt(answer: Answer, sequence_id: String) -> Answer {
     match answer {
         Answer::Delivered { receipt: _, words } => Answer::Delivered { receipt: Some(sequence_id), words },
-        Answer::Retry { .. } | Answer::Refused { .. } => answer,
+        Answer::Retry { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => answer,
     }
 }
 

@@ -46,6 +46,7 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
         return Err(wrong(format!("--backups: {}: no such folder", lost.display())));
     }
     let config = lenient_config(invocation)?;
+    config.warn_if_open();
     let world = world(doctor, &config, invocation)?;
     let progress = Progress::new(doctor.json);
     let findings = wait(doctor::examine(world, &asked, invocation.environment, &|word| progress.tell(word)))?;

@@ -80,7 +80,7 @@ impl Outcome {
             None => Outcome::LeftOut,
             Some(Sent { answer: None, .. }) => Outcome::NotSent,
             Some(Sent { answer: Some(Answer::Delivered { .. }), .. }) => Outcome::Delivered,
-            Some(Sent { answer: Some(Answer::Retry { .. }), .. }) => Outcome::Failed,
+            Some(Sent { answer: Some(Answer::Retry { .. } | Answer::Unclear { .. }), .. }) => Outcome::Failed,
             Some(Sent { answer: Some(Answer::Refused { .. }), .. }) => Outcome::Refused,
         }
     }

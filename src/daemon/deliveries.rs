@@ -27,11 +27,13 @@ pub async fn deliver_loop(
     mut stopped: watch::Receiver<bool>,
     progress: &Progress,
 ) -> Courier {
+    let mut is_failing = false;
     while !*stopped.borrow() {
         progress.works(round_within(&courier), clock::awake());
         let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
-                report(courier.channel.name(), &key, attempt, &answer);
+                report(courier.channel.name(), &key, attempt, &answer, is_failing);
+                is_failing = !matches!(answer, Answer::Delivered { .. });
                 // A channel that answers at once (the log) would otherwise keep polls, signals and
                 // pings from their turn until all that waits is sent.
                 yield_now().await;
@@ -64,13 +66,21 @@ pub fn round_within(courier: &Courier) -> Duration {
     courier.channel.ends_within() + LEEWAY
 }
 
-/// The first failure and what ends a delivery are news; the tries between them are not.
-fn report(channel: &str, key: &str, attempt: u32, answer: &Answer) {
+/// The first failure, what ends a delivery and the first success after a failure are news; the tries
+/// between them are not. `was_failing`: the attempt before, of this message or another.
+fn report(channel: &str, key: &str, attempt: u32, answer: &Answer, was_failing: bool) {
     let words = answer.words();
     match answer {
+        // After a restart only the number of the attempt tells of a failure.
+        Answer::Delivered { .. } if was_failing || attempt > 1 => {
+            tracing::info!(key, channel, "{channel}: delivers again (attempt {attempt}): {words}");
+        }
         Answer::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {words}"),
         Answer::Refused { .. } => {
             tracing::error!(key, channel, "{channel}: refused for good: {words}; see `statusd outbox`")
+        }
+        Answer::Unclear { .. } => {
+            tracing::warn!(key, channel, "{channel}: perhaps not delivered: {words}");
         }
         Answer::Retry { .. } if attempt == 1 => {
             tracing::warn!(key, channel, "{channel}: not delivered yet, trying again: {words}");
@@ -92,10 +102,34 @@ mod tests {
     use crate::channel::webhook::Settings;
     use crate::channel::{Audience, Channel, Table, Way};
     use crate::daemon::progress::{Doing, Watched};
+    use crate::daemon::tests::logged;
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::terms::Terms;
     use crate::track;
     use crate::watch::Watch;
+
+    #[test]
+    fn a_channel_that_delivers_again_says_so_once() {
+        let words = || "answers".to_owned();
+        let delivered = || Answer::Delivered { receipt: None, words: words() };
+        let retry = || Answer::Retry { after_s: None, reached: true, words: words() };
+        let count = |tries: Vec<(u32, Answer)>| {
+            let mut was_failing = false;
+            let logged = logged(|| {
+                for (attempt, answer) in tries {
+                    report("webhook.ops", "key", attempt, &answer, was_failing);
+                    was_failing = !matches!(answer, Answer::Delivered { .. });
+                }
+            });
+            logged.matches("INFO webhook.ops: delivers again").count()
+        };
+        assert_eq!(count(vec![(1, delivered()), (1, delivered())]), 0);
+        assert_eq!(count(vec![(1, retry()), (2, retry()), (3, delivered()), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, Answer::Refused { words: words() }), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, Answer::Unclear { words: words() }), (1, delivered())]), 1);
+        // After a restart nothing else tells of the failures before.
+        assert_eq!(count(vec![(7, delivered())]), 1);
+    }
 
     fn courier(url: &str, feed: &FeedId) -> Courier {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");

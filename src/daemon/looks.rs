@@ -70,11 +70,7 @@ impl PollLoop {
 
     fn report(&mut self, looked: &Looked, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
-        match (&before, &looked.trouble) {
-            (Some(trouble), None) => tracing::info!("over: {trouble}"),
-            (before, Some(trouble)) if before.as_ref() != Some(trouble) => tracing::warn!("{trouble}"),
-            _ => {}
-        }
+        log_trouble(before.as_deref(), looked.trouble.as_deref());
         if looked.verdict == Verdict::AcceptedOlder {
             tracing::warn!(
                 "for hours Apple has served nothing but older copies; the newest of them is believed now"
@@ -111,6 +107,15 @@ impl PollLoop {
     }
 }
 
+/// A problem is news when it is another one, and when it is over.
+fn log_trouble(before: Option<&str>, now: Option<&str>) {
+    match (before, now) {
+        (Some(trouble), None) => tracing::info!("polls succeed again; the last problem was: {trouble}"),
+        (before, Some(trouble)) if before != Some(trouble) => tracing::warn!("{trouble}"),
+        _ => {}
+    }
+}
+
 fn beat(looked: &Looked) -> Pulse {
     match (&looked.verdict, &looked.trouble) {
         (Verdict::Blind, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
@@ -127,11 +132,25 @@ mod tests {
 
     use super::*;
     use crate::daemon::progress::Doing;
+    use crate::daemon::tests::logged;
     use crate::fetch::{FeedUrl, Fetcher};
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::plan::Plan;
     use crate::schedule::Schedule;
     use crate::watch::Watch;
+
+    #[test]
+    fn a_problem_is_logged_once_and_so_is_its_end() {
+        let page = Some("a web page instead of the feed");
+        let logged = logged(|| {
+            for (before, now) in [(None, page), (page, page), (page, None), (None, None)] {
+                log_trouble(before, now);
+            }
+        });
+        let expected = " WARN a web page instead of the feed\n INFO polls succeed again; the last problem \
+                        was: a web page instead of the feed\n";
+        assert_eq!(logged, expected);
+    }
 
     fn poller(url: &str) -> Poller {
         let schedule = || Schedule::parse("@yearly", &TimeZone::UTC).expect("a schedule");

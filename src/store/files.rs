@@ -3,9 +3,9 @@
 //! A database that a newer statusd wrote, or that is not ours, is refused untouched. A damaged one
 //! is moved aside whole, never deleted.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::Store;
+use crate::regular_file;
 
 /// The file's name in the state directory.
 pub const DATABASE: &str = "statusd.db";
@@ -32,6 +33,9 @@ const MIGRATIONS: [&str; 4] = [
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Steps of SQLite's machine between two words to an [`Observer`]: about a second.
 const OBSERVED_STEPS: i32 = 20_000_000;
+/// What the names of our files in the state directory begin with.
+const OURS: [&str; 2] = ["statusd.", "releases.json"];
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
@@ -74,8 +78,12 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
         .mode(0o700)
         .create(directory)
         .map_err(|error| cannot_write(directory, &error))?;
-    let lock = lock(directory)?;
     let path = directory.join(DATABASE);
+    if let Some((path, error)) = irregular(&path) {
+        return Err(cannot_write(&path, &error));
+    }
+    let lock = lock(directory)?;
+    make_private(directory).map_err(|error| cannot_write(directory, &error))?;
     let damaged = match inspect(&path)? {
         Condition::Sound | Condition::New => None,
         Condition::Damaged => {
@@ -95,6 +103,52 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
     Ok(Opened { store: Store { connection, _lock: Some(lock) }, damaged })
 }
 
+/// Takes the rights of other users away from a directory that was there before. One that holds other
+/// files too may be shared on purpose: a warning.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(directory)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let shown = directory.display();
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        tracing::warn!(
+            "{shown} belongs to another user, who can change what statusd remembers; choose another state directory"
+        );
+    } else if mode & 0o077 == 0 {
+        // As it should be.
+    } else if mode & 0o1000 == 0
+        && holds_only_ours(directory)?
+        && fs::set_permissions(directory, Permissions::from_mode(0o700)).is_ok()
+    {
+        tracing::warn!(
+            "{shown} had mode {mode:04o}; it has 0700 now, so that no other user can read or change it"
+        );
+    } else {
+        tracing::warn!(
+            "{shown} has mode {mode:04o}, so that other users may read or change what statusd remembers; \
+             give it a state directory of its own"
+        );
+    }
+    Ok(())
+}
+
+fn holds_only_ours(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if !OURS.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What would be waited for: SQLite opens its files without a look. The first, with the reason.
+fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
+    let side = SIDE_FILES.map(|suffix| PathBuf::from(format!("{}{suffix}", database.display())));
+    let lock = database.with_file_name(LOCK);
+    let files = [database.to_owned(), lock].into_iter().chain(side);
+    files.into_iter().find_map(|file| regular_file::check(&file).err().map(|error| (file, error)))
+}
+
 pub fn throw_away() -> rusqlite::Result<Store> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, None)?;
@@ -109,6 +163,9 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     };
     if !path.try_exists().map_err(|error| cannot_read(&error))? {
         return Ok(None);
+    }
+    if let Some((path, error)) = irregular(&path) {
+        return Err(OpenError::CannotRead { path, reason: error.to_string() });
     }
     let cannot_use = |error: rusqlite::Error| match is_damage(&error) {
         true => cannot_read(&"it is damaged; `statusd run` moves it aside and starts a new one"),

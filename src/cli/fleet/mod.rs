@@ -9,17 +9,16 @@ mod moment;
 mod report;
 mod roster;
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::{Downtime, Nights, Standing, is_ahead};
 use crate::config::Config;
-use crate::live;
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::store::{Span, Store};
 use crate::watch::{Watch, near};
+use crate::{live, regular_file};
 
 use super::args::{FailOn, Fleet, FleetFormat};
 use super::page::Page;
@@ -95,7 +94,10 @@ fn list(fleet: &Fleet, page: &Page) -> Result<List, Failure> {
     let from: Box<dyn Read> = if is_standard_input {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(File::open(&fleet.file).map_err(|error| failed(&error))?)
+        Box::new(regular_file::open(&fleet.file).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => failed(&format!("{error}; pipe it into standard input (-)")),
+            _ => failed(&error),
+        })?)
     };
     let bytes = roster::fetch(from).map_err(|error| failed(&error))?;
     let asked = Asked { device: fleet.device_column.as_deref(), backup: fleet.backup_column.as_deref() };
