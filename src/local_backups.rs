@@ -37,12 +37,12 @@ const SNAPSHOT: &str = "Snapshot";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub path: PathBuf,
-    /// Whether somebody named it, so that backups are expected there.
+    /// Whether the user named it, so that backups are expected there.
     pub is_named: bool,
 }
 
 impl Place {
-    /// Where somebody says that backups are.
+    /// Where the user says that backups are.
     pub fn named(path: PathBuf) -> Place {
         Place { path, is_named: true }
     }

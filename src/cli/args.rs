@@ -347,7 +347,7 @@ pub enum FailOn {
     LateOtherwise,
     /// iCloud Backup is switched off
     Off,
-    /// Nobody knows
+    /// The last backup, or how Apple was, is not known
     Unknown,
 }
 

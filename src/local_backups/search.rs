@@ -23,8 +23,8 @@ const KEPT_IN: [&str; 4] = [
 ];
 /// Of one folder; what lies behind them is not looked into.
 const MAX_ENTRIES: usize = 10_000;
-/// Of a file system and of the system, at the top of a disk. They hold no backups, and often nobody
-/// may read them.
+/// Of a file system and of the system, at the top of a disk. They hold no backups, and users may
+/// often not read them.
 const SYSTEM_FOLDERS: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
 const DANGLING: &str = "a link to a place that is not there; its disk may not be connected";
 

@@ -114,7 +114,7 @@ mod tests {
             (Some("AudioAccessory"), None, other("HomePod")),
             (Some("Mac"), Some("Mac14,2"), other("Mac")),
             (Some("Bridge"), Some("iBridge2,1"), other("Bridge")),
-            // Nobody has seen that; it is not judged.
+            // No device is known to tell that; it is not judged.
             (Some("iPhone"), Some("RealityDevice14,1"), other("Apple Vision Pro")),
             (Some("iPhoneSimulator"), None, other("iPhoneSimulator")),
             (Some("iGlasses"), Some("iGlasses1,1"), other("iGlasses")),

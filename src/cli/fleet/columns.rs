@@ -1,5 +1,5 @@
 //! Which column of a list is what: by the names that device managements give them, or by the name
-//! that somebody gave on the command line.
+//! that the user gave on the command line.
 //!
 //! It reads the first line only. Invariants: a column that cannot be told from another one is an
 //! error; and a column that may be about other backups than those to iCloud is never used without a
@@ -143,7 +143,7 @@ impl Columns {
         let devices = devices.iter().map(|heading| heading.number).collect();
         let mut remarks = Vec::new();
         let backup = head.backup(asked.backup, &mut remarks)?;
-        let enabled = head.enabled(&mut remarks)?;
+        let enabled = head.enabled(backup.number, &mut remarks)?;
         let models = head.0.iter().filter(|heading| MODEL.contains(&heading.folded.as_str()));
         let models = models.map(|heading| heading.number).collect();
         Ok(Columns { count: head.0.len(), devices, device, backup, enabled, models, remarks })
@@ -179,7 +179,9 @@ impl Head {
 
     fn backup(&self, asked: Option<&str>, remarks: &mut Vec<String>) -> Result<Column, Unusable> {
         if let Some(asked) = asked {
-            return Ok(self.named(asked, "--backup-column")?.column());
+            let heading = self.named(asked, "--backup-column")?;
+            remarks.extend(heading.doubtful_zone());
+            return Ok(heading.column());
         }
         if let Some(heading) = self.best(&ICLOUD_BACKUP)? {
             return Ok(heading.column());
@@ -194,11 +196,13 @@ impl Head {
         Ok(heading.column())
     }
 
-    fn enabled(&self, remarks: &mut Vec<String>) -> Result<Option<Column>, Unusable> {
-        if let Some(heading) = self.best(&ICLOUD_ENABLED)? {
+    /// Never the column that was named for the last backup.
+    fn enabled(&self, backup: usize, remarks: &mut Vec<String>) -> Result<Option<Column>, Unusable> {
+        let is_other = |heading: &&Heading| heading.number != backup;
+        if let Some(heading) = self.best(&ICLOUD_ENABLED)?.filter(is_other) {
             return Ok(Some(heading.column()));
         }
-        let Some(heading) = self.best(&SOME_ENABLED)? else { return Ok(None) };
+        let Some(heading) = self.best(&SOME_ENABLED)?.filter(is_other) else { return Ok(None) };
         remarks.push(format!(
             "The column “{}” does not say whether it is about iCloud; it is taken for the switch of iCloud \
              Backup. If it is not, rename it.",
@@ -289,6 +293,17 @@ impl Heading {
 
     fn column(&self) -> Column {
         Column { number: self.number, name: self.shown.clone(), zone: self.zone.clone() }
+    }
+
+    /// What to tell where something in brackets may be a zone: `Last Backup (EST)`.
+    fn doubtful_zone(&self) -> Option<String> {
+        let is_doubtful = self.zone.is_none() && without_zone(&self.text).0.ends_with([')', ']']);
+        is_doubtful.then(|| {
+            format!(
+                "The times under “{}” are read in the zone of the configuration (--time-zone).",
+                self.shown
+            )
+        })
     }
 
     fn base(&self) -> &str {
@@ -415,7 +430,7 @@ mod tests {
         check(&["Last iCloud Backup (Europe/Berlin)"], "Last iCloud Backup (Europe/Berlin)", Some("+01"));
         check(&["Last iCloud Backup (local time)"], "Last iCloud Backup (local time)", None);
         check(&["ios.LastCloudBackupDate"], "ios.LastCloudBackupDate", None);
-        // Which zone that is nobody can say: not found, so not read wrongly.
+        // An abbreviation is the name of several zones: the column is not found, so not misread.
         let words = "no column “last backup” (or “last iCloud backup date”); found: device, Last iCloud Backup \
                      (EST); name it with --backup-column";
         check_unusable(&["device", "Last iCloud Backup (EST)"], Asked::default(), words);
@@ -435,7 +450,7 @@ mod tests {
         let switch = check(&["Last iCloud Backup", "Backup Enabled"], "Last iCloud Backup", None);
         assert!(switch.remarks[0].starts_with("The column “Backup Enabled” does not say"), "{switch:?}");
         let own = find(&["name", "Last Backup"], Asked { backup: Some("last backup"), device: None });
-        assert_eq!(own.expect("columns").remarks, [] as [String; 0], "somebody said so");
+        assert_eq!(own.expect("columns").remarks, [] as [String; 0], "the user said so");
     }
 
     #[test]
@@ -445,6 +460,16 @@ mod tests {
         let columns = find(&head, asked).expect("columns");
         assert_eq!((columns.devices, columns.backup.number), (vec![1, 0], 2));
         assert_eq!(columns.backup.zone, Some(TimeZone::UTC));
+        let remark = |name: &str| {
+            let asked = Asked { backup: Some(name), device: None };
+            find(&["name", name], asked).expect("columns").remarks
+        };
+        let words = "The times under “Backup (EST)” are read in the zone of the configuration (--time-zone).";
+        assert_eq!(remark("Backup (EST)"), [words]);
+        // None of them is taken for the switch besides.
+        for name in ["Backup (UTC)", "Backup (local)", "Backup", "iCloud Backup"] {
+            assert_eq!(remark(name), [] as [String; 0], "{name}");
+        }
         let asked = Asked { backup: Some("Last Bakcup"), device: None };
         check_unusable(
             &head,
