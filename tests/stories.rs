@@ -249,9 +249,41 @@ async fn maintenance_is_planned_begins_is_extended_and_is_over() {
         [
             "10:00:45 planned iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
             "+1d 02:05:45 started iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
+            "+1d 05:01:45 moved iCloud Backup Maintenance from +1d 02:00 to +1d 07:00",
             "+1d 06:51:45 over iCloud Backup Maintenance from +1d 02:00 to +1d 06:45",
         ]
     );
+}
+
+#[tokio::test]
+async fn maintenance_that_was_planned_is_moved_and_cancelled_aloud() {
+    let work = |posted, from, to| backup(posted, "Maintenance", "upcoming", from, Some(to));
+    let mut town = Town::usual().await;
+    town.show(&work("10:00", "+1d 02:00", "+1d 06:00"));
+    town.until("11:01").await;
+    town.show(&work("11:00", "+4d 02:00", "+4d 06:00"));
+    town.until("12:01").await;
+    town.show(&work("12:00", "+4d 03:00", "+4d 06:00"));
+    town.until("13:01").await;
+    town.show(&calm("13:00"));
+    town.until("16:00").await;
+    let key = |kind: &str| format!("en_US/icloud%20backup/1001/1/{kind}");
+    let messages = town.messages(0);
+    let lines: Vec<String> = messages.iter().map(|heard| heard.line()).collect();
+    assert_eq!(
+        lines,
+        [
+            "10:00:45 planned iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
+            "11:05:45 moved iCloud Backup Maintenance from +4d 02:00 to +4d 06:00",
+            "12:05:45 moved iCloud Backup Maintenance from +4d 03:00 to +4d 06:00",
+            "15:05 cancelled iCloud Backup Maintenance from +4d 03:00 to +4d 06:00",
+        ]
+    );
+    let keys: Vec<&str> =
+        messages.iter().map(|heard| heard.request().header("idempotency-key").expect("a key")).collect();
+    for (key, kind) in keys.iter().zip(["planned", "moved", "moved/2", "cancelled"].map(key)) {
+        assert!(key.ends_with(&kind), "{key}");
+    }
 }
 
 // The watch.

@@ -179,3 +179,103 @@ fn a_late_backup() {
     let dated = Change { began_at: last, ..off };
     check(&[dated], title, &format!("The last backup was at Fri 1 May 23:15.\n{advice}"));
 }
+
+fn maintenance(kind: ChangeKind, from: &str, to: Option<&str>) -> Change {
+    Change {
+        outage_kind: Some(EventKind::Maintenance),
+        began_at: Some(at(from)),
+        ended_at: to.map(at),
+        message: String::new(),
+        users_affected: None,
+        ..change(kind, "iCloud Backup")
+    }
+}
+
+#[track_caller]
+fn check_words(change: &Change, expected: &str) {
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    assert_eq!(line(change, &said), expected);
+}
+
+#[test]
+fn a_plan_that_is_moved_or_cancelled_says_the_times_that_count() {
+    check_words(
+        &maintenance(ChangeKind::Moved, "20:00", Some("23:30")),
+        "iCloud Backup: maintenance moved. Now from 20:00 to 23:30 (3 h 30 min).",
+    );
+    check_words(
+        &maintenance(ChangeKind::Cancelled, "20:00", Some("23:30")),
+        "iCloud Backup: planned maintenance cancelled. It was planned from 20:00 to 23:30 (3 h 30 min). Apple \
+         dropped it at 09:40.",
+    );
+    // Both waited: nobody heard of the former times.
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let waited = [
+        maintenance(ChangeKind::Planned, "18:00", Some("19:00")),
+        maintenance(ChangeKind::Moved, "20:00", Some("23:30")),
+    ];
+    let message = compose(&waited, None, &said);
+    assert_eq!(message.title, "iCloud Backup: maintenance planned");
+    assert_eq!(message.body, "From 20:00 to 23:30 (3 h 30 min).");
+}
+
+#[test]
+fn maintenance_is_called_maintenance() {
+    check_words(
+        &maintenance(ChangeKind::Withdrawn, "08:15", None),
+        "iCloud Backup: Apple no longer lists the maintenance. Since 08:15. Not listed since 09:40. Whether it is \
+         over Apple does not say.",
+    );
+    let corrected = maintenance(ChangeKind::Corrected, "08:15", Some("09:00"));
+    check_words(
+        &corrected,
+        "iCloud Backup: Apple lists the maintenance as over after all. From 08:15 to 09:00 (45 min).",
+    );
+}
+
+#[test]
+fn times_claim_no_more_than_apple_gives() {
+    let bare = |kind, began: &str, ended: Option<&str>| Change {
+        began_at: Some(at(began)),
+        ended_at: ended.map(at),
+        users_affected: None,
+        message: String::new(),
+        ..change(kind, "Photos")
+    };
+    // Over without an end, and with one before its start.
+    check_words(
+        &bare(ChangeKind::Missed, "08:15", None),
+        "Photos had trouble from 08:15; Apple gives no end. First seen at 09:40, when it was already over.",
+    );
+    check_words(
+        &bare(ChangeKind::Ended, "08:15", None),
+        "Photos: Apple says it is fixed. From 08:15; Apple gives no end. Seen at 09:40, confirmed at 09:41.",
+    );
+    check_words(
+        &bare(ChangeKind::Ended, "08:15", Some("07:00")),
+        "Photos: Apple says it is fixed. From 08:15; Apple gives an end before its start. Seen at 09:40, \
+         confirmed at 09:41.",
+    );
+    // A start that lies ahead.
+    check_words(
+        &bare(ChangeKind::Began, "15:00", None),
+        "Photos: Apple reports an outage. Apple gives 15:00 as its start. Seen at 09:40, confirmed at 09:41.",
+    );
+    check_words(
+        &bare(ChangeKind::Lasts, "15:00", None),
+        "Photos: still an outage. Apple gives 15:00 as its start.",
+    );
+}
+
+#[test]
+fn a_plan_among_other_news_is_not_said_to_go_on() {
+    let mut changes: Vec<Change> = ["a", "b", "c", "d", "e"].map(ended).to_vec();
+    for (index, change) in changes.iter_mut().enumerate() {
+        change.message_id = Some(index.to_string());
+        change.began_at = Some(at(&format!("0{index}:00")));
+    }
+    changes.push(maintenance(ChangeKind::Planned, "20:00", Some("23:30")));
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let body = compose(&changes, None, &said).body;
+    assert!(body.contains("maintenance planned. From 20:00 to 23:30 (3 h 30 min)."), "{body}");
+}

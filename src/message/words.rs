@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::when::{from_to, lasted, when};
+use super::when::{self, lasted, when};
 use super::{News, Said};
 use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, ServiceKey, Tone};
 
@@ -37,11 +37,13 @@ pub fn headline(news: &News, said: &Said) -> String {
         ChangeKind::Began => format!("{names}: Apple reports {}", problem(news.change)),
         ChangeKind::Reopened => format!("{names}: the problem is back"),
         ChangeKind::Ended => format!("{names}: Apple says it is fixed"),
-        ChangeKind::Withdrawn => format!("{names}: Apple no longer lists the problem"),
-        ChangeKind::Missed => format!("{names} had trouble {}", span(news.change, said)),
+        ChangeKind::Withdrawn => format!("{names}: Apple no longer lists the {}", trouble(news.change)),
+        ChangeKind::Missed => format!("{names} had trouble {}", bounds(news.change, said)),
         ChangeKind::Worsened => format!("{names}: now {}", problem(news.change)),
         ChangeKind::Eased => format!("{names}: better, now {}", problem(news.change)),
         ChangeKind::Planned => format!("{names}: maintenance planned"),
+        ChangeKind::Moved => format!("{names}: maintenance moved"),
+        ChangeKind::Cancelled => format!("{names}: planned maintenance cancelled"),
         ChangeKind::Started => format!("{names}: maintenance has begun"),
         ChangeKind::Over => format!("{names}: maintenance is over"),
         ChangeKind::Unlisted if news.change.near.is_empty() => {
@@ -53,9 +55,12 @@ pub fn headline(news: &News, said: &Said) -> String {
         ChangeKind::Sighted => "Apple's status can be read again".to_owned(),
         ChangeKind::HistoryLost => "statusd lost its history".to_owned(),
         ChangeKind::Revised => format!("{names}: Apple revised its entry"),
-        ChangeKind::Corrected => format!("{names}: Apple lists the problem as fixed after all"),
+        ChangeKind::Corrected => {
+            let (what, how) =
+                if is_maintenance(news.change) { ("maintenance", "over") } else { ("problem", "fixed") };
+            format!("{names}: Apple lists the {what} as {how} after all")
+        }
         ChangeKind::Noted => format!("{names}: found already over"),
-        ChangeKind::Cancelled => format!("{names}: planned maintenance is listed no more"),
         ChangeKind::Lasts => format!("{names}: still {}", problem(news.change)),
         ChangeKind::Alive if names.is_empty() => "All quiet".to_owned(),
         ChangeKind::Alive => format!("{names}: still trouble"),
@@ -70,8 +75,7 @@ pub fn details(news: &News, said: &Said) -> String {
     let change = news.change;
     let at = |time: Timestamp| when(time, said.now, said.zone);
     let backup = &last_backup(news, said);
-    let since =
-        change.began_at.map_or("Apple gives no start.".to_owned(), |began| format!("Since {}.", at(began)));
+    let since = change.began_at.map_or("Apple gives no start.".to_owned(), |began| since_words(began, said));
     match change.kind {
         ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
             join(&[&since, &affected(change), &quoted(change), &sights(change, said), backup])
@@ -87,9 +91,16 @@ pub fn details(news: &News, said: &Said) -> String {
         }
         ChangeKind::Withdrawn => {
             let unlisted = format!("Not listed since {}.", at(change.seen_at));
-            join(&[&since, &unlisted, "Whether it is fixed Apple does not say.", backup])
+            let how = if is_maintenance(change) { "over" } else { "fixed" };
+            let open = format!("Whether it is {how} Apple does not say.");
+            join(&[&since, &unlisted, &open, backup])
         }
         ChangeKind::Planned | ChangeKind::Started => join(&[&whole(change, said), &quoted(change)]),
+        ChangeKind::Moved => join(&[&sentence(&format!("now {}", span(change, said))), &quoted(change)]),
+        ChangeKind::Cancelled => {
+            let planned = sentence(&format!("it was planned {}", span(change, said)));
+            join(&[&planned, &format!("Apple dropped it at {}.", at(change.seen_at))])
+        }
         ChangeKind::Over => whole(change, said),
         ChangeKind::Unlisted if !change.near.is_empty() => {
             format!("Did you mean {}?", change.near.join(" or "))
@@ -101,7 +112,7 @@ pub fn details(news: &News, said: &Said) -> String {
         ChangeKind::HistoryLost => {
             format!("The database was damaged; it is kept as {}.", change.message)
         }
-        ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled => {
+        ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted => {
             join(&[&whole(change, said), &quoted(change)])
         }
         ChangeKind::Lasts => join(&[&so_far(change, said), &affected(change), &quoted(change)]),
@@ -121,8 +132,11 @@ pub fn times(news: &News, said: &Said) -> String {
     match (change.kind, change.began_at) {
         // Its headline has them.
         (ChangeKind::Missed, _) => String::new(),
-        (ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted, _) => whole(change, said),
-        (_, Some(began)) => format!("Since {}.", when(began, said.now, said.zone)),
+        (ChangeKind::Withdrawn, _) => {
+            format!("Not listed since {}.", when(change.seen_at, said.now, said.zone))
+        }
+        (kind, Some(_)) if is_over(kind) || is_maintenance(change) => whole(change, said),
+        (_, Some(began)) => since_words(began, said),
         (_, None) => format!("Seen at {}.", when(change.seen_at, said.now, said.zone)),
     }
 }
@@ -135,8 +149,10 @@ pub fn held_back(since: Timestamp, said: &Said) -> String {
 /// `Still going on: Photos since 08:15, App Store.`
 pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Option<String> {
     let one = |outage: &&Outage| match outage.start {
-        Some(start) => format!("{} since {}", outage.service, when(start, said.now, said.zone)),
-        None => outage.service.clone(),
+        Some(start) if start <= said.now => {
+            format!("{} since {}", outage.service, when(start, said.now, said.zone))
+        }
+        Some(_) | None => outage.service.clone(),
     };
     let names: Vec<String> = lasting.iter().map(one).collect();
     (!names.is_empty()).then(|| format!("Still going on: {}.", names.join(", ")))
@@ -168,6 +184,8 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Missed
         | ChangeKind::Withdrawn
         | ChangeKind::Planned
+        | ChangeKind::Moved
+        | ChangeKind::Cancelled
         | ChangeKind::Started
         | ChangeKind::Over
         | ChangeKind::ListedAgain
@@ -175,7 +193,6 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Alive
         | ChangeKind::Test => "",
     }
@@ -204,6 +221,8 @@ pub fn tone(kind: ChangeKind) -> Tone {
         | ChangeKind::Sighted => Tone::Relief,
         ChangeKind::Missed
         | ChangeKind::Planned
+        | ChangeKind::Moved
+        | ChangeKind::Cancelled
         | ChangeKind::Started
         | ChangeKind::Unlisted
         | ChangeKind::Blind
@@ -211,7 +230,6 @@ pub fn tone(kind: ChangeKind) -> Tone {
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Lasts
         | ChangeKind::Alive
         // Days late: an hour more does not matter.
@@ -266,30 +284,54 @@ fn sights(change: &Change, said: &Said) -> String {
     format!("Seen at {seen}, confirmed at {confirmed}.")
 }
 
-/// `from 08:15 to 10:04`, or as much of it as is known.
-fn span(change: &Change, said: &Said) -> String {
-    let at = |time| when(time, said.now, said.zone);
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => from_to(from, to, said.now, said.zone),
-        (Some(from), None) => format!("from {} on", at(from)),
-        (None, Some(to)) => format!("until {}", at(to)),
-        (None, None) => "for a while".to_owned(),
-    }
+/// `problem` or `maintenance`
+fn trouble(change: &Change) -> &'static str {
+    if is_maintenance(change) { "maintenance" } else { "problem" }
 }
 
-/// `From 08:15 to 10:04 (1 h 49 min).`
+fn is_maintenance(change: &Change) -> bool {
+    change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance)
+}
+
+/// Whether a change says that something is over: without an end it must not read as going on.
+fn is_over(kind: ChangeKind) -> bool {
+    matches!(
+        kind,
+        ChangeKind::Ended
+            | ChangeKind::Missed
+            | ChangeKind::Over
+            | ChangeKind::Noted
+            | ChangeKind::Corrected
+            | ChangeKind::Sighted
+    )
+}
+
+/// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
+fn span(change: &Change, said: &Said) -> String {
+    when::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
+}
+
+/// The same without its length.
+fn bounds(change: &Change, said: &Said) -> String {
+    when::bounds(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
+}
+
+/// The span as a sentence.
 fn whole(change: &Change, said: &Said) -> String {
-    let span = sentence(&span(change, said));
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => format!("{} ({}).", span.trim_end_matches('.'), lasted(from, to)),
-        _ => span,
-    }
+    sentence(&span(change, said))
+}
+
+/// `Since 08:15.`; a start that lies ahead is no "since".
+fn since_words(began: Timestamp, said: &Said) -> String {
+    let at = when(began, said.now, said.zone);
+    if began > said.now { format!("Apple gives {at} as its start.") } else { format!("Since {at}.") }
 }
 
 /// `Since 08:15 (3 h).`, or `Since 08:15; so it still was at 11:15.` where that is a while ago.
 fn so_far(change: &Change, said: &Said) -> String {
     let at = |time| when(time, said.now, said.zone);
     match change.began_at {
+        Some(began) if began > change.at => since_words(began, said),
         Some(began) if said.now.duration_since(change.at) > FRESH => {
             format!("Since {}; so it still was at {}.", at(began), at(change.at))
         }
@@ -354,7 +396,7 @@ fn late(change: &Change, said: &Said) -> String {
 /// `It lasted 1 h 49 min.`
 fn lasting(change: &Change) -> String {
     match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => format!("It lasted {}.", lasted(from, to)),
+        (Some(from), Some(to)) if to >= from => format!("It lasted {}.", lasted(from, to)),
         _ => String::new(),
     }
 }

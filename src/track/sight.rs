@@ -60,7 +60,7 @@ pub(super) fn sighted(round: &mut Round) {
     let since = match round.beliefs.state.sight {
         Sight::Sighted { since } => since,
         Sight::Blind { since, told: true, .. } => {
-            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted);
+            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted, None);
             let Some(seen_at) = round.confirmed(candidate) else { return };
             let mut change =
                 Change::bare(ChangeKind::Sighted, round.beliefs.feed.clone(), seen_at, round.now);
