@@ -222,6 +222,14 @@ pub struct Outage {
     pub counts: BTreeMap<ChangeKind, u32>,
 }
 
+impl Outage {
+    /// Whether it is a maintenance that was planned and did not take place.
+    pub fn was_cancelled(&self) -> bool {
+        let has = |kind| self.counts.contains_key(&kind);
+        has(ChangeKind::Cancelled) && !has(ChangeKind::Corrected)
+    }
+}
+
 /// Whether Apple lists a service that we know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
@@ -345,6 +353,10 @@ pub enum ChangeKind {
     Worsened,
     Eased,
     Planned,
+    /// The times that were announced for a maintenance have changed.
+    Moved,
+    /// A planned maintenance was dropped before it began.
+    Cancelled,
     Started,
     Over,
     Unlisted,
@@ -359,8 +371,6 @@ pub enum ChangeKind {
     Corrected,
     /// Found already over: in the first document, or a maintenance nobody announced.
     Noted,
-    /// A planned maintenance is listed no more and never began.
-    Cancelled,
 
     /// A reminder: an outage that was told of is still going on.
     Lasts,
@@ -375,7 +385,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    pub const ALL: [ChangeKind; 24] = [
+    pub const ALL: [ChangeKind; 25] = [
         ChangeKind::Began,
         ChangeKind::Reopened,
         ChangeKind::Ended,
@@ -384,6 +394,8 @@ impl ChangeKind {
         ChangeKind::Worsened,
         ChangeKind::Eased,
         ChangeKind::Planned,
+        ChangeKind::Moved,
+        ChangeKind::Cancelled,
         ChangeKind::Started,
         ChangeKind::Over,
         ChangeKind::Unlisted,
@@ -394,7 +406,6 @@ impl ChangeKind {
         ChangeKind::Revised,
         ChangeKind::Corrected,
         ChangeKind::Noted,
-        ChangeKind::Cancelled,
         ChangeKind::Lasts,
         ChangeKind::Alive,
         ChangeKind::BackupLate,
@@ -413,6 +424,8 @@ impl ChangeKind {
             ChangeKind::Worsened => "worsened",
             ChangeKind::Eased => "eased",
             ChangeKind::Planned => "planned",
+            ChangeKind::Moved => "moved",
+            ChangeKind::Cancelled => "cancelled",
             ChangeKind::Started => "started",
             ChangeKind::Over => "over",
             ChangeKind::Unlisted => "unlisted",
@@ -423,7 +436,6 @@ impl ChangeKind {
             ChangeKind::Revised => "revised",
             ChangeKind::Corrected => "corrected",
             ChangeKind::Noted => "noted",
-            ChangeKind::Cancelled => "cancelled",
             ChangeKind::Lasts => "lasts",
             ChangeKind::Alive => "alive",
             ChangeKind::BackupLate => "backup_late",
@@ -447,6 +459,8 @@ impl ChangeKind {
             | ChangeKind::Worsened
             | ChangeKind::Eased
             | ChangeKind::Planned
+            | ChangeKind::Moved
+            | ChangeKind::Cancelled
             | ChangeKind::Started
             | ChangeKind::Over
             | ChangeKind::Unlisted
@@ -459,7 +473,6 @@ impl ChangeKind {
             ChangeKind::Revised
             | ChangeKind::Corrected
             | ChangeKind::Noted
-            | ChangeKind::Cancelled
             | ChangeKind::Lasts
             | ChangeKind::Alive
             | ChangeKind::Test => false,

@@ -96,7 +96,7 @@ impl PollLoop {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
-            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch),
+            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone),
         };
         let mut standing = manager::standing(&state, now, looked.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {

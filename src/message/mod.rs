@@ -352,6 +352,10 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
             phone: earlier.phone,
             ..later.clone()
         },
+        // Nobody heard of the former times.
+        ChangeKind::Moved if matches!(earlier.kind, ChangeKind::Planned | ChangeKind::Started) => {
+            Change { kind: earlier.kind, seen_at: earlier.seen_at, ..later.clone() }
+        }
         // A reminder adds nothing to what is said already.
         ChangeKind::Lasts if earlier.kind != ChangeKind::Lasts => earlier.clone(),
         _ => later.clone(),
