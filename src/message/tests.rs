@@ -202,6 +202,24 @@ fn a_long_message_begins_with_what_to_do() {
     assert_eq!(lines.last(), Some(&"• And 4,300 more: `statusd history` has them all."));
 }
 
+#[test]
+fn a_line_of_a_long_message_says_when_it_was() {
+    let missed = |number: u32| {
+        let service = format!("Service {number}");
+        let change = Change { ended_at: Some(at("09:00")), ..change(ChangeKind::Missed, &service) };
+        other(change, &number.to_string(), &format!("08:{number}"))
+    };
+    let body = full(&(20..40).map(missed).collect::<Vec<_>>()).body;
+    assert!(body.starts_with("• Was down: Service 20. From 08:20 to 09:00 (40 min).\n"), "{body}");
+}
+
+#[test]
+fn a_bubble_counts_what_it_does_not_name() {
+    let began = change(ChangeKind::Began, "iCloud Backup");
+    let context = Context { form: Form::Compact, more: 1_999, ..Context::default() };
+    assert_eq!(composed(&[began], &context).title, "Outage: iCloud Backup and 1,999 more");
+}
+
 fn compact(changes: &[Change], others: &[Outage]) -> Message {
     composed(changes, &Context { form: Form::Compact, others: others.to_vec(), ..Context::default() })
 }

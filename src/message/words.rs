@@ -141,8 +141,6 @@ pub fn summary(change: &Change, said: &Said) -> String {
 pub fn times(news: &News, said: &Said) -> String {
     let change = news.change;
     match (change.kind, change.began_at) {
-        // Its headline has them.
-        (ChangeKind::Missed, _) => String::new(),
         (ChangeKind::Withdrawn, _) => {
             format!("Not listed since {}.", when(change.seen_at, said.now, said.zone))
         }
