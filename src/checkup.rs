@@ -127,7 +127,9 @@ impl Checkup {
         }
         let outages = store.outages(&self.feed, now.checked_sub(RECOVERY).unwrap_or(Timestamp::MIN)).await?;
         let is_reason = outages.iter().any(|outage| {
-            !matches!(outage.phase, Phase::Planned(_)) && ServiceKey::new(&outage.service).is_backup()
+            !matches!(outage.phase, Phase::Planned(_))
+                && !outage.was_cancelled()
+                && ServiceKey::new(&outage.service).is_backup()
         });
         Ok(if is_reason { Apple::Trouble } else { Apple::Fine })
     }

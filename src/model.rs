@@ -265,6 +265,14 @@ pub struct Outage {
     pub counts: BTreeMap<ChangeKind, u32>,
 }
 
+impl Outage {
+    /// Whether it is a maintenance that was planned and did not take place.
+    pub fn was_cancelled(&self) -> bool {
+        let has = |kind| self.counts.contains_key(&kind);
+        has(ChangeKind::Cancelled) && !has(ChangeKind::Corrected)
+    }
+}
+
 /// Whether Apple lists a service that we know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listed {
@@ -391,6 +399,10 @@ pub enum ChangeKind {
     Worsened,
     Eased,
     Planned,
+    /// The times that were announced for a maintenance have changed.
+    Moved,
+    /// A planned maintenance was dropped before it began.
+    Cancelled,
     Started,
     Over,
     Unlisted,
@@ -405,8 +417,6 @@ pub enum ChangeKind {
     Corrected,
     /// Found already over: in the first document, or a maintenance nobody announced.
     Noted,
-    /// A planned maintenance is listed no more and never began.
-    Cancelled,
 
     /// A reminder: an outage that was told of is still going on.
     Lasts,
@@ -421,7 +431,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    pub const ALL: [ChangeKind; 24] = [
+    pub const ALL: [ChangeKind; 25] = [
         ChangeKind::Began,
         ChangeKind::Reopened,
         ChangeKind::Ended,
@@ -430,6 +440,8 @@ impl ChangeKind {
         ChangeKind::Worsened,
         ChangeKind::Eased,
         ChangeKind::Planned,
+        ChangeKind::Moved,
+        ChangeKind::Cancelled,
         ChangeKind::Started,
         ChangeKind::Over,
         ChangeKind::Unlisted,
@@ -440,7 +452,6 @@ impl ChangeKind {
         ChangeKind::Revised,
         ChangeKind::Corrected,
         ChangeKind::Noted,
-        ChangeKind::Cancelled,
         ChangeKind::Lasts,
         ChangeKind::Alive,
         ChangeKind::BackupLate,
@@ -459,6 +470,8 @@ impl ChangeKind {
             ChangeKind::Worsened => "worsened",
             ChangeKind::Eased => "eased",
             ChangeKind::Planned => "planned",
+            ChangeKind::Moved => "moved",
+            ChangeKind::Cancelled => "cancelled",
             ChangeKind::Started => "started",
             ChangeKind::Over => "over",
             ChangeKind::Unlisted => "unlisted",
@@ -469,7 +482,6 @@ impl ChangeKind {
             ChangeKind::Revised => "revised",
             ChangeKind::Corrected => "corrected",
             ChangeKind::Noted => "noted",
-            ChangeKind::Cancelled => "cancelled",
             ChangeKind::Lasts => "lasts",
             ChangeKind::Alive => "alive",
             ChangeKind::BackupLate => "backup_late",
@@ -493,6 +505,8 @@ impl ChangeKind {
             | ChangeKind::Worsened
             | ChangeKind::Eased
             | ChangeKind::Planned
+            | ChangeKind::Moved
+            | ChangeKind::Cancelled
             | ChangeKind::Started
             | ChangeKind::Over
             | ChangeKind::Unlisted
@@ -505,7 +519,6 @@ impl ChangeKind {
             ChangeKind::Revised
             | ChangeKind::Corrected
             | ChangeKind::Noted
-            | ChangeKind::Cancelled
             | ChangeKind::Lasts
             | ChangeKind::Alive
             | ChangeKind::Test => false,

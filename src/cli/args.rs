@@ -536,9 +536,11 @@ pub struct Guide {
 
 /// Play a recording and print what people would have been told
 ///
-/// Runs the real parser and the real state machine in virtual time, on the default schedule.
-/// The same recording gives the same output, byte for byte. Times are UTC. No configuration is
-/// read; --watch, --edition and --locale count.
+/// Runs the real parser and the real state machine in virtual time: at the times of the recording,
+/// and between them on the schedule of --poll and --trouble, --jitter-s seconds after each slot.
+/// A recording of the daemon (record.file) has the daemon's own polls and needs no schedule.
+/// The same recording and flags give the same output, byte for byte. Times are UTC unless
+/// --time-zone says otherwise. A configuration is read only where --config names one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::json::VERSION;
 use crate::live::{self, Live};
-use crate::message::when::when;
+use crate::message::when::{is_repeated, when};
 use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::watch::{Watch, near};
@@ -17,7 +17,7 @@ use crate::watch::{Watch, near};
 use super::page::{Ink, Page};
 use super::state::{beside, located};
 use super::timeline::{self, Seen, coverage, up_to_date};
-use super::words::{age, kind_word, shown, since};
+use super::words::{age, shown, since, span, under_way};
 use super::{Failure, Invocation, Output, store, wait};
 
 const INDENT: usize = 2;
@@ -201,23 +201,29 @@ impl Known {
         outages.map(|(_, outage)| outage).filter(|outage| matches!(outage.phase, Phase::Ongoing(_)))
     }
 
+    fn planned_for<'a>(&'a self, key: &'a ServiceKey) -> impl Iterator<Item = &'a Outage> {
+        let outages = self.beliefs.outages.iter().filter(move |((service, _), _)| service == key);
+        outages.map(|(_, outage)| outage).filter(|outage| matches!(outage.phase, Phase::Planned(_)))
+    }
+
     /// A line for each ongoing outage, or one that says how it is otherwise.
     fn belief(&self, key: &ServiceKey, name: &str, page: &Page) -> String {
         let ongoing: Vec<&Outage> = self.ongoing_of(key).collect();
         let name = shown(name);
         if ongoing.is_empty() {
             let (ink, words) = self.quiet(key, page);
-            return inked(page, ink, INDENT, &format!("{name}: {words}"));
+            let planned: String = self.planned_for(key).map(|outage| planned(outage, page)).collect();
+            return format!("{}{planned}", inked(page, ink, INDENT, &format!("{name}: {words}")));
         }
         let lines = ongoing.iter().map(|outage| {
             let ink = if outage.kind.is_maintenance() { Ink::Planned } else { Ink::Bad };
-            let began = outage.start.map_or("Apple gives no start".to_owned(), |start| since(start, page));
+            let lasting = under_way(&outage.kind, outage.start, outage.end, page);
             let missing = match &outage.phase {
                 Phase::Ongoing(Some(missing)) => not_listed_since(missing, page),
                 Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => String::new(),
             };
             let known = if self.is_acknowledged(outage) { ", acknowledged" } else { "" };
-            inked(page, ink, INDENT, &format!("{name}: {} {began}{missing}{known}", kind_word(&outage.kind)))
+            inked(page, ink, INDENT, &format!("{name}: {lasting}{missing}{known}"))
         });
         lines.collect()
     }
@@ -405,6 +411,12 @@ fn paths(config: &Config) -> String {
     )
 }
 
+/// A line below that of its service.
+fn planned(outage: &Outage, page: &Page) -> String {
+    let line = format!("Planned: maintenance {}", span(outage.start, outage.end, false, page));
+    inked(page, Ink::Planned, 2 * INDENT, &line)
+}
+
 fn not_listed_since(missing: &Missing, page: &Page) -> String {
     format!(", not listed since {}", when(missing.since, page.now, page.zone))
 }
@@ -418,7 +430,9 @@ fn inked(page: &Page, ink: Ink, indent: usize, text: &str) -> String {
 /// With its seconds where it is of today: looks are minutes apart.
 fn clock(time: Timestamp, page: &Page) -> String {
     let local = time.to_zoned(page.zone.clone());
-    if local.date() == page.now.to_zoned(page.zone.clone()).date() {
+    if is_repeated(time, page.zone) {
+        local.strftime("%H:%M:%S %Z").to_string()
+    } else if local.date() == page.now.to_zoned(page.zone.clone()).date() {
         local.strftime("%H:%M:%S").to_string()
     } else {
         when(time, page.now, page.zone)

@@ -94,7 +94,7 @@ impl PollLoop {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
-            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch),
+            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone),
         };
         if let Some(tell) = self.tell.take() {
             tell(Step::Polled { state: &state, at: now, next: looked.next });

@@ -11,7 +11,7 @@ use super::{Blame, Finding, Status};
 use crate::backup::{Downtime, last_nights};
 use crate::fetch::Failure;
 use crate::guide::Step;
-use crate::message::when::{from_to, lasted, when};
+use crate::message::when;
 use crate::message::words::{self, kind_word};
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
@@ -58,6 +58,12 @@ pub struct Case<'a> {
     pub edition: Edition,
 }
 
+impl Trouble<'_> {
+    fn span(&self, case: &Case) -> String {
+        case.span(&self.kind, self.stands, self.event.start, self.event.end)
+    }
+}
+
 /// One event of a watched service.
 struct Trouble<'a> {
     service: &'a str,
@@ -68,17 +74,25 @@ struct Trouble<'a> {
 
 impl Case<'_> {
     fn at(&self, time: Timestamp) -> String {
-        when(time, self.now, self.zone)
+        when::when(time, self.now, self.zone)
     }
 
-    fn span(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> String {
-        match (from, to) {
-            (Some(from), Some(to)) => {
-                format!("{} ({})", from_to(from, to, self.now, self.zone), lasted(from, to))
+    /// Of what is over, planned or going on, `to` being the end that Apple gives or has announced.
+    fn span(
+        &self,
+        kind: &EventKind,
+        stands: Stands,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> String {
+        match stands {
+            Stands::Down | Stands::Running => {
+                let planned_end = to.filter(|_| kind.is_maintenance());
+                when::under_way(from, planned_end, self.now, self.zone)
             }
-            (Some(from), None) => format!("since {} ({})", self.at(from), lasted(from, self.now)),
-            (None, Some(to)) => format!("until {}", self.at(to)),
-            (None, None) => "at a time that Apple does not give".to_owned(),
+            Stands::Planned | Stands::Over => {
+                when::span(from, to, stands == Stands::Over, self.now, self.zone)
+            }
         }
     }
 
@@ -143,7 +157,7 @@ fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
         Stands::Down | Stands::Planned | Stands::Over => words::advice(ChangeKind::Began, worst.service),
     };
     let names = names(of(worst.stands).map(|trouble| trouble.service));
-    let since = case.span(worst.event.start, None);
+    let since = worst.span(case);
     let finding =
         Finding::new(APPLE, Status::Problem, format!("{names}: {} {since}", kind_word(&worst.kind)))
             .blame(Blame::Apple)
@@ -176,7 +190,7 @@ fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
             && !trouble.kind.is_maintenance()
             && case.fell_into_last_night(trouble.event.start, trouble.event.end)
     })?;
-    let span = case.span(over.event.start, over.event.end);
+    let span = over.span(case);
     let seen = format!("{}: {} {span}, in the last night; it is over", over.service, kind_word(&over.kind));
     Some(Finding::new(APPLE, Status::Problem, seen).blame(Blame::Apple).todo(BACK_UP).step(Step::BackUpNow))
 }
@@ -194,9 +208,9 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
         trouble.stands == Stands::Over
             && trouble.event.end.is_some_and(|end| case.now.duration_since(end) <= RECENT)
     });
-    let lately = recent.max_by_key(|trouble| trouble.event.end).map(|trouble| {
-        format!("; {} {}", kind_word(&trouble.kind), case.span(trouble.event.start, trouble.event.end))
-    });
+    let lately = recent
+        .max_by_key(|trouble| trouble.event.end)
+        .map(|trouble| format!("; {} {}", kind_word(&trouble.kind), trouble.span(case)));
     let names = self::names(names.into_iter());
     let seen = format!("Apple lists no trouble with {names} now{}", lately.unwrap_or_default());
     Finding::new(APPLE, Status::Ok, seen)
@@ -209,7 +223,7 @@ fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble],
         None => format!("without a date, {services}"),
     };
     let lines = troubles.iter().map(|trouble| {
-        let span = case.span(trouble.event.start, trouble.event.end);
+        let span = trouble.span(case);
         let stands = match trouble.stands {
             Stands::Down | Stands::Running => "going on",
             Stands::Planned => "planned",
@@ -282,8 +296,14 @@ fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
 
 /// `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`
 fn line(outage: &Outage, case: &Case) -> String {
-    let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
-    format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to))
+    let stands = match outage.phase {
+        Phase::Planned(_) => Stands::Planned,
+        Phase::Ongoing(_) if outage.kind.is_maintenance() => Stands::Running,
+        Phase::Ongoing(_) => Stands::Down,
+        Phase::Over(_) => Stands::Over,
+    };
+    let span = case.span(&outage.kind, stands, outage.start, outage.end);
+    format!("{}: {} {span}", outage.service, kind_word(&outage.kind))
 }
 
 fn is_recent(outage: &Outage, case: &Case) -> bool {
@@ -401,7 +421,11 @@ mod tests {
         let finding = check(&down, Status::Problem, "iCloud Backup: outage since 10:30 (1 h 30 min)");
         assert!(finding.todo.is_some_and(|todo| todo.starts_with("Wait: your iPhone")));
         let running = document(&[event("ongoing", "Maintenance", "05T10:30", Some("05T14:00"))]);
-        let finding = check(&running, Status::Problem, "iCloud Backup: maintenance since 10:30 (1 h 30 min)");
+        let finding = check(
+            &running,
+            Status::Problem,
+            "iCloud Backup: maintenance since 10:30 (1 h 30 min), planned until 14:00",
+        );
         assert_eq!(finding.todo.as_deref(), Some(WAIT_FOR_MAINTENANCE));
         let planned = document(&[event("upcoming", "Maintenance", "06T10:30", Some("06T14:00"))]);
         check(&planned, Status::Ok, fine);

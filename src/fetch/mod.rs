@@ -148,6 +148,11 @@ impl Fetcher {
         Ok(Look::New { document, body: feed::decoded(&body).into_owned() })
     }
 
+    /// Makes the next look unconditional: a cache may call an old copy "unchanged" for ever.
+    pub fn ask_anew(&mut self) {
+        self.validators = Validators::default();
+    }
+
     /// The first look: unconditional, so its answer is a document.
     pub async fn first_look(&mut self) -> Result<Document, Failure> {
         match self.look().await? {

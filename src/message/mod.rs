@@ -149,7 +149,8 @@ fn title(news: &[News], context: &Context) -> String {
     }
     let unnamed = news.iter().filter(|news| news.services.is_empty()).count();
     let others = (services.len() + unnamed + context.more).saturating_sub(1);
-    if (news.len() == 1 && context.more == 0) || others == 0 || context.form == Form::Compact {
+    let is_whole = context.more == 0 && (news.len() == 1 || context.form == Form::Compact);
+    if is_whole || others == 0 {
         return first.headline();
     }
     let shown = News {
@@ -352,6 +353,10 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
             phone: earlier.phone,
             ..later.clone()
         },
+        // Nobody heard of the former times.
+        ChangeKind::Moved if matches!(earlier.kind, ChangeKind::Planned | ChangeKind::Started) => {
+            Change { kind: earlier.kind, seen_at: earlier.seen_at, ..later.clone() }
+        }
         // A reminder adds nothing to what is said already.
         ChangeKind::Lasts if earlier.kind != ChangeKind::Lasts => earlier.clone(),
         _ => later.clone(),

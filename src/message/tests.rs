@@ -202,6 +202,24 @@ fn a_long_message_begins_with_what_to_do() {
     assert_eq!(lines.last(), Some(&"• And 4,300 more: `statusd history` has them all."));
 }
 
+#[test]
+fn a_line_of_a_long_message_says_when_it_was() {
+    let missed = |number: u32| {
+        let service = format!("Service {number}");
+        let change = Change { ended_at: Some(at("09:00")), ..change(ChangeKind::Missed, &service) };
+        other(change, &number.to_string(), &format!("08:{number}"))
+    };
+    let body = full(&(20..40).map(missed).collect::<Vec<_>>()).body;
+    assert!(body.starts_with("• Was down: Service 20. From 08:20 to 09:00 (40 min).\n"), "{body}");
+}
+
+#[test]
+fn a_bubble_counts_what_it_does_not_name() {
+    let began = change(ChangeKind::Began, "iCloud Backup");
+    let context = Context { form: Form::Compact, more: 1_999, ..Context::default() };
+    assert_eq!(composed(&[began], &context).title, "Outage: iCloud Backup and 1,999 more");
+}
+
 fn compact(changes: &[Change], others: &[Outage]) -> Message {
     composed(changes, &Context { form: Form::Compact, others: others.to_vec(), ..Context::default() })
 }
@@ -387,4 +405,99 @@ fn a_late_backup() {
     let dated = Change { began_at: last, ..off };
     let off = "iCloud Backup is switched off on your iPhone. The last backup was at Fri 1 May 23:15.";
     check(&[dated], title, &format!("{off}\n{advice}"));
+}
+
+fn maintenance(kind: ChangeKind, from: &str, to: Option<&str>) -> Change {
+    Change {
+        outage_kind: Some(EventKind::Maintenance),
+        began_at: Some(at(from)),
+        ended_at: to.map(at),
+        message: String::new(),
+        users_affected: None,
+        ..change(kind, "iCloud Backup")
+    }
+}
+
+#[track_caller]
+fn check_words(change: &Change, expected: &str) {
+    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    assert_eq!(line(change, &said), expected);
+}
+
+#[test]
+fn a_plan_that_is_moved_or_cancelled_says_the_times_that_count() {
+    check_words(
+        &maintenance(ChangeKind::Moved, "20:00", Some("23:30")),
+        "Maintenance moved: iCloud Backup. Now from 20:00 to 23:30 (3 h 30 min).",
+    );
+    check_words(
+        &maintenance(ChangeKind::Cancelled, "20:00", Some("23:30")),
+        "Maintenance cancelled: iCloud Backup. It was planned from 20:00 to 23:30 (3 h 30 min). Apple \
+         dropped it at 09:40.",
+    );
+    // Both waited: nobody heard of the former times.
+    let waited = [
+        maintenance(ChangeKind::Planned, "18:00", Some("19:00")),
+        maintenance(ChangeKind::Moved, "20:00", Some("23:30")),
+    ];
+    let message = full(&waited);
+    assert_eq!(message.title, "Maintenance planned: iCloud Backup");
+    assert_eq!(message.body, "From 20:00 to 23:30 (3 h 30 min).");
+}
+
+#[test]
+fn maintenance_is_called_maintenance() {
+    check_words(
+        &maintenance(ChangeKind::Withdrawn, "08:15", None),
+        "Perhaps over: iCloud Backup. Apple no longer lists the maintenance and does not say whether it is over. It \
+         began at 08:15. Not listed since 09:40.",
+    );
+    let corrected = maintenance(ChangeKind::Corrected, "08:15", Some("09:00"));
+    check_words(&corrected, "Maintenance over after all: iCloud Backup. From 08:15 to 09:00 (45 min).");
+}
+
+#[test]
+fn times_claim_no_more_than_apple_gives() {
+    let bare = |kind, began: &str, ended: Option<&str>| Change {
+        began_at: Some(at(began)),
+        ended_at: ended.map(at),
+        users_affected: None,
+        message: String::new(),
+        ..change(kind, "Photos")
+    };
+    // Over without an end, and with one before its start.
+    check_words(
+        &bare(ChangeKind::Missed, "08:15", None),
+        "Was down: Photos. From 08:15; Apple gives no end. First seen at 09:40, when it was already over.",
+    );
+    check_words(
+        &bare(ChangeKind::Ended, "08:15", None),
+        "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives no end. Seen at 09:40, confirmed at 09:41.",
+    );
+    check_words(
+        &bare(ChangeKind::Ended, "08:15", Some("07:00")),
+        "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives an end before its start. Seen at 09:40, \
+         confirmed at 09:41.",
+    );
+    // A start that lies ahead.
+    check_words(
+        &bare(ChangeKind::Began, "15:00", None),
+        "Outage: Photos. Apple reports an outage. Apple gives 15:00 as its start. Seen at 09:40, confirmed at 09:41.",
+    );
+    check_words(
+        &bare(ChangeKind::Lasts, "15:00", None),
+        "Still down: Photos. Apple gives 15:00 as its start.",
+    );
+}
+
+#[test]
+fn a_plan_among_other_news_is_not_said_to_go_on() {
+    let mut changes: Vec<Change> = ["a", "b", "c", "d", "e"].map(ended).to_vec();
+    for (index, change) in changes.iter_mut().enumerate() {
+        change.message_id = Some(index.to_string());
+        change.began_at = Some(at(&format!("0{index}:00")));
+    }
+    changes.push(maintenance(ChangeKind::Planned, "20:00", Some("23:30")));
+    let body = full(&changes).body;
+    assert!(body.contains("Maintenance planned: iCloud Backup. From 20:00 to 23:30 (3 h 30 min)."), "{body}");
 }

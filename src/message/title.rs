@@ -38,8 +38,12 @@ pub fn label(change: &Change) -> String {
         ChangeKind::Sighted => "Readable again".to_owned(),
         ChangeKind::HistoryLost => "statusd lost its history".to_owned(),
         ChangeKind::Revised => "Revised".to_owned(),
+        ChangeKind::Corrected if kind.is_some_and(EventKind::is_maintenance) => {
+            "Maintenance over after all".to_owned()
+        }
         ChangeKind::Corrected => "Fixed after all".to_owned(),
         ChangeKind::Noted => "Already over".to_owned(),
+        ChangeKind::Moved => "Maintenance moved".to_owned(),
         ChangeKind::Cancelled => "Maintenance cancelled".to_owned(),
         ChangeKind::Lasts => still(kind).to_owned(),
         ChangeKind::Alive if change.service.is_empty() => "All quiet".to_owned(),

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::title::still;
-use super::when::{from_to, lasted, when};
+use super::when::{self, lasted, when};
 use super::{News, Said};
 use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase, ServiceKey, Tone};
 use crate::text::{self, grouped};
@@ -50,12 +50,13 @@ pub fn details(news: &News, said: &Said) -> String {
         ChangeKind::Withdrawn => join(&[&summary(change, said), &backup]),
         ChangeKind::Planned
         | ChangeKind::Started
+        | ChangeKind::Moved
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Lasts => join(&[&summary(change, said), &quoted(change)]),
         ChangeKind::Over
+        | ChangeKind::Cancelled
         | ChangeKind::Unlisted
         | ChangeKind::ListedAgain
         | ChangeKind::Blind
@@ -84,19 +85,24 @@ pub fn summary(change: &Change, said: &Said) -> String {
         ChangeKind::Sighted => whole(change, said),
         ChangeKind::Withdrawn => {
             let unlisted = format!("Not listed since {}.", at(change.seen_at));
-            join(&[
-                "Apple no longer lists the problem and does not say whether it is fixed.",
-                &began(change, said),
-                &unlisted,
-            ])
+            let (what, how) = match is_maintenance(change) {
+                true => ("maintenance", "over"),
+                false => ("problem", "fixed"),
+            };
+            let open = format!("Apple no longer lists the {what} and does not say whether it is {how}.");
+            join(&[&open, &began(change, said), &unlisted])
         }
         ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Over
         | ChangeKind::Revised
         | ChangeKind::Corrected
-        | ChangeKind::Noted
-        | ChangeKind::Cancelled => whole(change, said),
+        | ChangeKind::Noted => whole(change, said),
+        ChangeKind::Moved => sentence(&format!("now {}", span(change, said))),
+        ChangeKind::Cancelled => {
+            let planned = sentence(&format!("it was planned {}", span(change, said)));
+            join(&[&planned, &format!("Apple dropped it at {}.", at(change.seen_at))])
+        }
         ChangeKind::Unlisted if !change.near.is_empty() => format!(
             "Apple's status page lists no service of this name. Did you mean {}?",
             change.near.join(" or ")
@@ -135,10 +141,11 @@ pub fn summary(change: &Change, said: &Said) -> String {
 pub fn times(news: &News, said: &Said) -> String {
     let change = news.change;
     match (change.kind, change.began_at) {
-        // Its headline has them.
-        (ChangeKind::Missed, _) => String::new(),
-        (ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted, _) => whole(change, said),
-        (_, Some(began)) => format!("Since {}.", when(began, said.now, said.zone)),
+        (ChangeKind::Withdrawn, _) => {
+            format!("Not listed since {}.", when(change.seen_at, said.now, said.zone))
+        }
+        (kind, Some(_)) if is_over(kind) || is_maintenance(change) => whole(change, said),
+        (_, Some(began)) => since_words(began, said),
         (_, None) => format!("Seen at {}.", when(change.seen_at, said.now, said.zone)),
     }
 }
@@ -153,8 +160,10 @@ pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Vec<String> {
     let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
     for outage in lasting {
         let name = match outage.start {
-            Some(start) => format!("{} since {}", outage.service, when(start, said.now, said.zone)),
-            None => outage.service.clone(),
+            Some(start) if start <= said.now => {
+                format!("{} since {}", outage.service, when(start, said.now, said.zone))
+            }
+            Some(_) | None => outage.service.clone(),
         };
         let label = still(Some(&outage.kind));
         match lines.iter_mut().find(|(known, _)| *known == label) {
@@ -219,12 +228,13 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Over
+        | ChangeKind::Moved
+        | ChangeKind::Cancelled
         | ChangeKind::ListedAgain
         | ChangeKind::Sighted
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Alive
         | ChangeKind::Test => "",
     }
@@ -266,6 +276,7 @@ pub fn tone(kind: ChangeKind) -> Tone {
         ChangeKind::Missed
         | ChangeKind::Planned
         | ChangeKind::Started
+        | ChangeKind::Moved
         | ChangeKind::Unlisted
         | ChangeKind::Blind
         | ChangeKind::HistoryLost
@@ -298,6 +309,9 @@ pub fn kind_word(kind: &EventKind) -> String {
 fn reported(change: &Change, again: &str, said: &Said) -> String {
     let problem = problem(change);
     match change.began_at {
+        Some(began) if began > said.now => {
+            format!("Apple reports {problem}{again}. {}", since_words(began, said))
+        }
         Some(began) => {
             let began = when(began, said.now, said.zone);
             let comma = if again.is_empty() { "" } else { "," };
@@ -310,6 +324,7 @@ fn reported(change: &Change, again: &str, said: &Said) -> String {
 /// `It began at 08:15.`
 fn began(change: &Change, said: &Said) -> String {
     match change.began_at {
+        Some(began) if began > said.now => since_words(began, said),
         Some(began) => format!("It began at {}.", when(began, said.now, said.zone)),
         None => "Apple gives no start.".to_owned(),
     }
@@ -368,30 +383,44 @@ fn sights(change: &Change, said: &Said) -> String {
     format!("Seen at {seen}, confirmed at {confirmed}.")
 }
 
-/// `from 08:15 to 10:04`, or as much of it as is known.
-fn span(change: &Change, said: &Said) -> String {
-    let at = |time| when(time, said.now, said.zone);
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => from_to(from, to, said.now, said.zone),
-        (Some(from), None) => format!("from {} on", at(from)),
-        (None, Some(to)) => format!("until {}", at(to)),
-        (None, None) => "for a while".to_owned(),
-    }
+fn is_maintenance(change: &Change) -> bool {
+    change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance)
 }
 
-/// `From 08:15 to 10:04 (1 h 49 min).`
+/// Whether a change says that something is over: without an end it must not read as going on.
+fn is_over(kind: ChangeKind) -> bool {
+    matches!(
+        kind,
+        ChangeKind::Ended
+            | ChangeKind::Missed
+            | ChangeKind::Over
+            | ChangeKind::Noted
+            | ChangeKind::Corrected
+            | ChangeKind::Sighted
+    )
+}
+
+/// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
+fn span(change: &Change, said: &Said) -> String {
+    when::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
+}
+
+/// The span as a sentence.
 fn whole(change: &Change, said: &Said) -> String {
-    let span = sentence(&span(change, said));
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => format!("{} ({}).", span.trim_end_matches('.'), lasted(from, to)),
-        _ => span,
-    }
+    sentence(&span(change, said))
+}
+
+/// `Since 08:15.`; a start that lies ahead is no "since".
+fn since_words(began: Timestamp, said: &Said) -> String {
+    let at = when(began, said.now, said.zone);
+    if began > said.now { format!("Apple gives {at} as its start.") } else { format!("Since {at}.") }
 }
 
 /// `Since 08:15 (3 h).`, or `Since 08:15; so it still was at 11:15.` where that is a while ago.
 fn so_far(change: &Change, said: &Said) -> String {
     let at = |time| when(time, said.now, said.zone);
     match change.began_at {
+        Some(began) if began > change.at => since_words(began, said),
         Some(began) if said.now.duration_since(change.at) > FRESH => {
             format!("Since {}; so it still was at {}.", at(began), at(change.at))
         }

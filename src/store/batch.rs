@@ -68,6 +68,7 @@ fn class(kind: ChangeKind) -> u8 {
         | ChangeKind::Lasts
         | ChangeKind::Planned
         | ChangeKind::Started
+        | ChangeKind::Moved
         | ChangeKind::Unlisted
         | ChangeKind::Blind
         | ChangeKind::HistoryLost

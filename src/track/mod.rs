@@ -53,8 +53,9 @@ impl Pending {
     }
 }
 
-/// What makes two sights "the same change".
-type Candidate = (ServiceKey, String, u32, ChangeKind);
+/// What makes two sights "the same change". Of a maintenance that moves its new times are a part.
+type Candidate = (ServiceKey, String, u32, ChangeKind, Times);
+type Times = Option<(Option<Timestamp>, Option<Timestamp>)>;
 
 /// What became of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +206,8 @@ impl<'a> Round<'a> {
             Judgement::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
             Judgement::Changed(kind, outage) => (kind, outage),
         };
-        let candidate = (key.clone(), outage.message_id.clone(), outage.occurrence, kind);
+        let times = (kind == ChangeKind::Moved).then_some((outage.start, outage.end));
+        let candidate = (key.clone(), outage.message_id.clone(), outage.occurrence, kind, times);
         let first_seen = match kind {
             ChangeKind::Noted if self.is_first => Some(self.now),
             _ => self.confirmed(candidate),
@@ -250,15 +252,7 @@ impl<'a> Round<'a> {
                     }
                 }
                 Absence::Long { since } => {
-                    let end_passed = held.end.is_some_and(|end| end <= self.now);
-                    let (kind, by) = match held.phase {
-                        Phase::Planned(_) => (ChangeKind::Cancelled, OverBy::Withdrawal),
-                        // Maintenance whose announced end has passed is over, as announced.
-                        Phase::Ongoing(_) | Phase::Over(_) if held.kind.is_maintenance() && end_passed => {
-                            (ChangeKind::Over, OverBy::Apple)
-                        }
-                        Phase::Ongoing(_) | Phase::Over(_) => (ChangeKind::Withdrawn, OverBy::Withdrawal),
-                    };
+                    let (kind, by) = dropped(held, since, self.now);
                     outage.phase = Phase::Over(by);
                     if by == OverBy::Withdrawal {
                         outage.end = Some(since);
@@ -281,6 +275,8 @@ impl<'a> Round<'a> {
         let serial = *serial;
         let same = held.filter(|held| held.occurrence == outage.occurrence);
         let ended_at = match &outage.phase {
+            // The end of the plan that is off.
+            _ if kind == ChangeKind::Cancelled => held.and_then(|held| held.end),
             // Nobody knows when a withdrawn outage ended; `seen_at` is when it was listed no more.
             Phase::Over(OverBy::Withdrawal) => None,
             Phase::Ongoing(_) if !outage.kind.is_maintenance() => None,
@@ -310,7 +306,7 @@ impl<'a> Round<'a> {
         }
         let listed = match held.map(|held| &held.listed) {
             Some(Listed::No { .. } | Listed::Never { .. }) => {
-                let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
+                let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain, None);
                 let Some(seen_at) = self.confirmed(candidate) else { return };
                 self.about_service(ChangeKind::ListedAgain, name, seen_at, Vec::new());
                 Listed::Yes
@@ -353,7 +349,7 @@ impl<'a> Round<'a> {
             {
                 continue;
             }
-            let candidate = (key.clone(), String::new(), 0, ChangeKind::Unlisted);
+            let candidate = (key.clone(), String::new(), 0, ChangeKind::Unlisted, None);
             if self.beliefs.services.contains_key(&key) {
                 continue;
             }
@@ -381,7 +377,7 @@ impl<'a> Round<'a> {
                 (None, _) => self.update.forgotten.push(key.clone()),
                 (Some(_), None) => {}
                 (Some(_), Some((_, listing))) => {
-                    let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
+                    let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain, None);
                     if let Some(seen_at) = self.confirmed(candidate) {
                         // Two globs may find one service; people hear of it once.
                         let said = |change: &Change| {
@@ -439,6 +435,20 @@ pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> 
         users_affected: outage.users_affected.clone(),
         message: outage.message.clone(),
         ..Change::bare(ChangeKind::Lasts, feed.clone(), outage.first_seen, now)
+    }
+}
+
+/// What it means that something has not been listed `since` then.
+fn dropped(held: &Outage, since: Timestamp, now: Timestamp) -> (ChangeKind, OverBy) {
+    let end_passed = held.end.is_some_and(|end| end <= now);
+    match held.phase {
+        // Dropped before it was to begin.
+        Phase::Planned(_) if held.start.is_none_or(|start| since < start) => {
+            (ChangeKind::Cancelled, OverBy::Withdrawal)
+        }
+        // Maintenance whose announced end has passed is over, as announced.
+        _ if held.kind.is_maintenance() && end_passed => (ChangeKind::Over, OverBy::Apple),
+        Phase::Planned(_) | Phase::Ongoing(_) | Phase::Over(_) => (ChangeKind::Withdrawn, OverBy::Withdrawal),
     }
 }
 

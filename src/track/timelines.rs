@@ -10,10 +10,13 @@
 //! | `.` `-` | the service without its event |
 //! | `i` `o` `p` | ongoing: Issue, Outage, Performance |
 //! | `r` | resolved Issue |
-//! | `q` `v` | an unknown status, no end: Issue, Outage |
+//! | `q` `w` | an unknown status, no end: Issue, Outage |
 //! | `Q` | an unknown status, an end in the past |
 //! | `t` | ongoing, an unknown type |
-//! | `u` `m` `c` | Maintenance: upcoming, ongoing, completed |
+//! | `u` `v` `e` | Maintenance upcoming in two days; a day later; in two days with another end |
+//! | `k` `l` | Maintenance still upcoming though its start has passed; its end too |
+//! | `m` `M` `N` | Maintenance ongoing, its end moving with every poll; a fixed end; another |
+//! | `c` `d` | Maintenance completed; before it was to begin |
 //! | `I` `R` | ongoing, resolved; starting ten days later: the id was reused |
 //! | `s` | a stale copy: an older stamp, everything fine |
 //! | `n` | a document without any stamp, everything fine |
@@ -39,25 +42,36 @@ fn at(second: i64) -> Timestamp {
 fn event(letter: char, now: Timestamp) -> Option<Event> {
     let kind = match letter {
         'i' | 'r' | 'q' | 'Q' | 'I' | 'R' => EventKind::Issue,
-        'o' | 'v' => EventKind::Outage,
+        'o' | 'w' => EventKind::Outage,
         'p' => EventKind::Performance,
         't' => EventKind::Other("Trouble".to_owned()),
-        'u' | 'm' | 'c' => EventKind::Maintenance,
+        'u' | 'v' | 'e' | 'k' | 'l' | 'm' | 'M' | 'N' | 'c' | 'd' => EventKind::Maintenance,
         _ => return None,
     };
     let status = match letter {
-        'u' => EventStatus::Upcoming,
-        'r' | 'c' | 'R' => EventStatus::Over,
-        'q' | 'Q' | 'v' => EventStatus::Unknown("investigating".to_owned()),
+        'u' | 'v' | 'e' | 'k' | 'l' => EventStatus::Upcoming,
+        'r' | 'c' | 'd' | 'R' => EventStatus::Over,
+        'q' | 'Q' | 'w' => EventStatus::Unknown("investigating".to_owned()),
         _ => EventStatus::Ongoing,
     };
     let end = match letter {
         'r' | 'c' | 'Q' => Some(at(-60)),
         'R' => Some(at(10 * 86_400 + 60)),
         'm' => Some(now + SignedDuration::from_hours(1)),
+        'u' | 'd' => Some(at(2 * 86_400 + 4 * 3_600)),
+        'v' => Some(at(3 * 86_400 + 4 * 3_600)),
+        'e' => Some(at(2 * 86_400 + 5 * 3_600)),
+        'l' => Some(at(1_800)),
+        'M' => Some(at(86_400)),
+        'N' => Some(at(86_400 + 3_600)),
         _ => None,
     };
-    let start = if matches!(letter, 'I' | 'R') { at(10 * 86_400) } else { at(-3_600) };
+    let start = match letter {
+        'I' | 'R' => at(10 * 86_400),
+        'u' | 'e' | 'd' => at(2 * 86_400),
+        'v' => at(3 * 86_400),
+        _ => at(-3_600),
+    };
     Some(Event {
         message_id: "1001".to_owned(),
         kind,
@@ -343,9 +357,9 @@ fn rule_8_unknown_words_are_trouble() {
     check(".tr", "began@1 ended@2");
     // An unknown status leaves the type what it is, and so does one that is known later.
     assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Issue));
-    check(".vvoor", "began@1 ended@5");
-    assert_eq!(play(".v").changes[0].outage_kind, Some(EventKind::Outage));
-    check(".iv", "began@1 worsened@2");
+    check(".wwoor", "began@1 ended@5");
+    assert_eq!(play(".w").changes[0].outage_kind, Some(EventKind::Outage));
+    check(".iw", "began@1 worsened@2");
     // A word we do not know says nothing about how bad it is.
     check(".iqtir", "began@1 ended@5");
     check(".otor", "began@1 ended@4");
@@ -370,17 +384,76 @@ fn rule_10_maintenance_is_no_outage() {
     check(".uc", "planned@1 over@2");
     check(".c", "");
     check_history(".c", "noted@1");
-    check(".u-{30}", "planned@1");
-    check_history(".u-{30}", "cancelled@26");
-    // The plan is back as it was: nobody is told twice.
-    check(".u-{30}um", "planned@1 started@33");
-    check_history(".u-{30}u", "cancelled@26 corrected@32");
     // Announced end long past when it is listed no more: over, as announced.
     check(".m-{30}", "started@1 over@26");
     // It turns out to be an outage.
     check(".mor", "started@1 began@2 ended@3");
-    // The end of a running maintenance moves with every poll here: history only.
-    check_history(".mmm", "revised@2 revised@3");
+}
+
+#[test]
+fn rule_10_nobody_plans_with_a_stale_plan() {
+    check(".uvvm", "planned@1 moved@2 started@4");
+    check(".ueu", "planned@1 moved@2 moved@3");
+    check(".uvuuc", "planned@1 moved@2 moved@3 over@5");
+    let keys: Vec<_> = play(".uvu").changes.iter().map(Change::key).collect();
+    let expected = ["planned", "moved", "moved/2"];
+    assert_eq!(keys, expected.map(|tail| format!("consumer/en_US/icloud%20backup/1001/1/{tail}")));
+    let moved = &play(".uv").changes[1];
+    assert_eq!((moved.began_at, moved.ended_at), (Some(at(3 * 86_400)), Some(at(3 * 86_400 + 14_400))));
+    // A running one that ends later than announced; one whose end is another at every poll.
+    check(".MNNc", "started@1 moved@2 over@4");
+    check(".mmm", "started@1");
+    // Dropped before it was to begin, without a word or as completed; a plan that is back is new.
+    check(".u-{30}", "planned@1 cancelled@26");
+    check(".ud", "planned@1 cancelled@2");
+    check(".u-{30}um", "planned@1 cancelled@26 planned@32 started@33");
+    let cancelled = &play(".u-{30}").changes[1];
+    assert_eq!(
+        (cancelled.began_at, cancelled.ended_at),
+        (Some(at(2 * 86_400)), Some(at(2 * 86_400 + 14_400)))
+    );
+    assert_eq!(cancelled.seen_at, at(2 * POLL_S));
+    // Dropped after its start: who knows, unless its end has passed too.
+    check(".k-{30}", "planned@1 withdrawn@26");
+    check(".l-{30}", "planned@1 over@26");
+}
+
+#[test]
+fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
+    let event = event('u', at(0)).expect("a plan");
+    let held = |event: &Event| match judge(None, &seen(event, at(0)).expect("seen"), "iCloud Backup", at(0)) {
+        Judgement::Changed(ChangeKind::Planned, outage) => outage,
+        other => panic!("{other:?}"),
+    };
+    let judged =
+        |other: &Event| match judge(Some(&held(&event)), &seen(other, at(0)).expect("seen"), "", at(0)) {
+            Judgement::Changed(kind, outage) => (Some(kind), outage.end),
+            Judgement::Same | Judgement::Absent => (None, None),
+        };
+    let by = |seconds| event.end.map(|end| end + SignedDuration::from_secs(seconds));
+    assert_eq!(judged(&Event { end: by(59), ..event.clone() }), (Some(ChangeKind::Revised), by(59)));
+    assert_eq!(judged(&Event { end: by(-60), ..event.clone() }), (Some(ChangeKind::Moved), by(-60)));
+    assert_eq!(judged(&Event { end: None, ..event.clone() }), (None, None));
+    // One that was announced without an end gets one.
+    let endless = held(&Event { end: None, ..event.clone() });
+    let given = judge(Some(&endless), &seen(&event, at(0)).expect("seen"), "", at(0));
+    assert!(matches!(given, Judgement::Changed(ChangeKind::Moved, _)), "{given:?}");
+}
+
+#[test]
+fn rule_10_two_moves_that_were_seen_once_confirm_neither() {
+    let watch = Watch::new(&["iCloud Backup"]);
+    let mut beliefs = play(".u").beliefs;
+    let mut pending = Pending::default();
+    let mut look_at = |letter, second| {
+        let update = look(&beliefs, &mut pending, &document(letter, at(second)), &watch, at(second));
+        let kinds: Vec<_> = update.changes.iter().map(|change| (change.kind, change.seen_at)).collect();
+        update.apply(&mut beliefs);
+        kinds
+    };
+    assert_eq!(look_at('v', 600), []);
+    assert_eq!(look_at('e', 645), []);
+    assert_eq!(look_at('e', 690), [(ChangeKind::Moved, at(645))]);
 }
 
 #[test]
@@ -468,7 +541,7 @@ fn clocks_that_are_set_lose_no_wait_and_end_none() {
     let mut beliefs = play(".o-{3}").beliefs;
     let years = SignedDuration::from_hours(24 * 365 * 3);
     let mut pending = Pending::default();
-    pending.first_seen.insert((ServiceKey::new("Photos"), String::new(), 0, ChangeKind::Began), at(0));
+    pending.first_seen.insert((ServiceKey::new("Photos"), String::new(), 0, ChangeKind::Began, None), at(0));
     clock_set(&beliefs, &mut pending, years).apply(&mut beliefs);
     assert_eq!(pending.oldest(), Some(at(0) + years));
     let deadline = next_deadline(&beliefs, &Pending::default(), None, at(0)).expect("a wait is running");

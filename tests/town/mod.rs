@@ -276,6 +276,7 @@ pub struct Town {
     clock: Rc<Cell<Timestamp>>,
     watch: Vec<String>,
     limits: Limits,
+    jitter_s: u64,
     recording: Option<PathBuf>,
     alive: Option<Schedule>,
     /// Whether it looks at phones, and from when on it calls a backup late.
@@ -313,6 +314,7 @@ impl Town {
             clock: Rc::new(Cell::new(at("10:00"))),
             watch: vec!["iCloud Backup".to_owned()],
             limits: Limits::default(),
+            jitter_s: 0,
             recording: None,
             alive: None,
             checks: None,
@@ -365,6 +367,12 @@ impl Town {
     pub fn minding_late_backups(mut self, days: i64) -> Town {
         let look = Schedule::parse("0 19 * * *", &ZONE).expect("a schedule");
         self.checks = Some(Some(Late { after: SignedDuration::from_hours(24 * days), look }));
+        self
+    }
+
+    /// It polls so many seconds after each slot.
+    pub fn jitter(mut self, seconds: u64) -> Town {
+        self.jitter_s = seconds;
         self
     }
 
@@ -525,7 +533,7 @@ impl Town {
         let poller = Poller {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
             watch: Watch::new(&self.watch),
-            plan: Town::plan(),
+            plan: Plan { jitter_s: self.jitter_s, ..Town::plan() },
             hearers: hearers.clone(),
             alive: self.alive.clone(),
             tells_of_phones: self.checks.is_some(),

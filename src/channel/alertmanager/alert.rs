@@ -106,10 +106,13 @@ enum Meaning {
     Nothing,
 }
 
-fn meaning(kind: &str) -> Meaning {
+fn meaning(kind: &str, is_maintenance: bool) -> Meaning {
     match kind {
         "began" | "reopened" | "worsened" | "eased" | "lasts" | "started" | "blind" => Meaning::Fires,
         "ended" => Meaning::Ends("Apple says it is fixed."),
+        "withdrawn" if is_maintenance => {
+            Meaning::Ends("Apple no longer lists the maintenance. Whether it is over Apple does not say.")
+        }
         "withdrawn" => {
             Meaning::Ends("Apple no longer lists the problem. Whether it is fixed Apple does not say.")
         }
@@ -133,7 +136,8 @@ impl Composer<'_> {
             serde_json::from_str(payload).map_err(|error| NoAlert::NotAChange(error.to_string()))?;
         let began = change.began_at.or(change.seen_at).unwrap_or(change.at);
         let fires = || self.alert(&change.subject(), change.feed(), began, self.until());
-        let mut alert = match meaning(&change.kind) {
+        let is_maintenance = change.outage_kind.as_deref().is_some_and(is_maintenance);
+        let mut alert = match meaning(&change.kind, is_maintenance) {
             Meaning::Fires => fires(),
             Meaning::Ends(how) => {
                 // One that ends ahead would go on firing until then.
@@ -525,7 +529,16 @@ mod tests {
 
     #[test]
     fn other_kinds_have_no_alert() {
-        for kind in ["planned", "unlisted", "listed_again", "history_lost", "alive", "a new word"] {
+        for kind in [
+            "planned",
+            "moved",
+            "cancelled",
+            "unlisted",
+            "listed_again",
+            "history_lost",
+            "alive",
+            "a new word",
+        ] {
             let none = composed(&with(json!({"kind": kind}))).expect_err(kind);
             assert_eq!(none, NoAlert::NotForAlerts(kind.to_owned()));
         }
