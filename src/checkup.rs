@@ -109,7 +109,7 @@ impl Checkup {
             return Ok(None);
         };
         let apple = self.apple(store, now).await?;
-        Ok(match overdue::judge(read, late.after, apple, &self.feed, now) {
+        Ok(match overdue::judge(read, known, late.after, apple, &self.feed, now) {
             Judgement::Say(change) => Some(Some(*change)),
             Judgement::Nothing => Some(None),
             Judgement::Open => None,

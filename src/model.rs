@@ -589,6 +589,8 @@ pub struct KnownPhone {
     /// The last iCloud backup that succeeded. `None`: unknown.
     pub last_backup: Option<Timestamp>,
     pub backup_enabled: Option<bool>,
+    /// When it was first read as switched off, since it was last on.
+    pub off_since: Option<Timestamp>,
     /// When it was last considered whether its backup is late.
     pub judged_at: Timestamp,
 }
@@ -615,6 +617,7 @@ pub struct Change {
     pub feed: FeedId,
     /// As Apple writes it, or the watched name; empty where no service is concerned.
     pub service: String,
+    /// Of a phone the name under which messages know it.
     pub message_id: Option<String>,
     pub occurrence: Option<u32>,
     /// Tells changes of one kind in one occurrence apart; 1 for the first.
@@ -664,7 +667,7 @@ impl Change {
         let occurrence = match self.occurrence {
             Some(number) => number.to_string(),
             // A backup that is late is the same one until there is a newer.
-            None if self.kind.is_about_a_phone() => {
+            None if self.kind == ChangeKind::BackupLate => {
                 self.began_at.map_or("-".to_owned(), |backup| backup.to_string())
             }
             None => self.seen_at.to_string(),

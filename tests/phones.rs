@@ -316,6 +316,7 @@ async fn the_newest_hundred_phones_are_remembered() {
         seen_at: at("10:00") + SignedDuration::from_mins(number),
         last_backup: None,
         backup_enabled: None,
+        off_since: None,
         judged_at: at("10:00"),
     };
     let phones: Vec<KnownPhone> = (0..120).map(phone).collect();
@@ -354,8 +355,10 @@ async fn people_are_told_what_to_do_about_a_late_backup() {
     let text = "No backup for 3 days: your iPhone. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
     assert_eq!(change["text"], text);
     assert_eq!(change["began_at"], at("-3d 01:00").to_string());
-    let key = "consumer/en_US/-/-/2026-02-27T01:00:00Z/backup_late";
-    assert_eq!(late.request().header("idempotency-key"), Some(key));
+    let key = late.request().header("idempotency-key").expect("a key");
+    let tail = key.strip_prefix("consumer/en_US/-/phone-").expect("the phone's name").split_at(8).1;
+    assert_eq!(tail, "/2026-02-27T01:00:00Z/backup_late");
+    assert!(!key.contains("00008101"), "no phone's own number leaves this computer: {key}");
 }
 
 #[tokio::test]
@@ -473,6 +476,24 @@ async fn a_backup_that_is_switched_off_is_told_once() {
     town.phones = vec![off("+5d 01:00")];
     town.until("+8d 23:00").await;
     assert_eq!(told(&mut town), ["+5d 19:00 backup_off: Backups off: your iPhone."]);
+    // On for a day without a backup, and off again.
+    town.phones = vec![iphone("+5d 01:00")];
+    town.until("+9d 12:00").await;
+    town.phones = vec![off("+5d 01:00")];
+    town.until("+12d 23:00").await;
+    assert_eq!(told(&mut town), ["+9d 19:00 backup_off: Backups off: your iPhone."]);
+}
+
+#[tokio::test]
+async fn two_phones_that_are_alike_are_told_of_one_by_one() {
+    let other = Phone { udid: Udid::new("00008101-000A11223344009F"), ..iphone("-3d 01:00") };
+    let mut town = minding_town(vec![iphone("-3d 01:00"), other]).await;
+    town.until("19:30").await;
+    assert_eq!(town.heard().len(), 2);
+    let off = |phone: &Phone| with(phone.clone(), |private| private.backup_enabled = Some(false));
+    town.phones = town.phones.iter().map(off).collect();
+    town.until("+1d 19:30").await;
+    assert_eq!(town.heard().len(), 2);
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ pub struct Settings {
     #[arg(long, global = true, env = "STATUSD_JITTER_S", value_name = "SECONDS", hide_env = true)]
     #[arg(hide_short_help = true, allow_negative_numbers = true)]
     pub jitter_s: Option<i64>,
-    /// Append every changed document to this file
+    /// Append changed documents and polls that had an effect to this file
     #[arg(long, global = true, env = "STATUSD_RECORD_FILE", value_name = "FILE", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub record_file: Option<PathBuf>,

@@ -547,6 +547,7 @@ mod tests {
             seen_at: at(seen_at),
             last_backup: last_backup.map(at),
             backup_enabled,
+            off_since: None,
             judged_at: at(seen_at),
         }
     }

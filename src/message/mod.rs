@@ -324,7 +324,8 @@ fn fold(changes: &[Change]) -> Vec<Change> {
                 return earlier.feed == change.feed;
             }
             if change.kind.is_about_a_phone() {
-                return (earlier.kind, earlier.began_at) == (change.kind, change.began_at);
+                return (earlier.kind, &earlier.message_id, earlier.began_at)
+                    == (change.kind, &change.message_id, change.began_at);
             }
             change.message_id.is_some()
                 && (&earlier.service, &earlier.message_id, earlier.occurrence)

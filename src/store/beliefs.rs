@@ -191,28 +191,28 @@ fn save_outage(transaction: &Transaction, feed: &str, outage: &Outage) -> Result
         Phase::Over(OverBy::Apple) => ("over", none),
         Phase::Over(OverBy::Withdrawal) => ("withdrawn", none),
     };
-    transaction.execute(
+    let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO outage (feed, service_key, message_id, occurrence, service, kind, phase,
              missing_since, missing_fetches, began_at, ended_at, first_seen_at, users_affected, message, counts)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        params![
-            feed,
-            ServiceKey::new(&outage.service).as_str(),
-            outage.message_id,
-            outage.occurrence,
-            outage.service,
-            outage.kind.as_str(),
-            phase,
-            text_of(missing.map(|missing| missing.since)),
-            missing.map(|missing| missing.fetches),
-            text_of(outage.start),
-            text_of(outage.end),
-            outage.first_seen.to_string(),
-            outage.users_affected,
-            outage.message,
-            counts_text(&outage.counts),
-        ],
     )?;
+    insert.execute(params![
+        feed,
+        ServiceKey::new(&outage.service).as_str(),
+        outage.message_id,
+        outage.occurrence,
+        outage.service,
+        outage.kind.as_str(),
+        phase,
+        text_of(missing.map(|missing| missing.since)),
+        missing.map(|missing| missing.fetches),
+        text_of(outage.start),
+        text_of(outage.end),
+        outage.first_seen.to_string(),
+        outage.users_affected,
+        outage.message,
+        counts_text(&outage.counts),
+    ])?;
     Ok(())
 }
 

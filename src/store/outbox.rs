@@ -67,46 +67,44 @@ pub enum Settled {
 /// Writes a change into the history and a delivery for each channel. The same key is the same
 /// change: a second time changes nothing.
 pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now: Timestamp) -> Result<()> {
-    let inserted = transaction.execute(
+    let mut insert = transaction.prepare_cached(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
              outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at,
              phone_read_at, phones)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
              ?19, ?20)
          ON CONFLICT (key) DO NOTHING",
-        params![
-            change.key(),
-            change.at.to_string(),
-            change.seen_at.to_string(),
-            change.kind.as_str(),
-            change.feed.to_string(),
-            change.service,
-            ServiceKey::new(&change.service).as_str(),
-            change.message_id,
-            change.occurrence,
-            change.serial,
-            change.outage_kind.as_ref().map(|kind| kind.as_str()),
-            change.was_kind.as_ref().map(|kind| kind.as_str()),
-            rows::text_of(change.began_at),
-            rows::text_of(change.ended_at),
-            change.users_affected,
-            change.message,
-            serde_json::Value::from(change.near.clone()).to_string(),
-            rows::text_of(change.phone.map(|phone| phone.at)),
-            rows::text_of(change.phone.map(|phone| phone.read_at)),
-            change.phone.map(|phone| phone.phones),
-        ],
     )?;
+    let inserted = insert.execute(params![
+        change.key(),
+        change.at.to_string(),
+        change.seen_at.to_string(),
+        change.kind.as_str(),
+        change.feed.to_string(),
+        change.service,
+        ServiceKey::new(&change.service).as_str(),
+        change.message_id,
+        change.occurrence,
+        change.serial,
+        change.outage_kind.as_ref().map(|kind| kind.as_str()),
+        change.was_kind.as_ref().map(|kind| kind.as_str()),
+        rows::text_of(change.began_at),
+        rows::text_of(change.ended_at),
+        change.users_affected,
+        change.message,
+        serde_json::Value::from(change.near.clone()).to_string(),
+        rows::text_of(change.phone.map(|phone| phone.at)),
+        rows::text_of(change.phone.map(|phone| phone.read_at)),
+        change.phone.map(|phone| phone.phones),
+    ])?;
     if inserted == 0 {
         return Ok(());
     }
     let change_id = transaction.last_insert_rowid();
     for channel in routing(change) {
-        transaction.execute(
-            "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
-             VALUES (?1, ?2, 'pending', ?3, ?3, 0)",
-            params![change_id, channel, now.to_string()],
-        )?;
+        let insert = "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
+                      VALUES (?1, ?2, 'pending', ?3, ?3, 0)";
+        transaction.prepare_cached(insert)?.execute(params![change_id, channel, now.to_string()])?;
     }
     Ok(())
 }

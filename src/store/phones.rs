@@ -45,14 +45,15 @@ impl Store {
         let transaction = self.transaction()?;
         for phone in phones {
             transaction.execute(
-                "INSERT OR REPLACE INTO phone (id, model, seen_at, last_backup_at, backup_enabled, judged_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO phone (id, model, seen_at, last_backup_at, backup_enabled, off_since, judged_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     phone.id,
                     phone.model,
                     phone.seen_at.to_string(),
                     text_of(phone.last_backup),
                     phone.backup_enabled,
+                    text_of(phone.off_since),
                     phone.judged_at.to_string(),
                 ],
             )?;
@@ -74,6 +75,7 @@ fn phone(row: &Row) -> Result<KnownPhone> {
         seen_at: time(row, "seen_at")?,
         last_backup: optional_time(row, "last_backup_at")?,
         backup_enabled: row.get("backup_enabled")?,
+        off_since: optional_time(row, "off_since")?,
         judged_at: time(row, "judged_at")?,
     })
 }

@@ -23,3 +23,6 @@ UPDATE OR IGNORE outage SET service_key = replace(service_key, '&amp;', '&'), se
 UPDATE OR IGNORE ack SET service_key = replace(service_key, '&amp;', '&') WHERE service_key LIKE '%&amp;%';
 UPDATE change SET service_key = replace(service_key, '&amp;', '&'), service = replace(service, '&amp;', '&')
     WHERE service_key LIKE '%&amp;%';
+
+-- When backups of a phone were first read as switched off: each time is told once.
+ALTER TABLE phone ADD COLUMN off_since TEXT;
