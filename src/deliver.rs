@@ -15,6 +15,8 @@ use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store,
 use crate::terms::Terms;
 use crate::watch::Watch;
 
+mod alarms;
+
 /// After a state could not be shown.
 const REFLECT_RETRY_S: i64 = 15;
 /// Waits after the first, second … try; the last one from then on. Twelve tries in the first hour,
@@ -120,7 +122,8 @@ pub async fn once(
         }
     };
     let refresh = reflect(store, courier, clock()).await?;
-    Ok(Round::Idle { until: until.into_iter().chain(refresh).min() })
+    let kept = alarms::keep(store, courier, clock()).await?;
+    Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
 }
 
 /// The first half of [`once`]: composes the message that is due and writes the try down. Whoever

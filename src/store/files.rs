@@ -22,8 +22,12 @@ pub(super) const LOCK: &str = "statusd.lock";
 /// "stsd", in the file's header: tells our files from other people's.
 const APPLICATION_ID: i32 = 0x7374_7364;
 /// From nothing to schema 1, from 1 to 2 and so on.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("schema-1.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+];
 /// The daemon stands still meanwhile, and has 5 s in all to stop.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Steps of SQLite's machine between two words to an [`Observer`]: about a second.
