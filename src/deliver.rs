@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
 use crate::json;
-use crate::message::{Digest, Said, compose, line, words};
-use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey};
+use crate::message::{Context, Digest, Form, Said, compose, line, words};
+use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
 use crate::terms::Terms;
 use crate::watch::Watch;
@@ -81,6 +81,7 @@ impl Courier {
     fn gather(&self) -> Gather {
         match self.channel.audience() {
             Audience::People => Gather::All { max_age: self.terms.max_age() },
+            Audience::Desktop => Gather::Incident { max_age: self.terms.max_age() },
             Audience::Programs => Gather::Each,
         }
     }
@@ -147,7 +148,7 @@ pub async fn begin(
         Some(_) => {}
     }
     let lasting = lasting(store, courier, now).await?;
-    let compose = |waiting: &Waiting| frozen(courier, waiting, &lasting, snooze, now);
+    let compose = |waiting: &Waiting| frozen(courier, waiting, lasting.as_deref(), snooze, now);
     let next = |number| later(now, retry_after_s(number, None), roll);
     Ok(match store.begin(&name, gather, &compose, &next, now).await? {
         Some(attempt) => Begun::Message(attempt),
@@ -159,7 +160,7 @@ pub async fn begin(
 /// only where they have quiet hours of their own.
 fn held_until(courier: &Courier, snooze: Option<Snooze>, now: Timestamp) -> Option<Timestamp> {
     let snoozed = snooze
-        .filter(|snooze| snooze.covers(now) && courier.channel.audience() == Audience::People)
+        .filter(|snooze| snooze.covers(now) && courier.channel.audience().is_people())
         .map(|snooze| snooze.until);
     courier.terms.quiet_until(now).max(snoozed)
 }
@@ -218,25 +219,25 @@ async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> 
     Ok(Picture { feed: courier.feed.clone(), sight, services })
 }
 
-/// What goes on and was told; for digests. Nothing where nobody has looked lately: it may be over.
-async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Vec<Outage>> {
+/// What goes on and was told; for digests. `None` where nobody has looked lately: it may be over.
+async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Option<Vec<Outage>>> {
     if courier.channel.audience() == Audience::Programs {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let read = store.last_sighted(&courier.feed).await?;
     if read.is_none_or(|read| now.duration_since(read) > READ_LATELY) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let mut lasting = store.lasting(&courier.feed, courier.channel.name()).await?;
     lasting.retain(|outage| courier.wants(&ServiceKey::new(&outage.service)));
-    Ok(lasting)
+    Ok(Some(lasting))
 }
 
 /// What will be said, from now on unchangeable.
 fn frozen(
     courier: &Courier,
     waiting: &Waiting,
-    lasting: &[Outage],
+    lasting: Option<&[Outage]>,
     snooze: Option<Snooze>,
     now: Timestamp,
 ) -> Frozen {
@@ -244,9 +245,8 @@ fn frozen(
     let changes = &waiting.changes;
     // Each change is in one message of a channel only, so its key is the message's.
     let key = changes.first().map(Change::key).unwrap_or_default();
-    let is_digest = waiting.is_anew || was_held(courier, snooze, waiting.since);
-    let digest = is_digest.then(|| Digest { since: waiting.since, lasting: lasting.to_vec() });
-    let message = compose(changes, digest.as_ref(), &said);
+    let context = context(courier, waiting, lasting, snooze);
+    let message = compose(changes, &context, &said);
     let wording = &courier.terms.wording;
     let (message, is_reworded) = match wording.reword(message, changes, &said) {
         Ok(message) => (message, wording.has_title()),
@@ -262,7 +262,7 @@ fn frozen(
             let payload = json::worded(change, &title, &said).to_string();
             Frozen { key, title, body: String::new(), tone: words::tone(change.kind), payload }
         }
-        (Audience::People | Audience::Programs, _) => Frozen {
+        (Audience::People | Audience::Desktop | Audience::Programs, _) => Frozen {
             key,
             title: message.title,
             body: message.body,
@@ -270,6 +270,29 @@ fn frozen(
             payload: String::new(),
         },
     }
+}
+
+/// What the message says beside its news: on a desktop about the same incident, elsewhere, where it
+/// comes late, about all that goes on.
+fn context(
+    courier: &Courier,
+    waiting: &Waiting,
+    lasting: Option<&[Outage]>,
+    snooze: Option<Snooze>,
+) -> Context {
+    let is_late = waiting.is_anew || was_held(courier, snooze, waiting.since);
+    let digest =
+        is_late.then(|| Digest { since: waiting.since, lasting: lasting.unwrap_or_default().to_vec() });
+    let form = match courier.channel.audience() {
+        Audience::Desktop => Form::Compact,
+        Audience::People | Audience::Programs => Form::Full,
+    };
+    let is_known = |outage: &&Outage| {
+        let goes_on = matches!(outage.phase, Phase::Ongoing(_));
+        courier.wants(&ServiceKey::new(&outage.service)) && (!goes_on || lasting.is_some())
+    };
+    let others = waiting.others.iter().filter(is_known).cloned().collect();
+    Context { form, digest, others, more: waiting.more }
 }
 
 /// Whether what waits since then was held back by quiet hours or a snooze.

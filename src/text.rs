@@ -44,6 +44,40 @@ pub fn plain_text(text: &str, max: usize) -> String {
     capped(lines.join("\n").trim_end(), max)
 }
 
+/// `1 message`, `4,300 messages`: a number with its noun, which takes a plain s.
+pub fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// `4,300`
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
+    groups.join(",")
+}
+
+/// The beginning of a text as one line of at most `max` characters, cut between words where there are
+/// any.
+pub fn excerpt(text: &str, max: usize) -> String {
+    let line = plain_line(text, usize::MAX);
+    if line.chars().count() <= max {
+        return line;
+    }
+    let cut = capped(&line, max);
+    let kept = cut.trim_end_matches(ELLIPSIS);
+    let is_whole = line[kept.len()..].starts_with(' ');
+    match kept.rfind(' ') {
+        Some(end) if !is_whole && end * 2 > kept.len() => format!("{}{ELLIPSIS}", kept[..end].trim_end()),
+        _ => cut,
+    }
+}
+
 /// Without what has no shape of its own; white space stays, also where it is a control character.
 fn visible(text: &str) -> String {
     text.chars().filter(|&c| c.is_whitespace() || !(c.is_control() || is_invisible(c))).collect()
@@ -179,6 +213,28 @@ mod tests {
         for text in ["iCloudバックアップ", "Резервные копии", "نسخ احتياطي", "e\u{301}tat", "☁\u{fe0f} 👍🏽"]
         {
             check_line(text, 99, text);
+        }
+    }
+
+    #[test]
+    fn an_excerpt_ends_between_words_where_there_are_any() {
+        assert_eq!(excerpt("Users may be unable.", 20), "Users may be unable.");
+        assert_eq!(excerpt("Users may be unable to", 20), "Users may be unable…");
+        assert_eq!(excerpt("Users may be unable to", 18), "Users may be…");
+        assert_eq!(excerpt("Users\nmay be\u{202e} unable", 12), "Users may…");
+        assert_eq!(excerpt("バックアップが利用できません", 6), "バックアッ…");
+        assert_eq!(excerpt("a 1234567890", 8), "a 12345…");
+    }
+
+    #[test]
+    fn a_number_agrees_with_its_noun() {
+        let cases = [(0, "0 messages"), (1, "1 message"), (2, "2 messages"), (999, "999 messages")];
+        for (number, expected) in cases {
+            assert_eq!(counted(number, "message"), expected);
+        }
+        let cases = [(1_000, "1,000"), (12_345, "12,345"), (123_456, "123,456"), (1_234_567, "1,234,567")];
+        for (number, expected) in cases {
+            assert_eq!(grouped(number), expected);
         }
     }
 

@@ -25,7 +25,7 @@ const CORE: &[Row] = &[
     ("track", &["model", "watch"]),
     ("plan", &["schedule"]),
     ("overdue", &["model", "schedule"]),
-    ("message", &["model"]),
+    ("message", &["model", "text"]),
     ("json", &["message", "model"]),
     ("wording", &["json", "message", "model", "text"]),
     ("terms", &["model", "schedule", "watch", "wording"]),

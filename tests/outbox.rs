@@ -116,11 +116,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     assert_eq!(again.damaged, Some(found));
     announce(
         &again.store,
-        &Channel::new(
-            "desktop",
-            Audience::People,
-            Way::Desktop(Desktop::new(statusd::channel::desktop::Urgency::Critical)),
-        ),
+        &Channel::new("desktop", Audience::Desktop, Way::Desktop(Desktop::new())),
         &change("", ChangeKind::HistoryLost, at(START)),
     )
     .await;
@@ -157,11 +153,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let channel = Channel::new(
-        "desktop",
-        Audience::People,
-        Way::Desktop(Desktop::new(statusd::channel::desktop::Urgency::Critical)),
-    );
+    let channel = Channel::new("desktop", Audience::Desktop, Way::Desktop(Desktop::new()));
     let compose = |waiting: &Waiting| Frozen {
         key: waiting.changes[0].key(),
         title: String::new(),

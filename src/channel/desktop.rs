@@ -92,7 +92,7 @@ impl Default for Settings {
 
 impl Table for Settings {
     fn audience(&self) -> Audience {
-        Audience::People
+        Audience::Desktop
     }
 
     fn shown(&self) -> Vec<Shown> {
@@ -105,7 +105,7 @@ impl Table for Settings {
     }
 
     fn open(&self, _: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Desktop(Desktop::new(self.urgency)))
+        Ok(Way::Desktop(Desktop::new().with(self.urgency)))
     }
 }
 

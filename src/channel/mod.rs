@@ -64,10 +64,22 @@ const ENDS_WITHIN: Duration = Duration::from_secs(180);
 /// Whom a channel speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Gets one message for all that is due.
+    /// Gets one message for all that is due; news of what goes on and of what is over are one each.
     People,
+    /// People in front of it: each incident is one bubble, replaced by its own news.
+    Desktop,
     /// Gets each change.
     Programs,
+}
+
+impl Audience {
+    /// Whether people read it: they can snooze and acknowledge.
+    pub fn is_people(self) -> bool {
+        match self {
+            Audience::People | Audience::Desktop => true,
+            Audience::Programs => false,
+        }
+    }
 }
 
 /// What a channel is given to say. Frozen: every try of it carries the same bytes.
@@ -451,7 +463,7 @@ mod tests {
             })
             .collect();
         let expected = [
-            "desktop People",
+            "desktop Desktop",
             "webhook.ops Programs",
             "command.a Programs",
             "ntfy.a People",

@@ -217,7 +217,7 @@ fn told_text(told: &Told, page: &Page) -> String {
             // What a program would get, byte for byte.
             Audience::Programs if told.channel != LOG => format!("{}\n", notice.payload),
             Audience::Programs => page.paragraph(4, &shown(&notice.title)),
-            Audience::People => {
+            Audience::People | Audience::Desktop => {
                 let lines = std::iter::once(notice.title.as_str()).chain(notice.body.lines());
                 lines.map(|line| page.paragraph(4, &shown(line))).collect()
             }

@@ -40,7 +40,7 @@ const GOING_ON: &str = "FROM delivery mine
           AND change.occurrence = outage.occurrence)
       AND NOT EXISTS (SELECT 1 FROM change JOIN delivery ON change_id = change.id
         WHERE channel = ?1 AND state = 'sent' AND notice_id > notice.id
-          AND change.message_id = about.message_id AND change.feed = about.feed)";
+          AND change.incident = about.incident AND change.feed = about.feed)";
 
 impl Store {
     /// The alarms on `channel` that have a receipt, the oldest first. What `feed` says nothing of
@@ -57,7 +57,7 @@ impl Store {
                 ) AS is_acknowledged,
                 EXISTS (SELECT 1 FROM delivery mine
                     CROSS JOIN change about ON about.id = mine.change_id
-                    CROSS JOIN change ON change.message_id = about.message_id AND change.feed = about.feed
+                    CROSS JOIN change ON change.incident = about.incident AND change.feed = about.feed
                     CROSS JOIN delivery news ON news.change_id = change.id
                     WHERE mine.notice_id = notice.id AND news.channel = ?1 AND news.state = 'pending'
                 ) AS has_news

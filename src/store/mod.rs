@@ -7,6 +7,7 @@
 //! Invariant: a delivery and the change that it is about are never apart.
 
 mod alarms;
+mod batch;
 mod beliefs;
 mod coverage;
 mod files;
@@ -29,9 +30,10 @@ use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
 
 pub use alarms::ShownAlarm;
+pub use batch::{Gather, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use forget::forget;
-pub use outbox::{Attempt, Frozen, Gather, Settled, Waiting};
+pub use outbox::{Attempt, Frozen, Settled};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 

@@ -6,7 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
-use super::rows::{self, CHANGE_COLUMNS, time};
+use super::batch::{self, Earlier, Gather, Waiting};
+use super::rows::{self, time};
 use super::{Routing, Store};
 use crate::model::{Change, ServiceKey, Tone};
 
@@ -110,27 +111,6 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now
     Ok(())
 }
 
-/// How what waits becomes messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gather {
-    /// For programs: each change is a message.
-    Each,
-    /// For people: all that waits is one message, what somebody acknowledged is held back, and a
-    /// message that nobody confirmed for so long is composed anew with all that came since.
-    All { max_age: SignedDuration },
-}
-
-/// What a message is to be composed of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// In the order in which they happened; at least one.
-    pub changes: Vec<Change>,
-    /// How long the oldest has waited.
-    pub since: Timestamp,
-    /// An older message was given up for this one: somebody may have seen it.
-    pub is_anew: bool,
-}
-
 /// Of what waits for people that which somebody has acknowledged, until that outage ends. A message
 /// that is in flight goes on.
 pub const HELD_BACK: &str =
@@ -176,9 +156,9 @@ impl Store {
     ) -> Result<Option<Attempt>> {
         let transaction = self.transaction()?;
         let Some(mut head) = head(&transaction, channel, gather)? else { return Ok(None) };
-        let is_anew = match (head.notice_id, gather) {
-            (Some(notice_id), Gather::All { max_age }) => thaw_old(&transaction, notice_id, max_age, now)?,
-            (None, _) | (_, Gather::Each) => false,
+        let is_anew = match (head.notice_id, gather.max_age()) {
+            (Some(notice_id), Some(max_age)) => thaw_old(&transaction, notice_id, max_age, now)?,
+            (None, _) | (_, None) => false,
         };
         if is_anew {
             head.notice_id = None;
@@ -187,13 +167,13 @@ impl Store {
         let notice_id = match head.notice_id {
             Some(id) => id,
             None => {
-                let waiting = waiting(&transaction, channel, gather)?;
-                if waiting.1.is_empty() {
+                let anew = is_anew.then_some(number);
+                let Some(id) = freeze(&transaction, channel, gather, anew, compose, now)? else {
                     // All that the old message said was acknowledged meanwhile: it waits on.
                     transaction.commit()?;
                     return Ok(None);
-                }
-                freeze(&transaction, channel, waiting, is_anew.then_some(number), compose, now)?
+                };
+                id
             }
         };
         transaction.execute(
@@ -302,89 +282,48 @@ fn thaw(transaction: &Transaction, notice_id: i64) -> Result<()> {
     Ok(())
 }
 
-/// The numbers and the changes of what the next message is about, and since when the oldest waits.
-fn waiting(
-    transaction: &Transaction,
-    channel: &str,
-    gather: Gather,
-) -> Result<(Vec<i64>, Vec<Change>, Timestamp)> {
-    let (is_all, limit) = if gather == Gather::Each { (false, 1) } else { (true, -1) };
-    let sql = format!(
-        "SELECT {CHANGE_COLUMNS}, created_at FROM change JOIN delivery ON change_id = change.id
-         WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT (?2 AND {HELD_BACK})
-         ORDER BY change.id LIMIT {limit}"
-    );
-    let mut statement = transaction.prepare(&sql)?;
-    let rows: Vec<(i64, Change, Timestamp)> = statement
-        .query_map(params![channel, is_all], |row| {
-            Ok((row.get("id")?, rows::change(row)?, time(row, "created_at")?))
-        })?
-        .collect::<Result<_>>()?;
-    let since = rows.iter().map(|(.., created_at)| *created_at).min().unwrap_or_default();
-    let (ids, changes) = rows.into_iter().map(|(id, change, _)| (id, change)).unzip();
-    Ok((ids, changes, since))
-}
-
-/// Composes a message of what waits and ties its deliveries to it. `anew` is the number of the try
-/// where an older message is given up for it: other bytes need another key.
+/// Composes a message of what waits and ties its deliveries to it; `None` where nothing waits. `anew`
+/// is the number of the try where an older message is given up for it: other bytes need another key.
 fn freeze(
     transaction: &Transaction,
     channel: &str,
-    (change_ids, changes, since): (Vec<i64>, Vec<Change>, Timestamp),
+    gather: Gather,
     anew: Option<u32>,
     compose: &dyn Fn(&Waiting) -> Frozen,
     now: Timestamp,
-) -> Result<i64> {
-    let mut frozen = compose(&Waiting { changes, since, is_anew: anew.is_some() });
+) -> Result<Option<i64>> {
+    transaction.execute(
+        "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
+         VALUES (?1, '', '', '', 'neutral', '', ?2)",
+        params![channel, now.to_string()],
+    )?;
+    let notice_id = transaction.last_insert_rowid();
+    if batch::tie(transaction, channel, gather, notice_id)? == 0 {
+        transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
+        return Ok(None);
+    }
+    let waiting = batch::load(transaction, channel, gather, notice_id)?;
+    let mut frozen = compose(&Waiting { is_anew: anew.is_some(), ..waiting });
     if let Some(number) = anew {
         frozen.key = format!("{}/digest/{number}", frozen.key);
     }
+    let replaces = batch::earlier(transaction, channel, gather, notice_id, Earlier::Covered)?;
+    let follows = batch::earlier(transaction, channel, gather, notice_id, Earlier::Any)?;
     transaction.execute(
-        "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "UPDATE notice SET key = ?1, title = ?2, body = ?3, tone = ?4, payload = ?5, replaces = ?6, follows = ?7
+         WHERE id = ?8",
         params![
-            channel,
             frozen.key,
             frozen.title,
             frozen.body,
             frozen.tone.as_str(),
             frozen.payload,
-            now.to_string()
+            replaces,
+            follows,
+            notice_id
         ],
     )?;
-    let notice_id = transaction.last_insert_rowid();
-    let tie = "UPDATE delivery SET notice_id = ?1 WHERE change_id = ?2 AND channel = ?3";
-    let mut tie = transaction.prepare_cached(tie)?;
-    for change_id in &change_ids {
-        tie.execute(params![notice_id, change_id, channel])?;
-    }
-    let replaces = earlier(transaction, channel, notice_id, true)?;
-    let follows = earlier(transaction, channel, notice_id, false)?;
-    transaction.execute(
-        "UPDATE notice SET replaces = ?1, follows = ?2 WHERE id = ?3",
-        params![replaces, follows, notice_id],
-    )?;
-    Ok(notice_id)
-}
-
-/// The receipt of the newest message on this channel about the same outages; with `whole` only if
-/// it is about no others: those would vanish from the screen while they go on.
-fn earlier(transaction: &Transaction, channel: &str, new_notice: i64, whole: bool) -> Result<Option<String>> {
-    // CROSS JOIN keeps the order: from the few changes of these outages to their deliveries.
-    let sql = "SELECT receipt FROM notice
-               WHERE receipt IS NOT NULL
-                 AND id = (SELECT max(old.notice_id)
-                           FROM delivery new JOIN change ON change.id = new.change_id
-                           JOIN change told USING (feed, service_key, message_id)
-                           CROSS JOIN delivery old ON old.change_id = told.id AND old.channel = ?1
-                           WHERE new.notice_id = ?2 AND old.notice_id <> ?2)
-                 AND (NOT ?3 OR NOT EXISTS (
-                   SELECT feed, service_key, message_id FROM delivery JOIN change ON change.id = change_id
-                   WHERE notice_id = notice.id AND message_id IS NOT NULL
-                   EXCEPT
-                   SELECT feed, service_key, message_id FROM delivery JOIN change ON change.id = change_id
-                   WHERE notice_id = ?2))";
-    transaction.query_row(sql, params![channel, new_notice, whole], |row| row.get(0)).optional()
+    Ok(Some(notice_id))
 }
 
 fn attempt(

@@ -187,7 +187,7 @@ impl Ears {
             Ears::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
             #[cfg(all(unix, not(target_os = "macos")))]
             Ears::Person { name, address, .. } => {
-                Channel::new(name, Audience::People, Way::Desktop(statusd::channel::Desktop::at(address)))
+                Channel::new(name, Audience::Desktop, Way::Desktop(statusd::channel::Desktop::at(address)))
             }
         }
     }

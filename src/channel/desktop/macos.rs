@@ -24,9 +24,13 @@ pub struct Desktop {
 }
 
 impl Desktop {
-    /// The notification centre knows no urgency.
-    pub fn new(_: Urgency) -> Desktop {
+    pub fn new() -> Desktop {
         Desktop::default()
+    }
+
+    /// The notification centre knows no urgency.
+    pub fn with(self, _: Urgency) -> Desktop {
+        self
     }
 
     /// There is nothing to be set differently.

@@ -86,8 +86,8 @@ pub(super) fn add_hints(bubble: &mut Notification, tone: Tone, urgency: Urgency,
 impl Desktop {
     /// On the session bus, found through `DBUS_SESSION_BUS_ADDRESS` or `XDG_RUNTIME_DIR` when
     /// the first message is sent, so that statusd may start before the desktop does.
-    pub fn new(urgency: Urgency) -> Desktop {
-        Desktop { urgency, ..Desktop::default() }
+    pub fn new() -> Desktop {
+        Desktop::default()
     }
 
     /// On the bus at this D-Bus address, or at the first of a list that can be used.
