@@ -62,11 +62,22 @@ pub struct Courier {
     pub zone: TimeZone,
     pub is_drill: bool,
     mirror: Mirror,
+    /// When alarms on its screen were first looked after.
+    kept_since: Option<Timestamp>,
 }
 
 impl Courier {
     pub fn new(channel: Channel, terms: Terms, feed: FeedId, watch: Watch, zone: TimeZone) -> Courier {
-        Courier { channel, terms, feed, watch, zone, is_drill: false, mirror: Mirror::default() }
+        Courier {
+            channel,
+            terms,
+            feed,
+            watch,
+            zone,
+            is_drill: false,
+            mirror: Mirror::default(),
+            kept_since: None,
+        }
     }
 
     /// The same through another channel: one that keeps something across a reload.

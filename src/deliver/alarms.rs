@@ -8,10 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Courier, held_until};
 use crate::channel::{Fate, Notice, Wish};
-use crate::store::{Frozen, READ_LATELY, ShownAlarm, Store};
+use crate::store::{Frozen, READ_LATELY, ShownAlarm, Span, Store};
 
 /// After a screen that could not be reached.
 const RETRY_S: i64 = 60;
+/// Of looking without a break: what has changed before that is confirmed in two looks, 45 s apart.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(120);
 
 /// Does what is to be done about alarms that `courier` has shown. Returns the time of the next round;
 /// `None`: when something happens.
@@ -28,9 +30,8 @@ pub async fn keep(
         return Ok(None);
     }
     let is_held = held_until(courier, store.snoozed().await?, now).is_some();
-    let read = store.last_sighted(&courier.feed).await?;
-    // What was going on when statusd was stopped may be over.
-    let is_known = read.is_some_and(|read| now.duration_since(read) <= READ_LATELY);
+    let is_settled = is_settled(store, courier, now).await?;
+    let retry = now.checked_add(SignedDuration::from_secs(RETRY_S)).ok();
     let mut again = None;
     for alarm in alarms {
         if alarm.is_replaced {
@@ -40,15 +41,28 @@ pub async fn keep(
         if alarm.has_news && !is_held {
             continue;
         }
-        let wish = wish(&alarm, is_known && !is_held);
+        let wish = wish(&alarm, is_settled && !is_held);
         match courier.channel.keep_alarm(&notice(&alarm.frozen), &alarm.receipt, wish).await {
-            Fate::Same => {}
+            Fate::Same if is_settled => {}
+            Fate::Same => again = retry,
             Fate::Gone => store.set_receipt(alarm.notice_id, None).await?,
             Fate::ShownAgain { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
-            Fate::Unknown => again = now.checked_add(SignedDuration::from_secs(RETRY_S)).ok(),
+            Fate::Unknown => again = retry,
         }
     }
     Ok(again)
+}
+
+/// Whether what was believed when nobody looked has been confirmed or taken back by now.
+async fn is_settled(store: &Store, courier: &mut Courier, now: Timestamp) -> rusqlite::Result<bool> {
+    let kept_since = *courier.kept_since.get_or_insert(now);
+    if now.duration_since(kept_since) < SETTLED_AFTER {
+        return Ok(false);
+    }
+    let since = now.checked_sub(READ_LATELY).unwrap_or(Timestamp::MIN);
+    let spans = store.coverage(&courier.feed, since).await?;
+    let is_long = |span: &Span| span.blind.is_none() && now.duration_since(span.from) >= SETTLED_AFTER;
+    Ok(spans.last().is_some_and(is_long))
 }
 
 fn wish(alarm: &ShownAlarm, may_show: bool) -> Wish {
