@@ -30,6 +30,23 @@ impl Edition {
             Edition::Developer => "developer",
         }
     }
+
+    /// Apple's own page about it, for people: the only place that messages lead to.
+    pub fn page(self) -> &'static str {
+        match self {
+            Edition::Consumer => "https://www.apple.com/support/systemstatus/",
+            Edition::Developer => "https://developer.apple.com/system-status/",
+        }
+    }
+
+    /// The edition that a feed's name (`developer/en_US`) or a change's key begins with; the
+    /// consumers' for what names none.
+    pub fn of(name: &str) -> Edition {
+        match name.split('/').next() {
+            Some("developer") => Edition::Developer,
+            _ => Edition::Consumer,
+        }
+    }
 }
 
 /// One of Apple's documents, in a locale such as `en_US`.
@@ -633,6 +650,18 @@ mod tests {
             assert_eq!(ServiceKey::new(same), ServiceKey::new("iCloud Backup"), "{same:?}");
         }
         assert_ne!(ServiceKey::new("iCloudバックアップ"), ServiceKey::new("iCloud バックアップ"));
+    }
+
+    #[test]
+    fn each_edition_has_a_page_of_its_own() {
+        for edition in [Edition::Consumer, Edition::Developer] {
+            let feed = FeedId { edition, locale: "en_US".to_owned() };
+            let at = Timestamp::UNIX_EPOCH;
+            let key = Change::bare(ChangeKind::Test, feed.clone(), at, at).key();
+            assert_eq!((Edition::of(&feed.to_string()), Edition::of(&key)), (edition, edition));
+        }
+        assert_ne!(Edition::Consumer.page(), Edition::Developer.page());
+        assert_eq!(Edition::of("k"), Edition::Consumer);
     }
 
     #[test]

@@ -119,7 +119,7 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     manager.hears("RELOADING=1").await;
     manager.hears("READY=1").await;
     apple.show(&down("Photos"));
-    daemon.says("Photos: Apple reports an outage").await;
+    daemon.says("Outage: Photos").await;
     let request = peer.next().await;
     assert_eq!((kind(&request).as_str(), &payload(&request)["service"]), ("began", &Value::from("Photos")));
     manager.hears("STATUS=Photos: outage; looked ").await;
@@ -175,7 +175,7 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     daemon.says("desktop: delivered").await;
     let began = server.next().await;
     assert_eq!((began.urgency, began.expire, began.replaces_id), (Some(2), 0, 0), "{began:?}");
-    assert_eq!(began.summary, "iCloud Backup: Apple reports an outage");
+    assert_eq!(began.summary, "Outage: iCloud Backup");
     let escaped = "&lt;a href=&quot;https://x.example&quot;&gt;Tom &amp; &apos;Jerry&apos;&lt;/a&gt;";
     assert!(began.body.contains(escaped), "{}", began.body);
 
@@ -188,7 +188,7 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     let ended = server.next().await;
     assert_eq!((ended.urgency, ended.replaces_id), (Some(1), began.id), "{ended:?}");
     assert_ne!(ended.sender, began.sender, "another run of statusd");
-    assert_eq!(ended.summary, "iCloud Backup: Apple says it is fixed");
+    assert_eq!(ended.summary, "Fixed: iCloud Backup");
     daemon.stop().await;
     assert!(server.is_quiet(), "one bubble for the start, one for the end");
 }

@@ -135,10 +135,10 @@ async fn a_dry_drill_prints_all_and_sends_nothing() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
     assert!(ops.is_quiet());
     for words in [
-        "    DRILL: iCloud Backup: Apple reports an issue\n",
-        "    DRILL: iCloud Backup: Apple says it is fixed\n",
+        "    DRILL: Issue: iCloud Backup\n",
+        "    DRILL: Fixed: iCloud Backup\n",
         "iCloud, iCloud Backup, Back Up Now.\n",
-        "12 messages, and none was sent.\n",
+        "12 messages; nothing was sent.\n",
     ] {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }

@@ -330,16 +330,16 @@ async fn the_newest_hundred_phones_are_remembered() {
 async fn a_late_backup_is_told_once_and_again_after_three_more_days() {
     let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
     town.until("+2d 23:00").await;
-    let once = ["19:00 backup_late: Your iPhone has not backed up for 3 days."];
+    let once = ["19:00 backup_late: No backup for 3 days: your iPhone."];
     assert_eq!(told(&mut town), once, "not before the evening, and not every evening");
     town.until("+4d 12:00").await;
-    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: Your iPhone has not backed up for 6 days."]);
+    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
     // A backup ends it, and the next silence is told anew.
     town.phones = vec![iphone("+4d 13:00")];
     town.until("+7d 18:00").await;
     assert_eq!(told(&mut town), NOTHING);
     town.until("+8d 12:00").await;
-    assert_eq!(told(&mut town), ["+7d 19:00 backup_late: Your iPhone has not backed up for 3 days."]);
+    assert_eq!(told(&mut town), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
     assert_eq!(town.history().await, ["noted Photos", "backup_late ", "backup_late ", "backup_late "]);
 }
 
@@ -350,8 +350,7 @@ async fn people_are_told_what_to_do_about_a_late_backup() {
     let messages = town.messages(0);
     let [late] = messages.as_slice() else { panic!("{} messages", messages.len()) };
     let change = json(late);
-    let text =
-        "Your iPhone has not backed up for 3 days. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
+    let text = "No backup for 3 days: your iPhone. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
     assert_eq!(change["text"], text);
     assert_eq!(change["began_at"], at("-3d 01:00").to_string());
     let key = "consumer/en_US/-/-/2026-02-27T01:00:00Z/backup_late";
@@ -387,7 +386,7 @@ async fn a_late_backup_is_apples_while_an_outage_lasts_and_for_a_day_after_it() 
     assert_eq!(told_then.len(), 2, "{told_then:#?}");
     assert!(told_then.iter().zip(kinds).all(|(line, kind)| line.starts_with(kind)), "{told_then:#?}");
     town.until("+3d 20:00").await;
-    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: Your iPhone has not backed up for 6 days."]);
+    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
 }
 
 #[tokio::test]
@@ -402,7 +401,7 @@ async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
     let told = told(&mut town);
     assert_eq!(told.len(), 2, "{told:#?}");
     assert!(told[0].contains(" sighted"), "{told:#?}");
-    assert_eq!(told[1], "21:30 backup_late: Your iPhone has not backed up for 3 days.", "once it can be");
+    assert_eq!(told[1], "21:30 backup_late: No backup for 3 days: your iPhone.", "once it can be");
 }
 
 #[tokio::test]
@@ -430,7 +429,7 @@ async fn nothing_is_said_of_the_one_of_two_phones_that_is_gone() {
     assert_eq!(told(&mut town), NOTHING);
     town.phones.push(other);
     town.until("21:40").await;
-    assert_eq!(told(&mut town), ["21:00 backup_late: Your iPhone has not backed up for 3 days."]);
+    assert_eq!(told(&mut town), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
@@ -441,7 +440,7 @@ async fn a_phone_that_comes_in_the_night_is_judged_then() {
     town.until("22:40").await;
     town.phones = vec![iphone("-3d 01:00")];
     town.until("23:40").await;
-    assert_eq!(told(&mut town), ["23:00 backup_late: Your iPhone has not backed up for 3 days."]);
+    assert_eq!(told(&mut town), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
@@ -465,14 +464,14 @@ async fn a_backup_that_is_switched_off_is_told_once() {
     let off = |last: &str| with(iphone(last), |private| private.backup_enabled = Some(false));
     let mut town = minding_town(vec![off("-90d 01:00")]).await;
     town.until("+4d 23:00").await;
-    let told_once = ["19:00 backup_off: iCloud Backup is switched off on your iPhone."];
+    let told_once = ["19:00 backup_off: Backups off: your iPhone."];
     assert_eq!(told(&mut town), told_once, "and it is not late besides");
     // On, a backup, and off again.
     town.phones = vec![iphone("+5d 01:00")];
     town.until("+5d 12:00").await;
     town.phones = vec![off("+5d 01:00")];
     town.until("+8d 23:00").await;
-    assert_eq!(told(&mut town), ["+5d 19:00 backup_off: iCloud Backup is switched off on your iPhone."]);
+    assert_eq!(told(&mut town), ["+5d 19:00 backup_off: Backups off: your iPhone."]);
 }
 
 #[tokio::test]

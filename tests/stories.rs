@@ -586,10 +586,7 @@ async fn ten_services_in_one_incident_are_one_message_for_people_and_ten_for_pro
     town.show(&down.service("Siri").event("1001", "Outage", "ongoing", start, None));
     town.until("11:00").await;
     let bubbles = town.heard_at(0);
-    assert_eq!(
-        bubbles,
-        ["10:05:45 iCloud Backup, iCloud Bookmarks & Tabs and 8 more: Apple reports an outage"]
-    );
+    assert_eq!(bubbles, ["10:05:45 Outage: iCloud Backup, iCloud Bookmarks & Tabs and 8 more"]);
     let told: Vec<String> =
         CLOUD.iter().map(|name| format!("10:05:45 began {name} Outage from 09:30")).collect();
     assert_eq!(town.heard_at(1), told);
@@ -619,7 +616,7 @@ async fn a_start_and_an_end_that_waited_for_a_person_are_one_message() {
     town.until("13:00").await;
     let lines = town.heard();
     let [line] = lines.as_slice() else { panic!("one message: {lines:?}") };
-    assert!(line.ends_with(" iCloud Backup had trouble from 09:30 to 10:40"), "{line}");
+    assert!(line.ends_with(" Was down: iCloud Backup"), "{line}");
     assert_eq!(town.store().deliveries(false).await.expect("an outbox"), []);
 }
 
@@ -645,10 +642,7 @@ async fn the_end_takes_the_place_of_the_start_on_the_desktop_after_a_restart() {
             Said::ToProgram(request) => panic!("{request:?}"),
         })
         .collect();
-    assert_eq!(
-        bubbles,
-        [("iCloud Backup: Apple reports an outage", 1, 0), ("iCloud Backup: Apple says it is fixed", 1, 1)]
-    );
+    assert_eq!(bubbles, [("Outage: iCloud Backup", 1, 0), ("Fixed: iCloud Backup", 1, 1)]);
 }
 
 // Clocks.

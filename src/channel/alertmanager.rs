@@ -223,6 +223,7 @@ impl Alertmanager {
         let others = others.join("; ");
         if !taken.is_empty() {
             let words = match others.as_str() {
+                "" if answers.len() == 1 => "Alertmanager took it".to_owned(),
                 "" => format!("all {} replicas took it", answers.len()),
                 _ => format!(
                     "{} of {} replicas took it; {others}. Within {} s of its return a replica is in step",

@@ -56,7 +56,7 @@ pub use teams::Teams;
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
-use crate::model::Tone;
+use crate::model::{Edition, Tone};
 
 /// Twice what the slowest of our own kinds may take for a try, a knock and a picture.
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
@@ -100,6 +100,13 @@ pub struct Notice {
     /// The receipt of the newest message about any of the same outages, which may be about others
     /// too: what this one answers, in a thread.
     pub follows: Option<String>,
+}
+
+impl Notice {
+    /// Apple's own page about the feed that the notice is about.
+    pub fn page(&self) -> &'static str {
+        Edition::of(&self.key).page()
+    }
 }
 
 /// What came of one try. `words` are one line for people, without secrets.

@@ -11,8 +11,6 @@ use super::peer::{Peer, Reply};
 use super::{Answer, Notice, http_answer};
 use crate::text;
 
-/// Apple's own page, for people: where a tap on a message leads.
-pub(super) const STATUS_PAGE: &str = "https://www.apple.com/support/systemstatus/";
 /// Stands in for a title that a template of the user's left empty.
 const NO_TITLE: &str = "statusd";
 

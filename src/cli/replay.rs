@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::record::Recording;
 use crate::replay::{Summary, replay};
 use crate::schedule::Schedule;
+use crate::text;
 use crate::track::is_for;
 use crate::watch::Watch;
 
@@ -87,10 +88,16 @@ fn text(change: &Change) -> String {
     format!("{}  {}", change.at.strftime("%Y-%m-%d %H:%M:%S"), shown(&line(change, &said)))
 }
 
+fn number(count: u64, noun: &str) -> String {
+    text::counted(usize::try_from(count).unwrap_or(usize::MAX), noun)
+}
+
 fn words(summary: &Summary, told: u64) -> String {
     let Summary { documents, looks, stale_looks, unreadable } = summary;
     format!(
-        "{documents} documents, {unreadable} of them unreadable; {looks} looks, {stale_looks} of them at old \
-         copies; {told} changes told"
+        "{}, {unreadable} of them unreadable; {}, {stale_looks} of them at old copies; {} told",
+        number(*documents, "document"),
+        number(*looks, "look"),
+        number(told, "change"),
     )
 }

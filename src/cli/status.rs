@@ -158,6 +158,8 @@ impl Known {
             let line = match (quiet.len(), troubled.len()) {
                 (0, 0) => format!("{}: no service has such a name", shown(&pattern.text)),
                 (0, _) => continue,
+                (1, 0) => format!("{}: fine", shown(&pattern.text)),
+                (1, _) => format!("{}: the other one fine", shown(&pattern.text)),
                 (count, 0) => format!("{}: all {count} fine", shown(&pattern.text)),
                 (count, _) => format!("{}: the other {count} fine", shown(&pattern.text)),
             };
@@ -297,13 +299,10 @@ impl Known {
         if seen.whole_s == 0 {
             return "Coverage: nothing yet".to_owned();
         }
-        let unseen = percent(seen.whole_s - seen.sighted_s - seen.blind_s, seen.whole_s);
+        let unseen_s = seen.whole_s - seen.sighted_s - seen.blind_s;
+        let [sighted, blind, unseen] = shares(seen.sighted_s, [seen.blind_s, unseen_s]);
         let since = when(from, page.now, page.zone);
-        format!(
-            "Coverage since {since}: {} % seen, {} % not readable, {unseen} % not looking",
-            percent(seen.sighted_s, seen.whole_s),
-            percent(seen.blind_s, seen.whole_s)
-        )
+        format!("Coverage since {since}: {sighted} % seen, {blind} % not readable, {unseen} % not looking")
     }
 
     fn json(&self, config: &Config, page: &Page) -> Value {
@@ -415,10 +414,19 @@ fn clock(time: Timestamp, page: &Page) -> String {
     }
 }
 
-/// With one decimal, rounded down: what was not seen must not round up to "all".
-fn percent(part: i64, whole: i64) -> String {
-    let thousandths = part * 1_000 / whole.max(1);
-    format!("{}.{}", thousandths / 10, thousandths % 10)
+/// Parts of a whole in per cent, with one decimal; they add up to 100. The first one is rounded down:
+/// what was not seen must not round up to "all".
+fn shares(first: i64, others: [i64; 2]) -> [String; 3] {
+    let whole = (first + others[0] + others[1]).max(1);
+    let first_thousandths = first * 1_000 / whole;
+    let left = 1_000 - first_thousandths;
+    // Of what is left each of the others has its part, the larger one the odd thousandth.
+    let both = (others[0] + others[1]).max(1);
+    let (smaller, larger) = if others[0] < others[1] { (0, 1) } else { (1, 0) };
+    let mut thousandths = [0; 2];
+    thousandths[smaller] = left * others[smaller] / both;
+    thousandths[larger] = left - thousandths[smaller];
+    [first_thousandths, thousandths[0], thousandths[1]].map(|part| format!("{}.{}", part / 10, part % 10))
 }
 
 #[cfg(test)]
@@ -536,7 +544,7 @@ Elsewhere
   Photos: issue since 10:11 (1 h 49 min)
 
 Messages: 0 waiting, 1 given up, 3 sent; see `statusd outbox`
-Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.0 % not
+Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.1 % not
 looking
 Feed: consumer/en_US
 Configuration: /dev/null
@@ -612,9 +620,16 @@ way to www.apple.com from here
     }
 
     #[test]
-    fn a_part_never_rounds_up_to_all() {
-        assert_eq!(percent(99_999, 100_000), "99.9");
-        assert_eq!(percent(100, 100), "100.0");
-        assert_eq!(percent(0, 0), "0.0");
+    fn a_part_never_rounds_up_to_all_and_all_parts_are_the_whole() {
+        for (seen, others, expected) in [
+            (99_999, [1, 0], ["99.9", "0.1", "0.0"]),
+            (99_999, [0, 1], ["99.9", "0.0", "0.1"]),
+            (100, [0, 0], ["100.0", "0.0", "0.0"]),
+            (1, [1, 1], ["33.3", "33.4", "33.3"]),
+            (0, [2, 1], ["0.0", "66.7", "33.3"]),
+            (0, [0, 7], ["0.0", "0.0", "100.0"]),
+        ] {
+            assert_eq!(shares(seen, others), expected.map(str::to_owned), "{seen} {others:?}");
+        }
     }
 }

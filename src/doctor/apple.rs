@@ -13,8 +13,9 @@ use crate::fetch::Failure;
 use crate::guide::Step;
 use crate::message::when::{from_to, lasted, when};
 use crate::message::words::{self, kind_word};
-use crate::model::{ChangeKind, Document, Event, EventKind, Fault, Outage, Phase, ServiceKey};
+use crate::model::{ChangeKind, Document, Edition, Event, EventKind, Fault, Outage, Phase, ServiceKey};
 use crate::store::READ_LATELY;
+use crate::text::counted;
 use crate::track::{Stands, seen};
 use crate::watch::{Watch, near};
 
@@ -51,6 +52,8 @@ pub struct Case<'a> {
     pub zone: &'a TimeZone,
     /// Of a connected phone: what was over before it no longer matters.
     pub last_backup: Option<Timestamp>,
+    /// Of the feed that was asked.
+    pub edition: Edition,
 }
 
 /// One event of a watched service.
@@ -89,7 +92,7 @@ impl Case<'_> {
 pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case: &Case) -> Finding {
     let document = match looked {
         Ok(document) => document,
-        Err(failure) => return not_read(failure),
+        Err(failure) => return not_read(failure, case),
     };
     if let (Some(stamp), Some(newest)) = (document.stamp, past.and_then(|past| past.stamp))
         && stamp < newest
@@ -107,10 +110,10 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
     finding.evidence(evidence(document, &troubles, case))
 }
 
-fn not_read(failure: &Failure) -> Finding {
+fn not_read(failure: &Failure, case: &Case) -> Finding {
     let todo = match failure.fault() {
-        Fault::Ours => "The checks of the network below say more.",
-        Fault::Apple => "Look again in a few minutes, or open https://www.apple.com/support/systemstatus/.",
+        Fault::Ours => "The checks of the network below say more.".to_owned(),
+        Fault::Apple => format!("Look again in a few minutes, or open {}.", case.edition.page()),
     };
     let seen = format!("Apple's status cannot be read: {failure}");
     Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(Step::AppleStatus)
@@ -197,8 +200,10 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
 
 fn evidence(document: &Document, troubles: &[Trouble], case: &Case) -> Vec<String> {
     let stamp = match document.stamp {
-        Some(stamp) => format!("published {}, {} services", case.at(stamp), document.services.len()),
-        None => format!("without a date, {} services", document.services.len()),
+        Some(stamp) => {
+            format!("published {}, {}", case.at(stamp), counted(document.services.len(), "service"))
+        }
+        None => format!("without a date, {}", counted(document.services.len(), "service")),
     };
     let lines = troubles.iter().map(|trouble| {
         let span = case.span(trouble.event.start, trouble.event.end);
@@ -372,7 +377,13 @@ mod tests {
     #[track_caller]
     fn check(looked: &Result<Document, Failure>, status: Status, seen: &str) -> Finding {
         let watch = watch(&[BACKUP]);
-        let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &watch,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let finding = judge_feed(looked, None, &case);
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Apple));
@@ -397,7 +408,13 @@ mod tests {
         assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
         // At ten in the evening the night to the 5th is still the last that is over.
         let watch = watch(&[BACKUP]);
-        let late = Case { watch: &watch, now: at("05T22:00"), zone: &TimeZone::UTC, last_backup: None };
+        let late = Case {
+            watch: &watch,
+            now: at("05T22:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         assert_eq!(judge_feed(&night, None, &late).status, Status::Problem);
         let day = document(&[event("resolved", "Issue", "04T12:00", Some("04T13:00"))]);
         check(&day, Status::Ok, &format!("{fine}; issue from Mon 4 May 12:00 to 13:00 (1 h)"));
@@ -413,7 +430,13 @@ mod tests {
             [(Some("05T02:00"), Status::Ok), (Some("05T00:00"), Status::Problem), (None, Status::Problem)]
         {
             let last_backup = last_backup.map(at);
-            let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup };
+            let case = Case {
+                watch: &watch,
+                now: at("05T12:00"),
+                zone: &TimeZone::UTC,
+                last_backup,
+                edition: Edition::Consumer,
+            };
             assert_eq!(judge_feed(&night, None, &case).status, status, "{last_backup:?}");
         }
     }
@@ -430,7 +453,13 @@ mod tests {
         let odd = document(&[json!(7)]);
         check(&odd, Status::CannotTell, "Apple's entry has a form that statusd does not know");
         let unknown = watch(&["iCloud Bakup"]);
-        let case = Case { watch: &unknown, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &unknown,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let finding = judge_feed(&document(&[]), None, &case);
         assert_eq!(finding.status, Status::CannotTell);
         assert_eq!(finding.todo.as_deref(), Some("Did you mean iCloud Backup? Correct the watch list."));
@@ -439,7 +468,13 @@ mod tests {
     #[test]
     fn an_old_copy_says_nothing() {
         let watch = watch(&[BACKUP]);
-        let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &watch,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let copy =
             |stamp: &str| document(&[]).map(|document| Document { stamp: Some(at(stamp)), ..document });
         let past = Past { stamp: Some(at("05T11:00")), ..Past::default() };
@@ -471,7 +506,13 @@ mod tests {
         }
         #[track_caller]
         fn check_read(outages: &[Outage], is_read: bool, sighted: &str, status: Status, seen: &str) {
-            let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+            let case = Case {
+                watch: &[],
+                now: at("05T12:00"),
+                zone: &TimeZone::UTC,
+                last_backup: None,
+                edition: Edition::Consumer,
+            };
             let last_sighted = Some(at(sighted));
             let past = Past { outages: outages.to_vec(), last_sighted, ..Past::default() };
             let finding = judge_history(Some(&past), is_read, &case);
@@ -489,7 +530,13 @@ mod tests {
         let seen = "iCloud Backup: outage since 08:00, not listed since 10:00; Apple does not say whether it is \
                     over";
         check(&[dropped, over], Status::Warning, seen);
-        let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &[],
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         assert_eq!(judge_history(None, true, &case).status, Status::Skipped);
         let night = outage(Phase::Over(OverBy::Apple), "04T22:00", Some("05T01:00"));
         let seen = "iCloud Backup: outage from Mon 4 May 22:00 to 01:00 (3 h), in the last night; it is over";
@@ -509,7 +556,13 @@ mod tests {
     #[test]
     fn only_outages_of_the_backup_keep_phones_from_backing_up() {
         let everything = watch(&["*"]);
-        let case = Case { watch: &everything, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &everything,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let listed = document(&[
             event("resolved", "Outage", "04T22:00", Some("05T01:00")),
             event("ongoing", "Maintenance", "05T10:30", Some("05T14:00")),

@@ -15,6 +15,7 @@ use super::phone::View;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
 use crate::backup::Nights;
+use crate::model::Edition;
 use crate::phone::Phone;
 
 const IS_MACOS: bool = cfg!(target_os = "macos");
@@ -25,14 +26,16 @@ pub struct Context<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     pub watch: &'a [String],
+    /// Of the feed that was asked.
+    pub edition: Edition,
     pub identifiers: bool,
 }
 
 /// The findings of the checks that were asked for, in the order of [`CHECKS`].
 pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
-    let Context { now, zone, watch, identifiers } = *context;
+    let Context { now, zone, watch, edition, identifiers } = *context;
     let last_backup = seen.phones.seen().and_then(oldest_backup);
-    let case = Case { watch, now, zone, last_backup };
+    let case = Case { watch, now, zone, last_backup, edition };
     let past = seen.past.as_ref();
     let mut findings = one("apple", &seen.feed, |looked| vec![apple::judge_feed(looked, past, &case)]);
     let is_read = seen.feed.seen().is_some_and(Result::is_ok);
@@ -132,7 +135,7 @@ mod tests {
     fn a_look_that_takes_too_long_is_cannot_tell_and_never_ok() {
         let asked = Asked::new(&[], &[]).expect("all");
         let now = "2026-05-05T12:00:00Z".parse().expect("a time");
-        let context = Context { now, zone: &UTC, watch: &[], identifiers: false };
+        let context = Context { now, zone: &UTC, watch: &[], edition: Edition::Consumer, identifiers: false };
         let findings = judge(&late_everywhere(), &asked, &context);
         assert!(findings.iter().all(|finding| finding.status != Status::Ok), "{findings:#?}");
         for id in ["apple", "portal", "speed", "phone", "local-backups", "icloud-storage", "daemon"] {

@@ -35,8 +35,9 @@ pub async fn examine(
     tell: &dyn Fn(&'static str),
 ) -> Vec<Finding> {
     let seen = look::look(&mut world, asked, environment, tell).await;
-    let World { now, zone, watch, identifiers, .. } = &world;
-    judge::judge(&seen, asked, &Context { now: *now, zone, watch, identifiers: *identifiers })
+    let World { now, zone, watch, feed, identifiers, .. } = &world;
+    let context = Context { now: *now, zone, watch, edition: feed.edition, identifiers: *identifiers };
+    judge::judge(&seen, asked, &context)
 }
 
 /// What a check came to.

@@ -10,6 +10,7 @@ use super::{Blame, Finding, Status};
 use crate::live::Live;
 use crate::message::when::{lasted, when};
 use crate::store::Totals;
+use crate::text::counted;
 
 const DAEMON: &str = "daemon";
 const DESKTOP: &str = "desktop";
@@ -59,11 +60,14 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     let finding = match (&live.trouble, totals) {
         (Some(trouble), _) if !sees => warning(format!("it runs and cannot see ({looked}): {trouble}")),
         (_, Totals { given_up: 1.., .. }) => {
-            warning(format!("{} messages were given up; {looked}", totals.given_up))
+            let was = if totals.given_up == 1 { "was" } else { "were" };
+            warning(format!("{} {was} given up; {looked}", messages(totals.given_up)))
                 .todo("`statusd outbox` shows them and why.")
         }
         (_, Totals { pending: 1.., .. }) => {
-            Finding::new(DAEMON, Status::Ok, format!("it runs, {looked}; {} messages wait", totals.pending))
+            let wait = if totals.pending == 1 { "waits" } else { "wait" };
+            let seen = format!("it runs, {looked}; {} {wait}", messages(totals.pending));
+            Finding::new(DAEMON, Status::Ok, seen)
         }
         _ => Finding::new(DAEMON, Status::Ok, format!("it runs, {looked}")),
     };
@@ -74,7 +78,11 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
             live.pid,
             when(live.started_at, case.now, case.zone)
         ),
-        format!("{} looks since then, {} of them at old copies", live.looks, live.stale_looks),
+        format!(
+            "{} since then, {} of them at old copies",
+            counted(usize::try_from(live.looks).unwrap_or(usize::MAX), "look"),
+            live.stale_looks
+        ),
         format!("messages: {} sent, {} waiting, {} given up", totals.sent, totals.pending, totals.given_up),
     ])
 }
@@ -102,16 +110,21 @@ fn ago(time: Timestamp, case: &Case) -> String {
     }
 }
 
+fn messages(number: u32) -> String {
+    counted(usize::try_from(number).unwrap_or(usize::MAX), "message")
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::model::Edition;
 
     static UTC: TimeZone = TimeZone::UTC;
 
     fn case() -> Case<'static> {
-        Case { watch: &[], now: at("12:00"), zone: &UTC, last_backup: None }
+        Case { watch: &[], now: at("12:00"), zone: &UTC, last_backup: None, edition: Edition::Consumer }
     }
 
     fn at(time: &str) -> Timestamp {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::title::still;
 use super::when::{from_to, lasted, when};
 use super::{News, Said};
-use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase, ServiceKey, Tone};
 use crate::text::{self, grouped};
 
 /// Names in one line; real incidents have up to some sixty.
@@ -46,13 +46,7 @@ pub fn details(news: &News, said: &Said) -> String {
             join(&[&summary(change, said), &quoted(change), &sights(change, said), &backup])
         }
         ChangeKind::Ended => join(&[&summary(change, said), &sights(change, said), &backup]),
-        ChangeKind::Missed => join(&[
-            &summary(change, said),
-            &affected(change),
-            &quoted(change),
-            &posted(change, said),
-            &backup,
-        ]),
+        ChangeKind::Missed => join(&[&summary(change, said), &affected(change), &quoted(change), &backup]),
         ChangeKind::Withdrawn => join(&[&summary(change, said), &backup]),
         ChangeKind::Planned
         | ChangeKind::Started
@@ -86,7 +80,8 @@ pub fn summary(change: &Change, said: &Said) -> String {
             &affected(change),
         ]),
         ChangeKind::Ended => join(&["Apple says it is fixed.", &whole(change, said)]),
-        ChangeKind::Missed | ChangeKind::Sighted => whole(change, said),
+        ChangeKind::Missed => join(&[&whole(change, said), &posted(change, said)]),
+        ChangeKind::Sighted => whole(change, said),
         ChangeKind::Withdrawn => {
             let unlisted = format!("Not listed since {}.", at(change.seen_at));
             join(&[
@@ -170,14 +165,21 @@ pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Vec<String> {
     lines.into_iter().map(|(label, names)| format!("{label}: {}.", listed(&names))).collect()
 }
 
-/// `Already fixed: Photos at 10:04.`
-pub fn already_over(over: &[&Outage], said: &Said) -> Option<String> {
-    let one = |outage: &&Outage| match outage.end {
-        Some(end) => format!("{} at {}", outage.service, when(end, said.now, said.zone)),
-        None => outage.service.clone(),
-    };
-    let names: Vec<String> = over.iter().map(one).collect();
-    (!names.is_empty()).then(|| format!("Already fixed: {}.", listed(&names)))
+/// `Already fixed: Photos at 10:04.`, and in a line of their own those that Apple dropped.
+pub fn already_over(over: &[&Outage], said: &Said) -> Vec<String> {
+    let (mut fixed, mut dropped) = (Vec::new(), Vec::new());
+    for outage in over {
+        match (outage.end, &outage.phase) {
+            (_, Phase::Over(OverBy::Withdrawal)) => dropped.push(outage.service.clone()),
+            (Some(end), _) => fixed.push(format!("{} at {}", outage.service, when(end, said.now, said.zone))),
+            (None, _) => fixed.push(outage.service.clone()),
+        }
+    }
+    [("Already fixed", fixed), ("No longer listed", dropped)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(label, names)| format!("{label}: {}.", listed(&names)))
+        .collect()
 }
 
 /// `A, B, C`, with the number of the others where there are very many.
@@ -342,11 +344,13 @@ fn quoted(change: &Change) -> String {
     quotation(&change.message)
 }
 
-/// Apple's words as far as a bubble has room for them; for our own troubles there are none.
+/// Apple's words as far as a bubble has room for them; of what is over they say nothing new.
 pub fn excerpt(change: &Change) -> String {
-    match change.message_id {
-        Some(_) => quotation(&text::excerpt(&change.message, EXCERPT_MAX_CHARS)),
-        None => String::new(),
+    match change.kind {
+        ChangeKind::Ended | ChangeKind::Withdrawn | ChangeKind::Over => String::new(),
+        // The reason for a trouble of our own stands in the sentence before.
+        _ if change.message_id.is_none() => String::new(),
+        _ => quotation(&text::excerpt(&change.message, EXCERPT_MAX_CHARS)),
     }
 }
 
@@ -404,7 +408,11 @@ fn alive(change: &Change, said: &Said) -> String {
         Some(last) => format!("the last good one at {}", at(last)),
         None => "none of them good".to_owned(),
     };
-    format!("{} looks{since}, {last}.", change.message)
+    let looks = match change.message.parse() {
+        Ok(number) => text::counted(number, "look"),
+        Err(_) => format!("{} looks", change.message),
+    };
+    format!("{looks}{since}, {last}.")
 }
 
 /// `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the one

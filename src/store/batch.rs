@@ -223,15 +223,15 @@ pub fn earlier(
         Gather::Incident { .. } => "feed, incident",
         Gather::Each | Gather::All { .. } => "feed, service_key, message_id",
     };
-    // What has no message id goes on for a bubble only: others show each message.
-    let goes_on = match gather {
-        Gather::Incident { .. } => "incident NOT LIKE 'message/%' OR ",
-        Gather::Each | Gather::All { .. } => "",
+    // What has no message id stays on a desktop's screen only: others show each message.
+    let may_go_on = match gather {
+        Gather::Incident { .. } => "1",
+        Gather::Each | Gather::All { .. } => "message_id IS NOT NULL",
     };
     // CROSS JOIN keeps the order: from the few changes of these outages to their deliveries.
     let sql = format!(
         "WITH mine AS (SELECT DISTINCT {thread} FROM delivery JOIN change ON change.id = change_id
-                       WHERE notice_id = ?2)
+                       WHERE notice_id = ?2 AND {may_go_on})
          SELECT receipt FROM notice
          WHERE receipt IS NOT NULL
            AND id = (SELECT max(old.notice_id)
@@ -241,10 +241,10 @@ pub fn earlier(
            AND (NOT ?3 OR NOT EXISTS (
              SELECT 1 FROM delivery JOIN change ON change.id = change_id
              WHERE notice_id = notice.id AND ({thread}) NOT IN (SELECT {thread} FROM mine)
-               AND ({goes_on}EXISTS (
-                 SELECT 1 FROM outage WHERE outage.feed = change.feed
+               AND {may_go_on}
+               AND coalesce((SELECT phase FROM outage WHERE outage.feed = change.feed
                    AND outage.service_key = change.service_key AND outage.message_id = change.message_id
-                   AND phase IN ('planned', 'ongoing')))))"
+                   ORDER BY occurrence DESC LIMIT 1), 'ongoing') IN ('planned', 'ongoing')))"
     );
     transaction
         .prepare_cached(&sql)?

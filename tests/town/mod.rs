@@ -187,7 +187,8 @@ impl Ears {
             Ears::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
             #[cfg(all(unix, not(target_os = "macos")))]
             Ears::Person { name, address, .. } => {
-                Channel::new(name, Audience::Desktop, Way::Desktop(statusd::channel::Desktop::at(address)))
+                let audience = if name.starts_with("desktop") { Audience::Desktop } else { Audience::People };
+                Channel::new(name, audience, Way::Desktop(statusd::channel::Desktop::at(address)))
             }
         }
     }
@@ -410,6 +411,16 @@ impl Town {
         let others = self.houses.iter().filter(|house| matches!(house.ears, Ears::Person { .. })).count();
         let name = if others == 0 { "desktop".to_owned() } else { format!("desktop.{}", others + 1) };
         let ears = Ears::Person { name, address: bus.address_without_guid(), server: None };
+        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self
+    }
+
+    /// A person who is told as phones and mailboxes are: in one message, not in a bubble an incident.
+    /// What is sent is shown on this bus.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn reader(mut self, bus: &Bus) -> Town {
+        let ears =
+            Ears::Person { name: "reader".to_owned(), address: bus.address_without_guid(), server: None };
         self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
         self
     }

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::super::Picture;
-use crate::model::{EventKind, Outage, Phase, Sight};
+use crate::model::{Edition, EventKind, Outage, Phase, Sight};
 use crate::text;
 
 /// What tells alerts apart, and so must not change while one lasts. Nobody else may set these.
@@ -21,8 +21,6 @@ const MAINTENANCE: &str = "AppleServiceMaintenance";
 const UNREADABLE: &str = "AppleStatusUnreadable";
 const TEST: &str = "StatusdTest";
 const TEST_LASTS: SignedDuration = SignedDuration::from_mins(1);
-const CONSUMER_PAGE: &str = "https://www.apple.com/support/systemstatus/";
-const DEVELOPER_PAGE: &str = "https://developer.apple.com/system-status/";
 /// Characters of a name, and of a text: Apple's have up to 50 and 120.
 const NAME_MAX: usize = 200;
 const TEXT_MAX: usize = 2_000;
@@ -146,7 +144,7 @@ impl Composer<'_> {
                 alert.annotations.insert("description", how.to_owned());
                 alert
             }
-            Meaning::Test => self.test(),
+            Meaning::Test => self.test(change.feed()),
             Meaning::Nothing => return Err(NoAlert::NotForAlerts(change.kind)),
         };
         if change.drill {
@@ -189,11 +187,11 @@ impl Composer<'_> {
             // Nothing that fires begins tomorrow, whatever Apple writes.
             starts_at: began.min(self.now),
             ends_at,
-            generator_url: if feed.starts_with("developer/") { DEVELOPER_PAGE } else { CONSUMER_PAGE },
+            generator_url: Edition::of(feed).page(),
         }
     }
 
-    fn test(&self) -> Alert {
+    fn test(&self, feed: &str) -> Alert {
         let annotations = [
             ("summary", "statusd: a test"),
             ("description", "This is a test. Nothing is wrong. It ends by itself within a minute."),
@@ -204,7 +202,7 @@ impl Composer<'_> {
             annotations: annotations.map(|(name, text)| (name, text.to_owned())).into(),
             starts_at: self.now,
             ends_at: self.now.checked_add(TEST_LASTS).unwrap_or(Timestamp::MAX),
-            generator_url: CONSUMER_PAGE,
+            generator_url: Edition::of(feed).page(),
         }
     }
 

@@ -10,7 +10,7 @@ use csv::{ReaderBuilder, StringRecord};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::text;
+use crate::text::{self, counted};
 
 use super::super::args::DateOrder;
 use super::moment::{Unread, moment};
@@ -271,7 +271,8 @@ impl Columns {
     ) -> Result<Device, Unusable> {
         let name = self.field(record, self.device).trim().to_owned();
         if record.iter().skip(self.count).any(|field| !field.trim().is_empty()) {
-            let reason = format!("{} fields under {} columns", record.len(), self.count);
+            let reason =
+                format!("{} under {}", counted(record.len(), "field"), counted(self.count, "column"));
             return Ok(Device { line, name, last: Err(reason.clone()), enabled: Err(reason) });
         }
         let last = match moment(self.field(record, self.last), zone, order) {
