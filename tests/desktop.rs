@@ -571,3 +571,29 @@ async fn a_server_that_the_bus_cannot_start_is_named() {
     let answer = Desktop::at(&bus.address).send(&notice("down", "")).await;
     check_not_reached(&answer, "notification server does not work: ");
 }
+
+/// As `env -u` and some login managers leave it, and as a list, for the program itself.
+#[tokio::test]
+async fn the_program_finds_its_bus_through_an_empty_variable_and_through_a_list() {
+    let bus = Bus::start();
+    let mut server = Server::start(&bus, &USUAL).await;
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let socket = bus.address_without_guid();
+    let directory = socket.strip_prefix("unix:path=").and_then(|path| path.strip_suffix("/bus"));
+    let directory = directory.expect("a bus in a directory");
+    let nowhere = home.path().display().to_string();
+    let list = format!("unix:path=/nonexistent/bus;{socket}");
+    for (address, runtime_directory) in [("", directory), (list.as_str(), nowhere.as_str())] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_statusd"))
+            .args(["test-notice", "desktop"])
+            .env_clear()
+            .env("HOME", home.path())
+            .env("XDG_RUNTIME_DIR", runtime_directory)
+            .env("DBUS_SESSION_BUS_ADDRESS", address)
+            .output()
+            .await
+            .expect("the program starts");
+        assert!(output.status.success(), "{address}: {output:?}");
+        server.next().await;
+    }
+}

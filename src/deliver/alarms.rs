@@ -25,12 +25,13 @@ pub async fn keep(
     if !courier.channel.keeps_alarms() {
         return Ok(None);
     }
+    let since = *courier.kept_since.get_or_insert(now);
     let alarms = store.shown_alarms(&courier.feed, courier.channel.name()).await?;
     if alarms.is_empty() {
         return Ok(None);
     }
     let is_held = held_until(courier, store.snoozed().await?, now).is_some();
-    let is_settled = is_settled(store, courier, now).await?;
+    let is_settled = now.duration_since(since) >= SETTLED_AFTER && is_settled(store, courier, now).await?;
     let retry = now.checked_add(SignedDuration::from_secs(RETRY_S)).ok();
     let mut again = None;
     for alarm in alarms {
@@ -47,18 +48,15 @@ pub async fn keep(
             Fate::Same => again = retry,
             Fate::Gone => store.set_receipt(alarm.notice_id, None).await?,
             Fate::ShownAgain { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
-            Fate::Unknown => again = retry,
+            // Nor would the others be reached.
+            Fate::Unknown => return Ok(retry),
         }
     }
     Ok(again)
 }
 
 /// Whether what was believed when nobody looked has been confirmed or taken back by now.
-async fn is_settled(store: &Store, courier: &mut Courier, now: Timestamp) -> rusqlite::Result<bool> {
-    let kept_since = *courier.kept_since.get_or_insert(now);
-    if now.duration_since(kept_since) < SETTLED_AFTER {
-        return Ok(false);
-    }
+async fn is_settled(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<bool> {
     let since = now.checked_sub(READ_LATELY).unwrap_or(Timestamp::MIN);
     let spans = store.coverage(&courier.feed, since).await?;
     let is_long = |span: &Span| span.blind.is_none() && now.duration_since(span.from) >= SETTLED_AFTER;

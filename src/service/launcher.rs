@@ -37,14 +37,20 @@ pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Act> {
 
 /// The steps that take away what is ours of both, and directories that nobody else uses.
 pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Act> {
-    let mut acts = Vec::new();
-    for (path, _) in found.iter().filter(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_))) {
-        acts.push(Act::Remove(path.clone()));
-        let depth = if path.ends_with(ICON_PATH) { 4 } else { 1 };
-        let above = path.ancestors().skip(1).take(depth);
-        acts.extend(above.map(|directory| Act::RemoveEmpty(directory.to_owned())));
+    let ours = found.iter().filter(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_)));
+    let ours: Vec<&Path> = ours.map(|(path, _)| path.as_path()).collect();
+    let mut above: Vec<&Path> = Vec::new();
+    for path in &ours {
+        let depth = if path.ends_with(ICON_PATH) { ICON_PATH } else { ENTRY_PATH }.matches('/').count();
+        // The data directory too, and `.local`, in a home that had neither.
+        let directories = path.ancestors().skip(1).take(depth + 2);
+        above.extend(directories.filter(|directory| directory.file_name().is_some()));
     }
-    acts
+    // The deepest first, each once.
+    above.sort_by_key(|directory| (std::cmp::Reverse(directory.components().count()), *directory));
+    above.dedup();
+    let removed = ours.iter().map(|path| Act::Remove(path.to_path_buf()));
+    removed.chain(above.iter().map(|directory| Act::RemoveEmpty(directory.to_path_buf()))).collect()
 }
 
 fn text(path: &Path, program: &str) -> String {
@@ -68,7 +74,7 @@ mod tests {
     const PROGRAM: &str = "/home/z/.cargo/bin/statusd";
 
     fn found(on_disk: &dyn Fn(&Path) -> OnDisk) -> Vec<(PathBuf, OnDisk)> {
-        let paths = paths(&person(), Path::new("/d"));
+        let paths = paths(&person(), Path::new("/h/share"));
         paths.into_iter().map(|path| (path.clone(), on_disk(&path))).collect()
     }
 
@@ -79,7 +85,10 @@ mod tests {
         let shown: Vec<String> = acts.iter().map(Act::to_string).collect();
         assert_eq!(
             shown,
-            ["write /d/applications/statusd.desktop", "write /d/icons/hicolor/scalable/apps/statusd.svg"]
+            [
+                "write /h/share/applications/statusd.desktop",
+                "write /h/share/icons/hicolor/scalable/apps/statusd.svg"
+            ]
         );
         assert_eq!(uninstall(&missing), []);
 
@@ -89,20 +98,31 @@ mod tests {
         // Only the entry names the program.
         assert_eq!(install(&ours, "/usr/bin/statusd").len(), 1);
         let shown: Vec<String> = uninstall(&ours).iter().map(Act::to_string).collect();
-        assert_eq!(shown.first().map(String::as_str), Some("remove /d/applications/statusd.desktop"));
-        assert_eq!(shown.last().map(String::as_str), Some("remove /d/icons if nothing is left in it"));
-        assert_eq!(shown.len(), 2 + 1 + 4);
+        let if_empty = |path: &str| format!("remove {path} if nothing is left in it");
+        let expected = [
+            "remove /h/share/applications/statusd.desktop".to_owned(),
+            "remove /h/share/icons/hicolor/scalable/apps/statusd.svg".to_owned(),
+            if_empty("/h/share/icons/hicolor/scalable/apps"),
+            if_empty("/h/share/icons/hicolor/scalable"),
+            if_empty("/h/share/icons/hicolor"),
+            if_empty("/h/share/applications"),
+            if_empty("/h/share/icons"),
+            if_empty("/h/share"),
+            if_empty("/h"),
+        ];
+        assert_eq!(shown, expected);
 
         let changed = found(&|path| OnDisk::of(text(path, PROGRAM) + "\n"));
         assert_eq!((install(&changed, PROGRAM), uninstall(&changed)), (Vec::new(), Vec::new()));
         assert!(
-            paths(&Site::Machine, Path::new("/d")).is_empty() && paths(&mac(), Path::new("/d")).is_empty()
+            paths(&Site::Machine, Path::new("/h/share")).is_empty()
+                && paths(&mac(), Path::new("/h/share")).is_empty()
         );
     }
 
     #[test]
     fn the_entry_runs_the_program_that_was_installed() {
-        let entry = |program| text(Path::new("/d/applications/statusd.desktop"), program);
+        let entry = |program| text(Path::new("/h/share/applications/statusd.desktop"), program);
         assert!(entry(PROGRAM).contains("Exec=sh -c \"/home/z/.cargo/bin/statusd status; "));
         assert!(entry("/a \"$b/statusd").contains("Exec=sh -c \"statusd status; "));
         // What desktops look for, and settings pages pass over.
