@@ -15,6 +15,8 @@ use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store,
 use crate::terms::Terms;
 use crate::watch::Watch;
 
+mod alarms;
+
 /// After a state could not be shown.
 const REFLECT_RETRY_S: i64 = 15;
 /// Waits after the first, second … try; the last one from then on. Twelve tries in the first hour,
@@ -64,6 +66,8 @@ pub struct Courier {
     mirror: Mirror,
     /// The message whose newest answer was unclear, and how many were. Not kept across a restart.
     unclear: Option<(i64, u32)>,
+    /// When alarms on its screen were first looked after.
+    kept_since: Option<Timestamp>,
 }
 
 impl Courier {
@@ -77,6 +81,7 @@ impl Courier {
             is_drill: false,
             mirror: Mirror::default(),
             unclear: None,
+            kept_since: None,
         }
     }
 
@@ -145,7 +150,8 @@ pub async fn once(
         }
     };
     let refresh = reflect(store, courier, clock()).await?;
-    Ok(Round::Idle { until: until.into_iter().chain(refresh).min() })
+    let kept = alarms::keep(store, courier, clock()).await?;
+    Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
 }
 
 /// The first half of [`once`]: composes the message that is due and writes the try down. Whoever

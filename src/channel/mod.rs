@@ -156,6 +156,31 @@ impl Answer {
     }
 }
 
+/// What is to become of an alarm that a channel has shown and that may be on a screen still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing in it is true any more.
+    Closed,
+    /// It is true, but not to be shown again now.
+    Left,
+    /// It is to be there, unless the user dismissed it.
+    OnScreen,
+}
+
+/// What became of such an alarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is as it was.
+    Same,
+    /// It was closed or dismissed: its receipt means nothing any more.
+    Gone,
+    ShownAgain {
+        receipt: String,
+    },
+    /// The wish could not be fulfilled now. It may be later.
+    Unknown,
+}
+
 /// A kind of channel, ready to send.
 #[derive(Debug)]
 pub enum Way {
@@ -264,6 +289,28 @@ impl Channel {
         }
     }
 
+    /// Whether its alarms stay on a screen, to be looked after with [`Channel::keep_alarm`].
+    pub fn keeps_alarms(&self) -> bool {
+        matches!(self.way, Way::Desktop(_))
+    }
+
+    /// Makes the screen agree with `wish` about an alarm that was delivered with `receipt`. Any number
+    /// of times, and idempotent. Within 20 s.
+    pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
+        match &mut self.way {
+            Way::Desktop(desktop) => desktop.keep_alarm(alarm, receipt, wish).await,
+            _ => Fate::Same,
+        }
+    }
+
+    /// Returns when alarms may have gone from the screen. Cancel-safe.
+    pub async fn until_screen_changes(&self) {
+        match &self.way {
+            Way::Desktop(desktop) => desktop.until_screen_changes().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Knocks: whether somebody is there, without a message. Within 10 s; true where only a message
     /// can find that out.
     pub async fn is_there(&mut self) -> bool {
@@ -286,7 +333,7 @@ impl Channel {
     /// connection, and there is nothing that could have been set differently.
     pub fn continues(&self, older: &Channel) -> bool {
         match (&self.way, &older.way) {
-            (Way::Desktop(_), Way::Desktop(_)) => true,
+            (Way::Desktop(desktop), Way::Desktop(older)) => desktop.continues(older),
             (Way::Mqtt(mqtt), Way::Mqtt(older_mqtt)) => self.name == older.name && mqtt.continues(older_mqtt),
             _ => false,
         }

@@ -56,6 +56,7 @@ pub async fn deliver_loop(
         tokio::select! {
             () = due => {}
             _ = ticks.changed() => {}
+            () = courier.channel.until_screen_changes() => {}
             _ = stopped.wait_for(|stop| *stop) => {}
         }
     }

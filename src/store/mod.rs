@@ -6,6 +6,7 @@
 //! never interleave within one.
 //! Invariant: a delivery and the change that it is about are never apart.
 
+mod alarms;
 mod batch;
 mod beliefs;
 mod coverage;
@@ -28,6 +29,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::track::Update;
 
+pub use alarms::ShownAlarm;
 pub use batch::{Gather, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use forget::forget;

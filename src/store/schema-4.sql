@@ -26,3 +26,7 @@ UPDATE change SET service_key = replace(service_key, '&amp;', '&'), service = re
 
 -- When backups of a phone were first read as switched off: each time is told once.
 ALTER TABLE phone ADD COLUMN off_since TEXT;
+
+-- Alarms that may be on a screen: looked for whenever a channel with a screen has nothing to send.
+CREATE INDEX notice_alarm ON notice (channel, id) WHERE tone = 'alarm' AND receipt IS NOT NULL;
+CREATE INDEX notice_by_receipt ON notice (channel, receipt) WHERE receipt IS NOT NULL;

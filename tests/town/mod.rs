@@ -448,7 +448,7 @@ impl Town {
             if let Ears::Person { server, address, .. } = &mut house.ears
                 && *address == bus.address_without_guid()
             {
-                *server = Some(Server::start(bus, &["body"]).await);
+                *server = Some(Server::start(bus, &["body", "actions"]).await);
             }
         }
     }
@@ -470,6 +470,15 @@ impl Town {
             panic!("nobody is logged in at house {house}")
         };
         server.refuse(is_refusing);
+    }
+
+    /// The notification server of somebody who is logged in.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn screen(&mut self, house: usize) -> &mut Server {
+        match &mut self.houses[house].ears {
+            Ears::Person { server: Some(server), .. } => server,
+            _ => panic!("nobody is logged in at house {house}"),
+        }
     }
 
     pub fn show(&self, doc: &Doc) {

@@ -173,7 +173,7 @@ fn ended(call: &Call, run: &Run) -> String {
 }
 
 /// What lies where our file would be. A link is nobody's but of whoever made it.
-fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
+pub fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
     let unreadable = |error: io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::Missing),
