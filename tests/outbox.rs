@@ -111,9 +111,9 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     std::fs::write(folder.path().join("statusd.db"), "no database at all").expect("written");
     let open = || Store::open(folder.path(), at(START)).expect("a store");
     // Found, moved aside, and killed before a word was said.
-    let found = open().damaged.expect("damage");
+    let found = open().lost.expect("damage");
     let again = open();
-    assert_eq!(again.damaged, Some(found));
+    assert_eq!(again.lost, Some(found));
     announce(
         &again.store,
         &Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new())),
@@ -121,7 +121,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     )
     .await;
     drop(again);
-    assert_eq!(open().damaged, None);
+    assert_eq!(open().lost, None);
 }
 
 #[tokio::test]

@@ -1073,7 +1073,7 @@ async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_fl
     );
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent,sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
-    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "3");
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "4");
     town.show(&over("10:31", "08:30", "10:20"));
     town.until("11:00").await;
     assert_eq!(town.heard(), ["10:31:45 iCloud Backup: Apple says it is fixed"]);

@@ -28,7 +28,8 @@ const SEEK_CAUSE: &str = "Leave it locked, on power and on Wi-Fi tonight. To bac
      iCloud Backup, Back Up Now. `statusd doctor` looks for the cause.";
 const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer \
      instead need not.";
-const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
+const DAMAGED: &str = "What could be read was kept. What is going on now may be told again, and messages \
+     that waited may be missing.";
 
 /// The news as a headline of one line, without a full stop.
 pub fn headline(news: &News, said: &Said) -> String {
@@ -98,6 +99,9 @@ pub fn details(news: &News, said: &Said) -> String {
         ChangeKind::ListedAgain => format!("Seen at {}. It is watched from now on.", at(change.seen_at)),
         ChangeKind::Blind => format!("{since} The reason: {}.", change.message),
         ChangeKind::Sighted => whole(change, said),
+        ChangeKind::HistoryLost if change.message.is_empty() => {
+            "The database was deleted, emptied or replaced by an older copy.".to_owned()
+        }
         ChangeKind::HistoryLost => {
             format!("The database was damaged; it is kept as {}.", change.message)
         }
