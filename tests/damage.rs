@@ -416,3 +416,73 @@ async fn a_row_that_makes_no_sense_costs_itself() {
     };
     assert_eq!(trouble(folder.path(), &waited).await, None);
 }
+
+/// Starts the real program with system calls on its database failing. Returns what it said.
+#[cfg(target_os = "linux")]
+fn run_with(state: &Path, calls: &str, fault: &str) -> String {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let config = state.join("statusd.toml");
+    let text = format!(
+        "[feed]\nurl = 'http://127.0.0.1:1/'\n[state]\ndirectory = {state:?}\n[channel.desktop]\nenabled = false\n"
+    );
+    fs::write(&config, text).expect("a configuration");
+    let mut child = Command::new("strace")
+        // The program is the child itself, and what traces it a grandchild.
+        .args(["-D", "-f", "-qq", "-o", "/dev/null", "-P"])
+        .arg(state.join(DATABASE))
+        .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])
+        .arg(env!("CARGO_BIN_EXE_statusd"))
+        .arg("--config")
+        .arg(&config)
+        .arg("run")
+        .env_clear()
+        .env("HOME", state)
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace, which scripts/test installs");
+    let said = BufReader::new(child.stderr.take().expect("piped"));
+    let mut log = String::new();
+    // It works, or it ends by itself: then there are no more lines.
+    for line in said.lines().map_while(Result::ok) {
+        log.push_str(&line);
+        log.push('\n');
+        if line.contains("refused the connection") {
+            break;
+        }
+    }
+    let _ended = child.kill();
+    let status = child.wait().expect("a child");
+    assert!(matches!(status.code(), None | Some(73)), "{calls} {fault}: {status}: {log}");
+    log
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_read_or_write_error_discards_nothing() {
+    let folder = filled().await;
+    let whole = fs::read(folder.path().join(DATABASE)).expect("a file");
+    let each = |call: &'static str, error: &'static str, whens: &'static [&'static str]| {
+        whens.iter().map(move |when| (call, format!("error={error}:when={when}")))
+    };
+    let faults = each("pread64", "EIO", &["1", "2", "3", "4", "5", "7", "11", "1+", "4+", "9+", "30+"])
+        .chain(each("read", "EIO", &["1", "1+"]))
+        .chain(each("openat", "EMFILE", &["1", "2", "3"]))
+        .chain(each("pwrite64", "ENOSPC", &["1", "1+"]));
+    for (call, fault) in faults {
+        let copied = copy(folder.path());
+        let log = run_with(copied.path(), call, &fault);
+        let names = fs::read_dir(copied.path()).expect("entries").flatten();
+        let damaged = names.filter(|entry| entry.file_name().to_string_lossy().contains("damaged")).count();
+        assert_eq!(damaged, 0, "{call} {fault}: {log}");
+        let opened = Store::open(copied.path(), at(START)).expect("it starts");
+        assert_eq!(
+            (opened.lost, open_deliveries(&opened.store).await.len()),
+            (None, 6),
+            "{call} {fault}: {log}"
+        );
+        assert!(fs::metadata(copied.path().join(DATABASE)).expect("a file").len() >= whole.len() as u64);
+    }
+}

@@ -199,7 +199,8 @@ fn takes_while_locked(
         }
         let lock = rusqlite::Connection::open(database).expect("a database");
         lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
-        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("answered");
+        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .expect("answered");
         drop(peer);
         unlock.recv().expect("word that the outcome could not be written");
         lock.execute_batch("ROLLBACK").expect("unlocked");
