@@ -184,7 +184,11 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
     look_twice(&store, &newest(), now).await;
     for delivery in store.deliveries(true).await.expect("an outbox") {
         let is_news = !before.contains(&delivery.id);
-        if is_news && matches!(delivery.change.kind, ChangeKind::Began | ChangeKind::Reopened) {
+        // After a loss that people are told of, what goes on may be announced again.
+        if lost.is_none()
+            && is_news
+            && matches!(delivery.change.kind, ChangeKind::Began | ChangeKind::Reopened)
+        {
             return Some(format!("announced again: {:?}", delivery.change.key()));
         }
     }

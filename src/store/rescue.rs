@@ -84,10 +84,6 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
             Ok(copied) => {
                 carried.rows += copied.rows;
                 carried.lost += if needed { copied.lost } else { 0 };
-                if table == "change" && copied.lost == 0 {
-                    // An outage that nothing was ever told of is one whose identity is damaged.
-                    transaction.execute(PHANTOMS, [])?;
-                }
             }
             Err(error) => {
                 tracing::error!("the table {table} of the damaged database cannot be read: {error}");
@@ -96,6 +92,7 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
         }
     }
     carried.lost += transaction.query_row(LOST_DELIVERIES, [], |row| row.get::<_, i64>(0))? as usize;
+    remove_phantoms(&transaction)?;
     transaction.execute_batch(MADE_WHOLE)?;
     transaction.commit()?;
     Ok(carried)
@@ -252,13 +249,32 @@ fn is_duplicate(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
 }
 
-const PHANTOMS: &str = "DELETE FROM outage WHERE NOT EXISTS (SELECT 1 FROM change
-    WHERE change.feed = outage.feed AND change.service_key = outage.service_key
-      AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
+/// Removes outages that nothing was ever told of: their identity is damaged. Only as many as the history
+/// misses; more of them mean that the history is what is damaged.
+fn remove_phantoms(transaction: &Connection) -> rusqlite::Result<()> {
+    let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let phantoms = count(&format!("SELECT count(*) FROM outage WHERE {PHANTOM}"))?;
+    if phantoms > 0 && phantoms <= count(MISSING)? {
+        transaction.execute(&format!("DELETE FROM outage WHERE {PHANTOM}"), [])?;
+    }
+    Ok(())
+}
 
-/// Deliveries that wait and whose change is gone: nobody knows what they were about.
-const LOST_DELIVERIES: &str = "SELECT count(*) FROM delivery
-    WHERE state = 'pending' AND change_id NOT IN (SELECT id FROM change)";
+const PHANTOM: &str = "NOT EXISTS (SELECT 1 FROM change
+        WHERE change.feed = outage.feed AND change.service_key = outage.service_key
+          AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)
+    AND NOT EXISTS (SELECT 1 FROM change
+        WHERE instr(key, '/' || outage.message_id || '/' || outage.occurrence || '/') > 0)";
+
+/// Changes whose outage is gone, as far as their key confirms their identity.
+const MISSING: &str = "SELECT count(*) FROM change
+    WHERE message_id IS NOT NULL AND instr(key, '/' || message_id || '/' || occurrence || '/') > 0
+      AND NOT EXISTS (SELECT 1 FROM outage
+        WHERE change.feed = outage.feed AND change.service_key = outage.service_key
+          AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
+
+/// Deliveries whose change is gone: nobody knows what they were about.
+const LOST_DELIVERIES: &str = "SELECT count(*) FROM delivery WHERE change_id NOT IN (SELECT id FROM change)";
 
 /// A message that is gone is composed anew. The history says what a lost belief was; without it old
 /// news would be told as new.
@@ -281,6 +297,7 @@ const MADE_WHOLE: &str = "
                AND each.feed = last.feed AND each.occurrence = last.occurrence AND kind <> 'lasts' GROUP BY kind))
     FROM change last
     WHERE message_id IS NOT NULL AND occurrence IS NOT NULL AND kind NOT IN ('lasts', 'revised')
+      AND (message_id GLOB '*[^A-Za-z0-9._~-]*' OR instr(key, '/' || message_id || '/' || occurrence || '/') > 0)
       AND id = (SELECT max(id) FROM change newer WHERE newer.service_key = last.service_key
           AND newer.message_id = last.message_id AND newer.feed = last.feed
           AND newer.occurrence = last.occurrence AND kind NOT IN ('lasts', 'revised'));
