@@ -126,7 +126,9 @@ fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
             let carried = rescue::carry_over(path, &wal, &side_file(path, SCRATCH), &new)
                 .map_err(|error| cannot_write(error.to_string()))?;
             if carried.lost > 0 || carried.rows == 0 {
-                meta::set(&new, LOST, kept.display()).map_err(|error| cannot_write(error.to_string()))?;
+                meta::set(&new, LOST, kept.display())
+                    .and_then(|()| begin_anew(&new))
+                    .map_err(|error| cannot_write(error.to_string()))?;
             }
             Ok(carried)
         })?;
@@ -201,9 +203,13 @@ fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Optio
         "the database {}; what was written is lost",
         if is_anew { "was deleted or emptied" } else { "is an older copy, or its WAL was lost" }
     );
-    // As for a new database: what is over by now goes to the history silently.
-    connection.execute("UPDATE feed SET first_accepted_at = NULL", [])?;
+    begin_anew(connection)?;
     Ok(Some(String::new()))
+}
+
+/// As for a new database: what is over by now goes to the history silently.
+fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE feed SET first_accepted_at = NULL", []).map(drop)
 }
 
 /// People were told.
