@@ -59,15 +59,18 @@ pub enum Standing {
     Off,
     /// Nobody knows its last backup, or nobody knows how Apple was in those nights.
     Unknown,
+    /// Not judged: it is neither an iPhone nor an iPad.
+    Skipped,
 }
 
 impl Standing {
-    pub const ALL: [Standing; 5] = [
+    pub const ALL: [Standing; 6] = [
         Standing::UpToDate,
         Standing::LateByApple,
         Standing::LateOtherwise,
         Standing::Off,
         Standing::Unknown,
+        Standing::Skipped,
     ];
 
     /// The word for programs.
@@ -78,6 +81,7 @@ impl Standing {
             Standing::LateOtherwise => "late_otherwise",
             Standing::Off => "off",
             Standing::Unknown => "unknown",
+            Standing::Skipped => "skipped",
         }
     }
 }

@@ -54,7 +54,7 @@ impl Checkup {
         if reads.is_empty() {
             return Ok(Checked::default());
         }
-        let known = store.phones().await?;
+        let known = self.known(store, phones).await?;
         let known_as = |read: &Read| known.iter().find(|phone| phone.id == read.id);
         let mut rows = Vec::new();
         let mut changes = Vec::new();
@@ -72,6 +72,23 @@ impl Checkup {
             store.remember(&rows, &changes, &|change| terms::hearing(&self.hearers, change), now).await?;
         }
         Ok(Checked { read: reads.into_iter().map(|read| read.id).collect(), changes })
+    }
+
+    /// The rows of phones. One that was written under another spelling of a phone's number, which
+    /// earlier versions took for another phone, is made the row of that phone first.
+    async fn known(&self, store: &Store, phones: &[Phone]) -> Result<Vec<KnownPhone>> {
+        let known = store.phones().await?;
+        let mut renamed = Vec::new();
+        for udid in phones.iter().map(|phone| &phone.udid) {
+            let former = udid.spellings().into_iter().skip(1).map(|spelling| self.id_of(&spelling));
+            let former = former.filter(|former| known.iter().any(|phone| phone.id == *former));
+            renamed.extend(former.map(|former| (former, self.id(udid))));
+        }
+        if renamed.is_empty() {
+            return Ok(known);
+        }
+        store.rename_phones(&renamed).await?;
+        store.phones().await
     }
 
     /// When to look next, later than `now`.
@@ -92,7 +109,7 @@ impl Checkup {
             return Ok(None);
         };
         let apple = self.apple(store, now).await?;
-        Ok(match overdue::judge(read, late.after, apple, &self.feed, now) {
+        Ok(match overdue::judge(read, known, late.after, apple, &self.feed, now) {
             Judgement::Say(change) => Some(Some(*change)),
             Judgement::Nothing => Some(None),
             Judgement::Open => None,
@@ -110,7 +127,9 @@ impl Checkup {
         }
         let outages = store.outages(&self.feed, now.checked_sub(RECOVERY).unwrap_or(Timestamp::MIN)).await?;
         let is_reason = outages.iter().any(|outage| {
-            !matches!(outage.phase, Phase::Planned(_)) && ServiceKey::new(&outage.service).is_backup()
+            !matches!(outage.phase, Phase::Planned(_))
+                && !outage.was_cancelled()
+                && ServiceKey::new(&outage.service).is_backup()
         });
         Ok(if is_reason { Apple::Trouble } else { Apple::Fine })
     }
@@ -131,8 +150,12 @@ impl Checkup {
     }
 
     fn id(&self, udid: &Udid) -> String {
+        self.id_of(udid.expose())
+    }
+
+    fn id_of(&self, spelling: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.seed.to_be_bytes());
-        let tag = hmac::sign(&key, udid.expose().as_bytes());
+        let tag = hmac::sign(&key, spelling.as_bytes());
         tag.as_ref().iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect()
     }
 }

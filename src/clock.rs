@@ -2,16 +2,22 @@
 //!
 //! The only place that reads a clock. tokio's timers stand still while the machine sleeps, so a
 //! wait also ends when the kernel says that wall time jumped, which it does on waking (Linux), or
-//! is cut into short pieces (elsewhere).
+//! is cut into short pieces (elsewhere). The kernel's word may not come, so a wait for wall time is
+//! never longer than [`COMPARE_EVERY`] in one piece (`daemon::waiting`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 /// Differences below this are the clocks' own unsteadiness, and those of a loaded machine.
 const NOTICEABLE: SignedDuration = SignedDuration::from_secs(5);
 /// Where the kernel does not tell of jumps: waking is noticed within this, as promised.
 const SLICE: Duration = Duration::from_secs(5);
+
+/// How often the clocks are compared during a wait, at least: the kernel's word may not come (another
+/// kernel's sandbox, a clock that a library sets), and a clock that was set back must not end all polls.
+pub const COMPARE_EVERY: Duration = Duration::from_secs(15 * 60);
 
 /// Now, in whole seconds, as everything that is stored has it.
 pub fn now() -> Timestamp {
@@ -27,11 +33,11 @@ pub fn awake() -> tokio::time::Instant {
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     /// Wall time: may be set.
-    wall: Timestamp,
+    pub wall: Timestamp,
     /// Runs while the machine is awake.
-    awake: Instant,
+    pub awake: Instant,
     /// Runs always; `None` where no clock does.
-    always: Option<Duration>,
+    pub always: Option<Duration>,
 }
 
 /// What happened between two readings.
@@ -147,7 +153,12 @@ impl Jumps {
 
 /// How long to sleep from now until `due`; nothing if that is past.
 pub fn time_until(due: Timestamp) -> Duration {
-    Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
+    between(Timestamp::now(), due)
+}
+
+/// How long it is from `now` to `due`; nothing if that is past.
+pub fn between(now: Timestamp, due: Timestamp) -> Duration {
+    Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
 #[cfg(test)]

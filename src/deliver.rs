@@ -10,11 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
 use crate::json;
-use crate::message::{Digest, Said, compose, line, words};
-use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey};
+use crate::message::{Context, Digest, Form, Said, compose, line, words};
+use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
 use crate::terms::Terms;
 use crate::watch::Watch;
+
+mod alarms;
 
 /// After a state could not be shown.
 const REFLECT_RETRY_S: i64 = 15;
@@ -29,6 +31,8 @@ const JITTER_SHARE: f64 = 0.2;
 /// one alone could be a machine that was off, or a clock that was set.
 const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 const GIVE_UP_TRIES: u32 = 1_000;
+/// A message whose answer cannot be understood may have arrived each time.
+const UNCLEAR_TRIES: u32 = 3;
 /// Nothing is ever due further ahead than this, unless the clock was set back.
 const LONGEST_WAIT_S: i64 = RETRY_AFTER_CAP_S + RETRY_AFTER_CAP_S / 5;
 
@@ -62,6 +66,10 @@ pub struct Courier {
     pub is_drill: bool,
     mirror: Mirror,
     unrecorded: Option<Outcome>,
+    /// The message whose newest answer was unclear, and how many were. Not kept across a restart.
+    unclear: Option<(i64, u32)>,
+    /// When alarms on its screen were first looked after.
+    kept_since: Option<Timestamp>,
 }
 
 /// The outcome of an attempt.
@@ -84,6 +92,8 @@ impl Courier {
             is_drill: false,
             mirror: Mirror::default(),
             unrecorded: None,
+            unclear: None,
+            kept_since: None,
         }
     }
 
@@ -101,9 +111,20 @@ impl Courier {
         self.terms.want_watched(service, &self.watch)
     }
 
+    /// How many answers about this message were unclear, this one included.
+    fn unclear(&mut self, notice_id: i64, answer: &Answer) -> u32 {
+        if !matches!(answer, Answer::Unclear { .. }) {
+            return 0;
+        }
+        let before = self.unclear.filter(|(id, _)| *id == notice_id).map_or(0, |(_, count)| count);
+        self.unclear = Some((notice_id, before + 1));
+        before + 1
+    }
+
     fn gather(&self) -> Gather {
         match self.channel.audience() {
             Audience::People => Gather::All { max_age: self.terms.max_age() },
+            Audience::Desktop => Gather::Incident { max_age: self.terms.max_age() },
             Audience::Programs => Gather::Each,
         }
     }
@@ -143,7 +164,8 @@ pub async fn once(
             let answer = courier.channel.send(&notice(&attempt)).await;
             let now = clock();
             courier.channel.door.tried(&answer, now);
-            let settled = settled(&attempt, &answer, roll, now);
+            let unclear = courier.unclear(attempt.notice_id, &answer);
+            let settled = settled(&attempt, &answer, unclear, roll, now);
             let round = Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer };
             courier.unrecorded =
                 Some(Outcome { notice_id: attempt.notice_id, settled, at: now, round: round.clone() });
@@ -152,7 +174,8 @@ pub async fn once(
         }
     };
     let refresh = reflect(store, courier, clock()).await?;
-    Ok(Round::Idle { until: until.into_iter().chain(refresh).min() })
+    let kept = alarms::keep(store, courier, clock()).await?;
+    Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
 }
 
 /// Records the outcome of the newest attempt, if that was not possible before, and returns it. An
@@ -185,7 +208,7 @@ pub async fn begin(
         Some(_) => {}
     }
     let lasting = lasting(store, courier, now).await?;
-    let compose = |waiting: &Waiting| frozen(courier, waiting, &lasting, snooze, now);
+    let compose = |waiting: &Waiting| frozen(courier, waiting, lasting.as_deref(), snooze, now);
     let next = |number| later(now, retry_after_s(number, None), roll);
     Ok(match store.begin(&name, gather, &compose, &next, now).await? {
         Some(attempt) => Begun::Message(attempt),
@@ -197,7 +220,7 @@ pub async fn begin(
 /// only where they have quiet hours of their own.
 fn held_until(courier: &Courier, snooze: Option<Snooze>, now: Timestamp) -> Option<Timestamp> {
     let snoozed = snooze
-        .filter(|snooze| snooze.covers(now) && courier.channel.audience() == Audience::People)
+        .filter(|snooze| snooze.covers(now) && courier.channel.audience().is_people())
         .map(|snooze| snooze.until);
     courier.terms.quiet_until(now).max(snoozed)
 }
@@ -221,7 +244,8 @@ async fn reflect(
     let Some(every) = courier.channel.refresh_every() else { return Ok(None) };
     let picture = picture(store, courier).await?;
     let is_news = courier.mirror.shown.as_ref() != Some(&picture) && !courier.mirror.is_failing;
-    if let Some(due_at) = courier.mirror.due_at.filter(|due_at| *due_at > now && !is_news) {
+    let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
+    if let Some(due_at) = courier.mirror.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news) {
         return Ok(Some(due_at));
     }
     let answer = courier.channel.mirror(&picture).await;
@@ -233,14 +257,19 @@ async fn reflect(
             answer.words()
         );
     }
-    let wait = if is_failing {
-        SignedDuration::from_secs(REFLECT_RETRY_S)
-    } else {
-        every.try_into().unwrap_or(SignedDuration::MAX)
-    };
+    if courier.mirror.is_failing && !is_failing {
+        tracing::info!("{}: the state is shown again", courier.channel.name());
+    }
+    let wait = if is_failing { SignedDuration::from_secs(REFLECT_RETRY_S) } else { every };
     let due_at = now.checked_add(wait).ok();
     courier.mirror = Mirror { shown: (!is_failing).then_some(picture), due_at, is_failing };
     Ok(due_at)
+}
+
+/// Whether what comes `every` so often is not due yet. Further ahead than that it is due: the clock was
+/// set back, and what is shown would run out meanwhile.
+fn is_ahead(due_at: Timestamp, every: SignedDuration, now: Timestamp) -> bool {
+    (SignedDuration::from_nanos(1)..=every).contains(&due_at.duration_since(now))
 }
 
 /// How what the channel hears of stands; a start that it has not been told of is left out.
@@ -256,25 +285,25 @@ async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> 
     Ok(Picture { feed: courier.feed.clone(), sight, services })
 }
 
-/// What goes on and was told; for digests. Nothing where nobody has looked lately: it may be over.
-async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Vec<Outage>> {
+/// What goes on and was told; for digests. `None` where nobody has looked lately: it may be over.
+async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Option<Vec<Outage>>> {
     if courier.channel.audience() == Audience::Programs {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let read = store.last_sighted(&courier.feed).await?;
     if read.is_none_or(|read| now.duration_since(read) > READ_LATELY) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let mut lasting = store.lasting(&courier.feed, courier.channel.name()).await?;
     lasting.retain(|outage| courier.wants(&ServiceKey::new(&outage.service)));
-    Ok(lasting)
+    Ok(Some(lasting))
 }
 
 /// What will be said, from now on unchangeable.
 fn frozen(
     courier: &Courier,
     waiting: &Waiting,
-    lasting: &[Outage],
+    lasting: Option<&[Outage]>,
     snooze: Option<Snooze>,
     now: Timestamp,
 ) -> Frozen {
@@ -282,9 +311,8 @@ fn frozen(
     let changes = &waiting.changes;
     // Each change is in one message of a channel only, so its key is the message's.
     let key = changes.first().map(Change::key).unwrap_or_default();
-    let is_digest = waiting.is_anew || was_held(courier, snooze, waiting.since);
-    let digest = is_digest.then(|| Digest { since: waiting.since, lasting: lasting.to_vec() });
-    let message = compose(changes, digest.as_ref(), &said);
+    let context = context(courier, waiting, lasting, snooze);
+    let message = compose(changes, &context, &said);
     let wording = &courier.terms.wording;
     let (message, is_reworded) = match wording.reword(message, changes, &said) {
         Ok(message) => (message, wording.has_title()),
@@ -300,7 +328,7 @@ fn frozen(
             let payload = json::worded(change, &title, &said).to_string();
             Frozen { key, title, body: String::new(), tone: words::tone(change.kind), payload }
         }
-        (Audience::People | Audience::Programs, _) => Frozen {
+        (Audience::People | Audience::Desktop | Audience::Programs, _) => Frozen {
             key,
             title: message.title,
             body: message.body,
@@ -308,6 +336,29 @@ fn frozen(
             payload: String::new(),
         },
     }
+}
+
+/// What the message says beside its news: on a desktop about the same incident, elsewhere, where it
+/// comes late, about all that goes on.
+fn context(
+    courier: &Courier,
+    waiting: &Waiting,
+    lasting: Option<&[Outage]>,
+    snooze: Option<Snooze>,
+) -> Context {
+    let is_late = waiting.is_anew || was_held(courier, snooze, waiting.since);
+    let digest =
+        is_late.then(|| Digest { since: waiting.since, lasting: lasting.unwrap_or_default().to_vec() });
+    let form = match courier.channel.audience() {
+        Audience::Desktop => Form::Compact,
+        Audience::People | Audience::Programs => Form::Full,
+    };
+    let is_known = |outage: &&Outage| {
+        let goes_on = matches!(outage.phase, Phase::Ongoing(_));
+        courier.wants(&ServiceKey::new(&outage.service)) && (!goes_on || lasting.is_some())
+    };
+    let others = waiting.others.iter().filter(is_known).cloned().collect();
+    Context { form, digest, others, more: waiting.more }
 }
 
 /// Whether what waits since then was held back by quiet hours or a snooze.
@@ -323,13 +374,21 @@ pub fn notice(attempt: &Attempt) -> Notice {
     Notice { key, title, body, tone, payload, replaces, follows }
 }
 
-/// What an answer means for the deliveries behind it.
-fn settled(attempt: &Attempt, answer: &Answer, roll: f64, now: Timestamp) -> Settled {
+/// What an answer means for the deliveries behind it; `unclear`: the how manieth of that kind.
+fn settled(attempt: &Attempt, answer: &Answer, unclear: u32, roll: f64, now: Timestamp) -> Settled {
     match answer {
         Answer::Delivered { receipt, words } => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
         Answer::Refused { words } => Settled::GivenUp { words: words.clone() },
+        Answer::Unclear { words } if unclear >= UNCLEAR_TRIES => Settled::GivenUp {
+            words: format!("given up after {UNCLEAR_TRIES} unclear answers, it may have arrived: {words}"),
+        },
+        Answer::Unclear { words } => Settled::Later {
+            due_at: later(now, retry_after_s(attempt.number, None), roll),
+            thaw: false,
+            words: words.clone(),
+        },
         Answer::Retry { words, .. }
             if attempt.number >= GIVE_UP_TRIES
                 && now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER =>
@@ -384,11 +443,19 @@ mod tests {
             };
             let answer = Answer::Retry { after_s: None, reached: true, words: "503".to_owned() };
             let now = Timestamp::from_second(days * 86_400 + 1).expect("a time");
-            matches!(settled(&attempt, &answer, 0.0, now), Settled::Expired { .. })
+            matches!(settled(&attempt, &answer, 0, 0.0, now), Settled::Expired { .. })
         };
         assert!(settled_after(30, GIVE_UP_TRIES));
         assert!(!settled_after(29, u32::MAX));
         assert!(!settled_after(10_000, GIVE_UP_TRIES - 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_state_from_being_shown_again() {
+        let (now, minute) = (Timestamp::UNIX_EPOCH, SignedDuration::from_secs(60));
+        let is_ahead = |s: i64| is_ahead(now + SignedDuration::from_secs(s), minute, now);
+        assert!(is_ahead(1) && is_ahead(60));
+        assert!(!is_ahead(0) && !is_ahead(-1) && !is_ahead(61) && !is_ahead(365 * 86_400));
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub mod phone;
 pub mod probe;
 pub mod property_list;
 pub mod record;
+pub mod regular_file;
 pub mod releases;
 pub mod storage;
 pub mod store;

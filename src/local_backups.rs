@@ -1,21 +1,23 @@
 //! Backups of iPhones that lie on this computer, as Finder, iTunes or `idevicebackup2` left them.
 //!
 //! It reads three small files of each and nothing of what was backed up; it judges nothing. Serial
-//! number, IMEI and telephone number stand in those files and are never taken out of them. Invariant:
+//! number, IMEI and telephone number stand in those files and are never taken out of them. Invariants:
 //! a file that is missing, damaged or too large makes its facts unknown and costs no other file; and
 //! "cannot see" is never "none".
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read};
+mod search;
+
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
-use crate::phone::Udid;
+use crate::phone::{Family, Udid};
 use crate::property_list::{self, Limits};
-use crate::text;
+use crate::{regular_file, text};
 
 /// It holds the icons of all apps.
 const INFO_MAX_BYTES: u64 = 64 << 20;
@@ -26,13 +28,35 @@ const MAX_WORD_CHARS: usize = 40;
 const MAX_REASON_CHARS: usize = 200;
 /// Info.plist has some twenty for each app.
 const MAX_EVENTS: usize = 200_000;
-/// Behind the device's number in the name of an archived backup: `-20260504-081530`.
-const ARCHIVED_DIGITS: [usize; 2] = [8, 6];
+/// 2007-01-01: the first iPhone came in that year, so what is older is no date of a backup.
+const FIRST_BACKUP_S: i64 = 1_167_609_600;
+/// Into this folder a run writes; a run that finishes takes it away.
+const SNAPSHOT: &str = "Snapshot";
 
 /// A folder in which backups may lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
+pub struct Place {
     pub path: PathBuf,
+    /// Whether the user named it, so that backups are expected there.
+    pub is_named: bool,
+}
+
+impl Place {
+    /// Where the user says that backups are.
+    pub fn named(path: PathBuf) -> Place {
+        Place { path, is_named: true }
+    }
+
+    /// Where the system keeps them, if there are any.
+    pub fn of_system(path: PathBuf) -> Place {
+        Place { path, is_named: false }
+    }
+}
+
+/// What was found in a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub place: Place,
     pub found: Found,
 }
 
@@ -41,9 +65,13 @@ pub enum Found {
     NotThere,
     /// It may be there: the system's reason. On macOS without Full Disk Access, even for root.
     CannotSee(String),
+    /// A folder with nothing at all in it, as the place of a disk that is not connected is.
+    Empty,
     /// In order of their folders' names; may be empty.
     Backups {
         backups: Vec<Backup>,
+        /// Folders that may hold backups and cannot be looked into, with the reason.
+        unseen: Vec<(PathBuf, String)>,
         /// Folders beyond the limit, which were not looked into.
         left_out: usize,
     },
@@ -60,18 +88,23 @@ pub struct Backup {
     pub version: Option<String>,
     /// `iPhone13,2`
     pub model: Option<String>,
+    pub family: Family,
     pub state: State,
+    /// When a run last began or ended (programs differ), whether it finished or not.
+    pub last_run: Option<Timestamp>,
+    /// The state of what a run left behind that did not come to its end, or goes on.
+    pub left_over: Option<State>,
     pub is_encrypted: Option<bool>,
     /// Files that are there and cannot be read, with the reason.
     pub damaged: Vec<(&'static str, String)>,
 }
 
+/// How a run ended, as Status.plist has it. With its date, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// When, as far as that is known.
     Finished(Option<Timestamp>),
     /// Begun and not finished: there may be nothing to restore from.
-    Unfinished,
+    Unfinished(Option<Timestamp>),
     Unknown,
 }
 
@@ -80,29 +113,13 @@ pub fn macos_root(home: &Path) -> PathBuf {
     home.join("Library/Application Support/MobileSync/Backup")
 }
 
-/// Looks into each of these folders, each of which may have one folder a device.
-pub fn look(roots: &[PathBuf]) -> Vec<Root> {
-    roots.iter().map(|root| Root { path: root.clone(), found: found(root) }).collect()
-}
-
-fn found(root: &Path) -> Found {
-    let entries = match fs::read_dir(root) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Found::NotThere,
-        Err(error) => return Found::CannotSee(reason(&error)),
+/// Looks into each of these places, each of which may have one folder a device.
+pub fn look(places: Vec<Place>) -> Vec<Root> {
+    let root = |place: Place| {
+        let found = search::backups_in(&place.path);
+        Root { found, place }
     };
-    let mut folders = Vec::new();
-    for entry in entries {
-        match entry {
-            Ok(entry) => folders.push(entry.path()),
-            Err(error) => return Found::CannotSee(reason(&error)),
-        }
-    }
-    folders.retain(|folder| Kind::ALL.iter().any(|kind| folder.join(kind.name()).exists()));
-    folders.sort();
-    let left_out = folders.len().saturating_sub(MAX_BACKUPS);
-    folders.truncate(MAX_BACKUPS);
-    Found::Backups { backups: folders.iter().map(|folder| backup(folder)).collect(), left_out }
+    places.into_iter().map(root).collect()
 }
 
 /// The files that tell of a backup.
@@ -141,45 +158,68 @@ fn backup(folder: &Path) -> Backup {
         })
     };
     let [info, status, manifest] = Kind::ALL.map(&mut read);
+    let left_over = left_over(folder).unwrap_or_else(|reason| {
+        damaged.push((SNAPSHOT, reason));
+        Some(State::Unknown)
+    });
+    let model = word(&info, "Product Type", MAX_WORD_CHARS);
     Backup {
-        udid: udid(folder),
+        udid: search::udid(folder),
         name: word(&info, "Device Name", MAX_NAME_CHARS),
         version: word(&info, "Product Version", MAX_WORD_CHARS),
-        model: word(&info, "Product Type", MAX_WORD_CHARS),
-        state: state(&info, &status),
+        family: Family::of(None, model.as_deref()),
+        model,
+        state: state(&status),
+        last_run: date(&info, "Last Backup Date"),
+        left_over,
         is_encrypted: manifest.get("IsEncrypted").and_then(yes_or_no),
         damaged,
     }
 }
 
-/// Info's date is that of the last backup that Finder knows of, Status's that of the snapshot; other
-/// programs leave out one or the other. Manifest's is that of the first backup, and of no use.
-fn state(info: &Dictionary, status: &Dictionary) -> State {
+/// Only Status.plist tells how a run ended, and when: Info.plist is written whether the run finishes
+/// or not, and Manifest.plist has the date of the first backup.
+fn state(status: &Dictionary) -> State {
+    let at = date(status, "Date");
     match status.get("SnapshotState").and_then(Value::as_string) {
-        Some("finished") => State::Finished(date(info, "Last Backup Date").max(date(status, "Date"))),
-        Some(_) => State::Unfinished,
+        Some("finished") => State::Finished(at),
+        Some(_) => State::Unfinished(at),
         None => State::Unknown,
     }
 }
 
-/// A file that is not there has no facts; every other trouble is an error, in words.
-fn dictionary(path: &Path, max_bytes: u64) -> Result<Dictionary, String> {
-    match fs::metadata(path) {
-        // A pipe would be waited for.
-        Ok(metadata) if !metadata.is_file() => return Err("not a file".to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Dictionary::new()),
+/// `None` where no run left anything behind.
+fn left_over(folder: &Path) -> Result<Option<State>, String> {
+    let snapshot = folder.join(SNAPSHOT);
+    match fs::read_dir(&snapshot) {
+        Ok(mut entries) => {
+            if entries.next().is_none() {
+                return Ok(None);
+            }
+        }
+        Err(error) if is_missing(&snapshot, &error) => return Ok(None),
         Err(error) => return Err(reason(&error)),
     }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| reason(&error))?;
-    file.take(max_bytes + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
-    if bytes.len() as u64 > max_bytes {
-        return Err(too_large(max_bytes));
-    }
+    let status = dictionary(&snapshot.join(Kind::Status.name()), Kind::Status.max_bytes())?;
+    Ok(Some(state(&status)))
+}
+
+/// A file that is not there has no facts; every other trouble is an error, in words.
+fn dictionary(path: &Path, max_bytes: u64) -> Result<Dictionary, String> {
+    let bytes = match regular_file::read(path, max_bytes) {
+        Ok(bytes) => bytes,
+        Err(error) if is_missing(path, &error) => return Ok(Dictionary::new()),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(too_large(max_bytes)),
+        Err(error) => return Err(reason(&error)),
+    };
     let limits = Limits { events: MAX_EVENTS, content_bytes: bytes.len() };
     property_list::read(&bytes, limits)
         .ok_or_else(|| "not a property list of this kind, or a damaged one".to_owned())
+}
+
+/// Whether nothing is there at all. A link whose target is gone is there: its disk may not be.
+fn is_missing(path: &Path, error: &io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_err()
 }
 
 fn too_large(max_bytes: u64) -> String {
@@ -197,23 +237,12 @@ fn word(dictionary: &Dictionary, key: &str, max_chars: usize) -> Option<String> 
 
 fn date(dictionary: &Dictionary, key: &str) -> Option<Timestamp> {
     let time = Timestamp::try_from(SystemTime::from(dictionary.get(key)?.as_date()?)).ok()?;
-    Timestamp::from_second(time.as_second()).ok()
+    let at = Timestamp::from_second(time.as_second()).ok()?;
+    (at.as_second() >= FIRST_BACKUP_S).then_some(at)
 }
 
 fn yes_or_no(value: &Value) -> Option<bool> {
     value.as_boolean().or_else(|| value.as_unsigned_integer().map(|number| number != 0))
-}
-
-fn udid(folder: &Path) -> Udid {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let mut parts: Vec<&str> = name.rsplitn(3, '-').collect();
-    parts.reverse();
-    let is_number = |(part, digits): (&&str, usize)| {
-        part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let is_archived = parts.len() == 3 && parts[1..].iter().zip(ARCHIVED_DIGITS).all(is_number);
-    let device = if is_archived { parts[0] } else { &name };
-    Udid::new(text::plain_line(device, MAX_NAME_CHARS))
 }
 
 #[cfg(test)]
@@ -306,8 +335,12 @@ mod tests {
 
     #[track_caller]
     fn only(root: &Path) -> Backup {
-        match found(root) {
-            Found::Backups { mut backups, left_out: 0 } if backups.len() == 1 => backups.remove(0),
+        match search::backups_in(root) {
+            Found::Backups { mut backups, unseen, left_out: 0 }
+                if backups.len() == 1 && unseen.is_empty() =>
+            {
+                backups.remove(0)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -333,7 +366,10 @@ mod tests {
             name: Some("Anna's iPhone".to_owned()),
             version: Some("18.4.1".to_owned()),
             model: Some("iPhone13,2".to_owned()),
-            state: finished("2026-05-04T08:15:30Z"),
+            family: Family::IPhone,
+            state: finished("2026-05-04T08:00:00Z"),
+            last_run: Some("2026-05-04T08:15:30Z".parse().expect("a time")),
+            left_over: None,
             is_encrypted: Some(true),
             damaged: Vec::new(),
         };
@@ -345,27 +381,59 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_date_counts_and_only_if_it_was_finished() {
+    fn how_a_run_ended_and_when_is_a_fact_of_status_plist() {
         let old = info("2026-05-01T00:00:00Z");
+        let newer = info("2026-05-06T00:00:00Z");
         // 2026-05-04T08:00:00Z
         let status = binary_status("finished", 799_574_400.5);
-        check_state(&[("Info.plist", &old), ("Status.plist", &status)], finished("2026-05-04T08:00:00Z"));
-        check_state(&[("Status.plist", &status)], finished("2026-05-04T08:00:00Z"));
-        check_state(
-            &[("Info.plist", &info("")), ("Status.plist", &status)],
-            finished("2026-05-04T08:00:00Z"),
-        );
+        let good = finished("2026-05-04T08:00:00Z");
+        check_state(&[("Status.plist", &status)], good);
+        // A run that failed leaves its date in Info.plist.
+        for info in [&old, &newer, &info("")] {
+            check_state(&[("Info.plist", info), ("Status.plist", &status)], good);
+        }
         let bare = self::status(FINISHED);
-        check_state(&[("Info.plist", &old), ("Status.plist", &bare)], finished("2026-05-01T00:00:00Z"));
-        check_state(&[("Info.plist", &info("")), ("Status.plist", &bare)], State::Finished(None));
-        let unfinished = binary_status("uploading", 799_574_400.0);
-        check_state(&[("Info.plist", &old), ("Status.plist", &unfinished)], State::Unfinished);
+        check_state(&[("Info.plist", &newer), ("Status.plist", &bare)], State::Finished(None));
+        for word in ["uploading", "new", "moving", "something else"] {
+            let unfinished = binary_status(word, 799_574_400.0);
+            let at = Some("2026-05-04T08:00:00Z".parse().expect("a time"));
+            check_state(&[("Info.plist", &newer), ("Status.plist", &unfinished)], State::Unfinished(at));
+        }
         check_state(&[("Info.plist", &old)], State::Unknown);
         check_state(&[("Info.plist", &old), ("Status.plist", &self::status(""))], State::Unknown);
         let no_date = binary_status("finished", f64::NAN);
         check_state(&[("Status.plist", &no_date)], State::Unknown);
         assert_eq!(backup_of(&[("Status.plist", &no_date)]).damaged.len(), 1);
         check_state(&[("Status.plist", &binary_status("finished", 1e300))], State::Unknown);
+        // 2001-01-01: no date of a backup.
+        check_state(&[("Status.plist", &binary_status("finished", 0.0))], State::Finished(None));
+        let full = xml(&format!("<key>IsFullBackup</key><true/>{FINISHED}"));
+        check_state(&[("Status.plist", &full)], State::Finished(None));
+    }
+
+    #[test]
+    fn what_a_run_left_behind_is_seen() {
+        let home = TempDir::new().expect("a folder");
+        let folder = home.path().join(UDID);
+        let snapshot = folder.join("Snapshot");
+        fs::create_dir_all(&snapshot).expect("a folder");
+        fs::write(folder.join("Status.plist"), binary_status("finished", 799_574_400.0)).expect("written");
+        assert_eq!(only(home.path()).left_over, None, "an empty one says nothing");
+        fs::write(snapshot.join("Manifest.db"), "").expect("written");
+        assert_eq!(only(home.path()).left_over, Some(State::Unknown));
+        let status = snapshot.join("Status.plist");
+        fs::write(&status, binary_status("uploading", 799_660_800.0)).expect("written");
+        let began = Some("2026-05-05T08:00:00Z".parse().expect("a time"));
+        assert_eq!(only(home.path()).left_over, Some(State::Unfinished(began)));
+        assert_eq!(only(home.path()).state, finished("2026-05-04T08:00:00Z"));
+        // Named itself, it is not taken for the backup.
+        assert_eq!(only(&snapshot), only(home.path()));
+        fs::write(&status, "damaged").expect("written");
+        let backup = only(home.path());
+        assert_eq!((backup.left_over, backup.damaged[0].0), (Some(State::Unknown), "Snapshot"));
+        fs::remove_dir_all(&snapshot).expect("removed");
+        fs::write(&snapshot, "").expect("written");
+        assert_eq!(only(home.path()).left_over, Some(State::Unknown), "a file in its place");
     }
 
     #[test]
@@ -417,7 +485,7 @@ mod tests {
         fs::create_dir(&folder).expect("a folder");
         // Without a byte on the disk.
         for (name, bytes) in [("Info.plist", INFO_MAX_BYTES + 1), ("Status.plist", OTHERS_MAX_BYTES + 1)] {
-            File::create(folder.join(name)).and_then(|file| file.set_len(bytes)).expect("a sparse file");
+            fs::File::create(folder.join(name)).and_then(|file| file.set_len(bytes)).expect("a sparse file");
         }
         let damaged = only(home.path()).damaged;
         assert_eq!(
@@ -430,7 +498,9 @@ mod tests {
             fs::create_dir(&folder).expect("a folder");
             fs::write(folder.join("Manifest.plist"), binary_manifest(false)).expect("written");
         }
-        let Found::Backups { backups, left_out } = found(home.path()) else { panic!("no backups") };
+        let Found::Backups { backups, left_out, .. } = search::backups_in(home.path()) else {
+            panic!("no backups")
+        };
         assert_eq!((backups.len(), left_out), (64, 7));
         let long = xml(&format!("<key>Device Name</key><string>{}\u{202e}\n</string>", "x".repeat(5_000)));
         let name = backup_of(&[("Info.plist", &long)]).name.expect("a name");
@@ -438,15 +508,53 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_is_no_iphone_is_known_by_its_model() {
+        let info = xml("<key>Product Type</key><string>RealityDevice14,1</string>");
+        assert!(backup_of(&[("Info.plist", &info)]).family.is_other());
+        assert_eq!(backup_of(&[("Info.plist", &xml(""))]).family, Family::Unknown);
+    }
+
+    fn none(unseen: Vec<(PathBuf, String)>) -> Found {
+        Found::Backups { backups: Vec::new(), unseen, left_out: 0 }
+    }
+
+    #[test]
     fn what_is_no_backup_is_none() {
         let home = TempDir::new().expect("a folder");
+        assert_eq!(search::backups_in(home.path()), Found::Empty);
         fs::write(home.path().join(".DS_Store"), "").expect("written");
         fs::create_dir(home.path().join("empty")).expect("a folder");
-        assert_eq!(found(home.path()), Found::Backups { backups: Vec::new(), left_out: 0 });
-        assert_eq!(found(&home.path().join("nowhere")), Found::NotThere);
-        let roots = [home.path().join("nowhere"), home.path().to_owned()];
-        let paths: Vec<PathBuf> = look(&roots).into_iter().map(|root| root.path).collect();
-        assert_eq!(paths, roots);
+        fs::create_dir(home.path().join("lost+found")).expect("a folder");
+        assert_eq!(search::backups_in(home.path()), none(Vec::new()));
+        assert_eq!(search::backups_in(&home.path().join("nowhere")), Found::NotThere);
+        let places = [home.path().join("nowhere"), home.path().to_owned()].map(Place::named);
+        let seen: Vec<Place> = look(places.to_vec()).into_iter().map(|root| root.place).collect();
+        assert_eq!(seen, places);
+    }
+
+    #[test]
+    fn a_backup_is_found_from_the_folders_around_it() {
+        let home = TempDir::new().expect("a folder");
+        let kept = macos_root(home.path());
+        let folder = kept.join(UDID);
+        fs::create_dir_all(folder.join("00")).expect("a folder");
+        fs::write(folder.join("Status.plist"), status(FINISHED)).expect("written");
+        for named in [
+            kept.as_path(),
+            &folder,
+            &folder.join("00"),
+            kept.parent().expect("MobileSync"),
+            kept.parent().and_then(Path::parent).expect("Application Support"),
+            home.path(),
+        ] {
+            assert_eq!(only(named).udid, Udid::new(UDID), "{}", named.display());
+        }
+    }
+
+    #[test]
+    fn a_folder_of_a_device_without_its_files_is_a_backup_of_which_nothing_is_known() {
+        assert_eq!(backup_of(&[]).state, State::Unknown);
+        assert_eq!(backup_of(&[("Manifest.db", b"")]).state, State::Unknown);
     }
 
     #[test]
@@ -454,25 +562,54 @@ mod tests {
         let home = TempDir::new().expect("a folder");
         let file = home.path().join("file");
         fs::write(&file, "").expect("written");
-        assert!(matches!(found(&file), Found::CannotSee(_)));
+        assert!(matches!(search::backups_in(&file), Found::CannotSee(_)));
         let circle = home.path().join("circle");
         symlink(&circle, &circle).expect("a link");
-        assert!(matches!(found(&circle), Found::CannotSee(_)));
+        assert!(matches!(search::backups_in(&circle), Found::CannotSee(_)));
+        fs::remove_file(&circle).expect("removed");
         let folder = home.path().join(UDID);
         fs::create_dir_all(folder.join("Info.plist")).expect("a folder");
-        assert_eq!(only(home.path()).damaged, [("Info.plist", "not a file".to_owned())]);
+        assert_eq!(
+            only(home.path()).damaged,
+            [("Info.plist", "it is a directory, not a regular file".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_link_to_a_disk_that_is_not_connected_is_not_none() {
+        let home = TempDir::new().expect("a folder");
+        let nowhere = home.path().join("Volumes/Backups");
+        let link = home.path().join("Backup");
+        symlink(&nowhere, &link).expect("a link");
+        let words = "a link to a place that is not there; its disk may not be connected".to_owned();
+        assert_eq!(search::backups_in(&link), Found::CannotSee(words.clone()));
+        // In the folder, under the number of a device or under another name.
+        assert_eq!(search::backups_in(home.path()), none(vec![(link.clone(), words.clone())]));
+        fs::remove_file(&link).expect("removed");
+        let file = home.path().join("00008101001A2B3C4D5E001E");
+        fs::write(&file, "").expect("written");
+        let words = "a file where a folder should be".to_owned();
+        assert_eq!(search::backups_in(home.path()), none(vec![(file, words)]));
+        // A file of a backup.
+        let folder = home.path().join("device");
+        fs::create_dir(&folder).expect("a folder");
+        symlink(&nowhere, folder.join("Status.plist")).expect("a link");
+        let Found::Backups { backups, .. } = search::backups_in(&folder) else { panic!("no backup") };
+        assert_eq!((backups[0].state, backups[0].damaged.len()), (State::Unknown, 1));
     }
 
     #[test]
     fn an_archived_backup_is_one_of_the_same_device() {
         for (name, device) in [
             (UDID, UDID),
+            ("00008101001A2B3C4D5E001E", UDID),
+            ("00008101001a2b3c4d5e001e-20260504-081530", UDID),
             ("00008101-001A2B3C4D5E001E-20260504-081530", UDID),
             ("0123456789abcdef0123456789abcdef01234567", "0123456789abcdef0123456789abcdef01234567"),
             ("a-20260504-08153", "a-20260504-08153"),
             ("20260504-081530", "20260504-081530"),
         ] {
-            assert_eq!(udid(Path::new("/x").join(name).as_path()).expose(), device);
+            assert_eq!(search::udid(Path::new("/x").join(name).as_path()).expose(), device);
         }
     }
 }

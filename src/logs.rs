@@ -1,23 +1,29 @@
 //! Where log lines go and how they look: human on a terminal, with fields in systemd's journal, plain
-//! with priorities where that cannot be reached, JSON on request. Standard error but for the journal;
+//! with priorities where that cannot be reached, JSON on request. Times are local with their offset for
+//! people, UTC in JSON; the journal has its own. Standard error but for the journal;
 //! other crates speak from warnings up.
 
 mod journal;
 
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
+use crate::channel::log::lost;
+use crate::clock;
 use crate::config::{LogFormat, LogLevel};
 use journal::{Journal, SOCKET};
 
@@ -25,7 +31,7 @@ use journal::{Journal, SOCKET};
 const ABOUT_A_CHANGE: [&str; 3] = ["service", "change", "channel"];
 
 /// Starts logging; a second call changes nothing. `is_journal`: standard error is the journal.
-pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool) {
+pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool, zone: TimeZone) {
     let ours = match level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -41,7 +47,7 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         .with_target("rustls_platform_verifier", LevelFilter::OFF)
         .with_target("statusd", ours)
         .with_target(crate::channel::log::TARGET, changes);
-    let layer = lines::layer().with_writer(io::stderr);
+    let layer = lines::layer().with_writer(|| StandardError);
     let layer = match format {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
         LogFormat::Auto | LogFormat::Journal if is_journal => match Journal::at(Path::new(SOCKET)) {
@@ -50,11 +56,44 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         },
         LogFormat::Journal => layer.event_format(Prefixed).boxed(),
         LogFormat::Auto | LogFormat::Human => {
-            layer.with_target(false).with_ansi(may_colour && io::stderr().is_terminal()).boxed()
+            let layer = layer.with_target(false).with_timer(Local(zone));
+            layer.with_ansi(may_colour && io::stderr().is_terminal()).boxed()
         }
     };
     // The second call is a test's or a reload's; the first stays.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
+}
+
+/// `2026-05-05T14:05:20+02:00`, in the zone of everything else that people read.
+struct Local(TimeZone);
+
+impl Local {
+    fn words(&self, time: Timestamp) -> String {
+        time.to_zoned(self.0.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+}
+
+impl FormatTime for Local {
+    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+        out.write_str(&self.words(clock::now()))
+    }
+}
+
+/// Standard error. A line that it does not take is lost, which the log channel wants to know.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // The whole line at once: another program may write there too.
+        if let Err(error) = io::stderr().write_all(line) {
+            lost(&error);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `<6>message key=value`: the priorities of sd-daemon(3); the journal adds the time itself.
@@ -98,5 +137,23 @@ impl Visit for Line {
         } else if !ABOUT_A_CHANGE.contains(&field.name()) {
             self.fields.push_str(&format!(" {}={text}", field.name()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_local_and_says_by_how_much() {
+        #[track_caller]
+        fn check(zone: &str, time: &str, expected: &str) {
+            let zone = TimeZone::get(zone).expect("a zone");
+            assert_eq!(Local(zone).words(time.parse().expect("a time")), expected);
+        }
+        check("Europe/Berlin", "2026-05-05T12:05:20.9Z", "2026-05-05T14:05:20+02:00");
+        check("Europe/Berlin", "2026-12-31T23:30:00Z", "2027-01-01T00:30:00+01:00");
+        check("America/St_Johns", "2026-01-05T12:05:20Z", "2026-01-05T08:35:20-03:30");
+        check("UTC", "2026-05-05T12:05:20Z", "2026-05-05T12:05:20+00:00");
     }
 }

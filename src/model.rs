@@ -30,6 +30,23 @@ impl Edition {
             Edition::Developer => "developer",
         }
     }
+
+    /// Apple's own page about it, for people: the only place that messages lead to.
+    pub fn page(self) -> &'static str {
+        match self {
+            Edition::Consumer => "https://www.apple.com/support/systemstatus/",
+            Edition::Developer => "https://developer.apple.com/system-status/",
+        }
+    }
+
+    /// The edition that a feed's name (`developer/en_US`) or a change's key begins with; the
+    /// consumers' for what names none.
+    pub fn of(name: &str) -> Edition {
+        match name.split('/').next() {
+            Some("developer") => Edition::Developer,
+            _ => Edition::Consumer,
+        }
+    }
 }
 
 /// One of Apple's documents, in a locale such as `en_US`.
@@ -148,11 +165,54 @@ pub struct Listing {
     pub garbled: bool,
 }
 
+/// In which order the numbers of a date stand. Apple's locales differ, and `05/06/2026` does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DateOrder {
+    MonthFirst,
+    DayFirst,
+    YearFirst,
+}
+
+impl DateOrder {
+    pub const ALL: [DateOrder; 3] = [DateOrder::MonthFirst, DateOrder::DayFirst, DateOrder::YearFirst];
+
+    /// The word in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DateOrder::MonthFirst => "month_first",
+            DateOrder::DayFirst => "day_first",
+            DateOrder::YearFirst => "year_first",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<DateOrder> {
+        DateOrder::ALL.into_iter().find(|order| order.as_str() == text)
+    }
+}
+
+/// The newest `datePosted` of a document, before it is known in which order its numbers stand.
+/// Which reading counts depends on the time of the fetch and on the feed's past: `track` decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// One reading for each of [`DateOrder::ALL`], all the same where the text leaves no choice.
+    /// `None`: the document has no date.
+    pub readings: Option<[Timestamp; 3]>,
+    /// The order that the document itself proves.
+    pub order: Option<DateOrder>,
+}
+
+impl Stamp {
+    /// A stamp with one reading.
+    pub fn at(time: Timestamp) -> Stamp {
+        Stamp { readings: Some([time; 3]), order: None }
+    }
+}
+
 /// One fetched copy of a feed, in canonical order: two copies that mean the same are equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// The newest `datePosted`: the publish time of the whole document, where it has any.
-    pub stamp: Option<Timestamp>,
+    /// The publish time of the whole document, where it has any.
+    pub stamp: Stamp,
     /// Apple's `drMessage`, a text for everybody; never seen in the wild.
     pub banner: Option<String>,
     pub services: BTreeMap<ServiceKey, Listing>,
@@ -203,6 +263,14 @@ pub struct Outage {
     pub message: String,
     /// How often each kind of change happened to this occurrence: tells repeats apart.
     pub counts: BTreeMap<ChangeKind, u32>,
+}
+
+impl Outage {
+    /// Whether it is a maintenance that was planned and did not take place.
+    pub fn was_cancelled(&self) -> bool {
+        let has = |kind| self.counts.contains_key(&kind);
+        has(ChangeKind::Cancelled) && !has(ChangeKind::Corrected)
+    }
 }
 
 /// Whether Apple lists a service that we know.
@@ -282,6 +350,8 @@ pub struct FeedState {
     pub first_accepted: Option<Timestamp>,
     /// The newest accepted stamp.
     pub stamp: Option<Timestamp>,
+    /// The order of dates that the newest document with a proof of it had.
+    pub date_order: Option<DateOrder>,
     pub stale: Option<StaleRun>,
     pub sight: Sight,
     /// Apple's text for everybody, if it ever comes.
@@ -307,6 +377,7 @@ impl Beliefs {
             state: FeedState {
                 first_accepted: None,
                 stamp: None,
+                date_order: None,
                 stale: None,
                 sight: Sight::Unknown,
                 banner: None,
@@ -329,6 +400,10 @@ pub enum ChangeKind {
     Worsened,
     Eased,
     Planned,
+    /// The times that were announced for a maintenance have changed.
+    Moved,
+    /// A planned maintenance was dropped before it began.
+    Cancelled,
     Started,
     Over,
     Unlisted,
@@ -343,8 +418,6 @@ pub enum ChangeKind {
     Corrected,
     /// Found already over: in the first document, or a maintenance nobody announced.
     Noted,
-    /// A planned maintenance is listed no more and never began.
-    Cancelled,
 
     /// A reminder: an outage that was told of is still going on.
     Lasts,
@@ -359,7 +432,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    pub const ALL: [ChangeKind; 24] = [
+    pub const ALL: [ChangeKind; 25] = [
         ChangeKind::Began,
         ChangeKind::Reopened,
         ChangeKind::Ended,
@@ -368,6 +441,8 @@ impl ChangeKind {
         ChangeKind::Worsened,
         ChangeKind::Eased,
         ChangeKind::Planned,
+        ChangeKind::Moved,
+        ChangeKind::Cancelled,
         ChangeKind::Started,
         ChangeKind::Over,
         ChangeKind::Unlisted,
@@ -378,7 +453,6 @@ impl ChangeKind {
         ChangeKind::Revised,
         ChangeKind::Corrected,
         ChangeKind::Noted,
-        ChangeKind::Cancelled,
         ChangeKind::Lasts,
         ChangeKind::Alive,
         ChangeKind::BackupLate,
@@ -397,6 +471,8 @@ impl ChangeKind {
             ChangeKind::Worsened => "worsened",
             ChangeKind::Eased => "eased",
             ChangeKind::Planned => "planned",
+            ChangeKind::Moved => "moved",
+            ChangeKind::Cancelled => "cancelled",
             ChangeKind::Started => "started",
             ChangeKind::Over => "over",
             ChangeKind::Unlisted => "unlisted",
@@ -407,7 +483,6 @@ impl ChangeKind {
             ChangeKind::Revised => "revised",
             ChangeKind::Corrected => "corrected",
             ChangeKind::Noted => "noted",
-            ChangeKind::Cancelled => "cancelled",
             ChangeKind::Lasts => "lasts",
             ChangeKind::Alive => "alive",
             ChangeKind::BackupLate => "backup_late",
@@ -431,6 +506,8 @@ impl ChangeKind {
             | ChangeKind::Worsened
             | ChangeKind::Eased
             | ChangeKind::Planned
+            | ChangeKind::Moved
+            | ChangeKind::Cancelled
             | ChangeKind::Started
             | ChangeKind::Over
             | ChangeKind::Unlisted
@@ -443,7 +520,6 @@ impl ChangeKind {
             ChangeKind::Revised
             | ChangeKind::Corrected
             | ChangeKind::Noted
-            | ChangeKind::Cancelled
             | ChangeKind::Lasts
             | ChangeKind::Alive
             | ChangeKind::Test => false,
@@ -514,6 +590,8 @@ pub struct KnownPhone {
     /// The last iCloud backup that succeeded. `None`: unknown.
     pub last_backup: Option<Timestamp>,
     pub backup_enabled: Option<bool>,
+    /// When it was first read as switched off, since it was last on.
+    pub off_since: Option<Timestamp>,
     /// When it was last considered whether its backup is late.
     pub judged_at: Timestamp,
 }
@@ -540,6 +618,7 @@ pub struct Change {
     pub feed: FeedId,
     /// As Apple writes it, or the watched name; empty where no service is concerned.
     pub service: String,
+    /// Of a phone the name under which messages know it.
     pub message_id: Option<String>,
     pub occurrence: Option<u32>,
     /// Tells changes of one kind in one occurrence apart; 1 for the first.
@@ -589,7 +668,7 @@ impl Change {
         let occurrence = match self.occurrence {
             Some(number) => number.to_string(),
             // A backup that is late is the same one until there is a newer.
-            None if self.kind.is_about_a_phone() => {
+            None if self.kind == ChangeKind::BackupLate => {
                 self.began_at.map_or("-".to_owned(), |backup| backup.to_string())
             }
             None => self.seen_at.to_string(),
@@ -637,6 +716,18 @@ mod tests {
     }
 
     #[test]
+    fn each_edition_has_a_page_of_its_own() {
+        for edition in [Edition::Consumer, Edition::Developer] {
+            let feed = FeedId { edition, locale: "en_US".to_owned() };
+            let at = Timestamp::UNIX_EPOCH;
+            let key = Change::bare(ChangeKind::Test, feed.clone(), at, at).key();
+            assert_eq!((Edition::of(&feed.to_string()), Edition::of(&key)), (edition, edition));
+        }
+        assert_ne!(Edition::Consumer.page(), Edition::Developer.page());
+        assert_eq!(Edition::of("k"), Edition::Consumer);
+    }
+
+    #[test]
     fn a_backup_is_known_in_other_languages() {
         for name in
             ["iCloud Backup", "ICLOUD-BACKUP", "iCloudバックアップ", "iCloud 云备份", "Sauvegarde iCloud"]
@@ -650,6 +741,9 @@ mod tests {
 
     #[test]
     fn words_survive_a_round_trip() {
+        for order in DateOrder::ALL {
+            assert_eq!(DateOrder::parse(order.as_str()), Some(order));
+        }
         for kind in ["Outage", "Issue", "Performance", "Maintenance", "Other", "Degraded"] {
             assert_eq!(EventKind::parse(kind).as_str(), kind);
         }

@@ -20,6 +20,9 @@ const FIRST_S: i64 = 1_318_377_600;
 /// A backup that an outage kept from being made is made within a day of its end.
 pub const RECOVERY: SignedDuration = SignedDuration::from_hours(24);
 
+/// Digits of a phone's id that messages carry: enough to tell a person's phones apart.
+const NAME_DIGITS: usize = 8;
+
 /// What a phone said just now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -77,9 +80,11 @@ pub fn plausible(backup: Option<Timestamp>, now: Timestamp) -> Option<Timestamp>
 
 /// What is to be remembered of a phone from now on; `None` if that is what is remembered already.
 pub fn remembered(read: &Read, known: Option<&KnownPhone>, now: Timestamp) -> Option<KnownPhone> {
+    let off_since = off_since(read, known, now);
     let is_news = known.is_none_or(|known| {
         let is_fresh = known.seen_at <= now && now.duration_since(known.seen_at) < MARKED_EVERY;
-        !(is_fresh && is_as_known(read, known) && read.model == known.model)
+        let is_same = is_as_known(read, known) && (&read.model, off_since) == (&known.model, known.off_since);
+        !(is_fresh && is_same)
     });
     is_news.then(|| KnownPhone {
         id: read.id.clone(),
@@ -87,8 +92,19 @@ pub fn remembered(read: &Read, known: Option<&KnownPhone>, now: Timestamp) -> Op
         seen_at: now,
         last_backup: read.last_backup,
         backup_enabled: read.backup_enabled,
+        off_since,
         judged_at: known.map_or(now, |known| known.judged_at),
     })
+}
+
+/// A phone that does not say whether backups are on has not switched them on.
+fn off_since(read: &Read, known: Option<&KnownPhone>, now: Timestamp) -> Option<Timestamp> {
+    let before = known.and_then(|known| known.off_since);
+    match read.backup_enabled {
+        Some(true) => None,
+        Some(false) => before.or(Some(now)),
+        None => before,
+    }
 }
 
 /// Whether it is time to judge a phone, and an earlier look has read the same.
@@ -103,16 +119,24 @@ fn is_as_known(read: &Read, known: &KnownPhone) -> bool {
     (read.last_backup, read.backup_enabled) == (known.last_backup, known.backup_enabled)
 }
 
-/// What to say of a phone that was read just now.
-pub fn judge(read: &Read, after: SignedDuration, apple: Apple, feed: &FeedId, now: Timestamp) -> Judgement {
-    let change = |kind, serial| {
+/// What to say of a phone that was read just now, and that was `known` as the same before.
+pub fn judge(
+    read: &Read,
+    known: &KnownPhone,
+    after: SignedDuration,
+    apple: Apple,
+    feed: &FeedId,
+    now: Timestamp,
+) -> Judgement {
+    let change = |kind, serial, seen_at| {
         let phone = read.last_backup.map(|at| LastBackup { at, read_at: now, phones: 1 });
-        let bare = Change::bare(kind, feed.clone(), now, now);
-        Judgement::Say(Box::new(Change { began_at: read.last_backup, serial, phone, ..bare }))
+        let bare = Change::bare(kind, feed.clone(), seen_at, now);
+        let message_id = Some(name(&read.id));
+        Judgement::Say(Box::new(Change { message_id, began_at: read.last_backup, serial, phone, ..bare }))
     };
-    // Apple has no part in that.
+    // Apple has no part in that. Each time it is switched off once: since when is in the key.
     if read.backup_enabled == Some(false) {
-        return change(ChangeKind::BackupOff, 1);
+        return change(ChangeKind::BackupOff, 1, off_since(read, Some(known), now).unwrap_or(now));
     }
     let Some(last) = read.last_backup else { return Judgement::Nothing };
     let periods = now.duration_since(last).as_secs() / after.as_secs().max(1);
@@ -120,8 +144,15 @@ pub fn judge(read: &Read, after: SignedDuration, apple: Apple, feed: &FeedId, no
         (..1, _) | (_, Apple::Trouble) => Judgement::Nothing,
         (_, Apple::Unknown) => Judgement::Open,
         // Each whole period once: its number is in the key.
-        (periods, Apple::Fine) => change(ChangeKind::BackupLate, u32::try_from(periods).unwrap_or(u32::MAX)),
+        (periods, Apple::Fine) => {
+            change(ChangeKind::BackupLate, u32::try_from(periods).unwrap_or(u32::MAX), now)
+        }
     }
+}
+
+/// `phone-0123abcd`: tells phones apart in keys, and nobody finds the phone's number again.
+fn name(id: &str) -> String {
+    format!("phone-{}", id.chars().take(NAME_DIGITS).collect::<String>())
 }
 
 #[cfg(test)]
@@ -148,6 +179,7 @@ mod tests {
             seen_at: at(seen_at),
             last_backup: last_backup.map(at),
             backup_enabled: Some(true),
+            off_since: None,
             judged_at: at("2026-05-07T19:00:00Z"),
         }
     }
@@ -160,7 +192,8 @@ mod tests {
     #[track_caller]
     fn check_judged(read: &Read, apple: Apple, expected: Option<&str>) {
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-        let found = match judge(read, late().after, apple, &feed, at(NOW)) {
+        let known = KnownPhone { off_since: Some(at("2026-05-06T10:00:00Z")), ..known(None, NOW) };
+        let found = match judge(read, &known, late().after, apple, &feed, at(NOW)) {
             Judgement::Say(change) => Some(change.key()),
             Judgement::Open => Some("open".to_owned()),
             Judgement::Nothing => None,
@@ -173,12 +206,12 @@ mod tests {
         let days = |day: &str| read(Some(&format!("2026-05-{day}Z")), Some(true));
         check_judged(&days("05T19:10:01"), Apple::Fine, None);
         let three = days("05T19:10:00");
-        let key = "consumer/en_US/-/-/2026-05-05T19:10:00Z/backup_late";
+        let key = "consumer/en_US/-/phone-a/2026-05-05T19:10:00Z/backup_late";
         check_judged(&three, Apple::Fine, Some(key));
         check_judged(&three, Apple::Trouble, None);
         check_judged(&three, Apple::Unknown, Some("open"));
         check_judged(&days("05T19:10:01"), Apple::Unknown, None);
-        let six = "consumer/en_US/-/-/2026-05-02T19:00:00Z/backup_late/2";
+        let six = "consumer/en_US/-/phone-a/2026-05-02T19:00:00Z/backup_late/2";
         check_judged(&days("02T19:00:00"), Apple::Fine, Some(six));
         check_judged(&read(Some("2026-05-05T19:10:00Z"), None), Apple::Fine, Some(key));
         check_judged(&days("08T23:00:00"), Apple::Fine, None);
@@ -187,12 +220,31 @@ mod tests {
     }
 
     #[test]
-    fn off_is_said_whatever_apple_does_and_once_for_each_last_backup() {
-        let key = "consumer/en_US/-/-/2026-05-08T03:00:00Z/backup_off";
+    fn off_is_said_whatever_apple_does_and_once_for_each_time_it_is_switched_off() {
+        let key = "consumer/en_US/-/phone-a/2026-05-06T10:00:00Z/backup_off";
         for apple in [Apple::Fine, Apple::Trouble, Apple::Unknown] {
             check_judged(&read(Some("2026-05-08T03:00:00Z"), Some(false)), apple, Some(key));
         }
-        check_judged(&read(None, Some(false)), Apple::Fine, Some("consumer/en_US/-/-/-/backup_off"));
+        check_judged(&read(None, Some(false)), Apple::Fine, Some(key));
+        // Two phones whose last backups fall into the same second.
+        let other =
+            Read { id: "0123456789abcdef".to_owned(), ..read(Some("2026-05-05T19:10:00Z"), Some(true)) };
+        let key = "consumer/en_US/-/phone-01234567/2026-05-05T19:10:00Z/backup_late";
+        check_judged(&other, Apple::Fine, Some(key));
+    }
+
+    #[test]
+    fn off_lasts_until_the_phone_says_that_it_is_on() {
+        let since = |enabled, before: Option<&str>| {
+            let known = KnownPhone { off_since: before.map(at), ..known(None, NOW) };
+            off_since(&read(None, enabled), Some(&known), at(NOW))
+        };
+        let before = "2026-05-06T10:00:00Z";
+        assert_eq!(since(Some(false), None), Some(at(NOW)));
+        assert_eq!(since(Some(false), Some(before)), Some(at(before)));
+        assert_eq!(since(None, Some(before)), Some(at(before)));
+        assert_eq!(since(Some(true), Some(before)), None);
+        assert_eq!(since(None, None), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::fetch::{Failure, Fetcher, Look};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
 use crate::overdue;
 use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
-use crate::record::Recorder;
+use crate::record::{Failed, Poll, Recorder, Start};
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
 use crate::terms::{self, Hearer};
@@ -19,6 +19,8 @@ use crate::watch::Watch;
 
 /// How often the database hears that all is as it was: a power failure costs this much proof.
 const CHECKPOINT: SignedDuration = SignedDuration::from_hours(1);
+/// "Not modified" is believed for so long after the last document; then one poll proves it.
+const PROVEN_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// Between two tries to write what could not be written (a full disk).
 const STORE_RETRY_S: i64 = 60;
 
@@ -43,6 +45,8 @@ pub struct Memory {
     pending: Pending,
     /// The last document, for when the server says "unchanged".
     document: Option<Document>,
+    /// When it came.
+    document_at: Option<Timestamp>,
     failures: u32,
     coverage: Coverage,
     last_look: Option<Timestamp>,
@@ -59,6 +63,7 @@ impl Memory {
             beliefs,
             pending: Pending::default(),
             document: None,
+            document_at: None,
             failures: 0,
             coverage: Coverage::Begins,
             last_look: None,
@@ -104,13 +109,19 @@ impl Poller {
     /// dice in `0.0..1.0`.
     pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> Looked {
         self.account_for(store, passed).await;
+        let is_proven = |at: Timestamp| at <= now && now.duration_since(at) < PROVEN_FOR;
+        if !self.memory.document_at.is_some_and(is_proven) {
+            self.fetcher.ask_anew();
+        }
         let seen = self.fetcher.look().await;
-        self.record(&seen, now);
         if let Err(error) = self.prepare(store, &seen, now).await {
             return Looked::unwritten(Verdict::Blind, &error, now);
         }
+        let trouble = self.read(&seen, now);
         let pending = self.memory.pending.clone();
-        let update = self.track(&seen, passed.awake_s, now);
+        let update = self.track(trouble.as_ref(), passed.awake_s, now);
+        let is_idle = update.is_empty(&self.memory.beliefs) && pending == self.memory.pending;
+        self.record(&seen, trouble, passed, is_idle, now);
         self.memory.last_look = Some(now);
         self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
@@ -162,6 +173,8 @@ impl Poller {
         let memory = &mut self.memory;
         let written = match passed.set_by {
             Some(by) => {
+                // In whole seconds, like all times.
+                let by = SignedDuration::from_secs(by.as_secs());
                 tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
                 let update = track::clock_set(&memory.beliefs, &mut memory.pending, by);
                 let written =
@@ -178,35 +191,62 @@ impl Poller {
         }
     }
 
-    fn record(&mut self, seen: &Result<Look, Failure>, now: Timestamp) {
-        if let (Some(recorder), Ok(Look::New { body, .. })) = (&mut self.recorder, seen)
-            && let Err(error) = recorder.record(now, body)
-        {
-            tracing::error!("cannot write the recording: {error}");
-        }
-    }
-
-    fn track(&mut self, seen: &Result<Look, Failure>, awake_s: u64, now: Timestamp) -> Update {
+    /// Keeps the document of a poll. Returns why there is none.
+    fn read(&mut self, seen: &Result<Look, Failure>, now: Timestamp) -> Option<Trouble> {
         let memory = &mut self.memory;
         match seen {
             Ok(Look::New { document, .. }) => {
                 memory.document = Some(document.clone());
-                track::look(&memory.beliefs, &mut memory.pending, document, &self.watch, now)
+                memory.document_at = Some(now);
+                None
             }
-            Ok(Look::Unchanged) => match &memory.document {
-                Some(document) => {
-                    track::look(&memory.beliefs, &mut memory.pending, document, &self.watch, now)
-                }
-                None => {
-                    let reason = "the server says \u{201c}unchanged\u{201d} to a first question".to_owned();
-                    let trouble = Trouble { fault: Fault::Apple, reason };
-                    track::blind(&memory.beliefs, &mut memory.pending, &trouble, awake_s, now)
-                }
-            },
-            Err(failure) => {
-                let trouble = Trouble { fault: failure.fault(), reason: failure.to_string() };
-                track::blind(&memory.beliefs, &mut memory.pending, &trouble, awake_s, now)
+            Ok(Look::Unchanged) if memory.document.is_some() => None,
+            Ok(Look::Unchanged) => {
+                let reason = "the server says \u{201c}unchanged\u{201d} to a first question".to_owned();
+                Some(Trouble { fault: Fault::Apple, reason })
             }
+            Err(failure) => Some(Trouble { fault: failure.fault(), reason: failure.to_string() }),
+        }
+    }
+
+    fn track(&mut self, trouble: Option<&Trouble>, awake_s: u64, now: Timestamp) -> Update {
+        let Memory { beliefs, pending, document, .. } = &mut self.memory;
+        match (trouble, document) {
+            (None, Some(document)) => track::look(beliefs, pending, document, &self.watch, now),
+            (Some(trouble), _) => track::blind(beliefs, pending, trouble, awake_s, now),
+            (None, None) => unreachable!("a poll without a document is trouble"),
+        }
+    }
+
+    /// Written before the update is committed: after a crash in between the poll is done again.
+    fn record(
+        &mut self,
+        seen: &Result<Look, Failure>,
+        trouble: Option<Trouble>,
+        passed: Passed,
+        is_idle: bool,
+        now: Timestamp,
+    ) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let memory = &self.memory;
+        let start = match (memory.last_look, memory.beliefs.state.first_accepted) {
+            (Some(_), _) => None,
+            (None, None) => Some(Start::New),
+            (None, Some(_)) => Some(Start::Resumed),
+        };
+        let clock_set_s = passed.set_by.filter(|_| start.is_none()).map(|by| by.as_secs());
+        let failure = trouble.map(|trouble| Failed {
+            ours: trouble.fault == Fault::Ours,
+            reason: trouble.reason,
+            awake_s: passed.awake_s,
+        });
+        let is_idle = is_idle && start.is_none() && clock_set_s.is_none();
+        let body = match seen {
+            Ok(Look::New { body, .. }) => Some(body.as_str()),
+            Ok(Look::Unchanged) | Err(_) => None,
+        };
+        if let Err(error) = recorder.record(now, body, Poll { start, clock_set_s, failure }, is_idle) {
+            tracing::error!("cannot write the recording: {error}");
         }
     }
 

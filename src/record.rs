@@ -1,7 +1,8 @@
 //! Recordings of the feed: JSON Lines, `{"at": RFC 3339, "body": text}`, read plain, gzip or zstd.
 //!
-//! Between two lines the feed did not change. Written plain, one whole line at a time, so that a
-//! recording cut off by a power failure loses its last line and no other.
+//! Between two lines the feed did not change. The daemon adds `poll` and leaves out no poll that had an
+//! effect, so that a replay polls when the daemon did. Written plain, one whole line at a time, so that
+//! a recording cut off by a power failure loses its last line and no other.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::regular_file;
 
 /// Longer than any document we would fetch, escaped.
 const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
@@ -21,8 +24,45 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub struct Line {
     /// UTC.
     pub at: Timestamp,
-    /// The document as it came.
+    /// The document as it came; empty where none came.
     pub body: String,
+    /// In a line of the daemon: the poll that saw it. Between such a line and the next nothing that
+    /// the daemon polled had an effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll: Option<Poll>,
+}
+
+/// A poll of the daemon, beside the document that it saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Poll {
+    /// In the first poll after a start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+    /// Seconds by which the clock was set since the poll before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_set_s: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failed>,
+}
+
+/// How statusd started: what waited for its second sight is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With a database that had seen no document.
+    New,
+    Resumed,
+}
+
+/// Why a poll brought no document.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Failed {
+    /// Whether the cause is on our side.
+    pub ours: bool,
+    pub reason: String,
+    /// Seconds since the poll before, sleep left out.
+    pub awake_s: u64,
 }
 
 /// A recording being read.
@@ -38,7 +78,7 @@ impl Recording {
         let source: Box<dyn Read> = if path == Path::new("-") {
             Box::new(io::stdin())
         } else {
-            Box::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?)
+            Box::new(open(path).with_context(|| format!("cannot read {}", path.display()))?)
         };
         let mut source = BufReader::new(source);
         let start = source.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
@@ -88,33 +128,55 @@ impl Recording {
     }
 }
 
+fn open(path: &Path) -> io::Result<File> {
+    regular_file::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => io::Error::other(format!("{error}; pipe it into standard input (-)")),
+        _ => error,
+    })
+}
+
 /// A recording being written.
 pub struct Recorder {
     path: PathBuf,
-    last: Option<String>,
+    /// The newest document.
+    body: Option<String>,
+    /// Whether the recording has it.
+    is_written: bool,
 }
 
 impl Recorder {
     pub fn new(path: &Path) -> Recorder {
-        Recorder { path: path.to_owned(), last: None }
+        Recorder { path: path.to_owned(), body: None, is_written: false }
     }
 
-    /// Appends the document if it differs from the one before, synced to disk.
-    pub fn record(&mut self, at: Timestamp, body: &str) -> io::Result<()> {
-        if self.last.as_deref() == Some(body) {
+    /// Appends a poll, synced to disk, unless it is idle (had no effect) and brought the document of
+    /// the poll before. `body`: `None` where the server said "unchanged", or nothing could be read.
+    pub fn record(&mut self, at: Timestamp, body: Option<&str>, poll: Poll, is_idle: bool) -> io::Result<()> {
+        if let Some(body) = body.filter(|body| self.body.as_deref() != Some(*body)) {
+            self.body = Some(body.to_owned());
+            self.is_written = false;
+        }
+        let has_failed = poll.failure.is_some();
+        if is_idle && (self.is_written || has_failed) {
             return Ok(());
         }
+        let body = if has_failed { String::new() } else { self.body.clone().unwrap_or_default() };
+        self.append(&Line { at, body, poll: Some(poll) })?;
+        self.is_written |= !has_failed;
+        Ok(())
+    }
+
+    fn append(&self, line: &Line) -> io::Result<()> {
+        regular_file::check(&self.path)?;
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
-        let mut bytes = Vec::with_capacity(body.len() + 64);
+        let mut bytes = Vec::with_capacity(line.body.len() + 128);
         if !ends_with_line_feed(&mut file)? {
             bytes.push(b'\n');
         }
-        serde_json::to_writer(&mut bytes, &Line { at, body: body.to_owned() })?;
+        serde_json::to_writer(&mut bytes, line)?;
         bytes.push(b'\n');
         file.write_all(&bytes)?;
-        file.sync_data()?;
-        self.last = Some(body.to_owned());
-        Ok(())
+        file.sync_data()
     }
 }
 
@@ -138,19 +200,36 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_repeats_are_left_out() {
+    fn what_is_written_is_read_and_polls_without_effect_are_left_out() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("feed.jsonl");
         let at = |second| Timestamp::from_second(second).expect("a time");
+        let failed = Failed { ours: false, reason: "no answer".to_owned(), awake_s: 30 };
+        let first = Poll { start: Some(Start::New), ..Poll::default() };
+        let lost = Poll { failure: Some(failed), ..Poll::default() };
+        let set = Poll { clock_set_s: Some(-60), ..Poll::default() };
+        let later = Poll::default();
+        let document = Some("{\"a\": \"é\n\"}");
         let mut recorder = Recorder::new(&path);
-        for (second, body) in [(0, "{\"a\": \"é\n\"}"), (60, "{\"a\": \"é\n\"}"), (120, "b")] {
-            recorder.record(at(second), body).expect("written");
+        for (second, body, poll, is_idle) in [
+            (0, document, &first, false),
+            (60, document, &later, true),
+            (120, None, &later, true),
+            (165, None, &later, false),
+            (180, None, &lost, false),
+            (210, None, &lost, true),
+            (240, document, &set, false),
+            (300, Some("b"), &later, true),
+            (360, Some("b"), &later, true),
+        ] {
+            recorder.record(at(second), body, poll.clone(), is_idle).expect("written");
         }
-        let lines = read_all(&path).expect("readable");
-        assert_eq!(
-            lines,
-            [(0, "{\"a\": \"é\n\"}"), (120, "b")].map(|(s, b)| Line { at: at(s), body: b.into() })
-        );
+        let same = document.expect("a body");
+        let expected =
+            [(0, same, &first), (165, same, &later), (180, "", &lost), (240, same, &set), (300, "b", &later)];
+        let expected =
+            expected.map(|(s, body, poll)| Line { at: at(s), body: body.into(), poll: Some(poll.clone()) });
+        assert_eq!(read_all(&path).expect("readable"), expected);
     }
 
     #[test]
@@ -161,7 +240,7 @@ mod tests {
         std::fs::write(&path, format!("{whole}{{\"at\":\"2026-01-01T00:0")).expect("written");
         assert_eq!(read_all(&path).expect("readable").len(), 1);
         let mut recorder = Recorder::new(&path);
-        recorder.record(Timestamp::UNIX_EPOCH, "b").expect("written");
+        recorder.record(Timestamp::UNIX_EPOCH, Some("b"), Poll::default(), true).expect("written");
         let bodies: Vec<String> =
             read_all(&path).expect("readable").into_iter().map(|line| line.body).collect();
         assert_eq!(bodies, ["a", "b"]);

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{text, tls};
+use crate::{regular_file, text, tls};
 
 pub const HOST: &str = "gdmf.apple.com";
 const PATH: &str = "/v2/pmv";
@@ -261,9 +261,7 @@ struct Kept {
 
 /// A broken one is none.
 fn read_kept(directory: &Path) -> Option<Releases> {
-    let mut bytes = Vec::new();
-    let file = File::open(directory.join(KEPT_IN)).ok()?;
-    file.take(KEPT_MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let bytes = regular_file::read(&directory.join(KEPT_IN), KEPT_MAX_BYTES).ok()?;
     let kept: Kept =
         serde_json::from_slice(&bytes).ok().filter(|kept: &Kept| kept.version == KEPT_VERSION)?;
     let newest: BTreeMap<String, Version> = kept

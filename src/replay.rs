@@ -1,7 +1,9 @@
 //! A recording through the real parser, the real state machine and the real plan, in virtual time.
 //!
-//! Looks as the daemon would on its default schedule, confirmation included, and skips over idle
-//! time. Touches no clock: the same recording gives the same changes, byte for byte.
+//! Polls when each line was recorded. Behind a line of the daemon there is nothing more to poll: the
+//! daemon leaves out what had no effect. Behind any other line it polls as the daemon would on the given
+//! plan, confirmation included, and skips over idle time. Touches no clock: the same recording gives the
+//! same changes, byte for byte.
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -9,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::feed;
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
 use crate::plan::{Aftermath, Plan, next_look};
-use crate::record::{Line, Recording};
+use crate::record::{Line, Poll, Recording, Start};
 use crate::track::{self, Pending, Trouble, Verdict};
 use crate::watch::Watch;
 
@@ -23,6 +25,8 @@ pub struct Summary {
     pub stale_looks: u64,
     /// Lines that no status document could be read from.
     pub unreadable: u64,
+    /// Lines of a daemon, which hold its own polls: no plan has a part in them.
+    pub polled: u64,
 }
 
 /// Plays `recording` and hands each change to `tell`, in order.
@@ -34,32 +38,28 @@ pub fn replay(
     tell: &mut dyn FnMut(&Change) -> Result<()>,
 ) -> Result<Summary> {
     let mut summary = Summary::default();
-    let Some(mut shown) = recording.next_line()? else { return Ok(summary) };
+    let Some(first) = recording.next_line()? else { return Ok(summary) };
+    let mut player = Player::new(feed, first.at);
+    let mut now = first.at;
+    player.read(&first, &mut summary);
     let mut next_line = recording.next_line()?;
-    let mut player = Player::new(feed, shown.at);
-    let mut now = shown.at;
-    player.read(&shown, &mut summary);
     loop {
-        while let Some(line) = next_line.take_if(|line| line.at <= now) {
-            shown = line;
-            player.read(&shown, &mut summary);
-            next_line = recording.next_line()?;
-        }
         let step = player.look(watch, now);
         summary.looks += 1;
         summary.stale_looks += u64::from(step.verdict == Verdict::Stale);
         step.changes.iter().try_for_each(&mut *tell)?;
-        let next = next_look(plan, &player.aftermath(watch), now);
-        let at_rest = step.is_idle && player.pending.oldest().is_none();
-        now = match &next_line {
-            _ if !at_rest => next,
-            // Behind the last line the feed is not known; what it showed has been confirmed.
-            None => return Ok(summary),
-            Some(line) => {
-                let moment = player.deadline(now).map_or(line.at, |deadline| deadline.min(line.at));
-                if moment > next { first_look_from(plan, &player, watch, moment) } else { next }
+        let planned = player.planned(plan, watch, &step, next_line.is_some(), now);
+        let line_at = next_line.as_ref().map(|line| line.at);
+        match (planned, line_at) {
+            (Some(planned), line_at) if line_at.is_none_or(|line_at| planned < line_at) => now = planned,
+            _ => {
+                let Some(line) = next_line.take() else { return Ok(summary) };
+                // A daemon's clock may have been set back; elsewhere lines out of order are one moment.
+                now = if line.poll.is_some() { line.at } else { line.at.max(now) };
+                player.read(&line, &mut summary);
+                next_line = recording.next_line()?;
             }
-        };
+        }
     }
 }
 
@@ -80,9 +80,11 @@ struct Look {
 struct Player {
     beliefs: Beliefs,
     pending: Pending,
-    shown: Result<Document, feed::Unreadable>,
+    shown: Result<Document, Trouble>,
     failures: u32,
     last_look: Timestamp,
+    /// Of the line that is shown; `None` where no daemon wrote it.
+    poll: Option<Poll>,
 }
 
 impl Player {
@@ -90,33 +92,75 @@ impl Player {
         Player {
             beliefs: Beliefs::new(feed),
             pending: Pending::default(),
-            shown: Err(feed::Unreadable::Empty),
+            shown: Err(trouble(feed::Unreadable::Empty)),
             failures: 0,
             last_look: start,
+            poll: None,
         }
     }
 
     fn read(&mut self, line: &Line, summary: &mut Summary) {
-        self.shown = feed::parse(line.body.as_bytes());
+        let failed = line.poll.as_ref().and_then(|poll| poll.failure.as_ref());
+        self.shown = match failed {
+            Some(failed) => Err(Trouble {
+                fault: if failed.ours { Fault::Ours } else { Fault::Apple },
+                reason: failed.reason.clone(),
+            }),
+            None => feed::parse(line.body.as_bytes()).map_err(trouble),
+        };
         summary.documents += 1;
         summary.unreadable += u64::from(self.shown.is_err());
+        summary.polled += u64::from(line.poll.is_some());
+        self.poll.clone_from(&line.poll);
+        let Some(poll) = &line.poll else { return };
+        match poll.start {
+            Some(Start::New) => self.beliefs = Beliefs::new(self.beliefs.feed.clone()),
+            Some(Start::Resumed) | None => {}
+        }
+        if poll.start.is_some() {
+            self.pending = Pending::default();
+        }
+        if let Some(by) = poll.clock_set_s {
+            let by = SignedDuration::from_secs(by);
+            track::clock_set(&self.beliefs, &mut self.pending, by).apply(&mut self.beliefs);
+        }
     }
 
     fn look(&mut self, watch: &Watch, now: Timestamp) -> Look {
-        let awake_s = u64::try_from(now.duration_since(self.last_look).as_secs()).unwrap_or(0);
+        let passed_s = u64::try_from(now.duration_since(self.last_look).as_secs()).unwrap_or(0);
+        let failed = self.poll.as_ref().and_then(|poll| poll.failure.as_ref());
+        let awake_s = failed.map_or(passed_s, |failed| failed.awake_s);
         self.last_look = now;
         let update = match &self.shown {
             Ok(document) => track::look(&self.beliefs, &mut self.pending, document, watch, now),
-            Err(unreadable) => {
-                let trouble = Trouble { fault: fault(*unreadable), reason: unreadable.to_string() };
-                track::blind(&self.beliefs, &mut self.pending, &trouble, awake_s, now)
-            }
+            Err(trouble) => track::blind(&self.beliefs, &mut self.pending, trouble, awake_s, now),
         };
         self.failures = if self.shown.is_err() { self.failures.saturating_add(1) } else { 0 };
         let is_idle = update.is_empty(&self.beliefs);
         let look = Look { verdict: update.verdict, changes: update.changes.clone(), is_idle };
         update.apply(&mut self.beliefs);
         look
+    }
+
+    /// When to poll what is shown again; `None` where that would change nothing before the next line.
+    /// Behind the last line the feed is not known, and what it showed has been confirmed.
+    fn planned(
+        &self,
+        plan: &Plan,
+        watch: &Watch,
+        step: &Look,
+        has_next: bool,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if self.poll.is_some() {
+            return None;
+        }
+        let next = next_look(plan, &self.aftermath(watch), now);
+        if !step.is_idle || self.pending.oldest().is_some() {
+            return Some(next);
+        }
+        let deadline = self.deadline(now).filter(|_| has_next)?;
+        Some(if deadline > next { first_look_from(plan, self, watch, deadline) } else { next })
     }
 
     fn aftermath(&self, watch: &Watch) -> Aftermath {
@@ -136,10 +180,11 @@ impl Player {
     }
 }
 
-/// A recording does not say how its documents came; a web page in it counts as a captive portal's.
-fn fault(unreadable: feed::Unreadable) -> Fault {
-    match unreadable {
+/// A plain recording does not say how its documents came; a web page in it counts as a captive portal's.
+fn trouble(unreadable: feed::Unreadable) -> Trouble {
+    let fault = match unreadable {
         feed::Unreadable::Html => Fault::Ours,
         _ => Fault::Apple,
-    }
+    };
+    Trouble { fault, reason: unreadable.to_string() }
 }

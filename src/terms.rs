@@ -68,7 +68,11 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
         // Whoever hears of the end must not wait for one that Apple never posts.
         ChangeKind::Ended | ChangeKind::Withdrawn => Some("ended"),
         ChangeKind::Missed => Some("missed"),
-        ChangeKind::Planned | ChangeKind::Started | ChangeKind::Over => Some("maintenance"),
+        ChangeKind::Planned
+        | ChangeKind::Moved
+        | ChangeKind::Cancelled
+        | ChangeKind::Started
+        | ChangeKind::Over => Some("maintenance"),
         ChangeKind::Unlisted | ChangeKind::ListedAgain => Some("unlisted"),
         ChangeKind::Blind | ChangeKind::Sighted => Some("blind"),
         ChangeKind::HistoryLost => Some("history_lost"),
@@ -77,7 +81,6 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Lasts
         | ChangeKind::Test => None,
     }
@@ -286,6 +289,9 @@ mod tests {
         check_wants("only = ['began', 'ended']", ChangeKind::Withdrawn, "Photos", true);
         check_wants("only = ['began', 'ended']", ChangeKind::Missed, "Photos", false);
         check_wants("only = ['maintenance']", ChangeKind::Over, "Photos", true);
+        check_wants("only = ['maintenance']", ChangeKind::Moved, "Photos", true);
+        check_wants("only = ['maintenance']", ChangeKind::Cancelled, "Photos", true);
+        check_wants("only = ['began']", ChangeKind::Cancelled, "Photos", false);
         check_wants("only = ['blind']", ChangeKind::Sighted, "", true);
         check_wants("only = ['began']", ChangeKind::Blind, "", false);
         check_wants("only = ['began']", ChangeKind::Lasts, "Photos", true);

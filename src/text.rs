@@ -44,18 +44,102 @@ pub fn plain_text(text: &str, max: usize) -> String {
     capped(lines.join("\n").trim_end(), max)
 }
 
+/// `1 message`, `4,300 messages`: a number with its noun, which takes a plain s.
+pub fn counted(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// `4,300`
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
+    groups.join(",")
+}
+
+/// The beginning of a text as one line of at most `max` characters, cut between words where there are
+/// any.
+pub fn excerpt(text: &str, max: usize) -> String {
+    let line = plain_line(text, usize::MAX);
+    if line.chars().count() <= max {
+        return line;
+    }
+    let cut = capped(&line, max);
+    let kept = cut.trim_end_matches(ELLIPSIS);
+    let is_whole = line[kept.len()..].starts_with(' ');
+    match kept.rfind(' ') {
+        Some(end) if !is_whole && end * 2 > kept.len() => format!("{}{ELLIPSIS}", kept[..end].trim_end()),
+        _ => cut,
+    }
+}
+
 /// Without what has no shape of its own; white space stays, also where it is a control character.
 fn visible(text: &str) -> String {
-    text.chars().filter(|&c| c.is_whitespace() || !(c.is_control() || is_invisible(c))).collect()
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        let is_kept = match c {
+            NON_JOINER | JOINER => is_joined(out.chars().next_back(), c, chars.peek().copied()),
+            _ => c.is_whitespace() || !(c.is_control() || is_invisible(c)),
+        };
+        if is_kept {
+            out.push(c);
+        }
+    }
+    out
+}
+
+const NON_JOINER: char = '\u{200c}';
+const JOINER: char = '\u{200d}';
+
+/// Whether a joiner changes how its neighbours are drawn, so that it cannot hide: after a virama and
+/// beside Arabic letters (RFC 5892, appendix A.1 and A.2), and between the parts of an emoji.
+fn is_joined(before: Option<char>, joiner: char, after: Option<char>) -> bool {
+    let Some(before) = before else { return false };
+    let joins_arabic = is_arabic(before) && (joiner == JOINER || after.is_some_and(is_arabic));
+    let joins_emoji = joiner == JOINER && is_emoji(before) && after.is_some_and(is_emoji);
+    is_virama(before) || joins_arabic || joins_emoji
+}
+
+/// Of the scripts of India and Sri Lanka.
+fn is_virama(c: char) -> bool {
+    matches!(
+        c,
+        '\u{94d}'
+            | '\u{9cd}'
+            | '\u{a4d}'
+            | '\u{acd}'
+            | '\u{b4d}'
+            | '\u{bcd}'
+            | '\u{c4d}'
+            | '\u{ccd}'
+            | '\u{d4d}'
+            | '\u{dca}'
+    )
+}
+
+/// Letters and marks, for Persian, Urdu and the others too.
+fn is_arabic(c: char) -> bool {
+    matches!(c,
+        '\u{620}'..='\u{65f}' | '\u{66e}'..='\u{6d3}' | '\u{6d5}' | '\u{6ee}'..='\u{6ef}'
+        | '\u{6fa}'..='\u{6ff}' | '\u{750}'..='\u{77f}' | '\u{870}'..='\u{887}' | '\u{8a0}'..='\u{8e1}'
+        | '\u{8e3}'..='\u{8ff}' | '\u{fb50}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
+}
+
+/// With the variation selector and the skin tones that stand before a joiner.
+fn is_emoji(c: char) -> bool {
+    matches!(c, '\u{fe0f}' | '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
 }
 
 /// Characters that draw nothing but change what is around them or hide in it: Unicode's format
 /// characters (general category Cf: direction marks and overrides, joiners, zero-width spaces,
 /// tags) and the other letters that are drawn as nothing. They turn "moc.elppa" around, split
 /// words that a filter looks for and make two different names look alike.
-///
-/// The price: joiners are gone from Persian and Indic text and from composed emoji, which stay
-/// readable without.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
@@ -179,6 +263,51 @@ mod tests {
         for text in ["iCloudバックアップ", "Резервные копии", "نسخ احتياطي", "e\u{301}tat", "☁\u{fe0f} 👍🏽"]
         {
             check_line(text, 99, text);
+        }
+    }
+
+    #[test]
+    fn an_excerpt_ends_between_words_where_there_are_any() {
+        assert_eq!(excerpt("Users may be unable.", 20), "Users may be unable.");
+        assert_eq!(excerpt("Users may be unable to", 20), "Users may be unable…");
+        assert_eq!(excerpt("Users may be unable to", 18), "Users may be…");
+        assert_eq!(excerpt("Users\nmay be\u{202e} unable", 12), "Users may…");
+        assert_eq!(excerpt("バックアップが利用できません", 6), "バックアッ…");
+        assert_eq!(excerpt("a 1234567890", 8), "a 12345…");
+    }
+
+    #[test]
+    fn joiners_stay_where_scripts_need_them_and_nowhere_else() {
+        for text in [
+            "پشتیبان\u{200c}گیری",              // Persian: two parts of a word
+            "ه\u{200d} ق",                      // an abbreviation
+            "क्\u{200d}ष ක්\u{200d}ෂ ক্\u{200c}ষ", // Hindi, Sinhala, Bengali
+            "👨\u{200d}👩\u{200d}👧 ❤\u{fe0f}\u{200d}🔥 👩🏽\u{200d}💻",
+        ] {
+            check_line(text, 99, text);
+            check_text(text, 99, text);
+        }
+        for (text, expected) in [
+            ("ap\u{200d}ple", "apple"),
+            ("\u{200c}گیری\u{200c}", "گیری"),
+            ("پ\u{200c}\u{200c}گ", "پ\u{200c}گ"),
+            ("क\u{200c}ष", "कष"),
+            ("👨\u{200c}👩 👨\u{200d}a", "👨👩 👨a"),
+            ("پ\u{200c}apple.com", "پapple.com"),
+        ] {
+            check_line(text, 99, expected);
+        }
+    }
+
+    #[test]
+    fn a_number_agrees_with_its_noun() {
+        let cases = [(0, "0 messages"), (1, "1 message"), (2, "2 messages"), (999, "999 messages")];
+        for (number, expected) in cases {
+            assert_eq!(counted(number, "message"), expected);
+        }
+        let cases = [(1_000, "1,000"), (12_345, "12,345"), (123_456, "123,456"), (1_234_567, "1,234,567")];
+        for (number, expected) in cases {
+            assert_eq!(grouped(number), expected);
         }
     }
 

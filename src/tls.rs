@@ -1,8 +1,7 @@
 //! What is shared about TLS: which cryptography it uses in this process (ring, for its size), whom it
 //! trusts beside the system, Apple's own authority, and where it is not needed. No connections here.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,10 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+
+use crate::regular_file;
 
 /// Hundreds of authorities.
 const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -46,17 +48,33 @@ pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
     if !file.is_absolute() {
         return Err(format!("ca_file: {shown} is not a whole path; write one that begins with /"));
     }
-    let mut pem = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(CA_FILE_MAX_BYTES + 1).read_to_end(&mut pem))
-        .map_err(|error| format!("ca_file: cannot read {shown}: {error}"))?;
-    if pem.len() as u64 > CA_FILE_MAX_BYTES {
-        return Err(format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities"));
-    }
+    let pem = regular_file::read(file, CA_FILE_MAX_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities")
+        }
+        _ => format!("ca_file: cannot read {shown}: {error}"),
+    })?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
     }
+}
+
+/// Trusts what this computer trusts, and `authorities` besides.
+///
+/// # Errors
+///
+/// The computer's own list cannot be read, or an authority is none.
+pub fn client_config(authorities: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        // Dangerous is what others could put here; this is the platform's own judgement.
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Takes whatever certificate comes, so that it can be looked at: for those who send nothing that

@@ -8,7 +8,7 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
 use crate::json;
-use crate::message::{Message, Said, compose, names};
+use crate::message::{Context, Message, Said, compose, names};
 use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup};
 use crate::text;
 
@@ -143,7 +143,7 @@ fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
         ..bare.clone()
     };
     for changes in [vec![bare.clone()], vec![full.clone()], vec![full, bare]] {
-        let message = compose(&changes, None, &said);
+        let message = compose(&changes, &Context::default(), &said);
         render(template, &facts(&message, &changes, &said))?;
     }
     Ok(())

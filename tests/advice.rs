@@ -11,7 +11,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use statusd::message::{Digest, Said, compose, line};
+use statusd::message::{Context, Digest, Form, Said, compose, line};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Outage, Phase};
 
 /// Apple's too, with all below them: what phones talk to. The doctor asks them and says which it could
@@ -79,7 +79,10 @@ fn messages_lead_nowhere_but_to_apple() {
                 for (digest, is_drill) in [(None, false), (Some(&digest), true)] {
                     let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill };
                     let change = Change { near: near.clone(), ..change(kind, service) };
-                    let message = compose(std::slice::from_ref(&change), digest, &said);
+                    let form = if is_drill { Form::Compact } else { Form::Full };
+                    let others = vec![lasting()];
+                    let context = Context { form, digest: digest.cloned(), others, more: 0 };
+                    let message = compose(std::slice::from_ref(&change), &context, &said);
                     let text = format!("{}\n{}\n{}", message.title, message.body, line(&change, &said));
                     assert!(!message.title.is_empty() && !message.body.is_empty(), "{kind:?} says nothing");
                     assert_eq!(message.title.starts_with("DRILL: "), is_drill, "{text}");

@@ -42,7 +42,7 @@ fn payload(kind: &str, fields: Value) -> Value {
         "users_affected": "Some users are affected",
         "apple_text": "Users may be unable to back up.",
         "did_you_mean": [],
-        "text": "iCloud Backup: Apple reports an issue.",
+        "text": "Issue: iCloud Backup.",
         "drill": false,
     });
     let Value::Object(fields) = fields else { panic!("no object") };

@@ -20,6 +20,9 @@ use common::peer::{Nobody, Peer, Reply, Request};
 use program::{Home, Manager, configuration, contents, within};
 use serde_json::Value;
 use statusd::live;
+use statusd::store::StoredDelivery;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::unix::pipe;
 
 const BACKUP: &str = "iCloud Backup";
 const START: i64 = 1_619_449_200;
@@ -119,7 +122,7 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     manager.hears("RELOADING=1").await;
     manager.hears("READY=1").await;
     apple.show(&down("Photos"));
-    daemon.says("Photos: Apple reports an outage").await;
+    daemon.says("Outage: Photos").await;
     let request = peer.next().await;
     assert_eq!((kind(&request).as_str(), &payload(&request)["service"]), ("began", &Value::from("Photos")));
     manager.hears("STATUS=Photos: outage; looked ").await;
@@ -161,6 +164,115 @@ async fn the_watchdog_hears_of_it_while_it_goes_on_and_no_more_once_it_hangs() {
     daemon.end().await;
 }
 
+/// A program that runs until it is let go, and says so if another run of it is not over yet.
+struct Gate {
+    directory: std::path::PathBuf,
+    begun: pipe::Receiver,
+    gate: pipe::Sender,
+}
+
+impl Gate {
+    fn new(home: &Home) -> Gate {
+        let directory = home.path("gate");
+        fs::create_dir(&directory).expect("a directory");
+        let fifo = |name: &str| {
+            let path = directory.join(name);
+            let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+            assert!(made.success());
+            path
+        };
+        // Both ends are held, so that neither side waits for the other to open its own.
+        let begun = pipe::OpenOptions::new().read_write(true).open_receiver(fifo("begun")).expect("a pipe");
+        let gate = pipe::OpenOptions::new().read_write(true).open_sender(fifo("gate")).expect("a pipe");
+        Gate { directory, begun, gate }
+    }
+
+    /// `[channel.command.slow]`
+    fn table(&self, within_s: u64) -> String {
+        let script = "cd \"$0\"; mkdir busy || touch overlap; echo >> begun; read line < gate; rmdir busy";
+        let directory = self.directory.display().to_string();
+        format!(
+            "[channel.command.slow]\nwithin_s = {within_s}\ncommand = {:?}\n",
+            ["/bin/sh", "-c", script, &directory]
+        )
+    }
+
+    async fn has_begun(&mut self) {
+        within("a run", self.begun.read_u8()).await.expect("a pipe");
+    }
+
+    async fn let_go(&mut self) {
+        self.gate.write_all(b"\n").await.expect("a pipe");
+    }
+
+    fn has_overlapped(&self) -> bool {
+        self.directory.join("overlap").exists()
+    }
+}
+
+/// That it polls, answers `status` and pings.
+async fn goes_on(daemon: &program::Daemon, home: &Home, apple: &Apple, manager: &mut Manager) {
+    let looks = apple.requests().len();
+    within("polls", apple.asked(looks + 3)).await;
+    assert!(live::ask(&home.state()).is_some_and(|live| live.pid == daemon.pid()));
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1").await;
+    }
+}
+
+#[tokio::test]
+async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_it() {
+    const OTHER: &str = "only = [\"alive\"]\n";
+    let apple = Apple::start().await;
+    apple.show(&fine());
+    let mut other = Peer::start([Reply::status(204)]).await;
+    let home = Home::new();
+    let mut gate = Gate::new(&home);
+    let socket = home.path("notify");
+    let mut manager = Manager::listen(&socket);
+    let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy()).with("WATCHDOG_USEC", "300000");
+    let configured = |channels: &str| {
+        let alive = "[alive]\nwhen = \"* * * * * *\"\n";
+        home.configure(&configuration(BACKUP, &apple.url(), &format!("{QUIET}{alive}{channels}")));
+    };
+    configured(&gate.table(600));
+    home.damage_database();
+    let daemon = home.start();
+    gate.has_begun().await;
+
+    // Changed beside a new channel, removed, there again: each while the first run still hangs.
+    let hook = webhook("other", &other.url("/")) + OTHER;
+    for channels in [gate.table(599) + &hook, hook.clone(), gate.table(600) + &hook] {
+        configured(&channels);
+        daemon.signal("HUP").await;
+        manager.hears("RELOADING=1").await;
+        manager.hears("READY=1").await;
+        goes_on(&daemon, &home, &apple, &mut manager).await;
+        assert_eq!(kind(&other.next().await), "alive");
+    }
+    assert!(!gate.has_overlapped());
+    let slow = |deliveries: Vec<StoredDelivery>| {
+        deliveries.into_iter().find(|delivery| delivery.channel == "command.slow").expect("a delivery")
+    };
+    let hanging = slow(home.deliveries().await);
+    assert_eq!((hanging.state.as_str(), hanging.attempts), ("pending", 1));
+
+    gate.let_go().await;
+    gate.has_begun().await;
+    let first = slow(home.deliveries().await);
+    assert_eq!((first.id, first.state.as_str(), first.attempts), (hanging.id, "sent", 1));
+    assert!(!gate.has_overlapped());
+
+    // Stopped while the next one hangs, by a loop of an older configuration.
+    configured(&hook);
+    daemon.signal("HUP").await;
+    manager.hears("READY=1").await;
+    daemon.signal("TERM").await;
+    let (status, log) = daemon.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!home.state().join("statusd.sock").exists());
+}
+
 #[tokio::test]
 async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     let (apple, bus) = (Apple::start().await, Bus::start());
@@ -175,7 +287,7 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     daemon.says("desktop: delivered").await;
     let began = server.next().await;
     assert_eq!((began.urgency, began.expire, began.replaces_id), (Some(2), 0, 0), "{began:?}");
-    assert_eq!(began.summary, "iCloud Backup: Apple reports an outage");
+    assert_eq!(began.summary, "Outage: iCloud Backup");
     let escaped = "&lt;a href=&quot;https://x.example&quot;&gt;Tom &amp; &apos;Jerry&apos;&lt;/a&gt;";
     assert!(began.body.contains(escaped), "{}", began.body);
 
@@ -188,7 +300,7 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     let ended = server.next().await;
     assert_eq!((ended.urgency, ended.replaces_id), (Some(1), began.id), "{ended:?}");
     assert_ne!(ended.sender, began.sender, "another run of statusd");
-    assert_eq!(ended.summary, "iCloud Backup: Apple says it is fixed");
+    assert_eq!(ended.summary, "Fixed: iCloud Backup");
     daemon.stop().await;
     assert!(server.is_quiet(), "one bubble for the start, one for the end");
 }

@@ -112,6 +112,7 @@ fn meaning(answer: &Answer) -> &'static str {
         Answer::Delivered { .. } => "delivered",
         Answer::Retry { reached: true, .. } => "retry",
         Answer::Retry { reached: false, .. } => "not reached",
+        Answer::Unclear { .. } => "unclear",
         Answer::Refused { .. } => "refused",
     }
 }
@@ -209,8 +210,8 @@ async fn every_status_has_its_meaning() {
                 204 if kind == Telegram => "refused",
                 200..=299 => "delivered",
                 101 => "refused",
-                // Not the answer yet, and then the connection ends.
-                100..=199 => "retry",
+                // Not the answer yet, and then a body, which has no place there.
+                100..=199 => "unclear",
                 408 | 409 | 421 | 425 | 429 | 500 | 502..=504 | 506..=599 => "retry",
                 _ => "refused",
             };

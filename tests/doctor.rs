@@ -136,6 +136,115 @@ async fn what_the_phone_did_wrong_is_the_phones() {
 }
 
 #[tokio::test]
+async fn what_is_no_iphone_is_listed_and_not_judged() {
+    let apple = fine().await;
+    let vision = || {
+        let vision = phone(40 * DAY_S).with("", "DeviceClass", "RealityDevice");
+        let vision = vision.with("", "ProductType", "RealityDevice14,1").with("", "ProductVersion", "2.5");
+        Phone { udid: "00008112-000A1B2C3D4E001E".to_owned(), ..vision }
+    };
+    let (said, _mux) = ask(&apple, vec![vision()], &["--json"]).await;
+    let json = answer(&said);
+    assert_eq!(json["verdict"], "nothing_found", "{json:#}");
+    let of_phones: Vec<&Value> =
+        json["checks"].as_array().expect("checks").iter().filter(|check| check["group"] == "phone").collect();
+    assert!(of_phones.iter().all(|check| check["status"] == "skipped"), "{json:#}");
+    let listed = of_phones.iter().find(|check| check["subject"] == "Apple Vision Pro").expect("listed");
+    assert_eq!(listed["seen"], "neither an iPhone nor an iPad, so it is not judged");
+    // Beside an iPhone it changes nothing of that one's answers.
+    let (said, _mux) = ask(&apple, vec![vision(), phone(9 * HOUR_S)], &["--json"]).await;
+    let json = answer(&said);
+    assert_eq!(json["verdict"], "nothing_found", "{json:#}");
+    let last = finding(&json, "last-backup");
+    assert_eq!((&last["status"], &last["subject"]), (&"ok".into(), &"iPhone".into()));
+}
+
+/// Files as a backup program leaves them.
+fn backup_files(home: &Home, folder: &str, files: &[(&str, String)]) {
+    for (name, body) in files {
+        let path = home.path(&format!("{folder}/{name}"));
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, format!("<plist version=\"1.0\"><dict>{body}</dict></plist>")).expect("written");
+    }
+}
+
+fn status_list(state: &str, seconds_ago: i64) -> String {
+    let at = Timestamp::from_second(ago(seconds_ago)).expect("a time");
+    format!("<key>SnapshotState</key><string>{state}</string><key>Date</key><date>{at}</date>")
+}
+
+fn info_list(seconds_ago: i64) -> String {
+    let at = Timestamp::from_second(ago(seconds_ago)).expect("a time");
+    format!("<key>Last Backup Date</key><date>{at}</date>")
+}
+
+async fn backups_in(home: &Home, folder: &str) -> Value {
+    let folder = home.path(folder);
+    let named = folder.to_str().expect("UTF-8");
+    let said = home.ask(&["doctor", "--only", "local-backups", "--backups", named, "--json"]).await;
+    finding(&answer(&said), "local-backups").clone()
+}
+
+#[tokio::test]
+async fn a_failed_backup_to_this_computer_does_not_pass_as_fresh() {
+    let home = Home::new();
+    home.configure("time_zone = \"UTC\"\n[state]\ndirectory = \"state\"");
+    let manifest = ("Manifest.plist", "<key>IsEncrypted</key><true/>".to_owned());
+    let status = ("Status.plist", status_list("finished", 30 * DAY_S));
+    let good = |info: i64| [manifest.clone(), status.clone(), ("Info.plist", info_list(info))];
+    backup_files(&home, "good/00008101-000A1B2C3D4E001E", &good(30 * DAY_S));
+    let found = backups_in(&home, "good").await;
+    assert_eq!(
+        (&found["status"], &found["seen"]),
+        (&"ok".into(), &"a backup on this computer, 30 days old, encrypted".into())
+    );
+    // Info.plist is written when a run begins.
+    backup_files(&home, "failed/00008101-000A1B2C3D4E001E", &good(HOUR_S));
+    // What was not finished lies beside the good one.
+    backup_files(&home, "left/00008101-000A1B2C3D4E001E", &good(30 * DAY_S));
+    let left = [("Status.plist", status_list("uploading", HOUR_S))];
+    backup_files(&home, "left/00008101-000A1B2C3D4E001E/Snapshot", &left);
+    for folder in ["failed", "left"] {
+        let found = backups_in(&home, folder).await;
+        assert_eq!(found["status"], "warning", "{found:#}");
+        let seen = found["seen"].as_str().expect("words");
+        let words = "the last run of a backup on this computer did not finish; the last good one is of ";
+        assert!(seen.starts_with(words) && seen.ends_with(", 30 days old, encrypted"), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn backups_are_found_one_folder_off_and_cannot_see_is_not_none() {
+    let home = Home::new();
+    home.configure("time_zone = \"UTC\"\n[state]\ndirectory = \"state\"");
+    let files = [
+        ("Manifest.plist", "<key>IsEncrypted</key><true/>".to_owned()),
+        ("Status.plist", status_list("finished", DAY_S)),
+    ];
+    backup_files(&home, "disk/MobileSync/Backup/00008101000A1B2C3D4E001E", &files);
+    let kept = "disk/MobileSync/Backup";
+    for folder in ["disk", "disk/MobileSync", kept, &format!("{kept}/00008101000A1B2C3D4E001E")] {
+        assert_eq!(backups_in(&home, folder).await["status"], "ok", "{folder}");
+    }
+    std::fs::create_dir(home.path("unmounted")).expect("a folder");
+    std::fs::create_dir(home.path("links")).expect("a folder");
+    let link = home.path("links/00008101-000A1B2C3D4E001E");
+    std::os::unix::fs::symlink(home.path("nowhere"), link).expect("a link");
+    std::os::unix::fs::symlink(home.path("nowhere"), home.path("link")).expect("a link");
+    for folder in ["unmounted", "links", "link"] {
+        assert_eq!(backups_in(&home, folder).await["status"], "cannot_tell", "{folder}");
+    }
+    // Named in the configuration.
+    let away = home.path("away");
+    home.configure(&format!(
+        "time_zone = \"UTC\"\n[state]\ndirectory = \"state\"\n[phone]\nbackups = [{away:?}]"
+    ));
+    let said = home.ask(&["doctor", "--only", "local-backups", "--json"]).await;
+    let found = finding(&answer(&said), "local-backups").clone();
+    assert_eq!(found["seen"], "a folder that was named for backups is not there", "{found:#}");
+}
+
+#[tokio::test]
 async fn nights_with_an_outage_are_apples() {
     let apple = Apple::start().await;
     let nights =

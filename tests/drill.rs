@@ -31,7 +31,8 @@ fn configured(channels: &str) -> Home {
 fn kind(request: &Request) -> String {
     let change: Value = serde_json::from_slice(&request.body).expect("JSON");
     assert_eq!(change["drill"], true, "{change}");
-    assert!(change["text"].as_str().expect("a text").starts_with("DRILL: iCloud Backup"), "{change}");
+    let text = change["text"].as_str().expect("a text");
+    assert!(text.starts_with("DRILL: ") && text.contains(": iCloud Backup. "), "{change}");
     assert_eq!(request.header("idempotency-key"), change["key"].as_str(), "{change}");
     change["kind"].as_str().expect("a kind").to_owned()
 }
@@ -64,7 +65,9 @@ async fn an_outage_is_played_to_every_channel_in_order() {
     for _ in KINDS {
         bubbles.push(desktop.next().await);
     }
-    assert!(bubbles.iter().all(|bubble| bubble.summary.starts_with("DRILL: iCloud Backup")), "{bubbles:?}");
+    let titles: Vec<&str> = bubbles.iter().map(|bubble| bubble.summary.as_str()).collect();
+    let words = ["Issue", "Worse", "Fixed", "Was down"];
+    assert_eq!(titles, words.map(|word| format!("DRILL: {word}: iCloud Backup")));
     let replaced: Vec<u32> = bubbles.iter().map(|bubble| bubble.replaces_id).collect();
     assert_eq!(replaced, [0, 1, 1, 0], "the end replaces the start, and the missed one nothing");
     assert!(ops.is_quiet() && desktop.is_quiet());
@@ -85,7 +88,7 @@ async fn the_log_has_its_lines_and_json_is_one_document() {
         .collect();
     assert_eq!(steps, ["calm", "began", "worsened", "ended", "missed"]);
     assert_eq!(document["steps"][3]["messages"][0]["change"]["kind"], "ended");
-    assert_eq!(said.err.matches("DRILL: iCloud Backup").count(), 4, "{}", said.err);
+    assert_eq!(said.err.matches("INFO DRILL: ").count(), 4, "{}", said.err);
     assert_eq!(said.err.lines().count(), 4, "{}", said.err);
 }
 
@@ -135,10 +138,10 @@ async fn a_dry_drill_prints_all_and_sends_nothing() {
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
     assert!(ops.is_quiet());
     for words in [
-        "    DRILL: iCloud Backup: Apple reports an issue\n",
-        "    DRILL: iCloud Backup: Apple says it is fixed\n",
+        "    DRILL: Issue: iCloud Backup\n",
+        "    DRILL: Fixed: iCloud Backup\n",
         "iCloud, iCloud Backup, Back Up Now.\n",
-        "12 messages, and none was sent.\n",
+        "12 messages; nothing was sent.\n",
     ] {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }

@@ -5,14 +5,21 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::apple::{Papers, acceptor};
-use common::mail::{Act, Fault, GREETING, LETTER, MailServer, Scripted};
+use common::mail::{Act, Fault, GREETING, LETTER, MailServer, Scripted, Wire};
 use common::peer::Nobody;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::email::{Security, Settings};
-use statusd::channel::{Answer, Email, Notice};
-use statusd::model::Tone;
+use statusd::channel::{Answer, Audience, Channel, Email, Notice, Way};
+use statusd::deliver::{self, Courier, Round};
+use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
 use statusd::secret::Secret;
+use statusd::store::Store;
+use statusd::terms::Terms;
+use statusd::watch::Watch;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const USER: &str = "me@example.org";
 const PASSWORD: &str = "correct horse";
@@ -85,6 +92,13 @@ fn check_retry(answer: &Answer, was_reached: bool, said: &str) {
     check_words(answer);
     let Answer::Retry { after_s: None, reached, words } = answer else { panic!("{said}: {answer:?}") };
     assert!(*reached == was_reached && words.contains(said), "{said}: {answer:?}");
+}
+
+#[track_caller]
+fn check_unclear(answer: &Answer, said: &str) {
+    check_words(answer);
+    let Answer::Unclear { words } = answer else { panic!("{said}: {answer:?}") };
+    assert!(words.contains(said), "{said}: {words}");
 }
 
 #[track_caller]
@@ -244,17 +258,22 @@ async fn every_refusal_at_every_stage_has_its_meaning() {
 #[tokio::test]
 async fn every_break_at_every_stage_is_tried_again() {
     for stage in [GREETING, "EHLO", "AUTH", "MAIL", "RCPT", "DATA", LETTER] {
+        for act in [Act::Reset, Act::Close, Act::Cut(b"25")] {
+            let (answer, _) = scripted(vec![(stage, act)]).await;
+            check_retry(&answer, stage == LETTER, "127.0.0.1 ");
+        }
+        // Behind the letter no further try makes such an answer clearer.
         for act in [
-            Act::Reset,
-            Act::Close,
-            Act::Cut(b"250 half a rep"),
             Act::Say("hello"),
             Act::Say("999 what is this"),
             Act::Say("12"),
+            Act::Say(""),
             Act::Blurt(b"\xff\xfe\x00\r\n"),
         ] {
-            let (answer, _) = scripted(vec![(stage, act)]).await;
-            check_retry(&answer, stage == LETTER, "127.0.0.1 ");
+            match scripted(vec![(stage, act)]).await.0 {
+                answer if stage == LETTER => check_unclear(&answer, "got it and answers \""),
+                answer => check_retry(&answer, false, "where something else was due"),
+            }
         }
     }
 }
@@ -269,7 +288,10 @@ async fn a_reply_of_the_wrong_kind_is_no_receipt() {
         (LETTER, "354 go ahead"),
     ] {
         let (answer, lines) = scripted(vec![(stage, Act::Say(reply))]).await;
-        check_retry(&answer, stage == LETTER, "where something else was due");
+        match stage {
+            LETTER => check_unclear(&answer, "got it and answers \"354 go ahead\""),
+            _ => check_retry(&answer, false, "where something else was due"),
+        }
         assert_eq!(lines.iter().any(|line| line.starts_with(LETTER)), stage == LETTER, "{stage}");
     }
 }
@@ -435,7 +457,7 @@ async fn replies_slipped_in_before_the_encryption_deliver_nothing() {
         let mut peer = Scripted::start(vec![faults], Some(tls.clone())).await;
         let settings =
             Settings { ca_file: Some(ca_file.clone()), ..settings(peer.address.port(), Security::StartTls) };
-        check_retry(&email(&settings).send(&notice()).await, false, "where something else was due");
+        check_retry(&email(&settings).send(&notice()).await, false, "answers before it is asked");
         assert!(!peer.rest().iter().any(|line| line.starts_with(LETTER)));
     }
     // The same server without the trick.
@@ -482,5 +504,179 @@ async fn a_flood_of_words_is_harmless() {
     assert!(answer.words().chars().count() < 400, "{answer:?}");
     let endless: &'static [u8] = Box::leak(vec![b'x'; 1 << 20].into_boxed_slice());
     let (answer, _) = scripted(vec![(LETTER, Act::Blurt(endless))]).await;
-    check_retry(&answer, true, "127.0.0.1 broke off: it talks without end");
+    check_unclear(&answer, "got it and answers \"xxx");
+}
+
+/// RFC 5321, 4.2: the code decides, whatever the text is.
+#[tokio::test]
+async fn a_letter_that_was_taken_is_not_sent_again_whatever_the_words() {
+    let taken: [&[u8]; 9] = [
+        b"250\r\n",
+        b"250 \r\n",
+        b"250\n",
+        b"250 angenommen \xe4\xf6\xfc\r\n",
+        b"250-\xff\xfe\r\n250\r\n",
+        b"250-2.0.0 Ok\r\n250 2.0.0 queued\r\n",
+        b"251 User not local\r\n",
+        b"250\tok\r\n",
+        b"250 \0\x1b[2J\r\n",
+    ];
+    for bytes in taken {
+        let (answer, lines) = scripted(vec![(LETTER, Act::Blurt(bytes))]).await;
+        receipt(&answer);
+        assert_eq!(lines.iter().filter(|line| line.starts_with(LETTER)).count(), 1);
+    }
+    // Cut off behind the code: the server has said it.
+    for bytes in [&b"250 half a rep"[..], b"250-first\r\n25", b"250"] {
+        receipt(&scripted(vec![(LETTER, Act::Cut(bytes))]).await.0);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_one_in_every_encoding() {
+    for stage in [GREETING, "EHLO", "AUTH", "MAIL", "RCPT", "DATA", LETTER] {
+        for bytes in [&b"550\r\n"[..], b"550 \xe4\xf6\r\n", b"550-\xff\r\n550\r\n", b"550\n"] {
+            let (answer, _) = scripted(vec![(stage, Act::Blurt(bytes))]).await;
+            check_refused(&answer, "550");
+        }
+        for bytes in [&b"450\r\n"[..], b"450 sp\xe4ter\r\n"] {
+            let (answer, _) = scripted(vec![(stage, Act::Blurt(bytes))]).await;
+            check_retry(&answer, stage == LETTER, "450");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keywords_are_understood_in_small_letters() {
+    let offers = ("EHLO", Act::Say("250-mail.test\r\n250-starttls\r\n250 auth login plain"));
+    let (tls, authority) = acceptor(Papers::Good);
+    let directory = TempDir::new().expect("a directory");
+    let ca_file: PathBuf = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, authority).expect("a file");
+    let mut peer = Scripted::start(vec![vec![offers]], Some(tls)).await;
+    let settings = Settings { ca_file: Some(ca_file), ..settings(peer.address.port(), Security::StartTls) };
+    receipt(&email(&settings).send(&notice()).await);
+    let lines = peer.rest();
+    assert!(lines.contains(&"STARTTLS".to_owned()), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("AUTH PLAIN ")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_mechanism_that_is_refused_is_followed_by_the_next() {
+    for refusal in ["504 5.5.4 unrecognized", "534 5.7.9 too weak", "535 5.7.8 no", "501 what?"] {
+        let script = vec![
+            ("AUTH PLAIN", Act::Say(refusal)),
+            ("AUTH LOGIN", Act::Say("334 VXNlcm5hbWU6")),
+            ("bWVAZXhhbXBsZS5vcmc=", Act::Say("334 UGFzc3dvcmQ6")),
+            ("Y29ycmVjdCBob3JzZQ==", Act::Say("235 welcome")),
+        ];
+        receipt(&scripted(script).await.0);
+    }
+    // One that asks for what it has been told already (RFC 4954, 4).
+    let script =
+        vec![("AUTH PLAIN", Act::Say("334")), ("AG1lQGV4YW1wbGUub3JnAGNvcnJlY3QgaG9yc2U=", Act::Say("235"))];
+    receipt(&scripted(script).await.0);
+    // Later is not never: no second password is tried.
+    let (answer, lines) = scripted(vec![("AUTH", Act::Say("454 4.7.0 not now"))]).await;
+    check_retry(&answer, false, "454");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("AUTH")).count(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_ehlo_is_greeted_the_old_way() {
+    let script = vec![("EHLO", Act::Say("502 what?")), ("HELO", Act::Say("250 mail.test"))];
+    let peer = Scripted::start(vec![script], None).await;
+    let settings = Settings { user: None, password_file: None, ..plain(&peer) };
+    receipt(&email(&settings).send(&notice()).await);
+}
+
+/// A server whose reply has no end, at one stage of the conversation: how many bytes it gets rid of.
+async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -> (Answer, usize) {
+    const BYTES: usize = 64 << 20;
+    let (tls, authority) = acceptor(Papers::Good);
+    let directory = TempDir::new().expect("a directory");
+    let ca_file: PathBuf = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, authority).expect("a file");
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let settings = Settings {
+        ca_file: (security == Security::Tls).then_some(ca_file),
+        ..settings(listener.local_addr().expect("a port").port(), security)
+    };
+    let server = async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let mut wire: Box<dyn Wire> = match security {
+            Security::Tls => Box::new(tls.accept(stream).await.expect("a handshake")),
+            _ => Box::new(stream),
+        };
+        for (step, reply) in [
+            (GREETING, "220 x"),
+            ("EHLO", "250-x\r\n250 AUTH PLAIN"),
+            ("AUTH", "235"),
+            ("MAIL", "250"),
+            ("RCPT", "250"),
+            ("DATA", "354"),
+        ] {
+            if step == stage {
+                break;
+            }
+            wire.write_all(format!("{reply}\r\n").as_bytes()).await.expect("a client");
+            let mut heard = [0; 4096];
+            wire.read(&mut heard).await.expect("a command");
+        }
+        let block = line.repeat(64 * 1024 / line.len());
+        let mut told = 0;
+        while told < BYTES && wire.write_all(&block).await.is_ok() {
+            told += block.len();
+        }
+        told
+    };
+    let (mut email, notice) = (email(&settings), notice());
+    tokio::join!(email.send(&notice), server)
+}
+
+#[tokio::test]
+async fn a_reply_without_end_is_left_after_16_kib() {
+    for security in [Security::None, Security::Tls] {
+        for stage in [GREETING, "EHLO", "MAIL", "DATA", LETTER] {
+            for line in [&b"250-x\r\n"[..], b"550-x\r\n", b"250 x", b"xxxx"] {
+                let (answer, told) = endless(security, stage, line).await;
+                match (stage, line) {
+                    (_, b"550-x\r\n") => check_refused(&answer, "550 x x x"),
+                    (LETTER, b"xxxx") => check_unclear(&answer, "xxxx"),
+                    (LETTER, _) => drop(receipt(&answer)),
+                    _ => check_retry(&answer, false, "127.0.0.1 "),
+                }
+                // What fits the buffers of both ends, and no more.
+                assert!(told < 16 << 20, "{stage}: {told} bytes");
+            }
+        }
+    }
+}
+
+/// Each try may be a repeat, so there are three and not a month of them.
+#[tokio::test]
+async fn an_unclear_answer_is_tried_three_times() {
+    let mut peer = Scripted::start(vec![vec![(LETTER, Act::Say("gr\u{fc}\u{df}e"))]], None).await;
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    let channel = Channel::new("email.me", Audience::People, Way::Email(Box::new(email(&plain(&peer)))));
+    let mut courier =
+        Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
+    let store = Store::throw_away().expect("a database");
+    let start = Timestamp::from_second(1_750_000_000).expect("a time");
+    let change = Change::bare(ChangeKind::Test, feed, start, start);
+    store.announce(&change, &|_| vec!["email.me".to_owned()], start).await.expect("written");
+    let mut tries = 0;
+    for hour in 0..10 {
+        let now = start + SignedDuration::from_hours(hour);
+        if let Round::Tried { answer, .. } =
+            deliver::once(&store, &mut courier, 0.0, &|| now).await.expect("a database")
+        {
+            check_unclear(&answer, "got it and answers");
+            tries += 1;
+        }
+    }
+    assert_eq!(tries, 3);
+    assert_eq!(peer.rest().iter().filter(|line| line.starts_with(LETTER)).count(), 3);
+    let totals = store.totals().await.expect("numbers");
+    assert_eq!((totals.pending, totals.given_up), (0, 1));
 }

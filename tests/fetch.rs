@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 const START: i64 = 1_619_449_200;
-const LIMIT_BYTES: usize = 4 << 20;
+const LIMIT_BYTES: usize = 1 << 20;
 
 fn down() -> Doc {
     Doc::new()
@@ -58,7 +58,7 @@ fn check_down(look: Result<Look, Failure>) {
     let Ok(Look::New { document, .. }) = look else { panic!("no document: {look:?}") };
     let listing = &document.services[&ServiceKey::new("iCloud Backup")];
     assert_eq!(listing.events[0].message_id, "1001");
-    assert!(document.stamp.is_some());
+    assert!(document.stamp.readings.is_some());
 }
 
 #[track_caller]
@@ -81,6 +81,128 @@ async fn a_feed_is_read_in_every_form_of_delivery() {
     ] {
         check_down(look_at(answer).await);
     }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+/// The lines of a head, then the body as it is.
+fn raw(head: &[&str], body: &[u8]) -> Answer {
+    Answer::raw(&[format!("{}\r\n\r\n", head.join("\r\n")).as_bytes(), body].concat())
+}
+
+/// RFC 9110, 8.4; RFC 1952.
+#[tokio::test]
+async fn gzip_is_understood_in_every_form() {
+    let doc = down().json();
+    let (first, second) = doc.as_bytes().split_at(40);
+    for (header, body) in [
+        ("Content-Encoding: GZIP", gzip(doc.as_bytes())),
+        ("content-encoding: Gzip", gzip(doc.as_bytes())),
+        ("CONTENT-ENCODING:x-gzip", gzip(doc.as_bytes())),
+        ("Content-Encoding:   gzip , identity ", gzip(doc.as_bytes())),
+        ("Content-Encoding: identity, gzip", gzip(doc.as_bytes())),
+        ("Content-Encoding: gzip\r\nContent-Encoding: identity", gzip(doc.as_bytes())),
+        ("Content-Encoding: gzip, gzip", gzip(&gzip(doc.as_bytes()))),
+        ("Content-Encoding: gzip", [gzip(first), gzip(second)].concat()),
+        ("Content-Encoding: gzip", [gzip(doc.as_bytes()), vec![0; 1024]].concat()),
+        // Labels that are wrong: the bytes decide.
+        ("X-Nothing: 1", gzip(doc.as_bytes())),
+        ("Content-Encoding: identity", gzip(doc.as_bytes())),
+        ("Content-Encoding: gzip", doc.clone().into_bytes()),
+        ("Content-Encoding: utf-8", doc.clone().into_bytes()),
+        ("Content-Encoding: br", doc.clone().into_bytes()),
+        ("Content-Encoding: none", doc.clone().into_bytes()),
+        ("Content-Encoding:", doc.clone().into_bytes()),
+        ("Content-Encoding: \u{e9}", doc.clone().into_bytes()),
+    ] {
+        let Ok(Look::New { body: kept, .. }) = look_at(raw(&["HTTP/1.1 200 OK", header], &body)).await else {
+            panic!("{header}: no document")
+        };
+        assert_eq!(kept, doc, "{header}");
+    }
+}
+
+/// RFC 9112.
+#[tokio::test]
+async fn http_is_understood_in_every_form() {
+    const OK: &str = "HTTP/1.1 200 OK";
+    let doc = down().json();
+    let chunks = |end: &str| {
+        let (first, second) = doc.split_at(20);
+        let chunks = [
+            format!("{:X};name=value;other=\"quoted \\\" text\"\r\n{first}\r\n", first.len()),
+            format!("{:x} \r\n{second}\r\n{end}", second.len()),
+        ];
+        chunks.concat().into_bytes()
+    };
+    let whole = || doc.clone().into_bytes();
+    let length = format!("cOnTeNt-LeNgTh: {}", doc.len());
+    for (head, body) in [
+        (vec![OK, "transfer-encoding: CHUNKED"], chunks("0\r\n\r\n")),
+        (vec![OK, "Transfer-Encoding: chunked"], chunks("000;last\r\nX-Trailer: 1\r\nEtag: \"x\"\r\n\r\n")),
+        (vec![OK, "Transfer-Encoding: chunked", "Content-Length: 3"], chunks("0\r\n\r\n")),
+        (vec![OK, &length], whole()),
+        (vec![OK, &length, &length], whole()),
+        (vec![OK, &length, "Content-Type: text/html; charset=utf-16"], whole()),
+        (vec![OK, &length, "Content-Type: nonsense"], whole()),
+        (vec![OK, "X-Folded: one\r\n  two\r\n\tthree"], whole()),
+        (vec![OK, "X-Spaced : one"], whole()),
+        (vec![OK, "no header at all", "X-Caf\u{e9}: 1", "X-Value: caf\u{e9}"], whole()),
+        (vec!["HTTP/1.1 200"], whole()),
+        (vec!["HTTP/1.1 200 Alles in Ordnung \u{e4}"], whole()),
+        (vec!["HTTP/1.0 200 OK"], whole()),
+        (vec!["HTTP/1.0 200 OK", &length, "Connection: keep-alive"], whole()),
+        (vec!["HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK"], whole()),
+        (vec!["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK"], whole()),
+        (vec!["HTTP/1.1 203 Non-Authoritative Information", &length], whole()),
+    ] {
+        let outcome = look_at(raw(&head, &body)).await;
+        assert!(matches!(outcome, Ok(Look::New { .. })), "{head:?}: {outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_encoding_that_was_not_asked_for_is_named() {
+    // A brotli stream of `{}` and the like.
+    let packed = b"\x8b\x00\x80\x7b\x7d\x03 \xff\xfe".to_vec();
+    for (header, name) in [
+        ("br", "br"),
+        ("BR", "br"),
+        ("zstd", "zstd"),
+        ("deflate", "deflate"),
+        ("gzip, br", "br"),
+        ("\u{1b}x", ""),
+    ] {
+        let head = format!("Content-Encoding: {header}");
+        let failure = look_at(raw(&["HTTP/1.1 200 OK", &head], &packed)).await.expect_err("no feed");
+        if name.is_empty() {
+            // Not a header at all.
+            check(&failure, Fault::Apple, "not_json");
+            continue;
+        }
+        check(&failure, Fault::Apple, "encoding");
+        let words = format!("127.0.0.1 sent the feed in the encoding {name:?}, which was not asked for");
+        assert_eq!(failure.to_string(), words);
+    }
+    let packed = raw(&["HTTP/1.1 200 OK", "Content-Encoding: gzip"], b"\x00 neither gzip nor JSON");
+    check(&failure_of(packed).await, Fault::Apple, "garbled");
+    // A login page is one whatever its label says.
+    check(&failure_of(Answer::html().header("Content-Encoding", "br")).await, Fault::Ours, "html");
+}
+
+#[tokio::test]
+async fn a_proxy_that_changed_the_feed_says_203_and_304() {
+    let apple = Apple::start().await;
+    let mut fetcher = fetcher(&apple.url());
+    let body = down().json();
+    apple.once(Answer::status(203).body(&body).etag("\"v1\""));
+    check_down(fetcher.look().await);
+    apple.answer(Answer::ok(body).etag("\"v1\""));
+    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
 }
 
 #[tokio::test]
@@ -213,7 +335,11 @@ async fn unreadable_answers() {
 #[tokio::test]
 async fn http_errors_carry_the_servers_wish() {
     for (status, fault) in [
+        (201, Fault::Apple),
+        (202, Fault::Apple),
         (204, Fault::Apple),
+        (205, Fault::Apple),
+        (226, Fault::Apple),
         (206, Fault::Apple),
         (403, Fault::Apple),
         (404, Fault::Apple),
@@ -243,7 +369,7 @@ async fn a_web_page_is_the_networks_doing_unless_it_came_over_verified_tls() {
 // Sizes and times.
 
 #[tokio::test]
-async fn four_mib_and_not_a_byte_more() {
+async fn one_mib_and_not_a_byte_more() {
     let padded = |bytes: usize| {
         let mut body = down().json();
         body.push_str(&" ".repeat(bytes - body.len()));
@@ -259,7 +385,7 @@ async fn four_mib_and_not_a_byte_more() {
     ] {
         let failure = failure_of(answer).await;
         check(&failure, Fault::Apple, "too_large");
-        assert_eq!(failure.to_string(), "the answer of 127.0.0.1 is larger than 4096 KiB");
+        assert_eq!(failure.to_string(), "the answer of 127.0.0.1 is larger than 1024 KiB");
     }
 }
 
@@ -339,7 +465,7 @@ async fn a_gzip_stream_that_ends_early_is_cut_off() {
 #[tokio::test]
 async fn garbled() {
     for answer in [
-        Answer::ok(down().json()).header("Content-Encoding", "gzip"),
+        Answer::ok("\u{0} neither gzip nor JSON").header("Content-Encoding", "gzip"),
         Answer::raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"),
     ] {
         check(&failure_of(answer).await, Fault::Apple, "garbled");
@@ -380,7 +506,7 @@ async fn validators_follow_a_redirect() {
 }
 
 #[tokio::test]
-async fn no_redirect_leads_to_another_host_or_kind_of_connection() {
+async fn no_redirect_leads_to_another_host_port_or_kind_of_connection() {
     let apple = Apple::start().await;
     let elsewhere = Apple::start().await;
     elsewhere.show(&down().json());
@@ -389,6 +515,9 @@ async fn no_redirect_leads_to_another_host_or_kind_of_connection() {
     for (location, detour) in [
         (other_host, Detour::OtherHost),
         (other_scheme, Detour::OtherScheme),
+        (elsewhere.url(), Detour::OtherPort),
+        ("http://127.0.0.1/".to_owned(), Detour::OtherPort),
+        (format!("//{}/", elsewhere.address()), Detour::OtherPort),
         ("ftp://127.0.0.1/".to_owned(), Detour::OtherScheme),
     ] {
         apple.answer(Answer::redirect(&location));

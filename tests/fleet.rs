@@ -97,6 +97,77 @@ async fn a_list_may_come_through_a_pipe() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1 + WORDS.len());
 }
 
+/// Asks about a list in a file.
+async fn ask(home: &Home, text: &str, arguments: &[&str]) -> Said {
+    let file = home.path("asked.csv");
+    fs::write(&file, text).expect("written");
+    home.ask(&[&["fleet", file.to_str().expect("UTF-8")], arguments].concat()).await
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"))
+}
+
+#[tokio::test]
+async fn what_exports_write_is_read_as_it_is_meant() {
+    let home = home().await;
+    let zero = "Device Name,Last Backup Date\nAnna,1/1/0001 12:00:00 AM\nBerta,2026-05-07T20:15:00Z\n";
+    let said = ask(&home, zero, &["--json"]).await;
+    let document = json(&said);
+    assert_eq!((said.code, &document["devices"][0]["last_backup_at"]), (Some(0), &Value::Null));
+    assert_eq!(document["devices"][1]["last_backup_at"], "2026-05-07T20:15:00Z");
+    let nameless = "Device Name,Serial Number,Last iCloud Backup\n,C02TEST0001,2026-05-07T20:15:00Z\n";
+    let document = json(&ask(&home, nameless, &["--json"]).await);
+    assert_eq!(document["devices"][0]["device"], "C02TEST0001");
+    let utc =
+        "Device Name,Last iCloud Backup Date (UTC),iCloud Backup Enabled\nFront desk,2026-05-08 01:30,Yes\n";
+    for zone in ["America/New_York", "Asia/Tokyo", "UTC"] {
+        let document = json(&ask(&home, utc, &["--json", "--time-zone", zone]).await);
+        assert_eq!(document["devices"][0]["last_backup_at"], "2026-05-08T01:30:00Z", "{zone}");
+    }
+    let models = "Name,Model,Last iCloud Backup\nLobby,\"AppleTV6,2\",2026-01-01T00:00:00Z\n";
+    let document = json(&ask(&home, models, &["--json"]).await);
+    assert_eq!(
+        (&document["devices"][0]["standing"], &document["counts"]["skipped"]),
+        (&"skipped".into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn what_may_be_a_backup_to_a_computer_is_not_taken_for_icloud_without_a_word() {
+    let home = home().await;
+    let text = format!("Name,Last Backup,Finished\nAnna,{},{}\n", ago(240), ago(1));
+    let remark = "The column “Last Backup” does not say whether it is about iCloud";
+    let table = ask(&home, &text, &[]).await;
+    assert!(table.out.contains("The column “Last Backup” does not say"), "{table:?}");
+    let csv = ask(&home, &text, &["--format", "csv"]).await;
+    assert!(csv.err.starts_with(&format!("statusd: {remark}")) && csv.err.lines().count() == 1, "{csv:?}");
+    let document = json(&ask(&home, &text, &["--json"]).await);
+    assert!(document["remarks"][0].as_str().is_some_and(|said| said.starts_with(remark)), "{document:#}");
+    let named = json(&ask(&home, &text, &["--json", "--backup-column", "finished"]).await);
+    assert_eq!((&named["remarks"], &named["counts"]["up_to_date"]), (&Value::Array(Vec::new()), &1.into()));
+    assert_eq!(named["columns"]["last_backup"], "Finished");
+    let lost = ask(&home, &text, &["--backup-column", "Last Bakcup"]).await;
+    check_refusal(&lost, 2, "no column \"Last Bakcup\" (--backup-column); did you mean Last Backup?");
+    let lost = ask(&home, &text, &["--device-column", "Owner"]).await;
+    check_refusal(&lost, 2, "no column \"Owner\" (--device-column)");
+}
+
+#[tokio::test]
+async fn late_devices_have_an_exit_code_of_their_own_where_that_is_asked_for() {
+    let home = home().await;
+    let list = |last: &str| format!("Name,Last iCloud Backup\nAnna,{last}\n");
+    let (fresh, late) = (list(&ago(1).to_string()), list(&ago(240).to_string()));
+    assert_eq!(ask(&home, &late, &[]).await.code, Some(0));
+    assert_eq!(ask(&home, &late, &["--fail-on", "late"]).await.code, Some(1));
+    assert_eq!(ask(&home, &late, &["--fail-on", "off,late-otherwise"]).await.code, Some(1));
+    assert_eq!(ask(&home, &fresh, &["--fail-on", "late"]).await.code, Some(0));
+    assert_eq!(ask(&home, &list("never"), &["--fail-on", "late"]).await.code, Some(3));
+    assert_eq!(ask(&home, &list("never"), &["--fail-on", "unknown"]).await.code, Some(1));
+    check_refusal(&ask(&home, "", &["--fail-on", "late"]).await, 3, "it is empty");
+    check_refusal(&ask(&home, &late, &["--fail-on", "tired"]).await, 2, "--fail-on");
+}
+
 #[track_caller]
 fn check_refusal(said: &Said, code: i32, words: &str) {
     assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");

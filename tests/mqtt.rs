@@ -15,6 +15,7 @@ use statusd::channel::mqtt::{Mqtt, Settings};
 use statusd::channel::{Answer, Notice, Picture, Standing};
 use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
 use statusd::secret::Secret;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 const PASSWORD: &str = "t0kent0kent0ken";
@@ -496,4 +497,48 @@ async fn no_secret_is_logged_or_printed() {
     assert!(logged.contains("Publish. Topic = statusd/change"), "the libraries' lines are seen: {logged}");
     let printed = format!("{channel:?} {refused:#?} {answer:?} {logged}");
     assert!(!printed.contains(PASSWORD), "{printed}");
+}
+
+/// A broker that greets, and after the client's next packets says this, again and again.
+async fn broker_that_says(bytes: &'static [u8], times: usize) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            let mut heard = [0; 4096];
+            let _connect = stream.read(&mut heard).await.expect("a client");
+            stream.write_all(b"\x20\x02\x00\x00").await.expect("a client");
+            let _packets = stream.read(&mut heard).await.expect("a client");
+            // The client may have enough and go.
+            for _ in 0..times {
+                if stream.write_all(bytes).await.is_err() {
+                    break;
+                }
+            }
+            let _gone = stream.read(&mut heard).await;
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_mqtt_is_unclear() {
+    // A packet type that does not exist, and a confirmation of something that was never sent.
+    for bytes in [&b"\x00\x00"[..], b"\x40\x02\x00\x63"] {
+        let mut channel = channel(broker_that_says(bytes, 1).await);
+        let answer = channel.send(&notice()).await;
+        let Answer::Unclear { words } = &answer else { panic!("{answer:?}") };
+        assert!(words.contains("got the message and answers what is not MQTT"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_talks_without_end_is_left() {
+    // A message to a topic that was not asked for, and one to a state that another run may have left.
+    for packet in [&b"\x30\x05\x00\x01axx"[..], b"\x31\x1b\x00\x17statusd/service/a/statexx"] {
+        let mut channel = channel(broker_that_says(packet, 1 << 20).await);
+        let answer = channel.mirror(&picture(&["Photos"])).await;
+        check_retry(&answer, true, "sends more than anybody asked for");
+    }
 }

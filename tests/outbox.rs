@@ -16,7 +16,7 @@ use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
 use statusd::terms::Terms;
 use statusd::watch::Watch;
 
-/// As for people.
+/// As for people away from the desktop.
 const ALL: Gather = Gather::All { max_age: SignedDuration::from_hours(24) };
 const START: &str = "2026-01-01T00:00:00Z";
 
@@ -116,7 +116,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     assert_eq!(again.lost, Some(found));
     announce(
         &again.store,
-        &Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new())),
+        &Channel::new("desktop", Audience::Desktop, Way::Desktop(Desktop::new())),
         &change("", ChangeKind::HistoryLost, at(START)),
     )
     .await;
@@ -153,7 +153,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    let channel = Channel::new("desktop", Audience::Desktop, Way::Desktop(Desktop::new()));
     let compose = |waiting: &Waiting| Frozen {
         key: waiting.changes[0].key(),
         title: String::new(),
@@ -363,4 +363,70 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
     store.retry(1, None, after(48)).await.expect("written");
     store.give_up_absent(&["log"], after(48)).await.expect("written");
     assert_eq!(states(&store).await, pending);
+}
+
+/// An end of one outage must not overtake the start of another occurrence, and starts and ends that
+/// waited are messages of their own.
+#[tokio::test]
+async fn of_one_event_no_later_change_is_told_before_an_earlier_one() {
+    let store = Store::throw_away().expect("a store");
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    let again = |change: Change| Change { occurrence: Some(2), ..change };
+    for change in [
+        change("iCloud Backup", ChangeKind::Began, at(START)),
+        change("Photos", ChangeKind::Ended, at(START)),
+        again(change("Photos", ChangeKind::Reopened, at(START))),
+        change("Siri", ChangeKind::Began, at(START)),
+        change("Siri", ChangeKind::Ended, at(START)),
+    ] {
+        announce(&store, &channel, &change).await;
+    }
+    let messages = told(&store, "desktop").await;
+    assert_eq!(messages, ["began iCloud Backup", "ended Photos, began Siri, ended Siri", "reopened Photos",]);
+}
+
+/// Composes and settles what waits, one message after the other; what each is about.
+async fn told(store: &Store, channel: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    loop {
+        let said = Cell::new(String::new());
+        let compose = |waiting: &Waiting| {
+            let one = |change: &Change| format!("{} {}", change.kind.as_str(), change.service);
+            let mut text = waiting.changes.iter().map(one).collect::<Vec<_>>().join(", ");
+            if waiting.changes.len() > 20 {
+                text = format!("{} changes and {} more", waiting.changes.len(), waiting.more);
+            }
+            said.set(text);
+            Frozen {
+                key: waiting.changes[0].key(),
+                title: String::new(),
+                body: String::new(),
+                tone: Tone::Alarm,
+                payload: String::new(),
+            }
+        };
+        let begun = store.begin(channel, ALL, &compose, &|_| at(START), at(START)).await;
+        let Some(attempt) = begun.expect("written") else { return messages };
+        let sent = Settled::Sent { receipt: None, words: String::new() };
+        store.settle(attempt.notice_id, &sent, at(START)).await.expect("written");
+        messages.push(said.take());
+    }
+}
+
+/// Tens of thousands of outages in one document once stopped everything while they were composed.
+#[tokio::test]
+async fn a_flood_is_one_message_of_which_a_part_is_loaded() {
+    let store = Store::throw_away().expect("a store");
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    for kind in [ChangeKind::Began, ChangeKind::Ended] {
+        for number in 0..2_000 {
+            let change = change(&format!("Service {number}"), kind, at(START));
+            announce(&store, &channel, &Change { message_id: Some(number.to_string()), ..change }).await;
+        }
+    }
+    announce(&store, &channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
+    // Both ends of each outage that is loaded: none is told as going on that is over.
+    assert_eq!(told(&store, "desktop").await, ["1000 changes and 1500 more", "began iCloud Backup"]);
+    let deliveries = store.deliveries(true).await.expect("deliveries");
+    assert!(deliveries.len() == 4_001 && deliveries.iter().all(|delivery| delivery.state == "sent"));
 }

@@ -214,6 +214,23 @@ async fn several_phones_and_each_once() {
     assert_eq!(look(&Mux::start(odd).await).await, []);
 }
 
+/// usbmuxd lists it once with its hyphen and once without, and its record has either spelling.
+#[tokio::test]
+async fn a_number_with_and_without_its_hyphen_is_one_phone() {
+    let bare = ONE.replace('-', "");
+    let papers = Arc::new(Papers::new());
+    let by_cable = Phone::new(&bare, Arc::clone(&papers));
+    let far = Phone { links: vec!["Network"], ..Phone::new(ONE, Arc::clone(&papers)) };
+    let phones = look(&Mux::start(vec![far, by_cable]).await).await;
+    let seen: Vec<_> = phones.iter().map(|phone| (phone.udid.expose(), phone.link)).collect();
+    assert_eq!(seen, [(ONE, Link::Usb)]);
+    assert_eq!(phones[0].private, Ok(everything(true)));
+    for (listed, record) in [(bare.clone(), ONE.to_owned()), (ONE.to_owned(), bare.to_lowercase())] {
+        let phone = Phone { record: Some(record), ..Phone::new(&listed, Arc::clone(&papers)) };
+        assert_eq!(look_at(phone).await.private, Ok(everything(true)), "{listed}");
+    }
+}
+
 /// Every stage at which a phone can fall silent, all at once: what was told before stays, and the
 /// one that speaks tells everything.
 #[tokio::test]

@@ -11,6 +11,7 @@ use common::apple::Answer;
 use common::doc::Doc;
 use common::peer::Reply;
 use jiff::SignedDuration;
+use ring::hmac;
 use serde_json::Value;
 use statusd::model::{ChangeKind, KnownPhone};
 use statusd::phone::{General, Phone, Private, Refusal, Udid};
@@ -315,6 +316,7 @@ async fn the_newest_hundred_phones_are_remembered() {
         seen_at: at("10:00") + SignedDuration::from_mins(number),
         last_backup: None,
         backup_enabled: None,
+        off_since: None,
         judged_at: at("10:00"),
     };
     let phones: Vec<KnownPhone> = (0..120).map(phone).collect();
@@ -330,16 +332,16 @@ async fn the_newest_hundred_phones_are_remembered() {
 async fn a_late_backup_is_told_once_and_again_after_three_more_days() {
     let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
     town.until("+2d 23:00").await;
-    let once = ["19:00 backup_late: Your iPhone has not backed up for 3 days."];
+    let once = ["19:00 backup_late: No backup for 3 days: your iPhone."];
     assert_eq!(told(&mut town), once, "not before the evening, and not every evening");
     town.until("+4d 12:00").await;
-    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: Your iPhone has not backed up for 6 days."]);
+    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
     // A backup ends it, and the next silence is told anew.
     town.phones = vec![iphone("+4d 13:00")];
     town.until("+7d 18:00").await;
     assert_eq!(told(&mut town), NOTHING);
     town.until("+8d 12:00").await;
-    assert_eq!(told(&mut town), ["+7d 19:00 backup_late: Your iPhone has not backed up for 3 days."]);
+    assert_eq!(told(&mut town), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
     assert_eq!(town.history().await, ["noted Photos", "backup_late ", "backup_late ", "backup_late "]);
 }
 
@@ -350,12 +352,13 @@ async fn people_are_told_what_to_do_about_a_late_backup() {
     let messages = town.messages(0);
     let [late] = messages.as_slice() else { panic!("{} messages", messages.len()) };
     let change = json(late);
-    let text =
-        "Your iPhone has not backed up for 3 days. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
+    let text = "No backup for 3 days: your iPhone. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
     assert_eq!(change["text"], text);
     assert_eq!(change["began_at"], at("-3d 01:00").to_string());
-    let key = "consumer/en_US/-/-/2026-02-27T01:00:00Z/backup_late";
-    assert_eq!(late.request().header("idempotency-key"), Some(key));
+    let key = late.request().header("idempotency-key").expect("a key");
+    let tail = key.strip_prefix("consumer/en_US/-/phone-").expect("the phone's name").split_at(8).1;
+    assert_eq!(tail, "/2026-02-27T01:00:00Z/backup_late");
+    assert!(!key.contains("00008101"), "no phone's own number leaves this computer: {key}");
 }
 
 #[tokio::test]
@@ -387,7 +390,7 @@ async fn a_late_backup_is_apples_while_an_outage_lasts_and_for_a_day_after_it() 
     assert_eq!(told_then.len(), 2, "{told_then:#?}");
     assert!(told_then.iter().zip(kinds).all(|(line, kind)| line.starts_with(kind)), "{told_then:#?}");
     town.until("+3d 20:00").await;
-    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: Your iPhone has not backed up for 6 days."]);
+    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
 }
 
 #[tokio::test]
@@ -402,7 +405,7 @@ async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
     let told = told(&mut town);
     assert_eq!(told.len(), 2, "{told:#?}");
     assert!(told[0].contains(" sighted"), "{told:#?}");
-    assert_eq!(told[1], "21:30 backup_late: Your iPhone has not backed up for 3 days.", "once it can be");
+    assert_eq!(told[1], "21:30 backup_late: No backup for 3 days: your iPhone.", "once it can be");
 }
 
 #[tokio::test]
@@ -430,7 +433,7 @@ async fn nothing_is_said_of_the_one_of_two_phones_that_is_gone() {
     assert_eq!(told(&mut town), NOTHING);
     town.phones.push(other);
     town.until("21:40").await;
-    assert_eq!(told(&mut town), ["21:00 backup_late: Your iPhone has not backed up for 3 days."]);
+    assert_eq!(told(&mut town), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
@@ -441,7 +444,7 @@ async fn a_phone_that_comes_in_the_night_is_judged_then() {
     town.until("22:40").await;
     town.phones = vec![iphone("-3d 01:00")];
     town.until("23:40").await;
-    assert_eq!(told(&mut town), ["23:00 backup_late: Your iPhone has not backed up for 3 days."]);
+    assert_eq!(told(&mut town), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
@@ -465,14 +468,32 @@ async fn a_backup_that_is_switched_off_is_told_once() {
     let off = |last: &str| with(iphone(last), |private| private.backup_enabled = Some(false));
     let mut town = minding_town(vec![off("-90d 01:00")]).await;
     town.until("+4d 23:00").await;
-    let told_once = ["19:00 backup_off: iCloud Backup is switched off on your iPhone."];
+    let told_once = ["19:00 backup_off: Backups off: your iPhone."];
     assert_eq!(told(&mut town), told_once, "and it is not late besides");
     // On, a backup, and off again.
     town.phones = vec![iphone("+5d 01:00")];
     town.until("+5d 12:00").await;
     town.phones = vec![off("+5d 01:00")];
     town.until("+8d 23:00").await;
-    assert_eq!(told(&mut town), ["+5d 19:00 backup_off: iCloud Backup is switched off on your iPhone."]);
+    assert_eq!(told(&mut town), ["+5d 19:00 backup_off: Backups off: your iPhone."]);
+    // On for a day without a backup, and off again.
+    town.phones = vec![iphone("+5d 01:00")];
+    town.until("+9d 12:00").await;
+    town.phones = vec![off("+5d 01:00")];
+    town.until("+12d 23:00").await;
+    assert_eq!(told(&mut town), ["+9d 19:00 backup_off: Backups off: your iPhone."]);
+}
+
+#[tokio::test]
+async fn two_phones_that_are_alike_are_told_of_one_by_one() {
+    let other = Phone { udid: Udid::new("00008101-000A11223344009F"), ..iphone("-3d 01:00") };
+    let mut town = minding_town(vec![iphone("-3d 01:00"), other]).await;
+    town.until("19:30").await;
+    assert_eq!(town.heard().len(), 2);
+    let off = |phone: &Phone| with(phone.clone(), |private| private.backup_enabled = Some(false));
+    town.phones = town.phones.iter().map(off).collect();
+    town.until("+1d 19:30").await;
+    assert_eq!(town.heard().len(), 2);
 }
 
 #[tokio::test]
@@ -494,6 +515,30 @@ async fn without_a_threshold_nobody_is_called_late() {
     let mut town = town_with(vec![iphone("-90d 01:00")]).await;
     town.until("+3d 23:00").await;
     assert_eq!(told(&mut town), NOTHING);
+}
+
+/// As an earlier version wrote it, for which usbmuxd left the hyphen out.
+#[tokio::test]
+async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:00").await;
+    let read = |town: &Town, sql: &str| -> String {
+        town.database().query_row(sql, [], |row| row.get(0)).expect("a row")
+    };
+    let seed: u64 = read(&town, "SELECT value FROM meta WHERE name = 'seed'").parse().expect("a number");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes());
+    let tag = hmac::sign(&key, b"00008101000A11223344001E");
+    let former: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let id = read(&town, "SELECT id FROM phone");
+    let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
+                     backup_enabled, judged_at FROM phone";
+    // Alone, and beside the row of the phone.
+    for sql in ["UPDATE phone SET id = ?1", other_row] {
+        town.database().execute(sql, [&former]).expect("written");
+        let next = if sql == other_row { "12:10" } else { "11:10" };
+        town.until(next).await;
+        assert_eq!(read(&town, "SELECT group_concat(id) FROM phone"), id, "{sql}");
+    }
 }
 
 // The schema before.

@@ -252,7 +252,9 @@ async fn every_status_has_its_meaning() {
                     assert!(words.contains("; "), "a refusal says what to do: {words}");
                     "refused"
                 }
-                Answer::Retry { reached: false, .. } => panic!("{kind} {status} was reached"),
+                Answer::Retry { reached: false, .. } | Answer::Unclear { .. } => {
+                    panic!("{kind} {status}: {answer:?}")
+                }
             };
             assert_eq!(meaning, expected, "{kind} {status}");
         }
@@ -357,7 +359,8 @@ async fn a_web_page_is_nobody_who_was_told() {
     for kind in KINDS {
         let page = Reply::status(200).with_header("Content-Type", "text/html");
         let (answer, _) = exchange(kind, page.with_body("<!doctype html><title>Log in</title>")).await;
-        assert!(matches!(answer, Answer::Retry { after_s: None, reached: true, .. }), "{kind}: {answer:?}");
+        // On this computer no network can have put it there.
+        assert!(matches!(answer, Answer::Unclear { .. }), "{kind}: {answer:?}");
         assert!(answer.words().contains("with a web page; check the address"), "{answer:?}");
     }
 }

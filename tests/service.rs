@@ -272,6 +272,26 @@ fn a_person_installs_with_one_command_and_uninstalls_with_another() {
 }
 
 #[test]
+fn a_person_gets_a_desktop_entry_and_an_icon_and_keeps_one_of_their_own() {
+    let world = World::person();
+    let entry = "home/.local/share/applications/statusd.desktop";
+    let icon = "home/.local/share/icons/hicolor/scalable/apps/statusd.svg";
+    world.done(&["service", "install"]);
+    let text = fs::read_to_string(world.path(entry)).expect("an entry");
+    assert!(text.contains(&format!("{} status", env!("CARGO_BIN_EXE_statusd"))), "{text}");
+    let valid = std::process::Command::new("desktop-file-validate").arg(world.path(entry)).output();
+    let valid = valid.expect("desktop-file-validate (desktop-file-utils) is there");
+    assert!(valid.status.success() && valid.stdout.is_empty(), "{valid:?}");
+    assert!(fs::read_to_string(world.path(icon)).expect("an icon").contains("<svg"));
+
+    fs::write(world.path(entry), "[Desktop Entry]\n").expect("a file");
+    world.done(&["service", "install", "--force"]);
+    world.done(&["service", "uninstall"]);
+    assert_eq!(fs::read_to_string(world.path(entry)).expect("still there"), "[Desktop Entry]\n");
+    assert!(!world.path(icon).exists());
+}
+
+#[test]
 fn a_dry_run_shows_the_very_steps_and_does_none() {
     for world in [World::person(), World::machine()] {
         let before = world.listing();
@@ -285,8 +305,11 @@ fn a_dry_run_shows_the_very_steps_and_does_none() {
         let planned: Vec<String> = dry.lines().filter_map(numbered).collect();
         let carried_out: Vec<String> =
             done.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect();
-        assert_eq!((planned.len(), &planned), (3, &carried_out));
-        let shown = dry.lines().filter_map(|line| line.strip_prefix("   |"));
+        // A person's desktop gets an entry and an icon.
+        let steps = if world.unit_here().starts_with(world.path("home")) { 5 } else { 3 };
+        assert_eq!((planned.len(), &planned), (steps, &carried_out));
+        let after_first = dry.lines().skip_while(|line| !line.starts_with("1. ")).skip(1);
+        let shown = after_first.map_while(|line| line.strip_prefix("   |"));
         let file: String =
             shown.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect();
         assert_eq!(file, world.read_unit());

@@ -16,8 +16,9 @@ use common::apple::Answer;
 use common::bus::Bus;
 use common::doc::Doc;
 use common::peer::Reply;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use statusd::fetch::Limits;
+use statusd::model::{Change, ChangeKind};
 use statusd::record::Recording;
 use statusd::replay::replay;
 use statusd::store::{DATABASE, OpenError};
@@ -249,9 +250,41 @@ async fn maintenance_is_planned_begins_is_extended_and_is_over() {
         [
             "10:00:45 planned iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
             "+1d 02:05:45 started iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
+            "+1d 05:01:45 moved iCloud Backup Maintenance from +1d 02:00 to +1d 07:00",
             "+1d 06:51:45 over iCloud Backup Maintenance from +1d 02:00 to +1d 06:45",
         ]
     );
+}
+
+#[tokio::test]
+async fn maintenance_that_was_planned_is_moved_and_cancelled_aloud() {
+    let work = |posted, from, to| backup(posted, "Maintenance", "upcoming", from, Some(to));
+    let mut town = Town::usual().await;
+    town.show(&work("10:00", "+1d 02:00", "+1d 06:00"));
+    town.until("11:01").await;
+    town.show(&work("11:00", "+4d 02:00", "+4d 06:00"));
+    town.until("12:01").await;
+    town.show(&work("12:00", "+4d 03:00", "+4d 06:00"));
+    town.until("13:01").await;
+    town.show(&calm("13:00"));
+    town.until("16:00").await;
+    let key = |kind: &str| format!("en_US/icloud%20backup/1001/1/{kind}");
+    let messages = town.messages(0);
+    let lines: Vec<String> = messages.iter().map(|heard| heard.line()).collect();
+    assert_eq!(
+        lines,
+        [
+            "10:00:45 planned iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
+            "11:05:45 moved iCloud Backup Maintenance from +4d 02:00 to +4d 06:00",
+            "12:05:45 moved iCloud Backup Maintenance from +4d 03:00 to +4d 06:00",
+            "15:05 cancelled iCloud Backup Maintenance from +4d 03:00 to +4d 06:00",
+        ]
+    );
+    let keys: Vec<&str> =
+        messages.iter().map(|heard| heard.request().header("idempotency-key").expect("a key")).collect();
+    for (key, kind) in keys.iter().zip(["planned", "moved", "moved/2", "cancelled"].map(key)) {
+        assert!(key.ends_with(&kind), "{key}");
+    }
 }
 
 // The watch.
@@ -330,7 +363,11 @@ async fn a_day_of_304_writes_nothing_but_a_mark_an_hour() {
     assert_eq!(ledger.written_until(&mut town, "+1d 10:00").await, hours);
     let requests = town.apple.requests();
     assert_eq!(requests.len(), 1 + 288, "a look every five minutes");
-    assert!(requests[1..].iter().all(|request| request.header("if-none-match") == Some("\"v1\"")));
+    // One of twelve is unconditional: "not modified" is believed for an hour.
+    for (number, request) in requests.iter().enumerate() {
+        let condition = (number % 12 != 0).then_some("\"v1\"");
+        assert_eq!(request.header("if-none-match"), condition, "request {number}");
+    }
     assert_eq!(town.heard(), NOTHING);
 
     // What the server calls unchanged is a second sight of it (the first writes the new stamp), and
@@ -339,6 +376,29 @@ async fn a_day_of_304_writes_nothing_but_a_mark_an_hour() {
     let written = ledger.written_until(&mut town, "+1d 12:30").await;
     assert_eq!(written, ["+1d 10:05", "+1d 10:05:45", "+1d 11:06", "+1d 12:06"]);
     assert_eq!(town.heard(), ["+1d 10:05:45 began iCloud Backup Outage from 09:30"]);
+}
+
+#[tokio::test]
+async fn a_server_that_answers_304_for_ever_is_believed_for_an_hour() {
+    let mut town = Town::usual().await;
+    town.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
+    town.until("10:04").await;
+    town.apple.answer(Answer::status(304));
+    town.until("10:59").await;
+    assert_eq!(town.coverage().await, ["sighted 10:00 to 10:00"]);
+    assert!(town.looks().iter().all(|(_, looked)| looked.trouble.is_none()));
+    town.until("11:30").await;
+    assert_eq!(town.coverage().await.last().map(String::as_str), Some("blind 11:00 to 11:00"));
+    let unproven = "127.0.0.1 answered 304 (Not Modified)";
+    assert!(town.looks().iter().all(|(_, looked)| looked.trouble.as_deref() == Some(unproven)));
+    town.until("13:00").await;
+    let heard = town.heard();
+    assert!(heard.len() == 1 && heard[0].contains("blind from 11:00"), "{heard:?}");
+    town.show(&down());
+    town.until("14:00").await;
+    let kinds: Vec<String> =
+        town.heard().iter().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect();
+    assert_eq!(kinds, ["sighted", "began"]);
 }
 
 /// Bad answers from 10:05:30 to 12:00, with the looks that a failure backs off to.
@@ -586,10 +646,7 @@ async fn ten_services_in_one_incident_are_one_message_for_people_and_ten_for_pro
     town.show(&down.service("Siri").event("1001", "Outage", "ongoing", start, None));
     town.until("11:00").await;
     let bubbles = town.heard_at(0);
-    assert_eq!(
-        bubbles,
-        ["10:05:45 iCloud Backup, iCloud Bookmarks & Tabs and 8 more: Apple reports an outage"]
-    );
+    assert_eq!(bubbles, ["10:05:45 Outage: iCloud Backup, iCloud Bookmarks & Tabs and 8 more"]);
     let told: Vec<String> =
         CLOUD.iter().map(|name| format!("10:05:45 began {name} Outage from 09:30")).collect();
     assert_eq!(town.heard_at(1), told);
@@ -619,7 +676,7 @@ async fn a_start_and_an_end_that_waited_for_a_person_are_one_message() {
     town.until("13:00").await;
     let lines = town.heard();
     let [line] = lines.as_slice() else { panic!("one message: {lines:?}") };
-    assert!(line.ends_with(" iCloud Backup had trouble from 09:30 to 10:40"), "{line}");
+    assert!(line.ends_with(" Was down: iCloud Backup"), "{line}");
     assert_eq!(town.store().deliveries(false).await.expect("an outbox"), []);
 }
 
@@ -645,10 +702,7 @@ async fn the_end_takes_the_place_of_the_start_on_the_desktop_after_a_restart() {
             Said::ToProgram(request) => panic!("{request:?}"),
         })
         .collect();
-    assert_eq!(
-        bubbles,
-        [("iCloud Backup: Apple reports an outage", 1, 0), ("iCloud Backup: Apple says it is fixed", 1, 1)]
-    );
+    assert_eq!(bubbles, [("Outage: iCloud Backup", 1, 0), ("Fixed: iCloud Backup", 1, 1)]);
 }
 
 // Clocks.
@@ -910,8 +964,21 @@ async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
 
 // Recordings.
 
+/// What the recording of this town replays to.
+fn replayed(town: &Town) -> Vec<Change> {
+    let mut replayed = Vec::new();
+    let mut recording = Recording::open(town.recording_file()).expect("a recording");
+    let watch = Watch::new(&["iCloud Backup"]);
+    let mut tell = |change: &Change| {
+        replayed.push(change.clone());
+        Ok(())
+    };
+    replay(&mut recording, Town::feed(), &watch, &Town::plan(), &mut tell).expect("a replay");
+    replayed
+}
+
 #[tokio::test]
-async fn a_recording_has_each_document_once_and_replays_to_what_was_told() {
+async fn a_recording_replays_to_what_was_told_and_leaves_out_polls_without_effect() {
     let mut town = town_with_ops().await.recording();
     town.show(&calm("09:00"));
     town.start().await;
@@ -928,17 +995,86 @@ async fn a_recording_has_each_document_once_and_replays_to_what_was_told() {
     town.until("20:00").await;
     assert_eq!(town.heard().len(), 5, "began, worsened, withdrawn, reopened, ended");
     let written = fs::read_to_string(town.recording_file()).expect("a recording");
-    assert_eq!(written.lines().count(), 6);
+    // First sights and their confirmations, three absences and what came of them.
+    assert_eq!(written.lines().count(), 1 + 2 + 2 + 4 + 2 + 2);
+    assert_eq!(replayed(&town), town.changes().await);
+}
 
-    let mut replayed = Vec::new();
-    let mut recording = Recording::open(town.recording_file()).expect("a recording");
-    let watch = Watch::new(&["iCloud Backup"]);
-    let mut tell = |change: &statusd::model::Change| {
-        replayed.push(change.clone());
-        Ok(())
+/// What a hostile Apple shows next, and for how long at most, in seconds.
+fn next_show(rng: &mut fastrand::Rng, now: Timestamp) -> (Answer, i64) {
+    let posted = clock_text(now);
+    let old = clock_text(now - SignedDuration::from_hours(rng.i64(2..400)));
+    let end = Some("10:40");
+    let week = ("+8d 02:00", Some(if rng.bool() { "+8d 06:00" } else { "+8d 07:00" }));
+    let (doc, most_s) = match rng.u32(0..16) {
+        0..=2 => (calm(&posted), 12_000),
+        3 => (backup(&posted, "Issue", "ongoing", "09:30", None), 5_000),
+        4 => (backup(&posted, "Outage", "ongoing", "09:30", None), 5_000),
+        5 => (backup(&posted, "Outage", "resolved", "09:30", end), 5_000),
+        6 => (backup(&posted, "Maintenance", "upcoming", week.0, week.1), 5_000),
+        7 => (backup(&posted, "Maintenance", "ongoing", "09:30", week.1), 5_000),
+        // Stale copies, with and without a stamp.
+        8 | 9 => (backup(&old, "Outage", "ongoing", "09:30", None), 90),
+        10 => (calm(&old), 90),
+        11 => (Doc::new().service("Photos").service("iCloud Backup"), 90),
+        12 => (Doc::new().service("Photos").posted(&posted), 90_000),
+        13 => return (Answer::status(503), 9_000),
+        14 => return (Answer::html(), 9_000),
+        _ => return (Answer::status(304), 9_000),
     };
-    replay(&mut recording, Town::feed(), &watch, &Town::plan(), &mut tell).expect("a replay");
-    assert_eq!(replayed, town.changes().await);
+    let answer = Answer::ok(doc.json());
+    let answer = if rng.bool() { answer.etag(&format!("\"{}\"", rng.u64(..))) } else { answer };
+    (answer, most_s)
+}
+
+/// What befalls statusd meanwhile.
+async fn befall(rng: &mut fastrand::Rng, town: &mut Town) {
+    match rng.u32(0..30) {
+        0 => town.stop().await,
+        1 => town.crash(),
+        2 => {
+            let time = clock_text(town.now() + SignedDuration::from_secs(rng.i64(60..40_000)));
+            return town.sleep_until(&time);
+        }
+        3 => {
+            let time = clock_text(town.now() + SignedDuration::from_secs(rng.i64(-9_000..9_000)));
+            return town.set_clock(&time);
+        }
+        _ => return,
+    }
+    let time = clock_text(town.now() + SignedDuration::from_secs(rng.i64(1..20_000)));
+    town.off_until(&time);
+    town.start().await;
+}
+
+/// Jitter, stale bursts, failures, "not modified" that is none, restarts, crashes, sleep and set clocks.
+#[tokio::test]
+async fn what_a_daemon_told_of_a_hostile_apple_its_recording_replays_to() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in 0..6 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut town = town_with_ops().await.recording().jitter(rng.u64(0..60));
+        town.show(&calm("09:00"));
+        town.start().await;
+        for _ in 0..40 {
+            let (answer, most_s) = next_show(&mut rng, town.now());
+            town.apple.answer(answer);
+            let until = town.now() + SignedDuration::from_secs(rng.i64(1..most_s));
+            town.until(&clock_text(until)).await;
+            befall(&mut rng, &mut town).await;
+        }
+        let told = town.changes().await;
+        kinds.extend(told.iter().map(|change| change.kind));
+        let mut replayed = replayed(&town);
+        // A change that is brought about again, by a new start, is written once.
+        let mut keys = std::collections::BTreeSet::new();
+        replayed.retain(|change| keys.insert(change.key()));
+        assert_eq!(replayed, told, "seed {seed}");
+    }
+    use ChangeKind::*;
+    for kind in [Began, Ended, Reopened, Withdrawn, Planned, Moved, Started, Blind, Sighted, Unlisted] {
+        assert!(kinds.contains(&kind), "{kind:?} never came about");
+    }
 }
 
 #[tokio::test]

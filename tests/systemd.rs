@@ -185,7 +185,7 @@ async fn check_journal(machine: &Machine) {
         assert_eq!(line[field], value, "{field} of {line}");
     }
     let message = line["MESSAGE"].as_str().unwrap_or_default();
-    assert!(message.starts_with("iCloud Backup: Apple reports an outage"), "{message}");
+    assert!(message.starts_with("Outage: iCloud Backup"), "{message}");
     assert_eq!(ask("STATUSD_SERVICE=Photos").await, "");
 }
 
@@ -308,7 +308,7 @@ async fn the_user_unit_shows_a_bubble_inside() {
     // Nobody has logged in at a screen yet.
     anna.ask(&["systemctl", "--user", "enable", "--now", "statusd"]).await;
     let screen = anna.sit_down().await;
-    machine.says("iCloud Backup: Apple reports an outage").await;
+    machine.says("Outage: iCloud Backup").await;
     let picture = screen.picture().await;
     assert_eq!(anna.ask(&["dunstctl", "count", "displayed"]).await, "1");
     if let Some(file) = std::env::var_os(SCREENSHOT) {
@@ -317,7 +317,7 @@ async fn the_user_unit_shows_a_bubble_inside() {
     anna.ask(&["dunstctl", "close-all"]).await;
     let history: Value = serde_json::from_str(&anna.ask(&["dunstctl", "history"]).await).expect("JSON");
     let bubble = &history["data"][0][0];
-    assert_eq!(bubble["summary"]["data"], "iCloud Backup: Apple reports an outage", "{history}");
+    assert_eq!(bubble["summary"]["data"], "Outage: iCloud Backup", "{history}");
     assert!(bubble["body"]["data"].as_str().is_some_and(|body| body.contains(text)), "{history}");
 
     anna.ask(&["systemctl", "--user", "stop", "statusd"]).await;

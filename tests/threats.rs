@@ -141,6 +141,34 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
     assert_eq!(warned, BTreeMap::from([(0o600, false), (0o640, false), (0o644, true)]));
 }
 
+#[test]
+fn a_configuration_with_secrets_that_everybody_can_read_is_warned_of() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("statusd.toml");
+    let check = |table: &str, mode: u32, expected: bool| {
+        fs::write(&config, table).expect("a configuration");
+        fs::set_permissions(&config, fs::Permissions::from_mode(mode)).expect("rights");
+        let said = checked(&config);
+        assert!(!said.contains("c4n4ry"), "{said}");
+        let warning = format!("chmod o-r {}", config.display());
+        assert_eq!(said.contains(&warning), expected, "{mode:o} {table}: {said}");
+    };
+    let webhook = "[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\n";
+    for secret in [
+        format!("{webhook}bearer_token = \"c4n4ry\"\n"),
+        format!("{webhook}hmac_secret = \"c4n4ry\"\n"),
+        "[channel.slack.ops]\nurl = \"https://hooks.example/c4n4ry\"\n".to_owned(),
+        "[heartbeat]\nurl = \"https://beats.example/c4n4ry\"\n".to_owned(),
+    ] {
+        check(&secret, 0o644, true);
+        check(&secret, 0o604, true);
+        check(&secret, 0o640, false);
+        check(&secret, 0o600, false);
+    }
+    check(webhook, 0o644, false);
+    check("", 0o644, false);
+}
+
 /// What `statusd config check` says of a file that is right.
 #[track_caller]
 fn checked(config: &PathBuf) -> String {

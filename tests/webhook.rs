@@ -165,6 +165,31 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
+    for bytes in
+        [&b"220 mail.test ESMTP\r\n"[..], b"HTTP/1.1 two hundred\r\n\r\n", b"\xff\xfe\r\n\r\n", b"ok\n\n"]
+    {
+        let (answer, _) = exchange(Reply::Raw(bytes)).await;
+        let Answer::Unclear { words } = &answer else { panic!("{bytes:?}: {answer:?}") };
+        check_words(words);
+        assert!(words.contains("got it and answers what is not HTTP"), "{words}");
+    }
+    for bytes in [&b""[..], b"HTTP/1.1 20"] {
+        let (answer, _) = exchange(Reply::Raw(bytes)).await;
+        assert!(matches!(answer, Answer::Retry { reached: true, .. }), "{bytes:?}: {answer:?}");
+    }
+    // The status decides, whatever else is odd.
+    for bytes in [
+        &b"HTTP/1.1 200 OK\r\nno header\r\nX-Folded: a\r\n b\r\nX : y\r\n\r\nthanks"[..],
+        b"HTTP/1.0 202\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 \xe4\r\n\r\n",
+    ] {
+        let (answer, _) = exchange(Reply::Raw(bytes)).await;
+        assert!(matches!(answer, Answer::Delivered { .. }), "{bytes:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     let mut peer = Peer::start([Reply::Never]).await;
     let webhook = webhook(&peer.url(PATH));

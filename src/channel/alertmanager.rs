@@ -223,6 +223,7 @@ impl Alertmanager {
         let others = others.join("; ");
         if !taken.is_empty() {
             let words = match others.as_str() {
+                "" if answers.len() == 1 => "Alertmanager took it".to_owned(),
                 "" => format!("all {} replicas took it", answers.len()),
                 _ => format!(
                     "{} of {} replicas took it; {others}. Within {} s of its return a replica is in step",
@@ -235,6 +236,10 @@ impl Alertmanager {
         }
         if answers.iter().all(|(_, answer)| matches!(answer, Answer::Refused { .. })) {
             return Answer::Refused { words: others };
+        }
+        // Alerts are idempotent, but nothing that another try could make clearer is waited for.
+        if !answers.iter().any(|(_, answer)| matches!(answer, Answer::Retry { .. })) {
+            return Answer::Unclear { words: others };
         }
         Answer::Retry {
             after_s: shortest_wish(&answers),
@@ -263,7 +268,7 @@ async fn next(asked: &mut JoinSet<(usize, Answer)>, until: Option<Instant>) -> O
 fn shortest_wish(answers: &[(&Replica, Answer)]) -> Option<u64> {
     let wishes = answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Retry { after_s, .. } => Some(*after_s),
-        Answer::Delivered { .. } | Answer::Refused { .. } => None,
+        Answer::Delivered { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => None,
     });
     // No wish sorts before every wish.
     wishes.min().flatten()

@@ -1,9 +1,11 @@
 //! Bubbles on the desktop of whoever is logged in: through D-Bus, on macOS through its
 //! notification centre.
 //!
-//! It remembers no message: what a later one replaces stands in that one's receipt. Invariant:
-//! Apple's words reach the screen as text, never as markup, and never longer than the limits
-//! below.
+//! It remembers no message: what a later one replaces stands in that one's receipt, and which alarms
+//! are still true it is told ([`Wish`]). Invariant: Apple's words reach the screen as text, never as
+//! markup, and never longer than the limits below.
+//!
+//! [`Wish`]: super::Wish
 
 use std::time::Duration;
 
@@ -37,24 +39,65 @@ const APP_NAME: &str = "statusd";
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Whether to show bubbles. Yes unless told otherwise.
+    /// Whether to show bubbles. Default: true.
     pub enabled: bool,
+    /// Of alarms. Default: critical.
+    pub urgency: Urgency,
+}
+
+/// How much an alarm disturbs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Urgency {
+    /// Goes into the list of notifications like every other one.
+    Normal,
+    /// Stays on the screen until it is dismissed.
+    #[default]
+    Critical,
+}
+
+impl Urgency {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Urgency::Normal => "normal",
+            Urgency::Critical => "critical",
+        }
+    }
+}
+
+/// What the program that shows messages can do, as far as it matters here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Reads the body as markup.
+    pub markup: bool,
+    /// Shows buttons. A server that does not (notify-osd) makes a dialog of what is to stay.
+    pub actions: bool,
+    /// Plays sounds.
+    pub sound: bool,
+}
+
+impl Abilities {
+    /// From the answer to `GetCapabilities`.
+    pub fn of(names: &[String]) -> Abilities {
+        let has = |ability: &str| names.iter().any(|name| name == ability);
+        Abilities { markup: has("body-markup"), actions: has("actions"), sound: has("sound") }
+    }
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { enabled: true }
+        Settings { enabled: true, urgency: Urgency::default() }
     }
 }
 
 impl Table for Settings {
     fn audience(&self) -> Audience {
-        Audience::People
+        Audience::Desktop
     }
 
     fn shown(&self) -> Vec<Shown> {
-        let Settings { enabled } = self;
-        vec![shown("enabled", *enabled)]
+        let Settings { enabled, urgency } = self;
+        vec![shown("enabled", *enabled), shown("urgency", urgency.as_str())]
     }
 
     fn is_enabled(&self) -> bool {
@@ -62,25 +105,29 @@ impl Table for Settings {
     }
 
     fn open(&self, _: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Desktop(Desktop::new()))
+        Ok(Way::Desktop(Desktop::new().with(self.urgency)))
     }
 }
 
-/// What is shown, as `notify-rust` has it for every platform.
+/// What is shown, as `notify-rust` has it for every platform. The title is text everywhere.
 ///
-/// `markup` says that whoever shows it reads the body as markup. The title is text everywhere.
-fn bubble(notice: &Notice, markup: bool) -> Notification {
+/// `is_on_screen` says that it takes the place of a bubble that is on the screen.
+fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, is_on_screen: bool) -> Notification {
     let body = text::plain_text(&notice.body, BODY_MAX);
-    let body = if markup { escaped(&body) } else { body };
+    let body = if abilities.markup { escaped(&body) } else { body };
     let mut bubble = Notification::new();
     bubble.appname(APP_NAME).summary(&text::plain_line(&notice.title, TITLE_MAX)).body(&body);
-    match notice.tone {
-        // An outage that began at night must still be there in the morning.
-        Tone::Alarm => bubble.icon("dialog-warning").timeout(Timeout::Never),
-        Tone::Relief | Tone::Neutral => bubble.icon("dialog-information").timeout(Timeout::Default),
-    };
+    let is_alarm = notice.tone == Tone::Alarm;
+    // An outage that began at night must still be there in the morning, and its end for somebody
+    // who saw it begin.
+    let stays = urgency == Urgency::Critical && abilities.actions && (is_alarm || is_on_screen);
+    bubble.icon(if is_alarm { "dialog-warning" } else { "dialog-information" }).timeout(if stays {
+        Timeout::Never
+    } else {
+        Timeout::Default
+    });
     #[cfg(not(target_os = "macos"))]
-    xdg::add_hints(&mut bubble, notice.tone);
+    xdg::add_hints(&mut bubble, notice.tone, urgency, abilities);
     bubble
 }
 
@@ -120,10 +167,17 @@ mod tests {
         }
     }
 
+    const ALL: Abilities = Abilities { markup: true, actions: true, sound: true };
+    const TEXT: Abilities = Abilities { markup: false, ..ALL };
+
+    fn shown_as(notice: &Notice, abilities: Abilities) -> Notification {
+        bubble(notice, abilities, Urgency::Critical, false)
+    }
+
     #[test]
     fn markup_is_escaped_only_for_those_who_read_it() {
         let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Tone::Relief);
-        let (escaped, plain) = (bubble(&notice, true), bubble(&notice, false));
+        let (escaped, plain) = (shown_as(&notice, ALL), shown_as(&notice, TEXT));
         assert_eq!(escaped.body, "&quot;Tom&quot; &amp; &lt;i&gt;&apos;Jerry&apos;&lt;/i&gt;");
         assert_eq!(plain.body, "\"Tom\" & <i>'Jerry'</i>");
         assert_eq!((escaped.summary.as_str(), plain.summary.as_str()), ("<b>A & B</b>", "<b>A & B</b>"));
@@ -131,22 +185,41 @@ mod tests {
 
     #[test]
     fn lengths_are_capped_before_escaping_and_tricks_dropped() {
-        let bubble = bubble(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Tone::Relief), true);
+        let bubble = shown_as(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Tone::Relief), ALL);
         assert_eq!(bubble.summary.chars().count(), TITLE_MAX);
         assert_eq!(bubble.body.matches("&lt;").count(), BODY_MAX / 2);
         assert!(!bubble.body.contains("&l…") && bubble.body.ends_with('…'));
     }
 
     #[test]
-    fn an_outage_stays_on_the_screen() {
-        assert_eq!(bubble(&notice("t", "b", Tone::Alarm), false).timeout, Timeout::Never);
-        assert_eq!(bubble(&notice("t", "b", Tone::Relief), false).timeout, Timeout::Default);
+    fn what_stays_on_the_screen() {
+        #[track_caller]
+        fn check(tone: Tone, urgency: Urgency, abilities: Abilities, is_on_screen: bool, stays: bool) {
+            let bubble = bubble(&notice("t", "b", tone), abilities, urgency, is_on_screen);
+            assert_eq!(bubble.timeout, if stays { Timeout::Never } else { Timeout::Default });
+        }
+        let (critical, normal) = (Urgency::Critical, Urgency::Normal);
+        check(Tone::Alarm, critical, ALL, false, true);
+        check(Tone::Alarm, critical, ALL, true, true);
+        check(Tone::Relief, critical, ALL, false, false);
+        // Its start was there and not dismissed: whoever was away has seen neither.
+        check(Tone::Relief, critical, ALL, true, true);
+        check(Tone::Alarm, normal, ALL, false, false);
+        check(Tone::Relief, normal, ALL, true, false);
+        // notify-osd would open a dialog.
+        let notify_osd = Abilities { actions: false, ..ALL };
+        check(Tone::Alarm, critical, notify_osd, false, false);
+        check(Tone::Relief, critical, notify_osd, true, false);
     }
 
     #[test]
-    fn the_table_has_a_default_and_no_other_keys() {
-        assert_eq!(toml::from_str::<Settings>(""), Ok(Settings { enabled: true }));
-        assert_eq!(toml::from_str::<Settings>("enabled = false"), Ok(Settings { enabled: false }));
+    fn the_table_has_defaults_and_no_other_keys() {
+        let default = Settings { enabled: true, urgency: Urgency::Critical };
+        assert_eq!(toml::from_str::<Settings>(""), Ok(default.clone()));
+        assert_eq!(toml::from_str::<Settings>("enabled = false"), Ok(Settings { enabled: false, ..default }));
+        let normal = Settings { urgency: Urgency::Normal, ..Settings::default() };
+        assert_eq!(toml::from_str::<Settings>("urgency = 'normal'"), Ok(normal));
+        assert!(toml::from_str::<Settings>("urgency = 'low'").is_err());
         assert!(toml::from_str::<Settings>("enable = false").is_err());
     }
 }

@@ -33,9 +33,13 @@ impl Door {
     pub fn tried(&mut self, answer: &Answer, now: Timestamp) {
         let knock_at = later(now);
         *self = match (*self, answer) {
-            (_, Answer::Delivered { .. } | Answer::Refused { .. } | Answer::Retry { reached: true, .. }) => {
-                Door::Open
-            }
+            (
+                _,
+                Answer::Delivered { .. }
+                | Answer::Refused { .. }
+                | Answer::Unclear { .. }
+                | Answer::Retry { reached: true, .. },
+            ) => Door::Open,
             (Door::Shut { .. }, Answer::Retry { .. }) => Door::Shut { knock_at },
             (Door::Answered, Answer::Retry { .. }) => Door::Stuck,
             (Door::Open | Door::Doubtful { .. } | Door::Stuck, Answer::Retry { .. }) => {

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use lettre::Address;
 use lettre::message::header::ContentTransferEncoding;
 use lettre::message::{Body, Mailbox};
-use lettre::transport::smtp::authentication::Credentials;
 
 use super::peer::takes_connections;
 use super::settings::ReadSecret;
@@ -21,14 +20,16 @@ use super::unspeakable::Unspeakable;
 use super::{Answer, Notice};
 use crate::secret::Secret;
 
+mod connection;
 mod letter;
 mod settings;
 mod smtp;
 
+use connection::Reply;
 use letter::letter;
 pub use settings::{Security, Settings};
 use settings::{host, login, mailbox, receivers, security};
-use smtp::{Handed, Reply, Server, Stage, Trouble};
+use smtp::{Handed, Server, Stage, Trouble};
 
 /// The whole try; taking leave of the server comes on top.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
@@ -77,7 +78,7 @@ impl Email {
                 host: host(settings)?,
                 port: settings.port(),
                 security: security(settings)?,
-                login: login.map(|(user, password)| Credentials::new(user, password.expose().to_owned())),
+                login,
             },
             unspeakable,
             partly: None,
@@ -170,6 +171,13 @@ impl Email {
             Trouble::Said(reply) => Answer::Refused {
                 words: format!("{host} refuses: {}; {}", self.said(reply), advice(stage, reply.code)),
             },
+            // It may have it, and no further try makes its answer clearer.
+            Trouble::Unclear(said) if stage == Stage::Letter => {
+                Answer::Unclear { words: format!("{host} got it and answers {:?}", self.speakable(said)) }
+            }
+            Trouble::Unclear(said) => {
+                retry(format!("{host} answers {:?} where something else was due", self.speakable(said)))
+            }
             Trouble::NoLogin => Answer::Refused {
                 words: format!("{host} takes no password; remove user and password, or use another server"),
             },
@@ -195,7 +203,7 @@ impl Email {
     }
 
     fn said(&self, reply: &Reply) -> String {
-        self.speakable(&format!("{} {}", reply.code, reply.text))
+        self.speakable(&format!("{} {}", reply.code, reply.text()))
     }
 
     fn speakable(&self, text: &str) -> String {

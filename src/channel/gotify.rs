@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::peer::{Peer, Reply};
-use super::push::{self, Push, STATUS_PAGE};
+use super::push::{self, Push};
 use super::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
 };
@@ -131,7 +131,7 @@ fn body(notice: &Notice) -> Vec<u8> {
         "extras": {
             // Gotify's default, said all the same: as Markdown, Apple's text could load pictures.
             "client::display": {"contentType": "text/plain"},
-            "client::notification": {"click": {"url": STATUS_PAGE}},
+            "client::notification": {"click": {"url": notice.page()}},
         },
     });
     message.to_string().into_bytes()
@@ -175,6 +175,14 @@ mod tests {
 
     fn text(notice: &Notice) -> String {
         String::from_utf8(body(notice)).expect("UTF-8")
+    }
+
+    #[test]
+    fn news_of_the_developers_feed_lead_to_the_developers_page() {
+        let notice =
+            Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..notice("t", "b", Tone::Alarm) };
+        let click = "{\"click\":{\"url\":\"https://developer.apple.com/system-status/\"}}";
+        assert!(text(&notice).contains(click), "{}", text(&notice));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! It formats no times and keeps no file; that is the log's work. Invariant: a notice is one line
 //! whatever Apple wrote into it.
 
+use std::cell::RefCell;
+use std::io;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -48,12 +51,23 @@ impl Table for Settings {
     }
 }
 
+thread_local! {
+    /// Why a line of this thread could not be written. The log's writer is called within the macro
+    /// that logs, and has no other way to answer.
+    static LOST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Notes that a line could not be written: for the writers of the log.
+pub fn lost(error: &io::Error) {
+    LOST.set(Some(error.to_string()));
+}
+
 /// The log. Needs nothing of its own: `tracing` knows where lines go.
 #[derive(Debug)]
 pub struct Log;
 
 impl Log {
-    /// Cannot fail: a line that the journal does not take is nobody's message.
+    /// A line that neither the journal nor standard error takes is tried again.
     pub fn send(&self, notice: &Notice) -> Answer {
         let line = if notice.body.is_empty() {
             text::plain_line(&notice.title, LINE_MAX)
@@ -64,8 +78,15 @@ impl Log {
         let change: Value = serde_json::from_str(&notice.payload).unwrap_or_default();
         let field = |name: &str| change[name].as_str().map(|value| text::plain_line(value, LINE_MAX));
         let (service, kind) = (field("service"), field("kind"));
+        LOST.take();
         tracing::info!(target: TARGET, key = %key, service, change = kind, "{line}");
-        Answer::Delivered { receipt: None, words: "written to the log".to_owned() }
+        match LOST.take() {
+            None => Answer::Delivered { receipt: None, words: "written to the log".to_owned() },
+            Some(error) => {
+                let words = format!("cannot write to the log: {error}; check where standard error goes");
+                Answer::Retry { after_s: None, reached: false, words }
+            }
+        }
     }
 }
 

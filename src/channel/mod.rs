@@ -56,7 +56,7 @@ pub use teams::Teams;
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
-use crate::model::Tone;
+use crate::model::{Edition, Tone};
 
 /// Twice what the slowest of our own kinds may take for a try, a knock and a picture.
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
@@ -64,10 +64,22 @@ const ENDS_WITHIN: Duration = Duration::from_secs(180);
 /// Whom a channel speaks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Gets one message for all that is due.
+    /// Gets one message for all that is due; news of what goes on and of what is over are one each.
     People,
+    /// People in front of it: each incident is one bubble, replaced by its own news.
+    Desktop,
     /// Gets each change.
     Programs,
+}
+
+impl Audience {
+    /// Whether people read it: they can snooze and acknowledge.
+    pub fn is_people(self) -> bool {
+        match self {
+            Audience::People | Audience::Desktop => true,
+            Audience::Programs => false,
+        }
+    }
 }
 
 /// What a channel is given to say. Frozen: every try of it carries the same bytes.
@@ -90,6 +102,13 @@ pub struct Notice {
     pub follows: Option<String>,
 }
 
+impl Notice {
+    /// Apple's own page about the feed that the notice is about.
+    pub fn page(&self) -> &'static str {
+        Edition::of(&self.key).page()
+    }
+}
+
 /// What came of one try. `words` are one line for people, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -106,6 +125,9 @@ pub enum Answer {
         reached: bool,
         words: String,
     },
+    /// The peer got the message, and its answer cannot be understood: it may have taken it. Tried
+    /// three times at most, since each try may be a repeat.
+    Unclear { words: String },
     /// Will never work as it is: wrong address, refused credentials, gone.
     Refused { words: String },
 }
@@ -114,9 +136,10 @@ impl Answer {
     /// What came of it, for people.
     pub fn words(&self) -> &str {
         match self {
-            Answer::Delivered { words, .. } | Answer::Retry { words, .. } | Answer::Refused { words } => {
-                words
-            }
+            Answer::Delivered { words, .. }
+            | Answer::Retry { words, .. }
+            | Answer::Unclear { words }
+            | Answer::Refused { words } => words,
         }
     }
 
@@ -127,9 +150,35 @@ impl Answer {
             Answer::Retry { after_s, reached, words } => {
                 Answer::Retry { after_s, reached, words: reword(words) }
             }
+            Answer::Unclear { words } => Answer::Unclear { words: reword(words) },
             Answer::Refused { words } => Answer::Refused { words: reword(words) },
         }
     }
+}
+
+/// What is to become of an alarm that a channel has shown and that may be on a screen still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing in it is true any more.
+    Closed,
+    /// It is true, but not to be shown again now.
+    Left,
+    /// It is to be there, unless the user dismissed it.
+    OnScreen,
+}
+
+/// What became of such an alarm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is as it was.
+    Same,
+    /// It was closed or dismissed: its receipt means nothing any more.
+    Gone,
+    ShownAgain {
+        receipt: String,
+    },
+    /// The wish could not be fulfilled now. It may be later.
+    Unknown,
 }
 
 /// A kind of channel, ready to send.
@@ -240,6 +289,28 @@ impl Channel {
         }
     }
 
+    /// Whether its alarms stay on a screen, to be looked after with [`Channel::keep_alarm`].
+    pub fn keeps_alarms(&self) -> bool {
+        matches!(self.way, Way::Desktop(_))
+    }
+
+    /// Makes the screen agree with `wish` about an alarm that was delivered with `receipt`. Any number
+    /// of times, and idempotent. Within 20 s.
+    pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
+        match &mut self.way {
+            Way::Desktop(desktop) => desktop.keep_alarm(alarm, receipt, wish).await,
+            _ => Fate::Same,
+        }
+    }
+
+    /// Returns when alarms may have gone from the screen. Cancel-safe.
+    pub async fn until_screen_changes(&self) {
+        match &self.way {
+            Way::Desktop(desktop) => desktop.until_screen_changes().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Knocks: whether somebody is there, without a message. Within 10 s; true where only a message
     /// can find that out.
     pub async fn is_there(&mut self) -> bool {
@@ -262,7 +333,7 @@ impl Channel {
     /// connection, and there is nothing that could have been set differently.
     pub fn continues(&self, older: &Channel) -> bool {
         match (&self.way, &older.way) {
-            (Way::Desktop(_), Way::Desktop(_)) => true,
+            (Way::Desktop(desktop), Way::Desktop(older)) => desktop.continues(older),
             (Way::Mqtt(mqtt), Way::Mqtt(older_mqtt)) => self.name == older.name && mqtt.continues(older_mqtt),
             _ => false,
         }
@@ -404,7 +475,7 @@ mod tests {
             })
             .collect();
         let expected = [
-            "desktop People",
+            "desktop Desktop",
             "webhook.ops Programs",
             "command.a Programs",
             "ntfy.a People",

@@ -17,7 +17,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::peer::{Peer, Reply};
-use super::push::{self, Push, STATUS_PAGE};
+use super::push::{self, Push};
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
     shown_secret, shown_some,
@@ -57,10 +57,9 @@ pub struct Settings {
     pub password: Option<Secret>,
     /// A file to read it from instead.
     pub password_file: Option<PathBuf>,
-    /// Where a tap on the message leads: a page of Apple's, its status page unless told otherwise;
-    /// empty to open ntfy.
-    #[serde(default = "status_page")]
-    pub click: String,
+    /// Where a tap on the message leads: a page of Apple's, the feed's status page unless told
+    /// otherwise; empty to open ntfy.
+    pub click: Option<String>,
     /// Tags beside the one of the tone; those that are emoji short codes become emojis.
     #[serde(default)]
     pub tags: Vec<String>,
@@ -68,10 +67,6 @@ pub struct Settings {
     /// its own, which rings even while the start is on the screen.
     #[serde(default = "yes")]
     pub update: bool,
-}
-
-fn status_page() -> String {
-    STATUS_PAGE.to_owned()
 }
 
 fn yes() -> bool {
@@ -95,7 +90,7 @@ impl Table for Settings {
             shown_some("user", user.as_deref()),
             shown_secret("password", password.as_ref()),
             shown_path("password_file", password_file.as_ref()),
-            shown("click", click.as_str()),
+            shown_some("click", click.as_deref()),
             shown_list("tags", tags),
             shown("update", *update),
         ]
@@ -117,8 +112,8 @@ pub struct Ntfy {
     peer: Peer,
     place: Place,
     authorization: Option<HeaderValue>,
-    /// Empty for none.
-    click: String,
+    /// In place of Apple's status page; empty for none.
+    click: Option<String>,
     tags: Vec<String>,
     update: bool,
 }
@@ -145,7 +140,7 @@ impl Ntfy {
         if !secrets.is_empty() {
             refuse_open("url", &url)?;
         }
-        check_click(&settings.click)?;
+        settings.click.as_deref().map_or(Ok(()), check_click)?;
         check_tags(&settings.tags)?;
         Ok(Ntfy {
             // Of the topic's address, which the messages do not go to: it is not to be repeated.
@@ -202,7 +197,7 @@ impl Ntfy {
             message: within_bytes(&push.text, MESSAGE_MAX_BYTES),
             priority,
             tags: std::iter::once(tag).chain(self.tags.iter().map(String::as_str)).collect(),
-            click: &self.click,
+            click: self.click.as_deref().unwrap_or(notice.page()),
             sequence_id,
         };
         serde_json::to_vec(&message).expect("texts and numbers are JSON")
@@ -340,7 +335,7 @@ fn said(reply: &Reply) -> Option<String> {
 fn with_receipt(answer: Answer, sequence_id: String) -> Answer {
     match answer {
         Answer::Delivered { receipt: _, words } => Answer::Delivered { receipt: Some(sequence_id), words },
-        Answer::Retry { .. } | Answer::Refused { .. } => answer,
+        Answer::Retry { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => answer,
     }
 }
 
@@ -432,6 +427,12 @@ mod tests {
                  \"sequence_id\":\"{BEGAN_ID}\"}}"
             )
         );
+        let developers = Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..alarm.clone() };
+        let to = |toml: &str| body(toml, &developers);
+        let page = "\"click\":\"https://developer.apple.com/system-status/\"";
+        assert!(to("url = 'https://ntfy.example/T'").contains(page));
+        let own = to("url = 'https://ntfy.example/T'\nclick = 'https://apple.com/x'");
+        assert!(own.contains("\"click\":\"https://apple.com/x\""), "{own}");
         let relief = body("url = 'https://ntfy.example/T'\nclick = ''", &notice("t", "b", Tone::Relief));
         assert!(relief.contains(r#""priority":3,"tags":["white_check_mark"],"sequence_id""#), "{relief}");
         let neutral = body("url = 'https://ntfy.example/T'", &notice("t", "b", Tone::Neutral));

@@ -31,6 +31,9 @@ const BODY_MAX_BYTES: usize = 4 * 1024;
 const REASON_MAX_CHARS: usize = 200;
 /// A shorter part of an address ("v1", "hook") is no secret, and hiding it would garble words.
 const SECRET_MIN_BYTES: usize = 6;
+/// How hyper says that the connection ended before an answer; its type is private. A test holds that
+/// these are still its words.
+const HUNG_UP: &str = "connection closed before message completed";
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// Whoever is behind an address.
@@ -81,6 +84,11 @@ impl Peer {
     /// message in its answer.
     pub fn reading(self, max_bytes: usize) -> Peer {
         Peer { body_max_bytes: max_bytes, ..self }
+    }
+
+    /// Whether what answers is certainly the peer itself, and no network on the way.
+    pub fn is_certain(&self) -> bool {
+        self.url.scheme() == "https" || is_loopback(&self.url)
     }
 
     pub fn url(&self) -> &Url {
@@ -159,6 +167,10 @@ impl Peer {
         // never reused, so an error after that cannot be an old connection's.
         let reached = !error.is_connect();
         let why = self.speakable(&causes(error));
+        if is_unintelligible(error) {
+            let words = format!("got it and answers what is not HTTP ({why}); check the address");
+            return self.answer_of(Answer::Unclear { words });
+        }
         let words = if reached {
             format!("broke off before it answered: {why}")
         } else {
@@ -193,7 +205,10 @@ fn client(loopback: bool) -> Result<Client, String> {
         .connect_timeout(CONNECT_WITHIN)
         .pool_max_idle_per_host(0)
         .referer(false)
-        .no_gzip();
+        // What RFC 9112 wants recipients to bear with.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true);
     if loopback {
         // A proxy cannot reach this machine's loopback and has no business with its messages.
         builder = builder.no_proxy();
@@ -244,6 +259,22 @@ async fn read_body(response: &mut Response, max_bytes: usize, body: &mut Vec<u8>
             return;
         }
     }
+}
+
+/// Whether the peer had the request and answered something that is no HTTP.
+fn is_unintelligible(error: &reqwest::Error) -> bool {
+    if error.is_connect() || error.is_timeout() || error.is_builder() {
+        return false;
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(this) = cause {
+        // A connection that broke, in either of its forms.
+        if this.is::<std::io::Error>() || this.to_string() == HUNG_UP {
+            return false;
+        }
+        cause = this.source();
+    }
+    true
 }
 
 /// The innermost cause of an error says what happened ("Connection refused"); the layers above

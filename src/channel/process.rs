@@ -104,6 +104,8 @@ pub enum Meaning {
     Delivered,
     /// May work later by itself.
     Retry(&'static str),
+    /// Nobody knows whether the message was sent.
+    Unclear,
     /// Not before somebody does this.
     Refused(&'static str),
 }
@@ -135,7 +137,9 @@ impl Run {
                 format!("ran for more than {} s and was ended", within.as_secs()),
                 Meaning::Retry("give it more time in the config if it needs it"),
             ),
-            End::Lost(error) => (format!("ended and nobody knows how: {error}"), Meaning::Retry("")),
+            End::Lost(error) => {
+                (format!("ended, and the system does not say how: {error}"), Meaning::Unclear)
+            }
         };
         let advised =
             |advice: &str| if advice.is_empty() { ended.clone() } else { format!("{ended}; {advice}") };
@@ -147,6 +151,7 @@ impl Run {
             Meaning::Delivered => Answer::Delivered { receipt: None, words: worded("") },
             // It may have sent the message before it went wrong.
             Meaning::Retry(advice) => Answer::Retry { after_s: None, reached: true, words: worded(advice) },
+            Meaning::Unclear => Answer::Unclear { words: worded("") },
             Meaning::Refused(advice) => Answer::Refused { words: worded(advice) },
         }
     }

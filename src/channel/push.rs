@@ -11,8 +11,6 @@ use super::peer::{Peer, Reply};
 use super::{Answer, Notice, http_answer};
 use crate::text;
 
-/// Apple's own page, for people: where a tap on a message leads.
-pub(super) const STATUS_PAGE: &str = "https://www.apple.com/support/systemstatus/";
 /// Stands in for a title that a template of the user's left empty.
 const NO_TITLE: &str = "statusd";
 
@@ -43,6 +41,10 @@ pub(super) fn judged(peer: &Peer, reply: &Reply, said: Option<String>) -> Answer
         // A login page of the network, or a website where the service was thought to be: whoever
         // answered has told nobody.
         (Answer::Delivered { words, .. }, None) if is_page => {
+            if peer.is_certain() {
+                let words = format!("{words}, but with a web page; check the address");
+                return peer.with_reason(Answer::Unclear { words }, "");
+            }
             let words = format!(
                 "{words}, but with a web page; check the address, and whether the network wants a login"
             );
@@ -94,7 +96,12 @@ mod tests {
     }
 
     fn judgement(status: u16, html: bool, body: &str, said: Option<&str>) -> Answer {
-        let peer = Peer::new(Url::parse("https://push.example/s3crets3cret").expect("an address"), []);
+        judgement_of("https", status, html, body, said)
+    }
+
+    fn judgement_of(scheme: &str, status: u16, html: bool, body: &str, said: Option<&str>) -> Answer {
+        let url = Url::parse(&format!("{scheme}://push.example/s3crets3cret")).expect("an address");
+        let peer = Peer::new(url, []);
         let mut headers = HeaderMap::new();
         if html {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -106,12 +113,12 @@ mod tests {
     #[test]
     fn a_web_page_has_told_nobody() {
         for (html, body) in [(true, ""), (false, "\n <!doctype html>"), (false, "<html>s3crets3cret")] {
-            let words =
-                "push.example answers 200 OK, but with a web page; check the address, and whether the \
-                         network wants a login"
-                    .to_owned();
-            let expected = Answer::Retry { after_s: None, reached: true, words };
-            assert_eq!(judgement(200, html, body, None), expected, "{body}");
+            let words = "push.example answers 200 OK, but with a web page; check the address".to_owned();
+            assert_eq!(judgement(200, html, body, None), Answer::Unclear { words }, "{body}");
+            let network = "push.example answers 200 OK, but with a web page; check the address, and whether \
+                           the network wants a login";
+            let expected = Answer::Retry { after_s: None, reached: true, words: network.to_owned() };
+            assert_eq!(judgement_of("http", 200, html, body, None), expected, "{body}");
         }
         // The service itself, whatever its proxy declares.
         assert!(matches!(judgement(200, true, "{}", Some("id 1")), Answer::Delivered { .. }));

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::peer::{Peer, Reply};
-use super::push::{self, Push, STATUS_PAGE};
+use super::push::{self, Push};
 use super::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
 };
@@ -152,7 +152,7 @@ impl Pushover {
                 Tone::Alarm => 1,
                 Tone::Relief | Tone::Neutral => 0,
             },
-            url: STATUS_PAGE,
+            url: notice.page(),
             device: self.device.as_deref(),
             sound: self.sound.as_deref(),
         };
@@ -253,8 +253,12 @@ mod tests {
     const BOTH: &str = "token_file = '/token'\nuser_file = '/user'\n";
 
     fn body(more: &str, title: &str, text: &str, tone: Tone) -> String {
+        body_of("k", more, title, text, tone)
+    }
+
+    fn body_of(key: &str, more: &str, title: &str, text: &str, tone: Tone) -> String {
         let notice = Notice {
-            key: "k".to_owned(),
+            key: key.to_owned(),
             title: title.to_owned(),
             body: text.to_owned(),
             tone,
@@ -280,6 +284,11 @@ mod tests {
             "{all}"
         );
         assert!(body("", "t", "b", Tone::Neutral).contains("\"priority\":0,"));
+        let developers = body_of("developer/en_US/apns/1/1/began", "", "t", "b", Tone::Alarm);
+        assert!(
+            developers.ends_with("\"url\":\"https://developer.apple.com/system-status/\"}"),
+            "{developers}"
+        );
     }
 
     #[test]

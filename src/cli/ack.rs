@@ -8,11 +8,12 @@ use crate::model::{Outage, ServiceKey};
 use crate::watch::Watch;
 
 use super::args::Ack;
+use super::state::located;
 use super::words::{kind_word, shown, since};
 use super::{Failure, Invocation, Output, store, wait};
 
 pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, true)?;
     let wanted = if ack.services.is_empty() { &config.watch } else { &ack.services };

@@ -117,7 +117,7 @@ pub struct Settings {
     #[arg(long, global = true, env = "STATUSD_JITTER_S", value_name = "SECONDS", hide_env = true)]
     #[arg(hide_short_help = true, allow_negative_numbers = true)]
     pub jitter_s: Option<i64>,
-    /// Append every changed document to this file
+    /// Append changed documents and polls that had an effect to this file
     #[arg(long, global = true, env = "STATUSD_RECORD_FILE", value_name = "FILE", hide_env = true)]
     #[arg(hide_short_help = true)]
     pub record_file: Option<PathBuf>,
@@ -295,8 +295,13 @@ pub enum HistoryFormat {
 /// outages that statusd recorded (docs/fleet.md).
 #[derive(Args, Debug)]
 #[command(after_help = "\
+Exit codes with --fail-on: 0 no such device, 1 at least one, 3 cannot tell:
+some devices are unknown, or the list cannot be used.
+
 Examples:
   statusd fleet devices.csv
+  statusd fleet --backup-column 'iCloud date (UTC)' devices.csv
+  statusd fleet --fail-on late devices.csv   for scripts: exits with 1
   statusd fleet --format csv devices.csv > judged.csv
   export-devices | statusd fleet --json - | jq .counts")]
 pub struct Fleet {
@@ -305,6 +310,16 @@ pub struct Fleet {
     /// Only outages of this service, or this glob; may be repeated. Otherwise of what is watched
     #[arg(long = "service", value_name = "GLOB")]
     pub services: Vec<String>,
+    /// The column with the last iCloud backup. Otherwise found by its name
+    #[arg(long, value_name = "NAME")]
+    pub backup_column: Option<String>,
+    /// The column that names the device. Otherwise found by its name
+    #[arg(long, value_name = "NAME")]
+    pub device_column: Option<String>,
+    /// Exit with 1 if a device is late, late-otherwise (not because of Apple), off or unknown; may be
+    /// repeated, or several with `,` between
+    #[arg(long, value_name = "STANDING", value_delimiter = ',', hide_possible_values = true)]
+    pub fail_on: Vec<FailOn>,
     /// Which comes first in dates like 05/04/2026: mdy or dmy
     #[arg(long, value_name = "ORDER", hide_possible_values = true)]
     pub date_order: Option<DateOrder>,
@@ -321,6 +336,19 @@ pub enum FleetFormat {
     Table,
     Json,
     Csv,
+}
+
+/// What a device must not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// For whatever reason
+    Late,
+    /// Not because of Apple
+    LateOtherwise,
+    /// iCloud Backup is switched off
+    Off,
+    /// The last backup, or how Apple was, is not known
+    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -508,9 +536,11 @@ pub struct Guide {
 
 /// Play a recording and print what people would have been told
 ///
-/// Runs the real parser and the real state machine in virtual time, on the default schedule.
-/// The same recording gives the same output, byte for byte. Times are UTC. No configuration is
-/// read; --watch, --edition and --locale count.
+/// Runs the real parser and the real state machine in virtual time: at the times of the recording,
+/// and between them on the schedule of --poll and --trouble, --jitter-s seconds after each slot.
+/// A recording of the daemon (record.file) has the daemon's own polls and needs no schedule.
+/// The same recording and flags give the same output, byte for byte. Times are UTC unless
+/// --time-zone says otherwise. A configuration is read only where --config names one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

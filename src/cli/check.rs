@@ -227,7 +227,7 @@ mod tests {
         check(
             &asked(&["iCloud Backup", "Apple Pay*"]),
             "APPLE CRITICAL - iCloud Backup: outage since 10:11 (1 h 49 min); \
-             Apple Pay Developer / Apple Pay Demo: maintenance since 11:00 (1 h) \
+             Apple Pay Developer / Apple Pay Demo: maintenance since 11:00 (1 h), planned until 14:00 \
              | services=2 outages=1 issues=0 maintenance=1 unknown=0",
         );
         let blind = Blind { word: "dns", fault: "ours", reason: "cannot find | the host".to_owned() };

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config};
 use crate::daemon;
-use crate::doctor::{self, Asked, CHECKS, Finding, Group, Status, Verdict, Whose, World, verdict};
+use crate::doctor::{self, Asked, CHECKS, Database, Finding, Group, Status, Verdict, Whose, World, verdict};
 use crate::fetch::Fetcher;
 use crate::json::VERSION;
-use crate::local_backups;
+use crate::local_backups::{self, Place};
 use crate::probe::{ConnectTo, Net};
 use crate::releases::{self, Source};
 use crate::tls;
@@ -22,6 +22,7 @@ use crate::tls;
 use super::args::Doctor;
 use super::check::lenient_config;
 use super::page::{Ink, Page, padded, width};
+use super::state::{self, State};
 use super::words::shown;
 use super::{Failure, Invocation, Output, WRONG_USAGE, wait};
 
@@ -37,10 +38,15 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
     }
     let wrong = |words: String| Failure::new(WRONG_USAGE, words);
     let asked = Asked::new(&doctor.only, &doctor.skip).map_err(wrong)?;
-    if let Some(lost) = doctor.backups.iter().find(|folder| matches!(folder.try_exists(), Ok(false))) {
+    // A link to a disk that is not connected is there.
+    let is_lost = |folder: &&PathBuf| {
+        folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    if let Some(lost) = doctor.backups.iter().find(is_lost) {
         return Err(wrong(format!("--backups: {}: no such folder", lost.display())));
     }
     let config = lenient_config(invocation)?;
+    config.warn_if_open();
     let world = world(doctor, &config, invocation)?;
     let progress = Progress::new(doctor.json);
     let findings = wait(doctor::examine(world, &asked, invocation.environment, &|word| progress.tell(word)))?;
@@ -74,13 +80,25 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
         Some(_) => Ok(config.phone.address.clone()),
         None => config::usbmuxd(invocation.environment),
     };
+    let (state_directory, private) = match state::of(config, invocation) {
+        State::Here(directory) => (directory, None),
+        State::Nowhere => (config.state_directory.clone(), None),
+        State::Closed(directory, error) => {
+            let seen = state::closed(&directory, &error);
+            let command = state::as_root(&invocation.arguments, &directory);
+            let todo = state::advice(&error, &command);
+            (directory, Some(Database::Private { seen, todo }))
+        }
+    };
     Ok(World {
         now: invocation.now,
         zone: config.time_zone.clone(),
         watch: config.watch.clone(),
         feed: config.feed.clone(),
         fetcher,
-        state_directory: config.state_directory.clone(),
+        state_directory,
+        private,
+        beside: state::beside(config, invocation),
         desktop: config.channel.open_desktop(),
         usbmuxd: usbmuxd.map_err(|words| Failure::new(WRONG_USAGE, words))?,
         net,
@@ -92,10 +110,11 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
 }
 
 /// The folders that were named, and the one where macOS keeps them.
-fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<PathBuf> {
+fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<Place> {
     let home = (invocation.environment)("HOME").filter(|_| cfg!(target_os = "macos"));
-    let own = home.map(|home| local_backups::macos_root(Path::new(&home)));
-    doctor.backups.iter().cloned().chain(config.phone.backups.iter().cloned()).chain(own).collect()
+    let own = home.map(|home| Place::of_system(local_backups::macos_root(Path::new(&home))));
+    let named = doctor.backups.iter().chain(&config.phone.backups);
+    named.cloned().map(Place::named).chain(own).collect()
 }
 
 /// One line on a terminal that says how far it is, and is gone in the end. Shorter than any terminal

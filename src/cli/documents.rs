@@ -8,9 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::args::Cli;
+use super::args::{self, Cli};
+use crate::doctor::Asked;
 
 /// Far fewer would mean that they are not found any more.
 const MIN_COMMANDS: usize = 120;
@@ -67,7 +68,14 @@ fn check_help(command: &mut Command) -> usize {
 
 #[track_caller]
 fn check(place: &str, kind: Place, words: &[String]) {
-    if let Err(error) = Cli::command().try_get_matches_from(words) {
+    let matches = Cli::command().try_get_matches_from(words);
+    if let Some(Ok(args::Command::Doctor(doctor))) =
+        matches.as_ref().ok().map(|matches| Cli::from_arg_matches(matches).map(|cli| cli.command))
+    {
+        let asked = Asked::new(&doctor.only, &doctor.skip);
+        assert!(asked.is_ok(), "{place}: {}: {asked:?}", words.join(" "));
+    }
+    if let Err(error) = matches {
         let is_fine = match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => true,
             ErrorKind::MissingRequiredArgument
@@ -120,6 +128,8 @@ fn command(part: &[String]) -> Option<Vec<String>> {
     let part = &part[part.iter().take_while(is_before).count()..];
     let arguments = match part {
         [program, rest @ ..] if program == "statusd" || program.ends_with("/statusd") => rest,
+        // Without arguments it is `statusd run`.
+        [script, rest @ ..] if script.ends_with("scripts/run") && !rest.is_empty() => rest,
         [cargo, run, rest @ ..] if cargo == "cargo" && run == "run" => {
             let own = rest.iter().position(|word| word == "--").map_or(rest.len(), |dashes| dashes + 1);
             &rest[own..]
@@ -169,6 +179,8 @@ fn commands_are_found_where_they_stand() {
     check("export | sudo statusd fleet - > judged.csv", &["fleet|-"]);
     check("cargo run --release -- drill --dry", &["drill|--dry"]);
     check("cargo run -- drill", &["drill"]);
+    check("./scripts/run check --json", &["check|--json"]);
+    check("./scripts/run", &[]);
     check("STATUSD_LOCALE=de_DE /usr/bin/statusd status", &["status"]);
     check("statusd outbox retry NUMBER [--channel NAME]", &["outbox|retry|7"]);
     check("systemctl reload statusd", &[]);
@@ -179,6 +191,12 @@ fn commands_are_found_where_they_stand() {
 #[should_panic(expected = "unexpected argument")]
 fn a_flag_that_is_not_there_is_found() {
     check("here", Place::Text, &commands("statusd check --jsn")[0]);
+}
+
+#[test]
+#[should_panic(expected = "no check")]
+fn a_check_that_is_not_there_is_found() {
+    check("here", Place::Text, &commands("statusd doctor --only storage")[0]);
 }
 
 #[test]

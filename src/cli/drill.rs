@@ -16,6 +16,7 @@ use crate::daemon;
 use crate::drill::{self, Act, Drill, Play, Sent, Step, Told};
 use crate::json::VERSION;
 use crate::plan::Plan;
+use crate::text::counted;
 
 use super::page::{Ink, Page};
 use super::test_notice::chosen;
@@ -79,7 +80,7 @@ impl Outcome {
             None => Outcome::LeftOut,
             Some(Sent { answer: None, .. }) => Outcome::NotSent,
             Some(Sent { answer: Some(Answer::Delivered { .. }), .. }) => Outcome::Delivered,
-            Some(Sent { answer: Some(Answer::Retry { .. }), .. }) => Outcome::Failed,
+            Some(Sent { answer: Some(Answer::Retry { .. } | Answer::Unclear { .. }), .. }) => Outcome::Failed,
             Some(Sent { answer: Some(Answer::Refused { .. }), .. }) => Outcome::Refused,
         }
     }
@@ -146,13 +147,18 @@ impl Report {
         lost.sort_unstable();
         lost.dedup();
         let text = match (self.drill.is_dry, sent, count) {
-            (true, ..) => format!("{sent} messages, and none was sent."),
+            (true, ..) => format!("{}; nothing was sent.", counted(sent, "message")),
             (false, 0, _) => {
                 "Nothing was told: no channel hears of it; see `only` and `services` in [channel].".to_owned()
             }
+            (false, 1, 0) => "The message arrived.".to_owned(),
             (false, sent, 0) => format!("All {sent} messages arrived."),
             (false, sent, count) => {
-                format!("{count} of {sent} messages did not arrive: see {} above.", lost.join(", "))
+                format!(
+                    "{count} of {} did not arrive: see {} above.",
+                    counted(sent, "message"),
+                    lost.join(", ")
+                )
             }
         };
         format!("\n{}", page.paragraph(0, &text))
@@ -217,7 +223,7 @@ fn told_text(told: &Told, page: &Page) -> String {
             // What a program would get, byte for byte.
             Audience::Programs if told.channel != LOG => format!("{}\n", notice.payload),
             Audience::Programs => page.paragraph(4, &shown(&notice.title)),
-            Audience::People => {
+            Audience::People | Audience::Desktop => {
                 let lines = std::iter::once(notice.title.as_str()).chain(notice.body.lines());
                 lines.map(|line| page.paragraph(4, &shown(line))).collect()
             }
@@ -257,13 +263,13 @@ mod tests {
     use super::super::tests::check_documented;
     use super::*;
 
-    const PAYLOAD: &str = r#"{"version":1,"text":"DRILL: iCloud Backup: Apple reports an issue"}"#;
+    const PAYLOAD: &str = r#"{"version":1,"text":"DRILL: Issue: iCloud Backup"}"#;
 
     fn told(channel: &str, audience: Audience, answer: Option<Answer>) -> Told {
         let is_program = audience == Audience::Programs;
         let notice = Notice {
             key: "k".to_owned(),
-            title: "DRILL: iCloud Backup: Apple reports an issue".to_owned(),
+            title: "DRILL: Issue: iCloud Backup".to_owned(),
             body: if is_program { String::new() } else { "Since 08:15.\nWait.".to_owned() },
             tone: Tone::Alarm,
             payload: if is_program { PAYLOAD.to_owned() } else { String::new() },
@@ -318,9 +324,9 @@ DRILL. It takes 21.0 s.
 
 It begins: two looks in 1.5 s
   desktop: delivered: shown on the desktop (12 ms)
-    DRILL: iCloud Backup: Apple reports an issue
+    DRILL: Issue: iCloud Backup
   webhook.ops: refused: 127.0.0.1 answers 410 Gone (12 ms)
-    DRILL: iCloud Backup: Apple reports an issue
+    DRILL: Issue: iCloud Backup
   log: not told, by its `only` or `services`
 
 1 of 2 messages did not arrive: see webhook.ops above.
@@ -343,19 +349,19 @@ It begins: two looks in 1.5 s
             "
 It begins: two looks in 1.5 s
   desktop:
-    DRILL: iCloud Backup: Apple reports an issue
+    DRILL: Issue: iCloud Backup
     Since 08:15.
     Wait.
   webhook.ops:
 {PAYLOAD}
   log:
-    DRILL: iCloud Backup: Apple reports an issue
+    DRILL: Issue: iCloud Backup
 "
         );
         assert_eq!(text(&report.steps[0], &page()), expected);
         assert_eq!(
             (report.code(), report.sum(&page()).as_str()),
-            (DONE, "\n3 messages, and none was sent.\n")
+            (DONE, "\n3 messages; nothing was sent.\n")
         );
     }
 

@@ -12,7 +12,7 @@ use jiff::civil::{Date, DateTime};
 use crate::json;
 use crate::live;
 use crate::message::Said;
-use crate::message::when::lasted;
+use crate::message::when::{is_repeated, lasted};
 use crate::model::{Beliefs, Change, ChangeKind, EventKind, Listed, Outage, Service, ServiceKey};
 use crate::schedule::duration;
 use crate::store::{ChangeFilter, Span, StoredChange};
@@ -21,6 +21,7 @@ use crate::watch::{Watch, near};
 
 use super::args::{History, HistoryFormat};
 use super::page::{Cell, Ink, Page, Widths};
+use super::state::located;
 use super::timeline::{self, Strip, up_to_date};
 use super::words::{deed, shown};
 use super::{Failure, Invocation, Output, WRONG_USAGE, csv, printed, store, wait};
@@ -80,7 +81,7 @@ impl Past {
 }
 
 pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let filter = filter(history, &page)?;
     let store = store(&config, false)?;
@@ -288,8 +289,9 @@ fn row(change: &Change, page: &Page) -> Vec<Cell> {
         let to = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         to.map_or(String::new(), |to| lasted(from, to))
     };
+    let zone = if is_repeated(change.at, page.zone) { " %Z" } else { "" };
     vec![
-        Cell::plain(local.strftime(format).to_string()),
+        Cell::plain(local.strftime(&format!("{format}{zone}")).to_string()),
         Cell::new(Ink::Strong, service),
         Cell::new(ink(change), deed(change)),
         Cell::plain(span(lasted_s(change))),
@@ -308,7 +310,7 @@ fn ink(change: &Change) -> Ink {
             _ => Ink::Doubtful,
         },
         ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted | ChangeKind::ListedAgain => Ink::Good,
-        ChangeKind::Planned | ChangeKind::Started => Ink::Planned,
+        ChangeKind::Planned | ChangeKind::Moved | ChangeKind::Cancelled | ChangeKind::Started => Ink::Planned,
         ChangeKind::Withdrawn
         | ChangeKind::Unlisted
         | ChangeKind::Blind
@@ -318,7 +320,6 @@ fn ink(change: &Change) -> Ink {
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Lasts
         | ChangeKind::Alive
         | ChangeKind::Test => Ink::Faint,
@@ -337,14 +338,15 @@ fn lasted_s(change: &Change) -> Option<i64> {
             | ChangeKind::Sighted
     );
     let (began, ended) = (change.began_at?, change.ended_at?);
-    is_over.then(|| ended.duration_since(began).as_secs().max(0))
+    // Apple gives an end before the start now and then, which is no length.
+    (is_over && ended >= began).then(|| ended.duration_since(began).as_secs())
 }
 
 /// From Apple's own start to our first sight; only where that is the first we saw of it.
 fn posted_late_s(change: &Change) -> Option<i64> {
     let is_first = matches!(change.kind, ChangeKind::Began | ChangeKind::Missed);
-    let began = change.began_at.filter(|_| is_first)?;
-    Some(change.seen_at.duration_since(began).as_secs().max(0))
+    let began = change.began_at.filter(|began| is_first && *began <= change.seen_at)?;
+    Some(change.seen_at.duration_since(began).as_secs())
 }
 
 fn csv_record(change: &Change) -> String {

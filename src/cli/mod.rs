@@ -22,10 +22,12 @@ mod manual;
 mod outbox;
 mod page;
 mod replay;
+mod run;
 mod service;
 mod services;
 mod snooze;
 mod standing;
+mod state;
 mod status;
 mod test_notice;
 mod timeline;
@@ -33,11 +35,8 @@ mod usage;
 mod words;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -45,7 +44,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::{self as settings, Config, ConfigError, Environment, Overrides};
-use crate::daemon;
 use crate::store::{OpenError, Store};
 use crate::{clock, logs, text};
 use args::{Cli, Color, Command};
@@ -127,6 +125,8 @@ impl From<rusqlite::Error> for Failure {
 struct Invocation<'a> {
     overrides: Overrides,
     environment: &'a Environment<'a>,
+    /// The command line behind the program's name.
+    arguments: Vec<String>,
     now: Timestamp,
     columns: usize,
     color: bool,
@@ -161,6 +161,7 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
     let invocation = Invocation {
         overrides: cli.settings.overrides(),
         environment,
+        arguments: arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         now: clock::now(),
         columns: columns(environment),
         color: may_color(cli.settings.color, environment, io::stdout().is_terminal()),
@@ -170,7 +171,8 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
         // The log is one of the channels that a test message goes to.
         let is_test = matches!(cli.command, Command::TestNotice { .. });
         let level = if is_test { settings::LogLevel::Info } else { settings::LogLevel::Warn };
-        logs::init(level, settings::LogFormat::Human, false, invocation.color_log);
+        let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
+        logs::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
     }
     match dispatch(&cli.command, &invocation).and_then(|output| print(&output.text).map(|()| output.code)) {
         Ok(code) => code,
@@ -185,7 +187,7 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
 /// One short function a command.
 fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failure> {
     match command {
-        Command::Run => run_daemon(invocation),
+        Command::Run => run::run(invocation),
         Command::Check(check) => check::run(check, invocation),
         Command::Status { json } => status::run(*json, invocation),
         Command::History(history) => history::run(history, invocation),
@@ -204,25 +206,6 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Completions { shell } => Ok(generate::completions(*shell)),
         Command::Man(man) => generate::man(man),
     }
-}
-
-fn run_daemon(invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
-    let is_journal = is_journal(invocation.environment);
-    logs::init(config.log_level, config.log_format, is_journal, invocation.color_log);
-    match daemon::run(config, &invocation.overrides, invocation.environment) {
-        Ok(()) => Ok(Output::done(String::new())),
-        Err(failure) => Err(Failure::new(failure.exit_code(), failure.to_string())),
-    }
-}
-
-/// Whether standard error is the journal itself: what systemd put into the variable is inherited
-/// by programs whose standard error goes elsewhere, so the numbers have to agree.
-fn is_journal(environment: &Environment) -> bool {
-    let Some(stream) = environment("JOURNAL_STREAM") else { return false };
-    let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    let metadata = file.and_then(|file| file.metadata());
-    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
 }
 
 /// Runs one thing that waits, on a runtime of its own.

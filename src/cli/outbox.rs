@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::channel::{Audience, Table};
+use crate::channel::Table;
 use crate::config::Config;
 use crate::json::{self, VERSION};
 use crate::live;
@@ -17,13 +17,14 @@ use crate::store::{DROPPED, Snooze, StoredDelivery};
 
 use super::args::{Outbox, OutboxCommand};
 use super::page::{Cell, Ink, Page};
+use super::state::located;
 use super::words::{age, deed, shown};
 use super::{Failure, Invocation, Output, store, wait};
 
 const INDENT: usize = 2;
 
 pub fn run(outbox: &Outbox, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     match &outbox.command {
         None | Some(OutboxCommand::List) => list(outbox, &config, invocation),
         Some(OutboxCommand::Show { id }) => show(*id, outbox.json, &config, invocation),
@@ -120,7 +121,7 @@ impl Holds {
         let snoozed_until = snooze.map(|snooze| snooze.until).filter(|until| *until > page.now);
         let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
         let hold = |(name, table): (String, &dyn Table)| {
-            let is_people = table.audience() == Audience::People;
+            let is_people = table.audience().is_people();
             let quiet = config.terms(&name).quiet_until(page.now);
             (name, Hold { is_people, until: quiet.max(snoozed_until.filter(|_| is_people)) })
         };

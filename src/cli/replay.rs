@@ -1,35 +1,32 @@
 //! `statusd replay`: a recording through the real state machine, told as it would have been.
 //!
-//! Reads no configuration and no clock: the same recording and flags give the same bytes.
+//! Reads no clock and no configuration that was not asked for: the same recording and flags give the
+//! same bytes.
 
 use std::io::{self, BufWriter, Write};
 
 use jiff::tz::TimeZone;
 
-use crate::config::{DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH};
-use crate::fetch::valid_locale;
+use crate::config::{self, Config, Overrides};
 use crate::json;
 use crate::message::{Said, line};
-use crate::model::{Change, Edition, FeedId};
+use crate::model::Change;
 use crate::plan::Plan;
 use crate::record::Recording;
 use crate::replay::{Summary, replay};
-use crate::schedule::Schedule;
+use crate::text;
 use crate::track::is_for;
 use crate::watch::Watch;
 
 use super::args::Replay;
 use super::words::shown;
-use super::{Failure, Invocation, Output, WRONG_USAGE, cannot_print};
+use super::{Failure, Invocation, Output, cannot_print};
 
 pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
-    let feed = feed(invocation)?;
-    let given = &invocation.overrides.watch;
-    let watch = if given.is_empty() { vec![DEFAULT_WATCH.to_owned()] } else { given.clone() };
-    let watch = Watch::new(&watch);
-    let schedule =
-        |text| Schedule::parse(text, &TimeZone::UTC).map_err(|error| Failure::failed(error.to_string()));
-    let plan = Plan { poll: schedule(DEFAULT_POLL)?, trouble: schedule(DEFAULT_TROUBLE)?, jitter_s: 0 };
+    let config = settings(invocation)?;
+    let watch = Watch::new(&config.watch);
+    let jitter_s = invocation.overrides.jitter_s.map_or(0, |_| config.jitter_s);
+    let plan = Plan { poll: config.poll.clone(), trouble: config.trouble.clone(), jitter_s };
     let failed = |error: anyhow::Error| Failure::failed(format!("{error:#}"));
     let mut recording = Recording::open(&args.file).map_err(failed)?;
     let mut out = BufWriter::new(io::stdout().lock());
@@ -37,11 +34,15 @@ pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
     let mut tell = |change: &Change| {
         if is_for(change, &watch) {
             told += 1;
-            writeln!(out, "{}", if args.json { json::replayed(change).to_string() } else { text(change) })?;
+            writeln!(
+                out,
+                "{}",
+                if args.json { json::replayed(change).to_string() } else { text(change, &config.time_zone) }
+            )?;
         }
         Ok(())
     };
-    let played = replay(&mut recording, feed, &watch, &plan, &mut tell);
+    let played = replay(&mut recording, config.feed.clone(), &watch, &plan, &mut tell);
     let written = out.flush();
     let summary = match played {
         Ok(summary) => summary,
@@ -53,6 +54,12 @@ pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
     }
     // Standard output holds what was told and nothing else.
     let _ = writeln!(io::stderr(), "{}", words(&summary, told));
+    let Overrides { poll, trouble, jitter_s, .. } = &invocation.overrides;
+    if summary.polled > 0 && (poll.is_some() || trouble.is_some() || jitter_s.is_some()) {
+        let note = "the daemon that wrote the recording says when it polled: --poll, --trouble and --jitter-s \
+                    have no part in its lines";
+        let _ = writeln!(io::stderr(), "note: {note}");
+    }
     Ok(Output::done(String::new()))
 }
 
@@ -65,32 +72,33 @@ fn stopped(error: &anyhow::Error) -> Result<Output, Failure> {
     }
 }
 
-fn feed(invocation: &Invocation) -> Result<FeedId, Failure> {
-    let overrides = &invocation.overrides;
-    let locale = overrides.locale.as_deref().unwrap_or(DEFAULT_LOCALE);
-    if !valid_locale(locale) {
-        return Err(Failure::new(WRONG_USAGE, format!("--locale: {locale:?} is none; write one like en_US")));
+/// The flags over the defaults, or over the configuration that was asked for, and no other. Times are
+/// UTC where neither names a zone, wherever the recording is played.
+fn settings(invocation: &Invocation) -> Result<Config, Failure> {
+    let mut overrides = invocation.overrides.clone();
+    if overrides.config.is_none() {
+        overrides.config = Some("/dev/null".into());
+        overrides.time_zone.get_or_insert_with(|| "UTC".to_owned());
     }
-    let edition = match overrides.edition.as_deref() {
-        None | Some("consumer") => Edition::Consumer,
-        Some("developer") => Edition::Developer,
-        Some(other) => {
-            let message = format!("--edition: {other:?} is none; write consumer or developer");
-            return Err(Failure::new(WRONG_USAGE, message));
-        }
-    };
-    Ok(FeedId { edition, locale: locale.to_owned() })
+    Ok(config::load(&overrides, invocation.environment)?)
 }
 
-fn text(change: &Change) -> String {
-    let said = Said { now: change.at, zone: &TimeZone::UTC, is_drill: false };
-    format!("{}  {}", change.at.strftime("%Y-%m-%d %H:%M:%S"), shown(&line(change, &said)))
+fn text(change: &Change, zone: &TimeZone) -> String {
+    let said = Said { now: change.at, zone, is_drill: false };
+    let at = change.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    format!("{at}  {}", shown(&line(change, &said)))
+}
+
+fn number(count: u64, noun: &str) -> String {
+    text::counted(usize::try_from(count).unwrap_or(usize::MAX), noun)
 }
 
 fn words(summary: &Summary, told: u64) -> String {
-    let Summary { documents, looks, stale_looks, unreadable } = summary;
+    let Summary { documents, looks, stale_looks, unreadable, .. } = summary;
     format!(
-        "{documents} documents, {unreadable} of them unreadable; {looks} looks, {stale_looks} of them at old \
-         copies; {told} changes told"
+        "{}, {unreadable} of them unreadable; {}, {stale_looks} of them at old copies; {} told",
+        number(*documents, "document"),
+        number(*looks, "look"),
+        number(told, "change"),
     )
 }

@@ -68,7 +68,8 @@ mod tests {
 iCloud Backup: outage since 10:11 (1 h 49 min)
 Mail Drop: cannot tell: Apple's entry has a form that statusd does not know
 iCloud Mail: problem (“investigating”) since 11:00 (1 h)
-Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h)
+Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
+  until 14:00
 
 Fine (2):
   iCloudバックアップ  Photos

@@ -10,6 +10,7 @@ use crate::schedule::duration;
 use crate::store::Snooze;
 
 use super::page::Page;
+use super::state::located;
 use super::{Failure, Invocation, Output, WRONG_USAGE, store, wait};
 
 /// Whoever wants to hear nothing for longer switches channels off.
@@ -17,7 +18,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 const OFF: &str = "off";
 
 pub fn run(wish: Option<&str>, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let now = invocation.now;
     let Some(wish) = wish else {

@@ -12,7 +12,7 @@ use crate::track::{Stands, seen};
 use crate::watch::{Pattern, near};
 
 use super::page::{Ink, Page};
-use super::words::{kind_word, shown, since, span};
+use super::words::{kind_word, shown, span, under_way};
 
 /// What ended longer ago than this is not worth a line in an answer about now.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
@@ -148,10 +148,7 @@ impl Standing {
                 "cannot tell: Apple's entry has a form that statusd does not know".to_owned()
             }
             (None, None) => "fine".to_owned(),
-            (None, Some(worst)) => match worst.event.start {
-                Some(start) => format!("{} {}", kind_word(&worst.kind), since(start, page)),
-                None => format!("{}, Apple gives no start", kind_word(&worst.kind)),
-            },
+            (None, Some(worst)) => under_way(&worst.kind, worst.event.start, worst.event.end, page),
         }
     }
 
@@ -168,7 +165,8 @@ impl Standing {
             text.push_str(&page.paragraph(INDENT, advice(ChangeKind::Began, &self.service)));
         }
         for (label, entry) in self.others(page.now) {
-            let span = span(entry.event.start, entry.event.end, page);
+            let is_over = entry.stands == Stands::Over;
+            let span = span(entry.event.start, entry.event.end, is_over, page);
             text.push_str(&page.paragraph(INDENT, &format!("{label}: {} {span}", kind_word(&entry.kind))));
         }
         text
@@ -353,6 +351,29 @@ Photos: fine
   Lately: issue from Mon 4 May 10:00 to 11:30 (1 h 30 min)
 ",
         );
+    }
+
+    #[test]
+    fn maintenance_says_until_when_and_a_start_ahead_is_no_since() {
+        check(
+            &["Apple Pay*"],
+            "\
+Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
+  until 14:00
+  Apple writes: “Planned work.”
+  Some users are affected.
+",
+        );
+        let mut document = document();
+        let listing = document.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("listed");
+        for event in &mut listing.events {
+            event.start = Some("2026-05-05T15:00:00Z".parse().expect("a time"));
+            event.end = None;
+        }
+        let page = page(false);
+        let text = standings(&document, &["icloud backup".to_owned()], page.now)[0].paragraph(&page);
+        assert!(text.starts_with("iCloud Backup: outage starting at 15:00 according to Apple\n"), "{text}");
+        assert!(text.ends_with("\n  Lately: issue from 15:00; Apple gives no end\n"), "{text}");
     }
 
     #[test]

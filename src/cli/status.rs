@@ -9,14 +9,15 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::json::VERSION;
 use crate::live::{self, Live};
-use crate::message::when::when;
+use crate::message::when::{is_repeated, when};
 use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::watch::{Watch, near};
 
 use super::page::{Ink, Page};
+use super::state::{beside, located};
 use super::timeline::{self, Seen, coverage, up_to_date};
-use super::words::{age, kind_word, shown, since};
+use super::words::{age, shown, since, span, under_way};
 use super::{Failure, Invocation, Output, store, wait};
 
 const INDENT: usize = 2;
@@ -25,6 +26,8 @@ const PHONES_SHOWN: usize = 10;
 /// All that is known at one moment.
 struct Known {
     live: Option<Live>,
+    /// The command that asks the service of the machine, where there is one beside this.
+    beside: Option<String>,
     beliefs: Beliefs,
     last_sighted: Option<Timestamp>,
     spans: Vec<Span>,
@@ -39,13 +42,14 @@ struct Known {
 }
 
 pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let live = live::ask(&config.state_directory);
     let mut known = wait(async {
         Ok::<_, rusqlite::Error>(Known {
             live,
+            beside: beside(&config, invocation),
             beliefs: store.beliefs(&config.feed).await?,
             last_sighted: store.last_sighted(&config.feed).await?,
             spans: store.coverage(&config.feed, timeline::start(&page)).await?,
@@ -74,6 +78,10 @@ impl Known {
         let watch = Watch::new(&config.watch);
         let mut text = page.paragraph(0, &self.last_look(page));
         text.push_str(&page.paragraph(0, &self.running(page)));
+        if let (None, Some(command)) = (&self.live, &self.beside) {
+            // Not wrapped: a command that was broken cannot be copied.
+            text.push_str(&format!("  {}\n", shown(command)));
+        }
         text.push_str(&self.sight(page));
         text.push_str(&self.banner(page));
         text.push('\n');
@@ -109,6 +117,9 @@ impl Known {
                 live.pid,
                 when(live.started_at, page.now, page.zone)
             ),
+            None if self.beside.is_some() => {
+                "statusd is not running here; ask the service of this machine:".to_owned()
+            }
             None => "statusd is not running: start it with `statusd run`, or as a service".to_owned(),
         }
     }
@@ -158,6 +169,8 @@ impl Known {
             let line = match (quiet.len(), troubled.len()) {
                 (0, 0) => format!("{}: no service has such a name", shown(&pattern.text)),
                 (0, _) => continue,
+                (1, 0) => format!("{}: fine", shown(&pattern.text)),
+                (1, _) => format!("{}: the other one fine", shown(&pattern.text)),
                 (count, 0) => format!("{}: all {count} fine", shown(&pattern.text)),
                 (count, _) => format!("{}: the other {count} fine", shown(&pattern.text)),
             };
@@ -188,23 +201,29 @@ impl Known {
         outages.map(|(_, outage)| outage).filter(|outage| matches!(outage.phase, Phase::Ongoing(_)))
     }
 
+    fn planned_for<'a>(&'a self, key: &'a ServiceKey) -> impl Iterator<Item = &'a Outage> {
+        let outages = self.beliefs.outages.iter().filter(move |((service, _), _)| service == key);
+        outages.map(|(_, outage)| outage).filter(|outage| matches!(outage.phase, Phase::Planned(_)))
+    }
+
     /// A line for each ongoing outage, or one that says how it is otherwise.
     fn belief(&self, key: &ServiceKey, name: &str, page: &Page) -> String {
         let ongoing: Vec<&Outage> = self.ongoing_of(key).collect();
         let name = shown(name);
         if ongoing.is_empty() {
             let (ink, words) = self.quiet(key, page);
-            return inked(page, ink, INDENT, &format!("{name}: {words}"));
+            let planned: String = self.planned_for(key).map(|outage| planned(outage, page)).collect();
+            return format!("{}{planned}", inked(page, ink, INDENT, &format!("{name}: {words}")));
         }
         let lines = ongoing.iter().map(|outage| {
             let ink = if outage.kind.is_maintenance() { Ink::Planned } else { Ink::Bad };
-            let began = outage.start.map_or("Apple gives no start".to_owned(), |start| since(start, page));
+            let lasting = under_way(&outage.kind, outage.start, outage.end, page);
             let missing = match &outage.phase {
                 Phase::Ongoing(Some(missing)) => not_listed_since(missing, page),
                 Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => String::new(),
             };
             let known = if self.is_acknowledged(outage) { ", acknowledged" } else { "" };
-            inked(page, ink, INDENT, &format!("{name}: {} {began}{missing}{known}", kind_word(&outage.kind)))
+            inked(page, ink, INDENT, &format!("{name}: {lasting}{missing}{known}"))
         });
         lines.collect()
     }
@@ -297,13 +316,10 @@ impl Known {
         if seen.whole_s == 0 {
             return "Coverage: nothing yet".to_owned();
         }
-        let unseen = percent(seen.whole_s - seen.sighted_s - seen.blind_s, seen.whole_s);
+        let unseen_s = seen.whole_s - seen.sighted_s - seen.blind_s;
+        let [sighted, blind, unseen] = shares(seen.sighted_s, [seen.blind_s, unseen_s]);
         let since = when(from, page.now, page.zone);
-        format!(
-            "Coverage since {since}: {} % seen, {} % not readable, {unseen} % not looking",
-            percent(seen.sighted_s, seen.whole_s),
-            percent(seen.blind_s, seen.whole_s)
-        )
+        format!("Coverage since {since}: {sighted} % seen, {blind} % not readable, {unseen} % not looking")
     }
 
     fn json(&self, config: &Config, page: &Page) -> Value {
@@ -395,6 +411,12 @@ fn paths(config: &Config) -> String {
     )
 }
 
+/// A line below that of its service.
+fn planned(outage: &Outage, page: &Page) -> String {
+    let line = format!("Planned: maintenance {}", span(outage.start, outage.end, false, page));
+    inked(page, Ink::Planned, 2 * INDENT, &line)
+}
+
 fn not_listed_since(missing: &Missing, page: &Page) -> String {
     format!(", not listed since {}", when(missing.since, page.now, page.zone))
 }
@@ -408,17 +430,28 @@ fn inked(page: &Page, ink: Ink, indent: usize, text: &str) -> String {
 /// With its seconds where it is of today: looks are minutes apart.
 fn clock(time: Timestamp, page: &Page) -> String {
     let local = time.to_zoned(page.zone.clone());
-    if local.date() == page.now.to_zoned(page.zone.clone()).date() {
+    if is_repeated(time, page.zone) {
+        local.strftime("%H:%M:%S %Z").to_string()
+    } else if local.date() == page.now.to_zoned(page.zone.clone()).date() {
         local.strftime("%H:%M:%S").to_string()
     } else {
         when(time, page.now, page.zone)
     }
 }
 
-/// With one decimal, rounded down: what was not seen must not round up to "all".
-fn percent(part: i64, whole: i64) -> String {
-    let thousandths = part * 1_000 / whole.max(1);
-    format!("{}.{}", thousandths / 10, thousandths % 10)
+/// Parts of a whole in per cent, with one decimal; they add up to 100. The first one is rounded down:
+/// what was not seen must not round up to "all".
+fn shares(first: i64, others: [i64; 2]) -> [String; 3] {
+    let whole = (first + others[0] + others[1]).max(1);
+    let first_thousandths = first * 1_000 / whole;
+    let left = 1_000 - first_thousandths;
+    // Of what is left each of the others has its part, the larger one the odd thousandth.
+    let both = (others[0] + others[1]).max(1);
+    let (smaller, larger) = if others[0] < others[1] { (0, 1) } else { (1, 0) };
+    let mut thousandths = [0; 2];
+    thousandths[smaller] = left * others[smaller] / both;
+    thousandths[larger] = left - thousandths[smaller];
+    [first_thousandths, thousandths[0], thousandths[1]].map(|part| format!("{}.{}", part / 10, part % 10))
 }
 
 #[cfg(test)]
@@ -495,6 +528,7 @@ mod tests {
                 stale_looks: 0,
                 phones_seen: BTreeMap::new(),
             }),
+            beside: None,
             beliefs,
             last_sighted: Some(at("2026-05-05T11:59:20Z")),
             spans: vec![span],
@@ -513,6 +547,7 @@ mod tests {
             seen_at: at(seen_at),
             last_backup: last_backup.map(at),
             backup_enabled,
+            off_since: None,
             judged_at: at(seen_at),
         }
     }
@@ -536,7 +571,7 @@ Elsewhere
   Photos: issue since 10:11 (1 h 49 min)
 
 Messages: 0 waiting, 1 given up, 3 sent; see `statusd outbox`
-Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.0 % not
+Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.1 % not
 looking
 Feed: consumer/en_US
 Configuration: /dev/null
@@ -564,6 +599,21 @@ way to www.apple.com from here
         let json = known.json(&config(), &page());
         assert_eq!((&json["running"], &json["sight"]["fault"]), (&Value::Null, &json!("ours")));
         assert_eq!(json["ongoing"][0]["not_listed_since"], json!("2026-05-05T11:30:00Z"));
+    }
+
+    #[test]
+    fn beside_a_service_of_the_machine_nobody_is_told_to_start_another() {
+        let command = "sudo statusd status --state-directory /var/lib/statusd";
+        let known = Known { beside: Some(command.to_owned()), ..known() };
+        let text = known.text(&config(), &page());
+        assert!(
+            text.contains("\nstatusd 0.1.0 runs as process 4711 since ") && !text.contains("sudo"),
+            "{text}"
+        );
+        let text = Known { live: None, ..known }.text(&config(), &page());
+        let expected =
+            format!("\nstatusd is not running here; ask the service of this machine:\n  {command}\n");
+        assert!(text.contains(&expected), "{text}");
     }
 
     #[test]
@@ -612,9 +662,16 @@ way to www.apple.com from here
     }
 
     #[test]
-    fn a_part_never_rounds_up_to_all() {
-        assert_eq!(percent(99_999, 100_000), "99.9");
-        assert_eq!(percent(100, 100), "100.0");
-        assert_eq!(percent(0, 0), "0.0");
+    fn a_part_never_rounds_up_to_all_and_all_parts_are_the_whole() {
+        for (seen, others, expected) in [
+            (99_999, [1, 0], ["99.9", "0.1", "0.0"]),
+            (99_999, [0, 1], ["99.9", "0.0", "0.1"]),
+            (100, [0, 0], ["100.0", "0.0", "0.0"]),
+            (1, [1, 1], ["33.3", "33.4", "33.3"]),
+            (0, [2, 1], ["0.0", "66.7", "33.3"]),
+            (0, [0, 7], ["0.0", "0.0", "100.0"]),
+        ] {
+            assert_eq!(shares(seen, others), expected.map(str::to_owned), "{seen} {others:?}");
+        }
     }
 }

@@ -79,6 +79,7 @@ fn line(name: &str, answer: &Answer, page: &Page) -> String {
     let (ink, what) = match answer {
         Answer::Delivered { .. } => (Ink::Good, "delivered"),
         Answer::Retry { .. } => (Ink::Doubtful, "failed, the daemon would try again"),
+        Answer::Unclear { .. } => (Ink::Doubtful, "perhaps delivered"),
         Answer::Refused { .. } => (Ink::Bad, "refused"),
     };
     let drawn = page.paragraph(0, &format!("{name}: {what}: {}", shown(answer.words())));

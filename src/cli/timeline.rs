@@ -157,6 +157,7 @@ fn mark_of(kind: &EventKind) -> Mark {
 fn lasting(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let began = outage.start.unwrap_or(outage.first_seen);
     match outage.phase {
+        Phase::Over(_) if outage.was_cancelled() => None,
         Phase::Planned(_) => None,
         Phase::Ongoing(_) => Some((began, now)),
         Phase::Over(_) => Some((began, outage.end.unwrap_or(outage.first_seen).max(began))),

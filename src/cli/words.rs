@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::message::when::{from_to, lasted, when};
+use crate::message::when::{self, lasted};
 use crate::message::words;
 use crate::model::{Change, ChangeKind, EventKind};
 use crate::text;
@@ -33,15 +33,18 @@ pub fn kind_word(kind: &EventKind) -> String {
 /// What a change did, in few words for a table.
 pub fn deed(change: &Change) -> String {
     let kind = change.outage_kind.as_ref().map_or("problem".to_owned(), kind_word);
+    let is_maintenance = change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance);
     match change.kind {
         ChangeKind::Began => format!("{kind} began"),
         ChangeKind::Reopened => format!("{kind} is back"),
         ChangeKind::Ended => "fixed".to_owned(),
-        ChangeKind::Withdrawn => "listed no more".to_owned(),
+        ChangeKind::Withdrawn => format!("{kind} listed no more"),
         ChangeKind::Missed => format!("{kind}, posted late"),
         ChangeKind::Worsened => format!("worse: {kind}"),
         ChangeKind::Eased => format!("better: {kind}"),
         ChangeKind::Planned => "maintenance planned".to_owned(),
+        ChangeKind::Moved => "maintenance moved".to_owned(),
+        ChangeKind::Cancelled => "maintenance cancelled".to_owned(),
         ChangeKind::Started => "maintenance began".to_owned(),
         ChangeKind::Over => "maintenance over".to_owned(),
         ChangeKind::Unlisted => "not in Apple's list".to_owned(),
@@ -50,9 +53,9 @@ pub fn deed(change: &Change) -> String {
         ChangeKind::Sighted => "feed readable again".to_owned(),
         ChangeKind::HistoryLost => "history lost".to_owned(),
         ChangeKind::Revised => "entry revised".to_owned(),
+        ChangeKind::Corrected if is_maintenance => "over after all".to_owned(),
         ChangeKind::Corrected => "fixed after all".to_owned(),
         ChangeKind::Noted => format!("{kind}, before statusd"),
-        ChangeKind::Cancelled => "maintenance cancelled".to_owned(),
         ChangeKind::Lasts => format!("{kind} lasts, a reminder"),
         ChangeKind::Alive => "sign of life".to_owned(),
         ChangeKind::BackupLate => "no backup for days".to_owned(),
@@ -61,22 +64,20 @@ pub fn deed(change: &Change) -> String {
     }
 }
 
-/// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
-pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, page: &Page) -> String {
-    let at = |time| when(time, page.now, page.zone);
-    match (from, to) {
-        (Some(from), Some(to)) => {
-            format!("{} ({})", from_to(from, to, page.now, page.zone), lasted(from, to))
-        }
-        (Some(from), None) => format!("from {} on", at(from)),
-        (None, Some(to)) => format!("until {}", at(to)),
-        (None, None) => "at a time that Apple does not give".to_owned(),
-    }
+/// What is over or planned: `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
+pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, is_over: bool, page: &Page) -> String {
+    when::span(from, to, is_over, page.now, page.zone)
 }
 
 /// `since 08:15 (1 h 49 min)`
 pub fn since(from: Timestamp, page: &Page) -> String {
-    format!("since {} ({})", when(from, page.now, page.zone), lasted(from, page.now))
+    when::since(from, page.now, page.zone)
+}
+
+/// `outage since 08:15 (1 h 49 min)`, `maintenance since 11:00 (1 h), planned until 14:00`
+pub fn under_way(kind: &EventKind, start: Option<Timestamp>, end: Option<Timestamp>, page: &Page) -> String {
+    let planned_end = end.filter(|_| kind.is_maintenance());
+    format!("{} {}", kind_word(kind), when::under_way(start, planned_end, page.now, page.zone))
 }
 
 /// `40 s`, `12 min`, `2 h 5 min`: for what is young, in seconds.

@@ -4,8 +4,7 @@
 //! the shape does not name is an error.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{self, Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,7 +15,7 @@ use super::error::{ConfigError, Origins};
 use super::outline::{Outline, complaint, line_and_column};
 use super::{Environment, phone, places};
 use crate::channel::{SINGLE_CHANNELS, Tables, heartbeat};
-use crate::terms;
+use crate::{regular_file, terms};
 
 /// Thousands of times what a configuration needs.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -109,16 +108,14 @@ pub(super) fn read(
 /// `None` if there is no such file. One that is there and cannot be read is an error: passing over
 /// it would run with settings that nobody chose.
 fn contents(path: &Path) -> Result<Option<String>, ConfigError> {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => {}
+    let bytes = match regular_file::read(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
         Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(ConfigError::of_file(path, "larger than 1 MiB; is it the right file?"));
+        }
         Err(error) => return Err(ConfigError::of_file(path, format!("cannot be read: {error}"))),
-    }
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ConfigError::of_file(path, "larger than 1 MiB; is it the right file?"));
-    }
+    };
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;

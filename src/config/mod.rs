@@ -23,6 +23,7 @@ mod file;
 mod outline;
 mod phone;
 mod places;
+mod rights;
 mod show;
 
 pub use error::ConfigError;

@@ -3,11 +3,12 @@
 //! It creates nothing. Invariant: nothing is ever taken from a relative path in the environment
 //! (the XDG Base Directory Specification wants such ones ignored).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::Environment;
+use super::rights::warn_if_open;
+use crate::regular_file;
 use crate::secret::Secret;
 
 const FILE_NAME: &str = "statusd.toml";
@@ -104,8 +105,8 @@ pub(super) fn refuse_tilde(path: &Path) -> Result<(), String> {
 fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
     let shown = path.display();
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| {
-        warn_if_open(path, &file)?;
+    let read = regular_file::open(path).and_then(|file| {
+        warn_if_open(path, &file.metadata()?);
         file.take(SECRET_MAX_BYTES + 1).read_to_end(&mut bytes)
     });
     match read {
@@ -123,16 +124,6 @@ fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
         "" => Err(format!("{shown}: empty; write the secret into it")),
         secret => Ok(Some(Secret::new(secret))),
     }
-}
-
-fn warn_if_open(path: &Path, file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.permissions().mode() & 0o004 != 0 {
-        let path = path.display();
-        tracing::warn!(%path, "everybody on this machine can read a secret; take the right away: chmod o-r {path}");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

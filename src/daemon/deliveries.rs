@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::generation::LEEWAY;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use crate::channel::Answer;
-use crate::clock;
+use crate::clock::{self, COMPARE_EVERY};
 use crate::deliver::{self, Courier, Round};
 use crate::store::Store;
 
@@ -29,16 +29,20 @@ pub async fn deliver_loop(
     mut stopped: watch::Receiver<bool>,
     progress: &Progress,
 ) -> Courier {
+    let mut is_failing = false;
     let mut is_reported = false;
     while !*stopped.borrow() || courier.has_unrecorded_outcome() {
         progress.works(round_within(&courier), clock::awake());
         let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
-                report(courier.channel.name(), &key, attempt, &answer);
+                report(courier.channel.name(), &key, attempt, &answer, is_failing);
+                is_failing = !matches!(answer, Answer::Delivered { .. });
                 is_reported = false;
+                // A channel that answers at once (the log) would otherwise keep polls, signals and
+                // pings from their turn until all that waits is sent.
+                yield_now().await;
                 continue;
             }
-            Ok(Round::Idle { until }) => until.map(clock::time_until),
             Err(error) if courier.has_unrecorded_outcome() => {
                 if !is_reported {
                     let channel = courier.channel.name();
@@ -47,6 +51,8 @@ pub async fn deliver_loop(
                 is_reported = true;
                 Some(OUTCOME_RETRY)
             }
+            // Not in one piece: wall time may be set meanwhile.
+            Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
             Err(error) => {
                 tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
                 Some(STORE_RETRY)
@@ -68,6 +74,7 @@ pub async fn deliver_loop(
         tokio::select! {
             () = due => {}
             _ = ticks.changed() => {}
+            () = courier.channel.until_screen_changes() => {}
             () = stop => {}
         }
     }
@@ -78,13 +85,21 @@ pub fn round_within(courier: &Courier) -> Duration {
     courier.channel.ends_within() + LEEWAY
 }
 
-/// The first failure and what ends a delivery are news; the tries between them are not.
-fn report(channel: &str, key: &str, attempt: u32, answer: &Answer) {
+/// The first failure, what ends a delivery and the first success after a failure are news; the tries
+/// between them are not. `was_failing`: the attempt before, of this message or another.
+fn report(channel: &str, key: &str, attempt: u32, answer: &Answer, was_failing: bool) {
     let words = answer.words();
     match answer {
+        // After a restart only the number of the attempt tells of a failure.
+        Answer::Delivered { .. } if was_failing || attempt > 1 => {
+            tracing::info!(key, channel, "{channel}: delivers again (attempt {attempt}): {words}");
+        }
         Answer::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {words}"),
         Answer::Refused { .. } => {
             tracing::error!(key, channel, "{channel}: refused for good: {words}; see `statusd outbox`")
+        }
+        Answer::Unclear { .. } => {
+            tracing::warn!(key, channel, "{channel}: perhaps not delivered: {words}");
         }
         Answer::Retry { .. } if attempt == 1 => {
             tracing::warn!(key, channel, "{channel}: not delivered yet, trying again: {words}");
@@ -102,19 +117,73 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::channel::log::Log;
     use crate::channel::webhook::Settings;
-    use crate::channel::{Channel, Table};
+    use crate::channel::{Audience, Channel, Table, Way};
     use crate::daemon::progress::{Doing, Watched};
+    use crate::daemon::tests::logged;
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::terms::Terms;
     use crate::track;
     use crate::watch::Watch;
+
+    #[test]
+    fn a_channel_that_delivers_again_says_so_once() {
+        let words = || "answers".to_owned();
+        let delivered = || Answer::Delivered { receipt: None, words: words() };
+        let retry = || Answer::Retry { after_s: None, reached: true, words: words() };
+        let count = |tries: Vec<(u32, Answer)>| {
+            let mut was_failing = false;
+            let logged = logged(|| {
+                for (attempt, answer) in tries {
+                    report("webhook.ops", "key", attempt, &answer, was_failing);
+                    was_failing = !matches!(answer, Answer::Delivered { .. });
+                }
+            });
+            logged.matches("INFO webhook.ops: delivers again").count()
+        };
+        assert_eq!(count(vec![(1, delivered()), (1, delivered())]), 0);
+        assert_eq!(count(vec![(1, retry()), (2, retry()), (3, delivered()), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, Answer::Refused { words: words() }), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, Answer::Unclear { words: words() }), (1, delivered())]), 1);
+        // After a restart nothing else tells of the failures before.
+        assert_eq!(count(vec![(7, delivered())]), 1);
+    }
 
     fn courier(url: &str, feed: &FeedId) -> Courier {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
         let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
         let channel = Channel::new("webhook.ops", settings.audience(), way);
         Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
+    }
+
+    /// SQLite and the log answer at once, so nothing but the loop itself gives others their turn.
+    #[tokio::test]
+    async fn between_two_messages_to_a_fast_channel_others_have_their_turn() {
+        const WAITING: usize = 50;
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let store = Rc::new(Store::throw_away().expect("a database"));
+        let now = clock::now();
+        for number in 0..WAITING {
+            let message = number.to_string();
+            let at = now + jiff::SignedDuration::from_secs(i64::try_from(number).expect("small"));
+            let change = track::history_lost(&Beliefs::new(feed.clone()), &message, at);
+            store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
+        }
+        let channel = Channel::new("log", Audience::Programs, Way::Log(Log));
+        let courier = Courier::new(channel, Terms::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
+        let (_tick, ticks) = watch::channel(());
+        let (stop, stopped) = watch::channel(false);
+        let (progress, _watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
+        let others = async {
+            for _turn in 0..3 {
+                yield_now().await;
+            }
+            stop.send_replace(true);
+        };
+        tokio::join!(deliver_loop(courier, Rc::clone(&store), ticks, stopped, &progress), others);
+        let sent = store.totals().await.expect("totals").sent;
+        assert!((1..10).contains(&sent), "a stop after three turns, and {sent} of {WAITING} sent");
     }
 
     /// Goes on with what else there is to do until the loop waits; for what.

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use super::generation::LEEWAY;
 use super::manager;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
+use super::{Step, Tell};
 use crate::channel::heartbeat::Pulse;
 use crate::clock::{self, Jumps, Reading};
 use crate::fetch::Limits;
@@ -35,6 +35,8 @@ pub struct PollLoop {
     pub outbox: watch::Sender<()>,
     /// Why a newer configuration is not in use.
     pub refusal: watch::Receiver<Option<String>>,
+    /// Hears of the first poll.
+    pub tell: Option<Tell>,
 }
 
 impl PollLoop {
@@ -46,7 +48,7 @@ impl PollLoop {
         loop {
             progress.waits(Some(clock::time_until(next)), clock::awake());
             let waited = tokio::select! {
-                passed = wait(&reading, next, &jumps) => passed,
+                passed = wait(&reading, next, || jumps.next(), Reading::take) => passed,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
             };
             reading = Reading::take();
@@ -66,13 +68,9 @@ impl PollLoop {
         }
     }
 
-    fn report(&self, looked: &Looked, now: Timestamp) {
+    fn report(&mut self, looked: &Looked, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
-        match (&before, &looked.trouble) {
-            (Some(trouble), None) => tracing::info!("over: {trouble}"),
-            (before, Some(trouble)) if before.as_ref() != Some(trouble) => tracing::warn!("{trouble}"),
-            _ => {}
-        }
+        log_trouble(before.as_deref(), looked.trouble.as_deref());
         if looked.verdict == Verdict::AcceptedOlder {
             tracing::warn!(
                 "for hours Apple has served nothing but older copies; the newest of them is believed now"
@@ -92,17 +90,29 @@ impl PollLoop {
         self.tell(looked, now);
     }
 
-    fn tell(&self, looked: &Looked, now: Timestamp) {
+    fn tell(&mut self, looked: &Looked, now: Timestamp) {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
-            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch),
+            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone),
         };
+        if let Some(tell) = self.tell.take() {
+            tell(Step::Polled { state: &state, at: now, next: looked.next });
+        }
         let mut standing = manager::standing(&state, now, looked.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {
             standing = format!("{standing}; the old configuration stays: {reason}");
         }
         manager::says(&standing);
+    }
+}
+
+/// A problem is news when it is another one, and when it is over.
+fn log_trouble(before: Option<&str>, now: Option<&str>) {
+    match (before, now) {
+        (Some(trouble), None) => tracing::info!("polls succeed again; the last problem was: {trouble}"),
+        (before, Some(trouble)) if before != Some(trouble) => tracing::warn!("{trouble}"),
+        _ => {}
     }
 }
 
@@ -122,11 +132,25 @@ mod tests {
 
     use super::*;
     use crate::daemon::progress::Doing;
+    use crate::daemon::tests::logged;
     use crate::fetch::{FeedUrl, Fetcher};
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::plan::Plan;
     use crate::schedule::Schedule;
     use crate::watch::Watch;
+
+    #[test]
+    fn a_problem_is_logged_once_and_so_is_its_end() {
+        let page = Some("a web page instead of the feed");
+        let logged = logged(|| {
+            for (before, now) in [(None, page), (page, page), (page, None), (None, None)] {
+                log_trouble(before, now);
+            }
+        });
+        let expected = " WARN a web page instead of the feed\n INFO polls succeed again; the last problem \
+                        was: a web page instead of the feed\n";
+        assert_eq!(logged, expected);
+    }
 
     fn poller(url: &str) -> Poller {
         let schedule = || Schedule::parse("@yearly", &TimeZone::UTC).expect("a schedule");
@@ -160,6 +184,7 @@ mod tests {
             live,
             outbox,
             refusal,
+            tell: None,
         };
         let (progress, watched) = Progress::begins("looks", Duration::ZERO, Instant::now());
         let story = async {

@@ -73,12 +73,12 @@ pub fn standing(state: &str, looked: Timestamp, next: Timestamp, zone: &TimeZone
 }
 
 /// How what is watched is, after a look that saw something.
-pub fn summary(beliefs: &Beliefs, watch: &Watch) -> String {
+pub fn summary(beliefs: &Beliefs, watch: &Watch, now: Timestamp, zone: &TimeZone) -> String {
     let ongoing = beliefs
         .outages
         .iter()
         .filter(|((key, _), outage)| matches!(outage.phase, Phase::Ongoing(_)) && watch.matches(key));
-    let troubled: Vec<String> = ongoing.map(|(_, outage)| trouble(outage)).collect();
+    let troubled: Vec<String> = ongoing.map(|(_, outage)| trouble(outage, now, zone)).collect();
     let is_listed = |listed: &Listed| matches!(listed, Listed::Yes | Listed::Missing(_));
     let services = beliefs.services.iter();
     let watched = services.filter(|(key, service)| watch.matches(key) && is_listed(&service.listed));
@@ -91,8 +91,10 @@ pub fn summary(beliefs: &Beliefs, watch: &Watch) -> String {
     }
 }
 
-fn trouble(outage: &Outage) -> String {
-    format!("{}: {}", outage.service, kind_word(&outage.kind))
+fn trouble(outage: &Outage, now: Timestamp, zone: &TimeZone) -> String {
+    let planned_end = outage.end.filter(|_| outage.kind.is_maintenance());
+    let until = planned_end.map(|end| format!(", planned until {}", when(end, now, zone)));
+    format!("{}: {}{}", outage.service, kind_word(&outage.kind), until.unwrap_or_default())
 }
 
 fn few(texts: &[String]) -> String {
@@ -169,7 +171,8 @@ mod tests {
     #[track_caller]
     fn check(services: &[&str], watch: &[&str], expected: &str) {
         let watch: Vec<String> = watch.iter().map(|&glob| glob.to_owned()).collect();
-        assert_eq!(summary(&believed(services), &Watch::new(&watch)), expected);
+        let now = at("2026-05-05T10:00:00Z");
+        assert_eq!(summary(&believed(services), &Watch::new(&watch), now, &TimeZone::UTC), expected);
     }
 
     #[test]
@@ -181,6 +184,18 @@ mod tests {
         check(&["a!", "b!", "c!", "d!", "e!"], &["*"], "a: outage, b: outage, c: outage and 2 more");
         check(&["iCloud Bakcup?", "Photos"], &["iCloud Bakcup"], "Apple lists nothing that is watched");
         check(&[], &["iCloud Backup"], "Apple lists nothing that is watched");
+    }
+
+    #[test]
+    fn maintenance_says_until_when() {
+        let mut beliefs = believed(&["Mail!"]);
+        for outage in beliefs.outages.values_mut() {
+            outage.kind = EventKind::Maintenance;
+            outage.end = Some(at("2026-05-05T14:00:00Z"));
+        }
+        let watch = Watch::new(&["*".to_owned()]);
+        let words = summary(&beliefs, &watch, at("2026-05-05T10:00:00Z"), &TimeZone::UTC);
+        assert_eq!(words, "Mail: maintenance, planned until 14:00");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `statusd run`: runtime, readiness, signals, reload, stop.
 //!
 //! Decides nothing about outages or deliveries. State is safe at any instant, so a kill is merely
-//! rude; a polite stop lets the message in flight arrive.
+//! rude; a polite stop lets the message in flight arrive. Polls, reloads, the status socket and the
+//! watchdog wait for no channel.
 
+mod channel_loops;
 mod deliveries;
 mod generation;
 mod looks;
@@ -17,24 +19,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::LocalSet;
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
-use crate::live::{self, Desk};
+use crate::live::{self, Desk, Live};
 use crate::model::Change;
 use crate::poll::Memory;
 use crate::store::{OpenError, Opened, Store};
 use crate::terms;
 use crate::track;
-use generation::{Generation, Left, Shared};
+use channel_loops::ChannelLoops;
+use generation::{Generation, Shared};
+use progress::{Loops, Progress, tended};
 pub use setup::{Setup, couriers, feed_url};
 use watchdog::Watchdog;
 
 /// For the message in flight at a stop; the service manager waits for 10 s.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// After the status socket failed: too many open files.
+const STATUS_RETRY: Duration = Duration::from_secs(1);
 
 /// Why the daemon did not start or had to end. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -62,11 +70,28 @@ impl Failure {
     }
 }
 
+/// How a start goes, for a person who watches it.
+#[derive(Clone, Debug)]
+pub enum Step<'a> {
+    /// Everything is open, and nothing was polled yet.
+    Ready,
+    /// The first poll is over.
+    Polled { state: &'a str, at: Timestamp, next: Timestamp },
+}
+
+/// Hears of each [`Step`].
+pub type Tell = Box<dyn Fn(Step<'_>)>;
+
 /// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration anew, with the same overrides.
-pub fn run(config: Config, overrides: &Overrides, environment: &Environment<'_>) -> Result<(), Failure> {
+pub fn run(
+    config: Config,
+    overrides: &Overrides,
+    environment: &Environment<'_>,
+    tell: Tell,
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let load = || config::load(overrides, environment);
-    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment));
+    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, tell));
     // A name being looked up on another thread must not hold up the stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
@@ -76,62 +101,51 @@ async fn serve(
     config: Config,
     load: &dyn Fn() -> Result<Config, ConfigError>,
     environment: &Environment<'_>,
+    tell: Tell,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let mut setup = Setup::new(config, environment)?;
+    let setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
     let Opened { store, lost } =
         Store::open_observed(&directory, clock::now(), Arc::new(manager::migrating))?;
     let store = Rc::new(store);
-    let mut memory = Memory::new(store.beliefs(&setup.config.feed).await?);
+    let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
         let change = track::history_lost(&memory.beliefs, &kept, clock::now());
         let told_to = |change: &Change| terms::hearing(&setup.hearers(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }
-    let desk = open_desk(&setup.config);
-    let watchdog = Watchdog::of(environment, std::process::id());
-    let shared = Shared { seed: store.seed().await?, store: Rc::clone(&store), watchdog };
-    let mut left = Left::default();
-    let mut refused = None;
+    let shared = Shared {
+        seed: store.seed().await?,
+        store: Rc::clone(&store),
+        live: watch::channel(Live::starting(clock::now())).0,
+        outbox: watch::channel(()).0,
+        loops: Loops::none(),
+    };
+    serve_status(&setup.config, &shared);
     tracing::info!("statusd {} watches {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
     manager::ready();
-    loop {
-        let config = setup.config.clone();
-        let mut generation = Generation::start(setup, memory, left, &shared);
-        if let Some(reason) = refused.take() {
-            generation.refuse(reason);
-        }
-        let next =
-            until_next(&mut generation, &mut signals, desk.as_ref(), || reload(&config, load, environment));
-        let next = next.await;
-        if next.is_none() {
-            manager::stopping();
-        }
-        let mut heard = Heard { stop: next.is_none(), reload: false };
-        let (remembered, remains) = generation.stop(&store, patience(&mut signals, &mut heard)).await;
-        let Some(mut next) = next.filter(|_| !heard.stop) else { break };
-        if heard.reload {
-            manager::reloading();
-            match reload(&config, load, environment) {
-                Ok(newer) => next = newer,
-                Err(error) => {
-                    tracing::error!("the configuration before stays: {error}");
-                    refused = Some(error.to_string());
-                }
-            }
-        }
-        memory = match remembered {
-            Some(memory) if memory.beliefs.feed == next.config.feed => memory,
-            _ => Memory::new(store.beliefs(&next.config.feed).await?),
-        };
-        (setup, left) = (next, remains);
-        tracing::info!("the configuration was read anew; watching {}", setup.config.watch.join(", "));
-        match &refused {
-            Some(reason) => manager::kept_old(reason),
-            None => manager::reloaded(),
-        }
+    tell(Step::Ready);
+    let mut channels = ChannelLoops::none();
+    let mut current = setup.config.clone();
+    let mut generation = Generation::start(setup, memory, Some(tell), &mut channels, &shared);
+    if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
+        spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), manager::ping));
     }
+    while let Some(next) = until_next(&generation, &mut signals, || reload(&current, load, environment)).await
+    {
+        current = next.config.clone();
+        let memory = match generation.stop(&store).await {
+            Some(memory) if memory.beliefs.feed == current.feed => memory,
+            _ => Memory::new(store.beliefs(&current.feed).await?),
+        };
+        generation = Generation::start(next, memory, None, &mut channels, &shared);
+        tracing::info!("the configuration was read anew; watching {}", current.watch.join(", "));
+        manager::reloaded();
+    }
+    manager::stopping();
+    generation.stop(&store).await;
+    channels.stop(STOP_WITHIN).await;
     live::close(&directory);
     tracing::info!("stopped");
     Ok(())
@@ -139,13 +153,12 @@ async fn serve(
 
 /// Lets a generation work until it has to go: for another configuration, or, `None`, for good.
 async fn until_next(
-    generation: &mut Generation,
+    generation: &Generation,
     signals: &mut Signals,
-    desk: Option<&Desk>,
     reload: impl Fn() -> Result<Setup, ConfigError>,
 ) -> Option<Setup> {
     loop {
-        match generation.until_signal(signals, desk).await {
+        match signals.next().await {
             Signalled::Stop => return None,
             Signalled::Reload => {
                 manager::reloading();
@@ -160,24 +173,6 @@ async fn until_next(
             }
         }
     }
-}
-
-/// Signals that came while messages in flight were waited for.
-struct Heard {
-    stop: bool,
-    reload: bool,
-}
-
-/// How long messages in flight may take: at a reload as long as they like, their channels see to
-/// that, unless a stop comes in between.
-async fn patience(signals: &mut Signals, heard: &mut Heard) {
-    while !heard.stop {
-        match signals.next().await {
-            Signalled::Stop => heard.stop = true,
-            Signalled::Reload => heard.reload = true,
-        }
-    }
-    sleep(STOP_WITHIN).await;
 }
 
 /// The new configuration, if all of it works.
@@ -196,16 +191,37 @@ fn reload(
     Setup::new(config, environment)
 }
 
-/// Without it the daemon does its work; `status` then cannot ask it.
-fn open_desk(config: &Config) -> Option<Desk> {
-    Desk::open(&config.state_directory)
-        .inspect_err(|error| {
-            tracing::warn!(
-                "`statusd status` cannot ask this daemon: {}: {error}",
-                config.state_directory.display()
-            );
-        })
-        .ok()
+/// Answers `statusd status` for as long as the daemon lives. Without it the daemon does its work;
+/// `status` then cannot ask it.
+fn serve_status(config: &Config, shared: &Shared) {
+    let desk = match Desk::open(&config.state_directory) {
+        Ok(desk) => desk,
+        Err(error) => {
+            let directory = config.state_directory.display();
+            tracing::warn!("`statusd status` cannot ask this daemon: {directory}: {error}");
+            return;
+        }
+    };
+    let (live, outbox) = (shared.live.subscribe(), shared.outbox.clone());
+    let progress = shared.loops.begin("the status socket", Duration::ZERO);
+    spawn_local(tended(progress, async move |progress| status_loop(desk, live, outbox, progress).await));
+}
+
+async fn status_loop(
+    desk: Desk,
+    live: watch::Receiver<Live>,
+    outbox: watch::Sender<()>,
+    progress: &Progress,
+) {
+    loop {
+        progress.waits(None, clock::awake());
+        let served = desk.serve(|| live.borrow().clone()).await;
+        // Whoever came may have put something into the outbox.
+        outbox.send_replace(());
+        if served.is_err() {
+            sleep(STATUS_RETRY).await;
+        }
+    }
 }
 
 enum Signalled {
@@ -234,5 +250,38 @@ impl Signals {
             _ = self.interrupt.recv() => Signalled::Stop,
             _ = self.hang_up.recv() => Signalled::Reload,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::mpsc::{Sender, channel};
+
+    /// Hands on every line that the subscriber writes.
+    struct Lines(Sender<String>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(String::from_utf8_lossy(bytes).into_owned()).expect("the test listens");
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What `say` logs from `info` up, a line each.
+    pub fn logged(say: impl FnOnce()) -> String {
+        let (lines, written) = channel();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_target(false)
+            .without_time()
+            .with_writer(move || Lines(lines.clone()))
+            .finish();
+        tracing::subscriber::with_default(subscriber, say);
+        written.try_iter().collect()
     }
 }

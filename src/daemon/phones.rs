@@ -10,8 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::generation::LEEWAY;
-use super::progress::Progress;
+use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
 use crate::checkup::{Checkup, is_iphone};
 use crate::clock::{self, Jumps, Reading};
@@ -68,7 +67,7 @@ impl PhoneLoop {
             let next = self.checkup.next(now);
             progress.waits(Some(clock::time_until(next)), clock::awake());
             tokio::select! {
-                _ = wait(&reading, next, &jumps) => {}
+                _ = wait(&reading, next, || jumps.next(), Reading::take) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
         }

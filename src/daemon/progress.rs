@@ -1,6 +1,6 @@
 //! What each loop says of itself, and the rule by which all of them together are alive.
 //!
-//! Reads no clock and tells nobody. All moments are on the clock that stands still while the machine
+//! Judges with the time that it is given and tells nobody. All moments are on the clock that stands still while the machine
 //! sleeps, like tokio's timers and like the watchdog of a service manager: a sleep ages nothing.
 //! Invariant: a [`MayPing`] comes from [`judge`] alone, so nobody can say that all is well but after
 //! every loop was looked at.
@@ -11,9 +11,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::clock;
+
 /// How late a loop may be after what it waits for: a loaded machine, a clock that was set by less
 /// than is noticed.
 const WAKES_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a loop may take for all that ends by itself at once: the database, and a machine that is slow.
+pub const LEEWAY: Duration = Duration::from_secs(60);
 
 /// What a loop does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +136,39 @@ impl Watched {
     }
 }
 
+/// The loops at work, as who watches over them sees them: those of this configuration, and those of
+/// older ones that have something to finish.
+#[derive(Clone)]
+pub struct Loops(watch::Sender<Vec<Watched>>);
+
+impl Loops {
+    pub fn none() -> Loops {
+        Loops(watch::channel(Vec::new()).0)
+    }
+
+    /// A loop that begins with something that takes no longer than `within`. Loops that have ended are
+    /// forgotten.
+    pub fn begin(&self, name: impl Into<String>, within: Duration) -> Progress {
+        let (progress, watched) = Progress::begins(name, within, clock::awake());
+        self.0.send_modify(|loops| {
+            loops.retain(|watched| watched.standing().doing != Doing::Ended);
+            loops.push(watched);
+        });
+        progress
+    }
+
+    pub fn standings(&self) -> Vec<Standing> {
+        self.0.borrow().iter().map(Watched::standing).collect()
+    }
+}
+
+/// A loop to its end, which is as good as progress; one that falls down leaves `progress` dropped.
+pub async fn tended<T>(progress: Progress, work: impl AsyncFnOnce(&Progress) -> T) -> T {
+    let left = work(&progress).await;
+    progress.ends(clock::awake());
+    left
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +250,21 @@ mod tests {
         let (progress, watched) = Progress::begins("b", Duration::ZERO, now);
         progress.ends(now);
         assert_eq!(watched.standing().doing, Doing::Ended);
+    }
+
+    #[test]
+    fn loops_that_ended_are_forgotten_and_older_ones_at_work_are_not() {
+        let loops = Loops::none();
+        let names = || loops.standings().into_iter().map(|standing| standing.name).collect::<Vec<_>>();
+        let [older, idle, fallen] = ["older", "idle", "fallen"].map(|name| loops.begin(name, Duration::ZERO));
+        idle.ends(Instant::now());
+        drop(fallen);
+        let newer = loops.begin("newer", Duration::ZERO);
+        assert_eq!(names(), ["older", "fallen", "newer"]);
+        newer.ends(Instant::now());
+        older.ends(Instant::now());
+        let _newest = loops.begin("newest", Duration::ZERO);
+        assert_eq!(names(), ["fallen", "newest"], "one that fell down is for a restart to mend");
     }
 
     #[test]

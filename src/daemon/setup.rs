@@ -25,6 +25,7 @@ pub struct Setup {
 impl Setup {
     /// Reads secrets and certificates; opens no connection.
     pub fn new(config: Config, environment: &Environment<'_>) -> Result<Setup, ConfigError> {
+        config.warn_if_open();
         let couriers = couriers(&config, environment)?;
         let secret = secrets(&config, environment);
         let heartbeat = Heartbeat::new(&config.heartbeat, &secret)

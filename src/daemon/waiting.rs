@@ -1,36 +1,119 @@
 //! Waiting for a time of the wall clock, through suspend and through clocks that are set.
 //!
-//! What is done at that time is the loops' business. Invariant: however many times were missed, one
-//! wait ends once.
+//! What is done at that time is the loops' business. Invariants: however many times were missed, one
+//! wait ends once; however the clock is set, and whether or not the kernel says so, it ends.
 
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use crate::clock::{self, Jumps, Passed, Reading};
+use crate::clock::{COMPARE_EVERY, Passed, Reading, between};
 use crate::poll::Poller;
 
 /// Waits for `next`, or for a moment after a sleep or a set clock, whichever was missed. One look
 /// follows, not one for every time that passed.
-pub(super) async fn wait(since: &Reading, mut next: Timestamp, jumps: &Jumps) -> Passed {
-    let mut jumped = false;
+///
+/// `jumped` returns when the clocks may have jumped, `read` reads them.
+pub(super) async fn wait(
+    since: &Reading,
+    mut next: Timestamp,
+    jumped: impl AsyncFn(),
+    read: impl Fn() -> Reading,
+) -> Passed {
+    let mut has_jumped = false;
     loop {
         tokio::select! {
-            () = sleep(clock::time_until(next)) => {
-                // The timer and the wall clock need not agree to the second.
-                if clock::now() >= next {
-                    return since.until(&Reading::take());
-                }
+            () = sleep(between(read().wall, next).min(COMPARE_EVERY)) => {}
+            () = jumped() => {}
+        }
+        let reading = read();
+        let passed = since.until(&reading);
+        let soon = Poller::after_jump(reading.wall);
+        if has_jumped {
+            // Set again, perhaps back: `soon` of the first jump may be years ahead now.
+            next = next.min(soon);
+        } else if passed.slept || passed.set_by.is_some() {
+            has_jumped = true;
+            next = soon;
+        }
+        // The timer and the wall clock need not agree to the second.
+        if reading.wall >= next {
+            return passed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::pending;
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const MINUTE_S: i64 = 60;
+    const HOUR_S: i64 = 60 * MINUTE_S;
+    const YEAR_S: i64 = 365 * 24 * HOUR_S;
+
+    /// Waits `planned_s` on a wall clock that is set by `set_by_s` after a minute, on a machine whose
+    /// kernel tells of it or not. How long it took, and whether the clock counts as set.
+    ///
+    /// Time is tokio's own and stands still but for the waits.
+    async fn waited(planned_s: i64, set_by_s: i64, is_told: bool) -> (i64, bool) {
+        let start = Instant::now();
+        let wall = Timestamp::from_second(1_777_975_200).expect("a time");
+        let read = || {
+            let elapsed = start.elapsed();
+            let set_by = if elapsed >= Duration::from_secs(60) { set_by_s } else { 0 };
+            let shift = SignedDuration::try_from(elapsed).expect("short") + SignedDuration::from_secs(set_by);
+            Reading { wall: wall + shift, awake: Instant::now(), always: Some(elapsed) }
+        };
+        let is_over = Cell::new(false);
+        let jumped = async || {
+            if !is_told || is_over.get() {
+                pending::<()>().await;
             }
-            () = jumps.next() => {
-                let passed = since.until(&Reading::take());
-                let soon = Poller::after_jump(clock::now());
-                if jumped {
-                    // Set again, perhaps back: `soon` of the first jump may be years ahead now.
-                    next = next.min(soon);
-                } else if passed.slept || passed.set_by.is_some() {
-                    jumped = true;
-                    next = soon;
-                }
+            sleep(Duration::from_secs(60).saturating_sub(start.elapsed())).await;
+            is_over.set(true);
+        };
+        let next = wall + SignedDuration::from_secs(planned_s);
+        let passed = wait(&read(), next, jumped, read).await;
+        (i64::try_from(start.elapsed().as_secs()).expect("short"), passed.set_by.is_some())
+    }
+
+    /// At most `most_s`, which `planned_s` may well be.
+    #[track_caller]
+    fn check((waited_s, is_set): (i64, bool), least_s: i64, most_s: i64, was_set: bool) {
+        assert!((least_s..=most_s).contains(&waited_s), "{waited_s} s, not {least_s} to {most_s}");
+        assert_eq!(is_set, was_set);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_nobody_sets_is_waited_for_to_the_second() {
+        for planned_s in [0, 1, 5 * MINUTE_S, 15 * MINUTE_S, 12 * HOUR_S, YEAR_S] {
+            check(waited(planned_s, 0, false).await, planned_s, planned_s, false);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_unannounced_delays_a_poll_by_a_quarter_of_an_hour_at_most() {
+        let latest_s = 15 * MINUTE_S + 4;
+        for set_by_s in [-10 * YEAR_S, -YEAR_S, -HOUR_S, HOUR_S, YEAR_S, 10 * YEAR_S] {
+            for planned_s in [5 * MINUTE_S, HOUR_S, YEAR_S / 2] {
+                let waited = waited(planned_s, set_by_s, false).await;
+                check(waited, MINUTE_S, planned_s.min(15 * MINUTE_S) + 4, true);
+                assert!(waited.0 <= latest_s);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_whose_setting_the_kernel_tells_is_seen_at_once() {
+        for set_by_s in [-10 * YEAR_S, -HOUR_S, HOUR_S, 10 * YEAR_S] {
+            for planned_s in [5 * MINUTE_S, HOUR_S, YEAR_S / 2] {
+                check(waited(planned_s, set_by_s, true).await, MINUTE_S + 2, MINUTE_S + 4, true);
             }
         }
     }

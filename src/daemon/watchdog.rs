@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::progress::{MayPing, Progress, Stuck, Watched, judge};
+use super::progress::{Loops, MayPing, Progress, Stuck, judge};
 use crate::clock;
 use crate::config::Environment;
 use crate::store::Store;
@@ -39,8 +39,9 @@ impl Watchdog {
         (patience_us > 0).then(|| Watchdog { every: Duration::from_micros(patience_us) / SHARE })
     }
 
-    /// Looks at once, then for as long as it is not dropped. `ping` tells the service manager.
-    pub async fn run(self, loops: Vec<Watched>, store: Rc<Store>, ping: impl Fn(MayPing)) {
+    /// Looks at once, then for as long as it is not dropped: through reloads, and at the stop while
+    /// messages in flight are waited for. `ping` tells the service manager.
+    pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(MayPing)) {
         let (answers, database) = Progress::begins("the database", STORE_WITHIN, clock::awake());
         let mut was = Judged::Well;
         loop {
@@ -49,7 +50,8 @@ impl Watchdog {
             if answered.is_ok() {
                 answers.works(STORE_WITHIN, clock::awake());
             }
-            let all: Vec<_> = loops.iter().chain([&database]).map(Watched::standing).collect();
+            let mut all = loops.standings();
+            all.push(database.standing());
             let judged = match judge(&all, clock::awake()) {
                 Ok(may_ping) => {
                     ping(may_ping);
@@ -132,9 +134,10 @@ mod tests {
     async fn pings_over(store: Store, hours: u64, work: impl AsyncFn(Progress)) -> usize {
         let watchdog = Watchdog { every: Duration::from_secs(60) };
         let store = Rc::new(store);
-        let (progress, watched) = Progress::begins("a loop", Duration::from_secs(30), Instant::now());
+        let loops = Loops::none();
+        let progress = loops.begin("a loop", Duration::from_secs(30));
         let pings = Cell::new(0);
-        let run = watchdog.run(vec![watched], store, |MayPing { .. }| pings.set(pings.get() + 1));
+        let run = watchdog.run(loops, store, |MayPing { .. }| pings.set(pings.get() + 1));
         let both = async { tokio::join!(run, work(progress)) };
         let _over = timeout(Duration::from_secs(hours * 3_600 - 1), both).await;
         pings.get()

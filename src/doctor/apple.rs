@@ -11,11 +11,14 @@ use super::{Blame, Finding, Status};
 use crate::backup::{Downtime, last_nights};
 use crate::fetch::Failure;
 use crate::guide::Step;
-use crate::message::when::{from_to, lasted, when};
+use crate::message::when;
 use crate::message::words::{self, kind_word};
-use crate::model::{ChangeKind, Document, Event, EventKind, Fault, Outage, Phase, ServiceKey};
+use crate::model::{
+    ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
+};
 use crate::store::READ_LATELY;
-use crate::track::{Stands, seen};
+use crate::text::counted;
+use crate::track::{Stands, newest_stamp, published, seen};
 use crate::watch::{Watch, near};
 
 /// Apple lists finished outages for two to four days.
@@ -37,8 +40,8 @@ pub struct Past {
     pub outages: Vec<Outage>,
     /// When somebody looked and could see.
     pub covered: Vec<(Timestamp, Timestamp)>,
-    /// Of the newest document that was accepted.
-    pub stamp: Option<Timestamp>,
+    /// Of the feed, with the stamp of the newest document that was accepted.
+    pub state: Option<FeedState>,
     pub last_sighted: Option<Timestamp>,
 }
 
@@ -51,6 +54,14 @@ pub struct Case<'a> {
     pub zone: &'a TimeZone,
     /// Of a connected phone: what was over before it no longer matters.
     pub last_backup: Option<Timestamp>,
+    /// Of the feed that was asked.
+    pub edition: Edition,
+}
+
+impl Trouble<'_> {
+    fn span(&self, case: &Case) -> String {
+        case.span(&self.kind, self.stands, self.event.start, self.event.end)
+    }
 }
 
 /// One event of a watched service.
@@ -63,17 +74,25 @@ struct Trouble<'a> {
 
 impl Case<'_> {
     fn at(&self, time: Timestamp) -> String {
-        when(time, self.now, self.zone)
+        when::when(time, self.now, self.zone)
     }
 
-    fn span(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> String {
-        match (from, to) {
-            (Some(from), Some(to)) => {
-                format!("{} ({})", from_to(from, to, self.now, self.zone), lasted(from, to))
+    /// Of what is over, planned or going on, `to` being the end that Apple gives or has announced.
+    fn span(
+        &self,
+        kind: &EventKind,
+        stands: Stands,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> String {
+        match stands {
+            Stands::Down | Stands::Running => {
+                let planned_end = to.filter(|_| kind.is_maintenance());
+                when::under_way(from, planned_end, self.now, self.zone)
             }
-            (Some(from), None) => format!("since {} ({})", self.at(from), lasted(from, self.now)),
-            (None, Some(to)) => format!("until {}", self.at(to)),
-            (None, None) => "at a time that Apple does not give".to_owned(),
+            Stands::Planned | Stands::Over => {
+                when::span(from, to, stands == Stands::Over, self.now, self.zone)
+            }
         }
     }
 
@@ -89,9 +108,11 @@ impl Case<'_> {
 pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case: &Case) -> Finding {
     let document = match looked {
         Ok(document) => document,
-        Err(failure) => return not_read(failure),
+        Err(failure) => return not_read(failure, case),
     };
-    if let (Some(stamp), Some(newest)) = (document.stamp, past.and_then(|past| past.stamp))
+    let state = past.and_then(|past| past.state.as_ref());
+    let stamp = published(&document.stamp, state.and_then(|state| state.date_order), case.now);
+    if let (Some(stamp), Some(newest)) = (stamp, state.and_then(|state| newest_stamp(state, case.now)))
         && stamp < newest
     {
         let seen = format!("Apple handed out an old copy of its status, of {}", case.at(stamp));
@@ -104,13 +125,13 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
         .or_else(|| not_listed(document, case))
         .or_else(|| last_night(&troubles, case))
         .unwrap_or_else(|| fine(document, &troubles, case));
-    finding.evidence(evidence(document, &troubles, case))
+    finding.evidence(evidence(document, stamp, &troubles, case))
 }
 
-fn not_read(failure: &Failure) -> Finding {
+fn not_read(failure: &Failure, case: &Case) -> Finding {
     let todo = match failure.fault() {
-        Fault::Ours => "The checks of the network below say more.",
-        Fault::Apple => "Look again in a few minutes, or open https://www.apple.com/support/systemstatus/.",
+        Fault::Ours => "The checks of the network below say more.".to_owned(),
+        Fault::Apple => format!("Look again in a few minutes, or open {}.", case.edition.page()),
     };
     let seen = format!("Apple's status cannot be read: {failure}");
     Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(Step::AppleStatus)
@@ -136,7 +157,7 @@ fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
         Stands::Down | Stands::Planned | Stands::Over => words::advice(ChangeKind::Began, worst.service),
     };
     let names = names(of(worst.stands).map(|trouble| trouble.service));
-    let since = case.span(worst.event.start, None);
+    let since = worst.span(case);
     let finding =
         Finding::new(APPLE, Status::Problem, format!("{names}: {} {since}", kind_word(&worst.kind)))
             .blame(Blame::Apple)
@@ -169,7 +190,7 @@ fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
             && !trouble.kind.is_maintenance()
             && case.fell_into_last_night(trouble.event.start, trouble.event.end)
     })?;
-    let span = case.span(over.event.start, over.event.end);
+    let span = over.span(case);
     let seen = format!("{}: {} {span}, in the last night; it is over", over.service, kind_word(&over.kind));
     Some(Finding::new(APPLE, Status::Problem, seen).blame(Blame::Apple).todo(BACK_UP).step(Step::BackUpNow))
 }
@@ -187,21 +208,22 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
         trouble.stands == Stands::Over
             && trouble.event.end.is_some_and(|end| case.now.duration_since(end) <= RECENT)
     });
-    let lately = recent.max_by_key(|trouble| trouble.event.end).map(|trouble| {
-        format!("; {} {}", kind_word(&trouble.kind), case.span(trouble.event.start, trouble.event.end))
-    });
+    let lately = recent
+        .max_by_key(|trouble| trouble.event.end)
+        .map(|trouble| format!("; {} {}", kind_word(&trouble.kind), trouble.span(case)));
     let names = self::names(names.into_iter());
     let seen = format!("Apple lists no trouble with {names} now{}", lately.unwrap_or_default());
     Finding::new(APPLE, Status::Ok, seen)
 }
 
-fn evidence(document: &Document, troubles: &[Trouble], case: &Case) -> Vec<String> {
-    let stamp = match document.stamp {
-        Some(stamp) => format!("published {}, {} services", case.at(stamp), document.services.len()),
-        None => format!("without a date, {} services", document.services.len()),
+fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble], case: &Case) -> Vec<String> {
+    let services = counted(document.services.len(), "service");
+    let stamp = match stamp {
+        Some(stamp) => format!("published {}, {services}", case.at(stamp)),
+        None => format!("without a date, {services}"),
     };
     let lines = troubles.iter().map(|trouble| {
-        let span = case.span(trouble.event.start, trouble.event.end);
+        let span = trouble.span(case);
         let stands = match trouble.stands {
             Stands::Down | Stands::Running => "going on",
             Stands::Planned => "planned",
@@ -274,8 +296,14 @@ fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
 
 /// `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`
 fn line(outage: &Outage, case: &Case) -> String {
-    let to = outage.end.filter(|_| matches!(outage.phase, Phase::Over(_)));
-    format!("{}: {} {}", outage.service, kind_word(&outage.kind), case.span(outage.start, to))
+    let stands = match outage.phase {
+        Phase::Planned(_) => Stands::Planned,
+        Phase::Ongoing(_) if outage.kind.is_maintenance() => Stands::Running,
+        Phase::Ongoing(_) => Stands::Down,
+        Phase::Over(_) => Stands::Over,
+    };
+    let span = case.span(&outage.kind, stands, outage.start, outage.end);
+    format!("{}: {} {span}", outage.service, kind_word(&outage.kind))
 }
 
 fn is_recent(outage: &Outage, case: &Case) -> bool {
@@ -336,7 +364,7 @@ mod tests {
     use super::*;
     use crate::feed;
     use crate::fetch::FailureKind;
-    use crate::model::{Missing, OverBy};
+    use crate::model::{Beliefs, Edition, FeedId, Missing, OverBy, Stamp};
 
     const BACKUP: &str = "iCloud Backup";
 
@@ -372,7 +400,13 @@ mod tests {
     #[track_caller]
     fn check(looked: &Result<Document, Failure>, status: Status, seen: &str) -> Finding {
         let watch = watch(&[BACKUP]);
-        let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &watch,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let finding = judge_feed(looked, None, &case);
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Apple));
@@ -387,7 +421,11 @@ mod tests {
         let finding = check(&down, Status::Problem, "iCloud Backup: outage since 10:30 (1 h 30 min)");
         assert!(finding.todo.is_some_and(|todo| todo.starts_with("Wait: your iPhone")));
         let running = document(&[event("ongoing", "Maintenance", "05T10:30", Some("05T14:00"))]);
-        let finding = check(&running, Status::Problem, "iCloud Backup: maintenance since 10:30 (1 h 30 min)");
+        let finding = check(
+            &running,
+            Status::Problem,
+            "iCloud Backup: maintenance since 10:30 (1 h 30 min), planned until 14:00",
+        );
         assert_eq!(finding.todo.as_deref(), Some(WAIT_FOR_MAINTENANCE));
         let planned = document(&[event("upcoming", "Maintenance", "06T10:30", Some("06T14:00"))]);
         check(&planned, Status::Ok, fine);
@@ -397,7 +435,13 @@ mod tests {
         assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
         // At ten in the evening the night to the 5th is still the last that is over.
         let watch = watch(&[BACKUP]);
-        let late = Case { watch: &watch, now: at("05T22:00"), zone: &TimeZone::UTC, last_backup: None };
+        let late = Case {
+            watch: &watch,
+            now: at("05T22:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         assert_eq!(judge_feed(&night, None, &late).status, Status::Problem);
         let day = document(&[event("resolved", "Issue", "04T12:00", Some("04T13:00"))]);
         check(&day, Status::Ok, &format!("{fine}; issue from Mon 4 May 12:00 to 13:00 (1 h)"));
@@ -413,7 +457,13 @@ mod tests {
             [(Some("05T02:00"), Status::Ok), (Some("05T00:00"), Status::Problem), (None, Status::Problem)]
         {
             let last_backup = last_backup.map(at);
-            let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup };
+            let case = Case {
+                watch: &watch,
+                now: at("05T12:00"),
+                zone: &TimeZone::UTC,
+                last_backup,
+                edition: Edition::Consumer,
+            };
             assert_eq!(judge_feed(&night, None, &case).status, status, "{last_backup:?}");
         }
     }
@@ -430,7 +480,13 @@ mod tests {
         let odd = document(&[json!(7)]);
         check(&odd, Status::CannotTell, "Apple's entry has a form that statusd does not know");
         let unknown = watch(&["iCloud Bakup"]);
-        let case = Case { watch: &unknown, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &unknown,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let finding = judge_feed(&document(&[]), None, &case);
         assert_eq!(finding.status, Status::CannotTell);
         assert_eq!(finding.todo.as_deref(), Some("Did you mean iCloud Backup? Correct the watch list."));
@@ -439,10 +495,18 @@ mod tests {
     #[test]
     fn an_old_copy_says_nothing() {
         let watch = watch(&[BACKUP]);
-        let case = Case { watch: &watch, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &watch,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let copy =
-            |stamp: &str| document(&[]).map(|document| Document { stamp: Some(at(stamp)), ..document });
-        let past = Past { stamp: Some(at("05T11:00")), ..Past::default() };
+            |stamp: &str| document(&[]).map(|document| Document { stamp: Stamp::at(at(stamp)), ..document });
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let state = FeedState { stamp: Some(at("05T11:00")), ..Beliefs::new(feed).state };
+        let past = Past { state: Some(state), ..Past::default() };
         assert_eq!(judge_feed(&copy("05T10:59"), Some(&past), &case).status, Status::CannotTell);
         assert_eq!(judge_feed(&copy("05T11:00"), Some(&past), &case).status, Status::Ok);
     }
@@ -471,7 +535,13 @@ mod tests {
         }
         #[track_caller]
         fn check_read(outages: &[Outage], is_read: bool, sighted: &str, status: Status, seen: &str) {
-            let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+            let case = Case {
+                watch: &[],
+                now: at("05T12:00"),
+                zone: &TimeZone::UTC,
+                last_backup: None,
+                edition: Edition::Consumer,
+            };
             let last_sighted = Some(at(sighted));
             let past = Past { outages: outages.to_vec(), last_sighted, ..Past::default() };
             let finding = judge_history(Some(&past), is_read, &case);
@@ -489,7 +559,13 @@ mod tests {
         let seen = "iCloud Backup: outage since 08:00, not listed since 10:00; Apple does not say whether it is \
                     over";
         check(&[dropped, over], Status::Warning, seen);
-        let case = Case { watch: &[], now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &[],
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         assert_eq!(judge_history(None, true, &case).status, Status::Skipped);
         let night = outage(Phase::Over(OverBy::Apple), "04T22:00", Some("05T01:00"));
         let seen = "iCloud Backup: outage from Mon 4 May 22:00 to 01:00 (3 h), in the last night; it is over";
@@ -509,7 +585,13 @@ mod tests {
     #[test]
     fn only_outages_of_the_backup_keep_phones_from_backing_up() {
         let everything = watch(&["*"]);
-        let case = Case { watch: &everything, now: at("05T12:00"), zone: &TimeZone::UTC, last_backup: None };
+        let case = Case {
+            watch: &everything,
+            now: at("05T12:00"),
+            zone: &TimeZone::UTC,
+            last_backup: None,
+            edition: Edition::Consumer,
+        };
         let listed = document(&[
             event("resolved", "Outage", "04T22:00", Some("05T01:00")),
             event("ongoing", "Maintenance", "05T10:30", Some("05T14:00")),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Blame, Finding, Status};
 use crate::guide::Step;
 use crate::message::when::lasted;
-use crate::phone::General;
+use crate::phone::{Family, General};
 use crate::releases::{Releases, Version};
 use crate::text;
 
@@ -18,11 +18,14 @@ const OLDEST_MAJOR: u32 = 9;
 const MAX_WORD_CHARS: usize = 40;
 const UPDATE: &str = "On the phone: Settings, General, Software Update.";
 
-/// `releases` is the list, or why there is none in one line.
+/// Of an iPhone, an iPad or an iPod touch. `releases` is the list, or why there is none in one line.
 pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestamp) -> Finding {
-    let system = match general.class.as_deref() {
-        Some("iPad") => "iPadOS",
-        Some(_) | None => "iOS",
+    let system = match general.family() {
+        Family::Other(name) => {
+            return Finding::new(ID, Status::Skipped, format!("{name}: its versions are not those of iOS"));
+        }
+        Family::IPad => "iPadOS",
+        Family::IPhone | Family::IPod | Family::Unknown => "iOS",
     };
     let Some(version) = general.version.as_deref().and_then(Version::parse) else {
         return Finding::new(
@@ -142,6 +145,25 @@ mod tests {
             "iOS 26.0; Apple's list does not have the model iPhone99,1",
         );
         check("iPhone13,2", "new", Status::CannotTell, "the phone does not say its version of iOS");
+    }
+
+    #[test]
+    fn what_is_no_iphone_is_not_judged_by_versions_of_ios() {
+        // By these rules it would need iOS 9.
+        check(
+            "RealityDevice14,1",
+            "2.5",
+            Status::Skipped,
+            "Apple Vision Pro: its versions are not those of iOS",
+        );
+        check("AppleTV6,2", "8.4", Status::Skipped, "Apple TV: its versions are not those of iOS");
+        check("Watch6,1", "10.6", Status::Skipped, "Apple Watch: its versions are not those of iOS");
+        check(
+            "iPod9,1",
+            "15.8",
+            Status::CannotTell,
+            "iOS 15.8; Apple's list does not have the model iPod9,1",
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::phone::View;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
 use crate::backup::Nights;
+use crate::model::Edition;
 use crate::phone::Phone;
 
 const IS_MACOS: bool = cfg!(target_os = "macos");
@@ -25,14 +26,16 @@ pub struct Context<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     pub watch: &'a [String],
+    /// Of the feed that was asked.
+    pub edition: Edition,
     pub identifiers: bool,
 }
 
 /// The findings of the checks that were asked for, in the order of [`CHECKS`].
 pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
-    let Context { now, zone, watch, identifiers } = *context;
+    let Context { now, zone, watch, edition, identifiers } = *context;
     let last_backup = seen.phones.seen().and_then(oldest_backup);
-    let case = Case { watch, now, zone, last_backup };
+    let case = Case { watch, now, zone, last_backup, edition };
     let past = seen.past.as_ref();
     let mut findings = one("apple", &seen.feed, |looked| vec![apple::judge_feed(looked, past, &case)]);
     let is_read = seen.feed.seen().is_some_and(Result::is_ok);
@@ -43,11 +46,13 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         Look::Unwanted => Vec::new(),
     });
     findings.extend(one("phone", &seen.phones, |phones| judge_phones(phones, seen, &case, identifiers)));
-    let backups = |roots: &Vec<_>| local_backups::judge(roots, now, IS_MACOS, identifiers);
+    let view = local_backups::View { now, zone, is_macos: IS_MACOS, identifiers };
+    let backups = |roots: &Vec<_>| local_backups::judge(roots, &view);
     findings.extend(one(local_backups::ID, &seen.backups, backups));
     findings.extend(one(storage::ID, &seen.storage, |room| vec![storage::judge(room)]));
     findings.extend(one("daemon", &seen.live, |live| {
-        let program = Program { live: live.clone(), database: seen.database.clone() };
+        let program =
+            Program { live: live.clone(), database: seen.database.clone(), beside: seen.beside.clone() };
         vec![program::judge_daemon(&program, &case)]
     }));
     let is_shown = match &seen.desktop {
@@ -55,7 +60,8 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         Look::Late(_) => Some(false),
         Look::Unwanted => None,
     };
-    let is_used = seen.database != Database::None || seen.live.seen().is_some_and(Option::is_some);
+    let is_elsewhere = matches!(seen.database, Database::None | Database::Private { .. });
+    let is_used = !is_elsewhere || seen.live.seen().is_some_and(Option::is_some);
     findings.push(program::judge_desktop(is_shown, is_used));
     findings.retain(|finding| asked.wants(finding.id));
     findings.sort_by_key(|finding| CHECKS.iter().position(|check| check.id == finding.id));
@@ -91,6 +97,7 @@ fn judge_phones(phones: &Phones, seen: &Seen, case: &Case, identifiers: bool) ->
     let nights = Nights::new(&apple::downtimes(feed, past, case), &covered, case.zone, case.now);
     let view = View { now: case.now, zone: case.zone, identifiers };
     let mut findings = phone::judge(&phones.found, &nights, &view);
+    findings.extend(phones.others.iter().map(|device| phone::judge_other(device, identifiers)));
     findings.extend(judge_ios(phones, case.now, identifiers));
     findings
 }
@@ -124,6 +131,7 @@ mod tests {
             backups: Look::Late(within),
             live: Look::Late(within),
             database: Database::None,
+            beside: None,
             desktop: Look::Late(within),
         }
     }
@@ -132,7 +140,7 @@ mod tests {
     fn a_look_that_takes_too_long_is_cannot_tell_and_never_ok() {
         let asked = Asked::new(&[], &[]).expect("all");
         let now = "2026-05-05T12:00:00Z".parse().expect("a time");
-        let context = Context { now, zone: &UTC, watch: &[], identifiers: false };
+        let context = Context { now, zone: &UTC, watch: &[], edition: Edition::Consumer, identifiers: false };
         let findings = judge(&late_everywhere(), &asked, &context);
         assert!(findings.iter().all(|finding| finding.status != Status::Ok), "{findings:#?}");
         for id in ["apple", "portal", "speed", "phone", "local-backups", "icloud-storage", "daemon"] {
@@ -152,7 +160,9 @@ mod tests {
             |private| Phone { udid: Udid::new("1"), link: Link::Usb, general: General::default(), private };
         let backed_up = |last: &str| phone(Ok(Private { last_backup: Some(at(last)), ..Private::default() }));
         let (new, old) = (backed_up("2026-05-05T02:00:00Z"), backed_up("2026-05-04T02:00:00Z"));
-        let oldest = |phones: Vec<Phone>| oldest_backup(&Phones { found: Ok(phones), releases: None });
+        let oldest = |phones: Vec<Phone>| {
+            oldest_backup(&Phones { found: Ok(phones), others: Vec::new(), releases: None })
+        };
         assert_eq!(oldest(vec![new.clone(), old]), Some(at("2026-05-04T02:00:00Z")));
         assert_eq!(oldest(vec![new.clone(), phone(Err(Refusal::Locked))]), None);
         assert_eq!(oldest(vec![new, phone(Ok(Private::default()))]), None);

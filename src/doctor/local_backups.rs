@@ -1,18 +1,29 @@
-//! Judges the backups that lie on this computer: the newest finished one of each device.
+//! Judges the backups that lie on this computer: the newest good one of each device, and whether a
+//! later run came to its end.
 //!
 //! Pure. What identifies a person (a device's name and number, the folder, which holds the user's
-//! name) is said on request only. Invariant: "cannot see" is never "none".
+//! name) is said on request only. Invariants: "cannot see" is never "none", and no backup is "ok" of
+//! which date, end or encryption is unknown.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::guide::Step;
 use crate::local_backups::{Backup, Found, Root, State};
-use crate::message::when::lasted;
+use crate::message::when::{lasted, when};
+use crate::phone::Family;
 
 pub const ID: &str = "local-backups";
+/// Finder dates Info.plist at the end of a run and Status.plist at its start; `idevicebackup2` dates
+/// both at the start. A gap that is longer than a run can be is that of a run that did not finish.
+const LONGEST_RUN: SignedDuration = SignedDuration::from_hours(6);
+/// A phone's clock may be a little ahead of this computer's.
+const FUTURE: SignedDuration = SignedDuration::from_hours(1);
+
 const FULL_DISK_ACCESS: &str = "To see them, give the program you run this in Full Disk Access: System \
                                 Settings, Privacy & Security, Full Disk Access.";
 const RIGHTS: &str = "Check that you may read that folder.";
@@ -20,32 +31,42 @@ const NONE: &str =
     "A backup on a computer needs no iCloud. Encrypted it also keeps health data and passwords.";
 const KNOWN: &str = "Name the folder that idevicebackup2 was given: --backups DIR, or phone.backups in the \
                      configuration. A backup on a computer needs no iCloud.";
+const NOT_CONNECTED: &str =
+    "If it is on a disk, connect the disk. Otherwise correct --backups or phone.backups.";
 const NOT_ENCRYPTED: &str = "It has no health data and no passwords: only an encrypted backup keeps those.";
+const NOT_FINISHED: &str =
+    "If a backup is being made now, wait for its end. Otherwise connect the phone and back it up again.";
+const TO_BE_SURE: &str = "Connect the phone and back it up again, to be sure.";
+
+/// How it is shown, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub now: Timestamp,
+    pub zone: &'a TimeZone,
+    /// For the advice.
+    pub is_macos: bool,
+    /// Whether names and numbers of phones and folders may be shown.
+    pub identifiers: bool,
+}
 
 /// One finding a device, and one for each folder that cannot be seen; where there is neither, one
-/// that says so. `is_macos` is for the advice.
-pub fn judge(roots: &[Root], now: Timestamp, is_macos: bool, identifiers: bool) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// that says so.
+pub fn judge(roots: &[Root], view: &View<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = roots.iter().filter_map(|root| hidden(root, view)).collect();
     let mut devices: BTreeMap<&str, Vec<&Backup>> = BTreeMap::new();
     let mut left = 0;
     for root in roots {
-        match &root.found {
-            Found::NotThere => {}
-            Found::CannotSee(reason) => {
-                findings.push(hidden(root, reason, is_macos, identifiers));
-            }
-            Found::Backups { backups, left_out } => {
-                left += left_out;
-                for backup in backups {
-                    devices.entry(backup.udid.expose()).or_default().push(backup);
-                }
+        if let Found::Backups { backups, left_out, .. } = &root.found {
+            left += left_out;
+            for backup in backups {
+                devices.entry(backup.udid.expose()).or_default().push(backup);
             }
         }
     }
     let is_one = devices.len() == 1;
     for (number, backups) in devices.values().enumerate() {
-        let subject = subject(backups, number + 1, is_one, identifiers);
-        let finding = device(backups, now).evidence(evidence(backups, identifiers));
+        let subject = subject(backups, number + 1, is_one, view.identifiers);
+        let finding = device(backups, view).evidence(evidence(backups, view.identifiers));
         findings.push(Finding { subject, ..finding });
     }
     if left > 0 {
@@ -53,52 +74,116 @@ pub fn judge(roots: &[Root], now: Timestamp, is_macos: bool, identifiers: bool) 
         findings.push(Finding::new(ID, Status::Skipped, seen));
     }
     if findings.is_empty() {
-        findings.push(none(roots.is_empty()));
+        findings.push(none(roots));
     }
     findings
 }
 
-/// `is_unknown`: nobody said where to look.
-fn none(is_unknown: bool) -> Finding {
-    let (seen, todo) = match is_unknown {
-        true => ("no folder with backups is known here", KNOWN),
-        false => ("no backup of an iPhone on this computer", NONE),
+fn none(roots: &[Root]) -> Finding {
+    let (seen, todo) = if roots.is_empty() {
+        ("no folder with backups is known here", KNOWN)
+    } else if roots.iter().all(|root| root.place.is_named) {
+        // There may be some in other places.
+        ("no backup of an iPhone in the folders that were named", KNOWN)
+    } else {
+        ("no backup of an iPhone on this computer", NONE)
     };
     Finding::new(ID, Status::Skipped, seen).todo(todo).step(Step::LocalBackup)
 }
 
-fn hidden(root: &Root, reason: &str, is_macos: bool, identifiers: bool) -> Finding {
-    let advice = if is_macos { FULL_DISK_ACCESS } else { RIGHTS };
-    let place = identifiers.then(|| root.path.display().to_string());
-    Finding::new(ID, Status::CannotTell, "cannot see whether there are backups on this computer")
-        .todo(advice)
-        .step(Step::LocalBackup)
-        .evidence(place.into_iter().chain([format!("the system says: {reason}")]))
+/// What keeps a folder, or a part of it, from being seen.
+fn hidden(root: &Root, view: &View<'_>) -> Option<Finding> {
+    let rights = if view.is_macos { FULL_DISK_ACCESS } else { RIGHTS };
+    let is_named = root.place.is_named;
+    let said = |reason: &str| format!("the system says: {reason}");
+    let (seen, todo, reasons) = match &root.found {
+        Found::CannotSee(reason) => {
+            ("cannot see whether there are backups on this computer", rights, vec![said(reason)])
+        }
+        Found::NotThere if is_named => {
+            ("a folder that was named for backups is not there", NOT_CONNECTED, vec![])
+        }
+        Found::Empty if is_named => ("a folder that was named for backups is empty", NOT_CONNECTED, vec![]),
+        Found::Backups { unseen, .. } if !unseen.is_empty() => {
+            let reason = |(folder, reason): &(PathBuf, String)| {
+                let shown = view.identifiers.then(|| format!("{}: ", folder.display()));
+                format!("{}{}", shown.unwrap_or_default(), said(reason))
+            };
+            let reasons = unseen.iter().map(reason).collect();
+            ("cannot see all folders in which there may be backups on this computer", rights, reasons)
+        }
+        Found::NotThere | Found::Empty | Found::Backups { .. } => return None,
+    };
+    let place = view.identifiers.then(|| root.place.path.display().to_string());
+    let finding = Finding::new(ID, Status::CannotTell, seen).todo(todo).step(Step::LocalBackup);
+    Some(finding.evidence(place.into_iter().chain(reasons)))
+}
+
+/// Whether there was a run after the newest good one that did not finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Later {
+    No,
+    Unknown,
+    Unfinished,
 }
 
 /// By the newest of its backups that was finished, or by the best that there is.
-fn device(backups: &[&Backup], now: Timestamp) -> Finding {
+fn device(backups: &[&Backup], view: &View<'_>) -> Finding {
+    if let Some(Family::Other(name)) = backups.iter().map(|backup| &backup.family).find(|f| f.is_other()) {
+        return Finding::new(ID, Status::Skipped, format!("a backup of another device ({name}), not judged"));
+    }
     let finished = backups.iter().filter_map(|backup| match backup.state {
         State::Finished(at) => Some((at, *backup)),
-        State::Unfinished | State::Unknown => None,
+        State::Unfinished(_) | State::Unknown => None,
     });
     if let Some((at, backup)) = finished.max_by_key(|(at, _)| *at) {
-        return whole(at, backup, now);
+        let later = backups.iter().map(|backup| later_run(backup, at)).max().unwrap_or(Later::No);
+        return whole(at, backup, later, view);
     }
-    if backups.iter().any(|backup| backup.state == State::Unfinished) {
+    if backups.iter().any(|backup| matches!(backup.state, State::Unfinished(_))) {
         return Finding::new(ID, Status::Warning, "a backup on this computer was begun and not finished")
             .blame(Blame::Computer)
             .todo("Connect the phone and back it up again; do not rely on this one.")
             .step(Step::LocalBackup);
     }
     Finding::new(ID, Status::CannotTell, "a backup on this computer; whether it was finished cannot be read")
-        .todo("Connect the phone and back it up again, to be sure.")
+        .todo(TO_BE_SURE)
         .step(Step::LocalBackup)
 }
 
-fn whole(at: Option<Timestamp>, backup: &Backup, now: Timestamp) -> Finding {
+/// What a folder tells of runs after `good`, the date of the newest good one.
+fn later_run(backup: &Backup, good: Option<Timestamp>) -> Later {
+    let is_before = |run: Option<Timestamp>| run.zip(good).is_some_and(|(run, good)| run < good);
+    let is_after = |run: Option<Timestamp>| run.zip(good).is_some_and(|(run, good)| run > good);
+    let own = match backup.state {
+        State::Unfinished(at) if is_before(at.max(backup.last_run)) => Later::No,
+        State::Unfinished(_) => Later::Unfinished,
+        State::Unknown if is_before(backup.last_run) => Later::No,
+        State::Unknown => Later::Unknown,
+        // It may be newer than the good one of which the date is known.
+        State::Finished(None) if good.is_some() => Later::Unknown,
+        State::Finished(_) => Later::No,
+    };
+    let left_over = match backup.left_over {
+        Some(State::Unfinished(at)) if !is_before(at) => Later::Unfinished,
+        // All of it came, and it was not put in the place of the one before.
+        Some(State::Finished(at)) if is_after(at) => Later::Unfinished,
+        Some(State::Unknown) => Later::Unknown,
+        Some(State::Unfinished(_) | State::Finished(_)) | None => Later::No,
+    };
+    let gap = backup.last_run.zip(good).map(|(run, good)| run.duration_since(good));
+    let dated = if gap.is_some_and(|gap| gap > LONGEST_RUN) { Later::Unfinished } else { Later::No };
+    let is_unread = backup.damaged.iter().any(|(file, _)| *file == "Info.plist");
+    let unread = if is_unread { Later::Unknown } else { Later::No };
+    [own, left_over, dated, unread].into_iter().max().unwrap_or(Later::No)
+}
+
+/// Of a backup that was finished.
+fn whole(at: Option<Timestamp>, backup: &Backup, later: Later, view: &View<'_>) -> Finding {
+    let now = view.now;
+    let is_dated = at.is_some_and(|at| at.duration_since(now) <= FUTURE);
     let age = match at {
-        Some(at) if at <= now => format!("{} old", lasted(at, now)),
+        Some(at) if is_dated => format!("{} old", lasted(at, now.max(at))),
         Some(_) => "dated ahead of this computer's clock".to_owned(),
         None => "of a date that cannot be read".to_owned(),
     };
@@ -107,7 +192,26 @@ fn whole(at: Option<Timestamp>, backup: &Backup, now: Timestamp) -> Finding {
         Some(false) => "not encrypted",
         None => "perhaps encrypted",
     };
-    let finding = Finding::new(ID, Status::Ok, format!("a backup on this computer, {age}, {encrypted}"));
+    if later == Later::Unfinished {
+        let good = match at.filter(|_| is_dated) {
+            Some(at) => format!("of {}, {age}", when(at, now, view.zone)),
+            None => age,
+        };
+        let seen = format!(
+            "the last run of a backup on this computer did not finish; the last good one is {good}, {encrypted}"
+        );
+        return Finding::new(ID, Status::Warning, seen)
+            .blame(Blame::Computer)
+            .todo(NOT_FINISHED)
+            .step(Step::LocalBackup);
+    }
+    let seen = format!("a backup on this computer, {age}, {encrypted}");
+    if later == Later::Unknown {
+        let seen = format!("{seen}; whether a later run finished cannot be read");
+        return Finding::new(ID, Status::CannotTell, seen).todo(TO_BE_SURE).step(Step::LocalBackup);
+    }
+    let is_known = is_dated && backup.is_encrypted.is_some();
+    let finding = Finding::new(ID, if is_known { Status::Ok } else { Status::CannotTell }, seen);
     match backup.is_encrypted {
         Some(false) => finding.todo(NOT_ENCRYPTED).step(Step::LocalBackup),
         Some(true) | None => finding,
@@ -122,29 +226,39 @@ fn subject(backups: &[&Backup], number: usize, is_one: bool, identifiers: bool) 
 fn evidence(backups: &[&Backup], identifiers: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for backup in backups {
-        let known = [backup.model.clone(), backup.version.as_ref().map(|version| format!("iOS {version}"))];
+        let system = if backup.family.is_other() { "version" } else { "iOS" };
+        let version = backup.version.as_ref().map(|version| format!("{system} {version}"));
+        let known = [backup.model.clone(), version];
         let mut parts: Vec<String> = known.into_iter().flatten().collect();
         if identifiers {
             parts.push(backup.udid.expose().to_owned());
         }
-        parts.push(match backup.state {
-            State::Finished(Some(at)) => format!("finished {at}"),
-            State::Finished(None) => "finished".to_owned(),
-            State::Unfinished => "not finished".to_owned(),
-            State::Unknown => "state unknown".to_owned(),
-        });
+        parts.push(ended(backup.state));
+        parts.extend(backup.last_run.map(|run| format!("last run {run}")));
+        parts.extend(backup.left_over.map(|state| format!("left over: {}", ended(state))));
         lines.push(parts.join(", "));
         lines.extend(backup.damaged.iter().map(|(file, reason)| format!("{file}: {reason}")));
     }
     lines
 }
 
+fn ended(state: State) -> String {
+    match state {
+        State::Finished(Some(at)) => format!("finished {at}"),
+        State::Finished(None) => "finished".to_owned(),
+        State::Unfinished(Some(at)) => format!("not finished {at}"),
+        State::Unfinished(None) => "not finished".to_owned(),
+        State::Unknown => "state unknown".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
+    use crate::local_backups::Place;
     use crate::phone::Udid;
+
+    static UTC: TimeZone = TimeZone::UTC;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
@@ -156,7 +270,10 @@ mod tests {
             name: Some("Anna's iPhone".to_owned()),
             version: Some("18.4.1".to_owned()),
             model: Some("iPhone13,2".to_owned()),
+            family: Family::IPhone,
             state,
+            last_run: None,
+            left_over: None,
             is_encrypted,
             damaged: Vec::new(),
         }
@@ -167,17 +284,31 @@ mod tests {
     }
 
     fn roots(found: Vec<Found>) -> Vec<Root> {
-        found.into_iter().map(|found| Root { path: PathBuf::from("/Users/anna/Backup"), found }).collect()
+        let root = |found| Root { place: Place::of_system(PathBuf::from("/Users/anna/Backup")), found };
+        found.into_iter().map(root).collect()
+    }
+
+    fn named(found: Found) -> Root {
+        Root { place: Place::named(PathBuf::from("/Volumes/annas disk")), found }
+    }
+
+    fn view(is_macos: bool, identifiers: bool) -> View<'static> {
+        View { now: at("2026-05-08T12:00:00Z"), zone: &UTC, is_macos, identifiers }
     }
 
     fn backups(backups: Vec<Backup>) -> Found {
-        Found::Backups { backups, left_out: 0 }
+        Found::Backups { backups, unseen: Vec::new(), left_out: 0 }
     }
 
     /// A line a finding: status, subject, what was seen.
     #[track_caller]
     fn check(found: Vec<Found>, expected: &[(Status, Option<&str>, &str)]) {
-        let findings = judge(&roots(found), at("2026-05-08T12:00:00Z"), true, false);
+        check_roots(&roots(found), expected);
+    }
+
+    #[track_caller]
+    fn check_roots(roots: &[Root], expected: &[(Status, Option<&str>, &str)]) {
+        let findings = judge(roots, &view(true, false));
         let drawn: Vec<_> =
             findings.iter().map(|f| (f.status, f.subject.as_deref(), f.seen.as_str())).collect();
         assert_eq!(drawn, expected);
@@ -193,17 +324,33 @@ mod tests {
         check(vec![backups(vec![]), Found::NotThere], &[none]);
         let hidden = (Status::CannotTell, None, "cannot see whether there are backups on this computer");
         check(vec![Found::NotThere, Found::CannotSee("Operation not permitted".to_owned())], &[hidden]);
-        let findings =
-            judge(&roots(vec![Found::CannotSee("x".to_owned())]), at("2026-05-08T12:00:00Z"), true, false);
+        let findings = judge(&roots(vec![Found::CannotSee("x".to_owned())]), &view(true, false));
         assert!(
             findings[0]
                 .todo
                 .as_deref()
                 .is_some_and(|todo| todo.contains("Privacy & Security, Full Disk Access"))
         );
-        let elsewhere =
-            judge(&roots(vec![Found::CannotSee("x".to_owned())]), at("2026-05-08T12:00:00Z"), false, false);
+        let elsewhere = judge(&roots(vec![Found::CannotSee("x".to_owned())]), &view(false, false));
         assert_eq!(elsewhere[0].todo.as_deref(), Some(RIGHTS));
+    }
+
+    #[test]
+    fn a_folder_that_was_named_is_expected_to_hold_backups() {
+        let absent = "a folder that was named for backups is not there";
+        check_roots(&[named(Found::NotThere)], &[(Status::CannotTell, None, absent)]);
+        let empty = "a folder that was named for backups is empty";
+        check_roots(&[named(Found::Empty)], &[(Status::CannotTell, None, empty)]);
+        check(vec![Found::Empty], &[(Status::Skipped, None, "no backup of an iPhone on this computer")]);
+        let none = "no backup of an iPhone in the folders that were named";
+        check_roots(&[named(backups(vec![]))], &[(Status::Skipped, None, none)]);
+        let unseen = vec![(PathBuf::from("/Users/anna/Backup/0000-1111"), "Permission denied".to_owned())];
+        let found = Found::Backups { backups: Vec::new(), unseen, left_out: 0 };
+        let words = "cannot see all folders in which there may be backups on this computer";
+        check(vec![found.clone()], &[(Status::CannotTell, None, words)]);
+        let shown = judge(&roots(vec![found]), &view(true, true));
+        let line = "/Users/anna/Backup/0000-1111: the system says: Permission denied";
+        assert_eq!(shown[0].evidence.last().map(String::as_str), Some(line));
     }
 
     #[test]
@@ -211,26 +358,99 @@ mod tests {
         let one = vec![
             backup("0000-1111", finished("2026-05-01T12:00:00Z"), Some(false)),
             backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true)),
-            backup("0000-1111", State::Unfinished, None),
+            backup("0000-1111", State::Unfinished(Some(at("2026-05-04T12:00:00Z"))), None),
         ];
         check(vec![backups(one)], &[(Status::Ok, None, "a backup on this computer, 3 days old, encrypted")]);
         let two = vec![
             backup("0000-1111", finished("2026-05-08T10:00:00Z"), Some(false)),
-            backup("2222-3333", State::Finished(None), None),
-            backup("2222-3333", State::Unfinished, Some(true)),
+            backup("2222-3333", finished("2026-05-08T12:59:00Z"), Some(true)),
         ];
         let expected = [
             (Status::Ok, Some("backup 1"), "a backup on this computer, 2 h old, not encrypted"),
-            (
-                Status::Ok,
-                Some("backup 2"),
-                "a backup on this computer, of a date that cannot be read, perhaps encrypted",
-            ),
+            (Status::Ok, Some("backup 2"), "a backup on this computer, under a minute old, encrypted"),
         ];
         check(vec![backups(two)], &expected);
-        let ahead = vec![backup("0000-1111", finished("2027-05-01T12:00:00Z"), Some(true))];
-        let words = "a backup on this computer, dated ahead of this computer's clock, encrypted";
-        check(vec![backups(ahead)], &[(Status::Ok, None, words)]);
+    }
+
+    #[test]
+    fn two_spellings_of_a_number_are_one_device() {
+        let both = vec![
+            backup("00008101-001A2B3C4D5E001E", finished("2026-05-01T12:00:00Z"), Some(false)),
+            backup("00008101001a2b3c4d5e001e", finished("2026-05-05T12:00:00Z"), Some(true)),
+        ];
+        check(vec![backups(both)], &[(Status::Ok, None, "a backup on this computer, 3 days old, encrypted")]);
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_backup_is_never_ok() {
+        let one = |state, encrypted| vec![backups(vec![backup("0000-1111", state, encrypted)])];
+        let cannot_tell = |words| [(Status::CannotTell, None, words)];
+        let ahead = "a backup on this computer, dated ahead of this computer's clock, encrypted";
+        check(one(finished("2026-05-08T13:00:01Z"), Some(true)), &cannot_tell(ahead));
+        let undated = "a backup on this computer, of a date that cannot be read, encrypted";
+        check(one(State::Finished(None), Some(true)), &cannot_tell(undated));
+        let perhaps = "a backup on this computer, 3 days old, perhaps encrypted";
+        check(one(finished("2026-05-05T12:00:00Z"), None), &cannot_tell(perhaps));
+        let unread =
+            "a backup on this computer, 3 days old, encrypted; whether a later run finished cannot be read";
+        let good = backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true));
+        let unknown = backup("0000-1111", State::Unknown, None);
+        check(vec![backups(vec![good.clone(), unknown.clone()])], &cannot_tell(unread));
+        let damaged = vec![("Info.plist", "damaged".to_owned())];
+        check(vec![backups(vec![Backup { damaged, ..good.clone() }])], &cannot_tell(unread));
+        let left_over = Some(State::Unknown);
+        check(vec![backups(vec![Backup { left_over, ..good.clone() }])], &cannot_tell(unread));
+        let undated = backup("0000-1111", State::Finished(None), None);
+        check(vec![backups(vec![good.clone(), undated])], &cannot_tell(unread));
+        // Archived before the good one.
+        let archived = Backup { last_run: Some(at("2026-05-01T12:00:00Z")), ..unknown };
+        let fine = "a backup on this computer, 3 days old, encrypted";
+        check(vec![backups(vec![good, archived])], &[(Status::Ok, None, fine)]);
+    }
+
+    #[test]
+    fn a_run_that_failed_after_a_good_one_is_said() {
+        let good = backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true));
+        let run = |time: &str| Backup { last_run: Some(at(time)), ..good.clone() };
+        let left = |state| Backup { left_over: Some(state), ..good.clone() };
+        let unfinished = |time| backup("0000-1111", State::Unfinished(time), None);
+        let words = "the last run of a backup on this computer did not finish; the last good one is of \
+                     Tue 5 May 12:00, 3 days old, encrypted";
+        for failed in [
+            vec![run("2026-05-08T02:00:00Z")],
+            vec![run("2026-05-06T12:00:00Z")],
+            vec![run("2026-05-05T18:00:01Z")],
+            vec![left(State::Unfinished(None))],
+            vec![left(State::Unfinished(Some(at("2026-05-08T02:00:00Z"))))],
+            vec![left(State::Finished(Some(at("2026-05-08T02:00:00Z"))))],
+            // The good one was archived before.
+            vec![good.clone(), unfinished(None)],
+            vec![good.clone(), unfinished(Some(at("2026-05-08T02:00:00Z")))],
+        ] {
+            check(vec![backups(failed)], &[(Status::Warning, None, words)]);
+        }
+        let fine = "a backup on this computer, 3 days old, encrypted";
+        for good in [
+            // Before the run, and at its end.
+            run("2026-05-05T11:58:00Z"),
+            run("2026-05-05T18:00:00Z"),
+            left(State::Unfinished(Some(at("2026-05-04T12:00:00Z")))),
+            left(State::Finished(Some(at("2026-05-05T12:00:00Z")))),
+        ] {
+            check(vec![backups(vec![good])], &[(Status::Ok, None, fine)]);
+        }
+        let undated = Backup { state: State::Finished(None), ..left(State::Unfinished(None)) };
+        let words = "the last run of a backup on this computer did not finish; the last good one is of a \
+                     date that cannot be read, encrypted";
+        check(vec![backups(vec![undated])], &[(Status::Warning, None, words)]);
+    }
+
+    #[test]
+    fn a_backup_of_another_device_is_listed_and_not_judged() {
+        let family = Family::Other("Apple Vision Pro".to_owned());
+        let other = Backup { family, ..backup("0000-1111", State::Unfinished(None), None) };
+        let words = "a backup of another device (Apple Vision Pro), not judged";
+        check(vec![backups(vec![other])], &[(Status::Skipped, None, words)]);
     }
 
     #[test]
@@ -238,7 +458,7 @@ mod tests {
         let words = "a backup on this computer was begun and not finished";
         check(
             vec![backups(vec![
-                backup("0000-1111", State::Unfinished, None),
+                backup("0000-1111", State::Unfinished(None), None),
                 backup("0000-1111", State::Unknown, None),
             ])],
             &[(Status::Warning, None, words)],
@@ -253,7 +473,7 @@ mod tests {
     #[test]
     fn not_encrypted_says_what_it_lacks() {
         let found = vec![backups(vec![backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(false))])];
-        let findings = judge(&roots(found), at("2026-05-08T12:00:00Z"), true, false);
+        let findings = judge(&roots(found), &view(true, false));
         assert_eq!(findings[0].todo.as_deref(), Some(NOT_ENCRYPTED));
         assert_eq!(findings[0].step, Some(Step::LocalBackup));
     }
@@ -264,7 +484,7 @@ mod tests {
             backups(vec![backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true))]),
             Found::CannotSee("no".to_owned()),
         ];
-        let findings = judge(&roots(found), at("2026-05-08T12:00:00Z"), true, true);
+        let findings = judge(&roots(found), &view(true, true));
         assert_eq!(findings[1].subject.as_deref(), Some("Anna's iPhone"));
         assert!(findings[1].evidence[0].contains("0000-1111"), "{findings:?}");
         assert_eq!(findings[0].evidence[0], "/Users/anna/Backup");

@@ -20,7 +20,7 @@ use super::program::Database;
 use crate::channel::Channel;
 use crate::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
-use crate::local_backups::{self, Root};
+use crate::local_backups::{self, Place, Root};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
 use crate::phone::{self, Address, Phone, Trouble};
 use crate::probe::{Environment, Net};
@@ -51,12 +51,16 @@ pub struct World {
     pub feed: FeedId,
     pub fetcher: Fetcher,
     pub state_directory: PathBuf,
+    /// Where that is known not to be for the caller.
+    pub private: Option<Database>,
+    /// The command that asks the service of the machine, where there is one beside this.
+    pub beside: Option<String>,
     /// `None`: nobody wants notices on the desktop.
     pub desktop: Option<Channel>,
     pub usbmuxd: Address,
     pub releases: Source,
     /// Folders with backups of phones to this computer.
-    pub backup_roots: Vec<PathBuf>,
+    pub backup_roots: Vec<Place>,
     pub net: Net,
     /// Whether to measure the upload.
     pub with_speed: bool,
@@ -93,13 +97,17 @@ pub struct Seen {
     pub backups: Look<Vec<Root>>,
     pub live: Look<Option<Live>>,
     pub database: Database,
+    pub beside: Option<String>,
     /// Whether somebody shows notices on this desktop.
     pub desktop: Look<bool>,
 }
 
 /// The phones, and Apple's list of versions where there is one to compare.
 pub struct Phones {
+    /// iPhones and iPads, and what does not say what it is.
     pub found: Result<Vec<Phone>, Trouble>,
+    /// Other devices, for which no rule of these holds.
+    pub others: Vec<Phone>,
     pub releases: Option<Result<Releases, String>>,
 }
 
@@ -114,7 +122,10 @@ pub async fn look(
     let World { now, with_speed, .. } = *world;
     let wants_phones = asked.wants_some_of(Group::Phone);
     let wants_network = asked.wants_some_of(Group::Network);
-    let (past, database) = history(&world.state_directory, &world.feed, &world.watch, now).await;
+    let (past, database) = match world.private.take() {
+        Some(private) => (None, private),
+        None => history(&world.state_directory, &world.feed, &world.watch, now).await,
+    };
     let network_within = if with_speed { SPEED_WITHIN } else { WITHIN };
     let network = network::look(&world.net, environment, asked.ids(), with_speed, now);
     let phones = look_at_phones(&world.usbmuxd, &world.releases, asked, now);
@@ -131,7 +142,8 @@ pub async fn look(
         timed("daemon", asked.wants("daemon"), WITHIN, tell, ask_daemon(&world.state_directory)),
         timed("desktop", wants_desktop, WITHIN, tell, is_shown(&mut world.desktop)),
     );
-    Seen { feed, past, network, phones, storage, backups, live, database, desktop }
+    let beside = world.beside.take();
+    Seen { feed, past, network, phones, storage, backups, live, database, beside, desktop }
 }
 
 async fn is_shown(desktop: &mut Option<Channel>) -> bool {
@@ -157,15 +169,17 @@ async fn timed<T>(
 }
 
 async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {
-    let found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let mut found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let is_other = |device: &mut Phone| device.general.family().is_other();
+    let others = found.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
     let is_wanted = asked.wants(super::ios::ID) && found.as_ref().is_ok_and(|phones| !phones.is_empty());
     let releases = if is_wanted { Some(releases::ask(releases, now).await) } else { None };
-    Phones { found, releases }
+    Phones { found, others, releases }
 }
 
-async fn look_at_backups(roots: Vec<PathBuf>) -> Vec<Root> {
+async fn look_at_backups(places: Vec<Place>) -> Vec<Root> {
     // A folder on a disk that sleeps, or on one that is far away, must not hold up the rest.
-    spawn_blocking(move || local_backups::look(&roots)).await.unwrap_or_default()
+    spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
 }
 
 async fn ask_daemon(state_directory: &Path) -> Option<live::Live> {
@@ -209,6 +223,6 @@ async fn past(
     });
     let spans = store.coverage(feed, since).await?;
     let covered = spans.iter().filter(|span| span.blind.is_none()).map(|span| (span.from, span.to)).collect();
-    let stamp = store.beliefs(feed).await?.state.stamp;
-    Ok(Past { outages, covered, stamp, last_sighted: store.last_sighted(feed).await? })
+    let state = Some(store.beliefs(feed).await?.state);
+    Ok(Past { outages, covered, state, last_sighted: store.last_sighted(feed).await? })
 }

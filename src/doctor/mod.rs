@@ -23,6 +23,7 @@ use judge::Context;
 
 pub use checks::{Asked, CHECKS, Check, Group};
 pub use look::{FEED_LIMITS, RELEASES_WITHIN, World};
+pub use program::Database;
 pub use verdict::{Verdict, Whose, verdict};
 
 /// Makes the checks that were asked for. `tell` hears the word of each look that is over.
@@ -35,8 +36,9 @@ pub async fn examine(
     tell: &dyn Fn(&'static str),
 ) -> Vec<Finding> {
     let seen = look::look(&mut world, asked, environment, tell).await;
-    let World { now, zone, watch, identifiers, .. } = &world;
-    judge::judge(&seen, asked, &Context { now: *now, zone, watch, identifiers: *identifiers })
+    let World { now, zone, watch, feed, identifiers, .. } = &world;
+    let context = Context { now: *now, zone, watch, edition: feed.edition, identifiers: *identifiers };
+    judge::judge(&seen, asked, &context)
 }
 
 /// What a check came to.

@@ -8,7 +8,7 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{judge_connection, judge_trouble};
+pub use connection::{judge_connection, judge_other, judge_trouble};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +17,7 @@ use super::{Blame, Finding, Status};
 use crate::backup::{Nights, Standing};
 use crate::guide::Step;
 use crate::message::when::{lasted, when};
-use crate::phone::{General, Phone, Private, Trouble};
+use crate::phone::{Family, General, Phone, Private, Trouble};
 
 /// The checks of this file, in the order in which they are shown.
 pub const IDS: [&str; 6] = [PHONE, ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER, CLOCK];
@@ -55,7 +55,7 @@ pub struct View<'a> {
     pub identifiers: bool,
 }
 
-/// All findings of all checks, phone by phone.
+/// All findings of all checks, phone by phone. `seen` has no devices that are none.
 pub fn judge(seen: &Result<Vec<Phone>, Trouble>, nights: &Nights, view: &View<'_>) -> Vec<Finding> {
     let phones = match seen {
         Ok(phones) if !phones.is_empty() => phones,
@@ -81,13 +81,17 @@ pub fn subject(phones: &[Phone], place: usize, identifiers: bool) -> String {
             subject.push_str(&format!(" ({model})"));
         }
     }
-    if identifiers {
-        if let Some(name) = &phone.general.name {
-            subject.push_str(&format!(" “{name}”"));
-        }
-        subject.push_str(&format!(" {}", phone.udid.expose()));
-    }
+    subject.push_str(&identity(phone, identifiers));
     subject
+}
+
+/// Its name and number behind a blank, for those who asked for identifiers.
+fn identity(phone: &Phone, identifiers: bool) -> String {
+    if !identifiers {
+        return String::new();
+    }
+    let name = phone.general.name.as_ref().map(|name| format!(" “{name}”"));
+    format!("{} {}", name.unwrap_or_default(), phone.udid.expose())
 }
 
 fn judge_phone(phone: &Phone, nights: &Nights, view: &View<'_>) -> [Finding; 6] {
@@ -199,8 +203,10 @@ fn dated(last: Timestamp, standing: Standing, now: Timestamp, zone: &TimeZone) -
             let seen = format!("{seen}; whether Apple had an outage since is not known");
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
         }
-        // Told before it comes to the date.
-        Standing::Off => Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off"),
+        // Told before it comes to the date, and of lists only.
+        Standing::Off | Standing::Skipped => {
+            Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
+        }
     }
 }
 
@@ -309,10 +315,10 @@ pub fn judge_clock(general: &General, now: Timestamp) -> Finding {
 
 /// What it is; only the words that Apple has for what backs up.
 fn noun(general: &General) -> &'static str {
-    match general.class.as_deref() {
-        Some("iPad") => "iPad",
-        Some("iPod") => "iPod",
-        Some(_) | None => "iPhone",
+    match general.family() {
+        Family::IPad => "iPad",
+        Family::IPod => "iPod",
+        Family::IPhone | Family::Other(_) | Family::Unknown => "iPhone",
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Blame, Finding, Status};
 use crate::live::Live;
 use crate::message::when::{lasted, when};
 use crate::store::Totals;
+use crate::text::counted;
 
 const DAEMON: &str = "daemon";
 const DESKTOP: &str = "desktop";
@@ -21,12 +22,19 @@ const SEES_LATELY: SignedDuration = SignedDuration::from_hours(1);
 pub struct Program {
     pub live: Option<Live>,
     pub database: Database,
+    /// The command that asks the service of the machine, where there is one beside this.
+    pub beside: Option<String>,
 }
 
 /// What the state directory holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {
     None,
+    /// There is one that the caller may not read: whose it is, and the command that reads it.
+    Private {
+        seen: String,
+        todo: String,
+    },
     /// Why it cannot be read, and what to do.
     Closed(String),
     Open {
@@ -38,6 +46,9 @@ pub enum Database {
 pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     let warning = |seen: String| Finding::new(DAEMON, Status::Warning, seen).blame(Blame::Computer);
     let (totals, last_sighted) = match &program.database {
+        Database::Private { seen, todo } => {
+            return Finding::new(DAEMON, Status::Skipped, seen.clone()).todo(todo.clone());
+        }
         Database::Closed(reason) => return warning(format!("its database cannot be read: {reason}")),
         Database::Open { totals, last_sighted } => (*totals, *last_sighted),
         Database::None => (Totals::default(), None),
@@ -45,7 +56,10 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     let Some(live) = &program.live else {
         return match last_sighted {
             Some(last) => warning(format!("statusd is not running; it last looked {}", ago(last, case)))
-                .todo("Start it again: `statusd run`, or as a service."),
+                .todo(match &program.beside {
+                    Some(command) => format!("Ask the service of this machine: {command}"),
+                    None => "Start it again: `statusd run`, or as a service.".to_owned(),
+                }),
             None => Finding::new(DAEMON, Status::Skipped, "statusd does not run here")
                 .todo("Let it run, and it tells you when Apple has trouble: `statusd run`."),
         };
@@ -59,11 +73,14 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     let finding = match (&live.trouble, totals) {
         (Some(trouble), _) if !sees => warning(format!("it runs and cannot see ({looked}): {trouble}")),
         (_, Totals { given_up: 1.., .. }) => {
-            warning(format!("{} messages were given up; {looked}", totals.given_up))
+            let was = if totals.given_up == 1 { "was" } else { "were" };
+            warning(format!("{} {was} given up; {looked}", messages(totals.given_up)))
                 .todo("`statusd outbox` shows them and why.")
         }
         (_, Totals { pending: 1.., .. }) => {
-            Finding::new(DAEMON, Status::Ok, format!("it runs, {looked}; {} messages wait", totals.pending))
+            let wait = if totals.pending == 1 { "waits" } else { "wait" };
+            let seen = format!("it runs, {looked}; {} {wait}", messages(totals.pending));
+            Finding::new(DAEMON, Status::Ok, seen)
         }
         _ => Finding::new(DAEMON, Status::Ok, format!("it runs, {looked}")),
     };
@@ -74,7 +91,11 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
             live.pid,
             when(live.started_at, case.now, case.zone)
         ),
-        format!("{} looks since then, {} of them at old copies", live.looks, live.stale_looks),
+        format!(
+            "{} since then, {} of them at old copies",
+            counted(usize::try_from(live.looks).unwrap_or(usize::MAX), "look"),
+            live.stale_looks
+        ),
         format!("messages: {} sent, {} waiting, {} given up", totals.sent, totals.pending, totals.given_up),
     ])
 }
@@ -102,16 +123,21 @@ fn ago(time: Timestamp, case: &Case) -> String {
     }
 }
 
+fn messages(number: u32) -> String {
+    counted(usize::try_from(number).unwrap_or(usize::MAX), "message")
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
+    use crate::model::Edition;
 
     static UTC: TimeZone = TimeZone::UTC;
 
     fn case() -> Case<'static> {
-        Case { watch: &[], now: at("12:00"), zone: &UTC, last_backup: None }
+        Case { watch: &[], now: at("12:00"), zone: &UTC, last_backup: None, edition: Edition::Consumer }
     }
 
     fn at(time: &str) -> Timestamp {
@@ -125,7 +151,7 @@ mod tests {
 
     #[track_caller]
     fn check(live: Option<Live>, database: Database, status: Status, seen: &str) {
-        let finding = judge_daemon(&Program { live, database }, &case());
+        let finding = judge_daemon(&Program { live, database, beside: None }, &case());
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
     }
 
@@ -144,6 +170,8 @@ mod tests {
         let fine = "it runs, last good look 5 min ago (11:55)";
         check(live(Some("11:55"), None), open(1, 0, 0, Some("11:00")), ok, fine);
         check(live(Some("11:55"), Some("a passing 503")), open(1, 0, 0, None), ok, fine);
+        let private = Database::Private { seen: "root's".to_owned(), todo: "sudo".to_owned() };
+        check(None, private, Status::Skipped, "root's");
         let waits = "it runs, last good look under a minute ago; 2 messages wait";
         check(live(Some("12:00"), None), open(1, 2, 0, None), ok, waits);
         let lost = "3 messages were given up; last good look 5 min ago (11:55)";
@@ -151,6 +179,19 @@ mod tests {
         let blind = "it runs and cannot see (last good look 2 h ago (10:00)): no network";
         check(live(Some("10:00"), Some("no network")), open(0, 0, 0, None), warning, blind);
         check(live(None, None), Database::None, ok, "it runs, no good look yet");
+    }
+
+    #[test]
+    fn beside_a_service_of_the_machine_nobody_is_told_to_start_another() {
+        let totals = Totals { sent: 1, pending: 0, given_up: 0 };
+        let database = Database::Open { totals, last_sighted: Some(at("09:00")) };
+        let todo = |beside: Option<&str>| {
+            let beside = beside.map(str::to_owned);
+            judge_daemon(&Program { live: None, database: database.clone(), beside }, &case()).todo
+        };
+        assert_eq!(todo(None).as_deref(), Some("Start it again: `statusd run`, or as a service."));
+        let asked = todo(Some("sudo statusd doctor"));
+        assert_eq!(asked.as_deref(), Some("Ask the service of this machine: sudo statusd doctor"));
     }
 
     #[test]

@@ -281,7 +281,7 @@ async fn deliver_one(
         Some(Answer::Delivered { receipt, words }) => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
-        Some(Answer::Retry { words, .. } | Answer::Refused { words }) => {
+        Some(Answer::Retry { words, .. } | Answer::Unclear { words } | Answer::Refused { words }) => {
             Settled::GivenUp { words: words.clone() }
         }
         None => Settled::Sent { receipt: None, words: String::new() },

@@ -27,7 +27,7 @@ fn drill(watch: &str) -> Drill {
 fn courier(name: &str, toml: &str) -> Courier {
     let (audience, way) = match name {
         "log" => (Audience::Programs, Way::Log(Log)),
-        _ => (Audience::People, Way::Desktop(Desktop::new())),
+        _ => (Audience::Desktop, Way::Desktop(Desktop::new())),
     };
     let settings = toml::from_str(toml).expect("the keys of terms");
     let terms = Terms::new(&settings, &TimeZone::UTC).expect("good terms");
@@ -65,10 +65,10 @@ async fn it_begins_gets_worse_ends_and_one_is_missed() {
     let line = |step, at: &str, title| (step, at.to_owned(), vec![title]);
     let expected = [
         ("calm", "11:40:30".to_owned(), Vec::new()),
-        line("began", "11:45:30", "DRILL: iCloud Backup: Apple reports an issue"),
-        line("worsened", "11:50:30", "DRILL: iCloud Backup: now an outage"),
-        line("ended", "11:55:30", "DRILL: iCloud Backup: Apple says it is fixed"),
-        line("missed", "12:00:30", "DRILL: iCloud Backup had trouble from 08:29 to 10:19"),
+        line("began", "11:45:30", "DRILL: Issue: iCloud Backup"),
+        line("worsened", "11:50:30", "DRILL: Worse: iCloud Backup"),
+        line("ended", "11:55:30", "DRILL: Fixed: iCloud Backup"),
+        line("missed", "12:00:30", "DRILL: Was down: iCloud Backup"),
     ];
     assert_eq!(lines, expected);
 }

@@ -59,8 +59,10 @@ pub enum FailureKind {
     /// The gzip stream or the framing of the chunks is broken.
     Garbled,
     NotHttp,
+    /// The body is in an encoding that was not asked for.
+    Encoding(String),
     Redirect(Detour),
-    /// Any status but 200, and a 304 that we did not ask for.
+    /// Any status but 200 and 203, and a 304 that we did not ask for.
     Http(u16),
     TooLarge {
         limit_bytes: usize,
@@ -91,6 +93,9 @@ pub enum Detour {
     TooMany,
     #[error("redirects to another host")]
     OtherHost,
+    /// Another program on the same host.
+    #[error("redirects to another port")]
+    OtherPort,
     /// From https to http above all.
     #[error("redirects to another kind of connection")]
     OtherScheme,
@@ -117,6 +122,7 @@ impl Failure {
             | FailureKind::CutOff
             | FailureKind::Garbled
             | FailureKind::NotHttp
+            | FailureKind::Encoding(_)
             | FailureKind::Redirect(_)
             | FailureKind::Http(_)
             | FailureKind::TooLarge { .. }
@@ -139,9 +145,10 @@ impl Failure {
             FailureKind::CutOff | FailureKind::Unreadable(Unreadable::CutOff) => "cut_off",
             FailureKind::Garbled => "garbled",
             FailureKind::NotHttp => "not_http",
+            FailureKind::Encoding(_) => "encoding",
             FailureKind::Redirect(_) => "redirect",
             FailureKind::Http(_) => "http",
-            FailureKind::TooLarge { .. } => "too_large",
+            FailureKind::TooLarge { .. } | FailureKind::Unreadable(Unreadable::TooLarge) => "too_large",
             FailureKind::Portal | FailureKind::Unreadable(Unreadable::Html) => "html",
             FailureKind::Unreadable(Unreadable::Empty) => "empty",
             FailureKind::Unreadable(Unreadable::NotJson) => "not_json",
@@ -187,6 +194,9 @@ impl fmt::Display for Failure {
             FailureKind::CutOff => write!(f, "{host} broke off before its answer was whole"),
             FailureKind::Garbled => write!(f, "the answer of {host} is garbled"),
             FailureKind::NotHttp => write!(f, "what answers as {host} does not speak HTTP"),
+            FailureKind::Encoding(name) => {
+                write!(f, "{host} sent the feed in the encoding {name:?}, which was not asked for")
+            }
             FailureKind::Redirect(detour) => write!(f, "{host} {detour}: not followed"),
             FailureKind::Http(status) => match StatusCode::from_u16(*status).ok() {
                 Some(code) => write!(f, "{host} answered {status} ({})", name(code)),
@@ -284,7 +294,7 @@ fn by_words(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
     }
 }
 
-fn by_io(kind: io::ErrorKind) -> Option<FailureKind> {
+pub(super) fn by_io(kind: io::ErrorKind) -> Option<FailureKind> {
     use io::ErrorKind;
     match kind {
         ErrorKind::ConnectionRefused => Some(FailureKind::Refused),

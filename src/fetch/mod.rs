@@ -4,6 +4,7 @@
 //! [`Failure`] that names whose fault it is; no answer is ever half accepted.
 
 mod address;
+mod encoding;
 mod failure;
 
 use std::path::Path;
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{
-    ACCEPT, CACHE_CONTROL, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED, RETRY_AFTER,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER,
 };
 use reqwest::redirect::{Action, Attempt, Policy};
-use reqwest::{Certificate, Client, Response, StatusCode};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
 
 pub use self::address::{FeedUrl, valid_locale};
+use self::encoding::Claimed;
 pub use self::failure::{Detour, Failure, FailureKind, TlsProblem};
 use crate::feed::{self, Unreadable};
 use crate::model::Document;
@@ -25,8 +27,6 @@ use crate::tls;
 
 const CONNECT_S: u64 = 10;
 const TOTAL_S: u64 = 30;
-/// Decoded. The largest document ever seen has 62 KB.
-const BODY_MAX_BYTES: usize = 4 << 20;
 const REDIRECTS_MAX: usize = 3;
 const VALIDATOR_MAX_BYTES: usize = 1_024;
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
@@ -47,7 +47,7 @@ impl Limits {
     pub const SHIPPED: Limits = Limits {
         connect: Duration::from_secs(CONNECT_S),
         total: Duration::from_secs(TOTAL_S),
-        body_bytes: BODY_MAX_BYTES,
+        body_bytes: feed::BODY_MAX_BYTES,
     };
 }
 
@@ -62,7 +62,7 @@ impl Default for Limits {
 pub enum Look {
     New {
         document: Document,
-        /// As it came, with broken UTF-8 replaced: what a recording keeps.
+        /// As it came, as UTF-8, with what is broken replaced: what a recording keeps.
         body: String,
     },
     /// The server says: the same as the last `New` of this fetcher.
@@ -93,9 +93,13 @@ impl Fetcher {
             .default_headers(headers())
             .connect_timeout(limits.connect)
             .timeout(limits.total)
-            .redirect(Policy::custom(same_host_only))
+            .redirect(Policy::custom(same_origin_only))
             .referer(false)
-            .pool_max_idle_per_host(0);
+            .pool_max_idle_per_host(0)
+            // What RFC 9112 wants recipients to bear with.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true);
         let client = match ca_file {
             // Plain http never turns into https here: no need for a hundred certificates in memory.
             _ if !url.is_https() => client.tls_certs_only([]),
@@ -117,7 +121,8 @@ impl Fetcher {
         let request = self.client.get(self.url.url().clone()).headers(self.validators.conditions());
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         match response.status() {
-            StatusCode::OK => {}
+            // 203: a proxy on the way has changed it, by packing it for example (RFC 9110, 15.3.4).
+            StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {}
             StatusCode::NOT_MODIFIED if self.validators != Validators::default() => {
                 return Ok(Look::Unchanged);
             }
@@ -127,12 +132,25 @@ impl Fetcher {
             }
         }
         let offered = Validators::offered(response.headers());
-        let body = self.body(response).await?;
+        let claimed = Claimed::by(response.headers());
+        let packed = self.body(response).await?;
+        let is_packed = encoding::is_packed(&packed);
+        let body = encoding::unpacked(packed, self.limits.body_bytes).map_err(|kind| self.failure(kind))?;
         // Forgotten first: "the same as something unreadable" must never pass for good news.
         self.validators = Validators::default();
-        let document = feed::parse(&body).map_err(|reason| self.failure(self.unreadable(reason)))?;
+        let document = feed::parse(&body).map_err(|reason| {
+            // What is packed in any way is hardly ever UTF-8, and may hold braces.
+            let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();
+            let explained = if is_binary { claimed.explains(is_packed) } else { None };
+            self.failure(explained.unwrap_or_else(|| self.unreadable(reason)))
+        })?;
         self.validators = offered;
-        Ok(Look::New { document, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Look::New { document, body: feed::decoded(&body).into_owned() })
+    }
+
+    /// Makes the next look unconditional: a cache may call an old copy "unchanged" for ever.
+    pub fn ask_anew(&mut self) {
+        self.validators = Validators::default();
     }
 
     /// The first look: unconditional, so its answer is a document.
@@ -144,8 +162,7 @@ impl Fetcher {
         }
     }
 
-    /// Counts decoded bytes as they come: a Content-Length may be missing, or small for what gzip
-    /// makes of it.
+    /// As it came. Counts bytes as they come: a Content-Length may be missing.
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
@@ -180,18 +197,21 @@ impl Fetcher {
 fn headers() -> HeaderMap {
     HeaderMap::from_iter([
         (ACCEPT, HeaderValue::from_static("application/json, text/javascript, */*;q=0.5")),
+        (ACCEPT_ENCODING, HeaderValue::from_static("gzip")),
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ])
 }
 
 /// Whoever may redirect us elsewhere decides what people are told.
-fn same_host_only(attempt: Attempt<'_>) -> Action {
-    let from = attempt.previous().last().map(|url| (url.scheme(), url.host_str()));
-    let (scheme, host) = (attempt.url().scheme(), attempt.url().host_str());
-    match from {
+fn same_origin_only(attempt: Attempt<'_>) -> Action {
+    let place =
+        |url: &Url| (url.host_str().map(str::to_owned), url.scheme().to_owned(), url.port_or_known_default());
+    let (host, scheme, port) = place(attempt.url());
+    match attempt.previous().last().map(place) {
         _ if attempt.previous().len() > REDIRECTS_MAX => attempt.error(Detour::TooMany),
-        Some((_, from)) if from != host => attempt.error(Detour::OtherHost),
-        Some((from, _)) if from != scheme => attempt.error(Detour::OtherScheme),
+        Some((from, _, _)) if from != host => attempt.error(Detour::OtherHost),
+        Some((_, from, _)) if from != scheme => attempt.error(Detour::OtherScheme),
+        Some((_, _, from)) if from != port => attempt.error(Detour::OtherPort),
         _ => attempt.follow(),
     }
 }
@@ -242,7 +262,7 @@ mod tests {
     fn the_shipped_limits() {
         let limits = Limits::default();
         assert_eq!((limits.connect.as_secs(), limits.total.as_secs()), (10, 30));
-        assert_eq!(limits.body_bytes, 4 * 1024 * 1024);
+        assert_eq!(limits.body_bytes, 1024 * 1024);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::{ABOUT_A_CHANGE, priority};
-use crate::channel::log::TARGET;
+use crate::channel::log::{TARGET, lost};
 use crate::text;
 
 /// Where the journal listens.
@@ -55,8 +55,10 @@ impl<S: Subscriber> Layer<S> for Journal {
         // By its path each time: a journal that was started anew is another one.
         if self.socket.send_to(entry.bytes(priority, is_change).as_bytes(), &self.path).is_err() {
             let line = text::plain_line(&entry.message, MESSAGE_MAX);
-            // Standard error is the journal too. If that fails, nobody is left to tell.
-            let _unheard = writeln!(io::stderr(), "<{priority}>{line}");
+            // Standard error is the journal too.
+            if let Err(error) = writeln!(io::stderr(), "<{priority}>{line}") {
+                lost(&error);
+            }
         }
     }
 }

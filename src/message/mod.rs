@@ -1,15 +1,18 @@
 //! Changes → the words people read.
 //!
-//! Pure. A human channel says everything that is due in one message: ten services of one incident
-//! are one piece of news, a start and an end that both waited are "had trouble from … to …".
+//! Pure. A message says everything that it is given: ten services of one incident are one piece of
+//! news, a start and an end that both waited are "Was down … from … to …". Each piece of news stands
+//! with its own headline and its own advice; which news share a message, `store` decides.
 
+mod title;
 pub mod when;
 pub mod words;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::{Change, ChangeKind, LastBackup, Outage, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, LastBackup, Outage, Phase, ServiceKey, Tone};
+use crate::text::grouped;
 
 /// Names in a headline before "and 3 more".
 const HEADLINE_NAMES: usize = 2;
@@ -45,6 +48,28 @@ pub struct Digest {
     pub lasting: Vec<Outage>,
 }
 
+/// How much room a message has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// All that is known.
+    #[default]
+    Full,
+    /// For the bubble of one incident, of which a screen shows three to eight lines: what to do comes
+    /// before Apple's own words, and those are cut.
+    Compact,
+}
+
+/// What a message says beside its news.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    pub form: Form,
+    pub digest: Option<Digest>,
+    /// The other services of a bubble's incident that the reader knows of, as they stand.
+    pub others: Vec<Outage>,
+    /// Further news that is counted and not listed.
+    pub more: usize,
+}
+
 /// One message for people: plain text, Apple's words in it unescaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -71,38 +96,131 @@ pub struct News<'a> {
 impl News<'_> {
     /// `iCloud Backup`, `iCloud Backup and Photos`, `iCloud Backup, Photos and 8 more`.
     pub fn names(&self) -> String {
-        match self.services.as_slice() {
-            [] => String::new(),
-            [one] => (*one).to_owned(),
-            [one, two] => format!("{one} and {two}"),
-            many => format!("{} and {} more", many[..HEADLINE_NAMES].join(", "), many.len() - HEADLINE_NAMES),
-        }
+        named(&self.services)
+    }
+
+    fn headline(&self) -> String {
+        title::headline(self)
+    }
+}
+
+fn named(services: &[&str]) -> String {
+    match services {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [one, two] => format!("{one} and {two}"),
+        many => format!("{} and {} more", many[..HEADLINE_NAMES].join(", "), many.len() - HEADLINE_NAMES),
     }
 }
 
 /// Says all of it in one message. `changes` are in the order in which they happened; none gives an
-/// empty message. With a digest it also says since when it was held back, and what else goes on.
-pub fn compose(changes: &[Change], digest: Option<&Digest>, said: &Said) -> Message {
+/// empty message.
+pub fn compose(changes: &[Change], context: &Context, said: &Said) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
-    let tone = tone(news.iter().map(|news| words::tone(news.change.kind)));
-    let advice = advice(&news);
-    let (title, mut lines) = match news.as_slice() {
-        [] => (String::new(), Vec::new()),
-        [only] => (words::headline(only, said), paragraph(only, said)),
-        [first, rest @ ..] => {
-            let title = format!("{} (and {} more)", words::headline(first, said), rest.len());
-            (title, sections(&news, said))
+    let (lines, tone) = match context.form {
+        Form::Full => {
+            let tone = tone(news.iter().map(|news| words::tone(news.change.kind)));
+            (full(&news, &folded, context, said), tone)
         }
+        Form::Compact => compact(&news, &folded, context, said),
     };
-    if let Some(digest) = digest {
+    Message {
+        title: said.marked(title(&news, context)),
+        body: lines.join("\n"),
+        advice: advice(&news).join("\n"),
+        tone,
+    }
+}
+
+/// What the message is about, also where it is about several things.
+fn title(news: &[News], context: &Context) -> String {
+    let Some(first) = news.first() else { return String::new() };
+    let label = title::label(first.change);
+    let mut services: Vec<&str> = Vec::new();
+    for service in news.iter().flat_map(|news| &news.services) {
+        if !services.contains(service) {
+            services.push(service);
+        }
+    }
+    let is_alike = context.more == 0 && news.iter().all(|news| title::label(news.change) == label);
+    if news.len() > 1 && is_alike && !services.is_empty() {
+        return title::headed(&label, &named(&services));
+    }
+    let unnamed = news.iter().filter(|news| news.services.is_empty()).count();
+    let others = (services.len() + unnamed + context.more).saturating_sub(1);
+    let is_whole = context.more == 0 && (news.len() == 1 || context.form == Form::Compact);
+    if is_whole || others == 0 {
+        return first.headline();
+    }
+    let shown = News {
+        change: first.change,
+        services: first.services[..first.services.len().min(1)].to_vec(),
+        phone: None,
+    };
+    format!("{} and {} more", shown.headline(), grouped(others))
+}
+
+/// All that is known of each piece of news, briefly where there are many.
+fn full(news: &[News], folded: &[Change], context: &Context, said: &Said) -> Vec<String> {
+    let is_long = news.len() + context.more > LONG_MESSAGE;
+    let shared = shared_advice(news).map(str::to_owned);
+    let mut lines = match news {
+        [only] if context.more == 0 => paragraph(only, said),
+        _ => sections(news, is_long, context.more, shared.is_some(), said),
+    };
+    if let Some(digest) = &context.digest {
         lines.insert(0, words::held_back(digest.since, said));
-        lines.extend(words::still_going_on(&unmentioned(digest, &folded), said));
+        lines.extend(words::still_going_on(&unmentioned(&digest.lasting, folded), said));
     }
     // Whoever cuts a long message cuts its end, and what to do must be in it.
-    let place = if news.len() > LONG_MESSAGE { 0 } else { lines.len() };
-    lines.splice(place..place, advice.iter().map(|text| (*text).to_owned()));
-    Message { title: said.marked(title), body: lines.join("\n"), advice: advice.join("\n"), tone }
+    let place = if is_long { 0 } else { lines.len() };
+    lines.splice(place..place, shared);
+    lines
+}
+
+/// What a bubble has room for, and its tone: it stays on the screen while something in it goes on.
+fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> (Vec<String>, Tone) {
+    let others = unmentioned(&context.others, folded);
+    let (ongoing, over): (Vec<&Outage>, Vec<&Outage>) =
+        others.into_iter().partition(|outage| matches!(outage.phase, Phase::Ongoing(_)));
+    let mut lines = Vec::new();
+    for (index, news) in news.iter().enumerate() {
+        if index == 0 {
+            lines.extend(glance(news, said));
+        } else {
+            lines.push(brief(news, said, |advice| lines.contains(&advice.to_owned())));
+        }
+    }
+    lines.extend(words::still_going_on(&ongoing, said));
+    lines.extend(words::already_over(&over, said));
+    lines.extend(context.digest.as_ref().map(|digest| words::held_back(digest.since, said)));
+    let goes_on = !ongoing.is_empty() || news.iter().any(|news| words::is_trouble(news.change.kind));
+    let tone = match goes_on {
+        true => Tone::Alarm,
+        false => tone(news.iter().map(|news| words::tone(news.change.kind))),
+    };
+    (lines, tone)
+}
+
+/// What happened, what to do, and then what Apple writes.
+fn glance(news: &News, said: &Said) -> Vec<String> {
+    let lines = [
+        words::summary(news.change, said),
+        words::advice_for(news).to_owned(),
+        words::last_backup(news, said),
+        words::excerpt(news.change),
+        services_line(news).unwrap_or_default(),
+    ];
+    lines.into_iter().filter(|line| !line.is_empty()).collect()
+}
+
+/// One line, with what to do unless that stands elsewhere.
+fn brief(news: &News, said: &Said, stands: impl Fn(&str) -> bool) -> String {
+    let advice = words::advice_for(news);
+    let advice = if stands(advice) || advice == words::WAIT { "" } else { advice };
+    let line = format!("\u{2022} {}. {} {advice}", news.headline(), words::times(news, said));
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Each piece of advice once.
@@ -116,25 +234,41 @@ fn advice(news: &[News]) -> Vec<&'static str> {
     advice
 }
 
+/// The advice for all of it, where that is the same: it stands once. Advice for some stands with them.
+fn shared_advice(news: &[News]) -> Option<&'static str> {
+    let first = words::advice_for(news.first()?);
+    let is_shared = !first.is_empty() && news.iter().all(|news| words::advice_for(news) == first);
+    is_shared.then_some(first)
+}
+
 /// What goes on beside the outages that the message is about.
-fn unmentioned<'a>(digest: &'a Digest, changes: &[Change]) -> Vec<&'a Outage> {
+fn unmentioned<'a>(outages: &'a [Outage], changes: &[Change]) -> Vec<&'a Outage> {
     let is_mentioned = |outage: &&Outage| {
         changes.iter().any(|change| {
             change.message_id.as_deref() == Some(outage.message_id.as_str())
                 && ServiceKey::new(&change.service) == ServiceKey::new(&outage.service)
         })
     };
-    digest.lasting.iter().filter(|outage| !is_mentioned(outage)).collect()
+    outages.iter().filter(|outage| !is_mentioned(outage)).collect()
 }
 
-/// A line or two for each piece of news, briefly where there are many.
-fn sections(news: &[News], said: &Said) -> Vec<String> {
-    let is_long = news.len() > LONG_MESSAGE;
-    let told = news.iter().take(SECTIONS_MAX);
-    let mut lines: Vec<String> = told.flat_map(|news| section(news, is_long, said)).collect();
-    if news.len() > SECTIONS_MAX {
-        let more = news.len() - SECTIONS_MAX;
-        lines.push(format!("\u{2022} And {more} more: `statusd history` has them all."));
+/// A paragraph for each piece of news, or a line where there are many.
+fn sections(news: &[News], is_long: bool, more: usize, is_advised: bool, said: &Said) -> Vec<String> {
+    let mut lines = Vec::new();
+    for news in news.iter().take(SECTIONS_MAX) {
+        if is_long {
+            lines.push(brief(news, said, |_| is_advised));
+            lines.extend(services_line(news));
+            continue;
+        }
+        let mut section = paragraph(news, said);
+        section[0] = format!("\u{2022} {}. {}", news.headline(), section[0]).trim_end().to_owned();
+        lines.extend(section);
+        lines.extend(Some(words::advice_for(news).to_owned()).filter(|text| !is_advised && !text.is_empty()));
+    }
+    let unlisted = news.len().saturating_sub(SECTIONS_MAX) + more;
+    if unlisted > 0 {
+        lines.push(format!("\u{2022} And {} more: `statusd history` has them all.", grouped(unlisted)));
     }
     lines
 }
@@ -150,7 +284,7 @@ fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
 /// One line for the log and for tables: headline, details.
 pub fn line(change: &Change, said: &Said) -> String {
     let news = News { change, services: services(change), phone: change.phone };
-    let (headline, details) = (words::headline(&news, said), words::details(&news, said));
+    let (headline, details) = (news.headline(), words::details(&news, said));
     said.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
 }
 
@@ -172,26 +306,12 @@ fn services(change: &Change) -> Vec<&str> {
 
 /// The details, and who else where the headline could not name all.
 fn paragraph(news: &News, said: &Said) -> Vec<String> {
-    let mut lines = vec![words::details(news, said)];
-    if news.services.len() > HEADLINE_NAMES {
-        lines.push(format!("Services: {}.", news.services.join(", ")));
-    }
-    lines
+    std::iter::once(words::details(news, said)).chain(services_line(news)).collect()
 }
 
-fn section(news: &News, briefly: bool, said: &Said) -> Vec<String> {
-    let headline = words::headline(news, said);
-    if briefly {
-        let times = words::times(news, said);
-        let names = (news.services.len() > HEADLINE_NAMES)
-            .then(|| format!("Services: {}.", news.services.join(", ")));
-        return std::iter::once(format!("\u{2022} {headline}. {times}").trim_end().to_owned())
-            .chain(names)
-            .collect();
-    }
-    let mut lines = paragraph(news, said);
-    lines[0] = format!("\u{2022} {headline}. {}", lines[0]);
-    lines
+fn services_line(news: &News) -> Option<String> {
+    let is_cut = news.services.len() > HEADLINE_NAMES;
+    is_cut.then(|| format!("Services: {}.", words::listed(&news.services)))
 }
 
 /// What happened to one outage while it waited to be told, as one change.
@@ -204,7 +324,8 @@ fn fold(changes: &[Change]) -> Vec<Change> {
                 return earlier.feed == change.feed;
             }
             if change.kind.is_about_a_phone() {
-                return (earlier.kind, earlier.began_at) == (change.kind, change.began_at);
+                return (earlier.kind, &earlier.message_id, earlier.began_at)
+                    == (change.kind, &change.message_id, change.began_at);
             }
             change.message_id.is_some()
                 && (&earlier.service, &earlier.message_id, earlier.occurrence)
@@ -233,6 +354,10 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
             phone: earlier.phone,
             ..later.clone()
         },
+        // Nobody heard of the former times.
+        ChangeKind::Moved if matches!(earlier.kind, ChangeKind::Planned | ChangeKind::Started) => {
+            Change { kind: earlier.kind, seen_at: earlier.seen_at, ..later.clone() }
+        }
         // A reminder adds nothing to what is said already.
         ChangeKind::Lasts if earlier.kind != ChangeKind::Lasts => earlier.clone(),
         _ => later.clone(),
@@ -258,8 +383,11 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
             None => all.push(News { change, services: services(change), phone: change.phone }),
         }
     }
-    // The worst first: a bubble shows its first line.
-    all.sort_by_key(|news| words::tone(news.change.kind) != Tone::Alarm);
+    // The worst first: a bubble shows its first line. Then backups: there is something to do about them.
+    all.sort_by_key(|news| {
+        let is_backup = news.services.iter().any(|service| ServiceKey::new(service).is_backup());
+        (words::tone(news.change.kind) != Tone::Alarm, !is_backup)
+    });
     all
 }
 

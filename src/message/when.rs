@@ -6,7 +6,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// `08:15`, `Tue 5 May 08:15` or `5 May 2024 08:15`, depending on how far it is from `now`.
+/// `08:15`, `Tue 5 May 08:15` or `5 May 2024 08:15`, depending on how far it is from `now`. In the
+/// hour that comes twice when clocks are set back, with the zone: `02:30 CEST`.
 pub fn when(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let local = time.to_zoned(zone.clone());
     let today = now.to_zoned(zone.clone());
@@ -17,7 +18,14 @@ pub fn when(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     } else {
         "%-d %b %Y %H:%M"
     };
-    local.strftime(format).to_string()
+    let text = local.strftime(format).to_string();
+    if is_repeated(time, zone) { format!("{text} {}", local.strftime("%Z")) } else { text }
+}
+
+/// Whether the local time comes twice on that day.
+pub fn is_repeated(time: Timestamp, zone: &TimeZone) -> bool {
+    let local = time.to_zoned(zone.clone()).datetime();
+    zone.to_ambiguous_timestamp(local).is_ambiguous()
 }
 
 /// From the one time to the other, the second without its date where it is the same day.
@@ -25,6 +33,65 @@ pub fn from_to(from: Timestamp, to: Timestamp, now: Timestamp, zone: &TimeZone) 
     let same_day = from.to_zoned(zone.clone()).date() == to.to_zoned(zone.clone()).date();
     let end = if same_day { when(to, to, zone) } else { when(to, now, zone) };
     format!("from {} to {end}", when(from, now, zone))
+}
+
+/// `from 08:15 to 10:04`, or as much of it as is known. What is over without an end must not read as
+/// going on, and an end before its start bounds nothing.
+pub fn bounds(
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    is_over: bool,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> String {
+    let at = |time| when(time, now, zone);
+    match (from, to) {
+        (Some(from), Some(to)) if to < from => {
+            format!("from {}; Apple gives an end before its start", at(from))
+        }
+        (Some(from), Some(to)) => from_to(from, to, now, zone),
+        (Some(from), None) if is_over => format!("from {}; Apple gives no end", at(from)),
+        (Some(from), None) => format!("from {} on", at(from)),
+        (None, Some(to)) => format!("until {}", at(to)),
+        (None, None) => "at a time that Apple does not give".to_owned(),
+    }
+}
+
+/// The same with its length: `from 08:15 to 10:04 (1 h 49 min)`.
+pub fn span(
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    is_over: bool,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> String {
+    let bounds = bounds(from, to, is_over, now, zone);
+    match from.zip(to) {
+        Some((from, to)) if from <= to => format!("{bounds} ({})", lasted(from, to)),
+        Some(_) | None => bounds,
+    }
+}
+
+/// `since 08:15 (1 h 49 min)`; a start that lies ahead is Apple's claim and no span.
+pub fn since(from: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    if from > now {
+        return format!("starting at {} according to Apple", when(from, now, zone));
+    }
+    format!("since {} ({})", when(from, now, zone), lasted(from, now))
+}
+
+/// What goes on, after its kind: `since 08:15 (1 h 49 min)`, for maintenance with its announced end.
+pub fn under_way(
+    start: Option<Timestamp>,
+    planned_end: Option<Timestamp>,
+    now: Timestamp,
+    zone: &TimeZone,
+) -> String {
+    let began = start.map_or("without a start from Apple".to_owned(), |start| since(start, now, zone));
+    match planned_end {
+        Some(end) => format!("{began}, planned until {}", when(end, now, zone)),
+        None => began,
+    }
 }
 
 /// How long, in at most two units: `under a minute`, `45 min`, `1 h 49 min`, `3 days 2 h`. A
@@ -64,8 +131,47 @@ mod tests {
         for (time, expected) in cases {
             assert_eq!(when(at(time), now, &berlin), expected);
         }
+        // The night on which 02:30 comes twice, and the hours around it that do not.
+        let autumn = at("2026-10-25T12:00:00Z");
+        for (time, expected) in [
+            ("2026-10-24T23:59:00Z", "01:59"),
+            ("2026-10-25T00:30:00Z", "02:30 CEST"),
+            ("2026-10-25T01:30:00Z", "02:30 CET"),
+            ("2026-10-25T02:00:00Z", "03:00"),
+        ] {
+            assert_eq!(when(at(time), autumn, &berlin), expected);
+        }
+        let hour =
+            span(Some(at("2026-10-25T00:30:00Z")), Some(at("2026-10-25T01:30:00Z")), true, autumn, &berlin);
+        assert_eq!(hour, "from 02:30 CEST to 02:30 CET (1 h)");
         let night = from_to(at("2026-05-04T20:00:00Z"), at("2026-05-04T21:00:00Z"), now, &berlin);
         assert_eq!(night, "from Mon 4 May 22:00 to 23:00");
+    }
+
+    #[test]
+    fn a_span_claims_no_more_than_is_known() {
+        #[track_caller]
+        fn check(from: Option<&str>, to: Option<&str>, is_over: bool, expected: &str) {
+            let time = |clock: &str| at(&format!("2026-05-05T{clock}:00Z"));
+            let now = time("12:00");
+            assert_eq!(span(from.map(time), to.map(time), is_over, now, &TimeZone::UTC), expected);
+        }
+        check(Some("08:15"), Some("10:04"), true, "from 08:15 to 10:04 (1 h 49 min)");
+        check(Some("08:15"), Some("08:15"), true, "from 08:15 to 08:15 (under a minute)");
+        check(Some("08:15"), None, true, "from 08:15; Apple gives no end");
+        check(Some("08:15"), None, false, "from 08:15 on");
+        check(Some("08:15"), Some("07:00"), true, "from 08:15; Apple gives an end before its start");
+        check(None, Some("10:04"), true, "until 10:04");
+        check(None, None, true, "at a time that Apple does not give");
+    }
+
+    #[test]
+    fn a_start_ahead_is_no_since() {
+        let (now, zone) = (at("2026-05-05T12:00:00Z"), &TimeZone::UTC);
+        let end = Some(at("2026-05-05T14:00:00Z"));
+        assert_eq!(since(at("2026-05-05T11:00:00Z"), now, zone), "since 11:00 (1 h)");
+        assert_eq!(since(at("2026-05-05T15:00:00Z"), now, zone), "starting at 15:00 according to Apple");
+        assert_eq!(under_way(None, end, now, zone), "without a start from Apple, planned until 14:00");
     }
 
     #[test]

@@ -1,13 +1,20 @@
-//! The words for one piece of news: a headline, what is known, and what to do.
+//! The words for one piece of news below its title: what is known, and what to do.
 //!
 //! Every text that tells people what to do stands in this file, is in our own words, and names no
 //! host and no number: support scams live on this very subject.
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::when::{from_to, lasted, when};
+use super::title::still;
+use super::when::{self, lasted, when};
 use super::{News, Said};
-use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase, ServiceKey, Tone};
+use crate::text::{self, grouped};
+
+/// Names in one line; real incidents have up to some sixty.
+const NAMES_MAX: usize = 100;
+/// Of Apple's words in a bubble: more would push the rest off the screen.
+const EXCERPT_MAX_CHARS: usize = 160;
 
 /// A reminder that waited for longer was true when it was written.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
@@ -15,7 +22,8 @@ const FRESH: SignedDuration = SignedDuration::from_mins(10);
 const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
-const WAIT: &str = "Nothing to do on your side but wait.";
+/// Says that there is nothing to say; left out where room is scarce.
+pub const WAIT: &str = "Nothing to do on your side but wait.";
 const BACK_UP_NOW: &str = "To back up now: Settings, your name, iCloud, iCloud Backup, Back Up Now.";
 const CHECK_BACKUP: &str = "Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.";
 const CHECK_WATCH: &str =
@@ -31,90 +39,104 @@ const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Ba
 const DAMAGED: &str = "What could be read was kept. What is going on now may be told again, and messages \
      that waited may be missing.";
 
-/// The news as a headline of one line, without a full stop.
-pub fn headline(news: &News, said: &Said) -> String {
-    let names = &news.names();
-    match news.change.kind {
-        ChangeKind::Began => format!("{names}: Apple reports {}", problem(news.change)),
-        ChangeKind::Reopened => format!("{names}: the problem is back"),
-        ChangeKind::Ended => format!("{names}: Apple says it is fixed"),
-        ChangeKind::Withdrawn => format!("{names}: Apple no longer lists the problem"),
-        ChangeKind::Missed => format!("{names} had trouble {}", span(news.change, said)),
-        ChangeKind::Worsened => format!("{names}: now {}", problem(news.change)),
-        ChangeKind::Eased => format!("{names}: better, now {}", problem(news.change)),
-        ChangeKind::Planned => format!("{names}: maintenance planned"),
-        ChangeKind::Started => format!("{names}: maintenance has begun"),
-        ChangeKind::Over => format!("{names}: maintenance is over"),
-        ChangeKind::Unlisted if news.change.near.is_empty() => {
-            format!("Apple's status page does not list {names}")
+/// What is known, in a few sentences that begin with who says so; times in the reader's zone.
+pub fn details(news: &News, said: &Said) -> String {
+    let (change, backup) = (news.change, last_backup(news, said));
+    match change.kind {
+        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
+            join(&[&summary(change, said), &quoted(change), &sights(change, said), &backup])
         }
-        ChangeKind::Unlisted => format!("Apple's status page knows no \u{201c}{names}\u{201d}"),
-        ChangeKind::ListedAgain => format!("Apple's status page lists {names}"),
-        ChangeKind::Blind => "Apple's status cannot be read".to_owned(),
-        ChangeKind::Sighted => "Apple's status can be read again".to_owned(),
-        ChangeKind::HistoryLost => "statusd lost its history".to_owned(),
-        ChangeKind::Revised => format!("{names}: Apple revised its entry"),
-        ChangeKind::Corrected => format!("{names}: Apple lists the problem as fixed after all"),
-        ChangeKind::Noted => format!("{names}: found already over"),
-        ChangeKind::Cancelled => format!("{names}: planned maintenance is listed no more"),
-        ChangeKind::Lasts => format!("{names}: still {}", problem(news.change)),
-        ChangeKind::Alive if names.is_empty() => "All quiet".to_owned(),
-        ChangeKind::Alive => format!("{names}: still trouble"),
-        ChangeKind::BackupLate => format!("Your iPhone has not backed up for {}", whole_days(news.change)),
-        ChangeKind::BackupOff => "iCloud Backup is switched off on your iPhone".to_owned(),
-        ChangeKind::Test => "statusd: a test".to_owned(),
+        ChangeKind::Ended => join(&[&summary(change, said), &sights(change, said), &backup]),
+        ChangeKind::Missed => join(&[&summary(change, said), &affected(change), &quoted(change), &backup]),
+        ChangeKind::Withdrawn => join(&[&summary(change, said), &backup]),
+        ChangeKind::Planned
+        | ChangeKind::Started
+        | ChangeKind::Moved
+        | ChangeKind::Revised
+        | ChangeKind::Corrected
+        | ChangeKind::Noted
+        | ChangeKind::Lasts => join(&[&summary(change, said), &quoted(change)]),
+        ChangeKind::Over
+        | ChangeKind::Cancelled
+        | ChangeKind::Unlisted
+        | ChangeKind::ListedAgain
+        | ChangeKind::Blind
+        | ChangeKind::Sighted
+        | ChangeKind::HistoryLost
+        | ChangeKind::Alive
+        | ChangeKind::BackupLate
+        | ChangeKind::BackupOff
+        | ChangeKind::Test => summary(change, said),
     }
 }
 
-/// What is known, in one or two sentences; times in the reader's zone.
-pub fn details(news: &News, said: &Said) -> String {
-    let change = news.change;
+/// The start of the details, as much as a bubble has room for: who says what, since when.
+pub fn summary(change: &Change, said: &Said) -> String {
     let at = |time: Timestamp| when(time, said.now, said.zone);
-    let backup = &last_backup(news, said);
-    let since =
-        change.began_at.map_or("Apple gives no start.".to_owned(), |began| format!("Since {}.", at(began)));
     match change.kind {
-        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
-            join(&[&since, &affected(change), &quoted(change), &sights(change, said), backup])
-        }
-        ChangeKind::Ended => join(&[&whole(change, said), &sights(change, said), backup]),
-        ChangeKind::Missed => {
-            let was_late = change.ended_at.is_none_or(|ended| change.seen_at >= ended);
-            let posted = match was_late {
-                true => format!("First seen at {}, when it was already over.", at(change.seen_at)),
-                false => format!("First listed at {}.", at(change.seen_at)),
-            };
-            join(&[&lasting(change), &affected(change), &quoted(change), &posted, backup])
-        }
+        ChangeKind::Began => join(&[&reported(change, "", said), &affected(change)]),
+        ChangeKind::Reopened => join(&[&reported(change, " again", said), &affected(change)]),
+        ChangeKind::Worsened | ChangeKind::Eased => join(&[
+            &format!("Apple now reports {}.", problem(change)),
+            &began(change, said),
+            &affected(change),
+        ]),
+        ChangeKind::Ended => join(&["Apple says it is fixed.", &whole(change, said)]),
+        ChangeKind::Missed => join(&[&whole(change, said), &posted(change, said)]),
+        ChangeKind::Sighted => whole(change, said),
         ChangeKind::Withdrawn => {
             let unlisted = format!("Not listed since {}.", at(change.seen_at));
-            join(&[&since, &unlisted, "Whether it is fixed Apple does not say.", backup])
+            let (what, how) = match is_maintenance(change) {
+                true => ("maintenance", "over"),
+                false => ("problem", "fixed"),
+            };
+            let open = format!("Apple no longer lists the {what} and does not say whether it is {how}.");
+            join(&[&open, &began(change, said), &unlisted])
         }
-        ChangeKind::Planned | ChangeKind::Started => join(&[&whole(change, said), &quoted(change)]),
-        ChangeKind::Over => whole(change, said),
-        ChangeKind::Unlisted if !change.near.is_empty() => {
-            format!("Did you mean {}?", change.near.join(" or "))
+        ChangeKind::Planned
+        | ChangeKind::Started
+        | ChangeKind::Over
+        | ChangeKind::Revised
+        | ChangeKind::Corrected
+        | ChangeKind::Noted => whole(change, said),
+        ChangeKind::Moved => sentence(&format!("now {}", span(change, said))),
+        ChangeKind::Cancelled => {
+            let planned = sentence(&format!("it was planned {}", span(change, said)));
+            join(&[&planned, &format!("Apple dropped it at {}.", at(change.seen_at))])
         }
-        ChangeKind::Unlisted => format!("Not in the list since {}.", at(change.seen_at)),
-        ChangeKind::ListedAgain => format!("Seen at {}. It is watched from now on.", at(change.seen_at)),
-        ChangeKind::Blind => format!("{since} The reason: {}.", change.message),
-        ChangeKind::Sighted => whole(change, said),
+        ChangeKind::Unlisted if !change.near.is_empty() => format!(
+            "Apple's status page lists no service of this name. Did you mean {}?",
+            change.near.join(" or ")
+        ),
+        ChangeKind::Unlisted => {
+            format!("Apple's status page has not listed it since {}.", at(change.seen_at))
+        }
+        ChangeKind::ListedAgain => {
+            format!(
+                "Apple's status page lists it, as seen at {}. It is watched from now on.",
+                at(change.seen_at)
+            )
+        }
+        ChangeKind::Blind => {
+            let since = change.began_at.map(|began| format!(" since {}", at(began))).unwrap_or_default();
+            format!("Apple's status cannot be read{since}: {}.", change.message)
+        }
         ChangeKind::HistoryLost if change.message.is_empty() => {
             "The database was deleted, emptied or replaced by an older copy.".to_owned()
         }
         ChangeKind::HistoryLost => {
             format!("The database was damaged; it is kept as {}.", change.message)
         }
-        ChangeKind::Revised | ChangeKind::Corrected | ChangeKind::Noted | ChangeKind::Cancelled => {
-            join(&[&whole(change, said), &quoted(change)])
-        }
-        ChangeKind::Lasts => join(&[&so_far(change, said), &affected(change), &quoted(change)]),
+        ChangeKind::Lasts => join(&[&so_far(change, said), &affected(change)]),
         ChangeKind::Alive => alive(change, said),
         ChangeKind::BackupLate => late(change, said),
-        ChangeKind::BackupOff => match change.began_at {
-            Some(last) => format!("The last backup was at {}.", at(last)),
-            None => format!("Seen at {}.", at(change.seen_at)),
-        },
+        ChangeKind::BackupOff => {
+            let off = "iCloud Backup is switched off on your iPhone";
+            match change.began_at {
+                Some(last) => format!("{off}. The last backup was at {}.", at(last)),
+                None => format!("{off}, as seen at {}.", at(change.seen_at)),
+            }
+        }
         ChangeKind::Test => TEST.to_owned(),
     }
 }
@@ -123,10 +145,11 @@ pub fn details(news: &News, said: &Said) -> String {
 pub fn times(news: &News, said: &Said) -> String {
     let change = news.change;
     match (change.kind, change.began_at) {
-        // Its headline has them.
-        (ChangeKind::Missed, _) => String::new(),
-        (ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted, _) => whole(change, said),
-        (_, Some(began)) => format!("Since {}.", when(began, said.now, said.zone)),
+        (ChangeKind::Withdrawn, _) => {
+            format!("Not listed since {}.", when(change.seen_at, said.now, said.zone))
+        }
+        (kind, Some(_)) if is_over(kind) || is_maintenance(change) => whole(change, said),
+        (_, Some(began)) => since_words(began, said),
         (_, None) => format!("Seen at {}.", when(change.seen_at, said.now, said.zone)),
     }
 }
@@ -136,14 +159,49 @@ pub fn held_back(since: Timestamp, said: &Said) -> String {
     format!("Held back since {}.", when(since, said.now, said.zone))
 }
 
-/// `Still going on: Photos since 08:15, App Store.`
-pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Option<String> {
-    let one = |outage: &&Outage| match outage.start {
-        Some(start) => format!("{} since {}", outage.service, when(start, said.now, said.zone)),
-        None => outage.service.clone(),
-    };
-    let names: Vec<String> = lasting.iter().map(one).collect();
-    (!names.is_empty()).then(|| format!("Still going on: {}.", names.join(", ")))
+/// `Still down: Photos since 08:15, App Store.`, a line for each such label.
+pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Vec<String> {
+    let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
+    for outage in lasting {
+        let name = match outage.start {
+            Some(start) if start <= said.now => {
+                format!("{} since {}", outage.service, when(start, said.now, said.zone))
+            }
+            Some(_) | None => outage.service.clone(),
+        };
+        let label = still(Some(&outage.kind));
+        match lines.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, names)) => names.push(name),
+            None => lines.push((label, vec![name])),
+        }
+    }
+    lines.into_iter().map(|(label, names)| format!("{label}: {}.", listed(&names))).collect()
+}
+
+/// `Already fixed: Photos at 10:04.`, and in a line of their own those that Apple dropped.
+pub fn already_over(over: &[&Outage], said: &Said) -> Vec<String> {
+    let (mut fixed, mut dropped) = (Vec::new(), Vec::new());
+    for outage in over {
+        match (outage.end, &outage.phase) {
+            (_, Phase::Over(OverBy::Withdrawal)) => dropped.push(outage.service.clone()),
+            (Some(end), _) => fixed.push(format!("{} at {}", outage.service, when(end, said.now, said.zone))),
+            (None, _) => fixed.push(outage.service.clone()),
+        }
+    }
+    [("Already fixed", fixed), ("No longer listed", dropped)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(label, names)| format!("{label}: {}.", listed(&names)))
+        .collect()
+}
+
+/// `A, B, C`, with the number of the others where there are very many.
+pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(AsRef::as_ref).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), grouped(more)),
+    }
 }
 
 /// What to do; empty where there is nothing to do or to leave undone.
@@ -174,12 +232,13 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Over
+        | ChangeKind::Moved
+        | ChangeKind::Cancelled
         | ChangeKind::ListedAgain
         | ChangeKind::Sighted
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Cancelled
         | ChangeKind::Alive
         | ChangeKind::Test => "",
     }
@@ -196,6 +255,18 @@ pub fn advice_for(news: &News) -> &'static str {
     }
 }
 
+/// Whether an outage goes on after it, whatever the news is.
+pub fn is_trouble(kind: ChangeKind) -> bool {
+    matches!(
+        kind,
+        ChangeKind::Began
+            | ChangeKind::Reopened
+            | ChangeKind::Worsened
+            | ChangeKind::Eased
+            | ChangeKind::Lasts
+    )
+}
+
 /// Bad news that a person should not overlook, good news, or neither.
 pub fn tone(kind: ChangeKind) -> Tone {
     match kind {
@@ -209,6 +280,7 @@ pub fn tone(kind: ChangeKind) -> Tone {
         ChangeKind::Missed
         | ChangeKind::Planned
         | ChangeKind::Started
+        | ChangeKind::Moved
         | ChangeKind::Unlisted
         | ChangeKind::Blind
         | ChangeKind::HistoryLost
@@ -237,6 +309,40 @@ pub fn kind_word(kind: &EventKind) -> String {
     }
 }
 
+/// `Apple reports an outage since 08:15.`
+fn reported(change: &Change, again: &str, said: &Said) -> String {
+    let problem = problem(change);
+    match change.began_at {
+        Some(began) if began > said.now => {
+            format!("Apple reports {problem}{again}. {}", since_words(began, said))
+        }
+        Some(began) => {
+            let began = when(began, said.now, said.zone);
+            let comma = if again.is_empty() { "" } else { "," };
+            format!("Apple reports {problem}{again}{comma} since {began}.")
+        }
+        None => format!("Apple reports {problem}{again} and gives no start."),
+    }
+}
+
+/// `It began at 08:15.`
+fn began(change: &Change, said: &Said) -> String {
+    match change.began_at {
+        Some(began) if began > said.now => since_words(began, said),
+        Some(began) => format!("It began at {}.", when(began, said.now, said.zone)),
+        None => "Apple gives no start.".to_owned(),
+    }
+}
+
+/// When a problem that is over was seen first.
+fn posted(change: &Change, said: &Said) -> String {
+    let seen = when(change.seen_at, said.now, said.zone);
+    match change.ended_at.is_none_or(|ended| change.seen_at >= ended) {
+        true => format!("First seen at {seen}, when it was already over."),
+        false => format!("First listed at {seen}."),
+    }
+}
+
 /// `an outage`, `an issue` …
 fn problem(change: &Change) -> String {
     match &change.outage_kind {
@@ -254,10 +360,21 @@ fn affected(change: &Change) -> String {
 }
 
 fn quoted(change: &Change) -> String {
-    match change.message.as_str() {
-        "" => String::new(),
-        text => format!("Apple writes: \u{201c}{text}\u{201d}"),
+    quotation(&change.message)
+}
+
+/// Apple's words as far as a bubble has room for them; of what is over they say nothing new.
+pub fn excerpt(change: &Change) -> String {
+    match change.kind {
+        ChangeKind::Ended | ChangeKind::Withdrawn | ChangeKind::Over => String::new(),
+        // The reason for a trouble of our own stands in the sentence before.
+        _ if change.message_id.is_none() => String::new(),
+        _ => quotation(&text::excerpt(&change.message, EXCERPT_MAX_CHARS)),
     }
+}
+
+fn quotation(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("Apple writes: \u{201c}{text}\u{201d}") }
 }
 
 /// Both times of rule 12, so that nobody has to take our word for when.
@@ -270,30 +387,44 @@ fn sights(change: &Change, said: &Said) -> String {
     format!("Seen at {seen}, confirmed at {confirmed}.")
 }
 
-/// `from 08:15 to 10:04`, or as much of it as is known.
-fn span(change: &Change, said: &Said) -> String {
-    let at = |time| when(time, said.now, said.zone);
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => from_to(from, to, said.now, said.zone),
-        (Some(from), None) => format!("from {} on", at(from)),
-        (None, Some(to)) => format!("until {}", at(to)),
-        (None, None) => "for a while".to_owned(),
-    }
+fn is_maintenance(change: &Change) -> bool {
+    change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance)
 }
 
-/// `From 08:15 to 10:04 (1 h 49 min).`
+/// Whether a change says that something is over: without an end it must not read as going on.
+fn is_over(kind: ChangeKind) -> bool {
+    matches!(
+        kind,
+        ChangeKind::Ended
+            | ChangeKind::Missed
+            | ChangeKind::Over
+            | ChangeKind::Noted
+            | ChangeKind::Corrected
+            | ChangeKind::Sighted
+    )
+}
+
+/// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
+fn span(change: &Change, said: &Said) -> String {
+    when::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
+}
+
+/// The span as a sentence.
 fn whole(change: &Change, said: &Said) -> String {
-    let span = sentence(&span(change, said));
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => format!("{} ({}).", span.trim_end_matches('.'), lasted(from, to)),
-        _ => span,
-    }
+    sentence(&span(change, said))
+}
+
+/// `Since 08:15.`; a start that lies ahead is no "since".
+fn since_words(began: Timestamp, said: &Said) -> String {
+    let at = when(began, said.now, said.zone);
+    if began > said.now { format!("Apple gives {at} as its start.") } else { format!("Since {at}.") }
 }
 
 /// `Since 08:15 (3 h).`, or `Since 08:15; so it still was at 11:15.` where that is a while ago.
 fn so_far(change: &Change, said: &Said) -> String {
     let at = |time| when(time, said.now, said.zone);
     match change.began_at {
+        Some(began) if began > change.at => since_words(began, said),
         Some(began) if said.now.duration_since(change.at) > FRESH => {
             format!("Since {}; so it still was at {}.", at(began), at(change.at))
         }
@@ -310,12 +441,16 @@ fn alive(change: &Change, said: &Said) -> String {
         Some(last) => format!("the last good one at {}", at(last)),
         None => "none of them good".to_owned(),
     };
-    format!("{} looks{since}, {last}.", change.message)
+    let looks = match change.message.parse() {
+        Ok(number) => text::counted(number, "look"),
+        Err(_) => format!("{} looks", change.message),
+    };
+    format!("{looks}{since}, {last}.")
 }
 
 /// `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the one
 /// that lies furthest back; which phone it is a channel need not know.
-fn last_backup(news: &News, said: &Said) -> String {
+pub fn last_backup(news: &News, said: &Said) -> String {
     let Some(LastBackup { at, read_at, phones }) = news.phone else { return String::new() };
     let time = |time| when(time, said.now, said.zone);
     let whose = match phones {
@@ -336,15 +471,6 @@ fn last_backup(news: &News, said: &Said) -> String {
     format!("{whose}{as_of}: {lies}.")
 }
 
-/// `3 days`: what is late is so by whole days.
-fn whole_days(change: &Change) -> String {
-    let since = change.began_at.unwrap_or(change.at);
-    match change.at.duration_since(since).as_hours() / 24 {
-        1 => "a day".to_owned(),
-        days => format!("{days} days"),
-    }
-}
-
 /// `Not since Mon 4 May 23:15, and Apple reports no outage.`
 fn late(change: &Change, said: &Said) -> String {
     let at = |time| when(time, said.now, said.zone);
@@ -353,14 +479,6 @@ fn late(change: &Change, said: &Said) -> String {
         false => "Apple reports no outage".to_owned(),
     };
     change.began_at.map_or(String::new(), |last| format!("Not since {}, and {apple}.", at(last)))
-}
-
-/// `It lasted 1 h 49 min.`
-fn lasting(change: &Change) -> String {
-    match (change.began_at, change.ended_at) {
-        (Some(from), Some(to)) => format!("It lasted {}.", lasted(from, to)),
-        _ => String::new(),
-    }
 }
 
 /// With a capital and a full stop, if it has none of its own.

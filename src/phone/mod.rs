@@ -4,12 +4,13 @@
 //! empty is unknown, never "off"; and everything ends within the time it was given.
 
 mod address;
+mod family;
 mod lockdown;
 mod mux;
 mod pairing;
+mod udid;
 mod values;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::property_list::{self, Limits};
+
+pub use family::Family;
+pub use udid::Udid;
 
 /// More are not looked at.
 const MAX_PHONES: usize = 16;
@@ -36,10 +40,6 @@ pub enum Address {
     /// `host:port`
     Tcp(String),
 }
-
-/// The number by which a phone is known everywhere; printing it shows its last four characters.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Udid(String);
 
 /// A phone that usbmuxd knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,12 @@ pub struct General {
     pub build: Option<String>,
     /// The phone's own clock.
     pub clock: Option<Timestamp>,
+}
+
+impl General {
+    pub fn family(&self) -> Family {
+        Family::of(self.class.as_deref(), self.model.as_deref())
+    }
 }
 
 /// What it tells a computer that it trusts. `None`: unknown.
@@ -184,27 +190,3 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 /// What went wrong in an exchange, in words without anything of the phone's or the pair record's.
 #[derive(Debug)]
 struct Fault(&'static str);
-
-impl Udid {
-    pub fn new(text: impl Into<String>) -> Udid {
-        Udid(text.into())
-    }
-
-    /// All of it. For asking, and for those who asked to see it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Udid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let skipped = self.0.chars().count().saturating_sub(4);
-        write!(f, "…{}", self.0.chars().skip(skipped).collect::<String>())
-    }
-}
-
-impl fmt::Debug for Udid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}

@@ -4,6 +4,8 @@
 //! It reads devices and pair records and connects; it writes nothing. Every question has a
 //! connection of its own. Invariant: a packet of more than [`MAX_PACKET_BYTES`] is not read.
 
+use std::iter;
+
 use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -30,6 +32,8 @@ const MAX_UDID_CHARS: usize = 64;
 pub(super) struct Device {
     /// usbmuxd's number for it while it is attached.
     id: u64,
+    /// The number as usbmuxd spells it.
+    spelling: String,
     pub udid: Udid,
     pub link: Link,
 }
@@ -68,7 +72,7 @@ fn device(entry: &Value) -> Option<Device> {
         _ => return None,
     };
     let id = entry.get("DeviceID").or_else(|| properties.get("DeviceID"))?.as_unsigned_integer()?;
-    is_udid.then(|| Device { id, udid: Udid::new(udid), link })
+    is_udid.then(|| Device { id, spelling: udid.to_owned(), udid: Udid::new(udid), link })
 }
 
 /// A connection to lockdownd on the phone.
@@ -85,10 +89,22 @@ pub(super) async fn connect(address: &Address, device: &Device) -> Result<Box<dy
     }
 }
 
-/// The property list that was kept when this computer and the phone were paired.
+/// The property list that was kept when this computer and the phone were paired. The file may be
+/// named by another spelling of the number than the one that usbmuxd lists.
 pub(super) async fn pair_record(address: &Address, device: &Device) -> Result<Vec<u8>, Refusal> {
+    let others = device.udid.spellings().into_iter().filter(|spelling| *spelling != device.spelling);
+    for spelling in iter::once(device.spelling.clone()).chain(others) {
+        match pair_record_named(address, &spelling).await {
+            Err(Refusal::NotPaired) => {}
+            answer => return answer,
+        }
+    }
+    Err(Refusal::NotPaired)
+}
+
+async fn pair_record_named(address: &Address, name: &str) -> Result<Vec<u8>, Refusal> {
     let mut wire = open(address).await?;
-    let fields = [("PairRecordID", device.udid.expose().into())];
+    let fields = [("PairRecordID", name.into())];
     let mut answer = ask(&mut wire, request("ReadPairRecord", fields)).await.map_err(refusal)?;
     match (answer.remove("PairRecordData").and_then(Value::into_data), number(&answer)) {
         (Some(record), _) => Ok(record),

@@ -120,9 +120,14 @@ pub fn text(
             let log = site.log_file().unwrap_or_else(|| home.clone());
             let body = agent(program, &log.display().to_string());
             // In the line of the declaration: nothing may stand before it.
-            format!("{XML}<!-- {MARK}. {HASH}{} -->\n{body}", hash(&body))
+            marked(&format!("{XML}<!-- "), &body, " -->")
         }
     })
+}
+
+/// A file that says who wrote it: its first line is a comment, between `open` and `close`.
+pub fn marked(open: &str, body: &str, close: &str) -> String {
+    format!("{open}{MARK}. {HASH}{}{close}\n{body}", hash(body))
 }
 
 fn hash(text: &str) -> String {

@@ -7,6 +7,7 @@
 
 mod file;
 mod known;
+pub mod launcher;
 mod steps;
 
 use std::path::{Path, PathBuf};

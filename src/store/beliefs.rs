@@ -9,8 +9,8 @@ use super::rows::{
     text_of, time, unknown,
 };
 use crate::model::{
-    Beliefs, Document, EventKind, Fault, FeedId, FeedState, Listed, Missing, Outage, OverBy, Phase, Service,
-    ServiceKey, Sight, StaleRun,
+    Beliefs, DateOrder, Document, EventKind, Fault, FeedId, FeedState, Listed, Missing, Outage, OverBy,
+    Phase, Service, ServiceKey, Sight, StaleRun,
 };
 use crate::track::Update;
 
@@ -104,6 +104,7 @@ fn state(row: &Row) -> Result<FeedState> {
     Ok(FeedState {
         first_accepted: optional_time(row, "first_accepted_at")?,
         stamp: optional_time(row, "stamp")?,
+        date_order: row.get::<_, Option<String>>("date_order")?.and_then(|word| DateOrder::parse(&word)),
         stale,
         sight,
         banner: optional_text(row, "banner")?,
@@ -120,8 +121,8 @@ fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Resul
     };
     transaction.execute(
         "INSERT OR REPLACE INTO feed (feed, first_accepted_at, stamp, stale_since, stale_newest, stale_fetches,
-             sight, sight_since, fault, reason, told, banner)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             sight, sight_since, fault, reason, told, banner, date_order)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             feed,
             text_of(state.first_accepted),
@@ -135,6 +136,7 @@ fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Resul
             reason,
             told,
             state.banner,
+            state.date_order.map(DateOrder::as_str),
         ],
     )?;
     Ok(())
@@ -211,27 +213,88 @@ fn save_outage(transaction: &Transaction, feed: &str, outage: &Outage) -> Result
         Phase::Over(OverBy::Apple) => ("over", none),
         Phase::Over(OverBy::Withdrawal) => ("withdrawn", none),
     };
-    transaction.execute(
+    let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO outage (feed, service_key, message_id, occurrence, service, kind, phase,
              missing_since, missing_fetches, began_at, ended_at, first_seen_at, users_affected, message, counts)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        params![
-            feed,
-            ServiceKey::new(&outage.service).as_str(),
-            outage.message_id,
-            outage.occurrence,
-            outage.service,
-            outage.kind.as_str(),
-            phase,
-            text_of(missing.map(|missing| missing.since)),
-            missing.map(|missing| missing.fetches),
-            text_of(outage.start),
-            text_of(outage.end),
-            outage.first_seen.to_string(),
-            outage.users_affected,
-            outage.message,
-            counts_text(&outage.counts),
-        ],
     )?;
+    insert.execute(params![
+        feed,
+        ServiceKey::new(&outage.service).as_str(),
+        outage.message_id,
+        outage.occurrence,
+        outage.service,
+        outage.kind.as_str(),
+        phase,
+        text_of(missing.map(|missing| missing.since)),
+        missing.map(|missing| missing.fetches),
+        text_of(outage.start),
+        text_of(outage.end),
+        outage.first_seen.to_string(),
+        outage.users_affected,
+        outage.message,
+        counts_text(&outage.counts),
+    ])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Edition;
+
+    const SCHEMAS: [&str; 3] =
+        [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+
+    fn feed() -> FeedId {
+        FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
+    }
+
+    fn migrated(rows: &str) -> Connection {
+        let connection = Connection::open_in_memory().expect("a database");
+        let schema_4 = include_str!("schema-4.sql");
+        connection.execute_batch(&format!("{}{rows}{schema_4}", SCHEMAS.concat())).expect("schema 4");
+        connection
+    }
+
+    #[test]
+    fn the_order_of_dates_is_durable() {
+        let connection = migrated(
+            "INSERT INTO feed VALUES ('developer/en_US', NULL, '2026-03-02T09:00:00Z', NULL, NULL, NULL,
+                'unknown', NULL, NULL, NULL, 0, NULL);",
+        );
+        let developer = FeedId { edition: Edition::Developer, ..feed() };
+        let old = state_of(&connection, &developer).expect("a state");
+        assert_eq!((old.date_order, old.stamp.is_some()), (None, true));
+        for date_order in [Some(DateOrder::DayFirst), Some(DateOrder::YearFirst), None] {
+            let state = FeedState { date_order, ..Beliefs::new(feed()).state };
+            let transaction = connection.unchecked_transaction().expect("a transaction");
+            save_state(&transaction, &feed().to_string(), &state).expect("written");
+            transaction.commit().expect("committed");
+            assert_eq!(state_of(&connection, &feed()).expect("a state"), state);
+        }
+    }
+
+    /// An outage that goes on during the upgrade must not begin again under its decoded name.
+    #[test]
+    fn names_with_entities_go_on_under_their_decoded_names() {
+        let connection = migrated(
+            "INSERT INTO service VALUES ('consumer/en_US', 'a &amp; b', 'A &amp; B', '2026-03-01T09:00:00Z',
+                'yes', NULL, NULL);
+            INSERT INTO outage VALUES ('consumer/en_US', 'a &amp; b', '1', 1, 'A &amp; B', 'Outage', 'ongoing',
+                NULL, NULL, NULL, NULL, '2026-03-02T09:00:00Z', NULL, '', '');
+            INSERT INTO ack VALUES ('consumer/en_US', 'a &amp; b', '1', 1, '2026-03-02T09:00:00Z');
+            INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, serial, message, near)
+                VALUES ('k', '', '', 'began', 'consumer/en_US', 'A &amp; B', 'a &amp; b', 1, '', '[]');",
+        );
+        let beliefs = load(&connection, &feed()).expect("beliefs");
+        let key = ServiceKey::new("A & B");
+        assert_eq!(beliefs.services[&key].name, "A & B");
+        assert_eq!(beliefs.outages[&(key, "1".to_owned())].service, "A & B");
+        let all = "SELECT group_concat(service_key) FROM (
+            SELECT key AS service_key FROM service UNION SELECT service_key FROM outage
+            UNION SELECT service_key FROM ack UNION SELECT service_key FROM change)";
+        let keys: String = connection.query_row(all, [], |row| row.get(0)).expect("keys");
+        assert_eq!(keys, "a & b");
+    }
 }

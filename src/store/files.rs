@@ -3,9 +3,9 @@
 //! A database that a newer statusd wrote, or that is not ours, is refused untouched. A damaged one
 //! is moved aside whole, never deleted, and what can be read of it is carried over into a new one.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::condition::{Condition, inspect, is_damage, read_all, side_file};
 use super::mark::{MARK, Mark, Noted};
 use super::place::Place;
 use super::{Store, meta, rescue};
+use crate::regular_file;
 
 /// The file's name in the state directory.
 pub const DATABASE: &str = "statusd.db";
@@ -37,6 +38,8 @@ pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 const AUTOCHECKPOINT_PAGES: u32 = 1;
 /// Steps of SQLite's machine between two words to an [`Observer`]: about a second.
 const OBSERVED_STEPS: i32 = 20_000_000;
+/// What the names of our files in the state directory begin with.
+const OURS: [&str; 2] = ["statusd.", "releases.json"];
 /// No document has a stamp further ahead; a newest stamp that is would make all documents stale.
 const STAMP_AHEAD_MAX: SignedDuration = SignedDuration::from_hours(26);
 /// In `meta`, until people were told: where the damaged database is.
@@ -45,6 +48,7 @@ const LOST: &str = "lost";
 const PART: &str = ".part";
 const COMPLETE: &str = ".new";
 const SCRATCH: &str = ".scratch";
+const SIDE_FILES: [&str; 6] = ["-wal", "-shm", "-journal", PART, COMPLETE, SCRATCH];
 
 /// Hears that a migration goes on; on whatever thread it likes.
 pub type Observer = Arc<dyn Fn() + Send + Sync>;
@@ -86,8 +90,12 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
         .mode(0o700)
         .create(directory)
         .map_err(|error| cannot_write(directory, &error))?;
-    let lock = lock(directory)?;
     let path = directory.join(DATABASE);
+    if let Some((path, error)) = irregular(&path) {
+        return Err(cannot_write(&path, &error));
+    }
+    let lock = lock(directory)?;
+    make_private(directory).map_err(|error| cannot_write(directory, &error))?;
     put_in_place(&path, now).map_err(|error| cannot_write(&path, &error))?;
     if let Condition::Damaged(reason) = inspect(&path)? {
         replace(&path, &reason, now)?;
@@ -233,6 +241,52 @@ pub(super) fn reference(version: i32) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Takes the rights of other users away from a directory that was there before. One that holds other
+/// files too may be shared on purpose: a warning.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let metadata = fs::metadata(directory)?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    let shown = directory.display();
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        tracing::warn!(
+            "{shown} belongs to another user, who can change what statusd remembers; choose another state directory"
+        );
+    } else if mode & 0o077 == 0 {
+        // As it should be.
+    } else if mode & 0o1000 == 0
+        && holds_only_ours(directory)?
+        && fs::set_permissions(directory, Permissions::from_mode(0o700)).is_ok()
+    {
+        tracing::warn!(
+            "{shown} had mode {mode:04o}; it has 0700 now, so that no other user can read or change it"
+        );
+    } else {
+        tracing::warn!(
+            "{shown} has mode {mode:04o}, so that other users may read or change what statusd remembers; \
+             give it a state directory of its own"
+        );
+    }
+    Ok(())
+}
+
+fn holds_only_ours(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if !OURS.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What would be waited for: SQLite opens its files without a look. The first, with the reason.
+fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
+    let side = SIDE_FILES.map(|suffix| side_file(database, suffix));
+    let others = [LOCK, MARK].map(|name| database.with_file_name(name));
+    let files = [database.to_owned()].into_iter().chain(others).chain(side);
+    files.into_iter().find_map(|file| regular_file::check(&file).err().map(|error| (file, error)))
+}
+
 pub fn throw_away() -> rusqlite::Result<Store> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, None)?;
@@ -247,6 +301,9 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     };
     if !path.try_exists().map_err(|error| cannot_read(&error))? {
         return Ok(None);
+    }
+    if let Some((path, error)) = irregular(&path) {
+        return Err(OpenError::CannotRead { path, reason: error.to_string() });
     }
     let cannot_use = |error: rusqlite::Error| match is_damage(&error) {
         true => cannot_read(&"it is damaged; `statusd run` moves it aside and starts a new one"),

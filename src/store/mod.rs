@@ -7,6 +7,8 @@
 //! Invariant: a delivery and the change that it is about are never apart.
 
 mod absent;
+mod alarms;
+mod batch;
 mod beliefs;
 mod condition;
 mod coverage;
@@ -35,9 +37,11 @@ use crate::track::Update;
 use mark::{Mark, Noted};
 use place::{Connections, Place};
 
+pub use alarms::ShownAlarm;
+pub use batch::{Gather, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use forget::forget;
-pub use outbox::{Attempt, DROPPED, Frozen, Gather, Settled, Waiting};
+pub use outbox::{Attempt, DROPPED, Frozen, Settled};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 

@@ -6,7 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
-use super::rows::{self, CHANGE_COLUMNS, time};
+use super::batch::{self, Earlier, Gather, Waiting};
+use super::rows::{self, time};
 use super::{Routing, Store};
 use crate::model::{Change, ServiceKey, Tone};
 
@@ -69,69 +70,46 @@ pub enum Settled {
 /// Writes a change into the history and a delivery for each channel. The same key is the same
 /// change: a second time changes nothing.
 pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now: Timestamp) -> Result<()> {
-    let inserted = transaction.execute(
+    let mut insert = transaction.prepare_cached(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
              outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at,
              phone_read_at, phones)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
              ?19, ?20)
          ON CONFLICT (key) DO NOTHING",
-        params![
-            change.key(),
-            change.at.to_string(),
-            change.seen_at.to_string(),
-            change.kind.as_str(),
-            change.feed.to_string(),
-            change.service,
-            ServiceKey::new(&change.service).as_str(),
-            change.message_id,
-            change.occurrence,
-            change.serial,
-            change.outage_kind.as_ref().map(|kind| kind.as_str()),
-            change.was_kind.as_ref().map(|kind| kind.as_str()),
-            rows::text_of(change.began_at),
-            rows::text_of(change.ended_at),
-            change.users_affected,
-            change.message,
-            serde_json::Value::from(change.near.clone()).to_string(),
-            rows::text_of(change.phone.map(|phone| phone.at)),
-            rows::text_of(change.phone.map(|phone| phone.read_at)),
-            change.phone.map(|phone| phone.phones),
-        ],
     )?;
+    let inserted = insert.execute(params![
+        change.key(),
+        change.at.to_string(),
+        change.seen_at.to_string(),
+        change.kind.as_str(),
+        change.feed.to_string(),
+        change.service,
+        ServiceKey::new(&change.service).as_str(),
+        change.message_id,
+        change.occurrence,
+        change.serial,
+        change.outage_kind.as_ref().map(|kind| kind.as_str()),
+        change.was_kind.as_ref().map(|kind| kind.as_str()),
+        rows::text_of(change.began_at),
+        rows::text_of(change.ended_at),
+        change.users_affected,
+        change.message,
+        serde_json::Value::from(change.near.clone()).to_string(),
+        rows::text_of(change.phone.map(|phone| phone.at)),
+        rows::text_of(change.phone.map(|phone| phone.read_at)),
+        change.phone.map(|phone| phone.phones),
+    ])?;
     if inserted == 0 {
         return Ok(());
     }
     let change_id = transaction.last_insert_rowid();
     for channel in routing(change) {
-        transaction.execute(
-            "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
-             VALUES (?1, ?2, 'pending', ?3, ?3, 0)",
-            params![change_id, channel, now.to_string()],
-        )?;
+        let insert = "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
+                      VALUES (?1, ?2, 'pending', ?3, ?3, 0)";
+        transaction.prepare_cached(insert)?.execute(params![change_id, channel, now.to_string()])?;
     }
     Ok(())
-}
-
-/// How what waits becomes messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gather {
-    /// For programs: each change is a message.
-    Each,
-    /// For people: all that waits is one message, what somebody acknowledged is held back, and a
-    /// message that nobody confirmed for so long is composed anew with all that came since.
-    All { max_age: SignedDuration },
-}
-
-/// What a message is to be composed of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// In the order in which they happened; at least one.
-    pub changes: Vec<Change>,
-    /// How long the oldest has waited.
-    pub since: Timestamp,
-    /// An older message was given up for this one: somebody may have seen it.
-    pub is_anew: bool,
 }
 
 /// Of what waits for people that which somebody has acknowledged, until that outage ends. A message
@@ -179,10 +157,10 @@ impl Store {
     ) -> Result<Option<Attempt>> {
         let transaction = self.transaction()?;
         let Some(mut head) = head(&transaction, channel, gather)? else { return Ok(None) };
-        let is_anew = match (head.notice_id, gather) {
+        let is_anew = match (head.notice_id, gather.max_age()) {
             (Some(notice_id), _) if untie_dropped(&transaction, notice_id)? => true,
-            (Some(notice_id), Gather::All { max_age }) => thaw_old(&transaction, notice_id, max_age, now)?,
-            (None, _) | (_, Gather::Each) => false,
+            (Some(notice_id), Some(max_age)) => thaw_old(&transaction, notice_id, max_age, now)?,
+            (None, _) | (_, None) => false,
         };
         if is_anew {
             head.notice_id = None;
@@ -191,13 +169,13 @@ impl Store {
         let notice_id = match head.notice_id {
             Some(id) => id,
             None => {
-                let waiting = waiting(&transaction, channel, gather)?;
-                if waiting.1.is_empty() {
+                let anew = (is_anew, number);
+                let Some(id) = freeze(&transaction, channel, gather, anew, compose, now)? else {
                     // All that the old message said was acknowledged meanwhile: it waits on.
                     transaction.commit()?;
                     return Ok(None);
-                }
-                freeze(&transaction, channel, waiting, (is_anew, number), compose, now)?
+                };
+                id
             }
         };
         transaction.execute(
@@ -345,40 +323,28 @@ fn thaw(transaction: &Transaction, notice_id: i64) -> Result<()> {
     Ok(())
 }
 
-/// The numbers and the changes of what the next message is about, and since when the oldest waits.
-fn waiting(
-    transaction: &Transaction,
-    channel: &str,
-    gather: Gather,
-) -> Result<(Vec<i64>, Vec<Change>, Timestamp)> {
-    let (is_all, limit) = if gather == Gather::Each { (false, 1) } else { (true, -1) };
-    let sql = format!(
-        "SELECT {CHANGE_COLUMNS}, created_at FROM change JOIN delivery ON change_id = change.id
-         WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT (?2 AND {HELD_BACK})
-         ORDER BY change.id LIMIT {limit}"
-    );
-    let mut statement = transaction.prepare(&sql)?;
-    let rows: Vec<(i64, Change, Timestamp)> = statement
-        .query_map(params![channel, is_all], |row| {
-            Ok((row.get("id")?, rows::change(row)?, time(row, "created_at")?))
-        })?
-        .collect::<Result<_>>()?;
-    let since = rows.iter().map(|(.., created_at)| *created_at).min().unwrap_or_default();
-    let (ids, changes) = rows.into_iter().map(|(id, change, _)| (id, change)).unzip();
-    Ok((ids, changes, since))
-}
-
-/// Composes a message of what waits and ties its deliveries to it. Other bytes than those of an older
-/// message need another key: the number of the attempt makes it one.
+/// Composes a message of what waits and ties its deliveries to it; `None` where nothing waits. Other
+/// bytes than those of an older message need another key: the `number` of the attempt makes it one.
 fn freeze(
     transaction: &Transaction,
     channel: &str,
-    (change_ids, changes, since): (Vec<i64>, Vec<Change>, Timestamp),
+    gather: Gather,
     (is_anew, mut number): (bool, u32),
     compose: &dyn Fn(&Waiting) -> Frozen,
     now: Timestamp,
-) -> Result<i64> {
-    let mut frozen = compose(&Waiting { changes, since, is_anew });
+) -> Result<Option<i64>> {
+    transaction.execute(
+        "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
+         VALUES (?1, '', '', '', 'neutral', '', ?2)",
+        params![channel, now.to_string()],
+    )?;
+    let notice_id = transaction.last_insert_rowid();
+    if batch::tie(transaction, channel, gather, notice_id)? == 0 {
+        transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
+        return Ok(None);
+    }
+    let waiting = batch::load(transaction, channel, gather, notice_id)?;
+    let mut frozen = compose(&Waiting { is_anew, ..waiting });
     let key = frozen.key.clone();
     if is_anew {
         frozen.key = format!("{key}/digest/{number}");
@@ -388,54 +354,23 @@ fn freeze(
         frozen.key = format!("{key}/digest/{number}");
         number += 1;
     }
+    let replaces = batch::earlier(transaction, channel, gather, notice_id, Earlier::Covered)?;
+    let follows = batch::earlier(transaction, channel, gather, notice_id, Earlier::Any)?;
     transaction.execute(
-        "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "UPDATE notice SET key = ?1, title = ?2, body = ?3, tone = ?4, payload = ?5, replaces = ?6, follows = ?7
+         WHERE id = ?8",
         params![
-            channel,
             frozen.key,
             frozen.title,
             frozen.body,
             frozen.tone.as_str(),
             frozen.payload,
-            now.to_string()
+            replaces,
+            follows,
+            notice_id
         ],
     )?;
-    let notice_id = transaction.last_insert_rowid();
-    let tie = "UPDATE delivery SET notice_id = ?1 WHERE change_id = ?2 AND channel = ?3";
-    let mut tie = transaction.prepare_cached(tie)?;
-    for change_id in &change_ids {
-        tie.execute(params![notice_id, change_id, channel])?;
-    }
-    let replaces = earlier(transaction, channel, notice_id, true)?;
-    let follows = earlier(transaction, channel, notice_id, false)?;
-    transaction.execute(
-        "UPDATE notice SET replaces = ?1, follows = ?2 WHERE id = ?3",
-        params![replaces, follows, notice_id],
-    )?;
-    Ok(notice_id)
-}
-
-/// The receipt of the newest message on this channel about the same outages; with `whole` only if
-/// it is about no others: those would vanish from the screen while they go on.
-fn earlier(transaction: &Transaction, channel: &str, new_notice: i64, whole: bool) -> Result<Option<String>> {
-    // CROSS JOIN keeps the order: from the few changes of these outages to their deliveries.
-    let sql = "SELECT receipt FROM notice
-               WHERE receipt IS NOT NULL
-                 AND id = (SELECT max(old.notice_id)
-                           FROM delivery new JOIN change ON change.id = new.change_id
-                           JOIN change told USING (feed, service_key, message_id)
-                           CROSS JOIN delivery old ON old.change_id = told.id AND old.channel = ?1
-                           WHERE new.notice_id = ?2 AND old.notice_id <> ?2)
-                 AND (NOT ?3 OR NOT EXISTS (
-                   SELECT feed, service_key, message_id FROM delivery JOIN change ON change.id = change_id
-                   WHERE notice_id = notice.id AND message_id IS NOT NULL
-                   EXCEPT
-                   SELECT feed, service_key, message_id FROM delivery JOIN change ON change.id = change_id
-                   WHERE notice_id = ?2))";
-    let receipt = transaction
-        .query_row(sql, params![channel, new_notice, whole], |row| rows::optional_text(row, "receipt"));
-    receipt.optional().map(Option::flatten)
+    Ok(Some(notice_id))
 }
 
 fn attempt(
@@ -469,4 +404,54 @@ fn finish(transaction: &Transaction, notice_id: i64, state: &str, words: &str, n
         params![state, words, now.to_string(), notice_id],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::files;
+    use super::super::mark::Mark;
+    use super::*;
+    use crate::model::{Beliefs, Edition, FeedId};
+    use crate::track;
+
+    /// Steps of SQLite's machine for a message to a program with so many others behind it.
+    async fn steps(waiting: i64) -> u32 {
+        let steps = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&steps);
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        let mut connection = files::reference(files::known_version()).expect("a database");
+        connection.progress_handler(1, Some(count)).expect("counted");
+        let store = Store::new(connection, Mark::none(), None, None);
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let now = Timestamp::UNIX_EPOCH;
+        for number in 0..waiting {
+            let at = now + SignedDuration::from_secs(number);
+            let change = track::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
+            store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
+        }
+        steps.store(0, Ordering::Relaxed);
+        let compose = |waiting: &Waiting| Frozen {
+            key: waiting.changes[0].key(),
+            title: String::new(),
+            body: String::new(),
+            tone: Tone::Neutral,
+            payload: String::new(),
+        };
+        let begun = store.begin("log", Gather::Each, &compose, &|_| now, now).await;
+        assert_eq!(begun.expect("written").map(|attempt| attempt.number), Some(1));
+        steps.load(Ordering::Relaxed)
+    }
+
+    /// Otherwise thousands of them hold up everything else between two messages.
+    #[tokio::test]
+    async fn a_message_to_a_program_costs_the_same_whatever_waits_behind_it() {
+        let (few, many) = (steps(10).await, steps(1_000).await);
+        assert!(few > 0 && many < few + few / 2, "{few} steps with 10, {many} with 1000");
+    }
 }

@@ -19,6 +19,21 @@ impl Store {
         self.list("SELECT * FROM phone ORDER BY seen_at DESC, id", params![], phone)
     }
 
+    /// Gives rows of phones other ids, each from and to. Where both are there, the row that was read
+    /// last stays.
+    pub async fn rename_phones(&self, renamed: &[(String, String)]) -> Result<()> {
+        let transaction = self.transaction()?;
+        for (from, to) in renamed {
+            transaction.execute(
+                "DELETE FROM phone WHERE id = ?1
+                 AND EXISTS (SELECT 1 FROM phone AS other WHERE other.id = ?2 AND other.seen_at >= phone.seen_at)",
+                [from, to],
+            )?;
+            transaction.execute("UPDATE OR REPLACE phone SET id = ?2 WHERE id = ?1", [from, to])?;
+        }
+        transaction.commit()
+    }
+
     /// Remembers phones as they are now, and tells what there is to say of them.
     pub async fn remember(
         &self,
@@ -30,14 +45,15 @@ impl Store {
         let transaction = self.transaction()?;
         for phone in phones {
             transaction.execute(
-                "INSERT OR REPLACE INTO phone (id, model, seen_at, last_backup_at, backup_enabled, judged_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT OR REPLACE INTO phone (id, model, seen_at, last_backup_at, backup_enabled, off_since, judged_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![
                     phone.id,
                     phone.model,
                     phone.seen_at.to_string(),
                     text_of(phone.last_backup),
                     phone.backup_enabled,
+                    text_of(phone.off_since),
                     phone.judged_at.to_string(),
                 ],
             )?;
@@ -59,6 +75,7 @@ fn phone(row: &Row) -> Result<KnownPhone> {
         seen_at: time(row, "seen_at")?,
         last_backup: optional_time(row, "last_backup_at")?,
         backup_enabled: row.get("backup_enabled")?,
+        off_since: optional_time(row, "off_since")?,
         judged_at: time(row, "judged_at")?,
     })
 }

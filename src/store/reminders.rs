@@ -28,13 +28,13 @@ pub struct Snooze {
 
 /// Deliveries on the channel (`?2`) about the occurrence. CROSS JOIN keeps the order: the few changes
 /// of an outage first, or every message that the channel ever had is looked at.
-const ABOUT_IT: &str = "FROM change CROSS JOIN delivery ON change_id = change.id
+pub(super) const ABOUT_IT: &str = "FROM change CROSS JOIN delivery ON change_id = change.id
     WHERE channel = ?2 AND change.feed = outage.feed AND change.service_key = outage.service_key
       AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence";
 
 /// No message of its start still waits on the channel or was given up there: what the channel can be
 /// said to know.
-fn known() -> String {
+pub(super) fn known() -> String {
     format!("NOT EXISTS (SELECT 1 {ABOUT_IT} AND state <> 'sent' AND change.kind IN ('began', 'reopened'))")
 }
 

@@ -49,19 +49,16 @@ pub fn seen(event: &Event, now: Timestamp) -> Option<Seen<'_>> {
     let maintenance = event.kind.is_maintenance();
     let ended = event.end.is_some_and(|end| end <= now);
     let ahead = event.start.is_some_and(|start| start > now);
-    let (stands, kind) = match &event.status {
-        EventStatus::Over => (Stands::Over, event.kind.clone()),
-        EventStatus::Unknown(_) if ended => (Stands::Over, event.kind.clone()),
-        EventStatus::Upcoming if maintenance => (Stands::Planned, event.kind.clone()),
+    let stands = match &event.status {
+        EventStatus::Over => Stands::Over,
+        EventStatus::Unknown(_) if ended => Stands::Over,
+        EventStatus::Upcoming if maintenance => Stands::Planned,
         EventStatus::Upcoming => return None,
-        EventStatus::Unknown(_) if maintenance && ahead => (Stands::Planned, event.kind.clone()),
-        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => {
-            (Stands::Running, event.kind.clone())
-        }
-        EventStatus::Ongoing => (Stands::Down, event.kind.clone()),
-        EventStatus::Unknown(word) => (Stands::Down, EventKind::Other(word.clone())),
+        EventStatus::Unknown(_) if maintenance && ahead => Stands::Planned,
+        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => Stands::Running,
+        EventStatus::Ongoing | EventStatus::Unknown(_) => Stands::Down,
     };
-    Some(Seen { stands, kind, event })
+    Some(Seen { stands, kind: event.kind.clone(), event })
 }
 
 /// The rules, belief by belief.
@@ -75,12 +72,6 @@ pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) 
         (Phase::Over(_), _) if !is_same_problem(held, seen) => {
             first_sight(seen, held.occurrence + 1, service, now)
         }
-        // A plan that was dropped without a word and is back as it was.
-        (Phase::Over(OverBy::Withdrawal), Stands::Planned)
-            if held.counts.contains_key(&ChangeKind::Cancelled) && held.start == seen.event.start =>
-        {
-            same(ChangeKind::Corrected, Phase::Planned(None))
-        }
         (Phase::Over(_), Stands::Planned) => next(ChangeKind::Planned),
         (Phase::Over(_), Stands::Running) => next(ChangeKind::Started),
         (Phase::Over(_), Stands::Down) if held.kind.is_maintenance() => next(ChangeKind::Began),
@@ -90,13 +81,25 @@ pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) 
         }
         (Phase::Over(OverBy::Apple), Stands::Over) => revised(held, seen),
 
+        (Phase::Planned(_), Stands::Planned) if is_moved(held, seen) => {
+            same(ChangeKind::Moved, Phase::Planned(None))
+        }
         (Phase::Planned(_), Stands::Planned) => revised(held, seen),
         (Phase::Planned(_), Stands::Running) => same(ChangeKind::Started, Phase::Ongoing(None)),
         (Phase::Planned(_), Stands::Down) => same(ChangeKind::Began, Phase::Ongoing(None)),
+        // Called over before it was to begin.
+        (Phase::Planned(_), Stands::Over)
+            if seen.event.start.or(held.start).is_some_and(|start| start > now) =>
+        {
+            same(ChangeKind::Cancelled, Phase::Over(OverBy::Apple))
+        }
         (Phase::Planned(_), Stands::Over) => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
 
         (Phase::Ongoing(_), _) if held.kind.is_maintenance() => match seen.stands {
             Stands::Planned => same(ChangeKind::Planned, Phase::Planned(None)),
+            Stands::Running if differs(held.end, seen.event.end) => {
+                same(ChangeKind::Moved, Phase::Ongoing(None))
+            }
             Stands::Running => revised(held, seen),
             Stands::Down => same(ChangeKind::Began, Phase::Ongoing(None)),
             Stands::Over => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
@@ -153,7 +156,8 @@ fn updated(held: &Outage, seen: &Seen, phase: Phase) -> Outage {
         kind: kind_after(held, seen),
         phase,
         start: seen.event.start.or(held.start),
-        end: seen.event.end,
+        // An announced end holds until Apple gives another.
+        end: seen.event.end.or(held.end.filter(|_| matches!(seen.stands, Stands::Planned | Stands::Running))),
         users_affected: seen.event.users_affected.clone(),
         message: seen.event.message.clone(),
         ..held.clone()
@@ -185,6 +189,18 @@ fn revised(held: &Outage, seen: &Seen) -> Judgement {
         return Judgement::Same;
     }
     Judgement::Changed(ChangeKind::Revised, updated(held, seen, phase))
+}
+
+/// Whether a plan has times other than those that were announced.
+fn is_moved(held: &Outage, seen: &Seen) -> bool {
+    differs(held.start, seen.event.start) || differs(held.end, seen.event.end)
+}
+
+/// By what people see, a minute; a time that Apple stops giving moves nothing.
+fn differs(held: Option<Timestamp>, seen: Option<Timestamp>) -> bool {
+    seen.is_some_and(|seen| {
+        held.is_none_or(|held| held.duration_since(seen).abs() >= SignedDuration::from_mins(1))
+    })
 }
 
 /// How bad a kind is, where Apple's words tell.

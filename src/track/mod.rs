@@ -5,9 +5,10 @@
 //! Nothing enters the beliefs that was not seen in two fetches; two things are exempt: the first
 //! document of a database, and absences, which many fetches have shown by the time they count.
 //!
-//! `judge` holds the rules for one event, `sight` those for a feed that cannot be read; this file
-//! holds staleness, confirmation and absence.
+//! `judge` holds the rules for one event, `sight` those for a feed that cannot be read, `freshness`
+//! those for stale copies; this file holds confirmation and absence.
 
+mod freshness;
 mod judge;
 mod sight;
 
@@ -20,9 +21,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
     Beliefs, Change, ChangeKind, Document, EventStatus, FeedId, FeedState, Listed, Missing, Outage, OverBy,
-    Phase, Service, ServiceKey, Sight, StaleRun,
+    Phase, Service, ServiceKey, Sight,
 };
 use crate::watch::{Watch, near};
+use freshness::freshness;
+pub use freshness::{newest_stamp, published};
 use judge::{Judgement, judge};
 pub use judge::{Seen, Stands, seen};
 pub use sight::{Trouble, blind};
@@ -33,11 +36,6 @@ pub const CONFIRM_APART_S: i64 = 30;
 const WITHDRAWN_AFTER: SignedDuration = SignedDuration::from_hours(2);
 const UNLISTED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const ABSENT_FETCHES: u32 = 3;
-const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
-/// The newest of the old did not come back for as long again: it was the odd one out.
-const STALE_ACCEPTED_ANYWAY: SignedDuration = SignedDuration::from_hours(24);
-/// Twelve hours asleep between two stale copies are no proof, an hour of polling is.
-const STALE_FETCHES: u32 = 12;
 
 /// What is seen but not yet believed. Lost at a restart without harm: it is seen again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,8 +53,9 @@ impl Pending {
     }
 }
 
-/// What makes two sights "the same change".
-type Candidate = (ServiceKey, String, u32, ChangeKind);
+/// What makes two sights "the same change". Of a maintenance that moves its new times are a part.
+type Candidate = (ServiceKey, String, u32, ChangeKind, Times);
+type Times = Option<(Option<Timestamp>, Option<Timestamp>)>;
 
 /// What became of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ pub fn look(
     watch: &Watch,
     now: Timestamp,
 ) -> Update {
-    let (verdict, stamp, stale) = freshness(&beliefs.state, document.stamp, now);
+    let (verdict, stamp, stale) = freshness(&beliefs.state, &document.stamp, now);
     let mut state = beliefs.state.clone();
     state.stamp = stamp;
     state.stale = stale;
@@ -133,6 +132,7 @@ pub fn look(
         // cannot be told from good ones, and two of them must not confirm each other.
         return Round::new(beliefs, pending, now, Update::new(verdict, state)).finish(sight::sighted);
     }
+    state.date_order = document.stamp.order.or(state.date_order);
     state.banner = document.banner.clone();
     state.first_accepted = state.first_accepted.or(Some(now));
     let round = Round::new(beliefs, pending, now, Update::new(verdict, state));
@@ -155,32 +155,6 @@ pub fn look(
         round.events_absent(document, &present);
         round.watched_names(document, watch);
     })
-}
-
-/// Rule 2. Returns the verdict, the newest accepted stamp and the run of stale copies.
-fn freshness(
-    state: &FeedState,
-    stamp: Option<Timestamp>,
-    now: Timestamp,
-) -> (Verdict, Option<Timestamp>, Option<StaleRun>) {
-    let (Some(stamp), Some(accepted)) = (stamp, state.stamp) else {
-        return (Verdict::Accepted, stamp.or(state.stamp), None);
-    };
-    if stamp >= accepted {
-        return (Verdict::Accepted, Some(stamp), None);
-    }
-    let run = match state.stale {
-        Some(run) if run.since <= now => {
-            StaleRun { newest: run.newest.max(stamp), fetches: (run.fetches + 1).min(STALE_FETCHES), ..run }
-        }
-        _ => StaleRun { since: now, newest: stamp, fetches: 1 },
-    };
-    let age = now.duration_since(run.since);
-    let accepted = age >= STALE_ACCEPTED_ANYWAY || (age >= STALE_ACCEPTED_AFTER && stamp == run.newest);
-    if accepted && run.fetches >= STALE_FETCHES {
-        return (Verdict::AcceptedOlder, Some(stamp), None);
-    }
-    (Verdict::Stale, state.stamp, Some(run))
 }
 
 /// One look at work: the beliefs before it, and what it adds.
@@ -232,7 +206,8 @@ impl<'a> Round<'a> {
             Judgement::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
             Judgement::Changed(kind, outage) => (kind, outage),
         };
-        let candidate = (key.clone(), outage.message_id.clone(), outage.occurrence, kind);
+        let times = (kind == ChangeKind::Moved).then_some((outage.start, outage.end));
+        let candidate = (key.clone(), outage.message_id.clone(), outage.occurrence, kind, times);
         let first_seen = match kind {
             ChangeKind::Noted if self.is_first => Some(self.now),
             _ => self.confirmed(candidate),
@@ -277,15 +252,7 @@ impl<'a> Round<'a> {
                     }
                 }
                 Absence::Long { since } => {
-                    let end_passed = held.end.is_some_and(|end| end <= self.now);
-                    let (kind, by) = match held.phase {
-                        Phase::Planned(_) => (ChangeKind::Cancelled, OverBy::Withdrawal),
-                        // Maintenance whose announced end has passed is over, as announced.
-                        Phase::Ongoing(_) | Phase::Over(_) if held.kind.is_maintenance() && end_passed => {
-                            (ChangeKind::Over, OverBy::Apple)
-                        }
-                        Phase::Ongoing(_) | Phase::Over(_) => (ChangeKind::Withdrawn, OverBy::Withdrawal),
-                    };
+                    let (kind, by) = dropped(held, since, self.now);
                     outage.phase = Phase::Over(by);
                     if by == OverBy::Withdrawal {
                         outage.end = Some(since);
@@ -308,6 +275,8 @@ impl<'a> Round<'a> {
         let serial = *serial;
         let same = held.filter(|held| held.occurrence == outage.occurrence);
         let ended_at = match &outage.phase {
+            // The end of the plan that is off.
+            _ if kind == ChangeKind::Cancelled => held.and_then(|held| held.end),
             // Nobody knows when a withdrawn outage ended; `seen_at` is when it was listed no more.
             Phase::Over(OverBy::Withdrawal) => None,
             Phase::Ongoing(_) if !outage.kind.is_maintenance() => None,
@@ -337,7 +306,7 @@ impl<'a> Round<'a> {
         }
         let listed = match held.map(|held| &held.listed) {
             Some(Listed::No { .. } | Listed::Never { .. }) => {
-                let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
+                let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain, None);
                 let Some(seen_at) = self.confirmed(candidate) else { return };
                 self.about_service(ChangeKind::ListedAgain, name, seen_at, Vec::new());
                 Listed::Yes
@@ -380,7 +349,7 @@ impl<'a> Round<'a> {
             {
                 continue;
             }
-            let candidate = (key.clone(), String::new(), 0, ChangeKind::Unlisted);
+            let candidate = (key.clone(), String::new(), 0, ChangeKind::Unlisted, None);
             if self.beliefs.services.contains_key(&key) {
                 continue;
             }
@@ -408,7 +377,7 @@ impl<'a> Round<'a> {
                 (None, _) => self.update.forgotten.push(key.clone()),
                 (Some(_), None) => {}
                 (Some(_), Some((_, listing))) => {
-                    let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain);
+                    let candidate = (key.clone(), String::new(), 0, ChangeKind::ListedAgain, None);
                     if let Some(seen_at) = self.confirmed(candidate) {
                         // Two globs may find one service; people hear of it once.
                         let said = |change: &Change| {
@@ -469,6 +438,20 @@ pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> 
     }
 }
 
+/// What it means that something has not been listed `since` then.
+fn dropped(held: &Outage, since: Timestamp, now: Timestamp) -> (ChangeKind, OverBy) {
+    let end_passed = held.end.is_some_and(|end| end <= now);
+    match held.phase {
+        // Dropped before it was to begin.
+        Phase::Planned(_) if held.start.is_none_or(|start| since < start) => {
+            (ChangeKind::Cancelled, OverBy::Withdrawal)
+        }
+        // Maintenance whose announced end has passed is over, as announced.
+        _ if held.kind.is_maintenance() && end_passed => (ChangeKind::Over, OverBy::Apple),
+        Phase::Planned(_) | Phase::Ongoing(_) | Phase::Over(_) => (ChangeKind::Withdrawn, OverBy::Withdrawal),
+    }
+}
+
 enum Absence {
     Counted(Missing),
     Long { since: Timestamp },
@@ -504,9 +487,7 @@ pub fn next_deadline(
         Listed::Missing(missing) => Some(missing.since + UNLISTED_AFTER),
         Listed::Yes | Listed::No { .. } | Listed::Never { .. } => None,
     });
-    let stale = beliefs.state.stale.into_iter();
-    let stale =
-        stale.flat_map(|run| [STALE_ACCEPTED_AFTER, STALE_ACCEPTED_ANYWAY].map(|wait| run.since + wait));
+    let stale = freshness::deadlines(&beliefs.state, document);
     // Only where Apple's word is unknown do the event's own times decide where it stands.
     let events = document.into_iter().flat_map(|document| document.services.values()).flat_map(|s| &s.events);
     let times = events

@@ -31,7 +31,9 @@ pub fn blind(
     // The hour is one of Apple's fault throughout: trouble of our own in between starts it anew.
     let (since, was_told) = match beliefs.state.sight {
         Sight::Blind { since, told, fault, .. } if told || fault == trouble.fault => {
-            pending.blind_s = pending.blind_s.saturating_add(awake_s);
+            // Counted only while it decides something: polls that change nothing leave no trace.
+            let counts = !told && fault == Fault::Apple;
+            pending.blind_s = if counts { pending.blind_s.saturating_add(awake_s) } else { 0 };
             (since.min(now), told)
         }
         Sight::Unknown | Sight::Sighted { .. } | Sight::Blind { .. } => {
@@ -60,7 +62,7 @@ pub(super) fn sighted(round: &mut Round) {
     let since = match round.beliefs.state.sight {
         Sight::Sighted { since } => since,
         Sight::Blind { since, told: true, .. } => {
-            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted);
+            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted, None);
             let Some(seen_at) = round.confirmed(candidate) else { return };
             let mut change =
                 Change::bare(ChangeKind::Sighted, round.beliefs.feed.clone(), seen_at, round.now);

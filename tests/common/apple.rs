@@ -241,6 +241,10 @@ impl Answer {
         Answer { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole, held: false }
     }
 
+    pub fn body(self, body: &str) -> Answer {
+        Answer { body: body.into(), ..self }
+    }
+
     /// A web page with status 200, as captive portals send.
     pub fn html() -> Answer {
         Answer::ok("<!DOCTYPE html>\n<html><title>Welcome</title></html>").header("Content-Type", "text/html")

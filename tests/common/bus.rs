@@ -7,6 +7,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -127,6 +128,7 @@ pub struct Bubble {
     pub urgency: Option<u8>,
     pub category: Option<String>,
     pub desktop_entry: Option<String>,
+    pub sound: Option<String>,
     /// Milliseconds; 0 never, -1 as the server likes.
     pub expire: i32,
     /// What the server answers.
@@ -141,6 +143,19 @@ pub enum Held {
     Bubbles,
     /// `GetCapabilities`
     Abilities,
+    /// Every call, as by a process that is stopped.
+    Everything,
+}
+
+/// How `Notify` is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// The number of the bubble, counted from 1.
+    Number,
+    /// This number, whatever was asked for.
+    Always(u32),
+    /// An error of this name, which the specification of D-Bus knows.
+    Error(&'static str),
 }
 
 /// A notification server under the test's hand.
@@ -148,8 +163,11 @@ pub struct Server {
     connection: Connection,
     shown: mpsc::UnboundedReceiver<Bubble>,
     held: watch::Sender<Held>,
-    refusing: watch::Sender<bool>,
+    says: watch::Sender<Says>,
+    is_incapable: watch::Sender<bool>,
     asked: watch::Receiver<usize>,
+    probed: watch::Receiver<usize>,
+    closed: mpsc::UnboundedReceiver<u32>,
 }
 
 impl Server {
@@ -157,15 +175,21 @@ impl Server {
     pub async fn start(bus: &Bus, capabilities: &[&str]) -> Server {
         let (record, shown) = mpsc::unbounded_channel();
         let (held, hold) = watch::channel(Held::Nothing);
-        let (refusing, refuse) = watch::channel(false);
+        let (says, say) = watch::channel(Says::Number);
+        let (is_incapable, incapable) = watch::channel(false);
         let (ask, asked) = watch::channel(0);
+        let (probe, probed) = watch::channel(0);
+        let (close, closed) = mpsc::unbounded_channel();
         let desk = Desk {
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
-            last_id: 0,
+            last_id: AtomicU32::new(0),
             record,
             hold,
-            refuse,
+            say,
+            incapable,
             ask,
+            probe,
+            close,
         };
         let connection = connection::Builder::address(bus.address.as_str())
             .serve_at(PATH, desk)
@@ -173,7 +197,7 @@ impl Server {
             .build()
             .await
             .expect("the notification server gets its name");
-        Server { connection, shown, held, refusing, asked }
+        Server { connection, shown, held, says, is_incapable, asked, probed, closed }
     }
 
     /// The next bubble, in the order they came.
@@ -198,22 +222,58 @@ impl Server {
         asked.expect("somebody was to ask").expect("the server still runs");
     }
 
+    /// Returns once somebody asks for its name, which shows that it lives.
+    pub async fn until_probed(&mut self) {
+        self.probed.mark_unchanged();
+        let probed = tokio::time::timeout(PATIENCE, self.probed.changed()).await;
+        probed.expect("somebody was to ask").expect("the server still runs");
+    }
+
     /// What is left unanswered from now on; what was held back before and is not any more is
     /// answered now.
     pub fn hold(&self, held: Held) {
         self.held.send_replace(held);
     }
 
+    /// How bubbles are answered from now on. They are recorded all the same.
+    pub fn say(&self, says: Says) {
+        self.says.send_replace(says);
+    }
+
     /// Whether bubbles are answered with an error from now on. They are recorded all the same.
     pub fn refuse(&self, is_refusing: bool) {
-        self.refusing.send_replace(is_refusing);
+        self.say(if is_refusing { Says::Error("Failed") } else { Says::Number });
+    }
+
+    /// `GetCapabilities` is answered with an error from now on.
+    pub fn lose_abilities(&self) {
+        self.is_incapable.send_replace(true);
+    }
+
+    /// The next bubble that somebody closed.
+    pub async fn next_closed(&mut self) -> u32 {
+        let next = tokio::time::timeout(PATIENCE, self.closed.recv()).await;
+        next.expect("a bubble was to be closed").expect("the server still runs")
+    }
+
+    /// Whether no bubble was closed that [`Server::next_closed`] has not given yet.
+    pub fn has_closed_nothing(&self) -> bool {
+        self.closed.is_empty()
     }
 
     /// Tells `client` that a bubble was closed, as real servers do without being asked.
     pub async fn tell_closed(&self, client: &str, id: u32) {
-        let (expired, interface) = (1_u32, NAME);
+        self.tell(client, id, 1).await;
+    }
+
+    /// The user dismisses a bubble.
+    pub async fn dismiss(&self, client: &str, id: u32) {
+        self.tell(client, id, 2).await;
+    }
+
+    async fn tell(&self, client: &str, id: u32, reason: u32) {
         self.connection
-            .emit_signal(Some(client), PATH, interface, "NotificationClosed", &(id, expired))
+            .emit_signal(Some(client), PATH, NAME, "NotificationClosed", &(id, reason))
             .await
             .expect("the signal goes out");
     }
@@ -228,17 +288,21 @@ impl Server {
 /// The served object.
 struct Desk {
     capabilities: Vec<String>,
-    last_id: u32,
+    last_id: AtomicU32,
     record: mpsc::UnboundedSender<Bubble>,
     hold: watch::Receiver<Held>,
-    refuse: watch::Receiver<bool>,
+    say: watch::Receiver<Says>,
+    incapable: watch::Receiver<bool>,
     ask: watch::Sender<usize>,
+    probe: watch::Sender<usize>,
+    close: mpsc::UnboundedSender<u32>,
 }
 
 impl Desk {
     async fn while_held(&self, held: Held) {
         // An error says that the test has dropped the server.
-        let _released = self.hold.clone().wait_for(|now| *now != held).await.is_ok();
+        let is_free = |now: &Held| *now != held && *now != Held::Everything;
+        let _released = self.hold.clone().wait_for(is_free).await.is_ok();
     }
 }
 
@@ -248,7 +312,7 @@ type Hints = std::collections::HashMap<String, OwnedVariant>;
 impl Desk {
     #[expect(clippy::too_many_arguments, reason = "the specification has them")]
     async fn notify(
-        &mut self,
+        &self,
         #[zbus(header)] header: Header<'_>,
         app_name: String,
         replaces_id: u32,
@@ -259,8 +323,13 @@ impl Desk {
         hints: Hints,
         expire: i32,
     ) -> fdo::Result<u32> {
-        let id = if replaces_id == 0 { self.last_id + 1 } else { replaces_id };
-        self.last_id = self.last_id.max(id);
+        let id = match replaces_id {
+            0 => self.last_id.fetch_add(1, Ordering::SeqCst) + 1,
+            replaced => {
+                self.last_id.fetch_max(replaced, Ordering::SeqCst);
+                replaced
+            }
+        };
         let text = |key: &str| hints.get(key).and_then(|value| String::try_from(value.clone()).ok());
         let bubble = Bubble {
             sender: header.sender().map(ToString::to_string).unwrap_or_default(),
@@ -272,28 +341,42 @@ impl Desk {
             urgency: hints.get("urgency").and_then(|value| u8::try_from(value.clone()).ok()),
             category: text("category"),
             desktop_entry: text("desktop-entry"),
+            sound: text("sound-name"),
             expire,
             id,
         };
         // The test may have dropped its end and only want an answer.
         let _unheard = self.record.send(bubble);
         self.while_held(Held::Bubbles).await;
-        if *self.refuse.borrow() {
-            return Err(fdo::Error::Failed("not now".to_owned()));
+        let words = "not now".to_owned();
+        match *self.say.borrow() {
+            Says::Number => Ok(id),
+            Says::Always(id) => Ok(id),
+            Says::Error("NoReply") => Err(fdo::Error::NoReply(words)),
+            Says::Error("InvalidArgs") => Err(fdo::Error::InvalidArgs(words)),
+            Says::Error(_) => Err(fdo::Error::Failed(words)),
         }
-        Ok(id)
     }
 
-    async fn get_capabilities(&self) -> Vec<String> {
+    async fn get_capabilities(&self) -> fdo::Result<Vec<String>> {
         self.ask.send_modify(|times| *times += 1);
         self.while_held(Held::Abilities).await;
-        self.capabilities.clone()
+        if *self.incapable.borrow() {
+            return Err(fdo::Error::Failed("what is that?".to_owned()));
+        }
+        Ok(self.capabilities.clone())
     }
 
-    fn get_server_information(&self) -> (String, String, String, String) {
+    async fn get_server_information(&self) -> (String, String, String, String) {
+        self.probe.send_modify(|times| *times += 1);
+        self.while_held(Held::Everything).await;
         let text = str::to_owned;
         (text("test"), text("statusd"), text("1"), text("1.2"))
     }
 
-    fn close_notification(&self, _id: u32) {}
+    async fn close_notification(&self, id: u32) {
+        self.while_held(Held::Everything).await;
+        // The test may have dropped its end.
+        let _unheard = self.close.send(id);
+    }
 }

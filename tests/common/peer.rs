@@ -30,6 +30,8 @@ pub enum Reply {
     },
     /// A status, and "half " of a body of ten bytes before the connection ends.
     CutBody(u16),
+    /// These bytes instead of an HTTP answer.
+    Raw(&'static [u8]),
     /// Once the request is on its way.
     ResetBeforeReading,
     ResetAfterReading,
@@ -202,6 +204,10 @@ async fn follow(
         Reply::CutBody(status) => {
             let half = format!("HTTP/1.1 {status} .\r\ncontent-length: 10\r\n\r\nhalf ");
             stream.write_all(half.as_bytes()).await.expect("the client reads");
+            None
+        }
+        Reply::Raw(bytes) => {
+            stream.write_all(bytes).await.expect("the client reads");
             None
         }
         Reply::ResetAfterReading => reset(stream),

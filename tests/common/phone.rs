@@ -79,6 +79,8 @@ pub struct Phone {
     pub values: BTreeMap<(&'static str, &'static str), Value>,
     /// What this computer and the phone kept of their pairing.
     pub papers: Option<Arc<Papers>>,
+    /// The name of the pair record, where usbmuxd lists the phone under another spelling.
+    pub record: Option<String>,
     /// The error with which it answers StartSession.
     pub refuses: Option<&'static str>,
     pub tls: Tls,
@@ -116,6 +118,7 @@ impl Phone {
             links: vec!["USB"],
             values,
             papers: Some(papers),
+            record: None,
             refuses: None,
             tls: Tls::Any,
             fault: None,
@@ -289,7 +292,8 @@ impl Play {
             "ReadBUID" => (list([("BUID", "30142955-444094379208051516".into())]), None),
             "ReadPairRecord" => {
                 let udid = request.get("PairRecordID").and_then(Value::as_string).unwrap_or_default();
-                let phone = self.phones.iter().find(|phone| phone.udid == udid);
+                let record_of = |phone: &Phone| phone.record.as_ref().unwrap_or(&phone.udid) == udid;
+                let phone = self.phones.iter().find(|phone| record_of(phone));
                 let record = phone.and_then(|phone| phone.papers.as_ref()).map(|papers| papers.record());
                 let answer = record.map(|record| list([("PairRecordData", Value::Data(bytes(&record)))]));
                 let fault = phone.and_then(|phone| phone.fault_at(Stage::Record));

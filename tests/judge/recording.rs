@@ -153,7 +153,7 @@ fn read_event(event: &Value, at: i64) -> Entry {
         ("upcoming", true) => State::Planned,
         ("upcoming", false) => State::Absent,
         ("ongoing", false) => State::Ongoing(kind.to_owned()),
-        // An unknown word is trouble of a kind we do not know, unless its end has passed.
+        // An unknown word is trouble, unless its end has passed.
         (_, is_maintenance) if is_over_by_date => {
             if is_maintenance {
                 State::Done
@@ -161,7 +161,7 @@ fn read_event(event: &Value, at: i64) -> Entry {
                 State::Over
             }
         }
-        _ => State::Ongoing("Other".to_owned()),
+        _ => State::Ongoing(kind.to_owned()),
     };
     Entry { state, start, end }
 }

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_mail_is_on_file_when_its_final_dot_is_answered() {
         let talk = "EHLO x\r\nMAIL FROM:<a@lab.example>\r\nRCPT TO:<a@lab.example>\r\nDATA\r\n\
-                    Message-ID: k\r\nFrom: life7 <a@lab.example>\r\nSubject: Lab s001: Apple says it is fixed\r\n\r\nFrom 1 to 2.\r\n.\r\n";
+                    Message-ID: k\r\nFrom: life7 <a@lab.example>\r\nSubject: Fixed: Lab s001\r\n\r\nFrom 1 to 2.\r\n.\r\n";
         let send = |_: &Path, address: SocketAddr| {
             let mut server = TcpStream::connect(address).expect("a server");
             server.write_all(talk.as_bytes()).expect("it reads");

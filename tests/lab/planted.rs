@@ -68,7 +68,7 @@ pub fn live() {
     let overrides = config::Overrides { config: Some(own), ..Default::default() };
     let environment = |name: &str| std::env::var(name).ok();
     let config = config::load(&overrides, &environment).expect("a configuration");
-    daemon::run(config, &overrides, &environment).expect("a good end");
+    daemon::run(config, &overrides, &environment, Box::new(|_| ())).expect("a good end");
 }
 
 struct Forwarder {

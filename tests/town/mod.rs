@@ -187,7 +187,8 @@ impl Ears {
             Ears::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
             #[cfg(all(unix, not(target_os = "macos")))]
             Ears::Person { name, address, .. } => {
-                Channel::new(name, Audience::People, Way::Desktop(statusd::channel::Desktop::at(address)))
+                let audience = if name.starts_with("desktop") { Audience::Desktop } else { Audience::People };
+                Channel::new(name, audience, Way::Desktop(statusd::channel::Desktop::at(address)))
             }
         }
     }
@@ -275,6 +276,7 @@ pub struct Town {
     clock: Rc<Cell<Timestamp>>,
     watch: Vec<String>,
     limits: Limits,
+    jitter_s: u64,
     recording: Option<PathBuf>,
     alive: Option<Schedule>,
     /// Whether it looks at phones, and from when on it calls a backup late.
@@ -312,6 +314,7 @@ impl Town {
             clock: Rc::new(Cell::new(at("10:00"))),
             watch: vec!["iCloud Backup".to_owned()],
             limits: Limits::default(),
+            jitter_s: 0,
             recording: None,
             alive: None,
             checks: None,
@@ -367,6 +370,12 @@ impl Town {
         self
     }
 
+    /// It polls so many seconds after each slot.
+    pub fn jitter(mut self, seconds: u64) -> Town {
+        self.jitter_s = seconds;
+        self
+    }
+
     pub fn recording(mut self) -> Town {
         self.recording = Some(self.directory.path().join("feed.jsonl"));
         self
@@ -414,6 +423,16 @@ impl Town {
         self
     }
 
+    /// A person who is told as phones and mailboxes are: in one message, not in a bubble an incident.
+    /// What is sent is shown on this bus.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn reader(mut self, bus: &Bus) -> Town {
+        let ears =
+            Ears::Person { name: "reader".to_owned(), address: bus.address_without_guid(), server: None };
+        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self
+    }
+
     /// The one who listens last does so on these terms, the keys of a channel's table.
     pub fn on_terms(mut self, toml: &str) -> Town {
         let settings = toml::from_str(toml).expect("the keys of terms");
@@ -429,7 +448,7 @@ impl Town {
             if let Ears::Person { server, address, .. } = &mut house.ears
                 && *address == bus.address_without_guid()
             {
-                *server = Some(Server::start(bus, &["body"]).await);
+                *server = Some(Server::start(bus, &["body", "actions"]).await);
             }
         }
     }
@@ -451,6 +470,15 @@ impl Town {
             panic!("nobody is logged in at house {house}")
         };
         server.refuse(is_refusing);
+    }
+
+    /// The notification server of somebody who is logged in.
+    #[cfg(all(unix, not(target_os = "macos")))]
+    pub fn screen(&mut self, house: usize) -> &mut Server {
+        match &mut self.houses[house].ears {
+            Ears::Person { server: Some(server), .. } => server,
+            _ => panic!("nobody is logged in at house {house}"),
+        }
     }
 
     pub fn show(&self, doc: &Doc) {
@@ -514,7 +542,7 @@ impl Town {
         let poller = Poller {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
             watch: Watch::new(&self.watch),
-            plan: Town::plan(),
+            plan: Plan { jitter_s: self.jitter_s, ..Town::plan() },
             hearers: hearers.clone(),
             alive: self.alive.clone(),
             tells_of_phones: self.checks.is_some(),

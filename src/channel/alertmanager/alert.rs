@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::super::Picture;
-use crate::model::{EventKind, Outage, Phase, Sight};
+use crate::model::{Edition, EventKind, Outage, Phase, Sight};
 use crate::text;
 
 /// What tells alerts apart, and so must not change while one lasts. Nobody else may set these.
@@ -21,8 +21,6 @@ const MAINTENANCE: &str = "AppleServiceMaintenance";
 const UNREADABLE: &str = "AppleStatusUnreadable";
 const TEST: &str = "StatusdTest";
 const TEST_LASTS: SignedDuration = SignedDuration::from_mins(1);
-const CONSUMER_PAGE: &str = "https://www.apple.com/support/systemstatus/";
-const DEVELOPER_PAGE: &str = "https://developer.apple.com/system-status/";
 /// Characters of a name, and of a text: Apple's have up to 50 and 120.
 const NAME_MAX: usize = 200;
 const TEXT_MAX: usize = 2_000;
@@ -108,10 +106,13 @@ enum Meaning {
     Nothing,
 }
 
-fn meaning(kind: &str) -> Meaning {
+fn meaning(kind: &str, is_maintenance: bool) -> Meaning {
     match kind {
         "began" | "reopened" | "worsened" | "eased" | "lasts" | "started" | "blind" => Meaning::Fires,
         "ended" => Meaning::Ends("Apple says it is fixed."),
+        "withdrawn" if is_maintenance => {
+            Meaning::Ends("Apple no longer lists the maintenance. Whether it is over Apple does not say.")
+        }
         "withdrawn" => {
             Meaning::Ends("Apple no longer lists the problem. Whether it is fixed Apple does not say.")
         }
@@ -135,7 +136,8 @@ impl Composer<'_> {
             serde_json::from_str(payload).map_err(|error| NoAlert::NotAChange(error.to_string()))?;
         let began = change.began_at.or(change.seen_at).unwrap_or(change.at);
         let fires = || self.alert(&change.subject(), change.feed(), began, self.until());
-        let mut alert = match meaning(&change.kind) {
+        let is_maintenance = change.outage_kind.as_deref().is_some_and(is_maintenance);
+        let mut alert = match meaning(&change.kind, is_maintenance) {
             Meaning::Fires => fires(),
             Meaning::Ends(how) => {
                 // One that ends ahead would go on firing until then.
@@ -146,7 +148,7 @@ impl Composer<'_> {
                 alert.annotations.insert("description", how.to_owned());
                 alert
             }
-            Meaning::Test => self.test(),
+            Meaning::Test => self.test(change.feed()),
             Meaning::Nothing => return Err(NoAlert::NotForAlerts(change.kind)),
         };
         if change.drill {
@@ -189,11 +191,11 @@ impl Composer<'_> {
             // Nothing that fires begins tomorrow, whatever Apple writes.
             starts_at: began.min(self.now),
             ends_at,
-            generator_url: if feed.starts_with("developer/") { DEVELOPER_PAGE } else { CONSUMER_PAGE },
+            generator_url: Edition::of(feed).page(),
         }
     }
 
-    fn test(&self) -> Alert {
+    fn test(&self, feed: &str) -> Alert {
         let annotations = [
             ("summary", "statusd: a test"),
             ("description", "This is a test. Nothing is wrong. It ends by itself within a minute."),
@@ -204,7 +206,7 @@ impl Composer<'_> {
             annotations: annotations.map(|(name, text)| (name, text.to_owned())).into(),
             starts_at: self.now,
             ends_at: self.now.checked_add(TEST_LASTS).unwrap_or(Timestamp::MAX),
-            generator_url: CONSUMER_PAGE,
+            generator_url: Edition::of(feed).page(),
         }
     }
 
@@ -527,7 +529,16 @@ mod tests {
 
     #[test]
     fn other_kinds_have_no_alert() {
-        for kind in ["planned", "unlisted", "listed_again", "history_lost", "alive", "a new word"] {
+        for kind in [
+            "planned",
+            "moved",
+            "cancelled",
+            "unlisted",
+            "listed_again",
+            "history_lost",
+            "alive",
+            "a new word",
+        ] {
             let none = composed(&with(json!({"kind": kind}))).expect_err(kind);
             assert_eq!(none, NoAlert::NotForAlerts(kind.to_owned()));
         }

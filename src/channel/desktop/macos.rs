@@ -8,8 +8,8 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::{Answer, Notice};
-use super::{SEND_WITHIN, bubble, not_reached};
+use super::super::{Answer, Fate, Notice, Wish};
+use super::{Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 
 /// On whose behalf messages appear. A program outside a bundle has no identity of its own, and
 /// left to itself the library asks the person at the desk where the application "use_default"
@@ -28,6 +28,26 @@ impl Desktop {
         Desktop::default()
     }
 
+    /// The notification centre knows no urgency.
+    pub fn with(self, _: Urgency) -> Desktop {
+        self
+    }
+
+    /// There is nothing to be set differently.
+    pub fn continues(&self, _: &Desktop) -> bool {
+        true
+    }
+
+    /// Never returns: nothing is heard of messages that were shown.
+    pub async fn until_screen_changes(&self) {
+        std::future::pending().await
+    }
+
+    /// Without receipts there is nothing to keep.
+    pub async fn keep_alarm(&mut self, _: &Notice, _: &str, _: Wish) -> Fate {
+        Fate::Gone
+    }
+
     /// Only a message finds that out.
     pub async fn is_there(&mut self) -> bool {
         true
@@ -38,7 +58,7 @@ impl Desktop {
         if self.stuck.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return not_reached("the notification centre still does not answer; log out and in");
         }
-        let bubble = bubble(notice, false);
+        let bubble = bubble(notice, Abilities::default(), Urgency::default(), false);
         let (done, result) = oneshot::channel();
         // A thread of its own and not tokio's pool, which the program waits for when it ends.
         let spawned = thread::Builder::new().name("desktop".to_owned()).spawn(move || {

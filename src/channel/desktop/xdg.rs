@@ -5,32 +5,46 @@
 //! update a message that this very process has shown; a daemon that outlives desktop sessions
 //! and is restarted between a start and its end needs one connection, and receipts.
 //!
-//! It listens to no signal: what becomes of a bubble is the person's business. Invariant: a
-//! bubble is only ever replaced on the run of the server that showed it.
+//! Invariant: a bubble is only ever replaced or closed on the run of the server that showed it, and
+//! a message that a server has not confirmed is not repeated while that server hangs
+//! (`tests/desktop.rs`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use notify_rust::{Hint, Notification};
-use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, DynamicType, Message, Variant, connection, fdo};
+use zbus::{Connection, Variant};
 
-use super::super::{Answer, Notice};
-use super::{APP_NAME, SEND_WITHIN, bubble, not_reached};
+use super::super::{Answer, Fate, Notice, Wish};
+use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 use crate::model::Tone;
 use crate::text;
+
+mod address;
+mod calls;
+mod link;
+mod receipt;
+
+use calls::{Calls, Reply};
+use link::{Link, Reason, Server, call, is_answer, is_broken, is_nobody};
+use receipt::Receipt;
 
 /// Both the name and the interface.
 const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 const NOTIFICATIONS_PATH: &str = "/org/freedesktop/Notifications";
-/// Both the name and the interface of the bus itself.
-const BUS: &str = "org.freedesktop.DBus";
-const BUS_PATH: &str = "/org/freedesktop/DBus";
 const IS_THERE_A_DESKTOP: &str =
     "is anybody logged in? on a machine without a desktop, switch this channel off";
 /// Characters of somebody else's error that are shown.
 const REASON_MAX: usize = 200;
+/// For the reply to an earlier try, from a server that answers other calls.
+const LATE_REPLY_WITHIN: Duration = Duration::from_secs(3);
+/// A server that ends whenever it shows an alarm is not driven round in circles by it.
+const SHOW_AGAIN_EVERY: Duration = Duration::from_secs(600);
+/// Bubbles that were shown last, not to be taken for late copies.
+const MAX_SHOWN: usize = 64;
 
 /// The desktop of the session that statusd belongs to.
 ///
@@ -38,36 +52,35 @@ const REASON_MAX: usize = 200;
 /// sending from that one.
 #[derive(Debug, Default)]
 pub struct Desktop {
-    /// A D-Bus address instead of the session's own.
+    urgency: Urgency,
+    /// D-Bus addresses instead of the session's own.
     address: Option<String>,
     link: Option<Link>,
+    calls: Calls,
+    shown: VecDeque<Receipt>,
+    /// Bubbles that nobody waited for any more when they came.
+    late: Vec<(OwnedUniqueName, u32)>,
+    /// Alarms that were shown again lately, by the keys of their messages.
+    again: HashMap<String, (Receipt, Instant)>,
+    wake: Arc<Notify>,
 }
 
-/// The one connection, for as long as the bus lives.
-#[derive(Debug)]
-struct Link {
-    connection: Connection,
-    server: Option<Server>,
-}
-
-/// The program that shows messages, as asked when it was first met.
-#[derive(Clone, Debug)]
-struct Server {
-    /// Unique on the bus, never given twice: another run of the program has another one.
-    owner: OwnedUniqueName,
-    /// Whether it reads the body as markup.
-    markup: bool,
-}
-
-pub(super) fn add_hints(bubble: &mut Notification, tone: Tone) {
-    let (urgency, category) = match tone {
-        Tone::Alarm => (notify_rust::Urgency::Critical, "network.error"),
-        Tone::Relief | Tone::Neutral => (notify_rust::Urgency::Normal, "network"),
+pub(super) fn add_hints(bubble: &mut Notification, tone: Tone, urgency: Urgency, abilities: Abilities) {
+    // `network.error`, the standard one, would say that this computer's network is ill.
+    let (level, category) = match (tone, urgency) {
+        (Tone::Alarm, Urgency::Critical) => (notify_rust::Urgency::Critical, "x-statusd.outage"),
+        (Tone::Alarm, Urgency::Normal) | (Tone::Relief, _) => {
+            (notify_rust::Urgency::Normal, "x-statusd.outage")
+        }
+        (Tone::Neutral, _) => (notify_rust::Urgency::Normal, "x-statusd.notice"),
     };
     bubble
-        .urgency(urgency)
+        .urgency(level)
         .hint(Hint::Category(category.to_owned()))
         .hint(Hint::DesktopEntry(APP_NAME.to_owned()));
+    if tone == Tone::Alarm && abilities.sound {
+        bubble.hint(Hint::SoundName("dialog-warning".to_owned()));
+    }
 }
 
 impl Desktop {
@@ -77,13 +90,38 @@ impl Desktop {
         Desktop::default()
     }
 
-    /// On the bus at this D-Bus address.
+    /// On the bus at this D-Bus address, or at the first of a list that can be used.
     pub fn at(address: &str) -> Desktop {
-        Desktop { address: Some(address.to_owned()), link: None }
+        Desktop { address: Some(address.to_owned()), ..Desktop::default() }
     }
 
-    /// One bubble, within 10 s.
+    /// The same with alarms of this urgency.
+    pub fn with(self, urgency: Urgency) -> Desktop {
+        Desktop { urgency, ..self }
+    }
+
+    /// Whether `older` was set up alike.
+    pub fn continues(&self, older: &Desktop) -> bool {
+        self.urgency == older.urgency && self.address == older.address
+    }
+
+    /// Returns when bubbles may have gone: another server shows them now, or the user dismissed
+    /// one. Cancel-safe.
+    pub async fn until_screen_changes(&self) {
+        self.wake.notified().await;
+    }
+
+    /// One bubble, within 10 s; a few more where copies are to be closed.
     pub async fn send(&mut self, notice: &Notice) -> Answer {
+        let answer = self.try_to_send(notice).await;
+        // A server may give the same number twice.
+        if !self.calls.waits_for(&notice.key) {
+            self.close_late().await;
+        }
+        answer
+    }
+
+    async fn try_to_send(&mut self, notice: &Notice) -> Answer {
         let deadline = Instant::now() + SEND_WITHIN;
         let (connection, server) = match timeout_at(deadline, self.reach()).await {
             Ok(Ok(reached)) => reached,
@@ -93,23 +131,165 @@ impl Desktop {
                 return not_reached("the desktop session does not answer; log out and in if this goes on");
             }
         };
-        match timeout_at(deadline, notify(&connection, &server, notice)).await {
-            Ok(Ok(id)) => Answer::Delivered {
-                receipt: Receipt::of(&connection, &server, id).map(|receipt| receipt.to_text()),
-                words: "shown on the desktop".to_owned(),
-            },
-            Ok(Err(error)) => refused(&error),
-            Err(_elapsed) => Answer::Retry {
-                after_s: None,
-                reached: true,
-                words: "the desktop took the message and has not confirmed it".to_owned(),
-            },
+        self.calls.retain(&server.owner);
+        self.calls.abandon_others(&notice.key);
+        if let Some(answer) = self.earlier_try(&notice.key, &server.owner).await {
+            return answer;
         }
+        let replaces = notice.replaces.as_deref().and_then(Receipt::parse);
+        let replaces = replaces.filter(|receipt| self.is_of(receipt, &server.owner));
+        let is_on_screen = replaces.as_ref().is_some_and(|receipt| self.closed(receipt).is_none());
+        let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen);
+        let id = replaces.map_or(0, |receipt| receipt.id);
+        let owner = server.owner.clone();
+        self.calls.start(&notice.key, server.owner, notify(connection, owner, bubble, id));
+        match self.reply(deadline).await {
+            Some(reply) => self.answer(reply),
+            None => unconfirmed(),
+        }
+    }
+
+    /// Looks for the reply to an earlier try of this message. `None`: it may be sent.
+    async fn earlier_try(&mut self, key: &str, owner: &OwnedUniqueName) -> Option<Answer> {
+        if let Some(reply) = self.reply(Instant::now()).await {
+            return Some(self.answer(reply));
+        }
+        if self.calls.is_empty() {
+            return None;
+        }
+        let is_repeat = self.calls.waits_for(key);
+        if !self.link.as_ref()?.is_alive(owner).await {
+            let words = "the desktop's notification server does not answer";
+            return Some(if is_repeat { unconfirmed() } else { not_reached(words) });
+        }
+        if !is_repeat {
+            return None;
+        }
+        if let Some(reply) = self.reply(Instant::now() + LATE_REPLY_WITHIN).await {
+            return Some(self.answer(reply));
+        }
+        (!self.calls.may_repeat(key)).then(unconfirmed)
+    }
+
+    /// The next reply to a call for the message that is sent now.
+    async fn reply(&mut self, until: Instant) -> Option<Reply> {
+        loop {
+            let reply = timeout_at(until, self.calls.next()).await.ok()?;
+            match reply.result {
+                _ if !reply.is_abandoned => return Some(reply),
+                Ok(id) => self.late.push((reply.owner, id)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes late copies from the screen.
+    async fn close_late(&mut self) {
+        let Some(link) = &self.link else { return };
+        for (owner, id) in std::mem::take(&mut self.late) {
+            let receipt = link.receipt(&owner, id);
+            if receipt.is_some_and(|receipt| !self.shown.contains(&receipt)) {
+                link.close(&owner, id).await;
+            }
+        }
+    }
+
+    fn answer(&mut self, reply: Reply) -> Answer {
+        let id = match reply.result {
+            Ok(id) => id,
+            Err(error) => return refused(&error),
+        };
+        // Copies of it that come later are too many.
+        self.calls.abandon_all();
+        let receipt = self.link.as_ref().and_then(|link| link.receipt(&reply.owner, id));
+        if let Some((receipt, link)) = receipt.as_ref().zip(self.link.as_mut()) {
+            link.shows(receipt);
+            self.shown.truncate(MAX_SHOWN - 1);
+            self.shown.push_front(receipt.clone());
+        }
+        let words = "shown on the desktop".to_owned();
+        Answer::Delivered { receipt: receipt.map(|receipt| receipt.to_text()), words }
     }
 
     /// Whether anything would show a bubble, within 10 s.
     pub async fn is_there(&mut self) -> bool {
         matches!(timeout(SEND_WITHIN, self.reach()).await, Ok(Ok(_)))
+    }
+
+    /// Makes the screen agree with `wish` about an alarm that was delivered with this receipt.
+    /// Starts no server. Within 20 s.
+    pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
+        let Some(receipt) = Receipt::parse(receipt) else { return Fate::Gone };
+        let Ok(Ok(owner)) = timeout(SEND_WITHIN, self.owner()).await else { return Fate::Unknown };
+        if self.closed(&receipt) == Some(Reason::Dismissed) {
+            return Fate::Gone;
+        }
+        let Some(link) = &self.link else { return Fate::Unknown };
+        let here = owner.as_ref().filter(|owner| link.is_of(&receipt, owner));
+        match (here, wish) {
+            (Some(owner), Wish::Closed) if link.close(owner, receipt.id).await => Fate::Gone,
+            (Some(_), Wish::Closed) => Fate::Unknown,
+            (Some(_), Wish::Left | Wish::OnScreen) => Fate::Same,
+            (None, Wish::Closed) => Fate::Gone,
+            (None, Wish::Left) => Fate::Same,
+            (None, Wish::OnScreen) => match owner {
+                Some(owner) => self.show_again(alarm, &owner).await,
+                None => Fate::Unknown,
+            },
+        }
+    }
+
+    /// Shows an alarm whose server is gone to the one that is there now.
+    async fn show_again(&mut self, alarm: &Notice, owner: &OwnedUniqueName) -> Fate {
+        // Another message than the first: that one was confirmed.
+        let key = format!("{}/again", alarm.key);
+        if let Some((receipt, at)) = self.again.get(&alarm.key) {
+            if self.is_of(receipt, owner) {
+                return Fate::ShownAgain { receipt: receipt.to_text() };
+            }
+            if at.elapsed() < SHOW_AGAIN_EVERY {
+                return Fate::Unknown;
+            }
+        }
+        self.calls.retain(owner);
+        if !self.calls.is_empty() && !self.calls.waits_for(&key) {
+            return Fate::Unknown;
+        }
+        match self.send(&Notice { key, replaces: None, ..alarm.clone() }).await {
+            Answer::Delivered { receipt: Some(receipt), .. } => {
+                self.again.retain(|_, (_, at)| at.elapsed() < SHOW_AGAIN_EVERY);
+                let shown = Receipt::parse(&receipt).map(|receipt| (receipt, Instant::now()));
+                self.again.extend(shown.map(|shown| (alarm.key.clone(), shown)));
+                Fate::ShownAgain { receipt }
+            }
+            Answer::Delivered { receipt: None, .. } => Fate::Gone,
+            Answer::Retry { .. } | Answer::Refused { .. } | Answer::Unclear { .. } => Fate::Unknown,
+        }
+    }
+
+    fn is_of(&self, receipt: &Receipt, owner: &OwnedUniqueName) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_of(receipt, owner))
+    }
+
+    fn closed(&mut self, receipt: &Receipt) -> Option<Reason> {
+        self.link.as_mut()?.closed(receipt)
+    }
+
+    /// Who shows messages now, if anybody does. Dropped half way, the connection goes.
+    async fn owner(&mut self) -> Result<Option<OwnedUniqueName>, String> {
+        if let Some(link) = self.link.take() {
+            match link.owner().await {
+                Err(error) if is_broken(&error) => {}
+                found => {
+                    self.link = Some(link);
+                    return found.map_err(|error| no_server(&error));
+                }
+            }
+        }
+        let link = self.connect().await?;
+        let found = link.owner().await.map_err(|error| no_server(&error));
+        self.link = Some(link);
+        found
     }
 
     /// The connection and who shows messages on it. Dropped half way, the connection goes.
@@ -138,83 +318,46 @@ impl Desktop {
         found.map(|server| (connection, server)).map_err(|error| no_server(&error))
     }
 
+    /// Through the first address that works.
     async fn connect(&self) -> Result<Link, String> {
-        let builder = match &self.address {
-            Some(address) => connection::Builder::address(address.as_str()),
-            None => connection::Builder::session(),
-        };
-        let connection = builder.build().await.map_err(|error| match error {
-            zbus::Error::Address(_) => {
-                "the address of the desktop session bus cannot be used; check DBUS_SESSION_BUS_ADDRESS"
-                    .to_owned()
+        let mut words =
+            "the address of the desktop session bus cannot be used; check DBUS_SESSION_BUS_ADDRESS"
+                .to_owned();
+        for address in self.addresses() {
+            match Link::connect(&address, Arc::clone(&self.wake)).await {
+                Ok(link) => return Ok(link),
+                Err(zbus::Error::Address(_)) => {}
+                Err(error) => {
+                    let reason = text::plain_line(&error.to_string(), REASON_MAX);
+                    words = format!("no desktop session bus ({IS_THERE_A_DESKTOP}): {reason}");
+                }
             }
-            error => {
-                let reason = text::plain_line(&error.to_string(), REASON_MAX);
-                format!("no desktop session bus ({IS_THERE_A_DESKTOP}): {reason}")
-            }
-        })?;
-        Ok(Link { connection, server: None })
-    }
-}
-
-impl Link {
-    /// Who shows messages now; started by the bus where it knows how to. Asks the same one for
-    /// its abilities only once.
-    async fn server(&mut self) -> Result<Server, zbus::Error> {
-        let owner = match self.owner().await {
-            Err(error) if is_nobody(&error) => {
-                self.ask_bus("StartServiceByName", &(NOTIFICATIONS, 0_u32)).await?;
-                self.owner().await?
-            }
-            found => found?,
-        };
-        if let Some(known) = &self.server
-            && known.owner == owner
-        {
-            return Ok(known.clone());
         }
-        let abilities: Vec<String> =
-            call(&self.connection, &owner, "GetCapabilities", &()).await?.body().deserialize()?;
-        let markup = abilities.iter().any(|ability| ability == "body-markup");
-        Ok(self.server.insert(Server { owner, markup }).clone())
+        Err(words)
     }
 
-    async fn owner(&self) -> Result<OwnedUniqueName, zbus::Error> {
-        self.ask_bus("GetNameOwner", &NOTIFICATIONS).await?.body().deserialize()
-    }
-
-    async fn ask_bus<B>(&self, method: &str, body: &B) -> Result<Message, zbus::Error>
-    where
-        B: Serialize + DynamicType,
-    {
-        self.connection.call_method(Some(BUS), BUS_PATH, Some(BUS), method, body).await
+    fn addresses(&self) -> Vec<String> {
+        if let Some(address) = &self.address {
+            return address::list(address);
+        }
+        let variable = |name| std::env::var(name).ok();
+        let (listed, directory) = (variable("DBUS_SESSION_BUS_ADDRESS"), variable("XDG_RUNTIME_DIR"));
+        let uid = rustix::process::geteuid().as_raw();
+        address::session(listed.as_deref(), directory.as_deref(), uid)
     }
 }
 
-/// To the server met, not to its name: an id means something to that one only.
-async fn call<B>(
-    connection: &Connection,
-    server: &OwnedUniqueName,
-    method: &str,
-    body: &B,
-) -> Result<Message, zbus::Error>
-where
-    B: Serialize + DynamicType,
-{
-    connection.call_method(Some(server.as_str()), NOTIFICATIONS_PATH, Some(NOTIFICATIONS), method, body).await
-}
-
-async fn notify(connection: &Connection, server: &Server, notice: &Notice) -> Result<u32, zbus::Error> {
-    let replaces = notice.replaces.as_deref().and_then(Receipt::parse);
-    let replaces = replaces.filter(|receipt| {
-        Receipt::of(connection, server, receipt.id).is_some_and(|current| current == *receipt)
-    });
-    let bubble = bubble(notice, server.markup);
+/// Shows a bubble; its number. `replaces`: 0 for a new one.
+async fn notify(
+    connection: Connection,
+    owner: OwnedUniqueName,
+    bubble: Notification,
+    replaces: u32,
+) -> Result<u32, zbus::Error> {
     let hints: HashMap<&str, Variant<'_>> = bubble.hints.iter().map(Into::into).collect();
     let body = (
         &bubble.appname,
-        // 0: a new bubble.
-        replaces.map_or(0, |receipt| receipt.id),
+        replaces,
         &bubble.icon,
         &bubble.summary,
         &bubble.body,
@@ -222,52 +365,14 @@ async fn notify(connection: &Connection, server: &Server, notice: &Notice) -> Re
         hints,
         i32::from(bubble.timeout),
     );
-    call(connection, &server.owner, "Notify", &body).await?.body().deserialize()
+    let answer = call(&connection, &owner, "Notify", &body).await?;
+    // It was shown, whatever was said about it.
+    Ok(answer.body().deserialize().unwrap_or_default())
 }
 
-/// Which bubble, of which run of the server, on which run of the bus. Bubbles are counted
-/// from 1 by every server and servers from 1 by every bus, so the bare number could one day
-/// overwrite another program's message.
-#[derive(Debug, PartialEq, Eq)]
-struct Receipt {
-    id: u32,
-    owner: String,
-    bus: String,
-}
-
-impl Receipt {
-    /// Nothing for id 0, which the specification forbids and which would mean "new".
-    fn of(connection: &Connection, server: &Server, id: u32) -> Option<Receipt> {
-        let (owner, bus) = (server.owner.to_string(), connection.server_guid().to_string());
-        (id != 0).then_some(Receipt { id, owner, bus })
-    }
-
-    /// `<bubble>@<server>@<bus>`
-    fn to_text(&self) -> String {
-        format!("{}@{}@{}", self.id, self.owner, self.bus)
-    }
-
-    /// Nothing where it is not ours: the message is then shown as a new one.
-    fn parse(text: &str) -> Option<Receipt> {
-        let mut parts = text.splitn(3, '@');
-        let id = parts.next()?.parse().ok()?;
-        Some(Receipt { id, owner: parts.next()?.to_owned(), bus: parts.next()?.to_owned() })
-    }
-}
-
-/// Whether the connection itself is at its end.
-fn is_broken(error: &zbus::Error) -> bool {
-    matches!(error, zbus::Error::InputOutput(_))
-}
-
-/// Whether the bus says that the name belongs to nobody.
-fn is_nobody(error: &zbus::Error) -> bool {
-    match error {
-        zbus::Error::FDO(error) => {
-            matches!(**error, fdo::Error::NameHasNoOwner(_) | fdo::Error::ServiceUnknown(_))
-        }
-        _ => false,
-    }
+fn unconfirmed() -> Answer {
+    let words = "the desktop took the message and has not confirmed it".to_owned();
+    Answer::Retry { after_s: None, reached: true, words }
 }
 
 fn no_server(error: &zbus::Error) -> String {
@@ -282,27 +387,12 @@ fn no_server(error: &zbus::Error) -> String {
     format!("the desktop's notification server does not work: {reason}")
 }
 
-/// `Notify` came back with an error.
+/// `Notify` came back with an error. Without an answer the message may have gone through before.
 fn refused(error: &zbus::Error) -> Answer {
     if is_nobody(error) {
         return not_reached("the desktop's notification server has just gone");
     }
     let reason = text::plain_line(&error.to_string(), REASON_MAX);
-    // Also where the connection broke: the message may have gone through before.
-    Answer::Retry { after_s: None, reached: true, words: format!("the desktop did not take it: {reason}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_receipt_reads_back() {
-        let receipt = Receipt { id: 7, owner: ":1.42".to_owned(), bus: "0123abcd".to_owned() };
-        assert_eq!(receipt.to_text(), "7@:1.42@0123abcd");
-        assert_eq!(Receipt::parse(&receipt.to_text()), Some(receipt));
-        for foreign in ["", "7", "7@:1.42", "x@:1.42@0123", "-1@:1.42@0123", "4294967296@:1.42@0123"] {
-            assert_eq!(Receipt::parse(foreign), None, "{foreign}");
-        }
-    }
+    let words = format!("the desktop did not take it: {reason}");
+    Answer::Retry { after_s: None, reached: !is_answer(error), words }
 }

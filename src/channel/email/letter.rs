@@ -20,7 +20,6 @@ const TITLE_MAX_CHARS: usize = 150;
 const BODY_MAX_CHARS: usize = 20_000;
 /// Half a SHA-256 is more than enough to be unique, and short enough for a header's line.
 const ID_BYTES: usize = 16;
-const APPLES_PAGE: &str = "https://www.apple.com/support/systemstatus/";
 /// Asks programs that answer by themselves not to (RFC 3834; the second is Microsoft's).
 const AUTOMATIC: [(HeaderName, &str); 2] = [
     (HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"),
@@ -45,7 +44,7 @@ pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTi
     let id = message_id(&notice.key, from, to);
     let title = text::plain_line(&notice.title, TITLE_MAX_CHARS);
     let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
-    let (plain, html) = (plain(&title, &body), html(&title, &body, notice.tone));
+    let (plain, html) = (plain(&title, &body, notice.page()), html(&title, &body, notice));
     let mut builder =
         Message::builder().from(from.clone()).subject(title).date(sent_at).message_id(Some(id.clone()));
     for mailbox in to {
@@ -90,13 +89,14 @@ fn digest(parts: &[&str]) -> String {
     context.finish().as_ref()[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn plain(title: &str, body: &str) -> String {
-    format!("{title}\n\n{body}\n\nApple's own page: {APPLES_PAGE}\n")
+fn plain(title: &str, body: &str, page: &str) -> String {
+    format!("{title}\n\n{body}\n\nApple's own page: {page}\n")
 }
 
 /// One colour, one link, nothing to be loaded from anywhere.
-fn html(title: &str, body: &str, tone: Tone) -> String {
-    let colour = match tone {
+fn html(title: &str, body: &str, notice: &Notice) -> String {
+    let page = notice.page();
+    let colour = match notice.tone {
         Tone::Alarm => "#c62828",
         Tone::Relief => "#2e7d32",
         Tone::Neutral => "#546e7a",
@@ -107,7 +107,7 @@ fn html(title: &str, body: &str, tone: Tone) -> String {
          <body style=\"font-family:sans-serif\">\n\
          <p style=\"border-left:4px solid {colour};padding-left:8px\"><b>{}</b></p>\n\
          <p>{}</p>\n\
-         <p><a href=\"{APPLES_PAGE}\">Apple's own page</a></p>\n\
+         <p><a href=\"{page}\">Apple's own page</a></p>\n\
          </body></html>\n",
         escaped(title),
         escaped(body).replace('\n', "<br>\n"),
@@ -151,6 +151,14 @@ mod tests {
         let text = text_of(letter);
         let (header, _) = text.split_once("\r\n\r\n").expect("a header");
         header.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn news_of_the_developers_feed_lead_to_the_developers_page() {
+        let notice = Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..notice() };
+        let text = text_of(&written(&notice)).replace("=\r\n", "");
+        assert_eq!(text.matches("https://developer.apple.com/system-status/").count(), 2, "{text}");
+        assert!(!text.contains("systemstatus"), "{text}");
     }
 
     #[test]
@@ -250,7 +258,7 @@ mod tests {
 
     #[test]
     fn html_says_the_same_as_text_and_loads_nothing() {
-        let html = html("<img src=x>", "a & b\n<a href='https://evil.example'>c</a>", Tone::Relief);
+        let html = html("<img src=x>", "a & b\n<a href='https://evil.example'>c</a>", &notice());
         assert!(html.contains("<b>&lt;img src=x&gt;</b>"), "{html}");
         assert!(html.contains("a &amp; b<br>\n&lt;a href=&apos;https://evil.example&apos;&gt;c"), "{html}");
         assert_eq!(html.matches("<a ").count(), 1);

@@ -5,9 +5,10 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lettre::message::Mailbox;
-use lettre::transport::smtp::client::{Certificate, TlsParameters, TlsParametersBuilder};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
@@ -177,23 +178,14 @@ pub fn security(settings: &Settings) -> Result<smtp::Security, String> {
         Security::None => Err(format!(
             "security: \"none\" would carry the mail to {host} unencrypted; write \"starttls\" or \"tls\""
         )),
-        Security::StartTls => Ok(smtp::Security::StartTls(parameters(host, settings.ca_file.as_deref())?)),
-        Security::Tls => Ok(smtp::Security::Tls(parameters(host, settings.ca_file.as_deref())?)),
+        Security::StartTls => Ok(smtp::Security::StartTls(encryption(settings.ca_file.as_deref())?)),
+        Security::Tls => Ok(smtp::Security::Tls(encryption(settings.ca_file.as_deref())?)),
     }
 }
 
-fn parameters(host: String, ca_file: Option<&Path>) -> Result<TlsParameters, String> {
-    tls::install_provider();
-    let mut builder = TlsParametersBuilder::new(host);
-    if let Some(file) = ca_file {
-        for authority in tls::authorities(file)? {
-            // DER that was read from PEM; whether it is a certificate shows when it is used.
-            let authority = Certificate::from_der(authority.to_vec())
-                .map_err(|error| format!("ca_file: {} cannot be used: {error}", file.display()))?;
-            builder = builder.add_root_certificate(authority);
-        }
-    }
-    builder.build().map_err(|error| {
+fn encryption(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
+    tls::client_config(&authorities).map_err(|error| {
         format!("TLS cannot be set up: {error}; install the system's CA certificates, or check ca_file")
     })
 }

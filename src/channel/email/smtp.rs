@@ -4,32 +4,26 @@
 //! letter goes over a connection that is not what the settings ask for, and a letter counts as
 //! taken only if the server said so after it had all of it.
 
-use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::Address;
-use lettre::transport::smtp::Error;
-use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream, TlsParameters};
-use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
-use lettre::transport::smtp::extension::ClientId;
-use lettre::transport::smtp::response::{Response, Severity};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// DNS and TCP together; where TLS comes first, TCP for each address of the server.
+use super::base64;
+use super::connection::{Connection, Reply};
+use crate::secret::Secret;
+
+/// DNS and TCP together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A conversation and its certificates have some ten thousand.
-const HEARD_MAX_BYTES: usize = 256 * 1024;
 /// The letter is settled by then; this is good manners.
 const QUIT_WITHIN: Duration = Duration::from_secs(2);
-/// In this order. Both say the password, so both are for encrypted connections.
-const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+/// A number says nothing about this computer; mail servers for users take it.
+const OWN_NAME: &str = "[127.0.0.1]";
 
 /// Whom to talk to, and how.
 pub struct Server {
@@ -37,14 +31,14 @@ pub struct Server {
     pub host: String,
     pub port: u16,
     pub security: Security,
-    pub login: Option<Credentials>,
+    pub login: Option<(String, Secret)>,
 }
 
 pub enum Security {
     /// Encrypted after the greeting, or not at all.
-    StartTls(TlsParameters),
+    StartTls(Arc<ClientConfig>),
     /// Encrypted from the first byte.
-    Tls(TlsParameters),
+    Tls(Arc<ClientConfig>),
     None,
 }
 
@@ -61,19 +55,6 @@ pub enum Stage {
     Letter,
 }
 
-/// What the server said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub code: u16,
-    pub text: String,
-}
-
-impl Reply {
-    pub fn is_transient(&self) -> bool {
-        self.code < 500
-    }
-}
-
 /// What became of the letter.
 #[derive(Debug)]
 pub struct Handed {
@@ -88,6 +69,8 @@ pub struct Handed {
 pub enum Trouble {
     /// A refusal, 4xx or 5xx.
     Said(Reply),
+    /// A reply without a code, or with one of another kind than was due.
+    Unclear(String),
     /// It does not offer encryption.
     NoTls,
     /// It does not offer a login with a password.
@@ -96,6 +79,13 @@ pub enum Trouble {
     Broke(String),
     /// The time is over.
     Silent,
+}
+
+/// The first digit of a reply's code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Done = 2,
+    GoOn = 3,
 }
 
 impl Server {
@@ -110,121 +100,128 @@ impl Server {
         let mut stage = Stage::Connecting;
         let mut connection = None;
         let conversation = timeout(within, async {
-            let connection = connection.insert(self.connect(&mut stage).await?);
+            let connection = self.connect(&mut connection, &mut stage).await?;
             transact(connection, from, to, letter, &mut stage).await
         });
         let Ok(outcome) = conversation.await else { return (stage, Err(Trouble::Silent)) };
         // Beside the time limit: what the server has taken it has taken, polite or not.
         if let Some(mut connection) = connection {
-            let _unheard = timeout(QUIT_WITHIN, connection.quit()).await;
+            let _unheard = timeout(QUIT_WITHIN, async {
+                let _bye = connection.command("QUIT").await;
+                connection.close().await;
+            })
+            .await;
         }
         (stage, outcome)
     }
 
-    async fn connect(&self, stage: &mut Stage) -> Result<AsyncSmtpConnection, Trouble> {
-        // A number says nothing about this computer; mail servers for users take it.
-        let hello = ClientId::default();
-        let address = (self.host.as_str(), self.port);
-        let connected = match &self.security {
-            Security::Tls(parameters) => {
-                let (limit, parameters) = (Some(CONNECT_WITHIN), Some(parameters.clone()));
-                AsyncSmtpConnection::connect_tokio1(address, limit, &hello, parameters, None).await
-            }
-            Security::StartTls(_) | Security::None => {
-                let connecting = timeout(CONNECT_WITHIN, TcpStream::connect(address));
-                let stream = connecting.await.map_err(io::Error::from).and_then(|connected| connected);
-                let stream = stream.map_err(|error| Trouble::Broke(error.to_string()))?;
-                let heard = Box::new(Heard { stream, left_bytes: HEARD_MAX_BYTES });
-                AsyncSmtpConnection::connect_with_transport(heard, &hello).await
-            }
-        };
-        let mut connection = connected.map_err(trouble)?;
-        if let Security::StartTls(parameters) = &self.security {
+    /// Connects, secures and logs in; what there is of a connection stands in `place`.
+    async fn connect<'p>(
+        &self,
+        place: &'p mut Option<Connection>,
+        stage: &mut Stage,
+    ) -> Result<&'p mut Connection, Trouble> {
+        let connecting = timeout(CONNECT_WITHIN, TcpStream::connect((self.host.as_str(), self.port)));
+        let stream = connecting.await.map_err(io::Error::from).and_then(|connected| connected);
+        let stream = stream.map_err(|error| Trouble::Broke(error.to_string()))?;
+        let mut plain = Connection::new(Box::new(stream));
+        if let Security::Tls(tls) = &self.security {
             *stage = Stage::Securing;
-            if !connection.can_starttls() {
+            plain = plain.secure(Arc::clone(tls), self.name()?).await?;
+            *stage = Stage::Connecting;
+        }
+        let connection = place.insert(plain);
+        expect(connection.reply().await, Due::Done)?;
+        let mut offer = hello(connection).await?;
+        if let Security::StartTls(tls) = &self.security {
+            *stage = Stage::Securing;
+            if offer.keyword("STARTTLS").is_none() {
                 return Err(Trouble::NoTls);
             }
-            connection.starttls(parameters.clone(), &hello).await.map_err(trouble)?;
+            expect(connection.command("STARTTLS").await, Due::Done)?;
+            let plain = place.take().expect("just used");
+            let connection = place.insert(plain.secure(Arc::clone(tls), self.name()?).await?);
+            offer = hello(connection).await?;
         }
-        if let Some(login) = &self.login {
+        let connection = place.as_mut().expect("just used");
+        if let Some((user, password)) = &self.login {
             *stage = Stage::LoggingIn;
-            if connection.server_info().get_auth_mechanism(&MECHANISMS).is_none() {
-                return Err(Trouble::NoLogin);
-            }
-            expect(connection.auth(&MECHANISMS, login).await, Severity::PositiveCompletion)?;
+            log_in(connection, &offer, user, password).await?;
         }
         Ok(connection)
     }
+
+    fn name(&self) -> Result<ServerName<'static>, Trouble> {
+        ServerName::try_from(self.host.clone()).map_err(|error| Trouble::Broke(error.to_string()))
+    }
 }
 
-/// A connection that ends when the other side has said too much. lettre reads lines of any length,
-/// and before the encryption anybody on the way can talk; with TLS from the first byte it is the
-/// server itself.
-#[derive(Debug)]
-struct Heard {
-    stream: TcpStream,
-    left_bytes: usize,
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        match self.left_bytes.checked_sub(buffer.filled().len() - before) {
-            Some(left_bytes) => self.left_bytes = left_bytes,
-            None => return Poll::Ready(Err(io::Error::other("it talks without end"))),
+/// What the server offers. One that does not know EHLO offers nothing (RFC 5321, 3.2).
+async fn hello(connection: &mut Connection) -> Result<Reply, Trouble> {
+    let offer = match expect(connection.command(&format!("EHLO {OWN_NAME}")).await, Due::Done) {
+        Err(Trouble::Said(Reply { code: 500 | 502 | 504, .. })) => {
+            let said = expect(connection.command(&format!("HELO {OWN_NAME}")).await, Due::Done)?;
+            Reply { lines: Vec::new(), ..said }
         }
-        Poll::Ready(Ok(()))
-    }
+        said => said?,
+    };
+    // A list that is cut off says nothing of what is missing.
+    connection.check_step()?;
+    Ok(offer)
 }
 
-impl AsyncWrite for Heard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+/// With each way that the server offers until one works: PLAIN, then LOGIN. Both say the password,
+/// so both are for encrypted connections.
+async fn log_in(
+    connection: &mut Connection,
+    offer: &Reply,
+    user: &str,
+    password: &Secret,
+) -> Result<(), Trouble> {
+    let mechanisms = offer.keyword("AUTH").unwrap_or_default();
+    let offers = |name: &str| mechanisms.iter().any(|mechanism| mechanism == name);
+    let (user, password) = (user, password.expose());
+    let plain = base64(&format!("\0{user}\0{password}"));
+    let ways = [
+        ("PLAIN", format!("AUTH PLAIN {plain}"), vec![plain]),
+        ("LOGIN", "AUTH LOGIN".to_owned(), vec![base64(user), base64(password)]),
+    ];
+    let mut refusal = Trouble::NoLogin;
+    for (_, first, answers) in ways.into_iter().filter(|(name, _, _)| offers(name)) {
+        match authenticate(connection, &first, answers).await {
+            Err(Trouble::Said(reply)) if !reply.is_transient() => refusal = Trouble::Said(reply),
+            other => return other,
+        }
     }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
+    Err(refusal)
 }
 
-impl AsyncTokioStream for Heard {
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr()
+/// `answers` are for the server's questions (334), as far as it has some.
+async fn authenticate(connection: &mut Connection, first: &str, answers: Vec<String>) -> Result<(), Trouble> {
+    let mut said = connection.command(first).await;
+    for answer in answers {
+        if !matches!(&said, Ok(reply) if reply.code == 334) {
+            break;
+        }
+        said = connection.command(&answer).await;
     }
+    expect(said, Due::Done).map(drop)
 }
 
-/// lettre's own `send` drops the whole letter where one of several receivers is refused.
-///
-/// Every reply must be of the kind that is due: whoever slips one in before the encryption shifts
-/// all that follow, and "go ahead" is no receipt.
+/// Every reply must be of the kind that is due: "go ahead" is no receipt.
 async fn transact(
-    connection: &mut AsyncSmtpConnection,
+    connection: &mut Connection,
     from: &Address,
     to: &[Address],
     letter: &[u8],
     stage: &mut Stage,
 ) -> Result<Handed, Trouble> {
-    use Severity::{PositiveCompletion, PositiveIntermediate};
     *stage = Stage::Sender;
-    expect(connection.command(Mail::new(Some(from.clone()), Vec::new())).await, PositiveCompletion)?;
+    expect(connection.command(&format!("MAIL FROM:<{from}>")).await, Due::Done)?;
     *stage = Stage::Receivers;
     let mut refused = Vec::new();
     for address in to {
-        let said = connection.command(Rcpt::new(address.clone(), Vec::new())).await;
-        match expect(said, PositiveCompletion) {
+        match expect(connection.command(&format!("RCPT TO:<{address}>")).await, Due::Done) {
             Ok(_) => {}
             // 421: the server hangs up (RFC 5321, 3.8).
             Err(Trouble::Said(reply)) if reply.code != 421 => refused.push((address.clone(), reply)),
@@ -235,37 +232,52 @@ async fn transact(
         return Ok(Handed { taken: None, refused });
     }
     *stage = Stage::Asking;
-    expect(connection.command(Data).await, PositiveIntermediate)?;
+    expect(connection.command("DATA").await, Due::GoOn)?;
     *stage = Stage::Letter;
-    let taken = expect(connection.message(letter).await, PositiveCompletion)?;
+    connection.say(&transparent(letter)).await?;
+    let taken = expect(connection.reply().await, Due::Done)?;
     Ok(Handed { taken: Some(taken), refused })
 }
 
-fn expect(said: Result<Response, Error>, due: Severity) -> Result<Reply, Trouble> {
-    let response = said.map_err(trouble)?;
-    let reply =
-        Reply { code: response.code().into(), text: response.message().collect::<Vec<_>>().join(" ") };
-    if response.code().severity == due {
-        return Ok(reply);
-    }
-    Err(Trouble::Broke(format!("answers {} {} where something else was due", reply.code, reply.text)))
-}
-
-fn trouble(error: Error) -> Trouble {
-    match error.status() {
-        Some(code) => {
-            let text = error.source().map(ToString::to_string).unwrap_or_default();
-            Trouble::Said(Reply { code: code.into(), text })
+/// The letter as it goes over the line: a dot more before each that begins a line, and one on a
+/// line of its own behind it (RFC 5321, 4.5.2). The lines of a letter end with CR and LF.
+fn transparent(letter: &[u8]) -> Vec<u8> {
+    let mut sent = Vec::with_capacity(letter.len() + 16);
+    for line in letter.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b".") {
+            sent.push(b'.');
         }
-        None => Trouble::Broke(innermost(&error)),
+        sent.extend_from_slice(line);
+    }
+    if !sent.ends_with(b"\r\n") {
+        sent.extend_from_slice(b"\r\n");
+    }
+    sent.extend_from_slice(b".\r\n");
+    sent
+}
+
+fn expect(said: Result<Reply, Trouble>, due: Due) -> Result<Reply, Trouble> {
+    let reply = said?;
+    match reply.code / 100 {
+        kind if kind == due as u16 => Ok(reply),
+        4 | 5 => Err(Trouble::Said(reply)),
+        _ => Err(Trouble::Unclear(format!("{} {}", reply.code, reply.text()))),
     }
 }
 
-/// The innermost cause says what happened; the layers above only say who noticed.
-fn innermost(error: &Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_on_a_line_of_its_own_is_not_the_end() {
+        for (letter, sent) in [
+            ("a\r\n.\r\nb\r\n", "a\r\n..\r\nb\r\n.\r\n"),
+            (".a\r\n..\r\n", "..a\r\n...\r\n.\r\n"),
+            ("a", "a\r\n.\r\n"),
+            ("", "\r\n.\r\n"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&transparent(letter.as_bytes())), sent);
+        }
     }
-    innermost.to_string()
 }

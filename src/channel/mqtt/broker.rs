@@ -10,11 +10,10 @@ use std::time::Duration;
 use reqwest::Url;
 use rumqttc::tokio_rustls::rustls::ClientConfig;
 use rumqttc::{
-    ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, TlsConfiguration, Transport,
+    ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, StateError, TlsConfiguration,
+    Transport, mqttbytes,
 };
-use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
-use rustls_platform_verifier::Verifier;
 
 use super::super::Answer;
 use crate::secret::Secret;
@@ -86,7 +85,11 @@ impl Broker {
         }
         let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
         Ok(Broker {
-            tls: is_tls.then(|| client_config(&authorities)).transpose()?,
+            tls: is_tls.then(|| tls::client_config(&authorities)).transpose().map_err(|error| {
+                format!(
+                    "url: TLS cannot be set up: {error}; install the system's CA certificates, check ca_file"
+                )
+            })?,
             port: url.port().unwrap_or(if is_tls { 8883 } else { 1883 }),
             host,
             client_id: client_id.to_owned(),
@@ -199,6 +202,11 @@ impl Broker {
 
     /// The connection ended before a message was confirmed.
     pub fn broke_off(&self, error: &ConnectionError, reached: bool) -> Answer {
+        if reached && is_unintelligible(error) {
+            let words =
+                format!("{} got the message and answers what is not MQTT: {}", self.host, cause(error));
+            return Answer::Unclear { words };
+        }
         self.retry(reached, &format!("broke off before it confirmed the message: {}", cause(error)))
     }
 
@@ -232,22 +240,14 @@ fn address(text: &str) -> Result<(Url, bool), String> {
     Ok((url, is_tls))
 }
 
-/// Trusts what this computer trusts, and `authorities` besides.
-fn client_config(authorities: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, String> {
-    let provider = Arc::new(ring::default_provider());
-    let failed = |error: rustls::Error| {
-        format!("url: TLS cannot be set up: {error}; install the system's CA certificates, check ca_file")
-    };
-    let verifier =
-        Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider)).map_err(failed)?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        // Dangerous is what others could put here; this is the platform's own judgement.
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+/// Whether the broker said something that cannot be understood, or that answers nothing.
+fn is_unintelligible(error: &ConnectionError) -> bool {
+    let ConnectionError::MqttState(error) = error else { return false };
+    match error {
+        StateError::Unsolicited(_) | StateError::WrongPacket | StateError::InvalidState => true,
+        StateError::Deserialization(error) => !matches!(error, mqttbytes::Error::Io(_)),
+        _ => false,
+    }
 }
 
 /// The innermost cause says what happened; the layers above it only say who noticed.

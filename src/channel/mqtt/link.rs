@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::Answer;
 use super::broker::Broker;
-use super::session::{Done, Publication, STALLED, Session};
+use super::session::{Done, FLOODED, Publication, STALLED, Session};
 use super::topics::{OFFLINE, Retained, Topics};
 
 /// Between two tries to connect: doubled from the first to the last.
@@ -170,7 +170,15 @@ impl Keeper {
     async fn converse(&mut self, session: &mut Session, events: &mut EventLoop) -> End {
         loop {
             match self.turn(session, events).await {
-                Turn::Event(event) => session.heed(event, &self.broker, &self.topics, &self.wanted),
+                Turn::Event(_) if session.is_flooded() => {
+                    session.end(|reached| self.broker.retry(reached, FLOODED));
+                    return End::Lost { pause: Some(LAST_PAUSE) };
+                }
+                Turn::Event(event) => {
+                    session.heed(event, &self.broker, &self.topics, &self.wanted);
+                    // What is read already is taken without a wait.
+                    tokio::task::consume_budget().await;
+                }
                 Turn::Nobody => {
                     session.farewell(&self.topics, events).await;
                     return End::Goodbye;

@@ -19,6 +19,10 @@ use super::visit::until_gone;
 /// A broker that confirms nothing for so long is left.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
 pub const STALLED: &str = "confirmed nothing within 10 s";
+/// What a broker may tell in a minute, which is far more than all states of a feed.
+const HEARD_MAX: u32 = 20_000;
+const HEARD_WITHIN: Duration = Duration::from_secs(60);
+pub const FLOODED: &str = "sends more than anybody asked for";
 const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
 pub type Done = oneshot::Sender<Answer>;
@@ -65,6 +69,8 @@ pub struct Session {
     shown: Retained,
     /// The last sign of life while something was on its way.
     moved_at: Instant,
+    /// Since when packets are counted, and how many came.
+    heard: (Instant, u32),
 }
 
 impl Session {
@@ -80,6 +86,7 @@ impl Session {
             unconfirmed: BTreeMap::new(),
             shown: Retained::new(),
             moved_at: Instant::now(),
+            heard: (Instant::now(), 0),
         }
     }
 
@@ -134,6 +141,14 @@ impl Session {
             pending::<()>().await;
         }
         sleep_until(self.moved_at + CONFIRM_WITHIN).await;
+    }
+
+    /// Counts a packet; whether there are too many. A broker without end must not have all of the
+    /// runtime's time, nor of its memory.
+    pub fn is_flooded(&mut self) -> bool {
+        let (since, count) = self.heard;
+        self.heard = if since.elapsed() > HEARD_WITHIN { (Instant::now(), 1) } else { (since, count + 1) };
+        self.heard.1 > HEARD_MAX
     }
 
     pub fn heed(&mut self, event: Event, broker: &Broker, topics: &Topics, wanted: &Retained) {

@@ -12,7 +12,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use super::super::{Picture, Standing};
-use crate::model::{Edition, EventKind, Outage, Phase, ServiceKey, Sight};
+use crate::model::{EventKind, Outage, Phase, ServiceKey, Sight};
 use crate::text;
 
 /// Of the JSON below, documented in `docs/channels.md`.
@@ -118,10 +118,7 @@ impl Topics {
     /// nobody can tell.
     fn sensor(&self, standing: &Standing, slug: &str, picture: &Picture) -> Value {
         let id = format!("{}_{slug}", self.id());
-        let page = match picture.feed.edition {
-            Edition::Consumer => "https://www.apple.com/support/systemstatus/",
-            Edition::Developer => "https://developer.apple.com/system-status/",
-        };
+        let page = picture.feed.edition.page();
         json!({
             "name": text::plain_line(&standing.service, NAME_MAX),
             "unique_id": id,
@@ -241,7 +238,7 @@ fn slug(service: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fault, FeedId, OverBy};
+    use crate::model::{Edition, Fault, FeedId, OverBy};
 
     fn at(text: &str) -> Timestamp {
         format!("2026-05-05T{text}:00Z").parse().expect("a time")

@@ -26,7 +26,8 @@ pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut 
             Ok(Event::Incoming(Packet::ConnAck(_))) => connected = true,
             Ok(Event::Outgoing(Outgoing::Publish(_))) => *reached = true,
             Ok(Event::Incoming(Packet::PubAck(_))) => break,
-            Ok(_) => {}
+            // What is read already is taken without a wait.
+            Ok(_) => tokio::task::consume_budget().await,
             Err(error) if connected => return broker.broke_off(&error, *reached),
             Err(error) => return broker.not_connected(&error),
         }
@@ -44,5 +45,6 @@ pub async fn until_gone(events: &mut EventLoop) {
         if event == Event::Outgoing(Outgoing::Disconnect) {
             return;
         }
+        tokio::task::consume_budget().await;
     }
 }

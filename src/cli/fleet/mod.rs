@@ -4,67 +4,110 @@
 //! list, `crate::backup` judges, `report` draws. Invariant: every device of the list is in the
 //! counts, and in the CSV and the JSON.
 
+mod columns;
 mod moment;
 mod report;
 mod roster;
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::{Downtime, Nights, Standing, is_ahead};
 use crate::config::Config;
-use crate::live;
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::store::{Span, Store};
 use crate::watch::{Watch, near};
+use crate::{live, regular_file};
 
-use super::args::{Fleet, FleetFormat};
+use super::args::{FailOn, Fleet, FleetFormat};
 use super::page::Page;
+use super::state::located;
 use super::timeline::up_to_date;
 use super::words::shown;
-use super::{Failure, Invocation, Output, store, wait};
+use super::{CANNOT_TELL, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, complain, store, wait};
+use columns::Asked;
 use report::{Report, Row};
-use roster::Device;
+use roster::{Device, List, Unusable};
 
 /// Further back than the nights that are looked at.
 const OUTAGES_SINCE: SignedDuration = SignedDuration::from_hours(410 * 24);
 
 pub fn run(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    judge(fleet, invocation).map_err(|failure| match failure.code {
+        // The codes are those of `doctor` then, where 1 says something about devices.
+        FAILED if !fleet.fail_on.is_empty() => Failure::new(CANNOT_TELL, failure.message),
+        _ => failure,
+    })
+}
+
+fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
+    let config = located(invocation.config()?, invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let record = Record::read(&store, &config, fleet, &page)?;
-    let devices = devices(fleet, &page)?;
+    let List { columns, devices } = list(fleet, &page)?;
     let nights = Nights::new(&record.outages, &record.sighted, page.zone, page.now);
     let rows = devices.into_iter().map(|device| judged(device, &nights, page.now)).collect();
     let report = Report {
         rows,
+        columns,
         feed: config.feed.to_string(),
         services: record.services,
         record_since: record.sighted.iter().map(|(from, _)| *from).min(),
     };
     let format = if fleet.json { FleetFormat::Json } else { fleet.format };
-    Ok(Output::done(match format {
+    let text = match format {
         FleetFormat::Table => report.text(&page),
         FleetFormat::Json => report.json(page.now),
-        FleetFormat::Csv => report.csv(),
-    }))
+        FleetFormat::Csv => {
+            // There is no place for them in there.
+            report.columns.remarks.iter().for_each(|remark| complain(remark));
+            report.csv()
+        }
+    };
+    Ok(Output { text, code: exit_code(&report.rows, &fleet.fail_on) })
 }
 
-fn devices(fleet: &Fleet, page: &Page) -> Result<Vec<Device>, Failure> {
+/// 1 if a device is what the caller fails on, else 3 if one is unknown: it could be.
+fn exit_code(rows: &[Row], fail_on: &[FailOn]) -> u8 {
+    let is = |fail_on: &FailOn, standing: Standing| match fail_on {
+        FailOn::Late => matches!(standing, Standing::LateByApple | Standing::LateOtherwise),
+        FailOn::LateOtherwise => standing == Standing::LateOtherwise,
+        FailOn::Off => standing == Standing::Off,
+        FailOn::Unknown => standing == Standing::Unknown,
+    };
+    let is_any = |wanted: &dyn Fn(Standing) -> bool| rows.iter().any(|row| wanted(row.standing));
+    if is_any(&|standing| fail_on.iter().any(|fail_on| is(fail_on, standing))) {
+        FAILED
+    } else if !fail_on.is_empty() && is_any(&|standing| standing == Standing::Unknown) {
+        CANNOT_TELL
+    } else {
+        DONE
+    }
+}
+
+fn list(fleet: &Fleet, page: &Page) -> Result<List, Failure> {
     let is_standard_input = fleet.file.as_os_str() == "-";
     let name = if is_standard_input { "standard input".to_owned() } else { fleet.file.display().to_string() };
     let failed = |problem: &dyn std::fmt::Display| Failure::failed(format!("cannot use {name}: {problem}"));
     let from: Box<dyn Read> = if is_standard_input {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(File::open(&fleet.file).map_err(|error| failed(&error))?)
+        Box::new(regular_file::open(&fleet.file).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => failed(&format!("{error}; pipe it into standard input (-)")),
+            _ => failed(&error),
+        })?)
     };
     let bytes = roster::fetch(from).map_err(|error| failed(&error))?;
-    let devices = bytes.and_then(|bytes| roster::read(bytes, page.zone, fleet.date_order));
-    devices.map_err(|unusable| failed(&unusable))
+    let asked = Asked { device: fleet.device_column.as_deref(), backup: fleet.backup_column.as_deref() };
+    let list = bytes.and_then(|bytes| roster::read(bytes, &asked, page.zone, fleet.date_order));
+    list.map_err(|unusable| match &unusable {
+        Unusable::Columns(columns) if columns.is_usage() => {
+            Failure::new(WRONG_USAGE, format!("cannot use {name}: {unusable}"))
+        }
+        _ => failed(&unusable),
+    })
 }
 
 /// What is known of Apple.
@@ -143,6 +186,10 @@ fn downtime(outage: &Outage) -> Option<Downtime> {
 fn judged(device: Device, nights: &Nights, now: Timestamp) -> Row {
     let unread = device.last.as_ref().err().or(device.enabled.as_ref().err());
     let last = device.last.as_ref().ok().copied().flatten();
+    if let Some(other) = &device.other {
+        let reason = Some(format!("neither an iPhone nor an iPad: {other}"));
+        return Row { device, standing: Standing::Skipped, reason };
+    }
     let standing = match (unread, &device.enabled) {
         (_, Ok(Some(false))) => Standing::Off,
         (Some(_), _) => Standing::Unknown,
@@ -230,9 +277,47 @@ mod tests {
                 Some("statusd did not look in those nights"),
             ),
         ] {
-            let row = judged(Device { line: 2, name: "a".to_owned(), last, enabled }, &nights, now);
+            let row =
+                judged(Device { line: 2, name: "a".to_owned(), other: None, last, enabled }, &nights, now);
             assert_eq!((row.standing, row.reason.as_deref()), (standing, reason));
         }
+    }
+
+    #[test]
+    fn what_is_no_iphone_is_skipped() {
+        let now = at("2026-05-08T12:00:00Z");
+        let nights = Nights::new(&[], &[], &TimeZone::UTC, now);
+        let other = Some("Apple TV".to_owned());
+        let device = Device { line: 2, name: "a".to_owned(), other, last: Ok(None), enabled: Ok(None) };
+        let row = judged(device, &nights, now);
+        let reason = row.reason.as_deref();
+        assert_eq!(
+            (row.standing, reason),
+            (Standing::Skipped, Some("neither an iPhone nor an iPad: Apple TV"))
+        );
+    }
+
+    #[test]
+    fn late_devices_fail_where_that_is_asked_for() {
+        let row = |standing| {
+            let device =
+                Device { line: 2, name: "a".to_owned(), other: None, last: Ok(None), enabled: Ok(None) };
+            Row { device, standing, reason: None }
+        };
+        use Standing::{LateByApple, LateOtherwise, Off, Skipped, Unknown, UpToDate};
+        let check = |standings: &[Standing], fail_on: &[FailOn], expected: u8| {
+            let rows: Vec<Row> = standings.iter().map(|standing| row(*standing)).collect();
+            assert_eq!(exit_code(&rows, fail_on), expected, "{standings:?} {fail_on:?}");
+        };
+        check(&[LateOtherwise, LateByApple, Off, Unknown], &[], DONE);
+        check(&[UpToDate, LateOtherwise], &[FailOn::Late], FAILED);
+        check(&[UpToDate, LateByApple, Unknown], &[FailOn::Late], FAILED);
+        check(&[UpToDate, LateByApple, Off, Skipped], &[FailOn::LateOtherwise], DONE);
+        check(&[UpToDate, Unknown], &[FailOn::Late], CANNOT_TELL);
+        check(&[UpToDate, Unknown], &[FailOn::Late, FailOn::Unknown], FAILED);
+        check(&[Off, UpToDate], &[FailOn::Late], DONE);
+        check(&[Off, UpToDate], &[FailOn::Off], FAILED);
+        check(&[], &[FailOn::Late], DONE);
     }
 
     #[test]

@@ -14,7 +14,37 @@ const MAX_CHARS: usize = 64;
 /// iCloud began on 12 October 2011. Exports write 1970, 0001 or 2001 where there was no backup.
 const FIRST_BACKUP: Date = date(2011, 10, 12);
 /// What exports write where there is nothing.
-const NOTHING: [&str; 8] = ["", "-", "0", "never", "none", "null", "n/a", "unknown"];
+const NOTHING: [&str; 24] = [
+    "",
+    "-",
+    "--",
+    "–",
+    "—",
+    "0",
+    "never",
+    "never backed up",
+    "no backup",
+    "none",
+    "null",
+    "(null)",
+    "nil",
+    "na",
+    "n/a",
+    "n.a.",
+    "#n/a",
+    "not available",
+    "not reported",
+    "not set",
+    "undefined",
+    "(empty)",
+    "(none)",
+    "unknown",
+];
+/// Years of two digits from here on are of the last century, as POSIX has it.
+const LAST_CENTURY_FROM: i16 = 69;
+/// For a day before there was iCloud. Some of those are in no calendar: 1900-01-00.
+const BEFORE_ICLOUD: Date = date(1970, 1, 1);
+const MAX_MONTH_OR_DAY: i16 = 31;
 /// Digits that seconds and milliseconds since 1970 have in these centuries.
 const SECONDS_DIGITS: usize = 10;
 const MILLISECONDS_DIGITS: usize = 13;
@@ -63,8 +93,11 @@ fn since_1970(text: &str) -> Option<Timestamp> {
 
 /// Takes the offset off the end of a time: `Z`, ` UTC`, `+02:00`, ` +0200`. Without one it is `zone`.
 fn offset<'t>(text: &'t str, zone: &TimeZone) -> (&'t str, TimeZone) {
-    for utc in ["Z", "z", "UTC", "GMT"] {
-        if let Some(rest) = text.strip_suffix(utc) {
+    for utc in ["Z", "UTC", "GMT"] {
+        let at = text.len().saturating_sub(utc.len());
+        if let Some((rest, end)) = text.split_at_checked(at)
+            && end.eq_ignore_ascii_case(utc)
+        {
             return (rest.trim_end(), TimeZone::UTC);
         }
     }
@@ -95,17 +128,29 @@ fn day(text: &str, order: Option<DateOrder>) -> Result<Option<Date>, Unread> {
     let parts: Vec<&str> = text.split(['-', '/', '.']).collect();
     let numbers: Vec<i16> = parts.iter().filter_map(|part| number(part, 4)).collect();
     let ([a, b, c], [first, _, last]) = (numbers.as_slice(), parts.as_slice()) else { return Ok(None) };
-    let (year, month, day) = match (first.len(), last.len(), order) {
-        (4, _, _) => (*a, *b, *c),
-        (_, 4, Some(DateOrder::Mdy)) => (*c, *a, *b),
-        (_, 4, Some(DateOrder::Dmy)) => (*c, *b, *a),
-        (_, 2, Some(DateOrder::Mdy)) => (2_000 + *c, *a, *b),
-        (_, 2, Some(DateOrder::Dmy)) => (2_000 + *c, *b, *a),
-        (_, 4 | 2, None) => return Err(Unread::WhichOrder),
+    let year = match (first.len(), last.len()) {
+        (4, _) => return Ok(date_of(*a, *b, *c)),
+        (_, 4) => *c,
+        (_, 2) if *c >= LAST_CENTURY_FROM => 1_900 + *c,
+        (_, 2) => 2_000 + *c,
         _ => return Ok(None),
     };
+    let (mdy, dmy) = (date_of(year, *a, *b), date_of(year, *b, *a));
+    match order {
+        Some(DateOrder::Mdy) => Ok(mdy),
+        Some(DateOrder::Dmy) => Ok(dmy),
+        // Both ways it is the same day, or before all backups: 1/1/0001.
+        None if mdy == dmy => Ok(mdy),
+        None => Err(Unread::WhichOrder),
+    }
+}
+
+fn date_of(year: i16, month: i16, day: i16) -> Option<Date> {
+    if year < FIRST_BACKUP.year() && month.max(day) <= MAX_MONTH_OR_DAY {
+        return Some(BEFORE_ICLOUD);
+    }
     let small = |number: i16| i8::try_from(number).ok();
-    Ok(small(month).zip(small(day)).and_then(|(month, day)| Date::new(year, month, day).ok()))
+    small(month).zip(small(day)).and_then(|(month, day)| Date::new(year, month, day).ok())
 }
 
 /// `8:15`, `08:15:30.5`, `8:15 PM`.
@@ -171,6 +216,7 @@ mod tests {
         check("2026-05-04 08:15:30 +0000", "2026-05-04T08:15:30Z");
         check("2026-05-04T08:15-07", "2026-05-04T15:15:00Z");
         check("2026-05-04 08:15:30 UTC", "2026-05-04T08:15:30Z");
+        check("2026-05-04 08:15:30 gmt", "2026-05-04T08:15:30Z");
         // In the zone: Berlin has summer time.
         check("2026-05-04 08:15", "2026-05-04T06:15:00Z");
         check("2026-05-04T08:15:30", "2026-05-04T06:15:30Z");
@@ -194,11 +240,30 @@ mod tests {
 
     #[test]
     fn nothing_is_no_error() {
-        for text in ["", "  ", "-", "0", "Never", "none", "NULL", "n/a", "Unknown"] {
+        for text in ["", "  ", "-", "—", "0", "Never", "none", "NULL", "N/A", "#N/A", "Unknown", "No backup"]
+        {
             check(text, "none");
         }
-        // The zeros of several calendars.
-        for text in ["1970-01-01T00:00:00Z", "0001-01-01T00:00:00", "2001-01-01T00:00:00Z", "1970-01-01"] {
+        // The zeros of several calendars and programs.
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "0001-01-01T00:00:00",
+            "0001-01-01T00:00:00Z",
+            "0001-01-01T00:00:00.000",
+            "2001-01-01T00:00:00Z",
+            "1970-01-01",
+            "1/1/0001 12:00:00 AM",
+            "1/1/0001",
+            "01.01.0001 00:00:00",
+            "1/1/01",
+            "1/1/1970 0:00",
+            "12/31/1969 4:00 PM",
+            "31.12.69",
+            "1900-01-00",
+            "1/0/1900 12:00:00 AM",
+            "12/30/1899",
+            "0000-00-00 00:00:00",
+        ] {
             check(text, "none");
         }
     }
@@ -219,6 +284,13 @@ mod tests {
             check_ordered(text, Some(DateOrder::Mdy), mdy);
             check_ordered(text, Some(DateOrder::Dmy), dmy);
         }
+    }
+
+    #[test]
+    fn a_date_that_is_the_same_in_both_orders_needs_none() {
+        check("05/05/2026 8:15 AM", "2026-05-05T06:15:00Z");
+        check("31/31/2026", "no time");
+        check("99/99/0001", "no time");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::message::when::lasted;
 use super::super::csv;
 use super::super::page::{Cell, Ink, Page};
 use super::super::words::shown;
+use super::columns::Columns;
 use super::roster::Device;
 
 /// More than a person reads.
@@ -26,7 +27,7 @@ const CSV_HEAD: [&str; 6] = ["device", "standing", "last_backup_at", "backup_ena
 pub struct Row {
     pub device: Device,
     pub standing: Standing,
-    /// Of "unknown".
+    /// Of "unknown" and "skipped".
     pub reason: Option<String>,
 }
 
@@ -44,6 +45,8 @@ impl Row {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub rows: Vec<Row>,
+    /// Of the list, that were read.
+    pub columns: Columns,
     pub feed: String,
     /// Whose outages were counted, in Apple's words.
     pub services: Vec<String>,
@@ -57,6 +60,9 @@ impl Report {
         late.sort_by_key(|row| (urgency(row.standing), row.last()));
         let mut text = page.paragraph(0, &self.counted());
         text.push_str(&page.paragraph(0, &self.beside(page)));
+        for remark in &self.columns.remarks {
+            text.push_str(&page.paragraph(0, &shown(remark)));
+        }
         if late.is_empty() {
             return text;
         }
@@ -112,6 +118,12 @@ impl Report {
             "feed": self.feed,
             "services": self.services,
             "record_since": self.record_since,
+            "columns": {
+                "device": self.columns.device,
+                "last_backup": self.columns.backup.name,
+                "backup_enabled": self.columns.enabled.as_ref().map(|column| &column.name),
+            },
+            "remarks": self.columns.remarks,
             "counts": Value::Object(counts.collect()),
             "devices": self.rows.iter().map(device_json).collect::<Vec<_>>(),
         });
@@ -152,7 +164,8 @@ fn urgency(standing: Standing) -> u8 {
         Standing::Off => 1,
         Standing::Unknown => 2,
         Standing::LateByApple => 3,
-        Standing::UpToDate => 4,
+        Standing::Skipped => 4,
+        Standing::UpToDate => 5,
     }
 }
 
@@ -163,6 +176,7 @@ fn words(standing: Standing) -> &'static str {
         Standing::LateOtherwise => "late for another reason",
         Standing::Off => "off",
         Standing::Unknown => "unknown",
+        Standing::Skipped => "skipped",
     }
 }
 
@@ -176,6 +190,7 @@ fn line(row: &Row, page: &Page) -> Vec<Cell> {
         Standing::LateByApple => Ink::Planned,
         Standing::LateOtherwise => Ink::Bad,
         Standing::Off | Standing::Unknown => Ink::Doubtful,
+        Standing::Skipped => Ink::Faint,
     };
     let last = row.last().map(|last| {
         let day = last.to_zoned(page.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
@@ -193,6 +208,7 @@ fn line(row: &Row, page: &Page) -> Vec<Cell> {
 mod tests {
     use super::super::super::page::tests::UTC;
     use super::super::super::tests::check_documented;
+    use super::super::columns::Asked;
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -207,7 +223,12 @@ mod tests {
         let last = Ok((!last.is_empty()).then(|| at(last)));
         let enabled = Ok((standing == Standing::Off).then_some(false));
         let reason = (standing == Standing::Unknown).then(|| "no date of a backup".to_owned());
-        Row { device: Device { line, name: name.to_owned(), last, enabled }, standing, reason }
+        Row { device: Device { line, name: name.to_owned(), other: None, last, enabled }, standing, reason }
+    }
+
+    fn columns(backup: &str) -> Columns {
+        let head = ::csv::StringRecord::from(vec!["Device Name", backup]);
+        Columns::find(&head, &Asked::default()).expect("columns")
     }
 
     fn report() -> Report {
@@ -220,6 +241,7 @@ mod tests {
                 row(6, "", "", Standing::Unknown),
                 row(7, "+49", "2026-03-04T02:00:00Z", Standing::Off),
             ],
+            columns: columns("Last iCloud Backup"),
             feed: "consumer/en_US".to_owned(),
             services: vec!["iCloud Backup".to_owned()],
             record_since: Some(at("2026-03-01T10:00:00Z")),
@@ -242,6 +264,18 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
 =HYPERLINK(\"x\")     late because of Apple    1 May 2026 02:00 (7 days 10 h ago)
 ";
         assert_eq!(report().text(&page(80)), expected);
+    }
+
+    #[test]
+    fn a_column_that_may_be_of_other_backups_is_never_used_without_a_remark() {
+        let report = Report { columns: columns("Last Backup Date"), ..report() };
+        let words = "\nThe column “Last Backup Date” does not say whether it is about iCloud; it is\n\
+                     taken for the last iCloud backup. If another column is: --backup-column NAME.\n\nDEVICE";
+        let text = report.text(&page(80));
+        assert!(text.contains(words), "{text}");
+        let document: Value = serde_json::from_str(&report.json(at("2026-05-08T12:00:00Z"))).expect("JSON");
+        assert_eq!(document["columns"]["last_backup"], "Last Backup Date");
+        assert_eq!(document["remarks"].as_array().map(Vec::len), Some(1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A list of devices as a device management exports it: bytes → one [`Device`] a line.
 //!
-//! Liberal: columns are found by their names, in any order; commas, semicolons or tabs; UTF-8 or
+//! Liberal: columns in any order (`columns` finds them); commas, semicolons or tabs; UTF-8 or
 //! UTF-16. It judges nothing. Invariant: no line is dropped. One that cannot be read is a device
 //! with the reason; what may have swallowed lines (a quote that is never closed) is an error.
 
@@ -10,69 +10,21 @@ use csv::{ReaderBuilder, StringRecord};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::text;
+use crate::phone::Family;
+use crate::text::{self, counted};
 
 use super::super::args::DateOrder;
+use super::columns::{self, Asked, Columns};
 use super::moment::{Unread, moment};
 
 /// 100,000 devices with twenty columns are 20 MB.
 pub const MAX_BYTES: u64 = 64 << 20;
 const MAX_DEVICES: usize = 1_000_000;
-/// Of columns, in an error.
-const MAX_NAMED: usize = 12;
+/// Of a text, in an error.
 const MAX_NAME_CHARS: usize = 40;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Spreadsheets begin a file with `sep=;` to say what stands between the fields.
 const SEPARATOR_LINE: &str = "sep=";
-
-/// Names of columns as [`folded`] leaves them; where several are there, the first of these counts.
-const DEVICE: [&str; 14] = [
-    "device",
-    "devicename",
-    "name",
-    "displayname",
-    "devicedisplayname",
-    "hostname",
-    "assettag",
-    "serialnumber",
-    "serial",
-    "deviceserialnumber",
-    "udid",
-    "deviceudid",
-    "deviceid",
-    "id",
-];
-const LAST_BACKUP: [&str; 15] = [
-    "lastcloudbackupdate",
-    "lasticloudbackupdate",
-    "lastcloudbackuptime",
-    "lasticloudbackuptime",
-    "lastcloudbackup",
-    "lasticloudbackup",
-    "lastbackuptime",
-    "lastbackupdate",
-    "lastbackupat",
-    "lastbackup",
-    "lastcloudbackupdateutc",
-    "lastcloudbackupdateepoch",
-    "lasticloudbackupdateepoch",
-    "lastbackupepoch",
-    "lastbackuptimestamp",
-];
-const ENABLED: [&str; 12] = [
-    "iscloudbackupenabled",
-    "isicloudbackupenabled",
-    "cloudbackupenabled",
-    "icloudbackupenabled",
-    "backupenabled",
-    "isbackupenabled",
-    "cloudbackupstatus",
-    "icloudbackupstatus",
-    "backupstatus",
-    "cloudbackup",
-    "icloudbackup",
-    "backup",
-];
 
 /// A line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +33,18 @@ pub struct Device {
     pub line: u64,
     /// As it stands there; may be empty.
     pub name: String,
+    /// What it is, where it is neither an iPhone nor an iPad. Then nothing else was read.
+    pub other: Option<String>,
     /// `None`: there is none. The error says why it cannot be read, in one line.
     pub last: Result<Option<Timestamp>, String>,
     pub enabled: Result<Option<bool>, String>,
+}
+
+/// A list, as it was read.
+#[derive(Debug)]
+pub struct List {
+    pub columns: Columns,
+    pub devices: Vec<Device>,
 }
 
 /// Why there is no list. `Display` is one line that says what to do.
@@ -101,8 +62,8 @@ pub enum Unusable {
     NotText,
     #[error("line {0}: a quote that is never closed, or a text over several lines; correct that line")]
     OpenQuote(u64),
-    #[error("no column {wanted}; found: {found}")]
-    NoColumn { wanted: &'static str, found: String },
+    #[error(transparent)]
+    Columns(#[from] columns::Unusable),
     #[error("line {line}: is {text:?} written day first or month first? Say --date-order dmy or mdy")]
     WhichOrder { line: u64, text: String },
 }
@@ -114,8 +75,14 @@ pub fn fetch(from: impl Read) -> io::Result<Result<Vec<u8>, Unusable>> {
     Ok(if bytes.len() as u64 > MAX_BYTES { Err(Unusable::TooLarge) } else { Ok(bytes) })
 }
 
-/// `zone` is that of times without an offset; `order` that of dates like 05/04/2026.
-pub fn read(bytes: Vec<u8>, zone: &TimeZone, order: Option<DateOrder>) -> Result<Vec<Device>, Unusable> {
+/// `zone` is that of times without an offset under a column without one; `order` that of dates like
+/// 05/04/2026.
+pub fn read(
+    bytes: Vec<u8>,
+    asked: &Asked<'_>,
+    zone: &TimeZone,
+    order: Option<DateOrder>,
+) -> Result<List, Unusable> {
     let text = decoded(bytes)?;
     let text = text.trim_start_matches(BYTE_ORDER_MARK);
     if text.contains('\0') {
@@ -140,10 +107,10 @@ pub fn read(bytes: Vec<u8>, zone: &TimeZone, order: Option<DateOrder>) -> Result
     if head.is_none() {
         return Err(Unusable::Empty);
     }
-    let columns = Columns::find(&record)?;
+    let columns = Columns::find(&record, asked)?;
     let mut devices = Vec::new();
     while let Some(place) = next(&mut record) {
-        columns.refuse_swallowed(&record, &place, delimiter)?;
+        refuse_swallowed(&columns, &record, &place, delimiter)?;
         if record.iter().all(|field| field.trim().is_empty()) {
             // The empty rows that spreadsheets leave at the end.
             continue;
@@ -151,9 +118,9 @@ pub fn read(bytes: Vec<u8>, zone: &TimeZone, order: Option<DateOrder>) -> Result
         if devices.len() == MAX_DEVICES {
             return Err(Unusable::TooMany);
         }
-        devices.push(columns.device(&record, place.line, zone, order)?);
+        devices.push(device(&columns, &record, place.line, zone, order)?);
     }
-    Ok(devices)
+    Ok(List { columns, devices })
 }
 
 /// UTF-8, or UTF-16 with a byte order mark, as spreadsheets write “Unicode text”.
@@ -221,72 +188,56 @@ fn is_torn(raw: &str, delimiter: u8) -> bool {
     is_quoted
 }
 
-/// Which column is what, by number from 0.
-struct Columns {
-    count: usize,
-    device: usize,
-    last: usize,
-    enabled: Option<usize>,
+/// Other columns may hold texts of several lines. In ours, or where the count of fields is another
+/// too, it is a quote that swallowed the next devices.
+fn refuse_swallowed(
+    columns: &Columns,
+    record: &StringRecord,
+    place: &Place,
+    delimiter: u8,
+) -> Result<(), Unusable> {
+    if !record.iter().any(|field| field.contains('\n')) {
+        return Ok(());
+    }
+    let is_swallowing = record.len() != columns.count
+        || columns.used().any(|column| field(record, column).contains('\n'))
+        || is_torn(place.raw, delimiter);
+    if is_swallowing { Err(Unusable::OpenQuote(place.line)) } else { Ok(()) }
 }
 
-impl Columns {
-    fn find(head: &StringRecord) -> Result<Columns, Unusable> {
-        let names: Vec<String> = head.iter().map(folded).collect();
-        let find =
-            |wanted: &[&str]| wanted.iter().find_map(|wanted| names.iter().position(|name| name == wanted));
-        let missing = |wanted: &'static str| Unusable::NoColumn { wanted, found: listed(head) };
-        Ok(Columns {
-            count: head.len(),
-            device: find(&DEVICE).ok_or_else(|| missing("“device” (or “name”, “serial number”)"))?,
-            last: find(&LAST_BACKUP)
-                .ok_or_else(|| missing("“last backup” (or “last iCloud backup date”)"))?,
-            enabled: find(&ENABLED),
-        })
-    }
+fn field(record: &StringRecord, column: usize) -> &str {
+    record.get(column).unwrap_or_default()
+}
 
-    fn field<'r>(&self, record: &'r StringRecord, column: usize) -> &'r str {
-        record.get(column).unwrap_or_default()
+fn device(
+    columns: &Columns,
+    record: &StringRecord,
+    line: u64,
+    zone: &TimeZone,
+    order: Option<DateOrder>,
+) -> Result<Device, Unusable> {
+    let names = columns.devices.iter().map(|column| field(record, *column).trim());
+    let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
+    if record.iter().skip(columns.count).any(|field| !field.trim().is_empty()) {
+        let reason = format!("{} under {}", counted(record.len(), "field"), counted(columns.count, "column"));
+        return Ok(Device { line, name, other: None, last: Err(reason.clone()), enabled: Err(reason) });
     }
-
-    /// Other columns may hold texts of several lines. In ours, or where the count of fields is
-    /// another too, it is a quote that swallowed the next devices.
-    fn refuse_swallowed(&self, record: &StringRecord, place: &Place, delimiter: u8) -> Result<(), Unusable> {
-        if !record.iter().any(|field| field.contains('\n')) {
-            return Ok(());
-        }
-        let ours = [Some(self.device), Some(self.last), self.enabled];
-        let mut ours = ours.into_iter().flatten().map(|column| self.field(record, column));
-        let is_swallowing = record.len() != self.count
-            || ours.any(|field| field.contains('\n'))
-            || is_torn(place.raw, delimiter);
-        if is_swallowing { Err(Unusable::OpenQuote(place.line)) } else { Ok(()) }
+    let models = columns.models.iter().map(|column| Family::described(field(record, *column)));
+    let other = models.into_iter().find_map(|family| match family {
+        Family::Other(name) => Some(name),
+        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => None,
+    });
+    if other.is_some() {
+        return Ok(Device { line, name, other, last: Ok(None), enabled: Ok(None) });
     }
-
-    fn device(
-        &self,
-        record: &StringRecord,
-        line: u64,
-        zone: &TimeZone,
-        order: Option<DateOrder>,
-    ) -> Result<Device, Unusable> {
-        let name = self.field(record, self.device).trim().to_owned();
-        if record.iter().skip(self.count).any(|field| !field.trim().is_empty()) {
-            let reason = format!("{} fields under {} columns", record.len(), self.count);
-            return Ok(Device { line, name, last: Err(reason.clone()), enabled: Err(reason) });
-        }
-        let last = match moment(self.field(record, self.last), zone, order) {
-            Ok(last) => Ok(last),
-            Err(Unread::WhichOrder) => {
-                let text = quotable(self.field(record, self.last));
-                return Err(Unusable::WhichOrder { line, text });
-            }
-            Err(Unread::NoTime) => {
-                Err(format!("cannot read {:?} as a time", quotable(self.field(record, self.last))))
-            }
-        };
-        let enabled = self.enabled.map_or(Ok(None), |column| yes_or_no(self.field(record, column)));
-        Ok(Device { line, name, last, enabled })
-    }
+    let text = field(record, columns.backup.number);
+    let last = match moment(text, columns.backup.zone.as_ref().unwrap_or(zone), order) {
+        Ok(last) => Ok(last),
+        Err(Unread::WhichOrder) => return Err(Unusable::WhichOrder { line, text: quotable(text) }),
+        Err(Unread::NoTime) => Err(format!("cannot read {:?} as a time", quotable(text))),
+    };
+    let enabled = columns.enabled.as_ref().map_or(Ok(None), |column| yes_or_no(field(record, column.number)));
+    Ok(Device { line, name, other, last, enabled })
 }
 
 fn yes_or_no(text: &str) -> Result<Option<bool>, String> {
@@ -298,17 +249,6 @@ fn yes_or_no(text: &str) -> Result<Option<bool>, String> {
     }
 }
 
-/// Case, blanks, underscores and the like do not count in the name of a column.
-fn folded(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
-}
-
-fn listed(head: &StringRecord) -> String {
-    let named: Vec<String> = head.iter().take(MAX_NAMED).map(quotable).collect();
-    let more = if head.len() > MAX_NAMED { ", …" } else { "" };
-    format!("{}{more}", named.join(", "))
-}
-
 fn quotable(text: &str) -> String {
     text::plain_line(text, MAX_NAME_CHARS)
 }
@@ -318,7 +258,8 @@ mod tests {
     use super::*;
 
     fn list(bytes: &[u8]) -> Result<Vec<Device>, Unusable> {
-        read(bytes.to_vec(), &TimeZone::UTC, None)
+        let list = read(bytes.to_vec(), &Asked::default(), &TimeZone::UTC, None)?;
+        Ok(list.devices)
     }
 
     /// As `line name last enabled`, with `?` for what cannot be read and `-` for what is not there.
@@ -368,6 +309,54 @@ mod tests {
         // A comma inside quotes is none.
         check("\"name, first, of, all\";device;last backup\nx;Anna;\n", &["2 Anna - -"]);
         check("device,last backup\n", &[]);
+    }
+
+    #[test]
+    fn times_under_a_column_in_utc_are_read_as_utc() {
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        let last = |text: &str| {
+            let list = read(text.as_bytes().to_vec(), &Asked::default(), &berlin, None).expect("a list");
+            list.devices[0].last.clone().expect("a time").expect("a time").to_string()
+        };
+        let named =
+            "Device Name,Last iCloud Backup Date (UTC),iCloud Backup Enabled\nDesk,2026-05-08 01:30,Yes\n";
+        assert_eq!(last(named), "2026-05-08T01:30:00Z");
+        assert_eq!(last("name,LastCloudBackupDateUTC\na,2026-05-08T01:30:00\n"), "2026-05-08T01:30:00Z");
+        assert_eq!(last("name,last iCloud backup (+02:00)\na,2026-05-08 01:30\n"), "2026-05-07T23:30:00Z");
+        // What stands beside the time itself counts.
+        assert_eq!(last("name,last iCloud backup (UTC)\na,2026-05-08 01:30 +0200\n"), "2026-05-07T23:30:00Z");
+        assert_eq!(last("name,last iCloud backup\na,2026-05-08 01:30\n"), "2026-05-07T23:30:00Z");
+        assert_eq!(last("name,last iCloud backup (UTC)\na,2026-05-08\n"), "2026-05-08T23:59:59Z");
+    }
+
+    #[test]
+    fn a_zero_date_is_no_backup_and_refuses_no_list() {
+        check(
+            "Device Name,Last Backup Date\nAnna,1/1/0001 12:00:00 AM\nBerta,2026-05-07T20:15:00Z\n",
+            &["2 Anna - -", "3 Berta 2026-05-07T20:15:00Z -"],
+        );
+    }
+
+    #[test]
+    fn a_device_without_a_name_is_known_by_its_serial_number() {
+        check(
+            "Device Name,Serial Number,UDID,Last iCloud Backup\n,C02TEST1,,never\n ,,00008101,never\nAnna,C02TEST3,,never\n,,,never\n",
+            &["2 C02TEST1 - -", "3 00008101 - -", "4 Anna - -", "5  - -"],
+        );
+    }
+
+    #[test]
+    fn what_is_no_iphone_is_listed_and_not_read() {
+        let text = "Name,Model,OS,Last iCloud Backup\n\
+                    a,iPhone 13,iOS,2026-05-04 08:15\n\
+                    b,Apple TV 4K,tvOS,05/04/2026\n\
+                    c,\"RealityDevice14,1\",,yesterday\n\
+                    d,A2403,macOS,\n\
+                    e,A2403,,\n";
+        let others: Vec<Option<String>> =
+            list(text.as_bytes()).expect("a list").into_iter().map(|device| device.other).collect();
+        let other = |name: &str| Some(name.to_owned());
+        assert_eq!(others, [None, other("Apple TV"), other("Apple Vision Pro"), other("Mac"), None]);
     }
 
     #[test]
@@ -462,15 +451,15 @@ mod tests {
         check_unusable("\n\n", "it is empty; the first line must name the columns");
         check_unusable(
             "model,OS Version\nx,y\n",
-            "no column “device” (or “name”, “serial number”); found: model, OS Version",
+            "no column “device” (or “name”, “serial number”); found: model, OS Version; name it with --device-column",
         );
         check_unusable(
             "Device,\u{1b}[31mLast seen\nx,y\n",
-            "no column “last backup” (or “last iCloud backup date”); found: Device, [31mLast seen",
+            "no column “last backup” (or “last iCloud backup date”); found: Device, [31mLast seen; name it with --backup-column",
         );
         let many: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
         let Err(unusable) = list(many.join(",").as_bytes()) else { panic!("no column") };
-        assert!(unusable.to_string().ends_with("c10, c11, …"), "{unusable}");
+        assert!(unusable.to_string().contains("c10, c11, …; name it"), "{unusable}");
         check_unusable(
             "device,last backup\na,\nb,05/04/2026 8:15 AM\n",
             "line 3: is \"05/04/2026 8:15 AM\" written day first or month first? Say --date-order dmy or mdy",

@@ -13,7 +13,7 @@ use std::process::Command as Process;
 
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::live;
-use crate::service::{self, Act, Found, MACHINE_STATE, OnDisk, Site};
+use crate::service::{self, Act, Found, MACHINE_STATE, OnDisk, Site, launcher};
 
 use super::args::{Install, Service as Command, Uninstall};
 use super::words::shown;
@@ -91,8 +91,14 @@ fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Ou
             force: options.force,
             kept: outside::free_name(&site.file())?,
         };
+        let launcher = match service::elsewhere(site, &found) {
+            // A package that brings the unit brings the rest as well.
+            Some(_) if found.file == OnDisk::Missing => Vec::new(),
+            _ => launcher::install(&launcher_files(site, invocation)?, &wish.program),
+        };
         if options.dry_run {
-            let acts = service::install(site, &found, &wish).map_err(|refusal| refused(&refusal))?;
+            let mut acts = service::install(site, &found, &wish).map_err(|refusal| refused(&refusal))?;
+            acts.extend(launcher);
             return Ok(Output::done(planned(&acts)));
         }
         let mut outcome = attempt(&outside, &found, &wish).await;
@@ -101,10 +107,23 @@ fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Ou
             wish.without_namespaces = true;
             outcome = attempt(&outside, &found, &wish).await;
         }
-        let acts = outcome.map_err(|miss| miss.failure)?;
-        let epilogue = epilogue(site, &found, &wish);
+        let mut acts = outcome.map_err(|miss| miss.failure)?;
+        let mut epilogue = epilogue(site, &found, &wish);
+        // The service runs without them.
+        match carried_out(&outside, &launcher).await {
+            Ok(()) => acts.extend(launcher),
+            Err((_, words)) => epilogue.push_str(&format!("cannot write the desktop entry: {words}\n")),
+        }
         Ok(Output::done(format!("{}\n{epilogue}{}", deeds(&acts), no_bubbles(site, &config))))
     })?
+}
+
+/// What is where the desktop entry and its icon belong.
+fn launcher_files(site: &Site, invocation: &Invocation) -> Result<Vec<(PathBuf, OnDisk)>, Failure> {
+    let absolute = |name| (invocation.environment)(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data_home = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    let paths = data_home.map(|data_home| launcher::paths(site, &data_home)).unwrap_or_default();
+    paths.into_iter().map(|path| outside::on_disk(&path).map(|on_disk| (path, on_disk))).collect()
 }
 
 /// An installation that failed and was taken back.
@@ -249,7 +268,8 @@ fn uninstall(site: &Site, options: &Uninstall, invocation: &Invocation) -> Resul
             kept: outside::free_name(&site.file())?,
             purge: state.filter(|state| options.purge && state.exists()),
         };
-        let acts = service::uninstall(site, &found, &wish).map_err(|refusal| refused(&refusal))?;
+        let mut acts = service::uninstall(site, &found, &wish).map_err(|refusal| refused(&refusal))?;
+        acts.extend(launcher::uninstall(&launcher_files(site, invocation)?));
         if options.dry_run {
             return Ok(Output::done(planned(&acts)));
         }

@@ -4,7 +4,7 @@
 //! whole or not at all, and only files of statusd's own names are ever removed.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,8 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::channel::process::{self, End, Run, Task};
 use crate::config::Environment;
 use crate::service::{Act, Call, Found, Known, OnDisk, Site, manager_version, of_launchctl, of_systemctl};
-use crate::store;
-use crate::text;
+use crate::{regular_file, store, text};
 
 use super::super::Failure;
 
@@ -174,7 +173,7 @@ fn ended(call: &Call, run: &Run) -> String {
 }
 
 /// What lies where our file would be. A link is nobody's but of whoever made it.
-fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
+pub fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
     let unreadable = |error: io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::Missing),
@@ -182,9 +181,11 @@ fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
         Ok(metadata) if !metadata.is_file() => return Ok(OnDisk::Foreign),
         Ok(_) => {}
     }
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(unreadable)?;
-    file.take(FILE_MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = match regular_file::read(path, FILE_MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Ok(OnDisk::Foreign),
+        Err(error) => return Err(unreadable(error)),
+    };
     Ok(String::from_utf8(bytes).map_or(OnDisk::Foreign, OnDisk::of))
 }
 

@@ -5,16 +5,28 @@
 
 use std::time::Duration;
 
-use super::{PHONE, noun, yes};
+use super::{PHONE, identity, noun, yes};
 use crate::doctor::{Blame, Finding, Status};
 use crate::guide::Step;
-use crate::phone::{Link, Phone, Refusal, Trouble};
+use crate::phone::{Family, General, Link, Phone, Refusal, Trouble};
 
 pub(super) fn no_phone() -> Finding {
     Finding::new(PHONE, Status::Skipped, "no iPhone is connected").todo(
         "To have an iPhone looked at, connect it with a cable, unlock it and tap Trust. A cable that only \
          charges does not do.",
     )
+}
+
+/// A device for which the rules of iPhones do not hold: it is listed and not judged.
+pub fn judge_other(device: &Phone, identifiers: bool) -> Finding {
+    let mut subject = match device.general.family() {
+        Family::Other(name) => name,
+        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => noun(&device.general).to_owned(),
+    };
+    subject.push_str(&identity(device, identifiers));
+    Finding::new(PHONE, Status::Skipped, "neither an iPhone nor an iPad, so it is not judged")
+        .subject(subject)
+        .evidence(connection_evidence(device))
 }
 
 /// Why no phone could be looked for.
@@ -82,8 +94,9 @@ pub fn judge_connection(phone: &Phone) -> Finding {
                 .step(Step::Restart)
         }
         Err(Refusal::Other(words)) => {
-            // What a phone says could hold its number.
-            let words = words.replace(phone.udid.expose(), "…");
+            // What a phone says could hold its number, in any spelling.
+            let words =
+                phone.udid.spellings().iter().fold(words.clone(), |words, number| words.replace(number, "…"));
             Finding::new(PHONE, Status::CannotTell, format!("the {noun} does not answer as it should"))
                 .todo("Unlock it, unplug it and plug it in again. If that does not help, restart it.")
                 .step(Step::Restart)
@@ -100,12 +113,20 @@ fn connection_evidence(phone: &Phone) -> Vec<String> {
     };
     let mut lines = vec![format!("connected by: {link}")];
     let general = &phone.general;
-    let known = [("model", &general.model), ("iOS", &general.version), ("build", &general.build)];
+    let known = [("model", &general.model), (system(general), &general.version), ("build", &general.build)];
     lines.extend(known.into_iter().filter_map(|(what, value)| Some(format!("{what}: {}", value.as_ref()?))));
     if let Ok(private) = &phone.private {
         lines.push(format!("shows the key that it was paired with: {}", yes(Some(private.shows_paired_key))));
     }
     lines
+}
+
+/// What its version is called.
+fn system(general: &General) -> &'static str {
+    match general.family() {
+        Family::Other(_) => "version",
+        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => "iOS",
+    }
 }
 
 fn seconds(duration: Duration) -> String {

@@ -1,0 +1,58 @@
+//! Addresses of the session bus, from `DBUS_SESSION_BUS_ADDRESS` or the runtime directory.
+//!
+//! The variable may hold several addresses, separated by semicolons, to be tried in order (D-Bus
+//! specification, "Server Addresses"). Invariant: an empty variable counts as unset.
+
+/// The addresses to try, in order. `variable` and `runtime_directory` as the environment has them.
+pub fn session(variable: Option<&str>, runtime_directory: Option<&str>, uid: u32) -> Vec<String> {
+    let listed = list(variable.unwrap_or_default());
+    if !listed.is_empty() {
+        return listed;
+    }
+    let directory = match runtime_directory.filter(|directory| !directory.is_empty()) {
+        Some(directory) => directory.to_owned(),
+        None => format!("/run/user/{uid}"),
+    };
+    vec![format!("unix:path={}/bus", escaped(&directory))]
+}
+
+/// The addresses of a list, without empty ones.
+pub fn list(text: &str) -> Vec<String> {
+    let addresses = text.split(';').map(str::trim);
+    addresses.filter(|address| !address.is_empty()).map(str::to_owned).collect()
+}
+
+/// Escapes what an address may not hold as it is.
+fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'-' | b'_' | b'/' | b'.' | b'\\' | b'*' => out.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
+            byte => out.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_may_be_a_list_and_empty_is_unset() {
+        #[track_caller]
+        fn check(variable: Option<&str>, runtime: Option<&str>, expected: &[&str]) {
+            assert_eq!(session(variable, runtime, 7), expected);
+        }
+        check(Some("unix:path=/a"), Some("/r"), &["unix:path=/a"]);
+        check(Some("unix:path=/a;unix:path=/b,guid=1"), None, &["unix:path=/a", "unix:path=/b,guid=1"]);
+        check(Some(";unix:path=/a; ;"), None, &["unix:path=/a"]);
+        for empty in [None, Some(""), Some(" "), Some(";")] {
+            check(empty, Some("/run/user/9"), &["unix:path=/run/user/9/bus"]);
+            check(empty, Some(""), &["unix:path=/run/user/7/bus"]);
+            check(empty, None, &["unix:path=/run/user/7/bus"]);
+        }
+        check(None, Some("/a b;c,d"), &["unix:path=/a%20b%3bc%2cd/bus"]);
+    }
+}

@@ -1,0 +1,266 @@
+//! A connection to a mail server: commands out, replies in (RFC 5321, 4.2).
+//!
+//! It does not know what a reply means for a letter. The reply code decides and the text is only
+//! shown: it may be missing, in any encoding or cut off. Invariant: a reply is read within
+//! [`REPLY_MAX_BYTES`] and [`REPLY_MAX_LINES`], and a connection that is out of step says no more.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio_rustls::TlsConnector;
+
+use super::smtp::Trouble;
+
+/// RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
+const REPLY_MAX_BYTES: usize = 16 * 1024;
+const REPLY_MAX_LINES: usize = 200;
+const READ_BYTES: usize = 4 * 1024;
+const CODE_DIGITS: usize = 3;
+const NO_END: &str = "its reply is cut off or does not end";
+
+/// A TCP connection, perhaps encrypted.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What the server said: a code of three digits, and a text a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub code: u16,
+    pub lines: Vec<String>,
+}
+
+impl Reply {
+    pub fn is_transient(&self) -> bool {
+        self.code < 500
+    }
+
+    /// All lines in one, without the enhanced status codes (RFC 3463) that repeat the first.
+    pub fn text(&self) -> String {
+        let enhanced = self.lines.first().and_then(|line| line.split(' ').next());
+        let enhanced = enhanced.filter(|word| word.contains('.')).unwrap_or_default();
+        let mut lines = self.lines.iter().map(String::as_str);
+        let first = lines.next().unwrap_or_default();
+        let others = lines.map(|line| line.strip_prefix(enhanced).unwrap_or(line));
+        let parts: Vec<&str> = std::iter::once(first).chain(others).map(str::trim).collect();
+        parts.join(" ")
+    }
+
+    /// The parameters of a keyword of EHLO's reply. Keywords are case-insensitive (RFC 5321, 2.4);
+    /// old servers write `AUTH=LOGIN`.
+    pub fn keyword(&self, keyword: &str) -> Option<Vec<String>> {
+        // The first line is the server's name.
+        let found = self.lines.iter().skip(1).filter_map(|line| {
+            let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
+            let is_it = words.next().is_some_and(|word| word.eq_ignore_ascii_case(keyword));
+            is_it.then(|| words.map(str::to_ascii_uppercase).collect::<Vec<String>>())
+        });
+        found.reduce(|all, more| all.into_iter().chain(more).collect())
+    }
+}
+
+/// What was read of a line.
+struct Line {
+    bytes: Vec<u8>,
+    /// Up to its line break, and neither cut off nor too long.
+    is_whole: bool,
+}
+
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    unread: Vec<u8>,
+    /// Why the replies can no longer be told apart.
+    out_of_step: Option<&'static str>,
+}
+
+impl Connection {
+    pub fn new(stream: Box<dyn Stream>) -> Connection {
+        Connection { stream, unread: Vec::new(), out_of_step: None }
+    }
+
+    /// One command, without its line break, and its reply.
+    pub async fn command(&mut self, line: &str) -> Result<Reply, Trouble> {
+        self.say(format!("{line}\r\n").as_bytes()).await?;
+        self.reply().await
+    }
+
+    /// Whether there was an end to the newest reply, so that another may follow.
+    pub fn check_step(&self) -> Result<(), Trouble> {
+        self.out_of_step.map_or(Ok(()), |why| Err(Trouble::Broke(why.to_owned())))
+    }
+
+    /// Writes bytes as they are. A reply that came before its command is refused: replies that are
+    /// slipped in before the encryption would shift all later ones (RFC 3207, 4.2).
+    pub async fn say(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        self.check_step()?;
+        if !self.unread.is_empty() {
+            return Err(Trouble::Broke("answers before it is asked".to_owned()));
+        }
+        self.stream.write_all(bytes).await.map_err(broke)?;
+        self.stream.flush().await.map_err(broke)
+    }
+
+    /// The next reply. The last line's code is the reply's. A reply without end, or one that is cut
+    /// off, counts if its code is there, but nothing can follow it.
+    pub async fn reply(&mut self) -> Result<Reply, Trouble> {
+        let mut reply: Option<Reply> = None;
+        let mut left_bytes = REPLY_MAX_BYTES;
+        for _ in 0..REPLY_MAX_LINES {
+            let line = self.line(left_bytes).await;
+            let (line, is_whole) = match (line, &reply) {
+                (Ok(line), _) => (line.bytes, line.is_whole),
+                (Err(trouble), None) => return Err(trouble),
+                // The lines before have the code.
+                (Err(_), Some(_)) => (Vec::new(), false),
+            };
+            left_bytes = left_bytes.saturating_sub(line.len());
+            let Some(code) = code(&line) else {
+                let reply = reply.filter(|_| !is_whole);
+                self.out_of_step = Some(NO_END);
+                if line.len() < CODE_DIGITS && !is_whole && reply.is_none() {
+                    return Err(Trouble::Broke("it hung up within a reply".to_owned()));
+                }
+                return reply.ok_or_else(|| Trouble::Unclear(String::from_utf8_lossy(&line).into_owned()));
+            };
+            let text = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).trim_end().to_owned();
+            let so_far = reply.get_or_insert_with(|| Reply { code, lines: Vec::new() });
+            so_far.code = code;
+            so_far.lines.push(text);
+            if is_whole && line.get(CODE_DIGITS) != Some(&b'-') {
+                return Ok(reply.expect("just set"));
+            }
+            if !is_whole {
+                break;
+            }
+        }
+        self.out_of_step = Some(NO_END);
+        reply.ok_or(Trouble::Unclear(String::new()))
+    }
+
+    /// Up to the line break, to the end of the connection, or to `max_bytes`. Not quadratic: what
+    /// is looked through again is at most `max_bytes`.
+    async fn line(&mut self, max_bytes: usize) -> Result<Line, Trouble> {
+        loop {
+            if let Some(end) =
+                self.unread.iter().position(|byte| *byte == b'\n').filter(|end| *end < max_bytes)
+            {
+                let bytes = self.unread.drain(..=end).collect();
+                return Ok(Line { bytes, is_whole: true });
+            }
+            if self.unread.len() >= max_bytes {
+                return Ok(Line { bytes: std::mem::take(&mut self.unread), is_whole: false });
+            }
+            let mut buffer = [0; READ_BYTES];
+            match self.stream.read(&mut buffer).await {
+                Ok(0) | Err(_) if !self.unread.is_empty() => {
+                    return Ok(Line { bytes: std::mem::take(&mut self.unread), is_whole: false });
+                }
+                Ok(0) => return Err(Trouble::Broke("it hung up".to_owned())),
+                Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
+                Err(error) => return Err(broke(error)),
+            }
+        }
+    }
+
+    /// Encrypts all that follows.
+    pub async fn secure(
+        self,
+        tls: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Connection, Trouble> {
+        if !self.unread.is_empty() {
+            return Err(Trouble::Broke("answers before it is asked".to_owned()));
+        }
+        let stream = TlsConnector::from(tls).connect(name, self.stream).await.map_err(broke)?;
+        Ok(Connection::new(Box::new(stream)))
+    }
+
+    pub async fn close(&mut self) {
+        // The server has been told; whether it listens is its business.
+        let _unheard = self.stream.shutdown().await;
+    }
+}
+
+/// RFC 5321, 4.2: three digits, and behind them a blank, a hyphen or nothing.
+fn code(line: &[u8]) -> Option<u16> {
+    let digits = line.get(..CODE_DIGITS).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    let ends = line.get(CODE_DIGITS).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let code = digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    (ends && (200..600).contains(&code)).then_some(code)
+}
+
+fn broke(error: io::Error) -> Trouble {
+    Trouble::Broke(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(bytes: &[u8]) -> Result<Reply, Trouble> {
+        let (mut server, client) = tokio::io::duplex(bytes.len() + 1);
+        server.write_all(bytes).await.expect("room");
+        drop(server);
+        Connection::new(Box::new(client)).reply().await
+    }
+
+    #[track_caller]
+    fn check(read: Result<Reply, Trouble>, code: u16, text: &str) {
+        let reply = read.expect("a reply");
+        assert_eq!((reply.code, reply.text().as_str()), (code, text));
+    }
+
+    #[tokio::test]
+    async fn the_code_decides_and_the_text_may_be_anything() {
+        check(read(b"250 2.0.0 Ok: queued\r\n").await, 250, "2.0.0 Ok: queued");
+        check(read(b"250\r\n").await, 250, "");
+        check(read(b"250 \r\n").await, 250, "");
+        check(read(b"250\n").await, 250, "");
+        check(read(b"250 \xe4ngenommen\r\n").await, 250, "\u{fffd}ngenommen");
+        check(read(b"550 5.7.1 \x00\xff\xfe\r\n").await, 550, "5.7.1 \u{0}\u{fffd}\u{fffd}");
+        check(read(b"250\tok\r\n").await, 250, "ok");
+        check(read(b"451-4.7.1 wait\r\n451 4.7.1 five minutes\r\n").await, 451, "4.7.1 wait five minutes");
+        check(read(b"250-\r\n250-\xff\r\n250\r\n").await, 250, " \u{fffd} ");
+        // The lines may disagree: the last one is the reply.
+        check(read(b"250-one\r\n550 two\r\n").await, 550, "one two");
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_is_cut_off_or_has_no_end_counts_if_its_code_is_there() {
+        check(read(b"250 half a rep").await, 250, "half a rep");
+        check(read(b"250").await, 250, "");
+        check(read(b"550-no\r\n550").await, 550, "no ");
+        check(read(b"550-no\r\n55").await, 550, "no");
+        check(read(b"250-first\r\n").await, 250, "first");
+        assert_eq!(read(format!("550 {}", "x".repeat(1 << 20)).as_bytes()).await.expect("a reply").code, 550);
+        let endless = read("250-x\r\n".repeat(1 << 18).as_bytes()).await.expect("a reply");
+        assert_eq!((endless.code, endless.lines.len()), (250, REPLY_MAX_LINES));
+        for nothing in
+            ["", "2", "25", "hello\r\n", "\r\n", "2500 no\r\n", "999 what\r\n", "100 what\r\n", "-250\r\n"]
+        {
+            read(nothing.as_bytes()).await.expect_err(nothing);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_a_reply_without_end() {
+        let (mut server, client) = tokio::io::duplex(1 << 20);
+        server.write_all(&[b"250 ".as_slice(), &[b'x'; 2 * REPLY_MAX_BYTES]].concat()).await.expect("room");
+        let mut connection = Connection::new(Box::new(client));
+        assert_eq!(connection.reply().await.expect("a reply").code, 250);
+        assert!(matches!(connection.command("QUIT").await, Err(Trouble::Broke(_))));
+    }
+
+    #[tokio::test]
+    async fn keywords_come_in_every_spelling() {
+        let reply =
+            read(b"250-mail.test hello\r\n250-starttls\r\n250-auth Login plain\r\n250 AUTH=CRAM-MD5\r\n");
+        let reply = reply.await.expect("a reply");
+        assert_eq!(reply.keyword("STARTTLS"), Some(Vec::new()));
+        assert_eq!(reply.keyword("AUTH"), Some(["LOGIN", "PLAIN", "CRAM-MD5"].map(str::to_owned).to_vec()));
+        assert_eq!(reply.keyword("SIZE"), None);
+    }
+}

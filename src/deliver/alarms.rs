@@ -1,0 +1,77 @@
+//! Keeps the alarms on a screen true: closes what is over and shows again what was lost.
+//!
+//! It composes nothing and announces nothing: news goes through the outbox. Level-triggered: each
+//! round compares what was shown with what goes on, so a missed round costs time only. Invariant: an
+//! alarm with news that is about to be sent is left to that news.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Courier, held_until};
+use crate::channel::{Fate, Notice, Wish};
+use crate::store::{Frozen, READ_LATELY, ShownAlarm, Span, Store};
+
+/// After a screen that could not be reached.
+const RETRY_S: i64 = 60;
+/// Of looking without a break: what has changed before that is confirmed in two looks, 45 s apart.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(120);
+
+/// Does what is to be done about alarms that `courier` has shown. Returns the time of the next round;
+/// `None`: when something happens.
+pub async fn keep(
+    store: &Store,
+    courier: &mut Courier,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Timestamp>> {
+    if !courier.channel.keeps_alarms() {
+        return Ok(None);
+    }
+    let since = *courier.kept_since.get_or_insert(now);
+    let alarms = store.shown_alarms(&courier.feed, courier.channel.name()).await?;
+    if alarms.is_empty() {
+        return Ok(None);
+    }
+    let is_held = held_until(courier, store.snoozed().await?, now).is_some();
+    let is_settled = now.duration_since(since) >= SETTLED_AFTER && is_settled(store, courier, now).await?;
+    let retry = now.checked_add(SignedDuration::from_secs(RETRY_S)).ok();
+    let mut again = None;
+    for alarm in alarms {
+        if alarm.is_replaced {
+            store.set_receipt(alarm.notice_id, None).await?;
+            continue;
+        }
+        if alarm.has_news && !is_held {
+            continue;
+        }
+        let wish = wish(&alarm, is_settled && !is_held);
+        match courier.channel.keep_alarm(&notice(&alarm.frozen), &alarm.receipt, wish).await {
+            Fate::Same if is_settled => {}
+            Fate::Same => again = retry,
+            Fate::Gone => store.set_receipt(alarm.notice_id, None).await?,
+            Fate::ShownAgain { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
+            // Nor would the others be reached.
+            Fate::Unknown => return Ok(retry),
+        }
+    }
+    Ok(again)
+}
+
+/// Whether what was believed when nobody looked has been confirmed or taken back by now.
+async fn is_settled(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<bool> {
+    let since = now.checked_sub(READ_LATELY).unwrap_or(Timestamp::MIN);
+    let spans = store.coverage(&courier.feed, since).await?;
+    let is_long = |span: &Span| span.blind.is_none() && now.duration_since(span.from) >= SETTLED_AFTER;
+    Ok(spans.last().is_some_and(is_long))
+}
+
+fn wish(alarm: &ShownAlarm, may_show: bool) -> Wish {
+    match (alarm.lasts, may_show && !alarm.is_acknowledged) {
+        (false, _) => Wish::Closed,
+        (true, true) => Wish::OnScreen,
+        (true, false) => Wish::Left,
+    }
+}
+
+fn notice(frozen: &Frozen) -> Notice {
+    let Frozen { key, title, body, tone, payload } = frozen.clone();
+    Notice { key, title, body, tone, payload, replaces: None, follows: None }
+}

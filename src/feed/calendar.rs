@@ -1,0 +1,153 @@
+//! What locales write beside the numbers of a date: names of months, halves of the day, zones, and
+//! the digits themselves.
+//!
+//! Lists, matched against words in lower case. A word that is missing here costs a stamp, not a
+//! document.
+
+/// Which half of a day of twelve hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfDay {
+    First,
+    Second,
+}
+
+/// Names of the zone that offsets are from.
+pub const UTC: [&str; 4] = ["utc", "gmt", "ut", "мск"];
+/// Stand between hour and minute.
+pub const HOURS: [&str; 9] = ["h", "時", "时", "点", "點", "시", "uhr", "ч", "giờ"];
+/// Stand between minute and second.
+pub const MINUTES: [&str; 5] = ["min", "m", "分", "분", "мин"];
+/// Stand behind a year.
+pub const YEARS: [&str; 2] = ["年", "년"];
+
+/// How the months begin in the languages of Apple's pages, January first. Of all beginnings that fit
+/// a word the longest counts.
+const MONTHS: [&str; 12] = [
+    "jan jän jän ene gen ian янв січ sty led tam oca ιαν בינו ינו يناير जनवरी มกรา sij",
+    "feb fév fev fevr févr febb фев лют lut úno hel şub φεβ בפבר פבר فبراير फ़रवरी फरवरी กุมภา velj",
+    "mar mär mrt maart maalis mär март мар бер bře μαρ μάρ במרץ מרץ مارس मार्च มีนา márc mac ožu",
+    "apr abr avr апр кві kwi dub huh nis απρ באפר אפר أبريل ابريل अप्रैल เมษา ápr trav",
+    "may mai mag mei maj май мая трав kvě tou μαι μαΐ μάι במאי מאי مايو मई พฤษภา máj svi",
+    "jun juin giu июн черв cze čer kes haz ιουν ιούν ביונ יונ يونيو जून มิถุนา jún lipnj lipanj",
+    "jul juil lug июл лип lip červenc červenec hei tem ιουλ ιούλ ביול יול يوليو जुलाई กรกฎา júl srpnj srpanj",
+    "aug ago aoû aou авг серп sie srp elo ağu agu αυγ αύγ באוג אוג أغسطس اغسطس अगस्त สิงหา ogo kol",
+    "sep set сен вер wrz zář syy eyl σεπ בספט ספט سبتمبر सितंबर सितम्बर กันยา szep ruj",
+    "oct okt out ott окт жовт paź říj lok eki οκτ באוק אוק أكتوبر اكتوبر अक्टूबर अक्तूबर ตุลา",
+    "nov ноя лист list marras kas νοε νοέ בנוב נוב نوفمبر नवंबर नवम्बर พฤศจิกา stu",
+    "dec dez déc dic des dék дек груд gru pro jou ara δεκ בדצמ דצמ ديسمبر दिसंबर दिसम्बर ธันวา",
+];
+
+/// Minutes east of UTC of zones that occur or may occur in Apple's texts.
+const ZONES: [(&str, i32); 52] = [
+    ("z", 0),
+    ("utc", 0),
+    ("gmt", 0),
+    ("ut", 0),
+    ("wet", 0),
+    ("west", 60),
+    ("bst", 60),
+    ("cet", 60),
+    ("cest", 120),
+    ("mez", 60),
+    ("mesz", 120),
+    ("eet", 120),
+    ("eest", 180),
+    ("sast", 120),
+    ("msk", 180),
+    ("мск", 180),
+    ("trt", 180),
+    ("gst", 240),
+    ("ist", 330),
+    ("wib", 420),
+    ("ict", 420),
+    ("hkt", 480),
+    ("sgt", 480),
+    ("pht", 480),
+    ("awst", 480),
+    ("jst", 540),
+    ("kst", 540),
+    ("acst", 570),
+    ("acdt", 630),
+    ("aest", 600),
+    ("aedt", 660),
+    ("nzst", 720),
+    ("nzdt", 780),
+    ("brt", -180),
+    ("brst", -120),
+    ("art", -180),
+    ("clt", -240),
+    ("clst", -180),
+    ("adt", -180),
+    ("edt", -240),
+    ("est", -300),
+    ("et", -240),
+    ("cdt", -300),
+    ("cst", -360),
+    ("mdt", -360),
+    ("mst", -420),
+    ("pdt", -420),
+    ("pst", -480),
+    ("pt", -420),
+    ("akdt", -480),
+    ("akst", -540),
+    ("hst", -600),
+];
+
+/// Tuesdays that begin like a month.
+const NO_MONTHS: [&str; 4] = ["mardi", "martes", "martedì", "marți"];
+
+const FORENOON: [&str; 5] = ["am", "öö", "dop", "pg", "ص"];
+const AFTERNOON: [&str; 5] = ["pm", "ös", "odp", "ptg", "م"];
+/// Written without a blank beside what stands around them.
+const FORENOON_WITHIN: [&str; 7] = ["午前", "上午", "早上", "清晨", "凌晨", "오전", "לפנה"];
+const AFTERNOON_WITHIN: [&str; 7] = ["午後", "下午", "傍晚", "晚上", "中午", "오후", "אחה"];
+/// `p. m.`, `μ.μ.`
+const FORENOON_LETTERS: [[&str; 2]; 2] = [["a", "m"], ["π", "μ"]];
+const AFTERNOON_LETTERS: [[&str; 2]; 2] = [["p", "m"], ["μ", "μ"]];
+
+/// Zeros of the scripts whose digits Apple's locales may use; nine more follow each of them.
+const ZEROS: [char; 12] = [
+    '0', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{be6}', '\u{c66}', '\u{e50}',
+    '\u{1040}', '\u{ff10}',
+];
+
+/// What a digit of any of these scripts is worth.
+pub fn digit(c: char) -> Option<i64> {
+    let zero =
+        ZEROS.into_iter().find(|zero| (u32::from(*zero)..u32::from(*zero) + 10).contains(&u32::from(c)))?;
+    Some(i64::from(u32::from(c) - u32::from(zero)))
+}
+
+/// Also the marks that stand above, below and between the letters of a word.
+pub fn is_letter(c: char) -> bool {
+    c.is_alphabetic() || matches!(c, '\u{300}'..='\u{36f}' | '\u{93c}' | '\u{94d}' | '\u{e47}'..='\u{e4e}')
+}
+
+/// 1 to 12.
+pub fn month(word: &str) -> Option<i64> {
+    if NO_MONTHS.contains(&word) {
+        return None;
+    }
+    let fits = |beginnings: &str| {
+        beginnings.split(' ').filter(|beginning| word.starts_with(beginning)).map(str::len).max()
+    };
+    let fitting = (1..).zip(MONTHS).filter_map(|(number, names)| Some((fits(names)?, number)));
+    fitting.max_by_key(|(len, _)| *len).map(|(_, number)| number)
+}
+
+/// Seconds east of UTC.
+pub fn zone_s(word: &str) -> Option<i32> {
+    ZONES.iter().find(|(name, _)| *name == word).map(|(_, minutes)| minutes * 60)
+}
+
+/// What the words of a date say of it.
+pub fn half_day(words: &[&str]) -> Option<HalfDay> {
+    let is_there = |names: &[&str], within: &[&str], letters: &[[&str; 2]]| {
+        words.iter().any(|word| names.contains(word) || within.iter().any(|name| word.contains(name)))
+            || words.windows(2).any(|pair| letters.iter().any(|letters| letters == pair))
+    };
+    if is_there(&AFTERNOON, &AFTERNOON_WITHIN, &AFTERNOON_LETTERS) {
+        return Some(HalfDay::Second);
+    }
+    is_there(&FORENOON, &FORENOON_WITHIN, &FORENOON_LETTERS).then_some(HalfDay::First)
+}

@@ -1,0 +1,106 @@
+//! Titles: the deciding word first, then what it is about.
+//!
+//! Phones and desktops cut titles after some twenty characters, so that "Outage: iCloud Backup" and
+//! "Fixed: iCloud Backup" are whole everywhere. Invariant: a title never needs its end to be
+//! understood (`the_deciding_word_stands_first`).
+
+use super::News;
+use crate::model::{Change, ChangeKind, EventKind};
+
+/// The news as a headline of one line, without a full stop.
+pub fn headline(news: &News) -> String {
+    headed(&label(news.change), &subject(news))
+}
+
+/// `Outage: iCloud Backup`, or the label alone where there is nothing to name.
+pub fn headed(label: &str, subject: &str) -> String {
+    if subject.is_empty() { label.to_owned() } else { format!("{label}: {subject}") }
+}
+
+/// The news in a word or two, which stand before what it is about.
+pub fn label(change: &Change) -> String {
+    let kind = change.outage_kind.as_ref();
+    match change.kind {
+        ChangeKind::Began => noun(kind).to_owned(),
+        ChangeKind::Reopened => format!("{} again", noun(kind)),
+        ChangeKind::Ended => "Fixed".to_owned(),
+        ChangeKind::Withdrawn => "Perhaps over".to_owned(),
+        ChangeKind::Missed => was(kind).to_owned(),
+        ChangeKind::Worsened => "Worse".to_owned(),
+        ChangeKind::Eased => "Better".to_owned(),
+        ChangeKind::Planned => "Maintenance planned".to_owned(),
+        ChangeKind::Started => "Maintenance started".to_owned(),
+        ChangeKind::Over => "Maintenance over".to_owned(),
+        ChangeKind::Unlisted if change.near.is_empty() => "Not listed".to_owned(),
+        ChangeKind::Unlisted => "Unknown service".to_owned(),
+        ChangeKind::ListedAgain => "Now listed".to_owned(),
+        ChangeKind::Blind => "Unreadable".to_owned(),
+        ChangeKind::Sighted => "Readable again".to_owned(),
+        ChangeKind::HistoryLost => "statusd lost its history".to_owned(),
+        ChangeKind::Revised => "Revised".to_owned(),
+        ChangeKind::Corrected if kind.is_some_and(EventKind::is_maintenance) => {
+            "Maintenance over after all".to_owned()
+        }
+        ChangeKind::Corrected => "Fixed after all".to_owned(),
+        ChangeKind::Noted => "Already over".to_owned(),
+        ChangeKind::Moved => "Maintenance moved".to_owned(),
+        ChangeKind::Cancelled => "Maintenance cancelled".to_owned(),
+        ChangeKind::Lasts => still(kind).to_owned(),
+        ChangeKind::Alive if change.service.is_empty() => "All quiet".to_owned(),
+        ChangeKind::Alive => "Still trouble".to_owned(),
+        ChangeKind::BackupLate => format!("No backup for {}", whole_days(change)),
+        ChangeKind::BackupOff => "Backups off".to_owned(),
+        ChangeKind::Test => "Test from statusd".to_owned(),
+    }
+}
+
+/// What the news is about; empty where its label says all.
+fn subject(news: &News) -> String {
+    match news.change.kind {
+        ChangeKind::Blind | ChangeKind::Sighted => "Apple's status".to_owned(),
+        ChangeKind::BackupLate | ChangeKind::BackupOff => "your iPhone".to_owned(),
+        ChangeKind::HistoryLost | ChangeKind::Test => String::new(),
+        _ => news.names(),
+    }
+}
+
+/// The deciding word of a title.
+fn noun(kind: Option<&EventKind>) -> &'static str {
+    match kind {
+        Some(EventKind::Outage) => "Outage",
+        Some(EventKind::Issue) => "Issue",
+        Some(EventKind::Performance) => "Slow",
+        Some(EventKind::Maintenance) => "Maintenance",
+        Some(EventKind::Other(_)) | None => "Problem",
+    }
+}
+
+/// The deciding words while it goes on.
+pub fn still(kind: Option<&EventKind>) -> &'static str {
+    match kind {
+        Some(EventKind::Outage) => "Still down",
+        Some(EventKind::Issue) => "Still an issue",
+        Some(EventKind::Performance) => "Still slow",
+        Some(EventKind::Maintenance) => "Still in maintenance",
+        Some(EventKind::Other(_)) | None => "Still a problem",
+    }
+}
+
+fn was(kind: Option<&EventKind>) -> &'static str {
+    match kind {
+        Some(EventKind::Outage) => "Was down",
+        Some(EventKind::Issue) => "Had an issue",
+        Some(EventKind::Performance) => "Was slow",
+        Some(EventKind::Maintenance) => "Was in maintenance",
+        Some(EventKind::Other(_)) | None => "Had a problem",
+    }
+}
+
+/// `3 days`: what is late is so by whole days.
+fn whole_days(change: &Change) -> String {
+    let since = change.began_at.unwrap_or(change.at);
+    match change.at.duration_since(since).as_hours() / 24 {
+        1 => "a day".to_owned(),
+        days => format!("{days} days"),
+    }
+}

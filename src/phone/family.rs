@@ -1,0 +1,154 @@
+//! What kind of device it is, by Apple's word for it.
+//!
+//! Pure. Rules about iOS and its backups hold for iPhone, iPad and iPod touch only. Invariant: a
+//! word that names another device is never taken for one of these.
+
+/// Of a word that is shown.
+const MAX_WORD_CHARS: usize = 40;
+
+/// How lists and devices begin the name of what is no iPhone or iPad, in small letters, without
+/// blanks and without "Apple", and what people call it.
+const OTHERS: [(&str, &str); 13] = [
+    ("realitydevice", "Apple Vision Pro"),
+    ("vision", "Apple Vision Pro"),
+    ("tv", "Apple TV"),
+    ("watch", "Apple Watch"),
+    ("audioaccessory", "HomePod"),
+    ("homepod", "HomePod"),
+    ("imac", "Mac"),
+    ("mac", "Mac"),
+    ("osx", "Mac"),
+    ("android", "Android device"),
+    ("windows", "Windows device"),
+    ("chromeos", "ChromeOS device"),
+    ("linux", "Linux device"),
+];
+
+/// The kind of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Family {
+    IPhone,
+    IPad,
+    /// iPod touch: it runs iOS and backs up to iCloud.
+    IPod,
+    /// None of these, in words for people.
+    Other(String),
+    Unknown,
+}
+
+impl Family {
+    /// By the class (`iPad`) and the model (`iPad7,1`) that a device tells of itself. One of them
+    /// that names another device is enough.
+    pub fn of(class: Option<&str>, model: Option<&str>) -> Family {
+        let told: Vec<Family> = [class, model].into_iter().flatten().map(Family::told).collect();
+        let other = told.iter().find(|family| matches!(family, Family::Other(_)));
+        let known = told.iter().find(|family| **family != Family::Unknown);
+        other.or(known).cloned().unwrap_or(Family::Unknown)
+    }
+
+    /// By a text that people or a device management wrote: `iPad Air (5th generation)`, `tvOS`,
+    /// `AppleTV6,2`. Unknown unless it names a device.
+    pub fn described(text: &str) -> Family {
+        let folded: String =
+            text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        let names = [("iphone", Family::IPhone), ("ipad", Family::IPad), ("ipod", Family::IPod)];
+        if let Some((_, family)) = names.into_iter().find(|(name, _)| folded.contains(name)) {
+            return family;
+        }
+        let bare = folded.strip_prefix("apple").unwrap_or(&folded);
+        if let Some((_, name)) = OTHERS.iter().find(|(start, _)| bare.starts_with(start)) {
+            return Family::Other((*name).to_owned());
+        }
+        if is_product_type(text.trim()) { Family::told(text.trim()) } else { Family::Unknown }
+    }
+
+    /// Whether the rules of iOS do not hold for it.
+    pub fn is_other(&self) -> bool {
+        matches!(self, Family::Other(_))
+    }
+
+    /// Of Apple's own word: every word but the three names another device.
+    fn told(word: &str) -> Family {
+        let letters: String = word.chars().take_while(|c| !c.is_ascii_digit()).collect();
+        match letters.trim() {
+            "" => Family::Unknown,
+            "iPhone" => Family::IPhone,
+            "iPad" => Family::IPad,
+            "iPod" => Family::IPod,
+            _ => match Family::described(&letters) {
+                Family::Other(name) => Family::Other(name),
+                _ => Family::Other(word.chars().take(MAX_WORD_CHARS).collect()),
+            },
+        }
+    }
+}
+
+/// `RealityDevice14,1`: letters, a number, a comma and a number.
+fn is_product_type(text: &str) -> bool {
+    let Some((name, minor)) = text.split_once(',') else { return false };
+    let major = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    major.len() < name.len() && is_number(major) && is_number(minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(name: &str) -> Family {
+        Family::Other(name.to_owned())
+    }
+
+    #[test]
+    fn what_has_a_class_of_its_own_is_neither_iphone_nor_ipad() {
+        for (class, model, expected) in [
+            (Some("iPhone"), Some("iPhone13,2"), Family::IPhone),
+            (Some("iPad"), None, Family::IPad),
+            (None, Some("iPad7,1"), Family::IPad),
+            (Some("iPod"), Some("iPod9,1"), Family::IPod),
+            (None, None, Family::Unknown),
+            (Some("RealityDevice"), Some("RealityDevice14,1"), other("Apple Vision Pro")),
+            (None, Some("RealityDevice14,1"), other("Apple Vision Pro")),
+            (Some("AppleTV"), Some("AppleTV14,1"), other("Apple TV")),
+            (Some("Watch"), Some("Watch7,5"), other("Apple Watch")),
+            (Some("AudioAccessory"), None, other("HomePod")),
+            (Some("Mac"), Some("Mac14,2"), other("Mac")),
+            (Some("Bridge"), Some("iBridge2,1"), other("Bridge")),
+            // No device is known to tell that; it is not judged.
+            (Some("iPhone"), Some("RealityDevice14,1"), other("Apple Vision Pro")),
+            (Some("iPhoneSimulator"), None, other("iPhoneSimulator")),
+            (Some("iGlasses"), Some("iGlasses1,1"), other("iGlasses")),
+        ] {
+            assert_eq!(Family::of(class, model), expected, "{class:?} {model:?}");
+        }
+    }
+
+    #[test]
+    fn texts_of_lists_name_a_device_or_nothing() {
+        for (text, expected) in [
+            ("iPhone 13 Pro", Family::IPhone),
+            ("Apple iPad Air (5th generation)", Family::IPad),
+            ("iPadOS", Family::IPad),
+            ("iPod touch", Family::IPod),
+            ("iPhone13,2", Family::IPhone),
+            ("Apple TV 4K", other("Apple TV")),
+            ("AppleTV6,2", other("Apple TV")),
+            ("tvOS 18.1", other("Apple TV")),
+            ("Apple Vision Pro", other("Apple Vision Pro")),
+            ("RealityDevice14,1", other("Apple Vision Pro")),
+            ("MacBook Pro", other("Mac")),
+            ("Apple MacBook Air", other("Mac")),
+            ("Mac OS X", other("Mac")),
+            ("Watch6,1", other("Apple Watch")),
+            ("Glasses1,1", other("Glasses1,1")),
+            ("iOS", Family::Unknown),
+            ("A2403", Family::Unknown),
+            ("MGDJ3LL/A", Family::Unknown),
+            ("Mobile", Family::Unknown),
+            ("1,000", Family::Unknown),
+            ("", Family::Unknown),
+        ] {
+            assert_eq!(Family::described(text), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The number by which a device is known everywhere.
+//!
+//! usbmuxd, pair records and folders of backups spell it with and without its hyphen, in capitals
+//! and in small letters. Invariants: all spellings of a number are equal, and printing it shows its
+//! last four characters only.
+
+use std::fmt;
+
+/// Digits of devices since 2018; a hyphen stands behind the first eight.
+const SHORT_DIGITS: usize = 24;
+const DIGITS_BEFORE_HYPHEN: usize = 8;
+/// Digits of older devices, without a hyphen.
+const LONG_DIGITS: usize = 40;
+
+/// The number of a device, as Apple spells it. Text of another form is kept as it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Udid(String);
+
+impl Udid {
+    pub fn new(text: impl Into<String>) -> Udid {
+        let text = text.into();
+        Udid(as_apple_spells(&text).unwrap_or(text))
+    }
+
+    /// Whether a text has the form of such a number.
+    pub fn is_form_of(text: &str) -> bool {
+        as_apple_spells(text).is_some()
+    }
+
+    /// All of it. For asking, and for those who asked to see it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The spellings that programs use, Apple's first.
+    pub fn spellings(&self) -> Vec<String> {
+        let mut spellings = vec![self.0.clone()];
+        if Udid::is_form_of(&self.0) {
+            let bare = self.0.replace('-', "");
+            spellings.extend([bare.clone(), self.0.to_lowercase(), bare.to_lowercase(), bare.to_uppercase()]);
+        }
+        let mut known = Vec::new();
+        spellings.retain(|spelling| {
+            let is_new = !known.contains(spelling);
+            known.push(spelling.clone());
+            is_new
+        });
+        spellings
+    }
+}
+
+fn as_apple_spells(text: &str) -> Option<String> {
+    let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
+    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    match digits.len() {
+        SHORT_DIGITS => {
+            let digits = digits.to_ascii_uppercase();
+            let (chip, unit) = digits.split_at(DIGITS_BEFORE_HYPHEN);
+            Some(format!("{chip}-{unit}"))
+        }
+        LONG_DIGITS => Some(digits.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Udid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.0.chars().count().saturating_sub(4);
+        write!(f, "…{}", self.0.chars().skip(skipped).collect::<String>())
+    }
+}
+
+impl fmt::Debug for Udid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = "00008101-000A1B2C3D4E001E";
+    const LONG: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
+
+    #[test]
+    fn a_number_with_and_without_its_hyphen_is_one_device() {
+        for spelling in [
+            SHORT,
+            "00008101000A1B2C3D4E001E",
+            "00008101-000a1b2c3d4e001e",
+            "00008101000a1b2c3d4e001e",
+            " 00008101-000A1B2C3D4E001E\n",
+        ] {
+            assert_eq!(Udid::new(spelling), Udid::new(SHORT), "{spelling:?}");
+            assert_eq!(Udid::new(spelling).expose(), SHORT, "{spelling:?}");
+        }
+        assert_eq!(Udid::new(LONG.to_uppercase()).expose(), LONG);
+        assert_ne!(Udid::new(SHORT), Udid::new("00008101-000A1B2C3D4E001F"));
+    }
+
+    #[test]
+    fn every_spelling_leads_back_to_the_number() {
+        let spellings = Udid::new(SHORT).spellings();
+        assert_eq!(
+            spellings,
+            [SHORT, "00008101000A1B2C3D4E001E", "00008101-000a1b2c3d4e001e", "00008101000a1b2c3d4e001e"]
+        );
+        assert_eq!(Udid::new(LONG).spellings(), [LONG.to_owned(), LONG.to_uppercase()]);
+        for spelling in spellings {
+            assert_eq!(Udid::new(spelling), Udid::new(SHORT));
+        }
+    }
+
+    #[test]
+    fn text_of_another_form_is_kept() {
+        for text in
+            ["", "-", "Anna's iPhone", "device-1", "00008101-000A1B2C3D4E001", "00008101-000A1B2C3D4E001G"]
+        {
+            assert!(!Udid::is_form_of(text), "{text}");
+            assert_eq!(Udid::new(text).expose(), text);
+            assert_eq!(Udid::new(text).spellings(), [text]);
+        }
+    }
+
+    #[test]
+    fn printing_shows_the_end_only() {
+        assert_eq!(format!("{0} {0:?}", Udid::new(SHORT)), "…001E …001E");
+    }
+}

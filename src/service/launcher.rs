@@ -1,0 +1,132 @@
+//! What a desktop knows statusd by: a desktop entry and an icon in a person's own data directory.
+//!
+//! Packages bring both for everybody. Notification servers look them up by the `desktop-entry` hint,
+//! and a click on a bubble starts the entry's program. Invariant: as with the unit, a file that does
+//! not carry our own mark unchanged is neither written over nor removed.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{OnDisk, marked};
+use super::{Act, Site};
+
+const ENTRY: &str = include_str!("../../packaging/desktop/statusd.desktop");
+const ICON: &str = include_str!("../../packaging/desktop/statusd.svg");
+const ENTRY_PATH: &str = "applications/statusd.desktop";
+const ICON_PATH: &str = "icons/hicolor/scalable/apps/statusd.svg";
+
+/// The paths of both below `data_home`; none where there is no desktop of this kind.
+pub fn paths(site: &Site, data_home: &Path) -> Vec<PathBuf> {
+    match site {
+        Site::Person { .. } => vec![data_home.join(ENTRY_PATH), data_home.join(ICON_PATH)],
+        Site::Machine | Site::Agent { .. } => Vec::new(),
+    }
+}
+
+/// The steps that put both in place, from what is at [`paths`].
+pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Act> {
+    let write = |(path, on_disk): &(PathBuf, OnDisk)| {
+        let text = text(path, program);
+        match on_disk {
+            OnDisk::Ours(written) if written.text == text => None,
+            OnDisk::Missing | OnDisk::Ours(_) => Some(Act::Write { path: path.clone(), text }),
+            OnDisk::Changed | OnDisk::Foreign => None,
+        }
+    };
+    found.iter().filter_map(write).collect()
+}
+
+/// The steps that take away what is ours of both, and directories that nobody else uses.
+pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Act> {
+    let ours = found.iter().filter(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_)));
+    let ours: Vec<&Path> = ours.map(|(path, _)| path.as_path()).collect();
+    let mut above: Vec<&Path> = Vec::new();
+    for path in &ours {
+        let depth = if path.ends_with(ICON_PATH) { ICON_PATH } else { ENTRY_PATH }.matches('/').count();
+        // The data directory too, and `.local`, in a home that had neither.
+        let directories = path.ancestors().skip(1).take(depth + 2);
+        above.extend(directories.filter(|directory| directory.file_name().is_some()));
+    }
+    // The deepest first, each once.
+    above.sort_by_key(|directory| (std::cmp::Reverse(directory.components().count()), *directory));
+    above.dedup();
+    let removed = ours.iter().map(|path| Act::Remove(path.to_path_buf()));
+    removed.chain(above.iter().map(|directory| Act::RemoveEmpty(directory.to_path_buf()))).collect()
+}
+
+fn text(path: &Path, program: &str) -> String {
+    if path.ends_with(ICON_PATH) {
+        return marked("<?xml version=\"1.0\" encoding=\"UTF-8\"?><!-- ", ICON, " -->");
+    }
+    // A path that would have to be quoted three times over is left to PATH.
+    let is_plain = program.chars().all(|c| c.is_alphanumeric() || "/._-+@".contains(c));
+    let entry = match is_plain {
+        true => ENTRY.replacen("\"statusd status", &format!("\"{program} status"), 1),
+        false => ENTRY.to_owned(),
+    };
+    marked("# ", &entry, "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::tests::{mac, person};
+    use super::*;
+
+    const PROGRAM: &str = "/home/z/.cargo/bin/statusd";
+
+    fn found(on_disk: &dyn Fn(&Path) -> OnDisk) -> Vec<(PathBuf, OnDisk)> {
+        let paths = paths(&person(), Path::new("/h/share"));
+        paths.into_iter().map(|path| (path.clone(), on_disk(&path))).collect()
+    }
+
+    #[test]
+    fn both_are_written_once_and_removed_only_where_they_are_ours() {
+        let missing = found(&|_| OnDisk::Missing);
+        let acts = install(&missing, PROGRAM);
+        let shown: Vec<String> = acts.iter().map(Act::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "write /h/share/applications/statusd.desktop",
+                "write /h/share/icons/hicolor/scalable/apps/statusd.svg"
+            ]
+        );
+        assert_eq!(uninstall(&missing), []);
+
+        let ours = found(&|path| OnDisk::of(text(path, PROGRAM)));
+        assert!(ours.iter().all(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_))), "{ours:?}");
+        assert_eq!(install(&ours, PROGRAM), []);
+        // Only the entry names the program.
+        assert_eq!(install(&ours, "/usr/bin/statusd").len(), 1);
+        let shown: Vec<String> = uninstall(&ours).iter().map(Act::to_string).collect();
+        let if_empty = |path: &str| format!("remove {path} if nothing is left in it");
+        let expected = [
+            "remove /h/share/applications/statusd.desktop".to_owned(),
+            "remove /h/share/icons/hicolor/scalable/apps/statusd.svg".to_owned(),
+            if_empty("/h/share/icons/hicolor/scalable/apps"),
+            if_empty("/h/share/icons/hicolor/scalable"),
+            if_empty("/h/share/icons/hicolor"),
+            if_empty("/h/share/applications"),
+            if_empty("/h/share/icons"),
+            if_empty("/h/share"),
+            if_empty("/h"),
+        ];
+        assert_eq!(shown, expected);
+
+        let changed = found(&|path| OnDisk::of(text(path, PROGRAM) + "\n"));
+        assert_eq!((install(&changed, PROGRAM), uninstall(&changed)), (Vec::new(), Vec::new()));
+        assert!(
+            paths(&Site::Machine, Path::new("/h/share")).is_empty()
+                && paths(&mac(), Path::new("/h/share")).is_empty()
+        );
+    }
+
+    #[test]
+    fn the_entry_runs_the_program_that_was_installed() {
+        let entry = |program| text(Path::new("/h/share/applications/statusd.desktop"), program);
+        assert!(entry(PROGRAM).contains("Exec=sh -c \"/home/z/.cargo/bin/statusd status; "));
+        assert!(entry("/a \"$b/statusd").contains("Exec=sh -c \"statusd status; "));
+        // What desktops look for, and settings pages pass over.
+        assert!(entry(PROGRAM).contains("\nX-GNOME-UsesNotifications=true\n"));
+        assert!(!entry(PROGRAM).contains("NoDisplay"));
+    }
+}

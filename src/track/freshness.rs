@@ -1,0 +1,77 @@
+//! Stale copies (rule 2): when a document was published, and whether that is old news.
+//!
+//! Which of several readings of a date counts is decided here, because it takes the time of the
+//! fetch and the feed's past. A stamp ahead of the fetch is no stamp, wherever it stands: in a
+//! document, or in a state that an older statusd left behind.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Verdict;
+use crate::model::{DateOrder, Document, FeedState, StaleRun, Stamp};
+
+const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
+/// The newest of the old did not come back for as long again: it was the odd one out.
+const STALE_ACCEPTED_ANYWAY: SignedDuration = SignedDuration::from_hours(24);
+/// Twelve hours asleep between two stale copies are no proof, an hour of polling is.
+const STALE_FETCHES: u32 = 12;
+/// Zones that are not known count as UTC, which puts a true stamp up to 26 hours ahead.
+const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(26);
+
+/// When a document was published. The order of its date is the one that the document proves, then
+/// the one that the feed `had` before, then the one that gives the time nearest to now.
+pub fn published(stamp: &Stamp, had: Option<DateOrder>, now: Timestamp) -> Option<Timestamp> {
+    let mut readings = stamp.readings?.into_iter();
+    let reading = match stamp.order.or(had) {
+        Some(order) => readings.nth(order as usize),
+        None => readings
+            .filter(|reading| !is_ahead(*reading, now))
+            .min_by_key(|reading| now.duration_since(*reading).abs()),
+    };
+    reading.filter(|reading| !is_ahead(*reading, now))
+}
+
+/// The newest accepted stamp.
+pub fn newest_stamp(state: &FeedState, now: Timestamp) -> Option<Timestamp> {
+    state.stamp.filter(|stamp| !is_ahead(*stamp, now))
+}
+
+fn is_ahead(time: Timestamp, now: Timestamp) -> bool {
+    time.duration_since(now) > AHEAD_MAX
+}
+
+/// Returns the verdict, the newest accepted stamp and the run of stale copies.
+pub(super) fn freshness(
+    state: &FeedState,
+    stamp: &Stamp,
+    now: Timestamp,
+) -> (Verdict, Option<Timestamp>, Option<StaleRun>) {
+    let stamp = published(stamp, state.date_order, now);
+    let (Some(stamp), Some(accepted)) = (stamp, newest_stamp(state, now)) else {
+        return (Verdict::Accepted, stamp.or(state.stamp), None);
+    };
+    if stamp >= accepted {
+        return (Verdict::Accepted, Some(stamp), None);
+    }
+    let run = match state.stale {
+        Some(run) if run.since <= now => {
+            StaleRun { newest: run.newest.max(stamp), fetches: (run.fetches + 1).min(STALE_FETCHES), ..run }
+        }
+        _ => StaleRun { since: now, newest: stamp, fetches: 1 },
+    };
+    let age = now.duration_since(run.since);
+    let accepted = age >= STALE_ACCEPTED_ANYWAY || (age >= STALE_ACCEPTED_AFTER && stamp == run.newest);
+    if accepted && run.fetches >= STALE_FETCHES {
+        return (Verdict::AcceptedOlder, Some(stamp), None);
+    }
+    (Verdict::Stale, state.stamp, Some(run))
+}
+
+/// When time alone makes the same document fresh, or its stamp one.
+pub(super) fn deadlines(state: &FeedState, document: Option<&Document>) -> impl Iterator<Item = Timestamp> {
+    let stale = state
+        .stale
+        .into_iter()
+        .flat_map(|run| [STALE_ACCEPTED_AFTER, STALE_ACCEPTED_ANYWAY].map(|wait| run.since + wait));
+    let stamps = document.and_then(|document| document.stamp.readings).into_iter().flatten();
+    stale.chain(stamps.map(|stamp| stamp - AHEAD_MAX))
+}
