@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[expect(dead_code, reason = "files need no service manager")]
 mod program;
 
 use std::fs::{self, Permissions};
@@ -118,7 +119,7 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
         assert_eq!(mode(), 0o700);
     }
     // One that is shared on purpose is left as it is: it may be /tmp.
-    let mut left_alone = async |open: u32| {
+    let left_alone = async |open: u32| {
         set(open);
         let mut daemon = home.start();
         daemon.says("give it a state directory of its own").await;

@@ -263,7 +263,7 @@ impl Desktop {
                 Fate::ShownAgain { receipt }
             }
             Answer::Delivered { receipt: None, .. } => Fate::Gone,
-            Answer::Retry { .. } | Answer::Refused { .. } | Answer::Unclear { .. } => Fate::Unknown,
+            Answer::Retry { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => Fate::Unknown,
         }
     }
 
