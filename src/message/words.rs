@@ -36,7 +36,8 @@ const SEEK_CAUSE: &str = "Leave it locked, on power and on Wi-Fi tonight. To bac
      iCloud Backup, Back Up Now. `statusd doctor` looks for the cause.";
 const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer \
      instead need not.";
-const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
+const DAMAGED: &str = "What could be read was kept. What is going on now may be told again, and messages \
+     that waited may be missing.";
 
 /// What is known, in a few sentences that begin with who says so; times in the reader's zone.
 pub fn details(news: &News, said: &Said) -> String {
@@ -119,6 +120,9 @@ pub fn summary(change: &Change, said: &Said) -> String {
         ChangeKind::Blind => {
             let since = change.began_at.map(|began| format!(" since {}", at(began))).unwrap_or_default();
             format!("Apple's status cannot be read{since}: {}.", change.message)
+        }
+        ChangeKind::HistoryLost if change.message.is_empty() => {
+            "The database was deleted, emptied or replaced by an older copy.".to_owned()
         }
         ChangeKind::HistoryLost => {
             format!("The database was damaged; it is kept as {}.", change.message)
