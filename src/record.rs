@@ -209,7 +209,8 @@ mod tests {
         let lost = Poll { failure: Some(failed), ..Poll::default() };
         let set = Poll { clock_set_s: Some(-60), ..Poll::default() };
         let later = Poll::default();
-        let document = Some("{\"a\": \"é\n\"}");
+        let same = "{\"a\": \"é\n\"}";
+        let document = Some(same);
         let mut recorder = Recorder::new(&path);
         for (second, body, poll, is_idle) in [
             (0, document, &first, false),
@@ -224,7 +225,6 @@ mod tests {
         ] {
             recorder.record(at(second), body, poll.clone(), is_idle).expect("written");
         }
-        let same = document.expect("a body");
         let expected =
             [(0, same, &first), (165, same, &later), (180, "", &lost), (240, same, &set), (300, "b", &later)];
         let expected =

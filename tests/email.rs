@@ -620,8 +620,7 @@ async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -
                 break;
             }
             wire.write_all(format!("{reply}\r\n").as_bytes()).await.expect("a client");
-            let mut heard = [0; 4096];
-            wire.read(&mut heard).await.expect("a command");
+            while wire.read_u8().await.expect("a command") != b'\n' {}
         }
         let block = line.repeat(64 * 1024 / line.len());
         let mut told = 0;

@@ -116,7 +116,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     assert_eq!(again.lost, Some(found));
     announce(
         &again.store,
-        &Channel::new("desktop", Audience::Desktop, Way::Desktop(Desktop::new())),
+        &Channel::new("desktop", Audience::Desktop, Way::Desktop(Box::new(Desktop::new()))),
         &change("", ChangeKind::HistoryLost, at(START)),
     )
     .await;
@@ -131,7 +131,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
     let mut courier = courier(Channel::new(
         "desktop",
         Audience::People,
-        Way::Desktop(Desktop::at("unix:path=/nonexistent/bus")),
+        Way::Desktop(Box::new(Desktop::at("unix:path=/nonexistent/bus"))),
     ));
     let now = Cell::new(at(START));
     let clock = || now.get();
@@ -153,7 +153,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let channel = Channel::new("desktop", Audience::Desktop, Way::Desktop(Desktop::new()));
+    let channel = Channel::new("desktop", Audience::Desktop, Way::Desktop(Box::new(Desktop::new())));
     let compose = |waiting: &Waiting| Frozen {
         key: waiting.changes[0].key(),
         title: String::new(),
@@ -370,7 +370,7 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
 #[tokio::test]
 async fn of_one_event_no_later_change_is_told_before_an_earlier_one() {
     let store = Store::throw_away().expect("a store");
-    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Box::new(Desktop::new())));
     let again = |change: Change| Change { occurrence: Some(2), ..change };
     for change in [
         change("iCloud Backup", ChangeKind::Began, at(START)),
@@ -417,7 +417,7 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_flood_is_one_message_of_which_a_part_is_loaded() {
     let store = Store::throw_away().expect("a store");
-    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Box::new(Desktop::new())));
     for kind in [ChangeKind::Began, ChangeKind::Ended] {
         for number in 0..2_000 {
             let change = change(&format!("Service {number}"), kind, at(START));

@@ -105,7 +105,7 @@ impl Table for Settings {
     }
 
     fn open(&self, _: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Desktop(Desktop::new().with(self.urgency)))
+        Ok(Way::Desktop(Box::new(Desktop::new().with(self.urgency))))
     }
 }
 

@@ -184,7 +184,7 @@ pub enum Fate {
 /// A kind of channel, ready to send.
 #[derive(Debug)]
 pub enum Way {
-    Desktop(Desktop),
+    Desktop(Box<Desktop>),
     Webhook(Box<Webhook>),
     Command(Command),
     Ntfy(Box<Ntfy>),

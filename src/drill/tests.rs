@@ -27,7 +27,7 @@ fn drill(watch: &str) -> Drill {
 fn courier(name: &str, toml: &str) -> Courier {
     let (audience, way) = match name {
         "log" => (Audience::Programs, Way::Log(Log)),
-        _ => (Audience::Desktop, Way::Desktop(Desktop::new())),
+        _ => (Audience::Desktop, Way::Desktop(Box::new(Desktop::new()))),
     };
     let settings = toml::from_str(toml).expect("the keys of terms");
     let terms = Terms::new(&settings, &TimeZone::UTC).expect("good terms");

@@ -165,7 +165,7 @@ mod tests {
     fn javascript_is_json() {
         check(
             "/* {no} */ call({a: 'it\\'s \"up\"', $b_1: [1,, 2,], // }\n 'c': .5, d: NaN,});}",
-            concat!(r#"{"a":"it's \"up\"","$b_1":[1,2],"c":".5","d":null}"#),
+            r#"{"a":"it's \"up\"","$b_1":[1,2],"c":".5","d":null}"#,
         );
         check(
             "{\"a\":undefined,\"b\":ongoing,\"c\":1e400,\"d\":007}",

@@ -188,7 +188,7 @@ impl Ears {
             #[cfg(all(unix, not(target_os = "macos")))]
             Ears::Person { name, address, .. } => {
                 let audience = if name.starts_with("desktop") { Audience::Desktop } else { Audience::People };
-                Channel::new(name, audience, Way::Desktop(statusd::channel::Desktop::at(address)))
+                Channel::new(name, audience, Way::Desktop(Box::new(statusd::channel::Desktop::at(address))))
             }
         }
     }
