@@ -892,35 +892,50 @@ async fn somebody_elses_database_is_refused_untouched() {
     assert_eq!(fs::read(&path).expect("a file"), before);
 }
 
-#[tokio::test]
-async fn a_damaged_database_is_kept_and_what_goes_on_is_carried_over() {
-    let mut town = town_with_an_outage().await;
-    town.stop().await;
+/// Fills the pages with which these tables begin: all that is in them, as long as that is little.
+fn overwrite(town: &Town, tables: &[&str]) -> Vec<u8> {
     let path = town.directory().join(DATABASE);
+    let database = town.database();
     let mut bytes = fs::read(&path).expect("a file");
-    let third = bytes.len() / 3;
-    bytes[third..2 * third].fill(0xa5);
+    for table in tables {
+        let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        let page: u32 = database.query_row(sql, [table], |row| row.get(0)).expect("a table");
+        let end = page as usize * 4_096;
+        bytes[end - 4_096..end].fill(0xa5);
+    }
+    drop(database);
     fs::write(&path, &bytes).expect("written");
-    town.off_until("11:30");
-    let long_over = at("-1d 12:00").as_second();
-    town.show(&down().event("1000", "Issue", "resolved", at("-1d 10:00").as_second(), Some(long_over)));
-    town.start().await;
-    town.until("12:00").await;
-    town.stop().await;
-    town.start().await;
-    town.until("14:00").await;
-    assert_eq!(
-        town.heard(),
-        ["11:30 history_lost"],
-        "once, nothing of what is over, and what goes on was carried over"
-    );
-    let kept: Vec<_> = fs::read_dir(town.directory())
-        .expect("a directory")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains("statusd.db.damaged-"))
-        .collect();
-    let [kept] = kept.as_slice() else { panic!("one damaged database: {kept:?}") };
-    assert_eq!(fs::read(kept).expect("a file"), bytes);
+    bytes
+}
+
+/// The history says what a lost belief was. Without both, what goes on is told again; what is over never.
+#[tokio::test]
+async fn a_damaged_database_is_kept_and_what_is_over_is_not_told_again() {
+    let again = "11:30:45 began iCloud Backup Outage from 09:30";
+    for (tables, expected) in [
+        (&["outage"][..], &["11:30 history_lost"][..]),
+        (&["outage", "change"], &["11:30 history_lost", again]),
+    ] {
+        let mut town = town_with_an_outage().await;
+        town.stop().await;
+        let bytes = overwrite(&town, tables);
+        town.off_until("11:30");
+        let long_over = at("-1d 12:00").as_second();
+        town.show(&down().event("1000", "Issue", "resolved", at("-1d 10:00").as_second(), Some(long_over)));
+        town.start().await;
+        town.until("12:00").await;
+        town.stop().await;
+        town.start().await;
+        town.until("14:00").await;
+        assert_eq!(town.heard(), expected, "{tables:?}");
+        let kept: Vec<_> = fs::read_dir(town.directory())
+            .expect("a directory")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.to_string_lossy().contains("statusd.db.damaged-"))
+            .collect();
+        let [kept] = kept.as_slice() else { panic!("one damaged database: {kept:?}") };
+        assert_eq!(fs::read(kept).expect("a file"), bytes);
+    }
 }
 
 /// A town whose outage could not be written from 10:05:45 on. A full disk can be met at any

@@ -167,16 +167,20 @@ fn state(delivery: &StoredDelivery) -> (Ink, &str) {
 fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result<Output, Failure> {
     let page = invocation.page(&config.time_zone);
     let store = store(config, false)?;
-    let all = wait(store.deliveries(true))??;
-    let Some(first) = all.iter().find(|delivery| delivery.id == id) else { return Err(unknown(id)) };
+    let mut deliveries = wait(store.deliveries_with(id))??;
+    deliveries.retain(|delivery| delivery.id == id);
+    let Some(first) = deliveries.first() else { return Err(unknown(id)) };
     if json {
-        let deliveries: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
         return Ok(Output::done(format!("{:#}\n", document(&deliveries, &page))));
     }
     let said = Said { now: page.now, zone: page.zone, is_drill: false };
     let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
     text.push_str(&format!("Key: {}\n\n", first.change.key()));
     let holds = Holds::of(config, wait(store.snoozed())??, &page);
+    // What waits before it says when it is sent.
+    let mut all = wait(store.deliveries(false))??;
+    all.retain(|delivery| delivery.id < id);
+    all.extend(deliveries);
     text.push_str(&draw(&all, Some(id), &holds, &page));
     Ok(Output::done(text))
 }
@@ -198,7 +202,7 @@ fn settle(
     let store = store(config, true)?;
     let now = invocation.now;
     let (known, beside, count) = wait(async {
-        let all = store.deliveries(true).await?;
+        let all = store.deliveries_with(id).await?;
         let (known, others): (Vec<StoredDelivery>, Vec<StoredDelivery>) =
             all.into_iter().partition(|delivery| delivery.id == id);
         let beside = beside(&known, others, channel, wish);

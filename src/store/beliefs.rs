@@ -19,7 +19,9 @@ pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     let (state, services) = (state_of(connection, feed)?, services(connection, feed)?);
     // Only the last occurrence of an event can be one of these.
     let mut outages = BTreeMap::new();
-    let sql = "SELECT * FROM outage WHERE feed = ?1 AND phase IN ('planned', 'ongoing') ORDER BY occurrence";
+    // SQLite would rather go through all that are over than sort these.
+    let sql = "SELECT * FROM outage INDEXED BY outage_by_phase
+        WHERE feed = ?1 AND phase IN ('planned', 'ongoing') ORDER BY occurrence";
     let mut statement = connection.prepare(sql)?;
     for row in statement.query_map([&name], outage)? {
         let outage = row?;

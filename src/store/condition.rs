@@ -3,7 +3,7 @@
 //! An I/O error is not damage, and damage is believed only where several fresh connections agree.
 //! Moves, repairs and deletes nothing (`tests/damage.rs`).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,16 @@ const OURS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'
     AND name IN ('meta', 'feed', 'service', 'outage', 'change', 'notice', 'delivery', 'coverage')";
 const OURS_COUNT: u32 = 8;
 /// Parts of the header that are the same in each of our files: offset and bytes. Page size, reserved
-/// space and payload fractions, schema format, text encoding, application id.
-pub const HEADER: [(usize, &[u8]); 5] =
-    [(0, MAGIC), (16, &[0x10, 0x00]), (20, &[0, 64, 32, 32]), (44, &[0, 0, 0, 4]), (56, &[0, 0, 0, 1])];
+/// space and payload fractions, schema format, no vacuum by itself, text encoding.
+pub const HEADER: [(usize, &[u8]); 7] = [
+    (0, MAGIC),
+    (16, &[0x10, 0x00]),
+    (20, &[0, 64, 32, 32]),
+    (44, &[0, 0, 0, 4]),
+    (52, &[0, 0, 0, 0]),
+    (56, &[0, 0, 0, 1]),
+    (64, &[0, 0, 0, 0]),
+];
 /// File format versions: for writing and for reading, both 1 (rollback journal) or both 2 (WAL).
 pub const FORMATS: std::ops::Range<usize> = 18..20;
 const APPLICATION_ID_AT: usize = 68;
@@ -224,7 +231,7 @@ pub fn side_file(path: &Path, suffix: &str) -> PathBuf {
 
 /// Reads all of a file, to see whether that is possible.
 pub fn read_all(path: &Path) -> io::Result<()> {
-    match fs::read(path) {
+    match File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }

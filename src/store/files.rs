@@ -14,9 +14,9 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::condition::{Condition, inspect, is_damage, read_all, side_file};
-use super::mark::{MARK, Mark, Noted};
+use super::mark::{self, MARK, Mark, Noted};
 use super::place::Place;
-use super::{Store, meta, rescue};
+use super::{Store, meta, rescue, roots};
 use crate::regular_file;
 
 /// The file's name in the state directory.
@@ -97,15 +97,18 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
     let lock = lock(directory)?;
     make_private(directory).map_err(|error| cannot_write(directory, &error))?;
     put_in_place(&path, now).map_err(|error| cannot_write(&path, &error))?;
-    if let Condition::Damaged(reason) = inspect(&path)? {
+    if !mark::is_sealed(&path)
+        && let Condition::Damaged(reason) = inspect(&path)?
+    {
         replace(&path, &reason, now)?;
     }
-    let mark = Mark::open(directory).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
+    let mark = Mark::open(&path).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
     // SQLite gives its side files the rights of the main file, so that has to exist first.
     private().open(&path).map_err(|error| cannot_write(&path, &error))?;
     let mut connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
     let lost = prepare(&connection)
         .and_then(|()| migrate(&mut connection, observer))
+        .and_then(|()| roots::note(&connection))
         .and_then(|()| limit_stamps(&connection, now))
         .and_then(|()| lost(&connection, mark.noted()))
         .map_err(|error| cannot_write(&path, &error))?;
@@ -185,6 +188,7 @@ pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     prepare(&connection)?;
+    roots::note(&connection)?;
     Ok(connection)
 }
 

@@ -3,16 +3,26 @@
 //! Written after each commit and never synced, so it may be behind the database and is never ahead of
 //! it, unless the database lost something: it was emptied, deleted, or is an older copy. Invariant: a
 //! mark that cannot be read or is of another database says nothing (`tests/damage.rs`).
+//!
+//! A clean stop seals a large database with a third line: length and digest of the file. One that is as
+//! a stop left it need not be checked again, which takes seconds.
 
 use std::cell::Cell;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use super::condition::side_file;
 
 /// The file's name in the state directory.
 pub const MARK: &str = "statusd.mark";
 const MAX_BYTES: u64 = 1_024;
+/// A smaller database is checked at each start.
+const SEALED_FROM_BYTES: u64 = 16 * 1024 * 1024;
+/// At once in memory.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// What a mark says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +33,8 @@ pub struct Noted {
 }
 
 pub struct Mark {
-    file: Option<File>,
+    /// With the path of the database.
+    file: Option<(File, PathBuf)>,
     noted: Cell<Option<Noted>>,
 }
 
@@ -33,15 +44,12 @@ impl Mark {
         Mark { file: None, noted: Cell::new(None) }
     }
 
-    pub fn open(directory: &Path) -> io::Result<Mark> {
+    pub fn open(database: &Path) -> io::Result<Mark> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
-        let file = options.open(directory.join(MARK))?;
-        let mut text = String::new();
-        // What is no text is no mark.
-        let read = (&file).take(MAX_BYTES).read_to_string(&mut text);
-        let noted = read.ok().and_then(|_| parse(&text));
-        Ok(Mark { file: Some(file), noted: Cell::new(noted) })
+        let file = options.open(database.with_file_name(MARK))?;
+        let noted = parse(&read(&file));
+        Ok(Mark { file: Some((file, database.to_owned())), noted: Cell::new(noted) })
     }
 
     pub fn noted(&self) -> Option<Noted> {
@@ -51,11 +59,54 @@ impl Mark {
     /// Never backwards: another process may have written a newer one.
     pub fn note(&self, noted: Noted) {
         self.noted.set(Some(noted));
-        let Some(file) = &self.file else { return };
+        let Some((file, _)) = &self.file else { return };
         if let Err(error) = file.write_all_at(text(noted).as_bytes(), 0) {
             tracing::warn!("cannot write {MARK}: {error}");
         }
     }
+}
+
+/// After the connection: a field before this one in [`Store`](super::Store).
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if let Some((file, database)) = &self.file
+            && let Some(seal) = seal(database)
+            && let Some(noted) = self.noted.get()
+        {
+            // Without it the next start takes longer.
+            let _ = file.write_all_at(format!("{}{seal}", text(noted)).as_bytes(), 0);
+        }
+    }
+}
+
+/// Returns whether the database is as a stop left it, and large enough for that to matter.
+pub fn is_sealed(database: &Path) -> bool {
+    let Ok(file) = File::open(database.with_file_name(MARK)) else { return false };
+    read(&file).lines().nth(2).is_some_and(|line| seal(database).is_some_and(|seal| seal.trim_end() == line))
+}
+
+/// Length and digest of a large database without a WAL.
+fn seal(database: &Path) -> Option<String> {
+    let length = fs::metadata(database).ok()?.len();
+    if length < SEALED_FROM_BYTES || side_file(database, "-wal").exists() {
+        return None;
+    }
+    let mut file = File::open(database).ok()?;
+    let mut digest = DefaultHasher::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk).ok()? {
+            0 => return Some(format!("{length:020} {:020}\n", digest.finish())),
+            read => digest.write(&chunk[..read]),
+        }
+    }
+}
+
+/// What is no text is no mark.
+fn read(file: &File) -> String {
+    let mut text = String::new();
+    let _ = file.take(MAX_BYTES).read_to_string(&mut text);
+    text
 }
 
 /// Twice the same line: one flipped bit must not make a mark that says something else.
@@ -69,4 +120,36 @@ fn parse(text: &str) -> Option<Noted> {
     let (first, second) = (lines.next()?, lines.next()?);
     let (seed, transactions) = first.split_once(' ')?;
     (first == second).then_some(Noted { seed: seed.parse().ok()?, transactions: transactions.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_seal_breaks_with_any_bit_and_small_files_have_none() {
+        let directory = TempDir::new().expect("a directory");
+        let database = directory.path().join("statusd.db");
+        let large = vec![0x5a; SEALED_FROM_BYTES as usize];
+        fs::write(&database, &large).expect("written");
+        let sealed = || {
+            let mark = Mark::open(&database).expect("a mark");
+            mark.note(Noted { seed: 1, transactions: 2 });
+            drop(mark);
+            is_sealed(&database)
+        };
+        assert!(sealed());
+        let file = OpenOptions::new().write(true).open(&database).expect("a file");
+        file.write_all_at(&[0x5b], 12_345_678).expect("written");
+        assert!(!is_sealed(&database), "changed");
+        file.write_all_at(&[0x5a], 12_345_678).expect("written");
+        assert!(is_sealed(&database), "as it was");
+        fs::write(side_file(&database, "-wal"), "more").expect("written");
+        assert!(!is_sealed(&database), "with a WAL");
+        fs::remove_file(side_file(&database, "-wal")).expect("removed");
+        fs::write(&database, &large[1..]).expect("written");
+        assert!(!sealed(), "small");
+    }
 }

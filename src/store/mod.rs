@@ -23,6 +23,7 @@ mod pulse;
 mod reads;
 mod reminders;
 mod rescue;
+mod roots;
 mod rows;
 
 use std::fs::File;

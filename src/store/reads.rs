@@ -129,35 +129,28 @@ impl Store {
 
     /// Deliveries, oldest first; without `settled` only those that wait or were given up.
     pub async fn deliveries(&self, settled: bool) -> Result<Vec<StoredDelivery>> {
-        let sql = format!(
-            "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at, notice_id,
-                    {HELD_BACK} AS is_acknowledged
-             FROM delivery JOIN change ON change.id = change_id
-             WHERE {} ORDER BY change_id, channel",
-            if settled { "TRUE" } else { "state <> 'sent'" }
-        );
-        self.list(&sql, params![], |row| {
-            Ok(StoredDelivery {
-                id: row.get("id")?,
-                channel: text(row, "channel")?,
-                state: text(row, "state")?,
-                created_at: time(row, "created_at")?,
-                due_at: time(row, "due_at")?,
-                attempts: rows::number(row, "attempts")?,
-                answer: rows::optional_text(row, "answer")?,
-                settled_at: rows::optional_time(row, "settled_at")?,
-                notice_id: row.get("notice_id")?,
-                is_acknowledged: row.get("is_acknowledged")?,
-                change: rows::change(row)?,
-            })
-        })
+        // SQLite would rather go through all of a long history than sort a few rows.
+        let which = if settled { "delivery" } else { "delivery INDEXED BY delivery_open" };
+        let condition = if settled { "TRUE" } else { "state <> 'sent'" };
+        self.list(&deliveries(which, condition), params![], delivery)
+    }
+
+    /// The deliveries of a change, and what else is in the same messages; oldest first.
+    pub async fn deliveries_with(&self, change_id: i64) -> Result<Vec<StoredDelivery>> {
+        let condition =
+            "change_id = ?1 OR notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?1)";
+        self.list(&deliveries("delivery", condition), params![change_id], delivery)
     }
 
     pub async fn totals(&self) -> Result<Totals> {
-        let sql = "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'sent'),
-                          count(*) FILTER (WHERE state = 'given_up') FROM delivery";
+        // All are counted without a look at their rows, and the open ones by their index.
+        let sql =
+            "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'given_up'),
+                          (SELECT count(*) FROM delivery)
+                   FROM delivery INDEXED BY delivery_open WHERE state <> 'sent'";
         self.connection.query_row(sql, params![], |row| {
-            Ok(Totals { pending: row.get(0)?, sent: row.get(1)?, given_up: row.get(2)? })
+            let (pending, given_up, all): (u32, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(Totals { pending, sent: all.saturating_sub(pending + given_up), given_up })
         })
     }
 
@@ -189,4 +182,29 @@ impl Store {
         let mut statement = self.connection.prepare_cached(sql)?;
         statement.query_map(arguments, read)?.collect()
     }
+}
+
+fn deliveries(which: &str, condition: &str) -> String {
+    format!(
+        "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at, notice_id,
+                {HELD_BACK} AS is_acknowledged
+         FROM {which} JOIN change ON change.id = change_id
+         WHERE {condition} ORDER BY change_id, channel"
+    )
+}
+
+fn delivery(row: &Row) -> Result<StoredDelivery> {
+    Ok(StoredDelivery {
+        id: row.get("id")?,
+        channel: text(row, "channel")?,
+        state: text(row, "state")?,
+        created_at: time(row, "created_at")?,
+        due_at: time(row, "due_at")?,
+        attempts: rows::number(row, "attempts")?,
+        answer: rows::optional_text(row, "answer")?,
+        settled_at: rows::optional_time(row, "settled_at")?,
+        notice_id: row.get("notice_id")?,
+        is_acknowledged: row.get("is_acknowledged")?,
+        change: rows::change(row)?,
+    })
 }

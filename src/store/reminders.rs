@@ -26,6 +26,8 @@ pub struct Snooze {
     pub until: Timestamp,
 }
 
+// Statements name the index of the phase: SQLite would rather go through all outages of years.
+
 /// Deliveries on the channel (`?2`) about the occurrence. CROSS JOIN keeps the order: the few changes
 /// of an outage first, or every message that the channel ever had is looked at.
 pub(super) const ABOUT_IT: &str = "FROM change CROSS JOIN delivery ON change_id = change.id
@@ -55,7 +57,7 @@ impl Store {
     /// The outages that go on and that `channel` knows of, the oldest first. Maintenance is none.
     pub async fn lasting(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
-            "SELECT * FROM outage WHERE {}
+            "SELECT * FROM outage INDEXED BY outage_by_phase WHERE {}
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
             lasting()
         );
@@ -66,7 +68,7 @@ impl Store {
     /// first.
     pub async fn standing(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
-            "SELECT * FROM outage WHERE feed = ?1 AND phase IN ('planned', 'ongoing') AND {}
+            "SELECT * FROM outage INDEXED BY outage_by_phase WHERE feed = ?1 AND phase IN ('planned', 'ongoing') AND {}
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
             known()
         );
@@ -93,7 +95,7 @@ impl Store {
                    AND change.service_key = outage.service_key
                    AND change.message_id = outage.message_id
                    AND change.occurrence = outage.occurrence) AS reminders
-             FROM outage WHERE {} AND missing_since IS NULL
+             FROM outage INDEXED BY outage_by_phase WHERE {} AND missing_since IS NULL
                AND NOT EXISTS (SELECT 1 {ABOUT_IT} AND state = 'pending')
                AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
                    AND ack.service_key = outage.service_key
@@ -133,8 +135,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Outage>> {
         let transaction = self.transaction()?;
-        let sql =
-            "SELECT * FROM outage WHERE feed = ?1 AND phase = 'ongoing' ORDER BY service_key, message_id";
+        let sql = "SELECT * FROM outage INDEXED BY outage_by_phase WHERE feed = ?1 AND phase = 'ongoing' ORDER BY service_key, message_id";
         let mut meant = self.list(sql, params![feed.to_string()], outage)?;
         meant.retain(|outage| is_meant(outage));
         for outage in &meant {

@@ -11,7 +11,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 
 use super::condition::{FORMATS, HEADER, side_file};
-use super::files::{known_version, reference};
+use super::roots;
 
 /// Tables whose loss people are told of: without them deliveries are lost, or news are repeated.
 const NEEDED: [&str; 5] = ["change", "notice", "delivery", "outage", "feed"];
@@ -37,7 +37,14 @@ pub struct Carried {
 /// Copies all that can be read in `damaged` and its WAL, by way of the file `scratch`.
 pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Carried> {
     let copied = copy(damaged, wal, scratch).and_then(|()| {
-        let carried = read_into(scratch, into);
+        let carried = match roots::rebuild_schema(scratch) {
+            Ok(true) => read_into(scratch, into),
+            // Where the note cannot be read, the schema can: one of them is sound if one bit is wrong.
+            Ok(false) | Err(_) => {
+                copy(damaged, wal, scratch)?;
+                read_into(scratch, into)
+            }
+        };
         carried.or_else(|error| {
             tracing::error!("nothing can be read in the damaged database: {error}");
             Ok(Carried { rows: 0, lost: 1 })
@@ -51,6 +58,10 @@ pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection)
 }
 
 fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
+    for suffix in ["-wal", "-shm"] {
+        // Not there, as a rule.
+        let _ = fs::remove_file(side_file(scratch, suffix));
+    }
     fs::copy(damaged, scratch)?;
     if wal.exists() {
         fs::copy(wal, side_file(scratch, "-wal"))?;
@@ -59,7 +70,7 @@ fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
 }
 
 /// Writes what is the same in all of our files over the header, the number of pages included.
-fn mend_header(path: &Path, has_wal: bool) -> io::Result<()> {
+pub(super) fn mend_header(path: &Path, has_wal: bool) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
     let format = if has_wal { 2 } else { 1 };
@@ -73,7 +84,6 @@ fn mend_header(path: &Path, has_wal: bool) -> io::Result<()> {
 }
 
 fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
-    mend_schema(&open(scratch)?)?;
     let from = open(scratch)?;
     let transaction = into.unchecked_transaction()?;
     transaction.pragma_update(None, "defer_foreign_keys", true)?;
@@ -99,31 +109,10 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
 }
 
 /// Tolerates a damaged schema: entries that make no sense are passed over.
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON;")?;
     Ok(connection)
-}
-
-/// The schema is known; only where its tables begin is not.
-fn mend_schema(connection: &Connection) -> rusqlite::Result<()> {
-    let mut version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0))?;
-    if !(1..=known_version()).contains(&version) {
-        version = known_version();
-    }
-    let reference = reference(version)?;
-    let mut entries = reference.prepare("SELECT rowid, type, name, tbl_name, sql FROM sqlite_schema")?;
-    let mut entries = entries.query([])?;
-    while let Some(entry) = entries.next()? {
-        let values: Vec<Value> = (0..5).map(|column| entry.get(column)).collect::<rusqlite::Result<_>>()?;
-        // A row that is right is not touched: the tree may be damaged elsewhere.
-        connection.execute(
-            "UPDATE sqlite_schema SET type = ?2, name = ?3, tbl_name = ?4, sql = ?5 WHERE rowid = ?1
-               AND (type, name, tbl_name, sql) IS NOT (?2, ?3, ?4, ?5)",
-            params_from_iter(values),
-        )?;
-    }
-    Ok(())
 }
 
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -165,7 +154,31 @@ impl<'a> Copier<'a> {
             // Ends at the same damage.
             let _ = self.pass("DESC");
         }
+        let Carried { rows, lost } = self.copied;
+        // A damaged page may pass for one with fewer rows; the indexes are on other pages.
+        let indexed = self.indexed_rows()?;
+        if indexed > rows + lost {
+            tracing::error!(
+                "the table {} is damaged: {} rows are missing",
+                self.table,
+                indexed - rows - lost
+            );
+            self.copied.lost = indexed - rows;
+        }
         Ok(std::mem::take(&mut self.copied))
+    }
+
+    /// How many rows the table has by the index that has most.
+    fn indexed_rows(&self) -> rusqlite::Result<usize> {
+        let sql = "SELECT name FROM pragma_index_list(?1) WHERE NOT partial AND origin <> 'pk'";
+        let mut indexes = self.from.prepare(sql)?;
+        let indexes = indexes.query_map([self.table], |row| row.get::<_, String>(0))?;
+        let count = |index: String| {
+            let sql = format!("SELECT count(*) FROM {} INDEXED BY {index}", self.table);
+            self.from.query_row(&sql, [], |row| row.get::<_, i64>(0)).ok()
+        };
+        let most = indexes.flatten().filter_map(count).max().unwrap_or_default();
+        Ok(usize::try_from(most).unwrap_or_default())
     }
 
     fn pass(&mut self, direction: &str) -> rusqlite::Result<()> {

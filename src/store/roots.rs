@@ -1,0 +1,116 @@
+//! A note of where each table and index begins, apart from the schema that says so too.
+//!
+//! Without the schema no row of any table can be found, and one flipped bit makes all of it unreadable.
+//! Everything else in it is known. Invariant: `meta` is the first table of each database, so that it
+//! begins on page 2, and the note in it is true whenever the database is open (`tests/damage.rs`).
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params, params_from_iter};
+
+use super::condition::side_file;
+use super::files::{identity, known_version, reference};
+use super::rescue::{mend_header, open};
+use super::{meta, rows};
+
+/// In `meta`: the version of the schema and the first pages in its order, all of it twice.
+const ROOTS: &str = "roots";
+const META_ROOT: u32 = 2;
+/// The tree of the schema on page 1, with nothing in it.
+const EMPTY_LEAF: [u8; 8] = [0x0d, 0, 0, 0, 0, 0x10, 0, 0];
+const SCHEMA_AT: u64 = 100;
+/// The list of free pages: new ones are taken from the end of the file instead.
+const FREE_PAGES_AT: u64 = 32;
+
+/// Name and first page of each table and index, in the order of the schema.
+type Roots = Vec<(String, u32)>;
+
+/// Brings the note up to date.
+pub fn note(connection: &Connection) -> Result<()> {
+    let (_, version) = identity(connection)?;
+    let mut statement = connection.prepare("SELECT name, rootpage FROM sqlite_schema ORDER BY rowid")?;
+    let roots: Roots =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_>>()?;
+    let note = text(version, &roots);
+    if meta::get::<String>(connection, ROOTS)?.as_deref() != Some(note.as_str()) {
+        meta::set(connection, ROOTS, note)?;
+    }
+    Ok(())
+}
+
+fn text(version: i32, roots: &Roots) -> String {
+    let roots: String = roots.iter().map(|(name, root)| format!(" {name}={root}")).collect();
+    format!("{version}{roots};{version}{roots}")
+}
+
+/// The version and the first pages; `None` where a bit is flipped.
+fn parse(text: &str) -> Option<(i32, Roots)> {
+    let (first, second) = text.split_once(';')?;
+    let mut parts = first.split(' ');
+    let version = parts.next()?.parse().ok()?;
+    let root = |part: &str| {
+        let (name, root) = part.split_once('=')?;
+        Some((name.to_owned(), root.parse().ok()?))
+    };
+    let roots = parts.map(root).collect::<Option<_>>()?;
+    (first == second && (1..=known_version()).contains(&version)).then_some((version, roots))
+}
+
+/// Writes the schema of a damaged copy anew, from the note. Returns whether there is one.
+pub fn rebuild_schema(scratch: &Path) -> Result<bool> {
+    // Closing moves the WAL into the file, which page 1 may be in.
+    identity(&open(scratch)?)?;
+    if side_file(scratch, "-wal").exists() {
+        return Ok(false);
+    }
+    empty_schema(scratch).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+    insert(scratch, known_version(), &vec![("meta".to_owned(), META_ROOT)])?;
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    let note = open(scratch)?.query_row(sql, [ROOTS], |row| rows::text(row, "value"))?;
+    let Some((version, mut roots)) = parse(&note) else { return Ok(false) };
+    roots.retain(|(name, _)| name != "meta");
+    insert(scratch, version, &roots)?;
+    Ok(true)
+}
+
+fn empty_schema(scratch: &Path) -> io::Result<()> {
+    mend_header(scratch, false)?;
+    let file = OpenOptions::new().write(true).open(scratch)?;
+    file.write_all_at(&[0; 8], FREE_PAGES_AT)?;
+    file.write_all_at(&EMPTY_LEAF, SCHEMA_AT)
+}
+
+/// Adds entries to the schema. What a version of statusd does not have is left out.
+fn insert(scratch: &Path, version: i32, roots: &Roots) -> Result<()> {
+    let (into, from) = (open(scratch)?, reference(version)?);
+    let mut entry =
+        from.prepare("SELECT type, name, tbl_name, ?2, sql FROM sqlite_schema WHERE name = ?1")?;
+    for (name, root) in roots {
+        let values = |row: &Row| (0..5).map(|column| row.get(column)).collect::<Result<Vec<Value>>>();
+        if let Some(values) = entry.query_row(params![name, root], values).optional()? {
+            into.execute("INSERT INTO sqlite_schema VALUES (?1, ?2, ?3, ?4, ?5)", params_from_iter(values))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_with_a_flipped_bit_is_none() {
+        let roots = vec![("meta".to_owned(), 2), ("change".to_owned(), 17)];
+        let text = text(4, &roots);
+        assert_eq!(parse(&text), Some((4, roots)));
+        for bit in 0..text.len() * 8 {
+            let mut bytes = text.clone().into_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(parse(&String::from_utf8_lossy(&bytes)), None, "bit {bit}");
+        }
+    }
+}
