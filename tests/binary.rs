@@ -427,7 +427,7 @@ async fn a_damaged_database_is_kept_and_told_of_once() {
     let mut daemon = home.start();
     daemon
         .says_all(&[
-            "the database was damaged; it is kept as ",
+            "the database was damaged (",
             "desktop: delivered",
             "webhook.ops: delivered",
         ])

@@ -208,7 +208,8 @@ mod tests {
         check(&["Photos"], 0);
         check(&["Photos", "iCloud Mail"], 2);
         check(&["Apple Pay*", "Photos"], 1);
-        check(&["Photos", "iCloud Mail", "Mail Drop"], 3);
+        check(&["Photos", "Mail Drop"], 3);
+        check(&["Photos", "iCloud Mail", "Mail Drop"], 2);
         check(&["iCloud Bakup"], 3);
         check(&["Mail Drop", "iCloud Backup", "Photos"], 2);
         check(&["nothing*"], 3);
