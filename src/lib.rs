@@ -49,6 +49,7 @@ pub mod channel;
 pub mod clock;
 pub mod config;
 pub mod fetch;
+pub mod gzip;
 pub mod live;
 pub mod local_backups;
 pub mod logs;

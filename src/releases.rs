@@ -22,7 +22,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{regular_file, text, tls};
+use crate::{gzip, regular_file, text, tls};
 
 pub const HOST: &str = "gdmf.apple.com";
 const PATH: &str = "/v2/pmv";
@@ -201,6 +201,10 @@ fn is_fresh(kept: &Releases, now: Timestamp) -> bool {
     !age.is_negative() && age < FRESH_FOR
 }
 
+fn too_large() -> String {
+    format!("{HOST} answers with more than {} MiB", BODY_MAX_BYTES >> 20)
+}
+
 async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
     let client = client(source)?;
     let failed = |error: reqwest::Error| failure(error, source.within);
@@ -211,10 +215,14 @@ async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > BODY_MAX_BYTES {
-            return Err(format!("{HOST} answers with more than {} MiB", BODY_MAX_BYTES >> 20));
+            return Err(too_large());
         }
         body.extend_from_slice(&chunk);
     }
+    let body = gzip::unpacked(body, BODY_MAX_BYTES).map_err(|fault| match fault {
+        gzip::Fault::TooLarge => too_large(),
+        gzip::Fault::Broken(_) => format!("{HOST} answers with no list of versions"),
+    })?;
     Releases::parse(&body, now)
 }
 

@@ -38,7 +38,8 @@ const EDGES: &[Row] = &[
     ("regular_file", &[]),
     ("tls", &["regular_file"]),
     ("record", &["regular_file"]),
-    ("fetch", &["feed", "model", "text", "tls"]),
+    ("gzip", &[]),
+    ("fetch", &["feed", "gzip", "model", "text", "tls"]),
     ("store", &["model", "regular_file", "track"]),
     ("channel", &["model", "secret", "text", "tls"]),
     ("property_list", &[]),
@@ -50,8 +51,8 @@ const EDGES: &[Row] = &[
     ("logs", &["channel", "clock", "config", "text"]),
     ("live", &[]),
     ("local_backups", &["phone", "property_list", "regular_file", "text"]),
-    ("probe", &["text", "tls"]),
-    ("releases", &["regular_file", "text", "tls"]),
+    ("probe", &["gzip", "text", "tls"]),
+    ("releases", &["gzip", "regular_file", "text", "tls"]),
     ("storage", &["text"]),
 ];
 

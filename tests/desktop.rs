@@ -456,6 +456,29 @@ async fn the_first_address_of_a_list_that_works_is_taken() {
     check_not_reached(&Desktop::at(none).send(&notice("down", "")).await, "no desktop session bus");
 }
 
+fn closed(receipt: &str) -> Fate {
+    Fate::Changed { receipt: format!("closed@{receipt}") }
+}
+
+#[tokio::test]
+async fn the_end_of_an_alarm_that_statusd_closed_stays_until_somebody_dismisses_it() {
+    let bus = Bus::start();
+    let mut server = Server::start(&bus, &USUAL).await;
+    let mut desktop = Desktop::at(&bus.address);
+    let down = notice("down", "");
+    let start = receipt(desktop.send(&down).await);
+    let id = server.next().await.id;
+    let Fate::Changed { receipt } = desktop.keep_alarm(&down, &start, Wish::Closed).await else {
+        panic!("not closed")
+    };
+    assert_eq!(server.next_closed().await, id);
+    // In the morning, through another run of statusd.
+    let mut desktop = Desktop::at(&bus.address);
+    desktop.send(&Notice { replaces: Some(receipt), tone: Tone::Relief, ..notice("fixed", "") }).await;
+    let end = server.next().await;
+    assert_eq!((end.replaces_id, end.expire), (0, 0));
+}
+
 #[tokio::test]
 async fn an_alarm_that_is_over_is_closed_after_a_restart_of_statusd_too() {
     let bus = Bus::start();
@@ -467,7 +490,7 @@ async fn an_alarm_that_is_over_is_closed_after_a_restart_of_statusd_too() {
     assert_eq!(desktop.keep_alarm(&down, &start, Wish::OnScreen).await, Fate::Same);
     assert_eq!(desktop.keep_alarm(&down, &start, Wish::Left).await, Fate::Same);
     assert!(server.has_closed_nothing() && server.is_quiet());
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Closed).await, Fate::Gone);
+    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Closed).await, closed(&start));
     assert_eq!(server.next_closed().await, id);
 }
 
@@ -483,18 +506,18 @@ async fn an_alarm_is_shown_again_by_the_next_server_once_and_never_closed_there_
     let mut server = Server::start(&bus, &USUAL).await;
     desktop.until_screen_changes().await;
     assert_eq!(desktop.keep_alarm(&down, &start, Wish::Left).await, Fate::Same);
-    let Fate::ShownAgain { receipt: again } = desktop.keep_alarm(&down, &start, Wish::OnScreen).await else {
+    let Fate::Changed { receipt: again } = desktop.keep_alarm(&down, &start, Wish::OnScreen).await else {
         panic!("not shown again");
     };
     let bubble = server.next().await;
     assert_eq!((bubble.summary.as_str(), bubble.replaces_id, bubble.expire), ("down", 0, 0));
     // As if the receipt could not be written down.
     let fate = desktop.keep_alarm(&down, &start, Wish::OnScreen).await;
-    assert_eq!(fate, Fate::ShownAgain { receipt: again.clone() });
+    assert_eq!(fate, Fate::Changed { receipt: again.clone() });
     assert!(server.is_quiet());
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Closed).await, Fate::Gone);
+    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Closed).await, closed(&start));
     assert!(server.has_closed_nothing(), "number 1 may be somebody else's there");
-    assert_eq!(desktop.keep_alarm(&down, &again, Wish::Closed).await, Fate::Gone);
+    assert_eq!(desktop.keep_alarm(&down, &again, Wish::Closed).await, closed(&again));
     assert_eq!(server.next_closed().await, bubble.id);
 }
 
@@ -508,7 +531,7 @@ async fn a_server_that_ends_again_and_again_is_not_shown_the_alarm_each_time() {
     let start = receipt(desktop.send(&down).await);
     server.stop().await;
     let server = Server::start(&bus, &USUAL).await;
-    let Fate::ShownAgain { receipt: again } = desktop.keep_alarm(&down, &start, Wish::OnScreen).await else {
+    let Fate::Changed { receipt: again } = desktop.keep_alarm(&down, &start, Wish::OnScreen).await else {
         panic!("not shown again");
     };
     server.stop().await;
@@ -519,7 +542,7 @@ async fn a_server_that_ends_again_and_again_is_not_shown_the_alarm_each_time() {
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
     tokio::time::resume();
     let fate = desktop.keep_alarm(&down, &again, Wish::OnScreen).await;
-    assert!(matches!(fate, Fate::ShownAgain { .. }), "{fate:?}");
+    assert!(matches!(fate, Fate::Changed { .. }), "{fate:?}");
     assert_eq!(server.next().await.summary, "down");
 }
 

@@ -181,7 +181,7 @@ async fn an_encoding_that_was_not_asked_for_is_named() {
         let failure = look_at(raw(&["HTTP/1.1 200 OK", &head], &packed)).await.expect_err("no feed");
         if name.is_empty() {
             // Not a header at all.
-            check(&failure, Fault::Apple, "not_json");
+            check(&failure, Fault::Apple, "no_services");
             continue;
         }
         check(&failure, Fault::Apple, "encoding");
@@ -319,7 +319,8 @@ async fn unreadable_answers() {
         ("", "empty"),
         (" \r\n", "empty"),
         ("OK", "not_json"),
-        ("{\"services\": nonsense}", "not_json"),
+        ("{\"services\": nonsense}", "no_services"),
+        ("{]}", "not_json"),
         ("{\"services\": [{\"serviceName\": \"A\", \"events\": []}", "cut_off"),
         ("{\"dashboard\": {}, \"detailedTimeline\": []}", "old_schema"),
         ("{\"drpost\": false}", "no_services"),

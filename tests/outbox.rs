@@ -246,7 +246,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
 /// A store for people with a message of these services in flight.
 async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) {
     let store = Store::open(folder, at(START)).expect("a store").store;
-    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Box::new(Desktop::new())));
     for service in services {
         announce(&store, &channel, &change(service, ChangeKind::Began, at(START))).await;
     }

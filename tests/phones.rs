@@ -107,7 +107,8 @@ async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
     assert_eq!(
         lines,
         [
-            "missed: Your iPhone's last backup: 8 min after it ended (10:58).",
+            "missed: Apple writes: “Users are experiencing a problem with this service.” Your iPhone's last \
+             backup: 8 min after it ended (10:58).",
             "reopened: Your iPhone's last backup: 12 min before it began (10:58).",
             "withdrawn: Your iPhone's last backup: 12 min before it began (10:58)."
         ]
@@ -468,20 +469,27 @@ async fn a_backup_that_is_switched_off_is_told_once() {
     let off = |last: &str| with(iphone(last), |private| private.backup_enabled = Some(false));
     let mut town = minding_town(vec![off("-90d 01:00")]).await;
     town.until("+4d 23:00").await;
-    let told_once = ["19:00 backup_off: Backups off: your iPhone."];
+    let told_once =
+        ["19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."];
     assert_eq!(told(&mut town), told_once, "and it is not late besides");
     // On, a backup, and off again.
     town.phones = vec![iphone("+5d 01:00")];
     town.until("+5d 12:00").await;
     town.phones = vec![off("+5d 01:00")];
     town.until("+8d 23:00").await;
-    assert_eq!(told(&mut town), ["+5d 19:00 backup_off: Backups off: your iPhone."]);
+    assert_eq!(
+        told(&mut town),
+        ["+5d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
+    );
     // On for a day without a backup, and off again.
     town.phones = vec![iphone("+5d 01:00")];
     town.until("+9d 12:00").await;
     town.phones = vec![off("+5d 01:00")];
     town.until("+12d 23:00").await;
-    assert_eq!(told(&mut town), ["+9d 19:00 backup_off: Backups off: your iPhone."]);
+    assert_eq!(
+        told(&mut town),
+        ["+9d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
+    );
 }
 
 #[tokio::test]
@@ -531,7 +539,7 @@ async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
     let former: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let id = read(&town, "SELECT id FROM phone");
     let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
-                     backup_enabled, judged_at FROM phone";
+                     backup_enabled, judged_at, off_since FROM phone";
     // Alone, and beside the row of the phone.
     for sql in ["UPDATE phone SET id = ?1", other_row] {
         town.database().execute(sql, [&former]).expect("written");

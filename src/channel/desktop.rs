@@ -111,8 +111,8 @@ impl Table for Settings {
 
 /// What is shown, as `notify-rust` has it for every platform. The title is text everywhere.
 ///
-/// `is_on_screen` says that it takes the place of a bubble that is on the screen.
-fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, is_on_screen: bool) -> Notification {
+/// `was_left` says that nobody dismissed the bubble whose place it takes.
+fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, was_left: bool) -> Notification {
     let body = text::plain_text(&notice.body, BODY_MAX);
     let body = if abilities.markup { escaped(&body) } else { body };
     let mut bubble = Notification::new();
@@ -120,7 +120,7 @@ fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, is_on_screen:
     let is_alarm = notice.tone == Tone::Alarm;
     // An outage that began at night must still be there in the morning, and its end for somebody
     // who saw it begin.
-    let stays = urgency == Urgency::Critical && abilities.actions && (is_alarm || is_on_screen);
+    let stays = urgency == Urgency::Critical && abilities.actions && (is_alarm || was_left);
     bubble.icon(if is_alarm { "dialog-warning" } else { "dialog-information" }).timeout(if stays {
         Timeout::Never
     } else {

@@ -172,11 +172,10 @@ pub enum Wish {
 pub enum Fate {
     /// It is as it was.
     Same,
-    /// It was closed or dismissed: its receipt means nothing any more.
+    /// It was dismissed: its receipt means nothing any more.
     Gone,
-    ShownAgain {
-        receipt: String,
-    },
+    /// It was shown again, or closed by us. The receipt that it has now.
+    Changed { receipt: String },
     /// The wish could not be fulfilled now. It may be later.
     Unknown,
 }

@@ -206,7 +206,7 @@ mod tests {
             assert_eq!(asked(names).code(), code, "{names:?}");
         }
         check(&["Photos"], 0);
-        check(&["Photos", "iCloud Mail"], 1);
+        check(&["Photos", "iCloud Mail"], 2);
         check(&["Apple Pay*", "Photos"], 1);
         check(&["Photos", "iCloud Mail", "Mail Drop"], 3);
         check(&["iCloud Bakup"], 3);

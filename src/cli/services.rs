@@ -66,8 +66,8 @@ mod tests {
         let page = page(false);
         let expected = "\
 iCloud Backup: outage since 10:11 (1 h 49 min)
+iCloud Mail: outage since 11:00 (1 h)
 Mail Drop: cannot tell: Apple's entry has a form that statusd does not know
-iCloud Mail: problem (“investigating”) since 11:00 (1 h)
 Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
   until 14:00
 

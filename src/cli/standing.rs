@@ -396,7 +396,7 @@ Xyzzy: cannot tell: not in Apple's list; `statusd services` shows all names
             let found = standings(&document(), &asked, page(false).now);
             found.into_iter().map(|standing| (standing.service, standing.state)).collect::<Vec<_>>()
         };
-        let mail = ("iCloud Mail".to_owned(), State::Issue);
+        let mail = ("iCloud Mail".to_owned(), State::Outage);
         assert_eq!(names(&["icloud mail", "*mail"]), [mail]);
         assert_eq!(names(&["Apple Pay*"])[0].1, State::Maintenance);
         assert_eq!(names(&[]).len(), 6);

@@ -47,7 +47,7 @@ pub async fn keep(
             Fate::Same if is_settled => {}
             Fate::Same => again = retry,
             Fate::Gone => store.set_receipt(alarm.notice_id, None).await?,
-            Fate::ShownAgain { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
+            Fate::Changed { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
             // Nor would the others be reached.
             Fate::Unknown => return Ok(retry),
         }

@@ -23,7 +23,7 @@ use self::encoding::Claimed;
 pub use self::failure::{Detour, Failure, FailureKind, TlsProblem};
 use crate::feed::{self, Unreadable};
 use crate::model::Document;
-use crate::tls;
+use crate::{gzip, tls};
 
 const CONNECT_S: u64 = 10;
 const TOTAL_S: u64 = 30;
@@ -134,7 +134,7 @@ impl Fetcher {
         let offered = Validators::offered(response.headers());
         let claimed = Claimed::by(response.headers());
         let packed = self.body(response).await?;
-        let is_packed = encoding::is_packed(&packed);
+        let is_packed = gzip::is_packed(&packed);
         let body = encoding::unpacked(packed, self.limits.body_bytes).map_err(|kind| self.failure(kind))?;
         // Forgotten first: "the same as something unreadable" must never pass for good news.
         self.validators = Validators::default();

@@ -15,7 +15,7 @@ use reqwest::{Certificate, Client, Response};
 use super::fault::short;
 use super::names::Resolver;
 use super::{ConnectFault, NameFault, Net, TlsFault};
-use crate::tls;
+use crate::{gzip, tls};
 
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
@@ -65,7 +65,8 @@ pub(super) async fn body(mut response: Response, max: usize, limit: Duration) ->
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
+    // What cannot be unpacked is a page of somebody else.
+    Ok(gzip::unpacked(body.clone(), max).unwrap_or(body))
 }
 
 impl WebFault {

@@ -1,6 +1,7 @@
 //! Alarms that a channel has shown and that may be on a screen still.
 //!
-//! A receipt says which bubble shows a message; it is cleared when that bubble is known to be gone.
+//! A receipt says which bubble shows a message. It is cleared when somebody dismissed that bubble, and
+//! begins with `closed@` once statusd closed it.
 //! Invariant: of the messages with one receipt only the newest counts, because each took the place
 //! of the one before.
 
@@ -61,7 +62,8 @@ impl Store {
                     CROSS JOIN delivery news ON news.change_id = change.id
                     WHERE mine.notice_id = notice.id AND news.channel = ?1 AND news.state = 'pending'
                 ) AS has_news
-             FROM notice WHERE channel = ?1 AND tone = 'alarm' AND receipt IS NOT NULL ORDER BY id"
+             FROM notice WHERE channel = ?1 AND tone = 'alarm' AND receipt IS NOT NULL
+                AND receipt NOT GLOB 'closed@*' ORDER BY id"
         );
         self.list(&sql, params![channel, feed.to_string()], |row| {
             Ok(ShownAlarm {

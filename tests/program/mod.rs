@@ -236,12 +236,6 @@ impl Manager {
         within("a word to the service manager", self.heard.recv()).await.expect("an open socket")
     }
 
-    /// Returns once nothing was heard for so long.
-    pub async fn falls_silent(&mut self, silence: Duration) {
-        let quiet = async { while timeout(silence, self.next()).await.is_ok() {} };
-        within("silence", quiet).await;
-    }
-
     /// The next datagram that holds `words`; those before it are passed over.
     pub async fn hears(&mut self, words: &str) -> String {
         let heard = async {

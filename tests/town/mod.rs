@@ -14,7 +14,7 @@ use std::rc::Rc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use statusd::channel::{Audience, Channel, Way, Webhook, webhook};
+use statusd::channel::{Audience, Channel, Table as _, Way, Webhook, ntfy, webhook};
 use statusd::checkup::Checkup;
 use statusd::clock::Passed;
 use statusd::deliver::{self, Courier, Round};
@@ -183,6 +183,7 @@ enum Ears {
 impl Ears {
     fn channel(&self) -> Channel {
         match self {
+            Ears::Program { name, peer } if name.starts_with("ntfy.") => pushed(name, peer.url("/topic")),
             Ears::Program { name, peer } => program(name, peer.url("/hook")),
             Ears::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
             #[cfg(all(unix, not(target_os = "macos")))]
@@ -207,6 +208,13 @@ impl Ears {
             Ears::Person { server: Some(server), .. } => Some(Said::ToPerson(server.next().await)),
         }
     }
+}
+
+/// A channel for people over HTTP.
+fn pushed(name: &str, url: String) -> Channel {
+    let settings: ntfy::Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
+    let way = settings.open(&|_| Err("no files".to_owned())).expect("a channel");
+    Channel::new(name, settings.audience(), way)
 }
 
 fn program(name: &str, url: String) -> Channel {

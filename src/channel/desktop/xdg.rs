@@ -139,7 +139,8 @@ impl Desktop {
         let replaces = notice.replaces.as_deref().and_then(Receipt::parse);
         let replaces = replaces.filter(|receipt| self.is_of(receipt, &server.owner));
         let is_on_screen = replaces.as_ref().is_some_and(|receipt| self.closed(receipt).is_none());
-        let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen);
+        let was_closed = notice.replaces.as_deref().is_some_and(receipt::is_closed);
+        let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen || was_closed);
         let id = replaces.map_or(0, |receipt| receipt.id);
         let owner = server.owner.clone();
         self.calls.start(&notice.key, server.owner, notify(connection, owner, bubble, id));
@@ -226,11 +227,12 @@ impl Desktop {
         }
         let Some(link) = &self.link else { return Fate::Unknown };
         let here = owner.as_ref().filter(|owner| link.is_of(&receipt, owner));
+        let closed = Fate::Changed { receipt: receipt.closed_text() };
         match (here, wish) {
-            (Some(owner), Wish::Closed) if link.close(owner, receipt.id).await => Fate::Gone,
+            (Some(owner), Wish::Closed) if link.close(owner, receipt.id).await => closed,
             (Some(_), Wish::Closed) => Fate::Unknown,
             (Some(_), Wish::Left | Wish::OnScreen) => Fate::Same,
-            (None, Wish::Closed) => Fate::Gone,
+            (None, Wish::Closed) => closed,
             (None, Wish::Left) => Fate::Same,
             (None, Wish::OnScreen) => match owner {
                 Some(owner) => self.show_again(alarm, &owner).await,
@@ -245,7 +247,7 @@ impl Desktop {
         let key = format!("{}/again", alarm.key);
         if let Some((receipt, at)) = self.again.get(&alarm.key) {
             if self.is_of(receipt, owner) {
-                return Fate::ShownAgain { receipt: receipt.to_text() };
+                return Fate::Changed { receipt: receipt.to_text() };
             }
             if at.elapsed() < SHOW_AGAIN_EVERY {
                 return Fate::Unknown;
@@ -260,7 +262,7 @@ impl Desktop {
                 self.again.retain(|_, (_, at)| at.elapsed() < SHOW_AGAIN_EVERY);
                 let shown = Receipt::parse(&receipt).map(|receipt| (receipt, Instant::now()));
                 self.again.extend(shown.map(|shown| (alarm.key.clone(), shown)));
-                Fate::ShownAgain { receipt }
+                Fate::Changed { receipt }
             }
             Answer::Delivered { receipt: None, .. } => Fate::Gone,
             Answer::Retry { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => Fate::Unknown,
