@@ -55,6 +55,8 @@ pub struct Memory {
     looks: u64,
     /// When the last sign of life was given, once the database was asked.
     alive_at: Option<Timestamp>,
+    /// By how much the clock was set, as far as the database does not know of it yet.
+    unwritten_set_by: SignedDuration,
 }
 
 impl Memory {
@@ -70,7 +72,18 @@ impl Memory {
             checkpoint: None,
             looks: 0,
             alive_at: None,
+            unwritten_set_by: SignedDuration::ZERO,
         }
+    }
+
+    /// What passed since the last look that could account for it.
+    fn with_unwritten(&self, passed: Passed) -> Passed {
+        let unwritten = self.unwritten_set_by;
+        let set_by = match passed.set_by {
+            Some(by) => Some(by.saturating_add(unwritten)),
+            None => (!unwritten.is_zero()).then_some(unwritten),
+        };
+        Passed { set_by, ..passed }
     }
 
     /// Says in the database until when we have been looking: at a stop, and before a sleep that
@@ -108,7 +121,10 @@ impl Poller {
     /// One look. `passed` is what the clocks did since the look before; `roll` is a throw of the
     /// dice in `0.0..1.0`.
     pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> Looked {
-        self.account_for(store, passed).await;
+        let passed = self.memory.with_unwritten(passed);
+        if let Err(error) = self.account_for(store, passed).await {
+            return Looked::unwritten(Verdict::Blind, &error, now);
+        }
         let is_proven = |at: Timestamp| at <= now && now.duration_since(at) < PROVEN_FOR;
         if !self.memory.document_at.is_some_and(is_proven) {
             self.fetcher.ask_anew();
@@ -167,28 +183,34 @@ impl Poller {
         now.checked_add(SignedDuration::from_secs(AFTER_WAKING_S)).unwrap_or(Timestamp::MAX)
     }
 
-    /// A sleep and a set clock both end what we can vouch for at the look before.
-    async fn account_for(&mut self, store: &Store, passed: Passed) {
-        let Some(last) = self.memory.last_look else { return };
+    /// A sleep and a set clock both end what we can vouch for at the look before. A set clock that
+    /// cannot be written down is an error, and is accounted for at the next look.
+    async fn account_for(&mut self, store: &Store, passed: Passed) -> rusqlite::Result<()> {
+        let Some(last) = self.memory.last_look else { return Ok(()) };
         let memory = &mut self.memory;
-        let written = match passed.set_by {
+        match passed.set_by {
             Some(by) => {
                 // In whole seconds, like all times.
-                let by = SignedDuration::from_secs(by.as_secs());
-                tracing::warn!("the clock was set by {by:#}; running waits go on from where they were");
-                let update = track::clock_set(&memory.beliefs, &mut memory.pending, by);
-                let written =
-                    store.commit(&memory.beliefs, &update, &|_| Vec::new(), memory.coverage, 0, last).await;
+                let whole = SignedDuration::from_secs(by.as_secs());
+                tracing::warn!("the clock was set by {whole:#}; running waits go on from where they were");
+                let mut pending = memory.pending.clone();
+                let update = track::clock_set(&memory.beliefs, &mut pending, whole);
+                memory.unwritten_set_by = by;
+                let nobody = |_: &Change| Vec::new();
+                store.commit(&memory.beliefs, &update, &nobody, memory.coverage, 0, last).await?;
+                memory.unwritten_set_by = SignedDuration::ZERO;
+                memory.pending = pending;
                 update.apply(&mut memory.beliefs);
-                written
             }
-            None if passed.slept => memory.checkpoint(store).await,
-            None => return,
-        };
-        memory.coverage = Coverage::Begins;
-        if let Err(error) = written {
-            tracing::error!("cannot write to the database: {error}");
+            None if passed.slept => {
+                if let Err(error) = memory.checkpoint(store).await {
+                    tracing::error!("cannot write to the database: {error}");
+                }
+            }
+            None => return Ok(()),
         }
+        memory.coverage = Coverage::Begins;
+        Ok(())
     }
 
     /// Keeps the document of a poll. Returns why there is none.

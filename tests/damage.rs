@@ -15,9 +15,7 @@ use common::doc::Doc;
 use jiff::{SignedDuration, Timestamp};
 use statusd::feed;
 use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
-use statusd::store::{
-    ChangeFilter, Coverage, DATABASE, Frozen, Gather, Opened, Settled, Snooze, Store, Waiting,
-};
+use statusd::store::{ChangeFilter, Coverage, DATABASE, Frozen, Gather, Opened, Settled, Store, Waiting};
 use statusd::track::{self, Pending};
 use statusd::watch::Watch;
 use tempfile::TempDir;
@@ -175,7 +173,7 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
     }
     store.last_sign_of_life(now).await.expect("written");
     store.phones().await.expect("readable");
-    store.snoozed().await.expect("readable").map(|Snooze { .. }| ());
+    store.snoozed().await.expect("readable");
     store.give_up_absent(&CHANNELS, now).await.expect("written");
     store.changes(&ChangeFilter::default()).await.expect("a history");
     store.outages(&feed_id(), Timestamp::MIN).await.expect("outages");

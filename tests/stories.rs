@@ -785,6 +785,27 @@ async fn a_clock_that_was_set_by_years_before_a_restart_withdraws_nothing_early(
     assert_eq!(town.heard(), NOTHING, "missing for less than two hours");
 }
 
+/// Beliefs in memory must not run ahead of the database.
+#[tokio::test]
+async fn a_clock_that_was_set_while_nothing_could_be_written_withdraws_nothing_early() {
+    let mut town = town_with_an_outage().await;
+    town.show(&calm("10:30"));
+    town.until("11:30:30").await;
+    let full = "CREATE TRIGGER full BEFORE INSERT ON outage
+                BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END";
+    town.database().execute_batch(full).expect("a trigger");
+    town.set_clock("+1100d 11:30:30");
+    town.until("+1100d 11:34").await;
+    town.database().execute_batch("DROP TRIGGER full").expect("no trigger");
+    town.until("+1100d 11:40").await;
+    town.stop().await;
+    town.start().await;
+    town.until("+1100d 12:30").await;
+    assert_eq!(town.heard(), NOTHING, "missing for less than two hours");
+    town.until("+1100d 12:32").await;
+    assert_eq!(town.heard().len(), 1);
+}
+
 #[tokio::test]
 async fn a_clock_that_is_set_confirms_nothing_early() {
     let mut town = Town::usual().await;

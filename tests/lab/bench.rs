@@ -125,7 +125,9 @@ impl Bench {
         let pace = self.pace;
         while self.due <= scene {
             let event = self.next_event(None).expect("no fuse");
-            if self.sight.is_nearly_due(scene) && matches!(event, Event::Knocked { .. }) {
+            // A look that cannot be written down is a minute from the next one: no message waits for it.
+            let looks_soon = self.dose.manner != Manner::Lock && self.sight.is_nearly_due(scene);
+            if looks_soon && matches!(event, Event::Knocked { .. }) {
                 self.withheld = Some(event);
                 self.wait_for_look();
             } else {
