@@ -335,7 +335,7 @@ async fn what_cannot_be_started_is_refused_with_what_to_do() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions");
     let below = file.join("page");
     for (path, words) in [
-        (Path::new("/nowhere/page"), "page cannot be started: No such file or directory"),
+        (Path::new("/nowhere/page"), "page cannot be started: no such file or directory"),
         (Path::new("page-that-nobody-has"), "check the path, and the interpreter in its first line"),
         (&file, "notes.txt cannot be started: Permission denied"),
         (&file, "make it executable for the user that statusd runs as"),
@@ -346,7 +346,7 @@ async fn what_cannot_be_started_is_refused_with_what_to_do() {
         check_refused(&answer, words);
     }
     for (text, words) in [
-        ("#!/nowhere/interpreter\n", "page cannot be started: No such file or directory"),
+        ("#!/nowhere/interpreter\n", "page cannot be started: no such file or directory"),
         ("\u{7f}ELF is what it is not", "page cannot be started: Exec format error"),
     ] {
         let answer = command(&[&program(&directory, text)], 60).send(&notice("{}")).await;

@@ -180,7 +180,7 @@ async fn what_cannot_be_done_is_one_line() {
     let home = home().await;
     let file = home.path("devices.csv");
     let name = file.to_str().expect("UTF-8");
-    check_refusal(&home.ask(&["fleet", name]).await, 1, "devices.csv: No such file");
+    check_refusal(&home.ask(&["fleet", name]).await, 1, "devices.csv: no such file");
     let ask = async |text: &[u8], arguments: &[&str]| {
         fs::write(&file, text).expect("written");
         home.ask(&[&["fleet", name], arguments].concat()).await

@@ -310,7 +310,7 @@ mod tests {
         let both = "user = 'me'\npassword = 'hunter2'\npassword_file = '/password'";
         check_refused(&format!("{PLAIN}{both}"), "password: also given as password_file");
         check_refused(&format!("{PLAIN}user = 'me'\npassword_file = '/x'"), "password_file: /x: no");
-        check_refused(&PLAIN.replace("a@example.org", "a"), "from: \"a\" is not an address");
+        check_refused(&PLAIN.replace("a@example.org", "a"), "from: invalid address \"a\"");
         check_refused(
             &PLAIN.replace("a@example.org", "ä@example.org"),
             "from: \"ä@example.org\" has letters",

@@ -5,6 +5,7 @@
 
 use super::apple::LATE;
 use super::{Blame, Finding, Status};
+use crate::exit_code::{CANNOT_TELL, DONE, FAILED};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +39,9 @@ impl Whose {
     /// 0 nothing found, 1 problem found, 3 cannot tell.
     pub fn exit_code(self) -> u8 {
         match self {
-            Whose::Nobodys => 0,
-            Whose::Someones(_) => 1,
-            Whose::CannotTell => 3,
+            Whose::Nobodys => DONE,
+            Whose::Someones(_) => FAILED,
+            Whose::CannotTell => CANNOT_TELL,
         }
     }
 }

@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::Store;
+use crate::cause::Cause;
 use crate::regular_file;
 
 /// The file's name in the state directory.
@@ -69,9 +70,9 @@ pub enum OpenError {
 }
 
 pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Result<Opened, OpenError> {
-    let cannot_write = |path: &Path, error: &dyn std::fmt::Display| OpenError::CannotWrite {
+    let cannot_write = |path: &Path, error: &dyn Cause| OpenError::CannotWrite {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: error.reason(),
     };
     DirBuilder::new()
         .recursive(true)
@@ -157,15 +158,13 @@ pub fn throw_away() -> rusqlite::Result<Store> {
 
 pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
     let path = directory.join(DATABASE);
-    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
-        path: path.clone(),
-        reason: error.to_string(),
-    };
+    let cannot_read =
+        |error: &dyn Cause| OpenError::CannotRead { path: path.clone(), reason: error.reason() };
     if !path.try_exists().map_err(|error| cannot_read(&error))? {
         return Ok(None);
     }
     if let Some((path, error)) = irregular(&path) {
-        return Err(OpenError::CannotRead { path, reason: error.to_string() });
+        return Err(OpenError::CannotRead { path, reason: error.reason() });
     }
     let cannot_use = |error: rusqlite::Error| match is_damage(&error) {
         true => cannot_read(&"it is damaged; `statusd run` moves it aside and starts a new one"),
@@ -188,7 +187,7 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
 /// One daemon a directory, and nobody else who writes more than rows.
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
-    let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.to_string() };
+    let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.reason() };
     let file = private().open(&path).map_err(reason)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -211,10 +210,8 @@ enum Condition {
 
 /// Looks at the file before anything writes to it.
 fn inspect(path: &Path) -> Result<Condition, OpenError> {
-    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let cannot_read =
+        |error: &dyn Cause| OpenError::CannotRead { path: path.to_owned(), reason: error.reason() };
     let mut header = Vec::new();
     match File::open(path) {
         Ok(file) => {

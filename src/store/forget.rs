@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::cause::Cause as _;
+
 use super::files::{DATABASE, LOCK, OpenError, lock};
 
 /// The socket of the daemon, and what `doctor` keeps of Apple's releases.
@@ -16,7 +18,7 @@ const BESIDE: [&str; 3] = [LOCK, "statusd.sock", "releases.json"];
 pub fn forget(directory: &Path) -> Result<(), OpenError> {
     let cannot_write = |path: &Path, error: io::Error| OpenError::CannotWrite {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: error.reason(),
     };
     let Some(real) = directory.canonicalize().ok().filter(|real| real.is_dir()) else { return Ok(()) };
     let held = lock(&real)?;

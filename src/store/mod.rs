@@ -9,6 +9,7 @@
 mod alarms;
 mod batch;
 mod beliefs;
+mod cause;
 mod coverage;
 mod files;
 mod forget;
