@@ -394,3 +394,31 @@ fn a_time_zone_that_cannot_be_read_is_reported_and_refused_where_it_counts() {
         assert_eq!(home.ask(&mars, &["config", "check"]).code, 0, "{harmless}");
     }
 }
+
+#[tokio::test]
+async fn a_full_disk_and_a_held_database_are_named() {
+    let home = Home::new();
+    let state = home.path("full");
+    let now = Timestamp::now();
+    past::remember(&home.path("kept"), &[BACKUP], Vec::new(), now - jiff::SignedDuration::from_hours(1), now)
+        .await;
+    fs::create_dir(&state).expect("a directory");
+    // A file system of 512 KiB, seen by these commands only.
+    let script = "mount -t tmpfs -o size=512k,mode=700 tmpfs full && cp kept/* full/ && \
+                  { dd if=/dev/zero of=full/statusd.fill bs=4k 2>/dev/null; \
+                  \"$PROGRAM\" --state-directory full snooze 2h; echo $?; \
+                  \"$PROGRAM\" --state-directory full run; echo $?; \
+                  \"$PROGRAM\" config show > /dev/full; echo $?; }";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script]).current_dir(home.0.path());
+    command.env("PROGRAM", env!("CARGO_BIN_EXE_statusd")).env("HOME", home.0.path()).env("TZ", "UTC");
+    let said = home.said(command.output());
+    assert_eq!(said.out, "73\n73\n73\n", "{}", said.err);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(": the disk is full")), "{}", said.err);
+
+    let held = rusqlite::Connection::open(home.path("kept/statusd.db")).expect("the database");
+    held.execute_batch("BEGIN IMMEDIATE").expect("held");
+    let expected = "cannot use the database: another program holds the database; try again";
+    home.check(&[], "--state-directory kept snooze 2h", 73, expected);
+}

@@ -316,7 +316,7 @@ mod tests {
             "from: \"ä@example.org\" has letters",
         );
         check_refused(&PLAIN.replace("['b@example.org']", "[]"), "to: empty");
-        check_refused(&PLAIN.replace("'b@example.org'", "'a@b', 'x y'"), "to: \"x y\" is not an address");
+        check_refused(&PLAIN.replace("'b@example.org'", "'a@b', 'x y'"), "to: invalid address \"x y\"");
         check_refused(&PLAIN.replace("b@example.org", "b@example.org>\\nRCPT TO:<c"), "to: ");
         let tls = PLAIN.replace("'none'", "'tls'");
         check_refused(&format!("{tls}ca_file = 'ca.pem'"), "ca_file: ca.pem is not a whole path");

@@ -49,7 +49,7 @@ use crate::daemon;
 use crate::exit_code::{self, CANNOT_TELL, CANNOT_WRITE, CONFIGURATION, DONE, FAILED, WRONG_USAGE};
 use crate::store::{OpenError, Store};
 use crate::watch::near;
-use crate::{clock, logs, text};
+use crate::{clock, logs, regular_file, text};
 use args::{Cli, Color, Command};
 use page::Page;
 
@@ -145,10 +145,10 @@ impl Invocation<'_> {
     ///
     /// # Errors
     ///
-    /// A flag or a variable is wrong, or the file that they name is not there.
+    /// A flag or a variable is wrong, or the file that they name cannot be opened.
     fn usable_config(&self) -> Result<(Config, Option<ConfigError>), Failure> {
         let (config, error) = settings::load_usable(&self.overrides, self.environment);
-        let is_lost = self.overrides.config.as_ref().is_some_and(|file| !file.exists());
+        let is_lost = self.overrides.config.as_ref().is_some_and(|file| regular_file::open(file).is_err());
         match &error {
             Some(error) if error.is_usage() || is_lost => return Err(error.clone().into()),
             Some(error) => {

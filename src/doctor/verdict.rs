@@ -184,6 +184,14 @@ mod tests {
     }
 
     #[test]
+    fn without_a_watchlist_it_cannot_tell_how_apple_is() {
+        let mut findings = [found("apple", Status::Ok, None), found("hosts", Status::Ok, None)];
+        super::super::without_watch(&mut findings);
+        assert_eq!((findings[0].status, findings[1].status), (Status::CannotTell, Status::Ok));
+        assert_eq!(verdict(&findings).whose.exit_code(), 3);
+    }
+
+    #[test]
     fn exit_codes_are_those_of_the_documentation() {
         let codes = [Whose::Nobodys, Whose::Someones(Blame::Apple), Whose::CannotTell].map(Whose::exit_code);
         assert_eq!(codes, [0, 1, 3]);
