@@ -45,6 +45,7 @@ pub mod watch;
 pub mod wording;
 
 // Edges.
+pub mod cause;
 pub mod channel;
 pub mod clock;
 pub mod config;
@@ -70,5 +71,6 @@ pub mod daemon;
 pub mod deliver;
 pub mod doctor;
 pub mod drill;
+pub mod exit_code;
 pub mod poll;
 pub mod replay;

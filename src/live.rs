@@ -38,6 +38,12 @@ pub struct Live {
     /// When each phone was last read, by the name under which the database remembers it.
     #[serde(default)]
     pub phones_seen: BTreeMap<String, Timestamp>,
+    /// When the configuration that it works with was read.
+    #[serde(default)]
+    pub configured_at: Option<Timestamp>,
+    /// Why a newer configuration was refused.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 impl Live {
@@ -54,6 +60,8 @@ impl Live {
             looks: 0,
             stale_looks: 0,
             phones_seen: BTreeMap::new(),
+            configured_at: Some(now),
+            refused: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
+use crate::cause::Cause as _;
 use crate::phone::{Family, Udid};
 use crate::property_list::{self, Limits};
 use crate::{regular_file, text};
@@ -227,7 +228,7 @@ fn too_large(max_bytes: u64) -> String {
 }
 
 fn reason(error: &io::Error) -> String {
-    text::plain_line(&error.to_string(), MAX_REASON_CHARS)
+    text::plain_line(&error.reason(), MAX_REASON_CHARS)
 }
 
 fn word(dictionary: &Dictionary, key: &str, max_chars: usize) -> Option<String> {

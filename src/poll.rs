@@ -5,6 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cause::Cause as _;
 use crate::clock::Passed;
 use crate::fetch::{Failure, Fetcher, Look};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
@@ -153,10 +154,10 @@ impl Poller {
         match self.remind(store, verdict, now).await {
             Ok(reminders) => changes.extend(reminders),
             // They are still due at the next look.
-            Err(error) => tracing::error!("cannot write to the database: {error}"),
+            Err(error) => tracing::error!("cannot write to the database: {}", error.reason()),
         }
         if let Err(error) = self.give_sign_of_life(store, now).await {
-            tracing::error!("cannot write a sign of life to the database: {error}");
+            tracing::error!("cannot write a sign of life to the database: {}", error.reason());
         }
         let next = next_look(&self.plan, &self.aftermath(&seen, roll), now);
         Looked { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
@@ -204,7 +205,7 @@ impl Poller {
             }
             None if passed.slept => {
                 if let Err(error) = memory.checkpoint(store).await {
-                    tracing::error!("cannot write to the database: {error}");
+                    tracing::error!("cannot write to the database: {}", error.reason());
                 }
             }
             None => return Ok(()),
@@ -268,7 +269,7 @@ impl Poller {
             Ok(Look::Unchanged) | Err(_) => None,
         };
         if let Err(error) = recorder.record(now, body, Poll { start, clock_set_s, failure }, is_idle) {
-            tracing::error!("cannot write the recording: {error}");
+            tracing::error!("cannot write the recording: {}", error.reason());
         }
     }
 

@@ -8,10 +8,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::cause::cannot;
 use crate::regular_file;
 
 /// Longer than any document we would fetch, escaped.
@@ -75,18 +76,19 @@ pub struct Recording {
 impl Recording {
     /// Opens a plain, gzip or zstd file, told apart by their first bytes; `-` is standard input.
     pub fn open(path: &Path) -> Result<Recording> {
+        let cannot_read = |error: io::Error| anyhow!(cannot(format!("read {}", path.display()), &error));
         let source: Box<dyn Read> = if path == Path::new("-") {
             Box::new(io::stdin())
         } else {
-            Box::new(open(path).with_context(|| format!("cannot read {}", path.display()))?)
+            Box::new(open(path).map_err(cannot_read)?)
         };
         let mut source = BufReader::new(source);
-        let start = source.fill_buf().with_context(|| format!("cannot read {}", path.display()))?;
+        let start = source.fill_buf().map_err(cannot_read)?;
         let lines: Box<dyn BufRead> = if start.starts_with(&GZIP_MAGIC) {
             Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(source)))
         } else if start.starts_with(&ZSTD_MAGIC) {
             let decoder = ruzstd::decoding::StreamingDecoder::new(source)
-                .map_err(|error| anyhow!("{}: damaged zstd file: {error}", path.display()))?;
+                .map_err(|_| anyhow!("{}: damaged zstd file", path.display()))?;
             Box::new(BufReader::new(decoder))
         } else {
             Box::new(source)
@@ -100,7 +102,8 @@ impl Recording {
         loop {
             let mut bytes = Vec::new();
             let mut limited = (&mut self.lines).take(MAX_LINE_BYTES);
-            limited.read_until(b'\n', &mut bytes).with_context(|| self.place("cannot read on"))?;
+            let read = limited.read_until(b'\n', &mut bytes);
+            read.map_err(|error| anyhow!(self.place(&cannot("read on", &error))))?;
             if bytes.is_empty() {
                 return Ok(None);
             }
@@ -115,10 +118,7 @@ impl Recording {
                     tracing::warn!("{}", self.place("a line is cut off and left out"));
                     continue;
                 }
-                Err(error) => bail!(
-                    "{}",
-                    self.place(&format!("not a recorded document, {{\"at\": …, \"body\": …}}: {error}"))
-                ),
+                Err(_) => bail!("{}", self.place("not a recorded document, {\"at\": …, \"body\": …}")),
             };
         }
     }

@@ -53,24 +53,25 @@ pub struct Schedule {
     rules: Vec<cron::Schedule>,
     /// Whether times that the clocks repeat fire in both passes.
     repeats: bool,
+    names_hours_or_days: bool,
 }
 
 /// Why an expression is not a schedule. Each is one line for people that names the bad part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     #[error(
-        "{expression:?} has {found} fields: write five (minute, hour, day of month, month, day of week), \
-         or six with seconds first, or @hourly, @daily, @weekly, @monthly, @yearly"
+        "invalid schedule {expression:?}: expected five fields (minute, hour, day of month, month, day of \
+         week), or six with seconds first, or @hourly, @daily, @weekly, @monthly, @yearly; found {found}"
     )]
     FieldCount { expression: String, found: usize },
     #[error(
-        "{0:?} is not known: use @hourly, @daily, @midnight, @weekly, @monthly, @yearly or @annually, \
-         or write five fields"
+        "invalid schedule {0:?}: expected @hourly, @daily, @midnight, @weekly, @monthly, @yearly or \
+         @annually, or five fields"
     )]
     UnknownNickname(String),
-    #[error("{field} {part:?}: {reason}")]
+    #[error("invalid {field} {part:?}: {reason}")]
     BadPart { field: &'static str, part: String, reason: String },
-    #[error("{0:?} never fires: none of its months has such a day")]
+    #[error("invalid schedule {0:?}: none of its months has such a day")]
     NeverFires(String),
     #[error("the schedule is {0} bytes long: at most {MAX_EXPRESSION_BYTES} are allowed")]
     TooLong(usize),
@@ -115,7 +116,25 @@ impl Schedule {
         }
         let repeats = [&second, &minute, &hour].iter().any(|values| values.starred)
             || second.count() * minute.count() * hour.count() >= REPEATING_FIRINGS_PER_DAY;
-        Ok(Schedule { expression: expression.to_owned(), zone: zone.clone(), rules, repeats })
+        let names_hours_or_days = [&hour, &day, &month, &weekday]
+            .iter()
+            .any(|values| values.count() < u32::from(values.field.cycle));
+        let (expression, zone) = (expression.to_owned(), zone.clone());
+        Ok(Schedule { expression, zone, rules, repeats, names_hours_or_days })
+    }
+
+    /// An expression of this program.
+    ///
+    /// # Panics
+    ///
+    /// Where it is no schedule.
+    pub fn of_default(expression: &str, zone: &TimeZone) -> Schedule {
+        Schedule::parse(expression, zone).expect("the defaults are schedules")
+    }
+
+    /// Whether it names hours or days, which are others in another zone.
+    pub fn depends_on_zone(&self) -> bool {
+        self.names_hours_or_days
     }
 
     /// The expression as the person wrote it, without blanks around it.
@@ -296,7 +315,7 @@ impl Field {
                 (Some(first), Some(last)) => format!(" or {first} to {last}"),
                 (_, _) => String::new(),
             };
-            self.refuse(text, &format!("must be {} to {}{names}", self.low, self.high))
+            self.refuse(text, &format!("expected {} to {}{names}", self.low, self.high))
         })
     }
 
@@ -548,41 +567,44 @@ mod tests {
 
     #[test]
     fn refusals_name_the_bad_part() {
-        check_refused("61 * * * *", "minute \"61\": must be 0 to 59");
-        check_refused("* * * * * 8", "day of week \"8\": must be 0 to 7 or sun to sat");
-        check_refused("60 * * * * *", "second \"60\": must be 0 to 59");
-        check_refused("0 5-24 * * *", "hour \"24\": must be 0 to 23");
-        check_refused("0 0 0 * *", "day of month \"0\": must be 1 to 31");
-        check_refused("0 0 * 13 *", "month \"13\": must be 1 to 12 or jan to dec");
-        check_refused("0 0 * * monday", "day of week \"monday\": must be 0 to 7 or sun to sat");
-        check_refused("+5 * * * *", "minute \"+5\": must be 0 to 59");
-        check_refused("300 * * * *", "minute \"300\": must be 0 to 59");
-        check_refused("? * * * *", "minute \"?\": must be 0 to 59");
-        check_refused("1,,2 * * * *", "minute \"1,,2\": a value is missing");
-        check_refused("5- * * * *", "minute \"5-\": a value is missing");
-        check_refused("*/0 * * * *", "minute \"*/0\": the step must be 1 to 60");
-        check_refused("*/90 * * * *", "minute \"*/90\": the step must be 1 to 60");
-        check_refused("1-9/x * * * *", "minute \"1-9/x\": the step must be 1 to 60");
-        check_refused("1-9/2/2 * * * *", "minute \"1-9/2/2\": the step must be 1 to 60");
+        check_refused("61 * * * *", "invalid minute \"61\": expected 0 to 59");
+        check_refused("* * * * * 8", "invalid day of week \"8\": expected 0 to 7 or sun to sat");
+        check_refused("60 * * * * *", "invalid second \"60\": expected 0 to 59");
+        check_refused("0 5-24 * * *", "invalid hour \"24\": expected 0 to 23");
+        check_refused("0 0 0 * *", "invalid day of month \"0\": expected 1 to 31");
+        check_refused("0 0 * 13 *", "invalid month \"13\": expected 1 to 12 or jan to dec");
+        check_refused("0 0 * * monday", "invalid day of week \"monday\": expected 0 to 7 or sun to sat");
+        check_refused("+5 * * * *", "invalid minute \"+5\": expected 0 to 59");
+        check_refused("300 * * * *", "invalid minute \"300\": expected 0 to 59");
+        check_refused("? * * * *", "invalid minute \"?\": expected 0 to 59");
+        check_refused("1,,2 * * * *", "invalid minute \"1,,2\": a value is missing");
+        check_refused("5- * * * *", "invalid minute \"5-\": a value is missing");
+        check_refused("*/0 * * * *", "invalid minute \"*/0\": the step must be 1 to 60");
+        check_refused("*/90 * * * *", "invalid minute \"*/90\": the step must be 1 to 60");
+        check_refused("1-9/x * * * *", "invalid minute \"1-9/x\": the step must be 1 to 60");
+        check_refused("1-9/2/2 * * * *", "invalid minute \"1-9/2/2\": the step must be 1 to 60");
         check_refused(
             "5/15 * * * *",
-            "minute \"5/15\": a step needs * or a range before it, such as 5-59/15",
+            "invalid minute \"5/15\": a step needs * or a range before it, such as 5-59/15",
         );
-        check_refused("0 0 30 2 *", "\"0 0 30 2 *\" never fires: none of its months has such a day");
+        check_refused("0 0 30 2 *", "invalid schedule \"0 0 30 2 *\": none of its months has such a day");
         check_refused(
             "0 0 31 4,6,9,11 */2",
-            "\"0 0 31 4,6,9,11 */2\" never fires: none of its months has such a day",
+            "invalid schedule \"0 0 31 4,6,9,11 */2\": none of its months has such a day",
         );
         check_refused(
             "@reboot",
-            "\"@reboot\" is not known: use @hourly, @daily, @midnight, @weekly, @monthly, @yearly or \
-             @annually, or write five fields",
+            "invalid schedule \"@reboot\": expected @hourly, @daily, @midnight, @weekly, @monthly, @yearly or \
+             @annually, or five fields",
         );
-        let count = "fields: write five (minute, hour, day of month, month, day of week), or six with \
-                     seconds first, or @hourly, @daily, @weekly, @monthly, @yearly";
-        check_refused("", &format!("\"\" has 0 {count}"));
-        check_refused("* *\n*", &format!("\"* *\\n*\" has 3 {count}"));
-        check_refused("* * * * * * *", &format!("\"* * * * * * *\" has 7 {count}"));
+        let refused = |expression: &str, found: usize| {
+            let how = "expected five fields (minute, hour, day of month, month, day of week), or six with \
+                       seconds first, or @hourly, @daily, @weekly, @monthly, @yearly";
+            check_refused(expression, &format!("invalid schedule {expression:?}: {how}; found {found}"));
+        };
+        refused("", 0);
+        refused("* *\n*", 3);
+        refused("* * * * * * *", 7);
         check_refused(&"1,".repeat(501), "the schedule is 1002 bytes long: at most 1000 are allowed");
     }
 

@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::cause::cannot;
 use crate::text;
 
 /// Where macOS has it; no other `brctl` is meant.
@@ -43,9 +44,7 @@ pub async fn ask(brctl: &Path, within: Duration) -> Storage {
             || Storage::Unknown(format!("brctl says: {}", text::plain_line(&text, MAX_WORDS_CHARS))),
             Storage::Left,
         ),
-        Ok(Err(error)) => {
-            Storage::Unknown(text::plain_line(&format!("cannot run brctl: {error}"), MAX_WORDS_CHARS))
-        }
+        Ok(Err(error)) => Storage::Unknown(text::plain_line(&cannot("run brctl", &error), MAX_WORDS_CHARS)),
         Err(_) => Storage::Unknown(format!("brctl did not answer within {} s", within.as_secs_f64())),
     }
 }
@@ -135,7 +134,7 @@ mod tests {
         check(&ask(&endless, long).await, "brctl says: y y y");
         let hangs = program(&folder, "exec sleep 600");
         check(&ask(&hangs, Duration::from_millis(300)).await, "brctl did not answer within 0.3 s");
-        check(&ask(&folder.path().join("nothing"), long).await, "cannot run brctl: No such file");
+        check(&ask(&folder.path().join("nothing"), long).await, "cannot run brctl: no such file");
     }
 
     #[cfg(target_os = "linux")]

@@ -104,19 +104,33 @@ impl Terms {
     ///
     /// One line for people that begins with the setting's key.
     pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Terms, String> {
+        let (terms, wrong) = Terms::usable(settings, zone);
+        wrong.into_iter().next().map_or(Ok(terms), Err)
+    }
+
+    /// The same without what is wrong, and a line for each fault.
+    pub fn usable(settings: &Settings, zone: &TimeZone) -> (Terms, Vec<String>) {
+        fn take<T>(parsed: Result<Option<T>, String>, wrong: &mut Vec<String>) -> Option<T> {
+            parsed.unwrap_or_else(|words| {
+                wrong.push(words);
+                None
+            })
+        }
         let Settings { only, services, quiet, remind_every, max_age, title, body } = settings;
         let length = |key: &str, text: &Option<String>, least: SignedDuration| {
             let parsed = text.as_deref().map(|text| bounded(text, least)).transpose();
             parsed.map_err(|error| format!("{key}: {error}"))
         };
-        Ok(Terms {
-            only: only.as_deref().map(topics).transpose()?,
-            services: services.as_deref().map(globs).transpose()?,
-            quiet: quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose()?,
-            remind_every: length("remind_every", remind_every, SHORTEST_REMINDER)?,
-            max_age: length("max_age", max_age, SignedDuration::from_mins(1))?,
-            wording: Wording::new(title.as_deref(), body.as_deref())?,
-        })
+        let wrong = &mut Vec::new();
+        let terms = Terms {
+            only: take(only.as_deref().map(topics).transpose(), wrong),
+            services: take(services.as_deref().map(globs).transpose(), wrong),
+            quiet: take(quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose(), wrong),
+            remind_every: take(length("remind_every", remind_every, SHORTEST_REMINDER), wrong),
+            max_age: take(length("max_age", max_age, SignedDuration::from_mins(1)), wrong),
+            wording: wording(title.as_deref(), body.as_deref(), wrong),
+        };
+        (terms, std::mem::take(wrong))
     }
 
     /// Why these terms make no sense for a channel that speaks to programs: each gets every change,
@@ -161,6 +175,11 @@ impl Terms {
         self.quiet.as_ref()?.until(now)
     }
 
+    /// Whether there are quiet hours in the configured time zone.
+    pub fn depends_on_zone(&self) -> bool {
+        self.quiet.as_ref().is_some_and(|quiet| !quiet.names_zone)
+    }
+
     /// The same without quiet hours: for what somebody asks for now.
     pub fn at_any_time(self) -> Terms {
         Terms { quiet: None, ..self }
@@ -184,6 +203,13 @@ pub fn hearing(hearers: &[Hearer], change: &Change) -> Vec<String> {
     hearers.iter().filter(|hearer| hearer.terms.want(change)).map(|hearer| hearer.channel.clone()).collect()
 }
 
+/// Without both templates where one is wrong.
+fn wording(title: Option<&str>, body: Option<&str>, wrong: &mut Vec<String>) -> Wording {
+    let halves = [Wording::new(title, None), Wording::new(None, body)];
+    wrong.extend(halves.into_iter().filter_map(Result::err));
+    Wording::new(title, body).unwrap_or_default()
+}
+
 fn topics(only: &[String]) -> Result<Vec<String>, String> {
     if only.is_empty() {
         return Err(format!("only: the list is empty; name some of {}", TOPICS.join(", ")));
@@ -202,9 +228,10 @@ fn globs(services: &[String]) -> Result<Watch, String> {
 }
 
 fn bounded(text: &str, least: SignedDuration) -> Result<SignedDuration, String> {
-    let length = duration(text).ok_or_else(|| format!("{text:?} is no duration; write 90m, 6h or 2d"))?;
+    let length =
+        duration(text).ok_or_else(|| format!("invalid duration {text:?}: use for example 90m, 6h or 2d"))?;
     if !(least..=LONGEST).contains(&length) {
-        return Err(format!("must be {} min to 365 days", least.as_mins()));
+        return Err(format!("invalid duration {text:?}: expected {} min to 365 days", least.as_mins()));
     }
     Ok(length)
 }
@@ -215,31 +242,36 @@ struct Quiet {
     from: Time,
     to: Time,
     zone: TimeZone,
+    /// Whether they name the zone themselves.
+    names_zone: bool,
 }
 
 impl Quiet {
     fn parse(text: &str, zone: &TimeZone) -> Result<Quiet, String> {
-        let how = "write two times and perhaps a zone, like \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"";
-        let wrong = || format!("quiet: {text:?} is no such thing; {how}");
+        let how =
+            "expected two times and perhaps a zone, like \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"";
+        let wrong = || format!("quiet: invalid hours {text:?}: {how}");
         let (hours, zone_name) = match text.trim().split_once(' ') {
             Some((hours, name)) => (hours, Some(name.trim())),
             None => (text.trim(), None),
         };
-        let zone = match zone_name {
-            Some(name) => {
-                TimeZone::get(name).map_err(|_| format!("quiet: unknown time zone {name:?}; {how}"))?
-            }
-            None => zone.clone(),
-        };
         let (from, to) = hours.split_once('-').ok_or_else(wrong)?;
         let clock = |text: &str| Time::strptime("%H:%M", text.trim()).map_err(|_| wrong());
         let (from, to) = (clock(from)?, clock(to)?);
+        let names_zone = zone_name.is_some();
+        let zone = match zone_name {
+            Some(name) => TimeZone::get(name).map_err(|_| match jiff::tz::db().available().next() {
+                None => "quiet: this machine has no time zones; install tzdata".to_owned(),
+                Some(_) => format!("quiet: unknown time zone {name:?}; {how}"),
+            })?,
+            None => zone.clone(),
+        };
         if from == to {
             return Err(
                 "quiet: both times are the same; to switch a channel off, remove its table".to_owned()
             );
         }
-        Ok(Quiet { from, to, zone })
+        Ok(Quiet { from, to, zone, names_zone })
     }
 
     /// The end of the quiet hours that `now` lies in.
@@ -347,9 +379,9 @@ mod tests {
             ("quiet = '22:00'", "quiet: "),
             ("quiet = '07:00-07:00'", "quiet: both"),
             ("quiet = '22:00-07:00 Mars/Base'", "quiet: unknown time zone"),
-            ("remind_every = '1m'", "remind_every: must be 5 min"),
-            ("remind_every = 'often'", "remind_every: \"often\" is no duration"),
-            ("max_age = '9999d'", "max_age: must be"),
+            ("remind_every = '1m'", "remind_every: invalid duration \"1m\": expected 5 min to 365 days"),
+            ("remind_every = 'often'", "remind_every: invalid duration \"often\""),
+            ("max_age = '9999d'", "max_age: invalid duration"),
             ("title = '{{ titel }}'", "title: "),
             ("body = '{% if %}'", "body: "),
         ] {

@@ -13,6 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use crate::cause::Cause as _;
 use crate::regular_file;
 
 /// Hundreds of authorities.
@@ -52,7 +53,7 @@ pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
         io::ErrorKind::FileTooLarge => {
             format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities")
         }
-        _ => format!("ca_file: cannot read {shown}: {error}"),
+        _ => format!("ca_file: cannot read {shown}: {}", error.reason()),
     })?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),

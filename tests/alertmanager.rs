@@ -220,7 +220,7 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
     let answer = with_password(&format!("http://{}{BASE}", nobody.address)).send(&began()).await;
     let Answer::Retry { after_s: None, reached: false, words } = &answer else { panic!("{answer:?}") };
     check_words(words);
-    assert!(words.contains("cannot be reached: Connection refused"), "{words}");
+    assert!(words.contains("cannot be reached: connection refused"), "{words}");
     for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
         let (answer, _) = exchange(reply).await;
         assert!(matches!(answer, Answer::Retry { after_s: None, reached: true, .. }), "{answer:?}");
@@ -403,7 +403,7 @@ async fn one_replica_is_enough_and_the_other_catches_up() {
 
     let answer = channel.send(&began()).await;
     check_delivered(&answer);
-    let words = format!("1 of 2 replicas took it; {} cannot be reached: Connection refused", dies.address);
+    let words = format!("1 of 2 replicas took it; {} cannot be reached: connection refused", dies.address);
     assert!(answer.words().starts_with(&words), "{answer:?}");
     assert_eq!(told(&mut hook).await.0, "firing");
 

@@ -112,6 +112,14 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     let looks = apple.requests().len();
     within("another look", apple.asked(looks + 2)).await;
     manager.hears("; the old configuration stays: ").await;
+    let asked = home.ask(&["status"]).await;
+    let words = "warning: the configuration is broken; the running daemon works with what it read ";
+    assert!(
+        asked.err.contains(words) && asked.err.ends_with(" ago and has refused this one\n"),
+        "{}",
+        asked.err
+    );
+    assert_eq!(asked.code, Some(0), "{}", asked.out);
 
     home.configure(&(configuration("Photos", &apple.url(), LOGGED) + &webhook("ops", &peer.url("/"))));
     daemon.signal("HUP").await;

@@ -335,19 +335,19 @@ async fn what_cannot_be_started_is_refused_with_what_to_do() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions");
     let below = file.join("page");
     for (path, words) in [
-        (Path::new("/nowhere/page"), "page cannot be started: No such file or directory"),
+        (Path::new("/nowhere/page"), "page cannot be started: no such file or directory"),
         (Path::new("page-that-nobody-has"), "check the path, and the interpreter in its first line"),
-        (&file, "notes.txt cannot be started: Permission denied"),
+        (&file, "notes.txt cannot be started: permission denied"),
         (&file, "make it executable for the user that statusd runs as"),
-        (directory.path(), "cannot be started: Permission denied"),
-        (&below, "page cannot be started: Not a directory"),
+        (directory.path(), "cannot be started: permission denied"),
+        (&below, "page cannot be started: a part of the path is not a directory"),
     ] {
         let answer = command(&[utf8(path)], 60).send(&notice("{}")).await;
         check_refused(&answer, words);
     }
     for (text, words) in [
-        ("#!/nowhere/interpreter\n", "page cannot be started: No such file or directory"),
-        ("\u{7f}ELF is what it is not", "page cannot be started: Exec format error"),
+        ("#!/nowhere/interpreter\n", "page cannot be started: no such file or directory"),
+        ("\u{7f}ELF is what it is not", "page cannot be started: exec format error"),
     ] {
         let answer = command(&[&program(&directory, text)], 60).send(&notice("{}")).await;
         check_refused(&answer, words);

@@ -471,7 +471,7 @@ async fn a_server_that_is_not_there_was_not_reached() {
     let nobody = Nobody::new();
     for security in [Security::None, Security::Tls, Security::StartTls] {
         let answer = email(&settings(nobody.address.port(), security)).send(&notice()).await;
-        check_retry(&answer, false, "cannot be reached: Connection refused");
+        check_retry(&answer, false, "cannot be reached: connection refused");
     }
     let settings = Settings { server: "mail.invalid".to_owned(), ..settings(25, Security::Tls) };
     let answer = email(&settings).send(&notice()).await;

@@ -81,8 +81,8 @@ async fn no_file_of_the_state_directory_is_waited_for() {
             fs::write(home.state().join("statusd.db.not"), "").expect("a file");
         }
         if name == "statusd.db" {
-            check_refusal(&ask(&home, &["history"]).await, 1, NO_FILE);
-            check_refusal(&ask(&home, &["status"]).await, 1, NO_FILE);
+            check_refusal(&ask(&home, &["history"]).await, 73, NO_FILE);
+            check_refusal(&ask(&home, &["status"]).await, 73, NO_FILE);
         }
         fs::remove_dir_all(home.state()).expect("removed");
     }
@@ -176,7 +176,10 @@ async fn an_output_that_takes_nothing_is_an_error_in_one_line() {
         let code = if arguments.starts_with("check") { 3 } else { 73 };
         let (ended, said) = redirected(&home, arguments, ">/dev/full");
         assert_eq!(ended, Some(code), "{arguments}: {said}");
-        assert!(said.starts_with("statusd: cannot write the output: No space left"), "{arguments}: {said}");
+        assert!(
+            said.starts_with("statusd: cannot write the output: the disk is full"),
+            "{arguments}: {said}"
+        );
         assert_eq!(said.lines().count(), 1, "{arguments}: {said}");
     }
     daemon.stop().await;

@@ -252,10 +252,10 @@ async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
     let answer = channel.send(&notice()).await;
     assert!(matches!(answer, Answer::Retry { .. }), "{answer:?}");
     for _ in 0..3 {
-        check_retry(&channel.send(&notice()).await, false, "cannot be reached: Connection refused");
+        check_retry(&channel.send(&notice()).await, false, "cannot be reached: connection refused");
     }
     let answer = channel.mirror(&picture(&["Photos!"])).await;
-    check_retry(&answer, false, "cannot be reached: Connection refused");
+    check_retry(&answer, false, "cannot be reached: connection refused");
     broker.restart();
     // Whoever asks does not wait for the next try.
     check_delivered(&channel.send(&notice()).await);
@@ -429,7 +429,7 @@ async fn tls_takes_whom_an_authority_vouches_for() {
 async fn who_is_no_broker_is_not_waited_for() {
     let nobody = Nobody::new();
     for answer in both(nobody.address.port()).await {
-        check_retry(&answer, false, "cannot be reached: Connection refused");
+        check_retry(&answer, false, "cannot be reached: connection refused");
     }
     // A broker that wants TLS, spoken to without.
     let secure = Mosquitto::start_tls(Papers::Good);

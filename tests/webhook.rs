@@ -156,7 +156,7 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
     let answer = webhook(&format!("http://{}{PATH}", nobody.address)).send(&notice()).await;
     let Answer::Retry { after_s: None, reached: false, words } = &answer else { panic!("{answer:?}") };
     check_words(words);
-    assert!(words.contains("cannot be reached: Connection refused"), "{words}");
+    assert!(words.contains("cannot be reached: connection refused"), "{words}");
 
     for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
         let (answer, _) = exchange(reply).await;

@@ -23,7 +23,7 @@ const WITHIN_MAX_S: u64 = 600;
 const VARIABLE_MAX_CHARS: usize = 4_000;
 /// The fields of a change (`docs/json.md`) that become variables: `STATUSD_` and the name in
 /// capitals. All of them are always there, so that a script may run under `set -u`.
-const FIELDS: [&str; 21] = [
+pub const FIELDS: [&str; 21] = [
     "version",
     "at",
     "kind",

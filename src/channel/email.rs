@@ -310,13 +310,13 @@ mod tests {
         let both = "user = 'me'\npassword = 'hunter2'\npassword_file = '/password'";
         check_refused(&format!("{PLAIN}{both}"), "password: also given as password_file");
         check_refused(&format!("{PLAIN}user = 'me'\npassword_file = '/x'"), "password_file: /x: no");
-        check_refused(&PLAIN.replace("a@example.org", "a"), "from: \"a\" is not an address");
+        check_refused(&PLAIN.replace("a@example.org", "a"), "from: invalid address \"a\"");
         check_refused(
             &PLAIN.replace("a@example.org", "ä@example.org"),
             "from: \"ä@example.org\" has letters",
         );
         check_refused(&PLAIN.replace("['b@example.org']", "[]"), "to: empty");
-        check_refused(&PLAIN.replace("'b@example.org'", "'a@b', 'x y'"), "to: \"x y\" is not an address");
+        check_refused(&PLAIN.replace("'b@example.org'", "'a@b', 'x y'"), "to: invalid address \"x y\"");
         check_refused(&PLAIN.replace("b@example.org", "b@example.org>\\nRCPT TO:<c"), "to: ");
         let tls = PLAIN.replace("'none'", "'tls'");
         check_refused(&format!("{tls}ca_file = 'ca.pem'"), "ca_file: ca.pem is not a whole path");

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::settings::{ReadSecret, Shown, shown};
 use super::{Answer, Audience, Notice, Table, Way};
+use crate::cause::Cause as _;
 use crate::text;
 
 /// The target that log filters know the lines by.
@@ -59,7 +60,7 @@ thread_local! {
 
 /// Notes that a line could not be written: for the writers of the log.
 pub fn lost(error: &io::Error) {
-    LOST.set(Some(error.to_string()));
+    LOST.set(Some(error.reason()));
 }
 
 /// The log. Needs nothing of its own: `tracing` knows where lines go.

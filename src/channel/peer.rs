@@ -5,8 +5,8 @@
 //! declared unspeakable is in what it prints or answers.
 
 use std::error::Error as _;
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::settings::{is_loopback, redacted};
 use super::unspeakable::Unspeakable;
 use super::{Answer, http_answer};
+use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::tls;
 
@@ -287,7 +288,10 @@ fn causes(error: &reqwest::Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    match innermost.downcast_ref::<io::Error>() {
+        Some(error) => error.reason(),
+        None => innermost.to_string(),
+    }
 }
 
 #[cfg(test)]

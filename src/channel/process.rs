@@ -21,6 +21,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
 use super::Answer;
+use crate::cause::Cause as _;
 use crate::text;
 
 /// What a program is given of statusd's own environment: what it needs to find its files, speak
@@ -138,7 +139,7 @@ impl Run {
                 Meaning::Retry("give it more time in the config if it needs it"),
             ),
             End::Lost(error) => {
-                (format!("ended, and the system does not say how: {error}"), Meaning::Unclear)
+                (format!("ended, and the system does not say how: {}", error.reason()), Meaning::Unclear)
             }
         };
         let advised =
@@ -180,7 +181,7 @@ pub fn check_program(key: &str, program: &str) -> Result<(), String> {
 
 /// What it means that a program could not be started. `advice` is for one that is missing.
 pub fn not_started(program: &str, error: &io::Error, advice: &str) -> Answer {
-    let words = format!("{} cannot be started: {error}", name(program));
+    let words = format!("{} cannot be started: {}", name(program), error.reason());
     match error.kind() {
         io::ErrorKind::NotFound => Answer::Refused { words: format!("{words}; {advice}") },
         io::ErrorKind::PermissionDenied => Answer::Refused {

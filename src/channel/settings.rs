@@ -108,8 +108,8 @@ pub fn secret_header(key: &str, value: &str) -> Result<HeaderValue, String> {
 ///
 /// One line that begins with the key.
 pub fn http_address(key: &str, text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim())
-        .map_err(|error| format!("{key}: not an address ({error}); write https://host/path"))?;
+    let url =
+        Url::parse(text.trim()).map_err(|_| format!("{key}: not an address: expected https://host/path"))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
         other => Err(format!("{key}: begins with {other}: where https: or http: is needed")),

@@ -3,27 +3,30 @@
 //! Writes a row beside the outage and wakes the daemon. What is held back from then on waits in the
 //! outbox and is told together with the end.
 
+use crate::config::Config;
 use crate::live;
 use crate::model::{Outage, ServiceKey};
+use crate::store::Store;
 use crate::watch::Watch;
 
 use super::args::Ack;
 use super::state::located;
 use super::words::{kind_word, shown, since};
-use super::{Failure, Invocation, Output, store, wait};
+use super::{Failure, Invocation, Output, store, unknown_service, wait};
 
 pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation.config()?, invocation)?;
+    let config = located(invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, true)?;
     let wanted = if ack.services.is_empty() { &config.watch } else { &ack.services };
+    refuse_unknown(&ack.services, &store, &config)?;
     let watch = Watch::new(wanted);
     let is_meant = |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
     let meant = wait(store.acknowledge(&config.feed, &is_meant, ack.undo, invocation.now))??;
     if meant.is_empty() {
         let names: Vec<String> = wanted.iter().map(|name| shown(name)).collect();
         return Err(Failure::failed(format!(
-            "nothing is going on with {}; `statusd status` shows what is",
+            "no active outage of {}; `statusd status` shows what is going on",
             names.join(", ")
         )));
     }
@@ -39,4 +42,18 @@ pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
         page.paragraph(0, &format!("{trouble}: {deed}"))
     };
     Ok(Output::done(meant.iter().map(line).collect()))
+}
+
+/// A slip of the finger must not read as "no outage".
+fn refuse_unknown(asked: &[String], store: &Store, config: &Config) -> Result<(), Failure> {
+    let beliefs = wait(store.beliefs(&config.feed))??;
+    let names = || beliefs.services.values().map(|service| service.name.as_str());
+    let is_known = |text: &&String| {
+        let watch = Watch::new(&[text]);
+        names().any(|name| watch.matches(&ServiceKey::new(name)))
+    };
+    match asked.iter().find(|text| !is_known(text)) {
+        Some(unknown) if names().next().is_some() => Err(unknown_service(unknown, names())),
+        Some(_) | None => Ok(()),
+    }
 }

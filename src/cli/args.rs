@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Overrides;
+use crate::config::{self, Overrides};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,8 +16,9 @@ Examples:
   statusd run                       watch, remember and tell, until stopped
   statusd history --since 30d       what happened, with a timeline
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 73 cannot create or write,
-75 already running, 78 configuration. `check` has its own: `statusd check -h`.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 73 cannot create, write or use the
+database, 75 already running, 78 configuration. `check` has its own: see
+`statusd check -h`.
 
 `statusd --help` has all settings. Each can also stand in the environment:
 STATUSD_LOCALE for --locale.";
@@ -115,7 +116,7 @@ pub struct Settings {
     pub trouble: Option<String>,
     /// Up to so many seconds are added to each time, the same on one machine
     #[arg(long, global = true, env = "STATUSD_JITTER_S", value_name = "SECONDS", hide_env = true)]
-    #[arg(hide_short_help = true, allow_negative_numbers = true)]
+    #[arg(hide_short_help = true, allow_negative_numbers = true, value_parser = config::jitter_s)]
     pub jitter_s: Option<i64>,
     /// Append changed documents and polls that had an effect to this file
     #[arg(long, global = true, env = "STATUSD_RECORD_FILE", value_name = "FILE", hide_env = true)]
@@ -141,6 +142,7 @@ impl Settings {
             record_file: self.record_file.clone(),
             log_level: self.log_level.clone(),
             log_format: self.log_format.clone(),
+            ..Overrides::default()
         }
     }
 }
@@ -438,8 +440,19 @@ pub enum OutboxCommand {
     },
 }
 
+fn times(text: &str) -> Result<u32, &'static str> {
+    text.parse()
+        .ok()
+        .filter(|times| (1..=10_000).contains(times))
+        .ok_or("expected a whole number, 1 to 10000")
+}
+
+fn lines(text: &str) -> Result<u32, &'static str> {
+    text.parse().map_err(|_| "expected a whole number, like 100")
+}
+
 fn number(text: &str) -> Result<i64, &'static str> {
-    text.parse().map_err(|_| "`statusd outbox` shows the numbers")
+    text.parse().map_err(|_| "expected a number of `statusd outbox`")
 }
 
 /// Play a scripted outage through your channels; every message begins with DRILL
@@ -464,7 +477,7 @@ pub struct Drill {
     #[arg(long = "channel", value_name = "NAME")]
     pub channels: Vec<String>,
     /// So many times as fast as in earnest, which takes 21 min; otherwise nothing is waited for
-    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "TIMES", value_parser = times)]
     pub speed: Option<u32>,
     /// Print the messages and send none
     #[arg(long)]
@@ -568,7 +581,7 @@ pub enum Service {
     /// What it said, from the journal (macOS: from its log file)
     Logs {
         /// So many lines, the newest
-        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = lines)]
         lines: u32,
         /// Go on showing what it says
         #[arg(short, long)]

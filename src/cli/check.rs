@@ -6,8 +6,9 @@
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config};
+use crate::config::{Config, ConfigError};
 use crate::daemon;
+use crate::exit_code::{CANNOT_TELL, DONE, ISSUE, OUTAGE, WRONG_USAGE};
 use crate::fetch::{self, Fetcher, Limits};
 use crate::json::VERSION;
 use crate::model::Document;
@@ -16,10 +17,8 @@ use super::args::{Check, CheckFormat};
 use super::page::Page;
 use super::standing::{Standing, State, standings};
 use super::words::shown;
-use super::{CANNOT_TELL, DONE, Failure, Invocation, Output, WRONG_USAGE, complain, wait};
+use super::{Failure, Invocation, Output, wait};
 
-const ISSUE: u8 = 1;
-const OUTAGE: u8 = 2;
 /// The beginning of a Nagios line: what is checked.
 const NAGIOS_NAME: &str = "APPLE";
 
@@ -62,7 +61,12 @@ pub fn run(check: &Check, invocation: &Invocation) -> Result<Output, Failure> {
 }
 
 fn answer(check: &Check, invocation: &Invocation) -> Result<(Answer, TimeZone), Failure> {
-    let config = lenient_config(invocation)?;
+    let (config, error) = lenient_config(invocation)?;
+    if check.services.is_empty() && error.is_some() && !config.is_watch_given() {
+        // The default would be an answer about something else.
+        let what = "cannot tell which services to check: the configuration cannot be read";
+        return Err(Failure::new(CANNOT_TELL, format!("{what}; name them, or see `statusd config check`")));
+    }
     let asked = if check.services.is_empty() { &config.watch } else { &check.services };
     if asked.iter().any(|name| name.trim().is_empty()) {
         return Err(Failure::new(WRONG_USAGE, "a SERVICE is blank; `statusd services` shows the names"));
@@ -73,19 +77,13 @@ fn answer(check: &Check, invocation: &Invocation) -> Result<(Answer, TimeZone), 
     Ok((Answer { feed: config.feed.to_string(), banner, standings }, config.time_zone))
 }
 
-/// The configuration, or the defaults where the file that lies around is broken: a check must not
-/// fail over the daemon's troubles. A file that was asked for has to be right.
-pub fn lenient_config(invocation: &Invocation) -> Result<Config, Failure> {
-    match config::load(&invocation.overrides, invocation.environment) {
-        Ok(config) => Ok(config),
-        Err(error) if error.is_usage() || invocation.overrides.config.is_some() => Err(error.into()),
-        Err(error) => {
-            complain(&format!("warning: {error} (checked with the defaults)"));
-            let mut overrides = invocation.overrides.clone();
-            overrides.config = Some("/dev/null".into());
-            Ok(config::load(&overrides, invocation.environment)?)
-        }
+/// The configuration, with defaults where the file that lies around is broken: a check must not fail
+/// over the daemon's troubles. A file that was asked for has to be right.
+fn lenient_config(invocation: &Invocation) -> Result<(Config, Option<ConfigError>), Failure> {
+    if invocation.overrides.config.is_some() {
+        return Ok((invocation.config()?, None));
     }
+    invocation.usable_config()
 }
 
 /// One fetch. The outer error is ours, the inner one the feed's.

@@ -8,10 +8,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, SAMPLE};
+use crate::cause::Cause as _;
+use crate::config::{self, Config, SAMPLE, zone_name};
 use crate::daemon::Setup;
 
 use super::args::Config as Command;
+use super::page::Page;
 use super::words::shown;
 use super::{CANNOT_WRITE, Failure, Invocation, Output};
 
@@ -25,7 +27,7 @@ pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, Failure
 }
 
 fn check(invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = invocation.whole_config()?;
     let Setup { config, couriers, .. } = Setup::new(config, invocation.environment)?;
     let names: Vec<&str> = couriers.iter().map(|courier| courier.channel.name()).collect();
     let file = config.source.as_ref().map(|path| shown(&path.display().to_string()));
@@ -39,7 +41,17 @@ fn check(invocation: &Invocation) -> Result<Output, Failure> {
         if names.is_empty() { "nobody: no channel is switched on".to_owned() } else { names.join(", ") };
     text.push_str(&page.paragraph(0, &format!("Watches {} on {}", watch.join(", "), config.feed)));
     text.push_str(&page.paragraph(0, &format!("Tells {told}")));
+    text.push_str(&page.paragraph(0, &zone_line(&config, &page)));
     Ok(Output::done(text))
+}
+
+/// `Time zone: Europe/Berlin (TZ)`
+pub fn zone_line(config: &Config, page: &Page) -> String {
+    let name = shown(&zone_name(&config.time_zone, page.now));
+    match &config.zone_fault {
+        None => format!("Time zone: {name} ({})", shown(&config.zone_source)),
+        Some(fault) => format!("Time zone: {name}, because it is not known ({})", shown(fault)),
+    }
 }
 
 fn init(force: bool, invocation: &Invocation) -> Result<Output, Failure> {
@@ -53,7 +65,9 @@ fn init(force: bool, invocation: &Invocation) -> Result<Output, Failure> {
             CANNOT_WRITE,
             match error.kind() {
                 io::ErrorKind::AlreadyExists => format!("{shown_path} is there already; --force replaces it"),
-                _ => format!("cannot write {shown_path}: {error}; give another place with --config"),
+                _ => {
+                    format!("cannot write {shown_path}: {}; give another place with --config", error.reason())
+                }
             },
         )
     })?;

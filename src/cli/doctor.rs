@@ -20,7 +20,6 @@ use crate::releases::{self, Source};
 use crate::tls;
 
 use super::args::Doctor;
-use super::check::lenient_config;
 use super::page::{Ink, Page, padded, width};
 use super::state::{self, State};
 use super::words::shown;
@@ -45,12 +44,17 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
     if let Some(lost) = doctor.backups.iter().find(is_lost) {
         return Err(wrong(format!("--backups: {}: no such folder", lost.display())));
     }
-    let config = lenient_config(invocation)?;
+    let (config, error) = invocation.usable_config()?;
+    let is_watch_known = error.is_none() || config.is_watch_given();
     config.warn_if_open();
     let world = world(doctor, &config, invocation)?;
     let progress = Progress::new(doctor.json);
-    let findings = wait(doctor::examine(world, &asked, invocation.environment, &|word| progress.tell(word)))?;
+    let mut findings =
+        wait(doctor::examine(world, &asked, invocation.environment, &|word| progress.tell(word)))?;
     progress.clear();
+    if !is_watch_known {
+        doctor::without_watch(&mut findings);
+    }
     let verdict = verdict(&findings);
     let page = invocation.page(&config.time_zone);
     let text = match doctor.json {
@@ -100,7 +104,7 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
         private,
         beside: state::beside(config, invocation),
         desktop: config.channel.open_desktop(),
-        usbmuxd: usbmuxd.map_err(|words| Failure::new(WRONG_USAGE, words))?,
+        usbmuxd: usbmuxd?,
         net,
         releases,
         backup_roots: backup_roots(doctor, config, invocation),

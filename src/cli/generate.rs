@@ -6,6 +6,8 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
+use crate::cause::{Cause as _, cannot};
+
 use super::args::{self, Cli};
 use super::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, config_page, manual};
 
@@ -25,7 +27,7 @@ pub fn man(man: &args::Man) -> Result<Output, Failure> {
             Ok(()) => Ok(Output::done(String::new())),
             Err(error) => {
                 let shown = directory.display();
-                let message = format!("cannot write into {shown}: {error}; give another --dir");
+                let message = format!("cannot write into {shown}: {}; give another --dir", error.reason());
                 Err(Failure::new(CANNOT_WRITE, message))
             }
         };
@@ -44,8 +46,7 @@ pub fn man(man: &args::Man) -> Result<Output, Failure> {
             Failure::new(WRONG_USAGE, format!("no command {name:?} here; there is {known}"))
         })?;
     }
-    let text =
-        manual::page(wanted).map_err(|error| Failure::failed(format!("cannot make the page: {error}")))?;
+    let text = manual::page(wanted).map_err(|error| Failure::failed(cannot("make the page", &error)))?;
     Ok(Output::done(text))
 }
 

@@ -35,7 +35,7 @@ fn step(text: &str) -> Result<Step, Failure> {
         let last = Step::ALL.len();
         Failure::new(
             WRONG_USAGE,
-            format!("no step {text:?}; write 1 to {last}, or one of {}", words.join(", ")),
+            format!("unknown step {text:?}: expected 1 to {last}, or one of {}", words.join(", ")),
         )
     })
 }

@@ -17,14 +17,14 @@ use crate::model::{Beliefs, Change, ChangeKind, EventKind, Listed, Outage, Servi
 use crate::schedule::duration;
 use crate::store::{ChangeFilter, Span, StoredChange};
 use crate::track::is_for;
-use crate::watch::{Watch, near};
+use crate::watch::Watch;
 
 use super::args::{History, HistoryFormat};
 use super::page::{Cell, Ink, Page, Widths};
 use super::state::located;
 use super::timeline::{self, Strip, up_to_date};
 use super::words::{deed, shown};
-use super::{Failure, Invocation, Output, WRONG_USAGE, csv, printed, store, wait};
+use super::{Failure, Invocation, Output, WRONG_USAGE, csv, printed, store, unknown_service, wait};
 
 /// More strips than this say less than a table.
 const MAX_STRIPS: usize = 20;
@@ -81,7 +81,7 @@ impl Past {
 }
 
 pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation.config()?, invocation)?;
+    let config = located(invocation)?;
     let page = invocation.page(&config.time_zone);
     let filter = filter(history, &page)?;
     let store = store(&config, false)?;
@@ -174,11 +174,7 @@ fn refuse_unknown(asked: &[String], known: &[ServiceKey], past: &Past) -> Result
         if past.beliefs.services.keys().chain(known).any(|key| watch.matches(key)) {
             continue;
         }
-        let near = near(text, past.listed().map(|(_, service)| service.name.as_str()));
-        return Err(Failure::failed(match near.as_slice() {
-            [] => format!("no service {text:?} in the history; `statusd services` shows Apple's names"),
-            near => format!("no service {text:?} in the history; did you mean {}?", near.join(" or ")),
-        }));
+        return Err(unknown_service(text, past.listed().map(|(_, service)| service.name.as_str())));
     }
     Ok(())
 }
@@ -198,8 +194,8 @@ fn filter(history: &History, page: &Page) -> Result<ChangeFilter, Failure> {
 }
 
 fn wrong_time(flag: &str, text: &str) -> Failure {
-    let how = "write a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)";
-    Failure::new(WRONG_USAGE, format!("{flag}: cannot read {text:?} as a time; {how}"))
+    let how = "expected a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)";
+    Failure::new(WRONG_USAGE, format!("invalid {flag} {text:?}: {how}"))
 }
 
 /// A date or a time in the reader's zone, a time with its own offset, or an age. In whole seconds,

@@ -43,21 +43,15 @@ use clap::{CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::cause::Cause;
 use crate::config::{self as settings, Config, ConfigError, Environment, Overrides};
+use crate::daemon;
+use crate::exit_code::{self, CANNOT_TELL, CANNOT_WRITE, CONFIGURATION, DONE, FAILED, WRONG_USAGE};
 use crate::store::{OpenError, Store};
-use crate::{clock, logs, text};
+use crate::watch::near;
+use crate::{clock, logs, regular_file, text};
 use args::{Cli, Color, Command};
 use page::Page;
-
-const DONE: u8 = 0;
-const FAILED: u8 = 1;
-const WRONG_USAGE: u8 = 2;
-/// Of `check`, where 2 means "outage".
-const CANNOT_TELL: u8 = 3;
-/// EX_CANTCREAT of sysexits(3), like the next two.
-const CANNOT_WRITE: u8 = 73;
-const ALREADY_RUNNING: u8 = 75;
-const CONFIGURATION: u8 = 78;
 
 const DEFAULT_COLUMNS: usize = 80;
 /// Lines get hard to read beyond, and tables fall apart below.
@@ -84,11 +78,13 @@ struct Failure {
     code: u8,
     /// One line that says what to do.
     message: String,
+    /// More lines of the kind, where several things are wrong.
+    others: Vec<String>,
 }
 
 impl Failure {
     fn new(code: u8, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
+        Failure { code, message: message.into(), others: Vec::new() }
     }
 
     fn failed(message: impl Into<String>) -> Failure {
@@ -98,26 +94,21 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
-        let code = if error.is_usage() { WRONG_USAGE } else { CONFIGURATION };
-        Failure::new(code, error.to_string())
+        let mut lines = error.lines();
+        let message = lines.remove(0);
+        Failure { code: exit_code::of_config(&error), message, others: lines }
     }
 }
 
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Failure {
-        let code = match error {
-            OpenError::CannotWrite { .. } => CANNOT_WRITE,
-            OpenError::Locked(_) => ALREADY_RUNNING,
-            OpenError::Newer { .. } | OpenError::Foreign(_) => CONFIGURATION,
-            OpenError::CannotRead { .. } => FAILED,
-        };
-        Failure::new(code, error.to_string())
+        Failure::new(exit_code::of_open(&error), error.to_string())
     }
 }
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
-        Failure::failed(format!("the database does not answer: {error}; try again"))
+        Failure::new(CANNOT_WRITE, format!("cannot use the database: {}; try again", error.reason()))
     }
 }
 
@@ -135,8 +126,40 @@ struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
+    /// The configuration, of which nothing may be wrong.
     fn config(&self) -> Result<Config, Failure> {
-        Ok(settings::load(&self.overrides, self.environment)?)
+        let config = settings::load(&self.overrides, self.environment)?;
+        warn_of_zone(&config);
+        Ok(config)
+    }
+
+    /// The same, with the faults of the files that it names where there are others.
+    fn whole_config(&self) -> Result<Config, Failure> {
+        match settings::load_usable(&self.overrides, self.environment) {
+            (config, Some(error)) => Err(daemon::all_faults(error, config, self.environment).into()),
+            (_, None) => self.config(),
+        }
+    }
+
+    /// The configuration with defaults in place of what is wrong with its file; warns of that.
+    ///
+    /// # Errors
+    ///
+    /// A flag or a variable is wrong, or the file that they name cannot be opened.
+    fn usable_config(&self) -> Result<(Config, Option<ConfigError>), Failure> {
+        let (config, error) = settings::load_usable(&self.overrides, self.environment);
+        let is_lost = self.overrides.config.as_ref().is_some_and(|file| regular_file::open(file).is_err());
+        match &error {
+            Some(error) if error.is_usage() || is_lost => return Err(error.clone().into()),
+            Some(error) => {
+                for line in error.lines() {
+                    complain(&format!("warning: {line}"));
+                }
+            }
+            None => {}
+        }
+        warn_of_zone(&config);
+        Ok((config, error))
     }
 
     fn page<'z>(&self, zone: &'z TimeZone) -> Page<'z> {
@@ -144,22 +167,58 @@ impl Invocation<'_> {
     }
 }
 
-/// The program, on the real command line and terminal.
-pub fn main() -> ExitCode {
-    let environment = |name: &str| std::env::var(name).ok();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    ExitCode::from(run(arguments, &environment))
+fn warn_of_zone(config: &Config) {
+    if let Some(fault) = &config.zone_fault {
+        complain(&format!("warning: {fault}; times are shown in UTC"));
+    }
 }
 
-fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
-    let parsed =
-        Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+/// The program, on the real command line, environment and terminal.
+pub fn main() -> ExitCode {
+    let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(run(arguments, &variables))
+}
+
+fn run(arguments: Vec<OsString>, variables: &[(OsString, OsString)]) -> u8 {
+    let environment = |name: &str| environment(variables, name);
+    // Variables are read below: clap would blame a flag that nobody gave.
+    let command = Cli::command().mut_args(|argument| argument.env(None));
+    let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return usage::refuse(&error, &arguments),
     };
+    match started(&cli, arguments, variables, &environment) {
+        Ok(code) => code,
+        Err(failure) => {
+            for line in std::iter::once(&failure.message).chain(&failure.others) {
+                complain(line);
+            }
+            // To a monitor every other code would say something about Apple.
+            if matches!(cli.command, Command::Check(_)) { CANNOT_TELL } else { failure.code }
+        }
+    }
+}
+
+/// The value of a variable. An empty one is unset, wherever it is asked for.
+fn environment(variables: &[(OsString, OsString)], name: &str) -> Option<String> {
+    let value = variables.iter().find(|(known, _)| known == name)?.1.to_str()?;
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn started(
+    cli: &Cli,
+    arguments: Vec<OsString>,
+    variables: &[(OsString, OsString)],
+    environment: &Environment,
+) -> Result<u8, Failure> {
+    let set = variables.iter().filter(|(_, value)| !value.is_empty());
+    settings::check_names(set.filter_map(|(name, _)| name.to_str()))?;
+    let mut overrides = cli.settings.overrides();
+    overrides.fill(environment)?;
     let invocation = Invocation {
-        overrides: cli.settings.overrides(),
+        overrides,
         environment,
         arguments: arguments.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
         now: clock::now(),
@@ -171,17 +230,12 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
         // The log is one of the channels that a test message goes to.
         let is_test = matches!(cli.command, Command::TestNotice { .. });
         let level = if is_test { settings::LogLevel::Info } else { settings::LogLevel::Warn };
-        let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
+        let zone = settings::system_zone(environment);
         logs::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
     }
-    match dispatch(&cli.command, &invocation).and_then(|output| print(&output.text).map(|()| output.code)) {
-        Ok(code) => code,
-        Err(failure) => {
-            complain(&failure.message);
-            // To a monitor every other code would say something about Apple.
-            if matches!(cli.command, Command::Check(_)) { CANNOT_TELL } else { failure.code }
-        }
-    }
+    let output = dispatch(&cli.command, &invocation)?;
+    print(&output.text)?;
+    Ok(output.code)
 }
 
 /// One short function a command.
@@ -213,11 +267,22 @@ fn wait<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("cannot start: {error}; try again")))?;
+        .map_err(|error| Failure::failed(format!("cannot start: {}; try again", error.reason())))?;
     let outcome = runtime.block_on(future);
     // A name that is still being looked up on another thread must not hold up the answer.
     runtime.shutdown_background();
     Ok(outcome)
+}
+
+/// A name that is none of Apple's, with the nearest ones.
+fn unknown_service<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Failure {
+    let text = words::shown(text);
+    let near = near(&text, names);
+    let help = match near.as_slice() {
+        [] => "`statusd services` shows Apple's names".to_owned(),
+        near => format!("did you mean {}?", near.join(" or ")),
+    };
+    Failure::new(WRONG_USAGE, format!("unknown service {text:?}; {help}"))
 }
 
 /// The database beside the daemon.
@@ -239,7 +304,7 @@ fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
 }
 
 fn cannot_print(error: &io::Error) -> Failure {
-    Failure::new(CANNOT_WRITE, format!("cannot write the output: {error}; check where it goes"))
+    Failure::new(CANNOT_WRITE, format!("cannot write the output: {}; check where it goes", error.reason()))
 }
 
 fn complain(message: &str) {

@@ -19,12 +19,12 @@ use super::args::{Outbox, OutboxCommand};
 use super::page::{Cell, Ink, Page};
 use super::state::located;
 use super::words::{age, deed, shown};
-use super::{Failure, Invocation, Output, store, wait};
+use super::{Failure, Invocation, Output, WRONG_USAGE, store, wait};
 
 const INDENT: usize = 2;
 
 pub fn run(outbox: &Outbox, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation.config()?, invocation)?;
+    let config = located(invocation)?;
     match &outbox.command {
         None | Some(OutboxCommand::List) => list(outbox, &config, invocation),
         Some(OutboxCommand::Show { id }) => show(*id, outbox.json, &config, invocation),
@@ -261,10 +261,13 @@ fn nothing_to_do(id: i64, channel: Option<&str>, wish: Wish, known: &[StoredDeli
     let channels: Vec<&str> = known.iter().map(|delivery| delivery.channel.as_str()).collect();
     match (channel, wish) {
         _ if known.is_empty() => unknown(id),
-        (Some(channel), _) if !channels.contains(&channel) => Failure::failed(format!(
-            "message {id} does not go to a channel {channel:?}; it goes to {}",
-            channels.join(", ")
-        )),
+        (Some(channel), _) if !channels.contains(&channel) => {
+            let known = channels.join(", ");
+            Failure::new(
+                WRONG_USAGE,
+                format!("message {id} does not go to channel {channel:?}: expected {known}"),
+            )
+        }
         (_, Wish::Retry) => {
             Failure::failed(format!("message {id} was sent already; see `statusd outbox show {id}`"))
         }
@@ -275,7 +278,10 @@ fn nothing_to_do(id: i64, channel: Option<&str>, wish: Wish, known: &[StoredDeli
 }
 
 fn unknown(id: i64) -> Failure {
-    Failure::failed(format!("no message {id} in the outbox; `statusd outbox --all` shows their numbers"))
+    Failure::new(
+        WRONG_USAGE,
+        format!("no message {id} in the outbox; `statusd outbox --all` shows their numbers"),
+    )
 }
 
 fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
@@ -434,7 +440,7 @@ ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
         let message =
             |channel, wish, known: &[StoredDelivery]| nothing_to_do(7, channel, wish, known).message;
         assert!(message(None, Wish::Retry, &[]).starts_with("no message 7"));
-        assert!(message(Some("ops"), Wish::Drop, &known).ends_with("it goes to desktop"));
+        assert!(message(Some("ops"), Wish::Drop, &known).ends_with("expected desktop"));
         assert!(message(None, Wish::Retry, &known).contains("sent already"));
     }
 }

@@ -21,7 +21,7 @@ use super::words::shown;
 use super::{Failure, Invocation, Output};
 
 pub fn run(invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let config = invocation.whole_config()?;
     let is_journal = is_journal(invocation.environment);
     let zone = config.time_zone.clone();
     logs::init(config.log_level, config.log_format, is_journal, invocation.color_log, zone.clone());

@@ -12,10 +12,10 @@ use super::check::look;
 use super::page::{Ink, Page};
 use super::standing::{Riddle, Standing, State, standings};
 use super::words::shown;
-use super::{DONE, FAILED, Failure, Invocation, Output};
+use super::{DONE, Failure, Invocation, Output, WRONG_USAGE};
 
 pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.config()?;
+    let (config, _) = invocation.usable_config()?;
     let page = invocation.page(&config.time_zone);
     let document = look(&config)?
         .map_err(|blind| Failure::failed(format!("cannot read Apple's list: {}", blind.reason)))?;
@@ -26,7 +26,7 @@ pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failu
         draw(&standings, &page)
     };
     let is_unknown = |standing: &Standing| matches!(standing.riddle, Some(Riddle::NotListed { .. }));
-    let code = if standings.iter().any(is_unknown) { FAILED } else { DONE };
+    let code = if standings.iter().any(is_unknown) { WRONG_USAGE } else { DONE };
     Ok(Output { text, code })
 }
 

@@ -18,7 +18,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 const OFF: &str = "off";
 
 pub fn run(wish: Option<&str>, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation.config()?, invocation)?;
+    let config = located(invocation)?;
     let page = invocation.page(&config.time_zone);
     let now = invocation.now;
     let Some(wish) = wish else {
@@ -40,8 +40,8 @@ fn end(wish: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     let length = duration(wish).filter(|length| (SignedDuration::from_secs(1)..=LONGEST).contains(length));
     let end = length.and_then(|length| now.checked_add(length).ok());
     end.ok_or_else(|| {
-        let how = "write how long, up to 30 days: 30m, 2h, 1d; or off";
-        Failure::new(WRONG_USAGE, format!("snooze: cannot use {wish:?}; {how}"))
+        let how = "use for example 30m, 2h or 1d, at most 30d, or off";
+        Failure::new(WRONG_USAGE, format!("invalid duration {wish:?}: {how}"))
     })
 }
 

@@ -6,12 +6,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::cause::Cause as _;
 use crate::config::{Config, state_directory};
+use crate::exit_code::CANNOT_WRITE;
+use crate::live::{self, Live};
 use crate::service::MACHINE_STATE;
 use crate::store::DATABASE;
 
-use super::words::shown;
-use super::{Failure, Invocation};
+use super::words::{age, shown};
+use super::{Failure, Invocation, complain};
 
 const FLAG: &str = "--state-directory";
 
@@ -56,22 +59,42 @@ pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
     is_there.then(|| as_root(&invocation.arguments, machine))
 }
 
-/// `config` with the state directory that a command reads, also where there is nothing yet.
+/// The configuration with the state directory that a command reads, also where there is nothing yet. A
+/// broken file stops nobody from reading what is remembered; warns of it.
 ///
 /// # Errors
 ///
-/// The state is there, and the caller may not read it: with the command that may.
-pub fn located(mut config: Config, invocation: &Invocation) -> Result<Config, Failure> {
+/// A flag or a variable is wrong; or the state is there, and the caller may not read it: with the
+/// command that may.
+pub fn located(invocation: &Invocation) -> Result<Config, Failure> {
+    let (mut config, error) = invocation.usable_config()?;
     match of(&config, invocation) {
-        State::Here(directory) => {
-            config.state_directory = directory;
-            Ok(config)
-        }
-        State::Nowhere => Ok(config),
+        State::Here(directory) => config.state_directory = directory,
+        State::Nowhere => {}
         State::Closed(directory, error) => {
             let command = as_root(&invocation.arguments, &directory);
-            Err(Failure::failed(format!("{}; {}", closed(&directory, &error), advice(&error, &command))))
+            let words = format!("{}; {}", closed(&directory, &error), advice(&error, &command));
+            return Err(Failure::new(CANNOT_WRITE, words));
         }
+    }
+    if error.is_some() {
+        complain(&format!(
+            "warning: {}",
+            works_with(live::ask(&config.state_directory).as_ref(), invocation)
+        ));
+    }
+    Ok(config)
+}
+
+/// What a broken file means for the daemon.
+fn works_with(live: Option<&Live>, invocation: &Invocation) -> String {
+    match live {
+        Some(live) => {
+            let since = age(live.configured_at.unwrap_or(live.started_at), invocation.now);
+            let refused = if live.refused.is_some() { " and has refused this one" } else { "" };
+            format!("the configuration is broken; the running daemon works with what it read {since} ago{refused}")
+        }
+        None => "the configuration is broken, so that `statusd run` would not start; defaults stand in for it here".to_owned(),
     }
 }
 
@@ -84,7 +107,7 @@ pub fn closed(directory: &Path, error: &io::Error) -> String {
                 "the statusd service of this machine keeps its state in {shown_directory}, which you may not read"
             )
         }
-        _ => format!("cannot read {shown_directory}: {error}"),
+        _ => format!("cannot read {shown_directory}: {}", error.reason()),
     }
 }
 

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, zone_name};
 use crate::json::VERSION;
 use crate::live::{self, Live};
 use crate::message::when::{is_repeated, when};
@@ -14,6 +14,7 @@ use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, S
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::watch::{Watch, near};
 
+use super::config::zone_line;
 use super::page::{Ink, Page};
 use super::state::{beside, located};
 use super::timeline::{self, Seen, coverage, up_to_date};
@@ -42,7 +43,7 @@ struct Known {
 }
 
 pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation.config()?, invocation)?;
+    let config = located(invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let live = live::ask(&config.state_directory);
@@ -93,6 +94,7 @@ impl Known {
             text.push_str(&self.phones(page));
         }
         text.push_str(&page.paragraph(0, &self.coverage_line(page)));
+        text.push_str(&page.paragraph(0, &zone_line(config, page)));
         text.push_str(&paths(config));
         text
     }
@@ -342,6 +344,7 @@ impl Known {
             "sight": sight_json(&self.beliefs.state.sight),
             "apple_says": self.beliefs.state.banner,
             "watch": config.watch,
+            "time_zone": zone_name(&config.time_zone, page.now),
             "ongoing": ongoing.map(|outage| self.outage_json(outage, &watch)).collect::<Vec<Value>>(),
             "not_listed": self.not_listed(),
             "deliveries": {
@@ -474,7 +477,12 @@ mod tests {
             _ => None,
         };
         let watch = ["iCloud Backup", "iCloud Bakup", "*mail*"].map(str::to_owned).to_vec();
-        let overrides = config::Overrides { watch, config: Some("/dev/null".into()), ..Default::default() };
+        let overrides = config::Overrides {
+            watch,
+            config: Some("/dev/null".into()),
+            time_zone: Some("UTC".to_owned()),
+            ..Default::default()
+        };
         config::load(&overrides, &variables).expect("a configuration")
     }
 
@@ -526,6 +534,8 @@ mod tests {
                 trouble: None,
                 looks: 12,
                 stale_looks: 0,
+                configured_at: None,
+                refused: None,
                 phones_seen: BTreeMap::new(),
             }),
             beside: None,
@@ -573,6 +583,7 @@ Elsewhere
 Messages: 0 waiting, 1 given up, 3 sent; see `statusd outbox`
 Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.1 % not
 looking
+Time zone: UTC (--time-zone)
 Feed: consumer/en_US
 Configuration: /dev/null
 Database: /home/me/.local/state/statusd/statusd.db

@@ -38,7 +38,7 @@ pub fn chosen(mut couriers: Vec<Courier>, wanted: &[String]) -> Result<Vec<Couri
         ));
     }
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
-        let message = format!("no channel {unknown:?} is configured; there is {}", known.join(", "));
+        let message = format!("unknown channel {unknown:?}: expected one of {}", known.join(", "));
         return Err(Failure::new(WRONG_USAGE, message));
     }
     couriers.retain(|courier| wanted.is_empty() || wanted.iter().any(|name| name == courier.channel.name()));
@@ -55,7 +55,7 @@ async fn send(couriers: Vec<Courier>) -> Result<Vec<(String, Answer)>, Failure> 
     let mut answers = Vec::new();
     while let Some(sent) = sending.join_next().await {
         let (index, answer) =
-            sent.map_err(|error| Failure::failed(format!("a channel broke down: {error}")))?;
+            sent.map_err(|_| Failure::failed("a channel broke down; please report this"))?;
         answers.push((index, answer?));
     }
     answers.sort_by_key(|(index, _)| *index);

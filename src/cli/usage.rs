@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 
 use clap::CommandFactory;
-use clap::error::{Error, ErrorKind};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
 use super::args::Cli;
 use super::{CANNOT_TELL, DONE, WRONG_USAGE, complain};
@@ -25,7 +25,7 @@ pub fn refuse(error: &Error, arguments: &[OsString]) -> u8 {
         }
         _ => {
             let command: String = path.iter().map(|name| format!(" {name}")).collect();
-            complain(&format!("{}; see `statusd{command} --help`", one_line(&error.render().to_string())));
+            complain(&format!("{}; see `statusd{command} --help`", words(error)));
         }
     }
     code(&path)
@@ -35,27 +35,68 @@ fn code(path: &[String]) -> u8 {
     if path.first().is_some_and(|command| command == "check") { CANNOT_TELL } else { WRONG_USAGE }
 }
 
-/// `unexpected argument '--jsn' found; a similar argument exists: '--json'`
-fn one_line(rendered: &str) -> String {
-    let complaint = rendered.split("Usage:").next().unwrap_or_default();
-    let complaint = complaint.split("For more information").next().unwrap_or_default();
-    let mut line = String::new();
-    for part in complaint.lines().map(str::trim).filter(|part| !part.is_empty()) {
-        let part = part.trim_start_matches("error: ").trim_start_matches("tip: ");
-        // True of every flag and of no help with a wrong one.
-        if part.starts_with("to pass '") {
-            continue;
+/// `unknown flag "--jsn"; did you mean "--json"?`
+fn words(error: &Error) -> String {
+    let said = |kind| said(error, kind);
+    let argument = said(ContextKind::InvalidArg).unwrap_or_default();
+    let name = name(&argument);
+    let near = |kind| match said(kind) {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None => String::new(),
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument if argument.starts_with('-') => {
+            format!("unknown flag {argument:?}{}", near(ContextKind::SuggestedArg))
         }
-        let glue = match line.chars().last() {
-            None => "",
-            Some(':') => " ",
-            Some(_) if part.starts_with(['[', '<']) => " ",
-            Some(_) => "; ",
-        };
-        line.push_str(glue);
-        line.push_str(part);
+        ErrorKind::UnknownArgument => format!("unexpected word {argument:?}"),
+        ErrorKind::InvalidSubcommand => {
+            let command = said(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("unknown command {command:?}{}", near(ContextKind::SuggestedSubcommand))
+        }
+        ErrorKind::MissingSubcommand => "a command is missing".to_owned(),
+        ErrorKind::MissingRequiredArgument => format!("missing {name}"),
+        ErrorKind::ArgumentConflict => match said(ContextKind::PriorArg) {
+            Some(other) if other == argument => format!("{name} is given twice; give it once"),
+            Some(other) => format!("cannot use {name} together with {}", self::name(&other)),
+            None => format!("cannot use {name} here"),
+        },
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => invalid(error, &name),
+        ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_owned(),
+        ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
+            format!("wrong number of values for {name}")
+        }
+        ErrorKind::NoEquals => format!("{name} needs a value"),
+        _ => "the command line cannot be understood".to_owned(),
     }
-    line
+}
+
+/// `invalid --format "xml": expected one of text, nagios`
+fn invalid(error: &Error, name: &str) -> String {
+    let value = said(error, ContextKind::InvalidValue).unwrap_or_default();
+    let known = said(error, ContextKind::ValidValue).map(|known| format!("expected one of {known}"));
+    match known.or_else(|| Some(std::error::Error::source(error)?.to_string())) {
+        _ if value.is_empty() => format!("{name} needs a value"),
+        Some(expected) => format!("invalid {name} {value:?}: {expected}"),
+        None => format!("invalid {name} {value:?}"),
+    }
+}
+
+/// One thing that an error knows, several with commas between.
+fn said(error: &Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) if texts.is_empty() => None,
+        ContextValue::Strings(texts) => Some(texts.join(", ")),
+        ContextValue::StyledStr(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
+
+/// `--format <FORMAT>` is `--format`, `<SERVICE>...` is `SERVICE`.
+fn name(argument: &str) -> String {
+    let is_flag = argument.starts_with('-');
+    let first = if is_flag { argument.split([' ', '=']).next().unwrap_or_default() } else { argument };
+    first.replace(['<', '>', '[', ']'], "").replace("...", "")
 }
 
 /// The command that was meant, as far as it can be made out: `["outbox", "retry"]`.
@@ -95,35 +136,37 @@ mod tests {
     fn check(arguments: &str, expected: &str, path: &str, exit: u8) {
         let arguments: Vec<OsString> = arguments.split(' ').map(OsString::from).collect();
         let error = Cli::command().try_get_matches_from(&arguments).expect_err("wrong arguments");
-        assert_eq!(one_line(&error.render().to_string()), expected);
+        assert_eq!(words(&error), expected);
         assert_eq!(command_path(&arguments).join(" "), path);
         assert_eq!(code(&command_path(&arguments)), exit);
     }
 
     #[test]
     fn wrong_arguments_are_one_line_and_never_an_outage() {
-        let similar = "unexpected argument '--jsn' found; a similar argument exists: '--json'";
+        let similar = r#"unknown flag "--jsn"; did you mean "--json"?"#;
         check("statusd check --jsn", similar, "check", 3);
-        check("statusd check --zzz", "unexpected argument '--zzz' found", "check", 3);
-        check(
-            "statusd --state-dir run check --format xml",
-            "invalid value 'xml' for '--format <FORMAT>' [possible values: text, nagios]",
-            "check",
-            3,
-        );
-        check("statusd replay", "the following required arguments were not provided: <FILE>", "replay", 2);
-        check(
-            "statusd hystory",
-            "unrecognized subcommand 'hystory'; a similar subcommand exists: 'history'",
-            "",
-            2,
-        );
-        check("statusd config check --zzz", "unexpected argument '--zzz' found", "config check", 2);
-        check(
-            "statusd outbox retry x",
-            "invalid value 'x' for '<ID>': `statusd outbox` shows the numbers",
-            "outbox retry",
-            2,
-        );
+        check("statusd check --zzz", r#"unknown flag "--zzz""#, "check", 3);
+        check("statusd check -z", r#"unknown flag "-z""#, "check", 3);
+        let format = r#"invalid --format "xml": expected one of text, nagios"#;
+        check("statusd --state-dir run check --format xml", format, "check", 3);
+        check("statusd check --format", "--format needs a value", "check", 3);
+        check("statusd check --json --format text", "cannot use --json together with --format", "check", 3);
+        check("statusd replay", "missing FILE", "replay", 2);
+        check("statusd hystory", r#"unknown command "hystory"; did you mean "history"?"#, "", 2);
+        check("statusd config check --zzz", r#"unknown flag "--zzz""#, "config check", 2);
+        check("statusd status now", r#"unexpected word "now""#, "status", 2);
+        let number = r#"invalid ID "x": expected a number of `statusd outbox`"#;
+        check("statusd outbox retry x", number, "outbox retry", 2);
+        for speed in ["0", "10001", "fast", "1.5"] {
+            let expected = format!("invalid --speed {speed:?}: expected a whole number, 1 to 10000");
+            check(&format!("statusd drill --speed {speed}"), &expected, "drill", 2);
+        }
+        let lines = r#"invalid --lines "many": expected a whole number, like 100"#;
+        check("statusd service logs -n many", lines, "service logs", 2);
+        let jitter = r#"invalid --jitter-s "soon": expected whole seconds, 0 to 3600"#;
+        check("statusd status --jitter-s soon", jitter, "status", 2);
+        let color = r#"invalid --color "blue": expected one of auto, always, never"#;
+        check("statusd status --color blue", color, "status", 2);
+        check("statusd status --poll a --poll b", "--poll is given twice; give it once", "status", 2);
     }
 }

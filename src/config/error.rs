@@ -9,58 +9,95 @@ use std::path::{Path, PathBuf};
 
 use super::outline::Outline;
 
-/// Why there is no configuration. `Display` is one line for people:
-/// `/etc/statusd/statusd.toml:12: schedule.poll: minute "61": must be 0 to 59`.
+/// Why there is no configuration: one fault or several. `Display` is one line for people:
+/// `/etc/statusd/statusd.toml:12: schedule.poll: invalid minute "61": expected 0 to 59`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
+    /// At least one, no two alike, those of a file in the order of their lines.
+    faults: Vec<Fault>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fault {
     place: Place,
     message: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
+    /// The flag's name without dashes.
+    Flag(&'static str),
+    Variable(String),
     /// Line and column count from 1.
     File {
         path: PathBuf,
         line: Option<usize>,
         column: Option<usize>,
     },
-    /// The flag's name without dashes; its environment variable is named after it.
-    Flag(&'static str),
     Nowhere,
 }
 
 impl ConfigError {
+    fn new(place: Place, message: impl Into<String>) -> ConfigError {
+        ConfigError { faults: vec![Fault { place, message: message.into() }] }
+    }
+
     /// About the whole file.
     pub(super) fn of_file(path: &Path, message: impl Into<String>) -> ConfigError {
         ConfigError::at_line(path, None, message)
     }
 
     pub(super) fn at_line(path: &Path, line: Option<usize>, message: impl Into<String>) -> ConfigError {
-        let place = Place::File { path: path.to_owned(), line, column: None };
-        ConfigError { place, message: message.into() }
+        ConfigError::new(Place::File { path: path.to_owned(), line, column: None }, message)
     }
 
     pub(super) fn at_column(path: &Path, line: usize, column: usize, message: &str) -> ConfigError {
         let place = Place::File { path: path.to_owned(), line: Some(line), column: Some(column) };
-        ConfigError { place, message: message.to_owned() }
+        ConfigError::new(place, message)
     }
 
-    /// Whether the command line (or a `STATUSD_…` variable, which stands for a flag) is wrong
-    /// rather than the file.
+    pub(super) fn of_variable(name: impl Into<String>, message: impl Into<String>) -> ConfigError {
+        ConfigError::new(Place::Variable(name.into()), message)
+    }
+
+    pub(super) fn nowhere(message: impl Into<String>) -> ConfigError {
+        ConfigError::new(Place::Nowhere, message)
+    }
+
+    /// This one's faults and the other's.
+    pub fn and(mut self, other: ConfigError) -> ConfigError {
+        self.faults.extend(other.faults);
+        self.faults.sort();
+        self.faults.dedup();
+        self
+    }
+
+    /// Whether the command line or a variable is wrong rather than the file alone.
     pub fn is_usage(&self) -> bool {
-        matches!(self.place, Place::Flag(_))
+        self.faults.iter().any(|fault| matches!(fault.place, Place::Flag(_) | Place::Variable(_)))
+    }
+
+    /// A line for each fault.
+    pub fn lines(&self) -> Vec<String> {
+        self.faults.iter().map(ToString::to_string).collect()
     }
 }
 
 impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().join("; "))
+    }
+}
+
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match &self.place {
             Place::File { path, line, column } => {
                 let numbers = [line, column].into_iter().flatten().map(|number| format!(":{number}"));
                 format!("{}{}", path.display(), numbers.collect::<String>())
             }
-            Place::Flag(flag) => both_names(flag),
+            Place::Flag(flag) => format!("--{flag}"),
+            Place::Variable(name) => name.clone(),
             Place::Nowhere => "configuration".to_owned(),
         };
         // A path or a quoted key may hold a line break.
@@ -71,6 +108,31 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// Collects what is wrong, so that a person can mend all of it at once.
+#[derive(Debug, Default)]
+pub(super) struct Faults(Option<ConfigError>);
+
+impl Faults {
+    pub fn add(&mut self, error: ConfigError) {
+        self.0 = Some(match self.0.take() {
+            Some(before) => before.and(error),
+            None => error,
+        });
+    }
+
+    /// The value, or its default where it is wrong.
+    pub fn or<T>(&mut self, value: Result<T, ConfigError>, default: impl FnOnce() -> T) -> T {
+        value.unwrap_or_else(|error| {
+            self.add(error);
+            default()
+        })
+    }
+
+    pub fn into_error(self) -> Option<ConfigError> {
+        self.0
+    }
+}
+
 /// Which file and line, or which flag, each setting came from. Settings are named by their dotted
 /// key: `schedule.poll`.
 #[derive(Clone, Debug, Default)]
@@ -78,40 +140,61 @@ pub(super) struct Origins {
     /// Absolute.
     pub file: Option<PathBuf>,
     pub outline: Outline,
-    /// Key to flag, for settings that a flag or its environment variable gave.
-    pub flags: BTreeMap<&'static str, &'static str>,
+    /// Key to flag or variable, for settings that one of them gave.
+    pub given: BTreeMap<&'static str, Given>,
+}
+
+/// What gave a setting beside the file. The flag's name without dashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    Flag(&'static str),
+    /// The environment variable of this flag.
+    Variable(&'static str),
+}
+
+impl Given {
+    fn place(self) -> Place {
+        match self {
+            Given::Flag(flag) => Place::Flag(flag),
+            Given::Variable(flag) => Place::Variable(super::variables::name(flag)),
+        }
+    }
 }
 
 impl Origins {
     pub fn error(&self, key: &str, message: impl fmt::Display) -> ConfigError {
-        if let Some(flag) = self.flags.get(key) {
-            return ConfigError { place: Place::Flag(flag), message: message.to_string() };
+        if let Some(given) = self.given.get(key) {
+            return ConfigError::new(given.place(), message.to_string());
         }
         let message = format!("{key}: {message}");
         match &self.file {
             Some(path) => ConfigError::at_line(path, self.outline.line(key), message),
-            None => ConfigError { place: Place::Nowhere, message },
+            None => ConfigError::nowhere(message),
         }
     }
 
-    /// For a comment: `line 7`, `--locale or STATUSD_LOCALE`, `default`.
+    /// For a comment: `line 7`, `--locale`, `STATUSD_LOCALE`, `default`.
     pub fn describe(&self, key: &str) -> String {
-        match (self.flags.get(key), self.outline.line(key)) {
-            (Some(flag), _) => both_names(flag),
+        match (self.given.get(key), self.outline.line(key)) {
+            (Some(Given::Flag(flag)), _) => format!("--{flag}"),
+            (Some(Given::Variable(flag)), _) => super::variables::name(flag),
             (None, Some(line)) => format!("line {line}"),
             (None, None) => "default".to_owned(),
         }
     }
 }
 
-/// `feed-url` is `--feed-url or STATUSD_FEED_URL`.
-fn both_names(flag: &str) -> String {
-    format!("--{flag} or STATUSD_{}", flag.to_ascii_uppercase().replace('-', "_"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_come_once_and_in_the_order_of_their_lines() {
+        let at = |line| ConfigError::at_line(Path::new("/f"), Some(line), "x");
+        let all = at(9).and(at(2)).and(at(9)).and(ConfigError::of_variable("TZ", "y"));
+        assert_eq!(all.lines(), ["TZ: y", "/f:2: x", "/f:9: x"]);
+        assert!(all.is_usage() && !at(1).is_usage());
+    }
 
     #[test]
     fn an_error_is_one_line_with_its_place() {

@@ -11,15 +11,17 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::error::{ConfigError, Origins};
-use super::outline::{Outline, complaint, line_and_column};
+use super::error::{ConfigError, Faults, Origins};
+use super::outline::{Complaint, Outline, complaint, joined, line_and_column};
 use super::{Environment, phone, places};
+use crate::cause::Cause as _;
 use crate::channel::{SINGLE_CHANNELS, Tables, heartbeat};
 use crate::{regular_file, terms};
 
 /// Thousands of times what a configuration needs.
 const MAX_BYTES: u64 = 1024 * 1024;
 
+const MISSING: &str = "no such file; `statusd config init` writes one";
 /// Keys at the top of the file that hold no table.
 const TOP_KEYS: [&str; 2] = ["watch", "time_zone"];
 /// Keys that hold an array where otherwise tables stand.
@@ -88,21 +90,37 @@ pub(super) struct Alive {
     pub when: Option<String>,
 }
 
-/// The file that was asked for, else the first candidate that is there, else an empty one.
+/// The file that was asked for, else the first candidate that is there, else an empty one. What is
+/// wrong with it goes to `faults` and is left out of what is given back.
 pub(super) fn read(
     asked: Option<&Path>,
     environment: &Environment<'_>,
-) -> Result<(File, Origins), ConfigError> {
-    if let Some(path) = asked {
-        let missing = || ConfigError::of_file(path, "no such file; `statusd config init` writes one");
-        return parse(path, &contents(path)?.ok_or_else(missing)?);
-    }
-    for path in places::config_candidates(environment) {
-        if let Some(text) = contents(&path)? {
-            return parse(&path, &text);
+    faults: &mut Faults,
+) -> (File, Origins) {
+    let candidates = match asked {
+        Some(path) => vec![path.to_owned()],
+        None => places::config_candidates(environment),
+    };
+    for path in candidates {
+        let origins = || Origins { file: Some(whole(&path)), ..Origins::default() };
+        match contents(&path) {
+            Ok(Some(text)) => return parse(&path, &text, faults),
+            Ok(None) => {}
+            Err(error) => {
+                faults.add(error);
+                return (File::default(), origins());
+            }
         }
     }
-    Ok(Default::default())
+    if let Some(path) = asked {
+        faults.add(ConfigError::of_file(path, MISSING));
+    }
+    Default::default()
+}
+
+/// The daemon may change its directory; the file stays where it was found.
+fn whole(path: &Path) -> PathBuf {
+    path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// `None` if there is no such file. One that is there and cannot be read is an error: passing over
@@ -114,7 +132,7 @@ fn contents(path: &Path) -> Result<Option<String>, ConfigError> {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
             return Err(ConfigError::of_file(path, "larger than 1 MiB; is it the right file?"));
         }
-        Err(error) => return Err(ConfigError::of_file(path, format!("cannot be read: {error}"))),
+        Err(error) => return Err(ConfigError::of_file(path, format!("cannot be read: {}", error.reason()))),
     };
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
@@ -127,34 +145,107 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<(File, Origins), ConfigError> {
-    let mut table = DeTable::parse(text).map_err(|error| {
+/// The settings of a text. What cannot be understood goes to `faults` and is left out.
+pub(super) fn parse(path: &Path, text: &str, faults: &mut Faults) -> (File, Origins) {
+    let (mut table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
         let offset = error.span().map_or(text.len(), |span| span.start);
         let (line, column) = line_and_column(text, offset);
         // The message alone: the full text of the error repeats the line, secrets and all.
-        ConfigError::at_column(path, line, column, error.message())
-    })?;
-    let outline = Outline::of(table.get_ref(), text);
-    let complain = |error: toml::de::Error| {
-        let complaint = complaint(&error, &outline, &TOP_KEYS);
-        ConfigError::at_line(path, complaint.line, complaint.message)
-    };
-    let taken = take_terms(table.get_mut());
-    let read = File::deserialize(toml::Deserializer::from(table));
-    let unknown = read.as_ref().is_err_and(|error| error.message().starts_with("unknown field "));
-    // serde takes an array for a table, its elements for the table's values in order.
-    if let Some(key) = outline.array_for_table(&LISTS).filter(|_| !unknown) {
-        let message = format!("{key}: expected a single value or [table], found an array");
-        return Err(ConfigError::at_line(path, outline.line(&key), message));
+        faults.add(ConfigError::at_column(path, line, column, &syntax(error.message())));
     }
-    let mut file = read.map_err(complain)?;
+    if !errors.is_empty() {
+        // Where a bracket is missing, the rest is guesswork.
+        return (File::default(), Origins { file: Some(whole(path)), ..Origins::default() });
+    }
+    let outline = Outline::of(table.get_ref(), text);
+    let mut reader = Reader { path, outline: &outline, faults };
+    let taken = take_terms(table.get_mut());
+    let mut file: File = reader.read(table, "");
     for (channel, keys) in taken {
-        let settings = terms::Settings::deserialize(toml::Deserializer::from(keys)).map_err(complain)?;
+        let settings = reader.read(keys, &format!("channel.{channel}"));
         file.terms.insert(channel, settings);
     }
-    // The daemon may change its directory; the file stays where it was found.
-    let path = path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    Ok((file, Origins { file: Some(path), outline, flags: BTreeMap::new() }))
+    (file, Origins { file: Some(whole(path)), outline, given: BTreeMap::new() })
+}
+
+/// Reads tables without what is wrong in them.
+struct Reader<'r> {
+    path: &'r Path,
+    outline: &'r Outline,
+    faults: &'r mut Faults,
+}
+
+impl Reader<'_> {
+    /// `place` is the table's dotted key. serde stops at the first fault, so that is taken out and the
+    /// rest read again.
+    fn read<'t, T: Deserialize<'t> + Default>(&mut self, mut table: Spanned<DeTable<'t>>, place: &str) -> T {
+        let mut removed: Vec<String> = Vec::new();
+        loop {
+            let read = T::deserialize(toml::Deserializer::from(table.clone()));
+            // serde takes an array for a table, its elements for the table's values in order.
+            let is_about = |array: &str| match &read {
+                Ok(_) => true,
+                Err(error) if error.message().starts_with("unknown field ") => false,
+                Err(error) => self.outline.key_at(error.span()).is_none_or(|key| is_in(&key, array)),
+            };
+            let mut arrays = self.outline.arrays_for_tables(&LISTS).into_iter();
+            let array = arrays.find(|array| is_about(array) && holds(table.get_ref(), place, array));
+            let (key, complaint) = match (array, read) {
+                (Some(key), _) => {
+                    let message = format!("{key}: expected a single value or [table], found an array");
+                    (Some(key.clone()), Complaint { line: self.outline.line(&key), message, missing: None })
+                }
+                (None, Ok(read)) => return read,
+                (None, Err(error)) => {
+                    (self.outline.key_at(error.span()), complaint(&error, self.outline, &TOP_KEYS))
+                }
+            };
+            // What was taken out for its own fault is not missing.
+            let is_missing = |key: &String| removed.contains(key);
+            if !complaint.missing.as_ref().is_some_and(is_missing) {
+                self.faults.add(ConfigError::at_line(self.path, complaint.line, complaint.message));
+            }
+            match key {
+                Some(key) if remove(table.get_mut(), place, &key) => removed.push(key),
+                _ => return T::default(),
+            }
+        }
+    }
+}
+
+/// Whether a dotted key is `table`, or below it.
+fn is_in(key: &str, table: &str) -> bool {
+    key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Whether a dotted key is in the table at `place`.
+fn holds(table: &DeTable<'_>, place: &str, wanted: &str) -> bool {
+    table.iter().any(|(key, value)| {
+        let dotted = joined(place, key.get_ref());
+        match value.get_ref() {
+            DeValue::Table(table) if dotted != wanted => {
+                is_in(wanted, &dotted) && holds(table, &dotted, wanted)
+            }
+            _ => dotted == wanted,
+        }
+    })
+}
+
+/// Removes a dotted key, or the array that it stands in; says whether there was one.
+fn remove(table: &mut DeTable<'_>, place: &str, wanted: &str) -> bool {
+    let keys: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
+    let Some(key) = keys.into_iter().find(|key| is_in(wanted, &joined(place, key))) else { return false };
+    let dotted = joined(place, &key);
+    match table.get_mut(key.as_str()).map(Spanned::get_mut) {
+        Some(DeValue::Table(below)) if dotted != wanted => remove(below, &dotted, wanted),
+        _ => table.remove(key.as_str()).is_some(),
+    }
+}
+
+/// What the TOML parser complains about.
+fn syntax(message: &str) -> String {
+    format!("invalid TOML: {message}")
 }
 
 /// Takes the keys that every channel may have out of the channels' tables, each set under its

@@ -4,19 +4,20 @@
 //! is decided by the channel. Invariant: a [`Config`] is right as far as that can be known without
 //! the network, the secrets and the database, so that nobody checks it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{self, Path, PathBuf};
 
-use jiff::tz::TimeZone;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 
+use crate::cause::Cause as _;
 use crate::channel::{Tables, heartbeat};
 use crate::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
 use crate::terms::{self, Terms};
-use error::Origins;
+use error::{Faults, Given, Origins};
 use file::File;
-use outline::nearest;
+use zone::ZoneFault;
 
 mod error;
 mod file;
@@ -25,10 +26,15 @@ mod phone;
 mod places;
 mod rights;
 mod show;
+mod variables;
+mod zone;
 
 pub use error::ConfigError;
+pub use outline::nearest;
 pub use phone::{Phone, usbmuxd};
 pub use places::{config_candidates, credentials_directory, read_secret, state_directory};
+pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s, name as variable};
+pub use zone::zone_name;
 
 /// The commented sample, `config/statusd.toml`: all in it is the default.
 pub const SAMPLE: &str = include_str!("../../config/statusd.toml");
@@ -110,8 +116,12 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// Names or globs with `*` and `?`; at least one, none of them blank.
     pub watch: Vec<String>,
-    /// For what people read and for the schedules.
+    /// For what people read and for the schedules. UTC where [`Config::zone_fault`] says why.
     pub time_zone: TimeZone,
+    /// Where the zone comes from: `time_zone`, a flag, `TZ`, a file.
+    pub zone_source: String,
+    /// Why the system's zone is not known. Then nothing that is scheduled depends on it.
+    pub zone_fault: Option<String>,
     pub poll: Schedule,
     /// The schedule while a watched service has trouble.
     pub trouble: Schedule,
@@ -134,6 +144,7 @@ pub struct Config {
     terms: BTreeMap<String, (terms::Settings, Terms)>,
     /// The file that was read, absolute; `None` if there is none.
     pub source: Option<PathBuf>,
+    is_watch_given: bool,
     origins: Origins,
 }
 
@@ -186,6 +197,8 @@ pub struct Overrides {
     pub record_file: Option<PathBuf>,
     pub log_level: Option<String>,
     pub log_format: Option<String>,
+    /// The flags above that a variable gave and not the command line.
+    pub from_variables: BTreeSet<&'static str>,
 }
 
 /// Finds and reads the file, lays the overrides over it and parses the result. Neither secrets nor
@@ -193,77 +206,175 @@ pub struct Overrides {
 ///
 /// # Errors
 ///
-/// One thing that is wrong, in one line with its place; not always the first of the file.
+/// All that is wrong, each in one line with its place.
 pub fn load(overrides: &Overrides, environment: &Environment<'_>) -> Result<Config, ConfigError> {
-    let (mut file, mut origins) = file::read(overrides.config.as_deref(), environment)?;
-    overlay(&mut file, overrides, &mut origins.flags);
-    compose(file, origins, environment)
-}
-
-fn overlay(file: &mut File, overrides: &Overrides, flags: &mut BTreeMap<&'static str, &'static str>) {
-    let watch = (!overrides.watch.is_empty()).then(|| overrides.watch.clone());
-    lay(&mut file.watch, &watch, flags, ("watch", "watch"));
-    lay(&mut file.time_zone, &overrides.time_zone, flags, ("time_zone", "time-zone"));
-    lay(&mut file.feed.edition, &overrides.edition, flags, ("feed.edition", "edition"));
-    lay(&mut file.feed.locale, &overrides.locale, flags, ("feed.locale", "locale"));
-    lay(&mut file.feed.url, &overrides.feed_url, flags, ("feed.url", "feed-url"));
-    lay(&mut file.feed.ca_file, &overrides.ca_file, flags, ("feed.ca_file", "ca-file"));
-    lay(&mut file.schedule.poll, &overrides.poll, flags, ("schedule.poll", "poll"));
-    lay(&mut file.schedule.trouble, &overrides.trouble, flags, ("schedule.trouble", "trouble"));
-    lay(&mut file.schedule.jitter_s, &overrides.jitter_s, flags, ("schedule.jitter_s", "jitter-s"));
-    lay(&mut file.state.directory, &overrides.state_directory, flags, ("state.directory", "state-directory"));
-    lay(&mut file.record.file, &overrides.record_file, flags, ("record.file", "record-file"));
-    lay(&mut file.log.level, &overrides.log_level, flags, ("log.level", "log-level"));
-    lay(&mut file.log.format, &overrides.log_format, flags, ("log.format", "log-format"));
-}
-
-/// `names` are the setting's key and its flag.
-fn lay<T: Clone>(
-    setting: &mut Option<T>,
-    given: &Option<T>,
-    flags: &mut BTreeMap<&'static str, &'static str>,
-    names: (&'static str, &'static str),
-) {
-    if given.is_some() {
-        setting.clone_from(given);
-        flags.insert(names.0, names.1);
+    match load_usable(overrides, environment) {
+        (config, None) => Ok(config),
+        (_, Some(error)) => Err(error),
     }
 }
 
-fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Result<Config, ConfigError> {
-    let time_zone = at(&origins, "time_zone", time_zone(file.time_zone.as_deref()))?;
-    let schedule = |key, expression: Option<String>, default: &str| {
-        at(&origins, key, Schedule::parse(expression.as_deref().unwrap_or(default), &time_zone))
+/// The same, with defaults in place of what is wrong: for who only reads what is remembered.
+pub fn load_usable(overrides: &Overrides, environment: &Environment<'_>) -> (Config, Option<ConfigError>) {
+    load_on(overrides, environment, Path::new(zone::LOCALTIME), jiff::tz::db())
+}
+
+fn load_on(
+    overrides: &Overrides,
+    environment: &Environment<'_>,
+    localtime: &Path,
+    zones: &TimeZoneDatabase,
+) -> (Config, Option<ConfigError>) {
+    let mut faults = Faults::default();
+    let (mut file, mut origins) = file::read(overrides.config.as_deref(), environment, &mut faults);
+    overlay(&mut file, overrides, &mut origins.given);
+    let zone = zone_of(file.time_zone.as_deref(), &origins, environment, localtime, zones, &mut faults);
+    let config = compose(file, origins, environment, zone, &mut faults);
+    (config, faults.into_error())
+}
+
+/// The system's time zone; UTC where it is not known.
+pub fn system_zone(environment: &Environment<'_>) -> TimeZone {
+    zone::system(environment, Path::new(zone::LOCALTIME), jiff::tz::db()).0
+}
+
+/// The time zone, what says so, and why the system's is not known.
+type Zone = (TimeZone, String, Option<ZoneFault>);
+
+fn zone_of(
+    given: Option<&str>,
+    origins: &Origins,
+    environment: &Environment<'_>,
+    localtime: &Path,
+    zones: &TimeZoneDatabase,
+    faults: &mut Faults,
+) -> Zone {
+    let Some(name) = given else { return zone::system(environment, localtime, zones) };
+    let zone = at(origins, "time_zone", zone::named(name, zones));
+    (faults.or(zone, || TimeZone::UTC), "time_zone".to_owned(), None)
+}
+
+fn overlay(file: &mut File, overrides: &Overrides, given: &mut BTreeMap<&'static str, Given>) {
+    let mut overlay = Overlay { variables: &overrides.from_variables, given };
+    let watch = (!overrides.watch.is_empty()).then(|| overrides.watch.clone());
+    overlay.lay(&mut file.watch, &watch, "watch", "watch");
+    overlay.lay(&mut file.time_zone, &overrides.time_zone, "time_zone", "time-zone");
+    overlay.lay(&mut file.feed.edition, &overrides.edition, "feed.edition", "edition");
+    overlay.lay(&mut file.feed.locale, &overrides.locale, "feed.locale", "locale");
+    overlay.lay(&mut file.feed.url, &overrides.feed_url, "feed.url", "feed-url");
+    overlay.lay(&mut file.feed.ca_file, &overrides.ca_file, "feed.ca_file", "ca-file");
+    overlay.lay(&mut file.schedule.poll, &overrides.poll, "schedule.poll", "poll");
+    overlay.lay(&mut file.schedule.trouble, &overrides.trouble, "schedule.trouble", "trouble");
+    overlay.lay(&mut file.schedule.jitter_s, &overrides.jitter_s, "schedule.jitter_s", "jitter-s");
+    overlay.lay(&mut file.state.directory, &overrides.state_directory, "state.directory", "state-directory");
+    overlay.lay(&mut file.record.file, &overrides.record_file, "record.file", "record-file");
+    overlay.lay(&mut file.log.level, &overrides.log_level, "log.level", "log-level");
+    overlay.lay(&mut file.log.format, &overrides.log_format, "log.format", "log-format");
+}
+
+struct Overlay<'o> {
+    variables: &'o BTreeSet<&'static str>,
+    given: &'o mut BTreeMap<&'static str, Given>,
+}
+
+impl Overlay<'_> {
+    fn lay<T: Clone>(
+        &mut self,
+        setting: &mut Option<T>,
+        given: &Option<T>,
+        key: &'static str,
+        flag: &'static str,
+    ) {
+        if given.is_some() {
+            setting.clone_from(given);
+            let is_variable = self.variables.contains(flag);
+            self.given.insert(key, if is_variable { Given::Variable(flag) } else { Given::Flag(flag) });
+        }
+    }
+}
+
+/// The settings of a file, each that is wrong replaced by its default.
+fn compose(
+    file: File,
+    origins: Origins,
+    environment: &Environment<'_>,
+    (time_zone, zone_source, zone_fault): Zone,
+    faults: &mut Faults,
+) -> Config {
+    let schedule = |key, expression: Option<String>, default: &str, faults: &mut Faults| {
+        let parsed = Schedule::parse(expression.as_deref().unwrap_or(default), &time_zone);
+        faults.or(at(&origins, key, parsed), || Schedule::of_default(default, &time_zone))
     };
+    let path = |key, path, faults: &mut Faults| faults.or(whole_path(&origins, key, path), || None);
     let feed_url = file.feed.url.as_deref().map(FeedUrl::parse).transpose();
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
-    check_channel_names(&origins, &file.channel)?;
-    let alive = file.alive.when.as_deref().map(|when| Schedule::parse(when, &time_zone));
-    let terms = terms_of(&origins, file.terms, &time_zone)?;
-    let feed = feed_id(&origins, file.feed.edition, file.feed.locale)?;
-    Ok(Config {
-        phone: Phone::new(&origins, file.phone, feed.edition, &time_zone, environment)?,
+    let level = word(&origins, "log.level", file.log.level, LogLevel::Info, &levels);
+    let format = word(&origins, "log.format", file.log.format, LogFormat::Auto, &formats);
+    let alive = file.alive.when.as_deref().map(|when| Schedule::parse(when, &time_zone)).transpose();
+    for error in channel_names(&origins, &file.channel) {
+        faults.add(error);
+    }
+    let watch = file.watch.map(|names| at(&origins, "watch", watch(names))).transpose();
+    let watch = faults.or(watch, || None);
+    let feed = feed_id(&origins, file.feed.edition, file.feed.locale, faults);
+    let config = Config {
+        phone: Phone::new(&origins, file.phone, feed.edition, &time_zone, environment, faults),
         feed,
-        feed_url: at(&origins, "feed.url", feed_url)?,
-        ca_file: whole_path(&origins, "feed.ca_file", file.feed.ca_file)?,
-        watch: at(&origins, "watch", watch(file.watch))?,
-        poll: schedule("schedule.poll", file.schedule.poll, DEFAULT_POLL)?,
-        trouble: schedule("schedule.trouble", file.schedule.trouble, DEFAULT_TROUBLE)?,
-        jitter_s: at(&origins, "schedule.jitter_s", jitter(file.schedule.jitter_s))?,
-        state_directory: whole_path(&origins, "state.directory", file.state.directory)?
+        feed_url: faults.or(at(&origins, "feed.url", feed_url), || None),
+        ca_file: path("feed.ca_file", file.feed.ca_file, faults),
+        is_watch_given: watch.is_some(),
+        watch: watch.unwrap_or_else(|| vec![DEFAULT_WATCH.to_owned()]),
+        poll: schedule("schedule.poll", file.schedule.poll, DEFAULT_POLL, faults),
+        trouble: schedule("schedule.trouble", file.schedule.trouble, DEFAULT_TROUBLE, faults),
+        jitter_s: faults.or(at(&origins, "schedule.jitter_s", jitter(file.schedule.jitter_s)), || {
+            JITTER_S.unsigned_abs()
+        }),
+        state_directory: path("state.directory", file.state.directory, faults)
             .unwrap_or_else(|| state_directory(environment)),
-        record_file: whole_path(&origins, "record.file", file.record.file)?,
-        log_level: word(&origins, "log.level", file.log.level, LogLevel::Info, &levels)?,
-        log_format: word(&origins, "log.format", file.log.format, LogFormat::Auto, &formats)?,
+        record_file: path("record.file", file.record.file, faults),
+        log_level: faults.or(level, || LogLevel::Info),
+        log_format: faults.or(format, || LogFormat::Auto),
         heartbeat: file.heartbeat,
-        alive: at(&origins, "alive.when", alive.transpose())?,
+        alive: faults.or(at(&origins, "alive.when", alive), || None),
         channel: file.channel,
-        terms,
+        terms: terms_of(&origins, file.terms, &time_zone, faults),
         source: origins.file.clone(),
+        zone_fault: zone_fault.as_ref().map(ZoneFault::to_string),
+        zone_source: origins.given.get("time_zone").map_or(zone_source, |_| origins.describe("time_zone")),
         time_zone,
         origins,
-    })
+    };
+    if let Some(fault) = zone_fault {
+        for key in config.zoned() {
+            faults.add(fault.refuse(&key));
+        }
+    }
+    config
+}
+
+impl Config {
+    /// What of the settings needs the system's time zone: the keys of schedules that name hours or days,
+    /// and of quiet hours without a zone of their own.
+    fn zoned(&self) -> Vec<String> {
+        let late = self.phone.late().map(|late| ("phone.late_look", late.look));
+        let schedules = [
+            Some(("schedule.poll", self.poll.clone())),
+            Some(("schedule.trouble", self.trouble.clone())),
+            self.alive.clone().map(|alive| ("alive.when", alive)),
+            Some(("phone.look", self.phone.look.clone())).filter(|_| self.phone.enabled),
+            late.filter(|_| self.phone.enabled),
+        ];
+        let schedules = schedules.into_iter().flatten().filter(|(_, schedule)| schedule.depends_on_zone());
+        let quiet = self.terms.iter().filter(|(_, (_, terms))| terms.depends_on_zone());
+        let quiet = quiet.map(|(channel, _)| format!("channel.{channel}.quiet"));
+        schedules.map(|(key, _)| key.to_owned()).chain(quiet).collect()
+    }
+
+    /// Whether the file, a flag or a variable says what is watched, in a way that can be understood.
+    pub fn is_watch_given(&self) -> bool {
+        self.is_watch_given
+    }
 }
 
 /// Gives what went wrong with a setting its place.
@@ -275,18 +386,21 @@ fn feed_id(
     origins: &Origins,
     edition: Option<String>,
     locale: Option<String>,
-) -> Result<FeedId, ConfigError> {
+    faults: &mut Faults,
+) -> FeedId {
     let editions = [Edition::Consumer, Edition::Developer].map(|edition| (edition.as_str(), edition));
-    let edition = word(origins, "feed.edition", edition, Edition::Consumer, &editions)?;
+    let edition = word(origins, "feed.edition", edition, Edition::Consumer, &editions);
+    let edition = faults.or(edition, || Edition::Consumer);
     let locale = locale.unwrap_or_else(|| DEFAULT_LOCALE.to_owned());
     let checked = if !valid_locale(&locale) {
-        Err("expected language and country like \"en_US\" or \"de_DE\"")
+        Err(format!("invalid locale {locale:?}: expected language and country like \"en_US\" or \"de_DE\""))
     } else if edition == Edition::Developer && locale != DEFAULT_LOCALE {
-        Err("Apple publishes the developer feed in en_US only; write \"en_US\"")
+        Err("Apple publishes the developer feed in en_US only; write \"en_US\"".to_owned())
     } else {
-        Ok(FeedId { edition, locale })
+        Ok(locale)
     };
-    at(origins, "feed.locale", checked)
+    let locale = faults.or(at(origins, "feed.locale", checked), || DEFAULT_LOCALE.to_owned());
+    FeedId { edition, locale }
 }
 
 /// One of a closed set of words.
@@ -309,8 +423,7 @@ fn word<T: Copy>(
     Err(origins.error(key, format!("unknown word {given:?}; {help}")))
 }
 
-fn watch(names: Option<Vec<String>>) -> Result<Vec<String>, &'static str> {
-    let names = names.unwrap_or_else(|| vec![DEFAULT_WATCH.to_owned()]);
+fn watch(names: Vec<String>) -> Result<Vec<String>, &'static str> {
     if names.is_empty() {
         return Err("the list is empty; name at least one service");
     }
@@ -320,34 +433,21 @@ fn watch(names: Option<Vec<String>>) -> Result<Vec<String>, &'static str> {
     Ok(names)
 }
 
-fn time_zone(name: Option<&str>) -> Result<TimeZone, String> {
-    let Some(name) = name else { return Ok(TimeZone::system()) };
-    TimeZone::get(name).map_err(|_| {
-        let zones: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
-        let zones: Vec<&str> = zones.iter().map(String::as_str).collect();
-        match nearest(name, &zones) {
-            _ if zones.is_empty() => "this machine has no time zones; install tzdata".to_owned(),
-            Some(near) => format!("unknown time zone {name:?}; did you mean {near:?}?"),
-            None => format!("unknown time zone {name:?}; write one like \"Europe/Berlin\" or \"UTC\""),
-        }
-    })
-}
-
 fn jitter(seconds: Option<i64>) -> Result<u64, String> {
     let seconds = seconds.unwrap_or(JITTER_S);
     let fits = (0..=MAX_JITTER_S).contains(&seconds);
-    let seconds = u64::try_from(seconds).ok().filter(|_| fits);
-    seconds.ok_or_else(|| format!("must be 0 to {MAX_JITTER_S} seconds"))
+    let wrong = || format!("invalid number {seconds}: expected 0 to {MAX_JITTER_S} seconds");
+    u64::try_from(seconds).ok().filter(|_| fits).ok_or_else(wrong)
 }
 
 /// A path of the file is taken from the file's directory, a path of a flag from the current one.
 fn whole_path(origins: &Origins, key: &str, given: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     let Some(given) = given else { return Ok(None) };
     at(origins, key, places::refuse_tilde(&given))?;
-    let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.flags.contains_key(key));
+    let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.given.contains_key(key));
     let whole = match base {
         Some(directory) => Ok(directory.join(&given)),
-        None => path::absolute(&given),
+        None => path::absolute(&given).map_err(|error| error.reason()),
     };
     at(origins, key, whole).map(Some)
 }
@@ -356,17 +456,20 @@ fn terms_of(
     origins: &Origins,
     written: BTreeMap<String, terms::Settings>,
     zone: &TimeZone,
-) -> Result<BTreeMap<String, (terms::Settings, Terms)>, ConfigError> {
+    faults: &mut Faults,
+) -> BTreeMap<String, (terms::Settings, Terms)> {
     let checked = written.into_iter().map(|(channel, settings)| {
-        let terms = Terms::new(&settings, zone)
-            .map_err(|words| error_in(origins, &format!("channel.{channel}"), &words))?;
-        Ok((channel, (settings, terms)))
+        let (terms, wrong) = Terms::usable(&settings, zone);
+        for words in wrong {
+            faults.add(error_in(origins, &format!("channel.{channel}"), &words));
+        }
+        (channel, (settings, terms))
     });
     checked.collect()
 }
 
-/// A channel of a kind that there can be several of is called KIND.NAME.
-fn check_channel_names(origins: &Origins, tables: &Tables) -> Result<(), ConfigError> {
+/// A channel of a kind that there can be several of is called KIND.NAME; those that are not.
+fn channel_names(origins: &Origins, tables: &Tables) -> Vec<ConfigError> {
     let usable = |name: &str| {
         (1..=MAX_CHANNEL_NAME_CHARS).contains(&name.len())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
@@ -374,13 +477,13 @@ fn check_channel_names(origins: &Origins, tables: &Tables) -> Result<(), ConfigE
     let names = tables.all().into_iter().map(|(name, _)| name);
     let wrong =
         names.filter_map(|name| name.split_once('.').map(|(kind, name)| (kind.to_owned(), name.to_owned())));
-    match wrong.into_iter().find(|(_, name)| !usable(name)) {
-        None => Ok(()),
-        Some((kind, name)) => Err(origins.error(
+    let error = |(kind, name): (String, String)| {
+        origins.error(
             &outline::joined(&format!("channel.{kind}"), &name),
             format!("a name has 1 to {MAX_CHANNEL_NAME_CHARS} letters a to z, digits, - and _"),
-        )),
-    }
+        )
+    };
+    wrong.filter(|(_, name)| !usable(name)).map(error).collect()
 }
 
 #[cfg(test)]
@@ -539,16 +642,20 @@ mod tests {
         );
         check(
             "[feed]\nlocale = 'de'",
-            r#"FILE:2: feed.locale: expected language and country like "en_US" or "de_DE""#,
+            r#"FILE:2: feed.locale: invalid locale "de": expected language and country like "en_US" or "de_DE""#,
         );
         check(
             "[feed]\nedition = 'developer'\nlocale = 'de_DE'",
             r#"FILE:3: feed.locale: Apple publishes the developer feed in en_US only; write "en_US""#,
         );
-        check("[schedule]\n\npoll = '61 * * * *'", r#"FILE:3: schedule.poll: minute "61": must be 0 to 59"#);
+        check(
+            "[schedule]\n\npoll = '61 * * * *'",
+            r#"FILE:3: schedule.poll: invalid minute "61": expected 0 to 59"#,
+        );
         for bad in ["-1", "3601"] {
             let text = format!("schedule = {{ jitter_s = {bad} }}");
-            check(&text, "FILE:1: schedule.jitter_s: must be 0 to 3600 seconds");
+            let expected = "FILE:1: schedule.jitter_s: invalid number {bad}: expected 0 to 3600 seconds";
+            check(&text, &expected.replace("{bad}", bad));
         }
         check("[feed]\nca_file = ''", "FILE:2: feed.ca_file: the path is empty; write one or remove the key");
         check(
@@ -576,7 +683,7 @@ mod tests {
         check("[phone]\nlate_look = '*'", &format!("FILE:2: phone.late_look: {}", five_fields("*")));
         check(
             "[phone]\nlate_after = 'soon'",
-            r#"FILE:2: phone.late_after: "soon" is no duration; write 3d or 1w"#,
+            r#"FILE:2: phone.late_after: invalid duration "soon": use for example 3d or 1w"#,
         );
         for bad in ["23h", "366d"] {
             let expected = "FILE:2: phone.late_after: must be 1 to 365 days; a phone backs up once a day";
@@ -614,15 +721,18 @@ mod tests {
         assert_eq!(address(&written, "127.0.0.1:27015"), Ok(Address::Unix("/run/usbmuxd".into())));
         assert_eq!(address(enabled, ""), Ok(Address::standard()));
         let error = address(enabled, "nowhere").expect_err("no address").to_string();
-        assert!(error.contains("phone.usbmuxd: the variable USBMUXD_SOCKET_ADDRESS: "), "{error}");
+        assert!(error.starts_with("USBMUXD_SOCKET_ADDRESS: "), "{error}");
         assert_eq!(address("", "nowhere"), Ok(Address::standard()), "nobody asked for phones");
     }
 
     #[test]
     fn what_is_no_toml_has_line_and_column() {
-        check("\n[feed", "FILE:2:6: unclosed table, expected `]`");
-        check("a = 1\n a = 2", "FILE:2:2: duplicate key");
-        check("watch = [ 'ü' 'b' ]", "FILE:1:15: missing comma between array elements, expected `,`");
+        check("\n[feed", "FILE:2:6: invalid TOML: unclosed table, expected `]`");
+        check("a = 1\n a = 2", "FILE:2:2: invalid TOML: duplicate key");
+        check(
+            "watch = [ 'ü' 'b' ]",
+            "FILE:1:15: invalid TOML: missing comma between array elements, expected `,`",
+        );
         let defaults = Overrides::default();
         assert_eq!(error_of(b"\n\n# \xff", &defaults), "FILE:3: not UTF-8 text; save the file as UTF-8");
         for deep in [format!("[{}a]", "a.".repeat(100_000)), format!("a = {}", "[".repeat(100_000))] {
@@ -727,6 +837,7 @@ mod tests {
             record_file: Some("/flag/record.jsonl".into()),
             log_level: Some("trace".to_owned()),
             log_format: Some("json".to_owned()),
+            from_variables: BTreeSet::new(),
         }
     }
 
@@ -750,7 +861,7 @@ mod tests {
         let alone = Home::new("").load(&all_overrides()).expect("good flags");
         assert_eq!(values(&of_flags), values(&alone));
         let shown = of_flags.show();
-        assert!(shown.contains("edition = \"developer\" # --edition or STATUSD_EDITION\n"), "{shown}");
+        assert!(shown.contains("edition = \"developer\" # --edition\n"), "{shown}");
         assert!(!shown.contains(" # line "), "nothing is left of the file's settings:\n{shown}");
     }
 
@@ -776,11 +887,15 @@ mod tests {
         for (overrides, expected) in [
             (
                 Overrides { log_level: Some("inf".to_owned()), ..Overrides::default() },
-                r#"--log-level or STATUSD_LOG_LEVEL: unknown word "inf"; did you mean "info"?"#,
+                r#"--log-level: unknown word "inf"; did you mean "info"?"#,
             ),
             (
-                Overrides { watch: vec![String::new()], ..Overrides::default() },
-                r#"--watch or STATUSD_WATCH: a name is blank; write a service's name, or "*" for all"#,
+                Overrides {
+                    watch: vec![String::new()],
+                    from_variables: BTreeSet::from(["watch"]),
+                    ..Overrides::default()
+                },
+                r#"STATUSD_WATCH: a name is blank; write a service's name, or "*" for all"#,
             ),
         ] {
             let home = Home::new("watch = ['a']\n[log]\nlevel = 'warn'");
@@ -876,7 +991,8 @@ mod tests {
 
         let mut flags = BTreeMap::new();
         overlay(&mut File::default(), &all_overrides(), &mut flags);
-        for (key, flag) in flags {
+        for (key, given) in flags {
+            let Given::Flag(flag) = given else { panic!("{key}") };
             let variable = format!("STATUSD_{}", flag.to_uppercase().replace('-', "_"));
             let wanted = format!("`--{flag}`, `{variable}`");
             let is_row = |line: &&str| line.starts_with(&format!("| `{key}` |"));

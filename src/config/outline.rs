@@ -49,14 +49,19 @@ impl Outline {
         Some(self.line_at(entry.key.start))
     }
 
-    /// An array where a table belongs: at the top of the file, or in place of a channel. `lists`
-    /// are the keys of such places that do hold one.
-    pub fn array_for_table(&self, lists: &[&str]) -> Option<String> {
+    /// Arrays where a table belongs: at the top of the file, or in place of a channel. `lists` are the
+    /// keys of such places that do hold one.
+    pub fn arrays_for_tables(&self, lists: &[&str]) -> Vec<String> {
         let is_place =
             |table: &str| table.is_empty() || (table.split('.').count() <= 2 && table.starts_with("channel"));
-        let mut arrays = self.entries.iter().filter(|entry| entry.kind == ARRAY);
-        let wrong = arrays.find(|entry| is_place(&entry.table) && !lists.contains(&entry.name.as_str()));
-        wrong.map(Entry::dotted)
+        let arrays = self.entries.iter().filter(|entry| entry.kind == ARRAY);
+        let wrong = arrays.filter(|entry| is_place(&entry.table) && !lists.contains(&entry.name.as_str()));
+        wrong.map(Entry::dotted).collect()
+    }
+
+    /// The dotted key that a complaint is about.
+    pub fn key_at(&self, span: Option<Range<usize>>) -> Option<String> {
+        self.at(&span?).map(Entry::dotted)
     }
 
     fn add_table(&mut self, path: &str, table: &DeTable<'_>) {
@@ -109,6 +114,8 @@ pub(super) struct Complaint {
     /// From 1.
     pub line: Option<usize>,
     pub message: String,
+    /// The dotted key that is missing, where that is the complaint.
+    pub missing: Option<String>,
 }
 
 /// `top` are the keys of the file's top that belong to no table.
@@ -123,7 +130,9 @@ pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]
         Some(entry) => format!("{}: {}", entry.dotted(), wrong_value(error.message(), entry)),
         None => reworded(error.message()).unwrap_or_else(|| error.message().to_owned()),
     };
-    Complaint { line, message }
+    let missing = entry.zip(missing_field(error.message()));
+    let missing = missing.map(|(entry, field)| joined(&entry.dotted(), field));
+    Complaint { line, message, missing }
 }
 
 fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
@@ -179,8 +188,11 @@ fn wrong_value(message: &str, entry: &Entry) -> String {
 
 /// Complaints that quote no value.
 fn reworded(message: &str) -> Option<String> {
-    let field = message.strip_prefix("missing field `")?.strip_suffix('`')?;
-    Some(format!("the key {field:?} is missing"))
+    missing_field(message).map(|field| format!("the key {field:?} is missing"))
+}
+
+fn missing_field(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
 /// serde's words for types are Rust's.
@@ -210,7 +222,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
 }
 
 /// The known word that is most like `word`, if any is like it; `-`, `_` and case do not count.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let folded = |text: &str| text.to_lowercase().replace('-', "_");
     let word = folded(word);
     let likeness = known.iter().map(|known| (strsim::jaro_winkler(&word, &folded(known)), *known));
@@ -258,8 +270,8 @@ mod tests {
             assert_eq!(outline.line(key), Some(line), "{key}");
         }
         assert_eq!(outline.line("c d"), None);
-        assert_eq!(outline.array_for_table(&["a"]).as_deref(), Some("h"));
-        assert_eq!(outline.array_for_table(&["h"]), None);
+        assert_eq!(outline.arrays_for_tables(&["a"]), ["h"]);
+        assert!(outline.arrays_for_tables(&["h"]).is_empty());
     }
 
     /// The wording is serde's own; should it change, this fails and not a person's error.

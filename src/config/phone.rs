@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::error::{ConfigError, Origins};
+use super::error::{ConfigError, Faults, Origins};
 use super::{Environment, at, whole_path};
 use crate::model::Edition;
 use crate::overdue::Late;
@@ -56,37 +56,39 @@ pub struct Phone {
 }
 
 impl Phone {
+    /// What is wrong goes to `faults`, with the default in its place.
     pub(super) fn new(
         origins: &Origins,
         settings: Settings,
         edition: Edition,
         zone: &TimeZone,
         environment: &Environment<'_>,
-    ) -> Result<Phone, ConfigError> {
+        faults: &mut Faults,
+    ) -> Phone {
         let Settings { enabled, look, usbmuxd, late_after, late_look, backups } = settings;
         let enabled = enabled.unwrap_or(false);
-        let schedule = |key, expression: &Option<String>, default| {
-            at(origins, key, Schedule::parse(expression.as_deref().unwrap_or(default), zone))
+        let schedule = |key, expression: &Option<String>, default, faults: &mut Faults| {
+            let parsed = Schedule::parse(expression.as_deref().unwrap_or(default), zone);
+            faults.or(at(origins, key, parsed), || Schedule::of_default(default, zone))
         };
         let late_from = late_after.as_deref().map(|text| late_from(text, edition)).transpose();
         let address = match &usbmuxd {
-            Some(text) => Address::parse(text),
+            Some(text) => at(origins, "phone.usbmuxd", Address::parse(text)),
             None if enabled => self::usbmuxd(environment),
             None => Ok(Address::standard()),
         };
-        let whole = |path| whole_path(origins, "phone.backups", Some(path));
-        let backups: Vec<Option<PathBuf>> =
-            backups.unwrap_or_default().into_iter().map(whole).collect::<Result<_, _>>()?;
-        Ok(Phone {
-            backups: backups.into_iter().flatten().collect(),
+        let whole = |path| faults.or(whole_path(origins, "phone.backups", Some(path)), || None);
+        let backups: Vec<PathBuf> = backups.unwrap_or_default().into_iter().filter_map(whole).collect();
+        Phone {
+            backups,
             enabled,
-            look: schedule("phone.look", &look, DEFAULT_LOOK)?,
-            address: at(origins, "phone.usbmuxd", address)?,
-            late_look: schedule("phone.late_look", &late_look, DEFAULT_LATE_LOOK)?,
-            late_from: at(origins, "phone.late_after", late_from)?,
+            look: schedule("phone.look", &look, DEFAULT_LOOK, faults),
+            address: faults.or(address, Address::standard),
+            late_look: schedule("phone.late_look", &late_look, DEFAULT_LATE_LOOK, faults),
+            late_from: faults.or(at(origins, "phone.late_after", late_from), || None),
             usbmuxd,
             late_after,
-        })
+        }
     }
 
     /// From when on a backup is late, if anybody wants to hear of it.
@@ -99,11 +101,11 @@ impl Phone {
 ///
 /// # Errors
 ///
-/// One line that names the variable.
-pub fn usbmuxd(environment: &Environment<'_>) -> Result<Address, String> {
+/// The variable holds no address.
+pub fn usbmuxd(environment: &Environment<'_>) -> Result<Address, ConfigError> {
     let given = environment(ADDRESS_VARIABLE).filter(|text| !text.is_empty());
     let parsed = given.map(|text| Address::parse(&text)).transpose();
-    let parsed = parsed.map_err(|error| format!("the variable {ADDRESS_VARIABLE}: {error}"))?;
+    let parsed = parsed.map_err(|error| ConfigError::of_variable(ADDRESS_VARIABLE, error.to_string()))?;
     Ok(parsed.unwrap_or_else(Address::standard))
 }
 
@@ -111,7 +113,8 @@ fn late_from(text: &str, edition: Edition) -> Result<SignedDuration, String> {
     if edition == Edition::Developer {
         return Err("the developer feed has no iCloud Backup; remove the key".to_owned());
     }
-    let length = duration(text).ok_or_else(|| format!("{text:?} is no duration; write 3d or 1w"))?;
+    let length =
+        duration(text).ok_or_else(|| format!("invalid duration {text:?}: use for example 3d or 1w"))?;
     if !(LATE_LEAST..=LATE_MOST).contains(&length) {
         return Err("must be 1 to 365 days; a phone backs up once a day".to_owned());
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Environment;
 use super::rights::warn_if_open;
+use crate::cause::Cause as _;
 use crate::regular_file;
 use crate::secret::Secret;
 
@@ -113,7 +114,10 @@ fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(format!("{shown}: {error}; make it readable for the user that runs statusd"));
+            return Err(format!(
+                "{shown}: {}; make it readable for the user that runs statusd",
+                error.reason()
+            ));
         }
     }
     if bytes.len() as u64 > SECRET_MAX_BYTES {

@@ -20,8 +20,8 @@ pub(super) fn text(config: &Config) -> String {
     let mut page =
         Page { text: format!("# The settings in effect; {source}.\n"), table: String::new(), origins };
     page.put("watch", Value::Array(config.watch.iter().map(|name| name.as_str().into()).collect()));
-    // A system without a known zone gives one that no name stands for.
-    page.put_some("time_zone", config.time_zone.iana_name().filter(|_| !config.time_zone.is_unknown()));
+    let zone = super::zone::iana_name(&config.time_zone).filter(|_| config.zone_fault.is_none());
+    page.put_some("time_zone", zone);
     page.open("feed");
     page.put("edition", config.feed.edition.as_str());
     page.put("locale", config.feed.locale.as_str());

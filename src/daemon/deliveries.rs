@@ -11,6 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::progress::{LEEWAY, Progress};
+use crate::cause::Cause as _;
 use crate::channel::Answer;
 use crate::clock::{self, COMPARE_EVERY};
 use crate::deliver::{self, Courier, Round};
@@ -54,7 +55,7 @@ pub async fn deliver_loop(
             // Not in one piece: wall time may be set meanwhile.
             Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
             Err(error) => {
-                tracing::error!("{}: cannot use the database: {error}", courier.channel.name());
+                tracing::error!("{}: cannot use the database: {}", courier.channel.name(), error.reason());
                 Some(STORE_RETRY)
             }
         };

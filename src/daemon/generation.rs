@@ -15,6 +15,7 @@ use super::looks::{LOOK_WITHIN, PollLoop};
 use super::phones::{self, PhoneLoop};
 use super::progress::{LEEWAY, Loops, Progress, tended};
 use super::{Setup, Tell};
+use crate::cause::Cause as _;
 use crate::channel::Answer;
 use crate::channel::heartbeat::{Heartbeat, Pulse};
 use crate::checkup::Checkup;
@@ -119,7 +120,7 @@ impl Generation {
         if let Some(memory) = &mut memory
             && let Err(error) = memory.checkpoint(store).await
         {
-            tracing::error!("cannot write to the database: {error}");
+            tracing::error!("cannot write to the database: {}", error.reason());
         }
         memory
     }

@@ -25,8 +25,10 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
+use crate::cause::Cause as _;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
+use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::live::{self, Desk, Live};
 use crate::model::Change;
 use crate::poll::Memory;
@@ -36,7 +38,7 @@ use crate::track;
 use channel_loops::ChannelLoops;
 use generation::{Generation, Shared};
 use progress::{Loops, Progress, tended};
-pub use setup::{Setup, couriers, feed_url};
+pub use setup::{Setup, all_faults, couriers, feed_url};
 use watchdog::Watchdog;
 
 /// For the message in flight at a stop; the service manager waits for 10 s.
@@ -51,9 +53,9 @@ pub enum Failure {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Store(#[from] OpenError),
-    #[error("the database does not answer: {0}")]
+    #[error("cannot use the database: {}", .0.reason())]
     Database(#[from] rusqlite::Error),
-    #[error("cannot start: {0}")]
+    #[error("cannot start: {}", .0.reason())]
     System(#[from] std::io::Error),
 }
 
@@ -61,11 +63,10 @@ impl Failure {
     /// The documented exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) | Failure::Store(OpenError::Newer { .. } | OpenError::Foreign(_)) => 78,
-            Failure::Store(OpenError::Locked(_)) => 75,
-            Failure::Store(OpenError::CannotWrite { .. } | OpenError::CannotRead { .. })
-            | Failure::Database(_) => 73,
-            Failure::System(_) => 1,
+            Failure::Config(error) => exit_code::of_config(error),
+            Failure::Store(error) => exit_code::of_open(error),
+            Failure::Database(_) => CANNOT_WRITE,
+            Failure::System(_) => FAILED,
         }
     }
 }
@@ -90,7 +91,7 @@ pub fn run(
     tell: Tell,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let load = || config::load(overrides, environment);
+    let load = || config::load_usable(overrides, environment);
     let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, tell));
     // A name being looked up on another thread must not hold up the stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
@@ -99,7 +100,7 @@ pub fn run(
 
 async fn serve(
     config: Config,
-    load: &dyn Fn() -> Result<Config, ConfigError>,
+    load: &dyn Fn() -> (Config, Option<ConfigError>),
     environment: &Environment<'_>,
     tell: Tell,
 ) -> Result<(), Failure> {
@@ -132,7 +133,8 @@ async fn serve(
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
         spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), manager::ping));
     }
-    while let Some(next) = until_next(&generation, &mut signals, || reload(&current, load, environment)).await
+    while let Some(next) =
+        until_next(&generation, &mut signals, &shared.live, || reload(&current, load, environment)).await
     {
         current = next.config.clone();
         let memory = match generation.stop(&store).await {
@@ -141,6 +143,7 @@ async fn serve(
         };
         generation = Generation::start(next, memory, None, &mut channels, &shared);
         tracing::info!("the configuration was read anew; watching {}", current.watch.join(", "));
+        shared.live.send_modify(|live| (live.configured_at, live.refused) = (Some(clock::now()), None));
         manager::reloaded();
     }
     manager::stopping();
@@ -155,6 +158,7 @@ async fn serve(
 async fn until_next(
     generation: &Generation,
     signals: &mut Signals,
+    live: &watch::Sender<Live>,
     reload: impl Fn() -> Result<Setup, ConfigError>,
 ) -> Option<Setup> {
     loop {
@@ -168,6 +172,7 @@ async fn until_next(
                         tracing::error!("the old configuration stays: {error}");
                         manager::kept_old(&error.to_string());
                         generation.refuse(error.to_string());
+                        live.send_modify(|live| live.refused = Some(error.to_string()));
                     }
                 }
             }
@@ -178,10 +183,13 @@ async fn until_next(
 /// The new configuration, if all of it works.
 fn reload(
     current: &Config,
-    load: &dyn Fn() -> Result<Config, ConfigError>,
+    load: &dyn Fn() -> (Config, Option<ConfigError>),
     environment: &Environment<'_>,
 ) -> Result<Setup, ConfigError> {
-    let config = load()?;
+    let (config, error) = load();
+    if let Some(error) = error {
+        return Err(all_faults(error, config, environment));
+    }
     if config.state_directory != current.state_directory {
         return Err(config.error_in("state", "directory: another directory needs a restart, not a reload"));
     }
@@ -198,7 +206,7 @@ fn serve_status(config: &Config, shared: &Shared) {
         Ok(desk) => desk,
         Err(error) => {
             let directory = config.state_directory.display();
-            tracing::warn!("`statusd status` cannot ask this daemon: {directory}: {error}");
+            tracing::warn!("`statusd status` cannot ask this daemon: {directory}: {}", error.reason());
             return;
         }
     };

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
+use crate::cause::Cause as _;
 use crate::checkup::{Checkup, is_iphone};
 use crate::clock::{self, Jumps, Reading};
 use crate::live::Live;
@@ -96,7 +97,7 @@ impl PhoneLoop {
                     self.outbox.send_replace(());
                 }
             }
-            Err(error) => tracing::error!("cannot use the database for what phones say: {error}"),
+            Err(error) => tracing::error!("cannot use the database for what phones say: {}", error.reason()),
         }
     }
 

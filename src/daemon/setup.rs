@@ -26,14 +26,22 @@ impl Setup {
     /// Reads secrets and certificates; opens no connection.
     pub fn new(config: Config, environment: &Environment<'_>) -> Result<Setup, ConfigError> {
         config.warn_if_open();
-        let couriers = couriers(&config, environment)?;
+        let couriers = couriers(&config, environment);
         let secret = secrets(&config, environment);
-        let heartbeat = Heartbeat::new(&config.heartbeat, &secret)
-            .map_err(|words| config.error_in("heartbeat", &words))?;
-        let fetcher = Fetcher::new(feed_url(&config)?, Limits::default(), config.ca_file.as_deref())
-            .map_err(|words| config.error_in("feed", &words))?;
+        let heartbeat =
+            Heartbeat::new(&config.heartbeat, &secret).map_err(|words| config.error_in("heartbeat", &words));
         drop(secret);
-        Ok(Setup { config, couriers, heartbeat, fetcher })
+        let fetcher = feed_url(&config).and_then(|url| {
+            let fetcher = Fetcher::new(url, Limits::default(), config.ca_file.as_deref());
+            fetcher.map_err(|words| config.error_in("feed", &words))
+        });
+        match (couriers, heartbeat, fetcher) {
+            (Ok(couriers), Ok(heartbeat), Ok(fetcher)) => Ok(Setup { config, couriers, heartbeat, fetcher }),
+            (couriers, heartbeat, fetcher) => {
+                let faults = [couriers.err(), heartbeat.err(), fetcher.err()];
+                Err(faults.into_iter().flatten().reduce(ConfigError::and).expect("one of them failed"))
+            }
+        }
     }
 
     /// The channels, and what each hears of.
@@ -65,16 +73,29 @@ pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Co
     let secret = secrets(config, environment);
     let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
     let mut couriers = Vec::new();
+    let mut faults: Vec<ConfigError> = Vec::new();
     for (name, table) in enabled {
         let key = format!("channel.{name}");
-        let way = table.open(&secret).map_err(|words| config.error_in(&key, &words))?;
+        let way = table.open(&secret);
         let terms = config.terms(&name);
-        let channel = Channel::new(name, table.audience(), way);
-        if channel.audience() == Audience::Programs {
-            terms.fit_programs().map_err(|words| config.error_in(&key, words))?;
+        let fits = if table.audience() == Audience::Programs { terms.fit_programs() } else { Ok(()) };
+        faults.extend(fits.err().map(|words| config.error_in(&key, words)));
+        match way {
+            Err(words) => faults.push(config.error_in(&key, &words)),
+            Ok(way) => {
+                let channel = Channel::new(name, table.audience(), way);
+                let (feed, watch) = (config.feed.clone(), Watch::new(&config.watch));
+                couriers.push(Courier::new(channel, terms, feed, watch, config.time_zone.clone()));
+            }
         }
-        let (feed, watch) = (config.feed.clone(), Watch::new(&config.watch));
-        couriers.push(Courier::new(channel, terms, feed, watch, config.time_zone.clone()));
     }
-    Ok(couriers)
+    faults.into_iter().reduce(ConfigError::and).map_or(Ok(couriers), Err)
+}
+
+/// The faults of a configuration that is broken already, with those of the files that it names.
+pub fn all_faults(error: ConfigError, usable: Config, environment: &Environment<'_>) -> ConfigError {
+    match Setup::new(usable, environment) {
+        Ok(_) => error,
+        Err(more) => error.and(more),
+    }
 }

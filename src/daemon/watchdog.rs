@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::progress::{Loops, MayPing, Progress, Stuck, judge};
+use crate::cause::Cause;
 use crate::clock;
 use crate::config::Environment;
 use crate::store::Store;
@@ -86,10 +87,10 @@ impl Judged {
     }
 
     /// Says who is stuck before the service manager ends us, once.
-    fn report(&self, was: &Judged, error: Option<&impl std::fmt::Display>) {
+    fn report(&self, was: &Judged, error: Option<&impl Cause>) {
         match (was, self) {
             (Judged::Well | Judged::Doubtful, Judged::Stuck(who)) => {
-                let error = error.map(|error| format!(": {error}")).unwrap_or_default();
+                let error = error.map(|error| format!(": {}", error.reason())).unwrap_or_default();
                 tracing::error!("stuck, so the service manager will start statusd anew: {who}{error}");
             }
             (Judged::Stuck(_), Judged::Well) => tracing::warn!("not stuck any more"),

@@ -17,6 +17,7 @@ use super::apple::Past;
 use super::checks::{Asked, Group};
 use super::network;
 use super::program::Database;
+use crate::cause::cannot;
 use crate::channel::Channel;
 use crate::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
@@ -204,7 +205,7 @@ async fn history(
         let database = Database::Open { totals: store.totals().await?, last_sighted: past.last_sighted };
         Ok::<_, rusqlite::Error>((Some(past), database))
     };
-    read.await.unwrap_or_else(|error| (None, Database::Closed(error.to_string())))
+    read.await.unwrap_or_else(|error| (None, Database::Closed(cannot("use the database", &error))))
 }
 
 async fn past(

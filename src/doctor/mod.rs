@@ -41,6 +41,15 @@ pub async fn examine(
     judge::judge(&seen, asked, &context)
 }
 
+/// Takes back what was found of Apple where the list of watched services could not be read: it would be
+/// about other services.
+pub fn without_watch(findings: &mut [Finding]) {
+    for finding in findings.iter_mut().filter(|finding| OF_WATCHED.contains(&finding.id)) {
+        let seen = "the configuration cannot be read, so it is not known which services you watch";
+        *finding = Finding::new(finding.id, Status::CannotTell, seen).todo("See `statusd config check`.");
+    }
+}
+
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -53,6 +62,9 @@ pub enum Status {
     Skipped,
     CannotTell,
 }
+
+/// The checks of services that are watched.
+const OF_WATCHED: [&str; 2] = ["apple", "history"];
 
 /// Where the fault lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

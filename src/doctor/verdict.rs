@@ -5,6 +5,7 @@
 
 use super::apple::LATE;
 use super::{Blame, Finding, Status};
+use crate::exit_code::{CANNOT_TELL, DONE, FAILED};
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +39,9 @@ impl Whose {
     /// 0 nothing found, 1 problem found, 3 cannot tell.
     pub fn exit_code(self) -> u8 {
         match self {
-            Whose::Nobodys => 0,
-            Whose::Someones(_) => 1,
-            Whose::CannotTell => 3,
+            Whose::Nobodys => DONE,
+            Whose::Someones(_) => FAILED,
+            Whose::CannotTell => CANNOT_TELL,
         }
     }
 }
@@ -180,6 +181,14 @@ mod tests {
         check(std::slice::from_ref(&fine), Whose::Nobodys, late);
         let warning = found("power", Status::Warning, Some(Blame::Phone));
         check(&[fine, warning], Whose::Nobodys, &format!("{late} Worth a look: power seen."));
+    }
+
+    #[test]
+    fn without_a_watchlist_it_cannot_tell_how_apple_is() {
+        let mut findings = [found("apple", Status::Ok, None), found("hosts", Status::Ok, None)];
+        super::super::without_watch(&mut findings);
+        assert_eq!((findings[0].status, findings[1].status), (Status::CannotTell, Status::Ok));
+        assert_eq!(verdict(&findings).whose.exit_code(), 3);
     }
 
     #[test]

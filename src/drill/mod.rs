@@ -141,7 +141,7 @@ impl Play {
             match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error,
-                Err(error) => return anyhow!("the drill broke down: {error}; please report this"),
+                Err(error) => return anyhow!("the drill broke down; please report this: {error}"),
             }
         }
         anyhow!("the drill ended early; please report this")

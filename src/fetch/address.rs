@@ -26,7 +26,7 @@ impl FeedUrl {
             return Err(format!("the feed address is too long: use at most {URL_MAX_BYTES} characters"));
         }
         let mut url = Url::parse(text.trim())
-            .map_err(|error| format!("the feed address is no URL ({error}): give one like {EXAMPLE}"))?;
+            .map_err(|_| format!("the feed address is no URL: give one like {EXAMPLE}"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("the feed address holds a name or password: remove what is before the @".to_owned());
         }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::cause::Cause as _;
 use crate::text;
 
 const DETAIL_MAX_CHARS: usize = 160;
@@ -96,7 +97,7 @@ impl ConnectFault {
             ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
                 ConnectFault::CutOff
             }
-            _ => ConnectFault::Other(short(&error.to_string())),
+            _ => ConnectFault::Other(short(&error.reason())),
         }
     }
 }
@@ -202,7 +203,7 @@ mod tests {
         check(io::ErrorKind::HostUnreachable, ConnectFault::Unreachable);
         check(io::ErrorKind::ConnectionRefused, ConnectFault::Refused);
         check(io::ErrorKind::PermissionDenied, ConnectFault::Blocked);
-        check(io::ErrorKind::OutOfMemory, ConnectFault::Other("out of memory".to_owned()));
+        check(io::ErrorKind::OutOfMemory, ConnectFault::Other("there is not enough memory".to_owned()));
         let no_ipv6 = io::Error::from_raw_os_error(NO_SUCH_FAMILY);
         assert_eq!(ConnectFault::of(&no_ipv6), ConnectFault::NoRoute, "{no_ipv6}");
     }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::Net;
 use super::fault::short;
 use super::web::{self, WebFault};
+use crate::cause::Cause as _;
 
 const CONFIG_HOST: &str = "mensura.cdn-apple.com";
 const CONFIG_URL: &str = "https://mensura.cdn-apple.com/api/v1/gm/config";
@@ -68,7 +69,7 @@ async fn run(program: &Path, limit: Duration) -> Result<Speed, SpeedFault> {
     command.args(["-c", "-s"]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     match timeout(limit, command.output()).await {
         Err(_) => Err(SpeedFault::Program(format!("it took longer than {} s", limit.as_secs_f64()))),
-        Ok(Err(error)) => Err(SpeedFault::Program(short(&error.to_string()))),
+        Ok(Err(error)) => Err(SpeedFault::Program(short(&error.reason()))),
         Ok(Ok(output)) => parse_network_quality(&output.stdout),
     }
 }

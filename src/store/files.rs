@@ -17,6 +17,7 @@ use super::condition::{Condition, inspect, is_damage, read_all, side_file};
 use super::mark::{self, MARK, Mark, Noted};
 use super::place::Place;
 use super::{Store, meta, rescue, roots};
+use crate::cause::Cause;
 use crate::regular_file;
 
 /// The file's name in the state directory.
@@ -81,9 +82,9 @@ pub enum OpenError {
 }
 
 pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Result<Opened, OpenError> {
-    let cannot_write = |path: &Path, error: &dyn std::fmt::Display| OpenError::CannotWrite {
+    let cannot_write = |path: &Path, error: &dyn Cause| OpenError::CannotWrite {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: error.reason(),
     };
     DirBuilder::new()
         .recursive(true)
@@ -299,15 +300,13 @@ pub fn throw_away() -> rusqlite::Result<Store> {
 
 pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
     let path = directory.join(DATABASE);
-    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
-        path: path.clone(),
-        reason: error.to_string(),
-    };
+    let cannot_read =
+        |error: &dyn Cause| OpenError::CannotRead { path: path.clone(), reason: error.reason() };
     if !path.try_exists().map_err(|error| cannot_read(&error))? {
         return Ok(None);
     }
     if let Some((path, error)) = irregular(&path) {
-        return Err(OpenError::CannotRead { path, reason: error.to_string() });
+        return Err(OpenError::CannotRead { path, reason: error.reason() });
     }
     let cannot_use = |error: rusqlite::Error| match is_damage(&error) {
         true => cannot_read(&"it is damaged; `statusd run` moves it aside and starts a new one"),
@@ -337,7 +336,7 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
 /// One daemon a directory, and nobody else who writes more than rows.
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
-    let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.to_string() };
+    let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.reason() };
     let file = private().open(&path).map_err(reason)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

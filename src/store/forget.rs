@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::cause::Cause as _;
+
 use super::files::{DATABASE, LOCK, OpenError, lock};
 use super::mark::MARK;
 
@@ -17,7 +19,7 @@ const BESIDE: [&str; 4] = [LOCK, MARK, "statusd.sock", "releases.json"];
 pub fn forget(directory: &Path) -> Result<(), OpenError> {
     let cannot_write = |path: &Path, error: io::Error| OpenError::CannotWrite {
         path: path.to_owned(),
-        reason: error.to_string(),
+        reason: error.reason(),
     };
     let Some(real) = directory.canonicalize().ok().filter(|real| real.is_dir()) else { return Ok(()) };
     let held = lock(&real)?;

@@ -10,6 +10,7 @@ mod absent;
 mod alarms;
 mod batch;
 mod beliefs;
+mod cause;
 mod condition;
 mod coverage;
 mod files;

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use super::smtp::Trouble;
+use crate::cause::Cause as _;
 
 /// RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
 const REPLY_MAX_BYTES: usize = 16 * 1024;
@@ -193,7 +194,7 @@ fn code(line: &[u8]) -> Option<u16> {
 }
 
 fn broke(error: io::Error) -> Trouble {
-    Trouble::Broke(error.to_string())
+    Trouble::Broke(error.reason())
 }
 
 #[cfg(test)]

@@ -146,9 +146,10 @@ pub fn login(settings: &Settings, read_secret: ReadSecret) -> Result<Option<(Str
 }
 
 pub fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
-    let mailbox: Mailbox = text.trim().parse().map_err(|error| {
-        format!("{key}: {text:?} is not an address ({error}); write name@host, or Name <name@host>")
-    })?;
+    let mailbox: Mailbox = text
+        .trim()
+        .parse()
+        .map_err(|_| format!("{key}: invalid address {text:?}: expected name@host, or Name <name@host>"))?;
     if !mailbox.email.to_string().is_ascii() {
         return Err(format!(
             "{key}: {text:?} has letters that many mail servers do not take; write the host as xn--…"
@@ -185,7 +186,7 @@ pub fn security(settings: &Settings) -> Result<smtp::Security, String> {
 
 fn encryption(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
-    tls::client_config(&authorities).map_err(|error| {
-        format!("TLS cannot be set up: {error}; install the system's CA certificates, or check ca_file")
+    tls::client_config(&authorities).map_err(|_| {
+        "TLS cannot be set up; install the system's CA certificates, or check ca_file".to_owned()
     })
 }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::base64;
 use super::connection::{Connection, Reply};
+use crate::cause::Cause as _;
 use crate::secret::Secret;
 
 /// DNS and TCP together.
@@ -123,7 +124,7 @@ impl Server {
     ) -> Result<&'p mut Connection, Trouble> {
         let connecting = timeout(CONNECT_WITHIN, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.map_err(io::Error::from).and_then(|connected| connected);
-        let stream = stream.map_err(|error| Trouble::Broke(error.to_string()))?;
+        let stream = stream.map_err(|error| Trouble::Broke(error.reason()))?;
         let mut plain = Connection::new(Box::new(stream));
         if let Security::Tls(tls) = &self.security {
             *stage = Stage::Securing;
@@ -152,7 +153,8 @@ impl Server {
     }
 
     fn name(&self) -> Result<ServerName<'static>, Trouble> {
-        ServerName::try_from(self.host.clone()).map_err(|error| Trouble::Broke(error.to_string()))
+        ServerName::try_from(self.host.clone())
+            .map_err(|_| Trouble::Broke("the host is no name that TLS can check".to_owned()))
     }
 }
 

@@ -85,10 +85,8 @@ impl Broker {
         }
         let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
         Ok(Broker {
-            tls: is_tls.then(|| tls::client_config(&authorities)).transpose().map_err(|error| {
-                format!(
-                    "url: TLS cannot be set up: {error}; install the system's CA certificates, check ca_file"
-                )
+            tls: is_tls.then(|| tls::client_config(&authorities)).transpose().map_err(|_| {
+                "url: TLS cannot be set up; install the system's CA certificates, check ca_file".to_owned()
             })?,
             port: url.port().unwrap_or(if is_tls { 8883 } else { 1883 }),
             host,
@@ -221,8 +219,8 @@ impl Broker {
 
 /// The address, and whether it wants TLS.
 fn address(text: &str) -> Result<(Url, bool), String> {
-    let url = Url::parse(text.trim())
-        .map_err(|error| format!("url: not an address ({error}); write mqtts://host:8883"))?;
+    let url =
+        Url::parse(text.trim()).map_err(|_| "url: not an address: expected mqtts://host:8883".to_owned())?;
     let is_tls = match url.scheme() {
         "mqtt" => false,
         "mqtts" => true,

@@ -14,18 +14,21 @@ use std::io::{self, Read};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::backup::{Downtime, Nights, Standing, is_ahead};
+use crate::cause::Cause as _;
 use crate::config::Config;
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::store::{Span, Store};
-use crate::watch::{Watch, near};
+use crate::watch::Watch;
 use crate::{live, regular_file};
 
 use super::args::{FailOn, Fleet, FleetFormat};
 use super::page::Page;
 use super::state::located;
 use super::timeline::up_to_date;
-use super::words::shown;
-use super::{CANNOT_TELL, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, complain, store, wait};
+use super::{
+    CANNOT_TELL, CANNOT_WRITE, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, complain, store,
+    unknown_service, wait,
+};
 use columns::Asked;
 use report::{Report, Row};
 use roster::{Device, List, Unusable};
@@ -36,13 +39,13 @@ const OUTAGES_SINCE: SignedDuration = SignedDuration::from_hours(410 * 24);
 pub fn run(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
     judge(fleet, invocation).map_err(|failure| match failure.code {
         // The codes are those of `doctor` then, where 1 says something about devices.
-        FAILED if !fleet.fail_on.is_empty() => Failure::new(CANNOT_TELL, failure.message),
+        FAILED | CANNOT_WRITE if !fleet.fail_on.is_empty() => Failure::new(CANNOT_TELL, failure.message),
         _ => failure,
     })
 }
 
 fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation.config()?, invocation)?;
+    let config = located(invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let record = Record::read(&store, &config, fleet, &page)?;
@@ -96,10 +99,10 @@ fn list(fleet: &Fleet, page: &Page) -> Result<List, Failure> {
     } else {
         Box::new(regular_file::open(&fleet.file).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => failed(&format!("{error}; pipe it into standard input (-)")),
-            _ => failed(&error),
+            _ => failed(&error.reason()),
         })?)
     };
-    let bytes = roster::fetch(from).map_err(|error| failed(&error))?;
+    let bytes = roster::fetch(from).map_err(|error| failed(&error.reason()))?;
     let asked = Asked { device: fleet.device_column.as_deref(), backup: fleet.backup_column.as_deref() };
     let list = bytes.and_then(|bytes| roster::read(bytes, &asked, page.zone, fleet.date_order));
     list.map_err(|unusable| match &unusable {
@@ -161,12 +164,7 @@ fn refuse_unknown(asked: &[String], listed: &[(ServiceKey, Service)]) -> Result<
     let Some(unknown) = asked.iter().find(|text| !is_listed(text)).filter(|_| !listed.is_empty()) else {
         return Ok(());
     };
-    let unknown = shown(unknown);
-    let near = near(&unknown, listed.iter().map(|(_, service)| service.name.as_str()));
-    Err(Failure::failed(match near.as_slice() {
-        [] => format!("no service {unknown:?} in Apple's list; `statusd services` shows its names"),
-        near => format!("no service {unknown:?} in Apple's list; did you mean {}?", near.join(" or ")),
-    }))
+    Err(unknown_service(unknown, listed.iter().map(|(_, service)| service.name.as_str())))
 }
 
 /// Maintenance is none, here as everywhere: it is never an outage.
@@ -332,7 +330,7 @@ mod tests {
             refuse_unknown(&asked, listed).err().map(|failure| failure.message)
         };
         assert_eq!(refused(&["icloud  BACKUP", "Pho*"], &listed), None);
-        let words = "no service \"iCloud Bakup\" in Apple's list; did you mean iCloud Backup?";
+        let words = "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?";
         assert_eq!(refused(&["Photos", "iCloud Bakup"], &listed).as_deref(), Some(words));
         assert_eq!(refused(&["iCloud Bakup"], &[]), None);
     }

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
+use crate::cause::Cause as _;
 use crate::config::{self, Config, ConfigError, Overrides};
 use crate::live;
 use crate::service::{self, Act, Found, MACHINE_STATE, OnDisk, Site, launcher};
@@ -169,7 +170,8 @@ fn program(site: &Site) -> Result<PathBuf, Failure> {
     let found = std::env::current_exe().and_then(|path| path.canonicalize());
     let program = found.map_err(|error| {
         Failure::failed(format!(
-            "cannot find this program itself: {error}; was it replaced just now? Try again"
+            "cannot find this program itself: {}; was it replaced just now? Try again",
+            error.reason()
         ))
     })?;
     if program.to_str().is_none() {
@@ -380,7 +382,7 @@ fn logs(site: &Site, lines: u32, follow: bool) -> Failure {
             "there is no {} here, so no log of a service; `statusd run` logs to standard error",
             call.program
         ),
-        _ => format!("{} cannot be started: {error}", call.program),
+        _ => format!("{} cannot be started: {}", call.program, error.reason()),
     })
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use crate::cause::{Cause as _, cannot};
 use crate::channel::process::{self, End, Run, Task};
 use crate::config::Environment;
 use crate::service::{Act, Call, Found, Known, OnDisk, Site, manager_version, of_launchctl, of_systemctl};
@@ -107,7 +108,7 @@ impl<'s> Outside<'s> {
 
     /// Carries out one step. The error says what went wrong, for people.
     pub async fn carry_out(&self, act: &Act) -> Result<(), String> {
-        let in_file = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+        let in_file = |path: &Path, error: io::Error| format!("{}: {}", path.display(), error.reason());
         match act {
             Act::Run(call) => {
                 let run = self.ran(call, STEP_WITHIN).await?;
@@ -144,7 +145,7 @@ impl<'s> Outside<'s> {
         };
         process::run(task).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(call.program),
-            _ => format!("{} cannot be started: {error}", call.program),
+            _ => format!("{} cannot be started: {}", call.program, error.reason()),
         })
     }
 }
@@ -165,7 +166,7 @@ fn ended(call: &Call, run: &Run) -> String {
         End::Exited(code) => format!("exited with {code}"),
         End::Killed(signal) => format!("was killed by signal {signal}"),
         End::Overran(within) => format!("took more than {} s and was ended", within.as_secs()),
-        End::Lost(error) => format!("ended and nobody knows how: {error}"),
+        End::Lost(error) => format!("ended and nobody knows how: {}", error.reason()),
     };
     let said = text::plain_line(&run.lines().join(" "), SAID_MAX_CHARS);
     let said = if said.is_empty() { said } else { format!(". It says: {}", said.trim_end_matches('.')) };
@@ -174,7 +175,7 @@ fn ended(call: &Call, run: &Run) -> String {
 
 /// What lies where our file would be. A link is nobody's but of whoever made it.
 pub fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
-    let unreadable = |error: io::Error| Failure::failed(format!("cannot read {}: {error}", path.display()));
+    let unreadable = |error: io::Error| Failure::failed(cannot(format!("read {}", path.display()), &error));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::Missing),
         Err(error) => return Err(unreadable(error)),

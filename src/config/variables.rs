@@ -1,0 +1,192 @@
+//! The environment variables `STATUSD_…`: which there are, and the settings that they give.
+//!
+//! It reads no environment of its own. Invariant: a variable with the prefix that is not known is an
+//! error, so that a slip of the finger cannot silently leave a default in place.
+
+use std::path::PathBuf;
+
+use super::error::ConfigError;
+use super::outline::nearest;
+use super::{Environment, Overrides};
+use crate::channel::command;
+
+const PREFIX: &str = "STATUSD_";
+/// The flags that a variable may stand for.
+pub const FLAGS: [&str; 14] = [
+    "config",
+    "state-directory",
+    "watch",
+    "feed-url",
+    "edition",
+    "locale",
+    "log-level",
+    "log-format",
+    "time-zone",
+    "ca-file",
+    "poll",
+    "trouble",
+    "jitter-s",
+    "record-file",
+];
+/// Of scripts and tests of this project, which start the program with what they were given.
+const OF_SCRIPTS: [&str; 6] = ["AUDITABLE", "RECORDING", "RECORDINGS", "SCREENSHOT", "SEED", "SKIP_SYSTEMD"];
+/// Tests; and what Kubernetes and Docker tell containers beside a service or a container of the name
+/// statusd.
+const FOREIGN_STARTS: [&str; 4] = ["TEST_", "SERVICE_HOST", "SERVICE_PORT", "PORT"];
+/// Between services, as a shell would have them apart.
+const WATCH_DELIMITER: char = ';';
+
+/// The variable that stands for a flag: `feed-url` is `STATUSD_FEED_URL`.
+pub fn name(flag: &str) -> String {
+    format!("{PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Refuses variables that are none of ours, of the names that are set and not empty.
+///
+/// # Errors
+///
+/// Each of them, with the nearest name.
+pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), ConfigError> {
+    let known: Vec<String> = FLAGS.into_iter().map(name).collect();
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let is_known = |rest: &str| {
+        known.iter().any(|name| name[PREFIX.len()..] == *rest)
+            || command::FIELDS.iter().any(|field| field.to_ascii_uppercase() == rest)
+            || OF_SCRIPTS.contains(&rest)
+            || FOREIGN_STARTS.iter().any(|start| rest.starts_with(start))
+    };
+    let unknown =
+        set.into_iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(|rest| !is_known(rest)));
+    let errors = unknown.map(|name| {
+        // The prefix makes all names alike.
+        let short: Vec<&str> = known.iter().map(|known| &known[PREFIX.len()..]).collect();
+        let help = match nearest(&name[PREFIX.len()..], &short) {
+            Some(near) => format!("did you mean {PREFIX}{near}?"),
+            None => "unset it; docs/configuration.md has the variables that there are".to_owned(),
+        };
+        ConfigError::of_variable(name, format!("unknown variable; {help}"))
+    });
+    errors.reduce(ConfigError::and).map_or(Ok(()), Err)
+}
+
+impl Overrides {
+    /// Fills what no flag gave from the environment.
+    ///
+    /// # Errors
+    ///
+    /// A variable that cannot be understood.
+    pub fn fill(&mut self, environment: &Environment<'_>) -> Result<(), ConfigError> {
+        let mut filled = Vec::new();
+        let mut text = |flag: &'static str, slot: &mut Option<String>| {
+            if slot.is_none() {
+                *slot = environment(&name(flag));
+                filled.extend(slot.is_some().then_some(flag));
+            }
+        };
+        text("time-zone", &mut self.time_zone);
+        text("edition", &mut self.edition);
+        text("locale", &mut self.locale);
+        text("feed-url", &mut self.feed_url);
+        text("poll", &mut self.poll);
+        text("trouble", &mut self.trouble);
+        text("log-level", &mut self.log_level);
+        text("log-format", &mut self.log_format);
+        for (flag, path) in [
+            ("config", &mut self.config),
+            ("ca-file", &mut self.ca_file),
+            ("state-directory", &mut self.state_directory),
+            ("record-file", &mut self.record_file),
+        ] {
+            let mut given = path.take().map(|path| path.into_os_string());
+            if given.is_none() {
+                given = environment(&name(flag)).map(Into::into);
+                filled.extend(given.is_some().then_some(flag));
+            }
+            *path = given.map(PathBuf::from);
+        }
+        if self.watch.is_empty()
+            && let Some(given) = environment(&name("watch"))
+        {
+            self.watch = given.split(WATCH_DELIMITER).map(str::to_owned).collect();
+            filled.push("watch");
+        }
+        if self.jitter_s.is_none()
+            && let Some(given) = environment(&name("jitter-s"))
+        {
+            self.jitter_s = Some(jitter_s(&given).map_err(|words| {
+                ConfigError::of_variable(name("jitter-s"), format!("invalid number {given:?}: {words}"))
+            })?);
+            filled.push("jitter-s");
+        }
+        self.from_variables.extend(filled);
+        Ok(())
+    }
+}
+
+/// Seconds, as a flag or a variable gives them.
+///
+/// # Errors
+///
+/// What is expected, for people.
+pub fn jitter_s(text: &str) -> Result<i64, &'static str> {
+    text.trim().parse().map_err(|_| "expected whole seconds, 0 to 3600")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(set: &[&str], expected: &[&str]) {
+        let lines = check_names(set.iter().copied()).map_or_else(|error| error.lines(), |()| Vec::new());
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_variable_that_is_not_known_is_an_error_with_the_nearest_name() {
+        check(&["STATUSD_PLOL"], &["STATUSD_PLOL: unknown variable; did you mean STATUSD_POLL?"]);
+        check(
+            &["STATUSD_TIMEZONE"],
+            &["STATUSD_TIMEZONE: unknown variable; did you mean STATUSD_TIME_ZONE?"],
+        );
+        check(
+            &["STATUSD_XYZZY", "STATUSD_WACH", "PATH", "statusd_poll"],
+            &[
+                "STATUSD_WACH: unknown variable; did you mean STATUSD_WATCH?",
+                "STATUSD_XYZZY: unknown variable; unset it; docs/configuration.md has the variables that there are",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_a_command_channel_sets_and_what_containers_are_told_is_no_error() {
+        let ours: Vec<String> =
+            command::FIELDS.iter().map(|field| format!("STATUSD_{}", field.to_uppercase())).collect();
+        check(&ours.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        check(
+            &["STATUSD_SERVICE_HOST", "STATUSD_SERVICE_PORT_HTTP", "STATUSD_PORT_80_TCP", "STATUSD_PORT"],
+            &[],
+        );
+        check(&["STATUSD_SEED", "STATUSD_TEST_URL", "STATUSD_RECORDINGS"], &[]);
+        check(&FLAGS.map(name).each_ref().map(String::as_str), &[]);
+    }
+
+    #[test]
+    fn a_flag_beats_its_variable_and_a_fault_names_the_variable() {
+        let environment = |name: &str| match name {
+            "STATUSD_POLL" => Some("1 * * * *".to_owned()),
+            "STATUSD_WATCH" => Some("Photos;iCloud *".to_owned()),
+            "STATUSD_CONFIG" => Some("/dev/null".to_owned()),
+            _ => None,
+        };
+        let mut overrides = Overrides { poll: Some("2 * * * *".to_owned()), ..Overrides::default() };
+        overrides.fill(&environment).expect("good");
+        assert_eq!(overrides.poll.as_deref(), Some("2 * * * *"));
+        assert_eq!(overrides.watch, ["Photos", "iCloud *"]);
+        assert_eq!(overrides.from_variables.iter().copied().collect::<Vec<_>>(), ["config", "watch"]);
+        let wrong =
+            Overrides::default().fill(&|name| (name == "STATUSD_JITTER_S").then(|| "soon".to_owned()));
+        let expected = r#"STATUSD_JITTER_S: invalid number "soon": expected whole seconds, 0 to 3600"#;
+        assert_eq!(wrong.expect_err("no number").to_string(), expected);
+    }
+}

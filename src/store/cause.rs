@@ -1,0 +1,59 @@
+//! Why the database refused, in words for people.
+//!
+//! It knows no table. Invariant: no words of SQLite or of its library are in it.
+
+use rusqlite::ErrorCode;
+
+use crate::cause::Cause;
+
+impl Cause for rusqlite::Error {
+    fn reason(&self) -> String {
+        // Where the shared memory beside the file cannot grow.
+        let is_full = self
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+        let known = match self.sqlite_error_code() {
+            _ if is_full => "the disk is full",
+            Some(ErrorCode::DiskFull) => "the disk is full",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program holds the database",
+            Some(ErrorCode::ReadOnly) => "the database is read-only",
+            Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
+                "permission denied"
+            }
+            Some(ErrorCode::CannotOpen) => "it cannot be opened; check its rights and those of its directory",
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "the database is damaged",
+            Some(ErrorCode::SystemIoFailure) => "the disk does not read or write",
+            Some(ErrorCode::OutOfMemory) => "there is not enough memory",
+            Some(ErrorCode::TooBig) => "a value is too large for the database",
+            Some(_) => "the database does not work as expected",
+            None => "the database holds what this statusd does not understand",
+        };
+        known.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_databases_errors_are_named_in_plain_words() {
+        let of = |code: i32, message: &str| {
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(message.to_owned())).reason()
+        };
+        use rusqlite::ffi;
+        assert_eq!(of(ffi::SQLITE_FULL, "database or disk is full"), "the disk is full");
+        assert_eq!(of(ffi::SQLITE_BUSY, "database is locked"), "another program holds the database");
+        assert_eq!(of(ffi::SQLITE_READONLY, "attempt to write"), "the database is read-only");
+        assert_eq!(of(ffi::SQLITE_CORRUPT, "malformed"), "the database is damaged");
+        assert_eq!(
+            of(ffi::SQLITE_CANTOPEN, "unable"),
+            "it cannot be opened; check its rights and those of its directory"
+        );
+        assert_eq!(of(ffi::SQLITE_IOERR, "disk I/O error"), "the disk does not read or write");
+        assert_eq!(
+            rusqlite::Error::QueryReturnedNoRows.reason(),
+            "the database holds what this statusd does not understand"
+        );
+    }
+}
