@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::message::words::advice;
+use crate::message::advice::advice;
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
 use crate::track::{Stands, seen};
 use crate::watch::{Pattern, near};

@@ -12,7 +12,8 @@ use crate::backup::{Downtime, last_nights};
 use crate::fetch::Failure;
 use crate::guide::Step;
 use crate::message::when;
-use crate::message::words::{self, kind_word};
+use crate::message::advice::advice;
+use crate::message::words::kind_word;
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
 };
@@ -154,7 +155,7 @@ fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
     let worst = of(Stands::Down).next().or(of(Stands::Running).next())?;
     let todo = match worst.stands {
         Stands::Running => WAIT_FOR_MAINTENANCE,
-        Stands::Down | Stands::Planned | Stands::Over => words::advice(ChangeKind::Began, worst.service),
+        Stands::Down | Stands::Planned | Stands::Over => advice(ChangeKind::Began, worst.service),
     };
     let names = names(of(worst.stands).map(|trouble| trouble.service));
     let since = worst.span(case);
@@ -275,7 +276,7 @@ fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
     let seen = format!("{}, as last seen {}", line(outage, case), case.at(seen_at));
     Finding::new(HISTORY, status, seen)
         .blame(Blame::Apple)
-        .todo(words::advice(ChangeKind::Began, &outage.service))
+        .todo(advice(ChangeKind::Began, &outage.service))
         .step(Step::AppleStatus)
 }
 
