@@ -102,7 +102,10 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     apple.release();
     // Had it waited for Apple, there would first be word of an answer that did not come.
     let first_look = manager.next().await;
-    assert!(first_look.starts_with("STATUS=iCloud Backup fine; looked "), "{first_look}");
+    assert!(
+        first_look.starts_with("STATUS=Apple lists no problem with iCloud Backup; looked "),
+        "{first_look}"
+    );
 
     let bad = text.replace("jitter_s = 0", "jitter_s = 99999");
     home.configure(&bad);

@@ -223,7 +223,7 @@ Example:
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes, as Nagios and its kin expect them:
-  0  fine
+  0  Apple lists no problem
   1  an issue or maintenance
   2  an outage
   3  cannot tell: no network, an unreadable feed, an unknown service,
@@ -238,6 +238,9 @@ pub struct Check {
     /// Names as Apple writes them (case does not matter), or globs with * and ?
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// Say too what it is worth that Apple lists no problem
+    #[arg(short, long, conflicts_with_all = ["json", "format"])]
+    pub verbose: bool,
     /// JSON for programs (docs/json.md)
     #[arg(long, conflicts_with = "format")]
     pub json: bool,

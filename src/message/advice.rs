@@ -21,6 +21,14 @@ const SEEK_CAUSE: &str = "Leave it locked, on power and on Wi-Fi tonight. To bac
      iCloud Backup, Back Up Now. `statusd doctor` looks for the cause.";
 const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer \
      instead need not.";
+/// What it is worth that Apple lists no problem, measured on 38 outages of iCloud Backup.
+pub const POSTS_LATE: &str = "Apple posts late: in about one hour of 400 it lists nothing although iCloud Backup is \
+     down, and half to two thirds of an outage pass before Apple posts it (measured over 4.5 years).";
+/// The same, where room is scarce.
+pub const POSTS_LATE_SHORT: &str =
+    "Apple posts late: in about one hour of 400 it lists nothing although iCloud Backup is down.";
+/// How a service is that has no event in the feed; never "fine", which nobody here can know.
+pub const NO_PROBLEM: &str = "Apple lists no problem";
 const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
 
 /// What to do; empty where there is nothing to do or to leave undone.
