@@ -37,10 +37,11 @@ const EDGES: &[Row] = &[
     ("clock", &[]),
     ("regular_file", &[]),
     ("tls", &["regular_file"]),
+    ("proxy", &["text"]),
     ("record", &["regular_file"]),
-    ("fetch", &["feed", "model", "text", "tls"]),
+    ("fetch", &["feed", "model", "proxy", "text", "tls"]),
     ("store", &["model", "regular_file", "track"]),
-    ("channel", &["model", "secret", "text", "tls"]),
+    ("channel", &["model", "proxy", "secret", "text", "tls"]),
     ("property_list", &[]),
     ("phone", &["property_list", "secret", "tls"]),
     (
@@ -50,8 +51,8 @@ const EDGES: &[Row] = &[
     ("logs", &["channel", "clock", "config", "text"]),
     ("live", &[]),
     ("local_backups", &["phone", "property_list", "regular_file", "text"]),
-    ("probe", &["text", "tls"]),
-    ("releases", &["regular_file", "text", "tls"]),
+    ("probe", &["proxy", "text", "tls"]),
+    ("releases", &["proxy", "regular_file", "text", "tls"]),
     ("storage", &["text"]),
 ];
 
@@ -118,6 +119,7 @@ const LOOPS: &[Row] = &[
             "phone",
             "plan",
             "probe",
+            "proxy",
             "record",
             "regular_file",
             "releases",
@@ -168,7 +170,7 @@ const IMPURE: &[(&str, &str)] = &[
 /// What only these modules may name: one way in for each outside thing. Its [`ERRORS`] travel.
 const ONE_WAY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
-    ("reqwest", &["channel", "fetch", "probe", "releases"]),
+    ("reqwest", &["channel", "fetch", "probe", "proxy", "releases"]),
     ("notify_rust", &["channel"]),
     ("zbus", &["channel"]),
     ("rumqttc", &["channel"]),

@@ -44,6 +44,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::{self as settings, Config, ConfigError, Environment, Overrides};
+use crate::proxy::Proxies;
 use crate::store::{OpenError, Store};
 use crate::{clock, logs, text};
 use args::{Cli, Color, Command};
@@ -174,6 +175,7 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
         let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
         logs::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
     }
+    warn_of_proxies(&cli.command, environment);
     match dispatch(&cli.command, &invocation).and_then(|output| print(&output.text).map(|()| output.code)) {
         Ok(code) => code,
         Err(failure) => {
@@ -181,6 +183,19 @@ fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
             // To a monitor every other code would say something about Apple.
             if matches!(cli.command, Command::Check(_)) { CANNOT_TELL } else { failure.code }
         }
+    }
+}
+
+/// Before a command that goes out. The daemon says it in its log, and `doctor` in an answer of its own.
+fn warn_of_proxies(command: &Command, environment: &Environment) {
+    let goes_out = match command {
+        Command::Check(_) | Command::Services(_) | Command::TestNotice { .. } => true,
+        Command::Drill(drill) => !drill.dry,
+        Command::Config { command } => matches!(command, args::Config::Check),
+        _ => false,
+    };
+    for fault in Proxies::read(environment).faults.iter().filter(|_| goes_out) {
+        complain(&format!("warning: {fault} (connections are made without it)"));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::{Config, Environment, LogFormat, config_candidates};
 use crate::daemon::{self, Step};
 use crate::logs;
 use crate::message::when::when;
+use crate::proxy::Proxies;
 
 use super::words::shown;
 use super::{Failure, Invocation, Output};
@@ -25,6 +26,9 @@ pub fn run(invocation: &Invocation) -> Result<Output, Failure> {
     let is_journal = is_journal(invocation.environment);
     let zone = config.time_zone.clone();
     logs::init(config.log_level, config.log_format, is_journal, invocation.color_log, zone.clone());
+    for fault in Proxies::read(invocation.environment).faults {
+        tracing::warn!("{fault} (connections are made without it)");
+    }
     let is_for_people = matches!(config.log_format, LogFormat::Auto | LogFormat::Human);
     let is_watched = io::stderr().is_terminal() && is_for_people;
     let found = found(&config, config_candidates(invocation.environment));
