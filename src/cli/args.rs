@@ -510,6 +510,9 @@ pub struct Doctor {
     /// Measure the upload too: sends some megabytes to Apple
     #[arg(long)]
     pub speed: bool,
+    /// Ask Apple's hosts only: not example.com, where none of them can be reached
+    #[arg(long)]
+    pub no_third_party: bool,
     /// A folder with backups of phones to this computer; may be repeated
     #[arg(long, value_name = "DIR")]
     pub backups: Vec<PathBuf>,
