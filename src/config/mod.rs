@@ -28,6 +28,7 @@ mod show;
 
 pub use error::ConfigError;
 pub use phone::{Phone, usbmuxd};
+use places::is_machines;
 pub use places::{config_candidates, credentials_directory, read_secret, state_directory};
 
 /// The commented sample, `config/statusd.toml`: all in it is the default.
@@ -230,7 +231,7 @@ fn lay<T: Clone>(
     }
 }
 
-fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Result<Config, ConfigError> {
+fn compose(mut file: File, origins: Origins, environment: &Environment<'_>) -> Result<Config, ConfigError> {
     let time_zone = at(&origins, "time_zone", time_zone(file.time_zone.as_deref()))?;
     let schedule = |key, expression: Option<String>, default: &str| {
         at(&origins, key, Schedule::parse(expression.as_deref().unwrap_or(default), &time_zone))
@@ -239,6 +240,8 @@ fn compose(file: File, origins: Origins, environment: &Environment<'_>) -> Resul
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
     check_channel_names(&origins, &file.channel)?;
+    // A service of the machine has no desktop session.
+    file.channel.desktop.enabled.get_or_insert(!is_machines(environment));
     let alive = file.alive.when.as_deref().map(|when| Schedule::parse(when, &time_zone));
     let terms = terms_of(&origins, file.terms, &time_zone)?;
     let feed = feed_id(&origins, file.feed.edition, file.feed.locale)?;
@@ -677,7 +680,7 @@ mod tests {
         assert_eq!((config.poll.as_str(), config.trouble.as_str()), ("*/5 * * * *", "* * * * *"));
         assert_eq!(config.jitter_s, 30);
         assert_eq!((config.log_level, config.log_format), (LogLevel::Info, LogFormat::Auto));
-        assert!(config.channel.desktop.enabled && config.channel.log.enabled);
+        assert!(config.channel.desktop.enabled == Some(true) && config.channel.log.enabled);
         assert!(config.channel.webhook.is_empty());
 
         // Without a home the machine's own file is the only candidate.
