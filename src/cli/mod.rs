@@ -7,6 +7,7 @@
 mod ack;
 mod args;
 mod check;
+mod complete;
 mod config;
 mod config_page;
 mod csv;
@@ -14,6 +15,7 @@ mod doctor;
 #[cfg(test)]
 mod documents;
 mod drill;
+mod flags;
 mod fleet;
 mod generate;
 mod guide;
@@ -39,7 +41,6 @@ use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -47,7 +48,7 @@ use crate::config::{self as settings, Config, ConfigError, Environment, Override
 use crate::proxy::Proxies;
 use crate::store::{OpenError, Store};
 use crate::{clock, logs, text};
-use args::{Cli, Color, Command};
+use args::{Color, Command};
 use page::Page;
 
 const DONE: u8 = 0;
@@ -153,9 +154,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Vec<OsString>, environment: &Environment) -> u8 {
-    let parsed =
-        Cli::command().try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match flags::parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::refuse(&error, &arguments),
     };
@@ -220,6 +219,7 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Config { command } => config::run(command, invocation),
         Command::Completions { shell } => Ok(generate::completions(*shell)),
         Command::Man(man) => generate::man(man),
+        Command::Complete(complete) => Ok(complete::run(complete, invocation)),
     }
 }
 
@@ -322,7 +322,7 @@ pub mod tests {
 
     #[test]
     fn the_arguments_are_sound() {
-        Cli::command().debug_assert();
+        flags::command().debug_assert();
     }
 
     #[test]
