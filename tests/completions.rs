@@ -59,7 +59,7 @@ async fn bash_offers_fixed_words_and_those_that_statusd_knows() {
     check(&["check", "iCloud\\ B"], &["iCloud Backup"]);
     check(&["check", "--format", "nag"], &["nagios"]);
     check(&["history", "--service", "=", "Pho"], &["Photos"]);
-    check(&["test-notice", ""], &["desktop", "log", "webhook.ops"]);
+    check(&["test-notice", ""], &["desktop", "webhook.ops", "log"]);
     check(&["drill", "--channel", "web"], &["webhook.ops"]);
     check(&["guide", "back"], &["back-up-now"]);
     check(&["doctor", "--only", "por"], &["portal"]);

@@ -334,7 +334,8 @@ async fn without_a_network_it_is_the_network() {
     let all: Vec<&str> = statusd::doctor::CHECKS.iter().map(|check| check.id).collect();
     assert_eq!(checks, all, "each once, in order");
     assert_eq!(finding(&json, "apple")["status"], "cannot_tell");
-    let offline = "It is your network: this computer is offline: neither Apple's hosts nor example.com can be reached";
+    let offline =
+        "It is your network: this computer is offline: neither Apple's hosts nor example.com can be reached";
     assert!(json["text"].as_str().is_some_and(|text| text.starts_with(offline)), "{json:#}");
 }
 

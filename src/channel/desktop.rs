@@ -36,7 +36,7 @@ const BODY_MAX: usize = 2000;
 const APP_NAME: &str = "statusd";
 
 /// `[channel.desktop]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Whether to show bubbles. Default: true, but false in a service of the machine.
@@ -81,12 +81,6 @@ impl Abilities {
     pub fn of(names: &[String]) -> Abilities {
         let has = |ability: &str| names.iter().any(|name| name == ability);
         Abilities { markup: has("body-markup"), actions: has("actions"), sound: has("sound") }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { enabled: None, urgency: Urgency::default() }
     }
 }
 

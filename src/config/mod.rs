@@ -775,6 +775,27 @@ mod tests {
     }
 
     #[test]
+    fn only_the_service_of_the_machine_has_no_desktop_by_default() {
+        #[track_caller]
+        fn check(text: &str, state: &str, expected: bool) {
+            let home = Home::new(text);
+            let own = home.environment();
+            let environment = |variable: &str| match variable {
+                "STATE_DIRECTORY" => Some(state.to_owned()).filter(|state| !state.is_empty()),
+                other => own(other),
+            };
+            let config = load(&Overrides::default(), &environment).expect("good");
+            assert_eq!(config.channel.desktop.enabled, Some(expected), "{text:?} {state}");
+        }
+        check("", "", true);
+        check("", "/home/me/.local/state/statusd", true);
+        check("", "/var/lib/statusd", false);
+        check("[channel.desktop]", "/var/lib/private/statusd", false);
+        check("[channel.desktop]\nenabled = true", "/var/lib/statusd", true);
+        check("[channel.desktop]\nenabled = false", "", false);
+    }
+
+    #[test]
     fn a_bad_flag_is_named_and_not_the_file() {
         for (overrides, expected) in [
             (
