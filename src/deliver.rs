@@ -2,7 +2,8 @@
 //!
 //! The next try is written down before this one is sent, as if this one will fail, and no
 //! transaction is open while sending: a kill at any moment loses nothing and repeats at most the
-//! one message in flight, with the same key and the same bytes.
+//! one message in flight, with the same key and the same bytes. An outcome that cannot be recorded is
+//! kept, and recorded before anything else is sent (`tests/outbox.rs`).
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -64,10 +65,20 @@ pub struct Courier {
     pub zone: TimeZone,
     pub is_drill: bool,
     mirror: Mirror,
+    unrecorded: Option<Outcome>,
     /// The message whose newest answer was unclear, and how many were. Not kept across a restart.
     unclear: Option<(i64, u32)>,
     /// When alarms on its screen were first looked after.
     kept_since: Option<Timestamp>,
+}
+
+/// The outcome of an attempt.
+#[derive(Debug)]
+struct Outcome {
+    notice_id: i64,
+    settled: Settled,
+    at: Timestamp,
+    round: Round,
 }
 
 impl Courier {
@@ -80,9 +91,15 @@ impl Courier {
             zone,
             is_drill: false,
             mirror: Mirror::default(),
+            unrecorded: None,
             unclear: None,
             kept_since: None,
         }
+    }
+
+    /// Returns true while the outcome of the newest attempt is not in the database.
+    pub fn has_unrecorded_outcome(&self) -> bool {
+        self.unrecorded.is_some()
     }
 
     /// The same through another channel: one that keeps something across a reload.
@@ -132,6 +149,9 @@ pub async fn once(
     roll: f64,
     clock: &dyn Fn() -> Timestamp,
 ) -> rusqlite::Result<Round> {
+    if let Some(round) = record_outcome(store, courier).await? {
+        return Ok(round);
+    }
     let now = clock();
     let mut begun = begin(store, courier, roll, now, false).await?;
     if matches!(begun, Begun::Later { .. }) && is_back(&mut courier.channel, now).await {
@@ -145,13 +165,26 @@ pub async fn once(
             let now = clock();
             courier.channel.door.tried(&answer, now);
             let unclear = courier.unclear(attempt.notice_id, &answer);
-            store.settle(attempt.notice_id, &settled(&attempt, &answer, unclear, roll, now), now).await?;
-            return Ok(Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer });
+            let settled = settled(&attempt, &answer, unclear, roll, now);
+            let round = Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer };
+            courier.unrecorded =
+                Some(Outcome { notice_id: attempt.notice_id, settled, at: now, round: round.clone() });
+            record_outcome(store, courier).await?;
+            return Ok(round);
         }
     };
     let refresh = reflect(store, courier, clock()).await?;
     let kept = alarms::keep(store, courier, clock()).await?;
     Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
+}
+
+/// Records the outcome of the newest attempt, if that was not possible before, and returns it. An
+/// error keeps it: a message whose outcome is known must not be sent again.
+async fn record_outcome(store: &Store, courier: &mut Courier) -> rusqlite::Result<Option<Round>> {
+    if let Some(Outcome { notice_id, settled, at, .. }) = &courier.unrecorded {
+        store.settle(*notice_id, settled, *at).await?;
+    }
+    Ok(courier.unrecorded.take().map(|outcome| outcome.round))
 }
 
 /// The first half of [`once`]: composes the message that is due and writes the try down. Whoever

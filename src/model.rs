@@ -364,7 +364,8 @@ pub struct Beliefs {
     pub feed: FeedId,
     pub state: FeedState,
     pub services: BTreeMap<ServiceKey, Service>,
-    /// The latest occurrence of each event.
+    /// The latest occurrence of each event: of all that are planned or going on, and of those over that
+    /// a document listed lately.
     pub outages: BTreeMap<(ServiceKey, String), Outage>,
 }
 

@@ -95,6 +95,15 @@ pub struct Looked {
     pub next: Timestamp,
 }
 
+impl Looked {
+    /// The database failed; the next look comes soon.
+    fn unwritten(verdict: Verdict, error: &rusqlite::Error, now: Timestamp) -> Looked {
+        let trouble = Some(format!("cannot write to the database: {error}"));
+        let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
+        Looked { verdict, changes: Vec::new(), trouble, next }
+    }
+}
+
 impl Poller {
     /// One look. `passed` is what the clocks did since the look before; `roll` is a throw of the
     /// dice in `0.0..1.0`.
@@ -105,6 +114,9 @@ impl Poller {
             self.fetcher.ask_anew();
         }
         let seen = self.fetcher.look().await;
+        if let Err(error) = self.prepare(store, &seen, now).await {
+            return Looked::unwritten(Verdict::Blind, &error, now);
+        }
         let trouble = self.read(&seen, now);
         let pending = self.memory.pending.clone();
         let update = self.track(trouble.as_ref(), passed.awake_s, now);
@@ -119,10 +131,7 @@ impl Poller {
             Err(error) => {
                 // What was seen stays seen; only writing it down has to wait.
                 self.memory.pending = pending;
-                let trouble = Some(format!("cannot write to the database: {error}"));
-                let wait = SignedDuration::from_secs(STORE_RETRY_S);
-                let next = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-                return Looked { verdict, changes: Vec::new(), trouble, next };
+                return Looked::unwritten(verdict, &error, now);
             }
         };
         match self.remind(store, verdict, now).await {
@@ -135,6 +144,22 @@ impl Poller {
         }
         let next = next_look(&self.plan, &self.aftermath(&seen, roll), now);
         Looked { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
+    }
+
+    /// Sees to the database, and recalls what it knows of the events in the document.
+    async fn prepare(
+        &mut self,
+        store: &Store,
+        seen: &Result<Look, Failure>,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        store.keep_file().await?;
+        let configured: Vec<&str> = self.hearers.iter().map(|hearer| hearer.channel.as_str()).collect();
+        store.give_up_absent(&configured, now).await?;
+        match seen {
+            Ok(Look::New { document, .. }) => store.recall(&mut self.memory.beliefs, document).await,
+            Ok(Look::Unchanged) | Err(_) => Ok(()),
+        }
     }
 
     /// When to look after waking or after the clock was set: soon, once, whatever was missed.

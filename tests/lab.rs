@@ -79,6 +79,11 @@ fn stopped_in_the_middle_of_telling_it_loses_and_repeats_nothing() {
     check_clean(Ear::Webhook, Manner::Stop, 10);
 }
 
+#[test]
+fn while_outcomes_cannot_be_written_it_loses_and_repeats_nothing() {
+    check_clean(Ear::Webhook, Manner::Lock, 20);
+}
+
 /// What the laboratory must say of a subject with this fault.
 fn is_caught(fault: Fault, verdict: &Verdict) -> bool {
     match fault {

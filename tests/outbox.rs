@@ -3,7 +3,7 @@
 //! is told of.
 
 use std::cell::Cell;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{JoinHandle, spawn};
 
@@ -111,9 +111,9 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     std::fs::write(folder.path().join("statusd.db"), "no database at all").expect("written");
     let open = || Store::open(folder.path(), at(START)).expect("a store");
     // Found, moved aside, and killed before a word was said.
-    let found = open().damaged.expect("damage");
+    let found = open().lost.expect("damage");
     let again = open();
-    assert_eq!(again.damaged, Some(found));
+    assert_eq!(again.lost, Some(found));
     announce(
         &again.store,
         &Channel::new("desktop", Audience::Desktop, Way::Desktop(Box::new(Desktop::new()))),
@@ -121,7 +121,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     )
     .await;
     drop(again);
-    assert_eq!(open().damaged, None);
+    assert_eq!(open().lost, None);
 }
 
 #[tokio::test]
@@ -179,6 +179,190 @@ async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     shown(end.notice_id, "Photos is fixed").await;
     announce(&store, &channel, &change("Photos", ChangeKind::Reopened, at(START))).await;
     assert_eq!(begin().await.replaces.as_deref(), Some("Photos is fixed"));
+}
+
+/// Answers each request with 200, once `lock` has the database.
+fn takes_while_locked(
+    address: SocketAddr,
+    database: std::path::PathBuf,
+    unlock: std::sync::mpsc::Receiver<()>,
+) -> JoinHandle<usize> {
+    let listener = TcpListener::bind(address).expect("the port");
+    spawn(move || {
+        let (mut peer, _) = listener.accept().expect("a visitor");
+        let mut buffer = [0; 8192];
+        let mut all = Vec::new();
+        while !String::from_utf8_lossy(&all).contains("}") {
+            let read = peer.read(&mut buffer).expect("the request");
+            assert_ne!(read, 0, "the request is cut off");
+            all.extend_from_slice(&buffer[..read]);
+        }
+        let lock = rusqlite::Connection::open(database).expect("a database");
+        lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .expect("answered");
+        drop(peer);
+        unlock.recv().expect("word that the outcome could not be written");
+        lock.execute_batch("ROLLBACK").expect("unlocked");
+        listener.set_nonblocking(true).expect("set");
+        std::iter::from_fn(|| listener.accept().ok()).count()
+    })
+}
+
+#[tokio::test]
+async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    let settings: webhook::Settings =
+        toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
+    let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
+    let mut courier =
+        courier(Channel::new("webhook.ops", Audience::Programs, Way::Webhook(Box::new(webhook))));
+    announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
+    announce(&store, &courier.channel, &change("Photos", ChangeKind::Began, at(START))).await;
+    let now = Cell::new(at(START));
+    let clock = || now.get();
+    let (done, unlock) = std::sync::mpsc::channel();
+    let peer = takes_while_locked(address, folder.path().join("statusd.db"), unlock);
+    for _ in 0..2 {
+        let failed = deliver::once(&store, &mut courier, 0.0, &clock).await;
+        assert!(failed.is_err(), "the database is locked: {failed:?}");
+        assert!(courier.has_unrecorded_outcome());
+        // Later than any next attempt.
+        now.set(now.get() + SignedDuration::from_hours(2));
+    }
+    done.send(()).expect("the peer lives");
+    assert_eq!(peer.join().expect("the peer"), 0, "nothing else was sent");
+    let round = deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    let Round::Tried { attempt: 1, answer, .. } = round else { panic!("{round:?}") };
+    assert!(matches!(answer, statusd::channel::Answer::Delivered { .. }), "{answer:?}");
+    assert!(!courier.has_unrecorded_outcome());
+    let deliveries = store.deliveries(true).await.expect("deliveries");
+    let states: Vec<_> = deliveries.iter().map(|d| (d.state.as_str(), d.attempts, d.settled_at)).collect();
+    assert_eq!(states, [("sent", 1, Some(at(START))), ("pending", 0, None)]);
+}
+
+/// A store for people with a message of these services in flight.
+async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) {
+    let store = Store::open(folder, at(START)).expect("a store").store;
+    let channel = Channel::new("desktop", Audience::People, Way::Desktop(Desktop::new()));
+    for service in services {
+        announce(&store, &channel, &change(service, ChangeKind::Began, at(START))).await;
+    }
+    let notice_id = begin(&store).await.expect("a message").notice_id;
+    (store, notice_id)
+}
+
+/// Begins an attempt on `desktop`, of a message that names its services.
+async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
+    let compose = |waiting: &Waiting| Frozen {
+        key: waiting.changes[0].key(),
+        title: waiting.changes.iter().map(|change| change.service.as_str()).collect::<Vec<_>>().join(", "),
+        body: String::new(),
+        tone: Tone::Alarm,
+        payload: String::new(),
+    };
+    store.begin("desktop", ALL, &compose, &|_| at(START), at(START)).await.expect("written")
+}
+
+async fn sent(store: &Store, notice_id: i64) {
+    let settled = Settled::Sent { receipt: None, words: "shown".to_owned() };
+    store.settle(notice_id, &settled, at(START)).await.expect("written");
+}
+
+async fn states(store: &Store) -> Vec<String> {
+    let deliveries = store.deliveries(true).await.expect("deliveries");
+    deliveries.iter().map(|delivery| format!("{} {}", delivery.change.service, delivery.state)).collect()
+}
+
+#[tokio::test]
+async fn what_is_dropped_from_a_combined_message_is_not_sent_and_the_rest_is() {
+    for (dropped, rest) in [(1, "Photos, Siri"), (2, "Mail, Siri"), (3, "Mail, Photos")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, old) = in_flight(folder.path(), &["Mail", "Photos", "Siri"]).await;
+        let before = begin(&store).await.expect("the same message").frozen;
+        assert_eq!(before.title, "Mail, Photos, Siri");
+        assert_eq!(store.give_up(dropped, None, at(START)).await.expect("written"), 1);
+        let attempt = begin(&store).await.expect("a message");
+        assert_eq!(attempt.frozen.title, rest);
+        assert_ne!(attempt.notice_id, old);
+        assert_ne!(attempt.frozen.key, before.key, "other bytes have another key");
+        let again = begin(&store).await.expect("a message");
+        assert_eq!(again.frozen, attempt.frozen, "frozen again");
+        sent(&store, attempt.notice_id).await;
+        // On second thought: only this, under a key that was not used with other bytes.
+        assert_eq!(store.retry(dropped, None, at(START)).await.expect("written"), 1);
+        let retried = begin(&store).await.expect("a message");
+        assert!(!retried.frozen.title.contains(','), "{}", retried.frozen.title);
+        assert!(![&before.key, &attempt.frozen.key].contains(&&retried.frozen.key));
+        sent(&store, retried.notice_id).await;
+        assert_eq!(states(&store).await, ["Mail sent", "Photos sent", "Siri sent"]);
+    }
+}
+
+#[tokio::test]
+async fn a_drop_that_is_undone_at_once_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    let before = begin(&store).await.expect("a message").frozen;
+    store.give_up(1, None, at(START)).await.expect("written");
+    store.retry(1, None, at(START)).await.expect("written");
+    let attempt = begin(&store).await.expect("a message");
+    assert_eq!((attempt.notice_id, attempt.frozen), (notice_id, before));
+}
+
+#[tokio::test]
+async fn what_is_dropped_while_it_is_sent_was_sent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    store.give_up(1, None, at(START)).await.expect("written");
+    sent(&store, notice_id).await;
+    assert_eq!(states(&store).await, ["Mail sent", "Photos sent"]);
+    assert_eq!(begin(&store).await, None);
+}
+
+#[tokio::test]
+async fn a_retry_of_one_change_sends_the_whole_message_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    let refused = Settled::GivenUp { words: "wrong token".to_owned() };
+    let before = begin(&store).await.expect("a message").frozen;
+    store.settle(notice_id, &refused, at(START)).await.expect("written");
+    assert_eq!(store.retry(2, None, at(START)).await.expect("written"), 1);
+    let attempt = begin(&store).await.expect("a message");
+    assert_eq!((attempt.notice_id, attempt.frozen), (notice_id, before));
+    sent(&store, notice_id).await;
+    assert_eq!(states(&store).await, ["Mail sent", "Photos sent"]);
+    assert_eq!(store.retry(1, None, at(START)).await.expect("written"), 0, "what was sent stays sent");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, _) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    let after = |hours| at(START) + SignedDuration::from_hours(hours);
+    let pending = ["Mail pending", "Photos pending"];
+    // A week old, and there: nothing is given up.
+    store.give_up_absent(&["desktop"], after(7 * 24)).await.expect("written");
+    store.give_up_absent(&["log"], after(8 * 24)).await.expect("written");
+    store.give_up_absent(&["log"], after(9 * 24 - 1)).await.expect("written");
+    assert_eq!(states(&store).await, pending);
+    // It is back in time, and the day begins anew.
+    store.give_up_absent(&["desktop"], after(9 * 24 - 1)).await.expect("written");
+    store.give_up_absent(&["log"], after(9 * 24)).await.expect("written");
+    assert_eq!(states(&store).await, pending);
+    // A clock that is set back does not keep it for ever.
+    store.give_up_absent(&["log"], after(0)).await.expect("written");
+    store.give_up_absent(&["log"], after(24)).await.expect("written");
+    assert_eq!(states(&store).await, ["Mail given_up", "Photos given_up"]);
+    let deliveries = store.deliveries(false).await.expect("deliveries");
+    let answer = deliveries[0].answer.as_deref().expect("a reason");
+    assert!(answer.contains("not in the configuration any more"), "{answer}");
+    // Retried by hand it has another day.
+    store.retry(1, None, after(48)).await.expect("written");
+    store.give_up_absent(&["log"], after(48)).await.expect("written");
+    assert_eq!(states(&store).await, pending);
 }
 
 /// An end of one outage must not overtake the start of another occurrence, and starts and ends that

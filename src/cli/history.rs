@@ -1,8 +1,10 @@
 //! `statusd history`: what happened, as a timeline with a table, as JSON or as CSV.
 //!
-//! Reads the database beside a running daemon and changes nothing. Oldest first, in every form.
+//! Reads the database beside a running daemon and changes nothing. Oldest first, in every form, and
+//! written as it is read: a history of years is never in memory as a whole.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
@@ -18,11 +20,11 @@ use crate::track::is_for;
 use crate::watch::{Watch, near};
 
 use super::args::{History, HistoryFormat};
-use super::page::{Cell, Ink, Page};
+use super::page::{Cell, Ink, Page, Widths};
 use super::state::located;
 use super::timeline::{self, Strip, up_to_date};
 use super::words::{deed, shown};
-use super::{Failure, Invocation, Output, WRONG_USAGE, csv, store, wait};
+use super::{Failure, Invocation, Output, WRONG_USAGE, csv, printed, store, wait};
 
 /// More strips than this say less than a table.
 const MAX_STRIPS: usize = 20;
@@ -50,9 +52,12 @@ const CSV_HEAD: [&str; 20] = [
     "key",
 ];
 
-/// What was read.
+const TABLE_HEAD: [&str; 5] = ["WHEN", "SERVICE", "WHAT", "LASTED", "POSTED LATE"];
+/// The column of the table that gives way.
+const FLEXIBLE: usize = 1;
+
+/// What was read, but for the changes.
 struct Past {
-    changes: Vec<Change>,
     beliefs: Beliefs,
     outages: Vec<Outage>,
     spans: Vec<Span>,
@@ -82,35 +87,75 @@ pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure
     let store = store(&config, false)?;
     let mut past = wait(async {
         Ok::<_, rusqlite::Error>(Past {
-            changes: store
-                .changes(&filter)
-                .await?
-                .into_iter()
-                .map(|StoredChange { change, .. }| change)
-                .collect(),
             beliefs: store.beliefs(&config.feed).await?,
             outages: store.outages(&config.feed, timeline::start(&page)).await?,
             spans: store.coverage(&config.feed, timeline::start(&page)).await?,
         })
     })??;
     let watch = if history.services.is_empty() { &config.watch } else { &history.services };
-    refuse_unknown(&history.services, &past)?;
+    if !history.services.is_empty() {
+        refuse_unknown(&history.services, &wait(store.service_keys())??, &past)?;
+    }
     let watch = Watch::new(watch);
-    past.changes.retain(|change| is_wanted(change, history, &watch));
+    let each = |take: &mut dyn FnMut(&Change) -> io::Result<()>| {
+        wait(store.each_change(&filter, |stored: StoredChange| match stored.change {
+            change if is_wanted(&change, history, &watch) => take(&change).map_err(Stopped::Print),
+            _ => Ok(()),
+        }))?
+        .or_else(Stopped::ended)
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
     let format = if history.json { HistoryFormat::Json } else { history.format };
-    Ok(Output::done(match format {
+    match format {
         HistoryFormat::Table => {
             let is_running = live::ask(&config.state_directory).is_some();
             past.spans = up_to_date(past.spans, is_running, page.now);
-            format!("{}\n{}", strips(&past, &watch, &page), table(&past.changes, &page))
+            printed(writeln!(out, "{}", strips(&past, &watch, &page)))?;
+            table(&each, &page, &mut out)?;
         }
-        HistoryFormat::Json => {
-            let said = Said { now: page.now, zone: page.zone, is_drill: false };
-            let changes: Vec<_> = past.changes.iter().map(|change| json::change(change, &said)).collect();
-            format!("{:#}\n", serde_json::Value::from(changes))
+        HistoryFormat::Json => json_array(&each, &page, &mut out)?,
+        HistoryFormat::Csv => {
+            printed(out.write_all(csv::record(&CSV_HEAD.map(str::to_owned)).as_bytes()))?;
+            each(&mut |change| out.write_all(csv_record(change).as_bytes()))?;
         }
-        HistoryFormat::Csv => csv_text(&past.changes),
-    }))
+    }
+    printed(out.flush())?;
+    Ok(Output::done(String::new()))
+}
+
+/// Gives each change to a function, oldest first, until that fails.
+type Each<'a> = &'a dyn Fn(&mut dyn FnMut(&Change) -> io::Result<()>) -> Result<(), Failure>;
+
+/// Why not all changes were written.
+enum Stopped {
+    Print(io::Error),
+    Read(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Stopped {
+    fn from(error: rusqlite::Error) -> Stopped {
+        Stopped::Read(error)
+    }
+}
+
+impl Stopped {
+    fn ended(self) -> Result<(), Failure> {
+        match self {
+            Stopped::Print(error) => printed(Err(error)),
+            Stopped::Read(error) => Err(error.into()),
+        }
+    }
+}
+
+/// As `serde_json` writes an array, an element at a time.
+fn json_array(each: Each, page: &Page, out: &mut impl Write) -> Result<(), Failure> {
+    let said = Said { now: page.now, zone: page.zone, is_drill: false };
+    let mut before = "[";
+    each(&mut |change| {
+        let element = format!("{:#}", json::change(change, &said)).replace('\n', "\n  ");
+        write!(out, "{}\n  {element}", std::mem::replace(&mut before, ","))
+    })?;
+    printed(if before == "[" { writeln!(out, "[]") } else { writeln!(out, "\n]") })
 }
 
 fn is_wanted(change: &Change, history: &History, watch: &Watch) -> bool {
@@ -123,14 +168,10 @@ fn is_wanted(change: &Change, history: &History, watch: &Watch) -> bool {
 }
 
 /// A slip of the finger must not read as "nothing ever happened".
-fn refuse_unknown(asked: &[String], past: &Past) -> Result<(), Failure> {
-    let names = || {
-        let known = past.beliefs.services.values().map(|service| service.name.as_str());
-        known.chain(past.changes.iter().map(|change| change.service.as_str())).filter(|name| !name.is_empty())
-    };
+fn refuse_unknown(asked: &[String], known: &[ServiceKey], past: &Past) -> Result<(), Failure> {
     for text in asked {
         let watch = Watch::new(&[text]);
-        if names().any(|name| watch.matches(&ServiceKey::new(name))) {
+        if past.beliefs.services.keys().chain(known).any(|key| watch.matches(key)) {
             continue;
         }
         let near = near(text, past.listed().map(|(_, service)| service.name.as_str()));
@@ -217,12 +258,21 @@ fn strips(past: &Past, watch: &Watch, page: &Page) -> String {
     format!("{strips}{notes}")
 }
 
-fn table(changes: &[Change], page: &Page) -> String {
-    if changes.is_empty() {
-        return "Nothing to tell in this time.\n".to_owned();
+/// Reads twice: how wide the columns are, only all rows together say.
+fn table(each: Each, page: &Page, out: &mut impl Write) -> Result<(), Failure> {
+    let mut widths = Widths::new(&TABLE_HEAD);
+    let mut count = 0;
+    each(&mut |change| {
+        widths.add(&row(change, page));
+        count += 1;
+        Ok(())
+    })?;
+    if count == 0 {
+        return printed(writeln!(out, "Nothing to tell in this time."));
     }
-    let rows: Vec<Vec<Cell>> = changes.iter().map(|change| row(change, page)).collect();
-    page.table(&["WHEN", "SERVICE", "WHAT", "LASTED", "POSTED LATE"], &rows, 1)
+    let widths = widths.fitted(FLEXIBLE, page);
+    printed(out.write_all(page.head(&TABLE_HEAD, &widths).as_bytes()))?;
+    each(&mut |change| out.write_all(page.row(&row(change, page), &widths).as_bytes()))
 }
 
 fn row(change: &Change, page: &Page) -> Vec<Cell> {
@@ -299,36 +349,32 @@ fn posted_late_s(change: &Change) -> Option<i64> {
     Some(change.seen_at.duration_since(began).as_secs())
 }
 
-fn csv_text(changes: &[Change]) -> String {
-    let head = CSV_HEAD.map(str::to_owned);
+fn csv_record(change: &Change) -> String {
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
     let kind = |kind: &Option<EventKind>| kind.as_ref().map(|kind| shown(kind.as_str())).unwrap_or_default();
-    let records = changes.iter().map(|change| {
-        csv::record(&[
-            change.at.to_string(),
-            change.kind.as_str().to_owned(),
-            shown(&change.service),
-            change.message_id.as_deref().map(shown).unwrap_or_default(),
-            number(change.occurrence.map(i64::from)),
-            kind(&change.outage_kind),
-            kind(&change.was_kind),
-            time(change.began_at),
-            time(change.ended_at),
-            number(lasted_s(change)),
-            change.seen_at.to_string(),
-            number(posted_late_s(change)),
-            change.users_affected.as_deref().map(shown).unwrap_or_default(),
-            shown(&change.message),
-            change.near.join("; "),
-            time(change.phone.map(|phone| phone.at)),
-            time(change.phone.map(|phone| phone.read_at)),
-            number(change.phone.map(|phone| i64::from(phone.phones))),
-            change.feed.to_string(),
-            change.key(),
-        ])
-    });
-    std::iter::once(csv::record(&head)).chain(records).collect()
+    csv::record(&[
+        change.at.to_string(),
+        change.kind.as_str().to_owned(),
+        shown(&change.service),
+        change.message_id.as_deref().map(shown).unwrap_or_default(),
+        number(change.occurrence.map(i64::from)),
+        kind(&change.outage_kind),
+        kind(&change.was_kind),
+        time(change.began_at),
+        time(change.ended_at),
+        number(lasted_s(change)),
+        change.seen_at.to_string(),
+        number(posted_late_s(change)),
+        change.users_affected.as_deref().map(shown).unwrap_or_default(),
+        shown(&change.message),
+        change.near.join("; "),
+        time(change.phone.map(|phone| phone.at)),
+        time(change.phone.map(|phone| phone.read_at)),
+        number(change.phone.map(|phone| i64::from(phone.phones))),
+        change.feed.to_string(),
+        change.key(),
+    ])
 }
 
 #[cfg(test)]
@@ -399,19 +445,44 @@ Mon  4 May 07:46   iCloud Backup    outage began                     1 h 31 min
 Mon  4 May 10:05   iCloud Backup    fixed                3 h 49 min
 Tue  5 May 01:00   (statusd)        feed not readable
 ";
-        let drawn = table(&changes(), &page(&TimeZone::UTC));
+        let drawn = table_of(&changes());
         assert_eq!(drawn, expected);
         assert!(drawn.lines().all(|line| crate::cli::page::width(line) <= 80));
-        assert_eq!(table(&[], &page(&TimeZone::UTC)), "Nothing to tell in this time.\n");
+        assert_eq!(table_of(&[]), "Nothing to tell in this time.\n");
+    }
+
+    fn table_of(changes: &[Change]) -> String {
+        written(changes, |each, out| table(each, &page(&TimeZone::UTC), out))
+    }
+
+    fn written(changes: &[Change], write: impl FnOnce(Each, &mut Vec<u8>) -> Result<(), Failure>) -> String {
+        let each = |take: &mut dyn FnMut(&Change) -> io::Result<()>| {
+            changes.iter().try_for_each(take).map_err(|error| Failure::failed(error.to_string()))
+        };
+        let mut out = Vec::new();
+        write(&each, &mut out).expect("written");
+        String::from_utf8(out).expect("a text")
+    }
+
+    #[test]
+    fn an_array_written_piece_by_piece_is_the_whole_one() {
+        let zone = TimeZone::UTC;
+        let page = page(&zone);
+        let said = Said { now: page.now, zone: page.zone, is_drill: false };
+        for changes in [changes(), Vec::new()] {
+            let whole: Vec<_> = changes.iter().map(|change| json::change(change, &said)).collect();
+            let pieces = written(&changes, |each, out| json_array(each, &page, out));
+            assert_eq!(pieces, format!("{:#}\n", serde_json::Value::from(whole)));
+        }
     }
 
     #[test]
     fn csv_has_a_head_and_no_formulas() {
-        let text = csv_text(&changes()[1..2]);
+        let text = csv_record(&changes()[1]);
         let expected = "2026-05-04T07:46:00Z,began,iCloud Backup,100,1,Outage,,2026-05-04T06:15:00Z,,,\
                         2026-05-04T07:46:00Z,5460,,\"'=Users, \"\"some\"\"\",,,,,consumer/en_US,\
                         consumer/en_US/icloud%20backup/100/1/began\r\n";
-        assert_eq!(text.split_once("\r\n").map(|(_, rest)| rest), Some(expected));
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -243,7 +243,11 @@ fn store(config: &Config, writable: bool) -> Result<Store, Failure> {
 /// Writes to standard output. A reader that went away (`| head`) has what it wanted.
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    printed(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn printed(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_print(&error)),
         Ok(()) | Err(_) => Ok(()),
     }

@@ -13,7 +13,7 @@ use crate::json::{self, VERSION};
 use crate::live;
 use crate::message::when::when;
 use crate::message::{Said, line};
-use crate::store::{Snooze, StoredDelivery};
+use crate::store::{DROPPED, Snooze, StoredDelivery};
 
 use super::args::{Outbox, OutboxCommand};
 use super::page::{Cell, Ink, Page};
@@ -197,25 +197,60 @@ fn settle(
 ) -> Result<Output, Failure> {
     let store = store(config, true)?;
     let now = invocation.now;
-    let (known, count) = wait(async {
+    let (known, beside, count) = wait(async {
         let all = store.deliveries(true).await?;
-        let known: Vec<StoredDelivery> = all.into_iter().filter(|delivery| delivery.id == id).collect();
+        let (known, others): (Vec<StoredDelivery>, Vec<StoredDelivery>) =
+            all.into_iter().partition(|delivery| delivery.id == id);
+        let beside = beside(&known, others, channel, wish);
         let count = match wish {
             Wish::Retry => store.retry(id, channel, now).await?,
             Wish::Drop => store.give_up(id, channel, now).await?,
         };
-        Ok::<_, rusqlite::Error>((known, count))
+        Ok::<_, rusqlite::Error>((known, beside, count))
     })??;
     if count == 0 {
         return Err(nothing_to_do(id, channel, wish, &known));
     }
     let is_running = live::ask(&config.state_directory).is_some();
     let messages = if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") };
-    Ok(Output::done(match (wish, is_running) {
+    let done = match (wish, is_running) {
         (Wish::Retry, true) => format!("{messages} due now; see `statusd outbox`.\n"),
         (Wish::Retry, false) => format!("{messages} due once statusd runs.\n"),
         (Wish::Drop, _) => format!("{messages} given up; `statusd outbox retry {id}` undoes it.\n"),
-    }))
+    };
+    let page = invocation.page(&config.time_zone);
+    let others = beside.iter().map(|delivery| page.paragraph(0, &beside_line(delivery, wish)));
+    Ok(Output::done(format!("{done}{}", others.collect::<String>())))
+}
+
+/// What is in the same messages as the deliveries of a change, and is touched with them.
+fn beside(
+    known: &[StoredDelivery],
+    others: Vec<StoredDelivery>,
+    channel: Option<&str>,
+    wish: Wish,
+) -> Vec<StoredDelivery> {
+    let is_meant = |delivery: &&StoredDelivery| channel.is_none_or(|channel| channel == delivery.channel);
+    let is_touched = |delivery: &StoredDelivery| match wish {
+        Wish::Retry => delivery.state != "sent" && delivery.answer.as_deref() != Some(DROPPED),
+        Wish::Drop => delivery.state == "pending",
+    };
+    let messages: Vec<i64> = known
+        .iter()
+        .filter(is_meant)
+        .filter(|delivery| is_touched(delivery))
+        .filter_map(|delivery| delivery.notice_id)
+        .collect();
+    let is_beside = |delivery: &StoredDelivery| delivery.notice_id.is_some_and(|id| messages.contains(&id));
+    others.into_iter().filter(|delivery| is_beside(delivery) && is_touched(delivery)).collect()
+}
+
+fn beside_line(delivery: &StoredDelivery, wish: Wish) -> String {
+    let what = format!("{}: {} {}", shown(&delivery.channel), delivery.id, subject(delivery));
+    match wish {
+        Wish::Retry => format!("{what} is in the same message and goes with it."),
+        Wish::Drop => format!("{what} was in the same message; it is sent in a new one."),
+    }
 }
 
 fn nothing_to_do(id: i64, channel: Option<&str>, wish: Wish, known: &[StoredDelivery]) -> Failure {
@@ -300,6 +335,7 @@ mod tests {
             attempts: 4,
             answer: answer.map(str::to_owned),
             settled_at: None,
+            notice_id: None,
             is_acknowledged: false,
             change,
         }
@@ -363,6 +399,29 @@ ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
         assert_eq!(holds.text(&page), "desktop has quiet hours until 14:00.\n");
         holds.snoozed_until = Some(end);
         assert_eq!(holds.text(&page), "Snoozed: people hear nothing until 14:00.\n");
+    }
+
+    #[test]
+    fn what_is_in_the_same_message_is_named() {
+        let in_message = |id, state, answer| StoredDelivery {
+            notice_id: Some(1),
+            ..delivery(id, "desktop", state, "2026-05-05T12:04:00Z", answer)
+        };
+        let known = [in_message(7, "pending", None)];
+        let others = || {
+            let elsewhere = delivery(11, "desktop", "pending", "2026-05-05T12:04:00Z", None);
+            vec![in_message(8, "pending", None), in_message(9, "given_up", Some(DROPPED)), elsewhere]
+        };
+        for wish in [Wish::Retry, Wish::Drop] {
+            let beside = beside(&known, others(), None, wish);
+            assert_eq!(beside.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [8]);
+        }
+        assert!(beside(&known, others(), Some("webhook.ops"), Wish::Drop).is_empty());
+        let line = beside_line(&known[0], Wish::Drop);
+        assert_eq!(
+            line,
+            "desktop: 7 iCloud Backup: outage began was in the same message; it is sent in a new one."
+        );
     }
 
     #[test]

@@ -91,20 +91,20 @@ impl Page<'_> {
 
     /// As [`Page::table`], each row for itself, the head first: for what stands between rows.
     pub fn rows(&self, head: &[&str], rows: &[Vec<Cell>], flexible: usize) -> Vec<String> {
-        let mut widths: Vec<usize> = (0..head.len())
-            .map(|column| {
-                let cells = rows.iter().map(|row| width(&row[column].text));
-                cells.chain([width(head[column])]).max().unwrap_or(0)
-            })
-            .collect();
-        let excess = (widths.iter().sum::<usize>() + GAP * (head.len() - 1)).saturating_sub(self.width);
-        widths[flexible] = widths[flexible].saturating_sub(excess).max(MIN_FLEXIBLE.min(widths[flexible]));
-        let head: Vec<Cell> = head.iter().map(|title| Cell::new(Ink::Faint, *title)).collect();
-        let all = std::iter::once(&head).chain(rows);
-        all.map(|row| self.row(row, &widths)).collect()
+        let mut table = Widths::new(head);
+        rows.iter().for_each(|row| table.add(row));
+        let widths = table.fitted(flexible, self);
+        let rows = rows.iter().map(|row| self.row(row, &widths));
+        std::iter::once(self.head(head, &widths)).chain(rows).collect()
     }
 
-    fn row(&self, cells: &[Cell], widths: &[usize]) -> String {
+    /// The head of a table whose rows [`Page::row`] draws one by one.
+    pub fn head(&self, head: &[&str], widths: &[usize]) -> String {
+        let head: Vec<Cell> = head.iter().map(|title| Cell::new(Ink::Faint, *title)).collect();
+        self.row(&head, widths)
+    }
+
+    pub fn row(&self, cells: &[Cell], widths: &[usize]) -> String {
         let wrapped: Vec<Vec<String>> =
             cells.iter().zip(widths).map(|(cell, width)| wrap(&cell.text, *width)).collect();
         let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
@@ -128,6 +128,30 @@ impl Page<'_> {
             text.push('\n');
         }
         text
+    }
+}
+
+/// How wide the columns of a table have to be, from row to row.
+pub struct Widths(Vec<usize>);
+
+impl Widths {
+    pub fn new(head: &[&str]) -> Widths {
+        Widths(head.iter().map(|title| width(title)).collect())
+    }
+
+    pub fn add(&mut self, row: &[Cell]) {
+        for (widest, cell) in self.0.iter_mut().zip(row) {
+            *widest = (*widest).max(width(&cell.text));
+        }
+    }
+
+    /// The column `flexible` gives way where the page is too narrow.
+    pub fn fitted(self, flexible: usize, page: &Page) -> Vec<usize> {
+        let Widths(mut widths) = self;
+        let gaps = GAP * widths.len().saturating_sub(1);
+        let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(page.width);
+        widths[flexible] = widths[flexible].saturating_sub(excess).max(MIN_FLEXIBLE.min(widths[flexible]));
+        widths
     }
 }
 

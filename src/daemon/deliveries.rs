@@ -1,7 +1,7 @@
 //! The loop that delivers, one for each channel.
 //!
-//! What is due and what an answer means, `deliver` decides. Invariant: while a message is in flight a
-//! stop waits for it; whoever has no patience drops the loop.
+//! What is due and what an answer means, `deliver` decides. Invariant: a stop waits for the message in
+//! flight and until its outcome is recorded; a caller that cannot wait drops the loop.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ use crate::store::Store;
 
 /// Between two tries at a database that refuses.
 const STORE_RETRY: Duration = Duration::from_secs(60);
+/// Between two tries to record an outcome; short, because nothing else is sent before, and a stop waits.
+const OUTCOME_RETRY: Duration = Duration::from_secs(1);
 
 /// Delivers what is due whenever something is due or `ticks`, until it is stopped.
 pub async fn deliver_loop(
@@ -28,16 +30,26 @@ pub async fn deliver_loop(
     progress: &Progress,
 ) -> Courier {
     let mut is_failing = false;
-    while !*stopped.borrow() {
+    let mut is_reported = false;
+    while !*stopped.borrow() || courier.has_unrecorded_outcome() {
         progress.works(round_within(&courier), clock::awake());
         let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
                 report(courier.channel.name(), &key, attempt, &answer, is_failing);
                 is_failing = !matches!(answer, Answer::Delivered { .. });
+                is_reported = false;
                 // A channel that answers at once (the log) would otherwise keep polls, signals and
                 // pings from their turn until all that waits is sent.
                 yield_now().await;
                 continue;
+            }
+            Err(error) if courier.has_unrecorded_outcome() => {
+                if !is_reported {
+                    let channel = courier.channel.name();
+                    tracing::error!("{channel}: cannot record the outcome of a message, retrying: {error}");
+                }
+                is_reported = true;
+                Some(OUTCOME_RETRY)
             }
             // Not in one piece: wall time may be set meanwhile.
             Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
@@ -53,11 +65,17 @@ pub async fn deliver_loop(
                 None => std::future::pending().await,
             }
         };
+        let stop = async {
+            let _ = stopped.wait_for(|stop| *stop).await;
+            if courier.has_unrecorded_outcome() {
+                std::future::pending().await
+            }
+        };
         tokio::select! {
             () = due => {}
             _ = ticks.changed() => {}
             () = courier.channel.until_screen_changes() => {}
-            _ = stopped.wait_for(|stop| *stop) => {}
+            () = stop => {}
         }
     }
     courier

@@ -63,8 +63,9 @@ impl Failure {
         match self {
             Failure::Config(_) | Failure::Store(OpenError::Newer { .. } | OpenError::Foreign(_)) => 78,
             Failure::Store(OpenError::Locked(_)) => 75,
-            Failure::Store(OpenError::CannotWrite { .. } | OpenError::CannotRead { .. }) => 73,
-            Failure::Database(_) | Failure::System(_) => 1,
+            Failure::Store(OpenError::CannotWrite { .. } | OpenError::CannotRead { .. })
+            | Failure::Database(_) => 73,
+            Failure::System(_) => 1,
         }
     }
 }
@@ -105,13 +106,12 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
-    let Opened { store, damaged } =
+    let Opened { store, lost } =
         Store::open_observed(&directory, clock::now(), Arc::new(manager::migrating))?;
     let store = Rc::new(store);
     let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
-    if let Some(kept) = damaged {
-        tracing::error!("the database was damaged; it is kept as {}, a new one is started", kept.display());
-        let change = track::history_lost(&memory.beliefs, &kept.display().to_string(), clock::now());
+    if let Some(kept) = lost {
+        let change = track::history_lost(&memory.beliefs, &kept, clock::now());
         let told_to = |change: &Change| terms::hearing(&setup.hearers(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }

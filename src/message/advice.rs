@@ -29,7 +29,8 @@ pub const POSTS_LATE_SHORT: &str =
     "Apple posts late: in about one hour of 400 it lists nothing although iCloud Backup is down.";
 /// How a service is that has no event in the feed; never "fine", which nobody here can know.
 pub const NO_PROBLEM: &str = "Apple lists no problem";
-const DAMAGED: &str = "A new history was started. What is going on now will be told again.";
+const DAMAGED: &str = "What could be read was kept. What is going on now may be told again, and messages \
+     that waited may be missing.";
 
 /// What to do; empty where there is nothing to do or to leave undone.
 pub fn advice(kind: ChangeKind, service: &str) -> &'static str {

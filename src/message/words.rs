@@ -104,6 +104,9 @@ pub fn summary(change: &Change, said: &Said) -> String {
             let since = change.began_at.map(|began| format!(" since {}", at(began))).unwrap_or_default();
             format!("Apple's status cannot be read{since}: {}.", change.message)
         }
+        ChangeKind::HistoryLost if change.message.is_empty() => {
+            "The database was deleted, emptied or replaced by an older copy.".to_owned()
+        }
         ChangeKind::HistoryLost => {
             format!("The database was damaged; it is kept as {}.", change.message)
         }

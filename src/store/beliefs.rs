@@ -4,24 +4,50 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
-use super::rows::{counts, counts_text, missing, optional_time, text_of, time, unknown};
+use super::rows::{
+    counts, counts_text, missing, number, optional_number, optional_text, optional_time, service_name, text,
+    text_of, time, unknown,
+};
 use crate::model::{
-    Beliefs, DateOrder, EventKind, Fault, FeedId, FeedState, Listed, Missing, Outage, OverBy, Phase, Service,
-    ServiceKey, Sight, StaleRun,
+    Beliefs, DateOrder, Document, EventKind, Fault, FeedId, FeedState, Listed, Missing, Outage, OverBy,
+    Phase, Service, ServiceKey, Sight, StaleRun,
 };
 use crate::track::Update;
 
 pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     let name = feed.to_string();
     let (state, services) = (state_of(connection, feed)?, services(connection, feed)?);
-    // In order of occurrence, so that the latest of each event stays.
+    // Only the last occurrence of an event can be one of these.
     let mut outages = BTreeMap::new();
-    let mut statement = connection.prepare("SELECT * FROM outage WHERE feed = ?1 ORDER BY occurrence")?;
+    let sql = "SELECT * FROM outage WHERE feed = ?1 AND phase IN ('planned', 'ongoing') ORDER BY occurrence";
+    let mut statement = connection.prepare(sql)?;
     for row in statement.query_map([&name], outage)? {
         let outage = row?;
         outages.insert((ServiceKey::new(&outage.service), outage.message_id.clone()), outage);
     }
     Ok(Beliefs { feed: feed.clone(), state, services, outages })
+}
+
+/// Adds the newest occurrence of each event that a document lists.
+pub fn recall(connection: &Connection, beliefs: &mut Beliefs, document: &Document) -> Result<()> {
+    let feed = beliefs.feed.to_string();
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM outage WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3
+         ORDER BY occurrence DESC LIMIT 1",
+    )?;
+    for (key, listing) in &document.services {
+        for event in &listing.events {
+            let identity = (key.clone(), event.message_id.clone());
+            if beliefs.outages.contains_key(&identity) {
+                continue;
+            }
+            let found = statement.query_row(params![feed, key.as_str(), event.message_id], outage);
+            if let Some(found) = found.optional()? {
+                beliefs.outages.insert(identity, found);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What we hold true of the feed as a whole; an unknown feed has a fresh start.
@@ -57,22 +83,20 @@ pub fn save(transaction: &Transaction, before: &Beliefs, update: &Update) -> Res
 
 fn state(row: &Row) -> Result<FeedState> {
     let stale = match (optional_time(row, "stale_since")?, optional_time(row, "stale_newest")?) {
-        (Some(since), Some(newest)) => Some(StaleRun {
-            since,
-            newest,
-            fetches: row.get::<_, Option<u32>>("stale_fetches")?.unwrap_or(1),
-        }),
+        (Some(since), Some(newest)) => {
+            Some(StaleRun { since, newest, fetches: optional_number(row, "stale_fetches")?.unwrap_or(1) })
+        }
         _ => None,
     };
-    let sight: String = row.get("sight")?;
+    let sight = text(row, "sight")?;
     let since = optional_time(row, "sight_since")?;
-    let fault: Option<String> = row.get("fault")?;
+    let fault = optional_text(row, "fault")?;
     let sight = match (sight.as_str(), since) {
         ("sighted", Some(since)) => Sight::Sighted { since },
         ("blind", Some(since)) => Sight::Blind {
             since,
             fault: if fault.as_deref() == Some(Fault::Apple.as_str()) { Fault::Apple } else { Fault::Ours },
-            reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
+            reason: text(row, "reason")?,
             told: row.get("told")?,
         },
         _ => Sight::Unknown,
@@ -83,7 +107,7 @@ fn state(row: &Row) -> Result<FeedState> {
         date_order: row.get::<_, Option<String>>("date_order")?.and_then(|word| DateOrder::parse(&word)),
         stale,
         sight,
-        banner: row.get("banner")?,
+        banner: optional_text(row, "banner")?,
     })
 }
 
@@ -119,12 +143,12 @@ fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Resul
 }
 
 fn service(row: &Row) -> Result<(ServiceKey, Service)> {
-    let name: String = row.get("name")?;
-    let listed: String = row.get("listed")?;
+    let name = service_name(row, "name", "key")?;
+    let listed = text(row, "listed")?;
     let first_seen = time(row, "first_seen_at")?;
     let gone = missing(row, "since", "fetches")?;
     let listed = match (listed.as_str(), gone) {
-        ("yes", _) => Listed::Yes,
+        ("yes", _) | ("missing", None) => Listed::Yes,
         ("missing", Some(missing)) => Listed::Missing(missing),
         ("no", gone) => Listed::No { since: gone.map_or(first_seen, |gone| gone.since) },
         ("never", gone) => Listed::Never { since: gone.map_or(first_seen, |gone| gone.since) },
@@ -158,14 +182,12 @@ fn save_service(transaction: &Transaction, feed: &str, key: &ServiceKey, service
 }
 
 pub fn outage(row: &Row) -> Result<Outage> {
-    let kind: String = row.get("kind")?;
-    let phase: String = row.get("phase")?;
+    let (kind, phase) = (text(row, "kind")?, text(row, "phase")?);
     let gone = missing(row, "missing_since", "missing_fetches")?;
-    let text: String = row.get("counts")?;
     Ok(Outage {
-        service: row.get("service")?,
-        message_id: row.get("message_id")?,
-        occurrence: row.get("occurrence")?,
+        service: service_name(row, "service", "service_key")?,
+        message_id: text(row, "message_id")?,
+        occurrence: number(row, "occurrence")?,
         kind: EventKind::parse(&kind),
         phase: match phase.as_str() {
             "planned" => Phase::Planned(gone),
@@ -177,9 +199,9 @@ pub fn outage(row: &Row) -> Result<Outage> {
         start: optional_time(row, "began_at")?,
         end: optional_time(row, "ended_at")?,
         first_seen: time(row, "first_seen_at")?,
-        users_affected: row.get("users_affected")?,
-        message: row.get("message")?,
-        counts: counts(&text),
+        users_affected: optional_text(row, "users_affected")?,
+        message: text(row, "message")?,
+        counts: counts(&text(row, "counts")?),
     })
 }
 

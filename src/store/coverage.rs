@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Result, Transaction, params};
 
 use super::Coverage;
-use super::rows::time;
+use super::rows::{optional_text, text, time};
 use crate::model::{FeedId, Sight};
 
 /// Lengthens the newest span to `now`, or begins another where the sight is another.
@@ -26,9 +26,9 @@ pub fn mark(
             "SELECT id, to_at, sight, fault, reason FROM coverage WHERE feed = ?1 ORDER BY id DESC LIMIT 1",
             [&feed],
             |row| {
-                let same = row.get::<_, String>("sight")? == word
-                    && row.get::<_, Option<String>>("fault")?.as_deref() == fault
-                    && row.get::<_, Option<String>>("reason")?.as_deref() == reason;
+                let same = text(row, "sight")? == word
+                    && optional_text(row, "fault")?.as_deref() == fault
+                    && optional_text(row, "reason")?.as_deref() == reason;
                 Ok((row.get::<_, i64>("id")?, time(row, "to_at")?, same))
             },
         )

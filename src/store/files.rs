@@ -1,27 +1,29 @@
 //! The database as a file: lock, rights, age of its schema, damage.
 //!
 //! A database that a newer statusd wrote, or that is not ours, is refused untouched. A damaged one
-//! is moved aside whole, never deleted.
+//! is moved aside whole, never deleted, and what can be read of it is carried over into a new one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, OpenFlags, params};
 
-use super::Store;
+use super::condition::{Condition, inspect, is_damage, read_all, side_file};
+use super::mark::{MARK, Mark, Noted};
+use super::place::Place;
+use super::{Store, meta, rescue};
 use crate::regular_file;
 
 /// The file's name in the state directory.
 pub const DATABASE: &str = "statusd.db";
 pub(super) const LOCK: &str = "statusd.lock";
 /// "stsd", in the file's header: tells our files from other people's.
-const APPLICATION_ID: i32 = 0x7374_7364;
+pub(super) const APPLICATION_ID: i32 = 0x7374_7364;
 /// From nothing to schema 1, from 1 to 2 and so on.
 const MIGRATIONS: [&str; 4] = [
     include_str!("schema-1.sql"),
@@ -30,23 +32,33 @@ const MIGRATIONS: [&str; 4] = [
     include_str!("schema-4.sql"),
 ];
 /// The daemon stands still meanwhile, and has 5 s in all to stop.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
+/// Each commit moves into the main file at once, so that a WAL that is lost or damaged takes nothing
+/// with it that is older than the newest commit. Writes are rare, so the second sync costs little.
+const AUTOCHECKPOINT_PAGES: u32 = 1;
 /// Steps of SQLite's machine between two words to an [`Observer`]: about a second.
 const OBSERVED_STEPS: i32 = 20_000_000;
 /// What the names of our files in the state directory begin with.
 const OURS: [&str; 2] = ["statusd.", "releases.json"];
-const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
-const HEADER_BYTES: usize = 100;
-const MAGIC: &[u8] = b"SQLite format 3\0";
+/// No document has a stamp further ahead; a newest stamp that is would make all documents stale.
+const STAMP_AHEAD_MAX: SignedDuration = SignedDuration::from_hours(26);
+/// In `meta`, until people were told: where the damaged database is.
+const LOST: &str = "lost";
+/// A new database that is still being filled, and one that is complete and has to be renamed.
+const PART: &str = ".part";
+const COMPLETE: &str = ".new";
+const SCRATCH: &str = ".scratch";
+const SIDE_FILES: [&str; 6] = ["-wal", "-shm", "-journal", PART, COMPLETE, SCRATCH];
 
 /// Hears that a migration goes on; on whatever thread it likes.
 pub type Observer = Arc<dyn Fn() + Send + Sync>;
 
-/// An open database, and whether it had to start anew.
+/// An open database, and whether something of it was lost.
 pub struct Opened {
     pub store: Store,
-    /// Where a damaged one was moved, now or by a run that told nobody.
-    pub damaged: Option<PathBuf>,
+    /// To be told with [`Store::announce`]: where the damaged database is, moved there now or by a run
+    /// that told nobody. Empty where there is none: it was gone, emptied or replaced by an older copy.
+    pub lost: Option<String>,
 }
 
 /// Why the database could not be opened. `Display` is one line that says what to do.
@@ -84,23 +96,149 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
     }
     let lock = lock(directory)?;
     make_private(directory).map_err(|error| cannot_write(directory, &error))?;
-    let damaged = match inspect(&path)? {
-        Condition::Sound | Condition::New => None,
-        Condition::Damaged => {
-            let kept = set_aside(&path, now).map_err(|error| cannot_write(&path, &error))?;
-            Some(kept)
-        }
-    };
+    put_in_place(&path, now).map_err(|error| cannot_write(&path, &error))?;
+    if let Condition::Damaged(reason) = inspect(&path)? {
+        replace(&path, &reason, now)?;
+    }
+    let mark = Mark::open(directory).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
     // SQLite gives its side files the rights of the main file, so that has to exist first.
     private().open(&path).map_err(|error| cannot_write(&path, &error))?;
     let mut connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
-    prepare(&connection)
+    let lost = prepare(&connection)
         .and_then(|()| migrate(&mut connection, observer))
+        .and_then(|()| limit_stamps(&connection, now))
+        .and_then(|()| lost(&connection, mark.noted()))
         .map_err(|error| cannot_write(&path, &error))?;
-    // A history without a single line beside a damaged one: we died before we could say so.
-    let is_blank = is_blank(&connection).map_err(|error| cannot_write(&path, &error))?;
-    let damaged = damaged.or_else(|| if is_blank { newest_set_aside(directory) } else { None });
-    Ok(Opened { store: Store { connection, _lock: Some(lock) }, damaged })
+    let place = Place::of(&path).map_err(|error| cannot_write(&path, &error))?;
+    Ok(Opened { store: Store::new(connection, mark, Some(place), Some(lock)), lost })
+}
+
+/// Puts a new database that has all that can be read of the damaged one in its place.
+fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
+    let wal = side_file(path, "-wal");
+    for file in [path, &wal] {
+        read_all(file).map_err(|error| OpenError::CannotRead {
+            path: file.to_owned(),
+            reason: format!("{error}; nothing was changed, check the disk"),
+        })?;
+    }
+    let cannot_write = |reason: String| OpenError::CannotWrite { path: path.to_owned(), reason };
+    let kept = kept_as(path, now);
+    let part = side_file(path, PART);
+    let carried = remove(&part)
+        .and_then(|()| private().open(&part))
+        .map_err(|error| cannot_write(error.to_string()))
+        .and_then(|_| {
+            let mut new = Connection::open(&part).map_err(|error| cannot_write(error.to_string()))?;
+            migrate(&mut new, None).map_err(|error| cannot_write(error.to_string()))?;
+            let carried = rescue::carry_over(path, &wal, &side_file(path, SCRATCH), &new)
+                .map_err(|error| cannot_write(error.to_string()))?;
+            if carried.lost > 0 || carried.rows == 0 {
+                meta::set(&new, LOST, kept.display())
+                    .and_then(|()| begin_anew(&new))
+                    .map_err(|error| cannot_write(error.to_string()))?;
+            }
+            Ok(carried)
+        })?;
+    tracing::error!(
+        "the database was damaged ({reason}); it is kept as {}; rows carried over into a new one: {}, lost: {}",
+        kept.display(),
+        carried.rows,
+        carried.lost
+    );
+    std::fs::rename(&part, side_file(path, COMPLETE))
+        .and_then(|()| put_in_place(path, now))
+        .map_err(|error| cannot_write(error.to_string()))
+}
+
+/// Gives a complete new database its name, and moves the one that has it aside; also where a run
+/// before died in between.
+pub(super) fn put_in_place(path: &Path, now: Timestamp) -> io::Result<()> {
+    let complete = side_file(path, COMPLETE);
+    if !complete.try_exists()? {
+        return Ok(());
+    }
+    set_aside(path, now)?;
+    std::fs::rename(&complete, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Copies all of an open database to the name under which [`put_in_place`] finds it.
+pub(super) fn copy_complete(
+    connection: &Connection,
+    path: &Path,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let part = side_file(path, PART);
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    remove(&part)?;
+    private().open(&part)?;
+    connection.execute("VACUUM INTO ?1", [part.display().to_string()])?;
+    Ok(std::fs::rename(&part, side_file(path, COMPLETE))?)
+}
+
+/// Opens the database that [`put_in_place`] left at `path`.
+pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    prepare(&connection)?;
+    Ok(connection)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What people have to be told of: see [`Opened::lost`].
+fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Option<String>> {
+    if let Some(kept) = meta::get(connection, LOST)? {
+        return Ok(Some(kept));
+    }
+    let Some(noted) = noted else { return Ok(None) };
+    let found = super::noted(connection)?;
+    let is_older = noted.seed == found.seed && noted.transactions > found.transactions;
+    let is_anew = noted.seed != found.seed && found.transactions == 0;
+    if !is_older && !is_anew {
+        return Ok(None);
+    }
+    tracing::error!(
+        "the database {}; what was written is lost",
+        if is_anew { "was deleted or emptied" } else { "is an older copy, or its WAL was lost" }
+    );
+    begin_anew(connection)?;
+    Ok(Some(String::new()))
+}
+
+/// As for a new database: what is over by now goes to the history silently.
+fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE feed SET first_accepted_at = NULL", []).map(drop)
+}
+
+/// People were told.
+pub(super) fn told_of_loss(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM meta WHERE name = ?1", [LOST]).map(drop)
+}
+
+/// A newest stamp that cannot be one is none: by it every document would be stale.
+fn limit_stamps(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let limit = now.checked_add(STAMP_AHEAD_MAX).unwrap_or(Timestamp::MAX);
+    let sql = "UPDATE feed SET stamp = NULL WHERE stamp > ?1";
+    connection.execute(sql, [limit.to_string()]).map(drop)
+}
+
+/// A database in memory with the schema of this version and nothing in it.
+pub(super) fn reference(version: i32) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    for sql in MIGRATIONS.iter().take(usize::try_from(version).unwrap_or_default()) {
+        connection.execute_batch(sql)?;
+    }
+    Ok(connection)
 }
 
 /// Takes the rights of other users away from a directory that was there before. One that holds other
@@ -143,16 +281,16 @@ fn holds_only_ours(directory: &Path) -> io::Result<bool> {
 
 /// What would be waited for: SQLite opens its files without a look. The first, with the reason.
 fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
-    let side = SIDE_FILES.map(|suffix| PathBuf::from(format!("{}{suffix}", database.display())));
-    let lock = database.with_file_name(LOCK);
-    let files = [database.to_owned(), lock].into_iter().chain(side);
+    let side = SIDE_FILES.map(|suffix| side_file(database, suffix));
+    let others = [LOCK, MARK].map(|name| database.with_file_name(name));
+    let files = [database.to_owned()].into_iter().chain(others).chain(side);
     files.into_iter().find_map(|file| regular_file::check(&file).err().map(|error| (file, error)))
 }
 
 pub fn throw_away() -> rusqlite::Result<Store> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, None)?;
-    Ok(Store { connection, _lock: None })
+    Ok(Store::new(connection, Mark::none(), None, None))
 }
 
 pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
@@ -182,7 +320,14 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
         let reason = "it is of an older schema; start `statusd run` once to bring it up to date".to_owned();
         return Err(OpenError::CannotRead { path, reason });
     }
-    Ok(Some(Store { connection, _lock: None }))
+    let mark = if writable {
+        connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES).map_err(cannot_use)?;
+        // Without a mark the row is written all the same.
+        Mark::open(directory).unwrap_or_else(|_| Mark::none())
+    } else {
+        Mark::none()
+    };
+    Ok(Some(Store::new(connection, mark, None, None)))
 }
 
 /// One daemon a directory, and nobody else who writes more than rows.
@@ -203,59 +348,7 @@ fn private() -> OpenOptions {
     options
 }
 
-enum Condition {
-    New,
-    Sound,
-    Damaged,
-}
-
-/// Looks at the file before anything writes to it.
-fn inspect(path: &Path) -> Result<Condition, OpenError> {
-    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
-    let mut header = Vec::new();
-    match File::open(path) {
-        Ok(file) => {
-            file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(|error| cannot_read(&error))?
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::New),
-        Err(error) => return Err(cannot_read(&error)),
-    };
-    if header.is_empty() {
-        return Ok(Condition::New);
-    }
-    if !header.starts_with(MAGIC) {
-        return Ok(Condition::Damaged);
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let has_wal = PathBuf::from(format!("{}-wal", path.display())).exists();
-    let checked = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Closing would move a leftover WAL into the file, which may not be ours.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
-        let (id, version) = identity(&connection)?;
-        let verdict: String = connection.query_row("PRAGMA quick_check(1)", params![], |row| row.get(0))?;
-        let tables: u32 =
-            connection.query_row("SELECT count(*) FROM sqlite_schema", params![], |row| row.get(0))?;
-        Ok((id, version, tables, verdict == "ok"))
-    });
-    match checked {
-        Ok((_, _, _, false)) => Ok(Condition::Damaged),
-        // Nothing in it: we died while creating it.
-        Ok((0, 0, 0, true)) => Ok(Condition::New),
-        Ok((id, version, _, true)) => refuse_strangers(path, id, version).map(|()| Condition::Sound),
-        Err(error) if is_damage(&error) => Ok(Condition::Damaged),
-        Err(error) => Err(cannot_read(&error)),
-    }
-}
-
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-}
-
-fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+pub(super) fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), params![], |row| row.get(0));
     Ok((pragma("application_id")?, pragma("user_version")?))
 }
@@ -270,36 +363,24 @@ fn refuse_strangers(path: &Path, id: i32, version: i32) -> Result<(), OpenError>
     Ok(())
 }
 
-fn known_version() -> i32 {
+pub(super) fn known_version() -> i32 {
     MIGRATIONS.len() as i32
 }
 
-/// Moves the file and SQLite's side files to names that carry the time.
-fn set_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let stamp = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let renamed = |suffix: &str| PathBuf::from(format!("{}{suffix}.damaged-{stamp}", path.display()));
-    for suffix in ["-wal", "-shm"] {
-        let side = PathBuf::from(format!("{}{suffix}", path.display()));
-        match std::fs::rename(&side, renamed(suffix)) {
+fn kept_as(path: &Path, now: Timestamp) -> PathBuf {
+    side_file(path, &format!(".damaged-{}", now.strftime("%Y%m%dT%H%M%SZ")))
+}
+
+/// Moves the file and SQLite's side files, as far as they exist, to names that carry the time.
+fn set_aside(path: &Path, now: Timestamp) -> io::Result<()> {
+    for suffix in ["-wal", "-shm", ""] {
+        let side = side_file(path, suffix);
+        match std::fs::rename(&side, kept_as(&side, now)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
     }
-    std::fs::rename(path, renamed(""))?;
-    Ok(renamed(""))
-}
-
-fn is_blank(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM change)", params![], |row| row.get(0))
-}
-
-fn newest_set_aside(directory: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(directory).ok()?.flatten();
-    let prefix = format!("{DATABASE}.damaged-");
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
-        .max()
+    Ok(())
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
@@ -307,6 +388,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // With WAL and NORMAL a committed transaction can be lost at power loss.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES)?;
     connection.pragma_update(None, "foreign_keys", true)
 }
 

@@ -7,9 +7,10 @@ use std::io;
 use std::path::Path;
 
 use super::files::{DATABASE, LOCK, OpenError, lock};
+use super::mark::MARK;
 
 /// The socket of the daemon, and what `doctor` keeps of Apple's releases.
-const BESIDE: [&str; 3] = [LOCK, "statusd.sock", "releases.json"];
+const BESIDE: [&str; 4] = [LOCK, MARK, "statusd.sock", "releases.json"];
 
 /// Removes the database, damaged ones that were set aside, and what else statusd wrote into
 /// `directory`; the directory too, unless something is left in it. None is none to remove.

@@ -4,10 +4,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
+use super::rows;
+
 /// The value of a name; `None` where there is none, or where it is not what it should be.
 pub fn get<T: std::str::FromStr>(connection: &Connection, name: &str) -> Result<Option<T>> {
     let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
-    let text: Option<String> = statement.query_row([name], |row| row.get(0)).optional()?;
+    let text = statement.query_row([name], |row| rows::text(row, "value")).optional()?;
     Ok(text.and_then(|text| text.parse().ok()))
 }
 

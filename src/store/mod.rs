@@ -6,42 +6,85 @@
 //! never interleave within one.
 //! Invariant: a delivery and the change that it is about are never apart.
 
+mod absent;
 mod alarms;
 mod batch;
 mod beliefs;
+mod condition;
 mod coverage;
 mod files;
 mod forget;
+mod mark;
 mod meta;
 mod outbox;
 mod phones;
+mod place;
 mod pulse;
 mod reads;
 mod reminders;
+mod rescue;
 mod rows;
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::model::{Beliefs, Change, FeedId};
+use crate::model::{Beliefs, Change, ChangeKind, Document, FeedId};
 use crate::track::Update;
+use mark::{Mark, Noted};
+use place::{Connections, Place};
 
 pub use alarms::ShownAlarm;
 pub use batch::{Gather, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use forget::forget;
-pub use outbox::{Attempt, Frozen, Settled};
+pub use outbox::{Attempt, DROPPED, Frozen, Settled};
 pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 
 /// A statusd database. Dropping it closes it.
 pub struct Store {
-    connection: Connection,
+    connection: Connections,
+    mark: Mark,
+    /// Where the daemon's own is; readers come and go too soon to miss a file.
+    place: Option<Place>,
     /// Held for as long as the daemon lives; readers have none.
     _lock: Option<File>,
+}
+
+/// In `meta`: how many transactions the database had.
+const TRANSACTIONS: &str = "transactions";
+
+/// A transaction that is to write.
+struct Writing<'a> {
+    transaction: Transaction<'a>,
+    mark: &'a Mark,
+    noted: Noted,
+}
+
+impl Writing<'_> {
+    fn commit(self) -> rusqlite::Result<()> {
+        self.transaction.commit()?;
+        self.mark.note(self.noted);
+        Ok(())
+    }
+}
+
+impl<'a> Deref for Writing<'a> {
+    type Target = Transaction<'a>;
+
+    fn deref(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+}
+
+/// What a mark of the database as it is now would say.
+fn noted(connection: &Connection) -> rusqlite::Result<Noted> {
+    let number = |name| meta::get(connection, name).map(Option::unwrap_or_default);
+    Ok(Noted { seed: number("seed")?, transactions: number(TRANSACTIONS)? })
 }
 
 /// A feed that was last read longer ago, by [`Store::last_sighted`], tells nothing of what goes on now:
@@ -61,6 +104,10 @@ pub enum Coverage {
 pub type Routing<'a> = &'a dyn Fn(&Change) -> Vec<String>;
 
 impl Store {
+    fn new(connection: Connection, mark: Mark, place: Option<Place>, lock: Option<File>) -> Store {
+        Store { connection: Connections::new(connection), mark, place, _lock: lock }
+    }
+
     /// Opens the daemon's database in `directory`, creating, migrating or replacing it as needed.
     /// Takes the lock: one daemon a directory.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
@@ -83,9 +130,16 @@ impl Store {
         files::attach(directory, writable)
     }
 
-    /// What we hold true of `feed`; an unknown feed has a fresh start.
+    /// What we hold true of `feed`; an unknown feed has a fresh start. Of its outages those that are
+    /// planned or going on; [`Store::recall`] adds older ones.
     pub async fn beliefs(&self, feed: &FeedId) -> rusqlite::Result<Beliefs> {
         beliefs::load(&self.connection, feed)
+    }
+
+    /// Adds to `beliefs` the newest occurrence of each event of `document` that is not in them: a history
+    /// of years is not kept in memory for the few ids that come back.
+    pub async fn recall(&self, beliefs: &mut Beliefs, document: &Document) -> rusqlite::Result<()> {
+        beliefs::recall(&self.connection, beliefs, document)
     }
 
     /// Makes one update durable: beliefs, history, deliveries and coverage, all or nothing. `looks`
@@ -118,6 +172,9 @@ impl Store {
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
         outbox::enqueue(&transaction, change, routing, now)?;
+        if change.kind == ChangeKind::HistoryLost {
+            files::told_of_loss(&transaction)?;
+        }
         transaction.commit()
     }
 
@@ -141,13 +198,28 @@ impl Store {
         Ok(meta::get(&self.connection, "seed")?.unwrap_or_default())
     }
 
+    /// Writes the file anew where it was deleted or replaced since it was opened.
+    pub async fn keep_file(&self) -> rusqlite::Result<()> {
+        match &self.place {
+            Some(place) => place.keep(&self.connection),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the database answers: reads one value and writes nothing.
     pub async fn answers(&self) -> rusqlite::Result<()> {
         meta::get::<u64>(&self.connection, "seed").map(drop)
     }
 
-    fn transaction(&self) -> rusqlite::Result<Transaction<'_>> {
+    fn transaction(&self) -> rusqlite::Result<Writing<'_>> {
+        if let Some(place) = &self.place {
+            place.keep(&self.connection)?;
+        }
         // IMMEDIATE: whoever will write says so at once, or two writers meet half-way.
-        Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        let before = noted(&transaction)?;
+        let noted = Noted { transactions: before.transactions + 1, ..before };
+        meta::set(&transaction, TRANSACTIONS, noted.transactions)?;
+        Ok(Writing { transaction, mark: &self.mark, noted })
     }
 }

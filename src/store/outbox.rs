@@ -11,6 +11,9 @@ use super::rows::{self, time};
 use super::{Routing, Store};
 use crate::model::{Change, ServiceKey, Tone};
 
+/// The answer of what a person dropped.
+pub const DROPPED: &str = "dropped by hand";
+
 /// A message as it will be sent, every time alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen {
@@ -155,6 +158,7 @@ impl Store {
         let transaction = self.transaction()?;
         let Some(mut head) = head(&transaction, channel, gather)? else { return Ok(None) };
         let is_anew = match (head.notice_id, gather.max_age()) {
+            (Some(notice_id), _) if untie_dropped(&transaction, notice_id)? => true,
             (Some(notice_id), Some(max_age)) => thaw_old(&transaction, notice_id, max_age, now)?,
             (None, _) | (_, None) => false,
         };
@@ -165,7 +169,7 @@ impl Store {
         let notice_id = match head.notice_id {
             Some(id) => id,
             None => {
-                let anew = is_anew.then_some(number);
+                let anew = (is_anew, number);
                 let Some(id) = freeze(&transaction, channel, gather, anew, compose, now)? else {
                     // All that the old message said was acknowledged meanwhile: it waits on.
                     transaction.commit()?;
@@ -191,18 +195,25 @@ impl Store {
         let transaction = self.transaction()?;
         match settled {
             Settled::Sent { receipt, words } => {
+                // Dropped while it was on its way: too late.
+                let sql = "UPDATE delivery SET state = 'pending' WHERE notice_id = ?1 AND answer = ?2";
+                transaction.execute(sql, params![notice_id, DROPPED])?;
                 finish(&transaction, notice_id, "sent", words, now)?;
                 transaction
                     .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
             }
             Settled::GivenUp { words } => finish(&transaction, notice_id, "given_up", words, now)?,
             Settled::Expired { before, words } => {
-                transaction.execute(
+                let younger = transaction.execute(
                     "UPDATE delivery SET notice_id = NULL, attempts = 0, due_at = ?1
                      WHERE notice_id = ?2 AND state = 'pending' AND created_at > ?3",
                     params![now.to_string(), notice_id, before.to_string()],
                 )?;
                 finish(&transaction, notice_id, "given_up", words, now)?;
+                if younger > 0 {
+                    // It says what another message will say: a retry composes it anew.
+                    untie(&transaction, notice_id)?;
+                }
             }
             Settled::Later { due_at, thaw, words } => {
                 transaction.execute(
@@ -217,24 +228,56 @@ impl Store {
         transaction.commit()
     }
 
-    /// Makes the deliveries of a change due now, on one channel or all; given-up ones too. Returns
-    /// how many.
+    /// Makes the deliveries of a change due now, on one channel or all; given-up ones too. What is in
+    /// the same message goes with it, because that is sent as a whole; what was dropped from it by hand
+    /// does not. Returns the number of deliveries of this change.
     pub async fn retry(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
-        self.connection.execute(
+        let transaction = self.transaction()?;
+        transaction.execute(
             "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL
+             WHERE state <> 'sent' AND change_id <> ?2 AND answer IS NOT ?4
+               AND notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?2
+                   AND (?3 IS NULL OR channel = ?3) AND state <> 'sent' AND answer IS NOT ?4)",
+            params![now.to_string(), change_id, channel, DROPPED],
+        )?;
+        let count = transaction.execute(
+            "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL,
+                 answer = nullif(answer, ?4)
              WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state <> 'sent'",
-            params![now.to_string(), change_id, channel],
-        )
+            params![now.to_string(), change_id, channel, DROPPED],
+        )?;
+        transaction.commit()?;
+        Ok(count)
     }
 
-    /// Gives the waiting deliveries of a change up by hand; they stay visible. Returns how many.
+    /// Gives the waiting deliveries of a change up by hand; they stay visible. A message that it is in
+    /// is composed anew without it before the next attempt. Returns how many.
     pub async fn give_up(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
-        self.connection.execute(
-            "UPDATE delivery SET state = 'given_up', answer = 'dropped by hand', settled_at = ?1
+        let transaction = self.transaction()?;
+        let count = transaction.execute(
+            "UPDATE delivery SET state = 'given_up', answer = ?4, settled_at = ?1
              WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state = 'pending'",
-            params![now.to_string(), change_id, channel],
-        )
+            params![now.to_string(), change_id, channel, DROPPED],
+        )?;
+        transaction.commit()?;
+        Ok(count)
     }
+}
+
+/// Unties a message from which something was dropped by hand: what is left of it is said in another
+/// one. The message itself stays, so that nothing else gets its key.
+fn untie_dropped(transaction: &Transaction, notice_id: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM delivery WHERE notice_id = ?1 AND state = 'given_up'";
+    let is_dropped = transaction.prepare_cached(sql)?.exists([notice_id])?;
+    if is_dropped {
+        untie(transaction, notice_id)?;
+    }
+    Ok(is_dropped)
+}
+
+fn untie(transaction: &Transaction, notice_id: i64) -> Result<()> {
+    let sql = "UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1";
+    transaction.execute(sql, [notice_id]).map(drop)
 }
 
 fn head(connection: &Connection, channel: &str, gather: Gather) -> Result<Option<Head>> {
@@ -248,7 +291,7 @@ fn head(connection: &Connection, channel: &str, gather: Gather) -> Result<Option
             Ok(Head {
                 notice_id: row.get("notice_id")?,
                 due_at: time(row, "due_at")?,
-                attempts: row.get("attempts")?,
+                attempts: rows::number(row, "attempts")?,
                 created_at: time(row, "created_at")?,
             })
         })
@@ -275,18 +318,18 @@ fn thaw_old(
 
 /// Its deliveries wait again to be composed.
 fn thaw(transaction: &Transaction, notice_id: i64) -> Result<()> {
-    transaction.execute("UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1", [notice_id])?;
+    untie(transaction, notice_id)?;
     transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
     Ok(())
 }
 
-/// Composes a message of what waits and ties its deliveries to it; `None` where nothing waits. `anew`
-/// is the number of the try where an older message is given up for it: other bytes need another key.
+/// Composes a message of what waits and ties its deliveries to it; `None` where nothing waits. Other
+/// bytes than those of an older message need another key: the `number` of the attempt makes it one.
 fn freeze(
     transaction: &Transaction,
     channel: &str,
     gather: Gather,
-    anew: Option<u32>,
+    (is_anew, mut number): (bool, u32),
     compose: &dyn Fn(&Waiting) -> Frozen,
     now: Timestamp,
 ) -> Result<Option<i64>> {
@@ -301,9 +344,15 @@ fn freeze(
         return Ok(None);
     }
     let waiting = batch::load(transaction, channel, gather, notice_id)?;
-    let mut frozen = compose(&Waiting { is_anew: anew.is_some(), ..waiting });
-    if let Some(number) = anew {
-        frozen.key = format!("{}/digest/{number}", frozen.key);
+    let mut frozen = compose(&Waiting { is_anew, ..waiting });
+    let key = frozen.key.clone();
+    if is_anew {
+        frozen.key = format!("{key}/digest/{number}");
+    }
+    let mut is_taken = transaction.prepare_cached("SELECT 1 FROM notice WHERE channel = ?1 AND key = ?2")?;
+    while is_taken.exists(params![channel, frozen.key])? {
+        frozen.key = format!("{key}/digest/{number}");
+        number += 1;
     }
     let replaces = batch::earlier(transaction, channel, gather, notice_id, Earlier::Covered)?;
     let follows = batch::earlier(transaction, channel, gather, notice_id, Earlier::Any)?;
@@ -335,14 +384,14 @@ fn attempt(
             notice_id,
             number,
             frozen: Frozen {
-                key: row.get("key")?,
-                title: row.get("title")?,
-                body: row.get("body")?,
+                key: rows::text(row, "key")?,
+                title: rows::text(row, "title")?,
+                body: rows::text(row, "body")?,
                 tone: rows::tone(row)?,
-                payload: row.get("payload")?,
+                payload: rows::text(row, "payload")?,
             },
-            replaces: row.get("replaces")?,
-            follows: row.get("follows")?,
+            replaces: rows::optional_text(row, "replaces")?,
+            follows: rows::optional_text(row, "follows")?,
             waiting_since,
             is_fresh: false,
         })
@@ -362,13 +411,23 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::super::files;
+    use super::super::mark::Mark;
     use super::*;
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::track;
 
     /// Steps of SQLite's machine for a message to a program with so many others behind it.
     async fn steps(waiting: i64) -> u32 {
-        let mut store = Store::throw_away().expect("a database");
+        let steps = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&steps);
+        let count = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        let mut connection = files::reference(files::known_version()).expect("a database");
+        connection.progress_handler(1, Some(count)).expect("counted");
+        let store = Store::new(connection, Mark::none(), None, None);
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..waiting {
@@ -376,13 +435,7 @@ mod tests {
             let change = track::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
-        let steps = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&steps);
-        let count = move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-            false
-        };
-        store.connection.progress_handler(1, Some(count)).expect("counted");
+        steps.store(0, Ordering::Relaxed);
         let compose = |waiting: &Waiting| Frozen {
             key: waiting.changes[0].key(),
             title: String::new(),

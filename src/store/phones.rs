@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::{Result, Row, params};
 
-use super::rows::{optional_time, text_of, time};
+use super::rows::{optional_text, optional_time, text, text_of, time};
 use super::{Routing, Store, outbox};
 use crate::model::{Change, KnownPhone};
 
@@ -70,8 +70,8 @@ impl Store {
 
 fn phone(row: &Row) -> Result<KnownPhone> {
     Ok(KnownPhone {
-        id: row.get("id")?,
-        model: row.get("model")?,
+        id: text(row, "id")?,
+        model: optional_text(row, "model")?,
         seen_at: time(row, "seen_at")?,
         last_backup: optional_time(row, "last_backup_at")?,
         backup_enabled: row.get("backup_enabled")?,

@@ -6,8 +6,11 @@ use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
 use super::Store;
 use super::beliefs::{self, outage};
 use super::outbox::HELD_BACK;
-use super::rows::{self, CHANGE_COLUMNS, time};
+use super::rows::{self, CHANGE_COLUMNS, text, time};
 use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey, Sight};
+
+/// Changes that are in memory at a time.
+const CHANGES_AT_ONCE: usize = 500;
 
 /// A change and its number in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct StoredDelivery {
     /// The peer's last answer, or ours, in words.
     pub answer: Option<String>,
     pub settled_at: Option<Timestamp>,
+    /// The message that it is in, with what else is in that.
+    pub notice_id: Option<i64>,
     /// About an outage that somebody acknowledged, which people hear no more of until it ends.
     pub is_acknowledged: bool,
     pub change: Change,
@@ -61,11 +66,50 @@ pub struct Totals {
 impl Store {
     /// Changes, oldest first.
     pub async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<StoredChange>> {
+        let mut changes = Vec::new();
+        self.each_change(filter, |change| {
+            changes.push(change);
+            Ok::<_, rusqlite::Error>(())
+        })
+        .await?;
+        Ok(changes)
+    }
+
+    /// Gives `take` each change, oldest first, without holding more than a few hundred. What cannot be
+    /// read is passed over and logged. No transaction is open while `take` runs, however long that is.
+    pub async fn each_change<E: From<rusqlite::Error>>(
+        &self,
+        filter: &ChangeFilter,
+        mut take: impl FnMut(StoredChange) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         let sql = format!(
-            "SELECT {CHANGE_COLUMNS} FROM change WHERE (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2) ORDER BY id"
+            "SELECT {CHANGE_COLUMNS} FROM change
+             WHERE id > ?3 AND (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2)
+             ORDER BY id LIMIT {CHANGES_AT_ONCE}"
         );
-        let limits = params![rows::text_of(filter.since), rows::text_of(filter.until)];
-        self.list(&sql, limits, |row| Ok(StoredChange { id: row.get("id")?, change: rows::change(row)? }))
+        let (since, until) = (rows::text_of(filter.since), rows::text_of(filter.until));
+        let mut last = 0;
+        loop {
+            let some = self.list(&sql, params![since, until, last], |row| {
+                Ok((row.get::<_, i64>("id")?, rows::change(row)))
+            })?;
+            for (id, change) in &some {
+                last = *id;
+                match change {
+                    Ok(change) => take(StoredChange { id: last, change: change.clone() })?,
+                    Err(error) => tracing::warn!("change {id} cannot be read: {error}"),
+                }
+            }
+            if some.len() < CHANGES_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The keys of all services that something ever happened to.
+    pub async fn service_keys(&self) -> Result<Vec<ServiceKey>> {
+        let sql = "SELECT DISTINCT service_key FROM change WHERE service_key <> ''";
+        self.list(sql, params![], |row| Ok(ServiceKey::new(&text(row, "service_key")?)))
     }
 
     /// Every occurrence that was going on at some time since `since`, oldest first.
@@ -86,21 +130,23 @@ impl Store {
     /// Deliveries, oldest first; without `settled` only those that wait or were given up.
     pub async fn deliveries(&self, settled: bool) -> Result<Vec<StoredDelivery>> {
         let sql = format!(
-            "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at,
+            "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at, notice_id,
                     {HELD_BACK} AS is_acknowledged
              FROM delivery JOIN change ON change.id = change_id
-             WHERE ?1 OR state <> 'sent' ORDER BY change_id, channel"
+             WHERE {} ORDER BY change_id, channel",
+            if settled { "TRUE" } else { "state <> 'sent'" }
         );
-        self.list(&sql, params![settled], |row| {
+        self.list(&sql, params![], |row| {
             Ok(StoredDelivery {
                 id: row.get("id")?,
-                channel: row.get("channel")?,
-                state: row.get("state")?,
+                channel: text(row, "channel")?,
+                state: text(row, "state")?,
                 created_at: time(row, "created_at")?,
                 due_at: time(row, "due_at")?,
-                attempts: row.get("attempts")?,
-                answer: row.get("answer")?,
+                attempts: rows::number(row, "attempts")?,
+                answer: rows::optional_text(row, "answer")?,
                 settled_at: rows::optional_time(row, "settled_at")?,
+                notice_id: row.get("notice_id")?,
                 is_acknowledged: row.get("is_acknowledged")?,
                 change: rows::change(row)?,
             })
@@ -119,12 +165,11 @@ impl Store {
     pub async fn coverage(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Span>> {
         let sql = "SELECT * FROM coverage WHERE feed = ?1 AND to_at >= ?2 ORDER BY id";
         self.list(sql, params![feed.to_string(), since.to_string()], |row| {
-            let sight: String = row.get("sight")?;
-            let reason: Option<String> = row.get("reason")?;
+            let (sight, reason) = (text(row, "sight")?, text(row, "reason")?);
             Ok(Span {
                 from: time(row, "from_at")?,
                 to: time(row, "to_at")?,
-                blind: (sight == "blind").then(|| reason.unwrap_or_default()),
+                blind: (sight == "blind").then_some(reason),
             })
         })
     }

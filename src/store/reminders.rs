@@ -8,12 +8,15 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, params};
 
 use super::beliefs::outage;
+use super::rows::{number, optional_time, text};
 use super::{Store, meta, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
 use crate::track;
 
 const SNOOZED_FROM: &str = "snoozed_from";
 const SNOOZED_UNTIL: &str = "snoozed_until";
+/// Snoozes of at most 30 days each that prolong one another.
+const SNOOZE_MAX: SignedDuration = SignedDuration::from_hours(366 * 24);
 
 /// A time in which people are told nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +102,8 @@ impl Store {
             lasting()
         );
         let known = self.list(&sql, params![feed.to_string(), channel], |row| {
-            let told = super::rows::optional_time(row, "told_at")?;
-            Ok((outage(row)?, told, row.get::<_, u32>("reminders")?))
+            let told = optional_time(row, "told_at")?;
+            Ok((outage(row)?, told, number(row, "reminders")?))
         })?;
         let reminder = |(outage, told, reminders): (Outage, Option<Timestamp>, u32)| {
             let told = told.unwrap_or(outage.first_seen);
@@ -160,7 +163,7 @@ impl Store {
                    JOIN outage USING (feed, service_key, message_id, occurrence)
                    WHERE feed = ?1 AND phase = 'ongoing'";
         self.list(sql, params![feed.to_string()], |row| {
-            Ok((ServiceKey::new(&row.get::<_, String>(0)?), row.get(1)?))
+            Ok((ServiceKey::new(&text(row, "service_key")?), text(row, "message_id")?))
         })
     }
 
@@ -180,6 +183,9 @@ impl Store {
     /// The newest snooze, over or not.
     pub async fn snoozed(&self) -> Result<Option<Snooze>> {
         let time = |name| meta::get(&self.connection, name);
-        Ok(time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?).map(|(from, until)| Snooze { from, until }))
+        let snooze = time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?);
+        // One that lasts longer is a damaged number; nobody would be told anything for years.
+        let is_sound = |(from, until): &(Timestamp, Timestamp)| until.duration_since(*from) <= SNOOZE_MAX;
+        Ok(snooze.filter(is_sound).map(|(from, until)| Snooze { from, until }))
     }
 }

@@ -1,29 +1,55 @@
 //! Domain values as columns and back.
 //!
-//! Reading is forgiving where an old or edited row could stop the daemon for ever, and strict
-//! where guessing would be a lie.
+//! Reading is forgiving: one damaged field must not stop the daemon for ever, so such a field costs
+//! itself and not its row. A row that makes no sense without the field is an error
+//! (`tests/damage.rs`).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Result, Row};
 
-use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Missing, Tone};
+use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Missing, ServiceKey, Tone};
 
-pub const CHANGE_COLUMNS: &str = "key, at, seen_at, kind, feed, service, message_id, occurrence, serial, \
+pub const CHANGE_COLUMNS: &str = "key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial, \
      outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at, \
      phone_read_at, phones, id";
 
+/// A text. What is not UTF-8 in it becomes U+FFFD.
+pub fn text(row: &Row, column: &str) -> Result<String> {
+    Ok(optional_text(row, column)?.unwrap_or_default())
+}
+
+pub fn optional_text(row: &Row, column: &str) -> Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+    })
+}
+
+/// A count; 0 where it cannot be one.
+pub fn number(row: &Row, column: &str) -> Result<u32> {
+    Ok(optional_number(row, column)?.unwrap_or_default())
+}
+
+pub fn optional_number(row: &Row, column: &str) -> Result<Option<u32>> {
+    let number: Option<i64> = row.get(column)?;
+    Ok(number.and_then(|number| u32::try_from(number).ok()))
+}
+
+/// A time; 1970 where it cannot be read: long past, so that nothing waits for it.
 pub fn time(row: &Row, column: &str) -> Result<Timestamp> {
-    let text: String = row.get(column)?;
-    parsed(&text)
+    Ok(optional_time(row, column)?.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 pub fn optional_time(row: &Row, column: &str) -> Result<Option<Timestamp>> {
-    let text: Option<String> = row.get(column)?;
-    text.as_deref().map(parsed).transpose()
+    let parsed = |text: String| {
+        let time = Timestamp::from_str(&text);
+        time.inspect_err(|error| tracing::warn!("damaged time in the database ({column}): {error}")).ok()
+    };
+    Ok(optional_text(row, column)?.and_then(parsed))
 }
 
 pub fn text_of(time: Option<Timestamp>) -> Option<String> {
@@ -31,7 +57,7 @@ pub fn text_of(time: Option<Timestamp>) -> Option<String> {
 }
 
 pub fn missing(row: &Row, since: &str, fetches: &str) -> Result<Option<Missing>> {
-    let fetches: Option<u32> = row.get(fetches)?;
+    let fetches = optional_number(row, fetches)?;
     Ok(optional_time(row, since)?.map(|since| Missing { since, fetches: fetches.unwrap_or(1) }))
 }
 
@@ -45,42 +71,48 @@ pub fn feed_id(text: &str) -> Result<FeedId> {
     Ok(FeedId { edition, locale: locale.to_owned() })
 }
 
-/// A row with [`CHANGE_COLUMNS`].
+/// The name of a service as Apple writes it, or its key where a damaged name does not fit that.
+pub fn service_name(row: &Row, name: &str, key: &str) -> Result<String> {
+    let (name, key) = (text(row, name)?, text(row, key)?);
+    Ok(if ServiceKey::new(&name).as_str() == key { name } else { key })
+}
+
+/// A row with [`CHANGE_COLUMNS`]. The key says once more which feed and which kind it is about.
 pub fn change(row: &Row) -> Result<Change> {
-    let kind: String = row.get("kind")?;
-    let feed: String = row.get("feed")?;
-    let near: String = row.get("near")?;
-    let event_kind =
-        |column| Ok::<_, Error>(row.get::<_, Option<String>>(column)?.map(|text| EventKind::parse(&text)));
+    let (key, kind, feed) = (text(row, "key")?, text(row, "kind")?, text(row, "feed")?);
+    let of_key = |part: usize| key.split('/').nth(part).unwrap_or_default();
+    let kind = ChangeKind::parse(&kind).or_else(|| ChangeKind::parse(of_key(5)));
+    let feed = feed_id(&feed).or_else(|_| feed_id(&format!("{}/{}", of_key(0), of_key(1))))?;
+    let event_kind = |column| Ok::<_, Error>(optional_text(row, column)?.map(|text| EventKind::parse(&text)));
+    let (at, seen_at) = (optional_time(row, "at")?, optional_time(row, "seen_at")?);
     Ok(Change {
-        at: time(row, "at")?,
-        seen_at: time(row, "seen_at")?,
-        kind: ChangeKind::parse(&kind).ok_or_else(|| unknown("kind of change", &kind))?,
-        feed: feed_id(&feed)?,
-        service: row.get("service")?,
-        message_id: row.get("message_id")?,
-        occurrence: row.get("occurrence")?,
-        serial: row.get("serial")?,
+        at: at.or(seen_at).unwrap_or(Timestamp::UNIX_EPOCH),
+        seen_at: seen_at.or(at).unwrap_or(Timestamp::UNIX_EPOCH),
+        kind: kind.ok_or_else(|| unknown("kind of change", &key))?,
+        feed,
+        service: service_name(row, "service", "service_key")?,
+        message_id: optional_text(row, "message_id")?,
+        occurrence: optional_number(row, "occurrence")?,
+        serial: number(row, "serial")?,
         outage_kind: event_kind("outage_kind")?,
         was_kind: event_kind("was_kind")?,
         began_at: optional_time(row, "began_at")?,
         ended_at: optional_time(row, "ended_at")?,
-        users_affected: row.get("users_affected")?,
-        message: row.get("message")?,
-        near: serde_json::from_str(&near).unwrap_or_default(),
+        users_affected: optional_text(row, "users_affected")?,
+        message: text(row, "message")?,
+        near: serde_json::from_str(&text(row, "near")?).unwrap_or_default(),
         phone: last_backup(row)?,
     })
 }
 
 fn last_backup(row: &Row) -> Result<Option<LastBackup>> {
     let times = optional_time(row, "phone_backup_at")?.zip(optional_time(row, "phone_read_at")?);
-    let phones: Option<u32> = row.get("phones")?;
+    let phones = optional_number(row, "phones")?;
     Ok(times.map(|(at, read_at)| LastBackup { at, read_at, phones: phones.unwrap_or(1) }))
 }
 
 pub fn tone(row: &Row) -> Result<Tone> {
-    let tone: String = row.get("tone")?;
-    Tone::parse(&tone).ok_or_else(|| unknown("tone", &tone))
+    Ok(Tone::parse(&text(row, "tone")?).unwrap_or(Tone::Neutral))
 }
 
 /// `worsened=2,revised=5`
@@ -101,8 +133,4 @@ pub fn counts(text: &str) -> BTreeMap<ChangeKind, u32> {
 pub fn unknown(what: &str, text: &str) -> Error {
     let message = format!("unknown {what} in the database: {text:?}");
     Error::FromSqlConversionFailure(0, Type::Text, message.into())
-}
-
-fn parsed(text: &str) -> Result<Timestamp> {
-    Timestamp::from_str(text).map_err(|error| Error::FromSqlConversionFailure(0, Type::Text, Box::new(error)))
 }

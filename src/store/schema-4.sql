@@ -30,3 +30,7 @@ ALTER TABLE phone ADD COLUMN off_since TEXT;
 -- Alarms that may be on a screen: looked for whenever a channel with a screen has nothing to send.
 CREATE INDEX notice_alarm ON notice (channel, id) WHERE tone = 'alarm' AND receipt IS NOT NULL;
 CREATE INDEX notice_by_receipt ON notice (channel, receipt) WHERE receipt IS NOT NULL;
+
+-- What waits or was given up, and whether a message has a key already: asked beside a long history.
+CREATE INDEX delivery_open ON delivery (state, channel) WHERE state <> 'sent';
+CREATE INDEX notice_by_key ON notice (channel, key);

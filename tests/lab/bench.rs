@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -25,6 +26,8 @@ use super::trial::{Dose, Event, Trial};
 
 /// Five seconds is the promise, five more are for a loaded machine; then the service manager kills.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than SQLite waits for a lock, and longer than between two tries to record an outcome.
+const LOCKED: Duration = Duration::from_millis(1_700);
 /// Longer than the wait after a fifth try.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a silent subject is asked whether it lives.
@@ -222,6 +225,10 @@ impl Bench {
                 let _arrives = answer.send(Entry::Welcome);
                 self.await_stop();
             }
+            Manner::Lock => {
+                self.lock();
+                let _arrives = answer.send(Entry::Welcome);
+            }
         }
     }
 
@@ -238,6 +245,10 @@ impl Bench {
                 let _arrives = answer.send(Thanks { after });
                 self.await_stop();
             }
+            Manner::Lock => {
+                self.lock();
+                let _arrives = answer.send(Thanks { after: Duration::ZERO });
+            }
         }
     }
 
@@ -252,7 +263,20 @@ impl Bench {
                 self.running().terminate();
                 self.await_stop();
             }
+            Manner::Lock => self.lock(),
         }
+    }
+
+    /// Holds the database's lock, from now on and for [`LOCKED`].
+    fn lock(&mut self) {
+        let path = self.trial.home.path().join("state").join(statusd::store::DATABASE);
+        let database = rusqlite::Connection::open(path).expect("a database");
+        database.busy_timeout(STOPS_WITHIN).expect("set");
+        database.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        spawn(move || {
+            sleep(LOCKED);
+            drop(database);
+        });
     }
 
     /// Receives and answers whoever still comes.

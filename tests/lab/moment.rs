@@ -9,6 +9,9 @@ pub enum Manner {
     Kill,
     /// SIGTERM: asked, in the middle of telling; the message in flight then arrives.
     Stop,
+    /// It lives on, but cannot write: another process holds the database's lock for longer than SQLite
+    /// waits for it.
+    Lock,
 }
 
 /// Where in a life it ends.

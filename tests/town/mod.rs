@@ -519,7 +519,7 @@ impl Town {
     pub async fn try_start(&mut self) -> Result<(), OpenError> {
         assert!(self.daemon.is_none(), "statusd is on already");
         let now = self.clock.get();
-        let Opened { store, damaged } = Store::open(&self.directory(), now)?;
+        let Opened { store, lost } = Store::open(&self.directory(), now)?;
         let couriers: Vec<Courier> = self.houses.iter().map(|house| self.courier(house)).collect();
         let hearers: Vec<Hearer> = couriers
             .iter()
@@ -529,8 +529,8 @@ impl Town {
             })
             .collect();
         let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
-        if let Some(kept) = damaged {
-            let change = track::history_lost(&memory.beliefs, &kept.display().to_string(), now);
+        if let Some(kept) = lost {
+            let change = track::history_lost(&memory.beliefs, &kept, now);
             store
                 .announce(&change, &|change| terms::hearing(&hearers, change), now)
                 .await

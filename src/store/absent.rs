@@ -1,0 +1,58 @@
+//! Deliveries of channels that are not in the configuration any more.
+//!
+//! Nobody will ever send them: after a day they are given up, visibly. Until then the channel may come
+//! back, as after a slip in the configuration (`tests/outbox.rs`).
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Result, params};
+
+use super::rows::text;
+use super::{Store, meta};
+
+const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
+const ANSWER: &str = "given up after a day: the channel is not in the configuration any more";
+/// In `meta`, with the channel's name behind it: since when it is absent.
+const ABSENT: &str = "absent/";
+
+impl Store {
+    /// Gives up what waits for channels that are not `configured`, once they have been absent for a day.
+    pub async fn give_up_absent(&self, configured: &[&str], now: Timestamp) -> Result<()> {
+        let sql = "SELECT DISTINCT channel FROM delivery WHERE state <> 'sent' AND state = 'pending'";
+        let mut waiting = self.list(sql, params![], |row| text(row, "channel"))?;
+        waiting.retain(|channel| !configured.contains(&channel.as_str()));
+        let noted = self
+            .list("SELECT name FROM meta WHERE name LIKE 'absent/%'", params![], |row| text(row, "name"))?;
+        let is_over = |name: &&String| !waiting.iter().any(|channel| name[ABSENT.len()..] == **channel);
+        let over: Vec<&String> = noted.iter().filter(is_over).collect();
+        let mut begins = Vec::new();
+        let mut ends = Vec::new();
+        for channel in &waiting {
+            match meta::get::<Timestamp>(&self.connection, &format!("{ABSENT}{channel}"))? {
+                Some(since) if since <= now && now.duration_since(since) < GIVEN_UP_AFTER => {}
+                Some(since) if since <= now => ends.push(channel),
+                // Absent since a time to come: the clock was set back.
+                Some(_) | None => begins.push(channel),
+            }
+        }
+        if over.is_empty() && begins.is_empty() && ends.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.transaction()?;
+        for name in over {
+            transaction.execute("DELETE FROM meta WHERE name = ?1", [name])?;
+        }
+        for channel in begins {
+            meta::set(&transaction, &format!("{ABSENT}{channel}"), now)?;
+        }
+        for channel in ends {
+            let count = transaction.execute(
+                "UPDATE delivery SET state = 'given_up', answer = ?1, settled_at = ?2
+                 WHERE state <> 'sent' AND state = 'pending' AND channel = ?3",
+                params![ANSWER, now.to_string(), channel],
+            )?;
+            tracing::error!("{channel}: {count} deliveries {ANSWER}; see `statusd outbox`");
+            transaction.execute("DELETE FROM meta WHERE name = ?1", [format!("{ABSENT}{channel}")])?;
+        }
+        transaction.commit()
+    }
+}

@@ -1,0 +1,231 @@
+//! The condition of a database file, before anything is written to it.
+//!
+//! An I/O error is not damage, and damage is believed only where several fresh connections agree.
+//! Moves, repairs and deletes nothing (`tests/damage.rs`).
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+use super::files::{APPLICATION_ID, BUSY_TIMEOUT, OpenError, identity, known_version, reference};
+
+/// Checks before damage is believed. One that finds the file sound ends them.
+const CHECKS: usize = 3;
+const HEADER_BYTES: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Findings of SQLite that are read: enough to see an I/O error among them.
+const FINDINGS_MAX: u32 = 20;
+/// Tables that no other program has all of.
+const OURS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'
+    AND name IN ('meta', 'feed', 'service', 'outage', 'change', 'notice', 'delivery', 'coverage')";
+const OURS_COUNT: u32 = 8;
+/// Parts of the header that are the same in each of our files: offset and bytes. Page size, reserved
+/// space and payload fractions, schema format, text encoding, application id.
+pub const HEADER: [(usize, &[u8]); 5] =
+    [(0, MAGIC), (16, &[0x10, 0x00]), (20, &[0, 64, 32, 32]), (44, &[0, 0, 0, 4]), (56, &[0, 0, 0, 1])];
+/// File format versions: for writing and for reading, both 1 (rollback journal) or both 2 (WAL).
+pub const FORMATS: std::ops::Range<usize> = 18..20;
+const APPLICATION_ID_AT: usize = 68;
+
+pub enum Condition {
+    New,
+    Sound,
+    /// With what is wrong, for the log.
+    Damaged(String),
+}
+
+/// Examines the file. A sound verdict of one check is enough, a bad one needs all of them.
+pub fn inspect(path: &Path) -> Result<Condition, OpenError> {
+    let mut damage = None;
+    let mut failed = None;
+    for _ in 0..CHECKS {
+        match check(path) {
+            Ok(Condition::Damaged(reason)) => damage = Some(reason),
+            Ok(sound) => return Ok(sound),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match (failed, damage) {
+        (Some(error), _) => Err(error),
+        (None, damage) => Ok(Condition::Damaged(damage.unwrap_or_default())),
+    }
+}
+
+fn check(path: &Path) -> Result<Condition, OpenError> {
+    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
+    let Some(header) = header(path).map_err(|error| cannot_read(&error))? else { return Ok(Condition::New) };
+    if let Some(fault) = header_fault(&header) {
+        return Ok(Condition::Damaged(fault));
+    }
+    match examine(path) {
+        Ok(Verdict::Empty) => Ok(Condition::New),
+        Ok(Verdict::Sound) => Ok(Condition::Sound),
+        Ok(Verdict::Damaged(reason)) => Ok(Condition::Damaged(reason)),
+        Ok(Verdict::Unreadable(reason)) => Err(cannot_read(&reason)),
+        Ok(Verdict::Newer(found)) => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: known_version() })
+        }
+        Ok(Verdict::Foreign) => Err(OpenError::Foreign(path.to_owned())),
+        Err(error) if is_damage(&error) || is_ours(&header) && is_senseless(&error) => {
+            Ok(Condition::Damaged(error.to_string()))
+        }
+        Err(error) if is_senseless(&error) => Err(OpenError::Foreign(path.to_owned())),
+        Err(error) => Err(cannot_read(&error)),
+    }
+}
+
+/// The first bytes; `None` where there is no file, or an empty one.
+fn header(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut header = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(HEADER_BYTES as u64).read_to_end(&mut header)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok((!header.is_empty()).then_some(header))
+}
+
+fn is_ours(header: &[u8]) -> bool {
+    header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4) == Some(&APPLICATION_ID.to_be_bytes())
+}
+
+/// What is wrong with the header of a file that is ours otherwise, or that is no database at all.
+fn header_fault(header: &[u8]) -> Option<String> {
+    if header.len() < HEADER_BYTES {
+        return Some("the file is cut off".to_owned());
+    }
+    if !header.starts_with(MAGIC) {
+        return Some("the file does not begin as a database".to_owned());
+    }
+    let is_wrong = |(at, bytes): &(usize, &[u8])| !header[*at..].starts_with(bytes);
+    let formats = &header[FORMATS];
+    let is_garbled = HEADER.iter().any(is_wrong) || (formats != [1, 1] && formats != [2, 2]);
+    (is_ours(header) && is_garbled).then(|| "its header is damaged".to_owned())
+}
+
+enum Verdict {
+    /// Nothing in it: we died while creating it.
+    Empty,
+    Sound,
+    Damaged(String),
+    /// SQLite met an I/O error while it checked.
+    Unreadable(String),
+    Newer(i32),
+    Foreign,
+}
+
+fn examine(path: &Path) -> rusqlite::Result<Verdict> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let has_wal = side_file(path, "-wal").exists();
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Closing would move a leftover WAL into the file, which may not be ours.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
+    let (id, version) = identity(&connection)?;
+    let count = |sql: &str| connection.query_row(sql, params![], |row| row.get::<_, u32>(0));
+    let has_our_tables = count(OURS)? == OURS_COUNT;
+    let findings = findings(&connection)?;
+    if let Some(finding) = unreadable(&findings) {
+        return Ok(Verdict::Unreadable(finding));
+    }
+    if !findings.is_empty() {
+        return Ok(Verdict::Damaged(findings.join("; ")));
+    }
+    if id == APPLICATION_ID {
+        return schema_verdict(&connection, version);
+    }
+    let is_empty = (id, version) == (0, 0) && count("SELECT count(*) FROM sqlite_schema")? == 0;
+    Ok(match has_our_tables.then(|| schema_verdict(&connection, version)).transpose()? {
+        Some(Verdict::Sound) => Verdict::Damaged("its application id is damaged".to_owned()),
+        _ if is_empty => Verdict::Empty,
+        _ => Verdict::Foreign,
+    })
+}
+
+/// The schema itself says which version it has, so that a number with one flipped bit does not pass
+/// for the file of a newer statusd.
+fn schema_verdict(connection: &Connection, version: i32) -> rusqlite::Result<Verdict> {
+    let found = schema(connection)?;
+    let fits = |known: &i32| -> rusqlite::Result<bool> {
+        let expected = schema(&reference(*known)?)?;
+        Ok(expected.iter().all(|entry| found.contains(entry))
+            && (version == *known || expected.len() == found.len()))
+    };
+    for known in (1..=known_version()).rev() {
+        if fits(&known)? {
+            return Ok(if version == known {
+                Verdict::Sound
+            } else if version > known_version() && (version ^ known).count_ones() > 1 {
+                Verdict::Newer(version)
+            } else {
+                Verdict::Damaged(format!("its schema is {known}, and its header says {version}"))
+            });
+        }
+    }
+    Ok(if version > known_version() {
+        Verdict::Newer(version)
+    } else {
+        Verdict::Damaged("its schema is damaged".to_owned())
+    })
+}
+
+/// Kind, name, table and SQL of what a database consists of.
+type Entry = (String, String, String, Option<String>);
+
+fn schema(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
+    let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'";
+    let mut statement = connection.prepare(sql)?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
+}
+
+/// What SQLite finds wrong; empty where all is well.
+fn findings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let sql = format!("PRAGMA integrity_check({FINDINGS_MAX})");
+    let mut findings: Vec<String> =
+        connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    findings.retain(|finding| finding != "ok");
+    let orphans = connection.prepare("PRAGMA foreign_key_check")?.exists([])?;
+    findings.extend(orphans.then(|| "a row that another one needs is missing".to_owned()));
+    Ok(findings)
+}
+
+/// The finding that is an I/O error. `error code=11` and 26 are damage, the others are not.
+fn unreadable(findings: &[String]) -> Option<String> {
+    let is_io = |finding: &&String| {
+        finding.split("error code=").skip(1).any(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u32>().is_ok_and(|code| !matches!(code & 0xff, 11 | 26))
+        })
+    };
+    findings.iter().find(is_io).cloned()
+}
+
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+        || matches!(error, rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::Utf8Error(..))
+}
+
+/// An error of statements that are right: the file makes no sense to SQLite.
+fn is_senseless(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::Unknown))
+        || matches!(error.sqlite_error().map(|error| error.extended_code), Some(1))
+}
+
+/// SQLite's own file beside the database.
+pub fn side_file(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+/// Reads all of a file, to see whether that is possible.
+pub fn read_all(path: &Path) -> io::Result<()> {
+    match fs::read(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,87 @@
+//! The database file under its name, while the daemon has it open.
+//!
+//! Who deletes or replaces the file does not stop the daemon: its connection still has all rows, and
+//! they would be gone at the stop. Invariant: the next write finds the file under its name again, with
+//! all that was in it (`tests/damage.rs`).
+
+use std::cell::{Cell, OnceCell};
+use std::fs;
+use std::io;
+use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Error, Result, ffi};
+
+use super::files::{copy_complete, put_in_place, reopen};
+
+/// The open database. Where its file had to be written anew, the connection to that.
+pub struct Connections {
+    connection: Connection,
+    next: OnceCell<Box<Connections>>,
+}
+
+impl Connections {
+    pub fn new(connection: Connection) -> Connections {
+        Connections { connection, next: OnceCell::new() }
+    }
+
+    fn push(&self, connection: Connection) {
+        match self.next.get() {
+            Some(next) => next.push(connection),
+            None => drop(self.next.set(Box::new(Connections::new(connection)))),
+        }
+    }
+}
+
+impl Deref for Connections {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.next.get().map_or(&self.connection, |next| next)
+    }
+}
+
+/// A path, and which file was there when it was opened.
+pub struct Place {
+    path: PathBuf,
+    file: Cell<(u64, u64)>,
+}
+
+impl Place {
+    pub fn of(path: &Path) -> io::Result<Place> {
+        Ok(Place { path: path.to_owned(), file: Cell::new(file_at(path)?) })
+    }
+
+    /// Writes the file anew where another one or none is under its name. A replacement is moved aside.
+    pub fn keep(&self, connections: &Connections) -> Result<()> {
+        match file_at(&self.path) {
+            Ok(file) if file == self.file.get() => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure(&error)),
+            Ok(_) | Err(_) => {}
+        }
+        copy_complete(connections, &self.path).map_err(|error| failure(&*error))?;
+        // Or closing it would take the new file's WAL for its own and delete it.
+        connections.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        put_in_place(&self.path, Timestamp::now()).map_err(|error| failure(&error))?;
+        connections.push(reopen(&self.path)?);
+        self.file.set(file_at(&self.path).map_err(|error| failure(&error))?);
+        tracing::error!(
+            "{} was deleted or replaced while statusd ran; it was written anew, nothing is lost",
+            self.path.display()
+        );
+        Ok(())
+    }
+}
+
+/// Device and inode.
+fn file_at(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+fn failure(error: &dyn std::fmt::Display) -> Error {
+    let reason = format!("the database file is gone and cannot be written anew: {error}");
+    Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(reason))
+}

@@ -1,0 +1,305 @@
+//! Carries the rows of a damaged database over into a new one, row by row.
+//!
+//! Works on a copy; the damaged file itself stays as it is. Invariant: a row that was read and fits
+//! the schema is in the new database, or is logged (`tests/damage.rs`).
+
+use std::fs;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
+
+use super::condition::{FORMATS, HEADER, side_file};
+use super::files::{known_version, reference};
+
+/// Tables whose loss people are told of: without them deliveries are lost, or news are repeated.
+const NEEDED: [&str; 5] = ["change", "notice", "delivery", "outage", "feed"];
+/// A value that a damaged column gets instead of the row being lost.
+const MENDED: [(&str, &str, &[&str], &str); 4] = [
+    ("notice", "tone", &["alarm", "relief", "neutral"], "neutral"),
+    ("service", "listed", &["yes", "missing", "no", "never"], "yes"),
+    ("feed", "sight", &["unknown", "sighted", "blind"], "unknown"),
+    ("coverage", "sight", &["sighted", "blind"], "blind"),
+];
+/// More rows than any history has: a damaged tree may lead round in a circle.
+const ROWS_MAX: usize = 10_000_000;
+const LOGGED_MAX_CHARS: usize = 300;
+
+/// What was carried over.
+#[derive(Debug, Default)]
+pub struct Carried {
+    pub rows: usize,
+    /// What deliveries or beliefs need and could not be read.
+    pub lost: usize,
+}
+
+/// Copies all that can be read in `damaged` and its WAL, by way of the file `scratch`.
+pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Carried> {
+    let copied = copy(damaged, wal, scratch).and_then(|()| {
+        let carried = read_into(scratch, into);
+        carried.or_else(|error| {
+            tracing::error!("nothing can be read in the damaged database: {error}");
+            Ok(Carried { rows: 0, lost: 1 })
+        })
+    });
+    for suffix in ["", "-wal", "-shm"] {
+        // Not there, as a rule.
+        let _ = fs::remove_file(side_file(scratch, suffix));
+    }
+    copied
+}
+
+fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
+    fs::copy(damaged, scratch)?;
+    if wal.exists() {
+        fs::copy(wal, side_file(scratch, "-wal"))?;
+    }
+    mend_header(scratch, wal.exists())
+}
+
+/// Writes what is the same in all of our files over the header, the number of pages included.
+fn mend_header(path: &Path, has_wal: bool) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let format = if has_wal { 2 } else { 1 };
+    let pages = u32::try_from(length / 4_096).unwrap_or(u32::MAX).to_be_bytes();
+    let parts = HEADER.iter().map(|(at, bytes)| (*at, bytes.to_vec()));
+    for (at, bytes) in parts.chain([(FORMATS.start, vec![format; FORMATS.len()]), (28, pages.to_vec())]) {
+        file.seek(SeekFrom::Start(at as u64))?;
+        file.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
+    mend_schema(&open(scratch)?)?;
+    let from = open(scratch)?;
+    let transaction = into.unchecked_transaction()?;
+    transaction.pragma_update(None, "defer_foreign_keys", true)?;
+    let mut carried = Carried::default();
+    for table in tables(into)? {
+        let needed = NEEDED.contains(&table.as_str());
+        match Copier::new(&table, &from, &transaction).and_then(|mut copier| copier.run()) {
+            Ok(copied) => {
+                carried.rows += copied.rows;
+                carried.lost += if needed { copied.lost } else { 0 };
+            }
+            Err(error) => {
+                tracing::error!("the table {table} of the damaged database cannot be read: {error}");
+                carried.lost += usize::from(needed);
+            }
+        }
+    }
+    carried.lost += transaction.query_row(LOST_DELIVERIES, [], |row| row.get::<_, i64>(0))? as usize;
+    remove_phantoms(&transaction)?;
+    transaction.execute_batch(MADE_WHOLE)?;
+    transaction.commit()?;
+    Ok(carried)
+}
+
+/// Tolerates a damaged schema: entries that make no sense are passed over.
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON;")?;
+    Ok(connection)
+}
+
+/// The schema is known; only where its tables begin is not.
+fn mend_schema(connection: &Connection) -> rusqlite::Result<()> {
+    let mut version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i32>(0))?;
+    if !(1..=known_version()).contains(&version) {
+        version = known_version();
+    }
+    let reference = reference(version)?;
+    let mut entries = reference.prepare("SELECT rowid, type, name, tbl_name, sql FROM sqlite_schema")?;
+    let mut entries = entries.query([])?;
+    while let Some(entry) = entries.next()? {
+        let values: Vec<Value> = (0..5).map(|column| entry.get(column)).collect::<rusqlite::Result<_>>()?;
+        // A row that is right is not touched: the tree may be damaged elsewhere.
+        connection.execute(
+            "UPDATE sqlite_schema SET type = ?2, name = ?3, tbl_name = ?4, sql = ?5 WHERE rowid = ?1
+               AND (type, name, tbl_name, sql) IS NOT (?2, ?3, ?4, ?5)",
+            params_from_iter(values),
+        )?;
+    }
+    Ok(())
+}
+
+fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let sql =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY rowid";
+    connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// One table on its way.
+struct Copier<'a> {
+    table: &'a str,
+    columns: Vec<String>,
+    order: String,
+    from: &'a Connection,
+    into: &'a Connection,
+    copied: Carried,
+}
+
+impl<'a> Copier<'a> {
+    fn new(table: &'a str, from: &'a Connection, into: &'a Connection) -> rusqlite::Result<Copier<'a>> {
+        let columns = |connection: &Connection| -> rusqlite::Result<Vec<(String, i64)>> {
+            let sql = "SELECT name, pk FROM pragma_table_info(?1)";
+            connection.prepare(sql)?.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        let (old, new) = (columns(from)?, columns(into)?);
+        let mut key: Vec<&(String, i64)> = old.iter().filter(|(_, part)| *part > 0).collect();
+        key.sort_by_key(|(_, part)| *part);
+        let order: Vec<String> = key.into_iter().map(|(name, _)| format!("{name} DIR")).collect();
+        let columns = new.into_iter().map(|(name, _)| name);
+        let columns = columns.filter(|name| old.iter().any(|(known, _)| known == name)).collect();
+        Ok(Copier { table, columns, order: order.join(", "), from, into, copied: Carried::default() })
+    }
+
+    /// From the first row on, and where that ends in damage also from the last row back.
+    fn run(&mut self) -> rusqlite::Result<Carried> {
+        if let Err(error) = self.pass("ASC") {
+            tracing::error!("the table {} is damaged: {error}", self.table);
+            self.copied.lost += 1;
+            // Ends at the same damage.
+            let _ = self.pass("DESC");
+        }
+        Ok(std::mem::take(&mut self.copied))
+    }
+
+    fn pass(&mut self, direction: &str) -> rusqlite::Result<()> {
+        let (columns, order) = (self.columns.join(", "), self.order.replace("DIR", direction));
+        let sql = format!("SELECT {columns} FROM {} NOT INDEXED ORDER BY {order}", self.table);
+        let mut statement = self.from.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        for _ in 0..ROWS_MAX {
+            let Some(row) = rows.next()? else { break };
+            let values: Vec<Value> = (0..self.columns.len()).map(|column| value(row, column)).collect();
+            self.insert(values)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, mut values: Vec<Value>) -> rusqlite::Result<()> {
+        let places = vec!["?"; self.columns.len()].join(", ");
+        // A new database has a seed already.
+        let verb = if self.table == "meta" { "INSERT OR REPLACE" } else { "INSERT" };
+        let sql = format!("{verb} INTO {} ({}) VALUES ({places})", self.table, self.columns.join(", "));
+        let mut statement = self.into.prepare_cached(&sql)?;
+        let mut inserted = statement.execute(params_from_iter(&values));
+        if inserted.as_ref().is_err_and(is_misfit) {
+            self.mend(&mut values);
+            inserted = statement.execute(params_from_iter(&values));
+        }
+        match inserted {
+            Ok(_) => self.copied.rows += 1,
+            // Seen on the way from the other end.
+            Err(error) if is_duplicate(&error) => {}
+            Err(error) if is_misfit(&error) => {
+                let row: String = format!("{values:?}").chars().take(LOGGED_MAX_CHARS).collect();
+                tracing::error!("a damaged row of {} is left out: {error}: {row}", self.table);
+                self.copied.lost += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Gives columns with a closed set of words one of them.
+    fn mend(&self, values: &mut [Value]) {
+        let column = |name: &str| self.columns.iter().position(|column| column == name);
+        let is_text = |value: &Value, words: &[&str]| matches!(value, Value::Text(text) if words.contains(&text.as_str()));
+        for (table, name, words, fallback) in MENDED {
+            if let Some(value) =
+                column(name).filter(|_| table == self.table).and_then(|at| values.get_mut(at))
+                && !is_text(value, words)
+            {
+                *value = Value::Text(fallback.to_owned());
+            }
+        }
+        if self.table == "delivery"
+            && let (Some(state), Some(settled)) = (column("state"), column("settled_at"))
+            && !is_text(&values[state], &["pending", "sent", "given_up"])
+        {
+            // Settled, and nobody knows how: it stays visible.
+            let word = if values[settled] == Value::Null { "pending" } else { "given_up" };
+            values[state] = Value::Text(word.to_owned());
+        }
+    }
+}
+
+/// A text that is not UTF-8 any more keeps the rest of its characters.
+fn value(row: &Row, column: usize) -> Value {
+    match row.get_ref(column) {
+        Ok(ValueRef::Text(bytes)) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        Ok(value) => Value::try_from(value).unwrap_or(Value::Null),
+        Err(_) => Value::Null,
+    }
+}
+
+/// The row does not fit the schema.
+fn is_misfit(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+}
+
+fn is_duplicate(error: &rusqlite::Error) -> bool {
+    use rusqlite::ffi::{SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID, SQLITE_CONSTRAINT_UNIQUE};
+    let codes = [SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_CONSTRAINT_ROWID, SQLITE_CONSTRAINT_UNIQUE];
+    error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
+}
+
+/// Removes outages that nothing was ever told of: their identity is damaged. Only as many as the history
+/// misses; more of them mean that the history is what is damaged.
+fn remove_phantoms(transaction: &Connection) -> rusqlite::Result<()> {
+    let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let phantoms = count(&format!("SELECT count(*) FROM outage WHERE {PHANTOM}"))?;
+    if phantoms > 0 && phantoms <= count(MISSING)? {
+        transaction.execute(&format!("DELETE FROM outage WHERE {PHANTOM}"), [])?;
+    }
+    Ok(())
+}
+
+const PHANTOM: &str = "NOT EXISTS (SELECT 1 FROM change
+        WHERE change.feed = outage.feed AND change.service_key = outage.service_key
+          AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)
+    AND NOT EXISTS (SELECT 1 FROM change
+        WHERE instr(key, '/' || outage.message_id || '/' || outage.occurrence || '/') > 0)";
+
+/// Changes whose outage is gone, as far as their key confirms their identity.
+const MISSING: &str = "SELECT count(*) FROM change
+    WHERE message_id IS NOT NULL AND instr(key, '/' || message_id || '/' || occurrence || '/') > 0
+      AND NOT EXISTS (SELECT 1 FROM outage
+        WHERE change.feed = outage.feed AND change.service_key = outage.service_key
+          AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
+
+/// Deliveries whose change is gone: nobody knows what they were about.
+const LOST_DELIVERIES: &str = "SELECT count(*) FROM delivery WHERE change_id NOT IN (SELECT id FROM change)";
+
+/// A message that is gone is composed anew. The history says what a lost belief was; without it old
+/// news would be told as new.
+const MADE_WHOLE: &str = "
+    DELETE FROM delivery WHERE change_id NOT IN (SELECT id FROM change);
+    UPDATE delivery SET notice_id = NULL WHERE notice_id NOT IN (SELECT id FROM notice);
+    INSERT OR IGNORE INTO outage (feed, service_key, message_id, occurrence, service, kind, phase, began_at,
+        ended_at, first_seen_at, users_affected, message, counts)
+    SELECT feed, service_key, message_id, occurrence, service, coalesce(outage_kind, 'Other'),
+        CASE WHEN kind = 'planned' THEN 'planned'
+             WHEN kind IN ('withdrawn', 'cancelled') THEN 'withdrawn'
+             WHEN kind IN ('ended', 'over', 'missed', 'noted', 'corrected') THEN 'over'
+             ELSE 'ongoing' END,
+        began_at, coalesce(ended_at, CASE WHEN kind IN ('withdrawn', 'cancelled') THEN seen_at END),
+        (SELECT min(seen_at) FROM change first WHERE first.service_key = last.service_key
+             AND first.message_id = last.message_id AND first.feed = last.feed AND first.occurrence = last.occurrence),
+        users_affected, message,
+        (SELECT group_concat(kind || '=' || serial) FROM (SELECT kind, max(serial) AS serial FROM change each
+             WHERE each.service_key = last.service_key AND each.message_id = last.message_id
+               AND each.feed = last.feed AND each.occurrence = last.occurrence AND kind <> 'lasts' GROUP BY kind))
+    FROM change last
+    WHERE message_id IS NOT NULL AND occurrence IS NOT NULL AND kind NOT IN ('lasts', 'revised')
+      AND (message_id GLOB '*[^A-Za-z0-9._~-]*' OR instr(key, '/' || message_id || '/' || occurrence || '/') > 0)
+      AND id = (SELECT max(id) FROM change newer WHERE newer.service_key = last.service_key
+          AND newer.message_id = last.message_id AND newer.feed = last.feed
+          AND newer.occurrence = last.occurrence AND kind NOT IN ('lasts', 'revised'));
+    INSERT OR IGNORE INTO feed (feed, first_accepted_at, sight, told)
+    SELECT feed, min(at), 'unknown', 0 FROM change GROUP BY feed;";
