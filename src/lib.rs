@@ -57,6 +57,7 @@ pub mod logs;
 pub mod phone;
 pub mod probe;
 pub mod property_list;
+pub mod proxy;
 pub mod record;
 pub mod regular_file;
 pub mod releases;

@@ -22,7 +22,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{gzip, regular_file, text, tls};
+use crate::{gzip, proxy, regular_file, text, tls};
 
 pub const HOST: &str = "gdmf.apple.com";
 const PATH: &str = "/v2/pmv";
@@ -241,7 +241,7 @@ fn client(source: &Source) -> Result<Client, String> {
         .pool_max_idle_per_host(0);
     let builder = match source.address {
         Some(address) => builder.resolve(HOST, address).no_proxy(),
-        None => builder,
+        None => proxy::through(builder),
     };
     builder.build().map_err(failed)
 }

@@ -11,6 +11,8 @@ const NEAR_LIKENESS: f64 = 0.75;
 /// What likeness to one word of a name is worth, compared with likeness to all of it.
 const PART_OF_NAME: f64 = 0.9;
 const MAX_NEAR: usize = 3;
+/// By which a wide form (U+FF01 to U+FF5E) is ahead of its letter.
+const WIDE_AHEAD: u32 = 0xfee0;
 
 /// One name or glob, as the person wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,22 +57,40 @@ impl Watch {
 
 /// The names most like `wanted`, best first; for "did you mean …?".
 pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let wanted = ServiceKey::new(wanted);
+    let wanted = ServiceKey::new(&plain(wanted));
+    let wanted = wanted.as_str();
+    let unspaced = wanted.replace(' ', "");
     let likeness = |name: &str| {
-        let key = ServiceKey::new(name);
+        let key = ServiceKey::new(&plain(name));
+        let name = key.as_str();
         // Half of a name ("backup") is as good a hint as a slip of the finger, and a slip in half of
-        // a name ("bakup") nearly so.
-        if key.as_str().contains(wanted.as_str()) && !wanted.as_str().is_empty() {
+        // a name ("bakup") nearly so. Japanese and Chinese names have no blank where people write one.
+        if !unspaced.is_empty() && name.replace(' ', "").contains(&unspaced) {
             return 1.0;
         }
-        let words =
-            key.as_str().split(' ').map(|word| strsim::jaro_winkler(wanted.as_str(), word) * PART_OF_NAME);
-        words.fold(strsim::jaro_winkler(wanted.as_str(), key.as_str()), f64::max)
+        let words = words(name).map(|word| strsim::jaro_winkler(wanted, word) * PART_OF_NAME);
+        words.fold(strsim::jaro_winkler(wanted, name), f64::max)
     };
     let mut ranked: Vec<(f64, &str)> =
         names.map(|name| (likeness(name), name)).filter(|(likeness, _)| *likeness >= NEAR_LIKENESS).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     ranked.into_iter().take(MAX_NEAR).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// With plain letters for wide ones ("ｉＣｌｏｕｄ").
+fn plain(name: &str) -> String {
+    let plain = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - WIDE_AHEAD).unwrap_or(c),
+        c => c,
+    };
+    name.chars().map(plain).collect()
+}
+
+/// The parts of a name between blanks, and those that are not of Latin letters: in "iCloudバックアップ"
+/// no blank stands between the words.
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    let is_latin = |c: char| c < '\u{250}';
+    name.split(' ').chain(name.split(is_latin).filter(|part| !part.is_empty()))
 }
 
 #[cfg(test)]
@@ -101,5 +121,26 @@ mod tests {
         assert_eq!(near("bakup"), ["iCloud Backup"]);
         assert_eq!(near("foto")[0], "Photos");
         assert_eq!(near("Xcode Cloud"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn near_names_are_found_in_scripts_without_blanks() {
+        let names = ["iCloudバックアップ", "iCloudメール", "iCloud云备份", "写真", "Café Müller"];
+        let near = |wanted| near(wanted, names.into_iter());
+        for wanted in [
+            "iCloud バックアップ",
+            "バックアップ",
+            "バックアプ",
+            "iCloud　バックアップ",
+            "ｉＣｌｏｕｄバックアップ",
+            "iCloudバックアプ",
+        ] {
+            assert_eq!(near(wanted).first().map(String::as_str), Some("iCloudバックアップ"), "{wanted}");
+        }
+        assert_eq!(near("备份")[0], "iCloud云备份");
+        assert_eq!(near("メール"), ["iCloudメール"]);
+        assert_eq!(near("muller")[0], "Café Müller");
+        assert_eq!(near("天気"), Vec::<String>::new());
+        assert_eq!(near(" "), Vec::<String>::new());
     }
 }

@@ -17,6 +17,8 @@ use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup,
 /// Apple's too, with all below them: what phones talk to. The doctor asks them and says which it could
 /// not reach; nobody is sent there.
 const ASKED: [&str; 3] = ["icloud.com", "icloud-content.com", "cdn-apple.com"];
+/// What the doctor connects to in order to tell "offline" from "no Apple"; nobody's, too (RFC 2606).
+const OUTSIDE: &str = "example.com";
 /// Hosts that are documented to be nobody's (RFC 2606, RFC 6761), and this computer.
 const NOBODYS: [&str; 5] = ["example", "invalid", "test", "localhost", "localdomain"];
 /// Whom a channel sends to, where there is only one. Shown to nobody as advice.
@@ -231,6 +233,7 @@ fn stranger_beside(text: &str, known: &[&str]) -> Option<String> {
             || known.iter().any(|own| is_below(own))
             || NOBODYS.contains(&ending)
             || PEERS.contains(&host)
+            || host == OUTSIDE
             // A key of the configuration.
             || host.starts_with("channel.")
             || host.parse::<std::net::IpAddr>().is_ok()

@@ -38,11 +38,12 @@ const EDGES: &[Row] = &[
     ("clock", &[]),
     ("regular_file", &[]),
     ("tls", &["cause", "regular_file"]),
+    ("proxy", &["text"]),
     ("record", &["cause", "regular_file"]),
     ("gzip", &[]),
-    ("fetch", &["feed", "gzip", "model", "text", "tls"]),
+    ("fetch", &["feed", "gzip", "model", "proxy", "text", "tls"]),
     ("store", &["cause", "model", "regular_file", "track"]),
-    ("channel", &["cause", "model", "secret", "text", "tls"]),
+    ("channel", &["cause", "model", "proxy", "secret", "text", "tls"]),
     ("property_list", &[]),
     ("phone", &["property_list", "secret", "tls"]),
     (
@@ -63,8 +64,8 @@ const EDGES: &[Row] = &[
     ("logs", &["channel", "clock", "config", "text"]),
     ("live", &[]),
     ("local_backups", &["cause", "phone", "property_list", "regular_file", "text"]),
-    ("probe", &["cause", "gzip", "text", "tls"]),
-    ("releases", &["gzip", "regular_file", "text", "tls"]),
+    ("probe", &["cause", "gzip", "proxy", "text", "tls"]),
+    ("releases", &["gzip", "proxy", "regular_file", "text", "tls"]),
     ("storage", &["cause", "text"]),
 ];
 
@@ -156,6 +157,7 @@ const LOOPS: &[Row] = &[
             "phone",
             "plan",
             "probe",
+            "proxy",
             "record",
             "regular_file",
             "releases",
@@ -206,7 +208,7 @@ const IMPURE: &[(&str, &str)] = &[
 /// What only these modules may name: one way in for each outside thing. Its [`ERRORS`] travel.
 const ONE_WAY_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
-    ("reqwest", &["channel", "fetch", "probe", "releases"]),
+    ("reqwest", &["channel", "fetch", "probe", "proxy", "releases"]),
     ("notify_rust", &["channel"]),
     ("zbus", &["channel"]),
     ("rumqttc", &["channel"]),

@@ -98,7 +98,10 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     apple.release();
     // Had it waited for Apple, there would first be word of an answer that did not come.
     let first_look = manager.next().await;
-    assert!(first_look.starts_with("STATUS=iCloud Backup fine; looked "), "{first_look}");
+    assert!(
+        first_look.starts_with("STATUS=Apple lists no problem with iCloud Backup; looked "),
+        "{first_look}"
+    );
 
     let bad = text.replace("jitter_s = 0", "jitter_s = 99999");
     home.configure(&bad);
@@ -433,13 +436,7 @@ async fn a_damaged_database_is_kept_and_told_of_once() {
     bytes[100..].fill(0xff);
     fs::write(home.database(), &bytes).expect("damaged");
     let mut daemon = home.start();
-    daemon
-        .says_all(&[
-            "the database was damaged (",
-            "desktop: delivered",
-            "webhook.ops: delivered",
-        ])
-        .await;
+    daemon.says_all(&["the database was damaged (", "desktop: delivered", "webhook.ops: delivered"]).await;
     assert_eq!(server.next().await.summary, "statusd lost its history");
     let lost = payload(&peer.next().await);
     assert_eq!(lost["kind"], "history_lost");

@@ -681,6 +681,64 @@ async fn a_proxy_that_refuses() {
     again_with("a_proxy_that_refuses", &[("HTTPS_PROXY", &proxy.url_of(""))]);
 }
 
+/// A proxy that speaks SOCKS 5 (RFC 1928) to one client and answers with `reply`; the name that it was
+/// asked for.
+fn socks(reply: u8) -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = format!("socks5h://{}", listener.local_addr().expect("an address"));
+    let asked = thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a client");
+        let read = |length: usize| {
+            let mut bytes = vec![0; length];
+            (&stream).read_exact(&mut bytes).expect("more");
+            bytes
+        };
+        let greeting = read(2);
+        read(usize::from(greeting[1]));
+        (&stream).write_all(&[5, 0]).expect("taken");
+        let request = read(5);
+        assert_eq!(request[..4], [5, 1, 0, 3], "connect to a name");
+        let name = read(usize::from(request[4]));
+        read(2);
+        (&stream).write_all(&[5, reply, 0, 1, 0, 0, 0, 0, 0, 0]).expect("taken");
+        String::from_utf8(name).expect("UTF-8")
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn a_socks_proxy_is_asked_for_the_name() {
+    const OPEN: &str = "STATUSD_TEST_OPEN";
+    if is_child() {
+        let failure = look("https://feed.invalid/").await.expect_err("no feed behind it");
+        // Let through, and then cut off; or not let through.
+        let word = if env::var_os(OPEN).is_some() { "tls" } else { "proxy" };
+        return check(&failure, Fault::Ours, word);
+    }
+    let name = "a_socks_proxy_is_asked_for_the_name";
+    let (address, asked) = socks(0);
+    again_with(name, &[("HTTPS_PROXY", ""), ("ALL_PROXY", &address), (OPEN, "1")]);
+    assert_eq!(asked.join().expect("asked"), "feed.invalid");
+    let (address, asked) = socks(5);
+    again_with(name, &[("https_proxy", &address)]);
+    assert_eq!(asked.join().expect("asked"), "feed.invalid");
+    // Nothing listens there any more.
+    again_with(name, &[("https_proxy", &address)]);
+}
+
+#[tokio::test]
+async fn an_empty_variable_hides_no_other() {
+    if is_child() {
+        let failure = look("https://feed.invalid/").await.expect_err("no login");
+        return assert_eq!(failure.kind, FailureKind::ProxyLogin);
+    }
+    let proxy = Apple::start().await;
+    proxy.answer(Answer::status(407));
+    let name = "an_empty_variable_hides_no_other";
+    again_with(name, &[("HTTPS_PROXY", ""), ("https_proxy", &proxy.url_of(""))]);
+    assert_eq!(proxy.requests()[0].method, "CONNECT");
+}
+
 #[tokio::test]
 async fn no_proxy_stands_between_this_computer_and_itself() {
     if is_child() {

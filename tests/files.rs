@@ -133,11 +133,11 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
 
 /// The command with its outputs where a shell would send them; its code and what came on the other.
 fn redirected(home: &Home, arguments: &str, redirection: &str) -> (Option<i32>, String) {
-    let script = format!("exec \"$0\" --config \"$1\" {arguments} {redirection}");
+    let script = format!("exec \"$0\" {arguments} {redirection}");
     let output = Command::new("/bin/sh")
         .args(["-c", &script, env!("CARGO_BIN_EXE_statusd")])
-        .arg(home.path("statusd.toml"))
         .env_clear()
+        .env("STATUSD_CONFIG", home.path("statusd.toml"))
         .env("HOME", home.path(""))
         .output()
         .expect("a shell");

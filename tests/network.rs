@@ -49,6 +49,7 @@ impl World {
             apple_roots: vec![self.apple.der.clone()],
             extra_roots: vec![self.local.der.clone()],
             network_quality: None,
+            may_ask_outside: false,
             ..Net::default()
         }
     }
@@ -371,6 +372,30 @@ async fn a_proxy_is_told_of_without_its_password() {
     check(&found[1], Status::Warning, NETWORK, "through its proxy only");
     let found = with(&closed, nobody.address).await;
     check(&found[0], Status::Problem, NETWORK, "none of 10");
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_apples_tells_offline_from_apple_kept_out() {
+    let (nobody, outside) = (Nobody::new(), Listening::start(V4, Door::Hangs).await);
+    let asked = async |net: &Net, address: SocketAddr| {
+        let mut net = net.clone();
+        for host in &HOSTS {
+            net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, nobody.address)));
+        }
+        net.connect_to.push(to("example.com", 443, address));
+        finding(&net, "hosts").await
+    };
+    let closed = World::new().net();
+    let open = Net { may_ask_outside: true, ..closed.clone() };
+    let found = asked(&open, outside.address).await;
+    let words = "this network keeps Apple out: none of 10 Apple hosts can be reached, and example.com can";
+    check(&found, Status::Problem, NETWORK, words);
+    let found = asked(&open, nobody.address).await;
+    let words = "this computer is offline: neither Apple's hosts nor example.com can be reached";
+    check(&found, Status::Problem, NETWORK, words);
+    // Who does not want it asked gets the answer of before.
+    let found = asked(&closed, outside.address).await;
+    check(&found, Status::Problem, NETWORK, "none of 10 Apple hosts can be reached from this computer");
 }
 
 async fn speed(limit: Duration, answers: bool, config: &str) -> Finding {

@@ -155,7 +155,7 @@ async fn no_secret_of_any_channel_comes_out() {
     }
     check("the log", daemon.stop().await.as_bytes());
     for command in [&["config", "check"][..], &["test-notice"], &["drill"]] {
-        let said = home.ask(&[command, &["--log-level", "trace"]].concat()).await;
+        let said = home.ask(command).await;
         check(command[0], said.out.as_bytes());
         check(command[0], said.err.as_bytes());
     }

@@ -502,7 +502,7 @@ fn without_systemd_it_is_one_clear_line() {
         let said = world.statusd_at("", command, &[("PATH", "/nonexistent")]);
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{said:?}");
         assert!(
-            said.err.contains("there is no systemctl here") && said.err.contains("statusd run"),
+            said.err.contains("this machine is not run by systemd") && said.err.contains("statusd run"),
             "{said:?}"
         );
         assert_eq!(said.err.lines().count(), 1, "{said:?}");
@@ -530,18 +530,39 @@ fn a_machine_has_no_desktop() {
     let world = World::machine();
     let file = "etc/statusd/statusd.toml";
     let words = "a system service has no desktop session; install as yourself, or choose another channel";
-    for text in [None, Some("watch = [\"Photos\"]\n"), Some("[channel.desktop]\nenabled = true\n")] {
-        match text {
-            Some(text) => world.set(file, text),
-            None => world.unset(file),
-        }
-        let said = world.refused(&["service", "install"], 78, words);
-        assert!(said.contains("[channel.desktop] enabled = false in /etc/statusd/statusd.toml"), "{said}");
-    }
+    world.set(file, "[channel.desktop]\nenabled = true\n");
+    let said = world.refused(&["service", "install"], 78, words);
+    let todo = "take enabled = true out of [channel.desktop] in /etc/statusd/statusd.toml";
+    assert!(said.contains(todo), "{said}");
     world.set(file, "wathc = [\"Photos\"]\n");
     world.refused(&["service", "install"], 78, "/etc/statusd/statusd.toml");
     assert!(!world.unit_here().exists());
     assert_eq!(world.calls(), [""; 0]);
+    // By default it has none, whether there is a file or not.
+    for text in [None, Some("watch = [\"Photos\"]\n"), Some(statusd::config::SAMPLE)] {
+        match text {
+            Some(text) => world.set(file, text),
+            None => world.unset(file),
+        }
+        let said = world.done(&["service", "install"]);
+        assert!(
+            said.contains("It shows no bubbles, because a service of the machine has no desktop"),
+            "{said}"
+        );
+        world.done(&["service", "uninstall"]);
+        world.calls();
+    }
+}
+
+#[test]
+fn without_systemd_it_is_one_short_line() {
+    let short = "statusd: this machine is not run by systemd; start `statusd run` in your own way\n";
+    for world in [World::machine(), World::person()] {
+        let not_booted = "System has not been booted with systemd as init system (PID 1). Can't operate.";
+        world.program("systemctl", &format!("#!/bin/sh\necho \"{not_booted}\" >&2; exit 1\n"));
+        let said = world.statusd(&["service", "install"]);
+        assert_eq!((said.code, said.err.as_str()), (Some(1), short), "{said:?}");
+    }
 }
 
 #[test]
@@ -602,7 +623,11 @@ fn a_package_brings_its_own_file() {
 #[test]
 fn a_setting_that_the_service_would_not_see_is_refused() {
     let world = World::person();
-    world.refused(&["--locale", "de_DE", "service", "install"], 2, "write them into the configuration file");
+    world.refused(
+        &["--locale", "de_DE", "service", "install"],
+        2,
+        "--locale has no effect on `statusd service install`",
+    );
     let said = world.statusd_at("", &["service", "install"], &[("STATUSD_POLL", "* * * * *")]);
     assert!(said.code == Some(2) && said.err.contains("STATUSD_ variables"), "{said:?}");
     fs::create_dir_all(world.path("home/.config/statusd")).expect("a directory");

@@ -36,11 +36,11 @@ const BODY_MAX: usize = 2000;
 const APP_NAME: &str = "statusd";
 
 /// `[channel.desktop]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Whether to show bubbles. Default: true.
-    pub enabled: bool,
+    /// Whether to show bubbles. Default: true, but false in a service of the machine.
+    pub enabled: Option<bool>,
     /// Of alarms. Default: critical.
     pub urgency: Urgency,
 }
@@ -84,12 +84,6 @@ impl Abilities {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings { enabled: true, urgency: Urgency::default() }
-    }
-}
-
 impl Table for Settings {
     fn audience(&self) -> Audience {
         Audience::Desktop
@@ -97,11 +91,11 @@ impl Table for Settings {
 
     fn shown(&self) -> Vec<Shown> {
         let Settings { enabled, urgency } = self;
-        vec![shown("enabled", *enabled), shown("urgency", urgency.as_str())]
+        vec![shown("enabled", enabled.unwrap_or(true)), shown("urgency", urgency.as_str())]
     }
 
     fn is_enabled(&self) -> bool {
-        self.enabled
+        self.enabled.unwrap_or(true)
     }
 
     fn open(&self, _: ReadSecret) -> Result<Way, String> {
@@ -214,9 +208,12 @@ mod tests {
 
     #[test]
     fn the_table_has_defaults_and_no_other_keys() {
-        let default = Settings { enabled: true, urgency: Urgency::Critical };
+        let default = Settings { enabled: None, urgency: Urgency::Critical };
         assert_eq!(toml::from_str::<Settings>(""), Ok(default.clone()));
-        assert_eq!(toml::from_str::<Settings>("enabled = false"), Ok(Settings { enabled: false, ..default }));
+        assert_eq!(
+            toml::from_str::<Settings>("enabled = false"),
+            Ok(Settings { enabled: Some(false), ..default })
+        );
         let normal = Settings { urgency: Urgency::Normal, ..Settings::default() };
         assert_eq!(toml::from_str::<Settings>("urgency = 'normal'"), Ok(normal));
         assert!(toml::from_str::<Settings>("urgency = 'low'").is_err());

@@ -19,7 +19,7 @@ use super::unspeakable::Unspeakable;
 use super::{Answer, http_answer};
 use crate::cause::Cause as _;
 use crate::secret::Secret;
-use crate::tls;
+use crate::{proxy, tls};
 
 /// DNS, TCP and TLS together.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -199,7 +199,7 @@ pub async fn takes_connections(host: &str, port: u16) -> bool {
 /// apart, and one that the receiver has closed looks like a receiver that broke off).
 fn client(loopback: bool) -> Result<Client, String> {
     tls::install_provider();
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -210,10 +210,8 @@ fn client(loopback: bool) -> Result<Client, String> {
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true);
-    if loopback {
-        // A proxy cannot reach this machine's loopback and has no business with its messages.
-        builder = builder.no_proxy();
-    }
+    // A proxy cannot reach this machine's loopback and has no business with its messages.
+    let builder = if loopback { builder.no_proxy() } else { proxy::through(builder) };
     builder.build().map_err(|error| {
         format!(
             "TLS cannot be set up: {}; install the system's CA certificates",

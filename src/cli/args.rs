@@ -20,12 +20,18 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 73 cannot create, write or use the
 database, 75 already running, 78 configuration. `check` has its own: see
 `statusd check -h`.
 
-`statusd --help` has all settings. Each can also stand in the environment:
-STATUSD_LOCALE for --locale.";
+Settings can also stand in the environment: STATUSD_LOCALE for --locale.";
+
+/// What fits a screen beside the commands.
+const MORE: &str = "`statusd COMMAND -h` explains a command, `statusd --help` lists all settings.";
+
+/// Without blank lines between its parts, so that the short help fits a screen.
+const TEMPLATE: &str = "{about-with-newline}{usage-heading} {usage}\n{all-args}{after-help}";
 
 /// Watches Apple's system status and tells you when iCloud Backup is down.
 #[derive(Debug, Parser)]
-#[command(name = "statusd", version, after_help = EXAMPLES, max_term_width = 80)]
+#[command(name = "statusd", version, after_help = MORE, after_long_help = EXAMPLES, max_term_width = 80)]
+#[command(help_template = TEMPLATE)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -34,7 +40,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Settings: on any command, over the environment, over the file.
+/// Settings: before or behind the command, over the environment, over the file. Which command uses
+/// which stands in `flags`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
@@ -42,49 +49,21 @@ pub struct Settings {
     #[arg(long, global = true, env = "STATUSD_CONFIG", value_name = "FILE", hide_env = true)]
     pub config: Option<PathBuf>,
     /// Where the database is
-    #[arg(
-        long,
-        global = true,
-        env = "STATUSD_STATE_DIRECTORY",
-        value_name = "DIR",
-        hide_env = true,
-        hide_short_help = true
-    )]
+    #[arg(long, global = true, env = "STATUSD_STATE_DIRECTORY", value_name = "DIR", hide_env = true)]
     #[arg(visible_alias = "state-dir")]
     pub state_directory: Option<PathBuf>,
     /// A service to watch, or a glob; may be repeated, or several with `;` between
-    #[arg(
-        long,
-        global = true,
-        env = "STATUSD_WATCH",
-        value_name = "GLOB",
-        hide_env = true,
-        hide_short_help = true
-    )]
+    #[arg(long, global = true, env = "STATUSD_WATCH", value_name = "GLOB", hide_env = true)]
     #[arg(value_delimiter = ';')]
     pub watch: Vec<String>,
     /// A mirror to read instead of Apple's own address
     #[arg(long, global = true, env = "STATUSD_FEED_URL", value_name = "URL", hide_env = true)]
     pub feed_url: Option<String>,
     /// consumer or developer
-    #[arg(
-        long,
-        global = true,
-        env = "STATUSD_EDITION",
-        value_name = "EDITION",
-        hide_env = true,
-        hide_short_help = true
-    )]
+    #[arg(long, global = true, env = "STATUSD_EDITION", value_name = "EDITION", hide_env = true)]
     pub edition: Option<String>,
     /// Language and country of the feed, like en_US
-    #[arg(
-        long,
-        global = true,
-        env = "STATUSD_LOCALE",
-        value_name = "LOCALE",
-        hide_env = true,
-        hide_short_help = true
-    )]
+    #[arg(long, global = true, env = "STATUSD_LOCALE", value_name = "LOCALE", hide_env = true)]
     pub locale: Option<String>,
     /// Whether to use colour [auto, always, never]; auto obeys NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -92,35 +71,29 @@ pub struct Settings {
     pub color: Color,
     /// error, warn, info, debug or trace
     #[arg(long, global = true, env = "STATUSD_LOG_LEVEL", value_name = "LEVEL", hide_env = true)]
-    #[arg(visible_alias = "log", hide_short_help = true)]
+    #[arg(visible_alias = "log")]
     pub log_level: Option<String>,
     /// auto, human, journal or json
     #[arg(long, global = true, env = "STATUSD_LOG_FORMAT", value_name = "FORMAT", hide_env = true)]
-    #[arg(hide_short_help = true)]
     pub log_format: Option<String>,
     /// The time zone to show and to schedule in, like Europe/Berlin
     #[arg(long, global = true, env = "STATUSD_TIME_ZONE", value_name = "ZONE", hide_env = true)]
-    #[arg(hide_short_help = true)]
     pub time_zone: Option<String>,
     /// Certificate authorities (PEM) to trust beside the system's
     #[arg(long, global = true, env = "STATUSD_CA_FILE", value_name = "FILE", hide_env = true)]
-    #[arg(hide_short_help = true)]
     pub ca_file: Option<PathBuf>,
     /// When to look, as in cron
     #[arg(long, global = true, env = "STATUSD_POLL", value_name = "CRON", hide_env = true)]
-    #[arg(hide_short_help = true)]
     pub poll: Option<String>,
     /// When to look while a watched service has trouble
     #[arg(long, global = true, env = "STATUSD_TROUBLE", value_name = "CRON", hide_env = true)]
-    #[arg(hide_short_help = true)]
     pub trouble: Option<String>,
     /// Up to so many seconds are added to each time, the same on one machine
     #[arg(long, global = true, env = "STATUSD_JITTER_S", value_name = "SECONDS", hide_env = true)]
-    #[arg(hide_short_help = true, allow_negative_numbers = true, value_parser = config::jitter_s)]
+    #[arg(allow_negative_numbers = true, value_parser = config::jitter_s)]
     pub jitter_s: Option<i64>,
     /// Append changed documents and polls that had an effect to this file
     #[arg(long, global = true, env = "STATUSD_RECORD_FILE", value_name = "FILE", hide_env = true)]
-    #[arg(hide_short_help = true)]
     pub record_file: Option<PathBuf>,
 }
 
@@ -159,7 +132,7 @@ pub enum Command {
     /// Watch, remember and tell, in the foreground
     Run,
     Check(Check),
-    /// What the daemon knows: last look, next look, outages, waiting messages
+    /// What the daemon knows: looks, outages, waiting messages
     Status {
         /// JSON for programs (docs/json.md)
         #[arg(long)]
@@ -216,6 +189,16 @@ Example:
         shell: clap_complete::Shell,
     },
     Man(Man),
+    Complete(Complete),
+}
+
+/// Print the words that may stand last on a command line, for the shells' completions
+#[derive(Args, Debug)]
+#[command(hide = true)]
+pub struct Complete {
+    /// The command line behind the program's name, as far as it was typed
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
 }
 
 /// Look once and answer: is it down?
@@ -224,8 +207,11 @@ Example:
 /// configuration watches, else for iCloud Backup.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+Exit codes: 0 Apple lists no problem, 1 issue or maintenance, 2 outage,
+3 cannot tell. `statusd check --help` has examples and settings.")]
+#[command(after_long_help = "\
 Exit codes, as Nagios and its kin expect them:
-  0  fine
+  0  Apple lists no problem
   1  an issue or maintenance
   2  an outage
   3  cannot tell: no network, an unreadable feed, an unknown service,
@@ -240,6 +226,9 @@ pub struct Check {
     /// Names as Apple writes them (case does not matter), or globs with * and ?
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
+    /// Say too what it is worth that Apple lists no problem
+    #[arg(short, long, conflicts_with_all = ["json", "format"])]
+    pub verbose: bool,
     /// JSON for programs (docs/json.md)
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
@@ -296,7 +285,7 @@ pub enum HistoryFormat {
 /// last iCloud backup, and perhaps one that says whether backups are on. Each is seen beside the
 /// outages that statusd recorded (docs/fleet.md).
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(after_long_help = "\
 Exit codes with --fail-on: 0 no such device, 1 at least one, 3 cannot tell:
 some devices are unknown, or the list cannot be used.
 
@@ -455,7 +444,7 @@ fn number(text: &str) -> Result<i64, &'static str> {
     text.parse().map_err(|_| "expected a number of `statusd outbox`")
 }
 
-/// Play a scripted outage through your channels; every message begins with DRILL
+/// Play a scripted outage through your channels, marked DRILL
 ///
 /// A feed of its own on this computer shows an outage of the first service that you watch: it
 /// begins, gets worse and ends, and another one is posted only when it is over. All that is read,
@@ -474,7 +463,7 @@ Examples:
   statusd drill --speed 60      as in earnest, sixty times as fast: 21 s")]
 pub struct Drill {
     /// Only this channel, like desktop or webhook.NAME; may be repeated
-    #[arg(long = "channel", value_name = "NAME")]
+    #[arg(long = "channel", value_name = "CHANNEL")]
     pub channels: Vec<String>,
     /// So many times as fast as in earnest, which takes 21 min; otherwise nothing is waited for
     #[arg(long, value_name = "TIMES", value_parser = times)]
@@ -487,13 +476,16 @@ pub struct Drill {
     pub json: bool,
 }
 
-/// Is it Apple, or is it me? Looks at everything that a computer can look at
+/// Is it Apple, or is it me? Looks at all that a computer can see
 ///
 /// The verdict first, then a line for each check: Apple's status, the network from here to Apple, a
 /// connected iPhone, backups on this computer, statusd itself. Changes no setting, on the phone
 /// neither, and never pairs. It sees this computer's network, which need not be the phone's.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+Exit codes: 0 nothing found, 1 problem found, 3 cannot tell.
+`statusd doctor --help` has examples and settings.")]
+#[command(after_long_help = "\
 Exit codes: 0 nothing found, 1 problem found, 3 cannot tell.
 
 Examples:
@@ -520,6 +512,9 @@ pub struct Doctor {
     /// Measure the upload too: sends some megabytes to Apple
     #[arg(long)]
     pub speed: bool,
+    /// Ask Apple's hosts only: not example.com, where none of them can be reached
+    #[arg(long)]
+    pub no_third_party: bool,
     /// A folder with backups of phones to this computer; may be repeated
     #[arg(long, value_name = "DIR")]
     pub backups: Vec<PathBuf>,

@@ -1,7 +1,7 @@
 //! `statusd check`: one fetch, one answer, an exit code for monitors.
 //!
 //! Reads no database and asks no daemon. Invariant: its exit code is 2 only if Apple reports an
-//! outage, and 0 only if the feed was read and says that all is well.
+//! outage, and 0 only if the feed was read and lists no problem.
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -11,7 +11,9 @@ use crate::daemon;
 use crate::exit_code::{CANNOT_TELL, DONE, ISSUE, OUTAGE, WRONG_USAGE};
 use crate::fetch::{self, Fetcher, Limits};
 use crate::json::VERSION;
+use crate::message::advice::{NO_PROBLEM, POSTS_LATE};
 use crate::model::Document;
+use crate::text::counted;
 
 use super::args::{Check, CheckFormat};
 use super::page::Page;
@@ -54,7 +56,7 @@ pub fn run(check: &Check, invocation: &Invocation) -> Result<Output, Failure> {
     let page = invocation.page(&zone);
     let text = match check.format {
         _ if check.json => format!("{:#}\n", answer.json(&page)),
-        CheckFormat::Text => answer.text(&page),
+        CheckFormat::Text => answer.text(check.verbose, &page),
         CheckFormat::Nagios => answer.nagios(&page),
     };
     Ok(Output { text, code: answer.code() })
@@ -117,14 +119,16 @@ impl Answer {
         }
     }
 
-    fn text(&self, page: &Page) -> String {
+    fn text(&self, verbose: bool, page: &Page) -> String {
         let banner = self.banner.as_ref();
         let banner = banner.map(|banner| page.paragraph(0, &format!("Apple says: {}", shown(banner))));
         let answer: String = match &self.standings {
             Ok(standings) => standings.iter().map(|standing| standing.paragraph(page)).collect(),
             Err(blind) => page.paragraph(0, &format!("cannot tell: {}", shown(&blind.reason))),
         };
-        format!("{}{answer}", banner.unwrap_or_default())
+        let is_cleared = self.standings.iter().flatten().any(|standing| standing.state == State::Fine);
+        let limit = (verbose && is_cleared).then(|| page.paragraph(0, POSTS_LATE));
+        format!("{}{answer}{}", banner.unwrap_or_default(), limit.unwrap_or_default())
     }
 
     fn nagios(&self, page: &Page) -> String {
@@ -145,8 +149,8 @@ impl Answer {
             .map(|standing| format!("{}: {}", standing.service, standing.summary(page)))
             .collect();
         let text = match (troubles.as_slice(), standings.as_slice()) {
-            ([], [only]) => format!("{}: fine", only.service),
-            ([], all) => format!("{} services are fine", all.len()),
+            ([], [only]) => format!("{NO_PROBLEM} with {}", only.service),
+            ([], all) => format!("{NO_PROBLEM} with {}", counted(all.len(), "service")),
             (troubles, _) => troubles.join("; "),
         };
         let counts = format!(
@@ -221,7 +225,7 @@ mod tests {
         }
         check(
             &asked(&["Photos"]),
-            "APPLE OK - Photos: fine | services=1 outages=0 issues=0 maintenance=0 unknown=0",
+            "APPLE OK - Apple lists no problem with Photos | services=1 outages=0 issues=0 maintenance=0 unknown=0",
         );
         check(
             &asked(&["iCloud Backup", "Apple Pay*"]),
@@ -232,11 +236,22 @@ mod tests {
         let blind = Blind { word: "dns", fault: "ours", reason: "cannot find | the host".to_owned() };
         let answer = Answer { standings: Err(blind), ..asked(&[]) };
         check(&answer, "APPLE UNKNOWN - cannot find / the host");
-        assert_eq!(answer.text(&page(false)), "cannot tell: cannot find | the host\n");
+        assert_eq!(answer.text(false, &page(false)), "cannot tell: cannot find | the host\n");
         assert_eq!(
             (answer.code(), answer.json(&page(false))["cannot_tell"]["word"].as_str()),
             (3, Some("dns"))
         );
+    }
+
+    #[test]
+    fn who_asks_for_more_is_told_what_no_problem_is_worth() {
+        let verbose = asked(&["Photos"]).text(true, &page(false));
+        assert_eq!(verbose.split_whitespace().collect::<Vec<_>>().join(" ").matches(POSTS_LATE).count(), 1);
+        assert!(verbose.starts_with("Photos: Apple lists no problem\n"), "{verbose}");
+        for (names, verbose) in [(&["Photos"][..], false), (&["iCloud Backup"], true), (&["Nothing"], true)] {
+            let text = asked(names).text(verbose, &page(false));
+            assert!(!text.contains("posts late"), "{text}");
+        }
     }
 
     #[test]
@@ -253,7 +268,7 @@ mod tests {
     #[test]
     fn apples_banner_comes_first_and_colour_marks_the_state() {
         let answer = Answer { banner: Some("Hello\u{1b}[2J".to_owned()), ..asked(&["iCloud Backup"]) };
-        let text = answer.text(&page(true));
+        let text = answer.text(false, &page(true));
         let expected = "Apple says: Hello[2J\n\u{1b}[1miCloud Backup:\u{1b}[0m\u{1b}[1;31m outage since";
         assert!(text.starts_with(expected), "{text:?}");
     }

@@ -73,7 +73,8 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
     let connect_to =
         connect_to.map_err(|words| Failure::new(WRONG_USAGE, format!("--connect-to: {words}")))?;
     let extra_roots = extra_roots.unwrap_or_default();
-    let net = Net { connect_to, extra_roots: extra_roots.clone(), ..Net::default() };
+    let may_ask_outside = !doctor.no_third_party;
+    let net = Net { connect_to, extra_roots: extra_roots.clone(), may_ask_outside, ..Net::default() };
     let releases = Source {
         extra_roots,
         address: net.address_of(releases::HOST, HTTPS_PORT),
@@ -174,8 +175,9 @@ fn answer(verdict: &Verdict, findings: &[Finding], verbose: bool, page: &Page) -
     for group in Group::ALL {
         let of_group =
             |finding: &&Finding| CHECKS.iter().any(|check| check.id == finding.id && check.group == group);
-        let lines: String =
-            findings.iter().filter(of_group).map(|finding| entry(finding, verbose, page)).collect();
+        let of_group: Vec<&Finding> = findings.iter().filter(of_group).collect();
+        let alike = of_group.chunk_by(|one, next| is_alike(one, next));
+        let lines: String = alike.map(|findings| entry(findings, verbose, page)).collect();
         if !lines.is_empty() {
             text.push_str(&format!("\n{}\n{lines}", page.paint(Ink::Strong, group.title())));
         }
@@ -183,11 +185,18 @@ fn answer(verdict: &Verdict, findings: &[Finding], verbose: bool, page: &Page) -
     text
 }
 
-/// `ok       portal: the network is open`, what to do under it.
-fn entry(finding: &Finding, verbose: bool, page: &Page) -> String {
+/// Whether nothing but their checks tells them apart: then they share a line.
+fn is_alike(one: &Finding, other: &Finding) -> bool {
+    Finding { id: other.id, ..one.clone() } == *other
+}
+
+/// `ok       portal: the network is open`, what to do under it. Of findings that are alike.
+fn entry(findings: &[&Finding], verbose: bool, page: &Page) -> String {
+    let [finding, ..] = findings else { return String::new() };
+    let ids: Vec<&str> = findings.iter().map(|finding| finding.id).collect();
     let (word, ink) = mark(finding.status);
     let subject = finding.subject.as_deref().map(|subject| format!("{}: ", shown(subject)));
-    let seen = format!("{}: {}{}", finding.id, subject.unwrap_or_default(), shown(&finding.seen));
+    let seen = format!("{}: {}{}", ids.join(", "), subject.unwrap_or_default(), shown(&finding.seen));
     let wrapped = page.paragraph(MARK_COLUMNS, &seen);
     let mut text = format!("{}{}", page.paint(ink, &padded(word, MARK_COLUMNS)), wrapped.trim_start());
     if let Some(todo) = &finding.todo {
@@ -275,6 +284,8 @@ mod tests {
                 .evidence(["published 09:31, 61 services".to_owned()]),
             Finding::new("portal", Status::Ok, "the network is open"),
             Finding::new("ios", Status::CannotTell, "a name with \u{1b}[31mcolour").subject("iPhone 2"),
+            Finding::new("space", Status::Skipped, "no iPhone to look at"),
+            Finding::new("power", Status::Skipped, "no iPhone to look at"),
             Finding::new("icloud-storage", Status::Skipped, "only macOS tells"),
         ]
     }
@@ -296,6 +307,7 @@ ok       portal: the network is open
 
 Phone
 unknown  ios: iPhone 2: a name with [31mcolour
+skipped  space, power: no iPhone to look at
 
 Backups and storage
 skipped  icloud-storage: only macOS tells

@@ -4,13 +4,14 @@
 //! Runs nothing. In running text a command may stand without what it needs (`statusd replay`); in a
 //! block that people copy it may not.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Command;
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::args::{self, Cli};
+use super::{args, flags};
 use crate::doctor::Asked;
 
 /// Far fewer would mean that they are not found any more.
@@ -37,7 +38,7 @@ fn every_command_that_is_shown_parses() {
             found += 1;
         }
     }
-    found += check_help(&mut Cli::command());
+    found += check_help(&mut flags::command());
     assert!(found > MIN_COMMANDS, "{found}");
 }
 
@@ -53,7 +54,11 @@ fn documents() -> Vec<PathBuf> {
 
 /// The examples of a command and of those below it.
 fn check_help(command: &mut Command) -> usize {
-    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let help = command
+        .get_after_long_help()
+        .or(command.get_after_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let mut found = 0;
     for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
         // What it does stands behind it.
@@ -68,14 +73,12 @@ fn check_help(command: &mut Command) -> usize {
 
 #[track_caller]
 fn check(place: &str, kind: Place, words: &[String]) {
-    let matches = Cli::command().try_get_matches_from(words);
-    if let Some(Ok(args::Command::Doctor(doctor))) =
-        matches.as_ref().ok().map(|matches| Cli::from_arg_matches(matches).map(|cli| cli.command))
-    {
+    let parsed = flags::parse(&words.iter().map(OsString::from).collect::<Vec<_>>());
+    if let Ok(args::Cli { command: args::Command::Doctor(doctor), .. }) = &parsed {
         let asked = Asked::new(&doctor.only, &doctor.skip);
         assert!(asked.is_ok(), "{place}: {}: {asked:?}", words.join(" "));
     }
-    if let Err(error) = matches {
+    if let Err(error) = parsed {
         let is_fine = match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => true,
             ErrorKind::MissingRequiredArgument

@@ -232,7 +232,10 @@ fn told_text(told: &Told, page: &Page) -> String {
     };
     let words = format!("{}: {what}: {} ({})", told.channel, shown(answer.words()), Took(*took));
     let line = page.paragraph(2, &words).replacen(what, &page.paint(ink, what), 1);
-    format!("{line}{}", page.paragraph(4, &shown(&notice.title)))
+    // What the log channel wrote stands on the terminal already.
+    let is_shown = told.channel == LOG && matches!(answer, Answer::Delivered { .. });
+    let title = if is_shown { String::new() } else { page.paragraph(4, &shown(&notice.title)) };
+    format!("{line}{title}")
 }
 
 /// `12 ms`, `1.5 s`, `21 min`
@@ -313,7 +316,8 @@ mod tests {
             vec![
                 told("desktop", Audience::People, delivered()),
                 told("webhook.ops", Audience::Programs, refused()),
-                Told { channel: "log".to_owned(), audience: Audience::Programs, message: None },
+                told("log", Audience::Programs, delivered()),
+                Told { channel: "mqtt".to_owned(), audience: Audience::Programs, message: None },
             ],
         );
         let drawn =
@@ -327,9 +331,10 @@ It begins: two looks in 1.5 s
     DRILL: Issue: iCloud Backup
   webhook.ops: refused: 127.0.0.1 answers 410 Gone (12 ms)
     DRILL: Issue: iCloud Backup
-  log: not told, by its `only` or `services`
+  log: delivered: shown on the desktop (12 ms)
+  mqtt: not told, by its `only` or `services`
 
-1 of 2 messages did not arrive: see webhook.ops above.
+1 of 3 messages did not arrive: see webhook.ops above.
 ";
         assert_eq!(drawn, expected);
         assert_eq!(report.code(), FAILED);

@@ -3,21 +3,67 @@
 use std::io;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::cause::{Cause as _, cannot};
 
 use super::args::{self, Cli};
-use super::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, config_page, manual};
+use super::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, config_page, flags, manual};
+
+/// Asks `statusd complete` for what is no fixed word of the command line, and takes the generated
+/// completions where it knows nothing.
+const BASH_WORDS: &str = r#"
+_statusd_words() {
+    local word words=()
+    while IFS= read -r word; do
+        words+=("$word")
+    done < <("$1" complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    if [[ ${#words[@]} -gt 0 ]]; then
+        # Puts a backslash before blanks.
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=("${words[@]}")
+    else
+        _statusd "$@"
+    fi
+}
+complete -F _statusd_words -o bashdefault -o default statusd
+"#;
+const ZSH_WORDS: &str = r#"_statusd() {
+    local -a found
+    found=(${(f)"$($words[1] complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( $#found )); then
+        compadd -M 'm:{[:lower:]}={[:upper:]}' -a found
+    else
+        _statusd_fixed "$@"
+    fi
+}
+"#;
+const FISH_WORDS: &str = r#"
+function __statusd_words
+    # Behind an option fish wants the value alone.
+    statusd complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null | string replace -r '^--[^=]*=' ''
+end
+complete -c statusd -n 'count (__statusd_words) >/dev/null' -f -a '(__statusd_words)'
+for option in watch service channel only skip
+    complete -c statusd -l $option -x -a '(__statusd_words)'
+end
+"#;
 
 /// What `statusd man` calls the page of the configuration file. No command may be called so.
 const CONFIG_FILE: &str = "config-file";
 
 pub fn completions(shell: Shell) -> Output {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "statusd", &mut text);
-    Output::done(String::from_utf8_lossy(&text).into_owned())
+    clap_complete::generate(shell, &mut flags::command(), "statusd", &mut text);
+    let fixed = String::from_utf8_lossy(&text).into_owned();
+    Output::done(match shell {
+        Shell::Bash => format!("{fixed}{BASH_WORDS}"),
+        // The function that the shell calls asks first.
+        Shell::Zsh => fixed.replacen("_statusd() {", &format!("{ZSH_WORDS}\n_statusd_fixed() {{"), 1),
+        Shell::Fish => format!("{fixed}{FISH_WORDS}"),
+        _ => fixed,
+    })
 }
 
 pub fn man(man: &args::Man) -> Result<Output, Failure> {
@@ -52,9 +98,7 @@ pub fn man(man: &args::Man) -> Result<Output, Failure> {
 
 /// As it parses, with nothing hidden.
 fn documented() -> Command {
-    let mut command = shown(Cli::command().disable_help_subcommand(true));
-    command.build();
-    command
+    shown(flags::fitted(Cli::command().disable_help_subcommand(true)))
 }
 
 fn shown(command: Command) -> Command {
@@ -70,7 +114,8 @@ fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
 
 fn write_commands(command: &Command, directory: &Path) -> io::Result<()> {
     std::fs::write(directory.join(format!("{}.1", manual::name(command))), manual::page(command)?)?;
-    command.get_subcommands().try_for_each(|command| write_commands(command, directory))
+    let mut shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.try_for_each(|command| write_commands(command, directory))
 }
 
 #[cfg(test)]
@@ -79,18 +124,20 @@ mod tests {
 
     #[test]
     fn every_command_has_a_page_and_every_shell_its_completions() {
-        for (command, title) in [
+        for (line, title) in [
             ("", ".TH statusd 1"),
             ("check", ".TH statusd-check 1"),
             ("config init", ".TH statusd-config-init 1"),
             ("doctor", ".TH statusd-doctor 1"),
             ("config-file", ".TH statusd.toml 5"),
         ] {
-            let command = command.split_whitespace().map(str::to_owned).collect();
+            let command = line.split_whitespace().map(str::to_owned).collect();
             let page = man(&args::Man { command, dir: None }).expect("a page");
             assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
-            assert!(page.text.contains("Where the database is"), "settings are hidden");
-            assert!(page.text.contains("STATUSD_STATE_DIRECTORY"), "variables are hidden");
+            // Settings are not hidden where the command uses them.
+            let is_used = ["", "doctor", "config-file"].contains(&line);
+            assert_eq!(page.text.contains("Where the database is"), is_used, "{line}");
+            assert_eq!(page.text.contains("STATUSD_STATE_DIRECTORY"), is_used, "{line}");
             // What an argument that hides its help leaves.
             assert!(!page.text.contains("\n\n"), "{}", page.text);
         }

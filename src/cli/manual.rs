@@ -31,7 +31,7 @@ pub fn page(command: &Command) -> io::Result<String> {
     if command.has_subcommands() {
         whole.render_subcommands_section(&mut text)?;
     }
-    if let Some(help) = command.get_after_help() {
+    if let Some(help) = command.get_after_long_help().or(command.get_after_help()) {
         after_help(help).to_writer(&mut text)?;
     }
     settings.render_options_section(&mut text)?;

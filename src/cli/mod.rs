@@ -7,6 +7,7 @@
 mod ack;
 mod args;
 mod check;
+mod complete;
 mod config;
 mod config_page;
 mod csv;
@@ -14,6 +15,7 @@ mod doctor;
 #[cfg(test)]
 mod documents;
 mod drill;
+mod flags;
 mod fleet;
 mod generate;
 mod guide;
@@ -39,7 +41,6 @@ use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -47,6 +48,7 @@ use crate::cause::Cause;
 use crate::config::{self as settings, Config, ConfigError, Environment, Overrides};
 use crate::daemon;
 use crate::exit_code::{self, CANNOT_TELL, CANNOT_WRITE, CONFIGURATION, DONE, FAILED, WRONG_USAGE};
+use crate::proxy::Proxies;
 use crate::store::{OpenError, Store};
 use crate::watch::near;
 use crate::{clock, logs, regular_file, text};
@@ -182,10 +184,7 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Vec<OsString>, variables: &[(OsString, OsString)]) -> u8 {
     let environment = |name: &str| environment(variables, name);
-    // Variables are read below: clap would blame a flag that nobody gave.
-    let command = Cli::command().mut_args(|argument| argument.env(None));
-    let parsed = command.try_get_matches_from(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    let cli = match flags::parse(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage::refuse(&error, &arguments),
     };
@@ -233,9 +232,23 @@ fn started(
         let zone = settings::system_zone(environment);
         logs::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
     }
+    warn_of_proxies(&cli.command, environment);
     let output = dispatch(&cli.command, &invocation)?;
     print(&output.text)?;
     Ok(output.code)
+}
+
+/// Before a command that goes out. The daemon says it in its log, and `doctor` in an answer of its own.
+fn warn_of_proxies(command: &Command, environment: &Environment) {
+    let goes_out = match command {
+        Command::Check(_) | Command::Services(_) | Command::TestNotice { .. } => true,
+        Command::Drill(drill) => !drill.dry,
+        Command::Config { command } => matches!(command, args::Config::Check),
+        _ => false,
+    };
+    for fault in Proxies::read(environment).faults.iter().filter(|_| goes_out) {
+        complain(&format!("warning: {fault} (connections are made without it)"));
+    }
 }
 
 /// One short function a command.
@@ -259,6 +272,7 @@ fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failur
         Command::Config { command } => config::run(command, invocation),
         Command::Completions { shell } => Ok(generate::completions(*shell)),
         Command::Man(man) => generate::man(man),
+        Command::Complete(complete) => Ok(complete::run(complete, invocation)),
     }
 }
 
@@ -376,7 +390,7 @@ pub mod tests {
 
     #[test]
     fn the_arguments_are_sound() {
-        Cli::command().debug_assert();
+        flags::command().debug_assert();
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::config::{Config, Environment, LogFormat, config_candidates};
 use crate::daemon::{self, Step};
 use crate::logs;
 use crate::message::when::when;
+use crate::proxy::Proxies;
 
 use super::words::shown;
 use super::{Failure, Invocation, Output};
@@ -25,6 +26,9 @@ pub fn run(invocation: &Invocation) -> Result<Output, Failure> {
     let is_journal = is_journal(invocation.environment);
     let zone = config.time_zone.clone();
     logs::init(config.log_level, config.log_format, is_journal, invocation.color_log, zone.clone());
+    for fault in Proxies::read(invocation.environment).faults {
+        tracing::warn!("{fault} (connections are made without it)");
+    }
     let is_for_people = matches!(config.log_format, LogFormat::Auto | LogFormat::Human);
     let is_watched = io::stderr().is_terminal() && is_for_people;
     let found = found(&config, config_candidates(invocation.environment));
@@ -73,7 +77,7 @@ fn found(config: &Config, candidates: Vec<PathBuf>) -> String {
     )
 }
 
-/// `First poll at 14:05:20: iCloud Backup fine. Next poll at 14:10:00.`
+/// `First poll at 14:05:20: Apple lists no problem with Photos. Next poll at 14:10:00.`
 fn polled(state: &str, at: Timestamp, next: Timestamp, zone: &TimeZone) -> String {
     let clock = |time: Timestamp| time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
     let is_today = at.to_zoned(zone.clone()).date() == next.to_zoned(zone.clone()).date();
@@ -134,8 +138,11 @@ mod tests {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         let at = |time: &str| time.parse::<Timestamp>().expect("a time");
         let first = at("2026-05-05T12:05:20Z");
-        let text = polled("iCloud Backup fine", first, at("2026-05-05T12:10:00Z"), &berlin);
-        assert_eq!(text, "First poll at 14:05:20: iCloud Backup fine. Next poll at 14:10:00.\n");
+        let text = polled("Apple lists no problem with Photos", first, at("2026-05-05T12:10:00Z"), &berlin);
+        assert_eq!(
+            text,
+            "First poll at 14:05:20: Apple lists no problem with Photos. Next poll at 14:10:00.\n"
+        );
         let text = polled("cannot tell: no\nnetwork", first, at("2026-05-06T12:10:00Z"), &berlin);
         let expected = "First poll at 14:05:20: cannot tell: no network. Next poll at Wed 6 May 14:10.\n";
         assert_eq!(text, expected);

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::json::VERSION;
+use crate::message::advice::NO_PROBLEM;
 use crate::model::FeedId;
 
 use super::args::Services;
@@ -35,7 +36,7 @@ fn list(standings: &[Standing], feed: &FeedId, page: &Page) -> Value {
     json!({"version": VERSION, "at": page.now, "feed": feed.to_string(), "services": services})
 }
 
-/// What is not fine a line each, worst first; the names of the rest in columns.
+/// What has a problem a line each, worst first; the names of the rest in columns.
 fn draw(standings: &[Standing], page: &Page) -> String {
     let (mut fine, mut other): (Vec<&Standing>, Vec<&Standing>) =
         standings.iter().partition(|standing| standing.state == State::Fine);
@@ -49,7 +50,7 @@ fn draw(standings: &[Standing], page: &Page) -> String {
         text.push('\n');
     }
     let names: Vec<String> = fine.iter().map(|standing| shown(&standing.service)).collect();
-    text.push_str(&format!("{} ({}):\n", page.paint(Ink::Good, "Fine"), names.len()));
+    text.push_str(&format!("{} ({}):\n", page.paint(Ink::Good, NO_PROBLEM), names.len()));
     text.push_str(&page.columns(2, &names));
     text
 }
@@ -71,7 +72,7 @@ Mail Drop: cannot tell: Apple's entry has a form that statusd does not know
 Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
   until 14:00
 
-Fine (2):
+Apple lists no problem (2):
   iCloudバックアップ  Photos
 ";
         let standings = standings(&document(), &[], page.now);

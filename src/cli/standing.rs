@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::message::words::advice;
+use crate::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
 use crate::track::{Stands, seen};
 use crate::watch::{Pattern, near};
@@ -147,7 +147,7 @@ impl Standing {
             (Some(Riddle::Garbled), _) => {
                 "cannot tell: Apple's entry has a form that statusd does not know".to_owned()
             }
-            (None, None) => "fine".to_owned(),
+            (None, None) => NO_PROBLEM.to_owned(),
             (None, Some(worst)) => under_way(&worst.kind, worst.event.start, worst.event.end, page),
         }
     }
@@ -346,7 +346,7 @@ iCloud Backup: outage since 10:11 (1 h 49 min)
         check(
             &["Photos"],
             "\
-Photos: fine
+Photos: Apple lists no problem
   Planned: maintenance from Sat 9 May 06:00 to 07:00 (1 h)
   Lately: issue from Mon 4 May 10:00 to 11:30 (1 h 30 min)
 ",

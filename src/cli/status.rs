@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::config::{Config, zone_name};
 use crate::json::VERSION;
 use crate::live::{self, Live};
+use crate::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
 use crate::message::when::{is_repeated, when};
 use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
@@ -171,12 +172,15 @@ impl Known {
             let line = match (quiet.len(), troubled.len()) {
                 (0, 0) => format!("{}: no service has such a name", shown(&pattern.text)),
                 (0, _) => continue,
-                (1, 0) => format!("{}: fine", shown(&pattern.text)),
-                (1, _) => format!("{}: the other one fine", shown(&pattern.text)),
-                (count, 0) => format!("{}: all {count} fine", shown(&pattern.text)),
-                (count, _) => format!("{}: the other {count} fine", shown(&pattern.text)),
+                (1, 0) => format!("{}: {NO_PROBLEM}", shown(&pattern.text)),
+                (1, _) => format!("{}: {NO_PROBLEM} with the other one", shown(&pattern.text)),
+                (count, 0) => format!("{}: {NO_PROBLEM} with its {count} services", shown(&pattern.text)),
+                (count, _) => format!("{}: {NO_PROBLEM} with the other {count}", shown(&pattern.text)),
             };
             text.push_str(&page.paragraph(INDENT, &line));
+        }
+        if self.listed().any(|(key, _)| watch.matches(key) && self.ongoing_of(key).next().is_none()) {
+            text.push_str(&page.paragraph(INDENT, POSTS_LATE_SHORT));
         }
         text
     }
@@ -238,8 +242,10 @@ impl Known {
         let at = |time| when(time, page.now, page.zone);
         match self.beliefs.services.get(key).map(|service| &service.listed) {
             None => (Ink::Doubtful, "not seen yet".to_owned()),
-            Some(Listed::Yes) => (Ink::Good, "fine".to_owned()),
-            Some(Listed::Missing(missing)) => (Ink::Good, format!("fine{}", not_listed_since(missing, page))),
+            Some(Listed::Yes) => (Ink::Good, NO_PROBLEM.to_owned()),
+            Some(Listed::Missing(missing)) => {
+                (Ink::Good, format!("{NO_PROBLEM}{}", not_listed_since(missing, page)))
+            }
             Some(Listed::No { since }) => {
                 let words = "`statusd services` shows the names of today";
                 (Ink::Doubtful, format!("not in Apple's list since {}; {words}", at(*since)))
@@ -575,7 +581,9 @@ statusd 0.1.0 runs as process 4711 since Mon 4 May 08:00
 Watched
   iCloud Backup: outage since 10:11 (1 h 49 min), not listed since 11:30
   iCloud Bakup: not in Apple's list; did you mean iCloud Backup or iCloud Mail?
-  *mail*: all 2 fine
+  *mail*: Apple lists no problem with its 2 services
+  Apple posts late: in about one hour of 400 it lists nothing although iCloud
+  Backup is down.
 
 Elsewhere
   Photos: issue since 10:11 (1 h 49 min)

@@ -33,7 +33,7 @@ pub enum Mark {
 
 impl Mark {
     const LEGEND: [(Mark, &'static str); 6] = [
-        (Mark::Fine, "fine"),
+        (Mark::Fine, "none listed"),
         (Mark::Issue, "issue"),
         (Mark::Outage, "outage"),
         (Mark::Maintenance, "maintenance"),
@@ -309,7 +309,7 @@ mod tests {
 iCloud Backup  ---------...mm..............??--.......#..................!
 Photos         ---------...................??--......................?????
                6 Apr         13 Apr        20 Apr        27 Apr        4 May
-  . fine  ! issue  # outage  m maintenance  ? cannot tell  - not looking
+  . none listed  ! issue  # outage  m maintenance  ? cannot tell  - not looking
 ";
         assert_eq!(draw(&strips, &spans(), &page(80)), expected);
     }
@@ -326,7 +326,7 @@ Photos         ---------...................??--......................?????
 Identity - Drivers License or ID
   ----..........?-.............#
   6 Apr  13 Apr 20 Apr 27 Apr 4 May
-  . fine  ! issue  # outage
+  . none listed  ! issue  # outage
   m maintenance  ? cannot tell
   - not looking
 ";

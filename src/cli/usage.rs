@@ -5,11 +5,9 @@
 
 use std::ffi::OsString;
 
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-use super::args::Cli;
-use super::{CANNOT_TELL, DONE, WRONG_USAGE, complain};
+use super::{CANNOT_TELL, DONE, WRONG_USAGE, complain, flags};
 
 /// Prints it and gives the exit code.
 pub fn refuse(error: &Error, arguments: &[OsString]) -> u8 {
@@ -101,7 +99,7 @@ fn name(argument: &str) -> String {
 
 /// The command that was meant, as far as it can be made out: `["outbox", "retry"]`.
 fn command_path(arguments: &[OsString]) -> Vec<String> {
-    let root = Cli::command();
+    let root = flags::command();
     let takes_value = |flag: &str| {
         root.get_arguments().any(|argument| {
             let names = argument.get_long_and_visible_aliases().unwrap_or_default();
@@ -135,7 +133,7 @@ mod tests {
     #[track_caller]
     fn check(arguments: &str, expected: &str, path: &str, exit: u8) {
         let arguments: Vec<OsString> = arguments.split(' ').map(OsString::from).collect();
-        let error = Cli::command().try_get_matches_from(&arguments).expect_err("wrong arguments");
+        let error = flags::parse(&arguments).expect_err("wrong arguments");
         assert_eq!(words(&error), expected);
         assert_eq!(command_path(&arguments).join(" "), path);
         assert_eq!(code(&command_path(&arguments)), exit);

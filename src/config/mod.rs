@@ -32,6 +32,7 @@ mod zone;
 pub use error::ConfigError;
 pub use outline::nearest;
 pub use phone::{Phone, usbmuxd};
+use places::is_machines;
 pub use places::{config_candidates, credentials_directory, read_secret, state_directory};
 pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s, name as variable};
 pub use zone::zone_name;
@@ -295,7 +296,7 @@ impl Overlay<'_> {
 
 /// The settings of a file, each that is wrong replaced by its default.
 fn compose(
-    file: File,
+    mut file: File,
     origins: Origins,
     environment: &Environment<'_>,
     (time_zone, zone_source, zone_fault): Zone,
@@ -315,6 +316,8 @@ fn compose(
     for error in channel_names(&origins, &file.channel) {
         faults.add(error);
     }
+    // A service of the machine has no desktop session.
+    file.channel.desktop.enabled.get_or_insert(!is_machines(environment));
     let watch = file.watch.map(|names| at(&origins, "watch", watch(names))).transpose();
     let watch = faults.or(watch, || None);
     let feed = feed_id(&origins, file.feed.edition, file.feed.locale, faults);
@@ -787,7 +790,7 @@ mod tests {
         assert_eq!((config.poll.as_str(), config.trouble.as_str()), ("*/5 * * * *", "* * * * *"));
         assert_eq!(config.jitter_s, 30);
         assert_eq!((config.log_level, config.log_format), (LogLevel::Info, LogFormat::Auto));
-        assert!(config.channel.desktop.enabled && config.channel.log.enabled);
+        assert!(config.channel.desktop.enabled == Some(true) && config.channel.log.enabled);
         assert!(config.channel.webhook.is_empty());
 
         // Without a home the machine's own file is the only candidate.
@@ -880,6 +883,27 @@ mod tests {
         assert_eq!(directory("", None), Path::new("/systemd"));
         assert_eq!(directory("[state]\ndirectory = '/file'", None), Path::new("/file"));
         assert_eq!(directory("[state]\ndirectory = '/file'", Some("/flag")), Path::new("/flag"));
+    }
+
+    #[test]
+    fn only_the_service_of_the_machine_has_no_desktop_by_default() {
+        #[track_caller]
+        fn check(text: &str, state: &str, expected: bool) {
+            let home = Home::new(text);
+            let own = home.environment();
+            let environment = |variable: &str| match variable {
+                "STATE_DIRECTORY" => Some(state.to_owned()).filter(|state| !state.is_empty()),
+                other => own(other),
+            };
+            let config = load(&Overrides::default(), &environment).expect("good");
+            assert_eq!(config.channel.desktop.enabled, Some(expected), "{text:?} {state}");
+        }
+        check("", "", true);
+        check("", "/home/me/.local/state/statusd", true);
+        check("", "/var/lib/statusd", false);
+        check("[channel.desktop]", "/var/lib/private/statusd", false);
+        check("[channel.desktop]\nenabled = true", "/var/lib/statusd", true);
+        check("[channel.desktop]\nenabled = false", "", false);
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub fn config_candidates(environment: &Environment<'_>) -> Vec<PathBuf> {
     own.into_iter().chain([machine]).map(|directory| directory.join(FILE_NAME)).collect()
 }
 
+/// Whether this is the daemon of the machine: systemd gives it a state directory there, and a person's
+/// one in their home.
+pub fn is_machines(environment: &Environment<'_>) -> bool {
+    environment("STATE_DIRECTORY").is_some_and(|directory| directory.starts_with("/var/lib/"))
+}
+
 /// Where the state is unless configured: `$STATE_DIRECTORY` as systemd sets it, the user's own
 /// directory, or `/var/lib/statusd` for somebody without a home.
 pub fn state_directory(environment: &Environment<'_>) -> PathBuf {

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 
 use super::progress::MayPing;
+use crate::message::advice::NO_PROBLEM;
 use crate::message::when::when;
 use crate::message::words::kind_word;
 use crate::model::{Beliefs, Listed, Outage, Phase};
@@ -85,8 +86,8 @@ pub fn summary(beliefs: &Beliefs, watch: &Watch, now: Timestamp, zone: &TimeZone
     let names: Vec<String> = watched.map(|(_, service)| service.name.clone()).collect();
     match (troubled.as_slice(), names.as_slice()) {
         ([], []) => "Apple lists nothing that is watched".to_owned(),
-        ([], names) if names.len() > NAMED_MAX => format!("all {} services fine", names.len()),
-        ([], names) => format!("{} fine", names.join(", ")),
+        ([], names) if names.len() > NAMED_MAX => format!("{NO_PROBLEM} with {} services", names.len()),
+        ([], names) => format!("{NO_PROBLEM} with {}", names.join(", ")),
         (troubled, _) => few(troubled),
     }
 }
@@ -177,10 +178,10 @@ mod tests {
 
     #[test]
     fn a_summary_is_of_what_is_watched_and_listed() {
-        check(&["iCloud Backup", "Photos!"], &["iCloud Backup"], "iCloud Backup fine");
-        check(&["iCloud Backup~", "Photos"], &["*"], "iCloud Backup, Photos fine");
+        check(&["iCloud Backup", "Photos!"], &["iCloud Backup"], "Apple lists no problem with iCloud Backup");
+        check(&["iCloud Backup~", "Photos"], &["*"], "Apple lists no problem with iCloud Backup, Photos");
         check(&["iCloud Backup!", "Photos"], &["*"], "iCloud Backup: outage");
-        check(&["a", "b", "c", "d", "e?"], &["*"], "all 4 services fine");
+        check(&["a", "b", "c", "d", "e?"], &["*"], "Apple lists no problem with 4 services");
         check(&["a!", "b!", "c!", "d!", "e!"], &["*"], "a: outage, b: outage, c: outage and 2 more");
         check(&["iCloud Bakcup?", "Photos"], &["iCloud Bakcup"], "Apple lists nothing that is watched");
         check(&[], &["iCloud Backup"], "Apple lists nothing that is watched");
@@ -202,10 +203,23 @@ mod tests {
     fn a_standing_names_times_of_day_and_the_day_where_it_is_another() {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         let looked = at("2026-05-05T10:00:20Z");
-        let words = standing("iCloud Backup fine", looked, at("2026-05-05T10:05:11Z"), &berlin);
-        assert_eq!(words, "iCloud Backup fine; looked 12:00; next look 12:05");
-        let words = standing("iCloud Backup fine", looked, at("2026-05-06T10:00:00Z"), &berlin);
-        assert_eq!(words, "iCloud Backup fine; looked 12:00; next look Wed 6 May 12:00");
+        let words = standing(
+            "Apple lists no problem with iCloud Backup",
+            looked,
+            at("2026-05-05T10:05:11Z"),
+            &berlin,
+        );
+        assert_eq!(words, "Apple lists no problem with iCloud Backup; looked 12:00; next look 12:05");
+        let words = standing(
+            "Apple lists no problem with iCloud Backup",
+            looked,
+            at("2026-05-06T10:00:00Z"),
+            &berlin,
+        );
+        assert_eq!(
+            words,
+            "Apple lists no problem with iCloud Backup; looked 12:00; next look Wed 6 May 12:00"
+        );
     }
 
     #[test]

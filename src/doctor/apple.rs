@@ -11,8 +11,9 @@ use super::{Blame, Finding, Status};
 use crate::backup::{Downtime, last_nights};
 use crate::fetch::Failure;
 use crate::guide::Step;
+use crate::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
 use crate::message::when;
-use crate::message::words::{self, kind_word};
+use crate::message::words::kind_word;
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
 };
@@ -30,8 +31,6 @@ const HISTORY: &str = "history";
 const BACK_UP: &str = "It catches up by itself in the next night. To back up now: Settings, your name, iCloud, iCloud \
                        Backup, Back Up Now.";
 const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over: your iPhone then backs up by itself.";
-/// What a feed without trouble is worth.
-pub const LATE: &str = "Apple posts trouble a median of 91 minutes after it began";
 
 /// What the database remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -154,7 +153,7 @@ fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
     let worst = of(Stands::Down).next().or(of(Stands::Running).next())?;
     let todo = match worst.stands {
         Stands::Running => WAIT_FOR_MAINTENANCE,
-        Stands::Down | Stands::Planned | Stands::Over => words::advice(ChangeKind::Began, worst.service),
+        Stands::Down | Stands::Planned | Stands::Over => advice(ChangeKind::Began, worst.service),
     };
     let names = names(of(worst.stands).map(|trouble| trouble.service));
     let since = worst.span(case);
@@ -212,7 +211,7 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
         .max_by_key(|trouble| trouble.event.end)
         .map(|trouble| format!("; {} {}", kind_word(&trouble.kind), trouble.span(case)));
     let names = self::names(names.into_iter());
-    let seen = format!("Apple lists no trouble with {names} now{}", lately.unwrap_or_default());
+    let seen = format!("{NO_PROBLEM} with {names} now{}", lately.unwrap_or_default());
     Finding::new(APPLE, Status::Ok, seen)
 }
 
@@ -231,7 +230,7 @@ fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble],
         };
         format!("{}: {}, {stands}, {span}", trouble.service, kind_word(&trouble.kind))
     });
-    std::iter::once(stamp).chain(lines).chain([LATE.to_owned()]).collect()
+    std::iter::once(stamp).chain(lines).chain([POSTS_LATE.to_owned()]).collect()
 }
 
 /// The history: what it holds to be going on, also where Apple lists it no more, and what was lately.
@@ -275,7 +274,7 @@ fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
     let seen = format!("{}, as last seen {}", line(outage, case), case.at(seen_at));
     Finding::new(HISTORY, status, seen)
         .blame(Blame::Apple)
-        .todo(words::advice(ChangeKind::Began, &outage.service))
+        .todo(advice(ChangeKind::Began, &outage.service))
         .step(Step::AppleStatus)
 }
 
@@ -415,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_feed_says_how_it_is_now_and_how_it_was_last_night() {
-        let fine = "Apple lists no trouble with iCloud Backup now";
+        let fine = "Apple lists no problem with iCloud Backup now";
         check(&document(&[]), Status::Ok, fine);
         let down = document(&[event("ongoing", "Outage", "05T10:30", None)]);
         let finding = check(&down, Status::Problem, "iCloud Backup: outage since 10:30 (1 h 30 min)");

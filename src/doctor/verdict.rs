@@ -3,9 +3,9 @@
 //! Pure. Invariant: it blames nobody without a problem that was seen, and says "nothing found" only
 //! if Apple's status could be read.
 
-use super::apple::LATE;
 use super::{Blame, Finding, Status};
 use crate::exit_code::{CANNOT_TELL, DONE, FAILED};
+use crate::message::advice::POSTS_LATE;
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn cannot_tell(reason: &str) -> Verdict {
 fn nothing_found(findings: &[Finding]) -> String {
     let asked_apple = findings.iter().any(|found| found.id == "apple" && found.status == Status::Ok);
     let remark = match asked_apple {
-        true => format!(" {LATE}: look again in an hour or two."),
+        true => format!(" {POSTS_LATE} Look again in an hour or two."),
         false => String::new(),
     };
     let doubt = findings.iter().find(|found| found.status == Status::Warning);
@@ -176,9 +176,8 @@ mod tests {
     #[test]
     fn nothing_found_is_no_promise() {
         let fine = found("apple", Status::Ok, None);
-        let late = "Nothing found. Apple posts trouble a median of 91 minutes after it began: look again in an \
-                    hour or two.";
-        check(std::slice::from_ref(&fine), Whose::Nobodys, late);
+        let late = format!("Nothing found. {POSTS_LATE} Look again in an hour or two.");
+        check(std::slice::from_ref(&fine), Whose::Nobodys, &late);
         let warning = found("power", Status::Warning, Some(Blame::Phone));
         check(&[fine, warning], Whose::Nobodys, &format!("{late} Worth a look: power seen."));
     }

@@ -178,10 +178,13 @@ impl fmt::Display for Failure {
             }
             FailureKind::NoConnection(detail) => write!(f, "cannot connect to {host}: {detail}"),
             FailureKind::Proxy => {
-                write!(f, "the proxy gives no connection to {host}: check the proxy settings (HTTPS_PROXY)")
+                write!(
+                    f,
+                    "the proxy gives no connection to {host}: check the proxy settings (HTTPS_PROXY, ALL_PROXY)"
+                )
             }
             FailureKind::ProxyLogin => {
-                write!(f, "the proxy wants a login: put it into the proxy settings (HTTPS_PROXY)")
+                write!(f, "the proxy wants a login: put it into the proxy settings (HTTPS_PROXY, ALL_PROXY)")
             }
             FailureKind::Tls(problem) => tls_words(problem, host, f),
             FailureKind::Portal => {
@@ -288,7 +291,9 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 fn by_words(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
     match cause.to_string().as_str() {
         "tunnel error: proxy authorization required" => Some(FailureKind::ProxyLogin),
-        words if words.starts_with("tunnel error: ") => Some(FailureKind::Proxy),
+        words if words.starts_with("tunnel error: ") || words.contains("socks proxy") => {
+            Some(FailureKind::Proxy)
+        }
         "connection closed before message completed" => Some(FailureKind::CutOff),
         _ => None,
     }

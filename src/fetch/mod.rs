@@ -23,7 +23,7 @@ use self::encoding::Claimed;
 pub use self::failure::{Detour, Failure, FailureKind, TlsProblem};
 use crate::feed::{self, Unreadable};
 use crate::model::Document;
-use crate::{gzip, tls};
+use crate::{gzip, proxy, tls};
 
 const CONNECT_S: u64 = 10;
 const TOTAL_S: u64 = 30;
@@ -82,8 +82,8 @@ pub struct Fetcher {
 impl Fetcher {
     /// Trusts what this computer trusts (on Linux `SSL_CERT_FILE` and `SSL_CERT_DIR` replace its
     /// list), and besides the authorities in `ca_file` (PEM), for networks and mirrors with an
-    /// authority of their own. Both are read now and not again. The proxy is the system's
-    /// (`HTTPS_PROXY`, `NO_PROXY`), except to this computer itself.
+    /// authority of their own. Both are read now and not again. The proxy is the
+    /// environment's (`proxy`), except to this computer itself.
     ///
     /// The error is one line and says what to do.
     pub fn new(url: FeedUrl, limits: Limits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
@@ -106,7 +106,7 @@ impl Fetcher {
             Some(file) => client.tls_certs_merge(authorities(file)?),
             None => client,
         };
-        let client = if url.is_loopback() { client.no_proxy() } else { client };
+        let client = if url.is_loopback() { client.no_proxy() } else { proxy::through(client) };
         let client = client.build().map_err(|_| {
             "cannot prepare secure connections: install this computer's list of trusted certificates \
              (package ca-certificates), or check feed.ca_file"

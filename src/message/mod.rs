@@ -4,6 +4,7 @@
 //! news, a start and an end that both waited are "Was down … from … to …". Each piece of news stands
 //! with its own headline and its own advice; which news share a message, `store` decides.
 
+pub mod advice;
 mod title;
 pub mod when;
 pub mod words;
@@ -120,7 +121,7 @@ pub fn compose(changes: &[Change], context: &Context, said: &Said) -> Message {
     let news = group(&folded);
     let (lines, tone) = match context.form {
         Form::Full => {
-            let tone = tone(news.iter().map(|news| words::tone(news.change.kind)));
+            let tone = tone(news.iter().map(|news| advice::tone(news.change.kind)));
             (full(&news, &folded, context, said), tone)
         }
         Form::Compact => compact(&news, &folded, context, said),
@@ -195,10 +196,10 @@ fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> 
     lines.extend(words::still_going_on(&ongoing, said));
     lines.extend(words::already_over(&over, said));
     lines.extend(context.digest.as_ref().map(|digest| words::held_back(digest.since, said)));
-    let goes_on = !ongoing.is_empty() || news.iter().any(|news| words::is_trouble(news.change.kind));
+    let goes_on = !ongoing.is_empty() || news.iter().any(|news| advice::is_trouble(news.change.kind));
     let tone = match goes_on {
         true => Tone::Alarm,
-        false => tone(news.iter().map(|news| words::tone(news.change.kind))),
+        false => tone(news.iter().map(|news| advice::tone(news.change.kind))),
     };
     (lines, tone)
 }
@@ -207,7 +208,7 @@ fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> 
 fn glance(news: &News, said: &Said) -> Vec<String> {
     let lines = [
         words::summary(news.change, said),
-        words::advice_for(news).to_owned(),
+        advice::advice_for(news).to_owned(),
         words::last_backup(news, said),
         words::excerpt(news.change),
         services_line(news).unwrap_or_default(),
@@ -217,8 +218,8 @@ fn glance(news: &News, said: &Said) -> Vec<String> {
 
 /// One line, with what to do unless that stands elsewhere.
 fn brief(news: &News, said: &Said, stands: impl Fn(&str) -> bool) -> String {
-    let advice = words::advice_for(news);
-    let advice = if stands(advice) || advice == words::WAIT { "" } else { advice };
+    let advice = advice::advice_for(news);
+    let advice = if stands(advice) || advice == advice::WAIT { "" } else { advice };
     let line = format!("\u{2022} {}. {} {advice}", news.headline(), words::times(news, said));
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -226,7 +227,7 @@ fn brief(news: &News, said: &Said, stands: impl Fn(&str) -> bool) -> String {
 /// Each piece of advice once.
 fn advice(news: &[News]) -> Vec<&'static str> {
     let mut advice: Vec<&str> = Vec::new();
-    for text in news.iter().map(words::advice_for) {
+    for text in news.iter().map(advice::advice_for) {
         if !text.is_empty() && !advice.contains(&text) {
             advice.push(text);
         }
@@ -236,8 +237,8 @@ fn advice(news: &[News]) -> Vec<&'static str> {
 
 /// The advice for all of it, where that is the same: it stands once. Advice for some stands with them.
 fn shared_advice(news: &[News]) -> Option<&'static str> {
-    let first = words::advice_for(news.first()?);
-    let is_shared = !first.is_empty() && news.iter().all(|news| words::advice_for(news) == first);
+    let first = advice::advice_for(news.first()?);
+    let is_shared = !first.is_empty() && news.iter().all(|news| advice::advice_for(news) == first);
     is_shared.then_some(first)
 }
 
@@ -264,7 +265,8 @@ fn sections(news: &[News], is_long: bool, more: usize, is_advised: bool, said: &
         let mut section = paragraph(news, said);
         section[0] = format!("\u{2022} {}. {}", news.headline(), section[0]).trim_end().to_owned();
         lines.extend(section);
-        lines.extend(Some(words::advice_for(news).to_owned()).filter(|text| !is_advised && !text.is_empty()));
+        lines
+            .extend(Some(advice::advice_for(news).to_owned()).filter(|text| !is_advised && !text.is_empty()));
     }
     let unlisted = news.len().saturating_sub(SECTIONS_MAX) + more;
     if unlisted > 0 {
@@ -386,7 +388,7 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
     // The worst first: a bubble shows its first line. Then backups: there is something to do about them.
     all.sort_by_key(|news| {
         let is_backup = news.services.iter().any(|service| ServiceKey::new(service).is_backup());
-        (words::tone(news.change.kind) != Tone::Alarm, !is_backup)
+        (advice::tone(news.change.kind) != Tone::Alarm, !is_backup)
     });
     all
 }

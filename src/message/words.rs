@@ -1,14 +1,14 @@
-//! The words for one piece of news below its title: what is known, and what to do.
+//! The words for one piece of news below its title: what is known. What to do is `advice`'s.
 //!
-//! Every text that tells people what to do stands in this file, is in our own words, and names no
-//! host and no number: support scams live on this very subject.
+//! Apple's own text is quoted, never repeated as ours.
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use super::advice::tone;
 use super::title::still;
 use super::when::{self, lasted, when};
 use super::{News, Said};
-use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase};
 use crate::text::{self, grouped};
 
 /// Names in one line; real incidents have up to some sixty.
@@ -20,24 +20,7 @@ const EXCERPT_MAX_CHARS: usize = 160;
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
 /// What a phone said longer ago may not be so any more: it was out of reach since.
 const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
-const WAIT_FOR_BACKUP: &str =
-    "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
-/// Says that there is nothing to say; left out where room is scarce.
-pub const WAIT: &str = "Nothing to do on your side but wait.";
-const BACK_UP_NOW: &str = "To back up now: Settings, your name, iCloud, iCloud Backup, Back Up Now.";
-const CHECK_BACKUP: &str = "Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.";
-const CHECK_WATCH: &str =
-    "Correct the watch list in the configuration; `statusd services` shows Apple's names.";
-const CHECK_RENAMED: &str = "Apple may have renamed it: `statusd services` shows the names of today.";
-const CANNOT_TELL: &str =
-    "Until then nobody here can tell whether Apple has trouble. Nothing to do on your side.";
 const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will reach you here.";
-const SEEK_CAUSE: &str = "Leave it locked, on power and on Wi-Fi tonight. To back up now: Settings, your name, iCloud, \
-     iCloud Backup, Back Up Now. `statusd doctor` looks for the cause.";
-const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer \
-     instead need not.";
-const DAMAGED: &str = "What could be read was kept. What is going on now may be told again, and messages \
-     that waited may be missing.";
 
 /// What is known, in a few sentences that begin with who says so; times in the reader's zone.
 pub fn details(news: &News, said: &Said) -> String {
@@ -201,99 +184,6 @@ pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
     match names.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {} more", shown.join(", "), grouped(more)),
-    }
-}
-
-/// What to do; empty where there is nothing to do or to leave undone.
-pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
-    let is_backup = ServiceKey::new(service).is_backup();
-    match kind {
-        ChangeKind::Began
-        | ChangeKind::Reopened
-        | ChangeKind::Worsened
-        | ChangeKind::Eased
-        | ChangeKind::Lasts => {
-            if is_backup {
-                WAIT_FOR_BACKUP
-            } else {
-                WAIT
-            }
-        }
-        ChangeKind::Ended if is_backup => BACK_UP_NOW,
-        ChangeKind::Missed | ChangeKind::Withdrawn if is_backup => CHECK_BACKUP,
-        ChangeKind::Unlisted => CHECK_RENAMED,
-        ChangeKind::Blind => CANNOT_TELL,
-        ChangeKind::HistoryLost => DAMAGED,
-        ChangeKind::BackupLate => SEEK_CAUSE,
-        ChangeKind::BackupOff => SWITCH_ON,
-        ChangeKind::Ended
-        | ChangeKind::Missed
-        | ChangeKind::Withdrawn
-        | ChangeKind::Planned
-        | ChangeKind::Started
-        | ChangeKind::Over
-        | ChangeKind::Moved
-        | ChangeKind::Cancelled
-        | ChangeKind::ListedAgain
-        | ChangeKind::Sighted
-        | ChangeKind::Revised
-        | ChangeKind::Corrected
-        | ChangeKind::Noted
-        | ChangeKind::Alive
-        | ChangeKind::Test => "",
-    }
-}
-
-/// What to do about one piece of news. Of an incident of several services the backup counts: for
-/// the others there is nothing to do.
-pub fn advice_for(news: &News) -> &'static str {
-    let backup = news.services.iter().find(|service| ServiceKey::new(service).is_backup());
-    let service = backup.or(news.services.first()).copied().unwrap_or_default();
-    match news.change.kind {
-        ChangeKind::Unlisted if !news.change.near.is_empty() => CHECK_WATCH,
-        kind => advice(kind, service),
-    }
-}
-
-/// Whether an outage goes on after it, whatever the news is.
-pub fn is_trouble(kind: ChangeKind) -> bool {
-    matches!(
-        kind,
-        ChangeKind::Began
-            | ChangeKind::Reopened
-            | ChangeKind::Worsened
-            | ChangeKind::Eased
-            | ChangeKind::Lasts
-    )
-}
-
-/// Bad news that a person should not overlook, good news, or neither.
-pub fn tone(kind: ChangeKind) -> Tone {
-    match kind {
-        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened => Tone::Alarm,
-        ChangeKind::Ended
-        | ChangeKind::Withdrawn
-        | ChangeKind::Eased
-        | ChangeKind::Over
-        | ChangeKind::ListedAgain
-        | ChangeKind::Sighted => Tone::Relief,
-        ChangeKind::Missed
-        | ChangeKind::Planned
-        | ChangeKind::Started
-        | ChangeKind::Moved
-        | ChangeKind::Unlisted
-        | ChangeKind::Blind
-        | ChangeKind::HistoryLost
-        | ChangeKind::Revised
-        | ChangeKind::Corrected
-        | ChangeKind::Noted
-        | ChangeKind::Cancelled
-        | ChangeKind::Lasts
-        | ChangeKind::Alive
-        // Days late: an hour more does not matter.
-        | ChangeKind::BackupLate
-        | ChangeKind::BackupOff
-        | ChangeKind::Test => Tone::Neutral,
     }
 }
 

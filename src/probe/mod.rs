@@ -8,6 +8,7 @@ mod connect_to;
 mod fault;
 mod layers;
 mod names;
+mod outside;
 mod portal;
 mod proxy;
 mod speed;
@@ -28,6 +29,7 @@ pub use self::clock::{Clock, ClockSource, TimeFault, ask_clock};
 pub use self::connect_to::ConnectTo;
 pub use self::fault::{ConnectFault, NameFault, TlsFault};
 pub use self::layers::{HOSTS, Host, HostLook, Place, Purpose, Way, ask_hosts};
+pub use self::outside::{OUTSIDE_HOST, Outside, ask_outside};
 pub use self::portal::{Page, Portal, Stranger, ask_portal};
 pub use self::proxy::{Proxy, ProxyFault, SetProxy, ask_proxy};
 pub use self::speed::{Speed, SpeedFault, ask_speed, parse_network_quality};
@@ -63,6 +65,8 @@ pub struct Net {
     pub public_roots: RootList,
     /// Apple's own authority.
     pub apple_roots: Vec<CertificateDer<'static>>,
+    /// Whether a host that is not Apple's may be asked, where none of Apple's can be reached.
+    pub may_ask_outside: bool,
     /// The program of macOS that measures a network; elsewhere there is none.
     pub network_quality: Option<PathBuf>,
     pub limits: Limits,
@@ -103,6 +107,7 @@ impl Default for Net {
             extra_roots: Vec::new(),
             public_roots: RootList::Mozilla,
             apple_roots: apple.filter_map(Result::ok).collect(),
+            may_ask_outside: true,
             network_quality: cfg!(target_os = "macos").then(|| PathBuf::from(NETWORK_QUALITY)),
             limits: Limits::default(),
         }

@@ -81,10 +81,9 @@ impl Home {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_statusd"));
         command
-            .arg("--config")
-            .arg(self.path("statusd.toml"))
             .args(arguments)
             .env_clear()
+            .env("STATUSD_CONFIG", self.path("statusd.toml"))
             .env("HOME", self.directory.path())
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())

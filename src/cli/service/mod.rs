@@ -213,8 +213,8 @@ fn refuse_desktop(site: &Site, config: &Config) -> Result<(), Failure> {
         Site::Machine if has_desktop(config) => Err(Failure::new(
             CONFIGURATION,
             format!(
-                "{NO_DESKTOP}: write [channel.desktop] enabled = false in /etc/statusd/statusd.toml, \
-                 and a channel that reaches you"
+                "{NO_DESKTOP}: take enabled = true out of [channel.desktop] in /etc/statusd/statusd.toml, \
+                 and write a channel that reaches you"
             ),
         )),
         Site::Machine | Site::Person { .. } | Site::Agent { .. } => Ok(()),
@@ -328,7 +328,8 @@ fn epilogue(site: &Site, found: &Found, wish: &service::Install) -> String {
             .to_owned(),
         Site::Machine => format!(
             "statusd runs, and begins with the machine. `statusd status --state-directory {MACHINE_STATE}` \
-             asks it.\n"
+             asks it.\nIt shows no bubbles, because a service of the machine has no desktop: what it tells goes to \
+             the journal\nand to the channels in /etc/statusd/statusd.toml.\n"
         ),
         Site::Agent { .. } => {
             "statusd runs. It begins when you log in and ends when you log out.\n".to_owned()

@@ -88,6 +88,9 @@ impl<'s> Outside<'s> {
     }
 
     fn no_answer(&self, call: &Call, run: &Run) -> String {
+        if run.lines().iter().any(|line| line.contains(NOT_BOOTED)) {
+            return NO_SYSTEMD.to_owned();
+        }
         let advice = match self.site {
             Site::Person { .. } => {
                 "it answers in a session of your own, which su and sudo do not open; \
@@ -150,12 +153,16 @@ impl<'s> Outside<'s> {
     }
 }
 
+/// Of systemctl, where another program is process 1.
+const NOT_BOOTED: &str = "not been booted with systemd";
+const NO_SYSTEMD: &str = "this machine is not run by systemd; start `statusd run` in your own way";
+
 /// What it means that there is no such program.
 pub fn missing(program: &str) -> String {
     let whose = match program {
         "launchctl" => "that of macOS",
         "tail" => "that every system has",
-        _ => "that of systemd",
+        _ => return NO_SYSTEMD.to_owned(),
     };
     format!("there is no {program} here, {whose}; without it start `statusd run` in your own way")
 }

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use super::super::{Blame, Finding, Status};
-use super::{HOSTS, Hosts, is_reached, looks, several};
+use super::{HOSTS, Looked, is_reached, looks, several};
 use crate::guide::Step;
 use crate::probe::{
-    Clock, ConnectFault, Distrust, Family, HostLook, NameFault, Papers, Place, Proxy, Purpose, Trust, Way,
+    Clock, ConnectFault, Distrust, Family, HostLook, NameFault, OUTSIDE_HOST, Outside, Papers, Place, Proxy,
+    Purpose, Trust, Way,
 };
 
 /// A clock that is wrong by this much can make a good certificate look expired or new.
@@ -31,8 +32,9 @@ const CLOCK: &str =
 const BEHIND_PROXY: &str = "Phones do not use this computer's proxy. If the phone is on this network, set the proxy in \
                             its Wi-Fi settings, or ask whoever runs the network to let Apple's hosts through.";
 
-pub(super) fn judge(hosts: Hosts<'_>, proxy: Option<&Proxy>, clock: Option<&Clock>) -> Finding {
-    let looks = match looks(HOSTS, hosts) {
+pub(super) fn judge(looked: &Looked) -> Finding {
+    let clock = looked.clock.as_ref();
+    let looks = match looks(HOSTS, looked.hosts.as_ref()) {
         Ok(looks) => looks,
         Err(finding) => return *finding,
     };
@@ -46,29 +48,50 @@ pub(super) fn judge(hosts: Hosts<'_>, proxy: Option<&Proxy>, clock: Option<&Cloc
                 format!("all {count} Apple hosts can be reached from this computer"),
             )
         }
-        failing if failing.len() == looks.len() => none_reached(failing, proxy, clock),
+        failing if failing.len() == looks.len() => none_reached(failing, looked),
         failing => some_not_reached(failing, looks.len(), clock),
     };
     finding.evidence(looks.iter().flat_map(evidence))
 }
 
-fn none_reached(failing: &[&HostLook], proxy: Option<&Proxy>, clock: Option<&Clock>) -> Finding {
+fn none_reached(failing: &[&HostLook], looked: &Looked) -> Finding {
     let count = failing.len();
     let reason = commonest(failing);
     let problem = |seen: String| Finding::new(HOSTS, Status::Problem, seen).blame(Blame::Network);
-    if matches!(proxy, Some(Proxy::Set(proxy)) if proxy.reached.is_ok()) {
+    if matches!(&looked.proxy, Some(Proxy::Set(proxy)) if proxy.reached.is_ok()) {
         let seen = format!("none of {count} Apple hosts can be reached past this computer's proxy: {reason}");
         return Finding::new(HOSTS, Status::CannotTell, seen).todo(BEHIND_PROXY);
+    }
+    match &looked.outside {
+        Some(Outside::Reached) if !failing.iter().any(|look| is_answered(look)) => {
+            let seen = format!(
+                "this network keeps Apple out: none of {count} Apple hosts can be reached, and {OUTSIDE_HOST} can: \
+                 {reason}"
+            );
+            return problem(seen).todo(SOME).step(Step::WifiAndPower);
+        }
+        Some(Outside::NoName(_) | Outside::NoConnection(_)) => {
+            let seen = format!(
+                "this computer is offline: neither Apple's hosts nor {OUTSIDE_HOST} can be reached: {reason}"
+            );
+            return problem(seen).todo(NO_WAY);
+        }
+        Some(Outside::Reached) | None => {}
     }
     if failing.iter().all(|look| has_no_way(look)) {
         return problem(format!("this computer has no way to the internet: {reason}")).todo(NO_WAY);
     }
     let seen = format!("none of {count} Apple hosts can be reached from this computer: {reason}");
-    if is_by_clock(failing, clock) {
+    if is_by_clock(failing, looked.clock.as_ref()) {
         return problem(seen).blame(Blame::Computer).todo(CLOCK);
     }
     let todo = if failing.iter().all(|look| is_strange(look)) { STRANGE } else { NOTHING };
     problem(seen).todo(todo).step(Step::WifiAndPower)
+}
+
+/// Somebody answers, with a certificate that may be anybody's.
+fn is_answered(look: &HostLook) -> bool {
+    matches!(further(look), Way::Answered { .. })
 }
 
 /// Somebody answers, for whom nobody known vouches.

@@ -20,8 +20,8 @@ use jiff::Timestamp;
 
 use super::Finding;
 use crate::probe::{
-    Clock, ClockSource, Environment, HostLook, Net, Page, Portal, Proxy, Speed, SpeedFault, ask_clock,
-    ask_hosts, ask_portal, ask_proxy, ask_speed,
+    Clock, ClockSource, Environment, HostLook, Net, Outside, Page, Portal, Proxy, Speed, SpeedFault,
+    ask_clock, ask_hosts, ask_outside, ask_portal, ask_proxy, ask_speed,
 };
 
 pub const PORTAL: &str = "portal";
@@ -46,6 +46,8 @@ pub struct Looked {
     pub proxy: Option<Proxy>,
     pub clock: Option<Clock>,
     pub speed: Option<Result<Speed, SpeedFault>>,
+    /// A host that is not Apple's, where none of Apple's can be reached.
+    pub outside: Option<Outside>,
 }
 
 /// Looks at all that the wanted checks need, side by side, within twelve seconds; the speed, where
@@ -67,9 +69,11 @@ pub async fn look(
         when(wants(&[PROXY, HOSTS]), ask_proxy(&net, environment)),
         when(wants(&[CLOCK, HOSTS]), ask_clock(&net, now)),
     );
+    let is_cut_off = matches!(&hosts, Some(Ok(looks)) if !looks.iter().any(is_reached));
+    let outside = when(is_cut_off && net.may_ask_outside && wants(&[HOSTS]), ask_outside(&net)).await;
     let speed = when(with_speed && wants(&[SPEED]), ask_speed(&net)).await;
     let clock = clock.map(|clock| or_by_page(clock, portal.as_ref()));
-    Looked { portal, hosts, proxy, clock, speed }
+    Looked { portal, hosts, proxy, clock, speed, outside }
 }
 
 async fn when<T>(wanted: bool, question: impl Future<Output = T>) -> Option<T> {
@@ -90,7 +94,7 @@ fn or_by_page(clock: Clock, portal: Option<&Portal>) -> Clock {
 pub fn judge(looked: &Looked, wanted: &BTreeSet<&str>) -> Vec<Finding> {
     let finding = |id: &str| match id {
         PORTAL => Some(portal::judge(looked.portal.as_ref())),
-        HOSTS => Some(hosts::judge(looked.hosts.as_ref(), looked.proxy.as_ref(), looked.clock.as_ref())),
+        HOSTS => Some(hosts::judge(looked)),
         IPV6 => Some(ipv6::judge(looked.hosts.as_ref())),
         INTERCEPTION => Some(interception::judge(looked.hosts.as_ref())),
         PROXY => Some(proxy::judge(looked.proxy.as_ref(), looked.hosts.as_ref())),

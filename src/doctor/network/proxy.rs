@@ -11,6 +11,14 @@ pub(super) fn judge(proxy: Option<&Proxy>, hosts: Hosts<'_>) -> Finding {
         None => Finding::new(PROXY, Status::CannotTell, "nobody looked for a proxy"),
         Some(Proxy::NoneSet) => Finding::new(PROXY, Status::Ok, "no proxy is set in the environment"),
         Some(Proxy::Set(proxy)) => set(proxy, hosts),
+        Some(Proxy::Unusable(fault)) => {
+            let todo = format!(
+                "Correct {} or take it out of the environment: programs here, statusd too, go past it. Phones do not \
+                 use it.",
+                fault.variable
+            );
+            Finding::new(PROXY, Status::Warning, fault.to_string()).blame(Blame::Computer).todo(todo)
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use crate::probe::{
     TimeFault, TlsFault, Trust, Way, WebFault,
 };
 
+use crate::proxy::Proxies;
+
 const NETWORK: Option<Blame> = Some(Blame::Network);
 const COMPUTER: Option<Blame> = Some(Blame::Computer);
 
@@ -269,7 +271,9 @@ fn proxy() {
     check(PROXY, &proxied(unreached(), Ok(Duration::ZERO)), Status::Warning, NETWORK, set);
     let refused = || Err(ProxyFault::Connect(ConnectFault::Refused));
     check(PROXY, &proxied(looks(|_| None), refused()), Status::Warning, COMPUTER, "connection refused");
-    check(PROXY, &proxied(unreached(), Err(ProxyFault::Unreadable)), Status::Warning, COMPUTER, "no address");
+    let broken = Proxies::read(&|name| (name == "https_proxy").then(|| "::::".to_owned())).faults.remove(0);
+    let broken = Looked { proxy: Some(Proxy::Unusable(broken)), ..unreached() };
+    check(PROXY, &broken, Status::Warning, COMPUTER, "invalid https_proxy: expected an address");
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! Which settings each command uses: its help lists these, and it refuses the others.
+//!
+//! A flag may stand before or behind the command. A variable of the environment is meant for all
+//! commands, so one that a command does not use is ignored. Invariant: every command has a row; a
+//! test here compares them.
+
+use std::ffi::OsString;
+
+use clap::error::{Error, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use super::args::Cli;
+
+/// All of them; what `run` uses.
+const ALL: &[&str] = &[
+    "config",
+    "state_directory",
+    "watch",
+    "feed_url",
+    "edition",
+    "locale",
+    "color",
+    "log_level",
+    "log_format",
+    "time_zone",
+    "ca_file",
+    "poll",
+    "trouble",
+    "jitter_s",
+    "record_file",
+];
+/// Of commands that fetch the feed.
+const FETCHES: &[&str] =
+    &["config", "watch", "feed_url", "edition", "locale", "color", "time_zone", "ca_file"];
+/// Of commands that read what the daemon recorded of a feed.
+const READS: &[&str] = &["config", "state_directory", "watch", "edition", "locale", "color", "time_zone"];
+/// Of commands that read the outbox.
+const OUTBOX: &[&str] = &["config", "state_directory", "color", "time_zone"];
+
+/// Each command and the settings that it uses, by their ids.
+const USES: &[(&str, &[&str])] = &[
+    ("run", ALL),
+    ("check", FETCHES),
+    ("status", READS),
+    ("history", READS),
+    ("fleet", READS),
+    ("services", &["config", "feed_url", "edition", "locale", "color", "time_zone", "ca_file"]),
+    ("outbox", OUTBOX),
+    ("outbox list", OUTBOX),
+    ("outbox show", OUTBOX),
+    ("outbox retry", OUTBOX),
+    ("outbox drop", OUTBOX),
+    ("ack", READS),
+    ("snooze", OUTBOX),
+    ("test-notice", &["config", "watch", "edition", "locale", "color", "time_zone"]),
+    ("drill", &["config", "watch", "edition", "locale", "color", "time_zone", "poll", "trouble"]),
+    (
+        "doctor",
+        &[
+            "config",
+            "state_directory",
+            "watch",
+            "feed_url",
+            "edition",
+            "locale",
+            "color",
+            "time_zone",
+            "ca_file",
+        ],
+    ),
+    ("guide", &["color"]),
+    (
+        "replay",
+        &["config", "watch", "edition", "locale", "color", "time_zone", "poll", "trouble", "jitter_s"],
+    ),
+    ("service", &[]),
+    ("service install", &[]),
+    ("service uninstall", &[]),
+    ("service status", &["color"]),
+    ("service logs", &[]),
+    ("config", ALL),
+    ("config check", ALL),
+    ("config show", ALL),
+    ("config init", &["config"]),
+    ("completions", &[]),
+    ("complete", &["config", "state_directory"]),
+    ("man", &[]),
+];
+
+/// The command line as it is parsed and documented.
+pub fn command() -> Command {
+    fitted(Cli::command())
+}
+
+/// Builds `command` and fits its help: the long one has the settings that a command uses, the short one
+/// has none, so that it fits a screen.
+pub fn fitted(mut command: Command) -> Command {
+    command.build();
+    // Of the program itself: its commands fill the screen.
+    let command = command.mut_args(|argument| argument.hide_short_help(true));
+    command.mut_subcommands(|command| match command.get_name() {
+        "help" => command.hide(true),
+        _ => without_unused(command, ""),
+    })
+}
+
+fn without_unused(command: Command, above: &str) -> Command {
+    let path = format!("{above} {}", command.get_name()).trim().to_owned();
+    let used = used(&path);
+    let command = command.mut_args(|argument| match argument.get_id().as_str() {
+        id if used.contains(&id) => argument.hide_short_help(true),
+        id if ALL.contains(&id) => argument.hide(true),
+        _ => argument,
+    });
+    command.mut_subcommands(|command| without_unused(command, &path))
+}
+
+fn used(path: &str) -> &'static [&'static str] {
+    USES.iter().find(|(command, _)| *command == path).map_or(&[], |(_, used)| used)
+}
+
+/// Parses the command line, the program's name first.
+///
+/// # Errors
+///
+/// clap's, or a setting that the command does not use.
+pub fn parse(arguments: &[OsString]) -> Result<Cli, Error> {
+    // Variables are read elsewhere: clap would blame a flag that nobody gave.
+    let mut command = fitted(Cli::command().mut_args(|argument| argument.env(None)));
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    refuse_unused(&mut command, &matches)?;
+    Cli::from_arg_matches(&matches)
+}
+
+fn refuse_unused(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
+    let mut path = Vec::new();
+    let mut innermost = matches;
+    while let Some((name, matches)) = innermost.subcommand() {
+        path.push(name);
+        innermost = matches;
+    }
+    let path = path.join(" ");
+    let used = used(&path);
+    let is_given = |id: &&&str| innermost.value_source(id) == Some(ValueSource::CommandLine);
+    match ALL.iter().filter(|id| !used.contains(id)).find(is_given) {
+        None => Ok(()),
+        Some(id) => {
+            let words = format!("--{} has no effect on `statusd {path}`", id.replace('_', "-"));
+            Err(command.error(ErrorKind::UnknownArgument, words))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// A terminal has 24 lines; the prompt needs one.
+    const SCREEN_LINES: usize = 23;
+    const SCREEN_COLUMNS: usize = 80;
+
+    /// Each command with its path, the program itself first.
+    fn commands() -> Vec<(String, Command)> {
+        fn below(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
+            for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+                let path = format!("{path} {}", command.get_name()).trim().to_owned();
+                found.push((path.clone(), command.clone()));
+                below(command, &path, found);
+            }
+        }
+        let root = command();
+        let mut found = vec![(String::new(), root.clone())];
+        below(&root, "", &mut found);
+        found
+    }
+
+    #[test]
+    fn every_command_and_every_setting_has_its_place_in_the_table() {
+        let commands: BTreeSet<String> =
+            commands().into_iter().map(|(path, _)| path).filter(|path| !path.is_empty()).collect();
+        let rows: BTreeSet<String> = USES.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(rows, commands);
+        let root = command();
+        let is_setting = |argument: &&clap::Arg| argument.is_global_set();
+        let settings: BTreeSet<&str> =
+            root.get_arguments().filter(is_setting).map(|argument| argument.get_id().as_str()).collect();
+        assert_eq!(BTreeSet::from_iter(ALL.iter().copied()), settings);
+    }
+
+    #[test]
+    fn the_short_help_of_every_command_fits_a_screen() {
+        for (path, mut command) in commands() {
+            let help = command.render_help().to_string();
+            let lines = help.trim_end().lines().count();
+            assert!(lines <= SCREEN_LINES, "statusd {path} -h has {lines} lines:\n{help}");
+            for line in help.lines() {
+                assert!(line.chars().count() <= SCREEN_COLUMNS, "statusd {path} -h: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn help_lists_the_settings_that_a_command_uses_and_no_others() {
+        for (path, mut command) in commands().into_iter().skip(1) {
+            let help = command.render_long_help().to_string();
+            for id in ALL {
+                let flag = format!(" --{} ", id.replace('_', "-"));
+                assert_eq!(help.contains(&flag), used(&path).contains(id), "statusd {path} --help: {flag}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_without_effect_is_refused_wherever_it_stands() {
+        #[track_caller]
+        fn check(line: &str, expected: Option<&str>) {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let refused = parse(&arguments).err().map(|error| error.to_string());
+            assert_eq!(refused.is_some(), expected.is_some(), "{line}: {refused:?}");
+            let expected = expected.unwrap_or_default();
+            assert!(refused.unwrap_or_default().contains(expected), "{line}");
+        }
+        let unused = Some("--log-level has no effect on `statusd guide`");
+        check("statusd guide --log-level debug", unused);
+        check("statusd --log-level debug guide", unused);
+        check("statusd --log debug guide", unused);
+        check("statusd check --log-format json", Some("--log-format has no effect on `statusd check`"));
+        check("statusd outbox --poll x show 1", Some("--poll has no effect on `statusd outbox show`"));
+        check("statusd --locale de_DE service install", Some("--locale has no effect"));
+        check("statusd --log-level debug run", None);
+        check("statusd run --log-level debug", None);
+        check("statusd --state-dir /x outbox show 1", None);
+        check("statusd outbox --state-dir /x show 1", None);
+        check("statusd --watch Photos check", None);
+    }
+}

@@ -1,0 +1,269 @@
+//! The proxies that the environment names, for every HTTP client of this program.
+//!
+//! It opens no connection. An empty variable is unset, and the first of a name in capital and in small
+//! letters that is set counts. Invariant: nothing that is shown of a variable holds the name of a user
+//! or a password.
+
+use std::fmt;
+
+use reqwest::{ClientBuilder, NoProxy, Url};
+
+use crate::text;
+
+/// Before what is for all.
+const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
+const EXEMPT: [&str; 2] = ["NO_PROXY", "no_proxy"];
+/// A web server sets `HTTP_PROXY` from a visitor's header where this is set (CVE-2016-5385).
+const CGI: &str = "REQUEST_METHOD";
+const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+const SOCKS_PORT: u16 = 1_080;
+const HTTP_PORT: u16 = 80;
+const SHOWN_MAX_CHARS: usize = 120;
+
+/// A proxy that is set.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Set {
+    pub variable: &'static str,
+    url: Url,
+}
+
+/// A variable that cannot be used. `Display` is one line that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub variable: &'static str,
+    why: Why,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Why {
+    /// No host in it.
+    NoAddress,
+    Scheme(String),
+    /// Of `NO_PROXY`: an entry that matches no host.
+    Exempt(String),
+}
+
+/// All that the environment says about proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    pub https: Option<Set>,
+    pub http: Option<Set>,
+    /// What goes past them, with commas between.
+    pub exempt: Option<String>,
+    /// What is set and cannot be used, so that connections go past it.
+    pub faults: Vec<Fault>,
+}
+
+impl Proxies {
+    pub fn read(environment: &dyn Fn(&str) -> Option<String>) -> Proxies {
+        let set = |name: &&'static str| {
+            let value = environment(name).filter(|value| !value.trim().is_empty())?;
+            Some((*name, value.trim().to_owned()))
+        };
+        let is_cgi = set(&CGI).is_some();
+        let mut faults = Vec::new();
+        let mut of = |names: [&'static str; 2]| {
+            let is_allowed = |name: &&&'static str| !(is_cgi && **name == "HTTP_PROXY");
+            let (variable, value) = names.iter().filter(is_allowed).find_map(set)?;
+            match address(&value) {
+                Ok(url) => Some(Set { variable, url }),
+                Err(why) => {
+                    faults.push(Fault { variable, why });
+                    None
+                }
+            }
+        };
+        let (https, http, all) = (of(HTTPS), of(HTTP), of(ALL));
+        let exempt = EXEMPT.iter().find_map(set);
+        if let Some((variable, list)) = &exempt
+            && let Some(entry) = entries(list).find(|entry| is_useless(entry))
+        {
+            faults.push(Fault {
+                variable,
+                why: Why::Exempt(shown(entry.rsplit('@').next().unwrap_or_default())),
+            });
+        }
+        Proxies {
+            https: https.or_else(|| all.clone()),
+            http: http.or(all),
+            exempt: exempt.map(|(_, list)| entries(&list).collect::<Vec<_>>().join(",")),
+            faults,
+        }
+    }
+
+    /// The one that counts for most connections: what is for https before what is for http.
+    pub fn first(&self) -> Option<&Set> {
+        self.https.as_ref().or(self.http.as_ref())
+    }
+}
+
+/// Makes a client go through the proxies of the process's environment; where none is set it keeps the
+/// system's own (macOS).
+pub fn through(builder: ClientBuilder) -> ClientBuilder {
+    let proxies = Proxies::read(&|name| std::env::var(name).ok());
+    let mut builder = match &proxies {
+        Proxies { https: None, http: None, faults, .. } if faults.is_empty() => return builder,
+        // Without the environment, which the client would read by rules of its own.
+        _ => builder.no_proxy(),
+    };
+    let exempt = proxies.exempt.as_deref().and_then(NoProxy::from_string);
+    let https = proxies.https.and_then(|set| reqwest::Proxy::https(set.url).ok());
+    let http = proxies.http.and_then(|set| reqwest::Proxy::http(set.url).ok());
+    for proxy in https.into_iter().chain(http) {
+        builder = builder.proxy(proxy.no_proxy(exempt.clone()));
+    }
+    builder
+}
+
+/// The address in a variable; many write the host alone.
+fn address(value: &str) -> Result<Url, Why> {
+    let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
+    let scheme = whole.split("://").next().unwrap_or_default().to_lowercase();
+    if !SCHEMES.contains(&scheme.as_str()) {
+        return Err(Why::Scheme(shown(&scheme)));
+    }
+    let url = Url::parse(&whole).map_err(|_| Why::NoAddress)?;
+    if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(Why::NoAddress) }
+}
+
+/// Of `NO_PROXY`. Many write blanks between them, and brackets around an address of IPv6.
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+    entries.map(|entry| entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry))
+}
+
+/// Hosts, domains and addresses with an optional mask match; ports, addresses of web pages and globs do
+/// not.
+fn is_useless(entry: &str) -> bool {
+    let is_glob = entry.contains('*') && entry != "*";
+    let has_port = entry.split_once(':').is_some_and(|(_, port)| !port.contains(':'));
+    is_glob || has_port || entry.contains('@')
+}
+
+fn shown(text: &str) -> String {
+    text::plain_line(text, SHOWN_MAX_CHARS)
+}
+
+impl Set {
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    pub fn port(&self) -> u16 {
+        let usual = if self.url.scheme().starts_with("socks") { SOCKS_PORT } else { HTTP_PORT };
+        self.url.port_or_known_default().unwrap_or(usual)
+    }
+
+    /// `proxy.example:3128`, nothing else of what is set.
+    pub fn place(&self) -> String {
+        shown(&format!("{}:{}", self.url.host_str().unwrap_or_default(), self.port()))
+    }
+}
+
+impl fmt::Debug for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.place(), self.variable)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variable = self.variable;
+        match &self.why {
+            Why::NoAddress => {
+                write!(f, "invalid {variable}: expected an address such as http://proxy.example:3128")
+            }
+            Why::Scheme(scheme) => {
+                write!(
+                    f,
+                    "invalid {variable}: cannot use a proxy of the kind {scheme}://; expected http, https, socks5h or socks5"
+                )
+            }
+            Why::Exempt(entry) => write!(
+                f,
+                "invalid {variable}: {entry:?} matches no host; expected names, domains or addresses with commas between"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(set: &[(&str, &str)]) -> Proxies {
+        let value =
+            |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        Proxies::read(&value)
+    }
+
+    #[track_caller]
+    fn check(set: &[(&str, &str)], https: &str, http: &str, faults: &[&str]) {
+        let proxies = read(set);
+        let place = |set: &Option<Set>| set.as_ref().map(|set| format!("{set:?}")).unwrap_or_default();
+        assert_eq!((place(&proxies.https).as_str(), place(&proxies.http).as_str()), (https, http), "{set:?}");
+        let words: Vec<String> = proxies.faults.iter().map(Fault::to_string).collect();
+        assert_eq!(words, faults, "{set:?}");
+        assert!(!format!("{proxies:?} {words:?}").contains("canary"), "{proxies:?}");
+    }
+
+    #[test]
+    fn the_variable_that_counts_and_its_address() {
+        check(&[], "", "", &[]);
+        check(
+            &[("HTTPS_PROXY", "http://u:canary@p.example:3128/")],
+            "p.example:3128 in HTTPS_PROXY",
+            "",
+            &[],
+        );
+        check(&[("https_proxy", "p.example:3128")], "p.example:3128 in https_proxy", "", &[]);
+        check(&[("https_proxy", "u:canary@p.example:8080")], "p.example:8080 in https_proxy", "", &[]);
+        check(&[("https_proxy", "https://p.example")], "p.example:443 in https_proxy", "", &[]);
+        check(&[("http_proxy", "[::1]:3128")], "", "[::1]:3128 in http_proxy", &[]);
+        let all = "p.example:1080 in ALL_PROXY";
+        check(&[("ALL_PROXY", "socks5h://u:canary@p.example")], all, all, &[]);
+        check(&[("ALL_PROXY", "socks5://p.example"), ("HTTP_PROXY", "q:1")], all, "q:1 in HTTP_PROXY", &[]);
+        // Capital letters come first, but empty is unset.
+        check(&[("HTTPS_PROXY", "p:1"), ("https_proxy", "q:2")], "p:1 in HTTPS_PROXY", "", &[]);
+        check(&[("HTTPS_PROXY", " "), ("https_proxy", "q:2")], "q:2 in https_proxy", "", &[]);
+        check(&[("HTTP_PROXY", "p:1"), ("REQUEST_METHOD", "GET")], "", "", &[]);
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_used_is_named_without_what_is_in_it() {
+        let no_address = |variable: &str| {
+            format!("invalid {variable}: expected an address such as http://proxy.example:3128")
+        };
+        for value in
+            ["::::", "http://", "http://u:canary@", "http://u:canary@p.example:port", "http://p:99999"]
+        {
+            check(&[("http_proxy", value)], "", "", &[&no_address("http_proxy")]);
+            check(&[("HTTPS_PROXY", value)], "", "", &[&no_address("HTTPS_PROXY")]);
+        }
+        let kind = "invalid all_proxy: cannot use a proxy of the kind ftp://; expected http, https, socks5h or socks5";
+        check(&[("all_proxy", "ftp://u:canary@p.example")], "", "", &[kind]);
+        // What is for all counts where the other one cannot be used.
+        let faults = [no_address("https_proxy")];
+        let all = "p:1 in ALL_PROXY";
+        check(&[("https_proxy", "::::"), ("ALL_PROXY", "p:1")], all, all, &[&faults[0]]);
+    }
+
+    #[test]
+    fn what_goes_past_them_is_a_list_of_hosts() {
+        for list in ["localhost,127.0.0.1", " .example.com , 10.0.0.0/8 ", "*", "", "a,,b", "::1", "a [::1]"]
+        {
+            check(&[("NO_PROXY", list)], "", "", &[]);
+        }
+        assert_eq!(read(&[("no_proxy", "a  [::1], b")]).exempt.as_deref(), Some("a,::1,b"));
+        for (list, entry) in
+            [("a,*.example.com", "*.example.com"), ("http://a", "http://a"), ("a:80", "a:80")]
+        {
+            let words = format!(
+                "invalid no_proxy: {entry:?} matches no host; expected names, domains or addresses with commas between"
+            );
+            check(&[("no_proxy", list)], "", "", &[&words]);
+        }
+    }
+}
