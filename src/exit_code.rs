@@ -33,7 +33,13 @@ pub struct Row {
 }
 
 pub const TABLE: [Row; 7] = [
-    Row { code: DONE, meaning: "done", check: "fine", doctor: "nothing found", fail_on: "no device is such" },
+    Row {
+        code: DONE,
+        meaning: "done",
+        check: "Apple lists no problem",
+        doctor: "nothing found",
+        fail_on: "no device is such",
+    },
     Row {
         code: FAILED,
         meaning: "failed",

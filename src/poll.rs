@@ -112,7 +112,7 @@ pub struct Looked {
 impl Looked {
     /// The database failed; the next look comes soon.
     fn unwritten(verdict: Verdict, error: &rusqlite::Error, now: Timestamp) -> Looked {
-        let trouble = Some(format!("cannot write to the database: {error}"));
+        let trouble = Some(format!("cannot write to the database: {}", error.reason()));
         let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
         Looked { verdict, changes: Vec::new(), trouble, next }
     }

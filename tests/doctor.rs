@@ -356,7 +356,7 @@ async fn wrong_words_are_one_line_and_say_what_to_do() {
         ),
         (
             vec!["guide", "13"],
-            "no step \"13\"; write 1 to 12, or one of apple-status, wifi-and-power, storage, \
+            "unknown step \"13\": expected 1 to 12, or one of apple-status, wifi-and-power, storage, \
                                back-up-now, update, restart, free-space, network-reset, sign-out, local-backup, \
                                prevention, apple-support",
         ),

@@ -170,7 +170,11 @@ async fn only_the_channels_that_were_asked_for_hear_of_it() {
 
     let said = home.ask(&["drill", "--channel", "webhook.nobody"]).await;
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.starts_with("statusd: no channel \"webhook.nobody\" is configured"), "{said:?}");
+    assert!(
+        said.err
+            .starts_with("statusd: unknown channel \"webhook.nobody\": expected one of desktop, webhook.ops"),
+        "{said:?}"
+    );
     assert_eq!((said.err.lines().count(), said.out.as_str()), (1, ""));
 }
 

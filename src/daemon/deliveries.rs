@@ -47,7 +47,8 @@ pub async fn deliver_loop(
             Err(error) if courier.has_unrecorded_outcome() => {
                 if !is_reported {
                     let channel = courier.channel.name();
-                    tracing::error!("{channel}: cannot record the outcome of a message, retrying: {error}");
+                    let reason = error.reason();
+                    tracing::error!("{channel}: cannot record the outcome of a message, retrying: {reason}");
                 }
                 is_reported = true;
                 Some(OUTCOME_RETRY)
