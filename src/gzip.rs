@@ -9,6 +9,8 @@ use flate2::bufread::GzDecoder;
 
 /// No JSON and no page begins so.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// By which a small body may grow, with a header that names a file.
+pub const OVERHEAD_BYTES: usize = 256;
 /// A proxy may pack what is packed already.
 const LAYERS_MAX: usize = 2;
 /// Each costs more than its bytes. Compressors that work in blocks make one for 64 KiB.

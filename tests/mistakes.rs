@@ -134,7 +134,7 @@ fn a_wrong_flag_is_named_with_what_is_expected() {
     );
     home.check(&[], "guide 99", 2, &format!("unknown step \"99\": expected 1 to {}", guide_steps()));
     home.check(&[], "history --since soon", 2, "invalid --since \"soon\": expected a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)");
-    home.check(&[], "status --poll 61_*_*_*_*", 2, "--poll: invalid minute \"61\": expected 0 to 59");
+    home.check(&[], "config check --poll 61_*_*_*_*", 2, "--poll: invalid minute \"61\": expected 0 to 59");
     home.check(
         &[],
         "status --time-zone Mars/Phobos",

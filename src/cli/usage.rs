@@ -43,6 +43,11 @@ fn words(error: &Error) -> String {
         None => String::new(),
     };
     match error.kind() {
+        // One of ours, see `flags`: its words are the message.
+        ErrorKind::UnknownArgument if argument.is_empty() => {
+            let rendered = error.to_string();
+            rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        }
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             format!("unknown flag {argument:?}{}", near(ContextKind::SuggestedArg))
         }

@@ -60,13 +60,15 @@ pub(super) fn client(net: &Arc<Net>, port: u16, limit: Duration) -> Result<Clien
 pub(super) async fn body(mut response: Response, max: usize, limit: Duration) -> Result<Vec<u8>, WebFault> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| WebFault::of(&error, limit))? {
-        if body.len() + chunk.len() > max {
+        // A page of a few bytes grows when it is packed.
+        if body.len() + chunk.len() > max + gzip::OVERHEAD_BYTES {
             return Err(WebFault::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
     // What cannot be unpacked is a page of somebody else.
-    Ok(gzip::unpacked(body.clone(), max).unwrap_or(body))
+    let body = gzip::unpacked(body.clone(), max).unwrap_or(body);
+    if body.len() > max { Err(WebFault::TooLarge) } else { Ok(body) }
 }
 
 impl WebFault {

@@ -11,6 +11,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::files::{APPLICATION_ID, BUSY_TIMEOUT, OpenError, identity, known_version, reference};
+use crate::cause::Cause;
 
 /// Checks before damage is believed. One that finds the file sound ends them.
 const CHECKS: usize = 3;
@@ -62,10 +63,8 @@ pub fn inspect(path: &Path) -> Result<Condition, OpenError> {
 }
 
 fn check(path: &Path) -> Result<Condition, OpenError> {
-    let cannot_read = |error: &dyn std::fmt::Display| OpenError::CannotRead {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    };
+    let cannot_read =
+        |error: &dyn Cause| OpenError::CannotRead { path: path.to_owned(), reason: error.reason() };
     let Some(header) = header(path).map_err(|error| cannot_read(&error))? else { return Ok(Condition::New) };
     if let Some(fault) = header_fault(&header) {
         return Ok(Condition::Damaged(fault));
@@ -74,7 +73,7 @@ fn check(path: &Path) -> Result<Condition, OpenError> {
         Ok(Verdict::Empty) => Ok(Condition::New),
         Ok(Verdict::Sound) => Ok(Condition::Sound),
         Ok(Verdict::Damaged(reason)) => Ok(Condition::Damaged(reason)),
-        Ok(Verdict::Unreadable(reason)) => Err(cannot_read(&reason)),
+        Ok(Verdict::Unreadable(reason)) => Err(OpenError::CannotRead { path: path.to_owned(), reason }),
         Ok(Verdict::Newer(found)) => {
             Err(OpenError::Newer { path: path.to_owned(), found, known: known_version() })
         }

@@ -131,16 +131,16 @@ fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
     let part = side_file(path, PART);
     let carried = remove(&part)
         .and_then(|()| private().open(&part))
-        .map_err(|error| cannot_write(error.to_string()))
+        .map_err(|error| cannot_write(error.reason()))
         .and_then(|_| {
-            let mut new = Connection::open(&part).map_err(|error| cannot_write(error.to_string()))?;
-            migrate(&mut new, None).map_err(|error| cannot_write(error.to_string()))?;
+            let mut new = Connection::open(&part).map_err(|error| cannot_write(error.reason()))?;
+            migrate(&mut new, None).map_err(|error| cannot_write(error.reason()))?;
             let carried = rescue::carry_over(path, &wal, &side_file(path, SCRATCH), &new)
-                .map_err(|error| cannot_write(error.to_string()))?;
+                .map_err(|error| cannot_write(error.reason()))?;
             if carried.lost > 0 || carried.rows == 0 {
                 meta::set(&new, LOST, kept.display())
                     .and_then(|()| begin_anew(&new))
-                    .map_err(|error| cannot_write(error.to_string()))?;
+                    .map_err(|error| cannot_write(error.reason()))?;
             }
             Ok(carried)
         })?;
@@ -152,7 +152,7 @@ fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
     );
     std::fs::rename(&part, side_file(path, COMPLETE))
         .and_then(|()| put_in_place(path, now))
-        .map_err(|error| cannot_write(error.to_string()))
+        .map_err(|error| cannot_write(error.reason()))
 }
 
 /// Gives a complete new database its name, and moves the one that has it aside; also where a run

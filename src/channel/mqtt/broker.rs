@@ -16,6 +16,7 @@ use rumqttc::{
 use rustls::pki_types::CertificateDer;
 
 use super::super::Answer;
+use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{text, tls};
 
@@ -253,6 +254,9 @@ fn cause(error: &ConnectionError) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
+    }
+    if let ConnectionError::Io(error) = error {
+        return error.reason();
     }
     text::plain_line(&innermost.to_string(), REASON_MAX_CHARS)
 }
