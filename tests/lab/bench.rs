@@ -313,12 +313,25 @@ impl Bench {
         let mut looks = 0;
         while looks < 2 {
             let event = self.next_event(None).expect("no fuse");
-            looks += u32::from(matches!(event, Event::Looked { .. }));
+            // News of what goes on and of what is over are messages of their own for people, and either
+            // may come last.
+            looks += u32::from(matches!(event, Event::Looked { .. }) && !self.is_anything_pending());
             self.attend(event, Duration::ZERO);
         }
         self.running().terminate();
         self.await_stop();
         self.trial
+    }
+
+    /// In the subject's database, where it has one; not for ever.
+    fn is_anything_pending(&self) -> bool {
+        let path = self.trial.home.path().join("state").join(statusd::store::DATABASE);
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let pending = rusqlite::Connection::open_with_flags(path, flags).and_then(|database| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 'pending')";
+            database.query_row(sql, [], |row| row.get(0))
+        });
+        pending.unwrap_or(false) && self.heard_at.elapsed() < PATIENCE
     }
 
     /// The answers of a bench that wants nothing.
