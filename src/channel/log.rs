@@ -92,7 +92,7 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::io::{self, Write};
     use std::sync::mpsc::{Sender, channel};
 
@@ -113,13 +113,20 @@ mod tests {
         }
     }
 
-    fn logged(title: &str, body: &str) -> String {
+    /// What `say` logs from `info` up, a line each, and what it returns.
+    pub fn captured<T>(shows_target: bool, say: impl FnOnce() -> T) -> (String, T) {
         let (lines, written) = channel();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
+            .with_target(shows_target)
             .without_time()
             .with_writer(move || Lines(lines.clone()))
             .finish();
+        let said = tracing::subscriber::with_default(subscriber, say);
+        (written.try_iter().collect(), said)
+    }
+
+    fn logged(title: &str, body: &str) -> String {
         let notice = Notice {
             key: "consumer/en_US/icloud%20backup/1/1/began".to_owned(),
             title: title.to_owned(),
@@ -129,9 +136,9 @@ mod tests {
             replaces: None,
             follows: None,
         };
-        let answer = tracing::subscriber::with_default(subscriber, || Log.send(&notice));
+        let (lines, answer) = captured(true, || Log.send(&notice));
         assert!(matches!(answer, Answer::Delivered { receipt: None, .. }), "{answer:?}");
-        written.try_iter().collect()
+        lines
     }
 
     #[test]

@@ -263,33 +263,10 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::mpsc::{Sender, channel};
-
-    /// Hands on every line that the subscriber writes.
-    struct Lines(Sender<String>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.send(String::from_utf8_lossy(bytes).into_owned()).expect("the test listens");
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::channel::log::tests::captured;
 
     /// What `say` logs from `info` up, a line each.
     pub fn logged(say: impl FnOnce()) -> String {
-        let (lines, written) = channel();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_target(false)
-            .without_time()
-            .with_writer(move || Lines(lines.clone()))
-            .finish();
-        tracing::subscriber::with_default(subscriber, say);
-        written.try_iter().collect()
+        captured(false, say).0
     }
 }
