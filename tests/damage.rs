@@ -328,6 +328,26 @@ async fn a_database_whose_schema_is_gone_has_all_its_rows() {
     assert_eq!(trouble(folder.path(), &waited).await, None);
 }
 
+/// Each place of the schema, with a value of each type that is none for it.
+#[tokio::test]
+async fn a_schema_that_makes_no_sense_is_damage() {
+    let folder = filled().await;
+    for column in ["type", "name", "tbl_name", "rootpage", "sql"] {
+        for value in ["x'ff'", "NULL", "1.5", "'?'", "9223372036854775807"] {
+            let copied = copy(folder.path());
+            let database = rusqlite::Connection::open(copied.path().join(DATABASE)).expect("a database");
+            let sql = format!(
+                "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET {column} = {value} WHERE name = 'delivery'"
+            );
+            database.execute_batch(&sql).expect("damaged");
+            drop(database);
+            let Opened { store, lost } = Store::open(copied.path(), at(START))
+                .unwrap_or_else(|error| panic!("{column} = {value}: does not start: {error}"));
+            assert_eq!((lost, open_deliveries(&store).await.len()), (None, 6), "{column} = {value}");
+        }
+    }
+}
+
 /// A large database that is as a stop left it is not checked at the start; any other is.
 #[tokio::test]
 async fn a_large_database_that_was_changed_is_checked() {
@@ -350,6 +370,23 @@ async fn a_large_database_that_was_changed_is_checked() {
     assert_eq!((opened.lost, open_deliveries(&opened.store).await.len()), (None, 6));
     let mut names = fs::read_dir(folder.path()).expect("entries").flatten().map(|entry| entry.file_name());
     assert!(names.any(|name| name.to_string_lossy().starts_with("statusd.db.damaged-")), "it was checked");
+}
+
+/// `ack` and `snooze` write beside a daemon, or while none runs. They do not know the file's condition.
+#[tokio::test]
+async fn who_writes_a_row_notes_that_and_seals_nothing() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    drop(Store::open(&state, at(START)).expect("a store"));
+    let mark = || fs::read_to_string(state.join("statusd.mark")).expect("a mark");
+    let before = mark();
+    let beside = Store::attach(&state, true).expect("writable").expect("a database");
+    beside.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
+    drop(beside);
+    assert_ne!(mark(), before, "a copy from before the snooze is older");
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).expect("entries").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["state"]);
 }
 
 #[tokio::test]

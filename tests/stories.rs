@@ -960,7 +960,7 @@ async fn a_damaged_database_is_kept_and_what_is_over_is_not_told_again() {
 }
 
 /// A town whose outage could not be written from 10:05:45 on. A full disk can be met at any
-/// statement of a transaction: here at the last.
+/// statement of a transaction: here at the last, by a trigger.
 async fn town_with_a_full_disk() -> Town {
     let mut town = Town::usual().await;
     town.until("10:01").await;
@@ -972,7 +972,7 @@ async fn town_with_a_full_disk() -> Town {
     town.until("10:20").await;
     let looks = town.looks();
     let troubled: Vec<&str> = looks.iter().filter_map(|(_, looked)| looked.trouble.as_deref()).collect();
-    assert!(!troubled.is_empty() && troubled[0].ends_with("database or disk is full"), "{troubled:?}");
+    assert!(!troubled.is_empty() && troubled[0].ends_with("(SQLite error 1811)"), "{troubled:?}");
     assert_eq!(town.history().await, ["noted Photos"], "all or nothing");
     assert_eq!(town.heard(), NOTHING);
     town

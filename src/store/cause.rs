@@ -25,8 +25,11 @@ impl Cause for rusqlite::Error {
             Some(ErrorCode::SystemIoFailure) => "the disk does not read or write",
             Some(ErrorCode::OutOfMemory) => "there is not enough memory",
             Some(ErrorCode::TooBig) => "a value is too large for the database",
-            Some(_) => "the database does not work as expected",
             None => "the database holds what this statusd does not understand",
+            Some(_) => {
+                let code = self.sqlite_error().map_or(0, |error| error.extended_code);
+                return format!("the database does not work as expected (SQLite error {code})");
+            }
         };
         known.to_owned()
     }
@@ -51,6 +54,10 @@ mod tests {
             "it cannot be opened; check its rights and those of its directory"
         );
         assert_eq!(of(ffi::SQLITE_IOERR, "disk I/O error"), "the disk does not read or write");
+        assert_eq!(
+            of(ffi::SQLITE_CONSTRAINT_TRIGGER, "raised"),
+            "the database does not work as expected (SQLite error 1811)"
+        );
         assert_eq!(
             rusqlite::Error::QueryReturnedNoRows.reason(),
             "the database holds what this statusd does not understand"

@@ -326,7 +326,7 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     let mark = if writable {
         connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES).map_err(cannot_use)?;
         // Without a mark the row is written all the same.
-        Mark::open(directory).unwrap_or_else(|_| Mark::none())
+        Mark::beside(&path).unwrap_or_else(|_| Mark::none())
     } else {
         Mark::none()
     };

@@ -33,23 +33,32 @@ pub struct Noted {
 }
 
 pub struct Mark {
-    /// With the path of the database.
-    file: Option<(File, PathBuf)>,
+    file: Option<File>,
+    /// The database, where closing it seals it: only who examined it may.
+    sealed: Option<PathBuf>,
     noted: Cell<Option<Noted>>,
 }
 
 impl Mark {
     /// A mark that is never written: of a database that has no file, or of a reader.
     pub fn none() -> Mark {
-        Mark { file: None, noted: Cell::new(None) }
+        Mark { file: None, sealed: None, noted: Cell::new(None) }
     }
 
+    /// The mark of the daemon.
     pub fn open(database: &Path) -> io::Result<Mark> {
+        let mut mark = Mark::beside(database)?;
+        mark.sealed = Some(database.to_owned());
+        Ok(mark)
+    }
+
+    /// The same of a process that writes rows and knows nothing of the file's condition.
+    pub fn beside(database: &Path) -> io::Result<Mark> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let file = options.open(database.with_file_name(MARK))?;
         let noted = parse(&read(&file));
-        Ok(Mark { file: Some((file, database.to_owned())), noted: Cell::new(noted) })
+        Ok(Mark { file: Some(file), sealed: None, noted: Cell::new(noted) })
     }
 
     pub fn noted(&self) -> Option<Noted> {
@@ -59,7 +68,7 @@ impl Mark {
     /// Never backwards: another process may have written a newer one.
     pub fn note(&self, noted: Noted) {
         self.noted.set(Some(noted));
-        let Some((file, _)) = &self.file else { return };
+        let Some(file) = &self.file else { return };
         if let Err(error) = file.write_all_at(text(noted).as_bytes(), 0) {
             tracing::warn!("cannot write {MARK}: {error}");
         }
@@ -69,7 +78,8 @@ impl Mark {
 /// After the connection: a field before this one in [`Store`](super::Store).
 impl Drop for Mark {
     fn drop(&mut self) {
-        if let Some((file, database)) = &self.file
+        if let Some(file) = &self.file
+            && let Some(database) = &self.sealed
             && let Some(seal) = seal(database)
             && let Some(noted) = self.noted.get()
         {
