@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::condition::{Condition, inspect, is_damage, read_all, side_file};
@@ -388,6 +389,8 @@ fn set_aside(path: &Path, now: Timestamp) -> io::Result<()> {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Otherwise SQLite plans each cached statement again whenever a bound value has changed.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // With WAL and NORMAL a committed transaction can be lost at power loss.
     connection.pragma_update(None, "synchronous", "FULL")?;
