@@ -15,8 +15,8 @@ use std::sync::Arc;
 use notify_rust::{Hint, Notification};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
+use zbus::Connection;
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, Variant};
 
 use super::super::{Answer, Fate, Notice, Wish};
 use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
@@ -28,8 +28,8 @@ mod calls;
 mod link;
 mod receipt;
 
-use calls::{Calls, Reply};
-use link::{Link, Reason, Server, call, is_answer, is_broken, is_nobody};
+use calls::{Calls, Reply, notify};
+use link::{Link, Reason, Server, is_answer, is_broken, is_nobody};
 use receipt::Receipt;
 
 /// Both the name and the interface.
@@ -347,29 +347,6 @@ impl Desktop {
         let uid = rustix::process::geteuid().as_raw();
         address::session(listed.as_deref(), directory.as_deref(), uid)
     }
-}
-
-/// Shows a bubble; its number. `replaces`: 0 for a new one.
-async fn notify(
-    connection: Connection,
-    owner: OwnedUniqueName,
-    bubble: Notification,
-    replaces: u32,
-) -> Result<u32, zbus::Error> {
-    let hints: HashMap<&str, Variant<'_>> = bubble.hints.iter().map(Into::into).collect();
-    let body = (
-        &bubble.appname,
-        replaces,
-        &bubble.icon,
-        &bubble.summary,
-        &bubble.body,
-        &bubble.actions,
-        hints,
-        i32::from(bubble.timeout),
-    );
-    let answer = call(&connection, &owner, "Notify", &body).await?;
-    // It was shown, whatever was said about it.
-    Ok(answer.body().deserialize().unwrap_or_default())
 }
 
 fn unconfirmed() -> Answer {

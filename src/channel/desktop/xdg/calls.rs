@@ -4,9 +4,15 @@
 //! nobody knows its number. So a reply is waited for as long as the connection lives. Invariant:
 //! every reply that comes is handed out once.
 
+use std::collections::HashMap;
+
+use notify_rust::Notification;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 use zbus::names::OwnedUniqueName;
+use zbus::{Connection, Variant};
+
+use super::link::call;
 
 /// What D-Bus itself gives a call. A server that is alive and has not answered by then will not.
 const REPLY_WITHIN: Duration = Duration::from_secs(25);
@@ -126,4 +132,27 @@ impl Calls {
         let Open { owner, is_abandoned, .. } = self.open.swap_remove(index);
         Some(Reply { owner, is_abandoned, result })
     }
+}
+
+/// Shows a bubble; its number. `replaces`: 0 for a new one.
+pub async fn notify(
+    connection: Connection,
+    owner: OwnedUniqueName,
+    bubble: Notification,
+    replaces: u32,
+) -> Result {
+    let hints: HashMap<&str, Variant<'_>> = bubble.hints.iter().map(Into::into).collect();
+    let body = (
+        &bubble.appname,
+        replaces,
+        &bubble.icon,
+        &bubble.summary,
+        &bubble.body,
+        &bubble.actions,
+        hints,
+        i32::from(bubble.timeout),
+    );
+    let answer = call(&connection, &owner, "Notify", &body).await?;
+    // It was shown, whatever was said about it.
+    Ok(answer.body().deserialize().unwrap_or_default())
 }
