@@ -156,6 +156,8 @@ pub enum Says {
     Always(u32),
     /// An error of this name, which the specification of D-Bus knows.
     Error(&'static str),
+    /// What GNOME's server says when the shell behind it hangs for 25 s.
+    ShellHangs,
 }
 
 /// A notification server under the test's hand.
@@ -165,6 +167,7 @@ pub struct Server {
     held: watch::Sender<Held>,
     says: watch::Sender<Says>,
     is_incapable: watch::Sender<bool>,
+    name: watch::Sender<&'static str>,
     asked: watch::Receiver<usize>,
     probed: watch::Receiver<usize>,
     closed: mpsc::UnboundedReceiver<u32>,
@@ -177,6 +180,7 @@ impl Server {
         let (held, hold) = watch::channel(Held::Nothing);
         let (says, say) = watch::channel(Says::Number);
         let (is_incapable, incapable) = watch::channel(false);
+        let (name, named) = watch::channel("test");
         let (ask, asked) = watch::channel(0);
         let (probe, probed) = watch::channel(0);
         let (close, closed) = mpsc::unbounded_channel();
@@ -187,6 +191,7 @@ impl Server {
             hold,
             say,
             incapable,
+            named,
             ask,
             probe,
             close,
@@ -197,7 +202,7 @@ impl Server {
             .build()
             .await
             .expect("the notification server gets its name");
-        Server { connection, shown, held, says, is_incapable, asked, probed, closed }
+        Server { connection, shown, held, says, is_incapable, name, asked, probed, closed }
     }
 
     /// The next bubble, in the order they came.
@@ -243,6 +248,11 @@ impl Server {
     /// Whether bubbles are answered with an error from now on. They are recorded all the same.
     pub fn refuse(&self, is_refusing: bool) {
         self.say(if is_refusing { Says::Error("Failed") } else { Says::Number });
+    }
+
+    /// The server's name from now on.
+    pub fn be_called(&self, name: &'static str) {
+        self.name.send_replace(name);
     }
 
     /// `GetCapabilities` is answered with an error from now on.
@@ -293,6 +303,7 @@ struct Desk {
     hold: watch::Receiver<Held>,
     say: watch::Receiver<Says>,
     incapable: watch::Receiver<bool>,
+    named: watch::Receiver<&'static str>,
     ask: watch::Sender<usize>,
     probe: watch::Sender<usize>,
     close: mpsc::UnboundedSender<u32>,
@@ -304,6 +315,22 @@ impl Desk {
         let is_free = |now: &Held| *now != held && *now != Held::Everything;
         let _released = self.hold.clone().wait_for(is_free).await.is_ok();
     }
+}
+
+/// Errors of `Notify`.
+#[derive(Debug, zbus::DBusError)]
+#[zbus(prefix = "org")]
+enum Refusal {
+    #[zbus(error)]
+    Zbus(zbus::Error),
+    #[zbus(name = "freedesktop.DBus.Error.Failed")]
+    Failed(String),
+    #[zbus(name = "freedesktop.DBus.Error.InvalidArgs")]
+    InvalidArgs(String),
+    #[zbus(name = "freedesktop.DBus.Error.NoReply")]
+    NoReply(String),
+    #[zbus(name = "gtk.GDBus.UnmappedGError.Quark._g_2dio_2derror_2dquark.Code24")]
+    TimedOut(String),
 }
 
 type Hints = std::collections::HashMap<String, OwnedVariant>;
@@ -322,7 +349,7 @@ impl Desk {
         _actions: Vec<String>,
         hints: Hints,
         expire: i32,
-    ) -> fdo::Result<u32> {
+    ) -> Result<u32, Refusal> {
         let id = match replaces_id {
             0 => self.last_id.fetch_add(1, Ordering::SeqCst) + 1,
             replaced => {
@@ -352,9 +379,10 @@ impl Desk {
         match *self.say.borrow() {
             Says::Number => Ok(id),
             Says::Always(id) => Ok(id),
-            Says::Error("NoReply") => Err(fdo::Error::NoReply(words)),
-            Says::Error("InvalidArgs") => Err(fdo::Error::InvalidArgs(words)),
-            Says::Error(_) => Err(fdo::Error::Failed(words)),
+            Says::Error("NoReply") => Err(Refusal::NoReply(words)),
+            Says::Error("InvalidArgs") => Err(Refusal::InvalidArgs(words)),
+            Says::Error(_) => Err(Refusal::Failed(words)),
+            Says::ShellHangs => Err(Refusal::TimedOut(words)),
         }
     }
 
@@ -371,7 +399,7 @@ impl Desk {
         self.probe.send_modify(|times| *times += 1);
         self.while_held(Held::Everything).await;
         let text = str::to_owned;
-        (text("test"), text("statusd"), text("1"), text("1.2"))
+        (text(*self.named.borrow()), text("statusd"), text("1"), text("1.2"))
     }
 
     async fn close_notification(&self, id: u32) {

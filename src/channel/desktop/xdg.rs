@@ -43,6 +43,7 @@ const REASON_MAX: usize = 200;
 const LATE_REPLY_WITHIN: Duration = Duration::from_secs(3);
 /// A server that ends whenever it shows an alarm is not driven round in circles by it.
 const SHOW_AGAIN_EVERY: Duration = Duration::from_secs(600);
+const SILENT_SERVER: &str = "the desktop's notification server does not answer";
 /// Bubbles that were shown last, not to be taken for late copies.
 const MAX_SHOWN: usize = 64;
 
@@ -133,7 +134,7 @@ impl Desktop {
         };
         self.calls.retain(&server.owner);
         self.calls.abandon_others(&notice.key);
-        if let Some(answer) = self.earlier_try(&notice.key, &server.owner).await {
+        if let Err(answer) = self.may_send(&notice.key, &server.owner).await {
             return answer;
         }
         let replaces = notice.replaces.as_deref().and_then(Receipt::parse);
@@ -150,26 +151,28 @@ impl Desktop {
         }
     }
 
-    /// Looks for the reply to an earlier try of this message. `None`: it may be sent.
-    async fn earlier_try(&mut self, key: &str, owner: &OwnedUniqueName) -> Option<Answer> {
+    /// Whether the message may be sent: an earlier try has not shown it, and the server is alive. A
+    /// server that hangs shows every copy once it goes on, and some never say by which number.
+    /// Returns the server's name.
+    async fn may_send(&mut self, key: &str, owner: &OwnedUniqueName) -> Result<String, Answer> {
         if let Some(reply) = self.reply(Instant::now()).await {
-            return Some(self.answer(reply));
-        }
-        if self.calls.is_empty() {
-            return None;
+            return Err(self.answer(reply));
         }
         let is_repeat = self.calls.waits_for(key);
-        if !self.link.as_ref()?.is_alive(owner).await {
-            let words = "the desktop's notification server does not answer";
-            return Some(if is_repeat { unconfirmed() } else { not_reached(words) });
-        }
+        let probed = match &self.link {
+            Some(link) => link.probe(owner).await,
+            None => None,
+        };
+        let Some(name) = probed else {
+            return Err(if is_repeat { unconfirmed() } else { not_reached(SILENT_SERVER) });
+        };
         if !is_repeat {
-            return None;
+            return Ok(name);
         }
         if let Some(reply) = self.reply(Instant::now() + LATE_REPLY_WITHIN).await {
-            return Some(self.answer(reply));
+            return Err(self.answer(reply));
         }
-        (!self.calls.may_repeat(key)).then(unconfirmed)
+        if self.calls.may_repeat(key) { Ok(name) } else { Err(unconfirmed()) }
     }
 
     /// The next reply to a call for the message that is sent now.

@@ -23,8 +23,11 @@ use super::{NOTIFICATIONS, NOTIFICATIONS_PATH};
 /// Both the name and the interface of the bus itself.
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_PATH: &str = "/org/freedesktop/DBus";
+/// `G_IO_ERROR_TIMED_OUT` as GLib sends it. GNOME's server passes calls on to the shell and says so
+/// when that hangs for 25 s; the shell carries them out all the same once it goes on.
+const TIMED_OUT_BEHIND: &str = "org.gtk.GDBus.UnmappedGError.Quark._g_2dio_2derror_2dquark.Code24";
 /// For a call that a server answers without showing anything.
-const PROBE_WITHIN: Duration = Duration::from_secs(2);
+const PROBE_WITHIN: Duration = Duration::from_secs(5);
 /// Bubbles of all programs that were closed and not looked at yet. What comes beyond that is lost:
 /// such a bubble counts as being on the screen.
 const MAX_CLOSED: usize = 1_024;
@@ -152,17 +155,20 @@ impl Link {
         self.closed.retain(|closed| closed.id != receipt.id || closed.owner != receipt.owner);
     }
 
-    /// Whether the server answers anything. At most 2 s.
-    pub async fn is_alive(&self, owner: &OwnedUniqueName) -> bool {
+    /// The server's name, empty where it does not say. `None`: it answers nothing. At most 5 s.
+    pub async fn probe(&self, owner: &OwnedUniqueName) -> Option<String> {
         let asked = call(&self.connection, owner, "GetServerInformation", &());
         match timeout(PROBE_WITHIN, asked).await {
-            Ok(Ok(_)) => true,
-            Ok(Err(error)) => is_answer(&error),
-            Err(_elapsed) => false,
+            Ok(Ok(answer)) => {
+                let said = answer.body().deserialize::<(String, String, String, String)>();
+                Some(said.map(|(name, ..)| name).unwrap_or_default())
+            }
+            Ok(Err(error)) => is_answer(&error).then(String::new),
+            Err(_elapsed) => None,
         }
     }
 
-    /// Takes a bubble from the screen; whether it is gone. At most 2 s.
+    /// Takes a bubble from the screen; whether it is gone. At most 5 s.
     pub async fn close(&self, owner: &OwnedUniqueName, id: u32) -> bool {
         match timeout(PROBE_WITHIN, call(&self.connection, owner, "CloseNotification", &id)).await {
             Ok(Ok(_)) => true,
@@ -258,7 +264,7 @@ pub fn is_nobody(error: &zbus::Error) -> bool {
 /// Whether somebody answered with an error. Otherwise no answer came, whatever was done.
 pub fn is_answer(error: &zbus::Error) -> bool {
     match error {
-        zbus::Error::MethodError(..) => true,
+        zbus::Error::MethodError(name, ..) => name.as_str() != TIMED_OUT_BEHIND,
         zbus::Error::FDO(error) => !matches!(
             **error,
             fdo::Error::ZBus(_)
