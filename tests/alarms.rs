@@ -101,6 +101,28 @@ async fn one_incident_of_two_services_stays_an_alarm_until_both_are_over() {
     assert_eq!(the_only(&bubbles(&mut town)).urgency, Some(1));
 }
 
+/// It hides a critical bubble at once when a calmer one takes its place.
+#[tokio::test]
+async fn on_gnome_shell_an_end_is_a_new_bubble_and_only_its_alarm_is_closed() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.screen(0).be_called("gnome-shell");
+    town.show(&down("10:30"));
+    town.until("11:00").await;
+    let began = the_only(&bubbles(&mut town));
+    town.show(&over("12:01"));
+    town.until("12:30").await;
+    let ended = the_only(&bubbles(&mut town));
+    assert_eq!((ended.replaces_id, ended.urgency), (0, Some(1)), "{ended:#?}");
+    assert_eq!(town.screen(0).next_closed().await, began.id);
+    town.stop().await;
+    town.start().await;
+    town.until("13:00").await;
+    while !town.screen(0).has_closed_nothing() {
+        assert_eq!(town.screen(0).next_closed().await, began.id);
+    }
+}
+
 #[tokio::test]
 async fn an_alarm_whose_end_is_not_told_here_is_closed() {
     let bus = Bus::start();

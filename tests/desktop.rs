@@ -421,6 +421,45 @@ async fn an_error_says_that_nothing_was_shown_and_silence_does_not() {
     }
 }
 
+/// It took the alarm from the screen at once, without a mark that something is unread: nobody was told of the end.
+#[tokio::test]
+async fn gnome_shell_shows_an_end_because_its_alarm_is_closed_before() {
+    let bus = Bus::start();
+    let mut server = Server::start(&bus, &USUAL).await;
+    server.be_called("gnome-shell");
+    let start = receipt(Desktop::at(&bus.address).send(&notice("down", "")).await);
+    let began = server.next().await;
+    let mut desktop = Desktop::at(&bus.address);
+    // Still an alarm: one place for it.
+    let worse = Notice { replaces: Some(start.clone()), ..notice("worse", "") };
+    assert_eq!(receipt(desktop.send(&worse).await), start);
+    assert_eq!(server.next().await.replaces_id, began.id);
+    assert!(server.has_closed_nothing());
+
+    let ended = receipt(desktop.send(&end(&start)).await);
+    assert_eq!(server.next_closed().await, began.id);
+    let shown = server.next().await;
+    assert_eq!((shown.summary.as_str(), shown.replaces_id), ("Over", 0));
+    assert_ne!(ended, start);
+    // It comes back.
+    let again = Notice { replaces: Some(ended), ..notice("down again", "") };
+    receipt(desktop.send(&again).await);
+    assert_eq!(server.next().await.replaces_id, shown.id);
+    assert!(server.has_closed_nothing());
+}
+
+#[tokio::test]
+async fn gnome_shell_lets_an_end_take_the_place_of_a_start_that_disturbs_nobody() {
+    let bus = Bus::start();
+    let mut server = Server::start(&bus, &USUAL).await;
+    server.be_called("gnome-shell");
+    let mut desktop = Desktop::at(&bus.address).with(Urgency::Normal);
+    let start = receipt(desktop.send(&notice("down", "")).await);
+    assert_eq!(receipt(desktop.send(&end(&start)).await), start);
+    assert_eq!(server.next().await.id, server.next().await.replaces_id);
+    assert!(server.has_closed_nothing());
+}
+
 #[tokio::test]
 async fn a_server_that_ends_while_it_is_told_may_have_shown_it() {
     let bus = Bus::start();

@@ -43,6 +43,9 @@ const REASON_MAX: usize = 200;
 const LATE_REPLY_WITHIN: Duration = Duration::from_secs(3);
 /// A server that ends whenever it shows an alarm is not driven round in circles by it.
 const SHOW_AGAIN_EVERY: Duration = Duration::from_secs(600);
+/// The name of a server that takes a critical bubble from the screen at once when a calmer one
+/// replaces it, and marks it as seen. So the end of an alarm is shown there as a new bubble.
+const GNOME_SHELL: &str = "gnome-shell";
 const SILENT_SERVER: &str = "the desktop's notification server does not answer";
 /// Bubbles that were shown last, not to be taken for late copies.
 const MAX_SHOWN: usize = 64;
@@ -112,7 +115,7 @@ impl Desktop {
         self.wake.notified().await;
     }
 
-    /// One bubble, within 10 s; a few more where copies are to be closed.
+    /// One bubble, within 20 s; a few more where copies are to be closed.
     pub async fn send(&mut self, notice: &Notice) -> Answer {
         let answer = self.try_to_send(notice).await;
         // A server may give the same number twice.
@@ -134,15 +137,22 @@ impl Desktop {
         };
         self.calls.retain(&server.owner);
         self.calls.abandon_others(&notice.key);
-        if let Err(answer) = self.may_send(&notice.key, &server.owner).await {
-            return answer;
-        }
+        let name = match self.may_send(&notice.key, &server.owner).await {
+            Ok(name) => name,
+            Err(answer) => return answer,
+        };
         let replaces = notice.replaces.as_deref().and_then(Receipt::parse);
         let replaces = replaces.filter(|receipt| self.is_of(receipt, &server.owner));
         let is_on_screen = replaces.as_ref().is_some_and(|receipt| self.closed(receipt).is_none());
         let was_closed = notice.replaces.as_deref().is_some_and(receipt::is_closed);
         let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen || was_closed);
-        let id = replaces.map_or(0, |receipt| receipt.id);
+        let mut id = replaces.map_or(0, |receipt| receipt.id);
+        if id != 0 && name == GNOME_SHELL && self.urgency == Urgency::Critical && notice.tone != Tone::Alarm {
+            if !self.has_closed(&server.owner, id).await {
+                return not_reached(SILENT_SERVER);
+            }
+            id = 0;
+        }
         let owner = server.owner.clone();
         self.calls.start(&notice.key, server.owner, notify(connection, owner, bubble, id));
         match self.reply(deadline).await {
@@ -173,6 +183,13 @@ impl Desktop {
             return Err(self.answer(reply));
         }
         if self.calls.may_repeat(key) { Ok(name) } else { Err(unconfirmed()) }
+    }
+
+    async fn has_closed(&self, owner: &OwnedUniqueName, id: u32) -> bool {
+        match &self.link {
+            Some(link) => link.close(owner, id).await,
+            None => false,
+        }
     }
 
     /// The next reply to a call for the message that is sent now.
