@@ -314,7 +314,15 @@ async fn a_server_that_was_met_before_and_hangs_is_sent_nothing_until_it_goes_on
         check_not_reached(&send_in_vain(&mut desktop, &mut server, &down).await, "does not answer");
         check_not_reached(&send_in_vain(&mut desktop, &mut server, &end(&before)).await, "does not answer");
     }
+    let probed = async {
+        server.until_probed().await;
+        tokio::time::pause();
+    };
+    let (is_there, ()) = tokio::join!(desktop.is_there(), probed);
+    tokio::time::resume();
+    assert!(!is_there, "another try would be in vain");
     server.hold(Held::Nothing);
+    assert!(desktop.is_there().await);
     receipt(desktop.send(&down).await);
     assert_eq!(server.next().await.summary, "down");
     assert!(server.is_quiet() && server.has_closed_nothing());

@@ -148,10 +148,10 @@ impl Desktop {
         let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen || was_closed);
         let mut id = replaces.map_or(0, |receipt| receipt.id);
         if id != 0 && name == GNOME_SHELL && self.urgency == Urgency::Critical && notice.tone != Tone::Alarm {
-            if !self.has_closed(&server.owner, id).await {
-                return not_reached(SILENT_SERVER);
+            match &self.link {
+                Some(link) if link.close(&server.owner, id).await => id = 0,
+                _ => return not_reached(SILENT_SERVER),
             }
-            id = 0;
         }
         let owner = server.owner.clone();
         self.calls.start(&notice.key, server.owner, notify(connection, owner, bubble, id));
@@ -169,11 +169,7 @@ impl Desktop {
             return Err(self.answer(reply));
         }
         let is_repeat = self.calls.waits_for(key);
-        let probed = match &self.link {
-            Some(link) => link.probe(owner).await,
-            None => None,
-        };
-        let Some(name) = probed else {
+        let Some(name) = self.probe(owner).await else {
             return Err(if is_repeat { unconfirmed() } else { not_reached(SILENT_SERVER) });
         };
         if !is_repeat {
@@ -185,11 +181,9 @@ impl Desktop {
         if self.calls.may_repeat(key) { Ok(name) } else { Err(unconfirmed()) }
     }
 
-    async fn has_closed(&self, owner: &OwnedUniqueName, id: u32) -> bool {
-        match &self.link {
-            Some(link) => link.close(owner, id).await,
-            None => false,
-        }
+    /// The server's name, if it answers.
+    async fn probe(&self, owner: &OwnedUniqueName) -> Option<String> {
+        self.link.as_ref()?.probe(owner).await
     }
 
     /// The next reply to a call for the message that is sent now.
@@ -234,7 +228,11 @@ impl Desktop {
 
     /// Whether anything would show a bubble, within 10 s.
     pub async fn is_there(&mut self) -> bool {
-        matches!(timeout(SEND_WITHIN, self.reach()).await, Ok(Ok(_)))
+        let probed = async {
+            let (_, server) = self.reach().await.ok()?;
+            self.probe(&server.owner).await
+        };
+        matches!(timeout(SEND_WITHIN, probed).await, Ok(Some(_)))
     }
 
     /// Makes the screen agree with `wish` about an alarm that was delivered with this receipt.
