@@ -113,7 +113,7 @@ fn not_listed(document: &Document, asked: &str) -> Standing {
 
 fn standing(listing: &Listing, now: Timestamp) -> Standing {
     let entries = listing.events.iter().filter_map(|event| {
-        let seen = seen(event, now)?;
+        let seen = seen(event, None, now)?;
         Some(Entry { stands: seen.stands, kind: seen.kind, event: event.clone() })
     });
     let mut entries: Vec<Entry> = entries.collect();

@@ -142,7 +142,7 @@ fn troubles<'d>(document: &'d Document, case: &Case) -> Vec<Trouble<'d>> {
     let events = watched.flat_map(|(_, listing)| listing.events.iter().map(move |event| (listing, event)));
     events
         .filter_map(|(listing, event)| {
-            let seen = seen(event, case.now)?;
+            let seen = seen(event, None, case.now)?;
             Some(Trouble { service: &listing.name, stands: seen.stands, kind: seen.kind, event })
         })
         .collect()

@@ -43,10 +43,15 @@ pub enum Judgement {
     Changed(ChangeKind, Outage),
 }
 
-/// Reads Apple's two words together (rule 8). `None`: announced trouble that is no maintenance,
-/// which is nothing yet.
-pub fn seen(event: &Event, now: Timestamp) -> Option<Seen<'_>> {
-    let maintenance = event.kind.is_maintenance();
+/// Reads Apple's two words together (rule 8), beside what we hold of the event: where Apple gives no
+/// type any more, the known one stands. `None`: announced trouble that is no maintenance, which is
+/// nothing yet.
+pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Option<Seen<'a>> {
+    let kind = match (&event.kind, held) {
+        (EventKind::Other(word), Some(held)) if word.is_empty() && is_same_problem(held, event) => &held.kind,
+        (kind, _) => kind,
+    };
+    let maintenance = kind.is_maintenance();
     let ended = event.end.is_some_and(|end| end <= now);
     let ahead = event.start.is_some_and(|start| start > now);
     let stands = match &event.status {
@@ -58,7 +63,7 @@ pub fn seen(event: &Event, now: Timestamp) -> Option<Seen<'_>> {
         EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => Stands::Running,
         EventStatus::Ongoing | EventStatus::Unknown(_) => Stands::Down,
     };
-    Some(Seen { stands, kind: event.kind.clone(), event })
+    Some(Seen { stands, kind: kind.clone(), event })
 }
 
 /// The rules, belief by belief.
@@ -69,7 +74,7 @@ pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) 
     let next = |kind| Judgement::Changed(kind, occurrence(seen, held.occurrence + 1, service, now));
     let same = |kind, phase| Judgement::Changed(kind, updated(held, seen, phase));
     match (&held.phase, seen.stands) {
-        (Phase::Over(_), _) if !is_same_problem(held, seen) => {
+        (Phase::Over(_), _) if !is_same_problem(held, seen.event) => {
             first_sight(seen, held.occurrence + 1, service, now)
         }
         (Phase::Over(_), Stands::Planned) => next(ChangeKind::Planned),
@@ -150,16 +155,22 @@ fn occurrence(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Outage
     }
 }
 
-/// What we hold, with Apple's newest words.
+/// What we hold, with Apple's newest words. What Apple does not say any more stays as it was.
 fn updated(held: &Outage, seen: &Seen, phase: Phase) -> Outage {
+    let Event { users_affected, message, .. } = seen.event;
+    // An announced end holds until Apple gives another, and so does the end of what is over.
+    let is_known = match seen.stands {
+        Stands::Planned | Stands::Running => true,
+        Stands::Down => false,
+        Stands::Over => held.phase == Phase::Over(OverBy::Apple),
+    };
     Outage {
         kind: kind_after(held, seen),
         phase,
         start: seen.event.start.or(held.start),
-        // An announced end holds until Apple gives another.
-        end: seen.event.end.or(held.end.filter(|_| matches!(seen.stands, Stands::Planned | Stands::Running))),
-        users_affected: seen.event.users_affected.clone(),
-        message: seen.event.message.clone(),
+        end: seen.event.end.or(held.end.filter(|_| is_known)),
+        users_affected: users_affected.clone().or_else(|| held.users_affected.clone()),
+        message: if message.is_empty() { held.message.clone() } else { message.clone() },
         ..held.clone()
     }
 }
@@ -213,8 +224,8 @@ fn severity(kind: &EventKind) -> u8 {
     }
 }
 
-fn is_same_problem(held: &Outage, seen: &Seen) -> bool {
-    match (held.start, seen.event.start) {
+fn is_same_problem(held: &Outage, event: &Event) -> bool {
+    match (held.start, event.start) {
         (Some(held), Some(seen)) => held.duration_since(seen).abs() <= SAME_PROBLEM_WITHIN,
         _ => true,
     }

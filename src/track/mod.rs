@@ -20,8 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    Beliefs, Change, ChangeKind, Document, EventStatus, FeedId, FeedState, Listed, Missing, Outage, OverBy,
-    Phase, Service, ServiceKey, Sight,
+    Beliefs, Change, ChangeKind, Document, Event, EventStatus, FeedId, FeedState, Listed, Missing, Outage,
+    OverBy, Phase, Service, ServiceKey, Sight,
 };
 use crate::watch::{Watch, near};
 use freshness::freshness;
@@ -142,9 +142,7 @@ pub fn look(
         for (key, listing) in &document.services {
             round.service_listed(key, &listing.name);
             for event in &listing.events {
-                if let Some(seen) = seen(event, now)
-                    && round.event_seen(key, &listing.name, &seen)
-                {
+                if round.event_seen(key, &listing.name, event) {
                     present.insert((key, event.message_id.as_str()));
                 }
             }
@@ -197,9 +195,10 @@ impl<'a> Round<'a> {
 
     /// Judges one event. Returns whether the document shows what we hold of it (if not, that is
     /// absent).
-    fn event_seen(&mut self, key: &ServiceKey, service: &str, seen: &Seen) -> bool {
-        let held = self.beliefs.outages.get(&(key.clone(), seen.event.message_id.clone()));
-        let (kind, mut outage) = match judge(held, seen, service, self.now) {
+    fn event_seen(&mut self, key: &ServiceKey, service: &str, event: &Event) -> bool {
+        let held = self.beliefs.outages.get(&(key.clone(), event.message_id.clone()));
+        let Some(seen) = seen(event, held, self.now) else { return false };
+        let (kind, mut outage) = match judge(held, &seen, service, self.now) {
             Judgement::Absent => return false,
             Judgement::Same => return self.seen_again(held),
             // What is over before we ever looked is history, not news.

@@ -12,7 +12,7 @@
 //! | `r` | resolved Issue |
 //! | `q` `w` | an unknown status, no end: Issue, Outage |
 //! | `Q` | an unknown status, an end in the past |
-//! | `t` | ongoing, an unknown type |
+//! | `t` `z` `h` | ongoing, an unknown type; no type at all; as `u`, and no type |
 //! | `u` `v` `e` | Maintenance upcoming in two days; a day later; in two days with another end |
 //! | `k` `l` | Maintenance still upcoming though its start has passed; its end too |
 //! | `m` `M` `N` | Maintenance ongoing, its end moving with every poll; a fixed end; another |
@@ -45,11 +45,12 @@ fn event(letter: char, now: Timestamp) -> Option<Event> {
         'o' | 'w' => EventKind::Outage,
         'p' => EventKind::Performance,
         't' => EventKind::Other("Trouble".to_owned()),
+        'z' | 'h' => EventKind::Other(String::new()),
         'u' | 'v' | 'e' | 'k' | 'l' | 'm' | 'M' | 'N' | 'c' | 'd' => EventKind::Maintenance,
         _ => return None,
     };
     let status = match letter {
-        'u' | 'v' | 'e' | 'k' | 'l' => EventStatus::Upcoming,
+        'u' | 'v' | 'e' | 'k' | 'l' | 'h' => EventStatus::Upcoming,
         'r' | 'c' | 'd' | 'R' => EventStatus::Over,
         'q' | 'Q' | 'w' => EventStatus::Unknown("investigating".to_owned()),
         _ => EventStatus::Ongoing,
@@ -58,7 +59,7 @@ fn event(letter: char, now: Timestamp) -> Option<Event> {
         'r' | 'c' | 'Q' => Some(at(-60)),
         'R' => Some(at(10 * 86_400 + 60)),
         'm' => Some(now + SignedDuration::from_hours(1)),
-        'u' | 'd' => Some(at(2 * 86_400 + 4 * 3_600)),
+        'u' | 'd' | 'h' => Some(at(2 * 86_400 + 4 * 3_600)),
         'v' => Some(at(3 * 86_400 + 4 * 3_600)),
         'e' => Some(at(2 * 86_400 + 5 * 3_600)),
         'l' => Some(at(1_800)),
@@ -68,7 +69,7 @@ fn event(letter: char, now: Timestamp) -> Option<Event> {
     };
     let start = match letter {
         'I' | 'R' => at(10 * 86_400),
-        'u' | 'e' | 'd' => at(2 * 86_400),
+        'u' | 'e' | 'd' | 'h' => at(2 * 86_400),
         'v' => at(3 * 86_400),
         _ => at(-3_600),
     };
@@ -421,23 +422,73 @@ fn rule_10_nobody_plans_with_a_stale_plan() {
 #[test]
 fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
     let event = event('u', at(0)).expect("a plan");
-    let held = |event: &Event| match judge(None, &seen(event, at(0)).expect("seen"), "iCloud Backup", at(0)) {
-        Judgement::Changed(ChangeKind::Planned, outage) => outage,
-        other => panic!("{other:?}"),
-    };
-    let judged =
-        |other: &Event| match judge(Some(&held(&event)), &seen(other, at(0)).expect("seen"), "", at(0)) {
-            Judgement::Changed(kind, outage) => (Some(kind), outage.end),
-            Judgement::Same | Judgement::Absent => (None, None),
+    let held =
+        |event: &Event| match judge(None, &seen(event, None, at(0)).expect("seen"), "iCloud Backup", at(0)) {
+            Judgement::Changed(ChangeKind::Planned, outage) => outage,
+            other => panic!("{other:?}"),
         };
+    let judged = |other: &Event| match judge(
+        Some(&held(&event)),
+        &seen(other, Some(&held(&event)), at(0)).expect("seen"),
+        "",
+        at(0),
+    ) {
+        Judgement::Changed(kind, outage) => (Some(kind), outage.end),
+        Judgement::Same | Judgement::Absent => (None, None),
+    };
     let by = |seconds| event.end.map(|end| end + SignedDuration::from_secs(seconds));
     assert_eq!(judged(&Event { end: by(59), ..event.clone() }), (Some(ChangeKind::Revised), by(59)));
     assert_eq!(judged(&Event { end: by(-60), ..event.clone() }), (Some(ChangeKind::Moved), by(-60)));
     assert_eq!(judged(&Event { end: None, ..event.clone() }), (None, None));
     // One that was announced without an end gets one.
     let endless = held(&Event { end: None, ..event.clone() });
-    let given = judge(Some(&endless), &seen(&event, at(0)).expect("seen"), "", at(0));
+    let given = judge(Some(&endless), &seen(&event, None, at(0)).expect("seen"), "", at(0));
     assert!(matches!(given, Judgement::Changed(ChangeKind::Moved, _)), "{given:?}");
+}
+
+/// A running maintenance whose type became empty once was announced as an outage.
+#[test]
+fn rule_8_a_type_that_apple_stops_giving_stays_the_known_one() {
+    check(".mzzm.", "started@1");
+    check(".uz", "planned@1 started@2");
+    check(".uhhhu", "planned@1");
+    check(".uh{30}", "planned@1");
+    check(".oz.zr", "began@1 ended@5");
+    check(".pzzi", "began@1 worsened@4");
+    // Without anything known, or with a word that we do not know, it is trouble.
+    check(".z", "began@1");
+    check(".h", "");
+    check(".mt", "started@1 began@2");
+}
+
+/// Whoever was affected and what Apple wrote are still known when Apple says neither any more; the same
+/// with the end of what is over.
+#[test]
+fn rule_9_what_apple_does_not_say_any_more_stays_known() {
+    let told = Event {
+        users_affected: Some("Some users are affected".to_owned()),
+        message: "Users cannot back up.".to_owned(),
+        ..event('o', at(0)).expect("an outage")
+    };
+    let silent = Event { users_affected: None, message: String::new(), start: None, ..told.clone() };
+    let over = |event: &Event, end| Event { status: EventStatus::Over, end, ..event.clone() };
+    let judged = |held: Option<&Outage>, event: &Event| {
+        judge(held, &seen(event, held, at(0)).expect("seen"), "iCloud Backup", at(0))
+    };
+    let changed = |held: Option<&Outage>, event: &Event| match judged(held, event) {
+        Judgement::Changed(_, outage) => outage,
+        other => panic!("{other:?}"),
+    };
+    let held = changed(None, &told);
+    assert_eq!(judged(Some(&held), &silent), Judgement::Same);
+    let ended = changed(Some(&held), &over(&silent, Some(at(-60))));
+    let Outage { users_affected, message, start, end, .. } = &ended;
+    assert_eq!((users_affected, message, *start), (&told.users_affected, &told.message, told.start));
+    assert_eq!(*end, Some(at(-60)));
+    assert_eq!(judged(Some(&ended), &over(&silent, None)), Judgement::Same);
+    // When we saw it no more is a guess of ours, and none of Apple's ends.
+    let withdrawn = Outage { phase: Phase::Over(OverBy::Withdrawal), ..ended };
+    assert_eq!(changed(Some(&withdrawn), &over(&silent, None)).end, None);
 }
 
 #[test]
