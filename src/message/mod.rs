@@ -366,7 +366,7 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
     }
 }
 
-/// The services of one incident are one piece of news.
+/// The services of one incident are one piece of news, unless Apple writes something else about each.
 fn group(changes: &[Change]) -> Vec<News<'_>> {
     let mut all: Vec<News> = Vec::new();
     for change in changes {
@@ -374,6 +374,7 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
             change.message_id.is_some()
                 && (news.change.kind, &news.change.outage_kind, news.change.began_at, news.change.ended_at)
                     == (change.kind, &change.outage_kind, change.began_at, change.ended_at)
+                && words::of_apple(news.change) == words::of_apple(change)
         });
         match same {
             Some(news) => {

@@ -137,6 +137,28 @@ fn ten_services_in_one_incident_are_one_message() {
     assert_eq!(message.tone, Tone::Alarm);
 }
 
+/// The text of the first once stood for all.
+#[test]
+fn services_of_which_apple_writes_something_else_are_news_of_their_own() {
+    let about = |service: &str, message: &str, users: &str| Change {
+        message: message.to_owned(),
+        users_affected: Some(users.to_owned()),
+        message_id: Some(service.to_owned()),
+        ..change(ChangeKind::Began, service)
+    };
+    let backup = about(BACKUP, "Users cannot back up.", "Some users are affected");
+    let photos = about("Photos", "Photos are not uploaded.", "Some users are affected");
+    let mail = about("Mail", "Users cannot back up.", "All users are affected");
+    let message = full(&[backup, photos, mail]);
+    assert_eq!(message.title, "Outage: iCloud Backup, Photos and 1 more");
+    for words in ["Users cannot back up.", "Photos are not uploaded.", "All users are affected"] {
+        assert!(message.body.contains(words), "{}", message.body);
+    }
+    // What is over is quoted no more, so there is nothing to tell apart.
+    let over = |service: &str, message: &str| Change { message: message.to_owned(), ..ended(service) };
+    assert_eq!(full(&[over(BACKUP, "One."), over("Photos", "Two.")]).body.matches("Fixed").count(), 0);
+}
+
 #[test]
 fn advice_for_a_backup_is_given_wherever_one_is_among_the_services() {
     let body = full(&[ended("iCloud Account & Sign In"), ended("iCloud Backup")]).body;

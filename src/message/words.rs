@@ -245,6 +245,14 @@ fn problem(change: &Change) -> String {
     }
 }
 
+/// Apple's text and whom it affects, where [`details`] show them.
+pub fn of_apple(change: &Change) -> (&str, Option<&str>) {
+    match change.kind {
+        ChangeKind::Ended | ChangeKind::Withdrawn | ChangeKind::Over | ChangeKind::Cancelled => ("", None),
+        _ => (&change.message, change.users_affected.as_deref()),
+    }
+}
+
 fn affected(change: &Change) -> String {
     change.users_affected.as_deref().map(sentence).unwrap_or_default()
 }
