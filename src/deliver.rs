@@ -66,8 +66,6 @@ pub struct Courier {
     pub is_drill: bool,
     mirror: Mirror,
     unrecorded: Option<Outcome>,
-    /// The message whose newest answer was unclear, and how many were. Not kept across a restart.
-    unclear: Option<(i64, u32)>,
     /// When alarms on its screen were first looked after.
     kept_since: Option<Timestamp>,
 }
@@ -92,7 +90,6 @@ impl Courier {
             is_drill: false,
             mirror: Mirror::default(),
             unrecorded: None,
-            unclear: None,
             kept_since: None,
         }
     }
@@ -109,16 +106,6 @@ impl Courier {
 
     fn wants(&self, service: &ServiceKey) -> bool {
         self.terms.want_watched(service, &self.watch)
-    }
-
-    /// How many answers about this message were unclear, this one included.
-    fn unclear(&mut self, notice_id: i64, answer: &Answer) -> u32 {
-        if !matches!(answer, Answer::Unclear { .. }) {
-            return 0;
-        }
-        let before = self.unclear.filter(|(id, _)| *id == notice_id).map_or(0, |(_, count)| count);
-        self.unclear = Some((notice_id, before + 1));
-        before + 1
     }
 
     fn gather(&self) -> Gather {
@@ -164,8 +151,7 @@ pub async fn once(
             let answer = courier.channel.send(&notice(&attempt)).await;
             let now = clock();
             courier.channel.door.tried(&answer, now);
-            let unclear = courier.unclear(attempt.notice_id, &answer);
-            let settled = settled(&attempt, &answer, unclear, roll, now);
+            let settled = settled(&attempt, &answer, roll, now);
             let round = Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer };
             courier.unrecorded =
                 Some(Outcome { notice_id: attempt.notice_id, settled, at: now, round: round.clone() });
@@ -374,19 +360,20 @@ pub fn notice(attempt: &Attempt) -> Notice {
     Notice { key, title, body, tone, payload, replaces, follows }
 }
 
-/// What an answer means for the deliveries behind it; `unclear`: the how manieth of that kind.
-fn settled(attempt: &Attempt, answer: &Answer, unclear: u32, roll: f64, now: Timestamp) -> Settled {
+/// What an answer means for the deliveries behind it.
+fn settled(attempt: &Attempt, answer: &Answer, roll: f64, now: Timestamp) -> Settled {
     match answer {
         Answer::Delivered { receipt, words } => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
         Answer::Refused { words } => Settled::GivenUp { words: words.clone() },
-        Answer::Unclear { words } if unclear >= UNCLEAR_TRIES => Settled::GivenUp {
+        Answer::Unclear { words } if attempt.unclear + 1 >= UNCLEAR_TRIES => Settled::GivenUp {
             words: format!("given up after {UNCLEAR_TRIES} unclear answers, it may have arrived: {words}"),
         },
         Answer::Unclear { words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, None), roll),
             thaw: false,
+            is_unclear: true,
             words: words.clone(),
         },
         Answer::Retry { words, .. }
@@ -400,6 +387,7 @@ fn settled(attempt: &Attempt, answer: &Answer, unclear: u32, roll: f64, now: Tim
             due_at: later(now, retry_after_s(attempt.number, *after_s), roll),
             // A message that nobody saw may say tomorrow what is true tomorrow.
             thaw: !reached && attempt.is_fresh,
+            is_unclear: false,
             words: words.clone(),
         },
     }
@@ -440,10 +428,11 @@ mod tests {
                 follows: None,
                 waiting_since: Timestamp::UNIX_EPOCH,
                 is_fresh: true,
+                unclear: 0,
             };
             let answer = Answer::Retry { after_s: None, reached: true, words: "503".to_owned() };
             let now = Timestamp::from_second(days * 86_400 + 1).expect("a time");
-            matches!(settled(&attempt, &answer, 0, 0.0, now), Settled::Expired { .. })
+            matches!(settled(&attempt, &answer, 0.0, now), Settled::Expired { .. })
         };
         assert!(settled_after(30, GIVE_UP_TRIES));
         assert!(!settled_after(29, u32::MAX));

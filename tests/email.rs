@@ -652,21 +652,21 @@ async fn a_reply_without_end_is_left_after_16_kib() {
     }
 }
 
-/// Each try may be a repeat, so there are three and not a month of them.
+/// Each try may be a repeat, so there are three and not a month of them, whatever restarts in between.
 #[tokio::test]
 async fn an_unclear_answer_is_tried_three_times() {
     let mut peer = Scripted::start(vec![vec![(LETTER, Act::Say("gr\u{fc}\u{df}e"))]], None).await;
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-    let channel = Channel::new("email.me", Audience::People, Way::Email(Box::new(email(&plain(&peer)))));
-    let mut courier =
-        Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
     let store = Store::throw_away().expect("a database");
     let start = Timestamp::from_second(1_750_000_000).expect("a time");
-    let change = Change::bare(ChangeKind::Test, feed, start, start);
+    let change = Change::bare(ChangeKind::Test, feed.clone(), start, start);
     store.announce(&change, &|_| vec!["email.me".to_owned()], start).await.expect("written");
     let mut tries = 0;
     for hour in 0..10 {
         let now = start + SignedDuration::from_hours(hour);
+        let channel = Channel::new("email.me", Audience::People, Way::Email(Box::new(email(&plain(&peer)))));
+        let mut courier =
+            Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
         if let Round::Tried { answer, .. } =
             deliver::once(&store, &mut courier, 0.0, &|| now).await.expect("a database")
         {

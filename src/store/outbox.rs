@@ -40,6 +40,8 @@ pub struct Attempt {
     /// Composed for this very try. A message that was there before may have been seen by somebody:
     /// it was sent and not confirmed, or we died while sending it.
     pub is_fresh: bool,
+    /// Earlier answers about it that could not be understood.
+    pub unclear: u32,
 }
 
 /// What came of a try.
@@ -50,10 +52,11 @@ pub enum Settled {
         words: String,
     },
     /// Try again at `due_at`. `thaw`: the peer certainly saw nothing, so the message may be
-    /// composed anew.
+    /// composed anew. `is_unclear`: the peer's answer could not be understood.
     Later {
         due_at: Timestamp,
         thaw: bool,
+        is_unclear: bool,
         words: String,
     },
     GivenUp {
@@ -215,11 +218,15 @@ impl Store {
                     untie(&transaction, notice_id)?;
                 }
             }
-            Settled::Later { due_at, thaw, words } => {
+            Settled::Later { due_at, thaw, is_unclear, words } => {
                 transaction.execute(
                     "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
                     params![due_at.to_string(), words, notice_id],
                 )?;
+                if *is_unclear {
+                    let sql = "UPDATE notice SET unclear = unclear + 1 WHERE id = ?1";
+                    transaction.execute(sql, [notice_id])?;
+                }
                 if *thaw {
                     self::thaw(&transaction, notice_id)?;
                 }
@@ -239,6 +246,11 @@ impl Store {
                AND notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?2
                    AND (?3 IS NULL OR channel = ?3) AND state <> 'sent' AND answer IS NOT ?4)",
             params![now.to_string(), change_id, channel, DROPPED],
+        )?;
+        transaction.execute(
+            "UPDATE notice SET unclear = 0 WHERE id IN (SELECT notice_id FROM delivery WHERE change_id = ?1
+                 AND (?2 IS NULL OR channel = ?2) AND state <> 'sent')",
+            params![change_id, channel],
         )?;
         let count = transaction.execute(
             "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL,
@@ -394,6 +406,7 @@ fn attempt(
             follows: rows::optional_text(row, "follows")?,
             waiting_since,
             is_fresh: false,
+            unclear: rows::number(row, "unclear")?,
         })
     })
 }

@@ -34,3 +34,6 @@ CREATE INDEX notice_by_receipt ON notice (channel, receipt) WHERE receipt IS NOT
 -- What waits or was given up, and whether a message has a key already: asked beside a long history.
 CREATE INDEX delivery_open ON delivery (state, channel) WHERE state <> 'sent';
 CREATE INDEX notice_by_key ON notice (channel, key);
+
+-- Answers about a message that could not be understood: it may have arrived each time.
+ALTER TABLE notice ADD COLUMN unclear INTEGER NOT NULL DEFAULT 0;
