@@ -6,6 +6,7 @@ pub mod alertmanager;
 pub mod apple;
 pub mod bus;
 pub mod doc;
+pub mod hostile;
 pub mod hosts;
 pub mod log;
 pub mod mail;

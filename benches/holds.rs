@@ -1,0 +1,247 @@
+//! The longest time for which what a peer sends holds the runtime, printed. Asserts nothing; machines
+//! differ.
+//!
+//! `cargo bench --bench holds`. A task that yields all the time reads the processor time of the thread
+//! whenever it gets its turn: the longest step between two turns is the longest hold. Waits for the disk
+//! are not in it. The worst of several runs counts.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::cell::Cell;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use common::apple::{Answer, Apple};
+use common::hostile::hostile;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustix::time::{ClockId, clock_gettime};
+use statusd::channel::{Audience, Channel, Log, Table as _, Way, alertmanager};
+use statusd::clock::Passed;
+use statusd::deliver::{self, Begun, Courier};
+use statusd::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
+use statusd::plan::Plan;
+use statusd::poll::{Memory, Poller};
+use statusd::record::Recorder;
+use statusd::schedule::Schedule;
+use statusd::store::{Settled, Store};
+use statusd::terms::{Hearer, Terms};
+use statusd::watch::Watch;
+use tempfile::TempDir;
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+const RUNS: u32 = 3;
+/// As many as a document holds.
+const OUTAGES: usize = 2_000;
+const FLOOD: usize = 50_000;
+const CHANNELS: [&str; 5] = ["desktop", "log", "mail", "mqtt", "webhook"];
+
+fn main() {
+    for (what, body) in hostile() {
+        figure(what, async |watch| look(vec![body.clone()], watch).await);
+    }
+    figure("watched names that are not there", async |watch| look(vec![strangers()], watch).await);
+    figure("outages that begin and end", async |watch| {
+        look(vec![flood("ongoing", 0), flood("resolved", 0)], watch).await
+    });
+    let waves: Vec<String> = (0..10).map(|wave| flood("ongoing", wave)).collect();
+    figure("other outages in each document", async |watch| look(waves.clone(), watch).await);
+    for (what, audience) in
+        [("people", Audience::People), ("a desktop", Audience::Desktop), ("programs", Audience::Programs)]
+    {
+        figure(&format!("{FLOOD} changes for {what}"), async |watch| deliver(audience, watch).await);
+    }
+    figure("a state of many outages", async |watch| reflect(watch).await);
+}
+
+/// Begins and ends a measurement.
+#[derive(Clone)]
+struct Stopwatch(Rc<Cell<(Option<Duration>, Duration)>>);
+
+impl Stopwatch {
+    /// From now on; what was before does not count.
+    fn start(&self) {
+        self.0.set((Some(processor_time()), self.0.get().1));
+    }
+
+    fn stop(&self) {
+        self.turn();
+        self.0.set((None, self.0.get().1));
+    }
+
+    fn turn(&self) {
+        let now = processor_time();
+        if let (Some(before), longest) = self.0.get() {
+            self.0.set((Some(now), longest.max(now - before)));
+        }
+    }
+}
+
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().expect("a time since the start of the thread")
+}
+
+fn figure(what: &str, work: impl AsyncFn(&Stopwatch)) {
+    let mut longest = Duration::ZERO;
+    for _ in 0..RUNS {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let watch = Stopwatch(Rc::new(Cell::new((None, Duration::ZERO))));
+        LocalSet::new().block_on(&runtime, async {
+            let ticker = watch.clone();
+            let ticks = spawn_local(async move {
+                loop {
+                    ticker.turn();
+                    yield_now().await;
+                }
+            });
+            work(&watch).await;
+            ticks.abort();
+        });
+        longest = longest.max(watch.0.get().1);
+    }
+    println!("{:>9.1} ms  {what}", longest.as_secs_f64() * 1e3);
+}
+
+fn feed() -> FeedId {
+    FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_777_975_200 + second).expect("a time")
+}
+
+/// Outages of 1,000 services, as large as a document may be.
+fn flood(status: &str, wave: usize) -> String {
+    let end = if status == "ongoing" { "null".to_owned() } else { format!("{}000", at(0).as_second()) };
+    let events = |service: usize| {
+        let event = |event: usize| {
+            format!(
+                r#"{{"messageId":"{wave}-{service}-{event}","statusType":"Outage","eventStatus":"{status}","epochStartDate":{}000,"epochEndDate":{end},"message":"{}"}}"#,
+                at(-3_600 - service as i64).as_second(),
+                "Users see a problem. ".repeat(15),
+            )
+        };
+        (0..OUTAGES / 1_000).map(event).collect::<Vec<String>>().join(",")
+    };
+    let service = |number| format!(r#"{{"serviceName":"Service {number}","events":[{}]}}"#, events(number));
+    format!(r#"{{"services":[{}]}}"#, (0..1_000).map(service).collect::<Vec<String>>().join(","))
+}
+
+/// None of the watched names, and a thousand that want to be compared with them.
+fn strangers() -> String {
+    let name = |number: usize| format!("{number} {}", "backup ".repeat(27));
+    let service = |number| format!(r#"{{"serviceName":"{}","events":[]}}"#, name(number));
+    format!(r#"{{"services":[{}]}}"#, (0..1_000).map(service).collect::<Vec<String>>().join(","))
+}
+
+/// Apple, and a daemon's poller on a database of its own.
+struct Town {
+    apple: Apple,
+    folder: TempDir,
+    store: Store,
+    now: i64,
+}
+
+impl Town {
+    async fn found() -> Town {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(&folder.path().join("state"), at(0)).expect("a database").store;
+        Town { apple: Apple::start().await, folder, store, now: 0 }
+    }
+
+    fn poller(&self, channels: &[&str]) -> Poller {
+        let schedule = || Schedule::parse("@hourly", &TimeZone::UTC).expect("a schedule");
+        let names: Vec<String> =
+            (0..20).map(|number| format!("iCloud Bakcup {number}")).chain(["Service *".to_owned()]).collect();
+        let url = FeedUrl::parse(&self.apple.url()).expect("an address");
+        let hearer = |name: &&str| Hearer { channel: (*name).to_owned(), terms: terms() };
+        Poller {
+            fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
+            watch: Watch::new(&names),
+            plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
+            hearers: channels.iter().map(hearer).collect(),
+            recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"))),
+            alive: None,
+            tells_of_phones: false,
+            memory: Memory::new(Beliefs::new(feed())),
+        }
+    }
+
+    /// Shows each document twice, as far apart as a confirmation needs.
+    async fn look(&mut self, poller: &mut Poller, bodies: &[String], watch: &Stopwatch) {
+        // Not on the first document: what is over then is history.
+        self.apple.show(r#"{"services":[{"serviceName":"A","events":[]}]}"#);
+        poller.once(&self.store, at(self.now), Passed::default(), 0.5).await;
+        for body in bodies {
+            self.apple.answer(Answer::ok(body.clone()).gzip());
+            for _ in 0..2 {
+                self.now += 60;
+                watch.start();
+                poller.once(&self.store, at(self.now), Passed::default(), 0.5).await;
+                watch.stop();
+            }
+        }
+    }
+}
+
+async fn look(bodies: Vec<String>, watch: &Stopwatch) {
+    let mut town = Town::found().await;
+    let mut poller = town.poller(&CHANNELS);
+    town.look(&mut poller, &bodies, watch).await;
+}
+
+fn terms() -> Terms {
+    let settings = toml::from_str("remind_every = '5m'").expect("settings");
+    Terms::new(&settings, &TimeZone::UTC).expect("terms")
+}
+
+/// Sends what waits, in its first messages.
+async fn deliver(audience: Audience, watch: &Stopwatch) {
+    let store = Store::throw_away().expect("a database");
+    let names = ["all".to_owned()];
+    for number in 0..FLOOD {
+        let mut change = Change::bare(ChangeKind::Began, feed(), at(0), at(0));
+        change.service = format!("Service {}", number % 1_000);
+        change.message_id = Some(format!("{}", number / 2));
+        change.occurrence = Some(1);
+        change.outage_kind = Some(EventKind::Outage);
+        change.began_at = Some(at(-(number as i64)));
+        change.message = "Users see a problem. ".repeat(15);
+        store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
+    }
+    let courier = courier(Channel::new("all", audience, Way::Log(Log)));
+    let mut messages = 0;
+    while messages < 200 {
+        watch.start();
+        let begun = deliver::begin(&store, &courier, 0.5, at(0), false).await.expect("written");
+        let Begun::Message(attempt) = begun else { break };
+        yield_now().await;
+        let sent = Settled::Sent { receipt: Some("1".to_owned()), words: String::new() };
+        store.settle(attempt.notice_id, &sent, at(0)).await.expect("written");
+        watch.stop();
+        messages += 1;
+    }
+}
+
+fn courier(channel: Channel) -> Courier {
+    Courier::new(channel, Terms::default(), feed(), Watch::new(&["*"]), TimeZone::UTC)
+}
+
+/// Shows a state that is as large as it gets to a channel that shows one.
+async fn reflect(watch: &Stopwatch) {
+    let mut town = Town::found().await;
+    let mut poller = town.poller(&[]);
+    let idle = Stopwatch(Rc::new(Cell::new((None, Duration::ZERO))));
+    town.look(&mut poller, &[flood("ongoing", 0), flood("ongoing", 1), flood("ongoing", 2)], &idle).await;
+    let settings = format!("urls = ['http://{}']", town.apple.address());
+    let settings: alertmanager::Settings = toml::from_str(&settings).expect("settings");
+    let no_secret = |_: &Path| Err("no secret".to_owned());
+    let way = settings.open(&no_secret).expect("a channel");
+    let mut courier = courier(Channel::new("alertmanager", Audience::Programs, way));
+    watch.start();
+    deliver::once(&town.store, &mut courier, 0.5, &|| at(town.now)).await.expect("shown");
+    watch.stop();
+}
