@@ -1,9 +1,10 @@
 //! One look at the feed: fetch → parse → track → commit, and when to look next.
 //!
-//! Reads no clock and never waits; the daemon does. Until its commit a look has changed nothing,
-//! so it may be dropped at any point.
+//! Reads no clock and never waits; the daemon does. What a document changed is written in slices: each
+//! is whole in itself, and what a crash leaves out is seen again.
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::yield_now;
 
 use crate::cause::Cause as _;
 use crate::clock::Passed;
@@ -87,6 +88,13 @@ impl Memory {
         Passed { set_by, ..passed }
     }
 
+    /// The database knows of all looks so far.
+    fn is_written(&mut self, now: Timestamp) {
+        self.looks = 0;
+        self.coverage = Coverage::Continues;
+        self.checkpoint = Some(now);
+    }
+
     /// Says in the database until when we have been looking: at a stop, and before a sleep that
     /// nobody looked through.
     pub async fn checkpoint(&mut self, store: &Store) -> rusqlite::Result<()> {
@@ -118,19 +126,41 @@ impl Looked {
     }
 }
 
+/// What a poll brought, before anything of it is believed.
+pub struct Fetched {
+    /// An error is the database's.
+    seen: rusqlite::Result<Result<Look, Failure>>,
+    passed: Passed,
+}
+
 impl Poller {
-    /// One look. `passed` is what the clocks did since the look before; `roll` is a throw of the
-    /// dice in `0.0..1.0`.
+    /// One look: [`Poller::fetch`] and [`Poller::digest`].
     pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> Looked {
+        let fetched = self.fetch(store, now, passed).await;
+        self.digest(store, fetched, now, roll).await
+    }
+
+    /// Asks the server. `passed` is what the clocks did since the look before. Cancel-safe.
+    pub async fn fetch(&mut self, store: &Store, now: Timestamp, passed: Passed) -> Fetched {
         let passed = self.memory.with_unwritten(passed);
         if let Err(error) = self.account_for(store, passed).await {
-            return Looked::unwritten(Verdict::Blind, &error, now);
+            return Fetched { seen: Err(error), passed };
         }
         let is_proven = |at: Timestamp| at <= now && now.duration_since(at) < PROVEN_FOR;
         if !self.memory.document_at.is_some_and(is_proven) {
             self.fetcher.ask_anew();
         }
-        let seen = self.fetcher.look().await;
+        Fetched { seen: Ok(self.fetcher.look().await), passed }
+    }
+
+    /// Writes down what the answer means. `roll` is a throw of the dice in `0.0..1.0`. Waits for nobody
+    /// outside, and lets others have their turn between two commits.
+    pub async fn digest(&mut self, store: &Store, fetched: Fetched, now: Timestamp, roll: f64) -> Looked {
+        let Fetched { seen, passed } = fetched;
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => return Looked::unwritten(Verdict::Blind, &error, now),
+        };
         if let Err(error) = self.prepare(store, &seen, now).await {
             return Looked::unwritten(Verdict::Blind, &error, now);
         }
@@ -138,7 +168,8 @@ impl Poller {
         let pending = self.memory.pending.clone();
         let update = self.track(trouble.as_ref(), passed.awake_s, now);
         let is_idle = update.is_empty(&self.memory.beliefs) && pending == self.memory.pending;
-        self.record(&seen, trouble, passed, is_idle, now);
+        yield_now().await;
+        self.record(&seen, trouble, passed, is_idle, now).await;
         self.memory.last_look = Some(now);
         self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
@@ -242,7 +273,7 @@ impl Poller {
     }
 
     /// Written before the update is committed: after a crash in between the poll is done again.
-    fn record(
+    async fn record(
         &mut self,
         seen: &Result<Look, Failure>,
         trouble: Option<Trouble>,
@@ -268,40 +299,46 @@ impl Poller {
             Ok(Look::New { body, .. }) => Some(body.as_str()),
             Ok(Look::Unchanged) | Err(_) => None,
         };
-        if let Err(error) = recorder.record(now, body, Poll { start, clock_set_s, failure }, is_idle) {
+        if let Err(error) = recorder.record(now, body, Poll { start, clock_set_s, failure }, is_idle).await {
             tracing::error!("cannot write the recording: {}", error.reason());
         }
     }
 
-    /// Returns the changes as they were written. A quiet look writes nothing, but for a mark once an
-    /// hour.
+    /// Returns the changes as they were written, in slices if they are many. A quiet look writes nothing,
+    /// but for a mark once an hour.
     async fn write(
         &mut self,
         store: &Store,
         mut update: Update,
         now: Timestamp,
     ) -> rusqlite::Result<Vec<Change>> {
+        if update.left_out > 0 {
+            let (more, most) = (update.left_out, track::ACTIVE_MAX);
+            tracing::warn!("Apple lists {more} more outages than the {most} that statusd follows at a time");
+        }
         self.add_last_backup(store, &mut update, now).await?;
         let memory = &mut self.memory;
         let is_due =
             memory.checkpoint.is_none_or(|last| now < last || now.duration_since(last) >= CHECKPOINT);
-        if !update.is_empty(&memory.beliefs) {
-            let told_to = |change: &Change| match track::is_for(change, &self.watch) {
-                true => terms::hearing(&self.hearers, change),
-                false => Vec::new(),
-            };
-            let coverage = memory.coverage;
-            store.commit(&memory.beliefs, &update, &told_to, coverage, memory.looks, now).await?;
-        } else if is_due || memory.coverage == Coverage::Begins {
-            store.checkpoint(&memory.beliefs, memory.coverage, memory.looks, now).await?;
-        } else {
+        if update.is_empty(&memory.beliefs) {
+            if is_due || memory.coverage == Coverage::Begins {
+                store.checkpoint(&memory.beliefs, memory.coverage, memory.looks, now).await?;
+                memory.is_written(now);
+            }
             return Ok(Vec::new());
         }
-        memory.looks = 0;
-        memory.coverage = Coverage::Continues;
-        memory.checkpoint = Some(now);
-        let changes = update.changes.clone();
-        update.apply(&mut memory.beliefs);
+        let told_to = |change: &Change| match track::is_for(change, &self.watch) {
+            true => terms::hearing(&self.hearers, change),
+            false => Vec::new(),
+        };
+        let mut changes = Vec::new();
+        for slice in update.slices(&memory.beliefs) {
+            store.commit(&memory.beliefs, &slice, &told_to, memory.coverage, memory.looks, now).await?;
+            memory.is_written(now);
+            changes.extend_from_slice(&slice.changes);
+            slice.apply(&mut memory.beliefs);
+            yield_now().await;
+        }
         Ok(changes)
     }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow, bail};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
 use crate::cause::cannot;
 use crate::regular_file;
@@ -151,7 +152,13 @@ impl Recorder {
 
     /// Appends a poll, synced to disk, unless it is idle (had no effect) and brought the document of
     /// the poll before. `body`: `None` where the server said "unchanged", or nothing could be read.
-    pub fn record(&mut self, at: Timestamp, body: Option<&str>, poll: Poll, is_idle: bool) -> io::Result<()> {
+    pub async fn record(
+        &mut self,
+        at: Timestamp,
+        body: Option<&str>,
+        poll: Poll,
+        is_idle: bool,
+    ) -> io::Result<()> {
         if let Some(body) = body.filter(|body| self.body.as_deref() != Some(*body)) {
             self.body = Some(body.to_owned());
             self.is_written = false;
@@ -161,23 +168,25 @@ impl Recorder {
             return Ok(());
         }
         let body = if has_failed { String::new() } else { self.body.clone().unwrap_or_default() };
-        self.append(&Line { at, body, poll: Some(poll) })?;
+        let (path, line) = (self.path.clone(), Line { at, body, poll: Some(poll) });
+        // On a thread of its own: a megabyte is escaped and synced.
+        spawn_blocking(move || append(&path, &line)).await.map_err(io::Error::other)??;
         self.is_written |= !has_failed;
         Ok(())
     }
+}
 
-    fn append(&self, line: &Line) -> io::Result<()> {
-        regular_file::check(&self.path)?;
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&self.path)?;
-        let mut bytes = Vec::with_capacity(line.body.len() + 128);
-        if !ends_with_line_feed(&mut file)? {
-            bytes.push(b'\n');
-        }
-        serde_json::to_writer(&mut bytes, line)?;
+fn append(path: &Path, line: &Line) -> io::Result<()> {
+    regular_file::check(path)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let mut bytes = Vec::with_capacity(line.body.len() + 128);
+    if !ends_with_line_feed(&mut file)? {
         bytes.push(b'\n');
-        file.write_all(&bytes)?;
-        file.sync_data()
     }
+    serde_json::to_writer(&mut bytes, line)?;
+    bytes.push(b'\n');
+    file.write_all(&bytes)?;
+    file.sync_data()
 }
 
 fn ends_with_line_feed(file: &mut File) -> io::Result<bool> {
@@ -199,8 +208,8 @@ mod tests {
         std::iter::from_fn(|| recording.next_line().transpose()).collect()
     }
 
-    #[test]
-    fn what_is_written_is_read_and_polls_without_effect_are_left_out() {
+    #[tokio::test]
+    async fn what_is_written_is_read_and_polls_without_effect_are_left_out() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("feed.jsonl");
         let at = |second| Timestamp::from_second(second).expect("a time");
@@ -223,7 +232,7 @@ mod tests {
             (300, Some("b"), &later, true),
             (360, Some("b"), &later, true),
         ] {
-            recorder.record(at(second), body, poll.clone(), is_idle).expect("written");
+            recorder.record(at(second), body, poll.clone(), is_idle).await.expect("written");
         }
         let expected =
             [(0, same, &first), (165, same, &later), (180, "", &lost), (240, same, &set), (300, "b", &later)];
@@ -232,15 +241,15 @@ mod tests {
         assert_eq!(read_all(&path).expect("readable"), expected);
     }
 
-    #[test]
-    fn a_line_cut_off_costs_itself_only() {
+    #[tokio::test]
+    async fn a_line_cut_off_costs_itself_only() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("feed.jsonl");
         let whole = "{\"at\":\"2026-01-01T00:00:00Z\",\"body\":\"a\"}\n";
         std::fs::write(&path, format!("{whole}{{\"at\":\"2026-01-01T00:0")).expect("written");
         assert_eq!(read_all(&path).expect("readable").len(), 1);
         let mut recorder = Recorder::new(&path);
-        recorder.record(Timestamp::UNIX_EPOCH, Some("b"), Poll::default(), true).expect("written");
+        recorder.record(Timestamp::UNIX_EPOCH, Some("b"), Poll::default(), true).await.expect("written");
         let bodies: Vec<String> =
             read_all(&path).expect("readable").into_iter().map(|line| line.body).collect();
         assert_eq!(bodies, ["a", "b"]);

@@ -137,9 +137,14 @@ impl Player {
         };
         self.failures = if self.shown.is_err() { self.failures.saturating_add(1) } else { 0 };
         let is_idle = update.is_empty(&self.beliefs);
-        let look = Look { verdict: update.verdict, changes: update.changes.clone(), is_idle };
-        update.apply(&mut self.beliefs);
-        look
+        let verdict = update.verdict;
+        let mut changes = Vec::new();
+        // As the daemon writes them.
+        for slice in update.slices(&self.beliefs) {
+            changes.extend_from_slice(&slice.changes);
+            slice.apply(&mut self.beliefs);
+        }
+        Look { verdict, changes, is_idle }
     }
 
     /// When to poll what is shown again; `None` where that would change nothing before the next line.

@@ -1,7 +1,7 @@
 //! The loop that looks at the feed, and says how it went.
 //!
 //! What a look means and when the next one is due, `poll` decides. Invariant: a stop ends it at once,
-//! between two commits.
+//! but for an answer that is being written down.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,10 +54,11 @@ impl PollLoop {
             reading = Reading::take();
             let now = clock::now();
             progress.works(LOOK_WITHIN, clock::awake());
-            let looked = tokio::select! {
-                looked = self.poller.once(&self.store, now, waited, fastrand::f64()) => looked,
+            let fetched = tokio::select! {
+                fetched = self.poller.fetch(&self.store, now, waited) => fetched,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
             };
+            let looked = self.poller.digest(&self.store, fetched, now, fastrand::f64()).await;
             next = looked.next;
             self.report(&looked, now);
             if let Some(pulse) = &self.pulse {

@@ -7,6 +7,7 @@ mod address;
 mod encoding;
 mod failure;
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use reqwest::header::{
 };
 use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use tokio::task::spawn_blocking;
 
 pub use self::address::{FeedUrl, valid_locale};
 use self::encoding::Claimed;
@@ -134,18 +136,16 @@ impl Fetcher {
         let offered = Validators::offered(response.headers());
         let claimed = Claimed::by(response.headers());
         let packed = self.body(response).await?;
-        let is_packed = gzip::is_packed(&packed);
-        let body = encoding::unpacked(packed, self.limits.body_bytes).map_err(|kind| self.failure(kind))?;
-        // Forgotten first: "the same as something unreadable" must never pass for good news.
-        self.validators = Validators::default();
-        let document = feed::parse(&body).map_err(|reason| {
-            // What is packed in any way is hardly ever UTF-8, and may hold braces.
-            let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();
-            let explained = if is_binary { claimed.explains(is_packed) } else { None };
-            self.failure(explained.unwrap_or_else(|| self.unreadable(reason)))
-        })?;
-        self.validators = offered;
-        Ok(Look::New { document, body: feed::decoded(&body).into_owned() })
+        let max_bytes = self.limits.body_bytes;
+        // A hostile document takes its time, in which nothing else must stand still.
+        let read = spawn_blocking(move || read(packed, &claimed, max_bytes)).await;
+        let read = read.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
+        // "The same as something unreadable" must never pass for good news.
+        self.validators = if read.is_ok() { offered } else { Validators::default() };
+        read.map_err(|kind| match kind {
+            FailureKind::Unreadable(reason) => self.failure(self.unreadable(reason)),
+            kind => self.failure(kind),
+        })
     }
 
     /// Makes the next look unconditional: a cache may call an old copy "unchanged" for ever.
@@ -189,6 +189,21 @@ impl Fetcher {
 
     fn failure(&self, kind: FailureKind) -> Failure {
         Failure { kind, host: self.url.host().to_owned(), retry_after_s: None }
+    }
+}
+
+/// Unpacks and reads a body.
+fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<Look, FailureKind> {
+    let is_packed = gzip::is_packed(&packed);
+    let body = encoding::unpacked(packed, max_bytes)?;
+    match feed::parse(&body) {
+        Ok(document) => Ok(Look::New { document, body: feed::decoded(&body).into_owned() }),
+        Err(reason) => {
+            // What is packed in any way is hardly ever UTF-8, and may hold braces.
+            let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();
+            let explained = if is_binary { claimed.explains(is_packed) } else { None };
+            Err(explained.unwrap_or(FailureKind::Unreadable(reason)))
+        }
     }
 }
 

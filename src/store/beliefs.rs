@@ -1,6 +1,6 @@
 //! Beliefs as rows. Only what an update names is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
@@ -9,8 +9,8 @@ use super::rows::{
     text_of, time, unknown,
 };
 use crate::model::{
-    Beliefs, DateOrder, Document, EventKind, Fault, FeedId, FeedState, Listed, Missing, Outage, OverBy,
-    Phase, Service, ServiceKey, Sight, StaleRun,
+    Beliefs, DateOrder, Document, EventKind, Fault, FeedId, FeedState, Listed, Listing, Missing, Outage,
+    OverBy, Phase, Service, ServiceKey, Sight, StaleRun,
 };
 use crate::track::Update;
 
@@ -30,23 +30,26 @@ pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     Ok(Beliefs { feed: feed.clone(), state, services, outages })
 }
 
-/// Adds the newest occurrence of each event that a document lists.
+/// Adds the newest occurrence of each event that a document lists, and drops what is over and not listed.
 pub fn recall(connection: &Connection, beliefs: &mut Beliefs, document: &Document) -> Result<()> {
     let feed = beliefs.feed.to_string();
+    let events = |(key, listing): (&ServiceKey, &Listing)| {
+        listing.events.iter().map(|event| (key.clone(), event.message_id.clone())).collect::<Vec<_>>()
+    };
+    let listed: BTreeSet<(ServiceKey, String)> = document.services.iter().flat_map(events).collect();
+    let is_over = |outage: &Outage| matches!(outage.phase, Phase::Over(_));
+    beliefs.outages.retain(|identity, outage| !is_over(outage) || listed.contains(identity));
     let mut statement = connection.prepare_cached(
         "SELECT * FROM outage WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3
          ORDER BY occurrence DESC LIMIT 1",
     )?;
-    for (key, listing) in &document.services {
-        for event in &listing.events {
-            let identity = (key.clone(), event.message_id.clone());
-            if beliefs.outages.contains_key(&identity) {
-                continue;
-            }
-            let found = statement.query_row(params![feed, key.as_str(), event.message_id], outage);
-            if let Some(found) = found.optional()? {
-                beliefs.outages.insert(identity, found);
-            }
+    for (key, message_id) in listed {
+        if beliefs.outages.contains_key(&(key.clone(), message_id.clone())) {
+            continue;
+        }
+        let found = statement.query_row(params![feed, key.as_str(), message_id], outage);
+        if let Some(found) = found.optional()? {
+            beliefs.outages.insert((key, message_id), found);
         }
     }
     Ok(())

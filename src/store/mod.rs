@@ -138,8 +138,8 @@ impl Store {
         beliefs::load(&self.connection, feed)
     }
 
-    /// Adds to `beliefs` the newest occurrence of each event of `document` that is not in them: a history
-    /// of years is not kept in memory for the few ids that come back.
+    /// Makes `beliefs` hold, of what is over, the newest occurrence of each event of `document` and no
+    /// other: a history of years is not kept in memory for the few ids that come back.
     pub async fn recall(&self, beliefs: &mut Beliefs, document: &Document) -> rusqlite::Result<()> {
         beliefs::recall(&self.connection, beliefs, document)
     }

@@ -36,6 +36,17 @@ pub const CONFIRM_APART_S: i64 = 30;
 const WITHDRAWN_AFTER: SignedDuration = SignedDuration::from_hours(2);
 const UNLISTED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const ABSENT_FETCHES: u32 = 3;
+/// Outages and maintenances that are planned or go on: twice as many as a document holds. Apple's own
+/// are some ten.
+pub const ACTIVE_MAX: usize = 4_000;
+/// Outages that one transaction writes, with their changes and deliveries.
+const SLICE_OUTAGES: usize = 100;
+/// Names that a wrong one is compared with, and how long they are: Apple has some eighty, of fifty
+/// characters at most.
+const NEAR_NAMES_MAX: usize = 200;
+const NEAR_MAX_BYTES: usize = 160;
+/// Services that are remembered. Apple has some eighty.
+const SERVICES_MAX: usize = 2_000;
 
 /// What is seen but not yet believed. Lost at a restart without harm: it is seen again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,12 +93,48 @@ pub struct Update {
     pub forgotten: Vec<ServiceKey>,
     /// In the order in which people should hear of them.
     pub changes: Vec<Change>,
+    /// Events that are not believed, because [`ACTIVE_MAX`] others go on.
+    pub left_out: usize,
 }
 
 impl Update {
     fn new(verdict: Verdict, state: FeedState) -> Update {
-        let (outages, services, forgotten, changes) = Default::default();
-        Update { verdict, state, outages, services, forgotten, changes }
+        let (outages, services, forgotten, changes, left_out) = Default::default();
+        Update { verdict, state, outages, services, forgotten, changes, left_out }
+    }
+
+    /// The same in slices of some outages each, to be written and applied one after the other. A change
+    /// is in one slice with the outage or the service that it is about. A first document counts as
+    /// seen with the last slice, because what was over before it is no news until then.
+    pub fn slices(mut self, before: &Beliefs) -> Vec<Update> {
+        if self.outages.len() <= SLICE_OUTAGES {
+            return vec![self];
+        }
+        let outages = std::mem::take(&mut self.outages);
+        let mut about: BTreeMap<(ServiceKey, String), Vec<Change>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for change in std::mem::take(&mut self.changes) {
+            match change.message_id.clone() {
+                Some(id) => about.entry((ServiceKey::new(&change.service), id)).or_default().push(change),
+                None => others.push(change),
+            }
+        }
+        let seen = self.state.clone();
+        self.state.first_accepted = before.state.first_accepted;
+        let (verdict, state) = (self.verdict, self.state.clone());
+        let mut slices = vec![Update { changes: others, ..self }];
+        for (index, outages) in outages.chunks(SLICE_OUTAGES).enumerate() {
+            if index > 0 {
+                slices.push(Update::new(verdict, state.clone()));
+            }
+            let slice = &mut slices[index];
+            let identity = |outage: &Outage| (ServiceKey::new(&outage.service), outage.message_id.clone());
+            let changes = outages.iter().filter_map(|outage| about.remove(&identity(outage)));
+            slice.changes.extend(changes.flatten());
+            slice.outages = outages.to_vec();
+        }
+        slices.iter_mut().last().expect("one at least").state = seen;
+        slices
     }
 
     /// Whether there is nothing to write.
@@ -165,13 +212,16 @@ struct Round<'a> {
     waiting: BTreeMap<Candidate, Timestamp>,
     pending: &'a mut Pending,
     update: Update,
+    /// Outages and maintenances that are planned or go on, those of the update included.
+    active: usize,
 }
 
 impl<'a> Round<'a> {
     fn new(beliefs: &'a Beliefs, pending: &'a mut Pending, now: Timestamp, update: Update) -> Round<'a> {
         let before = std::mem::take(&mut pending.first_seen);
         let is_first = beliefs.state.first_accepted.is_none();
-        Round { beliefs, now, is_first, before, waiting: BTreeMap::new(), pending, update }
+        let active = beliefs.outages.values().filter(|outage| is_active(outage)).count();
+        Round { beliefs, now, is_first, before, waiting: BTreeMap::new(), pending, update, active }
     }
 
     fn finish(mut self, fill: impl FnOnce(&mut Round<'a>)) -> Update {
@@ -205,6 +255,11 @@ impl<'a> Round<'a> {
             Judgement::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
             Judgement::Changed(kind, outage) => (kind, outage),
         };
+        let begins = is_active(&outage) && !held.is_some_and(is_active);
+        if begins && self.active >= ACTIVE_MAX {
+            self.update.left_out += 1;
+            return false;
+        }
         let times = (kind == ChangeKind::Moved).then_some((outage.start, outage.end));
         let candidate = (key.clone(), outage.message_id.clone(), outage.occurrence, kind, times);
         let first_seen = match kind {
@@ -215,6 +270,7 @@ impl<'a> Round<'a> {
         if held.is_none_or(|held| held.occurrence != outage.occurrence) {
             outage.first_seen = first_seen;
         }
+        self.active += usize::from(begins);
         self.outage_changed(kind, outage, held, first_seen);
         true
     }
@@ -312,6 +368,9 @@ impl<'a> Round<'a> {
             }
             Some(Listed::Yes | Listed::Missing(_)) | None => Listed::Yes,
         };
+        if held.is_none() && self.beliefs.services.len() + self.update.services.len() >= SERVICES_MAX {
+            return;
+        }
         let first_seen = held.map_or(self.now, |held| held.first_seen);
         self.update.services.push((key.clone(), Service { name: name.to_owned(), first_seen, listed }));
     }
@@ -354,6 +413,7 @@ impl<'a> Round<'a> {
             }
             if let Some(seen_at) = self.confirmed(candidate) {
                 let names = document.services.values().map(|listing| listing.name.as_str());
+                let names = names.filter(|name| name.len() <= NEAR_MAX_BYTES).take(NEAR_NAMES_MAX);
                 self.about_service(ChangeKind::Unlisted, &pattern.text, seen_at, near(&pattern.text, names));
                 let listed = Listed::Never { since: seen_at };
                 let service = Service { name: pattern.text.clone(), first_seen: seen_at, listed };
@@ -435,6 +495,10 @@ pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> 
         message: outage.message.clone(),
         ..Change::bare(ChangeKind::Lasts, feed.clone(), outage.first_seen, now)
     }
+}
+
+fn is_active(outage: &Outage) -> bool {
+    matches!(outage.phase, Phase::Planned(_) | Phase::Ongoing(_))
 }
 
 /// What it means that something has not been listed `since` then.

@@ -491,6 +491,43 @@ fn rule_9_what_apple_does_not_say_any_more_stays_known() {
     assert_eq!(changed(Some(&withdrawn), &over(&silent, None)).end, None);
 }
 
+/// A document holds 2,000 events; one with others each time could fill memory and database.
+#[test]
+fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
+    let wave = |number: usize| {
+        let mut document = document('.', at(0));
+        let listing = document.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("a service");
+        let event =
+            |id: usize| Event { message_id: format!("{number}/{id}"), ..event('o', at(0)).expect("one") };
+        listing.events = (0..1_500).map(event).collect();
+        document
+    };
+    let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+    let (mut beliefs, mut pending) = (Beliefs::new(feed), Pending::default());
+    let watch = Watch::new(&["*"]);
+    let mut left_out = Vec::new();
+    for poll in 0..80 {
+        let document = wave(poll / 2);
+        let now = at(i64::try_from(poll).expect("small") * 60);
+        let update = look(&beliefs, &mut pending, &document, &watch, now);
+        left_out.push(update.left_out);
+        update.apply(&mut beliefs);
+        assert!(beliefs.outages.len() <= ACTIVE_MAX && pending.first_seen.len() <= 1_500);
+    }
+    // Each wave waits for its second sight.
+    assert_eq!(left_out[..8], [0, 0, 0, 0, 0, 500, 1_500, 1_500]);
+    assert_eq!(beliefs.outages.len(), ACTIVE_MAX);
+    // Two hours later the others count as withdrawn.
+    let mut last = wave(100);
+    last.stamp = Stamp::at(at(3 * 3_600));
+    for poll in 0..4 {
+        let update = look(&beliefs, &mut pending, &last, &watch, at(3 * 3_600 + poll * 60));
+        update.apply(&mut beliefs);
+    }
+    let goes_on = |outage: &&Outage| matches!(outage.phase, Phase::Ongoing(_));
+    assert_eq!(beliefs.outages.values().filter(goes_on).count(), 1_500);
+}
+
 #[test]
 fn rule_10_two_moves_that_were_seen_once_confirm_neither() {
     let watch = Watch::new(&["iCloud Backup"]);

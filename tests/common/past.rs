@@ -57,6 +57,7 @@ pub async fn remember(
         services: services.iter().map(service).collect(),
         forgotten: Vec::new(),
         changes: Vec::new(),
+        left_out: 0,
     };
     let nobody = |_: &_| Vec::new();
     store.commit(&beliefs, &update, &nobody, Coverage::Begins, 1, from).await.expect("written");
