@@ -5,6 +5,8 @@
 //! one message in flight, with the same key and the same bytes. An outcome that cannot be recorded is
 //! kept, and recorded before anything else is sent (`tests/outbox.rs`).
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -260,11 +262,14 @@ fn is_ahead(due_at: Timestamp, every: SignedDuration, now: Timestamp) -> bool {
 
 /// How what the channel hears of stands; a start that it has not been told of is left out.
 async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> {
-    let outages = store.standing(&courier.feed, courier.channel.name()).await?;
+    let mut outages: BTreeMap<ServiceKey, Vec<Outage>> = BTreeMap::new();
+    for outage in store.standing(&courier.feed, courier.channel.name()).await? {
+        outages.entry(ServiceKey::new(&outage.service)).or_default().push(outage);
+    }
     let (sight, services) = store.listed(&courier.feed).await?;
     let standing = |(key, service): (ServiceKey, Service)| Standing {
         is_listed: matches!(service.listed, Listed::Yes | Listed::Missing(_)),
-        outages: outages.iter().filter(|outage| ServiceKey::new(&outage.service) == key).cloned().collect(),
+        outages: outages.remove(&key).unwrap_or_default(),
         service: service.name,
     };
     let services = services.into_iter().filter(|(key, _)| courier.wants(key)).map(standing).collect();

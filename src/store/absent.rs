@@ -10,6 +10,8 @@ use super::rows::text;
 use super::{Store, meta};
 
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// At one poll: all else waits meanwhile.
+const AT_ONCE: usize = 2_000;
 const ANSWER: &str = "given up after a day: the channel is not in the configuration any more";
 /// In `meta`, with the channel's name behind it: since when it is absent.
 const ABSENT: &str = "absent/";
@@ -46,12 +48,19 @@ impl Store {
         }
         for channel in ends {
             let count = transaction.execute(
-                "UPDATE delivery SET state = 'given_up', answer = ?1, settled_at = ?2
-                 WHERE state <> 'sent' AND state = 'pending' AND channel = ?3",
+                &format!(
+                    "UPDATE delivery SET state = 'given_up', answer = ?1, settled_at = ?2
+                     WHERE channel = ?3 AND change_id IN (
+                        SELECT change_id FROM delivery WHERE channel = ?3 AND state = 'pending'
+                        ORDER BY change_id LIMIT {AT_ONCE})"
+                ),
                 params![ANSWER, now.to_string(), channel],
             )?;
             tracing::error!("{channel}: {count} deliveries {ANSWER}; see `statusd outbox`");
-            transaction.execute("DELETE FROM meta WHERE name = ?1", [format!("{ABSENT}{channel}")])?;
+            // Otherwise the next poll goes on.
+            if count < AT_ONCE {
+                transaction.execute("DELETE FROM meta WHERE name = ?1", [format!("{ABSENT}{channel}")])?;
+            }
         }
         transaction.commit()
     }

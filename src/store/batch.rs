@@ -14,8 +14,11 @@ use super::reminders::{ABOUT_IT, known};
 use super::rows::{self, CHANGE_COLUMNS};
 use crate::model::{Change, ChangeKind, Outage};
 
-/// Outages that one message is composed of; further ones are counted.
+/// Outages that one message is composed of. Further ones are told in the next message, or counted where
+/// all are one incident.
 const PIECES_MAX: u32 = 500;
+/// Changes that one message carries; later ones are told in the next.
+const CHANGES_MAX: u32 = 2_000;
 /// Of one outage: the first change, and the last ones.
 const CHANGES_OF_PIECE_MAX: u32 = 8;
 
@@ -94,30 +97,43 @@ const PIECE: &str = "feed, incident, service_key,
          WHEN kind IN ('backup_late', 'backup_off') THEN began_at
          ELSE change_id END";
 
-/// Deliveries of the channel `?1` that no message carries yet.
-fn waiting() -> String {
-    format!(
-        "SELECT change_id, kind, feed, incident, service_key, message_id, occurrence, began_at
-         FROM delivery JOIN change ON change.id = change_id
-         WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT ({HELD_BACK})"
-    )
+/// What waits on the channel `?1` and no message carries yet.
+fn is_waiting() -> String {
+    format!("channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT ({HELD_BACK})")
 }
 
-/// The numbers of the changes that go into the next message of the channel `?1`.
+/// The numbers of the changes that go into the next message of the channel `?1`. CROSS JOIN keeps the
+/// order: from the oldest deliveries to their outages and from there to the later ones, so that it
+/// costs the same whatever waits behind them.
 fn chosen(gather: Gather) -> String {
+    let waiting = is_waiting();
     match gather {
         Gather::Each => "SELECT min(change_id) FROM delivery
                          WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL"
             .to_owned(),
         Gather::Incident { .. } => format!(
-            "WITH waiting AS ({})
-             SELECT change_id FROM waiting
-             WHERE (feed, incident) = (SELECT feed, incident FROM waiting ORDER BY change_id LIMIT 1)",
-            waiting()
+            "WITH oldest AS (
+                SELECT feed, incident FROM delivery JOIN change ON change.id = change_id
+                WHERE {waiting} ORDER BY change_id LIMIT 1)
+             SELECT change_id FROM oldest CROSS JOIN change USING (feed, incident)
+                CROSS JOIN delivery ON change_id = change.id
+             WHERE {waiting} ORDER BY change_id LIMIT {CHANGES_MAX}"
         ),
         // A piece is what its last change says. What lies behind a piece of another class waits for it.
         Gather::All { .. } => format!(
-            "WITH waiting AS ({}),
+            "WITH oldest AS (
+                SELECT change_id, feed, service_key, message_id
+                FROM delivery JOIN change ON change.id = change_id
+                WHERE {waiting} ORDER BY change_id LIMIT {PIECES_MAX}),
+             threads AS (
+                SELECT feed, service_key, message_id, min(change_id) AS first_id FROM oldest GROUP BY 1, 2, 3),
+             waiting AS (
+                SELECT change_id, kind, change.feed, incident, change.service_key, change.message_id,
+                    occurrence, began_at
+                FROM threads CROSS JOIN change ON change.service_key = threads.service_key
+                    AND change.message_id IS threads.message_id AND change.feed = threads.feed
+                CROSS JOIN delivery ON change_id = change.id
+                WHERE {waiting} ORDER BY first_id, change_id LIMIT {CHANGES_MAX}),
              classed AS (
                 SELECT *, last_value({}) OVER (PARTITION BY {PIECE} ORDER BY change_id
                     ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS class FROM waiting),
@@ -126,7 +142,6 @@ fn chosen(gather: Gather) -> String {
                 SELECT change_id, max(class <> first) OVER
                     (PARTITION BY feed, incident, service_key ORDER BY change_id) AS is_left FROM wanted)
              WHERE NOT is_left",
-            waiting(),
             classes()
         ),
     }

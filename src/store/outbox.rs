@@ -427,11 +427,11 @@ mod tests {
     use super::super::files;
     use super::super::mark::Mark;
     use super::*;
-    use crate::model::{Beliefs, Edition, FeedId};
+    use crate::model::{Beliefs, ChangeKind, Edition, FeedId};
     use crate::track;
 
-    /// Steps of SQLite's machine for a message to a program with so many others behind it.
-    async fn steps(waiting: i64) -> u32 {
+    /// Steps of SQLite's machine from a message's first word to its outcome, with so many changes waiting.
+    async fn steps(gather: Gather, waiting: i64) -> u32 {
         let steps = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&steps);
         let count = move || {
@@ -445,7 +445,14 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..waiting {
             let at = now + SignedDuration::from_secs(number);
-            let change = track::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
+            let lost = track::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
+            let change = Change {
+                kind: ChangeKind::Began,
+                service: format!("Service {}", number % 1_000),
+                message_id: Some(number.to_string()),
+                occurrence: Some(1),
+                ..lost
+            };
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         steps.store(0, Ordering::Relaxed);
@@ -456,15 +463,22 @@ mod tests {
             tone: Tone::Neutral,
             payload: String::new(),
         };
-        let begun = store.begin("log", Gather::Each, &compose, &|_| now, now).await;
-        assert_eq!(begun.expect("written").map(|attempt| attempt.number), Some(1));
+        let begun = store.begin("log", gather, &compose, &|_| now, now).await;
+        let attempt = begun.expect("written").expect("something waits");
+        let sent = Settled::Sent { receipt: Some("1".to_owned()), words: String::new() };
+        store.settle(attempt.notice_id, &sent, now).await.expect("written");
         steps.load(Ordering::Relaxed)
     }
 
     /// Otherwise thousands of them hold up everything else between two messages.
     #[tokio::test]
-    async fn a_message_to_a_program_costs_the_same_whatever_waits_behind_it() {
-        let (few, many) = (steps(10).await, steps(1_000).await);
-        assert!(few > 0 && many < few + few / 2, "{few} steps with 10, {many} with 1000");
+    async fn a_message_costs_the_same_whatever_waits_behind_it() {
+        let max_age = SignedDuration::from_hours(24);
+        for (gather, few) in
+            [(Gather::Each, 10), (Gather::Incident { max_age }, 10), (Gather::All { max_age }, 500)]
+        {
+            let (least, most) = (steps(gather, few).await, steps(gather, 10 * few).await);
+            assert!(least > 0 && most < least + least / 2, "{gather:?}: {least} steps, then {most}");
+        }
     }
 }

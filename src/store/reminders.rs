@@ -13,6 +13,8 @@ use super::{Store, meta, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
 use crate::track;
 
+/// Of one channel at one look; further ones come at the next.
+const REMINDERS_AT_ONCE: usize = 200;
 const SNOOZED_FROM: &str = "snoozed_from";
 const SNOOZED_UNTIL: &str = "snoozed_until";
 /// Snoozes of at most 30 days each that prolong one another.
@@ -113,7 +115,7 @@ impl Store {
             let is_due = told > now || now.duration_since(told) >= every;
             (is_due && is_wanted(&outage)).then(|| track::reminder(feed, &outage, reminders + 1, now))
         };
-        let due: Vec<Change> = known.into_iter().filter_map(reminder).collect();
+        let due: Vec<Change> = known.into_iter().filter_map(reminder).take(REMINDERS_AT_ONCE).collect();
         if due.is_empty() {
             return Ok(due);
         }

@@ -28,6 +28,8 @@ const BUS_PATH: &str = "/org/freedesktop/DBus";
 const TIMED_OUT_BEHIND: &str = "org.gtk.GDBus.UnmappedGError.Quark._g_2dio_2derror_2dquark.Code24";
 /// For a call that a server answers without showing anything.
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
+/// Of the list of what a server can do. Real ones have some 200.
+const ABILITIES_MAX_BYTES: usize = 16 * 1024;
 /// Bubbles of all programs that were closed and not looked at yet. What comes beyond that is lost:
 /// such a bubble counts as being on the screen.
 const MAX_CLOSED: usize = 1_024;
@@ -108,6 +110,7 @@ impl Link {
             return Ok(known.clone());
         }
         let abilities = match call(&self.connection, &owner, "GetCapabilities", &()).await {
+            Ok(answer) if answer.body().len() > ABILITIES_MAX_BYTES => Vec::new(),
             Ok(answer) => answer.body().deserialize::<Vec<String>>().unwrap_or_default(),
             // It says that it cannot tell. Plain text is shown by all.
             Err(error) if is_answer(&error) && !is_nobody(&error) => Vec::new(),
