@@ -91,7 +91,9 @@ impl ChannelLoops {
                 let _ = task.await;
             }
         };
-        let _over = timeout(within, all).await;
+        if timeout(within, all).await.is_err() {
+            tracing::warn!("stopped with a message on its way: the next start sends it again");
+        }
     }
 }
 

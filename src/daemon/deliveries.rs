@@ -67,11 +67,13 @@ pub async fn deliver_loop(
                 None => std::future::pending().await,
             }
         };
+        let is_stopped = *stopped.borrow();
         let stop = async {
-            let _ = stopped.wait_for(|stop| *stop).await;
-            if courier.has_unrecorded_outcome() {
+            // Heard once: an outcome that is still unrecorded is tried at once, then as before.
+            if is_stopped {
                 std::future::pending().await
             }
+            let _ = stopped.wait_for(|stop| *stop).await;
         };
         tokio::select! {
             () = due => {}
