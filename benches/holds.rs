@@ -9,6 +9,7 @@
 mod common;
 
 use std::cell::Cell;
+use std::hint::black_box;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,10 +22,11 @@ use rustix::time::{ClockId, clock_gettime};
 use statusd::channel::{Audience, Channel, Log, Table as _, Way, alertmanager};
 use statusd::clock::Passed;
 use statusd::deliver::{self, Begun, Courier};
-use statusd::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::fetch::{self, FeedUrl, Fetcher};
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
 use statusd::plan::Plan;
 use statusd::poll::{Memory, Poller};
+use statusd::property_list::{self, Limits};
 use statusd::record::Recorder;
 use statusd::schedule::Schedule;
 use statusd::store::{Settled, Store};
@@ -55,6 +57,26 @@ fn main() {
         figure(&format!("{FLOOD} changes for {what}"), async |watch| deliver(audience, watch).await);
     }
     figure("a state of many outages", async |watch| reflect(watch).await);
+    for (what, answer) in phone_answers() {
+        figure(what, async |watch| {
+            watch.start();
+            black_box(property_list::read(&answer, Limits { events: 10_000, content_bytes: 2 << 20 }));
+            watch.stop();
+        });
+    }
+}
+
+/// Of a mebibyte, as much as a packet of usbmuxd or of a phone holds.
+fn phone_answers() -> [(&'static str, Vec<u8>); 3] {
+    let list = |value: &str| {
+        let values = value.repeat(((1 << 20) - 100) / value.len());
+        format!("<plist><dict><key>a</key><array>{values}</array></dict></plist>").into_bytes()
+    };
+    [
+        ("a phone's answer of many values", list("<true/>")),
+        ("a phone's answer of comments", list("<!---->")),
+        ("a phone's answer of one text", list("&amp;")),
+    ]
 }
 
 /// Begins and ends a measurement.
@@ -159,7 +181,7 @@ impl Town {
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
         let hearer = |name: &&str| Hearer { channel: (*name).to_owned(), terms: terms() };
         Poller {
-            fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
+            fetcher: Fetcher::new(url, fetch::Limits::default(), None).expect("a fetcher"),
             watch: Watch::new(&names),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             hearers: channels.iter().map(hearer).collect(),

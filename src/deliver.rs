@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::yield_now;
 
 use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
 use crate::json;
@@ -231,6 +232,7 @@ async fn reflect(
 ) -> rusqlite::Result<Option<Timestamp>> {
     let Some(every) = courier.channel.refresh_every() else { return Ok(None) };
     let picture = picture(store, courier).await?;
+    yield_now().await;
     let is_news = courier.mirror.shown.as_ref() != Some(&picture) && !courier.mirror.is_failing;
     let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
     if let Some(due_at) = courier.mirror.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news) {

@@ -164,6 +164,7 @@ impl Poller {
         if let Err(error) = self.prepare(store, &seen, now).await {
             return Looked::unwritten(Verdict::Blind, &error, now);
         }
+        yield_now().await;
         let trouble = self.read(&seen, now);
         let pending = self.memory.pending.clone();
         let update = self.track(trouble.as_ref(), passed.awake_s, now);
@@ -407,6 +408,7 @@ impl Poller {
         }
         for hearer in &self.hearers {
             let Some(every) = hearer.terms.remind_every else { continue };
+            yield_now().await;
             let is_wanted =
                 |outage: &Outage| hearer.terms.want_watched(&ServiceKey::new(&outage.service), &self.watch);
             reminders.extend(store.remind(&beliefs.feed, &hearer.channel, every, &is_wanted, now).await?);

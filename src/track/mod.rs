@@ -36,9 +36,9 @@ pub const CONFIRM_APART_S: i64 = 30;
 const WITHDRAWN_AFTER: SignedDuration = SignedDuration::from_hours(2);
 const UNLISTED_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const ABSENT_FETCHES: u32 = 3;
-/// Outages and maintenances that are planned or go on: twice as many as a document holds. Apple's own
-/// are some ten.
-pub const ACTIVE_MAX: usize = 4_000;
+/// Outages and maintenances that are planned or go on: half as many again as a document holds. Apple's
+/// own are some ten.
+pub const ACTIVE_MAX: usize = 3_000;
 /// Outages that one transaction writes, with their changes and deliveries.
 const SLICE_OUTAGES: usize = 100;
 /// Names that a wrong one is compared with, and how long they are: Apple has some eighty, of fifty

@@ -499,7 +499,7 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
         let listing = document.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("a service");
         let event =
             |id: usize| Event { message_id: format!("{number}/{id}"), ..event('o', at(0)).expect("one") };
-        listing.events = (0..1_500).map(event).collect();
+        listing.events = (0..1_200).map(event).collect();
         document
     };
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
@@ -512,10 +512,10 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
         let update = look(&beliefs, &mut pending, &document, &watch, now);
         left_out.push(update.left_out);
         update.apply(&mut beliefs);
-        assert!(beliefs.outages.len() <= ACTIVE_MAX && pending.first_seen.len() <= 1_500);
+        assert!(beliefs.outages.len() <= ACTIVE_MAX && pending.first_seen.len() <= 1_200);
     }
     // Each wave waits for its second sight.
-    assert_eq!(left_out[..8], [0, 0, 0, 0, 0, 500, 1_500, 1_500]);
+    assert_eq!(left_out[..8], [0, 0, 0, 0, 0, 600, 1_200, 1_200]);
     assert_eq!(beliefs.outages.len(), ACTIVE_MAX);
     // Two hours later the others count as withdrawn.
     let mut last = wave(100);
@@ -525,7 +525,7 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
         update.apply(&mut beliefs);
     }
     let goes_on = |outage: &&Outage| matches!(outage.phase, Phase::Ongoing(_));
-    assert_eq!(beliefs.outages.values().filter(goes_on).count(), 1_500);
+    assert_eq!(beliefs.outages.values().filter(goes_on).count(), 1_200);
 }
 
 #[test]
