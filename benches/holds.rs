@@ -75,7 +75,7 @@ fn phone_answers() -> [(&'static str, Vec<u8>); 3] {
     [
         ("a phone's answer of many values", list("<true/>")),
         ("a phone's answer of comments", list("<!---->")),
-        ("a phone's answer of one text", list("&amp;")),
+        ("a phone's answer of many texts", list("<string>&amp;</string>")),
     ]
 }
 

@@ -459,7 +459,7 @@ fn assert_nothing_lost(document: &Document, reading: &Value, now: Timestamp) {
             let Says::Trouble(expected) = says(event, now) else { continue };
             let may_give_way = expected.contains(&Stands::Running) && has_twin(event, &name, reading);
             let is_held = |held: &Event| {
-                let stands = track::seen(held, now).map(|seen| seen.stands);
+                let stands = track::seen(held, None, now).map(|seen| seen.stands);
                 let stands_as_said = stands.is_some_and(|stands| expected.contains(&stands));
                 is_of(event, &held.message_id) && (stands_as_said || may_give_way)
             };
