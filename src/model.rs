@@ -266,6 +266,11 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// The stable key, with which the keys of its changes begin: `consumer/en_US/icloud%20backup/1002938/1`.
+    pub fn key(&self, feed: &FeedId) -> String {
+        format!("{}/{}", event_key(feed, &self.service, &self.message_id), self.occurrence)
+    }
+
     /// Whether it is a maintenance that was planned and did not take place.
     pub fn was_cancelled(&self) -> bool {
         let has = |kind| self.counts.contains_key(&kind);
@@ -673,19 +678,19 @@ impl Change {
             }
             None => self.seen_at.to_string(),
         };
-        let mut key = format!(
-            "{}/{}/{}/{}/{}",
-            self.feed,
-            percent_encoded(ServiceKey::new(&self.service).as_str()),
-            percent_encoded(self.message_id.as_deref().unwrap_or("-")),
-            occurrence,
-            self.kind.as_str()
-        );
+        let of = event_key(&self.feed, &self.service, self.message_id.as_deref().unwrap_or("-"));
+        let mut key = format!("{of}/{occurrence}/{}", self.kind.as_str());
         if self.serial > 1 {
             key.push_str(&format!("/{}", self.serial));
         }
         key
     }
+}
+
+/// What the keys of an event's changes begin with.
+fn event_key(feed: &FeedId, service: &str, message_id: &str) -> String {
+    let service = percent_encoded(ServiceKey::new(service).as_str());
+    format!("{feed}/{service}/{}", percent_encoded(message_id))
 }
 
 /// RFC 3986: all but the unreserved characters as `%XX`; `-` for nothing.

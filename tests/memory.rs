@@ -12,10 +12,14 @@ use std::process::Output;
 
 use common::apple::{Answer, Apple};
 use common::hostile::{BODY_BYTES, hostile};
+use statusd::store::Store;
 use tempfile::TempDir;
 use tokio::process::Command;
 
 const LIMIT_KIB: usize = 32 << 10;
+/// With a history of 100,000 outages.
+const HISTORY_LIMIT_KIB: usize = 50 << 10;
+
 /// Runs the program with so much memory.
 async fn limited(kib: usize, arguments: &[&str], home: &TempDir) -> Output {
     let limited = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
@@ -65,5 +69,46 @@ async fn what_unpacks_into_more_is_not_read_to_its_end() {
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{said}");
         assert!(said.contains("larger than 1024 KiB"), "{said}");
+    }
+}
+
+/// Ten years with an outage every 53 minutes, each with two changes on two channels.
+const HISTORY: &str = "
+    BEGIN;
+    CREATE TEMP TABLE number AS
+        WITH RECURSIVE n (i) AS (VALUES (0) UNION ALL SELECT i + 1 FROM n WHERE i < 99999)
+        SELECT i, strftime('%Y-%m-%dT%H:%M:%SZ', 1450000000 + i * 3180, 'unixepoch') AS at FROM n;
+    INSERT INTO service VALUES
+        ('consumer/en_US', 'icloud backup', 'iCloud Backup', '2016-04-01T00:00:00Z', 'yes', NULL, NULL);
+    INSERT INTO outage SELECT 'consumer/en_US', 'icloud backup', i, 1, 'iCloud Backup', 'Outage', 'over', NULL, NULL,
+        at, at, at, 'Some users are affected', 'Users may be unable to back up their devices.', 'began=1,ended=1'
+        FROM number;
+    INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
+        outage_kind, message, near)
+        SELECT i || kind, at, at, kind, 'consumer/en_US', 'iCloud Backup', 'icloud backup', i, 1, 1, 'Outage',
+            'Users may be unable to back up their devices.', '[]'
+        FROM number, (SELECT 'began' AS kind UNION SELECT 'ended');
+    INSERT INTO delivery SELECT id, channel, 'sent', at, at, 1, 'ok', NULL, at
+        FROM change, (SELECT 'desktop' AS channel UNION SELECT 'log');
+    COMMIT;
+";
+
+#[tokio::test]
+async fn a_history_of_100_000_outages_stays_within_50_mib() {
+    let home = tempfile::tempdir().expect("a directory");
+    let state = home.path().join("state");
+    drop(Store::open(&state, "2026-04-01T00:00:00Z".parse().expect("a time")).expect("a database"));
+    let database = rusqlite::Connection::open(state.join("statusd.db")).expect("a database");
+    database.execute_batch(HISTORY).expect("rows");
+    drop(database);
+    let state = state.display().to_string();
+    for line in ["", "--json"] {
+        let arguments: Vec<&str> =
+            ["history", "--state-directory", &state].into_iter().chain(line.split_whitespace()).collect();
+        let output = limited(HISTORY_LIMIT_KIB, &arguments, &home).await;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{line}: {}: {said}", output.status);
+        let lines = output.stdout.iter().filter(|&&byte| byte == b'\n').count();
+        assert!(lines > 100_000, "{line}: {lines}");
     }
 }

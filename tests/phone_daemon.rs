@@ -83,7 +83,7 @@ async fn a_late_backup_is_told_and_an_outage_says_when_the_last_one_was() {
     daemon.signal("TERM").await;
     let (code, log) = daemon.end().await;
     assert_eq!(code.code(), Some(0), "{log}");
-    let history = home.ask(&["history"]).await.out;
+    let history = home.ask(&["history", "--changes"]).await.out;
     assert!(history.contains("(iPhone)") && history.contains("no backup for days"), "{history}");
     for text in [&log, &shown, &history, &words.to_owned()] {
         for private in [UDID, "000A1B2C3D4E001E", "Zoë", "02:00:00"] {

@@ -243,24 +243,33 @@ pub enum CheckFormat {
     Nagios,
 }
 
-/// What happened, with a timeline of the last 30 days
+/// Outages, each with its times, and a timeline
+///
+/// One row for each outage and each maintenance: when it began and ended according to Apple, when Apple
+/// posted it ("by" where statusd was not running then, so that it may have been earlier) and when the
+/// first message about it was sent ("no" where no channel was to send one). A time without a date is of
+/// the day on which the outage began. The timeline shows the last 30 days, or those of --since and --until.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 WHEN is a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h).
 
 Examples:
   statusd history --since 90d
+  statusd history --changes --since 7d
   statusd history --service 'iCloud*' --format csv > icloud.csv")]
 pub struct History {
     /// Only this service, or this glob; may be repeated. Otherwise what is watched
     #[arg(long = "service", value_name = "GLOB")]
     pub services: Vec<String>,
-    /// From then on
+    /// Only what lies after this time, at least in part
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Before then
+    /// Only what lies before this time, at least in part
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
+    /// Each change by itself, also those of the feed, of statusd and of phones
+    #[arg(long)]
+    pub changes: bool,
     /// How to print it
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub format: HistoryFormat,

@@ -145,6 +145,20 @@ impl Widths {
         }
     }
 
+    /// Columns give way one after the other, each down to its least width, until the rows fit the page.
+    /// `None` where they do not.
+    pub fn narrowed(&self, least: &[(usize, usize)], page: &Page) -> Option<Vec<usize>> {
+        let mut widths = self.0.clone();
+        let gaps = GAP * widths.len().saturating_sub(1);
+        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(page.width);
+        for (column, least) in least {
+            let given = excess.min(widths[*column].saturating_sub(*least));
+            widths[*column] -= given;
+            excess -= given;
+        }
+        (excess == 0).then_some(widths)
+    }
+
     /// The column `flexible` gives way where the page is too narrow.
     pub fn fitted(self, flexible: usize, page: &Page) -> Vec<usize> {
         let Widths(mut widths) = self;

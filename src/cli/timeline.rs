@@ -1,9 +1,11 @@
-//! The last 30 days of a service as a strip of characters, and how much of them we saw.
+//! Days of services as rows of characters, and how much of them we saw.
 //!
-//! Pure. A day is a day in the reader's zone and has as many cells as the page allows. Invariant:
-//! trouble marks a cell however short it was; "fine" takes more looking than not looking.
+//! Pure. A day is a day in the reader's zone and has as many cells as the page allows; of many days
+//! several share a cell. Invariant: trouble marks a cell however short it was; "fine" takes more
+//! polling than not polling.
 
-use jiff::{Timestamp, ToSpan};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::model::{EventKind, Outage, Phase};
 use crate::store::Span;
@@ -11,13 +13,16 @@ use crate::store::Span;
 use super::page::{Ink, Page, padded, width};
 use super::words::shown;
 
-pub const DAYS: usize = 30;
+/// Where nothing else is asked for.
+const DAYS: usize = 30;
 /// Cells a day, finest first; they divide a day into whole hours.
 const CELLS_A_DAY: [usize; 8] = [24, 12, 8, 6, 4, 3, 2, 1];
-/// Names stand beside their strips if that leaves so many cells a day.
-const BESIDE_IF: usize = 2;
+/// Names stand beside their rows if that leaves so many cells, or costs none.
+const BESIDE_IF: usize = 45;
 const INDENT: usize = 2;
-const DAYS_BETWEEN_DATES: usize = 7;
+/// Columns of a date with its gap, without and with a year.
+const DATE_COLUMNS: usize = 7;
+const LONG_DATE_COLUMNS: usize = 12;
 
 /// What one cell shows, in order of what outshines what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,95 +59,221 @@ impl Mark {
     }
 }
 
-/// A service and what we hold of its last 30 days.
-#[derive(Clone, Debug)]
-pub struct Strip<'a> {
-    pub name: String,
-    pub outages: Vec<&'a Outage>,
-    /// From then on Apple's silence means nothing.
-    pub unlisted_since: Option<Timestamp>,
+/// Whole days in the reader's zone, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Days {
+    first: Date,
+    count: usize,
 }
 
-/// The beginning of the first of the days.
+impl Days {
+    /// From the day of `since` to that of `until`: by default to today, and 30 days in all.
+    pub fn new(since: Option<Timestamp>, until: Option<Timestamp>, page: &Page) -> Days {
+        let date = |time: Timestamp| time.to_zoned(page.zone.clone()).date();
+        let before = |until: Timestamp| until.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(until);
+        let last = date(until.map_or(page.now, |until| before(until).min(page.now)));
+        let first = since.map_or(last.saturating_sub((DAYS as i64 - 1).days()), date).min(last);
+        let between = first.until(last).map_or(0, |span| span.get_days());
+        Days { first, count: usize::try_from(between).unwrap_or(0) + 1 }
+    }
+
+    /// The beginning of the first of them.
+    pub fn start(&self, page: &Page) -> Timestamp {
+        self.midnight(0, page)
+    }
+
+    /// The end of the last of them.
+    pub fn end(&self, page: &Page) -> Timestamp {
+        self.midnight(self.count, page)
+    }
+
+    fn date(&self, day: usize) -> Date {
+        self.first.saturating_add(i64::try_from(day).unwrap_or(0).days())
+    }
+
+    /// Midnight before the day with this number, 0 being the first.
+    fn midnight(&self, day: usize, page: &Page) -> Timestamp {
+        self.date(day).to_zoned(page.zone.clone()).map_or(page.now, |midnight| midnight.timestamp())
+    }
+}
+
+/// The beginning of the first of the last 30 days.
 pub fn start(page: &Page) -> Timestamp {
-    midnight(page, 0)
+    Days::new(None, None, page).start(page)
 }
 
-/// One strip a service, a line of dates and a legend.
-pub fn draw(strips: &[Strip], spans: &[Span], page: &Page) -> String {
-    let names: Vec<String> = strips.iter().map(|strip| shown(&strip.name)).collect();
-    let label = names.iter().map(|name| width(name)).max().unwrap_or(0) + 2;
-    let beside = finest(page.width.saturating_sub(label));
-    let alone = finest(page.width.saturating_sub(INDENT));
-    let is_beside = beside.is_some_and(|cells| cells >= BESIDE_IF.min(alone.unwrap_or(1)));
-    let cells_a_day = if is_beside { beside } else { alone }.unwrap_or(1);
-    let margin = if is_beside { label } else { INDENT };
-    let bounds = bounds(page, cells_a_day);
-    let mut text = String::new();
-    for (strip, name) in strips.iter().zip(&names) {
-        let head = if is_beside { padded(name, label) } else { format!("{name}\n{:INDENT$}", "") };
-        text.push_str(&page.paint(Ink::Strong, head.trim_end()));
-        text.push_str(&head[head.trim_end().len()..]);
-        let marks: Vec<Mark> =
-            bounds.windows(2).map(|cell| mark(strip, spans, cell[0], cell[1], page.now)).collect();
-        text.push_str(&painted(&marks, page));
+/// How days are divided: several cells a day, or several days a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cells {
+    ADay(usize),
+    Days(usize),
+}
+
+impl Cells {
+    /// The finest that fit.
+    fn finest(days: usize, room: usize) -> Cells {
+        match CELLS_A_DAY.into_iter().find(|cells| days.saturating_mul(*cells) <= room) {
+            Some(cells) => Cells::ADay(cells),
+            None => Cells::Days(days.div_ceil(room.max(1))),
+        }
+    }
+
+    fn count(self, days: usize) -> usize {
+        match self {
+            Cells::ADay(cells) => days * cells,
+            Cells::Days(of) => days.div_ceil(of),
+        }
+    }
+
+    /// Where cells begin; one more than there are cells. Days of 23 or 25 hours have wider cells.
+    fn bounds(self, days: Days, page: &Page) -> Vec<Timestamp> {
+        let Cells::ADay(cells) = self else {
+            let Cells::Days(of) = self else { return Vec::new() };
+            return (0..=self.count(days.count)).map(|cell| days.midnight(cell * of, page)).collect();
+        };
+        let midnights: Vec<i64> = (0..=days.count).map(|day| days.midnight(day, page).as_second()).collect();
+        let mut bounds = Vec::with_capacity(days.count * cells + 1);
+        for day in midnights.windows(2) {
+            for cell in 0..cells {
+                let share = (day[1] - day[0]) * i64::try_from(cell).unwrap_or(0) / cells as i64;
+                bounds.push(day[0] + share);
+            }
+        }
+        bounds.extend(midnights.last());
+        bounds.into_iter().filter_map(|second| Timestamp::from_second(second).ok()).collect()
+    }
+}
+
+/// A service and its outages.
+struct Row {
+    name: String,
+    /// From then on Apple's silence means nothing.
+    unlisted_since: Option<Timestamp>,
+    /// The worst trouble of each cell.
+    trouble: Vec<Option<Mark>>,
+}
+
+/// Rows of cells under construction: outages come one by one.
+pub struct Timeline<'a> {
+    page: &'a Page<'a>,
+    days: Days,
+    cells: Cells,
+    bounds: Vec<Timestamp>,
+    rows: Vec<Row>,
+    /// Columns before the cells; names are in them or in lines of their own.
+    margin: usize,
+    is_beside: bool,
+}
+
+impl<'a> Timeline<'a> {
+    /// A row for each service: its name and since when Apple does not list it.
+    pub fn new<'n>(
+        days: Days,
+        services: impl Iterator<Item = (&'n str, Option<Timestamp>)>,
+        page: &'a Page<'a>,
+    ) -> Timeline<'a> {
+        let mut rows: Vec<Row> = services
+            .map(|(name, unlisted_since)| Row { name: shown(name), unlisted_since, trouble: Vec::new() })
+            .collect();
+        let label = rows.iter().map(|row| width(&row.name)).max().unwrap_or(0) + 2;
+        let beside = Cells::finest(days.count, page.width.saturating_sub(label));
+        let alone = Cells::finest(days.count, page.width.saturating_sub(INDENT));
+        let is_beside =
+            label < page.width && beside.count(days.count) >= BESIDE_IF.min(alone.count(days.count));
+        let (cells, margin) = if is_beside { (beside, label) } else { (alone, INDENT) };
+        let bounds = cells.bounds(days, page);
+        for row in &mut rows {
+            row.trouble = vec![None; bounds.len().saturating_sub(1)];
+        }
+        Timeline { page, days, cells, bounds, rows, margin, is_beside }
+    }
+
+    /// Marks the cells of an outage in a row.
+    pub fn add(&mut self, row: usize, outage: &Outage) {
+        let Some((began, ended)) = lasting(outage, self.page.now) else { return };
+        let Some(row) = self.rows.get_mut(row) else { return };
+        let mark = Some(mark_of(&outage.kind));
+        for (trouble, cell) in row.trouble.iter_mut().zip(self.bounds.windows(2)) {
+            let (from, to) = (cell[0], cell[1].min(self.page.now));
+            // Something of no known length still happened.
+            if began < to && (ended > from || (began == ended && began >= from)) {
+                *trouble = mark.max(*trouble);
+            }
+        }
+    }
+
+    /// A row for each service, a line of dates and a legend.
+    pub fn draw(&self, spans: &[Span]) -> String {
+        let seen: Vec<Seen> =
+            self.bounds.windows(2).map(|cell| coverage(spans, cell[0], cell[1].min(self.page.now))).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let head = match self.is_beside {
+                true => padded(&row.name, self.margin),
+                false => format!("{}\n{:INDENT$}", row.name, ""),
+            };
+            text.push_str(&self.page.paint(Ink::Strong, head.trim_end()));
+            text.push_str(&head[head.trim_end().len()..]);
+            text.push_str(&painted(&self.marks(row, &seen), self.page));
+            text.push('\n');
+        }
+        text.push_str(&self.page.paint(Ink::Faint, &self.dates()));
         text.push('\n');
+        text.push_str(&legend(self.page));
+        text
     }
-    text.push_str(&page.paint(Ink::Faint, &dates(page, margin, cells_a_day)));
-    text.push('\n');
-    text.push_str(&legend(page));
-    text
-}
 
-fn finest(room: usize) -> Option<usize> {
-    CELLS_A_DAY.into_iter().find(|cells| DAYS * cells <= room)
-}
+    fn marks(&self, row: &Row, seen: &[Seen]) -> Vec<Mark> {
+        let cells = row.trouble.iter().zip(seen).zip(&self.bounds);
+        let mark = |((trouble, seen), from): ((&Option<Mark>, &Seen), &Timestamp)| {
+            let not_looking_s = seen.whole_s - seen.sighted_s - seen.blind_s;
+            if *from >= self.page.now {
+                Mark::Ahead
+            } else if let Some(trouble) = trouble {
+                *trouble
+            } else if row.unlisted_since.is_some_and(|since| since <= *from) {
+                Mark::Blind
+            } else if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_looking_s) {
+                Mark::Fine
+            } else if seen.blind_s >= not_looking_s {
+                Mark::Blind
+            } else {
+                Mark::NotLooking
+            }
+        };
+        cells.map(mark).collect()
+    }
 
-/// Midnight before the day with this number, 0 being the first.
-fn midnight(page: &Page, day: usize) -> Timestamp {
-    let today = page.now.to_zoned(page.zone.clone()).date();
-    let back = i64::try_from(DAYS - 1).unwrap_or(0) - i64::try_from(day).unwrap_or(0);
-    let date = today.saturating_sub(back.days());
-    date.to_zoned(page.zone.clone()).map_or(page.now, |midnight| midnight.timestamp())
-}
-
-/// Where cells begin; one more than there are cells. Days of 23 or 25 hours have wider cells.
-fn bounds(page: &Page, cells_a_day: usize) -> Vec<Timestamp> {
-    let midnights: Vec<i64> = (0..=DAYS).map(|day| midnight(page, day).as_second()).collect();
-    let mut bounds = Vec::with_capacity(DAYS * cells_a_day + 1);
-    for day in midnights.windows(2) {
-        for cell in 0..cells_a_day {
-            let share = (day[1] - day[0]) * i64::try_from(cell).unwrap_or(0) / cells_a_day as i64;
-            bounds.push(day[0] + share);
+    /// Dates under the cells, as many as have room; with years where the days are of several.
+    fn dates(&self) -> String {
+        let years = self.days.date(self.days.count - 1).year() - self.days.first.year();
+        let (format, columns) = match years {
+            0 => ("%-d %b", DATE_COLUMNS),
+            _ if self.days.count <= 2 * DAYS => ("%-d %b", DATE_COLUMNS),
+            _ => ("%-d %b %Y", LONG_DATE_COLUMNS),
+        };
+        let (step, cells_a_step) = match self.cells {
+            Cells::ADay(cells) => {
+                // A week, or as many weeks as a date takes; of few days each that has room.
+                let weeks = (1..).map(|weeks| 7 * weeks);
+                let steps = [1, 2].into_iter().filter(|_| self.days.count <= 2 * 7).chain(weeks);
+                let step = steps.take(DAYS).find(|step| step * cells >= columns).unwrap_or(7);
+                (step, step * cells)
+            }
+            Cells::Days(of) => (columns * of, columns),
+        };
+        let mut line = " ".repeat(self.margin);
+        for number in 0..self.days.count.div_ceil(step) {
+            let date = self.days.date(number * step).strftime(format).to_string();
+            let column = self.margin + number * cells_a_step;
+            if number > 0 && column + width(&date) > self.page.width {
+                break;
+            }
+            line = padded(&line, column);
+            line.push_str(&date);
         }
+        line
     }
-    bounds.extend(midnights.last());
-    bounds.into_iter().filter_map(|second| Timestamp::from_second(second).ok()).collect()
-}
-
-fn mark(strip: &Strip, spans: &[Span], from: Timestamp, to: Timestamp, now: Timestamp) -> Mark {
-    let to = to.min(now);
-    if from >= to {
-        return Mark::Ahead;
-    }
-    let trouble = strip.outages.iter().filter_map(|outage| {
-        let (began, ended) = lasting(outage, now)?;
-        // Something of no known length still happened.
-        (began < to && (ended > from || (began == ended && began >= from))).then(|| mark_of(&outage.kind))
-    });
-    trouble.max().unwrap_or_else(|| {
-        let seen = coverage(spans, from, to);
-        let not_looking_s = seen.whole_s - seen.sighted_s - seen.blind_s;
-        if strip.unlisted_since.is_some_and(|since| since <= from) {
-            Mark::Blind
-        } else if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_looking_s) {
-            Mark::Fine
-        } else if seen.blind_s >= not_looking_s {
-            Mark::Blind
-        } else {
-            Mark::NotLooking
-        }
-    })
 }
 
 fn mark_of(kind: &EventKind) -> Mark {
@@ -213,15 +344,6 @@ fn painted(marks: &[Mark], page: &Page) -> String {
     text.trim_end().to_owned()
 }
 
-fn dates(page: &Page, margin: usize, cells_a_day: usize) -> String {
-    let mut line = " ".repeat(margin);
-    for day in (0..DAYS).step_by(DAYS_BETWEEN_DATES) {
-        line = padded(&line, margin + day * cells_a_day);
-        line.push_str(&midnight(page, day).to_zoned(page.zone.clone()).strftime("%-d %b").to_string());
-    }
-    line
-}
-
 fn legend(page: &Page) -> String {
     let (mut text, mut used) = (String::new(), INDENT);
     text.push_str(&" ".repeat(INDENT));
@@ -288,22 +410,29 @@ mod tests {
         Page { width, color: false, zone: &UTC, now: at("2026-05-05T12:00:00Z") }
     }
 
+    fn drawn(
+        since: Option<&str>,
+        until: Option<&str>,
+        services: &[(&str, Option<&str>, &[Outage])],
+        page: &Page,
+    ) -> String {
+        let days = Days::new(since.map(at), until.map(at), page);
+        let named = services.iter().map(|(name, unlisted, _)| (*name, unlisted.map(at)));
+        let mut timeline = Timeline::new(days, named, page);
+        for (row, (_, _, outages)) in services.iter().enumerate() {
+            outages.iter().for_each(|outage| timeline.add(row, outage));
+        }
+        timeline.draw(&spans())
+    }
+
     #[test]
     fn thirty_days_in_eighty_columns() {
         let short = outage(EventKind::Outage, "2026-04-25T13:00:00Z", Some("2026-04-25T13:10:00Z"));
         let issue = outage(EventKind::Issue, "2026-05-05T11:00:00Z", None);
         let work = outage(EventKind::Maintenance, "2026-04-12T00:00:00Z", Some("2026-04-13T00:00:00Z"));
-        let strips = [
-            Strip {
-                name: "iCloud Backup".to_owned(),
-                outages: vec![&short, &issue, &work],
-                unlisted_since: None,
-            },
-            Strip {
-                name: "Photos".to_owned(),
-                outages: Vec::new(),
-                unlisted_since: Some(at("2026-05-03T00:00:00Z")),
-            },
+        let services = [
+            ("iCloud Backup", None, &[short, issue, work][..]),
+            ("Photos", Some("2026-05-03T00:00:00Z"), &[]),
         ];
         let expected = "\
 iCloud Backup  ---------...mm..............??--.......#..................!
@@ -311,17 +440,13 @@ Photos         ---------...................??--......................?????
                6 Apr         13 Apr        20 Apr        27 Apr        4 May
   . none listed  ! issue  # outage  m maintenance  ? cannot tell  - not looking
 ";
-        assert_eq!(draw(&strips, &spans(), &page(80)), expected);
+        assert_eq!(drawn(None, None, &services, &page(80)), expected);
     }
 
     #[test]
     fn a_narrow_page_has_a_cell_a_day_and_a_long_name_its_own_line() {
-        let down = outage(EventKind::Outage, "2026-05-05T11:00:00Z", None);
-        let strips = [Strip {
-            name: "Identity - Drivers License or ID".to_owned(),
-            outages: vec![&down],
-            unlisted_since: None,
-        }];
+        let down = [outage(EventKind::Outage, "2026-05-05T11:00:00Z", None)];
+        let services = [("Identity - Drivers License or ID", None, &down[..])];
         let expected = "\
 Identity - Drivers License or ID
   ----..........?-.............#
@@ -330,9 +455,59 @@ Identity - Drivers License or ID
   m maintenance  ? cannot tell
   - not looking
 ";
-        assert_eq!(draw(&strips, &spans(), &page(40)), expected);
-        let wide = draw(&strips, &spans(), &page(160));
+        assert_eq!(drawn(None, None, &services, &page(40)), expected);
+        let wide = drawn(None, None, &services, &page(160));
         assert_eq!(wide.lines().next().map(width), Some(34 + 118));
+    }
+
+    /// The row of iCloud Backup and the dates below it.
+    #[track_caller]
+    fn check(since: &str, until: Option<&str>, columns: usize, expected: &str) {
+        let down = [
+            outage(EventKind::Outage, "2025-12-31T20:00:00Z", Some("2026-01-01T02:00:00Z")),
+            outage(EventKind::Outage, "2026-05-05T11:00:00Z", None),
+        ];
+        let text = drawn(Some(since), until, &[("iCloud Backup", None, &down)], &page(columns));
+        let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("  . ")).collect();
+        assert_eq!(lines.join("\n"), expected, "{since}");
+        assert!(text.lines().all(|line| width(line) <= columns), "{text}");
+    }
+
+    #[test]
+    fn the_days_are_those_that_were_asked_for() {
+        check(
+            "2026-05-05T00:00:00Z",
+            None,
+            80,
+            "\
+iCloud Backup  ...........#
+               5 May",
+        );
+        check(
+            "2026-05-03T18:00:00Z",
+            None,
+            80,
+            "\
+iCloud Backup
+  ...........................................................#
+  3 May                   4 May                   5 May",
+        );
+        check(
+            "2025-12-01T00:00:00Z",
+            None,
+            80,
+            "\
+iCloud Backup  ----------#--------------------------------........#
+               1 Dec 2025  6 Jan 2026  11 Feb 2026 19 Mar 2026 24 Apr 2026",
+        );
+        check(
+            "2026-04-20T12:00:00Z",
+            Some("2026-04-23T00:00:00Z"),
+            60,
+            "\
+iCloud Backup  ????????????------------............
+               20 Apr      21 Apr      22 Apr",
+        );
     }
 
     #[test]
@@ -340,7 +515,7 @@ Identity - Drivers License or ID
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
         let page = Page { zone: &zone, now: at("2026-04-05T12:00:00Z"), ..page(80) };
         assert_eq!(start(&page), at("2026-03-06T23:00:00Z"));
-        let bounds = bounds(&page, 2);
+        let bounds = Cells::ADay(2).bounds(Days::new(None, None, &page), &page);
         assert_eq!((bounds.len(), bounds[60]), (61, at("2026-04-05T22:00:00Z")));
         let length_s = |cell: usize| bounds[cell + 1].duration_since(bounds[cell]).as_secs();
         // 29 March had 23 hours.

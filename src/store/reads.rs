@@ -19,11 +19,13 @@ pub struct StoredChange {
     pub change: Change,
 }
 
-/// Which changes to read. Times are those at which the change was confirmed.
+/// Which changes to read, or the outages of which. Times are those at which a change was confirmed.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeFilter {
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+    /// Only changes that are about no outage.
+    pub without_outage: bool,
 }
 
 /// A delivery with its change.
@@ -85,12 +87,13 @@ impl Store {
         let sql = format!(
             "SELECT {CHANGE_COLUMNS} FROM change
              WHERE id > ?3 AND (?1 IS NULL OR at >= ?1) AND (?2 IS NULL OR at < ?2)
+               AND (NOT ?4 OR occurrence IS NULL)
              ORDER BY id LIMIT {CHANGES_AT_ONCE}"
         );
         let (since, until) = (rows::text_of(filter.since), rows::text_of(filter.until));
         let mut last = 0;
         loop {
-            let some = self.list(&sql, params![since, until, last], |row| {
+            let some = self.list(&sql, params![since, until, last, filter.without_outage], |row| {
                 Ok((row.get::<_, i64>("id")?, rows::change(row)))
             })?;
             for (id, change) in &some {

@@ -37,3 +37,7 @@ CREATE INDEX notice_by_key ON notice (channel, key);
 
 -- Answers about a message that could not be understood: it may have arrived each time.
 ALTER TABLE notice ADD COLUMN unclear INTEGER NOT NULL DEFAULT 0;
+
+-- Outages in order of their start: the history is read in pieces, however long it is.
+CREATE INDEX outage_by_start
+    ON outage (coalesce(began_at, first_seen_at), feed, service_key, message_id, occurrence);

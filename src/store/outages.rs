@@ -1,0 +1,137 @@
+//! Outages with what was told of them, for the history.
+//!
+//! Read beside a running daemon, a few hundred at a time.
+
+use rusqlite::{Result, Row, params};
+
+use super::beliefs::outage;
+use super::rows::{self, feed_id, text};
+use super::{ChangeFilter, Store};
+use crate::model::{FeedId, Outage};
+use jiff::Timestamp;
+
+/// Outages that are in memory at a time.
+const OUTAGES_AT_ONCE: usize = 500;
+const OF_OUTAGE: &str = "change.service_key = outage.service_key AND change.message_id = outage.message_id
+    AND change.feed = outage.feed AND change.occurrence = outage.occurrence";
+
+/// An outage or a maintenance with what was told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOutage {
+    pub feed: FeedId,
+    pub outage: Outage,
+    /// Whether statusd could read the feed just before it first saw the outage, so that Apple posted the
+    /// outage at that time and not earlier.
+    pub was_polling: bool,
+    pub announced: Announced,
+}
+
+/// The first message about an outage, of any channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    At(Timestamp),
+    /// None was sent yet.
+    Waiting,
+    /// None was sent, and none is tried any more.
+    GivenUp,
+    /// No channel was to send one.
+    Never,
+}
+
+/// The last outage that was read, in the order of reading.
+#[derive(Default)]
+struct Position {
+    from: String,
+    feed: String,
+    service_key: String,
+    message_id: String,
+    occurrence: i64,
+}
+
+impl Store {
+    /// Gives `take` each outage that lies in a window, in order of its start, without holding more than a
+    /// few hundred. An outage lies in it from its start, or from when it was first seen, until its end and
+    /// the newest change of it. So whatever change lies in the window, its outage does too. What cannot
+    /// be read is passed over and logged. No transaction is open while `take` runs.
+    pub async fn each_outage<E: From<rusqlite::Error>>(
+        &self,
+        filter: &ChangeFilter,
+        mut take: impl FnMut(StoredOutage) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        // A time sorts before both words. SQLite would rather go through all changes of a service since
+        // then than look up the few of an outage.
+        let sql = format!(
+            "SELECT *, coalesce(began_at, first_seen_at) AS position,
+                 (SELECT sight = 'sighted' AND from_at < first_seen_at FROM coverage
+                  WHERE coverage.feed = outage.feed AND to_at >= first_seen_at ORDER BY to_at LIMIT 1)
+                  AS was_polling,
+                 (SELECT min(CASE state WHEN 'sent' THEN settled_at WHEN 'pending' THEN 'later' ELSE 'never' END)
+                  FROM change JOIN delivery ON change_id = change.id WHERE {OF_OUTAGE}) AS announced
+             FROM outage
+             WHERE coalesce(began_at, first_seen_at) >= ?1
+               AND (coalesce(began_at, first_seen_at), feed, service_key, message_id, occurrence)
+                   > (?1, ?2, ?3, ?4, ?5)
+               AND (?6 IS NULL OR phase IN ('planned', 'ongoing') OR ended_at >= ?6 OR first_seen_at >= ?6
+                    OR EXISTS (SELECT 1 FROM change INDEXED BY change_by_outage WHERE {OF_OUTAGE} AND at >= ?6))
+               AND (?7 IS NULL OR coalesce(began_at, first_seen_at) < ?7 OR first_seen_at < ?7)
+             ORDER BY coalesce(began_at, first_seen_at), feed, service_key, message_id, occurrence
+             LIMIT {OUTAGES_AT_ONCE}"
+        );
+        let (since, until) = (rows::text_of(filter.since), rows::text_of(filter.until));
+        let mut last = Position::default();
+        loop {
+            let after = params![
+                last.from,
+                last.feed,
+                last.service_key,
+                last.message_id,
+                last.occurrence,
+                since,
+                until
+            ];
+            let some = self.list(&sql, after, |row| Ok((position(row)?, stored(row))))?;
+            let count = some.len();
+            for (at, found) in some {
+                match found {
+                    Ok(found) => take(found)?,
+                    Err(error) => {
+                        tracing::warn!(
+                            "outage {} of {} cannot be read: {error}",
+                            at.message_id,
+                            at.service_key
+                        );
+                    }
+                }
+                last = at;
+            }
+            if count < OUTAGES_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn position(row: &Row) -> Result<Position> {
+    Ok(Position {
+        from: text(row, "position")?,
+        feed: text(row, "feed")?,
+        service_key: text(row, "service_key")?,
+        message_id: text(row, "message_id")?,
+        occurrence: row.get("occurrence")?,
+    })
+}
+
+fn stored(row: &Row) -> Result<StoredOutage> {
+    let announced = match rows::optional_text(row, "announced")?.as_deref() {
+        None => Announced::Never,
+        Some("later") => Announced::Waiting,
+        Some("never") => Announced::GivenUp,
+        Some(_) => rows::optional_time(row, "announced")?.map_or(Announced::Never, Announced::At),
+    };
+    Ok(StoredOutage {
+        feed: feed_id(&text(row, "feed")?)?,
+        outage: outage(row)?,
+        was_polling: row.get::<_, Option<bool>>("was_polling")?.unwrap_or(false),
+        announced,
+    })
+}
