@@ -5,6 +5,7 @@ mod common;
 #[expect(dead_code, reason = "completions need no daemon")]
 mod program;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -69,6 +70,46 @@ async fn bash_offers_fixed_words_and_those_that_statusd_knows() {
     home.configure("wathc = 1");
     check(&["test-notice", "des"], &[]);
     check(&["check", "iCloud B"], &["iCloud Backup"]);
+}
+
+/// The options of a help, with their other names.
+fn options(help: &str) -> BTreeSet<String> {
+    let words = help.lines().flat_map(|line| {
+        let named = Some(line.trim()).filter(|line| line.starts_with('-'));
+        let named = named.and_then(|line| line.split("  ").next());
+        let aliases = line.split_once("[alias").and_then(|(_, names)| names.split(']').next());
+        named.into_iter().chain(aliases).flat_map(|names| names.split([' ', ',']))
+    });
+    words.filter(|word| word.starts_with('-')).map(|word| word.trim_end_matches('.').to_owned()).collect()
+}
+
+/// The commands of a help.
+fn commands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Bash offers for a command and each below it what its help lists.
+async fn check_options(home: &Home, path: &mut Vec<String>) -> usize {
+    let line: Vec<&str> = path.iter().map(String::as_str).collect();
+    let help = home.ask(&[&line[..], &["--help"]].concat()).await.out;
+    let offered = offered(home, &[&line[..], &["-"]].concat());
+    assert_eq!(BTreeSet::from_iter(offered), options(&help), "statusd {}: {help}", line.join(" "));
+    let mut count = 1;
+    for command in commands(&help) {
+        path.push(command);
+        count += Box::pin(check_options(home, path)).await;
+        path.pop();
+    }
+    count
+}
+
+/// A setting that a command refuses was offered: the generated completions do not heed what is hidden.
+#[tokio::test]
+async fn bash_offers_the_options_that_the_help_of_a_command_lists() {
+    let count = check_options(&home().await, &mut Vec::new()).await;
+    assert!(count > 25, "{count} commands");
 }
 
 /// In a terminal of its own: what is typed, Tab among it, is what readline makes of it.

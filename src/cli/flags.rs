@@ -95,10 +95,13 @@ pub fn command() -> Command {
 
 /// Builds `command` and fits its help: the long one has the settings that a command uses, the short one
 /// has none, so that it fits a screen.
-pub fn fitted(mut command: Command) -> Command {
+pub fn fitted(command: Command) -> Command {
+    let hidden = |command: Command| command.mut_args(|argument| argument.hide_short_help(true));
+    // `build` decides from what is hidden whether `--help` of a command differs from `-h`.
+    let mut command = hidden(command);
     command.build();
-    // Of the program itself: its commands fill the screen.
-    let command = command.mut_args(|argument| argument.hide_short_help(true));
+    // What `build` adds to the program itself too: its commands fill the screen.
+    let command = hidden(command);
     command.mut_subcommands(|command| match command.get_name() {
         "help" => command.hide(true),
         _ => without_unused(command, ""),
@@ -157,6 +160,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::config::{FLAGS_WITH_VARIABLES, variable};
 
     /// A terminal has 24 lines; the prompt needs one.
     const SCREEN_LINES: usize = 23;
@@ -190,6 +194,18 @@ mod tests {
         assert_eq!(BTreeSet::from_iter(ALL.iter().copied()), settings);
     }
 
+    /// clap has the variables for the help alone; they are read by their names in `config`.
+    #[test]
+    fn the_variables_of_the_help_are_those_that_are_read() {
+        let cli = Cli::command();
+        let named =
+            cli.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
+        let of_help: BTreeSet<(String, String)> =
+            named.map(|(flag, name)| (flag.to_owned(), name.to_string_lossy().into_owned())).collect();
+        let read = FLAGS_WITH_VARIABLES.map(|flag| (flag.to_owned(), variable(flag)));
+        assert_eq!(of_help, BTreeSet::from(read));
+    }
+
     #[test]
     fn the_short_help_of_every_command_fits_a_screen() {
         for (path, mut command) in commands() {
@@ -205,7 +221,10 @@ mod tests {
     #[test]
     fn help_lists_the_settings_that_a_command_uses_and_no_others() {
         for (path, mut command) in commands().into_iter().skip(1) {
+            let printed = command.clone().try_get_matches_from(["statusd", "--help"]);
+            let printed = printed.expect_err("a help").to_string();
             let help = command.render_long_help().to_string();
+            assert_eq!(printed, help, "statusd {path} --help");
             for id in ALL {
                 let flag = format!(" --{} ", id.replace('_', "-"));
                 assert_eq!(help.contains(&flag), used(&path).contains(id), "statusd {path} --help: {flag}");

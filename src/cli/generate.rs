@@ -55,7 +55,7 @@ const CONFIG_FILE: &str = "config-file";
 
 pub fn completions(shell: Shell) -> Output {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut flags::command(), "statusd", &mut text);
+    clap_complete::generate(shell, &mut listed(&flags::command()), "statusd", &mut text);
     let fixed = String::from_utf8_lossy(&text).into_owned();
     Output::done(match shell {
         Shell::Bash => format!("{fixed}{BASH_WORDS}"),
@@ -64,6 +64,21 @@ pub fn completions(shell: Shell) -> Output {
         Shell::Fish => format!("{fixed}{FISH_WORDS}"),
         _ => fixed,
     })
+}
+
+/// What the help of a command and of those below it lists, and nothing else: the generators offer what is
+/// hidden too.
+fn listed(command: &Command) -> Command {
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
+    Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .version(command.get_version().unwrap_or_default().to_owned())
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .args(arguments.map(|argument| argument.clone().global(false)))
+        .subcommands(commands.map(listed))
 }
 
 pub fn man(man: &args::Man) -> Result<Output, Failure> {
