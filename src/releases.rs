@@ -250,6 +250,9 @@ fn failure(error: reqwest::Error, within: Duration) -> String {
     if error.is_timeout() {
         return format!("{HOST} did not answer within {} s", within.as_secs_f64());
     }
+    if let Some(cause) = tls::reason(&error) {
+        return format!("cannot ask {HOST}: {cause}");
+    }
     // The outer ones only say that a request was made.
     let mut cause: &dyn Error = &error;
     while let Some(deeper) = cause.source() {

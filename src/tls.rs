@@ -1,6 +1,7 @@
 //! What is shared about TLS: which cryptography it uses in this process (ring, for its size), whom it
 //! trusts beside the system, Apple's own authority, and where it is not needed. No connections here.
 
+use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 use crate::cause::Cause as _;
@@ -23,6 +24,44 @@ const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// has it. To be trusted for Apple's hosts only. As published at www.apple.com/certificateauthority;
 /// SHA-256 B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024, valid to 2035-02-09.
 pub const APPLE_ROOT_CA_PEM: &str = include_str!("apple-root-ca.pem");
+
+/// Why TLS failed, of an error or of what is behind it; `None` where that was something else. An
+/// `io::Error` that wraps another error leaves it out of its `source()`.
+pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let causes = std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    });
+    causes.filter_map(|cause| cause.downcast_ref::<rustls::Error>()).next().map(words)
+}
+
+/// In words for people: those of the library are for programmers.
+fn words(error: &rustls::Error) -> &'static str {
+    let rustls::Error::InvalidCertificate(certificate) = error else {
+        return match error {
+            rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS",
+            rustls::Error::AlertReceived(_) => "the server refuses the secure connection",
+            rustls::Error::PeerIncompatible(_) => "the server speaks no TLS that this program does",
+            _ => "there is no secure connection (TLS)",
+        };
+    };
+    match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet"
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the certificate is of an authority that this computer does not trust"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another host"
+        }
+        CertificateError::Revoked => "the certificate was revoked",
+        _ => "the certificate cannot be used",
+    }
+}
 
 /// Must run before the first HTTP client is built. Safe to call any number of times; the first
 /// call decides.

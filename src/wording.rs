@@ -109,16 +109,37 @@ fn render(template: &str, facts: &Value) -> Result<String, String> {
     environment.set_fuel(Some(FUEL));
     environment.render_str(template, minijinja::value::Serde(facts)).map_err(|error| {
         let place = error.line().map(|line| format!(" in its line {line}")).unwrap_or_default();
-        let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-        let help = match (error.kind(), facts.as_object()) {
-            (ErrorKind::UndefinedError, Some(names)) => {
-                let names: Vec<&str> = names.keys().map(String::as_str).collect();
-                format!("; a template knows {}", names.join(", "))
-            }
-            _ => String::new(),
-        };
-        text::plain_line(&format!("{}{detail}{place}{help}", error.kind()), ERROR_MAX_CHARS)
+        let names: Vec<&str> =
+            facts.as_object().into_iter().flat_map(|facts| facts.keys()).map(String::as_str).collect();
+        text::plain_line(&format!("{}{place}{}", cause(&error), help(error.kind(), &names)), ERROR_MAX_CHARS)
     })
+}
+
+/// In words for people: the engine's are for programmers.
+fn cause(error: &minijinja::Error) -> String {
+    let name = error.detail().and_then(|detail| detail.split('`').nth(1)).map(|name| format!(" {name:?}"));
+    let name = name.unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UndefinedError => format!("unknown name{name}"),
+        ErrorKind::UnknownFilter => "unknown filter".to_owned(),
+        ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => "unknown function".to_owned(),
+        ErrorKind::UnknownTest => "unknown test".to_owned(),
+        ErrorKind::SyntaxError => "the template is not complete, or not in the right form".to_owned(),
+        ErrorKind::OutOfFuel => "the template takes too long".to_owned(),
+        ErrorKind::TemplateNotFound => "a template cannot include another one".to_owned(),
+        _ => "a value cannot be used in this way".to_owned(),
+    }
+}
+
+fn help(kind: ErrorKind, names: &[&str]) -> String {
+    match kind {
+        ErrorKind::UndefinedError => format!("; a template knows {}", names.join(", ")),
+        ErrorKind::SyntaxError => {
+            "; expected text, {{ NAME }}, {% if NAME %} … {% endif %} or {% for NAME in LIST %} … {% endfor %}"
+                .to_owned()
+        }
+        _ => "; docs/channels.md explains templates".to_owned(),
+    }
 }
 
 /// With all that a change may hold, and with as little as it may.
@@ -156,11 +177,14 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_is_refused_with_what_there_is() {
         let error = Wording::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
-        let words = "title: undefined value: `titel` is undefined in its line 2; a template knows title, body, advice, tone, kind, \
+        let words = "title: unknown name \"titel\" in its line 2; a template knows title, body, advice, tone, kind, \
                      service, drill, changes";
         assert_eq!(error, words);
         let error = Wording::new(None, Some("{% if kind %}")).expect_err("refused");
-        assert!(error.starts_with("body: syntax error: ") && error.ends_with(" in its line 1"), "{error}");
+        assert!(
+            error.starts_with("body: the template is not complete, or not in the right form in its line 1; "),
+            "{error}"
+        );
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
         assert!(Wording::new(Some(endless), None).is_err());
     }

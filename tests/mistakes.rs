@@ -17,7 +17,36 @@ use tempfile::TempDir;
 
 const BACKUP: &str = "iCloud Backup";
 /// What only programmers say.
-const OF_LIBRARIES: [&str; 12] = [
+const OF_LIBRARIES: [&str; 41] = [
+    "TomlError",
+    "invalid value: string",
+    "invalid length",
+    "unknown variant",
+    "unknown field",
+    "missing field",
+    "expected a sequence",
+    "expected a map",
+    "expected i64",
+    "expected u",
+    "unexpected",
+    "unclosed",
+    "duplicate key",
+    "undefined value",
+    "syntax error",
+    "end of variable block",
+    "org.freedesktop.DBus.Error",
+    "zbus",
+    "InvalidCertificate",
+    "UnknownIssuer",
+    "peer certificate",
+    "hyper",
+    "reqwest",
+    "rustls",
+    "error sending request",
+    "tunnel error",
+    "builder error",
+    "Some(",
+    "Err(",
     "os error",
     "Os {",
     "Error(",
@@ -421,4 +450,78 @@ async fn a_full_disk_and_a_held_database_are_named() {
     held.execute_batch("BEGIN IMMEDIATE").expect("held");
     let expected = "cannot use the database: another program holds the database; try again";
     home.check(&[], "--state-directory kept snooze 2h", 73, expected);
+}
+
+/// Files that no configuration can be read from, each in another way: one line, with the file, the line
+/// and what is wrong, and no word of a library.
+#[test]
+fn broken_files_are_explained_in_plain_words() {
+    let hook = "[channel.webhook.a]\nurl = 'https://hooks.example/x'\n";
+    let of_hook = |rest: &str| format!("{hook}{rest}");
+    let cases = [
+        ("[feed", 1, "the closing ] is missing"),
+        ("[[feed]", 1, "the closing ]] is missing"),
+        ("watch = ['a'", 1, "the closing ] is missing"),
+        ("watch = ['a' 'b']", 1, "a comma is missing"),
+        ("watch = ['a',, 'b']", 1, "one comma too many"),
+        ("watch = Photos", 1, "a text needs quotation marks"),
+        ("watch = 'Photos", 1, "a text that does not end"),
+        ("watch = \"Photos", 1, "a text that does not end"),
+        ("watch = \"\"\"Photos", 1, "a text that does not end"),
+        ("time_zone = \"C:\\Windows\"", 1, "a backslash means something here"),
+        ("watch", 1, "a key needs a value: KEY = VALUE"),
+        ("watch =", 1, "expected a value"),
+        ("= 1", 1, "a key is missing"),
+        ("watch = = 1", 1, "too many"),
+        ("watch: 1", 1, "invalid TOML"),
+        ("watch = ['a'] ['b']", 1, "invalid TOML"),
+        ("[schedule]\njitter_s = 007", 2, "this is not a number"),
+        ("[schedule]\njitter_s = 1__0", 2, "this is not a number"),
+        ("[schedule]\njitter_s = +-1", 2, "this is not a number"),
+        ("[log]\nlevel = 'info'\nlevel = 'warn'", 3, "this key is there twice"),
+        ("[log]\n[log]", 2, "this key is there twice"),
+        ("watch = ['a']\nwatch.b = 1", 2, "so nothing can stand below it"),
+        ("{\"watch\": [\"a\"]}", 1, "invalid TOML"),
+        ("watch = ['a']\r[log]", 1, "invalid TOML"),
+        ("<<<<<<< HEAD", 1, "invalid TOML"),
+        ("watch = 1", 1, "watch: expected an array, found an integer"),
+        ("watch = [1]", 1, "expected a string, found"),
+        ("feed = 1", 1, "feed: expected a table"),
+        ("[feed]\nurl = true", 2, "feed.url: expected a string, found true"),
+        ("[schedule]\njitter_s = 'x'", 2, "schedule.jitter_s: expected a whole number, found a string"),
+        ("[schedule]\njitter_s = 99999999999999999999", 2, ""),
+        ("[schedule]\njitter_s = 1.5", 2, "expected a whole number, found a number with a fraction"),
+        ("[log]\nlevel = 1979-05-27", 2, "expected a string, found a date or time"),
+        ("[log]\nlevle = 'info'", 2, "did you mean \"level\"?"),
+        ("[channel.desktop]\nenabled = 'yes'", 2, "expected true or false, found a string"),
+        ("[channel.desktop]\nurgency = 'low'", 2, "channel.desktop.urgency: "),
+        ("[channel.webhook]\nurl = 'x'", 2, "has a name"),
+        ("[channel.webhook.a]\n", 1, "the key \"url\" is missing"),
+        ("[channel.webhook.a]\nurl = 'nowhere'", 2, "not an address: expected https://host/path"),
+        ("[channel.mqtt.a]\nurl = 'mqtt://h'\nqos = 7", 3, ""),
+        ("[channel.email.a]\nserver = 'h'\nfrom = 'x@h'\nto = ['y@h']\nsecurity = 'ssl'", 5, ""),
+    ];
+    let of_templates = [
+        ("title = '{{ titel }}'", "unknown name \"titel\""),
+        ("title = '{{ title'", "the template is not complete"),
+        ("body = '{% if kind %}'", "the template is not complete"),
+        ("body = '{{ title | shout }}'", "unknown filter"),
+        ("body = '{{ shout() }}'", "unknown"),
+        ("body = '{% include \"x\" %}'", "template"),
+        ("body = '{{ title + 1 }}'", "cannot be used in this way"),
+    ];
+    let of_templates = of_templates.map(|(line, words)| (of_hook(line), 3, words));
+    let cases = cases.map(|(text, line, words)| (text.to_owned(), line, words));
+    let home = Home::new();
+    let mut wrong = Vec::new();
+    for (text, line, words) in cases.into_iter().chain(of_templates) {
+        home.configure(&text);
+        let said = home.ask(&[], &["config", "check"]);
+        let place = format!("statusd: DIR/.config/statusd/statusd.toml:{line}:");
+        let is_good = said.code == 78 && said.out.is_empty() && said.err.starts_with(&place);
+        if !is_good || !said.err.contains(words) {
+            wrong.push(format!("{text}\n    {words}: {}", said.err.trim_end()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -169,7 +169,7 @@ impl Peer {
         let reached = !error.is_connect();
         let why = self.speakable(&causes(error));
         if is_unintelligible(error) {
-            let words = format!("got it and answers what is not HTTP ({why}); check the address");
+            let words = "got it and answers what is not HTTP; check the address".to_owned();
             return self.answer_of(Answer::Unclear { words });
         }
         let words = if reached {
@@ -279,6 +279,9 @@ fn is_unintelligible(error: &reqwest::Error) -> bool {
 /// The innermost cause of an error says what happened ("Connection refused"); the layers above
 /// it only say who noticed.
 fn causes(error: &reqwest::Error) -> String {
+    if let Some(reason) = tls::reason(error) {
+        return reason.to_owned();
+    }
     let mut innermost: &dyn std::error::Error = error;
     if error.source().is_none() {
         return error.to_string();

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Faults, Origins};
 use super::outline::{Complaint, Outline, complaint, joined, line_and_column};
-use super::{Environment, phone, places};
+use super::{Environment, phone, places, syntax};
 use crate::cause::Cause as _;
 use crate::channel::{SINGLE_CHANNELS, Tables, heartbeat};
 use crate::{regular_file, terms};
@@ -245,7 +245,7 @@ fn remove(table: &mut DeTable<'_>, place: &str, wanted: &str) -> bool {
 
 /// What the TOML parser complains about.
 fn syntax(message: &str) -> String {
-    format!("invalid TOML: {message}")
+    format!("invalid TOML: {}", syntax::words(message))
 }
 
 /// Takes the keys that every channel may have out of the channels' tables, each set under its

@@ -11,6 +11,10 @@ use crate::channel::SINGLE_CHANNELS;
 use crate::terms;
 
 /// Below this likeness (Jaro-Winkler, 0 to 1) a word is no help to somebody who mistyped another.
+const WHOLE: &str = "a whole number";
+/// How complaints of serde begin.
+const OF_SERDE: [&str; 5] =
+    ["invalid type: ", "invalid value: ", "invalid length ", "duplicate field ", "data did not match "];
 const NEAR_LIKENESS: f64 = 0.75;
 const ARRAY: &str = "an array";
 const INTEGER: &str = "an integer";
@@ -128,7 +132,7 @@ pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]
             unknown_key(entry, &known_keys(error.message()), top)
         }
         Some(entry) => format!("{}: {}", entry.dotted(), wrong_value(error.message(), entry)),
-        None => reworded(error.message()).unwrap_or_else(|| error.message().to_owned()),
+        None => reworded(error.message()),
     };
     let missing = entry.zip(missing_field(error.message()));
     let missing = missing.map(|(entry, field)| joined(&entry.dotted(), field));
@@ -171,7 +175,7 @@ fn wrong_value(message: &str, entry: &Entry) -> String {
     // The last one: serde quotes the value first, and a text may hold these words itself.
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
     match expected {
-        Some("i64" | "u64" | "usize") if quoted && entry.kind == INTEGER => {
+        Some(expected) if quoted && entry.kind == INTEGER && expected_kind(expected) == WHOLE => {
             "the number is out of range".to_owned()
         }
         Some(expected) if quoted => {
@@ -182,13 +186,25 @@ fn wrong_value(message: &str, entry: &Entry) -> String {
             };
             format!("expected {}, found {}{hint}", expected_kind(expected), entry.kind)
         }
-        _ => reworded(message).unwrap_or_else(|| message.to_owned()),
+        _ => reworded(message),
     }
 }
 
-/// Complaints that quote no value.
-fn reworded(message: &str) -> Option<String> {
-    missing_field(message).map(|field| format!("the key {field:?} is missing"))
+/// Complaints of serde that quote no value; ours are for people already.
+fn reworded(message: &str) -> String {
+    if let Some(field) = missing_field(message) {
+        return format!("the key {field:?} is missing");
+    }
+    match message.split_once('`').filter(|(start, _)| *start == "unknown variant ") {
+        Some((_, rest)) => {
+            let given = rest.split('`').next().unwrap_or_default();
+            format!("unknown value {given:?}: expected one of {}", known_keys(message).join(", "))
+        }
+        None if OF_SERDE.iter().any(|start| message.starts_with(start)) => {
+            "a value of another kind is needed here; see docs/configuration.md".to_owned()
+        }
+        None => message.to_owned(),
+    }
 }
 
 fn missing_field(message: &str) -> Option<&str> {
@@ -199,7 +215,8 @@ fn missing_field(message: &str) -> Option<&str> {
 fn expected_kind(expected: &str) -> &str {
     match expected {
         "a boolean" => "true or false",
-        "i64" | "u64" | "usize" => "a whole number",
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => WHOLE,
+        "f32" | "f64" => "a number",
         "path string" => "a string",
         "a sequence" => "an array",
         "a map" => "a table",

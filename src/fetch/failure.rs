@@ -14,7 +14,7 @@ use rustls::CertificateError;
 use super::Limits;
 use crate::feed::Unreadable;
 use crate::model::Fault;
-use crate::text;
+use crate::{text, tls};
 
 const DETAIL_MAX_CHARS: usize = 160;
 
@@ -323,7 +323,7 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => TlsProblem::NotTls,
-            _ => TlsProblem::Other(text::plain_line(&error.to_string(), DETAIL_MAX_CHARS)),
+            _ => TlsProblem::Other(tls::reason(error).unwrap_or_default().to_owned()),
         };
     };
     match certificate {
@@ -336,7 +336,7 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsProblem::WrongHost
         }
-        _ => TlsProblem::Other(text::plain_line(&certificate.to_string(), DETAIL_MAX_CHARS)),
+        _ => TlsProblem::Other(tls::reason(error).unwrap_or_default().to_owned()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::cause::Cause as _;
-use crate::text;
+use crate::{text, tls};
 
 const DETAIL_MAX_CHARS: usize = 160;
 /// EAFNOSUPPORT, which the standard library has no kind for: a system without IPv6 at all.
@@ -107,7 +107,7 @@ impl TlsFault {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match (tls, error.kind()) {
             (Some(rustls::Error::InvalidMessage(_)), _) => TlsFault::NotTls,
-            (Some(other), _) => TlsFault::Other(short(&other.to_string())),
+            (Some(other), _) => TlsFault::Other(tls::reason(other).unwrap_or_default().to_owned()),
             (
                 None,
                 io::ErrorKind::ConnectionReset
@@ -115,7 +115,7 @@ impl TlsFault {
                 | io::ErrorKind::BrokenPipe
                 | io::ErrorKind::UnexpectedEof,
             ) => TlsFault::CutOff,
-            (None, _) => TlsFault::Other(short(&error.to_string())),
+            (None, _) => TlsFault::Other(short(&error.reason())),
         }
     }
 }

@@ -17,6 +17,7 @@ use x509_cert::name::Name;
 
 use super::fault::short;
 use super::{Net, provider, store_of};
+use crate::tls;
 
 /// How Apple's authorities call the organisation that they belong to.
 const APPLE: &str = "Apple Inc.";
@@ -129,7 +130,7 @@ fn verify(
 impl Distrust {
     fn of(error: &Error) -> Distrust {
         let Error::InvalidCertificate(certificate) = error else {
-            return Distrust::Other(short(&error.to_string()));
+            return Distrust::Other(tls::reason(error).unwrap_or_default().to_owned());
         };
         match certificate {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Distrust::Expired,
@@ -141,7 +142,7 @@ impl Distrust {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Distrust::WrongHost
             }
-            _ => Distrust::Other(short(&certificate.to_string())),
+            _ => Distrust::Other(tls::reason(error).unwrap_or_default().to_owned()),
         }
     }
 }

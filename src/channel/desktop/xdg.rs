@@ -15,11 +15,12 @@ use std::sync::Arc;
 use notify_rust::{Hint, Notification};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
-use zbus::Connection;
 use zbus::names::OwnedUniqueName;
+use zbus::{Connection, DBusError as _};
 
 use super::super::{Answer, Fate, Notice, Wish};
 use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
+use crate::cause::Cause as _;
 use crate::model::Tone;
 use crate::text;
 
@@ -348,7 +349,7 @@ impl Desktop {
                 Ok(link) => return Ok(link),
                 Err(zbus::Error::Address(_)) => {}
                 Err(error) => {
-                    let reason = text::plain_line(&error.to_string(), REASON_MAX);
+                    let reason = reason(&error);
                     words = format!("no desktop session bus ({IS_THERE_A_DESKTOP}): {reason}");
                 }
             }
@@ -372,6 +373,19 @@ fn unconfirmed() -> Answer {
     Answer::Retry { after_s: None, reached: true, words }
 }
 
+/// The words of the desktop itself, where it sent some, or ours: those of the library are for programmers.
+fn reason(error: &zbus::Error) -> String {
+    let words = match error {
+        zbus::Error::MethodError(_, Some(words), _) => words.clone(),
+        zbus::Error::FDO(error) => error.description().unwrap_or("it answers with an error").to_owned(),
+        zbus::Error::MethodError(_, None, _) => "it answers with an error".to_owned(),
+        zbus::Error::InputOutput(error) => error.reason(),
+        zbus::Error::Handshake(_) => "it did not let statusd in".to_owned(),
+        _ => "its answer cannot be understood".to_owned(),
+    };
+    text::plain_line(&words, REASON_MAX)
+}
+
 fn no_server(error: &zbus::Error) -> String {
     if is_broken(error) {
         return format!("the desktop session has ended ({IS_THERE_A_DESKTOP})");
@@ -380,7 +394,7 @@ fn no_server(error: &zbus::Error) -> String {
         return "nothing in this desktop session shows notifications; install a notification server"
             .to_owned();
     }
-    let reason = text::plain_line(&error.to_string(), REASON_MAX);
+    let reason = reason(error);
     format!("the desktop's notification server does not work: {reason}")
 }
 
@@ -389,7 +403,7 @@ fn refused(error: &zbus::Error) -> Answer {
     if is_nobody(error) {
         return not_reached("the desktop's notification server has just gone");
     }
-    let reason = text::plain_line(&error.to_string(), REASON_MAX);
+    let reason = reason(error);
     let words = format!("the desktop did not take it: {reason}");
     Answer::Retry { after_s: None, reached: !is_answer(error), words }
 }

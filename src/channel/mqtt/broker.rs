@@ -251,6 +251,9 @@ fn is_unintelligible(error: &ConnectionError) -> bool {
 
 /// The innermost cause says what happened; the layers above it only say who noticed.
 fn cause(error: &ConnectionError) -> String {
+    if let Some(reason) = tls::reason(error) {
+        return reason.to_owned();
+    }
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
