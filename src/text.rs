@@ -44,10 +44,15 @@ pub fn plain_text(text: &str, max: usize) -> String {
     capped(lines.join("\n").trim_end(), max)
 }
 
-/// `1 message`, `4,300 messages`: a number with its noun, which takes a plain s.
+/// `1 message`, `4,300 messages`, `2 deliveries`: a number with its noun, which takes a plain s or ends
+/// with a consonant and y.
 pub fn counted(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", grouped(number))
+    let number_text = grouped(number);
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        _ if number == 1 => format!("{number_text} {noun}"),
+        Some(stem) => format!("{number_text} {stem}ies"),
+        None => format!("{number_text} {noun}s"),
+    }
 }
 
 /// `4,300`
@@ -301,10 +306,17 @@ mod tests {
 
     #[test]
     fn a_number_agrees_with_its_noun() {
-        let cases = [(0, "0 messages"), (1, "1 message"), (2, "2 messages"), (999, "999 messages")];
-        for (number, expected) in cases {
-            assert_eq!(counted(number, "message"), expected);
-        }
+        let check = |noun: &str, expected: [&str; 3]| {
+            assert_eq!([0, 1, 2].map(|number| counted(number, noun)), expected);
+        };
+        check("message", ["0 messages", "1 message", "2 messages"]);
+        check("delivery", ["0 deliveries", "1 delivery", "2 deliveries"]);
+        check("day", ["0 days", "1 day", "2 days"]);
+        check(
+            "more backup folder",
+            ["0 more backup folders", "1 more backup folder", "2 more backup folders"],
+        );
+        assert_eq!(counted(4_300, "change"), "4,300 changes");
         let cases = [(1_000, "1,000"), (12_345, "12,345"), (123_456, "123,456"), (1_234_567, "1,234,567")];
         for (number, expected) in cases {
             assert_eq!(grouped(number), expected);

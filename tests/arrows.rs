@@ -42,7 +42,7 @@ const EDGES: &[Row] = &[
     ("record", &["cause", "regular_file"]),
     ("gzip", &[]),
     ("fetch", &["feed", "gzip", "model", "proxy", "text", "tls"]),
-    ("store", &["cause", "model", "regular_file", "track"]),
+    ("store", &["cause", "model", "regular_file", "text", "track"]),
     ("channel", &["cause", "model", "proxy", "secret", "text", "tls"]),
     ("property_list", &[]),
     ("phone", &["property_list", "secret", "tls"]),

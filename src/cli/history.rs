@@ -18,6 +18,7 @@ use crate::live;
 use crate::model::{Beliefs, Change, Listed, Service, ServiceKey};
 use crate::schedule::duration;
 use crate::store::{ChangeFilter, Span, Store, StoredChange, StoredOutage};
+use crate::text::counted;
 use crate::track::is_for;
 use crate::watch::Watch;
 
@@ -200,7 +201,7 @@ impl<'a> Past<'a> {
         let words = match count {
             0 => return Ok(String::new()),
             1 => "1 change is not about an outage".to_owned(),
-            _ => format!("{count} changes are not about an outage"),
+            _ => format!("{} are not about an outage", counted(count, "change")),
         };
         Ok(page.paragraph(0, &format!("{words}; `statusd history --changes` lists every change.")))
     }

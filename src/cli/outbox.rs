@@ -14,6 +14,7 @@ use crate::live;
 use crate::message::when::when;
 use crate::message::{Said, line};
 use crate::store::{DROPPED, Snooze, StoredDelivery};
+use crate::text::counted;
 
 use super::args::{Outbox, OutboxCommand};
 use super::page::{Cell, Ink, Page};
@@ -216,7 +217,7 @@ fn settle(
         return Err(nothing_to_do(id, channel, wish, &known));
     }
     let is_running = live::ask(&config.state_directory).is_some();
-    let messages = if count == 1 { "1 delivery".to_owned() } else { format!("{count} deliveries") };
+    let messages = counted(count, "delivery");
     let done = match (wish, is_running) {
         (Wish::Retry, true) => format!("{messages} due now; see `statusd outbox`.\n"),
         (Wish::Retry, false) => format!("{messages} due once statusd runs.\n"),

@@ -16,6 +16,7 @@ use crate::guide::Step;
 use crate::local_backups::{Backup, Found, Root, State};
 use crate::message::when::{lasted, when};
 use crate::phone::Family;
+use crate::text::counted;
 
 pub const ID: &str = "local-backups";
 /// Finder dates Info.plist at the end of a run and Status.plist at its start; `idevicebackup2` dates
@@ -70,7 +71,7 @@ pub fn judge(roots: &[Root], view: &View<'_>) -> Vec<Finding> {
         findings.push(Finding { subject, ..finding });
     }
     if left > 0 {
-        let seen = format!("{left} more backup folders were not looked into");
+        let seen = format!("not looked into: {}", counted(left, "more backup folder"));
         findings.push(Finding::new(ID, Status::Skipped, seen));
     }
     if findings.is_empty() {

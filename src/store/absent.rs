@@ -8,6 +8,7 @@ use rusqlite::{Result, params};
 
 use super::rows::text;
 use super::{Store, meta};
+use crate::text::counted;
 
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// At one poll: all else waits meanwhile.
@@ -56,7 +57,7 @@ impl Store {
                 ),
                 params![ANSWER, now.to_string(), channel],
             )?;
-            tracing::error!("{channel}: {count} deliveries {ANSWER}; see `statusd outbox`");
+            tracing::error!("{channel}: {} {ANSWER}; see `statusd outbox`", counted(count, "delivery"));
             // Otherwise the next poll goes on.
             if count < AT_ONCE {
                 transaction.execute("DELETE FROM meta WHERE name = ?1", [format!("{ABSENT}{channel}")])?;

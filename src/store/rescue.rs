@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 
 use super::condition::{FORMATS, HEADER, side_file};
 use super::roots;
+use crate::text::counted;
 
 /// Tables whose loss people are told of: without them deliveries are lost, or news are repeated.
 const NEEDED: [&str; 5] = ["change", "notice", "delivery", "outage", "feed"];
@@ -159,9 +160,9 @@ impl<'a> Copier<'a> {
         let indexed = self.indexed_rows()?;
         if indexed > rows + lost {
             tracing::error!(
-                "the table {} is damaged: {} rows are missing",
+                "the table {} is damaged, without {}",
                 self.table,
-                indexed - rows - lost
+                counted(usize::try_from(indexed - rows - lost).unwrap_or(usize::MAX), "row")
             );
             self.copied.lost = indexed - rows;
         }
