@@ -133,7 +133,7 @@ fn lives() -> String {
         outage(BACKUP, "3", 1, "Issue", "over", ["04-06T02:10", "04-06T04:00", "04-06T05:30"], &["missed"]),
         change(BACKUP, "3", 1, "missed", "04-06T05:31", &[("sent", "04-06T05:31")]),
         // Apple stopped listing it, and its message was given up.
-        outage(BACKUP, "4", 1, "Outage", "withdrawn", ["04-08T02:00", "-", "04-08T03:00"], &["began", "withdrawn"]),
+        outage(BACKUP, "4", 1, "Outage", "withdrawn", ["04-08T02:00", "04-08T05:00", "04-08T03:00"], &["began", "withdrawn"]),
         change(BACKUP, "4", 1, "began", "04-08T03:01", &[("given_up", "05-04T10:10")]),
         // Without times from Apple.
         outage(BACKUP, "5", 1, "Performance", "over", ["-", "-", "04-09T03:00"], &["missed"]),

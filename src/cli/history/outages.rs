@@ -125,10 +125,15 @@ fn length(outage: &Outage, page: &Page) -> String {
     }
 }
 
+/// Apple's end. That of a withdrawn outage is only when Apple was first seen not to list it.
+fn end(outage: &Outage) -> Option<Timestamp> {
+    outage.end.filter(|_| outage.phase != Phase::Over(OverBy::Withdrawal))
+}
+
 /// Where it is over and Apple says from when to when.
 fn lasted_s(outage: &Outage) -> Option<i64> {
     let is_over = matches!(outage.phase, Phase::Over(_)) && !outage.was_cancelled();
-    let (start, end) = (outage.start?, outage.end?);
+    let (start, end) = (outage.start?, end(outage)?);
     (is_over && start <= end).then(|| end.duration_since(start).as_secs())
 }
 
@@ -227,7 +232,7 @@ pub fn json(stored: &StoredOutage) -> Value {
         "outage_kind": outage.kind.as_str(),
         "state": state(outage),
         "began_at": outage.start,
-        "ended_at": outage.end,
+        "ended_at": end(outage),
         "lasted_s": lasted_s(outage),
         "seen_at": outage.first_seen,
         "posted_late_s": posted_late_s(stored),
@@ -274,7 +279,7 @@ pub fn csv_record(stored: &StoredOutage) -> String {
         shown(outage.kind.as_str()),
         state(outage).to_owned(),
         time(outage.start),
-        time(outage.end),
+        time(end(outage)),
         number(lasted_s(outage)),
         outage.first_seen.to_string(),
         number(posted_late_s(stored)),
@@ -337,7 +342,7 @@ mod tests {
             told("05-04T00:01", outage(down.clone(), over.clone(), back, &[ChangeKind::Reopened])),
             StoredOutage {
                 announced: Announced::GivenUp,
-                ..outage(down.clone(), withdrawn, ["05-04T02:00", "-", "05-04T03:00"], &[])
+                ..outage(down.clone(), withdrawn, ["05-04T02:00", "05-04T05:00", "05-04T03:00"], &[])
             },
             outage(EventKind::Issue, over.clone(), ["-", "-", "05-04T09:00"], &[ChangeKind::Missed]),
             told("05-05T10:01", outage(down, ongoing.clone(), ["05-05T08:00", "-", "05-05T10:00"], &[])),
