@@ -162,7 +162,7 @@ impl<'a> Copier<'a> {
             tracing::error!(
                 "the table {} is damaged, without {}",
                 self.table,
-                counted(usize::try_from(indexed - rows - lost).unwrap_or(usize::MAX), "row")
+                counted(indexed - rows - lost, "row")
             );
             self.copied.lost = indexed - rows;
         }
