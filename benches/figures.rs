@@ -4,7 +4,8 @@
 //! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`, or one
 //! in `../shared/data`.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
+#[allow(dead_code, reason = "the tests use all of it")]
 mod common;
 
 use std::fs;

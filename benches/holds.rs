@@ -5,7 +5,8 @@
 //! whenever it gets its turn: the longest step between two turns is the longest hold. Waits for the disk
 //! are not in it. The worst of several runs counts.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
+#[allow(dead_code, reason = "the tests use all of it")]
 mod common;
 
 use std::cell::Cell;

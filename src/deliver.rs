@@ -3,7 +3,7 @@
 //! The next try is written down before this one is sent, as if this one will fail, and no
 //! transaction is open while sending: a kill at any moment loses nothing and repeats at most the
 //! one message in flight, with the same key and the same bytes. An outcome that cannot be recorded is
-//! kept, and recorded before anything else is sent (`tests/outbox.rs`).
+//! kept, and recorded before anything else is sent (`tests/it/outbox.rs`).
 
 use std::collections::BTreeMap;
 

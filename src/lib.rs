@@ -11,7 +11,7 @@
 //! | edges | one outside thing each: the feed's HTTP, the database, a way to reach people, a file |
 //! | loops | read the clock, carry out what the core decides; the command line |
 //!
-//! Arrows point down from loops to edges to core; `tests/arrows.rs` holds them, module by module.
+//! Arrows point down from loops to edges to core; `tests/it/arrows.rs` holds them, module by module.
 //!
 //! What holds everywhere:
 //!

@@ -2,7 +2,7 @@
 //!
 //! Options and subcommands are clap_mangen's; synopsis, examples and exit codes, which it takes for
 //! running text, are set here. Invariant: nothing is hidden. That the pages fit is seen in
-//! `tests/manual.rs`, where they are set.
+//! `tests/it/manual.rs`, where they are set.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Deliveries of channels that are not in the configuration any more.
 //!
 //! Nobody will ever send them: after a day they are given up, visibly. Until then the channel may come
-//! back, as after a slip in the configuration (`tests/outbox.rs`).
+//! back, as after a slip in the configuration (`tests/it/outbox.rs`).
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, params};

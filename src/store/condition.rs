@@ -1,7 +1,7 @@
 //! The condition of a database file, before anything is written to it.
 //!
 //! An I/O error is not damage, and damage is believed only where several fresh connections agree.
-//! Moves, repairs and deletes nothing (`tests/damage.rs`).
+//! Moves, repairs and deletes nothing (`tests/it/damage.rs`).
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -2,7 +2,7 @@
 //!
 //! Written after each commit and never synced, so it may be behind the database and is never ahead of
 //! it, unless the database lost something: it was emptied, deleted, or is an older copy. Invariant: a
-//! mark that cannot be read or is of another database says nothing (`tests/damage.rs`).
+//! mark that cannot be read or is of another database says nothing (`tests/it/damage.rs`).
 //!
 //! A clean stop seals a large database with a third line: length and digest of the file. One that is as
 //! a stop left it need not be checked again, which takes seconds.

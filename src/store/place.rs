@@ -2,7 +2,7 @@
 //!
 //! Who deletes or replaces the file does not stop the daemon: its connection still has all rows, and
 //! they would be gone at the stop. Invariant: the next write finds the file under its name again, with
-//! all that was in it (`tests/damage.rs`).
+//! all that was in it (`tests/it/damage.rs`).
 
 use std::cell::{Cell, OnceCell};
 use std::fs;

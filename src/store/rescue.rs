@@ -1,7 +1,7 @@
 //! Carries the rows of a damaged database over into a new one, row by row.
 //!
 //! Works on a copy; the damaged file itself stays as it is. Invariant: a row that was read and fits
-//! the schema is in the new database, or is logged (`tests/damage.rs`).
+//! the schema is in the new database, or is logged (`tests/it/damage.rs`).
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};

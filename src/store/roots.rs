@@ -2,7 +2,7 @@
 //!
 //! Without the schema no row of any table can be found, and one flipped bit makes all of it unreadable.
 //! Everything else in it is known. Invariant: `meta` is the first table of each database, so that it
-//! begins on page 2, and the note in it is true whenever the database is open (`tests/damage.rs`).
+//! begins on page 2, and the note in it is true whenever the database is open (`tests/it/damage.rs`).
 
 use std::fs::OpenOptions;
 use std::io;

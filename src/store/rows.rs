@@ -2,7 +2,7 @@
 //!
 //! Reading is forgiving: one damaged field must not stop the daemon for ever, so such a field costs
 //! itself and not its row. A row that makes no sense without the field is an error
-//! (`tests/damage.rs`).
+//! (`tests/it/damage.rs`).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

@@ -7,7 +7,7 @@
 //!
 //! Invariant: a bubble is only ever replaced or closed on the run of the server that showed it, and
 //! a message that a server has not confirmed is not repeated while that server hangs
-//! (`tests/desktop.rs`).
+//! (`tests/it/desktop.rs`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

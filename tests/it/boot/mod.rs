@@ -1,0 +1,228 @@
+//! A machine for one test: a real systemd as PID 1 of namespaces of its own, with this computer's
+//! files below its own and nothing but loopback for a network.
+//!
+//! It takes root. Invariant: whatever runs in it, nothing is changed outside; a machine does not
+//! outlive its handle, nor the test program.
+
+pub mod desktop;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, Command};
+
+use crate::program::{Manager, within};
+
+/// Tells a test that its partner runs it, in a network of its own.
+const MARK: &str = "STATUSD_TEST_BOOT";
+/// Leaves out, where it is not root's computer.
+const SKIP: &str = "STATUSD_SKIP_SYSTEMD";
+const MAX_JOURNAL_LINES: &str = "200";
+
+/// Runs the test `systemd::inner` where it can boot machines; what it printed.
+#[track_caller]
+pub fn run_apart(inner: &str) -> String {
+    if let Err(missing) = is_possible() {
+        assert!(
+            std::env::var_os(SKIP).is_some(),
+            "booting a systemd {missing}; {SKIP}=1 leaves these tests out"
+        );
+        // Not through eprintln!, whose lines a passing test keeps to itself.
+        let test = inner.trim_end_matches("_inside");
+        let line = format!("left out: {test}: booting a systemd {missing}\n");
+        let _unheard = std::io::stderr().write_all(line.as_bytes());
+        return line;
+    }
+    let directory = TempDir::new().expect("a directory");
+    // Each ends with its parent: nothing is left running if this program is killed.
+    let output = std::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount"])
+        .args(["sh", "-c", include_str!("apart.sh"), "sh"])
+        .arg(std::env::current_exe().expect("this program"))
+        .args(["--exact", &format!("systemd::{inner}"), "--ignored", "--nocapture"])
+        .env("BOOT", directory.path())
+        .env(MARK, "1")
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .expect("setpriv and unshare (util-linux) are there: scripts/test installs them");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && out.contains("1 passed"),
+        "{inner} did not pass in a network of its own. Where it says that something is not permitted, this \
+         system allows no namespaces, control groups or mounts even to root.\n{out}\n{err}"
+    );
+    out.into_owned()
+}
+
+fn is_possible() -> Result<(), &'static str> {
+    let is_root =
+        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    match (is_root, Path::new("/lib/systemd/systemd").exists()) {
+        (false, _) => Err("takes root"),
+        (true, false) => Err("takes the package systemd"),
+        (true, true) => Ok(()),
+    }
+}
+
+/// A running systemd; killed with all it runs when dropped.
+pub struct Machine {
+    /// The parent of its init; both end with this program.
+    unshare: Child,
+    /// Of its init, outside.
+    pid: String,
+    /// What init tells after the boot is nobody's concern, but it must be able to.
+    _manager: Manager,
+    _directory: TempDir,
+}
+
+impl Machine {
+    /// Boots to `basic.target`, with the statusd of this build as /usr/local/bin/statusd and no
+    /// unit of it. Only for tests that [`run_apart`] runs.
+    pub async fn boot() -> Machine {
+        Machine::boot_to("basic.target", &[]).await
+    }
+
+    /// With these files in place (path and text) before anything runs in it.
+    pub async fn boot_to(target: &str, files: &[(&str, &str)]) -> Machine {
+        assert!(std::env::var_os(MARK).is_some(), "only for its partner to run, in a network of its own");
+        let cgroup = std::env::var("BOOT_CGROUP").expect("where it may have a control group");
+        let directory = TempDir::new().expect("a directory");
+        let path = |name| directory.path().join(name);
+        std::fs::create_dir(path("outside")).expect("a directory");
+        std::fs::create_dir(path("files")).expect("a directory");
+        for (file, text) in files {
+            let file = path("files").join(file.trim_start_matches('/'));
+            std::fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+            std::fs::write(file, text).expect("a file");
+        }
+        let mut manager = Manager::listen(&path("outside/notify"));
+        let script = path("init.sh");
+        std::fs::write(&script, include_str!("init.sh")).expect("a script");
+        let enter = "mkdir \"$BOOT_CGROUP/$$\" && echo $$ >\"$BOOT_CGROUP/$$/cgroup.procs\" && exec \"$@\"";
+        let mut unshare = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "sh", "-c", enter, "sh"])
+            .args(["unshare", "--fork", "--kill-child", "--pid", "--mount", "--cgroup", "--uts", "--ipc"])
+            .arg("bash")
+            .arg(script)
+            .env("BOOT", directory.path())
+            .env("BOOT_CGROUP", cgroup)
+            .env("TARGET", target)
+            .env("PROGRAM", env!("CARGO_BIN_EXE_statusd"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("setpriv (util-linux) is there: scripts/test installs it");
+        tokio::select! {
+            _ready = manager.hears("READY=1") => {}
+            status = unshare.wait() => panic!("it did not boot: {status:?}"),
+        }
+        let pid = std::fs::read_to_string(path("pid")).expect("the init's id").trim().to_owned();
+        Machine { unshare, pid, _manager: manager, _directory: directory }
+    }
+
+    /// A command for its inside, as root: a program and its arguments.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.pid, "--mount", "--pid", "--uts", "--ipc", "--cgroup", "--"])
+            .args(words)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin")
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, words: &[&str]) -> Output {
+        within("an end of the command", self.command(words).output()).await.expect("nsenter starts")
+    }
+
+    /// What a command prints that succeeds, without blanks around.
+    #[track_caller]
+    pub fn ask(&self, words: &[&str]) -> impl Future<Output = String> {
+        let caller = std::panic::Location::caller();
+        let command = self.run_owned(words);
+        async move {
+            let output = command.await;
+            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            assert!(output.status.success(), "{caller}: {}\n{text}", String::from_utf8_lossy(&output.stderr));
+            text
+        }
+    }
+
+    fn run_owned(&self, words: &[&str]) -> impl Future<Output = Output> + use<> {
+        let mut command = self.command(words);
+        async move { within("an end of the command", command.output()).await.expect("nsenter starts") }
+    }
+
+    /// A property of a unit.
+    pub async fn unit(&self, unit: &str, property: &str) -> String {
+        self.ask(&["systemctl", "show", "--property", property, "--value", unit]).await
+    }
+
+    /// The first line of its journal that holds `words`, once there is one.
+    pub async fn says(&self, words: &str) -> String {
+        let script =
+            "grep --max-count=1 --fixed-strings -- \"$1\" < <(journalctl --follow --no-tail --output=cat)";
+        within(words, self.ask(&["bash", "-c", script, "bash", words])).await
+    }
+
+    /// The status text of a unit, once it holds `words`.
+    pub async fn until_status(&self, unit: &str, words: &str) -> String {
+        let asked = async {
+            loop {
+                let status = self.unit(unit, "StatusText").await;
+                if status.contains(words) {
+                    return status;
+                }
+            }
+        };
+        within(words, asked).await
+    }
+
+    /// A file of its own, with the directories that it needs; readable to everybody.
+    pub async fn write(&self, path: &str, text: &str) {
+        let script = "umask 022; mkdir -p \"$(dirname \"$1\")\" && cat >\"$1\"";
+        let mut child = self
+            .command(&["sh", "-c", script, "sh", path])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("nsenter starts");
+        let mut input = child.stdin.take().expect("stdin is piped");
+        input.write_all(text.as_bytes()).await.expect("a reader");
+        drop(input);
+        let output = within("a written file", child.wait_with_output()).await.expect("a child");
+        assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Every file that is not as this computer has it: path, kind, rights, owner and, but for
+    /// directories, size and time of the last change. Those below `/run/changed` belong to `/`.
+    pub async fn changed(&self) -> std::collections::BTreeSet<String> {
+        let find = "find /run /tmp /var/tmp /dev/shm -printf '%p %y %m %U' \\( -type d -printf '\\n' -o -printf ' %s %T@\\n' \\)";
+        self.ask(&["sh", "-c", find]).await.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let journal = ["journalctl", "--no-pager", "--lines", MAX_JOURNAL_LINES];
+            let output = self.command(&journal).as_std_mut().output();
+            if let Ok(output) = output {
+                eprintln!("its journal:\n{}", String::from_utf8_lossy(&output.stdout));
+            }
+        }
+        // The init, so that its parent sees it end after everything in it.
+        let _gone = std::process::Command::new("kill").args(["-KILL", &self.pid]).status();
+        while let Ok(None) = self.unshare.try_wait() {
+            std::thread::yield_now();
+        }
+    }
+}

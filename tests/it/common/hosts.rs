@@ -1,0 +1,186 @@
+//! Apple's hosts on loopback: certificates of authorities made for one test, and doors that open,
+//! hang, hang up or speak something else.
+//!
+//! It knows nothing of statusd. A door is gone, port and all, when dropped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, date_time_ymd,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
+pub use super::apple::Papers;
+
+/// Signs certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub der: CertificateDer<'static>,
+}
+
+impl Authority {
+    /// Valid always; two of one name would look like a forged signature.
+    pub fn new(name: &str, organisation: &str) -> Authority {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("an authority without names");
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::OrganizationName, organisation);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("the authority's certificate");
+        let der = certificate.der().clone();
+        Authority { issuer: Issuer::new(params, key), der }
+    }
+
+    /// What `host` shows.
+    pub fn acceptor(&self, host: &str, papers: Papers) -> TlsAcceptor {
+        let host = match papers {
+            Papers::WrongHost => "elsewhere.example",
+            Papers::Of(other) => other,
+            Papers::Good | Papers::Expired | Papers::NotYetValid => host,
+        };
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        match papers {
+            Papers::Good | Papers::WrongHost | Papers::Of(_) => {}
+            Papers::Expired => params.not_after = date_time_ymd(2001, 1, 1),
+            Papers::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
+        }
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the server's certificate");
+        acceptor(certificate.der().clone(), &key)
+    }
+}
+
+/// A certificate that vouches for itself, as boxes with a login page have.
+pub fn self_signed(host: &str) -> TlsAcceptor {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
+    params.distinguished_name.push(DnType::CommonName, "Box");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).expect("a certificate");
+    acceptor(certificate.der().clone(), &key)
+}
+
+fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+        .expect("a key that fits its certificate");
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What happens to who connects.
+#[derive(Clone)]
+pub enum Door {
+    /// TLS, and then whatever the other side does until it leaves.
+    Opens(TlsAcceptor),
+    /// Nothing at all.
+    Hangs,
+    /// An HTTP answer in plain text.
+    NotTls,
+    /// The connection ends when TLS begins.
+    CutsOff,
+    /// TLS, and behind it a server that names an address for uploads and takes what comes.
+    Uploads {
+        tls: TlsAcceptor,
+        /// What a GET gets.
+        config: String,
+        /// Otherwise a POST is read and never answered.
+        answers: bool,
+    },
+}
+
+/// A port with a door.
+pub struct Listening {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    /// `on`: an address with port 0.
+    pub async fn start(on: &str, door: Door) -> Listening {
+        let listener = TcpListener::bind(on).await.unwrap_or_else(|error| panic!("{on}: {error}"));
+        let address = listener.local_addr().expect("a bound address");
+        let task = tokio::spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                match &door {
+                    Door::Hangs => held.push(stream),
+                    door => drop(tokio::spawn(receive(stream, door.clone()))),
+                }
+            }
+        });
+        Listening { address, task }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What fails here is the other side's choice: it went away, or it does not trust us.
+async fn receive(mut stream: TcpStream, door: Door) {
+    match door {
+        Door::Opens(tls) => {
+            if let Ok(mut stream) = tls.accept(stream).await {
+                let _left = stream.read(&mut [0]).await;
+            }
+        }
+        Door::Hangs => {}
+        Door::NotTls => {
+            let _hello = stream.read(&mut [0; 1024]).await;
+            let _left = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
+        Door::CutsOff => {
+            let _hello = stream.read(&mut [0; 1024]).await;
+        }
+        Door::Uploads { tls, config, answers } => {
+            if let Ok(stream) = tls.accept(stream).await {
+                let _left = serve(stream, &config, answers).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    config: &str,
+    answers: bool,
+) -> std::io::Result<()> {
+    loop {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await?);
+        }
+        let head = String::from_utf8_lossy(&head).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut left: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
+        let is_upload = head.starts_with("post");
+        let mut buffer = vec![0; 64 << 10];
+        while left > 0 {
+            left -= stream.read(&mut buffer).await?.min(left);
+        }
+        if is_upload && !answers {
+            let _left = stream.read(&mut [0]).await;
+            return Ok(());
+        }
+        let body = if is_upload { "" } else { config };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await?;
+    }
+}

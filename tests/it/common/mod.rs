@@ -1,0 +1,17 @@
+//! What the test programs share: the outside world, played on this computer.
+
+pub mod alertmanager;
+pub mod apple;
+pub mod bus;
+pub mod doc;
+pub mod hostile;
+pub mod hosts;
+pub mod log;
+pub mod mail;
+pub mod mosquitto;
+pub mod past;
+pub mod peer;
+pub mod phone;
+pub mod phone_papers;
+pub mod time_server;
+pub mod wire;

@@ -1,0 +1,125 @@
+//! The completions of the shells, as bash runs them: words that are fixed and words that are not.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::program::Home;
+
+const CHANNELS: &str =
+    "[state]\ndirectory = \"state\"\n[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\n";
+
+/// A home with the completions of a shell and a directory of programs with statusd in it.
+async fn home() -> Home {
+    let home = Home::new();
+    home.configure(CHANNELS);
+    let said = home.ask(&["completions", "bash"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    fs::write(home.path("statusd.bash"), said.out).expect("written");
+    fs::create_dir(home.path("bin")).expect("a directory");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_statusd"), home.path("bin/statusd")).expect("a link");
+    home
+}
+
+fn shell(home: &Home, program: &str) -> Command {
+    let mut shell = Command::new(program);
+    shell
+        .env_clear()
+        .env("HOME", home.path(""))
+        .env("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()))
+        .env("STATUSD_CONFIG", home.path("statusd.toml"))
+        .current_dir(home.path(""));
+    shell
+}
+
+/// What bash offers for the last of `words`.
+#[track_caller]
+fn offered(home: &Home, words: &[&str]) -> Vec<String> {
+    let script = "source ./statusd.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_LINE=\"$*\"; \
+                  COMP_POINT=${#COMP_LINE}; _statusd_words statusd \"${COMP_WORDS[COMP_CWORD]}\" \
+                  \"${COMP_WORDS[COMP_CWORD - 1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let output = shell(home, "bash").args(["-c", script, "bash", "statusd"]).args(words).output();
+    let output = output.expect("bash is there");
+    assert!(output.stderr.is_empty(), "{words:?}: {output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn bash_offers_fixed_words_and_those_that_statusd_knows() {
+    let home = home().await;
+    let check = |words: &[&str], expected: &[&str]| assert_eq!(offered(&home, words), expected, "{words:?}");
+    check(&["chec"], &["check"]);
+    check(&["check", "icloud b"], &["iCloud Backup"]);
+    check(&["check", "iCloud\\ B"], &["iCloud Backup"]);
+    check(&["check", "--format", "nag"], &["nagios"]);
+    check(&["history", "--service", "=", "Pho"], &["Photos"]);
+    check(&["test-notice", ""], &["desktop", "webhook.ops", "log"]);
+    check(&["drill", "--channel", "web"], &["webhook.ops"]);
+    check(&["guide", "back"], &["back-up-now"]);
+    check(&["doctor", "--only", "por"], &["portal"]);
+    check(&["doctor", "--only", "portal,clo"], &["portal,clock"]);
+    assert!(offered(&home, &["check", "--"]).contains(&"--feed-url".to_owned()));
+    // A broken configuration is no reason to print an error into a command line.
+    home.configure("wathc = 1");
+    check(&["test-notice", "des"], &[]);
+    check(&["check", "iCloud B"], &["iCloud Backup"]);
+}
+
+/// The options of a help, with their other names.
+fn options(help: &str) -> BTreeSet<String> {
+    let words = help.lines().flat_map(|line| {
+        let named = Some(line.trim()).filter(|line| line.starts_with('-'));
+        let named = named.and_then(|line| line.split("  ").next());
+        let aliases = line.split_once("[alias").and_then(|(_, names)| names.split(']').next());
+        named.into_iter().chain(aliases).flat_map(|names| names.split([' ', ',']))
+    });
+    words.filter(|word| word.starts_with('-')).map(|word| word.trim_end_matches('.').to_owned()).collect()
+}
+
+/// The commands of a help.
+fn commands(help: &str) -> Vec<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = lines.take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// Bash offers for a command and each below it what its help lists.
+async fn check_options(home: &Home, path: &mut Vec<String>) -> usize {
+    let line: Vec<&str> = path.iter().map(String::as_str).collect();
+    let help = home.ask(&[&line[..], &["--help"]].concat()).await.out;
+    let offered = offered(home, &[&line[..], &["-"]].concat());
+    assert_eq!(BTreeSet::from_iter(offered), options(&help), "statusd {}: {help}", line.join(" "));
+    let mut count = 1;
+    for command in commands(&help) {
+        path.push(command);
+        count += Box::pin(check_options(home, path)).await;
+        path.pop();
+    }
+    count
+}
+
+/// A setting that a command refuses was offered: the generated completions do not heed what is hidden.
+#[tokio::test]
+async fn bash_offers_the_options_that_the_help_of_a_command_lists() {
+    let count = check_options(&home().await, &mut Vec::new()).await;
+    assert!(count > 25, "{count} commands");
+}
+
+/// In a terminal of its own: what is typed, Tab among it, is what readline makes of it.
+#[tokio::test]
+async fn a_tab_in_a_terminal_completes_a_name_with_a_blank() {
+    let home = home().await;
+    let mut terminal = shell(&home, "script");
+    terminal.args(["-qec", "bash --norc --noprofile -i", "/dev/null"]).env("TERM", "dumb");
+    let mut terminal =
+        terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script (bsdutils)");
+    // Control-A goes to the beginning of the line.
+    let typed = b"source ./statusd.bash\nstatusd check iCloud\\ Ba\t\x01printf '<%s>' \nexit\n";
+    terminal.stdin.take().expect("a pipe").write_all(typed).expect("typed");
+    let output = terminal.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("<statusd><check><iCloud Backup>"), "{text}");
+}

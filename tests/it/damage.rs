@@ -1,0 +1,576 @@
+//! Faults of the disk and of hands: flipped bits, read errors, files that are emptied, deleted, replaced
+//! or older than they should be.
+//!
+//! Each is made for real, in copies of one database with a history and waiting deliveries. Whatever
+//! happens to the file, statusd starts, announces nothing that it announced before, and a delivery that
+//! waited waits on, or people are told that something was lost.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::common::doc::Doc;
+use jiff::{SignedDuration, Timestamp};
+use statusd::feed;
+use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
+use statusd::store::{ChangeFilter, Coverage, DATABASE, Frozen, Gather, Opened, Settled, Store, Waiting};
+use statusd::track::{self, Pending};
+use statusd::watch::Watch;
+use tempfile::TempDir;
+
+const START: &str = "2026-03-02T09:00:00Z";
+const CHANNELS: [&str; 2] = ["desktop", "webhook.ops"];
+const ALL: Gather = Gather::All { max_age: SignedDuration::from_hours(24) };
+/// Flipped bits with each run of the tests; the long test flips [`MANY`].
+const FEW: usize = 100;
+const MANY: usize = 2_500;
+const HEADER_BYTES: usize = 100;
+
+/// In memory where there is such a place: thousands of databases are written and synced.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
+    made.expect("a folder")
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn feed_id() -> FeedId {
+    FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
+}
+
+fn watch() -> Watch {
+    Watch::new(&["*"])
+}
+
+fn document(doc: &Doc) -> Document {
+    feed::parse(doc.json().as_bytes()).expect("a document")
+}
+
+/// Backup was down and is over, Photos and Mail are down.
+fn newest() -> Doc {
+    let began = at("2026-03-02T08:00:00Z").as_second();
+    Doc::new()
+        .service("iCloud Backup")
+        .event("1001", "Outage", "resolved", began, Some(began + 5_400))
+        .service("iCloud Mail")
+        .event("1002", "Issue", "ongoing", began + 600, None)
+        .service("Photos")
+        .event("1003", "Outage", "ongoing", began + 1_200, None)
+}
+
+/// Two looks at a document, far enough apart to confirm what it says.
+async fn look_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
+    let mut beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
+    let mut pending = Pending::default();
+    let document = document(doc);
+    let mut changes = Vec::new();
+    for now in [now, now + SignedDuration::from_secs(45)] {
+        store.recall(&mut beliefs, &document).await.expect("older beliefs");
+        let update = track::look(&beliefs, &mut pending, &document, &watch(), now);
+        let routing = |change: &Change| match change.kind.is_told() {
+            true => CHANNELS.map(str::to_owned).to_vec(),
+            false => Vec::new(),
+        };
+        store.commit(&beliefs, &update, &routing, Coverage::Continues, 1, now).await.expect("written");
+        changes.extend(update.changes.clone());
+        update.apply(&mut beliefs);
+    }
+    changes
+}
+
+fn compose(waiting: &Waiting) -> Frozen {
+    let key = waiting.changes[0].key();
+    let tone = statusd::model::Tone::Alarm;
+    Frozen { key, title: "A title".to_owned(), body: "A body".to_owned(), tone, payload: String::new() }
+}
+
+fn gather(channel: &str) -> Gather {
+    if channel == "desktop" { ALL } else { Gather::Each }
+}
+
+/// Begins an attempt; the number of its message.
+async fn begin(store: &Store, channel: &str, now: Timestamp) -> Option<i64> {
+    let next = |_| now + SignedDuration::from_secs(5);
+    let begun = store.begin(channel, gather(channel), &compose, &next, now).await;
+    begun.expect("the database works").map(|attempt| attempt.notice_id)
+}
+
+async fn send(store: &Store, channel: &str, now: Timestamp) -> bool {
+    let Some(notice_id) = begin(store, channel, now).await else { return false };
+    let sent = Settled::Sent { receipt: Some("1".to_owned()), words: "taken".to_owned() };
+    store.settle(notice_id, &sent, now).await.expect("recorded");
+    true
+}
+
+/// A database with outages that are over and that go on, messages sent, in flight and waiting.
+async fn fill(store: &Store) {
+    let began = at("2026-03-02T08:00:00Z").as_second();
+    let fine = Doc::new().service("iCloud Backup").service("iCloud Mail").service("Photos");
+    look_twice(store, &fine, at(START)).await;
+    let down = Doc::new()
+        .service("iCloud Backup")
+        .event("1001", "Outage", "ongoing", began, None)
+        .service("iCloud Mail")
+        .service("Photos");
+    look_twice(store, &down, at("2026-03-02T09:10:00Z")).await;
+    for channel in CHANNELS {
+        while send(store, channel, at("2026-03-02T09:11:00Z")).await {}
+    }
+    look_twice(store, &newest(), at("2026-03-02T09:50:00Z")).await;
+    // One is in flight on each channel, and for programs two more wait behind it.
+    for channel in CHANNELS {
+        begin(store, channel, at("2026-03-02T09:51:00Z")).await.expect("a message");
+    }
+    let until = at("2026-03-02T09:52:00Z");
+    store.snooze(until, at("2026-03-02T09:51:00Z")).await.expect("written");
+    store.acknowledge(&feed_id(), &|outage| outage.service == "Photos", false, until).await.expect("written");
+}
+
+/// A directory with such a database, closed.
+async fn filled() -> TempDir {
+    let folder = folder();
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    fill(&store).await;
+    folder
+}
+
+fn copy(from: &Path) -> TempDir {
+    let folder = folder();
+    for entry in fs::read_dir(from).expect("a directory").flatten() {
+        if entry.file_name() != "statusd.lock" {
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
+        }
+    }
+    folder
+}
+
+type Delivery = (i64, String);
+
+/// What waits or was given up.
+async fn open_deliveries(store: &Store) -> BTreeSet<Delivery> {
+    let deliveries = store.deliveries(false).await.expect("an outbox");
+    deliveries.into_iter().map(|delivery| (delivery.id, delivery.channel)).collect()
+}
+
+/// Opens a damaged copy and works with it as the daemon does. Returns what is wrong.
+async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
+    let now = at("2026-03-02T12:00:00Z");
+    let Opened { store, lost } = match Store::open(folder, now) {
+        Ok(opened) => opened,
+        Err(error) => return Some(format!("does not start: {error}")),
+    };
+    let waits = open_deliveries(&store).await;
+    // A damaged name of a channel is a delivery all the same, and is seen.
+    let numbers =
+        |deliveries: &BTreeSet<Delivery>| -> Vec<i64> { deliveries.iter().map(|(id, _)| *id).collect() };
+    if numbers(&waits) != numbers(waited) && lost.is_none() {
+        return Some(format!("silently lost: {waits:?} of {waited:?}"));
+    }
+    store.last_sign_of_life(now).await.expect("written");
+    store.phones().await.expect("readable");
+    store.snoozed().await.expect("readable");
+    store.give_up_absent(&CHANNELS, now).await.expect("written");
+    store.changes(&ChangeFilter::default()).await.expect("a history");
+    store.outages(&feed_id(), Timestamp::MIN).await.expect("outages");
+    store.coverage(&feed_id(), Timestamp::MIN).await.expect("coverage");
+    let before: BTreeSet<i64> = all(&store).await;
+    look_twice(&store, &newest(), now).await;
+    for delivery in store.deliveries(true).await.expect("an outbox") {
+        let is_news = !before.contains(&delivery.id);
+        if is_news && matches!(delivery.change.kind, ChangeKind::Began | ChangeKind::Reopened) {
+            return Some(format!("announced again: {:?}", delivery.change.key()));
+        }
+    }
+    for channel in CHANNELS {
+        for _ in 0..10 {
+            store
+                .remind(&feed_id(), channel, SignedDuration::from_hours(1), &|_| true, now)
+                .await
+                .expect("written");
+            store.lasting(&feed_id(), channel).await.expect("outages");
+            send(&store, channel, now).await;
+        }
+    }
+    None
+}
+
+async fn all(store: &Store) -> BTreeSet<i64> {
+    store.deliveries(true).await.expect("an outbox").into_iter().map(|delivery| delivery.id).collect()
+}
+
+/// Flips bits all over the file, and one in five in its header.
+async fn flip(count: usize) {
+    let folder = filled().await;
+    let whole = fs::read(folder.path().join(DATABASE)).expect("a file");
+    let waited = {
+        let copied = copy(folder.path());
+        let opened = Store::open(copied.path(), at(START)).expect("a store");
+        open_deliveries(&opened.store).await
+    };
+    assert_eq!(waited.len(), 6, "{waited:?}");
+    let seed = std::env::var("STATUSD_SEED")
+        .ok()
+        .map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut wrong = Vec::new();
+    for number in 0..count {
+        let bytes = if number % 5 == 0 { HEADER_BYTES } else { whole.len() };
+        let bit = dice.usize(..bytes * 8);
+        let copied = copy(folder.path());
+        let mut bytes = whole.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(copied.path().join(DATABASE), bytes).expect("written");
+        if let Some(trouble) = trouble(copied.path(), &waited).await {
+            wrong.push(format!("bit {bit}: {trouble}"));
+        }
+    }
+    assert!(wrong.is_empty(), "STATUSD_SEED={seed}: {} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn a_flipped_bit_neither_stops_statusd_nor_loses_or_repeats_anything_silently() {
+    flip(FEW).await;
+}
+
+#[tokio::test]
+#[ignore = "minutes"]
+async fn two_thousand_five_hundred_flipped_bits() {
+    flip(MANY).await;
+}
+
+/// What people were told, and what waits, after a file was changed while statusd was off.
+async fn after(change: impl FnOnce(&Path)) -> (Option<String>, usize) {
+    let folder = filled().await;
+    change(folder.path());
+    let opened = Store::open(folder.path(), at("2026-03-02T12:00:00Z")).expect("it starts");
+    (opened.lost, open_deliveries(&opened.store).await.len())
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_or_empty_is_told_of() {
+    let gone = after(|state| fs::remove_file(state.join(DATABASE)).expect("removed")).await;
+    assert_eq!(gone, (Some(String::new()), 0));
+    let emptied = after(|state| fs::write(state.join(DATABASE), "").expect("written")).await;
+    assert_eq!(emptied, (Some(String::new()), 0));
+    assert_eq!(after(|_| ()).await, (None, 6));
+}
+
+#[tokio::test]
+async fn a_loss_is_told_once() {
+    let folder = filled().await;
+    fs::write(folder.path().join(DATABASE), "").expect("written");
+    let open = || Store::open(folder.path(), at(START)).expect("it starts");
+    // The first run dies before it says so.
+    assert_eq!(open().lost, Some(String::new()));
+    let Opened { store, lost } = open();
+    assert_eq!(lost, Some(String::new()));
+    let beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
+    let told = track::history_lost(&beliefs, "", at(START));
+    store.announce(&told, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
+    drop(store);
+    assert_eq!(open().lost, None);
+}
+
+#[tokio::test]
+async fn half_a_database_keeps_what_can_be_read() {
+    let folder = filled().await;
+    let path = folder.path().join(DATABASE);
+    // The table of coverage, which needs nothing: people are not told, and everything else is there.
+    let database = rusqlite::Connection::open(&path).expect("a database");
+    let page: u32 = database
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'coverage'", [], |row| row.get(0))
+        .expect("a page");
+    drop(database);
+    let page = page as usize;
+    let mut bytes = fs::read(&path).expect("a file");
+    bytes[(page - 1) * 4096..page * 4096].fill(0xa5);
+    fs::write(&path, bytes).expect("written");
+    let opened = Store::open(folder.path(), at("2026-03-02T12:00:00Z")).expect("it starts");
+    assert_eq!((opened.lost, open_deliveries(&opened.store).await.len()), (None, 6));
+    assert!(
+        fs::read_dir(folder.path())
+            .expect("entries")
+            .flatten()
+            .any(|entry| { entry.file_name().to_string_lossy().starts_with("statusd.db.damaged-") })
+    );
+}
+
+/// Where each table begins is noted a second time, so that no damage to the schema takes them all.
+#[tokio::test]
+async fn a_database_whose_schema_is_gone_has_all_its_rows() {
+    let folder = filled().await;
+    let path = folder.path().join(DATABASE);
+    let mut bytes = fs::read(&path).expect("a file");
+    bytes[HEADER_BYTES..4096].fill(0xa5);
+    fs::write(&path, bytes).expect("written");
+    let waited = {
+        let copied = copy(folder.path());
+        let opened = Store::open(copied.path(), at(START)).expect("it starts");
+        open_deliveries(&opened.store).await
+    };
+    assert_eq!(waited.len(), 6);
+    assert_eq!(trouble(folder.path(), &waited).await, None);
+    // So is a file that was written anew while statusd ran: its tables are at other places.
+    let folder = filled().await;
+    let path = folder.path().join(DATABASE);
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    fs::remove_file(&path).expect("removed");
+    store.keep_file().await.expect("written anew");
+    drop(store);
+    let mut bytes = fs::read(&path).expect("a file");
+    bytes[HEADER_BYTES..4096].fill(0);
+    fs::write(&path, bytes).expect("written");
+    assert_eq!(trouble(folder.path(), &waited).await, None);
+}
+
+/// Each place of the schema, with a value of each type that is none for it.
+#[tokio::test]
+async fn a_schema_that_makes_no_sense_is_damage() {
+    let folder = filled().await;
+    let columns = ["type", "name", "tbl_name", "rootpage", "sql"];
+    let values = ["x'ff'", "NULL", "1.5", "'?'", "9223372036854775807"];
+    // SQLite itself reads less of the second.
+    for entry in ["name = 'delivery'", "name LIKE 'sqlite_autoindex_%'"] {
+        for (column, value) in columns.iter().flat_map(|column| values.map(|value| (column, value))) {
+            let copied = copy(folder.path());
+            let database = rusqlite::Connection::open(copied.path().join(DATABASE)).expect("a database");
+            let sql = format!(
+                "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET {column} = {value} WHERE {entry}"
+            );
+            database.execute_batch(&sql).expect("damaged");
+            drop(database);
+            let Opened { store, lost } = Store::open(copied.path(), at(START))
+                .unwrap_or_else(|error| panic!("{entry}, {column} = {value}: does not start: {error}"));
+            assert_eq!((lost, open_deliveries(&store).await.len()), (None, 6), "{entry}, {column} = {value}");
+        }
+    }
+}
+
+/// A large database that is as a stop left it is not checked at the start; any other is.
+#[tokio::test]
+async fn a_large_database_that_was_changed_is_checked() {
+    let folder = filled().await;
+    let path = folder.path().join(DATABASE);
+    let database = rusqlite::Connection::open(&path).expect("a database");
+    database
+        .execute("UPDATE change SET message = CAST(zeroblob(20000000) AS TEXT) WHERE id = 1", [])
+        .expect("written");
+    let page: u32 = database
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'delivery_due'", [], |row| row.get(0))
+        .expect("a page");
+    drop(database);
+    // Checked, and sealed when it is closed.
+    assert_eq!(Store::open(folder.path(), at(START)).expect("it starts").lost, None);
+    let mut bytes = fs::read(&path).expect("a file");
+    bytes[(page as usize - 1) * 4096..][..16].fill(0xa5);
+    fs::write(&path, bytes).expect("written");
+    let opened = Store::open(folder.path(), at(START)).expect("it starts");
+    assert_eq!((opened.lost, open_deliveries(&opened.store).await.len()), (None, 6));
+    let mut names = fs::read_dir(folder.path()).expect("entries").flatten().map(|entry| entry.file_name());
+    assert!(names.any(|name| name.to_string_lossy().starts_with("statusd.db.damaged-")), "it was checked");
+}
+
+/// `ack` and `snooze` write beside a daemon, or while none runs. They do not know the file's condition.
+#[tokio::test]
+async fn who_writes_a_row_notes_that_and_seals_nothing() {
+    let folder = folder();
+    let state = folder.path().join("state");
+    drop(Store::open(&state, at(START)).expect("a store"));
+    let mark = || fs::read_to_string(state.join("statusd.mark")).expect("a mark");
+    let before = mark();
+    let beside = Store::attach(&state, true).expect("writable").expect("a database");
+    beside.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
+    drop(beside);
+    assert_ne!(mark(), before, "a copy from before the snooze is older");
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).expect("entries").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["state"]);
+}
+
+#[tokio::test]
+async fn a_wal_that_is_lost_or_damaged_takes_nothing_with_it() {
+    let folder = folder();
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    fill(&store).await;
+    let expected = open_deliveries(&store).await;
+    // As a kill leaves it: the store is still open.
+    let wal = format!("{DATABASE}-wal");
+    assert!(folder.path().join(&wal).metadata().is_ok_and(|wal| wal.len() > 0), "there is a WAL");
+    for damage in 0..3 {
+        let killed = copy(folder.path());
+        let path = killed.path().join(&wal);
+        let mut bytes = fs::read(&path).expect("a WAL");
+        match damage {
+            0 => fs::remove_file(&path).expect("removed"),
+            1 => fs::write(&path, &bytes[..bytes.len() / 2]).expect("written"),
+            _ => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 0x10;
+                fs::write(&path, bytes).expect("written");
+            }
+        }
+        let opened = Store::open(killed.path(), at(START)).expect("it starts");
+        assert_eq!(opened.lost, None, "damage {damage}");
+        assert_eq!(open_deliveries(&opened.store).await, expected, "damage {damage}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_database_is_told_of_and_what_is_over_is_no_news() {
+    let folder = folder();
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    look_twice(&store, &Doc::new().service("iCloud Backup"), at(START)).await;
+    drop(store);
+    let older = fs::read(folder.path().join(DATABASE)).expect("a file");
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    fill(&store).await;
+    drop(store);
+    fs::write(folder.path().join(DATABASE), older).expect("written");
+    let Opened { store, lost } = Store::open(folder.path(), at(START)).expect("it starts");
+    assert_eq!(lost, Some(String::new()));
+    let changes = look_twice(&store, &newest(), at("2026-03-02T12:00:00Z")).await;
+    let kinds: Vec<&str> = changes.iter().map(|change| change.kind.as_str()).collect();
+    assert_eq!(kinds, ["noted", "began", "began"], "what is over was told or is past");
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_or_replaced_while_statusd_runs_is_written_anew() {
+    for replaced in [false, true] {
+        let folder = folder();
+        let path = folder.path().join(DATABASE);
+        let store = Store::open(folder.path(), at(START)).expect("a store").store;
+        fill(&store).await;
+        let expected = open_deliveries(&store).await;
+        fs::remove_file(&path).expect("removed");
+        if replaced {
+            fs::write(&path, "somebody's").expect("written");
+        }
+        store.keep_file().await.expect("written anew");
+        let beside = Store::attach(folder.path(), false).expect("readable").expect("a database");
+        assert_eq!(open_deliveries(&beside).await, expected);
+        drop(beside);
+        // The next write is in the new file.
+        begin(&store, "webhook.ops", at("2026-03-02T12:00:00Z")).await.expect("a message");
+        store.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
+        drop(store);
+        let Opened { store, lost } = Store::open(folder.path(), at(START)).expect("it starts");
+        assert_eq!((lost, open_deliveries(&store).await), (None, expected));
+        let snooze = store.snoozed().await.expect("readable").expect("a snooze");
+        assert_eq!(snooze.until, at("2026-03-02T13:00:00Z"));
+    }
+}
+
+#[tokio::test]
+async fn the_next_write_finds_a_deleted_file_again() {
+    let folder = folder();
+    let store = Store::open(folder.path(), at(START)).expect("a store").store;
+    fill(&store).await;
+    fs::remove_dir_all(folder.path()).expect("removed");
+    store.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
+    let beside = Store::attach(folder.path(), false).expect("readable").expect("a database");
+    assert_eq!(open_deliveries(&beside).await.len(), 6);
+    assert!(beside.snoozed().await.expect("readable").is_some());
+}
+
+#[tokio::test]
+async fn a_row_that_makes_no_sense_costs_itself() {
+    let folder = filled().await;
+    let database = rusqlite::Connection::open(folder.path().join(DATABASE)).expect("a database");
+    database
+        .execute_batch(
+            "PRAGMA ignore_check_constraints = ON;
+             UPDATE change SET kind = 'bagan', feed = 'consumes/en_US' WHERE kind = 'began';
+             UPDATE change SET at = '2026-03-0!T09:50:45Z', message = CAST(x'41ff42' AS TEXT);
+             UPDATE delivery SET due_at = 'soon', attempts = -3, state = 'qending' WHERE state = 'pending';
+             UPDATE outage SET first_seen_at = '', phase = 'ongoinf' WHERE phase = 'ongoing';
+             UPDATE service SET listed = 'yet';
+             UPDATE feed SET sight = '?', stamp = '2926-03-02T09:00:00Z';
+             UPDATE coverage SET to_at = 'x';
+             UPDATE notice SET tone = 'blarm';
+             UPDATE meta SET value = '9026-01-01T00:00:00Z' WHERE name = 'snoozed_until';",
+        )
+        .expect("damaged");
+    drop(database);
+    let waited = (3..=5).flat_map(|id| CHANNELS.map(|channel| (id, channel.to_owned())));
+    let waited: BTreeSet<Delivery> = {
+        let opened = Store::open(copy(folder.path()).path(), at(START)).expect("it starts");
+        let open = open_deliveries(&opened.store).await;
+        assert_eq!(opened.store.snoozed().await.expect("readable"), None);
+        assert_eq!(open.len(), waited.count());
+        open
+    };
+    assert_eq!(trouble(folder.path(), &waited).await, None);
+}
+
+/// Starts the real program with system calls on its database failing. Returns what it said.
+#[cfg(target_os = "linux")]
+fn run_with(state: &Path, calls: &str, fault: &str) -> String {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let config = state.join("statusd.toml");
+    let text = format!(
+        "[feed]\nurl = 'http://127.0.0.1:1/'\n[state]\ndirectory = {state:?}\n[channel.desktop]\nenabled = false\n"
+    );
+    fs::write(&config, text).expect("a configuration");
+    let mut child = Command::new("strace")
+        // The program is the child itself, and what traces it a grandchild.
+        .args(["-D", "-f", "-qq", "-o", "/dev/null", "-P"])
+        .arg(state.join(DATABASE))
+        .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])
+        .arg(env!("CARGO_BIN_EXE_statusd"))
+        .arg("--config")
+        .arg(&config)
+        .arg("run")
+        .env_clear()
+        .env("HOME", state)
+        .env("PATH", std::env::var("PATH").unwrap_or_default())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("strace, which scripts/test installs");
+    let said = BufReader::new(child.stderr.take().expect("piped"));
+    let mut log = String::new();
+    // It works, or it ends by itself: then there are no more lines.
+    for line in said.lines().map_while(Result::ok) {
+        log.push_str(&line);
+        log.push('\n');
+        if line.contains("refused the connection") {
+            break;
+        }
+    }
+    let _ended = child.kill();
+    let status = child.wait().expect("a child");
+    assert!(matches!(status.code(), None | Some(73)), "{calls} {fault}: {status}: {log}");
+    log
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_read_or_write_error_discards_nothing() {
+    let folder = filled().await;
+    let whole = fs::read(folder.path().join(DATABASE)).expect("a file");
+    let each = |call: &'static str, error: &'static str, whens: &'static [&'static str]| {
+        whens.iter().map(move |when| (call, format!("error={error}:when={when}")))
+    };
+    let faults = each("pread64", "EIO", &["1", "2", "3", "4", "5", "7", "11", "1+", "4+", "9+", "30+"])
+        .chain(each("read", "EIO", &["1", "1+"]))
+        .chain(each("openat", "EMFILE", &["1", "2", "3"]))
+        .chain(each("pwrite64", "ENOSPC", &["1", "1+"]));
+    for (call, fault) in faults {
+        let copied = copy(folder.path());
+        let log = run_with(copied.path(), call, &fault);
+        let names = fs::read_dir(copied.path()).expect("entries").flatten();
+        let damaged = names.filter(|entry| entry.file_name().to_string_lossy().contains("damaged")).count();
+        assert_eq!(damaged, 0, "{call} {fault}: {log}");
+        let opened = Store::open(copied.path(), at(START)).expect("it starts");
+        assert_eq!(
+            (opened.lost, open_deliveries(&opened.store).await.len()),
+            (None, 6),
+            "{call} {fault}: {log}"
+        );
+        assert!(fs::metadata(copied.path().join(DATABASE)).expect("a file").len() >= whole.len() as u64);
+    }
+}

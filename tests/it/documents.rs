@@ -1,0 +1,93 @@
+//! The documents for people: what they link to and what they name of this repository is there.
+//!
+//! Asks nobody: addresses of the web are not looked at. That the commands that they show parse is
+//! tested beside the definition of the command line, in `src/cli/documents.rs`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A word in backquotes that begins so is a path of this repository.
+const TOPS: [&str; 10] = [
+    ".ci/",
+    "benches/",
+    "config/",
+    "docs/",
+    "launchd/",
+    "packaging/",
+    "scripts/",
+    "src/",
+    "systemd/",
+    "tests/",
+];
+/// What stands for a name that somebody has yet to give.
+const PLACEHOLDERS: [&str; 2] = ["NAME", "-N."];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<PathBuf> {
+    let directories = [root().to_owned(), root().join("docs")];
+    let entries = directories.iter().flat_map(|directory| fs::read_dir(directory).expect("a directory"));
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
+}
+
+/// What a document, which lies in that directory, names and is not there.
+fn missing(text: &str, directory: &Path) -> Vec<String> {
+    let prose = text.split("```").step_by(2).collect::<String>();
+    let is_elsewhere = |target: &&str| !target.contains("://") && !target.starts_with("mailto:");
+    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = targets.filter(is_elsewhere).filter(|target| !is_there(target, text, directory));
+    let words = prose.split('`').skip(1).step_by(2).filter(|word| {
+        let path = word.split("::").next().unwrap_or_default();
+        let is_any = path.contains([' ', '*', '…']) || PLACEHOLDERS.iter().any(|any| path.contains(any));
+        TOPS.iter().any(|top| word.starts_with(top)) && !is_any && !root().join(path).exists()
+    });
+    links.chain(words).map(str::to_owned).collect()
+}
+
+/// A file, a heading of it, or a heading of the document itself.
+fn is_there(target: &str, text: &str, directory: &Path) -> bool {
+    let (file, heading) =
+        target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
+    let path = directory.join(file);
+    let Some(heading) = heading else { return path.exists() };
+    let read = if file.is_empty() { Some(text.to_owned()) } else { fs::read_to_string(path).ok() };
+    read.is_some_and(|text| {
+        text.lines().filter_map(|line| line.strip_prefix('#')).any(|line| anchor(line) == heading)
+    })
+}
+
+/// What a heading is called in an address, as forges have it.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn what_documents_name_is_there() {
+    let documents = documents();
+    assert!(documents.len() > 10, "{documents:?}");
+    for path in documents {
+        let text = fs::read_to_string(&path).expect("a document");
+        let directory = path.parent().expect("a directory");
+        assert_eq!(missing(&text, directory), Vec::<String>::new(), "{}", path.display());
+    }
+}
+
+#[test]
+fn what_is_missing_is_found() {
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        assert_eq!(missing(text, root()), expected, "{text}");
+    }
+    check("[a](README.md) [b](docs/json.md#a-change) [c](#here-it-is)\n## Here it is\n", &[]);
+    check("[a](https://www.apple.com/x) `src/lib.rs` `tests/it/lab.rs::x` `src/*.rs`", &[]);
+    check("[a](REDME.md)", &["REDME.md"]);
+    check("[a](docs/json.md#nothing)", &["docs/json.md#nothing"]);
+    check("[a](#here)\n## There\n", &["#here"]);
+    check("`src/libb.rs`", &["src/libb.rs"]);
+    check("```sh\ncat `src/libb.rs` [a](b)\n```", &[]);
+}

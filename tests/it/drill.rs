@@ -1,0 +1,186 @@
+//! `statusd drill` as a program: what reaches real channels, what it prints, how it exits.
+//!
+//! What the play is made of is tested beside it. No daemon, no Apple, and no network beyond
+//! loopback.
+#![cfg(target_os = "linux")]
+
+use crate::common::bus::{Bus, Server};
+use crate::common::peer::{Peer, Reply, Request};
+use crate::program::{Home, Said, within};
+use serde_json::Value;
+
+const MUTE: &str = "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n";
+const KINDS: [&str; 4] = ["began", "worsened", "ended", "missed"];
+
+fn webhook(name: &str, peer: &Peer) -> String {
+    format!("[channel.webhook.{name}]\nurl = {:?}\n", peer.url("/hook"))
+}
+
+fn configured(channels: &str) -> Home {
+    let home = Home::new();
+    home.configure(&format!("time_zone = \"UTC\"\n[state]\ndirectory = \"state\"\n{channels}"));
+    home
+}
+
+/// The kind of one change of a drill.
+#[track_caller]
+fn kind(request: &Request) -> String {
+    let change: Value = serde_json::from_slice(&request.body).expect("JSON");
+    assert_eq!(change["drill"], true, "{change}");
+    let text = change["text"].as_str().expect("a text");
+    assert!(text.starts_with("DRILL: ") && text.contains(": iCloud Backup. "), "{change}");
+    assert_eq!(request.header("idempotency-key"), change["key"].as_str(), "{change}");
+    change["kind"].as_str().expect("a kind").to_owned()
+}
+
+async fn kinds(peer: &mut Peer) -> Vec<String> {
+    let mut kinds = Vec::new();
+    for _ in KINDS {
+        kinds.push(kind(&peer.next().await));
+    }
+    kinds
+}
+
+#[track_caller]
+fn check_end(said: &Said, code: i32, last_line: &str) {
+    assert_eq!(said.code, Some(code), "{said:?}");
+    assert_eq!(said.out.lines().last(), Some(last_line), "{said:?}");
+    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said:?}");
+}
+
+#[tokio::test]
+async fn an_outage_is_played_to_every_channel_in_order() {
+    let bus = Bus::start();
+    let mut desktop = Server::start(&bus, &["body"]).await;
+    let mut ops = Peer::start([Reply::status(200)]).await;
+    let home = configured(&webhook("ops", &ops)).with("DBUS_SESSION_BUS_ADDRESS", bus.address_without_guid());
+
+    check_end(&home.ask(&["drill"]).await, 0, "All 12 messages arrived.");
+    assert_eq!(kinds(&mut ops).await, KINDS);
+    let mut bubbles = Vec::new();
+    for _ in KINDS {
+        bubbles.push(desktop.next().await);
+    }
+    let titles: Vec<&str> = bubbles.iter().map(|bubble| bubble.summary.as_str()).collect();
+    let words = ["Issue", "Worse", "Fixed", "Was down"];
+    assert_eq!(titles, words.map(|word| format!("DRILL: {word}: iCloud Backup")));
+    let replaced: Vec<u32> = bubbles.iter().map(|bubble| bubble.replaces_id).collect();
+    assert_eq!(replaced, [0, 1, 1, 0], "the end replaces the start, and the missed one nothing");
+    assert!(ops.is_quiet() && desktop.is_quiet());
+    assert!(!home.state().exists(), "a drill leaves nothing behind");
+}
+
+#[tokio::test]
+async fn the_log_has_its_lines_and_json_is_one_document() {
+    let home = configured("[channel.desktop]\nenabled = false\n");
+    let said = home.ask(&["drill", "--json"]).await;
+    let document: Value = serde_json::from_str(&said.out).expect("JSON");
+    assert_eq!((said.code, &document["exit_code"], &document["dry"]), (Some(0), &0.into(), &false.into()));
+    let steps: Vec<&str> = document["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|step| step["step"].as_str())
+        .collect();
+    assert_eq!(steps, ["calm", "began", "worsened", "ended", "missed"]);
+    assert_eq!(document["steps"][3]["messages"][0]["change"]["kind"], "ended");
+    assert_eq!(said.err.matches("INFO DRILL: ").count(), 4, "{}", said.err);
+    assert_eq!(said.err.lines().count(), 4, "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_channel_that_refuses_is_named_and_the_others_hear_all() {
+    let mut good = Peer::start([Reply::status(204)]).await;
+    let mut bad = Peer::start([Reply::status(204), Reply::status(410), Reply::status(503)]).await;
+    let home = configured(&format!("{MUTE}{}{}", webhook("good", &good), webhook("bad", &bad)));
+
+    let said = home.ask(&["drill"]).await;
+    check_end(&said, 1, "3 of 8 messages did not arrive: see webhook.bad above.");
+    assert_eq!(said.out.matches("webhook.bad: refused: 127.0.0.1 answers 410 Gone").count(), 1, "{said:?}");
+    assert_eq!(said.out.matches("webhook.bad: failed, the daemon would try again").count(), 2, "{said:?}");
+    // Tried once each, and none of them waits behind one that failed.
+    assert_eq!(
+        (kinds(&mut good).await, kinds(&mut bad).await),
+        (KINDS.map(String::from).to_vec(), KINDS.map(String::from).to_vec())
+    );
+    assert!(good.is_quiet() && bad.is_quiet());
+}
+
+#[tokio::test]
+async fn a_channel_that_hangs_holds_up_nobody() {
+    let mut good = Peer::start([Reply::status(204)]).await;
+    let mut hangs = Peer::start([Reply::Never]).await;
+    let home = configured(&format!("{MUTE}{}{}", webhook("good", &good), webhook("hangs", &hangs)));
+
+    let mut drill = home.command(&["drill"]).spawn().expect("the program starts");
+    assert_eq!(kinds(&mut good).await, KINDS);
+    assert_eq!(kind(&hangs.next().await), "began");
+    assert!(hangs.is_quiet(), "it is still waited for");
+    // Ctrl-C.
+    let pid = drill.id().expect("it still runs");
+    let interrupt =
+        tokio::process::Command::new("/bin/sh").arg("-c").arg(format!("kill -INT {pid}")).status();
+    assert!(interrupt.await.expect("a shell").success());
+    let status = within("an end of the drill", drill.wait()).await.expect("a child");
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2));
+}
+
+#[tokio::test]
+async fn a_dry_drill_prints_all_and_sends_nothing() {
+    let ops = Peer::start([Reply::status(200)]).await;
+    // No desktop session either: nobody would see a bubble.
+    let home = configured(&webhook("ops", &ops));
+    let said = home.ask(&["drill", "--dry"]).await;
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    assert!(ops.is_quiet());
+    for words in [
+        "    DRILL: Issue: iCloud Backup\n",
+        "    DRILL: Fixed: iCloud Backup\n",
+        "iCloud, iCloud Backup, Back Up Now.\n",
+        "12 messages; nothing was sent.\n",
+    ] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+    let payloads: Vec<Value> = said
+        .out
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let kinds: Vec<&str> = payloads.iter().filter_map(|payload| payload["kind"].as_str()).collect();
+    assert_eq!(kinds, KINDS);
+    assert!(!home.state().exists(), "a drill leaves nothing behind");
+}
+
+#[tokio::test]
+async fn only_the_channels_that_were_asked_for_hear_of_it() {
+    let mut ops = Peer::start([Reply::status(200)]).await;
+    let other = Peer::start([Reply::status(200)]).await;
+    let terms = "only = [\"began\", \"ended\"]\nquiet = \"00:00-23:59\"\n";
+    let home = configured(&format!("{}{terms}{}", webhook("ops", &ops), webhook("other", &other)));
+
+    let said = home.ask(&["drill", "--channel", "webhook.ops", "--speed", "10000"]).await;
+    check_end(&said, 0, "All 2 messages arrived.");
+    assert_eq!((kind(&ops.next().await), kind(&ops.next().await)), ("began".to_owned(), "ended".to_owned()));
+    assert!(ops.is_quiet() && other.is_quiet());
+
+    let said = home.ask(&["drill", "--channel", "webhook.nobody"]).await;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err
+            .starts_with("statusd: unknown channel \"webhook.nobody\": expected one of desktop, webhook.ops"),
+        "{said:?}"
+    );
+    assert_eq!((said.err.lines().count(), said.out.as_str()), (1, ""));
+}
+
+#[tokio::test]
+async fn without_a_desktop_it_says_so_and_fails() {
+    let home = configured("[channel.log]\nenabled = false\n");
+    let said = home.ask(&["drill"]).await;
+    check_end(&said, 1, "4 of 4 messages did not arrive: see desktop above.");
+    assert!(
+        said.out.contains("desktop: failed, the daemon would try again: no desktop session bus"),
+        "{said:?}"
+    );
+}

@@ -1,0 +1,196 @@
+//! The real program reads a list of devices beside a database with a past.
+
+#![cfg(unix)]
+
+use std::fs;
+use std::process::Stdio;
+
+use crate::common::past::{outage, remember};
+use crate::program::{Home, Said, configuration, within};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+
+const BACKUP: &str = "iCloud Backup";
+const PHOTOS: &str = "Photos";
+const WORDS: [&str; 6] = ["late_by_apple", "late_otherwise", "up_to_date", "off", "unknown", "unknown"];
+
+fn ago(hours: i64) -> Timestamp {
+    let now = Timestamp::from_second(Timestamp::now().as_second()).expect("whole seconds");
+    now - SignedDuration::from_hours(hours)
+}
+
+/// Apple has had an outage for four days and was seen for thirty.
+async fn home() -> Home {
+    let home = Home::new();
+    home.configure(&configuration(BACKUP, "http://127.0.0.1:9/", "[channel.desktop]\nenabled = false\n"));
+    let outages = vec![outage(BACKUP, "1001", ago(96), None)];
+    remember(&home.state(), &[BACKUP, PHOTOS], outages, ago(30 * 24), ago(0)).await;
+    home
+}
+
+/// In the order of [`WORDS`].
+fn list() -> String {
+    format!(
+        "Name;Last iCloud Backup;Backup Enabled;Model\r\n\
+         \"=cmd|' /C calc'!A0\";{};yes;iPhone13,2\r\n\
+         Berta;{};yes;iPhone13,2\r\n\
+         Cäsar;{};yes;iPhone13,2\r\n\
+         Dora;;no;iPhone13,2\r\n\
+         Emil;half past eight;yes;iPhone13,2\r\n\
+         Frida;;;\r\n",
+        ago(72),
+        ago(240),
+        ago(1)
+    )
+}
+
+async fn judged(home: &Home, arguments: &[&str]) -> Vec<String> {
+    let said = home.ask(&[&["fleet", "--json"], arguments].concat()).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let document: Value = serde_json::from_str(&said.out).expect("JSON");
+    let devices = document["devices"].as_array().expect("devices");
+    devices.iter().map(|device| device["standing"].as_str().expect("a word").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_list_is_judged_beside_what_was_recorded() {
+    let home = home().await;
+    let file = home.path("devices.csv");
+    fs::write(&file, list()).expect("written");
+    let file = file.to_str().expect("UTF-8");
+
+    assert_eq!(judged(&home, &[file]).await, WORDS);
+    // Photos had no outage: then it was not Apple.
+    let otherwise = judged(&home, &["--service", "photos", file]).await;
+    assert_eq!(otherwise[..2], ["late_otherwise", "late_otherwise"]);
+
+    let table = home.ask(&["fleet", file]).await;
+    assert_eq!((table.code, table.err.as_str()), (Some(0), ""));
+    let first = "6 devices: 1 up to date, 1 late because of Apple, 1 late for another reason, 1";
+    assert!(table.out.starts_with(first), "{}", table.out);
+    assert!(!table.out.contains("Cäsar"), "{}", table.out);
+    assert!(table.out.contains("cannot read \"half past eight\" as a time"), "{}", table.out);
+
+    let csv = home.ask(&["fleet", "--format", "csv", file]).await;
+    let lines: Vec<&str> = csv.out.split("\r\n").collect();
+    assert_eq!(lines.len(), 1 + WORDS.len() + 1, "{}", csv.out);
+    assert!(lines[1].starts_with("'=cmd|' /C calc'!A0,late_by_apple,"), "{}", csv.out);
+}
+
+#[tokio::test]
+async fn a_list_may_come_through_a_pipe() {
+    let home = home().await;
+    let mut child = home
+        .command(&["fleet", "--format", "csv", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut pipe = child.stdin.take().expect("a pipe");
+    pipe.write_all(list().as_bytes()).await.expect("written");
+    drop(pipe);
+    let output = within("an end of the command", child.wait_with_output()).await.expect("an end");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1 + WORDS.len());
+}
+
+/// Asks about a list in a file.
+async fn ask(home: &Home, text: &str, arguments: &[&str]) -> Said {
+    let file = home.path("asked.csv");
+    fs::write(&file, text).expect("written");
+    home.ask(&[&["fleet", file.to_str().expect("UTF-8")], arguments].concat()).await
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{said:?}"))
+}
+
+#[tokio::test]
+async fn what_exports_write_is_read_as_it_is_meant() {
+    let home = home().await;
+    let zero = "Device Name,Last Backup Date\nAnna,1/1/0001 12:00:00 AM\nBerta,2026-05-07T20:15:00Z\n";
+    let said = ask(&home, zero, &["--json"]).await;
+    let document = json(&said);
+    assert_eq!((said.code, &document["devices"][0]["last_backup_at"]), (Some(0), &Value::Null));
+    assert_eq!(document["devices"][1]["last_backup_at"], "2026-05-07T20:15:00Z");
+    let nameless = "Device Name,Serial Number,Last iCloud Backup\n,C02TEST0001,2026-05-07T20:15:00Z\n";
+    let document = json(&ask(&home, nameless, &["--json"]).await);
+    assert_eq!(document["devices"][0]["device"], "C02TEST0001");
+    let utc =
+        "Device Name,Last iCloud Backup Date (UTC),iCloud Backup Enabled\nFront desk,2026-05-08 01:30,Yes\n";
+    for zone in ["America/New_York", "Asia/Tokyo", "UTC"] {
+        let document = json(&ask(&home, utc, &["--json", "--time-zone", zone]).await);
+        assert_eq!(document["devices"][0]["last_backup_at"], "2026-05-08T01:30:00Z", "{zone}");
+    }
+    let models = "Name,Model,Last iCloud Backup\nLobby,\"AppleTV6,2\",2026-01-01T00:00:00Z\n";
+    let document = json(&ask(&home, models, &["--json"]).await);
+    assert_eq!(
+        (&document["devices"][0]["standing"], &document["counts"]["skipped"]),
+        (&"skipped".into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn what_may_be_a_backup_to_a_computer_is_not_taken_for_icloud_without_a_word() {
+    let home = home().await;
+    let text = format!("Name,Last Backup,Finished\nAnna,{},{}\n", ago(240), ago(1));
+    let remark = "The column “Last Backup” does not say whether it is about iCloud";
+    let table = ask(&home, &text, &[]).await;
+    assert!(table.out.contains("The column “Last Backup” does not say"), "{table:?}");
+    let csv = ask(&home, &text, &["--format", "csv"]).await;
+    assert!(csv.err.starts_with(&format!("statusd: {remark}")) && csv.err.lines().count() == 1, "{csv:?}");
+    let document = json(&ask(&home, &text, &["--json"]).await);
+    assert!(document["remarks"][0].as_str().is_some_and(|said| said.starts_with(remark)), "{document:#}");
+    let named = json(&ask(&home, &text, &["--json", "--backup-column", "finished"]).await);
+    assert_eq!((&named["remarks"], &named["counts"]["up_to_date"]), (&Value::Array(Vec::new()), &1.into()));
+    assert_eq!(named["columns"]["last_backup"], "Finished");
+    let lost = ask(&home, &text, &["--backup-column", "Last Bakcup"]).await;
+    check_refusal(&lost, 2, "no column \"Last Bakcup\" (--backup-column); did you mean Last Backup?");
+    let lost = ask(&home, &text, &["--device-column", "Owner"]).await;
+    check_refusal(&lost, 2, "no column \"Owner\" (--device-column)");
+}
+
+#[tokio::test]
+async fn late_devices_have_an_exit_code_of_their_own_where_that_is_asked_for() {
+    let home = home().await;
+    let list = |last: &str| format!("Name,Last iCloud Backup\nAnna,{last}\n");
+    let (fresh, late) = (list(&ago(1).to_string()), list(&ago(240).to_string()));
+    assert_eq!(ask(&home, &late, &[]).await.code, Some(0));
+    assert_eq!(ask(&home, &late, &["--fail-on", "late"]).await.code, Some(1));
+    assert_eq!(ask(&home, &late, &["--fail-on", "off,late-otherwise"]).await.code, Some(1));
+    assert_eq!(ask(&home, &fresh, &["--fail-on", "late"]).await.code, Some(0));
+    assert_eq!(ask(&home, &list("never"), &["--fail-on", "late"]).await.code, Some(3));
+    assert_eq!(ask(&home, &list("never"), &["--fail-on", "unknown"]).await.code, Some(1));
+    check_refusal(&ask(&home, "", &["--fail-on", "late"]).await, 3, "it is empty");
+    check_refusal(&ask(&home, &late, &["--fail-on", "tired"]).await, 2, "--fail-on");
+}
+
+#[track_caller]
+fn check_refusal(said: &Said, code: i32, words: &str) {
+    assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");
+    assert!(said.err.starts_with("statusd: ") && said.err.lines().count() == 1, "{said:?}");
+    assert!(said.err.contains(words), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_one_line() {
+    let home = home().await;
+    let file = home.path("devices.csv");
+    let name = file.to_str().expect("UTF-8");
+    check_refusal(&home.ask(&["fleet", name]).await, 1, "devices.csv: no such file");
+    let ask = async |text: &[u8], arguments: &[&str]| {
+        fs::write(&file, text).expect("written");
+        home.ask(&[&["fleet", name], arguments].concat()).await
+    };
+    check_refusal(&ask(b"", &[]).await, 1, "it is empty");
+    check_refusal(&ask(b"name,model\na,b\n", &[]).await, 1, "no column “last backup”");
+    check_refusal(&ask(b"name,last backup\n\"a,\nb,\n", &[]).await, 1, "line 2: a quote");
+    let slashes = b"name,last backup\na,05/04/2026 8:15 AM\n";
+    check_refusal(&ask(slashes, &[]).await, 1, "Say --date-order dmy or mdy");
+    assert_eq!(ask(slashes, &["--date-order", "mdy"]).await.code, Some(0));
+    check_refusal(&ask(slashes, &["--date-order", "ymd"]).await, 2, "--date-order");
+    check_refusal(&ask(slashes, &["--service", "iCloud Bakup"]).await, 2, "did you mean iCloud Backup?");
+
+    let fresh = Home::new();
+    fresh.configure(&configuration(BACKUP, "http://127.0.0.1:9/", ""));
+    check_refusal(&fresh.ask(&["fleet", name]).await, 1, "statusd has not run here yet");
+}

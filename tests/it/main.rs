@@ -1,0 +1,108 @@
+//! All tests of the program and of its public interface, in one program: linking is what costs time.
+//!
+//! Each file says at its top what it holds. `common` is the outside world, `town` a simulation of the
+//! daemon's loops in virtual time, `program` the real binary, `boot` a real systemd, `laboratory` what
+//! kills daemons at every moment.
+
+mod advice;
+mod alarms;
+mod alertmanager;
+mod announced;
+mod apprise;
+mod arrows;
+mod binary;
+mod boot;
+mod chat;
+mod command;
+mod common;
+mod completions;
+mod damage;
+mod dates;
+mod desktop;
+mod doctor;
+mod documents;
+mod drill;
+mod email;
+mod fetch;
+mod files;
+mod fleet;
+mod heartbeat;
+mod history;
+mod judge;
+mod lab;
+mod laboratory;
+mod launchd;
+mod manual;
+mod memory;
+mod mistakes;
+mod mqtt;
+mod network;
+mod outbox;
+mod phone;
+mod phone_daemon;
+mod phones;
+mod program;
+mod properties;
+mod push;
+mod real_material;
+mod releases;
+mod secrets;
+mod servers;
+mod service;
+mod socks;
+mod stories;
+mod systemd;
+mod terms;
+mod threats;
+mod town;
+mod turns;
+mod units;
+mod unwritten;
+mod webhook;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// A file that no `mod` line names is compiled by nobody, and its tests do not run.
+#[test]
+fn every_file_is_part_of_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let mut folders = vec![root.clone()];
+    let mut forgotten = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        let entries =
+            fs::read_dir(&folder).expect("a directory").map(|entry| entry.expect("an entry").path());
+        let (inner, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        let sources =
+            files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        forgotten.extend(sources.filter(|path| !is_declared(path, &root)));
+        folders.extend(inner);
+    }
+    assert_eq!(forgotten, BTreeSet::new());
+    let outside = fs::read_dir(root.with_file_name("")).expect("a directory").count();
+    assert_eq!(outside, 1, "a file beside tests/it/ is a program of its own, which costs a link");
+}
+
+/// Whether the file that contains it has a `mod` line for it: `a/b.rs` is declared in `a/mod.rs` or `a.rs`.
+fn is_declared(path: &Path, root: &Path) -> bool {
+    let folder = path.parent().expect("a folder");
+    let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let (folder, name) = match stem.as_str() {
+        "main" if folder == root => return true,
+        "mod" => (
+            folder.parent().expect("a folder"),
+            folder.file_name().expect("a name").to_string_lossy().into_owned(),
+        ),
+        _ => (folder, stem),
+    };
+    let parents = match folder == root {
+        true => vec![root.join("main.rs")],
+        false => vec![folder.join("mod.rs"), folder.with_extension("rs")],
+    };
+    let lines = [format!("mod {name};"), format!("pub mod {name};")];
+    parents
+        .iter()
+        .filter_map(|parent| fs::read_to_string(parent).ok())
+        .any(|text| text.lines().any(|line| lines.iter().any(|known| known == line)))
+}

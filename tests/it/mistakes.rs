@@ -1,0 +1,525 @@
+//! What people do wrong, through the real program: the exact line and the exit code.
+//!
+//! It starts no daemon and needs no network. Invariant: no line holds words of a library.
+#![cfg(target_os = "linux")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::{fs, io};
+
+use crate::common::apple::Apple;
+use crate::common::doc::Doc;
+use crate::common::past;
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+const BACKUP: &str = "iCloud Backup";
+/// What only programmers say.
+const OF_LIBRARIES: [&str; 41] = [
+    "TomlError",
+    "invalid value: string",
+    "invalid length",
+    "unknown variant",
+    "unknown field",
+    "missing field",
+    "expected a sequence",
+    "expected a map",
+    "expected i64",
+    "expected u",
+    "unexpected",
+    "unclosed",
+    "duplicate key",
+    "undefined value",
+    "syntax error",
+    "end of variable block",
+    "org.freedesktop.DBus.Error",
+    "zbus",
+    "InvalidCertificate",
+    "UnknownIssuer",
+    "peer certificate",
+    "hyper",
+    "reqwest",
+    "rustls",
+    "error sending request",
+    "tunnel error",
+    "builder error",
+    "Some(",
+    "Err(",
+    "os error",
+    "Os {",
+    "Error(",
+    "invalid type",
+    "expected struct",
+    "invalid digit",
+    "SqliteFailure",
+    "database is locked",
+    "relative URL",
+    "not in 1..",
+    "at line 1 column",
+    "TOML parse error",
+];
+
+/// One person's home. `DIR` in lines stands for it.
+struct Home(TempDir);
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Home {
+    fn new() -> Home {
+        Home(TempDir::new().expect("a directory"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("created");
+        fs::write(path, text).expect("written");
+    }
+
+    /// The file that is found without a flag.
+    fn configure(&self, text: &str) {
+        self.write(".config/statusd/statusd.toml", text);
+    }
+
+    fn command(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_statusd"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("TZ", "UTC")
+            .envs(variables.iter().copied())
+            .current_dir(self.0.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn ask(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
+        self.said(self.command(variables, arguments).output())
+    }
+
+    /// The same beside a server of this test.
+    async fn ask_beside(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
+        self.said(tokio::process::Command::from(self.command(variables, arguments)).output().await)
+    }
+
+    fn said(&self, output: io::Result<Output>) -> Said {
+        let output = output.expect("the program starts");
+        let text = |bytes: Vec<u8>| {
+            let text = String::from_utf8(bytes).expect("UTF-8");
+            text.replace(self.0.path().to_str().expect("UTF-8"), "DIR")
+        };
+        let code = output.status.code().expect("not killed");
+        let said = Said { code, out: text(output.stdout), err: text(output.stderr) };
+        for word in OF_LIBRARIES {
+            assert!(!said.err.contains(word), "{}", said.err);
+        }
+        said
+    }
+
+    /// Words between blanks; `_` in a word stands for a blank.
+    #[track_caller]
+    fn check(&self, variables: &[(&str, &str)], line: &str, code: i32, expected: &str) {
+        let arguments: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
+        let said = self.ask(variables, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(
+            (said.err.as_str(), said.code),
+            (format!("statusd: {expected}\n").as_str(), code),
+            "{line}"
+        );
+        assert_eq!(said.out, "", "{line}");
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_named_with_what_is_expected() {
+    let home = Home::new();
+    home.check(
+        &[],
+        "drill --speed 0",
+        2,
+        "invalid --speed \"0\": expected a whole number, 1 to 10000; see `statusd drill --help`",
+    );
+    home.check(
+        &[],
+        "check --format xml",
+        3,
+        "invalid --format \"xml\": expected one of text, nagios; see `statusd check --help`",
+    );
+    home.check(
+        &[],
+        "snooze soon",
+        2,
+        "invalid duration \"soon\": use for example 30m, 2h or 1d, at most 30d, or off",
+    );
+    home.check(&[], "guide 99", 2, &format!("unknown step \"99\": expected 1 to {}", guide_steps()));
+    home.check(&[], "history --since soon", 2, "invalid --since \"soon\": expected a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)");
+    home.check(&[], "config check --poll 61_*_*_*_*", 2, "--poll: invalid minute \"61\": expected 0 to 59");
+    home.check(
+        &[],
+        "status --time-zone Mars/Phobos",
+        2,
+        "--time-zone: unknown time zone \"Mars/Phobos\": expected one like \"Europe/Berlin\" or \"UTC\"",
+    );
+    home.check(&[], "test-notice pager", 2, "unknown channel \"pager\": expected one of desktop, log");
+    home.check(
+        &[],
+        "status --config none.toml",
+        78,
+        "none.toml: no such file; `statusd config init` writes one",
+    );
+    home.check(&[], "replay none.jsonl", 1, "cannot read none.jsonl: no such file or directory");
+}
+
+/// The rest of that line.
+fn guide_steps() -> String {
+    let words: Vec<&str> = statusd::guide::Step::ALL.iter().map(|step| step.as_str()).collect();
+    format!("{}, or one of {}", words.len(), words.join(", "))
+}
+
+#[test]
+fn a_wrong_variable_is_named_and_not_a_flag() {
+    let home = Home::new();
+    home.check(&[("STATUSD_POLL", "hourly")], "status", 2, "STATUSD_POLL: invalid schedule \"hourly\": expected five fields (minute, hour, day of month, month, day of week), or six with seconds first, or @hourly, @daily, @weekly, @monthly, @yearly; found 1");
+    home.check(
+        &[("STATUSD_JITTER_S", "soon")],
+        "status",
+        2,
+        "STATUSD_JITTER_S: invalid number \"soon\": expected whole seconds, 0 to 3600",
+    );
+    home.check(
+        &[("STATUSD_JITTER_S", "-1")],
+        "run",
+        2,
+        "STATUSD_JITTER_S: invalid number -1: expected 0 to 3600 seconds",
+    );
+    home.check(
+        &[("STATUSD_LOG_LEVEL", "inf")],
+        "run",
+        2,
+        "STATUSD_LOG_LEVEL: unknown word \"inf\"; did you mean \"info\"?",
+    );
+    home.check(
+        &[("STATUSD_POL", "x")],
+        "status",
+        2,
+        "STATUSD_POL: unknown variable; did you mean STATUSD_POLL?",
+    );
+    // For `check` 2 would mean an outage.
+    home.check(
+        &[("STATUSD_POL", "x")],
+        "check",
+        3,
+        "STATUSD_POL: unknown variable; did you mean STATUSD_POLL?",
+    );
+    home.check(
+        &[("STATUSD_EDITION", "dev")],
+        "check Photos",
+        3,
+        "STATUSD_EDITION: unknown word \"dev\"; did you mean \"developer\"?",
+    );
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let home = Home::new();
+    let empty: Vec<(String, &str)> = statusd::config::FLAGS_WITH_VARIABLES
+        .iter()
+        .map(|flag| (statusd::config::variable(flag), ""))
+        .collect();
+    let mut empty: Vec<(&str, &str)> = empty.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    for name in [
+        "NO_COLOR",
+        "COLUMNS",
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "STATE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        "USBMUXD_SOCKET_ADDRESS",
+        "STATUSD_NO_SUCH",
+        "TERM",
+        "JOURNAL_STREAM",
+    ] {
+        empty.push((name, ""));
+    }
+    let (with, without) = (home.ask(&empty, &["config", "show"]), home.ask(&[], &["config", "show"]));
+    assert_eq!((with.code, with.err.as_str(), with.out), (0, "", without.out));
+}
+
+#[test]
+fn all_faults_of_a_file_come_at_once_each_with_its_line() {
+    let home = Home::new();
+    home.configure(
+        "watch = []
+time_zone = 'Mars/Phobos'
+wach = ['Photos']
+[feed]
+edition = 'dev'
+[schedule]
+poll = '61 * * * *'
+jitter_s = 'long'
+[phone]
+late_after = 'soon'
+[channel.webhook.ops]
+url = 'nowhere'
+quiet = 'at night'
+remind_every = '1m'
+[channel.webhook.none]
+[channel.mqtt.home]
+url = 7
+",
+    );
+    let at = "statusd: DIR/.config/statusd/statusd.toml";
+    let expected = [
+        "1: watch: the list is empty; name at least one service",
+        "2: time_zone: unknown time zone \"Mars/Phobos\": expected one like \"Europe/Berlin\" or \"UTC\"",
+        "3: unknown key \"wach\"; did you mean \"watch\"?",
+        "5: feed.edition: unknown word \"dev\"; did you mean \"developer\"?",
+        "7: schedule.poll: invalid minute \"61\": expected 0 to 59",
+        "8: schedule.jitter_s: expected a whole number, found a string",
+        "10: phone.late_after: invalid duration \"soon\": use for example 3d or 1w",
+        "12: channel.webhook.ops.url: not an address: expected https://host/path",
+        "13: channel.webhook.ops.quiet: invalid hours \"at night\": expected two times and perhaps a zone, like \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"",
+        "14: channel.webhook.ops.remind_every: invalid duration \"1m\": expected 5 min to 365 days",
+        "15: channel.webhook.none: the key \"url\" is missing",
+        "17: channel.mqtt.home.url: expected a string, found an integer",
+    ];
+    let expected: String = expected.iter().map(|line| format!("{at}:{line}\n")).collect();
+    for command in [&["config", "check"][..], &["run"]] {
+        let said = home.ask(&[], command);
+        assert_eq!((said.err.as_str(), said.code), (expected.as_str(), 78), "{command:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_file_stops_nobody_from_reading_what_is_remembered() {
+    let home = Home::new();
+    let now = Timestamp::now();
+    let from = now - jiff::SignedDuration::from_hours(48);
+    past::remember(&home.path(".local/state/statusd"), &[BACKUP, "Photos"], Vec::new(), from, now).await;
+    home.configure("[schedule]\npoll = 'often'\n");
+    for command in [&["status"][..], &["history"], &["outbox"], &["snooze"]] {
+        let said = home.ask(&[], command);
+        let lines: Vec<&str> = said.err.lines().collect();
+        let [fault, broken] = lines[..] else { panic!("{command:?}: {}", said.err) };
+        assert!(
+            fault.starts_with("statusd: warning: DIR/.config/statusd/statusd.toml:2: schedule.poll: "),
+            "{fault}"
+        );
+        assert_eq!(
+            broken,
+            "statusd: warning: the configuration is broken, so that `statusd run` would not start; defaults stand in for it here"
+        );
+        assert_eq!(said.code, 0, "{command:?}: {}", said.out);
+        assert!(!said.out.is_empty());
+    }
+    home.configure("");
+    home.check(&[], "ack iCloud_Bakup", 2, "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?");
+    home.check(
+        &[],
+        "history --service iCloud_Bakup",
+        2,
+        "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?",
+    );
+    home.check(&[], "ack Photos", 1, "no active outage of Photos; `statusd status` shows what is going on");
+    home.check(
+        &[],
+        "outbox retry 7",
+        2,
+        "no message 7 in the outbox; `statusd outbox --all` shows their numbers",
+    );
+    home.write("devices.csv", "device,last icloud backup\na,2026-05-04T10:00:00Z\n");
+    home.check(
+        &[],
+        "fleet --service iCloud_Bakup devices.csv",
+        2,
+        "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?",
+    );
+}
+
+#[tokio::test]
+async fn a_check_without_its_watchlist_cannot_tell() {
+    let home = Home::new();
+    let apple = Apple::start().await;
+    apple.show(&Doc::new().service(BACKUP).service("Photos").json());
+    let variables = [("STATUSD_FEED_URL", apple.url())];
+    let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+    for broken in [
+        "watch = ['Photos'\n",
+        "wach = ['Photos']\n",
+        "[feed]\nwatch = ['Photos']\n",
+        "watch = 'Photos'\n",
+        "watch = []\n",
+    ] {
+        home.configure(broken);
+        let said = home.ask_beside(&variables, &["check"]).await;
+        assert_eq!((said.code, said.out.as_str()), (3, ""), "{broken}");
+        let last = "statusd: cannot tell which services to check: the configuration cannot be read; name them, or see `statusd config check`\n";
+        assert!(
+            said.err.starts_with("statusd: warning: DIR/") && said.err.ends_with(last),
+            "{broken}: {}",
+            said.err
+        );
+        let nagios = home.ask_beside(&variables, &["check", "--format", "nagios"]).await;
+        assert!(nagios.out.starts_with("APPLE UNKNOWN - cannot tell which services"), "{}", nagios.out);
+        assert_eq!(nagios.code, 3);
+        // Who names services is answered.
+        for named in [&["check", "Photos"][..], &["check", "--watch", "Photos"]] {
+            let said = home.ask_beside(&variables, named).await;
+            assert!(said.out.contains("Photos") && !said.out.contains(BACKUP), "{broken}: {}", said.out);
+            assert_eq!(said.code, 0, "{broken}: {}", said.err);
+            // What a flag replaces is not looked at.
+            let is_replaced = broken == "watch = []\n" && named.contains(&"--watch");
+            assert!(is_replaced || said.err.starts_with("statusd: warning: "), "{broken}: {}", said.err);
+        }
+    }
+    // The watchlist could be read.
+    home.configure("watch = ['Photos']\n[schedule]\npoll = 'often'\n");
+    let said = home.ask_beside(&variables, &["check"]).await;
+    assert!(said.out.contains("Photos") && !said.out.contains(BACKUP), "{}", said.out);
+    assert_eq!(said.code, 0);
+}
+
+#[test]
+fn a_time_zone_that_cannot_be_read_is_reported_and_refused_where_it_counts() {
+    let home = Home::new();
+    let mars = [("TZ", "Mars/Phobos")];
+    let fault = "TZ: unknown time zone \"Mars/Phobos\": expected one like \"Europe/Berlin\" or \"UTC\"";
+    let said = home.ask(&mars, &["config", "check"]);
+    assert_eq!(said.err, format!("statusd: warning: {fault}; times are shown in UTC\n"));
+    assert!(said.out.contains("Time zone: UTC, because it is not known"), "{}", said.out);
+    assert_eq!(said.code, 0);
+    assert!(home.ask(&[("TZ", "JST-9")], &["config", "check"]).out.contains("Time zone: JST (UTC+09) (TZ)"));
+    assert!(
+        home.ask(&[("TZ", "Europe/Berlin")], &["config", "check"])
+            .out
+            .contains("Time zone: Europe/Berlin (TZ)")
+    );
+    for (text, key) in [
+        ("[channel.desktop]\nquiet = '22:00-07:00'\n", "channel.desktop.quiet"),
+        ("[schedule]\npoll = '*/5 8-18 * * *'\n", "schedule.poll"),
+        ("[alive]\nwhen = '@daily'\n", "alive.when"),
+        ("[phone]\nenabled = true\nlate_after = '3d'\n", "phone.late_look"),
+    ] {
+        home.configure(text);
+        home.check(&mars, "config check", 2, &format!("{fault}; {key} needs a time zone: set time_zone"));
+        home.check(&mars, "run", 2, &format!("{fault}; {key} needs a time zone: set time_zone"));
+    }
+    for harmless in [
+        "[channel.desktop]\nquiet = '22:00-07:00 Europe/Berlin'\n",
+        "[schedule]\npoll = '*/7 * * * *'\n",
+        "time_zone = 'Asia/Tokyo'\n[alive]\nwhen = '@daily'\n",
+    ] {
+        home.configure(harmless);
+        assert_eq!(home.ask(&mars, &["config", "check"]).code, 0, "{harmless}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_held_database_are_named() {
+    let home = Home::new();
+    let state = home.path("full");
+    let now = Timestamp::now();
+    past::remember(&home.path("kept"), &[BACKUP], Vec::new(), now - jiff::SignedDuration::from_hours(1), now)
+        .await;
+    fs::create_dir(&state).expect("a directory");
+    // A file system of 512 KiB, seen by these commands only.
+    let script = "mount -t tmpfs -o size=512k,mode=700 tmpfs full && cp kept/* full/ && \
+                  { dd if=/dev/zero of=full/statusd.fill bs=4k 2>/dev/null; \
+                  \"$PROGRAM\" --state-directory full snooze 2h; echo $?; \
+                  \"$PROGRAM\" --state-directory full run; echo $?; \
+                  \"$PROGRAM\" config show > /dev/full; echo $?; }";
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", script]).current_dir(home.0.path());
+    command.env("PROGRAM", env!("CARGO_BIN_EXE_statusd")).env("HOME", home.0.path()).env("TZ", "UTC");
+    let said = home.said(command.output());
+    assert_eq!(said.out, "73\n73\n73\n", "{}", said.err);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(": the disk is full")), "{}", said.err);
+
+    let held = rusqlite::Connection::open(home.path("kept/statusd.db")).expect("the database");
+    held.execute_batch("BEGIN IMMEDIATE").expect("held");
+    let expected = "cannot use the database: another program holds the database; try again";
+    home.check(&[], "--state-directory kept snooze 2h", 73, expected);
+}
+
+/// Files that no configuration can be read from, each in another way: one line, with the file, the line
+/// and what is wrong, and no word of a library.
+#[test]
+fn broken_files_are_explained_in_plain_words() {
+    let hook = "[channel.webhook.a]\nurl = 'https://hooks.example/x'\n";
+    let of_hook = |rest: &str| format!("{hook}{rest}");
+    let cases = [
+        ("[feed", 1, "the closing ] is missing"),
+        ("[[feed]", 1, "the closing ]] is missing"),
+        ("watch = ['a'", 1, "the closing ] is missing"),
+        ("watch = ['a' 'b']", 1, "a comma is missing"),
+        ("watch = ['a',, 'b']", 1, "one comma too many"),
+        ("watch = Photos", 1, "a text needs quotation marks"),
+        ("watch = 'Photos", 1, "a text that does not end"),
+        ("watch = \"Photos", 1, "a text that does not end"),
+        ("watch = \"\"\"Photos", 1, "a text that does not end"),
+        ("time_zone = \"C:\\Windows\"", 1, "a backslash means something here"),
+        ("watch", 1, "a key needs a value: KEY = VALUE"),
+        ("watch =", 1, "expected a value"),
+        ("= 1", 1, "a key is missing"),
+        ("watch = = 1", 1, "too many"),
+        ("watch: 1", 1, "invalid TOML"),
+        ("watch = ['a'] ['b']", 1, "invalid TOML"),
+        ("[schedule]\njitter_s = 007", 2, "this is not a number"),
+        ("[schedule]\njitter_s = 1__0", 2, "this is not a number"),
+        ("[schedule]\njitter_s = +-1", 2, "this is not a number"),
+        ("[log]\nlevel = 'info'\nlevel = 'warn'", 3, "this key is there twice"),
+        ("[log]\n[log]", 2, "this key is there twice"),
+        ("watch = ['a']\nwatch.b = 1", 2, "so nothing can stand below it"),
+        ("{\"watch\": [\"a\"]}", 1, "invalid TOML"),
+        ("watch = ['a']\r[log]", 1, "invalid TOML"),
+        ("<<<<<<< HEAD", 1, "invalid TOML"),
+        ("watch = 1", 1, "watch: expected an array, found an integer"),
+        ("watch = [1]", 1, "expected a string, found"),
+        ("feed = 1", 1, "feed: expected a table"),
+        ("[feed]\nurl = true", 2, "feed.url: expected a string, found true"),
+        ("[schedule]\njitter_s = 'x'", 2, "schedule.jitter_s: expected a whole number, found a string"),
+        ("[schedule]\njitter_s = 99999999999999999999", 2, ""),
+        ("[schedule]\njitter_s = 1.5", 2, "expected a whole number, found a number with a fraction"),
+        ("[log]\nlevel = 1979-05-27", 2, "expected a string, found a date or time"),
+        ("[log]\nlevle = 'info'", 2, "did you mean \"level\"?"),
+        ("[channel.desktop]\nenabled = 'yes'", 2, "expected true or false, found a string"),
+        ("[channel.desktop]\nurgency = 'low'", 2, "channel.desktop.urgency: "),
+        ("[channel.webhook]\nurl = 'x'", 2, "has a name"),
+        ("[channel.webhook.a]\n", 1, "the key \"url\" is missing"),
+        ("[channel.webhook.a]\nurl = 'nowhere'", 2, "not an address: expected https://host/path"),
+        ("[channel.mqtt.a]\nurl = 'mqtt://h'\nqos = 7", 3, ""),
+        ("[channel.email.a]\nserver = 'h'\nfrom = 'x@h'\nto = ['y@h']\nsecurity = 'ssl'", 5, ""),
+    ];
+    let of_templates = [
+        ("title = '{{ titel }}'", "unknown name \"titel\""),
+        ("title = '{{ title'", "the template is not complete"),
+        ("body = '{% if kind %}'", "the template is not complete"),
+        ("body = '{{ title | shout }}'", "unknown filter"),
+        ("body = '{{ shout() }}'", "unknown"),
+        ("body = '{% include \"x\" %}'", "template"),
+        ("body = '{{ title + 1 }}'", "cannot be used in this way"),
+    ];
+    let of_templates = of_templates.map(|(line, words)| (of_hook(line), 3, words));
+    let cases = cases.map(|(text, line, words)| (text.to_owned(), line, words));
+    let home = Home::new();
+    let mut wrong = Vec::new();
+    for (text, line, words) in cases.into_iter().chain(of_templates) {
+        home.configure(&text);
+        let said = home.ask(&[], &["config", "check"]);
+        let place = format!("statusd: DIR/.config/statusd/statusd.toml:{line}:");
+        let is_good = said.code == 78 && said.out.is_empty() && said.err.starts_with(&place);
+        if !is_good || !said.err.contains(words) {
+            wrong.push(format!("{text}\n    {words}: {}", said.err.trim_end()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

@@ -1,0 +1,580 @@
+//! The daemon and a phone, as stories: news of a backup say when the phone was last backed up, and a
+//! backup that is late is told, where Apple is not the reason.
+//!
+//! Played in the town of `stories`, with what a look at the phones brings handed to the function of
+//! the real loop. Times are those of `town::at`, in UTC.
+
+use crate::common::apple::Answer;
+use crate::common::doc::Doc;
+use crate::common::peer::Reply;
+use crate::town::{Heard, Town, at, backup, calm, clock_text, iphone, refusing};
+use jiff::SignedDuration;
+use ring::hmac;
+use serde_json::Value;
+use statusd::model::{ChangeKind, KnownPhone};
+use statusd::phone::{General, Phone, Private, Refusal, Udid};
+
+const NOTHING: [&str; 0] = [];
+
+/// All is calm, `ops` takes whatever comes, and statusd is on, with these phones.
+async fn on(town: Town, phones: Vec<Phone>) -> Town {
+    let mut town = town.program("ops", [Reply::status(200)]).await;
+    town.phones = phones;
+    town.show(&calm("09:00"));
+    town.start().await;
+    town
+}
+
+async fn town_with(phones: Vec<Phone>) -> Town {
+    on(Town::new().await.looking_at_phones(), phones).await
+}
+
+/// It minds backups that are late by three days.
+async fn minding_town(phones: Vec<Phone>) -> Town {
+    on(Town::new().await.minding_late_backups(3), phones).await
+}
+
+fn down(posted: &str, from: &str) -> Doc {
+    backup(posted, "Outage", "ongoing", from, None)
+}
+
+fn over(posted: &str, from: &str, to: &str) -> Doc {
+    backup(posted, "Outage", "resolved", from, Some(to))
+}
+
+fn with(phone: Phone, change: impl FnOnce(&mut Private)) -> Phone {
+    let mut private = phone.private.clone().expect("a phone that tells");
+    change(&mut private);
+    Phone { private: Ok(private), ..phone }
+}
+
+fn json(heard: &Heard) -> Value {
+    serde_json::from_slice(&heard.request().body).expect("JSON")
+}
+
+/// What `ops` was told since it was last asked: when, the kind, and what its text says of phones.
+fn told(town: &mut Town) -> Vec<String> {
+    let line = |heard: &Heard| {
+        let change = json(heard);
+        let text = change["text"].as_str().expect("a text");
+        let sentences = text.split_inclusive(". ").filter(|sentence| sentence.contains("iPhone"));
+        let kind = change["kind"].as_str().expect("a kind");
+        let line = format!("{} {kind}: {}", clock_text(heard.at), sentences.collect::<String>());
+        line.trim_end_matches([' ', ':']).to_owned()
+    };
+    town.messages(0).iter().map(line).collect()
+}
+
+// Beside an outage.
+
+#[tokio::test]
+async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("11:59").await;
+    town.phones = vec![iphone("11:45")];
+    town.until("13:01").await;
+    town.show(&over("13:02", "10:30", "12:55"));
+    town.until("13:59").await;
+    town.show(&backup("14:00", "Outage", "ongoing", "12:58", None));
+    town.until("14:30").await;
+    assert_eq!(
+        told(&mut town),
+        [
+            "11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00).",
+            "13:02:45 ended: Your iPhone's last backup: while it lasted (11:45).",
+            "14:00:45 reopened: Your iPhone's last backup: 1 h 13 min before it began (11:45)."
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
+    let mut town = town_with(vec![iphone("10:58")]).await;
+    town.until("11:01").await;
+    town.show(&over("11:02", "10:10", "10:50"));
+    town.until("11:30").await;
+    town.show(&down("11:31", "11:10"));
+    town.until("12:00").await;
+    town.show(&calm("12:01"));
+    town.until("15:00").await;
+    let told = told(&mut town);
+    let lines: Vec<&str> = told.iter().map(|line| line.split_once(' ').expect("a time").1).collect();
+    assert_eq!(
+        lines,
+        [
+            "missed: Apple writes: “Users are experiencing a problem with this service.” Your iPhone's last \
+             backup: 8 min after it ended (10:58).",
+            "reopened: Your iPhone's last backup: 12 min before it began (10:58).",
+            "withdrawn: Your iPhone's last backup: 12 min before it began (10:58)."
+        ]
+    );
+}
+
+#[tokio::test]
+async fn programs_are_given_the_times_and_nobody_a_name_or_a_number() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    let messages = town.messages(0);
+    let change = json(&messages[0]);
+    assert_eq!(change["phone_backup_at"], at("01:00").to_string());
+    assert_eq!(change["phone_read_at"], at("11:00").to_string());
+    assert_eq!(change["phones"], 1);
+    town.stop().await;
+    // Whatever SQLite has written, in the file itself and beside it.
+    for entry in std::fs::read_dir(town.directory()).expect("a directory") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
+        let text = String::from_utf8_lossy(&bytes);
+        for private in ["Anna", "00008101", "11223344001E"] {
+            assert!(!text.contains(private), "{private}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_ask_for_phones_hears_nothing_of_them() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:40").await;
+    town.stop().await;
+    // The database still knows the phone.
+    let mut town = town.not_looking_at_phones();
+    town.start().await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    assert_eq!(town.store().phones().await.expect("phones").len(), 1);
+    assert_eq!(told(&mut town), ["11:05:45 began"]);
+}
+
+#[tokio::test]
+async fn other_services_say_nothing_of_backups() {
+    let town = Town::new().await.looking_at_phones().watching(&["Photos", "iCloud Backup"]);
+    let mut town = on(town, vec![iphone("01:00")]).await;
+    town.until("11:01").await;
+    let posted = at("11:02").strftime("%m/%d/%Y %H:%M UTC").to_string();
+    let since = at("10:30").as_second();
+    let photos = Doc::new().service("Photos").event("901", "Issue", "ongoing", since, None).posted(&posted);
+    town.show(&photos.service("iCloud Backup"));
+    town.until("12:00").await;
+    assert_eq!(told(&mut town), ["11:05:45 began"]);
+}
+
+#[tokio::test]
+async fn a_restart_remembers_the_phone_and_says_as_of_when() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:40").await;
+    town.crash();
+    town.phones.clear();
+    town.off_until("18:00");
+    town.start().await;
+    town.until("18:01").await;
+    town.show(&down("18:02", "17:30"));
+    town.until("19:00").await;
+    let expected =
+        "18:05:45 began: Your iPhone's last backup, as of 10:00: 16 h 30 min before it began (01:00).";
+    assert_eq!(told(&mut town), [expected]);
+}
+
+#[tokio::test]
+async fn a_phone_that_was_gone_for_weeks_is_not_spoken_of() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:10").await;
+    town.stop().await;
+    town.phones.clear();
+    town.off_until("+14d 12:00");
+    town.show(&calm("+14d 11:00"));
+    town.start().await;
+    town.until("+14d 12:30").await;
+    town.show(&down("+14d 12:31", "+14d 12:05"));
+    town.until("+14d 13:00").await;
+    assert_eq!(told(&mut town), ["+14d 12:35:45 began"]);
+}
+
+#[tokio::test]
+async fn a_message_stays_as_it_was_though_the_phone_backs_up_between_two_tries() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.answers(0, Reply::status(503));
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("11:20").await;
+    town.phones = vec![iphone("11:25")];
+    town.until("13:00").await;
+    let known = town.store().phones().await.expect("phones");
+    assert_eq!(known[0].last_backup, Some(at("11:25")), "and it is known");
+    town.answers(0, Reply::status(200));
+    town.until("14:00").await;
+    let messages = town.messages(0);
+    assert!(messages.len() > 5 && clock_text(messages.last().expect("a message").at).as_str() > "13:00");
+    assert!(messages.iter().all(|heard| heard.request() == messages[0].request()), "the same bytes");
+    let text = json(&messages[0])["text"].as_str().expect("a text").to_owned();
+    assert!(text.ends_with("Your iPhone's last backup: 9 h 30 min before it began (01:00)."), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_written_before_it_is_composed_is_the_sentence() {
+    // Nothing was tried yet when the phone backs up: the row decides, not what is remembered by then.
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until_look("11:05:45").await;
+    town.crash();
+    town.phones = vec![iphone("11:06")];
+    town.start().await;
+    town.until("11:06").await;
+    assert_eq!(
+        told(&mut town),
+        ["11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00)."]
+    );
+}
+
+#[tokio::test]
+async fn of_two_phones_the_older_backup_is_said() {
+    let other = Phone { udid: Udid::new("00008120-001C22334455002E"), ..iphone("-1d 23:15") };
+    let mut town = town_with(vec![iphone("01:00"), other]).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    assert_eq!(
+        told(&mut town),
+        [
+            "11:05:45 began: The oldest last backup of your 2 iPhones: 11 h 15 min before it began (Sun 1 Mar 23:15)."
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_tells_nothing_or_nonsense_is_unknown() {
+    let ipad = General { class: Some("iPad".to_owned()), ..General::default() };
+    let refusals = [
+        Refusal::NotPaired,
+        Refusal::NotTrustedAnyMore,
+        Refusal::Locked,
+        Refusal::DialogOpen,
+        Refusal::Denied,
+        Refusal::Silent { after: std::time::Duration::from_secs(5) },
+        Refusal::Other("?".to_owned()),
+    ];
+    let silent = refusals.map(refusing).into_iter().chain([
+        Phone { general: ipad, ..iphone("01:00") },
+        Phone { private: Ok(Private::default()), ..iphone("01:00") },
+        with(iphone("01:00"), |private| private.last_backup = None),
+        with(iphone("01:00"), |private| private.last_backup = "2001-01-01T00:00:00Z".parse().ok()),
+        with(iphone("01:00"), |private| private.last_backup = "2038-01-19T03:14:08Z".parse().ok()),
+        with(iphone("01:00"), |private| private.backup_enabled = Some(false)),
+    ]);
+    for phone in silent {
+        let shown = format!("{phone:?}");
+        let mut town = town_with(vec![phone]).await;
+        town.until("11:01").await;
+        town.show(&down("11:02", "10:30"));
+        town.until("12:00").await;
+        assert_eq!(told(&mut town), ["11:05:45 began"], "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_is_cut_short_takes_nothing_away() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:40").await;
+    town.phones = vec![Phone { private: Ok(Private::default()), ..iphone("01:00") }];
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    assert_eq!(
+        told(&mut town),
+        ["11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00)."]
+    );
+}
+
+#[tokio::test]
+async fn a_quiet_look_writes_nothing_but_a_mark_once_an_hour() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    let mut seen = Vec::new();
+    for time in ["10:00", "10:30", "11:00", "11:30", "12:00"] {
+        town.until(time).await;
+        seen.push(clock_text(town.store().phones().await.expect("phones")[0].seen_at));
+    }
+    assert_eq!(seen, ["10:00", "10:00", "11:00", "11:00", "12:00"]);
+    town.phones = vec![iphone("12:10")];
+    town.until("12:30").await;
+    let known = town.store().phones().await.expect("phones");
+    assert_eq!((known[0].seen_at, known[0].last_backup), (at("12:30"), Some(at("12:10"))));
+}
+
+#[tokio::test]
+async fn the_newest_hundred_phones_are_remembered() {
+    let town = town_with(Vec::new()).await;
+    let store = town.store();
+    let phone = |number: i64| KnownPhone {
+        id: format!("{number:016x}"),
+        model: None,
+        seen_at: at("10:00") + SignedDuration::from_mins(number),
+        last_backup: None,
+        backup_enabled: None,
+        off_since: None,
+        judged_at: at("10:00"),
+    };
+    let phones: Vec<KnownPhone> = (0..120).map(phone).collect();
+    store.remember(&phones, &[], &|_| Vec::new(), at("12:00")).await.expect("written");
+    let mut expected: Vec<KnownPhone> = phones[20..].to_vec();
+    expected.reverse();
+    assert_eq!(store.phones().await.expect("phones"), expected);
+}
+
+// A backup that is late.
+
+#[tokio::test]
+async fn a_late_backup_is_told_once_and_again_after_three_more_days() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("+2d 23:00").await;
+    let once = ["19:00 backup_late: No backup for 3 days: your iPhone."];
+    assert_eq!(told(&mut town), once, "not before the evening, and not every evening");
+    town.until("+4d 12:00").await;
+    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
+    // A backup ends it, and the next silence is told anew.
+    town.phones = vec![iphone("+4d 13:00")];
+    town.until("+7d 18:00").await;
+    assert_eq!(told(&mut town), NOTHING);
+    town.until("+8d 12:00").await;
+    assert_eq!(told(&mut town), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
+    assert_eq!(town.history().await, ["noted Photos", "backup_late ", "backup_late ", "backup_late "]);
+}
+
+#[tokio::test]
+async fn people_are_told_what_to_do_about_a_late_backup() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("20:00").await;
+    let messages = town.messages(0);
+    let [late] = messages.as_slice() else { panic!("{} messages", messages.len()) };
+    let change = json(late);
+    let text = "No backup for 3 days: your iPhone. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
+    assert_eq!(change["text"], text);
+    assert_eq!(change["began_at"], at("-3d 01:00").to_string());
+    let key = late.request().header("idempotency-key").expect("a key");
+    let tail = key.strip_prefix("consumer/en_US/-/phone-").expect("the phone's name").split_at(8).1;
+    assert_eq!(tail, "/2026-02-27T01:00:00Z/backup_late");
+    assert!(!key.contains("00008101"), "no phone's own number leaves this computer: {key}");
+}
+
+#[tokio::test]
+async fn a_late_backup_is_not_told_again_by_a_restart() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("19:00").await;
+    for time in ["19:10", "19:50", "20:10"] {
+        town.until(time).await;
+        town.crash();
+        town.start().await;
+    }
+    // Even where what was judged is forgotten: the key is the same.
+    town.database().execute("UPDATE phone SET judged_at = '2026-03-01T00:00:00Z'", []).expect("written");
+    town.until("23:00").await;
+    assert_eq!(told(&mut town).len(), 1);
+    assert_eq!(town.history().await, ["noted Photos", "backup_late "]);
+}
+
+#[tokio::test]
+async fn a_late_backup_is_apples_while_an_outage_lasts_and_for_a_day_after_it() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("+1d 20:01").await;
+    town.show(&over("+1d 20:02", "10:30", "+1d 19:30"));
+    town.until("+2d 20:00").await;
+    let kinds = ["11:05:45 began", "+1d 20:02:45 ended"];
+    let told_then = told(&mut town);
+    assert_eq!(told_then.len(), 2, "{told_then:#?}");
+    assert!(told_then.iter().zip(kinds).all(|(line, kind)| line.starts_with(kind)), "{told_then:#?}");
+    town.until("+3d 20:00").await;
+    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("18:40").await;
+    town.apple.answer(Answer::status(503));
+    town.until("21:10").await;
+    assert_eq!(told(&mut town), ["19:47:30 blind"]);
+    town.show(&calm("09:00"));
+    town.until("23:00").await;
+    let told = told(&mut town);
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(told[0].contains(" sighted"), "{told:#?}");
+    assert_eq!(told[1], "21:30 backup_late: No backup for 3 days: your iPhone.", "once it can be");
+}
+
+#[tokio::test]
+async fn a_phone_that_is_not_there_is_not_called_late() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("18:40").await;
+    town.phones.clear();
+    town.until("+1d 21:40").await;
+    town.phones = vec![refusing(Refusal::Locked)];
+    town.until("+1d 22:40").await;
+    assert_eq!(told(&mut town), NOTHING);
+    // It was backed up meanwhile, elsewhere.
+    town.phones = vec![iphone("+1d 03:00")];
+    town.until("+2d 23:00").await;
+    assert_eq!(told(&mut town), NOTHING);
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_the_one_of_two_phones_that_is_gone() {
+    let other = Phone { udid: Udid::new("00008120-001C22334455002E"), ..iphone("-3d 01:00") };
+    let mut town = minding_town(vec![iphone("01:00"), other.clone()]).await;
+    town.until("18:40").await;
+    town.phones = vec![iphone("01:00")];
+    town.until("20:40").await;
+    assert_eq!(told(&mut town), NOTHING);
+    town.phones.push(other);
+    town.until("21:40").await;
+    assert_eq!(told(&mut town), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
+}
+
+#[tokio::test]
+async fn a_phone_that_comes_in_the_night_is_judged_then() {
+    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
+    town.until("18:40").await;
+    town.phones.clear();
+    town.until("22:40").await;
+    town.phones = vec![iphone("-3d 01:00")];
+    town.until("23:40").await;
+    assert_eq!(told(&mut town), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_what_one_look_alone_has_read() {
+    let mut town = minding_town(Vec::new()).await;
+    // The first look at it is in the evening, and reads what is not so.
+    town.until("19:10").await;
+    town.phones = vec![iphone("-90d 01:00")];
+    town.until("19:40").await;
+    town.phones = vec![iphone("01:00")];
+    town.until("+1d 18:40").await;
+    town.phones = vec![iphone("-90d 01:00")];
+    town.until("+1d 19:10").await;
+    town.phones = vec![iphone("+1d 01:00")];
+    town.until("+2d 18:00").await;
+    assert_eq!(told(&mut town), NOTHING);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_switched_off_is_told_once() {
+    let off = |last: &str| with(iphone(last), |private| private.backup_enabled = Some(false));
+    let mut town = minding_town(vec![off("-90d 01:00")]).await;
+    town.until("+4d 23:00").await;
+    let told_once =
+        ["19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."];
+    assert_eq!(told(&mut town), told_once, "and it is not late besides");
+    // On, a backup, and off again.
+    town.phones = vec![iphone("+5d 01:00")];
+    town.until("+5d 12:00").await;
+    town.phones = vec![off("+5d 01:00")];
+    town.until("+8d 23:00").await;
+    assert_eq!(
+        told(&mut town),
+        ["+5d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
+    );
+    // On for a day without a backup, and off again.
+    town.phones = vec![iphone("+5d 01:00")];
+    town.until("+9d 12:00").await;
+    town.phones = vec![off("+5d 01:00")];
+    town.until("+12d 23:00").await;
+    assert_eq!(
+        told(&mut town),
+        ["+9d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
+    );
+}
+
+#[tokio::test]
+async fn two_phones_that_are_alike_are_told_of_one_by_one() {
+    let other = Phone { udid: Udid::new("00008101-000A11223344009F"), ..iphone("-3d 01:00") };
+    let mut town = minding_town(vec![iphone("-3d 01:00"), other]).await;
+    town.until("19:30").await;
+    assert_eq!(town.heard().len(), 2);
+    let off = |phone: &Phone| with(phone.clone(), |private| private.backup_enabled = Some(false));
+    town.phones = town.phones.iter().map(off).collect();
+    town.until("+1d 19:30").await;
+    assert_eq!(town.heard().len(), 2);
+}
+
+#[tokio::test]
+async fn a_channel_hears_of_late_backups_if_it_names_them() {
+    for (terms, expected) in [("only = ['phone']", 1), ("only = ['began']", 0), ("services = ['Photos']", 1)]
+    {
+        let town = Town::new().await.minding_late_backups(3).program("ops", [Reply::status(200)]).await;
+        let mut town = town.on_terms(terms);
+        town.phones = vec![iphone("-3d 01:00")];
+        town.show(&calm("09:00"));
+        town.start().await;
+        town.until("20:00").await;
+        assert_eq!(town.heard().len(), expected, "{terms}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_threshold_nobody_is_called_late() {
+    let mut town = town_with(vec![iphone("-90d 01:00")]).await;
+    town.until("+3d 23:00").await;
+    assert_eq!(told(&mut town), NOTHING);
+}
+
+/// As an earlier version wrote it, for which usbmuxd left the hyphen out.
+#[tokio::test]
+async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
+    let mut town = town_with(vec![iphone("01:00")]).await;
+    town.until("10:00").await;
+    let read = |town: &Town, sql: &str| -> String {
+        town.database().query_row(sql, [], |row| row.get(0)).expect("a row")
+    };
+    let seed: u64 = read(&town, "SELECT value FROM meta WHERE name = 'seed'").parse().expect("a number");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes());
+    let tag = hmac::sign(&key, b"00008101000A11223344001E");
+    let former: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let id = read(&town, "SELECT id FROM phone");
+    let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
+                     backup_enabled, judged_at, off_since FROM phone";
+    // Alone, and beside the row of the phone.
+    for sql in ["UPDATE phone SET id = ?1", other_row] {
+        town.database().execute(sql, [&former]).expect("written");
+        let next = if sql == other_row { "12:10" } else { "11:10" };
+        town.until(next).await;
+        assert_eq!(read(&town, "SELECT group_concat(id) FROM phone"), id, "{sql}");
+    }
+}
+
+// The schema before.
+
+#[tokio::test]
+async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
+    let mut town = Town::new().await.looking_at_phones().program("ops", [Reply::status(200)]).await;
+    std::fs::create_dir_all(town.directory()).expect("a directory");
+    let schemas =
+        [include_str!("../../src/store/schema-1.sql"), include_str!("../../src/store/schema-2.sql")];
+    let rows = include_str!("town/schema-2-rows.sql");
+    let database = town.database();
+    database.execute_batch(&schemas.concat()).expect("a schema");
+    database.execute_batch(rows).expect("rows");
+    drop(database);
+    town.phones = vec![iphone("01:00")];
+    town.show(&down("09:00", "08:30"));
+    town.start().await;
+    town.until("10:30").await;
+    let messages = town.messages(0);
+    let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
+    assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#, "what was in flight goes on");
+    let read = |sql: &str| -> String { town.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "4");
+    assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent");
+    assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
+    assert_eq!(read("SELECT at FROM ack"), "2026-03-02T09:30:00Z");
+    let changes = town.changes().await;
+    assert_eq!((changes[0].kind, changes[0].phone), (ChangeKind::Began, None));
+    town.show(&over("10:31", "08:30", "10:20"));
+    town.until("11:00").await;
+    let expected = "10:31:45 ended: Your iPhone's last backup: 7 h 30 min before it began (01:00).";
+    assert_eq!(told(&mut town), [expected]);
+}

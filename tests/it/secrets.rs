@@ -1,0 +1,168 @@
+//! Secrets of every channel, put to the real program as canaries: none may come out of it.
+//!
+//! The peers are dead, so that every word about what went wrong is said. Looks at the log at trace
+//! level, the output of every command that reads the configuration, the state directory and the
+//! command lines of the program and all that it starts.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+
+use crate::common::apple::Apple;
+use crate::common::doc::Doc;
+use crate::program::{Home, configuration};
+
+/// What every secret contains.
+const CANARY: &str = "c4n4ry";
+
+/// A table of every kind of channel with every secret it can have. `{dead}` is an address where
+/// nobody answers, `{program}` one that shows what it was started with.
+const TABLES: &str = r#"
+[log]
+level = "trace"
+[heartbeat]
+url = "http://{dead}/c4n4ry-heartbeat"
+[channel.desktop]
+enabled = false
+[channel.webhook.a]
+url = "http://{dead}/c4n4ry-path?key=c4n4ry-query"
+bearer_token = "c4n4ry-bearer"
+hmac_secret = "c4n4ry-hmac"
+[channel.ntfy.a]
+url = "http://{dead}/c4n4ry-topic"
+token = "tk_c4n4ry"
+[channel.ntfy.b]
+url = "http://{dead}/c4n4ry-topic"
+user = "me"
+password = "c4n4ry-password"
+[channel.email.a]
+server = "127.0.0.1"
+port = {port}
+security = "none"
+user = "me"
+password = "c4n4ry-password"
+from = "a@a.example"
+to = ["b@b.example"]
+[channel.slack.a]
+url = "http://{dead}/services/T000/c4n4ry"
+[channel.discord.a]
+url = "http://{dead}/api/webhooks/1/c4n4ry"
+[channel.teams.a]
+url = "http://{dead}/workflows/c4n4ry?sig=c4n4ry-signature"
+[channel.telegram.a]
+token = "123456:c4n4ryc4n4ryc4n4ryc4n4ry"
+chat_id = "1"
+url = "http://{dead}"
+[channel.gotify.a]
+url = "http://{dead}"
+token = "c4n4ry-token"
+[channel.pushover.a]
+url = "http://{dead}/1/messages.json"
+token = "c4n4ryc4n4ryc4n4ryc4n4ryc4n4ry"
+user = "uc4n4ryc4n4ryc4n4ryc4n4ryc4n4r"
+[channel.apprise.a]
+program = "{program}"
+url = "json://{dead}/c4n4ry"
+[channel.command.a]
+command = ["{program}"]
+[channel.alertmanager.a]
+urls = ["http://{dead}"]
+bearer_token = "c4n4ry-bearer"
+[channel.alertmanager.b]
+urls = ["http://{dead}"]
+user = "me"
+password = "c4n4ry-password"
+[channel.mqtt.a]
+url = "mqtt://{dead}"
+user = "me"
+password = "c4n4ry-password"
+"#;
+
+#[track_caller]
+fn check(place: &str, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    let found = text.lines().find(|line| line.to_lowercase().contains(CANARY));
+    assert_eq!(found, None, "{place} gives a secret away");
+}
+
+/// The command lines of a process and of all its descendants, as anybody on the machine can read
+/// them.
+fn command_lines(pid: u32) -> Vec<Vec<u8>> {
+    let mut lines = vec![fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()];
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            lines.extend(command_lines(child));
+        }
+    }
+    lines
+}
+
+#[tokio::test]
+async fn no_secret_of_any_channel_comes_out() {
+    let apple = Apple::start().await;
+    apple.show(&Doc::new().service("iCloud Backup").posted("03/02/2026 09:00 UTC").json());
+    // Bound and never listening to anybody: whoever connects is refused once it is dropped.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let home = Home::new().with("PATH", "/usr/bin:/bin");
+    let (program, seen) = (home.path("peer.sh"), home.path("seen"));
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\nfor pid in $$ $PPID; do tr '\\0' ' ' </proc/$pid/cmdline >>{seen}; \
+         echo >>{seen}; done\nexit 75\n",
+        seen = seen.display()
+    );
+    fs::write(&program, script).expect("a program");
+    let mut rights = fs::metadata(&program).expect("a file").permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o755);
+    fs::set_permissions(&program, rights).expect("executable");
+    let tables = TABLES
+        .replace("{dead}", &format!("127.0.0.1:{port}"))
+        .replace("{port}", &port.to_string())
+        .replace("{program}", program.to_str().expect("UTF-8"));
+    let canaries = tables.lines().filter(|line| line.contains(CANARY)).count();
+    home.configure(&configuration("iCloud Backup", &apple.url(), &tables));
+
+    let shown = home.ask(&["config", "show"]).await;
+    let hidden = shown.out.lines().filter(|line| line.contains("***") || line.contains("/…")).count();
+    assert!(hidden >= canaries, "{hidden} of {canaries} secrets are shown as there:\n{}", shown.out);
+    check("config show", shown.out.as_bytes());
+
+    // A lost history is told at once, where an outage takes 30 s until it is confirmed.
+    home.damage_database();
+    let mut daemon = home.start();
+    let kinds: Vec<String> = tables
+        .lines()
+        .filter_map(|line| line.strip_prefix("[channel.")?.strip_suffix(".a]"))
+        // It has no alert for a lost history; its mirror and the test message fail all the same.
+        .filter(|kind| *kind != "alertmanager")
+        .map(|kind| format!("{kind}.a: not delivered yet"))
+        .collect();
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+    daemon.says_all(&kinds).await;
+    for line in command_lines(daemon.pid()) {
+        check("a command line", &line);
+    }
+    for command in [&["status"][..], &["status", "--json"], &["outbox"], &["outbox", "--json"]] {
+        let said = home.ask(command).await;
+        assert_eq!(said.code, Some(0), "{command:?}: {}", said.err);
+        check(command[0], said.out.as_bytes());
+        check(command[0], said.err.as_bytes());
+    }
+    check("the log", daemon.stop().await.as_bytes());
+    for command in [&["config", "check"][..], &["test-notice"], &["drill"]] {
+        let said = home.ask(command).await;
+        check(command[0], said.out.as_bytes());
+        check(command[0], said.err.as_bytes());
+    }
+    for entry in fs::read_dir(home.state()).expect("a state directory").flatten() {
+        check(&entry.path().display().to_string(), &fs::read(entry.path()).unwrap_or_default());
+    }
+    let seen = fs::read(&seen).expect("the program ran");
+    assert!(!seen.is_empty());
+    check("a command line of a program", &seen);
+    // The check itself can fail.
+    let mut log = Vec::new();
+    writeln!(log, "Bearer C4N4RY").expect("written");
+    assert!(String::from_utf8_lossy(&log).to_lowercase().contains(CANARY));
+}

@@ -1,0 +1,235 @@
+//! The desktop channel against real notification servers, each on a screen and a bus of its own.
+//!
+//! The bus starts the server as it does on a desktop. What is checked is what the server says over
+//! D-Bus, and that something is drawn. Nothing here waits for a time but the program's own deadline.
+
+#![cfg(target_os = "linux")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::common::bus::Bus;
+use statusd::channel::{Answer, Desktop, Fate, Notice, Wish};
+use statusd::model::Tone;
+use zbus::{Connection, connection};
+
+/// Not a measure: far beyond what a loaded machine takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+const NAME: &str = "org.freedesktop.Notifications";
+const DUNST: &str = "[global]\nstack_duplicates = false\n";
+
+#[tokio::test]
+async fn dunst_shows_replaces_closes_and_gets_lost_alarms_back() {
+    let desk = Desk::new(&["/usr/bin/dunst"], "dunst").await;
+    play(&desk).await;
+}
+
+#[tokio::test]
+async fn xfce_shows_replaces_closes_and_gets_lost_alarms_back() {
+    let programs =
+        ["/usr/lib/x86_64-linux-gnu/xfce4/notifyd/xfce4-notifyd", "/usr/lib/xfce4/notifyd/xfce4-notifyd"];
+    let arm = "/usr/lib/aarch64-linux-gnu/xfce4/notifyd/xfce4-notifyd";
+    let desk = Desk::new(&[programs[0], programs[1], arm], "xfce4-notifyd").await;
+    play(&desk).await;
+}
+
+#[tokio::test]
+async fn mate_shows_replaces_closes_and_gets_lost_alarms_back() {
+    let programs = [
+        "/usr/lib/mate-notification-daemon/mate-notification-daemon",
+        "/usr/libexec/mate-notification-daemon",
+    ];
+    let desk = Desk::new(&programs, "mate-notification-daemon").await;
+    play(&desk).await;
+}
+
+#[tokio::test]
+async fn notification_daemon_shows_replaces_closes_and_gets_lost_alarms_back() {
+    let programs = ["/usr/lib/notification-daemon/notification-daemon", "/usr/libexec/notification-daemon"];
+    let desk = Desk::new(&programs, "notification-daemon").await;
+    play(&desk).await;
+}
+
+/// Before, it showed the start with every try, and only one of the copies was ever replaced.
+#[tokio::test]
+async fn a_real_server_that_stands_still_shows_an_alarm_once() {
+    let desk = Desk::new(&["/usr/bin/dunst"], "dunst").await;
+    let mut desktop = Desktop::at(&desk.bus.address);
+    delivered(desktop.send(&notice("first", Tone::Alarm)).await);
+    let pid = desk.server().await;
+    signal("STOP", pid);
+    let down = notice("down", Tone::Alarm);
+    for _ in 0..2 {
+        let answer = desktop.send(&down).await;
+        assert!(matches!(answer, Answer::Retry { reached: false, .. }), "{answer:?}");
+    }
+    signal("CONT", pid);
+    let start = delivered(desktop.send(&down).await);
+    assert_eq!(desk.displayed(), 2, "one of each");
+    let over = Notice { replaces: Some(start.clone()), ..notice("over", Tone::Relief) };
+    assert_eq!(delivered(desktop.send(&over).await), start);
+    assert_eq!(desk.displayed(), 2);
+}
+
+async fn play(desk: &Desk) {
+    let mut desktop = Desktop::at(&desk.bus.address);
+    let backup = notice("Outage: iCloud Backup", Tone::Alarm);
+    let photos = notice("Outage: Photos", Tone::Alarm);
+    let first = delivered(desktop.send(&backup).await);
+    let second = delivered(desktop.send(&photos).await);
+    assert_ne!(first, second);
+    desk.until_drawn().await;
+
+    let fixed = Notice { replaces: Some(first.clone()), ..notice("Fixed: iCloud Backup", Tone::Relief) };
+    assert_eq!(delivered(desktop.send(&fixed).await), first, "the end takes the place of its start");
+    // After a restart of statusd too.
+    drop(desktop);
+    let mut desktop = Desktop::at(&desk.bus.address);
+    assert_eq!(desktop.keep_alarm(&photos, &second, Wish::OnScreen).await, Fate::Same);
+    let closed = Fate::Changed { receipt: format!("closed@{second}") };
+    assert_eq!(desktop.keep_alarm(&photos, &second, Wish::Closed).await, closed);
+
+    let mail = notice("Outage: iCloud Mail", Tone::Alarm);
+    let lost = delivered(desktop.send(&mail).await);
+    signal("KILL", desk.server().await);
+    desktop.until_screen_changes().await;
+    // Another program's message would start it as well.
+    let other = delivered(desktop.send(&notice("Another one", Tone::Neutral)).await);
+    let fate = desktop.keep_alarm(&mail, &lost, Wish::OnScreen).await;
+    let Fate::Changed { receipt } = fate else { panic!("not shown again: {fate:?}") };
+    let owner = |receipt: &str| receipt.split_once('@').map(|(_, owner)| owner.to_owned());
+    assert_eq!(owner(&receipt), owner(&other));
+    assert_ne!(receipt, other);
+    desk.until_drawn().await;
+    let closed = Fate::Changed { receipt: format!("closed@{receipt}") };
+    assert_eq!(desktop.keep_alarm(&mail, &receipt, Wish::Closed).await, closed);
+}
+
+fn notice(title: &str, tone: Tone) -> Notice {
+    Notice {
+        key: title.to_owned(),
+        title: title.to_owned(),
+        body: "Since 02:10. <b>Some</b> users & “others”.".to_owned(),
+        tone,
+        payload: String::new(),
+        replaces: None,
+        follows: None,
+    }
+}
+
+#[track_caller]
+fn delivered(answer: Answer) -> String {
+    match answer {
+        Answer::Delivered { receipt: Some(receipt), .. } => receipt,
+        other => panic!("not delivered with a receipt: {other:?}"),
+    }
+}
+
+fn signal(name: &str, pid: u32) {
+    let status = Command::new("/bin/kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(status.expect("kill (procps) is there").success());
+}
+
+/// A screen, a bus and the server that the bus starts on it.
+struct Desk {
+    bus: Bus,
+    screen: Screen,
+    connection: Connection,
+    home: tempfile::TempDir,
+}
+
+impl Desk {
+    /// With the first of `programs` that is there, of Debian's `package`.
+    async fn new(programs: &[&str], package: &str) -> Desk {
+        let program = programs.iter().find(|program| Path::new(program).exists());
+        let program = program.unwrap_or_else(|| panic!("{package} is missing: scripts/test installs it"));
+        let screen = Screen::start();
+        let home = tempfile::tempdir().expect("a temporary directory");
+        std::fs::create_dir_all(home.path().join("dunst")).expect("a directory");
+        std::fs::write(home.path().join("dunst/dunstrc"), DUNST).expect("a file");
+        let variables = format!(
+            "DISPLAY=:{} HOME={home} XDG_CONFIG_HOME={home} XDG_RUNTIME_DIR={home}",
+            screen.display,
+            home = home.path().display()
+        );
+        let bus = Bus::start_with_service(&format!("/usr/bin/env {variables} {program}"));
+        let connection = connection::Builder::address(bus.address.as_str()).build().await.expect("a bus");
+        Desk { bus, screen, connection, home }
+    }
+
+    /// The process that shows bubbles now.
+    async fn server(&self) -> u32 {
+        let bus = "org.freedesktop.DBus";
+        let asked =
+            self.connection.call_method(Some(bus), "/", Some(bus), "GetConnectionUnixProcessID", &NAME).await;
+        asked.expect("a server").body().deserialize().expect("a number")
+    }
+
+    /// How many bubbles dunst shows.
+    fn displayed(&self) -> u32 {
+        let output = Command::new("dunstctl")
+            .args(["count", "displayed"])
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus.address)
+            .env("HOME", self.home.path())
+            .output()
+            .expect("dunstctl (dunst) is there");
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.trim().parse().unwrap_or_else(|_| panic!("dunstctl: {output:?}"))
+    }
+
+    async fn until_drawn(&self) {
+        let drawn = async {
+            while !self.screen.is_drawn() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, drawn).await.expect("something was to be drawn");
+    }
+}
+
+/// An X server without glass: it keeps its picture in a file.
+struct Screen {
+    server: Child,
+    display: String,
+    directory: tempfile::TempDir,
+}
+
+impl Screen {
+    fn start() -> Screen {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut server = Command::new("Xvfb")
+            .args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x480x24", "-fbdir"])
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("Xvfb (xvfb) is there: scripts/test installs it");
+        // It names its display once it can be used.
+        let mut display = String::new();
+        let stdout = server.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut display).expect("a display");
+        Screen { server, display: display.trim().to_owned(), directory }
+    }
+
+    fn picture(&self) -> PathBuf {
+        self.directory.path().join("Xvfb_screen0")
+    }
+
+    /// Whether any pixel is another one than the last.
+    fn is_drawn(&self) -> bool {
+        let bytes = std::fs::read(self.picture()).expect("a picture");
+        let pixels = &bytes[bytes.len() - 4 * 640 * 480..];
+        pixels.chunks(4).any(|pixel| *pixel != pixels[pixels.len() - 4..])
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Takes the server's programs with it. An error says that it is gone.
+        let _gone = self.server.kill();
+        let _gone = self.server.wait();
+    }
+}

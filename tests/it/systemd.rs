@@ -1,0 +1,456 @@
+//! The shipped units under a real systemd, with all their settings: what a service manager is
+//! promised, kept.
+//!
+//! Each test here has a partner that runs alone in a network of its own, started by it. It takes
+//! root.
+#![cfg(target_os = "linux")]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::boot::desktop::{HOME, Person};
+use crate::boot::{Machine, run_apart};
+use crate::common::apple::{Answer, Apple, Papers};
+use crate::common::doc::Doc;
+use crate::common::peer::{Peer, Reply, Request};
+use crate::program::within;
+use serde_json::Value;
+
+const UNIT: &str = include_str!("../../systemd/statusd.service");
+const USER_UNIT: &str = include_str!("../../systemd/user/statusd.service");
+/// Where to put what the screen showed: the picture in `docs/`.
+const SCREENSHOT: &str = "STATUSD_SCREENSHOT";
+/// How long the figures of an idle daemon are taken.
+const IDLE: Duration = Duration::from_secs(300);
+const BACKUP: &str = "iCloud Backup";
+const START: i64 = 1_619_449_200;
+const TOKEN: &str = "t0kent0kent0ken";
+const CONFIG: &str = "/etc/statusd/statusd.toml";
+const UNIT_FILE: &str = "/etc/systemd/system/statusd.service";
+const SECRET: &str = "/etc/statusd/ops-token";
+
+fn down(service: &str) -> String {
+    let services = Doc::new().service(BACKUP).service("Photos");
+    services.service(service).event("1001", "Outage", "ongoing", START, None).json()
+}
+
+fn over(service: &str) -> String {
+    let services = Doc::new().service(BACKUP).service("Photos");
+    services.service(service).event("1001", "Outage", "resolved", START, Some(START + 3_600)).json()
+}
+
+fn told(request: &Request) -> (String, String) {
+    let payload: Value = serde_json::from_slice(&request.body).expect("JSON");
+    let text = |key: &str| payload[key].as_str().unwrap_or_default().to_owned();
+    (text("service"), text("kind"))
+}
+
+/// A look every second at `apple` and news to `peer`, with a secret that only systemd hands over.
+fn configuration(watch: &str, apple: &Apple, peer: &Peer) -> String {
+    format!(
+        "watch = [{watch:?}]
+[feed]
+url = {:?}
+ca_file = \"authority.pem\"
+[schedule]
+poll = \"* * * * * *\"
+trouble = \"* * * * * *\"
+jitter_s = 0
+[channel.desktop]
+enabled = false
+[channel.webhook.ops]
+url = {:?}
+bearer_token_file = \"ops-token\"
+",
+        apple.url(),
+        peer.url("/")
+    )
+}
+
+/// A machine with the system unit as it is shipped, its configuration, its credential and a drop-in
+/// with `settings`.
+async fn server(apple: &Apple, peer: &Peer, settings: &str) -> Machine {
+    let settings = format!("[Service]\nLoadCredential=ops-token:{SECRET}\n{settings}\n");
+    let files = [
+        (UNIT_FILE, UNIT),
+        (&format!("{UNIT_FILE}.d/test.conf"), &settings),
+        ("/etc/statusd/authority.pem", apple.authority_pem()),
+        (SECRET, TOKEN),
+        (CONFIG, &configuration(BACKUP, apple, peer)),
+    ];
+    let machine = Machine::boot_to("basic.target", &files).await;
+    // Only root, and so only systemd, may read it.
+    machine.ask(&["chmod", "600", SECRET]).await;
+    machine
+}
+
+#[test]
+fn what_a_machine_writes_stays_in_it() {
+    run_apart("what_a_machine_writes_stays_in_it_inside");
+}
+
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn what_a_machine_writes_stays_in_it_inside() {
+    let machine = Machine::boot().await;
+    let places = ["/etc", "/var/lib", "/usr/local/bin", "/tmp", "/var/tmp", "/run", "/dev/shm", "/root"];
+    let name = format!("statusd-test-{}", std::process::id());
+    let script = places.map(|place| format!("echo here >{place}/{name}")).join("; ");
+    let unit = format!("[Service]\nType=oneshot\nExecStart=/bin/sh -ec '{script}'\n");
+    machine.write("/etc/systemd/system/writes.service", &unit).await;
+    machine.ask(&["systemctl", "start", "writes"]).await;
+    for place in places {
+        let path = format!("{place}/{name}");
+        assert_eq!(machine.ask(&["cat", &path]).await, "here");
+        assert!(!std::path::Path::new(&path).exists(), "{path} is outside");
+    }
+    let interfaces = machine.ask(&["ip", "-brief", "link"]).await;
+    assert!(interfaces.lines().all(|line| line.starts_with("lo ")), "{interfaces}");
+}
+
+#[test]
+fn the_system_unit_starts_tells_reloads_and_stops() {
+    run_apart("the_system_unit_starts_tells_reloads_and_stops_inside");
+}
+
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    let mut peer = Peer::start([Reply::status(204), Reply::Never]).await;
+    let machine = server(&apple, &peer, "TimeoutStopSec=5").await;
+    let before = machine.changed().await;
+
+    // It returns at READY, which comes without an answer.
+    apple.answer(Answer::ok(down(BACKUP)).held());
+    machine.ask(&["systemctl", "start", "statusd"]).await;
+    within("a look over TLS", apple.asked(1)).await;
+    apple.show(&down(BACKUP));
+    apple.release();
+    let began = peer.next().await;
+    assert_eq!(told(&began), (BACKUP.to_owned(), "began".to_owned()));
+    assert_eq!(began.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
+    machine.until_status("statusd", "iCloud Backup: outage; looked ").await;
+    check_state(&machine).await;
+    check_journal(&machine).await;
+
+    check_reloads(&machine, &apple, &mut peer).await;
+
+    machine.ask(&["systemctl", "stop", "statusd"]).await;
+    // Within the five seconds that the unit was given here, though a peer hangs; else "timeout".
+    assert_eq!(machine.unit("statusd", "Result").await, "success");
+    assert_eq!(machine.unit("statusd", "ExecMainStatus").await, "0");
+    check_nothing_else(&before, &machine.changed().await);
+    let left = machine.ask(&["cat", CONFIG]).await;
+    assert_eq!(left, configuration("Photos", &apple, &peer).trim());
+
+    // What does not get better by itself is not tried again.
+    machine.write(CONFIG, "watch = 1\n").await;
+    assert!(!machine.run(&["systemctl", "start", "statusd"]).await.status.success());
+    assert_eq!(machine.unit("statusd", "ActiveState").await, "failed");
+    assert_eq!(machine.unit("statusd", "ExecMainStatus").await, "78");
+    assert_eq!(machine.unit("statusd", "NRestarts").await, "0");
+}
+
+/// A user made for it alone owns its files; root's secret it got without being able to read it.
+async fn check_state(machine: &Machine) {
+    let user = machine.ask(&["stat", "-L", "-c", "%U %a", "/var/lib/statusd"]).await;
+    assert_eq!(user, "statusd 700");
+    let files =
+        machine.ask(&["find", "/var/lib/private/statusd", "-type", "f", "-printf", "%f %m %u\\n"]).await;
+    assert!(files.contains("statusd.db 600 statusd"), "{files}");
+    assert!(files.lines().all(|line| line.ends_with(" 600 statusd")), "{files}");
+    let pid = machine.unit("statusd", "MainPID").await;
+    let status = machine.ask(&["cat", &format!("/proc/{pid}/status")]).await;
+    for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000"] {
+        assert!(status.contains(line), "{line} is not in\n{status}");
+    }
+}
+
+/// What changed can be asked for by the name of the service.
+async fn check_journal(machine: &Machine) {
+    let ask = async |field| machine.ask(&["journalctl", "--no-pager", "--output=json", field]).await;
+    let lines = ask("STATUSD_SERVICE=iCloud Backup").await;
+    let line: Value = serde_json::from_str(&lines).expect("one line, in JSON");
+    for (field, value) in [
+        ("STATUSD_CHANGE", "began"),
+        ("STATUSD_KEY", "consumer/en_US/icloud%20backup/1001/1/began"),
+        ("_SYSTEMD_UNIT", "statusd.service"),
+    ] {
+        assert_eq!(line[field], value, "{field} of {line}");
+    }
+    let message = line["MESSAGE"].as_str().unwrap_or_default();
+    assert!(message.starts_with("Outage: iCloud Backup"), "{message}");
+    assert_eq!(ask("STATUSD_SERVICE=Photos").await, "");
+}
+
+/// The second message hangs at the peer from here on.
+async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut Peer) {
+    let good = configuration("Photos", apple, peer);
+    machine.write(CONFIG, &good.replace("jitter_s = 0", "jitter_s = 99999")).await;
+    // So that no look says anything else meanwhile.
+    apple.answer(Answer::ok(down(BACKUP)).held());
+    within("a look that hangs", apple.asked(apple.requests().len() + 1)).await;
+    machine.ask(&["systemctl", "reload", "statusd"]).await;
+    let status = machine.until_status("statusd", "the old configuration stays: ").await;
+    assert!(status.contains("schedule.jitter_s"), "{status}");
+    assert_eq!(machine.unit("statusd", "ActiveState").await, "active");
+    apple.show(&down(BACKUP));
+    apple.release();
+    machine.until_status("statusd", "iCloud Backup: outage; looked ").await;
+
+    machine.write(CONFIG, &good).await;
+    machine.ask(&["systemctl", "reload", "statusd"]).await;
+    machine.until_status("statusd", "Apple lists no problem with Photos; looked ").await;
+    apple.show(&down("Photos"));
+    let began = peer.next().await;
+    assert_eq!(told(&began), ("Photos".to_owned(), "began".to_owned()));
+    assert_eq!(machine.unit("statusd", "NRestarts").await, "0");
+}
+
+/// Whatever is new or changed is its own, or systemd's about it.
+#[track_caller]
+fn check_nothing_else(before: &BTreeSet<String>, after: &BTreeSet<String>) {
+    let allowed = [
+        "/run/changed/var/lib/private",
+        "/run/changed/var/lib/statusd ",
+        "/run/systemd/",
+        "/run/log/journal/",
+        // Named because something below them is new.
+        "/run/changed/var d",
+        "/run/changed/var/lib d",
+        // systemd locks it while it makes a user.
+        "/run/changed/etc/.pwd.lock ",
+        // The test's own.
+        "/run/changed/etc/statusd/statusd.toml ",
+    ];
+    let foreign: Vec<_> = before
+        .symmetric_difference(after)
+        .filter(|line| !allowed.iter().any(|allowed| line.starts_with(allowed)))
+        .collect();
+    assert!(foreign.is_empty(), "{foreign:#?}");
+}
+
+#[test]
+fn the_system_unit_comes_back_when_it_is_killed_or_hangs() {
+    run_apart("the_system_unit_comes_back_when_it_is_killed_or_hangs_inside");
+}
+
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    let mut peer = Peer::start([Reply::status(204)]).await;
+    let machine = server(&apple, &peer, "WatchdogSec=6").await;
+    apple.show(&down(BACKUP));
+    machine.ask(&["systemctl", "start", "statusd"]).await;
+    assert_eq!(told(&peer.next().await), (BACKUP.to_owned(), "began".to_owned()));
+    machine.until_status("statusd", "iCloud Backup: outage; looked ").await;
+
+    // After it saw the end once, which it has told nobody yet.
+    apple.answer(Answer::silence());
+    within("a look that hangs", apple.asked(apple.requests().len() + 1)).await;
+    apple.once(Answer::ok(over(BACKUP)));
+    apple.release();
+    let looks = apple.requests().len();
+    within("a look after the end", apple.asked(looks + 2)).await;
+    machine.ask(&["systemctl", "kill", "--signal", "KILL", "statusd"]).await;
+    machine.says("statusd.service: Failed with result 'signal'").await;
+    apple.show(&over(BACKUP));
+    assert_eq!(told(&peer.next().await), (BACKUP.to_owned(), "ended".to_owned()));
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    assert_eq!(machine.unit("statusd", "NRestarts").await, "1");
+
+    // It has the watchdog's patience several times over, and lives.
+    let pid = machine.unit("statusd", "MainPID").await;
+    machine.ask(&["systemctl", "kill", "--signal", "STOP", "statusd"]).await;
+    machine.says("statusd.service: Failed with result 'watchdog'").await;
+    within("a look of the next one", apple.asked(apple.requests().len() + 2)).await;
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    assert_eq!(machine.unit("statusd", "NRestarts").await, "2");
+    assert_ne!(machine.unit("statusd", "MainPID").await, pid);
+    machine.ask(&["systemctl", "stop", "statusd"]).await;
+    assert_eq!(machine.unit("statusd", "Result").await, "success");
+    assert!(peer.is_quiet(), "each was told once");
+}
+
+#[test]
+fn the_user_unit_shows_a_bubble() {
+    run_apart("the_user_unit_shows_a_bubble_inside");
+}
+
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn the_user_unit_shows_a_bubble_inside() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    let since = jiff::Timestamp::now().as_second() - 85 * 60;
+    let text = "Users may be unable to back up.";
+    let doc = Doc::new().service(BACKUP).event("1001", "Outage", "ongoing", since, None).saying(text);
+    apple.show(&doc.json());
+    let machine = Machine::boot().await;
+    let anna = Person::arrive(&machine).await;
+    anna.write(".config/systemd/user/statusd.service", USER_UNIT).await;
+    anna.write(".config/statusd/authority.pem", apple.authority_pem()).await;
+    let configuration = format!(
+        "[feed]\nurl = {:?}\nca_file = \"authority.pem\"\n[schedule]\ntrouble = \"* * * * * *\"\n",
+        apple.url()
+    );
+    anna.write(".config/statusd/statusd.toml", &configuration).await;
+    anna.ask(&["mkdir", "-p", &format!("{HOME}/.cargo/bin")]).await;
+    anna.ask(&["ln", "-s", "/usr/local/bin/statusd", &format!("{HOME}/.cargo/bin/statusd")]).await;
+    anna.ask(&["systemctl", "--user", "daemon-reload"]).await;
+
+    // Nobody has logged in at a screen yet.
+    anna.ask(&["systemctl", "--user", "enable", "--now", "statusd"]).await;
+    let screen = anna.sit_down().await;
+    machine.says("Outage: iCloud Backup").await;
+    let picture = screen.picture().await;
+    assert_eq!(anna.ask(&["dunstctl", "count", "displayed"]).await, "1");
+    if let Some(file) = std::env::var_os(SCREENSHOT) {
+        std::fs::write(file, picture.png()).expect("a picture");
+    }
+    anna.ask(&["dunstctl", "close-all"]).await;
+    let history: Value = serde_json::from_str(&anna.ask(&["dunstctl", "history"]).await).expect("JSON");
+    let bubble = &history["data"][0][0];
+    assert_eq!(bubble["summary"]["data"], "Outage: iCloud Backup", "{history}");
+    assert!(bubble["body"]["data"].as_str().is_some_and(|body| body.contains(text)), "{history}");
+
+    anna.ask(&["systemctl", "--user", "stop", "statusd"]).await;
+    let result = anna.ask(&["systemctl", "--user", "show", "-P", "Result", "statusd"]).await;
+    assert_eq!(result, "success");
+    let files = machine.ask(&["find", HOME, "-type", "f", "-newer", &format!("{HOME}/screen/note")]).await;
+    assert!(files.contains("/.local/state/statusd/statusd.db"), "{files}");
+}
+
+#[test]
+fn one_command_installs_for_the_machine_and_for_a_person() {
+    run_apart("one_command_installs_for_the_machine_and_for_a_person_inside");
+}
+
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    apple.show(&Doc::new().service(BACKUP).json());
+    let machine = Machine::boot().await;
+    let statusd = "/usr/local/bin/statusd";
+    let feed = format!("[feed]\nurl = {:?}\nca_file = \"authority.pem\"\n", apple.url());
+    machine.write("/etc/statusd/authority.pem", apple.authority_pem()).await;
+    machine.write(CONFIG, &feed).await;
+    let before = machine.changed().await;
+
+    machine.ask(&[statusd, "service", "install"]).await;
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    let again = machine.ask(&[statusd, "service", "install"]).await;
+    assert!(!again.contains("Done:"), "a second time there is nothing to do: {again}");
+    let status = machine.ask(&[statusd, "service", "status"]).await;
+    assert!(status.contains("Running since") && status.contains("Last good look"), "{status}");
+    let logs = machine.ask(&[statusd, "service", "logs", "-n", "20"]).await;
+    assert!(logs.contains("watches iCloud Backup"), "{logs}");
+    machine.ask(&[statusd, "service", "uninstall", "--purge"]).await;
+    assert_eq!(machine.unit("statusd", "ActiveState").await, "inactive");
+    let left: Vec<String> = machine.changed().await.difference(&before).cloned().collect();
+    let is_ours = |path: &&String| path.contains("statusd");
+    assert!(!left.iter().any(|path| is_ours(&path)), "undoes everything: {left:?}");
+
+    let anna = Person::arrive(&machine).await;
+    anna.write(".config/statusd/authority.pem", apple.authority_pem()).await;
+    anna.write(".config/statusd/statusd.toml", &feed).await;
+    let installed = anna.ask(&[statusd, "service", "install"]).await;
+    assert!(installed.contains("log out"), "{installed}");
+    assert_eq!(anna.ask(&["systemctl", "--user", "is-active", "statusd"]).await, "active");
+    assert_eq!(anna.ask(&["systemctl", "--user", "is-enabled", "statusd"]).await, "enabled");
+    anna.ask(&[statusd, "service", "uninstall"]).await;
+    let units = anna.ask(&["find", HOME, "-path", "*systemd*"]).await;
+    assert_eq!(units, "", "the folders that it made are gone too");
+}
+
+#[test]
+#[ignore = "takes five minutes and prints figures; scripts/figures-systemd runs it"]
+fn figures() {
+    println!("{}", run_apart("figures_inside"));
+}
+
+/// Asserts nothing; machines differ.
+#[tokio::test]
+#[ignore = "its partner runs it, in a network of its own"]
+async fn figures_inside() {
+    let apple = Apple::start_tls(Papers::Good).await;
+    apple.show(
+        &(0..79).fold(Doc::new().service(BACKUP), |doc, number| doc.service(&format!("{number}"))).json(),
+    );
+    let configuration = format!(
+        "[feed]\nurl = {:?}\nca_file = \"authority.pem\"\n[channel.desktop]\nenabled = false\n",
+        apple.url()
+    );
+    let files = [
+        (UNIT_FILE, UNIT),
+        // As if it were enabled.
+        ("/etc/systemd/system/figures.target", "[Unit]\nWants=multi-user.target statusd.service\n"),
+        ("/etc/systemd/user/statusd.service", USER_UNIT),
+        ("/etc/statusd/authority.pem", apple.authority_pem()),
+        (CONFIG, &configuration),
+    ];
+    let begun = Instant::now();
+    let machine = Machine::boot_to("figures.target", &files).await;
+    let booted = begun.elapsed();
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    let looked = begun.elapsed();
+    println!(
+        "boot to multi-user   {:.2} s, to the first good look {:.2} s",
+        booted.as_secs_f64(),
+        looked.as_secs_f64()
+    );
+    let (start, ready) = ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic");
+    let us = async |property| -> f64 { machine.unit("statusd", property).await.parse().expect("a time") };
+    println!("start to READY       {:.1} ms, as systemd saw it", (us(ready).await - us(start).await) / 1e3);
+
+    let pid = machine.unit("statusd", "MainPID").await;
+    let before = Idle::of(&machine, &pid).await;
+    tokio::time::sleep(IDLE).await;
+    let after = Idle::of(&machine, &pid).await;
+    let minutes = IDLE.as_secs_f64() / 60.0;
+    println!(
+        "idle                 {:.1} wake-ups a minute, over {minutes} minutes with {} looks",
+        (after.wakeups - before.wakeups) / minutes,
+        apple.requests().len() - 1
+    );
+    println!(
+        "memory               {:.2} MB resident, {:.2} MB of it anonymous",
+        after.resident_mb, after.anonymous_mb
+    );
+    for (name, unit) in [("system", UNIT_FILE), ("user", "/etc/systemd/user/statusd.service")] {
+        let words = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit];
+        let table = machine.ask(&words).await;
+        println!("exposure, {name:<10} {}", table.lines().last().unwrap_or_default());
+    }
+}
+
+/// Counters of a process.
+struct Idle {
+    /// Of all its threads: how often one went to sleep, and so woke.
+    wakeups: f64,
+    resident_mb: f64,
+    anonymous_mb: f64,
+}
+
+impl Idle {
+    async fn of(machine: &Machine, pid: &str) -> Idle {
+        let script = format!("cat /proc/{pid}/task/*/status; echo Process:; cat /proc/{pid}/status");
+        let text = machine.ask(&["sh", "-c", &script]).await;
+        let (threads, process) = text.split_once("Process:").expect("two parts");
+        let sum = |text: &str, field: &str| -> f64 {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(field));
+            lines
+                .map(|rest| {
+                    rest.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number")
+                })
+                .sum()
+        };
+        Idle {
+            wakeups: sum(threads, "voluntary_ctxt_switches:"),
+            resident_mb: sum(process, "VmRSS:") * 1.024e-3,
+            anonymous_mb: sum(process, "RssAnon:") * 1.024e-3,
+        }
+    }
+}

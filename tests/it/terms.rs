@@ -1,0 +1,1163 @@
+//! Delivery on terms, as stories: quiet hours, snoozes, reminders, acknowledgements, ages, own words,
+//! channels that are down, and a database of the schema before.
+//!
+//! Played in the town of `stories`: real fetching, tracking, storing and sending, and a clock that is
+//! turned by hand. The person's channel is the desktop, over a D-Bus of its own; `ops` is a program.
+//! Times are those of `town::at`, in UTC.
+
+#![cfg(all(unix, not(target_os = "macos")))]
+
+use crate::common;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use crate::common::bus::Bus;
+use crate::common::doc::Doc;
+use crate::common::peer::Reply;
+use crate::town::{Heard, Town, at, backup, calm, clock_text};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use statusd::store::DATABASE;
+
+const NOTHING: [&str; 0] = [];
+const NIGHT: &str = "quiet = '22:00-07:00'";
+
+fn down(posted: &str, from: &str) -> Doc {
+    backup(posted, "Outage", "ongoing", from, None)
+}
+
+fn over(posted: &str, from: &str, to: &str) -> Doc {
+    backup(posted, "Outage", "resolved", from, Some(to))
+}
+
+/// All is calm; a logged-in person on these terms, and `ops` on none. Photos is watched too.
+async fn town_on(bus: &Bus, terms: &str) -> Town {
+    town_with_two(bus, terms, "").await
+}
+
+/// The same with terms for `ops`.
+async fn town_with_two(bus: &Bus, person: &str, ops: &str) -> Town {
+    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).person(bus).on_terms(person);
+    town = town.program("ops", [Reply::status(200)]).await.on_terms(ops);
+    town.log_in(bus).await;
+    town.show(&calm("09:00"));
+    town.start().await;
+    town
+}
+
+/// Nothing is left over, whatever happened.
+async fn check_all_told(town: &Town) {
+    assert_eq!(town.outbox().await, NOTHING);
+}
+
+// Quiet hours.
+
+#[tokio::test]
+async fn an_outage_of_the_night_is_one_message_in_the_morning() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, NIGHT).await;
+    town.until("23:01").await;
+    town.show(&down("23:02", "22:30"));
+    town.until("+1d 02:01:30").await;
+    town.show(&over("+1d 02:02", "22:30", "+1d 01:50"));
+    town.until("+1d 12:00").await;
+    assert_eq!(
+        town.read(0),
+        ["+1d 07:00 Was down: iCloud Backup\n\
+          From Mon 2 Mar 22:30 to 01:50 (3 h 20 min). First listed at Mon 2 Mar 23:05.\n\
+          Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.\n\
+          Apple writes: “Users are experiencing a problem with this service.”\n\
+          Held back since Mon 2 Mar 23:05."]
+    );
+    assert_eq!(
+        town.heard_at(1),
+        [
+            "23:05:45 began iCloud Backup Outage from 22:30",
+            "+1d 02:02:45 ended iCloud Backup Outage from 22:30 to +1d 01:50"
+        ],
+        "who has no quiet hours hears it at once"
+    );
+    check_all_told(&town).await;
+}
+
+#[tokio::test]
+async fn an_end_in_the_night_is_told_in_the_morning_in_place_of_the_start() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, NIGHT).await;
+    town.until("21:01").await;
+    town.show(&down("21:02", "20:30"));
+    town.until("+1d 02:01:30").await;
+    town.show(&over("+1d 02:02", "20:30", "+1d 01:50"));
+    town.until("+1d 12:00").await;
+    let messages = town.messages(0);
+    let lines: Vec<String> = messages.iter().map(Heard::line).collect();
+    assert_eq!(lines, ["21:05:45 Outage: iCloud Backup", "+1d 07:00 Fixed: iCloud Backup"]);
+    let replaced: Vec<u32> = messages.iter().map(|heard| heard.bubble().replaces_id).collect();
+    // The alarm was closed in the night, when it was over, without a word.
+    assert_eq!(replaced, [0, 0]);
+    let body = &messages[1].bubble().body;
+    assert!(body.starts_with("Apple says it is fixed. From Mon 2 Mar 20:30 to 01:50"), "{body}");
+    assert!(body.ends_with("\nHeld back since 02:02."), "{body}");
+}
+
+#[tokio::test]
+async fn the_digest_of_the_morning_names_what_else_goes_on_and_nothing_twice() {
+    let bus = Bus::start();
+    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).reader(&bus).on_terms(NIGHT);
+    town.log_in(&bus).await;
+    town.show(&calm("09:00"));
+    town.start().await;
+    let photos = |posted: &str| {
+        let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
+        let since = at("19:00").as_second();
+        Doc::new().service("Photos").event("901", "Issue", "ongoing", since, None).posted(&posted)
+    };
+    town.until("20:01").await;
+    town.show(&photos("20:02").service("iCloud Backup"));
+    town.until("23:01").await;
+    let since = at("22:30").as_second();
+    let both = photos("23:02").service("iCloud Backup").event("1001", "Outage", "ongoing", since, None);
+    town.show(&both);
+    town.until("+1d 12:00").await;
+    let read = town.read(0);
+    let [first, digest] = read.as_slice() else { panic!("two messages: {read:#?}") };
+    assert!(first.starts_with("20:05:45 Issue: Photos\n"), "{first}");
+    assert!(!first.contains("Held back") && !first.contains("Still an issue"), "{first}");
+    let lines: Vec<&str> = digest.lines().collect();
+    assert_eq!(lines[0], "+1d 07:00 Outage: iCloud Backup");
+    assert_eq!(lines[1], "Held back since Mon 2 Mar 23:02.");
+    assert_eq!(lines[3], "Still an issue: Photos since Mon 2 Mar 19:00.", "and not the backup again");
+}
+
+#[tokio::test]
+async fn a_calm_night_is_followed_by_no_message() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, NIGHT).await;
+    town.until("15:00").await;
+    town.show(&down("15:01", "14:30"));
+    town.until("16:00").await;
+    town.read(0);
+    town.until("+2d 12:00").await;
+    assert_eq!(town.read(0), NOTHING, "an outage that goes on is no news");
+}
+
+#[tokio::test]
+async fn a_program_with_quiet_hours_gets_each_change_after_them() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "", NIGHT).await;
+    town.until("23:01").await;
+    town.show(&down("23:02", "22:30"));
+    town.until("+1d 02:01:30").await;
+    town.show(&over("+1d 02:02", "22:30", "+1d 01:50"));
+    town.until("+1d 12:00").await;
+    assert_eq!(
+        town.heard_at(1),
+        [
+            "+1d 07:00 began iCloud Backup Outage from 22:30",
+            "+1d 07:00 ended iCloud Backup Outage from 22:30 to +1d 01:50"
+        ]
+    );
+    assert_eq!(town.heard_at(0).len(), 2, "a person without quiet hours was told in the night");
+}
+
+#[tokio::test]
+async fn a_retry_that_is_due_in_quiet_hours_waits_for_their_end() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "quiet = '21:57-07:00'", "quiet = '21:57-07:00'").await;
+    town.answers(1, Reply::status(503));
+    town.log_out(0).await;
+    town.until("21:51").await;
+    town.show(&down("21:52", "21:30"));
+    town.until("+1d 06:00").await;
+    town.log_in(&bus).await;
+    town.answers(1, Reply::status(200));
+    town.until("+1d 12:00").await;
+    let messages = town.messages(1);
+    let times: Vec<String> = messages.iter().map(|heard| clock_text(heard.at)).collect();
+    assert_eq!(times, ["21:55:45", "21:55:50", "21:56:05", "21:56:35", "+1d 07:00"]);
+    assert!(messages.iter().all(|heard| heard.request() == messages[0].request()), "the same bytes");
+    assert_eq!(town.heard(), ["+1d 07:00 Outage: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn quiet_hours_hold_across_restarts() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, NIGHT).await;
+    town.until("23:01").await;
+    town.show(&down("23:02", "22:30"));
+    town.until("23:30").await;
+    town.crash();
+    town.off_until("+1d 01:00");
+    town.start().await;
+    town.until("+1d 06:59:59").await;
+    assert_eq!(town.heard(), NOTHING);
+    town.until("+1d 07:00").await;
+    assert_eq!(town.heard(), ["+1d 07:00 Outage: iCloud Backup"]);
+    // And a night that ends while statusd is off.
+    town.until("+1d 23:01").await;
+    town.show(&over("+1d 23:02", "22:30", "+1d 22:40"));
+    town.until("+1d 23:30").await;
+    town.stop().await;
+    town.off_until("+2d 09:10");
+    town.start().await;
+    town.until("+2d 12:00").await;
+    let read = town.read(0);
+    assert_eq!(read.len(), 1);
+    assert!(read[0].starts_with("+2d 09:10 Fixed: iCloud Backup\n"), "{read:#?}");
+    assert!(read[0].ends_with("\nHeld back since Tue 3 Mar 23:02."), "{read:#?}");
+}
+
+#[tokio::test]
+async fn quiet_hours_end_by_the_clock_on_the_wall_when_clocks_are_changed() {
+    // 29 March: clocks go from 02:00 to 03:00. 25 October: from 03:00 back to 02:00.
+    for (evening, morning, end) in [("+26d", "+27d", "05:00"), ("+236d", "+237d", "06:00")] {
+        let bus = Bus::start();
+        let mut town = Town::new().await.person(&bus).on_terms("quiet = '22:00-07:00 Europe/Berlin'");
+        town.log_in(&bus).await;
+        town.off_until(&format!("{evening} 18:00"));
+        town.show(&calm(&format!("{evening} 18:00")));
+        town.start().await;
+        town.until(&format!("{evening} 21:31")).await;
+        let from = format!("{evening} 21:15");
+        town.show(&down(&format!("{evening} 21:32"), &from));
+        town.until(&format!("{morning} 03:31:30")).await;
+        town.show(&over(&format!("{morning} 03:32"), &from, &format!("{morning} 03:20")));
+        town.until(&format!("{morning} 12:00")).await;
+        let read = town.read(0);
+        assert_eq!(read.len(), 1, "{read:#?}");
+        assert!(read[0].starts_with(&format!("{morning} {end} Was down: iCloud Backup")), "{read:#?}");
+    }
+}
+
+// Snooze.
+
+#[tokio::test]
+async fn a_snooze_holds_people_back_and_no_programs() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.until("11:00").await;
+    town.snooze("15:00").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("14:59:59").await;
+    assert_eq!(town.heard(), NOTHING);
+    assert_eq!(town.heard_at(1), ["11:05:45 began iCloud Backup Outage from 10:30"]);
+    assert_eq!(town.outbox().await, ["desktop began iCloud Backup"], "it waits where it can be seen");
+    town.until("20:00").await;
+    let read = town.read(0);
+    assert_eq!(read.len(), 1);
+    let start = "15:00 Outage: iCloud Backup\nApple reports an outage since 10:30.";
+    assert!(read[0].starts_with(start) && read[0].ends_with("\nHeld back since 11:05."), "{read:#?}");
+    town.show(&over("20:01", "10:30", "19:50"));
+    town.until("21:00").await;
+    let read = town.read(0);
+    assert!(read[0].starts_with("20:01:45 Fixed: iCloud Backup\nApple says it is fixed. From"), "{read:#?}");
+}
+
+#[tokio::test]
+async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.until("11:00").await;
+    town.snooze("15:00").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("14:00").await;
+    town.snooze("18:00").await;
+    town.until("15:30").await;
+    town.crash();
+    town.start().await;
+    town.until("16:59").await;
+    assert_eq!(town.heard(), NOTHING);
+    town.until("17:00").await;
+    // Off.
+    town.snooze("17:00").await;
+    town.until("19:00").await;
+    let read = town.read(0);
+    assert_eq!(read.len(), 1);
+    assert!(read[0].starts_with("17:00 Outage: iCloud Backup\n"), "{read:#?}");
+    assert!(read[0].ends_with("\nHeld back since 11:05."), "{read:#?}");
+}
+
+#[tokio::test]
+async fn a_snooze_that_the_clock_has_put_years_ahead_silences_nobody() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.until("11:00").await;
+    town.snooze("15:00").await;
+    town.set_clock("-4000d 11:00");
+    town.show(&down("11:02", "10:30"));
+    town.until("-4000d 11:10").await;
+    assert_eq!(town.heard().len(), 1);
+    // Whoever now asks for it again is heard.
+    town.snooze("-4000d 12:00").await;
+    town.show(&over("11:12", "10:30", "11:00"));
+    town.until("-4000d 11:59").await;
+    assert_eq!(town.heard(), NOTHING);
+    town.until("-4000d 13:00").await;
+    assert_eq!(town.heard(), ["-4000d 12:00 Fixed: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn a_snooze_of_last_year_makes_no_digest() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.store().snooze(at("-300d 12:00"), at("-300d 11:00")).await.expect("written");
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    let read = town.read(0);
+    assert!(read.len() == 1 && read[0].starts_with("11:05:45 ") && !read[0].contains("Held"), "{read:#?}");
+}
+
+// Reminders.
+
+#[tokio::test]
+async fn an_outage_that_lasts_is_reminded_of_until_it_ends_each_time_under_its_own_key() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "remind_every = '6h'", "remind_every = '4h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("+1d 00:30:30").await;
+    town.show(&over("+1d 00:31", "10:30", "+1d 00:20"));
+    town.until("+2d 12:00").await;
+    let read = town.read(0);
+    let headlines: Vec<&str> = read.iter().filter_map(|text| text.lines().next()).collect();
+    assert_eq!(
+        headlines,
+        [
+            "11:05:45 Outage: iCloud Backup",
+            "17:06 Still down: iCloud Backup",
+            "23:06 Still down: iCloud Backup",
+            "+1d 00:31:45 Fixed: iCloud Backup",
+        ]
+    );
+    assert!(read[1].contains("\nSince 10:30 (6 h 36 min)."), "{read:#?}");
+    let keys = town.keys(1);
+    assert_eq!(
+        keys,
+        ["1/began", "1/lasts", "1/lasts/3", "1/lasts/5", "1/ended"]
+            .map(|end| format!("icloud%20backup/1001/{end}"))
+    );
+    let all: Vec<String> = town.changes().await.iter().map(statusd::model::Change::key).collect();
+    assert_eq!(all.iter().filter(|key| key.contains("/lasts")).count(), 5);
+    check_all_told(&town).await;
+}
+
+#[tokio::test]
+async fn an_acknowledgement_ends_reminders_and_its_undoing_brings_them_back() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "remind_every = '1h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:30").await;
+    assert_eq!(town.heard().len(), 2);
+    assert_eq!(town.ack("icloud backup", false).await, ["1001"]);
+    town.until("20:00").await;
+    assert_eq!(town.heard(), NOTHING);
+    assert_eq!(town.ack("iCloud Backup", true).await, ["1001"]);
+    town.until("21:30").await;
+    assert_eq!(town.heard(), ["20:01 Still down: iCloud Backup", "21:01 Still down: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn a_night_of_reminders_is_one_message_in_the_morning() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "quiet = '22:00-07:00'\nremind_every = '1h'").await;
+    town.until("21:31").await;
+    town.show(&down("21:32", "21:00"));
+    town.until("+1d 07:30").await;
+    let read = town.read(0);
+    let [first, digest] = read.as_slice() else { panic!("two messages: {read:#?}") };
+    assert!(first.starts_with("21:35:45 "), "{first}");
+    let start = "+1d 07:00 Still down: iCloud Backup\n\
+                 Since Mon 2 Mar 21:00; so it still was at Mon 2 Mar 22:36.";
+    assert!(digest.starts_with(start), "{digest}");
+    assert!(digest.ends_with("\nHeld back since Mon 2 Mar 22:36."), "{digest}");
+    assert_eq!(digest.matches("Still").count(), 1, "it is what the message is about: {digest}");
+    town.until("+1d 09:30").await;
+    let lines = town.heard();
+    assert_eq!(lines, ["+1d 08:00 Still down: iCloud Backup", "+1d 09:00 Still down: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn a_channel_that_comes_later_is_reminded_of_what_goes_on() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("14:00").await;
+    town.stop().await;
+    let mut town = town.program("late", [Reply::status(200)]).await.on_terms("remind_every = '2h'");
+    town.start().await;
+    town.until("15:30").await;
+    assert_eq!(town.heard_at(2), ["14:00 lasts iCloud Backup Outage from 10:30"]);
+    town.until("16:30").await;
+    assert_eq!(town.heard_at(2), ["16:00 lasts iCloud Backup Outage from 10:30"]);
+    assert_eq!(town.heard().len(), 1, "the others asked for no reminders");
+}
+
+#[tokio::test]
+async fn a_restart_repeats_no_reminder_and_loses_none() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "", "remind_every = '2h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("13:10").await;
+    town.crash();
+    town.off_until("13:20");
+    town.start().await;
+    town.until("15:00").await;
+    town.crash();
+    town.off_until("15:20");
+    town.start().await;
+    town.until("17:00").await;
+    let times: Vec<String> = town.messages(1).iter().map(|heard| clock_text(heard.at)).collect();
+    assert_eq!(times, ["11:05:45", "13:06", "15:20"]);
+}
+
+/// "It still lasts" is said by nobody who has not looked.
+#[tokio::test]
+async fn what_ended_while_statusd_was_off_is_not_said_to_last() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "remind_every = '2h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    town.crash();
+    town.off_until("+2d 12:00");
+    town.show(&over("15:00", "10:30", "14:50"));
+    town.start().await;
+    town.until("+2d 18:00").await;
+    assert_eq!(town.heard(), ["11:05:45 Outage: iCloud Backup", "+2d 12:00:45 Fixed: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn nobody_is_reminded_while_the_feed_cannot_be_read_or_does_not_list_the_outage() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "remind_every = '1h'\nonly = ['began', 'ended']").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("11:30").await;
+    town.apple.answer(common::apple::Answer::status(503));
+    town.until("16:00").await;
+    assert_eq!(town.heard(), ["11:05:45 Outage: iCloud Backup"]);
+    town.show(&calm("16:00"));
+    town.until("22:00").await;
+    let lines = town.heard();
+    assert!(lines.len() == 1 && lines[0].ends_with(" Perhaps over: iCloud Backup"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_reminded_of_maintenance() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "remind_every = '1h'").await;
+    town.until("11:01").await;
+    town.show(&backup("11:02", "Maintenance", "ongoing", "11:00", Some("23:00")));
+    town.until("20:00").await;
+    assert_eq!(town.heard(), ["11:05:45 Maintenance started: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn reminders_do_not_pile_up_while_nobody_takes_them() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "", "remind_every = '1h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("11:30").await;
+    town.answers(1, Reply::status(503));
+    town.until("+1d 11:30").await;
+    assert_eq!(town.outbox().await, ["webhook.ops lasts iCloud Backup"]);
+    town.messages(1);
+    town.answers(1, Reply::status(200));
+    town.until("+1d 11:45").await;
+    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/lasts"]);
+    town.until("+1d 12:50").await;
+    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/lasts/2"]);
+}
+
+/// A peer that refuses for good was once asked again in the same second, for ever.
+#[tokio::test]
+async fn reminders_that_are_refused_come_no_more_often() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "", "remind_every = '2h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("11:30").await;
+    town.answers(1, Reply::status(410));
+    town.until("17:30").await;
+    assert_eq!(
+        town.keys(1),
+        ["1/began", "1/lasts", "1/lasts/2", "1/lasts/3"].map(|end| format!("icloud%20backup/1001/{end}"))
+    );
+}
+
+/// What was told lies in the future then, and stays the latest for years.
+#[tokio::test]
+async fn a_clock_that_is_set_back_brings_one_reminder_and_not_one_a_second() {
+    let bus = Bus::start();
+    let mut town = town_with_two(&bus, "", "remind_every = '2h'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("13:30").await;
+    town.messages(1);
+    town.set_clock("-400d 13:30");
+    town.until("-400d 15:00").await;
+    assert_eq!(town.messages(1).len(), 1);
+    town.until("-400d 17:40").await;
+    assert_eq!(town.messages(1).len(), 2);
+}
+
+// Acknowledgements.
+
+/// An issue is known, acknowledged at 11:30, worsens at 12:01 and eases at 14:01.
+async fn acknowledged(bus: &Bus) -> Town {
+    let mut town = town_with_two(bus, "remind_every = '3h'", "remind_every = '3h'").await;
+    town.until("11:01").await;
+    town.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
+    town.until("11:30").await;
+    assert_eq!(town.heard(), ["11:05:45 Issue: iCloud Backup"]);
+    town.ack("iCloud Backup", false).await;
+    town.until("12:00:30").await;
+    town.show(&backup("12:01", "Outage", "ongoing", "10:30", None));
+    town.until("14:00:30").await;
+    town.show(&backup("14:01", "Issue", "ongoing", "10:30", None));
+    town.until("16:00:30").await;
+    assert_eq!(town.heard(), NOTHING);
+    assert_eq!(
+        town.outbox().await,
+        ["desktop worsened iCloud Backup", "desktop eased iCloud Backup"],
+        "nothing is consumed in silence"
+    );
+    town
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_comes_with_its_end() {
+    let bus = Bus::start();
+    let mut town = acknowledged(&bus).await;
+    town.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
+    town.until("20:00").await;
+    let read = town.read(0);
+    assert_eq!(read.len(), 1, "{read:#?}");
+    assert!(
+        read[0].starts_with("16:01:45 Fixed: iCloud Backup\nApple says it is fixed. From 10:30 to 15:50")
+    );
+    assert_eq!(
+        town.heard_at(1),
+        [
+            "11:05:45 began iCloud Backup Issue from 10:30",
+            "12:01:45 worsened iCloud Backup Outage from 10:30",
+            "14:01:45 eased iCloud Backup Issue from 10:30",
+            "16:01:45 ended iCloud Backup Issue from 10:30 to 15:50",
+        ],
+        "programs get each change, and nobody is reminded"
+    );
+    check_all_told(&town).await;
+}
+
+#[tokio::test]
+async fn another_outage_of_the_same_service_is_told() {
+    let bus = Bus::start();
+    let mut town = acknowledged(&bus).await;
+    let other = backup("16:01", "Issue", "ongoing", "10:30", None);
+    town.show(&other.event("1002", "Outage", "ongoing", at("15:30").as_second(), None));
+    town.until("20:00").await;
+    let read = town.read(0);
+    assert_eq!(read.len(), 2, "its start, and a reminder of it: {read:#?}");
+    assert!(
+        read[0].starts_with("16:01:45 Outage: iCloud Backup\nApple reports an outage since 15:30."),
+        "{read:#?}"
+    );
+    assert!(read[1].starts_with("19:02 Still down: iCloud Backup\nSince 15:30"), "{read:#?}");
+}
+
+#[tokio::test]
+async fn an_outage_that_is_back_is_told_though_its_first_time_was_acknowledged() {
+    let bus = Bus::start();
+    let mut town = acknowledged(&bus).await;
+    town.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
+    town.until("18:00:30").await;
+    town.show(&backup("18:01", "Issue", "ongoing", "10:30", None));
+    town.until("19:00").await;
+    assert_eq!(town.heard(), ["16:01:45 Fixed: iCloud Backup", "18:05:45 Issue again: iCloud Backup"]);
+    town.until("22:00").await;
+    assert_eq!(town.heard(), ["21:06 Still an issue: iCloud Backup"]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_is_undone_brings_what_it_held_back() {
+    let bus = Bus::start();
+    let mut town = acknowledged(&bus).await;
+    town.ack("iCloud Backup", true).await;
+    town.until("16:10").await;
+    assert_eq!(town.heard(), ["16:00:30 Better: iCloud Backup"]);
+    check_all_told(&town).await;
+}
+
+#[tokio::test]
+async fn a_start_that_was_acknowledged_before_it_was_told_is_told() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.log_out(0).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("11:30").await;
+    town.ack("iCloud Backup", false).await;
+    town.log_in(&bus).await;
+    town.until("12:00").await;
+    let lines = town.heard();
+    assert!(lines.len() == 1 && lines[0].ends_with(" Outage: iCloud Backup"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_of_nothing_does_nothing() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.until("11:00").await;
+    assert_eq!(town.ack("iCloud Backup", false).await, NOTHING);
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    assert_eq!(town.heard().len(), 1);
+    assert_eq!(town.ack("Photos", false).await, NOTHING);
+}
+
+/// All that an old message said was acknowledged meanwhile: an empty one once took its place.
+#[tokio::test]
+async fn an_old_message_about_what_is_acknowledged_is_not_told_anew() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "max_age = '2h'").await;
+    town.until("11:01").await;
+    town.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
+    town.until("12:00:30").await;
+    town.refuses(0, true);
+    town.show(&backup("12:01", "Outage", "ongoing", "10:30", None));
+    town.until("12:30").await;
+    town.ack("iCloud Backup", false).await;
+    town.until("18:00:30").await;
+    let headlines: BTreeSet<String> =
+        town.messages(0).into_iter().map(|heard| heard.bubble().summary.clone()).collect();
+    let expected = ["Issue: iCloud Backup", "Worse: iCloud Backup"];
+    assert_eq!(headlines.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    town.refuses(0, false);
+    town.show(&over("18:01", "10:30", "17:50"));
+    town.until("19:00").await;
+    assert_eq!(town.heard(), ["18:01:45 Fixed: iCloud Backup"]);
+    check_all_told(&town).await;
+}
+
+// Age.
+
+fn keys_of(town: &Town) -> Vec<String> {
+    let database = town.database();
+    let mut statement = database.prepare("SELECT key FROM notice ORDER BY id").expect("SQL");
+    let keys = statement.query_map([], |row| row.get(0)).expect("rows");
+    keys.collect::<Result<_, _>>().expect("keys")
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_confirmed_stays_as_it_is_until_it_is_old_and_is_then_told_anew() {
+    let mut town = Town::new().await.watching(&["iCloud Backup"]);
+    town = town.program("ntfy.phone", [Reply::status(503)]).await.on_terms("max_age = '4h'");
+    town.show(&calm("09:00"));
+    town.start().await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00:30").await;
+    town.show(&over("12:01", "10:30", "11:50"));
+    town.until("15:05:44").await;
+    let pushed = |heard: &Heard| -> Value { serde_json::from_slice(&heard.request().body).expect("JSON") };
+    let tries: Vec<Value> = town.messages(0).iter().map(pushed).collect();
+    assert!(tries.len() > 10, "{}", tries.len());
+    assert!(tries.iter().all(|tried| *tried == tries[0]), "young and frozen");
+    assert_eq!(tries[0]["title"], "Outage: iCloud Backup");
+    town.answers(0, Reply::status(200));
+    town.until("17:00").await;
+    let messages = town.messages(0);
+    let [anew] = messages.as_slice() else { panic!("{} messages", messages.len()) };
+    let anew = pushed(anew);
+    let body = anew["message"].as_str().expect("a text");
+    assert_eq!(anew["title"], "Was down: iCloud Backup");
+    assert!(body.starts_with("Held back since 11:05."), "{body}");
+    assert!(body.contains("From 10:30 to 11:50"), "{body}");
+    let keys = keys_of(&town);
+    let digest = keys.iter().find(|key| key.contains("/digest/")).expect("a digest");
+    let number = digest.strip_prefix("consumer/en_US/icloud%20backup/1001/1/began/digest/");
+    assert!(number.is_some_and(|number| number.parse::<u32>().is_ok()), "{digest}");
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    check_all_told(&town).await;
+}
+
+#[tokio::test]
+async fn a_message_for_a_program_never_gets_old() {
+    let bus = Bus::start();
+    let mut town = town_on(&bus, "").await;
+    town.answers(1, Reply::status(503));
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00:30").await;
+    town.show(&over("12:01", "10:30", "11:50"));
+    town.until("+3d 12:00").await;
+    town.answers(1, Reply::status(200));
+    town.until("+3d 13:00").await;
+    let messages = town.messages(1);
+    let (end, tries) = messages.split_last().expect("messages");
+    assert!(tries.iter().all(|heard| heard.request() == tries[0].request()), "the same bytes for days");
+    assert!(end.line().ends_with("ended iCloud Backup Outage from 10:30 to 11:50"), "{}", end.line());
+}
+
+// Topics and services.
+
+#[tokio::test]
+async fn each_channel_hears_of_its_topics_and_services() {
+    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]);
+    for (name, terms) in [
+        ("all", ""),
+        ("ends", "only = ['ended']"),
+        ("photos", "services = ['Photos']"),
+        ("lost", "only = ['history_lost', 'began']\nservices = ['Siri']"),
+    ] {
+        town = town.program(name, [Reply::status(200)]).await.on_terms(terms);
+    }
+    town.show(&calm("09:00"));
+    town.start().await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00:30").await;
+    town.show(&over("12:01", "10:30", "11:50"));
+    town.until("13:00").await;
+    let (began, ended) = (
+        "11:05:45 began iCloud Backup Outage from 10:30".to_owned(),
+        "12:01:45 ended iCloud Backup Outage from 10:30 to 11:50".to_owned(),
+    );
+    assert_eq!(town.heard_at(0), [began, ended.clone()]);
+    assert_eq!(town.heard_at(1), [ended]);
+    assert_eq!(town.heard_at(2), NOTHING);
+    assert_eq!(town.heard_at(3), NOTHING);
+    town.stop().await;
+    std::fs::write(town.directory().join(DATABASE), "no database at all").expect("written");
+    town.show(&calm("13:00"));
+    town.start().await;
+    town.until("14:00").await;
+    let lost = "13:00 history_lost";
+    assert_eq!(town.heard_at(0), [lost]);
+    assert_eq!(town.heard_at(1), NOTHING, "asked for ends only");
+    assert_eq!(town.heard_at(2), [lost], "it is about no service");
+    assert_eq!(town.heard_at(3), [lost]);
+}
+
+// Channels that are down.
+
+fn rows(town: &Town, table: &str) -> u32 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    town.database().query_row(&sql, [], |row| row.get(0)).expect("a count")
+}
+
+#[tokio::test]
+async fn one_of_six_channels_hangs_and_the_others_hear_everything_in_the_same_minute() {
+    let mut town = Town::new().await;
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        town = town.program(name, [Reply::status(200)]).await;
+    }
+    town.show(&calm("09:00"));
+    town.start().await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until_look("11:05:45").await;
+    town.hang(3).await;
+    town.until("11:05:45").await;
+    for day in 0..3 {
+        let text = |clock: &str| format!("+{day}d {clock}");
+        town.until(&text("12:00:30")).await;
+        town.show(&over(&text("12:01"), "10:30", &text("11:50")));
+        town.until(&text("18:00:30")).await;
+        town.show(&down(&text("18:01"), "10:30"));
+        town.until(&text("19:00")).await;
+    }
+    let told = town.heard_at(0);
+    assert_eq!(told.len(), 7, "{told:#?}");
+    for house in [1, 2, 4, 5] {
+        assert_eq!(town.heard_at(house), told);
+    }
+    let looked: Vec<Timestamp> =
+        town.looks().into_iter().filter(|(_, looked)| !looked.changes.is_empty()).map(|(at, _)| at).collect();
+    let delivered: Vec<String> = looked.into_iter().skip(1).map(clock_text).collect();
+    let is_kind = |word: &&str| !["began", "ended", "reopened"].contains(word);
+    let time = |line: &String| line.split(' ').take_while(is_kind).collect::<Vec<_>>().join(" ");
+    let times: Vec<String> = told.iter().map(time).collect();
+    assert_eq!(times, delivered, "in the minute of the look that confirmed it");
+    assert_eq!(town.heard_at(3).len(), 1, "one try, which hangs");
+    assert_eq!(rows(&town, "delivery"), 6 * 7, "one row a change and channel");
+    assert_eq!(rows(&town, "notice"), 5 * 7 + 1, "and one message that is in flight");
+}
+
+/// The names of fifty services.
+fn fifty() -> Vec<String> {
+    (0..50).map(|number| format!("iCloud Part {number:02}")).collect()
+}
+
+/// All of them have an event under this id.
+fn all_fifty(posted: &str, id: &str, status: &str, from: &str, to: Option<&str>) -> Doc {
+    let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
+    let (from, to) = (at(from).as_second(), to.map(|to| at(to).as_second()));
+    fifty()
+        .iter()
+        .fold(Doc::new(), |doc, name| doc.service(name).event(id, "Outage", status, from, to))
+        .posted(&posted)
+}
+
+/// The most tries in an hour, each hour from a try on.
+fn most_in_an_hour(tries: &[Timestamp]) -> usize {
+    let hour = SignedDuration::from_hours(1);
+    let is_within = |from: Timestamp, at: Timestamp| at >= from && at.duration_since(from) < hour;
+    let within = |from: &Timestamp| tries.iter().filter(|at| is_within(*from, **at)).count();
+    tries.iter().map(within).max().unwrap_or_default()
+}
+
+#[track_caller]
+fn check_back_within(messages: &[Heard], seconds: i64) {
+    let first = messages.first().expect("a message");
+    let waited_s = first.at.duration_since(at(BACK)).as_secs();
+    assert!((0..=seconds).contains(&waited_s), "{waited_s} s after {BACK}");
+}
+
+/// When all are back.
+const BACK: &str = "+7d 11:07:13";
+
+/// Five incidents of fifty services begin and end until everybody is back: five hundred changes.
+async fn a_week(town: &mut Town) {
+    town.show(&fifty().iter().fold(Doc::new(), |doc, name| doc.service(name)));
+    town.start().await;
+    // The last of them is over for a day when a refused message is told anew for the last time.
+    for day in [0, 2, 3, 4, 5] {
+        let (id, text) = (format!("{}", 2000 + day), |clock: &str| format!("+{day}d {clock}"));
+        town.until(&text("12:01")).await;
+        town.show(&all_fifty(&text("12:02"), &id, "ongoing", &text("11:30"), None));
+        town.until(&text("12:30:30")).await;
+        town.show(&all_fifty(&text("12:31"), &id, "resolved", &text("11:30"), Some(&text("12:20"))));
+    }
+    town.until(BACK).await;
+}
+
+/// `sick` answers and takes nothing, `away` refuses connections.
+#[tokio::test]
+async fn programs_that_are_down_for_a_week_get_each_of_five_hundred_changes_in_order() {
+    let mut town = Town::new().await.watching(&["iCloud*"]).program("fine", [Reply::status(200)]).await;
+    town = town.program("sick", [Reply::status(503)]).await.absent("away");
+    a_week(&mut town).await;
+    let fine = town.keys(0);
+    assert_eq!(fine.len(), 500);
+    for house in [1, 2] {
+        let most = most_in_an_hour(&town.tries(house));
+        assert!((2..=12).contains(&most), "{most} tries in an hour");
+    }
+    let keys: BTreeSet<String> = town.keys(1).into_iter().collect();
+    assert_eq!(keys.len(), 1, "one message is in flight");
+    let composed = rows(&town, "notice");
+    town.answers(1, Reply::status(200));
+    town.comes_back(2, [Reply::status(200)]);
+    town.until("+7d 12:00").await;
+    check_all_told(&town).await;
+    assert_eq!(rows(&town, "notice"), composed + 499 + 500, "a message a change");
+    // Whether the sick one is well again only a try can tell; at the other's door somebody knocks.
+    for (house, patience_s) in [(1, 330), (2, 60)] {
+        let messages = town.messages(house);
+        check_back_within(&messages, patience_s);
+        let keys: Vec<&str> =
+            messages.iter().filter_map(|heard| heard.request().header("idempotency-key")).collect();
+        let fine: Vec<String> = fine.iter().map(|key| format!("consumer/en_US/{key}")).collect();
+        assert_eq!(keys, fine, "each once, in order");
+    }
+}
+
+/// The one desktop answers with errors, at the other nobody is logged in.
+#[tokio::test]
+async fn people_who_are_away_for_a_week_of_five_hundred_changes_get_a_bubble_an_incident_or_one_message() {
+    let (bus, other_bus) = (Bus::start(), Bus::start());
+    let mut town = Town::new().await.watching(&["iCloud*"]).person(&bus).reader(&other_bus);
+    town.log_in(&bus).await;
+    town.refuses(0, true);
+    a_week(&mut town).await;
+    for house in [0, 1] {
+        let most = most_in_an_hour(&town.tries(house));
+        assert!((2..=12).contains(&most), "{most} tries in an hour");
+    }
+    town.messages(0);
+    town.refuses(0, false);
+    town.log_in(&other_bus).await;
+    town.until("+7d 12:00").await;
+    check_all_told(&town).await;
+    for (house, patience_s) in [(0, 330), (1, 60)] {
+        let messages = town.messages(house);
+        check_back_within(&messages, patience_s);
+        assert_eq!(messages.len(), [5, 1][house], "started and ended are one");
+        for message in messages {
+            let title = &message.bubble().summary;
+            assert_eq!(title, "Was down: iCloud Part 00, iCloud Part 01 and 48 more");
+        }
+    }
+    assert_eq!(rows(&town, "notice"), 5 + 1);
+}
+
+/// Names of the English feed.
+const SIXTY: &str = "App Store; Apple Account; Apple Arcade; Apple Books; Apple Business Essentials; \
+    Apple Business Manager; Apple Card; Apple Cash; Apple Fitness+; Apple Invites; \
+    Apple Messages for Business; Apple Music; Apple Music Classical; Apple Music Subscriptions; \
+    Apple Online Store; Apple Pay; Apple School Manager; Apple Sports; Apple TV; Apple TV Channels; \
+    AppleCare on Device; Audiobooks; Dictation; FaceTime; Find My; Game Center; HomeKit; \
+    HomeKit Secure Video; Mac App Store; Mail Drop; Maps Display; Maps Routing & Navigation; \
+    Maps Search; Maps Traffic; News; Photos; Podcasts; Radio; Schoolwork; Screen Time; \
+    Sign in with Apple; Siri; Stocks; TV Provider; Walkie-Talkie; Weather; iCloud Account & Sign In; \
+    iCloud Backup; iCloud Bookmarks & Tabs; iCloud Calendar; iCloud Contacts; iCloud Drive; \
+    iCloud Keychain; iCloud Mail; iCloud Notes; iCloud Private Relay; iCloud Reminders; iMessage; \
+    iTunes Store; iWork for iCloud";
+
+#[tokio::test]
+async fn sixty_services_at_once_are_one_message_that_names_them_all() {
+    let bus = Bus::start();
+    let mut town = Town::new().await.watching(&["*"]).person(&bus).on_terms("remind_every = '6h'");
+    town.log_in(&bus).await;
+    let sixty: Vec<&str> = SIXTY.split("; ").collect();
+    town.show(&sixty.iter().fold(Doc::new(), |doc, name| doc.service(name)));
+    town.start().await;
+    town.until("11:01").await;
+    let since = at("10:30").as_second();
+    let down = sixty
+        .iter()
+        .fold(Doc::new(), |doc, name| doc.service(name).event("1001", "Outage", "ongoing", since, None));
+    town.show(&down.posted("03/02/2026 11:02 UTC"));
+    town.until("18:00").await;
+    let read = town.read(0);
+    let [first, reminder] = read.as_slice() else { panic!("a message and a reminder: {read:#?}") };
+    assert!(first.starts_with("11:05:45 Outage: App Store, Apple Account and 58 more\n"));
+    assert!(reminder.starts_with("17:06 Still down: App Store, Apple Account and 58 more\n"), "{reminder}");
+    for text in [first, reminder] {
+        let listed = text.lines().find_map(|line| line.strip_prefix("Services: ")).expect("a list");
+        let listed: BTreeSet<&str> = listed.trim_end_matches('.').split(", ").collect();
+        assert_eq!(listed, sixty.iter().copied().collect());
+        assert!(text.contains("\nWait: your iPhone backs up by itself"), "what to do: {text}");
+    }
+}
+
+// Own words.
+
+#[tokio::test]
+async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
+    let bus = Bus::start();
+    let person = "title = '{{ service }}: {{ kind }}'\nbody = '{{ changes[0].message_id }} & {{ tone }}'";
+    let mut town = town_with_two(&bus, person, "title = '{{ kind|upper }} {{ service }}'").await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    assert_eq!(town.read(0), ["11:05:45 iCloud Backup: began\n1001 & alarm"]);
+    assert_eq!(texts(&mut town, 1), ["BEGAN iCloud Backup"]);
+}
+
+/// The `text` of what a program has heard.
+fn texts(town: &mut Town, house: usize) -> Vec<String> {
+    let text = |heard: &Heard| {
+        let body: serde_json::Value = serde_json::from_slice(&heard.request().body).expect("JSON");
+        body["text"].as_str().expect("a text").to_owned()
+    };
+    town.messages(house).iter().map(text).collect()
+}
+
+/// What is logged, for a test that runs on one thread.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("one thread").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let bus = Bus::start();
+    // Found at no trial: they hold one service, and another id.
+    let fails = "title = '{% if \"1001\" in changes|map(attribute=\"message_id\")|list %}\
+                 {{ changes[9].kind }}{% endif %}fine'";
+    let mut town = town_with_two(&bus, fails, fails).await;
+    town.until("11:01").await;
+    town.show(&down("11:02", "10:30"));
+    town.until("12:00").await;
+    assert_eq!(town.heard(), ["11:05:45 Outage: iCloud Backup"]);
+    let texts = texts(&mut town, 1);
+    assert!(texts[0].starts_with("Outage: iCloud Backup. Apple reports an outage since 10:30."), "{texts:?}");
+    let log = String::from_utf8(logged.0.lock().expect("one thread").clone()).expect("text");
+    for channel in ["desktop", "webhook.ops"] {
+        let line = format!("{channel}: the template fails, our own words go out: undefined value");
+        assert!(log.contains(&line), "{log}");
+    }
+}
+
+// What goes on and what is over.
+
+/// Services, each with its event: message id, status, start, end.
+fn feed_of(posted: &str, services: &[(&str, &str, &str, &str, Option<&str>)]) -> Doc {
+    let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
+    let listed = ["iCloud Backup", "iCloud Mail", "Photos", "Siri"];
+    let doc = listed.iter().fold(Doc::new(), |doc, name| {
+        let events = services.iter().filter(|(service, ..)| service == name);
+        events.fold(doc.service(name), |doc, (_, id, status, from, to)| {
+            doc.event(id, "Outage", status, at(from).as_second(), to.map(|to| at(to).as_second()))
+        })
+    });
+    doc.posted(&posted)
+}
+
+/// An alarm about two incidents once stayed on the screen for good.
+#[tokio::test]
+async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
+    let bus = Bus::start();
+    let mut town = Town::new().await.watching(&["iCloud*", "Photos"]).person(&bus);
+    town.log_in(&bus).await;
+    town.show(&feed_of("09:00", &[]));
+    town.start().await;
+    town.until("11:01").await;
+    let backup = ("iCloud Backup", "1001", "ongoing", "10:30", None);
+    let photos = ("Photos", "1001", "ongoing", "10:30", None);
+    let mail = ("iCloud Mail", "1002", "ongoing", "10:40", None);
+    town.show(&feed_of("11:02", &[backup, photos, mail]));
+    town.until("12:00:30").await;
+    let backup = ("iCloud Backup", "1001", "resolved", "10:30", Some("11:50"));
+    town.show(&feed_of("12:01", &[backup, photos, mail]));
+    town.until("13:00:30").await;
+    let photos = ("Photos", "1001", "resolved", "10:30", Some("12:50"));
+    town.show(&feed_of("13:01", &[backup, photos, mail]));
+    town.until("14:00:30").await;
+    let mail = ("iCloud Mail", "1002", "resolved", "10:40", Some("13:50"));
+    town.show(&feed_of("14:01", &[backup, photos, mail]));
+    town.until("15:00").await;
+    let messages = town.messages(0);
+    let shown: Vec<(String, u32, u32, Option<u8>)> = messages
+        .iter()
+        .map(|heard| {
+            let bubble = heard.bubble();
+            (heard.line(), bubble.id, bubble.replaces_id, bubble.urgency)
+        })
+        .collect();
+    let expected = [
+        ("11:05:45 Outage: iCloud Backup and Photos", 1, 0, 2),
+        ("11:05:45 Outage: iCloud Mail", 2, 0, 2),
+        ("12:01:45 Fixed: iCloud Backup", 1, 1, 2),
+        ("13:01:45 Fixed: Photos", 1, 1, 1),
+        ("14:01:45 Fixed: iCloud Mail", 2, 2, 1),
+    ];
+    let expected =
+        expected.map(|(line, id, replaces, urgency)| (line.to_owned(), id, replaces, Some(urgency)));
+    assert_eq!(shown, expected);
+    let body = |index: usize| messages[index].bubble().body.as_str();
+    assert!(body(2).ends_with("\nStill down: Photos since 10:30."), "{}", body(2));
+    assert!(body(3).ends_with("\nAlready fixed: iCloud Backup at 11:50."), "{}", body(3));
+    assert!(!body(4).contains("Already"), "the other incident has a bubble of its own: {}", body(4));
+    check_all_told(&town).await;
+}
+
+/// An end was once the third bullet under another service's alarm.
+#[tokio::test]
+async fn good_and_bad_news_are_messages_of_their_own() {
+    let bus = Bus::start();
+    let mut town = Town::new().await.watching(&["iCloud*", "Photos"]).reader(&bus).on_terms(NIGHT);
+    town.log_in(&bus).await;
+    town.show(&feed_of("09:00", &[]));
+    town.start().await;
+    town.until("20:01").await;
+    town.show(&feed_of("20:02", &[("iCloud Mail", "1002", "ongoing", "19:30", None)]));
+    town.until("23:01").await;
+    let backup = ("iCloud Backup", "1001", "ongoing", "22:30", None);
+    let photos = ("Photos", "1003", "ongoing", "22:40", None);
+    let mail = ("iCloud Mail", "1002", "resolved", "19:30", Some("22:50"));
+    town.show(&feed_of("23:02", &[backup, photos, mail]));
+    town.until("+1d 02:00:30").await;
+    let photos = ("Photos", "1003", "resolved", "22:40", Some("+1d 01:50"));
+    town.show(&feed_of("+1d 02:01", &[backup, photos, mail]));
+    town.until("+1d 12:00").await;
+    let read = town.read(0);
+    let titles: Vec<&str> = read.iter().filter_map(|text| text.lines().next()).collect();
+    assert_eq!(
+        titles,
+        [
+            "20:05:45 Outage: iCloud Mail",
+            "+1d 07:00 Outage: iCloud Backup",
+            "+1d 07:00 Fixed: iCloud Mail and 1 more"
+        ]
+    );
+    assert!(read[1].ends_with("Do not reset or erase it."), "{}", read[1]);
+    let bullets: Vec<&str> = read[2].lines().filter_map(|line| line.strip_prefix("• ")).collect();
+    let [fixed, was_down] = bullets.as_slice() else { panic!("{bullets:#?}") };
+    assert!(fixed.starts_with("Fixed: iCloud Mail. Apple says it is fixed."), "{fixed}");
+    assert!(was_down.starts_with("Was down: Photos. From Mon 2 Mar 22:40 to 01:50"), "{was_down}");
+    assert!(!read[2].contains("Wait"), "{}", read[2]);
+    check_all_told(&town).await;
+}
+
+// The schema before.
+
+/// A database of schema 1: `began` of iCloud Backup told to `desktop`, and in flight to `webhook.ops`.
+fn schema_1(town: &Town) {
+    std::fs::create_dir_all(town.directory()).expect("a directory");
+    let sql = include_str!("../../src/store/schema-1.sql");
+    let rows = "
+        PRAGMA application_id = 0x73747364;
+        PRAGMA user_version = 1;
+        INSERT INTO meta VALUES ('seed', '7');
+        INSERT INTO feed VALUES ('consumer/en_US', '2026-03-01T09:00:00Z', '2026-03-02T09:00:00Z',
+            NULL, NULL, NULL, 'sighted', '2026-03-01T09:00:00Z', NULL, NULL, 0, NULL);
+        INSERT INTO service VALUES ('consumer/en_US', 'icloud backup', 'iCloud Backup',
+            '2026-03-01T09:00:00Z', 'yes', NULL, NULL);
+        INSERT INTO outage VALUES ('consumer/en_US', 'icloud backup', '1001', 1, 'iCloud Backup', 'Outage',
+            'ongoing', NULL, NULL, '2026-03-02T08:30:00Z', NULL, '2026-03-02T09:00:00Z', NULL, 'Down.', '');
+        INSERT INTO change VALUES (1, 'consumer/en_US/icloud%20backup/1001/1/began', '2026-03-02T09:00:45Z',
+            '2026-03-02T09:00:00Z', 'began', 'consumer/en_US', 'iCloud Backup', 'icloud backup', '1001', 1,
+            1, 'Outage', NULL, '2026-03-02T08:30:00Z', NULL, NULL, 'Down.', '[]');
+        INSERT INTO notice VALUES (1, 'desktop', 'consumer/en_US/icloud%20backup/1001/1/began', 'old title',
+            'old body', 1, '', NULL, '2026-03-02T09:00:45Z', '1@:1.5@gone');
+        INSERT INTO notice VALUES (2, 'webhook.ops', 'consumer/en_US/icloud%20backup/1001/1/began',
+            'old title', '', 1, '{\"kind\":\"began\",\"as\":\"it was\"}', NULL, '2026-03-02T09:00:45Z', NULL);
+        INSERT INTO delivery VALUES (1, 'desktop', 'sent', '2026-03-02T09:00:45Z', '2026-03-02T09:00:50Z', 1,
+            'shown', 1, '2026-03-02T09:00:45Z');
+        INSERT INTO delivery VALUES (1, 'webhook.ops', 'pending', '2026-03-02T09:00:45Z',
+            '2026-03-02T09:00:50Z', 1, NULL, 2, NULL);
+        INSERT INTO coverage VALUES (1, 'consumer/en_US', '2026-03-01T09:00:00Z', '2026-03-02T09:00:00Z',
+            'sighted', NULL, NULL);";
+    town.database().execute_batch(&format!("{sql}{rows}")).expect("a database of schema 1");
+}
+
+#[tokio::test]
+async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_flight() {
+    let bus = Bus::start();
+    let mut town = Town::new().await.person(&bus).program("ops", [Reply::status(200)]).await;
+    town.log_in(&bus).await;
+    schema_1(&town);
+    town.show(&backup("09:00", "Outage", "ongoing", "08:30", None));
+    town.start().await;
+    town.until("10:30").await;
+    let messages = town.messages(1);
+    let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
+    assert_eq!(clock_text(only.at), "10:00");
+    assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#);
+    let key = "consumer/en_US/icloud%20backup/1001/1/began";
+    assert_eq!(only.request().header("idempotency-key"), Some(key));
+    // Its bubble went with the bus that it was on, and the outage goes on.
+    assert_eq!(town.heard(), ["10:02 old title"]);
+    let read = |sql: &str| -> String { town.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
+    let shown = read("SELECT tone || ' ' || receipt FROM notice WHERE id = 1");
+    assert!(shown.starts_with("alarm 1@") && !shown.ends_with("@gone"), "{shown}");
+    assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent,sent");
+    assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "4");
+    town.show(&over("10:31", "08:30", "10:20"));
+    town.until("11:00").await;
+    assert_eq!(town.heard(), ["10:31:45 Fixed: iCloud Backup"]);
+}

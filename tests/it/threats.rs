@@ -1,0 +1,183 @@
+//! The threat model as a table that is held: every test that `docs/threat-model.md` names is there,
+//! and a threat without one is called open.
+//!
+//! Whether a test is worth its name is for people to judge. Also the few threats that no other test
+//! program is about: what statusd is built from, and files that everybody can read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How a cell begins that says that nothing holds a threat.
+const OPEN: &str = "open";
+/// Where every crate comes from.
+const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What is wrong with a threat model, given what the file of that path holds.
+fn faults(model: &str, source: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    let rows = model.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| threat |"));
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [threat, stand, held] = cells[..] else {
+            faults.push(format!("not three cells: {row}"));
+            continue;
+        };
+        // A heading inside of the table.
+        if threat.starts_with("**") && stand.is_empty() && held.is_empty() {
+            continue;
+        }
+        let names: Vec<&str> = held.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && !(stand.starts_with(OPEN) && held == OPEN) {
+            faults.push(format!("neither a test nor open: {threat}"));
+        }
+        for name in names {
+            let is_there = name.split_once("::").is_some_and(|(path, test)| {
+                source(path).is_some_and(|text| tests_of(&text).any(|found| found == test))
+            });
+            if !is_there {
+                faults.push(format!("no such test: {name}"));
+            }
+        }
+    }
+    faults
+}
+
+/// Names of the functions that a test attribute stands above.
+fn tests_of(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_test = false;
+    text.lines().map(str::trim).filter_map(move |line| {
+        if line.starts_with("#[") {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            return None;
+        }
+        let function = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ");
+        std::mem::take(&mut is_test).then_some(function?.split('(').next()?)
+    })
+}
+
+#[test]
+fn every_threat_names_a_test_that_is_there_or_is_open() {
+    let model = read("docs/threat-model.md");
+    let source = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
+    assert_eq!(faults(&model, source), Vec::<String>::new());
+    let held = model.lines().filter(|line| line.contains(".rs::")).count();
+    let open = model.lines().filter(|line| line.contains("| open")).count();
+    assert!(held > 30 && open > 2, "{held} held, {open} open");
+}
+
+#[test]
+fn what_is_wrong_is_found() {
+    #[track_caller]
+    fn check(row: &str, expected: &[&str]) {
+        let source = |path: &str| {
+            let text = "fn no_test() {}\n    #[test]\n    #[ignore = \"x\"]\n    fn a() {}\n\
+                        #[tokio::test]\nasync fn b() {}\nfn c() {}";
+            (path == "tests/it/x.rs").then(|| text.to_owned())
+        };
+        assert_eq!(
+            faults(&format!("| threat | what | by |\n|---|---|---|\n{row}"), source),
+            expected,
+            "{row}"
+        );
+    }
+    check("| **Who** | | |", &[]);
+    check("| T | s | `tests/it/x.rs::a`, `tests/it/x.rs::b` |", &[]);
+    check("| T | open: nothing | open |", &[]);
+    check("| T | s | `tests/it/x.rs::c` |", &["no such test: tests/it/x.rs::c"]);
+    check("| T | s | `tests/it/x.rs::no_test` |", &["no such test: tests/it/x.rs::no_test"]);
+    check("| T | s | `tests/it/y.rs::a` |", &["no such test: tests/it/y.rs::a"]);
+    check("| T | s | |", &["neither a test nor open: T"]);
+    check("| T | s | open |", &["neither a test nor open: T"]);
+    check("| T | s |", &["not three cells: | T | s |"]);
+}
+
+#[test]
+fn crates_come_from_crates_io_with_their_checksums() {
+    let lock: toml::Table = toml::from_str(&read("Cargo.lock")).expect("TOML");
+    let packages = lock["package"].as_array().expect("packages");
+    assert!(packages.len() > 100, "{}", packages.len());
+    for package in packages {
+        let of = |key: &str| package.get(key).and_then(toml::Value::as_str);
+        let name = of("name").expect("a name");
+        if name != env!("CARGO_PKG_NAME") {
+            assert_eq!(of("source"), Some(CRATES_IO), "{name}");
+            assert_eq!(of("checksum").map(str::len), Some(64), "{name}");
+        }
+    }
+    // The rest is for cargo deny, which has to be asked.
+    assert!(read(".ci/run").lines().any(|line| line.trim() == "step ./scripts/supply"));
+}
+
+#[test]
+fn unsafe_code_is_forbidden_in_every_target() {
+    let manifest: toml::Table = toml::from_str(&read("Cargo.toml")).expect("TOML");
+    assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    assert!(read("src/lib.rs").contains("\n#![forbid(unsafe_code)]\n"));
+}
+
+#[test]
+fn a_secret_that_everybody_can_read_is_warned_of() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (config, secret) = (home.path().join("statusd.toml"), home.path().join("token"));
+    let table = "[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\nbearer_token_file = \"token\"\n";
+    fs::write(&config, table).expect("a configuration");
+    fs::write(&secret, "c4n4ry").expect("a secret");
+    let warned: BTreeMap<u32, bool> = [0o600, 0o640, 0o644]
+        .map(|mode| {
+            fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).expect("rights");
+            let said = checked(&config);
+            assert!(!said.contains("c4n4ry"), "{said}");
+            (mode, said.contains("everybody on this machine can read a secret"))
+        })
+        .into();
+    assert_eq!(warned, BTreeMap::from([(0o600, false), (0o640, false), (0o644, true)]));
+}
+
+#[test]
+fn a_configuration_with_secrets_that_everybody_can_read_is_warned_of() {
+    let home = tempfile::tempdir().expect("a directory");
+    let config = home.path().join("statusd.toml");
+    let check = |table: &str, mode: u32, expected: bool| {
+        fs::write(&config, table).expect("a configuration");
+        fs::set_permissions(&config, fs::Permissions::from_mode(mode)).expect("rights");
+        let said = checked(&config);
+        assert!(!said.contains("c4n4ry"), "{said}");
+        let warning = format!("chmod o-r {}", config.display());
+        assert_eq!(said.contains(&warning), expected, "{mode:o} {table}: {said}");
+    };
+    let webhook = "[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\n";
+    for secret in [
+        format!("{webhook}bearer_token = \"c4n4ry\"\n"),
+        format!("{webhook}hmac_secret = \"c4n4ry\"\n"),
+        "[channel.slack.ops]\nurl = \"https://hooks.example/c4n4ry\"\n".to_owned(),
+        "[heartbeat]\nurl = \"https://beats.example/c4n4ry\"\n".to_owned(),
+    ] {
+        check(&secret, 0o644, true);
+        check(&secret, 0o604, true);
+        check(&secret, 0o640, false);
+        check(&secret, 0o600, false);
+    }
+    check(webhook, 0o644, false);
+    check("", 0o644, false);
+}
+
+/// What `statusd config check` says of a file that is right.
+#[track_caller]
+fn checked(config: &PathBuf) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_statusd"))
+        .args(["config", "check", "--config"])
+        .arg(config)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    said.into_owned()
+}

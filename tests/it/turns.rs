@@ -1,0 +1,255 @@
+//! Nothing that a peer sends keeps the other loops from their turn: what takes long is done on another
+//! thread or in slices, and each slice is whole in itself.
+//!
+//! No figure of time: `benches/holds.rs` has those. Here the order of events counts.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+
+use crate::common::apple::Apple;
+use crate::common::doc::Doc;
+use crate::common::past::feed;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use statusd::clock::Passed;
+use statusd::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::model::ChangeKind;
+use statusd::plan::Plan;
+use statusd::poll::{Memory, Poller};
+use statusd::record::{Poll as Recorded, Recorder};
+use statusd::schedule::Schedule;
+use statusd::store::{ChangeFilter, Store};
+use statusd::terms::{Hearer, Terms};
+use statusd::watch::Watch;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::{LocalSet, spawn_blocking, spawn_local, yield_now};
+
+/// More than one slice, and the last one is not full.
+const OUTAGES: usize = 250;
+/// Of one slice.
+const AT_ONCE: usize = 100;
+const CHANNELS: usize = 2;
+
+/// Runs `story` on one thread, and the one thread beside it is busy until the story lets it go.
+fn beside<T>(story: impl AsyncFnOnce(mpsc::Sender<()>) -> T) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
+    runtime.block_on(async {
+        let (let_go, held) = mpsc::channel();
+        let busy = spawn_blocking(move || held.recv());
+        let outcome = story(let_go).await;
+        let _let_go = busy.await.expect("no panic");
+        outcome
+    })
+}
+
+#[test]
+fn a_document_is_read_beside_the_loops() {
+    beside(async |let_go| {
+        let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/", apple.local_addr().expect("an address"));
+        let url = FeedUrl::parse(&url).expect("an address");
+        let mut fetcher = Fetcher::new(url, Limits::default(), None).expect("a fetcher");
+        let mut look = pin!(fetcher.look());
+        // Once the peer is gone, the whole answer is here.
+        let answered = async {
+            let (mut client, _) = apple.accept().await.expect("a connection");
+            let body = Doc::new().service("iCloud Backup").json();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                client.read_buf(&mut request).await.expect("a request");
+            }
+            client.write_all((head + &body).as_bytes()).await.expect("a reader");
+            client.read_to_end(&mut request).await.expect("an end of the connection");
+            for _ in 0..100 {
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            look = &mut look => panic!("it was read by the thread of the loops: {look:?}"),
+            () = answered => {}
+        }
+        let_go.send(()).expect("the busy thread");
+        look.await.expect("a document");
+    });
+}
+
+#[test]
+fn a_recording_is_written_beside_the_loops() {
+    beside(async |let_go| {
+        let folder = TempDir::new().expect("a folder");
+        let path = folder.path().join("feed.jsonl");
+        let mut recorder = Recorder::new(&path);
+        let mut record = pin!(recorder.record(at(0), Some("{}"), Recorded::default(), false));
+        assert!(record.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert!(!path.exists());
+        let_go.send(()).expect("the busy thread");
+        record.await.expect("written");
+        assert!(path.exists());
+    });
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_777_975_200 + second).expect("a time")
+}
+
+/// Apple, and a poller on a database of its own, in memory where there is such a place.
+struct Town {
+    apple: Apple,
+    folder: TempDir,
+    store: Store,
+}
+
+impl Town {
+    async fn found() -> Town {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder");
+        let store = Store::open(folder.path(), at(0)).expect("a database").store;
+        Town { apple: Apple::start().await, folder, store }
+    }
+
+    /// As after a start.
+    async fn poller(&self) -> Poller {
+        let schedule = || Schedule::parse("@hourly", &TimeZone::UTC).expect("a schedule");
+        let url = FeedUrl::parse(&self.apple.url()).expect("an address");
+        let hearer = |number| Hearer { channel: format!("webhook.{number}"), terms: Terms::default() };
+        Poller {
+            fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
+            watch: Watch::new(&["*"]),
+            plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
+            hearers: (0..CHANNELS).map(hearer).collect(),
+            recorder: None,
+            alive: None,
+            tells_of_phones: false,
+            memory: Memory::new(self.store.beliefs(&feed()).await.expect("beliefs")),
+        }
+    }
+
+    /// Polls this document at these seconds.
+    async fn show(&self, poller: &mut Poller, doc: &Doc, seconds: &[i64]) {
+        self.apple.show(&doc.json());
+        for second in seconds {
+            let looked = poller.once(&self.store, at(*second), Passed::default(), 0.5).await;
+            assert_eq!(looked.trouble, None);
+        }
+    }
+
+    /// The keys of all changes. Each was put into the outbox of every channel that hears of it, and its
+    /// outage is in the beliefs.
+    async fn whole(&self, store: &Store) -> BTreeSet<String> {
+        let changes = store.changes(&ChangeFilter::default()).await.expect("changes");
+        let deliveries = store.deliveries(true).await.expect("deliveries");
+        let told = changes.iter().filter(|stored| stored.change.kind.is_told()).count();
+        assert_eq!(deliveries.len(), CHANNELS * told, "a change and its deliveries are apart");
+        let outages = store.outages(&feed(), Timestamp::MIN).await.expect("outages");
+        assert_eq!(outages.len(), changes.len(), "a change and its outage are apart");
+        let keys: BTreeSet<String> = changes.iter().map(|stored| stored.change.key()).collect();
+        assert_eq!(keys.len(), changes.len());
+        keys
+    }
+}
+
+fn calm() -> Doc {
+    Doc::new().service("iCloud Backup")
+}
+
+fn flood(status: &str) -> Doc {
+    let end = (status == "resolved").then(|| at(-60).as_second());
+    let event = |doc: Doc, number: usize| {
+        doc.event(&number.to_string(), "Outage", status, at(-3_600).as_second(), end)
+    };
+    (0..OUTAGES).fold(calm(), event)
+}
+
+/// Up to 2,000 outages in one document once were one transaction.
+#[tokio::test]
+async fn between_the_slices_of_a_flood_others_have_their_turn() {
+    let town = Town::found().await;
+    let mut poller = town.poller().await;
+    town.show(&mut poller, &calm(), &[0]).await;
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    LocalSet::new()
+        .run_until(async {
+            let reader = Store::attach(town.folder.path(), false).expect("readable").expect("a database");
+            let noted = Rc::clone(&seen);
+            let other = spawn_local(async move {
+                loop {
+                    let changes = reader.changes(&ChangeFilter::default()).await.expect("changes");
+                    noted.borrow_mut().push(changes.len());
+                    yield_now().await;
+                }
+            });
+            town.show(&mut poller, &flood("ongoing"), &[60, 120]).await;
+            other.abort();
+        })
+        .await;
+    assert_eq!(town.whole(&town.store).await.len(), OUTAGES);
+    let seen = seen.borrow();
+    assert!(seen.windows(2).all(|turns| turns[1] - turns[0] <= AT_ONCE), "{seen:?}");
+    let turns: BTreeSet<usize> = seen.iter().copied().collect();
+    assert!(turns.len() >= OUTAGES / AT_ONCE, "{turns:?}");
+}
+
+/// Otherwise every id that Apple ever listed stays in memory until the next start.
+#[tokio::test]
+async fn what_is_over_and_not_listed_is_not_kept_in_memory() {
+    let town = Town::found().await;
+    let mut poller = town.poller().await;
+    town.show(&mut poller, &calm(), &[0]).await;
+    town.show(&mut poller, &flood("resolved"), &[60, 120]).await;
+    assert_eq!(poller.memory.beliefs.outages.len(), OUTAGES);
+    town.show(&mut poller, &calm(), &[180]).await;
+    assert!(poller.memory.beliefs.outages.is_empty());
+    town.show(&mut poller, &flood("resolved"), &[240, 300]).await;
+    assert_eq!(town.whole(&town.store).await.len(), OUTAGES, "told once");
+}
+
+/// Dies between two slices, at each place, and goes on after a start.
+async fn cut(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
+    let mut cuts = 0;
+    for turns in 0.. {
+        let town = Town::found().await;
+        let mut poller = town.poller().await;
+        for (doc, seconds) in first {
+            town.show(&mut poller, doc, seconds).await;
+        }
+        town.apple.show(&doc.json());
+        let fetched = poller.fetch(&town.store, at(180), Passed::default()).await;
+        let mut digest = Box::pin(poller.digest(&town.store, fetched, at(180), 0.5));
+        let mut context = Context::from_waker(Waker::noop());
+        let is_over = (0..=turns).any(|_| matches!(digest.as_mut().poll(&mut context), Poll::Ready(_)));
+        drop(digest);
+        let before = town.whole(&town.store).await;
+        cuts += usize::from(!before.is_empty() && before.len() < OUTAGES);
+
+        let mut poller = town.poller().await;
+        town.show(&mut poller, doc, &[240, 300]).await;
+        let after = town.whole(&town.store).await;
+        assert!(before.is_subset(&after) && after.len() == OUTAGES, "{turns}: {} of {OUTAGES}", after.len());
+        let kinds = town.store.changes(&ChangeFilter::default()).await.expect("changes");
+        assert!(kinds.iter().all(|stored| stored.change.kind == kind), "{turns}");
+        if is_over {
+            break;
+        }
+    }
+    assert_eq!(cuts, OUTAGES / AT_ONCE);
+}
+
+#[tokio::test]
+async fn a_kill_between_two_slices_loses_and_repeats_nothing() {
+    cut(&[(calm(), &[0]), (flood("ongoing"), &[60])], &flood("ongoing"), ChangeKind::Began).await;
+}
+
+/// What was over before the first document is history, however often the first is cut off.
+#[tokio::test]
+async fn a_kill_between_two_slices_of_the_first_document_announces_nothing() {
+    cut(&[], &flood("resolved"), ChangeKind::Noted).await;
+}
