@@ -996,7 +996,8 @@ async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
     assert!(texts[0].starts_with("Outage: iCloud Backup. Apple reports an outage since 10:30."), "{texts:?}");
     let log = String::from_utf8(logged.0.lock().expect("one thread").clone()).expect("text");
     for channel in ["desktop", "webhook.ops"] {
-        let line = format!("{channel}: the template fails, our own words go out: undefined value");
+        let line =
+            format!("{channel}: the template fails, our own words go out: unknown name \"changes[9]\"");
         assert!(log.contains(&line), "{log}");
     }
 }
