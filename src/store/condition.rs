@@ -213,19 +213,11 @@ fn unreadable(findings: &[String]) -> Option<String> {
 }
 
 pub fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error::{
-        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, QueryReturnedNoRows, Utf8Error,
-    };
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-        // A value of another type, size or encoding than the statement always gets.
-        || matches!(
-            error,
-            FromSqlConversionFailure(..)
-                | IntegralValueOutOfRange(..)
-                | InvalidColumnType(..)
-                | QueryReturnedNoRows
-                | Utf8Error(..)
-        )
+    match error.sqlite_error_code() {
+        Some(code) => matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt),
+        // The library's own: a value of another type, size or encoding than the statement always gets.
+        None => true,
+    }
 }
 
 /// An error of statements that are right: the file makes no sense to SQLite.
