@@ -37,8 +37,8 @@ pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
     causes.filter_map(|cause| cause.downcast_ref::<rustls::Error>()).next().map(words)
 }
 
-/// In words for people: those of the library are for programmers.
-fn words(error: &rustls::Error) -> &'static str {
+/// Why TLS failed, in words for people: those of the library are for programmers.
+pub fn words(error: &rustls::Error) -> &'static str {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS",

@@ -323,7 +323,7 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => TlsProblem::NotTls,
-            _ => TlsProblem::Other(tls::reason(error).unwrap_or_default().to_owned()),
+            _ => TlsProblem::Other(tls::words(error).to_owned()),
         };
     };
     match certificate {
@@ -336,7 +336,7 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsProblem::WrongHost
         }
-        _ => TlsProblem::Other(tls::reason(error).unwrap_or_default().to_owned()),
+        _ => TlsProblem::Other(tls::words(error).to_owned()),
     }
 }
 

@@ -107,7 +107,7 @@ impl TlsFault {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match (tls, error.kind()) {
             (Some(rustls::Error::InvalidMessage(_)), _) => TlsFault::NotTls,
-            (Some(other), _) => TlsFault::Other(tls::reason(other).unwrap_or_default().to_owned()),
+            (Some(other), _) => TlsFault::Other(tls::words(other).to_owned()),
             (
                 None,
                 io::ErrorKind::ConnectionReset

@@ -130,7 +130,7 @@ fn verify(
 impl Distrust {
     fn of(error: &Error) -> Distrust {
         let Error::InvalidCertificate(certificate) = error else {
-            return Distrust::Other(tls::reason(error).unwrap_or_default().to_owned());
+            return Distrust::Other(tls::words(error).to_owned());
         };
         match certificate {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Distrust::Expired,
@@ -142,7 +142,7 @@ impl Distrust {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Distrust::WrongHost
             }
-            _ => Distrust::Other(tls::reason(error).unwrap_or_default().to_owned()),
+            _ => Distrust::Other(tls::words(error).to_owned()),
         }
     }
 }
