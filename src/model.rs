@@ -271,6 +271,11 @@ impl Outage {
         format!("{}/{}", event_key(feed, &self.service, &self.message_id), self.occurrence)
     }
 
+    /// Whether it is neither planned nor going on.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over(_))
+    }
+
     /// Whether it is a maintenance that was planned and did not take place.
     pub fn was_cancelled(&self) -> bool {
         let has = |kind| self.counts.contains_key(&kind);

@@ -243,9 +243,10 @@ pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding
     let of_phase = |is_it: &dyn Fn(&Phase) -> bool| past.outages.iter().rfind(|outage| is_it(&outage.phase));
     let dropped = of_phase(&|phase| matches!(phase, Phase::Ongoing(Some(_))));
     let going_on = of_phase(&|phase| matches!(phase, Phase::Ongoing(None))).filter(|_| !is_read);
-    let last_night = past.outages.iter().rfind(|outage| {
-        matches!(outage.phase, Phase::Over(_)) && case.fell_into_last_night(outage.start, outage.end)
-    });
+    let last_night = past
+        .outages
+        .iter()
+        .rfind(|outage| outage.is_over() && case.fell_into_last_night(outage.start, outage.end));
     let recent = past.outages.iter().rfind(|outage| is_recent(outage, case));
     let finding = match (going_on, dropped, last_night, recent) {
         (Some(outage), ..) => still_going_on(outage, past, case),

@@ -37,19 +37,18 @@ pub fn recall(connection: &Connection, beliefs: &mut Beliefs, document: &Documen
         listing.events.iter().map(|event| (key.clone(), event.message_id.clone())).collect::<Vec<_>>()
     };
     let listed: BTreeSet<(ServiceKey, String)> = document.services.iter().flat_map(events).collect();
-    let is_over = |outage: &Outage| matches!(outage.phase, Phase::Over(_));
-    beliefs.outages.retain(|identity, outage| !is_over(outage) || listed.contains(identity));
+    beliefs.outages.retain(|identity, outage| !outage.is_over() || listed.contains(identity));
     let mut statement = connection.prepare_cached(
         "SELECT * FROM outage WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3
          ORDER BY occurrence DESC LIMIT 1",
     )?;
-    for (key, message_id) in listed {
-        if beliefs.outages.contains_key(&(key.clone(), message_id.clone())) {
+    for identity in listed {
+        if beliefs.outages.contains_key(&identity) {
             continue;
         }
-        let found = statement.query_row(params![feed, key.as_str(), message_id], outage);
+        let found = statement.query_row(params![feed, identity.0.as_str(), identity.1], outage);
         if let Some(found) = found.optional()? {
-            beliefs.outages.insert((key, message_id), found);
+            beliefs.outages.insert(identity, found);
         }
     }
     Ok(())

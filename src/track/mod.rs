@@ -220,7 +220,7 @@ impl<'a> Round<'a> {
     fn new(beliefs: &'a Beliefs, pending: &'a mut Pending, now: Timestamp, update: Update) -> Round<'a> {
         let before = std::mem::take(&mut pending.first_seen);
         let is_first = beliefs.state.first_accepted.is_none();
-        let active = beliefs.outages.values().filter(|outage| is_active(outage)).count();
+        let active = beliefs.outages.values().filter(|outage| !outage.is_over()).count();
         Round { beliefs, now, is_first, before, waiting: BTreeMap::new(), pending, update, active }
     }
 
@@ -255,7 +255,7 @@ impl<'a> Round<'a> {
             Judgement::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
             Judgement::Changed(kind, outage) => (kind, outage),
         };
-        let begins = is_active(&outage) && !held.is_some_and(is_active);
+        let begins = !outage.is_over() && held.is_none_or(Outage::is_over);
         if begins && self.active >= ACTIVE_MAX {
             self.update.left_out += 1;
             return false;
@@ -495,10 +495,6 @@ pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> 
         message: outage.message.clone(),
         ..Change::bare(ChangeKind::Lasts, feed.clone(), outage.first_seen, now)
     }
-}
-
-fn is_active(outage: &Outage) -> bool {
-    matches!(outage.phase, Phase::Planned(_) | Phase::Ongoing(_))
 }
 
 /// What it means that something has not been listed `since` then.
