@@ -225,7 +225,11 @@ impl<'a> Past<'a> {
             until: Some(self.days.end(page)),
             without_outage: false,
         };
-        let troubled = self.troubled(&window)?;
+        // Names stand there in any case.
+        let troubled = match self.watch.patterns().iter().any(|pattern| pattern.is_glob()) {
+            true => self.troubled(&window)?,
+            false => BTreeSet::new(),
+        };
         let mut services: Vec<(&ServiceKey, &Service)> = Vec::new();
         let mut notes = String::new();
         let mut found: BTreeSet<&ServiceKey> = BTreeSet::new();
