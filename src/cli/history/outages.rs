@@ -132,7 +132,7 @@ fn end(outage: &Outage) -> Option<Timestamp> {
 
 /// Where it is over and Apple says from when to when.
 fn lasted_s(outage: &Outage) -> Option<i64> {
-    let is_over = matches!(outage.phase, Phase::Over(_)) && !outage.was_cancelled();
+    let is_over = outage.is_over() && !outage.was_cancelled();
     let (start, end) = (outage.start?, end(outage)?);
     (is_over && start <= end).then(|| end.duration_since(start).as_secs())
 }
@@ -267,30 +267,17 @@ fn announced(stored: &StoredOutage) -> (&'static str, Option<Timestamp>) {
 
 /// The fields of [`json`] without `version`, in order.
 pub fn csv_record(stored: &StoredOutage) -> String {
-    let outage = &stored.outage;
-    let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
-    let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let (announced, announced_at) = announced(stored);
-    let changes: Vec<&str> = outage.counts.keys().map(|kind| kind.as_str()).collect();
-    csv::record(&[
-        shown(&outage.service),
-        shown(&outage.message_id),
-        outage.occurrence.to_string(),
-        shown(outage.kind.as_str()),
-        state(outage).to_owned(),
-        time(outage.start),
-        time(end(outage)),
-        number(lasted_s(outage)),
-        outage.first_seen.to_string(),
-        number(posted_late_s(stored)),
-        announced.to_owned(),
-        time(announced_at),
-        changes.join("; "),
-        outage.users_affected.as_deref().map(shown).unwrap_or_default(),
-        shown(&outage.message),
-        stored.feed.to_string(),
-        outage.key(&stored.feed),
-    ])
+    let fields = json(stored);
+    csv::record(&CSV_HEAD.map(|name| csv_field(&fields[name])))
+}
+
+fn csv_field(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => shown(text),
+        Value::Array(items) => items.iter().map(csv_field).collect::<Vec<_>>().join("; "),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
