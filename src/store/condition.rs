@@ -216,13 +216,14 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt),
         // The library's own: a value of another type, size or encoding than the statement always gets.
-        None => true,
+        None => !is_senseless(error),
     }
 }
 
 /// An error of statements that are right: the file makes no sense to SQLite.
 fn is_senseless(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::Unknown))
+    matches!(error, rusqlite::Error::SqlInputError { .. })
+        || matches!(error.sqlite_error_code(), Some(ErrorCode::Unknown))
         || matches!(error.sqlite_error().map(|error| error.extended_code), Some(1))
 }
 

@@ -13,7 +13,9 @@ use crate::common::doc::Doc;
 use jiff::{SignedDuration, Timestamp};
 use statusd::feed;
 use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
-use statusd::store::{ChangeFilter, Coverage, DATABASE, Frozen, Gather, Opened, Settled, Store, Waiting};
+use statusd::store::{
+    ChangeFilter, Coverage, DATABASE, Frozen, Gather, OpenError, Opened, Settled, Store, Waiting,
+};
 use statusd::track::{self, Pending};
 use statusd::watch::Watch;
 use tempfile::TempDir;
@@ -347,6 +349,35 @@ async fn a_schema_that_makes_no_sense_is_damage() {
             assert_eq!((lost, open_deliveries(&store).await.len()), (None, 6), "{entry}, {column} = {value}");
         }
     }
+}
+
+/// A bit turns `phase IN (…)` into a function that SQLite does not have. Another program's database may
+/// really have functions of its own.
+#[tokio::test]
+async fn a_function_that_is_unknown_is_damage_in_our_schema_and_not_in_anothers() {
+    let rename = |path: &Path, from: &str, to: &str| {
+        let database = rusqlite::Connection::open(path).expect("a database");
+        let sql = format!(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}')"
+        );
+        database.execute_batch(&sql).expect("changed");
+    };
+    let ours = filled().await;
+    rename(&ours.path().join(DATABASE), "phase IN", "phase0IN");
+    let Opened { store, lost } = Store::open(ours.path(), at(START)).expect("it starts");
+    assert_eq!((lost, open_deliveries(&store).await.len()), (None, 6));
+
+    let another = folder();
+    let path = another.path().join(DATABASE);
+    let database = rusqlite::Connection::open(&path).expect("a database");
+    let sql = "CREATE TABLE photo (name TEXT CHECK (length(name) > 0)); INSERT INTO photo VALUES ('a')";
+    database.execute_batch(sql).expect("written");
+    drop(database);
+    rename(&path, "length", "extent");
+    let before = fs::read(&path).expect("a file");
+    let error = Store::open(another.path(), at(START)).map(|_| ()).expect_err("refused");
+    assert!(matches!(error, OpenError::Foreign(_)), "{error}");
+    assert_eq!(fs::read(&path).expect("a file"), before);
 }
 
 /// A large database that is as a stop left it is not checked at the start; any other is.
