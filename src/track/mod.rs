@@ -13,7 +13,7 @@ mod judge;
 mod sight;
 
 #[cfg(test)]
-mod timelines;
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
