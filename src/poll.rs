@@ -8,11 +8,11 @@ use tokio::task::yield_now;
 
 use crate::cause::Cause as _;
 use crate::clock::Passed;
-use crate::fetch::{Failure, Fetcher, Look};
+use crate::feed::fetch::{Failure, Fetcher, Look};
+use crate::feed::recording::{Failed, Poll, Recorder, Start};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
 use crate::overdue;
 use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
-use crate::record::{Failed, Poll, Recorder, Start};
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
 use crate::terms::{self, Hearer};

@@ -8,10 +8,10 @@
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::feed;
+use crate::feed::parse;
+use crate::feed::recording::{Line, Poll, Recording, Start};
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
 use crate::plan::{Aftermath, Plan, next_look};
-use crate::record::{Line, Poll, Recording, Start};
 use crate::track::{self, Pending, Trouble, Verdict};
 use crate::watch::Watch;
 
@@ -92,7 +92,7 @@ impl Player {
         Player {
             beliefs: Beliefs::new(feed),
             pending: Pending::default(),
-            shown: Err(trouble(feed::Unreadable::Empty)),
+            shown: Err(trouble(parse::Unreadable::Empty)),
             failures: 0,
             last_look: start,
             poll: None,
@@ -106,7 +106,7 @@ impl Player {
                 fault: if failed.ours { Fault::Ours } else { Fault::Apple },
                 reason: failed.reason.clone(),
             }),
-            None => feed::parse(line.body.as_bytes()).map_err(trouble),
+            None => parse::parse(line.body.as_bytes()).map_err(trouble),
         };
         summary.documents += 1;
         summary.unreadable += u64::from(self.shown.is_err());
@@ -186,9 +186,9 @@ impl Player {
 }
 
 /// A plain recording does not say how its documents came; a web page in it counts as a captive portal's.
-fn trouble(unreadable: feed::Unreadable) -> Trouble {
+fn trouble(unreadable: parse::Unreadable) -> Trouble {
     let fault = match unreadable {
-        feed::Unreadable::Html => Fault::Ours,
+        parse::Unreadable::Html => Fault::Ours,
         _ => Fault::Apple,
     };
     Trouble { fault, reason: unreadable.to_string() }

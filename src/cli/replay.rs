@@ -8,11 +8,11 @@ use std::io::{self, BufWriter, Write};
 use jiff::tz::TimeZone;
 
 use crate::config::{self, Config, Overrides};
+use crate::feed::recording::Recording;
 use crate::json;
 use crate::message::{Said, line};
 use crate::model::Change;
 use crate::plan::Plan;
-use crate::record::Recording;
 use crate::replay::{Summary, replay};
 use crate::text;
 use crate::track::is_for;

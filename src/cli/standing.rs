@@ -258,7 +258,7 @@ fn is_recent(event: &Event, now: Timestamp) -> bool {
 pub mod tests {
     use super::super::page::tests::UTC;
     use super::*;
-    use crate::feed;
+    use crate::feed::parse;
     pub const NOW: &str = "2026-05-05T12:00:00Z";
 
     /// A feed with one service in each state.
@@ -307,7 +307,7 @@ pub mod tests {
             service("Mail Drop", json!("?")),
             service("iCloudバックアップ", json!([])),
         ]});
-        feed::parse(services.to_string().as_bytes()).expect("a document")
+        parse::parse(services.to_string().as_bytes()).expect("a document")
     }
 
     pub fn page(color: bool) -> Page<'static> {

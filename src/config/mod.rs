@@ -11,7 +11,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::cause::Cause as _;
 use crate::channel::{Tables, heartbeat};
-use crate::fetch::{FeedUrl, valid_locale};
+use crate::feed::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
 use crate::terms::{self, Terms};

@@ -16,7 +16,7 @@ use super::waiting::wait;
 use super::{Step, Tell};
 use crate::channel::heartbeat::Pulse;
 use crate::clock::{self, Jumps, Reading};
-use crate::fetch::Limits;
+use crate::feed::fetch::Limits;
 use crate::live::Live;
 use crate::poll::{Looked, Memory, Poller};
 use crate::store::Store;
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::daemon::progress::Doing;
     use crate::daemon::tests::logged;
-    use crate::fetch::{FeedUrl, Fetcher};
+    use crate::feed::fetch::{FeedUrl, Fetcher};
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::plan::Plan;
     use crate::schedule::Schedule;

@@ -9,7 +9,7 @@ use crate::channel::heartbeat::Heartbeat;
 use crate::channel::{Audience, Channel};
 use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
 use crate::deliver::Courier;
-use crate::fetch::{FeedUrl, Fetcher, Limits};
+use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::secret::Secret;
 use crate::terms::Hearer;
 use crate::watch::Watch;

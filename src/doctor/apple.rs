@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::backup::{Downtime, last_nights};
-use crate::fetch::Failure;
+use crate::feed::fetch::Failure;
 use crate::guide::Step;
 use crate::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
 use crate::message::when;
@@ -362,8 +362,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::feed;
-    use crate::fetch::FailureKind;
+    use crate::feed::fetch::FailureKind;
+    use crate::feed::parse;
     use crate::model::{Beliefs, Edition, FeedId, Missing, OverBy, Stamp};
 
     const BACKUP: &str = "iCloud Backup";
@@ -385,7 +385,7 @@ mod tests {
             {"serviceName": "iCloud Backup ", "events": events},
             {"serviceName": "Photos", "events": [event("ongoing", "Outage", "05T08:00", None)]},
         ]);
-        Ok(feed::parse(json!({"services": services}).to_string().as_bytes()).expect("a document"))
+        Ok(parse::parse(json!({"services": services}).to_string().as_bytes()).expect("a document"))
     }
 
     fn failed(kind: FailureKind) -> Result<Document, Failure> {

@@ -19,7 +19,7 @@ use super::network;
 use super::program::Database;
 use crate::cause::cannot;
 use crate::channel::Channel;
-use crate::fetch::{Failure, Fetcher, Limits};
+use crate::feed::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
 use crate::local_backups::{self, Place, Root};
 use crate::model::{Document, FeedId, Phase, ServiceKey};

@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 use crate::channel::{Answer, Audience, Notice};
 use crate::clock::Passed;
 use crate::deliver::{self, Begun, Courier};
-use crate::fetch::{FeedUrl, Fetcher, Limits};
+use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::plan::Plan;
 use crate::poll::{Memory, Poller};

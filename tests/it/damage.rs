@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::common::doc::Doc;
 use jiff::{SignedDuration, Timestamp};
-use statusd::feed;
+use statusd::feed::parse;
 use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
 use statusd::store::{
     ChangeFilter, Coverage, DATABASE, Frozen, Gather, OpenError, Opened, Settled, Store, Waiting,
@@ -48,7 +48,7 @@ fn watch() -> Watch {
 }
 
 fn document(doc: &Doc) -> Document {
-    feed::parse(doc.json().as_bytes()).expect("a document")
+    parse::parse(doc.json().as_bytes()).expect("a document")
 }
 
 /// Backup was down and is over, Photos and Mail are down.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::common::apple::{Answer, Apple, PATH, Papers};
 use crate::common::doc::Doc;
-use statusd::fetch::{Detour, Failure, FailureKind, FeedUrl, Fetcher, Limits, Look, TlsProblem};
+use statusd::feed::fetch::{Detour, Failure, FailureKind, FeedUrl, Fetcher, Limits, Look, TlsProblem};
 use statusd::model::{Fault, ServiceKey};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;

@@ -12,7 +12,7 @@ use std::thread;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
-use statusd::feed;
+use statusd::feed::parse;
 use statusd::model::{Beliefs, Document, Edition, Event, FeedId, Listing, Outage, Phase};
 use statusd::track::{self, Pending, Stands, Update};
 use statusd::watch::Watch;
@@ -55,8 +55,8 @@ fn order_means_nothing() {
             story.wait(&mut rng);
             let document = document(&mut rng, story.now, true);
             case.body = document.to_string();
-            let other = feed::parse(shuffled(&document, &mut rng).to_string().as_bytes());
-            let one = feed::parse(case.body.as_bytes());
+            let other = parse::parse(shuffled(&document, &mut rng).to_string().as_bytes());
+            let one = parse::parse(case.body.as_bytes());
             assert_eq!(one, other, "read differently in another order");
             let (one, other) = (one.expect("a document"), other.expect("a document"));
 
@@ -79,7 +79,7 @@ fn the_same_document_again_changes_nothing() {
             story.wait(&mut rng);
             // Without a stamp: copies that turn out to be stale are counted, which is a change.
             case.body = document(&mut rng, story.now, false).to_string();
-            let document = feed::parse(case.body.as_bytes()).expect("a document");
+            let document = parse::parse(case.body.as_bytes()).expect("a document");
             let update = story.look(&document);
             let at_once = story.look(&document);
             assert!(at_once.changes.is_empty(), "told twice: {:?}, {:?}", update.changes, at_once.changes);
@@ -104,7 +104,7 @@ fn damage_never_turns_trouble_into_fine() {
         let mut rng = Rng::with_seed(seed);
         let mut story = Story::new();
         let whole = document(&mut rng, story.now, true);
-        let parsed = feed::parse(whole.to_string().as_bytes()).expect("a document");
+        let parsed = parse::parse(whole.to_string().as_bytes()).expect("a document");
         for _ in 0..2 {
             story.now += LOOKS_APART;
             story.look(&parsed);
@@ -112,7 +112,7 @@ fn damage_never_turns_trouble_into_fine() {
         for _ in 0..DAMAGED_COPIES {
             let body = damaged(&whole, &mut rng);
             case.body = String::from_utf8_lossy(&body).into_owned();
-            let Ok(document) = feed::parse(&body) else { continue };
+            let Ok(document) = parse::parse(&body) else { continue };
             // What only the program can mend leaves doubt.
             let Some(reading) = plain_reading(&case.body) else { continue };
             readable += 1;

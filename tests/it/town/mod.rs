@@ -16,13 +16,13 @@ use statusd::channel::{Audience, Channel, Table as _, Way, Webhook, ntfy, webhoo
 use statusd::checkup::Checkup;
 use statusd::clock::Passed;
 use statusd::deliver::{self, Courier, Round};
-use statusd::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::feed::recording::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
 use statusd::overdue::Late;
 use statusd::phone::{General, Link, Phone, Private, Refusal, Udid};
 use statusd::plan::Plan;
 use statusd::poll::{Looked, Memory, Poller};
-use statusd::record::Recorder;
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
 use statusd::terms::{self, Hearer, Terms};

@@ -5,7 +5,7 @@
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
-use super::failure::{self, FailureKind};
+use super::error::{self, FailureKind};
 use crate::{gzip, text};
 
 const NAME_MAX_CHARS: usize = 40;
@@ -39,7 +39,7 @@ impl Claimed {
 pub fn unpacked(body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, FailureKind> {
     gzip::unpacked(body, max_bytes).map_err(|fault| match fault {
         gzip::Fault::TooLarge => FailureKind::TooLarge { limit_bytes: max_bytes },
-        gzip::Fault::Broken(kind) => failure::by_io(kind).unwrap_or(FailureKind::Garbled),
+        gzip::Fault::Broken(kind) => error::by_io(kind).unwrap_or(FailureKind::Garbled),
     })
 }
 

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 use serde_json::{Error, Number};
 
-use super::mend;
+use super::repair;
 
 /// The values of these keys of an object. The later of two twins counts.
 pub fn fields<'a, const N: usize>(json: &'a str, wanted: [&str; N]) -> Result<[Option<&'a str>; N], Error> {
@@ -29,7 +29,7 @@ pub fn text(json: &str) -> Option<String> {
     if !json.starts_with('"') {
         return None;
     }
-    serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend::string(json))).ok()
+    serde_json::from_str(json).or_else(|_| serde_json::from_str(&repair::string(json))).ok()
 }
 
 /// A number that a computer can hold.

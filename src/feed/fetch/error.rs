@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use rustls::CertificateError;
 
 use super::Limits;
-use crate::feed::Unreadable;
+use crate::feed::parse::Unreadable;
 use crate::model::Fault;
 use crate::{text, tls};
 
@@ -402,7 +402,7 @@ mod tests {
             "www.apple.com redirects to another host: not followed",
         );
         check(
-            Unreadable(crate::feed::Unreadable::NotJson),
+            Unreadable(crate::feed::parse::Unreadable::NotJson),
             apple,
             "not_json",
             "www.apple.com sent no feed: not JSON",

@@ -3,9 +3,9 @@
 //! No schedule, no retry and no memory but the last answer's validators. Whatever goes wrong is a
 //! [`Failure`] that names whose fault it is; no answer is ever half accepted.
 
-mod address;
 mod encoding;
-mod failure;
+mod error;
+mod url;
 
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -20,10 +20,10 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use tokio::task::spawn_blocking;
 
-pub use self::address::{FeedUrl, valid_locale};
 use self::encoding::Claimed;
-pub use self::failure::{Detour, Failure, FailureKind, TlsProblem};
-use crate::feed::{self, Unreadable};
+pub use self::error::{Detour, Failure, FailureKind, TlsProblem};
+pub use self::url::{FeedUrl, valid_locale};
+use crate::feed::parse::{self, Unreadable};
 use crate::model::Document;
 use crate::{gzip, proxy, tls};
 
@@ -49,7 +49,7 @@ impl Limits {
     pub const SHIPPED: Limits = Limits {
         connect: Duration::from_secs(CONNECT_S),
         total: Duration::from_secs(TOTAL_S),
-        body_bytes: feed::BODY_MAX_BYTES,
+        body_bytes: parse::BODY_MAX_BYTES,
     };
 }
 
@@ -184,7 +184,7 @@ impl Fetcher {
     }
 
     fn failed(&self, error: &reqwest::Error) -> Failure {
-        self.failure(failure::classify(error, self.limits))
+        self.failure(error::classify(error, self.limits))
     }
 
     fn failure(&self, kind: FailureKind) -> Failure {
@@ -196,8 +196,8 @@ impl Fetcher {
 fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<Look, FailureKind> {
     let is_packed = gzip::is_packed(&packed);
     let body = encoding::unpacked(packed, max_bytes)?;
-    match feed::parse(&body) {
-        Ok(document) => Ok(Look::New { document, body: feed::decoded(&body).into_owned() }),
+    match parse::parse(&body) {
+        Ok(document) => Ok(Look::New { document, body: parse::decoded(&body).into_owned() }),
         Err(reason) => {
             // What is packed in any way is hardly ever UTF-8, and may hold braces.
             let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();
