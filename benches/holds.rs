@@ -26,13 +26,13 @@ use statusd::deliver::{self, Begun, Courier};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
-use statusd::plan::Plan;
 use statusd::poll::{Memory, Poller};
 use statusd::property_list::{self, Limits};
 use statusd::schedule::Schedule;
 use statusd::store::{Settled, Store};
 use statusd::terms::{Hearer, Terms};
-use statusd::watch::Watch;
+use statusd::tracking::poll_plan::Plan;
+use statusd::tracking::watchlist::Watch;
 use tempfile::TempDir;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 

@@ -17,7 +17,7 @@ use crate::message::{Context, Digest, Form, Said, compose, line, words};
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
 use crate::terms::Terms;
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 
 mod alarms;
 

@@ -34,14 +34,12 @@ pub mod json;
 pub mod message;
 pub mod model;
 pub mod overdue;
-pub mod plan;
 pub mod schedule;
 pub mod secret;
 pub mod service;
 pub mod terms;
 pub mod text;
-pub mod track;
-pub mod watch;
+pub mod tracking;
 pub mod wording;
 
 // Edges.
@@ -72,4 +70,3 @@ pub mod doctor;
 pub mod drill;
 pub mod exit_code;
 pub mod poll;
-pub mod replay;

@@ -12,12 +12,12 @@ use crate::feed::fetch::{Failure, Fetcher, Look};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
 use crate::overdue;
-use crate::plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
 use crate::terms::{self, Hearer};
-use crate::track::{self, Pending, Trouble, Update, Verdict};
-use crate::watch::Watch;
+use crate::tracking::poll_plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
+use crate::tracking::watchlist::Watch;
+use crate::tracking::{self, Pending, Trouble, Update, Verdict};
 
 /// How often the database hears that all is as it was: a power failure costs this much proof.
 const CHECKPOINT: SignedDuration = SignedDuration::from_hours(1);
@@ -227,7 +227,7 @@ impl Poller {
                 let whole = SignedDuration::from_secs(by.as_secs());
                 tracing::warn!("the clock was set by {whole:#}; running waits go on from where they were");
                 let mut pending = memory.pending.clone();
-                let update = track::clock_set(&memory.beliefs, &mut pending, whole);
+                let update = tracking::clock_set(&memory.beliefs, &mut pending, whole);
                 memory.unwritten_set_by = by;
                 let nobody = |_: &Change| Vec::new();
                 store.commit(&memory.beliefs, &update, &nobody, memory.coverage, 0, last).await?;
@@ -267,8 +267,8 @@ impl Poller {
     fn track(&mut self, trouble: Option<&Trouble>, awake_s: u64, now: Timestamp) -> Update {
         let Memory { beliefs, pending, document, .. } = &mut self.memory;
         match (trouble, document) {
-            (None, Some(document)) => track::look(beliefs, pending, document, &self.watch, now),
-            (Some(trouble), _) => track::blind(beliefs, pending, trouble, awake_s, now),
+            (None, Some(document)) => tracking::look(beliefs, pending, document, &self.watch, now),
+            (Some(trouble), _) => tracking::blind(beliefs, pending, trouble, awake_s, now),
             (None, None) => unreachable!("a poll without a document is trouble"),
         }
     }
@@ -314,7 +314,7 @@ impl Poller {
         now: Timestamp,
     ) -> rusqlite::Result<Vec<Change>> {
         if update.left_out > 0 {
-            let (more, most) = (update.left_out, track::ACTIVE_MAX);
+            let (more, most) = (update.left_out, tracking::ACTIVE_MAX);
             tracing::warn!("Apple lists {more} more outages than the {most} that statusd follows at a time");
         }
         self.add_last_backup(store, &mut update, now).await?;
@@ -328,7 +328,7 @@ impl Poller {
             }
             return Ok(Vec::new());
         }
-        let told_to = |change: &Change| match track::is_for(change, &self.watch) {
+        let told_to = |change: &Change| match tracking::is_for(change, &self.watch) {
             true => terms::hearing(&self.hearers, change),
             false => Vec::new(),
         };
@@ -354,7 +354,7 @@ impl Poller {
         let is_meant = |change: &Change| {
             change.kind.concerns_a_backup()
                 && ServiceKey::new(&change.service).is_backup()
-                && track::is_for(change, &self.watch)
+                && tracking::is_for(change, &self.watch)
         };
         if !self.tells_of_phones || !update.changes.iter().any(is_meant) {
             return Ok(());
@@ -388,7 +388,7 @@ impl Poller {
             message: looks.to_string(),
             began_at: Some(last),
             ended_at: last_good,
-            ..track::sign_of_life(beliefs, &self.watch, now)
+            ..tracking::sign_of_life(beliefs, &self.watch, now)
         };
         store.give_sign_of_life(&sign, &|change| terms::hearing(&self.hearers, change), now).await?;
         self.memory.alive_at = Some(now);
@@ -402,7 +402,7 @@ impl Poller {
         let mut reminders = Vec::new();
         if verdict != Verdict::Accepted
             || pending.oldest().is_some()
-            || !track::has_trouble(beliefs, &self.watch)
+            || !tracking::has_trouble(beliefs, &self.watch)
         {
             return Ok(reminders);
         }
@@ -419,7 +419,7 @@ impl Poller {
     fn aftermath(&self, seen: &Result<Look, Failure>, roll: f64) -> Aftermath {
         match seen {
             Ok(_) => Aftermath::Seen {
-                has_trouble: track::has_trouble(&self.memory.beliefs, &self.watch),
+                has_trouble: tracking::has_trouble(&self.memory.beliefs, &self.watch),
                 unconfirmed_since: self.memory.pending.oldest(),
             },
             Err(failure) => Aftermath::Failed {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::model::{Change, ChangeKind, ServiceKey};
 use crate::schedule::duration;
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 use crate::wording::Wording;
 
 /// More often would be noise, and a channel that asks peers to bear it.

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::live;
 use crate::model::{Outage, ServiceKey};
 use crate::store::Store;
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 
 use super::args::Ack;
 use super::state::located;

@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::daemon;
 use crate::drill::{self, Act, Drill, Play, Sent, Step, Told};
 use crate::json::VERSION;
-use crate::plan::Plan;
 use crate::text::counted;
+use crate::tracking::poll_plan::Plan;
 
 use super::page::{Ink, Page};
 use super::test_notice::chosen;

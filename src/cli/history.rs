@@ -19,8 +19,8 @@ use crate::model::{Beliefs, Change, Listed, Service, ServiceKey};
 use crate::schedule::duration;
 use crate::store::{ChangeFilter, Span, Store, StoredChange, StoredOutage};
 use crate::text::counted;
-use crate::track::is_for;
-use crate::watch::Watch;
+use crate::tracking::is_for;
+use crate::tracking::watchlist::Watch;
 
 use super::args::{History, HistoryFormat};
 use super::config::zone_line;

@@ -50,7 +50,7 @@ use crate::daemon;
 use crate::exit_code::{self, CANNOT_TELL, CANNOT_WRITE, CONFIGURATION, DONE, FAILED, WRONG_USAGE};
 use crate::proxy::Proxies;
 use crate::store::{OpenError, Store};
-use crate::watch::near;
+use crate::tracking::watchlist::near;
 use crate::{clock, logs, regular_file, text};
 use args::{Cli, Color, Command};
 use page::Page;

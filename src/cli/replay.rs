@@ -12,11 +12,11 @@ use crate::feed::recording::Recording;
 use crate::json;
 use crate::message::{Said, line};
 use crate::model::Change;
-use crate::plan::Plan;
-use crate::replay::{Summary, replay};
 use crate::text;
-use crate::track::is_for;
-use crate::watch::Watch;
+use crate::tracking::is_for;
+use crate::tracking::poll_plan::Plan;
+use crate::tracking::replay::{Summary, replay};
+use crate::tracking::watchlist::Watch;
 
 use super::args::Replay;
 use super::words::shown;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
-use crate::track::{Stands, seen};
-use crate::watch::{Pattern, near};
+use crate::tracking::watchlist::{Pattern, near};
+use crate::tracking::{Stands, seen};
 
 use super::page::{Ink, Page};
 use super::words::{kind_word, shown, span, under_way};

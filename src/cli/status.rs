@@ -13,7 +13,7 @@ use crate::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
 use crate::message::when::{is_repeated, when};
 use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
-use crate::watch::{Watch, near};
+use crate::tracking::watchlist::{Watch, near};
 
 use super::config::zone_line;
 use super::page::{Ink, Page};

@@ -128,8 +128,8 @@ mod tests {
     use crate::daemon::tests::logged;
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::terms::Terms;
-    use crate::track;
-    use crate::watch::Watch;
+    use crate::tracking;
+    use crate::tracking::watchlist::Watch;
 
     #[test]
     fn a_channel_that_delivers_again_says_so_once() {
@@ -171,7 +171,7 @@ mod tests {
         for number in 0..WAITING {
             let message = number.to_string();
             let at = now + jiff::SignedDuration::from_secs(i64::try_from(number).expect("small"));
-            let change = track::history_lost(&Beliefs::new(feed.clone()), &message, at);
+            let change = tracking::history_lost(&Beliefs::new(feed.clone()), &message, at);
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         let channel = Channel::new("log", Audience::Programs, Way::Log(Log));
@@ -214,7 +214,7 @@ mod tests {
         let story = async {
             assert_eq!(until_it_waits(&watched).await, None, "there is nothing yet");
             let now = clock::now();
-            let change = track::history_lost(&Beliefs::new(feed), "elsewhere", now);
+            let change = tracking::history_lost(&Beliefs::new(feed), "elsewhere", now);
             store.announce(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
             tick.send_replace(());
             let (sent, _) = peer.accept().await.expect("a message");

@@ -24,12 +24,12 @@ use crate::config::Config;
 use crate::feed::fetch::Fetcher;
 use crate::feed::recording::Recorder;
 use crate::live::Live;
-use crate::plan::Plan;
 use crate::poll::{Memory, Poller};
 use crate::schedule::jitter_s;
 use crate::store::Store;
 use crate::terms::Hearer;
-use crate::watch::Watch;
+use crate::tracking::poll_plan::Plan;
+use crate::tracking::watchlist::Watch;
 
 /// The heartbeat's own deadline is the first of them.
 const BEAT_WITHIN: Duration = Duration::from_secs(20).saturating_add(LEEWAY);

@@ -20,7 +20,7 @@ use crate::feed::fetch::Limits;
 use crate::live::Live;
 use crate::poll::{Looked, Memory, Poller};
 use crate::store::Store;
-use crate::track::Verdict;
+use crate::tracking::Verdict;
 
 /// A look, and writing down what it saw.
 pub const LOOK_WITHIN: Duration = Limits::SHIPPED.total.saturating_add(LEEWAY);
@@ -136,9 +136,9 @@ mod tests {
     use crate::daemon::tests::logged;
     use crate::feed::fetch::{FeedUrl, Fetcher};
     use crate::model::{Beliefs, Edition, FeedId};
-    use crate::plan::Plan;
     use crate::schedule::Schedule;
-    use crate::watch::Watch;
+    use crate::tracking::poll_plan::Plan;
+    use crate::tracking::watchlist::Watch;
 
     #[test]
     fn a_problem_is_logged_once_and_so_is_its_end() {

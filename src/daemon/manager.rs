@@ -15,7 +15,7 @@ use crate::message::when::when;
 use crate::message::words::kind_word;
 use crate::model::{Beliefs, Listed, Outage, Phase};
 use crate::text;
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 
 /// Characters of a status: `systemctl status` shows one line.
 const STATUS_MAX: usize = 300;

@@ -34,7 +34,7 @@ use crate::model::Change;
 use crate::poll::Memory;
 use crate::store::{OpenError, Opened, Store};
 use crate::terms;
-use crate::track;
+use crate::tracking;
 use channel_loops::ChannelLoops;
 use generation::{Generation, Shared};
 use progress::{Loops, Progress, tended};
@@ -112,7 +112,7 @@ async fn serve(
     let store = Rc::new(store);
     let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
-        let change = track::history_lost(&memory.beliefs, &kept, clock::now());
+        let change = tracking::history_lost(&memory.beliefs, &kept, clock::now());
         let told_to = |change: &Change| terms::hearing(&setup.hearers(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }

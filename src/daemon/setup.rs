@@ -12,7 +12,7 @@ use crate::deliver::Courier;
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::secret::Secret;
 use crate::terms::Hearer;
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 
 /// What one generation of loops is made of.
 pub struct Setup {

@@ -19,8 +19,8 @@ use crate::model::{
 };
 use crate::store::READ_LATELY;
 use crate::text::counted;
-use crate::track::{Stands, newest_stamp, published, seen};
-use crate::watch::{Watch, near};
+use crate::tracking::watchlist::{Watch, near};
+use crate::tracking::{Stands, newest_stamp, published, seen};
 
 /// Apple lists finished outages for two to four days.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);

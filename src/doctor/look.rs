@@ -28,7 +28,7 @@ use crate::probe::{Environment, Net};
 use crate::releases::{self, Releases, Source};
 use crate::storage::{self, Storage};
 use crate::store::Store;
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 
 /// Of the look at the feed, where a person waits for it.
 pub const FEED_LIMITS: Limits =

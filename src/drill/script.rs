@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::model::ChangeKind;
-use crate::plan::CONFIRM_AFTER_S;
-use crate::watch::Pattern;
+use crate::tracking::poll_plan::CONFIRM_AFTER_S;
+use crate::tracking::watchlist::Pattern;
 
 /// From one step to the next: that of the default schedule.
 const STEP_S: i64 = 300;

@@ -12,7 +12,7 @@ use crate::model::{
     Beliefs, DateOrder, Document, EventKind, Fault, FeedId, FeedState, Listed, Listing, Missing, Outage,
     OverBy, Phase, Service, ServiceKey, Sight, StaleRun,
 };
-use crate::track::Update;
+use crate::tracking::Update;
 
 pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     let name = feed.to_string();

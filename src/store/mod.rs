@@ -36,7 +36,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::model::{Beliefs, Change, ChangeKind, Document, FeedId};
-use crate::track::Update;
+use crate::tracking::Update;
 use mark::{Mark, Noted};
 use place::{Connections, Place};
 

@@ -428,7 +428,7 @@ mod tests {
     use super::super::mark::Mark;
     use super::*;
     use crate::model::{Beliefs, ChangeKind, Edition, FeedId};
-    use crate::track;
+    use crate::tracking;
 
     /// Steps of SQLite's machine from a message's first word to its outcome, with so many changes waiting.
     async fn steps(gather: Gather, waiting: i64) -> u32 {
@@ -445,7 +445,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..waiting {
             let at = now + SignedDuration::from_secs(number);
-            let lost = track::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
+            let lost = tracking::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
             let change = Change {
                 kind: ChangeKind::Began,
                 service: format!("Service {}", number % 1_000),

@@ -16,8 +16,8 @@ use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
 use statusd::store::{
     ChangeFilter, Coverage, DATABASE, Frozen, Gather, OpenError, Opened, Settled, Store, Waiting,
 };
-use statusd::track::{self, Pending};
-use statusd::watch::Watch;
+use statusd::tracking::watchlist::Watch;
+use statusd::tracking::{self, Pending};
 use tempfile::TempDir;
 
 const START: &str = "2026-03-02T09:00:00Z";
@@ -71,7 +71,7 @@ async fn look_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
     let mut changes = Vec::new();
     for now in [now, now + SignedDuration::from_secs(45)] {
         store.recall(&mut beliefs, &document).await.expect("older beliefs");
-        let update = track::look(&beliefs, &mut pending, &document, &watch(), now);
+        let update = tracking::look(&beliefs, &mut pending, &document, &watch(), now);
         let routing = |change: &Change| match change.kind.is_told() {
             true => CHANNELS.map(str::to_owned).to_vec(),
             false => Vec::new(),
@@ -270,7 +270,7 @@ async fn a_loss_is_told_once() {
     let Opened { store, lost } = open();
     assert_eq!(lost, Some(String::new()));
     let beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
-    let told = track::history_lost(&beliefs, "", at(START));
+    let told = tracking::history_lost(&beliefs, "", at(START));
     store.announce(&told, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
     drop(store);
     assert_eq!(open().lost, None);

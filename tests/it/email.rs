@@ -15,7 +15,7 @@ use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
 use statusd::secret::Secret;
 use statusd::store::Store;
 use statusd::terms::Terms;
-use statusd::watch::Watch;
+use statusd::tracking::watchlist::Watch;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -14,7 +14,7 @@ use statusd::deliver::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
 use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
 use statusd::terms::Terms;
-use statusd::watch::Watch;
+use statusd::tracking::watchlist::Watch;
 
 /// As for people away from the desktop.
 const ALL: Gather = Gather::All { max_age: SignedDuration::from_hours(24) };

@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use statusd::feed::parse;
 use statusd::model::{Beliefs, Document, Edition, Event, FeedId, Listing, Outage, Phase};
-use statusd::track::{self, Pending, Stands, Update};
-use statusd::watch::Watch;
+use statusd::tracking::watchlist::Watch;
+use statusd::tracking::{self, Pending, Stands, Update};
 
 /// Stories of [`DOCUMENTS`] documents each, for the two properties without damage.
 const STORIES: u64 = 250;
@@ -168,12 +168,12 @@ impl Story {
     }
 
     fn compare(&self, pending: &mut Pending, document: &Document) -> Update {
-        track::look(&self.beliefs, pending, document, &self.watch, self.now)
+        tracking::look(&self.beliefs, pending, document, &self.watch, self.now)
     }
 
     /// One look of the daemon: compare, then hold it true.
     fn look(&mut self, document: &Document) -> Update {
-        let update = track::look(&self.beliefs, &mut self.pending, document, &self.watch, self.now);
+        let update = tracking::look(&self.beliefs, &mut self.pending, document, &self.watch, self.now);
         update.clone().apply(&mut self.beliefs);
         update
     }
@@ -459,7 +459,7 @@ fn assert_nothing_lost(document: &Document, reading: &Value, now: Timestamp) {
             let Says::Trouble(expected) = says(event, now) else { continue };
             let may_give_way = expected.contains(&Stands::Running) && has_twin(event, &name, reading);
             let is_held = |held: &Event| {
-                let stands = track::seen(held, None, now).map(|seen| seen.stands);
+                let stands = tracking::seen(held, None, now).map(|seen| seen.stands);
                 let stands_as_said = stands.is_some_and(|stands| expected.contains(&stands));
                 is_of(event, &held.message_id) && (stands_as_said || may_give_way)
             };

@@ -19,10 +19,10 @@ use jiff::{SignedDuration, Timestamp};
 use statusd::feed::fetch::Limits;
 use statusd::feed::recording::Recording;
 use statusd::model::{Change, ChangeKind};
-use statusd::replay::replay;
 use statusd::store::{DATABASE, OpenError};
-use statusd::track::Verdict;
-use statusd::watch::Watch;
+use statusd::tracking::Verdict;
+use statusd::tracking::replay::replay;
+use statusd::tracking::watchlist::Watch;
 
 const NOTHING: [&str; 0] = [];
 

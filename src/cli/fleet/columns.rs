@@ -9,7 +9,7 @@ use csv::StringRecord;
 use jiff::tz::{Offset, TimeZone};
 
 use crate::text;
-use crate::watch::near;
+use crate::tracking::watchlist::near;
 
 /// Of columns, in an error.
 const MAX_NAMED: usize = 12;

@@ -18,7 +18,7 @@ use crate::cause::Cause as _;
 use crate::config::Config;
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::store::{Span, Store};
-use crate::watch::Watch;
+use crate::tracking::watchlist::Watch;
 use crate::{live, regular_file};
 
 use super::args::{FailOn, Fleet, FleetFormat};

@@ -8,7 +8,7 @@ use statusd::model::{
     Beliefs, Edition, EventKind, FeedId, Listed, Outage, OverBy, Phase, Service, ServiceKey, Sight,
 };
 use statusd::store::{Coverage, Store};
-use statusd::track::{Update, Verdict};
+use statusd::tracking::{Update, Verdict};
 
 /// The default feed.
 pub fn feed() -> FeedId {

@@ -21,13 +21,13 @@ use statusd::feed::recording::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
 use statusd::overdue::Late;
 use statusd::phone::{General, Link, Phone, Private, Refusal, Udid};
-use statusd::plan::Plan;
 use statusd::poll::{Looked, Memory, Poller};
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
 use statusd::terms::{self, Hearer, Terms};
-use statusd::track;
-use statusd::watch::Watch;
+use statusd::tracking;
+use statusd::tracking::poll_plan::Plan;
+use statusd::tracking::watchlist::Watch;
 use tempfile::TempDir;
 
 use crate::common::apple::{Apple, Papers};
@@ -536,7 +536,7 @@ impl Town {
             .collect();
         let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
         if let Some(kept) = lost {
-            let change = track::history_lost(&memory.beliefs, &kept, now);
+            let change = tracking::history_lost(&memory.beliefs, &kept, now);
             store
                 .announce(&change, &|change| terms::hearing(&hearers, change), now)
                 .await

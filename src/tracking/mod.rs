@@ -5,12 +5,15 @@
 //! Nothing enters the beliefs that was not seen in two fetches; two things are exempt: the first
 //! document of a database, and absences, which many fetches have shown by the time they count.
 //!
-//! `judge` holds the rules for one event, `sight` those for a feed that cannot be read, `freshness`
+//! `transition` holds the rules for one event, `feed_health` those for a feed that cannot be read, `freshness`
 //! those for stale copies; this file holds confirmation and absence.
 
+mod feed_health;
 mod freshness;
-mod judge;
-mod sight;
+pub mod poll_plan;
+pub mod replay;
+mod transition;
+pub mod watchlist;
 
 #[cfg(test)]
 mod tests;
@@ -23,12 +26,12 @@ use crate::model::{
     Beliefs, Change, ChangeKind, Document, Event, EventStatus, FeedId, FeedState, Listed, Missing, Outage,
     OverBy, Phase, Service, ServiceKey, Sight,
 };
-use crate::watch::{Watch, near};
+use crate::tracking::watchlist::{Watch, near};
+pub use feed_health::{Trouble, blind};
 use freshness::freshness;
 pub use freshness::{newest_stamp, published};
-use judge::{Judgement, judge};
-pub use judge::{Seen, Stands, seen};
-pub use sight::{Trouble, blind};
+use transition::{Judgement, judge};
+pub use transition::{Seen, Stands, seen};
 
 /// Two sights of the same thing count as two only if they are this far apart: caches answer the
 /// same wrong copy within a second.
@@ -177,14 +180,14 @@ pub fn look(
     if verdict == Verdict::Stale {
         // What waited for its second sight starts anew: among stale copies those without a stamp
         // cannot be told from good ones, and two of them must not confirm each other.
-        return Round::new(beliefs, pending, now, Update::new(verdict, state)).finish(sight::sighted);
+        return Round::new(beliefs, pending, now, Update::new(verdict, state)).finish(feed_health::sighted);
     }
     state.date_order = document.stamp.order.or(state.date_order);
     state.banner = document.banner.clone();
     state.first_accepted = state.first_accepted.or(Some(now));
     let round = Round::new(beliefs, pending, now, Update::new(verdict, state));
     round.finish(|round| {
-        sight::sighted(round);
+        feed_health::sighted(round);
         let mut present = BTreeSet::new();
         for (key, listing) in &document.services {
             round.service_listed(key, &listing.name);
@@ -554,7 +557,8 @@ pub fn next_deadline(
         .flat_map(|event| [event.start, event.end])
         .flatten()
         .filter(|time| *time > now);
-    let all = outages.chain(services).chain(stale).chain(times).chain(sight::deadline(beliefs, pending, now));
+    let all =
+        outages.chain(services).chain(stale).chain(times).chain(feed_health::deadline(beliefs, pending, now));
     // A wait that is over and came to nothing must not hide those that still run.
     all.filter(|deadline| *deadline > now).min()
 }

@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::feed::parse;
 use crate::feed::recording::{Line, Poll, Recording, Start};
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
-use crate::plan::{Aftermath, Plan, next_look};
-use crate::track::{self, Pending, Trouble, Verdict};
-use crate::watch::Watch;
+use crate::tracking::poll_plan::{Aftermath, Plan, next_look};
+use crate::tracking::watchlist::Watch;
+use crate::tracking::{self, Pending, Trouble, Verdict};
 
 /// What a replay came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Player {
         }
         if let Some(by) = poll.clock_set_s {
             let by = SignedDuration::from_secs(by);
-            track::clock_set(&self.beliefs, &mut self.pending, by).apply(&mut self.beliefs);
+            tracking::clock_set(&self.beliefs, &mut self.pending, by).apply(&mut self.beliefs);
         }
     }
 
@@ -132,8 +132,8 @@ impl Player {
         let awake_s = failed.map_or(passed_s, |failed| failed.awake_s);
         self.last_look = now;
         let update = match &self.shown {
-            Ok(document) => track::look(&self.beliefs, &mut self.pending, document, watch, now),
-            Err(trouble) => track::blind(&self.beliefs, &mut self.pending, trouble, awake_s, now),
+            Ok(document) => tracking::look(&self.beliefs, &mut self.pending, document, watch, now),
+            Err(trouble) => tracking::blind(&self.beliefs, &mut self.pending, trouble, awake_s, now),
         };
         self.failures = if self.shown.is_err() { self.failures.saturating_add(1) } else { 0 };
         let is_idle = update.is_empty(&self.beliefs);
@@ -171,7 +171,7 @@ impl Player {
     fn aftermath(&self, watch: &Watch) -> Aftermath {
         match &self.shown {
             Ok(_) => Aftermath::Seen {
-                has_trouble: track::has_trouble(&self.beliefs, watch),
+                has_trouble: tracking::has_trouble(&self.beliefs, watch),
                 unconfirmed_since: self.pending.oldest(),
             },
             Err(_) => Aftermath::Failed { failures: self.failures, retry_after_s: None, roll: 0.5 },
@@ -181,7 +181,8 @@ impl Player {
     /// When time alone will change something.
     fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let document = self.shown.as_ref().ok();
-        track::next_deadline(&self.beliefs, &self.pending, document, now).filter(|deadline| *deadline > now)
+        tracking::next_deadline(&self.beliefs, &self.pending, document, now)
+            .filter(|deadline| *deadline > now)
     }
 }
 
