@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::process::{self, Meaning, Run, Task};
+use super::redact::Unspeakable;
 use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
-use super::unspeakable::Unspeakable;
 use super::{Answer, Audience, Notice, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;

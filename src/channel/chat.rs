@@ -5,6 +5,9 @@
 //! out of [`inert`] holds nothing that a chat program turns into a mention, a command or a link,
 //! links to Apple excepted.
 
+pub mod discord;
+pub mod slack;
+pub mod teams;
 use std::fmt;
 use std::path::Path;
 
@@ -13,8 +16,8 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Value;
 
-use super::http::answers;
-use super::peer::{Peer, Reply};
+use super::http::status::answers;
+use super::http::{Peer, Reply};
 use super::settings::{ReadSecret, http_address, refuse_open, required};
 use super::{Answer, Notice, http_answer};
 use crate::model::Tone;

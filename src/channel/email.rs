@@ -14,19 +14,19 @@ use lettre::Address;
 use lettre::message::header::ContentTransferEncoding;
 use lettre::message::{Body, Mailbox};
 
-use super::peer::takes_connections;
+use super::http::takes_connections;
+use super::redact::Unspeakable;
 use super::settings::ReadSecret;
-use super::unspeakable::Unspeakable;
 use super::{Answer, Notice};
 use crate::secret::Secret;
 
 mod connection;
-mod letter;
+mod mime;
 mod settings;
 mod smtp;
 
 use connection::Reply;
-use letter::letter;
+use mime::letter;
 pub use settings::{Security, Settings};
 use settings::{host, login, mailbox, receivers, security};
 use smtp::{Handed, Server, Stage, Trouble};

@@ -14,7 +14,7 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use super::Answer;
-use super::peer::Peer;
+use super::http::Peer;
 use super::settings::{ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret};
 use crate::secret::Secret;
 

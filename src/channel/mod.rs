@@ -12,47 +12,40 @@ use serde::Deserialize;
 
 pub mod alertmanager;
 pub mod apprise;
-mod chat;
+pub mod chat;
 pub mod command;
 pub mod desktop;
-pub mod discord;
-mod door;
 pub mod email;
-pub mod gotify;
 pub mod heartbeat;
-pub mod http;
+mod http;
 pub mod log;
 pub mod mqtt;
-pub mod ntfy;
-mod peer;
-pub mod picture;
 pub mod process;
-mod push;
-pub mod pushover;
+pub mod push;
+mod reachability;
+mod redact;
 pub mod settings;
-pub mod slack;
-pub mod teams;
+pub mod snapshot;
 pub mod telegram;
-mod unspeakable;
 pub mod webhook;
 
 pub use alertmanager::Alertmanager;
 pub use apprise::Apprise;
+pub use chat::discord::Discord;
+pub use chat::slack::Slack;
+pub use chat::teams::Teams;
 pub use command::Command;
 pub use desktop::Desktop;
-pub use discord::Discord;
-pub use door::Door;
 pub use email::Email;
-pub use gotify::Gotify;
-pub use http::http_answer;
+pub use http::status::http_answer;
 pub use log::Log;
 pub use mqtt::Mqtt;
-pub use ntfy::Ntfy;
-pub use picture::{Picture, Standing};
-pub use pushover::Pushover;
+pub use push::gotify::Gotify;
+pub use push::ntfy::Ntfy;
+pub use push::pushover::Pushover;
+pub use reachability::Door;
 use settings::{ReadSecret, Shown};
-pub use slack::Slack;
-pub use teams::Teams;
+pub use snapshot::{Picture, Standing};
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
@@ -377,12 +370,12 @@ pub struct Tables {
     pub mqtt: BTreeMap<String, mqtt::Settings>,
     pub alertmanager: BTreeMap<String, alertmanager::Settings>,
     pub telegram: BTreeMap<String, telegram::Settings>,
-    pub teams: BTreeMap<String, teams::Settings>,
-    pub discord: BTreeMap<String, discord::Settings>,
-    pub slack: BTreeMap<String, slack::Settings>,
-    pub pushover: BTreeMap<String, pushover::Settings>,
-    pub gotify: BTreeMap<String, gotify::Settings>,
-    pub ntfy: BTreeMap<String, ntfy::Settings>,
+    pub teams: BTreeMap<String, chat::teams::Settings>,
+    pub discord: BTreeMap<String, chat::discord::Settings>,
+    pub slack: BTreeMap<String, chat::slack::Settings>,
+    pub pushover: BTreeMap<String, push::pushover::Settings>,
+    pub gotify: BTreeMap<String, push::gotify::Settings>,
+    pub ntfy: BTreeMap<String, push::ntfy::Settings>,
     pub command: BTreeMap<String, command::Settings>,
 }
 

@@ -9,10 +9,10 @@
 //! answers.
 
 mod broker;
-mod link;
+mod connection;
+mod oneshot;
 mod session;
 mod topics;
-mod visit;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use self::broker::{Broker, Login};
-use self::link::Link;
+use self::connection::Link;
 use self::topics::Topics;
 use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
 use super::{Answer, Audience, Notice, Picture, Table, Way};
@@ -175,7 +175,7 @@ impl Mqtt {
         let said = async {
             match self.link.as_ref().filter(|link| link.is_open()) {
                 Some(link) => link.say(topic, notice.payload.clone()).await,
-                None => Some(visit::publish(&self.broker, &topic, &notice.payload, &mut reached).await),
+                None => Some(oneshot::publish(&self.broker, &topic, &notice.payload, &mut reached).await),
             }
         };
         let answer = timeout(SEND_WITHIN, said).await;

@@ -4,10 +4,13 @@
 //! Requests, limits and the reading of errors are each service's own. Invariant: neither title nor
 //! text is ever empty, which some services refuse and others fill with words of their own.
 
+pub mod gotify;
+pub mod ntfy;
+pub mod pushover;
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
-use super::peer::{Peer, Reply};
+use super::http::{Peer, Reply};
 use super::{Answer, Notice, http_answer};
 use crate::text;
 

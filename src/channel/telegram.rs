@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::chat::{self, Id};
-use super::peer::{Peer, Reply};
+use super::http::{Peer, Reply};
 use super::settings::{
     ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
     shown_some,

@@ -14,7 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use ring::hmac;
 use serde::Deserialize;
 
-use super::peer::Peer;
+use super::http::Peer;
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
 };

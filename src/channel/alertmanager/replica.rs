@@ -8,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
 use super::super::Answer;
-use super::super::peer::Peer;
+use super::super::http::Peer;
 use super::super::settings::{self, ReadSecret, either, refuse_open, required};
 use super::Settings;
 use crate::secret::Secret;

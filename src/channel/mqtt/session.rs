@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::Answer;
 use super::broker::Broker;
+use super::oneshot::until_gone;
 use super::topics::{OFFLINE, ONLINE, Retained, Topics};
-use super::visit::until_gone;
 
 /// A broker that confirms nothing for so long is left.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(10);

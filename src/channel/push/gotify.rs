@@ -14,12 +14,13 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::peer::{Peer, Reply};
-use super::push::{self, Push};
-use super::settings::{
+use super::Push;
+use crate::channel::http::{Peer, Reply};
+use crate::channel::push;
+use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
 };
-use super::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Answer, Audience, Notice, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 

@@ -12,10 +12,10 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chat;
-use super::peer::{Peer, Reply};
-use super::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use super::{Answer, Audience, Notice, Table, Way};
+use crate::channel::chat;
+use crate::channel::http::{Peer, Reply};
+use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
+use crate::channel::{Answer, Audience, Notice, Table, Way};
 use crate::secret::Secret;
 
 /// Of the text in a block, escapes included.

@@ -16,13 +16,14 @@ use reqwest::{Method, Url};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
-use super::peer::{Peer, Reply};
-use super::push::{self, Push};
-use super::settings::{
+use super::Push;
+use crate::channel::http::{Peer, Reply};
+use crate::channel::push;
+use crate::channel::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
     shown_secret, shown_some,
 };
-use super::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Answer, Audience, Notice, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 

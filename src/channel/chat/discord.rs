@@ -14,10 +14,11 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chat::{self, Id};
-use super::peer::{Peer, Reply};
-use super::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
-use super::{Answer, Audience, Notice, Table, Way};
+use super::Id;
+use crate::channel::chat;
+use crate::channel::http::{Peer, Reply};
+use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
+use crate::channel::{Answer, Audience, Notice, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
