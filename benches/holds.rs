@@ -22,7 +22,8 @@ use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 use statusd::channel::{Audience, Channel, Log, Table as _, Way, alertmanager};
 use statusd::clock::Passed;
-use statusd::deliver::{self, Begun, Courier};
+use statusd::delivery::policy::{Hearer, Terms};
+use statusd::delivery::{self, Begun, Courier};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
@@ -30,7 +31,6 @@ use statusd::poll::{Memory, Poller};
 use statusd::property_list::{self, Limits};
 use statusd::schedule::Schedule;
 use statusd::store::{Settled, Store};
-use statusd::terms::{Hearer, Terms};
 use statusd::tracking::poll_plan::Plan;
 use statusd::tracking::watchlist::Watch;
 use tempfile::TempDir;
@@ -239,7 +239,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
     let mut messages = 0;
     while messages < 200 {
         watch.start();
-        let begun = deliver::begin(&store, &courier, 0.5, at(0), false).await.expect("written");
+        let begun = delivery::begin(&store, &courier, 0.5, at(0), false).await.expect("written");
         let Begun::Message(attempt) = begun else { break };
         yield_now().await;
         let sent = Settled::Sent { receipt: Some("1".to_owned()), words: String::new() };
@@ -265,6 +265,6 @@ async fn reflect(watch: &Stopwatch) {
     let way = settings.open(&no_secret).expect("a channel");
     let mut courier = courier(Channel::new("alertmanager", Audience::Programs, way));
     watch.start();
-    deliver::once(&town.store, &mut courier, 0.5, &|| at(town.now)).await.expect("shown");
+    delivery::once(&town.store, &mut courier, 0.5, &|| at(town.now)).await.expect("shown");
     watch.stop();
 }

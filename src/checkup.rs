@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use ring::hmac;
 use rusqlite::Result;
 
+use crate::delivery::policy::{self, Hearer};
 use crate::model::{Change, FeedId, KnownPhone, Phase, ServiceKey, Sight};
 use crate::overdue::{self, Apple, Judgement, Late, RECOVERY, Read};
 use crate::phone::{General, Phone, Udid};
 use crate::schedule::Schedule;
 use crate::store::{READ_LATELY, Store};
-use crate::terms::{self, Hearer};
 use crate::text;
 
 /// Of one look; more are no person's.
@@ -69,7 +69,7 @@ impl Checkup {
             rows.extend(row);
         }
         if !rows.is_empty() {
-            store.remember(&rows, &changes, &|change| terms::hearing(&self.hearers, change), now).await?;
+            store.remember(&rows, &changes, &|change| policy::hearing(&self.hearers, change), now).await?;
         }
         Ok(Checked { read: reads.into_iter().map(|read| read.id).collect(), changes })
     }

@@ -28,19 +28,16 @@
 
 // Core.
 pub mod backup;
+pub mod delivery;
 pub mod feed;
 pub mod guide;
-pub mod json;
-pub mod message;
 pub mod model;
 pub mod overdue;
 pub mod schedule;
 pub mod secret;
 pub mod service;
-pub mod terms;
 pub mod text;
 pub mod tracking;
-pub mod wording;
 
 // Edges.
 pub mod cause;
@@ -65,7 +62,6 @@ pub mod tls;
 pub mod checkup;
 pub mod cli;
 pub mod daemon;
-pub mod deliver;
 pub mod doctor;
 pub mod drill;
 pub mod exit_code;

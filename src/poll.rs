@@ -8,13 +8,13 @@ use tokio::task::yield_now;
 
 use crate::cause::Cause as _;
 use crate::clock::Passed;
+use crate::delivery::policy::{self, Hearer};
 use crate::feed::fetch::{Failure, Fetcher, Look};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
 use crate::overdue;
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
-use crate::terms::{self, Hearer};
 use crate::tracking::poll_plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
 use crate::tracking::watchlist::Watch;
 use crate::tracking::{self, Pending, Trouble, Update, Verdict};
@@ -329,7 +329,7 @@ impl Poller {
             return Ok(Vec::new());
         }
         let told_to = |change: &Change| match tracking::is_for(change, &self.watch) {
-            true => terms::hearing(&self.hearers, change),
+            true => policy::hearing(&self.hearers, change),
             false => Vec::new(),
         };
         let mut changes = Vec::new();
@@ -390,7 +390,7 @@ impl Poller {
             ended_at: last_good,
             ..tracking::sign_of_life(beliefs, &self.watch, now)
         };
-        store.give_sign_of_life(&sign, &|change| terms::hearing(&self.hearers, change), now).await?;
+        store.give_sign_of_life(&sign, &|change| policy::hearing(&self.hearers, change), now).await?;
         self.memory.alive_at = Some(now);
         Ok(())
     }

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, ConfigError};
 use crate::daemon;
+use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE};
+use crate::delivery::payload::VERSION;
 use crate::exit_code::{CANNOT_TELL, DONE, ISSUE, OUTAGE, WRONG_USAGE};
 use crate::feed::fetch::{self, Fetcher, Limits};
-use crate::json::VERSION;
-use crate::message::advice::{NO_PROBLEM, POSTS_LATE};
 use crate::model::Document;
 use crate::text::counted;
 

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Config};
 use crate::daemon;
+use crate::delivery::payload::VERSION;
 use crate::doctor::{self, Asked, CHECKS, Database, Finding, Group, Status, Verdict, Whose, World, verdict};
 use crate::feed::fetch::Fetcher;
-use crate::json::VERSION;
 use crate::local_backups::{self, Place};
 use crate::probe::{ConnectTo, Net};
 use crate::releases::{self, Source};

@@ -13,8 +13,8 @@ use tokio::task::LocalSet;
 use crate::channel::{Answer, Audience};
 use crate::config::Config;
 use crate::daemon;
+use crate::delivery::payload::VERSION;
 use crate::drill::{self, Act, Drill, Play, Sent, Step, Told};
-use crate::json::VERSION;
 use crate::text::counted;
 use crate::tracking::poll_plan::Plan;
 

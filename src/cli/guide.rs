@@ -5,8 +5,8 @@
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::delivery::payload::VERSION;
 use crate::guide::{Step, WARNING};
-use crate::json::VERSION;
 
 use super::args::Guide;
 use super::page::{Ink, Page};

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::channel::Table;
 use crate::config::Config;
-use crate::json::{self, VERSION};
+use crate::delivery::message::time_format::when;
+use crate::delivery::message::{Said, line};
+use crate::delivery::payload::{self, VERSION};
 use crate::live;
-use crate::message::when::when;
-use crate::message::{Said, line};
 use crate::store::{DROPPED, Snooze, StoredDelivery};
 use crate::text::counted;
 
@@ -299,7 +299,7 @@ fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
                 "tries": delivery.attempts,
                 "answer": delivery.answer,
                 "settled_at": delivery.settled_at,
-                "change": json::change(&delivery.change, &said),
+                "change": payload::change(&delivery.change, &said),
             })
         })
         .collect();

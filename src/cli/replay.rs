@@ -8,9 +8,9 @@ use std::io::{self, BufWriter, Write};
 use jiff::tz::TimeZone;
 
 use crate::config::{self, Config, Overrides};
+use crate::delivery::message::{Said, line};
+use crate::delivery::payload;
 use crate::feed::recording::Recording;
-use crate::json;
-use crate::message::{Said, line};
 use crate::model::Change;
 use crate::text;
 use crate::tracking::is_for;
@@ -37,7 +37,11 @@ pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
             writeln!(
                 out,
                 "{}",
-                if args.json { json::replayed(change).to_string() } else { text(change, &config.time_zone) }
+                if args.json {
+                    payload::replayed(change).to_string()
+                } else {
+                    text(change, &config.time_zone)
+                }
             )?;
         }
         Ok(())

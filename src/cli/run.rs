@@ -14,8 +14,8 @@ use jiff::tz::TimeZone;
 
 use crate::config::{Config, Environment, LogFormat, config_candidates};
 use crate::daemon::{self, Step};
+use crate::delivery::message::time_format::when;
 use crate::logs;
-use crate::message::when::when;
 use crate::proxy::Proxies;
 
 use super::words::shown;

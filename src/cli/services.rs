@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
-use crate::json::VERSION;
-use crate::message::advice::NO_PROBLEM;
+use crate::delivery::message::advice::NO_PROBLEM;
+use crate::delivery::payload::VERSION;
 use crate::model::FeedId;
 
 use super::args::Services;

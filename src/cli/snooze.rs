@@ -4,8 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::delivery::message::time_format::when;
 use crate::live;
-use crate::message::when::when;
 use crate::schedule::duration;
 use crate::store::Snooze;
 

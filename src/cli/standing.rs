@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::message::advice::{NO_PROBLEM, advice};
+use crate::delivery::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
 use crate::tracking::watchlist::{Pattern, near};
 use crate::tracking::{Stands, seen};

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::config::{Config, zone_name};
-use crate::json::VERSION;
+use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
+use crate::delivery::message::time_format::{is_repeated, when};
+use crate::delivery::payload::VERSION;
 use crate::live::{self, Live};
-use crate::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
-use crate::message::when::{is_repeated, when};
 use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::tracking::watchlist::{Watch, near};

@@ -10,7 +10,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::channel::Answer;
 use crate::clock;
 use crate::daemon;
-use crate::deliver::{self, Courier, Round};
+use crate::delivery::{self, Courier, Round};
 use crate::model::{Change, ChangeKind};
 use crate::store::Store;
 
@@ -69,7 +69,7 @@ async fn send_one(mut courier: Courier) -> Result<(String, Answer), Failure> {
     let store = Store::throw_away()?;
     let change = Change::bare(ChangeKind::Test, courier.feed.clone(), now, now);
     store.announce(&change, &|_| vec![name.clone()], now).await?;
-    match deliver::once(&store, &mut courier, 0.0, &clock::now).await? {
+    match delivery::once(&store, &mut courier, 0.0, &clock::now).await? {
         Round::Tried { answer, .. } => Ok((name, answer)),
         Round::Idle { .. } => Err(Failure::failed(format!("{name}: nothing was sent; please report this"))),
     }

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 
-use crate::message::when::{self, lasted};
-use crate::message::words;
+use crate::delivery::message::phrases;
+use crate::delivery::message::time_format::{self, lasted};
 use crate::model::{Change, ChangeKind, EventKind};
 use crate::text;
 
@@ -23,9 +23,11 @@ pub fn shown(text: &str) -> String {
 /// As the messages have it; fit for a table, however long Apple's word is.
 pub fn kind_word(kind: &EventKind) -> String {
     match kind {
-        EventKind::Other(word) => words::kind_word(&EventKind::Other(text::plain_line(word, MAX_WORD_CHARS))),
+        EventKind::Other(word) => {
+            phrases::kind_word(&EventKind::Other(text::plain_line(word, MAX_WORD_CHARS)))
+        }
         EventKind::Outage | EventKind::Issue | EventKind::Performance | EventKind::Maintenance => {
-            words::kind_word(kind)
+            phrases::kind_word(kind)
         }
     }
 }
@@ -66,18 +68,18 @@ pub fn deed(change: &Change) -> String {
 
 /// What is over or planned: `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
 pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, is_over: bool, page: &Page) -> String {
-    when::span(from, to, is_over, page.now, page.zone)
+    time_format::span(from, to, is_over, page.now, page.zone)
 }
 
 /// `since 08:15 (1 h 49 min)`
 pub fn since(from: Timestamp, page: &Page) -> String {
-    when::since(from, page.now, page.zone)
+    time_format::since(from, page.now, page.zone)
 }
 
 /// `outage since 08:15 (1 h 49 min)`, `maintenance since 11:00 (1 h), planned until 14:00`
 pub fn under_way(kind: &EventKind, start: Option<Timestamp>, end: Option<Timestamp>, page: &Page) -> String {
     let planned_end = end.filter(|_| kind.is_maintenance());
-    format!("{} {}", kind_word(kind), when::under_way(start, planned_end, page.now, page.zone))
+    format!("{} {}", kind_word(kind), time_format::under_way(start, planned_end, page.now, page.zone))
 }
 
 /// `40 s`, `12 min`, `2 h 5 min`: for what is young, in seconds.

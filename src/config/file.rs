@@ -15,8 +15,10 @@ use super::error::{ConfigError, Faults, Origins};
 use super::outline::{Complaint, Outline, complaint, joined, line_and_column};
 use super::{Environment, phone, places, syntax};
 use crate::cause::Cause as _;
-use crate::channel::{SINGLE_CHANNELS, Tables, heartbeat};
-use crate::{regular_file, terms};
+use crate::channel::{SINGLE_CHANNELS, Tables};
+use crate::delivery::heartbeat;
+use crate::delivery::policy;
+use crate::regular_file;
 
 /// Thousands of times what a configuration needs.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -45,7 +47,7 @@ pub(super) struct File {
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
     /// channel's own; see [`take_terms`].
     #[serde(skip)]
-    pub terms: BTreeMap<String, terms::Settings>,
+    pub terms: BTreeMap<String, policy::Settings>,
 }
 
 #[derive(Default, Deserialize)]
@@ -271,7 +273,7 @@ fn take_terms<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>>)>
 
 fn take_keys<'t>(table: &mut DeTable<'t>) -> Spanned<DeTable<'t>> {
     let mut taken = DeTable::new();
-    for key in terms::KEYS {
+    for key in policy::KEYS {
         if let Some((key, value)) = table.remove_entry(key) {
             taken.insert(key, value);
         }

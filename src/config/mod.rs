@@ -10,11 +10,12 @@ use std::path::{self, Path, PathBuf};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::cause::Cause as _;
-use crate::channel::{Tables, heartbeat};
+use crate::channel::Tables;
+use crate::delivery::heartbeat;
+use crate::delivery::policy::{self, Terms};
 use crate::feed::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
-use crate::terms::{self, Terms};
 use error::{Faults, Given, Origins};
 use file::File;
 use zone::ZoneFault;
@@ -143,7 +144,7 @@ pub struct Config {
     pub phone: Phone,
     pub channel: Tables,
     /// As written and checked, by channel.
-    terms: BTreeMap<String, (terms::Settings, Terms)>,
+    terms: BTreeMap<String, (policy::Settings, Terms)>,
     /// The file that was read, absolute; `None` if there is none.
     pub source: Option<PathBuf>,
     is_watch_given: bool,
@@ -458,10 +459,10 @@ fn whole_path(origins: &Origins, key: &str, given: Option<PathBuf>) -> Result<Op
 
 fn terms_of(
     origins: &Origins,
-    written: BTreeMap<String, terms::Settings>,
+    written: BTreeMap<String, policy::Settings>,
     zone: &TimeZone,
     faults: &mut Faults,
-) -> BTreeMap<String, (terms::Settings, Terms)> {
+) -> BTreeMap<String, (policy::Settings, Terms)> {
     let checked = written.into_iter().map(|(channel, settings)| {
         let (terms, wrong) = Terms::usable(&settings, zone);
         for words in wrong {
@@ -993,7 +994,7 @@ mod tests {
         if error.contains("a channel of this kind has a name") {
             return known_keys(&format!("{table}.NAME"));
         }
-        let keys_of = |name: &str| match terms::KEYS.contains(&name) {
+        let keys_of = |name: &str| match policy::KEYS.contains(&name) {
             // The same in every channel's table, and explained once.
             true => BTreeSet::from([format!("channel.ANY.{name}")]),
             false => known_keys(&outline::joined(table, name)),

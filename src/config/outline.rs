@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::channel::SINGLE_CHANNELS;
-use crate::terms;
+use crate::delivery::policy;
 
 /// Below this likeness (Jaro-Winkler, 0 to 1) a word is no help to somebody who mistyped another.
 const WHOLE: &str = "a whole number";
@@ -159,7 +159,7 @@ fn with_terms<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
         Some(Some((_, name))) => !name.contains('.'),
         None => false,
     };
-    let terms = if is_channel { &terms::KEYS[..] } else { &[] };
+    let terms = if is_channel { &policy::KEYS[..] } else { &[] };
     known.iter().chain(terms).copied().collect()
 }
 

@@ -9,7 +9,7 @@ use toml::Value;
 
 use super::Config;
 use super::error::Origins;
-use crate::terms;
+use crate::delivery::policy;
 
 pub(super) fn text(config: &Config) -> String {
     let origins = &config.origins;
@@ -75,8 +75,8 @@ fn channels(page: &mut Page<'_>, config: &Config) {
 }
 
 /// Taken apart without `..`: a new setting must be shown.
-fn put_terms(page: &mut Page<'_>, terms: &terms::Settings) {
-    let terms::Settings { only, services, quiet, remind_every, max_age, title, body } = terms;
+fn put_terms(page: &mut Page<'_>, terms: &policy::Settings) {
+    let policy::Settings { only, services, quiet, remind_every, max_age, title, body } = terms;
     let list =
         |values: &Vec<String>| Value::Array(values.iter().map(|value| value.as_str().into()).collect());
     page.put_some("only", only.as_ref().map(list));

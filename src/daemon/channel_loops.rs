@@ -15,7 +15,7 @@ use super::generation::Shared;
 use super::progress::tended;
 use crate::channel::Channel;
 use crate::clock;
-use crate::deliver::Courier;
+use crate::delivery::Courier;
 
 pub struct ChannelLoops {
     loops: Vec<ChannelLoop>,

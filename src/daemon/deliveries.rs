@@ -14,7 +14,7 @@ use super::progress::{LEEWAY, Progress};
 use crate::cause::Cause as _;
 use crate::channel::Answer;
 use crate::clock::{self, COMPARE_EVERY};
-use crate::deliver::{self, Courier, Round};
+use crate::delivery::{self, Courier, Round};
 use crate::store::Store;
 
 /// Between two tries at a database that refuses.
@@ -34,7 +34,7 @@ pub async fn deliver_loop(
     let mut is_reported = false;
     while !*stopped.borrow() || courier.has_unrecorded_outcome() {
         progress.works(round_within(&courier), clock::awake());
-        let wait = match deliver::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
+        let wait = match delivery::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
                 report(courier.channel.name(), &key, attempt, &answer, is_failing);
                 is_failing = !matches!(answer, Answer::Delivered { .. });
@@ -126,8 +126,8 @@ mod tests {
     use crate::channel::{Audience, Channel, Table, Way};
     use crate::daemon::progress::{Doing, Watched};
     use crate::daemon::tests::logged;
+    use crate::delivery::policy::Terms;
     use crate::model::{Beliefs, Edition, FeedId};
-    use crate::terms::Terms;
     use crate::tracking;
     use crate::tracking::watchlist::Watch;
 

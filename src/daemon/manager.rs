@@ -10,9 +10,9 @@ use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 
 use super::progress::MayPing;
-use crate::message::advice::NO_PROBLEM;
-use crate::message::when::when;
-use crate::message::words::kind_word;
+use crate::delivery::message::advice::NO_PROBLEM;
+use crate::delivery::message::phrases::kind_word;
+use crate::delivery::message::time_format::when;
 use crate::model::{Beliefs, Listed, Outage, Phase};
 use crate::text;
 use crate::tracking::watchlist::Watch;

@@ -28,12 +28,12 @@ use tokio::time::sleep;
 use crate::cause::Cause as _;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
+use crate::delivery::policy;
 use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::live::{self, Desk, Live};
 use crate::model::Change;
 use crate::poll::Memory;
 use crate::store::{OpenError, Opened, Store};
-use crate::terms;
 use crate::tracking;
 use channel_loops::ChannelLoops;
 use generation::{Generation, Shared};
@@ -113,7 +113,7 @@ async fn serve(
     let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
         let change = tracking::history_lost(&memory.beliefs, &kept, clock::now());
-        let told_to = |change: &Change| terms::hearing(&setup.hearers(), change);
+        let told_to = |change: &Change| policy::hearing(&setup.hearers(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }
     let shared = Shared {

@@ -5,13 +5,13 @@
 
 use std::path::Path;
 
-use crate::channel::heartbeat::Heartbeat;
 use crate::channel::{Audience, Channel};
 use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
-use crate::deliver::Courier;
+use crate::delivery::Courier;
+use crate::delivery::heartbeat::Heartbeat;
+use crate::delivery::policy::Hearer;
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::secret::Secret;
-use crate::terms::Hearer;
 use crate::tracking::watchlist::Watch;
 
 /// What one generation of loops is made of.

@@ -9,11 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::backup::{Downtime, last_nights};
+use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
+use crate::delivery::message::phrases::kind_word;
+use crate::delivery::message::time_format;
 use crate::feed::fetch::Failure;
 use crate::guide::Step;
-use crate::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
-use crate::message::when;
-use crate::message::words::kind_word;
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
 };
@@ -73,7 +73,7 @@ struct Trouble<'a> {
 
 impl Case<'_> {
     fn at(&self, time: Timestamp) -> String {
-        when::when(time, self.now, self.zone)
+        time_format::when(time, self.now, self.zone)
     }
 
     /// Of what is over, planned or going on, `to` being the end that Apple gives or has announced.
@@ -87,10 +87,10 @@ impl Case<'_> {
         match stands {
             Stands::Down | Stands::Running => {
                 let planned_end = to.filter(|_| kind.is_maintenance());
-                when::under_way(from, planned_end, self.now, self.zone)
+                time_format::under_way(from, planned_end, self.now, self.zone)
             }
             Stands::Planned | Stands::Over => {
-                when::span(from, to, stands == Stands::Over, self.now, self.zone)
+                time_format::span(from, to, stands == Stands::Over, self.now, self.zone)
             }
         }
     }

@@ -6,8 +6,8 @@
 use jiff::Timestamp;
 
 use super::{Blame, Finding, Status};
+use crate::delivery::message::time_format::lasted;
 use crate::guide::Step;
-use crate::message::when::lasted;
 use crate::phone::{Family, General};
 use crate::releases::{Releases, Version};
 use crate::text;

@@ -12,9 +12,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
+use crate::delivery::message::time_format::{lasted, when};
 use crate::guide::Step;
 use crate::local_backups::{Backup, Found, Root, State};
-use crate::message::when::{lasted, when};
 use crate::phone::Family;
 use crate::text::counted;
 

@@ -15,8 +15,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::backup::{Nights, Standing};
+use crate::delivery::message::time_format::{lasted, when};
 use crate::guide::Step;
-use crate::message::when::{lasted, when};
 use crate::phone::{Family, General, Phone, Private, Trouble};
 
 /// The checks of this file, in the order in which they are shown.

@@ -4,8 +4,8 @@
 //! if Apple's status could be read.
 
 use super::{Blame, Finding, Status};
+use crate::delivery::message::advice::POSTS_LATE;
 use crate::exit_code::{CANNOT_TELL, DONE, FAILED};
-use crate::message::advice::POSTS_LATE;
 
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

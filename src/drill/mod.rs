@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::channel::{Answer, Audience, Notice};
 use crate::clock::Passed;
-use crate::deliver::{self, Begun, Courier};
+use crate::delivery::{self, Begun, Courier};
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::poll::{Memory, Poller};
@@ -272,10 +272,10 @@ async fn deliver_one(
     let name = courier.channel.name().to_owned();
     let begun = Instant::now();
     store.announce(change, &|_| vec![name.clone()], change.at).await?;
-    let Begun::Message(attempt) = deliver::begin(store, courier, 0.0, change.at, false).await? else {
+    let Begun::Message(attempt) = delivery::begin(store, courier, 0.0, change.at, false).await? else {
         bail!("{name}: nothing was composed; please report this");
     };
-    let notice = deliver::notice(&attempt);
+    let notice = delivery::notice(&attempt);
     let answer = if is_dry { None } else { Some(courier.channel.send(&notice).await) };
     let settled = match &answer {
         Some(Answer::Delivered { receipt, words }) => {

@@ -6,10 +6,10 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::channel::{Audience, Channel, Desktop, Log, Way};
-use crate::message::DRILL;
+use crate::delivery::message::DRILL;
+use crate::delivery::policy::Terms;
 use crate::model::Edition;
 use crate::schedule::Schedule;
-use crate::terms::Terms;
 
 fn drill(watch: &str) -> Drill {
     let schedule = || Schedule::parse("*/5 * * * *", &TimeZone::UTC).expect("a schedule");

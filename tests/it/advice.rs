@@ -11,7 +11,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use statusd::message::{Context, Digest, Form, Said, compose, line};
+use statusd::delivery::message::{Context, Digest, Form, Said, compose, line};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Outage, Phase};
 
 /// Apple's too, with all below them: what phones talk to. The doctor asks them and says which it could

@@ -10,11 +10,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::email::{Security, Settings};
 use statusd::channel::{Answer, Audience, Channel, Email, Notice, Way};
-use statusd::deliver::{self, Courier, Round};
+use statusd::delivery::policy::Terms;
+use statusd::delivery::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
 use statusd::secret::Secret;
 use statusd::store::Store;
-use statusd::terms::Terms;
 use statusd::tracking::watchlist::Watch;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -666,7 +666,7 @@ async fn an_unclear_answer_is_tried_three_times() {
         let mut courier =
             Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
         if let Round::Tried { answer, .. } =
-            deliver::once(&store, &mut courier, 0.0, &|| now).await.expect("a database")
+            delivery::once(&store, &mut courier, 0.0, &|| now).await.expect("a database")
         {
             check_unclear(&answer, "got it and answers");
             tries += 1;

@@ -2,7 +2,7 @@
 
 use crate::common::peer::{Peer, Reply, Request};
 use statusd::channel::Answer;
-use statusd::channel::heartbeat::{Heartbeat, Pulse, Settings};
+use statusd::delivery::heartbeat::{Heartbeat, Pulse, Settings};
 use statusd::secret::Secret;
 
 const PATH: &str = "/ping/UUIDSECRET";

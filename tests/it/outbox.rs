@@ -10,10 +10,10 @@ use std::thread::{JoinHandle, spawn};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use statusd::channel::{Audience, Channel, Desktop, Way, Webhook, webhook};
-use statusd::deliver::{self, Courier, Round};
+use statusd::delivery::policy::Terms;
+use statusd::delivery::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
 use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
-use statusd::terms::Terms;
 use statusd::tracking::watchlist::Watch;
 
 /// As for people away from the desktop.
@@ -93,15 +93,15 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let now = Cell::new(at(START));
     let clock = || now.get();
     let peer = reads_and_hangs_up(address);
-    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     let first = peer.join().expect("a body");
     // The peer is away; that it saw nothing of this try says nothing of the one before.
     now.set(now.get() + SignedDuration::from_hours(1));
-    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     // The next day a fresh message would be worded with a date.
     now.set(now.get() + SignedDuration::from_hours(30));
     let peer = reads_and_hangs_up(address);
-    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     assert_eq!(peer.join().expect("a body"), first);
 }
 
@@ -138,12 +138,12 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
     announce(&store, &courier.channel, &change("Photos", ChangeKind::Began, now.get())).await;
     for _ in 0..1_079 {
         now.set(now.get() + SignedDuration::from_mins(40));
-        let round = deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+        let round = delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
         assert!(matches!(round, Round::Tried { .. }), "{round:?}");
     }
     announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, now.get())).await;
     now.set(now.get() + SignedDuration::from_hours(2));
-    deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     let deliveries = store.deliveries(true).await.expect("deliveries");
     let states: Vec<_> = deliveries.iter().map(|d| (d.change.service.as_str(), d.state.as_str())).collect();
     assert_eq!(states, [("Photos", "given_up"), ("iCloud Backup", "pending")]);
@@ -226,7 +226,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     let (done, unlock) = std::sync::mpsc::channel();
     let peer = takes_while_locked(address, folder.path().join("statusd.db"), unlock);
     for _ in 0..2 {
-        let failed = deliver::once(&store, &mut courier, 0.0, &clock).await;
+        let failed = delivery::once(&store, &mut courier, 0.0, &clock).await;
         assert!(failed.is_err(), "the database is locked: {failed:?}");
         assert!(courier.has_unrecorded_outcome());
         // Later than any next attempt.
@@ -234,7 +234,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     }
     done.send(()).expect("the peer lives");
     assert_eq!(peer.join().expect("the peer"), 0, "nothing else was sent");
-    let round = deliver::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    let round = delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
     let Round::Tried { attempt: 1, answer, .. } = round else { panic!("{round:?}") };
     assert!(matches!(answer, statusd::channel::Answer::Delivered { .. }), "{answer:?}");
     assert!(!courier.has_unrecorded_outcome());

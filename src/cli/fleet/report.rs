@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::backup::Standing;
-use crate::json::VERSION;
-use crate::message::when::lasted;
+use crate::delivery::message::time_format::lasted;
+use crate::delivery::payload::VERSION;
 
 use super::super::csv;
 use super::super::page::{Cell, Ink, Page};

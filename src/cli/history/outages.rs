@@ -7,8 +7,8 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::json::VERSION;
-use crate::message::when::{is_repeated, lasted, span, under_way, when};
+use crate::delivery::message::time_format::{is_repeated, lasted, span, under_way, when};
+use crate::delivery::payload::VERSION;
 use crate::model::{ChangeKind, EventKind, Outage, OverBy, Phase};
 use crate::store::{Announced, StoredOutage};
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::json::VERSION;
+use crate::delivery::message::time_format::when;
+use crate::delivery::payload::VERSION;
 use crate::live::{self, Live};
-use crate::message::when::when;
 use crate::service::{Activity, Found, OnDisk, Site, elsewhere};
 
 use super::super::page::{Ink, Page};

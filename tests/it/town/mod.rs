@@ -16,7 +16,8 @@ use statusd::channel::push::ntfy;
 use statusd::channel::{Audience, Channel, Table as _, Way, Webhook, webhook};
 use statusd::checkup::Checkup;
 use statusd::clock::Passed;
-use statusd::deliver::{self, Courier, Round};
+use statusd::delivery::policy::{self, Hearer, Terms};
+use statusd::delivery::{self, Courier, Round};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
@@ -25,7 +26,6 @@ use statusd::phone::{General, Link, Phone, Private, Refusal, Udid};
 use statusd::poll::{Looked, Memory, Poller};
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
-use statusd::terms::{self, Hearer, Terms};
 use statusd::tracking;
 use statusd::tracking::poll_plan::Plan;
 use statusd::tracking::watchlist::Watch;
@@ -539,7 +539,7 @@ impl Town {
         if let Some(kept) = lost {
             let change = tracking::history_lost(&memory.beliefs, &kept, now);
             store
-                .announce(&change, &|change| terms::hearing(&hearers, change), now)
+                .announce(&change, &|change| policy::hearing(&hearers, change), now)
                 .await
                 .expect("a new database can be written");
         }
@@ -660,7 +660,7 @@ impl Town {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
         let courier = &mut daemon.couriers[index];
-        let round = deliver::once(&daemon.store, courier, 0.0, &clock).await;
+        let round = delivery::once(&daemon.store, courier, 0.0, &clock).await;
         daemon.wakes[index] = match round.expect("the database works") {
             Round::Idle { until } => until,
             Round::Tried { .. } => {
@@ -712,7 +712,7 @@ impl Town {
         let mut courier = self.courier(&self.houses[house]);
         let mut stuck: Stuck = Box::pin(async move {
             let now = || clock.get();
-            deliver::once(&store, &mut courier, 0.0, &now).await.expect("the database works")
+            delivery::once(&store, &mut courier, 0.0, &now).await.expect("the database works")
         });
         let House { ears, heard, .. } = &mut self.houses[house];
         let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
@@ -730,7 +730,7 @@ impl Town {
     pub async fn crash_in_flight(&mut self, house: usize) {
         let mut daemon = self.daemon.take().expect("statusd is on");
         let clock = || self.clock.get();
-        let once = deliver::once(&daemon.store, &mut daemon.couriers[house], 0.0, &clock);
+        let once = delivery::once(&daemon.store, &mut daemon.couriers[house], 0.0, &clock);
         let House { ears, heard, .. } = &mut self.houses[house];
         let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
         tokio::select! {
@@ -745,7 +745,7 @@ impl Town {
         let clock = || self.clock.get();
         let [dead_channel, alive_channel] =
             daemon.couriers.get_disjoint_mut([dead, alive]).expect("two channels");
-        let stuck = deliver::once(&daemon.store, dead_channel, 0.0, &clock);
+        let stuck = delivery::once(&daemon.store, dead_channel, 0.0, &clock);
         let Ears::Program { peer, .. } = &mut self.houses[dead].ears else { panic!("no program") };
         let mut stuck = Box::pin(stuck);
         tokio::select! {
@@ -756,7 +756,7 @@ impl Town {
         }
         let beside = async {
             while let Round::Tried { .. } =
-                deliver::once(&daemon.store, alive_channel, 0.0, &clock).await.expect("a database")
+                delivery::once(&daemon.store, alive_channel, 0.0, &clock).await.expect("a database")
             {
             }
             let passed = Passed::default();

@@ -10,10 +10,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
+use crate::delivery::template::Wording;
 use crate::model::{Change, ChangeKind, ServiceKey};
 use crate::schedule::duration;
 use crate::tracking::watchlist::Watch;
-use crate::wording::Wording;
 
 /// More often would be noise, and a channel that asks peers to bear it.
 const SHORTEST_REMINDER: SignedDuration = SignedDuration::from_mins(5);

@@ -12,14 +12,18 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::yield_now;
 
 use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
-use crate::json;
-use crate::message::{Context, Digest, Form, Said, compose, line, words};
+use crate::delivery::message::{Context, Digest, Form, Said, compose, line, phrases};
+use crate::delivery::policy::Terms;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
-use crate::terms::Terms;
 use crate::tracking::watchlist::Watch;
 
 mod alarms;
+pub mod heartbeat;
+pub mod message;
+pub mod payload;
+pub mod policy;
+pub mod template;
 
 /// After a state could not be shown.
 const REFLECT_RETRY_S: i64 = 15;
@@ -318,8 +322,8 @@ fn frozen(
     match (courier.channel.audience(), changes.as_slice()) {
         (Audience::Programs, [change, ..]) => {
             let title = if is_reworded { message.title } else { line(change, &said) };
-            let payload = json::worded(change, &title, &said).to_string();
-            Frozen { key, title, body: String::new(), tone: words::tone(change.kind), payload }
+            let payload = payload::worded(change, &title, &said).to_string();
+            Frozen { key, title, body: String::new(), tone: phrases::tone(change.kind), payload }
         }
         (Audience::People | Audience::Desktop | Audience::Programs, _) => Frozen {
             key,

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::message::{Said, line};
+use crate::delivery::message::{Said, line};
 use crate::model::{Change, EventKind};
 
 /// Of every document that carries one.

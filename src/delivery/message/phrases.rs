@@ -5,8 +5,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 pub use super::advice::tone;
+use super::time_format::{self, lasted, when};
 use super::title::still;
-use super::when::{self, lasted, when};
 use super::{News, Said};
 use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase};
 use crate::text::{self, grouped};
@@ -304,7 +304,7 @@ fn is_over(kind: ChangeKind) -> bool {
 
 /// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
 fn span(change: &Change, said: &Said) -> String {
-    when::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
+    time_format::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
 }
 
 /// The span as a sentence.

@@ -13,9 +13,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::Answer;
-use super::http::Peer;
-use super::settings::{ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret};
+use crate::channel::Answer;
+use crate::channel::http::Peer;
+use crate::channel::settings::{
+    ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret,
+};
 use crate::secret::Secret;
 
 /// `[heartbeat]`

@@ -5,9 +5,9 @@
 //! with its own headline and its own advice; which news share a message, `store` decides.
 
 pub mod advice;
+pub mod phrases;
+pub mod time_format;
 mod title;
-pub mod when;
-pub mod words;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -171,8 +171,8 @@ fn full(news: &[News], folded: &[Change], context: &Context, said: &Said) -> Vec
         _ => sections(news, is_long, context.more, shared.is_some(), said),
     };
     if let Some(digest) = &context.digest {
-        lines.insert(0, words::held_back(digest.since, said));
-        lines.extend(words::still_going_on(&unmentioned(&digest.lasting, folded), said));
+        lines.insert(0, phrases::held_back(digest.since, said));
+        lines.extend(phrases::still_going_on(&unmentioned(&digest.lasting, folded), said));
     }
     // Whoever cuts a long message cuts its end, and what to do must be in it.
     let place = if is_long { 0 } else { lines.len() };
@@ -193,9 +193,9 @@ fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> 
             lines.push(brief(news, said, |advice| lines.contains(&advice.to_owned())));
         }
     }
-    lines.extend(words::still_going_on(&ongoing, said));
-    lines.extend(words::already_over(&over, said));
-    lines.extend(context.digest.as_ref().map(|digest| words::held_back(digest.since, said)));
+    lines.extend(phrases::still_going_on(&ongoing, said));
+    lines.extend(phrases::already_over(&over, said));
+    lines.extend(context.digest.as_ref().map(|digest| phrases::held_back(digest.since, said)));
     let goes_on = !ongoing.is_empty() || news.iter().any(|news| advice::is_trouble(news.change.kind));
     let tone = match goes_on {
         true => Tone::Alarm,
@@ -207,10 +207,10 @@ fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> 
 /// What happened, what to do, and then what Apple writes.
 fn glance(news: &News, said: &Said) -> Vec<String> {
     let lines = [
-        words::summary(news.change, said),
+        phrases::summary(news.change, said),
         advice::advice_for(news).to_owned(),
-        words::last_backup(news, said),
-        words::excerpt(news.change),
+        phrases::last_backup(news, said),
+        phrases::excerpt(news.change),
         services_line(news).unwrap_or_default(),
     ];
     lines.into_iter().filter(|line| !line.is_empty()).collect()
@@ -220,7 +220,7 @@ fn glance(news: &News, said: &Said) -> Vec<String> {
 fn brief(news: &News, said: &Said, stands: impl Fn(&str) -> bool) -> String {
     let advice = advice::advice_for(news);
     let advice = if stands(advice) || advice == advice::WAIT { "" } else { advice };
-    let line = format!("\u{2022} {}. {} {advice}", news.headline(), words::times(news, said));
+    let line = format!("\u{2022} {}. {} {advice}", news.headline(), phrases::times(news, said));
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -286,7 +286,7 @@ fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
 /// One line for the log and for tables: headline, details.
 pub fn line(change: &Change, said: &Said) -> String {
     let news = News { change, services: services(change), phone: change.phone };
-    let (headline, details) = (news.headline(), words::details(&news, said));
+    let (headline, details) = (news.headline(), phrases::details(&news, said));
     said.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
 }
 
@@ -308,12 +308,12 @@ fn services(change: &Change) -> Vec<&str> {
 
 /// The details, and who else where the headline could not name all.
 fn paragraph(news: &News, said: &Said) -> Vec<String> {
-    std::iter::once(words::details(news, said)).chain(services_line(news)).collect()
+    std::iter::once(phrases::details(news, said)).chain(services_line(news)).collect()
 }
 
 fn services_line(news: &News) -> Option<String> {
     let is_cut = news.services.len() > HEADLINE_NAMES;
-    is_cut.then(|| format!("Services: {}.", words::listed(&news.services)))
+    is_cut.then(|| format!("Services: {}.", phrases::listed(&news.services)))
 }
 
 /// What happened to one outage while it waited to be told, as one change.
@@ -374,7 +374,7 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
             change.message_id.is_some()
                 && (news.change.kind, &news.change.outage_kind, news.change.began_at, news.change.ended_at)
                     == (change.kind, &change.outage_kind, change.began_at, change.ended_at)
-                && words::of_apple(news.change) == words::of_apple(change)
+                && phrases::of_apple(news.change) == phrases::of_apple(change)
         });
         match same {
             Some(news) => {

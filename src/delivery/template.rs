@@ -7,8 +7,8 @@
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use crate::json;
-use crate::message::{Context, Message, Said, compose, names};
+use crate::delivery::message::{Context, Message, Said, compose, names};
+use crate::delivery::payload;
 use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup};
 use crate::text;
 
@@ -98,7 +98,7 @@ fn facts(message: &Message, changes: &[Change], said: &Said) -> Value {
         "kind": first.map_or("", |change| change.kind.as_str()),
         "service": names(changes),
         "drill": said.is_drill,
-        "changes": changes.iter().map(|change| json::change(change, said)).collect::<Vec<_>>(),
+        "changes": changes.iter().map(|change| payload::change(change, said)).collect::<Vec<_>>(),
     })
 }
 

@@ -295,7 +295,7 @@ fn the_readme_shows_bubbles_as_they_are() {
         message: String::new(),
         ..change(ChangeKind::Missed, BACKUP)
     };
-    let shown = include_str!("../../README.md");
+    let shown = include_str!("../../../README.md");
     let shown: String = shown.lines().filter_map(|line| line.strip_prefix('│')).collect();
     let shown: Vec<&str> = shown.split(['│', ' ']).filter(|word| !word.is_empty()).collect();
     let bubbles = [began, ended(BACKUP), missed].map(|change| compact(&[change], &[]));
