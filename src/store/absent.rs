@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, params};
 
 use super::rows::text;
-use super::{Store, meta};
+use super::{Store, kv};
 use crate::text::counted;
 
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -30,7 +30,7 @@ impl Store {
         let mut begins = Vec::new();
         let mut ends = Vec::new();
         for channel in &waiting {
-            match meta::get::<Timestamp>(&self.connection, &format!("{ABSENT}{channel}"))? {
+            match kv::get::<Timestamp>(&self.connection, &format!("{ABSENT}{channel}"))? {
                 Some(since) if since <= now && now.duration_since(since) < GIVEN_UP_AFTER => {}
                 Some(since) if since <= now => ends.push(channel),
                 // Absent since a time to come: the clock was set back.
@@ -45,7 +45,7 @@ impl Store {
             transaction.execute("DELETE FROM meta WHERE name = ?1", [name])?;
         }
         for channel in begins {
-            meta::set(&transaction, &format!("{ABSENT}{channel}"), now)?;
+            kv::set(&transaction, &format!("{ABSENT}{channel}"), now)?;
         }
         for channel in ends {
             let count = transaction.execute(

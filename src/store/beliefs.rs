@@ -248,7 +248,7 @@ mod tests {
     use crate::model::Edition;
 
     const SCHEMAS: [&str; 3] =
-        [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+        [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 
     fn feed() -> FeedId {
         FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
@@ -256,7 +256,7 @@ mod tests {
 
     fn migrated(rows: &str) -> Connection {
         let connection = Connection::open_in_memory().expect("a database");
-        let schema_4 = include_str!("schema-4.sql");
+        let schema_4 = include_str!("schema/4.sql");
         connection.execute_batch(&format!("{}{rows}{schema_4}", SCHEMAS.concat())).expect("schema 4");
         connection
     }

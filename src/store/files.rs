@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, params};
 use super::condition::{Condition, inspect, is_damage, read_all, side_file};
 use super::mark::{self, MARK, Mark, Noted};
 use super::place::Place;
-use super::{Store, meta, rescue, roots};
+use super::{Store, kv, rescue, roots};
 use crate::cause::Cause;
 use crate::regular_file;
 
@@ -28,10 +28,10 @@ pub(super) const LOCK: &str = "statusd.lock";
 pub(super) const APPLICATION_ID: i32 = 0x7374_7364;
 /// From nothing to schema 1, from 1 to 2 and so on.
 const MIGRATIONS: [&str; 4] = [
-    include_str!("schema-1.sql"),
-    include_str!("schema-2.sql"),
-    include_str!("schema-3.sql"),
-    include_str!("schema-4.sql"),
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
 ];
 /// The daemon stands still meanwhile, and has 5 s in all to stop.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
@@ -139,7 +139,7 @@ fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
             let carried = rescue::carry_over(path, &wal, &side_file(path, SCRATCH), &new)
                 .map_err(|error| cannot_write(error.reason()))?;
             if carried.lost > 0 || carried.rows == 0 {
-                meta::set(&new, LOST, kept.display())
+                kv::set(&new, LOST, kept.display())
                     .and_then(|()| begin_anew(&new))
                     .map_err(|error| cannot_write(error.reason()))?;
             }
@@ -203,7 +203,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// What people have to be told of: see [`Opened::lost`].
 fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Option<String>> {
-    if let Some(kept) = meta::get(connection, LOST)? {
+    if let Some(kept) = kv::get(connection, LOST)? {
         return Ok(Some(kept));
     }
     let Some(noted) = noted else { return Ok(None) };

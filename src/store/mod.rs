@@ -14,15 +14,15 @@ mod cause;
 mod condition;
 mod coverage;
 mod files;
-mod forget;
+mod kv;
 mod mark;
-mod meta;
 mod outages;
 mod outbox;
 mod phones;
 mod place;
-mod pulse;
-mod reads;
+mod poll_stats;
+mod purge;
+mod queries;
 mod reminders;
 mod rescue;
 mod roots;
@@ -43,10 +43,10 @@ use place::{Connections, Place};
 pub use alarms::ShownAlarm;
 pub use batch::{Gather, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
-pub use forget::forget;
 pub use outages::{Announced, StoredOutage};
 pub use outbox::{Attempt, DROPPED, Frozen, Settled};
-pub use reads::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
+pub use purge::forget;
+pub use queries::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 
 /// A statusd database. Dropping it closes it.
@@ -87,7 +87,7 @@ impl<'a> Deref for Writing<'a> {
 
 /// What a mark of the database as it is now would say.
 fn noted(connection: &Connection) -> rusqlite::Result<Noted> {
-    let number = |name| meta::get(connection, name).map(Option::unwrap_or_default);
+    let number = |name| kv::get(connection, name).map(Option::unwrap_or_default);
     Ok(Noted { seed: number("seed")?, transactions: number(TRANSACTIONS)? })
 }
 
@@ -163,7 +163,7 @@ impl Store {
             outbox::enqueue(&transaction, change, routing, now)?;
         }
         coverage::mark(&transaction, &before.feed, &update.state.sight, coverage, now)?;
-        pulse::add_looks(&transaction, looks)?;
+        poll_stats::add_looks(&transaction, looks)?;
         transaction.commit()
     }
 
@@ -193,13 +193,13 @@ impl Store {
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
         coverage::mark(&transaction, &beliefs.feed, &beliefs.state.sight, coverage, now)?;
-        pulse::add_looks(&transaction, looks)?;
+        poll_stats::add_looks(&transaction, looks)?;
         transaction.commit()
     }
 
     /// A random number made when the database was, the same ever after; for jitter.
     pub async fn seed(&self) -> rusqlite::Result<u64> {
-        Ok(meta::get(&self.connection, "seed")?.unwrap_or_default())
+        Ok(kv::get(&self.connection, "seed")?.unwrap_or_default())
     }
 
     /// Writes the file anew where it was deleted or replaced since it was opened.
@@ -212,7 +212,7 @@ impl Store {
 
     /// Whether the database answers: reads one value and writes nothing.
     pub async fn answers(&self) -> rusqlite::Result<()> {
-        meta::get::<u64>(&self.connection, "seed").map(drop)
+        kv::get::<u64>(&self.connection, "seed").map(drop)
     }
 
     fn transaction(&self) -> rusqlite::Result<Writing<'_>> {
@@ -223,7 +223,7 @@ impl Store {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         let before = noted(&transaction)?;
         let noted = Noted { transactions: before.transactions + 1, ..before };
-        meta::set(&transaction, TRANSACTIONS, noted.transactions)?;
+        kv::set(&transaction, TRANSACTIONS, noted.transactions)?;
         Ok(Writing { transaction, mark: &self.mark, noted })
     }
 }

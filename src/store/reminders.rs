@@ -9,7 +9,7 @@ use rusqlite::{Result, params};
 
 use super::beliefs::outage;
 use super::rows::{number, optional_time, text};
-use super::{Store, meta, outbox};
+use super::{Store, kv, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
 use crate::tracking;
 
@@ -178,14 +178,14 @@ impl Store {
             _ => now,
         };
         let transaction = self.transaction()?;
-        meta::set(&transaction, SNOOZED_FROM, from)?;
-        meta::set(&transaction, SNOOZED_UNTIL, until)?;
+        kv::set(&transaction, SNOOZED_FROM, from)?;
+        kv::set(&transaction, SNOOZED_UNTIL, until)?;
         transaction.commit()
     }
 
     /// The newest snooze, over or not.
     pub async fn snoozed(&self) -> Result<Option<Snooze>> {
-        let time = |name| meta::get(&self.connection, name);
+        let time = |name| kv::get(&self.connection, name);
         let snooze = time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?);
         // One that lasts longer is a damaged number; nobody would be told anything for years.
         let is_sound = |(from, until): &(Timestamp, Timestamp)| until.duration_since(*from) <= SNOOZE_MAX;

@@ -15,7 +15,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params, params
 use super::condition::side_file;
 use super::files::{identity, known_version, reference};
 use super::rescue::{mend_header, open};
-use super::{meta, rows};
+use super::{kv, rows};
 
 /// In `meta`: the version of the schema and the first pages in its order, all of it twice.
 const ROOTS: &str = "roots";
@@ -36,8 +36,8 @@ pub fn note(connection: &Connection) -> Result<()> {
     let roots: Roots =
         statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_>>()?;
     let note = text(version, &roots);
-    if meta::get::<String>(connection, ROOTS)?.as_deref() != Some(note.as_str()) {
-        meta::set(connection, ROOTS, note)?;
+    if kv::get::<String>(connection, ROOTS)?.as_deref() != Some(note.as_str()) {
+        kv::set(connection, ROOTS, note)?;
     }
     Ok(())
 }

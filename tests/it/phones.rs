@@ -553,7 +553,7 @@ async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
     let mut town = Town::new().await.looking_at_phones().program("ops", [Reply::status(200)]).await;
     std::fs::create_dir_all(town.directory()).expect("a directory");
     let schemas =
-        [include_str!("../../src/store/schema-1.sql"), include_str!("../../src/store/schema-2.sql")];
+        [include_str!("../../src/store/schema/1.sql"), include_str!("../../src/store/schema/2.sql")];
     let rows = include_str!("town/schema-2-rows.sql");
     let database = town.database();
     database.execute_batch(&schemas.concat()).expect("a schema");

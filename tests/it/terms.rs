@@ -1108,7 +1108,7 @@ async fn good_and_bad_news_are_messages_of_their_own() {
 /// A database of schema 1: `began` of iCloud Backup told to `desktop`, and in flight to `webhook.ops`.
 fn schema_1(town: &Town) {
     std::fs::create_dir_all(town.directory()).expect("a directory");
-    let sql = include_str!("../../src/store/schema-1.sql");
+    let sql = include_str!("../../src/store/schema/1.sql");
     let rows = "
         PRAGMA application_id = 0x73747364;
         PRAGMA user_version = 1;

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::{Result, Transaction};
 
-use super::{Routing, Store, meta, outbox};
+use super::{Routing, Store, kv, outbox};
 use crate::model::Change;
 
 const LOOKS: &str = "looks";
@@ -17,7 +17,7 @@ const TOLD_LOOKS: &str = "alive_looks";
 pub fn add_looks(transaction: &Transaction, looks: u64) -> Result<()> {
     if looks > 0 {
         let all = number(transaction, LOOKS)? + looks;
-        meta::set(transaction, LOOKS, all)?;
+        kv::set(transaction, LOOKS, all)?;
     }
     Ok(())
 }
@@ -26,7 +26,7 @@ impl Store {
     /// When a sign of life was last given; the first time that somebody asks, `now`.
     pub async fn last_sign_of_life(&self, now: Timestamp) -> Result<Timestamp> {
         let transaction = self.transaction()?;
-        if let Some(at) = meta::get(&transaction, TOLD_AT)? {
+        if let Some(at) = kv::get(&transaction, TOLD_AT)? {
             return Ok(at);
         }
         remember(&transaction, now)?;
@@ -50,10 +50,10 @@ impl Store {
 }
 
 fn remember(transaction: &Transaction, now: Timestamp) -> Result<()> {
-    meta::set(transaction, TOLD_AT, now)?;
-    meta::set(transaction, TOLD_LOOKS, number(transaction, LOOKS)?)
+    kv::set(transaction, TOLD_AT, now)?;
+    kv::set(transaction, TOLD_LOOKS, number(transaction, LOOKS)?)
 }
 
 fn number(transaction: &Transaction, name: &str) -> Result<u64> {
-    Ok(meta::get(transaction, name)?.unwrap_or_default())
+    Ok(kv::get(transaction, name)?.unwrap_or_default())
 }
