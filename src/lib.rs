@@ -27,12 +27,11 @@
 #![forbid(unsafe_code)]
 
 // Core.
-pub mod backup;
 pub mod delivery;
 pub mod feed;
 pub mod guide;
 pub mod model;
-pub mod overdue;
+pub mod phones;
 pub mod schedule;
 pub mod secret;
 pub mod service;
@@ -46,20 +45,14 @@ pub mod clock;
 pub mod config;
 pub mod gzip;
 pub mod live;
-pub mod local_backups;
 pub mod logs;
-pub mod phone;
 pub mod probe;
-pub mod property_list;
 pub mod proxy;
 pub mod regular_file;
-pub mod releases;
-pub mod storage;
 pub mod store;
 pub mod tls;
 
 // Loops.
-pub mod checkup;
 pub mod cli;
 pub mod daemon;
 pub mod doctor;

@@ -12,7 +12,7 @@ use crate::delivery::policy::{self, Hearer};
 use crate::feed::fetch::{Failure, Fetcher, Look};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
-use crate::overdue;
+use crate::phones::late_backup;
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
 use crate::tracking::poll_plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
@@ -359,7 +359,7 @@ impl Poller {
         if !self.tells_of_phones || !update.changes.iter().any(is_meant) {
             return Ok(());
         }
-        let last = overdue::last_backup(&store.phones().await?, now);
+        let last = late_backup::last_backup(&store.phones().await?, now);
         for change in update.changes.iter_mut().filter(|change| is_meant(change)) {
             change.phone = last;
         }

@@ -14,9 +14,9 @@ use crate::daemon;
 use crate::delivery::payload::VERSION;
 use crate::doctor::{self, Asked, CHECKS, Database, Finding, Group, Status, Verdict, Whose, World, verdict};
 use crate::feed::fetch::Fetcher;
-use crate::local_backups::{self, Place};
+use crate::phones::ios_releases::{self, Source};
+use crate::phones::local_backups::{self, Place};
 use crate::probe::{ConnectTo, Net};
-use crate::releases::{self, Source};
 use crate::tls;
 
 use super::args::Doctor;
@@ -77,7 +77,7 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
     let net = Net { connect_to, extra_roots: extra_roots.clone(), may_ask_outside, ..Net::default() };
     let releases = Source {
         extra_roots,
-        address: net.address_of(releases::HOST, HTTPS_PORT),
+        address: net.address_of(ios_releases::HOST, HTTPS_PORT),
         state_directory: Some(config.state_directory.clone()),
         within: doctor::RELEASES_WITHIN,
     };

@@ -499,7 +499,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::phone::Address;
+    use crate::phones::Address;
 
     const REFERENCE: &str = include_str!("../../docs/configuration.md");
 

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::error::{ConfigError, Faults, Origins};
 use super::{Environment, at, whole_path};
 use crate::model::Edition;
-use crate::overdue::Late;
-use crate::phone::Address;
+use crate::phones::Address;
+use crate::phones::late_backup::Late;
 use crate::schedule::{Schedule, duration};
 
 /// A conversation of a second, so that a phone that is on a cable for an evening is met.

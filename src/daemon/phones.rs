@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use super::progress::{LEEWAY, Progress};
 use super::waiting::wait;
 use crate::cause::Cause as _;
-use crate::checkup::{Checkup, is_iphone};
 use crate::clock::{self, Jumps, Reading};
 use crate::live::Live;
-use crate::phone::{self, Address, Phone, Refusal, Trouble};
+use crate::phones::backup_check::{Checkup, is_iphone};
+use crate::phones::{self, Address, Phone, Refusal, Trouble};
 use crate::store::Store;
 
 /// For all phones together.
@@ -56,7 +56,7 @@ impl PhoneLoop {
         loop {
             progress.works(ROUND_WITHIN, clock::awake());
             let found = tokio::select! {
-                found = phone::look(&self.address, LOOK_WITHIN) => found,
+                found = phones::look(&self.address, LOOK_WITHIN) => found,
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
             let now = clock::now();

@@ -8,7 +8,6 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
-use crate::backup::{Downtime, last_nights};
 use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
 use crate::delivery::message::phrases::kind_word;
 use crate::delivery::message::time_format;
@@ -17,6 +16,7 @@ use crate::guide::Step;
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
 };
+use crate::phones::backup_status::{Downtime, last_nights};
 use crate::store::READ_LATELY;
 use crate::text::counted;
 use crate::tracking::watchlist::{Watch, near};

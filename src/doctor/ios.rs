@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::lasted;
 use crate::guide::Step;
-use crate::phone::{Family, General};
-use crate::releases::{Releases, Version};
+use crate::phones::ios_releases::{Releases, Version};
+use crate::phones::{Family, General};
 use crate::text;
 
 pub const ID: &str = "ios";

@@ -14,9 +14,9 @@ use super::look::{Look, Phones, Seen};
 use super::phone::View;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
-use crate::backup::Nights;
 use crate::model::Edition;
-use crate::phone::Phone;
+use crate::phones::Phone;
+use crate::phones::backup_status::Nights;
 
 const IS_MACOS: bool = cfg!(target_os = "macos");
 
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn one_phone_that_does_not_tell_leaves_the_oldest_backup_unknown() {
-        use crate::phone::{General, Link, Private, Refusal, Udid};
+        use crate::phones::{General, Link, Private, Refusal, Udid};
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let phone =
             |private| Phone { udid: Udid::new("1"), link: Link::Usb, general: General::default(), private };

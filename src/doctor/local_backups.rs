@@ -14,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
 use crate::guide::Step;
-use crate::local_backups::{Backup, Found, Root, State};
-use crate::phone::Family;
+use crate::phones::Family;
+use crate::phones::local_backups::{Backup, Found, Root, State};
 use crate::text::counted;
 
 pub const ID: &str = "local-backups";
@@ -256,8 +256,8 @@ fn ended(state: State) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::local_backups::Place;
-    use crate::phone::Udid;
+    use crate::phones::Udid;
+    use crate::phones::local_backups::Place;
 
     static UTC: TimeZone = TimeZone::UTC;
 

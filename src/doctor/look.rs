@@ -21,12 +21,12 @@ use crate::cause::cannot;
 use crate::channel::Channel;
 use crate::feed::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
-use crate::local_backups::{self, Place, Root};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
-use crate::phone::{self, Address, Phone, Trouble};
+use crate::phones::icloud_storage::{self, Storage};
+use crate::phones::ios_releases::{self, Releases, Source};
+use crate::phones::local_backups::{self, Place, Root};
+use crate::phones::{self, Address, Phone, Trouble};
 use crate::probe::{Environment, Net};
-use crate::releases::{self, Releases, Source};
-use crate::storage::{self, Storage};
 use crate::store::Store;
 use crate::tracking::watchlist::Watch;
 
@@ -138,7 +138,7 @@ pub async fn look(
         timed("apple", wants_feed, WITHIN, tell, world.fetcher.first_look()),
         timed("network", wants_network, network_within, tell, network),
         timed("phone", wants_phones, WITHIN, tell, phones),
-        timed("storage", asked.wants(super::storage::ID), WITHIN, tell, storage::look()),
+        timed("storage", asked.wants(super::storage::ID), WITHIN, tell, icloud_storage::look()),
         timed("backups", asked.wants(super::local_backups::ID), WITHIN, tell, look_at_backups(roots)),
         timed("daemon", asked.wants("daemon"), WITHIN, tell, ask_daemon(&world.state_directory)),
         timed("desktop", wants_desktop, WITHIN, tell, is_shown(&mut world.desktop)),
@@ -170,11 +170,11 @@ async fn timed<T>(
 }
 
 async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {
-    let mut found = phone::look(usbmuxd, PHONE_WITHIN).await;
+    let mut found = phones::look(usbmuxd, PHONE_WITHIN).await;
     let is_other = |device: &mut Phone| device.general.family().is_other();
     let others = found.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
     let is_wanted = asked.wants(super::ios::ID) && found.as_ref().is_ok_and(|phones| !phones.is_empty());
-    let releases = if is_wanted { Some(releases::ask(releases, now).await) } else { None };
+    let releases = if is_wanted { Some(ios_releases::ask(releases, now).await) } else { None };
     Phones { found, others, releases }
 }
 

@@ -14,10 +14,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
-use crate::backup::{Nights, Standing};
 use crate::delivery::message::time_format::{lasted, when};
 use crate::guide::Step;
-use crate::phone::{Family, General, Phone, Private, Trouble};
+use crate::phones::backup_status::{Nights, Standing};
+use crate::phones::{Family, General, Phone, Private, Trouble};
 
 /// The checks of this file, in the order in which they are shown.
 pub const IDS: [&str; 6] = [PHONE, ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER, CLOCK];

@@ -4,7 +4,7 @@
 
 use super::{Blame, Finding, Status};
 use crate::guide::Step;
-use crate::storage::Storage;
+use crate::phones::icloud_storage::Storage;
 
 pub const ID: &str = "icloud-storage";
 const GB: u64 = 1_000_000_000;

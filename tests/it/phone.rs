@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::common::phone::{Fault, Mux, Phone, Stage};
 use crate::common::phone_papers::{Papers, Tls};
 use plist::Value;
-use statusd::phone::{self, Address, Link, Private, Refusal, Trouble};
+use statusd::phones::{self, Address, Link, Private, Refusal, Trouble};
 use tokio::process::Command;
 
 /// Not a measure: far beyond what a loaded machine takes.
@@ -28,20 +28,20 @@ fn trusted() -> Phone {
 }
 
 /// Looks, and sees that nothing was said that could change anything.
-async fn look_within(mux: &Mux, within: Duration) -> Result<Vec<phone::Phone>, Trouble> {
+async fn look_within(mux: &Mux, within: Duration) -> Result<Vec<phones::Phone>, Trouble> {
     let before = mux.heard().len();
-    let seen = phone::look(&Address::parse(&mux.address).expect("an address"), within).await;
+    let seen = phones::look(&Address::parse(&mux.address).expect("an address"), within).await;
     for heard in &mux.heard()[before..] {
         assert!(HARMLESS.contains(&heard.kind.as_str()), "said {heard:?}");
     }
     seen
 }
 
-async fn look(mux: &Mux) -> Vec<phone::Phone> {
+async fn look(mux: &Mux) -> Vec<phones::Phone> {
     look_within(mux, PATIENCE).await.expect("usbmuxd answers")
 }
 
-async fn look_at(phone: Phone) -> phone::Phone {
+async fn look_at(phone: Phone) -> phones::Phone {
     let mux = Mux::start(vec![phone]).await;
     let mut phones = look(&mux).await;
     assert_eq!(phones.len(), 1, "{phones:?}");
@@ -66,7 +66,7 @@ fn everything(shows_paired_key: bool) -> Private {
 }
 
 #[track_caller]
-fn check_general(phone: &phone::Phone) {
+fn check_general(phone: &phones::Phone) {
     let general = &phone.general;
     let texts = [&general.name, &general.class, &general.model, &general.version, &general.build];
     let expected = ["Zoë’s iPhone", "iPhone", "iPhone13,2", "18.4.1", "22E252"];
@@ -164,7 +164,7 @@ async fn what_is_missing_or_of_another_type_is_unknown() {
     let mut silent = trusted();
     silent.values.clear();
     let phone = look_at(silent).await;
-    assert_eq!(phone.general, phone::General::default());
+    assert_eq!(phone.general, phones::General::default());
     assert_eq!(phone.private, Ok(Private { shows_paired_key: true, ..Private::default() }));
 
     let mut odd = trusted();
@@ -175,7 +175,7 @@ async fn what_is_missing_or_of_another_type_is_unknown() {
         };
     }
     let phone = look_at(odd).await;
-    assert_eq!(phone.general, phone::General::default());
+    assert_eq!(phone.general, phones::General::default());
     assert_eq!(phone.private, Ok(Private { shows_paired_key: true, ..Private::default() }));
 
     let date = plist::Date::from_xml_format("2025-05-15T20:37:27Z").expect("a date");
@@ -255,7 +255,7 @@ async fn silence_costs_what_was_not_told_and_nobody_else() {
     let silent = Err(Refusal::Silent { after: SHORT });
     for (phone, stage) in seen[1..].iter().zip(stages) {
         match stage {
-            Stage::Connect | Stage::QueryType => assert_eq!(phone.general, phone::General::default()),
+            Stage::Connect | Stage::QueryType => assert_eq!(phone.general, phones::General::default()),
             Stage::Value("ProductVersion") => {
                 assert_eq!(phone.general.model.as_deref(), Some("iPhone13,2"));
                 assert_eq!(phone.general.version, None);
@@ -286,10 +286,10 @@ async fn a_silent_usbmuxd_and_none() {
 
     let gone = Address::parse(&mux.address).expect("an address");
     drop(mux);
-    assert_eq!(phone::look(&gone, PATIENCE).await, Err(Trouble::NoUsbmuxd));
+    assert_eq!(phones::look(&gone, PATIENCE).await, Err(Trouble::NoUsbmuxd));
     let directory = tempfile::tempdir().expect("a directory");
     let none = Address::Unix(directory.path().join("usbmuxd"));
-    assert_eq!(phone::look(&none, PATIENCE).await, Err(Trouble::NoUsbmuxd));
+    assert_eq!(phones::look(&none, PATIENCE).await, Err(Trouble::NoUsbmuxd));
 }
 
 const GARBAGE: [Fault; 7] = [
@@ -462,7 +462,7 @@ impl Referee<'_> {
 }
 
 /// What we read, in the words of `ideviceinfo`, by (domain, key).
-fn ours(phone: &phone::Phone) -> BTreeMap<(&'static str, &'static str), Option<String>> {
+fn ours(phone: &phones::Phone) -> BTreeMap<(&'static str, &'static str), Option<String>> {
     let general = &phone.general;
     let mut ours = BTreeMap::from([
         (("", "DeviceName"), general.name.clone()),
@@ -493,7 +493,7 @@ fn ours(phone: &phone::Phone) -> BTreeMap<(&'static str, &'static str), Option<S
     ours
 }
 
-async fn compare(referee: &Referee<'_>, phone: &phone::Phone) -> usize {
+async fn compare(referee: &Referee<'_>, phone: &phones::Phone) -> usize {
     let mut known = 0;
     for ((domain, key), ours) in ours(phone) {
         let theirs = referee.value(phone.udid.expose(), domain, key).await;

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 use ring::hmac;
 use serde_json::Value;
 use statusd::model::{ChangeKind, KnownPhone};
-use statusd::phone::{General, Phone, Private, Refusal, Udid};
+use statusd::phones::{General, Phone, Private, Refusal, Udid};
 
 const NOTHING: [&str; 0] = [];
 

@@ -10,7 +10,7 @@ use crate::common::apple::{Answer, Apple, Papers};
 use jiff::{SignedDuration, Timestamp};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use statusd::releases::{HOST, Releases, Source, ask};
+use statusd::phones::ios_releases::{HOST, Releases, Source, ask};
 
 const LIST: &str = r#"{"PublicAssetSets": {"iOS": [
     {"ProductVersion": "26.6.1", "SupportedDevices": ["iPhone13,2"]},

@@ -1,7 +1,7 @@
 //! `statusd fleet`: every device of a list, its last backup seen beside Apple's recorded outages.
 //!
 //! Reads the list and the database, beside a running daemon, and changes neither. `roster` reads the
-//! list, `crate::backup` judges, `report` draws. Invariant: every device of the list is in the
+//! list, `crate::phones::backup_status` judges, `report` draws. Invariant: every device of the list is in the
 //! counts, and in the CSV and the JSON.
 
 mod columns;
@@ -13,10 +13,10 @@ use std::io::{self, Read};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::backup::{Downtime, Nights, Standing, is_ahead};
 use crate::cause::Cause as _;
 use crate::config::Config;
 use crate::model::{Outage, Phase, Service, ServiceKey};
+use crate::phones::backup_status::{Downtime, Nights, Standing, is_ahead};
 use crate::store::{Span, Store};
 use crate::tracking::watchlist::Watch;
 use crate::{live, regular_file};

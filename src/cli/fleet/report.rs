@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::backup::Standing;
 use crate::delivery::message::time_format::lasted;
 use crate::delivery::payload::VERSION;
+use crate::phones::backup_status::Standing;
 
 use super::super::csv;
 use super::super::page::{Cell, Ink, Page};

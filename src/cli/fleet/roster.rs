@@ -10,7 +10,7 @@ use csv::{ReaderBuilder, StringRecord};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::phone::Family;
+use crate::phones::Family;
 use crate::text::{self, counted};
 
 use super::super::args::DateOrder;

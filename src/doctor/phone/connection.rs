@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{PHONE, identity, noun, yes};
 use crate::doctor::{Blame, Finding, Status};
 use crate::guide::Step;
-use crate::phone::{Family, General, Link, Phone, Refusal, Trouble};
+use crate::phones::{Family, General, Link, Phone, Refusal, Trouble};
 
 pub(super) fn no_phone() -> Finding {
     Finding::new(PHONE, Status::Skipped, "no iPhone is connected").todo(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::phone::{Link, Refusal, Udid};
+use crate::phones::{Link, Refusal, Udid};
 
 const UDID: &str = "00008101-000A1B2C3D4E001E";
 const NAME: &str = "Zoë’s phone";
@@ -221,7 +221,7 @@ fn the_clock() {
 
 #[test]
 fn a_night_with_an_outage_is_named() {
-    use crate::backup::Downtime;
+    use crate::phones::backup_status::Downtime;
     let outage = Downtime { from: at("2026-05-05T21:00:00Z"), to: Some(at("2026-05-06T02:00:00Z")) };
     let nights = Nights::new(&[outage], &[], &TimeZone::UTC, now());
     let view = View { now: now(), zone: &TimeZone::UTC, identifiers: false };

@@ -9,8 +9,8 @@ use rusqlite::Result;
 
 use crate::delivery::policy::{self, Hearer};
 use crate::model::{Change, FeedId, KnownPhone, Phase, ServiceKey, Sight};
-use crate::overdue::{self, Apple, Judgement, Late, RECOVERY, Read};
-use crate::phone::{General, Phone, Udid};
+use crate::phones::late_backup::{self, Apple, Judgement, Late, RECOVERY, Read};
+use crate::phones::{General, Phone, Udid};
 use crate::schedule::Schedule;
 use crate::store::{READ_LATELY, Store};
 use crate::text;
@@ -59,7 +59,7 @@ impl Checkup {
         let mut rows = Vec::new();
         let mut changes = Vec::new();
         for read in &reads {
-            let mut row = overdue::remembered(read, known_as(read), now);
+            let mut row = late_backup::remembered(read, known_as(read), now);
             if let Some(known) = known_as(read)
                 && let Some(said) = self.judged(store, read, known, now).await?
             {
@@ -105,11 +105,11 @@ impl Checkup {
         known: &KnownPhone,
         now: Timestamp,
     ) -> Result<Option<Option<Change>>> {
-        let Some(late) = self.late.as_ref().filter(|late| overdue::is_due(read, known, late, now)) else {
+        let Some(late) = self.late.as_ref().filter(|late| late_backup::is_due(read, known, late, now)) else {
             return Ok(None);
         };
         let apple = self.apple(store, now).await?;
-        Ok(match overdue::judge(read, known, late.after, apple, &self.feed, now) {
+        Ok(match late_backup::judge(read, known, late.after, apple, &self.feed, now) {
             Judgement::Say(change) => Some(Some(*change)),
             Judgement::Nothing => Some(None),
             Judgement::Open => None,
@@ -144,7 +144,7 @@ impl Checkup {
         Some(Read {
             id: self.id(&phone.udid),
             model: phone.general.model.as_deref().map(|model| text::plain_line(model, MODEL_MAX_CHARS)),
-            last_backup: overdue::plausible(private.last_backup, now),
+            last_backup: late_backup::plausible(private.last_backup, now),
             backup_enabled: private.backup_enabled,
         })
     }

@@ -9,7 +9,7 @@ use std::iter;
 use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::property_list;
+use crate::phones::property_list;
 
 use super::{Address, Fault, Link, MAX_PACKET_BYTES, MAX_PHONES, Refusal, Trouble, Udid, Wire, list};
 

@@ -7,10 +7,10 @@
 use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::property_list;
+use crate::phones::property_list;
 
-use super::mux::{self, Device};
 use super::pairing::Pairing;
+use super::usbmuxd::{self, Device};
 use super::{Address, Fault, MAX_PACKET_BYTES, MAX_TEXT_CHARS, Private, Refusal, Sight, Wire, list, values};
 
 /// What lockdownd calls itself; a phone in recovery mode has another one.
@@ -23,7 +23,7 @@ const FIND_MY: &str = "com.apple.fmip";
 /// Asks for everything, in order of worth: a phone that falls silent in the middle has told the
 /// most important then.
 pub(super) async fn ask(address: &Address, device: &Device, sight: &mut Sight) -> Result<(), Refusal> {
-    let mut line = Line { wire: mux::connect(address, device).await? };
+    let mut line = Line { wire: usbmuxd::connect(address, device).await? };
     let answer = line.ask("QueryType", []).await?;
     match answer.get("Type").and_then(Value::as_string) {
         None | Some(NORMAL_MODE) => {}
@@ -37,7 +37,7 @@ pub(super) async fn ask(address: &Address, device: &Device, sight: &mut Sight) -
     general.name = line.value(None, "DeviceName").await?.as_ref().and_then(values::text);
     general.clock = line.value(None, "TimeIntervalSince1970").await?.as_ref().and_then(values::clock);
 
-    let record = mux::pair_record(address, device).await?;
+    let record = usbmuxd::pair_record(address, device).await?;
     let pairing = Pairing::read(&record)?;
     let (mut line, session) = start_session(line, &pairing).await?;
     let end = ask_private(&mut line, session.shows_paired_key, &mut sight.private).await;

@@ -4,11 +4,18 @@
 //! empty is unknown, never "off"; and everything ends within the time it was given.
 
 mod address;
+pub mod backup_check;
+pub mod backup_status;
 mod family;
+pub mod icloud_storage;
+pub mod ios_releases;
+pub mod late_backup;
+pub mod local_backups;
 mod lockdown;
-mod mux;
 mod pairing;
+pub mod property_list;
 mod udid;
+mod usbmuxd;
 mod values;
 
 use std::path::PathBuf;
@@ -19,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::property_list::{self, Limits};
+use crate::phones::property_list::Limits;
 
 pub use family::Family;
 pub use udid::Udid;
@@ -142,7 +149,7 @@ pub enum Trouble {
 /// Only where no phone could be looked for; a phone that tells nothing is a [`Refusal`].
 pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, Trouble> {
     let deadline = Instant::now() + within;
-    let devices = match timeout_at(deadline, mux::devices(address)).await {
+    let devices = match timeout_at(deadline, usbmuxd::devices(address)).await {
         Ok(devices) => devices?,
         Err(_) => return Err(Trouble::Silent { after: within }),
     };
@@ -164,7 +171,7 @@ struct Sight {
     private: Option<Private>,
 }
 
-async fn visit(address: &Address, device: mux::Device, deadline: Instant, within: Duration) -> Phone {
+async fn visit(address: &Address, device: usbmuxd::Device, deadline: Instant, within: Duration) -> Phone {
     let mut sight = Sight::default();
     let end = timeout_at(deadline, lockdown::ask(address, &device, &mut sight)).await;
     let private = match (sight.private, end) {

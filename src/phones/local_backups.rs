@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
 use crate::cause::Cause as _;
-use crate::phone::{Family, Udid};
-use crate::property_list::{self, Limits};
+use crate::phones::property_list::{self, Limits};
+use crate::phones::{Family, Udid};
 use crate::{regular_file, text};
 
 /// It holds the icons of all apps.

@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::{Backup, Found, Kind, MAX_BACKUPS, MAX_NAME_CHARS, SNAPSHOT, backup, is_missing, reason};
-use crate::phone::Udid;
+use crate::phones::Udid;
 use crate::text;
 
 /// Behind the device's number in the name of an archived backup: `-20260504-081530`.
