@@ -29,7 +29,6 @@
 // Core.
 pub mod delivery;
 pub mod feed;
-pub mod guide;
 pub mod model;
 pub mod phones;
 pub mod schedule;
@@ -46,7 +45,6 @@ pub mod config;
 pub mod gzip;
 pub mod live;
 pub mod logs;
-pub mod probe;
 pub mod proxy;
 pub mod regular_file;
 pub mod store;

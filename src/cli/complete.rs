@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use clap::{Arg, Command};
 
 use crate::config::Config;
+use crate::doctor::guide::Step;
 use crate::doctor::{CHECKS, Group};
-use crate::guide::Step;
 use crate::model::Listed;
 use crate::store::Store;
 

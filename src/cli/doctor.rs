@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::delivery::payload::VERSION;
+use crate::doctor::probe::{ConnectTo, Net};
 use crate::doctor::{self, Asked, CHECKS, Database, Finding, Group, Status, Verdict, Whose, World, verdict};
 use crate::feed::fetch::Fetcher;
 use crate::phones::ios_releases::{self, Source};
 use crate::phones::local_backups::{self, Place};
-use crate::probe::{ConnectTo, Net};
 use crate::tls;
 
 use super::args::Doctor;
@@ -267,7 +267,7 @@ mod tests {
     use super::super::tests::check_documented;
     use super::*;
     use crate::doctor::Blame;
-    use crate::guide::Step;
+    use crate::doctor::guide::Step;
 
     fn page(color: bool) -> Page<'static> {
         Page { width: 80, color, zone: &UTC, now: "2026-05-05T09:40:00Z".parse().expect("a time") }

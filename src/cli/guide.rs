@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::delivery::payload::VERSION;
-use crate::guide::{Step, WARNING};
+use crate::doctor::guide::{Step, WARNING};
 
 use super::args::Guide;
 use super::page::{Ink, Page};

@@ -11,8 +11,8 @@ use super::{Blame, Finding, Status};
 use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
 use crate::delivery::message::phrases::kind_word;
 use crate::delivery::message::time_format;
+use crate::doctor::guide::Step;
 use crate::feed::fetch::Failure;
-use crate::guide::Step;
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
 };

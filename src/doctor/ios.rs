@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::lasted;
-use crate::guide::Step;
+use crate::doctor::guide::Step;
 use crate::phones::ios_releases::{Releases, Version};
 use crate::phones::{Family, General};
 use crate::text;

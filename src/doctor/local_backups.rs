@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
-use crate::guide::Step;
+use crate::doctor::guide::Step;
 use crate::phones::Family;
 use crate::phones::local_backups::{Backup, Found, Root, State};
 use crate::text::counted;

@@ -7,22 +7,24 @@
 
 mod apple;
 mod checks;
+mod collect;
+mod diagnose;
+pub mod guide;
 pub mod ios;
-mod judge;
 pub mod local_backups;
-mod look;
 pub mod network;
 pub mod phone;
+pub mod probe;
 mod program;
 pub mod storage;
 mod verdict;
 
-use crate::guide::Step;
-use crate::probe::Environment;
-use judge::Context;
+use crate::doctor::guide::Step;
+use crate::doctor::probe::Environment;
+use diagnose::Context;
 
 pub use checks::{Asked, CHECKS, Check, Group};
-pub use look::{FEED_LIMITS, RELEASES_WITHIN, World};
+pub use collect::{FEED_LIMITS, RELEASES_WITHIN, World};
 pub use program::Database;
 pub use verdict::{Verdict, Whose, verdict};
 
@@ -35,10 +37,10 @@ pub async fn examine(
     environment: &Environment<'_>,
     tell: &dyn Fn(&'static str),
 ) -> Vec<Finding> {
-    let seen = look::look(&mut world, asked, environment, tell).await;
+    let seen = collect::look(&mut world, asked, environment, tell).await;
     let World { now, zone, watch, feed, identifiers, .. } = &world;
     let context = Context { now: *now, zone, watch, edition: feed.edition, identifiers: *identifiers };
-    judge::judge(&seen, asked, &context)
+    diagnose::judge(&seen, asked, &context)
 }
 
 /// Takes back what was found of Apple where the list of watched services could not be read: it would be

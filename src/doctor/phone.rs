@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
-use crate::guide::Step;
+use crate::doctor::guide::Step;
 use crate::phones::backup_status::{Nights, Standing};
 use crate::phones::{Family, General, Phone, Private, Trouble};
 

@@ -3,7 +3,7 @@
 //! Pure. Invariant: where it cannot be known a person is told where to look, and nothing is judged.
 
 use super::{Blame, Finding, Status};
-use crate::guide::Step;
+use crate::doctor::guide::Step;
 use crate::phones::icloud_storage::Storage;
 
 pub const ID: &str = "icloud-storage";

@@ -14,8 +14,8 @@ use crate::common::peer::{Nobody, patient};
 use crate::common::time_server::{Time, TimeServer};
 use jiff::Timestamp;
 use statusd::doctor::network::{IDS, judge, look};
+use statusd::doctor::probe::{ConnectTo, HOSTS, Limits, Net, RootList};
 use statusd::doctor::{Blame, Finding, Status};
-use statusd::probe::{ConnectTo, HOSTS, Limits, Net, RootList};
 
 const SUCCESS: &str = "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
 const SHORT: Duration = Duration::from_millis(300);

@@ -5,7 +5,7 @@
 
 use super::super::{Blame, Finding, Status};
 use super::CLOCK;
-use crate::probe::{Clock, ClockSource};
+use crate::doctor::probe::{Clock, ClockSource};
 
 const WARNING_S: u64 = 30;
 const PROBLEM_S: u64 = 300;

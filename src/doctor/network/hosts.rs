@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::super::{Blame, Finding, Status};
 use super::{HOSTS, Looked, is_reached, looks, several};
-use crate::guide::Step;
-use crate::probe::{
+use crate::doctor::guide::Step;
+use crate::doctor::probe::{
     Clock, ConnectFault, Distrust, Family, HostLook, NameFault, OUTSIDE_HOST, Outside, Papers, Place, Proxy,
     Purpose, Trust, Way,
 };

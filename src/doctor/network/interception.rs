@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Blame, Finding, Status};
 use super::{Hosts, INTERCEPTION, looks, several};
-use crate::probe::{Distrust, Family, HostLook, Papers, Trust, Way};
+use crate::doctor::probe::{Distrust, Family, HostLook, Papers, Trust, Way};
 
 /// One host alone may be a mistake of somebody's.
 const SAME_UNKNOWN_HOSTS: usize = 2;

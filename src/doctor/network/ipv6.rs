@@ -5,7 +5,7 @@
 use super::super::{Blame, Finding, Status};
 use super::hosts::ending;
 use super::{Hosts, IPV6, looks, several};
-use crate::probe::{ConnectFault, HostLook, Way};
+use crate::doctor::probe::{ConnectFault, HostLook, Way};
 
 const BROKEN: &str = "Phones try IPv6 first, and lose time or fail. Restart the router; if that does not help, switch \
                       IPv6 off in it or ask the internet provider.";

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Finding;
-use crate::probe::{
+use crate::doctor::probe::{
     Clock, ClockSource, Environment, HostLook, Net, Outside, Page, Portal, Proxy, Speed, SpeedFault,
     ask_clock, ask_hosts, ask_outside, ask_portal, ask_proxy, ask_speed,
 };

@@ -4,8 +4,8 @@
 
 use super::super::{Blame, Finding, Status};
 use super::PORTAL;
-use crate::guide::Step;
-use crate::probe::{Page, Portal, Stranger};
+use crate::doctor::guide::Step;
+use crate::doctor::probe::{Page, Portal, Stranger};
 
 const LOG_IN: &str = "Log in to this network: open any page in a browser, on the phone as well. A phone on this network \
                       cannot back up before that.";

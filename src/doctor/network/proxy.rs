@@ -4,7 +4,7 @@
 
 use super::super::{Blame, Finding, Status};
 use super::{Hosts, PROXY, is_reached};
-use crate::probe::{Proxy, SetProxy};
+use crate::doctor::probe::{Proxy, SetProxy};
 
 pub(super) fn judge(proxy: Option<&Proxy>, hosts: Hosts<'_>) -> Finding {
     match proxy {

@@ -4,7 +4,7 @@
 
 use super::super::{Blame, Finding, Status};
 use super::SPEED;
-use crate::probe::{Speed, SpeedFault};
+use crate::doctor::probe::{Speed, SpeedFault};
 
 /// Below it a first backup of some tens of gigabytes takes days.
 const SLOW_BITS_PER_S: u64 = 1_000_000;

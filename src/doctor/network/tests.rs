@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::doctor::{Blame, Status};
-use crate::probe::{
+use crate::doctor::probe::{
     ConnectFault, Distrust, HOSTS as APPLES, NameFault, Papers, Place, ProxyFault, SetProxy, Stranger,
     TimeFault, TlsFault, Trust, Way, WebFault,
 };
+use crate::doctor::{Blame, Status};
 
 use crate::proxy::Proxies;
 
@@ -47,7 +47,7 @@ fn timeout() -> ConnectFault {
 
 /// All hosts good over IPv4 and without IPv6, but for what `change` says.
 fn looks(change: impl Fn(&str) -> Option<(Way, Way)>) -> Looked {
-    let look = |host: &'static crate::probe::Host| {
+    let look = |host: &'static crate::doctor::probe::Host| {
         let (v4, v6) = change(host.name).unwrap_or((answered(Trust::Public), Way::NoAddress));
         HostLook { host, v4, v6 }
     };

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{PHONE, identity, noun, yes};
+use crate::doctor::guide::Step;
 use crate::doctor::{Blame, Finding, Status};
-use crate::guide::Step;
 use crate::phones::{Family, General, Link, Phone, Refusal, Trouble};
 
 pub(super) fn no_phone() -> Finding {

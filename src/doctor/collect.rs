@@ -19,6 +19,7 @@ use super::network;
 use super::program::Database;
 use crate::cause::cannot;
 use crate::channel::Channel;
+use crate::doctor::probe::{Environment, Net};
 use crate::feed::fetch::{Failure, Fetcher, Limits};
 use crate::live::{self, Live};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
@@ -26,7 +27,6 @@ use crate::phones::icloud_storage::{self, Storage};
 use crate::phones::ios_releases::{self, Releases, Source};
 use crate::phones::local_backups::{self, Place, Root};
 use crate::phones::{self, Address, Phone, Trouble};
-use crate::probe::{Environment, Net};
 use crate::store::Store;
 use crate::tracking::watchlist::Watch;
 

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::apple::{self, Case};
 use super::checks::{Asked, CHECKS};
-use super::look::{Look, Phones, Seen};
+use super::collect::{Look, Phones, Seen};
 use super::phone::View;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
