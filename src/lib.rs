@@ -29,11 +29,13 @@
 // Core.
 pub mod delivery;
 pub mod feed;
+pub mod logging;
 pub mod model;
 pub mod phones;
 pub mod schedule;
 pub mod secret;
 pub mod service;
+pub mod status_socket;
 pub mod text;
 pub mod tracking;
 
@@ -43,8 +45,6 @@ pub mod channel;
 pub mod clock;
 pub mod config;
 pub mod gzip;
-pub mod live;
-pub mod logs;
 pub mod proxy;
 pub mod regular_file;
 pub mod store;
@@ -56,4 +56,3 @@ pub mod daemon;
 pub mod doctor;
 pub mod drill;
 pub mod exit_code;
-pub mod poll;

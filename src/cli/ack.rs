@@ -4,8 +4,8 @@
 //! outbox and is told together with the end.
 
 use crate::config::Config;
-use crate::live;
 use crate::model::{Outage, ServiceKey};
+use crate::status_socket;
 use crate::store::Store;
 use crate::tracking::watchlist::Watch;
 
@@ -31,7 +31,7 @@ pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
         )));
     }
     // A visit makes the daemon look into its outbox.
-    live::ask(&config.state_directory);
+    status_socket::ask(&config.state_directory);
     let deed = match ack.undo {
         true => "reminders and updates are told again",
         false => "no reminders or updates until it ends; they come with the end",

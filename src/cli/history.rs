@@ -14,9 +14,9 @@ use jiff::civil::{Date, DateTime};
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::live;
 use crate::model::{Beliefs, Change, Listed, Service, ServiceKey};
 use crate::schedule::duration;
+use crate::status_socket;
 use crate::store::{ChangeFilter, Span, Store, StoredChange, StoredOutage};
 use crate::text::counted;
 use crate::tracking::is_for;
@@ -138,7 +138,7 @@ impl<'a> Past<'a> {
             let spans = store.coverage(&config.feed, days.start(page)).await?;
             Ok::<_, rusqlite::Error>((store.beliefs(&config.feed).await?, spans))
         })??;
-        let is_running = live::ask(&config.state_directory).is_some();
+        let is_running = status_socket::ask(&config.state_directory).is_some();
         let watch = Watch::new(if history.services.is_empty() { &config.watch } else { &history.services });
         let spans = up_to_date(spans, is_running, page.now);
         Ok(Past { store, config, beliefs, spans, history, watch, filter, days })

@@ -51,7 +51,7 @@ use crate::exit_code::{self, CANNOT_TELL, CANNOT_WRITE, CONFIGURATION, DONE, FAI
 use crate::proxy::Proxies;
 use crate::store::{OpenError, Store};
 use crate::tracking::watchlist::near;
-use crate::{clock, logs, regular_file, text};
+use crate::{clock, logging, regular_file, text};
 use args::{Cli, Color, Command};
 use page::Page;
 
@@ -230,7 +230,7 @@ fn started(
         let is_test = matches!(cli.command, Command::TestNotice { .. });
         let level = if is_test { settings::LogLevel::Info } else { settings::LogLevel::Warn };
         let zone = settings::system_zone(environment);
-        logs::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
+        logging::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
     }
     warn_of_proxies(&cli.command, environment);
     let output = dispatch(&cli.command, &invocation)?;

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::delivery::message::time_format::when;
 use crate::delivery::message::{Said, line};
 use crate::delivery::payload::{self, VERSION};
-use crate::live;
+use crate::status_socket;
 use crate::store::{DROPPED, Snooze, StoredDelivery};
 use crate::text::counted;
 
@@ -216,7 +216,7 @@ fn settle(
     if count == 0 {
         return Err(nothing_to_do(id, channel, wish, &known));
     }
-    let is_running = live::ask(&config.state_directory).is_some();
+    let is_running = status_socket::ask(&config.state_directory).is_some();
     let messages = counted(count, "delivery");
     let done = match (wish, is_running) {
         (Wish::Retry, true) => format!("{messages} due now; see `statusd outbox`.\n"),

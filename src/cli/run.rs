@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use crate::config::{Config, Environment, LogFormat, config_candidates};
 use crate::daemon::{self, Step};
 use crate::delivery::message::time_format::when;
-use crate::logs;
+use crate::logging;
 use crate::proxy::Proxies;
 
 use super::words::shown;
@@ -25,7 +25,7 @@ pub fn run(invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.whole_config()?;
     let is_journal = is_journal(invocation.environment);
     let zone = config.time_zone.clone();
-    logs::init(config.log_level, config.log_format, is_journal, invocation.color_log, zone.clone());
+    logging::init(config.log_level, config.log_format, is_journal, invocation.color_log, zone.clone());
     for fault in Proxies::read(invocation.environment).faults {
         tracing::warn!("{fault} (connections are made without it)");
     }

@@ -5,8 +5,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::delivery::message::time_format::when;
-use crate::live;
 use crate::schedule::duration;
+use crate::status_socket;
 use crate::store::Snooze;
 
 use super::page::Page;
@@ -32,7 +32,7 @@ pub fn run(wish: Option<&str>, invocation: &Invocation) -> Result<Output, Failur
         store.snoozed().await
     })??;
     // A visit makes the daemon look into its outbox.
-    live::ask(&config.state_directory);
+    status_socket::ask(&config.state_directory);
     Ok(Output::done(state(snoozed, &page)))
 }
 

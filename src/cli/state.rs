@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::cause::Cause as _;
 use crate::config::{Config, state_directory};
 use crate::exit_code::CANNOT_WRITE;
-use crate::live::{self, Live};
 use crate::service::MACHINE_STATE;
+use crate::status_socket::{self, Live};
 use crate::store::DATABASE;
 
 use super::words::{age, shown};
@@ -80,7 +80,7 @@ pub fn located(invocation: &Invocation) -> Result<Config, Failure> {
     if error.is_some() {
         complain(&format!(
             "warning: {}",
-            works_with(live::ask(&config.state_directory).as_ref(), invocation)
+            works_with(status_socket::ask(&config.state_directory).as_ref(), invocation)
         ));
     }
     Ok(config)

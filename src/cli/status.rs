@@ -10,8 +10,8 @@ use crate::config::{Config, zone_name};
 use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
 use crate::delivery::message::time_format::{is_repeated, when};
 use crate::delivery::payload::VERSION;
-use crate::live::{self, Live};
 use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
+use crate::status_socket::{self, Live};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::tracking::watchlist::{Watch, near};
 
@@ -47,7 +47,7 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
     let config = located(invocation)?;
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
-    let live = live::ask(&config.state_directory);
+    let live = status_socket::ask(&config.state_directory);
     let mut known = wait(async {
         Ok::<_, rusqlite::Error>(Known {
             live,

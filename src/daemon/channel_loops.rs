@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
-use super::deliveries::{deliver_loop, round_within};
+use super::delivery_loop::{deliver_loop, round_within};
 use super::generation::Shared;
 use super::progress::tended;
 use crate::channel::Channel;

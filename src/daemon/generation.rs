@@ -11,22 +11,22 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::channel_loops::ChannelLoops;
-use super::looks::{LOOK_WITHIN, PollLoop};
-use super::phones::{self, PhoneLoop};
+use super::phone_loop::{self, PhoneLoop};
+use super::poll_loop::{LOOK_WITHIN, PollLoop};
 use super::progress::{LEEWAY, Loops, Progress, tended};
 use super::{Setup, Tell};
 use crate::cause::Cause as _;
 use crate::channel::Answer;
 use crate::clock;
 use crate::config::Config;
+use crate::daemon::poller::{Memory, Poller};
 use crate::delivery::heartbeat::{Heartbeat, Pulse};
 use crate::delivery::policy::Hearer;
 use crate::feed::fetch::Fetcher;
 use crate::feed::recording::Recorder;
-use crate::live::Live;
 use crate::phones::backup_check::Checkup;
-use crate::poll::{Memory, Poller};
 use crate::schedule::jitter_s;
+use crate::status_socket::Live;
 use crate::store::Store;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watch;
@@ -79,7 +79,7 @@ impl Generation {
             let (live, outbox) = (shared.live.clone(), shared.outbox.clone());
             let phones = PhoneLoop::new(address, checkup, &shared.store, live, outbox);
             let stopped = stopped.clone();
-            let progress = shared.loops.begin("the loop of phones", phones::ROUND_WITHIN);
+            let progress = shared.loops.begin("the loop of phones", phone_loop::ROUND_WITHIN);
             spawn_local(tended(progress, async move |progress| phones.run(stopped, progress).await))
         });
         let pulse = heartbeat.map(|heartbeat| {

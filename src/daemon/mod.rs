@@ -5,14 +5,15 @@
 //! watchdog wait for no channel.
 
 mod channel_loops;
-mod deliveries;
+mod delivery_loop;
 mod generation;
-mod looks;
-mod manager;
-mod phones;
+mod phone_loop;
+mod poll_loop;
+pub mod poller;
 mod progress;
+mod service_manager;
 mod setup;
-mod waiting;
+mod wait;
 mod watchdog;
 
 use std::rc::Rc;
@@ -28,11 +29,11 @@ use tokio::time::sleep;
 use crate::cause::Cause as _;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
+use crate::daemon::poller::Memory;
 use crate::delivery::policy;
 use crate::exit_code::{self, CANNOT_WRITE, FAILED};
-use crate::live::{self, Desk, Live};
 use crate::model::Change;
-use crate::poll::Memory;
+use crate::status_socket::{self, Desk, Live};
 use crate::store::{OpenError, Opened, Store};
 use crate::tracking;
 use channel_loops::ChannelLoops;
@@ -108,7 +109,7 @@ async fn serve(
     let setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
     let Opened { store, lost } =
-        Store::open_observed(&directory, clock::now(), Arc::new(manager::migrating))?;
+        Store::open_observed(&directory, clock::now(), Arc::new(service_manager::migrating))?;
     let store = Rc::new(store);
     let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
@@ -125,13 +126,13 @@ async fn serve(
     };
     serve_status(&setup.config, &shared);
     tracing::info!("statusd {} watches {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
-    manager::ready();
+    service_manager::ready();
     tell(Step::Ready);
     let mut channels = ChannelLoops::none();
     let mut current = setup.config.clone();
     let mut generation = Generation::start(setup, memory, Some(tell), &mut channels, &shared);
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
-        spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), manager::ping));
+        spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), service_manager::ping));
     }
     while let Some(next) =
         until_next(&generation, &mut signals, &shared.live, || reload(&current, load, environment)).await
@@ -144,12 +145,12 @@ async fn serve(
         generation = Generation::start(next, memory, None, &mut channels, &shared);
         tracing::info!("the configuration was read anew; watching {}", current.watch.join(", "));
         shared.live.send_modify(|live| (live.configured_at, live.refused) = (Some(clock::now()), None));
-        manager::reloaded();
+        service_manager::reloaded();
     }
-    manager::stopping();
+    service_manager::stopping();
     generation.stop(&store).await;
     channels.stop(STOP_WITHIN).await;
-    live::close(&directory);
+    status_socket::close(&directory);
     tracing::info!("stopped");
     Ok(())
 }
@@ -165,12 +166,12 @@ async fn until_next(
         match signals.next().await {
             Signalled::Stop => return None,
             Signalled::Reload => {
-                manager::reloading();
+                service_manager::reloading();
                 match reload() {
                     Ok(next) => return Some(next),
                     Err(error) => {
                         tracing::error!("the old configuration stays: {error}");
-                        manager::kept_old(&error.to_string());
+                        service_manager::kept_old(&error.to_string());
                         generation.refuse(error.to_string());
                         live.send_modify(|live| live.refused = Some(error.to_string()));
                     }

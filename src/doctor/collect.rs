@@ -21,12 +21,12 @@ use crate::cause::cannot;
 use crate::channel::Channel;
 use crate::doctor::probe::{Environment, Net};
 use crate::feed::fetch::{Failure, Fetcher, Limits};
-use crate::live::{self, Live};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
 use crate::phones::icloud_storage::{self, Storage};
 use crate::phones::ios_releases::{self, Releases, Source};
 use crate::phones::local_backups::{self, Place, Root};
 use crate::phones::{self, Address, Phone, Trouble};
+use crate::status_socket::{self, Live};
 use crate::store::Store;
 use crate::tracking::watchlist::Watch;
 
@@ -183,9 +183,9 @@ async fn look_at_backups(places: Vec<Place>) -> Vec<Root> {
     spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
 }
 
-async fn ask_daemon(state_directory: &Path) -> Option<live::Live> {
+async fn ask_daemon(state_directory: &Path) -> Option<status_socket::Live> {
     let directory = state_directory.to_owned();
-    spawn_blocking(move || live::ask(&directory)).await.ok().flatten()
+    spawn_blocking(move || status_socket::ask(&directory)).await.ok().flatten()
 }
 
 /// What the database of a state directory remembers of the watched services, and how it is.

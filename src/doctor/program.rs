@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::apple::Case;
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
-use crate::live::Live;
+use crate::status_socket::Live;
 use crate::store::Totals;
 use crate::text::counted;
 

@@ -23,10 +23,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::channel::{Answer, Audience, Notice};
 use crate::clock::Passed;
+use crate::daemon::poller::{Memory, Poller};
 use crate::delivery::{self, Begun, Courier};
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::model::{Beliefs, Change, FeedId};
-use crate::poll::{Memory, Poller};
 use crate::store::{Settled, Store};
 use crate::tracking::is_for;
 use crate::tracking::poll_plan::Plan;

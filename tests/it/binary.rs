@@ -16,7 +16,7 @@ use crate::common::doc::Doc;
 use crate::common::peer::{Nobody, Peer, Reply, Request};
 use crate::program::{Home, Manager, configuration, contents, within};
 use serde_json::Value;
-use statusd::live;
+use statusd::status_socket;
 use statusd::store::StoredDelivery;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
@@ -209,7 +209,7 @@ impl Gate {
 async fn goes_on(daemon: &program::Daemon, home: &Home, apple: &Apple, manager: &mut Manager) {
     let looks = apple.requests().len();
     within("polls", apple.asked(looks + 3)).await;
-    assert!(live::ask(&home.state()).is_some_and(|live| live.pid == daemon.pid()));
+    assert!(status_socket::ask(&home.state()).is_some_and(|live| live.pid == daemon.pid()));
     for _ in 0..3 {
         manager.hears("WATCHDOG=1").await;
     }
@@ -365,7 +365,7 @@ async fn a_second_daemon_is_refused_and_the_first_goes_on() {
     check_refusal(&second, 75, "another statusd is running on ");
     let looks = apple.requests().len();
     within("another look", apple.asked(looks + 2)).await;
-    assert!(live::ask(&home.state()).is_some_and(|live| live.pid == first.pid()));
+    assert!(status_socket::ask(&home.state()).is_some_and(|live| live.pid == first.pid()));
     first.stop().await;
 }
 

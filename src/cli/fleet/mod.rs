@@ -19,7 +19,7 @@ use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::phones::backup_status::{Downtime, Nights, Standing, is_ahead};
 use crate::store::{Span, Store};
 use crate::tracking::watchlist::Watch;
-use crate::{live, regular_file};
+use crate::{regular_file, status_socket};
 
 use super::args::{FailOn, Fleet, FleetFormat};
 use super::page::Page;
@@ -132,7 +132,7 @@ impl Record {
                 store.listed(&config.feed).await?,
             ))
         })??;
-        let is_running = live::ask(&config.state_directory).is_some();
+        let is_running = status_socket::ask(&config.state_directory).is_some();
         let spans = up_to_date(spans, is_running, page.now);
         let asked = if fleet.services.is_empty() { &config.watch } else { &fleet.services };
         refuse_unknown(asked, &listed)?;

@@ -13,8 +13,8 @@ use std::process::Command as Process;
 
 use crate::cause::Cause as _;
 use crate::config::{self, Config, ConfigError, Overrides};
-use crate::live;
 use crate::service::{self, Act, Found, MACHINE_STATE, OnDisk, Site, launcher};
+use crate::status_socket;
 
 use super::args::{Install, Service as Command, Uninstall};
 use super::words::shown;
@@ -71,7 +71,7 @@ fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Ou
     let outside = Outside::new(site, invocation.environment);
     wait(async {
         let found = outside.find().await?;
-        let live = live::ask(&config.state_directory);
+        let live = status_socket::ask(&config.state_directory);
         if let Some(live) = live.as_ref().filter(|_| !found.known.is_up()) {
             let words = format!("statusd runs already, as process {}: end that first", live.pid);
             return Err(Failure::failed(words));

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::delivery::message::time_format::when;
 use crate::delivery::payload::VERSION;
-use crate::live::{self, Live};
 use crate::service::{Activity, Found, OnDisk, Site, elsewhere};
+use crate::status_socket::{self, Live};
 
 use super::super::page::{Ink, Page};
 use super::super::words::{age, shown, since};
@@ -28,7 +28,7 @@ pub fn run(site: &Site, json: bool, invocation: &Invocation) -> Result<Output, F
     // Whoever was told of a directory knows better.
     let given = invocation.overrides.state_directory.clone();
     let directory = given.or_else(|| config.as_ref().ok().map(|config| config.state_directory.clone()));
-    let live = directory.and_then(|directory| live::ask(&directory));
+    let live = directory.and_then(|directory| status_socket::ask(&directory));
     let zone = config.as_ref().map(|config| config.time_zone.clone()).unwrap_or(jiff::tz::TimeZone::UTC);
     let complaint = config.err().map(|error| error.to_string());
     let code = if found.known.is_running() { DONE } else { FAILED };

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::progress::{LEEWAY, Progress};
-use super::waiting::wait;
+use super::wait::wait;
 use crate::cause::Cause as _;
 use crate::clock::{self, Jumps, Reading};
-use crate::live::Live;
 use crate::phones::backup_check::{Checkup, is_iphone};
 use crate::phones::{self, Address, Phone, Refusal, Trouble};
+use crate::status_socket::Live;
 use crate::store::Store;
 
 /// For all phones together.

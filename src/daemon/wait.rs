@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::clock::{COMPARE_EVERY, Passed, Reading, between};
-use crate::poll::Poller;
+use crate::daemon::poller::Poller;
 
 /// Waits for `next`, or for a moment after a sleep or a set clock, whichever was missed. One look
 /// follows, not one for every time that passed.

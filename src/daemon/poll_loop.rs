@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
-use super::manager;
 use super::progress::{LEEWAY, Progress};
-use super::waiting::wait;
+use super::service_manager;
+use super::wait::wait;
 use super::{Step, Tell};
 use crate::clock::{self, Jumps, Reading};
+use crate::daemon::poller::{Looked, Memory, Poller};
 use crate::delivery::heartbeat::Pulse;
 use crate::feed::fetch::Limits;
-use crate::live::Live;
-use crate::poll::{Looked, Memory, Poller};
+use crate::status_socket::Live;
 use crate::store::Store;
 use crate::tracking::Verdict;
 
@@ -95,16 +95,18 @@ impl PollLoop {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
-            None => manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone),
+            None => {
+                service_manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone)
+            }
         };
         if let Some(tell) = self.tell.take() {
             tell(Step::Polled { state: &state, at: now, next: looked.next });
         }
-        let mut standing = manager::standing(&state, now, looked.next, &self.zone);
+        let mut standing = service_manager::standing(&state, now, looked.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {
             standing = format!("{standing}; the old configuration stays: {reason}");
         }
-        manager::says(&standing);
+        service_manager::says(&standing);
     }
 }
 
