@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::outline::Outline;
+use super::source_map::Outline;
 
 /// Why there is no configuration: one fault or several. `Display` is one line for people:
 /// `/etc/statusd/statusd.toml:12: schedule.poll: invalid minute "61": expected 0 to 59`.

@@ -12,8 +12,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Faults, Origins};
-use super::outline::{Complaint, Outline, complaint, joined, line_and_column};
-use super::{Environment, phone, places, syntax};
+use super::source_map::{Complaint, Outline, complaint, joined, line_and_column};
+use super::{Environment, paths, phone, syntax};
 use crate::cause::Cause as _;
 use crate::channel::{SINGLE_CHANNELS, Tables};
 use crate::delivery::heartbeat;
@@ -101,7 +101,7 @@ pub(super) fn read(
 ) -> (File, Origins) {
     let candidates = match asked {
         Some(path) => vec![path.to_owned()],
-        None => places::config_candidates(environment),
+        None => paths::config_candidates(environment),
     };
     for path in candidates {
         let origins = || Origins { file: Some(whole(&path)), ..Origins::default() };

@@ -22,20 +22,20 @@ use zone::ZoneFault;
 
 mod error;
 mod file;
-mod outline;
+mod paths;
 mod phone;
-mod places;
 mod rights;
 mod show;
+mod source_map;
 mod syntax;
 mod variables;
 mod zone;
 
 pub use error::ConfigError;
-pub use outline::nearest;
+use paths::is_machines;
+pub use paths::{config_candidates, credentials_directory, read_secret, state_directory};
 pub use phone::{Phone, usbmuxd};
-use places::is_machines;
-pub use places::{config_candidates, credentials_directory, read_secret, state_directory};
+pub use source_map::nearest;
 pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s, name as variable};
 pub use zone::zone_name;
 
@@ -448,7 +448,7 @@ fn jitter(seconds: Option<i64>) -> Result<u64, String> {
 /// A path of the file is taken from the file's directory, a path of a flag from the current one.
 fn whole_path(origins: &Origins, key: &str, given: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
     let Some(given) = given else { return Ok(None) };
-    at(origins, key, places::refuse_tilde(&given))?;
+    at(origins, key, paths::refuse_tilde(&given))?;
     let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.given.contains_key(key));
     let whole = match base {
         Some(directory) => Ok(directory.join(&given)),
@@ -484,7 +484,7 @@ fn channel_names(origins: &Origins, tables: &Tables) -> Vec<ConfigError> {
         names.filter_map(|name| name.split_once('.').map(|(kind, name)| (kind.to_owned(), name.to_owned())));
     let error = |(kind, name): (String, String)| {
         origins.error(
-            &outline::joined(&format!("channel.{kind}"), &name),
+            &source_map::joined(&format!("channel.{kind}"), &name),
             format!("a name has 1 to {MAX_CHANNEL_NAME_CHARS} letters a to z, digits, - and _"),
         )
     };
@@ -997,7 +997,7 @@ mod tests {
         let keys_of = |name: &str| match policy::KEYS.contains(&name) {
             // The same in every channel's table, and explained once.
             true => BTreeSet::from([format!("channel.ANY.{name}")]),
-            false => known_keys(&outline::joined(table, name)),
+            false => known_keys(&source_map::joined(table, name)),
         };
         match error.split_once("; known here: ") {
             Some((_, names)) => names.split(", ").flat_map(keys_of).collect(),

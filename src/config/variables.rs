@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::error::ConfigError;
-use super::outline::nearest;
+use super::source_map::nearest;
 use super::{Environment, Overrides};
 use crate::channel::command;
 

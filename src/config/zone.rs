@@ -11,7 +11,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::Environment;
 use super::error::ConfigError;
-use super::outline::nearest;
+use super::source_map::nearest;
 use crate::cause::Cause as _;
 use crate::regular_file;
 
