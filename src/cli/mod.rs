@@ -4,37 +4,19 @@
 //! this file writes to the terminal. Invariant: whatever goes wrong is one line on standard error
 //! that begins with `statusd: ` and says what to do, and an exit code of the documented table.
 
-mod ack;
 mod args;
-mod check;
-mod complete;
-mod config;
-mod config_page;
+mod commands;
 mod csv;
-mod doctor;
 #[cfg(test)]
 mod documents;
-mod drill;
 mod flags;
-mod fleet;
-mod generate;
-mod guide;
-mod history;
-mod manual;
-mod outbox;
-mod page;
-mod replay;
-mod run;
-mod service;
-mod services;
-mod snooze;
-mod standing;
+mod man;
+mod phrases;
+mod service_state;
 mod state;
-mod status;
-mod test_notice;
+mod terminal;
 mod timeline;
 mod usage;
-mod words;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -53,7 +35,7 @@ use crate::store::{OpenError, Store};
 use crate::tracking::watchlist::near;
 use crate::{clock, logging, regular_file, text};
 use args::{Cli, Color, Command};
-use page::Page;
+use terminal::Page;
 
 const DEFAULT_COLUMNS: usize = 80;
 /// Lines get hard to read beyond, and tables fall apart below.
@@ -254,25 +236,25 @@ fn warn_of_proxies(command: &Command, environment: &Environment) {
 /// One short function a command.
 fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failure> {
     match command {
-        Command::Run => run::run(invocation),
-        Command::Check(check) => check::run(check, invocation),
-        Command::Status { json } => status::run(*json, invocation),
-        Command::History(history) => history::run(history, invocation),
-        Command::Fleet(fleet) => fleet::run(fleet, invocation),
-        Command::Services(services) => services::run(services, invocation),
-        Command::Outbox(outbox) => outbox::run(outbox, invocation),
-        Command::Ack(ack) => ack::run(ack, invocation),
-        Command::Snooze { wish } => snooze::run(wish.as_deref(), invocation),
-        Command::TestNotice { channels } => test_notice::run(channels, invocation),
-        Command::Drill(drill) => drill::run(drill, invocation),
-        Command::Doctor(doctor) => doctor::run(doctor, invocation),
-        Command::Guide(guide) => guide::run(guide, invocation),
-        Command::Replay(replay) => replay::run(replay, invocation),
-        Command::Service { command } => service::run(command, invocation),
-        Command::Config { command } => config::run(command, invocation),
-        Command::Completions { shell } => Ok(generate::completions(*shell)),
-        Command::Man(man) => generate::man(man),
-        Command::Complete(complete) => Ok(complete::run(complete, invocation)),
+        Command::Run => commands::run::run(invocation),
+        Command::Check(check) => commands::check::run(check, invocation),
+        Command::Status { json } => commands::status::run(*json, invocation),
+        Command::History(history) => commands::history::run(history, invocation),
+        Command::Fleet(fleet) => commands::fleet::run(fleet, invocation),
+        Command::Services(services) => commands::services::run(services, invocation),
+        Command::Outbox(outbox) => commands::outbox::run(outbox, invocation),
+        Command::Ack(ack) => commands::ack::run(ack, invocation),
+        Command::Snooze { wish } => commands::snooze::run(wish.as_deref(), invocation),
+        Command::TestNotice { channels } => commands::test_notice::run(channels, invocation),
+        Command::Drill(drill) => commands::drill::run(drill, invocation),
+        Command::Doctor(doctor) => commands::doctor::run(doctor, invocation),
+        Command::Guide(guide) => commands::guide::run(guide, invocation),
+        Command::Replay(replay) => commands::replay::run(replay, invocation),
+        Command::Service { command } => commands::service::run(command, invocation),
+        Command::Config { command } => commands::config::run(command, invocation),
+        Command::Completions { shell } => Ok(commands::generate::completions(*shell)),
+        Command::Man(man) => commands::generate::man(man),
+        Command::Complete(complete) => Ok(commands::complete::run(complete, invocation)),
     }
 }
 
@@ -290,7 +272,7 @@ fn wait<T>(future: impl Future<Output = T>) -> Result<T, Failure> {
 
 /// A name that is none of Apple's, with the nearest ones.
 fn unknown_service<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Failure {
-    let text = words::shown(text);
+    let text = phrases::shown(text);
     let near = near(&text, names);
     let help = match near.as_slice() {
         [] => "`statusd services` shows Apple's names".to_owned(),

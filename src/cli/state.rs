@@ -13,7 +13,7 @@ use crate::service::MACHINE_STATE;
 use crate::status_socket::{self, Live};
 use crate::store::DATABASE;
 
-use super::words::{age, shown};
+use super::phrases::{age, shown};
 use super::{Failure, Invocation, complain};
 
 const FLAG: &str = "--state-directory";

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use crate::model::{EventKind, Outage, Phase};
 use crate::store::Span;
 
-use super::page::{Ink, Page, padded, width};
-use super::words::shown;
+use super::phrases::shown;
+use super::terminal::{Ink, Page, padded, width};
 
 /// Where nothing else is asked for.
 const DAYS: usize = 30;
@@ -370,7 +370,7 @@ mod tests {
 
     use jiff::tz::TimeZone;
 
-    use super::super::page::tests::UTC;
+    use super::super::terminal::tests::UTC;
     use super::*;
     use crate::model::OverBy;
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file::{OnDisk, marked};
+use super::unit_file::{OnDisk, marked};
 use super::{Act, Site};
 
 const ENTRY: &str = include_str!("../../packaging/desktop/statusd.desktop");
@@ -68,7 +68,7 @@ fn text(path: &Path, program: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::file::tests::{mac, person};
+    use super::super::unit_file::tests::{mac, person};
     use super::*;
 
     const PROGRAM: &str = "/home/z/.cargo/bin/statusd";

@@ -5,16 +5,16 @@
 //! carry our own mark unchanged is never written over and never removed; at most it is moved aside,
 //! and only by force.
 
-mod file;
-mod known;
 pub mod launcher;
-mod steps;
+mod plan;
+mod unit_file;
+mod unit_status;
 
 use std::path::{Path, PathBuf};
 
-pub use file::{OnDisk, Shape, Written};
-pub use known::{Activity, Known, manager_version, of_launchctl, of_systemctl};
-pub use steps::{Install, Refusal, Uninstall, back, elsewhere, install, uninstall};
+pub use plan::{Install, Refusal, Uninstall, back, elsewhere, install, uninstall};
+pub use unit_file::{OnDisk, Shape, Written};
+pub use unit_status::{Activity, Known, manager_version, of_launchctl, of_systemctl};
 
 /// The unit's name under systemd.
 pub const UNIT: &str = "statusd.service";
@@ -88,7 +88,7 @@ impl Site {
     pub fn inquiry(&self) -> Call {
         match self {
             Site::Person { .. } | Site::Machine => {
-                self.systemctl(&["show", UNIT, "--property", known::PROPERTIES])
+                self.systemctl(&["show", UNIT, "--property", unit_status::PROPERTIES])
             }
             Site::Agent { .. } => self.launchctl(&["print", &self.target()]),
         }

@@ -1,0 +1,196 @@
+//! `statusd complete`: the words that may stand last on a command line, for the shells' completions.
+//!
+//! It knows what is no fixed word of the command line: services, channels, checks and steps of the
+//! guide; for all else it prints nothing, and the shell takes the generated completions. Services come
+//! from the database, or from a list of those that people watch. It asks no network, and what it cannot
+//! read it leaves out: nobody reads an error while completing.
+
+use std::collections::BTreeSet;
+
+use clap::{Arg, Command};
+
+use crate::config::Config;
+use crate::doctor::guide::Step;
+use crate::doctor::{CHECKS, Group};
+use crate::model::Listed;
+use crate::store::Store;
+
+use crate::cli::args::Complete;
+use crate::cli::phrases::shown;
+use crate::cli::{Invocation, Output, flags, wait};
+
+/// Of Apple's consumer feed, for before the first poll.
+const USUAL_SERVICES: [&str; 18] = [
+    "App Store",
+    "Apple Account",
+    "Apple Music",
+    "Apple Pay",
+    "FaceTime",
+    "Find My",
+    "iCloud Account & Sign In",
+    "iCloud Backup",
+    "iCloud Calendar",
+    "iCloud Contacts",
+    "iCloud Drive",
+    "iCloud Keychain",
+    "iCloud Mail",
+    "iCloud Notes",
+    "iCloud Storage Upgrades",
+    "iMessage",
+    "Mail Drop",
+    "Photos",
+];
+
+/// What a word stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Channel,
+    Check,
+    Step,
+}
+
+pub fn run(complete: &Complete, invocation: &Invocation) -> Output {
+    let Some((kind, before, typed)) = asked(&complete.words) else { return Output::done(String::new()) };
+    let typed = unquoted(typed);
+    // Checks may stand behind one another.
+    let (list, typed) = match typed.rsplit_once(',') {
+        Some((list, typed)) if kind == Kind::Check => (format!("{list},"), typed.to_owned()),
+        Some(_) | None => (String::new(), typed),
+    };
+    let fits = |word: &String| word.to_lowercase().starts_with(&typed.to_lowercase());
+    let words = words(kind, invocation).into_iter().filter(fits);
+    Output::done(words.map(|word| format!("{before}{list}{word}\n")).collect())
+}
+
+/// What the last word stands for, what of it stays as it is (`--watch=`), and what was typed of it.
+fn asked(words: &[String]) -> Option<(Kind, &str, &str)> {
+    let (last, words) = words.split_last()?;
+    // Bash makes words of their own of `=` and of what stands on either side.
+    let (last, words) = match words.split_last() {
+        _ if last == "=" => ("", words),
+        Some((sign, words)) if sign == "=" => (last.as_str(), words),
+        _ => (last.as_str(), words),
+    };
+    let root = flags::command();
+    let mut command = &root;
+    let mut option = None;
+    for word in words {
+        option = match (option.take(), word.strip_prefix("--")) {
+            (None, Some(name)) => {
+                option_of(command, name).filter(|option| option.get_action().takes_values())
+            }
+            (None, None) => {
+                command = command.find_subcommand(word).unwrap_or(command);
+                None
+            }
+            (Some(_), _) => None,
+        };
+    }
+    if let Some(option) = option {
+        return Some((kind(option)?, "", last));
+    }
+    match last.split_once('=') {
+        Some((name, typed)) if name.starts_with("--") => {
+            let option = option_of(command, &name[2..])?;
+            Some((kind(option)?, &last[..=name.len()], typed))
+        }
+        _ if last.starts_with('-') => None,
+        _ => Some((kind(command.get_positionals().next()?)?, "", last)),
+    }
+}
+
+fn option_of<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
+    command
+        .get_arguments()
+        .find(|option| option.get_long_and_visible_aliases().is_some_and(|names| names.contains(&name)))
+}
+
+/// By the name that its value has in the help.
+fn kind(argument: &Arg) -> Option<Kind> {
+    match argument.get_value_names()?.first()?.as_str() {
+        "SERVICE" | "GLOB" => Some(Kind::Service),
+        "CHANNEL" => Some(Kind::Channel),
+        "CHECK" => Some(Kind::Check),
+        "STEP" => Some(Kind::Step),
+        _ => None,
+    }
+}
+
+/// Shells hand over a word as it was typed: `'iCloud B`, `iCloud\ B`.
+fn unquoted(word: &str) -> String {
+    word.chars().filter(|c| !['\'', '"', '\\'].contains(c)).collect()
+}
+
+fn words(kind: Kind, invocation: &Invocation) -> Vec<String> {
+    match kind {
+        Kind::Check => {
+            let groups = Group::ALL.map(Group::as_str);
+            let all: BTreeSet<&str> = groups.into_iter().chain(CHECKS.iter().map(|check| check.id)).collect();
+            all.into_iter().map(str::to_owned).collect()
+        }
+        Kind::Step => Step::ALL.iter().map(|step| step.as_str().to_owned()).collect(),
+        Kind::Channel => invocation.config().map(|config| channels(&config)).unwrap_or_default(),
+        Kind::Service => {
+            let recorded = invocation.config().ok().and_then(|config| services(&config));
+            recorded.unwrap_or_else(|| USUAL_SERVICES.map(str::to_owned).to_vec())
+        }
+    }
+}
+
+fn channels(config: &Config) -> Vec<String> {
+    let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
+    enabled.map(|(name, _)| name).collect()
+}
+
+/// Those of the feed as the daemon saw it last.
+fn services(config: &Config) -> Option<Vec<String>> {
+    let store = Store::attach(&config.state_directory, false).ok()??;
+    let beliefs = wait(store.beliefs(&config.feed)).ok()?.ok()?;
+    let listed = beliefs.services.values().filter(|service| matches!(service.listed, Listed::Yes));
+    let names: Vec<String> = listed.map(|service| shown(&service.name)).collect();
+    (!names.is_empty()).then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_known_by_what_stands_before_it() {
+        #[track_caller]
+        fn check(line: &str, expected: Option<(Kind, &str, &str)>) {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(asked(&words), expected, "{line:?}");
+        }
+        let service = |typed| Some((Kind::Service, "", typed));
+        check("check ", service(""));
+        check("check iC", service("iC"));
+        check("check Photos iC", service("iC"));
+        check("check --json iC", service("iC"));
+        check("--watch ", service(""));
+        check("run --watch Ph", service("Ph"));
+        check("history --service ", service(""));
+        check("history --service = iC", service("iC"));
+        check("history --service =", service(""));
+        check("history --service=iC", Some((Kind::Service, "--service=", "iC")));
+        check("ack Ph", service("Ph"));
+        check("test-notice ", Some((Kind::Channel, "", "")));
+        check("drill --channel des", Some((Kind::Channel, "", "des")));
+        check("outbox retry 7 --channel ", Some((Kind::Channel, "", "")));
+        check("doctor --only po", Some((Kind::Check, "", "po")));
+        check("guide ", Some((Kind::Step, "", "")));
+        for line in
+            ["", "che", "check --", "check --format ", "history --since 3", "fleet dev", "outbox ", "x y"]
+        {
+            check(line, None);
+        }
+    }
+
+    #[test]
+    fn what_was_typed_may_be_quoted() {
+        for typed in ["iCloud B", "'iCloud B", "\"iCloud B", "iCloud\\ B"] {
+            assert_eq!(unquoted(typed), "iCloud B");
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Which column of a list is what: by the names that device managements give them, or by the name
+//! that the user gave on the command line.
+//!
+//! It reads the first line only. Invariants: a column that cannot be told from another one is an
+//! error; and a column that may be about other backups than those to iCloud is never used without a
+//! remark.
+
+use csv::StringRecord;
+use jiff::tz::{Offset, TimeZone};
+
+use crate::text;
+use crate::tracking::watchlist::near;
+
+/// Of columns, in an error.
+const MAX_NAMED: usize = 12;
+const MAX_NAME_CHARS: usize = 40;
+
+/// Names of columns as [`folded`] leaves them; where several are there, the first of these counts.
+const DEVICE: [&str; 15] = [
+    "device",
+    "devicename",
+    "name",
+    "displayname",
+    "devicedisplayname",
+    "devicefriendlyname",
+    "hostname",
+    "assettag",
+    "serialnumber",
+    "serial",
+    "deviceserialnumber",
+    "udid",
+    "deviceudid",
+    "deviceid",
+    "id",
+];
+const ICLOUD_BACKUP: [&str; 10] = [
+    "lastcloudbackupdate",
+    "lasticloudbackupdate",
+    "lastcloudbackuptime",
+    "lasticloudbackuptime",
+    "lastcloudbackuptimestamp",
+    "lasticloudbackuptimestamp",
+    "lastcloudbackupat",
+    "lasticloudbackupat",
+    "lastcloudbackup",
+    "lasticloudbackup",
+];
+/// It may be that to a computer.
+const SOME_BACKUP: [&str; 5] =
+    ["lastbackupdate", "lastbackuptime", "lastbackuptimestamp", "lastbackupat", "lastbackup"];
+const ICLOUD_ENABLED: [&str; 9] = [
+    "iscloudbackupenabled",
+    "isicloudbackupenabled",
+    "cloudbackupenabled",
+    "icloudbackupenabled",
+    "cloudbackupsareenabled",
+    "cloudbackupstatus",
+    "icloudbackupstatus",
+    "cloudbackup",
+    "icloudbackup",
+];
+const SOME_ENABLED: [&str; 4] = ["isbackupenabled", "backupenabled", "backupstatus", "backup"];
+/// All that are there count: one of them may say what a device is.
+const MODEL: [&str; 16] = [
+    "model",
+    "modelname",
+    "modelidentifier",
+    "devicemodel",
+    "devicemodelname",
+    "hardwaremodel",
+    "producttype",
+    "productname",
+    "deviceclass",
+    "devicefamily",
+    "devicetype",
+    "platform",
+    "os",
+    "ostype",
+    "osname",
+    "operatingsystem",
+];
+/// Behind the name of a column with seconds since 1970.
+const EPOCH: &str = "epoch";
+
+/// The names that were given on the command line.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    pub device: Option<&'a str>,
+    pub backup: Option<&'a str>,
+}
+
+/// Why the columns cannot be used. `Display` is one line that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("no column {wanted}; found: {found}; name it with {flag}")]
+    Missing { wanted: &'static str, flag: &'static str, found: String },
+    #[error("no column {name:?} ({flag}); {hint}")]
+    NotThere { name: String, flag: &'static str, hint: String },
+    #[error("two columns are called {0:?}; rename the one that is not meant")]
+    Twice(String),
+}
+
+impl Unusable {
+    /// Whether a flag names what is not there.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Unusable::NotThere { .. })
+    }
+}
+
+/// A column that is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// From 0.
+    pub number: usize,
+    /// As the list has it, fit to be shown.
+    pub name: String,
+    /// The zone of its times, where its name says one.
+    pub zone: Option<TimeZone>,
+}
+
+/// Which column is what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// How many the list has.
+    pub count: usize,
+    /// By number: the first that is not empty names the device.
+    pub devices: Vec<usize>,
+    /// What the first of them is called.
+    pub device: String,
+    pub backup: Column,
+    pub enabled: Option<Column>,
+    /// By number: those that may say what a device is.
+    pub models: Vec<usize>,
+    /// What to tell people who rely on these columns, a sentence or two each.
+    pub remarks: Vec<String>,
+}
+
+impl Columns {
+    pub fn find(head: &StringRecord, asked: &Asked<'_>) -> Result<Columns, Unusable> {
+        let head = Head(head.iter().enumerate().map(|(number, text)| Heading::read(number, text)).collect());
+        let devices = head.devices(asked.device)?;
+        let device = devices.first().map_or_else(String::new, |heading| heading.shown.clone());
+        let devices = devices.iter().map(|heading| heading.number).collect();
+        let mut remarks = Vec::new();
+        let backup = head.backup(asked.backup, &mut remarks)?;
+        let enabled = head.enabled(backup.number, &mut remarks)?;
+        let models = head.0.iter().filter(|heading| MODEL.contains(&heading.folded.as_str()));
+        let models = models.map(|heading| heading.number).collect();
+        Ok(Columns { count: head.0.len(), devices, device, backup, enabled, models, remarks })
+    }
+
+    /// The numbers of the columns that are read.
+    pub fn used(&self) -> impl Iterator<Item = usize> {
+        let enabled = self.enabled.iter().map(|column| column.number);
+        self.devices.iter().copied().chain([self.backup.number]).chain(enabled)
+    }
+}
+
+struct Head(Vec<Heading>);
+
+impl Head {
+    /// The best one first. Serial numbers and their like stand in where a name is empty.
+    fn devices(&self, asked: Option<&str>) -> Result<Vec<&Heading>, Unusable> {
+        let known = DEVICE.iter().flat_map(|name| self.0.iter().filter(move |h| h.folded == *name));
+        let mut found: Vec<&Heading> = known.collect();
+        if let Some(asked) = asked {
+            let named = self.named(asked, "--device-column")?;
+            found.retain(|heading| heading.number != named.number);
+            found.insert(0, named);
+        }
+        match found.as_slice() {
+            [] => Err(self.missing("“device” (or “name”, “serial number”)", "--device-column")),
+            [first, second, ..] if asked.is_none() && first.folded == second.folded => {
+                Err(Unusable::Twice(first.shown.clone()))
+            }
+            _ => Ok(found),
+        }
+    }
+
+    fn backup(&self, asked: Option<&str>, remarks: &mut Vec<String>) -> Result<Column, Unusable> {
+        if let Some(asked) = asked {
+            let heading = self.named(asked, "--backup-column")?;
+            remarks.extend(heading.doubtful_zone());
+            return Ok(heading.column());
+        }
+        if let Some(heading) = self.best(&ICLOUD_BACKUP)? {
+            return Ok(heading.column());
+        }
+        let wanted = "“last backup” (or “last iCloud backup date”)";
+        let heading = self.best(&SOME_BACKUP)?.ok_or_else(|| self.missing(wanted, "--backup-column"))?;
+        remarks.push(format!(
+            "The column “{}” does not say whether it is about iCloud; it is taken for the last iCloud backup. \
+             If another column is: --backup-column NAME.",
+            heading.shown
+        ));
+        Ok(heading.column())
+    }
+
+    /// Never the column that was named for the last backup.
+    fn enabled(&self, backup: usize, remarks: &mut Vec<String>) -> Result<Option<Column>, Unusable> {
+        let is_other = |heading: &&Heading| heading.number != backup;
+        if let Some(heading) = self.best(&ICLOUD_ENABLED)?.filter(is_other) {
+            return Ok(Some(heading.column()));
+        }
+        let Some(heading) = self.best(&SOME_ENABLED)?.filter(is_other) else { return Ok(None) };
+        remarks.push(format!(
+            "The column “{}” does not say whether it is about iCloud; it is taken for the switch of iCloud \
+             Backup. If it is not, rename it.",
+            heading.shown
+        ));
+        Ok(Some(heading.column()))
+    }
+
+    /// A column whose times cannot be misread comes before the others, then the order of `names`.
+    fn best(&self, names: &[&str]) -> Result<Option<&Heading>, Unusable> {
+        let rank = |heading: &&Heading| {
+            let place = names.iter().position(|name| *name == heading.base())?;
+            Some((!heading.states_times(), place))
+        };
+        let mut known: Vec<&Heading> = self.0.iter().filter(|heading| rank(heading).is_some()).collect();
+        known.sort_by_key(rank);
+        match known.as_slice() {
+            [first, second, ..] if rank(first) == rank(second) && first.full == second.full => {
+                Err(Unusable::Twice(first.shown.clone()))
+            }
+            all => Ok(all.first().copied()),
+        }
+    }
+
+    fn named(&self, asked: &str, flag: &'static str) -> Result<&Heading, Unusable> {
+        let exact: Vec<&Heading> = self.0.iter().filter(|heading| heading.text == asked.trim()).collect();
+        let alike = || self.0.iter().filter(|heading| heading.full == folded(asked)).collect();
+        let found: Vec<&Heading> = if exact.is_empty() { alike() } else { exact };
+        match found.as_slice() {
+            [one] => Ok(one),
+            [one, ..] => Err(Unusable::Twice(one.shown.clone())),
+            [] => {
+                let name = quotable(asked);
+                let near = near(&name, self.0.iter().map(|heading| heading.shown.as_str()));
+                let hint = match near.as_slice() {
+                    [] => format!("found: {}", self.listed()),
+                    near => format!("did you mean {}?", near.join(" or ")),
+                };
+                Err(Unusable::NotThere { name, flag, hint })
+            }
+        }
+    }
+
+    fn missing(&self, wanted: &'static str, flag: &'static str) -> Unusable {
+        Unusable::Missing { wanted, flag, found: self.listed() }
+    }
+
+    fn listed(&self) -> String {
+        let named: Vec<&str> = self.0.iter().take(MAX_NAMED).map(|heading| heading.shown.as_str()).collect();
+        let more = if self.0.len() > MAX_NAMED { ", …" } else { "" };
+        format!("{}{more}", named.join(", "))
+    }
+}
+
+/// The name of a column.
+struct Heading {
+    number: usize,
+    /// As it stands there, without blanks around it.
+    text: String,
+    shown: String,
+    /// All of it, folded.
+    full: String,
+    /// Folded, without zone and path.
+    folded: String,
+    zone: Option<TimeZone>,
+}
+
+impl Heading {
+    fn read(number: usize, text: &str) -> Heading {
+        let text = text.trim();
+        let (name, zone) = without_zone(text);
+        // `general.lastCloudBackupDate`, `ios.IsCloudBackupEnabled`
+        let name = name.rsplit('.').find(|part| !folded(part).is_empty()).unwrap_or(name);
+        let mut folded_name = folded(name);
+        let mut zone = zone;
+        for utc in ["utc", "gmt"] {
+            // `LastCloudBackupDateUTC`
+            if zone.is_none()
+                && let Some(base) = folded_name.strip_suffix(utc)
+            {
+                folded_name = base.to_owned();
+                zone = Some(TimeZone::UTC);
+            }
+        }
+        let shown = quotable(text);
+        Heading { number, text: text.to_owned(), shown, full: folded(text), folded: folded_name, zone }
+    }
+
+    fn column(&self) -> Column {
+        Column { number: self.number, name: self.shown.clone(), zone: self.zone.clone() }
+    }
+
+    /// What to tell where something in brackets may be a zone: `Last Backup (EST)`.
+    fn doubtful_zone(&self) -> Option<String> {
+        let is_doubtful = self.zone.is_none() && without_zone(&self.text).0.ends_with([')', ']']);
+        is_doubtful.then(|| {
+            format!(
+                "The times under “{}” are read in the zone of the configuration (--time-zone).",
+                self.shown
+            )
+        })
+    }
+
+    fn base(&self) -> &str {
+        self.folded.strip_suffix(EPOCH).unwrap_or(&self.folded)
+    }
+
+    /// Whether its times are the same everywhere.
+    fn states_times(&self) -> bool {
+        self.zone.is_some() || self.folded.ends_with(EPOCH)
+    }
+}
+
+/// Takes the zone off a name: `Last Backup (UTC)`, `last_backup_utc`, `Last Backup +00:00`.
+fn without_zone(text: &str) -> (&str, Option<TimeZone>) {
+    let bracket = text.strip_suffix([')', ']']).and_then(|text| text.rsplit_once(['(', '[']));
+    if let Some((name, content)) = bracket {
+        let said = content.split_whitespace().find_map(zone);
+        let is_local = content.split_whitespace().any(|word| word.eq_ignore_ascii_case("local"));
+        return if said.is_some() || is_local { (name.trim_end(), said) } else { (text, None) };
+    }
+    let end = text.rfind(|c: char| c.is_whitespace() || c == '_' || c == ',');
+    let Some((name, word)) = end.map(|at| text.split_at(at)) else { return (text, None) };
+    let word = word.trim_start_matches(|c: char| c.is_whitespace() || c == '_' || c == ',');
+    match zone(word) {
+        Some(zone) => {
+            let name = name.trim_end();
+            let is_behind_in = name.to_ascii_lowercase().ends_with(" in");
+            (if is_behind_in { &name[..name.len() - 3] } else { name }, Some(zone))
+        }
+        None => (text, None),
+    }
+}
+
+/// `UTC`, `GMT`, `Z`, `+00:00`, `UTC+2`, `Europe/Berlin`.
+fn zone(word: &str) -> Option<TimeZone> {
+    let word = word.trim_matches([',', ';', ':']);
+    let upper = word.to_ascii_uppercase();
+    if ["Z", "ZULU", "UTC", "GMT"].contains(&upper.as_str()) {
+        return Some(TimeZone::UTC);
+    }
+    if word.contains('/') {
+        return TimeZone::get(word).ok();
+    }
+    let signed = upper.strip_prefix("UTC").or(upper.strip_prefix("GMT")).unwrap_or(&upper);
+    let (sign, number) = match (signed.strip_prefix('+'), signed.strip_prefix(['-', '−'])) {
+        (Some(number), _) => (1, number),
+        (None, Some(number)) => (-1, number),
+        (None, None) => return None,
+    };
+    let (hours, minutes) = match number.split_once(':') {
+        Some(parts) => parts,
+        None if number.len() == 4 && number.is_ascii() => number.split_at(2),
+        None => (number, "0"),
+    };
+    let is_number = |text: &str| (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let read = |text: &str| text.parse::<i32>().ok().filter(|_| is_number(text));
+    let seconds = sign * (read(hours)? * 3_600 + read(minutes)? * 60);
+    Offset::from_seconds(seconds).ok().map(TimeZone::fixed)
+}
+
+/// Case, blanks, underscores and the like do not count in the name of a column.
+fn folded(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+fn quotable(text: &str) -> String {
+    text::plain_line(text, MAX_NAME_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn find(head: &[&str], asked: Asked<'_>) -> Result<Columns, Unusable> {
+        Columns::find(&StringRecord::from(head), &asked)
+    }
+
+    /// The column of the last backup, as it is called, and the offset of its times.
+    #[track_caller]
+    fn check(head: &[&str], name: &str, zone: Option<&str>) -> Columns {
+        let head = [&["device"], head].concat();
+        let columns = find(&head, Asked::default()).expect("columns");
+        let noon = jiff::Timestamp::UNIX_EPOCH;
+        let offset = columns.backup.zone.as_ref().map(|zone| zone.to_offset(noon).to_string());
+        assert_eq!((columns.backup.name.as_str(), offset.as_deref()), (name, zone), "{head:?}");
+        columns
+    }
+
+    #[track_caller]
+    fn check_unusable(head: &[&str], asked: Asked<'_>, words: &str) {
+        assert_eq!(find(head, asked).expect_err("no columns").to_string(), words);
+    }
+
+    #[test]
+    fn a_name_says_the_zone_of_its_times() {
+        for name in [
+            "Last iCloud Backup Date (UTC)",
+            "Last iCloud Backup (in UTC)",
+            "Last iCloud Backup [utc]",
+            "Last iCloud Backup (GMT)",
+            "Last iCloud Backup (Z)",
+            "Last iCloud Backup (+00:00)",
+            "Last iCloud Backup (UTC+00:00)",
+            "Last iCloud Backup (UTC time)",
+            "Last iCloud Backup UTC",
+            "Last iCloud Backup in UTC",
+            "Last iCloud Backup Z",
+            "Last iCloud Backup +00:00",
+            "Last iCloud Backup GMT+0",
+            "last_cloud_backup_date_utc",
+            "last-cloud-backup-date-utc",
+            "LastCloudBackupDateUTC",
+            "lastCloudBackupDateUtc",
+            "general.lastCloudBackupDateUtc",
+        ] {
+            let columns = check(&[name], name, Some("+00"));
+            assert_eq!(columns.remarks, [] as [String; 0]);
+        }
+        check(&["Last iCloud Backup (UTC+2)"], "Last iCloud Backup (UTC+2)", Some("+02"));
+        check(&["Last iCloud Backup (GMT-05:30)"], "Last iCloud Backup (GMT-05:30)", Some("-05:30"));
+        check(&["Last iCloud Backup -0500"], "Last iCloud Backup -0500", Some("-05"));
+        check(&["Last iCloud Backup (Europe/Berlin)"], "Last iCloud Backup (Europe/Berlin)", Some("+01"));
+        check(&["Last iCloud Backup (local time)"], "Last iCloud Backup (local time)", None);
+        check(&["ios.LastCloudBackupDate"], "ios.LastCloudBackupDate", None);
+        // An abbreviation is the name of several zones: the column is not found, so not misread.
+        let words = "no column “last backup” (or “last iCloud backup date”); found: device, Last iCloud Backup \
+                     (EST); name it with --backup-column";
+        check_unusable(&["device", "Last iCloud Backup (EST)"], Asked::default(), words);
+    }
+
+    #[test]
+    fn icloud_comes_before_what_does_not_say_and_a_stated_zone_before_none() {
+        let local = "last_cloud_backup_date";
+        check(&[local, "last_cloud_backup_date_epoch"], "last_cloud_backup_date_epoch", None);
+        check(&["Last iCloud Backup", "last_cloud_backup_utc"], "last_cloud_backup_utc", Some("+00"));
+        let both = check(&["Last Backup (UTC)", "Last iCloud Backup"], "Last iCloud Backup", None);
+        assert_eq!(both.remarks, [] as [String; 0]);
+        let vague = check(&["Last Backup"], "Last Backup", None);
+        let remark = "The column “Last Backup” does not say whether it is about iCloud; it is taken for the last \
+                      iCloud backup. If another column is: --backup-column NAME.";
+        assert_eq!(vague.remarks, [remark]);
+        let switch = check(&["Last iCloud Backup", "Backup Enabled"], "Last iCloud Backup", None);
+        assert!(switch.remarks[0].starts_with("The column “Backup Enabled” does not say"), "{switch:?}");
+        let own = find(&["name", "Last Backup"], Asked { backup: Some("last backup"), device: None });
+        assert_eq!(own.expect("columns").remarks, [] as [String; 0], "the user said so");
+    }
+
+    #[test]
+    fn columns_can_be_named() {
+        let head = ["Name", "Owner", "Letzte Sicherung (UTC)", "Last Backup"];
+        let asked = Asked { device: Some(" owner "), backup: Some("Letzte Sicherung (UTC)") };
+        let columns = find(&head, asked).expect("columns");
+        assert_eq!((columns.devices, columns.backup.number), (vec![1, 0], 2));
+        assert_eq!(columns.backup.zone, Some(TimeZone::UTC));
+        let remark = |name: &str| {
+            let asked = Asked { backup: Some(name), device: None };
+            find(&["name", name], asked).expect("columns").remarks
+        };
+        let words = "The times under “Backup (EST)” are read in the zone of the configuration (--time-zone).";
+        assert_eq!(remark("Backup (EST)"), [words]);
+        // None of them is taken for the switch besides.
+        for name in ["Backup (UTC)", "Backup (local)", "Backup", "iCloud Backup"] {
+            assert_eq!(remark(name), [] as [String; 0], "{name}");
+        }
+        let asked = Asked { backup: Some("Last Bakcup"), device: None };
+        check_unusable(
+            &head,
+            asked,
+            "no column \"Last Bakcup\" (--backup-column); did you mean Last Backup?",
+        );
+        let asked = Asked { device: Some("x"), backup: None };
+        let words =
+            "no column \"x\" (--device-column); found: Name, Owner, Letzte Sicherung (UTC), Last Backup";
+        check_unusable(&head, asked, words);
+        assert!(find(&head, asked).expect_err("no columns").is_usage());
+    }
+
+    #[test]
+    fn two_columns_of_one_name_are_not_chosen_from() {
+        let words = |name: &str| format!("two columns are called {name:?}; rename the one that is not meant");
+        let none = Asked::default();
+        let twice = ["name", "Last iCloud Backup", "last icloud backup"];
+        check_unusable(&twice, none, &words("Last iCloud Backup"));
+        check_unusable(&["name", "Name", "Last iCloud Backup"], none, &words("name"));
+        let switches = ["name", "Last iCloud Backup", "iCloud Backup", "iCloud Backup"];
+        check_unusable(&switches, none, &words("iCloud Backup"));
+        let asked = Asked { backup: Some("LAST ICLOUD BACKUP"), device: None };
+        check_unusable(&twice, asked, &words("Last iCloud Backup"));
+        let exact = Asked { backup: Some("last icloud backup"), device: None };
+        assert_eq!(find(&twice, exact).expect("columns").backup.number, 2);
+    }
+
+    /// What docs/fleet.md promises is found, and what is found stands there.
+    #[test]
+    fn the_document_has_all_names() {
+        let document = include_str!("../../../../docs/fleet.md");
+        let rows = document.lines().filter(|line| line.starts_with("| ")).skip(1);
+        let names = |start: &str| -> BTreeSet<String> {
+            let row = rows.clone().find(|line| line.starts_with(&format!("| {start} |"))).expect(start);
+            row.split('`').skip(1).step_by(2).map(folded).collect()
+        };
+        let all = |lists: &[&[&str]]| lists.concat().into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+        assert_eq!(names("the device"), all(&[&DEVICE]));
+        assert_eq!(names("its last iCloud backup"), all(&[&ICLOUD_BACKUP]));
+        assert_eq!(names("its last backup"), all(&[&SOME_BACKUP]));
+        assert_eq!(names("iCloud Backup on or off"), all(&[&ICLOUD_ENABLED]));
+        assert_eq!(names("backups on or off"), all(&[&SOME_ENABLED]));
+        assert_eq!(names("what it is"), all(&[&MODEL]));
+        for name in names("its last iCloud backup").union(&names("its last backup")) {
+            for end in ["", " utc", " epoch", " (UTC)", " gmt"] {
+                let columns = find(&["name", &format!("{name}{end}")], Asked::default());
+                assert_eq!(columns.map(|columns| columns.backup.number), Ok(1), "{name}{end}");
+            }
+        }
+    }
+}

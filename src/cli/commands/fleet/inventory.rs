@@ -1,0 +1,474 @@
+//! A list of devices as a device management exports it: bytes → one [`Device`] a line.
+//!
+//! Liberal: columns in any order (`columns` finds them); commas, semicolons or tabs; UTF-8 or
+//! UTF-16. It judges nothing. Invariant: no line is dropped. One that cannot be read is a device
+//! with the reason; what may have swallowed lines (a quote that is never closed) is an error.
+
+use std::io::{self, Read};
+
+use csv::{ReaderBuilder, StringRecord};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::phones::Family;
+use crate::text::{self, counted};
+
+use super::columns::{self, Asked, Columns};
+use super::dates::{Unread, moment};
+use crate::cli::args::DateOrder;
+
+/// 100,000 devices with twenty columns are 20 MB.
+pub const MAX_BYTES: u64 = 64 << 20;
+const MAX_DEVICES: usize = 1_000_000;
+/// Of a text, in an error.
+const MAX_NAME_CHARS: usize = 40;
+const BYTE_ORDER_MARK: char = '\u{feff}';
+/// Spreadsheets begin a file with `sep=;` to say what stands between the fields.
+const SEPARATOR_LINE: &str = "sep=";
+
+/// A line of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Where it begins in the file, from 1.
+    pub line: u64,
+    /// As it stands there; may be empty.
+    pub name: String,
+    /// What it is, where it is neither an iPhone nor an iPad. Then nothing else was read.
+    pub other: Option<String>,
+    /// `None`: there is none. The error says why it cannot be read, in one line.
+    pub last: Result<Option<Timestamp>, String>,
+    pub enabled: Result<Option<bool>, String>,
+}
+
+/// A list, as it was read.
+#[derive(Debug)]
+pub struct List {
+    pub columns: Columns,
+    pub devices: Vec<Device>,
+}
+
+/// Why there is no list. `Display` is one line that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error("it is larger than {} MiB; split it", MAX_BYTES >> 20)]
+    TooLarge,
+    #[error("it has more than {MAX_DEVICES} devices; split it")]
+    TooMany,
+    #[error("it is empty; the first line must name the columns")]
+    Empty,
+    #[error("line {0} is not UTF-8; save it as “CSV UTF-8”")]
+    NotUtf8(usize),
+    #[error("it is no text but a file of another kind; export it as CSV")]
+    NotText,
+    #[error("line {0}: a quote that is never closed, or a text over several lines; correct that line")]
+    OpenQuote(u64),
+    #[error(transparent)]
+    Columns(#[from] columns::Unusable),
+    #[error("line {line}: is {text:?} written day first or month first? Say --date-order dmy or mdy")]
+    WhichOrder { line: u64, text: String },
+}
+
+/// Reads all there is, up to the limit.
+pub fn fetch(from: impl Read) -> io::Result<Result<Vec<u8>, Unusable>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(if bytes.len() as u64 > MAX_BYTES { Err(Unusable::TooLarge) } else { Ok(bytes) })
+}
+
+/// `zone` is that of times without an offset under a column without one; `order` that of dates like
+/// 05/04/2026.
+pub fn read(
+    bytes: Vec<u8>,
+    asked: &Asked<'_>,
+    zone: &TimeZone,
+    order: Option<DateOrder>,
+) -> Result<List, Unusable> {
+    let text = decoded(bytes)?;
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
+    if text.contains('\0') {
+        return Err(Unusable::NotText);
+    }
+    let delimiter = delimiter(text);
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .from_reader(text.as_bytes());
+    let mut record = StringRecord::new();
+    // From a text in memory nothing can fail.
+    let mut next = |record: &mut StringRecord| {
+        let is_there = reader.read_record(record).unwrap_or(false);
+        is_there.then(|| Place::of(record, text, reader.position().byte() as usize))
+    };
+    let mut head = next(&mut record);
+    if text.trim_start().starts_with(SEPARATOR_LINE) {
+        head = next(&mut record);
+    }
+    if head.is_none() {
+        return Err(Unusable::Empty);
+    }
+    let columns = Columns::find(&record, asked)?;
+    let mut devices = Vec::new();
+    while let Some(place) = next(&mut record) {
+        refuse_swallowed(&columns, &record, &place, delimiter)?;
+        if record.iter().all(|field| field.trim().is_empty()) {
+            // The empty rows that spreadsheets leave at the end.
+            continue;
+        }
+        if devices.len() == MAX_DEVICES {
+            return Err(Unusable::TooMany);
+        }
+        devices.push(device(&columns, &record, place.line, zone, order)?);
+    }
+    Ok(List { columns, devices })
+}
+
+/// UTF-8, or UTF-16 with a byte order mark, as spreadsheets write “Unicode text”.
+fn decoded(bytes: Vec<u8>) -> Result<String, Unusable> {
+    let units = match bytes.as_slice() {
+        [0xff, 0xfe, rest @ ..] => Some((rest, u16::from_le_bytes as fn([u8; 2]) -> u16)),
+        [0xfe, 0xff, rest @ ..] => Some((rest, u16::from_be_bytes as fn([u8; 2]) -> u16)),
+        _ => None,
+    };
+    if let Some((rest, unit)) = units {
+        let (pairs, rest) = rest.as_chunks::<2>();
+        let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
+        let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
+        return text.ok_or(Unusable::NotText);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        if good.contains(&0) { Unusable::NotText } else { Unusable::NotUtf8(line) }
+    })
+}
+
+/// What stands most often in the first line, outside quotes.
+fn delimiter(text: &str) -> u8 {
+    let head = text.trim_start_matches(['\r', '\n']).lines().next().unwrap_or_default();
+    let outside: String = head.split('"').step_by(2).collect();
+    let count = |delimiter: &u8| outside.bytes().filter(|byte| byte == delimiter).count();
+    // Of equals the last wins.
+    [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',')
+}
+
+/// Where a record stands.
+struct Place<'t> {
+    line: u64,
+    /// As it was written, with its line break.
+    raw: &'t str,
+}
+
+impl Place<'_> {
+    fn of<'t>(record: &StringRecord, text: &'t str, end: usize) -> Place<'t> {
+        let (start, line) = record.position().map_or((0, 0), |at| (at.byte() as usize, at.line()));
+        let raw = text.get(start..end).unwrap_or_default();
+        // Blank lines before it count to it.
+        let blank = raw.len() - raw.trim_start_matches(['\r', '\n']).len();
+        let skipped = raw[..blank].bytes().filter(|byte| *byte == b'\n').count() as u64;
+        Place { line: line + skipped, raw: &raw[blank..] }
+    }
+}
+
+/// Whether the quotes of a record are not as they should be: the last one is missing, or one closes
+/// in the middle of a field, where the next line's was to open.
+fn is_torn(raw: &str, delimiter: u8) -> bool {
+    let (mut is_quoted, mut before) = (false, delimiter);
+    for byte in raw.bytes() {
+        let ends = byte == delimiter || byte == b'\r' || byte == b'\n';
+        match byte {
+            // Within quotes a doubled one closes and opens again.
+            b'"' if is_quoted => is_quoted = false,
+            b'"' if before == delimiter || before == b'"' => is_quoted = true,
+            _ if !is_quoted && before == b'"' && !ends => return true,
+            _ => {}
+        }
+        before = byte;
+    }
+    is_quoted
+}
+
+/// Other columns may hold texts of several lines. In ours, or where the count of fields is another
+/// too, it is a quote that swallowed the next devices.
+fn refuse_swallowed(
+    columns: &Columns,
+    record: &StringRecord,
+    place: &Place,
+    delimiter: u8,
+) -> Result<(), Unusable> {
+    if !record.iter().any(|field| field.contains('\n')) {
+        return Ok(());
+    }
+    let is_swallowing = record.len() != columns.count
+        || columns.used().any(|column| field(record, column).contains('\n'))
+        || is_torn(place.raw, delimiter);
+    if is_swallowing { Err(Unusable::OpenQuote(place.line)) } else { Ok(()) }
+}
+
+fn field(record: &StringRecord, column: usize) -> &str {
+    record.get(column).unwrap_or_default()
+}
+
+fn device(
+    columns: &Columns,
+    record: &StringRecord,
+    line: u64,
+    zone: &TimeZone,
+    order: Option<DateOrder>,
+) -> Result<Device, Unusable> {
+    let names = columns.devices.iter().map(|column| field(record, *column).trim());
+    let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
+    if record.iter().skip(columns.count).any(|field| !field.trim().is_empty()) {
+        let reason = format!("{} under {}", counted(record.len(), "field"), counted(columns.count, "column"));
+        return Ok(Device { line, name, other: None, last: Err(reason.clone()), enabled: Err(reason) });
+    }
+    let models = columns.models.iter().map(|column| Family::described(field(record, *column)));
+    let other = models.into_iter().find_map(|family| match family {
+        Family::Other(name) => Some(name),
+        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => None,
+    });
+    if other.is_some() {
+        return Ok(Device { line, name, other, last: Ok(None), enabled: Ok(None) });
+    }
+    let text = field(record, columns.backup.number);
+    let last = match moment(text, columns.backup.zone.as_ref().unwrap_or(zone), order) {
+        Ok(last) => Ok(last),
+        Err(Unread::WhichOrder) => return Err(Unusable::WhichOrder { line, text: quotable(text) }),
+        Err(Unread::NoTime) => Err(format!("cannot read {:?} as a time", quotable(text))),
+    };
+    let enabled = columns.enabled.as_ref().map_or(Ok(None), |column| yes_or_no(field(record, column.number)));
+    Ok(Device { line, name, other, last, enabled })
+}
+
+fn yes_or_no(text: &str) -> Result<Option<bool>, String> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "yes" | "y" | "1" | "on" | "enabled" => Ok(Some(true)),
+        "false" | "no" | "n" | "0" | "off" | "disabled" => Ok(Some(false)),
+        "" | "-" | "unknown" | "null" | "none" | "n/a" => Ok(None),
+        _ => Err(format!("cannot read {:?} as yes or no", quotable(text))),
+    }
+}
+
+fn quotable(text: &str) -> String {
+    text::plain_line(text, MAX_NAME_CHARS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(bytes: &[u8]) -> Result<Vec<Device>, Unusable> {
+        let list = read(bytes.to_vec(), &Asked::default(), &TimeZone::UTC, None)?;
+        Ok(list.devices)
+    }
+
+    /// As `line name last enabled`, with `?` for what cannot be read and `-` for what is not there.
+    #[track_caller]
+    fn check(text: impl AsRef<[u8]>, expected: &[&str]) {
+        let devices = list(text.as_ref()).expect("a list");
+        let last = |device: &Device| match &device.last {
+            Ok(Some(last)) => last.to_string(),
+            Ok(None) => "-".to_owned(),
+            Err(_) => "?".to_owned(),
+        };
+        let enabled = |device: &Device| match &device.enabled {
+            Ok(Some(true)) => "on",
+            Ok(Some(false)) => "off",
+            Ok(None) => "-",
+            Err(_) => "?",
+        };
+        let drawn: Vec<String> = devices
+            .iter()
+            .map(|device| format!("{} {} {} {}", device.line, device.name, last(device), enabled(device)))
+            .collect();
+        assert_eq!(drawn, expected);
+    }
+
+    #[track_caller]
+    fn check_unusable(bytes: impl AsRef<[u8]>, expected: &str) {
+        let unusable = list(bytes.as_ref()).expect_err("no list");
+        assert_eq!(unusable.to_string(), expected);
+    }
+
+    #[test]
+    fn columns_are_found_by_name_in_any_order() {
+        let expected = ["2 Anna 2026-05-04T08:15:00Z on"];
+        check("device,last backup,backup enabled\nAnna,2026-05-04T08:15:00Z,true\n", &expected);
+        check("Backup_Enabled,OS,Last-Backup Time, DEVICE NAME \nyes,26,2026-05-04 08:15,Anna", &expected);
+        check(
+            "\"IsCloudBackupEnabled\";\"LastCloudBackupDate\";\"Name\"\r\n1;1777882500;\"Anna\"\r\n",
+            &expected,
+        );
+        check("name\tlast iCloud backup date\tiCloud Backup\nAnna\t2026-05-04 08:15\tON\n", &expected);
+        check(
+            "sep=;\nname;last backup;icloud backup\nAnna;2026-05-04 08:15;ON\n",
+            &["3 Anna 2026-05-04T08:15:00Z on"],
+        );
+        check("Serial Number,Device Name,Last Backup\nC02,Anna,\n", &["2 Anna - -"]);
+        check("UDID,Last Backup\n00008101,never\n", &["2 00008101 - -"]);
+        // A comma inside quotes is none.
+        check("\"name, first, of, all\";device;last backup\nx;Anna;\n", &["2 Anna - -"]);
+        check("device,last backup\n", &[]);
+    }
+
+    #[test]
+    fn times_under_a_column_in_utc_are_read_as_utc() {
+        let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
+        let last = |text: &str| {
+            let list = read(text.as_bytes().to_vec(), &Asked::default(), &berlin, None).expect("a list");
+            list.devices[0].last.clone().expect("a time").expect("a time").to_string()
+        };
+        let named =
+            "Device Name,Last iCloud Backup Date (UTC),iCloud Backup Enabled\nDesk,2026-05-08 01:30,Yes\n";
+        assert_eq!(last(named), "2026-05-08T01:30:00Z");
+        assert_eq!(last("name,LastCloudBackupDateUTC\na,2026-05-08T01:30:00\n"), "2026-05-08T01:30:00Z");
+        assert_eq!(last("name,last iCloud backup (+02:00)\na,2026-05-08 01:30\n"), "2026-05-07T23:30:00Z");
+        // What stands beside the time itself counts.
+        assert_eq!(last("name,last iCloud backup (UTC)\na,2026-05-08 01:30 +0200\n"), "2026-05-07T23:30:00Z");
+        assert_eq!(last("name,last iCloud backup\na,2026-05-08 01:30\n"), "2026-05-07T23:30:00Z");
+        assert_eq!(last("name,last iCloud backup (UTC)\na,2026-05-08\n"), "2026-05-08T23:59:59Z");
+    }
+
+    #[test]
+    fn a_zero_date_is_no_backup_and_refuses_no_list() {
+        check(
+            "Device Name,Last Backup Date\nAnna,1/1/0001 12:00:00 AM\nBerta,2026-05-07T20:15:00Z\n",
+            &["2 Anna - -", "3 Berta 2026-05-07T20:15:00Z -"],
+        );
+    }
+
+    #[test]
+    fn a_device_without_a_name_is_known_by_its_serial_number() {
+        check(
+            "Device Name,Serial Number,UDID,Last iCloud Backup\n,C02TEST1,,never\n ,,00008101,never\nAnna,C02TEST3,,never\n,,,never\n",
+            &["2 C02TEST1 - -", "3 00008101 - -", "4 Anna - -", "5  - -"],
+        );
+    }
+
+    #[test]
+    fn what_is_no_iphone_is_listed_and_not_read() {
+        let text = "Name,Model,OS,Last iCloud Backup\n\
+                    a,iPhone 13,iOS,2026-05-04 08:15\n\
+                    b,Apple TV 4K,tvOS,05/04/2026\n\
+                    c,\"RealityDevice14,1\",,yesterday\n\
+                    d,A2403,macOS,\n\
+                    e,A2403,,\n";
+        let others: Vec<Option<String>> =
+            list(text.as_bytes()).expect("a list").into_iter().map(|device| device.other).collect();
+        let other = |name: &str| Some(name.to_owned());
+        assert_eq!(others, [None, other("Apple TV"), other("Apple Vision Pro"), other("Mac"), None]);
+    }
+
+    #[test]
+    fn every_way_to_say_yes_and_no() {
+        for (text, expected) in [
+            ("true", "on"),
+            (" YES ", "on"),
+            ("1", "on"),
+            ("On", "on"),
+            ("Enabled", "on"),
+            ("FALSE", "off"),
+            ("no", "off"),
+            ("0", "off"),
+            ("off", "off"),
+            ("disabled", "off"),
+            ("", "-"),
+            ("unknown", "-"),
+            ("2", "?"),
+            ("perhaps", "?"),
+        ] {
+            check(format!("device,last backup,backup enabled\na,,{text}\n"), &[&format!("2 a - {expected}")]);
+        }
+    }
+
+    #[test]
+    fn files_of_spreadsheets_are_read() {
+        let text = "device;last backup\r\nMüllers iPhone 🍏;2026-05-04 08:15\r\n";
+        let expected = ["2 Müllers iPhone 🍏 2026-05-04T08:15:00Z -"];
+        check(text, &expected);
+        check(format!("\u{feff}{text}"), &expected);
+        check(format!("\u{feff}sep=;\r\n{text}"), &["3 Müllers iPhone 🍏 2026-05-04T08:15:00Z -"]);
+        let units: Vec<u16> = format!("\u{feff}{text}").encode_utf16().collect();
+        let bytes = |unit: fn(u16) -> [u8; 2]| units.iter().flat_map(|u| unit(*u)).collect::<Vec<u8>>();
+        check(bytes(u16::to_le_bytes), &expected);
+        check(bytes(u16::to_be_bytes), &expected);
+        check_unusable(
+            &bytes(u16::to_le_bytes)[..31],
+            "it is no text but a file of another kind; export it as CSV",
+        );
+        check_unusable(b"device,last backup\nM\xfcller,\n", "line 2 is not UTF-8; save it as “CSV UTF-8”");
+        check_unusable(
+            b"PK\x03\x04\0\0\xff\xfe",
+            "it is no text but a file of another kind; export it as CSV",
+        );
+        check_unusable(b"device,last\0backup", "it is no text but a file of another kind; export it as CSV");
+    }
+
+    #[test]
+    fn no_line_is_dropped() {
+        check(
+            "device,last backup,backup enabled,notes\n\
+             a,2026-05-04 08:15,on,\"two\nlines, and \"\"quotes\"\"\"\n\
+             \n\
+             b,yesterday,on,\n\
+             ,2026-05-04 08:15,perhaps\n\
+             ,,,\n\
+             Müller, iPhone,2026-05-04 08:15,on,\n\
+             c\n\
+             5\" display,,\n",
+            &[
+                "2 a 2026-05-04T08:15:00Z on",
+                "5 b ? on",
+                "6  2026-05-04T08:15:00Z ?",
+                "8 Müller ? ?",
+                "9 c - -",
+                "10 5\" display - -",
+            ],
+        );
+        let reasons = list(b"device,last backup\na,yester\tday\nb,,c\n").expect("a list");
+        assert_eq!(reasons[0].last, Err("cannot read \"yester day\" as a time".to_owned()));
+        assert_eq!(reasons[1].last, Err("3 fields under 2 columns".to_owned()));
+    }
+
+    #[test]
+    fn what_swallows_lines_is_an_error() {
+        let words = |line| {
+            format!(
+                "line {line}: a quote that is never closed, or a text over several lines; correct that line"
+            )
+        };
+        check_unusable("device,last backup\na,\n\"b,\nc,\n", &words(3));
+        check_unusable("device,last backup,notes\na,,\"x\nb,,\nc,,\n", &words(2));
+        // Closed by the next quote of another line.
+        check_unusable("device,last backup,notes\na,,\"x\nb,,\"y\"\nc,,\n", &words(2));
+        check_unusable("device,last backup,notes\na,,\"x\nb,,\",y\nc,,\n", &words(2));
+        check_unusable("device,last backup,notes\n\"a\nb\",,x\n", &words(2));
+    }
+
+    #[test]
+    fn errors_name_what_was_found_and_what_is_wanted() {
+        check_unusable("", "it is empty; the first line must name the columns");
+        check_unusable("\n\n", "it is empty; the first line must name the columns");
+        check_unusable(
+            "model,OS Version\nx,y\n",
+            "no column “device” (or “name”, “serial number”); found: model, OS Version; name it with --device-column",
+        );
+        check_unusable(
+            "Device,\u{1b}[31mLast seen\nx,y\n",
+            "no column “last backup” (or “last iCloud backup date”); found: Device, [31mLast seen; name it with --backup-column",
+        );
+        let many: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+        let Err(unusable) = list(many.join(",").as_bytes()) else { panic!("no column") };
+        assert!(unusable.to_string().contains("c10, c11, …; name it"), "{unusable}");
+        check_unusable(
+            "device,last backup\na,\nb,05/04/2026 8:15 AM\n",
+            "line 3: is \"05/04/2026 8:15 AM\" written day first or month first? Say --date-order dmy or mdy",
+        );
+    }
+
+    #[test]
+    fn there_is_a_limit() {
+        assert_eq!(fetch(io::repeat(b'a')).expect("read"), Err(Unusable::TooLarge));
+        assert_eq!(fetch(&b"abc"[..]).expect("read"), Ok(b"abc".to_vec()));
+    }
+}

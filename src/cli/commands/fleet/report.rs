@@ -1,0 +1,318 @@
+//! A judged list of devices, drawn: a table of those that are not up to date, JSON and CSV of all.
+//!
+//! Pure. Invariant: what a table leaves out it counts and says.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::delivery::message::time_format::lasted;
+use crate::delivery::payload::VERSION;
+use crate::phones::backup_status::Standing;
+
+use super::columns::Columns;
+use super::inventory::Device;
+use crate::cli::csv;
+use crate::cli::phrases::shown;
+use crate::cli::terminal::{Cell, Ink, Page};
+
+/// More than a person reads.
+const MAX_LINES: usize = 50;
+const MAX_NAMED_SERVICES: usize = 5;
+const CSV_HEAD: [&str; 6] = ["device", "standing", "last_backup_at", "backup_enabled", "reason", "line"];
+
+/// A device and how it stands.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub device: Device,
+    pub standing: Standing,
+    /// Of "unknown" and "skipped".
+    pub reason: Option<String>,
+}
+
+impl Row {
+    fn last(&self) -> Option<Timestamp> {
+        self.device.last.as_ref().ok().copied().flatten()
+    }
+
+    fn enabled(&self) -> Option<bool> {
+        self.device.enabled.as_ref().ok().copied().flatten()
+    }
+}
+
+/// All devices, in the order of the list.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub rows: Vec<Row>,
+    /// Of the list, that were read.
+    pub columns: Columns,
+    pub feed: String,
+    /// Whose outages were counted, in Apple's words.
+    pub services: Vec<String>,
+    /// `None`: Apple was never looked at.
+    pub record_since: Option<Timestamp>,
+}
+
+impl Report {
+    pub fn text(&self, page: &Page) -> String {
+        let mut late: Vec<&Row> = self.rows.iter().filter(|row| row.standing != Standing::UpToDate).collect();
+        late.sort_by_key(|row| (urgency(row.standing), row.last()));
+        let mut text = page.paragraph(0, &self.counted());
+        text.push_str(&page.paragraph(0, &self.beside(page)));
+        for remark in &self.columns.remarks {
+            text.push_str(&page.paragraph(0, &shown(remark)));
+        }
+        if late.is_empty() {
+            return text;
+        }
+        let lines: Vec<Vec<Cell>> = late.iter().take(MAX_LINES).map(|row| line(row, page)).collect();
+        text.push('\n');
+        text.push_str(&page.table(&["DEVICE", "STANDING", "LAST BACKUP"], &lines, 0));
+        let left = late.len().saturating_sub(MAX_LINES);
+        if left > 0 {
+            text.push_str(&page.paragraph(0, &format!("… and {left} more; --format csv has all")));
+        }
+        text
+    }
+
+    fn counts(&self) -> BTreeMap<Standing, usize> {
+        let mut counts: BTreeMap<Standing, usize> = Standing::ALL.map(|standing| (standing, 0)).into();
+        for row in &self.rows {
+            *counts.entry(row.standing).or_default() += 1;
+        }
+        counts
+    }
+
+    /// `3 devices: 2 up to date, 1 off`
+    fn counted(&self) -> String {
+        let counts = self.counts().into_iter().filter(|(_, count)| *count > 0);
+        let counts: Vec<String> =
+            counts.map(|(standing, count)| format!("{count} {}", words(standing))).collect();
+        match self.rows.len() {
+            0 => "The list has no devices.".to_owned(),
+            1 => format!("1 device: {}", words(self.rows[0].standing)),
+            total => format!("{total} devices: {}", counts.join(", ")),
+        }
+    }
+
+    fn beside(&self, page: &Page) -> String {
+        let Some(since) = self.record_since else {
+            return "statusd has not seen Apple's status yet, so nobody knows how Apple was.".to_owned();
+        };
+        let mut services: Vec<String> =
+            self.services.iter().take(MAX_NAMED_SERVICES).map(|name| shown(name)).collect();
+        if self.services.len() > MAX_NAMED_SERVICES {
+            services.push(format!("{} more", self.services.len() - MAX_NAMED_SERVICES));
+        }
+        let since = since.to_zoned(page.zone.clone()).strftime("%-d %b %Y").to_string();
+        format!("Apple's outages of {}, on record since {since}", services.join(", "))
+    }
+
+    pub fn json(&self, now: Timestamp) -> String {
+        let counts =
+            self.counts().into_iter().map(|(standing, count)| (standing.as_str().to_owned(), json!(count)));
+        let document = json!({
+            "version": VERSION,
+            "at": now,
+            "feed": self.feed,
+            "services": self.services,
+            "record_since": self.record_since,
+            "columns": {
+                "device": self.columns.device,
+                "last_backup": self.columns.backup.name,
+                "backup_enabled": self.columns.enabled.as_ref().map(|column| &column.name),
+            },
+            "remarks": self.columns.remarks,
+            "counts": Value::Object(counts.collect()),
+            "devices": self.rows.iter().map(device_json).collect::<Vec<_>>(),
+        });
+        format!("{document:#}\n")
+    }
+
+    pub fn csv(&self) -> String {
+        let mut text = csv::record(&CSV_HEAD.map(str::to_owned));
+        for row in &self.rows {
+            text.push_str(&csv::record(&[
+                row.device.name.clone(),
+                row.standing.as_str().to_owned(),
+                row.last().map(|last| last.to_string()).unwrap_or_default(),
+                row.enabled().map(|enabled| enabled.to_string()).unwrap_or_default(),
+                row.reason.clone().unwrap_or_default(),
+                row.device.line.to_string(),
+            ]));
+        }
+        text
+    }
+}
+
+fn device_json(row: &Row) -> Value {
+    json!({
+        "device": row.device.name,
+        "standing": row.standing.as_str(),
+        "last_backup_at": row.last(),
+        "backup_enabled": row.enabled(),
+        "reason": row.reason,
+        "line": row.device.line,
+    })
+}
+
+/// What somebody can do something about comes first; what Apple's end of the outage heals, last.
+fn urgency(standing: Standing) -> u8 {
+    match standing {
+        Standing::LateOtherwise => 0,
+        Standing::Off => 1,
+        Standing::Unknown => 2,
+        Standing::LateByApple => 3,
+        Standing::Skipped => 4,
+        Standing::UpToDate => 5,
+    }
+}
+
+fn words(standing: Standing) -> &'static str {
+    match standing {
+        Standing::UpToDate => "up to date",
+        Standing::LateByApple => "late because of Apple",
+        Standing::LateOtherwise => "late for another reason",
+        Standing::Off => "off",
+        Standing::Unknown => "unknown",
+        Standing::Skipped => "skipped",
+    }
+}
+
+fn line(row: &Row, page: &Page) -> Vec<Cell> {
+    let name = match shown(&row.device.name) {
+        name if name.is_empty() => format!("(line {})", row.device.line),
+        name => name,
+    };
+    let ink = match row.standing {
+        Standing::UpToDate => Ink::Good,
+        Standing::LateByApple => Ink::Planned,
+        Standing::LateOtherwise => Ink::Bad,
+        Standing::Off | Standing::Unknown => Ink::Doubtful,
+        Standing::Skipped => Ink::Faint,
+    };
+    let last = row.last().map(|last| {
+        let day = last.to_zoned(page.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
+        if last <= page.now { format!("{day} ({} ago)", lasted(last, page.now)) } else { day }
+    });
+    let seen = last.into_iter().chain(row.reason.as_deref().map(shown));
+    vec![
+        Cell::new(Ink::Strong, name),
+        Cell::new(ink, words(row.standing)),
+        Cell::plain(seen.collect::<Vec<_>>().join("; ")),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::columns::Asked;
+    use super::*;
+    use crate::cli::terminal::tests::UTC;
+    use crate::cli::tests::check_documented;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    fn page(width: usize) -> Page<'static> {
+        Page { width, color: false, zone: &UTC, now: at("2026-05-08T12:00:00Z") }
+    }
+
+    fn row(line: u64, name: &str, last: &str, standing: Standing) -> Row {
+        let last = Ok((!last.is_empty()).then(|| at(last)));
+        let enabled = Ok((standing == Standing::Off).then_some(false));
+        let reason = (standing == Standing::Unknown).then(|| "no date of a backup".to_owned());
+        Row { device: Device { line, name: name.to_owned(), other: None, last, enabled }, standing, reason }
+    }
+
+    fn columns(backup: &str) -> Columns {
+        let head = ::csv::StringRecord::from(vec!["Device Name", backup]);
+        Columns::find(&head, &Asked::default()).expect("columns")
+    }
+
+    fn report() -> Report {
+        Report {
+            rows: vec![
+                row(2, "Anna", "2026-05-08T02:00:00Z", Standing::UpToDate),
+                row(3, "=HYPERLINK(\"x\")", "2026-05-01T02:00:00Z", Standing::LateByApple),
+                row(4, "Berta\u{1b}[2J\u{202e}", "2026-05-04T02:00:00Z", Standing::LateOtherwise),
+                row(5, "Cäsar, the elder of the two", "2026-04-04T02:00:00Z", Standing::LateOtherwise),
+                row(6, "", "", Standing::Unknown),
+                row(7, "+49", "2026-03-04T02:00:00Z", Standing::Off),
+            ],
+            columns: columns("Last iCloud Backup"),
+            feed: "consumer/en_US".to_owned(),
+            services: vec!["iCloud Backup".to_owned()],
+            record_since: Some(at("2026-03-01T10:00:00Z")),
+        }
+    }
+
+    #[test]
+    fn the_table_has_the_worst_first_and_no_control_characters() {
+        let expected = "\
+6 devices: 1 up to date, 1 late because of Apple, 2 late for another reason, 1
+off, 1 unknown
+Apple's outages of iCloud Backup, on record since 1 Mar 2026
+
+DEVICE              STANDING                 LAST BACKUP
+Cäsar, the elder    late for another reason  4 Apr 2026 02:00 (34 days 10 h ago)
+of the two
+Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
++49                 off                      4 Mar 2026 02:00 (65 days 10 h ago)
+(line 6)            unknown                  no date of a backup
+=HYPERLINK(\"x\")     late because of Apple    1 May 2026 02:00 (7 days 10 h ago)
+";
+        assert_eq!(report().text(&page(80)), expected);
+    }
+
+    #[test]
+    fn a_column_that_may_be_of_other_backups_is_never_used_without_a_remark() {
+        let report = Report { columns: columns("Last Backup Date"), ..report() };
+        let words = "\nThe column “Last Backup Date” does not say whether it is about iCloud; it is\n\
+                     taken for the last iCloud backup. If another column is: --backup-column NAME.\n\nDEVICE";
+        let text = report.text(&page(80));
+        assert!(text.contains(words), "{text}");
+        let document: Value = serde_json::from_str(&report.json(at("2026-05-08T12:00:00Z"))).expect("JSON");
+        assert_eq!(document["columns"]["last_backup"], "Last Backup Date");
+        assert_eq!(document["remarks"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let mut report = report();
+        report.rows =
+            (0..120).map(|line| row(line, "x", "2026-05-01T02:00:00Z", Standing::LateOtherwise)).collect();
+        let text = report.text(&page(120));
+        assert!(text.ends_with("… and 70 more; --format csv has all\n"), "{text}");
+        assert_eq!(text.lines().count(), 2 + 1 + 1 + 50 + 1);
+        report.rows = vec![row(2, "x", "2026-05-08T02:00:00Z", Standing::UpToDate)];
+        assert!(report.text(&page(80)).starts_with("1 device: up to date\n"));
+        report.rows.clear();
+        report.record_since = None;
+        let expected = "The list has no devices.\nstatusd has not seen Apple's status yet, so nobody knows how Apple was.\n";
+        assert_eq!(report.text(&page(80)), expected);
+        assert_eq!(report.csv(), "device,standing,last_backup_at,backup_enabled,reason,line\r\n");
+    }
+
+    #[test]
+    fn csv_has_every_device_and_no_formula() {
+        let expected = "device,standing,last_backup_at,backup_enabled,reason,line\r\n\
+            Anna,up_to_date,2026-05-08T02:00:00Z,,,2\r\n\
+            \"'=HYPERLINK(\"\"x\"\")\",late_by_apple,2026-05-01T02:00:00Z,,,3\r\n\
+            Berta\u{1b}[2J\u{202e},late_otherwise,2026-05-04T02:00:00Z,,,4\r\n\
+            \"Cäsar, the elder of the two\",late_otherwise,2026-04-04T02:00:00Z,,,5\r\n\
+            ,unknown,,,no date of a backup,6\r\n\
+            '+49,off,2026-03-04T02:00:00Z,false,,7\r\n";
+        assert_eq!(report().csv(), expected);
+    }
+
+    #[test]
+    fn json_is_as_documented() {
+        let document: Value = serde_json::from_str(&report().json(at("2026-05-08T12:00:00Z"))).expect("JSON");
+        check_documented("fleet", &document);
+        assert_eq!(document["devices"].as_array().map(Vec::len), Some(6));
+        assert_eq!(document["devices"][1]["device"], "=HYPERLINK(\"x\")");
+        assert_eq!(document["counts"]["late_otherwise"], 2);
+    }
+}

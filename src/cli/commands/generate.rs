@@ -1,0 +1,166 @@
+//! `statusd completions` and `statusd man`: made from the very definitions that parse.
+
+use std::io;
+use std::path::Path;
+
+use clap::{Command, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::cause::{Cause as _, cannot};
+
+use crate::cli::args::{self, Cli};
+use crate::cli::man::config_page;
+use crate::cli::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, flags, man};
+
+/// Asks `statusd complete` for what is no fixed word of the command line, and takes the generated
+/// completions where it knows nothing.
+const BASH_WORDS: &str = r#"
+_statusd_words() {
+    local word words=()
+    while IFS= read -r word; do
+        words+=("$word")
+    done < <("$1" complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    if [[ ${#words[@]} -gt 0 ]]; then
+        # Puts a backslash before blanks.
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=("${words[@]}")
+    else
+        _statusd "$@"
+    fi
+}
+complete -F _statusd_words -o bashdefault -o default statusd
+"#;
+const ZSH_WORDS: &str = r#"_statusd() {
+    local -a found
+    found=(${(f)"$($words[1] complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( $#found )); then
+        compadd -M 'm:{[:lower:]}={[:upper:]}' -a found
+    else
+        _statusd_fixed "$@"
+    fi
+}
+"#;
+const FISH_WORDS: &str = r#"
+function __statusd_words
+    # Behind an option fish wants the value alone.
+    statusd complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null | string replace -r '^--[^=]*=' ''
+end
+complete -c statusd -n 'count (__statusd_words) >/dev/null' -f -a '(__statusd_words)'
+for option in watch service channel only skip
+    complete -c statusd -l $option -x -a '(__statusd_words)'
+end
+"#;
+
+/// What `statusd man` calls the page of the configuration file. No command may be called so.
+const CONFIG_FILE: &str = "config-file";
+
+pub fn completions(shell: Shell) -> Output {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut listed(&flags::command()), "statusd", &mut text);
+    let fixed = String::from_utf8_lossy(&text).into_owned();
+    Output::done(match shell {
+        Shell::Bash => format!("{fixed}{BASH_WORDS}"),
+        // The function that the shell calls asks first.
+        Shell::Zsh => fixed.replacen("_statusd() {", &format!("{ZSH_WORDS}\n_statusd_fixed() {{"), 1),
+        Shell::Fish => format!("{fixed}{FISH_WORDS}"),
+        _ => fixed,
+    })
+}
+
+/// What the help of a command and of those below it lists, and nothing else: the generators offer what is
+/// hidden too.
+fn listed(command: &Command) -> Command {
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
+    Command::new(command.get_name().to_owned())
+        .about(command.get_about().cloned().unwrap_or_default())
+        .version(command.get_version().unwrap_or_default().to_owned())
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .disable_help_subcommand(true)
+        .args(arguments.map(|argument| argument.clone().global(false)))
+        .subcommands(commands.map(listed))
+}
+
+pub fn man(man: &args::Man) -> Result<Output, Failure> {
+    let command = documented();
+    if let Some(directory) = &man.dir {
+        return match write_all(&command, directory) {
+            Ok(()) => Ok(Output::done(String::new())),
+            Err(error) => {
+                let shown = directory.display();
+                let message = format!("cannot write into {shown}: {}; give another --dir", error.reason());
+                Err(Failure::new(CANNOT_WRITE, message))
+            }
+        };
+    }
+    if man.command == [CONFIG_FILE] {
+        return Ok(Output::done(config_page::page()));
+    }
+    let mut wanted = &command;
+    for name in &man.command {
+        wanted = wanted.find_subcommand(name).ok_or_else(|| {
+            let mut names: Vec<&str> = wanted.get_subcommands().map(Command::get_name).collect();
+            if wanted.get_name() == command.get_name() {
+                names.push(CONFIG_FILE);
+            }
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Failure::new(WRONG_USAGE, format!("no command {name:?} here; there is {known}"))
+        })?;
+    }
+    let text = man::page(wanted).map_err(|error| Failure::failed(cannot("make the page", &error)))?;
+    Ok(Output::done(text))
+}
+
+/// As it parses, with nothing hidden.
+fn documented() -> Command {
+    shown(flags::fitted(Cli::command().disable_help_subcommand(true)))
+}
+
+fn shown(command: Command) -> Command {
+    command.mut_args(|argument| argument.hide_short_help(false)).mut_subcommands(shown)
+}
+
+fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let page = format!("{}.{}", config_page::NAME, config_page::SECTION);
+    std::fs::write(directory.join(page), config_page::page())?;
+    write_commands(command, directory)
+}
+
+fn write_commands(command: &Command, directory: &Path) -> io::Result<()> {
+    std::fs::write(directory.join(format!("{}.1", man::name(command))), man::page(command)?)?;
+    let mut shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+    shown.try_for_each(|command| write_commands(command, directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_and_every_shell_its_completions() {
+        for (line, title) in [
+            ("", ".TH statusd 1"),
+            ("check", ".TH statusd-check 1"),
+            ("config init", ".TH statusd-config-init 1"),
+            ("doctor", ".TH statusd-doctor 1"),
+            ("config-file", ".TH statusd.toml 5"),
+        ] {
+            let command = line.split_whitespace().map(str::to_owned).collect();
+            let page = man(&args::Man { command, dir: None }).expect("a page");
+            assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
+            // Settings are not hidden where the command uses them.
+            let is_used = ["", "doctor", "config-file"].contains(&line);
+            assert_eq!(page.text.contains("Where the database is"), is_used, "{line}");
+            assert_eq!(page.text.contains("STATUSD_STATE_DIRECTORY"), is_used, "{line}");
+            // What an argument that hides its help leaves.
+            assert!(!page.text.contains("\n\n"), "{}", page.text);
+        }
+        let unknown = man(&args::Man { command: vec!["chekc".to_owned()], dir: None });
+        assert_eq!(unknown.expect_err("no such command").code, WRONG_USAGE);
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            assert!(completions(shell).text.contains("test-notice"));
+        }
+    }
+}

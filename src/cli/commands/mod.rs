@@ -1,0 +1,20 @@
+//! The commands, one file or folder for each.
+
+pub mod ack;
+pub mod check;
+pub mod complete;
+pub mod config;
+pub mod doctor;
+pub mod drill;
+pub mod fleet;
+pub mod generate;
+pub mod guide;
+pub mod history;
+pub mod outbox;
+pub mod replay;
+pub mod run;
+pub mod service;
+pub mod services;
+pub mod snooze;
+pub mod status;
+pub mod test_notice;

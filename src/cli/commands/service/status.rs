@@ -1,0 +1,225 @@
+//! `statusd service status`: the service manager's facts in our words, and the daemon's own last look.
+
+use serde_json::{Value, json};
+
+use crate::delivery::message::time_format::when;
+use crate::delivery::payload::VERSION;
+use crate::service::{Activity, Found, OnDisk, Site, elsewhere};
+use crate::status_socket::{self, Live};
+
+use super::executor::Outside;
+use super::{ended_with, service_config};
+use crate::cli::phrases::{age, shown, since};
+use crate::cli::terminal::{Ink, Page};
+use crate::cli::{DONE, FAILED, Failure, Invocation, Output, wait};
+
+/// All that is known of the service at one moment.
+struct Standing<'s> {
+    site: &'s Site,
+    found: Found,
+    live: Option<Live>,
+    /// Why the service could not read its configuration.
+    complaint: Option<String>,
+}
+
+pub fn run(site: &Site, json: bool, invocation: &Invocation) -> Result<Output, Failure> {
+    let found = wait(async { Outside::new(site, invocation.environment).find().await })??;
+    let config = service_config(site, invocation);
+    // Whoever was told of a directory knows better.
+    let given = invocation.overrides.state_directory.clone();
+    let directory = given.or_else(|| config.as_ref().ok().map(|config| config.state_directory.clone()));
+    let live = directory.and_then(|directory| status_socket::ask(&directory));
+    let zone = config.as_ref().map(|config| config.time_zone.clone()).unwrap_or(jiff::tz::TimeZone::UTC);
+    let complaint = config.err().map(|error| error.to_string());
+    let code = if found.known.is_running() { DONE } else { FAILED };
+    let standing = Standing { site, found, live, complaint };
+    let text = match json {
+        true => format!("{:#}\n", standing.json()),
+        false => standing.text(&invocation.page(&zone)),
+    };
+    Ok(Output { text, code })
+}
+
+impl Standing<'_> {
+    fn text(&self, page: &Page) -> String {
+        // A path is not wrapped: what was broken cannot be copied.
+        let mut text = format!("{}\n", self.installed());
+        if self.found.known.from.is_some() {
+            let begins = match (self.found.known.is_enabled, self.site) {
+                (true, Site::Machine) => "Begins with the machine",
+                (true, Site::Person { .. }) if self.found.lingers => {
+                    "Begins with the machine, and goes on when you log out"
+                }
+                (true, Site::Person { .. } | Site::Agent { .. }) => "Begins when you log in",
+                (false, _) => "Does not begin by itself: `statusd service install` sees to it",
+            };
+            text.push_str(&page.paragraph(0, begins));
+        }
+        let (ink, words) = self.activity(page);
+        let drawn = page.paragraph(0, &words);
+        drawn.lines().for_each(|line| text.push_str(&format!("{}\n", page.paint(ink, line))));
+        text.push_str(&self.looks(page));
+        if let Some(complaint) = &self.complaint {
+            text.push_str(&page.paragraph(0, &format!("Configuration: {}", shown(complaint))));
+        }
+        text
+    }
+
+    fn installed(&self) -> String {
+        let path = shown(&self.site.file().display().to_string());
+        match (&self.found.file, elsewhere(self.site, &self.found)) {
+            (OnDisk::Ours(_), _) => format!("Installed: {path}"),
+            (OnDisk::Changed, _) => format!("Installed: {path}, changed since statusd wrote it"),
+            (OnDisk::Foreign, _) => format!("Installed: {path}, which statusd did not write"),
+            (OnDisk::Missing, Some(from)) => {
+                format!("Installed: {}, which statusd did not write", shown(&from.display().to_string()))
+            }
+            (OnDisk::Missing, None) => match self.site {
+                Site::Person { .. } if Site::Machine.file().exists() => {
+                    "Not installed for you; for the machine: sudo statusd service status".to_owned()
+                }
+                Site::Person { .. } | Site::Machine | Site::Agent { .. } => {
+                    "Not installed: `statusd service install` does it".to_owned()
+                }
+            },
+        }
+    }
+
+    fn activity(&self, page: &Page) -> (Ink, String) {
+        match &self.found.known.activity {
+            Activity::Running { pid, since: from } => {
+                let from = from.or(self.live.as_ref().map(|live| live.started_at));
+                let from = from.map(|from| format!(" {}", since(from, page))).unwrap_or_default();
+                let pid = pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
+                (Ink::Good, format!("Running{from}{pid}"))
+            }
+            Activity::Starting { code: None } => {
+                (Ink::Doubtful, "Starting, or about to be started again".to_owned())
+            }
+            Activity::Starting { code: Some(code) } => {
+                (Ink::Doubtful, format!("About to be started again: {}", ended_with(*code)))
+            }
+            Activity::Stopping => (Ink::Doubtful, "Stopping".to_owned()),
+            Activity::Stopped => (Ink::Plain, "Not running".to_owned()),
+            Activity::Failed { code: Some(code) } => {
+                (Ink::Bad, format!("Not running: {}", ended_with(*code)))
+            }
+            Activity::Failed { code: None } => {
+                (Ink::Bad, "Not running: `statusd service logs` has the reason".to_owned())
+            }
+        }
+    }
+
+    /// What the daemon itself says; nothing where none answers.
+    fn looks(&self, page: &Page) -> String {
+        let Some(live) = &self.live else { return String::new() };
+        let mut text = String::new();
+        if self.found.known.pid().is_some_and(|pid| pid != live.pid) || !self.found.known.is_up() {
+            let words = format!("Process {} answers, which is not the service's", live.pid);
+            text.push_str(&page.paragraph(0, &words));
+        }
+        let next = live.next_look_at.map(|next| format!(", next at {}", when(next, page.now, page.zone)));
+        let last = match live.sighted_at {
+            Some(last) => format!("Last good look {} ago", age(last, page.now)),
+            None => "No good look yet".to_owned(),
+        };
+        text.push_str(&page.paragraph(0, &format!("{last}{}", next.unwrap_or_default())));
+        if let Some(trouble) = &live.trouble {
+            text.push_str(&page.paragraph(0, &format!("Last look: {}", shown(trouble))));
+        }
+        text
+    }
+
+    fn json(&self) -> Value {
+        let known = &self.found.known;
+        let since = match known.activity {
+            Activity::Running { since, .. } => since,
+            Activity::Stopped | Activity::Starting { .. } | Activity::Stopping | Activity::Failed { .. } => {
+                None
+            }
+        };
+        json!({
+            "version": VERSION,
+            "scope": self.site.as_str(),
+            "file": self.site.file(),
+            "file_is": self.found.file.as_str(),
+            "from": known.from,
+            "enabled": known.is_enabled,
+            "lingers": self.found.lingers,
+            "state": known.activity.as_str(),
+            "active_since": since,
+            "pid": known.pid(),
+            "exit_code": known.exit_code(),
+            "daemon": self.live.as_ref().map(|live| json!({
+                "pid": live.pid, "version": live.version, "started_at": live.started_at,
+                "looked_at": live.looked_at, "last_good_look_at": live.sighted_at,
+                "next_look_at": live.next_look_at, "trouble": live.trouble,
+            })),
+            "configuration_error": self.complaint,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::cli::tests::check_documented;
+    use crate::service::{Known, Shape, Written};
+
+    fn at(text: &str) -> jiff::Timestamp {
+        format!("2026-05-05T{text}:00Z").parse().expect("a time")
+    }
+
+    fn page() -> Page<'static> {
+        Page { width: 80, color: false, zone: const { &TimeZone::UTC }, now: at("10:02") }
+    }
+
+    fn found(activity: Activity) -> Found {
+        let file = OnDisk::Ours(Written { text: String::new(), shape: Shape::default() });
+        let known = Known { from: Some(Site::Machine.file()), is_enabled: true, activity };
+        Found { file, known, lingers: false }
+    }
+
+    fn live(pid: u32) -> Live {
+        let started = Live::starting(at("09:40"));
+        Live { pid, sighted_at: Some(at("10:01")), next_look_at: Some(at("10:05")), ..started }
+    }
+
+    #[track_caller]
+    fn check(found: Found, live: Option<Live>, expected: &str) {
+        let standing = Standing { site: &Site::Machine, found, live, complaint: None };
+        assert_eq!(standing.text(&page()), expected);
+    }
+
+    #[test]
+    fn the_facts_are_in_plain_words() {
+        let head = "Installed: /etc/systemd/system/statusd.service\nBegins with the machine\n";
+        let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
+        let looks = "Last good look 60 s ago, next at 10:05\n";
+        let process = "Running since 09:40 (22 min) as process 7\n";
+        check(found(running.clone()), Some(live(7)), &format!("{head}{process}{looks}"));
+        check(found(running.clone()), None, &format!("{head}{process}"));
+        let other = "Process 8 answers, which is not the service's\n";
+        check(found(running), Some(live(8)), &format!("{head}{process}{other}{looks}"));
+        let unknown = Activity::Running { pid: None, since: None };
+        check(found(unknown), None, &format!("{head}Running\n"));
+        let failed = |code| found(Activity::Failed { code });
+        let wrong = "Not running: the service ended with 78: `statusd config check` has the reason\n";
+        check(failed(Some(78)), None, &format!("{head}{wrong}"));
+        let reason = "Not running: the service ended with 1: `statusd service logs` has the reason\n";
+        check(failed(Some(1)), None, &format!("{head}{reason}"));
+        let missing = Found { file: OnDisk::Missing, known: Known::NOTHING, lingers: false };
+        let none = "Not installed: `statusd service install` does it\nNot running\n";
+        check(missing, None, none);
+    }
+
+    #[test]
+    fn its_json_is_the_documented_one() {
+        let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
+        let live = Some(live(7));
+        let standing = Standing { site: &Site::Machine, found: found(running), live, complaint: None };
+        check_documented("service status", &standing.json());
+    }
+}

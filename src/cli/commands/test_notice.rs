@@ -1,0 +1,104 @@
+//! `statusd test-notice`: one test message the way of a real one, through the very channels that
+//! the daemon uses.
+//!
+//! It is composed, templates and all, written to an outbox and sent from there by the daemon's own
+//! round; but that outbox is thrown away, and nothing is retried. Neither quiet hours nor a snooze
+//! hold it back.
+
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::channel::Answer;
+use crate::clock;
+use crate::daemon;
+use crate::delivery::{self, Courier, Round};
+use crate::model::{Change, ChangeKind};
+use crate::store::Store;
+
+use crate::cli::phrases::shown;
+use crate::cli::terminal::{Ink, Page};
+use crate::cli::{CONFIGURATION, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, wait};
+
+pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure> {
+    let config = invocation.config()?;
+    let couriers = chosen(daemon::couriers(&config, invocation.environment)?, wanted)?;
+    let answers = wait(LocalSet::new().run_until(send(couriers)))??;
+    let failed = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Delivered { .. }));
+    let page = invocation.page(&config.time_zone);
+    let text = answers.iter().map(|(name, answer)| line(name, answer, &page)).collect();
+    Ok(Output { text, code: if failed { FAILED } else { DONE } })
+}
+
+/// The channels of these names; all without any.
+pub fn chosen(mut couriers: Vec<Courier>, wanted: &[String]) -> Result<Vec<Courier>, Failure> {
+    let known: Vec<String> = couriers.iter().map(|courier| courier.channel.name().to_owned()).collect();
+    if known.is_empty() {
+        return Err(Failure::new(
+            CONFIGURATION,
+            "no channel is switched on; see [channel] in the configuration",
+        ));
+    }
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+        let message = format!("unknown channel {unknown:?}: expected one of {}", known.join(", "));
+        return Err(Failure::new(WRONG_USAGE, message));
+    }
+    couriers.retain(|courier| wanted.is_empty() || wanted.iter().any(|name| name == courier.channel.name()));
+    Ok(couriers)
+}
+
+/// All side by side, for one that hangs must not keep the others; the answers in the order of the
+/// channels.
+async fn send(couriers: Vec<Courier>) -> Result<Vec<(String, Answer)>, Failure> {
+    let mut sending = JoinSet::new();
+    for (index, courier) in couriers.into_iter().enumerate() {
+        sending.spawn_local(async move { (index, send_one(courier).await) });
+    }
+    let mut answers = Vec::new();
+    while let Some(sent) = sending.join_next().await {
+        let (index, answer) =
+            sent.map_err(|_| Failure::failed("a channel broke down; please report this"))?;
+        answers.push((index, answer?));
+    }
+    answers.sort_by_key(|(index, _)| *index);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+async fn send_one(mut courier: Courier) -> Result<(String, Answer), Failure> {
+    let name = courier.channel.name().to_owned();
+    courier.terms = courier.terms.at_any_time();
+    let now = clock::now();
+    let store = Store::throw_away()?;
+    let change = Change::bare(ChangeKind::Test, courier.feed.clone(), now, now);
+    store.announce(&change, &|_| vec![name.clone()], now).await?;
+    match delivery::once(&store, &mut courier, 0.0, &clock::now).await? {
+        Round::Tried { answer, .. } => Ok((name, answer)),
+        Round::Idle { .. } => Err(Failure::failed(format!("{name}: nothing was sent; please report this"))),
+    }
+}
+
+fn line(name: &str, answer: &Answer, page: &Page) -> String {
+    let (ink, what) = match answer {
+        Answer::Delivered { .. } => (Ink::Good, "delivered"),
+        Answer::Retry { .. } => (Ink::Doubtful, "failed, the daemon would try again"),
+        Answer::Unclear { .. } => (Ink::Doubtful, "perhaps delivered"),
+        Answer::Refused { .. } => (Ink::Bad, "refused"),
+    };
+    let drawn = page.paragraph(0, &format!("{name}: {what}: {}", shown(answer.words())));
+    drawn.replacen(what, &page.paint(ink, what), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_of_each_channel_is_a_line() {
+        let now = "2026-05-05T12:00:00Z".parse().expect("a time");
+        let page = Page { width: 80, color: true, zone: &TimeZone::UTC, now };
+        let answer = Answer::Refused { words: "hooks.example answered 401 (Unauthorized)".to_owned() };
+        let expected =
+            "webhook.ops: \u{1b}[1;31mrefused\u{1b}[0m: hooks.example answered 401 (Unauthorized)\n";
+        assert_eq!(line("webhook.ops", &answer, &page), expected);
+    }
+}

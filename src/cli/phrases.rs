@@ -1,0 +1,91 @@
+//! Words that several commands print: kinds of trouble, what a change did, ages.
+//!
+//! The long sentences for people are `message`'s; these are for lines and tables.
+
+use jiff::Timestamp;
+
+use crate::delivery::message::phrases;
+use crate::delivery::message::time_format::{self, lasted};
+use crate::model::{Change, ChangeKind, EventKind};
+use crate::text;
+
+use super::terminal::Page;
+
+const MAX_SHOWN_CHARS: usize = 2_000;
+const MAX_WORD_CHARS: usize = 40;
+
+/// Other people's text, fit for a terminal. What the feed brought is clean already; what stands in
+/// a database may have been written by anybody.
+pub fn shown(text: &str) -> String {
+    text::plain_line(text, MAX_SHOWN_CHARS)
+}
+
+/// As the messages have it; fit for a table, however long Apple's word is.
+pub fn kind_word(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Other(word) => {
+            phrases::kind_word(&EventKind::Other(text::plain_line(word, MAX_WORD_CHARS)))
+        }
+        EventKind::Outage | EventKind::Issue | EventKind::Performance | EventKind::Maintenance => {
+            phrases::kind_word(kind)
+        }
+    }
+}
+
+/// What a change did, in few words for a table.
+pub fn deed(change: &Change) -> String {
+    let kind = change.outage_kind.as_ref().map_or("problem".to_owned(), kind_word);
+    let is_maintenance = change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance);
+    match change.kind {
+        ChangeKind::Began => format!("{kind} began"),
+        ChangeKind::Reopened => format!("{kind} is back"),
+        ChangeKind::Ended => "fixed".to_owned(),
+        ChangeKind::Withdrawn => format!("{kind} listed no more"),
+        ChangeKind::Missed => format!("{kind}, posted late"),
+        ChangeKind::Worsened => format!("worse: {kind}"),
+        ChangeKind::Eased => format!("better: {kind}"),
+        ChangeKind::Planned => "maintenance planned".to_owned(),
+        ChangeKind::Moved => "maintenance moved".to_owned(),
+        ChangeKind::Cancelled => "maintenance cancelled".to_owned(),
+        ChangeKind::Started => "maintenance began".to_owned(),
+        ChangeKind::Over => "maintenance over".to_owned(),
+        ChangeKind::Unlisted => "not in Apple's list".to_owned(),
+        ChangeKind::ListedAgain => "in Apple's list".to_owned(),
+        ChangeKind::Blind => "feed not readable".to_owned(),
+        ChangeKind::Sighted => "feed readable again".to_owned(),
+        ChangeKind::HistoryLost => "history lost".to_owned(),
+        ChangeKind::Revised => "entry revised".to_owned(),
+        ChangeKind::Corrected if is_maintenance => "over after all".to_owned(),
+        ChangeKind::Corrected => "fixed after all".to_owned(),
+        ChangeKind::Noted => format!("{kind}, before statusd"),
+        ChangeKind::Lasts => format!("{kind} lasts, a reminder"),
+        ChangeKind::Alive => "sign of life".to_owned(),
+        ChangeKind::BackupLate => "no backup for days".to_owned(),
+        ChangeKind::BackupOff => "iCloud Backup is off".to_owned(),
+        ChangeKind::Test => "test".to_owned(),
+    }
+}
+
+/// What is over or planned: `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
+pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, is_over: bool, page: &Page) -> String {
+    time_format::span(from, to, is_over, page.now, page.zone)
+}
+
+/// `since 08:15 (1 h 49 min)`
+pub fn since(from: Timestamp, page: &Page) -> String {
+    time_format::since(from, page.now, page.zone)
+}
+
+/// `outage since 08:15 (1 h 49 min)`, `maintenance since 11:00 (1 h), planned until 14:00`
+pub fn under_way(kind: &EventKind, start: Option<Timestamp>, end: Option<Timestamp>, page: &Page) -> String {
+    let planned_end = end.filter(|_| kind.is_maintenance());
+    format!("{} {}", kind_word(kind), time_format::under_way(start, planned_end, page.now, page.zone))
+}
+
+/// `40 s`, `12 min`, `2 h 5 min`: for what is young, in seconds.
+pub fn age(from: Timestamp, to: Timestamp) -> String {
+    match to.duration_since(from).as_secs().max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        _ => lasted(from, to),
+    }
+}
