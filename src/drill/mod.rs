@@ -7,9 +7,8 @@
 //! are not touched. Invariant: every message is marked as a drill's, and no channel waits for
 //! another.
 
-mod script;
-mod stage;
-
+mod mock_feed;
+mod scenario;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +30,9 @@ use crate::store::{Settled, Store};
 use crate::tracking::is_for;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watch;
-use script::Script;
-pub use script::{Act, LENGTH_S, service};
-use stage::Stage;
+use mock_feed::Stage;
+use scenario::Script;
+pub use scenario::{Act, LENGTH_S, service};
 
 /// What is played, and how.
 #[derive(Clone, Debug)]
