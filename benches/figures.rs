@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::apple::{Apple, Papers};
 use common::doc::Doc;
-use common::past::{outage, remember};
+use common::old_schema::{outage, remember};
 use jiff::{SignedDuration, Timestamp};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_statusd");

@@ -7,7 +7,7 @@
 
 use crate::common::bus::{Bubble, Bus};
 use crate::common::doc::Doc;
-use crate::town::{Town, at, backup, calm};
+use crate::sim::{Town, at, backup, calm};
 
 /// Photos with this event, Backup with that one: `id`, status, beginning.
 fn both(posted: &str, photos: (&str, &str, &str), backup: (&str, &str, &str)) -> Doc {

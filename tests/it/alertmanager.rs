@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 
 use crate::common::alertmanager::Alertmanager as Real;
-use crate::common::peer::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};

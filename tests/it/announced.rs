@@ -6,8 +6,8 @@
 
 use crate::common::apple::{Answer, Apple};
 use crate::common::doc::Doc;
-use crate::common::peer::{Peer, Reply};
-use crate::program::{Home, configuration, within};
+use crate::common::http_server::{Peer, Reply};
+use crate::process::{Home, configuration, within};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 

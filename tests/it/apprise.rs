@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::sync::LazyLock;
 
-use crate::common::peer::{Nobody, Peer, Reply};
+use crate::common::http_server::{Nobody, Peer, Reply};
 use serde_json::{Value, json};
 use statusd::channel::apprise::Settings;
 use statusd::channel::{Answer, Apprise, Notice};

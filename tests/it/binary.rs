@@ -5,7 +5,7 @@
 //! other news (a damaged database is told at once) is tried on that.
 #![cfg(target_os = "linux")]
 
-use crate::program;
+use crate::process;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,8 +13,8 @@ use std::path::Path;
 use crate::common::apple::{Answer, Apple};
 use crate::common::bus::{Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::peer::{Nobody, Peer, Reply, Request};
-use crate::program::{Home, Manager, configuration, contents, within};
+use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::process::{Home, Manager, configuration, contents, within};
 use serde_json::Value;
 use statusd::status_socket;
 use statusd::store::StoredDelivery;
@@ -206,7 +206,7 @@ impl Gate {
 }
 
 /// That it polls, answers `status` and pings.
-async fn goes_on(daemon: &program::Daemon, home: &Home, apple: &Apple, manager: &mut Manager) {
+async fn goes_on(daemon: &process::Daemon, home: &Home, apple: &Apple, manager: &mut Manager) {
     let looks = apple.requests().len();
     within("polls", apple.asked(looks + 3)).await;
     assert!(status_socket::ask(&home.state()).is_some_and(|live| live.pid == daemon.pid()));
@@ -411,7 +411,7 @@ fn files(home: &Home) -> Vec<(String, Vec<u8>)> {
 }
 
 #[track_caller]
-fn check_refusal(said: &program::Said, code: i32, words: &str) {
+fn check_refusal(said: &process::Said, code: i32, words: &str) {
     assert_eq!(said.code, Some(code), "{said:?}");
     assert!(said.err.starts_with("statusd: ") && said.err.contains(words), "{said:?}");
     assert_eq!((said.err.lines().count(), said.out.as_str()), (1, ""), "{said:?}");

@@ -1,8 +1,8 @@
 //! The channels to chat programs (Slack, Discord, Teams, Telegram) against an HTTP server on
 //! loopback that answers as theirs do.
 
+use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use crate::common::log;
-use crate::common::peer::{Nobody, Peer, Reply, Request};
 use serde_json::{Value, json};
 use statusd::channel::{Answer, Channel, Notice, Tables};
 use statusd::model::Tone;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Duration;
 
-use crate::common::peer::patient;
+use crate::common::http_server::patient;
 use statusd::channel::command::Settings;
 use statusd::channel::{Answer, Command, Notice};
 use statusd::model::Tone;

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::program::Home;
+use crate::process::Home;
 
 const CHANNELS: &str =
     "[state]\ndirectory = \"state\"\n[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\n";

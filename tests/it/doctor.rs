@@ -4,14 +4,14 @@
 //! Apple, the network and the phone played on this computer.
 #![cfg(target_os = "linux")]
 
-use crate::program;
+use crate::process;
 use std::sync::Arc;
 
 use crate::common::apple::{Answer, Apple};
 use crate::common::doc::Doc;
 use crate::common::phone::{Fault, Mux, Phone, Stage};
-use crate::common::phone_papers::Papers;
-use crate::program::{Home, Said};
+use crate::common::phone_certs::Papers;
+use crate::process::{Home, Said};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -322,7 +322,7 @@ async fn without_a_network_it_is_the_network() {
     let mut apart = tokio::process::Command::new("unshare");
     apart.args(rights).arg("--net").arg(inner.get_program()).args(inner.get_args());
     apart.env_clear().env("HOME", home.path("")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let output = program::within("an end of the command", apart.output()).await.expect("unshare starts");
+    let output = process::within("an end of the command", apart.output()).await.expect("unshare starts");
     let json: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("namespaces are not permitted here: {output:?}"));
     assert_eq!((&json["verdict"], output.status.code()), (&"network".into(), Some(1)), "{json:#}");

@@ -84,7 +84,7 @@ fn what_is_missing_is_found() {
         assert_eq!(missing(text, root()), expected, "{text}");
     }
     check("[a](README.md) [b](docs/json.md#a-change) [c](#here-it-is)\n## Here it is\n", &[]);
-    check("[a](https://www.apple.com/x) `src/lib.rs` `tests/it/lab.rs::x` `src/*.rs`", &[]);
+    check("[a](https://www.apple.com/x) `src/lib.rs` `tests/it/crash.rs::x` `src/*.rs`", &[]);
     check("[a](REDME.md)", &["REDME.md"]);
     check("[a](docs/json.md#nothing)", &["docs/json.md#nothing"]);
     check("[a](#here)\n## There\n", &["#here"]);

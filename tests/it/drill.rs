@@ -5,8 +5,8 @@
 #![cfg(target_os = "linux")]
 
 use crate::common::bus::{Bus, Server};
-use crate::common::peer::{Peer, Reply, Request};
-use crate::program::{Home, Said, within};
+use crate::common::http_server::{Peer, Reply, Request};
+use crate::process::{Home, Said, within};
 use serde_json::Value;
 
 const MUTE: &str = "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n";

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::apple::{Papers, acceptor};
+use crate::common::http_server::Nobody;
 use crate::common::mail::{Act, Fault, GREETING, LETTER, MailServer, Scripted, Wire};
-use crate::common::peer::Nobody;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};

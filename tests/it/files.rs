@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::program::{Home, Said, configuration, within};
+use crate::process::{Home, Said, configuration, within};
 
 const QUIET: &str = "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n";
 

@@ -5,8 +5,8 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::common::past::{outage, remember};
-use crate::program::{Home, Said, configuration, within};
+use crate::common::old_schema::{outage, remember};
+use crate::process::{Home, Said, configuration, within};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;

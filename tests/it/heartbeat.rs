@@ -1,6 +1,6 @@
 //! The heartbeat against an HTTP server on loopback.
 
-use crate::common::peer::{Peer, Reply, Request};
+use crate::common::http_server::{Peer, Reply, Request};
 use statusd::channel::Answer;
 use statusd::delivery::heartbeat::{Heartbeat, Pulse, Settings};
 use statusd::secret::Secret;

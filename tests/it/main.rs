@@ -1,7 +1,7 @@
 //! All tests of the program and of its public interface, in one program: linking is what costs time.
 //!
-//! Each file says at its top what it holds. `common` is the outside world, `town` a simulation of the
-//! daemon's loops in virtual time, `program` the real binary, `boot` a real systemd, `laboratory` what
+//! Each file says at its top what it holds. `common` is the outside world, `sim` a simulation of the
+//! daemon's loops in virtual time, `process` the real binary, `systemd_vm` a real systemd, `crash_test` what
 //! kills daemons at every moment.
 
 mod advice;
@@ -11,11 +11,12 @@ mod announced;
 mod apprise;
 mod arrows;
 mod binary;
-mod boot;
 mod chat;
 mod command;
 mod common;
 mod completions;
+mod crash;
+mod crash_test;
 mod damage;
 mod dates;
 mod desktop;
@@ -28,33 +29,32 @@ mod files;
 mod fleet;
 mod heartbeat;
 mod history;
-mod judge;
-mod lab;
-mod laboratory;
 mod launchd;
 mod manual;
 mod memory;
 mod mistakes;
 mod mqtt;
 mod network;
+mod notification_servers;
+mod oracle;
 mod outbox;
 mod phone;
 mod phone_daemon;
 mod phones;
-mod program;
+mod policy;
+mod process;
 mod properties;
 mod push;
 mod real_material;
 mod releases;
 mod secrets;
-mod servers;
 mod service;
+mod sim;
 mod socks;
 mod stories;
 mod systemd;
-mod terms;
+mod systemd_vm;
 mod threats;
-mod town;
 mod turns;
 mod units;
 mod unwritten;

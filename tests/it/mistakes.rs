@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::common::past;
+use crate::common::old_schema;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
@@ -303,7 +303,8 @@ async fn a_broken_file_stops_nobody_from_reading_what_is_remembered() {
     let home = Home::new();
     let now = Timestamp::now();
     let from = now - jiff::SignedDuration::from_hours(48);
-    past::remember(&home.path(".local/state/statusd"), &[BACKUP, "Photos"], Vec::new(), from, now).await;
+    old_schema::remember(&home.path(".local/state/statusd"), &[BACKUP, "Photos"], Vec::new(), from, now)
+        .await;
     home.configure("[schedule]\npoll = 'often'\n");
     for command in [&["status"][..], &["history"], &["outbox"], &["snooze"]] {
         let said = home.ask(&[], command);
@@ -427,8 +428,14 @@ async fn a_full_disk_and_a_held_database_are_named() {
     let home = Home::new();
     let state = home.path("full");
     let now = Timestamp::now();
-    past::remember(&home.path("kept"), &[BACKUP], Vec::new(), now - jiff::SignedDuration::from_hours(1), now)
-        .await;
+    old_schema::remember(
+        &home.path("kept"),
+        &[BACKUP],
+        Vec::new(),
+        now - jiff::SignedDuration::from_hours(1),
+        now,
+    )
+    .await;
     fs::create_dir(&state).expect("a directory");
     // A file system of 512 KiB, seen by these commands only.
     let script = "mount -t tmpfs -o size=512k,mode=700 tmpfs full && cp kept/* full/ && \

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::common::apple::Papers;
+use crate::common::http_server::Nobody;
 use crate::common::mosquitto::{Listener, Message, Mosquitto, retained};
-use crate::common::peer::Nobody;
 use crate::common::wire::Wire;
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::common::apple::{Answer, Apple, Papers};
 use crate::common::hosts::{Authority, Door, Listening, self_signed};
-use crate::common::peer::{Nobody, patient};
+use crate::common::http_server::{Nobody, patient};
 use crate::common::time_server::{Time, TimeServer};
 use jiff::Timestamp;
 use statusd::doctor::network::{IDS, judge, look};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::phone::{Fault, Mux, Phone, Stage};
-use crate::common::phone_papers::{Papers, Tls};
+use crate::common::phone_certs::{Papers, Tls};
 use plist::Value;
 use statusd::phones::{self, Address, Link, Private, Refusal, Trouble};
 use tokio::process::Command;

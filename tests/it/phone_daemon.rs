@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::common::apple::{Answer, Apple};
 use crate::common::doc::Doc;
-use crate::common::peer::{Peer, Reply, Request};
+use crate::common::http_server::{Peer, Reply, Request};
 use crate::common::phone::{Fault, Mux, Phone, Stage};
-use crate::common::phone_papers::Papers;
-use crate::program::{Home, configuration, within};
+use crate::common::phone_certs::Papers;
+use crate::process::{Home, configuration, within};
 use serde_json::Value;
 
 const UDID: &str = "00008101-000A1B2C3D4E001E";

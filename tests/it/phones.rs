@@ -6,8 +6,8 @@
 
 use crate::common::apple::Answer;
 use crate::common::doc::Doc;
-use crate::common::peer::Reply;
-use crate::town::{Heard, Town, at, backup, calm, clock_text, iphone, refusing};
+use crate::common::http_server::Reply;
+use crate::sim::{Heard, Town, at, backup, calm, clock_text, iphone, refusing};
 use jiff::SignedDuration;
 use ring::hmac;
 use serde_json::Value;
@@ -554,7 +554,7 @@ async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
     std::fs::create_dir_all(town.directory()).expect("a directory");
     let schemas =
         [include_str!("../../src/store/schema/1.sql"), include_str!("../../src/store/schema/2.sql")];
-    let rows = include_str!("town/schema-2-rows.sql");
+    let rows = include_str!("sim/schema-2-rows.sql");
     let database = town.database();
     database.execute_batch(&schemas.concat()).expect("a schema");
     database.execute_batch(rows).expect("rows");

@@ -4,7 +4,7 @@
 use crate::common;
 use std::collections::BTreeMap;
 
-use crate::common::peer::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use serde_json::{Value, json};
 use statusd::channel::{Answer, Audience, Channel, Notice, Tables};
 use statusd::model::Tone;

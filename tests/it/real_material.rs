@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::judge::{Fault, Verdict, judge, slowed};
+use crate::oracle::{Fault, Verdict, judge, slowed};
 
 /// Long enough for each stale copy to be seen and confirmed.
 const SLOWED_TO_S: i64 = 7 * 60;

@@ -10,7 +10,7 @@ use std::net::TcpListener;
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::program::{Home, configuration};
+use crate::process::{Home, configuration};
 
 /// What every secret contains.
 const CANARY: &str = "c4n4ry";

@@ -3,9 +3,9 @@
 //! and programs heard.
 //!
 //! What is on the wire of a single look or message is tested in `fetch`, `webhook` and `desktop`;
-//! signals and the command line are the real program's. Times are those of `town::at`.
+//! signals and the command line are the real program's. Times are those of `sim::at`.
 
-use crate::town;
+use crate::sim;
 use std::fs;
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::common::apple::Answer;
 #[cfg(all(unix, not(target_os = "macos")))]
 use crate::common::bus::Bus;
 use crate::common::doc::Doc;
-use crate::common::peer::Reply;
-use crate::town::{Town, at, backup, calm, clock_text};
+use crate::common::http_server::Reply;
+use crate::sim::{Town, at, backup, calm, clock_text};
 use jiff::{SignedDuration, Timestamp};
 use statusd::feed::fetch::Limits;
 use statusd::feed::recording::Recording;
@@ -161,7 +161,7 @@ async fn an_outage_that_comes_back_under_its_id_is_reopened_and_ends_again() {
     town.show(&backup("+1d 04:06", "Outage", "resolved", "09:30", Some("+1d 04:00")));
     town.until("+1d 10:00").await;
     let messages = town.messages(0);
-    let lines: Vec<String> = messages.iter().map(town::Heard::line).collect();
+    let lines: Vec<String> = messages.iter().map(sim::Heard::line).collect();
     assert_eq!(
         lines,
         [
@@ -541,7 +541,7 @@ async fn a_crash_between_sending_and_recording_repeats_the_same_bytes_once() {
     town.start().await;
     town.until("12:00").await;
     let messages = town.messages(0);
-    let lines: Vec<String> = messages.iter().map(town::Heard::line).collect();
+    let lines: Vec<String> = messages.iter().map(sim::Heard::line).collect();
     assert_eq!(
         lines,
         ["10:05:45", "10:05:50"].map(|time| format!("{time} began iCloud Backup Outage from 09:30"))
@@ -567,7 +567,7 @@ async fn a_busy_program_is_left_alone_and_hears_the_start_before_the_end() {
     assert_eq!(first.len(), 1);
     town.until("12:00").await;
     let rest = town.messages(0);
-    let lines: Vec<String> = rest.iter().map(town::Heard::line).collect();
+    let lines: Vec<String> = rest.iter().map(sim::Heard::line).collect();
     assert_eq!(
         lines,
         [
@@ -681,7 +681,7 @@ async fn a_start_and_an_end_that_waited_for_a_person_are_one_message() {
 #[cfg(all(unix, not(target_os = "macos")))]
 #[tokio::test]
 async fn the_end_takes_the_place_of_the_start_on_the_desktop_after_a_restart() {
-    use town::Said;
+    use crate::sim::Said;
     let bus = Bus::start();
     let mut town = Town::new().await.person(&bus);
     town.log_in(&bus).await;

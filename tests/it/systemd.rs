@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::boot::desktop::{HOME, Person};
-use crate::boot::{Machine, run_apart};
 use crate::common::apple::{Answer, Apple, Papers};
 use crate::common::doc::Doc;
-use crate::common::peer::{Peer, Reply, Request};
-use crate::program::within;
+use crate::common::http_server::{Peer, Reply, Request};
+use crate::process::within;
+use crate::systemd_vm::desktop::{HOME, Person};
+use crate::systemd_vm::{Machine, run_apart};
 use serde_json::Value;
 
 const UNIT: &str = include_str!("../../systemd/statusd.service");

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::common::past::feed;
+use crate::common::old_schema::feed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use statusd::clock::Passed;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::program::{Daemon, Home, configuration, within};
+use crate::process::{Daemon, Home, configuration, within};
 use statusd::store::{DATABASE, StoredDelivery};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -3,7 +3,7 @@
 use crate::common;
 use std::path::Path;
 
-use crate::common::peer::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Answer, Notice};
 use statusd::model::Tone;

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::apple::{Certified, Papers, certified};
-use super::peer::patient;
+use super::http_server::patient;
 
 /// Where Debian's packages put their modules; another Python in `PATH` would not find them.
 const PYTHON: &str = "/usr/bin/python3";

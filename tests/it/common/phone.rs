@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{oneshot, watch};
 
-use super::phone_papers::{Papers, Tls, acceptor};
+use super::phone_certs::{Papers, Tls, acceptor};
 
 const LOCKDOWN_PORT: u64 = 62_078;
 const NOT_THERE: u64 = 2;

@@ -2,17 +2,17 @@
 //!
 //! It shows that nothing is lost and nothing is said twice without need. The judge reads what the
 //! feed showed and what a receiver wrote down, never statusd. Faulty subjects show that the
-//! laboratory sees what it is there to see. `cargo nextest` runs the short dose, `scripts/lab` the
+//! laboratory sees what it is there to see. `cargo nextest` runs the short dose, `scripts/crash-test` the
 //! long one.
 //!
 //! Time is real: statusd confirms news for 30 s and tries again after 5 s, and no clock is bent to
 //! shorten that. Many subjects live side by side instead.
 #![cfg(target_os = "linux")]
 
-use crate::laboratory;
+use crate::crash_test;
 use std::env;
 
-use crate::laboratory::{Dose, Ear, Fault, Manner, Verdict, Who, try_all};
+use crate::crash_test::{Dose, Ear, Fault, Manner, Verdict, Who, try_all};
 
 /// Read by the test program only: deaths, subjects side by side, and the dice, to throw them again.
 const DEATHS: &str = "LAB_DEATHS";
@@ -127,12 +127,12 @@ fn planted_faults_are_caught_and_a_subject_without_one_passes() {
 #[test]
 #[ignore = "a subject, started by the tests"]
 fn subject() {
-    laboratory::live();
+    crash_test::live();
 }
 
 /// Not a test: the program that a command channel runs.
 #[test]
 #[ignore = "a program, started by statusd"]
 fn relay() {
-    laboratory::relay();
+    crash_test::relay();
 }

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use statusd::{config, daemon};
 
-use super::door::Door;
-use super::ear::Ear;
 use super::http::{self, Request};
-use super::script::{Kind, News};
+use super::listener::Door;
+use super::receiver::Ear;
+use super::scenario::{Kind, News};
 
 const FAULT: &str = "LAB_FAULT";
 const CONFIG: &str = "LAB_CONFIG";

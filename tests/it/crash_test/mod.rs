@@ -8,30 +8,30 @@
 //! `bench` runs one trial, `moment` says when the subject dies, `planted` are subjects with faults.
 //! `judge` compares the two ends and knows nothing of what is between them.
 
-mod bench;
-mod door;
-mod ear;
+mod daemon;
+mod due;
+mod faulty;
 mod feed;
 mod http;
 mod journal;
-mod judge;
-mod moment;
-mod planted;
-mod script;
-mod sight;
-mod subject;
+mod kill_point;
+mod listener;
+mod oracle;
+mod receiver;
+mod run;
+mod scenario;
 mod trial;
 
 use std::sync::mpsc::channel;
 use std::thread::scope;
 
-use bench::Bench;
-pub use ear::{Ear, relay};
-pub use judge::Verdict;
-use judge::judge;
-pub use moment::Manner;
-pub use planted::{Fault, live};
-pub use subject::Who;
+pub use daemon::Who;
+pub use faulty::{Fault, live};
+pub use kill_point::Manner;
+pub use oracle::Verdict;
+use oracle::judge;
+pub use receiver::{Ear, relay};
+use run::Bench;
 pub use trial::Dose;
 
 /// Deaths between two lines about how far it is.

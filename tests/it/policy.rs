@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::bus::Bus;
 use crate::common::doc::Doc;
-use crate::common::peer::Reply;
-use crate::town::{Heard, Town, at, backup, calm, clock_text};
+use crate::common::http_server::Reply;
+use crate::sim::{Heard, Town, at, backup, calm, clock_text};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use statusd::store::DATABASE;

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use super::planted::{self, Fault};
+use super::faulty::{self, Fault};
 
 /// Who is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Subject {
             Who::Planted(fault) => {
                 let mut command = Command::new(std::env::current_exe().expect("a program"));
                 command.args(["--exact", "lab::subject", "--ignored", "--nocapture"]).env_clear();
-                command.envs(planted::variables(fault, &config));
+                command.envs(faulty::variables(fault, &config));
                 command
             }
         };

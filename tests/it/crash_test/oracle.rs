@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::journal::{self, Message};
-use super::script::{Kind, News};
+use super::scenario::{Kind, News};
 use super::trial::Trial;
 
 /// How many findings are told in full.

@@ -5,9 +5,9 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use super::door::Door;
 use super::http::{self, Request};
-use super::script::Scene;
+use super::listener::Door;
+use super::scenario::Scene;
 use super::trial::Event;
 
 /// A feed on loopback.

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use crate::program::{Manager, within};
+use crate::process::{Manager, within};
 
 /// Tells a test that its partner runs it, in a network of its own.
 const MARK: &str = "STATUSD_TEST_BOOT";

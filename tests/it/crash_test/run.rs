@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tempfile::TempDir;
 
-use super::door::Door;
-use super::ear::{Entry, Thanks};
+use super::daemon::Subject;
+use super::due::Sight;
 use super::feed::Feed;
 use super::journal::{Journal, Message};
-use super::moment::{Deck, Manner, Moment};
-use super::script::{Kind, News, Script};
-use super::sight::Sight;
-use super::subject::Subject;
+use super::kill_point::{Deck, Manner, Moment};
+use super::listener::Door;
+use super::receiver::{Entry, Thanks};
+use super::scenario::{Kind, News, Script};
 use super::trial::{Dose, Event, Trial};
 
 /// Five seconds is the promise, five more are for a loaded machine; then the service manager kills.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::http::{self, Request};
 use super::super::journal::Message;
-use super::super::script::{Kind, News};
+use super::super::scenario::{Kind, News};
 
 pub fn table(peer: SocketAddr, life: u32) -> String {
     format!("[channel.webhook.lab]\nurl = \"http://{peer}/{life}\"\n")

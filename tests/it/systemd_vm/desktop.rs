@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 use super::Machine;
-use crate::program::within;
+use crate::process::within;
 
 const NAME: &str = "anna";
 /// Of nobody, as far as it matters: she exists only on the machine.

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::super::http::line;
 use super::super::journal::Message;
-use super::super::script::{Kind, News};
+use super::super::scenario::{Kind, News};
 
 const NAME_CHARS: usize = "Lab s000".len();
 const SERVICES: &str = "Services: ";

@@ -14,9 +14,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::door::Door;
 use super::journal::{Journal, Message};
-use super::script::{News, Repertoire};
+use super::listener::Door;
+use super::scenario::{News, Repertoire};
 use super::trial::Event;
 
 pub use command::relay;
@@ -148,8 +148,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::laboratory::journal;
-    use crate::laboratory::script::Kind;
+    use crate::crash_test::journal;
+    use crate::crash_test::scenario::Kind;
 
     /// What the sender hears, and what is on file then, if the bench says `entry` (nothing: lost).
     fn hear(ear: Ear, entry: Option<Entry>, send: impl Fn(&Path, SocketAddr) -> String) -> (String, usize) {

@@ -35,7 +35,7 @@ use crate::common::apple::{Apple, Papers};
 #[cfg(all(unix, not(target_os = "macos")))]
 use crate::common::bus::{Bubble, Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::peer::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{Nobody, Peer, Reply, Request};
 
 /// Midnight of the day on which the stories begin, a Monday.
 const DAY_ZERO: &str = "2026-03-02T00:00:00Z";

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::ear::{Ear, Entry, Thanks};
+use super::daemon::Who;
 use super::journal::Message;
-use super::moment::Manner;
-use super::script::News;
-use super::subject::Who;
+use super::kill_point::Manner;
+use super::receiver::{Ear, Entry, Thanks};
+use super::scenario::News;
 
 /// What happens around a subject.
 pub enum Event {
