@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use statusd::channel::{Audience, Channel, Log, Table as _, Way, alertmanager};
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Memory, Poller};
-use statusd::delivery::policy::{Hearer, Terms};
+use statusd::delivery::policy::{Hearer, Policy};
 use statusd::delivery::{self, Begun, Courier};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
 use statusd::feed::recording::Recorder;
@@ -180,7 +180,7 @@ impl Town {
         let names: Vec<String> =
             (0..20).map(|number| format!("iCloud Bakcup {number}")).chain(["Service *".to_owned()]).collect();
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
-        let hearer = |name: &&str| Hearer { channel: (*name).to_owned(), terms: terms() };
+        let hearer = |name: &&str| Hearer { channel: (*name).to_owned(), policy: policy() };
         Poller {
             fetcher: Fetcher::new(url, fetch::Limits::default(), None).expect("a fetcher"),
             watch: Watch::new(&names),
@@ -216,9 +216,9 @@ async fn look(bodies: Vec<String>, watch: &Stopwatch) {
     town.look(&mut poller, &bodies, watch).await;
 }
 
-fn terms() -> Terms {
+fn policy() -> Policy {
     let settings = toml::from_str("remind_every = '5m'").expect("settings");
-    Terms::new(&settings, &TimeZone::UTC).expect("terms")
+    Policy::new(&settings, &TimeZone::UTC).expect("policy")
 }
 
 /// Sends what waits, in its first messages.
@@ -250,7 +250,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
 }
 
 fn courier(channel: Channel) -> Courier {
-    Courier::new(channel, Terms::default(), feed(), Watch::new(&["*"]), TimeZone::UTC)
+    Courier::new(channel, Policy::default(), feed(), Watch::new(&["*"]), TimeZone::UTC)
 }
 
 /// Shows a state that is as large as it gets to a channel that shows one.

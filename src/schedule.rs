@@ -374,7 +374,7 @@ fn known_year_like(year: i16) -> Option<i16> {
     (1972..2000).find(|&known| kind(known) == Some(wanted))
 }
 
-/// A wall-clock time in the terms of the cron crate, which is told that it is UTC: zones are jiff's.
+/// A wall-clock time in the policy of the cron crate, which is told that it is UTC: zones are jiff's.
 fn chrono_time(wall: DateTime, year: i16) -> Option<chrono::DateTime<Utc>> {
     let [month, day, hour, minute, second] =
         [wall.month(), wall.day(), wall.hour(), wall.minute(), wall.second()]

@@ -47,7 +47,7 @@ pub(super) struct File {
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
     /// channel's own; see [`take_terms`].
     #[serde(skip)]
-    pub terms: BTreeMap<String, policy::Settings>,
+    pub policy: BTreeMap<String, policy::Settings>,
 }
 
 #[derive(Default, Deserialize)]
@@ -166,7 +166,7 @@ pub(super) fn parse(path: &Path, text: &str, faults: &mut Faults) -> (File, Orig
     let mut file: File = reader.read(table, "");
     for (channel, keys) in taken {
         let settings = reader.read(keys, &format!("channel.{channel}"));
-        file.terms.insert(channel, settings);
+        file.policy.insert(channel, settings);
     }
     (file, Origins { file: Some(whole(path)), outline, given: BTreeMap::new() })
 }

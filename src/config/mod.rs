@@ -12,7 +12,7 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use crate::cause::Cause as _;
 use crate::channel::Tables;
 use crate::delivery::heartbeat;
-use crate::delivery::policy::{self, Terms};
+use crate::delivery::policy::{self, Policy};
 use crate::feed::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
@@ -144,7 +144,7 @@ pub struct Config {
     pub phone: Phone,
     pub channel: Tables,
     /// As written and checked, by channel.
-    terms: BTreeMap<String, (policy::Settings, Terms)>,
+    policy: BTreeMap<String, (policy::Settings, Policy)>,
     /// The file that was read, absolute; `None` if there is none.
     pub source: Option<PathBuf>,
     is_watch_given: bool,
@@ -158,9 +158,9 @@ impl Config {
         show::text(self)
     }
 
-    /// The terms on which a channel is used.
-    pub fn terms(&self, channel: &str) -> Terms {
-        self.terms.get(channel).map(|(_, terms)| terms.clone()).unwrap_or_default()
+    /// The policy on which a channel is used.
+    pub fn policy(&self, channel: &str) -> Policy {
+        self.policy.get(channel).map(|(_, policy)| policy.clone()).unwrap_or_default()
     }
 
     /// An error about a setting that was found later, by whoever uses it: `table` is the table's
@@ -343,7 +343,7 @@ fn compose(
         heartbeat: file.heartbeat,
         alive: faults.or(at(&origins, "alive.when", alive), || None),
         channel: file.channel,
-        terms: terms_of(&origins, file.terms, &time_zone, faults),
+        policy: terms_of(&origins, file.policy, &time_zone, faults),
         source: origins.file.clone(),
         zone_fault: zone_fault.as_ref().map(ZoneFault::to_string),
         zone_source: origins.given.get("time_zone").map_or(zone_source, |_| origins.describe("time_zone")),
@@ -371,7 +371,7 @@ impl Config {
             late.filter(|_| self.phone.enabled),
         ];
         let schedules = schedules.into_iter().flatten().filter(|(_, schedule)| schedule.depends_on_zone());
-        let quiet = self.terms.iter().filter(|(_, (_, terms))| terms.depends_on_zone());
+        let quiet = self.policy.iter().filter(|(_, (_, policy))| policy.depends_on_zone());
         let quiet = quiet.map(|(channel, _)| format!("channel.{channel}.quiet"));
         schedules.map(|(key, _)| key.to_owned()).chain(quiet).collect()
     }
@@ -462,13 +462,13 @@ fn terms_of(
     written: BTreeMap<String, policy::Settings>,
     zone: &TimeZone,
     faults: &mut Faults,
-) -> BTreeMap<String, (policy::Settings, Terms)> {
+) -> BTreeMap<String, (policy::Settings, Policy)> {
     let checked = written.into_iter().map(|(channel, settings)| {
-        let (terms, wrong) = Terms::usable(&settings, zone);
+        let (policy, wrong) = Policy::usable(&settings, zone);
         for words in wrong {
             faults.add(error_in(origins, &format!("channel.{channel}"), &words));
         }
-        (channel, (settings, terms))
+        (channel, (settings, policy))
     });
     checked.collect()
 }

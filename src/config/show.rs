@@ -68,15 +68,15 @@ fn channels(page: &mut Page<'_>, config: &Config) {
         for (key, value) in table.shown() {
             page.put_some(key, value);
         }
-        if let Some((terms, _)) = config.terms.get(&name) {
-            put_terms(page, terms);
+        if let Some((policy, _)) = config.policy.get(&name) {
+            put_terms(page, policy);
         }
     }
 }
 
 /// Taken apart without `..`: a new setting must be shown.
-fn put_terms(page: &mut Page<'_>, terms: &policy::Settings) {
-    let policy::Settings { only, services, quiet, remind_every, max_age, title, body } = terms;
+fn put_terms(page: &mut Page<'_>, policy: &policy::Settings) {
+    let policy::Settings { only, services, quiet, remind_every, max_age, title, body } = policy;
     let list =
         |values: &Vec<String>| Value::Array(values.iter().map(|value| value.as_str().into()).collect());
     page.put_some("only", only.as_ref().map(list));

@@ -159,8 +159,8 @@ fn with_terms<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
         Some(Some((_, name))) => !name.contains('.'),
         None => false,
     };
-    let terms = if is_channel { &policy::KEYS[..] } else { &[] };
-    known.iter().chain(terms).copied().collect()
+    let policy = if is_channel { &policy::KEYS[..] } else { &[] };
+    known.iter().chain(policy).copied().collect()
 }
 
 /// The fields in serde's "unknown field `a`, expected one of `b`, `c`" ("expected `b`", "expected

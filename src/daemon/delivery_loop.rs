@@ -126,7 +126,7 @@ mod tests {
     use crate::channel::{Audience, Channel, Table, Way};
     use crate::daemon::progress::{Doing, Watched};
     use crate::daemon::tests::logged;
-    use crate::delivery::policy::Terms;
+    use crate::delivery::policy::Policy;
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::tracking;
     use crate::tracking::watchlist::Watch;
@@ -158,7 +158,7 @@ mod tests {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
         let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
         let channel = Channel::new("webhook.ops", settings.audience(), way);
-        Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
+        Courier::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
     }
 
     /// SQLite and the log answer at once, so nothing but the loop itself gives others their turn.
@@ -175,7 +175,7 @@ mod tests {
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         let channel = Channel::new("log", Audience::Programs, Way::Log(Log));
-        let courier = Courier::new(channel, Terms::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
+        let courier = Courier::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
         let (_tick, ticks) = watch::channel(());
         let (stop, stopped) = watch::channel(false);
         let (progress, _watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());

@@ -407,10 +407,11 @@ impl Poller {
             return Ok(reminders);
         }
         for hearer in &self.hearers {
-            let Some(every) = hearer.terms.remind_every else { continue };
+            let Some(every) = hearer.policy.remind_every else { continue };
             yield_now().await;
-            let is_wanted =
-                |outage: &Outage| hearer.terms.want_watched(&ServiceKey::new(&outage.service), &self.watch);
+            let is_wanted = |outage: &Outage| {
+                hearer.policy.accepts_watched(&ServiceKey::new(&outage.service), &self.watch)
+            };
             reminders.extend(store.remind(&beliefs.feed, &hearer.channel, every, &is_wanted, now).await?);
         }
         Ok(reminders)

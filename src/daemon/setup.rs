@@ -48,7 +48,7 @@ impl Setup {
     pub fn hearers(&self) -> Vec<Hearer> {
         let hearer = |courier: &Courier| Hearer {
             channel: courier.channel.name().to_owned(),
-            terms: courier.terms.clone(),
+            policy: courier.policy.clone(),
         };
         self.couriers.iter().map(hearer).collect()
     }
@@ -68,7 +68,7 @@ fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> 
     move |path| read_secret(path, credentials.as_deref(), config.source.as_deref())
 }
 
-/// The configured ways to reach people and programs, in a fixed order, each on its terms.
+/// The configured ways to reach people and programs, in a fixed order, each on its policy.
 pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Courier>, ConfigError> {
     let secret = secrets(config, environment);
     let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
@@ -77,15 +77,16 @@ pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Co
     for (name, table) in enabled {
         let key = format!("channel.{name}");
         let way = table.open(&secret);
-        let terms = config.terms(&name);
-        let fits = if table.audience() == Audience::Programs { terms.fit_programs() } else { Ok(()) };
+        let policy = config.policy(&name);
+        let fits =
+            if table.audience() == Audience::Programs { policy.check_machine_channel() } else { Ok(()) };
         faults.extend(fits.err().map(|words| config.error_in(&key, words)));
         match way {
             Err(words) => faults.push(config.error_in(&key, &words)),
             Ok(way) => {
                 let channel = Channel::new(name, table.audience(), way);
                 let (feed, watch) = (config.feed.clone(), Watch::new(&config.watch));
-                couriers.push(Courier::new(channel, terms, feed, watch, config.time_zone.clone()));
+                couriers.push(Courier::new(channel, policy, feed, watch, config.time_zone.clone()));
             }
         }
     }

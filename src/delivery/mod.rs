@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 
 use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
 use crate::delivery::message::{Context, Digest, Form, Said, compose, line, phrases};
-use crate::delivery::policy::Terms;
+use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
 use crate::tracking::watchlist::Watch;
@@ -60,11 +60,11 @@ struct Mirror {
     is_failing: bool,
 }
 
-/// A channel, and the terms on which it is used.
+/// A channel, and the policy on which it is used.
 #[derive(Debug)]
 pub struct Courier {
     pub channel: Channel,
-    pub terms: Terms,
+    pub policy: Policy,
     /// The feed and the services that are told about.
     pub feed: FeedId,
     pub watch: Watch,
@@ -87,10 +87,10 @@ struct Outcome {
 }
 
 impl Courier {
-    pub fn new(channel: Channel, terms: Terms, feed: FeedId, watch: Watch, zone: TimeZone) -> Courier {
+    pub fn new(channel: Channel, policy: Policy, feed: FeedId, watch: Watch, zone: TimeZone) -> Courier {
         Courier {
             channel,
-            terms,
+            policy,
             feed,
             watch,
             zone,
@@ -112,13 +112,13 @@ impl Courier {
     }
 
     fn wants(&self, service: &ServiceKey) -> bool {
-        self.terms.want_watched(service, &self.watch)
+        self.policy.accepts_watched(service, &self.watch)
     }
 
     fn gather(&self) -> Gather {
         match self.channel.audience() {
-            Audience::People => Gather::All { max_age: self.terms.max_age() },
-            Audience::Desktop => Gather::Incident { max_age: self.terms.max_age() },
+            Audience::People => Gather::All { max_age: self.policy.max_age() },
+            Audience::Desktop => Gather::Incident { max_age: self.policy.max_age() },
             Audience::Programs => Gather::Each,
         }
     }
@@ -215,7 +215,7 @@ fn held_until(courier: &Courier, snooze: Option<Snooze>, now: Timestamp) -> Opti
     let snoozed = snooze
         .filter(|snooze| snooze.covers(now) && courier.channel.audience().is_people())
         .map(|snooze| snooze.until);
-    courier.terms.quiet_until(now).max(snoozed)
+    courier.policy.quiet_until(now).max(snoozed)
 }
 
 /// Whether somebody whom the newest try did not reach is there again.
@@ -310,7 +310,7 @@ fn frozen(
     let key = changes.first().map(Change::key).unwrap_or_default();
     let context = context(courier, waiting, lasting, snooze);
     let message = compose(changes, &context, &said);
-    let wording = &courier.terms.wording;
+    let wording = &courier.policy.wording;
     let (message, is_reworded) = match wording.reword(message, changes, &said) {
         Ok(message) => (message, wording.has_title()),
         Err((ours, error)) => {
@@ -361,7 +361,7 @@ fn context(
 /// Whether what waits since then was held back by quiet hours or a snooze.
 fn was_held(courier: &Courier, snooze: Option<Snooze>, since: Timestamp) -> bool {
     let is_snoozed = snooze.is_some_and(|snooze| snooze.covers(since));
-    is_snoozed || courier.terms.quiet_until(since).is_some()
+    is_snoozed || courier.policy.quiet_until(since).is_some()
 }
 
 /// What a channel is given of a try.

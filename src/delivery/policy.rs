@@ -1,8 +1,8 @@
-//! The terms on which a channel is used: what it hears of, when it may speak, how often it reminds,
+//! The policy on which a channel is used: what it hears of, when it may speak, how often it reminds,
 //! how old a message may get, and in whose words.
 //!
 //! Pure: it decides about one change or one moment and knows neither the outbox nor the channel.
-//! Invariant: terms hold a message back or leave it out by the person's own wish; they never lose
+//! Invariant: policy hold a message back or leave it out by the person's own wish; they never lose
 //! one.
 
 use jiff::civil::Time;
@@ -86,9 +86,9 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
     }
 }
 
-/// A channel's terms, checked.
+/// A channel's policy, checked.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct Policy {
     only: Option<Vec<String>>,
     services: Option<Watch>,
     quiet: Option<Quiet>,
@@ -97,19 +97,19 @@ pub struct Terms {
     pub wording: Wording,
 }
 
-impl Terms {
+impl Policy {
     /// `zone` is that of the quiet hours where they name none.
     ///
     /// # Errors
     ///
     /// One line for people that begins with the setting's key.
-    pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Terms, String> {
-        let (terms, wrong) = Terms::usable(settings, zone);
-        wrong.into_iter().next().map_or(Ok(terms), Err)
+    pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Policy, String> {
+        let (policy, wrong) = Policy::usable(settings, zone);
+        wrong.into_iter().next().map_or(Ok(policy), Err)
     }
 
     /// The same without what is wrong, and a line for each fault.
-    pub fn usable(settings: &Settings, zone: &TimeZone) -> (Terms, Vec<String>) {
+    pub fn usable(settings: &Settings, zone: &TimeZone) -> (Policy, Vec<String>) {
         fn take<T>(parsed: Result<Option<T>, String>, wrong: &mut Vec<String>) -> Option<T> {
             parsed.unwrap_or_else(|words| {
                 wrong.push(words);
@@ -122,7 +122,7 @@ impl Terms {
             parsed.map_err(|error| format!("{key}: {error}"))
         };
         let wrong = &mut Vec::new();
-        let terms = Terms {
+        let policy = Policy {
             only: take(only.as_deref().map(topics).transpose(), wrong),
             services: take(services.as_deref().map(globs).transpose(), wrong),
             quiet: take(quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose(), wrong),
@@ -130,16 +130,16 @@ impl Terms {
             max_age: take(length("max_age", max_age, SignedDuration::from_mins(1)), wrong),
             wording: wording(title.as_deref(), body.as_deref(), wrong),
         };
-        (terms, std::mem::take(wrong))
+        (policy, std::mem::take(wrong))
     }
 
-    /// Why these terms make no sense for a channel that speaks to programs: each gets every change,
+    /// Why these policy make no sense for a channel that speaks to programs: each gets every change,
     /// as JSON.
     ///
     /// # Errors
     ///
     /// One line for people that begins with the setting's key.
-    pub fn fit_programs(&self) -> Result<(), &'static str> {
+    pub fn check_machine_channel(&self) -> Result<(), &'static str> {
         if self.max_age.is_some() {
             return Err("max_age: programs get each change, however old; remove the key");
         }
@@ -150,24 +150,24 @@ impl Terms {
     }
 
     /// Whether the channel hears of a change at all.
-    pub fn want(&self, change: &Change) -> bool {
+    pub fn accepts(&self, change: &Change) -> bool {
         let is_topic = match (&self.only, topic(change.kind)) {
             (Some(only), Some(topic)) => only.iter().any(|wanted| wanted == topic),
             _ => true,
         };
         // A sign of life names what has trouble, and is about all.
         let is_about_all = change.service.is_empty() || change.kind == ChangeKind::Alive;
-        is_topic && (is_about_all || self.want_service(&ServiceKey::new(&change.service)))
+        is_topic && (is_about_all || self.accepts_service(&ServiceKey::new(&change.service)))
     }
 
     /// Whether the channel hears of a service.
-    fn want_service(&self, service: &ServiceKey) -> bool {
+    fn accepts_service(&self, service: &ServiceKey) -> bool {
         self.services.as_ref().is_none_or(|services| services.matches(service))
     }
 
     /// Whether the channel hears of a service where these are watched.
-    pub fn want_watched(&self, service: &ServiceKey, watch: &Watch) -> bool {
-        watch.matches(service) && self.want_service(service)
+    pub fn accepts_watched(&self, service: &ServiceKey, watch: &Watch) -> bool {
+        watch.matches(service) && self.accepts_service(service)
     }
 
     /// The end of the quiet hours that `now` lies in.
@@ -181,8 +181,8 @@ impl Terms {
     }
 
     /// The same without quiet hours: for what somebody asks for now.
-    pub fn at_any_time(self) -> Terms {
-        Terms { quiet: None, ..self }
+    pub fn without_quiet_hours(self) -> Policy {
+        Policy { quiet: None, ..self }
     }
 
     /// For people: how old an unconfirmed message may get before it is told anew.
@@ -195,12 +195,16 @@ impl Terms {
 #[derive(Clone, Debug)]
 pub struct Hearer {
     pub channel: String,
-    pub terms: Terms,
+    pub policy: Policy,
 }
 
 /// The names of those who hear of a change.
 pub fn hearing(hearers: &[Hearer], change: &Change) -> Vec<String> {
-    hearers.iter().filter(|hearer| hearer.terms.want(change)).map(|hearer| hearer.channel.clone()).collect()
+    hearers
+        .iter()
+        .filter(|hearer| hearer.policy.accepts(change))
+        .map(|hearer| hearer.channel.clone())
+        .collect()
 }
 
 /// Without both templates where one is wrong.
@@ -299,8 +303,8 @@ mod tests {
     use super::*;
     use crate::model::{Edition, FeedId};
 
-    fn terms(toml: &str) -> Result<Terms, String> {
-        Terms::new(&toml::from_str(toml).expect("settings"), &TimeZone::UTC)
+    fn policy(toml: &str) -> Result<Policy, String> {
+        Policy::new(&toml::from_str(toml).expect("settings"), &TimeZone::UTC)
     }
 
     fn change(kind: ChangeKind, service: &str) -> Change {
@@ -311,7 +315,7 @@ mod tests {
 
     #[track_caller]
     fn check_wants(toml: &str, kind: ChangeKind, service: &str, expected: bool) {
-        assert_eq!(terms(toml).expect(toml).want(&change(kind, service)), expected, "{toml}");
+        assert_eq!(policy(toml).expect(toml).accepts(&change(kind, service)), expected, "{toml}");
     }
 
     #[test]
@@ -385,12 +389,15 @@ mod tests {
             ("title = '{{ titel }}'", "title: "),
             ("body = '{% if %}'", "body: "),
         ] {
-            let error = terms(toml).expect_err(toml);
+            let error = policy(toml).expect_err(toml);
             assert!(error.starts_with(key), "{error}");
         }
-        assert!(terms("max_age = '2d'").expect("terms").fit_programs().is_err());
-        assert!(terms("body = 'x'").expect("terms").fit_programs().is_err());
-        assert_eq!(terms("title = 'x'\nquiet = '22:00-07:00'").expect("terms").fit_programs(), Ok(()));
+        assert!(policy("max_age = '2d'").expect("policy").check_machine_channel().is_err());
+        assert!(policy("body = 'x'").expect("policy").check_machine_channel().is_err());
+        assert_eq!(
+            policy("title = 'x'\nquiet = '22:00-07:00'").expect("policy").check_machine_channel(),
+            Ok(())
+        );
     }
 
     #[test]

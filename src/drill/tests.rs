@@ -7,7 +7,7 @@ use tokio::task::LocalSet;
 use super::*;
 use crate::channel::{Audience, Channel, Desktop, Log, Way};
 use crate::delivery::message::DRILL;
-use crate::delivery::policy::Terms;
+use crate::delivery::policy::Policy;
 use crate::model::Edition;
 use crate::schedule::Schedule;
 
@@ -23,16 +23,16 @@ fn drill(watch: &str) -> Drill {
     }
 }
 
-/// A channel for people or for programs, on these terms.
+/// A channel for people or for programs, on these policy.
 fn courier(name: &str, toml: &str) -> Courier {
     let (audience, way) = match name {
         "log" => (Audience::Programs, Way::Log(Log)),
         _ => (Audience::Desktop, Way::Desktop(Box::new(Desktop::new()))),
     };
-    let settings = toml::from_str(toml).expect("the keys of terms");
-    let terms = Terms::new(&settings, &TimeZone::UTC).expect("good terms");
+    let settings = toml::from_str(toml).expect("the keys of policy");
+    let policy = Policy::new(&settings, &TimeZone::UTC).expect("good policy");
     let channel = Channel::new(name, audience, way);
-    Courier::new(channel, terms, drill("").feed, Watch::new(&["iCloud Backup"]), TimeZone::UTC)
+    Courier::new(channel, policy, drill("").feed, Watch::new(&["iCloud Backup"]), TimeZone::UTC)
 }
 
 async fn played(drill: Drill, couriers: Vec<Courier>) -> Vec<Step> {
@@ -101,14 +101,14 @@ async fn whatever_the_words_every_message_begins_with_drill() {
 
 #[tokio::test]
 async fn terms_leave_out_and_never_hold_back() {
-    let terms = [
+    let policy = [
         ("quiet = '00:00-23:59'\nremind_every = '5m'", 4),
         ("only = ['began', 'ended']", 2),
         ("services = ['Photos']", 0),
     ];
-    let couriers = terms.iter().map(|(toml, _)| courier("desktop", toml)).collect();
+    let couriers = policy.iter().map(|(toml, _)| courier("desktop", toml)).collect();
     let steps = played(drill("iCloud Backup"), couriers).await;
-    for (index, (toml, expected)) in terms.into_iter().enumerate() {
+    for (index, (toml, expected)) in policy.into_iter().enumerate() {
         let heard =
             steps.iter().filter(|step| step.told.get(index).is_some_and(|told| told.message.is_some()));
         assert_eq!(heard.count(), expected, "{toml}");

@@ -28,8 +28,8 @@ fn over(posted: &str) -> Doc {
     backup(posted, "Outage", "resolved", "09:00", Some("12:00"))
 }
 
-async fn town_on(bus: &Bus, terms: &str) -> Town {
-    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).person(bus).on_terms(terms);
+async fn town_on(bus: &Bus, policy: &str) -> Town {
+    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).person(bus).on_terms(policy);
     town.log_in(bus).await;
     town.show(&calm("09:00"));
     town.start().await;

@@ -156,8 +156,8 @@ async fn a_dry_drill_prints_all_and_sends_nothing() {
 async fn only_the_channels_that_were_asked_for_hear_of_it() {
     let mut ops = Peer::start([Reply::status(200)]).await;
     let other = Peer::start([Reply::status(200)]).await;
-    let terms = "only = [\"began\", \"ended\"]\nquiet = \"00:00-23:59\"\n";
-    let home = configured(&format!("{}{terms}{}", webhook("ops", &ops), webhook("other", &other)));
+    let policy = "only = [\"began\", \"ended\"]\nquiet = \"00:00-23:59\"\n";
+    let home = configured(&format!("{}{policy}{}", webhook("ops", &ops), webhook("other", &other)));
 
     let said = home.ask(&["drill", "--channel", "webhook.ops", "--speed", "10000"]).await;
     check_end(&said, 0, "All 2 messages arrived.");

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::email::{Security, Settings};
 use statusd::channel::{Answer, Audience, Channel, Email, Notice, Way};
-use statusd::delivery::policy::Terms;
+use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
 use statusd::secret::Secret;
@@ -664,7 +664,7 @@ async fn an_unclear_answer_is_tried_three_times() {
         let now = start + SignedDuration::from_hours(hour);
         let channel = Channel::new("email.me", Audience::People, Way::Email(Box::new(email(&plain(&peer)))));
         let mut courier =
-            Courier::new(channel, Terms::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
+            Courier::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
         if let Round::Tried { answer, .. } =
             delivery::once(&store, &mut courier, 0.0, &|| now).await.expect("a database")
         {

@@ -10,7 +10,7 @@ use std::thread::{JoinHandle, spawn};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use statusd::channel::{Audience, Channel, Desktop, Way, Webhook, webhook};
-use statusd::delivery::policy::Terms;
+use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Courier, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
 use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
@@ -50,10 +50,10 @@ async fn announce(store: &Store, channel: &Channel, change: &Change) {
     store.announce(change, &|_| names.to_vec(), change.at).await.expect("written");
 }
 
-/// Watches everything, on no particular terms.
+/// Watches everything, on no particular policy.
 fn courier(channel: Channel) -> Courier {
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-    Courier::new(channel, Terms::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
+    Courier::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
 }
 
 /// Reads one request to its end and hangs up without an answer; returns its body.

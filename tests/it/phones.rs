@@ -503,15 +503,15 @@ async fn two_phones_that_are_alike_are_told_of_one_by_one() {
 
 #[tokio::test]
 async fn a_channel_hears_of_late_backups_if_it_names_them() {
-    for (terms, expected) in [("only = ['phone']", 1), ("only = ['began']", 0), ("services = ['Photos']", 1)]
+    for (policy, expected) in [("only = ['phone']", 1), ("only = ['began']", 0), ("services = ['Photos']", 1)]
     {
         let town = Town::new().await.minding_late_backups(3).program("ops", [Reply::status(200)]).await;
-        let mut town = town.on_terms(terms);
+        let mut town = town.on_terms(policy);
         town.phones = vec![iphone("-3d 01:00")];
         town.show(&calm("09:00"));
         town.start().await;
         town.until("20:00").await;
-        assert_eq!(town.heard().len(), expected, "{terms}");
+        assert_eq!(town.heard().len(), expected, "{policy}");
     }
 }
 

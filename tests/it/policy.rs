@@ -1,4 +1,4 @@
-//! Delivery on terms, as stories: quiet hours, snoozes, reminders, acknowledgements, ages, own words,
+//! Delivery on policy, as stories: quiet hours, snoozes, reminders, acknowledgements, ages, own words,
 //! channels that are down, and a database of the schema before.
 //!
 //! Played in the town of `stories`: real fetching, tracking, storing and sending, and a clock that is
@@ -31,12 +31,12 @@ fn over(posted: &str, from: &str, to: &str) -> Doc {
     backup(posted, "Outage", "resolved", from, Some(to))
 }
 
-/// All is calm; a logged-in person on these terms, and `ops` on none. Photos is watched too.
-async fn town_on(bus: &Bus, terms: &str) -> Town {
-    town_with_two(bus, terms, "").await
+/// All is calm; a logged-in person on these policy, and `ops` on none. Photos is watched too.
+async fn town_on(bus: &Bus, policy: &str) -> Town {
+    town_with_two(bus, policy, "").await
 }
 
-/// The same with terms for `ops`.
+/// The same with policy for `ops`.
 async fn town_with_two(bus: &Bus, person: &str, ops: &str) -> Town {
     let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).person(bus).on_terms(person);
     town = town.program("ops", [Reply::status(200)]).await.on_terms(ops);
@@ -712,13 +712,13 @@ async fn a_message_for_a_program_never_gets_old() {
 #[tokio::test]
 async fn each_channel_hears_of_its_topics_and_services() {
     let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]);
-    for (name, terms) in [
+    for (name, policy) in [
         ("all", ""),
         ("ends", "only = ['ended']"),
         ("photos", "services = ['Photos']"),
         ("lost", "only = ['history_lost', 'began']\nservices = ['Siri']"),
     ] {
-        town = town.program(name, [Reply::status(200)]).await.on_terms(terms);
+        town = town.program(name, [Reply::status(200)]).await.on_terms(policy);
     }
     town.show(&calm("09:00"));
     town.start().await;

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Memory, Poller};
-use statusd::delivery::policy::{Hearer, Terms};
+use statusd::delivery::policy::{Hearer, Policy};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::feed::recording::{Poll as Recorded, Recorder};
 use statusd::model::ChangeKind;
@@ -120,7 +120,7 @@ impl Town {
     async fn poller(&self) -> Poller {
         let schedule = || Schedule::parse("@hourly", &TimeZone::UTC).expect("a schedule");
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
-        let hearer = |number| Hearer { channel: format!("webhook.{number}"), terms: Terms::default() };
+        let hearer = |number| Hearer { channel: format!("webhook.{number}"), policy: Policy::default() };
         Poller {
             fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
             watch: Watch::new(&["*"]),

@@ -70,7 +70,7 @@ enum Outcome {
     Refused,
     /// A dry drill.
     NotSent,
-    /// By its terms the channel hears nothing of it.
+    /// By its policy the channel hears nothing of it.
     LeftOut,
 }
 

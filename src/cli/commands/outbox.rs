@@ -123,7 +123,7 @@ impl Holds {
         let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
         let hold = |(name, table): (String, &dyn Table)| {
             let is_people = table.audience().is_people();
-            let quiet = config.terms(&name).quiet_until(page.now);
+            let quiet = config.policy(&name).quiet_until(page.now);
             (name, Hold { is_people, until: quiet.max(snoozed_until.filter(|_| is_people)) })
         };
         Holds { of: enabled.map(hold).collect(), snoozed_until }

@@ -16,7 +16,7 @@ use statusd::channel::push::ntfy;
 use statusd::channel::{Audience, Channel, Table as _, Way, Webhook, webhook};
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Looked, Memory, Poller};
-use statusd::delivery::policy::{self, Hearer, Terms};
+use statusd::delivery::policy::{self, Hearer, Policy};
 use statusd::delivery::{self, Courier, Round};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::feed::recording::Recorder;
@@ -156,7 +156,7 @@ fn change_line(body: &[u8]) -> String {
 /// Somebody who hears of changes.
 struct House {
     ears: Ears,
-    terms: Terms,
+    policy: Policy,
     heard: Vec<Heard>,
 }
 
@@ -391,14 +391,14 @@ impl Town {
     /// A program behind `webhook.NAME` that answers by the script.
     pub async fn program(mut self, name: &'static str, script: impl IntoIterator<Item = Reply>) -> Town {
         let ears = Ears::Program { name, peer: Peer::start(script).await };
-        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
         self
     }
 
     /// A program behind `webhook.NAME` that is not there.
     pub fn absent(mut self, name: &'static str) -> Town {
         let ears = Ears::Absent { name, nobody: Nobody::new() };
-        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
         self
     }
 
@@ -426,7 +426,7 @@ impl Town {
         let others = self.houses.iter().filter(|house| matches!(house.ears, Ears::Person { .. })).count();
         let name = if others == 0 { "desktop".to_owned() } else { format!("desktop.{}", others + 1) };
         let ears = Ears::Person { name, address: bus.address_without_guid(), server: None };
-        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
         self
     }
 
@@ -436,15 +436,15 @@ impl Town {
     pub fn reader(mut self, bus: &Bus) -> Town {
         let ears =
             Ears::Person { name: "reader".to_owned(), address: bus.address_without_guid(), server: None };
-        self.houses.push(House { ears, terms: Terms::default(), heard: Vec::new() });
+        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
         self
     }
 
-    /// The one who listens last does so on these terms, the keys of a channel's table.
+    /// The one who listens last does so on these policy, the keys of a channel's table.
     pub fn on_terms(mut self, toml: &str) -> Town {
-        let settings = toml::from_str(toml).expect("the keys of terms");
+        let settings = toml::from_str(toml).expect("the keys of policy");
         let house = self.houses.last_mut().expect("somebody who listens");
-        house.terms = Terms::new(&settings, &ZONE).expect("good terms");
+        house.policy = Policy::new(&settings, &ZONE).expect("good policy");
         self
     }
 
@@ -520,7 +520,7 @@ impl Town {
 
     fn courier(&self, house: &House) -> Courier {
         let (channel, watch) = (house.ears.channel(), Watch::new(&self.watch));
-        Courier::new(channel, house.terms.clone(), Town::feed(), watch, ZONE.clone())
+        Courier::new(channel, house.policy.clone(), Town::feed(), watch, ZONE.clone())
     }
 
     pub async fn try_start(&mut self) -> Result<(), OpenError> {
@@ -532,7 +532,7 @@ impl Town {
             .iter()
             .map(|courier| Hearer {
                 channel: courier.channel.name().to_owned(),
-                terms: courier.terms.clone(),
+                policy: courier.policy.clone(),
             })
             .collect();
         let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
