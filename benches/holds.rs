@@ -23,8 +23,8 @@ use rustix::time::{ClockId, clock_gettime};
 use statusd::channel::{Audience, Channel, Log, Table as _, Way, alertmanager};
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Memory, Poller};
-use statusd::delivery::policy::{Hearer, Policy};
-use statusd::delivery::{self, Begun, Courier};
+use statusd::delivery::policy::{Policy, Route};
+use statusd::delivery::{self, Begun, Receiver};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
@@ -180,12 +180,12 @@ impl Town {
         let names: Vec<String> =
             (0..20).map(|number| format!("iCloud Bakcup {number}")).chain(["Service *".to_owned()]).collect();
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
-        let hearer = |name: &&str| Hearer { channel: (*name).to_owned(), policy: policy() };
+        let route = |name: &&str| Route { channel: (*name).to_owned(), policy: policy() };
         Poller {
             fetcher: Fetcher::new(url, fetch::Limits::default(), None).expect("a fetcher"),
             watch: Watch::new(&names),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
-            hearers: channels.iter().map(hearer).collect(),
+            routes: channels.iter().map(route).collect(),
             recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"))),
             alive: None,
             tells_of_phones: false,
@@ -235,11 +235,11 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         change.message = "Users see a problem. ".repeat(15);
         store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
     }
-    let courier = courier(Channel::new("all", audience, Way::Log(Log)));
+    let receiver = receiver(Channel::new("all", audience, Way::Log(Log)));
     let mut messages = 0;
     while messages < 200 {
         watch.start();
-        let begun = delivery::begin(&store, &courier, 0.5, at(0), false).await.expect("written");
+        let begun = delivery::begin(&store, &receiver, 0.5, at(0), false).await.expect("written");
         let Begun::Message(attempt) = begun else { break };
         yield_now().await;
         let sent = Settled::Sent { receipt: Some("1".to_owned()), words: String::new() };
@@ -249,8 +249,8 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
     }
 }
 
-fn courier(channel: Channel) -> Courier {
-    Courier::new(channel, Policy::default(), feed(), Watch::new(&["*"]), TimeZone::UTC)
+fn receiver(channel: Channel) -> Receiver {
+    Receiver::new(channel, Policy::default(), feed(), Watch::new(&["*"]), TimeZone::UTC)
 }
 
 /// Shows a state that is as large as it gets to a channel that shows one.
@@ -263,8 +263,8 @@ async fn reflect(watch: &Stopwatch) {
     let settings: alertmanager::Settings = toml::from_str(&settings).expect("settings");
     let no_secret = |_: &Path| Err("no secret".to_owned());
     let way = settings.open(&no_secret).expect("a channel");
-    let mut courier = courier(Channel::new("alertmanager", Audience::Programs, way));
+    let mut receiver = receiver(Channel::new("alertmanager", Audience::Programs, way));
     watch.start();
-    delivery::once(&town.store, &mut courier, 0.5, &|| at(town.now)).await.expect("shown");
+    delivery::once(&town.store, &mut receiver, 0.5, &|| at(town.now)).await.expect("shown");
     watch.stop();
 }

@@ -15,7 +15,7 @@ use super::generation::Shared;
 use super::progress::tended;
 use crate::channel::Channel;
 use crate::clock;
-use crate::delivery::Courier;
+use crate::delivery::Receiver;
 
 pub struct ChannelLoops {
     loops: Vec<ChannelLoop>,
@@ -35,17 +35,17 @@ impl ChannelLoops {
         ChannelLoops { loops: Vec::new(), stop: watch::channel(false).0 }
     }
 
-    /// Stops the loops that there are and starts one for each of `couriers`. A message in flight
+    /// Stops the loops that there are and starts one for each of `receivers`. A message in flight
     /// arrives or fails first, which delays the next loop of its channel alone.
-    pub fn replace(&mut self, couriers: Vec<Courier>, shared: &Shared) {
+    pub fn replace(&mut self, receivers: Vec<Receiver>, shared: &Shared) {
         self.stop.send_replace(true);
         self.stop = watch::channel(false).0;
         let mut before = std::mem::take(&mut self.loops);
-        for courier in couriers {
-            let channel = courier.channel.name().to_owned();
+        for receiver in receivers {
+            let channel = receiver.channel.name().to_owned();
             let older = before.iter().position(|older| older.channel == channel);
             let older = older.map(|index| before.swap_remove(index).task);
-            self.loops.push(ChannelLoop { channel, task: self.start(courier, older, shared) });
+            self.loops.push(ChannelLoop { channel, task: self.start(receiver, older, shared) });
         }
         // Channels that are configured no more. They may be again before their loops have come back.
         let removed = before.into_iter().filter(|left| !left.task.is_finished());
@@ -61,24 +61,24 @@ impl ChannelLoops {
 
     fn start(
         &self,
-        courier: Courier,
+        receiver: Receiver,
         older: Option<JoinHandle<Option<Channel>>>,
         shared: &Shared,
     ) -> JoinHandle<Option<Channel>> {
         let store = Rc::clone(&shared.store);
         let (ticks, stopped) = (shared.outbox.subscribe(), self.stop.subscribe());
-        let name = format!("the loop of {}", courier.channel.name());
-        let progress = shared.loops.begin(name, round_within(&courier));
+        let name = format!("the loop of {}", receiver.channel.name());
+        let progress = shared.loops.begin(name, round_within(&receiver));
         spawn_local(tended(progress, async move |progress| {
-            let courier = match older {
+            let receiver = match older {
                 Some(older) => {
                     // The older loop answers for its own progress.
                     progress.waits(None, clock::awake());
-                    continued(courier, older.await.ok().flatten())
+                    continued(receiver, older.await.ok().flatten())
                 }
-                None => courier,
+                None => receiver,
             };
-            Some(deliver_loop(courier, store, ticks, stopped, progress).await.channel)
+            Some(deliver_loop(receiver, store, ticks, stopped, progress).await.channel)
         }))
     }
 
@@ -98,7 +98,7 @@ impl ChannelLoops {
 }
 
 /// A channel that keeps something (a connection, what it showed) goes on across a reload.
-fn continued(fresh: Courier, older: Option<Channel>) -> Courier {
+fn continued(fresh: Receiver, older: Option<Channel>) -> Receiver {
     match older {
         Some(older) if fresh.channel.continues(&older) => fresh.through(older),
         Some(_) | None => fresh,

@@ -14,7 +14,7 @@ use super::progress::{LEEWAY, Progress};
 use crate::cause::Cause as _;
 use crate::channel::Answer;
 use crate::clock::{self, COMPARE_EVERY};
-use crate::delivery::{self, Courier, Round};
+use crate::delivery::{self, Receiver, Round};
 use crate::store::Store;
 
 /// Between two tries at a database that refuses.
@@ -24,19 +24,19 @@ const OUTCOME_RETRY: Duration = Duration::from_secs(1);
 
 /// Delivers what is due whenever something is due or `ticks`, until it is stopped.
 pub async fn deliver_loop(
-    mut courier: Courier,
+    mut receiver: Receiver,
     store: Rc<Store>,
     mut ticks: watch::Receiver<()>,
     mut stopped: watch::Receiver<bool>,
     progress: &Progress,
-) -> Courier {
+) -> Receiver {
     let mut is_failing = false;
     let mut is_reported = false;
-    while !*stopped.borrow() || courier.has_unrecorded_outcome() {
-        progress.works(round_within(&courier), clock::awake());
-        let wait = match delivery::once(&store, &mut courier, fastrand::f64(), &clock::now).await {
+    while !*stopped.borrow() || receiver.has_unrecorded_outcome() {
+        progress.works(round_within(&receiver), clock::awake());
+        let wait = match delivery::once(&store, &mut receiver, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
-                report(courier.channel.name(), &key, attempt, &answer, is_failing);
+                report(receiver.channel.name(), &key, attempt, &answer, is_failing);
                 is_failing = !matches!(answer, Answer::Delivered { .. });
                 is_reported = false;
                 // A channel that answers at once (the log) would otherwise keep polls, signals and
@@ -44,9 +44,9 @@ pub async fn deliver_loop(
                 yield_now().await;
                 continue;
             }
-            Err(error) if courier.has_unrecorded_outcome() => {
+            Err(error) if receiver.has_unrecorded_outcome() => {
                 if !is_reported {
-                    let channel = courier.channel.name();
+                    let channel = receiver.channel.name();
                     let reason = error.reason();
                     tracing::error!("{channel}: cannot record the outcome of a message, retrying: {reason}");
                 }
@@ -56,7 +56,7 @@ pub async fn deliver_loop(
             // Not in one piece: wall time may be set meanwhile.
             Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
             Err(error) => {
-                tracing::error!("{}: cannot use the database: {}", courier.channel.name(), error.reason());
+                tracing::error!("{}: cannot use the database: {}", receiver.channel.name(), error.reason());
                 Some(STORE_RETRY)
             }
         };
@@ -78,15 +78,15 @@ pub async fn deliver_loop(
         tokio::select! {
             () = due => {}
             _ = ticks.changed() => {}
-            () = courier.channel.until_screen_changes() => {}
+            () = receiver.channel.until_screen_changes() => {}
             () = stop => {}
         }
     }
-    courier
+    receiver
 }
 
-pub fn round_within(courier: &Courier) -> Duration {
-    courier.channel.ends_within() + LEEWAY
+pub fn round_within(receiver: &Receiver) -> Duration {
+    receiver.channel.ends_within() + LEEWAY
 }
 
 /// The first failure, what ends a delivery and the first success after a failure are news; the tries
@@ -154,11 +154,11 @@ mod tests {
         assert_eq!(count(vec![(7, delivered())]), 1);
     }
 
-    fn courier(url: &str, feed: &FeedId) -> Courier {
+    fn receiver(url: &str, feed: &FeedId) -> Receiver {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
         let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
         let channel = Channel::new("webhook.ops", settings.audience(), way);
-        Courier::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
+        Receiver::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
     }
 
     /// SQLite and the log answer at once, so nothing but the loop itself gives others their turn.
@@ -175,7 +175,7 @@ mod tests {
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         let channel = Channel::new("log", Audience::Programs, Way::Log(Log));
-        let courier = Courier::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
+        let receiver = Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
         let (_tick, ticks) = watch::channel(());
         let (stop, stopped) = watch::channel(false);
         let (progress, _watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
@@ -185,7 +185,7 @@ mod tests {
             }
             stop.send_replace(true);
         };
-        tokio::join!(deliver_loop(courier, Rc::clone(&store), ticks, stopped, &progress), others);
+        tokio::join!(deliver_loop(receiver, Rc::clone(&store), ticks, stopped, &progress), others);
         let sent = store.totals().await.expect("totals").sent;
         assert!((1..10).contains(&sent), "a stop after three turns, and {sent} of {WAITING} sent");
     }
@@ -208,8 +208,8 @@ mod tests {
         let store = Rc::new(Store::throw_away().expect("a database"));
         let (tick, ticks) = watch::channel(());
         let (_stop, stopped) = watch::channel(false);
-        let courier = courier(&format!("http://{address}/"), &feed);
-        let within = round_within(&courier);
+        let receiver = receiver(&format!("http://{address}/"), &feed);
+        let within = round_within(&receiver);
         let (progress, watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
         let story = async {
             assert_eq!(until_it_waits(&watched).await, None, "there is nothing yet");
@@ -224,7 +224,7 @@ mod tests {
         };
         tokio::select! {
             biased;
-            _ = deliver_loop(courier, Rc::clone(&store), ticks, stopped, &progress) => {
+            _ = deliver_loop(receiver, Rc::clone(&store), ticks, stopped, &progress) => {
                 panic!("nobody stopped it")
             }
             () = story => {}

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::daemon::poller::{Memory, Poller};
 use crate::delivery::heartbeat::{Heartbeat, Pulse};
-use crate::delivery::policy::Hearer;
+use crate::delivery::policy::Route;
 use crate::feed::fetch::Fetcher;
 use crate::feed::recording::Recorder;
 use crate::phones::backup_check::Checkup;
@@ -64,13 +64,13 @@ impl Generation {
         channels: &mut ChannelLoops,
         shared: &Shared,
     ) -> Generation {
-        let hearers = setup.hearers();
-        let Setup { config, couriers, heartbeat, fetcher } = setup;
+        let routes = setup.routes();
+        let Setup { config, receivers, heartbeat, fetcher } = setup;
         let (stop, stopped) = watch::channel(false);
         let phones = config.phone.enabled.then(|| {
             let checkup = Checkup {
                 feed: config.feed.clone(),
-                hearers: hearers.clone(),
+                routes: routes.clone(),
                 look: config.phone.look.clone(),
                 late: config.phone.late(),
                 seed: shared.seed,
@@ -88,12 +88,12 @@ impl Generation {
             spawn_local(tended(progress, async move |progress| beat_loop(heartbeat, pulses, progress).await));
             pulse
         });
-        channels.replace(couriers, shared);
+        channels.replace(receivers, shared);
         let (refused, refusal) = watch::channel(None);
         let poll = PollLoop {
             pulse,
             zone: config.time_zone.clone(),
-            poller: poller(config, fetcher, hearers, memory, shared.seed),
+            poller: poller(config, fetcher, routes, memory, shared.seed),
             store: Rc::clone(&shared.store),
             live: shared.live.clone(),
             outbox: shared.outbox.clone(),
@@ -126,13 +126,13 @@ impl Generation {
     }
 }
 
-fn poller(config: Config, fetcher: Fetcher, hearers: Vec<Hearer>, memory: Memory, seed: u64) -> Poller {
+fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, memory: Memory, seed: u64) -> Poller {
     let plan = Plan { poll: config.poll, trouble: config.trouble, jitter_s: jitter_s(seed, config.jitter_s) };
     Poller {
         fetcher,
         watch: Watch::new(&config.watch),
         plan,
-        hearers,
+        routes,
         recorder: config.record_file.as_deref().map(Recorder::new),
         alive: config.alive,
         tells_of_phones: config.phone.enabled,

@@ -39,7 +39,7 @@ use crate::tracking;
 use channel_loops::ChannelLoops;
 use generation::{Generation, Shared};
 use progress::{Loops, Progress, tended};
-pub use setup::{Setup, all_faults, couriers, feed_url};
+pub use setup::{Setup, all_faults, feed_url, receivers};
 use watchdog::Watchdog;
 
 /// For the message in flight at a stop; the service manager waits for 10 s.
@@ -114,7 +114,7 @@ async fn serve(
     let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
         let change = tracking::history_lost(&memory.beliefs, &kept, clock::now());
-        let told_to = |change: &Change| policy::hearing(&setup.hearers(), change);
+        let told_to = |change: &Change| policy::matching(&setup.routes(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }
     let shared = Shared {

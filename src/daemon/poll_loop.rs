@@ -163,7 +163,7 @@ mod tests {
             fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
             watch: Watch::new(&["*"]),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
-            hearers: Vec::new(),
+            routes: Vec::new(),
             recorder: None,
             alive: None,
             tells_of_phones: false,

@@ -8,7 +8,7 @@ use tokio::task::yield_now;
 
 use crate::cause::Cause as _;
 use crate::clock::Passed;
-use crate::delivery::policy::{self, Hearer};
+use crate::delivery::policy::{self, Route};
 use crate::feed::fetch::{Failure, Fetcher, Look};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
@@ -32,7 +32,7 @@ pub struct Poller {
     pub watch: Watch,
     pub plan: Plan,
     /// The channels, and what each hears of.
-    pub hearers: Vec<Hearer>,
+    pub routes: Vec<Route>,
     pub recorder: Option<Recorder>,
     /// When to say that all is well, even if nothing happened.
     pub alive: Option<Schedule>,
@@ -203,7 +203,7 @@ impl Poller {
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         store.keep_file().await?;
-        let configured: Vec<&str> = self.hearers.iter().map(|hearer| hearer.channel.as_str()).collect();
+        let configured: Vec<&str> = self.routes.iter().map(|route| route.channel.as_str()).collect();
         store.give_up_absent(&configured, now).await?;
         match seen {
             Ok(Look::New { document, .. }) => store.recall(&mut self.memory.beliefs, document).await,
@@ -329,7 +329,7 @@ impl Poller {
             return Ok(Vec::new());
         }
         let told_to = |change: &Change| match tracking::is_for(change, &self.watch) {
-            true => policy::hearing(&self.hearers, change),
+            true => policy::matching(&self.routes, change),
             false => Vec::new(),
         };
         let mut changes = Vec::new();
@@ -390,7 +390,7 @@ impl Poller {
             ended_at: last_good,
             ..tracking::sign_of_life(beliefs, &self.watch, now)
         };
-        store.give_sign_of_life(&sign, &|change| policy::hearing(&self.hearers, change), now).await?;
+        store.give_sign_of_life(&sign, &|change| policy::matching(&self.routes, change), now).await?;
         self.memory.alive_at = Some(now);
         Ok(())
     }
@@ -406,13 +406,13 @@ impl Poller {
         {
             return Ok(reminders);
         }
-        for hearer in &self.hearers {
-            let Some(every) = hearer.policy.remind_every else { continue };
+        for route in &self.routes {
+            let Some(every) = route.policy.remind_every else { continue };
             yield_now().await;
             let is_wanted = |outage: &Outage| {
-                hearer.policy.accepts_watched(&ServiceKey::new(&outage.service), &self.watch)
+                route.policy.accepts_watched(&ServiceKey::new(&outage.service), &self.watch)
             };
-            reminders.extend(store.remind(&beliefs.feed, &hearer.channel, every, &is_wanted, now).await?);
+            reminders.extend(store.remind(&beliefs.feed, &route.channel, every, &is_wanted, now).await?);
         }
         Ok(reminders)
     }

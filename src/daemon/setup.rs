@@ -7,9 +7,9 @@ use std::path::Path;
 
 use crate::channel::{Audience, Channel};
 use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
-use crate::delivery::Courier;
+use crate::delivery::Receiver;
 use crate::delivery::heartbeat::Heartbeat;
-use crate::delivery::policy::Hearer;
+use crate::delivery::policy::Route;
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::secret::Secret;
 use crate::tracking::watchlist::Watch;
@@ -17,7 +17,7 @@ use crate::tracking::watchlist::Watch;
 /// What one generation of loops is made of.
 pub struct Setup {
     pub config: Config,
-    pub couriers: Vec<Courier>,
+    pub receivers: Vec<Receiver>,
     pub heartbeat: Option<Heartbeat>,
     pub fetcher: Fetcher,
 }
@@ -26,7 +26,7 @@ impl Setup {
     /// Reads secrets and certificates; opens no connection.
     pub fn new(config: Config, environment: &Environment<'_>) -> Result<Setup, ConfigError> {
         config.warn_if_open();
-        let couriers = couriers(&config, environment);
+        let receivers = receivers(&config, environment);
         let secret = secrets(&config, environment);
         let heartbeat =
             Heartbeat::new(&config.heartbeat, &secret).map_err(|words| config.error_in("heartbeat", &words));
@@ -35,22 +35,24 @@ impl Setup {
             let fetcher = Fetcher::new(url, Limits::default(), config.ca_file.as_deref());
             fetcher.map_err(|words| config.error_in("feed", &words))
         });
-        match (couriers, heartbeat, fetcher) {
-            (Ok(couriers), Ok(heartbeat), Ok(fetcher)) => Ok(Setup { config, couriers, heartbeat, fetcher }),
-            (couriers, heartbeat, fetcher) => {
-                let faults = [couriers.err(), heartbeat.err(), fetcher.err()];
+        match (receivers, heartbeat, fetcher) {
+            (Ok(receivers), Ok(heartbeat), Ok(fetcher)) => {
+                Ok(Setup { config, receivers, heartbeat, fetcher })
+            }
+            (receivers, heartbeat, fetcher) => {
+                let faults = [receivers.err(), heartbeat.err(), fetcher.err()];
                 Err(faults.into_iter().flatten().reduce(ConfigError::and).expect("one of them failed"))
             }
         }
     }
 
     /// The channels, and what each hears of.
-    pub fn hearers(&self) -> Vec<Hearer> {
-        let hearer = |courier: &Courier| Hearer {
-            channel: courier.channel.name().to_owned(),
-            policy: courier.policy.clone(),
+    pub fn routes(&self) -> Vec<Route> {
+        let route = |receiver: &Receiver| Route {
+            channel: receiver.channel.name().to_owned(),
+            policy: receiver.policy.clone(),
         };
-        self.couriers.iter().map(hearer).collect()
+        self.receivers.iter().map(route).collect()
     }
 }
 
@@ -69,10 +71,10 @@ fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> 
 }
 
 /// The configured ways to reach people and programs, in a fixed order, each on its policy.
-pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Courier>, ConfigError> {
+pub fn receivers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Receiver>, ConfigError> {
     let secret = secrets(config, environment);
     let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
-    let mut couriers = Vec::new();
+    let mut receivers = Vec::new();
     let mut faults: Vec<ConfigError> = Vec::new();
     for (name, table) in enabled {
         let key = format!("channel.{name}");
@@ -86,11 +88,11 @@ pub fn couriers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Co
             Ok(way) => {
                 let channel = Channel::new(name, table.audience(), way);
                 let (feed, watch) = (config.feed.clone(), Watch::new(&config.watch));
-                couriers.push(Courier::new(channel, policy, feed, watch, config.time_zone.clone()));
+                receivers.push(Receiver::new(channel, policy, feed, watch, config.time_zone.clone()));
             }
         }
     }
-    faults.into_iter().reduce(ConfigError::and).map_or(Ok(couriers), Err)
+    faults.into_iter().reduce(ConfigError::and).map_or(Ok(receivers), Err)
 }
 
 /// The faults of a configuration that is broken already, with those of the files that it names.

@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Courier, held_until};
+use super::{Receiver, held_until};
 use crate::channel::{Fate, Notice, Wish};
 use crate::store::{Frozen, READ_LATELY, ShownAlarm, Span, Store};
 
@@ -15,23 +15,23 @@ const RETRY_S: i64 = 60;
 /// Of looking without a break: what has changed before that is confirmed in two looks, 45 s apart.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(120);
 
-/// Does what is to be done about alarms that `courier` has shown. Returns the time of the next round;
+/// Does what is to be done about alarms that `receiver` has shown. Returns the time of the next round;
 /// `None`: when something happens.
 pub async fn keep(
     store: &Store,
-    courier: &mut Courier,
+    receiver: &mut Receiver,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Timestamp>> {
-    if !courier.channel.keeps_alarms() {
+    if !receiver.channel.keeps_alarms() {
         return Ok(None);
     }
-    let since = *courier.kept_since.get_or_insert(now);
-    let alarms = store.shown_alarms(&courier.feed, courier.channel.name()).await?;
+    let since = *receiver.kept_since.get_or_insert(now);
+    let alarms = store.shown_alarms(&receiver.feed, receiver.channel.name()).await?;
     if alarms.is_empty() {
         return Ok(None);
     }
-    let is_held = held_until(courier, store.snoozed().await?, now).is_some();
-    let is_settled = now.duration_since(since) >= SETTLED_AFTER && is_settled(store, courier, now).await?;
+    let is_held = held_until(receiver, store.snoozed().await?, now).is_some();
+    let is_settled = now.duration_since(since) >= SETTLED_AFTER && is_settled(store, receiver, now).await?;
     let retry = now.checked_add(SignedDuration::from_secs(RETRY_S)).ok();
     let mut again = None;
     for alarm in alarms {
@@ -43,7 +43,7 @@ pub async fn keep(
             continue;
         }
         let wish = wish(&alarm, is_settled && !is_held);
-        match courier.channel.keep_alarm(&notice(&alarm.frozen), &alarm.receipt, wish).await {
+        match receiver.channel.keep_alarm(&notice(&alarm.frozen), &alarm.receipt, wish).await {
             Fate::Same if is_settled => {}
             Fate::Same => again = retry,
             Fate::Gone => store.set_receipt(alarm.notice_id, None).await?,
@@ -56,9 +56,9 @@ pub async fn keep(
 }
 
 /// Whether what was believed when nobody looked has been confirmed or taken back by now.
-async fn is_settled(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<bool> {
+async fn is_settled(store: &Store, receiver: &Receiver, now: Timestamp) -> rusqlite::Result<bool> {
     let since = now.checked_sub(READ_LATELY).unwrap_or(Timestamp::MIN);
-    let spans = store.coverage(&courier.feed, since).await?;
+    let spans = store.coverage(&receiver.feed, since).await?;
     let is_long = |span: &Span| span.blind.is_none() && now.duration_since(span.from) >= SETTLED_AFTER;
     Ok(spans.last().is_some_and(is_long))
 }

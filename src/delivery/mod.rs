@@ -62,7 +62,7 @@ struct Mirror {
 
 /// A channel, and the policy on which it is used.
 #[derive(Debug)]
-pub struct Courier {
+pub struct Receiver {
     pub channel: Channel,
     pub policy: Policy,
     /// The feed and the services that are told about.
@@ -86,9 +86,9 @@ struct Outcome {
     round: Round,
 }
 
-impl Courier {
-    pub fn new(channel: Channel, policy: Policy, feed: FeedId, watch: Watch, zone: TimeZone) -> Courier {
-        Courier {
+impl Receiver {
+    pub fn new(channel: Channel, policy: Policy, feed: FeedId, watch: Watch, zone: TimeZone) -> Receiver {
+        Receiver {
             channel,
             policy,
             feed,
@@ -107,8 +107,8 @@ impl Courier {
     }
 
     /// The same through another channel: one that keeps something across a reload.
-    pub fn through(self, channel: Channel) -> Courier {
-        Courier { channel, ..self }
+    pub fn through(self, channel: Channel) -> Receiver {
+        Receiver { channel, ..self }
     }
 
     fn wants(&self, service: &ServiceKey) -> bool {
@@ -139,69 +139,69 @@ pub enum Begun {
 /// `clock` is read before and after sending, which may take as long as the channel's deadline.
 pub async fn once(
     store: &Store,
-    courier: &mut Courier,
+    receiver: &mut Receiver,
     roll: f64,
     clock: &dyn Fn() -> Timestamp,
 ) -> rusqlite::Result<Round> {
-    if let Some(round) = record_outcome(store, courier).await? {
+    if let Some(round) = record_outcome(store, receiver).await? {
         return Ok(round);
     }
     let now = clock();
-    let mut begun = begin(store, courier, roll, now, false).await?;
-    if matches!(begun, Begun::Later { .. }) && is_back(&mut courier.channel, now).await {
-        begun = begin(store, courier, roll, clock(), true).await?;
+    let mut begun = begin(store, receiver, roll, now, false).await?;
+    if matches!(begun, Begun::Later { .. }) && is_back(&mut receiver.channel, now).await {
+        begun = begin(store, receiver, roll, clock(), true).await?;
     }
     let until = match begun {
         Begun::Nothing { until } => until,
-        Begun::Later { due_at } => courier.channel.door.knock_at(clock()).into_iter().chain([due_at]).min(),
+        Begun::Later { due_at } => receiver.channel.door.knock_at(clock()).into_iter().chain([due_at]).min(),
         Begun::Message(attempt) => {
-            let answer = courier.channel.send(&notice(&attempt)).await;
+            let answer = receiver.channel.send(&notice(&attempt)).await;
             let now = clock();
-            courier.channel.door.tried(&answer, now);
+            receiver.channel.door.tried(&answer, now);
             let settled = settled(&attempt, &answer, roll, now);
             let round = Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer };
-            courier.unrecorded =
+            receiver.unrecorded =
                 Some(Outcome { notice_id: attempt.notice_id, settled, at: now, round: round.clone() });
-            record_outcome(store, courier).await?;
+            record_outcome(store, receiver).await?;
             return Ok(round);
         }
     };
-    let refresh = reflect(store, courier, clock()).await?;
-    let kept = alarms::keep(store, courier, clock()).await?;
+    let refresh = reflect(store, receiver, clock()).await?;
+    let kept = alarms::keep(store, receiver, clock()).await?;
     Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
 }
 
 /// Records the outcome of the newest attempt, if that was not possible before, and returns it. An
 /// error keeps it: a message whose outcome is known must not be sent again.
-async fn record_outcome(store: &Store, courier: &mut Courier) -> rusqlite::Result<Option<Round>> {
-    if let Some(Outcome { notice_id, settled, at, .. }) = &courier.unrecorded {
+async fn record_outcome(store: &Store, receiver: &mut Receiver) -> rusqlite::Result<Option<Round>> {
+    if let Some(Outcome { notice_id, settled, at, .. }) = &receiver.unrecorded {
         store.settle(*notice_id, settled, *at).await?;
     }
-    Ok(courier.unrecorded.take().map(|outcome| outcome.round))
+    Ok(receiver.unrecorded.take().map(|outcome| outcome.round))
 }
 
 /// The first half of [`once`]: composes the message that is due and writes the try down. Whoever
 /// calls it sends and settles. `early`: what waits for its next try need not wait any longer.
 pub async fn begin(
     store: &Store,
-    courier: &Courier,
+    receiver: &Receiver,
     roll: f64,
     now: Timestamp,
     early: bool,
 ) -> rusqlite::Result<Begun> {
     let snooze = store.snoozed().await?;
-    if let Some(until) = held_until(courier, snooze, now) {
+    if let Some(until) = held_until(receiver, snooze, now) {
         return Ok(Begun::Nothing { until: Some(until) });
     }
-    let name = courier.channel.name().to_owned();
-    let gather = courier.gather();
+    let name = receiver.channel.name().to_owned();
+    let gather = receiver.gather();
     match store.due_at(&name, gather, LONGEST_WAIT_S, now).await? {
         None => return Ok(Begun::Nothing { until: None }),
         Some(due_at) if due_at > now && !early => return Ok(Begun::Later { due_at }),
         Some(_) => {}
     }
-    let lasting = lasting(store, courier, now).await?;
-    let compose = |waiting: &Waiting| frozen(courier, waiting, lasting.as_deref(), snooze, now);
+    let lasting = lasting(store, receiver, now).await?;
+    let compose = |waiting: &Waiting| frozen(receiver, waiting, lasting.as_deref(), snooze, now);
     let next = |number| later(now, retry_after_s(number, None), roll);
     Ok(match store.begin(&name, gather, &compose, &next, now).await? {
         Some(attempt) => Begun::Message(attempt),
@@ -211,11 +211,11 @@ pub async fn begin(
 
 /// Until when nothing is said on this channel. People can snooze; programs do not listen at night
 /// only where they have quiet hours of their own.
-fn held_until(courier: &Courier, snooze: Option<Snooze>, now: Timestamp) -> Option<Timestamp> {
+fn held_until(receiver: &Receiver, snooze: Option<Snooze>, now: Timestamp) -> Option<Timestamp> {
     let snoozed = snooze
-        .filter(|snooze| snooze.covers(now) && courier.channel.audience().is_people())
+        .filter(|snooze| snooze.covers(now) && receiver.channel.audience().is_people())
         .map(|snooze| snooze.until);
-    courier.policy.quiet_until(now).max(snoozed)
+    receiver.policy.quiet_until(now).max(snoozed)
 }
 
 /// Whether somebody whom the newest try did not reach is there again.
@@ -231,32 +231,32 @@ async fn is_back(channel: &mut Channel, now: Timestamp) -> bool {
 /// when it is time the next time. Level-triggered: what failed is made good by the next picture.
 async fn reflect(
     store: &Store,
-    courier: &mut Courier,
+    receiver: &mut Receiver,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Timestamp>> {
-    let Some(every) = courier.channel.refresh_every() else { return Ok(None) };
-    let picture = picture(store, courier).await?;
+    let Some(every) = receiver.channel.refresh_every() else { return Ok(None) };
+    let picture = picture(store, receiver).await?;
     yield_now().await;
-    let is_news = courier.mirror.shown.as_ref() != Some(&picture) && !courier.mirror.is_failing;
+    let is_news = receiver.mirror.shown.as_ref() != Some(&picture) && !receiver.mirror.is_failing;
     let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
-    if let Some(due_at) = courier.mirror.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news) {
+    if let Some(due_at) = receiver.mirror.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news) {
         return Ok(Some(due_at));
     }
-    let answer = courier.channel.mirror(&picture).await;
+    let answer = receiver.channel.mirror(&picture).await;
     let is_failing = !matches!(answer, Answer::Delivered { .. });
-    if is_failing && !courier.mirror.is_failing {
+    if is_failing && !receiver.mirror.is_failing {
         tracing::warn!(
             "{}: the state is not shown, trying again: {}",
-            courier.channel.name(),
+            receiver.channel.name(),
             answer.words()
         );
     }
-    if courier.mirror.is_failing && !is_failing {
-        tracing::info!("{}: the state is shown again", courier.channel.name());
+    if receiver.mirror.is_failing && !is_failing {
+        tracing::info!("{}: the state is shown again", receiver.channel.name());
     }
     let wait = if is_failing { SignedDuration::from_secs(REFLECT_RETRY_S) } else { every };
     let due_at = now.checked_add(wait).ok();
-    courier.mirror = Mirror { shown: (!is_failing).then_some(picture), due_at, is_failing };
+    receiver.mirror = Mirror { shown: (!is_failing).then_some(picture), due_at, is_failing };
     Ok(due_at)
 }
 
@@ -267,59 +267,63 @@ fn is_ahead(due_at: Timestamp, every: SignedDuration, now: Timestamp) -> bool {
 }
 
 /// How what the channel hears of stands; a start that it has not been told of is left out.
-async fn picture(store: &Store, courier: &Courier) -> rusqlite::Result<Picture> {
+async fn picture(store: &Store, receiver: &Receiver) -> rusqlite::Result<Picture> {
     let mut outages: BTreeMap<ServiceKey, Vec<Outage>> = BTreeMap::new();
-    for outage in store.standing(&courier.feed, courier.channel.name()).await? {
+    for outage in store.standing(&receiver.feed, receiver.channel.name()).await? {
         outages.entry(ServiceKey::new(&outage.service)).or_default().push(outage);
     }
-    let (sight, services) = store.listed(&courier.feed).await?;
+    let (sight, services) = store.listed(&receiver.feed).await?;
     let standing = |(key, service): (ServiceKey, Service)| Standing {
         is_listed: matches!(service.listed, Listed::Yes | Listed::Missing(_)),
         outages: outages.remove(&key).unwrap_or_default(),
         service: service.name,
     };
-    let services = services.into_iter().filter(|(key, _)| courier.wants(key)).map(standing).collect();
-    Ok(Picture { feed: courier.feed.clone(), sight, services })
+    let services = services.into_iter().filter(|(key, _)| receiver.wants(key)).map(standing).collect();
+    Ok(Picture { feed: receiver.feed.clone(), sight, services })
 }
 
 /// What goes on and was told; for digests. `None` where nobody has looked lately: it may be over.
-async fn lasting(store: &Store, courier: &Courier, now: Timestamp) -> rusqlite::Result<Option<Vec<Outage>>> {
-    if courier.channel.audience() == Audience::Programs {
+async fn lasting(
+    store: &Store,
+    receiver: &Receiver,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Vec<Outage>>> {
+    if receiver.channel.audience() == Audience::Programs {
         return Ok(None);
     }
-    let read = store.last_sighted(&courier.feed).await?;
+    let read = store.last_sighted(&receiver.feed).await?;
     if read.is_none_or(|read| now.duration_since(read) > READ_LATELY) {
         return Ok(None);
     }
-    let mut lasting = store.lasting(&courier.feed, courier.channel.name()).await?;
-    lasting.retain(|outage| courier.wants(&ServiceKey::new(&outage.service)));
+    let mut lasting = store.lasting(&receiver.feed, receiver.channel.name()).await?;
+    lasting.retain(|outage| receiver.wants(&ServiceKey::new(&outage.service)));
     Ok(Some(lasting))
 }
 
 /// What will be said, from now on unchangeable.
 fn frozen(
-    courier: &Courier,
+    receiver: &Receiver,
     waiting: &Waiting,
     lasting: Option<&[Outage]>,
     snooze: Option<Snooze>,
     now: Timestamp,
 ) -> Frozen {
-    let said = Said { now, zone: &courier.zone, is_drill: courier.is_drill };
+    let said = Said { now, zone: &receiver.zone, is_drill: receiver.is_drill };
     let changes = &waiting.changes;
     // Each change is in one message of a channel only, so its key is the message's.
     let key = changes.first().map(Change::key).unwrap_or_default();
-    let context = context(courier, waiting, lasting, snooze);
+    let context = context(receiver, waiting, lasting, snooze);
     let message = compose(changes, &context, &said);
-    let wording = &courier.policy.wording;
+    let wording = &receiver.policy.wording;
     let (message, is_reworded) = match wording.reword(message, changes, &said) {
         Ok(message) => (message, wording.has_title()),
         Err((ours, error)) => {
-            let channel = courier.channel.name();
+            let channel = receiver.channel.name();
             tracing::error!("{channel}: the template fails, our own words go out: {error}");
             (ours, false)
         }
     };
-    match (courier.channel.audience(), changes.as_slice()) {
+    match (receiver.channel.audience(), changes.as_slice()) {
         (Audience::Programs, [change, ..]) => {
             let title = if is_reworded { message.title } else { line(change, &said) };
             let payload = payload::worded(change, &title, &said).to_string();
@@ -338,30 +342,30 @@ fn frozen(
 /// What the message says beside its news: on a desktop about the same incident, elsewhere, where it
 /// comes late, about all that goes on.
 fn context(
-    courier: &Courier,
+    receiver: &Receiver,
     waiting: &Waiting,
     lasting: Option<&[Outage]>,
     snooze: Option<Snooze>,
 ) -> Context {
-    let is_late = waiting.is_anew || was_held(courier, snooze, waiting.since);
+    let is_late = waiting.is_anew || was_held(receiver, snooze, waiting.since);
     let digest =
         is_late.then(|| Digest { since: waiting.since, lasting: lasting.unwrap_or_default().to_vec() });
-    let form = match courier.channel.audience() {
+    let form = match receiver.channel.audience() {
         Audience::Desktop => Form::Compact,
         Audience::People | Audience::Programs => Form::Full,
     };
     let is_known = |outage: &&Outage| {
         let goes_on = matches!(outage.phase, Phase::Ongoing(_));
-        courier.wants(&ServiceKey::new(&outage.service)) && (!goes_on || lasting.is_some())
+        receiver.wants(&ServiceKey::new(&outage.service)) && (!goes_on || lasting.is_some())
     };
     let others = waiting.others.iter().filter(is_known).cloned().collect();
     Context { form, digest, others, more: waiting.more }
 }
 
 /// Whether what waits since then was held back by quiet hours or a snooze.
-fn was_held(courier: &Courier, snooze: Option<Snooze>, since: Timestamp) -> bool {
+fn was_held(receiver: &Receiver, snooze: Option<Snooze>, since: Timestamp) -> bool {
     let is_snoozed = snooze.is_some_and(|snooze| snooze.covers(since));
-    is_snoozed || courier.policy.quiet_until(since).is_some()
+    is_snoozed || receiver.policy.quiet_until(since).is_some()
 }
 
 /// What a channel is given of a try.

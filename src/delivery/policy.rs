@@ -193,18 +193,14 @@ impl Policy {
 
 /// A channel by its name, and what it hears of.
 #[derive(Clone, Debug)]
-pub struct Hearer {
+pub struct Route {
     pub channel: String,
     pub policy: Policy,
 }
 
 /// The names of those who hear of a change.
-pub fn hearing(hearers: &[Hearer], change: &Change) -> Vec<String> {
-    hearers
-        .iter()
-        .filter(|hearer| hearer.policy.accepts(change))
-        .map(|hearer| hearer.channel.clone())
-        .collect()
+pub fn matching(routes: &[Route], change: &Change) -> Vec<String> {
+    routes.iter().filter(|route| route.policy.accepts(change)).map(|route| route.channel.clone()).collect()
 }
 
 /// Without both templates where one is wrong.

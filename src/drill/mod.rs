@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 use crate::channel::{Answer, Audience, Notice};
 use crate::clock::Passed;
 use crate::daemon::poller::{Memory, Poller};
-use crate::delivery::{self, Begun, Courier};
+use crate::delivery::{self, Begun, Receiver};
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::store::{Settled, Store};
@@ -97,13 +97,13 @@ struct Looked {
 
 impl Play {
     /// Begins. Must be called within a `LocalSet`.
-    pub fn begin(drill: Drill, couriers: Vec<Courier>) -> Play {
+    pub fn begin(drill: Drill, receivers: Vec<Receiver>) -> Play {
         let mut tasks = JoinSet::new();
         let (mut audience, mut told) = (Vec::new(), Vec::new());
-        for courier in couriers {
+        for receiver in receivers {
             let (news, hear) = unbounded_channel();
             let (tell, heard) = unbounded_channel();
-            tasks.spawn_local(deliver_news(courier, drill.is_dry, hear, tell));
+            tasks.spawn_local(deliver_news(receiver, drill.is_dry, hear, tell));
             audience.push(news);
             told.push(heard);
         }
@@ -218,7 +218,7 @@ fn poller(drill: &Drill, url: &str) -> Result<Poller> {
         // Nothing else is listed, and what is watched and not listed would be told.
         watch: Watch::new(&[&drill.service]),
         plan: drill.plan.clone(),
-        hearers: Vec::new(),
+        routes: Vec::new(),
         alive: None,
         tells_of_phones: false,
         recorder: None,
@@ -237,19 +237,19 @@ fn check(act: Act, changes: &[Change]) -> Result<()> {
 
 /// Tells on one channel what was believed, one after the other, each in one try.
 async fn deliver_news(
-    mut courier: Courier,
+    mut receiver: Receiver,
     is_dry: bool,
     mut news: UnboundedReceiver<Change>,
     tell: UnboundedSender<Told>,
 ) -> Result<()> {
     let store = Store::throw_away()?;
-    courier.policy = courier.policy.without_quiet_hours();
-    courier.is_drill = true;
+    receiver.policy = receiver.policy.without_quiet_hours();
+    receiver.is_drill = true;
     while let Some(change) = news.recv().await {
         let told = Told {
-            channel: courier.channel.name().to_owned(),
-            audience: courier.channel.audience(),
-            message: deliver_one(&store, &mut courier, &change, is_dry).await?,
+            channel: receiver.channel.name().to_owned(),
+            audience: receiver.channel.audience(),
+            message: deliver_one(&store, &mut receiver, &change, is_dry).await?,
         };
         // Nobody listens any more where the drill was dropped, which ends this task too.
         let _unheard = tell.send(told);
@@ -261,21 +261,21 @@ async fn deliver_news(
 /// step must not wait behind this one.
 async fn deliver_one(
     store: &Store,
-    courier: &mut Courier,
+    receiver: &mut Receiver,
     change: &Change,
     is_dry: bool,
 ) -> Result<Option<Sent>> {
-    if !courier.policy.accepts(change) {
+    if !receiver.policy.accepts(change) {
         return Ok(None);
     }
-    let name = courier.channel.name().to_owned();
+    let name = receiver.channel.name().to_owned();
     let begun = Instant::now();
     store.announce(change, &|_| vec![name.clone()], change.at).await?;
-    let Begun::Message(attempt) = delivery::begin(store, courier, 0.0, change.at, false).await? else {
+    let Begun::Message(attempt) = delivery::begin(store, receiver, 0.0, change.at, false).await? else {
         bail!("{name}: nothing was composed; please report this");
     };
     let notice = delivery::notice(&attempt);
-    let answer = if is_dry { None } else { Some(courier.channel.send(&notice).await) };
+    let answer = if is_dry { None } else { Some(receiver.channel.send(&notice).await) };
     let settled = match &answer {
         Some(Answer::Delivered { receipt, words }) => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }

@@ -24,7 +24,7 @@ fn drill(watch: &str) -> Drill {
 }
 
 /// A channel for people or for programs, on these policy.
-fn courier(name: &str, toml: &str) -> Courier {
+fn receiver(name: &str, toml: &str) -> Receiver {
     let (audience, way) = match name {
         "log" => (Audience::Programs, Way::Log(Log)),
         _ => (Audience::Desktop, Way::Desktop(Box::new(Desktop::new()))),
@@ -32,12 +32,12 @@ fn courier(name: &str, toml: &str) -> Courier {
     let settings = toml::from_str(toml).expect("the keys of policy");
     let policy = Policy::new(&settings, &TimeZone::UTC).expect("good policy");
     let channel = Channel::new(name, audience, way);
-    Courier::new(channel, policy, drill("").feed, Watch::new(&["iCloud Backup"]), TimeZone::UTC)
+    Receiver::new(channel, policy, drill("").feed, Watch::new(&["iCloud Backup"]), TimeZone::UTC)
 }
 
-async fn played(drill: Drill, couriers: Vec<Courier>) -> Vec<Step> {
+async fn played(drill: Drill, receivers: Vec<Receiver>) -> Vec<Step> {
     let play = async {
-        let mut play = Play::begin(drill, couriers);
+        let mut play = Play::begin(drill, receivers);
         let mut steps = Vec::new();
         while let Some(step) = play.next().await.expect("a drill") {
             steps.push(step);
@@ -54,7 +54,7 @@ fn notices(steps: &[Step]) -> Vec<&Notice> {
 
 #[tokio::test]
 async fn it_begins_gets_worse_ends_and_one_is_missed() {
-    let steps = played(drill("iCloud Backup"), vec![courier("desktop", "")]).await;
+    let steps = played(drill("iCloud Backup"), vec![receiver("desktop", "")]).await;
     let lines: Vec<(&str, String, Vec<&str>)> = steps
         .iter()
         .map(|step| {
@@ -84,8 +84,8 @@ async fn whatever_the_words_every_message_begins_with_drill() {
         ("log", "title = '{% for change in changes %}{{ change.text }}{% endfor %}'"),
         ("log", "title = 'x'"),
     ];
-    let couriers = wordings.iter().map(|(name, toml)| courier(name, toml)).collect();
-    let steps = played(drill("iCloud Backup"), couriers).await;
+    let receivers = wordings.iter().map(|(name, toml)| receiver(name, toml)).collect();
+    let steps = played(drill("iCloud Backup"), receivers).await;
     let notices = notices(&steps);
     assert_eq!(notices.len(), 4 * wordings.len());
     for notice in notices {
@@ -106,8 +106,8 @@ async fn terms_leave_out_and_never_hold_back() {
         ("only = ['began', 'ended']", 2),
         ("services = ['Photos']", 0),
     ];
-    let couriers = policy.iter().map(|(toml, _)| courier("desktop", toml)).collect();
-    let steps = played(drill("iCloud Backup"), couriers).await;
+    let receivers = policy.iter().map(|(toml, _)| receiver("desktop", toml)).collect();
+    let steps = played(drill("iCloud Backup"), receivers).await;
     for (index, (toml, expected)) in policy.into_iter().enumerate() {
         let heard =
             steps.iter().filter(|step| step.told.get(index).is_some_and(|told| told.message.is_some()));
@@ -118,7 +118,7 @@ async fn terms_leave_out_and_never_hold_back() {
 #[tokio::test]
 async fn a_service_by_any_name_is_believed() {
     for watch in ["Identity - Drivers License \"or\" ID", "iCloudバックアップ", "zzz*", "\\"] {
-        let steps = played(drill(watch), vec![courier("log", "")]).await;
+        let steps = played(drill(watch), vec![receiver("log", "")]).await;
         let name = service(&[watch.to_owned()]);
         assert_eq!(notices(&steps).len(), 4, "{watch}");
         assert!(notices(&steps).iter().all(|notice| notice.title.contains(&name)), "{watch}");
@@ -128,8 +128,8 @@ async fn a_service_by_any_name_is_believed() {
 #[tokio::test]
 async fn two_drills_have_no_key_in_common() {
     let later = Drill { now: "2026-05-05T12:00:31Z".parse().expect("a time"), ..drill("Photos") };
-    let first = played(drill("Photos"), vec![courier("log", "")]).await;
-    let second = played(later, vec![courier("log", "")]).await;
+    let first = played(drill("Photos"), vec![receiver("log", "")]).await;
+    let second = played(later, vec![receiver("log", "")]).await;
     for notice in notices(&first) {
         assert!(notice.key.contains("/drill-20260505T120030Z-"), "{}", notice.key);
         assert!(notices(&second).iter().all(|other| other.key != notice.key), "{}", notice.key);

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use ring::hmac;
 use rusqlite::Result;
 
-use crate::delivery::policy::{self, Hearer};
+use crate::delivery::policy::{self, Route};
 use crate::model::{Change, FeedId, KnownPhone, Phase, ServiceKey, Sight};
 use crate::phones::late_backup::{self, Apple, Judgement, Late, RECOVERY, Read};
 use crate::phones::{General, Phone, Udid};
@@ -28,7 +28,7 @@ const FALLBACK: SignedDuration = SignedDuration::from_hours(1);
 pub struct Checkup {
     pub feed: FeedId,
     /// The channels, and what each hears of.
-    pub hearers: Vec<Hearer>,
+    pub routes: Vec<Route>,
     /// When to look.
     pub look: Schedule,
     /// `None`: nobody is told that a backup is late.
@@ -69,7 +69,7 @@ impl Checkup {
             rows.extend(row);
         }
         if !rows.is_empty() {
-            store.remember(&rows, &changes, &|change| policy::hearing(&self.hearers, change), now).await?;
+            store.remember(&rows, &changes, &|change| policy::matching(&self.routes, change), now).await?;
         }
         Ok(Checked { read: reads.into_iter().map(|read| read.id).collect(), changes })
     }

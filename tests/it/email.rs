@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use statusd::channel::email::{Security, Settings};
 use statusd::channel::{Answer, Audience, Channel, Email, Notice, Way};
 use statusd::delivery::policy::Policy;
-use statusd::delivery::{self, Courier, Round};
+use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
 use statusd::secret::Secret;
 use statusd::store::Store;
@@ -663,10 +663,10 @@ async fn an_unclear_answer_is_tried_three_times() {
     for hour in 0..10 {
         let now = start + SignedDuration::from_hours(hour);
         let channel = Channel::new("email.me", Audience::People, Way::Email(Box::new(email(&plain(&peer)))));
-        let mut courier =
-            Courier::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
+        let mut receiver =
+            Receiver::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
         if let Round::Tried { answer, .. } =
-            delivery::once(&store, &mut courier, 0.0, &|| now).await.expect("a database")
+            delivery::once(&store, &mut receiver, 0.0, &|| now).await.expect("a database")
         {
             check_unclear(&answer, "got it and answers");
             tries += 1;

@@ -260,10 +260,10 @@ async fn push_falls_back_to_443() {
         doors(&mut net, &[V4], |host, _| Door::Opens(world.public.acceptor(host, Papers::Good))).await;
     let nobody = Nobody::new();
     net.connect_to.retain(|one| one.port != 5223);
-    net.connect_to.push(to("1-courier.push.apple.com", 5223, nobody.address));
+    net.connect_to.push(to("1-receiver.push.apple.com", 5223, nobody.address));
     let hosts = finding(&net, "hosts").await;
     check(&hosts, Status::Ok, None, "all 10");
-    check_line(&hosts, "1-courier.push.apple.com IPv4: 127.0.0.1 port 443 (not 5223)", "publicly trusted");
+    check_line(&hosts, "1-receiver.push.apple.com IPv4: 127.0.0.1 port 443 (not 5223)", "publicly trusted");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use statusd::channel::{Audience, Channel, Desktop, Way, Webhook, webhook};
 use statusd::delivery::policy::Policy;
-use statusd::delivery::{self, Courier, Round};
+use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
 use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watch;
@@ -51,9 +51,9 @@ async fn announce(store: &Store, channel: &Channel, change: &Change) {
 }
 
 /// Watches everything, on no particular policy.
-fn courier(channel: Channel) -> Courier {
+fn receiver(channel: Channel) -> Receiver {
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-    Courier::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
+    Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
 }
 
 /// Reads one request to its end and hangs up without an answer; returns its body.
@@ -87,21 +87,21 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
     let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut courier =
-        courier(Channel::new("webhook.ops", Audience::Programs, Way::Webhook(Box::new(webhook))));
-    announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
+    let mut receiver =
+        receiver(Channel::new("webhook.ops", Audience::Programs, Way::Webhook(Box::new(webhook))));
+    announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
     let peer = reads_and_hangs_up(address);
-    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     let first = peer.join().expect("a body");
     // The peer is away; that it saw nothing of this try says nothing of the one before.
     now.set(now.get() + SignedDuration::from_hours(1));
-    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     // The next day a fresh message would be worded with a date.
     now.set(now.get() + SignedDuration::from_hours(30));
     let peer = reads_and_hangs_up(address);
-    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     assert_eq!(peer.join().expect("a body"), first);
 }
 
@@ -128,22 +128,22 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
 async fn what_is_young_is_not_given_up_with_what_is_old() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let mut courier = courier(Channel::new(
+    let mut receiver = receiver(Channel::new(
         "desktop",
         Audience::People,
         Way::Desktop(Box::new(Desktop::at("unix:path=/nonexistent/bus"))),
     ));
     let now = Cell::new(at(START));
     let clock = || now.get();
-    announce(&store, &courier.channel, &change("Photos", ChangeKind::Began, now.get())).await;
+    announce(&store, &receiver.channel, &change("Photos", ChangeKind::Began, now.get())).await;
     for _ in 0..1_079 {
         now.set(now.get() + SignedDuration::from_mins(40));
-        let round = delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+        let round = delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
         assert!(matches!(round, Round::Tried { .. }), "{round:?}");
     }
-    announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, now.get())).await;
+    announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, now.get())).await;
     now.set(now.get() + SignedDuration::from_hours(2));
-    delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     let deliveries = store.deliveries(true).await.expect("deliveries");
     let states: Vec<_> = deliveries.iter().map(|d| (d.change.service.as_str(), d.state.as_str())).collect();
     assert_eq!(states, [("Photos", "given_up"), ("iCloud Backup", "pending")]);
@@ -217,27 +217,27 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
     let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut courier =
-        courier(Channel::new("webhook.ops", Audience::Programs, Way::Webhook(Box::new(webhook))));
-    announce(&store, &courier.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
-    announce(&store, &courier.channel, &change("Photos", ChangeKind::Began, at(START))).await;
+    let mut receiver =
+        receiver(Channel::new("webhook.ops", Audience::Programs, Way::Webhook(Box::new(webhook))));
+    announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
+    announce(&store, &receiver.channel, &change("Photos", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
     let (done, unlock) = std::sync::mpsc::channel();
     let peer = takes_while_locked(address, folder.path().join("statusd.db"), unlock);
     for _ in 0..2 {
-        let failed = delivery::once(&store, &mut courier, 0.0, &clock).await;
+        let failed = delivery::once(&store, &mut receiver, 0.0, &clock).await;
         assert!(failed.is_err(), "the database is locked: {failed:?}");
-        assert!(courier.has_unrecorded_outcome());
+        assert!(receiver.has_unrecorded_outcome());
         // Later than any next attempt.
         now.set(now.get() + SignedDuration::from_hours(2));
     }
     done.send(()).expect("the peer lives");
     assert_eq!(peer.join().expect("the peer"), 0, "nothing else was sent");
-    let round = delivery::once(&store, &mut courier, 0.0, &clock).await.expect("a round");
+    let round = delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     let Round::Tried { attempt: 1, answer, .. } = round else { panic!("{round:?}") };
     assert!(matches!(answer, statusd::channel::Answer::Delivered { .. }), "{answer:?}");
-    assert!(!courier.has_unrecorded_outcome());
+    assert!(!receiver.has_unrecorded_outcome());
     let deliveries = store.deliveries(true).await.expect("deliveries");
     let states: Vec<_> = deliveries.iter().map(|d| (d.state.as_str(), d.attempts, d.settled_at)).collect();
     assert_eq!(states, [("sent", 1, Some(at(START))), ("pending", 0, None)]);

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Memory, Poller};
-use statusd::delivery::policy::{Hearer, Policy};
+use statusd::delivery::policy::{Policy, Route};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::feed::recording::{Poll as Recorded, Recorder};
 use statusd::model::ChangeKind;
@@ -120,12 +120,12 @@ impl Town {
     async fn poller(&self) -> Poller {
         let schedule = || Schedule::parse("@hourly", &TimeZone::UTC).expect("a schedule");
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
-        let hearer = |number| Hearer { channel: format!("webhook.{number}"), policy: Policy::default() };
+        let route = |number| Route { channel: format!("webhook.{number}"), policy: Policy::default() };
         Poller {
             fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
             watch: Watch::new(&["*"]),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
-            hearers: (0..CHANNELS).map(hearer).collect(),
+            routes: (0..CHANNELS).map(route).collect(),
             recorder: None,
             alive: None,
             tells_of_phones: false,

@@ -28,8 +28,8 @@ pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, Failure
 
 fn check(invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.whole_config()?;
-    let Setup { config, couriers, .. } = Setup::new(config, invocation.environment)?;
-    let names: Vec<&str> = couriers.iter().map(|courier| courier.channel.name()).collect();
+    let Setup { config, receivers, .. } = Setup::new(config, invocation.environment)?;
+    let names: Vec<&str> = receivers.iter().map(|receiver| receiver.channel.name()).collect();
     let file = config.source.as_ref().map(|path| shown(&path.display().to_string()));
     let page = invocation.page(&config.time_zone);
     let mut text = match file {

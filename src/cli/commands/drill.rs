@@ -28,7 +28,7 @@ const LOG: &str = "log";
 
 pub fn run(args: &args::Drill, invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.config()?;
-    let couriers = chosen(daemon::couriers(&config, invocation.environment)?, &args.channels)?;
+    let receivers = chosen(daemon::receivers(&config, invocation.environment)?, &args.channels)?;
     let drill = drill(args, &config, invocation);
     let page = invocation.page(&config.time_zone);
     let mut report = Report { drill: drill.clone(), steps: Vec::new() };
@@ -36,7 +36,7 @@ pub fn run(args: &args::Drill, invocation: &Invocation) -> Result<Output, Failur
         print(&report.head(&page))?;
     }
     let played = async {
-        let mut play = Play::begin(drill, couriers);
+        let mut play = Play::begin(drill, receivers);
         while let Some(step) = play.next().await.map_err(|error| Failure::failed(format!("{error:#}")))? {
             if !args.json {
                 print(&text(&step, &page))?;

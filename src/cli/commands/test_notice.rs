@@ -10,7 +10,7 @@ use tokio::task::{JoinSet, LocalSet};
 use crate::channel::Answer;
 use crate::clock;
 use crate::daemon;
-use crate::delivery::{self, Courier, Round};
+use crate::delivery::{self, Receiver, Round};
 use crate::model::{Change, ChangeKind};
 use crate::store::Store;
 
@@ -20,8 +20,8 @@ use crate::cli::{CONFIGURATION, DONE, FAILED, Failure, Invocation, Output, WRONG
 
 pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.config()?;
-    let couriers = chosen(daemon::couriers(&config, invocation.environment)?, wanted)?;
-    let answers = wait(LocalSet::new().run_until(send(couriers)))??;
+    let receivers = chosen(daemon::receivers(&config, invocation.environment)?, wanted)?;
+    let answers = wait(LocalSet::new().run_until(send(receivers)))??;
     let failed = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Delivered { .. }));
     let page = invocation.page(&config.time_zone);
     let text = answers.iter().map(|(name, answer)| line(name, answer, &page)).collect();
@@ -29,8 +29,8 @@ pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure
 }
 
 /// The channels of these names; all without any.
-pub fn chosen(mut couriers: Vec<Courier>, wanted: &[String]) -> Result<Vec<Courier>, Failure> {
-    let known: Vec<String> = couriers.iter().map(|courier| courier.channel.name().to_owned()).collect();
+pub fn chosen(mut receivers: Vec<Receiver>, wanted: &[String]) -> Result<Vec<Receiver>, Failure> {
+    let known: Vec<String> = receivers.iter().map(|receiver| receiver.channel.name().to_owned()).collect();
     if known.is_empty() {
         return Err(Failure::new(
             CONFIGURATION,
@@ -41,16 +41,17 @@ pub fn chosen(mut couriers: Vec<Courier>, wanted: &[String]) -> Result<Vec<Couri
         let message = format!("unknown channel {unknown:?}: expected one of {}", known.join(", "));
         return Err(Failure::new(WRONG_USAGE, message));
     }
-    couriers.retain(|courier| wanted.is_empty() || wanted.iter().any(|name| name == courier.channel.name()));
-    Ok(couriers)
+    receivers
+        .retain(|receiver| wanted.is_empty() || wanted.iter().any(|name| name == receiver.channel.name()));
+    Ok(receivers)
 }
 
 /// All side by side, for one that hangs must not keep the others; the answers in the order of the
 /// channels.
-async fn send(couriers: Vec<Courier>) -> Result<Vec<(String, Answer)>, Failure> {
+async fn send(receivers: Vec<Receiver>) -> Result<Vec<(String, Answer)>, Failure> {
     let mut sending = JoinSet::new();
-    for (index, courier) in couriers.into_iter().enumerate() {
-        sending.spawn_local(async move { (index, send_one(courier).await) });
+    for (index, receiver) in receivers.into_iter().enumerate() {
+        sending.spawn_local(async move { (index, send_one(receiver).await) });
     }
     let mut answers = Vec::new();
     while let Some(sent) = sending.join_next().await {
@@ -62,14 +63,14 @@ async fn send(couriers: Vec<Courier>) -> Result<Vec<(String, Answer)>, Failure> 
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
-async fn send_one(mut courier: Courier) -> Result<(String, Answer), Failure> {
-    let name = courier.channel.name().to_owned();
-    courier.policy = courier.policy.without_quiet_hours();
+async fn send_one(mut receiver: Receiver) -> Result<(String, Answer), Failure> {
+    let name = receiver.channel.name().to_owned();
+    receiver.policy = receiver.policy.without_quiet_hours();
     let now = clock::now();
     let store = Store::throw_away()?;
-    let change = Change::bare(ChangeKind::Test, courier.feed.clone(), now, now);
+    let change = Change::bare(ChangeKind::Test, receiver.feed.clone(), now, now);
     store.announce(&change, &|_| vec![name.clone()], now).await?;
-    match delivery::once(&store, &mut courier, 0.0, &clock::now).await? {
+    match delivery::once(&store, &mut receiver, 0.0, &clock::now).await? {
         Round::Tried { answer, .. } => Ok((name, answer)),
         Round::Idle { .. } => Err(Failure::failed(format!("{name}: nothing was sent; please report this"))),
     }

@@ -54,7 +54,7 @@ pub static HOSTS: [Host; 10] = [
     Host { name: "cvws.icloud-content.com", ports: HTTPS, purpose: Purpose::Backup },
     Host { name: "gsa.apple.com", ports: HTTPS, purpose: Purpose::SignIn },
     Host { name: "idmsa.apple.com", ports: HTTPS, purpose: Purpose::SignIn },
-    Host { name: "1-courier.push.apple.com", ports: &[5223, 443], purpose: Purpose::Push },
+    Host { name: "1-receiver.push.apple.com", ports: &[5223, 443], purpose: Purpose::Push },
     Host { name: "www.icloud.com", ports: HTTPS, purpose: Purpose::Other },
     Host { name: "probe.icloud.com", ports: HTTPS, purpose: Purpose::Other },
     Host { name: "www.apple.com", ports: HTTPS, purpose: Purpose::Other },

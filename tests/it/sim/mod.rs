@@ -16,8 +16,8 @@ use statusd::channel::push::ntfy;
 use statusd::channel::{Audience, Channel, Table as _, Way, Webhook, webhook};
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Looked, Memory, Poller};
-use statusd::delivery::policy::{self, Hearer, Policy};
-use statusd::delivery::{self, Courier, Round};
+use statusd::delivery::policy::{self, Policy, Route};
+use statusd::delivery::{self, Receiver, Round};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
@@ -265,7 +265,7 @@ type Stuck = Pin<Box<dyn Future<Output = Round>>>;
 struct Daemon {
     store: Store,
     poller: Poller,
-    couriers: Vec<Courier>,
+    receivers: Vec<Receiver>,
     /// When each channel's loop wakes up; `None`: not before something new happens.
     wakes: Vec<Option<Timestamp>>,
     next_look: Timestamp,
@@ -518,28 +518,28 @@ impl Town {
         self.try_start().await.expect("statusd starts");
     }
 
-    fn courier(&self, house: &House) -> Courier {
+    fn receiver(&self, house: &House) -> Receiver {
         let (channel, watch) = (house.ears.channel(), Watch::new(&self.watch));
-        Courier::new(channel, house.policy.clone(), Town::feed(), watch, ZONE.clone())
+        Receiver::new(channel, house.policy.clone(), Town::feed(), watch, ZONE.clone())
     }
 
     pub async fn try_start(&mut self) -> Result<(), OpenError> {
         assert!(self.daemon.is_none(), "statusd is on already");
         let now = self.clock.get();
         let Opened { store, lost } = Store::open(&self.directory(), now)?;
-        let couriers: Vec<Courier> = self.houses.iter().map(|house| self.courier(house)).collect();
-        let hearers: Vec<Hearer> = couriers
+        let receivers: Vec<Receiver> = self.houses.iter().map(|house| self.receiver(house)).collect();
+        let routes: Vec<Route> = receivers
             .iter()
-            .map(|courier| Hearer {
-                channel: courier.channel.name().to_owned(),
-                policy: courier.policy.clone(),
+            .map(|receiver| Route {
+                channel: receiver.channel.name().to_owned(),
+                policy: receiver.policy.clone(),
             })
             .collect();
         let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
         if let Some(kept) = lost {
             let change = tracking::history_lost(&memory.beliefs, &kept, now);
             store
-                .announce(&change, &|change| policy::hearing(&hearers, change), now)
+                .announce(&change, &|change| policy::matching(&routes, change), now)
                 .await
                 .expect("a new database can be written");
         }
@@ -550,21 +550,21 @@ impl Town {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
             watch: Watch::new(&self.watch),
             plan: Plan { jitter_s: self.jitter_s, ..Town::plan() },
-            hearers: hearers.clone(),
+            routes: routes.clone(),
             alive: self.alive.clone(),
             tells_of_phones: self.checks.is_some(),
             recorder: self.recording.as_deref().map(Recorder::new),
             memory,
         };
-        let wakes = vec![Some(now); couriers.len()];
+        let wakes = vec![Some(now); receivers.len()];
         let passed = Passed::default();
         let look = Schedule::parse("*/30 * * * *", &ZONE).expect("a schedule");
         let seed = store.seed().await.expect("a seed");
         let feed = Town::feed();
-        let checkup = self.checks.clone().map(|late| Checkup { feed, hearers, look, late, seed });
+        let checkup = self.checks.clone().map(|late| Checkup { feed, routes, look, late, seed });
         let next_checkup = checkup.as_ref().map(|_| now);
         self.daemon =
-            Some(Daemon { store, poller, couriers, wakes, next_look: now, checkup, next_checkup, passed });
+            Some(Daemon { store, poller, receivers, wakes, next_look: now, checkup, next_checkup, passed });
         Ok(())
     }
 
@@ -659,8 +659,8 @@ impl Town {
         }
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
-        let courier = &mut daemon.couriers[index];
-        let round = delivery::once(&daemon.store, courier, 0.0, &clock).await;
+        let receiver = &mut daemon.receivers[index];
+        let round = delivery::once(&daemon.store, receiver, 0.0, &clock).await;
         daemon.wakes[index] = match round.expect("the database works") {
             Round::Idle { until } => until,
             Round::Tried { .. } => {
@@ -709,10 +709,10 @@ impl Town {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         // Not before something new happens, and then it is in `stuck` that it does not.
         daemon.wakes[house] = None;
-        let mut courier = self.courier(&self.houses[house]);
+        let mut receiver = self.receiver(&self.houses[house]);
         let mut stuck: Stuck = Box::pin(async move {
             let now = || clock.get();
-            delivery::once(&store, &mut courier, 0.0, &now).await.expect("the database works")
+            delivery::once(&store, &mut receiver, 0.0, &now).await.expect("the database works")
         });
         let House { ears, heard, .. } = &mut self.houses[house];
         let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
@@ -730,7 +730,7 @@ impl Town {
     pub async fn crash_in_flight(&mut self, house: usize) {
         let mut daemon = self.daemon.take().expect("statusd is on");
         let clock = || self.clock.get();
-        let once = delivery::once(&daemon.store, &mut daemon.couriers[house], 0.0, &clock);
+        let once = delivery::once(&daemon.store, &mut daemon.receivers[house], 0.0, &clock);
         let House { ears, heard, .. } = &mut self.houses[house];
         let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
         tokio::select! {
@@ -744,7 +744,7 @@ impl Town {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
         let [dead_channel, alive_channel] =
-            daemon.couriers.get_disjoint_mut([dead, alive]).expect("two channels");
+            daemon.receivers.get_disjoint_mut([dead, alive]).expect("two channels");
         let stuck = delivery::once(&daemon.store, dead_channel, 0.0, &clock);
         let Ears::Program { peer, .. } = &mut self.houses[dead].ears else { panic!("no program") };
         let mut stuck = Box::pin(stuck);
