@@ -25,16 +25,16 @@ pub struct Live {
     pub version: String,
     pub started_at: Timestamp,
     /// `None` before the first look.
-    pub looked_at: Option<Timestamp>,
+    pub polled_at: Option<Timestamp>,
     /// The last look that read a valid document.
     pub sighted_at: Option<Timestamp>,
-    pub next_look_at: Option<Timestamp>,
+    pub next_poll_at: Option<Timestamp>,
     /// Why the last look showed nothing or could not be written, for people.
     pub trouble: Option<String>,
     /// Since the start.
     pub looks: u64,
     /// Copies older than one seen before, since the start.
-    pub stale_looks: u64,
+    pub stale_polls: u64,
     /// When each phone was last read, by the name under which the database remembers it.
     #[serde(default)]
     pub phones_seen: BTreeMap<String, Timestamp>,
@@ -53,12 +53,12 @@ impl Live {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: now,
-            looked_at: None,
+            polled_at: None,
             sighted_at: None,
-            next_look_at: None,
+            next_poll_at: None,
             trouble: None,
             looks: 0,
-            stale_looks: 0,
+            stale_polls: 0,
             phones_seen: BTreeMap::new(),
             configured_at: Some(now),
             refused: None,

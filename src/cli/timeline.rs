@@ -226,16 +226,16 @@ impl<'a> Timeline<'a> {
     fn marks(&self, row: &Row, seen: &[Seen]) -> Vec<Mark> {
         let cells = row.trouble.iter().zip(seen).zip(&self.bounds);
         let mark = |((trouble, seen), from): ((&Option<Mark>, &Seen), &Timestamp)| {
-            let not_looking_s = seen.whole_s - seen.sighted_s - seen.blind_s;
+            let not_polling_s = seen.whole_s - seen.sighted_s - seen.blind_s;
             if *from >= self.page.now {
                 Mark::Ahead
             } else if let Some(trouble) = trouble {
                 *trouble
             } else if row.unlisted_since.is_some_and(|since| since <= *from) {
                 Mark::Blind
-            } else if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_looking_s) {
+            } else if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_polling_s) {
                 Mark::Fine
-            } else if seen.blind_s >= not_looking_s {
+            } else if seen.blind_s >= not_polling_s {
                 Mark::Blind
             } else {
                 Mark::NotLooking

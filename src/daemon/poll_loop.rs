@@ -15,7 +15,7 @@ use super::service_manager;
 use super::wait::wait;
 use super::{Step, Tell};
 use crate::clock::{self, Jumps, Reading};
-use crate::daemon::poller::{Looked, Memory, Poller};
+use crate::daemon::poller::{Memory, PollReport, Poller};
 use crate::delivery::heartbeat::Pulse;
 use crate::feed::fetch::Limits;
 use crate::status_socket::Live;
@@ -69,7 +69,7 @@ impl PollLoop {
         }
     }
 
-    fn report(&mut self, looked: &Looked, now: Timestamp) {
+    fn report(&mut self, looked: &PollReport, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
         log_trouble(before.as_deref(), looked.trouble.as_deref());
         if looked.verdict == Verdict::AcceptedOlder {
@@ -80,9 +80,9 @@ impl PollLoop {
         tracing::debug!(verdict = ?looked.verdict, next = %looked.next, "looked");
         self.live.send_modify(|live| {
             live.looks += 1;
-            live.stale_looks += u64::from(looked.verdict == Verdict::Stale);
-            live.looked_at = Some(now);
-            live.next_look_at = Some(looked.next);
+            live.stale_polls += u64::from(looked.verdict == Verdict::Stale);
+            live.polled_at = Some(now);
+            live.next_poll_at = Some(looked.next);
             live.trouble = looked.trouble.clone();
             if looked.verdict != Verdict::Blind {
                 live.sighted_at = Some(now);
@@ -91,7 +91,7 @@ impl PollLoop {
         self.tell(looked, now);
     }
 
-    fn tell(&mut self, looked: &Looked, now: Timestamp) {
+    fn tell(&mut self, looked: &PollReport, now: Timestamp) {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
@@ -119,7 +119,7 @@ fn log_trouble(before: Option<&str>, now: Option<&str>) {
     }
 }
 
-fn beat(looked: &Looked) -> Pulse {
+fn beat(looked: &PollReport) -> Pulse {
     match (&looked.verdict, &looked.trouble) {
         (Verdict::Blind, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
         // Whoever cannot write will not remember.

@@ -9,13 +9,13 @@ use tokio::task::yield_now;
 use crate::cause::Cause as _;
 use crate::clock::Passed;
 use crate::delivery::policy::{self, Route};
-use crate::feed::fetch::{Failure, Fetcher, Look};
+use crate::feed::fetch::{Failure, FetchOutcome, Fetcher};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
 use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
 use crate::phones::late_backup;
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
-use crate::tracking::poll_plan::{AFTER_WAKING_S, Aftermath, Plan, next_look};
+use crate::tracking::poll_plan::{AFTER_WAKING_S, Aftermath, Plan, next_poll};
 use crate::tracking::watchlist::Watch;
 use crate::tracking::{self, Pending, Trouble, Update, Verdict};
 
@@ -51,7 +51,7 @@ pub struct Memory {
     document_at: Option<Timestamp>,
     failures: u32,
     coverage: Coverage,
-    last_look: Option<Timestamp>,
+    last_poll: Option<Timestamp>,
     checkpoint: Option<Timestamp>,
     /// Looks that the database does not know of yet.
     looks: u64,
@@ -70,7 +70,7 @@ impl Memory {
             document_at: None,
             failures: 0,
             coverage: Coverage::Begins,
-            last_look: None,
+            last_poll: None,
             checkpoint: None,
             looks: 0,
             alive_at: None,
@@ -98,7 +98,7 @@ impl Memory {
     /// Says in the database until when we have been looking: at a stop, and before a sleep that
     /// nobody looked through.
     pub async fn checkpoint(&mut self, store: &Store) -> rusqlite::Result<()> {
-        if let Some(last) = self.last_look {
+        if let Some(last) = self.last_poll {
             store.checkpoint(&self.beliefs, self.coverage, self.looks, last).await?;
             self.looks = 0;
         }
@@ -108,7 +108,7 @@ impl Memory {
 
 /// What a look came to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Looked {
+pub struct PollReport {
     pub verdict: Verdict,
     /// Committed, in order; reminders last.
     pub changes: Vec<Change>,
@@ -117,25 +117,25 @@ pub struct Looked {
     pub next: Timestamp,
 }
 
-impl Looked {
+impl PollReport {
     /// The database failed; the next look comes soon.
-    fn unwritten(verdict: Verdict, error: &rusqlite::Error, now: Timestamp) -> Looked {
+    fn unwritten(verdict: Verdict, error: &rusqlite::Error, now: Timestamp) -> PollReport {
         let trouble = Some(format!("cannot write to the database: {}", error.reason()));
         let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
-        Looked { verdict, changes: Vec::new(), trouble, next }
+        PollReport { verdict, changes: Vec::new(), trouble, next }
     }
 }
 
 /// What a poll brought, before anything of it is believed.
 pub struct Fetched {
     /// An error is the database's.
-    seen: rusqlite::Result<Result<Look, Failure>>,
+    seen: rusqlite::Result<Result<FetchOutcome, Failure>>,
     passed: Passed,
 }
 
 impl Poller {
     /// One look: [`Poller::fetch`] and [`Poller::digest`].
-    pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> Looked {
+    pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> PollReport {
         let fetched = self.fetch(store, now, passed).await;
         self.digest(store, fetched, now, roll).await
     }
@@ -150,19 +150,19 @@ impl Poller {
         if !self.memory.document_at.is_some_and(is_proven) {
             self.fetcher.ask_anew();
         }
-        Fetched { seen: Ok(self.fetcher.look().await), passed }
+        Fetched { seen: Ok(self.fetcher.fetch().await), passed }
     }
 
     /// Writes down what the answer means. `roll` is a throw of the dice in `0.0..1.0`. Waits for nobody
     /// outside, and lets others have their turn between two commits.
-    pub async fn digest(&mut self, store: &Store, fetched: Fetched, now: Timestamp, roll: f64) -> Looked {
+    pub async fn digest(&mut self, store: &Store, fetched: Fetched, now: Timestamp, roll: f64) -> PollReport {
         let Fetched { seen, passed } = fetched;
         let seen = match seen {
             Ok(seen) => seen,
-            Err(error) => return Looked::unwritten(Verdict::Blind, &error, now),
+            Err(error) => return PollReport::unwritten(Verdict::Blind, &error, now),
         };
         if let Err(error) = self.prepare(store, &seen, now).await {
-            return Looked::unwritten(Verdict::Blind, &error, now);
+            return PollReport::unwritten(Verdict::Blind, &error, now);
         }
         yield_now().await;
         let trouble = self.read(&seen, now);
@@ -171,7 +171,7 @@ impl Poller {
         let is_idle = update.is_empty(&self.memory.beliefs) && pending == self.memory.pending;
         yield_now().await;
         self.record(&seen, trouble, passed, is_idle, now).await;
-        self.memory.last_look = Some(now);
+        self.memory.last_poll = Some(now);
         self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
         let verdict = update.verdict;
@@ -180,7 +180,7 @@ impl Poller {
             Err(error) => {
                 // What was seen stays seen; only writing it down has to wait.
                 self.memory.pending = pending;
-                return Looked::unwritten(verdict, &error, now);
+                return PollReport::unwritten(verdict, &error, now);
             }
         };
         match self.remind(store, verdict, now).await {
@@ -191,23 +191,23 @@ impl Poller {
         if let Err(error) = self.give_sign_of_life(store, now).await {
             tracing::error!("cannot write a sign of life to the database: {}", error.reason());
         }
-        let next = next_look(&self.plan, &self.aftermath(&seen, roll), now);
-        Looked { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
+        let next = next_poll(&self.plan, &self.aftermath(&seen, roll), now);
+        PollReport { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
     }
 
     /// Sees to the database, and recalls what it knows of the events in the document.
     async fn prepare(
         &mut self,
         store: &Store,
-        seen: &Result<Look, Failure>,
+        seen: &Result<FetchOutcome, Failure>,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         store.keep_file().await?;
         let configured: Vec<&str> = self.routes.iter().map(|route| route.channel.as_str()).collect();
         store.give_up_absent(&configured, now).await?;
         match seen {
-            Ok(Look::New { document, .. }) => store.recall(&mut self.memory.beliefs, document).await,
-            Ok(Look::Unchanged) | Err(_) => Ok(()),
+            Ok(FetchOutcome::New { document, .. }) => store.recall(&mut self.memory.beliefs, document).await,
+            Ok(FetchOutcome::Unchanged) | Err(_) => Ok(()),
         }
     }
 
@@ -219,7 +219,7 @@ impl Poller {
     /// A sleep and a set clock both end what we can vouch for at the look before. A set clock that
     /// cannot be written down is an error, and is accounted for at the next look.
     async fn account_for(&mut self, store: &Store, passed: Passed) -> rusqlite::Result<()> {
-        let Some(last) = self.memory.last_look else { return Ok(()) };
+        let Some(last) = self.memory.last_poll else { return Ok(()) };
         let memory = &mut self.memory;
         match passed.set_by {
             Some(by) => {
@@ -247,16 +247,16 @@ impl Poller {
     }
 
     /// Keeps the document of a poll. Returns why there is none.
-    fn read(&mut self, seen: &Result<Look, Failure>, now: Timestamp) -> Option<Trouble> {
+    fn read(&mut self, seen: &Result<FetchOutcome, Failure>, now: Timestamp) -> Option<Trouble> {
         let memory = &mut self.memory;
         match seen {
-            Ok(Look::New { document, .. }) => {
+            Ok(FetchOutcome::New { document, .. }) => {
                 memory.document = Some(document.clone());
                 memory.document_at = Some(now);
                 None
             }
-            Ok(Look::Unchanged) if memory.document.is_some() => None,
-            Ok(Look::Unchanged) => {
+            Ok(FetchOutcome::Unchanged) if memory.document.is_some() => None,
+            Ok(FetchOutcome::Unchanged) => {
                 let reason = "the server says \u{201c}unchanged\u{201d} to a first question".to_owned();
                 Some(Trouble { fault: Fault::Apple, reason })
             }
@@ -267,7 +267,7 @@ impl Poller {
     fn track(&mut self, trouble: Option<&Trouble>, awake_s: u64, now: Timestamp) -> Update {
         let Memory { beliefs, pending, document, .. } = &mut self.memory;
         match (trouble, document) {
-            (None, Some(document)) => tracking::look(beliefs, pending, document, &self.watch, now),
+            (None, Some(document)) => tracking::compare(beliefs, pending, document, &self.watch, now),
             (Some(trouble), _) => tracking::blind(beliefs, pending, trouble, awake_s, now),
             (None, None) => unreachable!("a poll without a document is trouble"),
         }
@@ -276,7 +276,7 @@ impl Poller {
     /// Written before the update is committed: after a crash in between the poll is done again.
     async fn record(
         &mut self,
-        seen: &Result<Look, Failure>,
+        seen: &Result<FetchOutcome, Failure>,
         trouble: Option<Trouble>,
         passed: Passed,
         is_idle: bool,
@@ -284,7 +284,7 @@ impl Poller {
     ) {
         let Some(recorder) = &mut self.recorder else { return };
         let memory = &self.memory;
-        let start = match (memory.last_look, memory.beliefs.state.first_accepted) {
+        let start = match (memory.last_poll, memory.beliefs.state.first_accepted) {
             (Some(_), _) => None,
             (None, None) => Some(Start::New),
             (None, Some(_)) => Some(Start::Resumed),
@@ -297,8 +297,8 @@ impl Poller {
         });
         let is_idle = is_idle && start.is_none() && clock_set_s.is_none();
         let body = match seen {
-            Ok(Look::New { body, .. }) => Some(body.as_str()),
-            Ok(Look::Unchanged) | Err(_) => None,
+            Ok(FetchOutcome::New { body, .. }) => Some(body.as_str()),
+            Ok(FetchOutcome::Unchanged) | Err(_) => None,
         };
         if let Err(error) = recorder.record(now, body, Poll { start, clock_set_s, failure }, is_idle).await {
             tracing::error!("cannot write the recording: {}", error.reason());
@@ -417,7 +417,7 @@ impl Poller {
         Ok(reminders)
     }
 
-    fn aftermath(&self, seen: &Result<Look, Failure>, roll: f64) -> Aftermath {
+    fn aftermath(&self, seen: &Result<FetchOutcome, Failure>, roll: f64) -> Aftermath {
         match seen {
             Ok(_) => Aftermath::Seen {
                 has_trouble: tracking::has_trouble(&self.memory.beliefs, &self.watch),

@@ -116,7 +116,7 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
     {
         let seen = format!("Apple handed out an old copy of its status, of {}", case.at(stamp));
         return Finding::new(APPLE, Status::CannotTell, seen)
-            .todo("Look again in a few minutes: Apple's caches do that now and then.")
+            .todo("Collected again in a few minutes: Apple's caches do that now and then.")
             .step(Step::AppleStatus);
     }
     let troubles = troubles(document, case);
@@ -130,7 +130,7 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
 fn not_read(failure: &Failure, case: &Case) -> Finding {
     let todo = match failure.fault() {
         Fault::Ours => "The checks of the network below say more.".to_owned(),
-        Fault::Apple => format!("Look again in a few minutes, or open {}.", case.edition.page()),
+        Fault::Apple => format!("Collected again in a few minutes, or open {}.", case.edition.page()),
     };
     let seen = format!("Apple's status cannot be read: {failure}");
     Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(Step::AppleStatus)

@@ -71,7 +71,7 @@ pub struct World {
 
 /// What came of a look.
 #[derive(Debug)]
-pub enum Look<T> {
+pub enum Collected<T> {
     /// Nobody asked for it.
     Unwanted,
     /// It took longer than this.
@@ -79,28 +79,28 @@ pub enum Look<T> {
     Seen(T),
 }
 
-impl<T> Look<T> {
+impl<T> Collected<T> {
     pub fn seen(&self) -> Option<&T> {
         match self {
-            Look::Seen(seen) => Some(seen),
-            Look::Unwanted | Look::Late(_) => None,
+            Collected::Seen(seen) => Some(seen),
+            Collected::Unwanted | Collected::Late(_) => None,
         }
     }
 }
 
 /// What was seen.
 pub struct Seen {
-    pub feed: Look<Result<Document, Failure>>,
+    pub feed: Collected<Result<Document, Failure>>,
     pub past: Option<Past>,
-    pub network: Look<network::Looked>,
-    pub phones: Look<Phones>,
-    pub storage: Look<Storage>,
-    pub backups: Look<Vec<Root>>,
-    pub live: Look<Option<Live>>,
+    pub network: Collected<network::NetworkReport>,
+    pub phones: Collected<Phones>,
+    pub storage: Collected<Storage>,
+    pub backups: Collected<Vec<Root>>,
+    pub live: Collected<Option<Live>>,
     pub database: Database,
     pub beside: Option<String>,
     /// Whether somebody shows notices on this desktop.
-    pub desktop: Look<bool>,
+    pub desktop: Collected<bool>,
 }
 
 /// The phones, and Apple's list of versions where there is one to compare.
@@ -135,7 +135,7 @@ pub async fn look(
     // Also for the phone: what the feed says of last night may explain its last backup.
     let wants_feed = asked.wants("apple") || wants_phones;
     let (feed, network, phones, storage, backups, live, desktop) = tokio::join!(
-        timed("apple", wants_feed, WITHIN, tell, world.fetcher.first_look()),
+        timed("apple", wants_feed, WITHIN, tell, world.fetcher.first_fetch()),
         timed("network", wants_network, network_within, tell, network),
         timed("phone", wants_phones, WITHIN, tell, phones),
         timed("storage", asked.wants(super::storage::ID), WITHIN, tell, icloud_storage::look()),
@@ -160,13 +160,13 @@ async fn timed<T>(
     within: Duration,
     tell: &dyn Fn(&'static str),
     look: impl Future<Output = T>,
-) -> Look<T> {
+) -> Collected<T> {
     if !is_wanted {
-        return Look::Unwanted;
+        return Collected::Unwanted;
     }
     let seen = timeout(within, look).await;
     tell(word);
-    seen.map_or(Look::Late(within), Look::Seen)
+    seen.map_or(Collected::Late(within), Collected::Seen)
 }
 
 async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {

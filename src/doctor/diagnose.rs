@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 
 use super::apple::{self, Case};
 use super::checks::{Asked, CHECKS};
-use super::collect::{Look, Phones, Seen};
+use super::collect::{Collected, Phones, Seen};
 use super::phone::View;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
@@ -41,9 +41,9 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
     let is_read = seen.feed.seen().is_some_and(Result::is_ok);
     findings.push(apple::judge_history(past, is_read, &case));
     findings.extend(match &seen.network {
-        Look::Seen(looked) => network::judge(looked, asked.ids()),
-        Look::Late(within) => network::IDS.iter().map(|id| late(id, *within)).collect(),
-        Look::Unwanted => Vec::new(),
+        Collected::Seen(looked) => network::judge(looked, asked.ids()),
+        Collected::Late(within) => network::IDS.iter().map(|id| late(id, *within)).collect(),
+        Collected::Unwanted => Vec::new(),
     });
     findings.extend(one("phone", &seen.phones, |phones| judge_phones(phones, seen, &case, identifiers)));
     let view = local_backups::View { now, zone, is_macos: IS_MACOS, identifiers };
@@ -56,9 +56,9 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         vec![program::judge_daemon(&program, &case)]
     }));
     let is_shown = match &seen.desktop {
-        Look::Seen(is_there) => Some(*is_there),
-        Look::Late(_) => Some(false),
-        Look::Unwanted => None,
+        Collected::Seen(is_there) => Some(*is_there),
+        Collected::Late(_) => Some(false),
+        Collected::Unwanted => None,
     };
     let is_elsewhere = matches!(seen.database, Database::None | Database::Private { .. });
     let is_used = !is_elsewhere || seen.live.seen().is_some_and(Option::is_some);
@@ -68,11 +68,11 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
     findings
 }
 
-fn one<T>(id: &'static str, look: &Look<T>, judge: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
+fn one<T>(id: &'static str, look: &Collected<T>, judge: impl FnOnce(&T) -> Vec<Finding>) -> Vec<Finding> {
     match look {
-        Look::Seen(seen) => judge(seen),
-        Look::Late(within) => vec![late(id, *within)],
-        Look::Unwanted => Vec::new(),
+        Collected::Seen(seen) => judge(seen),
+        Collected::Late(within) => vec![late(id, *within)],
+        Collected::Unwanted => Vec::new(),
     }
 }
 
@@ -123,16 +123,16 @@ mod tests {
     fn late_everywhere() -> Seen {
         let within = Duration::from_secs(18);
         Seen {
-            feed: Look::Late(within),
+            feed: Collected::Late(within),
             past: None,
-            network: Look::Late(within),
-            phones: Look::Late(within),
-            storage: Look::Late(within),
-            backups: Look::Late(within),
-            live: Look::Late(within),
+            network: Collected::Late(within),
+            phones: Collected::Late(within),
+            storage: Collected::Late(within),
+            backups: Collected::Late(within),
+            live: Collected::Late(within),
             database: Database::None,
             beside: None,
-            desktop: Look::Late(within),
+            desktop: Collected::Late(within),
         }
     }
 

@@ -100,7 +100,7 @@ pub const WARNING: &str = "Never erase or restore the phone to make a backup wor
                            would be gone.";
 
 const APPLE_STATUS: Text = Text {
-    title: "Look whether Apple has trouble",
+    title: "Collected whether Apple has trouble",
     why: "While Apple has trouble nothing on the phone helps, and the phone catches up by itself once it is \
           over. Apple posts trouble a median of 91 minutes after it began, so a page without trouble is no \
           proof.",
@@ -231,7 +231,7 @@ const PREVENTION: Text = Text {
         "Charge the phone overnight, on Wi-Fi.",
         "Let statusd run: it tells you when Apple has trouble, and, with [phone] in its configuration, when \
          a connected phone has not backed up.",
-        "Look at the date now and then: Settings, your name, iCloud, iCloud Backup.",
+        "Collected at the date now and then: Settings, your name, iCloud, iCloud Backup.",
         "Now and then make an encrypted backup to a computer as well.",
     ],
     mind: "",

@@ -94,7 +94,7 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
         format!(
             "{} since then, {} of them at old copies",
             counted(usize::try_from(live.looks).unwrap_or(usize::MAX), "look"),
-            live.stale_looks
+            live.stale_polls
         ),
         format!("messages: {} sent, {} waiting, {} given up", totals.sent, totals.pending, totals.given_up),
     ])

@@ -98,7 +98,7 @@ fn cannot_tell(reason: &str) -> Verdict {
 fn nothing_found(findings: &[Finding]) -> String {
     let asked_apple = findings.iter().any(|found| found.id == "apple" && found.status == Status::Ok);
     let remark = match asked_apple {
-        true => format!(" {POSTS_LATE} Look again in an hour or two."),
+        true => format!(" {POSTS_LATE} Collected again in an hour or two."),
         false => String::new(),
     };
     let doubt = findings.iter().find(|found| found.status == Status::Warning);
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn nothing_found_is_no_promise() {
         let fine = found("apple", Status::Ok, None);
-        let late = format!("Nothing found. {POSTS_LATE} Look again in an hour or two.");
+        let late = format!("Nothing found. {POSTS_LATE} Collected again in an hour or two.");
         check(std::slice::from_ref(&fine), Whose::Nobodys, &late);
         let warning = found("power", Status::Warning, Some(Blame::Phone));
         check(&[fine, warning], Whose::Nobodys, &format!("{late} Worth a look: power seen."));

@@ -81,7 +81,7 @@ pub struct Sent {
 
 /// A drill that is being played. Dropping it ends it.
 pub struct Play {
-    looked: UnboundedReceiver<Looked>,
+    looked: UnboundedReceiver<Polled>,
     told: Vec<UnboundedReceiver<Told>>,
     acts: std::slice::Iter<'static, Act>,
     /// The looks and one task for each channel.
@@ -89,7 +89,7 @@ pub struct Play {
 }
 
 /// A step that was looked at.
-struct Looked {
+struct Polled {
     at: Timestamp,
     looks: Duration,
     is_news: bool,
@@ -119,7 +119,7 @@ impl Play {
     /// Only for what is no channel's fault: the drill itself cannot go on.
     pub async fn next(&mut self) -> Result<Option<Step>> {
         let Some(act) = self.acts.next() else { return Ok(None) };
-        let Some(Looked { at, looks, is_news }) = self.looked.recv().await else {
+        let Some(Polled { at, looks, is_news }) = self.looked.recv().await else {
             return Err(self.reason().await);
         };
         let mut told = Vec::new();
@@ -151,7 +151,7 @@ impl Play {
 async fn look(
     drill: Drill,
     audience: Vec<UnboundedSender<Change>>,
-    tell: UnboundedSender<Looked>,
+    tell: UnboundedSender<Polled>,
 ) -> Result<()> {
     let stage = Stage::open().await.context("cannot open a port on 127.0.0.1 for the drill's own feed")?;
     let store = Store::throw_away()?;
@@ -166,7 +166,7 @@ async fn look(
             now = at;
             sleep(pause(passed_s, drill.speed)).await;
             let begun = Instant::now();
-            changes.extend(look_once(&mut poller, &store, &stage, &document, (now, passed_s)).await?);
+            changes.extend(poll_once(&mut poller, &store, &stage, &document, (now, passed_s)).await?);
             looks += begun.elapsed();
         }
         changes.retain(|change| is_for(change, &poller.watch));
@@ -178,13 +178,13 @@ async fn look(
             }
         }
         // Nobody listens any more where the drill was dropped, which ends this task too.
-        let _unheard = tell.send(Looked { at: now, looks, is_news: !changes.is_empty() });
+        let _unheard = tell.send(Polled { at: now, looks, is_news: !changes.is_empty() });
     }
     Ok(())
 }
 
 /// What one look at the stage changed.
-async fn look_once(
+async fn poll_once(
     poller: &mut Poller,
     store: &Store,
     stage: &Stage,

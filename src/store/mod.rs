@@ -163,7 +163,7 @@ impl Store {
             outbox::enqueue(&transaction, change, routing, now)?;
         }
         coverage::mark(&transaction, &before.feed, &update.state.sight, coverage, now)?;
-        poll_stats::add_looks(&transaction, looks)?;
+        poll_stats::add_polls(&transaction, looks)?;
         transaction.commit()
     }
 
@@ -193,7 +193,7 @@ impl Store {
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
         coverage::mark(&transaction, &beliefs.feed, &beliefs.state.sight, coverage, now)?;
-        poll_stats::add_looks(&transaction, looks)?;
+        poll_stats::add_polls(&transaction, looks)?;
         transaction.commit()
     }
 

@@ -14,7 +14,7 @@ const TOLD_AT: &str = "alive_at";
 const TOLD_LOOKS: &str = "alive_looks";
 
 /// Adds to the number of looks since the database was made.
-pub fn add_looks(transaction: &Transaction, looks: u64) -> Result<()> {
+pub fn add_polls(transaction: &Transaction, looks: u64) -> Result<()> {
     if looks > 0 {
         let all = number(transaction, LOOKS)? + looks;
         kv::set(transaction, LOOKS, all)?;

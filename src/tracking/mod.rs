@@ -166,7 +166,7 @@ impl Update {
 ///
 /// `pending` is what earlier looks left unconfirmed and is replaced by what this one leaves. The
 /// caller comes back after 45 s where something is left.
-pub fn look(
+pub fn compare(
     beliefs: &Beliefs,
     pending: &mut Pending,
     document: &Document,

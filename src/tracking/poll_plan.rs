@@ -46,7 +46,7 @@ pub enum Aftermath {
 }
 
 /// The time of the next look, later than `now`.
-pub fn next_look(plan: &Plan, aftermath: &Aftermath, now: Timestamp) -> Timestamp {
+pub fn next_poll(plan: &Plan, aftermath: &Aftermath, now: Timestamp) -> Timestamp {
     match aftermath {
         Aftermath::Failed { failures, retry_after_s, roll } => {
             let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, BACKOFF_CAP_S, *roll);
@@ -95,7 +95,7 @@ mod tests {
     #[track_caller]
     fn check(jitter_s: u64, aftermath: Aftermath, expected: &str) {
         let now: Timestamp = "2026-01-01T12:01:10Z".parse().expect("a time");
-        let next = next_look(&plan(jitter_s), &aftermath, now).to_string();
+        let next = next_poll(&plan(jitter_s), &aftermath, now).to_string();
         assert_eq!(next, format!("2026-01-01T{expected}Z"), "{aftermath:?}");
     }
 

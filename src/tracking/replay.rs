@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::feed::parse;
 use crate::feed::recording::{Line, Poll, Recording, Start};
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
-use crate::tracking::poll_plan::{Aftermath, Plan, next_look};
+use crate::tracking::poll_plan::{Aftermath, Plan, next_poll};
 use crate::tracking::watchlist::Watch;
 use crate::tracking::{self, Pending, Trouble, Verdict};
 
@@ -22,7 +22,7 @@ pub struct Summary {
     pub documents: u64,
     pub looks: u64,
     /// Looks that got a copy older than one seen before.
-    pub stale_looks: u64,
+    pub stale_polls: u64,
     /// Lines that no status document could be read from.
     pub unreadable: u64,
     /// Lines of a daemon, which hold its own polls: no plan has a part in them.
@@ -46,7 +46,7 @@ pub fn replay(
     loop {
         let step = player.look(watch, now);
         summary.looks += 1;
-        summary.stale_looks += u64::from(step.verdict == Verdict::Stale);
+        summary.stale_polls += u64::from(step.verdict == Verdict::Stale);
         step.changes.iter().try_for_each(&mut *tell)?;
         let planned = player.planned(plan, watch, &step, next_line.is_some(), now);
         let line_at = next_line.as_ref().map(|line| line.at);
@@ -64,14 +64,14 @@ pub fn replay(
 }
 
 /// The first scheduled look at or after a moment.
-fn first_look_from(plan: &Plan, player: &Player, watch: &Watch, moment: Timestamp) -> Timestamp {
+fn first_poll_from(plan: &Plan, player: &Player, watch: &Watch, moment: Timestamp) -> Timestamp {
     match player.aftermath(watch) {
-        seen @ Aftermath::Seen { .. } => next_look(plan, &seen, moment - SignedDuration::from_secs(1)),
+        seen @ Aftermath::Seen { .. } => next_poll(plan, &seen, moment - SignedDuration::from_secs(1)),
         Aftermath::Failed { .. } => moment,
     }
 }
 
-struct Look {
+struct ReplayedPoll {
     verdict: Verdict,
     changes: Vec<Change>,
     is_idle: bool,
@@ -82,7 +82,7 @@ struct Player {
     pending: Pending,
     shown: Result<Document, Trouble>,
     failures: u32,
-    last_look: Timestamp,
+    last_poll: Timestamp,
     /// Of the line that is shown; `None` where no daemon wrote it.
     poll: Option<Poll>,
 }
@@ -94,7 +94,7 @@ impl Player {
             pending: Pending::default(),
             shown: Err(trouble(parse::Unreadable::Empty)),
             failures: 0,
-            last_look: start,
+            last_poll: start,
             poll: None,
         }
     }
@@ -126,13 +126,13 @@ impl Player {
         }
     }
 
-    fn look(&mut self, watch: &Watch, now: Timestamp) -> Look {
-        let passed_s = u64::try_from(now.duration_since(self.last_look).as_secs()).unwrap_or(0);
+    fn look(&mut self, watch: &Watch, now: Timestamp) -> ReplayedPoll {
+        let passed_s = u64::try_from(now.duration_since(self.last_poll).as_secs()).unwrap_or(0);
         let failed = self.poll.as_ref().and_then(|poll| poll.failure.as_ref());
         let awake_s = failed.map_or(passed_s, |failed| failed.awake_s);
-        self.last_look = now;
+        self.last_poll = now;
         let update = match &self.shown {
-            Ok(document) => tracking::look(&self.beliefs, &mut self.pending, document, watch, now),
+            Ok(document) => tracking::compare(&self.beliefs, &mut self.pending, document, watch, now),
             Err(trouble) => tracking::blind(&self.beliefs, &mut self.pending, trouble, awake_s, now),
         };
         self.failures = if self.shown.is_err() { self.failures.saturating_add(1) } else { 0 };
@@ -144,7 +144,7 @@ impl Player {
             changes.extend_from_slice(&slice.changes);
             slice.apply(&mut self.beliefs);
         }
-        Look { verdict, changes, is_idle }
+        ReplayedPoll { verdict, changes, is_idle }
     }
 
     /// When to poll what is shown again; `None` where that would change nothing before the next line.
@@ -153,19 +153,19 @@ impl Player {
         &self,
         plan: &Plan,
         watch: &Watch,
-        step: &Look,
+        step: &ReplayedPoll,
         has_next: bool,
         now: Timestamp,
     ) -> Option<Timestamp> {
         if self.poll.is_some() {
             return None;
         }
-        let next = next_look(plan, &self.aftermath(watch), now);
+        let next = next_poll(plan, &self.aftermath(watch), now);
         if !step.is_idle || self.pending.oldest().is_some() {
             return Some(next);
         }
         let deadline = self.deadline(now).filter(|_| has_next)?;
-        Some(if deadline > next { first_look_from(plan, self, watch, deadline) } else { next })
+        Some(if deadline > next { first_poll_from(plan, self, watch, deadline) } else { next })
     }
 
     fn aftermath(&self, watch: &Watch) -> Aftermath {

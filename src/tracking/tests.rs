@@ -145,7 +145,7 @@ fn play_watching(timeline: &str, names: &[&str]) -> Told {
                     let awake_s = u64::try_from(awake_s + CONFIRM_S).expect("positive");
                     blind(&all.beliefs, &mut pending, &trouble, awake_s, now)
                 }
-                _ => look(&all.beliefs, &mut pending, &document(letter, now), &watch, now),
+                _ => compare(&all.beliefs, &mut pending, &document(letter, now), &watch, now),
             };
             for change in &update.changes {
                 let line = format!("{}@{index}", change.kind.as_str());
@@ -266,7 +266,7 @@ fn rule_2_the_order_of_dates_is_remembered_from_accepted_documents() {
     let mut beliefs = play(".").beliefs;
     let mut look_at = |stamp, second| {
         let document = Document { stamp, ..document('.', at(second)) };
-        look(&beliefs, &mut Pending::default(), &document, &watch, at(second)).apply(&mut beliefs);
+        compare(&beliefs, &mut Pending::default(), &document, &watch, at(second)).apply(&mut beliefs);
         beliefs.state.clone()
     };
     let proof = Stamp { order: Some(DateOrder::DayFirst), ..Stamp::at(at(400)) };
@@ -509,7 +509,7 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
     for poll in 0..80 {
         let document = wave(poll / 2);
         let now = at(i64::try_from(poll).expect("small") * 60);
-        let update = look(&beliefs, &mut pending, &document, &watch, now);
+        let update = compare(&beliefs, &mut pending, &document, &watch, now);
         left_out.push(update.left_out);
         update.apply(&mut beliefs);
         assert!(beliefs.outages.len() <= ACTIVE_MAX && pending.first_seen.len() <= 1_200);
@@ -521,7 +521,7 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
     let mut last = wave(100);
     last.stamp = Stamp::at(at(3 * 3_600));
     for poll in 0..4 {
-        let update = look(&beliefs, &mut pending, &last, &watch, at(3 * 3_600 + poll * 60));
+        let update = compare(&beliefs, &mut pending, &last, &watch, at(3 * 3_600 + poll * 60));
         update.apply(&mut beliefs);
     }
     let goes_on = |outage: &&Outage| matches!(outage.phase, Phase::Ongoing(_));
@@ -534,7 +534,7 @@ fn rule_10_two_moves_that_were_seen_once_confirm_neither() {
     let mut beliefs = play(".u").beliefs;
     let mut pending = Pending::default();
     let mut look_at = |letter, second| {
-        let update = look(&beliefs, &mut pending, &document(letter, at(second)), &watch, at(second));
+        let update = compare(&beliefs, &mut pending, &document(letter, at(second)), &watch, at(second));
         let kinds: Vec<_> = update.changes.iter().map(|change| (change.kind, change.seen_at)).collect();
         update.apply(&mut beliefs);
         kinds
@@ -570,7 +570,7 @@ fn rule_12_nothing_is_told_that_was_seen_once() {
         // Only the stale copy has a stamp, so that the clock below can be set back.
         let stamp = if letter == 's' { Stamp::at(at(-86_400)) } else { Stamp::default() };
         let document = Document { stamp, ..document(letter, at(second)) };
-        let update = look(&beliefs, &mut pending, &document, &watch, at(second));
+        let update = compare(&beliefs, &mut pending, &document, &watch, at(second));
         let kinds: Vec<_> = update.changes.iter().map(|change| (change.kind, change.seen_at)).collect();
         update.apply(&mut beliefs);
         kinds
@@ -613,11 +613,11 @@ fn rule_14_the_same_again_changes_nothing() {
         let now = at(3 * POLL_S);
         let stamp = all.beliefs.state.stamp.map(Stamp::at).unwrap_or_default();
         let same = Document { stamp, ..document(letter, now) };
-        let mut update = look(&all.beliefs, &mut pending, &same, &watch, now);
+        let mut update = compare(&all.beliefs, &mut pending, &same, &watch, now);
         if letter == '_' {
             // Counting an absence is the one thing that goes on, and it stops at three.
             update.apply(&mut all.beliefs);
-            update = look(&all.beliefs, &mut pending, &same, &watch, at(4 * POLL_S));
+            update = compare(&all.beliefs, &mut pending, &same, &watch, at(4 * POLL_S));
         }
         assert!(update.is_empty(&all.beliefs), "{letter}: {update:?}");
     }
@@ -642,6 +642,6 @@ fn a_service_that_cannot_be_read_is_neither_fine_nor_over() {
     let beliefs = play(".oo").beliefs;
     let mut garbled = document('.', at(900));
     garbled.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("listed").garbled = true;
-    let update = look(&beliefs, &mut Pending::default(), &garbled, &watch, at(900));
+    let update = compare(&beliefs, &mut Pending::default(), &garbled, &watch, at(900));
     assert_eq!(update.outages, []);
 }

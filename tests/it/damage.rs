@@ -71,7 +71,7 @@ async fn look_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
     let mut changes = Vec::new();
     for now in [now, now + SignedDuration::from_secs(45)] {
         store.recall(&mut beliefs, &document).await.expect("older beliefs");
-        let update = tracking::look(&beliefs, &mut pending, &document, &watch(), now);
+        let update = tracking::compare(&beliefs, &mut pending, &document, &watch(), now);
         let routing = |change: &Change| match change.kind.is_told() {
             true => CHANNELS.map(str::to_owned).to_vec(),
             false => Vec::new(),

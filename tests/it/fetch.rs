@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use crate::common::apple::{Answer, Apple, PATH, Papers};
 use crate::common::doc::Doc;
-use statusd::feed::fetch::{Detour, Failure, FailureKind, FeedUrl, Fetcher, Limits, Look, TlsProblem};
+use statusd::feed::fetch::{
+    Detour, Failure, FailureKind, FeedUrl, FetchOutcome, Fetcher, Limits, TlsProblem,
+};
 use statusd::model::{Fault, ServiceKey};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
@@ -36,12 +38,12 @@ fn fetcher_within(url: &str, limits: Limits) -> Fetcher {
     Fetcher::new(FeedUrl::parse(url).expect("an address"), limits, None).expect("a fetcher")
 }
 
-async fn look(url: &str) -> Result<Look, Failure> {
-    fetcher(url).look().await
+async fn look(url: &str) -> Result<FetchOutcome, Failure> {
+    fetcher(url).fetch().await
 }
 
 /// What one such answer comes to.
-async fn look_at(answer: Answer) -> Result<Look, Failure> {
+async fn look_at(answer: Answer) -> Result<FetchOutcome, Failure> {
     let apple = Apple::start().await;
     apple.answer(answer);
     look(&apple.url()).await
@@ -52,8 +54,8 @@ async fn failure_of(answer: Answer) -> Failure {
 }
 
 #[track_caller]
-fn check_down(look: Result<Look, Failure>) {
-    let Ok(Look::New { document, .. }) = look else { panic!("no document: {look:?}") };
+fn check_down(look: Result<FetchOutcome, Failure>) {
+    let Ok(FetchOutcome::New { document, .. }) = look else { panic!("no document: {look:?}") };
     let listing = &document.services[&ServiceKey::new("iCloud Backup")];
     assert_eq!(listing.events[0].message_id, "1001");
     assert!(document.stamp.readings.is_some());
@@ -117,7 +119,9 @@ async fn gzip_is_understood_in_every_form() {
         ("Content-Encoding:", doc.clone().into_bytes()),
         ("Content-Encoding: \u{e9}", doc.clone().into_bytes()),
     ] {
-        let Ok(Look::New { body: kept, .. }) = look_at(raw(&["HTTP/1.1 200 OK", header], &body)).await else {
+        let Ok(FetchOutcome::New { body: kept, .. }) =
+            look_at(raw(&["HTTP/1.1 200 OK", header], &body)).await
+        else {
             panic!("{header}: no document")
         };
         assert_eq!(kept, doc, "{header}");
@@ -159,7 +163,7 @@ async fn http_is_understood_in_every_form() {
         (vec!["HTTP/1.1 203 Non-Authoritative Information", &length], whole()),
     ] {
         let outcome = look_at(raw(&head, &body)).await;
-        assert!(matches!(outcome, Ok(Look::New { .. })), "{head:?}: {outcome:?}");
+        assert!(matches!(outcome, Ok(FetchOutcome::New { .. })), "{head:?}: {outcome:?}");
     }
 }
 
@@ -198,15 +202,15 @@ async fn a_proxy_that_changed_the_feed_says_203_and_304() {
     let mut fetcher = fetcher(&apple.url());
     let body = down().json();
     apple.once(Answer::status(203).body(&body).etag("\"v1\""));
-    check_down(fetcher.look().await);
+    check_down(fetcher.fetch().await);
     apple.answer(Answer::ok(body).etag("\"v1\""));
-    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
+    assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
 }
 
 #[tokio::test]
 async fn the_body_is_kept_as_it_came() {
     let text = down().jsonp();
-    let Ok(Look::New { body, .. }) = look_at(Answer::ok(text.clone()).gzip()).await else {
+    let Ok(FetchOutcome::New { body, .. }) = look_at(Answer::ok(text.clone()).gzip()).await else {
         panic!("no document")
     };
     assert_eq!(body, text);
@@ -216,7 +220,7 @@ async fn the_body_is_kept_as_it_came() {
 async fn a_wrong_charset_and_a_broken_byte_cost_nothing() {
     let japanese = Doc::new().service("iCloudバックアップ").json();
     let answer = Answer::ok(japanese).header("Content-Type", "text/javascript; charset=ISO-8859-1");
-    let Ok(Look::New { document, .. }) = look_at(answer).await else { panic!("no document") };
+    let Ok(FetchOutcome::New { document, .. }) = look_at(answer).await else { panic!("no document") };
     assert!(document.services.contains_key(&ServiceKey::new("iCloudバックアップ")));
 
     let mut latin = down().saying("Caf~").json().into_bytes();
@@ -247,20 +251,20 @@ async fn validators_are_sent_back_and_304_means_unchanged() {
     let mut fetcher = fetcher(&apple.url());
 
     apple.answer(Answer::ok(down().json()).etag("\"v1\"").last_modified(MODIFIED));
-    check_down(fetcher.look().await);
-    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
+    check_down(fetcher.fetch().await);
+    assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
     let asked = apple.requests().pop().expect("a request");
     assert_eq!(asked.header("If-None-Match"), Some("\"v1\""));
     assert_eq!(asked.header("If-Modified-Since"), Some(MODIFIED));
 
     apple.answer(Answer::ok(down().json()).last_modified(MODIFIED).etag("\"v2\""));
-    check_down(fetcher.look().await);
-    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
+    check_down(fetcher.fetch().await);
+    assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
 
     // An answer without validators: the old ones say nothing of it.
     apple.show(&down().json());
-    check_down(fetcher.look().await);
-    check_down(fetcher.look().await);
+    check_down(fetcher.fetch().await);
+    check_down(fetcher.fetch().await);
     let asked = apple.requests().pop().expect("a request");
     assert_eq!((asked.header("If-None-Match"), asked.header("If-Modified-Since")), (None, None));
 }
@@ -270,8 +274,8 @@ async fn last_modified_alone_will_do() {
     let apple = Apple::start().await;
     let mut fetcher = fetcher(&apple.url());
     apple.answer(Answer::ok(down().json()).last_modified("Mon, 26 Apr 2021 15:15:00 GMT"));
-    check_down(fetcher.look().await);
-    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
+    check_down(fetcher.fetch().await);
+    assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
 }
 
 #[tokio::test]
@@ -280,12 +284,12 @@ async fn an_unreadable_answer_leaves_no_validators() {
     let mut fetcher = fetcher(&apple.url());
     let good = Answer::ok(down().json()).etag("\"good\"");
     apple.answer(good.clone());
-    check_down(fetcher.look().await);
+    check_down(fetcher.fetch().await);
     apple.answer(Answer::html().etag("\"page\""));
-    fetcher.look().await.expect_err("a page");
-    fetcher.look().await.expect_err("the page again, never \"unchanged\"");
+    fetcher.fetch().await.expect_err("a page");
+    fetcher.fetch().await.expect_err("the page again, never \"unchanged\"");
     apple.answer(good);
-    check_down(fetcher.look().await);
+    check_down(fetcher.fetch().await);
     assert_eq!(apple.requests().pop().expect("a request").header("If-None-Match"), None);
 }
 
@@ -294,12 +298,12 @@ async fn a_failed_request_leaves_the_validators() {
     let apple = Apple::start().await;
     let mut fetcher = fetcher(&apple.url());
     apple.answer(Answer::ok(down().json()).etag("\"good\""));
-    check_down(fetcher.look().await);
+    check_down(fetcher.fetch().await);
     apple.once(Answer::status(503).etag("\"error\""));
     apple.once(Answer::reset());
-    fetcher.look().await.expect_err("503");
-    fetcher.look().await.expect_err("a reset");
-    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
+    fetcher.fetch().await.expect_err("503");
+    fetcher.fetch().await.expect_err("a reset");
+    assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
 }
 
 #[tokio::test]
@@ -395,7 +399,7 @@ async fn silence_and_a_slow_drip_end_in_time() {
     for answer in [Answer::silence(), Answer::ok(doc.clone()).drip(), Answer::ok(doc).gzip().drip()] {
         let apple = Apple::start().await;
         apple.answer(answer);
-        let failure = fetcher_within(&apple.url(), limits).look().await.expect_err("a timeout");
+        let failure = fetcher_within(&apple.url(), limits).fetch().await.expect_err("a timeout");
         check(&failure, Fault::Apple, "timeout");
         assert_eq!(failure.to_string(), "no whole answer from 127.0.0.1 within 0.3 s");
     }
@@ -406,7 +410,7 @@ async fn a_held_answer_comes_when_released() {
     let apple = Apple::start().await;
     apple.answer(Answer::ok(down().json()).held());
     let mut fetcher = fetcher(&apple.url());
-    let (look, ()) = tokio::join!(fetcher.look(), async {
+    let (look, ()) = tokio::join!(fetcher.fetch(), async {
         apple.asked(1).await;
         apple.release();
     });
@@ -419,7 +423,7 @@ async fn a_connection_that_does_not_come_about_is_our_own_trouble() {
     let apple = Apple::start().await;
     let url = apple.url().replace("http:", "https:");
     let limits = Limits { connect: Duration::from_millis(300), ..Limits::default() };
-    let failure = fetcher_within(&url, limits).look().await.expect_err("a timeout");
+    let failure = fetcher_within(&url, limits).fetch().await.expect_err("a timeout");
     check(&failure, Fault::Ours, "connect_timeout");
     assert_eq!(failure.to_string(), "no connection to 127.0.0.1 within 0.3 s: is this computer online?");
 }
@@ -500,8 +504,8 @@ async fn validators_follow_a_redirect() {
     apple.answer(Answer::redirect("/moved"));
     apple.at("/moved", Answer::ok(down().json()).etag("\"v1\""));
     let mut fetcher = fetcher(&apple.url());
-    check_down(fetcher.look().await);
-    assert_eq!(fetcher.look().await, Ok(Look::Unchanged));
+    check_down(fetcher.fetch().await);
+    assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
 }
 
 #[tokio::test]
@@ -546,10 +550,10 @@ fn ca_file(pem: &str) -> (TempDir, PathBuf) {
     (dir, file)
 }
 
-async fn look_trusting(url: &str, authority_pem: &str) -> Result<Look, Failure> {
+async fn look_trusting(url: &str, authority_pem: &str) -> Result<FetchOutcome, Failure> {
     let (_dir, file) = ca_file(authority_pem);
     let url = FeedUrl::parse(url).expect("an address");
-    Fetcher::new(url, Limits::default(), Some(&file)).expect("a fetcher").look().await
+    Fetcher::new(url, Limits::default(), Some(&file)).expect("a fetcher").fetch().await
 }
 
 #[tokio::test]

@@ -455,7 +455,7 @@ async fn nothing_is_asked_that_is_not_wanted() {
     // No host is pointed anywhere: a question would leave this computer, and be seen below.
     let net = World::new().net();
     let looked = look(&net, &|_| None, &BTreeSet::from(["speed", "else"]), false, Timestamp::now()).await;
-    assert_eq!(looked, statusd::doctor::network::Looked::default());
+    assert_eq!(looked, statusd::doctor::network::NetworkReport::default());
     assert_eq!(IDS.len(), 7);
 }
 

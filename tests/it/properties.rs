@@ -168,12 +168,12 @@ impl Story {
     }
 
     fn compare(&self, pending: &mut Pending, document: &Document) -> Update {
-        tracking::look(&self.beliefs, pending, document, &self.watch, self.now)
+        tracking::compare(&self.beliefs, pending, document, &self.watch, self.now)
     }
 
     /// One look of the daemon: compare, then hold it true.
     fn look(&mut self, document: &Document) -> Update {
-        let update = tracking::look(&self.beliefs, &mut self.pending, document, &self.watch, self.now);
+        let update = tracking::compare(&self.beliefs, &mut self.pending, document, &self.watch, self.now);
         update.clone().apply(&mut self.beliefs);
         update
     }

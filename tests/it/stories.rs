@@ -335,8 +335,8 @@ impl Ledger {
     /// The looks at which something was written.
     async fn written_until(&mut self, town: &mut Town, time: &str) -> Vec<String> {
         let mut written = Vec::new();
-        while town.next_look() <= at(time) {
-            let next = clock_text(town.next_look());
+        while town.next_poll() <= at(time) {
+            let next = clock_text(town.next_poll());
             town.until(&next).await;
             written.extend(self.is_written().then_some(next));
         }
@@ -735,7 +735,7 @@ async fn a_night_asleep_is_not_an_hour_of_blindness() {
 /// The next look is where the schedule of an outage has it, whatever the clock says.
 #[track_caller]
 fn check_still_looking(town: &Town) {
-    let wait = town.next_look().duration_since(town.now());
+    let wait = town.next_poll().duration_since(town.now());
     assert!(wait <= SignedDuration::from_mins(1), "the next look is {wait:#} away");
 }
 

@@ -56,7 +56,7 @@ fn a_document_is_read_beside_the_loops() {
         let url = format!("http://{}/", apple.local_addr().expect("an address"));
         let url = FeedUrl::parse(&url).expect("an address");
         let mut fetcher = Fetcher::new(url, Limits::default(), None).expect("a fetcher");
-        let mut look = pin!(fetcher.look());
+        let mut look = pin!(fetcher.fetch());
         // Once the peer is gone, the whole answer is here.
         let answered = async {
             let (mut client, _) = apple.accept().await.expect("a connection");

@@ -93,7 +93,7 @@ pub fn look(config: &Config) -> Result<Result<Document, Blind>, Failure> {
     let ca_file = config.ca_file.as_deref();
     let mut fetcher = Fetcher::new(daemon::feed_url(config)?, Limits::default(), ca_file)
         .map_err(|words| config.error_in("feed", &words))?;
-    Ok(wait(fetcher.first_look())?.map_err(|failure| blind(&failure)))
+    Ok(wait(fetcher.first_fetch())?.map_err(|failure| blind(&failure)))
 }
 
 fn blind(failure: &fetch::Failure) -> Blind {

@@ -181,7 +181,7 @@ fn step_json(step: &Step) -> Value {
     json!({
         "step": step.act.as_str(),
         "at": step.at,
-        "looks_ms": milliseconds(step.looks),
+        "polls_ms": milliseconds(step.looks),
         "messages": step.told.iter().map(told_json).collect::<Vec<Value>>(),
     })
 }

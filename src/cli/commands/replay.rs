@@ -98,9 +98,9 @@ fn number(count: u64, noun: &str) -> String {
 }
 
 fn words(summary: &Summary, told: u64) -> String {
-    let Summary { documents, looks, stale_looks, unreadable, .. } = summary;
+    let Summary { documents, looks, stale_polls, unreadable, .. } = summary;
     format!(
-        "{}, {unreadable} of them unreadable; {}, {stale_looks} of them at old copies; {} told",
+        "{}, {unreadable} of them unreadable; {}, {stale_polls} of them at old copies; {} told",
         number(*documents, "document"),
         number(*looks, "look"),
         number(told, "change"),

@@ -78,7 +78,7 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
 impl Known {
     fn text(&self, config: &Config, page: &Page) -> String {
         let watch = Watch::new(&config.watch);
-        let mut text = page.paragraph(0, &self.last_look(page));
+        let mut text = page.paragraph(0, &self.last_poll(page));
         text.push_str(&page.paragraph(0, &self.running(page)));
         if let (None, Some(command)) = (&self.live, &self.beside) {
             // Not wrapped: a command that was broken cannot be copied.
@@ -101,8 +101,8 @@ impl Known {
     }
 
     /// `Last good look 40 s ago (14:02:10), next at 14:05:20`
-    fn last_look(&self, page: &Page) -> String {
-        let next = self.live.as_ref().and_then(|live| live.next_look_at);
+    fn last_poll(&self, page: &Page) -> String {
+        let next = self.live.as_ref().and_then(|live| live.next_poll_at);
         let next = next.map(|next| format!(", next at {}", clock(next, page))).unwrap_or_default();
         match self.last_sighted {
             Some(last) => {
@@ -339,11 +339,11 @@ impl Known {
         json!({
             "version": VERSION,
             "at": page.now,
-            "last_good_look_at": self.last_sighted,
-            "next_look_at": live.and_then(|live| live.next_look_at),
+            "last_good_poll_at": self.last_sighted,
+            "next_poll_at": live.and_then(|live| live.next_poll_at),
             "running": live.map(|live| json!({
                 "pid": live.pid, "version": live.version, "started_at": live.started_at,
-                "looked_at": live.looked_at, "looks": live.looks, "stale_looks": live.stale_looks,
+                "polled_at": live.polled_at, "looks": live.looks, "stale_polls": live.stale_polls,
                 "trouble": live.trouble,
             })),
             "feed": self.beliefs.feed.to_string(),
@@ -360,7 +360,7 @@ impl Known {
             "phones": config.phone.enabled.then(|| self.phones_json()),
             "coverage": {
                 "from": from, "to": page.now, "sighted_s": seen.sighted_s, "blind_s": seen.blind_s,
-                "not_looking_s": seen.whole_s - seen.sighted_s - seen.blind_s,
+                "not_polling_s": seen.whole_s - seen.sighted_s - seen.blind_s,
             },
             "database": config.state_directory.join(DATABASE),
             "configuration": config.source,
@@ -534,12 +534,12 @@ mod tests {
                 pid: 4711,
                 version: "0.1.0".to_owned(),
                 started_at: at("2026-05-04T08:00:00Z"),
-                looked_at: Some(at("2026-05-05T11:59:20Z")),
+                polled_at: Some(at("2026-05-05T11:59:20Z")),
                 sighted_at: Some(at("2026-05-05T11:59:20Z")),
-                next_look_at: Some(at("2026-05-05T12:00:20Z")),
+                next_poll_at: Some(at("2026-05-05T12:00:20Z")),
                 trouble: None,
                 looks: 12,
-                stale_looks: 0,
+                stale_polls: 0,
                 configured_at: None,
                 refused: None,
                 phones_seen: BTreeMap::new(),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::super::{Blame, Finding, Status};
-use super::{HOSTS, Looked, is_reached, looks, several};
+use super::{HOSTS, NetworkReport, is_reached, looks, several};
 use crate::doctor::guide::Step;
 use crate::doctor::probe::{
     Clock, ConnectFault, Distrust, Family, HostLook, NameFault, OUTSIDE_HOST, Outside, Papers, Place, Proxy,
@@ -32,7 +32,7 @@ const CLOCK: &str =
 const BEHIND_PROXY: &str = "Phones do not use this computer's proxy. If the phone is on this network, set the proxy in \
                             its Wi-Fi settings, or ask whoever runs the network to let Apple's hosts through.";
 
-pub(super) fn judge(looked: &Looked) -> Finding {
+pub(super) fn judge(looked: &NetworkReport) -> Finding {
     let clock = looked.clock.as_ref();
     let looks = match looks(HOSTS, looked.hosts.as_ref()) {
         Ok(looks) => looks,
@@ -54,7 +54,7 @@ pub(super) fn judge(looked: &Looked) -> Finding {
     finding.evidence(looks.iter().flat_map(evidence))
 }
 
-fn none_reached(failing: &[&HostLook], looked: &Looked) -> Finding {
+fn none_reached(failing: &[&HostLook], looked: &NetworkReport) -> Finding {
     let count = failing.len();
     let reason = commonest(failing);
     let problem = |seen: String| Finding::new(HOSTS, Status::Problem, seen).blame(Blame::Network);

@@ -39,7 +39,7 @@ const NAMED_MAX: usize = 3;
 
 /// What was seen. `None`: nobody looked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Looked {
+pub struct NetworkReport {
     pub portal: Option<Portal>,
     /// The error is one line.
     pub hosts: Option<Result<Vec<HostLook>, String>>,
@@ -59,7 +59,7 @@ pub async fn look(
     wanted: &BTreeSet<&str>,
     with_speed: bool,
     now: Timestamp,
-) -> Looked {
+) -> NetworkReport {
     let net = Arc::new(net.clone());
     let wants = |ids: &[&str]| ids.iter().any(|id| wanted.contains(id));
     let (portal, hosts, proxy, clock) = tokio::join!(
@@ -73,7 +73,7 @@ pub async fn look(
     let outside = when(is_cut_off && net.may_ask_outside && wants(&[HOSTS]), ask_outside(&net)).await;
     let speed = when(with_speed && wants(&[SPEED]), ask_speed(&net)).await;
     let clock = clock.map(|clock| or_by_page(clock, portal.as_ref()));
-    Looked { portal, hosts, proxy, clock, speed, outside }
+    NetworkReport { portal, hosts, proxy, clock, speed, outside }
 }
 
 async fn when<T>(wanted: bool, question: impl Future<Output = T>) -> Option<T> {
@@ -91,7 +91,7 @@ fn or_by_page(clock: Clock, portal: Option<&Portal>) -> Clock {
 }
 
 /// One finding for each wanted check, in the order of [`IDS`].
-pub fn judge(looked: &Looked, wanted: &BTreeSet<&str>) -> Vec<Finding> {
+pub fn judge(looked: &NetworkReport, wanted: &BTreeSet<&str>) -> Vec<Finding> {
     let finding = |id: &str| match id {
         PORTAL => Some(portal::judge(looked.portal.as_ref())),
         HOSTS => Some(hosts::judge(looked)),

@@ -46,26 +46,26 @@ fn timeout() -> ConnectFault {
 }
 
 /// All hosts good over IPv4 and without IPv6, but for what `change` says.
-fn looks(change: impl Fn(&str) -> Option<(Way, Way)>) -> Looked {
+fn looks(change: impl Fn(&str) -> Option<(Way, Way)>) -> NetworkReport {
     let look = |host: &'static crate::doctor::probe::Host| {
         let (v4, v6) = change(host.name).unwrap_or((answered(Trust::Public), Way::NoAddress));
         HostLook { host, v4, v6 }
     };
-    Looked { hosts: Some(Ok(APPLES.iter().map(look).collect())), ..Looked::default() }
+    NetworkReport { hosts: Some(Ok(APPLES.iter().map(look).collect())), ..NetworkReport::default() }
 }
 
-fn all(v4: &Way, v6: &Way) -> Looked {
+fn all(v4: &Way, v6: &Way) -> NetworkReport {
     looks(|_| Some((v4.clone(), v6.clone())))
 }
 
-fn proxied(looked: Looked, reached: Result<Duration, ProxyFault>) -> Looked {
+fn proxied(looked: NetworkReport, reached: Result<Duration, ProxyFault>) -> NetworkReport {
     let proxy =
         SetProxy { variable: "HTTPS_PROXY", address: "proxy.example:3128".to_owned(), exempt: None, reached };
-    Looked { proxy: Some(Proxy::Set(proxy)), ..looked }
+    NetworkReport { proxy: Some(Proxy::Set(proxy)), ..looked }
 }
 
 #[track_caller]
-fn found(id: &str, looked: &Looked) -> Finding {
+fn found(id: &str, looked: &NetworkReport) -> Finding {
     let mut found = judge(looked, &BTreeSet::from([id]));
     assert_eq!(found.len(), 1, "{found:?}");
     let finding = found.remove(0);
@@ -80,7 +80,7 @@ fn found(id: &str, looked: &Looked) -> Finding {
 }
 
 #[track_caller]
-fn check(id: &str, looked: &Looked, status: Status, blame: Option<Blame>, seen: &str) {
+fn check(id: &str, looked: &NetworkReport, status: Status, blame: Option<Blame>, seen: &str) {
     let finding = found(id, looked);
     assert_eq!((finding.status, finding.blame), (status, blame), "{finding:?}");
     assert!(finding.seen.contains(seen), "{}", finding.seen);
@@ -88,7 +88,7 @@ fn check(id: &str, looked: &Looked, status: Status, blame: Option<Blame>, seen: 
 
 #[test]
 fn one_finding_for_each_wanted_check_and_nothing_seen_is_never_fine() {
-    let nothing = Looked::default();
+    let nothing = NetworkReport::default();
     let ids: Vec<&str> = judge(&nothing, &BTreeSet::from(IDS)).iter().map(|finding| finding.id).collect();
     assert_eq!(ids, IDS);
     assert!(judge(&nothing, &BTreeSet::from(["phone"])).is_empty());
@@ -96,7 +96,7 @@ fn one_finding_for_each_wanted_check_and_nothing_seen_is_never_fine() {
         check(id, &nothing, Status::CannotTell, None, "");
     }
     check(SPEED, &nothing, Status::Skipped, None, "--speed");
-    let broken = Looked { hosts: Some(Err("no threads".to_owned())), ..Looked::default() };
+    let broken = NetworkReport { hosts: Some(Err("no threads".to_owned())), ..NetworkReport::default() };
     for id in [HOSTS, IPV6, INTERCEPTION] {
         check(id, &broken, Status::CannotTell, None, "no threads");
     }
@@ -106,7 +106,8 @@ fn one_finding_for_each_wanted_check_and_nothing_seen_is_never_fine() {
 fn portal() {
     #[track_caller]
     fn sees(page: Page, status: Status, blame: Option<Blame>, seen: &str) {
-        let looked = Looked { portal: Some(Portal { page, ahead_s: None }), ..Looked::default() };
+        let looked =
+            NetworkReport { portal: Some(Portal { page, ahead_s: None }), ..NetworkReport::default() };
         check(PORTAL, &looked, status, blame, seen);
     }
     let captive = |host: Option<&str>| Page::Captive(Stranger { status: 302, host: host.map(str::to_owned) });
@@ -192,9 +193,9 @@ fn hosts_of_which_some_are_reached() {
 #[test]
 fn certificates_that_a_wrong_clock_makes_bad() {
     let expired = all(&answered(Trust::Not(Distrust::Expired)), &Way::NoAddress);
-    let with_clock = |looked: &Looked, ahead_s| {
+    let with_clock = |looked: &NetworkReport, ahead_s| {
         let clock = Clock::Measured { ahead_s, by: ClockSource::TimeServer };
-        Looked { clock: Some(clock), ..looked.clone() }
+        NetworkReport { clock: Some(clock), ..looked.clone() }
     };
     check(HOSTS, &expired, Status::Problem, COMPUTER, "has expired");
     check(HOSTS, &with_clock(&expired, 40_000_000), Status::Problem, COMPUTER, "has expired");
@@ -264,7 +265,7 @@ fn interception() {
 #[test]
 fn proxy() {
     let unreached = || all(&unconnected(timeout()), &Way::NoAddress);
-    let none = Looked { proxy: Some(Proxy::NoneSet), ..looks(|_| None) };
+    let none = NetworkReport { proxy: Some(Proxy::NoneSet), ..looks(|_| None) };
     check(PROXY, &none, Status::Ok, None, "no proxy is set");
     let set = "proxy.example:3128 in HTTPS_PROXY";
     check(PROXY, &proxied(looks(|_| None), Ok(Duration::ZERO)), Status::Ok, None, "phones do not use it");
@@ -272,7 +273,7 @@ fn proxy() {
     let refused = || Err(ProxyFault::Connect(ConnectFault::Refused));
     check(PROXY, &proxied(looks(|_| None), refused()), Status::Warning, COMPUTER, "connection refused");
     let broken = Proxies::read(&|name| (name == "https_proxy").then(|| "::::".to_owned())).faults.remove(0);
-    let broken = Looked { proxy: Some(Proxy::Unusable(broken)), ..unreached() };
+    let broken = NetworkReport { proxy: Some(Proxy::Unusable(broken)), ..unreached() };
     check(PROXY, &broken, Status::Warning, COMPUTER, "invalid https_proxy: expected an address");
 }
 
@@ -281,7 +282,7 @@ fn clock() {
     #[track_caller]
     fn sees(ahead_s: i64, status: Status, blame: Option<Blame>, seen: &str) {
         let clock = Clock::Measured { ahead_s, by: ClockSource::TimeServer };
-        check(CLOCK, &Looked { clock: Some(clock), ..Looked::default() }, status, blame, seen);
+        check(CLOCK, &NetworkReport { clock: Some(clock), ..NetworkReport::default() }, status, blame, seen);
     }
     sees(0, Status::Ok, None, "right");
     sees(-29, Status::Ok, None, "right");
@@ -291,7 +292,7 @@ fn clock() {
     sees(10_800, Status::Problem, COMPUTER, "3 h ahead");
     sees(i64::MIN, Status::Problem, COMPUTER, "days behind");
     let silent = Clock::Unknown(TimeFault::Silent { after: Duration::from_secs(4) });
-    let looked = Looked { clock: Some(silent.clone()), ..Looked::default() };
+    let looked = NetworkReport { clock: Some(silent.clone()), ..NetworkReport::default() };
     check(CLOCK, &looked, Status::CannotTell, None, "no answer within 4 s");
 
     let open = |page| Portal { page, ahead_s: Some(600) };
@@ -308,7 +309,7 @@ fn speed() {
     #[track_caller]
     fn sees(speed: Result<u64, SpeedFault>, status: Status, blame: Option<Blame>, seen: &str) {
         let measured = |upload_bits_per_s| Speed { upload_bits_per_s, download_bits_per_s: None };
-        let looked = Looked { speed: Some(speed.map(measured)), ..Looked::default() };
+        let looked = NetworkReport { speed: Some(speed.map(measured)), ..NetworkReport::default() };
         check(SPEED, &looked, status, blame, seen);
     }
     sees(

@@ -128,7 +128,7 @@ pub fn judge_switch(private: &Private) -> Finding {
             ))
             .step(Step::BackUpNow),
         None => Finding::new(ICLOUD_BACKUP, Status::CannotTell, "the iPhone does not say whether it is on")
-            .todo(format!("Look on the iPhone: {WAY_TO_BACKUP}."))
+            .todo(format!("Collected on the iPhone: {WAY_TO_BACKUP}."))
             .step(Step::BackUpNow),
     };
     let signed_in = if private.is_signed_in == Some(true) { "yes" } else { "unknown" };
@@ -160,7 +160,7 @@ pub fn judge_last_backup(
         return Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
             .evidence([last_evidence(last)]);
     }
-    let look = format!("Look on the iPhone: {WAY_TO_BACKUP}. The date stands below Back Up Now.");
+    let look = format!("Collected on the iPhone: {WAY_TO_BACKUP}. The date stands below Back Up Now.");
     let finding = match last {
         None => {
             Finding::new(LAST_BACKUP, Status::CannotTell, "the iPhone does not say when it last backed up")
@@ -224,7 +224,7 @@ pub fn judge_space(private: &Private) -> Finding {
     ];
     let Some(free) = private.free_bytes else {
         return Finding::new(SPACE, Status::CannotTell, "the iPhone does not say how much space is free")
-            .todo("Look on the iPhone: Settings, General, iPhone Storage.")
+            .todo("Collected on the iPhone: Settings, General, iPhone Storage.")
             .evidence(evidence);
     };
     let (seen, low) = match private.capacity_bytes {

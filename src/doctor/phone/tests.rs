@@ -154,7 +154,7 @@ fn the_last_backup() {
     check(&with(old, Standing::Off), Status::Skipped, "is off", "");
     check(&with(None, Standing::Off), Status::Skipped, "is off", "");
     for standing in [Standing::UpToDate, Standing::LateByApple, Standing::LateOtherwise, Standing::Unknown] {
-        check(&with(None, standing), Status::CannotTell, "does not say", "Look on the iPhone");
+        check(&with(None, standing), Status::CannotTell, "does not say", "Collected on the iPhone");
         check(&with(Some("2026-05-07T08:15:00Z"), standing), Status::CannotTell, "in the future", "clocks");
         let ahead = with(Some("2026-05-06T09:00:00Z"), standing);
         assert!(ahead.seen.contains("under a minute ago"), "{ahead:?}");

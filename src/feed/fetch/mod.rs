@@ -61,7 +61,7 @@ impl Default for Limits {
 
 /// What a look saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum FetchOutcome {
     New {
         document: Document,
         /// As it came, as UTF-8, with what is broken replaced: what a recording keeps.
@@ -119,14 +119,14 @@ impl Fetcher {
 
     /// One GET, conditional where the last answer that parsed offered validators. May be dropped
     /// at any point.
-    pub async fn look(&mut self) -> Result<Look, Failure> {
+    pub async fn fetch(&mut self) -> Result<FetchOutcome, Failure> {
         let request = self.client.get(self.url.url().clone()).headers(self.validators.conditions());
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         match response.status() {
             // 203: a proxy on the way has changed it, by packing it for example (RFC 9110, 15.3.4).
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {}
             StatusCode::NOT_MODIFIED if self.validators != Validators::default() => {
-                return Ok(Look::Unchanged);
+                return Ok(FetchOutcome::Unchanged);
             }
             status => {
                 let retry_after_s = retry_after_s(response.headers());
@@ -154,11 +154,13 @@ impl Fetcher {
     }
 
     /// The first look: unconditional, so its answer is a document.
-    pub async fn first_look(&mut self) -> Result<Document, Failure> {
-        match self.look().await? {
-            Look::New { document, .. } => Ok(document),
+    pub async fn first_fetch(&mut self) -> Result<Document, Failure> {
+        match self.fetch().await? {
+            FetchOutcome::New { document, .. } => Ok(document),
             // "The same as before", to somebody who has not asked before.
-            Look::Unchanged => Err(self.failure(FailureKind::Http(StatusCode::NOT_MODIFIED.as_u16()))),
+            FetchOutcome::Unchanged => {
+                Err(self.failure(FailureKind::Http(StatusCode::NOT_MODIFIED.as_u16())))
+            }
         }
     }
 
@@ -193,11 +195,11 @@ impl Fetcher {
 }
 
 /// Unpacks and reads a body.
-fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<Look, FailureKind> {
+fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<FetchOutcome, FailureKind> {
     let is_packed = gzip::is_packed(&packed);
     let body = encoding::unpacked(packed, max_bytes)?;
     match parse::parse(&body) {
-        Ok(document) => Ok(Look::New { document, body: parse::decoded(&body).into_owned() }),
+        Ok(document) => Ok(FetchOutcome::New { document, body: parse::decoded(&body).into_owned() }),
         Err(reason) => {
             // What is packed in any way is hardly ever UTF-8, and may hold braces.
             let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();

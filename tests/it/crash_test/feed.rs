@@ -53,7 +53,7 @@ impl Stage {
         self.polls += 1;
         let life = request.path.split('/').nth(1).and_then(|life| life.parse().ok()).expect("a life");
         // The bench may be gone, or the subject dead: then nobody minds.
-        let _unheard = self.events.send(Event::Looked { life, scene: self.number, at });
+        let _unheard = self.events.send(Event::Polled { life, scene: self.number, at });
         let _unread = http::answer(visitor.get_mut(), 200, &self.scene.document(self.polls));
     }
 }

@@ -315,7 +315,7 @@ impl Bench {
             let event = self.next_event(None).expect("no fuse");
             // News of what goes on and of what is over are messages of their own for people, and either
             // may come last.
-            looks += u32::from(matches!(event, Event::Looked { .. }) && !self.is_anything_pending());
+            looks += u32::from(matches!(event, Event::Polled { .. }) && !self.is_anything_pending());
             self.attend(event, Duration::ZERO);
         }
         self.running().terminate();
@@ -337,7 +337,7 @@ impl Bench {
     /// The answers of a bench that wants nothing.
     fn attend(&mut self, event: Event, pace: Duration) {
         match event {
-            Event::Looked { life, scene, at } => self.looked(life, scene, at),
+            Event::Polled { life, scene, at } => self.looked(life, scene, at),
             Event::Knocked { message, answer } => {
                 let is_end = |news: &News| news.kind == Kind::Ended;
                 let is_refused =

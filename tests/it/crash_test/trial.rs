@@ -16,7 +16,7 @@ use super::scenario::News;
 /// What happens around a subject.
 pub enum Event {
     /// A request for the feed, which is shown this scene.
-    Looked {
+    Polled {
         life: u32,
         scene: usize,
         at: Instant,

@@ -15,7 +15,7 @@ use serde_json::Value;
 use statusd::channel::push::ntfy;
 use statusd::channel::{Audience, Channel, Table as _, Way, Webhook, webhook};
 use statusd::clock::Passed;
-use statusd::daemon::poller::{Looked, Memory, Poller};
+use statusd::daemon::poller::{Memory, PollReport, Poller};
 use statusd::delivery::policy::{self, Policy, Route};
 use statusd::delivery::{self, Receiver, Round};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
@@ -232,7 +232,7 @@ fn program(name: &str, url: String) -> Channel {
 /// What can be due, in the order in which it is done.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    Look,
+    FetchOutcome,
     Checkup,
     Delivery(usize),
 }
@@ -268,7 +268,7 @@ struct Daemon {
     receivers: Vec<Receiver>,
     /// When each channel's loop wakes up; `None`: not before something new happens.
     wakes: Vec<Option<Timestamp>>,
-    next_look: Timestamp,
+    next_poll: Timestamp,
     /// Where it looks at phones.
     checkup: Option<Checkup>,
     next_checkup: Option<Timestamp>,
@@ -297,7 +297,7 @@ pub struct Town {
     hung: Vec<usize>,
     /// When which house was tried.
     tries: Vec<(Timestamp, usize)>,
-    looks: Vec<(Timestamp, Looked)>,
+    looks: Vec<(Timestamp, PollReport)>,
 }
 
 impl Town {
@@ -564,7 +564,7 @@ impl Town {
         let checkup = self.checks.clone().map(|late| Checkup { feed, routes, look, late, seed });
         let next_checkup = checkup.as_ref().map(|_| now);
         self.daemon =
-            Some(Daemon { store, poller, receivers, wakes, next_look: now, checkup, next_checkup, passed });
+            Some(Daemon { store, poller, receivers, wakes, next_poll: now, checkup, next_checkup, passed });
         Ok(())
     }
 
@@ -600,7 +600,7 @@ impl Town {
         loop {
             let now = self.clock.get();
             let daemon = self.daemon.as_ref().expect("statusd is on");
-            let look = (daemon.next_look, Due::Look);
+            let look = (daemon.next_poll, Due::FetchOutcome);
             let checkup = daemon.next_checkup.map(|next| (next, Due::Checkup));
             let wakes = daemon.wakes.iter().enumerate();
             let deliveries = wakes.filter_map(|(index, wake)| wake.map(|wake| (wake, Due::Delivery(index))));
@@ -614,7 +614,7 @@ impl Town {
             moment = self.clock.get();
             assert!(happened < MOMENT_MAX, "a loop spins at {}", clock_text(moment));
             match what {
-                Due::Look => self.look().await,
+                Due::FetchOutcome => self.look().await,
                 Due::Checkup => self.check_up().await,
                 Due::Delivery(channel) => self.deliver(channel).await,
             }
@@ -636,7 +636,7 @@ impl Town {
         let passed = std::mem::take(&mut daemon.passed);
         let looked = daemon.poller.once(&daemon.store, now, passed, 0.5).await;
         assert!(looked.next > now, "the next look is due at {}", clock_text(looked.next));
-        daemon.next_look = looked.next;
+        daemon.next_poll = looked.next;
         // Every loop looks into its outbox after every look.
         daemon.wakes.fill(Some(now));
         self.looks.push((now, looked));
@@ -775,7 +775,7 @@ impl Town {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         self.clock.set(at(time));
         daemon.passed.slept = true;
-        daemon.next_look = Poller::after_jump(at(time));
+        daemon.next_poll = Poller::after_jump(at(time));
         // Timers stand still in a sleep; the look that follows it wakes every loop.
         daemon.wakes.fill(None);
     }
@@ -786,7 +786,7 @@ impl Town {
         let by = at(time).duration_since(self.clock.get());
         self.clock.set(at(time));
         daemon.passed.set_by = Some(by);
-        daemon.next_look = Poller::after_jump(at(time));
+        daemon.next_poll = Poller::after_jump(at(time));
         for wake in daemon.wakes.iter_mut().flatten() {
             *wake += by;
         }
@@ -843,12 +843,12 @@ impl Town {
     }
 
     /// The looks since they were last asked for.
-    pub fn looks(&mut self) -> Vec<(Timestamp, Looked)> {
+    pub fn looks(&mut self) -> Vec<(Timestamp, PollReport)> {
         std::mem::take(&mut self.looks)
     }
 
-    pub fn next_look(&self) -> Timestamp {
-        self.daemon.as_ref().expect("statusd is on").next_look
+    pub fn next_poll(&self) -> Timestamp {
+        self.daemon.as_ref().expect("statusd is on").next_poll
     }
 
     pub fn now(&self) -> Timestamp {

@@ -118,7 +118,7 @@ impl Standing<'_> {
             let words = format!("Process {} answers, which is not the service's", live.pid);
             text.push_str(&page.paragraph(0, &words));
         }
-        let next = live.next_look_at.map(|next| format!(", next at {}", when(next, page.now, page.zone)));
+        let next = live.next_poll_at.map(|next| format!(", next at {}", when(next, page.now, page.zone)));
         let last = match live.sighted_at {
             Some(last) => format!("Last good look {} ago", age(last, page.now)),
             None => "No good look yet".to_owned(),
@@ -152,8 +152,8 @@ impl Standing<'_> {
             "exit_code": known.exit_code(),
             "daemon": self.live.as_ref().map(|live| json!({
                 "pid": live.pid, "version": live.version, "started_at": live.started_at,
-                "looked_at": live.looked_at, "last_good_look_at": live.sighted_at,
-                "next_look_at": live.next_look_at, "trouble": live.trouble,
+                "polled_at": live.polled_at, "last_good_poll_at": live.sighted_at,
+                "next_poll_at": live.next_poll_at, "trouble": live.trouble,
             })),
             "configuration_error": self.complaint,
         })
@@ -184,7 +184,7 @@ mod tests {
 
     fn live(pid: u32) -> Live {
         let started = Live::starting(at("09:40"));
-        Live { pid, sighted_at: Some(at("10:01")), next_look_at: Some(at("10:05")), ..started }
+        Live { pid, sighted_at: Some(at("10:01")), next_poll_at: Some(at("10:05")), ..started }
     }
 
     #[track_caller]

@@ -162,7 +162,7 @@ mod tests {
                 match event {
                     Event::Knocked { answer, .. } => drop(entry.map(|entry| answer.send(entry))),
                     Event::Heard { answer, .. } => drop(answer.send(Thanks { after: Duration::ZERO })),
-                    Event::Looked { .. } | Event::Answered { .. } => {}
+                    Event::Polled { .. } | Event::Answered { .. } => {}
                 }
             }
         });
