@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::process::{self, Meaning, Run, Task};
 use super::redact::Unspeakable;
 use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
-use super::{Answer, Audience, Notice, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 use crate::text;
@@ -127,7 +127,7 @@ impl Apprise {
     }
 
     /// One run, within 60 s and the seconds that a program gets to end when told to.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         // Whatever the language of the machine: what we write is UTF-8 (PEP 540).
         let mut variables = vec![("PYTHONUTF8".to_owned(), "1".to_owned())];
         if let Services::One(url) = &self.services {
@@ -167,7 +167,7 @@ impl Apprise {
         arguments
     }
 
-    fn judged(&self, run: &Run) -> Answer {
+    fn judged(&self, run: &Run) -> SendOutcome {
         let lines = run.lines();
         let has = |part: &str| lines.iter().any(|line| line.contains(part));
         let (some, nothing) = (has(SUCCESS), has(NOTHING_TO_USE));

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::process::{self, Meaning, Task};
 use super::settings::{HIDDEN, ReadSecret, Shown, shown, shown_list};
-use super::{Answer, Audience, Notice, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::text;
 
 const WITHIN_DEFAULT_S: u64 = 30;
@@ -130,7 +130,7 @@ impl Command {
     }
 
     /// One run, within `within_s` and the seconds that a program gets to end when told to.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         let task = Task {
             program: &self.program,
             arguments: &self.arguments,

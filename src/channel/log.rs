@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Answer, Audience, Notice, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::cause::Cause as _;
 use crate::text;
 
@@ -69,7 +69,7 @@ pub struct Log;
 
 impl Log {
     /// A line that neither the journal nor standard error takes is tried again.
-    pub fn send(&self, notice: &Notice) -> Answer {
+    pub fn send(&self, notice: &Notice) -> SendOutcome {
         let line = if notice.body.is_empty() {
             text::plain_line(&notice.title, LINE_MAX)
         } else {
@@ -82,10 +82,10 @@ impl Log {
         LOST.take();
         tracing::info!(target: TARGET, key = %key, service, change = kind, "{line}");
         match LOST.take() {
-            None => Answer::Delivered { receipt: None, words: "written to the log".to_owned() },
+            None => SendOutcome::Delivered { receipt: None, words: "written to the log".to_owned() },
             Some(error) => {
                 let words = format!("cannot write to the log: {error}; check where standard error goes");
-                Answer::Retry { after_s: None, reached: false, words }
+                SendOutcome::Transient { after_s: None, reached: false, words }
             }
         }
     }
@@ -137,7 +137,7 @@ pub mod tests {
             follows: None,
         };
         let (lines, answer) = captured(true, || Log.send(&notice));
-        assert!(matches!(answer, Answer::Delivered { receipt: None, .. }), "{answer:?}");
+        assert!(matches!(answer, SendOutcome::Delivered { receipt: None, .. }), "{answer:?}");
         lines
     }
 

@@ -103,14 +103,14 @@ impl Notice {
 
 /// What came of one try. `words` are one line for people, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum SendOutcome {
     Delivered {
         /// What the channel wants to be given as `replaces` when a later notice supersedes this one.
         receipt: Option<String>,
         words: String,
     },
     /// May work later.
-    Retry {
+    Transient {
         /// The peer's own wish (`Retry-After`), unbounded.
         after_s: Option<u64>,
         /// False only if the peer certainly never saw the message.
@@ -121,29 +121,31 @@ pub enum Answer {
     /// three times at most, since each try may be a repeat.
     Unclear { words: String },
     /// Will never work as it is: wrong address, refused credentials, gone.
-    Refused { words: String },
+    Permanent { words: String },
 }
 
-impl Answer {
+impl SendOutcome {
     /// What came of it, for people.
     pub fn words(&self) -> &str {
         match self {
-            Answer::Delivered { words, .. }
-            | Answer::Retry { words, .. }
-            | Answer::Unclear { words }
-            | Answer::Refused { words } => words,
+            SendOutcome::Delivered { words, .. }
+            | SendOutcome::Transient { words, .. }
+            | SendOutcome::Unclear { words }
+            | SendOutcome::Permanent { words } => words,
         }
     }
 
     /// The same answer in other words.
-    fn reworded(self, reword: impl FnOnce(String) -> String) -> Answer {
+    fn reworded(self, reword: impl FnOnce(String) -> String) -> SendOutcome {
         match self {
-            Answer::Delivered { receipt, words } => Answer::Delivered { receipt, words: reword(words) },
-            Answer::Retry { after_s, reached, words } => {
-                Answer::Retry { after_s, reached, words: reword(words) }
+            SendOutcome::Delivered { receipt, words } => {
+                SendOutcome::Delivered { receipt, words: reword(words) }
             }
-            Answer::Unclear { words } => Answer::Unclear { words: reword(words) },
-            Answer::Refused { words } => Answer::Refused { words: reword(words) },
+            SendOutcome::Transient { after_s, reached, words } => {
+                SendOutcome::Transient { after_s, reached, words: reword(words) }
+            }
+            SendOutcome::Unclear { words } => SendOutcome::Unclear { words: reword(words) },
+            SendOutcome::Permanent { words } => SendOutcome::Permanent { words: reword(words) },
         }
     }
 }
@@ -218,7 +220,7 @@ impl Channel {
     }
 
     /// One try. Ends by itself: each kind says within what time.
-    pub async fn send(&mut self, notice: &Notice) -> Answer {
+    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match &mut self.way {
             Way::Desktop(desktop) => desktop.send(notice).await,
             Way::Webhook(webhook) => webhook.send(notice).await,
@@ -272,11 +274,11 @@ impl Channel {
 
     /// Shows how things stand now; any number of times, and idempotent. Ends by itself as
     /// [`Channel::send`] does. A failure is made good by the next picture.
-    pub async fn mirror(&mut self, picture: &Picture) -> Answer {
+    pub async fn mirror(&mut self, picture: &Picture) -> SendOutcome {
         match &mut self.way {
             Way::Alertmanager(alertmanager) => alertmanager.mirror(picture).await,
             Way::Mqtt(mqtt) => mqtt.mirror(picture).await,
-            _ => Answer::Delivered { receipt: None, words: "this channel shows no state".to_owned() },
+            _ => SendOutcome::Delivered { receipt: None, words: "this channel shows no state".to_owned() },
         }
     }
 

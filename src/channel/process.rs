@@ -20,7 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::Answer;
+use super::SendOutcome;
 use crate::cause::Cause as _;
 use crate::text;
 
@@ -130,7 +130,7 @@ impl Run {
 
     /// What the run means, in the program's name and with what it says about it, `reason`, unless
     /// that is blank.
-    pub fn judged(&self, program: &str, reason: &str, meaning: impl FnOnce(i32) -> Meaning) -> Answer {
+    pub fn judged(&self, program: &str, reason: &str, meaning: impl FnOnce(i32) -> Meaning) -> SendOutcome {
         let (ended, meaning) = match &self.end {
             End::Exited(code) => (format!("exited with {code}"), meaning(*code)),
             End::Killed(signal) => (format!("was killed by signal {signal}"), Meaning::Retry("")),
@@ -149,11 +149,13 @@ impl Run {
             format!("{} {}{said}", name(program), advised(advice))
         };
         match meaning {
-            Meaning::Delivered => Answer::Delivered { receipt: None, words: worded("") },
+            Meaning::Delivered => SendOutcome::Delivered { receipt: None, words: worded("") },
             // It may have sent the message before it went wrong.
-            Meaning::Retry(advice) => Answer::Retry { after_s: None, reached: true, words: worded(advice) },
-            Meaning::Unclear => Answer::Unclear { words: worded("") },
-            Meaning::Refused(advice) => Answer::Refused { words: worded(advice) },
+            Meaning::Retry(advice) => {
+                SendOutcome::Transient { after_s: None, reached: true, words: worded(advice) }
+            }
+            Meaning::Unclear => SendOutcome::Unclear { words: worded("") },
+            Meaning::Refused(advice) => SendOutcome::Permanent { words: worded(advice) },
         }
     }
 }
@@ -180,16 +182,16 @@ pub fn check_program(key: &str, program: &str) -> Result<(), String> {
 }
 
 /// What it means that a program could not be started. `advice` is for one that is missing.
-pub fn not_started(program: &str, error: &io::Error, advice: &str) -> Answer {
+pub fn not_started(program: &str, error: &io::Error, advice: &str) -> SendOutcome {
     let words = format!("{} cannot be started: {}", name(program), error.reason());
     match error.kind() {
-        io::ErrorKind::NotFound => Answer::Refused { words: format!("{words}; {advice}") },
-        io::ErrorKind::PermissionDenied => Answer::Refused {
+        io::ErrorKind::NotFound => SendOutcome::Permanent { words: format!("{words}; {advice}") },
+        io::ErrorKind::PermissionDenied => SendOutcome::Permanent {
             words: format!("{words}; make it executable for the user that statusd runs as"),
         },
-        _ if is_no_program(error) => Answer::Refused { words: format!("{words}; check the path") },
+        _ if is_no_program(error) => SendOutcome::Permanent { words: format!("{words}; check the path") },
         // Too many processes, too little memory, being written just now.
-        _ => Answer::Retry { after_s: None, reached: false, words },
+        _ => SendOutcome::Transient { after_s: None, reached: false, words },
     }
 }
 
@@ -389,10 +391,10 @@ mod tests {
     fn a_program_that_may_start_later_is_not_refused() {
         let answer = |errno: Errno| not_started("/opt/page", &errno.into(), "look");
         for errno in [Errno::AGAIN, Errno::NOMEM, Errno::TXTBSY, Errno::MFILE, Errno::IO] {
-            assert!(matches!(answer(errno), Answer::Retry { reached: false, .. }), "{errno}");
+            assert!(matches!(answer(errno), SendOutcome::Transient { reached: false, .. }), "{errno}");
         }
         for errno in [Errno::NOENT, Errno::ACCESS, Errno::PERM, Errno::NOEXEC, Errno::NOTDIR, Errno::LOOP] {
-            let Answer::Refused { words } = answer(errno) else { panic!("{errno}") };
+            let SendOutcome::Permanent { words } = answer(errno) else { panic!("{errno}") };
             assert!(words.starts_with("page cannot be started: ") && words.contains("; "), "{words}");
         }
     }

@@ -7,7 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Answer;
+use super::SendOutcome;
 
 /// Somebody who is back is found within a minute.
 const KNOCK_EVERY: SignedDuration = SignedDuration::from_secs(50);
@@ -30,19 +30,19 @@ pub enum Door {
 
 impl Door {
     /// A message was tried.
-    pub fn tried(&mut self, answer: &Answer, now: Timestamp) {
+    pub fn tried(&mut self, answer: &SendOutcome, now: Timestamp) {
         let knock_at = later(now);
         *self = match (*self, answer) {
             (
                 _,
-                Answer::Delivered { .. }
-                | Answer::Refused { .. }
-                | Answer::Unclear { .. }
-                | Answer::Retry { reached: true, .. },
+                SendOutcome::Delivered { .. }
+                | SendOutcome::Permanent { .. }
+                | SendOutcome::Unclear { .. }
+                | SendOutcome::Transient { reached: true, .. },
             ) => Door::Open,
-            (Door::Shut { .. }, Answer::Retry { .. }) => Door::Shut { knock_at },
-            (Door::Answered, Answer::Retry { .. }) => Door::Stuck,
-            (Door::Open | Door::Doubtful { .. } | Door::Stuck, Answer::Retry { .. }) => {
+            (Door::Shut { .. }, SendOutcome::Transient { .. }) => Door::Shut { knock_at },
+            (Door::Answered, SendOutcome::Transient { .. }) => Door::Stuck,
+            (Door::Open | Door::Doubtful { .. } | Door::Stuck, SendOutcome::Transient { .. }) => {
                 Door::Doubtful { knock_at }
             }
         };
@@ -89,7 +89,7 @@ mod tests {
             let words = String::new();
             let is_moment = match letter {
                 'u' | 'r' => {
-                    door.tried(&Answer::Retry { after_s: None, reached: letter == 'r', words }, now);
+                    door.tried(&SendOutcome::Transient { after_s: None, reached: letter == 'r', words }, now);
                     false
                 }
                 _ => door.knocked(letter == 'k', now),
@@ -119,7 +119,7 @@ mod tests {
     fn a_clock_set_back_does_not_put_off_a_knock() {
         let mut door = Door::default();
         let now = Timestamp::from_second(1_000_000).expect("a time");
-        door.tried(&Answer::Retry { after_s: None, reached: false, words: String::new() }, now);
+        door.tried(&SendOutcome::Transient { after_s: None, reached: false, words: String::new() }, now);
         assert_eq!(door.knock_at(now), Some(later(now)));
         assert_eq!(door.knock_at(Timestamp::UNIX_EPOCH), Some(Timestamp::UNIX_EPOCH));
     }

@@ -20,7 +20,7 @@ use super::settings::{
     ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
     shown_some,
 };
-use super::{Answer, Audience, Notice, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -114,7 +114,7 @@ impl Telegram {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
             Err(answer) => answer,
@@ -157,7 +157,7 @@ impl Telegram {
         self.chat_id.as_str().map_or_else(|| self.chat_id.to_string(), str::to_owned)
     }
 
-    fn judged(&self, reply: &Reply) -> Answer {
+    fn judged(&self, reply: &Reply) -> SendOutcome {
         let json = reply.json();
         match json["ok"].as_bool() {
             Some(false) => self.judged_failure(reply, &json),
@@ -173,14 +173,14 @@ impl Telegram {
         }
     }
 
-    fn delivered(&self, reply: &Reply, message_id: Option<i64>) -> Answer {
+    fn delivered(&self, reply: &Reply, message_id: Option<i64>) -> SendOutcome {
         let note = message_id.map(|id| format!("message {id}")).unwrap_or_default();
         let receipt = message_id.map(|id| self.receipt(id));
         chat::delivered(&self.peer, reply, receipt, &note)
     }
 
     /// `ok` is false, so nothing was sent, even if the status is a good one.
-    fn judged_failure(&self, reply: &Reply, json: &Value) -> Answer {
+    fn judged_failure(&self, reply: &Reply, json: &Value) -> SendOutcome {
         let code = json["error_code"].as_u64().and_then(|code| u16::try_from(code).ok());
         let status = match (chat::is_good(reply), code) {
             (false, _) => reply.status,

@@ -18,7 +18,7 @@ use super::http::Peer;
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
 };
-use super::{Answer, Audience, Notice, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::secret::Secret;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -100,10 +100,10 @@ impl Webhook {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         let headers = match self.headers(notice) {
             Ok(headers) => headers,
-            Err(words) => return Answer::Refused { words },
+            Err(words) => return SendOutcome::Permanent { words },
         };
         match self.peer.post_json(headers, notice.payload.as_str()).await {
             Ok(reply) => self.peer.judged(&reply),

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::progress::{LEEWAY, Progress};
 use crate::cause::Cause as _;
-use crate::channel::Answer;
+use crate::channel::SendOutcome;
 use crate::clock::{self, COMPARE_EVERY};
 use crate::delivery::{self, Receiver, Round};
 use crate::store::Store;
@@ -37,7 +37,7 @@ pub async fn deliver_loop(
         let wait = match delivery::once(&store, &mut receiver, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
                 report(receiver.channel.name(), &key, attempt, &answer, is_failing);
-                is_failing = !matches!(answer, Answer::Delivered { .. });
+                is_failing = !matches!(answer, SendOutcome::Delivered { .. });
                 is_reported = false;
                 // A channel that answers at once (the log) would otherwise keep polls, signals and
                 // pings from their turn until all that waits is sent.
@@ -91,24 +91,24 @@ pub fn round_within(receiver: &Receiver) -> Duration {
 
 /// The first failure, what ends a delivery and the first success after a failure are news; the tries
 /// between them are not. `was_failing`: the attempt before, of this message or another.
-fn report(channel: &str, key: &str, attempt: u32, answer: &Answer, was_failing: bool) {
+fn report(channel: &str, key: &str, attempt: u32, answer: &SendOutcome, was_failing: bool) {
     let words = answer.words();
     match answer {
         // After a restart only the number of the attempt tells of a failure.
-        Answer::Delivered { .. } if was_failing || attempt > 1 => {
+        SendOutcome::Delivered { .. } if was_failing || attempt > 1 => {
             tracing::info!(key, channel, "{channel}: delivers again (attempt {attempt}): {words}");
         }
-        Answer::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {words}"),
-        Answer::Refused { .. } => {
+        SendOutcome::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {words}"),
+        SendOutcome::Permanent { .. } => {
             tracing::error!(key, channel, "{channel}: refused for good: {words}; see `statusd outbox`")
         }
-        Answer::Unclear { .. } => {
+        SendOutcome::Unclear { .. } => {
             tracing::warn!(key, channel, "{channel}: perhaps not delivered: {words}");
         }
-        Answer::Retry { .. } if attempt == 1 => {
+        SendOutcome::Transient { .. } if attempt == 1 => {
             tracing::warn!(key, channel, "{channel}: not delivered yet, trying again: {words}");
         }
-        Answer::Retry { .. } => {
+        SendOutcome::Transient { .. } => {
             tracing::debug!(key, channel, attempt, "{channel}: not delivered yet: {words}")
         }
     }
@@ -134,22 +134,22 @@ mod tests {
     #[test]
     fn a_channel_that_delivers_again_says_so_once() {
         let words = || "answers".to_owned();
-        let delivered = || Answer::Delivered { receipt: None, words: words() };
-        let retry = || Answer::Retry { after_s: None, reached: true, words: words() };
-        let count = |tries: Vec<(u32, Answer)>| {
+        let delivered = || SendOutcome::Delivered { receipt: None, words: words() };
+        let retry = || SendOutcome::Transient { after_s: None, reached: true, words: words() };
+        let count = |tries: Vec<(u32, SendOutcome)>| {
             let mut was_failing = false;
             let logged = logged(|| {
                 for (attempt, answer) in tries {
                     report("webhook.ops", "key", attempt, &answer, was_failing);
-                    was_failing = !matches!(answer, Answer::Delivered { .. });
+                    was_failing = !matches!(answer, SendOutcome::Delivered { .. });
                 }
             });
             logged.matches("INFO webhook.ops: delivers again").count()
         };
         assert_eq!(count(vec![(1, delivered()), (1, delivered())]), 0);
         assert_eq!(count(vec![(1, retry()), (2, retry()), (3, delivered()), (1, delivered())]), 1);
-        assert_eq!(count(vec![(1, Answer::Refused { words: words() }), (1, delivered())]), 1);
-        assert_eq!(count(vec![(1, Answer::Unclear { words: words() }), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, SendOutcome::Permanent { words: words() }), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, SendOutcome::Unclear { words: words() }), (1, delivered())]), 1);
         // After a restart nothing else tells of the failures before.
         assert_eq!(count(vec![(7, delivered())]), 1);
     }

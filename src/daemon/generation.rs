@@ -16,7 +16,7 @@ use super::poll_loop::{LOOK_WITHIN, PollLoop};
 use super::progress::{LEEWAY, Loops, Progress, tended};
 use super::{Setup, Tell};
 use crate::cause::Cause as _;
-use crate::channel::Answer;
+use crate::channel::SendOutcome;
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::poller::{Memory, Poller};
@@ -151,7 +151,7 @@ async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Puls
         progress.works(BEAT_WITHIN, clock::awake());
         let Some(pulse) = pulses.borrow_and_update().clone() else { continue };
         let answer = heartbeat.beat(&pulse).await;
-        let is_heard = matches!(answer, Answer::Delivered { .. });
+        let is_heard = matches!(answer, SendOutcome::Delivered { .. });
         match (was_heard, is_heard) {
             (true, false) => tracing::warn!("heartbeat: not heard: {}", answer.words()),
             (false, true) => tracing::info!("heartbeat: heard again: {}", answer.words()),

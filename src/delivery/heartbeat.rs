@@ -13,7 +13,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use crate::channel::Answer;
+use crate::channel::SendOutcome;
 use crate::channel::http::Peer;
 use crate::channel::settings::{
     ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret,
@@ -75,7 +75,7 @@ impl Heartbeat {
     }
 
     /// One call, within 20 s.
-    pub async fn beat(&self, pulse: &Pulse) -> Answer {
+    pub async fn beat(&self, pulse: &Pulse) -> SendOutcome {
         let reply = match pulse {
             Pulse::Good => {
                 self.peer.send(Method::GET, self.peer.url().clone(), HeaderMap::new(), Vec::new()).await

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::yield_now;
 
-use crate::channel::{Answer, Audience, Channel, Notice, Picture, Standing};
+use crate::channel::{Audience, Channel, Notice, Picture, SendOutcome, Standing};
 use crate::delivery::message::{Context, Digest, Form, Said, compose, line, phrases};
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
@@ -49,7 +49,7 @@ pub enum Round {
     /// Nothing to do before this time; `None`: before something new happens.
     Idle { until: Option<Timestamp> },
     /// One message was tried.
-    Tried { key: String, attempt: u32, answer: Answer },
+    Tried { key: String, attempt: u32, answer: SendOutcome },
 }
 
 /// What a channel that shows a state was shown last.
@@ -243,7 +243,7 @@ async fn reflect(
         return Ok(Some(due_at));
     }
     let answer = receiver.channel.mirror(&picture).await;
-    let is_failing = !matches!(answer, Answer::Delivered { .. });
+    let is_failing = !matches!(answer, SendOutcome::Delivered { .. });
     if is_failing && !receiver.mirror.is_failing {
         tracing::warn!(
             "{}: the state is not shown, trying again: {}",
@@ -376,29 +376,29 @@ pub fn notice(attempt: &Attempt) -> Notice {
 }
 
 /// What an answer means for the deliveries behind it.
-fn settled(attempt: &Attempt, answer: &Answer, roll: f64, now: Timestamp) -> Settled {
+fn settled(attempt: &Attempt, answer: &SendOutcome, roll: f64, now: Timestamp) -> Settled {
     match answer {
-        Answer::Delivered { receipt, words } => {
+        SendOutcome::Delivered { receipt, words } => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
-        Answer::Refused { words } => Settled::GivenUp { words: words.clone() },
-        Answer::Unclear { words } if attempt.unclear + 1 >= UNCLEAR_TRIES => Settled::GivenUp {
+        SendOutcome::Permanent { words } => Settled::GivenUp { words: words.clone() },
+        SendOutcome::Unclear { words } if attempt.unclear + 1 >= UNCLEAR_TRIES => Settled::GivenUp {
             words: format!("given up after {UNCLEAR_TRIES} unclear answers, it may have arrived: {words}"),
         },
-        Answer::Unclear { words } => Settled::Later {
+        SendOutcome::Unclear { words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, None), roll),
             thaw: false,
             is_unclear: true,
             words: words.clone(),
         },
-        Answer::Retry { words, .. }
+        SendOutcome::Transient { words, .. }
             if attempt.number >= GIVE_UP_TRIES
                 && now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER =>
         {
             let before = now.checked_sub(GIVE_UP_AFTER).unwrap_or(Timestamp::MIN);
             Settled::Expired { before, words: format!("given up after 30 days; the last answer: {words}") }
         }
-        Answer::Retry { after_s, reached, words } => Settled::Later {
+        SendOutcome::Transient { after_s, reached, words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, *after_s), roll),
             // A message that nobody saw may say tomorrow what is true tomorrow.
             thaw: !reached && attempt.is_fresh,
@@ -445,7 +445,7 @@ mod tests {
                 is_fresh: true,
                 unclear: 0,
             };
-            let answer = Answer::Retry { after_s: None, reached: true, words: "503".to_owned() };
+            let answer = SendOutcome::Transient { after_s: None, reached: true, words: "503".to_owned() };
             let now = Timestamp::from_second(days * 86_400 + 1).expect("a time");
             matches!(settled(&attempt, &answer, 0.0, now), Settled::Expired { .. })
         };

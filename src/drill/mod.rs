@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::channel::{Answer, Audience, Notice};
+use crate::channel::{Audience, Notice, SendOutcome};
 use crate::clock::Passed;
 use crate::daemon::poller::{Memory, Poller};
 use crate::delivery::{self, Begun, Receiver};
@@ -75,7 +75,7 @@ pub struct Told {
 pub struct Sent {
     pub notice: Notice,
     /// `None` in a dry drill.
-    pub answer: Option<Answer>,
+    pub answer: Option<SendOutcome>,
     pub took: Duration,
 }
 
@@ -277,12 +277,14 @@ async fn deliver_one(
     let notice = delivery::notice(&attempt);
     let answer = if is_dry { None } else { Some(receiver.channel.send(&notice).await) };
     let settled = match &answer {
-        Some(Answer::Delivered { receipt, words }) => {
+        Some(SendOutcome::Delivered { receipt, words }) => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
         }
-        Some(Answer::Retry { words, .. } | Answer::Unclear { words } | Answer::Refused { words }) => {
-            Settled::GivenUp { words: words.clone() }
-        }
+        Some(
+            SendOutcome::Transient { words, .. }
+            | SendOutcome::Unclear { words }
+            | SendOutcome::Permanent { words },
+        ) => Settled::GivenUp { words: words.clone() },
         None => Settled::Sent { receipt: None, words: String::new() },
     };
     store.settle(attempt.notice_id, &settled, change.at).await?;

@@ -9,7 +9,7 @@ use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};
-use statusd::channel::{Answer, Notice, Picture, Standing, http_answer};
+use statusd::channel::{Notice, Picture, SendOutcome, Standing, http_answer};
 use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
 use statusd::secret::Secret;
 
@@ -118,14 +118,14 @@ fn with_password(url: &str) -> Alertmanager {
 }
 
 #[track_caller]
-fn check_delivered(answer: &Answer) {
-    assert!(matches!(answer, Answer::Delivered { .. }), "{answer:?}");
+fn check_delivered(answer: &SendOutcome) {
+    assert!(matches!(answer, SendOutcome::Delivered { .. }), "{answer:?}");
 }
 
 // Every answer there is, from a scripted peer.
 
 /// What the channel makes of one reply, and what the peer was sent.
-async fn exchange(reply: Reply) -> (Answer, Request) {
+async fn exchange(reply: Reply) -> (SendOutcome, Request) {
     let mut peer = Peer::start([reply]).await;
     let answer = with_password(&peer.url(BASE)).send(&began()).await;
     let request = peer.next().await;
@@ -145,7 +145,10 @@ fn check_words(words: &str) {
 #[tokio::test]
 async fn the_request_is_as_documented() {
     let (answer, request) = exchange(Reply::status(200)).await;
-    assert_eq!(answer, Answer::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() });
+    assert_eq!(
+        answer,
+        SendOutcome::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() }
+    );
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/T000PATHSECRET/api/v2/alerts"));
     for (header, value) in [
         ("content-type", "application/json"),
@@ -183,7 +186,7 @@ async fn every_status_has_its_meaning() {
         let is_interim = (100..=199).contains(&status) && status != 101;
         if is_interim {
             // An HTTP client waits on for the final one, and the connection ends.
-            assert!(matches!(answer, Answer::Retry { reached: true, .. }), "{status}: {answer:?}");
+            assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{status}: {answer:?}");
         } else {
             let expected = http_answer(status, None, Timestamp::now());
             assert_eq!(discriminant(&answer), discriminant(&expected), "{status}: {answer:?}");
@@ -195,12 +198,15 @@ async fn every_status_has_its_meaning() {
 #[tokio::test]
 async fn a_wish_to_wait_is_passed_on() {
     let (answer, _) = exchange(Reply::status(429).with_header("Retry-After", "3600")).await;
-    assert!(matches!(answer, Answer::Retry { after_s: Some(3600), reached: true, .. }), "{answer:?}");
+    assert!(
+        matches!(answer, SendOutcome::Transient { after_s: Some(3600), reached: true, .. }),
+        "{answer:?}"
+    );
     let (answer, _) =
         exchange(Reply::status(503).with_header("Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT")).await;
-    assert!(matches!(answer, Answer::Retry { after_s: Some(1..), .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(1..), .. }), "{answer:?}");
     let (answer, _) = exchange(Reply::status(503).with_header("Retry-After", "9".repeat(99))).await;
-    assert!(matches!(answer, Answer::Retry { after_s: Some(u64::MAX), .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(u64::MAX), .. }), "{answer:?}");
 }
 
 #[tokio::test]
@@ -209,19 +215,21 @@ async fn what_it_says_is_repeated_without_secrets() {
     let (answer, _) = exchange(Reply::status(400).with_body(body)).await;
     let words = "127.0.0.1 answers 400 Bad Request; the receiver does not understand the message; check that \
                  the address takes this kind. It says: \"invalid alert at *** for ***\"";
-    assert_eq!(answer, Answer::Refused { words: words.to_owned() });
+    assert_eq!(answer, SendOutcome::Permanent { words: words.to_owned() });
 }
 
 #[tokio::test]
 async fn only_a_peer_that_was_never_reached_counts_as_such() {
     let nobody = Nobody::new();
     let answer = with_password(&format!("http://{}{BASE}", nobody.address)).send(&began()).await;
-    let Answer::Retry { after_s: None, reached: false, words } = &answer else { panic!("{answer:?}") };
+    let SendOutcome::Transient { after_s: None, reached: false, words } = &answer else {
+        panic!("{answer:?}")
+    };
     check_words(words);
     assert!(words.contains("cannot be reached: connection refused"), "{words}");
     for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
         let (answer, _) = exchange(reply).await;
-        assert!(matches!(answer, Answer::Retry { after_s: None, reached: true, .. }), "{answer:?}");
+        assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
     }
 }
 
@@ -237,7 +245,7 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     };
     let (answer, ()) = tokio::join!(channel.send(&notice), silence);
     let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-    assert_eq!(answer, Answer::Retry { after_s: None, reached: true, words });
+    assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words });
 }
 
 #[tokio::test]
@@ -273,13 +281,13 @@ async fn nothing_is_sent_where_there_is_nothing_to_say() {
     for kind in ["planned", "unlisted", "listed_again", "history_lost", "alive", "brand_new"] {
         let answer = channel.send(&notice(kind, json!({}))).await;
         let words = format!("not sent: there is no alert for \u{201c}{kind}\u{201d}");
-        assert_eq!(answer, Answer::Delivered { receipt: None, words });
+        assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
     }
     let mut over = picture();
     over.services[0].outages.clear();
     check_delivered(&channel.mirror(&over).await);
     let nonsense = Notice { payload: "no JSON".to_owned(), ..began() };
-    assert!(matches!(channel.send(&nonsense).await, Answer::Refused { .. }));
+    assert!(matches!(channel.send(&nonsense).await, SendOutcome::Permanent { .. }));
     assert!(peer.is_quiet());
 }
 
@@ -379,7 +387,7 @@ async fn a_restarted_alertmanager_is_told_again_what_goes_on() {
 
     real.kill();
     let answer = channel.mirror(&picture()).await;
-    assert!(matches!(answer, Answer::Retry { reached: false, .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { reached: false, .. }), "{answer:?}");
     real.restart();
     assert_eq!(real.alerts().await, [] as [Value; 0], "it keeps none");
     check_delivered(&channel.mirror(&picture()).await);

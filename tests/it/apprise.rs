@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use crate::common::http_server::{Nobody, Peer, Reply};
 use serde_json::{Value, json};
 use statusd::channel::apprise::Settings;
-use statusd::channel::{Answer, Apprise, Notice};
+use statusd::channel::{Apprise, Notice, SendOutcome};
 use statusd::model::Tone;
 use statusd::secret::Secret;
 use tempfile::TempDir;
@@ -53,30 +53,30 @@ fn configured(directory: &TempDir, text: &str, tag: Option<&str>) -> Apprise {
 }
 
 #[track_caller]
-fn check_words(answer: &Answer) {
+fn check_words(answer: &SendOutcome) {
     let words = answer.words();
     assert!(words.starts_with("apprise ") && !words.contains(char::is_control), "{words}");
     assert!(!words.contains(SECRET), "{words}");
 }
 
 #[track_caller]
-fn check_delivered(answer: &Answer, said: &str) {
+fn check_delivered(answer: &SendOutcome, said: &str) {
     check_words(answer);
-    let Answer::Delivered { receipt: None, words } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Delivered { receipt: None, words } = answer else { panic!("{answer:?}") };
     assert!(words.contains(said), "{words}");
 }
 
 #[track_caller]
-fn check_retry(answer: &Answer, said: &str) {
+fn check_retry(answer: &SendOutcome, said: &str) {
     check_words(answer);
-    let Answer::Retry { after_s: None, reached: true, words } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Transient { after_s: None, reached: true, words } = answer else { panic!("{answer:?}") };
     assert!(words.contains(said), "{words}");
 }
 
 #[track_caller]
-fn check_refused(answer: &Answer, said: &str) {
+fn check_refused(answer: &SendOutcome, said: &str) {
     check_words(answer);
-    let Answer::Refused { words } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Permanent { words } = answer else { panic!("{answer:?}") };
     assert!(words.contains(said), "{words}");
 }
 
@@ -168,7 +168,7 @@ async fn a_program_that_is_missing_or_another_is_refused_with_what_to_do() {
     let url = || Some(Secret::new(format!("json://127.0.0.1/{SECRET}")));
     let missing = Settings { url: url(), program: "apprise-that-nobody-has".to_owned(), ..settings() };
     let answer = apprise(&missing).send(&notice()).await;
-    let Answer::Refused { words } = &answer else { panic!("{answer:?}") };
+    let SendOutcome::Permanent { words } = &answer else { panic!("{answer:?}") };
     assert!(words.contains("; install the package apprise, or write its whole path"), "{words}");
 
     let directory = TempDir::new().expect("a directory");

@@ -4,7 +4,7 @@
 use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use crate::common::log;
 use serde_json::{Value, json};
-use statusd::channel::{Answer, Channel, Notice, Tables};
+use statusd::channel::{Channel, Notice, SendOutcome, Tables};
 use statusd::model::Tone;
 
 const SECRETS: [&str; 3] = ["T0PATHSECRET", "QUERYSECRET", "T0KENSECRET"];
@@ -84,7 +84,7 @@ fn notice() -> Notice {
 }
 
 /// What a channel makes of one reply, and what the peer was sent.
-async fn exchange(kind: Kind, reply: Reply) -> (Answer, Request) {
+async fn exchange(kind: Kind, reply: Reply) -> (SendOutcome, Request) {
     let mut peer = Peer::start([reply]).await;
     let answer = kind.channel(&peer.url("")).send(&notice()).await;
     let request = peer.next().await;
@@ -94,7 +94,7 @@ async fn exchange(kind: Kind, reply: Reply) -> (Answer, Request) {
 }
 
 #[track_caller]
-fn check_words(kind: Kind, answer: &Answer) {
+fn check_words(kind: Kind, answer: &SendOutcome) {
     let words = answer.words();
     assert!(words.starts_with("127.0.0.1 ") && !words.contains(char::is_control), "{kind:?}: {words}");
     assert!(words.chars().count() < 500, "{kind:?}: {words}");
@@ -102,21 +102,21 @@ fn check_words(kind: Kind, answer: &Answer) {
         assert!(!words.contains(secret), "{kind:?}: {words}");
     }
     // A refusal waits for a person, so it says what that person does.
-    assert!(!matches!(answer, Answer::Refused { .. }) || words.contains("; "), "{kind:?}: {words}");
+    assert!(!matches!(answer, SendOutcome::Permanent { .. }) || words.contains("; "), "{kind:?}: {words}");
 }
 
-fn meaning(answer: &Answer) -> &'static str {
+fn meaning(answer: &SendOutcome) -> &'static str {
     match answer {
-        Answer::Delivered { .. } => "delivered",
-        Answer::Retry { reached: true, .. } => "retry",
-        Answer::Retry { reached: false, .. } => "not reached",
-        Answer::Unclear { .. } => "unclear",
-        Answer::Refused { .. } => "refused",
+        SendOutcome::Delivered { .. } => "delivered",
+        SendOutcome::Transient { reached: true, .. } => "retry",
+        SendOutcome::Transient { reached: false, .. } => "not reached",
+        SendOutcome::Unclear { .. } => "unclear",
+        SendOutcome::Permanent { .. } => "refused",
     }
 }
 
 /// What a channel makes of these replies, one after the other.
-async fn answers(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<Answer> {
+async fn answers(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<SendOutcome> {
     let replies: Vec<Reply> = replies.into_iter().collect();
     let count = replies.len();
     let peer = Peer::start(replies).await;
@@ -181,7 +181,7 @@ async fn what_a_peer_says_of_a_delivery_is_told() {
         (Telegram, Some("-1001/42"), "127.0.0.1 answers 200 OK; message 42"),
     ] {
         let (receipt, words) = (receipt.map(str::to_owned), words.to_owned());
-        assert_eq!(exchange(kind, kind.good()).await.0, Answer::Delivered { receipt, words });
+        assert_eq!(exchange(kind, kind.good()).await.0, SendOutcome::Delivered { receipt, words });
     }
     check(Teams, [row(200, "1", "delivered", "200 OK; 1")]).await;
     check(Discord, [row(204, "", "delivered", "204 No Content")]).await;
@@ -319,7 +319,7 @@ async fn a_good_status_may_hide_a_failure() {
 
     let busy = telegrams_error(429, "Too Many Requests: retry after 9", json!({"retry_after": 9}));
     let (answer, _) = exchange(Telegram, Reply::status(200).with_body(busy)).await;
-    assert!(matches!(answer, Answer::Retry { after_s: Some(9), reached: true, .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(9), reached: true, .. }), "{answer:?}");
     let rows = [
         row(200, telegrams_error(403, "Forbidden", Value::Null), "refused", "403"),
         row(200, json!({"ok": false}), "retry", "500"),
@@ -353,7 +353,7 @@ async fn a_wish_to_wait_is_passed_on() {
 
 async fn waits(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<Option<u64>> {
     let wait = |answer| match answer {
-        Answer::Retry { after_s, reached: true, .. } => after_s,
+        SendOutcome::Transient { after_s, reached: true, .. } => after_s,
         other => panic!("{kind:?}: {other:?}"),
     };
     answers(kind, replies).await.into_iter().map(wait).collect()
@@ -401,7 +401,9 @@ async fn an_answer_that_repeats_a_long_message_is_read_to_its_end() {
 async fn telegrams_end_answers_its_start() {
     let mut peer = Peer::start([Telegram.good()]).await;
     let mut channel = Telegram.channel(&peer.url(""));
-    let Answer::Delivered { receipt, .. } = channel.send(&notice()).await else { panic!("not delivered") };
+    let SendOutcome::Delivered { receipt, .. } = channel.send(&notice()).await else {
+        panic!("not delivered")
+    };
     channel.send(&Notice { follows: receipt, tone: Tone::Neutral, ..notice() }).await;
     let mut sent = async || -> Value { serde_json::from_slice(&peer.next().await.body).expect("JSON") };
     let (start, end) = (sent().await, sent().await);
@@ -451,7 +453,7 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
         let (answer, ()) = tokio::join!(channel.send(&notice), silence);
         tokio::time::resume();
         let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-        assert_eq!(answer, Answer::Retry { after_s: None, reached: true, words });
+        assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words });
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::common::http_server::patient;
 use statusd::channel::command::Settings;
-use statusd::channel::{Answer, Command, Notice};
+use statusd::channel::{Command, Notice, SendOutcome};
 use statusd::model::Tone;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -40,26 +40,26 @@ fn utf8(path: &Path) -> &str {
 }
 
 /// What comes of a script that is given `{}`.
-async fn ran(script: &str) -> Answer {
+async fn ran(script: &str) -> SendOutcome {
     let answer = command(&["/bin/sh", "-c", script], 60).send(&notice("{}")).await;
     assert!(!answer.words().contains(char::is_control), "{answer:?}");
     answer
 }
 
 #[track_caller]
-fn check_delivered(answer: &Answer, words: &str) {
-    assert_eq!(answer, &Answer::Delivered { receipt: None, words: words.to_owned() });
+fn check_delivered(answer: &SendOutcome, words: &str) {
+    assert_eq!(answer, &SendOutcome::Delivered { receipt: None, words: words.to_owned() });
 }
 
 #[track_caller]
-fn check_retry(answer: &Answer, words: &str) {
+fn check_retry(answer: &SendOutcome, words: &str) {
     let words = words.to_owned();
-    assert_eq!(answer, &Answer::Retry { after_s: None, reached: true, words });
+    assert_eq!(answer, &SendOutcome::Transient { after_s: None, reached: true, words });
 }
 
 #[track_caller]
-fn check_refused(answer: &Answer, words: &str) {
-    let Answer::Refused { words: said } = answer else { panic!("not refused: {answer:?}") };
+fn check_refused(answer: &SendOutcome, words: &str) {
+    let SendOutcome::Permanent { words: said } = answer else { panic!("not refused: {answer:?}") };
     assert!(said.contains(words), "{said}");
 }
 
@@ -189,15 +189,15 @@ async fn every_exit_code_has_its_meaning() {
         let answer = ran(&format!("exit {code}")).await;
         let exited = format!("sh exited with {code}");
         let is_as_meant = match (code, &answer) {
-            (0, Answer::Delivered { receipt: None, words }) => *words == exited,
-            (64 | 65 | 77 | 78 | 126 | 127, Answer::Refused { words }) => {
+            (0, SendOutcome::Delivered { receipt: None, words }) => *words == exited,
+            (64 | 65 | 77 | 78 | 126 | 127, SendOutcome::Permanent { words }) => {
                 words.starts_with(&format!("{exited}; that says: ")) && words.contains("; ")
             }
-            (75, Answer::Retry { after_s: None, reached: true, words }) => {
+            (75, SendOutcome::Transient { after_s: None, reached: true, words }) => {
                 *words == format!("{exited}; that says: try again later")
             }
             (0 | 64 | 65 | 75 | 77 | 78 | 126 | 127, _) => false,
-            (_, Answer::Retry { after_s: None, reached: true, words }) => *words == exited,
+            (_, SendOutcome::Transient { after_s: None, reached: true, words }) => *words == exited,
             _ => false,
         };
         assert!(is_as_meant, "{code}: {answer:?}");
@@ -232,7 +232,9 @@ async fn a_flood_of_output_is_read_to_its_end() {
 #[tokio::test]
 async fn output_without_end_is_ended() {
     let answer = command(&["yes", "more"], 1).send(&notice("{}")).await;
-    let Answer::Retry { after_s: None, reached: true, words } = &answer else { panic!("{answer:?}") };
+    let SendOutcome::Transient { after_s: None, reached: true, words } = &answer else {
+        panic!("{answer:?}")
+    };
     assert!(words.starts_with("yes ran for more than 1 s and was ended; give it more time"), "{words}");
     assert!(words.chars().count() < 300, "{words}");
 }
@@ -289,7 +291,7 @@ async fn a_program_is_asked_to_end_before_it_is_killed() {
     };
     let (answer, ()) = tokio::join!(command.send(&notice), hang);
     // Whatever it says now, it was too late.
-    let Answer::Retry { reached: true, words, .. } = &answer else { panic!("{answer:?}") };
+    let SendOutcome::Transient { reached: true, words, .. } = &answer else { panic!("{answer:?}") };
     assert!(words.ends_with("It says: tidied up"), "{words}");
 }
 
@@ -322,7 +324,7 @@ async fn what_stays_in_the_background_is_left_alone_and_not_waited_for() {
 
     // One that never stops talking does not hold us either.
     let answer = ran("yes & echo $!; exit 3").await;
-    assert!(matches!(answer, Answer::Retry { reached: true, .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{answer:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use crate::common;
 use crate::common::bus::{Bus, Held, Says, Server};
 use statusd::channel::desktop::Urgency;
-use statusd::channel::{Answer, Desktop, Fate, Notice, Wish};
+use statusd::channel::{Desktop, Fate, Notice, SendOutcome, Wish};
 use statusd::model::Tone;
 
 fn notice(title: &str, body: &str) -> Notice {
@@ -24,16 +24,16 @@ fn end(receipt: &str) -> Notice {
 }
 
 #[track_caller]
-fn receipt(answer: Answer) -> String {
+fn receipt(answer: SendOutcome) -> String {
     match answer {
-        Answer::Delivered { receipt: Some(receipt), .. } => receipt,
+        SendOutcome::Delivered { receipt: Some(receipt), .. } => receipt,
         other => panic!("not delivered with a receipt: {other:?}"),
     }
 }
 
 #[track_caller]
-fn check_not_reached(answer: &Answer, words: &str) {
-    let Answer::Retry { after_s: None, reached: false, words: said } = answer else {
+fn check_not_reached(answer: &SendOutcome, words: &str) {
+    let SendOutcome::Transient { after_s: None, reached: false, words: said } = answer else {
         panic!("not an unreached retry: {answer:?}");
     };
     assert!(said.contains(words), "{said}");
@@ -258,7 +258,7 @@ async fn hung(desktop: &mut Desktop, server: &mut Server, notice: &Notice) -> co
 }
 
 /// Sends to a server that answers nothing, not even whether it lives.
-async fn send_in_vain(desktop: &mut Desktop, server: &mut Server, notice: &Notice) -> Answer {
+async fn send_in_vain(desktop: &mut Desktop, server: &mut Server, notice: &Notice) -> SendOutcome {
     let probed = async {
         server.until_probed().await;
         // Nothing is left to happen but the deadline: the clock jumps there.
@@ -270,8 +270,8 @@ async fn send_in_vain(desktop: &mut Desktop, server: &mut Server, notice: &Notic
 }
 
 #[track_caller]
-fn check_reached(answer: &Answer) {
-    assert!(matches!(answer, Answer::Retry { after_s: None, reached: true, .. }), "{answer:?}");
+fn check_reached(answer: &SendOutcome) {
+    assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
 }
 
 /// A shell that stands still for 40 s showed the start three times, and the copies stayed.
@@ -410,7 +410,7 @@ async fn number_0_is_no_receipt() {
     let server = Server::start(&bus, &USUAL).await;
     server.say(Says::Always(0));
     let answer = Desktop::at(&bus.address).send(&notice("down", "")).await;
-    assert!(matches!(answer, Answer::Delivered { receipt: None, .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Delivered { receipt: None, .. }), "{answer:?}");
 }
 
 /// Then it may be composed anew: a start and its end in one.

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::email::{Security, Settings};
-use statusd::channel::{Answer, Audience, Channel, Email, Notice, Way};
+use statusd::channel::{Audience, Channel, Email, Notice, SendOutcome, Way};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
@@ -68,7 +68,7 @@ fn to(settings: Settings, to: &[&str]) -> Settings {
 }
 
 #[track_caller]
-fn check_words(answer: &Answer) {
+fn check_words(answer: &SendOutcome) {
     let words = answer.words();
     assert!(words.starts_with("127.0.0.1 ") && !words.contains(char::is_control), "{words}");
     for secret in ENCODED.into_iter().chain([PASSWORD]) {
@@ -77,40 +77,42 @@ fn check_words(answer: &Answer) {
 }
 
 #[track_caller]
-fn receipt(answer: &Answer) -> &str {
+fn receipt(answer: &SendOutcome) -> &str {
     check_words(answer);
     match answer {
-        Answer::Delivered { receipt: Some(receipt), .. } => receipt,
+        SendOutcome::Delivered { receipt: Some(receipt), .. } => receipt,
         other => panic!("not delivered with a receipt: {other:?}"),
     }
 }
 
 #[track_caller]
-fn check_retry(answer: &Answer, was_reached: bool, said: &str) {
+fn check_retry(answer: &SendOutcome, was_reached: bool, said: &str) {
     check_words(answer);
-    let Answer::Retry { after_s: None, reached, words } = answer else { panic!("{said}: {answer:?}") };
+    let SendOutcome::Transient { after_s: None, reached, words } = answer else {
+        panic!("{said}: {answer:?}")
+    };
     assert!(*reached == was_reached && words.contains(said), "{said}: {answer:?}");
 }
 
 #[track_caller]
-fn check_unclear(answer: &Answer, said: &str) {
+fn check_unclear(answer: &SendOutcome, said: &str) {
     check_words(answer);
-    let Answer::Unclear { words } = answer else { panic!("{said}: {answer:?}") };
+    let SendOutcome::Unclear { words } = answer else { panic!("{said}: {answer:?}") };
     assert!(words.contains(said), "{said}: {words}");
 }
 
 #[track_caller]
-fn check_refused(answer: &Answer, said: &str) {
+fn check_refused(answer: &SendOutcome, said: &str) {
     check_words(answer);
-    let Answer::Refused { words } = answer else { panic!("{said}: {answer:?}") };
+    let SendOutcome::Permanent { words } = answer else { panic!("{said}: {answer:?}") };
     assert!(words.contains(said) && words.contains("; "), "{said}: {words}");
 }
 
-async fn real(security: Security, word: &str) -> (Value, Answer) {
+async fn real(security: Security, word: &str) -> (Value, SendOutcome) {
     let mut server = MailServer::start(word, Papers::Good, Some((USER, PASSWORD))).await;
     let settings = Settings { ca_file: Some(server.ca_file.clone()), ..settings(server.port, security) };
     let answer = email(&settings).send(&notice()).await;
-    assert!(matches!(answer, Answer::Delivered { .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Delivered { .. }), "{answer:?}");
     (server.next().await, answer)
 }
 
@@ -193,7 +195,7 @@ async fn nothing_is_said_to_a_server_with_bad_papers() {
 }
 
 /// What a scripted server makes of a notice.
-async fn scripted(faults: Vec<Fault>) -> (Answer, Vec<String>) {
+async fn scripted(faults: Vec<Fault>) -> (SendOutcome, Vec<String>) {
     let mut peer = Scripted::start(vec![faults], None).await;
     let answer = email(&plain(&peer)).send(&notice()).await;
     check_words(&answer);
@@ -473,7 +475,7 @@ async fn a_server_that_is_not_there_was_not_reached() {
     }
     let settings = Settings { server: "mail.invalid".to_owned(), ..settings(25, Security::Tls) };
     let answer = email(&settings).send(&notice()).await;
-    let Answer::Retry { reached: false, words, .. } = &answer else { panic!("{answer:?}") };
+    let SendOutcome::Transient { reached: false, words, .. } = &answer else { panic!("{answer:?}") };
     assert!(words.starts_with("mail.invalid cannot be reached: "), "{words}");
 }
 
@@ -589,7 +591,7 @@ async fn a_server_that_knows_no_ehlo_is_greeted_the_old_way() {
 }
 
 /// A server whose reply has no end, at one stage of the conversation: how many bytes it gets rid of.
-async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -> (Answer, usize) {
+async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -> (SendOutcome, usize) {
     const BYTES: usize = 64 << 20;
     let (tls, authority) = acceptor(Papers::Good);
     let directory = TempDir::new().expect("a directory");

@@ -11,7 +11,7 @@ use crate::common::wire::Wire;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use statusd::channel::mqtt::{Mqtt, Settings};
-use statusd::channel::{Answer, Notice, Picture, Standing};
+use statusd::channel::{Notice, Picture, SendOutcome, Standing};
 use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
 use statusd::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -92,13 +92,13 @@ fn with_password(port: u16) -> Mqtt {
 }
 
 #[track_caller]
-fn check_delivered(answer: &Answer) {
-    assert!(matches!(answer, Answer::Delivered { .. }), "{answer:?}");
+fn check_delivered(answer: &SendOutcome) {
+    assert!(matches!(answer, SendOutcome::Delivered { .. }), "{answer:?}");
 }
 
 #[track_caller]
-fn check_retry(answer: &Answer, reached: bool, words: &str) {
-    let Answer::Retry { after_s: None, reached: was_reached, words: said } = answer else {
+fn check_retry(answer: &SendOutcome, reached: bool, words: &str) {
+    let SendOutcome::Transient { after_s: None, reached: was_reached, words: said } = answer else {
         panic!("{answer:?}")
     };
     assert_eq!(*was_reached, reached, "{answer:?}");
@@ -167,7 +167,7 @@ async fn a_change_is_published_once_and_confirmed() {
     let mut channel = channel(broker.port);
     check_delivered(&channel.mirror(&picture(&["Photos"])).await);
     let answer = channel.send(&notice()).await;
-    assert_eq!(answer, Answer::Delivered { receipt: None, words: "127.0.0.1 confirmed it".to_owned() });
+    assert_eq!(answer, SendOutcome::Delivered { receipt: None, words: "127.0.0.1 confirmed it".to_owned() });
     let expected =
         Message { topic: "statusd/change".to_owned(), payload: PAYLOAD.to_owned(), retain: false, qos: 1 };
     assert_eq!(listener.next("statusd/change").await, expected);
@@ -249,7 +249,7 @@ async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
     broker.kill();
     // The end of the connection may not have been noticed yet; then the message is lost with it.
     let answer = channel.send(&notice()).await;
-    assert!(matches!(answer, Answer::Retry { .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { .. }), "{answer:?}");
     for _ in 0..3 {
         check_retry(&channel.send(&notice()).await, false, "cannot be reached: connection refused");
     }
@@ -392,7 +392,7 @@ async fn who_is_not_let_in_is_told_what_to_do() {
     let port = broker.port;
     let words = "127.0.0.1 lets nobody in with this user and password; check them in the config and what the \
                  broker allows";
-    let refused = Answer::Refused { words: words.to_owned() };
+    let refused = SendOutcome::Permanent { words: words.to_owned() };
     let mut nameless = channel(port);
     assert_eq!(nameless.send(&notice()).await, refused, "on a visit");
     assert_eq!(nameless.mirror(&picture(&["Photos"])).await, refused);
@@ -460,7 +460,7 @@ async fn who_is_no_broker_is_not_waited_for() {
 }
 
 /// A visit, and a connection that is to hold.
-async fn both(port: u16) -> [Answer; 2] {
+async fn both(port: u16) -> [SendOutcome; 2] {
     let mut channel = channel(port);
     [channel.send(&notice()).await, channel.mirror(&picture(&["Photos"])).await]
 }
@@ -498,7 +498,7 @@ async fn no_secret_is_logged_or_printed() {
     let other = Mosquitto::start_for("statusd", "another");
     let mut refused = with_password(other.port);
     let answer = refused.mirror(&picture(&["Photos"])).await;
-    assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
 
     let logged: String = log.try_iter().collect();
     assert!(logged.contains("Publish. Topic = statusd/change"), "the libraries' lines are seen: {logged}");
@@ -535,7 +535,7 @@ async fn an_answer_that_is_no_mqtt_is_unclear() {
     for bytes in [&b"\x00\x00"[..], b"\x40\x02\x00\x63"] {
         let mut channel = channel(broker_that_says(bytes, 1).await);
         let answer = channel.send(&notice()).await;
-        let Answer::Unclear { words } = &answer else { panic!("{answer:?}") };
+        let SendOutcome::Unclear { words } = &answer else { panic!("{answer:?}") };
         assert!(words.contains("got the message and answers what is not MQTT"), "{words}");
     }
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::bus::Bus;
-use statusd::channel::{Answer, Desktop, Fate, Notice, Wish};
+use statusd::channel::{Desktop, Fate, Notice, SendOutcome, Wish};
 use statusd::model::Tone;
 use zbus::{Connection, connection};
 
@@ -63,7 +63,7 @@ async fn a_real_server_that_stands_still_shows_an_alarm_once() {
     let down = notice("down", Tone::Alarm);
     for _ in 0..2 {
         let answer = desktop.send(&down).await;
-        assert!(matches!(answer, Answer::Retry { reached: false, .. }), "{answer:?}");
+        assert!(matches!(answer, SendOutcome::Transient { reached: false, .. }), "{answer:?}");
     }
     signal("CONT", pid);
     let start = delivered(desktop.send(&down).await);
@@ -120,9 +120,9 @@ fn notice(title: &str, tone: Tone) -> Notice {
 }
 
 #[track_caller]
-fn delivered(answer: Answer) -> String {
+fn delivered(answer: SendOutcome) -> String {
     match answer {
-        Answer::Delivered { receipt: Some(receipt), .. } => receipt,
+        SendOutcome::Delivered { receipt: Some(receipt), .. } => receipt,
         other => panic!("not delivered with a receipt: {other:?}"),
     }
 }

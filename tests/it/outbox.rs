@@ -236,7 +236,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     assert_eq!(peer.join().expect("the peer"), 0, "nothing else was sent");
     let round = delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     let Round::Tried { attempt: 1, answer, .. } = round else { panic!("{round:?}") };
-    assert!(matches!(answer, statusd::channel::Answer::Delivered { .. }), "{answer:?}");
+    assert!(matches!(answer, statusd::channel::SendOutcome::Delivered { .. }), "{answer:?}");
     assert!(!receiver.has_unrecorded_outcome());
     let deliveries = store.deliveries(true).await.expect("deliveries");
     let states: Vec<_> = deliveries.iter().map(|d| (d.state.as_str(), d.attempts, d.settled_at)).collect();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use serde_json::{Value, json};
-use statusd::channel::{Answer, Audience, Channel, Notice, Tables};
+use statusd::channel::{Audience, Channel, Notice, SendOutcome, Tables};
 use statusd::model::Tone;
 use statusd::secret::Secret;
 
@@ -62,7 +62,7 @@ fn phone(kind: &str, address: std::net::SocketAddr) -> Channel {
 }
 
 /// What a channel makes of one reply, and what the service was sent.
-async fn exchange(kind: &str, reply: Reply) -> (Answer, Request) {
+async fn exchange(kind: &str, reply: Reply) -> (SendOutcome, Request) {
     let mut peer = Peer::start([reply]).await;
     let answer = phone(kind, peer.address).send(&began()).await;
     let request = peer.next().await;
@@ -72,7 +72,7 @@ async fn exchange(kind: &str, reply: Reply) -> (Answer, Request) {
 }
 
 #[track_caller]
-fn check_words(answer: &Answer) {
+fn check_words(answer: &SendOutcome) {
     let words = answer.words();
     for secret in SECRETS {
         assert!(!words.contains(secret), "{words}");
@@ -105,7 +105,7 @@ async fn ntfy_is_sent_json_at_its_root() {
     assert_eq!(message["click"], "https://www.apple.com/support/systemstatus/");
     let receipt = Some(message["sequence_id"].as_str().expect("an id").to_owned());
     let words = "127.0.0.1 answers 200 OK. It says: id hwQ2YpKdmg".to_owned();
-    assert_eq!(answer, Answer::Delivered { receipt, words });
+    assert_eq!(answer, SendOutcome::Delivered { receipt, words });
 }
 
 #[tokio::test]
@@ -148,16 +148,18 @@ async fn on_ntfy_an_outage_is_one_message_even_if_repeated() {
     let mut peer = Peer::start([ok(&json!({"id": "a"})), Reply::status(200)]).await;
     let mut channel = phone("ntfy", peer.address);
     let mut screens = Screens::default();
-    let Answer::Delivered { receipt, .. } = channel.send(&began()).await else { panic!("not delivered") };
+    let SendOutcome::Delivered { receipt, .. } = channel.send(&began()).await else {
+        panic!("not delivered")
+    };
     screens.show(&peer.next().await);
     // statusd was killed before it could write that down.
     let again = channel.send(&began()).await;
     screens.show(&peer.next().await);
-    assert!(matches!(again, Answer::Delivered { receipt: same, .. } if same == receipt));
+    assert!(matches!(again, SendOutcome::Delivered { receipt: same, .. } if same == receipt));
 
     let ended = Notice { replaces: receipt.clone(), ..notice("ended", Tone::Relief) };
     for _twice in 0..2 {
-        let Answer::Delivered { receipt: ends, .. } = channel.send(&ended).await else {
+        let SendOutcome::Delivered { receipt: ends, .. } = channel.send(&ended).await else {
             panic!("not delivered")
         };
         assert_eq!(ends, receipt, "what comes after an end takes the same place");
@@ -188,7 +190,7 @@ async fn gotify_is_sent_a_message_with_the_key_in_a_header() {
     let click = &message["extras"]["client::notification"]["click"]["url"];
     assert_eq!(click, "https://www.apple.com/support/systemstatus/");
     let words = "127.0.0.1 answers 200 OK. It says: id 25".to_owned();
-    assert_eq!(answer, Answer::Delivered { receipt: None, words });
+    assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
 }
 
 #[tokio::test]
@@ -207,7 +209,7 @@ async fn pushover_is_sent_no_more_than_it_takes() {
         })
     );
     let words = "127.0.0.1 answers 200 OK. It says: request 647d2300".to_owned();
-    assert_eq!(answer, Answer::Delivered { receipt: None, words });
+    assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
 }
 
 #[tokio::test]
@@ -216,8 +218,8 @@ async fn people_are_told_and_every_try_sends_the_same_bytes() {
         let mut peer = Peer::start([Reply::status(500), Reply::status(200)]).await;
         let mut channel = phone(kind, peer.address);
         assert_eq!(channel.audience(), Audience::People);
-        assert!(matches!(channel.send(&began()).await, Answer::Retry { .. }), "{kind}");
-        assert!(matches!(channel.send(&began()).await, Answer::Delivered { .. }), "{kind}");
+        assert!(matches!(channel.send(&began()).await, SendOutcome::Transient { .. }), "{kind}");
+        assert!(matches!(channel.send(&began()).await, SendOutcome::Delivered { .. }), "{kind}");
         assert_eq!(peer.next().await, peer.next().await, "{kind}");
     }
 }
@@ -238,20 +240,20 @@ async fn every_status_has_its_meaning() {
                 _ => "refused",
             };
             let meaning = match &answer {
-                Answer::Delivered { receipt, .. } => {
+                SendOutcome::Delivered { receipt, .. } => {
                     assert_eq!(receipt.is_some(), kind == "ntfy");
                     "delivered"
                 }
-                Answer::Retry { after_s, reached: true, .. } => {
+                SendOutcome::Transient { after_s, reached: true, .. } => {
                     let asks_for_patience = kind == "pushover" && status >= 500;
                     assert_eq!(*after_s, asks_for_patience.then_some(5), "{kind} {status}");
                     "retry"
                 }
-                Answer::Refused { words } => {
+                SendOutcome::Permanent { words } => {
                     assert!(words.contains("; "), "a refusal says what to do: {words}");
                     "refused"
                 }
-                Answer::Retry { reached: false, .. } | Answer::Unclear { .. } => {
+                SendOutcome::Transient { reached: false, .. } | SendOutcome::Unclear { .. } => {
                     panic!("{kind} {status}: {answer:?}")
                 }
             };
@@ -271,7 +273,7 @@ async fn a_wish_to_wait_is_passed_on() {
         ] {
             let reply = Reply::status(status).with_header("Retry-After", value);
             let (answer, _) = exchange(kind, reply).await;
-            let Answer::Retry { after_s: Some(after_s), reached: true, .. } = answer else {
+            let SendOutcome::Transient { after_s: Some(after_s), reached: true, .. } = answer else {
                 panic!("{kind} {value}: {answer:?}")
             };
             // A date is as far off as it is now.
@@ -279,7 +281,10 @@ async fn a_wish_to_wait_is_passed_on() {
         }
         for absurd in ["-5", "soon", "\u{e9}t\u{e9}", "Thu, 01 Jan 1970 00:00:00 GMT"] {
             let (answer, _) = exchange(kind, Reply::status(429).with_header("Retry-After", absurd)).await;
-            assert!(matches!(answer, Answer::Retry { after_s: None | Some(0), .. }), "{kind}: {answer:?}");
+            assert!(
+                matches!(answer, SendOutcome::Transient { after_s: None | Some(0), .. }),
+                "{kind}: {answer:?}"
+            );
         }
     }
 }
@@ -289,15 +294,15 @@ async fn pushovers_own_word_for_the_wait_is_understood() {
     let reset = (jiff::Timestamp::now().as_second() + 86_400).to_string();
     let reply = Reply::status(429).with_header("X-Limit-App-Remaining", "0");
     let (answer, _) = exchange("pushover", reply.with_header("X-Limit-App-Reset", reset)).await;
-    let Answer::Retry { after_s: Some(after_s), reached: true, words } = &answer else {
+    let SendOutcome::Transient { after_s: Some(after_s), reached: true, words } = &answer else {
         panic!("{answer:?}")
     };
     assert!((1..=86_400).contains(after_s) && words.contains("used up"), "{answer:?}");
 }
 
 #[track_caller]
-fn check_refused(answer: &Answer, words: &str) {
-    assert_eq!(*answer, Answer::Refused { words: words.to_owned() });
+fn check_refused(answer: &SendOutcome, words: &str) {
+    assert_eq!(*answer, SendOutcome::Permanent { words: words.to_owned() });
 }
 
 #[tokio::test]
@@ -321,14 +326,14 @@ async fn errors_are_repeated_in_the_services_own_words_without_their_links() {
     ] {
         let said = json!({"code": code, "http": status, "error": text});
         let (answer, _) = exchange("ntfy", error(status, said)).await;
-        assert!(matches!(answer, Answer::Retry { after_s: None, reached: true, .. }), "{answer:?}");
+        assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
         assert!(answer.words().ends_with(&format!("It says: {text} ({code})")), "{answer:?}");
     }
     for status in [400, 401, 403] {
         let said =
             json!({"error": "Refused", "errorCode": status, "errorDescription": "you need a valid token"});
         let (answer, _) = exchange("gotify", error(status, said)).await;
-        assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+        assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
         assert!(answer.words().ends_with("It says: you need a valid token"), "{answer:?}");
     }
     let said = json!({"user": "invalid", "errors": ["user identifier is invalid"], "status": 0});
@@ -359,7 +364,7 @@ async fn a_web_page_is_nobody_who_was_told() {
         let page = Reply::status(200).with_header("Content-Type", "text/html");
         let (answer, _) = exchange(kind, page.with_body("<!doctype html><title>Log in</title>")).await;
         // On this computer no network can have put it there.
-        assert!(matches!(answer, Answer::Unclear { .. }), "{kind}: {answer:?}");
+        assert!(matches!(answer, SendOutcome::Unclear { .. }), "{kind}: {answer:?}");
         assert!(answer.words().contains("with a web page; check the address"), "{answer:?}");
     }
 }
@@ -370,7 +375,7 @@ async fn a_redirect_is_not_followed() {
         let elsewhere = Peer::start([Reply::status(200)]).await;
         let (answer, _) =
             exchange(kind, Reply::status(308).with_header("Location", elsewhere.url("/"))).await;
-        assert!(matches!(answer, Answer::Refused { .. }), "{kind}: {answer:?}");
+        assert!(matches!(answer, SendOutcome::Permanent { .. }), "{kind}: {answer:?}");
         assert!(elsewhere.is_quiet(), "{kind}");
     }
 }
@@ -381,11 +386,14 @@ async fn only_a_service_that_was_never_reached_counts_as_such() {
         let nobody = Nobody::new();
         let answer = phone(kind, nobody.address).send(&began()).await;
         check_words(&answer);
-        assert!(matches!(answer, Answer::Retry { after_s: None, reached: false, .. }), "{kind}: {answer:?}");
+        assert!(
+            matches!(answer, SendOutcome::Transient { after_s: None, reached: false, .. }),
+            "{kind}: {answer:?}"
+        );
         for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
             let (answer, _) = exchange(kind, reply).await;
             assert!(
-                matches!(answer, Answer::Retry { after_s: None, reached: true, .. }),
+                matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }),
                 "{kind}: {answer:?}"
             );
         }
@@ -397,11 +405,11 @@ async fn a_status_counts_even_if_its_body_breaks_off() {
     for kind in KINDS {
         let (answer, _) = exchange(kind, Reply::CutBody(404)).await;
         assert!(
-            matches!(&answer, Answer::Refused { words } if words.ends_with("It says: half")),
+            matches!(&answer, SendOutcome::Permanent { words } if words.ends_with("It says: half")),
             "{answer:?}"
         );
         let (answer, _) = exchange(kind, Reply::CutBody(200)).await;
-        assert!(matches!(answer, Answer::Delivered { .. }), "{kind}: {answer:?}");
+        assert!(matches!(answer, SendOutcome::Delivered { .. }), "{kind}: {answer:?}");
     }
 }
 
@@ -416,7 +424,7 @@ async fn check_left_after_the_deadline(kind: &str) {
     };
     let (answer, ()) = tokio::join!(channel.send(&notice), silence);
     let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-    assert_eq!(answer, Answer::Retry { after_s: None, reached: true, words }, "{kind}");
+    assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words }, "{kind}");
     tokio::time::resume();
 }
 

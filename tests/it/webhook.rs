@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
-use statusd::channel::{Answer, Notice};
+use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Tone;
 use statusd::secret::Secret;
 
@@ -43,7 +43,7 @@ fn webhook(url: &str) -> Webhook {
 }
 
 /// What a webhook makes of one reply, and what the peer was sent.
-async fn exchange(reply: Reply) -> (Answer, Request) {
+async fn exchange(reply: Reply) -> (SendOutcome, Request) {
     let mut peer = Peer::start([reply]).await;
     let webhook = webhook(&peer.url(PATH));
     let answer = webhook.send(&notice()).await;
@@ -65,7 +65,7 @@ fn check_words(words: &str) {
 async fn the_request_is_as_documented() {
     let (answer, request) = exchange(Reply::status(204)).await;
     let words = "127.0.0.1 answers 204 No Content".to_owned();
-    assert_eq!(answer, Answer::Delivered { receipt: None, words });
+    assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", PATH));
     assert_eq!(request.body, PAYLOAD.as_bytes());
     for (header, value) in [
@@ -99,22 +99,25 @@ async fn without_secrets_nothing_is_signed_or_claimed() {
 async fn every_try_sends_the_same_bytes() {
     let mut peer = Peer::start([Reply::status(500), Reply::status(200)]).await;
     let webhook = webhook(&peer.url(PATH));
-    assert!(matches!(webhook.send(&notice()).await, Answer::Retry { .. }));
-    assert!(matches!(webhook.send(&notice()).await, Answer::Delivered { .. }));
+    assert!(matches!(webhook.send(&notice()).await, SendOutcome::Transient { .. }));
+    assert!(matches!(webhook.send(&notice()).await, SendOutcome::Delivered { .. }));
     assert_eq!(peer.next().await, peer.next().await);
 }
 
 #[tokio::test]
 async fn a_wish_to_wait_is_passed_on() {
     let (answer, _) = exchange(Reply::status(429).with_header("Retry-After", "3600")).await;
-    assert!(matches!(answer, Answer::Retry { after_s: Some(3600), reached: true, .. }), "{answer:?}");
+    assert!(
+        matches!(answer, SendOutcome::Transient { after_s: Some(3600), reached: true, .. }),
+        "{answer:?}"
+    );
 
     let (answer, _) =
         exchange(Reply::status(503).with_header("Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT")).await;
-    assert!(matches!(answer, Answer::Retry { after_s: Some(1..), .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(1..), .. }), "{answer:?}");
 
     let (answer, _) = exchange(Reply::status(503).with_header("Retry-After", "\u{e9}t\u{e9}")).await;
-    assert!(matches!(answer, Answer::Retry { after_s: None, .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Transient { after_s: None, .. }), "{answer:?}");
 }
 
 #[tokio::test]
@@ -123,7 +126,7 @@ async fn a_refusal_is_final_and_repeats_the_reason_without_secrets() {
     let (answer, _) = exchange(Reply::status(401).with_body(body)).await;
     let words = "127.0.0.1 answers 401 Unauthorized; the receiver wants other credentials; check the token in \
                  the config. It says: Cannot POST ***?***: [31mtoken *** is unknown";
-    assert_eq!(answer, Answer::Refused { words: words.to_owned() });
+    assert_eq!(answer, SendOutcome::Permanent { words: words.to_owned() });
 }
 
 #[tokio::test]
@@ -131,7 +134,7 @@ async fn a_redirect_is_not_followed() {
     let elsewhere = Peer::start([Reply::status(200)]).await;
     let (answer, _) =
         exchange(Reply::status(307).with_header("Location", elsewhere.url("/T000PATHSECRET"))).await;
-    assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
     assert!(answer.words().contains("write the final address into the config"), "{answer:?}");
     assert!(elsewhere.is_quiet());
 }
@@ -153,13 +156,15 @@ async fn a_long_or_binary_reason_is_harmless() {
 async fn only_a_peer_that_was_never_reached_counts_as_such() {
     let nobody = Nobody::new();
     let answer = webhook(&format!("http://{}{PATH}", nobody.address)).send(&notice()).await;
-    let Answer::Retry { after_s: None, reached: false, words } = &answer else { panic!("{answer:?}") };
+    let SendOutcome::Transient { after_s: None, reached: false, words } = &answer else {
+        panic!("{answer:?}")
+    };
     check_words(words);
     assert!(words.contains("cannot be reached: connection refused"), "{words}");
 
     for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
         let (answer, _) = exchange(reply).await;
-        assert!(matches!(answer, Answer::Retry { after_s: None, reached: true, .. }), "{answer:?}");
+        assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
     }
 }
 
@@ -169,13 +174,13 @@ async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
         [&b"220 mail.test ESMTP\r\n"[..], b"HTTP/1.1 two hundred\r\n\r\n", b"\xff\xfe\r\n\r\n", b"ok\n\n"]
     {
         let (answer, _) = exchange(Reply::Raw(bytes)).await;
-        let Answer::Unclear { words } = &answer else { panic!("{bytes:?}: {answer:?}") };
+        let SendOutcome::Unclear { words } = &answer else { panic!("{bytes:?}: {answer:?}") };
         check_words(words);
         assert!(words.contains("got it and answers what is not HTTP"), "{words}");
     }
     for bytes in [&b""[..], b"HTTP/1.1 20"] {
         let (answer, _) = exchange(Reply::Raw(bytes)).await;
-        assert!(matches!(answer, Answer::Retry { reached: true, .. }), "{bytes:?}: {answer:?}");
+        assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{bytes:?}: {answer:?}");
     }
     // The status decides, whatever else is odd.
     for bytes in [
@@ -184,7 +189,7 @@ async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 \xe4\r\n\r\n",
     ] {
         let (answer, _) = exchange(Reply::Raw(bytes)).await;
-        assert!(matches!(answer, Answer::Delivered { .. }), "{bytes:?}: {answer:?}");
+        assert!(matches!(answer, SendOutcome::Delivered { .. }), "{bytes:?}: {answer:?}");
     }
 }
 
@@ -200,14 +205,17 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     };
     let (answer, ()) = tokio::join!(webhook.send(&notice), silence);
     let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-    assert_eq!(answer, Answer::Retry { after_s: None, reached: true, words });
+    assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words });
 }
 
 #[tokio::test]
 async fn a_status_counts_even_if_its_body_breaks_off() {
     let (answer, _) = exchange(Reply::CutBody(404)).await;
-    assert!(matches!(&answer, Answer::Refused { words } if words.ends_with("It says: half")), "{answer:?}");
-    assert!(matches!(exchange(Reply::CutBody(200)).await.0, Answer::Delivered { .. }));
+    assert!(
+        matches!(&answer, SendOutcome::Permanent { words } if words.ends_with("It says: half")),
+        "{answer:?}"
+    );
+    assert!(matches!(exchange(Reply::CutBody(200)).await.0, SendOutcome::Delivered { .. }));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use toml::Value;
 use self::alert::{Alert, Composer, NoAlert, OWN_LABELS};
 use self::replica::{Credentials, Replica};
 use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
-use super::{Answer, Audience, Notice, Picture, Table, Way};
+use super::{Audience, Notice, Picture, SendOutcome, Table, Way};
 use crate::secret::Secret;
 
 const REPEAT_S: u64 = 60;
@@ -153,25 +153,25 @@ impl Alertmanager {
     }
 
     /// One POST to every replica, side by side, within 20 s. Delivered when one has taken it.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         match self.composer(Timestamp::now()).of_change(&notice.payload) {
             Ok(alert) => self.post(&[alert]).await,
-            Err(NoAlert::NotForAlerts(kind)) => Answer::Delivered {
+            Err(NoAlert::NotForAlerts(kind)) => SendOutcome::Delivered {
                 receipt: None,
                 words: format!("not sent: there is no alert for \u{201c}{kind}\u{201d}"),
             },
-            Err(NoAlert::NotAChange(why)) => Answer::Refused {
+            Err(NoAlert::NotAChange(why)) => SendOutcome::Permanent {
                 words: format!("the change cannot be made an alert ({why}); please report this"),
             },
         }
     }
 
     /// Repeats all that goes on, as [`Alertmanager::send`] sends.
-    pub async fn mirror(&self, picture: &Picture) -> Answer {
+    pub async fn mirror(&self, picture: &Picture) -> SendOutcome {
         let alerts = self.composer(Timestamp::now()).of_picture(picture);
         if alerts.is_empty() {
             let words = "nothing goes on, so there is nothing to repeat".to_owned();
-            return Answer::Delivered { receipt: None, words };
+            return SendOutcome::Delivered { receipt: None, words };
         }
         self.post(&alerts).await
     }
@@ -185,7 +185,7 @@ impl Alertmanager {
         SignedDuration::try_from(self.repeat * REPEATS_TO_LIVE).unwrap_or(SignedDuration::MAX)
     }
 
-    async fn post(&self, alerts: &[Alert]) -> Answer {
+    async fn post(&self, alerts: &[Alert]) -> SendOutcome {
         let body = serde_json::to_vec(alerts).expect("texts and times are JSON");
         let mut asked = JoinSet::new();
         for (index, replica) in self.replicas.iter().enumerate() {
@@ -195,7 +195,7 @@ impl Alertmanager {
         let mut answers = vec![None; self.replicas.len()];
         let mut until = None;
         while let Some((index, answer)) = next(&mut asked, until).await {
-            if matches!(answer, Answer::Delivered { .. }) {
+            if matches!(answer, SendOutcome::Delivered { .. }) {
                 until = until.or(Some(Instant::now() + STRAGGLERS_WITHIN));
             }
             answers[index] = Some(answer);
@@ -204,20 +204,20 @@ impl Alertmanager {
     }
 
     /// What the answers of all come to; none of a straggler.
-    fn verdict(&self, mut answers: Vec<Option<Answer>>) -> Answer {
+    fn verdict(&self, mut answers: Vec<Option<SendOutcome>>) -> SendOutcome {
         if answers.len() == 1
             && let Some(Some(answer)) = answers.pop()
         {
             return answer;
         }
-        let answers: Vec<(&Replica, Answer)> = self
+        let answers: Vec<(&Replica, SendOutcome)> = self
             .replicas
             .iter()
             .zip(answers)
             .map(|(replica, answer)| (&**replica, answer.unwrap_or_else(|| replica.straggles())))
             .collect();
         let (taken, left): (Vec<_>, Vec<_>) =
-            answers.iter().partition(|(_, answer)| matches!(answer, Answer::Delivered { .. }));
+            answers.iter().partition(|(_, answer)| matches!(answer, SendOutcome::Delivered { .. }));
         let others: Vec<String> =
             left.iter().map(|(replica, answer)| replica.named(answer.words())).collect();
         let others = others.join("; ");
@@ -232,16 +232,16 @@ impl Alertmanager {
                     self.lasts().as_secs(),
                 ),
             };
-            return Answer::Delivered { receipt: None, words };
+            return SendOutcome::Delivered { receipt: None, words };
         }
-        if answers.iter().all(|(_, answer)| matches!(answer, Answer::Refused { .. })) {
-            return Answer::Refused { words: others };
+        if answers.iter().all(|(_, answer)| matches!(answer, SendOutcome::Permanent { .. })) {
+            return SendOutcome::Permanent { words: others };
         }
         // Alerts are idempotent, but nothing that another try could make clearer is waited for.
-        if !answers.iter().any(|(_, answer)| matches!(answer, Answer::Retry { .. })) {
-            return Answer::Unclear { words: others };
+        if !answers.iter().any(|(_, answer)| matches!(answer, SendOutcome::Transient { .. })) {
+            return SendOutcome::Unclear { words: others };
         }
-        Answer::Retry {
+        SendOutcome::Transient {
             after_s: shortest_wish(&answers),
             reached: !answers.iter().all(|(_, answer)| is_unreached(answer)),
             words: others,
@@ -250,7 +250,10 @@ impl Alertmanager {
 }
 
 /// The next answer; none once all are there or time is up.
-async fn next(asked: &mut JoinSet<(usize, Answer)>, until: Option<Instant>) -> Option<(usize, Answer)> {
+async fn next(
+    asked: &mut JoinSet<(usize, SendOutcome)>,
+    until: Option<Instant>,
+) -> Option<(usize, SendOutcome)> {
     let time_is_up = async {
         match until {
             Some(until) => sleep_until(until).await,
@@ -265,17 +268,17 @@ async fn next(asked: &mut JoinSet<(usize, Answer)>, until: Option<Instant>) -> O
 }
 
 /// Nothing as soon as one that may work later names no time.
-fn shortest_wish(answers: &[(&Replica, Answer)]) -> Option<u64> {
+fn shortest_wish(answers: &[(&Replica, SendOutcome)]) -> Option<u64> {
     let wishes = answers.iter().filter_map(|(_, answer)| match answer {
-        Answer::Retry { after_s, .. } => Some(*after_s),
-        Answer::Delivered { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => None,
+        SendOutcome::Transient { after_s, .. } => Some(*after_s),
+        SendOutcome::Delivered { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => None,
     });
     // No wish sorts before every wish.
     wishes.min().flatten()
 }
 
-fn is_unreached(answer: &Answer) -> bool {
-    matches!(answer, Answer::Retry { reached: false, .. })
+fn is_unreached(answer: &SendOutcome) -> bool {
+    matches!(answer, SendOutcome::Transient { reached: false, .. })
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
@@ -384,30 +387,33 @@ mod tests {
         }
     }
 
-    fn answers(answers: [Answer; 2]) -> Answer {
+    fn answers(answers: [SendOutcome; 2]) -> SendOutcome {
         let urls = "urls = ['http://127.0.0.1:1', 'http://127.0.0.1:2']";
         made(urls).expect("ready").verdict(answers.map(Some).into())
     }
 
-    fn retry(after_s: Option<u64>, reached: bool) -> Answer {
-        Answer::Retry { after_s, reached, words: "127.0.0.1 is tired".to_owned() }
+    fn retry(after_s: Option<u64>, reached: bool) -> SendOutcome {
+        SendOutcome::Transient { after_s, reached, words: "127.0.0.1 is tired".to_owned() }
     }
 
     #[test]
     fn the_best_answer_of_all_replicas_counts() {
-        let taken = || Answer::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() };
-        let refused = || Answer::Refused { words: "127.0.0.1 says no".to_owned() };
-        let words = |answer: Answer| answer.words().to_owned();
+        let taken = || SendOutcome::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() };
+        let refused = || SendOutcome::Permanent { words: "127.0.0.1 says no".to_owned() };
+        let words = |answer: SendOutcome| answer.words().to_owned();
 
         assert_eq!(words(answers([taken(), taken()])), "all 2 replicas took it");
         let one = answers([refused(), taken()]);
-        assert!(matches!(one, Answer::Delivered { .. }), "{one:?}");
+        assert!(matches!(one, SendOutcome::Delivered { .. }), "{one:?}");
         assert_eq!(
             words(one),
             "1 of 2 replicas took it; 127.0.0.1:1 says no. Within 240 s of its return a replica is in step"
         );
         let none = answers([refused(), refused()]);
-        assert_eq!(none, Answer::Refused { words: "127.0.0.1:1 says no; 127.0.0.1:2 says no".to_owned() });
+        assert_eq!(
+            none,
+            SendOutcome::Permanent { words: "127.0.0.1:1 says no; 127.0.0.1:2 says no".to_owned() }
+        );
 
         for (pair, after_s, reached) in [
             ([retry(Some(60), true), retry(Some(5), true)], Some(5), true),
@@ -419,7 +425,7 @@ mod tests {
             ([retry(None, false), refused()], None, true),
         ] {
             let answer = answers(pair.clone());
-            let Answer::Retry { after_s: wish, reached: seen, .. } = answer else {
+            let SendOutcome::Transient { after_s: wish, reached: seen, .. } = answer else {
                 panic!("{pair:?}: {answer:?}")
             };
             assert_eq!((wish, seen), (after_s, reached), "{pair:?}");

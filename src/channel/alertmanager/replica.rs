@@ -7,7 +7,7 @@ use std::fmt;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::super::Answer;
+use super::super::SendOutcome;
 use super::super::http::Peer;
 use super::super::settings::{self, ReadSecret, either, refuse_open, required};
 use super::Settings;
@@ -107,7 +107,7 @@ impl Replica {
         Ok(Replica { peer: Peer::new(base, credentials.secret())?, alerts, authorization })
     }
 
-    pub async fn post(&self, body: Vec<u8>) -> Answer {
+    pub async fn post(&self, body: Vec<u8>) -> SendOutcome {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(authorization) = &self.authorization {
@@ -119,9 +119,9 @@ impl Replica {
         }
     }
 
-    pub fn straggles(&self) -> Answer {
+    pub fn straggles(&self) -> SendOutcome {
         let words = format!("{} has not answered yet", self.host());
-        Answer::Retry { after_s: None, reached: true, words }
+        SendOutcome::Transient { after_s: None, reached: true, words }
     }
 
     /// `words` with the port behind the host's name: replicas may share a host.

@@ -18,7 +18,7 @@ use super::Id;
 use crate::channel::chat;
 use crate::channel::http::{Peer, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
-use crate::channel::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -88,14 +88,14 @@ impl Discord {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
             Err(answer) => answer,
         }
     }
 
-    fn judged(&self, reply: &Reply) -> Answer {
+    fn judged(&self, reply: &Reply) -> SendOutcome {
         let json = reply.json();
         if chat::is_good(reply) {
             if chat::is_web_page(reply) {

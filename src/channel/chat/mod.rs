@@ -19,7 +19,7 @@ use toml::Value;
 use super::http::status::answers;
 use super::http::{Peer, Reply};
 use super::settings::{ReadSecret, http_address, refuse_open, required};
-use super::{Answer, Notice, http_answer};
+use super::{Notice, SendOutcome, http_answer};
 use crate::model::Tone;
 use crate::secret::Secret;
 use crate::text;
@@ -188,7 +188,7 @@ pub fn is_web_page(reply: &Reply) -> bool {
 
 /// What the common table says, in the peer's own words: `reason` is its reason, `advice` what to
 /// do where the reason is known. A known reason in a 4xx will not go away by itself.
-pub fn judged(peer: &Peer, reply: &Reply, reason: &str, advice: Option<&str>) -> Answer {
+pub fn judged(peer: &Peer, reply: &Reply, reason: &str, advice: Option<&str>) -> SendOutcome {
     match advice {
         Some(advice) if matches!(reply.status, 400..=499) && reply.status != 429 => {
             refused(peer, reply, advice, reason)
@@ -198,28 +198,28 @@ pub fn judged(peer: &Peer, reply: &Reply, reason: &str, advice: Option<&str>) ->
 }
 
 /// The message is there; `note` is what the reply tells of it. Blank: nothing.
-pub fn delivered(peer: &Peer, reply: &Reply, receipt: Option<String>, note: &str) -> Answer {
+pub fn delivered(peer: &Peer, reply: &Reply, receipt: Option<String>, note: &str) -> SendOutcome {
     let note = peer.speakable(note);
     let answers = answers(reply.status);
     let words = if note.is_empty() { answers } else { format!("{answers}; {note}") };
-    peer.with_reason(Answer::Delivered { receipt, words }, "")
+    peer.with_reason(SendOutcome::Delivered { receipt, words }, "")
 }
 
 /// A reply that is final, whatever its status says.
-pub fn refused(peer: &Peer, reply: &Reply, advice: &str, reason: &str) -> Answer {
+pub fn refused(peer: &Peer, reply: &Reply, advice: &str, reason: &str) -> SendOutcome {
     let words = format!("{}; {advice}", answers(reply.status));
-    peer.with_reason(Answer::Refused { words }, reason)
+    peer.with_reason(SendOutcome::Permanent { words }, reason)
 }
 
-fn table(reply: &Reply) -> Answer {
+fn table(reply: &Reply) -> SendOutcome {
     http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now())
 }
 
 /// The same answer with the peer's wish to wait, where there is one, in place of the header's.
-pub fn waiting(answer: Answer, wish_s: Option<f64>) -> Answer {
+pub fn waiting(answer: SendOutcome, wish_s: Option<f64>) -> SendOutcome {
     match (answer, wish_s.and_then(whole_seconds)) {
-        (Answer::Retry { reached, words, .. }, Some(after_s)) => {
-            Answer::Retry { after_s: Some(after_s), reached, words }
+        (SendOutcome::Transient { reached, words, .. }, Some(after_s)) => {
+            SendOutcome::Transient { after_s: Some(after_s), reached, words }
         }
         (answer, _) => answer,
     }
@@ -325,8 +325,10 @@ pub(super) mod tests {
     #[test]
     fn waits_are_whole_and_bounded() {
         let check = |wish: f64, expected: Option<u64>| {
-            let retry = Answer::Retry { after_s: Some(7), reached: true, words: String::new() };
-            let Answer::Retry { after_s, .. } = waiting(retry, Some(wish)) else { panic!("not a retry") };
+            let retry = SendOutcome::Transient { after_s: Some(7), reached: true, words: String::new() };
+            let SendOutcome::Transient { after_s, .. } = waiting(retry, Some(wish)) else {
+                panic!("not a retry")
+            };
             assert_eq!(after_s, expected.or(Some(7)), "{wish}");
         };
         check(64.57, Some(65));

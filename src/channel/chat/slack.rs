@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::channel::chat;
 use crate::channel::http::{Peer, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
 use crate::secret::Secret;
 
 /// Of the text in a block, escapes included.
@@ -72,14 +72,14 @@ impl Slack {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
             Err(answer) => answer,
         }
     }
 
-    fn judged(&self, reply: &Reply) -> Answer {
+    fn judged(&self, reply: &Reply) -> SendOutcome {
         let said = String::from_utf8_lossy(&reply.body);
         let said = said.trim();
         // A body that breaks off early changes nothing.

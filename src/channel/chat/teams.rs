@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::channel::chat;
 use crate::channel::http::{Peer, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -81,14 +81,14 @@ impl Teams {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
             Err(answer) => answer,
         }
     }
 
-    fn judged(&self, reply: &Reply) -> Answer {
+    fn judged(&self, reply: &Reply) -> SendOutcome {
         let raw = String::from_utf8_lossy(&reply.body);
         if chat::is_good(reply) {
             return self.judged_good(reply, raw.trim());
@@ -105,7 +105,7 @@ impl Teams {
     }
 
     /// A good status means that somebody took the message. It need not have been Teams.
-    fn judged_good(&self, reply: &Reply, said: &str) -> Answer {
+    fn judged_good(&self, reply: &Reply, said: &str) -> SendOutcome {
         if let Some(status) = hidden_failure(said) {
             let hidden = Reply { status, ..reply.clone() };
             return chat::judged(&self.peer, &hidden, said, None);

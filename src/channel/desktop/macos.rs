@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::{Answer, Fate, Notice, Wish};
+use super::super::{Fate, Notice, SendOutcome, Wish};
 use super::{Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 
 /// On whose behalf messages appear. A program outside a bundle has no identity of its own, and
@@ -54,7 +54,7 @@ impl Desktop {
     }
 
     /// One bubble, within 10 s.
-    pub async fn send(&mut self, notice: &Notice) -> Answer {
+    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
         if self.stuck.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return not_reached("the notification centre still does not answer; log out and in");
         }
@@ -76,14 +76,14 @@ impl Desktop {
         match timeout(SEND_WITHIN, result).await {
             Ok(Ok(Ok(()))) => {
                 let words = "handed to the notification centre".to_owned();
-                Answer::Delivered { receipt: None, words }
+                SendOutcome::Delivered { receipt: None, words }
             }
             Ok(Ok(Err(error))) => not_reached(format!("the notification centre did not take it: {error}")),
             Ok(Err(_panicked)) => not_reached("the notification centre failed"),
             Err(_elapsed) => {
                 self.stuck = Some(thread);
                 let words = "the notification centre took the message and does not answer".to_owned();
-                Answer::Retry { after_s: None, reached: true, words }
+                SendOutcome::Transient { after_s: None, reached: true, words }
             }
         }
     }

@@ -13,7 +13,7 @@ use notify_rust::{Notification, Timeout};
 use serde::Deserialize;
 
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Answer, Audience, Notice, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::text;
 
@@ -147,8 +147,8 @@ fn without_tags(text: &str) -> String {
     text.replace('<', "‹").replace('>', "›")
 }
 
-fn not_reached(words: impl Into<String>) -> Answer {
-    Answer::Retry { after_s: None, reached: false, words: words.into() }
+fn not_reached(words: impl Into<String>) -> SendOutcome {
+    SendOutcome::Transient { after_s: None, reached: false, words: words.into() }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use lettre::message::{Body, Mailbox};
 use super::http::takes_connections;
 use super::redact::Unspeakable;
 use super::settings::ReadSecret;
-use super::{Answer, Notice};
+use super::{Notice, SendOutcome};
 use crate::secret::Secret;
 
 mod connection;
@@ -91,7 +91,7 @@ impl Email {
     }
 
     /// One letter, within 30 s and 2 s for taking leave.
-    pub async fn send(&mut self, notice: &Notice) -> Answer {
+    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
         // What was about another message will not be asked for again.
         let had_by = self.partly.take().filter(|partly| partly.key == notice.key);
         let had_by = had_by.map_or(Vec::new(), |partly| partly.had_by);
@@ -118,7 +118,7 @@ impl Email {
         left: Vec<Address>,
         had_by: Vec<Address>,
         handed: &Handed,
-    ) -> Answer {
+    ) -> SendOutcome {
         let is_refused = |address: &Address| handed.refused.iter().any(|(refused, _)| refused == address);
         let took = left.into_iter().filter(|address| handed.taken.is_some() && !is_refused(address));
         let have: Vec<Address> = had_by.into_iter().chain(took).collect();
@@ -126,13 +126,13 @@ impl Email {
         if handed.refused.iter().any(|(_, reply)| reply.is_transient()) {
             let reached = !have.is_empty();
             self.partly = reached.then(|| Partly { key: notice.key.clone(), had_by: have });
-            return Answer::Retry { after_s: None, reached, words };
+            return SendOutcome::Transient { after_s: None, reached, words };
         }
         if have.is_empty() {
-            return Answer::Refused { words: format!("{words}; check `to` in the config") };
+            return SendOutcome::Permanent { words: format!("{words}; check `to` in the config") };
         }
         // Those who are refused for good hold up nobody else; the words name them.
-        Answer::Delivered { receipt: Some(id), words }
+        SendOutcome::Delivered { receipt: Some(id), words }
     }
 
     fn handed_words(&self, have: usize, handed: &Handed) -> String {
@@ -161,24 +161,24 @@ impl Email {
     }
 
     /// The server has it for nobody, or nobody knows.
-    fn troubled(&self, stage: Stage, trouble: &Trouble, reached: bool) -> Answer {
+    fn troubled(&self, stage: Stage, trouble: &Trouble, reached: bool) -> SendOutcome {
         let host = &self.server.host;
-        let retry = |words: String| Answer::Retry { after_s: None, reached, words };
+        let retry = |words: String| SendOutcome::Transient { after_s: None, reached, words };
         match trouble {
             Trouble::Said(reply) if reply.is_transient() => {
                 retry(format!("{host} asks to try again later: {}", self.said(reply)))
             }
-            Trouble::Said(reply) => Answer::Refused {
+            Trouble::Said(reply) => SendOutcome::Permanent {
                 words: format!("{host} refuses: {}; {}", self.said(reply), advice(stage, reply.code)),
             },
             // It may have it, and no further try makes its answer clearer.
-            Trouble::Unclear(said) if stage == Stage::Letter => {
-                Answer::Unclear { words: format!("{host} got it and answers {:?}", self.speakable(said)) }
-            }
+            Trouble::Unclear(said) if stage == Stage::Letter => SendOutcome::Unclear {
+                words: format!("{host} got it and answers {:?}", self.speakable(said)),
+            },
             Trouble::Unclear(said) => {
                 retry(format!("{host} answers {:?} where something else was due", self.speakable(said)))
             }
-            Trouble::NoLogin => Answer::Refused {
+            Trouble::NoLogin => SendOutcome::Permanent {
                 words: format!("{host} takes no password; remove user and password, or use another server"),
             },
             // Networks for guests cut the offer out. Tomorrow's network may not.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::redact::Unspeakable;
 use super::settings::{is_loopback, redacted};
-use super::{Answer, http_answer};
+use super::{SendOutcome, http_answer};
 use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{proxy, tls};
@@ -102,7 +102,11 @@ impl Peer {
     /// # Errors
     ///
     /// The answer to give where no status came back.
-    pub async fn post_json(&self, headers: HeaderMap, body: impl Into<Vec<u8>>) -> Result<Reply, Answer> {
+    pub async fn post_json(
+        &self,
+        headers: HeaderMap,
+        body: impl Into<Vec<u8>>,
+    ) -> Result<Reply, SendOutcome> {
         let mut headers = headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.send(Method::POST, self.url.clone(), headers, body.into()).await
@@ -119,13 +123,13 @@ impl Peer {
         url: Url,
         headers: HeaderMap,
         body: Vec<u8>,
-    ) -> Result<Reply, Answer> {
+    ) -> Result<Reply, SendOutcome> {
         let deadline = Instant::now() + SEND_WITHIN;
         let request = self.client.request(method, url).headers(headers).body(body);
         match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => Ok(read(response, self.body_max_bytes, deadline).await),
             Ok(Err(error)) => Err(self.failed(&error.without_url())),
-            Err(_elapsed) => Err(self.answer_of(Answer::Retry {
+            Err(_elapsed) => Err(self.answer_of(SendOutcome::Transient {
                 after_s: None,
                 reached: true,
                 words: format!("gave no answer within {} s", SEND_WITHIN.as_secs()),
@@ -142,14 +146,14 @@ impl Peer {
     }
 
     /// What the common table says about a reply: the status decides, the body only adds words.
-    pub fn judged(&self, reply: &Reply) -> Answer {
+    pub fn judged(&self, reply: &Reply) -> SendOutcome {
         let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
         self.with_reason(answer, &String::from_utf8_lossy(&reply.body))
     }
 
     /// `answer` in the peer's name, with what the peer itself said about it; nothing where that is
     /// blank.
-    pub fn with_reason(&self, answer: Answer, reason: &str) -> Answer {
+    pub fn with_reason(&self, answer: SendOutcome, reason: &str) -> SendOutcome {
         let reason = self.speakable(reason);
         let answer = self.answer_of(answer);
         if reason.is_empty() {
@@ -159,26 +163,26 @@ impl Peer {
     }
 
     /// `answer` with the peer's name before its words.
-    fn answer_of(&self, answer: Answer) -> Answer {
+    fn answer_of(&self, answer: SendOutcome) -> SendOutcome {
         answer.reworded(|words| format!("{} {words}", self.host()))
     }
 
     /// No status came back.
-    fn failed(&self, error: &reqwest::Error) -> Answer {
+    fn failed(&self, error: &reqwest::Error) -> SendOutcome {
         // Only while connecting is it certain that the receiver saw nothing. Connections are
         // never reused, so an error after that cannot be an old connection's.
         let reached = !error.is_connect();
         let why = self.speakable(&causes(error));
         if is_unintelligible(error) {
             let words = "got it and answers what is not HTTP; check the address".to_owned();
-            return self.answer_of(Answer::Unclear { words });
+            return self.answer_of(SendOutcome::Unclear { words });
         }
         let words = if reached {
             format!("broke off before it answered: {why}")
         } else {
             format!("cannot be reached: {why}; check the address and the network")
         };
-        self.answer_of(Answer::Retry { after_s: None, reached, words })
+        self.answer_of(SendOutcome::Transient { after_s: None, reached, words })
     }
 
     /// `text` in one short line without what must not be repeated.

@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use reqwest::StatusCode;
 
-use crate::channel::Answer;
+use crate::channel::SendOutcome;
 
 /// The three ways of writing a date in HTTP (RFC 9110, 5.6.7); all must be understood.
 const HTTP_DATES: [&str; 3] =
@@ -18,16 +18,16 @@ const HTTP_DATES: [&str; 3] =
 ///
 /// `retry_after` is the header of that name as received, `now` what its dates are compared with.
 /// The words begin with "answers" and want the peer's name before them.
-pub fn http_answer(status: u16, retry_after: Option<&str>, now: Timestamp) -> Answer {
+pub fn http_answer(status: u16, retry_after: Option<&str>, now: Timestamp) -> SendOutcome {
     let answers = answers(status);
     match meaning(status) {
-        Meaning::Delivered => Answer::Delivered { receipt: None, words: answers },
-        Meaning::Retry(advice) => Answer::Retry {
+        Meaning::Delivered => SendOutcome::Delivered { receipt: None, words: answers },
+        Meaning::Retry(advice) => SendOutcome::Transient {
             after_s: retry_after.and_then(|value| retry_after_s(value, now)),
             reached: true,
             words: with_advice(answers, advice),
         },
-        Meaning::Refused(advice) => Answer::Refused { words: with_advice(answers, advice) },
+        Meaning::Refused(advice) => SendOutcome::Permanent { words: with_advice(answers, advice) },
     }
 }
 
@@ -124,9 +124,9 @@ mod tests {
                 _ => "refused",
             };
             let (meaning, words) = match http_answer(status, None, now()) {
-                Answer::Delivered { receipt: None, words } => ("delivered", words),
-                Answer::Retry { after_s: None, reached: true, words } => ("retry", words),
-                Answer::Refused { words } => ("refused", words),
+                SendOutcome::Delivered { receipt: None, words } => ("delivered", words),
+                SendOutcome::Transient { after_s: None, reached: true, words } => ("retry", words),
+                SendOutcome::Permanent { words } => ("refused", words),
                 other => panic!("{status}: {other:?}"),
             };
             assert_eq!(meaning, expected, "{status}");
@@ -134,13 +134,13 @@ mod tests {
             // A refusal waits for a person, so it says what that person does.
             assert!(meaning != "refused" || words.contains("; "), "{words}");
         }
-        assert!(matches!(http_answer(999, None, now()), Answer::Retry { .. }));
-        assert!(matches!(http_answer(0, None, now()), Answer::Refused { .. }));
+        assert!(matches!(http_answer(999, None, now()), SendOutcome::Transient { .. }));
+        assert!(matches!(http_answer(0, None, now()), SendOutcome::Permanent { .. }));
     }
 
     #[test]
     fn a_redirect_says_what_to_write() {
-        let Answer::Refused { words } = http_answer(308, None, now()) else { panic!("not refused") };
+        let SendOutcome::Permanent { words } = http_answer(308, None, now()) else { panic!("not refused") };
         assert_eq!(
             words,
             "answers 308 Permanent Redirect; a redirect is not followed; write the final address into the config"
@@ -149,7 +149,7 @@ mod tests {
 
     #[track_caller]
     fn check_after(value: &str, expected: Option<u64>) {
-        let Answer::Retry { after_s, .. } = http_answer(503, Some(value), now()) else {
+        let SendOutcome::Transient { after_s, .. } = http_answer(503, Some(value), now()) else {
             panic!("not a retry")
         };
         assert_eq!(after_s, expected, "{value:?}");
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn only_a_retry_waits() {
-        assert!(matches!(http_answer(200, Some("60"), now()), Answer::Delivered { .. }));
-        assert!(matches!(http_answer(404, Some("60"), now()), Answer::Refused { .. }));
+        assert!(matches!(http_answer(200, Some("60"), now()), SendOutcome::Delivered { .. }));
+        assert!(matches!(http_answer(404, Some("60"), now()), SendOutcome::Permanent { .. }));
     }
 }

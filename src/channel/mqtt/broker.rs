@@ -15,7 +15,7 @@ use rumqttc::{
 };
 use rustls::pki_types::CertificateDer;
 
-use super::super::Answer;
+use super::super::SendOutcome;
 use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{text, tls};
@@ -148,7 +148,7 @@ impl Broker {
     }
 
     /// There is no connection: the broker saw nothing.
-    pub fn not_connected(&self, error: &ConnectionError) -> Answer {
+    pub fn not_connected(&self, error: &ConnectionError) -> SendOutcome {
         let words = match error {
             ConnectionError::ConnectionRefused(code) => return self.refused(*code),
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
@@ -179,7 +179,7 @@ impl Broker {
     }
 
     /// What it says no to.
-    fn refused(&self, code: ConnectReturnCode) -> Answer {
+    fn refused(&self, code: ConnectReturnCode) -> SendOutcome {
         let words = match code {
             ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
                 return self.retry(false, "takes no connections now");
@@ -196,25 +196,25 @@ impl Broker {
                 "does not speak MQTT 3.1.1; switch it on at the broker"
             }
         };
-        Answer::Refused { words: format!("{} {words}", self.host) }
+        SendOutcome::Permanent { words: format!("{} {words}", self.host) }
     }
 
     /// The connection ended before a message was confirmed.
-    pub fn broke_off(&self, error: &ConnectionError, reached: bool) -> Answer {
+    pub fn broke_off(&self, error: &ConnectionError, reached: bool) -> SendOutcome {
         if reached && is_unintelligible(error) {
             let words =
                 format!("{} got the message and answers what is not MQTT: {}", self.host, cause(error));
-            return Answer::Unclear { words };
+            return SendOutcome::Unclear { words };
         }
         self.retry(reached, &format!("broke off before it confirmed the message: {}", cause(error)))
     }
 
-    pub fn retry(&self, reached: bool, words: &str) -> Answer {
-        Answer::Retry { after_s: None, reached, words: format!("{} {words}", self.host) }
+    pub fn retry(&self, reached: bool, words: &str) -> SendOutcome {
+        SendOutcome::Transient { after_s: None, reached, words: format!("{} {words}", self.host) }
     }
 
-    pub fn delivered(&self, words: &str) -> Answer {
-        Answer::Delivered { receipt: None, words: format!("{} {words}", self.host) }
+    pub fn delivered(&self, words: &str) -> SendOutcome {
+        SendOutcome::Delivered { receipt: None, words: format!("{} {words}", self.host) }
     }
 }
 

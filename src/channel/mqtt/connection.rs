@@ -12,7 +12,7 @@ use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::super::Answer;
+use super::super::SendOutcome;
 use super::broker::Broker;
 use super::session::{Done, FLOODED, Publication, STALLED, Session};
 use super::topics::{OFFLINE, Retained, Topics};
@@ -56,14 +56,14 @@ impl Link {
     }
 
     /// Answers once the broker has confirmed it or cannot be hoped for.
-    pub async fn say(&self, topic: String, payload: String) -> Option<Answer> {
+    pub async fn say(&self, topic: String, payload: String) -> Option<SendOutcome> {
         let (done, answer) = oneshot::channel();
         self.requests.send(Request::Say { topic, payload, done }).await.ok()?;
         answer.await.ok()
     }
 
     /// The same for all that is to stand there.
-    pub async fn show(&self, retained: Retained) -> Option<Answer> {
+    pub async fn show(&self, retained: Retained) -> Option<SendOutcome> {
         let (done, answer) = oneshot::channel();
         self.requests.send(Request::Show { retained, done }).await.ok()?;
         answer.await.ok()
@@ -134,7 +134,7 @@ impl Keeper {
             let answer = self.broker.not_connected(&error);
             tracing::debug!("{}", answer.words());
             self.waiting.drain(..).for_each(|publication| publication.answer(&answer));
-            let is_refused = matches!(answer, Answer::Refused { .. });
+            let is_refused = matches!(answer, SendOutcome::Permanent { .. });
             return End::Lost { pause: is_refused.then_some(LAST_PAUSE) };
         }
         let mut session = Session::new(client, &self.topics);

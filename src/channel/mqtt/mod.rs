@@ -26,7 +26,7 @@ use self::broker::{Broker, Login};
 use self::connection::Link;
 use self::topics::Topics;
 use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
-use super::{Answer, Audience, Notice, Picture, Table, Way};
+use super::{Audience, Notice, Picture, SendOutcome, Table, Way};
 use crate::secret::Secret;
 
 const CLIENT_ID: &str = "statusd";
@@ -169,7 +169,7 @@ impl Mqtt {
     ///
     /// Before the first picture it does so on a visit, which leaves alone the connection that
     /// another process may hold.
-    pub async fn send(&mut self, notice: &Notice) -> Answer {
+    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let topic = self.topics.change();
         let mut reached = self.link.is_some();
         let said = async {
@@ -184,7 +184,7 @@ impl Mqtt {
 
     /// Shows the states, within 20 s. From the first picture on they are kept up by a task of the
     /// tokio runtime that this is called on.
-    pub async fn mirror(&mut self, picture: &Picture) -> Answer {
+    pub async fn mirror(&mut self, picture: &Picture) -> SendOutcome {
         let retained = self.topics.retained(picture, Timestamp::now());
         if !self.link.as_ref().is_some_and(Link::is_open) {
             self.link = Some(Link::open(self.broker.clone(), self.topics.clone()));
@@ -195,7 +195,7 @@ impl Mqtt {
     }
 
     /// The answer of a task or visit; `None` where it ran out of time, or is gone.
-    fn answer(&self, answer: Option<Option<Answer>>, reached: bool) -> Answer {
+    fn answer(&self, answer: Option<Option<SendOutcome>>, reached: bool) -> SendOutcome {
         match answer {
             Some(Some(answer)) => answer,
             Some(None) => self.broker.retry(true, "lost its connection's task; this is tried again"),

@@ -8,17 +8,19 @@ use std::time::Duration;
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS};
 use tokio::time::timeout;
 
-use super::super::Answer;
+use super::super::SendOutcome;
 use super::broker::Broker;
 
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Ends by itself only where the broker answers: give it a deadline.
-pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut bool) -> Answer {
+pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut bool) -> SendOutcome {
     let (client, mut events) = AsyncClient::new(broker.visitor(), 2);
     events.set_network_options(Broker::network_options());
     if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
-        return Answer::Refused { words: "the topic cannot be used; check prefix in the config".to_owned() };
+        return SendOutcome::Permanent {
+            words: "the topic cannot be used; check prefix in the config".to_owned(),
+        };
     }
     let mut connected = false;
     loop {

@@ -11,7 +11,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeRea
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::Answer;
+use super::super::SendOutcome;
 use super::broker::Broker;
 use super::oneshot::until_gone;
 use super::topics::{OFFLINE, ONLINE, Retained, Topics};
@@ -25,7 +25,7 @@ const HEARD_WITHIN: Duration = Duration::from_secs(60);
 pub const FLOODED: &str = "sends more than anybody asked for";
 const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
-pub type Done = oneshot::Sender<Answer>;
+pub type Done = oneshot::Sender<SendOutcome>;
 
 /// A message, and who wants to hear that it was confirmed.
 pub struct Publication {
@@ -46,13 +46,13 @@ impl Publication {
         Publication { done, ..Publication::retained(&topics.availability(), ONLINE) }
     }
 
-    pub fn answer(self, answer: &Answer) {
+    pub fn answer(self, answer: &SendOutcome) {
         tell(self.done, answer);
     }
 }
 
 /// Whoever asked may have lost patience.
-fn tell(done: Option<Done>, answer: &Answer) {
+fn tell(done: Option<Done>, answer: &SendOutcome) {
     if let Some(done) = done {
         let _unheard = done.send(answer.clone());
     }
@@ -187,7 +187,7 @@ impl Session {
 
     /// What becomes of all that is under way when the connection ends; `answer` is told whether the
     /// broker may have seen it.
-    pub fn end(&mut self, answer: impl Fn(bool) -> Answer) {
+    pub fn end(&mut self, answer: impl Fn(bool) -> SendOutcome) {
         let (sent, unsent) = (answer(true), answer(false));
         tracing::debug!("{}", sent.words());
         std::mem::take(&mut self.unconfirmed).into_values().for_each(|done| tell(done, &sent));

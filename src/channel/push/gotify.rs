@@ -20,7 +20,7 @@ use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
 };
-use crate::channel::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -98,7 +98,7 @@ impl Gotify {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);
         match self.peer.post_json(headers, body(notice)).await {
             Ok(reply) => push::judged(&self.peer, &reply, said(&reply)),

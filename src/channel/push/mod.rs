@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
 use super::http::{Peer, Reply};
-use super::{Answer, Notice, http_answer};
+use super::{Notice, SendOutcome, http_answer};
 use crate::text;
 
 /// Stands in for a title that a template of the user's left empty.
@@ -37,24 +37,24 @@ impl Push {
 
 /// The common table's verdict on `reply`. Its words repeat `said`, what the service said about it
 /// in its own form; where that is nothing, those of a failure repeat the body.
-pub(super) fn judged(peer: &Peer, reply: &Reply, said: Option<String>) -> Answer {
+pub(super) fn judged(peer: &Peer, reply: &Reply, said: Option<String>) -> SendOutcome {
     let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
     let is_page = is_web_page(reply);
     match (&answer, said) {
         // A login page of the network, or a website where the service was thought to be: whoever
         // answered has told nobody.
-        (Answer::Delivered { words, .. }, None) if is_page => {
+        (SendOutcome::Delivered { words, .. }, None) if is_page => {
             if peer.is_certain() {
                 let words = format!("{words}, but with a web page; check the address");
-                return peer.with_reason(Answer::Unclear { words }, "");
+                return peer.with_reason(SendOutcome::Unclear { words }, "");
             }
             let words = format!(
                 "{words}, but with a web page; check the address, and whether the network wants a login"
             );
-            peer.with_reason(Answer::Retry { after_s: None, reached: true, words }, "")
+            peer.with_reason(SendOutcome::Transient { after_s: None, reached: true, words }, "")
         }
         (_, Some(said)) => peer.with_reason(answer, &said),
-        (Answer::Delivered { .. }, None) => peer.with_reason(answer, ""),
+        (SendOutcome::Delivered { .. }, None) => peer.with_reason(answer, ""),
         _ if is_page => peer.with_reason(answer, ""),
         _ => peer.with_reason(answer, &String::from_utf8_lossy(&reply.body)),
     }
@@ -98,11 +98,11 @@ mod tests {
         assert_eq!((long.title.chars().count(), long.text.chars().count()), (20, 30));
     }
 
-    fn judgement(status: u16, html: bool, body: &str, said: Option<&str>) -> Answer {
+    fn judgement(status: u16, html: bool, body: &str, said: Option<&str>) -> SendOutcome {
         judgement_of("https", status, html, body, said)
     }
 
-    fn judgement_of(scheme: &str, status: u16, html: bool, body: &str, said: Option<&str>) -> Answer {
+    fn judgement_of(scheme: &str, status: u16, html: bool, body: &str, said: Option<&str>) -> SendOutcome {
         let url = Url::parse(&format!("{scheme}://push.example/s3crets3cret")).expect("an address");
         let peer = Peer::new(url, []);
         let mut headers = HeaderMap::new();
@@ -117,14 +117,14 @@ mod tests {
     fn a_web_page_has_told_nobody() {
         for (html, body) in [(true, ""), (false, "\n <!doctype html>"), (false, "<html>s3crets3cret")] {
             let words = "push.example answers 200 OK, but with a web page; check the address".to_owned();
-            assert_eq!(judgement(200, html, body, None), Answer::Unclear { words }, "{body}");
+            assert_eq!(judgement(200, html, body, None), SendOutcome::Unclear { words }, "{body}");
             let network = "push.example answers 200 OK, but with a web page; check the address, and whether \
                            the network wants a login";
-            let expected = Answer::Retry { after_s: None, reached: true, words: network.to_owned() };
+            let expected = SendOutcome::Transient { after_s: None, reached: true, words: network.to_owned() };
             assert_eq!(judgement_of("http", 200, html, body, None), expected, "{body}");
         }
         // The service itself, whatever its proxy declares.
-        assert!(matches!(judgement(200, true, "{}", Some("id 1")), Answer::Delivered { .. }));
+        assert!(matches!(judgement(200, true, "{}", Some("id 1")), SendOutcome::Delivered { .. }));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::channel::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
     shown_secret, shown_some,
 };
-use crate::channel::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -160,7 +160,7 @@ impl Ntfy {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         let sequence_id = self.sequence_id(notice);
         let mut headers =
             HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
@@ -333,10 +333,12 @@ fn said(reply: &Reply) -> Option<String> {
     json["id"].as_str().map(|id| format!("id {id}"))
 }
 
-fn with_receipt(answer: Answer, sequence_id: String) -> Answer {
+fn with_receipt(answer: SendOutcome, sequence_id: String) -> SendOutcome {
     match answer {
-        Answer::Delivered { receipt: _, words } => Answer::Delivered { receipt: Some(sequence_id), words },
-        Answer::Retry { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => answer,
+        SendOutcome::Delivered { receipt: _, words } => {
+            SendOutcome::Delivered { receipt: Some(sequence_id), words }
+        }
+        SendOutcome::Transient { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => answer,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
 };
-use crate::channel::{Answer, Audience, Notice, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -135,7 +135,7 @@ impl Pushover {
     }
 
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> Answer {
+    pub async fn send(&self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {
             Ok(reply) => self.answer(&reply, Timestamp::now()),
             Err(answer) => answer,
@@ -161,7 +161,7 @@ impl Pushover {
     }
 
     /// The common table, but for what Pushover says more exactly itself.
-    fn answer(&self, reply: &Reply, now: Timestamp) -> Answer {
+    fn answer(&self, reply: &Reply, now: Timestamp) -> SendOutcome {
         let json = reply.json();
         let said = said(&json);
         let reason = said.clone().unwrap_or_default();
@@ -169,19 +169,20 @@ impl Pushover {
             && let Some(after_s) = until_refilled_s(reply, now)
         {
             let words = "answers 429: this month's messages are used up; wait, or buy more".to_owned();
-            return self
-                .peer
-                .with_reason(Answer::Retry { after_s: Some(after_s), reached: true, words }, &reason);
+            return self.peer.with_reason(
+                SendOutcome::Transient { after_s: Some(after_s), reached: true, words },
+                &reason,
+            );
         }
         let refuses = json["status"].as_u64() == Some(0);
         match push::judged(&self.peer, reply, said) {
-            Answer::Retry { after_s, reached, words } if reply.status >= 500 => {
-                Answer::Retry { after_s: after_s.max(Some(FAULT_WAIT_S)), reached, words }
+            SendOutcome::Transient { after_s, reached, words } if reply.status >= 500 => {
+                SendOutcome::Transient { after_s: after_s.max(Some(FAULT_WAIT_S)), reached, words }
             }
             // It says what is wrong; the table can only guess.
-            Answer::Delivered { .. } | Answer::Refused { .. } if refuses => {
+            SendOutcome::Delivered { .. } | SendOutcome::Permanent { .. } if refuses => {
                 let words = format!("answers {}; check token, user and device in the config", reply.status);
-                self.peer.with_reason(Answer::Refused { words }, &reason)
+                self.peer.with_reason(SendOutcome::Permanent { words }, &reason)
             }
             answer => answer,
         }
@@ -348,14 +349,16 @@ mod tests {
         Reply { status, retry_after: None, headers, body: body.into() }
     }
 
-    fn answer(reply: &Reply) -> Answer {
+    fn answer(reply: &Reply) -> SendOutcome {
         made(BOTH).expect("pushover").answer(reply, Timestamp::from_second(1_000_000).expect("a time"))
     }
 
     #[track_caller]
     fn check_refill(reset: &str, remaining: &str, expected: Option<u64>) {
         let reply = reply(429, &[(LIMIT_RESET, reset), (LIMIT_REMAINING, remaining)], "");
-        let Answer::Retry { after_s, reached: true, words } = answer(&reply) else { panic!("no retry") };
+        let SendOutcome::Transient { after_s, reached: true, words } = answer(&reply) else {
+            panic!("no retry")
+        };
         assert_eq!(after_s, expected, "{reset}, {remaining}");
         assert_eq!(words.contains("used up"), expected.is_some(), "{words}");
     }
@@ -381,7 +384,7 @@ mod tests {
             r#"{"status":1,"request":"r-1"}"#,
         );
         let words = "api.pushover.net answers 200 OK. It says: request r-1".to_owned();
-        assert_eq!(answer(&sent), Answer::Delivered { receipt: None, words });
+        assert_eq!(answer(&sent), SendOutcome::Delivered { receipt: None, words });
     }
 
     #[test]
@@ -392,20 +395,20 @@ mod tests {
                 "api.pushover.net answers {status}; check token, user and device in the config. It says: user \
                  identifier is invalid, no ***"
             );
-            assert_eq!(answer(&reply(status, &[], body)), Answer::Refused { words });
+            assert_eq!(answer(&reply(status, &[], body)), SendOutcome::Permanent { words });
         }
-        assert!(matches!(answer(&reply(408, &[], body)), Answer::Retry { after_s: None, .. }));
+        assert!(matches!(answer(&reply(408, &[], body)), SendOutcome::Transient { after_s: None, .. }));
     }
 
     #[test]
     fn a_fault_of_theirs_gets_five_seconds() {
         assert!(matches!(
             answer(&reply(500, &[], "")),
-            Answer::Retry { after_s: Some(5), reached: true, .. }
+            SendOutcome::Transient { after_s: Some(5), reached: true, .. }
         ));
         let longer = Reply { retry_after: Some("60".to_owned()), ..reply(503, &[], "") };
-        assert!(matches!(answer(&longer), Answer::Retry { after_s: Some(60), .. }));
+        assert!(matches!(answer(&longer), SendOutcome::Transient { after_s: Some(60), .. }));
         let shorter = Reply { retry_after: Some("1".to_owned()), ..reply(503, &[], "") };
-        assert!(matches!(answer(&shorter), Answer::Retry { after_s: Some(5), .. }));
+        assert!(matches!(answer(&shorter), SendOutcome::Transient { after_s: Some(5), .. }));
     }
 }

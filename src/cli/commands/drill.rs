@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
-use crate::channel::{Answer, Audience};
+use crate::channel::{Audience, SendOutcome};
 use crate::config::Config;
 use crate::daemon;
 use crate::delivery::payload::VERSION;
@@ -79,9 +79,11 @@ impl Outcome {
         match &told.message {
             None => Outcome::LeftOut,
             Some(Sent { answer: None, .. }) => Outcome::NotSent,
-            Some(Sent { answer: Some(Answer::Delivered { .. }), .. }) => Outcome::Delivered,
-            Some(Sent { answer: Some(Answer::Retry { .. } | Answer::Unclear { .. }), .. }) => Outcome::Failed,
-            Some(Sent { answer: Some(Answer::Refused { .. }), .. }) => Outcome::Refused,
+            Some(Sent { answer: Some(SendOutcome::Delivered { .. }), .. }) => Outcome::Delivered,
+            Some(Sent {
+                answer: Some(SendOutcome::Transient { .. } | SendOutcome::Unclear { .. }), ..
+            }) => Outcome::Failed,
+            Some(Sent { answer: Some(SendOutcome::Permanent { .. }), .. }) => Outcome::Refused,
         }
     }
 
@@ -192,7 +194,7 @@ fn told_json(told: &Told) -> Value {
     json!({
         "channel": told.channel,
         "state": Outcome::of(told).as_str(),
-        "answer": sent.and_then(|sent| sent.answer.as_ref()).map(Answer::words),
+        "answer": sent.and_then(|sent| sent.answer.as_ref()).map(SendOutcome::words),
         "took_ms": sent.map(|sent| milliseconds(sent.took)),
         "title": sent.map(|sent| &sent.notice.title),
         "body": sent.map(|sent| &sent.notice.body).filter(|body| !body.is_empty()),
@@ -233,7 +235,7 @@ fn told_text(told: &Told, page: &Page) -> String {
     let words = format!("{}: {what}: {} ({})", told.channel, shown(answer.words()), Took(*took));
     let line = page.paragraph(2, &words).replacen(what, &page.paint(ink, what), 1);
     // What the log channel wrote stands on the terminal already.
-    let is_shown = told.channel == LOG && matches!(answer, Answer::Delivered { .. });
+    let is_shown = told.channel == LOG && matches!(answer, SendOutcome::Delivered { .. });
     let title = if is_shown { String::new() } else { page.paragraph(4, &shown(&notice.title)) };
     format!("{line}{title}")
 }
@@ -268,7 +270,7 @@ mod tests {
 
     const PAYLOAD: &str = r#"{"version":1,"text":"DRILL: Issue: iCloud Backup"}"#;
 
-    fn told(channel: &str, audience: Audience, answer: Option<Answer>) -> Told {
+    fn told(channel: &str, audience: Audience, answer: Option<SendOutcome>) -> Told {
         let is_program = audience == Audience::Programs;
         let notice = Notice {
             key: "k".to_owned(),
@@ -283,12 +285,12 @@ mod tests {
         Told { channel: channel.to_owned(), audience, message }
     }
 
-    fn delivered() -> Option<Answer> {
-        Some(Answer::Delivered { receipt: None, words: "shown on the desktop".to_owned() })
+    fn delivered() -> Option<SendOutcome> {
+        Some(SendOutcome::Delivered { receipt: None, words: "shown on the desktop".to_owned() })
     }
 
-    fn refused() -> Option<Answer> {
-        Some(Answer::Refused { words: "127.0.0.1 answers 410 Gone".to_owned() })
+    fn refused() -> Option<SendOutcome> {
+        Some(SendOutcome::Permanent { words: "127.0.0.1 answers 410 Gone".to_owned() })
     }
 
     fn page() -> Page<'static> {

@@ -7,7 +7,7 @@
 
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::channel::Answer;
+use crate::channel::SendOutcome;
 use crate::clock;
 use crate::daemon;
 use crate::delivery::{self, Receiver, Round};
@@ -22,7 +22,7 @@ pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure
     let config = invocation.config()?;
     let receivers = chosen(daemon::receivers(&config, invocation.environment)?, wanted)?;
     let answers = wait(LocalSet::new().run_until(send(receivers)))??;
-    let failed = answers.iter().any(|(_, answer)| !matches!(answer, Answer::Delivered { .. }));
+    let failed = answers.iter().any(|(_, answer)| !matches!(answer, SendOutcome::Delivered { .. }));
     let page = invocation.page(&config.time_zone);
     let text = answers.iter().map(|(name, answer)| line(name, answer, &page)).collect();
     Ok(Output { text, code: if failed { FAILED } else { DONE } })
@@ -48,7 +48,7 @@ pub fn chosen(mut receivers: Vec<Receiver>, wanted: &[String]) -> Result<Vec<Rec
 
 /// All side by side, for one that hangs must not keep the others; the answers in the order of the
 /// channels.
-async fn send(receivers: Vec<Receiver>) -> Result<Vec<(String, Answer)>, Failure> {
+async fn send(receivers: Vec<Receiver>) -> Result<Vec<(String, SendOutcome)>, Failure> {
     let mut sending = JoinSet::new();
     for (index, receiver) in receivers.into_iter().enumerate() {
         sending.spawn_local(async move { (index, send_one(receiver).await) });
@@ -63,7 +63,7 @@ async fn send(receivers: Vec<Receiver>) -> Result<Vec<(String, Answer)>, Failure
     Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
-async fn send_one(mut receiver: Receiver) -> Result<(String, Answer), Failure> {
+async fn send_one(mut receiver: Receiver) -> Result<(String, SendOutcome), Failure> {
     let name = receiver.channel.name().to_owned();
     receiver.policy = receiver.policy.without_quiet_hours();
     let now = clock::now();
@@ -76,12 +76,12 @@ async fn send_one(mut receiver: Receiver) -> Result<(String, Answer), Failure> {
     }
 }
 
-fn line(name: &str, answer: &Answer, page: &Page) -> String {
+fn line(name: &str, answer: &SendOutcome, page: &Page) -> String {
     let (ink, what) = match answer {
-        Answer::Delivered { .. } => (Ink::Good, "delivered"),
-        Answer::Retry { .. } => (Ink::Doubtful, "failed, the daemon would try again"),
-        Answer::Unclear { .. } => (Ink::Doubtful, "perhaps delivered"),
-        Answer::Refused { .. } => (Ink::Bad, "refused"),
+        SendOutcome::Delivered { .. } => (Ink::Good, "delivered"),
+        SendOutcome::Transient { .. } => (Ink::Doubtful, "failed, the daemon would try again"),
+        SendOutcome::Unclear { .. } => (Ink::Doubtful, "perhaps delivered"),
+        SendOutcome::Permanent { .. } => (Ink::Bad, "refused"),
     };
     let drawn = page.paragraph(0, &format!("{name}: {what}: {}", shown(answer.words())));
     drawn.replacen(what, &page.paint(ink, what), 1)
@@ -97,7 +97,7 @@ mod tests {
     fn the_answer_of_each_channel_is_a_line() {
         let now = "2026-05-05T12:00:00Z".parse().expect("a time");
         let page = Page { width: 80, color: true, zone: &TimeZone::UTC, now };
-        let answer = Answer::Refused { words: "hooks.example answered 401 (Unauthorized)".to_owned() };
+        let answer = SendOutcome::Permanent { words: "hooks.example answered 401 (Unauthorized)".to_owned() };
         let expected =
             "webhook.ops: \u{1b}[1;31mrefused\u{1b}[0m: hooks.example answered 401 (Unauthorized)\n";
         assert_eq!(line("webhook.ops", &answer, &page), expected);

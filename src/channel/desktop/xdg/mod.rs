@@ -18,7 +18,7 @@ use tokio::time::{Duration, Instant, timeout, timeout_at};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, DBusError as _};
 
-use super::super::{Answer, Fate, Notice, Wish};
+use super::super::{Fate, Notice, SendOutcome, Wish};
 use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 use crate::cause::Cause as _;
 use crate::model::Tone;
@@ -117,7 +117,7 @@ impl Desktop {
     }
 
     /// One bubble, within 20 s; a few more where copies are to be closed.
-    pub async fn send(&mut self, notice: &Notice) -> Answer {
+    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let answer = self.try_to_send(notice).await;
         // A server may give the same number twice.
         if !self.calls.waits_for(&notice.key) {
@@ -126,7 +126,7 @@ impl Desktop {
         answer
     }
 
-    async fn try_to_send(&mut self, notice: &Notice) -> Answer {
+    async fn try_to_send(&mut self, notice: &Notice) -> SendOutcome {
         let deadline = Instant::now() + SEND_WITHIN;
         let (connection, server) = match timeout_at(deadline, self.reach()).await {
             Ok(Ok(reached)) => reached,
@@ -165,7 +165,7 @@ impl Desktop {
     /// Whether the message may be sent: an earlier try has not shown it, and the server is alive. A
     /// server that hangs shows every copy once it goes on, and some never say by which number.
     /// Returns the server's name.
-    async fn may_send(&mut self, key: &str, owner: &OwnedUniqueName) -> Result<String, Answer> {
+    async fn may_send(&mut self, key: &str, owner: &OwnedUniqueName) -> Result<String, SendOutcome> {
         if let Some(reply) = self.reply(Instant::now()).await {
             return Err(self.answer(reply));
         }
@@ -210,7 +210,7 @@ impl Desktop {
         }
     }
 
-    fn answer(&mut self, reply: Reply) -> Answer {
+    fn answer(&mut self, reply: Reply) -> SendOutcome {
         let id = match reply.result {
             Ok(id) => id,
             Err(error) => return refused(&error),
@@ -224,7 +224,7 @@ impl Desktop {
             self.shown.push_front(receipt.clone());
         }
         let words = "shown on the desktop".to_owned();
-        Answer::Delivered { receipt: receipt.map(|receipt| receipt.to_text()), words }
+        SendOutcome::Delivered { receipt: receipt.map(|receipt| receipt.to_text()), words }
     }
 
     /// Whether anything would show a bubble, within 10 s.
@@ -277,14 +277,16 @@ impl Desktop {
             return Fate::Unknown;
         }
         match self.send(&Notice { key, replaces: None, ..alarm.clone() }).await {
-            Answer::Delivered { receipt: Some(receipt), .. } => {
+            SendOutcome::Delivered { receipt: Some(receipt), .. } => {
                 self.again.retain(|_, (_, at)| at.elapsed() < SHOW_AGAIN_EVERY);
                 let shown = Receipt::parse(&receipt).map(|receipt| (receipt, Instant::now()));
                 self.again.extend(shown.map(|shown| (alarm.key.clone(), shown)));
                 Fate::Changed { receipt }
             }
-            Answer::Delivered { receipt: None, .. } => Fate::Gone,
-            Answer::Retry { .. } | Answer::Unclear { .. } | Answer::Refused { .. } => Fate::Unknown,
+            SendOutcome::Delivered { receipt: None, .. } => Fate::Gone,
+            SendOutcome::Transient { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => {
+                Fate::Unknown
+            }
         }
     }
 
@@ -368,9 +370,9 @@ impl Desktop {
     }
 }
 
-fn unconfirmed() -> Answer {
+fn unconfirmed() -> SendOutcome {
     let words = "the desktop took the message and has not confirmed it".to_owned();
-    Answer::Retry { after_s: None, reached: true, words }
+    SendOutcome::Transient { after_s: None, reached: true, words }
 }
 
 /// The words of the desktop itself, where it sent some, or ours: those of the library are for programmers.
@@ -399,11 +401,11 @@ fn no_server(error: &zbus::Error) -> String {
 }
 
 /// `Notify` came back with an error. Without an answer the message may have gone through before.
-fn refused(error: &zbus::Error) -> Answer {
+fn refused(error: &zbus::Error) -> SendOutcome {
     if is_nobody(error) {
         return not_reached("the desktop's notification server has just gone");
     }
     let reason = reason(error);
     let words = format!("the desktop did not take it: {reason}");
-    Answer::Retry { after_s: None, reached: !is_answer(error), words }
+    SendOutcome::Transient { after_s: None, reached: !is_answer(error), words }
 }
