@@ -42,7 +42,7 @@ pub use mqtt::Mqtt;
 pub use push::gotify::Gotify;
 pub use push::ntfy::Ntfy;
 pub use push::pushover::Pushover;
-pub use reachability::Door;
+pub use reachability::Reachability;
 use settings::{ReadSecret, Shown};
 pub use snapshot::{Picture, Standing};
 pub use telegram::Telegram;
@@ -200,13 +200,13 @@ pub struct Channel {
     name: String,
     audience: Audience,
     way: Way,
-    pub door: Door,
+    pub reachability: Reachability,
 }
 
 impl Channel {
     /// `name` as [`Channel::name`] has it.
     pub fn new(name: impl Into<String>, audience: Audience, way: Way) -> Channel {
-        Channel { name: name.into(), audience, way, door: Door::default() }
+        Channel { name: name.into(), audience, way, reachability: Reachability::default() }
     }
 
     /// The name in the configuration, the database and on the command line: `desktop`,
@@ -306,18 +306,18 @@ impl Channel {
 
     /// Knocks: whether somebody is there, without a message. Within 10 s; true where only a message
     /// can find that out.
-    pub async fn is_there(&mut self) -> bool {
+    pub async fn is_reachable(&mut self) -> bool {
         match &mut self.way {
-            Way::Desktop(desktop) => desktop.is_there().await,
-            Way::Webhook(webhook) => webhook.is_there().await,
-            Way::Ntfy(ntfy) => ntfy.is_there().await,
-            Way::Gotify(gotify) => gotify.is_there().await,
-            Way::Pushover(pushover) => pushover.is_there().await,
-            Way::Slack(slack) => slack.is_there().await,
-            Way::Discord(discord) => discord.is_there().await,
-            Way::Teams(teams) => teams.is_there().await,
-            Way::Telegram(telegram) => telegram.is_there().await,
-            Way::Email(email) => email.is_there().await,
+            Way::Desktop(desktop) => desktop.is_reachable().await,
+            Way::Webhook(webhook) => webhook.is_reachable().await,
+            Way::Ntfy(ntfy) => ntfy.is_reachable().await,
+            Way::Gotify(gotify) => gotify.is_reachable().await,
+            Way::Pushover(pushover) => pushover.is_reachable().await,
+            Way::Slack(slack) => slack.is_reachable().await,
+            Way::Discord(discord) => discord.is_reachable().await,
+            Way::Teams(teams) => teams.is_reachable().await,
+            Way::Telegram(telegram) => telegram.is_reachable().await,
+            Way::Email(email) => email.is_reachable().await,
             Way::Command(_) | Way::Apprise(_) | Way::Alertmanager(_) | Way::Mqtt(_) | Way::Log(_) => true,
         }
     }

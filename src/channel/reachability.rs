@@ -10,28 +10,28 @@ use jiff::{SignedDuration, Timestamp};
 use super::SendOutcome;
 
 /// Somebody who is back is found within a minute.
-const KNOCK_EVERY: SignedDuration = SignedDuration::from_secs(50);
+const PROBE_EVERY: SignedDuration = SignedDuration::from_secs(50);
 
 /// What is known, and when to knock next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Door {
+pub enum Reachability {
     /// The newest try reached somebody, or there was none.
     #[default]
-    Open,
+    Reachable,
     /// A try reached nobody, and perhaps that is not because nobody is there: TLS that fails.
-    Doubtful { knock_at: Timestamp },
+    Doubtful { probe_at: Timestamp },
     /// Nobody answered a knock.
-    Shut { knock_at: Timestamp },
+    Unreachable { probe_at: Timestamp },
     /// Somebody answered after a time when nobody did: the moment for a try.
-    Answered,
+    Recovered,
     /// And that try reached nobody. No more knocks before the next one.
-    Stuck,
+    Stalled,
 }
 
-impl Door {
+impl Reachability {
     /// A message was tried.
     pub fn tried(&mut self, answer: &SendOutcome, now: Timestamp) {
-        let knock_at = later(now);
+        let probe_at = later(now);
         *self = match (*self, answer) {
             (
                 _,
@@ -39,40 +39,49 @@ impl Door {
                 | SendOutcome::Permanent { .. }
                 | SendOutcome::Unclear { .. }
                 | SendOutcome::Transient { reached: true, .. },
-            ) => Door::Open,
-            (Door::Shut { .. }, SendOutcome::Transient { .. }) => Door::Shut { knock_at },
-            (Door::Answered, SendOutcome::Transient { .. }) => Door::Stuck,
-            (Door::Open | Door::Doubtful { .. } | Door::Stuck, SendOutcome::Transient { .. }) => {
-                Door::Doubtful { knock_at }
+            ) => Reachability::Reachable,
+            (Reachability::Unreachable { .. }, SendOutcome::Transient { .. }) => {
+                Reachability::Unreachable { probe_at }
             }
+            (Reachability::Recovered, SendOutcome::Transient { .. }) => Reachability::Stalled,
+            (
+                Reachability::Reachable | Reachability::Doubtful { .. } | Reachability::Stalled,
+                SendOutcome::Transient { .. },
+            ) => Reachability::Doubtful { probe_at },
         };
     }
 
-    /// Somebody knocked, and was answered or not. Whether this is the moment for a try.
-    pub fn knocked(&mut self, is_answered: bool, now: Timestamp) -> bool {
-        let knock_at = later(now);
+    /// Somebody probed, and was answered or not. Whether this is the moment for a try.
+    pub fn probed(&mut self, is_answered: bool, now: Timestamp) -> bool {
+        let probe_at = later(now);
         *self = match (*self, is_answered) {
-            (Door::Shut { .. }, true) => Door::Answered,
-            (Door::Doubtful { .. }, true) => Door::Doubtful { knock_at },
-            (Door::Doubtful { .. } | Door::Shut { .. }, false) => Door::Shut { knock_at },
-            (Door::Open | Door::Answered | Door::Stuck, _) => *self,
+            (Reachability::Unreachable { .. }, true) => Reachability::Recovered,
+            (Reachability::Doubtful { .. }, true) => Reachability::Doubtful { probe_at },
+            (Reachability::Doubtful { .. } | Reachability::Unreachable { .. }, false) => {
+                Reachability::Unreachable { probe_at }
+            }
+            (Reachability::Reachable | Reachability::Recovered | Reachability::Stalled, _) => *self,
         };
-        *self == Door::Answered
+        *self == Reachability::Recovered
     }
 
     /// When to knock; `None` where a knock tells nothing. A time further ahead than the interval is
     /// `now`: the clock was set back.
-    pub fn knock_at(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn probe_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
-            Door::Doubtful { knock_at } | Door::Shut { knock_at } if *knock_at > later(now) => Some(now),
-            Door::Doubtful { knock_at } | Door::Shut { knock_at } => Some(*knock_at),
-            Door::Open | Door::Answered | Door::Stuck => None,
+            Reachability::Doubtful { probe_at } | Reachability::Unreachable { probe_at }
+                if *probe_at > later(now) =>
+            {
+                Some(now)
+            }
+            Reachability::Doubtful { probe_at } | Reachability::Unreachable { probe_at } => Some(*probe_at),
+            Reachability::Reachable | Reachability::Recovered | Reachability::Stalled => None,
         }
     }
 }
 
 fn later(now: Timestamp) -> Timestamp {
-    now.checked_add(KNOCK_EVERY).unwrap_or(Timestamp::MAX)
+    now.checked_add(PROBE_EVERY).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -83,16 +92,17 @@ mod tests {
     /// somebody did; `!` where that brings a try forward.
     #[track_caller]
     fn check(score: &str, expected: &str) {
-        let (mut door, mut seen) = (Door::default(), String::new());
+        let (mut reachability, mut seen) = (Reachability::default(), String::new());
         let now = Timestamp::UNIX_EPOCH;
         for letter in score.chars() {
             let words = String::new();
             let is_moment = match letter {
                 'u' | 'r' => {
-                    door.tried(&SendOutcome::Transient { after_s: None, reached: letter == 'r', words }, now);
+                    reachability
+                        .tried(&SendOutcome::Transient { after_s: None, reached: letter == 'r', words }, now);
                     false
                 }
-                _ => door.knocked(letter == 'k', now),
+                _ => reachability.probed(letter == 'k', now),
             };
             seen.push(if is_moment { '!' } else { '.' });
         }
@@ -117,10 +127,11 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_does_not_put_off_a_knock() {
-        let mut door = Door::default();
+        let mut reachability = Reachability::default();
         let now = Timestamp::from_second(1_000_000).expect("a time");
-        door.tried(&SendOutcome::Transient { after_s: None, reached: false, words: String::new() }, now);
-        assert_eq!(door.knock_at(now), Some(later(now)));
-        assert_eq!(door.knock_at(Timestamp::UNIX_EPOCH), Some(Timestamp::UNIX_EPOCH));
+        reachability
+            .tried(&SendOutcome::Transient { after_s: None, reached: false, words: String::new() }, now);
+        assert_eq!(reachability.probe_at(now), Some(later(now)));
+        assert_eq!(reachability.probe_at(Timestamp::UNIX_EPOCH), Some(Timestamp::UNIX_EPOCH));
     }
 }

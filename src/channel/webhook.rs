@@ -112,8 +112,8 @@ impl Webhook {
     }
 
     /// Whether somebody takes connections.
-    pub async fn is_there(&self) -> bool {
-        self.peer.is_there().await
+    pub async fn is_reachable(&self) -> bool {
+        self.peer.is_reachable().await
     }
 
     fn headers(&self, notice: &Notice) -> Result<HeaderMap, String> {

@@ -55,8 +55,8 @@ pub fn of(config: &Config, invocation: &Invocation) -> State {
 pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
     let (own, machine) = (&config.state_directory, Path::new(MACHINE_STATE));
     let is_beside = *own == state_directory(invocation.environment) && own != machine;
-    let is_there = is_beside && !matches!(find(&[machine]), State::Nowhere);
-    is_there.then(|| as_root(&invocation.arguments, machine))
+    let is_reachable = is_beside && !matches!(find(&[machine]), State::Nowhere);
+    is_reachable.then(|| as_root(&invocation.arguments, machine))
 }
 
 /// The configuration with the state directory that a command reads, also where there is nothing yet. A

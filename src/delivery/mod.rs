@@ -28,7 +28,7 @@ pub mod template;
 /// After a state could not be shown.
 const REFLECT_RETRY_S: i64 = 15;
 /// Waits after the first, second … try; the last one from then on. Twelve tries in the first hour,
-/// most of them early, and never more in any other. Who cannot be reached is knocked at in between.
+/// most of them early, and never more in any other. Who cannot be reached is probed at in between.
 const RETRY_TABLE_S: [i64; 12] = [5, 15, 30, 60, 120, 300, 600, 600, 600, 600, 600, 330];
 /// What a peer may ask for with `Retry-After`.
 const RETRY_AFTER_CAP_S: i64 = 3_600;
@@ -153,11 +153,13 @@ pub async fn once(
     }
     let until = match begun {
         Begun::Nothing { until } => until,
-        Begun::Later { due_at } => receiver.channel.door.knock_at(clock()).into_iter().chain([due_at]).min(),
+        Begun::Later { due_at } => {
+            receiver.channel.reachability.probe_at(clock()).into_iter().chain([due_at]).min()
+        }
         Begun::Message(attempt) => {
             let answer = receiver.channel.send(&notice(&attempt)).await;
             let now = clock();
-            receiver.channel.door.tried(&answer, now);
+            receiver.channel.reachability.tried(&answer, now);
             let settled = settled(&attempt, &answer, roll, now);
             let round = Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer };
             receiver.unrecorded =
@@ -220,11 +222,11 @@ fn held_until(receiver: &Receiver, snooze: Option<Snooze>, now: Timestamp) -> Op
 
 /// Whether somebody whom the newest try did not reach is there again.
 async fn is_back(channel: &mut Channel, now: Timestamp) -> bool {
-    if channel.door.knock_at(now).is_none_or(|knock_at| knock_at > now) {
+    if channel.reachability.probe_at(now).is_none_or(|probe_at| probe_at > now) {
         return false;
     }
-    let is_answered = channel.is_there().await;
-    channel.door.knocked(is_answered, now)
+    let is_answered = channel.is_reachable().await;
+    channel.reachability.probed(is_answered, now)
 }
 
 /// Shows a channel that shows a state how things are, if that is news to it or it is time again;

@@ -149,7 +149,7 @@ pub async fn look(
 
 async fn is_shown(desktop: &mut Option<Channel>) -> bool {
     match desktop {
-        Some(channel) => channel.is_there().await,
+        Some(channel) => channel.is_reachable().await,
         None => false,
     }
 }

@@ -56,7 +56,7 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         vec![program::judge_daemon(&program, &case)]
     }));
     let is_shown = match &seen.desktop {
-        Collected::Seen(is_there) => Some(*is_there),
+        Collected::Seen(is_reachable) => Some(*is_reachable),
         Collected::Late(_) => Some(false),
         Collected::Unwanted => None,
     };

@@ -100,10 +100,10 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     ])
 }
 
-/// `is_there`: whether somebody shows notices on this desktop; `None` where none are wanted.
+/// `is_reachable`: whether somebody shows notices on this desktop; `None` where none are wanted.
 /// `is_used`: whether statusd ever ran here.
-pub fn judge_desktop(is_there: Option<bool>, is_used: bool) -> Finding {
-    match is_there {
+pub fn judge_desktop(is_reachable: Option<bool>, is_used: bool) -> Finding {
+    match is_reachable {
         None => Finding::new(DESKTOP, Status::Skipped, "switched off in the configuration"),
         // A server that is asked over the network has no desktop, and nobody misses one.
         Some(false) if !is_used => {
@@ -196,8 +196,9 @@ mod tests {
 
     #[test]
     fn a_desktop_is_there_or_not_wanted() {
-        let judged =
-            |is_used| [None, Some(true), Some(false)].map(|is_there| judge_desktop(is_there, is_used).status);
+        let judged = |is_used| {
+            [None, Some(true), Some(false)].map(|is_reachable| judge_desktop(is_reachable, is_used).status)
+        };
         assert_eq!(judged(true), [Status::Skipped, Status::Ok, Status::Warning]);
         assert_eq!(judged(false), [Status::Skipped, Status::Ok, Status::Skipped]);
     }

@@ -318,11 +318,11 @@ async fn a_server_that_was_met_before_and_hangs_is_sent_nothing_until_it_goes_on
         server.until_probed().await;
         tokio::time::pause();
     };
-    let (is_there, ()) = tokio::join!(desktop.is_there(), probed);
+    let (is_reachable, ()) = tokio::join!(desktop.is_reachable(), probed);
     tokio::time::resume();
-    assert!(!is_there, "another try would be in vain");
+    assert!(!is_reachable, "another try would be in vain");
     server.hold(Held::Nothing);
-    assert!(desktop.is_there().await);
+    assert!(desktop.is_reachable().await);
     receipt(desktop.send(&down).await);
     assert_eq!(server.next().await.summary, "down");
     assert!(server.is_quiet() && server.has_closed_nothing());

@@ -49,7 +49,7 @@ impl Desktop {
     }
 
     /// Only a message finds that out.
-    pub async fn is_there(&mut self) -> bool {
+    pub async fn is_reachable(&mut self) -> bool {
         true
     }
 

@@ -86,7 +86,7 @@ impl Email {
     }
 
     /// Whether the server takes connections.
-    pub async fn is_there(&self) -> bool {
+    pub async fn is_reachable(&self) -> bool {
         takes_connections(&self.server.host, self.server.port).await
     }
 

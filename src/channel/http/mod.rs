@@ -139,7 +139,7 @@ impl Peer {
 
     /// Whether somebody takes connections at the address, within 10 s. Nothing is said to them. A
     /// proxy is not asked: behind one nobody seems to be there.
-    pub async fn is_there(&self) -> bool {
+    pub async fn is_reachable(&self) -> bool {
         let port = self.url.port_or_known_default().expect("an http address has a port");
         // An address of IPv6 stands in brackets in a URL, and only there.
         takes_connections(self.host().trim_start_matches('[').trim_end_matches(']'), port).await

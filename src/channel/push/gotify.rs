@@ -93,8 +93,8 @@ impl Gotify {
     }
 
     /// Whether somebody takes connections.
-    pub async fn is_there(&self) -> bool {
-        self.peer.is_there().await
+    pub async fn is_reachable(&self) -> bool {
+        self.peer.is_reachable().await
     }
 
     /// One POST, within 20 s.

@@ -142,12 +142,12 @@ pub fn zone_s(word: &str) -> Option<i32> {
 
 /// What the words of a date say of it.
 pub fn half_day(words: &[&str]) -> Option<HalfDay> {
-    let is_there = |names: &[&str], within: &[&str], letters: &[[&str; 2]]| {
+    let is_reachable = |names: &[&str], within: &[&str], letters: &[[&str; 2]]| {
         words.iter().any(|word| names.contains(word) || within.iter().any(|name| word.contains(name)))
             || words.windows(2).any(|pair| letters.iter().any(|letters| letters == pair))
     };
-    if is_there(&AFTERNOON, &AFTERNOON_WITHIN, &AFTERNOON_LETTERS) {
+    if is_reachable(&AFTERNOON, &AFTERNOON_WITHIN, &AFTERNOON_LETTERS) {
         return Some(HalfDay::Second);
     }
-    is_there(&FORENOON, &FORENOON_WITHIN, &FORENOON_LETTERS).then_some(HalfDay::First)
+    is_reachable(&FORENOON, &FORENOON_WITHIN, &FORENOON_LETTERS).then_some(HalfDay::First)
 }

@@ -228,7 +228,7 @@ impl Desktop {
     }
 
     /// Whether anything would show a bubble, within 10 s.
-    pub async fn is_there(&mut self) -> bool {
+    pub async fn is_reachable(&mut self) -> bool {
         let probed = async {
             let (_, server) = self.reach().await.ok()?;
             self.probe(&server.owner).await

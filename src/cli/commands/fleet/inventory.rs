@@ -97,8 +97,8 @@ pub fn read(
     let mut record = StringRecord::new();
     // From a text in memory nothing can fail.
     let mut next = |record: &mut StringRecord| {
-        let is_there = reader.read_record(record).unwrap_or(false);
-        is_there.then(|| Place::of(record, text, reader.position().byte() as usize))
+        let is_reachable = reader.read_record(record).unwrap_or(false);
+        is_reachable.then(|| Place::of(record, text, reader.position().byte() as usize))
     };
     let mut head = next(&mut record);
     if text.trim_start().starts_with(SEPARATOR_LINE) {
