@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::process::{self, Meaning, Run, Task};
-use super::redact::Unspeakable;
+use super::redact::Redactor;
 use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
 use super::{Audience, Notice, SendOutcome, Table, Way};
 use crate::model::Tone;
@@ -91,7 +91,7 @@ impl fmt::Debug for Settings {
 pub struct Apprise {
     program: String,
     services: Services,
-    unspeakable: Unspeakable,
+    redactor: Redactor,
 }
 
 /// Whom it is to tell.
@@ -112,7 +112,7 @@ impl Apprise {
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Apprise, String> {
         process::check_program("program", &settings.program)?;
         let url = either("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        let unspeakable = Unspeakable::new(url.iter().flat_map(|url| parts(url.expose())));
+        let redactor = Redactor::new(url.iter().flat_map(|url| parts(url.expose())));
         let services = match (url, &settings.config_file) {
             (Some(url), None) => one(url, settings)?,
             (None, Some(file)) => configured(file, settings.tag.as_deref())?,
@@ -123,7 +123,7 @@ impl Apprise {
                     .to_owned());
             }
         };
-        Ok(Apprise { program: settings.program.clone(), services, unspeakable })
+        Ok(Apprise { program: settings.program.clone(), services, redactor })
     }
 
     /// One run, within 60 s and the seconds that a program gets to end when told to.
@@ -188,7 +188,7 @@ impl Apprise {
             .or_else(|| successes().map(|what| format!("Sent {what}")))
             .or_else(|| lines.iter().rev().find(|line| !line.trim().is_empty()).cloned());
         let reason = without_addresses(&reason.unwrap_or_default());
-        self.unspeakable.left_out_of(&reason, REASON_MAX_CHARS)
+        self.redactor.redact(&reason, REASON_MAX_CHARS)
     }
 }
 

@@ -13,19 +13,19 @@ use crate::text;
 const READ_MAX_CHARS: usize = 4 * 1024;
 
 /// Texts to leave out, longest first: one may be part of another.
-pub struct Unspeakable(Vec<String>);
+pub struct Redactor(Vec<String>);
 
-impl Unspeakable {
+impl Redactor {
     /// Blank ones do not count.
-    pub fn new(texts: impl IntoIterator<Item = String>) -> Unspeakable {
+    pub fn new(texts: impl IntoIterator<Item = String>) -> Redactor {
         let mut texts: Vec<String> = texts.into_iter().filter(|text| !text.trim().is_empty()).collect();
         texts.sort_by_key(|text| Reverse(text.len()));
         texts.dedup();
-        Unspeakable(texts)
+        Redactor(texts)
     }
 
     /// `text` in one line of at most `max` characters, fit to be shown.
-    pub fn left_out_of(&self, text: &str, max: usize) -> String {
+    pub fn redact(&self, text: &str, max: usize) -> String {
         // Once as it was written, once as it will be read.
         let line = text::plain_line(&self.hidden_in(text), READ_MAX_CHARS);
         text::plain_line(&self.hidden_in(&line), max)
@@ -36,7 +36,7 @@ impl Unspeakable {
     }
 }
 
-impl fmt::Debug for Unspeakable {
+impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HIDDEN)
     }
@@ -49,10 +49,10 @@ mod tests {
     #[test]
     fn nothing_unspeakable_is_let_through_or_printed() {
         let texts = ["hunter", "hunter2", "two  words", "", " "].map(str::to_owned);
-        let unspeakable = Unspeakable::new(texts);
+        let redactor = Redactor::new(texts);
         let said = "no hunter2,\r\nhunt\u{200b}er: \u{1b}[1mtwo  words";
-        assert_eq!(unspeakable.left_out_of(said, 99), "no ***, ***: [1m***");
-        assert_eq!(unspeakable.left_out_of(&"x".repeat(10_000), 10), "xxxxxxxxx…");
-        assert_eq!(format!("{unspeakable:?}"), "***");
+        assert_eq!(redactor.redact(said, 99), "no ***, ***: [1m***");
+        assert_eq!(redactor.redact(&"x".repeat(10_000), 10), "xxxxxxxxx…");
+        assert_eq!(format!("{redactor:?}"), "***");
     }
 }

@@ -46,7 +46,7 @@ pub enum Refusal {
     #[error("{path} is not of statusd's making; to go on anyway: --force, which keeps it as {kept}")]
     Foreign { path: String, kept: String },
     #[error("{0}")]
-    Unspeakable(String),
+    Redactor(String),
     #[error("the service comes from {0}, which statusd did not write: remove it the way it was installed")]
     Elsewhere(String),
 }
@@ -61,7 +61,7 @@ pub fn install(site: &Site, found: &Found, wish: &Install) -> Result<Vec<Act>, R
         without_namespaces: wish.without_namespaces || (before.without_namespaces && !wish.force),
     };
     let text = unit_file::text(site, &wish.program, wish.systemd, &wish.writable, shape)
-        .map_err(Refusal::Unspeakable)?;
+        .map_err(Refusal::Redactor)?;
     let written = new_file(site, found, wish, text)?;
     let mut acts: Vec<Act> = linger.into_iter().map(Act::Run).collect();
     let is_new = !written.is_empty();

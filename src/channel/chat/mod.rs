@@ -199,7 +199,7 @@ pub fn judged(peer: &Peer, reply: &Reply, reason: &str, advice: Option<&str>) ->
 
 /// The message is there; `note` is what the reply tells of it. Blank: nothing.
 pub fn delivered(peer: &Peer, reply: &Reply, receipt: Option<String>, note: &str) -> SendOutcome {
-    let note = peer.speakable(note);
+    let note = peer.redacted(note);
     let answers = answers(reply.status);
     let words = if note.is_empty() { answers } else { format!("{answers}; {note}") };
     peer.with_reason(SendOutcome::Delivered { receipt, words }, "")

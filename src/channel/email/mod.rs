@@ -15,7 +15,7 @@ use lettre::message::header::ContentTransferEncoding;
 use lettre::message::{Body, Mailbox};
 
 use super::http::takes_connections;
-use super::redact::Unspeakable;
+use super::redact::Redactor;
 use super::settings::ReadSecret;
 use super::{Notice, SendOutcome};
 use crate::secret::Secret;
@@ -43,7 +43,7 @@ pub struct Email {
     server: Server,
     from: Mailbox,
     to: Vec<Mailbox>,
-    unspeakable: Unspeakable,
+    redactor: Redactor,
     /// Who has a letter that others are still to get.
     partly: Option<Partly>,
 }
@@ -69,8 +69,7 @@ impl Email {
     /// One line for people, without secrets, that begins with the setting's key.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Email, String> {
         let login = login(settings, read_secret)?;
-        let unspeakable =
-            Unspeakable::new(login.iter().flat_map(|(user, password)| spellings(user, password)));
+        let redactor = Redactor::new(login.iter().flat_map(|(user, password)| spellings(user, password)));
         Ok(Email {
             from: mailbox("from", &settings.from)?,
             to: receivers(&settings.to)?,
@@ -80,7 +79,7 @@ impl Email {
                 security: security(settings)?,
                 login,
             },
-            unspeakable,
+            redactor,
             partly: None,
         })
     }
@@ -172,11 +171,11 @@ impl Email {
                 words: format!("{host} refuses: {}; {}", self.said(reply), advice(stage, reply.code)),
             },
             // It may have it, and no further try makes its answer clearer.
-            Trouble::Unclear(said) if stage == Stage::Letter => SendOutcome::Unclear {
-                words: format!("{host} got it and answers {:?}", self.speakable(said)),
-            },
+            Trouble::Unclear(said) if stage == Stage::Letter => {
+                SendOutcome::Unclear { words: format!("{host} got it and answers {:?}", self.redacted(said)) }
+            }
             Trouble::Unclear(said) => {
-                retry(format!("{host} answers {:?} where something else was due", self.speakable(said)))
+                retry(format!("{host} answers {:?} where something else was due", self.redacted(said)))
             }
             Trouble::NoLogin => SendOutcome::Permanent {
                 words: format!("{host} takes no password; remove user and password, or use another server"),
@@ -189,12 +188,12 @@ impl Email {
             Trouble::Broke(why) => retry(match stage {
                 Stage::Connecting => format!(
                     "{host} cannot be reached: {}; check server, port and security, and the network",
-                    self.speakable(why)
+                    self.redacted(why)
                 ),
                 Stage::Securing => {
-                    format!("{host} cannot be spoken to in secret: {}; check ca_file", self.speakable(why))
+                    format!("{host} cannot be spoken to in secret: {}; check ca_file", self.redacted(why))
                 }
-                _ => format!("{host} broke off: {}", self.speakable(why)),
+                _ => format!("{host} broke off: {}", self.redacted(why)),
             }),
             Trouble::Silent => {
                 retry(format!("{host} did not come to an end within {} s", SEND_WITHIN.as_secs()))
@@ -203,11 +202,11 @@ impl Email {
     }
 
     fn said(&self, reply: &Reply) -> String {
-        self.speakable(&format!("{} {}", reply.code, reply.text()))
+        self.redacted(&format!("{} {}", reply.code, reply.text()))
     }
 
-    fn speakable(&self, text: &str) -> String {
-        self.unspeakable.left_out_of(text, REASON_MAX_CHARS)
+    fn redacted(&self, text: &str) -> String {
+        self.redactor.redact(text, REASON_MAX_CHARS)
     }
 }
 
@@ -339,6 +338,6 @@ mod tests {
         assert!(shown.contains("localhost") && !shown.contains("hunter2"), "{shown}");
         // LOGIN, then PLAIN.
         let said = "500 unknown: hunter2, aHVudGVyMg==, AUTH PLAIN AG1lAGh1bnRlcjI=";
-        assert_eq!(email.speakable(said), "500 unknown: ***, ***, AUTH PLAIN ***");
+        assert_eq!(email.redacted(said), "500 unknown: ***, ***, AUTH PLAIN ***");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What an answer means is decided by the channel, most often through [`http_answer`]'s table. It
 //! follows no redirect, reuses no connection and never retries. Invariant: nothing that was
-//! declared unspeakable is in what it prints or answers.
+//! declared redactor is in what it prints or answers.
 
 pub mod status;
 use std::error::Error as _;
@@ -15,7 +15,7 @@ use reqwest::{Client, Method, Response, Url, redirect};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::redact::Unspeakable;
+use super::redact::Redactor;
 use super::settings::{is_loopback, redacted};
 use super::{SendOutcome, http_answer};
 use crate::cause::Cause as _;
@@ -41,7 +41,7 @@ const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 /// Whoever is behind an address.
 pub struct Peer {
     url: Url,
-    unspeakable: Unspeakable,
+    redactor: Redactor,
     client: Client,
     body_max_bytes: usize,
 }
@@ -78,8 +78,8 @@ impl Peer {
     ///
     /// One line for people where TLS cannot be set up.
     pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<Peer, String> {
-        let unspeakable = unspeakable(&url, secrets);
-        Ok(Peer { client: client(is_loopback(&url))?, unspeakable, url, body_max_bytes: BODY_MAX_BYTES })
+        let redactor = redactor(&url, secrets);
+        Ok(Peer { client: client(is_loopback(&url))?, redactor, url, body_max_bytes: BODY_MAX_BYTES })
     }
 
     /// The same peer, of whose answers up to `max_bytes` are read: for one that repeats the whole
@@ -154,7 +154,7 @@ impl Peer {
     /// `answer` in the peer's name, with what the peer itself said about it; nothing where that is
     /// blank.
     pub fn with_reason(&self, answer: SendOutcome, reason: &str) -> SendOutcome {
-        let reason = self.speakable(reason);
+        let reason = self.redacted(reason);
         let answer = self.answer_of(answer);
         if reason.is_empty() {
             return answer;
@@ -172,7 +172,7 @@ impl Peer {
         // Only while connecting is it certain that the receiver saw nothing. Connections are
         // never reused, so an error after that cannot be an old connection's.
         let reached = !error.is_connect();
-        let why = self.speakable(&causes(error));
+        let why = self.redacted(&causes(error));
         if is_unintelligible(error) {
             let words = "got it and answers what is not HTTP; check the address".to_owned();
             return self.answer_of(SendOutcome::Unclear { words });
@@ -186,8 +186,8 @@ impl Peer {
     }
 
     /// `text` in one short line without what must not be repeated.
-    pub fn speakable(&self, text: &str) -> String {
-        self.unspeakable.left_out_of(text, REASON_MAX_CHARS)
+    pub fn redacted(&self, text: &str) -> String {
+        self.redactor.redact(text, REASON_MAX_CHARS)
     }
 
     fn host(&self) -> &str {
@@ -226,7 +226,7 @@ fn client(loopback: bool) -> Result<Client, String> {
 }
 
 /// The secrets and the parts of the address that may be secret.
-fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Unspeakable {
+fn redactor<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Redactor {
     let secrets = secrets.into_iter().map(|secret| secret.expose().to_owned());
     let whole =
         [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default(), url.username()];
@@ -234,7 +234,7 @@ fn unspeakable<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> 
     // A signature is quoted as it stands in the address, or as the receiver reads it.
     let read = url.query_pairs().map(|(_, value)| value.into_owned());
     let of_address = whole.into_iter().chain(parts).map(str::to_owned).chain(read);
-    Unspeakable::new(secrets.chain(of_address.filter(|part| part.len() >= SECRET_MIN_BYTES)))
+    Redactor::new(secrets.chain(of_address.filter(|part| part.len() >= SECRET_MIN_BYTES)))
 }
 
 /// The status is there; failing to read the body changes nothing, and the deadline leaves what has
@@ -309,14 +309,14 @@ mod tests {
         let url = Url::parse("https://a.example/hook/T0PATHT0PATH?key=s3cret").expect("an address");
         let peer = Peer::new(url, [&Secret::new("hunter2")]).expect("a peer");
         assert_eq!(
-            peer.speakable("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
+            peer.redacted("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
             "Cannot POST ***?*** with[1m ***"
         );
-        assert_eq!(peer.speakable("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
-        assert_eq!(peer.speakable(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
+        assert_eq!(peer.redacted("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
+        assert_eq!(peer.redacted(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
         let signed = Url::parse("https://a.example/?sig=ab%2Bcd%2Fef").expect("an address");
         let signed = Peer::new(signed, []).expect("a peer");
-        assert_eq!(signed.speakable("neither ab+cd/ef nor ab%2Bcd%2Fef"), "neither *** nor ***");
+        assert_eq!(signed.redacted("neither ab+cd/ef nor ab%2Bcd%2Fef"), "neither *** nor ***");
         assert_eq!(format!("{peer:?}"), "Peer(\"https://a.example/…\")");
     }
 }
