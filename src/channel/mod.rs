@@ -44,7 +44,7 @@ pub use push::ntfy::Ntfy;
 pub use push::pushover::Pushover;
 pub use reachability::Reachability;
 use settings::{ReadSecret, Shown};
-pub use snapshot::{Picture, Standing};
+pub use snapshot::{Picture, ServiceState};
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 

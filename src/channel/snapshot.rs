@@ -12,12 +12,12 @@ pub struct Picture {
     /// Whether we can read the feed now.
     pub sight: Sight,
     /// The watched services, in order of name.
-    pub services: Vec<Standing>,
+    pub services: Vec<ServiceState>,
 }
 
 /// How one watched service stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ServiceState {
     /// As Apple writes it. Hostile until escaped.
     pub service: String,
     /// Whether Apple's list has it.

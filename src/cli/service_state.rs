@@ -69,7 +69,7 @@ pub struct Entry {
 
 /// One service as the document has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ServiceReport {
     /// As Apple writes it; as it was asked for where Apple does not list it.
     pub service: String,
     pub state: State,
@@ -79,7 +79,7 @@ pub struct Standing {
 }
 
 /// What was asked for, each service once, in the order of the questions. No question: everything.
-pub fn standings(document: &Document, asked: &[String], now: Timestamp) -> Vec<Standing> {
+pub fn standings(document: &Document, asked: &[String], now: Timestamp) -> Vec<ServiceReport> {
     let mut keys: Vec<ServiceKey> = Vec::new();
     let mut all = Vec::new();
     let everything = ["*".to_owned()];
@@ -105,13 +105,13 @@ pub fn standings(document: &Document, asked: &[String], now: Timestamp) -> Vec<S
     all
 }
 
-fn not_listed(document: &Document, asked: &str) -> Standing {
+fn not_listed(document: &Document, asked: &str) -> ServiceReport {
     let near = near(asked, document.services.values().map(|listing| listing.name.as_str()));
     let riddle = Some(Riddle::NotListed { near });
-    Standing { service: asked.to_owned(), state: State::CannotTell, riddle, entries: Vec::new() }
+    ServiceReport { service: asked.to_owned(), state: State::CannotTell, riddle, entries: Vec::new() }
 }
 
-fn standing(listing: &Listing, now: Timestamp) -> Standing {
+fn standing(listing: &Listing, now: Timestamp) -> ServiceReport {
     let entries = listing.events.iter().filter_map(|event| {
         let seen = seen(event, None, now)?;
         Some(Entry { stands: seen.stands, kind: seen.kind, event: event.clone() })
@@ -121,7 +121,7 @@ fn standing(listing: &Listing, now: Timestamp) -> Standing {
     let state = entries.iter().map(state_of).min().unwrap_or(State::Fine);
     let riddle = (listing.garbled && state == State::Fine).then_some(Riddle::Garbled);
     let state = if riddle.is_some() { State::CannotTell } else { state };
-    Standing { service: listing.name.clone(), state, riddle, entries }
+    ServiceReport { service: listing.name.clone(), state, riddle, entries }
 }
 
 fn state_of(entry: &Entry) -> State {
@@ -133,7 +133,7 @@ fn state_of(entry: &Entry) -> State {
     }
 }
 
-impl Standing {
+impl ServiceReport {
     /// `outage since 08:15 (1 h 49 min)`; `not in Apple's list; did you mean …?`
     pub fn summary(&self, page: &Page) -> String {
         match (&self.riddle, self.current().next()) {

@@ -35,7 +35,7 @@ pub enum Doing {
 
 /// A loop, what it does, and since when.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct TaskStatus {
     pub name: String,
     pub doing: Doing,
     pub since: Instant,
@@ -56,13 +56,13 @@ pub struct Stuck {
 
 /// Whether all loops made progress within their own times, or wait for what lies ahead; who does not
 /// otherwise. Where nobody is, nobody makes progress.
-pub fn judge(loops: &[Standing], now: Instant) -> Result<MayPing, Vec<Stuck>> {
+pub fn judge(loops: &[TaskStatus], now: Instant) -> Result<MayPing, Vec<Stuck>> {
     let stuck: Vec<Stuck> = loops.iter().filter_map(|standing| stuck(standing, now)).collect();
     if loops.is_empty() || !stuck.is_empty() { Err(stuck) } else { Ok(MayPing(())) }
 }
 
-fn stuck(standing: &Standing, now: Instant) -> Option<Stuck> {
-    let Standing { name, doing, since } = standing;
+fn stuck(standing: &TaskStatus, now: Instant) -> Option<Stuck> {
+    let TaskStatus { name, doing, since } = standing;
     let overdue = match *doing {
         Doing::Working { within } => now.saturating_duration_since(*since).checked_sub(within)?,
         Doing::Waiting { until: Some(until) } => {
@@ -129,10 +129,10 @@ impl Progress {
 }
 
 impl Watched {
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> TaskStatus {
         let (doing, since) = *self.marks.borrow();
         let is_gone = self.marks.has_changed().is_err() && doing != Doing::Ended;
-        Standing { name: self.name.clone(), doing: if is_gone { Doing::Gone } else { doing }, since }
+        TaskStatus { name: self.name.clone(), doing: if is_gone { Doing::Gone } else { doing }, since }
     }
 }
 
@@ -157,7 +157,7 @@ impl Loops {
         progress
     }
 
-    pub fn standings(&self) -> Vec<Standing> {
+    pub fn standings(&self) -> Vec<TaskStatus> {
         self.0.borrow().iter().map(Watched::standing).collect()
     }
 }
@@ -175,7 +175,7 @@ mod tests {
 
     /// A loop as a word: `work/30@5` began 5 s after the start and may take 30 s, `wait@100` waits
     /// for that second, `wait` for whatever comes.
-    fn standing(word: &str, start: Instant) -> Standing {
+    fn standing(word: &str, start: Instant) -> TaskStatus {
         let at = |text: &str| start + Duration::from_secs(text.parse().expect("seconds"));
         let (doing, since) = match word.split_once('@') {
             None => match word {
@@ -190,14 +190,14 @@ mod tests {
                 (Doing::Working { within: Duration::from_secs(within) }, at(since))
             }
         };
-        Standing { name: word.to_owned(), doing, since }
+        TaskStatus { name: word.to_owned(), doing, since }
     }
 
     /// Who of `loops` is stuck `now_s` after the start; nobody: it may ping.
     #[track_caller]
     fn check(loops: &[&str], now_s: u64, expected: Result<(), &[&str]>) {
         let start = Instant::now();
-        let loops: Vec<Standing> = loops.iter().map(|word| standing(word, start)).collect();
+        let loops: Vec<TaskStatus> = loops.iter().map(|word| standing(word, start)).collect();
         let judged = judge(&loops, start + Duration::from_secs(now_s));
         let names = judged
             .map(|MayPing(())| ())

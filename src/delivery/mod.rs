@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::yield_now;
 
-use crate::channel::{Audience, Channel, Notice, Picture, SendOutcome, Standing};
+use crate::channel::{Audience, Channel, Notice, Picture, SendOutcome, ServiceState};
 use crate::delivery::message::{Context, Digest, Form, Said, compose, line, phrases};
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
@@ -275,7 +275,7 @@ async fn picture(store: &Store, receiver: &Receiver) -> rusqlite::Result<Picture
         outages.entry(ServiceKey::new(&outage.service)).or_default().push(outage);
     }
     let (sight, services) = store.listed(&receiver.feed).await?;
-    let standing = |(key, service): (ServiceKey, Service)| Standing {
+    let standing = |(key, service): (ServiceKey, Service)| ServiceState {
         is_listed: matches!(service.listed, Listed::Yes | Listed::Missing(_)),
         outages: outages.remove(&key).unwrap_or_default(),
         service: service.name,

@@ -49,7 +49,7 @@ pub struct Downtime {
 
 /// How a device stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum BackupStatus {
     UpToDate,
     /// It let nights pass, and in each of them Apple had an outage.
     LateByApple,
@@ -63,25 +63,25 @@ pub enum Standing {
     Skipped,
 }
 
-impl Standing {
-    pub const ALL: [Standing; 6] = [
-        Standing::UpToDate,
-        Standing::LateByApple,
-        Standing::LateOtherwise,
-        Standing::Off,
-        Standing::Unknown,
-        Standing::Skipped,
+impl BackupStatus {
+    pub const ALL: [BackupStatus; 6] = [
+        BackupStatus::UpToDate,
+        BackupStatus::LateByApple,
+        BackupStatus::LateOtherwise,
+        BackupStatus::Off,
+        BackupStatus::Unknown,
+        BackupStatus::Skipped,
     ];
 
     /// The word for programs.
     pub fn as_str(self) -> &'static str {
         match self {
-            Standing::UpToDate => "up_to_date",
-            Standing::LateByApple => "late_by_apple",
-            Standing::LateOtherwise => "late_otherwise",
-            Standing::Off => "off",
-            Standing::Unknown => "unknown",
-            Standing::Skipped => "skipped",
+            BackupStatus::UpToDate => "up_to_date",
+            BackupStatus::LateByApple => "late_by_apple",
+            BackupStatus::LateOtherwise => "late_otherwise",
+            BackupStatus::Off => "off",
+            BackupStatus::Unknown => "unknown",
+            BackupStatus::Skipped => "skipped",
         }
     }
 }
@@ -136,22 +136,22 @@ impl Nights {
     }
 
     /// `last`: the last backup that succeeded; `enabled`: whether backups are switched on.
-    pub fn standing(&self, last: Option<Timestamp>, enabled: Option<bool>) -> Standing {
+    pub fn standing(&self, last: Option<Timestamp>, enabled: Option<bool>) -> BackupStatus {
         if enabled == Some(false) {
-            return Standing::Off;
+            return BackupStatus::Off;
         }
-        let Some(last) = last.filter(|last| !is_ahead(*last, self.now)) else { return Standing::Unknown };
-        let Some(first) = self.first_let_pass(last) else { return Standing::UpToDate };
+        let Some(last) = last.filter(|last| !is_ahead(*last, self.now)) else { return BackupStatus::Unknown };
+        let Some(first) = self.first_let_pass(last) else { return BackupStatus::UpToDate };
         let is_let_pass = |night: Option<usize>| night.is_some_and(|night| night >= first);
         // Of what was before the first night here nobody knows anything.
         let is_before_all =
             self.nights.first().is_some_and(|oldest| due(last) < oldest.end - A_DAY - NIGHT_LEFT);
         if is_let_pass(self.newest_free) {
-            Standing::LateOtherwise
+            BackupStatus::LateOtherwise
         } else if is_let_pass(self.newest_unseen) || is_before_all {
-            Standing::Unknown
+            BackupStatus::Unknown
         } else {
-            Standing::LateByApple
+            BackupStatus::LateByApple
         }
     }
 
@@ -239,21 +239,21 @@ mod tests {
 
     /// In UTC, a Friday at noon, the record without gaps: how a device stands after these outages.
     #[track_caller]
-    fn check(last: &str, spans: &[(&str, &str)], expected: Standing) {
+    fn check(last: &str, spans: &[(&str, &str)], expected: BackupStatus) {
         let nights = Nights::new(&outages(spans), &always(), &TimeZone::UTC, at(NOW));
         assert_eq!(nights.standing(Some(at(last)), None), expected, "{last} {spans:?}");
     }
 
     /// As [`check`], with a record of these spans and no outage.
     #[track_caller]
-    fn check_seen(last: &str, covered: &[(&str, &str)], spans: &[(&str, &str)], expected: Standing) {
+    fn check_seen(last: &str, covered: &[(&str, &str)], spans: &[(&str, &str)], expected: BackupStatus) {
         let covered: Vec<_> = covered.iter().map(|(from, to)| (at(from), at(to))).collect();
         let nights = Nights::new(&outages(spans), &covered, &TimeZone::UTC, at(NOW));
         assert_eq!(nights.standing(Some(at(last)), Some(true)), expected, "{last} {covered:?} {spans:?}");
     }
 
     #[track_caller]
-    fn check_zone(zone: &str, now: &str, last: &str, spans: &[(&str, &str)], expected: Standing) {
+    fn check_zone(zone: &str, now: &str, last: &str, spans: &[(&str, &str)], expected: BackupStatus) {
         let zone = TimeZone::get(zone).expect("a zone");
         let nights = Nights::new(&outages(spans), &always(), &zone, at(now));
         assert_eq!(nights.standing(Some(at(last)), None), expected, "{now} {last} {spans:?}");
@@ -261,12 +261,12 @@ mod tests {
 
     #[test]
     fn late_needs_a_night_and_two_days() {
-        check("2026-05-08T02:00:00Z", &[], Standing::UpToDate);
-        check("2026-05-07T03:00:00Z", &[], Standing::UpToDate);
+        check("2026-05-08T02:00:00Z", &[], BackupStatus::UpToDate);
+        check("2026-05-07T03:00:00Z", &[], BackupStatus::UpToDate);
         // 48 hours to the second, and one second more.
-        check("2026-05-06T12:00:00Z", &[], Standing::UpToDate);
-        check("2026-05-06T11:59:59Z", &[], Standing::LateOtherwise);
-        check("2026-01-01T00:00:00Z", &[], Standing::LateOtherwise);
+        check("2026-05-06T12:00:00Z", &[], BackupStatus::UpToDate);
+        check("2026-05-06T11:59:59Z", &[], BackupStatus::LateOtherwise);
+        check("2026-01-01T00:00:00Z", &[], BackupStatus::LateOtherwise);
     }
 
     #[test]
@@ -274,8 +274,8 @@ mod tests {
         // Saturday 15:00; on Monday at 14:59 it is 47 h 59 min old and let a night pass.
         let nights = |now| Nights::new(&[], &always(), &TimeZone::UTC, at(now));
         let last = Some(at("2026-05-02T15:00:00Z"));
-        assert_eq!(nights("2026-05-04T14:59:00Z").standing(last, None), Standing::UpToDate);
-        assert_eq!(nights("2026-05-04T15:01:00Z").standing(last, None), Standing::LateOtherwise);
+        assert_eq!(nights("2026-05-04T14:59:00Z").standing(last, None), BackupStatus::UpToDate);
+        assert_eq!(nights("2026-05-04T15:01:00Z").standing(last, None), BackupStatus::LateOtherwise);
     }
 
     #[test]
@@ -284,8 +284,8 @@ mod tests {
         // over yet.
         let nights = Nights::new(&[], &always(), &TimeZone::UTC, at("2026-05-08T07:59:00Z"));
         let standing = |last| nights.standing(Some(at(last)), None);
-        assert_eq!(standing("2026-05-06T05:00:00Z"), Standing::LateOtherwise);
-        assert_eq!(standing("2026-05-06T05:00:01Z"), Standing::UpToDate);
+        assert_eq!(standing("2026-05-06T05:00:00Z"), BackupStatus::LateOtherwise);
+        assert_eq!(standing("2026-05-06T05:00:01Z"), BackupStatus::UpToDate);
     }
 
     #[test]
@@ -297,35 +297,35 @@ mod tests {
             ("2026-05-06T22:00:00Z", "2026-05-07T01:00:00Z"),
             ("2026-05-08T00:00:00Z", "2026-05-08T00:01:00Z"),
         ];
-        check(last, &three, Standing::LateByApple);
-        check(last, &three[1..], Standing::LateOtherwise);
-        check(last, &three[..2], Standing::LateOtherwise);
-        check(last, &[three[2], three[0], three[1]], Standing::LateByApple);
-        check(last, &[("2026-05-01T00:00:00Z", "2026-05-08T11:00:00Z")], Standing::LateByApple);
+        check(last, &three, BackupStatus::LateByApple);
+        check(last, &three[1..], BackupStatus::LateOtherwise);
+        check(last, &three[..2], BackupStatus::LateOtherwise);
+        check(last, &[three[2], three[0], three[1]], BackupStatus::LateByApple);
+        check(last, &[("2026-05-01T00:00:00Z", "2026-05-08T11:00:00Z")], BackupStatus::LateByApple);
         // By day nobody backs up: what ends with the evening or begins with the morning is by day.
         let one = "2026-05-06T11:00:00Z";
-        check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:00Z")], Standing::LateOtherwise);
-        check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:01Z")], Standing::LateByApple);
-        check(one, &[("2026-05-08T08:00:00Z", "2026-05-08T11:00:00Z")], Standing::LateOtherwise);
-        check(one, &[("2026-05-08T07:59:59Z", "2026-05-08T11:00:00Z")], Standing::LateByApple);
+        check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:00Z")], BackupStatus::LateOtherwise);
+        check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:01Z")], BackupStatus::LateByApple);
+        check(one, &[("2026-05-08T08:00:00Z", "2026-05-08T11:00:00Z")], BackupStatus::LateOtherwise);
+        check(one, &[("2026-05-08T07:59:59Z", "2026-05-08T11:00:00Z")], BackupStatus::LateByApple);
         check(
             "2026-05-06T03:00:00Z",
             &[("2026-05-07T07:59:59Z", "2026-05-07T20:00:01Z")],
-            Standing::LateByApple,
+            BackupStatus::LateByApple,
         );
     }
 
     #[test]
     fn ends_are_taken_as_they_come() {
         let last = "2026-05-05T03:00:00Z";
-        check(last, &[("2026-05-06T02:00:00Z", "")], Standing::LateByApple);
-        check(last, &[("2026-05-06T02:00:00Z", "2026-07-01T00:00:00Z")], Standing::LateByApple);
+        check(last, &[("2026-05-06T02:00:00Z", "")], BackupStatus::LateByApple);
+        check(last, &[("2026-05-06T02:00:00Z", "2026-07-01T00:00:00Z")], BackupStatus::LateByApple);
         // Not begun yet, and over before it began: a moment, where it began.
-        check(last, &[("2026-06-06T02:00:00Z", "")], Standing::LateOtherwise);
+        check(last, &[("2026-06-06T02:00:00Z", "")], BackupStatus::LateOtherwise);
         check(
             "2026-05-06T11:00:00Z",
             &[("2026-05-08T02:00:00Z", "2026-05-01T02:00:00Z")],
-            Standing::LateByApple,
+            BackupStatus::LateByApple,
         );
     }
 
@@ -333,55 +333,55 @@ mod tests {
     fn off_and_no_date_come_first() {
         let nights = Nights::new(&[], &always(), &TimeZone::UTC, at(NOW));
         let last = Some(at("2026-05-08T02:00:00Z"));
-        assert_eq!(nights.standing(last, Some(false)), Standing::Off);
-        assert_eq!(nights.standing(None, Some(false)), Standing::Off);
-        assert_eq!(nights.standing(None, Some(true)), Standing::Unknown);
-        assert_eq!(nights.standing(None, None), Standing::Unknown);
+        assert_eq!(nights.standing(last, Some(false)), BackupStatus::Off);
+        assert_eq!(nights.standing(None, Some(false)), BackupStatus::Off);
+        assert_eq!(nights.standing(None, Some(true)), BackupStatus::Unknown);
+        assert_eq!(nights.standing(None, None), BackupStatus::Unknown);
     }
 
     #[test]
     fn a_date_ahead_of_us_is_none() {
-        check("2026-05-09T12:00:00Z", &[], Standing::UpToDate);
-        check("2026-05-09T12:00:01Z", &[], Standing::Unknown);
-        check("9999-12-01T00:00:00Z", &[], Standing::Unknown);
+        check("2026-05-09T12:00:00Z", &[], BackupStatus::UpToDate);
+        check("2026-05-09T12:00:01Z", &[], BackupStatus::Unknown);
+        check("9999-12-01T00:00:00Z", &[], BackupStatus::Unknown);
     }
 
     #[test]
     fn nights_that_nobody_saw_decide_nothing() {
         let last = "2026-05-06T03:00:00Z";
         // Two nights: to the 7th and to the 8th.
-        check_seen(last, &[], &[], Standing::Unknown);
+        check_seen(last, &[], &[], BackupStatus::Unknown);
         let glance = |at| [(at, at)];
-        check_seen(last, &glance("2026-05-07T08:00:00Z"), &[], Standing::LateOtherwise);
+        check_seen(last, &glance("2026-05-07T08:00:00Z"), &[], BackupStatus::LateOtherwise);
         // What the rest of the night brought nobody knows.
-        check_seen(last, &glance("2026-05-07T07:59:59Z"), &[], Standing::Unknown);
+        check_seen(last, &glance("2026-05-07T07:59:59Z"), &[], BackupStatus::Unknown);
         // Who looks two days after a night still learns of it.
         let seen = |from| [(from, "2026-05-08T12:00:00Z")];
-        check_seen(last, &seen("2026-05-08T11:00:00Z"), &[], Standing::LateOtherwise);
+        check_seen(last, &seen("2026-05-08T11:00:00Z"), &[], BackupStatus::LateOtherwise);
         let last = "2026-05-04T03:00:00Z";
         // Nights to the 5th, 6th, 7th and 8th; excused are the last two.
         let excused = [("2026-05-06T21:00:00Z", "2026-05-08T09:00:00Z")];
-        check_seen(last, &seen("2026-05-08T08:00:00Z"), &excused, Standing::LateOtherwise);
-        check_seen(last, &seen("2026-05-08T08:00:01Z"), &excused, Standing::Unknown);
+        check_seen(last, &seen("2026-05-08T08:00:00Z"), &excused, BackupStatus::LateOtherwise);
+        check_seen(last, &seen("2026-05-08T08:00:01Z"), &excused, BackupStatus::Unknown);
         // A span that ended before the night says nothing about it.
         check_seen(
             "2026-05-06T03:00:00Z",
             &[("2026-05-01T00:00:00Z", "2026-05-06T20:00:00Z")],
             &[],
-            Standing::Unknown,
+            BackupStatus::Unknown,
         );
         // An outage that we know of excuses, whenever we looked.
         let all = [("2026-05-04T21:00:00Z", "2026-05-08T09:00:00Z")];
-        check_seen(last, &[], &all, Standing::LateByApple);
+        check_seen(last, &[], &all, BackupStatus::LateByApple);
     }
 
     #[test]
     fn before_the_first_night_nobody_knows() {
         let for_ever = [("2020-01-01T00:00:00Z", "")];
-        check("2025-06-01T00:00:00Z", &for_ever, Standing::LateByApple);
-        check("2025-03-01T00:00:00Z", &for_ever, Standing::Unknown);
-        check("2025-03-01T00:00:00Z", &[], Standing::LateOtherwise);
-        check("0001-01-03T00:00:00Z", &[], Standing::LateOtherwise);
+        check("2025-06-01T00:00:00Z", &for_ever, BackupStatus::LateByApple);
+        check("2025-03-01T00:00:00Z", &for_ever, BackupStatus::Unknown);
+        check("2025-03-01T00:00:00Z", &[], BackupStatus::LateOtherwise);
+        check("0001-01-03T00:00:00Z", &[], BackupStatus::LateOtherwise);
     }
 
     #[test]
@@ -390,8 +390,8 @@ mod tests {
         let evening = [("2026-05-06T18:00:00Z", "2026-05-06T19:00:00Z")];
         let last = "2026-05-05T20:00:00Z";
         let now = "2026-05-07T22:00:00Z";
-        check_zone("Europe/Berlin", now, last, &evening, Standing::LateByApple);
-        check_zone("America/Los_Angeles", now, last, &evening, Standing::LateOtherwise);
+        check_zone("Europe/Berlin", now, last, &evening, BackupStatus::LateByApple);
+        check_zone("America/Los_Angeles", now, last, &evening, BackupStatus::LateOtherwise);
         // A night in Auckland is a day in UTC.
         let day = [("2026-05-06T10:00:00Z", "2026-05-06T11:00:00Z")];
         check_zone(
@@ -399,9 +399,9 @@ mod tests {
             "2026-05-07T06:00:00Z",
             "2026-05-05T05:00:00Z",
             &day,
-            Standing::LateByApple,
+            BackupStatus::LateByApple,
         );
-        check_zone("UTC", "2026-05-07T08:00:00Z", "2026-05-05T05:00:00Z", &day, Standing::LateOtherwise);
+        check_zone("UTC", "2026-05-07T08:00:00Z", "2026-05-05T05:00:00Z", &day, BackupStatus::LateOtherwise);
     }
 
     #[test]
@@ -412,10 +412,10 @@ mod tests {
             ("2026-03-29", "2026-03-28T03:00:00Z", "2026-03-28T03:00:01Z", "2026-03-30T05:59:59Z"),
             ("2026-10-25", "2026-10-24T04:00:00Z", "2026-10-24T04:00:01Z", "2026-10-26T06:59:59Z"),
         ] {
-            check_zone("Europe/Berlin", now, just_in, &[], Standing::LateOtherwise);
-            check_zone("Europe/Berlin", now, too_late, &[], Standing::UpToDate);
+            check_zone("Europe/Berlin", now, just_in, &[], BackupStatus::LateOtherwise);
+            check_zone("Europe/Berlin", now, too_late, &[], BackupStatus::UpToDate);
             let last_hour = format!("{morning}T05:59:00Z");
-            check_zone("Europe/Berlin", now, just_in, &[(&last_hour, &last_hour)], Standing::LateByApple);
+            check_zone("Europe/Berlin", now, just_in, &[(&last_hour, &last_hour)], BackupStatus::LateByApple);
         }
     }
 

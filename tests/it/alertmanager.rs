@@ -9,7 +9,7 @@ use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};
-use statusd::channel::{Notice, Picture, SendOutcome, Standing, http_answer};
+use statusd::channel::{Notice, Picture, SendOutcome, ServiceState, http_answer};
 use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
 use statusd::secret::Secret;
 
@@ -81,7 +81,7 @@ fn picture() -> Picture {
     Picture {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
         sight: Sight::Sighted { since: ago(600) },
-        services: vec![Standing {
+        services: vec![ServiceState {
             service: "iCloud Backup".to_owned(),
             is_listed: true,
             outages: vec![outage],

@@ -11,7 +11,7 @@ use crate::common::wire::Wire;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use statusd::channel::mqtt::{Mqtt, Settings};
-use statusd::channel::{Notice, Picture, SendOutcome, Standing};
+use statusd::channel::{Notice, Picture, SendOutcome, ServiceState};
 use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
 use statusd::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,7 +61,7 @@ fn picture(services: &[&str]) -> Picture {
             None => (*name, false),
         };
         let outages = if is_down { vec![outage(service)] } else { Vec::new() };
-        Standing { service: service.to_owned(), is_listed: true, outages }
+        ServiceState { service: service.to_owned(), is_listed: true, outages }
     };
     Picture {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },

@@ -321,7 +321,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::channel::Standing;
+    use crate::channel::ServiceState;
     use crate::model::{Edition, Fault, FeedId};
 
     fn at(text: &str) -> Timestamp {
@@ -388,7 +388,7 @@ mod tests {
         Picture {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
             sight,
-            services: vec![Standing { service, is_listed: true, outages }],
+            services: vec![ServiceState { service, is_listed: true, outages }],
         }
     }
 

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use ring::digest;
 use serde_json::{Value, json};
 
-use super::super::{Picture, Standing};
+use super::super::{Picture, ServiceState};
 use crate::model::{EventKind, Outage, Phase, ServiceKey, Sight};
 use crate::text;
 
@@ -116,7 +116,7 @@ impl Topics {
 
     /// A binary sensor of Home Assistant that is on while there is a problem and unknown while
     /// nobody can tell.
-    fn sensor(&self, standing: &Standing, slug: &str, picture: &Picture) -> Value {
+    fn sensor(&self, standing: &ServiceState, slug: &str, picture: &Picture) -> Value {
         let id = format!("{}_{slug}", self.id());
         let page = picture.feed.edition.page();
         json!({
@@ -150,7 +150,7 @@ impl Topics {
 }
 
 /// The state of one service as JSON. The same as long as nothing changes: it holds no time of now.
-fn state(standing: &Standing, picture: &Picture, now: Timestamp) -> Value {
+fn state(standing: &ServiceState, picture: &Picture, now: Timestamp) -> Value {
     let worst = worst(&standing.outages);
     let can_tell = is_in_sight(&picture.sight, now);
     // What we hold to go on, goes on until Apple says otherwise: silence is not recovery.
@@ -268,7 +268,7 @@ mod tests {
         Picture {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
             sight,
-            services: vec![Standing { service: service.to_owned(), is_listed, outages }],
+            services: vec![ServiceState { service: service.to_owned(), is_listed, outages }],
         }
     }
 

@@ -17,7 +17,7 @@ use crate::text::counted;
 
 use crate::cli::args::{Check, CheckFormat};
 use crate::cli::phrases::shown;
-use crate::cli::service_state::{Standing, State, standings};
+use crate::cli::service_state::{ServiceReport, State, standings};
 use crate::cli::terminal::Page;
 use crate::cli::{Failure, Invocation, Output, wait};
 
@@ -40,7 +40,7 @@ pub struct Answer {
     pub feed: String,
     /// Apple's text for everybody.
     pub banner: Option<String>,
-    pub standings: Result<Vec<Standing>, Blind>,
+    pub standings: Result<Vec<ServiceReport>, Blind>,
 }
 
 pub fn run(check: &Check, invocation: &Invocation) -> Result<Output, Failure> {
@@ -177,7 +177,7 @@ impl Answer {
                 "word": blind.word, "fault": blind.fault, "text": blind.reason,
             })),
             "apple_says": self.banner,
-            "services": standings.iter().map(Standing::json).collect::<Vec<Value>>(),
+            "services": standings.iter().map(ServiceReport::json).collect::<Vec<Value>>(),
         })
     }
 }

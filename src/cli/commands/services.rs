@@ -11,7 +11,7 @@ use crate::model::FeedId;
 use super::check::look;
 use crate::cli::args::Services;
 use crate::cli::phrases::shown;
-use crate::cli::service_state::{Riddle, Standing, State, standings};
+use crate::cli::service_state::{Riddle, ServiceReport, State, standings};
 use crate::cli::terminal::{Ink, Page};
 use crate::cli::{DONE, Failure, Invocation, Output, WRONG_USAGE};
 
@@ -26,19 +26,19 @@ pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failu
     } else {
         draw(&standings, &page)
     };
-    let is_unknown = |standing: &Standing| matches!(standing.riddle, Some(Riddle::NotListed { .. }));
+    let is_unknown = |standing: &ServiceReport| matches!(standing.riddle, Some(Riddle::NotListed { .. }));
     let code = if standings.iter().any(is_unknown) { WRONG_USAGE } else { DONE };
     Ok(Output { text, code })
 }
 
-fn list(standings: &[Standing], feed: &FeedId, page: &Page) -> Value {
-    let services: Vec<Value> = standings.iter().map(Standing::json).collect();
+fn list(standings: &[ServiceReport], feed: &FeedId, page: &Page) -> Value {
+    let services: Vec<Value> = standings.iter().map(ServiceReport::json).collect();
     json!({"version": VERSION, "at": page.now, "feed": feed.to_string(), "services": services})
 }
 
 /// What has a problem a line each, worst first; the names of the rest in columns.
-fn draw(standings: &[Standing], page: &Page) -> String {
-    let (mut fine, mut other): (Vec<&Standing>, Vec<&Standing>) =
+fn draw(standings: &[ServiceReport], page: &Page) -> String {
+    let (mut fine, mut other): (Vec<&ServiceReport>, Vec<&ServiceReport>) =
         standings.iter().partition(|standing| standing.state == State::Fine);
     other.sort_by_key(|standing| standing.state);
     fine.sort_by_key(|standing| standing.service.to_lowercase());

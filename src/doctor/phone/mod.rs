@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
 use crate::doctor::guide::Step;
-use crate::phones::backup_status::{Nights, Standing};
+use crate::phones::backup_status::{BackupStatus, Nights};
 use crate::phones::{Family, General, Phone, Private, Trouble};
 
 /// The checks of this file, in the order in which they are shown.
@@ -152,11 +152,11 @@ fn last_backup(private: &Private, nights: &Nights, view: &View<'_>) -> Finding {
 /// The date of the last backup, beside how the phone stands with it.
 pub fn judge_last_backup(
     last: Option<Timestamp>,
-    standing: Standing,
+    standing: BackupStatus,
     now: Timestamp,
     zone: &TimeZone,
 ) -> Finding {
-    if standing == Standing::Off {
+    if standing == BackupStatus::Off {
         return Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
             .evidence([last_evidence(last)]);
     }
@@ -177,11 +177,11 @@ pub fn judge_last_backup(
     finding.evidence([last_evidence(last)])
 }
 
-fn dated(last: Timestamp, standing: Standing, now: Timestamp, zone: &TimeZone) -> Finding {
+fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZone) -> Finding {
     let seen = format!("last iCloud backup {} ago ({})", lasted(last, now), when(last, now, zone));
     match standing {
-        Standing::UpToDate => Finding::new(LAST_BACKUP, Status::Ok, seen),
-        Standing::LateByApple => {
+        BackupStatus::UpToDate => Finding::new(LAST_BACKUP, Status::Ok, seen),
+        BackupStatus::LateByApple => {
             Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}; Apple had an outage since"))
                 .blame(Blame::Apple)
                 .todo(
@@ -190,7 +190,7 @@ fn dated(last: Timestamp, standing: Standing, now: Timestamp, zone: &TimeZone) -
                 )
                 .step(Step::AppleStatus)
         }
-        Standing::LateOtherwise => {
+        BackupStatus::LateOtherwise => {
             Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}, and that is not Apple's fault"))
                 .blame(Blame::Phone)
                 .todo(format!(
@@ -199,12 +199,12 @@ fn dated(last: Timestamp, standing: Standing, now: Timestamp, zone: &TimeZone) -
                 ))
                 .step(Step::BackUpNow)
         }
-        Standing::Unknown => {
+        BackupStatus::Unknown => {
             let seen = format!("{seen}; whether Apple had an outage since is not known");
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
         }
         // Told before it comes to the date, and of lists only.
-        Standing::Off | Standing::Skipped => {
+        BackupStatus::Off | BackupStatus::Skipped => {
             Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
         }
     }

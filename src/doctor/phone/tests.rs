@@ -138,8 +138,8 @@ fn the_last_backup() {
     let with = |last: Option<&str>, standing| judge_last_backup(last.map(at), standing, now(), &berlin);
     let last = Some("2026-05-05T23:15:00Z");
     let old = Some("2026-05-03T01:00:00Z");
-    check(&with(last, Standing::UpToDate), Status::Ok, "last iCloud backup 9 h ago (01:15)", "");
-    let late = with(old, Standing::LateByApple);
+    check(&with(last, BackupStatus::UpToDate), Status::Ok, "last iCloud backup 9 h ago (01:15)", "");
+    let late = with(old, BackupStatus::LateByApple);
     check(
         &late,
         Status::Problem,
@@ -147,13 +147,18 @@ fn the_last_backup() {
         "catch up by itself",
     );
     assert_eq!(late.blame, Some(Blame::Apple));
-    let late = with(old, Standing::LateOtherwise);
+    let late = with(old, BackupStatus::LateOtherwise);
     check(&late, Status::Problem, "3 days 7 h ago", "Back Up Now");
     assert_eq!(late.blame, Some(Blame::Phone));
-    check(&with(old, Standing::Unknown), Status::CannotTell, "is not known", "");
-    check(&with(old, Standing::Off), Status::Skipped, "is off", "");
-    check(&with(None, Standing::Off), Status::Skipped, "is off", "");
-    for standing in [Standing::UpToDate, Standing::LateByApple, Standing::LateOtherwise, Standing::Unknown] {
+    check(&with(old, BackupStatus::Unknown), Status::CannotTell, "is not known", "");
+    check(&with(old, BackupStatus::Off), Status::Skipped, "is off", "");
+    check(&with(None, BackupStatus::Off), Status::Skipped, "is off", "");
+    for standing in [
+        BackupStatus::UpToDate,
+        BackupStatus::LateByApple,
+        BackupStatus::LateOtherwise,
+        BackupStatus::Unknown,
+    ] {
         check(&with(None, standing), Status::CannotTell, "does not say", "Collected on the iPhone");
         check(&with(Some("2026-05-07T08:15:00Z"), standing), Status::CannotTell, "in the future", "clocks");
         let ahead = with(Some("2026-05-06T09:00:00Z"), standing);

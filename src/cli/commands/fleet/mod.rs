@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cause::Cause as _;
 use crate::config::Config;
 use crate::model::{Outage, Phase, Service, ServiceKey};
-use crate::phones::backup_status::{Downtime, Nights, Standing, is_ahead};
+use crate::phones::backup_status::{BackupStatus, Downtime, Nights, is_ahead};
 use crate::store::{Span, Store};
 use crate::tracking::watchlist::Watch;
 use crate::{regular_file, status_socket};
@@ -74,16 +74,16 @@ fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
 
 /// 1 if a device is what the caller fails on, else 3 if one is unknown: it could be.
 fn exit_code(rows: &[Row], fail_on: &[FailOn]) -> u8 {
-    let is = |fail_on: &FailOn, standing: Standing| match fail_on {
-        FailOn::Late => matches!(standing, Standing::LateByApple | Standing::LateOtherwise),
-        FailOn::LateOtherwise => standing == Standing::LateOtherwise,
-        FailOn::Off => standing == Standing::Off,
-        FailOn::Unknown => standing == Standing::Unknown,
+    let is = |fail_on: &FailOn, standing: BackupStatus| match fail_on {
+        FailOn::Late => matches!(standing, BackupStatus::LateByApple | BackupStatus::LateOtherwise),
+        FailOn::LateOtherwise => standing == BackupStatus::LateOtherwise,
+        FailOn::Off => standing == BackupStatus::Off,
+        FailOn::Unknown => standing == BackupStatus::Unknown,
     };
-    let is_any = |wanted: &dyn Fn(Standing) -> bool| rows.iter().any(|row| wanted(row.standing));
+    let is_any = |wanted: &dyn Fn(BackupStatus) -> bool| rows.iter().any(|row| wanted(row.standing));
     if is_any(&|standing| fail_on.iter().any(|fail_on| is(fail_on, standing))) {
         FAILED
-    } else if !fail_on.is_empty() && is_any(&|standing| standing == Standing::Unknown) {
+    } else if !fail_on.is_empty() && is_any(&|standing| standing == BackupStatus::Unknown) {
         CANNOT_TELL
     } else {
         DONE
@@ -186,14 +186,14 @@ fn judged(device: Device, nights: &Nights, now: Timestamp) -> Row {
     let last = device.last.as_ref().ok().copied().flatten();
     if let Some(other) = &device.other {
         let reason = Some(format!("neither an iPhone nor an iPad: {other}"));
-        return Row { device, standing: Standing::Skipped, reason };
+        return Row { device, standing: BackupStatus::Skipped, reason };
     }
     let standing = match (unread, &device.enabled) {
-        (_, Ok(Some(false))) => Standing::Off,
-        (Some(_), _) => Standing::Unknown,
+        (_, Ok(Some(false))) => BackupStatus::Off,
+        (Some(_), _) => BackupStatus::Unknown,
         (None, enabled) => nights.standing(last, enabled.as_ref().ok().copied().flatten()),
     };
-    let reason = (standing == Standing::Unknown).then(|| match (unread, last) {
+    let reason = (standing == BackupStatus::Unknown).then(|| match (unread, last) {
         (Some(unread), _) => unread.clone(),
         (None, None) => "no date of a backup".to_owned(),
         (None, Some(last)) if is_ahead(last, now) => "the date lies in the future".to_owned(),
@@ -257,21 +257,21 @@ mod tests {
         let nights = Nights::new(&[], &[], &TimeZone::UTC, now);
         let unread = || Err("cannot read it".to_owned());
         for (last, enabled, standing, reason) in [
-            (Ok(Some(at("2026-05-08T02:00:00Z"))), Ok(None), Standing::UpToDate, None),
-            (Ok(Some(at("2026-05-08T02:00:00Z"))), Err("x".to_owned()), Standing::Unknown, Some("x")),
-            (unread(), Ok(Some(false)), Standing::Off, None),
-            (unread(), Ok(Some(true)), Standing::Unknown, Some("cannot read it")),
-            (Ok(None), Ok(Some(true)), Standing::Unknown, Some("no date of a backup")),
+            (Ok(Some(at("2026-05-08T02:00:00Z"))), Ok(None), BackupStatus::UpToDate, None),
+            (Ok(Some(at("2026-05-08T02:00:00Z"))), Err("x".to_owned()), BackupStatus::Unknown, Some("x")),
+            (unread(), Ok(Some(false)), BackupStatus::Off, None),
+            (unread(), Ok(Some(true)), BackupStatus::Unknown, Some("cannot read it")),
+            (Ok(None), Ok(Some(true)), BackupStatus::Unknown, Some("no date of a backup")),
             (
                 Ok(Some(at("2027-05-08T02:00:00Z"))),
                 Ok(None),
-                Standing::Unknown,
+                BackupStatus::Unknown,
                 Some("the date lies in the future"),
             ),
             (
                 Ok(Some(at("2026-05-01T02:00:00Z"))),
                 Ok(None),
-                Standing::Unknown,
+                BackupStatus::Unknown,
                 Some("statusd did not look in those nights"),
             ),
         ] {
@@ -291,7 +291,7 @@ mod tests {
         let reason = row.reason.as_deref();
         assert_eq!(
             (row.standing, reason),
-            (Standing::Skipped, Some("neither an iPhone nor an iPad: Apple TV"))
+            (BackupStatus::Skipped, Some("neither an iPhone nor an iPad: Apple TV"))
         );
     }
 
@@ -302,8 +302,8 @@ mod tests {
                 Device { line: 2, name: "a".to_owned(), other: None, last: Ok(None), enabled: Ok(None) };
             Row { device, standing, reason: None }
         };
-        use Standing::{LateByApple, LateOtherwise, Off, Skipped, Unknown, UpToDate};
-        let check = |standings: &[Standing], fail_on: &[FailOn], expected: u8| {
+        use BackupStatus::{LateByApple, LateOtherwise, Off, Skipped, Unknown, UpToDate};
+        let check = |standings: &[BackupStatus], fail_on: &[FailOn], expected: u8| {
             let rows: Vec<Row> = standings.iter().map(|standing| row(*standing)).collect();
             assert_eq!(exit_code(&rows, fail_on), expected, "{standings:?} {fail_on:?}");
         };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::delivery::message::time_format::lasted;
 use crate::delivery::payload::VERSION;
-use crate::phones::backup_status::Standing;
+use crate::phones::backup_status::BackupStatus;
 
 use super::columns::Columns;
 use super::inventory::Device;
@@ -26,7 +26,7 @@ const CSV_HEAD: [&str; 6] = ["device", "standing", "last_backup_at", "backup_ena
 #[derive(Clone, Debug)]
 pub struct Row {
     pub device: Device,
-    pub standing: Standing,
+    pub standing: BackupStatus,
     /// Of "unknown" and "skipped".
     pub reason: Option<String>,
 }
@@ -56,7 +56,8 @@ pub struct Report {
 
 impl Report {
     pub fn text(&self, page: &Page) -> String {
-        let mut late: Vec<&Row> = self.rows.iter().filter(|row| row.standing != Standing::UpToDate).collect();
+        let mut late: Vec<&Row> =
+            self.rows.iter().filter(|row| row.standing != BackupStatus::UpToDate).collect();
         late.sort_by_key(|row| (urgency(row.standing), row.last()));
         let mut text = page.paragraph(0, &self.counted());
         text.push_str(&page.paragraph(0, &self.beside(page)));
@@ -76,8 +77,9 @@ impl Report {
         text
     }
 
-    fn counts(&self) -> BTreeMap<Standing, usize> {
-        let mut counts: BTreeMap<Standing, usize> = Standing::ALL.map(|standing| (standing, 0)).into();
+    fn counts(&self) -> BTreeMap<BackupStatus, usize> {
+        let mut counts: BTreeMap<BackupStatus, usize> =
+            BackupStatus::ALL.map(|standing| (standing, 0)).into();
         for row in &self.rows {
             *counts.entry(row.standing).or_default() += 1;
         }
@@ -158,25 +160,25 @@ fn device_json(row: &Row) -> Value {
 }
 
 /// What somebody can do something about comes first; what Apple's end of the outage heals, last.
-fn urgency(standing: Standing) -> u8 {
+fn urgency(standing: BackupStatus) -> u8 {
     match standing {
-        Standing::LateOtherwise => 0,
-        Standing::Off => 1,
-        Standing::Unknown => 2,
-        Standing::LateByApple => 3,
-        Standing::Skipped => 4,
-        Standing::UpToDate => 5,
+        BackupStatus::LateOtherwise => 0,
+        BackupStatus::Off => 1,
+        BackupStatus::Unknown => 2,
+        BackupStatus::LateByApple => 3,
+        BackupStatus::Skipped => 4,
+        BackupStatus::UpToDate => 5,
     }
 }
 
-fn words(standing: Standing) -> &'static str {
+fn words(standing: BackupStatus) -> &'static str {
     match standing {
-        Standing::UpToDate => "up to date",
-        Standing::LateByApple => "late because of Apple",
-        Standing::LateOtherwise => "late for another reason",
-        Standing::Off => "off",
-        Standing::Unknown => "unknown",
-        Standing::Skipped => "skipped",
+        BackupStatus::UpToDate => "up to date",
+        BackupStatus::LateByApple => "late because of Apple",
+        BackupStatus::LateOtherwise => "late for another reason",
+        BackupStatus::Off => "off",
+        BackupStatus::Unknown => "unknown",
+        BackupStatus::Skipped => "skipped",
     }
 }
 
@@ -186,11 +188,11 @@ fn line(row: &Row, page: &Page) -> Vec<Cell> {
         name => name,
     };
     let ink = match row.standing {
-        Standing::UpToDate => Ink::Good,
-        Standing::LateByApple => Ink::Planned,
-        Standing::LateOtherwise => Ink::Bad,
-        Standing::Off | Standing::Unknown => Ink::Doubtful,
-        Standing::Skipped => Ink::Faint,
+        BackupStatus::UpToDate => Ink::Good,
+        BackupStatus::LateByApple => Ink::Planned,
+        BackupStatus::LateOtherwise => Ink::Bad,
+        BackupStatus::Off | BackupStatus::Unknown => Ink::Doubtful,
+        BackupStatus::Skipped => Ink::Faint,
     };
     let last = row.last().map(|last| {
         let day = last.to_zoned(page.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
@@ -219,10 +221,10 @@ mod tests {
         Page { width, color: false, zone: &UTC, now: at("2026-05-08T12:00:00Z") }
     }
 
-    fn row(line: u64, name: &str, last: &str, standing: Standing) -> Row {
+    fn row(line: u64, name: &str, last: &str, standing: BackupStatus) -> Row {
         let last = Ok((!last.is_empty()).then(|| at(last)));
-        let enabled = Ok((standing == Standing::Off).then_some(false));
-        let reason = (standing == Standing::Unknown).then(|| "no date of a backup".to_owned());
+        let enabled = Ok((standing == BackupStatus::Off).then_some(false));
+        let reason = (standing == BackupStatus::Unknown).then(|| "no date of a backup".to_owned());
         Row { device: Device { line, name: name.to_owned(), other: None, last, enabled }, standing, reason }
     }
 
@@ -234,12 +236,12 @@ mod tests {
     fn report() -> Report {
         Report {
             rows: vec![
-                row(2, "Anna", "2026-05-08T02:00:00Z", Standing::UpToDate),
-                row(3, "=HYPERLINK(\"x\")", "2026-05-01T02:00:00Z", Standing::LateByApple),
-                row(4, "Berta\u{1b}[2J\u{202e}", "2026-05-04T02:00:00Z", Standing::LateOtherwise),
-                row(5, "Cäsar, the elder of the two", "2026-04-04T02:00:00Z", Standing::LateOtherwise),
-                row(6, "", "", Standing::Unknown),
-                row(7, "+49", "2026-03-04T02:00:00Z", Standing::Off),
+                row(2, "Anna", "2026-05-08T02:00:00Z", BackupStatus::UpToDate),
+                row(3, "=HYPERLINK(\"x\")", "2026-05-01T02:00:00Z", BackupStatus::LateByApple),
+                row(4, "Berta\u{1b}[2J\u{202e}", "2026-05-04T02:00:00Z", BackupStatus::LateOtherwise),
+                row(5, "Cäsar, the elder of the two", "2026-04-04T02:00:00Z", BackupStatus::LateOtherwise),
+                row(6, "", "", BackupStatus::Unknown),
+                row(7, "+49", "2026-03-04T02:00:00Z", BackupStatus::Off),
             ],
             columns: columns("Last iCloud Backup"),
             feed: "consumer/en_US".to_owned(),
@@ -281,12 +283,13 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
     #[test]
     fn what_is_left_out_is_counted() {
         let mut report = report();
-        report.rows =
-            (0..120).map(|line| row(line, "x", "2026-05-01T02:00:00Z", Standing::LateOtherwise)).collect();
+        report.rows = (0..120)
+            .map(|line| row(line, "x", "2026-05-01T02:00:00Z", BackupStatus::LateOtherwise))
+            .collect();
         let text = report.text(&page(120));
         assert!(text.ends_with("… and 70 more; --format csv has all\n"), "{text}");
         assert_eq!(text.lines().count(), 2 + 1 + 1 + 50 + 1);
-        report.rows = vec![row(2, "x", "2026-05-08T02:00:00Z", Standing::UpToDate)];
+        report.rows = vec![row(2, "x", "2026-05-08T02:00:00Z", BackupStatus::UpToDate)];
         assert!(report.text(&page(80)).starts_with("1 device: up to date\n"));
         report.rows.clear();
         report.record_since = None;

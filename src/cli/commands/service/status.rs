@@ -14,7 +14,7 @@ use crate::cli::terminal::{Ink, Page};
 use crate::cli::{DONE, FAILED, Failure, Invocation, Output, wait};
 
 /// All that is known of the service at one moment.
-struct Standing<'s> {
+struct UnitState<'s> {
     site: &'s Site,
     found: Found,
     live: Option<Live>,
@@ -32,7 +32,7 @@ pub fn run(site: &Site, json: bool, invocation: &Invocation) -> Result<Output, F
     let zone = config.as_ref().map(|config| config.time_zone.clone()).unwrap_or(jiff::tz::TimeZone::UTC);
     let complaint = config.err().map(|error| error.to_string());
     let code = if found.known.is_running() { DONE } else { FAILED };
-    let standing = Standing { site, found, live, complaint };
+    let standing = UnitState { site, found, live, complaint };
     let text = match json {
         true => format!("{:#}\n", standing.json()),
         false => standing.text(&invocation.page(&zone)),
@@ -40,7 +40,7 @@ pub fn run(site: &Site, json: bool, invocation: &Invocation) -> Result<Output, F
     Ok(Output { text, code })
 }
 
-impl Standing<'_> {
+impl UnitState<'_> {
     fn text(&self, page: &Page) -> String {
         // A path is not wrapped: what was broken cannot be copied.
         let mut text = format!("{}\n", self.installed());
@@ -189,7 +189,7 @@ mod tests {
 
     #[track_caller]
     fn check(found: Found, live: Option<Live>, expected: &str) {
-        let standing = Standing { site: &Site::Machine, found, live, complaint: None };
+        let standing = UnitState { site: &Site::Machine, found, live, complaint: None };
         assert_eq!(standing.text(&page()), expected);
     }
 
@@ -219,7 +219,7 @@ mod tests {
     fn its_json_is_the_documented_one() {
         let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
         let live = Some(live(7));
-        let standing = Standing { site: &Site::Machine, found: found(running), live, complaint: None };
+        let standing = UnitState { site: &Site::Machine, found: found(running), live, complaint: None };
         check_documented("service status", &standing.json());
     }
 }
