@@ -327,13 +327,13 @@ impl Fault {
 
 /// Whether we can read the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum FeedHealth {
     /// No look yet.
     Unknown,
-    Sighted {
+    Readable {
         since: Timestamp,
     },
-    Blind {
+    Unreadable {
         since: Timestamp,
         fault: Fault,
         /// For people, one line, without secrets.
@@ -363,7 +363,7 @@ pub struct FeedState {
     /// The order of dates that the newest document with a proof of it had.
     pub date_order: Option<DateOrder>,
     pub stale: Option<StaleRun>,
-    pub sight: Sight,
+    pub health: FeedHealth,
     /// Apple's text for everybody, if it ever comes.
     pub banner: Option<String>,
 }
@@ -389,7 +389,7 @@ impl Beliefs {
                 stamp: None,
                 date_order: None,
                 stale: None,
-                sight: Sight::Unknown,
+                health: FeedHealth::Unknown,
                 banner: None,
             },
             services: BTreeMap::new(),
@@ -418,8 +418,8 @@ pub enum ChangeKind {
     Over,
     Unlisted,
     ListedAgain,
-    Blind,
-    Sighted,
+    Unreadable,
+    Readable,
     HistoryLost,
 
     /// Text, times or users affected were changed.
@@ -430,9 +430,9 @@ pub enum ChangeKind {
     Noted,
 
     /// A reminder: an outage that was told of is still going on.
-    Lasts,
+    Reminder,
     /// Proof of life: statusd looks, and this is how things are.
-    Alive,
+    Liveness,
     /// A phone has not backed up for days, and nothing at Apple explains it.
     BackupLate,
     /// iCloud Backup is switched off on a phone.
@@ -457,14 +457,14 @@ impl ChangeKind {
         ChangeKind::Over,
         ChangeKind::Unlisted,
         ChangeKind::ListedAgain,
-        ChangeKind::Blind,
-        ChangeKind::Sighted,
+        ChangeKind::Unreadable,
+        ChangeKind::Readable,
         ChangeKind::HistoryLost,
         ChangeKind::Revised,
         ChangeKind::Corrected,
         ChangeKind::Noted,
-        ChangeKind::Lasts,
-        ChangeKind::Alive,
+        ChangeKind::Reminder,
+        ChangeKind::Liveness,
         ChangeKind::BackupLate,
         ChangeKind::BackupOff,
         ChangeKind::Test,
@@ -487,14 +487,14 @@ impl ChangeKind {
             ChangeKind::Over => "over",
             ChangeKind::Unlisted => "unlisted",
             ChangeKind::ListedAgain => "listed_again",
-            ChangeKind::Blind => "blind",
-            ChangeKind::Sighted => "sighted",
+            ChangeKind::Unreadable => "blind",
+            ChangeKind::Readable => "sighted",
             ChangeKind::HistoryLost => "history_lost",
             ChangeKind::Revised => "revised",
             ChangeKind::Corrected => "corrected",
             ChangeKind::Noted => "noted",
-            ChangeKind::Lasts => "lasts",
-            ChangeKind::Alive => "alive",
+            ChangeKind::Reminder => "lasts",
+            ChangeKind::Liveness => "alive",
             ChangeKind::BackupLate => "backup_late",
             ChangeKind::BackupOff => "backup_off",
             ChangeKind::Test => "test",
@@ -522,23 +522,23 @@ impl ChangeKind {
             | ChangeKind::Over
             | ChangeKind::Unlisted
             | ChangeKind::ListedAgain
-            | ChangeKind::Blind
-            | ChangeKind::Sighted
+            | ChangeKind::Unreadable
+            | ChangeKind::Readable
             | ChangeKind::HistoryLost
             | ChangeKind::BackupLate
             | ChangeKind::BackupOff => true,
             ChangeKind::Revised
             | ChangeKind::Corrected
             | ChangeKind::Noted
-            | ChangeKind::Lasts
-            | ChangeKind::Alive
+            | ChangeKind::Reminder
+            | ChangeKind::Liveness
             | ChangeKind::Test => false,
         }
     }
 
     /// Whether it is about the feed, about statusd or about a phone, and so told to everybody.
     pub fn is_about_us(self) -> bool {
-        matches!(self, ChangeKind::Blind | ChangeKind::Sighted | ChangeKind::HistoryLost)
+        matches!(self, ChangeKind::Unreadable | ChangeKind::Readable | ChangeKind::HistoryLost)
             || self.is_about_a_phone()
     }
 

@@ -3,14 +3,14 @@
 //! Level-triggered: a picture is whole and says nothing of what changed or was shown before.
 //! Invariant: the same beliefs give equal pictures.
 
-use crate::model::{FeedId, Outage, Sight};
+use crate::model::{FeedHealth, FeedId, Outage};
 
 /// How what is watched stands now: what a channel that shows a state is given, whole, each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     pub feed: FeedId,
     /// Whether we can read the feed now.
-    pub sight: Sight,
+    pub health: FeedHealth,
     /// The watched services, in order of name.
     pub services: Vec<ServiceState>,
 }

@@ -226,16 +226,16 @@ impl<'a> Timeline<'a> {
     fn marks(&self, row: &Row, seen: &[Seen]) -> Vec<Mark> {
         let cells = row.trouble.iter().zip(seen).zip(&self.bounds);
         let mark = |((trouble, seen), from): ((&Option<Mark>, &Seen), &Timestamp)| {
-            let not_polling_s = seen.whole_s - seen.sighted_s - seen.blind_s;
+            let not_polling_s = seen.whole_s - seen.readable_s - seen.unreadable_s;
             if *from >= self.page.now {
                 Mark::Ahead
             } else if let Some(trouble) = trouble {
                 *trouble
             } else if row.unlisted_since.is_some_and(|since| since <= *from) {
                 Mark::Blind
-            } else if seen.sighted_s > 0 && seen.sighted_s >= seen.blind_s.max(not_polling_s) {
+            } else if seen.readable_s > 0 && seen.readable_s >= seen.unreadable_s.max(not_polling_s) {
                 Mark::Fine
-            } else if seen.blind_s >= not_polling_s {
+            } else if seen.unreadable_s >= not_polling_s {
                 Mark::Blind
             } else {
                 Mark::NotLooking
@@ -299,13 +299,13 @@ fn lasting(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub whole_s: i64,
-    pub sighted_s: i64,
-    pub blind_s: i64,
+    pub readable_s: i64,
+    pub unreadable_s: i64,
 }
 
 /// Of the time from `from` to `to`.
 pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> Seen {
-    let mut seen = Seen { whole_s: to.duration_since(from).as_secs().max(0), sighted_s: 0, blind_s: 0 };
+    let mut seen = Seen { whole_s: to.duration_since(from).as_secs().max(0), readable_s: 0, unreadable_s: 0 };
     // A clock that was set back makes spans overlap; no second counts twice.
     let mut counted = from;
     for span in spans {
@@ -316,8 +316,8 @@ pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> Seen {
         }
         counted = end;
         match span.blind {
-            None => seen.sighted_s += seconds,
-            Some(_) => seen.blind_s += seconds,
+            None => seen.readable_s += seconds,
+            Some(_) => seen.unreadable_s += seconds,
         }
     }
     seen
@@ -529,7 +529,7 @@ iCloud Backup  ????????????------------............
             span("2026-05-01T12:00:00Z", "2026-05-03T00:00:00Z", true),
         ];
         let seen = coverage(&overlapping, at("2026-05-01T00:00:00Z"), at("2026-05-05T00:00:00Z"));
-        assert_eq!(seen, Seen { whole_s: 4 * 86_400, sighted_s: 86_400, blind_s: 86_400 });
+        assert_eq!(seen, Seen { whole_s: 4 * 86_400, readable_s: 86_400, unreadable_s: 86_400 });
     }
 
     #[test]

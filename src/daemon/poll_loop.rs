@@ -84,7 +84,7 @@ impl PollLoop {
             live.polled_at = Some(now);
             live.next_poll_at = Some(looked.next);
             live.trouble = looked.trouble.clone();
-            if looked.verdict != Verdict::Blind {
+            if looked.verdict != Verdict::Unreadable {
                 live.sighted_at = Some(now);
             }
         });
@@ -93,7 +93,7 @@ impl PollLoop {
 
     fn tell(&mut self, looked: &PollReport, now: Timestamp) {
         let state = match &looked.trouble {
-            Some(trouble) if looked.verdict == Verdict::Blind => format!("cannot tell: {trouble}"),
+            Some(trouble) if looked.verdict == Verdict::Unreadable => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
             None => {
                 service_manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone)
@@ -121,7 +121,7 @@ fn log_trouble(before: Option<&str>, now: Option<&str>) {
 
 fn beat(looked: &PollReport) -> Pulse {
     match (&looked.verdict, &looked.trouble) {
-        (Verdict::Blind, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
+        (Verdict::Unreadable, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
         // Whoever cannot write will not remember.
         (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
         (_, None) => Pulse::Good,

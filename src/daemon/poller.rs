@@ -11,7 +11,7 @@ use crate::clock::Passed;
 use crate::delivery::policy::{self, Route};
 use crate::feed::fetch::{Failure, FetchOutcome, Fetcher};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
-use crate::model::{Beliefs, Change, Document, Fault, Outage, ServiceKey, Sight};
+use crate::model::{Beliefs, Change, Document, Fault, FeedHealth, Outage, ServiceKey};
 use crate::phones::late_backup;
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
@@ -159,10 +159,10 @@ impl Poller {
         let Fetched { seen, passed } = fetched;
         let seen = match seen {
             Ok(seen) => seen,
-            Err(error) => return PollReport::unwritten(Verdict::Blind, &error, now),
+            Err(error) => return PollReport::unwritten(Verdict::Unreadable, &error, now),
         };
         if let Err(error) = self.prepare(store, &seen, now).await {
-            return PollReport::unwritten(Verdict::Blind, &error, now);
+            return PollReport::unwritten(Verdict::Unreadable, &error, now);
         }
         yield_now().await;
         let trouble = self.read(&seen, now);
@@ -268,7 +268,7 @@ impl Poller {
         let Memory { beliefs, pending, document, .. } = &mut self.memory;
         match (trouble, document) {
             (None, Some(document)) => tracking::compare(beliefs, pending, document, &self.watch, now),
-            (Some(trouble), _) => tracking::blind(beliefs, pending, trouble, awake_s, now),
+            (Some(trouble), _) => tracking::unreadable(beliefs, pending, trouble, awake_s, now),
             (None, None) => unreachable!("a poll without a document is trouble"),
         }
     }
@@ -380,9 +380,9 @@ impl Poller {
         }
         self.memory.checkpoint(store).await?;
         let beliefs = &self.memory.beliefs;
-        let last_good = match beliefs.state.sight {
-            Sight::Sighted { .. } => Some(now),
-            Sight::Blind { .. } | Sight::Unknown => store.last_sighted(&beliefs.feed).await?,
+        let last_good = match beliefs.state.health {
+            FeedHealth::Readable { .. } => Some(now),
+            FeedHealth::Unreadable { .. } | FeedHealth::Unknown => store.last_readable(&beliefs.feed).await?,
         };
         let sign = |looks: u64| Change {
             message: looks.to_string(),

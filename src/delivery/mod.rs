@@ -274,14 +274,14 @@ async fn picture(store: &Store, receiver: &Receiver) -> rusqlite::Result<Picture
     for outage in store.standing(&receiver.feed, receiver.channel.name()).await? {
         outages.entry(ServiceKey::new(&outage.service)).or_default().push(outage);
     }
-    let (sight, services) = store.listed(&receiver.feed).await?;
+    let (health, services) = store.listed(&receiver.feed).await?;
     let standing = |(key, service): (ServiceKey, Service)| ServiceState {
         is_listed: matches!(service.listed, Listed::Yes | Listed::Missing(_)),
         outages: outages.remove(&key).unwrap_or_default(),
         service: service.name,
     };
     let services = services.into_iter().filter(|(key, _)| receiver.wants(key)).map(standing).collect();
-    Ok(Picture { feed: receiver.feed.clone(), sight, services })
+    Ok(Picture { feed: receiver.feed.clone(), health, services })
 }
 
 /// What goes on and was told; for digests. `None` where nobody has looked lately: it may be over.
@@ -293,7 +293,7 @@ async fn lasting(
     if receiver.channel.audience() == Audience::Programs {
         return Ok(None);
     }
-    let read = store.last_sighted(&receiver.feed).await?;
+    let read = store.last_readable(&receiver.feed).await?;
     if read.is_none_or(|read| now.duration_since(read) > READ_LATELY) {
         return Ok(None);
     }

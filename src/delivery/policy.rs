@@ -74,14 +74,14 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
         | ChangeKind::Started
         | ChangeKind::Over => Some("maintenance"),
         ChangeKind::Unlisted | ChangeKind::ListedAgain => Some("unlisted"),
-        ChangeKind::Blind | ChangeKind::Sighted => Some("blind"),
+        ChangeKind::Unreadable | ChangeKind::Readable => Some("blind"),
         ChangeKind::HistoryLost => Some("history_lost"),
-        ChangeKind::Alive => Some("alive"),
+        ChangeKind::Liveness => Some("alive"),
         ChangeKind::BackupLate | ChangeKind::BackupOff => Some("phone"),
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Lasts
+        | ChangeKind::Reminder
         | ChangeKind::Test => None,
     }
 }
@@ -156,7 +156,7 @@ impl Policy {
             _ => true,
         };
         // A sign of life names what has trouble, and is about all.
-        let is_about_all = change.service.is_empty() || change.kind == ChangeKind::Alive;
+        let is_about_all = change.service.is_empty() || change.kind == ChangeKind::Liveness;
         is_topic && (is_about_all || self.accepts_service(&ServiceKey::new(&change.service)))
     }
 
@@ -324,13 +324,13 @@ mod tests {
         check_wants("only = ['maintenance']", ChangeKind::Moved, "Photos", true);
         check_wants("only = ['maintenance']", ChangeKind::Cancelled, "Photos", true);
         check_wants("only = ['began']", ChangeKind::Cancelled, "Photos", false);
-        check_wants("only = ['blind']", ChangeKind::Sighted, "", true);
-        check_wants("only = ['began']", ChangeKind::Blind, "", false);
-        check_wants("only = ['began']", ChangeKind::Lasts, "Photos", true);
+        check_wants("only = ['blind']", ChangeKind::Readable, "", true);
+        check_wants("only = ['began']", ChangeKind::Unreadable, "", false);
+        check_wants("only = ['began']", ChangeKind::Reminder, "Photos", true);
         check_wants("only = ['began']", ChangeKind::Test, "", true);
         check_wants("services = ['iCloud*']", ChangeKind::Began, "iCloud Mail", true);
         check_wants("services = ['iCloud*']", ChangeKind::Began, "Photos", false);
-        check_wants("services = ['iCloud*']", ChangeKind::Blind, "", true);
+        check_wants("services = ['iCloud*']", ChangeKind::Unreadable, "", true);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Past {
     pub covered: Vec<(Timestamp, Timestamp)>,
     /// Of the feed, with the stamp of the newest document that was accepted.
     pub state: Option<FeedState>,
-    pub last_sighted: Option<Timestamp>,
+    pub last_readable: Option<Timestamp>,
 }
 
 /// What the judges need beside what was seen.
@@ -263,13 +263,13 @@ pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding
             Finding::new(HISTORY, Status::Ok, "no outage recorded in the last 72 hours")
         }
     };
-    let looked = past.last_sighted.map(|time| format!("the feed was last read {}", case.at(time)));
+    let looked = past.last_readable.map(|time| format!("the feed was last read {}", case.at(time)));
     finding.evidence(looked.into_iter().chain(past.outages.iter().rev().map(|outage| line(outage, case))))
 }
 
 /// As far as the daemon knows, which may have been switched off since.
 fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
-    let seen_at = past.last_sighted.unwrap_or(outage.first_seen);
+    let seen_at = past.last_readable.unwrap_or(outage.first_seen);
     let is_fresh = case.now.duration_since(seen_at) <= READ_LATELY;
     let status = if is_fresh { Status::Problem } else { Status::Warning };
     let seen = format!("{}, as last seen {}", line(outage, case), case.at(seen_at));
@@ -542,8 +542,8 @@ mod tests {
                 last_backup: None,
                 edition: Edition::Consumer,
             };
-            let last_sighted = Some(at(sighted));
-            let past = Past { outages: outages.to_vec(), last_sighted, ..Past::default() };
+            let last_readable = Some(at(sighted));
+            let past = Past { outages: outages.to_vec(), last_readable, ..Past::default() };
             let finding = judge_history(Some(&past), is_read, &case);
             assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
             assert_eq!(finding.blame.is_some(), status != Status::Ok);

@@ -202,7 +202,7 @@ async fn history(
     };
     let read = async {
         let past = past(&store, feed, watch, now).await?;
-        let database = Database::Open { totals: store.totals().await?, last_sighted: past.last_sighted };
+        let database = Database::Open { totals: store.totals().await?, last_readable: past.last_readable };
         Ok::<_, rusqlite::Error>((Some(past), database))
     };
     read.await.unwrap_or_else(|error| (None, Database::Closed(cannot("use the database", &error))))
@@ -225,5 +225,5 @@ async fn past(
     let spans = store.coverage(feed, since).await?;
     let covered = spans.iter().filter(|span| span.blind.is_none()).map(|span| (span.from, span.to)).collect();
     let state = Some(store.beliefs(feed).await?.state);
-    Ok(Past { outages, covered, state, last_sighted: store.last_sighted(feed).await? })
+    Ok(Past { outages, covered, state, last_readable: store.last_readable(feed).await? })
 }

@@ -39,22 +39,22 @@ pub enum Database {
     Closed(String),
     Open {
         totals: Totals,
-        last_sighted: Option<Timestamp>,
+        last_readable: Option<Timestamp>,
     },
 }
 
 pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     let warning = |seen: String| Finding::new(DAEMON, Status::Warning, seen).blame(Blame::Computer);
-    let (totals, last_sighted) = match &program.database {
+    let (totals, last_readable) = match &program.database {
         Database::Private { seen, todo } => {
             return Finding::new(DAEMON, Status::Skipped, seen.clone()).todo(todo.clone());
         }
         Database::Closed(reason) => return warning(format!("its database cannot be read: {reason}")),
-        Database::Open { totals, last_sighted } => (*totals, *last_sighted),
+        Database::Open { totals, last_readable } => (*totals, *last_readable),
         Database::None => (Totals::default(), None),
     };
     let Some(live) = &program.live else {
-        return match last_sighted {
+        return match last_readable {
             Some(last) => warning(format!("statusd is not running; it last looked {}", ago(last, case)))
                 .todo(match &program.beside {
                     Some(command) => format!("Ask the service of this machine: {command}"),
@@ -64,7 +64,7 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
                 .todo("Let it run, and it tells you when Apple has trouble: `statusd run`."),
         };
     };
-    let sighted = live.sighted_at.max(last_sighted);
+    let sighted = live.sighted_at.max(last_readable);
     let looked = match sighted {
         Some(last) => format!("last good look {}", ago(last, case)),
         None => "no good look yet".to_owned(),
@@ -159,7 +159,7 @@ mod tests {
     fn the_daemon_runs_and_sees_or_it_says_what_is_wrong() {
         let open = |sent, pending, given_up, last: Option<&str>| Database::Open {
             totals: Totals { sent, pending, given_up },
-            last_sighted: last.map(at),
+            last_readable: last.map(at),
         };
         let (warning, ok) = (Status::Warning, Status::Ok);
         check(None, Database::None, Status::Skipped, "statusd does not run here");
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn beside_a_service_of_the_machine_nobody_is_told_to_start_another() {
         let totals = Totals { sent: 1, pending: 0, given_up: 0 };
-        let database = Database::Open { totals, last_sighted: Some(at("09:00")) };
+        let database = Database::Open { totals, last_readable: Some(at("09:00")) };
         let todo = |beside: Option<&str>| {
             let beside = beside.map(str::to_owned);
             judge_daemon(&Program { live: None, database: database.clone(), beside }, &case()).todo

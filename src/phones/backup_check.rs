@@ -8,7 +8,7 @@ use ring::hmac;
 use rusqlite::Result;
 
 use crate::delivery::policy::{self, Route};
-use crate::model::{Change, FeedId, KnownPhone, Phase, ServiceKey, Sight};
+use crate::model::{Change, FeedHealth, FeedId, KnownPhone, Phase, ServiceKey};
 use crate::phones::late_backup::{self, Apple, Judgement, Late, RECOVERY, Read};
 use crate::phones::{General, Phone, Udid};
 use crate::schedule::Schedule;
@@ -119,8 +119,8 @@ impl Checkup {
     /// Whether Apple may be why no backup was made.
     async fn apple(&self, store: &Store, now: Timestamp) -> Result<Apple> {
         let (sight, services) = store.listed(&self.feed).await?;
-        let lately = store.last_sighted(&self.feed).await?;
-        let is_sighted = matches!(sight, Sight::Sighted { .. })
+        let lately = store.last_readable(&self.feed).await?;
+        let is_sighted = matches!(sight, FeedHealth::Readable { .. })
             && lately.is_some_and(|lately| now.duration_since(lately).abs() <= READ_LATELY);
         if !is_sighted || !services.iter().any(|(key, _)| key.is_backup()) {
             return Ok(Apple::Unknown);

@@ -2,7 +2,7 @@
 //! property list.
 //!
 //! It sends QueryType, GetValue, StartSession and StopSession and nothing else: no pairing, no
-//! setting. Invariant: what was told stays told ([`Sight`]), wherever the exchange breaks.
+//! setting. Invariant: what was told stays told ([`PhoneReading`]), wherever the exchange breaks.
 
 use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,7 +11,9 @@ use crate::phones::property_list;
 
 use super::pairing::Pairing;
 use super::usbmuxd::{self, Device};
-use super::{Address, Fault, MAX_PACKET_BYTES, MAX_TEXT_CHARS, Private, Refusal, Sight, Wire, list, values};
+use super::{
+    Address, Fault, MAX_PACKET_BYTES, MAX_TEXT_CHARS, PhoneReading, Private, Refusal, Wire, list, values,
+};
 
 /// What lockdownd calls itself; a phone in recovery mode has another one.
 const NORMAL_MODE: &str = "com.apple.mobile.lockdown";
@@ -22,7 +24,7 @@ const FIND_MY: &str = "com.apple.fmip";
 
 /// Asks for everything, in order of worth: a phone that falls silent in the middle has told the
 /// most important then.
-pub(super) async fn ask(address: &Address, device: &Device, sight: &mut Sight) -> Result<(), Refusal> {
+pub(super) async fn ask(address: &Address, device: &Device, sight: &mut PhoneReading) -> Result<(), Refusal> {
     let mut line = Line { wire: usbmuxd::connect(address, device).await? };
     let answer = line.ask("QueryType", []).await?;
     match answer.get("Type").and_then(Value::as_string) {

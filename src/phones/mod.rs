@@ -165,14 +165,14 @@ pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, Tro
 
 /// What a phone has told so far.
 #[derive(Debug, Default)]
-struct Sight {
+struct PhoneReading {
     general: General,
     /// From the first answer within a session on.
     private: Option<Private>,
 }
 
 async fn visit(address: &Address, device: usbmuxd::Device, deadline: Instant, within: Duration) -> Phone {
-    let mut sight = Sight::default();
+    let mut sight = PhoneReading::default();
     let end = timeout_at(deadline, lockdown::ask(address, &device, &mut sight)).await;
     let private = match (sight.private, end) {
         // Half a picture is better than none.

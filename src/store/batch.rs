@@ -68,12 +68,12 @@ fn class(kind: ChangeKind) -> u8 {
         | ChangeKind::Reopened
         | ChangeKind::Worsened
         | ChangeKind::Eased
-        | ChangeKind::Lasts
+        | ChangeKind::Reminder
         | ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Moved
         | ChangeKind::Unlisted
-        | ChangeKind::Blind
+        | ChangeKind::Unreadable
         | ChangeKind::HistoryLost
         | ChangeKind::Revised => 0,
         ChangeKind::Ended
@@ -81,12 +81,12 @@ fn class(kind: ChangeKind) -> u8 {
         | ChangeKind::Missed
         | ChangeKind::Over
         | ChangeKind::ListedAgain
-        | ChangeKind::Sighted
+        | ChangeKind::Readable
         | ChangeKind::Corrected
         | ChangeKind::Noted
         | ChangeKind::Cancelled => 1,
         // Of people's own things, with advice of its own.
-        ChangeKind::BackupLate | ChangeKind::BackupOff | ChangeKind::Alive | ChangeKind::Test => 2,
+        ChangeKind::BackupLate | ChangeKind::BackupOff | ChangeKind::Liveness | ChangeKind::Test => 2,
     }
 }
 

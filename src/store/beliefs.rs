@@ -9,8 +9,8 @@ use super::rows::{
     text_of, time, unknown,
 };
 use crate::model::{
-    Beliefs, DateOrder, Document, EventKind, Fault, FeedId, FeedState, Listed, Listing, Missing, Outage,
-    OverBy, Phase, Service, ServiceKey, Sight, StaleRun,
+    Beliefs, DateOrder, Document, EventKind, Fault, FeedHealth, FeedId, FeedState, Listed, Listing, Missing,
+    Outage, OverBy, Phase, Service, ServiceKey, StaleRun,
 };
 use crate::tracking::Update;
 
@@ -96,30 +96,30 @@ fn state(row: &Row) -> Result<FeedState> {
     let since = optional_time(row, "sight_since")?;
     let fault = optional_text(row, "fault")?;
     let sight = match (sight.as_str(), since) {
-        ("sighted", Some(since)) => Sight::Sighted { since },
-        ("blind", Some(since)) => Sight::Blind {
+        ("sighted", Some(since)) => FeedHealth::Readable { since },
+        ("blind", Some(since)) => FeedHealth::Unreadable {
             since,
             fault: if fault.as_deref() == Some(Fault::Apple.as_str()) { Fault::Apple } else { Fault::Ours },
             reason: text(row, "reason")?,
             told: row.get("told")?,
         },
-        _ => Sight::Unknown,
+        _ => FeedHealth::Unknown,
     };
     Ok(FeedState {
         first_accepted: optional_time(row, "first_accepted_at")?,
         stamp: optional_time(row, "stamp")?,
         date_order: row.get::<_, Option<String>>("date_order")?.and_then(|word| DateOrder::parse(&word)),
         stale,
-        sight,
+        health: sight,
         banner: optional_text(row, "banner")?,
     })
 }
 
 fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Result<()> {
-    let (sight, since, fault, reason, told) = match &state.sight {
-        Sight::Unknown => ("unknown", None, None, None, false),
-        Sight::Sighted { since } => ("sighted", Some(*since), None, None, false),
-        Sight::Blind { since, fault, reason, told } => {
+    let (sight, since, fault, reason, told) = match &state.health {
+        FeedHealth::Unknown => ("unknown", None, None, None, false),
+        FeedHealth::Readable { since } => ("sighted", Some(*since), None, None, false),
+        FeedHealth::Unreadable { since, fault, reason, told } => {
             ("blind", Some(*since), Some(fault.as_str()), Some(reason.as_str()), *told)
         }
     };

@@ -5,20 +5,22 @@ use rusqlite::{OptionalExtension, Result, Transaction, params};
 
 use super::Coverage;
 use super::rows::{optional_text, text, time};
-use crate::model::{FeedId, Sight};
+use crate::model::{FeedHealth, FeedId};
 
 /// Lengthens the newest span to `now`, or begins another where the sight is another.
 pub fn mark(
     transaction: &Transaction,
     feed: &FeedId,
-    sight: &Sight,
+    sight: &FeedHealth,
     coverage: Coverage,
     now: Timestamp,
 ) -> Result<()> {
     let (word, fault, reason) = match sight {
-        Sight::Unknown => return Ok(()),
-        Sight::Sighted { .. } => ("sighted", None, None),
-        Sight::Blind { fault, reason, .. } => ("blind", Some(fault.as_str()), Some(reason.as_str())),
+        FeedHealth::Unknown => return Ok(()),
+        FeedHealth::Readable { .. } => ("sighted", None, None),
+        FeedHealth::Unreadable { fault, reason, .. } => {
+            ("blind", Some(fault.as_str()), Some(reason.as_str()))
+        }
     };
     let feed = feed.to_string();
     let newest = transaction

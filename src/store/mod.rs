@@ -91,7 +91,7 @@ fn noted(connection: &Connection) -> rusqlite::Result<Noted> {
     Ok(Noted { seed: number("seed")?, transactions: number(TRANSACTIONS)? })
 }
 
-/// A feed that was last read longer ago, by [`Store::last_sighted`], tells nothing of what goes on now:
+/// A feed that was last read longer ago, by [`Store::last_readable`], tells nothing of what goes on now:
 /// the database hears once an hour that it was read.
 pub const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
 
@@ -162,7 +162,7 @@ impl Store {
         for change in &update.changes {
             outbox::enqueue(&transaction, change, routing, now)?;
         }
-        coverage::mark(&transaction, &before.feed, &update.state.sight, coverage, now)?;
+        coverage::mark(&transaction, &before.feed, &update.state.health, coverage, now)?;
         poll_stats::add_polls(&transaction, looks)?;
         transaction.commit()
     }
@@ -192,7 +192,7 @@ impl Store {
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
-        coverage::mark(&transaction, &beliefs.feed, &beliefs.state.sight, coverage, now)?;
+        coverage::mark(&transaction, &beliefs.feed, &beliefs.state.health, coverage, now)?;
         poll_stats::add_polls(&transaction, looks)?;
         transaction.commit()
     }

@@ -7,7 +7,7 @@ use super::Store;
 use super::beliefs::{self, outage};
 use super::outbox::HELD_BACK;
 use super::rows::{self, CHANGE_COLUMNS, text, time};
-use crate::model::{Change, FeedId, Listed, Outage, Service, ServiceKey, Sight};
+use crate::model::{Change, FeedHealth, FeedId, Listed, Outage, Service, ServiceKey};
 
 /// Changes that are in memory at a time.
 const CHANGES_AT_ONCE: usize = 500;
@@ -124,10 +124,10 @@ impl Store {
     }
 
     /// Whether we can see, and every service that Apple ever listed, in order of its key.
-    pub async fn listed(&self, feed: &FeedId) -> Result<(Sight, Vec<(ServiceKey, Service)>)> {
+    pub async fn listed(&self, feed: &FeedId) -> Result<(FeedHealth, Vec<(ServiceKey, Service)>)> {
         let mut services = beliefs::services(&self.connection, feed)?;
         services.retain(|_, service| !matches!(service.listed, Listed::Never { .. }));
-        Ok((beliefs::state_of(&self.connection, feed)?.sight, services.into_iter().collect()))
+        Ok((beliefs::state_of(&self.connection, feed)?.health, services.into_iter().collect()))
     }
 
     /// Deliveries, oldest first; without `settled` only those that wait or were given up.
@@ -171,7 +171,7 @@ impl Store {
     }
 
     /// The newest moment at which the database says that the feed could be read.
-    pub async fn last_sighted(&self, feed: &FeedId) -> Result<Option<Timestamp>> {
+    pub async fn last_readable(&self, feed: &FeedId) -> Result<Option<Timestamp>> {
         let sql = "SELECT to_at FROM coverage WHERE feed = ?1 AND sight = 'sighted' ORDER BY id DESC LIMIT 1";
         self.connection.query_row(sql, [feed.to_string()], |row| time(row, "to_at")).optional()
     }

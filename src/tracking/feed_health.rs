@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Pending, Round, Update, Verdict};
-use crate::model::{Beliefs, Change, ChangeKind, Fault, ServiceKey, Sight};
+use crate::model::{Beliefs, Change, ChangeKind, Fault, FeedHealth, ServiceKey};
 
 /// Blind by Apple's fault for so long, awake, before anybody is told.
 const TELL_BLIND_AFTER_S: u64 = 3_600;
@@ -20,8 +20,8 @@ pub struct Trouble {
 
 /// A look that showed nothing. `awake_s` is the time since the look before, sleep left out.
 ///
-/// Changes that wait for their second sight wait on: they were seen, and nothing spoke against them.
-pub fn blind(
+/// Changes that wait for their second health wait on: they were seen, and nothing spoke against them.
+pub fn unreadable(
     beliefs: &Beliefs,
     pending: &mut Pending,
     trouble: &Trouble,
@@ -29,25 +29,29 @@ pub fn blind(
     now: Timestamp,
 ) -> Update {
     // The hour is one of Apple's fault throughout: trouble of our own in between starts it anew.
-    let (since, was_told) = match beliefs.state.sight {
-        Sight::Blind { since, told, fault, .. } if told || fault == trouble.fault => {
+    let (since, was_told) = match beliefs.state.health {
+        FeedHealth::Unreadable { since, told, fault, .. } if told || fault == trouble.fault => {
             // Counted only while it decides something: polls that change nothing leave no trace.
             let counts = !told && fault == Fault::Apple;
-            pending.blind_s = if counts { pending.blind_s.saturating_add(awake_s) } else { 0 };
+            pending.unreadable_s = if counts { pending.unreadable_s.saturating_add(awake_s) } else { 0 };
             (since.min(now), told)
         }
-        Sight::Unknown | Sight::Sighted { .. } | Sight::Blind { .. } => {
-            pending.blind_s = 0;
+        FeedHealth::Unknown | FeedHealth::Readable { .. } | FeedHealth::Unreadable { .. } => {
+            pending.unreadable_s = 0;
             (now, false)
         }
     };
-    let tell = !was_told && trouble.fault == Fault::Apple && pending.blind_s >= TELL_BLIND_AFTER_S;
+    let tell = !was_told && trouble.fault == Fault::Apple && pending.unreadable_s >= TELL_BLIND_AFTER_S;
     let mut state = beliefs.state.clone();
-    state.sight =
-        Sight::Blind { since, fault: trouble.fault, reason: trouble.reason.clone(), told: was_told || tell };
-    let mut update = Update::new(Verdict::Blind, state);
+    state.health = FeedHealth::Unreadable {
+        since,
+        fault: trouble.fault,
+        reason: trouble.reason.clone(),
+        told: was_told || tell,
+    };
+    let mut update = Update::new(Verdict::Unreadable, state);
     if tell {
-        let mut change = Change::bare(ChangeKind::Blind, beliefs.feed.clone(), since, now);
+        let mut change = Change::bare(ChangeKind::Unreadable, beliefs.feed.clone(), since, now);
         change.began_at = Some(since);
         change.message = trouble.reason.clone();
         update.changes.push(change);
@@ -58,31 +62,31 @@ pub fn blind(
 /// A document could be read. Where people were told that we are blind, they hear of the end once
 /// a second document confirms it.
 pub(super) fn sighted(round: &mut Round) {
-    round.pending.blind_s = 0;
-    let since = match round.beliefs.state.sight {
-        Sight::Sighted { since } => since,
-        Sight::Blind { since, told: true, .. } => {
-            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Sighted, None);
+    round.pending.unreadable_s = 0;
+    let since = match round.beliefs.state.health {
+        FeedHealth::Readable { since } => since,
+        FeedHealth::Unreadable { since, told: true, .. } => {
+            let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Readable, None);
             let Some(seen_at) = round.confirmed(candidate) else { return };
             let mut change =
-                Change::bare(ChangeKind::Sighted, round.beliefs.feed.clone(), seen_at, round.now);
+                Change::bare(ChangeKind::Readable, round.beliefs.feed.clone(), seen_at, round.now);
             change.began_at = Some(since);
             change.ended_at = Some(seen_at);
             round.update.changes.push(change);
             seen_at
         }
-        Sight::Unknown | Sight::Blind { told: false, .. } => round.now,
+        FeedHealth::Unknown | FeedHealth::Unreadable { told: false, .. } => round.now,
     };
-    round.update.state.sight = Sight::Sighted { since };
+    round.update.state.health = FeedHealth::Readable { since };
 }
 
 /// When people will be told, if we stay blind and awake.
 pub(super) fn deadline(beliefs: &Beliefs, pending: &Pending, now: Timestamp) -> Option<Timestamp> {
-    match &beliefs.state.sight {
-        Sight::Blind { fault: Fault::Apple, told: false, .. } => {
-            let left_s = TELL_BLIND_AFTER_S.saturating_sub(pending.blind_s);
+    match &beliefs.state.health {
+        FeedHealth::Unreadable { fault: Fault::Apple, told: false, .. } => {
+            let left_s = TELL_BLIND_AFTER_S.saturating_sub(pending.unreadable_s);
             now.checked_add(SignedDuration::from_secs(i64::try_from(left_s).unwrap_or(0))).ok()
         }
-        Sight::Unknown | Sight::Sighted { .. } | Sight::Blind { .. } => None,
+        FeedHealth::Unknown | FeedHealth::Readable { .. } | FeedHealth::Unreadable { .. } => None,
     }
 }

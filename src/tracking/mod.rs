@@ -23,11 +23,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    Beliefs, Change, ChangeKind, Document, Event, EventStatus, FeedId, FeedState, Listed, Missing, Outage,
-    OverBy, Phase, Service, ServiceKey, Sight,
+    Beliefs, Change, ChangeKind, Document, Event, EventStatus, FeedHealth, FeedId, FeedState, Listed,
+    Missing, Outage, OverBy, Phase, Service, ServiceKey,
 };
 use crate::tracking::watchlist::{Watch, near};
-pub use feed_health::{Trouble, blind};
+pub use feed_health::{Trouble, unreadable};
 use freshness::freshness;
 pub use freshness::{newest_stamp, published};
 use transition::{Judgement, judge};
@@ -57,7 +57,7 @@ pub struct Pending {
     /// When each unconfirmed change was first seen.
     first_seen: BTreeMap<Candidate, Timestamp>,
     /// Seconds awake and blind by one fault, in this run of statusd.
-    blind_s: u64,
+    unreadable_s: u64,
 }
 
 impl Pending {
@@ -80,7 +80,7 @@ pub enum Verdict {
     /// Older, and accepted all the same, since nothing newer came for hours.
     AcceptedOlder,
     /// No document could be read.
-    Blind,
+    Unreadable,
 }
 
 /// What one look changes. Written in one transaction, then applied.
@@ -474,7 +474,7 @@ pub fn sign_of_life(beliefs: &Beliefs, watch: &Watch, now: Timestamp) -> Change 
     let mut troubled: Vec<&str> = ongoing(beliefs, watch).map(|outage| outage.service.as_str()).collect();
     troubled.dedup();
     let service = troubled.join(", ");
-    Change { service, ..Change::bare(ChangeKind::Alive, beliefs.feed.clone(), now, now) }
+    Change { service, ..Change::bare(ChangeKind::Liveness, beliefs.feed.clone(), now, now) }
 }
 
 /// What is going on with what is watched, maintenance left out.
@@ -496,7 +496,7 @@ pub fn reminder(feed: &FeedId, outage: &Outage, serial: u32, now: Timestamp) -> 
         began_at: outage.start,
         users_affected: outage.users_affected.clone(),
         message: outage.message.clone(),
-        ..Change::bare(ChangeKind::Lasts, feed.clone(), outage.first_seen, now)
+        ..Change::bare(ChangeKind::Reminder, feed.clone(), outage.first_seen, now)
     }
 }
 
@@ -585,7 +585,7 @@ pub fn clock_set(beliefs: &Beliefs, pending: &mut Pending, by: SignedDuration) -
     if let Some(run) = &mut update.state.stale {
         shift(&mut run.since);
     }
-    if let Sight::Sighted { since } | Sight::Blind { since, .. } = &mut update.state.sight {
+    if let FeedHealth::Readable { since } | FeedHealth::Unreadable { since, .. } = &mut update.state.health {
         shift(since);
     }
     for outage in beliefs.outages.values() {

@@ -133,7 +133,7 @@ impl Player {
         self.last_poll = now;
         let update = match &self.shown {
             Ok(document) => tracking::compare(&self.beliefs, &mut self.pending, document, watch, now),
-            Err(trouble) => tracking::blind(&self.beliefs, &mut self.pending, trouble, awake_s, now),
+            Err(trouble) => tracking::unreadable(&self.beliefs, &mut self.pending, trouble, awake_s, now),
         };
         self.failures = if self.shown.is_err() { self.failures.saturating_add(1) } else { 0 };
         let is_idle = update.is_empty(&self.beliefs);

@@ -143,7 +143,7 @@ fn play_watching(timeline: &str, names: &[&str]) -> Told {
                     let fault = if letter == 'x' { Fault::Apple } else { Fault::Ours };
                     let trouble = Trouble { fault, reason: "no answer".to_owned() };
                     let awake_s = u64::try_from(awake_s + CONFIRM_S).expect("positive");
-                    blind(&all.beliefs, &mut pending, &trouble, awake_s, now)
+                    unreadable(&all.beliefs, &mut pending, &trouble, awake_s, now)
                 }
                 _ => compare(&all.beliefs, &mut pending, &document(letter, now), &watch, now),
             };
@@ -601,7 +601,9 @@ fn rule_13_blind_is_its_own_answer() {
     check(".x{6}y{20}x{6}", "");
     check("x{13}.", "blind@12 sighted@13");
     let all = play("..xx");
-    assert!(matches!(all.beliefs.state.sight, Sight::Blind { since, told: false, .. } if since == at(600)));
+    assert!(
+        matches!(all.beliefs.state.health, FeedHealth::Unreadable { since, told: false, .. } if since == at(600))
+    );
 }
 
 #[test]

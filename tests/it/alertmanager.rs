@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};
 use statusd::channel::{Notice, Picture, SendOutcome, ServiceState, http_answer};
-use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
+use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Tone};
 use statusd::secret::Secret;
 
 const PASSWORD: &str = "p@ss wörd:t0kent0ken";
@@ -80,7 +80,7 @@ fn picture() -> Picture {
     };
     Picture {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
-        sight: Sight::Sighted { since: ago(600) },
+        health: FeedHealth::Readable { since: ago(600) },
         services: vec![ServiceState {
             service: "iCloud Backup".to_owned(),
             is_listed: true,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use statusd::channel::mqtt::{Mqtt, Settings};
 use statusd::channel::{Notice, Picture, SendOutcome, ServiceState};
-use statusd::model::{Edition, EventKind, FeedId, Outage, Phase, Sight, Tone};
+use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Tone};
 use statusd::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -65,7 +65,7 @@ fn picture(services: &[&str]) -> Picture {
     };
     Picture {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
-        sight: Sight::Sighted { since: at("2026-05-05T08:00:00Z") },
+        health: FeedHealth::Readable { since: at("2026-05-05T08:00:00Z") },
         services: services.iter().map(standing).collect(),
     }
 }

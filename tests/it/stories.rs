@@ -1106,7 +1106,7 @@ async fn what_a_daemon_told_of_a_hostile_apple_its_recording_replays_to() {
         assert_eq!(replayed, told, "seed {seed}");
     }
     use ChangeKind::*;
-    for kind in [Began, Ended, Reopened, Withdrawn, Planned, Moved, Started, Blind, Sighted, Unlisted] {
+    for kind in [Began, Ended, Reopened, Withdrawn, Planned, Moved, Started, Unreadable, Readable, Unlisted] {
         assert!(kinds.contains(&kind), "{kind:?} never came about");
     }
 }

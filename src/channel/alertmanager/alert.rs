@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::super::Picture;
-use crate::model::{Edition, EventKind, Outage, Phase, Sight};
+use crate::model::{Edition, EventKind, FeedHealth, Outage, Phase};
 use crate::text;
 
 /// What tells alerts apart, and so must not change while one lasts. Nobody else may set these.
@@ -172,7 +172,7 @@ impl Composer<'_> {
                 self.alert(&Subject::of(outage), &feed, began, self.until())
             })
             .collect();
-        if let Sight::Blind { since, reason, told: true, .. } = &picture.sight {
+        if let FeedHealth::Unreadable { since, reason, told: true, .. } = &picture.health {
             alerts.push(self.alert(&Subject::Blind { reason }, &feed, *since, self.until()));
         }
         alerts
@@ -383,11 +383,11 @@ mod tests {
         }
     }
 
-    fn picture(outages: Vec<Outage>, sight: Sight) -> Picture {
+    fn picture(outages: Vec<Outage>, health: FeedHealth) -> Picture {
         let service = "iCloud Backup".to_owned();
         Picture {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
-            sight,
+            health,
             services: vec![ServiceState { service, is_listed: true, outages }],
         }
     }
@@ -424,7 +424,7 @@ mod tests {
         let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
         let over = Outage { phase: Phase::Over(crate::model::OverBy::Apple), ..outage() };
         let planned = Outage { phase: Phase::Planned(None), ..outage() };
-        let picture = picture(vec![outage(), over, planned], Sight::Sighted { since: at("08:00:00") });
+        let picture = picture(vec![outage(), over, planned], FeedHealth::Readable { since: at("08:00:00") });
         let alerts = composer.of_picture(&picture);
         assert_eq!(alerts, [composed(&began()).expect("an alert")]);
     }
@@ -499,17 +499,17 @@ mod tests {
 
         let labels = BTreeMap::new();
         let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
-        let sight = |told| Sight::Blind {
+        let health = |told| FeedHealth::Unreadable {
             since: at("08:15:00"),
             fault: Fault::Apple,
             reason: "HTTP 503".to_owned(),
             told,
         };
-        let alerts = composer.of_picture(&picture(vec![outage()], sight(true)));
+        let alerts = composer.of_picture(&picture(vec![outage()], health(true)));
         let names: Vec<&str> = alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
         assert_eq!(names, [TROUBLE, UNREADABLE], "what went on goes on");
         assert_eq!(alerts[1].annotations["description"], "The reason: HTTP 503.");
-        assert_eq!(composer.of_picture(&picture(Vec::new(), sight(false))), []);
+        assert_eq!(composer.of_picture(&picture(Vec::new(), health(false))), []);
     }
 
     #[test]

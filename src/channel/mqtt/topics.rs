@@ -12,7 +12,7 @@ use ring::digest;
 use serde_json::{Value, json};
 
 use super::super::{Picture, ServiceState};
-use crate::model::{EventKind, Outage, Phase, ServiceKey, Sight};
+use crate::model::{EventKind, FeedHealth, Outage, Phase, ServiceKey};
 use crate::text;
 
 /// Of the JSON below, documented in `docs/channels.md`.
@@ -152,7 +152,7 @@ impl Topics {
 /// The state of one service as JSON. The same as long as nothing changes: it holds no time of now.
 fn state(standing: &ServiceState, picture: &Picture, now: Timestamp) -> Value {
     let worst = worst(&standing.outages);
-    let can_tell = is_in_sight(&picture.sight, now);
+    let can_tell = is_in_sight(&picture.health, now);
     // What we hold to go on, goes on until Apple says otherwise: silence is not recovery.
     let state = match worst {
         Some(outage) if outage.kind.is_maintenance() => State::Maintenance,
@@ -201,11 +201,11 @@ fn began(outage: &Outage) -> Timestamp {
     outage.start.unwrap_or(outage.first_seen)
 }
 
-fn is_in_sight(sight: &Sight, now: Timestamp) -> bool {
-    match sight {
-        Sight::Unknown => false,
-        Sight::Sighted { .. } => true,
-        Sight::Blind { since, .. } => now.duration_since(*since) < SIGHT_HOLDS,
+fn is_in_sight(health: &FeedHealth, now: Timestamp) -> bool {
+    match health {
+        FeedHealth::Unknown => false,
+        FeedHealth::Readable { .. } => true,
+        FeedHealth::Unreadable { since, .. } => now.duration_since(*since) < SIGHT_HOLDS,
     }
 }
 
@@ -264,20 +264,25 @@ mod tests {
         }
     }
 
-    fn picture(service: &str, is_listed: bool, sight: Sight, outages: Vec<Outage>) -> Picture {
+    fn picture(service: &str, is_listed: bool, health: FeedHealth, outages: Vec<Outage>) -> Picture {
         Picture {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
-            sight,
+            health,
             services: vec![ServiceState { service: service.to_owned(), is_listed, outages }],
         }
     }
 
-    fn sighted() -> Sight {
-        Sight::Sighted { since: at("08:00") }
+    fn sighted() -> FeedHealth {
+        FeedHealth::Readable { since: at("08:00") }
     }
 
-    fn blind_since(since: &str) -> Sight {
-        Sight::Blind { since: at(since), fault: Fault::Ours, reason: "no network".to_owned(), told: false }
+    fn blind_since(since: &str) -> FeedHealth {
+        FeedHealth::Unreadable {
+            since: at(since),
+            fault: Fault::Ours,
+            reason: "no network".to_owned(),
+            told: false,
+        }
     }
 
     fn json_of(picture: &Picture, topic: &str) -> Value {
@@ -286,8 +291,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(is_listed: bool, sight: Sight, outages: Vec<Outage>, state: &str, reason: Option<&str>) {
-        let picture = picture("iCloud Backup", is_listed, sight, outages);
+    fn check(is_listed: bool, health: FeedHealth, outages: Vec<Outage>, state: &str, reason: Option<&str>) {
+        let picture = picture("iCloud Backup", is_listed, health, outages);
         let json = json_of(&picture, "home/statusd/service/icloud_backup/state");
         assert_eq!((&json["state"], &json["reason"]), (&json!(state), &json!(reason)), "{picture:?}");
     }
@@ -306,7 +311,7 @@ mod tests {
         check(true, sighted(), both, "problem", None);
         check(false, sighted(), vec![], "unknown", Some("not_listed"));
         check(false, sighted(), vec![outage(Down, "08:00")], "problem", Some("not_listed"));
-        check(true, Sight::Unknown, vec![], "unknown", Some("not_readable"));
+        check(true, FeedHealth::Unknown, vec![], "unknown", Some("not_readable"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::config::{Config, zone_name};
 use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
 use crate::delivery::message::time_format::{is_repeated, when};
 use crate::delivery::payload::VERSION;
-use crate::model::{Beliefs, Fault, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey, Sight};
+use crate::model::{Beliefs, Fault, FeedHealth, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey};
 use crate::status_socket::{self, Live};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::tracking::watchlist::{Watch, near};
@@ -31,7 +31,7 @@ struct Known {
     /// The command that asks the service of the machine, where there is one beside this.
     beside: Option<String>,
     beliefs: Beliefs,
-    last_sighted: Option<Timestamp>,
+    last_readable: Option<Timestamp>,
     spans: Vec<Span>,
     totals: Totals,
     /// Waiting or given up.
@@ -53,7 +53,7 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
             live,
             beside: beside(&config, invocation),
             beliefs: store.beliefs(&config.feed).await?,
-            last_sighted: store.last_sighted(&config.feed).await?,
+            last_readable: store.last_readable(&config.feed).await?,
             spans: store.coverage(&config.feed, timeline::start(&page)).await?,
             totals: store.totals().await?,
             deliveries: store.deliveries(false).await?,
@@ -63,7 +63,7 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
         })
     })??;
     known.spans = up_to_date(known.spans, known.live.is_some(), page.now);
-    known.last_sighted = known.last_sighted.max(known.live.as_ref().and_then(|live| live.sighted_at));
+    known.last_readable = known.last_readable.max(known.live.as_ref().and_then(|live| live.sighted_at));
     for phone in &mut known.phones {
         let exactly = known.live.as_ref().and_then(|live| live.phones_seen.get(&phone.id).copied());
         phone.seen_at = exactly.map_or(phone.seen_at, |seen| seen.max(phone.seen_at));
@@ -104,7 +104,7 @@ impl Known {
     fn last_poll(&self, page: &Page) -> String {
         let next = self.live.as_ref().and_then(|live| live.next_poll_at);
         let next = next.map(|next| format!(", next at {}", clock(next, page))).unwrap_or_default();
-        match self.last_sighted {
+        match self.last_readable {
             Some(last) => {
                 format!("Last good look {} ago ({}){next}", age(last, page.now), clock(last, page))
             }
@@ -130,7 +130,7 @@ impl Known {
     /// What may be wrong with our eyes; nothing where all is well.
     fn sight(&self, page: &Page) -> String {
         let mut text = String::new();
-        if let Sight::Blind { since: from, fault, reason, .. } = &self.beliefs.state.sight {
+        if let FeedHealth::Unreadable { since: from, fault, reason, .. } = &self.beliefs.state.health {
             let whose = match fault {
                 Fault::Ours => "on this side",
                 Fault::Apple => "on Apple's side",
@@ -324,8 +324,8 @@ impl Known {
         if seen.whole_s == 0 {
             return "Coverage: nothing yet".to_owned();
         }
-        let unseen_s = seen.whole_s - seen.sighted_s - seen.blind_s;
-        let [sighted, blind, unseen] = shares(seen.sighted_s, [seen.blind_s, unseen_s]);
+        let unseen_s = seen.whole_s - seen.readable_s - seen.unreadable_s;
+        let [sighted, blind, unseen] = shares(seen.readable_s, [seen.unreadable_s, unseen_s]);
         let since = when(from, page.now, page.zone);
         format!("Coverage since {since}: {sighted} % seen, {blind} % not readable, {unseen} % not looking")
     }
@@ -339,7 +339,7 @@ impl Known {
         json!({
             "version": VERSION,
             "at": page.now,
-            "last_good_poll_at": self.last_sighted,
+            "last_good_poll_at": self.last_readable,
             "next_poll_at": live.and_then(|live| live.next_poll_at),
             "running": live.map(|live| json!({
                 "pid": live.pid, "version": live.version, "started_at": live.started_at,
@@ -347,7 +347,7 @@ impl Known {
                 "trouble": live.trouble,
             })),
             "feed": self.beliefs.feed.to_string(),
-            "sight": sight_json(&self.beliefs.state.sight),
+            "sight": sight_json(&self.beliefs.state.health),
             "apple_says": self.beliefs.state.banner,
             "watch": config.watch,
             "time_zone": zone_name(&config.time_zone, page.now),
@@ -359,8 +359,8 @@ impl Known {
             "snoozed_until": self.snooze.map(|snooze| snooze.until),
             "phones": config.phone.enabled.then(|| self.phones_json()),
             "coverage": {
-                "from": from, "to": page.now, "sighted_s": seen.sighted_s, "blind_s": seen.blind_s,
-                "not_polling_s": seen.whole_s - seen.sighted_s - seen.blind_s,
+                "from": from, "to": page.now, "readable_s": seen.readable_s, "unreadable_s": seen.unreadable_s,
+                "not_polling_s": seen.whole_s - seen.readable_s - seen.unreadable_s,
             },
             "database": config.state_directory.join(DATABASE),
             "configuration": config.source,
@@ -396,13 +396,13 @@ impl Known {
     }
 }
 
-fn sight_json(sight: &Sight) -> Value {
+fn sight_json(sight: &FeedHealth) -> Value {
     match sight {
-        Sight::Unknown => json!({"state": "unknown", "since": null, "fault": null, "reason": null}),
-        Sight::Sighted { since } => {
+        FeedHealth::Unknown => json!({"state": "unknown", "since": null, "fault": null, "reason": null}),
+        FeedHealth::Readable { since } => {
             json!({"state": "sighted", "since": since, "fault": null, "reason": null})
         }
-        Sight::Blind { since, fault, reason, .. } => {
+        FeedHealth::Unreadable { since, fault, reason, .. } => {
             json!({"state": "blind", "since": since, "fault": fault.as_str(), "reason": reason})
         }
     }
@@ -527,7 +527,7 @@ mod tests {
         ] {
             beliefs.outages.insert((ServiceKey::new(&outage.service), "100".to_owned()), outage);
         }
-        beliefs.state.sight = Sight::Sighted { since: at("2026-05-04T08:00:00Z") };
+        beliefs.state.health = FeedHealth::Readable { since: at("2026-05-04T08:00:00Z") };
         let span = Span { from: at("2026-05-04T08:00:00Z"), to: at("2026-05-05T11:59:20Z"), blind: None };
         Known {
             live: Some(Live {
@@ -546,7 +546,7 @@ mod tests {
             }),
             beside: None,
             beliefs,
-            last_sighted: Some(at("2026-05-05T11:59:20Z")),
+            last_readable: Some(at("2026-05-05T11:59:20Z")),
             spans: vec![span],
             totals: Totals { pending: 0, sent: 3, given_up: 1 },
             deliveries: Vec::new(),
@@ -605,8 +605,12 @@ Database: /home/me/.local/state/statusd/statusd.db
         let mut known = known();
         known.live = None;
         let reason = "no network: there is no way to www.apple.com from here".to_owned();
-        known.beliefs.state.sight =
-            Sight::Blind { since: at("2026-05-05T11:00:00Z"), fault: Fault::Ours, reason, told: false };
+        known.beliefs.state.health = FeedHealth::Unreadable {
+            since: at("2026-05-05T11:00:00Z"),
+            fault: Fault::Ours,
+            reason,
+            told: false,
+        };
         let text = known.text(&config(), &page());
         let expected = "\
 Last good look 40 s ago (11:59:20)

@@ -40,7 +40,7 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Reopened
         | ChangeKind::Worsened
         | ChangeKind::Eased
-        | ChangeKind::Lasts => {
+        | ChangeKind::Reminder => {
             if is_backup {
                 WAIT_FOR_BACKUP
             } else {
@@ -50,7 +50,7 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         ChangeKind::Ended if is_backup => BACK_UP_NOW,
         ChangeKind::Missed | ChangeKind::Withdrawn if is_backup => CHECK_BACKUP,
         ChangeKind::Unlisted => CHECK_RENAMED,
-        ChangeKind::Blind => CANNOT_TELL,
+        ChangeKind::Unreadable => CANNOT_TELL,
         ChangeKind::HistoryLost => DAMAGED,
         ChangeKind::BackupLate => SEEK_CAUSE,
         ChangeKind::BackupOff => SWITCH_ON,
@@ -63,11 +63,11 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
         | ChangeKind::Moved
         | ChangeKind::Cancelled
         | ChangeKind::ListedAgain
-        | ChangeKind::Sighted
+        | ChangeKind::Readable
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Alive
+        | ChangeKind::Liveness
         | ChangeKind::Test => "",
     }
 }
@@ -91,7 +91,7 @@ pub fn is_trouble(kind: ChangeKind) -> bool {
             | ChangeKind::Reopened
             | ChangeKind::Worsened
             | ChangeKind::Eased
-            | ChangeKind::Lasts
+            | ChangeKind::Reminder
     )
 }
 
@@ -104,20 +104,20 @@ pub fn tone(kind: ChangeKind) -> Tone {
         | ChangeKind::Eased
         | ChangeKind::Over
         | ChangeKind::ListedAgain
-        | ChangeKind::Sighted => Tone::Relief,
+        | ChangeKind::Readable => Tone::Relief,
         ChangeKind::Missed
         | ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Moved
         | ChangeKind::Unlisted
-        | ChangeKind::Blind
+        | ChangeKind::Unreadable
         | ChangeKind::HistoryLost
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
         | ChangeKind::Cancelled
-        | ChangeKind::Lasts
-        | ChangeKind::Alive
+        | ChangeKind::Reminder
+        | ChangeKind::Liveness
         // Days late: an hour more does not matter.
         | ChangeKind::BackupLate
         | ChangeKind::BackupOff

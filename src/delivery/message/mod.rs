@@ -321,7 +321,7 @@ fn fold(changes: &[Change]) -> Vec<Change> {
     let mut folded: Vec<Change> = Vec::new();
     for change in changes {
         let same = folded.iter_mut().find(|earlier| {
-            let sight = [ChangeKind::Blind, ChangeKind::Sighted];
+            let sight = [ChangeKind::Unreadable, ChangeKind::Readable];
             if sight.contains(&change.kind) && sight.contains(&earlier.kind) {
                 return earlier.feed == change.feed;
             }
@@ -361,7 +361,7 @@ fn folded_pair(earlier: &Change, later: &Change) -> Change {
             Change { kind: earlier.kind, seen_at: earlier.seen_at, ..later.clone() }
         }
         // A reminder adds nothing to what is said already.
-        ChangeKind::Lasts if earlier.kind != ChangeKind::Lasts => earlier.clone(),
+        ChangeKind::Reminder if earlier.kind != ChangeKind::Reminder => earlier.clone(),
         _ => later.clone(),
     }
 }

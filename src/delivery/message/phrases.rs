@@ -38,15 +38,15 @@ pub fn details(news: &News, said: &Said) -> String {
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Lasts => join(&[&summary(change, said), &quoted(change)]),
+        | ChangeKind::Reminder => join(&[&summary(change, said), &quoted(change)]),
         ChangeKind::Over
         | ChangeKind::Cancelled
         | ChangeKind::Unlisted
         | ChangeKind::ListedAgain
-        | ChangeKind::Blind
-        | ChangeKind::Sighted
+        | ChangeKind::Unreadable
+        | ChangeKind::Readable
         | ChangeKind::HistoryLost
-        | ChangeKind::Alive
+        | ChangeKind::Liveness
         | ChangeKind::BackupLate
         | ChangeKind::BackupOff
         | ChangeKind::Test => summary(change, said),
@@ -66,7 +66,7 @@ pub fn summary(change: &Change, said: &Said) -> String {
         ]),
         ChangeKind::Ended => join(&["Apple says it is fixed.", &whole(change, said)]),
         ChangeKind::Missed => join(&[&whole(change, said), &posted(change, said)]),
-        ChangeKind::Sighted => whole(change, said),
+        ChangeKind::Readable => whole(change, said),
         ChangeKind::Withdrawn => {
             let unlisted = format!("Not listed since {}.", at(change.seen_at));
             let (what, how) = match is_maintenance(change) {
@@ -100,7 +100,7 @@ pub fn summary(change: &Change, said: &Said) -> String {
                 at(change.seen_at)
             )
         }
-        ChangeKind::Blind => {
+        ChangeKind::Unreadable => {
             let since = change.began_at.map(|began| format!(" since {}", at(began))).unwrap_or_default();
             format!("Apple's status cannot be read{since}: {}.", change.message)
         }
@@ -110,8 +110,8 @@ pub fn summary(change: &Change, said: &Said) -> String {
         ChangeKind::HistoryLost => {
             format!("The database was damaged; it is kept as {}.", change.message)
         }
-        ChangeKind::Lasts => join(&[&so_far(change, said), &affected(change)]),
-        ChangeKind::Alive => alive(change, said),
+        ChangeKind::Reminder => join(&[&so_far(change, said), &affected(change)]),
+        ChangeKind::Liveness => alive(change, said),
         ChangeKind::BackupLate => late(change, said),
         ChangeKind::BackupOff => {
             let off = "iCloud Backup is switched off on your iPhone";
@@ -298,7 +298,7 @@ fn is_over(kind: ChangeKind) -> bool {
             | ChangeKind::Over
             | ChangeKind::Noted
             | ChangeKind::Corrected
-            | ChangeKind::Sighted
+            | ChangeKind::Readable
     )
 }
 

@@ -103,8 +103,8 @@ fn the_deciding_word_stands_first() {
     }
     for (kind, outage_kind, expected) in [
         (ChangeKind::Reopened, EventKind::Outage, "Outage again"),
-        (ChangeKind::Lasts, EventKind::Outage, "Still down"),
-        (ChangeKind::Lasts, other, "Still a problem"),
+        (ChangeKind::Reminder, EventKind::Outage, "Still down"),
+        (ChangeKind::Reminder, other, "Still a problem"),
         (ChangeKind::Missed, EventKind::Performance, "Was slow"),
         (ChangeKind::Withdrawn, EventKind::Outage, "Perhaps over"),
         (ChangeKind::Planned, EventKind::Maintenance, "Maintenance planned"),
@@ -322,7 +322,7 @@ fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
     );
     assert_eq!(compact(&end, &[over]).tone, Tone::Relief);
     // An outage that has eased, and a reminder, go on.
-    for kind in [ChangeKind::Eased, ChangeKind::Lasts, ChangeKind::Worsened] {
+    for kind in [ChangeKind::Eased, ChangeKind::Reminder, ChangeKind::Worsened] {
         assert_eq!(compact(&[change(kind, "iCloud Backup")], &[]).tone, Tone::Alarm, "{kind:?}");
     }
     // What the message itself is about is not said again.
@@ -507,7 +507,7 @@ fn times_claim_no_more_than_apple_gives() {
         "Outage: Photos. Apple reports an outage. Apple gives 15:00 as its start. Seen at 09:40, confirmed at 09:41.",
     );
     check_words(
-        &bare(ChangeKind::Lasts, "15:00", None),
+        &bare(ChangeKind::Reminder, "15:00", None),
         "Still down: Photos. Apple gives 15:00 as its start.",
     );
 }

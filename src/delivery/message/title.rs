@@ -34,8 +34,8 @@ pub fn label(change: &Change) -> String {
         ChangeKind::Unlisted if change.near.is_empty() => "Not listed".to_owned(),
         ChangeKind::Unlisted => "Unknown service".to_owned(),
         ChangeKind::ListedAgain => "Now listed".to_owned(),
-        ChangeKind::Blind => "Unreadable".to_owned(),
-        ChangeKind::Sighted => "Readable again".to_owned(),
+        ChangeKind::Unreadable => "Unreadable".to_owned(),
+        ChangeKind::Readable => "Readable again".to_owned(),
         ChangeKind::HistoryLost => "statusd lost its history".to_owned(),
         ChangeKind::Revised => "Revised".to_owned(),
         ChangeKind::Corrected if kind.is_some_and(EventKind::is_maintenance) => {
@@ -45,9 +45,9 @@ pub fn label(change: &Change) -> String {
         ChangeKind::Noted => "Already over".to_owned(),
         ChangeKind::Moved => "Maintenance moved".to_owned(),
         ChangeKind::Cancelled => "Maintenance cancelled".to_owned(),
-        ChangeKind::Lasts => still(kind).to_owned(),
-        ChangeKind::Alive if change.service.is_empty() => "All quiet".to_owned(),
-        ChangeKind::Alive => "Still trouble".to_owned(),
+        ChangeKind::Reminder => still(kind).to_owned(),
+        ChangeKind::Liveness if change.service.is_empty() => "All quiet".to_owned(),
+        ChangeKind::Liveness => "Still trouble".to_owned(),
         ChangeKind::BackupLate => format!("No backup for {}", whole_days(change)),
         ChangeKind::BackupOff => "Backups off".to_owned(),
         ChangeKind::Test => "Test from statusd".to_owned(),
@@ -57,7 +57,7 @@ pub fn label(change: &Change) -> String {
 /// What the news is about; empty where its label says all.
 fn subject(news: &News) -> String {
     match news.change.kind {
-        ChangeKind::Blind | ChangeKind::Sighted => "Apple's status".to_owned(),
+        ChangeKind::Unreadable | ChangeKind::Readable => "Apple's status".to_owned(),
         ChangeKind::BackupLate | ChangeKind::BackupOff => "your iPhone".to_owned(),
         ChangeKind::HistoryLost | ChangeKind::Test => String::new(),
         _ => news.names(),

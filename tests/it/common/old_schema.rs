@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use statusd::model::{
-    Beliefs, Edition, EventKind, FeedId, Listed, Outage, OverBy, Phase, Service, ServiceKey, Sight,
+    Beliefs, Edition, EventKind, FeedHealth, FeedId, Listed, Outage, OverBy, Phase, Service, ServiceKey,
 };
 use statusd::store::{Coverage, Store};
 use statusd::tracking::{Update, Verdict};
@@ -48,7 +48,7 @@ pub async fn remember(
         (ServiceKey::new(name), service)
     };
     let mut state = beliefs.state.clone();
-    state.sight = Sight::Sighted { since: from };
+    state.health = FeedHealth::Readable { since: from };
     state.first_accepted = Some(from);
     let update = Update {
         verdict: Verdict::Accepted,

@@ -96,19 +96,19 @@ fn ink(change: &Change) -> Ink {
             Some(EventKind::Outage) => Ink::Bad,
             _ => Ink::Doubtful,
         },
-        ChangeKind::Ended | ChangeKind::Over | ChangeKind::Sighted | ChangeKind::ListedAgain => Ink::Good,
+        ChangeKind::Ended | ChangeKind::Over | ChangeKind::Readable | ChangeKind::ListedAgain => Ink::Good,
         ChangeKind::Planned | ChangeKind::Moved | ChangeKind::Cancelled | ChangeKind::Started => Ink::Planned,
         ChangeKind::Withdrawn
         | ChangeKind::Unlisted
-        | ChangeKind::Blind
+        | ChangeKind::Unreadable
         | ChangeKind::HistoryLost
         | ChangeKind::BackupLate
         | ChangeKind::BackupOff => Ink::Doubtful,
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Lasts
-        | ChangeKind::Alive
+        | ChangeKind::Reminder
+        | ChangeKind::Liveness
         | ChangeKind::Test => Ink::Faint,
     }
 }
@@ -122,7 +122,7 @@ fn lasted_s(change: &Change) -> Option<i64> {
             | ChangeKind::Over
             | ChangeKind::Noted
             | ChangeKind::Corrected
-            | ChangeKind::Sighted
+            | ChangeKind::Readable
     );
     let (began, ended) = (change.began_at?, change.ended_at?);
     // Apple gives an end before the start now and then, which is no length.
@@ -219,7 +219,10 @@ pub mod tests {
             ),
             backup(ChangeKind::Began, "2026-05-04T07:46:00Z", None),
             backup(ChangeKind::Ended, "2026-05-04T10:05:00Z", Some("2026-05-04T10:04:00Z")),
-            Change { outage_kind: None, ..change(ChangeKind::Blind, "", "2026-05-05T01:00:00Z", None, None) },
+            Change {
+                outage_kind: None,
+                ..change(ChangeKind::Unreadable, "", "2026-05-05T01:00:00Z", None, None)
+            },
         ]
     }
 
