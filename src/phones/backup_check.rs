@@ -9,7 +9,7 @@ use rusqlite::Result;
 
 use crate::delivery::policy::{self, Route};
 use crate::model::{Change, FeedHealth, FeedId, KnownPhone, Phase, ServiceKey};
-use crate::phones::late_backup::{self, Apple, Judgement, Late, RECOVERY, Read};
+use crate::phones::late_backup::{self, Apple, Late, Lateness, RECOVERY, Read};
 use crate::phones::{General, Phone, Udid};
 use crate::schedule::Schedule;
 use crate::store::{READ_LATELY, Store};
@@ -110,9 +110,9 @@ impl Checkup {
         };
         let apple = self.apple(store, now).await?;
         Ok(match late_backup::judge(read, known, late.after, apple, &self.feed, now) {
-            Judgement::Say(change) => Some(Some(*change)),
-            Judgement::Nothing => Some(None),
-            Judgement::Open => None,
+            Lateness::Say(change) => Some(Some(*change)),
+            Lateness::Nothing => Some(None),
+            Lateness::Open => None,
         })
     }
 

@@ -54,7 +54,7 @@ pub enum Apple {
 
 /// What to say of a phone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Lateness {
     Nothing,
     Say(Box<Change>),
     /// Nobody can tell now: to be judged at the next look.
@@ -127,22 +127,22 @@ pub fn judge(
     apple: Apple,
     feed: &FeedId,
     now: Timestamp,
-) -> Judgement {
+) -> Lateness {
     let change = |kind, serial, seen_at| {
         let phone = read.last_backup.map(|at| LastBackup { at, read_at: now, phones: 1 });
         let bare = Change::bare(kind, feed.clone(), seen_at, now);
         let message_id = Some(name(&read.id));
-        Judgement::Say(Box::new(Change { message_id, began_at: read.last_backup, serial, phone, ..bare }))
+        Lateness::Say(Box::new(Change { message_id, began_at: read.last_backup, serial, phone, ..bare }))
     };
     // Apple has no part in that. Each time it is switched off once: since when is in the key.
     if read.backup_enabled == Some(false) {
         return change(ChangeKind::BackupOff, 1, off_since(read, Some(known), now).unwrap_or(now));
     }
-    let Some(last) = read.last_backup else { return Judgement::Nothing };
+    let Some(last) = read.last_backup else { return Lateness::Nothing };
     let periods = now.duration_since(last).as_secs() / after.as_secs().max(1);
     match (periods, apple) {
-        (..1, _) | (_, Apple::Trouble) => Judgement::Nothing,
-        (_, Apple::Unknown) => Judgement::Open,
+        (..1, _) | (_, Apple::Trouble) => Lateness::Nothing,
+        (_, Apple::Unknown) => Lateness::Open,
         // Each whole period once: its number is in the key.
         (periods, Apple::Fine) => {
             change(ChangeKind::BackupLate, u32::try_from(periods).unwrap_or(u32::MAX), now)
@@ -194,9 +194,9 @@ mod tests {
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let known = KnownPhone { off_since: Some(at("2026-05-06T10:00:00Z")), ..known(None, NOW) };
         let found = match judge(read, &known, late().after, apple, &feed, at(NOW)) {
-            Judgement::Say(change) => Some(change.key()),
-            Judgement::Open => Some("open".to_owned()),
-            Judgement::Nothing => None,
+            Lateness::Say(change) => Some(change.key()),
+            Lateness::Open => Some("open".to_owned()),
+            Lateness::Nothing => None,
         };
         assert_eq!(found.as_deref(), expected, "{read:?} {apple:?}");
     }

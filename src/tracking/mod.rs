@@ -30,8 +30,8 @@ use crate::tracking::watchlist::{Watch, near};
 pub use feed_health::{Trouble, unreadable};
 use freshness::freshness;
 pub use freshness::{newest_stamp, published};
-use transition::{Judgement, judge};
 pub use transition::{Seen, Stands, seen};
+use transition::{Transition, transition};
 
 /// Two sights of the same thing count as two only if they are this far apart: caches answer the
 /// same wrong copy within a second.
@@ -251,12 +251,12 @@ impl<'a> Round<'a> {
     fn event_seen(&mut self, key: &ServiceKey, service: &str, event: &Event) -> bool {
         let held = self.beliefs.outages.get(&(key.clone(), event.message_id.clone()));
         let Some(seen) = seen(event, held, self.now) else { return false };
-        let (kind, mut outage) = match judge(held, &seen, service, self.now) {
-            Judgement::Absent => return false,
-            Judgement::Same => return self.seen_again(held),
+        let (kind, mut outage) = match transition(held, &seen, service, self.now) {
+            Transition::Absent => return false,
+            Transition::Same => return self.seen_again(held),
             // What is over before we ever looked is history, not news.
-            Judgement::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
-            Judgement::Changed(kind, outage) => (kind, outage),
+            Transition::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
+            Transition::Changed(kind, outage) => (kind, outage),
         };
         let begins = !outage.is_over() && held.is_none_or(Outage::is_over);
         if begins && self.active >= ACTIVE_MAX {

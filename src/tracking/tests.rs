@@ -422,19 +422,23 @@ fn rule_10_nobody_plans_with_a_stale_plan() {
 #[test]
 fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
     let event = event('u', at(0)).expect("a plan");
-    let held =
-        |event: &Event| match judge(None, &seen(event, None, at(0)).expect("seen"), "iCloud Backup", at(0)) {
-            Judgement::Changed(ChangeKind::Planned, outage) => outage,
-            other => panic!("{other:?}"),
-        };
-    let judged = |other: &Event| match judge(
+    let held = |event: &Event| match transition(
+        None,
+        &seen(event, None, at(0)).expect("seen"),
+        "iCloud Backup",
+        at(0),
+    ) {
+        Transition::Changed(ChangeKind::Planned, outage) => outage,
+        other => panic!("{other:?}"),
+    };
+    let judged = |other: &Event| match transition(
         Some(&held(&event)),
         &seen(other, Some(&held(&event)), at(0)).expect("seen"),
         "",
         at(0),
     ) {
-        Judgement::Changed(kind, outage) => (Some(kind), outage.end),
-        Judgement::Same | Judgement::Absent => (None, None),
+        Transition::Changed(kind, outage) => (Some(kind), outage.end),
+        Transition::Same | Transition::Absent => (None, None),
     };
     let by = |seconds| event.end.map(|end| end + SignedDuration::from_secs(seconds));
     assert_eq!(judged(&Event { end: by(59), ..event.clone() }), (Some(ChangeKind::Revised), by(59)));
@@ -442,8 +446,8 @@ fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
     assert_eq!(judged(&Event { end: None, ..event.clone() }), (None, None));
     // One that was announced without an end gets one.
     let endless = held(&Event { end: None, ..event.clone() });
-    let given = judge(Some(&endless), &seen(&event, None, at(0)).expect("seen"), "", at(0));
-    assert!(matches!(given, Judgement::Changed(ChangeKind::Moved, _)), "{given:?}");
+    let given = transition(Some(&endless), &seen(&event, None, at(0)).expect("seen"), "", at(0));
+    assert!(matches!(given, Transition::Changed(ChangeKind::Moved, _)), "{given:?}");
 }
 
 /// A running maintenance whose type became empty once was announced as an outage.
@@ -473,19 +477,19 @@ fn rule_9_what_apple_does_not_say_any_more_stays_known() {
     let silent = Event { users_affected: None, message: String::new(), start: None, ..told.clone() };
     let over = |event: &Event, end| Event { status: EventStatus::Over, end, ..event.clone() };
     let judged = |held: Option<&Outage>, event: &Event| {
-        judge(held, &seen(event, held, at(0)).expect("seen"), "iCloud Backup", at(0))
+        transition(held, &seen(event, held, at(0)).expect("seen"), "iCloud Backup", at(0))
     };
     let changed = |held: Option<&Outage>, event: &Event| match judged(held, event) {
-        Judgement::Changed(_, outage) => outage,
+        Transition::Changed(_, outage) => outage,
         other => panic!("{other:?}"),
     };
     let held = changed(None, &told);
-    assert_eq!(judged(Some(&held), &silent), Judgement::Same);
+    assert_eq!(judged(Some(&held), &silent), Transition::Same);
     let ended = changed(Some(&held), &over(&silent, Some(at(-60))));
     let Outage { users_affected, message, start, end, .. } = &ended;
     assert_eq!((users_affected, message, *start), (&told.users_affected, &told.message, told.start));
     assert_eq!(*end, Some(at(-60)));
-    assert_eq!(judged(Some(&ended), &over(&silent, None)), Judgement::Same);
+    assert_eq!(judged(Some(&ended), &over(&silent, None)), Transition::Same);
     // When we saw it no more is a guess of ours, and none of Apple's ends.
     let withdrawn = Outage { phase: Phase::Over(OverBy::Withdrawal), ..ended };
     assert_eq!(changed(Some(&withdrawn), &over(&silent, None)).end, None);

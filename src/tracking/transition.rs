@@ -35,7 +35,7 @@ pub enum Stands {
 /// What one event says against what we hold of it.
 #[expect(clippy::large_enum_variant, reason = "lives for one match")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Transition {
     Same,
     /// The entry is there, but not as what we hold to be going on.
     Absent,
@@ -67,12 +67,12 @@ pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Opti
 }
 
 /// The rules, belief by belief.
-pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) -> Judgement {
+pub fn transition(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) -> Transition {
     let Some(held) = held else {
         return first_sight(seen, 1, service, now);
     };
-    let next = |kind| Judgement::Changed(kind, occurrence(seen, held.occurrence + 1, service, now));
-    let same = |kind, phase| Judgement::Changed(kind, updated(held, seen, phase));
+    let next = |kind| Transition::Changed(kind, occurrence(seen, held.occurrence + 1, service, now));
+    let same = |kind, phase| Transition::Changed(kind, updated(held, seen, phase));
     match (&held.phase, seen.stands) {
         (Phase::Over(_), _) if !is_same_problem(held, seen.event) => {
             first_sight(seen, held.occurrence + 1, service, now)
@@ -110,7 +110,7 @@ pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) 
             Stands::Over => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
         },
         // No longer listed as running, and not as over either.
-        (Phase::Ongoing(_), Stands::Planned) => Judgement::Absent,
+        (Phase::Ongoing(_), Stands::Planned) => Transition::Absent,
         (Phase::Ongoing(_), Stands::Running) => same(ChangeKind::Eased, Phase::Ongoing(None)),
         (Phase::Ongoing(_), Stands::Over) => same(ChangeKind::Ended, Phase::Over(OverBy::Apple)),
         (Phase::Ongoing(_), Stands::Down) => match kind_after(held, seen) {
@@ -123,7 +123,7 @@ pub fn judge(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) 
     }
 }
 
-fn first_sight(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Judgement {
+fn first_sight(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Transition {
     let kind = match seen.stands {
         Stands::Planned => ChangeKind::Planned,
         Stands::Running => ChangeKind::Started,
@@ -131,7 +131,7 @@ fn first_sight(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Judge
         Stands::Over if seen.kind.is_maintenance() => ChangeKind::Noted,
         Stands::Over => ChangeKind::Missed,
     };
-    Judgement::Changed(kind, occurrence(seen, number, service, now))
+    Transition::Changed(kind, occurrence(seen, number, service, now))
 }
 
 fn occurrence(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Outage {
@@ -190,16 +190,16 @@ fn kind_after(held: &Outage, seen: &Seen) -> EventKind {
 }
 
 /// Text, times or users affected: history only.
-fn revised(held: &Outage, seen: &Seen) -> Judgement {
+fn revised(held: &Outage, seen: &Seen) -> Transition {
     let phase = match held.phase {
         Phase::Planned(_) => Phase::Planned(None),
         Phase::Ongoing(_) => Phase::Ongoing(None),
         Phase::Over(by) => Phase::Over(by),
     };
     if updated(held, seen, held.phase.clone()) == *held {
-        return Judgement::Same;
+        return Transition::Same;
     }
-    Judgement::Changed(ChangeKind::Revised, updated(held, seen, phase))
+    Transition::Changed(ChangeKind::Revised, updated(held, seen, phase))
 }
 
 /// Whether a plan has times other than those that were announced.
