@@ -44,13 +44,13 @@ pub use push::ntfy::Ntfy;
 pub use push::pushover::Pushover;
 pub use reachability::Reachability;
 use settings::{ReadSecret, Shown};
-pub use snapshot::{Picture, ServiceState};
+pub use snapshot::{ServiceState, Snapshot};
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
 use crate::model::{Edition, Tone};
 
-/// Twice what the slowest of our own kinds may take for a try, a knock and a picture.
+/// Twice what the slowest of our own kinds may take for a try, a knock and a snapshot.
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// Whom a channel speaks to.
@@ -240,7 +240,7 @@ impl Channel {
         }
     }
 
-    /// Within what time a try, a knock and a picture end, one after the other: for whoever watches
+    /// Within what time a try, a knock and a snapshot end, one after the other: for whoever watches
     /// over this channel, so with time to spare.
     pub fn ends_within(&self) -> Duration {
         match &self.way {
@@ -262,8 +262,8 @@ impl Channel {
         }
     }
 
-    /// For a channel that shows a state: how often at least it wants to be given the picture
-    /// ([`Channel::mirror`]). `None`: it shows none.
+    /// For a channel that shows a state: how often at least it wants to be given the snapshot
+    /// ([`Channel::sync_state`]). `None`: it shows none.
     pub fn refresh_every(&self) -> Option<Duration> {
         match &self.way {
             Way::Alertmanager(alertmanager) => Some(alertmanager.refresh_every()),
@@ -273,11 +273,11 @@ impl Channel {
     }
 
     /// Shows how things stand now; any number of times, and idempotent. Ends by itself as
-    /// [`Channel::send`] does. A failure is made good by the next picture.
-    pub async fn mirror(&mut self, picture: &Picture) -> SendOutcome {
+    /// [`Channel::send`] does. A failure is made good by the next snapshot.
+    pub async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
         match &mut self.way {
-            Way::Alertmanager(alertmanager) => alertmanager.mirror(picture).await,
-            Way::Mqtt(mqtt) => mqtt.mirror(picture).await,
+            Way::Alertmanager(alertmanager) => alertmanager.sync_state(snapshot).await,
+            Way::Mqtt(mqtt) => mqtt.sync_state(snapshot).await,
             _ => SendOutcome::Delivered { receipt: None, words: "this channel shows no state".to_owned() },
         }
     }

@@ -1,13 +1,13 @@
 //! What channels that show a state are shown: how all that is watched stands now.
 //!
-//! Level-triggered: a picture is whole and says nothing of what changed or was shown before.
+//! Level-triggered: a snapshot is whole and says nothing of what changed or was shown before.
 //! Invariant: the same beliefs give equal pictures.
 
 use crate::model::{FeedHealth, FeedId, Outage};
 
 /// How what is watched stands now: what a channel that shows a state is given, whole, each time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Picture {
+pub struct Snapshot {
     pub feed: FeedId,
     /// Whether we can read the feed now.
     pub health: FeedHealth,

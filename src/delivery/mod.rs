@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::yield_now;
 
-use crate::channel::{Audience, Channel, Notice, Picture, SendOutcome, ServiceState};
+use crate::channel::{Audience, Channel, Notice, SendOutcome, ServiceState, Snapshot};
 use crate::delivery::message::{Context, Digest, Form, Said, compose, line, phrases};
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
@@ -55,7 +55,7 @@ pub enum Round {
 /// What a channel that shows a state was shown last.
 #[derive(Debug, Default)]
 struct Mirror {
-    shown: Option<Picture>,
+    shown: Option<Snapshot>,
     due_at: Option<Timestamp>,
     is_failing: bool,
 }
@@ -71,7 +71,7 @@ pub struct Receiver {
     /// For the times that people read.
     pub zone: TimeZone,
     pub is_drill: bool,
-    mirror: Mirror,
+    sync_state: Mirror,
     unrecorded: Option<Outcome>,
     /// When alarms on its screen were first looked after.
     kept_since: Option<Timestamp>,
@@ -95,7 +95,7 @@ impl Receiver {
             watch,
             zone,
             is_drill: false,
-            mirror: Mirror::default(),
+            sync_state: Mirror::default(),
             unrecorded: None,
             kept_since: None,
         }
@@ -168,7 +168,7 @@ pub async fn once(
             return Ok(round);
         }
     };
-    let refresh = reflect(store, receiver, clock()).await?;
+    let refresh = sync_state(store, receiver, clock()).await?;
     let kept = alarms::keep(store, receiver, clock()).await?;
     Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
 }
@@ -230,35 +230,37 @@ async fn is_back(channel: &mut Channel, now: Timestamp) -> bool {
 }
 
 /// Shows a channel that shows a state how things are, if that is news to it or it is time again;
-/// when it is time the next time. Level-triggered: what failed is made good by the next picture.
-async fn reflect(
+/// when it is time the next time. Level-triggered: what failed is made good by the next snapshot.
+async fn sync_state(
     store: &Store,
     receiver: &mut Receiver,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Timestamp>> {
     let Some(every) = receiver.channel.refresh_every() else { return Ok(None) };
-    let picture = picture(store, receiver).await?;
+    let snapshot = snapshot(store, receiver).await?;
     yield_now().await;
-    let is_news = receiver.mirror.shown.as_ref() != Some(&picture) && !receiver.mirror.is_failing;
+    let is_news = receiver.sync_state.shown.as_ref() != Some(&snapshot) && !receiver.sync_state.is_failing;
     let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
-    if let Some(due_at) = receiver.mirror.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news) {
+    if let Some(due_at) =
+        receiver.sync_state.due_at.filter(|due_at| is_ahead(*due_at, every, now) && !is_news)
+    {
         return Ok(Some(due_at));
     }
-    let answer = receiver.channel.mirror(&picture).await;
+    let answer = receiver.channel.sync_state(&snapshot).await;
     let is_failing = !matches!(answer, SendOutcome::Delivered { .. });
-    if is_failing && !receiver.mirror.is_failing {
+    if is_failing && !receiver.sync_state.is_failing {
         tracing::warn!(
             "{}: the state is not shown, trying again: {}",
             receiver.channel.name(),
             answer.words()
         );
     }
-    if receiver.mirror.is_failing && !is_failing {
+    if receiver.sync_state.is_failing && !is_failing {
         tracing::info!("{}: the state is shown again", receiver.channel.name());
     }
     let wait = if is_failing { SignedDuration::from_secs(REFLECT_RETRY_S) } else { every };
     let due_at = now.checked_add(wait).ok();
-    receiver.mirror = Mirror { shown: (!is_failing).then_some(picture), due_at, is_failing };
+    receiver.sync_state = Mirror { shown: (!is_failing).then_some(snapshot), due_at, is_failing };
     Ok(due_at)
 }
 
@@ -269,7 +271,7 @@ fn is_ahead(due_at: Timestamp, every: SignedDuration, now: Timestamp) -> bool {
 }
 
 /// How what the channel hears of stands; a start that it has not been told of is left out.
-async fn picture(store: &Store, receiver: &Receiver) -> rusqlite::Result<Picture> {
+async fn snapshot(store: &Store, receiver: &Receiver) -> rusqlite::Result<Snapshot> {
     let mut outages: BTreeMap<ServiceKey, Vec<Outage>> = BTreeMap::new();
     for outage in store.standing(&receiver.feed, receiver.channel.name()).await? {
         outages.entry(ServiceKey::new(&outage.service)).or_default().push(outage);
@@ -281,7 +283,7 @@ async fn picture(store: &Store, receiver: &Receiver) -> rusqlite::Result<Picture
         service: service.name,
     };
     let services = services.into_iter().filter(|(key, _)| receiver.wants(key)).map(standing).collect();
-    Ok(Picture { feed: receiver.feed.clone(), health, services })
+    Ok(Snapshot { feed: receiver.feed.clone(), health, services })
 }
 
 /// What goes on and was told; for digests. `None` where nobody has looked lately: it may be over.

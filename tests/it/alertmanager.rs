@@ -9,7 +9,7 @@ use crate::common::http_server::{Nobody, Peer, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};
-use statusd::channel::{Notice, Picture, SendOutcome, ServiceState, http_answer};
+use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot, http_answer};
 use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Tone};
 use statusd::secret::Secret;
 
@@ -64,7 +64,7 @@ fn began() -> Notice {
     notice("began", json!({}))
 }
 
-fn picture() -> Picture {
+fn snapshot() -> Snapshot {
     let outage = Outage {
         service: "iCloud Backup".to_owned(),
         message_id: "1002938".to_owned(),
@@ -78,7 +78,7 @@ fn picture() -> Picture {
         message: "Users may be unable to back up.".to_owned(),
         counts: BTreeMap::new(),
     };
-    Picture {
+    Snapshot {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
         health: FeedHealth::Readable { since: ago(600) },
         services: vec![ServiceState {
@@ -283,9 +283,9 @@ async fn nothing_is_sent_where_there_is_nothing_to_say() {
         let words = format!("not sent: there is no alert for \u{201c}{kind}\u{201d}");
         assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
     }
-    let mut over = picture();
+    let mut over = snapshot();
     over.services[0].outages.clear();
-    check_delivered(&channel.mirror(&over).await);
+    check_delivered(&channel.sync_state(&over).await);
     let nonsense = Notice { payload: "no JSON".to_owned(), ..began() };
     assert!(matches!(channel.send(&nonsense).await, SendOutcome::Permanent { .. }));
     assert!(peer.is_quiet());
@@ -331,7 +331,7 @@ async fn an_outage_fires_once_and_its_end_resolves_it() {
     assert_eq!(alert["generatorURL"], "https://www.apple.com/support/systemstatus/");
 
     check_delivered(&channel.send(&began()).await);
-    check_delivered(&channel.mirror(&picture()).await);
+    check_delivered(&channel.sync_state(&snapshot()).await);
     let worse = json!({"outage_kind": "Outage", "was_kind": "Issue"});
     check_delivered(&channel.send(&notice("worsened", worse)).await);
     let alerts = real.alerts().await;
@@ -386,11 +386,11 @@ async fn a_restarted_alertmanager_is_told_again_what_goes_on() {
     told(&mut hook).await;
 
     real.kill();
-    let answer = channel.mirror(&picture()).await;
+    let answer = channel.sync_state(&snapshot()).await;
     assert!(matches!(answer, SendOutcome::Transient { reached: false, .. }), "{answer:?}");
     real.restart();
     assert_eq!(real.alerts().await, [] as [Value; 0], "it keeps none");
-    check_delivered(&channel.mirror(&picture()).await);
+    check_delivered(&channel.sync_state(&snapshot()).await);
     let alerts = real.alerts().await;
     assert_eq!(alerts.len(), 1);
     assert_eq!(alerts[0]["labels"]["team"], "it");
@@ -414,7 +414,7 @@ async fn one_replica_is_enough_and_the_other_catches_up() {
     assert_eq!(told(&mut hook).await.0, "firing");
 
     dies.restart();
-    let answer = channel.mirror(&picture()).await;
+    let answer = channel.sync_state(&snapshot()).await;
     assert_eq!(answer.words(), "all 2 replicas took it");
     let labels = |alerts: Vec<Value>| alerts.into_iter().map(|alert| alert["labels"].clone());
     let (here, there): (Vec<_>, Vec<_>) =

@@ -11,7 +11,7 @@ use crate::common::wire::Wire;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use statusd::channel::mqtt::{Mqtt, Settings};
-use statusd::channel::{Notice, Picture, SendOutcome, ServiceState};
+use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot};
 use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Tone};
 use statusd::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,7 +54,7 @@ fn outage(service: &str) -> Outage {
 }
 
 /// These services, of which those with a `!` are down.
-fn picture(services: &[&str]) -> Picture {
+fn snapshot(services: &[&str]) -> Snapshot {
     let standing = |name: &&str| {
         let (service, is_down) = match name.strip_suffix('!') {
             Some(service) => (service, true),
@@ -63,7 +63,7 @@ fn picture(services: &[&str]) -> Picture {
         let outages = if is_down { vec![outage(service)] } else { Vec::new() };
         ServiceState { service: service.to_owned(), is_listed: true, outages }
     };
-    Picture {
+    Snapshot {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
         health: FeedHealth::Readable { since: at("2026-05-05T08:00:00Z") },
         services: services.iter().map(standing).collect(),
@@ -125,7 +125,7 @@ async fn availability(listener: &mut Listener, payload: &str) -> Message {
 async fn states_and_sensors_are_retained() {
     let broker = Mosquitto::start();
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["iCloud Backup!", "Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup!", "Photos"])).await);
 
     let all = retained(broker.port).await;
     let topics: Vec<&str> = all.keys().map(String::as_str).collect();
@@ -151,10 +151,10 @@ async fn states_and_sensors_are_retained() {
 async fn only_what_differs_is_published_again() {
     let broker = Mosquitto::start();
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["iCloud Backup!", "Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup!", "Photos"])).await);
     let mut listener = Listener::start(broker.port).await;
     listener.so_far().await;
-    check_delivered(&channel.mirror(&picture(&["iCloud Backup", "Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup", "Photos"])).await);
     let heard = listener.so_far().await;
     let topics: Vec<&str> = heard.iter().map(|message| message.topic.as_str()).collect();
     assert_eq!(topics, ["statusd/service/icloud_backup/state", "statusd/availability"]);
@@ -165,7 +165,7 @@ async fn a_change_is_published_once_and_confirmed() {
     let broker = Mosquitto::start();
     let mut listener = Listener::start(broker.port).await;
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     let answer = channel.send(&notice()).await;
     assert_eq!(answer, SendOutcome::Delivered { receipt: None, words: "127.0.0.1 confirmed it".to_owned() });
     let expected =
@@ -181,7 +181,7 @@ async fn many_services_and_long_changes_fit() {
     let names: Vec<String> = (0..150).map(|number| format!("Service {number:03}!")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&names)).await);
+    check_delivered(&channel.sync_state(&snapshot(&names)).await);
     assert_eq!(retained(broker.port).await.len(), 2 * 150 + 1);
 
     let mut listener = Listener::start(broker.port).await;
@@ -196,14 +196,14 @@ async fn a_message_before_the_first_picture_is_a_visit() {
     let mut listener = Listener::start(broker.port).await;
     // The daemon, which holds its connection, and a test message from another process.
     let mut daemon = channel(broker.port);
-    check_delivered(&daemon.mirror(&picture(&["Photos!"])).await);
+    check_delivered(&daemon.sync_state(&snapshot(&["Photos!"])).await);
     listener.so_far().await;
     let mut visitor = channel(broker.port);
     let answer = visitor.send(&notice()).await;
     check_delivered(&answer);
     assert_eq!(answer.words(), "127.0.0.1 confirmed it on statusd/change");
     drop(visitor);
-    check_delivered(&daemon.mirror(&picture(&["Photos!"])).await);
+    check_delivered(&daemon.sync_state(&snapshot(&["Photos!"])).await);
     let heard: Vec<(String, String)> =
         listener.so_far().await.into_iter().map(|message| (message.topic, message.payload)).collect();
     let expected = [("statusd/change", PAYLOAD), ("statusd/availability", "online")];
@@ -216,7 +216,7 @@ async fn a_lost_connection_is_announced_and_all_comes_back() {
     let wire = Wire::to(broker.port).await;
     let mut listener = Listener::start(broker.port).await;
     let mut channel = channel(wire.port);
-    check_delivered(&channel.mirror(&picture(&["Photos!"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos!"])).await);
     online(&mut listener).await;
 
     wire.cut();
@@ -232,7 +232,7 @@ async fn a_lost_connection_is_announced_and_all_comes_back() {
 async fn a_restarted_broker_is_told_all_anew() {
     let mut broker = Mosquitto::start();
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["Photos!", "iCloudバックアップ"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos!", "iCloudバックアップ"])).await);
     let before = retained(broker.port).await;
     assert_eq!(before.len(), 5);
     broker.restart();
@@ -245,7 +245,7 @@ async fn a_restarted_broker_is_told_all_anew() {
 async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
     let mut broker = Mosquitto::start();
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     broker.kill();
     // The end of the connection may not have been noticed yet; then the message is lost with it.
     let answer = channel.send(&notice()).await;
@@ -253,20 +253,20 @@ async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
     for _ in 0..3 {
         check_retry(&channel.send(&notice()).await, false, "cannot be reached: connection refused");
     }
-    let answer = channel.mirror(&picture(&["Photos!"])).await;
+    let answer = channel.sync_state(&snapshot(&["Photos!"])).await;
     check_retry(&answer, false, "cannot be reached: connection refused");
     broker.restart();
     // Whoever asks does not wait for the next try.
     check_delivered(&channel.send(&notice()).await);
-    assert_eq!(state(&retained(broker.port).await, "photos")["state"], "problem", "of the newest picture");
+    assert_eq!(state(&retained(broker.port).await, "photos")["state"], "problem", "of the newest snapshot");
 }
 
 #[tokio::test]
 async fn what_a_service_leaves_is_cleared() {
     let broker = Mosquitto::start();
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["iCloud Backup", "Photos"])).await);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup", "Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     let topics: Vec<String> = retained(broker.port).await.into_keys().collect();
     let expected = [
         "homeassistant/binary_sensor/statusd_photos/config",
@@ -293,7 +293,7 @@ async fn what_an_earlier_run_left_is_cleared() {
     }
     listener.so_far().await;
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     for topic in ["statusd/service/siri/state", "homeassistant/binary_sensor/statusd_siri/config"] {
         assert_eq!(listener.next(topic).await.payload, "", "{topic}");
     }
@@ -316,7 +316,7 @@ async fn who_goes_says_so() {
     let mut broker = Mosquitto::start();
     let mut listener = Listener::start(broker.port).await;
     let mut channel = channel(broker.port);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     online(&mut listener).await;
     drop(channel);
     availability(&mut listener, "offline").await;
@@ -329,12 +329,12 @@ async fn who_goes_says_so() {
 async fn who_takes_over_is_there() {
     let broker = Mosquitto::start();
     let mut older = channel(broker.port);
-    check_delivered(&older.mirror(&picture(&["Photos"])).await);
+    check_delivered(&older.sync_state(&snapshot(&["Photos"])).await);
     let mut newer = channel(broker.port);
     assert!(newer.continues(&older), "a reload would keep the older one");
     drop(older);
-    check_delivered(&newer.mirror(&picture(&["Photos!"])).await);
-    check_delivered(&newer.mirror(&picture(&["Photos!"])).await);
+    check_delivered(&newer.sync_state(&snapshot(&["Photos!"])).await);
+    check_delivered(&newer.sync_state(&snapshot(&["Photos!"])).await);
     let all = retained(broker.port).await;
     assert_eq!(
         (all["statusd/availability"].as_str(), &state(&all, "photos")["state"]),
@@ -348,7 +348,7 @@ async fn a_confirmation_that_never_comes_is_a_retry_and_the_repeat_is_the_same()
     let wire = Wire::to(broker.port).await;
     let mut listener = Listener::start(broker.port).await;
     let mut channel = channel(wire.port);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
 
     wire.lose_confirmations(true);
     let notice = notice();
@@ -372,7 +372,7 @@ async fn a_connection_cut_before_the_confirmation_is_a_retry() {
     let wire = Wire::to(broker.port).await;
     let mut listener = Listener::start(broker.port).await;
     let mut residing = channel(wire.port);
-    check_delivered(&residing.mirror(&picture(&["Photos"])).await);
+    check_delivered(&residing.sync_state(&snapshot(&["Photos"])).await);
     wire.lose_confirmations(true);
     let notice = notice();
     let cut = async |listener: &mut Listener| {
@@ -395,12 +395,12 @@ async fn who_is_not_let_in_is_told_what_to_do() {
     let refused = SendOutcome::Permanent { words: words.to_owned() };
     let mut nameless = channel(port);
     assert_eq!(nameless.send(&notice()).await, refused, "on a visit");
-    assert_eq!(nameless.mirror(&picture(&["Photos"])).await, refused);
+    assert_eq!(nameless.sync_state(&snapshot(&["Photos"])).await, refused);
     assert_eq!(nameless.send(&notice()).await, refused);
 
     let mut known = with_password(port);
     check_delivered(&known.send(&notice()).await);
-    check_delivered(&known.mirror(&picture(&["Photos"])).await);
+    check_delivered(&known.sync_state(&snapshot(&["Photos"])).await);
     check_delivered(&known.send(&notice()).await);
 }
 
@@ -411,11 +411,11 @@ async fn tls_takes_whom_an_authority_vouches_for() {
     let with = |ca_file: Option<PathBuf>| made(&Settings { ca_file, ..settings(&url) });
     let mut trusting = with(Some(broker.ca_file()));
     check_delivered(&trusting.send(&notice()).await);
-    check_delivered(&trusting.mirror(&picture(&["Photos"])).await);
+    check_delivered(&trusting.sync_state(&snapshot(&["Photos"])).await);
     check_delivered(&trusting.send(&notice()).await);
 
     let mut wary = with(None);
-    for answer in [wary.send(&notice()).await, wary.mirror(&picture(&["Photos"])).await] {
+    for answer in [wary.send(&notice()).await, wary.sync_state(&snapshot(&["Photos"])).await] {
         check_retry(
             &answer,
             false,
@@ -462,7 +462,7 @@ async fn who_is_no_broker_is_not_waited_for() {
 /// A visit, and a connection that is to hold.
 async fn both(port: u16) -> [SendOutcome; 2] {
     let mut channel = channel(port);
-    [channel.send(&notice()).await, channel.mirror(&picture(&["Photos"])).await]
+    [channel.send(&notice()).await, channel.sync_state(&snapshot(&["Photos"])).await]
 }
 
 #[tokio::test]
@@ -479,7 +479,11 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
             connection
         };
         let asked = async {
-            if is_picture { channel.mirror(&picture(&["Photos"])).await } else { channel.send(&notice).await }
+            if is_picture {
+                channel.sync_state(&snapshot(&["Photos"])).await
+            } else {
+                channel.send(&notice).await
+            }
         };
         let (answer, _open) = tokio::join!(asked, silence);
         tokio::time::resume();
@@ -493,11 +497,11 @@ async fn no_secret_is_logged_or_printed() {
     let broker = Mosquitto::start_for("statusd", PASSWORD);
     let mut channel = with_password(broker.port);
     check_delivered(&channel.send(&notice()).await);
-    check_delivered(&channel.mirror(&picture(&["Photos"])).await);
+    check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     check_delivered(&channel.send(&notice()).await);
     let other = Mosquitto::start_for("statusd", "another");
     let mut refused = with_password(other.port);
-    let answer = refused.mirror(&picture(&["Photos"])).await;
+    let answer = refused.sync_state(&snapshot(&["Photos"])).await;
     assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
 
     let logged: String = log.try_iter().collect();
@@ -545,7 +549,7 @@ async fn a_broker_that_talks_without_end_is_left() {
     // A message to a topic that was not asked for, and one to a state that another run may have left.
     for packet in [&b"\x30\x05\x00\x01axx"[..], b"\x31\x1b\x00\x17statusd/service/a/statexx"] {
         let mut channel = channel(broker_that_says(packet, 1 << 20).await);
-        let answer = channel.mirror(&picture(&["Photos"])).await;
+        let answer = channel.sync_state(&snapshot(&["Photos"])).await;
         check_retry(&answer, true, "sends more than anybody asked for");
     }
 }

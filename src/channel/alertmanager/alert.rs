@@ -1,7 +1,7 @@
 //! Changes and pictures as alerts of Alertmanager's API v2.
 //!
 //! It sends nothing and reads no clock. Invariant: an outage gives an alert with the same labels
-//! whether it comes from a change or from a picture, from its first minute to its end, so that
+//! whether it comes from a change or from a snapshot, from its first minute to its end, so that
 //! every one of them updates the alert that is there.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::super::Picture;
+use super::super::Snapshot;
 use crate::model::{Edition, EventKind, FeedHealth, Outage, Phase};
 use crate::text;
 
@@ -162,9 +162,9 @@ impl Composer<'_> {
 
     /// All that goes on: the outages, the running maintenance, and that we are blind once people
     /// have been told so.
-    pub fn of_picture(&self, picture: &Picture) -> Vec<Alert> {
-        let feed = picture.feed.to_string();
-        let outages = picture.services.iter().flat_map(|standing| &standing.outages);
+    pub fn of_picture(&self, snapshot: &Snapshot) -> Vec<Alert> {
+        let feed = snapshot.feed.to_string();
+        let outages = snapshot.services.iter().flat_map(|standing| &standing.outages);
         let ongoing = outages.filter(|outage| matches!(outage.phase, Phase::Ongoing(_)));
         let mut alerts: Vec<Alert> = ongoing
             .map(|outage| {
@@ -172,7 +172,7 @@ impl Composer<'_> {
                 self.alert(&Subject::of(outage), &feed, began, self.until())
             })
             .collect();
-        if let FeedHealth::Unreadable { since, reason, told: true, .. } = &picture.health {
+        if let FeedHealth::Unreadable { since, reason, told: true, .. } = &snapshot.health {
             alerts.push(self.alert(&Subject::Blind { reason }, &feed, *since, self.until()));
         }
         alerts
@@ -383,9 +383,9 @@ mod tests {
         }
     }
 
-    fn picture(outages: Vec<Outage>, health: FeedHealth) -> Picture {
+    fn snapshot(outages: Vec<Outage>, health: FeedHealth) -> Snapshot {
         let service = "iCloud Backup".to_owned();
-        Picture {
+        Snapshot {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
             health,
             services: vec![ServiceState { service, is_listed: true, outages }],
@@ -424,8 +424,9 @@ mod tests {
         let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
         let over = Outage { phase: Phase::Over(crate::model::OverBy::Apple), ..outage() };
         let planned = Outage { phase: Phase::Planned(None), ..outage() };
-        let picture = picture(vec![outage(), over, planned], FeedHealth::Readable { since: at("08:00:00") });
-        let alerts = composer.of_picture(&picture);
+        let snapshot =
+            snapshot(vec![outage(), over, planned], FeedHealth::Readable { since: at("08:00:00") });
+        let alerts = composer.of_picture(&snapshot);
         assert_eq!(alerts, [composed(&began()).expect("an alert")]);
     }
 
@@ -505,11 +506,11 @@ mod tests {
             reason: "HTTP 503".to_owned(),
             told,
         };
-        let alerts = composer.of_picture(&picture(vec![outage()], health(true)));
+        let alerts = composer.of_picture(&snapshot(vec![outage()], health(true)));
         let names: Vec<&str> = alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
         assert_eq!(names, [TROUBLE, UNREADABLE], "what went on goes on");
         assert_eq!(alerts[1].annotations["description"], "The reason: HTTP 503.");
-        assert_eq!(composer.of_picture(&picture(Vec::new(), health(false))), []);
+        assert_eq!(composer.of_picture(&snapshot(Vec::new(), health(false))), []);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use toml::Value;
 use self::alert::{Alert, Composer, NoAlert, OWN_LABELS};
 use self::replica::{Credentials, Replica};
 use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, Picture, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Snapshot, Table, Way};
 use crate::secret::Secret;
 
 const REPEAT_S: u64 = 60;
@@ -167,8 +167,8 @@ impl Alertmanager {
     }
 
     /// Repeats all that goes on, as [`Alertmanager::send`] sends.
-    pub async fn mirror(&self, picture: &Picture) -> SendOutcome {
-        let alerts = self.composer(Timestamp::now()).of_picture(picture);
+    pub async fn sync_state(&self, snapshot: &Snapshot) -> SendOutcome {
+        let alerts = self.composer(Timestamp::now()).of_picture(snapshot);
         if alerts.is_empty() {
             let words = "nothing goes on, so there is nothing to repeat".to_owned();
             return SendOutcome::Delivered { receipt: None, words };

@@ -26,7 +26,7 @@ use self::broker::{Broker, Login};
 use self::connection::Link;
 use self::topics::Topics;
 use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, Picture, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Snapshot, Table, Way};
 use crate::secret::Secret;
 
 const CLIENT_ID: &str = "statusd";
@@ -116,7 +116,7 @@ impl fmt::Debug for Settings {
 pub struct Mqtt {
     broker: Broker,
     topics: Topics,
-    /// From the first picture on.
+    /// From the first snapshot on.
     link: Option<Link>,
 }
 
@@ -167,7 +167,7 @@ impl Mqtt {
 
     /// Publishes a change and waits for the broker's confirmation, within 20 s.
     ///
-    /// Before the first picture it does so on a visit, which leaves alone the connection that
+    /// Before the first snapshot it does so on a visit, which leaves alone the connection that
     /// another process may hold.
     pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let topic = self.topics.change();
@@ -182,10 +182,10 @@ impl Mqtt {
         self.answer(answer.ok(), reached)
     }
 
-    /// Shows the states, within 20 s. From the first picture on they are kept up by a task of the
+    /// Shows the states, within 20 s. From the first snapshot on they are kept up by a task of the
     /// tokio runtime that this is called on.
-    pub async fn mirror(&mut self, picture: &Picture) -> SendOutcome {
-        let retained = self.topics.retained(picture, Timestamp::now());
+    pub async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
+        let retained = self.topics.retained(snapshot, Timestamp::now());
         if !self.link.as_ref().is_some_and(Link::is_open) {
             self.link = Some(Link::open(self.broker.clone(), self.topics.clone()));
         }

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use ring::digest;
 use serde_json::{Value, json};
 
-use super::super::{Picture, ServiceState};
+use super::super::{ServiceState, Snapshot};
 use crate::model::{EventKind, FeedHealth, Outage, Phase, ServiceKey};
 use crate::text;
 
@@ -87,14 +87,14 @@ impl Topics {
         [Some(self.state(slug)), self.config(slug)].into_iter().flatten().collect()
     }
 
-    /// Everything that is to stand at the broker for a picture.
-    pub fn retained(&self, picture: &Picture, now: Timestamp) -> Retained {
+    /// Everything that is to stand at the broker for a snapshot.
+    pub fn retained(&self, snapshot: &Snapshot, now: Timestamp) -> Retained {
         let mut retained = Retained::new();
-        for standing in &picture.services {
+        for standing in &snapshot.services {
             let slug = slug(&standing.service);
-            retained.insert(self.state(&slug), state(standing, picture, now).to_string());
+            retained.insert(self.state(&slug), state(standing, snapshot, now).to_string());
             if let Some(topic) = self.config(&slug) {
-                retained.insert(topic, self.sensor(standing, &slug, picture).to_string());
+                retained.insert(topic, self.sensor(standing, &slug, snapshot).to_string());
             }
         }
         retained
@@ -116,9 +116,9 @@ impl Topics {
 
     /// A binary sensor of Home Assistant that is on while there is a problem and unknown while
     /// nobody can tell.
-    fn sensor(&self, standing: &ServiceState, slug: &str, picture: &Picture) -> Value {
+    fn sensor(&self, standing: &ServiceState, slug: &str, snapshot: &Snapshot) -> Value {
         let id = format!("{}_{slug}", self.id());
-        let page = picture.feed.edition.page();
+        let page = snapshot.feed.edition.page();
         json!({
             "name": text::plain_line(&standing.service, NAME_MAX),
             "unique_id": id,
@@ -140,7 +140,7 @@ impl Topics {
                 "identifiers": [self.id()],
                 "name": "Apple system status",
                 "manufacturer": "statusd",
-                "model": picture.feed.to_string(),
+                "model": snapshot.feed.to_string(),
                 "sw_version": env!("CARGO_PKG_VERSION"),
                 "configuration_url": page,
             },
@@ -150,9 +150,9 @@ impl Topics {
 }
 
 /// The state of one service as JSON. The same as long as nothing changes: it holds no time of now.
-fn state(standing: &ServiceState, picture: &Picture, now: Timestamp) -> Value {
+fn state(standing: &ServiceState, snapshot: &Snapshot, now: Timestamp) -> Value {
     let worst = worst(&standing.outages);
-    let can_tell = is_in_sight(&picture.health, now);
+    let can_tell = is_in_sight(&snapshot.health, now);
     // What we hold to go on, goes on until Apple says otherwise: silence is not recovery.
     let state = match worst {
         Some(outage) if outage.kind.is_maintenance() => State::Maintenance,
@@ -171,7 +171,7 @@ fn state(standing: &ServiceState, picture: &Picture, now: Timestamp) -> Value {
         "version": VERSION,
         "state": state.as_str(),
         "service": text::plain_line(&standing.service, NAME_MAX),
-        "feed": picture.feed.to_string(),
+        "feed": snapshot.feed.to_string(),
         "since": worst.map(began),
         "outage_kind": worst.map(|outage| text::plain_line(outage.kind.as_str(), NAME_MAX)),
         "message_id": worst.map(|outage| text::plain_line(&outage.message_id, NAME_MAX)),
@@ -264,8 +264,8 @@ mod tests {
         }
     }
 
-    fn picture(service: &str, is_listed: bool, health: FeedHealth, outages: Vec<Outage>) -> Picture {
-        Picture {
+    fn snapshot(service: &str, is_listed: bool, health: FeedHealth, outages: Vec<Outage>) -> Snapshot {
+        Snapshot {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
             health,
             services: vec![ServiceState { service: service.to_owned(), is_listed, outages }],
@@ -285,16 +285,16 @@ mod tests {
         }
     }
 
-    fn json_of(picture: &Picture, topic: &str) -> Value {
-        let retained = topics().retained(picture, at("12:00"));
+    fn json_of(snapshot: &Snapshot, topic: &str) -> Value {
+        let retained = topics().retained(snapshot, at("12:00"));
         serde_json::from_str(retained.get(topic).expect(topic)).expect("JSON")
     }
 
     #[track_caller]
     fn check(is_listed: bool, health: FeedHealth, outages: Vec<Outage>, state: &str, reason: Option<&str>) {
-        let picture = picture("iCloud Backup", is_listed, health, outages);
-        let json = json_of(&picture, "home/statusd/service/icloud_backup/state");
-        assert_eq!((&json["state"], &json["reason"]), (&json!(state), &json!(reason)), "{picture:?}");
+        let snapshot = snapshot("iCloud Backup", is_listed, health, outages);
+        let json = json_of(&snapshot, "home/statusd/service/icloud_backup/state");
+        assert_eq!((&json["state"], &json["reason"]), (&json!(state), &json!(reason)), "{snapshot:?}");
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
         let mut first = Outage { start: None, first_seen: at("08:30"), ..second.clone() };
         first.message_id = "first".to_owned();
         let outages = vec![second, outage(EventKind::Issue, "07:00"), first];
-        let picture = picture("iCloud Backup", true, sighted(), outages);
+        let snapshot = snapshot("iCloud Backup", true, sighted(), outages);
         let expected = json!({
             "version": 1,
             "state": "problem",
@@ -344,13 +344,13 @@ mod tests {
             "apple_text": "Users may be unable to back up.",
             "reason": null,
         });
-        assert_eq!(json_of(&picture, "home/statusd/service/icloud_backup/state"), expected);
+        assert_eq!(json_of(&snapshot, "home/statusd/service/icloud_backup/state"), expected);
     }
 
     #[test]
     fn home_assistant_is_told_of_a_sensor() {
-        let picture = picture("iCloud\u{a0}Backup", true, sighted(), vec![]);
-        let sensor = json_of(&picture, "homeassistant/binary_sensor/home_statusd_icloud_backup/config");
+        let snapshot = snapshot("iCloud\u{a0}Backup", true, sighted(), vec![]);
+        let sensor = json_of(&snapshot, "homeassistant/binary_sensor/home_statusd_icloud_backup/config");
         let expected = json!({
             "name": "iCloud Backup",
             "unique_id": "home_statusd_icloud_backup",
@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(sensor, expected);
 
         let silent = Topics { discovery: None, ..topics() };
-        let topics: Vec<String> = silent.retained(&picture, at("12:00")).into_keys().collect();
+        let topics: Vec<String> = silent.retained(&snapshot, at("12:00")).into_keys().collect();
         assert_eq!(topics, ["home/statusd/service/icloud_backup/state"]);
     }
 
@@ -438,8 +438,8 @@ mod tests {
     fn apples_words_are_cut_and_cleaned() {
         let mut hostile = outage(EventKind::Outage, "08:00");
         hostile.message = "x\u{1b}[2J".repeat(5_000);
-        let picture = picture(&"n\u{202e}".repeat(900), true, sighted(), vec![hostile]);
-        for payload in topics().retained(&picture, at("12:00")).into_values() {
+        let snapshot = snapshot(&"n\u{202e}".repeat(900), true, sighted(), vec![hostile]);
+        for payload in topics().retained(&snapshot, at("12:00")).into_values() {
             assert!(payload.len() < 4_000 && !payload.contains(['\u{1b}', '\u{202e}']), "{payload}");
         }
     }
