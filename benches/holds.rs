@@ -20,7 +20,7 @@ use common::hostile::hostile;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
-use statusd::channel::{Audience, Channel, Log, Table as _, Way, alertmanager};
+use statusd::channel::{Audience, Channel, Log, Table as _, Transport, alertmanager};
 use statusd::clock::Passed;
 use statusd::daemon::poller::{Memory, Poller};
 use statusd::delivery::policy::{Policy, Route};
@@ -235,7 +235,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         change.message = "Users see a problem. ".repeat(15);
         store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
     }
-    let receiver = receiver(Channel::new("all", audience, Way::Log(Log)));
+    let receiver = receiver(Channel::new("all", audience, Transport::Log(Log)));
     let mut messages = 0;
     while messages < 200 {
         watch.start();

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::process::{self, Meaning, Run, Task};
 use super::redact::Redactor;
 use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::secret::Secret;
 use crate::text;
@@ -75,8 +75,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Apprise(Box::new(Apprise::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Apprise(Box::new(Apprise::new(self, read_secret)?)))
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::process::{self, Meaning, Task};
 use super::settings::{HIDDEN, ReadSecret, Shown, shown, shown_list};
-use super::{Audience, Notice, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::text;
 
 const WITHIN_DEFAULT_S: u64 = 30;
@@ -78,8 +78,8 @@ impl Table for Settings {
         vec![shown_list("command", &command), shown("within_s", within_s)]
     }
 
-    fn open(&self, _: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Command(Command::new(self)?))
+    fn open(&self, _: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Command(Command::new(self)?))
     }
 }
 

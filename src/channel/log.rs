@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Audience, Notice, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::cause::Cause as _;
 use crate::text;
 
@@ -47,8 +47,8 @@ impl Table for Settings {
         self.enabled
     }
 
-    fn open(&self, _: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Log(Log))
+    fn open(&self, _: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Log(Log))
     }
 }
 

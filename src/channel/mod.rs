@@ -176,7 +176,7 @@ pub enum Fate {
 
 /// A kind of channel, ready to send.
 #[derive(Debug)]
-pub enum Way {
+pub enum Transport {
     Desktop(Box<Desktop>),
     Webhook(Box<Webhook>),
     Command(Command),
@@ -194,19 +194,19 @@ pub enum Way {
     Log(Log),
 }
 
-/// One configured way to reach people or programs.
+/// One configured transport to reach people or programs.
 #[derive(Debug)]
 pub struct Channel {
     name: String,
     audience: Audience,
-    way: Way,
+    transport: Transport,
     pub reachability: Reachability,
 }
 
 impl Channel {
     /// `name` as [`Channel::name`] has it.
-    pub fn new(name: impl Into<String>, audience: Audience, way: Way) -> Channel {
-        Channel { name: name.into(), audience, way, reachability: Reachability::default() }
+    pub fn new(name: impl Into<String>, audience: Audience, transport: Transport) -> Channel {
+        Channel { name: name.into(), audience, transport, reachability: Reachability::default() }
     }
 
     /// The name in the configuration, the database and on the command line: `desktop`,
@@ -221,53 +221,53 @@ impl Channel {
 
     /// One try. Ends by itself: each kind says within what time.
     pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match &mut self.way {
-            Way::Desktop(desktop) => desktop.send(notice).await,
-            Way::Webhook(webhook) => webhook.send(notice).await,
-            Way::Command(command) => command.send(notice).await,
-            Way::Ntfy(ntfy) => ntfy.send(notice).await,
-            Way::Gotify(gotify) => gotify.send(notice).await,
-            Way::Pushover(pushover) => pushover.send(notice).await,
-            Way::Slack(slack) => slack.send(notice).await,
-            Way::Discord(discord) => discord.send(notice).await,
-            Way::Teams(teams) => teams.send(notice).await,
-            Way::Telegram(telegram) => telegram.send(notice).await,
-            Way::Alertmanager(alertmanager) => alertmanager.send(notice).await,
-            Way::Mqtt(mqtt) => mqtt.send(notice).await,
-            Way::Apprise(apprise) => apprise.send(notice).await,
-            Way::Email(email) => email.send(notice).await,
-            Way::Log(log) => log.send(notice),
+        match &mut self.transport {
+            Transport::Desktop(desktop) => desktop.send(notice).await,
+            Transport::Webhook(webhook) => webhook.send(notice).await,
+            Transport::Command(command) => command.send(notice).await,
+            Transport::Ntfy(ntfy) => ntfy.send(notice).await,
+            Transport::Gotify(gotify) => gotify.send(notice).await,
+            Transport::Pushover(pushover) => pushover.send(notice).await,
+            Transport::Slack(slack) => slack.send(notice).await,
+            Transport::Discord(discord) => discord.send(notice).await,
+            Transport::Teams(teams) => teams.send(notice).await,
+            Transport::Telegram(telegram) => telegram.send(notice).await,
+            Transport::Alertmanager(alertmanager) => alertmanager.send(notice).await,
+            Transport::Mqtt(mqtt) => mqtt.send(notice).await,
+            Transport::Apprise(apprise) => apprise.send(notice).await,
+            Transport::Email(email) => email.send(notice).await,
+            Transport::Log(log) => log.send(notice),
         }
     }
 
     /// Within what time a try, a knock and a snapshot end, one after the other: for whoever watches
     /// over this channel, so with time to spare.
     pub fn ends_within(&self) -> Duration {
-        match &self.way {
-            Way::Command(command) => command.ends_within() + ENDS_WITHIN,
-            Way::Desktop(_)
-            | Way::Webhook(_)
-            | Way::Ntfy(_)
-            | Way::Gotify(_)
-            | Way::Pushover(_)
-            | Way::Slack(_)
-            | Way::Discord(_)
-            | Way::Teams(_)
-            | Way::Telegram(_)
-            | Way::Alertmanager(_)
-            | Way::Mqtt(_)
-            | Way::Apprise(_)
-            | Way::Email(_)
-            | Way::Log(_) => ENDS_WITHIN,
+        match &self.transport {
+            Transport::Command(command) => command.ends_within() + ENDS_WITHIN,
+            Transport::Desktop(_)
+            | Transport::Webhook(_)
+            | Transport::Ntfy(_)
+            | Transport::Gotify(_)
+            | Transport::Pushover(_)
+            | Transport::Slack(_)
+            | Transport::Discord(_)
+            | Transport::Teams(_)
+            | Transport::Telegram(_)
+            | Transport::Alertmanager(_)
+            | Transport::Mqtt(_)
+            | Transport::Apprise(_)
+            | Transport::Email(_)
+            | Transport::Log(_) => ENDS_WITHIN,
         }
     }
 
     /// For a channel that shows a state: how often at least it wants to be given the snapshot
     /// ([`Channel::sync_state`]). `None`: it shows none.
     pub fn refresh_every(&self) -> Option<Duration> {
-        match &self.way {
-            Way::Alertmanager(alertmanager) => Some(alertmanager.refresh_every()),
-            Way::Mqtt(mqtt) => Some(mqtt.refresh_every()),
+        match &self.transport {
+            Transport::Alertmanager(alertmanager) => Some(alertmanager.refresh_every()),
+            Transport::Mqtt(mqtt) => Some(mqtt.refresh_every()),
             _ => None,
         }
     }
@@ -275,31 +275,31 @@ impl Channel {
     /// Shows how things stand now; any number of times, and idempotent. Ends by itself as
     /// [`Channel::send`] does. A failure is made good by the next snapshot.
     pub async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
-        match &mut self.way {
-            Way::Alertmanager(alertmanager) => alertmanager.sync_state(snapshot).await,
-            Way::Mqtt(mqtt) => mqtt.sync_state(snapshot).await,
+        match &mut self.transport {
+            Transport::Alertmanager(alertmanager) => alertmanager.sync_state(snapshot).await,
+            Transport::Mqtt(mqtt) => mqtt.sync_state(snapshot).await,
             _ => SendOutcome::Delivered { receipt: None, words: "this channel shows no state".to_owned() },
         }
     }
 
     /// Whether its alarms stay on a screen, to be looked after with [`Channel::keep_alarm`].
     pub fn keeps_alarms(&self) -> bool {
-        matches!(self.way, Way::Desktop(_))
+        matches!(self.transport, Transport::Desktop(_))
     }
 
     /// Makes the screen agree with `wish` about an alarm that was delivered with `receipt`. Any number
     /// of times, and idempotent. Within 20 s.
     pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
-        match &mut self.way {
-            Way::Desktop(desktop) => desktop.keep_alarm(alarm, receipt, wish).await,
+        match &mut self.transport {
+            Transport::Desktop(desktop) => desktop.keep_alarm(alarm, receipt, wish).await,
             _ => Fate::Same,
         }
     }
 
     /// Returns when alarms may have gone from the screen. Cancel-safe.
     pub async fn until_screen_changes(&self) {
-        match &self.way {
-            Way::Desktop(desktop) => desktop.until_screen_changes().await,
+        match &self.transport {
+            Transport::Desktop(desktop) => desktop.until_screen_changes().await,
             _ => std::future::pending().await,
         }
     }
@@ -307,27 +307,33 @@ impl Channel {
     /// Knocks: whether somebody is there, without a message. Within 10 s; true where only a message
     /// can find that out.
     pub async fn is_reachable(&mut self) -> bool {
-        match &mut self.way {
-            Way::Desktop(desktop) => desktop.is_reachable().await,
-            Way::Webhook(webhook) => webhook.is_reachable().await,
-            Way::Ntfy(ntfy) => ntfy.is_reachable().await,
-            Way::Gotify(gotify) => gotify.is_reachable().await,
-            Way::Pushover(pushover) => pushover.is_reachable().await,
-            Way::Slack(slack) => slack.is_reachable().await,
-            Way::Discord(discord) => discord.is_reachable().await,
-            Way::Teams(teams) => teams.is_reachable().await,
-            Way::Telegram(telegram) => telegram.is_reachable().await,
-            Way::Email(email) => email.is_reachable().await,
-            Way::Command(_) | Way::Apprise(_) | Way::Alertmanager(_) | Way::Mqtt(_) | Way::Log(_) => true,
+        match &mut self.transport {
+            Transport::Desktop(desktop) => desktop.is_reachable().await,
+            Transport::Webhook(webhook) => webhook.is_reachable().await,
+            Transport::Ntfy(ntfy) => ntfy.is_reachable().await,
+            Transport::Gotify(gotify) => gotify.is_reachable().await,
+            Transport::Pushover(pushover) => pushover.is_reachable().await,
+            Transport::Slack(slack) => slack.is_reachable().await,
+            Transport::Discord(discord) => discord.is_reachable().await,
+            Transport::Teams(teams) => teams.is_reachable().await,
+            Transport::Telegram(telegram) => telegram.is_reachable().await,
+            Transport::Email(email) => email.is_reachable().await,
+            Transport::Command(_)
+            | Transport::Apprise(_)
+            | Transport::Alertmanager(_)
+            | Transport::Mqtt(_)
+            | Transport::Log(_) => true,
         }
     }
 
     /// Whether `older`, of the configuration before this one, may go on in its place: it keeps a
     /// connection, and there is nothing that could have been set differently.
     pub fn continues(&self, older: &Channel) -> bool {
-        match (&self.way, &older.way) {
-            (Way::Desktop(desktop), Way::Desktop(older)) => desktop.continues(older),
-            (Way::Mqtt(mqtt), Way::Mqtt(older_mqtt)) => self.name == older.name && mqtt.continues(older_mqtt),
+        match (&self.transport, &older.transport) {
+            (Transport::Desktop(desktop), Transport::Desktop(older)) => desktop.continues(older),
+            (Transport::Mqtt(mqtt), Transport::Mqtt(older_mqtt)) => {
+                self.name == older.name && mqtt.continues(older_mqtt)
+            }
             _ => false,
         }
     }
@@ -352,7 +358,7 @@ pub trait Table {
     ///
     /// One line for people, without secrets, that begins with the setting's key and a colon where
     /// it is about one.
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String>;
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String>;
 }
 
 /// Of these there is one, `[channel.desktop]`; of the others as many as have names,
@@ -383,8 +389,9 @@ pub struct Tables {
 impl Tables {
     /// The desktop, if notices are wanted there and can be given to it.
     pub fn open_desktop(&self) -> Option<Channel> {
-        let way = self.desktop.is_enabled().then(|| self.desktop.open(&|_| Err(String::new())))?.ok()?;
-        Some(Channel::new("desktop", self.desktop.audience(), way))
+        let transport =
+            self.desktop.is_enabled().then(|| self.desktop.open(&|_| Err(String::new())))?.ok()?;
+        Some(Channel::new("desktop", self.desktop.audience(), transport))
     }
 
     /// Every table under its channel's name, in a fixed order.
@@ -462,8 +469,8 @@ mod tests {
             .all()
             .into_iter()
             .map(|(name, table)| {
-                let way = table.open(&|_| Err("no files".to_owned())).expect("ready");
-                let channel = Channel::new(name, table.audience(), way);
+                let transport = table.open(&|_| Err("no files".to_owned())).expect("ready");
+                let channel = Channel::new(name, table.audience(), transport);
                 format!("{} {:?}", channel.name(), channel.audience())
             })
             .collect();

@@ -20,7 +20,7 @@ use super::settings::{
     ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
     shown_some,
 };
-use super::{Audience, Notice, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -69,8 +69,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Telegram(Box::new(Telegram::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Telegram(Box::new(Telegram::new(self, read_secret)?)))
     }
 }
 

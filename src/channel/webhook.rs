@@ -18,7 +18,7 @@ use super::http::Peer;
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
 };
-use super::{Audience, Notice, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::secret::Secret;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -59,8 +59,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Webhook(Box::new(Webhook::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Webhook(Box::new(Webhook::new(self, read_secret)?)))
     }
 }
 

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::channel::log::Log;
     use crate::channel::webhook::Settings;
-    use crate::channel::{Audience, Channel, Table, Way};
+    use crate::channel::{Audience, Channel, Table, Transport};
     use crate::daemon::progress::{Doing, Watched};
     use crate::daemon::tests::logged;
     use crate::delivery::policy::Policy;
@@ -174,7 +174,7 @@ mod tests {
             let change = tracking::history_lost(&Beliefs::new(feed.clone()), &message, at);
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
-        let channel = Channel::new("log", Audience::Programs, Way::Log(Log));
+        let channel = Channel::new("log", Audience::Programs, Transport::Log(Log));
         let receiver = Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
         let (_tick, ticks) = watch::channel(());
         let (stop, stopped) = watch::channel(false);

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::channel::{Audience, Channel, Desktop, Log, Way};
+use crate::channel::{Audience, Channel, Desktop, Log, Transport};
 use crate::delivery::message::DRILL;
 use crate::delivery::policy::Policy;
 use crate::model::Edition;
@@ -26,8 +26,8 @@ fn drill(watch: &str) -> Drill {
 /// A channel for people or for programs, on these policy.
 fn receiver(name: &str, toml: &str) -> Receiver {
     let (audience, way) = match name {
-        "log" => (Audience::Programs, Way::Log(Log)),
-        _ => (Audience::Desktop, Way::Desktop(Box::new(Desktop::new()))),
+        "log" => (Audience::Programs, Transport::Log(Log)),
+        _ => (Audience::Desktop, Transport::Desktop(Box::new(Desktop::new()))),
     };
     let settings = toml::from_str(toml).expect("the keys of policy");
     let policy = Policy::new(&settings, &TimeZone::UTC).expect("good policy");

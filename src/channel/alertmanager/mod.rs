@@ -27,7 +27,7 @@ use toml::Value;
 use self::alert::{Alert, Composer, NoAlert, OWN_LABELS};
 use self::replica::{Credentials, Replica};
 use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, SendOutcome, Snapshot, Table, Way};
+use super::{Audience, Notice, SendOutcome, Snapshot, Table, Transport};
 use crate::secret::Secret;
 
 const REPEAT_S: u64 = 60;
@@ -101,8 +101,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Alertmanager(Box::new(Alertmanager::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Alertmanager(Box::new(Alertmanager::new(self, read_secret)?)))
     }
 }
 

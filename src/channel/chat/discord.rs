@@ -18,7 +18,7 @@ use super::Id;
 use crate::channel::chat;
 use crate::channel::http::{Peer, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
-use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -59,8 +59,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Discord(Box::new(Discord::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Discord(Box::new(Discord::new(self, read_secret)?)))
     }
 }
 

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::channel::chat;
 use crate::channel::http::{Peer, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::secret::Secret;
 
 /// Of the text in a block, escapes included.
@@ -44,8 +44,8 @@ impl Table for Settings {
         vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Slack(Box::new(Slack::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Slack(Box::new(Slack::new(self, read_secret)?)))
     }
 }
 

@@ -13,7 +13,7 @@ use notify_rust::{Notification, Timeout};
 use serde::Deserialize;
 
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Audience, Notice, SendOutcome, Table, Way};
+use super::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::text;
 
@@ -98,8 +98,8 @@ impl Table for Settings {
         self.enabled.unwrap_or(true)
     }
 
-    fn open(&self, _: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Desktop(Box::new(Desktop::new().with(self.urgency))))
+    fn open(&self, _: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Desktop(Box::new(Desktop::new().with(self.urgency))))
     }
 }
 

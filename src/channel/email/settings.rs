@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::super::settings::{
     ReadSecret, Shown, either, shown, shown_list, shown_path, shown_secret, shown_some,
 };
-use super::super::{Audience, Table, Way};
+use super::super::{Audience, Table, Transport};
 use super::{Email, smtp};
 use crate::secret::Secret;
 use crate::tls;
@@ -104,8 +104,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Email(Box::new(Email::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Email(Box::new(Email::new(self, read_secret)?)))
     }
 }
 

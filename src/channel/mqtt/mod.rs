@@ -26,7 +26,7 @@ use self::broker::{Broker, Login};
 use self::connection::Link;
 use self::topics::Topics;
 use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, SendOutcome, Snapshot, Table, Way};
+use super::{Audience, Notice, SendOutcome, Snapshot, Table, Transport};
 use crate::secret::Secret;
 
 const CLIENT_ID: &str = "statusd";
@@ -100,8 +100,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Mqtt(Box::new(Mqtt::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Mqtt(Box::new(Mqtt::new(self, read_secret)?)))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
 };
-use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -57,8 +57,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Gotify(Box::new(Gotify::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Gotify(Box::new(Gotify::new(self, read_secret)?)))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::channel::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
     shown_secret, shown_some,
 };
-use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -97,8 +97,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Ntfy(Box::new(Ntfy::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Ntfy(Box::new(Ntfy::new(self, read_secret)?)))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
 };
-use crate::channel::{Audience, Notice, SendOutcome, Table, Way};
+use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
 use crate::secret::Secret;
 
@@ -75,8 +75,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Way, String> {
-        Ok(Way::Pushover(Box::new(Pushover::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
+        Ok(Transport::Pushover(Box::new(Pushover::new(self, read_secret)?)))
     }
 }
 

@@ -9,8 +9,8 @@ use super::super::{Blame, Finding, Status};
 use super::{HOSTS, NetworkReport, is_reached, looks, several};
 use crate::doctor::guide::Step;
 use crate::doctor::probe::{
-    Clock, ConnectFault, Distrust, Family, HostLook, NameFault, OUTSIDE_HOST, Outside, Papers, Place, Proxy,
-    Purpose, Trust, Way,
+    Clock, ConnectFault, ConnectOutcome, Distrust, Family, HostLook, NameFault, OUTSIDE_HOST, Outside,
+    Papers, Place, Proxy, Purpose, Trust,
 };
 
 /// A clock that is wrong by this much can make a good certificate look expired or new.
@@ -91,14 +91,17 @@ fn none_reached(failing: &[&HostLook], looked: &NetworkReport) -> Finding {
 
 /// Somebody answers, with a certificate that may be anybody's.
 fn is_answered(look: &HostLook) -> bool {
-    matches!(further(look), Way::Answered { .. })
+    matches!(further(look), ConnectOutcome::Answered { .. })
 }
 
 /// Somebody answers, for whom nobody known vouches.
 fn is_strange(look: &HostLook) -> bool {
     match further(look) {
-        Way::Answered { papers, .. } => papers.trust == Trust::Not(Distrust::UnknownIssuer),
-        Way::NoName(_) | Way::NoAddress | Way::NoConnection { .. } | Way::NoTls { .. } => false,
+        ConnectOutcome::Answered { papers, .. } => papers.trust == Trust::Not(Distrust::UnknownIssuer),
+        ConnectOutcome::NoName(_)
+        | ConnectOutcome::NoAddress
+        | ConnectOutcome::NoConnection { .. }
+        | ConnectOutcome::NoTls { .. } => false,
     }
 }
 
@@ -147,16 +150,16 @@ fn what_for(looks: &[&HostLook]) -> &'static str {
 }
 
 /// The family that got further tells where it ends.
-fn further(look: &HostLook) -> &Way {
+fn further(look: &HostLook) -> &ConnectOutcome {
     if look.v6.rank() > look.v4.rank() { &look.v6 } else { &look.v4 }
 }
 
 /// Neither a name nor a way, in either family: as on a computer that is offline.
 fn has_no_way(look: &HostLook) -> bool {
-    let is_none = |way: &Way| match way {
-        Way::NoName(NameFault::NoAnswer) | Way::NoAddress => true,
-        Way::NoConnection { fault, .. } => *fault == ConnectFault::NoRoute,
-        Way::NoName(_) | Way::NoTls { .. } | Way::Answered { .. } => false,
+    let is_none = |way: &ConnectOutcome| match way {
+        ConnectOutcome::NoName(NameFault::NoAnswer) | ConnectOutcome::NoAddress => true,
+        ConnectOutcome::NoConnection { fault, .. } => *fault == ConnectFault::NoRoute,
+        ConnectOutcome::NoName(_) | ConnectOutcome::NoTls { .. } | ConnectOutcome::Answered { .. } => false,
     };
     is_none(&look.v4) && is_none(&look.v6)
 }
@@ -168,10 +171,13 @@ fn is_by_clock(failing: &[&HostLook], clock: Option<&Clock>) -> bool {
         Some(Clock::Unknown(_)) | None => failing.len() > 1,
     };
     let is_of_time = |look: &&HostLook| match further(look) {
-        Way::Answered { papers, .. } => {
+        ConnectOutcome::Answered { papers, .. } => {
             matches!(papers.trust, Trust::Not(Distrust::Expired | Distrust::NotYetValid))
         }
-        Way::NoName(_) | Way::NoAddress | Way::NoConnection { .. } | Way::NoTls { .. } => false,
+        ConnectOutcome::NoName(_)
+        | ConnectOutcome::NoAddress
+        | ConnectOutcome::NoConnection { .. }
+        | ConnectOutcome::NoTls { .. } => false,
     };
     is_wrong && failing.iter().all(is_of_time)
 }
@@ -190,13 +196,13 @@ fn commonest(failing: &[&HostLook]) -> String {
 }
 
 /// Where a way ended.
-pub(super) fn ending(way: &Way) -> String {
+pub(super) fn ending(way: &ConnectOutcome) -> String {
     match way {
-        Way::NoName(fault) => fault.to_string(),
-        Way::NoAddress => "no address".to_owned(),
-        Way::NoConnection { fault, .. } => fault.to_string(),
-        Way::NoTls { fault, .. } => fault.to_string(),
-        Way::Answered { papers: Papers { trust, .. }, .. } => match trust {
+        ConnectOutcome::NoName(fault) => fault.to_string(),
+        ConnectOutcome::NoAddress => "no address".to_owned(),
+        ConnectOutcome::NoConnection { fault, .. } => fault.to_string(),
+        ConnectOutcome::NoTls { fault, .. } => fault.to_string(),
+        ConnectOutcome::Answered { papers: Papers { trust, .. }, .. } => match trust {
             Trust::Public => "publicly trusted".to_owned(),
             Trust::Apple => "trusted by Apple's own authority".to_owned(),
             Trust::LocalOnly => "trusted by this computer only".to_owned(),
@@ -214,12 +220,14 @@ fn evidence(look: &HostLook) -> [String; 2] {
 }
 
 /// What came before the end of a way.
-fn steps(look: &HostLook, way: &Way) -> String {
+fn steps(look: &HostLook, way: &ConnectOutcome) -> String {
     match way {
-        Way::NoName(_) | Way::NoAddress => String::new(),
-        Way::NoConnection { at, .. } => format!("{}, ", place(look, at)),
-        Way::NoTls { at, connected, .. } => format!("{}, connected in {}, ", place(look, at), ms(connected)),
-        Way::Answered { at, connected, secured, papers } => format!(
+        ConnectOutcome::NoName(_) | ConnectOutcome::NoAddress => String::new(),
+        ConnectOutcome::NoConnection { at, .. } => format!("{}, ", place(look, at)),
+        ConnectOutcome::NoTls { at, connected, .. } => {
+            format!("{}, connected in {}, ", place(look, at), ms(connected))
+        }
+        ConnectOutcome::Answered { at, connected, secured, papers } => format!(
             "{}, connected in {}, secured in {}, signed by {} under {}, ",
             place(look, at),
             ms(connected),

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Blame, Finding, Status};
 use super::{Hosts, INTERCEPTION, looks, several};
-use crate::doctor::probe::{Distrust, Family, HostLook, Papers, Trust, Way};
+use crate::doctor::probe::{ConnectOutcome, Distrust, Family, HostLook, Papers, Trust};
 
 /// One host alone may be a mistake of somebody's.
 const SAME_UNKNOWN_HOSTS: usize = 2;
@@ -86,8 +86,11 @@ fn names(hosts: &BTreeSet<&str>) -> String {
 
 fn papers(look: &HostLook) -> impl Iterator<Item = (&str, &Papers)> {
     [Family::V4, Family::V6].into_iter().filter_map(|family| match look.way(family) {
-        Way::Answered { papers, .. } => Some((look.host.name, papers)),
-        Way::NoName(_) | Way::NoAddress | Way::NoConnection { .. } | Way::NoTls { .. } => None,
+        ConnectOutcome::Answered { papers, .. } => Some((look.host.name, papers)),
+        ConnectOutcome::NoName(_)
+        | ConnectOutcome::NoAddress
+        | ConnectOutcome::NoConnection { .. }
+        | ConnectOutcome::NoTls { .. } => None,
     })
 }
 

@@ -5,7 +5,7 @@
 use super::super::{Blame, Finding, Status};
 use super::hosts::ending;
 use super::{Hosts, IPV6, looks, several};
-use crate::doctor::probe::{ConnectFault, HostLook, Way};
+use crate::doctor::probe::{ConnectFault, ConnectOutcome, HostLook};
 
 const BROKEN: &str = "Phones try IPv6 first, and lose time or fail. Restart the router; if that does not help, switch \
                       IPv6 off in it or ask the internet provider.";
@@ -35,10 +35,10 @@ pub(super) fn judge(hosts: Hosts<'_>) -> Finding {
 }
 
 /// There is none to be broken.
-fn is_absent(way: &Way) -> bool {
+fn is_absent(way: &ConnectOutcome) -> bool {
     match way {
-        Way::NoName(_) | Way::NoAddress => true,
-        Way::NoConnection { fault, .. } => *fault == ConnectFault::NoRoute,
-        Way::NoTls { .. } | Way::Answered { .. } => false,
+        ConnectOutcome::NoName(_) | ConnectOutcome::NoAddress => true,
+        ConnectOutcome::NoConnection { fault, .. } => *fault == ConnectFault::NoRoute,
+        ConnectOutcome::NoTls { .. } | ConnectOutcome::Answered { .. } => false,
     }
 }

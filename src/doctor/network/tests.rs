@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::doctor::probe::{
-    ConnectFault, Distrust, HOSTS as APPLES, NameFault, Papers, Place, ProxyFault, SetProxy, Stranger,
-    TimeFault, TlsFault, Trust, Way, WebFault,
+    ConnectFault, ConnectOutcome, Distrust, HOSTS as APPLES, NameFault, Papers, Place, ProxyFault, SetProxy,
+    Stranger, TimeFault, TlsFault, Trust, WebFault,
 };
 use crate::doctor::{Blame, Status};
 
@@ -19,13 +19,13 @@ fn at(host: usize) -> Place {
     Place { address: IpAddr::from([192, 0, 2, 1]), port: APPLES[host].ports[0] }
 }
 
-fn answered(trust: Trust) -> Way {
+fn answered(trust: Trust) -> ConnectOutcome {
     by("Apple Public CA", false, trust)
 }
 
-fn by(top: &str, names_apple: bool, trust: Trust) -> Way {
+fn by(top: &str, names_apple: bool, trust: Trust) -> ConnectOutcome {
     let papers = Papers { issuer: "some issuer".to_owned(), top: top.to_owned(), names_apple, trust };
-    Way::Answered {
+    ConnectOutcome::Answered {
         at: at(0),
         connected: Duration::from_millis(12),
         secured: Duration::from_millis(30),
@@ -33,12 +33,12 @@ fn by(top: &str, names_apple: bool, trust: Trust) -> Way {
     }
 }
 
-fn unknown(top: &str) -> Way {
+fn unknown(top: &str) -> ConnectOutcome {
     by(top, false, Trust::Not(Distrust::UnknownIssuer))
 }
 
-fn unconnected(fault: ConnectFault) -> Way {
-    Way::NoConnection { at: at(0), fault }
+fn unconnected(fault: ConnectFault) -> ConnectOutcome {
+    ConnectOutcome::NoConnection { at: at(0), fault }
 }
 
 fn timeout() -> ConnectFault {
@@ -46,15 +46,15 @@ fn timeout() -> ConnectFault {
 }
 
 /// All hosts good over IPv4 and without IPv6, but for what `change` says.
-fn looks(change: impl Fn(&str) -> Option<(Way, Way)>) -> NetworkReport {
+fn looks(change: impl Fn(&str) -> Option<(ConnectOutcome, ConnectOutcome)>) -> NetworkReport {
     let look = |host: &'static crate::doctor::probe::Host| {
-        let (v4, v6) = change(host.name).unwrap_or((answered(Trust::Public), Way::NoAddress));
+        let (v4, v6) = change(host.name).unwrap_or((answered(Trust::Public), ConnectOutcome::NoAddress));
         HostLook { host, v4, v6 }
     };
     NetworkReport { hosts: Some(Ok(APPLES.iter().map(look).collect())), ..NetworkReport::default() }
 }
 
-fn all(v4: &Way, v6: &Way) -> NetworkReport {
+fn all(v4: &ConnectOutcome, v6: &ConnectOutcome) -> NetworkReport {
     looks(|_| Some((v4.clone(), v6.clone())))
 }
 
@@ -120,9 +120,9 @@ fn portal() {
 #[test]
 fn hosts_that_are_all_reached() {
     check(HOSTS, &looks(|_| None), Status::Ok, None, "all 10 Apple hosts");
-    check(HOSTS, &all(&answered(Trust::Apple), &Way::NoAddress), Status::Ok, None, "");
+    check(HOSTS, &all(&answered(Trust::Apple), &ConnectOutcome::NoAddress), Status::Ok, None, "");
     // Interception is another check.
-    check(HOSTS, &all(&answered(Trust::LocalOnly), &Way::NoAddress), Status::Ok, None, "");
+    check(HOSTS, &all(&answered(Trust::LocalOnly), &ConnectOutcome::NoAddress), Status::Ok, None, "");
     // Either family will do.
     check(HOSTS, &all(&unconnected(timeout()), &answered(Trust::Public)), Status::Ok, None, "");
     let evidence = found(HOSTS, &looks(|_| None)).evidence;
@@ -139,14 +139,14 @@ fn hosts_that_are_all_reached() {
 
 #[test]
 fn hosts_of_which_none_is_reached() {
-    let none = |way: Way| all(&way, &Way::NoAddress);
+    let none = |way: ConnectOutcome| all(&way, &ConnectOutcome::NoAddress);
     let seen = "none of 10 Apple hosts can be reached from this computer: no connection within 4 s";
     check(HOSTS, &none(unconnected(timeout())), Status::Problem, NETWORK, seen);
     let no_route = unconnected(ConnectFault::NoRoute);
     check(HOSTS, &all(&no_route, &no_route), Status::Problem, NETWORK, "no way to the internet");
-    let no_name = Way::NoName(NameFault::NoAnswer);
+    let no_name = ConnectOutcome::NoName(NameFault::NoAnswer);
     check(HOSTS, &all(&no_name, &no_name), Status::Problem, NETWORK, "the name server does not answer");
-    let blocked = Way::NoName(NameFault::NoSuchName);
+    let blocked = ConnectOutcome::NoName(NameFault::NoSuchName);
     check(HOSTS, &all(&blocked, &blocked), Status::Problem, NETWORK, "there is no such name");
     // One way that exists is enough for "there is a way".
     check(HOSTS, &all(&no_route, &unconnected(timeout())), Status::Problem, NETWORK, "none of 10");
@@ -160,8 +160,8 @@ fn hosts_of_which_none_is_reached() {
 
 #[test]
 fn hosts_of_which_some_are_reached() {
-    let only = |name: &'static str, way: Way| {
-        looks(move |host| (host == name).then(|| (way.clone(), Way::NoAddress)))
+    let only = |name: &'static str, way: ConnectOutcome| {
+        looks(move |host| (host == name).then(|| (way.clone(), ConnectOutcome::NoAddress)))
     };
     check(
         HOSTS,
@@ -170,7 +170,7 @@ fn hosts_of_which_some_are_reached() {
         NETWORK,
         "1 of 10 Apple hosts cannot be reached from this computer: gateway.icloud.com (for backups), connection refused",
     );
-    let cut = Way::NoTls { at: at(0), connected: Duration::ZERO, fault: TlsFault::CutOff };
+    let cut = ConnectOutcome::NoTls { at: at(0), connected: Duration::ZERO, fault: TlsFault::CutOff };
     check(
         HOSTS,
         &only("gsa.apple.com", cut),
@@ -185,14 +185,15 @@ fn hosts_of_which_some_are_reached() {
         NETWORK,
         "gdmf.apple.com, nobody known",
     );
-    let icloud = looks(|host| host.contains("icloud").then(|| (unconnected(timeout()), Way::NoAddress)));
+    let icloud =
+        looks(|host| host.contains("icloud").then(|| (unconnected(timeout()), ConnectOutcome::NoAddress)));
     check(HOSTS, &icloud, Status::Problem, NETWORK, "5 of 10");
     check(HOSTS, &icloud, Status::Problem, NETWORK, "; 2 more that matter less");
 }
 
 #[test]
 fn certificates_that_a_wrong_clock_makes_bad() {
-    let expired = all(&answered(Trust::Not(Distrust::Expired)), &Way::NoAddress);
+    let expired = all(&answered(Trust::Not(Distrust::Expired)), &ConnectOutcome::NoAddress);
     let with_clock = |looked: &NetworkReport, ahead_s| {
         let clock = Clock::Measured { ahead_s, by: ClockSource::TimeServer };
         NetworkReport { clock: Some(clock), ..looked.clone() }
@@ -203,7 +204,7 @@ fn certificates_that_a_wrong_clock_makes_bad() {
     // One alone is somebody's mistake.
     let one = looks(|host| {
         let early = answered(Trust::Not(Distrust::NotYetValid));
-        (host == "setup.icloud.com").then_some((early, Way::NoAddress))
+        (host == "setup.icloud.com").then_some((early, ConnectOutcome::NoAddress))
     });
     check(HOSTS, &one, Status::Problem, NETWORK, "not valid yet");
     check(HOSTS, &with_clock(&one, -40_000_000), Status::Problem, COMPUTER, "not valid yet");
@@ -213,7 +214,7 @@ fn certificates_that_a_wrong_clock_makes_bad() {
 fn ipv6() {
     let good = || answered(Trust::Public);
     check(IPV6, &all(&good(), &good()), Status::Ok, None, "IPv6 works, beside IPv4");
-    check(IPV6, &all(&good(), &Way::NoAddress), Status::Ok, None, "no IPv6 here, none needed");
+    check(IPV6, &all(&good(), &ConnectOutcome::NoAddress), Status::Ok, None, "no IPv6 here, none needed");
     check(IPV6, &all(&good(), &unconnected(ConnectFault::NoRoute)), Status::Ok, None, "no IPv6 here");
     check(IPV6, &all(&unconnected(timeout()), &good()), Status::Ok, None, "IPv4 does not");
     check(IPV6, &all(&good(), &unconnected(timeout())), Status::Warning, NETWORK, "IPv6 is broken here");
@@ -229,7 +230,7 @@ fn ipv6() {
 
 #[test]
 fn interception() {
-    let v4 = |way: Way| all(&way, &Way::NoAddress);
+    let v4 = |way: ConnectOutcome| all(&way, &ConnectOutcome::NoAddress);
     check(INTERCEPTION, &looks(|_| None), Status::Ok, None, "nobody opens");
     // Apple's own private authority.
     check(INTERCEPTION, &v4(answered(Trust::Apple)), Status::Ok, None, "nobody opens");
@@ -252,7 +253,7 @@ fn interception() {
     check(INTERCEPTION, &one, Status::CannotTell, None, "one host alone");
     let different = looks(|host| {
         let top = format!("Box of {host}");
-        host.starts_with('g').then(|| (unknown(&top), Way::NoAddress))
+        host.starts_with('g').then(|| (unknown(&top), ConnectOutcome::NoAddress))
     });
     check(INTERCEPTION, &different, Status::CannotTell, None, "one host alone");
     // A bad certificate of a known authority is no interception.
@@ -264,7 +265,7 @@ fn interception() {
 
 #[test]
 fn proxy() {
-    let unreached = || all(&unconnected(timeout()), &Way::NoAddress);
+    let unreached = || all(&unconnected(timeout()), &ConnectOutcome::NoAddress);
     let none = NetworkReport { proxy: Some(Proxy::NoneSet), ..looks(|_| None) };
     check(PROXY, &none, Status::Ok, None, "no proxy is set");
     let set = "proxy.example:3128 in HTTPS_PROXY";

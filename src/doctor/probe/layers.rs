@@ -65,13 +65,13 @@ pub static HOSTS: [Host; 10] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostLook {
     pub host: &'static Host,
-    pub v4: Way,
-    pub v6: Way,
+    pub v4: ConnectOutcome,
+    pub v6: ConnectOutcome,
 }
 
 /// How far it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ConnectOutcome {
     NoName(NameFault),
     /// The name has addresses of the other family only.
     NoAddress,
@@ -101,7 +101,7 @@ pub struct Place {
 }
 
 impl HostLook {
-    pub fn way(&self, family: Family) -> &Way {
+    pub fn way(&self, family: Family) -> &ConnectOutcome {
         match family {
             Family::V4 => &self.v4,
             Family::V6 => &self.v6,
@@ -109,21 +109,21 @@ impl HostLook {
     }
 }
 
-impl Way {
+impl ConnectOutcome {
     /// Secured, with a certificate that this computer trusts.
     pub fn is_good(&self) -> bool {
-        matches!(self, Way::Answered { papers: Papers { trust, .. }, .. } if !matches!(trust, Trust::Not(_)))
+        matches!(self, ConnectOutcome::Answered { papers: Papers { trust, .. }, .. } if !matches!(trust, Trust::Not(_)))
     }
 
     /// The further, the greater.
     pub fn rank(&self) -> u8 {
         match self {
-            Way::NoName(_) => 0,
-            Way::NoAddress => 1,
-            Way::NoConnection { .. } => 2,
-            Way::NoTls { .. } => 3,
-            Way::Answered { .. } if self.is_good() => 5,
-            Way::Answered { .. } => 4,
+            ConnectOutcome::NoName(_) => 0,
+            ConnectOutcome::NoAddress => 1,
+            ConnectOutcome::NoConnection { .. } => 2,
+            ConnectOutcome::NoTls { .. } => 3,
+            ConnectOutcome::Answered { .. } if self.is_good() => 5,
+            ConnectOutcome::Answered { .. } => 4,
         }
     }
 }
@@ -176,13 +176,14 @@ impl Kit {
         }
         let mut ways = ports.join_all().await;
         ways.sort_by_key(|(order, _)| *order);
-        let (v4, v6): (Vec<Way>, Vec<Way>) = ways.into_iter().map(|(_, both)| both).unzip();
+        let (v4, v6): (Vec<ConnectOutcome>, Vec<ConnectOutcome>) =
+            ways.into_iter().map(|(_, both)| both).unzip();
         HostLook { host, v4: furthest(v4), v6: furthest(v6) }
     }
 
-    async fn ask_port(&self, host: &'static str, port: u16) -> (Way, Way) {
+    async fn ask_port(&self, host: &'static str, port: u16) -> (ConnectOutcome, ConnectOutcome) {
         match addresses(&self.net, host, port).await {
-            Err(fault) => (Way::NoName(fault.clone()), Way::NoName(fault)),
+            Err(fault) => (ConnectOutcome::NoName(fault.clone()), ConnectOutcome::NoName(fault)),
             Ok(found) => {
                 let (v4, v6): (Vec<SocketAddr>, Vec<SocketAddr>) =
                     found.into_iter().partition(SocketAddr::is_ipv4);
@@ -191,24 +192,26 @@ impl Kit {
         }
     }
 
-    async fn go(&self, host: &'static str, port: u16, addresses: &[SocketAddr]) -> Way {
-        let Some(first) = addresses.first() else { return Way::NoAddress };
+    async fn go(&self, host: &'static str, port: u16, addresses: &[SocketAddr]) -> ConnectOutcome {
+        let Some(first) = addresses.first() else { return ConnectOutcome::NoAddress };
         let began = Instant::now();
         let (address, stream) = match connect(addresses, self.net.limits.connect).await {
             Ok(connected) => connected,
-            Err(fault) => return Way::NoConnection { at: Place { address: first.ip(), port }, fault },
+            Err(fault) => {
+                return ConnectOutcome::NoConnection { at: Place { address: first.ip(), port }, fault };
+            }
         };
         let connected = began.elapsed();
         let at = Place { address: address.ip(), port };
         let began = Instant::now();
         let limit = self.net.limits.tls;
         match timeout(limit, self.chain(host, stream)).await {
-            Err(_) => Way::NoTls { at, connected, fault: TlsFault::Timeout { after: limit } },
-            Ok(Err(fault)) => Way::NoTls { at, connected, fault },
+            Err(_) => ConnectOutcome::NoTls { at, connected, fault: TlsFault::Timeout { after: limit } },
+            Ok(Err(fault)) => ConnectOutcome::NoTls { at, connected, fault },
             Ok(Ok(chain)) => {
                 let secured = began.elapsed();
                 let papers = self.papers(chain, host, limit.saturating_sub(secured)).await;
-                Way::Answered { at, connected, secured, papers }
+                ConnectOutcome::Answered { at, connected, secured, papers }
             }
         }
     }
@@ -244,9 +247,9 @@ impl Kit {
 }
 
 /// Of the ports that were tried, the one that got furthest; the first of several.
-fn furthest(ways: Vec<Way>) -> Way {
+fn furthest(ways: Vec<ConnectOutcome>) -> ConnectOutcome {
     let best = ways.into_iter().reduce(|best, way| if way.rank() > best.rank() { way } else { best });
-    best.unwrap_or(Way::NoAddress)
+    best.unwrap_or(ConnectOutcome::NoAddress)
 }
 
 /// The first address that answers, or why the first of them did not.
@@ -282,8 +285,8 @@ mod tests {
     #[test]
     fn the_port_that_gets_furthest_counts() {
         let at = |port| Place { address: IpAddr::from([127, 0, 0, 1]), port };
-        let refused = |port| Way::NoConnection { at: at(port), fault: ConnectFault::Refused };
-        let answered = |port, trust| Way::Answered {
+        let refused = |port| ConnectOutcome::NoConnection { at: at(port), fault: ConnectFault::Refused };
+        let answered = |port, trust| ConnectOutcome::Answered {
             at: at(port),
             connected: Duration::ZERO,
             secured: Duration::ZERO,
@@ -300,7 +303,7 @@ mod tests {
             answered(5223, Trust::Public)
         );
         assert_eq!(furthest(vec![refused(5223), refused(443)]), refused(5223));
-        assert_eq!(furthest(Vec::new()), Way::NoAddress);
+        assert_eq!(furthest(Vec::new()), ConnectOutcome::NoAddress);
     }
 
     #[test]

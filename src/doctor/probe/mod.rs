@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 pub use self::clock::{Clock, ClockSource, TimeFault, ask_clock};
 pub use self::connect_to::ConnectTo;
 pub use self::fault::{ConnectFault, NameFault, TlsFault};
-pub use self::layers::{HOSTS, Host, HostLook, Place, Purpose, Way, ask_hosts};
+pub use self::layers::{ConnectOutcome, HOSTS, Host, HostLook, Place, Purpose, ask_hosts};
 pub use self::outside::{OUTSIDE_HOST, Outside, ask_outside};
 pub use self::portal::{Page, Portal, Stranger, ask_portal};
 pub use self::proxy::{Proxy, ProxyFault, SetProxy, ask_proxy};
