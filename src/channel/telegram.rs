@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::chat::{self, Id};
-use super::http::{Peer, Reply};
+use super::http::{HttpTarget, Reply};
 use super::settings::{
     ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
     shown_some,
@@ -83,7 +83,7 @@ impl fmt::Debug for Settings {
 /// A ready bot with the chat that it writes to.
 #[derive(Debug)]
 pub struct Telegram {
-    peer: Peer,
+    peer: HttpTarget,
     /// As Telegram has it: a number, or a text that begins with `@`.
     chat_id: Value,
     thread_id: Option<i64>,
@@ -102,7 +102,7 @@ impl Telegram {
         // What stands before the colon is the bot's public number.
         let key = Secret::new(token.expose().rsplit(':').next().unwrap_or_default());
         Ok(Telegram {
-            peer: Peer::new(url, [&token, &key])?.reading(ANSWER_MAX_BYTES),
+            peer: HttpTarget::new(url, [&token, &key])?.reading(ANSWER_MAX_BYTES),
             chat_id: chat_id(&settings.chat_id)?,
             thread_id: settings.thread_id.as_ref().map(thread_id).transpose()?,
         })

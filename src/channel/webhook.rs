@@ -14,7 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use ring::hmac;
 use serde::Deserialize;
 
-use super::http::Peer;
+use super::http::HttpTarget;
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
 };
@@ -73,7 +73,7 @@ impl fmt::Debug for Settings {
 /// A ready receiver of changes.
 #[derive(Debug)]
 pub struct Webhook {
-    peer: Peer,
+    peer: HttpTarget,
     authorization: Option<HeaderValue>,
     signing_key: Option<hmac::Key>,
 }
@@ -95,7 +95,7 @@ impl Webhook {
         Ok(Webhook {
             authorization: token.as_ref().map(bearer).transpose()?,
             signing_key: key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())),
-            peer: Peer::new(url, [token.as_ref(), key.as_ref()].into_iter().flatten())?,
+            peer: HttpTarget::new(url, [token.as_ref(), key.as_ref()].into_iter().flatten())?,
         })
     }
 

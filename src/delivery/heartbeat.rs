@@ -14,7 +14,7 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::channel::SendOutcome;
-use crate::channel::http::Peer;
+use crate::channel::http::HttpTarget;
 use crate::channel::settings::{
     ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret,
 };
@@ -48,7 +48,7 @@ pub enum Pulse {
 
 /// Somebody who waits for our heartbeats.
 pub struct Heartbeat {
-    peer: Peer,
+    peer: HttpTarget,
     fail: Url,
 }
 
@@ -71,7 +71,7 @@ impl Heartbeat {
         refuse_open("url", &url)?;
         let mut fail = url.clone();
         fail.set_path(&format!("{}/fail", url.path().trim_end_matches('/')));
-        Ok(Some(Heartbeat { peer: Peer::new(url, [&address])?, fail }))
+        Ok(Some(Heartbeat { peer: HttpTarget::new(url, [&address])?, fail }))
     }
 
     /// One call, within 20 s.

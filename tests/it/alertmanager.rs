@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 
 use crate::common::alertmanager::Alertmanager as Real;
-use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};
@@ -126,7 +126,7 @@ fn check_delivered(answer: &SendOutcome) {
 
 /// What the channel makes of one reply, and what the peer was sent.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
-    let mut peer = Peer::start([reply]).await;
+    let mut peer = HttpServer::start([reply]).await;
     let answer = with_password(&peer.url(BASE)).send(&began()).await;
     let request = peer.next().await;
     assert!(peer.is_quiet(), "one send is one request");
@@ -164,7 +164,7 @@ async fn the_request_is_as_documented() {
 
 #[tokio::test]
 async fn a_token_is_sent_as_such() {
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let url = peer.url("");
     let settings: Settings =
         toml::from_str(&format!("urls = ['{url}']\nbearer_token = 't0kent0ken'")).expect("settings");
@@ -178,7 +178,7 @@ async fn a_token_is_sent_as_such() {
 #[tokio::test]
 async fn every_status_has_its_meaning() {
     let statuses: Vec<u16> = (100..=599).collect();
-    let mut peer = Peer::start(statuses.iter().map(|status| Reply::status(*status))).await;
+    let mut peer = HttpServer::start(statuses.iter().map(|status| Reply::status(*status))).await;
     let channel = channel(&[&peer.url("")]);
     for status in statuses {
         let answer = channel.send(&began()).await;
@@ -235,7 +235,7 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
 
 #[tokio::test]
 async fn a_peer_that_never_answers_is_left_after_the_deadline() {
-    let mut peer = Peer::start([Reply::Never]).await;
+    let mut peer = HttpServer::start([Reply::Never]).await;
     let channel = channel(&[&peer.url("")]);
     let notice = began();
     let silence = async {
@@ -250,8 +250,8 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
 
 #[tokio::test]
 async fn a_replica_that_hangs_keeps_nobody_waiting() {
-    let mut hangs = Peer::start([Reply::Never]).await;
-    let mut works = Peer::start([Reply::status(200)]).await;
+    let mut hangs = HttpServer::start([Reply::Never]).await;
+    let mut works = HttpServer::start([Reply::status(200)]).await;
     let channel = channel(&[&hangs.url(""), &works.url("")]);
     let notice = began();
     let silence = async {
@@ -265,7 +265,7 @@ async fn a_replica_that_hangs_keeps_nobody_waiting() {
 }
 
 /// `request` as `peer` would have got it.
-fn with_host_of(peer: &Peer, mut request: Request) -> Request {
+fn with_host_of(peer: &HttpServer, mut request: Request) -> Request {
     for (name, value) in &mut request.headers {
         if name == "host" {
             *value = peer.address.to_string();
@@ -276,7 +276,7 @@ fn with_host_of(peer: &Peer, mut request: Request) -> Request {
 
 #[tokio::test]
 async fn nothing_is_sent_where_there_is_nothing_to_say() {
-    let peer = Peer::start([Reply::status(500)]).await;
+    let peer = HttpServer::start([Reply::status(500)]).await;
     let channel = channel(&[&peer.url("")]);
     for kind in ["planned", "unlisted", "listed_again", "history_lost", "alive", "brand_new"] {
         let answer = channel.send(&notice(kind, json!({}))).await;
@@ -294,15 +294,15 @@ async fn nothing_is_sent_where_there_is_nothing_to_say() {
 // What becomes of the alerts, in a real Alertmanager.
 
 /// What the webhook of a real one was told: firing or resolved, and the one alert.
-async fn told(hook: &mut Peer) -> (String, Value) {
+async fn told(hook: &mut HttpServer) -> (String, Value) {
     let request = hook.next().await;
     let body: Value = serde_json::from_slice(&request.body).expect("JSON");
     assert_eq!(body["alerts"].as_array().map(Vec::len), Some(1), "{body}");
     (body["status"].as_str().expect("a status").to_owned(), body["alerts"][0].clone())
 }
 
-async fn hook() -> Peer {
-    Peer::start([Reply::status(200)]).await
+async fn hook() -> HttpServer {
+    HttpServer::start([Reply::status(200)]).await
 }
 
 fn time(value: &Value) -> Timestamp {

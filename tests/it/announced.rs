@@ -6,7 +6,7 @@
 
 use crate::common::apple::{Answer, Apple};
 use crate::common::doc::Doc;
-use crate::common::http_server::{Peer, Reply};
+use crate::common::http_server::{HttpServer, Reply};
 use crate::process::{Home, configuration, within};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
@@ -48,7 +48,7 @@ async fn hostile(apple: &Apple, doc: &Doc, old: &Doc, failure: Answer) {
 }
 
 /// The kinds that were announced, until all of `kinds` were.
-async fn announced(peer: &mut Peer, kinds: &[&str], lines: &mut Vec<String>) {
+async fn announced(peer: &mut HttpServer, kinds: &[&str], lines: &mut Vec<String>) {
     let mut missing = kinds.to_vec();
     while !missing.is_empty() {
         let request = peer.next().await;
@@ -63,7 +63,7 @@ async fn announced(peer: &mut Peer, kinds: &[&str], lines: &mut Vec<String>) {
 #[tokio::test]
 async fn a_replay_of_the_daemons_own_recording_announces_what_the_daemon_did() {
     let apple = Apple::start().await;
-    let mut peer = Peer::start([Reply::status(204)]).await;
+    let mut peer = HttpServer::start([Reply::status(204)]).await;
     let home = Home::new();
     let channels = format!(
         "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n[channel.webhook.all]\n\

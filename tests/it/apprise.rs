@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::sync::LazyLock;
 
-use crate::common::http_server::{Nobody, Peer, Reply};
+use crate::common::http_server::{HttpServer, Nobody, Reply};
 use serde_json::{Value, json};
 use statusd::channel::apprise::Settings;
 use statusd::channel::{Apprise, Notice, SendOutcome};
@@ -81,14 +81,14 @@ fn check_refused(answer: &SendOutcome, said: &str) {
 }
 
 /// What apprise posted for the next message.
-async fn posted(peer: &mut Peer) -> Value {
+async fn posted(peer: &mut HttpServer) -> Value {
     let request = peer.next().await;
     serde_json::from_slice(&request.body).expect("JSON")
 }
 
 #[tokio::test]
 async fn the_message_arrives_as_it_is() {
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let answer = one(format!("json://me:{SECRET}@{}/{SECRET}/x", peer.address)).send(&notice()).await;
     check_delivered(&answer, "apprise exited with 0. It says: Sent JSON POST notification.");
     let request = peer.next().await;
@@ -102,7 +102,7 @@ async fn the_message_arrives_as_it_is() {
 
 #[tokio::test]
 async fn the_tone_is_the_type() {
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let apprise = one(format!("json://{}", peer.address));
     for (tone, kind) in [(Tone::Relief, "success"), (Tone::Neutral, "info")] {
         let answer = apprise.send(&Notice { tone, body: String::new(), ..notice() }).await;
@@ -113,7 +113,7 @@ async fn the_tone_is_the_type() {
 
 #[tokio::test]
 async fn a_service_that_fails_is_tried_again() {
-    let peer = Peer::start([Reply::status(503), Reply::ResetAfterReading]).await;
+    let peer = HttpServer::start([Reply::status(503), Reply::ResetAfterReading]).await;
     let apprise = one(format!("json://{}/{SECRET}", peer.address));
     check_retry(&apprise.send(&notice()).await, "exited with 1. It says: Failed to send JSON");
     check_retry(&apprise.send(&notice()).await, "A Connection error occurred sending JSON notification");
@@ -135,7 +135,7 @@ async fn an_address_that_apprise_cannot_use_is_refused_and_not_repeated() {
 #[tokio::test]
 async fn its_own_configuration_works_with_a_tag_and_without() {
     let directory = TempDir::new().expect("a directory");
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let text = format!("me=json://{0}/{SECRET}/me\njson://{0}/{SECRET}/all\n", peer.address);
     check_delivered(&configured(&directory, &text, Some("me")).send(&notice()).await, "Sent JSON");
     assert_eq!(peer.next().await.target, "/T000PATHSECRET/me");
@@ -155,7 +155,7 @@ async fn its_own_configuration_works_with_a_tag_and_without() {
 #[tokio::test]
 async fn who_was_told_is_not_told_again_because_another_was_not() {
     let directory = TempDir::new().expect("a directory");
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let nobody = Nobody::new();
     let text = format!("json://{}/works\njson://{}/{SECRET}\n", peer.address, nobody.address);
     let answer = configured(&directory, &text, None).send(&notice()).await;

@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::common::apple::{Answer, Apple};
 use crate::common::bus::{Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use crate::process::{Home, Manager, configuration, contents, within};
 use serde_json::Value;
 use statusd::status_socket;
@@ -80,7 +80,7 @@ fn is_reload(datagram: &str) -> bool {
 async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     let apple = Apple::start().await;
     apple.answer(Answer::ok(fine()).held());
-    let mut peer = Peer::start([Reply::Never]).await;
+    let mut peer = HttpServer::start([Reply::Never]).await;
     let home = Home::new();
     let socket = home.path("notify");
     let mut manager = Manager::listen(&socket);
@@ -220,7 +220,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     const OTHER: &str = "only = [\"alive\"]\n";
     let apple = Apple::start().await;
     apple.show(&fine());
-    let mut other = Peer::start([Reply::status(204)]).await;
+    let mut other = HttpServer::start([Reply::status(204)]).await;
     let home = Home::new();
     let mut gate = Gate::new(&home);
     let socket = home.path("notify");
@@ -303,8 +303,8 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
 #[tokio::test]
 async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice() {
     let apple = Apple::start().await;
-    let mut held = Peer::start([Reply::Never, Reply::status(204)]).await;
-    let mut late = Peer::start([Reply::status(204)]).await;
+    let mut held = HttpServer::start([Reply::Never, Reply::status(204)]).await;
+    let mut late = HttpServer::start([Reply::status(204)]).await;
     let nobody = Nobody::new();
     let home = Home::new();
     let held_hook = webhook("held", &held.url("/"));
@@ -422,7 +422,7 @@ async fn a_damaged_database_is_kept_and_told_of_once() {
     let (apple, bus) = (Apple::start().await, Bus::start());
     apple.show(&fine());
     let mut server = Server::start(&bus, &["body"]).await;
-    let mut peer = Peer::start([Reply::status(204)]).await;
+    let mut peer = HttpServer::start([Reply::status(204)]).await;
     let home = Home::new().with("DBUS_SESSION_BUS_ADDRESS", bus.address_without_guid());
     let channels = format!("{DESKTOP}{}{DEBUG}", webhook("ops", &peer.url("/")));
     home.configure(&configuration(BACKUP, &apple.url(), &channels));
@@ -531,7 +531,7 @@ async fn no_secret_is_logged_stored_or_shown() {
     apple.show(&fine());
     let quoting = format!("you sent Bearer {token} signed with {key} to /{address}");
     let quoting = Reply::status(503).with_header("retry-after", "3600").with_body(quoting);
-    let mut peer = Peer::start([quoting]).await;
+    let mut peer = HttpServer::start([quoting]).await;
     let home = Home::new();
     fs::write(home.path("token"), format!("{token}\n")).expect("a token");
     fs::write(home.path("key"), format!("{key}\n")).expect("a key");
@@ -614,7 +614,7 @@ async fn a_check_answers_in_words_and_with_the_code_that_monitors_expect() {
 async fn beside_the_daemon_one_reads_its_state_and_wakes_it() {
     let apple = Apple::start().await;
     apple.show(&fine());
-    let mut peer = Peer::start([Reply::status(404), Reply::status(204)]).await;
+    let mut peer = HttpServer::start([Reply::status(404), Reply::status(204)]).await;
     let home = Home::new();
     home.configure(&configuration(
         BACKUP,

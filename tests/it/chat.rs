@@ -1,7 +1,7 @@
 //! The channels to chat programs (Slack, Discord, Teams, Telegram) against an HTTP server on
 //! loopback that answers as theirs do.
 
-use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use crate::common::log;
 use serde_json::{Value, json};
 use statusd::channel::{Channel, Notice, SendOutcome, Tables};
@@ -85,7 +85,7 @@ fn notice() -> Notice {
 
 /// What a channel makes of one reply, and what the peer was sent.
 async fn exchange(kind: Kind, reply: Reply) -> (SendOutcome, Request) {
-    let mut peer = Peer::start([reply]).await;
+    let mut peer = HttpServer::start([reply]).await;
     let answer = kind.channel(&peer.url("")).send(&notice()).await;
     let request = peer.next().await;
     assert!(peer.is_quiet(), "one send is one request");
@@ -119,7 +119,7 @@ fn meaning(answer: &SendOutcome) -> &'static str {
 async fn answers(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<SendOutcome> {
     let replies: Vec<Reply> = replies.into_iter().collect();
     let count = replies.len();
-    let peer = Peer::start(replies).await;
+    let peer = HttpServer::start(replies).await;
     let mut channel = kind.channel(&peer.url(""));
     let mut answers = Vec::new();
     for _ in 0..count {
@@ -190,7 +190,7 @@ async fn what_a_peer_says_of_a_delivery_is_told() {
 #[tokio::test]
 async fn every_try_sends_the_same_bytes() {
     for kind in ALL {
-        let mut peer = Peer::start([Reply::status(500), kind.good()]).await;
+        let mut peer = HttpServer::start([Reply::status(500), kind.good()]).await;
         let mut channel = kind.channel(&peer.url(""));
         assert_eq!(meaning(&channel.send(&notice()).await), "retry");
         assert_eq!(meaning(&channel.send(&notice()).await), "delivered");
@@ -399,7 +399,7 @@ async fn an_answer_that_repeats_a_long_message_is_read_to_its_end() {
 
 #[tokio::test]
 async fn telegrams_end_answers_its_start() {
-    let mut peer = Peer::start([Telegram.good()]).await;
+    let mut peer = HttpServer::start([Telegram.good()]).await;
     let mut channel = Telegram.channel(&peer.url(""));
     let SendOutcome::Delivered { receipt, .. } = channel.send(&notice()).await else {
         panic!("not delivered")
@@ -415,7 +415,7 @@ async fn telegrams_end_answers_its_start() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     for kind in ALL {
-        let elsewhere = Peer::start([kind.good()]).await;
+        let elsewhere = HttpServer::start([kind.good()]).await;
         let redirect = Reply::status(307).with_header("Location", elsewhere.url("/T0PATHSECRET"));
         let (answer, _) = exchange(kind, redirect).await;
         assert_eq!(meaning(&answer), "refused", "{answer:?}");
@@ -442,7 +442,7 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
 #[tokio::test]
 async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     for kind in ALL {
-        let mut peer = Peer::start([Reply::Never]).await;
+        let mut peer = HttpServer::start([Reply::Never]).await;
         let mut channel = kind.channel(&peer.url(""));
         let notice = notice();
         let silence = async {

@@ -5,14 +5,14 @@
 #![cfg(target_os = "linux")]
 
 use crate::common::bus::{Bus, Server};
-use crate::common::http_server::{Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Reply, Request};
 use crate::process::{Home, Said, within};
 use serde_json::Value;
 
 const MUTE: &str = "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n";
 const KINDS: [&str; 4] = ["began", "worsened", "ended", "missed"];
 
-fn webhook(name: &str, peer: &Peer) -> String {
+fn webhook(name: &str, peer: &HttpServer) -> String {
     format!("[channel.webhook.{name}]\nurl = {:?}\n", peer.url("/hook"))
 }
 
@@ -33,7 +33,7 @@ fn kind(request: &Request) -> String {
     change["kind"].as_str().expect("a kind").to_owned()
 }
 
-async fn kinds(peer: &mut Peer) -> Vec<String> {
+async fn kinds(peer: &mut HttpServer) -> Vec<String> {
     let mut kinds = Vec::new();
     for _ in KINDS {
         kinds.push(kind(&peer.next().await));
@@ -52,7 +52,7 @@ fn check_end(said: &Said, code: i32, last_line: &str) {
 async fn an_outage_is_played_to_every_channel_in_order() {
     let bus = Bus::start();
     let mut desktop = Server::start(&bus, &["body"]).await;
-    let mut ops = Peer::start([Reply::status(200)]).await;
+    let mut ops = HttpServer::start([Reply::status(200)]).await;
     let home = configured(&webhook("ops", &ops)).with("DBUS_SESSION_BUS_ADDRESS", bus.address_without_guid());
 
     check_end(&home.ask(&["drill"]).await, 0, "All 12 messages arrived.");
@@ -90,8 +90,8 @@ async fn the_log_has_its_lines_and_json_is_one_document() {
 
 #[tokio::test]
 async fn a_channel_that_refuses_is_named_and_the_others_hear_all() {
-    let mut good = Peer::start([Reply::status(204)]).await;
-    let mut bad = Peer::start([Reply::status(204), Reply::status(410), Reply::status(503)]).await;
+    let mut good = HttpServer::start([Reply::status(204)]).await;
+    let mut bad = HttpServer::start([Reply::status(204), Reply::status(410), Reply::status(503)]).await;
     let home = configured(&format!("{MUTE}{}{}", webhook("good", &good), webhook("bad", &bad)));
 
     let said = home.ask(&["drill"]).await;
@@ -108,8 +108,8 @@ async fn a_channel_that_refuses_is_named_and_the_others_hear_all() {
 
 #[tokio::test]
 async fn a_channel_that_hangs_holds_up_nobody() {
-    let mut good = Peer::start([Reply::status(204)]).await;
-    let mut hangs = Peer::start([Reply::Never]).await;
+    let mut good = HttpServer::start([Reply::status(204)]).await;
+    let mut hangs = HttpServer::start([Reply::Never]).await;
     let home = configured(&format!("{MUTE}{}{}", webhook("good", &good), webhook("hangs", &hangs)));
 
     let mut drill = home.command(&["drill"]).spawn().expect("the program starts");
@@ -127,7 +127,7 @@ async fn a_channel_that_hangs_holds_up_nobody() {
 
 #[tokio::test]
 async fn a_dry_drill_prints_all_and_sends_nothing() {
-    let ops = Peer::start([Reply::status(200)]).await;
+    let ops = HttpServer::start([Reply::status(200)]).await;
     // No desktop session either: nobody would see a bubble.
     let home = configured(&webhook("ops", &ops));
     let said = home.ask(&["drill", "--dry"]).await;
@@ -154,8 +154,8 @@ async fn a_dry_drill_prints_all_and_sends_nothing() {
 
 #[tokio::test]
 async fn only_the_channels_that_were_asked_for_hear_of_it() {
-    let mut ops = Peer::start([Reply::status(200)]).await;
-    let other = Peer::start([Reply::status(200)]).await;
+    let mut ops = HttpServer::start([Reply::status(200)]).await;
+    let other = HttpServer::start([Reply::status(200)]).await;
     let policy = "only = [\"began\", \"ended\"]\nquiet = \"00:00-23:59\"\n";
     let home = configured(&format!("{}{policy}{}", webhook("ops", &ops), webhook("other", &other)));
 

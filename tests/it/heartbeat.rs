@@ -1,6 +1,6 @@
 //! The heartbeat against an HTTP server on loopback.
 
-use crate::common::http_server::{Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Reply, Request};
 use statusd::channel::SendOutcome;
 use statusd::delivery::heartbeat::{Heartbeat, Pulse, Settings};
 use statusd::secret::Secret;
@@ -8,7 +8,7 @@ use statusd::secret::Secret;
 const PATH: &str = "/ping/UUIDSECRET";
 
 async fn beat(pulse: &Pulse, reply: Reply) -> (SendOutcome, Request) {
-    let mut peer = Peer::start([reply]).await;
+    let mut peer = HttpServer::start([reply]).await;
     let settings = Settings { url: Some(Secret::new(peer.url(PATH))), url_file: None };
     let heartbeat = Heartbeat::new(&settings, &|_| panic!("no file to read")).expect("good").expect("one");
     let answer = heartbeat.beat(pulse).await;

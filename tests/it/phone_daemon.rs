@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common::apple::{Answer, Apple};
 use crate::common::doc::Doc;
-use crate::common::http_server::{Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Reply, Request};
 use crate::common::phone::{Fault, Mux, Phone, Stage};
 use crate::common::phone_certs::Papers;
 use crate::process::{Home, configuration, within};
@@ -31,7 +31,7 @@ fn iphone(ago_s: i64) -> Phone {
     Phone::new(UDID, Arc::new(Papers::new())).with("com.apple.mobile.backup", "LastCloudBackupDate", date)
 }
 
-fn webhook(peer: &Peer) -> String {
+fn webhook(peer: &HttpServer) -> String {
     format!("{CHANNELS}[channel.webhook.ops]\nurl = {:?}\n", peer.url("/"))
 }
 
@@ -51,7 +51,7 @@ fn payload(request: &Request) -> Value {
 async fn a_late_backup_is_told_and_an_outage_says_when_the_last_one_was() {
     let apple = Apple::start().await;
     apple.answer(Answer::ok(fine()));
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let mux = Mux::start(vec![iphone(4 * DAY_S)]).await;
     // The address comes from where other programs have it.
     let home = Home::new().with("USBMUXD_SOCKET_ADDRESS", mux.address.clone());

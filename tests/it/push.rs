@@ -4,7 +4,7 @@
 use crate::common;
 use std::collections::BTreeMap;
 
-use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use serde_json::{Value, json};
 use statusd::channel::{Audience, Channel, Notice, SendOutcome, Tables};
 use statusd::model::Tone;
@@ -63,7 +63,7 @@ fn phone(kind: &str, address: std::net::SocketAddr) -> Channel {
 
 /// What a channel makes of one reply, and what the service was sent.
 async fn exchange(kind: &str, reply: Reply) -> (SendOutcome, Request) {
-    let mut peer = Peer::start([reply]).await;
+    let mut peer = HttpServer::start([reply]).await;
     let answer = phone(kind, peer.address).send(&began()).await;
     let request = peer.next().await;
     assert!(peer.is_quiet(), "one send is one request");
@@ -114,7 +114,7 @@ async fn ntfy_takes_a_password_or_nobody() {
         [("user = 'me'\npassword_file = '/token'", Some(format!("Basic {BASIC}"))), ("", None)]
     {
         let echo = json!({"code": 40301, "error": format!("forbidden: {BASIC} {TOKEN}")});
-        let mut peer = Peer::start([Reply::status(403).with_body(echo.to_string())]).await;
+        let mut peer = HttpServer::start([Reply::status(403).with_body(echo.to_string())]).await;
         let settings = format!("url = '{}'\n{login}", peer.url(&format!("/{PLACE}")));
         let answer = opened("ntfy", &settings).send(&began()).await;
         assert_eq!(peer.next().await.header("authorization"), expected.as_deref());
@@ -145,7 +145,7 @@ impl Screens {
 
 #[tokio::test]
 async fn on_ntfy_an_outage_is_one_message_even_if_repeated() {
-    let mut peer = Peer::start([ok(&json!({"id": "a"})), Reply::status(200)]).await;
+    let mut peer = HttpServer::start([ok(&json!({"id": "a"})), Reply::status(200)]).await;
     let mut channel = phone("ntfy", peer.address);
     let mut screens = Screens::default();
     let SendOutcome::Delivered { receipt, .. } = channel.send(&began()).await else {
@@ -215,7 +215,7 @@ async fn pushover_is_sent_no_more_than_it_takes() {
 #[tokio::test]
 async fn people_are_told_and_every_try_sends_the_same_bytes() {
     for kind in KINDS {
-        let mut peer = Peer::start([Reply::status(500), Reply::status(200)]).await;
+        let mut peer = HttpServer::start([Reply::status(500), Reply::status(200)]).await;
         let mut channel = phone(kind, peer.address);
         assert_eq!(channel.audience(), Audience::People);
         assert!(matches!(channel.send(&began()).await, SendOutcome::Transient { .. }), "{kind}");
@@ -227,7 +227,7 @@ async fn people_are_told_and_every_try_sends_the_same_bytes() {
 #[tokio::test]
 async fn every_status_has_its_meaning() {
     for kind in KINDS {
-        let peer = Peer::start((100..=599).map(Reply::status)).await;
+        let peer = HttpServer::start((100..=599).map(Reply::status)).await;
         let mut channel = phone(kind, peer.address);
         for status in 100..=599 {
             let answer = channel.send(&began()).await;
@@ -372,7 +372,7 @@ async fn a_web_page_is_nobody_who_was_told() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     for kind in KINDS {
-        let elsewhere = Peer::start([Reply::status(200)]).await;
+        let elsewhere = HttpServer::start([Reply::status(200)]).await;
         let (answer, _) =
             exchange(kind, Reply::status(308).with_header("Location", elsewhere.url("/"))).await;
         assert!(matches!(answer, SendOutcome::Permanent { .. }), "{kind}: {answer:?}");
@@ -414,7 +414,7 @@ async fn a_status_counts_even_if_its_body_breaks_off() {
 }
 
 async fn check_left_after_the_deadline(kind: &str) {
-    let mut peer = Peer::start([Reply::Never]).await;
+    let mut peer = HttpServer::start([Reply::Never]).await;
     let mut channel = phone(kind, peer.address);
     let notice = began();
     let silence = async {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::apple::{Answer, Apple, Papers};
 use crate::common::doc::Doc;
-use crate::common::http_server::{Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Reply, Request};
 use crate::process::within;
 use crate::systemd_vm::desktop::{HOME, Person};
 use crate::systemd_vm::{Machine, run_apart};
@@ -46,7 +46,7 @@ fn told(request: &Request) -> (String, String) {
 }
 
 /// A look every second at `apple` and news to `peer`, with a secret that only systemd hands over.
-fn configuration(watch: &str, apple: &Apple, peer: &Peer) -> String {
+fn configuration(watch: &str, apple: &Apple, peer: &HttpServer) -> String {
     format!(
         "watch = [{watch:?}]
 [feed]
@@ -69,7 +69,7 @@ bearer_token_file = \"ops-token\"
 
 /// A machine with the system unit as it is shipped, its configuration, its credential and a drop-in
 /// with `settings`.
-async fn server(apple: &Apple, peer: &Peer, settings: &str) -> Machine {
+async fn server(apple: &Apple, peer: &HttpServer, settings: &str) -> Machine {
     let settings = format!("[Service]\nLoadCredential=ops-token:{SECRET}\n{settings}\n");
     let files = [
         (UNIT_FILE, UNIT),
@@ -117,7 +117,7 @@ fn the_system_unit_starts_tells_reloads_and_stops() {
 #[ignore = "its partner runs it, in a network of its own"]
 async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
     let apple = Apple::start_tls(Papers::Good).await;
-    let mut peer = Peer::start([Reply::status(204), Reply::Never]).await;
+    let mut peer = HttpServer::start([Reply::status(204), Reply::Never]).await;
     let machine = server(&apple, &peer, "TimeoutStopSec=5").await;
     let before = machine.changed().await;
 
@@ -185,7 +185,7 @@ async fn check_journal(machine: &Machine) {
 }
 
 /// The second message hangs at the peer from here on.
-async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut Peer) {
+async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut HttpServer) {
     let good = configuration("Photos", apple, peer);
     machine.write(CONFIG, &good.replace("jitter_s = 0", "jitter_s = 99999")).await;
     // So that no look says anything else meanwhile.
@@ -240,7 +240,7 @@ fn the_system_unit_comes_back_when_it_is_killed_or_hangs() {
 #[ignore = "its partner runs it, in a network of its own"]
 async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
     let apple = Apple::start_tls(Papers::Good).await;
-    let mut peer = Peer::start([Reply::status(204)]).await;
+    let mut peer = HttpServer::start([Reply::status(204)]).await;
     let machine = server(&apple, &peer, "WatchdogSec=6").await;
     apple.show(&down(BACKUP));
     machine.ask(&["systemctl", "start", "statusd"]).await;

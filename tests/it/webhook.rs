@@ -3,7 +3,7 @@
 use crate::common;
 use std::path::Path;
 
-use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Tone;
@@ -44,7 +44,7 @@ fn webhook(url: &str) -> Webhook {
 
 /// What a webhook makes of one reply, and what the peer was sent.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
-    let mut peer = Peer::start([reply]).await;
+    let mut peer = HttpServer::start([reply]).await;
     let webhook = webhook(&peer.url(PATH));
     let answer = webhook.send(&notice()).await;
     let request = peer.next().await;
@@ -81,7 +81,7 @@ async fn the_request_is_as_documented() {
 
 #[tokio::test]
 async fn without_secrets_nothing_is_signed_or_claimed() {
-    let mut peer = Peer::start([Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(200)]).await;
     let settings = Settings {
         url: peer.url("/"),
         bearer_token: None,
@@ -97,7 +97,7 @@ async fn without_secrets_nothing_is_signed_or_claimed() {
 
 #[tokio::test]
 async fn every_try_sends_the_same_bytes() {
-    let mut peer = Peer::start([Reply::status(500), Reply::status(200)]).await;
+    let mut peer = HttpServer::start([Reply::status(500), Reply::status(200)]).await;
     let webhook = webhook(&peer.url(PATH));
     assert!(matches!(webhook.send(&notice()).await, SendOutcome::Transient { .. }));
     assert!(matches!(webhook.send(&notice()).await, SendOutcome::Delivered { .. }));
@@ -131,7 +131,7 @@ async fn a_refusal_is_final_and_repeats_the_reason_without_secrets() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Peer::start([Reply::status(200)]).await;
+    let elsewhere = HttpServer::start([Reply::status(200)]).await;
     let (answer, _) =
         exchange(Reply::status(307).with_header("Location", elsewhere.url("/T000PATHSECRET"))).await;
     assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
@@ -195,7 +195,7 @@ async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
 
 #[tokio::test]
 async fn a_peer_that_never_answers_is_left_after_the_deadline() {
-    let mut peer = Peer::start([Reply::Never]).await;
+    let mut peer = HttpServer::start([Reply::Never]).await;
     let webhook = webhook(&peer.url(PATH));
     let notice = notice();
     let silence = async {

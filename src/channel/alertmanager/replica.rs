@@ -8,7 +8,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
 use super::super::SendOutcome;
-use super::super::http::Peer;
+use super::super::http::HttpTarget;
 use super::super::settings::{self, ReadSecret, either, refuse_open, required};
 use super::Settings;
 use crate::secret::Secret;
@@ -63,7 +63,7 @@ impl Credentials {
 /// One Alertmanager.
 pub struct Replica {
     /// Made with the base address alone: the API's path is no secret and may stand in words.
-    peer: Peer,
+    peer: HttpTarget,
     /// The address of the alerts, where there is a password with it: `reqwest` makes the header.
     alerts: Url,
     authorization: Option<HeaderValue>,
@@ -104,7 +104,7 @@ impl Replica {
                 set.expect("an http address with a host takes a user and password");
             }
         }
-        Ok(Replica { peer: Peer::new(base, credentials.secret())?, alerts, authorization })
+        Ok(Replica { peer: HttpTarget::new(base, credentials.secret())?, alerts, authorization })
     }
 
     pub async fn post(&self, body: Vec<u8>) -> SendOutcome {

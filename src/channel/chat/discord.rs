@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::Id;
 use crate::channel::chat;
-use crate::channel::http::{Peer, Reply};
+use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
@@ -67,7 +67,7 @@ impl Table for Settings {
 /// A ready webhook of Discord's.
 #[derive(Debug)]
 pub struct Discord {
-    peer: Peer,
+    peer: HttpTarget,
 }
 
 impl Discord {
@@ -79,7 +79,7 @@ impl Discord {
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Discord, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
         let url = address(url, settings.thread_id.as_ref())?;
-        Ok(Discord { peer: Peer::new(url, [])?.reading(ANSWER_MAX_BYTES) })
+        Ok(Discord { peer: HttpTarget::new(url, [])?.reading(ANSWER_MAX_BYTES) })
     }
 
     /// Whether somebody takes connections.

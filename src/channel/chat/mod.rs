@@ -17,7 +17,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::http::status::answers;
-use super::http::{Peer, Reply};
+use super::http::{HttpTarget, Reply};
 use super::settings::{ReadSecret, http_address, refuse_open, required};
 use super::{Notice, SendOutcome, http_answer};
 use crate::model::Tone;
@@ -188,7 +188,7 @@ pub fn is_web_page(reply: &Reply) -> bool {
 
 /// What the common table says, in the peer's own words: `reason` is its reason, `advice` what to
 /// do where the reason is known. A known reason in a 4xx will not go away by itself.
-pub fn judged(peer: &Peer, reply: &Reply, reason: &str, advice: Option<&str>) -> SendOutcome {
+pub fn judged(peer: &HttpTarget, reply: &Reply, reason: &str, advice: Option<&str>) -> SendOutcome {
     match advice {
         Some(advice) if matches!(reply.status, 400..=499) && reply.status != 429 => {
             refused(peer, reply, advice, reason)
@@ -198,7 +198,7 @@ pub fn judged(peer: &Peer, reply: &Reply, reason: &str, advice: Option<&str>) ->
 }
 
 /// The message is there; `note` is what the reply tells of it. Blank: nothing.
-pub fn delivered(peer: &Peer, reply: &Reply, receipt: Option<String>, note: &str) -> SendOutcome {
+pub fn delivered(peer: &HttpTarget, reply: &Reply, receipt: Option<String>, note: &str) -> SendOutcome {
     let note = peer.redacted(note);
     let answers = answers(reply.status);
     let words = if note.is_empty() { answers } else { format!("{answers}; {note}") };
@@ -206,7 +206,7 @@ pub fn delivered(peer: &Peer, reply: &Reply, receipt: Option<String>, note: &str
 }
 
 /// A reply that is final, whatever its status says.
-pub fn refused(peer: &Peer, reply: &Reply, advice: &str, reason: &str) -> SendOutcome {
+pub fn refused(peer: &HttpTarget, reply: &Reply, advice: &str, reason: &str) -> SendOutcome {
     let words = format!("{}; {advice}", answers(reply.status));
     peer.with_reason(SendOutcome::Permanent { words }, reason)
 }

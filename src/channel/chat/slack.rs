@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::channel::chat;
-use crate::channel::http::{Peer, Reply};
+use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::secret::Secret;
@@ -52,7 +52,7 @@ impl Table for Settings {
 /// A ready webhook of Slack's.
 #[derive(Debug)]
 pub struct Slack {
-    peer: Peer,
+    peer: HttpTarget,
 }
 
 impl Slack {
@@ -63,7 +63,7 @@ impl Slack {
     /// One line for people that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Slack, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        Ok(Slack { peer: Peer::new(url, [])? })
+        Ok(Slack { peer: HttpTarget::new(url, [])? })
     }
 
     /// Whether somebody takes connections.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::channel::chat;
-use crate::channel::http::{Peer, Reply};
+use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
 use crate::model::Tone;
@@ -61,7 +61,7 @@ impl Table for Settings {
 /// A ready workflow of Teams'.
 #[derive(Debug)]
 pub struct Teams {
-    peer: Peer,
+    peer: HttpTarget,
 }
 
 impl Teams {
@@ -72,7 +72,7 @@ impl Teams {
     /// One line for people that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Teams, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        Ok(Teams { peer: Peer::new(url, [])? })
+        Ok(Teams { peer: HttpTarget::new(url, [])? })
     }
 
     /// Whether somebody takes connections.

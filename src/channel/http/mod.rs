@@ -39,16 +39,16 @@ const HUNG_UP: &str = "connection closed before message completed";
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// Whoever is behind an address.
-pub struct Peer {
+pub struct HttpTarget {
     url: Url,
     redactor: Redactor,
     client: Client,
     body_max_bytes: usize,
 }
 
-impl fmt::Debug for Peer {
+impl fmt::Debug for HttpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Peer").field(&redacted(self.url.as_str())).finish()
+        f.debug_tuple("HttpTarget").field(&redacted(self.url.as_str())).finish()
     }
 }
 
@@ -59,7 +59,7 @@ pub struct Reply {
     /// The header of that name as received.
     pub retry_after: Option<String>,
     pub headers: HeaderMap,
-    /// At most 4 KiB, or what [`Peer::reading`] said.
+    /// At most 4 KiB, or what [`HttpTarget::reading`] said.
     pub body: Vec<u8>,
 }
 
@@ -70,22 +70,22 @@ impl Reply {
     }
 }
 
-impl Peer {
+impl HttpTarget {
     /// `secrets` are never repeated in words, nor are the address's user, path and query, which may
     /// hold some.
     ///
     /// # Errors
     ///
     /// One line for people where TLS cannot be set up.
-    pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<Peer, String> {
+    pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<HttpTarget, String> {
         let redactor = redactor(&url, secrets);
-        Ok(Peer { client: client(is_loopback(&url))?, redactor, url, body_max_bytes: BODY_MAX_BYTES })
+        Ok(HttpTarget { client: client(is_loopback(&url))?, redactor, url, body_max_bytes: BODY_MAX_BYTES })
     }
 
     /// The same peer, of whose answers up to `max_bytes` are read: for one that repeats the whole
     /// message in its answer.
-    pub fn reading(self, max_bytes: usize) -> Peer {
-        Peer { body_max_bytes: max_bytes, ..self }
+    pub fn reading(self, max_bytes: usize) -> HttpTarget {
+        HttpTarget { body_max_bytes: max_bytes, ..self }
     }
 
     /// Whether what answers is certainly the peer itself, and no network on the way.
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn the_receivers_words_are_cut_cleaned_and_hide_secrets() {
         let url = Url::parse("https://a.example/hook/T0PATHT0PATH?key=s3cret").expect("an address");
-        let peer = Peer::new(url, [&Secret::new("hunter2")]).expect("a peer");
+        let peer = HttpTarget::new(url, [&Secret::new("hunter2")]).expect("a peer");
         assert_eq!(
             peer.redacted("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
             "Cannot POST ***?*** with[1m ***"
@@ -315,8 +315,8 @@ mod tests {
         assert_eq!(peer.redacted("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
         assert_eq!(peer.redacted(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
         let signed = Url::parse("https://a.example/?sig=ab%2Bcd%2Fef").expect("an address");
-        let signed = Peer::new(signed, []).expect("a peer");
+        let signed = HttpTarget::new(signed, []).expect("a peer");
         assert_eq!(signed.redacted("neither ab+cd/ef nor ab%2Bcd%2Fef"), "neither *** nor ***");
-        assert_eq!(format!("{peer:?}"), "Peer(\"https://a.example/…\")");
+        assert_eq!(format!("{peer:?}"), "HttpTarget(\"https://a.example/…\")");
     }
 }

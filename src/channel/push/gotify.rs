@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Push;
-use crate::channel::http::{Peer, Reply};
+use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
@@ -71,7 +71,7 @@ impl fmt::Debug for Settings {
 /// A ready server.
 #[derive(Debug)]
 pub struct Gotify {
-    peer: Peer,
+    peer: HttpTarget,
     /// Marked as sensitive: it prints as such.
     key: HeaderValue,
 }
@@ -89,7 +89,7 @@ impl Gotify {
         let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
         let token = required("token", inline, file, read_secret)?;
         let key = settings::secret_header("token", token.expose())?;
-        Ok(Gotify { peer: Peer::new(url, [&token])?, key })
+        Ok(Gotify { peer: HttpTarget::new(url, [&token])?, key })
     }
 
     /// Whether somebody takes connections.

@@ -10,7 +10,7 @@ pub mod pushover;
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
-use super::http::{Peer, Reply};
+use super::http::{HttpTarget, Reply};
 use super::{Notice, SendOutcome, http_answer};
 use crate::text;
 
@@ -37,7 +37,7 @@ impl Push {
 
 /// The common table's verdict on `reply`. Its words repeat `said`, what the service said about it
 /// in its own form; where that is nothing, those of a failure repeat the body.
-pub(super) fn judged(peer: &Peer, reply: &Reply, said: Option<String>) -> SendOutcome {
+pub(super) fn judged(peer: &HttpTarget, reply: &Reply, said: Option<String>) -> SendOutcome {
     let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
     let is_page = is_web_page(reply);
     match (&answer, said) {
@@ -104,7 +104,7 @@ mod tests {
 
     fn judgement_of(scheme: &str, status: u16, html: bool, body: &str, said: Option<&str>) -> SendOutcome {
         let url = Url::parse(&format!("{scheme}://push.example/s3crets3cret")).expect("an address");
-        let peer = Peer::new(url, []);
+        let peer = HttpTarget::new(url, []);
         let mut headers = HeaderMap::new();
         if html {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

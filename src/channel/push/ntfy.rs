@@ -17,7 +17,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::Push;
-use crate::channel::http::{Peer, Reply};
+use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
@@ -110,7 +110,7 @@ impl fmt::Debug for Settings {
 
 /// A ready topic.
 pub struct Ntfy {
-    peer: Peer,
+    peer: HttpTarget,
     place: Place,
     authorization: Option<HeaderValue>,
     /// In place of Apple's status page; empty for none.
@@ -145,7 +145,7 @@ impl Ntfy {
         check_tags(&settings.tags)?;
         Ok(Ntfy {
             // Of the topic's address, which the messages do not go to: it is not to be repeated.
-            peer: Peer::new(url, secrets)?,
+            peer: HttpTarget::new(url, secrets)?,
             place,
             authorization: login.map(|login| login.header),
             click: settings.click.clone(),

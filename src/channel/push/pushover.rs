@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Push;
-use crate::channel::http::{Peer, Reply};
+use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
@@ -89,7 +89,7 @@ impl fmt::Debug for Settings {
 /// A ready application.
 #[derive(Debug)]
 pub struct Pushover {
-    peer: Peer,
+    peer: HttpTarget,
     token: Secret,
     user: Secret,
     device: Option<String>,
@@ -121,7 +121,7 @@ impl Pushover {
             return Err("sound: a name has letters a to z, digits, - and _; check it".to_owned());
         }
         Ok(Pushover {
-            peer: Peer::new(url, [&token, &user])?,
+            peer: HttpTarget::new(url, [&token, &user])?,
             token,
             user,
             device: settings.device.clone(),

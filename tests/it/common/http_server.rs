@@ -83,21 +83,21 @@ impl Request {
 }
 
 /// A listening server; gone when dropped.
-pub struct Peer {
+pub struct HttpServer {
     pub address: SocketAddr,
     requests: mpsc::UnboundedReceiver<Request>,
     always: watch::Sender<Option<Reply>>,
     task: JoinHandle<()>,
 }
 
-impl Peer {
+impl HttpServer {
     /// Answers by the script, then goes on with its last reply.
-    pub async fn start(script: impl IntoIterator<Item = Reply>) -> Peer {
+    pub async fn start(script: impl IntoIterator<Item = Reply>) -> HttpServer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
-        Peer::listening(listener, script)
+        HttpServer::listening(listener, script)
     }
 
-    fn listening(listener: TcpListener, script: impl IntoIterator<Item = Reply>) -> Peer {
+    fn listening(listener: TcpListener, script: impl IntoIterator<Item = Reply>) -> HttpServer {
         let script: Vec<Reply> = script.into_iter().collect();
         assert!(!script.is_empty(), "a script has at least one reply");
         let (always, rule) = watch::channel(None::<Reply>);
@@ -119,7 +119,7 @@ impl Peer {
                 turn += 1;
             }
         });
-        Peer { address, requests, always, task }
+        HttpServer { address, requests, always, task }
     }
 
     /// From now on everybody gets this reply, whatever the script says.
@@ -138,7 +138,7 @@ impl Peer {
         next.expect("a request was to come").expect("the server still runs")
     }
 
-    /// Whether nothing came that [`Peer::next`] has not given yet.
+    /// Whether nothing came that [`HttpServer::next`] has not given yet.
     pub fn is_quiet(&self) -> bool {
         self.requests.is_empty()
     }
@@ -161,12 +161,12 @@ impl Nobody {
     }
 
     /// Somebody comes and answers by the script.
-    pub fn replaced_by(self, script: impl IntoIterator<Item = Reply>) -> Peer {
-        Peer::listening(self.socket.listen(16).expect("a bound socket"), script)
+    pub fn replaced_by(self, script: impl IntoIterator<Item = Reply>) -> HttpServer {
+        HttpServer::listening(self.socket.listen(16).expect("a bound socket"), script)
     }
 }
 
-impl Drop for Peer {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -35,7 +35,7 @@ use crate::common::apple::{Apple, Papers};
 #[cfg(all(unix, not(target_os = "macos")))]
 use crate::common::bus::{Bubble, Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::http_server::{Nobody, Peer, Reply, Request};
+use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 
 /// Midnight of the day on which the stories begin, a Monday.
 const DAY_ZERO: &str = "2026-03-02T00:00:00Z";
@@ -163,7 +163,7 @@ struct House {
 enum Ears {
     Program {
         name: &'static str,
-        peer: Peer,
+        peer: HttpServer,
     },
     /// Nobody takes connections.
     Absent {
@@ -394,7 +394,7 @@ impl Town {
 
     /// A program behind `webhook.NAME` that answers by the script.
     pub async fn program(mut self, name: &'static str, script: impl IntoIterator<Item = Reply>) -> Town {
-        let ears = Ears::Program { name, peer: Peer::start(script).await };
+        let ears = Ears::Program { name, peer: HttpServer::start(script).await };
         self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
         self
     }
