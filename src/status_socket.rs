@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the daemon is doing. Times are UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Live {
+pub struct DaemonStatus {
     pub pid: u32,
     pub version: String,
     pub started_at: Timestamp,
@@ -46,10 +46,10 @@ pub struct Live {
     pub refused: Option<String>,
 }
 
-impl Live {
+impl DaemonStatus {
     /// Before the first look.
-    pub fn starting(now: Timestamp) -> Live {
-        Live {
+    pub fn starting(now: Timestamp) -> DaemonStatus {
+        DaemonStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: now,
@@ -67,14 +67,14 @@ impl Live {
 }
 
 /// Answers whoever connects.
-pub struct Desk {
+pub struct StatusSocket {
     listener: UnixListener,
 }
 
-impl Desk {
+impl StatusSocket {
     /// Must be called within the runtime, by the holder of the directory's lock: what lies there
     /// from another run is swept away.
-    pub fn open(directory: &Path) -> io::Result<Desk> {
+    pub fn open(directory: &Path) -> io::Result<StatusSocket> {
         let path = directory.join(SOCKET);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -82,15 +82,15 @@ impl Desk {
         }
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Desk { listener })
+        Ok(StatusSocket { listener })
     }
 
-    /// Serves one visitor with what `live` says by then. May be dropped at any point.
-    pub async fn serve(&self, live: impl Fn() -> Live) -> io::Result<()> {
-        let (visitor, _) = self.listener.accept().await?;
+    /// Serves one client with what `live` says by then. May be dropped at any point.
+    pub async fn serve(&self, live: impl Fn() -> DaemonStatus) -> io::Result<()> {
+        let (client, _) = self.listener.accept().await?;
         let answer = serde_json::to_vec(&live())?;
-        // It fits the socket's buffer; a visitor that does not read is no reason to wait.
-        match visitor.writable().await.and_then(|()| visitor.try_write(&answer)) {
+        // It fits the socket's buffer; a client that does not read is no reason to wait.
+        match client.writable().await.and_then(|()| client.try_write(&answer)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
@@ -104,10 +104,10 @@ pub fn close(directory: &Path) {
 }
 
 /// Asks the daemon of a state directory; `None` if none answers.
-pub fn ask(directory: &Path) -> Option<Live> {
-    let visitor = UnixStream::connect(directory.join(SOCKET)).ok()?;
-    visitor.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
+pub fn ask(directory: &Path) -> Option<DaemonStatus> {
+    let client = UnixStream::connect(directory.join(SOCKET)).ok()?;
+    client.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
     let mut answer = Vec::new();
-    visitor.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).ok()?;
+    client.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).ok()?;
     serde_json::from_slice(&answer).ok()
 }

@@ -10,7 +10,7 @@ use crate::cause::Cause as _;
 use crate::config::{Config, state_directory};
 use crate::exit_code::CANNOT_WRITE;
 use crate::service::MACHINE_STATE;
-use crate::status_socket::{self, Live};
+use crate::status_socket::{self, DaemonStatus};
 use crate::store::DATABASE;
 
 use super::phrases::{age, shown};
@@ -87,7 +87,7 @@ pub fn located(invocation: &Invocation) -> Result<Config, Failure> {
 }
 
 /// What a broken file means for the daemon.
-fn works_with(live: Option<&Live>, invocation: &Invocation) -> String {
+fn works_with(live: Option<&DaemonStatus>, invocation: &Invocation) -> String {
     match live {
         Some(live) => {
             let since = age(live.configured_at.unwrap_or(live.started_at), invocation.now);

@@ -26,7 +26,7 @@ use crate::feed::fetch::Fetcher;
 use crate::feed::recording::Recorder;
 use crate::phones::backup_check::Checkup;
 use crate::schedule::jitter_s;
-use crate::status_socket::Live;
+use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watch;
@@ -39,7 +39,7 @@ pub struct Shared {
     pub store: Rc<Store>,
     pub seed: u64,
     /// What `status` is told.
-    pub live: watch::Sender<Live>,
+    pub live: watch::Sender<DaemonStatus>,
     /// Ticks when there may be something to deliver.
     pub outbox: watch::Sender<()>,
     /// All loops that are at work, those of older generations too.

@@ -33,7 +33,7 @@ use crate::daemon::poller::Memory;
 use crate::delivery::policy;
 use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::model::Change;
-use crate::status_socket::{self, Desk, Live};
+use crate::status_socket::{self, DaemonStatus, StatusSocket};
 use crate::store::{OpenError, Opened, Store};
 use crate::tracking;
 use channel_loops::ChannelLoops;
@@ -120,7 +120,7 @@ async fn serve(
     let shared = Shared {
         seed: store.seed().await?,
         store: Rc::clone(&store),
-        live: watch::channel(Live::starting(clock::now())).0,
+        live: watch::channel(DaemonStatus::starting(clock::now())).0,
         outbox: watch::channel(()).0,
         loops: Loops::none(),
     };
@@ -159,7 +159,7 @@ async fn serve(
 async fn until_next(
     generation: &Generation,
     signals: &mut Signals,
-    live: &watch::Sender<Live>,
+    live: &watch::Sender<DaemonStatus>,
     reload: impl Fn() -> Result<Setup, ConfigError>,
 ) -> Option<Setup> {
     loop {
@@ -203,7 +203,7 @@ fn reload(
 /// Answers `statusd status` for as long as the daemon lives. Without it the daemon does its work;
 /// `status` then cannot ask it.
 fn serve_status(config: &Config, shared: &Shared) {
-    let desk = match Desk::open(&config.state_directory) {
+    let desk = match StatusSocket::open(&config.state_directory) {
         Ok(desk) => desk,
         Err(error) => {
             let directory = config.state_directory.display();
@@ -217,8 +217,8 @@ fn serve_status(config: &Config, shared: &Shared) {
 }
 
 async fn status_loop(
-    desk: Desk,
-    live: watch::Receiver<Live>,
+    desk: StatusSocket,
+    live: watch::Receiver<DaemonStatus>,
     outbox: watch::Sender<()>,
     progress: &Progress,
 ) {

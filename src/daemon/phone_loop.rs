@@ -16,7 +16,7 @@ use crate::cause::Cause as _;
 use crate::clock::{self, Jumps, Reading};
 use crate::phones::backup_check::{Checkup, is_iphone};
 use crate::phones::{self, Address, Phone, Refusal, Trouble};
-use crate::status_socket::Live;
+use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 
 /// For all phones together.
@@ -32,7 +32,7 @@ pub struct PhoneLoop {
     address: Address,
     checkup: Checkup,
     store: Rc<Store>,
-    live: watch::Sender<Live>,
+    live: watch::Sender<DaemonStatus>,
     /// Ticked when there is something to deliver.
     outbox: watch::Sender<()>,
     /// What was logged already; each once.
@@ -44,7 +44,7 @@ impl PhoneLoop {
         address: Address,
         checkup: Checkup,
         store: &Rc<Store>,
-        live: watch::Sender<Live>,
+        live: watch::Sender<DaemonStatus>,
         outbox: watch::Sender<()>,
     ) -> PhoneLoop {
         PhoneLoop { address, checkup, store: Rc::clone(store), live, outbox, said: BTreeSet::new() }

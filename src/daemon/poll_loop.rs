@@ -18,7 +18,7 @@ use crate::clock::{self, Jumps, Reading};
 use crate::daemon::poller::{Memory, PollReport, Poller};
 use crate::delivery::heartbeat::Pulse;
 use crate::feed::fetch::Limits;
-use crate::status_socket::Live;
+use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 use crate::tracking::Verdict;
 
@@ -31,7 +31,7 @@ pub struct PollLoop {
     pub poller: Poller,
     pub store: Rc<Store>,
     pub zone: TimeZone,
-    pub live: watch::Sender<Live>,
+    pub live: watch::Sender<DaemonStatus>,
     pub outbox: watch::Sender<()>,
     /// Why a newer configuration is not in use.
     pub refusal: watch::Receiver<Option<String>>,
@@ -175,7 +175,7 @@ mod tests {
     async fn while_it_looks_it_works_and_then_it_waits_for_the_next_time() {
         let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = apple.local_addr().expect("an address");
-        let (live, _seen) = watch::channel(Live::starting(clock::now()));
+        let (live, _seen) = watch::channel(DaemonStatus::starting(clock::now()));
         let (outbox, mut looked) = watch::channel(());
         let (_refused, refusal) = watch::channel(None);
         let (_stop, stopped) = watch::channel(false);

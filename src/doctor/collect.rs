@@ -26,7 +26,7 @@ use crate::phones::icloud_storage::{self, Storage};
 use crate::phones::ios_releases::{self, Releases, Source};
 use crate::phones::local_backups::{self, Place, Root};
 use crate::phones::{self, Address, Phone, Trouble};
-use crate::status_socket::{self, Live};
+use crate::status_socket::{self, DaemonStatus};
 use crate::store::Store;
 use crate::tracking::watchlist::Watch;
 
@@ -96,7 +96,7 @@ pub struct Seen {
     pub phones: Collected<Phones>,
     pub storage: Collected<Storage>,
     pub backups: Collected<Vec<Root>>,
-    pub live: Collected<Option<Live>>,
+    pub live: Collected<Option<DaemonStatus>>,
     pub database: Database,
     pub beside: Option<String>,
     /// Whether somebody shows notices on this desktop.
@@ -183,7 +183,7 @@ async fn look_at_backups(places: Vec<Place>) -> Vec<Root> {
     spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
 }
 
-async fn ask_daemon(state_directory: &Path) -> Option<status_socket::Live> {
+async fn ask_daemon(state_directory: &Path) -> Option<status_socket::DaemonStatus> {
     let directory = state_directory.to_owned();
     spawn_blocking(move || status_socket::ask(&directory)).await.ok().flatten()
 }

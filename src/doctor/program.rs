@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::apple::Case;
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
-use crate::status_socket::Live;
+use crate::status_socket::DaemonStatus;
 use crate::store::Totals;
 use crate::text::counted;
 
@@ -20,7 +20,7 @@ const SEES_LATELY: SignedDuration = SignedDuration::from_hours(1);
 /// What is known of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    pub live: Option<Live>,
+    pub live: Option<DaemonStatus>,
     pub database: Database,
     /// The command that asks the service of the machine, where there is one beside this.
     pub beside: Option<String>,
@@ -144,13 +144,13 @@ mod tests {
         format!("2026-05-05T{time}:00Z").parse().expect("a time")
     }
 
-    fn live(sighted_at: Option<&str>, trouble: Option<&str>) -> Option<Live> {
-        let live = Live::starting(at("08:00"));
-        Some(Live { sighted_at: sighted_at.map(at), trouble: trouble.map(str::to_owned), ..live })
+    fn live(sighted_at: Option<&str>, trouble: Option<&str>) -> Option<DaemonStatus> {
+        let live = DaemonStatus::starting(at("08:00"));
+        Some(DaemonStatus { sighted_at: sighted_at.map(at), trouble: trouble.map(str::to_owned), ..live })
     }
 
     #[track_caller]
-    fn check(live: Option<Live>, database: Database, status: Status, seen: &str) {
+    fn check(live: Option<DaemonStatus>, database: Database, status: Status, seen: &str) {
         let finding = judge_daemon(&Program { live, database, beside: None }, &case());
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
     }

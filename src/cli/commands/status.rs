@@ -11,7 +11,7 @@ use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
 use crate::delivery::message::time_format::{is_repeated, when};
 use crate::delivery::payload::VERSION;
 use crate::model::{Beliefs, Fault, FeedHealth, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey};
-use crate::status_socket::{self, Live};
+use crate::status_socket::{self, DaemonStatus};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
 use crate::tracking::watchlist::{Watch, near};
 
@@ -27,7 +27,7 @@ const PHONES_SHOWN: usize = 10;
 
 /// All that is known at one moment.
 struct Known {
-    live: Option<Live>,
+    live: Option<DaemonStatus>,
     /// The command that asks the service of the machine, where there is one beside this.
     beside: Option<String>,
     beliefs: Beliefs,
@@ -530,7 +530,7 @@ mod tests {
         beliefs.state.health = FeedHealth::Readable { since: at("2026-05-04T08:00:00Z") };
         let span = Span { from: at("2026-05-04T08:00:00Z"), to: at("2026-05-05T11:59:20Z"), blind: None };
         Known {
-            live: Some(Live {
+            live: Some(DaemonStatus {
                 pid: 4711,
                 version: "0.1.0".to_owned(),
                 started_at: at("2026-05-04T08:00:00Z"),

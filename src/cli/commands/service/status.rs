@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::delivery::message::time_format::when;
 use crate::delivery::payload::VERSION;
 use crate::service::{Activity, Found, OnDisk, Site, elsewhere};
-use crate::status_socket::{self, Live};
+use crate::status_socket::{self, DaemonStatus};
 
 use super::executor::Outside;
 use super::{ended_with, service_config};
@@ -17,7 +17,7 @@ use crate::cli::{DONE, FAILED, Failure, Invocation, Output, wait};
 struct UnitState<'s> {
     site: &'s Site,
     found: Found,
-    live: Option<Live>,
+    live: Option<DaemonStatus>,
     /// Why the service could not read its configuration.
     complaint: Option<String>,
 }
@@ -182,13 +182,13 @@ mod tests {
         Found { file, known, lingers: false }
     }
 
-    fn live(pid: u32) -> Live {
-        let started = Live::starting(at("09:40"));
-        Live { pid, sighted_at: Some(at("10:01")), next_poll_at: Some(at("10:05")), ..started }
+    fn live(pid: u32) -> DaemonStatus {
+        let started = DaemonStatus::starting(at("09:40"));
+        DaemonStatus { pid, sighted_at: Some(at("10:01")), next_poll_at: Some(at("10:05")), ..started }
     }
 
     #[track_caller]
-    fn check(found: Found, live: Option<Live>, expected: &str) {
+    fn check(found: Found, live: Option<DaemonStatus>, expected: &str) {
         let standing = UnitState { site: &Site::Machine, found, live, complaint: None };
         assert_eq!(standing.text(&page()), expected);
     }
