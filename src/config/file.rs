@@ -41,7 +41,7 @@ pub(super) struct File {
     pub record: Record,
     pub log: Log,
     pub heartbeat: heartbeat::Settings,
-    pub alive: Alive,
+    pub alive: Liveness,
     pub phone: phone::Settings,
     pub channel: Tables,
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
@@ -88,7 +88,7 @@ pub(super) struct Log {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Alive {
+pub(super) struct Liveness {
     pub when: Option<String>,
 }
 

@@ -56,7 +56,7 @@ pub struct Memory {
     /// Looks that the database does not know of yet.
     looks: u64,
     /// When the last sign of life was given, once the database was asked.
-    alive_at: Option<Timestamp>,
+    liveness_at: Option<Timestamp>,
     /// By how much the clock was set, as far as the database does not know of it yet.
     unwritten_set_by: SignedDuration,
 }
@@ -73,7 +73,7 @@ impl Memory {
             last_poll: None,
             checkpoint: None,
             looks: 0,
-            alive_at: None,
+            liveness_at: None,
             unwritten_set_by: SignedDuration::ZERO,
         }
     }
@@ -188,7 +188,7 @@ impl Poller {
             // They are still due at the next look.
             Err(error) => tracing::error!("cannot write to the database: {}", error.reason()),
         }
-        if let Err(error) = self.give_sign_of_life(store, now).await {
+        if let Err(error) = self.report_liveness(store, now).await {
             tracing::error!("cannot write a sign of life to the database: {}", error.reason());
         }
         let next = next_poll(&self.plan, &self.aftermath(&seen, roll), now);
@@ -367,13 +367,13 @@ impl Poller {
     }
 
     /// When the schedule has come round since the last one.
-    async fn give_sign_of_life(&mut self, store: &Store, now: Timestamp) -> rusqlite::Result<()> {
+    async fn report_liveness(&mut self, store: &Store, now: Timestamp) -> rusqlite::Result<()> {
         let Some(schedule) = &self.alive else { return Ok(()) };
-        let last = match self.memory.alive_at {
+        let last = match self.memory.liveness_at {
             Some(last) => last,
             None => store.last_sign_of_life(now).await?,
         };
-        self.memory.alive_at = Some(last);
+        self.memory.liveness_at = Some(last);
         // A clock that was set back must not silence it for years.
         if last <= now && schedule.next_after(last).is_none_or(|due| due > now) {
             return Ok(());
@@ -388,10 +388,10 @@ impl Poller {
             message: looks.to_string(),
             began_at: Some(last),
             ended_at: last_good,
-            ..tracking::sign_of_life(beliefs, &self.watch, now)
+            ..tracking::liveness_report(beliefs, &self.watch, now)
         };
-        store.give_sign_of_life(&sign, &|change| policy::matching(&self.routes, change), now).await?;
-        self.memory.alive_at = Some(now);
+        store.report_liveness(&sign, &|change| policy::matching(&self.routes, change), now).await?;
+        self.memory.liveness_at = Some(now);
         Ok(())
     }
 

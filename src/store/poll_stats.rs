@@ -10,8 +10,8 @@ use super::{Routing, Store, kv, outbox};
 use crate::model::Change;
 
 const LOOKS: &str = "looks";
-const TOLD_AT: &str = "alive_at";
-const TOLD_LOOKS: &str = "alive_looks";
+const TOLD_AT: &str = "liveness_at";
+const TOLD_LOOKS: &str = "liveness_polls";
 
 /// Adds to the number of looks since the database was made.
 pub fn add_polls(transaction: &Transaction, looks: u64) -> Result<()> {
@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Gives one: `sign` makes the change of the number of looks since the last one.
-    pub async fn give_sign_of_life(
+    pub async fn report_liveness(
         &self,
         sign: &dyn Fn(u64) -> Change,
         routing: Routing<'_>,

@@ -470,7 +470,7 @@ pub fn history_lost(beliefs: &Beliefs, kept_as: &str, now: Timestamp) -> Change 
 }
 
 /// Proof of life: names what is watched and has trouble.
-pub fn sign_of_life(beliefs: &Beliefs, watch: &Watch, now: Timestamp) -> Change {
+pub fn liveness_report(beliefs: &Beliefs, watch: &Watch, now: Timestamp) -> Change {
     let mut troubled: Vec<&str> = ongoing(beliefs, watch).map(|outage| outage.service.as_str()).collect();
     troubled.dedup();
     let service = troubled.join(", ");
