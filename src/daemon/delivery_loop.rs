@@ -124,7 +124,7 @@ mod tests {
     use crate::channel::log::Log;
     use crate::channel::webhook::Settings;
     use crate::channel::{Audience, Channel, Table, Transport};
-    use crate::daemon::progress::{Doing, Watched};
+    use crate::daemon::progress::{TaskState, Watched};
     use crate::daemon::tests::logged;
     use crate::delivery::policy::Policy;
     use crate::model::{Beliefs, Edition, FeedId};
@@ -193,7 +193,7 @@ mod tests {
     /// Goes on with what else there is to do until the loop waits; for what.
     async fn until_it_waits(watched: &Watched) -> Option<Instant> {
         loop {
-            if let Doing::Waiting { until } = watched.standing().doing {
+            if let TaskState::Waiting { until } = watched.standing().doing {
                 return until;
             }
             tokio::task::yield_now().await;
@@ -218,7 +218,7 @@ mod tests {
             store.announce(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
             tick.send_replace(());
             let (sent, _) = peer.accept().await.expect("a message");
-            assert_eq!(watched.standing().doing, Doing::Working { within });
+            assert_eq!(watched.standing().doing, TaskState::Working { within });
             drop(sent);
             assert!(until_it_waits(&watched).await.is_some(), "the next try has its time");
         };

@@ -134,7 +134,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::daemon::progress::Doing;
+    use crate::daemon::progress::TaskState;
     use crate::daemon::tests::logged;
     use crate::feed::fetch::{FeedUrl, Fetcher};
     use crate::model::{Beliefs, Edition, FeedId};
@@ -192,11 +192,11 @@ mod tests {
         let (progress, watched) = Progress::begins("looks", Duration::ZERO, Instant::now());
         let story = async {
             let (asked, _) = apple.accept().await.expect("a look");
-            assert_eq!(watched.standing().doing, Doing::Working { within: LOOK_WITHIN });
+            assert_eq!(watched.standing().doing, TaskState::Working { within: LOOK_WITHIN });
             // It hangs up, and nobody answers any more.
             drop((asked, apple));
             looked.changed().await.expect("the end of a look");
-            let Doing::Waiting { until: Some(until) } = watched.standing().doing else {
+            let TaskState::Waiting { until: Some(until) } = watched.standing().doing else {
                 panic!("{:?}", watched.standing())
             };
             assert!(until > Instant::now());

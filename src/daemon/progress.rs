@@ -2,7 +2,7 @@
 //!
 //! Judges with the time that it is given and tells nobody. All moments are on the clock that stands still while the machine
 //! sleeps, like tokio's timers and like the watchdog of a service manager: a sleep ages nothing.
-//! Invariant: a [`MayPing`] comes from [`judge`] alone, so nobody can say that all is well but after
+//! Invariant: a [`PingPermit`] comes from [`judge`] alone, so nobody can say that all is well but after
 //! every loop was looked at.
 
 use std::fmt;
@@ -22,7 +22,7 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 
 /// What a loop does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum TaskState {
     /// Something that ends by itself within this time.
     Working { within: Duration },
     /// Waits for this moment; `None`: for something to happen, however long that takes.
@@ -37,102 +37,104 @@ pub enum Doing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskStatus {
     pub name: String,
-    pub doing: Doing,
+    pub doing: TaskState,
     pub since: Instant,
 }
 
 /// The right to tell the service manager that all is well.
 #[derive(Debug, PartialEq, Eq)]
-pub struct MayPing(());
+pub struct PingPermit(());
 
 /// A loop that made no progress, and for how long. `Display` says so to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
+pub struct StalledTask {
     pub name: String,
-    pub doing: Doing,
+    pub doing: TaskState,
     /// Beyond what is allowed.
     pub overdue: Duration,
 }
 
 /// Whether all loops made progress within their own times, or wait for what lies ahead; who does not
 /// otherwise. Where nobody is, nobody makes progress.
-pub fn judge(loops: &[TaskStatus], now: Instant) -> Result<MayPing, Vec<Stuck>> {
-    let stuck: Vec<Stuck> = loops.iter().filter_map(|standing| stuck(standing, now)).collect();
-    if loops.is_empty() || !stuck.is_empty() { Err(stuck) } else { Ok(MayPing(())) }
+pub fn judge(loops: &[TaskStatus], now: Instant) -> Result<PingPermit, Vec<StalledTask>> {
+    let stuck: Vec<StalledTask> = loops.iter().filter_map(|standing| stuck(standing, now)).collect();
+    if loops.is_empty() || !stuck.is_empty() { Err(stuck) } else { Ok(PingPermit(())) }
 }
 
-fn stuck(standing: &TaskStatus, now: Instant) -> Option<Stuck> {
+fn stuck(standing: &TaskStatus, now: Instant) -> Option<StalledTask> {
     let TaskStatus { name, doing, since } = standing;
     let overdue = match *doing {
-        Doing::Working { within } => now.saturating_duration_since(*since).checked_sub(within)?,
-        Doing::Waiting { until: Some(until) } => {
+        TaskState::Working { within } => now.saturating_duration_since(*since).checked_sub(within)?,
+        TaskState::Waiting { until: Some(until) } => {
             now.saturating_duration_since(until).checked_sub(WAKES_WITHIN)?
         }
-        Doing::Waiting { until: None } | Doing::Ended => return None,
+        TaskState::Waiting { until: None } | TaskState::Ended => return None,
         // At once: nobody will ever come back.
-        Doing::Gone => return Some(Stuck { name: name.clone(), doing: *doing, overdue: Duration::ZERO }),
+        TaskState::Gone => {
+            return Some(StalledTask { name: name.clone(), doing: *doing, overdue: Duration::ZERO });
+        }
     };
-    (!overdue.is_zero()).then(|| Stuck { name: name.clone(), doing: *doing, overdue })
+    (!overdue.is_zero()).then(|| StalledTask { name: name.clone(), doing: *doing, overdue })
 }
 
-impl fmt::Display for Stuck {
+impl fmt::Display for StalledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Stuck { name, doing, overdue } = self;
+        let StalledTask { name, doing, overdue } = self;
         match doing {
-            Doing::Working { within } => {
+            TaskState::Working { within } => {
                 let taken = (*overdue + *within).as_secs();
                 write!(f, "{name} has been at work for {taken} s and may take {} s", within.as_secs())
             }
-            Doing::Waiting { .. } => {
+            TaskState::Waiting { .. } => {
                 let late = (*overdue + WAKES_WITHIN).as_secs();
                 write!(f, "{name} has not woken since what it waited for came, {late} s ago")
             }
-            Doing::Ended | Doing::Gone => write!(f, "{name} is gone"),
+            TaskState::Ended | TaskState::Gone => write!(f, "{name} is gone"),
         }
     }
 }
 
 /// A loop's own hand in it. Dropped without [`Progress::ends`], the loop counts as gone.
 pub struct Progress {
-    marks: watch::Sender<(Doing, Instant)>,
+    marks: watch::Sender<(TaskState, Instant)>,
 }
 
 /// The other end of a [`Progress`].
 pub struct Watched {
     name: String,
-    marks: watch::Receiver<(Doing, Instant)>,
+    marks: watch::Receiver<(TaskState, Instant)>,
 }
 
 impl Progress {
     /// For a loop that begins with something that takes no longer than `within`.
     pub fn begins(name: impl Into<String>, within: Duration, now: Instant) -> (Progress, Watched) {
-        let (sender, marks) = watch::channel((Doing::Working { within }, now));
+        let (sender, marks) = watch::channel((TaskState::Working { within }, now));
         (Progress { marks: sender }, Watched { name: name.into(), marks })
     }
 
     /// It went round, and begins something that takes no longer than `within`.
     pub fn works(&self, within: Duration, now: Instant) {
-        self.marks.send_replace((Doing::Working { within }, now));
+        self.marks.send_replace((TaskState::Working { within }, now));
     }
 
     /// It has done all that there was, and waits so long; `None`: for something to happen.
     pub fn waits(&self, span: Option<Duration>, now: Instant) {
         // A wait that ends beyond the clock's end does not end.
         let until = span.and_then(|span| now.checked_add(span));
-        self.marks.send_replace((Doing::Waiting { until }, now));
+        self.marks.send_replace((TaskState::Waiting { until }, now));
     }
 
     /// It was told to end, and does.
     pub fn ends(self, now: Instant) {
-        self.marks.send_replace((Doing::Ended, now));
+        self.marks.send_replace((TaskState::Ended, now));
     }
 }
 
 impl Watched {
     pub fn standing(&self) -> TaskStatus {
         let (doing, since) = *self.marks.borrow();
-        let is_gone = self.marks.has_changed().is_err() && doing != Doing::Ended;
-        TaskStatus { name: self.name.clone(), doing: if is_gone { Doing::Gone } else { doing }, since }
+        let is_gone = self.marks.has_changed().is_err() && doing != TaskState::Ended;
+        TaskStatus { name: self.name.clone(), doing: if is_gone { TaskState::Gone } else { doing }, since }
     }
 }
 
@@ -151,7 +153,7 @@ impl Loops {
     pub fn begin(&self, name: impl Into<String>, within: Duration) -> Progress {
         let (progress, watched) = Progress::begins(name, within, clock::awake());
         self.0.send_modify(|loops| {
-            loops.retain(|watched| watched.standing().doing != Doing::Ended);
+            loops.retain(|watched| watched.standing().doing != TaskState::Ended);
             loops.push(watched);
         });
         progress
@@ -179,15 +181,15 @@ mod tests {
         let at = |text: &str| start + Duration::from_secs(text.parse().expect("seconds"));
         let (doing, since) = match word.split_once('@') {
             None => match word {
-                "wait" => (Doing::Waiting { until: None }, start),
-                "ended" => (Doing::Ended, start),
-                "gone" => (Doing::Gone, start),
+                "wait" => (TaskState::Waiting { until: None }, start),
+                "ended" => (TaskState::Ended, start),
+                "gone" => (TaskState::Gone, start),
                 _ => panic!("{word}: not a loop"),
             },
-            Some(("wait", until)) => (Doing::Waiting { until: Some(at(until)) }, start),
+            Some(("wait", until)) => (TaskState::Waiting { until: Some(at(until)) }, start),
             Some((work, since)) => {
                 let within = work.strip_prefix("work/").expect("work").parse().expect("seconds");
-                (Doing::Working { within: Duration::from_secs(within) }, at(since))
+                (TaskState::Working { within: Duration::from_secs(within) }, at(since))
             }
         };
         TaskStatus { name: word.to_owned(), doing, since }
@@ -200,7 +202,7 @@ mod tests {
         let loops: Vec<TaskStatus> = loops.iter().map(|word| standing(word, start)).collect();
         let judged = judge(&loops, start + Duration::from_secs(now_s));
         let names = judged
-            .map(|MayPing(())| ())
+            .map(|PingPermit(())| ())
             .map_err(|stuck| stuck.into_iter().map(|stuck| stuck.name).collect::<Vec<String>>());
         assert_eq!(names, expected.map_err(|names| names.iter().map(|&name| name.to_owned()).collect()));
     }
@@ -242,14 +244,14 @@ mod tests {
     fn a_loop_that_was_dropped_is_gone_and_one_that_ended_is_not() {
         let now = Instant::now();
         let (progress, watched) = Progress::begins("a", Duration::from_secs(9), now);
-        assert_eq!(watched.standing().doing, Doing::Working { within: Duration::from_secs(9) });
+        assert_eq!(watched.standing().doing, TaskState::Working { within: Duration::from_secs(9) });
         progress.waits(None, now);
-        assert_eq!(watched.standing().doing, Doing::Waiting { until: None });
+        assert_eq!(watched.standing().doing, TaskState::Waiting { until: None });
         drop(progress);
-        assert_eq!(watched.standing().doing, Doing::Gone);
+        assert_eq!(watched.standing().doing, TaskState::Gone);
         let (progress, watched) = Progress::begins("b", Duration::ZERO, now);
         progress.ends(now);
-        assert_eq!(watched.standing().doing, Doing::Ended);
+        assert_eq!(watched.standing().doing, TaskState::Ended);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 
-use super::progress::MayPing;
+use super::progress::PingPermit;
 use crate::delivery::message::advice::NO_PROBLEM;
 use crate::delivery::message::phrases::kind_word;
 use crate::delivery::message::time_format::when;
@@ -56,7 +56,7 @@ pub fn stopping() {
 }
 
 /// All is well.
-pub fn ping(_: MayPing) {
+pub fn ping(_: PingPermit) {
     say(&[NotifyState::Watchdog]);
 }
 

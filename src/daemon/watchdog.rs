@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::progress::{Loops, MayPing, Progress, Stuck, judge};
+use super::progress::{Loops, PingPermit, Progress, StalledTask, judge};
 use crate::cause::Cause;
 use crate::clock;
 use crate::config::Environment;
@@ -42,7 +42,7 @@ impl Watchdog {
 
     /// Looks at once, then for as long as it is not dropped: through reloads, and at the stop while
     /// messages in flight are waited for. `ping` tells the service manager.
-    pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(MayPing)) {
+    pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(PingPermit)) {
         let (answers, database) = Progress::begins("the database", STORE_WITHIN, clock::awake());
         let mut was = Judged::Well;
         loop {
@@ -73,15 +73,15 @@ enum Judged {
     Well,
     /// Somebody seems to be stuck: look again before that is said.
     Doubtful,
-    Stuck(String),
+    StalledTask(String),
 }
 
 impl Judged {
-    fn after(&self, stuck: &[Stuck]) -> Judged {
+    fn after(&self, stuck: &[StalledTask]) -> Judged {
         match self {
             Judged::Well => Judged::Doubtful,
-            Judged::Doubtful | Judged::Stuck(_) => {
-                Judged::Stuck(stuck.iter().map(Stuck::to_string).collect::<Vec<_>>().join("; "))
+            Judged::Doubtful | Judged::StalledTask(_) => {
+                Judged::StalledTask(stuck.iter().map(StalledTask::to_string).collect::<Vec<_>>().join("; "))
             }
         }
     }
@@ -89,12 +89,12 @@ impl Judged {
     /// Says who is stuck before the service manager ends us, once.
     fn report(&self, was: &Judged, error: Option<&impl Cause>) {
         match (was, self) {
-            (Judged::Well | Judged::Doubtful, Judged::Stuck(who)) => {
+            (Judged::Well | Judged::Doubtful, Judged::StalledTask(who)) => {
                 let error = error.map(|error| format!(": {}", error.reason())).unwrap_or_default();
                 tracing::error!("stuck, so the service manager will start statusd anew: {who}{error}");
             }
-            (Judged::Stuck(_), Judged::Well) => tracing::warn!("not stuck any more"),
-            (_, Judged::Well | Judged::Doubtful | Judged::Stuck(_)) => {}
+            (Judged::StalledTask(_), Judged::Well) => tracing::warn!("not stuck any more"),
+            (_, Judged::Well | Judged::Doubtful | Judged::StalledTask(_)) => {}
         }
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         let loops = Loops::none();
         let progress = loops.begin("a loop", Duration::from_secs(30));
         let pings = Cell::new(0);
-        let run = watchdog.run(loops, store, |MayPing { .. }| pings.set(pings.get() + 1));
+        let run = watchdog.run(loops, store, |PingPermit { .. }| pings.set(pings.get() + 1));
         let both = async { tokio::join!(run, work(progress)) };
         let _over = timeout(Duration::from_secs(hours * 3_600 - 1), both).await;
         pings.get()
