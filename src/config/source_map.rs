@@ -291,7 +291,7 @@ mod tests {
         assert!(outline.arrays_for_tables(&["h"]).is_empty());
     }
 
-    /// The wording is serde's own; should it change, this fails and not a person's error.
+    /// The template is serde's own; should it change, this fails and not a person's error.
     #[test]
     fn serde_says_which_keys_it_knows() {
         #[derive(Debug, serde::Deserialize)]

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::yield_now;
 
 use crate::channel::{Audience, Channel, Notice, SendOutcome, ServiceState, Snapshot};
-use crate::delivery::message::{Context, Digest, Form, Said, compose, line, phrases};
+use crate::delivery::message::{Context, Digest, Form, RenderContext, compose, line, phrases};
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
@@ -312,15 +312,15 @@ fn frozen(
     snooze: Option<Snooze>,
     now: Timestamp,
 ) -> Frozen {
-    let said = Said { now, zone: &receiver.zone, is_drill: receiver.is_drill };
+    let said = RenderContext { now, zone: &receiver.zone, is_drill: receiver.is_drill };
     let changes = &waiting.changes;
     // Each change is in one message of a channel only, so its key is the message's.
     let key = changes.first().map(Change::key).unwrap_or_default();
     let context = context(receiver, waiting, lasting, snooze);
     let message = compose(changes, &context, &said);
-    let wording = &receiver.policy.wording;
-    let (message, is_reworded) = match wording.reword(message, changes, &said) {
-        Ok(message) => (message, wording.has_title()),
+    let template = &receiver.policy.template;
+    let (message, is_reworded) = match template.reword(message, changes, &said) {
+        Ok(message) => (message, template.has_title()),
         Err((ours, error)) => {
             let channel = receiver.channel.name();
             tracing::error!("{channel}: the template fails, our own words go out: {error}");

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::delivery::message::{Said, line};
+use crate::delivery::message::{RenderContext, line};
 use crate::model::{Change, EventKind};
 
 /// Of every document that carries one.
@@ -17,12 +17,12 @@ pub fn replayed(change: &Change) -> Value {
 }
 
 /// A change with all that is known of it: the webhook's body and an element of `history --json`.
-pub fn change(change: &Change, said: &Said) -> Value {
+pub fn change(change: &Change, said: &RenderContext) -> Value {
     worded(change, &line(change, said), said)
 }
 
 /// The same with a text in other words than ours.
-pub fn worded(change: &Change, text: &str, said: &Said) -> Value {
+pub fn worded(change: &Change, text: &str, said: &RenderContext) -> Value {
     let mut fields = Map::new();
     fields.insert("version".to_owned(), json!(VERSION));
     fields.append(&mut core(change));

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::delivery::template::Wording;
+use crate::delivery::template::Template;
 use crate::model::{Change, ChangeKind, ServiceKey};
 use crate::schedule::duration;
 use crate::tracking::watchlist::Watch;
@@ -94,7 +94,7 @@ pub struct Policy {
     quiet: Option<Quiet>,
     pub remind_every: Option<SignedDuration>,
     max_age: Option<SignedDuration>,
-    pub wording: Wording,
+    pub template: Template,
 }
 
 impl Policy {
@@ -128,7 +128,7 @@ impl Policy {
             quiet: take(quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose(), wrong),
             remind_every: take(length("remind_every", remind_every, SHORTEST_REMINDER), wrong),
             max_age: take(length("max_age", max_age, SignedDuration::from_mins(1)), wrong),
-            wording: wording(title.as_deref(), body.as_deref(), wrong),
+            template: template(title.as_deref(), body.as_deref(), wrong),
         };
         (policy, std::mem::take(wrong))
     }
@@ -143,7 +143,7 @@ impl Policy {
         if self.max_age.is_some() {
             return Err("max_age: programs get each change, however old; remove the key");
         }
-        if self.wording.has_body() {
+        if self.template.has_body() {
             return Err("body: programs get JSON; `title` sets its \"text\"; remove the key");
         }
         Ok(())
@@ -204,10 +204,10 @@ pub fn matching(routes: &[Route], change: &Change) -> Vec<String> {
 }
 
 /// Without both templates where one is wrong.
-fn wording(title: Option<&str>, body: Option<&str>, wrong: &mut Vec<String>) -> Wording {
-    let halves = [Wording::new(title, None), Wording::new(None, body)];
+fn template(title: Option<&str>, body: Option<&str>, wrong: &mut Vec<String>) -> Template {
+    let halves = [Template::new(title, None), Template::new(None, body)];
     wrong.extend(halves.into_iter().filter_map(Result::err));
-    Wording::new(title, body).unwrap_or_default()
+    Template::new(title, body).unwrap_or_default()
 }
 
 fn topics(only: &[String]) -> Result<Vec<String>, String> {

@@ -7,7 +7,7 @@
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
 
-use crate::delivery::message::{Context, Message, Said, compose, names};
+use crate::delivery::message::{Context, Message, RenderContext, compose, names};
 use crate::delivery::payload;
 use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup};
 use crate::text;
@@ -21,20 +21,20 @@ const SOURCE_MAX_BYTES: usize = 8 * 1024;
 
 /// The templates of a channel; without any, our words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wording {
+pub struct Template {
     title: Option<String>,
     body: Option<String>,
 }
 
-impl Wording {
+impl Template {
     /// Tries the templates on a sample of every kind of change.
     ///
     /// # Errors
     ///
     /// One line for people that begins with the setting's key.
-    pub fn new(title: Option<&str>, body: Option<&str>) -> Result<Wording, String> {
-        let wording = Wording { title: title.map(str::to_owned), body: body.map(str::to_owned) };
-        for (key, template) in [("title", &wording.title), ("body", &wording.body)] {
+    pub fn new(title: Option<&str>, body: Option<&str>) -> Result<Template, String> {
+        let template = Template { title: title.map(str::to_owned), body: body.map(str::to_owned) };
+        for (key, template) in [("title", &template.title), ("body", &template.body)] {
             let Some(template) = template else { continue };
             if template.len() > SOURCE_MAX_BYTES {
                 return Err(format!("{key}: larger than {SOURCE_MAX_BYTES} bytes"));
@@ -43,7 +43,7 @@ impl Wording {
                 try_on(template, kind).map_err(|error| format!("{key}: {error}"))?;
             }
         }
-        Ok(wording)
+        Ok(template)
     }
 
     pub fn has_title(&self) -> bool {
@@ -63,7 +63,7 @@ impl Wording {
         &self,
         message: Message,
         changes: &[Change],
-        said: &Said,
+        said: &RenderContext,
     ) -> Result<Message, (Message, String)> {
         if self.title.is_none() && self.body.is_none() {
             return Ok(message);
@@ -88,7 +88,7 @@ impl Wording {
 }
 
 /// What a template may use; `docs/channels.md` explains it.
-fn facts(message: &Message, changes: &[Change], said: &Said) -> Value {
+fn facts(message: &Message, changes: &[Change], said: &RenderContext) -> Value {
     let first = changes.first();
     json!({
         "title": message.title,
@@ -146,7 +146,7 @@ fn help(kind: ErrorKind, names: &[&str]) -> String {
 fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
     let zone = jiff::tz::TimeZone::UTC;
     let at = jiff::Timestamp::UNIX_EPOCH;
-    let said = Said { now: at, zone: &zone, is_drill: false };
+    let said = RenderContext { now: at, zone: &zone, is_drill: false };
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
     let bare = Change::bare(kind, feed, at, at);
     let full = Change {
@@ -176,16 +176,16 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_finger_is_refused_with_what_there_is() {
-        let error = Wording::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
+        let error = Template::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
         let words = "title: unknown name \"titel\" in its line 2; a template knows title, body, advice, tone, kind, \
                      service, drill, changes";
         assert_eq!(error, words);
-        let error = Wording::new(None, Some("{% if kind %}")).expect_err("refused");
+        let error = Template::new(None, Some("{% if kind %}")).expect_err("refused");
         assert!(
             error.starts_with("body: the template is not complete, or not in the right form in its line 1; "),
             "{error}"
         );
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
-        assert!(Wording::new(Some(endless), None).is_err());
+        assert!(Template::new(Some(endless), None).is_err());
     }
 }

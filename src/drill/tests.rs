@@ -1,5 +1,5 @@
 //! The play through the real parts: what is told, in which words, by whatever name and in whatever
-//! wording.
+//! template.
 
 use jiff::tz::TimeZone;
 use tokio::task::LocalSet;

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use statusd::delivery::message::{Context, Digest, Form, Said, compose, line};
+use statusd::delivery::message::{Context, Digest, Form, RenderContext, compose, line};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Outage, Phase};
 
 /// Apple's too, with all below them: what phones talk to. The doctor asks them and says which it could
@@ -79,7 +79,7 @@ fn messages_lead_nowhere_but_to_apple() {
         for service in ["iCloud Backup", "Photos", ""] {
             for near in [Vec::new(), vec!["iCloud Backup".to_owned()]] {
                 for (digest, is_drill) in [(None, false), (Some(&digest), true)] {
-                    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill };
+                    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill };
                     let change = Change { near: near.clone(), ..change(kind, service) };
                     let form = if is_drill { Form::Compact } else { Form::Full };
                     let others = vec![lasting()];

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::channel::Table;
 use crate::config::Config;
 use crate::delivery::message::time_format::when;
-use crate::delivery::message::{Said, line};
+use crate::delivery::message::{RenderContext, line};
 use crate::delivery::payload::{self, VERSION};
 use crate::status_socket;
 use crate::store::{DROPPED, Snooze, StoredDelivery};
@@ -174,7 +174,7 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
     if json {
         return Ok(Output::done(format!("{:#}\n", document(&deliveries, &page))));
     }
-    let said = Said { now: page.now, zone: page.zone, is_drill: false };
+    let said = RenderContext { now: page.now, zone: page.zone, is_drill: false };
     let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
     text.push_str(&format!("Key: {}\n\n", first.change.key()));
     let holds = Holds::of(config, wait(store.snoozed())??, &page);
@@ -286,7 +286,7 @@ fn unknown(id: i64) -> Failure {
 }
 
 fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
-    let said = Said { now: page.now, zone: page.zone, is_drill: false };
+    let said = RenderContext { now: page.now, zone: page.zone, is_drill: false };
     let deliveries: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {

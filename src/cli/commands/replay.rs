@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use jiff::tz::TimeZone;
 
 use crate::config::{self, Config, Overrides};
-use crate::delivery::message::{Said, line};
+use crate::delivery::message::{RenderContext, line};
 use crate::delivery::payload;
 use crate::feed::recording::Recording;
 use crate::model::Change;
@@ -88,7 +88,7 @@ fn settings(invocation: &Invocation) -> Result<Config, Failure> {
 }
 
 fn text(change: &Change, zone: &TimeZone) -> String {
-    let said = Said { now: change.at, zone, is_drill: false };
+    let said = RenderContext { now: change.at, zone, is_drill: false };
     let at = change.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     format!("{at}  {}", shown(&line(change, &said)))
 }

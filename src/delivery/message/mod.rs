@@ -26,14 +26,14 @@ pub const DRILL: &str = "DRILL: ";
 
 /// When and where something is said; `now` decides only how much of a date is needed.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
+pub struct RenderContext<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     /// Every message of a drill begins with [`DRILL`].
     pub is_drill: bool,
 }
 
-impl Said<'_> {
+impl RenderContext<'_> {
     /// `text` so that nobody takes a drill for an outage.
     pub fn marked(&self, text: String) -> String {
         if self.is_drill && !text.starts_with(DRILL) { format!("{DRILL}{text}") } else { text }
@@ -116,7 +116,7 @@ fn named(services: &[&str]) -> String {
 
 /// Says all of it in one message. `changes` are in the order in which they happened; none gives an
 /// empty message.
-pub fn compose(changes: &[Change], context: &Context, said: &Said) -> Message {
+pub fn compose(changes: &[Change], context: &Context, said: &RenderContext) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
     let (lines, tone) = match context.form {
@@ -163,7 +163,7 @@ fn title(news: &[News], context: &Context) -> String {
 }
 
 /// All that is known of each piece of news, briefly where there are many.
-fn full(news: &[News], folded: &[Change], context: &Context, said: &Said) -> Vec<String> {
+fn full(news: &[News], folded: &[Change], context: &Context, said: &RenderContext) -> Vec<String> {
     let is_long = news.len() + context.more > LONG_MESSAGE;
     let shared = shared_advice(news).map(str::to_owned);
     let mut lines = match news {
@@ -181,7 +181,7 @@ fn full(news: &[News], folded: &[Change], context: &Context, said: &Said) -> Vec
 }
 
 /// What a bubble has room for, and its tone: it stays on the screen while something in it goes on.
-fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> (Vec<String>, Tone) {
+fn compact(news: &[News], folded: &[Change], context: &Context, said: &RenderContext) -> (Vec<String>, Tone) {
     let others = unmentioned(&context.others, folded);
     let (ongoing, over): (Vec<&Outage>, Vec<&Outage>) =
         others.into_iter().partition(|outage| matches!(outage.phase, Phase::Ongoing(_)));
@@ -205,7 +205,7 @@ fn compact(news: &[News], folded: &[Change], context: &Context, said: &Said) -> 
 }
 
 /// What happened, what to do, and then what Apple writes.
-fn glance(news: &News, said: &Said) -> Vec<String> {
+fn glance(news: &News, said: &RenderContext) -> Vec<String> {
     let lines = [
         phrases::summary(news.change, said),
         advice::advice_for(news).to_owned(),
@@ -217,7 +217,7 @@ fn glance(news: &News, said: &Said) -> Vec<String> {
 }
 
 /// One line, with what to do unless that stands elsewhere.
-fn brief(news: &News, said: &Said, stands: impl Fn(&str) -> bool) -> String {
+fn brief(news: &News, said: &RenderContext, stands: impl Fn(&str) -> bool) -> String {
     let advice = advice::advice_for(news);
     let advice = if stands(advice) || advice == advice::WAIT { "" } else { advice };
     let line = format!("\u{2022} {}. {} {advice}", news.headline(), phrases::times(news, said));
@@ -254,7 +254,13 @@ fn unmentioned<'a>(outages: &'a [Outage], changes: &[Change]) -> Vec<&'a Outage>
 }
 
 /// A paragraph for each piece of news, or a line where there are many.
-fn sections(news: &[News], is_long: bool, more: usize, is_advised: bool, said: &Said) -> Vec<String> {
+fn sections(
+    news: &[News],
+    is_long: bool,
+    more: usize,
+    is_advised: bool,
+    said: &RenderContext,
+) -> Vec<String> {
     let mut lines = Vec::new();
     for news in news.iter().take(SECTIONS_MAX) {
         if is_long {
@@ -284,7 +290,7 @@ fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
 }
 
 /// One line for the log and for tables: headline, details.
-pub fn line(change: &Change, said: &Said) -> String {
+pub fn line(change: &Change, said: &RenderContext) -> String {
     let news = News { change, services: services(change), phone: change.phone };
     let (headline, details) = (news.headline(), phrases::details(&news, said));
     said.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
@@ -307,7 +313,7 @@ fn services(change: &Change) -> Vec<&str> {
 }
 
 /// The details, and who else where the headline could not name all.
-fn paragraph(news: &News, said: &Said) -> Vec<String> {
+fn paragraph(news: &News, said: &RenderContext) -> Vec<String> {
     std::iter::once(phrases::details(news, said)).chain(services_line(news)).collect()
 }
 

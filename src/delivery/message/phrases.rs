@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use super::advice::tone;
 use super::time_format::{self, lasted, when};
 use super::title::still;
-use super::{News, Said};
+use super::{News, RenderContext};
 use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase};
 use crate::text::{self, grouped};
 
@@ -23,7 +23,7 @@ const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
 const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will reach you here.";
 
 /// What is known, in a few sentences that begin with who says so; times in the reader's zone.
-pub fn details(news: &News, said: &Said) -> String {
+pub fn details(news: &News, said: &RenderContext) -> String {
     let (change, backup) = (news.change, last_backup(news, said));
     match change.kind {
         ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
@@ -54,7 +54,7 @@ pub fn details(news: &News, said: &Said) -> String {
 }
 
 /// The start of the details, as much as a bubble has room for: who says what, since when.
-pub fn summary(change: &Change, said: &Said) -> String {
+pub fn summary(change: &Change, said: &RenderContext) -> String {
     let at = |time: Timestamp| when(time, said.now, said.zone);
     match change.kind {
         ChangeKind::Began => join(&[&reported(change, "", said), &affected(change)]),
@@ -125,7 +125,7 @@ pub fn summary(change: &Change, said: &Said) -> String {
 }
 
 /// The times alone, where there is no room for more.
-pub fn times(news: &News, said: &Said) -> String {
+pub fn times(news: &News, said: &RenderContext) -> String {
     let change = news.change;
     match (change.kind, change.began_at) {
         (ChangeKind::Withdrawn, _) => {
@@ -138,12 +138,12 @@ pub fn times(news: &News, said: &Said) -> String {
 }
 
 /// Why a message comes late.
-pub fn held_back(since: Timestamp, said: &Said) -> String {
+pub fn held_back(since: Timestamp, said: &RenderContext) -> String {
     format!("Held back since {}.", when(since, said.now, said.zone))
 }
 
 /// `Still down: Photos since 08:15, App Store.`, a line for each such label.
-pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Vec<String> {
+pub fn still_going_on(lasting: &[&Outage], said: &RenderContext) -> Vec<String> {
     let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
     for outage in lasting {
         let name = match outage.start {
@@ -162,7 +162,7 @@ pub fn still_going_on(lasting: &[&Outage], said: &Said) -> Vec<String> {
 }
 
 /// `Already fixed: Photos at 10:04.`, and in a line of their own those that Apple dropped.
-pub fn already_over(over: &[&Outage], said: &Said) -> Vec<String> {
+pub fn already_over(over: &[&Outage], said: &RenderContext) -> Vec<String> {
     let (mut fixed, mut dropped) = (Vec::new(), Vec::new());
     for outage in over {
         match (outage.end, &outage.phase) {
@@ -200,7 +200,7 @@ pub fn kind_word(kind: &EventKind) -> String {
 }
 
 /// `Apple reports an outage since 08:15.`
-fn reported(change: &Change, again: &str, said: &Said) -> String {
+fn reported(change: &Change, again: &str, said: &RenderContext) -> String {
     let problem = problem(change);
     match change.began_at {
         Some(began) if began > said.now => {
@@ -216,7 +216,7 @@ fn reported(change: &Change, again: &str, said: &Said) -> String {
 }
 
 /// `It began at 08:15.`
-fn began(change: &Change, said: &Said) -> String {
+fn began(change: &Change, said: &RenderContext) -> String {
     match change.began_at {
         Some(began) if began > said.now => since_words(began, said),
         Some(began) => format!("It began at {}.", when(began, said.now, said.zone)),
@@ -225,7 +225,7 @@ fn began(change: &Change, said: &Said) -> String {
 }
 
 /// When a problem that is over was seen first.
-fn posted(change: &Change, said: &Said) -> String {
+fn posted(change: &Change, said: &RenderContext) -> String {
     let seen = when(change.seen_at, said.now, said.zone);
     match change.ended_at.is_none_or(|ended| change.seen_at >= ended) {
         true => format!("First seen at {seen}, when it was already over."),
@@ -276,7 +276,7 @@ fn quotation(text: &str) -> String {
 }
 
 /// Both times of rule 12, so that nobody has to take our word for when.
-fn sights(change: &Change, said: &Said) -> String {
+fn sights(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let (seen, confirmed) = (at(change.seen_at), at(change.at));
     if seen == confirmed {
@@ -303,23 +303,23 @@ fn is_over(kind: ChangeKind) -> bool {
 }
 
 /// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
-fn span(change: &Change, said: &Said) -> String {
+fn span(change: &Change, said: &RenderContext) -> String {
     time_format::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
 }
 
 /// The span as a sentence.
-fn whole(change: &Change, said: &Said) -> String {
+fn whole(change: &Change, said: &RenderContext) -> String {
     sentence(&span(change, said))
 }
 
 /// `Since 08:15.`; a start that lies ahead is no "since".
-fn since_words(began: Timestamp, said: &Said) -> String {
+fn since_words(began: Timestamp, said: &RenderContext) -> String {
     let at = when(began, said.now, said.zone);
     if began > said.now { format!("Apple gives {at} as its start.") } else { format!("Since {at}.") }
 }
 
 /// `Since 08:15 (3 h).`, or `Since 08:15; so it still was at 11:15.` where that is a while ago.
-fn so_far(change: &Change, said: &Said) -> String {
+fn so_far(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     match change.began_at {
         Some(began) if began > change.at => since_words(began, said),
@@ -332,7 +332,7 @@ fn so_far(change: &Change, said: &Said) -> String {
 }
 
 /// `2,016 looks since Mon 4 May 09:00, the last good one at 08:55.`
-fn alive(change: &Change, said: &Said) -> String {
+fn alive(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let since = change.began_at.map(|since| format!(" since {}", at(since))).unwrap_or_default();
     let last = match change.ended_at {
@@ -348,7 +348,7 @@ fn alive(change: &Change, said: &Said) -> String {
 
 /// `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the one
 /// that lies furthest back; which phone it is a channel need not know.
-pub fn last_backup(news: &News, said: &Said) -> String {
+pub fn last_backup(news: &News, said: &RenderContext) -> String {
     let Some(LastBackup { at, read_at, phones }) = news.phone else { return String::new() };
     let time = |time| when(time, said.now, said.zone);
     let whose = match phones {
@@ -370,7 +370,7 @@ pub fn last_backup(news: &News, said: &Said) -> String {
 }
 
 /// `Not since Mon 4 May 23:15, and Apple reports no outage.`
-fn late(change: &Change, said: &Said) -> String {
+fn late(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let apple = match said.now.duration_since(change.at) > FRESH {
         true => format!("Apple reported no outage at {}", at(change.at)),

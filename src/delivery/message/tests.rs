@@ -39,7 +39,7 @@ fn full(changes: &[Change]) -> Message {
 }
 
 fn composed(changes: &[Change], context: &Context) -> Message {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     compose(changes, context, &said)
 }
 
@@ -348,7 +348,7 @@ fn a_bubble_about_services_that_fare_differently_has_a_line_for_each() {
 /// With a phone that was backed up at `backup` and said so at `read_at`; `ended` where it is over.
 #[track_caller]
 fn check_backup(kind: ChangeKind, ended: Option<&str>, backup: &str, read_at: &str, expected: &str) {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     let phone = Some(LastBackup { at: backup.parse().expect("a time"), read_at: at(read_at), phones: 1 });
     let change = Change { ended_at: ended.map(at), phone, ..change(kind, "iCloud Backup") };
     let (body, line) = (full(std::slice::from_ref(&change)).body, line(&change, &said));
@@ -391,7 +391,7 @@ fn of_several_phones_the_oldest_backup_is_said_once_for_all_services() {
 
 #[test]
 fn what_a_change_does_not_know_of_phones_is_not_said() {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     for kind in ChangeKind::ALL.into_iter().filter(|kind| !kind.is_about_a_phone()) {
         let text = line(&change(kind, "iCloud Backup"), &said);
         assert!(!text.contains("iPhone"), "{kind:?}: {text}");
@@ -442,7 +442,7 @@ fn maintenance(kind: ChangeKind, from: &str, to: Option<&str>) -> Change {
 
 #[track_caller]
 fn check_words(change: &Change, expected: &str) {
-    let said = Said { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     assert_eq!(line(change, &said), expected);
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::delivery::message::Said;
+use crate::delivery::message::RenderContext;
 use crate::delivery::message::time_format::{is_repeated, lasted};
 use crate::delivery::payload;
 use crate::model::{Change, ChangeKind, EventKind};
@@ -42,7 +42,7 @@ const TABLE_HEAD: [&str; 5] = ["WHEN", "SERVICE", "WHAT", "LASTED", "POSTED LATE
 const FLEXIBLE: usize = 1;
 
 pub fn json(change: &Change, page: &Page) -> Value {
-    payload::change(change, &Said { now: page.now, zone: page.zone, is_drill: false })
+    payload::change(change, &RenderContext { now: page.now, zone: page.zone, is_drill: false })
 }
 
 /// Reads twice: how wide the columns are, only all rows together say.
