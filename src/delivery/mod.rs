@@ -15,7 +15,7 @@ use crate::channel::{Audience, Channel, Notice, SendOutcome, ServiceState, Snaps
 use crate::delivery::message::{Context, Digest, Form, RenderContext, compose, line, phrases};
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
-use crate::store::{Attempt, Frozen, Gather, READ_LATELY, Settled, Snooze, Store, Waiting};
+use crate::store::{Attempt, Batching, Frozen, READ_LATELY, Settled, Snooze, Store, Waiting};
 use crate::tracking::watchlist::Watch;
 
 mod alarms;
@@ -115,11 +115,11 @@ impl Receiver {
         self.policy.accepts_watched(service, &self.watch)
     }
 
-    fn gather(&self) -> Gather {
+    fn gather(&self) -> Batching {
         match self.channel.audience() {
-            Audience::People => Gather::All { max_age: self.policy.max_age() },
-            Audience::Desktop => Gather::Incident { max_age: self.policy.max_age() },
-            Audience::Programs => Gather::Each,
+            Audience::People => Batching::Digest { max_age: self.policy.max_age() },
+            Audience::Desktop => Batching::Incident { max_age: self.policy.max_age() },
+            Audience::Programs => Batching::PerChange,
         }
     }
 }

@@ -25,21 +25,21 @@ const CHANGES_OF_PIECE_MAX: u32 = 8;
 /// How what waits becomes messages. A message that nobody confirmed for `max_age` is composed anew
 /// with all that came since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gather {
+pub enum Batching {
     /// For programs: each change is a message.
-    Each,
+    PerChange,
     /// For a desktop: what waits about one incident is a message, and replaces the one before it.
     Incident { max_age: SignedDuration },
     /// For other people: all that waits is a message, but what goes on and what is over are one each.
-    All { max_age: SignedDuration },
+    Digest { max_age: SignedDuration },
 }
 
-impl Gather {
+impl Batching {
     /// For people; `None` for programs, who acknowledge nothing and get each change however old.
     pub fn max_age(self) -> Option<SignedDuration> {
         match self {
-            Gather::Each => None,
-            Gather::Incident { max_age } | Gather::All { max_age } => Some(max_age),
+            Batching::PerChange => None,
+            Batching::Incident { max_age } | Batching::Digest { max_age } => Some(max_age),
         }
     }
 }
@@ -51,7 +51,7 @@ pub struct Waiting {
     pub changes: Vec<Change>,
     /// Outages and other pieces of news beside those of `changes`, which are not loaded.
     pub more: usize,
-    /// With [`Gather::Incident`]: the outages of the incident that the channel was told of, as they
+    /// With [`Batching::Incident`]: the outages of the incident that the channel was told of, as they
     /// stand now; those of `changes` too.
     pub others: Vec<Outage>,
     /// How long the oldest has waited.
@@ -60,7 +60,7 @@ pub struct Waiting {
     pub is_anew: bool,
 }
 
-/// What kinds of news may share a message of [`Gather::All`]: a title must not promise the end of one
+/// What kinds of news may share a message of [`Batching::Digest`]: a title must not promise the end of one
 /// outage and hide the start of another.
 fn class(kind: ChangeKind) -> u8 {
     match kind {
@@ -105,13 +105,13 @@ fn is_waiting() -> String {
 /// The numbers of the changes that go into the next message of the channel `?1`. CROSS JOIN keeps the
 /// order: from the oldest deliveries to their outages and from there to the later ones, so that it
 /// costs the same whatever waits behind them.
-fn chosen(gather: Gather) -> String {
+fn chosen(gather: Batching) -> String {
     let waiting = is_waiting();
     match gather {
-        Gather::Each => "SELECT min(change_id) FROM delivery
+        Batching::PerChange => "SELECT min(change_id) FROM delivery
                          WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL"
             .to_owned(),
-        Gather::Incident { .. } => format!(
+        Batching::Incident { .. } => format!(
             "WITH oldest AS (
                 SELECT feed, incident FROM delivery JOIN change ON change.id = change_id
                 WHERE {waiting} ORDER BY change_id LIMIT 1)
@@ -120,7 +120,7 @@ fn chosen(gather: Gather) -> String {
              WHERE {waiting} ORDER BY change_id LIMIT {CHANGES_MAX}"
         ),
         // A piece is what its last change says. What lies behind a piece of another class waits for it.
-        Gather::All { .. } => format!(
+        Batching::Digest { .. } => format!(
             "WITH oldest AS (
                 SELECT change_id, feed, service_key, message_id
                 FROM delivery JOIN change ON change.id = change_id
@@ -154,7 +154,7 @@ fn classes() -> String {
 }
 
 /// Ties what goes into the next message to the notice `notice_id`. Returns how many deliveries.
-pub fn tie(transaction: &Transaction, channel: &str, gather: Gather, notice_id: i64) -> Result<usize> {
+pub fn tie(transaction: &Transaction, channel: &str, gather: Batching, notice_id: i64) -> Result<usize> {
     let sql = format!(
         "UPDATE delivery SET notice_id = ?2 WHERE channel = ?1 AND change_id IN ({})",
         chosen(gather)
@@ -163,7 +163,7 @@ pub fn tie(transaction: &Transaction, channel: &str, gather: Gather, notice_id: 
 }
 
 /// Reads what is tied to a notice, which is at least one delivery.
-pub fn load(transaction: &Transaction, channel: &str, gather: Gather, notice_id: i64) -> Result<Waiting> {
+pub fn load(transaction: &Transaction, channel: &str, gather: Batching, notice_id: i64) -> Result<Waiting> {
     let sql = format!(
         "WITH tied AS (
             SELECT change_id, created_at, min(change_id) OVER (PARTITION BY {PIECE}) AS first_id,
@@ -185,7 +185,7 @@ pub fn load(transaction: &Transaction, channel: &str, gather: Gather, notice_id:
     let (pieces, since) = rows.first().map(|(_, pieces, since)| (*pieces, *since)).unwrap_or_default();
     let changes: Vec<Change> = rows.into_iter().map(|(change, ..)| change).collect();
     let others = match (gather, changes.as_slice()) {
-        (Gather::Incident { .. }, [first, ..]) => others(transaction, channel, first, &changes)?,
+        (Batching::Incident { .. }, [first, ..]) => others(transaction, channel, first, &changes)?,
         _ => Vec::new(),
     };
     let more = pieces.saturating_sub(PIECES_MAX);
@@ -231,18 +231,18 @@ pub enum Earlier {
 pub fn earlier(
     transaction: &Transaction,
     channel: &str,
-    gather: Gather,
+    gather: Batching,
     notice_id: i64,
     which: Earlier,
 ) -> Result<Option<String>> {
     let thread = match gather {
-        Gather::Incident { .. } => "feed, incident",
-        Gather::Each | Gather::All { .. } => "feed, service_key, message_id",
+        Batching::Incident { .. } => "feed, incident",
+        Batching::PerChange | Batching::Digest { .. } => "feed, service_key, message_id",
     };
     // What has no message id stays on a desktop's screen only: others show each message.
     let may_go_on = match gather {
-        Gather::Incident { .. } => "1",
-        Gather::Each | Gather::All { .. } => "message_id IS NOT NULL",
+        Batching::Incident { .. } => "1",
+        Batching::PerChange | Batching::Digest { .. } => "message_id IS NOT NULL",
     };
     // CROSS JOIN keeps the order: from the few changes of these outages to their deliveries.
     let sql = format!(

@@ -41,7 +41,7 @@ use mark::{Mark, Noted};
 use place::{Connections, Place};
 
 pub use alarms::ShownAlarm;
-pub use batch::{Gather, Waiting};
+pub use batch::{Batching, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use outages::{Announced, StoredOutage};
 pub use outbox::{Attempt, DROPPED, Frozen, Settled};

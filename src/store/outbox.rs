@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 
-use super::batch::{self, Earlier, Gather, Waiting};
+use super::batch::{self, Batching, Earlier, Waiting};
 use super::rows::{self, time};
 use super::{Routing, Store};
 use crate::model::{Change, ServiceKey, Tone};
@@ -138,7 +138,7 @@ impl Store {
     pub async fn due_at(
         &self,
         channel: &str,
-        gather: Gather,
+        gather: Batching,
         longest_wait_s: i64,
         now: Timestamp,
     ) -> Result<Option<Timestamp>> {
@@ -153,7 +153,7 @@ impl Store {
     pub async fn begin(
         &self,
         channel: &str,
-        gather: Gather,
+        gather: Batching,
         compose: &dyn Fn(&Waiting) -> Frozen,
         next: &dyn Fn(u32) -> Timestamp,
         now: Timestamp,
@@ -292,14 +292,14 @@ fn untie(transaction: &Transaction, notice_id: i64) -> Result<()> {
     transaction.execute(sql, [notice_id]).map(drop)
 }
 
-fn head(connection: &Connection, channel: &str, gather: Gather) -> Result<Option<Head>> {
+fn head(connection: &Connection, channel: &str, gather: Batching) -> Result<Option<Head>> {
     let sql = format!(
         "SELECT notice_id, due_at, attempts, created_at FROM delivery JOIN change ON change.id = change_id
          WHERE channel = ?1 AND state = 'pending' AND NOT (?2 AND {HELD_BACK}) ORDER BY change_id LIMIT 1"
     );
     connection
         .prepare_cached(&sql)?
-        .query_row(params![channel, gather != Gather::Each], |row| {
+        .query_row(params![channel, gather != Batching::PerChange], |row| {
             Ok(Head {
                 notice_id: row.get("notice_id")?,
                 due_at: time(row, "due_at")?,
@@ -340,7 +340,7 @@ fn thaw(transaction: &Transaction, notice_id: i64) -> Result<()> {
 fn freeze(
     transaction: &Transaction,
     channel: &str,
-    gather: Gather,
+    gather: Batching,
     (is_anew, mut number): (bool, u32),
     compose: &dyn Fn(&Waiting) -> Frozen,
     now: Timestamp,
@@ -431,7 +431,7 @@ mod tests {
     use crate::tracking;
 
     /// Steps of SQLite's machine from a message's first word to its outcome, with so many changes waiting.
-    async fn steps(gather: Gather, waiting: i64) -> u32 {
+    async fn steps(gather: Batching, waiting: i64) -> u32 {
         let steps = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&steps);
         let count = move || {
@@ -474,9 +474,11 @@ mod tests {
     #[tokio::test]
     async fn a_message_costs_the_same_whatever_waits_behind_it() {
         let max_age = SignedDuration::from_hours(24);
-        for (gather, few) in
-            [(Gather::Each, 10), (Gather::Incident { max_age }, 10), (Gather::All { max_age }, 500)]
-        {
+        for (gather, few) in [
+            (Batching::PerChange, 10),
+            (Batching::Incident { max_age }, 10),
+            (Batching::Digest { max_age }, 500),
+        ] {
             let (least, most) = (steps(gather, few).await, steps(gather, 10 * few).await);
             assert!(least > 0 && most < least + least / 2, "{gather:?}: {least} steps, then {most}");
         }

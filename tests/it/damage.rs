@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use statusd::feed::parse;
 use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
 use statusd::store::{
-    ChangeFilter, Coverage, DATABASE, Frozen, Gather, OpenError, Opened, Settled, Store, Waiting,
+    Batching, ChangeFilter, Coverage, DATABASE, Frozen, OpenError, Opened, Settled, Store, Waiting,
 };
 use statusd::tracking::watchlist::Watch;
 use statusd::tracking::{self, Pending};
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 const START: &str = "2026-03-02T09:00:00Z";
 const CHANNELS: [&str; 2] = ["desktop", "webhook.ops"];
-const ALL: Gather = Gather::All { max_age: SignedDuration::from_hours(24) };
+const ALL: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
 /// Flipped bits with each run of the tests; the long test flips [`MANY`].
 const FEW: usize = 100;
 const MANY: usize = 2_500;
@@ -89,8 +89,8 @@ fn compose(waiting: &Waiting) -> Frozen {
     Frozen { key, title: "A title".to_owned(), body: "A body".to_owned(), tone, payload: String::new() }
 }
 
-fn gather(channel: &str) -> Gather {
-    if channel == "desktop" { ALL } else { Gather::Each }
+fn gather(channel: &str) -> Batching {
+    if channel == "desktop" { ALL } else { Batching::PerChange }
 }
 
 /// Begins an attempt; the number of its message.

@@ -13,11 +13,11 @@ use statusd::channel::{Audience, Channel, Desktop, Transport, Webhook, webhook};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
-use statusd::store::{Frozen, Gather, Settled, Store, Waiting};
+use statusd::store::{Batching, Frozen, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watch;
 
 /// As for people away from the desktop.
-const ALL: Gather = Gather::All { max_age: SignedDuration::from_hours(24) };
+const ALL: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
 const START: &str = "2026-01-01T00:00:00Z";
 
 fn at(text: &str) -> Timestamp {
