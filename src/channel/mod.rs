@@ -74,7 +74,7 @@ impl Audience {
     }
 }
 
-/// What a channel is given to say. Frozen: every try of it carries the same bytes.
+/// What a channel is given to say. RenderedNotice: every try of it carries the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Stable across tries and restarts; ASCII without blanks.

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Receiver, held_until};
 use crate::channel::{Fate, Notice, Wish};
-use crate::store::{Frozen, READ_LATELY, ShownAlarm, Span, Store};
+use crate::store::{READ_LATELY, RenderedNotice, ShownAlarm, Span, Store};
 
 /// After a screen that could not be reached.
 const RETRY_S: i64 = 60;
@@ -71,7 +71,7 @@ fn wish(alarm: &ShownAlarm, may_show: bool) -> Wish {
     }
 }
 
-fn notice(frozen: &Frozen) -> Notice {
-    let Frozen { key, title, body, tone, payload } = frozen.clone();
+fn notice(frozen: &RenderedNotice) -> Notice {
+    let RenderedNotice { key, title, body, tone, payload } = frozen.clone();
     Notice { key, title, body, tone, payload, replaces: None, follows: None }
 }

@@ -15,7 +15,7 @@ use crate::channel::{Audience, Channel, Notice, SendOutcome, ServiceState, Snaps
 use crate::delivery::message::{Context, Digest, Form, RenderContext, compose, line, phrases};
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
-use crate::store::{Attempt, Batching, Frozen, READ_LATELY, Settled, Snooze, Store, Waiting};
+use crate::store::{Attempt, Batching, READ_LATELY, RenderedNotice, Settled, Snooze, Store, Waiting};
 use crate::tracking::watchlist::Watch;
 
 mod alarms;
@@ -311,7 +311,7 @@ fn frozen(
     lasting: Option<&[Outage]>,
     snooze: Option<Snooze>,
     now: Timestamp,
-) -> Frozen {
+) -> RenderedNotice {
     let said = RenderContext { now, zone: &receiver.zone, is_drill: receiver.is_drill };
     let changes = &waiting.changes;
     // Each change is in one message of a channel only, so its key is the message's.
@@ -331,9 +331,9 @@ fn frozen(
         (Audience::Programs, [change, ..]) => {
             let title = if is_reworded { message.title } else { line(change, &said) };
             let payload = payload::worded(change, &title, &said).to_string();
-            Frozen { key, title, body: String::new(), tone: phrases::tone(change.kind), payload }
+            RenderedNotice { key, title, body: String::new(), tone: phrases::tone(change.kind), payload }
         }
-        (Audience::People | Audience::Desktop | Audience::Programs, _) => Frozen {
+        (Audience::People | Audience::Desktop | Audience::Programs, _) => RenderedNotice {
             key,
             title: message.title,
             body: message.body,
@@ -374,7 +374,7 @@ fn was_held(receiver: &Receiver, snooze: Option<Snooze>, since: Timestamp) -> bo
 
 /// What a channel is given of a try.
 pub fn notice(attempt: &Attempt) -> Notice {
-    let Frozen { key, title, body, tone, payload } = attempt.frozen.clone();
+    let RenderedNotice { key, title, body, tone, payload } = attempt.frozen.clone();
     let (replaces, follows) = (attempt.replaces.clone(), attempt.follows.clone());
     Notice { key, title, body, tone, payload, replaces, follows }
 }
@@ -391,7 +391,7 @@ fn settled(attempt: &Attempt, answer: &SendOutcome, roll: f64, now: Timestamp) -
         },
         SendOutcome::Unclear { words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, None), roll),
-            thaw: false,
+            unfreeze: false,
             is_unclear: true,
             words: words.clone(),
         },
@@ -405,7 +405,7 @@ fn settled(attempt: &Attempt, answer: &SendOutcome, roll: f64, now: Timestamp) -
         SendOutcome::Transient { after_s, reached, words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, *after_s), roll),
             // A message that nobody saw may say tomorrow what is true tomorrow.
-            thaw: !reached && attempt.is_fresh,
+            unfreeze: !reached && attempt.is_fresh,
             is_unclear: false,
             words: words.clone(),
         },
@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn giving_up_takes_both_a_month_and_a_thousand_tries() {
         let settled_after = |days: i64, number: u32| {
-            let frozen = Frozen {
+            let frozen = RenderedNotice {
                 key: String::new(),
                 title: String::new(),
                 body: String::new(),

@@ -7,7 +7,7 @@
 
 use rusqlite::{Result, params};
 
-use super::outbox::Frozen;
+use super::outbox::RenderedNotice;
 use super::{Store, rows};
 use crate::model::FeedId;
 
@@ -15,7 +15,7 @@ use crate::model::FeedId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownAlarm {
     pub notice_id: i64,
-    pub frozen: Frozen,
+    pub frozen: RenderedNotice,
     pub receipt: String,
     /// A newer message has taken its place.
     pub is_replaced: bool,
@@ -68,7 +68,7 @@ impl Store {
         self.list(&sql, params![channel, feed.to_string()], |row| {
             Ok(ShownAlarm {
                 notice_id: row.get("id")?,
-                frozen: Frozen {
+                frozen: RenderedNotice {
                     key: row.get("key")?,
                     title: row.get("title")?,
                     body: row.get("body")?,

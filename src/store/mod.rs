@@ -44,7 +44,7 @@ pub use alarms::ShownAlarm;
 pub use batch::{Batching, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use outages::{Announced, StoredOutage};
-pub use outbox::{Attempt, DROPPED, Frozen, Settled};
+pub use outbox::{Attempt, DROPPED, RenderedNotice, Settled};
 pub use purge::forget;
 pub use queries::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;

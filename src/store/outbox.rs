@@ -16,7 +16,7 @@ pub const DROPPED: &str = "dropped by hand";
 
 /// A message as it will be sent, every time alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frozen {
+pub struct RenderedNotice {
     pub key: String,
     pub title: String,
     pub body: String,
@@ -30,7 +30,7 @@ pub struct Attempt {
     pub notice_id: i64,
     /// Tries so far, this one included.
     pub number: u32,
-    pub frozen: Frozen,
+    pub frozen: RenderedNotice,
     /// The receipt of the message that this one supersedes.
     pub replaces: Option<String>,
     /// The receipt of the newest message about any of the same outages.
@@ -51,11 +51,11 @@ pub enum Settled {
         receipt: Option<String>,
         words: String,
     },
-    /// Try again at `due_at`. `thaw`: the peer certainly saw nothing, so the message may be
+    /// Try again at `due_at`. `unfreeze`: the peer certainly saw nothing, so the message may be
     /// composed anew. `is_unclear`: the peer's answer could not be understood.
     Later {
         due_at: Timestamp,
-        thaw: bool,
+        unfreeze: bool,
         is_unclear: bool,
         words: String,
     },
@@ -154,7 +154,7 @@ impl Store {
         &self,
         channel: &str,
         gather: Batching,
-        compose: &dyn Fn(&Waiting) -> Frozen,
+        compose: &dyn Fn(&Waiting) -> RenderedNotice,
         next: &dyn Fn(u32) -> Timestamp,
         now: Timestamp,
     ) -> Result<Option<Attempt>> {
@@ -218,7 +218,7 @@ impl Store {
                     untie(&transaction, notice_id)?;
                 }
             }
-            Settled::Later { due_at, thaw, is_unclear, words } => {
+            Settled::Later { due_at, unfreeze, is_unclear, words } => {
                 transaction.execute(
                     "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
                     params![due_at.to_string(), words, notice_id],
@@ -227,8 +227,8 @@ impl Store {
                     let sql = "UPDATE notice SET unclear = unclear + 1 WHERE id = ?1";
                     transaction.execute(sql, [notice_id])?;
                 }
-                if *thaw {
-                    self::thaw(&transaction, notice_id)?;
+                if *unfreeze {
+                    self::unfreeze(&transaction, notice_id)?;
                 }
             }
         }
@@ -323,13 +323,13 @@ fn thaw_old(
         })?;
     let is_old = now.duration_since(composed) >= max_age;
     if is_old {
-        thaw(transaction, notice_id)?;
+        unfreeze(transaction, notice_id)?;
     }
     Ok(is_old)
 }
 
 /// Its deliveries wait again to be composed.
-fn thaw(transaction: &Transaction, notice_id: i64) -> Result<()> {
+fn unfreeze(transaction: &Transaction, notice_id: i64) -> Result<()> {
     untie(transaction, notice_id)?;
     transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
     Ok(())
@@ -342,7 +342,7 @@ fn freeze(
     channel: &str,
     gather: Batching,
     (is_anew, mut number): (bool, u32),
-    compose: &dyn Fn(&Waiting) -> Frozen,
+    compose: &dyn Fn(&Waiting) -> RenderedNotice,
     now: Timestamp,
 ) -> Result<Option<i64>> {
     transaction.execute(
@@ -395,7 +395,7 @@ fn attempt(
         Ok(Attempt {
             notice_id,
             number,
-            frozen: Frozen {
+            frozen: RenderedNotice {
                 key: rows::text(row, "key")?,
                 title: rows::text(row, "title")?,
                 body: rows::text(row, "body")?,
@@ -456,7 +456,7 @@ mod tests {
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         steps.store(0, Ordering::Relaxed);
-        let compose = |waiting: &Waiting| Frozen {
+        let compose = |waiting: &Waiting| RenderedNotice {
             key: waiting.changes[0].key(),
             title: String::new(),
             body: String::new(),

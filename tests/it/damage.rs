@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use statusd::feed::parse;
 use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
 use statusd::store::{
-    Batching, ChangeFilter, Coverage, DATABASE, Frozen, OpenError, Opened, Settled, Store, Waiting,
+    Batching, ChangeFilter, Coverage, DATABASE, OpenError, Opened, RenderedNotice, Settled, Store, Waiting,
 };
 use statusd::tracking::watchlist::Watch;
 use statusd::tracking::{self, Pending};
@@ -83,10 +83,16 @@ async fn look_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
     changes
 }
 
-fn compose(waiting: &Waiting) -> Frozen {
+fn compose(waiting: &Waiting) -> RenderedNotice {
     let key = waiting.changes[0].key();
     let tone = statusd::model::Tone::Alarm;
-    Frozen { key, title: "A title".to_owned(), body: "A body".to_owned(), tone, payload: String::new() }
+    RenderedNotice {
+        key,
+        title: "A title".to_owned(),
+        body: "A body".to_owned(),
+        tone,
+        payload: String::new(),
+    }
 }
 
 fn gather(channel: &str) -> Batching {

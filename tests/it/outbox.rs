@@ -13,7 +13,7 @@ use statusd::channel::{Audience, Channel, Desktop, Transport, Webhook, webhook};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
-use statusd::store::{Batching, Frozen, Settled, Store, Waiting};
+use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watch;
 
 /// As for people away from the desktop.
@@ -154,7 +154,7 @@ async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let channel = Channel::new("desktop", Audience::Desktop, Transport::Desktop(Box::new(Desktop::new())));
-    let compose = |waiting: &Waiting| Frozen {
+    let compose = |waiting: &Waiting| RenderedNotice {
         key: waiting.changes[0].key(),
         title: String::new(),
         body: String::new(),
@@ -256,7 +256,7 @@ async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) 
 
 /// Begins an attempt on `desktop`, of a message that names its services.
 async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
-    let compose = |waiting: &Waiting| Frozen {
+    let compose = |waiting: &Waiting| RenderedNotice {
         key: waiting.changes[0].key(),
         title: waiting.changes.iter().map(|change| change.service.as_str()).collect::<Vec<_>>().join(", "),
         body: String::new(),
@@ -397,7 +397,7 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
                 text = format!("{} changes and {} more", waiting.changes.len(), waiting.more);
             }
             said.set(text);
-            Frozen {
+            RenderedNotice {
                 key: waiting.changes[0].key(),
                 title: String::new(),
                 body: String::new(),
