@@ -404,15 +404,15 @@ pub fn jitter_s(seed: u64, spread_s: u64) -> u64 {
 }
 
 /// Seconds to wait after that many failures in a row (0 counts as 1): `first_s`, doubled for each
-/// further failure, at most `cap_s`; then moved by up to a fifth either way, by `roll` in `[0, 1)`
+/// further failure, at most `cap_s`; then moved by up to a fifth either way, by `jitter` in `[0, 1)`
 /// uniformly. So the longest wait is 1.2 times `cap_s`. Never 0; saturates.
-pub fn backoff_s(failures: u32, first_s: u64, cap_s: u64, roll: f64) -> u64 {
+pub fn backoff_s(failures: u32, first_s: u64, cap_s: u64, jitter: f64) -> u64 {
     let doubled = first_s.saturating_mul(2_u64.saturating_pow(failures.saturating_sub(1)));
     let middle = doubled.min(cap_s).max(1);
     let fifth = middle / 5;
     let width = 2 * fifth + 1;
-    // A float cast saturates and makes NaN zero, so that no roll can leave the bounds.
-    let moved = ((width as f64 * roll) as u64).min(width - 1);
+    // A float cast saturates and makes NaN zero, so that no jitter can leave the bounds.
+    let moved = ((width as f64 * jitter) as u64).min(width - 1);
     (middle - fifth).saturating_add(moved)
 }
 
@@ -1018,7 +1018,7 @@ mod tests {
     #[test]
     fn backoff_doubles_within_a_fifth() {
         let check = |failures, middle: u64| {
-            let waits = |roll| backoff_s(failures, 10, 3600, roll);
+            let waits = |jitter| backoff_s(failures, 10, 3600, jitter);
             let bounds = [waits(0.0), waits(0.5), waits(1.0_f64.next_down())];
             assert_eq!(bounds, [middle - middle / 5, middle, middle + middle / 5], "{failures}");
         };
@@ -1034,8 +1034,8 @@ mod tests {
         assert_eq!(backoff_s(9, 1, 2, 0.0), 2);
         assert!(backoff_s(u32::MAX, u64::MAX, u64::MAX, 0.99) > u64::MAX / 10 * 9);
         let mut counts = [0_u32; 5];
-        for roll in 0..1000 {
-            counts[usize::try_from(backoff_s(1, 10, 60, f64::from(roll) / 1000.0)).unwrap() - 8] += 1;
+        for jitter in 0..1000 {
+            counts[usize::try_from(backoff_s(1, 10, 60, f64::from(jitter) / 1000.0)).unwrap() - 8] += 1;
         }
         assert_eq!(counts, [200; 5]);
     }

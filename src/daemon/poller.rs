@@ -135,9 +135,9 @@ pub struct Fetched {
 
 impl Poller {
     /// One look: [`Poller::fetch`] and [`Poller::digest`].
-    pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, roll: f64) -> PollReport {
+    pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, jitter: f64) -> PollReport {
         let fetched = self.fetch(store, now, passed).await;
-        self.digest(store, fetched, now, roll).await
+        self.digest(store, fetched, now, jitter).await
     }
 
     /// Asks the server. `passed` is what the clocks did since the look before. Cancel-safe.
@@ -153,9 +153,15 @@ impl Poller {
         Fetched { seen: Ok(self.fetcher.fetch().await), passed }
     }
 
-    /// Writes down what the answer means. `roll` is a throw of the dice in `0.0..1.0`. Waits for nobody
+    /// Writes down what the answer means. `jitter` is a throw of the dice in `0.0..1.0`. Waits for nobody
     /// outside, and lets others have their turn between two commits.
-    pub async fn digest(&mut self, store: &Store, fetched: Fetched, now: Timestamp, roll: f64) -> PollReport {
+    pub async fn digest(
+        &mut self,
+        store: &Store,
+        fetched: Fetched,
+        now: Timestamp,
+        jitter: f64,
+    ) -> PollReport {
         let Fetched { seen, passed } = fetched;
         let seen = match seen {
             Ok(seen) => seen,
@@ -191,7 +197,7 @@ impl Poller {
         if let Err(error) = self.report_liveness(store, now).await {
             tracing::error!("cannot write a sign of life to the database: {}", error.reason());
         }
-        let next = next_poll(&self.plan, &self.aftermath(&seen, roll), now);
+        let next = next_poll(&self.plan, &self.aftermath(&seen, jitter), now);
         PollReport { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
     }
 
@@ -417,7 +423,7 @@ impl Poller {
         Ok(reminders)
     }
 
-    fn aftermath(&self, seen: &Result<FetchOutcome, Failure>, roll: f64) -> Aftermath {
+    fn aftermath(&self, seen: &Result<FetchOutcome, Failure>, jitter: f64) -> Aftermath {
         match seen {
             Ok(_) => Aftermath::Seen {
                 has_trouble: tracking::has_trouble(&self.memory.beliefs, &self.watch),
@@ -426,7 +432,7 @@ impl Poller {
             Err(failure) => Aftermath::Failed {
                 failures: self.memory.failures,
                 retry_after_s: failure.retry_after_s,
-                roll,
+                jitter,
             },
         }
     }

@@ -135,21 +135,21 @@ pub enum Begun {
     Message(Attempt),
 }
 
-/// Does what is due on a channel, at most one message. `roll` is a throw of the dice in `0.0..1.0`;
+/// Does what is due on a channel, at most one message. `jitter` is a throw of the dice in `0.0..1.0`;
 /// `clock` is read before and after sending, which may take as long as the channel's deadline.
 pub async fn once(
     store: &Store,
     receiver: &mut Receiver,
-    roll: f64,
+    jitter: f64,
     clock: &dyn Fn() -> Timestamp,
 ) -> rusqlite::Result<Round> {
     if let Some(round) = record_outcome(store, receiver).await? {
         return Ok(round);
     }
     let now = clock();
-    let mut begun = begin(store, receiver, roll, now, false).await?;
+    let mut begun = begin(store, receiver, jitter, now, false).await?;
     if matches!(begun, Begun::Later { .. }) && is_back(&mut receiver.channel, now).await {
-        begun = begin(store, receiver, roll, clock(), true).await?;
+        begun = begin(store, receiver, jitter, clock(), true).await?;
     }
     let until = match begun {
         Begun::Nothing { until } => until,
@@ -160,7 +160,7 @@ pub async fn once(
             let answer = receiver.channel.send(&notice(&attempt)).await;
             let now = clock();
             receiver.channel.reachability.tried(&answer, now);
-            let settled = settled(&attempt, &answer, roll, now);
+            let settled = settled(&attempt, &answer, jitter, now);
             let round = Round::Tried { key: attempt.frozen.key, attempt: attempt.number, answer };
             receiver.unrecorded =
                 Some(Outcome { notice_id: attempt.notice_id, settled, at: now, round: round.clone() });
@@ -187,7 +187,7 @@ async fn record_outcome(store: &Store, receiver: &mut Receiver) -> rusqlite::Res
 pub async fn begin(
     store: &Store,
     receiver: &Receiver,
-    roll: f64,
+    jitter: f64,
     now: Timestamp,
     early: bool,
 ) -> rusqlite::Result<Begun> {
@@ -204,7 +204,7 @@ pub async fn begin(
     }
     let lasting = lasting(store, receiver, now).await?;
     let compose = |waiting: &Waiting| frozen(receiver, waiting, lasting.as_deref(), snooze, now);
-    let next = |number| later(now, retry_after_s(number, None), roll);
+    let next = |number| later(now, retry_after_s(number, None), jitter);
     Ok(match store.begin(&name, gather, &compose, &next, now).await? {
         Some(attempt) => Begun::Message(attempt),
         None => Begun::Nothing { until: None },
@@ -380,7 +380,7 @@ pub fn notice(attempt: &Attempt) -> Notice {
 }
 
 /// What an answer means for the deliveries behind it.
-fn settled(attempt: &Attempt, answer: &SendOutcome, roll: f64, now: Timestamp) -> Settled {
+fn settled(attempt: &Attempt, answer: &SendOutcome, jitter: f64, now: Timestamp) -> Settled {
     match answer {
         SendOutcome::Delivered { receipt, words } => {
             Settled::Sent { receipt: receipt.clone(), words: words.clone() }
@@ -390,7 +390,7 @@ fn settled(attempt: &Attempt, answer: &SendOutcome, roll: f64, now: Timestamp) -
             words: format!("given up after {UNCLEAR_TRIES} unclear answers, it may have arrived: {words}"),
         },
         SendOutcome::Unclear { words } => Settled::Later {
-            due_at: later(now, retry_after_s(attempt.number, None), roll),
+            due_at: later(now, retry_after_s(attempt.number, None), jitter),
             unfreeze: false,
             is_unclear: true,
             words: words.clone(),
@@ -403,7 +403,7 @@ fn settled(attempt: &Attempt, answer: &SendOutcome, roll: f64, now: Timestamp) -
             Settled::Expired { before, words: format!("given up after 30 days; the last answer: {words}") }
         }
         SendOutcome::Transient { after_s, reached, words } => Settled::Later {
-            due_at: later(now, retry_after_s(attempt.number, *after_s), roll),
+            due_at: later(now, retry_after_s(attempt.number, *after_s), jitter),
             // A message that nobody saw may say tomorrow what is true tomorrow.
             unfreeze: !reached && attempt.is_fresh,
             is_unclear: false,
@@ -419,8 +419,8 @@ fn retry_after_s(number: u32, wish_s: Option<u64>) -> i64 {
     RETRY_TABLE_S[step].max(wish_s.min(RETRY_AFTER_CAP_S))
 }
 
-fn later(now: Timestamp, seconds: i64, roll: f64) -> Timestamp {
-    let jitter_s = (seconds as f64 * JITTER_SHARE * roll) as i64;
+fn later(now: Timestamp, seconds: i64, jitter: f64) -> Timestamp {
+    let jitter_s = (seconds as f64 * JITTER_SHARE * jitter) as i64;
     now.checked_add(SignedDuration::from_secs(seconds + jitter_s)).unwrap_or(Timestamp::MAX)
 }
 

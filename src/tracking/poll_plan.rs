@@ -41,15 +41,15 @@ pub enum Aftermath {
         /// The server's own wish.
         retry_after_s: Option<u64>,
         /// A throw of the dice in `0.0..1.0`.
-        roll: f64,
+        jitter: f64,
     },
 }
 
 /// The time of the next look, later than `now`.
 pub fn next_poll(plan: &Plan, aftermath: &Aftermath, now: Timestamp) -> Timestamp {
     match aftermath {
-        Aftermath::Failed { failures, retry_after_s, roll } => {
-            let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, BACKOFF_CAP_S, *roll);
+        Aftermath::Failed { failures, retry_after_s, jitter } => {
+            let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, BACKOFF_CAP_S, *jitter);
             let wanted_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
             after(now, i64::try_from(backoff_s.max(wanted_s)).unwrap_or(FALLBACK_S))
         }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn failed(failures: u32, retry_after_s: Option<u64>) -> Aftermath {
-        Aftermath::Failed { failures, retry_after_s, roll: 0.5 }
+        Aftermath::Failed { failures, retry_after_s, jitter: 0.5 }
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Player {
                 has_trouble: tracking::has_trouble(&self.beliefs, watch),
                 unconfirmed_since: self.pending.oldest(),
             },
-            Err(_) => Aftermath::Failed { failures: self.failures, retry_after_s: None, roll: 0.5 },
+            Err(_) => Aftermath::Failed { failures: self.failures, retry_after_s: None, jitter: 0.5 },
         }
     }
 
