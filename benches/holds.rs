@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 use statusd::channel::{Audience, Channel, Log, Table as _, Transport, alertmanager};
-use statusd::clock::Passed;
+use statusd::clock::Elapsed;
 use statusd::daemon::poller::{Memory, Poller};
 use statusd::delivery::policy::{Policy, Route};
 use statusd::delivery::{self, Begun, Receiver};
@@ -197,13 +197,13 @@ impl Town {
     async fn look(&mut self, poller: &mut Poller, bodies: &[String], watch: &Stopwatch) {
         // Not on the first document: what is over then is history.
         self.apple.show(r#"{"services":[{"serviceName":"A","events":[]}]}"#);
-        poller.once(&self.store, at(self.now), Passed::default(), 0.5).await;
+        poller.once(&self.store, at(self.now), Elapsed::default(), 0.5).await;
         for body in bodies {
             self.apple.answer(Answer::ok(body.clone()).gzip());
             for _ in 0..2 {
                 self.now += 60;
                 watch.start();
-                poller.once(&self.store, at(self.now), Passed::default(), 0.5).await;
+                poller.once(&self.store, at(self.now), Elapsed::default(), 0.5).await;
                 watch.stop();
             }
         }

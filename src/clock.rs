@@ -25,13 +25,13 @@ pub fn now() -> Timestamp {
 }
 
 /// Now on the clock that stands still while the machine sleeps, as tokio's timers do.
-pub fn awake() -> tokio::time::Instant {
+pub fn monotonic_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
 /// What the clocks say at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
+pub struct ClockReading {
     /// Wall time: may be set.
     pub wall: Timestamp,
     /// Runs while the machine is awake.
@@ -42,7 +42,7 @@ pub struct Reading {
 
 /// What happened between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct Elapsed {
     pub awake_s: u64,
     /// Slept for long enough to be noticed.
     pub slept: bool,
@@ -50,20 +50,20 @@ pub struct Passed {
     pub set_by: Option<SignedDuration>,
 }
 
-impl Reading {
-    pub fn take() -> Reading {
-        Reading { wall: Timestamp::now(), awake: Instant::now(), always: always() }
+impl ClockReading {
+    pub fn take() -> ClockReading {
+        ClockReading { wall: Timestamp::now(), awake: Instant::now(), always: always() }
     }
 
     /// What happened from `self` to `later`.
-    pub fn until(&self, later: &Reading) -> Passed {
+    pub fn until(&self, later: &ClockReading) -> Elapsed {
         let awake = later.awake.saturating_duration_since(self.awake);
         let wall = later.wall.duration_since(self.wall);
-        passed(awake, wall, self.always.zip(later.always).map(|(from, to)| to.saturating_sub(from)))
+        elapsed(awake, wall, self.always.zip(later.always).map(|(from, to)| to.saturating_sub(from)))
     }
 }
 
-fn passed(awake: Duration, wall: SignedDuration, always: Option<Duration>) -> Passed {
+fn elapsed(awake: Duration, wall: SignedDuration, always: Option<Duration>) -> Elapsed {
     let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
     let beyond = wall.saturating_sub(signed(awake));
     let (slept, set_by) = match always {
@@ -71,7 +71,7 @@ fn passed(awake: Duration, wall: SignedDuration, always: Option<Duration>) -> Pa
         // One clock for two unknowns: time that is missing was slept, time that came back was set.
         None => (beyond.max(SignedDuration::ZERO), beyond.min(SignedDuration::ZERO)),
     };
-    Passed {
+    Elapsed {
         awake_s: awake.as_secs(),
         slept: slept > NOTICEABLE,
         set_by: (set_by.abs() > NOTICEABLE).then_some(set_by),
@@ -90,16 +90,16 @@ fn always() -> Option<Duration> {
 }
 
 /// Tells when wall time jumps: on waking, and when somebody sets the clock.
-pub struct Jumps {
+pub struct ClockJumps {
     #[cfg(target_os = "linux")]
     timer: Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
 }
 
 #[cfg(target_os = "linux")]
-impl Jumps {
+impl ClockJumps {
     /// Must be called within the runtime.
-    pub fn watch() -> Jumps {
-        Jumps { timer: timer().ok() }
+    pub fn watch() -> ClockJumps {
+        ClockJumps { timer: timer().ok() }
     }
 
     /// Returns at the next jump, or when it is worth looking for one.
@@ -141,9 +141,9 @@ fn arm(timer: impl std::os::fd::AsFd) -> std::io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-impl Jumps {
-    pub fn watch() -> Jumps {
-        Jumps {}
+impl ClockJumps {
+    pub fn watch() -> ClockJumps {
+        ClockJumps {}
     }
 
     pub async fn next(&self) {
@@ -170,13 +170,13 @@ mod tests {
 
     #[track_caller]
     fn check(awake_s: u64, wall_s: i64, always_s: Option<u64>, slept: bool, set_by_s: Option<i64>) {
-        let passed = passed(
+        let elapsed = elapsed(
             Duration::from_secs(awake_s),
             SignedDuration::from_secs(wall_s),
             always_s.map(Duration::from_secs),
         );
-        let expected = Passed { awake_s, slept, set_by: set_by_s.map(SignedDuration::from_secs) };
-        assert_eq!(passed, expected);
+        let expected = Elapsed { awake_s, slept, set_by: set_by_s.map(SignedDuration::from_secs) };
+        assert_eq!(elapsed, expected);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl ChannelLoops {
             let receiver = match older {
                 Some(older) => {
                     // The older loop answers for its own progress.
-                    progress.waits(None, clock::awake());
+                    progress.waits(None, clock::monotonic_now());
                     continued(receiver, older.await.ok().flatten())
                 }
                 None => receiver,

@@ -33,7 +33,7 @@ pub async fn deliver_loop(
     let mut is_failing = false;
     let mut is_reported = false;
     while !*stopped.borrow() || receiver.has_unrecorded_outcome() {
-        progress.works(round_within(&receiver), clock::awake());
+        progress.works(round_within(&receiver), clock::monotonic_now());
         let wait = match delivery::once(&store, &mut receiver, fastrand::f64(), &clock::now).await {
             Ok(Round::Tried { key, attempt, answer }) => {
                 report(receiver.channel.name(), &key, attempt, &answer, is_failing);
@@ -60,7 +60,7 @@ pub async fn deliver_loop(
                 Some(STORE_RETRY)
             }
         };
-        progress.waits(wait, clock::awake());
+        progress.waits(wait, clock::monotonic_now());
         let due = async {
             match wait {
                 Some(wait) => sleep(wait).await,

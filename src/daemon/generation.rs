@@ -144,11 +144,11 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, memory: Memory, 
 async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Pulse>>, progress: &Progress) {
     let mut was_heard = true;
     loop {
-        progress.waits(None, clock::awake());
+        progress.waits(None, clock::monotonic_now());
         if pulses.changed().await.is_err() {
             return;
         }
-        progress.works(BEAT_WITHIN, clock::awake());
+        progress.works(BEAT_WITHIN, clock::monotonic_now());
         let Some(pulse) = pulses.borrow_and_update().clone() else { continue };
         let answer = heartbeat.beat(&pulse).await;
         let is_heard = matches!(answer, SendOutcome::Delivered { .. });

@@ -223,7 +223,7 @@ async fn status_loop(
     progress: &Progress,
 ) {
     loop {
-        progress.waits(None, clock::awake());
+        progress.waits(None, clock::monotonic_now());
         let served = desk.serve(|| live.borrow().clone()).await;
         // Whoever came may have put something into the outbox.
         outbox.send_replace(());

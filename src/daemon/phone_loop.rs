@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::progress::{LEEWAY, Progress};
 use super::wait::wait;
 use crate::cause::Cause as _;
-use crate::clock::{self, Jumps, Reading};
+use crate::clock::{self, ClockJumps, ClockReading};
 use crate::phones::backup_check::{Checkup, is_iphone};
 use crate::phones::{self, Address, Phone, Refusal, Trouble};
 use crate::status_socket::DaemonStatus;
@@ -52,9 +52,9 @@ impl PhoneLoop {
 
     /// Looks at once, then by the schedule, until it is stopped.
     pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) {
-        let jumps = Jumps::watch();
+        let jumps = ClockJumps::watch();
         loop {
-            progress.works(ROUND_WITHIN, clock::awake());
+            progress.works(ROUND_WITHIN, clock::monotonic_now());
             let found = tokio::select! {
                 found = phones::look(&self.address, LOOK_WITHIN) => found,
                 _ = stopped.wait_for(|stop| *stop) => return,
@@ -64,11 +64,11 @@ impl PhoneLoop {
                 Ok(phones) => self.take(&phones, now).await,
                 Err(trouble) => self.report_trouble(&trouble),
             }
-            let reading = Reading::take();
+            let reading = ClockReading::take();
             let next = self.checkup.next(now);
-            progress.waits(Some(clock::time_until(next)), clock::awake());
+            progress.waits(Some(clock::time_until(next)), clock::monotonic_now());
             tokio::select! {
-                _ = wait(&reading, next, || jumps.next(), Reading::take) => {}
+                _ = wait(&reading, next, || jumps.next(), ClockReading::take) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
         }

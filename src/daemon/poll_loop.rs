@@ -14,7 +14,7 @@ use super::progress::{LEEWAY, Progress};
 use super::service_manager;
 use super::wait::wait;
 use super::{Step, Tell};
-use crate::clock::{self, Jumps, Reading};
+use crate::clock::{self, ClockJumps, ClockReading};
 use crate::daemon::poller::{Memory, PollReport, Poller};
 use crate::delivery::heartbeat::Pulse;
 use crate::feed::fetch::Limits;
@@ -42,18 +42,18 @@ pub struct PollLoop {
 impl PollLoop {
     /// Looks at once, then when it is time, until it is stopped.
     pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) -> Memory {
-        let jumps = Jumps::watch();
-        let mut reading = Reading::take();
+        let jumps = ClockJumps::watch();
+        let mut reading = ClockReading::take();
         let mut next = clock::now();
         loop {
-            progress.waits(Some(clock::time_until(next)), clock::awake());
+            progress.waits(Some(clock::time_until(next)), clock::monotonic_now());
             let waited = tokio::select! {
-                passed = wait(&reading, next, || jumps.next(), Reading::take) => passed,
+                elapsed = wait(&reading, next, || jumps.next(), ClockReading::take) => elapsed,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
             };
-            reading = Reading::take();
+            reading = ClockReading::take();
             let now = clock::now();
-            progress.works(LOOK_WITHIN, clock::awake());
+            progress.works(LOOK_WITHIN, clock::monotonic_now());
             let fetched = tokio::select! {
                 fetched = self.poller.fetch(&self.store, now, waited) => fetched,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::yield_now;
 
 use crate::cause::Cause as _;
-use crate::clock::Passed;
+use crate::clock::Elapsed;
 use crate::delivery::policy::{self, Route};
 use crate::feed::fetch::{Failure, FetchOutcome, Fetcher};
 use crate::feed::recording::{Failed, Poll, Recorder, Start};
@@ -78,14 +78,14 @@ impl Memory {
         }
     }
 
-    /// What passed since the last look that could account for it.
-    fn with_unwritten(&self, passed: Passed) -> Passed {
+    /// What elapsed since the last look that could account for it.
+    fn with_unwritten(&self, elapsed: Elapsed) -> Elapsed {
         let unwritten = self.unwritten_set_by;
-        let set_by = match passed.set_by {
+        let set_by = match elapsed.set_by {
             Some(by) => Some(by.saturating_add(unwritten)),
             None => (!unwritten.is_zero()).then_some(unwritten),
         };
-        Passed { set_by, ..passed }
+        Elapsed { set_by, ..elapsed }
     }
 
     /// The database knows of all looks so far.
@@ -130,27 +130,27 @@ impl PollReport {
 pub struct Fetched {
     /// An error is the database's.
     seen: rusqlite::Result<Result<FetchOutcome, Failure>>,
-    passed: Passed,
+    elapsed: Elapsed,
 }
 
 impl Poller {
     /// One look: [`Poller::fetch`] and [`Poller::digest`].
-    pub async fn once(&mut self, store: &Store, now: Timestamp, passed: Passed, jitter: f64) -> PollReport {
-        let fetched = self.fetch(store, now, passed).await;
+    pub async fn once(&mut self, store: &Store, now: Timestamp, elapsed: Elapsed, jitter: f64) -> PollReport {
+        let fetched = self.fetch(store, now, elapsed).await;
         self.digest(store, fetched, now, jitter).await
     }
 
-    /// Asks the server. `passed` is what the clocks did since the look before. Cancel-safe.
-    pub async fn fetch(&mut self, store: &Store, now: Timestamp, passed: Passed) -> Fetched {
-        let passed = self.memory.with_unwritten(passed);
-        if let Err(error) = self.account_for(store, passed).await {
-            return Fetched { seen: Err(error), passed };
+    /// Asks the server. `elapsed` is what the clocks did since the look before. Cancel-safe.
+    pub async fn fetch(&mut self, store: &Store, now: Timestamp, elapsed: Elapsed) -> Fetched {
+        let elapsed = self.memory.with_unwritten(elapsed);
+        if let Err(error) = self.account_for(store, elapsed).await {
+            return Fetched { seen: Err(error), elapsed };
         }
         let is_proven = |at: Timestamp| at <= now && now.duration_since(at) < PROVEN_FOR;
         if !self.memory.document_at.is_some_and(is_proven) {
             self.fetcher.ask_anew();
         }
-        Fetched { seen: Ok(self.fetcher.fetch().await), passed }
+        Fetched { seen: Ok(self.fetcher.fetch().await), elapsed }
     }
 
     /// Writes down what the answer means. `jitter` is a throw of the dice in `0.0..1.0`. Waits for nobody
@@ -162,7 +162,7 @@ impl Poller {
         now: Timestamp,
         jitter: f64,
     ) -> PollReport {
-        let Fetched { seen, passed } = fetched;
+        let Fetched { seen, elapsed } = fetched;
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => return PollReport::unwritten(Verdict::Unreadable, &error, now),
@@ -173,10 +173,10 @@ impl Poller {
         yield_now().await;
         let trouble = self.read(&seen, now);
         let pending = self.memory.pending.clone();
-        let update = self.track(trouble.as_ref(), passed.awake_s, now);
+        let update = self.track(trouble.as_ref(), elapsed.awake_s, now);
         let is_idle = update.is_empty(&self.memory.beliefs) && pending == self.memory.pending;
         yield_now().await;
-        self.record(&seen, trouble, passed, is_idle, now).await;
+        self.record(&seen, trouble, elapsed, is_idle, now).await;
         self.memory.last_poll = Some(now);
         self.memory.looks += 1;
         self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
@@ -224,10 +224,10 @@ impl Poller {
 
     /// A sleep and a set clock both end what we can vouch for at the look before. A set clock that
     /// cannot be written down is an error, and is accounted for at the next look.
-    async fn account_for(&mut self, store: &Store, passed: Passed) -> rusqlite::Result<()> {
+    async fn account_for(&mut self, store: &Store, elapsed: Elapsed) -> rusqlite::Result<()> {
         let Some(last) = self.memory.last_poll else { return Ok(()) };
         let memory = &mut self.memory;
-        match passed.set_by {
+        match elapsed.set_by {
             Some(by) => {
                 // In whole seconds, like all times.
                 let whole = SignedDuration::from_secs(by.as_secs());
@@ -241,7 +241,7 @@ impl Poller {
                 memory.pending = pending;
                 update.apply(&mut memory.beliefs);
             }
-            None if passed.slept => {
+            None if elapsed.slept => {
                 if let Err(error) = memory.checkpoint(store).await {
                     tracing::error!("cannot write to the database: {}", error.reason());
                 }
@@ -284,7 +284,7 @@ impl Poller {
         &mut self,
         seen: &Result<FetchOutcome, Failure>,
         trouble: Option<Trouble>,
-        passed: Passed,
+        elapsed: Elapsed,
         is_idle: bool,
         now: Timestamp,
     ) {
@@ -295,11 +295,11 @@ impl Poller {
             (None, None) => Some(Start::New),
             (None, Some(_)) => Some(Start::Resumed),
         };
-        let clock_set_s = passed.set_by.filter(|_| start.is_none()).map(|by| by.as_secs());
+        let clock_set_s = elapsed.set_by.filter(|_| start.is_none()).map(|by| by.as_secs());
         let failure = trouble.map(|trouble| Failed {
             ours: trouble.fault == Fault::Ours,
             reason: trouble.reason,
-            awake_s: passed.awake_s,
+            awake_s: elapsed.awake_s,
         });
         let is_idle = is_idle && start.is_none() && clock_set_s.is_none();
         let body = match seen {

@@ -151,7 +151,7 @@ impl Loops {
     /// A loop that begins with something that takes no longer than `within`. Loops that have ended are
     /// forgotten.
     pub fn begin(&self, name: impl Into<String>, within: Duration) -> Progress {
-        let (progress, watched) = Progress::begins(name, within, clock::awake());
+        let (progress, watched) = Progress::begins(name, within, clock::monotonic_now());
         self.0.send_modify(|loops| {
             loops.retain(|watched| watched.standing().doing != TaskState::Ended);
             loops.push(watched);
@@ -167,7 +167,7 @@ impl Loops {
 /// A loop to its end, which is as good as progress; one that falls down leaves `progress` dropped.
 pub async fn tended<T>(progress: Progress, work: impl AsyncFnOnce(&Progress) -> T) -> T {
     let left = work(&progress).await;
-    progress.ends(clock::awake());
+    progress.ends(clock::monotonic_now());
     left
 }
 

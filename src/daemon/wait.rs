@@ -6,19 +6,19 @@
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use crate::clock::{COMPARE_EVERY, Passed, Reading, between};
+use crate::clock::{COMPARE_EVERY, ClockReading, Elapsed, between};
 use crate::daemon::poller::Poller;
 
 /// Waits for `next`, or for a moment after a sleep or a set clock, whichever was missed. One look
-/// follows, not one for every time that passed.
+/// follows, not one for every time that elapsed.
 ///
 /// `jumped` returns when the clocks may have jumped, `read` reads them.
 pub(super) async fn wait(
-    since: &Reading,
+    since: &ClockReading,
     mut next: Timestamp,
     jumped: impl AsyncFn(),
-    read: impl Fn() -> Reading,
-) -> Passed {
+    read: impl Fn() -> ClockReading,
+) -> Elapsed {
     let mut has_jumped = false;
     loop {
         tokio::select! {
@@ -26,18 +26,18 @@ pub(super) async fn wait(
             () = jumped() => {}
         }
         let reading = read();
-        let passed = since.until(&reading);
+        let elapsed = since.until(&reading);
         let soon = Poller::after_jump(reading.wall);
         if has_jumped {
             // Set again, perhaps back: `soon` of the first jump may be years ahead now.
             next = next.min(soon);
-        } else if passed.slept || passed.set_by.is_some() {
+        } else if elapsed.slept || elapsed.set_by.is_some() {
             has_jumped = true;
             next = soon;
         }
         // The timer and the wall clock need not agree to the second.
         if reading.wall >= next {
-            return passed;
+            return elapsed;
         }
     }
 }
@@ -68,7 +68,7 @@ mod tests {
             let elapsed = start.elapsed();
             let set_by = if elapsed >= Duration::from_secs(60) { set_by_s } else { 0 };
             let shift = SignedDuration::try_from(elapsed).expect("short") + SignedDuration::from_secs(set_by);
-            Reading { wall: wall + shift, awake: Instant::now(), always: Some(elapsed) }
+            ClockReading { wall: wall + shift, awake: Instant::now(), always: Some(elapsed) }
         };
         let is_over = Cell::new(false);
         let jumped = async || {
@@ -79,8 +79,8 @@ mod tests {
             is_over.set(true);
         };
         let next = wall + SignedDuration::from_secs(planned_s);
-        let passed = wait(&read(), next, jumped, read).await;
-        (i64::try_from(start.elapsed().as_secs()).expect("short"), passed.set_by.is_some())
+        let elapsed = wait(&read(), next, jumped, read).await;
+        (i64::try_from(start.elapsed().as_secs()).expect("short"), elapsed.set_by.is_some())
     }
 
     /// At most `most_s`, which `planned_s` may well be.

@@ -43,17 +43,17 @@ impl Watchdog {
     /// Looks at once, then for as long as it is not dropped: through reloads, and at the stop while
     /// messages in flight are waited for. `ping` tells the service manager.
     pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(PingPermit)) {
-        let (answers, database) = Progress::begins("the database", STORE_WITHIN, clock::awake());
+        let (answers, database) = Progress::begins("the database", STORE_WITHIN, clock::monotonic_now());
         let mut was = Judged::Well;
         loop {
             // An answer that is an error is none: a start finds out what is wrong with the file.
             let answered = store.answers().await;
             if answered.is_ok() {
-                answers.works(STORE_WITHIN, clock::awake());
+                answers.works(STORE_WITHIN, clock::monotonic_now());
             }
             let mut all = loops.standings();
             all.push(database.standing());
-            let judged = match judge(&all, clock::awake()) {
+            let judged = match judge(&all, clock::monotonic_now()) {
                 Ok(may_ping) => {
                     ping(may_ping);
                     Judged::Well

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::channel::{Audience, Notice, SendOutcome};
-use crate::clock::Passed;
+use crate::clock::Elapsed;
 use crate::daemon::poller::{Memory, Poller};
 use crate::delivery::{self, Begun, Receiver};
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
@@ -191,9 +191,9 @@ async fn poll_once(
     document: &str,
     (now, awake_s): (Timestamp, u64),
 ) -> Result<Vec<Change>> {
-    let passed = Passed { awake_s, ..Passed::default() };
+    let elapsed = Elapsed { awake_s, ..Elapsed::default() };
     let looked = tokio::select! {
-        looked = poller.once(store, now, passed, 0.0) => looked,
+        looked = poller.once(store, now, elapsed, 0.0) => looked,
         error = stage.show(document) => return Err(error).context("cannot show the drill's own feed"),
     };
     match looked.trouble {

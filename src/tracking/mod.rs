@@ -508,7 +508,7 @@ fn dropped(held: &Outage, since: Timestamp, now: Timestamp) -> (ChangeKind, Over
         Phase::Planned(_) if held.start.is_none_or(|start| since < start) => {
             (ChangeKind::Cancelled, OverBy::Withdrawal)
         }
-        // Maintenance whose announced end has passed is over, as announced.
+        // Maintenance whose announced end has elapsed is over, as announced.
         _ if held.kind.is_maintenance() && end_passed => (ChangeKind::Over, OverBy::Apple),
         Phase::Planned(_) | Phase::Ongoing(_) | Phase::Over(_) => (ChangeKind::Withdrawn, OverBy::Withdrawal),
     }

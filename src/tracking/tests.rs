@@ -14,7 +14,7 @@
 //! | `Q` | an unknown status, an end in the past |
 //! | `t` `z` `h` | ongoing, an unknown type; no type at all; as `u`, and no type |
 //! | `u` `v` `e` | Maintenance upcoming in two days; a day later; in two days with another end |
-//! | `k` `l` | Maintenance still upcoming though its start has passed; its end too |
+//! | `k` `l` | Maintenance still upcoming though its start has elapsed; its end too |
 //! | `m` `M` `N` | Maintenance ongoing, its end moving with every poll; a fixed end; another |
 //! | `c` `d` | Maintenance completed; before it was to begin |
 //! | `I` `R` | ongoing, resolved; starting ten days later: the id was reused |
@@ -414,7 +414,7 @@ fn rule_10_nobody_plans_with_a_stale_plan() {
         (Some(at(2 * 86_400)), Some(at(2 * 86_400 + 14_400)))
     );
     assert_eq!(cancelled.seen_at, at(2 * POLL_S));
-    // Dropped after its start: who knows, unless its end has passed too.
+    // Dropped after its start: who knows, unless its end has elapsed too.
     check(".k-{30}", "planned@1 withdrawn@26");
     check(".l-{30}", "planned@1 over@26");
 }

@@ -15,7 +15,7 @@ use crate::common::doc::Doc;
 use crate::common::old_schema::feed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use statusd::clock::Passed;
+use statusd::clock::Elapsed;
 use statusd::daemon::poller::{Memory, Poller};
 use statusd::delivery::policy::{Policy, Route};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
@@ -137,7 +137,7 @@ impl Town {
     async fn show(&self, poller: &mut Poller, doc: &Doc, seconds: &[i64]) {
         self.apple.show(&doc.json());
         for second in seconds {
-            let looked = poller.once(&self.store, at(*second), Passed::default(), 0.5).await;
+            let looked = poller.once(&self.store, at(*second), Elapsed::default(), 0.5).await;
             assert_eq!(looked.trouble, None);
         }
     }
@@ -222,7 +222,7 @@ async fn cut(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
             town.show(&mut poller, doc, seconds).await;
         }
         town.apple.show(&doc.json());
-        let fetched = poller.fetch(&town.store, at(180), Passed::default()).await;
+        let fetched = poller.fetch(&town.store, at(180), Elapsed::default()).await;
         let mut digest = Box::pin(poller.digest(&town.store, fetched, at(180), 0.5));
         let mut context = Context::from_waker(Waker::noop());
         let is_over = (0..=turns).any(|_| matches!(digest.as_mut().poll(&mut context), Poll::Ready(_)));

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use statusd::channel::push::ntfy;
 use statusd::channel::{Audience, Channel, Table as _, Transport, Webhook, webhook};
-use statusd::clock::Passed;
+use statusd::clock::Elapsed;
 use statusd::daemon::poller::{Memory, PollReport, Poller};
 use statusd::delivery::policy::{self, Policy, Route};
 use statusd::delivery::{self, Receiver, Round};
@@ -277,7 +277,7 @@ struct Daemon {
     checkup: Option<Checkup>,
     next_checkup: Option<Timestamp>,
     /// What the clocks did since the last look.
-    passed: Passed,
+    elapsed: Elapsed,
 }
 
 pub struct Town {
@@ -561,14 +561,14 @@ impl Town {
             memory,
         };
         let wakes = vec![Some(now); receivers.len()];
-        let passed = Passed::default();
+        let elapsed = Elapsed::default();
         let look = Schedule::parse("*/30 * * * *", &ZONE).expect("a schedule");
         let seed = store.seed().await.expect("a seed");
         let feed = Town::feed();
         let checkup = self.checks.clone().map(|late| Checkup { feed, routes, look, late, seed });
         let next_checkup = checkup.as_ref().map(|_| now);
         self.daemon =
-            Some(Daemon { store, poller, receivers, wakes, next_poll: now, checkup, next_checkup, passed });
+            Some(Daemon { store, poller, receivers, wakes, next_poll: now, checkup, next_checkup, elapsed });
         Ok(())
     }
 
@@ -630,15 +630,15 @@ impl Town {
         let seconds = to.duration_since(self.clock.get()).as_secs();
         self.clock.set(to);
         if let Some(daemon) = &mut self.daemon {
-            daemon.passed.awake_s += u64::try_from(seconds).expect("time passes forward");
+            daemon.elapsed.awake_s += u64::try_from(seconds).expect("time passes forward");
         }
     }
 
     async fn look(&mut self) {
         let now = self.clock.get();
         let daemon = self.daemon.as_mut().expect("statusd is on");
-        let passed = std::mem::take(&mut daemon.passed);
-        let looked = daemon.poller.once(&daemon.store, now, passed, 0.5).await;
+        let elapsed = std::mem::take(&mut daemon.elapsed);
+        let looked = daemon.poller.once(&daemon.store, now, elapsed, 0.5).await;
         assert!(looked.next > now, "the next look is due at {}", clock_text(looked.next));
         daemon.next_poll = looked.next;
         // Every loop looks into its outbox after every look.
@@ -763,8 +763,8 @@ impl Town {
                 delivery::once(&daemon.store, alive_channel, 0.0, &clock).await.expect("a database")
             {
             }
-            let passed = Passed::default();
-            daemon.poller.once(&daemon.store, clock(), passed, 0.5).await
+            let elapsed = Elapsed::default();
+            daemon.poller.once(&daemon.store, clock(), elapsed, 0.5).await
         };
         tokio::select! {
             round = &mut stuck => panic!("the message was answered: {round:?}"),
@@ -778,7 +778,7 @@ impl Town {
     pub fn sleep_until(&mut self, time: &str) {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         self.clock.set(at(time));
-        daemon.passed.slept = true;
+        daemon.elapsed.slept = true;
         daemon.next_poll = Poller::after_jump(at(time));
         // Timers stand still in a sleep; the look that follows it wakes every loop.
         daemon.wakes.fill(None);
@@ -789,7 +789,7 @@ impl Town {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let by = at(time).duration_since(self.clock.get());
         self.clock.set(at(time));
-        daemon.passed.set_by = Some(by);
+        daemon.elapsed.set_by = Some(by);
         daemon.next_poll = Poller::after_jump(at(time));
         for wake in daemon.wakes.iter_mut().flatten() {
             *wake += by;
