@@ -1,4 +1,4 @@
-//! The figures of the release binary, printed: size, start to READY, memory after polls over TLS,
+//! The figures of the release binary, printed: size, start to READY, state after polls over TLS,
 //! replay, disk writes of quiet polls, a fleet. Asserts nothing; machines differ.
 //!
 //! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`, or one
@@ -124,7 +124,7 @@ async fn polls() {
     apple.asked(POLLS).await;
     let pid = daemon.child.id();
     println!(
-        "resident memory      {:.2} MB, {:.2} MB of it anonymous, after {POLLS} polls over TLS",
+        "resident state      {:.2} MB, {:.2} MB of it anonymous, after {POLLS} polls over TLS",
         status_kb(pid, "VmRSS") * 1.024e-3,
         status_kb(pid, "RssAnon") * 1.024e-3
     );

@@ -22,7 +22,7 @@ use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
 use statusd::channel::{Audience, Channel, Log, Table as _, Transport, alertmanager};
 use statusd::clock::Elapsed;
-use statusd::daemon::poller::{Memory, Poller};
+use statusd::daemon::poller::{Poller, PollerState};
 use statusd::delivery::policy::{Policy, Route};
 use statusd::delivery::{self, Begun, Receiver};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
@@ -189,7 +189,7 @@ impl Town {
             recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"))),
             alive: None,
             tells_of_phones: false,
-            memory: Memory::new(Beliefs::new(feed())),
+            state: PollerState::new(Beliefs::new(feed())),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::cause::Cause as _;
 use crate::channel::SendOutcome;
 use crate::clock;
 use crate::config::Config;
-use crate::daemon::poller::{Memory, Poller};
+use crate::daemon::poller::{Poller, PollerState};
 use crate::delivery::heartbeat::{Heartbeat, Pulse};
 use crate::delivery::policy::Route;
 use crate::feed::fetch::Fetcher;
@@ -47,7 +47,7 @@ pub struct Shared {
 }
 
 pub struct Generation {
-    poll: JoinHandle<Memory>,
+    poll: JoinHandle<PollerState>,
     phones: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     /// Why a newer configuration is not in use.
@@ -59,7 +59,7 @@ impl Generation {
     /// when it is done; nothing else waits for it.
     pub fn start(
         setup: Setup,
-        memory: Memory,
+        state: PollerState,
         tell: Option<Tell>,
         channels: &mut ChannelLoops,
         shared: &Shared,
@@ -93,7 +93,7 @@ impl Generation {
         let poll = PollLoop {
             pulse,
             zone: config.time_zone.clone(),
-            poller: poller(config, fetcher, routes, memory, shared.seed),
+            poller: poller(config, fetcher, routes, state, shared.seed),
             store: Rc::clone(&shared.store),
             live: shared.live.clone(),
             outbox: shared.outbox.clone(),
@@ -111,22 +111,22 @@ impl Generation {
     }
 
     /// Ends at once: a poll gives up between two commits, and phones are read in one piece.
-    pub async fn stop(self, store: &Store) -> Option<Memory> {
+    pub async fn stop(self, store: &Store) -> Option<PollerState> {
         self.stop.send_replace(true);
-        let mut memory = self.poll.await.ok();
+        let mut state = self.poll.await.ok();
         if let Some(phones) = self.phones {
             let _ = phones.await;
         }
-        if let Some(memory) = &mut memory
-            && let Err(error) = memory.checkpoint(store).await
+        if let Some(state) = &mut state
+            && let Err(error) = state.checkpoint(store).await
         {
             tracing::error!("cannot write to the database: {}", error.reason());
         }
-        memory
+        state
     }
 }
 
-fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, memory: Memory, seed: u64) -> Poller {
+fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerState, seed: u64) -> Poller {
     let plan = Plan { poll: config.poll, trouble: config.trouble, jitter_s: jitter_s(seed, config.jitter_s) };
     Poller {
         fetcher,
@@ -136,7 +136,7 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, memory: Memory, 
         recorder: config.record_file.as_deref().map(Recorder::new),
         alive: config.alive,
         tells_of_phones: config.phone.enabled,
-        memory,
+        state,
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::time::sleep;
 use crate::cause::Cause as _;
 use crate::clock;
 use crate::config::{self, Config, ConfigError, Environment, Overrides};
-use crate::daemon::poller::Memory;
+use crate::daemon::poller::PollerState;
 use crate::delivery::policy;
 use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::model::Change;
@@ -111,9 +111,9 @@ async fn serve(
     let Opened { store, lost } =
         Store::open_observed(&directory, clock::now(), Arc::new(service_manager::migrating))?;
     let store = Rc::new(store);
-    let memory = Memory::new(store.beliefs(&setup.config.feed).await?);
+    let state = PollerState::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
-        let change = tracking::history_lost(&memory.beliefs, &kept, clock::now());
+        let change = tracking::history_lost(&state.beliefs, &kept, clock::now());
         let told_to = |change: &Change| policy::matching(&setup.routes(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }
@@ -130,7 +130,7 @@ async fn serve(
     tell(Step::Ready);
     let mut channels = ChannelLoops::none();
     let mut current = setup.config.clone();
-    let mut generation = Generation::start(setup, memory, Some(tell), &mut channels, &shared);
+    let mut generation = Generation::start(setup, state, Some(tell), &mut channels, &shared);
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
         spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), service_manager::ping));
     }
@@ -138,11 +138,11 @@ async fn serve(
         until_next(&generation, &mut signals, &shared.live, || reload(&current, load, environment)).await
     {
         current = next.config.clone();
-        let memory = match generation.stop(&store).await {
-            Some(memory) if memory.beliefs.feed == current.feed => memory,
-            _ => Memory::new(store.beliefs(&current.feed).await?),
+        let state = match generation.stop(&store).await {
+            Some(state) if state.beliefs.feed == current.feed => state,
+            _ => PollerState::new(store.beliefs(&current.feed).await?),
         };
-        generation = Generation::start(next, memory, None, &mut channels, &shared);
+        generation = Generation::start(next, state, None, &mut channels, &shared);
         tracing::info!("the configuration was read anew; watching {}", current.watch.join(", "));
         shared.live.send_modify(|live| (live.configured_at, live.refused) = (Some(clock::now()), None));
         service_manager::reloaded();

@@ -15,7 +15,7 @@ use super::service_manager;
 use super::wait::wait;
 use super::{Step, Tell};
 use crate::clock::{self, ClockJumps, ClockReading};
-use crate::daemon::poller::{Memory, PollReport, Poller};
+use crate::daemon::poller::{PollReport, Poller, PollerState};
 use crate::delivery::heartbeat::Pulse;
 use crate::feed::fetch::Limits;
 use crate::status_socket::DaemonStatus;
@@ -41,7 +41,7 @@ pub struct PollLoop {
 
 impl PollLoop {
     /// Looks at once, then when it is time, until it is stopped.
-    pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) -> Memory {
+    pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) -> PollerState {
         let jumps = ClockJumps::watch();
         let mut reading = ClockReading::take();
         let mut next = clock::now();
@@ -49,14 +49,14 @@ impl PollLoop {
             progress.waits(Some(clock::time_until(next)), clock::monotonic_now());
             let waited = tokio::select! {
                 elapsed = wait(&reading, next, || jumps.next(), ClockReading::take) => elapsed,
-                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
+                _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
             };
             reading = ClockReading::take();
             let now = clock::now();
             progress.works(LOOK_WITHIN, clock::monotonic_now());
             let fetched = tokio::select! {
                 fetched = self.poller.fetch(&self.store, now, waited) => fetched,
-                _ = stopped.wait_for(|stop| *stop) => return self.poller.memory,
+                _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
             };
             let looked = self.poller.digest(&self.store, fetched, now, fastrand::f64()).await;
             next = looked.next;
@@ -95,9 +95,7 @@ impl PollLoop {
         let state = match &looked.trouble {
             Some(trouble) if looked.verdict == Verdict::Unreadable => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
-            None => {
-                service_manager::summary(&self.poller.memory.beliefs, &self.poller.watch, now, &self.zone)
-            }
+            None => service_manager::summary(&self.poller.state.beliefs, &self.poller.watch, now, &self.zone),
         };
         if let Some(tell) = self.tell.take() {
             tell(Step::Polled { state: &state, at: now, next: looked.next });
@@ -167,7 +165,7 @@ mod tests {
             recorder: None,
             alive: None,
             tells_of_phones: false,
-            memory: Memory::new(Beliefs::new(feed)),
+            state: PollerState::new(Beliefs::new(feed)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::model::{Beliefs, Change, Document, Fault, FeedHealth, Outage, Service
 use crate::phones::late_backup;
 use crate::schedule::Schedule;
 use crate::store::{Coverage, Store};
-use crate::tracking::poll_plan::{AFTER_WAKING_S, Aftermath, Plan, next_poll};
+use crate::tracking::poll_plan::{AFTER_WAKING_S, Plan, PollResult, next_poll};
 use crate::tracking::watchlist::Watch;
 use crate::tracking::{self, Pending, Trouble, Update, Verdict};
 
@@ -38,11 +38,11 @@ pub struct Poller {
     pub alive: Option<Schedule>,
     /// Whether news of a backup say when phones were last backed up.
     pub tells_of_phones: bool,
-    pub memory: Memory,
+    pub state: PollerState,
 }
 
 /// What a poller remembers between looks; survives a reload.
-pub struct Memory {
+pub struct PollerState {
     pub beliefs: Beliefs,
     pending: Pending,
     /// The last document, for when the server says "unchanged".
@@ -61,9 +61,9 @@ pub struct Memory {
     unwritten_set_by: SignedDuration,
 }
 
-impl Memory {
-    pub fn new(beliefs: Beliefs) -> Memory {
-        Memory {
+impl PollerState {
+    pub fn new(beliefs: Beliefs) -> PollerState {
+        PollerState {
             beliefs,
             pending: Pending::default(),
             document: None,
@@ -142,12 +142,12 @@ impl Poller {
 
     /// Asks the server. `elapsed` is what the clocks did since the look before. Cancel-safe.
     pub async fn fetch(&mut self, store: &Store, now: Timestamp, elapsed: Elapsed) -> Fetched {
-        let elapsed = self.memory.with_unwritten(elapsed);
+        let elapsed = self.state.with_unwritten(elapsed);
         if let Err(error) = self.account_for(store, elapsed).await {
             return Fetched { seen: Err(error), elapsed };
         }
         let is_proven = |at: Timestamp| at <= now && now.duration_since(at) < PROVEN_FOR;
-        if !self.memory.document_at.is_some_and(is_proven) {
+        if !self.state.document_at.is_some_and(is_proven) {
             self.fetcher.ask_anew();
         }
         Fetched { seen: Ok(self.fetcher.fetch().await), elapsed }
@@ -172,20 +172,20 @@ impl Poller {
         }
         yield_now().await;
         let trouble = self.read(&seen, now);
-        let pending = self.memory.pending.clone();
+        let pending = self.state.pending.clone();
         let update = self.track(trouble.as_ref(), elapsed.awake_s, now);
-        let is_idle = update.is_empty(&self.memory.beliefs) && pending == self.memory.pending;
+        let is_idle = update.is_empty(&self.state.beliefs) && pending == self.state.pending;
         yield_now().await;
         self.record(&seen, trouble, elapsed, is_idle, now).await;
-        self.memory.last_poll = Some(now);
-        self.memory.looks += 1;
-        self.memory.failures = if seen.is_err() { self.memory.failures.saturating_add(1) } else { 0 };
+        self.state.last_poll = Some(now);
+        self.state.looks += 1;
+        self.state.failures = if seen.is_err() { self.state.failures.saturating_add(1) } else { 0 };
         let verdict = update.verdict;
         let mut changes = match self.write(store, update, now).await {
             Ok(changes) => changes,
             Err(error) => {
                 // What was seen stays seen; only writing it down has to wait.
-                self.memory.pending = pending;
+                self.state.pending = pending;
                 return PollReport::unwritten(verdict, &error, now);
             }
         };
@@ -197,7 +197,7 @@ impl Poller {
         if let Err(error) = self.report_liveness(store, now).await {
             tracing::error!("cannot write a sign of life to the database: {}", error.reason());
         }
-        let next = next_poll(&self.plan, &self.aftermath(&seen, jitter), now);
+        let next = next_poll(&self.plan, &self.poll_result(&seen, jitter), now);
         PollReport { verdict, changes, trouble: seen.err().map(|failure| failure.to_string()), next }
     }
 
@@ -212,7 +212,7 @@ impl Poller {
         let configured: Vec<&str> = self.routes.iter().map(|route| route.channel.as_str()).collect();
         store.give_up_absent(&configured, now).await?;
         match seen {
-            Ok(FetchOutcome::New { document, .. }) => store.recall(&mut self.memory.beliefs, document).await,
+            Ok(FetchOutcome::New { document, .. }) => store.recall(&mut self.state.beliefs, document).await,
             Ok(FetchOutcome::Unchanged) | Err(_) => Ok(()),
         }
     }
@@ -225,43 +225,43 @@ impl Poller {
     /// A sleep and a set clock both end what we can vouch for at the look before. A set clock that
     /// cannot be written down is an error, and is accounted for at the next look.
     async fn account_for(&mut self, store: &Store, elapsed: Elapsed) -> rusqlite::Result<()> {
-        let Some(last) = self.memory.last_poll else { return Ok(()) };
-        let memory = &mut self.memory;
+        let Some(last) = self.state.last_poll else { return Ok(()) };
+        let state = &mut self.state;
         match elapsed.set_by {
             Some(by) => {
                 // In whole seconds, like all times.
                 let whole = SignedDuration::from_secs(by.as_secs());
                 tracing::warn!("the clock was set by {whole:#}; running waits go on from where they were");
-                let mut pending = memory.pending.clone();
-                let update = tracking::clock_set(&memory.beliefs, &mut pending, whole);
-                memory.unwritten_set_by = by;
+                let mut pending = state.pending.clone();
+                let update = tracking::clock_set(&state.beliefs, &mut pending, whole);
+                state.unwritten_set_by = by;
                 let nobody = |_: &Change| Vec::new();
-                store.commit(&memory.beliefs, &update, &nobody, memory.coverage, 0, last).await?;
-                memory.unwritten_set_by = SignedDuration::ZERO;
-                memory.pending = pending;
-                update.apply(&mut memory.beliefs);
+                store.commit(&state.beliefs, &update, &nobody, state.coverage, 0, last).await?;
+                state.unwritten_set_by = SignedDuration::ZERO;
+                state.pending = pending;
+                update.apply(&mut state.beliefs);
             }
             None if elapsed.slept => {
-                if let Err(error) = memory.checkpoint(store).await {
+                if let Err(error) = state.checkpoint(store).await {
                     tracing::error!("cannot write to the database: {}", error.reason());
                 }
             }
             None => return Ok(()),
         }
-        memory.coverage = Coverage::Begins;
+        state.coverage = Coverage::Begins;
         Ok(())
     }
 
     /// Keeps the document of a poll. Returns why there is none.
     fn read(&mut self, seen: &Result<FetchOutcome, Failure>, now: Timestamp) -> Option<Trouble> {
-        let memory = &mut self.memory;
+        let state = &mut self.state;
         match seen {
             Ok(FetchOutcome::New { document, .. }) => {
-                memory.document = Some(document.clone());
-                memory.document_at = Some(now);
+                state.document = Some(document.clone());
+                state.document_at = Some(now);
                 None
             }
-            Ok(FetchOutcome::Unchanged) if memory.document.is_some() => None,
+            Ok(FetchOutcome::Unchanged) if state.document.is_some() => None,
             Ok(FetchOutcome::Unchanged) => {
                 let reason = "the server says \u{201c}unchanged\u{201d} to a first question".to_owned();
                 Some(Trouble { fault: Fault::Apple, reason })
@@ -271,7 +271,7 @@ impl Poller {
     }
 
     fn track(&mut self, trouble: Option<&Trouble>, awake_s: u64, now: Timestamp) -> Update {
-        let Memory { beliefs, pending, document, .. } = &mut self.memory;
+        let PollerState { beliefs, pending, document, .. } = &mut self.state;
         match (trouble, document) {
             (None, Some(document)) => tracking::compare(beliefs, pending, document, &self.watch, now),
             (Some(trouble), _) => tracking::unreadable(beliefs, pending, trouble, awake_s, now),
@@ -289,8 +289,8 @@ impl Poller {
         now: Timestamp,
     ) {
         let Some(recorder) = &mut self.recorder else { return };
-        let memory = &self.memory;
-        let start = match (memory.last_poll, memory.beliefs.state.first_accepted) {
+        let state = &self.state;
+        let start = match (state.last_poll, state.beliefs.state.first_accepted) {
             (Some(_), _) => None,
             (None, None) => Some(Start::New),
             (None, Some(_)) => Some(Start::Resumed),
@@ -324,13 +324,12 @@ impl Poller {
             tracing::warn!("Apple lists {more} more outages than the {most} that statusd follows at a time");
         }
         self.add_last_backup(store, &mut update, now).await?;
-        let memory = &mut self.memory;
-        let is_due =
-            memory.checkpoint.is_none_or(|last| now < last || now.duration_since(last) >= CHECKPOINT);
-        if update.is_empty(&memory.beliefs) {
-            if is_due || memory.coverage == Coverage::Begins {
-                store.checkpoint(&memory.beliefs, memory.coverage, memory.looks, now).await?;
-                memory.is_written(now);
+        let state = &mut self.state;
+        let is_due = state.checkpoint.is_none_or(|last| now < last || now.duration_since(last) >= CHECKPOINT);
+        if update.is_empty(&state.beliefs) {
+            if is_due || state.coverage == Coverage::Begins {
+                store.checkpoint(&state.beliefs, state.coverage, state.looks, now).await?;
+                state.is_written(now);
             }
             return Ok(Vec::new());
         }
@@ -339,11 +338,11 @@ impl Poller {
             false => Vec::new(),
         };
         let mut changes = Vec::new();
-        for slice in update.slices(&memory.beliefs) {
-            store.commit(&memory.beliefs, &slice, &told_to, memory.coverage, memory.looks, now).await?;
-            memory.is_written(now);
+        for slice in update.slices(&state.beliefs) {
+            store.commit(&state.beliefs, &slice, &told_to, state.coverage, state.looks, now).await?;
+            state.is_written(now);
             changes.extend_from_slice(&slice.changes);
-            slice.apply(&mut memory.beliefs);
+            slice.apply(&mut state.beliefs);
             yield_now().await;
         }
         Ok(changes)
@@ -375,17 +374,17 @@ impl Poller {
     /// When the schedule has come round since the last one.
     async fn report_liveness(&mut self, store: &Store, now: Timestamp) -> rusqlite::Result<()> {
         let Some(schedule) = &self.alive else { return Ok(()) };
-        let last = match self.memory.liveness_at {
+        let last = match self.state.liveness_at {
             Some(last) => last,
             None => store.last_sign_of_life(now).await?,
         };
-        self.memory.liveness_at = Some(last);
+        self.state.liveness_at = Some(last);
         // A clock that was set back must not silence it for years.
         if last <= now && schedule.next_after(last).is_none_or(|due| due > now) {
             return Ok(());
         }
-        self.memory.checkpoint(store).await?;
-        let beliefs = &self.memory.beliefs;
+        self.state.checkpoint(store).await?;
+        let beliefs = &self.state.beliefs;
         let last_good = match beliefs.state.health {
             FeedHealth::Readable { .. } => Some(now),
             FeedHealth::Unreadable { .. } | FeedHealth::Unknown => store.last_readable(&beliefs.feed).await?,
@@ -397,14 +396,14 @@ impl Poller {
             ..tracking::liveness_report(beliefs, &self.watch, now)
         };
         store.report_liveness(&sign, &|change| policy::matching(&self.routes, change), now).await?;
-        self.memory.liveness_at = Some(now);
+        self.state.liveness_at = Some(now);
         Ok(())
     }
 
     /// Puts due reminders into the outbox and returns them. "It still lasts" is a claim about now, so
     /// a look must have seen it, with nothing in it that waits for its second sight.
     async fn remind(&self, store: &Store, verdict: Verdict, now: Timestamp) -> rusqlite::Result<Vec<Change>> {
-        let Memory { beliefs, pending, .. } = &self.memory;
+        let PollerState { beliefs, pending, .. } = &self.state;
         let mut reminders = Vec::new();
         if verdict != Verdict::Accepted
             || pending.oldest().is_some()
@@ -423,14 +422,14 @@ impl Poller {
         Ok(reminders)
     }
 
-    fn aftermath(&self, seen: &Result<FetchOutcome, Failure>, jitter: f64) -> Aftermath {
+    fn poll_result(&self, seen: &Result<FetchOutcome, Failure>, jitter: f64) -> PollResult {
         match seen {
-            Ok(_) => Aftermath::Seen {
-                has_trouble: tracking::has_trouble(&self.memory.beliefs, &self.watch),
-                unconfirmed_since: self.memory.pending.oldest(),
+            Ok(_) => PollResult::Seen {
+                has_trouble: tracking::has_trouble(&self.state.beliefs, &self.watch),
+                unconfirmed_since: self.state.pending.oldest(),
             },
-            Err(failure) => Aftermath::Failed {
-                failures: self.memory.failures,
+            Err(failure) => PollResult::Failed {
+                failures: self.state.failures,
                 retry_after_s: failure.retry_after_s,
                 jitter,
             },

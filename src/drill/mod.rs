@@ -3,7 +3,7 @@
 //!
 //! Only the outage is made up, and only the time that it takes is shortened: what is looked at when
 //! stands in `script`, and `stage` shows it on loopback. The database of the beliefs and an outbox
-//! for each channel are in memory and gone when it ends; the daemon, its database and its outbox
+//! for each channel are in state and gone when it ends; the daemon, its database and its outbox
 //! are not touched. Invariant: every message is marked as a drill's, and no channel waits for
 //! another.
 
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::channel::{Audience, Notice, SendOutcome};
 use crate::clock::Elapsed;
-use crate::daemon::poller::{Memory, Poller};
+use crate::daemon::poller::{Poller, PollerState};
 use crate::delivery::{self, Begun, Receiver};
 use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
 use crate::model::{Beliefs, Change, FeedId};
@@ -222,7 +222,7 @@ fn poller(drill: &Drill, url: &str) -> Result<Poller> {
         alive: None,
         tells_of_phones: false,
         recorder: None,
-        memory: Memory::new(Beliefs::new(drill.feed.clone())),
+        state: PollerState::new(Beliefs::new(drill.feed.clone())),
     })
 }
 

@@ -29,7 +29,7 @@ pub struct Plan {
 
 /// What a look left behind.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Aftermath {
+pub enum PollResult {
     Seen {
         has_trouble: bool,
         /// First sight of the oldest change that waits for its second.
@@ -46,14 +46,14 @@ pub enum Aftermath {
 }
 
 /// The time of the next look, later than `now`.
-pub fn next_poll(plan: &Plan, aftermath: &Aftermath, now: Timestamp) -> Timestamp {
-    match aftermath {
-        Aftermath::Failed { failures, retry_after_s, jitter } => {
+pub fn next_poll(plan: &Plan, poll_result: &PollResult, now: Timestamp) -> Timestamp {
+    match poll_result {
+        PollResult::Failed { failures, retry_after_s, jitter } => {
             let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, BACKOFF_CAP_S, *jitter);
             let wanted_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
             after(now, i64::try_from(backoff_s.max(wanted_s)).unwrap_or(FALLBACK_S))
         }
-        Aftermath::Seen { has_trouble, unconfirmed_since } => {
+        PollResult::Seen { has_trouble, unconfirmed_since } => {
             let schedule = if *has_trouble { &plan.trouble } else { &plan.poll };
             let scheduled = scheduled(schedule, plan.jitter_s, now);
             match unconfirmed_since {
@@ -93,19 +93,19 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(jitter_s: u64, aftermath: Aftermath, expected: &str) {
+    fn check(jitter_s: u64, poll_result: PollResult, expected: &str) {
         let now: Timestamp = "2026-01-01T12:01:10Z".parse().expect("a time");
-        let next = next_poll(&plan(jitter_s), &aftermath, now).to_string();
-        assert_eq!(next, format!("2026-01-01T{expected}Z"), "{aftermath:?}");
+        let next = next_poll(&plan(jitter_s), &poll_result, now).to_string();
+        assert_eq!(next, format!("2026-01-01T{expected}Z"), "{poll_result:?}");
     }
 
-    fn seen(has_trouble: bool, since: Option<&str>) -> Aftermath {
+    fn seen(has_trouble: bool, since: Option<&str>) -> PollResult {
         let unconfirmed_since = since.map(|time| format!("2026-01-01T{time}Z").parse().expect("a time"));
-        Aftermath::Seen { has_trouble, unconfirmed_since }
+        PollResult::Seen { has_trouble, unconfirmed_since }
     }
 
-    fn failed(failures: u32, retry_after_s: Option<u64>) -> Aftermath {
-        Aftermath::Failed { failures, retry_after_s, jitter: 0.5 }
+    fn failed(failures: u32, retry_after_s: Option<u64>) -> PollResult {
+        PollResult::Failed { failures, retry_after_s, jitter: 0.5 }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::feed::parse;
 use crate::feed::recording::{Line, Poll, Recording, Start};
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
-use crate::tracking::poll_plan::{Aftermath, Plan, next_poll};
+use crate::tracking::poll_plan::{Plan, PollResult, next_poll};
 use crate::tracking::watchlist::Watch;
 use crate::tracking::{self, Pending, Trouble, Verdict};
 
@@ -65,9 +65,9 @@ pub fn replay(
 
 /// The first scheduled look at or after a moment.
 fn first_poll_from(plan: &Plan, player: &Player, watch: &Watch, moment: Timestamp) -> Timestamp {
-    match player.aftermath(watch) {
-        seen @ Aftermath::Seen { .. } => next_poll(plan, &seen, moment - SignedDuration::from_secs(1)),
-        Aftermath::Failed { .. } => moment,
+    match player.poll_result(watch) {
+        seen @ PollResult::Seen { .. } => next_poll(plan, &seen, moment - SignedDuration::from_secs(1)),
+        PollResult::Failed { .. } => moment,
     }
 }
 
@@ -160,7 +160,7 @@ impl Player {
         if self.poll.is_some() {
             return None;
         }
-        let next = next_poll(plan, &self.aftermath(watch), now);
+        let next = next_poll(plan, &self.poll_result(watch), now);
         if !step.is_idle || self.pending.oldest().is_some() {
             return Some(next);
         }
@@ -168,13 +168,13 @@ impl Player {
         Some(if deadline > next { first_poll_from(plan, self, watch, deadline) } else { next })
     }
 
-    fn aftermath(&self, watch: &Watch) -> Aftermath {
+    fn poll_result(&self, watch: &Watch) -> PollResult {
         match &self.shown {
-            Ok(_) => Aftermath::Seen {
+            Ok(_) => PollResult::Seen {
                 has_trouble: tracking::has_trouble(&self.beliefs, watch),
                 unconfirmed_since: self.pending.oldest(),
             },
-            Err(_) => Aftermath::Failed { failures: self.failures, retry_after_s: None, jitter: 0.5 },
+            Err(_) => PollResult::Failed { failures: self.failures, retry_after_s: None, jitter: 0.5 },
         }
     }
 

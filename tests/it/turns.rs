@@ -16,7 +16,7 @@ use crate::common::old_schema::feed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use statusd::clock::Elapsed;
-use statusd::daemon::poller::{Memory, Poller};
+use statusd::daemon::poller::{Poller, PollerState};
 use statusd::delivery::policy::{Policy, Route};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
 use statusd::feed::recording::{Poll as Recorded, Recorder};
@@ -102,7 +102,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_777_975_200 + second).expect("a time")
 }
 
-/// Apple, and a poller on a database of its own, in memory where there is such a place.
+/// Apple, and a poller on a database of its own, in state where there is such a place.
 struct Town {
     apple: Apple,
     folder: TempDir,
@@ -129,7 +129,7 @@ impl Town {
             recorder: None,
             alive: None,
             tells_of_phones: false,
-            memory: Memory::new(self.store.beliefs(&feed()).await.expect("beliefs")),
+            state: PollerState::new(self.store.beliefs(&feed()).await.expect("beliefs")),
         }
     }
 
@@ -198,16 +198,16 @@ async fn between_the_slices_of_a_flood_others_have_their_turn() {
     assert!(turns.len() >= OUTAGES / AT_ONCE, "{turns:?}");
 }
 
-/// Otherwise every id that Apple ever listed stays in memory until the next start.
+/// Otherwise every id that Apple ever listed stays in state until the next start.
 #[tokio::test]
 async fn what_is_over_and_not_listed_is_not_kept_in_memory() {
     let town = Town::found().await;
     let mut poller = town.poller().await;
     town.show(&mut poller, &calm(), &[0]).await;
     town.show(&mut poller, &flood("resolved"), &[60, 120]).await;
-    assert_eq!(poller.memory.beliefs.outages.len(), OUTAGES);
+    assert_eq!(poller.state.beliefs.outages.len(), OUTAGES);
     town.show(&mut poller, &calm(), &[180]).await;
-    assert!(poller.memory.beliefs.outages.is_empty());
+    assert!(poller.state.beliefs.outages.is_empty());
     town.show(&mut poller, &flood("resolved"), &[240, 300]).await;
     assert_eq!(town.whole(&town.store).await.len(), OUTAGES, "told once");
 }

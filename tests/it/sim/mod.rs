@@ -15,7 +15,7 @@ use serde_json::Value;
 use statusd::channel::push::ntfy;
 use statusd::channel::{Audience, Channel, Table as _, Transport, Webhook, webhook};
 use statusd::clock::Elapsed;
-use statusd::daemon::poller::{Memory, PollReport, Poller};
+use statusd::daemon::poller::{PollReport, Poller, PollerState};
 use statusd::delivery::policy::{self, Policy, Route};
 use statusd::delivery::{self, Receiver, Round};
 use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
@@ -87,9 +87,9 @@ pub fn backup(posted: &str, kind: &str, status: &str, from: &str, to: Option<&st
     calm(posted).event("1001", kind, status, at(from).as_second(), to.map(|to| at(to).as_second()))
 }
 
-/// In memory where there is such a place: no story is about the disk, and a week of retries would
+/// In state where there is such a place: no story is about the disk, and a week of retries would
 /// wait for it some ten thousand times.
-fn memory() -> TempDir {
+fn state() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
 }
 
@@ -265,7 +265,7 @@ pub fn refusing(refusal: Refusal) -> Phone {
 /// A delivery that does not end.
 type Stuck = Pin<Box<dyn Future<Output = Round>>>;
 
-/// A running statusd: what `statusd run` holds in memory.
+/// A running statusd: what `statusd run` holds in state.
 struct Daemon {
     store: Store,
     poller: Poller,
@@ -321,7 +321,7 @@ impl Town {
     fn with(apple: Apple) -> Town {
         Town {
             apple,
-            directory: memory(),
+            directory: state(),
             clock: Rc::new(Cell::new(at("10:00"))),
             watch: vec!["iCloud Backup".to_owned()],
             limits: Limits::default(),
@@ -539,9 +539,9 @@ impl Town {
                 policy: receiver.policy.clone(),
             })
             .collect();
-        let memory = Memory::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
+        let state = PollerState::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
         if let Some(kept) = lost {
-            let change = tracking::history_lost(&memory.beliefs, &kept, now);
+            let change = tracking::history_lost(&state.beliefs, &kept, now);
             store
                 .announce(&change, &|change| policy::matching(&routes, change), now)
                 .await
@@ -558,7 +558,7 @@ impl Town {
             alive: self.alive.clone(),
             tells_of_phones: self.checks.is_some(),
             recorder: self.recording.as_deref().map(Recorder::new),
-            memory,
+            state,
         };
         let wakes = vec![Some(now); receivers.len()];
         let elapsed = Elapsed::default();
@@ -575,10 +575,10 @@ impl Town {
     /// SIGTERM: says how far it looked, and ends.
     pub async fn stop(&mut self) {
         let mut daemon = self.daemon.take().expect("statusd is on");
-        daemon.poller.memory.checkpoint(&daemon.store).await.expect("the database takes a mark");
+        daemon.poller.state.checkpoint(&daemon.store).await.expect("the database takes a mark");
     }
 
-    /// SIGKILL: whatever was in memory is gone.
+    /// SIGKILL: whatever was in state is gone.
     pub fn crash(&mut self) {
         self.daemon.take().expect("statusd is on");
     }
