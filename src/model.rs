@@ -562,29 +562,29 @@ impl ChangeKind {
 
 /// What kind of news it is: decides how loudly it is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub enum Severity {
     /// Something began or got worse.
-    Alarm,
+    Alert,
     /// Something is over.
-    Relief,
+    Resolved,
     /// News that is neither: a plan, a reminder.
-    Neutral,
+    Info,
 }
 
-impl Tone {
-    pub const ALL: [Tone; 3] = [Tone::Alarm, Tone::Relief, Tone::Neutral];
+impl Severity {
+    pub const ALL: [Severity; 3] = [Severity::Alert, Severity::Resolved, Severity::Info];
 
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            Tone::Alarm => "alarm",
-            Tone::Relief => "relief",
-            Tone::Neutral => "neutral",
+            Severity::Alert => "alarm",
+            Severity::Resolved => "relief",
+            Severity::Info => "neutral",
         }
     }
 
-    pub fn parse(text: &str) -> Option<Tone> {
-        Tone::ALL.into_iter().find(|tone| tone.as_str() == text)
+    pub fn parse(text: &str) -> Option<Severity> {
+        Severity::ALL.into_iter().find(|severity| severity.as_str() == text)
     }
 }
 

@@ -17,7 +17,7 @@ use super::process::{self, Meaning, Run, Task};
 use super::redact::Redactor;
 use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
 use super::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;
 
@@ -149,10 +149,10 @@ impl Apprise {
 
     /// The title is in them, for everybody on the machine to read: what Apple says is no secret.
     fn arguments(&self, notice: &Notice) -> Vec<String> {
-        let kind = match notice.tone {
-            Tone::Alarm => "failure",
-            Tone::Relief => "success",
-            Tone::Neutral => "info",
+        let kind = match notice.severity {
+            Severity::Alert => "failure",
+            Severity::Resolved => "success",
+            Severity::Info => "info",
         };
         let title = text::plain_line(&notice.title, TITLE_MAX_CHARS);
         let mut arguments = vec![
@@ -282,12 +282,12 @@ mod tests {
         })
     }
 
-    fn notice(title: &str, tone: Tone) -> Notice {
+    fn notice(title: &str, severity: Severity) -> Notice {
         Notice {
             key: "k".to_owned(),
             title: title.to_owned(),
             body: "b".to_owned(),
-            tone,
+            severity,
             payload: String::new(),
             replaces: None,
             follows: None,
@@ -343,18 +343,18 @@ mod tests {
     #[test]
     fn arguments_hold_no_address_and_no_second_option() {
         let apprise = made("url_file = '/url'").expect("an apprise");
-        let arguments = apprise.arguments(&notice("--debug\n-c /etc/passwd", Tone::Alarm));
+        let arguments = apprise.arguments(&notice("--debug\n-c /etc/passwd", Severity::Alert));
         let expected =
             ["-vv", "--input-format=text", "--notification-type=failure", "--title=--debug -c /etc/passwd"];
         assert_eq!(arguments, expected);
 
         let apprise = made("config_file = '/etc/apprise.yml'\ntag = 'me'").expect("an apprise");
-        let arguments = apprise.arguments(&notice("t", Tone::Relief));
+        let arguments = apprise.arguments(&notice("t", Severity::Resolved));
         assert_eq!(
             arguments[2..],
             ["--notification-type=success", "--title=t", "--config=/etc/apprise.yml", "--tag=me"]
         );
-        assert_eq!(apprise.arguments(&notice("t", Tone::Neutral))[2], "--notification-type=info");
+        assert_eq!(apprise.arguments(&notice("t", Severity::Info))[2], "--notification-type=info");
     }
 
     #[test]

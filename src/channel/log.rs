@@ -97,7 +97,7 @@ pub mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::model::Tone;
+    use crate::model::Severity;
 
     /// Hands on every line that the subscriber writes.
     struct Lines(Sender<String>);
@@ -131,7 +131,7 @@ pub mod tests {
             key: "consumer/en_US/icloud%20backup/1/1/began".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            tone: Tone::Alarm,
+            severity: Severity::Alert,
             payload: r#"{"version":1,"service":"iCloud Backup","kind":"began"}"#.to_owned(),
             replaces: None,
             follows: None,

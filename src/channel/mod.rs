@@ -48,7 +48,7 @@ pub use snapshot::{ServiceState, Snapshot};
 pub use telegram::Telegram;
 pub use webhook::Webhook;
 
-use crate::model::{Edition, Tone};
+use crate::model::{Edition, Severity};
 
 /// Twice what the slowest of our own kinds may take for a try, a knock and a snapshot.
 const ENDS_WITHIN: Duration = Duration::from_secs(180);
@@ -83,7 +83,7 @@ pub struct Notice {
     pub title: String,
     /// Plain text of several lines. Holds Apple's words: hostile until escaped.
     pub body: String,
-    pub tone: Tone,
+    pub severity: Severity,
     /// The documented JSON of the change (`docs/json.md`), for programs; empty for people.
     pub payload: String,
     /// The receipt of the message that this one says all of and more: the start, when this is its

@@ -21,7 +21,7 @@ use super::settings::{
     shown_some,
 };
 use super::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 
 /// In UTF-16 units.
@@ -130,7 +130,7 @@ impl Telegram {
             "entities": [{"type": "bold", "offset": 0, "length": title.encode_utf16().count()}],
             "link_preview_options": {"is_disabled": true},
             // The message is there, and nobody's phone makes a noise.
-            "disable_notification": notice.tone == Tone::Neutral,
+            "disable_notification": notice.severity == Severity::Info,
         });
         if let Some(thread_id) = self.thread_id {
             payload["message_thread_id"] = thread_id.into();
@@ -303,11 +303,11 @@ mod tests {
 
     #[test]
     fn only_what_is_neither_good_nor_bad_is_silent() {
-        let silent = |tone| {
-            telegram("1").payload(&Notice { tone, ..notice("a", "b") })["disable_notification"].clone()
+        let silent = |severity| {
+            telegram("1").payload(&Notice { severity, ..notice("a", "b") })["disable_notification"].clone()
         };
         assert_eq!(
-            [Tone::Alarm, Tone::Relief, Tone::Neutral].map(silent),
+            [Severity::Alert, Severity::Resolved, Severity::Info].map(silent),
             [json!(false), json!(false), json!(true)]
         );
     }

@@ -72,6 +72,6 @@ fn wish(alarm: &ShownAlarm, may_show: bool) -> Wish {
 }
 
 fn notice(frozen: &RenderedNotice) -> Notice {
-    let RenderedNotice { key, title, body, tone, payload } = frozen.clone();
-    Notice { key, title, body, tone, payload, replaces: None, follows: None }
+    let RenderedNotice { key, title, body, severity, payload } = frozen.clone();
+    Notice { key, title, body, severity, payload, replaces: None, follows: None }
 }

@@ -331,13 +331,19 @@ fn frozen(
         (Audience::Programs, [change, ..]) => {
             let title = if is_reworded { message.title } else { line(change, &said) };
             let payload = payload::worded(change, &title, &said).to_string();
-            RenderedNotice { key, title, body: String::new(), tone: phrases::tone(change.kind), payload }
+            RenderedNotice {
+                key,
+                title,
+                body: String::new(),
+                severity: phrases::severity(change.kind),
+                payload,
+            }
         }
         (Audience::People | Audience::Desktop | Audience::Programs, _) => RenderedNotice {
             key,
             title: message.title,
             body: message.body,
-            tone: message.tone,
+            severity: message.severity,
             payload: String::new(),
         },
     }
@@ -374,9 +380,9 @@ fn was_held(receiver: &Receiver, snooze: Option<Snooze>, since: Timestamp) -> bo
 
 /// What a channel is given of a try.
 pub fn notice(attempt: &Attempt) -> Notice {
-    let RenderedNotice { key, title, body, tone, payload } = attempt.frozen.clone();
+    let RenderedNotice { key, title, body, severity, payload } = attempt.frozen.clone();
     let (replaces, follows) = (attempt.replaces.clone(), attempt.follows.clone());
-    Notice { key, title, body, tone, payload, replaces, follows }
+    Notice { key, title, body, severity, payload, replaces, follows }
 }
 
 /// What an answer means for the deliveries behind it.
@@ -427,7 +433,7 @@ fn later(now: Timestamp, seconds: i64, jitter: f64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Tone;
+    use crate::model::Severity;
 
     #[test]
     fn giving_up_takes_both_a_month_and_a_thousand_tries() {
@@ -436,7 +442,7 @@ mod tests {
                 key: String::new(),
                 title: String::new(),
                 body: String::new(),
-                tone: Tone::Neutral,
+                severity: Severity::Info,
                 payload: String::new(),
             };
             let attempt = Attempt {

@@ -94,7 +94,7 @@ fn facts(message: &Message, changes: &[Change], said: &RenderContext) -> Value {
         "title": message.title,
         "body": message.body,
         "advice": message.advice,
-        "tone": message.tone.as_str(),
+        "severity": message.severity.as_str(),
         "kind": first.map_or("", |change| change.kind.as_str()),
         "service": names(changes),
         "drill": said.is_drill,
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_is_refused_with_what_there_is() {
         let error = Template::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
-        let words = "title: unknown name \"titel\" in its line 2; a template knows title, body, advice, tone, kind, \
+        let words = "title: unknown name \"titel\" in its line 2; a template knows title, body, advice, severity, kind, \
                      service, drill, changes";
         assert_eq!(error, words);
         let error = Template::new(None, Some("{% if kind %}")).expect_err("refused");

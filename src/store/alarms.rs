@@ -72,7 +72,7 @@ impl Store {
                     key: row.get("key")?,
                     title: row.get("title")?,
                     body: row.get("body")?,
-                    tone: rows::tone(row)?,
+                    severity: rows::tone(row)?,
                     payload: row.get("payload")?,
                 },
                 receipt: row.get("receipt")?,

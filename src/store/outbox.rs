@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
 use super::batch::{self, Batching, Earlier, Waiting};
 use super::rows::{self, time};
 use super::{Routing, Store};
-use crate::model::{Change, ServiceKey, Tone};
+use crate::model::{Change, ServiceKey, Severity};
 
 /// The answer of what a person dropped.
 pub const DROPPED: &str = "dropped by hand";
@@ -20,7 +20,7 @@ pub struct RenderedNotice {
     pub key: String,
     pub title: String,
     pub body: String,
-    pub tone: Tone,
+    pub severity: Severity,
     pub payload: String,
 }
 
@@ -375,7 +375,7 @@ fn freeze(
             frozen.key,
             frozen.title,
             frozen.body,
-            frozen.tone.as_str(),
+            frozen.severity.as_str(),
             frozen.payload,
             replaces,
             follows,
@@ -399,7 +399,7 @@ fn attempt(
                 key: rows::text(row, "key")?,
                 title: rows::text(row, "title")?,
                 body: rows::text(row, "body")?,
-                tone: rows::tone(row)?,
+                severity: rows::tone(row)?,
                 payload: rows::text(row, "payload")?,
             },
             replaces: rows::optional_text(row, "replaces")?,
@@ -460,7 +460,7 @@ mod tests {
             key: waiting.changes[0].key(),
             title: String::new(),
             body: String::new(),
-            tone: Tone::Neutral,
+            severity: Severity::Info,
             payload: String::new(),
         };
         let begun = store.begin("log", gather, &compose, &|_| now, now).await;

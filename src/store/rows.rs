@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Error, Result, Row};
 
-use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Missing, ServiceKey, Tone};
+use crate::model::{
+    Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Missing, ServiceKey, Severity,
+};
 
 pub const CHANGE_COLUMNS: &str = "key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial, \
      outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at, \
@@ -111,8 +113,8 @@ fn last_backup(row: &Row) -> Result<Option<LastBackup>> {
     Ok(times.map(|(at, read_at)| LastBackup { at, read_at, phones: phones.unwrap_or(1) }))
 }
 
-pub fn tone(row: &Row) -> Result<Tone> {
-    Ok(Tone::parse(&text(row, "tone")?).unwrap_or(Tone::Neutral))
+pub fn tone(row: &Row) -> Result<Severity> {
+    Ok(Severity::parse(&text(row, "tone")?).unwrap_or(Severity::Info))
 }
 
 /// `worsened=2,revised=5`

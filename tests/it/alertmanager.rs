@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::alertmanager::{Alertmanager, Settings};
 use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot, http_answer};
-use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Tone};
+use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Severity};
 use statusd::secret::Secret;
 
 const PASSWORD: &str = "p@ss wörd:t0kent0ken";
@@ -53,7 +53,7 @@ fn notice(kind: &str, fields: Value) -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down".to_owned(),
         body: String::new(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: payload(kind, fields).to_string(),
         replaces: None,
         follows: None,

@@ -9,7 +9,7 @@ use crate::common::http_server::{HttpServer, Nobody, Reply};
 use serde_json::{Value, json};
 use statusd::channel::apprise::Settings;
 use statusd::channel::{Apprise, Notice, SendOutcome};
-use statusd::model::Tone;
+use statusd::model::Severity;
 use statusd::secret::Secret;
 use tempfile::TempDir;
 
@@ -21,7 +21,7 @@ fn notice() -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down — “Störung”".to_owned(),
         body: "Since 02:10.\n--title=x $(y) \\n <b>バックアップ</b>".to_owned(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: String::new(),
         replaces: None,
         follows: None,
@@ -104,8 +104,8 @@ async fn the_message_arrives_as_it_is() {
 async fn the_tone_is_the_type() {
     let mut peer = HttpServer::start([Reply::status(200)]).await;
     let apprise = one(format!("json://{}", peer.address));
-    for (tone, kind) in [(Tone::Relief, "success"), (Tone::Neutral, "info")] {
-        let answer = apprise.send(&Notice { tone, body: String::new(), ..notice() }).await;
+    for (severity, kind) in [(Severity::Resolved, "success"), (Severity::Info, "info")] {
+        let answer = apprise.send(&Notice { severity, body: String::new(), ..notice() }).await;
         check_delivered(&answer, "Sent JSON");
         assert_eq!(posted(&mut peer).await["type"], json!(kind));
     }

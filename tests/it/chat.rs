@@ -5,7 +5,7 @@ use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use crate::common::log;
 use serde_json::{Value, json};
 use statusd::channel::{Channel, Notice, SendOutcome, Tables};
-use statusd::model::Tone;
+use statusd::model::Severity;
 
 const SECRETS: [&str; 3] = ["T0PATHSECRET", "QUERYSECRET", "T0KENSECRET"];
 
@@ -76,7 +76,7 @@ fn notice() -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down".to_owned(),
         body: "Since 02:10.\nWait.".to_owned(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: String::new(),
         replaces: None,
         follows: None,
@@ -404,7 +404,7 @@ async fn telegrams_end_answers_its_start() {
     let SendOutcome::Delivered { receipt, .. } = channel.send(&notice()).await else {
         panic!("not delivered")
     };
-    channel.send(&Notice { follows: receipt, tone: Tone::Neutral, ..notice() }).await;
+    channel.send(&Notice { follows: receipt, severity: Severity::Info, ..notice() }).await;
     let mut sent = async || -> Value { serde_json::from_slice(&peer.next().await.body).expect("JSON") };
     let (start, end) = (sent().await, sent().await);
     assert_eq!((start.get("reply_parameters"), &start["disable_notification"]), (None, &json!(false)));

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::common::http_server::patient;
 use statusd::channel::command::Settings;
 use statusd::channel::{Command, Notice, SendOutcome};
-use statusd::model::Tone;
+use statusd::model::Severity;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
@@ -23,7 +23,7 @@ fn notice(payload: &str) -> Notice {
         key: KEY.to_owned(),
         title: "iCloud Backup is down".to_owned(),
         body: String::new(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: payload.to_owned(),
         replaces: None,
         follows: None,

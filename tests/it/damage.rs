@@ -85,12 +85,12 @@ async fn look_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
 
 fn compose(waiting: &Waiting) -> RenderedNotice {
     let key = waiting.changes[0].key();
-    let tone = statusd::model::Tone::Alarm;
+    let severity = statusd::model::Severity::Alert;
     RenderedNotice {
         key,
         title: "A title".to_owned(),
         body: "A body".to_owned(),
-        tone,
+        severity,
         payload: String::new(),
     }
 }

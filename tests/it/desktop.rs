@@ -5,14 +5,14 @@ use crate::common;
 use crate::common::bus::{Bus, Held, Says, Server};
 use statusd::channel::desktop::Urgency;
 use statusd::channel::{Desktop, Fate, Notice, SendOutcome, Wish};
-use statusd::model::Tone;
+use statusd::model::Severity;
 
 fn notice(title: &str, body: &str) -> Notice {
     Notice {
         key: "consumer/en_US/icloud%20backup/1/1/began".to_owned(),
         title: title.to_owned(),
         body: body.to_owned(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: String::new(),
         replaces: None,
         follows: None,
@@ -20,7 +20,11 @@ fn notice(title: &str, body: &str) -> Notice {
 }
 
 fn end(receipt: &str) -> Notice {
-    Notice { tone: Tone::Relief, replaces: Some(receipt.to_owned()), ..notice("Over", "It was down.") }
+    Notice {
+        severity: Severity::Resolved,
+        replaces: Some(receipt.to_owned()),
+        ..notice("Over", "It was down.")
+    }
 }
 
 #[track_caller]
@@ -542,7 +546,9 @@ async fn the_end_of_an_alarm_that_statusd_closed_stays_until_somebody_dismisses_
     assert_eq!(server.next_closed().await, id);
     // In the morning, through another run of statusd.
     let mut desktop = Desktop::at(&bus.address);
-    desktop.send(&Notice { replaces: Some(receipt), tone: Tone::Relief, ..notice("fixed", "") }).await;
+    desktop
+        .send(&Notice { replaces: Some(receipt), severity: Severity::Resolved, ..notice("fixed", "") })
+        .await;
     let end = server.next().await;
     assert_eq!((end.replaces_id, end.expire), (0, 0));
 }

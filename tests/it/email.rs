@@ -12,7 +12,7 @@ use statusd::channel::email::{Security, Settings};
 use statusd::channel::{Audience, Channel, Email, Notice, SendOutcome, Transport};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
-use statusd::model::{Change, ChangeKind, Edition, FeedId, Tone};
+use statusd::model::{Change, ChangeKind, Edition, FeedId, Severity};
 use statusd::secret::Secret;
 use statusd::store::Store;
 use statusd::tracking::watchlist::Watch;
@@ -29,7 +29,7 @@ fn notice() -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down — “<Störung>”".to_owned(),
         body: "Since 02:10.\n.\nApple writes: “Users may be unable to back up.” <b>&".to_owned(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: String::new(),
         replaces: None,
         follows: None,

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use statusd::channel::mqtt::{Mqtt, Settings};
 use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot};
-use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Tone};
+use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Severity};
 use statusd::secret::Secret;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ fn notice() -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down".to_owned(),
         body: String::new(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: PAYLOAD.to_owned(),
         replaces: None,
         follows: None,

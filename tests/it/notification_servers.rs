@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::common::bus::Bus;
 use statusd::channel::{Desktop, Fate, Notice, SendOutcome, Wish};
-use statusd::model::Tone;
+use statusd::model::Severity;
 use zbus::{Connection, connection};
 
 /// Not a measure: far beyond what a loaded machine takes.
@@ -57,10 +57,10 @@ async fn notification_daemon_shows_replaces_closes_and_gets_lost_alarms_back() {
 async fn a_real_server_that_stands_still_shows_an_alarm_once() {
     let desk = Desk::new(&["/usr/bin/dunst"], "dunst").await;
     let mut desktop = Desktop::at(&desk.bus.address);
-    delivered(desktop.send(&notice("first", Tone::Alarm)).await);
+    delivered(desktop.send(&notice("first", Severity::Alert)).await);
     let pid = desk.server().await;
     signal("STOP", pid);
-    let down = notice("down", Tone::Alarm);
+    let down = notice("down", Severity::Alert);
     for _ in 0..2 {
         let answer = desktop.send(&down).await;
         assert!(matches!(answer, SendOutcome::Transient { reached: false, .. }), "{answer:?}");
@@ -68,21 +68,22 @@ async fn a_real_server_that_stands_still_shows_an_alarm_once() {
     signal("CONT", pid);
     let start = delivered(desktop.send(&down).await);
     assert_eq!(desk.displayed(), 2, "one of each");
-    let over = Notice { replaces: Some(start.clone()), ..notice("over", Tone::Relief) };
+    let over = Notice { replaces: Some(start.clone()), ..notice("over", Severity::Resolved) };
     assert_eq!(delivered(desktop.send(&over).await), start);
     assert_eq!(desk.displayed(), 2);
 }
 
 async fn play(desk: &Desk) {
     let mut desktop = Desktop::at(&desk.bus.address);
-    let backup = notice("Outage: iCloud Backup", Tone::Alarm);
-    let photos = notice("Outage: Photos", Tone::Alarm);
+    let backup = notice("Outage: iCloud Backup", Severity::Alert);
+    let photos = notice("Outage: Photos", Severity::Alert);
     let first = delivered(desktop.send(&backup).await);
     let second = delivered(desktop.send(&photos).await);
     assert_ne!(first, second);
     desk.until_drawn().await;
 
-    let fixed = Notice { replaces: Some(first.clone()), ..notice("Fixed: iCloud Backup", Tone::Relief) };
+    let fixed =
+        Notice { replaces: Some(first.clone()), ..notice("Fixed: iCloud Backup", Severity::Resolved) };
     assert_eq!(delivered(desktop.send(&fixed).await), first, "the end takes the place of its start");
     // After a restart of statusd too.
     drop(desktop);
@@ -91,12 +92,12 @@ async fn play(desk: &Desk) {
     let closed = Fate::Changed { receipt: format!("closed@{second}") };
     assert_eq!(desktop.keep_alarm(&photos, &second, Wish::Closed).await, closed);
 
-    let mail = notice("Outage: iCloud Mail", Tone::Alarm);
+    let mail = notice("Outage: iCloud Mail", Severity::Alert);
     let lost = delivered(desktop.send(&mail).await);
     signal("KILL", desk.server().await);
     desktop.until_screen_changes().await;
     // Another program's message would start it as well.
-    let other = delivered(desktop.send(&notice("Another one", Tone::Neutral)).await);
+    let other = delivered(desktop.send(&notice("Another one", Severity::Info)).await);
     let fate = desktop.keep_alarm(&mail, &lost, Wish::OnScreen).await;
     let Fate::Changed { receipt } = fate else { panic!("not shown again: {fate:?}") };
     let owner = |receipt: &str| receipt.split_once('@').map(|(_, owner)| owner.to_owned());
@@ -107,12 +108,12 @@ async fn play(desk: &Desk) {
     assert_eq!(desktop.keep_alarm(&mail, &receipt, Wish::Closed).await, closed);
 }
 
-fn notice(title: &str, tone: Tone) -> Notice {
+fn notice(title: &str, severity: Severity) -> Notice {
     Notice {
         key: title.to_owned(),
         title: title.to_owned(),
         body: "Since 02:10. <b>Some</b> users & “others”.".to_owned(),
-        tone,
+        severity,
         payload: String::new(),
         replaces: None,
         follows: None,

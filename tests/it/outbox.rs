@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use statusd::channel::{Audience, Channel, Desktop, Transport, Webhook, webhook};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
-use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Tone};
+use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
 use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watch;
 
@@ -158,7 +158,7 @@ async fn an_end_does_not_wipe_another_outage_off_the_screen() {
         key: waiting.changes[0].key(),
         title: String::new(),
         body: String::new(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: String::new(),
     };
     let begin = async || {
@@ -260,7 +260,7 @@ async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
         key: waiting.changes[0].key(),
         title: waiting.changes.iter().map(|change| change.service.as_str()).collect::<Vec<_>>().join(", "),
         body: String::new(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: String::new(),
     };
     store.begin("desktop", ALL, &compose, &|_| at(START), at(START)).await.expect("written")
@@ -401,7 +401,7 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
                 key: waiting.changes[0].key(),
                 title: String::new(),
                 body: String::new(),
-                tone: Tone::Alarm,
+                severity: Severity::Alert,
                 payload: String::new(),
             }
         };

@@ -945,7 +945,7 @@ async fn sixty_services_at_once_are_one_message_that_names_them_all() {
 #[tokio::test]
 async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
     let bus = Bus::start();
-    let person = "title = '{{ service }}: {{ kind }}'\nbody = '{{ changes[0].message_id }} & {{ tone }}'";
+    let person = "title = '{{ service }}: {{ kind }}'\nbody = '{{ changes[0].message_id }} & {{ severity }}'";
     let mut town = town_with_two(&bus, person, "title = '{{ kind|upper }} {{ service }}'").await;
     town.until("11:01").await;
     town.show(&down("11:02", "10:30"));

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use serde_json::{Value, json};
 use statusd::channel::{Audience, Channel, Notice, SendOutcome, Tables};
-use statusd::model::Tone;
+use statusd::model::Severity;
 use statusd::secret::Secret;
 
 const KINDS: [&str; 3] = ["ntfy", "gotify", "pushover"];
@@ -19,12 +19,12 @@ const BASIC: &str = "bWU6dDBrZW50MGtlbnQwa2Vu";
 const PLACE: &str = "T0PICT0PICT0PIC";
 const SECRETS: [&str; 4] = [TOKEN, USER, BASIC, PLACE];
 
-fn notice(kind: &str, tone: Tone) -> Notice {
+fn notice(kind: &str, severity: Severity) -> Notice {
     Notice {
         key: format!("consumer/en_US/icloud%20backup/1002938/1/{kind}"),
         title: format!("iCloud Backup {kind} – “wirklich”"),
         body: "Since 02:10.\nBack up over Wi-Fi later.".to_owned(),
-        tone,
+        severity,
         payload: String::new(),
         replaces: None,
         follows: None,
@@ -32,7 +32,7 @@ fn notice(kind: &str, tone: Tone) -> Notice {
 }
 
 fn began() -> Notice {
-    notice("began", Tone::Alarm)
+    notice("began", Severity::Alert)
 }
 
 /// The channel of that table, made as the daemon makes it.
@@ -157,7 +157,7 @@ async fn on_ntfy_an_outage_is_one_message_even_if_repeated() {
     screens.show(&peer.next().await);
     assert!(matches!(again, SendOutcome::Delivered { receipt: same, .. } if same == receipt));
 
-    let ended = Notice { replaces: receipt.clone(), ..notice("ended", Tone::Relief) };
+    let ended = Notice { replaces: receipt.clone(), ..notice("ended", Severity::Resolved) };
     for _twice in 0..2 {
         let SendOutcome::Delivered { receipt: ends, .. } = channel.send(&ended).await else {
             panic!("not delivered")
@@ -165,7 +165,7 @@ async fn on_ntfy_an_outage_is_one_message_even_if_repeated() {
         assert_eq!(ends, receipt, "what comes after an end takes the same place");
         screens.show(&peer.next().await);
     }
-    channel.send(&notice("reopened", Tone::Alarm)).await;
+    channel.send(&notice("reopened", Severity::Alert)).await;
     screens.show(&peer.next().await);
 
     let titles = |kind: &str| format!("iCloud Backup {kind} – “wirklich”");

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Notice, SendOutcome};
-use statusd::model::Tone;
+use statusd::model::Severity;
 use statusd::secret::Secret;
 
 const TOKEN: &str = "t0kent0kent0ken";
@@ -20,7 +20,7 @@ fn notice() -> Notice {
         key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
         title: "iCloud Backup is down".to_owned(),
         body: "Since 02:10.".to_owned(),
-        tone: Tone::Alarm,
+        severity: Severity::Alert,
         payload: PAYLOAD.to_owned(),
         replaces: None,
         follows: None,

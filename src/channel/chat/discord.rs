@@ -19,7 +19,7 @@ use crate::channel::chat;
 use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 
 /// Of an embed, in characters, escapes included; counted in UTF-16 units here, which are never
@@ -159,11 +159,11 @@ fn payload(notice: &Notice) -> Value {
         "embeds": [{
             "title": escaped(&title),
             "description": escaped(&body),
-            "color": chat::colour(notice.tone),
+            "color": chat::colour(notice.severity),
         }],
         "allowed_mentions": {"parse": []},
     });
-    if notice.tone == Tone::Neutral {
+    if notice.severity == Severity::Info {
         payload["flags"] = SUPPRESS_NOTIFICATIONS.into();
     }
     payload
@@ -218,9 +218,9 @@ mod tests {
 
     #[test]
     fn only_what_is_neither_good_nor_bad_is_silent() {
-        let flags = |tone| payload(&Notice { tone, ..notice("a", "b") }).get("flags").cloned();
-        assert_eq!(flags(Tone::Neutral), Some(json!(4096)));
-        assert_eq!((flags(Tone::Alarm), flags(Tone::Relief)), (None, None));
+        let flags = |severity| payload(&Notice { severity, ..notice("a", "b") }).get("flags").cloned();
+        assert_eq!(flags(Severity::Info), Some(json!(4096)));
+        assert_eq!((flags(Severity::Alert), flags(Severity::Resolved)), (None, None));
     }
 
     #[test]

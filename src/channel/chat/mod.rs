@@ -20,7 +20,7 @@ use super::http::status::answers;
 use super::http::{HttpTarget, Reply};
 use super::settings::{ReadSecret, http_address, refuse_open, required};
 use super::{Notice, SendOutcome, http_answer};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;
 
@@ -168,11 +168,11 @@ pub fn fitting(text: &str, max: usize, size: impl Fn(char) -> usize) -> String {
 }
 
 /// Red, green, blue, eight bits each.
-pub fn colour(tone: Tone) -> u32 {
-    match tone {
-        Tone::Alarm => 0x00d1_242f,
-        Tone::Relief => 0x001a_7f37,
-        Tone::Neutral => 0x0057_606a,
+pub fn colour(severity: Severity) -> u32 {
+    match severity {
+        Severity::Alert => 0x00d1_242f,
+        Severity::Resolved => 0x001a_7f37,
+        Severity::Info => 0x0057_606a,
     }
 }
 
@@ -241,7 +241,7 @@ pub(super) mod tests {
             key: "k".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            tone: Tone::Alarm,
+            severity: Severity::Alert,
             payload: String::new(),
             replaces: None,
             follows: None,

@@ -125,7 +125,7 @@ fn payload(notice: &Notice) -> Value {
         let text = json!({"type": "plain_text", "text": escaped(&body), "emoji": false});
         // Only an attachment has a colour.
         payload["attachments"] = json!([{
-            "color": format!("#{:06x}", chat::colour(notice.tone)),
+            "color": format!("#{:06x}", chat::colour(notice.severity)),
             "blocks": [{"type": "section", "text": text}],
         }]);
     }
@@ -151,7 +151,7 @@ fn escaped_len(c: char) -> usize {
 mod tests {
     use super::*;
     use crate::channel::chat::tests::notice;
-    use crate::model::Tone;
+    use crate::model::Severity;
 
     fn block(payload: &Value) -> &str {
         payload["attachments"][0]["blocks"][0]["text"]["text"].as_str().expect("a block")
@@ -174,7 +174,7 @@ mod tests {
         });
         assert_eq!(payload(&notice("iCloud Backup is down", "Since 08:15.\nWait.")), expected);
         assert_eq!(
-            payload(&Notice { tone: Tone::Relief, ..notice("a", "b") })["attachments"][0]["color"],
+            payload(&Notice { severity: Severity::Resolved, ..notice("a", "b") })["attachments"][0]["color"],
             "#1a7f37"
         );
     }

@@ -18,7 +18,7 @@ use crate::channel::chat;
 use crate::channel::http::{HttpTarget, Reply};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 
 /// Of the body, in UTF-8. The whole request may have 28 KB, and Microsoft does not say how it
@@ -153,7 +153,7 @@ fn payload(notice: &Notice) -> Value {
         "text": chat::title(notice),
         "size": "Medium",
         "weight": "Bolder",
-        "color": colour(notice.tone),
+        "color": colour(notice.severity),
     });
     // A text block would read markdown, and Teams' programs do not agree on how to escape it. A
     // rich text block shows what stands there; its lines are blocks of their own, since a line
@@ -188,11 +188,11 @@ fn lines(body: &str) -> Vec<String> {
 }
 
 /// Adaptive Cards name colours by what they mean.
-fn colour(tone: Tone) -> &'static str {
-    match tone {
-        Tone::Alarm => "Attention",
-        Tone::Relief => "Good",
-        Tone::Neutral => "Default",
+fn colour(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Alert => "Attention",
+        Severity::Resolved => "Good",
+        Severity::Info => "Default",
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::settings::{ReadSecret, Shown, shown};
 use super::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::text;
 
 #[cfg(target_os = "macos")]
@@ -111,7 +111,7 @@ fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, was_left: boo
     let body = if abilities.markup { escaped(&body) } else { without_tags(&body) };
     let mut bubble = Notification::new();
     bubble.appname(APP_NAME).summary(&text::plain_line(&notice.title, TITLE_MAX)).body(&body);
-    let is_alarm = notice.tone == Tone::Alarm;
+    let is_alarm = notice.severity == Severity::Alert;
     // An outage that began at night must still be there in the morning, and its end for somebody
     // who saw it begin.
     let stays = urgency == Urgency::Critical && abilities.actions && (is_alarm || was_left);
@@ -121,7 +121,7 @@ fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, was_left: boo
         Timeout::Default
     });
     #[cfg(not(target_os = "macos"))]
-    xdg::add_hints(&mut bubble, notice.tone, urgency, abilities);
+    xdg::add_hints(&mut bubble, notice.severity, urgency, abilities);
     bubble
 }
 
@@ -155,12 +155,12 @@ fn not_reached(words: impl Into<String>) -> SendOutcome {
 mod tests {
     use super::*;
 
-    fn notice(title: &str, body: &str, tone: Tone) -> Notice {
+    fn notice(title: &str, body: &str, severity: Severity) -> Notice {
         Notice {
             key: "k".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            tone,
+            severity,
             payload: String::new(),
             replaces: None,
             follows: None,
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn markup_is_escaped_only_for_those_who_read_it() {
-        let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Tone::Relief);
+        let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Severity::Resolved);
         let (escaped, plain) = (shown_as(&notice, ALL), shown_as(&notice, TEXT));
         assert_eq!(escaped.body, "&quot;Tom&quot; &amp; &lt;i&gt;&apos;Jerry&apos;&lt;/i&gt;");
         // dunst would read it as markup, though it says that it does not.
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn lengths_are_capped_before_escaping_and_tricks_dropped() {
-        let bubble = shown_as(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Tone::Relief), ALL);
+        let bubble =
+            shown_as(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Severity::Resolved), ALL);
         assert_eq!(bubble.summary.chars().count(), TITLE_MAX);
         assert_eq!(bubble.body.matches("&lt;").count(), BODY_MAX / 2);
         assert!(!bubble.body.contains("&l…") && bubble.body.ends_with('…'));
@@ -195,22 +196,28 @@ mod tests {
     #[test]
     fn what_stays_on_the_screen() {
         #[track_caller]
-        fn check(tone: Tone, urgency: Urgency, abilities: Abilities, is_on_screen: bool, stays: bool) {
-            let bubble = bubble(&notice("t", "b", tone), abilities, urgency, is_on_screen);
+        fn check(
+            severity: Severity,
+            urgency: Urgency,
+            abilities: Abilities,
+            is_on_screen: bool,
+            stays: bool,
+        ) {
+            let bubble = bubble(&notice("t", "b", severity), abilities, urgency, is_on_screen);
             assert_eq!(bubble.timeout, if stays { Timeout::Never } else { Timeout::Default });
         }
         let (critical, normal) = (Urgency::Critical, Urgency::Normal);
-        check(Tone::Alarm, critical, ALL, false, true);
-        check(Tone::Alarm, critical, ALL, true, true);
-        check(Tone::Relief, critical, ALL, false, false);
+        check(Severity::Alert, critical, ALL, false, true);
+        check(Severity::Alert, critical, ALL, true, true);
+        check(Severity::Resolved, critical, ALL, false, false);
         // Its start was there and not dismissed: whoever was away has seen neither.
-        check(Tone::Relief, critical, ALL, true, true);
-        check(Tone::Alarm, normal, ALL, false, false);
-        check(Tone::Relief, normal, ALL, true, false);
+        check(Severity::Resolved, critical, ALL, true, true);
+        check(Severity::Alert, normal, ALL, false, false);
+        check(Severity::Resolved, normal, ALL, true, false);
         // notify-osd would open a dialog.
         let notify_osd = Abilities { actions: false, ..ALL };
-        check(Tone::Alarm, critical, notify_osd, false, false);
-        check(Tone::Relief, critical, notify_osd, true, false);
+        check(Severity::Alert, critical, notify_osd, false, false);
+        check(Severity::Resolved, critical, notify_osd, true, false);
     }
 
     #[test]

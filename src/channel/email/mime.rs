@@ -13,7 +13,7 @@ use ring::digest::{Context, SHA256};
 
 use super::super::Notice;
 use super::super::desktop::escaped;
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::text;
 
 const TITLE_MAX_CHARS: usize = 150;
@@ -53,7 +53,7 @@ pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTi
     if let Some(earlier) = notice.follows.as_deref().filter(|id| is_message_id(id)) {
         builder = builder.in_reply_to(earlier.to_owned()).references(earlier.to_owned());
     }
-    let urgent = URGENT.into_iter().filter(|_| notice.tone == Tone::Alarm);
+    let urgent = URGENT.into_iter().filter(|_| notice.severity == Severity::Alert);
     for (name, value) in AUTOMATIC.into_iter().chain(urgent) {
         builder = builder.raw_header(HeaderValue::new(name, value.to_owned()));
     }
@@ -96,10 +96,10 @@ fn plain(title: &str, body: &str, page: &str) -> String {
 /// One colour, one link, nothing to be loaded from anywhere.
 fn html(title: &str, body: &str, notice: &Notice) -> String {
     let page = notice.page();
-    let colour = match notice.tone {
-        Tone::Alarm => "#c62828",
-        Tone::Relief => "#2e7d32",
-        Tone::Neutral => "#546e7a",
+    let colour = match notice.severity {
+        Severity::Alert => "#c62828",
+        Severity::Resolved => "#2e7d32",
+        Severity::Info => "#546e7a",
     };
     format!(
         "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\">\
@@ -125,7 +125,7 @@ mod tests {
             key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
             title: "iCloud Backup is down".to_owned(),
             body: "Since 02:10.\nWait; there is nothing to repair on your side.".to_owned(),
-            tone: Tone::Alarm,
+            severity: Severity::Alert,
             payload: String::new(),
             replaces: None,
             follows: None,
@@ -220,7 +220,7 @@ mod tests {
         let start = written(&notice()).id;
         let end = Notice {
             key: "x/ended".to_owned(),
-            tone: Tone::Relief,
+            severity: Severity::Resolved,
             follows: Some(start.clone()),
             replaces: Some(start.clone()),
             ..notice()

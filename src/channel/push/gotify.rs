@@ -21,7 +21,7 @@ use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
 };
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 
 const KEY: &str = "x-gotify-key";
@@ -121,9 +121,9 @@ fn messages_of(mut url: Url) -> Result<Url, String> {
 fn body(notice: &Notice) -> Vec<u8> {
     let Push { title, text } = Push::new(notice, TITLE_MAX, MESSAGE_MAX);
     // On Android 4 to 7 ring, 8 to 10 shake the phone as well.
-    let priority = match notice.tone {
-        Tone::Alarm => 8,
-        Tone::Relief | Tone::Neutral => 5,
+    let priority = match notice.severity {
+        Severity::Alert => 8,
+        Severity::Resolved | Severity::Info => 5,
     };
     let message = json!({
         "title": title,
@@ -162,12 +162,12 @@ mod tests {
         })
     }
 
-    fn notice(title: &str, text: &str, tone: Tone) -> Notice {
+    fn notice(title: &str, text: &str, severity: Severity) -> Notice {
         Notice {
             key: "k".to_owned(),
             title: title.to_owned(),
             body: text.to_owned(),
-            tone,
+            severity,
             payload: String::new(),
             replaces: None,
             follows: None,
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn news_of_the_developers_feed_lead_to_the_developers_page() {
         let notice =
-            Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..notice("t", "b", Tone::Alarm) };
+            Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..notice("t", "b", Severity::Alert) };
         let click = "{\"click\":{\"url\":\"https://developer.apple.com/system-status/\"}}";
         assert!(text(&notice).contains(click), "{}", text(&notice));
     }
@@ -189,19 +189,19 @@ mod tests {
     #[test]
     fn the_message_is_as_documented() {
         assert_eq!(
-            text(&notice("iCloud Backup is down", "Since 02:10.\n**Über** ![x](y).", Tone::Alarm)),
+            text(&notice("iCloud Backup is down", "Since 02:10.\n**Über** ![x](y).", Severity::Alert)),
             "{\"title\":\"iCloud Backup is down\",\"message\":\"Since 02:10.\\n**Über** ![x](y).\",\
              \"priority\":8,\"extras\":{\"client::display\":{\"contentType\":\"text/plain\"},\
              \"client::notification\":{\"click\":{\"url\":\"https://www.apple.com/support/systemstatus/\"}}}}"
         );
-        for tone in [Tone::Relief, Tone::Neutral] {
-            assert!(text(&notice("t", "b", tone)).contains("\"priority\":5,"), "{tone:?}");
+        for severity in [Severity::Resolved, Severity::Info] {
+            assert!(text(&notice("t", "b", severity)).contains("\"priority\":5,"), "{severity:?}");
         }
     }
 
     #[test]
     fn title_and_text_are_cut() {
-        let body = body(&notice(&"ü".repeat(9_999), &"バ".repeat(9_999), Tone::Alarm));
+        let body = body(&notice(&"ü".repeat(9_999), &"バ".repeat(9_999), Severity::Alert));
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let chars = |key: &str| json[key].as_str().expect("text").chars().count();
         assert_eq!((chars("title"), chars("message")), (250, 2_000));

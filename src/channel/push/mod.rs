@@ -72,14 +72,14 @@ mod tests {
     use reqwest::header::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::model::Tone;
+    use crate::model::Severity;
 
     fn push(title: &str, body: &str) -> Push {
         let notice = Notice {
             key: "k".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            tone: Tone::Alarm,
+            severity: Severity::Alert,
             payload: String::new(),
             replaces: None,
             follows: None,

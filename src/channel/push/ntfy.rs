@@ -24,7 +24,7 @@ use crate::channel::settings::{
     shown_secret, shown_some,
 };
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 
 /// ntfy takes 1 KB; a character has at most 4 bytes.
@@ -61,7 +61,7 @@ pub struct Settings {
     /// Where a tap on the message leads: a page of Apple's, the feed's status page unless told
     /// otherwise; empty to open ntfy.
     pub click: Option<String>,
-    /// Tags beside the one of the tone; those that are emoji short codes become emojis.
+    /// Tags beside the one of the severity; those that are emoji short codes become emojis.
     #[serde(default)]
     pub tags: Vec<String>,
     /// Whether an end takes the place of its start (yes unless told otherwise) or is a message of
@@ -185,10 +185,10 @@ impl Ntfy {
     /// ntfy's "publish as JSON": the one way in that carries every letter of a title.
     fn body(&self, notice: &Notice, sequence_id: &str) -> Vec<u8> {
         let push = Push::new(notice, TITLE_MAX, MESSAGE_MAX_BYTES);
-        let (tag, priority) = match notice.tone {
-            Tone::Alarm => ("warning", 4),
-            Tone::Relief => ("white_check_mark", 3),
-            Tone::Neutral => ("information_source", 3),
+        let (tag, priority) = match notice.severity {
+            Severity::Alert => ("warning", 4),
+            Severity::Resolved => ("white_check_mark", 3),
+            Severity::Info => ("information_source", 3),
         };
         let message = Message {
             topic: &self.place.topic,
@@ -399,12 +399,12 @@ mod tests {
         })
     }
 
-    fn notice(title: &str, body: &str, tone: Tone) -> Notice {
+    fn notice(title: &str, body: &str, severity: Severity) -> Notice {
         Notice {
             key: "consumer/en_US/icloud%20backup/1002938/1/began".to_owned(),
             title: title.to_owned(),
             body: body.to_owned(),
-            tone,
+            severity,
             payload: String::new(),
             replaces: None,
             follows: None,
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn the_message_is_as_documented() {
-        let alarm = notice("iCloud Backup is down", "Since 02:10.\nÜber \"all\" 🍏.", Tone::Alarm);
+        let alarm = notice("iCloud Backup is down", "Since 02:10.\nÜber \"all\" 🍏.", Severity::Alert);
         assert_eq!(
             body("url = 'https://ntfy.example/T0PICT0PIC'\ntags = ['cloud']", &alarm),
             format!(
@@ -436,15 +436,17 @@ mod tests {
         assert!(to("url = 'https://ntfy.example/T'").contains(page));
         let own = to("url = 'https://ntfy.example/T'\nclick = 'https://apple.com/x'");
         assert!(own.contains("\"click\":\"https://apple.com/x\""), "{own}");
-        let relief = body("url = 'https://ntfy.example/T'\nclick = ''", &notice("t", "b", Tone::Relief));
+        let relief =
+            body("url = 'https://ntfy.example/T'\nclick = ''", &notice("t", "b", Severity::Resolved));
         assert!(relief.contains(r#""priority":3,"tags":["white_check_mark"],"sequence_id""#), "{relief}");
-        let neutral = body("url = 'https://ntfy.example/T'", &notice("t", "b", Tone::Neutral));
+        let neutral = body("url = 'https://ntfy.example/T'", &notice("t", "b", Severity::Info));
         assert!(neutral.contains(r#""priority":3,"tags":["information_source"],"click""#), "{neutral}");
     }
 
     #[test]
     fn an_end_takes_the_place_of_its_start() {
-        let end = Notice { replaces: Some("statusd-start".to_owned()), ..notice("t", "b", Tone::Relief) };
+        let end =
+            Notice { replaces: Some("statusd-start".to_owned()), ..notice("t", "b", Severity::Resolved) };
         let id = |toml: &str, notice: &Notice| made(toml).expect("ntfy").sequence_id(notice);
         let (plain, apart) = ("url = 'https://a.example/T'", "url = 'https://a.example/T'\nupdate = false");
         assert_eq!(id(plain, &end), "statusd-start");
@@ -471,7 +473,7 @@ mod tests {
             tags.join(",")
         );
         for (title, text) in [("\u{1f34f}", "\""), ("\"", "\\"), ("バ", "\u{1f34f}"), ("a", "a\n")] {
-            let notice = notice(&title.repeat(9_999), &text.repeat(9_999), Tone::Neutral);
+            let notice = notice(&title.repeat(9_999), &text.repeat(9_999), Severity::Info);
             let body = body(&toml, &notice);
             // Twice the limit of a message is what ntfy reads of JSON.
             assert!(body.len() <= 8_192, "{}", body.len());
@@ -494,7 +496,7 @@ mod tests {
     fn a_title_has_no_encoded_words() {
         let title = "=?UTF-8?B?4oCu?= is down";
         assert!(
-            body("url = 'https://a.example/T'", &notice(title, "b", Tone::Alarm))
+            body("url = 'https://a.example/T'", &notice(title, "b", Severity::Alert))
                 .contains("= ?UTF-8?B?4oCu?= is")
         );
     }

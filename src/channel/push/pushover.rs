@@ -21,7 +21,7 @@ use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
 };
 use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::secret::Secret;
 
 const API: &str = "https://api.pushover.net/1/messages.json";
@@ -149,9 +149,9 @@ impl Pushover {
             user: self.user.expose(),
             title,
             message: text,
-            priority: match notice.tone {
-                Tone::Alarm => 1,
-                Tone::Relief | Tone::Neutral => 0,
+            priority: match notice.severity {
+                Severity::Alert => 1,
+                Severity::Resolved | Severity::Info => 0,
             },
             url: notice.page(),
             device: self.device.as_deref(),
@@ -254,16 +254,16 @@ mod tests {
 
     const BOTH: &str = "token_file = '/token'\nuser_file = '/user'\n";
 
-    fn body(more: &str, title: &str, text: &str, tone: Tone) -> String {
-        body_of("k", more, title, text, tone)
+    fn body(more: &str, title: &str, text: &str, severity: Severity) -> String {
+        body_of("k", more, title, text, severity)
     }
 
-    fn body_of(key: &str, more: &str, title: &str, text: &str, tone: Tone) -> String {
+    fn body_of(key: &str, more: &str, title: &str, text: &str, severity: Severity) -> String {
         let notice = Notice {
             key: key.to_owned(),
             title: title.to_owned(),
             body: text.to_owned(),
-            tone,
+            severity,
             payload: String::new(),
             replaces: None,
             follows: None,
@@ -275,18 +275,18 @@ mod tests {
     #[test]
     fn the_message_is_as_documented() {
         assert_eq!(
-            body("", "iCloud Backup is down", "Since 02:10.\n<b>Über</b>.", Tone::Alarm),
+            body("", "iCloud Backup is down", "Since 02:10.\n<b>Über</b>.", Severity::Alert),
             "{\"token\":\"hunter2\",\"user\":\"s3cret\",\"title\":\"iCloud Backup is down\",\
              \"message\":\"Since 02:10.\\n<b>Über</b>.\",\"priority\":1,\
              \"url\":\"https://www.apple.com/support/systemstatus/\"}"
         );
-        let all = body("device = 'phone,tablet'\nsound = 'siren'", "t", "b", Tone::Relief);
+        let all = body("device = 'phone,tablet'\nsound = 'siren'", "t", "b", Severity::Resolved);
         assert!(
             all.contains("\"priority\":0,") && all.ends_with(r#","device":"phone,tablet","sound":"siren"}"#),
             "{all}"
         );
-        assert!(body("", "t", "b", Tone::Neutral).contains("\"priority\":0,"));
-        let developers = body_of("developer/en_US/apns/1/1/began", "", "t", "b", Tone::Alarm);
+        assert!(body("", "t", "b", Severity::Info).contains("\"priority\":0,"));
+        let developers = body_of("developer/en_US/apns/1/1/began", "", "t", "b", Severity::Alert);
         assert!(
             developers.ends_with("\"url\":\"https://developer.apple.com/system-status/\"}"),
             "{developers}"
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn title_and_text_are_cut() {
-        let body = body("", &"ü".repeat(9_999), &"🍏".repeat(9_999), Tone::Alarm);
+        let body = body("", &"ü".repeat(9_999), &"🍏".repeat(9_999), Severity::Alert);
         let json: Value = serde_json::from_str(&body).expect("JSON");
         let chars = |key: &str| json[key].as_str().expect("text").chars().count();
         assert_eq!((chars("title"), chars("message")), (250, 1_024));

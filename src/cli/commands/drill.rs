@@ -261,7 +261,7 @@ fn milliseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use crate::channel::Notice;
-    use crate::model::{Edition, FeedId, Tone};
+    use crate::model::{Edition, FeedId, Severity};
     use crate::schedule::Schedule;
 
     use super::*;
@@ -276,7 +276,7 @@ mod tests {
             key: "k".to_owned(),
             title: "DRILL: Issue: iCloud Backup".to_owned(),
             body: if is_program { String::new() } else { "Since 08:15.\nWait.".to_owned() },
-            tone: Tone::Alarm,
+            severity: Severity::Alert,
             payload: if is_program { PAYLOAD.to_owned() } else { String::new() },
             replaces: None,
             follows: None,

@@ -4,7 +4,7 @@
 //! host and no number: support scams live on this very subject.
 
 use super::News;
-use crate::model::{ChangeKind, ServiceKey, Tone};
+use crate::model::{ChangeKind, ServiceKey, Severity};
 
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
@@ -96,15 +96,15 @@ pub fn is_trouble(kind: ChangeKind) -> bool {
 }
 
 /// Bad news that a person should not overlook, good news, or neither.
-pub fn tone(kind: ChangeKind) -> Tone {
+pub fn severity(kind: ChangeKind) -> Severity {
     match kind {
-        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened => Tone::Alarm,
+        ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened => Severity::Alert,
         ChangeKind::Ended
         | ChangeKind::Withdrawn
         | ChangeKind::Eased
         | ChangeKind::Over
         | ChangeKind::ListedAgain
-        | ChangeKind::Readable => Tone::Relief,
+        | ChangeKind::Readable => Severity::Resolved,
         ChangeKind::Missed
         | ChangeKind::Planned
         | ChangeKind::Started
@@ -121,6 +121,6 @@ pub fn tone(kind: ChangeKind) -> Tone {
         // Days late: an hour more does not matter.
         | ChangeKind::BackupLate
         | ChangeKind::BackupOff
-        | ChangeKind::Test => Tone::Neutral,
+        | ChangeKind::Test => Severity::Info,
     }
 }

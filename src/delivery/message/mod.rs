@@ -12,7 +12,7 @@ mod title;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::{Change, ChangeKind, LastBackup, Outage, Phase, ServiceKey, Tone};
+use crate::model::{Change, ChangeKind, LastBackup, Outage, Phase, ServiceKey, Severity};
 use crate::text::grouped;
 
 /// Names in a headline before "and 3 more".
@@ -81,7 +81,7 @@ pub struct Message {
     /// What to do, as it stands in the body; empty where there is nothing to do.
     pub advice: String,
     /// Of the worst in it.
-    pub tone: Tone,
+    pub severity: Severity,
 }
 
 /// Changes that are one thing to say, for one or more services.
@@ -119,10 +119,10 @@ fn named(services: &[&str]) -> String {
 pub fn compose(changes: &[Change], context: &Context, said: &RenderContext) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
-    let (lines, tone) = match context.form {
+    let (lines, severity) = match context.form {
         Form::Full => {
-            let tone = tone(news.iter().map(|news| advice::tone(news.change.kind)));
-            (full(&news, &folded, context, said), tone)
+            let severity = severity(news.iter().map(|news| advice::severity(news.change.kind)));
+            (full(&news, &folded, context, said), severity)
         }
         Form::Compact => compact(&news, &folded, context, said),
     };
@@ -130,7 +130,7 @@ pub fn compose(changes: &[Change], context: &Context, said: &RenderContext) -> M
         title: said.marked(title(&news, context)),
         body: lines.join("\n"),
         advice: advice(&news).join("\n"),
-        tone,
+        severity,
     }
 }
 
@@ -180,8 +180,13 @@ fn full(news: &[News], folded: &[Change], context: &Context, said: &RenderContex
     lines
 }
 
-/// What a bubble has room for, and its tone: it stays on the screen while something in it goes on.
-fn compact(news: &[News], folded: &[Change], context: &Context, said: &RenderContext) -> (Vec<String>, Tone) {
+/// What a bubble has room for, and its severity: it stays on the screen while something in it goes on.
+fn compact(
+    news: &[News],
+    folded: &[Change],
+    context: &Context,
+    said: &RenderContext,
+) -> (Vec<String>, Severity) {
     let others = unmentioned(&context.others, folded);
     let (ongoing, over): (Vec<&Outage>, Vec<&Outage>) =
         others.into_iter().partition(|outage| matches!(outage.phase, Phase::Ongoing(_)));
@@ -197,11 +202,11 @@ fn compact(news: &[News], folded: &[Change], context: &Context, said: &RenderCon
     lines.extend(phrases::already_over(&over, said));
     lines.extend(context.digest.as_ref().map(|digest| phrases::held_back(digest.since, said)));
     let goes_on = !ongoing.is_empty() || news.iter().any(|news| advice::is_trouble(news.change.kind));
-    let tone = match goes_on {
-        true => Tone::Alarm,
-        false => tone(news.iter().map(|news| advice::tone(news.change.kind))),
+    let severity = match goes_on {
+        true => Severity::Alert,
+        false => severity(news.iter().map(|news| advice::severity(news.change.kind))),
     };
-    (lines, tone)
+    (lines, severity)
 }
 
 /// What happened, what to do, and then what Apple writes.
@@ -281,12 +286,12 @@ fn sections(
     lines
 }
 
-/// The tone of several pieces of news: that of the worst, and relief only where all are.
-fn tone(mut tones: impl Iterator<Item = Tone> + Clone) -> Tone {
-    if tones.clone().any(|tone| tone == Tone::Alarm) {
-        return Tone::Alarm;
+/// The severity of several pieces of news: that of the worst, and relief only where all are.
+fn severity(mut tones: impl Iterator<Item = Severity> + Clone) -> Severity {
+    if tones.clone().any(|severity| severity == Severity::Alert) {
+        return Severity::Alert;
     }
-    if tones.all(|tone| tone == Tone::Relief) { Tone::Relief } else { Tone::Neutral }
+    if tones.all(|severity| severity == Severity::Resolved) { Severity::Resolved } else { Severity::Info }
 }
 
 /// One line for the log and for tables: headline, details.
@@ -395,7 +400,7 @@ fn group(changes: &[Change]) -> Vec<News<'_>> {
     // The worst first: a bubble shows its first line. Then backups: there is something to do about them.
     all.sort_by_key(|news| {
         let is_backup = news.services.iter().any(|service| ServiceKey::new(service).is_backup());
-        (advice::tone(news.change.kind) != Tone::Alarm, !is_backup)
+        (advice::severity(news.change.kind) != Severity::Alert, !is_backup)
     });
     all
 }

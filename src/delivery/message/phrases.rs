@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use super::advice::tone;
+pub use super::advice::severity;
 use super::time_format::{self, lasted, when};
 use super::title::still;
 use super::{News, RenderContext};

@@ -134,7 +134,7 @@ fn ten_services_in_one_incident_are_one_message() {
         "{}",
         message.body
     );
-    assert_eq!(message.tone, Tone::Alarm);
+    assert_eq!(message.severity, Severity::Alert);
 }
 
 /// The text of the first once stood for all.
@@ -311,7 +311,7 @@ fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
     let gone = outage("Siri", Phase::Over(OverBy::Withdrawal), Some("09:55"));
     let end = [ended("iCloud Backup")];
     let message = compact(&end, &[going, over.clone(), gone]);
-    assert_eq!((message.title.as_str(), message.tone), ("Fixed: iCloud Backup", Tone::Alarm));
+    assert_eq!((message.title.as_str(), message.severity), ("Fixed: iCloud Backup", Severity::Alert));
     assert_eq!(
         message.body,
         "Apple says it is fixed. From 08:15 to 10:04 (1 h 49 min).\n\
@@ -320,10 +320,10 @@ fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
          Already fixed: iCloud Mail at 09:50.\n\
          No longer listed: Siri."
     );
-    assert_eq!(compact(&end, &[over]).tone, Tone::Relief);
+    assert_eq!(compact(&end, &[over]).severity, Severity::Resolved);
     // An outage that has eased, and a reminder, go on.
     for kind in [ChangeKind::Eased, ChangeKind::Reminder, ChangeKind::Worsened] {
-        assert_eq!(compact(&[change(kind, "iCloud Backup")], &[]).tone, Tone::Alarm, "{kind:?}");
+        assert_eq!(compact(&[change(kind, "iCloud Backup")], &[]).severity, Severity::Alert, "{kind:?}");
     }
     // What the message itself is about is not said again.
     let same = outage("iCloud Backup", Phase::Over(OverBy::Apple), Some("10:04"));
@@ -334,7 +334,7 @@ fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
 fn a_bubble_about_services_that_fare_differently_has_a_line_for_each() {
     let worse = other(change(ChangeKind::Worsened, "Photos"), "1001", "08:20");
     let message = compact(&[ended("iCloud Backup"), worse], &[]);
-    assert_eq!((message.title.as_str(), message.tone), ("Worse: Photos", Tone::Alarm));
+    assert_eq!((message.title.as_str(), message.severity), ("Worse: Photos", Severity::Alert));
     assert_eq!(
         message.body,
         "Apple now reports an outage. It began at 08:20. Some users are affected.\n\

@@ -21,7 +21,7 @@ use zbus::{Connection, DBusError as _};
 use super::super::{Fate, Notice, SendOutcome, Wish};
 use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 use crate::cause::Cause as _;
-use crate::model::Tone;
+use crate::model::Severity;
 use crate::text;
 
 mod address;
@@ -70,20 +70,25 @@ pub struct Desktop {
     wake: Arc<Notify>,
 }
 
-pub(super) fn add_hints(bubble: &mut Notification, tone: Tone, urgency: Urgency, abilities: Abilities) {
+pub(super) fn add_hints(
+    bubble: &mut Notification,
+    severity: Severity,
+    urgency: Urgency,
+    abilities: Abilities,
+) {
     // `network.error`, the standard one, would say that this computer's network is ill.
-    let (level, category) = match (tone, urgency) {
-        (Tone::Alarm, Urgency::Critical) => (notify_rust::Urgency::Critical, "x-statusd.outage"),
-        (Tone::Alarm, Urgency::Normal) | (Tone::Relief, _) => {
+    let (level, category) = match (severity, urgency) {
+        (Severity::Alert, Urgency::Critical) => (notify_rust::Urgency::Critical, "x-statusd.outage"),
+        (Severity::Alert, Urgency::Normal) | (Severity::Resolved, _) => {
             (notify_rust::Urgency::Normal, "x-statusd.outage")
         }
-        (Tone::Neutral, _) => (notify_rust::Urgency::Normal, "x-statusd.notice"),
+        (Severity::Info, _) => (notify_rust::Urgency::Normal, "x-statusd.notice"),
     };
     bubble
         .urgency(level)
         .hint(Hint::Category(category.to_owned()))
         .hint(Hint::DesktopEntry(APP_NAME.to_owned()));
-    if tone == Tone::Alarm && abilities.sound {
+    if severity == Severity::Alert && abilities.sound {
         bubble.hint(Hint::SoundName("dialog-warning".to_owned()));
     }
 }
@@ -148,7 +153,11 @@ impl Desktop {
         let was_closed = notice.replaces.as_deref().is_some_and(receipt::is_closed);
         let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen || was_closed);
         let mut id = replaces.map_or(0, |receipt| receipt.id);
-        if id != 0 && name == GNOME_SHELL && self.urgency == Urgency::Critical && notice.tone != Tone::Alarm {
+        if id != 0
+            && name == GNOME_SHELL
+            && self.urgency == Urgency::Critical
+            && notice.severity != Severity::Alert
+        {
             match &self.link {
                 Some(link) if link.close(&server.owner, id).await => id = 0,
                 _ => return not_reached(SILENT_SERVER),
