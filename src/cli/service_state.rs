@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::delivery::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
 use crate::tracking::watchlist::{Pattern, near};
-use crate::tracking::{Stands, seen};
+use crate::tracking::{EventState, seen};
 
 use super::phrases::{kind_word, shown, span, under_way};
 use super::terminal::{Ink, Page};
@@ -62,7 +62,7 @@ pub enum Riddle {
 /// An event and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    pub stands: Stands,
+    pub stands: EventState,
     pub kind: EventKind,
     pub event: Event,
 }
@@ -126,10 +126,10 @@ fn standing(listing: &Listing, now: Timestamp) -> ServiceReport {
 
 fn state_of(entry: &Entry) -> State {
     match (entry.stands, &entry.kind) {
-        (Stands::Down, EventKind::Outage) => State::Outage,
-        (Stands::Down, _) => State::Issue,
-        (Stands::Running, _) => State::Maintenance,
-        (Stands::Planned | Stands::Over, _) => State::Fine,
+        (EventState::Down, EventKind::Outage) => State::Outage,
+        (EventState::Down, _) => State::Issue,
+        (EventState::Running, _) => State::Maintenance,
+        (EventState::Planned | EventState::Over, _) => State::Fine,
     }
 }
 
@@ -160,12 +160,12 @@ impl ServiceReport {
                 text.push_str(&page.paragraph(INDENT, &line));
             }
         }
-        let advised = self.current().any(|entry| entry.stands == Stands::Down);
+        let advised = self.current().any(|entry| entry.stands == EventState::Down);
         if advised {
             text.push_str(&page.paragraph(INDENT, advice(ChangeKind::Began, &self.service)));
         }
         for (label, entry) in self.others(page.now) {
-            let is_over = entry.stands == Stands::Over;
+            let is_over = entry.stands == EventState::Over;
             let span = span(entry.event.start, entry.event.end, is_over, page);
             text.push_str(&page.paragraph(INDENT, &format!("{label}: {} {span}", kind_word(&entry.kind))));
         }
@@ -189,15 +189,15 @@ impl ServiceReport {
     }
 
     fn current(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| matches!(entry.stands, Stands::Down | Stands::Running))
+        self.entries.iter().filter(|entry| matches!(entry.stands, EventState::Down | EventState::Running))
     }
 
     /// What was over lately, and what is planned.
     fn others(&self, now: Timestamp) -> impl Iterator<Item = (&'static str, &Entry)> {
         self.entries.iter().filter_map(move |entry| match entry.stands {
-            Stands::Planned => Some(("Planned", entry)),
-            Stands::Over if is_recent(&entry.event, now) => Some(("Lately", entry)),
-            Stands::Over | Stands::Down | Stands::Running => None,
+            EventState::Planned => Some(("Planned", entry)),
+            EventState::Over if is_recent(&entry.event, now) => Some(("Lately", entry)),
+            EventState::Over | EventState::Down | EventState::Running => None,
         })
     }
 
@@ -222,9 +222,9 @@ impl ServiceReport {
 impl Entry {
     fn json(&self) -> Value {
         let state = match self.stands {
-            Stands::Planned => "planned",
-            Stands::Running | Stands::Down => "ongoing",
-            Stands::Over => "over",
+            EventState::Planned => "planned",
+            EventState::Running | EventState::Down => "ongoing",
+            EventState::Over => "over",
         };
         json!({
             "message_id": self.event.message_id,

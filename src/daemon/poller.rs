@@ -424,7 +424,7 @@ impl Poller {
 
     fn poll_result(&self, seen: &Result<FetchOutcome, Failure>, jitter: f64) -> PollResult {
         match seen {
-            Ok(_) => PollResult::Seen {
+            Ok(_) => PollResult::Observation {
                 has_trouble: tracking::has_trouble(&self.state.beliefs, &self.watch),
                 unconfirmed_since: self.state.pending.oldest(),
             },

@@ -20,7 +20,7 @@ use crate::phones::backup_status::{Downtime, last_nights};
 use crate::store::READ_LATELY;
 use crate::text::counted;
 use crate::tracking::watchlist::{Watch, near};
-use crate::tracking::{Stands, newest_stamp, published, seen};
+use crate::tracking::{EventState, newest_stamp, published, seen};
 
 /// Apple lists finished outages for two to four days.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
@@ -66,7 +66,7 @@ impl Trouble<'_> {
 /// One event of a watched service.
 struct Trouble<'a> {
     service: &'a str,
-    stands: Stands,
+    stands: EventState,
     kind: EventKind,
     event: &'a Event,
 }
@@ -80,17 +80,17 @@ impl Case<'_> {
     fn span(
         &self,
         kind: &EventKind,
-        stands: Stands,
+        stands: EventState,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
     ) -> String {
         match stands {
-            Stands::Down | Stands::Running => {
+            EventState::Down | EventState::Running => {
                 let planned_end = to.filter(|_| kind.is_maintenance());
                 time_format::under_way(from, planned_end, self.now, self.zone)
             }
-            Stands::Planned | Stands::Over => {
-                time_format::span(from, to, stands == Stands::Over, self.now, self.zone)
+            EventState::Planned | EventState::Over => {
+                time_format::span(from, to, stands == EventState::Over, self.now, self.zone)
             }
         }
     }
@@ -149,11 +149,11 @@ fn troubles<'d>(document: &'d Document, case: &Case) -> Vec<Trouble<'d>> {
 }
 
 fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
-    let of = |stands: Stands| troubles.iter().filter(move |trouble| trouble.stands == stands);
-    let worst = of(Stands::Down).next().or(of(Stands::Running).next())?;
+    let of = |stands: EventState| troubles.iter().filter(move |trouble| trouble.stands == stands);
+    let worst = of(EventState::Down).next().or(of(EventState::Running).next())?;
     let todo = match worst.stands {
-        Stands::Running => WAIT_FOR_MAINTENANCE,
-        Stands::Down | Stands::Planned | Stands::Over => advice(ChangeKind::Began, worst.service),
+        EventState::Running => WAIT_FOR_MAINTENANCE,
+        EventState::Down | EventState::Planned | EventState::Over => advice(ChangeKind::Began, worst.service),
     };
     let names = names(of(worst.stands).map(|trouble| trouble.service));
     let since = worst.span(case);
@@ -185,7 +185,7 @@ fn not_listed(document: &Document, case: &Case) -> Option<Finding> {
 /// Over by now, but not when the phone would have backed up.
 fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
     let over = troubles.iter().find(|trouble| {
-        trouble.stands == Stands::Over
+        trouble.stands == EventState::Over
             && !trouble.kind.is_maintenance()
             && case.fell_into_last_night(trouble.event.start, trouble.event.end)
     })?;
@@ -204,7 +204,7 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
         return Finding::new(APPLE, Status::CannotTell, seen).step(Step::AppleStatus);
     }
     let recent = troubles.iter().filter(|trouble| {
-        trouble.stands == Stands::Over
+        trouble.stands == EventState::Over
             && trouble.event.end.is_some_and(|end| case.now.duration_since(end) <= RECENT)
     });
     let lately = recent
@@ -224,9 +224,9 @@ fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble],
     let lines = troubles.iter().map(|trouble| {
         let span = trouble.span(case);
         let stands = match trouble.stands {
-            Stands::Down | Stands::Running => "going on",
-            Stands::Planned => "planned",
-            Stands::Over => "over",
+            EventState::Down | EventState::Running => "going on",
+            EventState::Planned => "planned",
+            EventState::Over => "over",
         };
         format!("{}: {}, {stands}, {span}", trouble.service, kind_word(&trouble.kind))
     });
@@ -297,10 +297,10 @@ fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
 /// `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`
 fn line(outage: &Outage, case: &Case) -> String {
     let stands = match outage.phase {
-        Phase::Planned(_) => Stands::Planned,
-        Phase::Ongoing(_) if outage.kind.is_maintenance() => Stands::Running,
-        Phase::Ongoing(_) => Stands::Down,
-        Phase::Over(_) => Stands::Over,
+        Phase::Planned(_) => EventState::Planned,
+        Phase::Ongoing(_) if outage.kind.is_maintenance() => EventState::Running,
+        Phase::Ongoing(_) => EventState::Down,
+        Phase::Over(_) => EventState::Over,
     };
     let span = case.span(&outage.kind, stands, outage.start, outage.end);
     format!("{}: {} {span}", outage.service, kind_word(&outage.kind))
@@ -319,8 +319,8 @@ pub fn downtimes(document: Option<&Document>, past: Option<&Past>, case: &Case) 
     let listed = document.map(|document| troubles(document, case)).unwrap_or_default();
     let of_feed = listed.iter().filter_map(|trouble| {
         let is_outage =
-            matches!(trouble.stands, Stands::Down | Stands::Over) && !trouble.kind.is_maintenance();
-        let to = trouble.event.end.filter(|_| trouble.stands == Stands::Over);
+            matches!(trouble.stands, EventState::Down | EventState::Over) && !trouble.kind.is_maintenance();
+        let to = trouble.event.end.filter(|_| trouble.stands == EventState::Over);
         let counts = is_outage && ServiceKey::new(trouble.service).is_backup();
         Some(Downtime { from: trouble.event.start.filter(|_| counts)?, to })
     });

@@ -30,7 +30,7 @@ use crate::tracking::watchlist::{Watch, near};
 pub use feed_health::{Trouble, unreadable};
 use freshness::freshness;
 pub use freshness::{newest_stamp, published};
-pub use transition::{Seen, Stands, seen};
+pub use transition::{EventState, Observation, seen};
 use transition::{Transition, transition};
 
 /// Two sights of the same thing count as two only if they are this far apart: caches answer the

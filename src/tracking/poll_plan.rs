@@ -30,7 +30,7 @@ pub struct Plan {
 /// What a look left behind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PollResult {
-    Seen {
+    Observation {
         has_trouble: bool,
         /// First sight of the oldest change that waits for its second.
         unconfirmed_since: Option<Timestamp>,
@@ -53,7 +53,7 @@ pub fn next_poll(plan: &Plan, poll_result: &PollResult, now: Timestamp) -> Times
             let wanted_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
             after(now, i64::try_from(backoff_s.max(wanted_s)).unwrap_or(FALLBACK_S))
         }
-        PollResult::Seen { has_trouble, unconfirmed_since } => {
+        PollResult::Observation { has_trouble, unconfirmed_since } => {
             let schedule = if *has_trouble { &plan.trouble } else { &plan.poll };
             let scheduled = scheduled(schedule, plan.jitter_s, now);
             match unconfirmed_since {
@@ -101,7 +101,7 @@ mod tests {
 
     fn seen(has_trouble: bool, since: Option<&str>) -> PollResult {
         let unconfirmed_since = since.map(|time| format!("2026-01-01T{time}Z").parse().expect("a time"));
-        PollResult::Seen { has_trouble, unconfirmed_since }
+        PollResult::Observation { has_trouble, unconfirmed_since }
     }
 
     fn failed(failures: u32, retry_after_s: Option<u64>) -> PollResult {

@@ -66,7 +66,9 @@ pub fn replay(
 /// The first scheduled look at or after a moment.
 fn first_poll_from(plan: &Plan, player: &Player, watch: &Watch, moment: Timestamp) -> Timestamp {
     match player.poll_result(watch) {
-        seen @ PollResult::Seen { .. } => next_poll(plan, &seen, moment - SignedDuration::from_secs(1)),
+        seen @ PollResult::Observation { .. } => {
+            next_poll(plan, &seen, moment - SignedDuration::from_secs(1))
+        }
         PollResult::Failed { .. } => moment,
     }
 }
@@ -170,7 +172,7 @@ impl Player {
 
     fn poll_result(&self, watch: &Watch) -> PollResult {
         match &self.shown {
-            Ok(_) => PollResult::Seen {
+            Ok(_) => PollResult::Observation {
                 has_trouble: tracking::has_trouble(&self.beliefs, watch),
                 unconfirmed_since: self.pending.oldest(),
             },

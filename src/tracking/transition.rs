@@ -14,15 +14,15 @@ const SAME_PROBLEM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// An event as it stands at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen<'a> {
-    pub stands: Stands,
+pub struct Observation<'a> {
+    pub stands: EventState,
     pub kind: EventKind,
     pub event: &'a Event,
 }
 
 /// Where an event stands, in words that need no further thought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stands {
+pub enum EventState {
     /// Announced maintenance.
     Planned,
     /// Maintenance under way.
@@ -46,7 +46,7 @@ pub enum Transition {
 /// Reads Apple's two words together (rule 8), beside what we hold of the event: where Apple gives no
 /// type any more, the known one stands. `None`: announced trouble that is no maintenance, which is
 /// nothing yet.
-pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Option<Seen<'a>> {
+pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Option<Observation<'a>> {
     let kind = match (&event.kind, held) {
         (EventKind::Other(word), Some(held)) if word.is_empty() && is_same_problem(held, event) => &held.kind,
         (kind, _) => kind,
@@ -55,19 +55,19 @@ pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Opti
     let ended = event.end.is_some_and(|end| end <= now);
     let ahead = event.start.is_some_and(|start| start > now);
     let stands = match &event.status {
-        EventStatus::Over => Stands::Over,
-        EventStatus::Unknown(_) if ended => Stands::Over,
-        EventStatus::Upcoming if maintenance => Stands::Planned,
+        EventStatus::Over => EventState::Over,
+        EventStatus::Unknown(_) if ended => EventState::Over,
+        EventStatus::Upcoming if maintenance => EventState::Planned,
         EventStatus::Upcoming => return None,
-        EventStatus::Unknown(_) if maintenance && ahead => Stands::Planned,
-        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => Stands::Running,
-        EventStatus::Ongoing | EventStatus::Unknown(_) => Stands::Down,
+        EventStatus::Unknown(_) if maintenance && ahead => EventState::Planned,
+        EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => EventState::Running,
+        EventStatus::Ongoing | EventStatus::Unknown(_) => EventState::Down,
     };
-    Some(Seen { stands, kind: kind.clone(), event })
+    Some(Observation { stands, kind: kind.clone(), event })
 }
 
 /// The rules, belief by belief.
-pub fn transition(held: Option<&Outage>, seen: &Seen, service: &str, now: Timestamp) -> Transition {
+pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now: Timestamp) -> Transition {
     let Some(held) = held else {
         return first_sight(seen, 1, service, now);
     };
@@ -77,43 +77,43 @@ pub fn transition(held: Option<&Outage>, seen: &Seen, service: &str, now: Timest
         (Phase::Over(_), _) if !is_same_problem(held, seen.event) => {
             first_sight(seen, held.occurrence + 1, service, now)
         }
-        (Phase::Over(_), Stands::Planned) => next(ChangeKind::Planned),
-        (Phase::Over(_), Stands::Running) => next(ChangeKind::Started),
-        (Phase::Over(_), Stands::Down) if held.kind.is_maintenance() => next(ChangeKind::Began),
-        (Phase::Over(_), Stands::Down) => next(ChangeKind::Reopened),
-        (Phase::Over(OverBy::Withdrawal), Stands::Over) => {
+        (Phase::Over(_), EventState::Planned) => next(ChangeKind::Planned),
+        (Phase::Over(_), EventState::Running) => next(ChangeKind::Started),
+        (Phase::Over(_), EventState::Down) if held.kind.is_maintenance() => next(ChangeKind::Began),
+        (Phase::Over(_), EventState::Down) => next(ChangeKind::Reopened),
+        (Phase::Over(OverBy::Withdrawal), EventState::Over) => {
             same(ChangeKind::Corrected, Phase::Over(OverBy::Apple))
         }
-        (Phase::Over(OverBy::Apple), Stands::Over) => revised(held, seen),
+        (Phase::Over(OverBy::Apple), EventState::Over) => revised(held, seen),
 
-        (Phase::Planned(_), Stands::Planned) if is_moved(held, seen) => {
+        (Phase::Planned(_), EventState::Planned) if is_moved(held, seen) => {
             same(ChangeKind::Moved, Phase::Planned(None))
         }
-        (Phase::Planned(_), Stands::Planned) => revised(held, seen),
-        (Phase::Planned(_), Stands::Running) => same(ChangeKind::Started, Phase::Ongoing(None)),
-        (Phase::Planned(_), Stands::Down) => same(ChangeKind::Began, Phase::Ongoing(None)),
+        (Phase::Planned(_), EventState::Planned) => revised(held, seen),
+        (Phase::Planned(_), EventState::Running) => same(ChangeKind::Started, Phase::Ongoing(None)),
+        (Phase::Planned(_), EventState::Down) => same(ChangeKind::Began, Phase::Ongoing(None)),
         // Called over before it was to begin.
-        (Phase::Planned(_), Stands::Over)
+        (Phase::Planned(_), EventState::Over)
             if seen.event.start.or(held.start).is_some_and(|start| start > now) =>
         {
             same(ChangeKind::Cancelled, Phase::Over(OverBy::Apple))
         }
-        (Phase::Planned(_), Stands::Over) => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
+        (Phase::Planned(_), EventState::Over) => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
 
         (Phase::Ongoing(_), _) if held.kind.is_maintenance() => match seen.stands {
-            Stands::Planned => same(ChangeKind::Planned, Phase::Planned(None)),
-            Stands::Running if differs(held.end, seen.event.end) => {
+            EventState::Planned => same(ChangeKind::Planned, Phase::Planned(None)),
+            EventState::Running if differs(held.end, seen.event.end) => {
                 same(ChangeKind::Moved, Phase::Ongoing(None))
             }
-            Stands::Running => revised(held, seen),
-            Stands::Down => same(ChangeKind::Began, Phase::Ongoing(None)),
-            Stands::Over => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
+            EventState::Running => revised(held, seen),
+            EventState::Down => same(ChangeKind::Began, Phase::Ongoing(None)),
+            EventState::Over => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
         },
         // No longer listed as running, and not as over either.
-        (Phase::Ongoing(_), Stands::Planned) => Transition::Absent,
-        (Phase::Ongoing(_), Stands::Running) => same(ChangeKind::Eased, Phase::Ongoing(None)),
-        (Phase::Ongoing(_), Stands::Over) => same(ChangeKind::Ended, Phase::Over(OverBy::Apple)),
-        (Phase::Ongoing(_), Stands::Down) => match kind_after(held, seen) {
+        (Phase::Ongoing(_), EventState::Planned) => Transition::Absent,
+        (Phase::Ongoing(_), EventState::Running) => same(ChangeKind::Eased, Phase::Ongoing(None)),
+        (Phase::Ongoing(_), EventState::Over) => same(ChangeKind::Ended, Phase::Over(OverBy::Apple)),
+        (Phase::Ongoing(_), EventState::Down) => match kind_after(held, seen) {
             kind if severity(&kind) > severity(&held.kind) => {
                 same(ChangeKind::Worsened, Phase::Ongoing(None))
             }
@@ -123,22 +123,22 @@ pub fn transition(held: Option<&Outage>, seen: &Seen, service: &str, now: Timest
     }
 }
 
-fn first_sight(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Transition {
+fn first_sight(seen: &Observation, number: u32, service: &str, now: Timestamp) -> Transition {
     let kind = match seen.stands {
-        Stands::Planned => ChangeKind::Planned,
-        Stands::Running => ChangeKind::Started,
-        Stands::Down => ChangeKind::Began,
-        Stands::Over if seen.kind.is_maintenance() => ChangeKind::Noted,
-        Stands::Over => ChangeKind::Missed,
+        EventState::Planned => ChangeKind::Planned,
+        EventState::Running => ChangeKind::Started,
+        EventState::Down => ChangeKind::Began,
+        EventState::Over if seen.kind.is_maintenance() => ChangeKind::Noted,
+        EventState::Over => ChangeKind::Missed,
     };
     Transition::Changed(kind, occurrence(seen, number, service, now))
 }
 
-fn occurrence(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Outage {
+fn occurrence(seen: &Observation, number: u32, service: &str, now: Timestamp) -> Outage {
     let phase = match seen.stands {
-        Stands::Planned => Phase::Planned(None),
-        Stands::Running | Stands::Down => Phase::Ongoing(None),
-        Stands::Over => Phase::Over(OverBy::Apple),
+        EventState::Planned => Phase::Planned(None),
+        EventState::Running | EventState::Down => Phase::Ongoing(None),
+        EventState::Over => Phase::Over(OverBy::Apple),
     };
     Outage {
         service: service.to_owned(),
@@ -156,13 +156,13 @@ fn occurrence(seen: &Seen, number: u32, service: &str, now: Timestamp) -> Outage
 }
 
 /// What we hold, with Apple's newest words. What Apple does not say any more stays as it was.
-fn updated(held: &Outage, seen: &Seen, phase: Phase) -> Outage {
+fn updated(held: &Outage, seen: &Observation, phase: Phase) -> Outage {
     let Event { users_affected, message, .. } = seen.event;
     // An announced end holds until Apple gives another, and so does the end of what is over.
     let is_known = match seen.stands {
-        Stands::Planned | Stands::Running => true,
-        Stands::Down => false,
-        Stands::Over => held.phase == Phase::Over(OverBy::Apple),
+        EventState::Planned | EventState::Running => true,
+        EventState::Down => false,
+        EventState::Over => held.phase == Phase::Over(OverBy::Apple),
     };
     Outage {
         kind: kind_after(held, seen),
@@ -177,12 +177,12 @@ fn updated(held: &Outage, seen: &Seen, phase: Phase) -> Outage {
 
 /// An unknown word says nothing about how bad it is: no comfort, no alarm. And what is over stays
 /// the outage, or the maintenance, that it was.
-fn kind_after(held: &Outage, seen: &Seen) -> EventKind {
+fn kind_after(held: &Outage, seen: &Observation) -> EventKind {
     match (&held.kind, &seen.kind) {
         (EventKind::Outage | EventKind::Issue | EventKind::Performance, EventKind::Other(_)) => {
             held.kind.clone()
         }
-        (was, is) if seen.stands == Stands::Over && was.is_maintenance() != is.is_maintenance() => {
+        (was, is) if seen.stands == EventState::Over && was.is_maintenance() != is.is_maintenance() => {
             was.clone()
         }
         (_, is) => is.clone(),
@@ -190,7 +190,7 @@ fn kind_after(held: &Outage, seen: &Seen) -> EventKind {
 }
 
 /// Text, times or users affected: history only.
-fn revised(held: &Outage, seen: &Seen) -> Transition {
+fn revised(held: &Outage, seen: &Observation) -> Transition {
     let phase = match held.phase {
         Phase::Planned(_) => Phase::Planned(None),
         Phase::Ongoing(_) => Phase::Ongoing(None),
@@ -203,7 +203,7 @@ fn revised(held: &Outage, seen: &Seen) -> Transition {
 }
 
 /// Whether a plan has times other than those that were announced.
-fn is_moved(held: &Outage, seen: &Seen) -> bool {
+fn is_moved(held: &Outage, seen: &Observation) -> bool {
     differs(held.start, seen.event.start) || differs(held.end, seen.event.end)
 }
 

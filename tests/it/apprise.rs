@@ -13,7 +13,7 @@ use statusd::model::Severity;
 use statusd::secret::Secret;
 use tempfile::TempDir;
 
-/// Stands in the path and the password of the address.
+/// EventState in the path and the password of the address.
 const SECRET: &str = "T000PATHSECRET";
 
 fn notice() -> Notice {

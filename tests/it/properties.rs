@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use statusd::feed::parse;
 use statusd::model::{Beliefs, Document, Edition, Event, FeedId, Listing, Outage, Phase};
 use statusd::tracking::watchlist::Watch;
-use statusd::tracking::{self, Pending, Stands, Update};
+use statusd::tracking::{self, EventState, Pending, Update};
 
 /// Stories of [`DOCUMENTS`] documents each, for the two properties without damage.
 const STORIES: u64 = 250;
@@ -248,7 +248,7 @@ fn shuffled(value: &Value, rng: &mut Rng) -> Value {
     }
 }
 
-/// Stands in a key that is there twice: `Value` cannot hold two, the text can.
+/// EventState in a key that is there twice: `Value` cannot hold two, the text can.
 const TWIN: &str = "\u{1}";
 const TWIN_AS_JSON: &str = "\\u0001";
 
@@ -409,7 +409,7 @@ fn squeezed(text: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
     /// Beyond doubt, and where it may stand.
-    Trouble(&'static [Stands]),
+    Trouble(&'static [EventState]),
     /// Neither trouble nor over.
     Ahead,
     MayBeOver,
@@ -422,13 +422,13 @@ fn says(event: &Map<String, Value>, now: Timestamp) -> Says {
     // A word that was tampered with may still be read as what it was, or as an unknown one.
     let alike = squeezed(&status);
     match status.as_str() {
-        "ongoing" if maintenance => Says::Trouble(&[Stands::Running, Stands::Down]),
-        "ongoing" => Says::Trouble(&[Stands::Down]),
+        "ongoing" if maintenance => Says::Trouble(&[EventState::Running, EventState::Down]),
+        "ongoing" => Says::Trouble(&[EventState::Down]),
         "upcoming" => Says::Ahead,
         _ if ["resolved", "completed", "upcoming"].contains(&alike.as_str()) => Says::MayBeOver,
         _ if !surely_no_past_end(event, now) => Says::MayBeOver,
-        _ if maintenance => Says::Trouble(&[Stands::Planned, Stands::Running, Stands::Down]),
-        _ => Says::Trouble(&[Stands::Down]),
+        _ if maintenance => Says::Trouble(&[EventState::Planned, EventState::Running, EventState::Down]),
+        _ => Says::Trouble(&[EventState::Down]),
     }
 }
 
@@ -457,7 +457,7 @@ fn assert_nothing_lost(document: &Document, reading: &Value, now: Timestamp) {
         for event in events {
             let event = event.as_object().unwrap_or_else(|| panic!("{name} with {event} counts as fine"));
             let Says::Trouble(expected) = says(event, now) else { continue };
-            let may_give_way = expected.contains(&Stands::Running) && has_twin(event, &name, reading);
+            let may_give_way = expected.contains(&EventState::Running) && has_twin(event, &name, reading);
             let is_held = |held: &Event| {
                 let stands = tracking::seen(held, None, now).map(|seen| seen.stands);
                 let stands_as_said = stands.is_some_and(|stands| expected.contains(&stands));

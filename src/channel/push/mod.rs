@@ -14,7 +14,7 @@ use super::http::{HttpTarget, Reply};
 use super::{Notice, SendOutcome, http_answer};
 use crate::text;
 
-/// Stands in for a title that a template of the user's left empty.
+/// EventState in for a title that a template of the user's left empty.
 const NO_TITLE: &str = "statusd";
 
 /// What a phone shows.
