@@ -1,8 +1,8 @@
-# Builds statusd from the sources of a release; `brew services start statusd` runs it as yourself,
-# so that it has a desktop to show bubbles on. scripts/release writes the formula of a release from
-# this one: addresses, version and checksum are made up here.
+# Builds statusd from the sources of a release. `brew services start statusd` runs it as your user, so
+# that it can show desktop notifications. scripts/release makes the formula of a release from this
+# template; the addresses, version and checksum here are placeholders.
 class Statusd < Formula
-  desc "Tells when iCloud Backup is down"
+  desc "Notifier for outages of Apple services"
   homepage "https://statusd.invalid/"
   url "https://statusd.invalid/statusd-0.1.0.tar.gz"
   sha256 "0000000000000000000000000000000000000000000000000000000000000000"
@@ -21,8 +21,8 @@ class Statusd < Formula
 
   service do
     run [opt_bin/"statusd", "run"]
-    # Again after a crash or an error, not after a polite stop. After a wrong configuration too, once
-    # in ten seconds: launchd knows no exit codes that it should leave alone.
+    # Restarts after a crash or an error, not after a successful exit. launchd cannot exclude exit codes,
+    # so an invalid configuration causes a restart every ten seconds.
     keep_alive successful_exit: false
     process_type :background
     log_path var/"log/statusd.log"
@@ -31,7 +31,7 @@ class Statusd < Formula
 
   test do
     assert_match version.to_s, shell_output("#{bin}/statusd --version")
-    # Needs no network: an outage that the program plays to itself.
+    # Needs no network: the program simulates an outage.
     assert_match "DRILL", shell_output("#{bin}/statusd drill --dry")
   end
 end
