@@ -1,58 +1,63 @@
-//! statusd watches Apple's system-status feed, remembers every change durably and tells people
-//! when an outage begins and ends: once, soon, in plain words, never falsely.
+//! statusd polls Apple's system-status feed, records every change durably and notifies people when an
+//! outage begins and ends: once, promptly, in plain words, never falsely.
 //!
 //! ```text
-//! bytes ─feed→ Document ─track(beliefs, now)→ Update ─store→ rows ─deliver→ Notice ─channel→ a person
+//! bytes ─feed→ Document ─tracking(beliefs, now)→ Changes ─store→ rows ─delivery→ Notice ─channel→ a person
 //! ```
 //!
-//! | | |
+//! | folder | purpose |
 //! |---|---|
-//! | core | pure: no I/O, and no clock: the time is an argument |
-//! | edges | one outside thing each: the feed's HTTP, the database, a way to reach people, a file |
-//! | loops | read the clock, carry out what the core decides; the command line |
+//! | `model`, `text`, `secret`, `schedule` | the vocabulary as types; no I/O |
+//! | `cause`, `clock`, `gzip`, `proxy`, `regular_file`, `tls` | one outside thing each; no domain knowledge |
+//! | `feed` | bytes → document: fetching, parsing, recordings |
+//! | `tracking` | document → changes: the state machine, the watchlist, replay |
+//! | `store` | the database: beliefs, changes and deliveries in one transaction |
+//! | `channel` | one file or folder for each kind of channel, and the registry of all |
+//! | `delivery` | change → notice → channel: policy, texts, templates, attempts |
+//! | `phones` | iPhones over usbmuxd, and their backups |
+//! | `config` | flags, environment and file → one configuration |
+//! | `daemon`, `status_socket`, `logging` | the loops, which read the clock and carry out what the core decides |
+//! | `doctor`, `drill`, `service` | diagnosis, simulated outages, installation |
+//! | `cli` | the commands |
 //!
-//! Arrows point down from loops to edges to core; `tests/it/arrows.rs` holds them, module by module.
+//! Arrows point down this table; `tests/it/arrows.rs` checks them and keeps the core free of I/O. The
+//! words are defined in `docs/glossary.md`.
 //!
-//! What holds everywhere:
+//! What always holds, and the test that shows it:
 //!
-//! - Nothing is told that was not seen twice, and silence is not recovery (`track`).
-//! - A belief, the change it brought and the deliveries it causes commit in one transaction
-//!   (`store`); a message needs nothing but its rows.
-//! - Every delivery ends as sent or as given up, visibly; a try is written down before it is made
-//!   (`deliver`).
-//! - What cannot be read is "cannot tell", never "fine" (`feed`, `fetch`).
+//! - A change is confirmed by two polls before it is announced, and silence is not recovery
+//!   (`src/tracking/tests.rs`).
+//! - A belief, its change and its deliveries commit in one transaction, and every delivery ends as sent
+//!   or given up, across crashes too (`tests/it/crash.rs`).
+//! - An unreadable feed is "cannot tell", never "fine" (`tests/it/properties.rs`).
 //! - Times are UTC in whole seconds until they are shown.
-//! - Apple's words are text until somebody escapes them; a secret's `Debug` is `***`.
+//! - Text from Apple and from servers is hostile until escaped, and `Debug` of a secret prints `***`
+//!   (`tests/it/secrets.rs`).
 
 #![forbid(unsafe_code)]
 
-// Core.
+pub mod cause;
+pub mod channel;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
 pub mod delivery;
+pub mod doctor;
+pub mod drill;
+pub mod exit_code;
 pub mod feed;
+pub mod gzip;
 pub mod logging;
 pub mod model;
 pub mod phones;
+pub mod proxy;
+pub mod regular_file;
 pub mod schedule;
 pub mod secret;
 pub mod service;
 pub mod status_socket;
-pub mod text;
-pub mod tracking;
-
-// Edges.
-pub mod cause;
-pub mod channel;
-pub mod clock;
-pub mod config;
-pub mod gzip;
-pub mod proxy;
-pub mod regular_file;
 pub mod store;
+pub mod text;
 pub mod tls;
-
-// Loops.
-pub mod cli;
-pub mod daemon;
-pub mod doctor;
-pub mod drill;
-pub mod exit_code;
+pub mod tracking;
