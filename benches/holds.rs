@@ -187,7 +187,7 @@ impl Town {
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: channels.iter().map(route).collect(),
             recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"))),
-            alive: None,
+            liveness: None,
             tells_of_phones: false,
             state: PollerState::new(Beliefs::new(feed())),
         }

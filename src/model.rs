@@ -487,14 +487,14 @@ impl ChangeKind {
             ChangeKind::Over => "over",
             ChangeKind::Unlisted => "unlisted",
             ChangeKind::ListedAgain => "listed_again",
-            ChangeKind::Unreadable => "blind",
-            ChangeKind::Readable => "sighted",
+            ChangeKind::Unreadable => "unreadable",
+            ChangeKind::Readable => "readable",
             ChangeKind::HistoryLost => "history_lost",
             ChangeKind::Revised => "revised",
             ChangeKind::Corrected => "corrected",
             ChangeKind::Noted => "noted",
-            ChangeKind::Reminder => "lasts",
-            ChangeKind::Liveness => "alive",
+            ChangeKind::Reminder => "reminder",
+            ChangeKind::Liveness => "liveness",
             ChangeKind::BackupLate => "backup_late",
             ChangeKind::BackupOff => "backup_off",
             ChangeKind::Test => "test",
@@ -577,9 +577,9 @@ impl Severity {
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            Severity::Alert => "alarm",
-            Severity::Resolved => "relief",
-            Severity::Info => "neutral",
+            Severity::Alert => "alert",
+            Severity::Resolved => "resolved",
+            Severity::Info => "info",
         }
     }
 

@@ -315,7 +315,7 @@ pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> Seen {
             continue;
         }
         counted = end;
-        match span.blind {
+        match span.unreadable {
             None => seen.readable_s += seconds,
             Some(_) => seen.unreadable_s += seconds,
         }
@@ -395,7 +395,7 @@ mod tests {
     }
 
     fn span(from: &str, to: &str, blind: bool) -> Span {
-        Span { from: at(from), to: at(to), blind: blind.then(|| "no network".to_owned()) }
+        Span { from: at(from), to: at(to), unreadable: blind.then(|| "no network".to_owned()) }
     }
 
     fn spans() -> Vec<Span> {

@@ -41,7 +41,7 @@ pub(super) struct File {
     pub record: Record,
     pub log: Log,
     pub heartbeat: heartbeat::Settings,
-    pub alive: Liveness,
+    pub liveness: Liveness,
     pub phone: phone::Settings,
     pub channel: Tables,
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the

@@ -139,7 +139,7 @@ pub struct Config {
     /// Whom to call after each look.
     pub heartbeat: heartbeat::Settings,
     /// When to give a sign of life.
-    pub alive: Option<Schedule>,
+    pub liveness: Option<Schedule>,
     /// Whether phones are looked at, and what is said of them.
     pub phone: Phone,
     pub channel: Tables,
@@ -314,7 +314,7 @@ fn compose(
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
     let level = word(&origins, "log.level", file.log.level, LogLevel::Info, &levels);
     let format = word(&origins, "log.format", file.log.format, LogFormat::Auto, &formats);
-    let alive = file.alive.when.as_deref().map(|when| Schedule::parse(when, &time_zone)).transpose();
+    let liveness = file.liveness.when.as_deref().map(|when| Schedule::parse(when, &time_zone)).transpose();
     for error in channel_names(&origins, &file.channel) {
         faults.add(error);
     }
@@ -341,7 +341,7 @@ fn compose(
         log_level: faults.or(level, || LogLevel::Info),
         log_format: faults.or(format, || LogFormat::Auto),
         heartbeat: file.heartbeat,
-        alive: faults.or(at(&origins, "alive.when", alive), || None),
+        liveness: faults.or(at(&origins, "liveness.when", liveness), || None),
         channel: file.channel,
         policy: terms_of(&origins, file.policy, &time_zone, faults),
         source: origins.file.clone(),
@@ -362,12 +362,12 @@ impl Config {
     /// What of the settings needs the system's time zone: the keys of schedules that name hours or days,
     /// and of quiet hours without a zone of their own.
     fn zoned(&self) -> Vec<String> {
-        let late = self.phone.late().map(|late| ("phone.late_look", late.look));
+        let late = self.phone.late().map(|late| ("phone.late_check", late.check));
         let schedules = [
             Some(("schedule.poll", self.poll.clone())),
             Some(("schedule.trouble", self.trouble.clone())),
-            self.alive.clone().map(|alive| ("alive.when", alive)),
-            Some(("phone.look", self.phone.look.clone())).filter(|_| self.phone.enabled),
+            self.liveness.clone().map(|liveness| ("liveness.when", liveness)),
+            Some(("phone.poll", self.phone.poll.clone())).filter(|_| self.phone.enabled),
             late.filter(|_| self.phone.enabled),
         ];
         let schedules = schedules.into_iter().flatten().filter(|(_, schedule)| schedule.depends_on_zone());
@@ -574,6 +574,16 @@ mod tests {
             "[feed]\nwatch = ['a']",
             r#"FILE:2: unknown key "watch" in [feed]; "watch" belongs at the top of the file, above every [table]"#,
         );
+        check("[alive]", r#"FILE:1: unknown key "alive": it is called "liveness" now"#);
+        check("[phone]\nlook = 'x'", r#"FILE:2: unknown key "look" in [phone]: it is called "poll" now"#);
+        check(
+            "phone.late_look = 'x'",
+            r#"FILE:1: unknown key "late_look" in [phone]: it is called "late_check" now"#,
+        );
+        check(
+            "channel.log.only = ['began', 'blind']",
+            r#"FILE:1: channel.log.only: unknown word "blind": it is called "unreadable" now"#,
+        );
         check("wach = ['a']", r#"FILE:1: unknown key "wach"; did you mean "watch"?"#);
         check("\"wat\\nch\" = 1", r#"FILE:1: unknown key "wat\nch"; did you mean "watch"?"#);
     }
@@ -683,9 +693,9 @@ mod tests {
         assert!(!config.phone.enabled && config.phone.late().is_none());
         assert_eq!(config.phone.address, Address::standard());
         let late = good("[phone]\nlate_after = '3d'").phone.late().expect("a threshold");
-        assert_eq!((late.after.as_hours(), late.look.as_str()), (72, "0 19 * * *"));
-        check("[phone]\nlook = '*'", &format!("FILE:2: phone.look: {}", five_fields("*")));
-        check("[phone]\nlate_look = '*'", &format!("FILE:2: phone.late_look: {}", five_fields("*")));
+        assert_eq!((late.after.as_hours(), late.check.as_str()), (72, "0 19 * * *"));
+        check("[phone]\npoll = '*'", &format!("FILE:2: phone.poll: {}", five_fields("*")));
+        check("[phone]\nlate_check = '*'", &format!("FILE:2: phone.late_check: {}", five_fields("*")));
         check(
             "[phone]\nlate_after = 'soon'",
             r#"FILE:2: phone.late_after: invalid duration "soon": use for example 3d or 1w"#,

@@ -17,9 +17,9 @@ use crate::phones::late_backup::Late;
 use crate::schedule::{Schedule, duration};
 
 /// A conversation of a second, so that a phone that is on a cable for an evening is met.
-pub const DEFAULT_LOOK: &str = "*/30 * * * *";
+pub const DEFAULT_POLL: &str = "*/30 * * * *";
 /// When people are at home and a night lies ahead.
-pub const DEFAULT_LATE_LOOK: &str = "0 19 * * *";
+pub const DEFAULT_LATE_CHECK: &str = "0 19 * * *";
 /// As other programs that use usbmuxd have it.
 const ADDRESS_VARIABLE: &str = "USBMUXD_SOCKET_ADDRESS";
 /// A phone backs up once a day.
@@ -31,10 +31,10 @@ const LATE_MOST: SignedDuration = SignedDuration::from_hours(365 * 24);
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Settings {
     pub enabled: Option<bool>,
-    pub look: Option<String>,
+    pub poll: Option<String>,
     pub usbmuxd: Option<String>,
     pub late_after: Option<String>,
-    pub late_look: Option<String>,
+    pub late_check: Option<String>,
     pub backups: Option<Vec<PathBuf>>,
 }
 
@@ -43,13 +43,13 @@ pub(super) struct Settings {
 pub struct Phone {
     /// Whether phones are looked at.
     pub enabled: bool,
-    pub look: Schedule,
+    pub poll: Schedule,
     /// As written; for [`Phone::address`] what is not written comes from the environment.
     pub usbmuxd: Option<String>,
     pub address: Address,
     /// As written.
     pub late_after: Option<String>,
-    pub late_look: Schedule,
+    pub late_check: Schedule,
     /// Where phones are backed up to on this computer, beside the system's own place; whole paths.
     pub backups: Vec<PathBuf>,
     late_from: Option<SignedDuration>,
@@ -65,7 +65,7 @@ impl Phone {
         environment: &Environment<'_>,
         faults: &mut Faults,
     ) -> Phone {
-        let Settings { enabled, look, usbmuxd, late_after, late_look, backups } = settings;
+        let Settings { enabled, poll, usbmuxd, late_after, late_check, backups } = settings;
         let enabled = enabled.unwrap_or(false);
         let schedule = |key, expression: &Option<String>, default, faults: &mut Faults| {
             let parsed = Schedule::parse(expression.as_deref().unwrap_or(default), zone);
@@ -82,9 +82,9 @@ impl Phone {
         Phone {
             backups,
             enabled,
-            look: schedule("phone.look", &look, DEFAULT_LOOK, faults),
+            poll: schedule("phone.poll", &poll, DEFAULT_POLL, faults),
             address: faults.or(address, Address::standard),
-            late_look: schedule("phone.late_look", &late_look, DEFAULT_LATE_LOOK, faults),
+            late_check: schedule("phone.late_check", &late_check, DEFAULT_LATE_CHECK, faults),
             late_from: faults.or(at(origins, "phone.late_after", late_from), || None),
             usbmuxd,
             late_after,
@@ -93,7 +93,7 @@ impl Phone {
 
     /// From when on a backup is late, if anybody wants to hear of it.
     pub fn late(&self) -> Option<Late> {
-        self.late_from.map(|after| Late { after, look: self.late_look.clone() })
+        self.late_from.map(|after| Late { after, check: self.late_check.clone() })
     }
 }
 

@@ -46,16 +46,16 @@ pub(super) fn text(config: &Config) -> String {
             page.put_some(key, value);
         }
     }
-    if let Some(alive) = &config.alive {
-        page.open("alive");
-        page.put("when", alive.as_str());
+    if let Some(liveness) = &config.liveness {
+        page.open("liveness");
+        page.put("when", liveness.as_str());
     }
     page.open("phone");
     page.put("enabled", config.phone.enabled);
-    page.put("look", config.phone.look.as_str());
+    page.put("poll", config.phone.poll.as_str());
     page.put_some("usbmuxd", config.phone.usbmuxd.as_deref());
     page.put_some("late_after", config.phone.late_after.as_deref());
-    page.put("late_look", config.phone.late_look.as_str());
+    page.put("late_check", config.phone.late_check.as_str());
     let backups: Vec<Value> = config.phone.backups.iter().map(|path| lossy(path).into()).collect();
     page.put_some("backups", (!backups.is_empty()).then_some(Value::Array(backups)));
     channels(&mut page, config);

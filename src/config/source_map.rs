@@ -122,6 +122,10 @@ pub(super) struct Complaint {
     pub missing: Option<String>,
 }
 
+/// Keys of development versions, and what they are called now.
+const RENAMED: [(&str, &str); 3] =
+    [("alive", "liveness"), ("phone.look", "poll"), ("phone.late_look", "late_check")];
+
 /// `top` are the keys of the file's top that belong to no table.
 pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]) -> Complaint {
     let span = error.span();
@@ -142,6 +146,9 @@ pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]
 fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
     let known = &with_terms(&entry.table, known);
     let start = format!("unknown key {:?}{}", entry.name, entry.within());
+    if let Some((_, now)) = RENAMED.iter().find(|(before, _)| *before == entry.dotted()) {
+        return format!("{start}: it is called {now:?} now");
+    }
     if let Some(near) = nearest(&entry.name, known) {
         return format!("{start}; did you mean {near:?}?");
     }

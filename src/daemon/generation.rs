@@ -71,7 +71,7 @@ impl Generation {
             let checkup = Checkup {
                 feed: config.feed.clone(),
                 routes: routes.clone(),
-                look: config.phone.look.clone(),
+                look: config.phone.poll.clone(),
                 late: config.phone.late(),
                 seed: shared.seed,
             };
@@ -134,7 +134,7 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerSta
         plan,
         routes,
         recorder: config.record_file.as_deref().map(Recorder::new),
-        alive: config.alive,
+        liveness: config.liveness,
         tells_of_phones: config.phone.enabled,
         state,
     }

@@ -163,7 +163,7 @@ mod tests {
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: Vec::new(),
             recorder: None,
-            alive: None,
+            liveness: None,
             tells_of_phones: false,
             state: PollerState::new(Beliefs::new(feed)),
         }

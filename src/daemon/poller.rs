@@ -35,7 +35,7 @@ pub struct Poller {
     pub routes: Vec<Route>,
     pub recorder: Option<Recorder>,
     /// When to say that all is well, even if nothing happened.
-    pub alive: Option<Schedule>,
+    pub liveness: Option<Schedule>,
     /// Whether news of a backup say when phones were last backed up.
     pub tells_of_phones: bool,
     pub state: PollerState,
@@ -373,10 +373,10 @@ impl Poller {
 
     /// When the schedule has come round since the last one.
     async fn report_liveness(&mut self, store: &Store, now: Timestamp) -> rusqlite::Result<()> {
-        let Some(schedule) = &self.alive else { return Ok(()) };
+        let Some(schedule) = &self.liveness else { return Ok(()) };
         let last = match self.state.liveness_at {
             Some(last) => last,
-            None => store.last_sign_of_life(now).await?,
+            None => store.last_liveness_report(now).await?,
         };
         self.state.liveness_at = Some(last);
         // A clock that was set back must not silence it for years.

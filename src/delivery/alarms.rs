@@ -59,7 +59,7 @@ pub async fn keep(
 async fn is_settled(store: &Store, receiver: &Receiver, now: Timestamp) -> rusqlite::Result<bool> {
     let since = now.checked_sub(READ_LATELY).unwrap_or(Timestamp::MIN);
     let spans = store.coverage(&receiver.feed, since).await?;
-    let is_long = |span: &Span| span.blind.is_none() && now.duration_since(span.from) >= SETTLED_AFTER;
+    let is_long = |span: &Span| span.unreadable.is_none() && now.duration_since(span.from) >= SETTLED_AFTER;
     Ok(spans.last().is_some_and(is_long))
 }
 

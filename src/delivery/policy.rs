@@ -53,11 +53,14 @@ const TOPICS: [&str; 11] = [
     "missed",
     "maintenance",
     "unlisted",
-    "blind",
+    "unreadable",
     "history_lost",
-    "alive",
+    "liveness",
     "phone",
 ];
+
+/// Topics of development versions, and what they are called now.
+const RENAMED_TOPICS: [(&str, &str); 2] = [("blind", "unreadable"), ("alive", "liveness")];
 
 /// The topic of a change; `None` for what somebody asked for in another way, a reminder or a test.
 pub fn topic(kind: ChangeKind) -> Option<&'static str> {
@@ -74,9 +77,9 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
         | ChangeKind::Started
         | ChangeKind::Over => Some("maintenance"),
         ChangeKind::Unlisted | ChangeKind::ListedAgain => Some("unlisted"),
-        ChangeKind::Unreadable | ChangeKind::Readable => Some("blind"),
+        ChangeKind::Unreadable | ChangeKind::Readable => Some("unreadable"),
         ChangeKind::HistoryLost => Some("history_lost"),
-        ChangeKind::Liveness => Some("alive"),
+        ChangeKind::Liveness => Some("liveness"),
         ChangeKind::BackupLate | ChangeKind::BackupOff => Some("phone"),
         ChangeKind::Revised
         | ChangeKind::Corrected
@@ -215,6 +218,9 @@ fn topics(only: &[String]) -> Result<Vec<String>, String> {
         return Err(format!("only: the list is empty; name some of {}", TOPICS.join(", ")));
     }
     match only.iter().find(|word| !TOPICS.contains(&word.as_str())) {
+        Some(word) if let Some((_, now)) = RENAMED_TOPICS.iter().find(|(before, _)| before == word) => {
+            Err(format!("only: unknown word {word:?}: it is called {now:?} now"))
+        }
         Some(word) => Err(format!("only: unknown word {word:?}; write some of {}", TOPICS.join(", "))),
         None => Ok(only.to_vec()),
     }
@@ -324,7 +330,7 @@ mod tests {
         check_wants("only = ['maintenance']", ChangeKind::Moved, "Photos", true);
         check_wants("only = ['maintenance']", ChangeKind::Cancelled, "Photos", true);
         check_wants("only = ['began']", ChangeKind::Cancelled, "Photos", false);
-        check_wants("only = ['blind']", ChangeKind::Readable, "", true);
+        check_wants("only = ['unreadable']", ChangeKind::Readable, "", true);
         check_wants("only = ['began']", ChangeKind::Unreadable, "", false);
         check_wants("only = ['began']", ChangeKind::Reminder, "Photos", true);
         check_wants("only = ['began']", ChangeKind::Test, "", true);

@@ -223,7 +223,8 @@ async fn past(
             && !matches!(outage.phase, Phase::Planned(_))
     });
     let spans = store.coverage(feed, since).await?;
-    let covered = spans.iter().filter(|span| span.blind.is_none()).map(|span| (span.from, span.to)).collect();
+    let covered =
+        spans.iter().filter(|span| span.unreadable.is_none()).map(|span| (span.from, span.to)).collect();
     let state = Some(store.beliefs(feed).await?.state);
     Ok(Past { outages, covered, state, last_readable: store.last_readable(feed).await? })
 }

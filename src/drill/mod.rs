@@ -219,7 +219,7 @@ fn poller(drill: &Drill, url: &str) -> Result<Poller> {
         watch: Watch::new(&[&drill.service]),
         plan: drill.plan.clone(),
         routes: Vec::new(),
-        alive: None,
+        liveness: None,
         tells_of_phones: false,
         recorder: None,
         state: PollerState::new(Beliefs::new(drill.feed.clone())),

@@ -38,7 +38,7 @@ pub struct Read {
 pub struct Late {
     pub after: SignedDuration,
     /// The phone is judged when it is first read from then on.
-    pub look: Schedule,
+    pub check: Schedule,
 }
 
 /// Whether a missing backup may be Apple's doing.
@@ -111,7 +111,7 @@ fn off_since(read: &Read, known: Option<&KnownPhone>, now: Timestamp) -> Option<
 pub fn is_due(read: &Read, known: &KnownPhone, late: &Late, now: Timestamp) -> bool {
     // Judged in the future: the clock was set back.
     let is_time =
-        known.judged_at > now || late.look.next_after(known.judged_at).is_some_and(|due| due <= now);
+        known.judged_at > now || late.check.next_after(known.judged_at).is_some_and(|due| due <= now);
     is_time && is_as_known(read, known)
 }
 
@@ -185,8 +185,8 @@ mod tests {
     }
 
     fn late() -> Late {
-        let look = Schedule::parse("0 19 * * *", &TimeZone::UTC).expect("a schedule");
-        Late { after: SignedDuration::from_hours(72), look }
+        let check = Schedule::parse("0 19 * * *", &TimeZone::UTC).expect("a schedule");
+        Late { after: SignedDuration::from_hours(72), check }
     }
 
     #[track_caller]

@@ -62,7 +62,7 @@ impl Store {
                     CROSS JOIN delivery news ON news.change_id = change.id
                     WHERE mine.notice_id = notice.id AND news.channel = ?1 AND news.state = 'pending'
                 ) AS has_news
-             FROM notice WHERE channel = ?1 AND tone = 'alarm' AND receipt IS NOT NULL
+             FROM notice WHERE channel = ?1 AND severity = 'alert' AND receipt IS NOT NULL
                 AND receipt NOT GLOB 'closed@*' ORDER BY id"
         );
         self.list(&sql, params![channel, feed.to_string()], |row| {
@@ -72,7 +72,7 @@ impl Store {
                     key: row.get("key")?,
                     title: row.get("title")?,
                     body: row.get("body")?,
-                    severity: rows::tone(row)?,
+                    severity: rows::severity(row)?,
                     payload: row.get("payload")?,
                 },
                 receipt: row.get("receipt")?,

@@ -92,12 +92,12 @@ fn state(row: &Row) -> Result<FeedState> {
         }
         _ => None,
     };
-    let sight = text(row, "sight")?;
-    let since = optional_time(row, "sight_since")?;
+    let health = text(row, "health")?;
+    let since = optional_time(row, "health_since")?;
     let fault = optional_text(row, "fault")?;
-    let sight = match (sight.as_str(), since) {
-        ("sighted", Some(since)) => FeedHealth::Readable { since },
-        ("blind", Some(since)) => FeedHealth::Unreadable {
+    let health = match (health.as_str(), since) {
+        ("readable", Some(since)) => FeedHealth::Readable { since },
+        ("unreadable", Some(since)) => FeedHealth::Unreadable {
             since,
             fault: if fault.as_deref() == Some(Fault::Apple.as_str()) { Fault::Apple } else { Fault::Ours },
             reason: text(row, "reason")?,
@@ -110,22 +110,22 @@ fn state(row: &Row) -> Result<FeedState> {
         stamp: optional_time(row, "stamp")?,
         date_order: row.get::<_, Option<String>>("date_order")?.and_then(|word| DateOrder::parse(&word)),
         stale,
-        health: sight,
+        health,
         banner: optional_text(row, "banner")?,
     })
 }
 
 fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Result<()> {
-    let (sight, since, fault, reason, told) = match &state.health {
+    let (health, since, fault, reason, told) = match &state.health {
         FeedHealth::Unknown => ("unknown", None, None, None, false),
-        FeedHealth::Readable { since } => ("sighted", Some(*since), None, None, false),
+        FeedHealth::Readable { since } => ("readable", Some(*since), None, None, false),
         FeedHealth::Unreadable { since, fault, reason, told } => {
-            ("blind", Some(*since), Some(fault.as_str()), Some(reason.as_str()), *told)
+            ("unreadable", Some(*since), Some(fault.as_str()), Some(reason.as_str()), *told)
         }
     };
     transaction.execute(
         "INSERT OR REPLACE INTO feed (feed, first_accepted_at, stamp, stale_since, stale_newest, stale_fetches,
-             sight, sight_since, fault, reason, told, banner, date_order)
+             health, health_since, fault, reason, told, banner, date_order)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             feed,
@@ -134,7 +134,7 @@ fn save_state(transaction: &Transaction, feed: &str, state: &FeedState) -> Resul
             text_of(state.stale.map(|run| run.since)),
             text_of(state.stale.map(|run| run.newest)),
             state.stale.map(|run| run.fetches),
-            sight,
+            health,
             text_of(since),
             fault,
             reason,
@@ -256,8 +256,8 @@ mod tests {
 
     fn migrated(rows: &str) -> Connection {
         let connection = Connection::open_in_memory().expect("a database");
-        let schema_4 = include_str!("schema/4.sql");
-        connection.execute_batch(&format!("{}{rows}{schema_4}", SCHEMAS.concat())).expect("schema 4");
+        let newer = concat!(include_str!("schema/4.sql"), include_str!("schema/5.sql"));
+        connection.execute_batch(&format!("{}{rows}{newer}", SCHEMAS.concat())).expect("schema 5");
         connection
     }
 

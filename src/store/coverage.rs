@@ -7,28 +7,28 @@ use super::Coverage;
 use super::rows::{optional_text, text, time};
 use crate::model::{FeedHealth, FeedId};
 
-/// Lengthens the newest span to `now`, or begins another where the sight is another.
+/// Lengthens the newest span to `now`, or begins another where the health is another.
 pub fn mark(
     transaction: &Transaction,
     feed: &FeedId,
-    sight: &FeedHealth,
+    health: &FeedHealth,
     coverage: Coverage,
     now: Timestamp,
 ) -> Result<()> {
-    let (word, fault, reason) = match sight {
+    let (word, fault, reason) = match health {
         FeedHealth::Unknown => return Ok(()),
-        FeedHealth::Readable { .. } => ("sighted", None, None),
+        FeedHealth::Readable { .. } => ("readable", None, None),
         FeedHealth::Unreadable { fault, reason, .. } => {
-            ("blind", Some(fault.as_str()), Some(reason.as_str()))
+            ("unreadable", Some(fault.as_str()), Some(reason.as_str()))
         }
     };
     let feed = feed.to_string();
     let newest = transaction
         .query_row(
-            "SELECT id, to_at, sight, fault, reason FROM coverage WHERE feed = ?1 ORDER BY id DESC LIMIT 1",
+            "SELECT id, to_at, health, fault, reason FROM coverage WHERE feed = ?1 ORDER BY id DESC LIMIT 1",
             [&feed],
             |row| {
-                let same = text(row, "sight")? == word
+                let same = text(row, "health")? == word
                     && optional_text(row, "fault")?.as_deref() == fault
                     && optional_text(row, "reason")?.as_deref() == reason;
                 Ok((row.get::<_, i64>("id")?, time(row, "to_at")?, same))
@@ -53,13 +53,13 @@ fn begin(
     transaction: &Transaction,
     feed: &str,
     now: &str,
-    sight: &str,
+    health: &str,
     fault: Option<&str>,
     reason: Option<&str>,
 ) -> Result<()> {
     transaction.execute(
-        "INSERT INTO coverage (feed, from_at, to_at, sight, fault, reason) VALUES (?1, ?2, ?2, ?3, ?4, ?5)",
-        params![feed, now, sight, fault, reason],
+        "INSERT INTO coverage (feed, from_at, to_at, health, fault, reason) VALUES (?1, ?2, ?2, ?3, ?4, ?5)",
+        params![feed, now, health, fault, reason],
     )?;
     Ok(())
 }

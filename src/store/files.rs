@@ -27,11 +27,12 @@ pub(super) const LOCK: &str = "statusd.lock";
 /// "stsd", in the file's header: tells our files from other people's.
 pub(super) const APPLICATION_ID: i32 = 0x7374_7364;
 /// From nothing to schema 1, from 1 to 2 and so on.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
+    concat!(include_str!("schema/5.sql"), include_str!("schema/5-words.sql")),
 ];
 /// The daemon stands still meanwhile, and has 5 s in all to stop.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(500);

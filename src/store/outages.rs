@@ -62,7 +62,7 @@ impl Store {
         // then than look up the few of an outage.
         let sql = format!(
             "SELECT *, coalesce(began_at, first_seen_at) AS position,
-                 (SELECT sight = 'sighted' AND from_at < first_seen_at FROM coverage
+                 (SELECT health = 'readable' AND from_at < first_seen_at FROM coverage
                   WHERE coverage.feed = outage.feed AND to_at >= first_seen_at ORDER BY to_at LIMIT 1)
                   AS was_polling,
                  (SELECT min(CASE state WHEN 'sent' THEN settled_at WHEN 'pending' THEN 'later' ELSE 'never' END)

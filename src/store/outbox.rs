@@ -118,7 +118,7 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now
 /// Of what waits for people that which somebody has acknowledged, until that outage ends. A message
 /// that is in flight goes on.
 pub const HELD_BACK: &str =
-    "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'lasts') AND EXISTS (
+    "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'reminder') AND EXISTS (
     SELECT 1 FROM ack JOIN outage USING (feed, service_key, message_id, occurrence)
     WHERE phase = 'ongoing' AND ack.feed = change.feed AND ack.service_key = change.service_key
       AND ack.message_id = change.message_id AND ack.occurrence = change.occurrence)";
@@ -346,8 +346,8 @@ fn freeze(
     now: Timestamp,
 ) -> Result<Option<i64>> {
     transaction.execute(
-        "INSERT INTO notice (channel, key, title, body, tone, payload, created_at)
-         VALUES (?1, '', '', '', 'neutral', '', ?2)",
+        "INSERT INTO notice (channel, key, title, body, severity, payload, created_at)
+         VALUES (?1, '', '', '', 'info', '', ?2)",
         params![channel, now.to_string()],
     )?;
     let notice_id = transaction.last_insert_rowid();
@@ -369,7 +369,7 @@ fn freeze(
     let replaces = batch::earlier(transaction, channel, gather, notice_id, Earlier::Covered)?;
     let follows = batch::earlier(transaction, channel, gather, notice_id, Earlier::Any)?;
     transaction.execute(
-        "UPDATE notice SET key = ?1, title = ?2, body = ?3, tone = ?4, payload = ?5, replaces = ?6, follows = ?7
+        "UPDATE notice SET key = ?1, title = ?2, body = ?3, severity = ?4, payload = ?5, replaces = ?6, follows = ?7
          WHERE id = ?8",
         params![
             frozen.key,
@@ -399,7 +399,7 @@ fn attempt(
                 key: rows::text(row, "key")?,
                 title: rows::text(row, "title")?,
                 body: rows::text(row, "body")?,
-                severity: rows::tone(row)?,
+                severity: rows::severity(row)?,
                 payload: rows::text(row, "payload")?,
             },
             replaces: rows::optional_text(row, "replaces")?,

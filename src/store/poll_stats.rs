@@ -9,24 +9,24 @@ use rusqlite::{Result, Transaction};
 use super::{Routing, Store, kv, outbox};
 use crate::model::Change;
 
-const LOOKS: &str = "looks";
-const TOLD_AT: &str = "liveness_at";
-const TOLD_LOOKS: &str = "liveness_polls";
+const POLLS: &str = "polls";
+const REPORTED_AT: &str = "liveness_at";
+const REPORTED_POLLS: &str = "liveness_polls";
 
-/// Adds to the number of looks since the database was made.
-pub fn add_polls(transaction: &Transaction, looks: u64) -> Result<()> {
-    if looks > 0 {
-        let all = number(transaction, LOOKS)? + looks;
-        kv::set(transaction, LOOKS, all)?;
+/// Adds to the number of polls since the database was made.
+pub fn add_polls(transaction: &Transaction, polls: u64) -> Result<()> {
+    if polls > 0 {
+        let all = number(transaction, POLLS)? + polls;
+        kv::set(transaction, POLLS, all)?;
     }
     Ok(())
 }
 
 impl Store {
     /// When a sign of life was last given; the first time that somebody asks, `now`.
-    pub async fn last_sign_of_life(&self, now: Timestamp) -> Result<Timestamp> {
+    pub async fn last_liveness_report(&self, now: Timestamp) -> Result<Timestamp> {
         let transaction = self.transaction()?;
-        if let Some(at) = kv::get(&transaction, TOLD_AT)? {
+        if let Some(at) = kv::get(&transaction, REPORTED_AT)? {
             return Ok(at);
         }
         remember(&transaction, now)?;
@@ -34,7 +34,7 @@ impl Store {
         Ok(now)
     }
 
-    /// Gives one: `sign` makes the change of the number of looks since the last one.
+    /// Gives one: `sign` makes the change of the number of polls since the last one.
     pub async fn report_liveness(
         &self,
         sign: &dyn Fn(u64) -> Change,
@@ -42,16 +42,16 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         let transaction = self.transaction()?;
-        let looks = number(&transaction, LOOKS)?.saturating_sub(number(&transaction, TOLD_LOOKS)?);
-        outbox::enqueue(&transaction, &sign(looks), routing, now)?;
+        let polls = number(&transaction, POLLS)?.saturating_sub(number(&transaction, REPORTED_POLLS)?);
+        outbox::enqueue(&transaction, &sign(polls), routing, now)?;
         remember(&transaction, now)?;
         transaction.commit()
     }
 }
 
 fn remember(transaction: &Transaction, now: Timestamp) -> Result<()> {
-    kv::set(transaction, TOLD_AT, now)?;
-    kv::set(transaction, TOLD_LOOKS, number(transaction, LOOKS)?)
+    kv::set(transaction, REPORTED_AT, now)?;
+    kv::set(transaction, REPORTED_POLLS, number(transaction, POLLS)?)
 }
 
 fn number(transaction: &Transaction, name: &str) -> Result<u64> {

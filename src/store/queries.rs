@@ -54,7 +54,7 @@ pub struct Span {
     pub from: Timestamp,
     pub to: Timestamp,
     /// Why we were blind; `None` where we could see.
-    pub blind: Option<String>,
+    pub unreadable: Option<String>,
 }
 
 /// Deliveries by what became of them.
@@ -161,18 +161,19 @@ impl Store {
     pub async fn coverage(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Span>> {
         let sql = "SELECT * FROM coverage WHERE feed = ?1 AND to_at >= ?2 ORDER BY id";
         self.list(sql, params![feed.to_string(), since.to_string()], |row| {
-            let (sight, reason) = (text(row, "sight")?, text(row, "reason")?);
+            let (health, reason) = (text(row, "health")?, text(row, "reason")?);
             Ok(Span {
                 from: time(row, "from_at")?,
                 to: time(row, "to_at")?,
-                blind: (sight == "blind").then_some(reason),
+                unreadable: (health == "unreadable").then_some(reason),
             })
         })
     }
 
     /// The newest moment at which the database says that the feed could be read.
     pub async fn last_readable(&self, feed: &FeedId) -> Result<Option<Timestamp>> {
-        let sql = "SELECT to_at FROM coverage WHERE feed = ?1 AND sight = 'sighted' ORDER BY id DESC LIMIT 1";
+        let sql =
+            "SELECT to_at FROM coverage WHERE feed = ?1 AND health = 'readable' ORDER BY id DESC LIMIT 1";
         self.connection.query_row(sql, [feed.to_string()], |row| time(row, "to_at")).optional()
     }
 

@@ -93,7 +93,7 @@ impl Store {
         let sql = format!(
             "SELECT *, (SELECT settled_at {ABOUT_IT} AND state <> 'pending'
                         ORDER BY change.id DESC LIMIT 1) AS told_at,
-                (SELECT count(*) FROM change WHERE kind = 'lasts' AND change.feed = outage.feed
+                (SELECT count(*) FROM change WHERE kind = 'reminder' AND change.feed = outage.feed
                    AND change.service_key = outage.service_key
                    AND change.message_id = outage.message_id
                    AND change.occurrence = outage.occurrence) AS reminders

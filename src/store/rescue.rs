@@ -18,10 +18,32 @@ use crate::text::counted;
 const NEEDED: [&str; 5] = ["change", "notice", "delivery", "outage", "feed"];
 /// A value that a damaged column gets instead of the row being lost.
 const MENDED: [(&str, &str, &[&str], &str); 4] = [
-    ("notice", "tone", &["alarm", "relief", "neutral"], "neutral"),
+    ("notice", "severity", &["alert", "resolved", "info"], "info"),
     ("service", "listed", &["yes", "missing", "no", "never"], "yes"),
-    ("feed", "sight", &["unknown", "sighted", "blind"], "unknown"),
-    ("coverage", "sight", &["sighted", "blind"], "blind"),
+    ("feed", "health", &["unknown", "readable", "unreadable"], "unknown"),
+    ("coverage", "health", &["readable", "unreadable"], "unreadable"),
+];
+/// Columns that older schemas have under another name, and how their values are read.
+const RENAMED: [(&str, &str, &str, &str); 4] = [
+    ("feed", "health_since", "sight_since", "sight_since"),
+    (
+        "feed",
+        "health",
+        "sight",
+        "CASE sight WHEN 'sighted' THEN 'readable' WHEN 'blind' THEN 'unreadable' ELSE sight END",
+    ),
+    (
+        "coverage",
+        "health",
+        "sight",
+        "CASE sight WHEN 'sighted' THEN 'readable' WHEN 'blind' THEN 'unreadable' ELSE sight END",
+    ),
+    (
+        "notice",
+        "severity",
+        "tone",
+        "CASE tone WHEN 'alarm' THEN 'alert' WHEN 'relief' THEN 'resolved' WHEN 'neutral' THEN 'info' ELSE tone END",
+    ),
 ];
 /// More rows than any history has: a damaged tree may lead round in a circle.
 const ROWS_MAX: usize = 10_000_000;
@@ -104,6 +126,7 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
     }
     carried.lost += transaction.query_row(LOST_DELIVERIES, [], |row| row.get::<_, i64>(0))? as usize;
     remove_phantoms(&transaction)?;
+    transaction.execute_batch(include_str!("schema/5-words.sql"))?;
     transaction.execute_batch(MADE_WHOLE)?;
     transaction.commit()?;
     Ok(carried)
@@ -126,6 +149,8 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
 struct Copier<'a> {
     table: &'a str,
     columns: Vec<String>,
+    /// What each column is read with.
+    expressions: Vec<String>,
     order: String,
     from: &'a Connection,
     into: &'a Connection,
@@ -142,9 +167,18 @@ impl<'a> Copier<'a> {
         let mut key: Vec<&(String, i64)> = old.iter().filter(|(_, part)| *part > 0).collect();
         key.sort_by_key(|(_, part)| *part);
         let order: Vec<String> = key.into_iter().map(|(name, _)| format!("{name} DIR")).collect();
-        let columns = new.into_iter().map(|(name, _)| name);
-        let columns = columns.filter(|name| old.iter().any(|(known, _)| known == name)).collect();
-        Ok(Copier { table, columns, order: order.join(", "), from, into, copied: Carried::default() })
+        let has = |name: &str| old.iter().any(|(known, _)| known == name);
+        let read_with = |name: &str| match has(name) {
+            true => Some(name.to_owned()),
+            false => RENAMED
+                .iter()
+                .find(|(of, now, before, _)| *of == table && *now == name && has(before))
+                .map(|(.., expression)| (*expression).to_owned()),
+        };
+        let read = new.into_iter().filter_map(|(name, _)| read_with(&name).map(|with| (name, with)));
+        let (columns, expressions) = read.unzip();
+        let order = order.join(", ");
+        Ok(Copier { table, columns, expressions, order, from, into, copied: Carried::default() })
     }
 
     /// From the first row on, and where that ends in damage also from the last row back.
@@ -183,8 +217,8 @@ impl<'a> Copier<'a> {
     }
 
     fn pass(&mut self, direction: &str) -> rusqlite::Result<()> {
-        let (columns, order) = (self.columns.join(", "), self.order.replace("DIR", direction));
-        let sql = format!("SELECT {columns} FROM {} NOT INDEXED ORDER BY {order}", self.table);
+        let (read, order) = (self.expressions.join(", "), self.order.replace("DIR", direction));
+        let sql = format!("SELECT {read} FROM {} NOT INDEXED ORDER BY {order}", self.table);
         let mut statement = self.from.prepare(&sql)?;
         let mut rows = statement.query([])?;
         for _ in 0..ROWS_MAX {
@@ -308,12 +342,84 @@ const MADE_WHOLE: &str = "
         users_affected, message,
         (SELECT group_concat(kind || '=' || serial) FROM (SELECT kind, max(serial) AS serial FROM change each
              WHERE each.service_key = last.service_key AND each.message_id = last.message_id
-               AND each.feed = last.feed AND each.occurrence = last.occurrence AND kind <> 'lasts' GROUP BY kind))
+               AND each.feed = last.feed AND each.occurrence = last.occurrence AND kind <> 'reminder' GROUP BY kind))
     FROM change last
-    WHERE message_id IS NOT NULL AND occurrence IS NOT NULL AND kind NOT IN ('lasts', 'revised')
+    WHERE message_id IS NOT NULL AND occurrence IS NOT NULL AND kind NOT IN ('reminder', 'revised')
       AND (message_id GLOB '*[^A-Za-z0-9._~-]*' OR instr(key, '/' || message_id || '/' || occurrence || '/') > 0)
       AND id = (SELECT max(id) FROM change newer WHERE newer.service_key = last.service_key
           AND newer.message_id = last.message_id AND newer.feed = last.feed
-          AND newer.occurrence = last.occurrence AND kind NOT IN ('lasts', 'revised'));
-    INSERT OR IGNORE INTO feed (feed, first_accepted_at, sight, told)
+          AND newer.occurrence = last.occurrence AND kind NOT IN ('reminder', 'revised'));
+    INSERT OR IGNORE INTO feed (feed, first_accepted_at, health, told)
     SELECT feed, min(at), 'unknown', 0 FROM change GROUP BY feed;";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA_4: &str = concat!(
+        include_str!("schema/1.sql"),
+        include_str!("schema/2.sql"),
+        include_str!("schema/3.sql"),
+        include_str!("schema/4.sql")
+    );
+    const SCHEMA_5: &str = concat!(include_str!("schema/5.sql"), include_str!("schema/5-words.sql"));
+    const OLD_WORDS: &str = "
+        INSERT INTO feed (feed, sight, sight_since, told) VALUES
+            ('a', 'sighted', '2026-03-01T09:00:00Z', 0), ('b', 'blind', '2026-03-02T09:00:00Z', 1),
+            ('c', 'unknown', NULL, 0);
+        INSERT INTO coverage (feed, from_at, to_at, sight) VALUES ('a', '1', '2', 'sighted'), ('a', '2', '3', 'blind');
+        INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, serial, message, near)
+            SELECT kind, '', '', kind, 'a', '', '', 1, '', '[]' FROM (SELECT 'blind' AS kind UNION ALL
+                SELECT 'sighted' UNION ALL SELECT 'lasts' UNION ALL SELECT 'alive' UNION ALL SELECT 'began');
+        INSERT INTO notice (channel, key, title, body, payload, created_at, tone)
+            SELECT 'log', 'k', '', '', '{\"kind\":\"blind\"}', '', tone FROM (SELECT 'alarm' AS tone UNION ALL
+                SELECT 'relief' UNION ALL SELECT 'neutral');
+        INSERT INTO meta VALUES ('looks', '7'), ('alive_at', '2026-03-02T09:00:00Z'), ('alive_looks', '3');";
+
+    #[track_caller]
+    fn check_words(connection: &Connection) {
+        let read = |sql: &str| -> String {
+            connection
+                .query_row(&format!("SELECT group_concat(word, ' ') FROM ({sql})"), [], |row| row.get(0))
+                .expect(sql)
+        };
+        assert_eq!(read("SELECT health AS word FROM feed ORDER BY feed"), "readable unreadable unknown");
+        assert_eq!(read("SELECT substr(health_since, 9, 2) AS word FROM feed ORDER BY feed"), "01 02");
+        assert_eq!(read("SELECT health AS word FROM coverage ORDER BY id"), "readable unreadable");
+        assert_eq!(
+            read("SELECT kind AS word FROM change ORDER BY id"),
+            "unreadable readable reminder liveness began"
+        );
+        assert_eq!(read("SELECT key AS word FROM change ORDER BY id"), "blind sighted lasts alive began");
+        assert_eq!(
+            read("SELECT incident AS word FROM change ORDER BY id"),
+            "feed feed reminder liveness began"
+        );
+        assert_eq!(read("SELECT severity AS word FROM notice ORDER BY id"), "alert resolved info");
+        assert_eq!(read("SELECT DISTINCT payload AS word FROM notice"), r#"{"kind":"blind"}"#);
+        let names = "SELECT name || '=' || value AS word FROM meta WHERE name <> 'seed' ORDER BY name";
+        assert_eq!(read(names), "liveness_at=2026-03-02T09:00:00Z liveness_polls=3 polls=7");
+    }
+
+    #[test]
+    fn schema_5_renames_the_stored_words() {
+        let connection = Connection::open_in_memory().expect("a database");
+        connection.execute_batch(&format!("{SCHEMA_4}{OLD_WORDS}{SCHEMA_5}")).expect("schema 5");
+        check_words(&connection);
+    }
+
+    #[test]
+    fn a_rescue_of_schema_4_renames_the_stored_words() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let damaged = Connection::open(path("damaged")).expect("a database");
+        damaged.execute_batch(&format!("{SCHEMA_4}{OLD_WORDS}")).expect("schema 4");
+        drop(damaged);
+        let into = Connection::open_in_memory().expect("a database");
+        into.execute_batch(&format!("{SCHEMA_4}{SCHEMA_5}")).expect("schema 5");
+        let carried =
+            carry_over(&path("damaged"), &path("damaged-wal"), &path("scratch"), &into).expect("rows");
+        assert_eq!((carried.rows, carried.lost), (16, 0));
+        check_words(&into);
+    }
+}

@@ -113,8 +113,8 @@ fn last_backup(row: &Row) -> Result<Option<LastBackup>> {
     Ok(times.map(|(at, read_at)| LastBackup { at, read_at, phones: phones.unwrap_or(1) }))
 }
 
-pub fn tone(row: &Row) -> Result<Severity> {
-    Ok(Severity::parse(&text(row, "tone")?).unwrap_or(Severity::Info))
+pub fn severity(row: &Row) -> Result<Severity> {
+    Ok(Severity::parse(&text(row, "severity")?).unwrap_or(Severity::Info))
 }
 
 /// `worsened=2,revised=5`

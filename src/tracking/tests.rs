@@ -597,13 +597,13 @@ fn rule_12_nothing_is_told_that_was_seen_once() {
 fn rule_13_blind_is_its_own_answer() {
     check(".oxxxor", "began@1 ended@6");
     check(".x{11}..", "");
-    check(".x{13}..", "blind@13 sighted@14");
-    check(".x{40}", "blind@13");
+    check(".x{13}..", "unreadable@13 readable@14");
+    check(".x{40}", "unreadable@13");
     check(".y{400}..", "");
     // Our own hours do not count towards Apple's, and break them.
-    check("y{20}x{13}", "blind@32");
+    check("y{20}x{13}", "unreadable@32");
     check(".x{6}y{20}x{6}", "");
-    check("x{13}.", "blind@12 sighted@13");
+    check("x{13}.", "unreadable@12 readable@13");
     let all = play("..xx");
     assert!(
         matches!(all.beliefs.state.health, FeedHealth::Unreadable { since, told: false, .. } if since == at(600))

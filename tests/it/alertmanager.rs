@@ -278,7 +278,7 @@ fn with_host_of(peer: &HttpServer, mut request: Request) -> Request {
 async fn nothing_is_sent_where_there_is_nothing_to_say() {
     let peer = HttpServer::start([Reply::status(500)]).await;
     let channel = channel(&[&peer.url("")]);
-    for kind in ["planned", "unlisted", "listed_again", "history_lost", "alive", "brand_new"] {
+    for kind in ["planned", "unlisted", "listed_again", "history_lost", "liveness", "brand_new"] {
         let answer = channel.send(&notice(kind, json!({}))).await;
         let words = format!("not sent: there is no alert for \u{201c}{kind}\u{201d}");
         assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
@@ -432,7 +432,7 @@ async fn blindness_drills_and_tests_are_alerts_of_their_own() {
                              "users_affected": null, "apple_text": "HTTP 503"});
         notice(kind, nothing)
     };
-    check_delivered(&channel.send(&bare("blind")).await);
+    check_delivered(&channel.send(&bare("unreadable")).await);
     check_delivered(&channel.send(&notice("began", json!({"drill": true}))).await);
     check_delivered(&channel.send(&bare("test")).await);
     let alerts = real.alerts().await;
@@ -445,6 +445,6 @@ async fn blindness_drills_and_tests_are_alerts_of_their_own() {
     let lasts_s = time(&alerts[2]["endsAt"]).duration_since(time(&alerts[2]["startsAt"])).as_secs();
     assert_eq!(lasts_s, 60, "the test ends by itself");
 
-    check_delivered(&channel.send(&bare("sighted")).await);
+    check_delivered(&channel.send(&bare("readable")).await);
     assert_eq!(real.alerts().await.len(), 2);
 }

@@ -227,7 +227,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     let mut manager = Manager::listen(&socket);
     let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy()).with("WATCHDOG_USEC", "300000");
     let configured = |channels: &str| {
-        let alive = "[alive]\nwhen = \"* * * * * *\"\n";
+        let alive = "[liveness]\nwhen = \"* * * * * *\"\n";
         home.configure(&configuration(BACKUP, &apple.url(), &format!("{QUIET}{alive}{channels}")));
     };
     configured(&gate.table(600));
@@ -243,7 +243,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
         manager.hears("RELOADING=1").await;
         manager.hears("READY=1").await;
         goes_on(&daemon, &home, &apple, &mut manager).await;
-        assert_eq!(kind(&other.next().await), "alive");
+        assert_eq!(kind(&other.next().await), "liveness");
     }
     assert!(!gate.has_overlapped());
     let slow = |deliveries: Vec<StoredDelivery>| {

@@ -177,7 +177,7 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
     if numbers(&waits) != numbers(waited) && lost.is_none() {
         return Some(format!("silently lost: {waits:?} of {waited:?}"));
     }
-    store.last_sign_of_life(now).await.expect("written");
+    store.last_liveness_report(now).await.expect("written");
     store.phones().await.expect("readable");
     store.snoozed().await.expect("readable");
     store.give_up_absent(&CHANNELS, now).await.expect("written");
@@ -524,9 +524,9 @@ async fn a_row_that_makes_no_sense_costs_itself() {
              UPDATE delivery SET due_at = 'soon', attempts = -3, state = 'qending' WHERE state = 'pending';
              UPDATE outage SET first_seen_at = '', phase = 'ongoinf' WHERE phase = 'ongoing';
              UPDATE service SET listed = 'yet';
-             UPDATE feed SET sight = '?', stamp = '2926-03-02T09:00:00Z';
+             UPDATE feed SET health = '?', stamp = '2926-03-02T09:00:00Z';
              UPDATE coverage SET to_at = 'x';
-             UPDATE notice SET tone = 'blarm';
+             UPDATE notice SET severity = 'blarm';
              UPDATE meta SET value = '9026-01-01T00:00:00Z' WHERE name = 'snoozed_until';",
         )
         .expect("damaged");

@@ -64,9 +64,9 @@ fn text(output: Output) -> String {
 const SERVICES: &str = "
     INSERT INTO service VALUES ('consumer/en_US', 'icloud backup', 'iCloud Backup', '2026-04-01T00:00:00Z', 'yes', NULL, NULL);
     INSERT INTO service VALUES ('consumer/en_US', 'photos', 'Photos', '2026-04-01T00:00:00Z', 'yes', NULL, NULL);
-    INSERT INTO coverage (feed, from_at, to_at, sight) VALUES
-        ('consumer/en_US', '2026-04-01T08:00:00Z', '2026-04-20T00:00:00Z', 'sighted'),
-        ('consumer/en_US', '2026-04-21T12:00:00Z', '2026-05-05T12:00:00Z', 'sighted');
+    INSERT INTO coverage (feed, from_at, to_at, health) VALUES
+        ('consumer/en_US', '2026-04-01T08:00:00Z', '2026-04-20T00:00:00Z', 'readable'),
+        ('consumer/en_US', '2026-04-21T12:00:00Z', '2026-05-05T12:00:00Z', 'readable');
 ";
 
 /// A row of `outage`; times are of 2026, without year and seconds, `-` for none. `counts` is a list of
@@ -151,7 +151,7 @@ fn lives() -> String {
         outage("photos", "10", 1, "Outage", "ongoing", ["05-05T08:00", "-", "05-05T09:00"], &["began"]),
         change("photos", "10", 1, "began", "05-05T09:01", &[]),
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, serial, message, near) VALUES
-             ('k', '2026-04-15T00:00:00Z', '2026-04-15T00:00:00Z', 'blind', 'consumer/en_US', '', '', 1, '', '[]');"
+             ('k', '2026-04-15T00:00:00Z', '2026-04-15T00:00:00Z', 'unreadable', 'consumer/en_US', '', '', 1, '', '[]');"
             .to_owned(),
     ];
     rows.concat()

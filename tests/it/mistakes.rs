@@ -406,8 +406,8 @@ fn a_time_zone_that_cannot_be_read_is_reported_and_refused_where_it_counts() {
     for (text, key) in [
         ("[channel.desktop]\nquiet = '22:00-07:00'\n", "channel.desktop.quiet"),
         ("[schedule]\npoll = '*/5 8-18 * * *'\n", "schedule.poll"),
-        ("[alive]\nwhen = '@daily'\n", "alive.when"),
-        ("[phone]\nenabled = true\nlate_after = '3d'\n", "phone.late_look"),
+        ("[liveness]\nwhen = '@daily'\n", "liveness.when"),
+        ("[phone]\nenabled = true\nlate_after = '3d'\n", "phone.late_check"),
     ] {
         home.configure(text);
         home.check(&mars, "config check", 2, &format!("{fault}; {key} needs a time zone: set time_zone"));
@@ -416,7 +416,7 @@ fn a_time_zone_that_cannot_be_read_is_reported_and_refused_where_it_counts() {
     for harmless in [
         "[channel.desktop]\nquiet = '22:00-07:00 Europe/Berlin'\n",
         "[schedule]\npoll = '*/7 * * * *'\n",
-        "time_zone = 'Asia/Tokyo'\n[alive]\nwhen = '@daily'\n",
+        "time_zone = 'Asia/Tokyo'\n[liveness]\nwhen = '@daily'\n",
     ] {
         home.configure(harmless);
         assert_eq!(home.ask(&mars, &["config", "check"]).code, 0, "{harmless}");

@@ -17,8 +17,8 @@ const DAY_S: i64 = 86_400;
 /// iOS counts from 2001.
 const IOS_EPOCH_S: i64 = 978_307_200;
 /// Every look and every judgement is due every second.
-const PHONE: &str = "[phone]\nenabled = true\nlook = \"* * * * * *\"\n";
-const LATE: &str = "late_after = \"3d\"\nlate_look = \"* * * * * *\"\n";
+const PHONE: &str = "[phone]\nenabled = true\npoll = \"* * * * * *\"\n";
+const LATE: &str = "late_after = \"3d\"\nlate_check = \"* * * * * *\"\n";
 const CHANNELS: &str = "[channel.desktop]\nenabled = false\n";
 
 fn now_s() -> i64 {
@@ -117,7 +117,7 @@ async fn where_nobody_asks_for_phones_none_is_asked() {
     let mux = Mux::start(vec![iphone(DAY_S)]).await;
     let home = Home::new();
     let text = configuration("iCloud Backup", &apple.url(), CHANNELS);
-    home.configure(&format!("{text}[phone]\nlook = \"* * * * * *\"\nusbmuxd = {:?}\n", mux.address));
+    home.configure(&format!("{text}[phone]\npoll = \"* * * * * *\"\nusbmuxd = {:?}\n", mux.address));
     let daemon = home.start();
     within("three looks", apple.asked(3)).await;
     daemon.signal("TERM").await;

@@ -567,7 +567,7 @@ async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
     let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
     assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#, "what was in flight goes on");
     let read = |sql: &str| -> String { town.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
-    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "4");
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
     assert_eq!(read("SELECT at FROM ack"), "2026-03-02T09:30:00Z");

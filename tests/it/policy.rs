@@ -337,11 +337,11 @@ async fn an_outage_that_lasts_is_reminded_of_until_it_ends_each_time_under_its_o
     let keys = town.keys(1);
     assert_eq!(
         keys,
-        ["1/began", "1/lasts", "1/lasts/3", "1/lasts/5", "1/ended"]
+        ["1/began", "1/reminder", "1/reminder/3", "1/reminder/5", "1/ended"]
             .map(|end| format!("icloud%20backup/1001/{end}"))
     );
     let all: Vec<String> = town.changes().await.iter().map(statusd::model::Change::key).collect();
-    assert_eq!(all.iter().filter(|key| key.contains("/lasts")).count(), 5);
+    assert_eq!(all.iter().filter(|key| key.contains("/reminder")).count(), 5);
     check_all_told(&town).await;
 }
 
@@ -472,9 +472,9 @@ async fn reminders_do_not_pile_up_while_nobody_takes_them() {
     town.messages(1);
     town.answers(1, Reply::status(200));
     town.until("+1d 11:45").await;
-    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/lasts"]);
+    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/reminder"]);
     town.until("+1d 12:50").await;
-    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/lasts/2"]);
+    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/reminder/2"]);
 }
 
 /// A peer that refuses for good was once asked again in the same second, for ever.
@@ -489,7 +489,8 @@ async fn reminders_that_are_refused_come_no_more_often() {
     town.until("17:30").await;
     assert_eq!(
         town.keys(1),
-        ["1/began", "1/lasts", "1/lasts/2", "1/lasts/3"].map(|end| format!("icloud%20backup/1001/{end}"))
+        ["1/began", "1/reminder", "1/reminder/2", "1/reminder/3"]
+            .map(|end| format!("icloud%20backup/1001/{end}"))
     );
 }
 
@@ -1153,11 +1154,11 @@ async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_fl
     // Its bubble went with the bus that it was on, and the outage goes on.
     assert_eq!(town.heard(), ["10:02 old title"]);
     let read = |sql: &str| -> String { town.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
-    let shown = read("SELECT tone || ' ' || receipt FROM notice WHERE id = 1");
+    let shown = read("SELECT severity || ' ' || receipt FROM notice WHERE id = 1");
     assert!(shown.starts_with("alarm 1@") && !shown.ends_with("@gone"), "{shown}");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent,sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
-    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "4");
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
     town.show(&over("10:31", "08:30", "10:20"));
     town.until("11:00").await;
     assert_eq!(town.heard(), ["10:31:45 Fixed: iCloud Backup"]);

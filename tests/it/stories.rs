@@ -396,7 +396,7 @@ async fn a_server_that_answers_304_for_ever_is_believed_for_an_hour() {
     town.until("14:00").await;
     let kinds: Vec<String> =
         town.heard().iter().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect();
-    assert_eq!(kinds, ["sighted", "began"]);
+    assert_eq!(kinds, ["readable", "began"]);
 }
 
 /// Bad answers from 10:05:30 to 12:00, with the looks that a failure backs off to.

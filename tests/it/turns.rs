@@ -127,7 +127,7 @@ impl Town {
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: (0..CHANNELS).map(route).collect(),
             recorder: None,
-            alive: None,
+            liveness: None,
             tells_of_phones: false,
             state: PollerState::new(self.store.beliefs(&feed()).await.expect("beliefs")),
         }

@@ -108,7 +108,7 @@ enum Meaning {
 
 fn meaning(kind: &str, is_maintenance: bool) -> Meaning {
     match kind {
-        "began" | "reopened" | "worsened" | "eased" | "lasts" | "started" | "blind" => Meaning::Fires,
+        "began" | "reopened" | "worsened" | "eased" | "reminder" | "started" | "unreadable" => Meaning::Fires,
         "ended" => Meaning::Ends("Apple says it is fixed."),
         "withdrawn" if is_maintenance => {
             Meaning::Ends("Apple no longer lists the maintenance. Whether it is over Apple does not say.")
@@ -118,7 +118,7 @@ fn meaning(kind: &str, is_maintenance: bool) -> Meaning {
         }
         "missed" => Meaning::Ends("It was over already when Apple first listed it."),
         "over" => Meaning::Ends("The maintenance is over."),
-        "sighted" => Meaning::Ends("Apple's status can be read again."),
+        "readable" => Meaning::Ends("Apple's status can be read again."),
         "test" => Meaning::Test,
         // The documentation of the JSON: a word may be added.
         _ => Meaning::Nothing,
@@ -227,7 +227,7 @@ impl Change {
             text.as_deref().unwrap_or_default()
         }
         match self.kind.as_str() {
-            "blind" | "sighted" => Subject::Blind { reason: text(&self.apple_text) },
+            "unreadable" | "readable" => Subject::Blind { reason: text(&self.apple_text) },
             _ => Subject::Event {
                 service: text(&self.service),
                 message_id: text(&self.message_id),
@@ -293,7 +293,7 @@ impl<'a> Subject<'a> {
             Subject::Blind { reason } => [
                 ("summary", "Apple's status cannot be read".to_owned()),
                 ("description", format!("The reason: {}.", text::plain_line(reason, TEXT_MAX))),
-                ("kind", "blind".to_owned()),
+                ("kind", "unreadable".to_owned()),
                 ("users_affected", String::new()),
                 ("apple_text", String::new()),
             ],
@@ -436,7 +436,7 @@ mod tests {
         for fields in [
             json!({"kind": "worsened", "outage_kind": "Outage", "was_kind": "Issue"}),
             json!({"kind": "eased", "outage_kind": "Performance", "apple_text": "Better."}),
-            json!({"kind": "lasts", "seen_at": "2026-05-05T11:00:00Z"}),
+            json!({"kind": "reminder", "seen_at": "2026-05-05T11:00:00Z"}),
             json!({"kind": "ended", "ended_at": "2026-05-05T10:00:00Z"}),
             json!({"kind": "withdrawn", "users_affected": null}),
         ] {
@@ -486,13 +486,13 @@ mod tests {
         let bare = json!({"service": null, "message_id": null, "occurrence": null, "outage_kind": null,
                           "users_affected": null, "apple_text": "HTTP 503", "feed": "developer/en_US"});
         let mut blind = with(bare);
-        blind["kind"] = json!("blind");
+        blind["kind"] = json!("unreadable");
         let fired = alert(&blind);
         let labels = json!({"alertname": "AppleStatusUnreadable", "feed": "developer/en_US", "team": "it"});
         assert_eq!(fired["labels"], labels);
         assert_eq!(fired["annotations"]["description"], "The reason: HTTP 503.");
         assert_eq!(fired["generatorURL"], "https://developer.apple.com/system-status/");
-        blind["kind"] = json!("sighted");
+        blind["kind"] = json!("readable");
         blind["ended_at"] = json!("2026-05-05T10:01:00Z");
         blind["apple_text"] = json!("");
         let over = alert(&blind);
@@ -537,7 +537,7 @@ mod tests {
             "unlisted",
             "listed_again",
             "history_lost",
-            "alive",
+            "liveness",
             "a new word",
         ] {
             let none = composed(&with(json!({"kind": kind}))).expect_err(kind);

@@ -528,7 +528,8 @@ mod tests {
             beliefs.outages.insert((ServiceKey::new(&outage.service), "100".to_owned()), outage);
         }
         beliefs.state.health = FeedHealth::Readable { since: at("2026-05-04T08:00:00Z") };
-        let span = Span { from: at("2026-05-04T08:00:00Z"), to: at("2026-05-05T11:59:20Z"), blind: None };
+        let span =
+            Span { from: at("2026-05-04T08:00:00Z"), to: at("2026-05-05T11:59:20Z"), unreadable: None };
         Known {
             live: Some(DaemonStatus {
                 pid: 4711,

@@ -111,7 +111,7 @@ pub fn summary(change: &Change, said: &RenderContext) -> String {
             format!("The database was damaged; it is kept as {}.", change.message)
         }
         ChangeKind::Reminder => join(&[&so_far(change, said), &affected(change)]),
-        ChangeKind::Liveness => alive(change, said),
+        ChangeKind::Liveness => liveness(change, said),
         ChangeKind::BackupLate => late(change, said),
         ChangeKind::BackupOff => {
             let off = "iCloud Backup is switched off on your iPhone";
@@ -332,7 +332,7 @@ fn so_far(change: &Change, said: &RenderContext) -> String {
 }
 
 /// `2,016 looks since Mon 4 May 09:00, the last good one at 08:55.`
-fn alive(change: &Change, said: &RenderContext) -> String {
+fn liveness(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let since = change.began_at.map(|since| format!(" since {}", at(since))).unwrap_or_default();
     let last = match change.ended_at {

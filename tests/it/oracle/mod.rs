@@ -158,7 +158,7 @@ pub fn judge(recording: &str, replay: &str) -> Verdict {
                 if let Some((fault, why)) = other {
                     verdict.find(fault, format!("{why}: {}", line.line));
                 }
-                if !matches!(line.kind.as_str(), "blind" | "sighted") {
+                if !matches!(line.kind.as_str(), "unreadable" | "readable") {
                     by_subject.entry(line.subject.clone()).or_default().push(line);
                 }
             }
@@ -241,8 +241,8 @@ fn contradiction(told: &Told, shown: &[Shown]) -> Option<(Fault, &'static str)> 
     };
     let can_read = current.entries.is_some();
     match told.kind.as_str() {
-        "blind" => return can_read.then_some((Fault::False, "the document can be read")),
-        "sighted" => return (!can_read).then_some((Fault::False, "the document cannot be read")),
+        "unreadable" => return can_read.then_some((Fault::False, "the document can be read")),
+        "readable" => return (!can_read).then_some((Fault::False, "the document cannot be read")),
         _ => {}
     }
     let Some(entries) = current.accepted() else {

@@ -289,7 +289,7 @@ pub struct Town {
     limits: Limits,
     jitter_s: u64,
     recording: Option<PathBuf>,
-    alive: Option<Schedule>,
+    liveness: Option<Schedule>,
     /// Whether it looks at phones, and from when on it calls a backup late.
     checks: Option<Option<Late>>,
     /// The phones that are connected.
@@ -327,7 +327,7 @@ impl Town {
             limits: Limits::default(),
             jitter_s: 0,
             recording: None,
-            alive: None,
+            liveness: None,
             checks: None,
             phones: Vec::new(),
             houses: Vec::new(),
@@ -359,7 +359,7 @@ impl Town {
 
     /// With a sign of life, as in cron.
     pub fn alive(mut self, when: &str) -> Town {
-        self.alive = Some(Schedule::parse(when, &ZONE).expect("a schedule"));
+        self.liveness = Some(Schedule::parse(when, &ZONE).expect("a schedule"));
         self
     }
 
@@ -377,7 +377,7 @@ impl Town {
     /// The same, and from 19:00 on it says what is late by so many days.
     pub fn minding_late_backups(mut self, days: i64) -> Town {
         let look = Schedule::parse("0 19 * * *", &ZONE).expect("a schedule");
-        self.checks = Some(Some(Late { after: SignedDuration::from_hours(24 * days), look }));
+        self.checks = Some(Some(Late { after: SignedDuration::from_hours(24 * days), check: look }));
         self
     }
 
@@ -555,7 +555,7 @@ impl Town {
             watch: Watch::new(&self.watch),
             plan: Plan { jitter_s: self.jitter_s, ..Town::plan() },
             routes: routes.clone(),
-            alive: self.alive.clone(),
+            liveness: self.liveness.clone(),
             tells_of_phones: self.checks.is_some(),
             recorder: self.recording.as_deref().map(Recorder::new),
             state,
@@ -884,10 +884,10 @@ impl Town {
     pub async fn coverage(&self) -> Vec<String> {
         let spans = self.store().coverage(&Town::feed(), Timestamp::MIN).await.expect("coverage");
         let text = |time| clock_text(time);
-        let word = |blind: &Option<String>| if blind.is_some() { "blind" } else { "sighted" };
+        let word = |blind: &Option<String>| if blind.is_some() { "unreadable" } else { "readable" };
         spans
             .iter()
-            .map(|span| format!("{} {} to {}", word(&span.blind), text(span.from), text(span.to)))
+            .map(|span| format!("{} {} to {}", word(&span.unreadable), text(span.from), text(span.to)))
             .collect()
     }
 }

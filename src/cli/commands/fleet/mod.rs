@@ -151,7 +151,7 @@ impl Record {
 }
 
 fn is_sighted(span: &Span) -> bool {
-    span.blind.is_none()
+    span.unreadable.is_none()
 }
 
 /// A service that Apple does not list has no outages, and every device would be late by itself.
