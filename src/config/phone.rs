@@ -9,8 +9,9 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::Environment;
+use super::check::{at, whole_path};
 use super::error::{ConfigError, Faults, Origins};
-use super::{Environment, at, whole_path};
 use crate::model::Edition;
 use crate::phones::Address;
 use crate::phones::late_backup::Late;

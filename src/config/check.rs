@@ -1,0 +1,229 @@
+//! The settings of a file, parsed and checked: a [`Config`].
+
+use std::collections::BTreeMap;
+use std::path::{self, Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use super::error::{ConfigError, Faults, Origins};
+use super::file::File;
+use super::zone::ZoneFault;
+use super::{
+    Config, DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH, Environment, LogFormat, LogLevel,
+    Phone, Zone, error_in, nearest, paths, source_map, state_directory,
+};
+use crate::cause::Cause as _;
+use crate::channel::Tables;
+use crate::delivery::policy::{self, Policy};
+use crate::feed::fetch::{FeedUrl, valid_locale};
+use crate::model::{Edition, FeedId};
+use crate::schedule::Schedule;
+
+const JITTER_S: i64 = 30;
+/// More would make "every five minutes" a lie.
+const MAX_JITTER_S: i64 = 3600;
+/// The name is part of keys in the database and of what people type.
+const MAX_CHANNEL_NAME_CHARS: usize = 32;
+
+/// The settings of a file, each that is wrong replaced by its default.
+pub(super) fn compose(
+    mut file: File,
+    origins: Origins,
+    environment: &Environment<'_>,
+    (time_zone, zone_source, zone_fault): Zone,
+    faults: &mut Faults,
+) -> Config {
+    let schedule = |key, expression: Option<String>, default: &str, faults: &mut Faults| {
+        let parsed = Schedule::parse(expression.as_deref().unwrap_or(default), &time_zone);
+        faults.or(at(&origins, key, parsed), || Schedule::of_default(default, &time_zone))
+    };
+    let path = |key, path, faults: &mut Faults| faults.or(whole_path(&origins, key, path), || None);
+    let feed_url = file.feed.url.as_deref().map(FeedUrl::parse).transpose();
+    let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
+    let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
+    let level = word(&origins, "log.level", file.log.level, LogLevel::Info, &levels);
+    let format = word(&origins, "log.format", file.log.format, LogFormat::Auto, &formats);
+    let liveness = file.liveness.when.as_deref().map(|when| Schedule::parse(when, &time_zone)).transpose();
+    for error in channel_names(&origins, &file.channel) {
+        faults.add(error);
+    }
+    // A service of the machine has no desktop session.
+    file.channel.desktop.enabled.get_or_insert(!paths::is_machines(environment));
+    let watch = file.watch.map(|names| at(&origins, "watch", watch(names))).transpose();
+    let watch = faults.or(watch, || None);
+    let feed = feed_id(&origins, file.feed.edition, file.feed.locale, faults);
+    let config = Config {
+        phone: Phone::new(&origins, file.phone, feed.edition, &time_zone, environment, faults),
+        feed,
+        feed_url: faults.or(at(&origins, "feed.url", feed_url), || None),
+        ca_file: path("feed.ca_file", file.feed.ca_file, faults),
+        is_watch_given: watch.is_some(),
+        watch: watch.unwrap_or_else(|| vec![DEFAULT_WATCH.to_owned()]),
+        poll: schedule("schedule.poll", file.schedule.poll, DEFAULT_POLL, faults),
+        trouble: schedule("schedule.trouble", file.schedule.trouble, DEFAULT_TROUBLE, faults),
+        jitter_s: faults.or(at(&origins, "schedule.jitter_s", jitter(file.schedule.jitter_s)), || {
+            JITTER_S.unsigned_abs()
+        }),
+        state_directory: path("state.directory", file.state.directory, faults)
+            .unwrap_or_else(|| state_directory(environment)),
+        record_file: path("record.file", file.record.file, faults),
+        log_level: faults.or(level, || LogLevel::Info),
+        log_format: faults.or(format, || LogFormat::Auto),
+        heartbeat: file.heartbeat,
+        liveness: faults.or(at(&origins, "liveness.when", liveness), || None),
+        channel: file.channel,
+        policy: terms_of(&origins, file.policy, &time_zone, faults),
+        source: origins.file.clone(),
+        zone_fault: zone_fault.as_ref().map(ZoneFault::to_string),
+        zone_source: origins.given.get("time_zone").map_or(zone_source, |_| origins.describe("time_zone")),
+        time_zone,
+        origins,
+    };
+    if let Some(fault) = zone_fault {
+        for key in config.zoned() {
+            faults.add(fault.refuse(&key));
+        }
+    }
+    config
+}
+
+impl Config {
+    /// What of the settings needs the system's time zone: the keys of schedules that name hours or days,
+    /// and of quiet hours without a zone of their own.
+    fn zoned(&self) -> Vec<String> {
+        let late = self.phone.late().map(|late| ("phone.late_check", late.check));
+        let schedules = [
+            Some(("schedule.poll", self.poll.clone())),
+            Some(("schedule.trouble", self.trouble.clone())),
+            self.liveness.clone().map(|liveness| ("liveness.when", liveness)),
+            Some(("phone.poll", self.phone.poll.clone())).filter(|_| self.phone.enabled),
+            late.filter(|_| self.phone.enabled),
+        ];
+        let schedules = schedules.into_iter().flatten().filter(|(_, schedule)| schedule.depends_on_zone());
+        let quiet = self.policy.iter().filter(|(_, (_, policy))| policy.depends_on_zone());
+        let quiet = quiet.map(|(channel, _)| format!("channel.{channel}.quiet"));
+        schedules.map(|(key, _)| key.to_owned()).chain(quiet).collect()
+    }
+
+    /// Whether the file, a flag or a variable says what is watched, in a way that can be understood.
+    pub fn is_watch_given(&self) -> bool {
+        self.is_watch_given
+    }
+}
+
+/// Gives what went wrong with a setting its place.
+pub(super) fn at<T>(
+    origins: &Origins,
+    key: &str,
+    parsed: Result<T, impl std::fmt::Display>,
+) -> Result<T, ConfigError> {
+    parsed.map_err(|error| origins.error(key, error))
+}
+
+fn feed_id(
+    origins: &Origins,
+    edition: Option<String>,
+    locale: Option<String>,
+    faults: &mut Faults,
+) -> FeedId {
+    let editions = [Edition::Consumer, Edition::Developer].map(|edition| (edition.as_str(), edition));
+    let edition = word(origins, "feed.edition", edition, Edition::Consumer, &editions);
+    let edition = faults.or(edition, || Edition::Consumer);
+    let locale = locale.unwrap_or_else(|| DEFAULT_LOCALE.to_owned());
+    let checked = if !valid_locale(&locale) {
+        Err(format!("invalid locale {locale:?}: expected language and country like \"en_US\" or \"de_DE\""))
+    } else if edition == Edition::Developer && locale != DEFAULT_LOCALE {
+        Err("Apple publishes the developer feed in en_US only; write \"en_US\"".to_owned())
+    } else {
+        Ok(locale)
+    };
+    let locale = faults.or(at(origins, "feed.locale", checked), || DEFAULT_LOCALE.to_owned());
+    FeedId { edition, locale }
+}
+
+/// One of a closed set of words.
+fn word<T: Copy>(
+    origins: &Origins,
+    key: &str,
+    given: Option<String>,
+    default: T,
+    known: &[(&str, T)],
+) -> Result<T, ConfigError> {
+    let Some(given) = given else { return Ok(default) };
+    if let Some((_, value)) = known.iter().find(|(word, _)| *word == given) {
+        return Ok(*value);
+    }
+    let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+    let help = match nearest(&given, &words) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("write one of {}", words.join(", ")),
+    };
+    Err(origins.error(key, format!("unknown word {given:?}; {help}")))
+}
+
+fn watch(names: Vec<String>) -> Result<Vec<String>, &'static str> {
+    if names.is_empty() {
+        return Err("the list is empty; name at least one service");
+    }
+    if names.iter().any(|name| name.trim().is_empty()) {
+        return Err("a name is blank; write a service's name, or \"*\" for all");
+    }
+    Ok(names)
+}
+
+fn jitter(seconds: Option<i64>) -> Result<u64, String> {
+    let seconds = seconds.unwrap_or(JITTER_S);
+    let fits = (0..=MAX_JITTER_S).contains(&seconds);
+    let wrong = || format!("invalid number {seconds}: expected 0 to {MAX_JITTER_S} seconds");
+    u64::try_from(seconds).ok().filter(|_| fits).ok_or_else(wrong)
+}
+
+/// A path of the file is taken from the file's directory, a path of a flag from the current one.
+pub(super) fn whole_path(
+    origins: &Origins,
+    key: &str,
+    given: Option<PathBuf>,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(given) = given else { return Ok(None) };
+    at(origins, key, paths::refuse_tilde(&given))?;
+    let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.given.contains_key(key));
+    let whole = match base {
+        Some(directory) => Ok(directory.join(&given)),
+        None => path::absolute(&given).map_err(|error| error.reason()),
+    };
+    at(origins, key, whole).map(Some)
+}
+
+fn terms_of(
+    origins: &Origins,
+    written: BTreeMap<String, policy::Settings>,
+    zone: &TimeZone,
+    faults: &mut Faults,
+) -> BTreeMap<String, (policy::Settings, Policy)> {
+    let checked = written.into_iter().map(|(channel, settings)| {
+        let (policy, wrong) = Policy::usable(&settings, zone);
+        for words in wrong {
+            faults.add(error_in(origins, &format!("channel.{channel}"), &words));
+        }
+        (channel, (settings, policy))
+    });
+    checked.collect()
+}
+
+/// A channel of a kind that there can be several of is called KIND.NAME; those that are not.
+fn channel_names(origins: &Origins, tables: &Tables) -> Vec<ConfigError> {
+    let usable = |name: &str| {
+        (1..=MAX_CHANNEL_NAME_CHARS).contains(&name.len())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
+    let names = tables.all().into_iter().map(|(name, _)| name);
+    let wrong =
+        names.filter_map(|name| name.split_once('.').map(|(kind, name)| (kind.to_owned(), name.to_owned())));
+    let error = |(kind, name): (String, String)| {
+        origins.error(
+            &source_map::joined(&format!("channel.{kind}"), &name),
+            format!("a name has 1 to {MAX_CHANNEL_NAME_CHARS} letters a to z, digits, - and _"),
+        )
+    };
+    wrong.filter(|(_, name)| !usable(name)).map(error).collect()
+}
