@@ -36,7 +36,7 @@ pub fn read(bytes: &[u8], limits: Limits) -> Option<Dictionary> {
 /// As XML.
 pub fn written(dictionary: Dictionary) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // PollerState does not fail, and what we send holds no value that XML lacks.
+    // Writing to memory does not fail, and what we send holds no value that XML lacks.
     let _ = Value::Dictionary(dictionary).to_writer_xml(&mut bytes);
     bytes
 }

@@ -188,8 +188,8 @@ mod tests {
         check("Temporary failure in name resolution", NameFault::NoAnswer);
         check("Try again", NameFault::NoAnswer);
         check("No address associated with hostname", NameFault::NoAddress);
-        let other = "failed to lookup address information: PollerState allocation failure".to_owned();
-        check("PollerState allocation failure", NameFault::Other(other));
+        let other = "failed to lookup address information: Memory allocation failure".to_owned();
+        check("Memory allocation failure", NameFault::Other(other));
     }
 
     #[test]
