@@ -11,8 +11,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::delivery_loop::{deliver_loop, round_within};
-use super::generation::Shared;
 use super::progress::tended;
+use super::shared::Shared;
 use crate::channel::Channel;
 use crate::clock;
 use crate::delivery::Receiver;

@@ -122,10 +122,10 @@ mod tests {
 
     use super::*;
     use crate::channel::log::Log;
+    use crate::channel::log::tests::captured;
     use crate::channel::webhook::Settings;
     use crate::channel::{Audience, Channel, Table, Transport};
     use crate::daemon::progress::{TaskState, Watched};
-    use crate::daemon::tests::logged;
     use crate::delivery::policy::Policy;
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::tracking;
@@ -138,7 +138,7 @@ mod tests {
         let retry = || SendOutcome::Transient { after_s: None, reached: true, words: words() };
         let count = |tries: Vec<(u32, SendOutcome)>| {
             let mut was_failing = false;
-            let logged = logged(|| {
+            let (logged, _) = captured(false, || {
                 for (attempt, answer) in tries {
                     report("webhook.ops", "key", attempt, &answer, was_failing);
                     was_failing = !matches!(answer, SendOutcome::Delivered { .. });

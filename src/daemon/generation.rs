@@ -13,8 +13,10 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::channel_loops::ChannelLoops;
 use super::phone_loop::{self, PhoneLoop};
 use super::poll_loop::{LOOK_WITHIN, PollLoop};
-use super::progress::{LEEWAY, Loops, Progress, tended};
-use super::{Setup, Tell};
+use super::progress::{LEEWAY, Progress, tended};
+use super::setup::Setup;
+use super::shared::Shared;
+use super::start_step::OnStartStep;
 use crate::cause::Cause as _;
 use crate::channel::SendOutcome;
 use crate::clock;
@@ -26,25 +28,12 @@ use crate::feed::fetch::Fetcher;
 use crate::feed::recording::Recorder;
 use crate::phones::backup_check::Checkup;
 use crate::schedule::jitter_s;
-use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watch;
 
 /// The heartbeat's own deadline is the first of them.
 const BEAT_WITHIN: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
-
-/// What all generations work with.
-pub struct Shared {
-    pub store: Rc<Store>,
-    pub seed: u64,
-    /// What `status` is told.
-    pub live: watch::Sender<DaemonStatus>,
-    /// Ticks when there may be something to deliver.
-    pub outbox: watch::Sender<()>,
-    /// All loops that are at work, those of older generations too.
-    pub loops: Loops,
-}
 
 pub struct Generation {
     poll: JoinHandle<PollerState>,
@@ -60,7 +49,7 @@ impl Generation {
     pub fn start(
         setup: Setup,
         state: PollerState,
-        tell: Option<Tell>,
+        tell: Option<OnStartStep>,
         channels: &mut ChannelLoops,
         shared: &Shared,
     ) -> Generation {

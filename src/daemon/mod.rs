@@ -13,6 +13,8 @@ pub mod poller;
 mod progress;
 mod service_manager;
 mod setup;
+mod shared;
+mod start_step;
 mod wait;
 mod watchdog;
 
@@ -20,7 +22,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
@@ -37,9 +38,11 @@ use crate::status_socket::{self, DaemonStatus, StatusSocket};
 use crate::store::{OpenError, Opened, Store};
 use crate::tracking;
 use channel_loops::ChannelLoops;
-use generation::{Generation, Shared};
+use generation::Generation;
 use progress::{Loops, Progress, tended};
 pub use setup::{Setup, all_faults, feed_url, receivers};
+use shared::Shared;
+pub use start_step::{OnStartStep, StartStep};
 use watchdog::Watchdog;
 
 /// For the message in flight at a stop; the service manager waits for 10 s.
@@ -72,24 +75,12 @@ impl Failure {
     }
 }
 
-/// How a start goes, for a person who watches it.
-#[derive(Clone, Debug)]
-pub enum Step<'a> {
-    /// Everything is open, and nothing was polled yet.
-    Ready,
-    /// The first poll is over.
-    Polled { state: &'a str, at: Timestamp, next: Timestamp },
-}
-
-/// Hears of each [`Step`].
-pub type Tell = Box<dyn Fn(Step<'_>)>;
-
 /// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration anew, with the same overrides.
 pub fn run(
     config: Config,
     overrides: &Overrides,
     environment: &Environment<'_>,
-    tell: Tell,
+    tell: OnStartStep,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let load = || config::load_usable(overrides, environment);
@@ -103,7 +94,7 @@ async fn serve(
     config: Config,
     load: &dyn Fn() -> (Config, Option<ConfigError>),
     environment: &Environment<'_>,
-    tell: Tell,
+    tell: OnStartStep,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let setup = Setup::new(config, environment)?;
@@ -127,7 +118,7 @@ async fn serve(
     serve_status(&setup.config, &shared);
     tracing::info!("statusd {} watches {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
     service_manager::ready();
-    tell(Step::Ready);
+    tell(StartStep::Ready);
     let mut channels = ChannelLoops::none();
     let mut current = setup.config.clone();
     let mut generation = Generation::start(setup, state, Some(tell), &mut channels, &shared);
@@ -259,15 +250,5 @@ impl Signals {
             _ = self.interrupt.recv() => Signalled::Stop,
             _ = self.hang_up.recv() => Signalled::Reload,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::channel::log::tests::captured;
-
-    /// What `say` logs from `info` up, a line each.
-    pub fn logged(say: impl FnOnce()) -> String {
-        captured(false, say).0
     }
 }

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 use super::progress::{LEEWAY, Progress};
 use super::service_manager;
+use super::start_step::{OnStartStep, StartStep};
 use super::wait::wait;
-use super::{Step, Tell};
 use crate::clock::{self, ClockJumps, ClockReading};
 use crate::daemon::poller::{PollReport, Poller, PollerState};
 use crate::delivery::heartbeat::Pulse;
@@ -36,7 +36,7 @@ pub struct PollLoop {
     /// Why a newer configuration is not in use.
     pub refusal: watch::Receiver<Option<String>>,
     /// Hears of the first poll.
-    pub tell: Option<Tell>,
+    pub tell: Option<OnStartStep>,
 }
 
 impl PollLoop {
@@ -98,7 +98,7 @@ impl PollLoop {
             None => service_manager::summary(&self.poller.state.beliefs, &self.poller.watch, now, &self.zone),
         };
         if let Some(tell) = self.tell.take() {
-            tell(Step::Polled { state: &state, at: now, next: looked.next });
+            tell(StartStep::Polled { state: &state, at: now, next: looked.next });
         }
         let mut standing = service_manager::standing(&state, now, looked.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {
@@ -132,8 +132,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::channel::log::tests::captured;
     use crate::daemon::progress::TaskState;
-    use crate::daemon::tests::logged;
     use crate::feed::fetch::{FeedUrl, Fetcher};
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::schedule::Schedule;
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_problem_is_logged_once_and_so_is_its_end() {
         let page = Some("a web page instead of the feed");
-        let logged = logged(|| {
+        let (logged, _) = captured(false, || {
             for (before, now) in [(None, page), (page, page), (page, None), (None, None)] {
                 log_trouble(before, now);
             }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::config::{Config, Environment, LogFormat, config_candidates};
-use crate::daemon::{self, Step};
+use crate::daemon::{self, StartStep};
 use crate::delivery::message::time_format::when;
 use crate::logging;
 use crate::proxy::Proxies;
@@ -32,11 +32,11 @@ pub fn run(invocation: &Invocation) -> Result<Output, Failure> {
     let is_for_people = matches!(config.log_format, LogFormat::Auto | LogFormat::Human);
     let is_watched = io::stderr().is_terminal() && is_for_people;
     let found = found(&config, config_candidates(invocation.environment));
-    let tell = move |step: Step<'_>| {
+    let tell = move |step: StartStep<'_>| {
         if is_watched {
             let text = match step {
-                Step::Ready => format!("{found}Polling Apple's feed now. Press Ctrl-C to stop.\n"),
-                Step::Polled { state, at, next } => polled(state, at, next, &zone),
+                StartStep::Ready => format!("{found}Polling Apple's feed now. Press Ctrl-C to stop.\n"),
+                StartStep::Polled { state, at, next } => polled(state, at, next, &zone),
             };
             // A terminal that was closed is no reason to end.
             let _unseen = io::stderr().write_all(text.as_bytes());
