@@ -1,14 +1,14 @@
-//! Why the system refused, in words for people.
+//! Causes of system errors in plain words.
 //!
-//! Libraries word their errors for programmers ("(os error 28)"). Invariant: what stands here after
-//! "cannot VERB OBJECT: " is a cause that a person can act on, in one line, without such words.
+//! Library messages are for programmers ("(os error 28)"). A cause follows "cannot VERB OBJECT: " in
+//! one line and is something the user can act on.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
-/// An error with a cause for people.
+/// An error that names its cause in plain words.
 pub trait Cause {
-    /// Follows "cannot VERB OBJECT: ". Without a full stop.
+    /// Returns the text after "cannot VERB OBJECT: ", without a full stop.
     fn reason(&self) -> String;
 }
 
@@ -17,9 +17,9 @@ impl Cause for io::Error {
         let known = match self.kind() {
             ErrorKind::NotFound => "no such file or directory",
             ErrorKind::PermissionDenied => "permission denied",
-            ErrorKind::AlreadyExists => "it is there already",
-            ErrorKind::NotADirectory => "a part of the path is not a directory",
-            ErrorKind::IsADirectory => "it is a directory",
+            ErrorKind::AlreadyExists => "already exists",
+            ErrorKind::NotADirectory => "a component of the path is not a directory",
+            ErrorKind::IsADirectory => "is a directory",
             ErrorKind::DirectoryNotEmpty => "the directory is not empty",
             ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
             ErrorKind::StorageFull => "the disk is full",
@@ -28,21 +28,21 @@ impl Cause for io::Error {
                 "the file would be larger than allowed"
             }
             ErrorKind::InvalidFilename => "the name is too long",
-            ErrorKind::CrossesDevices => "it would move to another file system",
-            ErrorKind::BrokenPipe => "the reader is gone",
+            ErrorKind::CrossesDevices => "the target is on another file system",
+            ErrorKind::BrokenPipe => "the reader has closed the pipe",
             ErrorKind::ConnectionRefused => "connection refused",
             ErrorKind::ConnectionReset => "connection reset",
-            ErrorKind::TimedOut => "it took too long",
-            ErrorKind::OutOfMemory => "there is not enough memory",
-            ErrorKind::UnexpectedEof if self.get_ref().is_none() => "it ends too early",
-            ErrorKind::InvalidData if self.get_ref().is_none() => "it is damaged",
+            ErrorKind::TimedOut => "timed out",
+            ErrorKind::OutOfMemory => "out of memory",
+            ErrorKind::UnexpectedEof if self.get_ref().is_none() => "unexpected end of file",
+            ErrorKind::InvalidData if self.get_ref().is_none() => "invalid data",
             _ => return plain(self),
         };
         known.to_owned()
     }
 }
 
-/// The words of an error without the number that the standard library adds.
+/// Returns the message of an error without the number that the standard library adds.
 fn plain(error: &io::Error) -> String {
     let words = error.to_string();
     let words = words.rfind(" (os error ").map_or(words.as_str(), |end| &words[..end]);
@@ -50,11 +50,11 @@ fn plain(error: &io::Error) -> String {
     match characters.next() {
         Some(first) if error.raw_os_error().is_some() => first.to_lowercase().chain(characters).collect(),
         Some(_) => words.to_owned(),
-        None => "the system does not say why".to_owned(),
+        None => "the system gives no reason".to_owned(),
     }
 }
 
-/// Words that were made for people already.
+/// A cause that is already in plain words.
 impl Cause for str {
     fn reason(&self) -> String {
         self.to_owned()
@@ -67,9 +67,9 @@ impl<T: Cause + ?Sized> Cause for &T {
     }
 }
 
-/// `cannot VERB OBJECT: CAUSE`
-pub fn cannot(deed: impl Display, error: &(impl Cause + ?Sized)) -> String {
-    format!("cannot {deed}: {}", error.reason())
+/// Returns `cannot ACTION: CAUSE`.
+pub fn cannot(action: impl Display, error: &(impl Cause + ?Sized)) -> String {
+    format!("cannot {action}: {}", error.reason())
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_errors_are_named_without_numbers() {
+    fn system_errors_are_named_without_numbers() {
         use rustix::io::Errno;
         check(Errno::NOSPC, "the disk is full");
         check(Errno::DQUOT, "the disk quota is used up");
@@ -93,8 +93,8 @@ mod tests {
         check(Errno::ROFS, "the file system is read-only");
         check(Errno::LOOP, "too many levels of symbolic links");
         check(Errno::MFILE, "too many open files");
-        check(Errno::NOTDIR, "a part of the path is not a directory");
-        check(Errno::ISDIR, "it is a directory");
+        check(Errno::NOTDIR, "a component of the path is not a directory");
+        check(Errno::ISDIR, "is a directory");
         check(Errno::NAMETOOLONG, "the name is too long");
         check(Errno::IO, "input/output error");
         assert_eq!(

@@ -1,25 +1,24 @@
-//! gzip as servers send it (RFC 1952): recognised by its bytes, with several members and padding.
+//! Unpacks gzip bodies (RFC 1952), recognised by their magic bytes: several members, padding.
 //!
-//! Knows nothing of HTTP. Invariant: at no time more than the limit is unpacked
-//! (`what_is_broken_or_too_large_is_refused`).
+//! Independent of HTTP. Never unpacks more than the limit (`broken_or_too_large_bodies_are_rejected`).
 
 use std::io::{self, Read as _};
 
 use flate2::bufread::GzDecoder;
 
-/// No JSON and no page begins so.
+/// No JSON text and no HTML page starts with these bytes.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
-/// By which a small body may grow, with a header that names a file.
+/// The most that packing adds to a small body: a header with a file name.
 pub const OVERHEAD_BYTES: usize = 256;
-/// A proxy may pack what is packed already.
+/// A proxy may pack a packed body again.
 const LAYERS_MAX: usize = 2;
-/// Each costs more than its bytes. Compressors that work in blocks make one for 64 KiB.
+/// Bounds the cost, which is mostly per member. Block compressors write one member per 64 KiB.
 const MEMBERS_MAX: usize = 1_000;
 
-/// Why a body cannot be unpacked.
+/// The reason why a body cannot be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Unpacked it is larger than the limit.
+    /// The unpacked body exceeds the limit.
     TooLarge,
     Broken(io::ErrorKind),
 }
@@ -28,7 +27,7 @@ pub fn is_packed(body: &[u8]) -> bool {
     body.starts_with(&MAGIC)
 }
 
-/// Returns the body without gzip, whatever its header says; another body as it is.
+/// Returns the unpacked body; one that is not gzip is returned unchanged.
 pub fn unpacked(mut body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     for _ in 0..LAYERS_MAX {
         if !is_packed(&body) {
@@ -39,7 +38,7 @@ pub fn unpacked(mut body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, Fault> {
     Ok(body)
 }
 
-/// Members follow one another (RFC 1952, 2.2). What else follows them is padding, as for gzip(1).
+/// Unpacks consecutive members (RFC 1952, 2.2). Other bytes after them are padding, as in gzip(1).
 fn gunzipped(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Fault> {
     let mut rest = packed;
     let mut unpacked = Vec::new();
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_rfc_1952_allows_is_unpacked() {
+    fn every_form_of_rfc_1952_is_unpacked() {
         check(b"{}".to_vec(), "{}");
         check(Vec::new(), "");
         check(gzip(b"{}"), "{}");
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_or_too_large_is_refused() {
+    fn broken_or_too_large_bodies_are_rejected() {
         let whole = gzip(&[b'x'; 100]);
         for end in 2..whole.len() {
             assert_eq!(

@@ -1,8 +1,7 @@
-//! The proxies that the environment names, for every HTTP client of this program.
+//! Reads the proxy variables of the environment, for every HTTP client of statusd.
 //!
-//! It opens no connection. An empty variable is unset, and the first of a name in capital and in small
-//! letters that is set counts. Invariant: nothing that is shown of a variable holds the name of a user
-//! or a password.
+//! Opens no connection. An empty variable counts as unset, and the upper-case name takes precedence.
+//! User names and passwords are never shown (`a_malformed_variable_is_named_without_its_value`).
 
 use std::fmt;
 
@@ -10,26 +9,27 @@ use reqwest::{ClientBuilder, NoProxy, Url};
 
 use crate::text;
 
-/// Before what is for all.
+/// These take precedence over [`ALL`].
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
 const EXEMPT: [&str; 2] = ["NO_PROXY", "no_proxy"];
-/// A web server sets `HTTP_PROXY` from a visitor's header where this is set (CVE-2016-5385).
+/// If set, statusd runs as a CGI program, and `HTTP_PROXY` may come from a request header
+/// (CVE-2016-5385).
 const CGI: &str = "REQUEST_METHOD";
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 const SOCKS_PORT: u16 = 1_080;
 const HTTP_PORT: u16 = 80;
 const SHOWN_MAX_CHARS: usize = 120;
 
-/// A proxy that is set.
+/// A proxy and the variable that sets it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Set {
     pub variable: &'static str,
     url: Url,
 }
 
-/// A variable that cannot be used. `Display` is one line that says what to do.
+/// A malformed variable. `Display` is one line with the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub variable: &'static str,
@@ -38,21 +38,21 @@ pub struct Fault {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Why {
-    /// No host in it.
+    /// The value has no host.
     NoAddress,
     Scheme(String),
-    /// Of `NO_PROXY`: an entry that matches no host.
+    /// An entry of `NO_PROXY` that cannot match any host.
     Exempt(String),
 }
 
-/// All that the environment says about proxies.
+/// The proxy settings of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
     pub https: Option<Set>,
     pub http: Option<Set>,
-    /// What goes past them, with commas between.
+    /// Hosts that bypass the proxies, separated by commas.
     pub exempt: Option<String>,
-    /// What is set and cannot be used, so that connections go past it.
+    /// Malformed variables, which are ignored.
     pub faults: Vec<Fault>,
 }
 
@@ -93,19 +93,19 @@ impl Proxies {
         }
     }
 
-    /// The one that counts for most connections: what is for https before what is for http.
+    /// Returns the proxy that most connections use: the one for https, else the one for http.
     pub fn first(&self) -> Option<&Set> {
         self.https.as_ref().or(self.http.as_ref())
     }
 }
 
-/// Makes a client go through the proxies of the process's environment; where none is set it keeps the
-/// system's own (macOS).
+/// Applies the proxies of the process's environment to a client. If none is set, the client keeps the
+/// system's proxy settings (macOS).
 pub fn through(builder: ClientBuilder) -> ClientBuilder {
     let proxies = Proxies::read(&|name| std::env::var(name).ok());
     let mut builder = match &proxies {
         Proxies { https: None, http: None, faults, .. } if faults.is_empty() => return builder,
-        // Without the environment, which the client would read by rules of its own.
+        // Otherwise reqwest reads the environment itself, by other rules.
         _ => builder.no_proxy(),
     };
     let exempt = proxies.exempt.as_deref().and_then(NoProxy::from_string);
@@ -117,7 +117,7 @@ pub fn through(builder: ClientBuilder) -> ClientBuilder {
     builder
 }
 
-/// The address in a variable; many write the host alone.
+/// Parses the address in a variable. A host without a scheme is common.
 fn address(value: &str) -> Result<Url, Why> {
     let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
     let scheme = whole.split("://").next().unwrap_or_default().to_lowercase();
@@ -128,14 +128,14 @@ fn address(value: &str) -> Result<Url, Why> {
     if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(Why::NoAddress) }
 }
 
-/// Of `NO_PROXY`. Many write blanks between them, and brackets around an address of IPv6.
+/// Splits `NO_PROXY`. Blanks between entries and brackets around IPv6 addresses are common.
 fn entries(list: &str) -> impl Iterator<Item = &str> {
     let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
     entries.map(|entry| entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry))
 }
 
-/// Hosts, domains and addresses with an optional mask match; ports, addresses of web pages and globs do
-/// not.
+/// Returns whether an entry cannot match: ports, URLs and globs. Hosts, domains and addresses with an
+/// optional mask can.
 fn is_useless(entry: &str) -> bool {
     let is_glob = entry.contains('*') && entry != "*";
     let has_port = entry.split_once(':').is_some_and(|(_, port)| !port.contains(':'));
@@ -156,7 +156,7 @@ impl Set {
         self.url.port_or_known_default().unwrap_or(usual)
     }
 
-    /// `proxy.example:3128`, nothing else of what is set.
+    /// Returns host and port only: `proxy.example:3128`.
     pub fn place(&self) -> String {
         shown(&format!("{}:{}", self.url.host_str().unwrap_or_default(), self.port()))
     }
@@ -178,12 +178,12 @@ impl fmt::Display for Fault {
             Why::Scheme(scheme) => {
                 write!(
                     f,
-                    "invalid {variable}: cannot use a proxy of the kind {scheme}://; expected http, https, socks5h or socks5"
+                    "invalid {variable}: unsupported proxy scheme {scheme}://; expected http, https, socks5h or socks5"
                 )
             }
             Why::Exempt(entry) => write!(
                 f,
-                "invalid {variable}: {entry:?} matches no host; expected names, domains or addresses with commas between"
+                "invalid {variable}: {entry:?} matches no host; expected names, domains or addresses, separated by commas"
             ),
         }
     }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_that_counts_and_its_address() {
+    fn precedence_of_variables_and_their_addresses() {
         check(&[], "", "", &[]);
         check(
             &[("HTTPS_PROXY", "http://u:canary@p.example:3128/")],
@@ -225,14 +225,14 @@ mod tests {
         let all = "p.example:1080 in ALL_PROXY";
         check(&[("ALL_PROXY", "socks5h://u:canary@p.example")], all, all, &[]);
         check(&[("ALL_PROXY", "socks5://p.example"), ("HTTP_PROXY", "q:1")], all, "q:1 in HTTP_PROXY", &[]);
-        // Capital letters come first, but empty is unset.
+        // Upper case takes precedence, but an empty variable is unset.
         check(&[("HTTPS_PROXY", "p:1"), ("https_proxy", "q:2")], "p:1 in HTTPS_PROXY", "", &[]);
         check(&[("HTTPS_PROXY", " "), ("https_proxy", "q:2")], "q:2 in https_proxy", "", &[]);
         check(&[("HTTP_PROXY", "p:1"), ("REQUEST_METHOD", "GET")], "", "", &[]);
     }
 
     #[test]
-    fn a_variable_that_cannot_be_used_is_named_without_what_is_in_it() {
+    fn a_malformed_variable_is_named_without_its_value() {
         let no_address = |variable: &str| {
             format!("invalid {variable}: expected an address such as http://proxy.example:3128")
         };
@@ -242,16 +242,17 @@ mod tests {
             check(&[("http_proxy", value)], "", "", &[&no_address("http_proxy")]);
             check(&[("HTTPS_PROXY", value)], "", "", &[&no_address("HTTPS_PROXY")]);
         }
-        let kind = "invalid all_proxy: cannot use a proxy of the kind ftp://; expected http, https, socks5h or socks5";
+        let kind =
+            "invalid all_proxy: unsupported proxy scheme ftp://; expected http, https, socks5h or socks5";
         check(&[("all_proxy", "ftp://u:canary@p.example")], "", "", &[kind]);
-        // What is for all counts where the other one cannot be used.
+        // ALL_PROXY applies where the specific variable is malformed.
         let faults = [no_address("https_proxy")];
         let all = "p:1 in ALL_PROXY";
         check(&[("https_proxy", "::::"), ("ALL_PROXY", "p:1")], all, all, &[&faults[0]]);
     }
 
     #[test]
-    fn what_goes_past_them_is_a_list_of_hosts() {
+    fn no_proxy_is_a_list_of_hosts() {
         for list in ["localhost,127.0.0.1", " .example.com , 10.0.0.0/8 ", "*", "", "a,,b", "::1", "a [::1]"]
         {
             check(&[("NO_PROXY", list)], "", "", &[]);
@@ -261,7 +262,7 @@ mod tests {
             [("a,*.example.com", "*.example.com"), ("http://a", "http://a"), ("a:80", "a:80")]
         {
             let words = format!(
-                "invalid no_proxy: {entry:?} matches no host; expected names, domains or addresses with commas between"
+                "invalid no_proxy: {entry:?} matches no host; expected names, domains or addresses, separated by commas"
             );
             check(&[("no_proxy", list)], "", "", &[&words]);
         }

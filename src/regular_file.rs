@@ -1,7 +1,7 @@
-//! Files as people name them in flags and settings: only regular ones are opened.
+//! Opens files that flags and settings name, and only regular ones.
 //!
-//! `/dev/null` counts as one, and is empty: `--config /dev/null` means no configuration. A FIFO is waited for until somebody writes into it, a device may do anything when it is opened.
-//! Invariant: opening and reading ends by itself, within the limit.
+//! Opening a FIFO blocks until another process writes to it, and opening a device can have side
+//! effects. `/dev/null` is accepted as an empty file: `--config /dev/null` means no configuration.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -10,14 +10,14 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a regular file for reading, through links.
+/// Opens a regular file for reading. Follows symbolic links.
 ///
 /// # Errors
 ///
-/// As [`File::open`], and `InvalidInput` for anything else than a regular file.
+/// Those of [`File::open`], and `InvalidInput` if the path is not a regular file.
 pub fn open(path: &Path) -> io::Result<File> {
     check_type(&fs::metadata(path)?)?;
-    // It may have been replaced meanwhile. To regular files the flag means nothing.
+    // The file may have been replaced since. The flag has no effect on regular files.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("a flag of open(2)");
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     check_type(&file.metadata()?)?;
@@ -28,24 +28,21 @@ pub fn open(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// As [`open`], and `FileTooLarge`.
+/// Those of [`open`], and `FileTooLarge`.
 pub fn read(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(max_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max_bytes {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("it is larger than {max_bytes} bytes"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {max_bytes} bytes")));
     }
     Ok(bytes)
 }
 
-/// Whether `path` is a regular file, or nothing yet.
+/// Verifies that `path` is a regular file or does not exist.
 ///
 /// # Errors
 ///
-/// `InvalidInput` for anything else, and those of looking.
+/// `InvalidInput` for any other file type, and those of [`fs::metadata`].
 pub fn check(path: &Path) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(metadata) => check_type(&metadata),
@@ -68,7 +65,7 @@ fn check_type(metadata: &Metadata) -> io::Result<()> {
     } else {
         "a device"
     };
-    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("it is {what}, not a regular file")))
+    Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{what}, not a regular file")))
 }
 
 fn is_null(metadata: &Metadata) -> bool {
@@ -86,32 +83,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_regular_files_are_opened_and_nothing_is_waited_for() {
+    fn only_regular_files_are_opened_and_opening_never_blocks() {
         let folder = tempfile::tempdir().expect("a folder");
-        let place = |name: &str| folder.path().join(name);
-        fs::write(place("file"), "text").expect("written");
-        symlink(place("file"), place("link")).expect("a link");
-        mkfifoat(CWD, place("pipe"), Mode::RUSR | Mode::WUSR).expect("a pipe");
-        symlink(place("pipe"), place("to-pipe")).expect("a link");
-        symlink(place("round"), place("round")).expect("a link");
-        let _socket = UnixListener::bind(place("socket")).expect("a socket");
+        let path_of = |name: &str| folder.path().join(name);
+        fs::write(path_of("file"), "text").expect("written");
+        symlink(path_of("file"), path_of("link")).expect("a link");
+        mkfifoat(CWD, path_of("pipe"), Mode::RUSR | Mode::WUSR).expect("a pipe");
+        symlink(path_of("pipe"), path_of("to-pipe")).expect("a link");
+        symlink(path_of("round"), path_of("round")).expect("a link");
+        let _socket = UnixListener::bind(path_of("socket")).expect("a socket");
 
         for good in ["file", "link"] {
-            assert_eq!(read(&place(good), 4).expect("readable"), b"text");
-            assert_eq!(read(&place(good), 3).expect_err("larger").kind(), io::ErrorKind::FileTooLarge);
-            check(&place(good)).expect("a file");
+            assert_eq!(read(&path_of(good), 4).expect("readable"), b"text");
+            assert_eq!(read(&path_of(good), 3).expect_err("larger").kind(), io::ErrorKind::FileTooLarge);
+            check(&path_of(good)).expect("a file");
         }
         assert_eq!(read(Path::new("/dev/null"), 0).expect("empty"), b"");
         let devices = ["/dev/zero", "/dev/full"].map(std::path::PathBuf::from);
-        let others = ["pipe", "to-pipe", "socket", ""].map(place);
+        let others = ["pipe", "to-pipe", "socket", ""].map(path_of);
         for bad in others.iter().chain(&devices) {
             for error in [open(bad).expect_err("no file"), check(bad).expect_err("no file")] {
                 assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}: {error}", bad.display());
                 assert!(error.to_string().ends_with("not a regular file"), "{error}");
             }
         }
-        check(&place("absent")).expect("may be made");
-        assert_eq!(open(&place("absent")).expect_err("absent").kind(), io::ErrorKind::NotFound);
-        check(&place("round")).expect_err("a loop");
+        check(&path_of("absent")).expect("may be made");
+        assert_eq!(open(&path_of("absent")).expect_err("absent").kind(), io::ErrorKind::NotFound);
+        check(&path_of("round")).expect_err("a loop");
     }
 }

@@ -1,13 +1,13 @@
-//! A text that must not be seen: tokens, signing keys.
+//! Text that must not be shown: tokens, signing keys, passwords.
 //!
-//! It does not protect memory and does not know where a secret comes from. Invariant: only
-//! [`Secret::expose`] gives the text; every way of printing it gives `***`.
+//! Only [`Secret::expose`] returns the text; printing a secret gives `***`
+//! (`printing_never_shows_it`). Memory is not protected.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
 
-/// A token, key or password out of the configuration.
+/// A token, key or password of the configuration.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -16,7 +16,7 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// The text itself. For the one place that sends it, never for words or logs.
+    /// Returns the text. Only for sending it, never for messages or logs.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -34,14 +34,14 @@ impl fmt::Display for Secret {
     }
 }
 
-/// From a string and nothing else.
+/// Accepts a string only.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-        // serde's own words quote the value ("invalid type: integer `1234`"), and a password of
-        // digits without quotes is a likely slip.
+        // serde's own message quotes the value ("invalid type: integer `1234`"), and a password of
+        // digits without quotes is a likely mistake.
         String::deserialize(deserializer)
             .map(Secret)
-            .map_err(|_| serde::de::Error::custom("a secret must be text in quotes"))
+            .map_err(|_| serde::de::Error::custom("a secret must be a string in quotes"))
     }
 }
 

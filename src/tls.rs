@@ -1,5 +1,5 @@
-//! What is shared about TLS: which cryptography it uses in this process (ring, for its size), whom it
-//! trusts beside the system, Apple's own authority, and where it is not needed. No connections here.
+//! TLS settings that all clients share: the cryptography provider (ring, for its size), extra
+//! certificate authorities, Apple's own authority and the loopback exception. Opens no connection.
 
 use std::error::Error;
 use std::io;
@@ -17,16 +17,16 @@ use rustls_platform_verifier::Verifier;
 use crate::cause::Cause as _;
 use crate::regular_file;
 
-/// Hundreds of authorities.
+/// Room for hundreds of authorities.
 const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 
-/// The authority that Apple runs for itself, PEM: some of its hosts chain to it, and no public list
-/// has it. To be trusted for Apple's hosts only. As published at www.apple.com/certificateauthority;
+/// Apple's own root certificate, PEM. Some of Apple's hosts chain to it, and no public list contains
+/// it. Trust it for Apple's hosts only. As published at www.apple.com/certificateauthority;
 /// SHA-256 B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024, valid to 2035-02-09.
 pub const APPLE_ROOT_CA_PEM: &str = include_str!("apple-root-ca.pem");
 
-/// Why TLS failed, of an error or of what is behind it; `None` where that was something else. An
-/// `io::Error` that wraps another error leaves it out of its `source()`.
+/// Returns the TLS failure among an error and its sources, in plain words; `None` if there is none.
+/// An `io::Error` does not return a wrapped error from `source()`, so `get_ref` is asked first.
 pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let causes = std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -37,14 +37,16 @@ pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
     causes.filter_map(|cause| cause.downcast_ref::<rustls::Error>()).next().map(words)
 }
 
-/// Why TLS failed, in words for people: those of the library are for programmers.
+/// Returns a TLS failure in plain words, because the messages of rustls are for programmers.
 pub fn words(error: &rustls::Error) -> &'static str {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return match error {
-            rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS",
-            rustls::Error::AlertReceived(_) => "the server refuses the secure connection",
-            rustls::Error::PeerIncompatible(_) => "the server speaks no TLS that this program does",
-            _ => "there is no secure connection (TLS)",
+            rustls::Error::InvalidMessage(_) => "the server does not speak TLS",
+            rustls::Error::AlertReceived(_) => "the server refused the TLS handshake",
+            rustls::Error::PeerIncompatible(_) => {
+                "the server supports no TLS version or cipher suite that statusd supports"
+            }
+            _ => "the TLS connection failed",
         };
     };
     match certificate {
@@ -53,94 +55,92 @@ pub fn words(error: &rustls::Error) -> &'static str {
             "the certificate is not valid yet"
         }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "the certificate is of an authority that this computer does not trust"
+            "the certificate was issued by an authority that this computer does not trust"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "the certificate is for another host"
         }
         CertificateError::Revoked => "the certificate was revoked",
-        _ => "the certificate cannot be used",
+        _ => "the certificate is invalid",
     }
 }
 
-/// Must run before the first HTTP client is built. Safe to call any number of times; the first
-/// call decides.
+/// Installs ring as the provider of this process. Call before the first HTTP client is built; later
+/// calls have no effect.
 pub fn install_provider() {
-    // An error says only that a provider is installed already.
+    // The only error is that a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// Whether a URL's host is this computer, where plain http is as good as TLS; as far as its
-/// spelling tells, no name is looked up. IPv6 with or without brackets.
+/// Returns whether a URL's host is this computer, so that plain http is as safe as TLS. Resolves no
+/// names. Accepts IPv6 with or without brackets.
 pub fn is_loopback(host: &str) -> bool {
     let number = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || number.parse().is_ok_and(|number: std::net::IpAddr| number.is_loopback())
 }
 
-/// The certificates in the PEM file under a key `ca_file`, at least one: authorities to trust beside
-/// the system's.
+/// Reads a `ca_file`: a PEM file with at least one authority to trust in addition to the system's.
 ///
 /// # Errors
 ///
-/// One line that begins with the key.
+/// One line that starts with the key.
 pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = file.display();
     if !file.is_absolute() {
-        return Err(format!("ca_file: {shown} is not a whole path; write one that begins with /"));
+        return Err(format!("ca_file: {shown} is not an absolute path; write one that starts with /"));
     }
     let pem = regular_file::read(file, CA_FILE_MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => {
-            format!("ca_file: {shown} is larger than 1 MiB; give only your own authorities")
+            format!("ca_file: {shown} is larger than 1 MiB; list only your own authorities")
         }
         _ => format!("ca_file: cannot read {shown}: {}", error.reason()),
     })?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("ca_file: {shown} holds no certificate; give a PEM file (BEGIN CERTIFICATE)")),
+        _ => Err(format!("ca_file: {shown} contains no certificate; give a PEM file (BEGIN CERTIFICATE)")),
     }
 }
 
-/// Trusts what this computer trusts, and `authorities` besides.
+/// Returns a client configuration that trusts the system's authorities and `authorities`.
 ///
 /// # Errors
 ///
-/// The computer's own list cannot be read, or an authority is none.
+/// The system's authorities cannot be read, or an entry of `authorities` is malformed.
 pub fn client_config(authorities: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider))?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        // Dangerous is what others could put here; this is the platform's own judgement.
+        // Not dangerous with this verifier, which is the platform's own.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
-/// Takes whatever certificate comes, so that it can be looked at: for those who send nothing that
-/// matters, and who judge the certificate afterwards. That whoever shows it has its key is checked all
-/// the same.
+/// Accepts any certificate, for inspection only; verifies that the server holds its key. Never send
+/// data over such a connection before the certificate has been verified.
 #[derive(Debug)]
-pub struct Anybody {
+pub struct AcceptAnyCert {
     pub provider: Arc<CryptoProvider>,
-    pub illegible: Illegible,
+    pub unparsable: UnparsableCert,
 }
 
-/// What becomes of a certificate in a form that rustls does not read: it holds no key to check with.
+/// The treatment of a certificate that rustls cannot parse, so that its key cannot be verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Illegible {
-    Refused,
-    /// Without any proof.
-    Taken,
+pub enum UnparsableCert {
+    Rejected,
+    /// Without proof that the server holds the key.
+    Accepted,
 }
 
-impl Anybody {
-    fn is_taken_unread(&self, certificate: &CertificateDer<'_>) -> bool {
-        self.illegible == Illegible::Taken && ParsedCertificate::try_from(certificate).is_err()
+impl AcceptAnyCert {
+    fn is_accepted_unparsed(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.unparsable == UnparsableCert::Accepted && ParsedCertificate::try_from(certificate).is_err()
     }
 }
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCert {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -158,7 +158,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.is_taken_unread(certificate) {
+        if self.is_accepted_unparsed(certificate) {
             return Ok(HandshakeSignatureValid::assertion());
         }
         let algorithms = &self.provider.signature_verification_algorithms;
@@ -171,7 +171,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.is_taken_unread(certificate) {
+        if self.is_accepted_unparsed(certificate) {
             return Ok(HandshakeSignatureValid::assertion());
         }
         let algorithms = &self.provider.signature_verification_algorithms;

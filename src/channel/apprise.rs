@@ -192,7 +192,7 @@ impl Apprise {
     }
 }
 
-const MISSING: &str = "install the package apprise, or write its whole path as program";
+const MISSING: &str = "install the package apprise, or write its absolute path as program";
 
 /// What an exit code means. `some` were told, `nothing` could be used.
 fn meaning(code: i32, some: bool, nothing: bool) -> Meaning {
@@ -224,7 +224,7 @@ fn one(url: Secret, settings: &Settings) -> Result<Services, String> {
 fn configured(file: &Path, tag: Option<&str>) -> Result<Services, String> {
     let Some(path) = file.to_str().filter(|path| path.starts_with('/') && !path.contains('\0')) else {
         return Err(format!(
-            "config_file: {} is not a whole path; write one that begins with /",
+            "config_file: {} is not an absolute path; write one that begins with /",
             file.display()
         ));
     };
@@ -312,13 +312,16 @@ mod tests {
     fn what_is_neither_is_refused_without_giving_it_away() {
         for (toml, words) in [
             ("", "the key \"url\" is missing"),
-            ("program = 'bin/apprise'\nurl_file = '/url'", "program: \"bin/apprise\" is not a whole path"),
+            (
+                "program = 'bin/apprise'\nurl_file = '/url'",
+                "program: \"bin/apprise\" is not an absolute path",
+            ),
             ("url = 'T0PSECRET'", "url: not one address"),
             ("url = 'a://T0PSECRET b://hunter2'", "url: not one address"),
             ("url = 'a://x'\nurl_file = '/url'", "url: also given as url_file"),
             ("url = 'a://T0PSECRET'\nconfig_file = '/etc/a'", "config_file: also given as url"),
             ("url = 'a://T0PSECRET'\ntag = 'me'", "tag: chooses among"),
-            ("config_file = 'apprise.yml'", "config_file: apprise.yml is not a whole path"),
+            ("config_file = 'apprise.yml'", "config_file: apprise.yml is not an absolute path"),
             ("config_file = '/etc/a'\ntag = ' '", "tag: empty"),
             ("url_file = '/nowhere'", "url_file: /nowhere: no such file"),
         ] {

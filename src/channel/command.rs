@@ -216,8 +216,8 @@ mod tests {
         for (toml, words) in [
             ("command = []", "command: empty"),
             ("command = ['']", "command: empty"),
-            ("command = ['./page']", "command: \"./page\" is not a whole path"),
-            ("command = ['~/bin/page']", "command: \"~/bin/page\" is not a whole path"),
+            ("command = ['./page']", "command: \"./page\" is not an absolute path"),
+            ("command = ['~/bin/page']", "command: \"~/bin/page\" is not an absolute path"),
             ("command = [\"/bin/page\\u0000\"]", "command: holds a NUL"),
             ("command = ['page', \"hunter2\\u0000\"]", "command: an argument holds a NUL"),
             ("command = ['page']\nwithin_s = 0", "within_s: 0: must be 1 to 600"),

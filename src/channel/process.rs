@@ -175,7 +175,7 @@ pub fn check_program(key: &str, program: &str) -> Result<(), String> {
     }
     if program.contains('/') && !program.starts_with('/') {
         return Err(format!(
-            "{key}: {program:?} is not a whole path; write one that begins with /, or a name that is in PATH"
+            "{key}: {program:?} is not an absolute path; write one that begins with /, or a name that is in PATH"
         ));
     }
     Ok(())

@@ -37,7 +37,7 @@ pub(super) fn compose(
         let parsed = Schedule::parse(expression.as_deref().unwrap_or(default), &time_zone);
         faults.or(at(&origins, key, parsed), || Schedule::of_default(default, &time_zone))
     };
-    let path = |key, path, faults: &mut Faults| faults.or(whole_path(&origins, key, path), || None);
+    let path = |key, path, faults: &mut Faults| faults.or(absolute_path(&origins, key, path), || None);
     let feed_url = file.feed.url.as_deref().map(FeedUrl::parse).transpose();
     let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
     let formats = LogFormat::ALL.map(|format| (format.as_str(), format));
@@ -72,7 +72,7 @@ pub(super) fn compose(
         heartbeat: file.heartbeat,
         liveness: faults.or(at(&origins, "liveness.when", liveness), || None),
         channel: file.channel,
-        policy: terms_of(&origins, file.policy, &time_zone, faults),
+        policy: policies_of(&origins, file.policy, &time_zone, faults),
         source: origins.file.clone(),
         zone_fault: zone_fault.as_ref().map(ZoneFault::to_string),
         zone_source: origins.given.get("time_zone").map_or(zone_source, |_| origins.describe("time_zone")),
@@ -133,7 +133,7 @@ fn feed_id(
     let checked = if !valid_locale(&locale) {
         Err(format!("invalid locale {locale:?}: expected language and country like \"en_US\" or \"de_DE\""))
     } else if edition == Edition::Developer && locale != DEFAULT_LOCALE {
-        Err("Apple publishes the developer feed in en_US only; write \"en_US\"".to_owned())
+        Err(format!("invalid locale {locale:?}: expected \"en_US\", the only locale of the developer feed"))
     } else {
         Ok(locale)
     };
@@ -156,17 +156,17 @@ fn word<T: Copy>(
     let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
     let help = match nearest(&given, &words) {
         Some(near) => format!("did you mean {near:?}?"),
-        None => format!("write one of {}", words.join(", ")),
+        None => format!("expected one of {}", words.join(", ")),
     };
-    Err(origins.error(key, format!("unknown word {given:?}; {help}")))
+    Err(origins.error(key, format!("invalid value {given:?}: {help}")))
 }
 
-fn watch(names: Vec<String>) -> Result<Vec<String>, &'static str> {
+fn watch(names: Vec<String>) -> Result<Vec<String>, String> {
     if names.is_empty() {
-        return Err("the list is empty; name at least one service");
+        return Err("the list is empty: expected at least one service name".to_owned());
     }
-    if names.iter().any(|name| name.trim().is_empty()) {
-        return Err("a name is blank; write a service's name, or \"*\" for all");
+    if let Some(name) = names.iter().find(|name| name.trim().is_empty()) {
+        return Err(format!("invalid name {name:?}: expected a service name, or \"*\" for all services"));
     }
     Ok(names)
 }
@@ -179,7 +179,7 @@ fn jitter(seconds: Option<i64>) -> Result<u64, String> {
 }
 
 /// A path of the file is taken from the file's directory, a path of a flag from the current one.
-pub(super) fn whole_path(
+pub(super) fn absolute_path(
     origins: &Origins,
     key: &str,
     given: Option<PathBuf>,
@@ -194,7 +194,7 @@ pub(super) fn whole_path(
     at(origins, key, whole).map(Some)
 }
 
-fn terms_of(
+fn policies_of(
     origins: &Origins,
     written: BTreeMap<String, policy::Settings>,
     zone: &TimeZone,
@@ -222,7 +222,9 @@ fn channel_names(origins: &Origins, tables: &Tables) -> Vec<ConfigError> {
     let error = |(kind, name): (String, String)| {
         origins.error(
             &source_map::joined(&format!("channel.{kind}"), &name),
-            format!("a name has 1 to {MAX_CHANNEL_NAME_CHARS} letters a to z, digits, - and _"),
+            format!(
+                "invalid name {name:?}: expected 1 to {MAX_CHANNEL_NAME_CHARS} of a-z, A-Z, 0-9, - and _"
+            ),
         )
     };
     wrong.filter(|(_, name)| !usable(name)).map(error).collect()

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::source_map::Outline;
+use super::source_map::SourceMap;
 
 /// Why there is no configuration: one fault or several. `Display` is one line for people:
 /// `/etc/statusd/statusd.toml:12: schedule.poll: invalid minute "61": expected 0 to 59`.
@@ -139,7 +139,7 @@ impl Faults {
 pub(super) struct Origins {
     /// Absolute.
     pub file: Option<PathBuf>,
-    pub outline: Outline,
+    pub source_map: SourceMap,
     /// Key to flag or variable, for settings that one of them gave.
     pub given: BTreeMap<&'static str, Given>,
 }
@@ -168,14 +168,14 @@ impl Origins {
         }
         let message = format!("{key}: {message}");
         match &self.file {
-            Some(path) => ConfigError::at_line(path, self.outline.line(key), message),
+            Some(path) => ConfigError::at_line(path, self.source_map.line(key), message),
             None => ConfigError::nowhere(message),
         }
     }
 
     /// For a comment: `line 7`, `--locale`, `STATUSD_LOCALE`, `default`.
     pub fn describe(&self, key: &str) -> String {
-        match (self.given.get(key), self.outline.line(key)) {
+        match (self.given.get(key), self.source_map.line(key)) {
             (Some(Given::Flag(flag)), _) => format!("--{flag}"),
             (Some(Given::Variable(flag)), _) => super::variables::name(flag),
             (None, Some(line)) => format!("line {line}"),

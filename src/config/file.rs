@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Faults, Origins};
-use super::source_map::{Complaint, Outline, complaint, joined, line_and_column};
+use super::source_map::{SourceMap, TomlError, joined, line_and_column, toml_error};
 use super::{Environment, paths, phone, syntax};
 use crate::cause::Cause as _;
 use crate::channel::{SINGLE_CHANNELS, Tables};
@@ -45,7 +45,7 @@ pub(super) struct File {
     pub phone: phone::Settings,
     pub channel: Tables,
     /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
-    /// channel's own; see [`take_terms`].
+    /// channel's own; see [`take_policies`].
     #[serde(skip)]
     pub policy: BTreeMap<String, policy::Settings>,
 }
@@ -160,21 +160,21 @@ pub(super) fn parse(path: &Path, text: &str, faults: &mut Faults) -> (File, Orig
         // Where a bracket is missing, the rest is guesswork.
         return (File::default(), Origins { file: Some(whole(path)), ..Origins::default() });
     }
-    let outline = Outline::of(table.get_ref(), text);
-    let mut reader = Reader { path, outline: &outline, faults };
-    let taken = take_terms(table.get_mut());
+    let source_map = SourceMap::of(table.get_ref(), text);
+    let mut reader = Reader { path, source_map: &source_map, faults };
+    let taken = take_policies(table.get_mut());
     let mut file: File = reader.read(table, "");
     for (channel, keys) in taken {
         let settings = reader.read(keys, &format!("channel.{channel}"));
         file.policy.insert(channel, settings);
     }
-    (file, Origins { file: Some(whole(path)), outline, given: BTreeMap::new() })
+    (file, Origins { file: Some(whole(path)), source_map, given: BTreeMap::new() })
 }
 
 /// Reads tables without what is wrong in them.
 struct Reader<'r> {
     path: &'r Path,
-    outline: &'r Outline,
+    source_map: &'r SourceMap,
     faults: &'r mut Faults,
 }
 
@@ -189,18 +189,21 @@ impl Reader<'_> {
             let is_about = |array: &str| match &read {
                 Ok(_) => true,
                 Err(error) if error.message().starts_with("unknown field ") => false,
-                Err(error) => self.outline.key_at(error.span()).is_none_or(|key| is_in(&key, array)),
+                Err(error) => self.source_map.key_at(error.span()).is_none_or(|key| is_in(&key, array)),
             };
-            let mut arrays = self.outline.arrays_for_tables(&LISTS).into_iter();
+            let mut arrays = self.source_map.arrays_for_tables(&LISTS).into_iter();
             let array = arrays.find(|array| is_about(array) && holds(table.get_ref(), place, array));
             let (key, complaint) = match (array, read) {
                 (Some(key), _) => {
                     let message = format!("{key}: expected a single value or [table], found an array");
-                    (Some(key.clone()), Complaint { line: self.outline.line(&key), message, missing: None })
+                    (
+                        Some(key.clone()),
+                        TomlError { line: self.source_map.line(&key), message, missing: None },
+                    )
                 }
                 (None, Ok(read)) => return read,
                 (None, Err(error)) => {
-                    (self.outline.key_at(error.span()), complaint(&error, self.outline, &TOP_KEYS))
+                    (self.source_map.key_at(error.span()), toml_error(&error, self.source_map, &TOP_KEYS))
                 }
             };
             // What was taken out for its own fault is not missing.
@@ -252,7 +255,7 @@ fn syntax(message: &str) -> String {
 
 /// Takes the keys that every channel may have out of the channels' tables, each set under its
 /// channel's name. serde cannot have keys shared by many tables and refuse unknown ones as well.
-fn take_terms<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>>)> {
+fn take_policies<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>>)> {
     let mut taken = Vec::new();
     let Some(DeValue::Table(kinds)) = file.get_mut("channel").map(Spanned::get_mut) else { return taken };
     for (kind, value) in kinds.iter_mut() {

@@ -169,7 +169,7 @@ impl Config {
 fn error_in(origins: &Origins, table: &str, words: &str) -> ConfigError {
     if let Some((key, rest)) = words.split_once(": ") {
         let dotted = format!("{table}.{key}");
-        if origins.outline.line(&dotted).is_some() {
+        if origins.source_map.line(&dotted).is_some() {
             return origins.error(&dotted, rest);
         }
     }

@@ -83,26 +83,27 @@ pub fn read_secret(
         let missing = || format!("{}: no such file; write the secret into it", path.display());
         return secret_in(path)?.ok_or_else(missing);
     }
-    let places = [credentials_directory, config_file.and_then(Path::parent)];
-    for place in places.into_iter().flatten() {
-        if let Some(secret) = secret_in(&place.join(path))? {
+    let directories = [credentials_directory, config_file.and_then(Path::parent)];
+    for directory in directories.into_iter().flatten() {
+        if let Some(secret) = secret_in(&directory.join(path))? {
             return Ok(secret);
         }
     }
-    let places: Vec<String> = places.into_iter().flatten().map(|place| place.display().to_string()).collect();
+    let directories: Vec<String> =
+        directories.into_iter().flatten().map(|directory| directory.display().to_string()).collect();
     Err(format!(
-        "{}: no such file in {}; give the whole path",
+        "{}: no such file in {}; write the absolute path",
         path.display(),
-        if places.is_empty() { "any known place".to_owned() } else { places.join(" or ") }
+        if directories.is_empty() { "any known directory".to_owned() } else { directories.join(" or ") }
     ))
 }
 
 /// A shell would have replaced it; a file that is really called `~` is not what anybody means.
 pub(super) fn refuse_tilde(path: &Path) -> Result<(), String> {
     match path.to_str() {
-        Some("") => Err("the path is empty; write one or remove the key".to_owned()),
+        Some("") => Err("the path is empty: set one or remove the key".to_owned()),
         Some(text) if text.starts_with('~') => {
-            Err(format!("{text}: ~ stands for nothing here; write the whole path"))
+            Err(format!("invalid path {text:?}: ~ is not expanded; write the absolute path"))
         }
         _ => Ok(()),
     }
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(read(&beside.path().join("both")).as_deref(), Ok("beside"));
         let neither = read(Path::new("none")).expect_err("there is none");
         let places = format!("{} or {}", credentials.path().display(), beside.path().display());
-        assert_eq!(neither, format!("none: no such file in {places}; give the whole path"));
+        assert_eq!(neither, format!("none: no such file in {places}; write the absolute path"));
     }
 
     #[test]
@@ -217,10 +218,10 @@ mod tests {
             assert_eq!(error, format!("{}: {complaint}", path.display()));
         }
         for (path, complaint) in [
-            ("~/secret", "~/secret: ~ stands for nothing here; write the whole path"),
-            ("", "the path is empty; write one or remove the key"),
+            ("~/secret", "invalid path \"~/secret\": ~ is not expanded; write the absolute path"),
+            ("", "the path is empty: set one or remove the key"),
             ("/nowhere/at/all", "/nowhere/at/all: no such file; write the secret into it"),
-            ("token", "token: no such file in any known place; give the whole path"),
+            ("token", "token: no such file in any known directory; write the absolute path"),
         ] {
             assert_eq!(read_secret(Path::new(path), None, None).err().as_deref(), Some(complaint));
         }

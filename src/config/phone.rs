@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::Environment;
-use super::check::{at, whole_path};
+use super::check::{absolute_path, at};
 use super::error::{ConfigError, Faults, Origins};
 use crate::model::Edition;
 use crate::phones::Address;
@@ -78,7 +78,7 @@ impl Phone {
             None if enabled => self::usbmuxd(environment),
             None => Ok(Address::standard()),
         };
-        let whole = |path| faults.or(whole_path(origins, "phone.backups", Some(path)), || None);
+        let whole = |path| faults.or(absolute_path(origins, "phone.backups", Some(path)), || None);
         let backups: Vec<PathBuf> = backups.unwrap_or_default().into_iter().filter_map(whole).collect();
         Phone {
             backups,
@@ -117,7 +117,9 @@ fn late_from(text: &str, edition: Edition) -> Result<SignedDuration, String> {
     let length =
         duration(text).ok_or_else(|| format!("invalid duration {text:?}: use for example 3d or 1w"))?;
     if !(LATE_LEAST..=LATE_MOST).contains(&length) {
-        return Err("must be 1 to 365 days; a phone backs up once a day".to_owned());
+        return Err(format!(
+            "invalid duration {text:?}: expected 1 to 365 days, because a phone backs up once a day"
+        ));
     }
     Ok(length)
 }

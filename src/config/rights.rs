@@ -29,6 +29,6 @@ impl Config {
 pub(super) fn warn_if_open(path: &Path, metadata: &Metadata) {
     if metadata.is_file() && metadata.mode() & 0o004 != 0 {
         let path = path.display();
-        tracing::warn!(%path, "everybody on this machine can read a secret; take the right away: chmod o-r {path}");
+        tracing::warn!(%path, "every user on this machine can read a secret in {path}; run: chmod o-r {path}");
     }
 }

@@ -69,13 +69,13 @@ fn channels(page: &mut Page<'_>, config: &Config) {
             page.put_some(key, value);
         }
         if let Some((policy, _)) = config.policy.get(&name) {
-            put_terms(page, policy);
+            put_policy(page, policy);
         }
     }
 }
 
 /// Taken apart without `..`: a new setting must be shown.
-fn put_terms(page: &mut Page<'_>, policy: &policy::Settings) {
+fn put_policy(page: &mut Page<'_>, policy: &policy::Settings) {
     let policy::Settings { only, services, quiet, remind_every, max_age, title, body } = policy;
     let list =
         |values: &Vec<String>| Value::Array(values.iter().map(|value| value.as_str().into()).collect());

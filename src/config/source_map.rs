@@ -21,7 +21,7 @@ const INTEGER: &str = "an integer";
 
 /// The keys of one text, each before what it holds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outline {
+pub(super) struct SourceMap {
     entries: Vec<Entry>,
     /// Offsets of the line breaks.
     newlines: Vec<usize>,
@@ -39,12 +39,12 @@ struct Entry {
     kind: &'static str,
 }
 
-impl Outline {
-    pub fn of(table: &DeTable<'_>, text: &str) -> Outline {
+impl SourceMap {
+    pub fn of(table: &DeTable<'_>, text: &str) -> SourceMap {
         let newlines = text.match_indices('\n').map(|(offset, _)| offset).collect();
-        let mut outline = Outline { entries: Vec::new(), newlines };
-        outline.add_table("", table);
-        outline
+        let mut source_map = SourceMap { entries: Vec::new(), newlines };
+        source_map.add_table("", table);
+        source_map
     }
 
     /// The line, from 1, of a dotted key.
@@ -114,7 +114,7 @@ impl Entry {
 
 /// What serde or the TOML parser complains about, in words for people.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Complaint {
+pub(super) struct TomlError {
     /// From 1.
     pub line: Option<usize>,
     pub message: String,
@@ -127,10 +127,10 @@ const RENAMED: [(&str, &str); 3] =
     [("alive", "liveness"), ("phone.look", "poll"), ("phone.late_look", "late_check")];
 
 /// `top` are the keys of the file's top that belong to no table.
-pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]) -> Complaint {
+pub(super) fn toml_error(error: &toml::de::Error, source_map: &SourceMap, top: &[&str]) -> TomlError {
     let span = error.span();
-    let entry = span.as_ref().and_then(|span| outline.at(span));
-    let line = span.as_ref().map(|span| outline.line_at(span.start));
+    let entry = span.as_ref().and_then(|span| source_map.at(span));
+    let line = span.as_ref().map(|span| source_map.line_at(span.start));
     let message = match entry {
         Some(entry) if error.message().starts_with("unknown field ") => {
             unknown_key(entry, &known_keys(error.message()), top)
@@ -140,14 +140,14 @@ pub(super) fn complaint(error: &toml::de::Error, outline: &Outline, top: &[&str]
     };
     let missing = entry.zip(missing_field(error.message()));
     let missing = missing.map(|(entry, field)| joined(&entry.dotted(), field));
-    Complaint { line, message, missing }
+    TomlError { line, message, missing }
 }
 
 fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
-    let known = &with_terms(&entry.table, known);
+    let known = &with_policy_keys(&entry.table, known);
     let start = format!("unknown key {:?}{}", entry.name, entry.within());
     if let Some((_, now)) = RENAMED.iter().find(|(before, _)| *before == entry.dotted()) {
-        return format!("{start}: it is called {now:?} now");
+        return format!("{start}; renamed to {now:?}");
     }
     if let Some(near) = nearest(&entry.name, known) {
         return format!("{start}; did you mean {near:?}?");
@@ -156,11 +156,11 @@ fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
     if let Some(near) = nearest(&entry.name, top) {
         return format!("{start}; {near:?} belongs at the top of the file, above every [table]");
     }
-    format!("{start}; known here: {}", known.join(", "))
+    format!("{start}; known keys: {}", known.join(", "))
 }
 
 /// In a channel's table those keys are known, too, that every channel may have.
-fn with_terms<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
+fn with_policy_keys<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
     let is_channel = match table.strip_prefix("channel.").map(|rest| rest.split_once('.')) {
         Some(None) => SINGLE_CHANNELS.contains(&&table["channel.".len()..]),
         Some(Some((_, name))) => !name.contains('.'),
@@ -205,10 +205,10 @@ fn reworded(message: &str) -> String {
     match message.split_once('`').filter(|(start, _)| *start == "unknown variant ") {
         Some((_, rest)) => {
             let given = rest.split('`').next().unwrap_or_default();
-            format!("unknown value {given:?}: expected one of {}", known_keys(message).join(", "))
+            format!("invalid value {given:?}: expected one of {}", known_keys(message).join(", "))
         }
         None if OF_SERDE.iter().any(|start| message.starts_with(start)) => {
-            "a value of another kind is needed here; see docs/configuration.md".to_owned()
+            "invalid type; see docs/configuration.md for the expected one".to_owned()
         }
         None => message.to_owned(),
     }
@@ -273,14 +273,14 @@ pub(super) fn joined(table: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn outline(text: &str) -> Outline {
-        Outline::of(DeTable::parse(text).expect("TOML").get_ref(), text)
+    fn source_map(text: &str) -> SourceMap {
+        SourceMap::of(DeTable::parse(text).expect("TOML").get_ref(), text)
     }
 
     #[test]
     fn every_key_has_its_line() {
-        let outline =
-            outline("a = 1\n\n[b]\n\"c d\" = [\n 1,\n 2]\ne.f = 'x'\n[b.g]\n[[h]]\ni = 1\n[[h]]\ni = 1");
+        let source_map =
+            source_map("a = 1\n\n[b]\n\"c d\" = [\n 1,\n 2]\ne.f = 'x'\n[b.g]\n[[h]]\ni = 1\n[[h]]\ni = 1");
         for (key, line) in [
             ("a", 1),
             ("b", 3),
@@ -291,11 +291,11 @@ mod tests {
             ("h", 9),
             ("h.i", 10),
         ] {
-            assert_eq!(outline.line(key), Some(line), "{key}");
+            assert_eq!(source_map.line(key), Some(line), "{key}");
         }
-        assert_eq!(outline.line("c d"), None);
-        assert_eq!(outline.arrays_for_tables(&["a"]), ["h"]);
-        assert!(outline.arrays_for_tables(&["h"]).is_empty());
+        assert_eq!(source_map.line("c d"), None);
+        assert_eq!(source_map.arrays_for_tables(&["a"]), ["h"]);
+        assert!(source_map.arrays_for_tables(&["h"]).is_empty());
     }
 
     /// The template is serde's own; should it change, this fails and not a person's error.

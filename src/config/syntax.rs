@@ -5,21 +5,21 @@
 
 /// The start of a complaint, and what a person reads. The first that fits counts.
 const WORDS: [(&str, &str); 40] = [
-    ("duplicate key", "this key is there twice; remove one of them"),
-    ("cannot extend value", "this key has a value already, so nothing can stand below it"),
-    ("string values must be quoted", "expected a value; a text needs quotation marks: \"text\""),
+    ("duplicate key", "duplicate key; remove one of them"),
+    ("cannot extend value", "this key already has a value, so it cannot be a table"),
+    ("string values must be quoted", "expected a value; strings need quotation marks: \"text\""),
     ("unquoted keys cannot be empty", "a key is missing"),
-    ("keys cannot be multi-line", "a key must be in one line"),
-    ("invalid unquoted key", "this is not a key: use letters, digits, - and _, or quotation marks"),
+    ("keys cannot be multi-line", "a key must be on one line"),
+    ("invalid unquoted key", "invalid key: use letters, digits, - and _, or quotation marks"),
     ("key with no value", "a key needs a value: KEY = VALUE"),
     ("missing assignment", "the = between key and value is missing"),
     ("missing value", "the value is missing"),
     ("missing key", "a key is missing"),
-    ("extra assignment", "one = too many"),
-    ("extra `=`", "one = too many"),
-    ("unexpected `=`", "one = too many"),
+    ("extra assignment", "unexpected ="),
+    ("extra `=`", "unexpected ="),
+    ("unexpected `=`", "unexpected ="),
     ("missing comma", "a comma is missing"),
-    ("extra comma", "one comma too many"),
+    ("extra comma", "unexpected comma"),
     ("unclosed array table", "the closing ]] is missing"),
     ("unclosed array", "the closing ] is missing"),
     ("unclosed table", "the closing ] is missing"),
@@ -42,16 +42,16 @@ const WORDS: [(&str, &str); 40] = [
     ("unexpected sign", NUMBER),
     ("recursion limit", NESTED),
     ("cannot recurse", NESTED),
-    ("carriage return", "a line ends with a carriage return alone; save the file with ordinary line ends"),
-    ("invalid comment", "a character that must not stand in a comment"),
-    ("unexpected content", "only a comment (#) may stand behind a value"),
+    ("carriage return", "a carriage return without a line feed; save the file with ordinary line endings"),
+    ("invalid comment", "invalid character in a comment"),
+    ("unexpected content", "unexpected text; only a comment (#) may follow a value"),
 ];
-const TEXT: &str = "a text that does not end, or that holds a character that must be escaped";
-const BACKSLASH: &str = "a backslash means something here: write \\\\, or put the text between ' and '";
-const NUMBER: &str = "this is not a number; a text needs quotation marks";
-const NESTED: &str = "too many brackets inside one another";
+const TEXT: &str = "unterminated string, or a character that must be escaped";
+const BACKSLASH: &str = "invalid escape: write \\\\ for a backslash, or use single quotes";
+const NUMBER: &str = "invalid number; strings need quotation marks";
+const NESTED: &str = "brackets are nested too deeply";
 /// For everything else.
-const UNKNOWN: &str = "what begins here cannot be understood; check brackets and quotation marks";
+const UNKNOWN: &str = "unexpected text; check brackets and quotation marks";
 
 pub fn words(complaint: &str) -> &'static str {
     WORDS.iter().find(|(start, _)| complaint.starts_with(start)).map_or(UNKNOWN, |(_, words)| words)

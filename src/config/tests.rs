@@ -77,21 +77,18 @@ fn unknown_keys_are_named_with_their_nearest() {
     );
     check(
         "[feed]\nzzz = 1",
-        r#"FILE:2: unknown key "zzz" in [feed]; known here: edition, locale, url, ca_file"#,
+        r#"FILE:2: unknown key "zzz" in [feed]; known keys: edition, locale, url, ca_file"#,
     );
     check(
         "[feed]\nwatch = ['a']",
         r#"FILE:2: unknown key "watch" in [feed]; "watch" belongs at the top of the file, above every [table]"#,
     );
-    check("[alive]", r#"FILE:1: unknown key "alive": it is called "liveness" now"#);
-    check("[phone]\nlook = 'x'", r#"FILE:2: unknown key "look" in [phone]: it is called "poll" now"#);
-    check(
-        "phone.late_look = 'x'",
-        r#"FILE:1: unknown key "late_look" in [phone]: it is called "late_check" now"#,
-    );
+    check("[alive]", r#"FILE:1: unknown key "alive"; renamed to "liveness""#);
+    check("[phone]\nlook = 'x'", r#"FILE:2: unknown key "look" in [phone]; renamed to "poll""#);
+    check("phone.late_look = 'x'", r#"FILE:1: unknown key "late_look" in [phone]; renamed to "late_check""#);
     check(
         "channel.log.only = ['began', 'blind']",
-        r#"FILE:1: channel.log.only: unknown word "blind": it is called "unreadable" now"#,
+        r#"FILE:1: channel.log.only: unknown word "blind"; renamed to "unreadable""#,
     );
     check("wach = ['a']", r#"FILE:1: unknown key "wach"; did you mean "watch"?"#);
     check("\"wat\\nch\" = 1", r#"FILE:1: unknown key "wat\nch"; did you mean "watch"?"#);
@@ -145,21 +142,24 @@ fn an_array_is_no_table() {
 
 #[test]
 fn wrong_values_say_what_is_right() {
-    check("\nwatch = []", "FILE:2: watch: the list is empty; name at least one service");
-    check("watch = ['a', ' ']", r#"FILE:1: watch: a name is blank; write a service's name, or "*" for all"#);
+    check("\nwatch = []", "FILE:2: watch: the list is empty: expected at least one service name");
+    check(
+        "watch = ['a', ' ']",
+        r#"FILE:1: watch: invalid name " ": expected a service name, or "*" for all services"#,
+    );
     check(
         "time_zone = 'Europe/Berln'",
         r#"FILE:1: time_zone: unknown time zone "Europe/Berln"; did you mean "Europe/Berlin"?"#,
     );
-    check("[log]\nlevel = 'inf'", r#"FILE:2: log.level: unknown word "inf"; did you mean "info"?"#);
-    check("[log]\nlevel = 'INFO'", r#"FILE:2: log.level: unknown word "INFO"; did you mean "info"?"#);
+    check("[log]\nlevel = 'inf'", r#"FILE:2: log.level: invalid value "inf": did you mean "info"?"#);
+    check("[log]\nlevel = 'INFO'", r#"FILE:2: log.level: invalid value "INFO": did you mean "info"?"#);
     check(
         "[log]\nformat = 'xyzzy'",
-        r#"FILE:2: log.format: unknown word "xyzzy"; write one of auto, human, journal, json"#,
+        r#"FILE:2: log.format: invalid value "xyzzy": expected one of auto, human, journal, json"#,
     );
     check(
         "[feed]\nedition = 'dev'",
-        r#"FILE:2: feed.edition: unknown word "dev"; did you mean "developer"?"#,
+        r#"FILE:2: feed.edition: invalid value "dev": did you mean "developer"?"#,
     );
     check(
         "[feed]\nlocale = 'de'",
@@ -167,7 +167,7 @@ fn wrong_values_say_what_is_right() {
     );
     check(
         "[feed]\nedition = 'developer'\nlocale = 'de_DE'",
-        r#"FILE:3: feed.locale: Apple publishes the developer feed in en_US only; write "en_US""#,
+        r#"FILE:3: feed.locale: invalid locale "de_DE": expected "en_US", the only locale of the developer feed"#,
     );
     check(
         "[schedule]\n\npoll = '61 * * * *'",
@@ -178,14 +178,14 @@ fn wrong_values_say_what_is_right() {
         let expected = "FILE:1: schedule.jitter_s: invalid number {bad}: expected 0 to 3600 seconds";
         check(&text, &expected.replace("{bad}", bad));
     }
-    check("[feed]\nca_file = ''", "FILE:2: feed.ca_file: the path is empty; write one or remove the key");
+    check("[feed]\nca_file = ''", "FILE:2: feed.ca_file: the path is empty: set one or remove the key");
     check(
         "[state]\ndirectory = '~/x'",
-        "FILE:2: state.directory: ~/x: ~ stands for nothing here; write the whole path",
+        r#"FILE:2: state.directory: invalid path "~/x": ~ is not expanded; write the absolute path"#,
     );
     check(
         "[channel.webhook.'my phone']\nurl = ''",
-        r#"FILE:1: channel.webhook."my phone": a name has 1 to 32 letters a to z, digits, - and _"#,
+        r#"FILE:1: channel.webhook."my phone": invalid name "my phone": expected 1 to 32 of a-z, A-Z, 0-9, - and _"#,
     );
     let other = error_of("[schedule]\ntrouble = '* *'", &Overrides::default());
     assert!(other.starts_with("FILE:2: schedule.trouble: "), "{other}");
@@ -207,8 +207,10 @@ fn phones_are_off_and_what_is_said_of_them_makes_sense() {
         r#"FILE:2: phone.late_after: invalid duration "soon": use for example 3d or 1w"#,
     );
     for bad in ["23h", "366d"] {
-        let expected = "FILE:2: phone.late_after: must be 1 to 365 days; a phone backs up once a day";
-        check(&format!("[phone]\nlate_after = '{bad}'"), expected);
+        let expected = format!(
+            "FILE:2: phone.late_after: invalid duration {bad:?}: expected 1 to 365 days, because a phone backs up once a day"
+        );
+        check(&format!("[phone]\nlate_after = '{bad}'"), &expected);
     }
     check(
         "[feed]\nedition = 'developer'\n[phone]\nlate_after = '3d'",
@@ -249,7 +251,7 @@ fn the_address_of_usbmuxd_is_configured_before_it_is_the_environments() {
 #[test]
 fn what_is_no_toml_has_line_and_column() {
     check("\n[feed", "FILE:2:6: invalid TOML: the closing ] is missing");
-    check("a = 1\n a = 2", "FILE:2:2: invalid TOML: this key is there twice; remove one of them");
+    check("a = 1\n a = 2", "FILE:2:2: invalid TOML: duplicate key; remove one of them");
     check("watch = [ 'ü' 'b' ]", "FILE:1:15: invalid TOML: a comma is missing");
     let defaults = Overrides::default();
     assert_eq!(error_of(b"\n\n# \xff", &defaults), "FILE:3: not UTF-8 text; save the file as UTF-8");
@@ -426,7 +428,7 @@ fn a_bad_flag_is_named_and_not_the_file() {
     for (overrides, expected) in [
         (
             Overrides { log_level: Some("inf".to_owned()), ..Overrides::default() },
-            r#"--log-level: unknown word "inf"; did you mean "info"?"#,
+            r#"--log-level: invalid value "inf": did you mean "info"?"#,
         ),
         (
             Overrides {
@@ -434,7 +436,7 @@ fn a_bad_flag_is_named_and_not_the_file() {
                 from_variables: BTreeSet::from(["watch"]),
                 ..Overrides::default()
             },
-            r#"STATUSD_WATCH: a name is blank; write a service's name, or "*" for all"#,
+            r#"STATUSD_WATCH: invalid name "": expected a service name, or "*" for all services"#,
         ),
     ] {
         let home = Home::new("watch = ['a']\n[log]\nlevel = 'warn'");
@@ -515,7 +517,7 @@ fn known_keys(table: &str) -> BTreeSet<String> {
         true => BTreeSet::from([format!("channel.ANY.{name}")]),
         false => known_keys(&source_map::joined(table, name)),
     };
-    match error.split_once("; known here: ") {
+    match error.split_once("; known keys: ") {
         Some((_, names)) => names.split(", ").flat_map(keys_of).collect(),
         None => BTreeSet::from([table.to_owned()]),
     }

@@ -62,7 +62,7 @@ pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), Con
         let short: Vec<&str> = known.iter().map(|known| &known[PREFIX.len()..]).collect();
         let help = match nearest(&name[PREFIX.len()..], &short) {
             Some(near) => format!("did you mean {PREFIX}{near}?"),
-            None => "unset it; docs/configuration.md has the variables that there are".to_owned(),
+            None => "unset it; docs/configuration.md lists all variables".to_owned(),
         };
         ConfigError::of_variable(name, format!("unknown variable; {help}"))
     });
@@ -153,7 +153,7 @@ mod tests {
             &["STATUSD_XYZZY", "STATUSD_WACH", "PATH", "statusd_poll"],
             &[
                 "STATUSD_WACH: unknown variable; did you mean STATUSD_WATCH?",
-                "STATUSD_XYZZY: unknown variable; unset it; docs/configuration.md has the variables that there are",
+                "STATUSD_XYZZY: unknown variable; unset it; docs/configuration.md lists all variables",
             ],
         );
     }

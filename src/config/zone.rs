@@ -24,7 +24,7 @@ const DATABASE_FOLDER: &str = "zoneinfo/";
 const NAMELESS: &str = "Local";
 /// The largest file of the database has some 4 KiB.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
-const NO_DATABASE: &str = "this machine has no time zones; install tzdata";
+const NO_DATABASE: &str = "this machine has no time zone database; install tzdata";
 
 /// Why a zone is not known, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ fn of_file(path: &Path, database: &TimeZoneDatabase) -> Result<TimeZone, String>
     let bytes = regular_file::read(&target, FILE_MAX_BYTES)
         .map_err(|error| format!("cannot read {shown}: {}", error.reason()))?;
     let name = target.to_str().and_then(|path| Some(path.split_once(DATABASE_FOLDER)?.1)).unwrap_or(NAMELESS);
-    TimeZone::tzif(name, &bytes).map_err(|_| format!("cannot read {shown}: it is no time zone"))
+    TimeZone::tzif(name, &bytes).map_err(|_| format!("cannot read {shown}: not a time zone file"))
 }
 
 /// The name in the database of zones; a rule and a copied file have none.
@@ -198,12 +198,11 @@ mod tests {
         check(Some("Mars/Phobos"), &berlin, true, Err(mars));
         let berln = r#"unknown time zone "Europe/Berln"; did you mean "Europe/Berlin"?"#;
         check(Some("Europe/Berln"), &berlin, true, Err(berln));
-        let no_data =
-            r#"cannot read time zone "Europe/Berlin": this machine has no time zones; install tzdata"#;
+        let no_data = r#"cannot read time zone "Europe/Berlin": this machine has no time zone database; install tzdata"#;
         check(Some("Europe/Berlin"), &none, false, Err(no_data));
         check(Some("/no/such"), &berlin, true, Err(&format!("cannot read /no/such: {MISSING}")));
         check(None, &none, true, Err(&format!("cannot read LINK: {MISSING}")));
         check(None, &dangling, true, Err(&format!("cannot read LINK: {MISSING}")));
-        check(None, &garbage, true, Err("cannot read LINK: it is no time zone"));
+        check(None, &garbage, true, Err("cannot read LINK: not a time zone file"));
     }
 }

@@ -219,7 +219,7 @@ fn topics(only: &[String]) -> Result<Vec<String>, String> {
     }
     match only.iter().find(|word| !TOPICS.contains(&word.as_str())) {
         Some(word) if let Some((_, now)) = RENAMED_TOPICS.iter().find(|(before, _)| before == word) => {
-            Err(format!("only: unknown word {word:?}: it is called {now:?} now"))
+            Err(format!("only: unknown word {word:?}; renamed to {now:?}"))
         }
         Some(word) => Err(format!("only: unknown word {word:?}; write some of {}", TOPICS.join(", "))),
         None => Ok(only.to_vec()),
@@ -267,7 +267,7 @@ impl Quiet {
         let names_zone = zone_name.is_some();
         let zone = match zone_name {
             Some(name) => TimeZone::get(name).map_err(|_| match jiff::tz::db().available().next() {
-                None => "quiet: this machine has no time zones; install tzdata".to_owned(),
+                None => "quiet: this machine has no time zone database; install tzdata".to_owned(),
                 Some(_) => format!("quiet: unknown time zone {name:?}; {how}"),
             })?,
             None => zone.clone(),

@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Fault, Wire, list};
 use crate::secret::Secret;
-use crate::tls::{Anybody, Illegible};
+use crate::tls::{AcceptAnyCert, UnparsableCert};
 
 /// TLS wants a name; none is sent or compared.
 const NAME: &str = "iphone";
@@ -87,7 +87,10 @@ impl Pairing {
             .with_safe_default_protocol_versions()
             .ok()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody { provider, illegible: Illegible::Taken }))
+            .with_custom_certificate_verifier(Arc::new(AcceptAnyCert {
+                provider,
+                unparsable: UnparsableCert::Accepted,
+            }))
             .with_client_cert_resolver(Arc::new(Host(Arc::new(shown))));
         config.enable_sni = false;
         config.resumption = Resumption::disabled();

@@ -13,7 +13,7 @@ use crate::text::counted;
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// At one poll: all else waits meanwhile.
 const AT_ONCE: usize = 2_000;
-const ANSWER: &str = "given up after a day: the channel is not in the configuration any more";
+const ANSWER: &str = "given up after a day: the channel is no longer configured";
 /// In `meta`, with the channel's name behind it: since when it is absent.
 const ABSENT: &str = "absent/";
 

@@ -15,20 +15,24 @@ impl Cause for rusqlite::Error {
         let known = match self.sqlite_error_code() {
             _ if is_full => "the disk is full",
             Some(ErrorCode::DiskFull) => "the disk is full",
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program holds the database",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                "another program has locked the database"
+            }
             Some(ErrorCode::ReadOnly) => "the database is read-only",
             Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
                 "permission denied"
             }
-            Some(ErrorCode::CannotOpen) => "it cannot be opened; check its rights and those of its directory",
+            Some(ErrorCode::CannotOpen) => {
+                "cannot open the file; check its permissions and those of its directory"
+            }
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => "the database is damaged",
-            Some(ErrorCode::SystemIoFailure) => "the disk does not read or write",
-            Some(ErrorCode::OutOfMemory) => "there is not enough memory",
+            Some(ErrorCode::SystemIoFailure) => "the disk failed to read or write",
+            Some(ErrorCode::OutOfMemory) => "out of memory",
             Some(ErrorCode::TooBig) => "a value is too large for the database",
-            None => "the database holds what this statusd does not understand",
+            None => "the database contains a value that this version does not understand",
             Some(_) => {
                 let code = self.sqlite_error().map_or(0, |error| error.extended_code);
-                return format!("the database does not work as expected (SQLite error {code})");
+                return format!("unexpected database error (SQLite error {code})");
             }
         };
         known.to_owned()
@@ -46,21 +50,21 @@ mod tests {
         };
         use rusqlite::ffi;
         assert_eq!(of(ffi::SQLITE_FULL, "database or disk is full"), "the disk is full");
-        assert_eq!(of(ffi::SQLITE_BUSY, "database is locked"), "another program holds the database");
+        assert_eq!(of(ffi::SQLITE_BUSY, "database is locked"), "another program has locked the database");
         assert_eq!(of(ffi::SQLITE_READONLY, "attempt to write"), "the database is read-only");
         assert_eq!(of(ffi::SQLITE_CORRUPT, "malformed"), "the database is damaged");
         assert_eq!(
             of(ffi::SQLITE_CANTOPEN, "unable"),
-            "it cannot be opened; check its rights and those of its directory"
+            "cannot open the file; check its permissions and those of its directory"
         );
-        assert_eq!(of(ffi::SQLITE_IOERR, "disk I/O error"), "the disk does not read or write");
+        assert_eq!(of(ffi::SQLITE_IOERR, "disk I/O error"), "the disk failed to read or write");
         assert_eq!(
             of(ffi::SQLITE_CONSTRAINT_TRIGGER, "raised"),
-            "the database does not work as expected (SQLite error 1811)"
+            "unexpected database error (SQLite error 1811)"
         );
         assert_eq!(
             rusqlite::Error::QueryReturnedNoRows.reason(),
-            "the database holds what this statusd does not understand"
+            "the database contains a value that this version does not understand"
         );
     }
 }

@@ -104,15 +104,15 @@ fn is_ours(header: &[u8]) -> bool {
 /// What is wrong with the header of a file that is ours otherwise, or that is no database at all.
 fn header_fault(header: &[u8]) -> Option<String> {
     if header.len() < HEADER_BYTES {
-        return Some("the file is cut off".to_owned());
+        return Some("the file is truncated".to_owned());
     }
     if !header.starts_with(MAGIC) {
-        return Some("the file does not begin as a database".to_owned());
+        return Some("the file does not start with an SQLite header".to_owned());
     }
     let is_wrong = |(at, bytes): &(usize, &[u8])| !header[*at..].starts_with(bytes);
     let formats = &header[FORMATS];
     let is_garbled = HEADER.iter().any(is_wrong) || (formats != [1, 1] && formats != [2, 2]);
-    (is_ours(header) && is_garbled).then(|| "its header is damaged".to_owned())
+    (is_ours(header) && is_garbled).then(|| "the header is damaged".to_owned())
 }
 
 enum Verdict {
@@ -148,7 +148,7 @@ fn examine(path: &Path) -> rusqlite::Result<Verdict> {
     }
     let is_empty = (id, version) == (0, 0) && count("SELECT count(*) FROM sqlite_schema")? == 0;
     Ok(match has_our_tables.then(|| schema_verdict(&connection, version)).transpose()? {
-        Some(Verdict::Sound) => Verdict::Damaged("its application id is damaged".to_owned()),
+        Some(Verdict::Sound) => Verdict::Damaged("the application id is damaged".to_owned()),
         _ if is_empty => Verdict::Empty,
         _ => Verdict::Foreign,
     })
@@ -170,14 +170,14 @@ fn schema_verdict(connection: &Connection, version: i32) -> rusqlite::Result<Ver
             } else if version > known_version() && (version ^ known).count_ones() > 1 {
                 Verdict::Newer(version)
             } else {
-                Verdict::Damaged(format!("its schema is {known}, and its header says {version}"))
+                Verdict::Damaged(format!("the schema is version {known}, but the header says {version}"))
             });
         }
     }
     Ok(if version > known_version() {
         Verdict::Newer(version)
     } else {
-        Verdict::Damaged("its schema is damaged".to_owned())
+        Verdict::Damaged("the schema is damaged".to_owned())
     })
 }
 
@@ -197,7 +197,7 @@ fn findings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
         connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     findings.retain(|finding| finding != "ok");
     let orphans = connection.prepare("PRAGMA foreign_key_check")?.exists([])?;
-    findings.extend(orphans.then(|| "a row that another one needs is missing".to_owned()));
+    findings.extend(orphans.then(|| "a referenced row is missing".to_owned()));
     Ok(findings)
 }
 

@@ -67,12 +67,10 @@ pub struct Opened {
 /// Why the database could not be opened. `Display` is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error(
-        "another statusd is running on {0}; stop it first, or give this one a state directory of its own"
-    )]
+    #[error("another statusd is running on {0}; stop it first, or configure another state directory")]
     Locked(PathBuf),
     #[error(
-        "{path} was written by a newer statusd (schema {found}, this one knows {known}); upgrade statusd"
+        "{path} was written by a newer statusd (schema {found}; this version supports up to {known}); upgrade statusd"
     )]
     Newer { path: PathBuf, found: i32, known: i32 },
     #[error("{0} is not a statusd database; move it away or choose another state directory")]
@@ -147,7 +145,7 @@ fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
             Ok(carried)
         })?;
     tracing::error!(
-        "the database was damaged ({reason}); it is kept as {}; rows carried over into a new one: {}, lost: {}",
+        "the database was damaged ({reason}); kept as {}; rows recovered into a new database: {}, lost: {}",
         kept.display(),
         carried.rows,
         carried.lost
@@ -215,7 +213,7 @@ fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Optio
         return Ok(None);
     }
     tracing::error!(
-        "the database {}; what was written is lost",
+        "the database {}; the rows written since are lost",
         if is_anew { "was deleted or emptied" } else { "is an older copy, or its WAL was lost" }
     );
     begin_anew(connection)?;
@@ -256,7 +254,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
     let shown = directory.display();
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         tracing::warn!(
-            "{shown} belongs to another user, who can change what statusd remembers; choose another state directory"
+            "{shown} belongs to another user, who can change the database; choose another state directory"
         );
     } else if mode & 0o077 == 0 {
         // As it should be.
@@ -265,12 +263,12 @@ fn make_private(directory: &Path) -> io::Result<()> {
         && fs::set_permissions(directory, Permissions::from_mode(0o700)).is_ok()
     {
         tracing::warn!(
-            "{shown} had mode {mode:04o}; it has 0700 now, so that no other user can read or change it"
+            "changed the mode of {shown} from {mode:04o} to 0700, so that no other user can read or change it"
         );
     } else {
         tracing::warn!(
-            "{shown} has mode {mode:04o}, so that other users may read or change what statusd remembers; \
-             give it a state directory of its own"
+            "{shown} has mode {mode:04o}, so that other users may read or change the database; \
+             use a separate state directory"
         );
     }
     Ok(())
@@ -311,7 +309,7 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
         return Err(OpenError::CannotRead { path, reason: error.reason() });
     }
     let cannot_use = |error: rusqlite::Error| match is_damage(&error) {
-        true => cannot_read(&"it is damaged; `statusd run` moves it aside and starts a new one"),
+        true => cannot_read(&"the database is damaged; `statusd run` moves it aside and creates a new one"),
         false => cannot_read(&error),
     };
     let mode = if writable { OpenFlags::SQLITE_OPEN_READ_WRITE } else { OpenFlags::SQLITE_OPEN_READ_ONLY };
@@ -322,7 +320,8 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     refuse_strangers(&path, id, version)?;
     if version < known_version() {
         // The daemon migrates; a reader that comes first would find half of what it asks for.
-        let reason = "it is of an older schema; start `statusd run` once to bring it up to date".to_owned();
+        let reason =
+            "the schema is older than this version; start `statusd run` once to migrate it".to_owned();
         return Err(OpenError::CannotRead { path, reason });
     }
     let mark = if writable {

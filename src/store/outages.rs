@@ -95,11 +95,7 @@ impl Store {
                 match found {
                     Ok(found) => take(found)?,
                     Err(error) => {
-                        tracing::warn!(
-                            "outage {} of {} cannot be read: {error}",
-                            at.message_id,
-                            at.service_key
-                        );
+                        tracing::warn!("cannot read outage {} of {}: {error}", at.message_id, at.service_key);
                     }
                 }
                 last = at;

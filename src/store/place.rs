@@ -69,7 +69,7 @@ impl Place {
         connections.push(reopen(&self.path)?);
         self.file.set(file_at(&self.path).map_err(|error| failure(&error))?);
         tracing::error!(
-            "{} was deleted or replaced while statusd ran; it was written anew, nothing is lost",
+            "{} was deleted or replaced while statusd was running; it was rewritten, nothing is lost",
             self.path.display()
         );
         Ok(())
@@ -82,6 +82,6 @@ fn file_at(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 fn failure(error: &dyn std::fmt::Display) -> Error {
-    let reason = format!("the database file is gone and cannot be written anew: {error}");
+    let reason = format!("the database file is gone and cannot be rewritten: {error}");
     Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), Some(reason))
 }

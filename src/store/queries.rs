@@ -100,7 +100,7 @@ impl Store {
                 last = *id;
                 match change {
                     Ok(change) => take(StoredChange { id: last, change: change.clone() })?,
-                    Err(error) => tracing::warn!("change {id} cannot be read: {error}"),
+                    Err(error) => tracing::warn!("cannot read change {id}: {error}"),
                 }
             }
             if some.len() < CHANGES_AT_ONCE {

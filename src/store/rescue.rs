@@ -69,7 +69,7 @@ pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection)
             }
         };
         carried.or_else(|error| {
-            tracing::error!("nothing can be read in the damaged database: {error}");
+            tracing::error!("cannot read anything from the damaged database: {error}");
             Ok(Carried { rows: 0, lost: 1 })
         })
     });
@@ -119,7 +119,7 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
                 carried.lost += if needed { copied.lost } else { 0 };
             }
             Err(error) => {
-                tracing::error!("the table {table} of the damaged database cannot be read: {error}");
+                tracing::error!("cannot read table {table} of the damaged database: {error}");
                 carried.lost += usize::from(needed);
             }
         }
@@ -184,7 +184,7 @@ impl<'a> Copier<'a> {
     /// From the first row on, and where that ends in damage also from the last row back.
     fn run(&mut self) -> rusqlite::Result<Carried> {
         if let Err(error) = self.pass("ASC") {
-            tracing::error!("the table {} is damaged: {error}", self.table);
+            tracing::error!("table {} is damaged: {error}", self.table);
             self.copied.lost += 1;
             // Ends at the same damage.
             let _ = self.pass("DESC");
@@ -194,7 +194,7 @@ impl<'a> Copier<'a> {
         let indexed = self.indexed_rows()?;
         if indexed > rows + lost {
             tracing::error!(
-                "the table {} is damaged, without {}",
+                "table {} is damaged: {} missing",
                 self.table,
                 counted(indexed - rows - lost, "row")
             );
@@ -246,7 +246,7 @@ impl<'a> Copier<'a> {
             Err(error) if is_duplicate(&error) => {}
             Err(error) if is_misfit(&error) => {
                 let row: String = format!("{values:?}").chars().take(LOGGED_MAX_CHARS).collect();
-                tracing::error!("a damaged row of {} is left out: {error}: {row}", self.table);
+                tracing::error!("skipped a damaged row of {}: {error}: {row}", self.table);
                 self.copied.lost += 1;
             }
             Err(error) => return Err(error),

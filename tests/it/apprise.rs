@@ -169,7 +169,7 @@ async fn a_program_that_is_missing_or_another_is_refused_with_what_to_do() {
     let missing = Settings { url: url(), program: "apprise-that-nobody-has".to_owned(), ..settings() };
     let answer = apprise(&missing).send(&notice()).await;
     let SendOutcome::Permanent { words } = &answer else { panic!("{answer:?}") };
-    assert!(words.contains("; install the package apprise, or write its whole path"), "{words}");
+    assert!(words.contains("; install the package apprise, or write its absolute path"), "{words}");
 
     let directory = TempDir::new().expect("a directory");
     let old = script(&directory, "echo 'Error: no such option: --input-format=text'; exit 2");

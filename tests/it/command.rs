@@ -340,7 +340,7 @@ async fn what_cannot_be_started_is_refused_with_what_to_do() {
         (&file, "notes.txt cannot be started: permission denied"),
         (&file, "make it executable for the user that statusd runs as"),
         (directory.path(), "cannot be started: permission denied"),
-        (&below, "page cannot be started: a part of the path is not a directory"),
+        (&below, "page cannot be started: a component of the path is not a directory"),
     ] {
         let answer = command(&[utf8(path)], 60).send(&notice("{}")).await;
         check_refused(&answer, words);

@@ -618,7 +618,7 @@ fn a_ca_file_without_certificates_is_refused_in_words() {
         Fetcher::new(url, Limits::default(), Some(&file)).expect_err("no certificates")
     };
     let (dir, file) = ca_file("nothing here");
-    assert!(new(file).contains("holds no certificate"));
+    assert!(new(file).contains("contains no certificate"));
     assert!(new(dir.path().join("absent.pem")).starts_with("ca_file: cannot read "));
     let (_dir, file) = ca_file(&"x".repeat((1 << 20) + 1));
     assert!(new(file).contains("larger than 1 MiB"));

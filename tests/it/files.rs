@@ -29,7 +29,7 @@ async fn ask(home: &Home, arguments: &[&str]) -> Said {
     within("the end of a command", home.ask(arguments)).await
 }
 
-const NO_FILE: &str = "it is a pipe (FIFO), not a regular file";
+const NO_FILE: &str = "a pipe (FIFO), not a regular file";
 
 #[tokio::test]
 async fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
@@ -89,7 +89,7 @@ async fn no_file_of_the_state_directory_is_waited_for() {
     check_refusal(&ask(&home, &["run"]).await, 73, NO_FILE);
     fs::remove_file(home.database()).expect("removed");
     fs::create_dir(home.database()).expect("a directory");
-    check_refusal(&ask(&home, &["run"]).await, 73, "it is a directory");
+    check_refusal(&ask(&home, &["run"]).await, 73, "a directory, not a regular file");
     fs::remove_dir(home.database()).expect("removed");
     // The state directory itself.
     fs::remove_dir(home.state()).expect("removed");
@@ -109,7 +109,7 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
     for open in [0o777, 0o755, 0o770] {
         set(open);
         let mut daemon = home.start();
-        daemon.says(&format!("had mode {open:04o}; it has 0700 now")).await;
+        daemon.says(&format!("from {open:04o} to 0700")).await;
         daemon.says("watches").await;
         daemon.stop().await;
         assert_eq!(mode(), 0o700);
@@ -118,7 +118,7 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
     let left_alone = async |open: u32| {
         set(open);
         let mut daemon = home.start();
-        daemon.says("give it a state directory of its own").await;
+        daemon.says("use a separate state directory").await;
         daemon.stop().await;
         assert_eq!(mode(), open);
     };

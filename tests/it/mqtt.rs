@@ -419,7 +419,7 @@ async fn tls_takes_whom_an_authority_vouches_for() {
         check_retry(
             &answer,
             false,
-            "cannot be trusted: the certificate is of an authority that this computer does not trust;",
+            "cannot be trusted: the certificate was issued by an authority that this computer does not trust;",
         );
     }
     let elsewhere = Mosquitto::start_tls(Papers::WrongHost);

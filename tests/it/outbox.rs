@@ -358,7 +358,7 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
     assert_eq!(states(&store).await, ["Mail given_up", "Photos given_up"]);
     let deliveries = store.deliveries(false).await.expect("deliveries");
     let answer = deliveries[0].answer.as_deref().expect("a reason");
-    assert!(answer.contains("not in the configuration any more"), "{answer}");
+    assert!(answer.contains("no longer configured"), "{answer}");
     // Retried by hand it has another day.
     store.retry(1, None, after(48)).await.expect("written");
     store.give_up_absent(&["log"], after(48)).await.expect("written");

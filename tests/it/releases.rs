@@ -62,7 +62,7 @@ async fn nobody_else_is_trusted() {
     let own = Source { extra_roots: Vec::new(), ..source(&apple, None) };
     let words = ask(&own, now()).await.expect_err("an unknown authority");
     assert!(
-        words.starts_with("cannot ask gdmf.apple.com: the certificate is of an authority that"),
+        words.starts_with("cannot ask gdmf.apple.com: the certificate was issued by an authority that"),
         "{words}"
     );
     let other = Apple::start_tls(Papers::WrongHost).await;

@@ -135,7 +135,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
             fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).expect("rights");
             let said = checked(&config);
             assert!(!said.contains("c4n4ry"), "{said}");
-            (mode, said.contains("everybody on this machine can read a secret"))
+            (mode, said.contains("every user on this machine can read a secret"))
         })
         .into();
     assert_eq!(warned, BTreeMap::from([(0o600, false), (0o640, false), (0o644, true)]));

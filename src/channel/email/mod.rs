@@ -318,7 +318,7 @@ mod tests {
         check_refused(&PLAIN.replace("'b@example.org'", "'a@b', 'x y'"), "to: invalid address \"x y\"");
         check_refused(&PLAIN.replace("b@example.org", "b@example.org>\\nRCPT TO:<c"), "to: ");
         let tls = PLAIN.replace("'none'", "'tls'");
-        check_refused(&format!("{tls}ca_file = 'ca.pem'"), "ca_file: ca.pem is not a whole path");
+        check_refused(&format!("{tls}ca_file = 'ca.pem'"), "ca_file: ca.pem is not an absolute path");
         check_refused(&format!("{tls}ca_file = '/nowhere/ca.pem'"), "ca_file: cannot read");
         check_refused(&format!("{tls}ca_file = '/etc/hostname'"), "ca_file: /etc/hostname holds no");
     }

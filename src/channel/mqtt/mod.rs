@@ -288,9 +288,9 @@ mod tests {
             check_refused(&format!("{url}\nprefix = '{prefix}'"), "prefix: use up to 64");
         }
         check_refused(&format!("{url}\ndiscovery = 'home assistant'"), "discovery: use up to 64");
-        check_refused(&format!("{url}\nca_file = 'ca.pem'"), "ca_file: ca.pem is not a whole path");
+        check_refused(&format!("{url}\nca_file = 'ca.pem'"), "ca_file: ca.pem is not an absolute path");
         check_refused(&format!("{url}\nca_file = '/nowhere'"), "ca_file: cannot read /nowhere");
-        check_refused(&format!("{url}\nca_file = '/dev/null'"), "holds no certificate");
+        check_refused(&format!("{url}\nca_file = '/dev/null'"), "contains no certificate");
         check_refused("url = 'mqtt://broker.example'\nca_file = '/nowhere'", "of no use with mqtt://");
     }
 

@@ -203,7 +203,7 @@ mod tests {
         check(io::ErrorKind::HostUnreachable, ConnectFault::Unreachable);
         check(io::ErrorKind::ConnectionRefused, ConnectFault::Refused);
         check(io::ErrorKind::PermissionDenied, ConnectFault::Blocked);
-        check(io::ErrorKind::OutOfMemory, ConnectFault::Other("there is not enough memory".to_owned()));
+        check(io::ErrorKind::OutOfMemory, ConnectFault::Other("out of memory".to_owned()));
         let no_ipv6 = io::Error::from_raw_os_error(NO_SUCH_FAMILY);
         assert_eq!(ConnectFault::of(&no_ipv6), ConnectFault::NoRoute, "{no_ipv6}");
     }

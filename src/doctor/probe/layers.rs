@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use super::names::addresses;
 use super::trust::{Distrust, Lists, Papers, Trust};
 use super::{ConnectFault, Family, NameFault, Net, TlsFault, apart, provider};
-use crate::tls::{Anybody, Illegible};
+use crate::tls::{AcceptAnyCert, UnparsableCert};
 
 /// Addresses of one family that are tried side by side; Apple's names have two to eight.
 const ADDRESSES_MAX: usize = 3;
@@ -158,9 +158,9 @@ fn connector() -> Result<TlsConnector, rustls::Error> {
     let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody {
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCert {
             provider: provider(),
-            illegible: Illegible::Refused,
+            unparsable: UnparsableCert::Rejected,
         }))
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))

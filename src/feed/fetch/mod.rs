@@ -235,7 +235,7 @@ fn same_origin_only(attempt: Attempt<'_>) -> Action {
 
 fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     let read = tls::authorities(file)?.into_iter().map(|der| Certificate::from_der(&der));
-    read.collect::<Result<_, _>>().map_err(|_| format!("ca_file: {} holds no certificate", file.display()))
+    read.collect::<Result<_, _>>().map_err(|_| format!("ca_file: {} contains no certificate", file.display()))
 }
 
 /// Seconds, or a date, which counts from the answer's own `Date`: our clock may be wrong.

@@ -570,10 +570,7 @@ mod tests {
         fs::remove_file(&circle).expect("removed");
         let folder = home.path().join(UDID);
         fs::create_dir_all(folder.join("Info.plist")).expect("a folder");
-        assert_eq!(
-            only(home.path()).damaged,
-            [("Info.plist", "it is a directory, not a regular file".to_owned())]
-        );
+        assert_eq!(only(home.path()).damaged, [("Info.plist", "a directory, not a regular file".to_owned())]);
     }
 
     #[test]
