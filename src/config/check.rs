@@ -1,4 +1,4 @@
-//! The settings of a file, parsed and checked: a [`Config`].
+//! Parses and checks the merged settings, with a default in place of each invalid one.
 
 use std::collections::BTreeMap;
 use std::path::{self, Path, PathBuf};
@@ -20,12 +20,12 @@ use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
 
 const JITTER_S: i64 = 30;
-/// More would make "every five minutes" a lie.
+/// More would contradict "every five minutes".
 const MAX_JITTER_S: i64 = 3600;
-/// The name is part of keys in the database and of what people type.
+/// The name is part of database keys, and users type it.
 const MAX_CHANNEL_NAME_CHARS: usize = 32;
 
-/// The settings of a file, each that is wrong replaced by its default.
+/// Returns the checked settings. Adds invalid ones to `faults` and uses their defaults.
 pub(super) fn compose(
     mut file: File,
     origins: Origins,
@@ -47,8 +47,8 @@ pub(super) fn compose(
     for error in channel_names(&origins, &file.channel) {
         faults.add(error);
     }
-    // A service of the machine has no desktop session.
-    file.channel.desktop.enabled.get_or_insert(!paths::is_machines(environment));
+    // A system service has no desktop session.
+    file.channel.desktop.enabled.get_or_insert(!paths::is_system_service(environment));
     let watch = file.watch.map(|names| at(&origins, "watch", watch(names))).transpose();
     let watch = faults.or(watch, || None);
     let feed = feed_id(&origins, file.feed.edition, file.feed.locale, faults);
@@ -80,7 +80,7 @@ pub(super) fn compose(
         origins,
     };
     if let Some(fault) = zone_fault {
-        for key in config.zoned() {
+        for key in config.zone_dependent_keys() {
             faults.add(fault.refuse(&key));
         }
     }
@@ -88,9 +88,9 @@ pub(super) fn compose(
 }
 
 impl Config {
-    /// What of the settings needs the system's time zone: the keys of schedules that name hours or days,
-    /// and of quiet hours without a zone of their own.
-    fn zoned(&self) -> Vec<String> {
+    /// Returns the keys that need the system's time zone: schedules that name hours or days, and quiet
+    /// hours without a zone of their own.
+    fn zone_dependent_keys(&self) -> Vec<String> {
         let late = self.phone.late().map(|late| ("phone.late_check", late.check));
         let schedules = [
             Some(("schedule.poll", self.poll.clone())),
@@ -105,13 +105,13 @@ impl Config {
         schedules.map(|(key, _)| key.to_owned()).chain(quiet).collect()
     }
 
-    /// Whether the file, a flag or a variable says what is watched, in a way that can be understood.
+    /// Returns whether the file, a flag or a variable gives a valid watchlist.
     pub fn is_watch_given(&self) -> bool {
         self.is_watch_given
     }
 }
 
-/// Gives what went wrong with a setting its place.
+/// Adds the location of a setting to its error.
 pub(super) fn at<T>(
     origins: &Origins,
     key: &str,
@@ -141,7 +141,7 @@ fn feed_id(
     FeedId { edition, locale }
 }
 
-/// One of a closed set of words.
+/// Parses one of a closed set of words.
 fn word<T: Copy>(
     origins: &Origins,
     key: &str,
@@ -178,7 +178,8 @@ fn jitter(seconds: Option<i64>) -> Result<u64, String> {
     u64::try_from(seconds).ok().filter(|_| fits).ok_or_else(wrong)
 }
 
-/// A path of the file is taken from the file's directory, a path of a flag from the current one.
+/// Resolves a path of the file against the file's directory, and a path of a flag or a variable against
+/// the current one.
 pub(super) fn absolute_path(
     origins: &Origins,
     key: &str,
@@ -187,11 +188,11 @@ pub(super) fn absolute_path(
     let Some(given) = given else { return Ok(None) };
     at(origins, key, paths::refuse_tilde(&given))?;
     let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.given.contains_key(key));
-    let whole = match base {
+    let absolute = match base {
         Some(directory) => Ok(directory.join(&given)),
         None => path::absolute(&given).map_err(|error| error.reason()),
     };
-    at(origins, key, whole).map(Some)
+    at(origins, key, absolute).map(Some)
 }
 
 fn policies_of(
@@ -210,7 +211,7 @@ fn policies_of(
     checked.collect()
 }
 
-/// A channel of a kind that there can be several of is called KIND.NAME; those that are not.
+/// Returns an error for each invalid NAME of a channel `KIND.NAME`.
 fn channel_names(origins: &Origins, tables: &Tables) -> Vec<ConfigError> {
     let usable = |name: &str| {
         (1..=MAX_CHANNEL_NAME_CHARS).contains(&name.len())

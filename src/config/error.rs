@@ -1,7 +1,6 @@
-//! What is wrong with the configuration, and where each setting came from.
+//! Configuration errors with their locations, and the source of each setting.
 //!
-//! It reads nothing and decides nothing. Invariant: an error is one line and holds no value of a
-//! setting but those that the settings themselves put into their words.
+//! An error is one line (`an_error_is_one_line_with_its_place`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::source_map::SourceMap;
 
-/// Why there is no configuration: one fault or several. `Display` is one line for people:
+/// One or more configuration faults. `Display` is one line:
 /// `/etc/statusd/statusd.toml:12: schedule.poll: invalid minute "61": expected 0 to 59`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// At least one, no two alike, those of a file in the order of their lines.
+    /// At least one, without duplicates; those of a file in the order of their lines.
     faults: Vec<Fault>,
 }
 
@@ -42,7 +41,7 @@ impl ConfigError {
         ConfigError { faults: vec![Fault { place, message: message.into() }] }
     }
 
-    /// About the whole file.
+    /// Returns an error about the whole file.
     pub(super) fn of_file(path: &Path, message: impl Into<String>) -> ConfigError {
         ConfigError::at_line(path, None, message)
     }
@@ -64,7 +63,7 @@ impl ConfigError {
         ConfigError::new(Place::Nowhere, message)
     }
 
-    /// This one's faults and the other's.
+    /// Returns the faults of both.
     pub fn and(mut self, other: ConfigError) -> ConfigError {
         self.faults.extend(other.faults);
         self.faults.sort();
@@ -72,12 +71,12 @@ impl ConfigError {
         self
     }
 
-    /// Whether the command line or a variable is wrong rather than the file alone.
+    /// Returns whether a flag or a variable is invalid, and not the file alone.
     pub fn is_usage(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.place, Place::Flag(_) | Place::Variable(_)))
     }
 
-    /// A line for each fault.
+    /// Returns one line for each fault.
     pub fn lines(&self) -> Vec<String> {
         self.faults.iter().map(ToString::to_string).collect()
     }
@@ -108,7 +107,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Collects what is wrong, so that a person can mend all of it at once.
+/// Collects faults, so that the user can fix all of them at once.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Option<ConfigError>);
 
@@ -120,7 +119,7 @@ impl Faults {
         });
     }
 
-    /// The value, or its default where it is wrong.
+    /// Returns the value, or the default if it is invalid.
     pub fn or<T>(&mut self, value: Result<T, ConfigError>, default: impl FnOnce() -> T) -> T {
         value.unwrap_or_else(|error| {
             self.add(error);
@@ -133,18 +132,18 @@ impl Faults {
     }
 }
 
-/// Which file and line, or which flag, each setting came from. Settings are named by their dotted
+/// The source of each setting: file and line, flag or variable. Settings are named by their dotted
 /// key: `schedule.poll`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     /// Absolute.
     pub file: Option<PathBuf>,
     pub source_map: SourceMap,
-    /// Key to flag or variable, for settings that one of them gave.
+    /// The flag or variable of each key that one of them sets.
     pub given: BTreeMap<&'static str, Given>,
 }
 
-/// What gave a setting beside the file. The flag's name without dashes.
+/// The source of a setting that is not from the file. Holds the flag's name without dashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Given {
     Flag(&'static str),
@@ -173,7 +172,7 @@ impl Origins {
         }
     }
 
-    /// For a comment: `line 7`, `--locale`, `STATUSD_LOCALE`, `default`.
+    /// Returns the source for a comment: `line 7`, `--locale`, `STATUSD_LOCALE`, `default`.
     pub fn describe(&self, key: &str) -> String {
         match (self.given.get(key), self.source_map.line(key)) {
             (Some(Given::Flag(flag)), _) => format!("--{flag}"),
@@ -189,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_come_once_and_in_the_order_of_their_lines() {
+    fn faults_are_deduplicated_and_sorted_by_line() {
         let at = |line| ConfigError::at_line(Path::new("/f"), Some(line), "x");
         let all = at(9).and(at(2)).and(at(9)).and(ConfigError::of_variable("TZ", "y"));
         assert_eq!(all.lines(), ["TZ: y", "/f:2: x", "/f:9: x"]);

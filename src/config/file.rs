@@ -1,7 +1,7 @@
-//! The configuration file: finding it, reading it, its shape.
+//! Finds and reads the configuration file, and defines its structure.
 //!
-//! What the settings mean is decided elsewhere; here they are texts and numbers. Invariant: what
-//! the shape does not name is an error.
+//! Values stay texts and numbers here; [`check`](super::check) parses them. Unknown keys are errors
+//! (`unknown_keys_are_named_with_their_nearest`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,16 +20,16 @@ use crate::delivery::heartbeat;
 use crate::delivery::policy;
 use crate::regular_file;
 
-/// Thousands of times what a configuration needs.
+/// Thousands of times the size of a typical file.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 const MISSING: &str = "no such file; `statusd config init` writes one";
-/// Keys at the top of the file that hold no table.
+/// Top-level keys that are not tables.
 const TOP_KEYS: [&str; 2] = ["watch", "time_zone"];
-/// Keys that hold an array where otherwise tables stand.
+/// Keys with array values, in places where other keys are tables.
 const LISTS: [&str; 4] = ["watch", "only", "services", "backups"];
 
-/// The file as it is written. `None` is "not written". Without `Debug`: it holds what may be secret.
+/// The file as written. `None` if not written. Without `Debug`, because values may be secret.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct File {
@@ -44,8 +44,8 @@ pub(super) struct File {
     pub liveness: Liveness,
     pub phone: phone::Settings,
     pub channel: Tables,
-    /// By the channel's name: `desktop`, `webhook.ops`. In the file these keys stand among the
-    /// channel's own; see [`take_policies`].
+    /// Keyed by the channel's name: `desktop`, `webhook.ops`. In the file these keys are part of the
+    /// channel's table; see [`take_policies`].
     #[serde(skip)]
     pub policy: BTreeMap<String, policy::Settings>,
 }
@@ -92,8 +92,8 @@ pub(super) struct Liveness {
     pub when: Option<String>,
 }
 
-/// The file that was asked for, else the first candidate that is there, else an empty one. What is
-/// wrong with it goes to `faults` and is left out of what is given back.
+/// Reads the requested file, else the first candidate that exists, else returns an empty one. Adds
+/// errors to `faults` and omits the invalid settings.
 pub(super) fn read(
     asked: Option<&Path>,
     environment: &Environment<'_>,
@@ -120,13 +120,13 @@ pub(super) fn read(
     Default::default()
 }
 
-/// The daemon may change its directory; the file stays where it was found.
+/// Makes a path independent of later changes of the working directory.
 fn whole(path: &Path) -> PathBuf {
     path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// `None` if there is no such file. One that is there and cannot be read is an error: passing over
-/// it would run with settings that nobody chose.
+/// Returns the text; `None` if the file does not exist. An unreadable file is an error, because to skip
+/// it would mean running with unintended settings.
 fn contents(path: &Path) -> Result<Option<String>, ConfigError> {
     let bytes = match regular_file::read(path, MAX_BYTES) {
         Ok(bytes) => bytes,
@@ -147,17 +147,17 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// The settings of a text. What cannot be understood goes to `faults` and is left out.
+/// Parses a text. Adds errors to `faults` and omits the invalid settings.
 pub(super) fn parse(path: &Path, text: &str, faults: &mut Faults) -> (File, Origins) {
     let (mut table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let offset = error.span().map_or(text.len(), |span| span.start);
         let (line, column) = line_and_column(text, offset);
-        // The message alone: the full text of the error repeats the line, secrets and all.
+        // Only the message, because the full error repeats the line, which may hold a secret.
         faults.add(ConfigError::at_column(path, line, column, &syntax(error.message())));
     }
     if !errors.is_empty() {
-        // Where a bracket is missing, the rest is guesswork.
+        // After a missing bracket the rest is unreliable.
         return (File::default(), Origins { file: Some(whole(path)), ..Origins::default() });
     }
     let source_map = SourceMap::of(table.get_ref(), text);
@@ -171,7 +171,7 @@ pub(super) fn parse(path: &Path, text: &str, faults: &mut Faults) -> (File, Orig
     (file, Origins { file: Some(whole(path)), source_map, given: BTreeMap::new() })
 }
 
-/// Reads tables without what is wrong in them.
+/// Deserializes tables without their invalid keys.
 struct Reader<'r> {
     path: &'r Path,
     source_map: &'r SourceMap,
@@ -179,13 +179,13 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    /// `place` is the table's dotted key. serde stops at the first fault, so that is taken out and the
-    /// rest read again.
+    /// Reads the table with the dotted key `place`. serde stops at the first fault, so the faulty key is
+    /// removed and the rest is read again.
     fn read<'t, T: Deserialize<'t> + Default>(&mut self, mut table: Spanned<DeTable<'t>>, place: &str) -> T {
         let mut removed: Vec<String> = Vec::new();
         loop {
             let read = T::deserialize(toml::Deserializer::from(table.clone()));
-            // serde takes an array for a table, its elements for the table's values in order.
+            // serde accepts an array as a table: its elements become the values in order.
             let is_about = |array: &str| match &read {
                 Ok(_) => true,
                 Err(error) if error.message().starts_with("unknown field ") => false,
@@ -193,7 +193,7 @@ impl Reader<'_> {
             };
             let mut arrays = self.source_map.arrays_for_tables(&LISTS).into_iter();
             let array = arrays.find(|array| is_about(array) && holds(table.get_ref(), place, array));
-            let (key, complaint) = match (array, read) {
+            let (key, error) = match (array, read) {
                 (Some(key), _) => {
                     let message = format!("{key}: expected a single value or [table], found an array");
                     (
@@ -206,10 +206,10 @@ impl Reader<'_> {
                     (self.source_map.key_at(error.span()), toml_error(&error, self.source_map, &TOP_KEYS))
                 }
             };
-            // What was taken out for its own fault is not missing.
+            // A key that was removed because of its own fault is not missing.
             let is_missing = |key: &String| removed.contains(key);
-            if !complaint.missing.as_ref().is_some_and(is_missing) {
-                self.faults.add(ConfigError::at_line(self.path, complaint.line, complaint.message));
+            if !error.missing.as_ref().is_some_and(is_missing) {
+                self.faults.add(ConfigError::at_line(self.path, error.line, error.message));
             }
             match key {
                 Some(key) if remove(table.get_mut(), place, &key) => removed.push(key),
@@ -219,12 +219,12 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a dotted key is `table`, or below it.
+/// Returns whether a dotted key is `table`, or below it.
 fn is_in(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// Whether a dotted key is in the table at `place`.
+/// Returns whether a dotted key is in the table at `place`.
 fn holds(table: &DeTable<'_>, place: &str, wanted: &str) -> bool {
     table.iter().any(|(key, value)| {
         let dotted = joined(place, key.get_ref());
@@ -237,7 +237,7 @@ fn holds(table: &DeTable<'_>, place: &str, wanted: &str) -> bool {
     })
 }
 
-/// Removes a dotted key, or the array that it stands in; says whether there was one.
+/// Removes a dotted key, or the array that contains it. Returns whether it existed.
 fn remove(table: &mut DeTable<'_>, place: &str, wanted: &str) -> bool {
     let keys: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
     let Some(key) = keys.into_iter().find(|key| is_in(wanted, &joined(place, key))) else { return false };
@@ -248,13 +248,13 @@ fn remove(table: &mut DeTable<'_>, place: &str, wanted: &str) -> bool {
     }
 }
 
-/// What the TOML parser complains about.
+/// Returns an error of the TOML parser in plain words.
 fn syntax(message: &str) -> String {
     format!("invalid TOML: {}", syntax::words(message))
 }
 
-/// Takes the keys that every channel may have out of the channels' tables, each set under its
-/// channel's name. serde cannot have keys shared by many tables and refuse unknown ones as well.
+/// Moves the policy keys out of the channels' tables, grouped by channel name, because serde cannot both
+/// flatten shared keys and reject unknown ones.
 fn take_policies<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>>)> {
     let mut taken = Vec::new();
     let Some(DeValue::Table(kinds)) = file.get_mut("channel").map(Spanned::get_mut) else { return taken };

@@ -1,6 +1,4 @@
-//! What flags and variables say, laid over the settings of the file.
-//!
-//! It parses no value.
+//! Applies flags and variables to the settings of the file. Parses no value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -8,13 +6,13 @@ use std::path::PathBuf;
 use super::error::Given;
 use super::file::File;
 
-/// What flags say, each of which an environment variable `STATUSD_…` may stand for: the command
-/// line fills this, flags first. Texts are as given; [`load`] parses them like those of the file.
+/// Settings from flags, or from the variables `STATUSD_…`. Flags take precedence. Texts are as given;
+/// [`load`](super::load) parses them like those of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--config`: the only file to look at. It must be there.
+    /// `--config`: the only file to read. It must exist.
     pub config: Option<PathBuf>,
-    /// `--watch`; empty is "not given".
+    /// `--watch`; empty if not given.
     pub watch: Vec<String>,
     pub time_zone: Option<String>,
     pub edition: Option<String>,
@@ -28,26 +26,32 @@ pub struct Overrides {
     pub record_file: Option<PathBuf>,
     pub log_level: Option<String>,
     pub log_format: Option<String>,
-    /// The flags above that a variable gave and not the command line.
+    /// The flags whose values come from variables.
     pub from_variables: BTreeSet<&'static str>,
 }
 
+/// Replaces settings of the file by those of `overrides`, and notes the source of each in `given`.
 pub(super) fn overlay(file: &mut File, overrides: &Overrides, given: &mut BTreeMap<&'static str, Given>) {
     let mut overlay = Overlay { variables: &overrides.from_variables, given };
     let watch = (!overrides.watch.is_empty()).then(|| overrides.watch.clone());
-    overlay.lay(&mut file.watch, &watch, "watch", "watch");
-    overlay.lay(&mut file.time_zone, &overrides.time_zone, "time_zone", "time-zone");
-    overlay.lay(&mut file.feed.edition, &overrides.edition, "feed.edition", "edition");
-    overlay.lay(&mut file.feed.locale, &overrides.locale, "feed.locale", "locale");
-    overlay.lay(&mut file.feed.url, &overrides.feed_url, "feed.url", "feed-url");
-    overlay.lay(&mut file.feed.ca_file, &overrides.ca_file, "feed.ca_file", "ca-file");
-    overlay.lay(&mut file.schedule.poll, &overrides.poll, "schedule.poll", "poll");
-    overlay.lay(&mut file.schedule.trouble, &overrides.trouble, "schedule.trouble", "trouble");
-    overlay.lay(&mut file.schedule.jitter_s, &overrides.jitter_s, "schedule.jitter_s", "jitter-s");
-    overlay.lay(&mut file.state.directory, &overrides.state_directory, "state.directory", "state-directory");
-    overlay.lay(&mut file.record.file, &overrides.record_file, "record.file", "record-file");
-    overlay.lay(&mut file.log.level, &overrides.log_level, "log.level", "log-level");
-    overlay.lay(&mut file.log.format, &overrides.log_format, "log.format", "log-format");
+    overlay.replace(&mut file.watch, &watch, "watch", "watch");
+    overlay.replace(&mut file.time_zone, &overrides.time_zone, "time_zone", "time-zone");
+    overlay.replace(&mut file.feed.edition, &overrides.edition, "feed.edition", "edition");
+    overlay.replace(&mut file.feed.locale, &overrides.locale, "feed.locale", "locale");
+    overlay.replace(&mut file.feed.url, &overrides.feed_url, "feed.url", "feed-url");
+    overlay.replace(&mut file.feed.ca_file, &overrides.ca_file, "feed.ca_file", "ca-file");
+    overlay.replace(&mut file.schedule.poll, &overrides.poll, "schedule.poll", "poll");
+    overlay.replace(&mut file.schedule.trouble, &overrides.trouble, "schedule.trouble", "trouble");
+    overlay.replace(&mut file.schedule.jitter_s, &overrides.jitter_s, "schedule.jitter_s", "jitter-s");
+    overlay.replace(
+        &mut file.state.directory,
+        &overrides.state_directory,
+        "state.directory",
+        "state-directory",
+    );
+    overlay.replace(&mut file.record.file, &overrides.record_file, "record.file", "record-file");
+    overlay.replace(&mut file.log.level, &overrides.log_level, "log.level", "log-level");
+    overlay.replace(&mut file.log.format, &overrides.log_format, "log.format", "log-format");
 }
 
 struct Overlay<'o> {
@@ -56,7 +60,7 @@ struct Overlay<'o> {
 }
 
 impl Overlay<'_> {
-    fn lay<T: Clone>(
+    fn replace<T: Clone>(
         &mut self,
         setting: &mut Option<T>,
         given: &Option<T>,

@@ -1,8 +1,8 @@
 //! The configuration: flags and environment over a file over defaults, made into one [`Config`].
 //!
-//! It finds the file, says who wins and gives errors their place. What a channel's settings mean
-//! is decided by the channel. Invariant: a [`Config`] is right as far as that can be known without
-//! the network, the secrets and the database, so that nobody checks it again.
+//! Three steps: [`file`] reads the file, [`merge`] applies flags and variables, [`check`] parses every
+//! value. Each channel defines and checks its own table. A [`Config`] needs no further checks, except for
+//! what depends on the network, the secrets or the database.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,22 +40,22 @@ pub use source_map::nearest;
 pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s, name as variable};
 pub use zone::zone_name;
 
-/// The commented sample, `config/statusd.toml`: all in it is the default.
+/// The commented sample, `config/statusd.toml`. All values in it are the defaults.
 pub const SAMPLE: &str = include_str!("../../config/statusd.toml");
 
-/// What is watched unless something else is.
+/// The watchlist.
 pub const DEFAULT_WATCH: &str = "iCloud Backup";
 /// The feed that lists the most services.
 pub const DEFAULT_LOCALE: &str = "en_US";
-/// When to look, as in cron.
+/// The poll schedule, a cron expression.
 pub const DEFAULT_POLL: &str = "*/5 * * * *";
-/// When to look while a watched service has trouble.
+/// The poll schedule while a watched service has an outage.
 pub const DEFAULT_TROUBLE: &str = "* * * * *";
 
-/// The environment, as an argument: the value of a variable.
+/// The environment as an argument: returns the value of a variable.
 pub type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
-/// How much is logged.
+/// The log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
     Error,
@@ -69,7 +69,7 @@ impl LogLevel {
     const ALL: [LogLevel; 5] =
         [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
 
-    /// The word in the configuration.
+    /// Returns the word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             LogLevel::Error => "error",
@@ -81,10 +81,10 @@ impl LogLevel {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Journal where stderr is the journal, human otherwise.
+    /// `Journal` if stderr is the journal, else `Human`.
     Auto,
     Human,
     Journal,
@@ -94,7 +94,7 @@ pub enum LogFormat {
 impl LogFormat {
     const ALL: [LogFormat; 4] = [LogFormat::Auto, LogFormat::Human, LogFormat::Journal, LogFormat::Json];
 
-    /// The word in the configuration.
+    /// Returns the word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             LogFormat::Auto => "auto",
@@ -105,30 +105,30 @@ impl LogFormat {
     }
 }
 
-/// What a person has chosen, and the defaults for the rest. `Debug` shows no secret.
+/// The checked settings. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub feed: FeedId,
-    /// Where to read the feed instead of Apple's own address.
+    /// Replaces Apple's address of the feed.
     pub feed_url: Option<FeedUrl>,
-    /// A PEM file with certificate authorities to trust beside the system's. Absolute.
+    /// A PEM file with authorities to trust in addition to the system's. Absolute.
     pub ca_file: Option<PathBuf>,
     /// Names or globs with `*` and `?`; at least one, none of them blank.
     pub watch: Vec<String>,
-    /// For what people read and for the schedules. UTC where [`Config::zone_fault`] says why.
+    /// The zone of schedules and of times in messages. UTC if [`Config::zone_fault`] is set.
     pub time_zone: TimeZone,
-    /// Where the zone comes from: `time_zone`, a flag, `TZ`, a file.
+    /// The source of the zone: `time_zone`, a flag, `TZ`, a file.
     pub zone_source: String,
-    /// Why the system's zone is not known. Then nothing that is scheduled depends on it.
+    /// The reason why the system's zone is unknown. No schedule depends on the zone in this case.
     pub zone_fault: Option<String>,
     pub poll: Schedule,
-    /// The schedule while a watched service has trouble.
+    /// The schedule while a watched service has an outage.
     pub trouble: Schedule,
-    /// Each machine adds a part of this, always the same one, to the schedule's times. 0 to 3600.
+    /// The most that a machine adds to the schedule's times; constant per machine. 0 to 3600.
     pub jitter_s: u64,
-    /// Absolute; need not be there.
+    /// Absolute; may not exist yet.
     pub state_directory: PathBuf,
-    /// Where every changed document is appended. Absolute.
+    /// The recording to which every changed document is appended. Absolute.
     pub record_file: Option<PathBuf>,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
@@ -139,28 +139,28 @@ pub struct Config {
     /// Whether phones are looked at, and what is said of them.
     pub phone: Phone,
     pub channel: Tables,
-    /// As written and checked, by channel.
+    /// As written, and checked, by channel.
     policy: BTreeMap<String, (policy::Settings, Policy)>,
-    /// The file that was read, absolute; `None` if there is none.
+    /// The file that was read, absolute.
     pub source: Option<PathBuf>,
     is_watch_given: bool,
     origins: Origins,
 }
 
 impl Config {
-    /// The effective values as TOML that [`load`] reads, each with where it came from. Secrets are
-    /// `***`, of a webhook's address only scheme, host and port are shown.
+    /// Returns the effective values as TOML that [`load`] accepts, each with its source. Secrets are
+    /// `***`; a webhook's URL is cut to scheme, host and port.
     pub fn show(&self) -> String {
         show::text(self)
     }
 
-    /// The policy on which a channel is used.
+    /// Returns the delivery policy of a channel.
     pub fn policy(&self, channel: &str) -> Policy {
         self.policy.get(channel).map(|(_, policy)| policy.clone()).unwrap_or_default()
     }
 
-    /// An error about a setting that was found later, by whoever uses it: `table` is the table's
-    /// dotted key, and `words` may begin with `key: ` to point at one of its settings.
+    /// Returns an error about a setting that was found after loading. `table` is the table's dotted key;
+    /// `words` may start with `key: ` to point at one of its settings.
     pub fn error_in(&self, table: &str, words: &str) -> ConfigError {
         error_in(&self.origins, table, words)
     }
@@ -176,12 +176,12 @@ fn error_in(origins: &Origins, table: &str, words: &str) -> ConfigError {
     origins.error(table, words)
 }
 
-/// Finds and reads the file, lays the overrides over it and parses the result. Neither secrets nor
-/// certificates are read: who may only look at the history need not be able to.
+/// Finds and reads the file, applies the overrides and checks the result. Reads neither secrets nor
+/// certificates, because `history` must work for users who cannot read these files.
 ///
 /// # Errors
 ///
-/// All that is wrong, each in one line with its place.
+/// All faults, each in one line with its location.
 pub fn load(overrides: &Overrides, environment: &Environment<'_>) -> Result<Config, ConfigError> {
     match load_usable(overrides, environment) {
         (config, None) => Ok(config),
@@ -189,7 +189,7 @@ pub fn load(overrides: &Overrides, environment: &Environment<'_>) -> Result<Conf
     }
 }
 
-/// The same, with defaults in place of what is wrong: for who only reads what is remembered.
+/// Like [`load`], with defaults in place of invalid values, for commands that only read the database.
 pub fn load_usable(overrides: &Overrides, environment: &Environment<'_>) -> (Config, Option<ConfigError>) {
     load_on(overrides, environment, Path::new(zone::LOCALTIME), jiff::tz::db())
 }
@@ -208,12 +208,12 @@ fn load_on(
     (config, faults.into_error())
 }
 
-/// The system's time zone; UTC where it is not known.
+/// Returns the system's time zone; UTC if it is unknown.
 pub fn system_zone(environment: &Environment<'_>) -> TimeZone {
     zone::system(environment, Path::new(zone::LOCALTIME), jiff::tz::db()).0
 }
 
-/// The time zone, what says so, and why the system's is not known.
+/// The time zone, its source, and the reason why the system's zone is unknown.
 type Zone = (TimeZone, String, Option<ZoneFault>);
 
 fn zone_of(

@@ -1,7 +1,7 @@
-//! Where things are on this machine: the configuration, the state, the files with secrets.
+//! Paths on this machine: configuration, state, files with secrets. Creates nothing.
 //!
-//! It creates nothing. Invariant: nothing is ever taken from a relative path in the environment
-//! (the XDG Base Directory Specification wants such ones ignored).
+//! Relative paths in the environment are ignored, as the XDG Base Directory Specification requires
+//! (`configuration_is_the_users_then_the_machines`).
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -14,26 +14,27 @@ use crate::secret::Secret;
 
 const FILE_NAME: &str = "statusd.toml";
 const PROGRAM: &str = "statusd";
-/// Where a service without a home and without `StateDirectory=` keeps its state.
+/// The state directory of a service without a home and without `StateDirectory=`.
 const SYSTEM_STATE: &str = "/var/lib/statusd";
-/// Longer than any token; a whole certificate in the wrong place does not fit.
+/// Longer than any token, and too short for a certificate file.
 const SECRET_MAX_BYTES: u64 = 4 * 1024;
 
-/// The configuration files, of which the first that is there counts: the user's, the machine's.
+/// Returns the configuration files in order of precedence: the user's, the system's. The first that
+/// exists is used.
 pub fn config_candidates(environment: &Environment<'_>) -> Vec<PathBuf> {
     let own = user_directory(environment, "XDG_CONFIG_HOME", ".config");
     let machine = Path::new("/etc").join(PROGRAM);
     own.into_iter().chain([machine]).map(|directory| directory.join(FILE_NAME)).collect()
 }
 
-/// Whether this is the daemon of the machine: systemd gives it a state directory there, and a person's
-/// one in their home.
-pub fn is_machines(environment: &Environment<'_>) -> bool {
+/// Returns whether this is the system service. systemd puts its state directory below `/var/lib`, and
+/// that of a user service below the home directory.
+pub fn is_system_service(environment: &Environment<'_>) -> bool {
     environment("STATE_DIRECTORY").is_some_and(|directory| directory.starts_with("/var/lib/"))
 }
 
-/// Where the state is unless configured: `$STATE_DIRECTORY` as systemd sets it, the user's own
-/// directory, or `/var/lib/statusd` for somebody without a home.
+/// Returns the default state directory: `$STATE_DIRECTORY` as systemd sets it, the user's own directory,
+/// or `/var/lib/statusd` without a home.
 pub fn state_directory(environment: &Environment<'_>) -> PathBuf {
     // systemd separates several directories by colons.
     let given = environment("STATE_DIRECTORY").unwrap_or_default();
@@ -43,7 +44,7 @@ pub fn state_directory(environment: &Environment<'_>) -> PathBuf {
         .unwrap_or_else(|| SYSTEM_STATE.into())
 }
 
-/// Where systemd put the service's credentials.
+/// Returns the directory of the service's systemd credentials.
 pub fn credentials_directory(environment: &Environment<'_>) -> Option<PathBuf> {
     absolute(environment, "CREDENTIALS_DIRECTORY")
 }
@@ -64,15 +65,14 @@ fn absolute(environment: &Environment<'_>, variable: &str) -> Option<PathBuf> {
     environment(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// Reads a `…_file`. A relative name is looked up among systemd's credentials, then beside the
-/// configuration file. Line breaks at the end do not count.
-///
-/// A file that everybody can read is taken, with a warning in the log.
+/// Reads a `…_file`. A relative name is looked up among systemd's credentials, then in the directory of
+/// the configuration file. Trailing line breaks are removed. A file that every user can read is used
+/// with a warning in the log.
 ///
 /// # Errors
 ///
-/// One line for people, with the path and what to do, without anything of the contents: no such
-/// file, not readable, empty, over 4 KiB, not text.
+/// One line with the path and the next step, without any of the contents: no such file, not readable,
+/// empty, over 4 KiB, not text.
 pub fn read_secret(
     path: &Path,
     credentials_directory: Option<&Path>,
@@ -98,7 +98,7 @@ pub fn read_secret(
     ))
 }
 
-/// A shell would have replaced it; a file that is really called `~` is not what anybody means.
+/// Rejects an empty path and a leading `~`, which only a shell expands.
 pub(super) fn refuse_tilde(path: &Path) -> Result<(), String> {
     match path.to_str() {
         Some("") => Err("the path is empty: set one or remove the key".to_owned()),
@@ -109,7 +109,7 @@ pub(super) fn refuse_tilde(path: &Path) -> Result<(), String> {
     }
 }
 
-/// `None` if there is no such file.
+/// Returns the secret; `None` if the file does not exist.
 fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
     let shown = path.display();
     let mut bytes = Vec::new();
@@ -207,23 +207,23 @@ mod tests {
         let largest = "x".repeat(4096);
         fs::write(&path, &largest).expect("written");
         assert_eq!(read_secret(&path, None, None).map(|secret| secret.expose().len()), Ok(4096));
-        for (bytes, complaint) in [
+        for (bytes, message) in [
             (&b""[..], "empty; write the secret into it"),
             (b"\r\n\n", "empty; write the secret into it"),
             (b"hunter2\xff", "not text; is it the right file?"),
             (format!("{largest}\n").as_bytes(), "larger than 4096 bytes; is it the right file?"),
         ] {
             fs::write(&path, bytes).expect("written");
-            let error = read_secret(&path, None, None).expect_err(complaint);
-            assert_eq!(error, format!("{}: {complaint}", path.display()));
+            let error = read_secret(&path, None, None).expect_err(message);
+            assert_eq!(error, format!("{}: {message}", path.display()));
         }
-        for (path, complaint) in [
+        for (path, message) in [
             ("~/secret", "invalid path \"~/secret\": ~ is not expanded; write the absolute path"),
             ("", "the path is empty: set one or remove the key"),
             ("/nowhere/at/all", "/nowhere/at/all: no such file; write the secret into it"),
             ("token", "token: no such file in any known directory; write the absolute path"),
         ] {
-            assert_eq!(read_secret(Path::new(path), None, None).err().as_deref(), Some(complaint));
+            assert_eq!(read_secret(Path::new(path), None, None).err().as_deref(), Some(message));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! `[phone]`: whether phones are looked at, and what is said of them.
+//! `[phone]`: reading phones, and the check for late backups.
 //!
-//! It asks no phone. Invariant: what is wrong with the environment is no error where nobody asked
-//! for phones.
+//! A malformed environment variable is an error only if reading phones is enabled
+//! (`the_configured_address_of_usbmuxd_overrides_the_environment`).
 
 use std::path::PathBuf;
 
@@ -17,17 +17,17 @@ use crate::phones::Address;
 use crate::phones::late_backup::Late;
 use crate::schedule::{Schedule, duration};
 
-/// A conversation of a second, so that a phone that is on a cable for an evening is met.
+/// A read takes about 1 s; every 30 min is enough to catch a phone that charges for an evening.
 pub const DEFAULT_POLL: &str = "*/30 * * * *";
-/// When people are at home and a night lies ahead.
+/// In the evening, so that the user can still prepare a backup for the night.
 pub const DEFAULT_LATE_CHECK: &str = "0 19 * * *";
-/// As other programs that use usbmuxd have it.
+/// The variable that other clients of usbmuxd use too.
 const ADDRESS_VARIABLE: &str = "USBMUXD_SOCKET_ADDRESS";
 /// A phone backs up once a day.
 const LATE_LEAST: SignedDuration = SignedDuration::from_hours(24);
 const LATE_MOST: SignedDuration = SignedDuration::from_hours(365 * 24);
 
-/// As it is written. `None` is "not written".
+/// The table as written. `None` if not written.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Settings {
@@ -39,25 +39,25 @@ pub(super) struct Settings {
     pub backups: Option<Vec<PathBuf>>,
 }
 
-/// Checked.
+/// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Phone {
-    /// Whether phones are looked at.
+    /// Whether phones are read.
     pub enabled: bool,
     pub poll: Schedule,
-    /// As written; for [`Phone::address`] what is not written comes from the environment.
+    /// As written. Without it, [`Phone::address`] comes from the environment.
     pub usbmuxd: Option<String>,
     pub address: Address,
     /// As written.
     pub late_after: Option<String>,
     pub late_check: Schedule,
-    /// Where phones are backed up to on this computer, beside the system's own place; whole paths.
+    /// Directories of local backups, in addition to the system's own. Absolute.
     pub backups: Vec<PathBuf>,
     late_from: Option<SignedDuration>,
 }
 
 impl Phone {
-    /// What is wrong goes to `faults`, with the default in its place.
+    /// Checks the settings. Adds invalid ones to `faults` and uses their defaults.
     pub(super) fn new(
         origins: &Origins,
         settings: Settings,
@@ -78,8 +78,8 @@ impl Phone {
             None if enabled => self::usbmuxd(environment),
             None => Ok(Address::standard()),
         };
-        let whole = |path| faults.or(absolute_path(origins, "phone.backups", Some(path)), || None);
-        let backups: Vec<PathBuf> = backups.unwrap_or_default().into_iter().filter_map(whole).collect();
+        let absolute = |path| faults.or(absolute_path(origins, "phone.backups", Some(path)), || None);
+        let backups: Vec<PathBuf> = backups.unwrap_or_default().into_iter().filter_map(absolute).collect();
         Phone {
             backups,
             enabled,
@@ -92,17 +92,17 @@ impl Phone {
         }
     }
 
-    /// From when on a backup is late, if anybody wants to hear of it.
+    /// Returns when a backup is late; `None` if late backups are not reported.
     pub fn late(&self) -> Option<Late> {
         self.late_from.map(|after| Late { after, check: self.late_check.clone() })
     }
 }
 
-/// Where the environment says that usbmuxd listens.
+/// Returns the address of usbmuxd from the environment, else the standard one.
 ///
 /// # Errors
 ///
-/// The variable holds no address.
+/// The variable is not a valid address.
 pub fn usbmuxd(environment: &Environment<'_>) -> Result<Address, ConfigError> {
     let given = environment(ADDRESS_VARIABLE).filter(|text| !text.is_empty());
     let parsed = given.map(|text| Address::parse(&text)).transpose();

@@ -1,7 +1,6 @@
-//! Who may read files that hold secrets.
+//! Warns about files with secrets that every user can read.
 //!
-//! It changes no rights. A file that is open to others is used all the same, with a warning: a
-//! notice that does not come is worse.
+//! Changes no permissions. Such a file is used nevertheless, because a missing notice is worse.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +10,7 @@ use super::Config;
 use crate::channel::settings::HIDDEN;
 
 impl Config {
-    /// Warns in the log where the file holds secrets and everybody may read it.
+    /// Logs a warning if the file holds secrets and every user can read it.
     pub fn warn_if_open(&self) {
         let Some(path) = &self.source else { return };
         let channels = self.channel.all();
@@ -24,8 +23,8 @@ impl Config {
     }
 }
 
-/// Warns in the log where everybody may read the file. A group that may is on purpose: it is how
-/// the user that runs statusd reads a file of root's.
+/// Logs a warning if every user can read the file. Group access is deliberate: through it the user
+/// that runs statusd can read a file of root.
 pub(super) fn warn_if_open(path: &Path, metadata: &Metadata) {
     if metadata.is_file() && metadata.mode() & 0o004 != 0 {
         let path = path.display();

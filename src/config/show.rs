@@ -1,7 +1,7 @@
-//! The effective settings as a TOML text, for people and for loading again.
+//! Writes the effective settings as TOML, each with its source.
 //!
-//! It is no format of its own: `load` reads what it writes. Invariant: no secret is in it; of an
-//! address that may hold one it has scheme, host and port.
+//! `load` reads the output (`shown_settings_load_as_the_same`). No secret is shown
+//! (`no_error_and_no_output_holds_a_secret`).
 
 use std::path::Path;
 
@@ -74,7 +74,7 @@ fn channels(page: &mut Page<'_>, config: &Config) {
     }
 }
 
-/// Taken apart without `..`: a new setting must be shown.
+/// Destructures without `..`, so that a new setting cannot be forgotten.
 fn put_policy(page: &mut Page<'_>, policy: &policy::Settings) {
     let policy::Settings { only, services, quiet, remind_every, max_age, title, body } = policy;
     let list =
@@ -95,7 +95,7 @@ fn put_policy(page: &mut Page<'_>, policy: &policy::Settings) {
 
 struct Page<'o> {
     text: String,
-    /// The open one; empty at the top.
+    /// The current table; empty at the top.
     table: String,
     origins: &'o Origins,
 }

@@ -1,7 +1,7 @@
-//! Where the keys of a TOML text stand, and what serde's complaints about them mean to a person.
+//! Maps the keys of a TOML text to lines, and rewords serde's errors about them.
 //!
-//! It knows no setting: which keys there are, it learns from the complaint. Invariant: of the
-//! text's values nothing is kept but their kind, so that no secret can get into an error.
+//! Knows no settings: the valid keys come from serde's message. Keeps only the types of values, so that
+//! no secret can reach an error (`no_error_and_no_output_holds_a_secret`).
 
 use std::ops::Range;
 
@@ -10,16 +10,16 @@ use toml::de::{DeTable, DeValue};
 use crate::channel::SINGLE_CHANNELS;
 use crate::delivery::policy;
 
-/// Below this likeness (Jaro-Winkler, 0 to 1) a word is no help to somebody who mistyped another.
 const WHOLE: &str = "a whole number";
-/// How complaints of serde begin.
+/// The starts of serde's messages.
 const OF_SERDE: [&str; 5] =
     ["invalid type: ", "invalid value: ", "invalid length ", "duplicate field ", "data did not match "];
+/// The minimum similarity (Jaro-Winkler, 0 to 1) of a suggestion.
 const NEAR_LIKENESS: f64 = 0.75;
 const ARRAY: &str = "an array";
 const INTEGER: &str = "an integer";
 
-/// The keys of one text, each before what it holds.
+/// The keys of one text, each before its contents.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SourceMap {
     entries: Vec<Entry>,
@@ -30,12 +30,12 @@ pub(super) struct SourceMap {
 /// A key and its value, or an element of an array under the array's key.
 #[derive(Clone, Debug)]
 struct Entry {
-    /// Of the table that it stands in; empty for the top of the file.
+    /// The dotted key of its table; empty at the top of the file.
     table: String,
     name: String,
     key: Range<usize>,
     value: Range<usize>,
-    /// With its article.
+    /// The type, with its article.
     kind: &'static str,
 }
 
@@ -47,14 +47,14 @@ impl SourceMap {
         source_map
     }
 
-    /// The line, from 1, of a dotted key.
+    /// Returns the line of a dotted key, from 1.
     pub fn line(&self, key: &str) -> Option<usize> {
         let entry = self.entries.iter().find(|entry| entry.dotted() == key)?;
         Some(self.line_at(entry.key.start))
     }
 
-    /// Arrays where a table belongs: at the top of the file, or in place of a channel. `lists` are the
-    /// keys of such places that do hold one.
+    /// Returns the arrays where a table is expected: at the top of the file, or in place of a channel.
+    /// `lists` are the keys that may be arrays.
     pub fn arrays_for_tables(&self, lists: &[&str]) -> Vec<String> {
         let is_place =
             |table: &str| table.is_empty() || (table.split('.').count() <= 2 && table.starts_with("channel"));
@@ -63,7 +63,7 @@ impl SourceMap {
         wrong.map(Entry::dotted).collect()
     }
 
-    /// The dotted key that a complaint is about.
+    /// Returns the dotted key at a span.
     pub fn key_at(&self, span: Option<Range<usize>>) -> Option<String> {
         self.at(&span?).map(Entry::dotted)
     }
@@ -95,7 +95,8 @@ impl SourceMap {
         self.newlines.partition_point(|newline| *newline < offset) + 1
     }
 
-    /// Entries that share a span are of one key: an array of tables and its first element.
+    /// Returns the entry at a span. Entries with the same span have the same key: an array of tables and
+    /// its first element.
     fn at(&self, span: &Range<usize>) -> Option<&Entry> {
         self.entries.iter().find(|entry| entry.key == *span || entry.value == *span)
     }
@@ -106,27 +107,27 @@ impl Entry {
         joined(&self.table, &self.name)
     }
 
-    /// ` in [feed]`, nothing at the top of the file.
+    /// Returns ` in [feed]`; empty at the top of the file.
     fn within(&self) -> String {
         if self.table.is_empty() { String::new() } else { format!(" in [{}]", self.table) }
     }
 }
 
-/// What serde or the TOML parser complains about, in words for people.
+/// An error of serde in plain words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TomlError {
     /// From 1.
     pub line: Option<usize>,
     pub message: String,
-    /// The dotted key that is missing, where that is the complaint.
+    /// The dotted key, if the error is a missing key.
     pub missing: Option<String>,
 }
 
-/// Keys of development versions, and what they are called now.
+/// Keys of development versions, with their new names.
 const RENAMED: [(&str, &str); 3] =
     [("alive", "liveness"), ("phone.look", "poll"), ("phone.late_look", "late_check")];
 
-/// `top` are the keys of the file's top that belong to no table.
+/// Rewords an error of serde. `top` are the top-level keys that are not tables.
 pub(super) fn toml_error(error: &toml::de::Error, source_map: &SourceMap, top: &[&str]) -> TomlError {
     let span = error.span();
     let entry = span.as_ref().and_then(|span| source_map.at(span));
@@ -152,14 +153,14 @@ fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
     if let Some(near) = nearest(&entry.name, known) {
         return format!("{start}; did you mean {near:?}?");
     }
-    // TOML's oldest trap: what is written below a table belongs to that table.
+    // A common TOML mistake: a key below a table header belongs to that table.
     if let Some(near) = nearest(&entry.name, top) {
         return format!("{start}; {near:?} belongs at the top of the file, above every [table]");
     }
     format!("{start}; known keys: {}", known.join(", "))
 }
 
-/// In a channel's table those keys are known, too, that every channel may have.
+/// Adds the policy keys in a channel's table.
 fn with_policy_keys<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
     let is_channel = match table.strip_prefix("channel.").map(|rest| rest.split_once('.')) {
         Some(None) => SINGLE_CHANNELS.contains(&&table["channel.".len()..]),
@@ -170,7 +171,7 @@ fn with_policy_keys<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
     known.iter().chain(policy).copied().collect()
 }
 
-/// The fields in serde's "unknown field `a`, expected one of `b`, `c`" ("expected `b`", "expected
+/// Returns the fields in serde's "unknown field `a`, expected one of `b`, `c`" ("expected `b`", "expected
 /// `b` or `c`").
 pub(super) fn known_keys(message: &str) -> Vec<&str> {
     let list = message.rsplit_once(", expected ").map_or("", |(_, list)| list);
@@ -179,7 +180,7 @@ pub(super) fn known_keys(message: &str) -> Vec<&str> {
 
 fn wrong_value(message: &str, entry: &Entry) -> String {
     let quoted = ["invalid type: ", "invalid value: "].iter().any(|start| message.starts_with(start));
-    // The last one: serde quotes the value first, and a text may hold these words itself.
+    // The last match, because serde quotes the value first, and the value may contain these words.
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
     match expected {
         Some(expected) if quoted && entry.kind == INTEGER && expected_kind(expected) == WHOLE => {
@@ -197,7 +198,7 @@ fn wrong_value(message: &str, entry: &Entry) -> String {
     }
 }
 
-/// Complaints of serde that quote no value; ours are for people already.
+/// Rewords errors of serde that quote no value. Our own are already in plain words.
 fn reworded(message: &str) -> String {
     if let Some(field) = missing_field(message) {
         return format!("the key {field:?} is missing");
@@ -218,7 +219,7 @@ fn missing_field(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
-/// serde's words for types are Rust's.
+/// Replaces serde's type names, which are those of Rust.
 fn expected_kind(expected: &str) -> &str {
     match expected {
         "a boolean" => "true or false",
@@ -245,7 +246,7 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The known word that is most like `word`, if any is like it; `-`, `_` and case do not count.
+/// Returns the most similar known word, if any is similar. Ignores case, and treats `-` as `_`.
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let folded = |text: &str| text.to_lowercase().replace('-', "_");
     let word = folded(word);
@@ -254,7 +255,7 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
-/// The place of a byte, both from 1, the column in characters.
+/// Returns line and column of a byte offset, both from 1. The column counts characters.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -262,7 +263,7 @@ pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
 }
 
-/// A dotted key; a name that TOML wants quoted is quoted.
+/// Returns the dotted key. Quotes the name if TOML requires it.
 pub(super) fn joined(table: &str, name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     let name = if bare { name.to_owned() } else { format!("{name:?}") };
@@ -298,9 +299,9 @@ mod tests {
         assert!(source_map.arrays_for_tables(&["h"]).is_empty());
     }
 
-    /// The template is serde's own; should it change, this fails and not a person's error.
+    /// Fails if serde changes the format of its message, which [`known_keys`] parses.
     #[test]
-    fn serde_says_which_keys_it_knows() {
+    fn serde_lists_the_known_keys() {
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         #[expect(dead_code, reason = "only its fields' names count")]
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn near_is_near() {
+    fn nearest_suggests_only_similar_words() {
         let known = ["watch", "time_zone", "feed"];
         for (word, near) in [
             ("watchs", Some("watch")),

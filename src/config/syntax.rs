@@ -1,9 +1,9 @@
-//! What the TOML parser complains about, in words for people.
+//! Errors of the TOML parser in plain words.
 //!
-//! The parser gives its complaints as texts for programmers; the start of each tells them apart. A
-//! complaint that is not known here is worded by its place alone.
+//! The parser's messages are for programmers. They are recognised by their start; an unknown one gets a
+//! general text.
 
-/// The start of a complaint, and what a person reads. The first that fits counts.
+/// The start of a parser message, and its replacement. The first match counts.
 const WORDS: [(&str, &str); 40] = [
     ("duplicate key", "duplicate key; remove one of them"),
     ("cannot extend value", "this key already has a value, so it cannot be a table"),
@@ -50,9 +50,9 @@ const TEXT: &str = "unterminated string, or a character that must be escaped";
 const BACKSLASH: &str = "invalid escape: write \\\\ for a backslash, or use single quotes";
 const NUMBER: &str = "invalid number; strings need quotation marks";
 const NESTED: &str = "brackets are nested too deeply";
-/// For everything else.
+/// The replacement of all other messages.
 const UNKNOWN: &str = "unexpected text; check brackets and quotation marks";
 
-pub fn words(complaint: &str) -> &'static str {
-    WORDS.iter().find(|(start, _)| complaint.starts_with(start)).map_or(UNKNOWN, |(_, words)| words)
+pub fn words(message: &str) -> &'static str {
+    WORDS.iter().find(|(start, _)| message.starts_with(start)).map_or(UNKNOWN, |(_, words)| words)
 }

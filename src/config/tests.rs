@@ -12,7 +12,7 @@ use crate::phones::Address;
 
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
 
-/// A home with `text` as the user's file.
+/// A home directory with `text` as the user's file.
 struct Home(TempDir);
 
 impl Home {
@@ -42,7 +42,7 @@ fn good(text: &str) -> Config {
     Home::new(text).load(&Overrides::default()).expect("a good file")
 }
 
-/// The error's line, with `FILE` for the file's path.
+/// Returns the error's line, with `FILE` for the file's path.
 #[track_caller]
 fn error_of(text: impl AsRef<[u8]>, overrides: &Overrides) -> String {
     let home = Home::new(text);
@@ -55,7 +55,7 @@ fn check(text: &str, expected: &str) {
     assert_eq!(error_of(text, &Overrides::default()), expected, "{text}");
 }
 
-/// The values that `show` gives, without where they come from.
+/// Returns the values that `show` writes, without their sources.
 fn values(config: &Config) -> toml::Table {
     toml::from_str(&config.show()).expect("TOML")
 }
@@ -95,7 +95,7 @@ fn unknown_keys_are_named_with_their_nearest() {
 }
 
 #[test]
-fn wrong_types_are_said_in_plain_words() {
+fn wrong_types_are_reported_in_plain_words() {
     check("watch = 'a'", "FILE:1: watch: expected an array, found a string");
     check("watch = ['a',\n 3]", "FILE:2: watch: expected a string, found an integer");
     check("time_zone = 2020-01-01", "FILE:1: time_zone: expected a string, found a date or time");
@@ -130,7 +130,7 @@ fn wrong_types_are_said_in_plain_words() {
 }
 
 #[test]
-fn an_array_is_no_table() {
+fn an_array_is_not_accepted_as_a_table() {
     for text in ["[[feed]]\nedition = 'consumer'", "feed = ['consumer']", "feed = []"] {
         check(text, "FILE:1: feed: expected a single value or [table], found an array");
     }
@@ -141,7 +141,7 @@ fn an_array_is_no_table() {
 }
 
 #[test]
-fn wrong_values_say_what_is_right() {
+fn invalid_values_are_reported_with_the_expected_form() {
     check("\nwatch = []", "FILE:2: watch: the list is empty: expected at least one service name");
     check(
         "watch = ['a', ' ']",
@@ -194,7 +194,7 @@ fn wrong_values_say_what_is_right() {
 }
 
 #[test]
-fn phones_are_off_and_what_is_said_of_them_makes_sense() {
+fn phones_are_disabled_by_default_and_their_settings_are_checked() {
     let config = good("");
     assert!(!config.phone.enabled && config.phone.late().is_none());
     assert_eq!(config.phone.address, Address::standard());
@@ -225,7 +225,7 @@ fn five_fields(text: &str) -> String {
 }
 
 #[test]
-fn the_address_of_usbmuxd_is_configured_before_it_is_the_environments() {
+fn the_configured_address_of_usbmuxd_overrides_the_environment() {
     let address = |text: &str, variable: &str| {
         let home = Home::new(text);
         let own = home.environment();
@@ -245,11 +245,11 @@ fn the_address_of_usbmuxd_is_configured_before_it_is_the_environments() {
     assert_eq!(address(enabled, ""), Ok(Address::standard()));
     let error = address(enabled, "nowhere").expect_err("no address").to_string();
     assert!(error.starts_with("USBMUXD_SOCKET_ADDRESS: "), "{error}");
-    assert_eq!(address("", "nowhere"), Ok(Address::standard()), "nobody asked for phones");
+    assert_eq!(address("", "nowhere"), Ok(Address::standard()), "reading phones is disabled");
 }
 
 #[test]
-fn what_is_no_toml_has_line_and_column() {
+fn syntax_errors_have_line_and_column() {
     check("\n[feed", "FILE:2:6: invalid TOML: the closing ] is missing");
     check("a = 1\n a = 2", "FILE:2:2: invalid TOML: duplicate key; remove one of them");
     check("watch = [ 'ü' 'b' ]", "FILE:1:15: invalid TOML: a comma is missing");
@@ -299,7 +299,7 @@ fn no_error_and_no_output_holds_a_secret() {
 }
 
 #[test]
-fn without_a_file_or_with_an_empty_one_it_is_the_defaults() {
+fn without_a_file_or_with_an_empty_one_the_defaults_apply() {
     let config = good("");
     assert_eq!(config.feed.to_string(), "consumer/en_US");
     assert_eq!(config.feed_url, None);
@@ -319,7 +319,7 @@ fn without_a_file_or_with_an_empty_one_it_is_the_defaults() {
 }
 
 #[test]
-fn a_file_that_was_asked_for_is_the_only_one() {
+fn a_requested_file_is_the_only_one_read() {
     let home = Home::new("watch = ['home']");
     let own = home.0.path().join("own.toml");
     let asked = Overrides { config: Some(own.clone()), ..Overrides::default() };
@@ -332,7 +332,7 @@ fn a_file_that_was_asked_for_is_the_only_one() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_not_passed_over() {
+fn an_unreadable_file_is_not_skipped() {
     let home = Home::new("");
     fs::remove_file(home.file()).expect("removed");
     fs::create_dir(home.file()).expect("a directory in its place");
@@ -340,7 +340,7 @@ fn a_file_that_cannot_be_read_is_not_passed_over() {
     assert!(error.starts_with(&format!("{}: cannot be read: ", home.file().display())), "{error}");
 }
 
-/// All of them, different from the defaults.
+/// Returns a value for each override, different from the default.
 fn all_overrides() -> Overrides {
     Overrides {
         config: None,
@@ -362,7 +362,7 @@ fn all_overrides() -> Overrides {
 }
 
 #[test]
-fn flags_beat_the_file_and_the_file_beats_the_defaults() {
+fn flags_override_the_file_and_the_file_overrides_the_defaults() {
     let file = "watch = ['file']\ntime_zone = 'Asia/Tokyo'\n\
         [feed]\nedition = 'consumer'\nlocale = 'de_DE'\nurl = 'https://mirror.example/file.js'\n\
         ca_file = '/file/ca'\n\
@@ -386,7 +386,7 @@ fn flags_beat_the_file_and_the_file_beats_the_defaults() {
 }
 
 #[test]
-fn the_state_is_configured_before_it_is_systemds() {
+fn the_configured_state_directory_overrides_that_of_systemd() {
     let directory = |text: &str, flag: Option<&str>| {
         let home = Home::new(text);
         let own = home.environment();
@@ -403,7 +403,7 @@ fn the_state_is_configured_before_it_is_systemds() {
 }
 
 #[test]
-fn only_the_service_of_the_machine_has_no_desktop_by_default() {
+fn the_desktop_is_disabled_by_default_for_the_system_service_only() {
     #[track_caller]
     fn check(text: &str, state: &str, expected: bool) {
         let home = Home::new(text);
@@ -424,7 +424,7 @@ fn only_the_service_of_the_machine_has_no_desktop_by_default() {
 }
 
 #[test]
-fn a_bad_flag_is_named_and_not_the_file() {
+fn an_invalid_flag_is_named_instead_of_the_file() {
     for (overrides, expected) in [
         (
             Overrides { log_level: Some("inf".to_owned()), ..Overrides::default() },
@@ -448,7 +448,7 @@ fn a_bad_flag_is_named_and_not_the_file() {
 }
 
 #[test]
-fn relative_paths_belong_to_the_file_or_to_whoever_types_them() {
+fn relative_paths_are_resolved_against_the_file_or_the_current_directory() {
     let home = Home::new("[record]\nfile = 'record.jsonl'\n[feed]\nca_file = 'ca.pem'");
     let overrides = Overrides { ca_file: Some("ca.pem".into()), ..Overrides::default() };
     let config = home.load(&overrides).expect("good");
@@ -457,7 +457,7 @@ fn relative_paths_belong_to_the_file_or_to_whoever_types_them() {
 }
 
 #[test]
-fn what_a_channel_finds_wrong_gets_its_line() {
+fn an_error_of_a_channel_gets_its_line() {
     let home = Home::new("[channel.webhook.a]\nurl = 'ftp://x'\n");
     let config = home.load(&Overrides::default()).expect("good so far");
     let file = home.file();
@@ -467,14 +467,14 @@ fn what_a_channel_finds_wrong_gets_its_line() {
 }
 
 #[test]
-fn what_is_shown_loads_as_the_same() {
+fn shown_settings_load_as_the_same() {
     let home = Home::new("[channel.desktop]\nenabled = false");
     let config = home.load(&all_overrides()).expect("good");
     let again = Home::new(config.show());
     assert_eq!(values(&again.load(&Overrides::default()).expect("good")), values(&config));
 }
 
-/// Settings are commented out without a blank behind the `#`, prose with one.
+/// Returns the sample with all settings enabled. Settings have no blank after the `#`, prose has one.
 fn sample_with_all_settings() -> String {
     let is_setting = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
     let uncommented = SAMPLE.lines().map(|line| if is_setting(line) { &line[1..] } else { line });
@@ -482,7 +482,7 @@ fn sample_with_all_settings() -> String {
 }
 
 #[test]
-fn the_sample_is_the_defaults() {
+fn the_sample_equals_the_defaults() {
     let home = Home::new(SAMPLE);
     let sample = home.load(&Overrides::default()).expect("the sample loads");
     fs::write(home.file(), "").expect("written");
@@ -490,7 +490,7 @@ fn the_sample_is_the_defaults() {
 }
 
 #[test]
-fn the_sample_loads_with_every_setting_and_says_each_default() {
+fn the_sample_loads_with_every_setting_and_lists_each_default() {
     let all = sample_with_all_settings();
     let (shown, default) = (good(&all).show(), good("").show());
     assert!(!shown.contains("# default"), "not in the sample:\n{shown}");
@@ -505,7 +505,7 @@ fn the_sample_loads_with_every_setting_and_says_each_default() {
     }
 }
 
-/// The dotted keys of all settings under a table, as the loader itself lists them.
+/// Returns the dotted keys of all settings in a table, as listed by the loader.
 fn known_keys(table: &str) -> BTreeSet<String> {
     let header = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
     let error = error_of(format!("{header}zzzz = 1"), &Overrides::default());
@@ -513,7 +513,7 @@ fn known_keys(table: &str) -> BTreeSet<String> {
         return known_keys(&format!("{table}.NAME"));
     }
     let keys_of = |name: &str| match policy::KEYS.contains(&name) {
-        // The same in every channel's table, and explained once.
+        // The same in every channel's table, and documented once.
         true => BTreeSet::from([format!("channel.ANY.{name}")]),
         false => known_keys(&source_map::joined(table, name)),
     };
@@ -524,7 +524,7 @@ fn known_keys(table: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_reference_has_every_key_and_no_other() {
+fn the_reference_lists_exactly_the_known_keys() {
     let row = |line: &str| Some(line.strip_prefix("| `")?.split_once("` |")?.0.to_owned());
     let documented: BTreeSet<String> = REFERENCE.lines().filter_map(row).collect();
     assert_eq!(documented, known_keys(""));

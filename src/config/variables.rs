@@ -1,7 +1,7 @@
-//! The environment variables `STATUSD_…`: which there are, and the settings that they give.
+//! The environment variables `STATUSD_…` and their settings. The environment is an argument.
 //!
-//! It reads no environment of its own. Invariant: a variable with the prefix that is not known is an
-//! error, so that a slip of the finger cannot silently leave a default in place.
+//! An unknown variable with this prefix is an error, so that a typo cannot silently leave a default in
+//! place (`an_unknown_variable_is_an_error_with_the_nearest_name`).
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use super::{Environment, Overrides};
 use crate::channel::command;
 
 const PREFIX: &str = "STATUSD_";
-/// The flags that a variable may stand for.
+/// The flags that have a variable.
 pub const FLAGS: [&str; 14] = [
     "config",
     "state-directory",
@@ -28,24 +28,24 @@ pub const FLAGS: [&str; 14] = [
     "jitter-s",
     "record-file",
 ];
-/// Of scripts and tests of this project, which start the program with what they were given.
+/// Set for scripts and tests of this project, which pass them on to the program.
 const OF_SCRIPTS: [&str; 6] = ["AUDITABLE", "RECORDING", "RECORDINGS", "SCREENSHOT", "SEED", "SKIP_SYSTEMD"];
-/// Tests; and what Kubernetes and Docker tell containers beside a service or a container of the name
-/// statusd.
+/// Prefixes of tests, and of the variables that Kubernetes and Docker set for a service or container
+/// named statusd.
 const FOREIGN_STARTS: [&str; 4] = ["TEST_", "SERVICE_HOST", "SERVICE_PORT", "PORT"];
-/// Between services, as a shell would have them apart.
+/// Separates services.
 const WATCH_DELIMITER: char = ';';
 
-/// The variable that stands for a flag: `feed-url` is `STATUSD_FEED_URL`.
+/// Returns the variable of a flag: `STATUSD_FEED_URL` for `feed-url`.
 pub fn name(flag: &str) -> String {
     format!("{PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// Refuses variables that are none of ours, of the names that are set and not empty.
+/// Rejects unknown variables. `set` are the names that are set and not empty.
 ///
 /// # Errors
 ///
-/// Each of them, with the nearest name.
+/// One for each unknown variable, with the nearest name.
 pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), ConfigError> {
     let known: Vec<String> = FLAGS.into_iter().map(name).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -58,7 +58,7 @@ pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), Con
     let unknown =
         set.into_iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(|rest| !is_known(rest)));
     let errors = unknown.map(|name| {
-        // The prefix makes all names alike.
+        // Without the prefix, which makes all names similar.
         let short: Vec<&str> = known.iter().map(|known| &known[PREFIX.len()..]).collect();
         let help = match nearest(&name[PREFIX.len()..], &short) {
             Some(near) => format!("did you mean {PREFIX}{near}?"),
@@ -70,11 +70,11 @@ pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), Con
 }
 
 impl Overrides {
-    /// Fills what no flag gave from the environment.
+    /// Fills settings without a flag from the environment.
     ///
     /// # Errors
     ///
-    /// A variable that cannot be understood.
+    /// A variable is malformed.
     pub fn fill(&mut self, environment: &Environment<'_>) -> Result<(), ConfigError> {
         let mut filled = Vec::new();
         let mut text = |flag: &'static str, slot: &mut Option<String>| {
@@ -123,11 +123,11 @@ impl Overrides {
     }
 }
 
-/// Seconds, as a flag or a variable gives them.
+/// Parses the seconds of a flag or a variable.
 ///
 /// # Errors
 ///
-/// What is expected, for people.
+/// The expected form, in plain words.
 pub fn jitter_s(text: &str) -> Result<i64, &'static str> {
     text.trim().parse().map_err(|_| "expected whole seconds, 0 to 3600")
 }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_is_not_known_is_an_error_with_the_nearest_name() {
+    fn an_unknown_variable_is_an_error_with_the_nearest_name() {
         check(&["STATUSD_PLOL"], &["STATUSD_PLOL: unknown variable; did you mean STATUSD_POLL?"]);
         check(
             &["STATUSD_TIMEZONE"],
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_channel_sets_and_what_containers_are_told_is_no_error() {
+    fn variables_of_command_channels_and_containers_are_accepted() {
         let ours: Vec<String> =
             command::FIELDS.iter().map(|field| format!("STATUSD_{}", field.to_uppercase())).collect();
         check(&ours.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_beats_its_variable_and_a_fault_names_the_variable() {
+    fn a_flag_overrides_its_variable_and_an_error_names_the_variable() {
         let environment = |name: &str| match name {
             "STATUSD_POLL" => Some("1 * * * *".to_owned()),
             "STATUSD_WATCH" => Some("Photos;iCloud *".to_owned()),

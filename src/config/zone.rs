@@ -1,7 +1,7 @@
-//! The time zone: the one that is configured, else the system's.
+//! The time zone: the configured one, else the system's.
 //!
-//! Takes the environment, the database of zones and the system's file as arguments. Invariant: UTC
-//! stands in for a zone that cannot be read only together with the reason.
+//! The environment, the zone database and the system's file are arguments. An unreadable zone becomes
+//! UTC, always with the reason (`the_systems_zone_is_never_silently_utc`).
 
 use std::path::Path;
 use std::{fmt, fs};
@@ -15,21 +15,21 @@ use super::source_map::nearest;
 use crate::cause::Cause as _;
 use crate::regular_file;
 
-/// What the system calls its zone.
+/// The file with the system's zone.
 pub(super) const LOCALTIME: &str = "/etc/localtime";
 const VARIABLE: &str = "TZ";
-/// What a path to a file of the database has before the zone's name.
+/// Precedes the zone's name in a path of the database.
 const DATABASE_FOLDER: &str = "zoneinfo/";
-/// What jiff has to call a zone from a file that was copied.
+/// The name that jiff gets for a zone from a copied file.
 const NAMELESS: &str = "Local";
-/// The largest file of the database has some 4 KiB.
+/// The largest file of the database has about 4 KiB.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
 const NO_DATABASE: &str = "this machine has no time zone database; install tzdata";
 
-/// Why a zone is not known, for people.
+/// The reason why a zone is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneFault {
-    /// The variable that names it, if one does.
+    /// The variable that names the zone, if any.
     pub variable: Option<&'static str>,
     pub words: String,
 }
@@ -44,7 +44,7 @@ impl fmt::Display for ZoneFault {
 }
 
 impl ZoneFault {
-    /// The fault where a setting depends on the zone.
+    /// Returns the error for a setting that depends on the zone.
     pub(super) fn refuse(&self, key: &str) -> ConfigError {
         let words = format!("{}; {key} needs a time zone: set time_zone", self.words);
         match self.variable {
@@ -54,7 +54,7 @@ impl ZoneFault {
     }
 }
 
-/// The zone that a setting names.
+/// Returns the zone of a setting.
 pub(super) fn named(name: &str, database: &TimeZoneDatabase) -> Result<TimeZone, String> {
     let how = "expected one like \"Europe/Berlin\" or \"UTC\"";
     if matches!(name, "UTC" | "Etc/UTC") {
@@ -71,7 +71,7 @@ pub(super) fn named(name: &str, database: &TimeZoneDatabase) -> Result<TimeZone,
     })
 }
 
-/// The system's zone and what says so: `TZ` as POSIX has it, else the file.
+/// Returns the system's zone and its source: `TZ` as in POSIX, else the file.
 pub(super) fn system(
     environment: &Environment<'_>,
     localtime: &Path,
@@ -93,11 +93,11 @@ fn of_variable(given: &str, database: &TimeZoneDatabase) -> Result<TimeZone, Str
     if name.starts_with('/') {
         return of_file(Path::new(name), database);
     }
-    // A POSIX rule is no name of the database; most words with a slash are no rule.
+    // A POSIX rule is never a name of the database, and most names with a slash are not rules.
     named(name, database).or_else(|words| TimeZone::posix(name).map_err(|_| words))
 }
 
-/// A file of the database, by the name that its path has, or as it is.
+/// Returns the zone of a file: by its name if it is part of the database, else by its contents.
 fn of_file(path: &Path, database: &TimeZoneDatabase) -> Result<TimeZone, String> {
     let shown = path.display();
     let target =
@@ -118,12 +118,12 @@ fn of_file(path: &Path, database: &TimeZoneDatabase) -> Result<TimeZone, String>
     TimeZone::tzif(name, &bytes).map_err(|_| format!("cannot read {shown}: not a time zone file"))
 }
 
-/// The name in the database of zones; a rule and a copied file have none.
+/// Returns the name in the zone database. POSIX rules and copied files have none.
 pub(super) fn iana_name(zone: &TimeZone) -> Option<&str> {
     zone.iana_name().filter(|name| !zone.is_unknown() && *name != NAMELESS)
 }
 
-/// For people: the name, or what is known of a zone without one.
+/// Returns the name for display, or abbreviation and offset of a zone without a name.
 pub fn zone_name(zone: &TimeZone, now: Timestamp) -> String {
     iana_name(zone).map_or_else(
         || {
