@@ -58,7 +58,7 @@ impl PollLoop {
                 fetched = self.poller.fetch(&self.store, now, waited) => fetched,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
             };
-            let looked = self.poller.digest(&self.store, fetched, now, fastrand::f64()).await;
+            let looked = self.poller.complete(&self.store, fetched, now, fastrand::f64()).await;
             next = looked.next;
             self.report(&looked, now);
             if let Some(pulse) = &self.pulse {

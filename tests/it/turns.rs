@@ -223,10 +223,10 @@ async fn cut(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
         }
         town.apple.show(&doc.json());
         let fetched = poller.fetch(&town.store, at(180), Elapsed::default()).await;
-        let mut digest = Box::pin(poller.digest(&town.store, fetched, at(180), 0.5));
+        let mut complete = Box::pin(poller.complete(&town.store, fetched, at(180), 0.5));
         let mut context = Context::from_waker(Waker::noop());
-        let is_over = (0..=turns).any(|_| matches!(digest.as_mut().poll(&mut context), Poll::Ready(_)));
-        drop(digest);
+        let is_over = (0..=turns).any(|_| matches!(complete.as_mut().poll(&mut context), Poll::Ready(_)));
+        drop(complete);
         let before = town.whole(&town.store).await;
         cuts += usize::from(!before.is_empty() && before.len() < OUTAGES);
 

@@ -1,0 +1,45 @@
+//! The reminder step: puts due reminders of ongoing outages into the outbox.
+
+use tokio::task::yield_now;
+
+use super::{PollContext, Poller, PollerState};
+use crate::cause::Cause as _;
+use crate::model::{Change, Outage, ServiceKey};
+use crate::tracking::{self, Verdict};
+
+impl Poller {
+    /// Returns the reminders that were written. After an error they are still due at the next poll.
+    pub(super) async fn remind(&self, poll: &PollContext<'_>, verdict: Verdict) -> Vec<Change> {
+        match self.due_reminders(poll, verdict).await {
+            Ok(reminders) => reminders,
+            Err(error) => {
+                tracing::error!("cannot write to the database: {}", error.reason());
+                Vec::new()
+            }
+        }
+    }
+
+    /// Writes reminders only after an accepted poll without unconfirmed changes, because a reminder
+    /// states that the outage is ongoing now.
+    async fn due_reminders(&self, poll: &PollContext<'_>, verdict: Verdict) -> rusqlite::Result<Vec<Change>> {
+        let PollerState { beliefs, pending, .. } = &self.state;
+        let mut reminders = Vec::new();
+        if verdict != Verdict::Accepted
+            || pending.oldest().is_some()
+            || !tracking::has_trouble(beliefs, &self.watch)
+        {
+            return Ok(reminders);
+        }
+        for route in &self.routes {
+            let Some(every) = route.policy.remind_every else { continue };
+            yield_now().await;
+            let is_wanted = |outage: &Outage| {
+                route.policy.accepts_watched(&ServiceKey::new(&outage.service), &self.watch)
+            };
+            let channel = &route.channel;
+            let due = poll.store.remind(&beliefs.feed, channel, every, &is_wanted, poll.now).await?;
+            reminders.extend(due);
+        }
+        Ok(reminders)
+    }
+}
