@@ -1,7 +1,8 @@
-//! What only the running daemon knows (the last look, the next one), over a Unix socket.
+//! The status of the running daemon (last poll, next poll), served over a Unix socket.
 //!
-//! A quiet look writes nothing to disk, so it cannot stand in the database. Whoever connects gets
-//! one line of JSON and makes the daemon look into its outbox; nothing is read from them.
+//! The status is not in the database, because a poll without changes writes nothing to disk. Each
+//! client gets one line of JSON, and its connection makes the daemon check its outbox. Nothing is read
+//! from clients.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -18,46 +19,46 @@ const SOCKET: &str = "statusd.sock";
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the daemon is doing. Times are UTC.
+/// The current status of the daemon. Times are UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct DaemonStatus {
     pub pid: u32,
     pub version: String,
     pub started_at: Timestamp,
-    /// `None` before the first look.
+    /// The time of the last poll. `None` before the first poll.
     pub polled_at: Option<Timestamp>,
-    /// The last look that read a valid document.
-    pub sighted_at: Option<Timestamp>,
+    /// The time of the last poll that read a valid document.
+    pub last_good_poll_at: Option<Timestamp>,
     pub next_poll_at: Option<Timestamp>,
-    /// Why the last look showed nothing or could not be written, for people.
+    /// The reason why the last poll was unreadable or could not be written, as text for users.
     pub trouble: Option<String>,
-    /// Since the start.
-    pub looks: u64,
-    /// Copies older than one seen before, since the start.
+    /// Polls since the start.
+    pub polls: u64,
+    /// Polls since the start that returned a stale copy.
     pub stale_polls: u64,
-    /// When each phone was last read, by the name under which the database remembers it.
+    /// The time at which each phone was last read, by its id in the database.
     #[serde(default)]
     pub phones_seen: BTreeMap<String, Timestamp>,
-    /// When the configuration that it works with was read.
+    /// The time at which the current configuration was loaded.
     #[serde(default)]
     pub configured_at: Option<Timestamp>,
-    /// Why a newer configuration was refused.
+    /// The reason why a newer configuration was refused.
     #[serde(default)]
     pub refused: Option<String>,
 }
 
 impl DaemonStatus {
-    /// Before the first look.
+    /// Returns the status before the first poll.
     pub fn starting(now: Timestamp) -> DaemonStatus {
         DaemonStatus {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: now,
             polled_at: None,
-            sighted_at: None,
+            last_good_poll_at: None,
             next_poll_at: None,
             trouble: None,
-            looks: 0,
+            polls: 0,
             stale_polls: 0,
             phones_seen: BTreeMap::new(),
             configured_at: Some(now),
@@ -66,14 +67,14 @@ impl DaemonStatus {
     }
 }
 
-/// Answers whoever connects.
+/// The server side of the socket.
 pub struct StatusSocket {
     listener: UnixListener,
 }
 
 impl StatusSocket {
-    /// Must be called within the runtime, by the holder of the directory's lock: what lies there
-    /// from another run is swept away.
+    /// Opens the socket. Call within the runtime and with the directory's lock held, because the socket of an
+    /// earlier run is removed.
     pub fn open(directory: &Path) -> io::Result<StatusSocket> {
         let path = directory.join(SOCKET);
         match std::fs::remove_file(&path) {
@@ -85,11 +86,11 @@ impl StatusSocket {
         Ok(StatusSocket { listener })
     }
 
-    /// Serves one client with what `live` says by then. May be dropped at any point.
+    /// Writes the current status to one client. Cancel-safe.
     pub async fn serve(&self, live: impl Fn() -> DaemonStatus) -> io::Result<()> {
         let (client, _) = self.listener.accept().await?;
         let answer = serde_json::to_vec(&live())?;
-        // It fits the socket's buffer; a client that does not read is no reason to wait.
+        // The status fits the socket's buffer, so a client that does not read causes no wait.
         match client.writable().await.and_then(|()| client.try_write(&answer)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             Ok(_) | Err(_) => Ok(()),
@@ -99,11 +100,11 @@ impl StatusSocket {
 
 /// Removes the socket at a stop.
 pub fn close(directory: &Path) {
-    // A socket that stays behind says "not running" just as well.
+    // A socket that stays behind also reads as "not running".
     let _ = std::fs::remove_file(directory.join(SOCKET));
 }
 
-/// Asks the daemon of a state directory; `None` if none answers.
+/// Requests the status of the daemon of a state directory. `None` if no daemon responds.
 pub fn ask(directory: &Path) -> Option<DaemonStatus> {
     let client = UnixStream::connect(directory.join(SOCKET)).ok()?;
     client.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;

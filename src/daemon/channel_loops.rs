@@ -67,7 +67,7 @@ impl ChannelLoops {
     ) -> JoinHandle<Option<Channel>> {
         let store = Rc::clone(&shared.store);
         let (ticks, stopped) = (shared.outbox.subscribe(), self.stop.subscribe());
-        let name = format!("the loop of {}", receiver.channel.name());
+        let name = format!("the delivery loop of {}", receiver.channel.name());
         let progress = shared.loops.begin(name, round_within(&receiver));
         spawn_local(tended(progress, async move |progress| {
             let receiver = match older {

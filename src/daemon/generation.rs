@@ -1,8 +1,8 @@
 //! The loops of one configuration: one that polls, one for phones, the heartbeat.
 //!
-//! Loops own what they use and give it back when they are stopped; between them there are only
-//! the database and messages. Invariant: nothing here waits for a channel; those have their own loops,
-//! which outlast a configuration (`channel_loops`).
+//! Loops own what they use and return it when they are stopped. They share only the database and
+//! channels of messages. No loop here waits for a delivery: delivery loops outlast a configuration
+//! (`channel_loops`).
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::channel_loops::ChannelLoops;
 use super::phone_loop::{self, PhoneLoop};
-use super::poll_loop::{LOOK_WITHIN, PollLoop};
+use super::poll_loop::{POLL_WITHIN, PollLoop};
 use super::progress::{LEEWAY, Progress, tended};
 use super::setup::Setup;
 use super::shared::Shared;
@@ -32,14 +32,14 @@ use crate::store::Store;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watch;
 
-/// The heartbeat's own deadline is the first of them.
+/// Longest duration of a heartbeat: its own timeout and the leeway.
 const BEAT_WITHIN: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
 
 pub struct Generation {
     poll: JoinHandle<PollerState>,
     phones: Option<JoinHandle<()>>,
     stop: watch::Sender<bool>,
-    /// Why a newer configuration is not in use.
+    /// The reason why a newer configuration was refused.
     refused: watch::Sender<Option<String>>,
 }
 
@@ -68,7 +68,7 @@ impl Generation {
             let (live, outbox) = (shared.live.clone(), shared.outbox.clone());
             let phones = PhoneLoop::new(address, checkup, &shared.store, live, outbox);
             let stopped = stopped.clone();
-            let progress = shared.loops.begin("the loop of phones", phone_loop::ROUND_WITHIN);
+            let progress = shared.loops.begin("the phone loop", phone_loop::ROUND_WITHIN);
             spawn_local(tended(progress, async move |progress| phones.run(stopped, progress).await))
         });
         let pulse = heartbeat.map(|heartbeat| {
@@ -89,7 +89,7 @@ impl Generation {
             refusal,
             tell,
         };
-        let progress = shared.loops.begin("the loop that looks", LOOK_WITHIN);
+        let progress = shared.loops.begin("the poll loop", POLL_WITHIN);
         let poll = spawn_local(tended(progress, async move |progress| poll.run(stopped, progress).await));
         Generation { poll, phones, stop, refused }
     }
@@ -129,9 +129,9 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerSta
     }
 }
 
-/// Only the newest look counts: a watcher that is slow misses beats, and nobody waits for it.
+/// Sends the result of the newest poll. A slow server misses beats, and no other task waits for it.
 async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Pulse>>, progress: &Progress) {
-    let mut was_heard = true;
+    let mut was_delivered = true;
     loop {
         progress.waits(None, clock::monotonic_now());
         if pulses.changed().await.is_err() {
@@ -140,12 +140,12 @@ async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Puls
         progress.works(BEAT_WITHIN, clock::monotonic_now());
         let Some(pulse) = pulses.borrow_and_update().clone() else { continue };
         let answer = heartbeat.beat(&pulse).await;
-        let is_heard = matches!(answer, SendOutcome::Delivered { .. });
-        match (was_heard, is_heard) {
-            (true, false) => tracing::warn!("heartbeat: not heard: {}", answer.words()),
-            (false, true) => tracing::info!("heartbeat: heard again: {}", answer.words()),
+        let is_delivered = matches!(answer, SendOutcome::Delivered { .. });
+        match (was_delivered, is_delivered) {
+            (true, false) => tracing::warn!("heartbeat: failed: {}", answer.words()),
+            (false, true) => tracing::info!("heartbeat: works again: {}", answer.words()),
             (true, true) | (false, false) => {}
         }
-        was_heard = is_heard;
+        was_delivered = is_delivered;
     }
 }

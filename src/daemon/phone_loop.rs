@@ -20,9 +20,9 @@ use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 
 /// For all phones together.
-const LOOK_WITHIN: Duration = Duration::from_secs(20);
+const READ_WITHIN: Duration = Duration::from_secs(20);
 /// Together with writing down what they said.
-pub(super) const ROUND_WITHIN: Duration = LOOK_WITHIN.saturating_add(LEEWAY);
+pub(super) const ROUND_WITHIN: Duration = READ_WITHIN.saturating_add(LEEWAY);
 /// What the desk says must fit its answer.
 const SEEN_MAX: usize = 100;
 /// What [`PhoneLoop::said`] has where nobody could be asked.
@@ -56,7 +56,7 @@ impl PhoneLoop {
         loop {
             progress.works(ROUND_WITHIN, clock::monotonic_now());
             let found = tokio::select! {
-                found = phones::look(&self.address, LOOK_WITHIN) => found,
+                found = phones::look(&self.address, READ_WITHIN) => found,
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
             let now = clock::now();
@@ -84,7 +84,7 @@ impl PhoneLoop {
         }
         match self.checkup.once(&self.store, phones, now).await {
             Ok(checked) => {
-                tracing::debug!(phones = phones.len(), read = checked.read.len(), "looked at phones");
+                tracing::debug!(phones = phones.len(), read = checked.read.len(), "read phones");
                 let seen = checked.read.into_iter().map(|id| (id, now));
                 self.live.send_modify(|live| {
                     // The database knows them to the hour.
@@ -105,18 +105,16 @@ impl PhoneLoop {
     fn report_trouble(&mut self, trouble: &Trouble) {
         let is_new = self.said.insert(NOBODY);
         match trouble {
-            _ if !is_new => tracing::debug!("no phone can be looked for: {trouble:?}"),
+            _ if !is_new => tracing::debug!("cannot read phones: {trouble:?}"),
             Trouble::NoUsbmuxd => {
-                tracing::info!("no phone can be looked for yet: nothing listens at {}", at(&self.address));
+                tracing::info!("cannot read phones yet: usbmuxd does not listen at {}", at(&self.address));
             }
             Trouble::Forbidden => {
-                tracing::warn!("no phone can be looked for: this user may not use {}", at(&self.address));
+                tracing::warn!("cannot read phones: this user may not use {}", at(&self.address));
             }
             Trouble::Silent { .. } | Trouble::Garbled(_) => {
                 let place = at(&self.address);
-                tracing::warn!(
-                    "no phone can be looked for: what listens at {place} does not answer as usbmuxd"
-                );
+                tracing::warn!("cannot read phones: the server at {place} does not respond like usbmuxd");
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The loop that looks at the feed, and says how it went.
+//! The loop that polls the feed and reports each result.
 //!
-//! What a look means and when the next one is due, `poll` decides. Invariant: a stop ends it at once,
-//! but for an answer that is being written down.
+//! `poller` decides what a response means and when the next poll is due. A stop ends the loop at once, except
+//! while a response is being committed.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,25 +22,25 @@ use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 use crate::tracking::Verdict;
 
-/// A look, and writing down what it saw.
-pub const LOOK_WITHIN: Duration = Limits::SHIPPED.total.saturating_add(LEEWAY);
+/// Longest duration of a poll: the fetch and the commit.
+pub const POLL_WITHIN: Duration = Limits::SHIPPED.total.saturating_add(LEEWAY);
 
 pub struct PollLoop {
-    /// How the last look went. Goes with the loop, and the heartbeat with it.
+    /// The result of the last poll. Dropping the sender ends the heartbeat.
     pub pulse: Option<watch::Sender<Option<Pulse>>>,
     pub poller: Poller,
     pub store: Rc<Store>,
     pub zone: TimeZone,
     pub live: watch::Sender<DaemonStatus>,
     pub outbox: watch::Sender<()>,
-    /// Why a newer configuration is not in use.
+    /// The reason why a newer configuration was refused.
     pub refusal: watch::Receiver<Option<String>>,
-    /// Hears of the first poll.
+    /// Called after the first poll.
     pub tell: Option<OnStartStep>,
 }
 
 impl PollLoop {
-    /// Looks at once, then when it is time, until it is stopped.
+    /// Polls at once, then whenever a poll is due, until it is stopped.
     pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) -> PollerState {
         let jumps = ClockJumps::watch();
         let mut reading = ClockReading::take();
@@ -53,54 +53,54 @@ impl PollLoop {
             };
             reading = ClockReading::take();
             let now = clock::now();
-            progress.works(LOOK_WITHIN, clock::monotonic_now());
+            progress.works(POLL_WITHIN, clock::monotonic_now());
             let fetched = tokio::select! {
                 fetched = self.poller.fetch(&self.store, now, waited) => fetched,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
             };
-            let looked = self.poller.complete(&self.store, fetched, now, fastrand::f64()).await;
-            next = looked.next;
-            self.report(&looked, now);
+            let report = self.poller.complete(&self.store, fetched, now, fastrand::f64()).await;
+            next = report.next;
+            self.report(&report, now);
             if let Some(pulse) = &self.pulse {
-                pulse.send_replace(Some(beat(&looked)));
+                pulse.send_replace(Some(beat(&report)));
             }
-            // Also without changes to tell: who mirrors a state shows that we went blind.
+            // Also without changes, because channels that mirror the state show an unreadable feed.
             self.outbox.send_replace(());
         }
     }
 
-    fn report(&mut self, looked: &PollReport, now: Timestamp) {
+    fn report(&mut self, report: &PollReport, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
-        log_trouble(before.as_deref(), looked.trouble.as_deref());
-        if looked.verdict == Verdict::AcceptedOlder {
+        log_trouble(before.as_deref(), report.trouble.as_deref());
+        if report.verdict == Verdict::AcceptedOlder {
             tracing::warn!(
                 "for hours Apple has served nothing but older copies; the newest of them is believed now"
             );
         }
-        tracing::debug!(verdict = ?looked.verdict, next = %looked.next, "looked");
+        tracing::debug!(verdict = ?report.verdict, next = %report.next, "polled");
         self.live.send_modify(|live| {
-            live.looks += 1;
-            live.stale_polls += u64::from(looked.verdict == Verdict::Stale);
+            live.polls += 1;
+            live.stale_polls += u64::from(report.verdict == Verdict::Stale);
             live.polled_at = Some(now);
-            live.next_poll_at = Some(looked.next);
-            live.trouble = looked.trouble.clone();
-            if looked.verdict != Verdict::Unreadable {
-                live.sighted_at = Some(now);
+            live.next_poll_at = Some(report.next);
+            live.trouble = report.trouble.clone();
+            if report.verdict != Verdict::Unreadable {
+                live.last_good_poll_at = Some(now);
             }
         });
-        self.tell(looked, now);
+        self.tell(report, now);
     }
 
-    fn tell(&mut self, looked: &PollReport, now: Timestamp) {
-        let state = match &looked.trouble {
-            Some(trouble) if looked.verdict == Verdict::Unreadable => format!("cannot tell: {trouble}"),
+    fn tell(&mut self, report: &PollReport, now: Timestamp) {
+        let state = match &report.trouble {
+            Some(trouble) if report.verdict == Verdict::Unreadable => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
             None => service_manager::summary(&self.poller.state.beliefs, &self.poller.watch, now, &self.zone),
         };
         if let Some(tell) = self.tell.take() {
-            tell(StartStep::Polled { state: &state, at: now, next: looked.next });
+            tell(StartStep::Polled { state: &state, at: now, next: report.next });
         }
-        let mut standing = service_manager::standing(&state, now, looked.next, &self.zone);
+        let mut standing = service_manager::standing(&state, now, report.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {
             standing = format!("{standing}; the old configuration stays: {reason}");
         }
@@ -108,7 +108,7 @@ impl PollLoop {
     }
 }
 
-/// A problem is news when it is another one, and when it is over.
+/// Logs a problem when it is new, and when it is over.
 fn log_trouble(before: Option<&str>, now: Option<&str>) {
     match (before, now) {
         (Some(trouble), None) => tracing::info!("polls succeed again; the last problem was: {trouble}"),
@@ -117,10 +117,10 @@ fn log_trouble(before: Option<&str>, now: Option<&str>) {
     }
 }
 
-fn beat(looked: &PollReport) -> Pulse {
-    match (&looked.verdict, &looked.trouble) {
+fn beat(report: &PollReport) -> Pulse {
+    match (&report.verdict, &report.trouble) {
         (Verdict::Unreadable, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
-        // Whoever cannot write will not remember.
+        // Changes that cannot be written are lost at a restart.
         (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
         (_, None) => Pulse::Good,
     }
@@ -174,7 +174,7 @@ mod tests {
         let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = apple.local_addr().expect("an address");
         let (live, _seen) = watch::channel(DaemonStatus::starting(clock::now()));
-        let (outbox, mut looked) = watch::channel(());
+        let (outbox, mut report) = watch::channel(());
         let (_refused, refusal) = watch::channel(None);
         let (_stop, stopped) = watch::channel(false);
         let poll = PollLoop {
@@ -187,13 +187,13 @@ mod tests {
             refusal,
             tell: None,
         };
-        let (progress, watched) = Progress::begins("looks", Duration::ZERO, Instant::now());
+        let (progress, watched) = Progress::begins("polls", Duration::ZERO, Instant::now());
         let story = async {
             let (asked, _) = apple.accept().await.expect("a look");
-            assert_eq!(watched.standing().doing, TaskState::Working { within: LOOK_WITHIN });
+            assert_eq!(watched.standing().doing, TaskState::Working { within: POLL_WITHIN });
             // It hangs up, and nobody answers any more.
             drop((asked, apple));
-            looked.changed().await.expect("the end of a look");
+            report.changed().await.expect("the end of a look");
             let TaskState::Waiting { until: Some(until) } = watched.standing().doing else {
                 panic!("{:?}", watched.standing())
             };

@@ -26,7 +26,7 @@ const START_LONGER: Duration = Duration::from_secs(120);
 
 /// The database is open; no look was made yet.
 pub fn ready() {
-    say(&[NotifyState::Ready, status("looking at Apple's feed for the first time").state()]);
+    say(&[NotifyState::Ready, status("polling Apple's feed for the first time").state()]);
 }
 
 pub fn says(words: &str) {
@@ -70,7 +70,7 @@ pub fn migrating() {
 /// A status that cannot lie however long it stands there: times of day, no "ago".
 pub fn standing(state: &str, looked: Timestamp, next: Timestamp, zone: &TimeZone) -> String {
     let at = |time| when(time, looked, zone);
-    format!("{state}; looked {}; next look {}", at(looked), at(next))
+    format!("{state}; polled {}; next poll {}", at(looked), at(next))
 }
 
 /// How what is watched is, after a look that saw something.
@@ -209,7 +209,7 @@ mod tests {
             at("2026-05-05T10:05:11Z"),
             &berlin,
         );
-        assert_eq!(words, "Apple lists no problem with iCloud Backup; looked 12:00; next look 12:05");
+        assert_eq!(words, "Apple lists no problem with iCloud Backup; polled 12:00; next poll 12:05");
         let words = standing(
             "Apple lists no problem with iCloud Backup",
             looked,
@@ -218,7 +218,7 @@ mod tests {
         );
         assert_eq!(
             words,
-            "Apple lists no problem with iCloud Backup; looked 12:00; next look Wed 6 May 12:00"
+            "Apple lists no problem with iCloud Backup; polled 12:00; next poll Wed 6 May 12:00"
         );
     }
 

@@ -91,9 +91,9 @@ impl Judged {
         match (was, self) {
             (Judged::Well | Judged::Doubtful, Judged::StalledTask(who)) => {
                 let error = error.map(|error| format!(": {}", error.reason())).unwrap_or_default();
-                tracing::error!("stuck, so the service manager will start statusd anew: {who}{error}");
+                tracing::error!("stalled, so the service manager will restart statusd: {who}{error}");
             }
-            (Judged::StalledTask(_), Judged::Well) => tracing::warn!("not stuck any more"),
+            (Judged::StalledTask(_), Judged::Well) => tracing::warn!("no longer stalled"),
             (_, Judged::Well | Judged::Doubtful | Judged::StalledTask(_)) => {}
         }
     }

@@ -64,7 +64,7 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
                 .todo("Let it run, and it tells you when Apple has trouble: `statusd run`."),
         };
     };
-    let sighted = live.sighted_at.max(last_readable);
+    let sighted = live.last_good_poll_at.max(last_readable);
     let looked = match sighted {
         Some(last) => format!("last good look {}", ago(last, case)),
         None => "no good look yet".to_owned(),
@@ -93,7 +93,7 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
         ),
         format!(
             "{} since then, {} of them at old copies",
-            counted(usize::try_from(live.looks).unwrap_or(usize::MAX), "look"),
+            counted(usize::try_from(live.polls).unwrap_or(usize::MAX), "poll"),
             live.stale_polls
         ),
         format!("messages: {} sent, {} waiting, {} given up", totals.sent, totals.pending, totals.given_up),
@@ -144,9 +144,13 @@ mod tests {
         format!("2026-05-05T{time}:00Z").parse().expect("a time")
     }
 
-    fn live(sighted_at: Option<&str>, trouble: Option<&str>) -> Option<DaemonStatus> {
+    fn live(last_good_poll_at: Option<&str>, trouble: Option<&str>) -> Option<DaemonStatus> {
         let live = DaemonStatus::starting(at("08:00"));
-        Some(DaemonStatus { sighted_at: sighted_at.map(at), trouble: trouble.map(str::to_owned), ..live })
+        Some(DaemonStatus {
+            last_good_poll_at: last_good_poll_at.map(at),
+            trouble: trouble.map(str::to_owned),
+            ..live
+        })
     }
 
     #[track_caller]

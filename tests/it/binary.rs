@@ -97,7 +97,7 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     // Had it waited for Apple, there would first be word of an answer that did not come.
     let first_look = manager.next().await;
     assert!(
-        first_look.starts_with("STATUS=Apple lists no problem with iCloud Backup; looked "),
+        first_look.starts_with("STATUS=Apple lists no problem with iCloud Backup; polled "),
         "{first_look}"
     );
 
@@ -130,7 +130,7 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     daemon.says("Outage: Photos").await;
     let request = peer.next().await;
     assert_eq!((kind(&request).as_str(), &payload(&request)["service"]), ("began", &Value::from("Photos")));
-    manager.hears("STATUS=Photos: outage; looked ").await;
+    manager.hears("STATUS=Photos: outage; polled ").await;
 
     daemon.signal("TERM").await;
     manager.hears("STOPPING=1").await;

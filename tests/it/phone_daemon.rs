@@ -135,7 +135,7 @@ async fn without_usbmuxd_it_is_said_once_and_without_trust_too() {
     let nobody = format!("usbmuxd = \"UNIX:{}\"\n", home.path("nobody").display());
     home.configure(&format!("{text}{PHONE}{nobody}"));
     let mut daemon = home.start();
-    daemon.says("no phone can be looked for yet: nothing listens at ").await;
+    daemon.says("cannot read phones yet: usbmuxd does not listen at ").await;
     let looks = apple.requests().len();
     within("three more looks", apple.asked(looks + 3)).await;
     let mux = Mux::start(vec![iphone(DAY_S).refusing("InvalidHostID")]).await;
@@ -148,6 +148,6 @@ async fn without_usbmuxd_it_is_said_once_and_without_trust_too() {
     assert!(home.ask(&["status"]).await.out.contains("\niPhone: none read yet; see `statusd doctor`\n"));
     daemon.signal("TERM").await;
     let (_, log) = daemon.end().await;
-    assert_eq!(log.matches("no phone can be looked for").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot read phones").count(), 1, "{log}");
     assert_eq!(log.matches("tells nothing").count(), 1, "{log}");
 }

@@ -130,7 +130,7 @@ async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
     let began = peer.next().await;
     assert_eq!(told(&began), (BACKUP.to_owned(), "began".to_owned()));
     assert_eq!(began.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
-    machine.until_status("statusd", "iCloud Backup: outage; looked ").await;
+    machine.until_status("statusd", "iCloud Backup: outage; polled ").await;
     check_state(&machine).await;
     check_journal(&machine).await;
 
@@ -197,11 +197,11 @@ async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut HttpServer) 
     assert_eq!(machine.unit("statusd", "ActiveState").await, "active");
     apple.show(&down(BACKUP));
     apple.release();
-    machine.until_status("statusd", "iCloud Backup: outage; looked ").await;
+    machine.until_status("statusd", "iCloud Backup: outage; polled ").await;
 
     machine.write(CONFIG, &good).await;
     machine.ask(&["systemctl", "reload", "statusd"]).await;
-    machine.until_status("statusd", "Apple lists no problem with Photos; looked ").await;
+    machine.until_status("statusd", "Apple lists no problem with Photos; polled ").await;
     apple.show(&down("Photos"));
     let began = peer.next().await;
     assert_eq!(told(&began), ("Photos".to_owned(), "began".to_owned()));
@@ -245,7 +245,7 @@ async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
     apple.show(&down(BACKUP));
     machine.ask(&["systemctl", "start", "statusd"]).await;
     assert_eq!(told(&peer.next().await), (BACKUP.to_owned(), "began".to_owned()));
-    machine.until_status("statusd", "iCloud Backup: outage; looked ").await;
+    machine.until_status("statusd", "iCloud Backup: outage; polled ").await;
 
     // After it saw the end once, which it has told nobody yet.
     apple.answer(Answer::silence());
@@ -258,7 +258,7 @@ async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
     machine.says("statusd.service: Failed with result 'signal'").await;
     apple.show(&over(BACKUP));
     assert_eq!(told(&peer.next().await), (BACKUP.to_owned(), "ended".to_owned()));
-    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     assert_eq!(machine.unit("statusd", "NRestarts").await, "1");
 
     // It has the watchdog's patience several times over, and lives.
@@ -266,7 +266,7 @@ async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
     machine.ask(&["systemctl", "kill", "--signal", "STOP", "statusd"]).await;
     machine.says("statusd.service: Failed with result 'watchdog'").await;
     within("a look of the next one", apple.asked(apple.requests().len() + 2)).await;
-    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     assert_eq!(machine.unit("statusd", "NRestarts").await, "2");
     assert_ne!(machine.unit("statusd", "MainPID").await, pid);
     machine.ask(&["systemctl", "stop", "statusd"]).await;
@@ -340,7 +340,7 @@ async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
     let before = machine.changed().await;
 
     machine.ask(&[statusd, "service", "install"]).await;
-    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     let again = machine.ask(&[statusd, "service", "install"]).await;
     assert!(!again.contains("Done:"), "a second time there is nothing to do: {again}");
     let status = machine.ask(&[statusd, "service", "status"]).await;
@@ -394,7 +394,7 @@ async fn figures_inside() {
     let begun = Instant::now();
     let machine = Machine::boot_to("figures.target", &files).await;
     let booted = begun.elapsed();
-    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; looked ").await;
+    machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     let looked = begun.elapsed();
     println!(
         "boot to multi-user   {:.2} s, to the first good look {:.2} s",

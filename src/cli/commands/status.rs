@@ -63,7 +63,8 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
         })
     })??;
     known.spans = up_to_date(known.spans, known.live.is_some(), page.now);
-    known.last_readable = known.last_readable.max(known.live.as_ref().and_then(|live| live.sighted_at));
+    known.last_readable =
+        known.last_readable.max(known.live.as_ref().and_then(|live| live.last_good_poll_at));
     for phone in &mut known.phones {
         let exactly = known.live.as_ref().and_then(|live| live.phones_seen.get(&phone.id).copied());
         phone.seen_at = exactly.map_or(phone.seen_at, |seen| seen.max(phone.seen_at));
@@ -343,7 +344,7 @@ impl Known {
             "next_poll_at": live.and_then(|live| live.next_poll_at),
             "running": live.map(|live| json!({
                 "pid": live.pid, "version": live.version, "started_at": live.started_at,
-                "polled_at": live.polled_at, "looks": live.looks, "stale_polls": live.stale_polls,
+                "polled_at": live.polled_at, "polls": live.polls, "stale_polls": live.stale_polls,
                 "trouble": live.trouble,
             })),
             "feed": self.beliefs.feed.to_string(),
@@ -536,10 +537,10 @@ mod tests {
                 version: "0.1.0".to_owned(),
                 started_at: at("2026-05-04T08:00:00Z"),
                 polled_at: Some(at("2026-05-05T11:59:20Z")),
-                sighted_at: Some(at("2026-05-05T11:59:20Z")),
+                last_good_poll_at: Some(at("2026-05-05T11:59:20Z")),
                 next_poll_at: Some(at("2026-05-05T12:00:20Z")),
                 trouble: None,
-                looks: 12,
+                polls: 12,
                 stale_polls: 0,
                 configured_at: None,
                 refused: None,

@@ -119,7 +119,7 @@ impl UnitState<'_> {
             text.push_str(&page.paragraph(0, &words));
         }
         let next = live.next_poll_at.map(|next| format!(", next at {}", when(next, page.now, page.zone)));
-        let last = match live.sighted_at {
+        let last = match live.last_good_poll_at {
             Some(last) => format!("Last good look {} ago", age(last, page.now)),
             None => "No good look yet".to_owned(),
         };
@@ -152,7 +152,7 @@ impl UnitState<'_> {
             "exit_code": known.exit_code(),
             "daemon": self.live.as_ref().map(|live| json!({
                 "pid": live.pid, "version": live.version, "started_at": live.started_at,
-                "polled_at": live.polled_at, "last_good_poll_at": live.sighted_at,
+                "polled_at": live.polled_at, "last_good_poll_at": live.last_good_poll_at,
                 "next_poll_at": live.next_poll_at, "trouble": live.trouble,
             })),
             "configuration_error": self.complaint,
@@ -184,7 +184,7 @@ mod tests {
 
     fn live(pid: u32) -> DaemonStatus {
         let started = DaemonStatus::starting(at("09:40"));
-        DaemonStatus { pid, sighted_at: Some(at("10:01")), next_poll_at: Some(at("10:05")), ..started }
+        DaemonStatus { pid, last_good_poll_at: Some(at("10:01")), next_poll_at: Some(at("10:05")), ..started }
     }
 
     #[track_caller]
