@@ -1,5 +1,5 @@
-//! The one that is killed: the real program, or a faulty one played by this test program, as a
-//! child process in a home of its own.
+//! The daemon under test as a child process in its own home directory: the shipped program, or a
+//! faulty daemon that this test program runs.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,36 +7,36 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::faulty::{self, Fault};
 
-/// Who is tried.
+/// Which daemon is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// The program that is shipped.
+pub enum DaemonKind {
+    /// The shipped program.
     Statusd,
-    /// The same daemon out of the library, with a forwarder in its process.
-    Planted(Fault),
+    /// The daemon of the library with a faulty forwarder in the same process.
+    Faulty(Fault),
 }
 
-/// A running subject; killed when dropped.
-pub struct Subject {
+/// A running daemon. Killed when dropped.
+pub struct Daemon {
     child: Child,
-    log: PathBuf,
+    log_file: PathBuf,
 }
 
-impl Subject {
-    /// With the configuration that lies in `home` as `statusd.toml`.
-    pub fn start(who: Who, home: &Path) -> Subject {
+impl Daemon {
+    /// Starts the daemon with `statusd.toml` in `home`.
+    pub fn start(kind: DaemonKind, home: &Path) -> Daemon {
         let log = home.join("log");
         let file = File::options().create(true).append(true).open(&log).expect("a log");
         let config = home.join("statusd.toml");
-        let mut command = match who {
-            Who::Statusd => {
+        let mut command = match kind {
+            DaemonKind::Statusd => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_statusd"));
                 command.arg("--config").arg(&config).arg("run").env_clear();
                 command
             }
-            Who::Planted(fault) => {
+            DaemonKind::Faulty(fault) => {
                 let mut command = Command::new(std::env::current_exe().expect("a program"));
-                command.args(["--exact", "lab::subject", "--ignored", "--nocapture"]).env_clear();
+                command.args(["--exact", "crash::faulty_daemon", "--ignored", "--nocapture"]).env_clear();
                 command.envs(faulty::variables(fault, &config));
                 command
             }
@@ -47,18 +47,18 @@ impl Subject {
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
-            .expect("the subject starts");
-        Subject { child, log }
+            .expect("the daemon starts");
+        Daemon { child, log_file: log }
     }
 
-    /// As a power failure does. Returns when it is dead.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         self.assert_alive();
         self.child.kill().expect("a child");
         self.child.wait().expect("a child");
     }
 
-    /// Asks it to stop, as a service manager does.
+    /// Sends SIGTERM, as a service manager does.
     pub fn terminate(&mut self) {
         self.assert_alive();
         let status =
@@ -66,26 +66,26 @@ impl Subject {
         assert!(status.expect("a shell").success());
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status of an ended daemon.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")
     }
 
-    /// A subject that ends by itself has not been tried.
+    /// Fails if the daemon ended without a signal from the test.
     pub fn assert_alive(&mut self) {
         let ended = self.ended();
-        assert!(ended.is_none(), "ended by itself, {ended:?}:\n{}", self.said());
+        assert!(ended.is_none(), "ended by itself, {ended:?}:\n{}", self.log());
     }
 
-    /// All that subjects in this home have said.
-    pub fn said(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+    /// Returns the log of all daemons in this home.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log_file).unwrap_or_default()
     }
 }
 
-impl Drop for Subject {
+impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended, which is as good.
+        // The daemon may have ended already.
         let _ended = self.child.kill();
         let _ended = self.child.wait();
     }

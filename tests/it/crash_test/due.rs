@@ -1,62 +1,63 @@
-//! When a scene is due to be told, by the feed's own record of who looked when.
+//! Decides from the polls at the feed when the changes of a scene are due.
 //!
-//! It knows what statusd promises (news is confirmed by a second look, 30 s after the first) and
-//! nothing of what statusd did. The promise holds for one life: what waits for its second look is
-//! lost with it, without harm.
+//! It uses only what statusd promises: a second poll, 30 s after the first, confirms a change. It reads
+//! nothing of statusd. The promise covers one incarnation, because an unconfirmed observation is lost
+//! with the process.
 
 use std::time::{Duration, Instant};
 
-/// What was seen first and seen again so much later is confirmed; statusd counts whole seconds.
+/// The second observation confirms a change after this time. statusd counts whole seconds.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(31);
-/// The look that is the first to come so late; the one behind it, which confirms at the latest; the
-/// one behind that, which shows that what was confirmed is written.
-const LOOKS_UNTIL_DUE: u32 = 3;
-/// Looks come every second. A longer gap is a look that failed, or a machine that slept; after
-/// either statusd may have begun to confirm anew.
+/// The first poll after [`CONFIRMED_AFTER`], the next one, which confirms at the latest, and one more,
+/// which shows that the confirmed change has been written.
+const POLLS_UNTIL_DUE: u32 = 3;
+/// Polls come every second. After a longer gap (a failed poll or a suspended machine) statusd may
+/// have started the confirmation again.
 const GAP_MAX: Duration = Duration::from_secs(5);
-/// From then on nobody is let in until the scene is due, so that the storm finds something to do.
-/// Shorter than the 20 s that a sender waits for an answer.
+/// During this time messages wait at the receiver until the scene is due, so that pending messages
+/// remain for the kills. Shorter than the 20 s that a sender waits for a response.
 const HELD: std::ops::Range<Duration> = Duration::from_secs(28)..Duration::from_secs(43);
 
-/// How long a scene has been shown to one life.
-pub struct Sight {
-    life: u32,
+/// How long one incarnation of the daemon has seen a scene.
+pub struct Exposure {
+    incarnation: u32,
     scene: usize,
     first: Instant,
     newest: Instant,
-    late_looks: u32,
+    late_polls: u32,
 }
 
-impl Sight {
-    pub fn new() -> Sight {
+impl Exposure {
+    pub fn new() -> Exposure {
         let now = Instant::now();
-        Sight { life: 0, scene: 0, first: now, newest: now, late_looks: 0 }
+        Exposure { incarnation: 0, scene: 0, first: now, newest: now, late_polls: 0 }
     }
 
-    /// Whether this life has looked.
-    pub fn is_of(&self, life: u32) -> bool {
-        self.life == life
+    /// Returns true if this incarnation has polled.
+    pub fn is_of(&self, incarnation: u32) -> bool {
+        self.incarnation == incarnation
     }
 
-    /// Takes a look down. Returns whether the scene is due by it; once.
-    pub fn is_due_by(&mut self, life: u32, scene: usize, at: Instant) -> bool {
-        if (life, scene) != (self.life, self.scene) || at.duration_since(self.newest) > GAP_MAX {
-            *self = Sight { life, scene, first: at, newest: at, late_looks: 0 };
+    /// Records a poll. Returns true once, at the poll that makes the scene due.
+    pub fn is_due_by(&mut self, incarnation: u32, scene: usize, at: Instant) -> bool {
+        if (incarnation, scene) != (self.incarnation, self.scene) || at.duration_since(self.newest) > GAP_MAX
+        {
+            *self = Exposure { incarnation, scene, first: at, newest: at, late_polls: 0 };
         }
         self.newest = at;
-        // The very first document is history at first sight.
-        let (confirmed_after, looks) = match scene {
-            0 => (Duration::ZERO, LOOKS_UNTIL_DUE - 1),
-            _ => (CONFIRMED_AFTER, LOOKS_UNTIL_DUE),
+        // Statusd accepts the very first document without confirmation.
+        let (confirmed_after, polls) = match scene {
+            0 => (Duration::ZERO, POLLS_UNTIL_DUE - 1),
+            _ => (CONFIRMED_AFTER, POLLS_UNTIL_DUE),
         };
         if at.duration_since(self.first) < confirmed_after {
             return false;
         }
-        self.late_looks += 1;
-        self.late_looks == looks
+        self.late_polls += 1;
+        self.late_polls == polls
     }
 
-    /// Whether this scene may be told any moment and is not due for certain.
+    /// Returns true while messages for this scene are possible but not yet certain.
     pub fn is_nearly_due(&self, scene: usize) -> bool {
         scene > 0 && self.scene == scene && HELD.contains(&self.first.elapsed())
     }

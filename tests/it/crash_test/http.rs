@@ -1,8 +1,9 @@
-//! As much HTTP/1.1 as a feed, a receiver and a forwarder need: one request a connection, blocking.
+//! The part of HTTP/1.1 that the feed, the receiver and the forwarder need. Blocking, one request per
+//! connection.
 
 use std::io::{self, BufRead, Write};
 
-/// One request as it came.
+/// One request as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
@@ -13,7 +14,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// `None` where the other side went away before all of it was there.
+    /// Reads one request. Returns `None` if the client disconnects before its end.
     pub fn read(from: &mut impl BufRead) -> io::Result<Option<Request>> {
         let Some(first) = line(from)? else { return Ok(None) };
         let mut words = first.split(' ').map(str::to_owned);
@@ -42,7 +43,7 @@ impl Request {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// Sends it on as it came.
+    /// Forwards the request unchanged.
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.path).into_bytes();
         for (name, value) in &self.headers {
@@ -54,7 +55,7 @@ impl Request {
     }
 }
 
-/// An answer after which the connection is over.
+/// Writes a response that closes the connection.
 pub fn answer(to: &mut impl Write, status: u16, body: &str) -> io::Result<()> {
     let length = body.len();
     to.write_all(

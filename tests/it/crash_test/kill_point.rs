@@ -1,70 +1,70 @@
-//! When and how a subject dies.
+//! When and how a daemon is interrupted.
 
 use std::time::Duration;
 
-/// How it dies.
+/// How the daemon is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// SIGKILL: without being asked.
+pub enum Interruption {
+    /// SIGKILL.
     Kill,
-    /// SIGTERM: asked, in the middle of telling; the message in flight then arrives.
+    /// SIGTERM while sending. The message in flight still arrives.
     Stop,
-    /// It lives on, but cannot write: another process holds the database's lock for longer than SQLite
-    /// waits for it.
+    /// The daemon runs on but cannot write, because another process holds the database's lock for
+    /// longer than SQLite waits.
     Lock,
 }
 
-/// Where in a life it ends.
+/// The point of a process at which it is interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// So long after its start.
+pub enum KillPoint {
+    /// This long after the start of the process.
     Starting(Duration),
-    /// After so many messages, while the next one is under way: nobody has heard it.
-    OnTheWay { before: u32 },
-    /// After so many messages, when the next one is written down and not answered: the window.
-    Heard { before: u32 },
-    /// So long after that many messages were answered.
+    /// After `before` messages, with the next one in flight and not yet recorded.
+    InFlight { before: u32 },
+    /// After `before` messages, with the next one recorded and not yet answered.
+    Unanswered { before: u32 },
+    /// `delay` after `messages` messages were answered.
     Answered { messages: u32, delay: Duration },
 }
 
-impl Moment {
+impl KillPoint {
     /// For the report.
     pub fn name(self) -> &'static str {
         match self {
-            Moment::Starting(_) => "while starting",
-            Moment::OnTheWay { .. } => "with a message on its way",
-            Moment::Heard { .. } => "in the window between heard and answered",
-            Moment::Answered { .. } => "just after an answer",
+            KillPoint::Starting(_) => "while starting",
+            KillPoint::InFlight { .. } => "with a message in flight",
+            KillPoint::Unanswered { .. } => "with a message recorded and not answered",
+            KillPoint::Answered { .. } => "just after an answer",
         }
     }
 }
 
-/// One kind of moment after the other. How many messages and how long is for the dice to fill in.
-pub struct Deck {
-    manner: Manner,
+/// Cycles through the kinds of kill points. The caller fills in random counts and delays.
+pub struct KillSchedule {
+    interruption: Interruption,
     turn: usize,
-    /// The card before this one was a death while telling.
-    was_telling: bool,
+    /// The previous kill point was while sending.
+    was_sending: bool,
 }
 
-impl Deck {
-    /// Subjects that begin at different turns have all kinds among them from the start.
-    pub fn new(manner: Manner, turn: usize) -> Deck {
-        Deck { manner, turn, was_telling: false }
+impl KillSchedule {
+    /// Daemons that begin at different turns cover all kinds from the start.
+    pub fn new(interruption: Interruption, turn: usize) -> KillSchedule {
+        KillSchedule { interruption, turn, was_sending: false }
     }
 
-    pub fn draw(&mut self) -> Moment {
-        // While what was in flight waits for its second try there is nothing else to die of.
-        if self.manner == Manner::Kill && self.was_telling {
-            self.was_telling = false;
-            return Moment::Starting(Duration::ZERO);
+    pub fn next(&mut self) -> KillPoint {
+        // The message in flight waits for its second attempt, so nothing else is being sent.
+        if self.interruption == Interruption::Kill && self.was_sending {
+            self.was_sending = false;
+            return KillPoint::Starting(Duration::ZERO);
         }
-        self.was_telling = true;
+        self.was_sending = true;
         self.turn += 1;
         match self.turn % 3 {
-            0 => Moment::OnTheWay { before: 0 },
-            1 => Moment::Heard { before: 0 },
-            _ => Moment::Answered { messages: 1, delay: Duration::ZERO },
+            0 => KillPoint::InFlight { before: 0 },
+            1 => KillPoint::Unanswered { before: 0 },
+            _ => KillPoint::Answered { messages: 1, delay: Duration::ZERO },
         }
     }
 }

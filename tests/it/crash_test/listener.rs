@@ -1,47 +1,47 @@
-//! A port on loopback with a thread of its own behind it that takes one visitor after the other.
+//! A loopback port with its own thread, which handles one client after the other.
 //!
-//! Threads and blocking reads, since whoever is behind it waits for the disk. The thread ends with
-//! its handle.
+//! Threads and blocking reads, because the receiver waits for the disk. Dropping the handle ends the
+//! thread.
 
 use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, TryRecvError, channel};
 use std::thread::{JoinHandle, spawn};
 
-/// An open port; closed when dropped.
-pub struct Door {
+/// A listening port. Closed when dropped.
+pub struct Listener {
     pub address: SocketAddr,
     /// `None` only while being dropped.
-    life: Option<(Sender<()>, JoinHandle<()>)>,
+    thread: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-impl Door {
-    /// `receive` has each visitor for as long as it likes.
-    pub fn open(mut receive: impl FnMut(BufReader<TcpStream>) + Send + 'static) -> Door {
+impl Listener {
+    /// Listens, and calls `receive` for each client in turn.
+    pub fn open(mut receive: impl FnMut(BufReader<TcpStream>) + Send + 'static) -> Listener {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
         let (handle, closed) = channel();
         let thread = spawn(move || {
-            for visitor in listener.incoming() {
+            for client in listener.incoming() {
                 if closed.try_recv() == Err(TryRecvError::Disconnected) {
                     return;
                 }
-                // Whoever has gone again by now was killed.
-                if let Ok(visitor) = visitor {
-                    receive(BufReader::new(visitor));
+                // A client that has disconnected by now was killed.
+                if let Ok(client) = client {
+                    receive(BufReader::new(client));
                 }
             }
         });
-        Door { address, life: Some((handle, thread)) }
+        Listener { address, thread: Some((handle, thread)) }
     }
 }
 
-impl Drop for Door {
+impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some((handle, thread)) = self.life.take() {
+        if let Some((handle, thread)) = self.thread.take() {
             drop(handle);
-            // The visit that makes the thread look up. Its panic, if it had one, has been printed.
-            let _visit = TcpStream::connect(self.address);
+            // Wakes the thread. A panic of the thread has been printed.
+            let _wake = TcpStream::connect(self.address);
             let _ended = thread.join();
         }
     }

@@ -1,12 +1,12 @@
-//! The kill laboratory's rooms.
+//! The parts of the crash test.
 //!
 //! ```text
-//! script ─feed→ subject ─channel→ ear ─→ journal
-//!    └────────────────→ judge ←─────────────┘
+//! scenario ─feed→ daemon ─channel→ receiver ─→ journal
+//!    └────────────────→ oracle ←──────────────────┘
 //! ```
 //!
-//! `bench` runs one trial, `moment` says when the subject dies, `planted` are subjects with faults.
-//! `judge` compares the two ends and knows nothing of what is between them.
+//! `run` executes one trial, `kill_point` says when the daemon is interrupted, `faulty` holds daemons with
+//! faults. `oracle` compares the two ends and reads nothing in between.
 
 mod daemon;
 mod due;
@@ -25,40 +25,40 @@ mod trial;
 use std::sync::mpsc::channel;
 use std::thread::scope;
 
-pub use daemon::Who;
-pub use faulty::{Fault, live};
-pub use kill_point::Manner;
+pub use daemon::DaemonKind;
+pub use faulty::{Fault, run_faulty_daemon};
+pub use kill_point::Interruption;
 pub use oracle::Verdict;
-use oracle::judge;
-pub use receiver::{Ear, relay};
-use run::Bench;
-pub use trial::Dose;
+use oracle::evaluate;
+pub use receiver::{ReceiverKind, relay};
+use run::Run;
+pub use trial::TrialConfig;
 
-/// Deaths between two lines about how far it is.
+/// Kills between two lines of progress.
 const REPORT_EVERY: u32 = 500;
 
-/// Tries so many subjects at once, each with dice of its own, and shares the deaths out among them.
-pub fn try_all(dose: Dose, subjects: u32) -> Verdict {
-    let (progress, deaths) = channel();
-    let mut dice = fastrand::Rng::with_seed(dose.seed);
+/// Runs trials of this many daemons in parallel, each with its own seed and its share of the kills.
+pub fn try_all(config: TrialConfig, daemons: u32) -> Verdict {
+    let (progress, kills) = channel();
+    let mut rng = fastrand::Rng::with_seed(config.seed);
     scope(|scope| {
-        let trials: Vec<_> = (0..subjects)
+        let trials: Vec<_> = (0..daemons)
             .map(|number| {
-                let share = dose.deaths * (number + 1) / subjects - dose.deaths * number / subjects;
-                let dose = Dose { deaths: share, turn: number as usize, seed: dice.u64(..), ..dose };
+                let share = config.kills * (number + 1) / daemons - config.kills * number / daemons;
+                let config = TrialConfig { kills: share, turn: number as usize, seed: rng.u64(..), ..config };
                 let progress = progress.clone();
-                scope.spawn(move || judge(&Bench::new(dose, progress).run()))
+                scope.spawn(move || evaluate(&Run::new(config, progress).execute()))
             })
             .collect();
         drop(progress);
-        for (death, ()) in (1..).zip(deaths) {
-            if death % REPORT_EVERY == 0 {
-                eprintln!("{death} of {} deaths", dose.deaths);
+        for (kill, ()) in (1..).zip(kills) {
+            if kill % REPORT_EVERY == 0 {
+                eprintln!("{kill} of {} kills", config.kills);
             }
         }
         let mut verdict = Verdict::default();
         for trial in trials {
-            // A trial that panicked has said why.
+            // A panic in a trial has been printed.
             verdict.add(trial.join().expect("a trial that comes to its end"));
         }
         verdict

@@ -1,34 +1,34 @@
-//! What the one who was told has on file, against what the script made due.
+//! Compares what a receiver recorded with the changes that the scenario made due.
 //!
-//! Reads nothing of statusd: neither its database nor its output. Four counts must be zero.
+//! It reads nothing of statusd, neither its database nor its output. Four counts must be zero.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use super::journal::{self, Message};
-use super::scenario::{Kind, News};
+use super::scenario::{Change, Kind};
 use super::trial::Trial;
 
-/// How many findings are told in full.
+/// Findings printed in full.
 const MAX_FINDINGS: usize = 20;
 
-/// What trials came to. Adds up.
+/// The result of one or more trials.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    pub subjects: u32,
-    pub deaths: BTreeMap<&'static str, u32>,
+    pub daemons: u32,
+    pub kills: BTreeMap<&'static str, u32>,
     pub due: usize,
-    pub heard: usize,
-    /// Came again because a kill left open whether it had arrived: one a kill at most.
+    pub received: usize,
+    /// Repeated because a kill left open whether the message had arrived. At most one per kill.
     pub repeats_of_kills: usize,
-    /// Due and never told.
+    /// Due and never delivered.
     pub lost: usize,
-    /// Told under more keys than there was news, or no news at all.
+    /// Delivered under more keys than there were changes, or without a change.
     pub keys_beyond: usize,
-    /// An end before its start.
+    /// Ends before their starts.
     pub overtaken: usize,
-    /// Came again without a kill that explains it, or in other words.
+    /// Repeated without a kill that explains the repeat, or with a different text.
     pub needless_repeats: usize,
     pub bad_stops: usize,
     pub slowest_stop: Duration,
@@ -40,17 +40,17 @@ impl Verdict {
         self.findings.is_empty()
     }
 
-    pub fn all_deaths(&self) -> u32 {
-        self.deaths.values().sum()
+    pub fn all_kills(&self) -> u32 {
+        self.kills.values().sum()
     }
 
     pub fn add(&mut self, other: Verdict) {
-        self.subjects += other.subjects;
-        for (moment, deaths) in other.deaths {
-            *self.deaths.entry(moment).or_default() += deaths;
+        self.daemons += other.daemons;
+        for (kill_point, kills) in other.kills {
+            *self.kills.entry(kill_point).or_default() += kills;
         }
         self.due += other.due;
-        self.heard += other.heard;
+        self.received += other.received;
         self.repeats_of_kills += other.repeats_of_kills;
         self.lost += other.lost;
         self.keys_beyond += other.keys_beyond;
@@ -68,17 +68,17 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} deaths of {} subjects:", self.all_deaths(), self.subjects)?;
-        for (moment, deaths) in &self.deaths {
-            writeln!(f, "  {deaths:6} {moment}")?;
+        writeln!(f, "{} kills of {} daemons:", self.all_kills(), self.daemons)?;
+        for (kill_point, kills) in &self.kills {
+            writeln!(f, "  {kills:6} {kill_point}")?;
         }
-        writeln!(f, "{:8} changes due, {} messages heard", self.due, self.heard)?;
+        writeln!(f, "{:8} changes due, {} messages received", self.due, self.received)?;
         writeln!(f, "{:8} lost", self.lost)?;
-        writeln!(f, "{:8} keys beyond one a change", self.keys_beyond)?;
+        writeln!(f, "{:8} keys beyond one per change", self.keys_beyond)?;
         writeln!(f, "{:8} ends before their starts", self.overtaken)?;
         writeln!(
             f,
-            "{:8} repeats without need ({} of what was in flight at a kill)",
+            "{:8} needless repeats ({} of messages in flight at a kill)",
             self.needless_repeats, self.repeats_of_kills
         )?;
         write!(f, "{:8} bad stops, the slowest took {:?}", self.bad_stops, self.slowest_stop)?;
@@ -89,33 +89,34 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Judges one trial.
-pub fn judge(trial: &Trial) -> Verdict {
+/// Evaluates one trial.
+pub fn evaluate(trial: &Trial) -> Verdict {
     let journal = journal::read(&trial.journal);
     let mut verdict = Verdict {
-        subjects: 1,
-        deaths: trial.deaths.clone(),
+        daemons: 1,
+        kills: trial.kills.clone(),
         due: trial.due.len(),
-        heard: journal.len(),
+        received: journal.len(),
         bad_stops: trial.bad_stops.len(),
         findings: trial.bad_stops.clone(),
         slowest_stop: trial.slowest_stop,
         ..Verdict::default()
     };
     let first_times = without_repeats(&journal, &trial.killed, &mut verdict);
-    let mut told: Vec<News> = first_times.iter().flat_map(|message| trial.ear.news(&message.text)).collect();
-    if trial.ear.is_for_people() {
-        told = unfolded(told, &trial.due);
+    let mut delivered: Vec<Change> =
+        first_times.iter().flat_map(|message| trial.receiver.changes(&message.text)).collect();
+    if trial.receiver.is_for_people() {
+        delivered = unfolded(delivered, &trial.due);
     }
-    count(&told, &trial.due, &mut verdict);
-    for service in trial.due.iter().map(|news| &news.service).collect::<BTreeSet<_>>() {
-        order(service, &told, &mut verdict);
+    count(&delivered, &trial.due, &mut verdict);
+    for service in trial.due.iter().map(|change| &change.service).collect::<BTreeSet<_>>() {
+        order(service, &delivered, &mut verdict);
     }
     verdict
 }
 
-/// Messages that came for the first time. The others must be those that were in flight when a life
-/// was killed: nothing else can have come in between.
+/// Returns the first arrival of each message. A repeat is allowed only for the message in flight at a
+/// kill, and only with no other message in between.
 fn without_repeats<'j>(
     journal: &'j [Message],
     killed: &BTreeSet<u32>,
@@ -129,60 +130,63 @@ fn without_repeats<'j>(
             continue;
         };
         let was = &journal[before];
-        let by_kill = before + 1 == index && was.life < message.life && killed.contains(&was.life);
+        let by_kill =
+            before + 1 == index && was.incarnation < message.incarnation && killed.contains(&was.incarnation);
         if by_kill && was.text == message.text {
             verdict.repeats_of_kills += 1;
         } else {
             verdict.needless_repeats += 1;
-            let (from, to) = (was.life, message.life);
-            let words = if was.text == message.text { "" } else { " in other words" };
-            verdict.finds(format!("{}: repeated{words}, in life {from} and in life {to}", message.key));
+            let (from, to) = (was.incarnation, message.incarnation);
+            let words = if was.text == message.text { "" } else { " with another text" };
+            verdict.finds(format!(
+                "{}: repeated{words}, in incarnation {from} and in incarnation {to}",
+                message.key
+            ));
         }
     }
     first_times
 }
 
-/// To people a start and an end that both waited are told as one.
-fn unfolded(told: Vec<News>, due: &[News]) -> Vec<News> {
-    let mut unfolded: Vec<News> = Vec::new();
-    for news in told {
-        let of_service = |all: &[News]| -> Vec<Kind> {
-            all.iter().filter(|other| other.service == news.service).map(|other| other.kind).collect()
+/// Expands a message for people that combines a pending start and end.
+fn unfolded(delivered: Vec<Change>, due: &[Change]) -> Vec<Change> {
+    let mut unfolded: Vec<Change> = Vec::new();
+    for change in delivered {
+        let of_service = |all: &[Change]| -> Vec<Kind> {
+            all.iter().filter(|other| other.service == change.service).map(|other| other.kind).collect()
         };
-        let (due, told) = (of_service(due), of_service(&unfolded));
-        match due.get(told.len()..) {
-            Some([start, Kind::Ended, ..]) if news.kind == Kind::Missed && start.is_start() => {
-                unfolded.extend([*start, Kind::Ended].map(|kind| News { kind, ..news.clone() }));
+        let (due, delivered) = (of_service(due), of_service(&unfolded));
+        match due.get(delivered.len()..) {
+            Some([start, Kind::Ended, ..]) if change.kind == Kind::Missed && start.is_start() => {
+                unfolded.extend([*start, Kind::Ended].map(|kind| Change { kind, ..change.clone() }));
             }
-            _ => unfolded.push(news),
+            _ => unfolded.push(change),
         }
     }
     unfolded
 }
 
-fn count(told: &[News], due: &[News], verdict: &mut Verdict) {
-    let mut balance: BTreeMap<&News, (usize, usize)> = BTreeMap::new();
-    for news in due {
-        balance.entry(news).or_default().0 += 1;
+fn count(delivered: &[Change], due: &[Change], verdict: &mut Verdict) {
+    let mut balance: BTreeMap<&Change, (usize, usize)> = BTreeMap::new();
+    for change in due {
+        balance.entry(change).or_default().0 += 1;
     }
-    for news in told {
-        balance.entry(news).or_default().1 += 1;
+    for change in delivered {
+        balance.entry(change).or_default().1 += 1;
     }
-    for (News { service, kind }, (due, told)) in balance {
-        verdict.lost += due.saturating_sub(told);
-        verdict.keys_beyond += told.saturating_sub(due);
-        if due != told {
-            verdict.finds(format!("{service} {kind:?}: due {due} times, told under {told} keys"));
+    for (Change { service, kind }, (due, delivered)) in balance {
+        verdict.lost += due.saturating_sub(delivered);
+        verdict.keys_beyond += delivered.saturating_sub(due);
+        if due != delivered {
+            verdict.finds(format!("{service} {kind:?}: due {due} times, delivered under {delivered} keys"));
         }
     }
 }
 
-/// The end of each outage stands behind its start, wherever there is one. A lost start is counted
-/// elsewhere.
-fn order(service: &str, told: &[News], verdict: &mut Verdict) {
+/// Counts ends that come before their starts. `count` reports lost starts.
+fn order(service: &str, delivered: &[Change], verdict: &mut Verdict) {
     let places = |is_wanted: fn(Kind) -> bool| -> Vec<usize> {
-        let wanted = |(_, news): &(usize, &News)| news.service == service && is_wanted(news.kind);
-        told.iter().enumerate().filter(wanted).map(|(place, _)| place).collect()
+        let wanted = |(_, change): &(usize, &Change)| change.service == service && is_wanted(change.kind);
+        delivered.iter().enumerate().filter(wanted).map(|(place, _)| place).collect()
     };
     let starts = places(Kind::is_start);
     let ends = places(|kind| kind == Kind::Ended);
@@ -196,7 +200,7 @@ fn order(service: &str, told: &[News], verdict: &mut Verdict) {
 mod tests {
     use super::*;
 
-    fn all(text: &str) -> Vec<News> {
+    fn all(text: &str) -> Vec<Change> {
         let kind = |letter| match letter {
             'b' => Kind::Began,
             'r' => Kind::Reopened,
@@ -204,22 +208,22 @@ mod tests {
             'm' => Kind::Missed,
             _ => Kind::Other,
         };
-        text.chars().map(|letter| News { service: "Lab s001".to_owned(), kind: kind(letter) }).collect()
+        text.chars().map(|letter| Change { service: "App s001".to_owned(), kind: kind(letter) }).collect()
     }
 
-    /// Lost, keys beyond, overtaken.
+    /// `expected`: lost, keys beyond, overtaken.
     #[track_caller]
-    fn check(due: &str, told: &str, expected: (usize, usize, usize)) {
-        let (due, told) = (all(due), all(told));
+    fn check(due: &str, delivered: &str, expected: (usize, usize, usize)) {
+        let (due, delivered) = (all(due), all(delivered));
         let mut verdict = Verdict::default();
-        count(&told, &due, &mut verdict);
-        order("Lab s001", &told, &mut verdict);
+        count(&delivered, &due, &mut verdict);
+        order("App s001", &delivered, &mut verdict);
         assert_eq!((verdict.lost, verdict.keys_beyond, verdict.overtaken), expected);
         assert_eq!(verdict.is_clean(), expected == (0, 0, 0));
     }
 
     #[test]
-    fn what_is_lost_invented_or_out_of_order_is_counted() {
+    fn lost_extra_and_reordered_changes_are_counted() {
         check("be", "be", (0, 0, 0));
         check("bere", "bere", (0, 0, 0));
         check("be", "e", (1, 0, 0));
@@ -231,18 +235,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_folded_counts_as_both() {
-        let unfold = |told: &str, due: &str| unfolded(all(told), &all(due)) == all(due);
+    fn a_combined_message_counts_as_start_and_end() {
+        let unfold = |delivered: &str, due: &str| unfolded(all(delivered), &all(due)) == all(due);
         assert!(unfold("be", "be") && unfold("m", "be") && unfold("m", "m") && unfold("mm", "mre"));
         assert!(unfold("bem", "bere") && unfold("mb", "beb"));
         assert!(!unfold("m", "b") && !unfold("m", "eb") && !unfold("b", "be"));
     }
 
-    /// Repeats of kills, needless repeats. A word is the life, the key and the text.
+    /// `expected`: repeats of kills, needless repeats. A word is incarnation, key and text.
     #[track_caller]
     fn check_repeats(journal: &str, killed: &[u32], expected: (usize, usize)) {
         let message = |word: &str| Message {
-            life: word[..1].parse().expect("a life"),
+            incarnation: word[..1].parse().expect("an incarnation"),
             key: word[1..2].to_owned(),
             text: word[2..].to_owned(),
         };
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_in_flight_at_a_kill_may_come_again() {
+    fn only_the_message_in_flight_at_a_kill_may_repeat() {
         check_repeats("1a 1b 2b 2c", &[1], (1, 0));
         check_repeats("1a 2a 3a", &[1, 2], (2, 0));
         check_repeats("1a 1a", &[1], (0, 1));

@@ -1,9 +1,9 @@
-//! One subject's trial: scene after scene is shown for as long as statusd needs to confirm it, and
-//! while that is told the subject dies again and again, at moments that dice choose.
+//! Runs the trial of one daemon: serves scene after scene for as long as statusd needs to confirm it,
+//! and kills the daemon at random points while it sends.
 //!
-//! The bench decides who is let in and answered and when the subject dies; it judges nothing, and it
-//! never asks the subject. It waits for no time to pass but the dice's own delays: where what is
-//! due never comes it goes on to the judge after [`PATIENCE`].
+//! The run decides which message is accepted and answered, and when the daemon is killed. It does not
+//! evaluate and does not query the daemon. It waits for no time but the random delays. If a due message
+//! never comes, the run ends after [`PATIENCE`] and leaves the finding to the oracle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,47 +14,47 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use tempfile::TempDir;
 
-use super::daemon::Subject;
-use super::due::Sight;
+use super::daemon::Daemon;
+use super::due::Exposure;
 use super::feed::Feed;
 use super::journal::{Journal, Message};
-use super::kill_point::{Deck, Manner, Moment};
-use super::listener::Door;
-use super::receiver::{Entry, Thanks};
-use super::scenario::{Kind, News, Script};
-use super::trial::{Dose, Event, Trial};
+use super::kill_point::{Interruption, KillPoint, KillSchedule};
+use super::listener::Listener;
+use super::receiver::{Ack, Admission};
+use super::scenario::{Change, Kind, Scenario};
+use super::trial::{Event, Trial, TrialConfig};
 
-/// Five seconds is the promise, five more are for a loaded machine; then the service manager kills.
+/// The promised five seconds and five more for a loaded machine.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than SQLite waits for a lock, and longer than between two tries to record an outcome.
+/// Longer than SQLite waits for a lock, and than the time between two attempts to record an outcome.
 const LOCKED: Duration = Duration::from_millis(1_700);
-/// Longer than the wait after a fifth try.
+/// Longer than the back-off after a fifth attempt.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// How often a silent subject is asked whether it lives.
+/// The interval of checks that the daemon still runs.
 const SLICE: Duration = Duration::from_millis(250);
-/// Of the slowest receiver, between two scenes.
+/// The longest delay of a response while no kills happen.
 const PACE_MAX_MS: u64 = 1_500;
-/// More deaths with the same message in flight would be minutes of waiting.
+/// More kills with the same message in flight would mean minutes of back-off.
 const MAX_HITS: u32 = 2;
 
-/// The subject goes before its feed and its receiver, the events before those who send them.
-pub struct Bench {
-    subject: Option<Subject>,
+/// Field order is drop order: the daemon before its feed and receiver, the events before their senders.
+pub struct Run {
+    daemon: Option<Daemon>,
     events: Receiver<Event>,
     withheld: Option<Event>,
     feed: Feed,
-    ear: Door,
-    dose: Dose,
-    script: Script,
-    dice: Rng,
-    deck: Deck,
-    life: u32,
-    sight: Sight,
+    receiver: Listener,
+    config: TrialConfig,
+    scenario: Scenario,
+    rng: Rng,
+    schedule: KillSchedule,
+    incarnation: u32,
+    exposure: Exposure,
     /// Scenes that are due.
     due: usize,
-    heard: BTreeSet<News>,
-    heard_at: Instant,
-    /// Deaths with the same message in flight.
+    received: BTreeSet<Change>,
+    received_at: Instant,
+    /// Kills with the same message in flight.
     hits: u32,
     refuses: bool,
     pace: Duration,
@@ -62,214 +62,218 @@ pub struct Bench {
     trial: Trial,
 }
 
-impl Bench {
-    /// `progress` hears of every death.
-    pub fn new(dose: Dose, progress: Sender<()>) -> Bench {
-        let mut dice = Rng::with_seed(dose.seed);
-        let script = Script::new(dose.scenes, dose.ear.repertoire(), &mut dice);
+impl Run {
+    /// Sends to `progress` at every kill.
+    pub fn new(config: TrialConfig, progress: Sender<()>) -> Run {
+        let mut rng = Rng::with_seed(config.seed);
+        let scenario = Scenario::new(config.scenes, config.receiver.allowed_kinds(), &mut rng);
         let home = TempDir::new().expect("a temporary directory");
         let journal = home.path().join("journal.jsonl");
-        let (tell, events) = channel();
+        let (sender, events) = channel();
         let trial = Trial {
-            ear: dose.ear,
-            due: script.due().cloned().collect(),
+            receiver: config.receiver,
+            due: scenario.due().cloned().collect(),
             journal: journal.clone(),
             killed: BTreeSet::new(),
-            deaths: BTreeMap::new(),
+            kills: BTreeMap::new(),
             bad_stops: Vec::new(),
             slowest_stop: Duration::ZERO,
             home,
         };
-        Bench {
-            subject: None,
+        Run {
+            daemon: None,
             events,
             withheld: None,
-            feed: Feed::open(script.scenes[0].clone(), tell.clone()),
-            ear: dose.ear.open(Journal::create(&journal), tell),
-            deck: Deck::new(dose.manner, dose.turn),
-            life: 0,
-            sight: Sight::new(),
+            feed: Feed::open(scenario.scenes[0].clone(), sender.clone()),
+            receiver: config.receiver.open(Journal::create(&journal), sender),
+            schedule: KillSchedule::new(config.interruption, config.turn),
+            incarnation: 0,
+            exposure: Exposure::new(),
             due: 0,
-            heard: BTreeSet::new(),
-            heard_at: Instant::now(),
+            received: BTreeSet::new(),
+            received_at: Instant::now(),
             hits: 0,
             refuses: false,
-            pace: Duration::from_millis(dice.u64(..PACE_MAX_MS)),
-            dice,
-            script,
-            dose,
+            pace: Duration::from_millis(rng.u64(..PACE_MAX_MS)),
+            rng,
+            scenario,
+            config,
             progress,
             trial,
         }
     }
 
-    /// All scenes, all deaths, and a quiet end.
-    pub fn run(mut self) -> Trial {
-        let storms = u32::try_from(self.dose.scenes + 1 - self.dose.first_storm).expect("few scenes");
-        let mut storm = 0;
-        for scene in 0..self.script.scenes.len() {
+    /// Runs all scenes and kills, then stops the daemon.
+    pub fn execute(mut self) -> Trial {
+        let rounds =
+            u32::try_from(self.config.scenes + 1 - self.config.first_kill_scene).expect("few scenes");
+        let mut round = 0;
+        for scene in 0..self.scenario.scenes.len() {
             self.show(scene);
-            if scene >= self.dose.first_storm {
-                self.refuses = self.dose.refuses && scene == self.dose.scenes;
-                let deaths = self.dose.deaths * (storm + 1) / storms - self.dose.deaths * storm / storms;
-                self.storm(deaths);
-                storm += 1;
+            if scene >= self.config.first_kill_scene {
+                self.refuses = self.config.refuses && scene == self.config.scenes;
+                let kills = self.config.kills * (round + 1) / rounds - self.config.kills * round / rounds;
+                self.kill_repeatedly(kills);
+                round += 1;
             }
         }
         self.finish()
     }
 
-    /// Leaves a life alone until it has told, or will have to tell, what this scene brings.
+    /// Serves a scene without kills until its changes are due.
     fn show(&mut self, scene: usize) {
         self.start();
         let pace = self.pace;
         while self.due <= scene {
-            let event = self.next_event(None).expect("no fuse");
-            // A look that cannot be written down is a minute from the next one: no message waits for it.
-            let looks_soon = self.dose.manner != Manner::Lock && self.sight.is_nearly_due(scene);
-            if looks_soon && matches!(event, Event::Knocked { .. }) {
+            let event = self.next_event(None).expect("no deadline");
+            // After a poll that cannot be written the next one comes a minute later, too late to hold a message.
+            let polls_soon =
+                self.config.interruption != Interruption::Lock && self.exposure.is_nearly_due(scene);
+            if polls_soon && matches!(event, Event::Arrived { .. }) {
                 self.withheld = Some(event);
-                self.wait_for_look();
+                self.wait_for_poll();
             } else {
-                self.attend(event, pace);
+                self.handle(event, pace);
             }
         }
     }
 
-    /// Somebody stands before the door, so nobody else does: this can only be a look.
-    fn wait_for_look(&mut self) {
+    /// Handles one poll while a message waits. The receiver takes one client at a time, so the next event
+    /// is a poll.
+    fn wait_for_poll(&mut self) {
         let withheld = self.withheld.take();
-        let event = self.next_event(None).expect("no fuse");
-        self.attend(event, Duration::ZERO);
+        let event = self.next_event(None).expect("no deadline");
+        self.handle(event, Duration::ZERO);
         self.withheld = withheld;
     }
 
-    fn storm(&mut self, deaths: u32) {
-        self.heard_at = Instant::now();
-        for _ in 0..deaths {
-            let moment = self.moment();
-            self.live_until(moment);
-            *self.trial.deaths.entry(moment.name()).or_default() += 1;
-            let _nobody_counts = self.progress.send(());
+    fn kill_repeatedly(&mut self, kills: u32) {
+        self.received_at = Instant::now();
+        for _ in 0..kills {
+            let kill_point = self.kill_point();
+            self.run_until(kill_point);
+            *self.trial.kills.entry(kill_point.name()).or_default() += 1;
+            let _ended = self.progress.send(());
         }
     }
 
-    /// Where in the next life it ends.
-    fn moment(&mut self) -> Moment {
-        let delay = |dice: &mut Rng, max_ms: u64| Duration::from_micros(dice.u64(..max_ms * 1_000));
-        let before = if self.dose.ear.is_for_people() { 0 } else { self.dice.u32(..4) };
-        match self.deck.draw() {
-            Moment::Starting(_) => Moment::Starting(delay(&mut self.dice, 150)),
-            Moment::OnTheWay { .. } => Moment::OnTheWay { before },
-            Moment::Heard { .. } => Moment::Heard { before },
-            Moment::Answered { .. } => {
-                Moment::Answered { messages: before.max(1), delay: delay(&mut self.dice, 25) }
+    /// Chooses the next kill point.
+    fn kill_point(&mut self) -> KillPoint {
+        let delay = |rng: &mut Rng, max_ms: u64| Duration::from_micros(rng.u64(..max_ms * 1_000));
+        let before = if self.config.receiver.is_for_people() { 0 } else { self.rng.u32(..4) };
+        match self.schedule.next() {
+            KillPoint::Starting(_) => KillPoint::Starting(delay(&mut self.rng, 150)),
+            KillPoint::InFlight { .. } => KillPoint::InFlight { before },
+            KillPoint::Unanswered { .. } => KillPoint::Unanswered { before },
+            KillPoint::Answered { .. } => {
+                KillPoint::Answered { messages: before.max(1), delay: delay(&mut self.rng, 25) }
             }
         }
     }
 
-    /// One life, or what is left of the one that runs.
-    fn live_until(&mut self, moment: Moment) {
+    /// Runs the daemon until the kill point, then interrupts it.
+    fn run_until(&mut self, kill_point: KillPoint) {
         self.start();
-        let mut fuse = match moment {
-            Moment::Starting(delay) => Some(Instant::now() + delay),
-            Moment::OnTheWay { .. } | Moment::Heard { .. } | Moment::Answered { .. } => None,
+        let mut deadline = match kill_point {
+            KillPoint::Starting(delay) => Some(Instant::now() + delay),
+            KillPoint::InFlight { .. } | KillPoint::Unanswered { .. } | KillPoint::Answered { .. } => None,
         };
         let mut answered = 0;
         loop {
-            if fuse.is_none() && self.nothing_waits() && self.sight.is_of(self.life) {
-                // Nothing will be in flight in this life: let it be any moment. Once it looks, it
-                // has long been ready to be asked to stop.
-                fuse = Some(Instant::now() + Duration::from_millis(self.dice.u64(..150)));
+            if deadline.is_none() && self.is_all_received() && self.exposure.is_of(self.incarnation) {
+                // Nothing will be in flight in this incarnation, so any time will do. A daemon that
+                // polls already handles SIGTERM.
+                deadline = Some(Instant::now() + Duration::from_millis(self.rng.u64(..150)));
             }
-            let Some(event) = self.next_event(fuse) else { return self.die() };
-            match (event, moment) {
-                (Event::Knocked { message, answer }, Moment::OnTheWay { before })
-                    if message.life == self.life && answered >= before && self.may_hit() =>
+            let Some(event) = self.next_event(deadline) else { return self.interrupt() };
+            match (event, kill_point) {
+                (Event::Arrived { message, answer }, KillPoint::InFlight { before })
+                    if message.incarnation == self.incarnation && answered >= before && self.may_hit() =>
                 {
-                    return self.die_on_the_way(answer);
+                    return self.interrupt_in_flight(answer);
                 }
-                (Event::Heard { message, answer }, Moment::Heard { before })
-                    if message.life == self.life && answered >= before && self.may_hit() =>
+                (Event::Recorded { message, answer }, KillPoint::Unanswered { before })
+                    if message.incarnation == self.incarnation && answered >= before && self.may_hit() =>
                 {
-                    self.note(&message);
-                    return self.die_in_the_window(answer);
+                    self.record(&message);
+                    return self.interrupt_unanswered(answer);
                 }
-                (Event::Answered { life }, _) if life == self.life => {
+                (Event::Answered { incarnation }, _) if incarnation == self.incarnation => {
                     answered += 1;
                     self.hits = 0;
-                    if let Moment::Answered { messages, delay } = moment
+                    if let KillPoint::Answered { messages, delay } = kill_point
                         && answered >= messages
                     {
-                        fuse = Some(Instant::now() + delay);
+                        deadline = Some(Instant::now() + delay);
                     }
                 }
-                (event, _) => self.attend(event, Duration::ZERO),
+                (event, _) => self.handle(event, Duration::ZERO),
             }
         }
     }
 
-    /// Each hit of the same message costs a longer wait, and to people there is but one message.
+    /// Limits repeated kills of the same message, because each one lengthens its back-off. A channel for
+    /// people has only one message.
     fn may_hit(&mut self) -> bool {
-        let again = self.dose.ear.is_for_people() || self.dice.u8(..20) == 0;
+        let again = self.config.receiver.is_for_people() || self.rng.u8(..20) == 0;
         self.hits == 0 || (again && self.hits < MAX_HITS)
     }
 
-    fn die_on_the_way(&mut self, answer: Sender<Entry>) {
-        match self.dose.manner {
-            Manner::Kill => {
+    fn interrupt_in_flight(&mut self, answer: Sender<Admission>) {
+        match self.config.interruption {
+            Interruption::Kill => {
                 self.hits += 1;
-                self.die();
+                self.interrupt();
                 drop(answer);
             }
-            Manner::Stop => {
+            Interruption::Stop => {
                 self.running().terminate();
-                let _arrives = answer.send(Entry::Welcome);
+                let _arrives = answer.send(Admission::Accepted);
                 self.await_stop();
             }
-            Manner::Lock => {
+            Interruption::Lock => {
                 self.lock();
-                let _arrives = answer.send(Entry::Welcome);
+                let _arrives = answer.send(Admission::Accepted);
             }
         }
     }
 
-    fn die_in_the_window(&mut self, answer: Sender<Thanks>) {
-        match self.dose.manner {
-            Manner::Kill => {
+    fn interrupt_unanswered(&mut self, answer: Sender<Ack>) {
+        match self.config.interruption {
+            Interruption::Kill => {
                 self.hits += 1;
-                self.die();
+                self.interrupt();
                 drop(answer);
             }
-            Manner::Stop => {
+            Interruption::Stop => {
                 self.running().terminate();
-                let after = Duration::from_millis(self.dice.u64(..100));
-                let _arrives = answer.send(Thanks { after });
+                let after = Duration::from_millis(self.rng.u64(..100));
+                let _arrives = answer.send(Ack { after });
                 self.await_stop();
             }
-            Manner::Lock => {
+            Interruption::Lock => {
                 self.lock();
-                let _arrives = answer.send(Thanks { after: Duration::ZERO });
+                let _arrives = answer.send(Ack { after: Duration::ZERO });
             }
         }
     }
 
-    fn die(&mut self) {
-        match self.dose.manner {
-            Manner::Kill => {
+    fn interrupt(&mut self) {
+        match self.config.interruption {
+            Interruption::Kill => {
                 self.running().kill();
-                self.subject = None;
-                self.trial.killed.insert(self.life);
+                self.daemon = None;
+                self.trial.killed.insert(self.incarnation);
             }
-            Manner::Stop => {
+            Interruption::Stop => {
                 self.running().terminate();
                 self.await_stop();
             }
-            Manner::Lock => self.lock(),
+            Interruption::Lock => self.lock(),
         }
     }
 
-    /// Holds the database's lock, from now on and for [`LOCKED`].
+    /// Holds the database's lock for [`LOCKED`].
     fn lock(&mut self) {
         let path = self.trial.home.path().join("state").join(statusd::store::DATABASE);
         let database = rusqlite::Connection::open(path).expect("a database");
@@ -281,15 +285,15 @@ impl Bench {
         });
     }
 
-    /// Receives and answers whoever still comes.
+    /// Waits for the end of a stopping daemon and answers its last messages.
     fn await_stop(&mut self) {
         let asked = Instant::now();
-        let mut subject = self.subject.take().expect("a running subject");
+        let mut daemon = self.daemon.take().expect("a running daemon");
         let ended = loop {
             if let Ok(event) = self.events.recv_timeout(Duration::from_millis(2)) {
-                self.attend(event, Duration::ZERO);
+                self.handle(event, Duration::ZERO);
             }
-            match subject.ended() {
+            match daemon.ended() {
                 None if asked.elapsed() < STOPS_WITHIN => {}
                 ended => break ended,
             }
@@ -298,32 +302,31 @@ impl Bench {
         if !ended.is_some_and(|status| status.success()) {
             let how =
                 ended.map_or_else(|| format!("not after {STOPS_WITHIN:?}"), |status| status.to_string());
-            self.trial.bad_stops.push(format!("life {} was to stop: {how}", self.life));
+            self.trial.bad_stops.push(format!("incarnation {} did not stop: {how}", self.incarnation));
         }
     }
 
-    /// Until the last thing was told; then two more looks, in which nothing may be told.
+    /// Waits for the last message, then for two more polls, in which nothing may be sent.
     fn finish(mut self) -> Trial {
         self.start();
-        self.heard_at = Instant::now();
-        while !self.nothing_waits() {
-            let event = self.next_event(None).expect("no fuse");
-            self.attend(event, Duration::ZERO);
+        self.received_at = Instant::now();
+        while !self.is_all_received() {
+            let event = self.next_event(None).expect("no deadline");
+            self.handle(event, Duration::ZERO);
         }
-        let mut looks = 0;
-        while looks < 2 {
-            let event = self.next_event(None).expect("no fuse");
-            // News of what goes on and of what is over are messages of their own for people, and either
-            // may come last.
-            looks += u32::from(matches!(event, Event::Polled { .. }) && !self.is_anything_pending());
-            self.attend(event, Duration::ZERO);
+        let mut polls = 0;
+        while polls < 2 {
+            let event = self.next_event(None).expect("no deadline");
+            // People get ongoing and ended outages in separate messages, in either order.
+            polls += u32::from(matches!(event, Event::Polled { .. }) && !self.is_anything_pending());
+            self.handle(event, Duration::ZERO);
         }
         self.running().terminate();
         self.await_stop();
         self.trial
     }
 
-    /// In the subject's database, where it has one; not for ever.
+    /// Returns true while the daemon's database holds pending deliveries, at most for [`PATIENCE`].
     fn is_anything_pending(&self) -> bool {
         let path = self.trial.home.path().join("state").join(statusd::store::DATABASE);
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -331,84 +334,86 @@ impl Bench {
             let sql = "SELECT EXISTS (SELECT 1 FROM delivery WHERE state = 'pending')";
             database.query_row(sql, [], |row| row.get(0))
         });
-        pending.unwrap_or(false) && self.heard_at.elapsed() < PATIENCE
+        pending.unwrap_or(false) && self.received_at.elapsed() < PATIENCE
     }
 
-    /// The answers of a bench that wants nothing.
-    fn attend(&mut self, event: Event, pace: Duration) {
+    /// Answers an event without interrupting the daemon.
+    fn handle(&mut self, event: Event, pace: Duration) {
         match event {
-            Event::Polled { life, scene, at } => self.looked(life, scene, at),
-            Event::Knocked { message, answer } => {
-                let is_end = |news: &News| news.kind == Kind::Ended;
-                let is_refused =
-                    self.refuses && self.hits == 0 && self.dose.ear.news(&message.text).iter().any(is_end);
+            Event::Polled { incarnation, scene, at } => self.polled(incarnation, scene, at),
+            Event::Arrived { message, answer } => {
+                let is_end = |change: &Change| change.kind == Kind::Ended;
+                let is_refused = self.refuses
+                    && self.hits == 0
+                    && self.config.receiver.changes(&message.text).iter().any(is_end);
                 self.refuses &= !is_refused;
                 self.hits += u32::from(is_refused);
-                let _gone = answer.send(if is_refused { Entry::Refused } else { Entry::Welcome });
+                let _gone = answer.send(if is_refused { Admission::Refused } else { Admission::Accepted });
             }
-            Event::Heard { message, answer } => {
-                self.note(&message);
-                let _gone = answer.send(Thanks { after: pace });
+            Event::Recorded { message, answer } => {
+                self.record(&message);
+                let _gone = answer.send(Ack { after: pace });
             }
             Event::Answered { .. } => self.hits = 0,
         }
     }
 
-    fn note(&mut self, message: &Message) {
-        self.heard.extend(self.dose.ear.news(&message.text));
-        self.heard_at = Instant::now();
+    fn record(&mut self, message: &Message) {
+        self.received.extend(self.config.receiver.changes(&message.text));
+        self.received_at = Instant::now();
     }
 
-    /// Whether the last that is due so far was told, and with it all before it, or never will be.
-    fn nothing_waits(&self) -> bool {
-        let last = self.script.scenes[..self.due].last().and_then(|scene| scene.last.as_ref());
-        last.is_none_or(|last| self.heard.contains(last)) || self.heard_at.elapsed() > PATIENCE
+    /// Returns true if the last due change has arrived, or after [`PATIENCE`].
+    fn is_all_received(&self) -> bool {
+        let last = self.scenario.scenes[..self.due].last().and_then(|scene| scene.last.as_ref());
+        last.is_none_or(|last| self.received.contains(last)) || self.received_at.elapsed() > PATIENCE
     }
 
-    fn looked(&mut self, life: u32, scene: usize, at: Instant) {
-        if self.sight.is_due_by(life, scene, at) {
+    fn polled(&mut self, incarnation: u32, scene: usize, at: Instant) {
+        if self.exposure.is_due_by(incarnation, scene, at) {
             self.due = scene + 1;
-            if let Some(next) = self.script.scenes.get(self.due) {
+            if let Some(next) = self.scenario.scenes.get(self.due) {
                 self.feed.show(self.due, next.clone());
             }
         }
     }
 
-    /// The next thing that happens, if it does before the fuse has burnt.
-    fn next_event(&mut self, fuse: Option<Instant>) -> Option<Event> {
+    /// Returns the next event before the deadline.
+    fn next_event(&mut self, deadline: Option<Instant>) -> Option<Event> {
         if let Some(event) = self.withheld.take() {
             return Some(event);
         }
         loop {
-            let left = fuse.map_or(SLICE, |fuse| fuse.saturating_duration_since(Instant::now()));
+            let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()));
             match self.events.recv_timeout(left.min(SLICE)) {
                 Ok(event) => return Some(event),
-                Err(RecvTimeoutError::Timeout) if left <= SLICE && fuse.is_some() => return None,
+                Err(RecvTimeoutError::Timeout) if left <= SLICE && deadline.is_some() => return None,
                 Err(RecvTimeoutError::Timeout) => self.running().assert_alive(),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the feed sends as long as it is open"),
             }
         }
     }
 
-    /// Begins a life where none goes on.
+    /// Starts the daemon if none runs.
     fn start(&mut self) {
-        if self.subject.is_some() {
+        if self.daemon.is_some() {
             return;
         }
-        self.life += 1;
-        let feed = self.feed.url(self.life);
-        let table = self.dose.ear.table(self.trial.home.path(), self.ear.address, self.life);
+        self.incarnation += 1;
+        let feed = self.feed.url(self.incarnation);
+        let table =
+            self.config.receiver.table(self.trial.home.path(), self.receiver.address, self.incarnation);
         let text = format!(
-            "watch = [\"Lab *\"]\ntime_zone = \"UTC\"\n[feed]\nurl = {feed:?}\n[schedule]\n\
+            "watch = [\"App *\"]\ntime_zone = \"UTC\"\n[feed]\nurl = {feed:?}\n[schedule]\n\
              poll = \"* * * * * *\"\ntrouble = \"* * * * * *\"\njitter_s = 0\n\
              [state]\ndirectory = \"state\"\n[log]\nlevel = \"warn\"\n\
              [channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n{table}"
         );
         fs::write(self.trial.home.path().join("statusd.toml"), text).expect("a configuration");
-        self.subject = Some(Subject::start(self.dose.who, self.trial.home.path()));
+        self.daemon = Some(Daemon::start(self.config.daemon, self.trial.home.path()));
     }
 
-    fn running(&mut self) -> &mut Subject {
-        self.subject.as_mut().expect("a running subject")
+    fn running(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("a running daemon")
     }
 }

@@ -1,8 +1,8 @@
-//! What Apple shows in an experiment, scene by scene, and what of it is due to be told.
+//! What the feed shows, scene by scene, and the changes that statusd must deliver.
 //!
-//! Made from dice before anything runs, without the program's own words for changes: this is the
-//! one side that the judge believes. A scene is what all services do at once; within a scene the
-//! document still differs at every poll, in ways that nobody is told of.
+//! Generated from a seed before the run, without the program's own words for changes, because the oracle
+//! trusts this side. A scene is the state of all services. Within a scene the document still differs at
+//! every poll in ways that cause no notice.
 
 use fastrand::Rng;
 
@@ -14,7 +14,7 @@ const SCENE_S: i64 = 3 * 3_600;
 const LASTED_S: i64 = 3_600;
 const SERVICES: usize = 30;
 
-/// What is told of one service.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Began,
@@ -23,7 +23,7 @@ pub enum Kind {
     Missed,
     Worsened,
     Eased,
-    /// A word that no script of ours leads to.
+    /// A kind that no scenario causes.
     Other,
 }
 
@@ -46,18 +46,18 @@ impl Kind {
     }
 }
 
-/// One piece of news, as the script has it or as somebody heard it.
+/// One change, as expected by the scenario or as received.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct News {
+pub struct Change {
     pub service: String,
     pub kind: Kind,
 }
 
-/// What the services may do.
+/// The kinds of changes in a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repertoire {
+pub enum AllowedKinds {
     All,
-    /// What can still be told apart in a message for people that folds what has waited.
+    /// Kinds that remain distinct in a message for people, which combines pending changes.
     StartsAndEnds,
 }
 
@@ -73,14 +73,14 @@ struct Event {
 #[derive(Clone, Debug)]
 pub struct Scene {
     services: Vec<(String, Option<Event>)>,
-    /// What must be told once this was seen for long enough.
-    pub due: Vec<News>,
-    /// The last of it: what has not been told when this is told comes too late or never.
-    pub last: Option<News>,
+    /// Changes to deliver once the scene is confirmed.
+    pub due: Vec<Change>,
+    /// The last of `due`. Changes that arrive after it are late or lost.
+    pub last: Option<Change>,
 }
 
 impl Scene {
-    /// The document at the `poll`-th request. Its texts and its order are never the same twice.
+    /// The document at the `poll`-th request. Texts and order differ at every poll.
     pub fn document(&self, poll: usize) -> String {
         let turn = poll % self.services.len();
         let rotated = self.services[turn..].iter().chain(&self.services[..turn]);
@@ -101,63 +101,63 @@ impl Scene {
     }
 }
 
-/// All scenes, the first of them without news.
-pub struct Script {
+/// All scenes. The first one has no changes.
+pub struct Scenario {
     pub scenes: Vec<Scene>,
 }
 
-impl Script {
-    /// As many scenes with news as asked for.
-    pub fn new(scenes: usize, repertoire: Repertoire, dice: &mut Rng) -> Script {
+impl Scenario {
+    /// Generates `scenes` scenes with changes.
+    pub fn new(scenes: usize, allowed_kinds: AllowedKinds, rng: &mut Rng) -> Scenario {
         let mut services: Vec<(String, Option<Event>)> = (0..SERVICES)
             .map(|number| {
-                let was_down = dice.u8(..5) == 0;
-                (format!("Lab s{number:03}"), was_down.then(|| over(fresh(number, 0, "Outage"))))
+                let was_down = rng.u8(..5) == 0;
+                (format!("App s{number:03}"), was_down.then(|| over(fresh(number, 0, "Outage"))))
             })
             .collect();
         let mut all = vec![Scene { services: services.clone(), due: Vec::new(), last: None }];
         for scene in 1..=scenes {
             let mut due = Vec::new();
             for (number, (service, event)) in services.iter_mut().enumerate() {
-                let (next, kind) = moved(event.take(), number, scene, repertoire, dice);
+                let (next, kind) = moved(event.take(), number, scene, allowed_kinds, rng);
                 *event = next;
-                due.extend(kind.map(|kind| News { service: service.clone(), kind }));
+                due.extend(kind.map(|kind| Change { service: service.clone(), kind }));
             }
-            // Of one look, statusd tells the services in the order of their names.
-            let last = News { service: format!("Lab z{scene:03}"), kind: Kind::Missed };
+            // statusd reports the services of one poll in the order of their names.
+            let last = Change { service: format!("App z{scene:03}"), kind: Kind::Missed };
             services.push((last.service.clone(), Some(over(fresh(SERVICES + scene, scene, "Outage")))));
             due.push(last.clone());
             all.push(Scene { services: services.clone(), due, last: Some(last) });
         }
-        Script { scenes: all }
+        Scenario { scenes: all }
     }
 
-    /// All that must have been told in the end.
-    pub fn due(&self) -> impl Iterator<Item = &News> {
+    /// All changes that must have been delivered at the end.
+    pub fn due(&self) -> impl Iterator<Item = &Change> {
         self.scenes.iter().flat_map(|scene| &scene.due)
     }
 }
 
-/// What a service does next, and what that is called.
+/// Returns the next event of a service and the kind of the change.
 fn moved(
     event: Option<Event>,
     number: usize,
     scene: usize,
-    repertoire: Repertoire,
-    dice: &mut Rng,
+    allowed_kinds: AllowedKinds,
+    rng: &mut Rng,
 ) -> (Option<Event>, Option<Kind>) {
-    let throw = dice.u8(..10);
-    let can_change = repertoire == Repertoire::All;
-    let kind = if can_change && dice.bool() { "Issue" } else { "Outage" };
+    let draw = rng.u8(..10);
+    let can_change = allowed_kinds == AllowedKinds::All;
+    let kind = if can_change && rng.bool() { "Issue" } else { "Outage" };
     match event {
-        None if throw < 2 => (Some(over(fresh(number, scene, kind))), Some(Kind::Missed)),
+        None if draw < 2 => (Some(over(fresh(number, scene, kind))), Some(Kind::Missed)),
         None => (Some(fresh(number, scene, kind)), Some(Kind::Began)),
-        Some(event) if event.is_over => match throw {
+        Some(event) if event.is_over => match draw {
             0..4 => (Some(Event { is_over: false, ..event }), Some(Kind::Reopened)),
             4..8 => (Some(fresh(number, scene, kind)), Some(Kind::Began)),
             _ => (Some(event), None),
         },
-        Some(event) if throw < 7 => (Some(over(event)), Some(Kind::Ended)),
+        Some(event) if draw < 7 => (Some(over(event)), Some(Kind::Ended)),
         Some(event) if can_change && event.kind == "Issue" => {
             (Some(Event { kind: "Outage", ..event }), Some(Kind::Worsened))
         }

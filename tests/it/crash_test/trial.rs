@@ -1,4 +1,4 @@
-//! What goes into a trial, what happens in it, and what is left of it.
+//! The parameters, the events and the result of a trial.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,64 +7,64 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::daemon::Who;
+use super::daemon::DaemonKind;
 use super::journal::Message;
-use super::kill_point::Manner;
-use super::receiver::{Ear, Entry, Thanks};
-use super::scenario::News;
+use super::kill_point::Interruption;
+use super::receiver::{Ack, Admission, ReceiverKind};
+use super::scenario::Change;
 
-/// What happens around a subject.
+/// An event at the feed or the receiver of a daemon.
 pub enum Event {
-    /// A request for the feed, which is shown this scene.
+    /// A request for the feed, answered with this scene.
     Polled {
-        life: u32,
+        incarnation: u32,
         scene: usize,
         at: Instant,
     },
-    /// A message came; it is not written down yet.
-    Knocked {
+    /// A message arrived and is not yet in the journal.
+    Arrived {
         message: Message,
-        answer: Sender<Entry>,
+        answer: Sender<Admission>,
     },
-    /// It is in the journal; it is not answered yet.
-    Heard {
+    /// The message is in the journal and not yet answered.
+    Recorded {
         message: Message,
-        answer: Sender<Thanks>,
+        answer: Sender<Ack>,
     },
     Answered {
-        life: u32,
+        incarnation: u32,
     },
 }
 
-/// What one subject is in for.
+/// The parameters of one trial.
 #[derive(Clone, Copy, Debug)]
-pub struct Dose {
-    pub who: Who,
-    pub ear: Ear,
-    pub manner: Manner,
-    pub deaths: u32,
-    /// With news.
+pub struct TrialConfig {
+    pub daemon: DaemonKind,
+    pub receiver: ReceiverKind,
+    pub interruption: Interruption,
+    pub kills: u32,
+    /// Scenes with changes.
     pub scenes: usize,
-    /// The first scene behind which it dies, from 1.
-    pub first_storm: usize,
-    /// Whether the receiver turns an end away, once.
+    /// The first scene after which the daemon is killed, from 1.
+    pub first_kill_scene: usize,
+    /// The receiver refuses one end.
     pub refuses: bool,
-    /// Which kind of death comes first.
+    /// The kind of kill point that comes first.
     pub turn: usize,
     pub seed: u64,
 }
 
-/// What is left of a trial for the judge.
+/// What a trial leaves for the oracle.
 pub struct Trial {
-    pub ear: Ear,
-    pub due: Vec<News>,
+    pub receiver: ReceiverKind,
+    pub due: Vec<Change>,
     pub journal: PathBuf,
-    /// Lives that ended without being asked.
+    /// Incarnations ended by SIGKILL.
     pub killed: BTreeSet<u32>,
-    pub deaths: BTreeMap<&'static str, u32>,
+    pub kills: BTreeMap<&'static str, u32>,
     /// Stops that took too long or failed.
     pub bad_stops: Vec<String>,
     pub slowest_stop: Duration,
-    /// The subject's, and the journal's.
+    /// The home of the daemon, with the journal.
     pub home: TempDir,
 }

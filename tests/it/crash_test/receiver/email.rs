@@ -1,55 +1,54 @@
-//! A mail server that takes everything, and a reader who gets the news out of the words.
+//! A mail server that accepts everything, and a parser of the changes in the message text.
 //!
-//! The sender's name (not the address, which may be a part of the Message-ID) says which life sent
-//! it, the Message-ID which message it is. The reader knows the words of `message`, since the words
-//! are all that people get.
+//! The sender's display name holds the incarnation, because the address may be part of the Message-ID.
+//! The parser knows the phrases of `delivery::message`, because people get nothing else.
 
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::super::http::line;
 use super::super::journal::Message;
-use super::super::scenario::{Kind, News};
+use super::super::scenario::{Change, Kind};
 
-const NAME_CHARS: usize = "Lab s000".len();
+const NAME_CHARS: usize = "App s000".len();
 const SERVICES: &str = "Services: ";
 
-pub fn table(peer: SocketAddr, life: u32) -> String {
+pub fn table(server: SocketAddr, incarnation: u32) -> String {
     format!(
-        "[channel.email.lab]\nserver = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\n\
-         from = \"life{life} <statusd@lab.example>\"\nto = [\"reader@lab.example\"]\n",
-        peer.port()
+        "[channel.email.test]\nserver = \"127.0.0.1\"\nport = {}\nsecurity = \"none\"\n\
+         from = \"incarnation{incarnation} <statusd@test.example>\"\nto = [\"reader@test.example\"]\n",
+        server.port()
     )
 }
 
-pub fn greet(visitor: &mut BufReader<TcpStream>) -> io::Result<()> {
-    say(visitor, "220 lab")
+pub fn greet(client: &mut BufReader<TcpStream>) -> io::Result<()> {
+    say(client, "220 test")
 }
 
-/// One message, up to its final dot, which is not answered here.
-pub fn receive(visitor: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
-    while let Some(command) = line(visitor)? {
+/// Reads one message up to its final dot, which the caller answers.
+pub fn receive(client: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
+    while let Some(command) = line(client)? {
         let word = command.split(' ').next().unwrap_or_default().to_ascii_uppercase();
         match word.as_str() {
-            "EHLO" => say(visitor, "250-lab\r\n250 8BITMIME")?,
+            "EHLO" => say(client, "250-test\r\n250 8BITMIME")?,
             "DATA" => {
-                say(visitor, "354 go on")?;
-                return letter(visitor);
+                say(client, "354 go on")?;
+                return message_data(client);
             }
             "QUIT" => {
-                say(visitor, "221 bye")?;
+                say(client, "221 bye")?;
                 return Ok(None);
             }
-            _ => say(visitor, "250 ok")?,
+            _ => say(client, "250 ok")?,
         }
     }
     Ok(None)
 }
 
-fn letter(visitor: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
+fn message_data(client: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
     let mut lines = Vec::new();
     loop {
-        match line(visitor)? {
+        match line(client)? {
             None => return Ok(None),
             Some(line) if line == "." => break,
             // RFC 5321, 4.5.2
@@ -58,36 +57,38 @@ fn letter(visitor: &mut BufReader<TcpStream>) -> io::Result<Option<Message>> {
     }
     let text = lines.join("\n");
     let mail = Mail::parse(&text);
-    let life = mail.header("from").trim_matches('"').strip_prefix("life");
-    let life = life.and_then(|life| life.split(['"', ' ']).next()).and_then(|life| life.parse().ok());
+    let incarnation = mail.header("from").trim_matches('"').strip_prefix("incarnation");
+    let incarnation = incarnation
+        .and_then(|incarnation| incarnation.split(['"', ' ']).next())
+        .and_then(|incarnation| incarnation.parse().ok());
     let key = mail.header("message-id").to_owned();
-    // The two things that another life, and another hour, may say differently.
-    let head = lines.iter().take_while(|line| !line.is_empty()).filter(|line| !is_of_the_day(line));
+    // Both headers may differ between attempts.
+    let head = lines.iter().take_while(|line| !line.is_empty()).filter(|line| !is_volatile(line));
     let body = lines.iter().skip_while(|line| !line.is_empty());
     let text: Vec<&str> = head.chain(body).map(String::as_str).collect();
-    Ok(Some(Message { life: life.expect("a life"), key, text: text.join("\n") }))
+    Ok(Some(Message { incarnation: incarnation.expect("an incarnation"), key, text: text.join("\n") }))
 }
 
-fn is_of_the_day(line: &str) -> bool {
+fn is_volatile(line: &str) -> bool {
     let line = line.to_ascii_lowercase();
     line.starts_with("from:") || line.starts_with("date:")
 }
 
-pub fn refuse(visitor: &mut BufReader<TcpStream>) -> io::Result<()> {
-    say(visitor, "451 not now")
+pub fn refuse(client: &mut BufReader<TcpStream>) -> io::Result<()> {
+    say(client, "451 not now")
 }
 
-pub fn thank(visitor: &mut BufReader<TcpStream>) -> io::Result<()> {
-    say(visitor, "250 ok")
+pub fn acknowledge(client: &mut BufReader<TcpStream>) -> io::Result<()> {
+    say(client, "250 ok")
 }
 
-fn say(visitor: &mut BufReader<TcpStream>, words: &str) -> io::Result<()> {
-    visitor.get_mut().write_all(format!("{words}\r\n").as_bytes())
+fn say(client: &mut BufReader<TcpStream>, words: &str) -> io::Result<()> {
+    client.get_mut().write_all(format!("{words}\r\n").as_bytes())
 }
 
-/// One piece of news is the subject; of several, each has a line with a bullet. Services beyond the
-/// second stand in the line behind.
-pub fn news(text: &str) -> Vec<News> {
+/// A single change is the subject. Several changes have one bullet line each. More than two services
+/// follow in the next line.
+pub fn changes(text: &str) -> Vec<Change> {
     let mail = Mail::parse(text);
     let body = mail.plain_text();
     let lines: Vec<&str> = body.lines().collect();
@@ -102,7 +103,7 @@ pub fn news(text: &str) -> Vec<News> {
 const BEGINNINGS: [&str; 4] = ["Outage: ", "Issue: ", "Slow: ", "Problem: "];
 const PASTS: [&str; 4] = ["Was down: ", "Had an issue: ", "Was slow: ", "Had a problem: "];
 
-fn statement(headline: &str, behind: Option<&str>) -> Vec<News> {
+fn statement(headline: &str, behind: Option<&str>) -> Vec<Change> {
     let kind = match headline.trim_start_matches("\u{2022} ") {
         words if words.contains(" again: ") => Kind::Reopened,
         words if BEGINNINGS.iter().any(|word| words.starts_with(word)) => Kind::Began,
@@ -112,8 +113,8 @@ fn statement(headline: &str, behind: Option<&str>) -> Vec<News> {
     };
     let names = behind.filter(|line| line.starts_with(SERVICES)).unwrap_or(headline);
     let named = |(start, _): (usize, &str)| names.get(start..start + NAME_CHARS);
-    let named = names.match_indices("Lab ").filter_map(named);
-    named.map(|service| News { service: service.to_owned(), kind }).collect()
+    let named = names.match_indices("App ").filter_map(named);
+    named.map(|service| Change { service: service.to_owned(), kind }).collect()
 }
 
 /// A message, or a part of one.
@@ -156,7 +157,7 @@ impl<'t> Mail<'t> {
 /// RFC 2047: `=?utf-8?b?…?=`
 fn decoded_words(text: &str) -> String {
     let mut decoded = String::new();
-    // Blanks between two encoded words mean nothing.
+    // White space between two encoded words is ignored.
     let joined = text.replace("?= =?", "?==?");
     let mut rest = joined.as_str();
     while let Some((before, word)) = rest.split_once("=?") {
@@ -204,36 +205,36 @@ mod tests {
 
     #[track_caller]
     fn check(mail: &str, expected: &[(&str, Kind)]) {
-        let expected: Vec<News> =
-            expected.iter().map(|(name, kind)| News { service: (*name).to_owned(), kind: *kind }).collect();
-        assert_eq!(news(mail), expected);
+        let expected: Vec<Change> =
+            expected.iter().map(|(name, kind)| Change { service: (*name).to_owned(), kind: *kind }).collect();
+        assert_eq!(changes(mail), expected);
     }
 
     #[test]
-    fn news_are_found_however_they_are_packed() {
-        check("Subject: Fixed: Lab s001\n\nFrom 1 to 2.", &[("Lab s001", Kind::Ended)]);
+    fn changes_are_found_in_every_mail_encoding() {
+        check("Subject: Fixed: App s001\n\nFrom 1 to 2.", &[("App s001", Kind::Ended)]);
         check(
-            "Subject: =?utf-8?b?T3V0YWdlIGFn?=\n =?utf-8?b?YWluOiBMYWIgczAwMQ==?=\n\nSince 8.",
-            &[("Lab s001", Kind::Reopened)],
+            "Subject: =?utf-8?b?T3V0YWdlIGFn?=\n =?utf-8?b?YWluOiBBcHAgczAwMQ==?=\n\nSince 8.",
+            &[("App s001", Kind::Reopened)],
         );
         check(
             "Subject: Outage: x and 4 more\nContent-Transfer-Encoding: quoted-printable\n\n\
-             =E2=80=A2 Outage: Lab s001 and Lab s=\n002. Since 8.\n\
-             =E2=80=A2 Was down: Lab s003, Lab s004 and 1 more. From 1 to 2 (1 h).\n\
-             Services: Lab s003, Lab s004, Lab z001.\nCheck.",
+             =E2=80=A2 Outage: App s001 and App s=\n002. Since 8.\n\
+             =E2=80=A2 Was down: App s003, App s004 and 1 more. From 1 to 2 (1 h).\n\
+             Services: App s003, App s004, App z001.\nCheck.",
             &[
-                ("Lab s001", Kind::Began),
-                ("Lab s002", Kind::Began),
-                ("Lab s003", Kind::Missed),
-                ("Lab s004", Kind::Missed),
-                ("Lab z001", Kind::Missed),
+                ("App s001", Kind::Began),
+                ("App s002", Kind::Began),
+                ("App s003", Kind::Missed),
+                ("App s004", Kind::Missed),
+                ("App z001", Kind::Missed),
             ],
         );
         check(
             "Subject: x\nContent-Type: multipart/alternative; boundary=\"ab\"\n\n--ab\n\
              Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n\
-             4oCiIE91dGFnZTogTGFiIHMwMDEu\n--ab\n\n<p>\n--ab--\n",
-            &[("Lab s001", Kind::Began)],
+             4oCiIE91dGFnZTogQXBwIHMwMDEu\n--ab\n\n<p>\n--ab--\n",
+            &[("App s001", Kind::Began)],
         );
     }
 }
