@@ -373,7 +373,7 @@ Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
         let page = page(false);
         let text = standings(&document, &["icloud backup".to_owned()], page.now)[0].paragraph(&page);
         assert!(text.starts_with("iCloud Backup: outage starting at 15:00 according to Apple\n"), "{text}");
-        assert!(text.ends_with("\n  Lately: issue from 15:00; Apple gives no end\n"), "{text}");
+        assert!(text.ends_with("\n  Lately: issue from 15:00; Apple gives no end time\n"), "{text}");
     }
 
     #[test]

@@ -88,7 +88,7 @@ fn unknown_keys_are_named_with_their_nearest() {
     check("phone.late_look = 'x'", r#"FILE:1: unknown key "late_look" in [phone]; renamed to "late_check""#);
     check(
         "channel.log.only = ['began', 'blind']",
-        r#"FILE:1: channel.log.only: unknown word "blind"; renamed to "unreadable""#,
+        r#"FILE:1: channel.log.only: unknown topic "blind"; renamed to "unreadable""#,
     );
     check("wach = ['a']", r#"FILE:1: unknown key "wach"; did you mean "watch"?"#);
     check("\"wat\\nch\" = 1", r#"FILE:1: unknown key "wat\nch"; did you mean "watch"?"#);

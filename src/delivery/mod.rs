@@ -249,11 +249,7 @@ async fn sync_state(
     let answer = receiver.channel.sync_state(&snapshot).await;
     let is_failing = !matches!(answer, SendOutcome::Delivered { .. });
     if is_failing && !receiver.sync_state.is_failing {
-        tracing::warn!(
-            "{}: the state is not shown, trying again: {}",
-            receiver.channel.name(),
-            answer.words()
-        );
+        tracing::warn!("{}: cannot show the state, retrying: {}", receiver.channel.name(), answer.words());
     }
     if receiver.sync_state.is_failing && !is_failing {
         tracing::info!("{}: the state is shown again", receiver.channel.name());
@@ -323,7 +319,7 @@ fn frozen(
         Ok(message) => (message, template.has_title()),
         Err((ours, error)) => {
             let channel = receiver.channel.name();
-            tracing::error!("{channel}: the template fails, our own words go out: {error}");
+            tracing::error!("{channel}: cannot render the template, sending the built-in text: {error}");
             (ours, false)
         }
     };
@@ -393,7 +389,9 @@ fn settled(attempt: &Attempt, answer: &SendOutcome, jitter: f64, now: Timestamp)
         }
         SendOutcome::Permanent { words } => Settled::GivenUp { words: words.clone() },
         SendOutcome::Unclear { words } if attempt.unclear + 1 >= UNCLEAR_TRIES => Settled::GivenUp {
-            words: format!("given up after {UNCLEAR_TRIES} unclear answers, it may have arrived: {words}"),
+            words: format!(
+                "given up after {UNCLEAR_TRIES} unclear answers; the message may have arrived: {words}"
+            ),
         },
         SendOutcome::Unclear { words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, None), jitter),
@@ -406,7 +404,7 @@ fn settled(attempt: &Attempt, answer: &SendOutcome, jitter: f64, now: Timestamp)
                 && now.duration_since(attempt.waiting_since) > GIVE_UP_AFTER =>
         {
             let before = now.checked_sub(GIVE_UP_AFTER).unwrap_or(Timestamp::MIN);
-            Settled::Expired { before, words: format!("given up after 30 days; the last answer: {words}") }
+            Settled::Expired { before, words: format!("given up after 30 days; last answer: {words}") }
         }
         SendOutcome::Transient { after_s, reached, words } => Settled::Later {
             due_at: later(now, retry_after_s(attempt.number, *after_s), jitter),

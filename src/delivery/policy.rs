@@ -144,10 +144,14 @@ impl Policy {
     /// One line for people that begins with the setting's key.
     pub fn check_machine_channel(&self) -> Result<(), &'static str> {
         if self.max_age.is_some() {
-            return Err("max_age: programs get each change, however old; remove the key");
+            return Err(
+                "max_age: not supported here, because programs get every change at any age; remove the key",
+            );
         }
         if self.template.has_body() {
-            return Err("body: programs get JSON; `title` sets its \"text\"; remove the key");
+            return Err(
+                "body: not supported here, because programs get JSON; set `title` for its \"text\", and remove this key",
+            );
         }
         Ok(())
     }
@@ -215,20 +219,22 @@ fn template(title: Option<&str>, body: Option<&str>, wrong: &mut Vec<String>) ->
 
 fn topics(only: &[String]) -> Result<Vec<String>, String> {
     if only.is_empty() {
-        return Err(format!("only: the list is empty; name some of {}", TOPICS.join(", ")));
+        return Err(format!("only: empty list: expected one or more of {}", TOPICS.join(", ")));
     }
     match only.iter().find(|word| !TOPICS.contains(&word.as_str())) {
         Some(word) if let Some((_, now)) = RENAMED_TOPICS.iter().find(|(before, _)| before == word) => {
-            Err(format!("only: unknown word {word:?}; renamed to {now:?}"))
+            Err(format!("only: unknown topic {word:?}; renamed to {now:?}"))
         }
-        Some(word) => Err(format!("only: unknown word {word:?}; write some of {}", TOPICS.join(", "))),
+        Some(word) => {
+            Err(format!("only: unknown topic {word:?}: expected one or more of {}", TOPICS.join(", ")))
+        }
         None => Ok(only.to_vec()),
     }
 }
 
 fn globs(services: &[String]) -> Result<Watch, String> {
     if services.is_empty() || services.iter().any(|name| name.trim().is_empty()) {
-        return Err("services: name at least one service, and none that is blank".to_owned());
+        return Err("services: invalid list: expected at least one name and no blank names".to_owned());
     }
     Ok(Watch::new(services))
 }
@@ -254,9 +260,8 @@ struct Quiet {
 
 impl Quiet {
     fn parse(text: &str, zone: &TimeZone) -> Result<Quiet, String> {
-        let how =
-            "expected two times and perhaps a zone, like \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"";
-        let wrong = || format!("quiet: invalid hours {text:?}: {how}");
+        let how = "expected two times and an optional time zone, for example \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"";
+        let wrong = || format!("quiet: invalid quiet hours {text:?}: {how}");
         let (hours, zone_name) = match text.trim().split_once(' ') {
             Some((hours, name)) => (hours, Some(name.trim())),
             None => (text.trim(), None),
@@ -268,14 +273,14 @@ impl Quiet {
         let zone = match zone_name {
             Some(name) => TimeZone::get(name).map_err(|_| match jiff::tz::db().available().next() {
                 None => "quiet: this machine has no time zone database; install tzdata".to_owned(),
-                Some(_) => format!("quiet: unknown time zone {name:?}; {how}"),
+                Some(_) => format!("quiet: unknown time zone {name:?}: {how}"),
             })?,
             None => zone.clone(),
         };
         if from == to {
-            return Err(
-                "quiet: both times are the same; to switch a channel off, remove its table".to_owned()
-            );
+            return Err(format!(
+                "quiet: invalid quiet hours {text:?}: both times are the same; to disable the channel, remove its table"
+            ));
         }
         Ok(Quiet { from, to, zone, names_zone })
     }
@@ -378,12 +383,12 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_with_its_key() {
         for (toml, key) in [
-            ("only = []", "only: the list is empty"),
-            ("only = ['begun']", "only: unknown word \"begun\""),
+            ("only = []", "only: empty list: expected one or more of began, "),
+            ("only = ['begun']", "only: unknown topic \"begun\": expected "),
             ("services = ['']", "services: "),
             ("quiet = '22-7'", "quiet: "),
             ("quiet = '22:00'", "quiet: "),
-            ("quiet = '07:00-07:00'", "quiet: both"),
+            ("quiet = '07:00-07:00'", "quiet: invalid quiet hours \"07:00-07:00\": both times are the same"),
             ("quiet = '22:00-07:00 Mars/Base'", "quiet: unknown time zone"),
             ("remind_every = '1m'", "remind_every: invalid duration \"1m\": expected 5 min to 365 days"),
             ("remind_every = 'often'", "remind_every: invalid duration \"often\""),

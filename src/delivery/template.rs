@@ -37,7 +37,7 @@ impl Template {
         for (key, template) in [("title", &template.title), ("body", &template.body)] {
             let Some(template) = template else { continue };
             if template.len() > SOURCE_MAX_BYTES {
-                return Err(format!("{key}: larger than {SOURCE_MAX_BYTES} bytes"));
+                return Err(format!("{key}: template too large: expected at most {SOURCE_MAX_BYTES} bytes"));
             }
             for kind in ChangeKind::ALL {
                 try_on(template, kind).map_err(|error| format!("{key}: {error}"))?;
@@ -108,7 +108,7 @@ fn render(template: &str, facts: &Value) -> Result<String, String> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.render_str(template, minijinja::value::Serde(facts)).map_err(|error| {
-        let place = error.line().map(|line| format!(" in its line {line}")).unwrap_or_default();
+        let place = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
         let names: Vec<&str> =
             facts.as_object().into_iter().flat_map(|facts| facts.keys()).map(String::as_str).collect();
         text::plain_line(&format!("{}{place}{}", cause(&error), help(error.kind(), &names)), ERROR_MAX_CHARS)
@@ -120,25 +120,25 @@ fn cause(error: &minijinja::Error) -> String {
     let name = error.detail().and_then(|detail| detail.split('`').nth(1)).map(|name| format!(" {name:?}"));
     let name = name.unwrap_or_default();
     match error.kind() {
-        ErrorKind::UndefinedError => format!("unknown name{name}"),
+        ErrorKind::UndefinedError => format!("unknown variable{name}"),
         ErrorKind::UnknownFilter => "unknown filter".to_owned(),
         ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => "unknown function".to_owned(),
         ErrorKind::UnknownTest => "unknown test".to_owned(),
-        ErrorKind::SyntaxError => "the template is not complete, or not in the right form".to_owned(),
-        ErrorKind::OutOfFuel => "the template takes too long".to_owned(),
-        ErrorKind::TemplateNotFound => "a template cannot include another one".to_owned(),
-        _ => "a value cannot be used in this way".to_owned(),
+        ErrorKind::SyntaxError => "syntax error".to_owned(),
+        ErrorKind::OutOfFuel => "the template takes too many steps".to_owned(),
+        ErrorKind::TemplateNotFound => "a template cannot include another template".to_owned(),
+        _ => "invalid operation on a value".to_owned(),
     }
 }
 
 fn help(kind: ErrorKind, names: &[&str]) -> String {
     match kind {
-        ErrorKind::UndefinedError => format!("; a template knows {}", names.join(", ")),
+        ErrorKind::UndefinedError => format!(": expected one of {}", names.join(", ")),
         ErrorKind::SyntaxError => {
-            "; expected text, {{ NAME }}, {% if NAME %} … {% endif %} or {% for NAME in LIST %} … {% endfor %}"
+            ": expected text, {{ NAME }}, {% if NAME %} … {% endif %} or {% for NAME in LIST %} … {% endfor %}"
                 .to_owned()
         }
-        _ => "; docs/channels.md explains templates".to_owned(),
+        _ => "; see docs/channels.md".to_owned(),
     }
 }
 
@@ -177,14 +177,11 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_is_refused_with_what_there_is() {
         let error = Template::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
-        let words = "title: unknown name \"titel\" in its line 2; a template knows title, body, advice, severity, kind, \
+        let words = "title: unknown variable \"titel\" in line 2: expected one of title, body, advice, severity, kind, \
                      service, drill, changes";
         assert_eq!(error, words);
         let error = Template::new(None, Some("{% if kind %}")).expect_err("refused");
-        assert!(
-            error.starts_with("body: the template is not complete, or not in the right form in its line 1; "),
-            "{error}"
-        );
+        assert!(error.starts_with("body: syntax error in line 1: expected text, "), "{error}");
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
         assert!(Template::new(Some(endless), None).is_err());
     }

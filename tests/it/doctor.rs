@@ -74,7 +74,10 @@ async fn a_feed_without_trouble_clears_nobody_and_one_that_cannot_be_read_tells_
     let home = configured(&apple, "");
     let said = home.ask(&["doctor", "--only", "apple"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.starts_with("Nothing found. Apple posts late: in about one hour of 400"), "{said:?}");
+    assert!(
+        said.out.starts_with("Nothing found. Apple posts late: in about one hour out of 400"),
+        "{said:?}"
+    );
     for broken in [Answer::status(503), Answer::ok("<html></html>"), Answer::ok("{")] {
         apple.answer(broken);
         let json = answer(&home.ask(&["doctor", "--only", "apple", "--json"]).await);

@@ -286,7 +286,7 @@ url = 7
         "8: schedule.jitter_s: expected a whole number, found a string",
         "10: phone.late_after: invalid duration \"soon\": use for example 3d or 1w",
         "12: channel.webhook.ops.url: not an address: expected https://host/path",
-        "13: channel.webhook.ops.quiet: invalid hours \"at night\": expected two times and perhaps a zone, like \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"",
+        "13: channel.webhook.ops.quiet: invalid quiet hours \"at night\": expected two times and an optional time zone, for example \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"",
         "14: channel.webhook.ops.remind_every: invalid duration \"1m\": expected 5 min to 365 days",
         "15: channel.webhook.none: the key \"url\" is missing",
         "17: channel.mqtt.home.url: expected a string, found an integer",
@@ -507,13 +507,13 @@ fn broken_files_are_explained_in_plain_words() {
         ("[channel.email.a]\nserver = 'h'\nfrom = 'x@h'\nto = ['y@h']\nsecurity = 'ssl'", 5, ""),
     ];
     let of_templates = [
-        ("title = '{{ titel }}'", "unknown name \"titel\""),
-        ("title = '{{ title'", "the template is not complete"),
-        ("body = '{% if kind %}'", "the template is not complete"),
+        ("title = '{{ titel }}'", "unknown variable \"titel\""),
+        ("title = '{{ title'", "syntax error"),
+        ("body = '{% if kind %}'", "syntax error"),
         ("body = '{{ title | shout }}'", "unknown filter"),
         ("body = '{{ shout() }}'", "unknown"),
         ("body = '{% include \"x\" %}'", "template"),
-        ("body = '{{ title + 1 }}'", "cannot be used in this way"),
+        ("body = '{{ title + 1 }}'", "invalid operation on a value"),
     ];
     let of_templates = of_templates.map(|(line, words)| (of_hook(line), 3, words));
     let cases = cases.map(|(text, line, words)| (text.to_owned(), line, words));

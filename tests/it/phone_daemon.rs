@@ -61,7 +61,7 @@ async fn a_late_backup_is_told_and_an_outage_says_when_the_last_one_was() {
     let late = payload(&within("a late backup", peer.next()).await);
     assert_eq!(late["kind"], "backup_late");
     let words = late["text"].as_str().expect("a text");
-    assert!(words.starts_with("No backup for 4 days: your iPhone. Not since "), "{words}");
+    assert!(words.starts_with("No backup for 4 days: your iPhone. Last backup: "), "{words}");
 
     let status = home.ask(&["status", "--json"]).await;
     let status: Value = serde_json::from_str(&status.out).expect("JSON");

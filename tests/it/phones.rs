@@ -240,7 +240,7 @@ async fn of_two_phones_the_older_backup_is_said() {
     assert_eq!(
         told(&mut town),
         [
-            "11:05:45 began: The oldest last backup of your 2 iPhones: 11 h 15 min before it began (Sun 1 Mar 23:15)."
+            "11:05:45 began: The oldest of your 2 iPhones' last backups: 11 h 15 min before it began (Sun 1 Mar 23:15)."
         ]
     );
 }
@@ -350,7 +350,7 @@ async fn people_are_told_what_to_do_about_a_late_backup() {
     let messages = town.messages(0);
     let [late] = messages.as_slice() else { panic!("{} messages", messages.len()) };
     let change = json(late);
-    let text = "No backup for 3 days: your iPhone. Not since Fri 27 Feb 01:00, and Apple reports no outage.";
+    let text = "No backup for 3 days: your iPhone. Last backup: Fri 27 Feb 01:00. Apple reports no outage.";
     assert_eq!(change["text"], text);
     assert_eq!(change["began_at"], at("-3d 01:00").to_string());
     let key = late.request().header("idempotency-key").expect("a key");

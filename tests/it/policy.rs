@@ -372,7 +372,7 @@ async fn a_night_of_reminders_is_one_message_in_the_morning() {
     let [first, digest] = read.as_slice() else { panic!("two messages: {read:#?}") };
     assert!(first.starts_with("21:35:45 "), "{first}");
     let start = "+1d 07:00 Still down: iCloud Backup\n\
-                 Since Mon 2 Mar 21:00; so it still was at Mon 2 Mar 22:36.";
+                 Since Mon 2 Mar 21:00; last confirmed at Mon 2 Mar 22:36.";
     assert!(digest.starts_with(start), "{digest}");
     assert!(digest.ends_with("\nHeld back since Mon 2 Mar 22:36."), "{digest}");
     assert_eq!(digest.matches("Still").count(), 1, "it is what the message is about: {digest}");
@@ -446,7 +446,7 @@ async fn nobody_is_reminded_while_the_feed_cannot_be_read_or_does_not_list_the_o
     town.show(&calm("16:00"));
     town.until("22:00").await;
     let lines = town.heard();
-    assert!(lines.len() == 1 && lines[0].ends_with(" Perhaps over: iCloud Backup"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].ends_with(" Possibly over: iCloud Backup"), "{lines:?}");
 }
 
 #[tokio::test]
@@ -997,8 +997,9 @@ async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
     assert!(texts[0].starts_with("Outage: iCloud Backup. Apple reports an outage since 10:30."), "{texts:?}");
     let log = String::from_utf8(logged.0.lock().expect("one thread").clone()).expect("text");
     for channel in ["desktop", "webhook.ops"] {
-        let line =
-            format!("{channel}: the template fails, our own words go out: unknown name \"changes[9]\"");
+        let line = format!(
+            "{channel}: cannot render the template, sending the built-in text: unknown variable \"changes[9]\""
+        );
         assert!(log.contains(&line), "{log}");
     }
 }

@@ -584,8 +584,8 @@ Watched
   iCloud Backup: outage since 10:11 (1 h 49 min), not listed since 11:30
   iCloud Bakup: not in Apple's list; did you mean iCloud Backup or iCloud Mail?
   *mail*: Apple lists no problem with its 2 services
-  Apple posts late: in about one hour of 400 it lists nothing although iCloud
-  Backup is down.
+  Apple posts late: in about one hour out of 400, iCloud Backup is down but
+  Apple lists nothing.
 
 Elsewhere
   Photos: issue since 10:11 (1 h 49 min)

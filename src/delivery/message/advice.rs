@@ -9,28 +9,28 @@ use crate::model::{ChangeKind, ServiceKey, Severity};
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
 /// Says that there is nothing to say; left out where room is scarce.
-pub const WAIT: &str = "Nothing to do on your side but wait.";
+pub const WAIT: &str = "There is nothing to do but wait.";
 const BACK_UP_NOW: &str = "To back up now: Settings, your name, iCloud, iCloud Backup, Back Up Now.";
 const CHECK_BACKUP: &str = "Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.";
 const CHECK_WATCH: &str =
     "Correct the watch list in the configuration; `statusd services` shows Apple's names.";
-const CHECK_RENAMED: &str = "Apple may have renamed it: `statusd services` shows the names of today.";
+const CHECK_RENAMED: &str = "Apple may have renamed it: `statusd services` lists the current names.";
 const CANNOT_TELL: &str =
-    "Until then nobody here can tell whether Apple has trouble. Nothing to do on your side.";
-const SEEK_CAUSE: &str = "Leave it locked, on power and on Wi-Fi tonight. To back up now: Settings, your name, iCloud, \
-     iCloud Backup, Back Up Now. `statusd doctor` looks for the cause.";
-const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer \
-     instead need not.";
+    "Until it is readable again, statusd cannot tell whether Apple has an outage. There is nothing to do.";
+const SEEK_CAUSE: &str = "Tonight, leave it locked, plugged in and on Wi-Fi. To back up now: Settings, your name, iCloud, \
+     iCloud Backup, Back Up Now. To find the cause, run `statusd doctor`.";
+const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. If you back up to a computer \
+     instead, there is nothing to do.";
 /// What it is worth that Apple lists no problem, measured on 38 outages of iCloud Backup.
-pub const POSTS_LATE: &str = "Apple posts late: in about one hour of 400 it lists nothing although iCloud Backup is \
-     down, and half to two thirds of an outage pass before Apple posts it (measured over 4.5 years).";
+pub const POSTS_LATE: &str = "Apple posts late: in about one hour out of 400, iCloud Backup is down but Apple lists \
+     nothing. Half to two thirds of an outage pass before Apple posts it (measured over 4.5 years).";
 /// The same, where room is scarce.
 pub const POSTS_LATE_SHORT: &str =
-    "Apple posts late: in about one hour of 400 it lists nothing although iCloud Backup is down.";
+    "Apple posts late: in about one hour out of 400, iCloud Backup is down but Apple lists nothing.";
 /// How a service is that has no event in the feed; never "fine", which nobody here can know.
 pub const NO_PROBLEM: &str = "Apple lists no problem";
-const DAMAGED: &str = "What could be read was kept. What is going on now may be told again, and messages \
-     that waited may be missing.";
+const DAMAGED: &str = "All readable data was kept. Ongoing outages may be announced again, and waiting \
+     messages may be lost.";
 
 /// What to do; empty where there is nothing to do or to leave undone.
 pub fn advice(kind: ChangeKind, service: &str) -> &'static str {

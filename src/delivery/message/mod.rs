@@ -281,7 +281,7 @@ fn sections(
     }
     let unlisted = news.len().saturating_sub(SECTIONS_MAX) + more;
     if unlisted > 0 {
-        lines.push(format!("\u{2022} And {} more: `statusd history` has them all.", grouped(unlisted)));
+        lines.push(format!("\u{2022} And {} more; see `statusd history`.", grouped(unlisted)));
     }
     lines
 }

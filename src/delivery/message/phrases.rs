@@ -20,7 +20,7 @@ const EXCERPT_MAX_CHARS: usize = 160;
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
 /// What a phone said longer ago may not be so any more: it was out of reach since.
 const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
-const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will reach you here.";
+const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will arrive here.";
 
 /// What is known, in a few sentences that begin with who says so; times in the reader's zone.
 pub fn details(news: &News, said: &RenderContext) -> String {
@@ -88,7 +88,7 @@ pub fn summary(change: &Change, said: &RenderContext) -> String {
             join(&[&planned, &format!("Apple dropped it at {}.", at(change.seen_at))])
         }
         ChangeKind::Unlisted if !change.near.is_empty() => format!(
-            "Apple's status page lists no service of this name. Did you mean {}?",
+            "Apple's status page lists no service with this name. Did you mean {}?",
             change.near.join(" or ")
         ),
         ChangeKind::Unlisted => {
@@ -96,19 +96,22 @@ pub fn summary(change: &Change, said: &RenderContext) -> String {
         }
         ChangeKind::ListedAgain => {
             format!(
-                "Apple's status page lists it, as seen at {}. It is watched from now on.",
+                "Apple's status page now lists it (seen at {}). statusd watches it from now on.",
                 at(change.seen_at)
             )
         }
         ChangeKind::Unreadable => {
-            let since = change.began_at.map(|began| format!(" since {}", at(began))).unwrap_or_default();
-            format!("Apple's status cannot be read{since}: {}.", change.message)
+            let is_unreadable = match change.began_at {
+                Some(began) => format!("has been unreadable since {}", at(began)),
+                None => "is unreadable".to_owned(),
+            };
+            format!("Apple's status page {is_unreadable}: {}.", change.message)
         }
         ChangeKind::HistoryLost if change.message.is_empty() => {
             "The database was deleted, emptied or replaced by an older copy.".to_owned()
         }
         ChangeKind::HistoryLost => {
-            format!("The database was damaged; it is kept as {}.", change.message)
+            format!("The database was damaged. The damaged file was kept as {}.", change.message)
         }
         ChangeKind::Reminder => join(&[&so_far(change, said), &affected(change)]),
         ChangeKind::Liveness => liveness(change, said),
@@ -116,8 +119,8 @@ pub fn summary(change: &Change, said: &RenderContext) -> String {
         ChangeKind::BackupOff => {
             let off = "iCloud Backup is switched off on your iPhone";
             match change.began_at {
-                Some(last) => format!("{off}. The last backup was at {}.", at(last)),
-                None => format!("{off}, as seen at {}.", at(change.seen_at)),
+                Some(last) => format!("{off}. Last backup: {}.", at(last)),
+                None => format!("{off} (seen at {}).", at(change.seen_at)),
             }
         }
         ChangeKind::Test => TEST.to_owned(),
@@ -211,7 +214,7 @@ fn reported(change: &Change, again: &str, said: &RenderContext) -> String {
             let comma = if again.is_empty() { "" } else { "," };
             format!("Apple reports {problem}{again}{comma} since {began}.")
         }
-        None => format!("Apple reports {problem}{again} and gives no start."),
+        None => format!("Apple reports {problem}{again} and gives no start time."),
     }
 }
 
@@ -220,7 +223,7 @@ fn began(change: &Change, said: &RenderContext) -> String {
     match change.began_at {
         Some(began) if began > said.now => since_words(began, said),
         Some(began) => format!("It began at {}.", when(began, said.now, said.zone)),
-        None => "Apple gives no start.".to_owned(),
+        None => "Apple gives no start time.".to_owned(),
     }
 }
 
@@ -228,7 +231,7 @@ fn began(change: &Change, said: &RenderContext) -> String {
 fn posted(change: &Change, said: &RenderContext) -> String {
     let seen = when(change.seen_at, said.now, said.zone);
     match change.ended_at.is_none_or(|ended| change.seen_at >= ended) {
-        true => format!("First seen at {seen}, when it was already over."),
+        true => format!("First seen at {seen}, after it had ended."),
         false => format!("First listed at {seen}."),
     }
 }
@@ -280,7 +283,7 @@ fn sights(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let (seen, confirmed) = (at(change.seen_at), at(change.at));
     if seen == confirmed {
-        return format!("Seen twice at {seen}.");
+        return format!("Confirmed at {seen}.");
     }
     format!("Seen at {seen}, confirmed at {confirmed}.")
 }
@@ -315,35 +318,35 @@ fn whole(change: &Change, said: &RenderContext) -> String {
 /// `Since 08:15.`; a start that lies ahead is no "since".
 fn since_words(began: Timestamp, said: &RenderContext) -> String {
     let at = when(began, said.now, said.zone);
-    if began > said.now { format!("Apple gives {at} as its start.") } else { format!("Since {at}.") }
+    if began > said.now { format!("Apple gives {at} as the start time.") } else { format!("Since {at}.") }
 }
 
-/// `Since 08:15 (3 h).`, or `Since 08:15; so it still was at 11:15.` where that is a while ago.
+/// `Since 08:15 (3 h).`, or `Since 08:15; last confirmed at 11:15.` where that is a while ago.
 fn so_far(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     match change.began_at {
         Some(began) if began > change.at => since_words(began, said),
         Some(began) if said.now.duration_since(change.at) > FRESH => {
-            format!("Since {}; so it still was at {}.", at(began), at(change.at))
+            format!("Since {}; last confirmed at {}.", at(began), at(change.at))
         }
         Some(began) => format!("Since {} ({}).", at(began), lasted(began, change.at)),
         None => format!("First seen at {}.", at(change.seen_at)),
     }
 }
 
-/// `2,016 looks since Mon 4 May 09:00, the last good one at 08:55.`
+/// `2,016 polls since Mon 4 May 09:00, the last successful one at 08:55.`
 fn liveness(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let since = change.began_at.map(|since| format!(" since {}", at(since))).unwrap_or_default();
     let last = match change.ended_at {
-        Some(last) => format!("the last good one at {}", at(last)),
-        None => "none of them good".to_owned(),
+        Some(last) => format!("the last successful one at {}", at(last)),
+        None => "none of them successful".to_owned(),
     };
-    let looks = match change.message.parse() {
-        Ok(number) => text::counted(number, "look"),
-        Err(_) => format!("{} looks", change.message),
+    let polls = match change.message.parse() {
+        Ok(number) => text::counted(number, "poll"),
+        Err(_) => format!("{} polls", change.message),
     };
-    format!("{looks}{since}, {last}.")
+    format!("{polls}{since}, {last}.")
 }
 
 /// `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the one
@@ -353,7 +356,7 @@ pub fn last_backup(news: &News, said: &RenderContext) -> String {
     let time = |time| when(time, said.now, said.zone);
     let whose = match phones {
         0 | 1 => "Your iPhone's last backup".to_owned(),
-        _ => format!("The oldest last backup of your {phones} iPhones"),
+        _ => format!("The oldest of your {phones} iPhones' last backups"),
     };
     let as_of = match said.now.duration_since(read_at) > SAID_LATELY {
         true => format!(", as of {}", time(read_at)),
@@ -369,14 +372,14 @@ pub fn last_backup(news: &News, said: &RenderContext) -> String {
     format!("{whose}{as_of}: {lies}.")
 }
 
-/// `Not since Mon 4 May 23:15, and Apple reports no outage.`
+/// `Last backup: Mon 4 May 23:15. Apple reports no outage.`
 fn late(change: &Change, said: &RenderContext) -> String {
     let at = |time| when(time, said.now, said.zone);
     let apple = match said.now.duration_since(change.at) > FRESH {
         true => format!("Apple reported no outage at {}", at(change.at)),
         false => "Apple reports no outage".to_owned(),
     };
-    change.began_at.map_or(String::new(), |last| format!("Not since {}, and {apple}.", at(last)))
+    change.began_at.map_or(String::new(), |last| format!("Last backup: {}. {apple}.", at(last)))
 }
 
 /// With a capital and a full stop, if it has none of its own.

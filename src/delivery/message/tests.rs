@@ -106,7 +106,7 @@ fn the_deciding_word_stands_first() {
         (ChangeKind::Reminder, EventKind::Outage, "Still down"),
         (ChangeKind::Reminder, other, "Still a problem"),
         (ChangeKind::Missed, EventKind::Performance, "Was slow"),
-        (ChangeKind::Withdrawn, EventKind::Outage, "Perhaps over"),
+        (ChangeKind::Withdrawn, EventKind::Outage, "Possibly over"),
         (ChangeKind::Planned, EventKind::Maintenance, "Maintenance planned"),
         (ChangeKind::Started, EventKind::Maintenance, "Maintenance started"),
         (ChangeKind::Over, EventKind::Maintenance, "Maintenance over"),
@@ -181,7 +181,7 @@ fn each_piece_of_news_stands_with_its_own_headline_and_its_own_advice() {
          Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.\n\
          • Issue: Photos. Apple reports an issue since 08:20. Some users are affected. Apple writes: “Users cannot \
          back up.” Seen at 09:40, confirmed at 09:41.\n\
-         Nothing to do on your side but wait.",
+         There is nothing to do but wait.",
     );
 }
 
@@ -195,7 +195,7 @@ fn news_of_one_kind_are_named_in_the_title_and_what_is_true_of_all_is_advised_on
     let [first, second, advice] = lines.as_slice() else { panic!("{lines:#?}") };
     assert!(first.starts_with("• Outage: Photos. Apple reports an outage since 08:20."), "{first}");
     assert!(second.starts_with("• Outage: iCloud Mail. Apple reports an outage since 08:30."), "{second}");
-    assert_eq!(*advice, "Nothing to do on your side but wait.");
+    assert_eq!(*advice, "There is nothing to do but wait.");
 }
 
 #[test]
@@ -208,9 +208,7 @@ fn a_long_message_begins_with_what_to_do() {
     let message = full(&changes);
     assert_eq!(message.title, "Outage: Service 20, Service 21 and 18 more");
     assert!(
-        message
-            .body
-            .starts_with("Nothing to do on your side but wait.\n• Outage: Service 20. Since 08:20.\n"),
+        message.body.starts_with("There is nothing to do but wait.\n• Outage: Service 20. Since 08:20.\n"),
         "{}",
         message.body
     );
@@ -221,7 +219,7 @@ fn a_long_message_begins_with_what_to_do() {
     let lines: Vec<&str> = message.body.lines().collect();
     assert!(lines[0].starts_with("• Outage: iCloud Backup. Since 08:15. Wait: your iPhone"), "{}", lines[0]);
     assert_eq!(lines[1], "• Outage: Service 20. Since 08:20.");
-    assert_eq!(lines.last(), Some(&"• And 4,300 more: `statusd history` has them all."));
+    assert_eq!(lines.last(), Some(&"• And 4,300 more; see `statusd history`."));
 }
 
 #[test]
@@ -338,7 +336,7 @@ fn a_bubble_about_services_that_fare_differently_has_a_line_for_each() {
     assert_eq!(
         message.body,
         "Apple now reports an outage. It began at 08:20. Some users are affected.\n\
-         Nothing to do on your side but wait.\n\
+         There is nothing to do but wait.\n\
          Apple writes: “Users cannot back up.”\n\
          • Fixed: iCloud Backup. From 08:15 to 10:04 (1 h 49 min). To back up now: Settings, your name, iCloud, \
          iCloud Backup, Back Up Now."
@@ -384,7 +382,7 @@ fn of_several_phones_the_oldest_backup_is_said_once_for_all_services() {
     let backup = Change { phone, ..change(ChangeKind::Began, "iCloud Backup") };
     let worse = Change { phone: None, ..change(ChangeKind::Worsened, "iCloud Backup") };
     let body = full(&[change(ChangeKind::Began, "Photos"), backup, worse]).body;
-    let sentence = "The oldest last backup of your 3 iPhones: 5 h 15 min before it began (03:00).";
+    let sentence = "The oldest of your 3 iPhones' last backups: 5 h 15 min before it began (03:00).";
     assert_eq!(body.matches(sentence).count(), 1, "{body}");
     assert!(!body.contains("Your iPhone"), "{body}");
 }
@@ -406,26 +404,26 @@ fn a_late_backup() {
         began_at: last,
         ..Change::bare(ChangeKind::BackupLate, ended("").feed, at("10:05"), at("10:05"))
     };
-    let advice = "Leave it locked, on power and on Wi-Fi tonight. To back up now: Settings, your name, iCloud, iCloud \
-                  Backup, Back Up Now. `statusd doctor` looks for the cause.";
+    let advice = "Tonight, leave it locked, plugged in and on Wi-Fi. To back up now: Settings, your name, iCloud, iCloud \
+                  Backup, Back Up Now. To find the cause, run `statusd doctor`.";
     let title = "No backup for 3 days: your iPhone";
-    let fresh = format!("Not since Fri 1 May 23:15, and Apple reports no outage.\n{advice}");
+    let fresh = format!("Last backup: Fri 1 May 23:15. Apple reports no outage.\n{advice}");
     check(std::slice::from_ref(&late), title, &fresh);
     // It waited, and so did the one before it.
     let early = Change { at: at("09:59"), seen_at: at("09:59"), serial: 2, ..late.clone() };
-    let old = format!("Not since Fri 1 May 23:15, and Apple reported no outage at 09:59.\n{advice}");
+    let old = format!("Last backup: Fri 1 May 23:15. Apple reported no outage at 09:59.\n{advice}");
     check(&[late, early], title, &old);
     let off = Change::bare(ChangeKind::BackupOff, ended("").feed, at("10:05"), at("10:05"));
-    let advice = "To switch it on: Settings, your name, iCloud, iCloud Backup. Whoever backs up to a computer instead \
-                  need not.";
+    let advice = "To switch it on: Settings, your name, iCloud, iCloud Backup. If you back up to a computer instead, \
+                  there is nothing to do.";
     let title = "Backups off: your iPhone";
     check(
         std::slice::from_ref(&off),
         title,
-        &format!("iCloud Backup is switched off on your iPhone, as seen at 10:05.\n{advice}"),
+        &format!("iCloud Backup is switched off on your iPhone (seen at 10:05).\n{advice}"),
     );
     let dated = Change { began_at: last, ..off };
-    let off = "iCloud Backup is switched off on your iPhone. The last backup was at Fri 1 May 23:15.";
+    let off = "iCloud Backup is switched off on your iPhone. Last backup: Fri 1 May 23:15.";
     check(&[dated], title, &format!("{off}\n{advice}"));
 }
 
@@ -471,7 +469,7 @@ fn a_plan_that_is_moved_or_cancelled_says_the_times_that_count() {
 fn maintenance_is_called_maintenance() {
     check_words(
         &maintenance(ChangeKind::Withdrawn, "08:15", None),
-        "Perhaps over: iCloud Backup. Apple no longer lists the maintenance and does not say whether it is over. It \
+        "Possibly over: iCloud Backup. Apple no longer lists the maintenance and does not say whether it is over. It \
          began at 08:15. Not listed since 09:40.",
     );
     let corrected = maintenance(ChangeKind::Corrected, "08:15", Some("09:00"));
@@ -490,25 +488,25 @@ fn times_claim_no_more_than_apple_gives() {
     // Over without an end, and with one before its start.
     check_words(
         &bare(ChangeKind::Missed, "08:15", None),
-        "Was down: Photos. From 08:15; Apple gives no end. First seen at 09:40, when it was already over.",
+        "Was down: Photos. From 08:15; Apple gives no end time. First seen at 09:40, after it had ended.",
     );
     check_words(
         &bare(ChangeKind::Ended, "08:15", None),
-        "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives no end. Seen at 09:40, confirmed at 09:41.",
+        "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives no end time. Seen at 09:40, confirmed at 09:41.",
     );
     check_words(
         &bare(ChangeKind::Ended, "08:15", Some("07:00")),
-        "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives an end before its start. Seen at 09:40, \
+        "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives an end before the start. Seen at 09:40, \
          confirmed at 09:41.",
     );
     // A start that lies ahead.
     check_words(
         &bare(ChangeKind::Began, "15:00", None),
-        "Outage: Photos. Apple reports an outage. Apple gives 15:00 as its start. Seen at 09:40, confirmed at 09:41.",
+        "Outage: Photos. Apple reports an outage. Apple gives 15:00 as the start time. Seen at 09:40, confirmed at 09:41.",
     );
     check_words(
         &bare(ChangeKind::Reminder, "15:00", None),
-        "Still down: Photos. Apple gives 15:00 as its start.",
+        "Still down: Photos. Apple gives 15:00 as the start time.",
     );
 }
 

@@ -47,13 +47,13 @@ pub fn bounds(
     let at = |time| when(time, now, zone);
     match (from, to) {
         (Some(from), Some(to)) if to < from => {
-            format!("from {}; Apple gives an end before its start", at(from))
+            format!("from {}; Apple gives an end before the start", at(from))
         }
         (Some(from), Some(to)) => from_to(from, to, now, zone),
-        (Some(from), None) if is_over => format!("from {}; Apple gives no end", at(from)),
+        (Some(from), None) if is_over => format!("from {}; Apple gives no end time", at(from)),
         (Some(from), None) => format!("from {} on", at(from)),
         (None, Some(to)) => format!("until {}", at(to)),
-        (None, None) => "at a time that Apple does not give".to_owned(),
+        (None, None) => "at a time Apple does not give".to_owned(),
     }
 }
 
@@ -87,7 +87,7 @@ pub fn under_way(
     now: Timestamp,
     zone: &TimeZone,
 ) -> String {
-    let began = start.map_or("without a start from Apple".to_owned(), |start| since(start, now, zone));
+    let began = start.map_or("without a start time from Apple".to_owned(), |start| since(start, now, zone));
     match planned_end {
         Some(end) => format!("{began}, planned until {}", when(end, now, zone)),
         None => began,
@@ -158,11 +158,11 @@ mod tests {
         }
         check(Some("08:15"), Some("10:04"), true, "from 08:15 to 10:04 (1 h 49 min)");
         check(Some("08:15"), Some("08:15"), true, "from 08:15 to 08:15 (under a minute)");
-        check(Some("08:15"), None, true, "from 08:15; Apple gives no end");
+        check(Some("08:15"), None, true, "from 08:15; Apple gives no end time");
         check(Some("08:15"), None, false, "from 08:15 on");
-        check(Some("08:15"), Some("07:00"), true, "from 08:15; Apple gives an end before its start");
+        check(Some("08:15"), Some("07:00"), true, "from 08:15; Apple gives an end before the start");
         check(None, Some("10:04"), true, "until 10:04");
-        check(None, None, true, "at a time that Apple does not give");
+        check(None, None, true, "at a time Apple does not give");
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         let end = Some(at("2026-05-05T14:00:00Z"));
         assert_eq!(since(at("2026-05-05T11:00:00Z"), now, zone), "since 11:00 (1 h)");
         assert_eq!(since(at("2026-05-05T15:00:00Z"), now, zone), "starting at 15:00 according to Apple");
-        assert_eq!(under_way(None, end, now, zone), "without a start from Apple, planned until 14:00");
+        assert_eq!(under_way(None, end, now, zone), "without a start time from Apple, planned until 14:00");
     }
 
     #[test]

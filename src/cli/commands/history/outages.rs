@@ -420,7 +420,7 @@ iCloud Backup, outage
   withdrawn; it began Mon 4 May 02:00
   posted 03:00, the message was given up
 iCloud Backup, issue, posted late
-  at a time that Apple does not give
+  at a time Apple does not give
   posted 4 May 09:00, not announced
 iCloud Backup, outage
   ongoing since 08:00 (4 h)
