@@ -20,7 +20,8 @@ use common::hostile::hostile;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
-use statusd::channel::{Audience, Channel, Log, Table as _, Transport, alertmanager};
+use statusd::channel::log::Log;
+use statusd::channel::{Audience, Channel, Table as _, alertmanager};
 use statusd::clock::Elapsed;
 use statusd::daemon::poller::{Poller, PollerState};
 use statusd::delivery::policy::{Policy, Route};
@@ -235,7 +236,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         change.message = "Users see a problem. ".repeat(15);
         store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
     }
-    let receiver = receiver(Channel::new("all", audience, Transport::Log(Log)));
+    let receiver = receiver(Channel::new("all", audience, Log));
     let mut messages = 0;
     while messages < 200 {
         watch.start();

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::process::{self, Meaning, Run, Task};
 use super::redact::Redactor;
 use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, SendOutcome, Table, Transport};
+use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;
@@ -75,8 +76,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Apprise(Box::new(Apprise::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Apprise::new(self, read_secret)?.into())
     }
 }
 
@@ -126,27 +127,6 @@ impl Apprise {
         Ok(Apprise { program: settings.program.clone(), services, redactor })
     }
 
-    /// One run, within 60 s and the seconds that a program gets to end when told to.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        // Whatever the language of the machine: what we write is UTF-8 (PEP 540).
-        let mut variables = vec![("PYTHONUTF8".to_owned(), "1".to_owned())];
-        if let Services::One(url) = &self.services {
-            variables.push(("APPRISE_URLS".to_owned(), url.expose().to_owned()));
-        }
-        let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
-        let task = Task {
-            program: &self.program,
-            arguments: &self.arguments(notice),
-            variables: &variables,
-            input: body.as_bytes(),
-            within: SEND_WITHIN,
-        };
-        match process::run(task).await {
-            Ok(run) => self.judged(&run),
-            Err(error) => process::not_started(&self.program, &error, MISSING),
-        }
-    }
-
     /// The title is in them, for everybody on the machine to read: what Apple says is no secret.
     fn arguments(&self, notice: &Notice) -> Vec<String> {
         let kind = match notice.severity {
@@ -189,6 +169,29 @@ impl Apprise {
             .or_else(|| lines.iter().rev().find(|line| !line.trim().is_empty()).cloned());
         let reason = without_addresses(&reason.unwrap_or_default());
         self.redactor.redact(&reason, REASON_MAX_CHARS)
+    }
+}
+
+impl Transport for Apprise {
+    /// One run, within 60 s and the seconds that a program gets to end when told to.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        // Whatever the language of the machine: what we write is UTF-8 (PEP 540).
+        let mut variables = vec![("PYTHONUTF8".to_owned(), "1".to_owned())];
+        if let Services::One(url) = &self.services {
+            variables.push(("APPRISE_URLS".to_owned(), url.expose().to_owned()));
+        }
+        let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
+        let task = Task {
+            program: &self.program,
+            arguments: &self.arguments(notice),
+            variables: &variables,
+            input: body.as_bytes(),
+            within: SEND_WITHIN,
+        };
+        match process::run(task).await {
+            Ok(run) => self.judged(&run),
+            Err(error) => process::not_started(&self.program, &error, MISSING),
+        }
     }
 }
 

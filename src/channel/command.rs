@@ -12,9 +12,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::process::{self, Meaning, Task};
 use super::settings::{HIDDEN, ReadSecret, Shown, shown, shown_list};
-use super::{Audience, Notice, SendOutcome, Table, Transport};
+use super::transport::{AnyTransport, ENDS_WITHIN, Table, Transport};
 use crate::text;
 
 const WITHIN_DEFAULT_S: u64 = 30;
@@ -78,8 +79,8 @@ impl Table for Settings {
         vec![shown_list("command", &command), shown("within_s", within_s)]
     }
 
-    fn open(&self, _: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Command(Command::new(self)?))
+    fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Command::new(self)?.into())
     }
 }
 
@@ -123,14 +124,11 @@ impl Command {
         let (program, arguments) = (program.clone(), arguments.to_vec());
         Ok(Command { program, arguments, within: Duration::from_secs(*within_s) })
     }
+}
 
-    /// Within what time a run ends, but for the seconds that a program gets to end when told to.
-    pub fn ends_within(&self) -> Duration {
-        self.within
-    }
-
+impl Transport for Command {
     /// One run, within `within_s` and the seconds that a program gets to end when told to.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let task = Task {
             program: &self.program,
             arguments: &self.arguments,
@@ -142,6 +140,11 @@ impl Command {
             Ok(run) => run.judged(&self.program, &run.last_line(), meaning),
             Err(error) => process::not_started(&self.program, &error, MISSING),
         }
+    }
+
+    /// Within what time a run ends, but for the seconds that a program gets to end when told to.
+    fn ends_within(&self) -> Duration {
+        self.within + ENDS_WITHIN
     }
 }
 

@@ -9,8 +9,9 @@ use std::io;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Audience, Notice, SendOutcome, Table, Transport};
+use super::transport::{AnyTransport, Table, Transport};
 use crate::cause::Cause as _;
 use crate::text;
 
@@ -47,8 +48,8 @@ impl Table for Settings {
         self.enabled
     }
 
-    fn open(&self, _: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Log(Log))
+    fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Log.into())
     }
 }
 
@@ -69,7 +70,7 @@ pub struct Log;
 
 impl Log {
     /// A line that neither the journal nor standard error takes is tried again.
-    pub fn send(&self, notice: &Notice) -> SendOutcome {
+    fn write(&self, notice: &Notice) -> SendOutcome {
         let line = if notice.body.is_empty() {
             text::plain_line(&notice.title, LINE_MAX)
         } else {
@@ -88,6 +89,12 @@ impl Log {
                 SendOutcome::Transient { after_s: None, reached: false, words }
             }
         }
+    }
+}
+
+impl Transport for Log {
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        self.write(notice)
     }
 }
 
@@ -136,7 +143,7 @@ pub mod tests {
             replaces: None,
             follows: None,
         };
-        let (lines, answer) = captured(true, || Log.send(&notice));
+        let (lines, answer) = captured(true, || Log.write(&notice));
         assert!(matches!(answer, SendOutcome::Delivered { receipt: None, .. }), "{answer:?}");
         lines
     }

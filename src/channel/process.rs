@@ -20,7 +20,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::SendOutcome;
+use super::outcome::SendOutcome;
 use crate::cause::Cause as _;
 use crate::text;
 

@@ -7,7 +7,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::SendOutcome;
+use super::outcome::SendOutcome;
 
 /// Somebody who is back is found within a minute.
 const PROBE_EVERY: SignedDuration = SignedDuration::from_secs(50);

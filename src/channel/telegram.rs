@@ -16,11 +16,12 @@ use serde_json::{Value, json};
 
 use super::chat::{self, Id};
 use super::http::{HttpTarget, Reply};
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{
     ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
     shown_some,
 };
-use super::{Audience, Notice, SendOutcome, Table, Transport};
+use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
@@ -69,8 +70,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Telegram(Box::new(Telegram::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Telegram::new(self, read_secret)?.into())
     }
 }
 
@@ -106,19 +107,6 @@ impl Telegram {
             chat_id: chat_id(&settings.chat_id)?,
             thread_id: settings.thread_id.as_ref().map(thread_id).transpose()?,
         })
-    }
-
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
-        }
     }
 
     fn payload(&self, notice: &Notice) -> Value {
@@ -196,6 +184,21 @@ impl Telegram {
         }
         let answer = chat::judged(&self.peer, &reply, reason, advice(status, reason));
         chat::waiting(answer, parameters["retry_after"].as_f64())
+    }
+}
+
+impl Transport for Telegram {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

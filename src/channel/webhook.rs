@@ -15,10 +15,11 @@ use ring::hmac;
 use serde::Deserialize;
 
 use super::http::HttpTarget;
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
 };
-use super::{Audience, Notice, SendOutcome, Table, Transport};
+use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -59,8 +60,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Webhook(Box::new(Webhook::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Webhook::new(self, read_secret)?.into())
     }
 }
 
@@ -99,23 +100,6 @@ impl Webhook {
         })
     }
 
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        let headers = match self.headers(notice) {
-            Ok(headers) => headers,
-            Err(words) => return SendOutcome::Permanent { words },
-        };
-        match self.peer.post_json(headers, notice.payload.as_str()).await {
-            Ok(reply) => self.peer.judged(&reply),
-            Err(answer) => answer,
-        }
-    }
-
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
     fn headers(&self, notice: &Notice) -> Result<HeaderMap, String> {
         let key = HeaderValue::from_str(&notice.key)
             .map_err(|_| "the message's key does not fit an HTTP header; please report this".to_owned())?;
@@ -128,6 +112,25 @@ impl Webhook {
             headers.insert(SIGNATURE, signature(key, notice.payload.as_bytes()));
         }
         Ok(headers)
+    }
+}
+
+impl Transport for Webhook {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        let headers = match self.headers(notice) {
+            Ok(headers) => headers,
+            Err(words) => return SendOutcome::Permanent { words },
+        };
+        match self.peer.post_json(headers, notice.payload.as_str()).await {
+            Ok(reply) => self.peer.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

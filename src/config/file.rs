@@ -15,7 +15,7 @@ use super::error::{ConfigError, Faults, Origins};
 use super::source_map::{SourceMap, TomlError, joined, line_and_column, toml_error};
 use super::{Environment, paths, phone, syntax};
 use crate::cause::Cause as _;
-use crate::channel::{SINGLE_CHANNELS, Tables};
+use crate::channel::{self, Tables};
 use crate::delivery::heartbeat;
 use crate::delivery::policy;
 use crate::regular_file;
@@ -261,7 +261,7 @@ fn take_policies<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>
     for (kind, value) in kinds.iter_mut() {
         let kind = kind.get_ref().to_string();
         let DeValue::Table(table) = value.get_mut() else { continue };
-        if SINGLE_CHANNELS.contains(&kind.as_str()) {
+        if channel::is_single(&kind) {
             taken.push((kind, take_keys(table)));
             continue;
         }

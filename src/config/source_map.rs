@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::channel::SINGLE_CHANNELS;
+use crate::channel;
 use crate::delivery::policy;
 
 const WHOLE: &str = "a whole number";
@@ -163,7 +163,7 @@ fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
 /// Adds the policy keys in a channel's table.
 fn with_policy_keys<'k>(table: &str, known: &[&'k str]) -> Vec<&'k str> {
     let is_channel = match table.strip_prefix("channel.").map(|rest| rest.split_once('.')) {
-        Some(None) => SINGLE_CHANNELS.contains(&&table["channel.".len()..]),
+        Some(None) => channel::is_single(&table["channel.".len()..]),
         Some(Some((_, name))) => !name.contains('.'),
         None => false,
     };

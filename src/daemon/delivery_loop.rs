@@ -124,7 +124,7 @@ mod tests {
     use crate::channel::log::Log;
     use crate::channel::log::tests::captured;
     use crate::channel::webhook::Settings;
-    use crate::channel::{Audience, Channel, Table, Transport};
+    use crate::channel::{Audience, Channel, Table};
     use crate::daemon::progress::{TaskState, Watched};
     use crate::delivery::policy::Policy;
     use crate::model::{Beliefs, Edition, FeedId};
@@ -174,7 +174,7 @@ mod tests {
             let change = tracking::history_lost(&Beliefs::new(feed.clone()), &message, at);
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
-        let channel = Channel::new("log", Audience::Programs, Transport::Log(Log));
+        let channel = Channel::new("log", Audience::Programs, Log);
         let receiver = Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
         let (_tick, ticks) = watch::channel(());
         let (stop, stopped) = watch::channel(false);

@@ -5,7 +5,9 @@ use jiff::tz::TimeZone;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::channel::{Audience, Channel, Desktop, Log, Transport};
+use crate::channel::desktop::Desktop;
+use crate::channel::log::Log;
+use crate::channel::{AnyTransport, Audience, Channel};
 use crate::delivery::message::DRILL;
 use crate::delivery::policy::Policy;
 use crate::model::Edition;
@@ -26,8 +28,8 @@ fn drill(watch: &str) -> Drill {
 /// A channel for people or for programs, on these policy.
 fn receiver(name: &str, toml: &str) -> Receiver {
     let (audience, way) = match name {
-        "log" => (Audience::Programs, Transport::Log(Log)),
-        _ => (Audience::Desktop, Transport::Desktop(Box::new(Desktop::new()))),
+        "log" => (Audience::Programs, AnyTransport::from(Log)),
+        _ => (Audience::Desktop, AnyTransport::from(Desktop::new())),
     };
     let settings = toml::from_str(toml).expect("the keys of policy");
     let policy = Policy::new(&settings, &TimeZone::UTC).expect("good policy");

@@ -8,6 +8,7 @@ use crate::common::alertmanager::Alertmanager as Real;
 use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use statusd::channel::Transport as _;
 use statusd::channel::alertmanager::{Alertmanager, Settings};
 use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot, http_answer};
 use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Severity};
@@ -168,7 +169,7 @@ async fn a_token_is_sent_as_such() {
     let url = peer.url("");
     let settings: Settings =
         toml::from_str(&format!("urls = ['{url}']\nbearer_token = 't0kent0ken'")).expect("settings");
-    let channel = Alertmanager::new(&settings, &|_| panic!("no file to read")).expect("a channel");
+    let mut channel = Alertmanager::new(&settings, &|_| panic!("no file to read")).expect("a channel");
     check_delivered(&channel.send(&began()).await);
     let request = peer.next().await;
     assert_eq!(request.header("authorization"), Some("Bearer t0kent0ken"));
@@ -179,7 +180,7 @@ async fn a_token_is_sent_as_such() {
 async fn every_status_has_its_meaning() {
     let statuses: Vec<u16> = (100..=599).collect();
     let mut peer = HttpServer::start(statuses.iter().map(|status| Reply::status(*status))).await;
-    let channel = channel(&[&peer.url("")]);
+    let mut channel = channel(&[&peer.url("")]);
     for status in statuses {
         let answer = channel.send(&began()).await;
         peer.next().await;
@@ -236,7 +237,7 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
 #[tokio::test]
 async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     let mut peer = HttpServer::start([Reply::Never]).await;
-    let channel = channel(&[&peer.url("")]);
+    let mut channel = channel(&[&peer.url("")]);
     let notice = began();
     let silence = async {
         peer.next().await;
@@ -252,7 +253,7 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
 async fn a_replica_that_hangs_keeps_nobody_waiting() {
     let mut hangs = HttpServer::start([Reply::Never]).await;
     let mut works = HttpServer::start([Reply::status(200)]).await;
-    let channel = channel(&[&hangs.url(""), &works.url("")]);
+    let mut channel = channel(&[&hangs.url(""), &works.url("")]);
     let notice = began();
     let silence = async {
         assert_eq!(hangs.next().await, with_host_of(&hangs, works.next().await), "the same to both");
@@ -277,7 +278,7 @@ fn with_host_of(peer: &HttpServer, mut request: Request) -> Request {
 #[tokio::test]
 async fn nothing_is_sent_where_there_is_nothing_to_say() {
     let peer = HttpServer::start([Reply::status(500)]).await;
-    let channel = channel(&[&peer.url("")]);
+    let mut channel = channel(&[&peer.url("")]);
     for kind in ["planned", "unlisted", "listed_again", "history_lost", "liveness", "brand_new"] {
         let answer = channel.send(&notice(kind, json!({}))).await;
         let words = format!("not sent: there is no alert for \u{201c}{kind}\u{201d}");
@@ -313,7 +314,7 @@ fn time(value: &Value) -> Timestamp {
 async fn an_outage_fires_once_and_its_end_resolves_it() {
     let mut hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
-    let channel = channel(&[&real.url()]);
+    let mut channel = channel(&[&real.url()]);
 
     check_delivered(&channel.send(&began()).await);
     let (status, alert) = told(&mut hook).await;
@@ -355,7 +356,7 @@ async fn an_outage_fires_once_and_its_end_resolves_it() {
 async fn what_was_over_before_it_was_seen_is_taken_and_told_nobody() {
     let mut hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
-    let channel = channel(&[&real.url()]);
+    let mut channel = channel(&[&real.url()]);
     let missed = json!({"message_id": "1", "ended_at": ago(90)});
     check_delivered(&channel.send(&notice("missed", missed)).await);
     check_delivered(&channel.send(&began()).await);
@@ -368,7 +369,7 @@ async fn what_was_over_before_it_was_seen_is_taken_and_told_nobody() {
 async fn strange_ends_are_taken() {
     let mut hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
-    let channel = channel(&[&real.url()]);
+    let mut channel = channel(&[&real.url()]);
     for ended_at in [json!(null), json!(ago(-600)), json!(ago(9_000))] {
         check_delivered(&channel.send(&began()).await);
         assert_eq!(told(&mut hook).await.0, "firing");
@@ -381,7 +382,7 @@ async fn strange_ends_are_taken() {
 async fn a_restarted_alertmanager_is_told_again_what_goes_on() {
     let mut hook = hook().await;
     let mut real = Real::start(&hook.url("/hook"));
-    let channel = channel(&[&real.url()]);
+    let mut channel = channel(&[&real.url()]);
     check_delivered(&channel.send(&began()).await);
     told(&mut hook).await;
 
@@ -405,7 +406,7 @@ async fn one_replica_is_enough_and_the_other_catches_up() {
     let lives = Real::start(&hook.url("/hook"));
     let mut dies = Real::start(&other_hook.url("/hook"));
     dies.kill();
-    let channel = channel(&[&dies.url(), &lives.url()]);
+    let mut channel = channel(&[&dies.url(), &lives.url()]);
 
     let answer = channel.send(&began()).await;
     check_delivered(&answer);
@@ -426,7 +427,7 @@ async fn one_replica_is_enough_and_the_other_catches_up() {
 async fn blindness_drills_and_tests_are_alerts_of_their_own() {
     let hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
-    let channel = channel(&[&real.url()]);
+    let mut channel = channel(&[&real.url()]);
     let bare = |kind: &str| {
         let nothing = json!({"service": null, "message_id": null, "occurrence": null, "outage_kind": null,
                              "users_affected": null, "apple_text": "HTTP 503"});

@@ -7,8 +7,10 @@ use std::sync::LazyLock;
 
 use crate::common::http_server::{HttpServer, Nobody, Reply};
 use serde_json::{Value, json};
+use statusd::channel::Transport as _;
+use statusd::channel::apprise::Apprise;
 use statusd::channel::apprise::Settings;
-use statusd::channel::{Apprise, Notice, SendOutcome};
+use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Severity;
 use statusd::secret::Secret;
 use tempfile::TempDir;
@@ -103,7 +105,7 @@ async fn the_message_arrives_as_it_is() {
 #[tokio::test]
 async fn the_tone_is_the_type() {
     let mut peer = HttpServer::start([Reply::status(200)]).await;
-    let apprise = one(format!("json://{}", peer.address));
+    let mut apprise = one(format!("json://{}", peer.address));
     for (severity, kind) in [(Severity::Resolved, "success"), (Severity::Info, "info")] {
         let answer = apprise.send(&Notice { severity, body: String::new(), ..notice() }).await;
         check_delivered(&answer, "Sent JSON");
@@ -114,7 +116,7 @@ async fn the_tone_is_the_type() {
 #[tokio::test]
 async fn a_service_that_fails_is_tried_again() {
     let peer = HttpServer::start([Reply::status(503), Reply::ResetAfterReading]).await;
-    let apprise = one(format!("json://{}/{SECRET}", peer.address));
+    let mut apprise = one(format!("json://{}/{SECRET}", peer.address));
     check_retry(&apprise.send(&notice()).await, "exited with 1. It says: Failed to send JSON");
     check_retry(&apprise.send(&notice()).await, "A Connection error occurred sending JSON notification");
     let nobody = Nobody::new();

@@ -9,8 +9,10 @@ use std::process::Command as Process;
 use std::time::Duration;
 
 use crate::common::http_server::patient;
+use statusd::channel::Transport as _;
+use statusd::channel::command::Command;
 use statusd::channel::command::Settings;
-use statusd::channel::{Command, Notice, SendOutcome};
+use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Severity;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -260,7 +262,7 @@ async fn the_time_limit_ends_the_whole_family() {
         let directory = TempDir::new().expect("a directory");
         let (path, mut lifeline) = named_pipe(&directory, "lifeline");
         let script = format!("{stubborn}{FAMILY}");
-        let command = command(&["/bin/sh", "-c", &script, utf8(&path)], 30);
+        let mut command = command(&["/bin/sh", "-c", &script, utf8(&path)], 30);
         let notice = notice("{}");
         let hang = async {
             family_is_up(&mut lifeline).await;
@@ -280,7 +282,7 @@ async fn a_program_is_asked_to_end_before_it_is_killed() {
     let directory = TempDir::new().expect("a directory");
     let (path, mut lifeline) = named_pipe(&directory, "lifeline");
     let script = "trap 'echo tidied up; exit 0' TERM; echo alive >\"$0\"; while :; do sleep 0.1; done";
-    let command = command(&["/bin/sh", "-c", script, utf8(&path)], 30);
+    let mut command = command(&["/bin/sh", "-c", script, utf8(&path)], 30);
     let notice = notice("{}");
     let hang = async {
         family_is_up(&mut lifeline).await;
@@ -300,7 +302,7 @@ async fn a_try_that_is_dropped_takes_the_whole_family_along() {
     let directory = TempDir::new().expect("a directory");
     let (path, mut lifeline) = named_pipe(&directory, "lifeline");
     let script = format!("trap '' TERM; {FAMILY}");
-    let command = command(&["/bin/sh", "-c", &script, utf8(&path)], 600);
+    let mut command = command(&["/bin/sh", "-c", &script, utf8(&path)], 600);
     let notice = notice("{}");
     tokio::select! {
         answer = command.send(&notice) => panic!("{answer:?}"),

@@ -3,8 +3,10 @@
 
 use crate::common;
 use crate::common::bus::{Bus, Held, Says, Server};
+use statusd::channel::Transport as _;
+use statusd::channel::desktop::Desktop;
 use statusd::channel::desktop::Urgency;
-use statusd::channel::{Desktop, Fate, Notice, SendOutcome, Wish};
+use statusd::channel::{Fate, Notice, SendOutcome, Wish};
 use statusd::model::Severity;
 
 fn notice(title: &str, body: &str) -> Notice {

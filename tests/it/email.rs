@@ -8,8 +8,10 @@ use crate::common::mail::{Act, Fault, GREETING, LETTER, MailServer, Scripted, Wi
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use statusd::channel::Transport as _;
+use statusd::channel::email::Email;
 use statusd::channel::email::{Security, Settings};
-use statusd::channel::{Audience, Channel, Email, Notice, SendOutcome, Transport};
+use statusd::channel::{Audience, Channel, Notice, SendOutcome};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, FeedId, Severity};
@@ -664,8 +666,7 @@ async fn an_unclear_answer_is_tried_three_times() {
     let mut tries = 0;
     for hour in 0..10 {
         let now = start + SignedDuration::from_hours(hour);
-        let channel =
-            Channel::new("email.me", Audience::People, Transport::Email(Box::new(email(&plain(&peer)))));
+        let channel = Channel::new("email.me", Audience::People, email(&plain(&peer)));
         let mut receiver =
             Receiver::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
         if let Round::Tried { answer, .. } =

@@ -10,6 +10,7 @@ use crate::common::mosquitto::{Listener, Message, Mosquitto, retained};
 use crate::common::wire::Wire;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use statusd::channel::Transport as _;
 use statusd::channel::mqtt::{Mqtt, Settings};
 use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot};
 use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Severity};

@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::common::bus::Bus;
-use statusd::channel::{Desktop, Fate, Notice, SendOutcome, Wish};
+use statusd::channel::Transport as _;
+use statusd::channel::desktop::Desktop;
+use statusd::channel::{Fate, Notice, SendOutcome, Wish};
 use statusd::model::Severity;
 use zbus::{Connection, connection};
 

@@ -9,7 +9,9 @@ use std::thread::{JoinHandle, spawn};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use statusd::channel::{Audience, Channel, Desktop, Transport, Webhook, webhook};
+use statusd::channel::desktop::Desktop;
+use statusd::channel::webhook::Webhook;
+use statusd::channel::{Audience, Channel, webhook};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
@@ -87,8 +89,7 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
     let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut receiver =
-        receiver(Channel::new("webhook.ops", Audience::Programs, Transport::Webhook(Box::new(webhook))));
+    let mut receiver = receiver(Channel::new("webhook.ops", Audience::Programs, webhook));
     announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
@@ -116,7 +117,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
     assert_eq!(again.lost, Some(found));
     announce(
         &again.store,
-        &Channel::new("desktop", Audience::Desktop, Transport::Desktop(Box::new(Desktop::new()))),
+        &Channel::new("desktop", Audience::Desktop, Desktop::new()),
         &change("", ChangeKind::HistoryLost, at(START)),
     )
     .await;
@@ -128,11 +129,8 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
 async fn what_is_young_is_not_given_up_with_what_is_old() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let mut receiver = receiver(Channel::new(
-        "desktop",
-        Audience::People,
-        Transport::Desktop(Box::new(Desktop::at("unix:path=/nonexistent/bus"))),
-    ));
+    let mut receiver =
+        receiver(Channel::new("desktop", Audience::People, Desktop::at("unix:path=/nonexistent/bus")));
     let now = Cell::new(at(START));
     let clock = || now.get();
     announce(&store, &receiver.channel, &change("Photos", ChangeKind::Began, now.get())).await;
@@ -153,7 +151,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    let channel = Channel::new("desktop", Audience::Desktop, Transport::Desktop(Box::new(Desktop::new())));
+    let channel = Channel::new("desktop", Audience::Desktop, Desktop::new());
     let compose = |waiting: &Waiting| RenderedNotice {
         key: waiting.changes[0].key(),
         title: String::new(),
@@ -217,8 +215,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
     let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
-    let mut receiver =
-        receiver(Channel::new("webhook.ops", Audience::Programs, Transport::Webhook(Box::new(webhook))));
+    let mut receiver = receiver(Channel::new("webhook.ops", Audience::Programs, webhook));
     announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     announce(&store, &receiver.channel, &change("Photos", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
@@ -246,7 +243,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
 /// A store for people with a message of these services in flight.
 async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) {
     let store = Store::open(folder, at(START)).expect("a store").store;
-    let channel = Channel::new("desktop", Audience::People, Transport::Desktop(Box::new(Desktop::new())));
+    let channel = Channel::new("desktop", Audience::People, Desktop::new());
     for service in services {
         announce(&store, &channel, &change(service, ChangeKind::Began, at(START))).await;
     }
@@ -370,7 +367,7 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
 #[tokio::test]
 async fn of_one_event_no_later_change_is_told_before_an_earlier_one() {
     let store = Store::throw_away().expect("a store");
-    let channel = Channel::new("desktop", Audience::People, Transport::Desktop(Box::new(Desktop::new())));
+    let channel = Channel::new("desktop", Audience::People, Desktop::new());
     let again = |change: Change| Change { occurrence: Some(2), ..change };
     for change in [
         change("iCloud Backup", ChangeKind::Began, at(START)),
@@ -417,7 +414,7 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_flood_is_told_in_messages_of_bounded_size() {
     let store = Store::throw_away().expect("a store");
-    let channel = Channel::new("desktop", Audience::People, Transport::Desktop(Box::new(Desktop::new())));
+    let channel = Channel::new("desktop", Audience::People, Desktop::new());
     for kind in [ChangeKind::Began, ChangeKind::Ended] {
         for number in 0..2_000 {
             let change = change(&format!("Service {number}"), kind, at(START));

@@ -4,6 +4,7 @@ use crate::common;
 use std::path::Path;
 
 use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
+use statusd::channel::Transport as _;
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Severity;
@@ -45,7 +46,7 @@ fn webhook(url: &str) -> Webhook {
 /// What a webhook makes of one reply, and what the peer was sent.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
-    let webhook = webhook(&peer.url(PATH));
+    let mut webhook = webhook(&peer.url(PATH));
     let answer = webhook.send(&notice()).await;
     let request = peer.next().await;
     assert!(peer.is_quiet(), "one send is one request");
@@ -89,7 +90,7 @@ async fn without_secrets_nothing_is_signed_or_claimed() {
         hmac_secret: None,
         hmac_secret_file: None,
     };
-    let webhook = Webhook::new(&settings, &|_| panic!("no file to read")).expect("a webhook");
+    let mut webhook = Webhook::new(&settings, &|_| panic!("no file to read")).expect("a webhook");
     webhook.send(&notice()).await;
     let request = peer.next().await;
     assert_eq!((request.header("authorization"), request.header("x-statusd-signature")), (None, None));
@@ -98,7 +99,7 @@ async fn without_secrets_nothing_is_signed_or_claimed() {
 #[tokio::test]
 async fn every_try_sends_the_same_bytes() {
     let mut peer = HttpServer::start([Reply::status(500), Reply::status(200)]).await;
-    let webhook = webhook(&peer.url(PATH));
+    let mut webhook = webhook(&peer.url(PATH));
     assert!(matches!(webhook.send(&notice()).await, SendOutcome::Transient { .. }));
     assert!(matches!(webhook.send(&notice()).await, SendOutcome::Delivered { .. }));
     assert_eq!(peer.next().await, peer.next().await);
@@ -196,7 +197,7 @@ async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
 #[tokio::test]
 async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     let mut peer = HttpServer::start([Reply::Never]).await;
-    let webhook = webhook(&peer.url(PATH));
+    let mut webhook = webhook(&peer.url(PATH));
     let notice = notice();
     let silence = async {
         peer.next().await;
@@ -225,7 +226,7 @@ async fn no_secret_is_logged_or_printed() {
     exchange(Reply::status(403).with_body(TOKEN)).await;
     exchange(Reply::ResetAfterReading).await;
     let nobody = Nobody::new();
-    let unreached = webhook(&format!("http://{}{PATH}", nobody.address));
+    let mut unreached = webhook(&format!("http://{}{PATH}", nobody.address));
     unreached.send(&notice()).await;
 
     let logged: String = log.try_iter().collect();

@@ -26,8 +26,10 @@ use toml::Value;
 
 use self::alert::{Alert, Composer, NoAlert, OWN_LABELS};
 use self::replica::{Credentials, Replica};
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, SendOutcome, Snapshot, Table, Transport};
+use super::snapshot::Snapshot;
+use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
 
 const REPEAT_S: u64 = 60;
@@ -101,8 +103,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Alertmanager(Box::new(Alertmanager::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Alertmanager::new(self, read_secret)?.into())
     }
 }
 
@@ -145,35 +147,6 @@ impl Alertmanager {
             labels: settings.labels.clone(),
             repeat: Duration::from_secs(settings.repeat_s),
         })
-    }
-
-    /// How often what goes on is to be repeated.
-    pub fn refresh_every(&self) -> Duration {
-        self.repeat
-    }
-
-    /// One POST to every replica, side by side, within 20 s. Delivered when one has taken it.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        match self.composer(Timestamp::now()).of_change(&notice.payload) {
-            Ok(alert) => self.post(&[alert]).await,
-            Err(NoAlert::NotForAlerts(kind)) => SendOutcome::Delivered {
-                receipt: None,
-                words: format!("not sent: there is no alert for \u{201c}{kind}\u{201d}"),
-            },
-            Err(NoAlert::NotAChange(why)) => SendOutcome::Permanent {
-                words: format!("the change cannot be made an alert ({why}); please report this"),
-            },
-        }
-    }
-
-    /// Repeats all that goes on, as [`Alertmanager::send`] sends.
-    pub async fn sync_state(&self, snapshot: &Snapshot) -> SendOutcome {
-        let alerts = self.composer(Timestamp::now()).of_picture(snapshot);
-        if alerts.is_empty() {
-            let words = "nothing goes on, so there is nothing to repeat".to_owned();
-            return SendOutcome::Delivered { receipt: None, words };
-        }
-        self.post(&alerts).await
     }
 
     fn composer(&self, now: Timestamp) -> Composer<'_> {
@@ -246,6 +219,37 @@ impl Alertmanager {
             reached: !answers.iter().all(|(_, answer)| is_unreached(answer)),
             words: others,
         }
+    }
+}
+
+impl Transport for Alertmanager {
+    /// One POST to every replica, side by side, within 20 s. Delivered when one has taken it.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        match self.composer(Timestamp::now()).of_change(&notice.payload) {
+            Ok(alert) => self.post(&[alert]).await,
+            Err(NoAlert::NotForAlerts(kind)) => SendOutcome::Delivered {
+                receipt: None,
+                words: format!("not sent: there is no alert for \u{201c}{kind}\u{201d}"),
+            },
+            Err(NoAlert::NotAChange(why)) => SendOutcome::Permanent {
+                words: format!("the change cannot be made an alert ({why}); please report this"),
+            },
+        }
+    }
+
+    /// How often what goes on is to be repeated.
+    fn refresh_every(&self) -> Option<Duration> {
+        Some(self.repeat)
+    }
+
+    /// Repeats all that goes on, as [`Alertmanager::send`] sends.
+    async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
+        let alerts = self.composer(Timestamp::now()).of_picture(snapshot);
+        if alerts.is_empty() {
+            let words = "nothing goes on, so there is nothing to repeat".to_owned();
+            return SendOutcome::Delivered { receipt: None, words };
+        }
+        self.post(&alerts).await
     }
 }
 

@@ -7,8 +7,8 @@ use std::fmt;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
 
-use super::super::SendOutcome;
 use super::super::http::HttpTarget;
+use super::super::outcome::SendOutcome;
 use super::super::settings::{self, ReadSecret, either, refuse_open, required};
 use super::Settings;
 use crate::secret::Secret;

@@ -8,7 +8,8 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::{Fate, Notice, SendOutcome, Wish};
+use super::super::outcome::{Fate, Notice, SendOutcome, Wish};
+use super::super::transport::Transport;
 use super::{Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 
 /// On whose behalf messages appear. A program outside a bundle has no identity of its own, and
@@ -32,29 +33,11 @@ impl Desktop {
     pub fn with(self, _: Urgency) -> Desktop {
         self
     }
+}
 
-    /// There is nothing to be set differently.
-    pub fn continues(&self, _: &Desktop) -> bool {
-        true
-    }
-
-    /// Never returns: nothing is heard of messages that were shown.
-    pub async fn until_screen_changes(&self) {
-        std::future::pending().await
-    }
-
-    /// Without receipts there is nothing to keep.
-    pub async fn keep_alarm(&mut self, _: &Notice, _: &str, _: Wish) -> Fate {
-        Fate::Gone
-    }
-
-    /// Only a message finds that out.
-    pub async fn is_reachable(&mut self) -> bool {
-        true
-    }
-
+impl Transport for Desktop {
     /// One bubble, within 10 s.
-    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
         if self.stuck.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return not_reached("the notification centre still does not answer; log out and in");
         }
@@ -86,5 +69,29 @@ impl Desktop {
                 SendOutcome::Transient { after_s: None, reached: true, words }
             }
         }
+    }
+
+    /// Only a message finds that out.
+    async fn is_reachable(&mut self) -> bool {
+        true
+    }
+
+    /// Without receipts there is nothing to keep.
+    async fn keep_alarm(&mut self, _: &Notice, _: &str, _: Wish) -> Fate {
+        Fate::Gone
+    }
+
+    /// Never returns: nothing is heard of messages that were shown.
+    async fn until_screen_changes(&self) {
+        std::future::pending().await
+    }
+
+    /// There is nothing to be set differently.
+    fn continues(&self, _: &Desktop) -> bool {
+        true
+    }
+
+    fn keeps_alarms(&self) -> bool {
+        true
     }
 }

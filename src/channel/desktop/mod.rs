@@ -12,8 +12,9 @@ use std::time::Duration;
 use notify_rust::{Notification, Timeout};
 use serde::Deserialize;
 
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown, shown};
-use super::{Audience, Notice, SendOutcome, Table, Transport};
+use super::transport::{AnyTransport, Table};
 use crate::model::Severity;
 use crate::text;
 
@@ -98,8 +99,8 @@ impl Table for Settings {
         self.enabled.unwrap_or(true)
     }
 
-    fn open(&self, _: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Desktop(Box::new(Desktop::new().with(self.urgency))))
+    fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Desktop::new().with(self.urgency).into())
     }
 }
 

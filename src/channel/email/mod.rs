@@ -15,9 +15,10 @@ use lettre::message::header::ContentTransferEncoding;
 use lettre::message::{Body, Mailbox};
 
 use super::http::takes_connections;
+use super::outcome::{Notice, SendOutcome};
 use super::redact::Redactor;
 use super::settings::ReadSecret;
-use super::{Notice, SendOutcome};
+use super::transport::Transport;
 use crate::secret::Secret;
 
 mod connection;
@@ -82,31 +83,6 @@ impl Email {
             redactor,
             partly: None,
         })
-    }
-
-    /// Whether the server takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        takes_connections(&self.server.host, self.server.port).await
-    }
-
-    /// One letter, within 30 s and 2 s for taking leave.
-    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        // What was about another message will not be asked for again.
-        let had_by = self.partly.take().filter(|partly| partly.key == notice.key);
-        let had_by = had_by.map_or(Vec::new(), |partly| partly.had_by);
-        let all = self.to.iter().map(|mailbox| mailbox.email.clone());
-        let left: Vec<Address> = all.filter(|address| !had_by.contains(address)).collect();
-        let letter = letter(notice, &self.from, &self.to, SystemTime::now());
-        let (from, bytes) = (&self.from.email, letter.bytes.as_slice());
-        let (stage, outcome) = self.server.hand_over(from, &left, bytes, SEND_WITHIN).await;
-        match outcome {
-            Ok(handed) => self.handed(notice, letter.id, left, had_by, &handed),
-            Err(trouble) => {
-                let reached = stage == Stage::Letter || !had_by.is_empty();
-                self.partly = (!had_by.is_empty()).then(|| Partly { key: notice.key.clone(), had_by });
-                self.troubled(stage, &trouble, reached)
-            }
-        }
     }
 
     /// The server took it for some, all or none of those who were `left` after `had_by`.
@@ -207,6 +183,33 @@ impl Email {
 
     fn redacted(&self, text: &str) -> String {
         self.redactor.redact(text, REASON_MAX_CHARS)
+    }
+}
+
+impl Transport for Email {
+    /// One letter, within 30 s and 2 s for taking leave.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        // What was about another message will not be asked for again.
+        let had_by = self.partly.take().filter(|partly| partly.key == notice.key);
+        let had_by = had_by.map_or(Vec::new(), |partly| partly.had_by);
+        let all = self.to.iter().map(|mailbox| mailbox.email.clone());
+        let left: Vec<Address> = all.filter(|address| !had_by.contains(address)).collect();
+        let letter = letter(notice, &self.from, &self.to, SystemTime::now());
+        let (from, bytes) = (&self.from.email, letter.bytes.as_slice());
+        let (stage, outcome) = self.server.hand_over(from, &left, bytes, SEND_WITHIN).await;
+        match outcome {
+            Ok(handed) => self.handed(notice, letter.id, left, had_by, &handed),
+            Err(trouble) => {
+                let reached = stage == Stage::Letter || !had_by.is_empty();
+                self.partly = (!had_by.is_empty()).then(|| Partly { key: notice.key.clone(), had_by });
+                self.troubled(stage, &trouble, reached)
+            }
+        }
+    }
+
+    /// Whether the server takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        takes_connections(&self.server.host, self.server.port).await
     }
 }
 

@@ -12,10 +12,11 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde::Deserialize;
 
+use super::super::outcome::Audience;
 use super::super::settings::{
     ReadSecret, Shown, either, shown, shown_list, shown_path, shown_secret, shown_some,
 };
-use super::super::{Audience, Table, Transport};
+use super::super::transport::{AnyTransport, Table};
 use super::{Email, smtp};
 use crate::secret::Secret;
 use crate::tls;
@@ -104,8 +105,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Email(Box::new(Email::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Email::new(self, read_secret)?.into())
     }
 }
 

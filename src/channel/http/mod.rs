@@ -15,9 +15,10 @@ use reqwest::{Client, Method, Response, Url, redirect};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::http::status::http_answer;
+use super::outcome::SendOutcome;
 use super::redact::Redactor;
 use super::settings::{is_loopback, redacted};
-use super::{SendOutcome, http_answer};
 use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{proxy, tls};

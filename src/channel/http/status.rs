@@ -8,7 +8,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use reqwest::StatusCode;
 
-use crate::channel::SendOutcome;
+use crate::channel::outcome::SendOutcome;
 
 /// The three ways of writing a date in HTTP (RFC 9110, 5.6.7); all must be understood.
 const HTTP_DATES: [&str; 3] =

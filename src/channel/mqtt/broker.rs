@@ -15,7 +15,7 @@ use rumqttc::{
 };
 use rustls::pki_types::CertificateDer;
 
-use super::super::SendOutcome;
+use super::super::outcome::SendOutcome;
 use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{text, tls};

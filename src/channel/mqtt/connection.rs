@@ -12,7 +12,7 @@ use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, LastWill, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::super::SendOutcome;
+use super::super::outcome::SendOutcome;
 use super::broker::Broker;
 use super::session::{Done, FLOODED, Publication, STALLED, Session};
 use super::topics::{OFFLINE, Retained, Topics};

@@ -25,8 +25,10 @@ use tokio::time::timeout;
 use self::broker::{Broker, Login};
 use self::connection::Link;
 use self::topics::Topics;
+use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
-use super::{Audience, Notice, SendOutcome, Snapshot, Table, Transport};
+use super::snapshot::Snapshot;
+use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
 
 const CLIENT_ID: &str = "statusd";
@@ -100,8 +102,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Mqtt(Box::new(Mqtt::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Mqtt::new(self, read_secret)?.into())
     }
 }
 
@@ -155,21 +157,24 @@ impl Mqtt {
         })
     }
 
-    /// Whether `older` would do all as this one does, so that its connection may be kept.
-    pub fn continues(&self, older: &Mqtt) -> bool {
-        self.broker.is_same(&older.broker) && self.topics == older.topics
+    /// The answer of a task or visit; `None` where it ran out of time, or is gone.
+    fn answer(&self, answer: Option<Option<SendOutcome>>, reached: bool) -> SendOutcome {
+        match answer {
+            Some(Some(answer)) => answer,
+            Some(None) => self.broker.retry(true, "lost its connection's task; this is tried again"),
+            None => {
+                self.broker.retry(reached, &format!("confirmed nothing within {} s", SEND_WITHIN.as_secs()))
+            }
+        }
     }
+}
 
-    /// How often states are to be compared: what is true may change by time alone.
-    pub fn refresh_every(&self) -> Duration {
-        REFRESH_EVERY
-    }
-
+impl Transport for Mqtt {
     /// Publishes a change and waits for the broker's confirmation, within 20 s.
     ///
     /// Before the first snapshot it does so on a visit, which leaves alone the connection that
     /// another process may hold.
-    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let topic = self.topics.change();
         let mut reached = self.link.is_some();
         let said = async {
@@ -182,9 +187,14 @@ impl Mqtt {
         self.answer(answer.ok(), reached)
     }
 
+    /// How often states are to be compared: what is true may change by time alone.
+    fn refresh_every(&self) -> Option<Duration> {
+        Some(REFRESH_EVERY)
+    }
+
     /// Shows the states, within 20 s. From the first snapshot on they are kept up by a task of the
     /// tokio runtime that this is called on.
-    pub async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
+    async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
         let retained = self.topics.retained(snapshot, Timestamp::now());
         if !self.link.as_ref().is_some_and(Link::is_open) {
             self.link = Some(Link::open(self.broker.clone(), self.topics.clone()));
@@ -194,15 +204,9 @@ impl Mqtt {
         self.answer(answer.ok(), true)
     }
 
-    /// The answer of a task or visit; `None` where it ran out of time, or is gone.
-    fn answer(&self, answer: Option<Option<SendOutcome>>, reached: bool) -> SendOutcome {
-        match answer {
-            Some(Some(answer)) => answer,
-            Some(None) => self.broker.retry(true, "lost its connection's task; this is tried again"),
-            None => {
-                self.broker.retry(reached, &format!("confirmed nothing within {} s", SEND_WITHIN.as_secs()))
-            }
-        }
+    /// Whether `older` would do all as this one does, so that its connection may be kept.
+    fn continues(&self, older: &Mqtt) -> bool {
+        self.broker.is_same(&older.broker) && self.topics == older.topics
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS};
 use tokio::time::timeout;
 
-use super::super::SendOutcome;
+use super::super::outcome::SendOutcome;
 use super::broker::Broker;
 
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeRea
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::SendOutcome;
+use super::super::outcome::SendOutcome;
 use super::broker::Broker;
 use super::oneshot::until_gone;
 use super::topics::{OFFLINE, ONLINE, Retained, Topics};

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use ring::digest;
 use serde_json::{Value, json};
 
-use super::super::{ServiceState, Snapshot};
+use super::super::snapshot::{ServiceState, Snapshot};
 use crate::model::{EventKind, FeedHealth, Outage, Phase, ServiceKey};
 use crate::text;
 

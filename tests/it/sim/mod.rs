@@ -12,8 +12,10 @@ use std::rc::Rc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use statusd::channel::push::ntfy;
-use statusd::channel::{Audience, Channel, Table as _, Transport, Webhook, webhook};
+use statusd::channel::desktop::Desktop;
+use statusd::channel::ntfy;
+use statusd::channel::webhook::Webhook;
+use statusd::channel::{Audience, Channel, Table as _, webhook};
 use statusd::clock::Elapsed;
 use statusd::daemon::poller::{PollReport, Poller, PollerState};
 use statusd::delivery::policy::{self, Policy, Route};
@@ -188,11 +190,7 @@ impl Ears {
             #[cfg(all(unix, not(target_os = "macos")))]
             Ears::Person { name, address, .. } => {
                 let audience = if name.starts_with("desktop") { Audience::Desktop } else { Audience::People };
-                Channel::new(
-                    name,
-                    audience,
-                    Transport::Desktop(Box::new(statusd::channel::Desktop::at(address))),
-                )
+                Channel::new(name, audience, Desktop::at(address))
             }
         }
     }
@@ -230,7 +228,7 @@ fn program(name: &str, url: String) -> Channel {
     };
     let no_files = &|_: &Path| Err("no files".to_owned());
     let webhook = Webhook::new(&settings, no_files).expect("a webhook");
-    Channel::new(format!("webhook.{name}"), Audience::Programs, Transport::Webhook(Box::new(webhook)))
+    Channel::new(format!("webhook.{name}"), Audience::Programs, webhook)
 }
 
 /// What can be due, in the order in which it is done.

@@ -18,7 +18,8 @@ use tokio::time::{Duration, Instant, timeout, timeout_at};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, DBusError as _};
 
-use super::super::{Fate, Notice, SendOutcome, Wish};
+use super::super::outcome::{Fate, Notice, SendOutcome, Wish};
+use super::super::transport::Transport;
 use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
 use crate::cause::Cause as _;
 use crate::model::Severity;
@@ -108,27 +109,6 @@ impl Desktop {
     /// The same with alarms of this urgency.
     pub fn with(self, urgency: Urgency) -> Desktop {
         Desktop { urgency, ..self }
-    }
-
-    /// Whether `older` was set up alike.
-    pub fn continues(&self, older: &Desktop) -> bool {
-        self.urgency == older.urgency && self.address == older.address
-    }
-
-    /// Returns when bubbles may have gone: another server shows them now, or the user dismissed
-    /// one. Cancel-safe.
-    pub async fn until_screen_changes(&self) {
-        self.wake.notified().await;
-    }
-
-    /// One bubble, within 20 s; a few more where copies are to be closed.
-    pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        let answer = self.try_to_send(notice).await;
-        // A server may give the same number twice.
-        if !self.calls.waits_for(&notice.key) {
-            self.close_late().await;
-        }
-        answer
     }
 
     async fn try_to_send(&mut self, notice: &Notice) -> SendOutcome {
@@ -234,39 +214,6 @@ impl Desktop {
         }
         let words = "shown on the desktop".to_owned();
         SendOutcome::Delivered { receipt: receipt.map(|receipt| receipt.to_text()), words }
-    }
-
-    /// Whether anything would show a bubble, within 10 s.
-    pub async fn is_reachable(&mut self) -> bool {
-        let probed = async {
-            let (_, server) = self.reach().await.ok()?;
-            self.probe(&server.owner).await
-        };
-        matches!(timeout(SEND_WITHIN, probed).await, Ok(Some(_)))
-    }
-
-    /// Makes the screen agree with `wish` about an alarm that was delivered with this receipt.
-    /// Starts no server. Within 20 s.
-    pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
-        let Some(receipt) = Receipt::parse(receipt) else { return Fate::Gone };
-        let Ok(Ok(owner)) = timeout(SEND_WITHIN, self.owner()).await else { return Fate::Unknown };
-        if self.closed(&receipt) == Some(Reason::Dismissed) {
-            return Fate::Gone;
-        }
-        let Some(link) = &self.link else { return Fate::Unknown };
-        let here = owner.as_ref().filter(|owner| link.is_of(&receipt, owner));
-        let closed = Fate::Changed { receipt: receipt.closed_text() };
-        match (here, wish) {
-            (Some(owner), Wish::Closed) if link.close(owner, receipt.id).await => closed,
-            (Some(_), Wish::Closed) => Fate::Unknown,
-            (Some(_), Wish::Left | Wish::OnScreen) => Fate::Same,
-            (None, Wish::Closed) => closed,
-            (None, Wish::Left) => Fate::Same,
-            (None, Wish::OnScreen) => match owner {
-                Some(owner) => self.show_again(alarm, &owner).await,
-                None => Fate::Unknown,
-            },
-        }
     }
 
     /// Shows an alarm whose server is gone to the one that is there now.
@@ -376,6 +323,66 @@ impl Desktop {
         let (listed, directory) = (variable("DBUS_SESSION_BUS_ADDRESS"), variable("XDG_RUNTIME_DIR"));
         let uid = rustix::process::geteuid().as_raw();
         address::session(listed.as_deref(), directory.as_deref(), uid)
+    }
+}
+
+impl Transport for Desktop {
+    /// One bubble, within 20 s; a few more where copies are to be closed.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        let answer = self.try_to_send(notice).await;
+        // A server may give the same number twice.
+        if !self.calls.waits_for(&notice.key) {
+            self.close_late().await;
+        }
+        answer
+    }
+
+    /// Whether anything would show a bubble, within 10 s.
+    async fn is_reachable(&mut self) -> bool {
+        let probed = async {
+            let (_, server) = self.reach().await.ok()?;
+            self.probe(&server.owner).await
+        };
+        matches!(timeout(SEND_WITHIN, probed).await, Ok(Some(_)))
+    }
+
+    /// Makes the screen agree with `wish` about an alarm that was delivered with this receipt.
+    /// Starts no server. Within 20 s.
+    async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
+        let Some(receipt) = Receipt::parse(receipt) else { return Fate::Gone };
+        let Ok(Ok(owner)) = timeout(SEND_WITHIN, self.owner()).await else { return Fate::Unknown };
+        if self.closed(&receipt) == Some(Reason::Dismissed) {
+            return Fate::Gone;
+        }
+        let Some(link) = &self.link else { return Fate::Unknown };
+        let here = owner.as_ref().filter(|owner| link.is_of(&receipt, owner));
+        let closed = Fate::Changed { receipt: receipt.closed_text() };
+        match (here, wish) {
+            (Some(owner), Wish::Closed) if link.close(owner, receipt.id).await => closed,
+            (Some(_), Wish::Closed) => Fate::Unknown,
+            (Some(_), Wish::Left | Wish::OnScreen) => Fate::Same,
+            (None, Wish::Closed) => closed,
+            (None, Wish::Left) => Fate::Same,
+            (None, Wish::OnScreen) => match owner {
+                Some(owner) => self.show_again(alarm, &owner).await,
+                None => Fate::Unknown,
+            },
+        }
+    }
+
+    /// Returns when bubbles may have gone: another server shows them now, or the user dismissed
+    /// one. Cancel-safe.
+    async fn until_screen_changes(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Whether `older` was set up alike.
+    fn continues(&self, older: &Desktop) -> bool {
+        self.urgency == older.urgency && self.address == older.address
+    }
+
+    fn keeps_alarms(&self) -> bool {
+        true
     }
 }
 

@@ -14,13 +14,14 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Push;
+use super::push::Push;
 use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
 };
-use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
+use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
@@ -57,8 +58,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Gotify(Box::new(Gotify::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Gotify::new(self, read_secret)?.into())
     }
 }
 
@@ -91,19 +92,21 @@ impl Gotify {
         let key = settings::secret_header("token", token.expose())?;
         Ok(Gotify { peer: HttpTarget::new(url, [&token])?, key })
     }
+}
 
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
+impl Transport for Gotify {
     /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);
         match self.peer.post_json(headers, body(notice)).await {
             Ok(reply) => push::judged(&self.peer, &reply, said(&reply)),
             Err(answer) => answer,
         }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

@@ -5,9 +5,6 @@
 //! out of [`inert`] holds nothing that a chat program turns into a mention, a command or a link,
 //! links to Apple excepted.
 
-pub mod discord;
-pub mod slack;
-pub mod teams;
 use std::fmt;
 use std::path::Path;
 
@@ -17,9 +14,10 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::http::status::answers;
+use super::http::status::http_answer;
 use super::http::{HttpTarget, Reply};
+use super::outcome::{Notice, SendOutcome};
 use super::settings::{ReadSecret, http_address, refuse_open, required};
-use super::{Notice, SendOutcome, http_answer};
 use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;

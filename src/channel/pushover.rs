@@ -14,13 +14,14 @@ use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Push;
+use super::push::Push;
 use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
 };
-use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
+use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
@@ -75,8 +76,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Pushover(Box::new(Pushover::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Pushover::new(self, read_secret)?.into())
     }
 }
 
@@ -129,19 +130,6 @@ impl Pushover {
         })
     }
 
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {
-            Ok(reply) => self.answer(&reply, Timestamp::now()),
-            Err(answer) => answer,
-        }
-    }
-
     fn body(&self, notice: &Notice) -> Vec<u8> {
         let Push { title, text } = Push::new(notice, TITLE_MAX, MESSAGE_MAX);
         let message = Message {
@@ -186,6 +174,21 @@ impl Pushover {
             }
             answer => answer,
         }
+    }
+}
+
+impl Transport for Pushover {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {
+            Ok(reply) => self.answer(&reply, Timestamp::now()),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

@@ -16,14 +16,15 @@ use reqwest::{Method, Url};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
-use super::Push;
+use super::push::Push;
 use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
     self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
     shown_secret, shown_some,
 };
-use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
+use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
@@ -97,8 +98,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Ntfy(Box::new(Ntfy::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Ntfy::new(self, read_secret)?.into())
     }
 }
 
@@ -154,26 +155,6 @@ impl Ntfy {
         })
     }
 
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        let sequence_id = self.sequence_id(notice);
-        let mut headers =
-            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
-        let body = self.body(notice, &sequence_id);
-        match self.peer.send(Method::POST, self.place.root.clone(), headers, body).await {
-            Ok(reply) => with_receipt(push::judged(&self.peer, &reply, said(&reply)), sequence_id),
-            Err(answer) => answer,
-        }
-    }
-
     /// What makes two messages one: the start's, where this one takes its place.
     fn sequence_id(&self, notice: &Notice) -> String {
         match &notice.replaces {
@@ -202,6 +183,28 @@ impl Ntfy {
             sequence_id,
         };
         serde_json::to_vec(&message).expect("texts and numbers are JSON")
+    }
+}
+
+impl Transport for Ntfy {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        let sequence_id = self.sequence_id(notice);
+        let mut headers =
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let body = self.body(notice, &sequence_id);
+        match self.peer.send(Method::POST, self.place.root.clone(), headers, body).await {
+            Ok(reply) => with_receipt(push::judged(&self.peer, &reply, said(&reply)), sequence_id),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

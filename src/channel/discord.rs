@@ -14,11 +14,12 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Id;
+use super::chat::Id;
 use crate::channel::chat;
 use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
-use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
+use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
@@ -59,8 +60,8 @@ impl Table for Settings {
         ]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Discord(Box::new(Discord::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Discord::new(self, read_secret)?.into())
     }
 }
 
@@ -82,19 +83,6 @@ impl Discord {
         Ok(Discord { peer: HttpTarget::new(url, [])?.reading(ANSWER_MAX_BYTES) })
     }
 
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
-        }
-    }
-
     fn judged(&self, reply: &Reply) -> SendOutcome {
         let json = reply.json();
         if chat::is_good(reply) {
@@ -112,6 +100,21 @@ impl Discord {
         let reset_after = reply.headers.get(RESET_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let fallback = if reply.retry_after.is_none() { reset_after } else { None };
         chat::waiting(answer, json["retry_after"].as_f64().or(fallback))
+    }
+}
+
+impl Transport for Discord {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

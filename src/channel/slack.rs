@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::channel::chat;
 use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
+use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
 
 /// Of the text in a block, escapes included.
@@ -44,8 +45,8 @@ impl Table for Settings {
         vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Slack(Box::new(Slack::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Slack::new(self, read_secret)?.into())
     }
 }
 
@@ -66,19 +67,6 @@ impl Slack {
         Ok(Slack { peer: HttpTarget::new(url, [])? })
     }
 
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
-        }
-    }
-
     fn judged(&self, reply: &Reply) -> SendOutcome {
         let said = String::from_utf8_lossy(&reply.body);
         let said = said.trim();
@@ -88,6 +76,21 @@ impl Slack {
             return chat::refused(&self.peer, reply, advice, said);
         }
         chat::judged(&self.peer, reply, said, advice(said))
+    }
+}
+
+impl Transport for Slack {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

@@ -4,14 +4,12 @@
 //! Requests, limits and the reading of errors are each service's own. Invariant: neither title nor
 //! text is ever empty, which some services refuse and others fill with words of their own.
 
-pub mod gotify;
-pub mod ntfy;
-pub mod pushover;
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
+use super::http::status::http_answer;
 use super::http::{HttpTarget, Reply};
-use super::{Notice, SendOutcome, http_answer};
+use super::outcome::{Notice, SendOutcome};
 use crate::text;
 
 /// EventState in for a title that a template of the user's left empty.

@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 use crate::channel::chat;
 use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::{Audience, Notice, SendOutcome, Table, Transport};
+use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
@@ -53,8 +54,8 @@ impl Table for Settings {
         vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<Transport, String> {
-        Ok(Transport::Teams(Box::new(Teams::new(self, read_secret)?)))
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(Teams::new(self, read_secret)?.into())
     }
 }
 
@@ -73,19 +74,6 @@ impl Teams {
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Teams, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
         Ok(Teams { peer: HttpTarget::new(url, [])? })
-    }
-
-    /// Whether somebody takes connections.
-    pub async fn is_reachable(&self) -> bool {
-        self.peer.is_reachable().await
-    }
-
-    /// One POST, within 20 s.
-    pub async fn send(&self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
-        }
     }
 
     fn judged(&self, reply: &Reply) -> SendOutcome {
@@ -116,6 +104,21 @@ impl Teams {
         }
         let note = if reply.status == 202 { ACCEPTED } else { said };
         chat::delivered(&self.peer, reply, None, note)
+    }
+}
+
+impl Transport for Teams {
+    /// One POST, within 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.judged(&reply),
+            Err(answer) => answer,
+        }
+    }
+
+    /// Whether somebody takes connections.
+    async fn is_reachable(&mut self) -> bool {
+        self.peer.is_reachable().await
     }
 }
 

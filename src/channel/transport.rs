@@ -1,0 +1,218 @@
+//! Defines what each kind of channel implements: the settings of its table, and the transport that
+//! they make.
+//!
+//! A transport sends once and reports the outcome. It does not retry, remember deliveries or read the
+//! database.
+
+use std::any::Any;
+use std::fmt;
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::outcome::{Audience, Fate, Notice, SendOutcome, Wish};
+use super::settings::{ReadSecret, Shown};
+use super::snapshot::Snapshot;
+
+/// Twice what the slowest kind of ours may take for an attempt, a probe and a snapshot.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(180);
+
+/// A channel's table in the configuration.
+pub trait Table {
+    /// Whom a channel of this kind notifies.
+    fn audience(&self) -> Audience;
+
+    /// Every setting of the table, in order; secrets hidden.
+    fn shown(&self) -> Vec<Shown>;
+
+    /// Whether the configuration has this channel at all.
+    fn is_enabled(&self) -> bool {
+        true
+    }
+
+    /// Makes the transport: reads the files of secrets, opens no connection.
+    ///
+    /// # Errors
+    ///
+    /// One line for people, without secrets. Begins with the setting's key and a colon if one setting
+    /// is at fault.
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String>;
+}
+
+/// A kind of channel, ready to send. The defaults fit a kind that only sends.
+pub trait Transport: fmt::Debug + Send + Sync + Sized + 'static {
+    /// Makes one attempt. Ends by itself; each kind documents its timeout.
+    fn send(&mut self, notice: &Notice) -> impl Future<Output = SendOutcome> + Send;
+
+    /// Connects without sending a message. Times out after 10 s. True for a kind that only a message
+    /// can test.
+    fn is_reachable(&mut self) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
+
+    /// The time within which an attempt, a probe and a snapshot end, one after the other, with time to
+    /// spare. The watchdog uses it.
+    fn ends_within(&self) -> Duration {
+        ENDS_WITHIN
+    }
+
+    /// The longest time between two snapshots ([`Transport::sync_state`]). `None` for a kind that shows
+    /// no state.
+    fn refresh_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Shows the current state. Idempotent. Ends by itself as [`Transport::send`] does. The next
+    /// snapshot corrects a failure.
+    fn sync_state(&mut self, _snapshot: &Snapshot) -> impl Future<Output = SendOutcome> + Send {
+        async { SendOutcome::Delivered { receipt: None, words: "this channel shows no state".to_owned() } }
+    }
+
+    /// Whether alarms stay on a screen, where [`Transport::keep_alarm`] looks after them.
+    fn keeps_alarms(&self) -> bool {
+        false
+    }
+
+    /// Applies `wish` to an alarm that was delivered with `receipt`. Idempotent. Times out after 20 s.
+    fn keep_alarm(
+        &mut self,
+        _alarm: &Notice,
+        _receipt: &str,
+        _wish: Wish,
+    ) -> impl Future<Output = Fate> + Send {
+        async { Fate::Same }
+    }
+
+    /// Returns when alarms may have gone from the screen. Cancel-safe.
+    fn until_screen_changes(&self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    /// Whether `older`, of the previous configuration and of the same name, may stay in place of this
+    /// one: it keeps a connection, and its settings are equal.
+    fn continues(&self, _older: &Self) -> bool {
+        false
+    }
+}
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A transport of any kind.
+#[derive(Debug)]
+pub struct AnyTransport(Box<dyn Erased>);
+
+impl<T: Transport> From<T> for AnyTransport {
+    fn from(transport: T) -> AnyTransport {
+        AnyTransport(Box::new(transport))
+    }
+}
+
+impl AnyTransport {
+    pub fn send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome> {
+        self.0.erased_send(notice)
+    }
+
+    pub fn is_reachable(&mut self) -> BoxFuture<'_, bool> {
+        self.0.erased_is_reachable()
+    }
+
+    pub fn ends_within(&self) -> Duration {
+        self.0.erased_ends_within()
+    }
+
+    pub fn refresh_every(&self) -> Option<Duration> {
+        self.0.erased_refresh_every()
+    }
+
+    pub fn sync_state<'a>(&'a mut self, snapshot: &'a Snapshot) -> BoxFuture<'a, SendOutcome> {
+        self.0.erased_sync_state(snapshot)
+    }
+
+    pub fn keeps_alarms(&self) -> bool {
+        self.0.erased_keeps_alarms()
+    }
+
+    pub fn keep_alarm<'a>(
+        &'a mut self,
+        alarm: &'a Notice,
+        receipt: &'a str,
+        wish: Wish,
+    ) -> BoxFuture<'a, Fate> {
+        self.0.erased_keep_alarm(alarm, receipt, wish)
+    }
+
+    pub fn until_screen_changes(&self) -> BoxFuture<'_, ()> {
+        self.0.erased_until_screen_changes()
+    }
+
+    /// False for transports of two kinds.
+    pub fn continues(&self, older: &AnyTransport) -> bool {
+        self.0.erased_continues(older.0.as_any())
+    }
+}
+
+/// [`Transport`] in the form that a trait object needs.
+trait Erased: fmt::Debug + Send + Sync {
+    fn erased_send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome>;
+    fn erased_is_reachable(&mut self) -> BoxFuture<'_, bool>;
+    fn erased_ends_within(&self) -> Duration;
+    fn erased_refresh_every(&self) -> Option<Duration>;
+    fn erased_sync_state<'a>(&'a mut self, snapshot: &'a Snapshot) -> BoxFuture<'a, SendOutcome>;
+    fn erased_keeps_alarms(&self) -> bool;
+    fn erased_keep_alarm<'a>(
+        &'a mut self,
+        alarm: &'a Notice,
+        receipt: &'a str,
+        wish: Wish,
+    ) -> BoxFuture<'a, Fate>;
+    fn erased_until_screen_changes(&self) -> BoxFuture<'_, ()>;
+    fn erased_continues(&self, older: &dyn Any) -> bool;
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<T: Transport> Erased for T {
+    fn erased_send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome> {
+        Box::pin(self.send(notice))
+    }
+
+    fn erased_is_reachable(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(self.is_reachable())
+    }
+
+    fn erased_ends_within(&self) -> Duration {
+        self.ends_within()
+    }
+
+    fn erased_refresh_every(&self) -> Option<Duration> {
+        self.refresh_every()
+    }
+
+    fn erased_sync_state<'a>(&'a mut self, snapshot: &'a Snapshot) -> BoxFuture<'a, SendOutcome> {
+        Box::pin(self.sync_state(snapshot))
+    }
+
+    fn erased_keeps_alarms(&self) -> bool {
+        self.keeps_alarms()
+    }
+
+    fn erased_keep_alarm<'a>(
+        &'a mut self,
+        alarm: &'a Notice,
+        receipt: &'a str,
+        wish: Wish,
+    ) -> BoxFuture<'a, Fate> {
+        Box::pin(self.keep_alarm(alarm, receipt, wish))
+    }
+
+    fn erased_until_screen_changes(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.until_screen_changes())
+    }
+
+    fn erased_continues(&self, older: &dyn Any) -> bool {
+        older.downcast_ref().is_some_and(|older| self.continues(older))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
