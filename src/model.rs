@@ -670,6 +670,32 @@ impl Change {
         }
     }
 
+    /// Another database could not be read, so the history starts again. `kept_as`: where the old file is.
+    pub fn history_lost(feed: FeedId, kept_as: &str, now: Timestamp) -> Change {
+        Change { message: kept_as.to_owned(), ..Change::bare(ChangeKind::HistoryLost, feed, now, now) }
+    }
+
+    /// A liveness report that names the watched services with an outage.
+    pub fn liveness(feed: FeedId, troubled_services: &[String], now: Timestamp) -> Change {
+        let service = troubled_services.join(", ");
+        Change { service, ..Change::bare(ChangeKind::Liveness, feed, now, now) }
+    }
+
+    /// The `serial`th reminder of an announced outage that is still ongoing.
+    pub fn reminder(feed: FeedId, outage: &Outage, serial: u32, now: Timestamp) -> Change {
+        Change {
+            service: outage.service.clone(),
+            message_id: Some(outage.message_id.clone()),
+            occurrence: Some(outage.occurrence),
+            serial,
+            outage_kind: Some(outage.kind.clone()),
+            began_at: outage.start,
+            users_affected: outage.users_affected.clone(),
+            message: outage.message.clone(),
+            ..Change::bare(ChangeKind::Reminder, feed, outage.first_seen, now)
+        }
+    }
+
     /// The stable key: the same change has the same key on every try, in every run of statusd
     /// and for every channel. ASCII, so that it fits an HTTP header:
     /// `consumer/en_US/icloud%20backup/1002938/1/began`, with `/2` and so on behind it where one

@@ -127,8 +127,7 @@ mod tests {
     use crate::channel::{Audience, Channel, Table};
     use crate::daemon::progress::{TaskState, Watched};
     use crate::delivery::policy::Policy;
-    use crate::model::{Beliefs, Edition, FeedId};
-    use crate::tracking;
+    use crate::model::{Change, Edition, FeedId};
     use crate::tracking::watchlist::Watch;
 
     #[test]
@@ -171,7 +170,7 @@ mod tests {
         for number in 0..WAITING {
             let message = number.to_string();
             let at = now + jiff::SignedDuration::from_secs(i64::try_from(number).expect("small"));
-            let change = tracking::history_lost(&Beliefs::new(feed.clone()), &message, at);
+            let change = Change::history_lost(feed.clone(), &message, at);
             store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         let channel = Channel::new("log", Audience::Programs, Log);
@@ -214,7 +213,7 @@ mod tests {
         let story = async {
             assert_eq!(until_it_waits(&watched).await, None, "there is nothing yet");
             let now = clock::now();
-            let change = tracking::history_lost(&Beliefs::new(feed), "elsewhere", now);
+            let change = Change::history_lost(feed, "elsewhere", now);
             store.announce(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
             tick.send_replace(());
             let (sent, _) = peer.accept().await.expect("a message");

@@ -36,7 +36,6 @@ use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::model::Change;
 use crate::status_socket::{self, DaemonStatus, StatusSocket};
 use crate::store::{OpenError, Opened, Store};
-use crate::tracking;
 use channel_loops::ChannelLoops;
 use generation::Generation;
 use progress::{Loops, Progress, tended};
@@ -104,7 +103,7 @@ async fn serve(
     let store = Rc::new(store);
     let state = PollerState::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
-        let change = tracking::history_lost(&state.beliefs, &kept, clock::now());
+        let change = Change::history_lost(state.beliefs.feed.clone(), &kept, clock::now());
         let told_to = |change: &Change| policy::matching(&setup.routes(), change);
         store.announce(&change, &told_to, clock::now()).await?;
     }

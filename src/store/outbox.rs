@@ -427,8 +427,7 @@ mod tests {
     use super::super::files;
     use super::super::mark::Mark;
     use super::*;
-    use crate::model::{Beliefs, ChangeKind, Edition, FeedId};
-    use crate::tracking;
+    use crate::model::{ChangeKind, Edition, FeedId};
 
     /// Steps of SQLite's machine from a message's first word to its outcome, with so many changes waiting.
     async fn steps(gather: Batching, waiting: i64) -> u32 {
@@ -445,7 +444,7 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..waiting {
             let at = now + SignedDuration::from_secs(number);
-            let lost = tracking::history_lost(&Beliefs::new(feed.clone()), "elsewhere", at);
+            let lost = Change::history_lost(feed.clone(), "elsewhere", at);
             let change = Change {
                 kind: ChangeKind::Began,
                 service: format!("Service {}", number % 1_000),

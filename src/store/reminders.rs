@@ -11,7 +11,6 @@ use super::beliefs::outage;
 use super::rows::{number, optional_time, text};
 use super::{Store, kv, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
-use crate::tracking;
 
 /// Of one channel at one look; further ones come at the next.
 const REMINDERS_AT_ONCE: usize = 200;
@@ -113,7 +112,8 @@ impl Store {
             let told = told.unwrap_or(outage.first_seen);
             // Told in the future: the clock was set back.
             let is_due = told > now || now.duration_since(told) >= every;
-            (is_due && is_wanted(&outage)).then(|| tracking::reminder(feed, &outage, reminders + 1, now))
+            (is_due && is_wanted(&outage))
+                .then(|| Change::reminder(feed.clone(), &outage, reminders + 1, now))
         };
         let due: Vec<Change> = known.into_iter().filter_map(reminder).take(REMINDERS_AT_ONCE).collect();
         if due.is_empty() {

@@ -4,7 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Pending, Round, Update, Verdict};
+use super::comparison::Comparison;
+use super::{Pending, Update, Verdict};
 use crate::model::{Beliefs, Change, ChangeKind, Fault, FeedHealth, ServiceKey};
 
 /// Blind by Apple's fault for so long, awake, before anybody is told.
@@ -61,23 +62,23 @@ pub fn unreadable(
 
 /// A document could be read. Where people were told that we are blind, they hear of the end once
 /// a second document confirms it.
-pub(super) fn sighted(round: &mut Round) {
-    round.pending.unreadable_s = 0;
-    let since = match round.beliefs.state.health {
+pub(super) fn readable(comparison: &mut Comparison) {
+    comparison.pending.unreadable_s = 0;
+    let since = match comparison.beliefs.state.health {
         FeedHealth::Readable { since } => since,
         FeedHealth::Unreadable { since, told: true, .. } => {
             let candidate = (ServiceKey::new(""), String::new(), 0, ChangeKind::Readable, None);
-            let Some(seen_at) = round.confirmed(candidate) else { return };
+            let Some(seen_at) = comparison.confirmed(candidate) else { return };
             let mut change =
-                Change::bare(ChangeKind::Readable, round.beliefs.feed.clone(), seen_at, round.now);
+                Change::bare(ChangeKind::Readable, comparison.beliefs.feed.clone(), seen_at, comparison.now);
             change.began_at = Some(since);
             change.ended_at = Some(seen_at);
-            round.update.changes.push(change);
+            comparison.update.changes.push(change);
             seen_at
         }
-        FeedHealth::Unknown | FeedHealth::Unreadable { told: false, .. } => round.now,
+        FeedHealth::Unknown | FeedHealth::Unreadable { told: false, .. } => comparison.now,
     };
-    round.update.state.health = FeedHealth::Readable { since };
+    comparison.update.state.health = FeedHealth::Readable { since };
 }
 
 /// When people will be told, if we stay blind and awake.

@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Verdict;
+use super::update::Verdict;
 use crate::model::{DateOrder, Document, FeedState, StaleRun, Stamp};
 
 const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);

@@ -23,11 +23,16 @@
 //! | `_` | the service is not listed |
 //! | `x` `y` | nothing readable: Apple's fault, ours |
 
-use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
+use super::absence::{Absence, WITHDRAWN_AFTER, absent};
+use super::transition::{Transition, transition};
 use super::*;
 use crate::model::{
-    DateOrder, Edition, Event, EventKind, EventStatus, Fault, FeedId, Listing, StaleRun, Stamp,
+    ChangeKind, DateOrder, Edition, Event, EventKind, Fault, FeedHealth, FeedId, FeedState, Listing, Outage,
+    OverBy, StaleRun, Stamp,
 };
 
 const POLL_S: i64 = 300;

@@ -276,7 +276,7 @@ async fn a_loss_is_told_once() {
     let Opened { store, lost } = open();
     assert_eq!(lost, Some(String::new()));
     let beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
-    let told = tracking::history_lost(&beliefs, "", at(START));
+    let told = Change::history_lost(beliefs.feed.clone(), "", at(START));
     store.announce(&told, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
     drop(store);
     assert_eq!(open().lost, None);

@@ -36,7 +36,7 @@ impl Poller {
             message: polls.to_string(),
             began_at: Some(last),
             ended_at: last_good,
-            ..tracking::liveness_report(beliefs, &self.watch, now)
+            ..Change::liveness(beliefs.feed.clone(), &tracking::troubled_services(beliefs, &self.watch), now)
         };
         store.report_liveness(&report, &|change| policy::matching(&self.routes, change), now).await?;
         self.state.liveness_at = Some(now);

@@ -28,7 +28,6 @@ use statusd::phones::late_backup::Late;
 use statusd::phones::{General, Link, Phone, Private, Refusal, Udid};
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
-use statusd::tracking;
 use statusd::tracking::poll_plan::Plan;
 use statusd::tracking::watchlist::Watch;
 use tempfile::TempDir;
@@ -539,7 +538,7 @@ impl Town {
             .collect();
         let state = PollerState::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
         if let Some(kept) = lost {
-            let change = tracking::history_lost(&state.beliefs, &kept, now);
+            let change = Change::history_lost(state.beliefs.feed.clone(), &kept, now);
             store
                 .announce(&change, &|change| policy::matching(&routes, change), now)
                 .await
