@@ -224,7 +224,7 @@ fn policy() -> Policy {
 
 /// Sends what waits, in its first messages.
 async fn deliver(audience: Audience, watch: &Stopwatch) {
-    let store = Store::throw_away().expect("a database");
+    let store = Store::open_in_memory().expect("a database");
     let names = ["all".to_owned()];
     for number in 0..FLOOD {
         let mut change = Change::bare(ChangeKind::Began, feed(), at(0), at(0));
@@ -234,7 +234,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         change.outage_kind = Some(EventKind::Outage);
         change.began_at = Some(at(-(number as i64)));
         change.message = "Users see a problem. ".repeat(15);
-        store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
+        store.record_change(&change, &|_| names.to_vec(), at(0)).await.expect("written");
     }
     let receiver = receiver(Channel::new("all", audience, Log));
     let mut messages = 0;

@@ -283,7 +283,7 @@ fn unknown_service<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Fail
 
 /// The database beside the daemon.
 fn store(config: &Config, writable: bool) -> Result<Store, Failure> {
-    Store::attach(&config.state_directory, writable)?.ok_or_else(|| Failure::failed(NOT_RUN_YET))
+    Store::open_existing(&config.state_directory, writable)?.ok_or_else(|| Failure::failed(NOT_RUN_YET))
 }
 
 /// Writes to standard output. A reader that went away (`| head`) has what it wanted.

@@ -1,6 +1,6 @@
 //! The configuration: flags and environment over a file over defaults, made into one [`Config`].
 //!
-//! Three steps: [`file`] reads the file, [`merge`] applies flags and variables, [`check`] parses every
+//! Three steps: `file` reads the file, `merge` applies flags and variables, `check` parses every
 //! value. Each channel defines and checks its own table. A [`Config`] needs no further checks, except for
 //! what depends on the network, the secrets or the database.
 

@@ -165,13 +165,13 @@ mod tests {
     async fn between_two_messages_to_a_fast_channel_others_have_their_turn() {
         const WAITING: usize = 50;
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-        let store = Rc::new(Store::throw_away().expect("a database"));
+        let store = Rc::new(Store::open_in_memory().expect("a database"));
         let now = clock::now();
         for number in 0..WAITING {
             let message = number.to_string();
             let at = now + jiff::SignedDuration::from_secs(i64::try_from(number).expect("small"));
             let change = Change::history_lost(feed.clone(), &message, at);
-            store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
+            store.record_change(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         let channel = Channel::new("log", Audience::Programs, Log);
         let receiver = Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
@@ -204,7 +204,7 @@ mod tests {
         let peer = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = peer.local_addr().expect("an address");
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-        let store = Rc::new(Store::throw_away().expect("a database"));
+        let store = Rc::new(Store::open_in_memory().expect("a database"));
         let (tick, ticks) = watch::channel(());
         let (_stop, stopped) = watch::channel(false);
         let receiver = receiver(&format!("http://{address}/"), &feed);
@@ -214,7 +214,7 @@ mod tests {
             assert_eq!(until_it_waits(&watched).await, None, "there is nothing yet");
             let now = clock::now();
             let change = Change::history_lost(feed, "elsewhere", now);
-            store.announce(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
+            store.record_change(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
             tick.send_replace(());
             let (sent, _) = peer.accept().await.expect("a message");
             assert_eq!(watched.standing().doing, TaskState::Working { within });

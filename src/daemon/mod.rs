@@ -105,7 +105,7 @@ async fn serve(
     if let Some(kept) = lost {
         let change = Change::history_lost(state.beliefs.feed.clone(), &kept, clock::now());
         let told_to = |change: &Change| policy::matching(&setup.routes(), change);
-        store.announce(&change, &told_to, clock::now()).await?;
+        store.record_change(&change, &told_to, clock::now()).await?;
     }
     let shared = Shared {
         seed: store.seed().await?,

@@ -180,7 +180,7 @@ mod tests {
         let poll = PollLoop {
             pulse: None,
             poller: poller(&format!("http://{address}/")),
-            store: Rc::new(Store::throw_away().expect("a database")),
+            store: Rc::new(Store::open_in_memory().expect("a database")),
             zone: TimeZone::UTC,
             live,
             outbox,

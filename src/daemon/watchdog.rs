@@ -129,7 +129,7 @@ mod tests {
 
     /// Pings in the first `hours` of a daemon whose one loop does `work`.
     async fn pings(hours: u64, work: impl AsyncFn(Progress)) -> usize {
-        pings_over(Store::throw_away().expect("a database"), hours, work).await
+        pings_over(Store::open_in_memory().expect("a database"), hours, work).await
     }
 
     async fn pings_over(store: Store, hours: u64, work: impl AsyncFn(Progress)) -> usize {

@@ -195,7 +195,7 @@ async fn history(
     watch: &[String],
     now: Timestamp,
 ) -> (Option<Past>, Database) {
-    let store = match Store::attach(state_directory, false) {
+    let store = match Store::open_existing(state_directory, false) {
         Ok(None) => return (None, Database::None),
         Err(error) => return (None, Database::Closed(error.to_string())),
         Ok(Some(store)) => store,

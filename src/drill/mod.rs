@@ -154,7 +154,7 @@ async fn look(
     tell: UnboundedSender<Polled>,
 ) -> Result<()> {
     let stage = Stage::open().await.context("cannot open a port on 127.0.0.1 for the drill's own feed")?;
-    let store = Store::throw_away()?;
+    let store = Store::open_in_memory()?;
     let mut poller = poller(&drill, &stage.url)?;
     let script = Script::new(drill.service, drill.now);
     let mut now = script.looks(Act::Calm)[0];
@@ -242,7 +242,7 @@ async fn deliver_news(
     mut news: UnboundedReceiver<Change>,
     tell: UnboundedSender<Told>,
 ) -> Result<()> {
-    let store = Store::throw_away()?;
+    let store = Store::open_in_memory()?;
     receiver.policy = receiver.policy.without_quiet_hours();
     receiver.is_drill = true;
     while let Some(change) = news.recv().await {
@@ -270,7 +270,7 @@ async fn deliver_one(
     }
     let name = receiver.channel.name().to_owned();
     let begun = Instant::now();
-    store.announce(change, &|_| vec![name.clone()], change.at).await?;
+    store.record_change(change, &|_| vec![name.clone()], change.at).await?;
     let Begun::Message(attempt) = delivery::begin(store, receiver, 0.0, change.at, false).await? else {
         bail!("{name}: nothing was composed; please report this");
     };

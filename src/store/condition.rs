@@ -111,8 +111,8 @@ fn header_fault(header: &[u8]) -> Option<String> {
     }
     let is_wrong = |(at, bytes): &(usize, &[u8])| !header[*at..].starts_with(bytes);
     let formats = &header[FORMATS];
-    let is_garbled = HEADER.iter().any(is_wrong) || (formats != [1, 1] && formats != [2, 2]);
-    (is_ours(header) && is_garbled).then(|| "the header is damaged".to_owned())
+    let is_malformed = HEADER.iter().any(is_wrong) || (formats != [1, 1] && formats != [2, 2]);
+    (is_ours(header) && is_malformed).then(|| "the header is damaged".to_owned())
 }
 
 enum Verdict {

@@ -14,10 +14,10 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
+use super::commit_mark::{self, CommitMark, MARK, Noted};
 use super::condition::{Condition, inspect, is_damage, read_all, side_file};
-use super::mark::{self, MARK, Mark, Noted};
-use super::place::Place;
-use super::{Store, kv, rescue, roots};
+use super::database_file::DatabaseFile;
+use super::{Store, kv, rescue, root_pages};
 use crate::cause::Cause;
 use crate::regular_file;
 
@@ -59,7 +59,7 @@ pub type Observer = Arc<dyn Fn() + Send + Sync>;
 /// An open database, and whether something of it was lost.
 pub struct Opened {
     pub store: Store,
-    /// To be told with [`Store::announce`]: where the damaged database is, moved there now or by a run
+    /// To be told with [`Store::record_change`]: where the damaged database is, moved there now or by a run
     /// that told nobody. Empty where there is none: it was gone, emptied or replaced by an older copy.
     pub lost: Option<String>,
 }
@@ -98,23 +98,23 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
     let lock = lock(directory)?;
     make_private(directory).map_err(|error| cannot_write(directory, &error))?;
     put_in_place(&path, now).map_err(|error| cannot_write(&path, &error))?;
-    if !mark::is_sealed(&path)
+    if !commit_mark::is_sealed(&path)
         && let Condition::Damaged(reason) = inspect(&path)?
     {
         replace(&path, &reason, now)?;
     }
-    let mark = Mark::open(&path).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
+    let mark = CommitMark::open(&path).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
     // SQLite gives its side files the rights of the main file, so that has to exist first.
     private().open(&path).map_err(|error| cannot_write(&path, &error))?;
     let mut connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
     let lost = prepare(&connection)
         .and_then(|()| migrate(&mut connection, observer))
-        .and_then(|()| roots::note(&connection))
+        .and_then(|()| root_pages::note(&connection))
         .and_then(|()| limit_stamps(&connection, now))
         .and_then(|()| lost(&connection, mark.noted()))
         .map_err(|error| cannot_write(&path, &error))?;
-    let place = Place::of(&path).map_err(|error| cannot_write(&path, &error))?;
-    Ok(Opened { store: Store::new(connection, mark, Some(place), Some(lock)), lost })
+    let file = DatabaseFile::of(&path).map_err(|error| cannot_write(&path, &error))?;
+    Ok(Opened { store: Store::new(connection, mark, Some(file), Some(lock)), lost })
 }
 
 /// Puts a new database that has all that can be read of the damaged one in its place.
@@ -189,7 +189,7 @@ pub(super) fn reopen(path: &Path) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     prepare(&connection)?;
-    roots::note(&connection)?;
+    root_pages::note(&connection)?;
     Ok(connection)
 }
 
@@ -292,13 +292,13 @@ fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
     files.into_iter().find_map(|file| regular_file::check(&file).err().map(|error| (file, error)))
 }
 
-pub fn throw_away() -> rusqlite::Result<Store> {
+pub fn open_in_memory() -> rusqlite::Result<Store> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, None)?;
-    Ok(Store::new(connection, Mark::none(), None, None))
+    Ok(Store::new(connection, CommitMark::none(), None, None))
 }
 
-pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
+pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
     let path = directory.join(DATABASE);
     let cannot_read =
         |error: &dyn Cause| OpenError::CannotRead { path: path.clone(), reason: error.reason() };
@@ -327,9 +327,9 @@ pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenErr
     let mark = if writable {
         connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES).map_err(cannot_use)?;
         // Without a mark the row is written all the same.
-        Mark::beside(&path).unwrap_or_else(|_| Mark::none())
+        CommitMark::beside(&path).unwrap_or_else(|_| CommitMark::none())
     } else {
-        Mark::none()
+        CommitMark::none()
     };
     Ok(Some(Store::new(connection, mark, None, None)))
 }

@@ -1,31 +1,29 @@
-//! The only SQL: beliefs, changes, deliveries and coverage in one SQLite file.
+//! The database: beliefs, changes, deliveries and coverage in one SQLite file. All SQL is here.
 //!
-//! What a look changed, its rows in the history and the deliveries they cause commit in one
-//! transaction, synced to disk. The methods are `async` though SQLite answers at once, since a
-//! server database comes behind the same surface later; none of them waits inside, so two tasks
-//! never interleave within one.
-//! Invariant: a delivery and the change that it is about are never apart.
+//! The changes of a poll, the new beliefs and the deliveries commit in one transaction, synced to disk.
+//! The methods are `async` although SQLite blocks, because a server database is to come behind the same
+//! interface. None of them awaits, so two tasks never interleave within one.
 
-mod absent;
+mod absent_channels;
 mod alarms;
 mod batch;
 mod beliefs;
 mod cause;
+mod commit_mark;
 mod condition;
 mod coverage;
+mod database_file;
 mod files;
 mod kv;
-mod mark;
 mod outages;
 mod outbox;
 mod phones;
-mod place;
 mod poll_stats;
 mod purge;
 mod queries;
 mod reminders;
 mod rescue;
-mod roots;
+mod root_pages;
 mod rows;
 
 use std::fs::File;
@@ -37,35 +35,35 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::model::{Beliefs, Change, ChangeKind, Document, FeedId};
 use crate::tracking::Update;
-use mark::{Mark, Noted};
-use place::{Connections, Place};
+use commit_mark::{CommitMark, Noted};
+use database_file::{Connections, DatabaseFile};
 
 pub use alarms::ShownAlarm;
 pub use batch::{Batching, Waiting};
 pub use files::{DATABASE, Observer, OpenError, Opened};
 pub use outages::{Announced, StoredOutage};
 pub use outbox::{Attempt, DROPPED, RenderedNotice, Settled};
-pub use purge::forget;
+pub use purge::purge;
 pub use queries::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 
 /// A statusd database. Dropping it closes it.
 pub struct Store {
     connection: Connections,
-    mark: Mark,
-    /// Where the daemon's own is; readers come and go too soon to miss a file.
-    place: Option<Place>,
-    /// Held for as long as the daemon lives; readers have none.
+    mark: CommitMark,
+    /// The daemon's file. `None` for readers, which exit too soon to miss a deleted file.
+    file: Option<DatabaseFile>,
+    /// Held while the daemon runs. `None` for readers.
     _lock: Option<File>,
 }
 
-/// In `meta`: how many transactions the database had.
+/// Name in `meta`: the number of transactions so far.
 const TRANSACTIONS: &str = "transactions";
 
-/// A transaction that is to write.
+/// A write transaction.
 struct Writing<'a> {
     transaction: Transaction<'a>,
-    mark: &'a Mark,
+    mark: &'a CommitMark,
     noted: Noted,
 }
 
@@ -85,76 +83,81 @@ impl<'a> Deref for Writing<'a> {
     }
 }
 
-/// What a mark of the database as it is now would say.
+/// Returns the mark for the current state of the database.
 fn noted(connection: &Connection) -> rusqlite::Result<Noted> {
     let number = |name| kv::get(connection, name).map(Option::unwrap_or_default);
     Ok(Noted { seed: number("seed")?, transactions: number(TRANSACTIONS)? })
 }
 
-/// A feed that was last read longer ago, by [`Store::last_readable`], tells nothing of what goes on now:
-/// the database hears once an hour that it was read.
+/// The maximum age of [`Store::last_readable`] for a statement about the present. More than an hour,
+/// because a quiet feed is recorded only once an hour.
 pub const READ_LATELY: SignedDuration = SignedDuration::from_mins(90);
 
-/// How a look joins the ones before it.
+/// The relation of a poll to the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coverage {
-    /// We have been looking since the look before.
+    /// statusd has been polling since the previous poll.
     Continues,
-    /// The first look of a run, or the first after a sleep: nobody looked in between.
+    /// The first poll of a run or after a suspend, with a gap before it.
     Begins,
 }
 
-/// Says to which channels a change goes, by their names.
+/// Returns the names of the channels for a change.
 pub type Routing<'a> = &'a dyn Fn(&Change) -> Vec<String>;
 
 impl Store {
-    fn new(connection: Connection, mark: Mark, place: Option<Place>, lock: Option<File>) -> Store {
-        Store { connection: Connections::new(connection), mark, place, _lock: lock }
+    fn new(
+        connection: Connection,
+        mark: CommitMark,
+        file: Option<DatabaseFile>,
+        lock: Option<File>,
+    ) -> Store {
+        Store { connection: Connections::new(connection), mark, file, _lock: lock }
     }
 
-    /// Opens the daemon's database in `directory`, creating, migrating or replacing it as needed.
-    /// Takes the lock: one daemon a directory.
+    /// Opens the daemon's database in `directory`. Creates, migrates or replaces the database as needed,
+    /// and takes the lock: one daemon per directory.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
         files::open(directory, now, None)
     }
 
-    /// The same, telling `observer` while the database is migrated: before each step, and about once a
-    /// second within a long one.
+    /// Like [`Store::open`]. Calls `observer` before each migration step, and about once a second within
+    /// a long one.
     pub fn open_observed(directory: &Path, now: Timestamp, observer: Observer) -> Result<Opened, OpenError> {
         files::open(directory, now, Some(&observer))
     }
 
-    /// A database in memory that is gone when it is dropped: for tests of channels, and for drills.
-    pub fn throw_away() -> rusqlite::Result<Store> {
-        files::throw_away()
+    /// Opens an empty database in memory, for `test-notice`, `drill` and tests.
+    pub fn open_in_memory() -> rusqlite::Result<Store> {
+        files::open_in_memory()
     }
 
-    /// Opens an existing database beside a running daemon. `None` where there is none yet.
-    pub fn attach(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
-        files::attach(directory, writable)
+    /// Opens an existing database, also beside a running daemon. `None` if there is none yet.
+    pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
+        files::open_existing(directory, writable)
     }
 
-    /// What we hold true of `feed`; an unknown feed has a fresh start. Of its outages those that are
-    /// planned or going on; [`Store::recall`] adds older ones.
+    /// Returns the beliefs about `feed`, which are empty for an unknown feed. Includes planned and ongoing
+    /// outages; [`Store::recall`] adds older ones.
     pub async fn beliefs(&self, feed: &FeedId) -> rusqlite::Result<Beliefs> {
         beliefs::load(&self.connection, feed)
     }
 
-    /// Makes `beliefs` hold, of what is over, the newest occurrence of each event of `document` and no
-    /// other: a history of years is not kept in memory for the few ids that come back.
+    /// Loads the newest occurrence of each event of `document` into `beliefs`, and drops all other
+    /// outages that are over, so that years of history do not stay in memory.
     pub async fn recall(&self, beliefs: &mut Beliefs, document: &Document) -> rusqlite::Result<()> {
         beliefs::recall(&self.connection, beliefs, document)
     }
 
-    /// Makes one update durable: beliefs, history, deliveries and coverage, all or nothing. `looks`
-    /// is how often we have looked since something was last written.
+    /// Commits one update: beliefs, history, deliveries and coverage. `polls` is the number of polls since
+    /// the last write.
     pub async fn commit(
         &self,
         before: &Beliefs,
         update: &Update,
         routing: Routing<'_>,
         coverage: Coverage,
-        looks: u64,
+        polls: u64,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
@@ -163,12 +166,12 @@ impl Store {
             outbox::enqueue(&transaction, change, routing, now)?;
         }
         coverage::mark(&transaction, &before.feed, &update.state.health, coverage, now)?;
-        poll_stats::add_polls(&transaction, looks)?;
+        poll_stats::add_polls(&transaction, polls)?;
         transaction.commit()
     }
 
-    /// Records a change that no look brought about.
-    pub async fn announce(
+    /// Records a change that is not the result of a poll, with its deliveries.
+    pub async fn record_change(
         &self,
         change: &Change,
         routing: Routing<'_>,
@@ -182,44 +185,44 @@ impl Store {
         transaction.commit()
     }
 
-    /// Says that the newest span of coverage lasted until `now`: once an hour and at the stop, so
-    /// that a power failure costs at most an hour of proof and a quiet poll writes nothing.
+    /// Extends the newest span of coverage to `now`. Called once an hour and at the stop, so that a quiet
+    /// poll writes nothing and a power failure loses at most an hour of coverage.
     pub async fn checkpoint(
         &self,
         beliefs: &Beliefs,
         coverage: Coverage,
-        looks: u64,
+        polls: u64,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
         let transaction = self.transaction()?;
         coverage::mark(&transaction, &beliefs.feed, &beliefs.state.health, coverage, now)?;
-        poll_stats::add_polls(&transaction, looks)?;
+        poll_stats::add_polls(&transaction, polls)?;
         transaction.commit()
     }
 
-    /// A random number made when the database was, the same ever after; for jitter.
+    /// Returns a random number that is fixed for the life of the database, for jitter.
     pub async fn seed(&self) -> rusqlite::Result<u64> {
         Ok(kv::get(&self.connection, "seed")?.unwrap_or_default())
     }
 
-    /// Writes the file anew where it was deleted or replaced since it was opened.
+    /// Rewrites the file if it was deleted or replaced since it was opened.
     pub async fn keep_file(&self) -> rusqlite::Result<()> {
-        match &self.place {
-            Some(place) => place.keep(&self.connection),
+        match &self.file {
+            Some(file) => file.keep(&self.connection),
             None => Ok(()),
         }
     }
 
-    /// Whether the database answers: reads one value and writes nothing.
+    /// Reads one value, to verify that the database works. Writes nothing.
     pub async fn answers(&self) -> rusqlite::Result<()> {
         kv::get::<u64>(&self.connection, "seed").map(drop)
     }
 
     fn transaction(&self) -> rusqlite::Result<Writing<'_>> {
-        if let Some(place) = &self.place {
-            place.keep(&self.connection)?;
+        if let Some(file) = &self.file {
+            file.keep(&self.connection)?;
         }
-        // IMMEDIATE: whoever will write says so at once, or two writers meet half-way.
+        // IMMEDIATE takes the write lock at once; otherwise two writers can deadlock.
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         let before = noted(&transaction)?;
         let noted = Noted { transactions: before.transactions + 1, ..before };

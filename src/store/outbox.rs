@@ -162,7 +162,7 @@ impl Store {
         let Some(mut head) = head(&transaction, channel, gather)? else { return Ok(None) };
         let is_anew = match (head.notice_id, gather.max_age()) {
             (Some(notice_id), _) if untie_dropped(&transaction, notice_id)? => true,
-            (Some(notice_id), Some(max_age)) => thaw_old(&transaction, notice_id, max_age, now)?,
+            (Some(notice_id), Some(max_age)) => unfreeze_old(&transaction, notice_id, max_age, now)?,
             (None, _) | (_, None) => false,
         };
         if is_anew {
@@ -311,7 +311,7 @@ fn head(connection: &Connection, channel: &str, gather: Batching) -> Result<Opti
 }
 
 /// Unties a message that was composed so long ago that it tells old news; whether it did.
-fn thaw_old(
+fn unfreeze_old(
     transaction: &Transaction,
     notice_id: i64,
     max_age: SignedDuration,
@@ -424,8 +424,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::super::commit_mark::CommitMark;
     use super::super::files;
-    use super::super::mark::Mark;
     use super::*;
     use crate::model::{ChangeKind, Edition, FeedId};
 
@@ -439,7 +439,7 @@ mod tests {
         };
         let mut connection = files::reference(files::known_version()).expect("a database");
         connection.progress_handler(1, Some(count)).expect("counted");
-        let store = Store::new(connection, Mark::none(), None, None);
+        let store = Store::new(connection, CommitMark::none(), None, None);
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..waiting {
@@ -452,7 +452,7 @@ mod tests {
                 occurrence: Some(1),
                 ..lost
             };
-            store.announce(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
+            store.record_change(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         steps.store(0, Ordering::Relaxed);
         let compose = |waiting: &Waiting| RenderedNotice {

@@ -8,15 +8,15 @@ use std::path::Path;
 
 use crate::cause::Cause as _;
 
+use super::commit_mark::MARK;
 use super::files::{DATABASE, LOCK, OpenError, lock};
-use super::mark::MARK;
 
 /// The socket of the daemon, and what `doctor` keeps of Apple's releases.
 const BESIDE: [&str; 4] = [LOCK, MARK, "statusd.sock", "releases.json"];
 
 /// Removes the database, damaged ones that were set aside, and what else statusd wrote into
 /// `directory`; the directory too, unless something is left in it. None is none to remove.
-pub fn forget(directory: &Path) -> Result<(), OpenError> {
+pub fn purge(directory: &Path) -> Result<(), OpenError> {
     let cannot_write = |path: &Path, error: io::Error| OpenError::CannotWrite {
         path: path.to_owned(),
         reason: error.reason(),
@@ -67,14 +67,14 @@ mod tests {
             for name in ["statusd.sock", "releases.json", "statusd.db.damaged-20260505T094100Z"] {
                 fs::write(state.join(name), "").expect("written");
             }
-            let held = forget(&linked).expect_err("a daemon is there");
+            let held = purge(&linked).expect_err("a daemon is there");
             assert!(matches!(held, OpenError::Locked(_)), "{held}");
             drop(opened);
             if foreign {
                 fs::write(state.join("statusd.toml"), "").expect("written");
                 fs::write(state.join("diary"), "").expect("written");
             }
-            forget(&linked).expect("forgotten");
+            purge(&linked).expect("forgotten");
             if foreign {
                 assert_eq!(names(&state), ["diary", "statusd.toml"]);
                 fs::remove_file(state.join("statusd.toml")).expect("removed");
@@ -82,6 +82,6 @@ mod tests {
             }
         }
         assert_eq!(names(folder.path()), [""; 0]);
-        assert!(forget(&linked).is_ok(), "nothing is nothing to remove");
+        assert!(purge(&linked).is_ok(), "nothing is nothing to remove");
     }
 }

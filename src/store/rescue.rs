@@ -11,7 +11,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 
 use super::condition::{FORMATS, HEADER, side_file};
-use super::roots;
+use super::root_pages;
 use crate::text::counted;
 
 /// Tables whose loss people are told of: without them deliveries are lost, or news are repeated.
@@ -60,7 +60,7 @@ pub struct Carried {
 /// Copies all that can be read in `damaged` and its WAL, by way of the file `scratch`.
 pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Carried> {
     let copied = copy(damaged, wal, scratch).and_then(|()| {
-        let carried = match roots::rebuild_schema(scratch) {
+        let carried = match root_pages::rebuild_schema(scratch) {
             Ok(true) => read_into(scratch, into),
             // Where the note cannot be read, the schema can: one of them is sound if one bit is wrong.
             Ok(false) | Err(_) => {

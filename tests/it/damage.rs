@@ -277,7 +277,7 @@ async fn a_loss_is_told_once() {
     assert_eq!(lost, Some(String::new()));
     let beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
     let told = Change::history_lost(beliefs.feed.clone(), "", at(START));
-    store.announce(&told, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
+    store.record_change(&told, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
     drop(store);
     assert_eq!(open().lost, None);
 }
@@ -418,7 +418,7 @@ async fn who_writes_a_row_notes_that_and_seals_nothing() {
     drop(Store::open(&state, at(START)).expect("a store"));
     let mark = || fs::read_to_string(state.join("statusd.mark")).expect("a mark");
     let before = mark();
-    let beside = Store::attach(&state, true).expect("writable").expect("a database");
+    let beside = Store::open_existing(&state, true).expect("writable").expect("a database");
     beside.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
     drop(beside);
     assert_ne!(mark(), before, "a copy from before the snooze is older");
@@ -486,7 +486,7 @@ async fn a_file_that_is_deleted_or_replaced_while_statusd_runs_is_written_anew()
             fs::write(&path, "somebody's").expect("written");
         }
         store.keep_file().await.expect("written anew");
-        let beside = Store::attach(folder.path(), false).expect("readable").expect("a database");
+        let beside = Store::open_existing(folder.path(), false).expect("readable").expect("a database");
         assert_eq!(open_deliveries(&beside).await, expected);
         drop(beside);
         // The next write is in the new file.
@@ -507,7 +507,7 @@ async fn the_next_write_finds_a_deleted_file_again() {
     fill(&store).await;
     fs::remove_dir_all(folder.path()).expect("removed");
     store.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
-    let beside = Store::attach(folder.path(), false).expect("readable").expect("a database");
+    let beside = Store::open_existing(folder.path(), false).expect("readable").expect("a database");
     assert_eq!(open_deliveries(&beside).await.len(), 6);
     assert!(beside.snoozed().await.expect("readable").is_some());
 }

@@ -659,10 +659,10 @@ async fn a_reply_without_end_is_left_after_16_kib() {
 async fn an_unclear_answer_is_tried_three_times() {
     let mut peer = Scripted::start(vec![vec![(LETTER, Act::Say("gr\u{fc}\u{df}e"))]], None).await;
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-    let store = Store::throw_away().expect("a database");
+    let store = Store::open_in_memory().expect("a database");
     let start = Timestamp::from_second(1_750_000_000).expect("a time");
     let change = Change::bare(ChangeKind::Test, feed.clone(), start, start);
-    store.announce(&change, &|_| vec!["email.me".to_owned()], start).await.expect("written");
+    store.record_change(&change, &|_| vec!["email.me".to_owned()], start).await.expect("written");
     let mut tries = 0;
     for hour in 0..10 {
         let now = start + SignedDuration::from_hours(hour);

@@ -49,7 +49,7 @@ fn change(service: &str, kind: ChangeKind, at: Timestamp) -> Change {
 
 async fn announce(store: &Store, channel: &Channel, change: &Change) {
     let names = [channel.name().to_owned()];
-    store.announce(change, &|_| names.to_vec(), change.at).await.expect("written");
+    store.record_change(change, &|_| names.to_vec(), change.at).await.expect("written");
 }
 
 /// Watches everything, on no particular policy.
@@ -366,7 +366,7 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
 /// waited are messages of their own.
 #[tokio::test]
 async fn of_one_event_no_later_change_is_told_before_an_earlier_one() {
-    let store = Store::throw_away().expect("a store");
+    let store = Store::open_in_memory().expect("a store");
     let channel = Channel::new("desktop", Audience::People, Desktop::new());
     let again = |change: Change| Change { occurrence: Some(2), ..change };
     for change in [
@@ -413,7 +413,7 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
 /// Tens of thousands of outages in one document once stopped everything while they were composed.
 #[tokio::test]
 async fn a_flood_is_told_in_messages_of_bounded_size() {
-    let store = Store::throw_away().expect("a store");
+    let store = Store::open_in_memory().expect("a store");
     let channel = Channel::new("desktop", Audience::People, Desktop::new());
     for kind in [ChangeKind::Began, ChangeKind::Ended] {
         for number in 0..2_000 {

@@ -145,7 +145,7 @@ fn channels(config: &Config) -> Vec<String> {
 
 /// Those of the feed as the daemon saw it last.
 fn services(config: &Config) -> Option<Vec<String>> {
-    let store = Store::attach(&config.state_directory, false).ok()??;
+    let store = Store::open_existing(&config.state_directory, false).ok()??;
     let beliefs = wait(store.beliefs(&config.feed)).ok()?.ok()?;
     let listed = beliefs.services.values().filter(|service| matches!(service.listed, Listed::Yes));
     let names: Vec<String> = listed.map(|service| shown(&service.name)).collect();

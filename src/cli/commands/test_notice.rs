@@ -67,9 +67,9 @@ async fn send_one(mut receiver: Receiver) -> Result<(String, SendOutcome), Failu
     let name = receiver.channel.name().to_owned();
     receiver.policy = receiver.policy.without_quiet_hours();
     let now = clock::now();
-    let store = Store::throw_away()?;
+    let store = Store::open_in_memory()?;
     let change = Change::bare(ChangeKind::Test, receiver.feed.clone(), now, now);
-    store.announce(&change, &|_| vec![name.clone()], now).await?;
+    store.record_change(&change, &|_| vec![name.clone()], now).await?;
     match delivery::once(&store, &mut receiver, 0.0, &clock::now).await? {
         Round::Tried { answer, .. } => Ok((name, answer)),
         Round::Idle { .. } => Err(Failure::failed(format!("{name}: nothing was sent; please report this"))),

@@ -95,7 +95,8 @@ impl Home {
 
     /// All deliveries in the database, beside a daemon or without one.
     pub async fn deliveries(&self) -> Vec<StoredDelivery> {
-        let store = Store::attach(&self.state(), false).expect("a readable database").expect("a database");
+        let store =
+            Store::open_existing(&self.state(), false).expect("a readable database").expect("a database");
         store.deliveries(true).await.expect("deliveries")
     }
 }

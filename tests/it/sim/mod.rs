@@ -540,7 +540,7 @@ impl Town {
         if let Some(kept) = lost {
             let change = Change::history_lost(state.beliefs.feed.clone(), &kept, now);
             store
-                .announce(&change, &|change| policy::matching(&routes, change), now)
+                .record_change(&change, &|change| policy::matching(&routes, change), now)
                 .await
                 .expect("a new database can be written");
         }
@@ -858,7 +858,7 @@ impl Town {
 
     /// The database, as the command line reads it beside the daemon.
     pub fn store(&self) -> Store {
-        Store::attach(&self.directory(), true).expect("a readable database").expect("a database")
+        Store::open_existing(&self.directory(), true).expect("a readable database").expect("a database")
     }
 
     pub fn database(&self) -> rusqlite::Connection {

@@ -32,33 +32,33 @@ pub struct Noted {
     pub transactions: u64,
 }
 
-pub struct Mark {
+pub struct CommitMark {
     file: Option<File>,
     /// The database, where closing it seals it: only who examined it may.
     sealed: Option<PathBuf>,
     noted: Cell<Option<Noted>>,
 }
 
-impl Mark {
+impl CommitMark {
     /// A mark that is never written: of a database that has no file, or of a reader.
-    pub fn none() -> Mark {
-        Mark { file: None, sealed: None, noted: Cell::new(None) }
+    pub fn none() -> CommitMark {
+        CommitMark { file: None, sealed: None, noted: Cell::new(None) }
     }
 
     /// The mark of the daemon.
-    pub fn open(database: &Path) -> io::Result<Mark> {
-        let mut mark = Mark::beside(database)?;
+    pub fn open(database: &Path) -> io::Result<CommitMark> {
+        let mut mark = CommitMark::beside(database)?;
         mark.sealed = Some(database.to_owned());
         Ok(mark)
     }
 
     /// The same of a process that writes rows and knows nothing of the file's condition.
-    pub fn beside(database: &Path) -> io::Result<Mark> {
+    pub fn beside(database: &Path) -> io::Result<CommitMark> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let file = options.open(database.with_file_name(MARK))?;
         let noted = parse(&read(&file));
-        Ok(Mark { file: Some(file), sealed: None, noted: Cell::new(noted) })
+        Ok(CommitMark { file: Some(file), sealed: None, noted: Cell::new(noted) })
     }
 
     pub fn noted(&self) -> Option<Noted> {
@@ -76,7 +76,7 @@ impl Mark {
 }
 
 /// After the connection: a field before this one in [`Store`](super::Store).
-impl Drop for Mark {
+impl Drop for CommitMark {
     fn drop(&mut self) {
         if let Some(file) = &self.file
             && let Some(database) = &self.sealed
@@ -145,7 +145,7 @@ mod tests {
         let large = vec![0x5a; SEALED_FROM_BYTES as usize];
         fs::write(&database, &large).expect("written");
         let sealed = || {
-            let mark = Mark::open(&database).expect("a mark");
+            let mark = CommitMark::open(&database).expect("a mark");
             mark.note(Noted { seed: 1, transactions: 2 });
             drop(mark);
             is_sealed(&database)

@@ -45,14 +45,14 @@ impl Deref for Connections {
 }
 
 /// A path, and which file was there when it was opened.
-pub struct Place {
+pub struct DatabaseFile {
     path: PathBuf,
     file: Cell<(u64, u64)>,
 }
 
-impl Place {
-    pub fn of(path: &Path) -> io::Result<Place> {
-        Ok(Place { path: path.to_owned(), file: Cell::new(file_at(path)?) })
+impl DatabaseFile {
+    pub fn of(path: &Path) -> io::Result<DatabaseFile> {
+        Ok(DatabaseFile { path: path.to_owned(), file: Cell::new(file_at(path)?) })
     }
 
     /// Writes the file anew where another one or none is under its name. A replacement is moved aside.
