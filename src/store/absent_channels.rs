@@ -1,7 +1,6 @@
-//! Deliveries of channels that are not in the configuration any more.
+//! Gives up deliveries of channels that are no longer configured (`tests/it/outbox.rs`).
 //!
-//! Nobody will ever send them: after a day they are given up, visibly. Until then the channel may come
-//! back, as after a slip in the configuration (`tests/it/outbox.rs`).
+//! The delay of a day covers a channel that was removed by mistake. The deliveries stay visible.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, params};
@@ -11,14 +10,14 @@ use super::{Store, kv};
 use crate::text::counted;
 
 const GIVEN_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// At one poll: all else waits meanwhile.
+/// Per poll, because other work waits meanwhile.
 const AT_ONCE: usize = 2_000;
 const ANSWER: &str = "given up after a day: the channel is no longer configured";
-/// In `meta`, with the channel's name behind it: since when it is absent.
+/// Prefix in `meta`, followed by the channel's name: the time since which it is absent.
 const ABSENT: &str = "absent/";
 
 impl Store {
-    /// Gives up what waits for channels that are not `configured`, once they have been absent for a day.
+    /// Gives up deliveries of channels that have not been `configured` for a day.
     pub async fn give_up_absent(&self, configured: &[&str], now: Timestamp) -> Result<()> {
         let sql = "SELECT DISTINCT channel FROM delivery WHERE state <> 'sent' AND state = 'pending'";
         let mut waiting = self.list(sql, params![], |row| text(row, "channel"))?;
@@ -33,7 +32,7 @@ impl Store {
             match kv::get::<Timestamp>(&self.connection, &format!("{ABSENT}{channel}"))? {
                 Some(since) if since <= now && now.duration_since(since) < GIVEN_UP_AFTER => {}
                 Some(since) if since <= now => ends.push(channel),
-                // Absent since a time to come: the clock was set back.
+                // A time in the future: the clock was set back.
                 Some(_) | None => begins.push(channel),
             }
         }
@@ -58,7 +57,7 @@ impl Store {
                 params![ANSWER, now.to_string(), channel],
             )?;
             tracing::error!("{channel}: {} {ANSWER}; see `statusd outbox`", counted(count, "delivery"));
-            // Otherwise the next poll goes on.
+            // Otherwise the next poll continues.
             if count < AT_ONCE {
                 transaction.execute("DELETE FROM meta WHERE name = ?1", [format!("{ABSENT}{channel}")])?;
             }

@@ -1,9 +1,8 @@
-//! Alarms that a channel has shown and that may be on a screen still.
+//! Alarms that a channel has shown and that may still be on a screen.
 //!
-//! A receipt says which bubble shows a message. It is cleared when somebody dismissed that bubble, and
-//! begins with `closed@` once statusd closed it.
-//! Invariant: of the messages with one receipt only the newest counts, because each took the place
-//! of the one before.
+//! A receipt identifies the bubble of a notice. It is cleared when the user dismisses the bubble, and
+//! starts with `closed@` once statusd has closed it. Of several notices with one receipt only the newest
+//! counts, because each replaced the one before.
 
 use rusqlite::{Result, params};
 
@@ -17,14 +16,14 @@ pub struct ShownAlarm {
     pub notice_id: i64,
     pub frozen: RenderedNotice,
     pub receipt: String,
-    /// A newer message has taken its place.
+    /// Whether a newer notice has replaced it.
     pub is_replaced: bool,
-    /// Something that the channel was told of goes on in its incident, and no newer message on this
+    /// Whether an outage of its incident that the channel knows is ongoing, and no newer notice on this
     /// channel is about that incident.
     pub lasts: bool,
-    /// What goes on in it somebody acknowledged.
+    /// Whether its ongoing outages are acknowledged.
     pub is_acknowledged: bool,
-    /// News about its incident waits on this channel.
+    /// Whether a delivery about its incident is pending on this channel.
     pub has_news: bool,
 }
 
@@ -44,8 +43,8 @@ const GOING_ON: &str = "FROM delivery mine
           AND change.incident = about.incident AND change.feed = about.feed)";
 
 impl Store {
-    /// The alarms on `channel` that have a receipt, the oldest first. What `feed` says nothing of
-    /// does not last.
+    /// Returns the alarms on `channel` with a receipt, oldest first. An outage of another feed than `feed`
+    /// does not count as ongoing.
     pub async fn shown_alarms(&self, feed: &FeedId, channel: &str) -> Result<Vec<ShownAlarm>> {
         let sql = format!(
             "SELECT *,
@@ -84,7 +83,7 @@ impl Store {
         })
     }
 
-    /// Writes down that a message has another receipt now, or none.
+    /// Replaces or clears the receipt of a notice.
     pub async fn set_receipt(&self, notice_id: i64, receipt: Option<&str>) -> Result<()> {
         self.connection
             .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])

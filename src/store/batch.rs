@@ -3,7 +3,7 @@
 //! It reads and ties rows; the words are the caller's. Invariants: the oldest waiting delivery is
 //! always among those chosen, so nothing waits for ever; and of one event of one service no later
 //! change is chosen before an earlier one, so an end never overtakes its start
-//! (`tests/it/policy.rs::good_and_bad_news_are_messages_of_their_own`).
+//! (`tests/it/policy.rs::starts_and_ends_are_separate_messages`).
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Result, Transaction, params};

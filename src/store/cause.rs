@@ -1,6 +1,4 @@
-//! Why the database refused, in words for people.
-//!
-//! It knows no table. Invariant: no words of SQLite or of its library are in it.
+//! Causes of database errors in plain words, without messages of SQLite.
 
 use rusqlite::ErrorCode;
 
@@ -8,7 +6,7 @@ use crate::cause::Cause;
 
 impl Cause for rusqlite::Error {
     fn reason(&self) -> String {
-        // Where the shared memory beside the file cannot grow.
+        // The shared-memory file next to the database cannot grow.
         let is_full = self
             .sqlite_error()
             .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
@@ -44,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_databases_errors_are_named_in_plain_words() {
+    fn database_errors_are_named_in_plain_words() {
         let of = |code: i32, message: &str| {
             rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(message.to_owned())).reason()
         };

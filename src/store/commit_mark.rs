@@ -1,11 +1,11 @@
-//! A mark beside the database: how many transactions it had at least.
+//! A file next to the database with its minimum number of transactions.
 //!
-//! Written after each commit and never synced, so it may be behind the database and is never ahead of
-//! it, unless the database lost something: it was emptied, deleted, or is an older copy. Invariant: a
-//! mark that cannot be read or is of another database says nothing (`tests/it/damage.rs`).
+//! Written after each commit and never synced. So a mark ahead of the database proves a loss: the database
+//! was emptied, deleted or replaced by an older copy. A mark that is unreadable or belongs to another
+//! database is ignored (`tests/it/damage.rs`).
 //!
-//! A clean stop seals a large database with a third line: length and digest of the file. One that is as
-//! a stop left it need not be checked again, which takes seconds.
+//! A clean stop seals a large database with a third line: length and digest of the file. An unchanged
+//! sealed file skips the check at the start, which takes seconds.
 
 use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
@@ -19,40 +19,40 @@ use super::condition::side_file;
 /// The file's name in the state directory.
 pub const MARK: &str = "statusd.mark";
 const MAX_BYTES: u64 = 1_024;
-/// A smaller database is checked at each start.
+/// Smaller databases are checked at each start.
 const SEALED_FROM_BYTES: u64 = 16 * 1024 * 1024;
-/// At once in memory.
+/// Read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What a mark says.
+/// The contents of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Noted {
-    /// Of the database; each has its own.
+    /// The seed of the database, which identifies it.
     pub seed: u64,
     pub transactions: u64,
 }
 
 pub struct CommitMark {
     file: Option<File>,
-    /// The database, where closing it seals it: only who examined it may.
+    /// The database, if closing it seals it: only for the process that checked it.
     sealed: Option<PathBuf>,
     noted: Cell<Option<Noted>>,
 }
 
 impl CommitMark {
-    /// A mark that is never written: of a database that has no file, or of a reader.
+    /// Returns a mark that is never written, for databases in memory and for readers.
     pub fn none() -> CommitMark {
         CommitMark { file: None, sealed: None, noted: Cell::new(None) }
     }
 
-    /// The mark of the daemon.
+    /// Opens the mark of the daemon.
     pub fn open(database: &Path) -> io::Result<CommitMark> {
         let mut mark = CommitMark::beside(database)?;
         mark.sealed = Some(database.to_owned());
         Ok(mark)
     }
 
-    /// The same of a process that writes rows and knows nothing of the file's condition.
+    /// Opens the mark for a process that writes rows and has not checked the file.
     pub fn beside(database: &Path) -> io::Result<CommitMark> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
@@ -65,7 +65,7 @@ impl CommitMark {
         self.noted.get()
     }
 
-    /// Never backwards: another process may have written a newer one.
+    /// Writes the mark after a commit.
     pub fn note(&self, noted: Noted) {
         self.noted.set(Some(noted));
         let Some(file) = &self.file else { return };
@@ -75,7 +75,7 @@ impl CommitMark {
     }
 }
 
-/// After the connection: a field before this one in [`Store`](super::Store).
+/// Must be dropped after the connection, which is an earlier field of [`Store`](super::Store).
 impl Drop for CommitMark {
     fn drop(&mut self) {
         if let Some(file) = &self.file
@@ -83,19 +83,19 @@ impl Drop for CommitMark {
             && let Some(seal) = seal(database)
             && let Some(noted) = self.noted.get()
         {
-            // Without it the next start takes longer.
+            // Without a seal the next start only takes longer.
             let _ = file.write_all_at(format!("{}{seal}", text(noted)).as_bytes(), 0);
         }
     }
 }
 
-/// Returns whether the database is as a stop left it, and large enough for that to matter.
+/// Returns whether the database is large and unchanged since the last stop.
 pub fn is_sealed(database: &Path) -> bool {
     let Ok(file) = File::open(database.with_file_name(MARK)) else { return false };
     read(&file).lines().nth(2).is_some_and(|line| seal(database).is_some_and(|seal| seal.trim_end() == line))
 }
 
-/// Length and digest of a large database without a WAL.
+/// Returns length and digest of a large database without a WAL.
 fn seal(database: &Path) -> Option<String> {
     let length = fs::metadata(database).ok()?.len();
     if length < SEALED_FROM_BYTES || side_file(database, "-wal").exists() {
@@ -112,14 +112,14 @@ fn seal(database: &Path) -> Option<String> {
     }
 }
 
-/// What is no text is no mark.
+/// Reads a mark. Returns an empty string if it is not text.
 fn read(file: &File) -> String {
     let mut text = String::new();
     let _ = file.take(MAX_BYTES).read_to_string(&mut text);
     text
 }
 
-/// Twice the same line: one flipped bit must not make a mark that says something else.
+/// Returns the same line twice, so that a flipped bit cannot change the meaning.
 fn text(noted: Noted) -> String {
     let line = format!("{:020} {:020}\n", noted.seed, noted.transactions);
     format!("{line}{line}")

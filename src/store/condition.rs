@@ -13,13 +13,13 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use super::files::{APPLICATION_ID, BUSY_TIMEOUT, OpenError, identity, known_version, reference};
 use crate::cause::Cause;
 
-/// Checks before damage is believed. One that finds the file sound ends them.
+/// The number of failed checks that prove damage. One successful check ends them.
 const CHECKS: usize = 3;
 const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// Findings of SQLite that are read: enough to see an I/O error among them.
+/// Findings that are requested from SQLite: enough to find an I/O error among them.
 const FINDINGS_MAX: u32 = 20;
-/// Tables that no other program has all of.
+/// Counts our tables; no other program has all of them.
 const OURS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'
     AND name IN ('meta', 'feed', 'service', 'outage', 'change', 'notice', 'delivery', 'coverage')";
 const OURS_COUNT: u32 = 8;
@@ -41,11 +41,11 @@ const APPLICATION_ID_AT: usize = 68;
 pub enum Condition {
     New,
     Sound,
-    /// With what is wrong, for the log.
+    /// With the fault, for the log.
     Damaged(String),
 }
 
-/// Examines the file. A sound verdict of one check is enough, a bad one needs all of them.
+/// Checks the file. One successful check is enough; damage needs [`CHECKS`] failed ones.
 pub fn inspect(path: &Path) -> Result<Condition, OpenError> {
     let mut damage = None;
     let mut failed = None;
@@ -86,7 +86,7 @@ fn check(path: &Path) -> Result<Condition, OpenError> {
     }
 }
 
-/// The first bytes; `None` where there is no file, or an empty one.
+/// Returns the header; `None` if the file is missing or empty.
 fn header(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut header = Vec::new();
     match File::open(path) {
@@ -101,7 +101,7 @@ fn is_ours(header: &[u8]) -> bool {
     header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4) == Some(&APPLICATION_ID.to_be_bytes())
 }
 
-/// What is wrong with the header of a file that is ours otherwise, or that is no database at all.
+/// Returns the fault in the header of our file, or of a file that is not a database.
 fn header_fault(header: &[u8]) -> Option<String> {
     if header.len() < HEADER_BYTES {
         return Some("the file is truncated".to_owned());
@@ -116,11 +116,11 @@ fn header_fault(header: &[u8]) -> Option<String> {
 }
 
 enum Verdict {
-    /// Nothing in it: we died while creating it.
+    /// Without tables: statusd was killed while it created the file.
     Empty,
     Sound,
     Damaged(String),
-    /// SQLite met an I/O error while it checked.
+    /// An I/O error during the check.
     Unreadable(String),
     Newer(i32),
     Foreign,
@@ -131,7 +131,7 @@ fn examine(path: &Path) -> rusqlite::Result<Verdict> {
     let has_wal = side_file(path, "-wal").exists();
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Closing would move a leftover WAL into the file, which may not be ours.
+    // Otherwise closing checkpoints a leftover WAL into a file that may not be ours.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;
     let (id, version) = identity(&connection)?;
     let count = |sql: &str| connection.query_row(sql, params![], |row| row.get::<_, u32>(0));
@@ -154,8 +154,8 @@ fn examine(path: &Path) -> rusqlite::Result<Verdict> {
     })
 }
 
-/// The schema itself says which version it has, so that a number with one flipped bit does not pass
-/// for the file of a newer statusd.
+/// Derives the version from the schema itself, so that a version number with a flipped bit is not taken
+/// for that of a newer statusd.
 fn schema_verdict(connection: &Connection, version: i32) -> rusqlite::Result<Verdict> {
     let found = schema(connection)?;
     let fits = |known: &i32| -> rusqlite::Result<bool> {
@@ -181,7 +181,7 @@ fn schema_verdict(connection: &Connection, version: i32) -> rusqlite::Result<Ver
     })
 }
 
-/// Kind, name, table and SQL of what a database consists of.
+/// Type, name, table and SQL of a schema entry.
 type Entry = (String, String, String, Option<String>);
 
 fn schema(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
@@ -190,7 +190,7 @@ fn schema(connection: &Connection) -> rusqlite::Result<Vec<Entry>> {
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?.collect()
 }
 
-/// What SQLite finds wrong; empty where all is well.
+/// Returns the faults that SQLite finds; empty if there are none.
 fn findings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let sql = format!("PRAGMA integrity_check({FINDINGS_MAX})");
     let mut findings: Vec<String> =
@@ -201,7 +201,7 @@ fn findings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(findings)
 }
 
-/// The finding that is an I/O error. `error code=11` and 26 are damage, the others are not.
+/// Returns the finding that is an I/O error. `error code=11` and 26 are damage, others are not.
 fn unreadable(findings: &[String]) -> Option<String> {
     let is_io = |finding: &&String| {
         finding.split("error code=").skip(1).any(|rest| {
@@ -215,24 +215,24 @@ fn unreadable(findings: &[String]) -> Option<String> {
 pub fn is_damage(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt),
-        // The library's own: a value of another type, size or encoding than the statement always gets.
+        // An error of rusqlite: a value has an unexpected type, size or encoding.
         None => !is_senseless(error),
     }
 }
 
-/// An error of statements that are right: the file makes no sense to SQLite.
+/// Returns whether a correct statement failed, so that the schema must be damaged.
 fn is_senseless(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::SqlInputError { .. })
         || matches!(error.sqlite_error_code(), Some(ErrorCode::Unknown))
         || matches!(error.sqlite_error().map(|error| error.extended_code), Some(1))
 }
 
-/// SQLite's own file beside the database.
+/// Returns the path of a file next to the database.
 pub fn side_file(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Reads all of a file, to see whether that is possible.
+/// Reads a whole file, to detect I/O errors.
 pub fn read_all(path: &Path) -> io::Result<()> {
     match File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,4 +1,4 @@
-//! When we could see, and when not and why: spans, not a row a poll.
+//! Coverage: spans in which the feed was readable or unreadable. Not one row per poll.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Result, Transaction, params};

@@ -1,8 +1,7 @@
-//! The database file under its name, while the daemon has it open.
+//! Restores the database file if it is deleted or replaced while the daemon has it open.
 //!
-//! Who deletes or replaces the file does not stop the daemon: its connection still has all rows, and
-//! they would be gone at the stop. Invariant: the next write finds the file under its name again, with
-//! all that was in it (`tests/it/damage.rs`).
+//! The open connection still has all rows, but they would be lost at the stop. The next write restores
+//! the file under its name with all rows (`tests/it/damage.rs`).
 
 use std::cell::{Cell, OnceCell};
 use std::fs;
@@ -17,7 +16,7 @@ use rusqlite::{Connection, Error, Result, ffi};
 
 use super::files::{copy_complete, put_in_place, reopen};
 
-/// The open database. Where its file had to be written anew, the connection to that.
+/// The connection to the database; the newest one, if the file was rewritten.
 pub struct Connections {
     connection: Connection,
     next: OnceCell<Box<Connections>>,
@@ -44,7 +43,7 @@ impl Deref for Connections {
     }
 }
 
-/// A path, and which file was there when it was opened.
+/// A path, and the file that had it when the database was opened.
 pub struct DatabaseFile {
     path: PathBuf,
     file: Cell<(u64, u64)>,
@@ -55,7 +54,7 @@ impl DatabaseFile {
         Ok(DatabaseFile { path: path.to_owned(), file: Cell::new(file_at(path)?) })
     }
 
-    /// Writes the file anew where another one or none is under its name. A replacement is moved aside.
+    /// Rewrites the file if it is missing or another one. Moves a replacement aside.
     pub fn keep(&self, connections: &Connections) -> Result<()> {
         match file_at(&self.path) {
             Ok(file) if file == self.file.get() => return Ok(()),
@@ -63,7 +62,7 @@ impl DatabaseFile {
             Ok(_) | Err(_) => {}
         }
         copy_complete(connections, &self.path).map_err(|error| failure(&*error))?;
-        // Or closing it would take the new file's WAL for its own and delete it.
+        // Otherwise closing the old connection deletes the WAL of the new file.
         connections.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         put_in_place(&self.path, Timestamp::now()).map_err(|error| failure(&error))?;
         connections.push(reopen(&self.path)?);
@@ -76,7 +75,7 @@ impl DatabaseFile {
     }
 }
 
-/// Device and inode.
+/// Returns device and inode.
 fn file_at(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }

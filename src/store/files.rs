@@ -1,7 +1,7 @@
-//! The database as a file: lock, rights, age of its schema, damage.
+//! Opens and replaces the database file: lock, permissions, schema version, damage.
 //!
-//! A database that a newer statusd wrote, or that is not ours, is refused untouched. A damaged one
-//! is moved aside whole, never deleted, and what can be read of it is carried over into a new one.
+//! The database of a newer statusd or of another program is rejected unchanged. A damaged one is moved
+//! aside, never deleted, and its readable rows are recovered into a new one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
@@ -24,9 +24,9 @@ use crate::regular_file;
 /// The file's name in the state directory.
 pub const DATABASE: &str = "statusd.db";
 pub(super) const LOCK: &str = "statusd.lock";
-/// "stsd", in the file's header: tells our files from other people's.
+/// "stsd" in the file's header; identifies our files.
 pub(super) const APPLICATION_ID: i32 = 0x7374_7364;
-/// From nothing to schema 1, from 1 to 2 and so on.
+/// The migrations to schema 1, 2 and so on.
 const MIGRATIONS: [&str; 5] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
@@ -34,37 +34,37 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("schema/4.sql"),
     concat!(include_str!("schema/5.sql"), include_str!("schema/5-words.sql")),
 ];
-/// The daemon stands still meanwhile, and has 5 s in all to stop.
+/// Short, because the daemon blocks meanwhile and has 5 s in all to stop.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
-/// Each commit moves into the main file at once, so that a WAL that is lost or damaged takes nothing
-/// with it that is older than the newest commit. Writes are rare, so the second sync costs little.
+/// Checkpoints after each commit, so that a lost or damaged WAL costs at most the newest commit. Writes
+/// are rare, so the second sync is cheap.
 const AUTOCHECKPOINT_PAGES: u32 = 1;
-/// Steps of SQLite's machine between two words to an [`Observer`]: about a second.
+/// Virtual machine steps of SQLite between two calls of an [`Observer`]: about a second.
 const OBSERVED_STEPS: i32 = 20_000_000;
-/// What the names of our files in the state directory begin with.
+/// Prefixes of our files in the state directory.
 const OURS: [&str; 2] = ["statusd.", "releases.json"];
-/// No document has a stamp further ahead; a newest stamp that is would make all documents stale.
+/// The maximum lead of a stamp. A newest stamp further ahead would make all documents stale.
 const STAMP_AHEAD_MAX: SignedDuration = SignedDuration::from_hours(26);
-/// In `meta`, until people were told: where the damaged database is.
+/// Name in `meta`: the path of the damaged database, until the loss is announced.
 const LOST: &str = "lost";
-/// A new database that is still being filled, and one that is complete and has to be renamed.
+/// Suffixes of a new database that is being filled, and of a complete one that is to be renamed.
 const PART: &str = ".part";
 const COMPLETE: &str = ".new";
 const SCRATCH: &str = ".scratch";
 const SIDE_FILES: [&str; 6] = ["-wal", "-shm", "-journal", PART, COMPLETE, SCRATCH];
 
-/// Hears that a migration goes on; on whatever thread it likes.
+/// Callback during a migration. May be called from any thread.
 pub type Observer = Arc<dyn Fn() + Send + Sync>;
 
-/// An open database, and whether something of it was lost.
+/// An open database, and a loss to announce.
 pub struct Opened {
     pub store: Store,
-    /// To be told with [`Store::record_change`]: where the damaged database is, moved there now or by a run
-    /// that told nobody. Empty where there is none: it was gone, emptied or replaced by an older copy.
+    /// A loss that is not announced yet; record it with [`Store::record_change`]. Holds the path of the
+    /// damaged database; empty if the file was deleted, emptied or replaced by an older copy.
     pub lost: Option<String>,
 }
 
-/// Why the database could not be opened. `Display` is one line that says what to do.
+/// The reason why the database cannot be opened. `Display` is one line with the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("another statusd is running on {0}; stop it first, or configure another state directory")]
@@ -104,7 +104,7 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
         replace(&path, &reason, now)?;
     }
     let mark = CommitMark::open(&path).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
-    // SQLite gives its side files the rights of the main file, so that has to exist first.
+    // SQLite copies the permissions of the main file to its side files, so the main file comes first.
     private().open(&path).map_err(|error| cannot_write(&path, &error))?;
     let mut connection = Connection::open(&path).map_err(|error| cannot_write(&path, &error))?;
     let lost = prepare(&connection)
@@ -117,7 +117,7 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
     Ok(Opened { store: Store::new(connection, mark, Some(file), Some(lock)), lost })
 }
 
-/// Puts a new database that has all that can be read of the damaged one in its place.
+/// Replaces a damaged database by a new one with all readable rows.
 fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
     let wal = side_file(path, "-wal");
     for file in [path, &wal] {
@@ -155,8 +155,7 @@ fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
         .map_err(|error| cannot_write(error.reason()))
 }
 
-/// Gives a complete new database its name, and moves the one that has it aside; also where a run
-/// before died in between.
+/// Moves the old database aside and renames a complete new one, also after a kill between these steps.
 pub(super) fn put_in_place(path: &Path, now: Timestamp) -> io::Result<()> {
     let complete = side_file(path, COMPLETE);
     if !complete.try_exists()? {
@@ -167,7 +166,7 @@ pub(super) fn put_in_place(path: &Path, now: Timestamp) -> io::Result<()> {
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
-/// Copies all of an open database to the name under which [`put_in_place`] finds it.
+/// Copies an open database to the file that [`put_in_place`] renames.
 pub(super) fn copy_complete(
     connection: &Connection,
     path: &Path,
@@ -200,7 +199,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What people have to be told of: see [`Opened::lost`].
+/// Returns the loss to announce; see [`Opened::lost`].
 fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Option<String>> {
     if let Some(kept) = kv::get(connection, LOST)? {
         return Ok(Some(kept));
@@ -220,24 +219,24 @@ fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Optio
     Ok(Some(String::new()))
 }
 
-/// As for a new database: what is over by now goes to the history silently.
+/// Treats the feeds as new: past events go to the history silently.
 fn begin_anew(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE feed SET first_accepted_at = NULL", []).map(drop)
 }
 
-/// People were told.
+/// Marks the loss as announced.
 pub(super) fn told_of_loss(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM meta WHERE name = ?1", [LOST]).map(drop)
 }
 
-/// A newest stamp that cannot be one is none: by it every document would be stale.
+/// Removes newest stamps too far ahead, because they would make every document stale.
 fn limit_stamps(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let limit = now.checked_add(STAMP_AHEAD_MAX).unwrap_or(Timestamp::MAX);
     let sql = "UPDATE feed SET stamp = NULL WHERE stamp > ?1";
     connection.execute(sql, [limit.to_string()]).map(drop)
 }
 
-/// A database in memory with the schema of this version and nothing in it.
+/// Returns an empty database in memory with the schema of a version.
 pub(super) fn reference(version: i32) -> rusqlite::Result<Connection> {
     let connection = Connection::open_in_memory()?;
     for sql in MIGRATIONS.iter().take(usize::try_from(version).unwrap_or_default()) {
@@ -246,8 +245,8 @@ pub(super) fn reference(version: i32) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Takes the rights of other users away from a directory that was there before. One that holds other
-/// files too may be shared on purpose: a warning.
+/// Restricts an existing directory to its owner. If it also contains other files, it may be shared on
+/// purpose, so this only logs a warning.
 fn make_private(directory: &Path) -> io::Result<()> {
     let metadata = fs::metadata(directory)?;
     let mode = metadata.permissions().mode() & 0o7777;
@@ -257,7 +256,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
             "{shown} belongs to another user, who can change the database; choose another state directory"
         );
     } else if mode & 0o077 == 0 {
-        // As it should be.
+        // Private already.
     } else if mode & 0o1000 == 0
         && holds_only_ours(directory)?
         && fs::set_permissions(directory, Permissions::from_mode(0o700)).is_ok()
@@ -284,7 +283,7 @@ fn holds_only_ours(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// What would be waited for: SQLite opens its files without a look. The first, with the reason.
+/// Returns the first file that is not regular, with the reason. SQLite would block on a FIFO.
 fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
     let side = SIDE_FILES.map(|suffix| side_file(database, suffix));
     let others = [LOCK, MARK].map(|name| database.with_file_name(name));
@@ -319,14 +318,14 @@ pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, 
     let (id, version) = identity(&connection).map_err(cannot_use)?;
     refuse_strangers(&path, id, version)?;
     if version < known_version() {
-        // The daemon migrates; a reader that comes first would find half of what it asks for.
+        // Only the daemon migrates; a reader would not find all columns.
         let reason =
             "the schema is older than this version; start `statusd run` once to migrate it".to_owned();
         return Err(OpenError::CannotRead { path, reason });
     }
     let mark = if writable {
         connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES).map_err(cannot_use)?;
-        // Without a mark the row is written all the same.
+        // The row is written even without a mark.
         CommitMark::beside(&path).unwrap_or_else(|_| CommitMark::none())
     } else {
         CommitMark::none()
@@ -334,7 +333,7 @@ pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, 
     Ok(Some(Store::new(connection, mark, None, None)))
 }
 
-/// One daemon a directory, and nobody else who writes more than rows.
+/// Takes the lock of a directory: one daemon each.
 pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     let path = directory.join(LOCK);
     let reason = |error: io::Error| OpenError::CannotWrite { path: path.clone(), reason: error.reason() };
@@ -375,7 +374,7 @@ fn kept_as(path: &Path, now: Timestamp) -> PathBuf {
     side_file(path, &format!(".damaged-{}", now.strftime("%Y%m%dT%H%M%SZ")))
 }
 
-/// Moves the file and SQLite's side files, as far as they exist, to names that carry the time.
+/// Renames the file and SQLite's side files, if they exist, to names with the time.
 fn set_aside(path: &Path, now: Timestamp) -> io::Result<()> {
     for suffix in ["-wal", "-shm", ""] {
         let side = side_file(path, suffix);
@@ -389,7 +388,7 @@ fn set_aside(path: &Path, now: Timestamp) -> io::Result<()> {
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Otherwise SQLite plans each cached statement again whenever a bound value has changed.
+    // Otherwise SQLite replans each cached statement when a bound value changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // With WAL and NORMAL a committed transaction can be lost at power loss.
@@ -409,7 +408,7 @@ fn migrate(connection: &mut Connection, observer: Option<&Observer>) -> rusqlite
     }
 }
 
-/// Does `work`, which may be one long statement, and says again and again that it goes on.
+/// Runs `work` and calls the observer periodically, also within one long statement.
 fn observed(
     connection: &mut Connection,
     observer: &Observer,
@@ -418,7 +417,7 @@ fn observed(
     let observer = Arc::clone(observer);
     let goes_on = move || {
         observer();
-        // To SQLite: do not break off.
+        // Tells SQLite not to interrupt the statement.
         false
     };
     connection.progress_handler(OBSERVED_STEPS, Some(goes_on))?;
@@ -427,8 +426,8 @@ fn observed(
     worked
 }
 
-/// Each step in a transaction of its own together with its number, so that a kill between two
-/// steps resumes at the right one.
+/// Runs each step in its own transaction together with its number, so that a killed migration resumes
+/// at the right step.
 fn migrate_from(version: i32, connection: &Connection, begins: &dyn Fn()) -> rusqlite::Result<()> {
     for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
         begins();
@@ -462,7 +461,7 @@ mod tests {
         (Arc::new(counting), count)
     }
 
-    /// How often an observer hears of it that a database of schema `version` is opened.
+    /// Checks how often the observer is called when a database of schema `version` is opened.
     #[track_caller]
     fn check(version: usize, expected: usize) {
         let directory = TempDir::new().expect("a directory");
@@ -480,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_of_a_migration_is_told_before_it_begins() {
+    fn the_observer_is_called_before_each_migration_step() {
         check(0, 0);
         check(1, MIGRATIONS.len() - 1);
         check(2, MIGRATIONS.len() - 2);
@@ -488,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_statement_is_heard_to_go_on() {
+    fn the_observer_is_called_during_a_long_statement() {
         let (observer, count) = counting();
         let mut connection = Connection::open_in_memory().expect("a database");
         let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000000)
@@ -500,6 +499,6 @@ mod tests {
         let heard = count.load(Ordering::Relaxed);
         assert!(heard > 0);
         connection.query_row(long, params![], |row| row.get::<_, i64>(0)).expect("a number");
-        assert_eq!(count.load(Ordering::Relaxed), heard, "nobody listens afterwards");
+        assert_eq!(count.load(Ordering::Relaxed), heard, "not called afterwards");
     }
 }

@@ -1,7 +1,7 @@
-//! Deliveries: one row per (change, channel), and the frozen messages that carry them.
+//! Deliveries: one row per (change, channel), and the rendered notices that contain them.
 //!
-//! A channel has one message in flight at most, and its oldest delivery decides when it is due, so
-//! an end never overtakes its start. Every delivery ends as sent or as given up.
+//! A channel has at most one notice in flight, and its oldest delivery decides when the notice is due, so
+//! an end never overtakes its start. Every delivery ends as sent or given up.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
@@ -11,10 +11,10 @@ use super::rows::{self, time};
 use super::{Routing, Store};
 use crate::model::{Change, ServiceKey, Severity};
 
-/// The answer of what a person dropped.
+/// The answer of a delivery that a user dropped.
 pub const DROPPED: &str = "dropped by hand";
 
-/// A message as it will be sent, every time alike.
+/// A notice as sent, with the same bytes on every attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedNotice {
     pub key: String,
@@ -24,35 +24,35 @@ pub struct RenderedNotice {
     pub payload: String,
 }
 
-/// One try that was written down as if it will fail; now send it.
+/// An attempt to send, already recorded as if it will fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub notice_id: i64,
-    /// Tries so far, this one included.
+    /// Attempts so far, including this one.
     pub number: u32,
     pub frozen: RenderedNotice,
-    /// The receipt of the message that this one supersedes.
+    /// The receipt of the notice that this one replaces.
     pub replaces: Option<String>,
-    /// The receipt of the newest message about any of the same outages.
+    /// The receipt of the newest notice about any of the same outages.
     pub follows: Option<String>,
-    /// When the oldest delivery in it was made.
+    /// The creation time of its oldest delivery.
     pub waiting_since: Timestamp,
-    /// Composed for this very try. A message that was there before may have been seen by somebody:
-    /// it was sent and not confirmed, or we died while sending it.
+    /// Whether the notice was composed for this attempt. An older notice may have been received without
+    /// a confirmation, or statusd was killed while sending it.
     pub is_fresh: bool,
-    /// Earlier answers about it that could not be understood.
+    /// The number of unintelligible answers to earlier attempts.
     pub unclear: u32,
 }
 
-/// What came of a try.
+/// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     Sent {
         receipt: Option<String>,
         words: String,
     },
-    /// Try again at `due_at`. `unfreeze`: the peer certainly saw nothing, so the message may be
-    /// composed anew. `is_unclear`: the peer's answer could not be understood.
+    /// Retry at `due_at`. `unfreeze`: the server certainly received nothing, so the notice may be
+    /// composed again. `is_unclear`: the server's answer is unintelligible.
     Later {
         due_at: Timestamp,
         unfreeze: bool,
@@ -62,16 +62,14 @@ pub enum Settled {
     GivenUp {
         words: String,
     },
-    /// Gives up what has waited since `before` or longer; what is younger waits on, in a message of
-    /// its own.
+    /// Give up deliveries created at `before` or earlier. Younger ones stay pending, in a new notice.
     Expired {
         before: Timestamp,
         words: String,
     },
 }
 
-/// Writes a change into the history and a delivery for each channel. The same key is the same
-/// change: a second time changes nothing.
+/// Records a change and a delivery for each channel. A change whose key exists already is ignored.
 pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now: Timestamp) -> Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
@@ -115,15 +113,15 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now
     Ok(())
 }
 
-/// Of what waits for people that which somebody has acknowledged, until that outage ends. A message
-/// that is in flight goes on.
+/// Selects deliveries for people that are held back, because the outage is acknowledged and ongoing. A
+/// notice in flight is not affected.
 pub const HELD_BACK: &str =
     "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'reminder') AND EXISTS (
     SELECT 1 FROM ack JOIN outage USING (feed, service_key, message_id, occurrence)
     WHERE phase = 'ongoing' AND ack.feed = change.feed AND ack.service_key = change.service_key
       AND ack.message_id = change.message_id AND ack.occurrence = change.occurrence)";
 
-/// The oldest delivery of a channel that is neither sent nor given up.
+/// The oldest pending delivery of a channel.
 struct Head {
     notice_id: Option<i64>,
     due_at: Timestamp,
@@ -132,9 +130,9 @@ struct Head {
 }
 
 impl Store {
-    /// When the channel has something to do; `None` if nothing waits.
+    /// Returns when the channel's next attempt is due; `None` if nothing is pending.
     ///
-    /// A time further away than `longest_wait_s` is due now: the clock was set back.
+    /// A time further ahead than `longest_wait_s` is due now, because the clock was set back.
     pub async fn due_at(
         &self,
         channel: &str,
@@ -148,8 +146,8 @@ impl Store {
         }))
     }
 
-    /// Begins a try if one is due: the message that is in flight, or one composed now of what
-    /// waits. `next` says when the try after this one is due, if this one is never heard of again.
+    /// Begins an attempt: of the notice in flight, or of one composed from pending deliveries. `next`
+    /// returns the time of the following attempt, in case this one is never settled.
     pub async fn begin(
         &self,
         channel: &str,
@@ -174,7 +172,7 @@ impl Store {
             None => {
                 let anew = (is_anew, number);
                 let Some(id) = freeze(&transaction, channel, gather, anew, compose, now)? else {
-                    // All that the old message said was acknowledged meanwhile: it waits on.
+                    // All contents of the old notice have been acknowledged, so nothing is due.
                     transaction.commit()?;
                     return Ok(None);
                 };
@@ -193,12 +191,12 @@ impl Store {
         Ok(Some(attempt))
     }
 
-    /// Writes down what came of a try.
+    /// Records the outcome of an attempt.
     pub async fn settle(&self, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
         let transaction = self.transaction()?;
         match settled {
             Settled::Sent { receipt, words } => {
-                // Dropped while it was on its way: too late.
+                // Dropped while being sent, which is too late.
                 let sql = "UPDATE delivery SET state = 'pending' WHERE notice_id = ?1 AND answer = ?2";
                 transaction.execute(sql, params![notice_id, DROPPED])?;
                 finish(&transaction, notice_id, "sent", words, now)?;
@@ -214,7 +212,7 @@ impl Store {
                 )?;
                 finish(&transaction, notice_id, "given_up", words, now)?;
                 if younger > 0 {
-                    // It says what another message will say: a retry composes it anew.
+                    // The next notice will contain the younger ones, so a retry composes this one again.
                     untie(&transaction, notice_id)?;
                 }
             }
@@ -235,9 +233,9 @@ impl Store {
         transaction.commit()
     }
 
-    /// Makes the deliveries of a change due now, on one channel or all; given-up ones too. What is in
-    /// the same message goes with it, because that is sent as a whole; what was dropped from it by hand
-    /// does not. Returns the number of deliveries of this change.
+    /// Makes the deliveries of a change due now, on one channel or all, including given-up ones. Includes
+    /// the other deliveries of the same notice, because it is sent as a whole, except dropped ones. Returns
+    /// the number of deliveries of this change.
     pub async fn retry(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
         let transaction = self.transaction()?;
         transaction.execute(
@@ -262,8 +260,8 @@ impl Store {
         Ok(count)
     }
 
-    /// Gives the waiting deliveries of a change up by hand; they stay visible. A message that it is in
-    /// is composed anew without it before the next attempt. Returns how many.
+    /// Drops the pending deliveries of a change; they stay visible as given up. Their notice is composed
+    /// again without them before the next attempt. Returns how many.
     pub async fn give_up(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
         let transaction = self.transaction()?;
         let count = transaction.execute(
@@ -276,8 +274,8 @@ impl Store {
     }
 }
 
-/// Unties a message from which something was dropped by hand: what is left of it is said in another
-/// one. The message itself stays, so that nothing else gets its key.
+/// Detaches the deliveries of a notice with a dropped one, so that the rest goes into a new notice. Keeps
+/// the old row, so that its key stays taken. Returns whether there was a dropped one.
 fn untie_dropped(transaction: &Transaction, notice_id: i64) -> Result<bool> {
     let sql = "SELECT 1 FROM delivery WHERE notice_id = ?1 AND state = 'given_up'";
     let is_dropped = transaction.prepare_cached(sql)?.exists([notice_id])?;
@@ -310,7 +308,7 @@ fn head(connection: &Connection, channel: &str, gather: Batching) -> Result<Opti
         .optional()
 }
 
-/// Unties a message that was composed so long ago that it tells old news; whether it did.
+/// Detaches the deliveries of a notice older than `max_age`. Returns whether it was.
 fn unfreeze_old(
     transaction: &Transaction,
     notice_id: i64,
@@ -328,15 +326,15 @@ fn unfreeze_old(
     Ok(is_old)
 }
 
-/// Its deliveries wait again to be composed.
+/// Deletes a notice. Its deliveries become pending again.
 fn unfreeze(transaction: &Transaction, notice_id: i64) -> Result<()> {
     untie(transaction, notice_id)?;
     transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
     Ok(())
 }
 
-/// Composes a message of what waits and ties its deliveries to it; `None` where nothing waits. Other
-/// bytes than those of an older message need another key: the `number` of the attempt makes it one.
+/// Composes a notice of pending deliveries and attaches them; `None` if there are none. A notice with
+/// other bytes than an older one needs another key, which the `number` of the attempt makes unique.
 fn freeze(
     transaction: &Transaction,
     channel: &str,

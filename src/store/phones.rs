@@ -1,7 +1,4 @@
-//! The phones that were read.
-//!
-//! It knows no phone by its own number or name. Invariant: what is said of a phone is written
-//! together with the mark that it was judged.
+//! The phones that were read, without their serial numbers and names.
 
 use jiff::Timestamp;
 use rusqlite::{Result, Row, params};
@@ -10,17 +7,16 @@ use super::rows::{optional_text, optional_time, text, text_of, time};
 use super::{Routing, Store, outbox};
 use crate::model::{Change, KnownPhone};
 
-/// The newest; a computer that pairs with every phone of a company is no diary of them.
+/// Keeps only the most recent phones; a shared computer may pair with hundreds.
 const PHONES_MAX: u32 = 100;
 
 impl Store {
-    /// All of them, the one that was read last first.
+    /// Returns all phones, the most recently read first.
     pub async fn phones(&self) -> Result<Vec<KnownPhone>> {
         self.list("SELECT * FROM phone ORDER BY seen_at DESC, id", params![], phone)
     }
 
-    /// Gives rows of phones other ids, each from and to. Where both are there, the row that was read
-    /// last stays.
+    /// Renames ids of phones, given as (old, new). If both exist, the row that was read last stays.
     pub async fn rename_phones(&self, renamed: &[(String, String)]) -> Result<()> {
         let transaction = self.transaction()?;
         for (from, to) in renamed {
@@ -34,7 +30,7 @@ impl Store {
         transaction.commit()
     }
 
-    /// Remembers phones as they are now, and tells what there is to say of them.
+    /// Stores the phones, with the changes about them in the same transaction.
     pub async fn remember(
         &self,
         phones: &[KnownPhone],

@@ -23,7 +23,7 @@ pub fn add_polls(transaction: &Transaction, polls: u64) -> Result<()> {
 }
 
 impl Store {
-    /// When a sign of life was last given; the first time that somebody asks, `now`.
+    /// Returns the time of the last liveness report; `now` on the first call.
     pub async fn last_liveness_report(&self, now: Timestamp) -> Result<Timestamp> {
         let transaction = self.transaction()?;
         if let Some(at) = kv::get(&transaction, REPORTED_AT)? {
@@ -34,7 +34,7 @@ impl Store {
         Ok(now)
     }
 
-    /// Gives one: `sign` makes the change of the number of polls since the last one.
+    /// Records a liveness report. `sign` makes the change from the number of polls since the last one.
     pub async fn report_liveness(
         &self,
         sign: &dyn Fn(u64) -> Change,

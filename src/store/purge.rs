@@ -1,6 +1,7 @@
-//! Removes a database for good, when statusd is taken off a machine.
+//! Deletes the database when statusd is uninstalled.
 //!
-//! Invariant: only files of our own names go, and none while a daemon holds the directory.
+//! Deletes only files with our names, and none while a daemon holds the lock
+//! (`our_files_are_deleted_and_others_stay`).
 
 use std::fs;
 use std::io;
@@ -11,11 +12,11 @@ use crate::cause::Cause as _;
 use super::commit_mark::MARK;
 use super::files::{DATABASE, LOCK, OpenError, lock};
 
-/// The socket of the daemon, and what `doctor` keeps of Apple's releases.
+/// The socket of the daemon, and the iOS releases that `doctor` caches.
 const BESIDE: [&str; 4] = [LOCK, MARK, "statusd.sock", "releases.json"];
 
-/// Removes the database, damaged ones that were set aside, and what else statusd wrote into
-/// `directory`; the directory too, unless something is left in it. None is none to remove.
+/// Deletes the database, damaged ones that were moved aside, and all other files of statusd in
+/// `directory`; then the directory, if it is empty. A missing directory is not an error.
 pub fn purge(directory: &Path) -> Result<(), OpenError> {
     let cannot_write = |path: &Path, error: io::Error| OpenError::CannotWrite {
         path: path.to_owned(),
@@ -30,7 +31,7 @@ pub fn purge(directory: &Path) -> Result<(), OpenError> {
     }
     drop(held);
     match fs::remove_dir(&real) {
-        // systemd gives a service without a user of its own a link to a directory elsewhere.
+        // With DynamicUser=, systemd makes the directory a symbolic link.
         Ok(()) if fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_symlink()) => {
             fs::remove_file(directory).map_err(|error| cannot_write(directory, error))
         }
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_goes_and_the_rest_stays() {
+    fn our_files_are_deleted_and_others_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let state = folder.path().join("real");
         let linked = folder.path().join("state");
@@ -74,7 +75,7 @@ mod tests {
                 fs::write(state.join("statusd.toml"), "").expect("written");
                 fs::write(state.join("diary"), "").expect("written");
             }
-            purge(&linked).expect("forgotten");
+            purge(&linked).expect("deleted");
             if foreign {
                 assert_eq!(names(&state), ["diary", "statusd.toml"]);
                 fs::remove_file(state.join("statusd.toml")).expect("removed");

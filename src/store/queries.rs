@@ -1,4 +1,4 @@
-//! What the command line reads beside a running daemon.
+//! Queries of the command line, which run beside the daemon.
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
@@ -9,7 +9,7 @@ use super::outbox::HELD_BACK;
 use super::rows::{self, CHANGE_COLUMNS, text, time};
 use crate::model::{Change, FeedHealth, FeedId, Listed, Outage, Service, ServiceKey};
 
-/// Changes that are in memory at a time.
+/// Changes in memory at a time.
 const CHANGES_AT_ONCE: usize = 500;
 
 /// A change and its number in the history.
@@ -38,7 +38,7 @@ pub struct StoredDelivery {
     pub created_at: Timestamp,
     pub due_at: Timestamp,
     pub attempts: u32,
-    /// The peer's last answer, or ours, in words.
+    /// The last answer of the server or of statusd.
     pub answer: Option<String>,
     pub settled_at: Option<Timestamp>,
     /// The message that it is in, with what else is in that.
@@ -57,7 +57,7 @@ pub struct Span {
     pub unreadable: Option<String>,
 }
 
-/// Deliveries by what became of them.
+/// The number of deliveries by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub pending: u32,
@@ -66,7 +66,7 @@ pub struct Totals {
 }
 
 impl Store {
-    /// Changes, oldest first.
+    /// Returns changes, oldest first.
     pub async fn changes(&self, filter: &ChangeFilter) -> Result<Vec<StoredChange>> {
         let mut changes = Vec::new();
         self.each_change(filter, |change| {

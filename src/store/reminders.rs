@@ -1,8 +1,7 @@
-//! What people have asked for beside the outbox: to be reminded while an outage lasts, to hear no
-//! more of one that they know (ack), to hear nothing for a while (snooze).
+//! Reminders of ongoing outages, acknowledgements and snoozes.
 //!
-//! It holds back and adds; it never takes a delivery away. Invariant: an acknowledgement is about
-//! one occurrence and means nothing once that is over.
+//! They add or hold back deliveries and never delete one. An acknowledgement applies to one occurrence,
+//! until that is over.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, params};
@@ -12,7 +11,7 @@ use super::rows::{number, optional_time, text};
 use super::{Store, kv, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
 
-/// Of one channel at one look; further ones come at the next.
+/// Per channel and poll; further ones follow at the next poll.
 const REMINDERS_AT_ONCE: usize = 200;
 const SNOOZED_FROM: &str = "snoozed_from";
 const SNOOZED_UNTIL: &str = "snoozed_until";

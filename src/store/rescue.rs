@@ -1,7 +1,7 @@
-//! Carries the rows of a damaged database over into a new one, row by row.
+//! Recovers the rows of a damaged database into a new one.
 //!
-//! Works on a copy; the damaged file itself stays as it is. Invariant: a row that was read and fits
-//! the schema is in the new database, or is logged (`tests/it/damage.rs`).
+//! Works on a copy and leaves the damaged file unchanged. Rows that cannot be recovered are logged
+//! (`tests/it/damage.rs`).
 
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -14,16 +14,16 @@ use super::condition::{FORMATS, HEADER, side_file};
 use super::root_pages;
 use crate::text::counted;
 
-/// Tables whose loss people are told of: without them deliveries are lost, or news are repeated.
+/// Tables whose loss is announced, because without them deliveries are lost or notices repeat.
 const NEEDED: [&str; 5] = ["change", "notice", "delivery", "outage", "feed"];
-/// A value that a damaged column gets instead of the row being lost.
+/// Fallback values of damaged columns, so that the row is not lost.
 const MENDED: [(&str, &str, &[&str], &str); 4] = [
     ("notice", "severity", &["alert", "resolved", "info"], "info"),
     ("service", "listed", &["yes", "missing", "no", "never"], "yes"),
     ("feed", "health", &["unknown", "readable", "unreadable"], "unknown"),
     ("coverage", "health", &["readable", "unreadable"], "unreadable"),
 ];
-/// Columns that older schemas have under another name, and how their values are read.
+/// Columns that have another name in older schemas, with the expression that reads them.
 const RENAMED: [(&str, &str, &str, &str); 4] = [
     ("feed", "health_since", "sight_since", "sight_since"),
     (
@@ -45,24 +45,24 @@ const RENAMED: [(&str, &str, &str, &str); 4] = [
         "CASE tone WHEN 'alarm' THEN 'alert' WHEN 'relief' THEN 'resolved' WHEN 'neutral' THEN 'info' ELSE tone END",
     ),
 ];
-/// More rows than any history has: a damaged tree may lead round in a circle.
+/// More rows than any history has, because a damaged tree may contain a cycle.
 const ROWS_MAX: usize = 10_000_000;
 const LOGGED_MAX_CHARS: usize = 300;
 
-/// What was carried over.
+/// The recovered rows.
 #[derive(Debug, Default)]
 pub struct Carried {
     pub rows: usize,
-    /// What deliveries or beliefs need and could not be read.
+    /// Unreadable rows that deliveries or beliefs need.
     pub lost: usize,
 }
 
-/// Copies all that can be read in `damaged` and its WAL, by way of the file `scratch`.
+/// Recovers all readable rows of `damaged` and its WAL. Uses the file `scratch` for a copy.
 pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Carried> {
     let copied = copy(damaged, wal, scratch).and_then(|()| {
         let carried = match root_pages::rebuild_schema(scratch) {
             Ok(true) => read_into(scratch, into),
-            // Where the note cannot be read, the schema can: one of them is sound if one bit is wrong.
+            // If the note is unreadable, the schema is not: one flipped bit damages only one of them.
             Ok(false) | Err(_) => {
                 copy(damaged, wal, scratch)?;
                 read_into(scratch, into)
@@ -92,7 +92,7 @@ fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
     mend_header(scratch, wal.exists())
 }
 
-/// Writes what is the same in all of our files over the header, the number of pages included.
+/// Overwrites the constant parts of the header, and the number of pages.
 pub(super) fn mend_header(path: &Path, has_wal: bool) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
@@ -132,7 +132,7 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
     Ok(carried)
 }
 
-/// Tolerates a damaged schema: entries that make no sense are passed over.
+/// Opens a database with a damaged schema. SQLite skips malformed entries.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON;")?;
@@ -145,11 +145,11 @@ fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// One table on its way.
+/// Copies one table.
 struct Copier<'a> {
     table: &'a str,
     columns: Vec<String>,
-    /// What each column is read with.
+    /// The expression that reads each column.
     expressions: Vec<String>,
     order: String,
     from: &'a Connection,
@@ -181,7 +181,7 @@ impl<'a> Copier<'a> {
         Ok(Copier { table, columns, expressions, order, from, into, copied: Carried::default() })
     }
 
-    /// From the first row on, and where that ends in damage also from the last row back.
+    /// Copies from the first row on and, if damage ends that, also from the last row backwards.
     fn run(&mut self) -> rusqlite::Result<Carried> {
         if let Err(error) = self.pass("ASC") {
             tracing::error!("table {} is damaged: {error}", self.table);
@@ -190,7 +190,7 @@ impl<'a> Copier<'a> {
             let _ = self.pass("DESC");
         }
         let Carried { rows, lost } = self.copied;
-        // A damaged page may pass for one with fewer rows; the indexes are on other pages.
+        // A damaged page may seem to have fewer rows. The indexes are on other pages.
         let indexed = self.indexed_rows()?;
         if indexed > rows + lost {
             tracing::error!(
@@ -203,7 +203,7 @@ impl<'a> Copier<'a> {
         Ok(std::mem::take(&mut self.copied))
     }
 
-    /// How many rows the table has by the index that has most.
+    /// Returns the number of rows in the largest index.
     fn indexed_rows(&self) -> rusqlite::Result<usize> {
         let sql = "SELECT name FROM pragma_index_list(?1) WHERE NOT partial AND origin <> 'pk'";
         let mut indexes = self.from.prepare(sql)?;
@@ -231,7 +231,7 @@ impl<'a> Copier<'a> {
 
     fn insert(&mut self, mut values: Vec<Value>) -> rusqlite::Result<()> {
         let places = vec!["?"; self.columns.len()].join(", ");
-        // A new database has a seed already.
+        // The new database already has a seed.
         let verb = if self.table == "meta" { "INSERT OR REPLACE" } else { "INSERT" };
         let sql = format!("{verb} INTO {} ({}) VALUES ({places})", self.table, self.columns.join(", "));
         let mut statement = self.into.prepare_cached(&sql)?;
@@ -242,7 +242,7 @@ impl<'a> Copier<'a> {
         }
         match inserted {
             Ok(_) => self.copied.rows += 1,
-            // Seen on the way from the other end.
+            // Copied by the pass from the other end.
             Err(error) if is_duplicate(&error) => {}
             Err(error) if is_misfit(&error) => {
                 let row: String = format!("{values:?}").chars().take(LOGGED_MAX_CHARS).collect();
@@ -254,7 +254,7 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    /// Gives columns with a closed set of words one of them.
+    /// Replaces invalid values in columns with a closed set of words.
     fn mend(&self, values: &mut [Value]) {
         let column = |name: &str| self.columns.iter().position(|column| column == name);
         let is_text = |value: &Value, words: &[&str]| matches!(value, Value::Text(text) if words.contains(&text.as_str()));
@@ -270,14 +270,14 @@ impl<'a> Copier<'a> {
             && let (Some(state), Some(settled)) = (column("state"), column("settled_at"))
             && !is_text(&values[state], &["pending", "sent", "given_up"])
         {
-            // Settled, and nobody knows how: it stays visible.
+            // Settled with an unknown outcome: given up stays visible.
             let word = if values[settled] == Value::Null { "pending" } else { "given_up" };
             values[state] = Value::Text(word.to_owned());
         }
     }
 }
 
-/// A text that is not UTF-8 any more keeps the rest of its characters.
+/// Reads a value. Replaces invalid UTF-8 in texts.
 fn value(row: &Row, column: usize) -> Value {
     match row.get_ref(column) {
         Ok(ValueRef::Text(bytes)) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
@@ -286,7 +286,7 @@ fn value(row: &Row, column: usize) -> Value {
     }
 }
 
-/// The row does not fit the schema.
+/// Returns whether the row violates a constraint.
 fn is_misfit(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
 }
@@ -297,8 +297,8 @@ fn is_duplicate(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| codes.contains(&error.extended_code))
 }
 
-/// Removes outages that nothing was ever told of: their identity is damaged. Only as many as the history
-/// misses; more of them mean that the history is what is damaged.
+/// Removes outages without any change, whose identity is damaged. If there are more of them than changes
+/// without an outage, the history is damaged instead, and they stay.
 fn remove_phantoms(transaction: &Connection) -> rusqlite::Result<()> {
     let count = |sql: &str| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
     let phantoms = count(&format!("SELECT count(*) FROM outage WHERE {PHANTOM}"))?;
@@ -314,18 +314,18 @@ const PHANTOM: &str = "NOT EXISTS (SELECT 1 FROM change
     AND NOT EXISTS (SELECT 1 FROM change
         WHERE instr(key, '/' || outage.message_id || '/' || outage.occurrence || '/') > 0)";
 
-/// Changes whose outage is gone, as far as their key confirms their identity.
+/// Counts changes without an outage whose key confirms their identity.
 const MISSING: &str = "SELECT count(*) FROM change
     WHERE message_id IS NOT NULL AND instr(key, '/' || message_id || '/' || occurrence || '/') > 0
       AND NOT EXISTS (SELECT 1 FROM outage
         WHERE change.feed = outage.feed AND change.service_key = outage.service_key
           AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence)";
 
-/// Deliveries whose change is gone: nobody knows what they were about.
+/// Counts deliveries without a change.
 const LOST_DELIVERIES: &str = "SELECT count(*) FROM delivery WHERE change_id NOT IN (SELECT id FROM change)";
 
-/// A message that is gone is composed anew. The history says what a lost belief was; without it old
-/// news would be told as new.
+/// Repairs references. A missing notice is composed again. Lost outages are restored from the history;
+/// otherwise old changes would be announced again.
 const MADE_WHOLE: &str = "
     DELETE FROM delivery WHERE change_id NOT IN (SELECT id FROM change);
     UPDATE delivery SET notice_id = NULL WHERE notice_id NOT IN (SELECT id FROM notice);

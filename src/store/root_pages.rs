@@ -17,19 +17,19 @@ use super::files::{identity, known_version, reference};
 use super::rescue::{mend_header, open};
 use super::{kv, rows};
 
-/// In `meta`: the version of the schema and the first pages in its order, all of it twice.
+/// Name in `meta`: the schema version and the root pages in its order, all of it twice.
 const ROOTS: &str = "roots";
 const META_ROOT: u32 = 2;
-/// The tree of the schema on page 1, with nothing in it.
+/// An empty tree of the schema on page 1.
 const EMPTY_LEAF: [u8; 8] = [0x0d, 0, 0, 0, 0, 0x10, 0, 0];
 const SCHEMA_AT: u64 = 100;
-/// The list of free pages: new ones are taken from the end of the file instead.
+/// The list of free pages. Without it, new pages are added at the end of the file.
 const FREE_PAGES_AT: u64 = 32;
 
-/// Name and first page of each table and index, in the order of the schema.
+/// Name and root page of each table and index, in the order of the schema.
 type Roots = Vec<(String, u32)>;
 
-/// Brings the note up to date.
+/// Updates the note.
 pub fn note(connection: &Connection) -> Result<()> {
     let (_, version) = identity(connection)?;
     let mut statement = connection.prepare("SELECT name, rootpage FROM sqlite_schema ORDER BY rowid")?;
@@ -47,7 +47,7 @@ fn text(version: i32, roots: &Roots) -> String {
     format!("{version}{roots};{version}{roots}")
 }
 
-/// The version and the first pages; `None` where a bit is flipped.
+/// Returns version and root pages; `None` if a bit is flipped.
 fn parse(text: &str) -> Option<(i32, Roots)> {
     let (first, second) = text.split_once(';')?;
     let mut parts = first.split(' ');
@@ -60,9 +60,9 @@ fn parse(text: &str) -> Option<(i32, Roots)> {
     (first == second && (1..=known_version()).contains(&version)).then_some((version, roots))
 }
 
-/// Writes the schema of a damaged copy anew, from the note. Returns whether there is one.
+/// Rebuilds the schema of a damaged copy from the note. Returns whether a note exists.
 pub fn rebuild_schema(scratch: &Path) -> Result<bool> {
-    // Closing moves the WAL into the file, which page 1 may be in.
+    // Closing checkpoints the WAL, which may contain page 1.
     identity(&open(scratch)?)?;
     if side_file(scratch, "-wal").exists() {
         return Ok(false);
@@ -84,7 +84,7 @@ fn empty_schema(scratch: &Path) -> io::Result<()> {
     file.write_all_at(&EMPTY_LEAF, SCHEMA_AT)
 }
 
-/// Adds entries to the schema. What a version of statusd does not have is left out.
+/// Adds entries to the schema. Skips those that are not part of this schema version.
 fn insert(scratch: &Path, version: i32, roots: &Roots) -> Result<()> {
     let (into, from) = (open(scratch)?, reference(version)?);
     let mut entry =
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_note_with_a_flipped_bit_is_none() {
+    fn a_note_with_a_flipped_bit_is_rejected() {
         let roots = vec![("meta".to_owned(), 2), ("change".to_owned(), 17)];
         let text = text(4, &roots);
         assert_eq!(parse(&text), Some((4, roots)));
