@@ -48,7 +48,7 @@ fn the_only(bubbles: &[Bubble]) -> Bubble {
 
 /// Two incidents that began in one copy were one bubble, which nothing ever took back.
 #[tokio::test]
-async fn two_incidents_are_two_bubbles_and_both_are_taken_back() {
+async fn two_incidents_are_two_bubbles_and_both_are_closed() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "").await;
     let (photos, backup) = (("2001", "ongoing", "09:00"), ("1001", "ongoing", "09:00"));
@@ -121,7 +121,7 @@ async fn on_gnome_shell_an_end_is_a_new_bubble_and_only_its_alarm_is_closed() {
 }
 
 #[tokio::test]
-async fn an_alarm_whose_end_is_not_told_here_is_closed() {
+async fn an_alarm_whose_end_is_not_sent_to_the_desktop_is_closed() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "only = ['began']").await;
     town.show(&down("10:30"));
@@ -135,7 +135,7 @@ async fn an_alarm_whose_end_is_not_told_here_is_closed() {
 }
 
 #[tokio::test]
-async fn what_ended_while_statusd_was_off_is_taken_back_by_its_end() {
+async fn an_alarm_that_ended_while_statusd_was_off_is_replaced_by_its_end() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "").await;
     town.show(&down("10:30"));
@@ -205,7 +205,7 @@ async fn an_alarm_whose_server_was_lost_while_statusd_was_off_is_shown_again() {
 }
 
 #[tokio::test]
-async fn what_nobody_has_looked_at_for_long_is_not_shown_again_before_a_look() {
+async fn an_old_alarm_is_not_shown_again_before_a_poll() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "").await;
     town.show(&down("10:30"));
@@ -244,7 +244,7 @@ async fn an_alarm_that_was_dismissed_stays_away_after_restarts_of_both() {
 }
 
 #[tokio::test]
-async fn what_is_held_back_or_acknowledged_is_not_shown_again() {
+async fn held_back_or_acknowledged_alarms_are_not_shown_again() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "quiet = '11:30-13:00'").await;
     town.show(&down("10:30"));

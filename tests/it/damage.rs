@@ -258,7 +258,7 @@ async fn after(change: impl FnOnce(&Path)) -> (Option<String>, usize) {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_or_empty_is_told_of() {
+async fn a_missing_or_empty_database_is_announced() {
     let gone = after(|state| fs::remove_file(state.join(DATABASE)).expect("removed")).await;
     assert_eq!(gone, (Some(String::new()), 0));
     let emptied = after(|state| fs::write(state.join(DATABASE), "").expect("written")).await;
@@ -267,7 +267,7 @@ async fn a_database_that_is_gone_or_empty_is_told_of() {
 }
 
 #[tokio::test]
-async fn a_loss_is_told_once() {
+async fn a_loss_is_announced_once() {
     let folder = filled().await;
     fs::write(folder.path().join(DATABASE), "").expect("written");
     let open = || Store::open(folder.path(), at(START)).expect("it starts");
@@ -308,7 +308,7 @@ async fn half_a_database_keeps_what_can_be_read() {
 
 /// Where each table begins is noted a second time, so that no damage to the schema takes them all.
 #[tokio::test]
-async fn a_database_whose_schema_is_gone_has_all_its_rows() {
+async fn all_rows_are_recovered_without_a_schema() {
     let folder = filled().await;
     let path = folder.path().join(DATABASE);
     let mut bytes = fs::read(&path).expect("a file");
@@ -336,7 +336,7 @@ async fn a_database_whose_schema_is_gone_has_all_its_rows() {
 
 /// Each place of the schema, with a value of each type that is none for it.
 #[tokio::test]
-async fn a_schema_that_makes_no_sense_is_damage() {
+async fn a_malformed_schema_is_damage() {
     let folder = filled().await;
     let columns = ["type", "name", "tbl_name", "rootpage", "sql"];
     let values = ["x'ff'", "NULL", "1.5", "'?'", "9223372036854775807"];
@@ -360,7 +360,7 @@ async fn a_schema_that_makes_no_sense_is_damage() {
 /// A bit turns `phase IN (…)` into a function that SQLite does not have. Another program's database may
 /// really have functions of its own.
 #[tokio::test]
-async fn a_function_that_is_unknown_is_damage_in_our_schema_and_not_in_anothers() {
+async fn an_unknown_function_is_damage_in_our_schema_only() {
     let rename = |path: &Path, from: &str, to: &str| {
         let database = rusqlite::Connection::open(path).expect("a database");
         let sql = format!(
@@ -412,7 +412,7 @@ async fn a_large_database_that_was_changed_is_checked() {
 
 /// `ack` and `snooze` write beside a daemon, or while none runs. They do not know the file's condition.
 #[tokio::test]
-async fn who_writes_a_row_notes_that_and_seals_nothing() {
+async fn a_writer_beside_the_daemon_updates_the_mark_and_seals_nothing() {
     let folder = folder();
     let state = folder.path().join("state");
     drop(Store::open(&state, at(START)).expect("a store"));
@@ -428,7 +428,7 @@ async fn who_writes_a_row_notes_that_and_seals_nothing() {
 }
 
 #[tokio::test]
-async fn a_wal_that_is_lost_or_damaged_takes_nothing_with_it() {
+async fn a_lost_or_damaged_wal_loses_no_commit() {
     let folder = folder();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
@@ -456,7 +456,7 @@ async fn a_wal_that_is_lost_or_damaged_takes_nothing_with_it() {
 }
 
 #[tokio::test]
-async fn an_older_copy_of_the_database_is_told_of_and_what_is_over_is_no_news() {
+async fn an_older_copy_of_the_database_is_announced_and_past_events_are_not() {
     let folder = folder();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     look_twice(&store, &Doc::new().service("iCloud Backup"), at(START)).await;
@@ -474,7 +474,7 @@ async fn an_older_copy_of_the_database_is_told_of_and_what_is_over_is_no_news() 
 }
 
 #[tokio::test]
-async fn a_file_that_is_deleted_or_replaced_while_statusd_runs_is_written_anew() {
+async fn a_file_deleted_or_replaced_while_statusd_runs_is_rewritten() {
     for replaced in [false, true] {
         let folder = folder();
         let path = folder.path().join(DATABASE);
@@ -501,7 +501,7 @@ async fn a_file_that_is_deleted_or_replaced_while_statusd_runs_is_written_anew()
 }
 
 #[tokio::test]
-async fn the_next_write_finds_a_deleted_file_again() {
+async fn the_next_write_restores_a_deleted_file() {
     let folder = folder();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
@@ -513,7 +513,7 @@ async fn the_next_write_finds_a_deleted_file_again() {
 }
 
 #[tokio::test]
-async fn a_row_that_makes_no_sense_costs_itself() {
+async fn a_malformed_row_costs_only_itself() {
     let folder = filled().await;
     let database = rusqlite::Connection::open(folder.path().join(DATABASE)).expect("a database");
     database

@@ -1,8 +1,7 @@
-//! All tests of the program and of its public interface, in one program: linking is what costs time.
+//! All integration tests in one binary, because linking dominates the build time.
 //!
-//! Each file says at its top what it holds. `common` is the outside world, `sim` a simulation of the
-//! daemon's loops in virtual time, `process` the real binary, `systemd_vm` a real systemd, `crash_test` what
-//! kills daemons at every moment.
+//! `common` fakes external systems, `sim` runs the daemon's loops in virtual time, `process` the real
+//! binary, `systemd_vm` a real systemd. `crash_test` kills daemons at every kill point.
 
 mod advice;
 mod alarms;
@@ -64,9 +63,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// A file that no `mod` line names is compiled by nobody, and its tests do not run.
+/// A file without a `mod` line is not compiled, and its tests do not run.
 #[test]
-fn every_file_is_part_of_the_program() {
+fn every_file_is_part_of_the_test_binary() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let mut folders = vec![root.clone()];
     let mut forgotten = BTreeSet::new();
@@ -81,10 +80,10 @@ fn every_file_is_part_of_the_program() {
     }
     assert_eq!(forgotten, BTreeSet::new());
     let outside = fs::read_dir(root.with_file_name("")).expect("a directory").count();
-    assert_eq!(outside, 1, "a file beside tests/it/ is a program of its own, which costs a link");
+    assert_eq!(outside, 1, "a file beside tests/it/ is another binary, which costs a link");
 }
 
-/// Whether the file that contains it has a `mod` line for it: `a/b.rs` is declared in `a/mod.rs` or `a.rs`.
+/// Returns whether the parent module has a `mod` line: `a/b.rs` is declared in `a/mod.rs` or `a.rs`.
 fn is_declared(path: &Path, root: &Path) -> bool {
     let folder = path.parent().expect("a folder");
     let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();

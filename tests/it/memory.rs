@@ -1,8 +1,6 @@
-//! No document costs much memory: the real program reads hostile ones under a limit that the kernel
-//! holds.
+//! The memory limit: the real binary reads hostile documents under `RLIMIT_DATA`.
 //!
-//! The limit is one on data (`RLIMIT_DATA`), which counts what the program asks for, used or not. A
-//! document beyond it ends the program.
+//! The kernel enforces the limit on allocated memory, used or not. Exceeding it ends the process.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -15,10 +13,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 const LIMIT_KIB: usize = 32 << 10;
-/// With a history of 100,000 outages.
+/// The limit with a history of 100,000 outages.
 const HISTORY_LIMIT_KIB: usize = 50 << 10;
 
-/// Runs the program with so much memory.
+/// Runs the binary under a memory limit.
 async fn limited(kib: usize, arguments: &[&str], home: &TempDir) -> Output {
     let limited = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
@@ -27,7 +25,7 @@ async fn limited(kib: usize, arguments: &[&str], home: &TempDir) -> Output {
 }
 
 #[tokio::test]
-async fn the_limit_is_held_by_the_kernel() {
+async fn the_kernel_enforces_the_limit() {
     let home = tempfile::tempdir().expect("a directory");
     let output = limited(64, &["replay", "/dev/null"], &home).await;
     assert!(!output.status.success(), "{output:?}");

@@ -1,6 +1,4 @@
-//! The outbox at its corners: a message that somebody may have seen stays as it was, what is young
-//! is not given up with what is old, no bubble vanishes while its outage goes on, and a lost history
-//! is told of.
+//! Edge cases of the outbox: unconfirmed notices, expiry, drops, replaced bubbles, a lost history.
 
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -18,7 +16,7 @@ use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
 use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watch;
 
-/// As for people away from the desktop.
+/// The batching of a channel for people other than the desktop.
 const ALL: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
 const START: &str = "2026-01-01T00:00:00Z";
 
@@ -52,7 +50,7 @@ async fn announce(store: &Store, channel: &Channel, change: &Change) {
     store.record_change(change, &|_| names.to_vec(), change.at).await.expect("written");
 }
 
-/// Watches everything, on no particular policy.
+/// Returns a receiver with the default policy.
 fn receiver(channel: Channel) -> Receiver {
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
     Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
@@ -82,7 +80,7 @@ fn reads_and_hangs_up(address: SocketAddr) -> JoinHandle<String> {
 }
 
 #[tokio::test]
-async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
+async fn an_unconfirmed_notice_is_sent_again_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
@@ -107,7 +105,7 @@ async fn what_somebody_may_have_seen_is_sent_again_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
+async fn a_lost_history_is_announced_even_by_a_later_run() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("statusd.db"), "no database at all").expect("written");
     let open = || Store::open(folder.path(), at(START)).expect("a store");
@@ -126,7 +124,7 @@ async fn a_lost_history_is_told_even_by_the_run_after_the_one_that_found_it() {
 }
 
 #[tokio::test]
-async fn what_is_young_is_not_given_up_with_what_is_old() {
+async fn young_deliveries_are_not_given_up_with_old_ones() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let mut receiver =
@@ -148,7 +146,7 @@ async fn what_is_young_is_not_given_up_with_what_is_old() {
 }
 
 #[tokio::test]
-async fn an_end_does_not_wipe_another_outage_off_the_screen() {
+async fn an_end_does_not_replace_the_bubble_of_another_outage() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let channel = Channel::new("desktop", Audience::Desktop, Desktop::new());
@@ -179,7 +177,7 @@ async fn an_end_does_not_wipe_another_outage_off_the_screen() {
     assert_eq!(begin().await.replaces.as_deref(), Some("Photos is fixed"));
 }
 
-/// Answers each request with 200, once `lock` has the database.
+/// Answers each request with 200 after `lock` has locked the database.
 fn takes_while_locked(
     address: SocketAddr,
     database: std::path::PathBuf,
@@ -240,7 +238,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     assert_eq!(states, [("sent", 1, Some(at(START))), ("pending", 0, None)]);
 }
 
-/// A store for people with a message of these services in flight.
+/// Returns a store with a notice about these services in flight.
 async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) {
     let store = Store::open(folder, at(START)).expect("a store").store;
     let channel = Channel::new("desktop", Audience::People, Desktop::new());
@@ -251,7 +249,7 @@ async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) 
     (store, notice_id)
 }
 
-/// Begins an attempt on `desktop`, of a message that names its services.
+/// Begins an attempt on `desktop` of a notice that names its services.
 async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
     let compose = |waiting: &Waiting| RenderedNotice {
         key: waiting.changes[0].key(),
@@ -274,7 +272,7 @@ async fn states(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_dropped_from_a_combined_message_is_not_sent_and_the_rest_is() {
+async fn a_dropped_part_of_a_combined_notice_is_not_sent_and_the_rest_is() {
     for (dropped, rest) in [(1, "Photos, Siri"), (2, "Mail, Siri"), (3, "Mail, Photos")] {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, old) = in_flight(folder.path(), &["Mail", "Photos", "Siri"]).await;
@@ -310,7 +308,7 @@ async fn a_drop_that_is_undone_at_once_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_while_it_is_sent_was_sent() {
+async fn a_delivery_dropped_while_being_sent_counts_as_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
     store.give_up(1, None, at(START)).await.expect("written");
@@ -335,7 +333,7 @@ async fn a_retry_of_one_change_sends_the_whole_message_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
+async fn deliveries_of_a_removed_channel_are_given_up_after_a_day() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, _) = in_flight(folder.path(), &["Mail", "Photos"]).await;
     let after = |hours| at(START) + SignedDuration::from_hours(hours);
@@ -362,10 +360,10 @@ async fn what_waits_for_a_channel_that_is_gone_is_given_up_after_a_day() {
     assert_eq!(states(&store).await, pending);
 }
 
-/// An end of one outage must not overtake the start of another occurrence, and starts and ends that
-/// waited are messages of their own.
+/// An end must not overtake the start of another occurrence, and pending starts and ends are separate
+/// notices.
 #[tokio::test]
-async fn of_one_event_no_later_change_is_told_before_an_earlier_one() {
+async fn changes_of_one_event_are_sent_in_order() {
     let store = Store::open_in_memory().expect("a store");
     let channel = Channel::new("desktop", Audience::People, Desktop::new());
     let again = |change: Change| Change { occurrence: Some(2), ..change };
@@ -382,7 +380,7 @@ async fn of_one_event_no_later_change_is_told_before_an_earlier_one() {
     assert_eq!(messages, ["began iCloud Backup", "ended Photos, began Siri, ended Siri", "reopened Photos",]);
 }
 
-/// Composes and settles what waits, one message after the other; what each is about.
+/// Composes and settles pending deliveries, one notice after the other. Returns what each is about.
 async fn told(store: &Store, channel: &str) -> Vec<String> {
     let mut messages = Vec::new();
     loop {
@@ -410,9 +408,9 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
     }
 }
 
-/// Tens of thousands of outages in one document once stopped everything while they were composed.
+/// Composing tens of thousands of outages of one document once blocked the daemon.
 #[tokio::test]
-async fn a_flood_is_told_in_messages_of_bounded_size() {
+async fn a_flood_is_sent_in_notices_of_bounded_size() {
     let store = Store::open_in_memory().expect("a store");
     let channel = Channel::new("desktop", Audience::People, Desktop::new());
     for kind in [ChangeKind::Began, ChangeKind::Ended] {

@@ -131,7 +131,7 @@ async fn the_digest_of_the_morning_names_what_else_goes_on_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_calm_night_is_followed_by_no_message() {
+async fn a_night_without_changes_is_followed_by_no_message() {
     let bus = Bus::start();
     let mut town = town_on(&bus, NIGHT).await;
     town.until("15:00").await;
@@ -281,7 +281,7 @@ async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_snooze_that_the_clock_has_put_years_ahead_silences_nobody() {
+async fn a_snooze_moved_years_ahead_by_the_clock_has_no_effect() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "").await;
     town.until("11:00").await;
@@ -419,7 +419,7 @@ async fn a_restart_repeats_no_reminder_and_loses_none() {
 
 /// "It still lasts" is said by nobody who has not looked.
 #[tokio::test]
-async fn what_ended_while_statusd_was_off_is_not_said_to_last() {
+async fn an_outage_that_ended_while_statusd_was_off_is_not_reminded_of() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "remind_every = '2h'").await;
     town.until("11:01").await;
@@ -434,7 +434,7 @@ async fn what_ended_while_statusd_was_off_is_not_said_to_last() {
 }
 
 #[tokio::test]
-async fn nobody_is_reminded_while_the_feed_cannot_be_read_or_does_not_list_the_outage() {
+async fn no_reminder_while_the_feed_is_unreadable_or_does_not_list_the_outage() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "remind_every = '1h'\nonly = ['began', 'ended']").await;
     town.until("11:01").await;
@@ -450,7 +450,7 @@ async fn nobody_is_reminded_while_the_feed_cannot_be_read_or_does_not_list_the_o
 }
 
 #[tokio::test]
-async fn nobody_is_reminded_of_maintenance() {
+async fn maintenance_has_no_reminders() {
     let bus = Bus::start();
     let mut town = town_on(&bus, "remind_every = '1h'").await;
     town.until("11:01").await;
@@ -460,7 +460,7 @@ async fn nobody_is_reminded_of_maintenance() {
 }
 
 #[tokio::test]
-async fn reminders_do_not_pile_up_while_nobody_takes_them() {
+async fn reminders_do_not_accumulate_on_an_unreachable_channel() {
     let bus = Bus::start();
     let mut town = town_with_two(&bus, "", "remind_every = '1h'").await;
     town.until("11:01").await;
@@ -756,7 +756,7 @@ fn rows(town: &Town, table: &str) -> u32 {
 }
 
 #[tokio::test]
-async fn one_of_six_channels_hangs_and_the_others_hear_everything_in_the_same_minute() {
+async fn one_hanging_channel_does_not_delay_five_others() {
     let mut town = Town::new().await;
     for name in ["a", "b", "c", "d", "e", "f"] {
         town = town.program(name, [Reply::status(200)]).await;
@@ -1069,7 +1069,7 @@ async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
 
 /// An end was once the third bullet under another service's alarm.
 #[tokio::test]
-async fn good_and_bad_news_are_messages_of_their_own() {
+async fn starts_and_ends_are_separate_messages() {
     let bus = Bus::start();
     let mut town = Town::new().await.watching(&["iCloud*", "Photos"]).reader(&bus).on_terms(NIGHT);
     town.log_in(&bus).await;

@@ -1,8 +1,8 @@
-//! The threat model as a table that is held: every test that `docs/threat-model.md` names is there,
-//! and a threat without one is called open.
+//! Verifies the table of `docs/threat-model.md`: every named test exists, and a threat without a test is
+//! marked open.
 //!
-//! Whether a test is worth its name is for people to judge. Also the few threats that no other test
-//! program is about: what statusd is built from, and files that everybody can read.
+//! Does not judge the tests themselves. Also tests the threats that no other file covers: dependencies,
+//! and files that every user can read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,9 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// How a cell begins that says that nothing holds a threat.
+/// The start of a cell for a threat without a mitigation.
 const OPEN: &str = "open";
-/// Where every crate comes from.
+/// The only source of crates.
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -20,7 +20,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What is wrong with a threat model, given what the file of that path holds.
+/// Returns the faults of a threat model. `source` returns the text of a file.
 fn faults(model: &str, source: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let mut faults = Vec::new();
     let rows = model.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| threat |"));
@@ -50,7 +50,7 @@ fn faults(model: &str, source: impl Fn(&str) -> Option<String>) -> Vec<String> {
     faults
 }
 
-/// Names of the functions that a test attribute stands above.
+/// Returns the names of functions with a test attribute.
 fn tests_of(text: &str) -> impl Iterator<Item = &str> {
     let mut is_test = false;
     text.lines().map(str::trim).filter_map(move |line| {
@@ -64,7 +64,7 @@ fn tests_of(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_threat_names_a_test_that_is_there_or_is_open() {
+fn every_threat_names_an_existing_test_or_is_open() {
     let model = read("docs/threat-model.md");
     let source = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
     assert_eq!(faults(&model, source), Vec::<String>::new());
@@ -74,7 +74,7 @@ fn every_threat_names_a_test_that_is_there_or_is_open() {
 }
 
 #[test]
-fn what_is_wrong_is_found() {
+fn faults_of_a_threat_model_are_found() {
     #[track_caller]
     fn check(row: &str, expected: &[&str]) {
         let source = |path: &str| {
@@ -124,7 +124,7 @@ fn unsafe_code_is_forbidden_in_every_target() {
 }
 
 #[test]
-fn a_secret_that_everybody_can_read_is_warned_of() {
+fn a_world_readable_secret_logs_a_warning() {
     let home = tempfile::tempdir().expect("a directory");
     let (config, secret) = (home.path().join("statusd.toml"), home.path().join("token"));
     let table = "[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\nbearer_token_file = \"token\"\n";
@@ -142,7 +142,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
 }
 
 #[test]
-fn a_configuration_with_secrets_that_everybody_can_read_is_warned_of() {
+fn a_world_readable_configuration_with_secrets_logs_a_warning() {
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().join("statusd.toml");
     let check = |table: &str, mode: u32, expected: bool| {
@@ -169,7 +169,7 @@ fn a_configuration_with_secrets_that_everybody_can_read_is_warned_of() {
     check("", 0o644, false);
 }
 
-/// What `statusd config check` says of a file that is right.
+/// Returns the log of `statusd config check` for a valid file.
 #[track_caller]
 fn checked(config: &PathBuf) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_statusd"))
