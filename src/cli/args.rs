@@ -48,7 +48,7 @@ pub struct Settings {
     /// The configuration file, and no other
     #[arg(long, global = true, env = "STATUSD_CONFIG", value_name = "FILE", hide_env = true)]
     pub config: Option<PathBuf>,
-    /// Where the database is
+    /// Directory of the database
     #[arg(long, global = true, env = "STATUSD_STATE_DIRECTORY", value_name = "DIR", hide_env = true)]
     #[arg(visible_alias = "state-dir")]
     pub state_directory: Option<PathBuf>,
@@ -82,10 +82,10 @@ pub struct Settings {
     /// Certificate authorities (PEM) to trust beside the system's
     #[arg(long, global = true, env = "STATUSD_CA_FILE", value_name = "FILE", hide_env = true)]
     pub ca_file: Option<PathBuf>,
-    /// When to look, as in cron
+    /// When to poll, as in cron
     #[arg(long, global = true, env = "STATUSD_POLL", value_name = "CRON", hide_env = true)]
     pub poll: Option<String>,
-    /// When to look while a watched service has trouble
+    /// When to poll while a watched service has trouble
     #[arg(long, global = true, env = "STATUSD_TROUBLE", value_name = "CRON", hide_env = true)]
     pub trouble: Option<String>,
     /// Up to so many seconds are added to each time, the same on one machine
@@ -168,7 +168,7 @@ Examples:
     Doctor(Doctor),
     Guide(Guide),
     Replay(Replay),
-    /// Make statusd a service of this computer, or look after it
+    /// Install, remove or inspect the background service
     #[command(disable_help_subcommand = true)]
     Service {
         #[command(subcommand)]
@@ -377,7 +377,7 @@ pub struct Services {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  statusd ack                    of all that is watched and going on
+  statusd ack                    every ongoing outage of a watched service
   statusd ack 'iCloud Backup'
   statusd ack --undo")]
 pub struct Ack {

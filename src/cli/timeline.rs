@@ -28,7 +28,7 @@ const LONG_DATE_COLUMNS: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
     Ahead,
-    NotLooking,
+    NotPolling,
     Blind,
     Fine,
     Maintenance,
@@ -43,13 +43,13 @@ impl Mark {
         (Mark::Outage, "outage"),
         (Mark::Maintenance, "maintenance"),
         (Mark::Blind, "cannot tell"),
-        (Mark::NotLooking, "not looking"),
+        (Mark::NotPolling, "not polling"),
     ];
 
     fn drawn(self) -> (char, Ink) {
         match self {
             Mark::Ahead => (' ', Ink::Plain),
-            Mark::NotLooking => ('-', Ink::Faint),
+            Mark::NotPolling => ('-', Ink::Faint),
             Mark::Blind => ('?', Ink::Doubtful),
             Mark::Fine => ('.', Ink::Good),
             Mark::Maintenance => ('m', Ink::Planned),
@@ -238,7 +238,7 @@ impl<'a> Timeline<'a> {
             } else if seen.unreadable_s >= not_polling_s {
                 Mark::Blind
             } else {
-                Mark::NotLooking
+                Mark::NotPolling
             }
         };
         cells.map(mark).collect()
@@ -438,7 +438,7 @@ mod tests {
 iCloud Backup  ---------...mm..............??--.......#..................!
 Photos         ---------...................??--......................?????
                6 Apr         13 Apr        20 Apr        27 Apr        4 May
-  . none listed  ! issue  # outage  m maintenance  ? cannot tell  - not looking
+  . none listed  ! issue  # outage  m maintenance  ? cannot tell  - not polling
 ";
         assert_eq!(drawn(None, None, &services, &page(80)), expected);
     }
@@ -453,7 +453,7 @@ Identity - Drivers License or ID
   6 Apr  13 Apr 20 Apr 27 Apr 4 May
   . none listed  ! issue  # outage
   m maintenance  ? cannot tell
-  - not looking
+  - not polling
 ";
         assert_eq!(drawn(None, None, &services, &page(40)), expected);
         let wide = drawn(None, None, &services, &page(160));

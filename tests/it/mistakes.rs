@@ -329,7 +329,7 @@ async fn a_broken_file_stops_nobody_from_reading_what_is_remembered() {
         2,
         "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?",
     );
-    home.check(&[], "ack Photos", 1, "no active outage of Photos; `statusd status` shows what is going on");
+    home.check(&[], "ack Photos", 1, "Photos has no active outage; see `statusd status`");
     home.check(
         &[],
         "outbox retry 7",

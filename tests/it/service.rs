@@ -677,7 +677,7 @@ fn a_daemon_by_hand_is_in_the_way_of_a_service() {
     world.edit_unit("");
     world.set("active", &pid.to_string());
     let said = world.done(&["service", "status"]);
-    assert!(said.contains(&format!("as process {pid}")) && said.contains("No good look yet"), "{said}");
+    assert!(said.contains(&format!("as process {pid}")) && said.contains("No successful poll yet"), "{said}");
     assert!(said.contains("which statusd did not write"), "{said}");
     world.refused(&["service", "uninstall", "--force", "--purge"], 1, "another statusd is running");
     daemon.kill().expect("a daemon");

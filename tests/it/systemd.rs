@@ -344,7 +344,7 @@ async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
     let again = machine.ask(&[statusd, "service", "install"]).await;
     assert!(!again.contains("Done:"), "a second time there is nothing to do: {again}");
     let status = machine.ask(&[statusd, "service", "status"]).await;
-    assert!(status.contains("Running since") && status.contains("Last good look"), "{status}");
+    assert!(status.contains("Running since") && status.contains("Last successful poll"), "{status}");
     let logs = machine.ask(&[statusd, "service", "logs", "-n", "20"]).await;
     assert!(logs.contains("watches iCloud Backup"), "{logs}");
     machine.ask(&[statusd, "service", "uninstall", "--purge"]).await;
@@ -397,7 +397,7 @@ async fn figures_inside() {
     machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     let looked = begun.elapsed();
     println!(
-        "boot to multi-user   {:.2} s, to the first good look {:.2} s",
+        "boot to multi-user   {:.2} s, to the first successful poll {:.2} s",
         booted.as_secs_f64(),
         looked.as_secs_f64()
     );

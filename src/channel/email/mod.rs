@@ -323,7 +323,7 @@ mod tests {
         let tls = PLAIN.replace("'none'", "'tls'");
         check_refused(&format!("{tls}ca_file = 'ca.pem'"), "ca_file: ca.pem is not an absolute path");
         check_refused(&format!("{tls}ca_file = '/nowhere/ca.pem'"), "ca_file: cannot read");
-        check_refused(&format!("{tls}ca_file = '/etc/hostname'"), "ca_file: /etc/hostname holds no");
+        check_refused(&format!("{tls}ca_file = '/etc/hostname'"), "ca_file: /etc/hostname contains no");
     }
 
     #[test]

@@ -26,14 +26,14 @@ pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
     if meant.is_empty() {
         let names: Vec<String> = wanted.iter().map(|name| shown(name)).collect();
         return Err(Failure::failed(format!(
-            "no active outage of {}; `statusd status` shows what is going on",
+            "{} has no active outage; see `statusd status`",
             names.join(", ")
         )));
     }
     // A visit makes the daemon look into its outbox.
     status_socket::ask(&config.state_directory);
     let deed = match ack.undo {
-        true => "reminders and updates are told again",
+        true => "reminders and updates are sent again",
         false => "no reminders or updates until it ends; they come with the end",
     };
     let line = |outage: &Outage| {

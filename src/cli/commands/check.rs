@@ -73,9 +73,9 @@ fn answer(check: &Check, invocation: &Invocation) -> Result<(Answer, TimeZone), 
     if asked.iter().any(|name| name.trim().is_empty()) {
         return Err(Failure::new(WRONG_USAGE, "a SERVICE is blank; `statusd services` shows the names"));
     }
-    let looked = look(&config)?;
-    let banner = looked.as_ref().ok().and_then(|document| document.banner.clone());
-    let standings = looked.map(|document| standings(&document, asked, invocation.now));
+    let polled = poll(&config)?;
+    let banner = polled.as_ref().ok().and_then(|document| document.banner.clone());
+    let standings = polled.map(|document| standings(&document, asked, invocation.now));
     Ok((Answer { feed: config.feed.to_string(), banner, standings }, config.time_zone))
 }
 
@@ -89,7 +89,7 @@ fn lenient_config(invocation: &Invocation) -> Result<(Config, Option<ConfigError
 }
 
 /// One fetch. The outer error is ours, the inner one the feed's.
-pub fn look(config: &Config) -> Result<Result<Document, Blind>, Failure> {
+pub fn poll(config: &Config) -> Result<Result<Document, Blind>, Failure> {
     let ca_file = config.ca_file.as_deref();
     let mut fetcher = Fetcher::new(daemon::feed_url(config)?, Limits::default(), ca_file)
         .map_err(|words| config.error_in("feed", &words))?;

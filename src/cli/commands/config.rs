@@ -37,10 +37,9 @@ fn check(invocation: &Invocation) -> Result<Output, Failure> {
         None => "No configuration file: the defaults are fine\n".to_owned(),
     };
     let watch: Vec<String> = config.watch.iter().map(|name| shown(name)).collect();
-    let told =
-        if names.is_empty() { "nobody: no channel is switched on".to_owned() } else { names.join(", ") };
+    let told = if names.is_empty() { "no channel is enabled".to_owned() } else { names.join(", ") };
     text.push_str(&page.paragraph(0, &format!("Watches {} on {}", watch.join(", "), config.feed)));
-    text.push_str(&page.paragraph(0, &format!("Tells {told}")));
+    text.push_str(&page.paragraph(0, &format!("Notifies: {told}")));
     text.push_str(&page.paragraph(0, &zone_line(&config, &page)));
     Ok(Output::done(text))
 }

@@ -132,7 +132,7 @@ impl Holds {
     fn text(&self, page: &Page) -> String {
         let until = |time| when(time, page.now, page.zone);
         let mut text = match self.snoozed_until {
-            Some(end) => format!("Snoozed: people hear nothing until {}.\n", until(end)),
+            Some(end) => format!("Snoozed: no messages to people until {}.\n", until(end)),
             None => String::new(),
         };
         for (name, hold) in &self.of {
@@ -409,7 +409,7 @@ ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
         assert_eq!(next(&waiting("desktop"), &holds), "in 2 h");
         assert_eq!(holds.text(&page), "desktop has quiet hours until 14:00.\n");
         holds.snoozed_until = Some(end);
-        assert_eq!(holds.text(&page), "Snoozed: people hear nothing until 14:00.\n");
+        assert_eq!(holds.text(&page), "Snoozed: no messages to people until 14:00.\n");
     }
 
     #[test]

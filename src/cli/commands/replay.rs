@@ -100,9 +100,9 @@ fn number(count: u64, noun: &str) -> String {
 fn words(summary: &Summary, told: u64) -> String {
     let Summary { documents, looks, stale_polls, unreadable, .. } = summary;
     format!(
-        "{}, {unreadable} of them unreadable; {}, {stale_polls} of them at old copies; {} told",
+        "{}, {unreadable} of them unreadable; {}, {stale_polls} of them with old copies; {} announced",
         number(*documents, "document"),
-        number(*looks, "look"),
+        number(*looks, "poll"),
         number(told, "change"),
     )
 }

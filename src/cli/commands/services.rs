@@ -8,7 +8,7 @@ use crate::delivery::message::advice::NO_PROBLEM;
 use crate::delivery::payload::VERSION;
 use crate::model::FeedId;
 
-use super::check::look;
+use super::check::poll;
 use crate::cli::args::Services;
 use crate::cli::phrases::shown;
 use crate::cli::service_state::{Riddle, ServiceReport, State, standings};
@@ -18,7 +18,7 @@ use crate::cli::{DONE, Failure, Invocation, Output, WRONG_USAGE};
 pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failure> {
     let (config, _) = invocation.usable_config()?;
     let page = invocation.page(&config.time_zone);
-    let document = look(&config)?
+    let document = poll(&config)?
         .map_err(|blind| Failure::failed(format!("cannot read Apple's list: {}", blind.reason)))?;
     let standings = standings(&document, &services.services, page.now);
     let text = if services.json {

@@ -52,11 +52,11 @@ fn state(snooze: Option<Snooze>, page: &Page) -> String {
             page.paragraph(
                 0,
                 &format!(
-                    "People hear nothing until {until}; then comes one digest. `statusd snooze off` ends it."
+                    "No messages to people until {until}, then one digest. To end it: `statusd snooze off`."
                 ),
             )
         }
-        None => "Nobody is snoozed: messages go out as they come.\n".to_owned(),
+        None => "No snooze is active. Messages are sent immediately.\n".to_owned(),
     }
 }
 
@@ -72,8 +72,8 @@ mod tests {
         let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now };
         let until = end("2h", now).expect("two hours");
         let text = state(Some(Snooze { from: now, until }), &page);
-        assert!(text.starts_with("People hear nothing until 14:00;"), "{text}");
-        assert!(state(Some(Snooze { from: now, until: now }), &page).starts_with("Nobody"));
+        assert!(text.starts_with("No messages to people until 14:00,"), "{text}");
+        assert!(state(Some(Snooze { from: now, until: now }), &page).starts_with("No snooze"));
         for wrong in ["2", "soon", "-2h", "0m", "31d", "9999999999999999w", ""] {
             assert_eq!(end(wrong, now).expect_err(wrong).code, WRONG_USAGE);
         }

@@ -85,7 +85,7 @@ impl Known {
             // Not wrapped: a command that was broken cannot be copied.
             text.push_str(&format!("  {}\n", shown(command)));
         }
-        text.push_str(&self.sight(page));
+        text.push_str(&self.health(page));
         text.push_str(&self.banner(page));
         text.push('\n');
         text.push_str(&self.watched(&watch, page));
@@ -101,15 +101,15 @@ impl Known {
         text
     }
 
-    /// `Last good look 40 s ago (14:02:10), next at 14:05:20`
+    /// `Last successful poll 40 s ago (14:02:10), next at 14:05:20`
     fn last_poll(&self, page: &Page) -> String {
         let next = self.live.as_ref().and_then(|live| live.next_poll_at);
         let next = next.map(|next| format!(", next at {}", clock(next, page))).unwrap_or_default();
         match self.last_readable {
             Some(last) => {
-                format!("Last good look {} ago ({}){next}", age(last, page.now), clock(last, page))
+                format!("Last successful poll {} ago ({}){next}", age(last, page.now), clock(last, page))
             }
-            None => format!("No good look yet{next}"),
+            None => format!("No successful poll yet{next}"),
         }
     }
 
@@ -128,8 +128,8 @@ impl Known {
         }
     }
 
-    /// What may be wrong with our eyes; nothing where all is well.
-    fn sight(&self, page: &Page) -> String {
+    /// Why the feed is unreadable or stale; empty while it is neither.
+    fn health(&self, page: &Page) -> String {
         let mut text = String::new();
         if let FeedHealth::Unreadable { since: from, fault, reason, .. } = &self.beliefs.state.health {
             let whose = match fault {
@@ -139,7 +139,7 @@ impl Known {
             let line = format!("Cannot read the feed {}, {whose}: {}", since(*from, page), shown(reason));
             text.push_str(&inked(page, Ink::Doubtful, 0, &line));
         } else if let Some(trouble) = self.live.as_ref().and_then(|live| live.trouble.as_ref()) {
-            text.push_str(&inked(page, Ink::Doubtful, 0, &format!("Last look: {}", shown(trouble))));
+            text.push_str(&inked(page, Ink::Doubtful, 0, &format!("Last poll: {}", shown(trouble))));
         }
         if let Some(stale) = &self.beliefs.state.stale {
             let line =
@@ -274,7 +274,7 @@ impl Known {
         let mut text = inked(page, if pending + given_up > 0 { Ink::Doubtful } else { Ink::Plain }, 0, &line);
         if let Some(snooze) = self.snooze {
             let until = when(snooze.until, page.now, page.zone);
-            let line = format!("Snoozed: people hear nothing until {until}; see `statusd snooze -h`");
+            let line = format!("Snoozed: no messages to people until {until}; see `statusd snooze -h`");
             text.push_str(&inked(page, Ink::Doubtful, 0, &line));
         }
         text
@@ -326,9 +326,11 @@ impl Known {
             return "Coverage: nothing yet".to_owned();
         }
         let unseen_s = seen.whole_s - seen.readable_s - seen.unreadable_s;
-        let [sighted, blind, unseen] = shares(seen.readable_s, [seen.unreadable_s, unseen_s]);
+        let [readable, unreadable, unpolled] = shares(seen.readable_s, [seen.unreadable_s, unseen_s]);
         let since = when(from, page.now, page.zone);
-        format!("Coverage since {since}: {sighted} % seen, {blind} % not readable, {unseen} % not looking")
+        format!(
+            "Coverage since {since}: {readable} % readable, {unreadable} % unreadable, {unpolled} % not polling"
+        )
     }
 
     fn json(&self, config: &Config, page: &Page) -> Value {
@@ -348,7 +350,7 @@ impl Known {
                 "trouble": live.trouble,
             })),
             "feed": self.beliefs.feed.to_string(),
-            "sight": sight_json(&self.beliefs.state.health),
+            "feed_health": health_json(&self.beliefs.state.health),
             "apple_says": self.beliefs.state.banner,
             "watch": config.watch,
             "time_zone": zone_name(&config.time_zone, page.now),
@@ -397,14 +399,14 @@ impl Known {
     }
 }
 
-fn sight_json(sight: &FeedHealth) -> Value {
-    match sight {
+fn health_json(health: &FeedHealth) -> Value {
+    match health {
         FeedHealth::Unknown => json!({"state": "unknown", "since": null, "fault": null, "reason": null}),
         FeedHealth::Readable { since } => {
-            json!({"state": "sighted", "since": since, "fault": null, "reason": null})
+            json!({"state": "readable", "since": since, "fault": null, "reason": null})
         }
         FeedHealth::Unreadable { since, fault, reason, .. } => {
-            json!({"state": "blind", "since": since, "fault": fault.as_str(), "reason": reason})
+            json!({"state": "unreadable", "since": since, "fault": fault.as_str(), "reason": reason})
         }
     }
 }
@@ -575,9 +577,9 @@ mod tests {
     }
 
     #[test]
-    fn the_age_of_the_last_good_look_comes_first() {
+    fn the_age_of_the_last_successful_poll_comes_first() {
         let expected = "\
-Last good look 40 s ago (11:59:20), next at 12:00:20
+Last successful poll 40 s ago (11:59:20), next at 12:00:20
 statusd 0.1.0 runs as process 4711 since Mon 4 May 08:00
 
 Watched
@@ -591,8 +593,8 @@ Elsewhere
   Photos: issue since 10:11 (1 h 49 min)
 
 Messages: 0 waiting, 1 given up, 3 sent; see `statusd outbox`
-Coverage since Mon 4 May 08:00: 99.9 % seen, 0.0 % not readable, 0.1 % not
-looking
+Coverage since Mon 4 May 08:00: 99.9 % readable, 0.0 % unreadable, 0.1 % not
+polling
 Time zone: UTC (--time-zone)
 Feed: consumer/en_US
 Configuration: /dev/null
@@ -615,14 +617,14 @@ Database: /home/me/.local/state/statusd/statusd.db
         };
         let text = known.text(&config(), &page());
         let expected = "\
-Last good look 40 s ago (11:59:20)
+Last successful poll 40 s ago (11:59:20)
 statusd is not running: start it with `statusd run`, or as a service
 Cannot read the feed since 11:00 (1 h), on this side: no network: there is no
 way to www.apple.com from here
 ";
         assert_eq!(text.split_once("\n\n").map(|(head, _)| format!("{head}\n")).as_deref(), Some(expected));
         let json = known.json(&config(), &page());
-        assert_eq!((&json["running"], &json["sight"]["fault"]), (&Value::Null, &json!("ours")));
+        assert_eq!((&json["running"], &json["feed_health"]["fault"]), (&Value::Null, &json!("ours")));
         assert_eq!(json["ongoing"][0]["not_listed_since"], json!("2026-05-05T11:30:00Z"));
     }
 
@@ -649,7 +651,7 @@ way to www.apple.com from here
         let text = known.text(&config(), &page());
         assert!(text.contains("  Photos: issue since 10:11 (1 h 49 min), acknowledged\n"), "{text}");
         assert!(
-            text.contains("\nSnoozed: people hear nothing until 14:00; see `statusd snooze -h`\n"),
+            text.contains("\nSnoozed: no messages to people until 14:00; see `statusd snooze -h`\n"),
             "{text}"
         );
         let json = known.json(&config(), &page());

@@ -34,7 +34,7 @@ pub fn chosen(mut receivers: Vec<Receiver>, wanted: &[String]) -> Result<Vec<Rec
     if known.is_empty() {
         return Err(Failure::new(
             CONFIGURATION,
-            "no channel is switched on; see [channel] in the configuration",
+            "no channel is enabled; see [channel] in the configuration",
         ));
     }
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
