@@ -1,13 +1,13 @@
 //! The daemon and a phone, as stories: news of a backup say when the phone was last backed up, and a
 //! backup that is late is told, where Apple is not the reason.
 //!
-//! Played in the town of `stories`, with what a look at the phones brings handed to the function of
-//! the real loop. Times are those of `town::at`, in UTC.
+//! Runs in the simulation of `stories`, with what a look at the phones brings handed to the function of
+//! the real loop. Times are those of `sim::at`, in UTC.
 
 use crate::common::apple::Answer;
 use crate::common::doc::Doc;
 use crate::common::http_server::Reply;
-use crate::sim::{Heard, Town, at, backup, calm, clock_text, iphone, refusing};
+use crate::sim::{Received, Sim, at, backup, calm, clock_text, iphone, refusing};
 use jiff::SignedDuration;
 use ring::hmac;
 use serde_json::Value;
@@ -17,21 +17,21 @@ use statusd::phones::{General, Phone, Private, Refusal, Udid};
 const NOTHING: [&str; 0] = [];
 
 /// All is calm, `ops` takes whatever comes, and statusd is on, with these phones.
-async fn on(town: Town, phones: Vec<Phone>) -> Town {
-    let mut town = town.program("ops", [Reply::status(200)]).await;
-    town.phones = phones;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town
+async fn on(sim: Sim, phones: Vec<Phone>) -> Sim {
+    let mut sim = sim.program("ops", [Reply::status(200)]).await;
+    sim.phones = phones;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim
 }
 
-async fn town_with(phones: Vec<Phone>) -> Town {
-    on(Town::new().await.looking_at_phones(), phones).await
+async fn sim_with(phones: Vec<Phone>) -> Sim {
+    on(Sim::new().await.reading_phones(), phones).await
 }
 
 /// It minds backups that are late by three days.
-async fn minding_town(phones: Vec<Phone>) -> Town {
-    on(Town::new().await.minding_late_backups(3), phones).await
+async fn sim_with_late_backup_reports(phones: Vec<Phone>) -> Sim {
+    on(Sim::new().await.reporting_late_backups(3), phones).await
 }
 
 fn down(posted: &str, from: &str) -> Doc {
@@ -48,13 +48,13 @@ fn with(phone: Phone, change: impl FnOnce(&mut Private)) -> Phone {
     Phone { private: Ok(private), ..phone }
 }
 
-fn json(heard: &Heard) -> Value {
+fn json(heard: &Received) -> Value {
     serde_json::from_slice(&heard.request().body).expect("JSON")
 }
 
 /// What `ops` was told since it was last asked: when, the kind, and what its text says of phones.
-fn told(town: &mut Town) -> Vec<String> {
-    let line = |heard: &Heard| {
+fn told(sim: &mut Sim) -> Vec<String> {
+    let line = |heard: &Received| {
         let change = json(heard);
         let text = change["text"].as_str().expect("a text");
         let sentences = text.split_inclusive(". ").filter(|sentence| sentence.contains("iPhone"));
@@ -62,25 +62,25 @@ fn told(town: &mut Town) -> Vec<String> {
         let line = format!("{} {kind}: {}", clock_text(heard.at), sentences.collect::<String>());
         line.trim_end_matches([' ', ':']).to_owned()
     };
-    town.messages(0).iter().map(line).collect()
+    sim.messages(0).iter().map(line).collect()
 }
 
 // Beside an outage.
 
 #[tokio::test]
 async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("11:59").await;
-    town.phones = vec![iphone("11:45")];
-    town.until("13:01").await;
-    town.show(&over("13:02", "10:30", "12:55"));
-    town.until("13:59").await;
-    town.show(&backup("14:00", "Outage", "ongoing", "12:58", None));
-    town.until("14:30").await;
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("11:59").await;
+    sim.phones = vec![iphone("11:45")];
+    sim.until("13:01").await;
+    sim.show(&over("13:02", "10:30", "12:55"));
+    sim.until("13:59").await;
+    sim.show(&backup("14:00", "Outage", "ongoing", "12:58", None));
+    sim.until("14:30").await;
     assert_eq!(
-        told(&mut town),
+        told(&mut sim),
         [
             "11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00).",
             "13:02:45 ended: Your iPhone's last backup: while it lasted (11:45).",
@@ -91,15 +91,15 @@ async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
 
 #[tokio::test]
 async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
-    let mut town = town_with(vec![iphone("10:58")]).await;
-    town.until("11:01").await;
-    town.show(&over("11:02", "10:10", "10:50"));
-    town.until("11:30").await;
-    town.show(&down("11:31", "11:10"));
-    town.until("12:00").await;
-    town.show(&calm("12:01"));
-    town.until("15:00").await;
-    let told = told(&mut town);
+    let mut sim = sim_with(vec![iphone("10:58")]).await;
+    sim.until("11:01").await;
+    sim.show(&over("11:02", "10:10", "10:50"));
+    sim.until("11:30").await;
+    sim.show(&down("11:31", "11:10"));
+    sim.until("12:00").await;
+    sim.show(&calm("12:01"));
+    sim.until("15:00").await;
+    let told = told(&mut sim);
     let lines: Vec<&str> = told.iter().map(|line| line.split_once(' ').expect("a time").1).collect();
     assert_eq!(
         lines,
@@ -114,18 +114,18 @@ async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
 
 #[tokio::test]
 async fn programs_are_given_the_times_and_nobody_a_name_or_a_number() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    let messages = town.messages(0);
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    let messages = sim.messages(0);
     let change = json(&messages[0]);
     assert_eq!(change["phone_backup_at"], at("01:00").to_string());
     assert_eq!(change["phone_read_at"], at("11:00").to_string());
     assert_eq!(change["phones"], 1);
-    town.stop().await;
+    sim.stop().await;
     // Whatever SQLite has written, in the file itself and beside it.
-    for entry in std::fs::read_dir(town.directory()).expect("a directory") {
+    for entry in std::fs::read_dir(sim.directory()).expect("a directory") {
         let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
         let text = String::from_utf8_lossy(&bytes);
         for private in ["Anna", "00008101", "11223344001E"] {
@@ -136,77 +136,77 @@ async fn programs_are_given_the_times_and_nobody_a_name_or_a_number() {
 
 #[tokio::test]
 async fn who_does_not_ask_for_phones_hears_nothing_of_them() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("10:40").await;
-    town.stop().await;
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("10:40").await;
+    sim.stop().await;
     // The database still knows the phone.
-    let mut town = town.not_looking_at_phones();
-    town.start().await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    assert_eq!(town.store().phones().await.expect("phones").len(), 1);
-    assert_eq!(told(&mut town), ["11:05:45 began"]);
+    let mut sim = sim.not_reading_phones();
+    sim.start().await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    assert_eq!(sim.store().phones().await.expect("phones").len(), 1);
+    assert_eq!(told(&mut sim), ["11:05:45 began"]);
 }
 
 #[tokio::test]
 async fn other_services_say_nothing_of_backups() {
-    let town = Town::new().await.looking_at_phones().watching(&["Photos", "iCloud Backup"]);
-    let mut town = on(town, vec![iphone("01:00")]).await;
-    town.until("11:01").await;
+    let sim = Sim::new().await.reading_phones().watching(&["Photos", "iCloud Backup"]);
+    let mut sim = on(sim, vec![iphone("01:00")]).await;
+    sim.until("11:01").await;
     let posted = at("11:02").strftime("%m/%d/%Y %H:%M UTC").to_string();
     let since = at("10:30").as_second();
     let photos = Doc::new().service("Photos").event("901", "Issue", "ongoing", since, None).posted(&posted);
-    town.show(&photos.service("iCloud Backup"));
-    town.until("12:00").await;
-    assert_eq!(told(&mut town), ["11:05:45 began"]);
+    sim.show(&photos.service("iCloud Backup"));
+    sim.until("12:00").await;
+    assert_eq!(told(&mut sim), ["11:05:45 began"]);
 }
 
 #[tokio::test]
 async fn a_restart_remembers_the_phone_and_says_as_of_when() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("10:40").await;
-    town.crash();
-    town.phones.clear();
-    town.off_until("18:00");
-    town.start().await;
-    town.until("18:01").await;
-    town.show(&down("18:02", "17:30"));
-    town.until("19:00").await;
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("10:40").await;
+    sim.crash();
+    sim.phones.clear();
+    sim.off_until("18:00");
+    sim.start().await;
+    sim.until("18:01").await;
+    sim.show(&down("18:02", "17:30"));
+    sim.until("19:00").await;
     let expected =
         "18:05:45 began: Your iPhone's last backup, as of 10:00: 16 h 30 min before it began (01:00).";
-    assert_eq!(told(&mut town), [expected]);
+    assert_eq!(told(&mut sim), [expected]);
 }
 
 #[tokio::test]
 async fn a_phone_that_was_gone_for_weeks_is_not_spoken_of() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("10:10").await;
-    town.stop().await;
-    town.phones.clear();
-    town.off_until("+14d 12:00");
-    town.show(&calm("+14d 11:00"));
-    town.start().await;
-    town.until("+14d 12:30").await;
-    town.show(&down("+14d 12:31", "+14d 12:05"));
-    town.until("+14d 13:00").await;
-    assert_eq!(told(&mut town), ["+14d 12:35:45 began"]);
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("10:10").await;
+    sim.stop().await;
+    sim.phones.clear();
+    sim.off_until("+14d 12:00");
+    sim.show(&calm("+14d 11:00"));
+    sim.start().await;
+    sim.until("+14d 12:30").await;
+    sim.show(&down("+14d 12:31", "+14d 12:05"));
+    sim.until("+14d 13:00").await;
+    assert_eq!(told(&mut sim), ["+14d 12:35:45 began"]);
 }
 
 #[tokio::test]
 async fn a_message_stays_as_it_was_though_the_phone_backs_up_between_two_tries() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.answers(0, Reply::status(503));
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("11:20").await;
-    town.phones = vec![iphone("11:25")];
-    town.until("13:00").await;
-    let known = town.store().phones().await.expect("phones");
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.answers(0, Reply::status(503));
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("11:20").await;
+    sim.phones = vec![iphone("11:25")];
+    sim.until("13:00").await;
+    let known = sim.store().phones().await.expect("phones");
     assert_eq!(known[0].last_backup, Some(at("11:25")), "and it is known");
-    town.answers(0, Reply::status(200));
-    town.until("14:00").await;
-    let messages = town.messages(0);
+    sim.answers(0, Reply::status(200));
+    sim.until("14:00").await;
+    let messages = sim.messages(0);
     assert!(messages.len() > 5 && clock_text(messages.last().expect("a message").at).as_str() > "13:00");
     assert!(messages.iter().all(|heard| heard.request() == messages[0].request()), "the same bytes");
     let text = json(&messages[0])["text"].as_str().expect("a text").to_owned();
@@ -216,16 +216,16 @@ async fn a_message_stays_as_it_was_though_the_phone_backs_up_between_two_tries()
 #[tokio::test]
 async fn what_is_written_before_it_is_composed_is_the_sentence() {
     // Nothing was tried yet when the phone backs up: the row decides, not what is remembered by then.
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until_look("11:05:45").await;
-    town.crash();
-    town.phones = vec![iphone("11:06")];
-    town.start().await;
-    town.until("11:06").await;
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until_poll("11:05:45").await;
+    sim.crash();
+    sim.phones = vec![iphone("11:06")];
+    sim.start().await;
+    sim.until("11:06").await;
     assert_eq!(
-        told(&mut town),
+        told(&mut sim),
         ["11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00)."]
     );
 }
@@ -233,12 +233,12 @@ async fn what_is_written_before_it_is_composed_is_the_sentence() {
 #[tokio::test]
 async fn of_two_phones_the_older_backup_is_said() {
     let other = Phone { udid: Udid::new("00008120-001C22334455002E"), ..iphone("-1d 23:15") };
-    let mut town = town_with(vec![iphone("01:00"), other]).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
+    let mut sim = sim_with(vec![iphone("01:00"), other]).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
     assert_eq!(
-        told(&mut town),
+        told(&mut sim),
         [
             "11:05:45 began: The oldest of your 2 iPhones' last backups: 11 h 15 min before it began (Sun 1 Mar 23:15)."
         ]
@@ -267,47 +267,47 @@ async fn what_tells_nothing_or_nonsense_is_unknown() {
     ]);
     for phone in silent {
         let shown = format!("{phone:?}");
-        let mut town = town_with(vec![phone]).await;
-        town.until("11:01").await;
-        town.show(&down("11:02", "10:30"));
-        town.until("12:00").await;
-        assert_eq!(told(&mut town), ["11:05:45 began"], "{shown}");
+        let mut sim = sim_with(vec![phone]).await;
+        sim.until("11:01").await;
+        sim.show(&down("11:02", "10:30"));
+        sim.until("12:00").await;
+        assert_eq!(told(&mut sim), ["11:05:45 began"], "{shown}");
     }
 }
 
 #[tokio::test]
 async fn a_look_that_is_cut_short_takes_nothing_away() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("10:40").await;
-    town.phones = vec![Phone { private: Ok(Private::default()), ..iphone("01:00") }];
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("10:40").await;
+    sim.phones = vec![Phone { private: Ok(Private::default()), ..iphone("01:00") }];
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
     assert_eq!(
-        told(&mut town),
+        told(&mut sim),
         ["11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00)."]
     );
 }
 
 #[tokio::test]
 async fn a_quiet_look_writes_nothing_but_a_mark_once_an_hour() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
     let mut seen = Vec::new();
     for time in ["10:00", "10:30", "11:00", "11:30", "12:00"] {
-        town.until(time).await;
-        seen.push(clock_text(town.store().phones().await.expect("phones")[0].seen_at));
+        sim.until(time).await;
+        seen.push(clock_text(sim.store().phones().await.expect("phones")[0].seen_at));
     }
     assert_eq!(seen, ["10:00", "10:00", "11:00", "11:00", "12:00"]);
-    town.phones = vec![iphone("12:10")];
-    town.until("12:30").await;
-    let known = town.store().phones().await.expect("phones");
+    sim.phones = vec![iphone("12:10")];
+    sim.until("12:30").await;
+    let known = sim.store().phones().await.expect("phones");
     assert_eq!((known[0].seen_at, known[0].last_backup), (at("12:30"), Some(at("12:10"))));
 }
 
 #[tokio::test]
 async fn the_newest_hundred_phones_are_remembered() {
-    let town = town_with(Vec::new()).await;
-    let store = town.store();
+    let sim = sim_with(Vec::new()).await;
+    let store = sim.store();
     let phone = |number: i64| KnownPhone {
         id: format!("{number:016x}"),
         model: None,
@@ -328,26 +328,26 @@ async fn the_newest_hundred_phones_are_remembered() {
 
 #[tokio::test]
 async fn a_late_backup_is_told_once_and_again_after_three_more_days() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("+2d 23:00").await;
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("+2d 23:00").await;
     let once = ["19:00 backup_late: No backup for 3 days: your iPhone."];
-    assert_eq!(told(&mut town), once, "not before the evening, and not every evening");
-    town.until("+4d 12:00").await;
-    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
+    assert_eq!(told(&mut sim), once, "not before the evening, and not every evening");
+    sim.until("+4d 12:00").await;
+    assert_eq!(told(&mut sim), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
     // A backup ends it, and the next silence is told anew.
-    town.phones = vec![iphone("+4d 13:00")];
-    town.until("+7d 18:00").await;
-    assert_eq!(told(&mut town), NOTHING);
-    town.until("+8d 12:00").await;
-    assert_eq!(told(&mut town), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
-    assert_eq!(town.history().await, ["noted Photos", "backup_late ", "backup_late ", "backup_late "]);
+    sim.phones = vec![iphone("+4d 13:00")];
+    sim.until("+7d 18:00").await;
+    assert_eq!(told(&mut sim), NOTHING);
+    sim.until("+8d 12:00").await;
+    assert_eq!(told(&mut sim), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
+    assert_eq!(sim.history().await, ["noted Photos", "backup_late ", "backup_late ", "backup_late "]);
 }
 
 #[tokio::test]
 async fn people_are_told_what_to_do_about_a_late_backup() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("20:00").await;
-    let messages = town.messages(0);
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("20:00").await;
+    let messages = sim.messages(0);
     let [late] = messages.as_slice() else { panic!("{} messages", messages.len()) };
     let change = json(late);
     let text = "No backup for 3 days: your iPhone. Last backup: Fri 27 Feb 01:00. Apple reports no outage.";
@@ -361,46 +361,46 @@ async fn people_are_told_what_to_do_about_a_late_backup() {
 
 #[tokio::test]
 async fn a_late_backup_is_not_told_again_by_a_restart() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("19:00").await;
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("19:00").await;
     for time in ["19:10", "19:50", "20:10"] {
-        town.until(time).await;
-        town.crash();
-        town.start().await;
+        sim.until(time).await;
+        sim.crash();
+        sim.start().await;
     }
     // Even where what was judged is forgotten: the key is the same.
-    town.database().execute("UPDATE phone SET judged_at = '2026-03-01T00:00:00Z'", []).expect("written");
-    town.until("23:00").await;
-    assert_eq!(told(&mut town).len(), 1);
-    assert_eq!(town.history().await, ["noted Photos", "backup_late "]);
+    sim.database().execute("UPDATE phone SET judged_at = '2026-03-01T00:00:00Z'", []).expect("written");
+    sim.until("23:00").await;
+    assert_eq!(told(&mut sim).len(), 1);
+    assert_eq!(sim.history().await, ["noted Photos", "backup_late "]);
 }
 
 #[tokio::test]
 async fn a_late_backup_is_apples_while_an_outage_lasts_and_for_a_day_after_it() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("+1d 20:01").await;
-    town.show(&over("+1d 20:02", "10:30", "+1d 19:30"));
-    town.until("+2d 20:00").await;
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("+1d 20:01").await;
+    sim.show(&over("+1d 20:02", "10:30", "+1d 19:30"));
+    sim.until("+2d 20:00").await;
     let kinds = ["11:05:45 began", "+1d 20:02:45 ended"];
-    let told_then = told(&mut town);
+    let told_then = told(&mut sim);
     assert_eq!(told_then.len(), 2, "{told_then:#?}");
     assert!(told_then.iter().zip(kinds).all(|(line, kind)| line.starts_with(kind)), "{told_then:#?}");
-    town.until("+3d 20:00").await;
-    assert_eq!(told(&mut town), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
+    sim.until("+3d 20:00").await;
+    assert_eq!(told(&mut sim), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
 }
 
 #[tokio::test]
 async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("18:40").await;
-    town.apple.answer(Answer::status(503));
-    town.until("21:10").await;
-    assert_eq!(told(&mut town), ["19:47:30 blind"]);
-    town.show(&calm("09:00"));
-    town.until("23:00").await;
-    let told = told(&mut town);
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("18:40").await;
+    sim.apple.answer(Answer::status(503));
+    sim.until("21:10").await;
+    assert_eq!(told(&mut sim), ["19:47:30 blind"]);
+    sim.show(&calm("09:00"));
+    sim.until("23:00").await;
+    let told = told(&mut sim);
     assert_eq!(told.len(), 2, "{told:#?}");
     assert!(told[0].contains(" sighted"), "{told:#?}");
     assert_eq!(told[1], "21:30 backup_late: No backup for 3 days: your iPhone.", "once it can be");
@@ -408,83 +408,83 @@ async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
 
 #[tokio::test]
 async fn a_phone_that_is_not_there_is_not_called_late() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("18:40").await;
-    town.phones.clear();
-    town.until("+1d 21:40").await;
-    town.phones = vec![refusing(Refusal::Locked)];
-    town.until("+1d 22:40").await;
-    assert_eq!(told(&mut town), NOTHING);
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("18:40").await;
+    sim.phones.clear();
+    sim.until("+1d 21:40").await;
+    sim.phones = vec![refusing(Refusal::Locked)];
+    sim.until("+1d 22:40").await;
+    assert_eq!(told(&mut sim), NOTHING);
     // It was backed up meanwhile, elsewhere.
-    town.phones = vec![iphone("+1d 03:00")];
-    town.until("+2d 23:00").await;
-    assert_eq!(told(&mut town), NOTHING);
+    sim.phones = vec![iphone("+1d 03:00")];
+    sim.until("+2d 23:00").await;
+    assert_eq!(told(&mut sim), NOTHING);
 }
 
 #[tokio::test]
 async fn nothing_is_said_of_the_one_of_two_phones_that_is_gone() {
     let other = Phone { udid: Udid::new("00008120-001C22334455002E"), ..iphone("-3d 01:00") };
-    let mut town = minding_town(vec![iphone("01:00"), other.clone()]).await;
-    town.until("18:40").await;
-    town.phones = vec![iphone("01:00")];
-    town.until("20:40").await;
-    assert_eq!(told(&mut town), NOTHING);
-    town.phones.push(other);
-    town.until("21:40").await;
-    assert_eq!(told(&mut town), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
+    let mut sim = sim_with_late_backup_reports(vec![iphone("01:00"), other.clone()]).await;
+    sim.until("18:40").await;
+    sim.phones = vec![iphone("01:00")];
+    sim.until("20:40").await;
+    assert_eq!(told(&mut sim), NOTHING);
+    sim.phones.push(other);
+    sim.until("21:40").await;
+    assert_eq!(told(&mut sim), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
 async fn a_phone_that_comes_in_the_night_is_judged_then() {
-    let mut town = minding_town(vec![iphone("-3d 01:00")]).await;
-    town.until("18:40").await;
-    town.phones.clear();
-    town.until("22:40").await;
-    town.phones = vec![iphone("-3d 01:00")];
-    town.until("23:40").await;
-    assert_eq!(told(&mut town), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
+    sim.until("18:40").await;
+    sim.phones.clear();
+    sim.until("22:40").await;
+    sim.phones = vec![iphone("-3d 01:00")];
+    sim.until("23:40").await;
+    assert_eq!(told(&mut sim), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
 async fn nothing_is_said_of_what_one_look_alone_has_read() {
-    let mut town = minding_town(Vec::new()).await;
+    let mut sim = sim_with_late_backup_reports(Vec::new()).await;
     // The first look at it is in the evening, and reads what is not so.
-    town.until("19:10").await;
-    town.phones = vec![iphone("-90d 01:00")];
-    town.until("19:40").await;
-    town.phones = vec![iphone("01:00")];
-    town.until("+1d 18:40").await;
-    town.phones = vec![iphone("-90d 01:00")];
-    town.until("+1d 19:10").await;
-    town.phones = vec![iphone("+1d 01:00")];
-    town.until("+2d 18:00").await;
-    assert_eq!(told(&mut town), NOTHING);
+    sim.until("19:10").await;
+    sim.phones = vec![iphone("-90d 01:00")];
+    sim.until("19:40").await;
+    sim.phones = vec![iphone("01:00")];
+    sim.until("+1d 18:40").await;
+    sim.phones = vec![iphone("-90d 01:00")];
+    sim.until("+1d 19:10").await;
+    sim.phones = vec![iphone("+1d 01:00")];
+    sim.until("+2d 18:00").await;
+    assert_eq!(told(&mut sim), NOTHING);
 }
 
 #[tokio::test]
 async fn a_backup_that_is_switched_off_is_told_once() {
     let off = |last: &str| with(iphone(last), |private| private.backup_enabled = Some(false));
-    let mut town = minding_town(vec![off("-90d 01:00")]).await;
-    town.until("+4d 23:00").await;
+    let mut sim = sim_with_late_backup_reports(vec![off("-90d 01:00")]).await;
+    sim.until("+4d 23:00").await;
     let told_once =
         ["19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."];
-    assert_eq!(told(&mut town), told_once, "and it is not late besides");
+    assert_eq!(told(&mut sim), told_once, "and it is not late besides");
     // On, a backup, and off again.
-    town.phones = vec![iphone("+5d 01:00")];
-    town.until("+5d 12:00").await;
-    town.phones = vec![off("+5d 01:00")];
-    town.until("+8d 23:00").await;
+    sim.phones = vec![iphone("+5d 01:00")];
+    sim.until("+5d 12:00").await;
+    sim.phones = vec![off("+5d 01:00")];
+    sim.until("+8d 23:00").await;
     assert_eq!(
-        told(&mut town),
+        told(&mut sim),
         ["+5d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
     );
     // On for a day without a backup, and off again.
-    town.phones = vec![iphone("+5d 01:00")];
-    town.until("+9d 12:00").await;
-    town.phones = vec![off("+5d 01:00")];
-    town.until("+12d 23:00").await;
+    sim.phones = vec![iphone("+5d 01:00")];
+    sim.until("+9d 12:00").await;
+    sim.phones = vec![off("+5d 01:00")];
+    sim.until("+12d 23:00").await;
     assert_eq!(
-        told(&mut town),
+        told(&mut sim),
         ["+9d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
     );
 }
@@ -492,57 +492,57 @@ async fn a_backup_that_is_switched_off_is_told_once() {
 #[tokio::test]
 async fn two_phones_that_are_alike_are_told_of_one_by_one() {
     let other = Phone { udid: Udid::new("00008101-000A11223344009F"), ..iphone("-3d 01:00") };
-    let mut town = minding_town(vec![iphone("-3d 01:00"), other]).await;
-    town.until("19:30").await;
-    assert_eq!(town.heard().len(), 2);
+    let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00"), other]).await;
+    sim.until("19:30").await;
+    assert_eq!(sim.received().len(), 2);
     let off = |phone: &Phone| with(phone.clone(), |private| private.backup_enabled = Some(false));
-    town.phones = town.phones.iter().map(off).collect();
-    town.until("+1d 19:30").await;
-    assert_eq!(town.heard().len(), 2);
+    sim.phones = sim.phones.iter().map(off).collect();
+    sim.until("+1d 19:30").await;
+    assert_eq!(sim.received().len(), 2);
 }
 
 #[tokio::test]
 async fn a_channel_hears_of_late_backups_if_it_names_them() {
     for (policy, expected) in [("only = ['phone']", 1), ("only = ['began']", 0), ("services = ['Photos']", 1)]
     {
-        let town = Town::new().await.minding_late_backups(3).program("ops", [Reply::status(200)]).await;
-        let mut town = town.on_terms(policy);
-        town.phones = vec![iphone("-3d 01:00")];
-        town.show(&calm("09:00"));
-        town.start().await;
-        town.until("20:00").await;
-        assert_eq!(town.heard().len(), expected, "{policy}");
+        let sim = Sim::new().await.reporting_late_backups(3).program("ops", [Reply::status(200)]).await;
+        let mut sim = sim.with_policy(policy);
+        sim.phones = vec![iphone("-3d 01:00")];
+        sim.show(&calm("09:00"));
+        sim.start().await;
+        sim.until("20:00").await;
+        assert_eq!(sim.received().len(), expected, "{policy}");
     }
 }
 
 #[tokio::test]
 async fn without_a_threshold_nobody_is_called_late() {
-    let mut town = town_with(vec![iphone("-90d 01:00")]).await;
-    town.until("+3d 23:00").await;
-    assert_eq!(told(&mut town), NOTHING);
+    let mut sim = sim_with(vec![iphone("-90d 01:00")]).await;
+    sim.until("+3d 23:00").await;
+    assert_eq!(told(&mut sim), NOTHING);
 }
 
 /// As an earlier version wrote it, for which usbmuxd left the hyphen out.
 #[tokio::test]
 async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
-    let mut town = town_with(vec![iphone("01:00")]).await;
-    town.until("10:00").await;
-    let read = |town: &Town, sql: &str| -> String {
-        town.database().query_row(sql, [], |row| row.get(0)).expect("a row")
+    let mut sim = sim_with(vec![iphone("01:00")]).await;
+    sim.until("10:00").await;
+    let read = |sim: &Sim, sql: &str| -> String {
+        sim.database().query_row(sql, [], |row| row.get(0)).expect("a row")
     };
-    let seed: u64 = read(&town, "SELECT value FROM meta WHERE name = 'seed'").parse().expect("a number");
+    let seed: u64 = read(&sim, "SELECT value FROM meta WHERE name = 'seed'").parse().expect("a number");
     let key = hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes());
     let tag = hmac::sign(&key, b"00008101000A11223344001E");
     let former: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let id = read(&town, "SELECT id FROM phone");
+    let id = read(&sim, "SELECT id FROM phone");
     let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
                      backup_enabled, judged_at, off_since FROM phone";
     // Alone, and beside the row of the phone.
     for sql in ["UPDATE phone SET id = ?1", other_row] {
-        town.database().execute(sql, [&former]).expect("written");
+        sim.database().execute(sql, [&former]).expect("written");
         let next = if sql == other_row { "12:10" } else { "11:10" };
-        town.until(next).await;
-        assert_eq!(read(&town, "SELECT group_concat(id) FROM phone"), id, "{sql}");
+        sim.until(next).await;
+        assert_eq!(read(&sim, "SELECT group_concat(id) FROM phone"), id, "{sql}");
     }
 }
 
@@ -550,31 +550,31 @@ async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
 
 #[tokio::test]
 async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
-    let mut town = Town::new().await.looking_at_phones().program("ops", [Reply::status(200)]).await;
-    std::fs::create_dir_all(town.directory()).expect("a directory");
+    let mut sim = Sim::new().await.reading_phones().program("ops", [Reply::status(200)]).await;
+    std::fs::create_dir_all(sim.directory()).expect("a directory");
     let schemas =
         [include_str!("../../src/store/schema/1.sql"), include_str!("../../src/store/schema/2.sql")];
     let rows = include_str!("sim/schema-2-rows.sql");
-    let database = town.database();
+    let database = sim.database();
     database.execute_batch(&schemas.concat()).expect("a schema");
     database.execute_batch(rows).expect("rows");
     drop(database);
-    town.phones = vec![iphone("01:00")];
-    town.show(&down("09:00", "08:30"));
-    town.start().await;
-    town.until("10:30").await;
-    let messages = town.messages(0);
+    sim.phones = vec![iphone("01:00")];
+    sim.show(&down("09:00", "08:30"));
+    sim.start().await;
+    sim.until("10:30").await;
+    let messages = sim.messages(0);
     let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
     assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#, "what was in flight goes on");
-    let read = |sql: &str| -> String { town.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
+    let read = |sql: &str| -> String { sim.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
     assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
     assert_eq!(read("SELECT at FROM ack"), "2026-03-02T09:30:00Z");
-    let changes = town.changes().await;
+    let changes = sim.changes().await;
     assert_eq!((changes[0].kind, changes[0].phone), (ChangeKind::Began, None));
-    town.show(&over("10:31", "08:30", "10:20"));
-    town.until("11:00").await;
+    sim.show(&over("10:31", "08:30", "10:20"));
+    sim.until("11:00").await;
     let expected = "10:31:45 ended: Your iPhone's last backup: 7 h 30 min before it began (01:00).";
-    assert_eq!(told(&mut town), [expected]);
+    assert_eq!(told(&mut sim), [expected]);
 }

@@ -1,9 +1,9 @@
 //! Delivery on policy, as stories: quiet hours, snoozes, reminders, acknowledgements, ages, own words,
 //! channels that are down, and a database of the schema before.
 //!
-//! Played in the town of `stories`: real fetching, tracking, storing and sending, and a clock that is
+//! Runs in the simulation of `stories`: real fetching, tracking, storing and sending, and a clock that is
 //! turned by hand. The person's channel is the desktop, over a D-Bus of its own; `ops` is a program.
-//! Times are those of `town::at`, in UTC.
+//! Times are those of `sim::at`, in UTC.
 
 #![cfg(all(unix, not(target_os = "macos")))]
 
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::bus::Bus;
 use crate::common::doc::Doc;
 use crate::common::http_server::Reply;
-use crate::sim::{Heard, Town, at, backup, calm, clock_text};
+use crate::sim::{Received, Sim, at, backup, calm, clock_text};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use statusd::store::DATABASE;
@@ -32,23 +32,23 @@ fn over(posted: &str, from: &str, to: &str) -> Doc {
 }
 
 /// All is calm; a logged-in person on these policy, and `ops` on none. Photos is watched too.
-async fn town_on(bus: &Bus, policy: &str) -> Town {
-    town_with_two(bus, policy, "").await
+async fn sim_on(bus: &Bus, policy: &str) -> Sim {
+    sim_with_two(bus, policy, "").await
 }
 
 /// The same with policy for `ops`.
-async fn town_with_two(bus: &Bus, person: &str, ops: &str) -> Town {
-    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).person(bus).on_terms(person);
-    town = town.program("ops", [Reply::status(200)]).await.on_terms(ops);
-    town.log_in(bus).await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town
+async fn sim_with_two(bus: &Bus, person: &str, ops: &str) -> Sim {
+    let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]).desktop(bus).with_policy(person);
+    sim = sim.program("ops", [Reply::status(200)]).await.with_policy(ops);
+    sim.log_in(bus).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim
 }
 
 /// Nothing is left over, whatever happened.
-async fn check_all_told(town: &Town) {
-    assert_eq!(town.outbox().await, NOTHING);
+async fn check_all_told(sim: &Sim) {
+    assert_eq!(sim.outbox().await, NOTHING);
 }
 
 // Quiet hours.
@@ -56,14 +56,14 @@ async fn check_all_told(town: &Town) {
 #[tokio::test]
 async fn an_outage_of_the_night_is_one_message_in_the_morning() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, NIGHT).await;
-    town.until("23:01").await;
-    town.show(&down("23:02", "22:30"));
-    town.until("+1d 02:01:30").await;
-    town.show(&over("+1d 02:02", "22:30", "+1d 01:50"));
-    town.until("+1d 12:00").await;
+    let mut sim = sim_on(&bus, NIGHT).await;
+    sim.until("23:01").await;
+    sim.show(&down("23:02", "22:30"));
+    sim.until("+1d 02:01:30").await;
+    sim.show(&over("+1d 02:02", "22:30", "+1d 01:50"));
+    sim.until("+1d 12:00").await;
     assert_eq!(
-        town.read(0),
+        sim.read(0),
         ["+1d 07:00 Was down: iCloud Backup\n\
           From Mon 2 Mar 22:30 to 01:50 (3 h 20 min). First listed at Mon 2 Mar 23:05.\n\
           Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.\n\
@@ -71,27 +71,27 @@ async fn an_outage_of_the_night_is_one_message_in_the_morning() {
           Held back since Mon 2 Mar 23:05."]
     );
     assert_eq!(
-        town.heard_at(1),
+        sim.received_by(1),
         [
             "23:05:45 began iCloud Backup Outage from 22:30",
             "+1d 02:02:45 ended iCloud Backup Outage from 22:30 to +1d 01:50"
         ],
         "who has no quiet hours hears it at once"
     );
-    check_all_told(&town).await;
+    check_all_told(&sim).await;
 }
 
 #[tokio::test]
 async fn an_end_in_the_night_is_told_in_the_morning_in_place_of_the_start() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, NIGHT).await;
-    town.until("21:01").await;
-    town.show(&down("21:02", "20:30"));
-    town.until("+1d 02:01:30").await;
-    town.show(&over("+1d 02:02", "20:30", "+1d 01:50"));
-    town.until("+1d 12:00").await;
-    let messages = town.messages(0);
-    let lines: Vec<String> = messages.iter().map(Heard::line).collect();
+    let mut sim = sim_on(&bus, NIGHT).await;
+    sim.until("21:01").await;
+    sim.show(&down("21:02", "20:30"));
+    sim.until("+1d 02:01:30").await;
+    sim.show(&over("+1d 02:02", "20:30", "+1d 01:50"));
+    sim.until("+1d 12:00").await;
+    let messages = sim.messages(0);
+    let lines: Vec<String> = messages.iter().map(Received::line).collect();
     assert_eq!(lines, ["21:05:45 Outage: iCloud Backup", "+1d 07:00 Fixed: iCloud Backup"]);
     let replaced: Vec<u32> = messages.iter().map(|heard| heard.bubble().replaces_id).collect();
     // The alarm was closed in the night, when it was over, without a word.
@@ -104,23 +104,23 @@ async fn an_end_in_the_night_is_told_in_the_morning_in_place_of_the_start() {
 #[tokio::test]
 async fn the_digest_of_the_morning_names_what_else_goes_on_and_nothing_twice() {
     let bus = Bus::start();
-    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]).reader(&bus).on_terms(NIGHT);
-    town.log_in(&bus).await;
-    town.show(&calm("09:00"));
-    town.start().await;
+    let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]).people(&bus).with_policy(NIGHT);
+    sim.log_in(&bus).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
     let photos = |posted: &str| {
         let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
         let since = at("19:00").as_second();
         Doc::new().service("Photos").event("901", "Issue", "ongoing", since, None).posted(&posted)
     };
-    town.until("20:01").await;
-    town.show(&photos("20:02").service("iCloud Backup"));
-    town.until("23:01").await;
+    sim.until("20:01").await;
+    sim.show(&photos("20:02").service("iCloud Backup"));
+    sim.until("23:01").await;
     let since = at("22:30").as_second();
     let both = photos("23:02").service("iCloud Backup").event("1001", "Outage", "ongoing", since, None);
-    town.show(&both);
-    town.until("+1d 12:00").await;
-    let read = town.read(0);
+    sim.show(&both);
+    sim.until("+1d 12:00").await;
+    let read = sim.read(0);
     let [first, digest] = read.as_slice() else { panic!("two messages: {read:#?}") };
     assert!(first.starts_with("20:05:45 Issue: Photos\n"), "{first}");
     assert!(!first.contains("Held back") && !first.contains("Still an issue"), "{first}");
@@ -133,76 +133,76 @@ async fn the_digest_of_the_morning_names_what_else_goes_on_and_nothing_twice() {
 #[tokio::test]
 async fn a_night_without_changes_is_followed_by_no_message() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, NIGHT).await;
-    town.until("15:00").await;
-    town.show(&down("15:01", "14:30"));
-    town.until("16:00").await;
-    town.read(0);
-    town.until("+2d 12:00").await;
-    assert_eq!(town.read(0), NOTHING, "an outage that goes on is no news");
+    let mut sim = sim_on(&bus, NIGHT).await;
+    sim.until("15:00").await;
+    sim.show(&down("15:01", "14:30"));
+    sim.until("16:00").await;
+    sim.read(0);
+    sim.until("+2d 12:00").await;
+    assert_eq!(sim.read(0), NOTHING, "an outage that goes on is no news");
 }
 
 #[tokio::test]
 async fn a_program_with_quiet_hours_gets_each_change_after_them() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "", NIGHT).await;
-    town.until("23:01").await;
-    town.show(&down("23:02", "22:30"));
-    town.until("+1d 02:01:30").await;
-    town.show(&over("+1d 02:02", "22:30", "+1d 01:50"));
-    town.until("+1d 12:00").await;
+    let mut sim = sim_with_two(&bus, "", NIGHT).await;
+    sim.until("23:01").await;
+    sim.show(&down("23:02", "22:30"));
+    sim.until("+1d 02:01:30").await;
+    sim.show(&over("+1d 02:02", "22:30", "+1d 01:50"));
+    sim.until("+1d 12:00").await;
     assert_eq!(
-        town.heard_at(1),
+        sim.received_by(1),
         [
             "+1d 07:00 began iCloud Backup Outage from 22:30",
             "+1d 07:00 ended iCloud Backup Outage from 22:30 to +1d 01:50"
         ]
     );
-    assert_eq!(town.heard_at(0).len(), 2, "a person without quiet hours was told in the night");
+    assert_eq!(sim.received_by(0).len(), 2, "a person without quiet hours was told in the night");
 }
 
 #[tokio::test]
 async fn a_retry_that_is_due_in_quiet_hours_waits_for_their_end() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "quiet = '21:57-07:00'", "quiet = '21:57-07:00'").await;
-    town.answers(1, Reply::status(503));
-    town.log_out(0).await;
-    town.until("21:51").await;
-    town.show(&down("21:52", "21:30"));
-    town.until("+1d 06:00").await;
-    town.log_in(&bus).await;
-    town.answers(1, Reply::status(200));
-    town.until("+1d 12:00").await;
-    let messages = town.messages(1);
+    let mut sim = sim_with_two(&bus, "quiet = '21:57-07:00'", "quiet = '21:57-07:00'").await;
+    sim.answers(1, Reply::status(503));
+    sim.log_out(0).await;
+    sim.until("21:51").await;
+    sim.show(&down("21:52", "21:30"));
+    sim.until("+1d 06:00").await;
+    sim.log_in(&bus).await;
+    sim.answers(1, Reply::status(200));
+    sim.until("+1d 12:00").await;
+    let messages = sim.messages(1);
     let times: Vec<String> = messages.iter().map(|heard| clock_text(heard.at)).collect();
     assert_eq!(times, ["21:55:45", "21:55:50", "21:56:05", "21:56:35", "+1d 07:00"]);
     assert!(messages.iter().all(|heard| heard.request() == messages[0].request()), "the same bytes");
-    assert_eq!(town.heard(), ["+1d 07:00 Outage: iCloud Backup"]);
+    assert_eq!(sim.received(), ["+1d 07:00 Outage: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn quiet_hours_hold_across_restarts() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, NIGHT).await;
-    town.until("23:01").await;
-    town.show(&down("23:02", "22:30"));
-    town.until("23:30").await;
-    town.crash();
-    town.off_until("+1d 01:00");
-    town.start().await;
-    town.until("+1d 06:59:59").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.until("+1d 07:00").await;
-    assert_eq!(town.heard(), ["+1d 07:00 Outage: iCloud Backup"]);
+    let mut sim = sim_on(&bus, NIGHT).await;
+    sim.until("23:01").await;
+    sim.show(&down("23:02", "22:30"));
+    sim.until("23:30").await;
+    sim.crash();
+    sim.off_until("+1d 01:00");
+    sim.start().await;
+    sim.until("+1d 06:59:59").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.until("+1d 07:00").await;
+    assert_eq!(sim.received(), ["+1d 07:00 Outage: iCloud Backup"]);
     // And a night that ends while statusd is off.
-    town.until("+1d 23:01").await;
-    town.show(&over("+1d 23:02", "22:30", "+1d 22:40"));
-    town.until("+1d 23:30").await;
-    town.stop().await;
-    town.off_until("+2d 09:10");
-    town.start().await;
-    town.until("+2d 12:00").await;
-    let read = town.read(0);
+    sim.until("+1d 23:01").await;
+    sim.show(&over("+1d 23:02", "22:30", "+1d 22:40"));
+    sim.until("+1d 23:30").await;
+    sim.stop().await;
+    sim.off_until("+2d 09:10");
+    sim.start().await;
+    sim.until("+2d 12:00").await;
+    let read = sim.read(0);
     assert_eq!(read.len(), 1);
     assert!(read[0].starts_with("+2d 09:10 Fixed: iCloud Backup\n"), "{read:#?}");
     assert!(read[0].ends_with("\nHeld back since Tue 3 Mar 23:02."), "{read:#?}");
@@ -213,18 +213,18 @@ async fn quiet_hours_end_by_the_clock_on_the_wall_when_clocks_are_changed() {
     // 29 March: clocks go from 02:00 to 03:00. 25 October: from 03:00 back to 02:00.
     for (evening, morning, end) in [("+26d", "+27d", "05:00"), ("+236d", "+237d", "06:00")] {
         let bus = Bus::start();
-        let mut town = Town::new().await.person(&bus).on_terms("quiet = '22:00-07:00 Europe/Berlin'");
-        town.log_in(&bus).await;
-        town.off_until(&format!("{evening} 18:00"));
-        town.show(&calm(&format!("{evening} 18:00")));
-        town.start().await;
-        town.until(&format!("{evening} 21:31")).await;
+        let mut sim = Sim::new().await.desktop(&bus).with_policy("quiet = '22:00-07:00 Europe/Berlin'");
+        sim.log_in(&bus).await;
+        sim.off_until(&format!("{evening} 18:00"));
+        sim.show(&calm(&format!("{evening} 18:00")));
+        sim.start().await;
+        sim.until(&format!("{evening} 21:31")).await;
         let from = format!("{evening} 21:15");
-        town.show(&down(&format!("{evening} 21:32"), &from));
-        town.until(&format!("{morning} 03:31:30")).await;
-        town.show(&over(&format!("{morning} 03:32"), &from, &format!("{morning} 03:20")));
-        town.until(&format!("{morning} 12:00")).await;
-        let read = town.read(0);
+        sim.show(&down(&format!("{evening} 21:32"), &from));
+        sim.until(&format!("{morning} 03:31:30")).await;
+        sim.show(&over(&format!("{morning} 03:32"), &from, &format!("{morning} 03:20")));
+        sim.until(&format!("{morning} 12:00")).await;
+        let read = sim.read(0);
         assert_eq!(read.len(), 1, "{read:#?}");
         assert!(read[0].starts_with(&format!("{morning} {end} Was down: iCloud Backup")), "{read:#?}");
     }
@@ -235,46 +235,46 @@ async fn quiet_hours_end_by_the_clock_on_the_wall_when_clocks_are_changed() {
 #[tokio::test]
 async fn a_snooze_holds_people_back_and_no_programs() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.until("11:00").await;
-    town.snooze("15:00").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("14:59:59").await;
-    assert_eq!(town.heard(), NOTHING);
-    assert_eq!(town.heard_at(1), ["11:05:45 began iCloud Backup Outage from 10:30"]);
-    assert_eq!(town.outbox().await, ["desktop began iCloud Backup"], "it waits where it can be seen");
-    town.until("20:00").await;
-    let read = town.read(0);
+    let mut sim = sim_on(&bus, "").await;
+    sim.until("11:00").await;
+    sim.snooze("15:00").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("14:59:59").await;
+    assert_eq!(sim.received(), NOTHING);
+    assert_eq!(sim.received_by(1), ["11:05:45 began iCloud Backup Outage from 10:30"]);
+    assert_eq!(sim.outbox().await, ["desktop began iCloud Backup"], "it waits where it can be seen");
+    sim.until("20:00").await;
+    let read = sim.read(0);
     assert_eq!(read.len(), 1);
     let start = "15:00 Outage: iCloud Backup\nApple reports an outage since 10:30.";
     assert!(read[0].starts_with(start) && read[0].ends_with("\nHeld back since 11:05."), "{read:#?}");
-    town.show(&over("20:01", "10:30", "19:50"));
-    town.until("21:00").await;
-    let read = town.read(0);
+    sim.show(&over("20:01", "10:30", "19:50"));
+    sim.until("21:00").await;
+    let read = sim.read(0);
     assert!(read[0].starts_with("20:01:45 Fixed: iCloud Backup\nApple says it is fixed. From"), "{read:#?}");
 }
 
 #[tokio::test]
 async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.until("11:00").await;
-    town.snooze("15:00").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("14:00").await;
-    town.snooze("18:00").await;
-    town.until("15:30").await;
-    town.crash();
-    town.start().await;
-    town.until("16:59").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.until("17:00").await;
+    let mut sim = sim_on(&bus, "").await;
+    sim.until("11:00").await;
+    sim.snooze("15:00").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("14:00").await;
+    sim.snooze("18:00").await;
+    sim.until("15:30").await;
+    sim.crash();
+    sim.start().await;
+    sim.until("16:59").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.until("17:00").await;
     // Off.
-    town.snooze("17:00").await;
-    town.until("19:00").await;
-    let read = town.read(0);
+    sim.snooze("17:00").await;
+    sim.until("19:00").await;
+    let read = sim.read(0);
     assert_eq!(read.len(), 1);
     assert!(read[0].starts_with("17:00 Outage: iCloud Backup\n"), "{read:#?}");
     assert!(read[0].ends_with("\nHeld back since 11:05."), "{read:#?}");
@@ -283,31 +283,31 @@ async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
 #[tokio::test]
 async fn a_snooze_moved_years_ahead_by_the_clock_has_no_effect() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.until("11:00").await;
-    town.snooze("15:00").await;
-    town.set_clock("-4000d 11:00");
-    town.show(&down("11:02", "10:30"));
-    town.until("-4000d 11:10").await;
-    assert_eq!(town.heard().len(), 1);
+    let mut sim = sim_on(&bus, "").await;
+    sim.until("11:00").await;
+    sim.snooze("15:00").await;
+    sim.set_clock("-4000d 11:00");
+    sim.show(&down("11:02", "10:30"));
+    sim.until("-4000d 11:10").await;
+    assert_eq!(sim.received().len(), 1);
     // Whoever now asks for it again is heard.
-    town.snooze("-4000d 12:00").await;
-    town.show(&over("11:12", "10:30", "11:00"));
-    town.until("-4000d 11:59").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.until("-4000d 13:00").await;
-    assert_eq!(town.heard(), ["-4000d 12:00 Fixed: iCloud Backup"]);
+    sim.snooze("-4000d 12:00").await;
+    sim.show(&over("11:12", "10:30", "11:00"));
+    sim.until("-4000d 11:59").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.until("-4000d 13:00").await;
+    assert_eq!(sim.received(), ["-4000d 12:00 Fixed: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn a_snooze_of_last_year_makes_no_digest() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.store().snooze(at("-300d 12:00"), at("-300d 11:00")).await.expect("written");
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    let read = town.read(0);
+    let mut sim = sim_on(&bus, "").await;
+    sim.store().snooze(at("-300d 12:00"), at("-300d 11:00")).await.expect("written");
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    let read = sim.read(0);
     assert!(read.len() == 1 && read[0].starts_with("11:05:45 ") && !read[0].contains("Held"), "{read:#?}");
 }
 
@@ -316,13 +316,13 @@ async fn a_snooze_of_last_year_makes_no_digest() {
 #[tokio::test]
 async fn an_outage_that_lasts_is_reminded_of_until_it_ends_each_time_under_its_own_key() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "remind_every = '6h'", "remind_every = '4h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("+1d 00:30:30").await;
-    town.show(&over("+1d 00:31", "10:30", "+1d 00:20"));
-    town.until("+2d 12:00").await;
-    let read = town.read(0);
+    let mut sim = sim_with_two(&bus, "remind_every = '6h'", "remind_every = '4h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("+1d 00:30:30").await;
+    sim.show(&over("+1d 00:31", "10:30", "+1d 00:20"));
+    sim.until("+2d 12:00").await;
+    let read = sim.read(0);
     let headlines: Vec<&str> = read.iter().filter_map(|text| text.lines().next()).collect();
     assert_eq!(
         headlines,
@@ -334,41 +334,41 @@ async fn an_outage_that_lasts_is_reminded_of_until_it_ends_each_time_under_its_o
         ]
     );
     assert!(read[1].contains("\nSince 10:30 (6 h 36 min)."), "{read:#?}");
-    let keys = town.keys(1);
+    let keys = sim.keys(1);
     assert_eq!(
         keys,
         ["1/began", "1/reminder", "1/reminder/3", "1/reminder/5", "1/ended"]
             .map(|end| format!("icloud%20backup/1001/{end}"))
     );
-    let all: Vec<String> = town.changes().await.iter().map(statusd::model::Change::key).collect();
+    let all: Vec<String> = sim.changes().await.iter().map(statusd::model::Change::key).collect();
     assert_eq!(all.iter().filter(|key| key.contains("/reminder")).count(), 5);
-    check_all_told(&town).await;
+    check_all_told(&sim).await;
 }
 
 #[tokio::test]
 async fn an_acknowledgement_ends_reminders_and_its_undoing_brings_them_back() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "remind_every = '1h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:30").await;
-    assert_eq!(town.heard().len(), 2);
-    assert_eq!(town.ack("icloud backup", false).await, ["1001"]);
-    town.until("20:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    assert_eq!(town.ack("iCloud Backup", true).await, ["1001"]);
-    town.until("21:30").await;
-    assert_eq!(town.heard(), ["20:01 Still down: iCloud Backup", "21:01 Still down: iCloud Backup"]);
+    let mut sim = sim_on(&bus, "remind_every = '1h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:30").await;
+    assert_eq!(sim.received().len(), 2);
+    assert_eq!(sim.ack("icloud backup", false).await, ["1001"]);
+    sim.until("20:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    assert_eq!(sim.ack("iCloud Backup", true).await, ["1001"]);
+    sim.until("21:30").await;
+    assert_eq!(sim.received(), ["20:01 Still down: iCloud Backup", "21:01 Still down: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn a_night_of_reminders_is_one_message_in_the_morning() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "quiet = '22:00-07:00'\nremind_every = '1h'").await;
-    town.until("21:31").await;
-    town.show(&down("21:32", "21:00"));
-    town.until("+1d 07:30").await;
-    let read = town.read(0);
+    let mut sim = sim_on(&bus, "quiet = '22:00-07:00'\nremind_every = '1h'").await;
+    sim.until("21:31").await;
+    sim.show(&down("21:32", "21:00"));
+    sim.until("+1d 07:30").await;
+    let read = sim.read(0);
     let [first, digest] = read.as_slice() else { panic!("two messages: {read:#?}") };
     assert!(first.starts_with("21:35:45 "), "{first}");
     let start = "+1d 07:00 Still down: iCloud Backup\n\
@@ -376,44 +376,44 @@ async fn a_night_of_reminders_is_one_message_in_the_morning() {
     assert!(digest.starts_with(start), "{digest}");
     assert!(digest.ends_with("\nHeld back since Mon 2 Mar 22:36."), "{digest}");
     assert_eq!(digest.matches("Still").count(), 1, "it is what the message is about: {digest}");
-    town.until("+1d 09:30").await;
-    let lines = town.heard();
+    sim.until("+1d 09:30").await;
+    let lines = sim.received();
     assert_eq!(lines, ["+1d 08:00 Still down: iCloud Backup", "+1d 09:00 Still down: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn a_channel_that_comes_later_is_reminded_of_what_goes_on() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("14:00").await;
-    town.stop().await;
-    let mut town = town.program("late", [Reply::status(200)]).await.on_terms("remind_every = '2h'");
-    town.start().await;
-    town.until("15:30").await;
-    assert_eq!(town.heard_at(2), ["14:00 lasts iCloud Backup Outage from 10:30"]);
-    town.until("16:30").await;
-    assert_eq!(town.heard_at(2), ["16:00 lasts iCloud Backup Outage from 10:30"]);
-    assert_eq!(town.heard().len(), 1, "the others asked for no reminders");
+    let mut sim = sim_on(&bus, "").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("14:00").await;
+    sim.stop().await;
+    let mut sim = sim.program("late", [Reply::status(200)]).await.with_policy("remind_every = '2h'");
+    sim.start().await;
+    sim.until("15:30").await;
+    assert_eq!(sim.received_by(2), ["14:00 lasts iCloud Backup Outage from 10:30"]);
+    sim.until("16:30").await;
+    assert_eq!(sim.received_by(2), ["16:00 lasts iCloud Backup Outage from 10:30"]);
+    assert_eq!(sim.received().len(), 1, "the others asked for no reminders");
 }
 
 #[tokio::test]
 async fn a_restart_repeats_no_reminder_and_loses_none() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "", "remind_every = '2h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("13:10").await;
-    town.crash();
-    town.off_until("13:20");
-    town.start().await;
-    town.until("15:00").await;
-    town.crash();
-    town.off_until("15:20");
-    town.start().await;
-    town.until("17:00").await;
-    let times: Vec<String> = town.messages(1).iter().map(|heard| clock_text(heard.at)).collect();
+    let mut sim = sim_with_two(&bus, "", "remind_every = '2h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("13:10").await;
+    sim.crash();
+    sim.off_until("13:20");
+    sim.start().await;
+    sim.until("15:00").await;
+    sim.crash();
+    sim.off_until("15:20");
+    sim.start().await;
+    sim.until("17:00").await;
+    let times: Vec<String> = sim.messages(1).iter().map(|heard| clock_text(heard.at)).collect();
     assert_eq!(times, ["11:05:45", "13:06", "15:20"]);
 }
 
@@ -421,74 +421,74 @@ async fn a_restart_repeats_no_reminder_and_loses_none() {
 #[tokio::test]
 async fn an_outage_that_ended_while_statusd_was_off_is_not_reminded_of() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "remind_every = '2h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    town.crash();
-    town.off_until("+2d 12:00");
-    town.show(&over("15:00", "10:30", "14:50"));
-    town.start().await;
-    town.until("+2d 18:00").await;
-    assert_eq!(town.heard(), ["11:05:45 Outage: iCloud Backup", "+2d 12:00:45 Fixed: iCloud Backup"]);
+    let mut sim = sim_on(&bus, "remind_every = '2h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    sim.crash();
+    sim.off_until("+2d 12:00");
+    sim.show(&over("15:00", "10:30", "14:50"));
+    sim.start().await;
+    sim.until("+2d 18:00").await;
+    assert_eq!(sim.received(), ["11:05:45 Outage: iCloud Backup", "+2d 12:00:45 Fixed: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn no_reminder_while_the_feed_is_unreadable_or_does_not_list_the_outage() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "remind_every = '1h'\nonly = ['began', 'ended']").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("11:30").await;
-    town.apple.answer(common::apple::Answer::status(503));
-    town.until("16:00").await;
-    assert_eq!(town.heard(), ["11:05:45 Outage: iCloud Backup"]);
-    town.show(&calm("16:00"));
-    town.until("22:00").await;
-    let lines = town.heard();
+    let mut sim = sim_on(&bus, "remind_every = '1h'\nonly = ['began', 'ended']").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("11:30").await;
+    sim.apple.answer(common::apple::Answer::status(503));
+    sim.until("16:00").await;
+    assert_eq!(sim.received(), ["11:05:45 Outage: iCloud Backup"]);
+    sim.show(&calm("16:00"));
+    sim.until("22:00").await;
+    let lines = sim.received();
     assert!(lines.len() == 1 && lines[0].ends_with(" Possibly over: iCloud Backup"), "{lines:?}");
 }
 
 #[tokio::test]
 async fn maintenance_has_no_reminders() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "remind_every = '1h'").await;
-    town.until("11:01").await;
-    town.show(&backup("11:02", "Maintenance", "ongoing", "11:00", Some("23:00")));
-    town.until("20:00").await;
-    assert_eq!(town.heard(), ["11:05:45 Maintenance started: iCloud Backup"]);
+    let mut sim = sim_on(&bus, "remind_every = '1h'").await;
+    sim.until("11:01").await;
+    sim.show(&backup("11:02", "Maintenance", "ongoing", "11:00", Some("23:00")));
+    sim.until("20:00").await;
+    assert_eq!(sim.received(), ["11:05:45 Maintenance started: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn reminders_do_not_accumulate_on_an_unreachable_channel() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "", "remind_every = '1h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("11:30").await;
-    town.answers(1, Reply::status(503));
-    town.until("+1d 11:30").await;
-    assert_eq!(town.outbox().await, ["webhook.ops lasts iCloud Backup"]);
-    town.messages(1);
-    town.answers(1, Reply::status(200));
-    town.until("+1d 11:45").await;
-    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/reminder"]);
-    town.until("+1d 12:50").await;
-    assert_eq!(town.keys(1), ["icloud%20backup/1001/1/reminder/2"]);
+    let mut sim = sim_with_two(&bus, "", "remind_every = '1h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("11:30").await;
+    sim.answers(1, Reply::status(503));
+    sim.until("+1d 11:30").await;
+    assert_eq!(sim.outbox().await, ["webhook.ops lasts iCloud Backup"]);
+    sim.messages(1);
+    sim.answers(1, Reply::status(200));
+    sim.until("+1d 11:45").await;
+    assert_eq!(sim.keys(1), ["icloud%20backup/1001/1/reminder"]);
+    sim.until("+1d 12:50").await;
+    assert_eq!(sim.keys(1), ["icloud%20backup/1001/1/reminder/2"]);
 }
 
 /// A peer that refuses for good was once asked again in the same second, for ever.
 #[tokio::test]
 async fn reminders_that_are_refused_come_no_more_often() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "", "remind_every = '2h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("11:30").await;
-    town.answers(1, Reply::status(410));
-    town.until("17:30").await;
+    let mut sim = sim_with_two(&bus, "", "remind_every = '2h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("11:30").await;
+    sim.answers(1, Reply::status(410));
+    sim.until("17:30").await;
     assert_eq!(
-        town.keys(1),
+        sim.keys(1),
         ["1/began", "1/reminder", "1/reminder/2", "1/reminder/3"]
             .map(|end| format!("icloud%20backup/1001/{end}"))
     );
@@ -498,55 +498,55 @@ async fn reminders_that_are_refused_come_no_more_often() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_brings_one_reminder_and_not_one_a_second() {
     let bus = Bus::start();
-    let mut town = town_with_two(&bus, "", "remind_every = '2h'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("13:30").await;
-    town.messages(1);
-    town.set_clock("-400d 13:30");
-    town.until("-400d 15:00").await;
-    assert_eq!(town.messages(1).len(), 1);
-    town.until("-400d 17:40").await;
-    assert_eq!(town.messages(1).len(), 2);
+    let mut sim = sim_with_two(&bus, "", "remind_every = '2h'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("13:30").await;
+    sim.messages(1);
+    sim.set_clock("-400d 13:30");
+    sim.until("-400d 15:00").await;
+    assert_eq!(sim.messages(1).len(), 1);
+    sim.until("-400d 17:40").await;
+    assert_eq!(sim.messages(1).len(), 2);
 }
 
 // Acknowledgements.
 
 /// An issue is known, acknowledged at 11:30, worsens at 12:01 and eases at 14:01.
-async fn acknowledged(bus: &Bus) -> Town {
-    let mut town = town_with_two(bus, "remind_every = '3h'", "remind_every = '3h'").await;
-    town.until("11:01").await;
-    town.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
-    town.until("11:30").await;
-    assert_eq!(town.heard(), ["11:05:45 Issue: iCloud Backup"]);
-    town.ack("iCloud Backup", false).await;
-    town.until("12:00:30").await;
-    town.show(&backup("12:01", "Outage", "ongoing", "10:30", None));
-    town.until("14:00:30").await;
-    town.show(&backup("14:01", "Issue", "ongoing", "10:30", None));
-    town.until("16:00:30").await;
-    assert_eq!(town.heard(), NOTHING);
+async fn acknowledged(bus: &Bus) -> Sim {
+    let mut sim = sim_with_two(bus, "remind_every = '3h'", "remind_every = '3h'").await;
+    sim.until("11:01").await;
+    sim.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
+    sim.until("11:30").await;
+    assert_eq!(sim.received(), ["11:05:45 Issue: iCloud Backup"]);
+    sim.ack("iCloud Backup", false).await;
+    sim.until("12:00:30").await;
+    sim.show(&backup("12:01", "Outage", "ongoing", "10:30", None));
+    sim.until("14:00:30").await;
+    sim.show(&backup("14:01", "Issue", "ongoing", "10:30", None));
+    sim.until("16:00:30").await;
+    assert_eq!(sim.received(), NOTHING);
     assert_eq!(
-        town.outbox().await,
+        sim.outbox().await,
         ["desktop worsened iCloud Backup", "desktop eased iCloud Backup"],
         "nothing is consumed in silence"
     );
-    town
+    sim
 }
 
 #[tokio::test]
 async fn what_is_acknowledged_comes_with_its_end() {
     let bus = Bus::start();
-    let mut town = acknowledged(&bus).await;
-    town.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
-    town.until("20:00").await;
-    let read = town.read(0);
+    let mut sim = acknowledged(&bus).await;
+    sim.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
+    sim.until("20:00").await;
+    let read = sim.read(0);
     assert_eq!(read.len(), 1, "{read:#?}");
     assert!(
         read[0].starts_with("16:01:45 Fixed: iCloud Backup\nApple says it is fixed. From 10:30 to 15:50")
     );
     assert_eq!(
-        town.heard_at(1),
+        sim.received_by(1),
         [
             "11:05:45 began iCloud Backup Issue from 10:30",
             "12:01:45 worsened iCloud Backup Outage from 10:30",
@@ -555,17 +555,17 @@ async fn what_is_acknowledged_comes_with_its_end() {
         ],
         "programs get each change, and nobody is reminded"
     );
-    check_all_told(&town).await;
+    check_all_told(&sim).await;
 }
 
 #[tokio::test]
 async fn another_outage_of_the_same_service_is_told() {
     let bus = Bus::start();
-    let mut town = acknowledged(&bus).await;
+    let mut sim = acknowledged(&bus).await;
     let other = backup("16:01", "Issue", "ongoing", "10:30", None);
-    town.show(&other.event("1002", "Outage", "ongoing", at("15:30").as_second(), None));
-    town.until("20:00").await;
-    let read = town.read(0);
+    sim.show(&other.event("1002", "Outage", "ongoing", at("15:30").as_second(), None));
+    sim.until("20:00").await;
+    let read = sim.read(0);
     assert_eq!(read.len(), 2, "its start, and a reminder of it: {read:#?}");
     assert!(
         read[0].starts_with("16:01:45 Outage: iCloud Backup\nApple reports an outage since 15:30."),
@@ -577,81 +577,81 @@ async fn another_outage_of_the_same_service_is_told() {
 #[tokio::test]
 async fn an_outage_that_is_back_is_told_though_its_first_time_was_acknowledged() {
     let bus = Bus::start();
-    let mut town = acknowledged(&bus).await;
-    town.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
-    town.until("18:00:30").await;
-    town.show(&backup("18:01", "Issue", "ongoing", "10:30", None));
-    town.until("19:00").await;
-    assert_eq!(town.heard(), ["16:01:45 Fixed: iCloud Backup", "18:05:45 Issue again: iCloud Backup"]);
-    town.until("22:00").await;
-    assert_eq!(town.heard(), ["21:06 Still an issue: iCloud Backup"]);
+    let mut sim = acknowledged(&bus).await;
+    sim.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
+    sim.until("18:00:30").await;
+    sim.show(&backup("18:01", "Issue", "ongoing", "10:30", None));
+    sim.until("19:00").await;
+    assert_eq!(sim.received(), ["16:01:45 Fixed: iCloud Backup", "18:05:45 Issue again: iCloud Backup"]);
+    sim.until("22:00").await;
+    assert_eq!(sim.received(), ["21:06 Still an issue: iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn an_acknowledgement_that_is_undone_brings_what_it_held_back() {
     let bus = Bus::start();
-    let mut town = acknowledged(&bus).await;
-    town.ack("iCloud Backup", true).await;
-    town.until("16:10").await;
-    assert_eq!(town.heard(), ["16:00:30 Better: iCloud Backup"]);
-    check_all_told(&town).await;
+    let mut sim = acknowledged(&bus).await;
+    sim.ack("iCloud Backup", true).await;
+    sim.until("16:10").await;
+    assert_eq!(sim.received(), ["16:00:30 Better: iCloud Backup"]);
+    check_all_told(&sim).await;
 }
 
 #[tokio::test]
 async fn a_start_that_was_acknowledged_before_it_was_told_is_told() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.log_out(0).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("11:30").await;
-    town.ack("iCloud Backup", false).await;
-    town.log_in(&bus).await;
-    town.until("12:00").await;
-    let lines = town.heard();
+    let mut sim = sim_on(&bus, "").await;
+    sim.log_out(0).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("11:30").await;
+    sim.ack("iCloud Backup", false).await;
+    sim.log_in(&bus).await;
+    sim.until("12:00").await;
+    let lines = sim.received();
     assert!(lines.len() == 1 && lines[0].ends_with(" Outage: iCloud Backup"), "{lines:?}");
 }
 
 #[tokio::test]
 async fn an_acknowledgement_of_nothing_does_nothing() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.until("11:00").await;
-    assert_eq!(town.ack("iCloud Backup", false).await, NOTHING);
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    assert_eq!(town.heard().len(), 1);
-    assert_eq!(town.ack("Photos", false).await, NOTHING);
+    let mut sim = sim_on(&bus, "").await;
+    sim.until("11:00").await;
+    assert_eq!(sim.ack("iCloud Backup", false).await, NOTHING);
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    assert_eq!(sim.received().len(), 1);
+    assert_eq!(sim.ack("Photos", false).await, NOTHING);
 }
 
 /// All that an old message said was acknowledged meanwhile: an empty one once took its place.
 #[tokio::test]
 async fn an_old_message_about_what_is_acknowledged_is_not_told_anew() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "max_age = '2h'").await;
-    town.until("11:01").await;
-    town.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
-    town.until("12:00:30").await;
-    town.refuses(0, true);
-    town.show(&backup("12:01", "Outage", "ongoing", "10:30", None));
-    town.until("12:30").await;
-    town.ack("iCloud Backup", false).await;
-    town.until("18:00:30").await;
+    let mut sim = sim_on(&bus, "max_age = '2h'").await;
+    sim.until("11:01").await;
+    sim.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
+    sim.until("12:00:30").await;
+    sim.refuses(0, true);
+    sim.show(&backup("12:01", "Outage", "ongoing", "10:30", None));
+    sim.until("12:30").await;
+    sim.ack("iCloud Backup", false).await;
+    sim.until("18:00:30").await;
     let headlines: BTreeSet<String> =
-        town.messages(0).into_iter().map(|heard| heard.bubble().summary.clone()).collect();
+        sim.messages(0).into_iter().map(|heard| heard.bubble().summary.clone()).collect();
     let expected = ["Issue: iCloud Backup", "Worse: iCloud Backup"];
     assert_eq!(headlines.iter().map(String::as_str).collect::<Vec<_>>(), expected);
-    town.refuses(0, false);
-    town.show(&over("18:01", "10:30", "17:50"));
-    town.until("19:00").await;
-    assert_eq!(town.heard(), ["18:01:45 Fixed: iCloud Backup"]);
-    check_all_told(&town).await;
+    sim.refuses(0, false);
+    sim.show(&over("18:01", "10:30", "17:50"));
+    sim.until("19:00").await;
+    assert_eq!(sim.received(), ["18:01:45 Fixed: iCloud Backup"]);
+    check_all_told(&sim).await;
 }
 
 // Age.
 
-fn keys_of(town: &Town) -> Vec<String> {
-    let database = town.database();
+fn keys_of(sim: &Sim) -> Vec<String> {
+    let database = sim.database();
     let mut statement = database.prepare("SELECT key FROM notice ORDER BY id").expect("SQL");
     let keys = statement.query_map([], |row| row.get(0)).expect("rows");
     keys.collect::<Result<_, _>>().expect("keys")
@@ -659,50 +659,50 @@ fn keys_of(town: &Town) -> Vec<String> {
 
 #[tokio::test]
 async fn a_message_that_is_not_confirmed_stays_as_it_is_until_it_is_old_and_is_then_told_anew() {
-    let mut town = Town::new().await.watching(&["iCloud Backup"]);
-    town = town.program("ntfy.phone", [Reply::status(503)]).await.on_terms("max_age = '4h'");
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00:30").await;
-    town.show(&over("12:01", "10:30", "11:50"));
-    town.until("15:05:44").await;
-    let pushed = |heard: &Heard| -> Value { serde_json::from_slice(&heard.request().body).expect("JSON") };
-    let tries: Vec<Value> = town.messages(0).iter().map(pushed).collect();
+    let mut sim = Sim::new().await.watching(&["iCloud Backup"]);
+    sim = sim.program("ntfy.phone", [Reply::status(503)]).await.with_policy("max_age = '4h'");
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00:30").await;
+    sim.show(&over("12:01", "10:30", "11:50"));
+    sim.until("15:05:44").await;
+    let pushed = |heard: &Received| -> Value { serde_json::from_slice(&heard.request().body).expect("JSON") };
+    let tries: Vec<Value> = sim.messages(0).iter().map(pushed).collect();
     assert!(tries.len() > 10, "{}", tries.len());
     assert!(tries.iter().all(|tried| *tried == tries[0]), "young and frozen");
     assert_eq!(tries[0]["title"], "Outage: iCloud Backup");
-    town.answers(0, Reply::status(200));
-    town.until("17:00").await;
-    let messages = town.messages(0);
+    sim.answers(0, Reply::status(200));
+    sim.until("17:00").await;
+    let messages = sim.messages(0);
     let [anew] = messages.as_slice() else { panic!("{} messages", messages.len()) };
     let anew = pushed(anew);
     let body = anew["message"].as_str().expect("a text");
     assert_eq!(anew["title"], "Was down: iCloud Backup");
     assert!(body.starts_with("Held back since 11:05."), "{body}");
     assert!(body.contains("From 10:30 to 11:50"), "{body}");
-    let keys = keys_of(&town);
+    let keys = keys_of(&sim);
     let digest = keys.iter().find(|key| key.contains("/digest/")).expect("a digest");
     let number = digest.strip_prefix("consumer/en_US/icloud%20backup/1001/1/began/digest/");
     assert!(number.is_some_and(|number| number.parse::<u32>().is_ok()), "{digest}");
     assert_eq!(keys.len(), 1, "{keys:?}");
-    check_all_told(&town).await;
+    check_all_told(&sim).await;
 }
 
 #[tokio::test]
 async fn a_message_for_a_program_never_gets_old() {
     let bus = Bus::start();
-    let mut town = town_on(&bus, "").await;
-    town.answers(1, Reply::status(503));
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00:30").await;
-    town.show(&over("12:01", "10:30", "11:50"));
-    town.until("+3d 12:00").await;
-    town.answers(1, Reply::status(200));
-    town.until("+3d 13:00").await;
-    let messages = town.messages(1);
+    let mut sim = sim_on(&bus, "").await;
+    sim.answers(1, Reply::status(503));
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00:30").await;
+    sim.show(&over("12:01", "10:30", "11:50"));
+    sim.until("+3d 12:00").await;
+    sim.answers(1, Reply::status(200));
+    sim.until("+3d 13:00").await;
+    let messages = sim.messages(1);
     let (end, tries) = messages.split_last().expect("messages");
     assert!(tries.iter().all(|heard| heard.request() == tries[0].request()), "the same bytes for days");
     assert!(end.line().ends_with("ended iCloud Backup Outage from 10:30 to 11:50"), "{}", end.line());
@@ -712,85 +712,85 @@ async fn a_message_for_a_program_never_gets_old() {
 
 #[tokio::test]
 async fn each_channel_hears_of_its_topics_and_services() {
-    let mut town = Town::new().await.watching(&["iCloud Backup", "Photos"]);
+    let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]);
     for (name, policy) in [
         ("all", ""),
         ("ends", "only = ['ended']"),
         ("photos", "services = ['Photos']"),
         ("lost", "only = ['history_lost', 'began']\nservices = ['Siri']"),
     ] {
-        town = town.program(name, [Reply::status(200)]).await.on_terms(policy);
+        sim = sim.program(name, [Reply::status(200)]).await.with_policy(policy);
     }
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00:30").await;
-    town.show(&over("12:01", "10:30", "11:50"));
-    town.until("13:00").await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00:30").await;
+    sim.show(&over("12:01", "10:30", "11:50"));
+    sim.until("13:00").await;
     let (began, ended) = (
         "11:05:45 began iCloud Backup Outage from 10:30".to_owned(),
         "12:01:45 ended iCloud Backup Outage from 10:30 to 11:50".to_owned(),
     );
-    assert_eq!(town.heard_at(0), [began, ended.clone()]);
-    assert_eq!(town.heard_at(1), [ended]);
-    assert_eq!(town.heard_at(2), NOTHING);
-    assert_eq!(town.heard_at(3), NOTHING);
-    town.stop().await;
-    std::fs::write(town.directory().join(DATABASE), "no database at all").expect("written");
-    town.show(&calm("13:00"));
-    town.start().await;
-    town.until("14:00").await;
+    assert_eq!(sim.received_by(0), [began, ended.clone()]);
+    assert_eq!(sim.received_by(1), [ended]);
+    assert_eq!(sim.received_by(2), NOTHING);
+    assert_eq!(sim.received_by(3), NOTHING);
+    sim.stop().await;
+    std::fs::write(sim.directory().join(DATABASE), "no database at all").expect("written");
+    sim.show(&calm("13:00"));
+    sim.start().await;
+    sim.until("14:00").await;
     let lost = "13:00 history_lost";
-    assert_eq!(town.heard_at(0), [lost]);
-    assert_eq!(town.heard_at(1), NOTHING, "asked for ends only");
-    assert_eq!(town.heard_at(2), [lost], "it is about no service");
-    assert_eq!(town.heard_at(3), [lost]);
+    assert_eq!(sim.received_by(0), [lost]);
+    assert_eq!(sim.received_by(1), NOTHING, "asked for ends only");
+    assert_eq!(sim.received_by(2), [lost], "it is about no service");
+    assert_eq!(sim.received_by(3), [lost]);
 }
 
 // Channels that are down.
 
-fn rows(town: &Town, table: &str) -> u32 {
+fn rows(sim: &Sim, table: &str) -> u32 {
     let sql = format!("SELECT count(*) FROM {table}");
-    town.database().query_row(&sql, [], |row| row.get(0)).expect("a count")
+    sim.database().query_row(&sql, [], |row| row.get(0)).expect("a count")
 }
 
 #[tokio::test]
-async fn one_hanging_channel_does_not_delay_five_others() {
-    let mut town = Town::new().await;
+async fn one_of_six_channels_hangs_and_the_others_hear_everything_in_the_same_minute() {
+    let mut sim = Sim::new().await;
     for name in ["a", "b", "c", "d", "e", "f"] {
-        town = town.program(name, [Reply::status(200)]).await;
+        sim = sim.program(name, [Reply::status(200)]).await;
     }
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until_look("11:05:45").await;
-    town.hang(3).await;
-    town.until("11:05:45").await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until_poll("11:05:45").await;
+    sim.hang(3).await;
+    sim.until("11:05:45").await;
     for day in 0..3 {
         let text = |clock: &str| format!("+{day}d {clock}");
-        town.until(&text("12:00:30")).await;
-        town.show(&over(&text("12:01"), "10:30", &text("11:50")));
-        town.until(&text("18:00:30")).await;
-        town.show(&down(&text("18:01"), "10:30"));
-        town.until(&text("19:00")).await;
+        sim.until(&text("12:00:30")).await;
+        sim.show(&over(&text("12:01"), "10:30", &text("11:50")));
+        sim.until(&text("18:00:30")).await;
+        sim.show(&down(&text("18:01"), "10:30"));
+        sim.until(&text("19:00")).await;
     }
-    let told = town.heard_at(0);
+    let told = sim.received_by(0);
     assert_eq!(told.len(), 7, "{told:#?}");
     for house in [1, 2, 4, 5] {
-        assert_eq!(town.heard_at(house), told);
+        assert_eq!(sim.received_by(house), told);
     }
     let looked: Vec<Timestamp> =
-        town.looks().into_iter().filter(|(_, looked)| !looked.changes.is_empty()).map(|(at, _)| at).collect();
+        sim.polls().into_iter().filter(|(_, looked)| !looked.changes.is_empty()).map(|(at, _)| at).collect();
     let delivered: Vec<String> = looked.into_iter().skip(1).map(clock_text).collect();
     let is_kind = |word: &&str| !["began", "ended", "reopened"].contains(word);
     let time = |line: &String| line.split(' ').take_while(is_kind).collect::<Vec<_>>().join(" ");
     let times: Vec<String> = told.iter().map(time).collect();
     assert_eq!(times, delivered, "in the minute of the look that confirmed it");
-    assert_eq!(town.heard_at(3).len(), 1, "one try, which hangs");
-    assert_eq!(rows(&town, "delivery"), 6 * 7, "one row a change and channel");
-    assert_eq!(rows(&town, "notice"), 5 * 7 + 1, "and one message that is in flight");
+    assert_eq!(sim.received_by(3).len(), 1, "one try, which hangs");
+    assert_eq!(rows(&sim, "delivery"), 6 * 7, "one row a change and channel");
+    assert_eq!(rows(&sim, "notice"), 5 * 7 + 1, "and one message that is in flight");
 }
 
 /// The names of fifty services.
@@ -817,7 +817,7 @@ fn most_in_an_hour(tries: &[Timestamp]) -> usize {
 }
 
 #[track_caller]
-fn check_back_within(messages: &[Heard], seconds: i64) {
+fn check_back_within(messages: &[Received], seconds: i64) {
     let first = messages.first().expect("a message");
     let waited_s = first.at.duration_since(at(BACK)).as_secs();
     assert!((0..=seconds).contains(&waited_s), "{waited_s} s after {BACK}");
@@ -827,43 +827,43 @@ fn check_back_within(messages: &[Heard], seconds: i64) {
 const BACK: &str = "+7d 11:07:13";
 
 /// Five incidents of fifty services begin and end until everybody is back: five hundred changes.
-async fn a_week(town: &mut Town) {
-    town.show(&fifty().iter().fold(Doc::new(), |doc, name| doc.service(name)));
-    town.start().await;
+async fn a_week(sim: &mut Sim) {
+    sim.show(&fifty().iter().fold(Doc::new(), |doc, name| doc.service(name)));
+    sim.start().await;
     // The last of them is over for a day when a refused message is told anew for the last time.
     for day in [0, 2, 3, 4, 5] {
         let (id, text) = (format!("{}", 2000 + day), |clock: &str| format!("+{day}d {clock}"));
-        town.until(&text("12:01")).await;
-        town.show(&all_fifty(&text("12:02"), &id, "ongoing", &text("11:30"), None));
-        town.until(&text("12:30:30")).await;
-        town.show(&all_fifty(&text("12:31"), &id, "resolved", &text("11:30"), Some(&text("12:20"))));
+        sim.until(&text("12:01")).await;
+        sim.show(&all_fifty(&text("12:02"), &id, "ongoing", &text("11:30"), None));
+        sim.until(&text("12:30:30")).await;
+        sim.show(&all_fifty(&text("12:31"), &id, "resolved", &text("11:30"), Some(&text("12:20"))));
     }
-    town.until(BACK).await;
+    sim.until(BACK).await;
 }
 
 /// `sick` answers and takes nothing, `away` refuses connections.
 #[tokio::test]
 async fn programs_that_are_down_for_a_week_get_each_of_five_hundred_changes_in_order() {
-    let mut town = Town::new().await.watching(&["iCloud*"]).program("fine", [Reply::status(200)]).await;
-    town = town.program("sick", [Reply::status(503)]).await.absent("away");
-    a_week(&mut town).await;
-    let fine = town.keys(0);
+    let mut sim = Sim::new().await.watching(&["iCloud*"]).program("fine", [Reply::status(200)]).await;
+    sim = sim.program("sick", [Reply::status(503)]).await.absent("away");
+    a_week(&mut sim).await;
+    let fine = sim.keys(0);
     assert_eq!(fine.len(), 500);
     for house in [1, 2] {
-        let most = most_in_an_hour(&town.tries(house));
+        let most = most_in_an_hour(&sim.tries(house));
         assert!((2..=12).contains(&most), "{most} tries in an hour");
     }
-    let keys: BTreeSet<String> = town.keys(1).into_iter().collect();
+    let keys: BTreeSet<String> = sim.keys(1).into_iter().collect();
     assert_eq!(keys.len(), 1, "one message is in flight");
-    let composed = rows(&town, "notice");
-    town.answers(1, Reply::status(200));
-    town.comes_back(2, [Reply::status(200)]);
-    town.until("+7d 12:00").await;
-    check_all_told(&town).await;
-    assert_eq!(rows(&town, "notice"), composed + 499 + 500, "a message a change");
+    let composed = rows(&sim, "notice");
+    sim.answers(1, Reply::status(200));
+    sim.comes_back(2, [Reply::status(200)]);
+    sim.until("+7d 12:00").await;
+    check_all_told(&sim).await;
+    assert_eq!(rows(&sim, "notice"), composed + 499 + 500, "a message a change");
     // Whether the sick one is well again only a try can tell; at the other's door somebody knocks.
     for (house, patience_s) in [(1, 330), (2, 60)] {
-        let messages = town.messages(house);
+        let messages = sim.messages(house);
         check_back_within(&messages, patience_s);
         let keys: Vec<&str> =
             messages.iter().filter_map(|heard| heard.request().header("idempotency-key")).collect();
@@ -876,21 +876,21 @@ async fn programs_that_are_down_for_a_week_get_each_of_five_hundred_changes_in_o
 #[tokio::test]
 async fn people_who_are_away_for_a_week_of_five_hundred_changes_get_a_bubble_an_incident_or_one_message() {
     let (bus, other_bus) = (Bus::start(), Bus::start());
-    let mut town = Town::new().await.watching(&["iCloud*"]).person(&bus).reader(&other_bus);
-    town.log_in(&bus).await;
-    town.refuses(0, true);
-    a_week(&mut town).await;
+    let mut sim = Sim::new().await.watching(&["iCloud*"]).desktop(&bus).people(&other_bus);
+    sim.log_in(&bus).await;
+    sim.refuses(0, true);
+    a_week(&mut sim).await;
     for house in [0, 1] {
-        let most = most_in_an_hour(&town.tries(house));
+        let most = most_in_an_hour(&sim.tries(house));
         assert!((2..=12).contains(&most), "{most} tries in an hour");
     }
-    town.messages(0);
-    town.refuses(0, false);
-    town.log_in(&other_bus).await;
-    town.until("+7d 12:00").await;
-    check_all_told(&town).await;
+    sim.messages(0);
+    sim.refuses(0, false);
+    sim.log_in(&other_bus).await;
+    sim.until("+7d 12:00").await;
+    check_all_told(&sim).await;
     for (house, patience_s) in [(0, 330), (1, 60)] {
-        let messages = town.messages(house);
+        let messages = sim.messages(house);
         check_back_within(&messages, patience_s);
         assert_eq!(messages.len(), [5, 1][house], "started and ended are one");
         for message in messages {
@@ -898,7 +898,7 @@ async fn people_who_are_away_for_a_week_of_five_hundred_changes_get_a_bubble_an_
             assert_eq!(title, "Was down: iCloud Part 00, iCloud Part 01 and 48 more");
         }
     }
-    assert_eq!(rows(&town, "notice"), 5 + 1);
+    assert_eq!(rows(&sim, "notice"), 5 + 1);
 }
 
 /// Names of the English feed.
@@ -917,19 +917,19 @@ const SIXTY: &str = "App Store; Apple Account; Apple Arcade; Apple Books; Apple 
 #[tokio::test]
 async fn sixty_services_at_once_are_one_message_that_names_them_all() {
     let bus = Bus::start();
-    let mut town = Town::new().await.watching(&["*"]).person(&bus).on_terms("remind_every = '6h'");
-    town.log_in(&bus).await;
+    let mut sim = Sim::new().await.watching(&["*"]).desktop(&bus).with_policy("remind_every = '6h'");
+    sim.log_in(&bus).await;
     let sixty: Vec<&str> = SIXTY.split("; ").collect();
-    town.show(&sixty.iter().fold(Doc::new(), |doc, name| doc.service(name)));
-    town.start().await;
-    town.until("11:01").await;
+    sim.show(&sixty.iter().fold(Doc::new(), |doc, name| doc.service(name)));
+    sim.start().await;
+    sim.until("11:01").await;
     let since = at("10:30").as_second();
     let down = sixty
         .iter()
         .fold(Doc::new(), |doc, name| doc.service(name).event("1001", "Outage", "ongoing", since, None));
-    town.show(&down.posted("03/02/2026 11:02 UTC"));
-    town.until("18:00").await;
-    let read = town.read(0);
+    sim.show(&down.posted("03/02/2026 11:02 UTC"));
+    sim.until("18:00").await;
+    let read = sim.read(0);
     let [first, reminder] = read.as_slice() else { panic!("a message and a reminder: {read:#?}") };
     assert!(first.starts_with("11:05:45 Outage: App Store, Apple Account and 58 more\n"));
     assert!(reminder.starts_with("17:06 Still down: App Store, Apple Account and 58 more\n"), "{reminder}");
@@ -947,21 +947,21 @@ async fn sixty_services_at_once_are_one_message_that_names_them_all() {
 async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
     let bus = Bus::start();
     let person = "title = '{{ service }}: {{ kind }}'\nbody = '{{ changes[0].message_id }} & {{ severity }}'";
-    let mut town = town_with_two(&bus, person, "title = '{{ kind|upper }} {{ service }}'").await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    assert_eq!(town.read(0), ["11:05:45 iCloud Backup: began\n1001 & alarm"]);
-    assert_eq!(texts(&mut town, 1), ["BEGAN iCloud Backup"]);
+    let mut sim = sim_with_two(&bus, person, "title = '{{ kind|upper }} {{ service }}'").await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    assert_eq!(sim.read(0), ["11:05:45 iCloud Backup: began\n1001 & alarm"]);
+    assert_eq!(texts(&mut sim, 1), ["BEGAN iCloud Backup"]);
 }
 
 /// The `text` of what a program has heard.
-fn texts(town: &mut Town, house: usize) -> Vec<String> {
-    let text = |heard: &Heard| {
+fn texts(sim: &mut Sim, house: usize) -> Vec<String> {
+    let text = |heard: &Received| {
         let body: serde_json::Value = serde_json::from_slice(&heard.request().body).expect("JSON");
         body["text"].as_str().expect("a text").to_owned()
     };
-    town.messages(house).iter().map(text).collect()
+    sim.messages(house).iter().map(text).collect()
 }
 
 /// What is logged, for a test that runs on one thread.
@@ -988,12 +988,12 @@ async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
     // Found at no trial: they hold one service, and another id.
     let fails = "title = '{% if \"1001\" in changes|map(attribute=\"message_id\")|list %}\
                  {{ changes[9].kind }}{% endif %}fine'";
-    let mut town = town_with_two(&bus, fails, fails).await;
-    town.until("11:01").await;
-    town.show(&down("11:02", "10:30"));
-    town.until("12:00").await;
-    assert_eq!(town.heard(), ["11:05:45 Outage: iCloud Backup"]);
-    let texts = texts(&mut town, 1);
+    let mut sim = sim_with_two(&bus, fails, fails).await;
+    sim.until("11:01").await;
+    sim.show(&down("11:02", "10:30"));
+    sim.until("12:00").await;
+    assert_eq!(sim.received(), ["11:05:45 Outage: iCloud Backup"]);
+    let texts = texts(&mut sim, 1);
     assert!(texts[0].starts_with("Outage: iCloud Backup. Apple reports an outage since 10:30."), "{texts:?}");
     let log = String::from_utf8(logged.0.lock().expect("one thread").clone()).expect("text");
     for channel in ["desktop", "webhook.ops"] {
@@ -1023,26 +1023,26 @@ fn feed_of(posted: &str, services: &[(&str, &str, &str, &str, Option<&str>)]) ->
 #[tokio::test]
 async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
     let bus = Bus::start();
-    let mut town = Town::new().await.watching(&["iCloud*", "Photos"]).person(&bus);
-    town.log_in(&bus).await;
-    town.show(&feed_of("09:00", &[]));
-    town.start().await;
-    town.until("11:01").await;
+    let mut sim = Sim::new().await.watching(&["iCloud*", "Photos"]).desktop(&bus);
+    sim.log_in(&bus).await;
+    sim.show(&feed_of("09:00", &[]));
+    sim.start().await;
+    sim.until("11:01").await;
     let backup = ("iCloud Backup", "1001", "ongoing", "10:30", None);
     let photos = ("Photos", "1001", "ongoing", "10:30", None);
     let mail = ("iCloud Mail", "1002", "ongoing", "10:40", None);
-    town.show(&feed_of("11:02", &[backup, photos, mail]));
-    town.until("12:00:30").await;
+    sim.show(&feed_of("11:02", &[backup, photos, mail]));
+    sim.until("12:00:30").await;
     let backup = ("iCloud Backup", "1001", "resolved", "10:30", Some("11:50"));
-    town.show(&feed_of("12:01", &[backup, photos, mail]));
-    town.until("13:00:30").await;
+    sim.show(&feed_of("12:01", &[backup, photos, mail]));
+    sim.until("13:00:30").await;
     let photos = ("Photos", "1001", "resolved", "10:30", Some("12:50"));
-    town.show(&feed_of("13:01", &[backup, photos, mail]));
-    town.until("14:00:30").await;
+    sim.show(&feed_of("13:01", &[backup, photos, mail]));
+    sim.until("14:00:30").await;
     let mail = ("iCloud Mail", "1002", "resolved", "10:40", Some("13:50"));
-    town.show(&feed_of("14:01", &[backup, photos, mail]));
-    town.until("15:00").await;
-    let messages = town.messages(0);
+    sim.show(&feed_of("14:01", &[backup, photos, mail]));
+    sim.until("15:00").await;
+    let messages = sim.messages(0);
     let shown: Vec<(String, u32, u32, Option<u8>)> = messages
         .iter()
         .map(|heard| {
@@ -1064,29 +1064,29 @@ async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
     assert!(body(2).ends_with("\nStill down: Photos since 10:30."), "{}", body(2));
     assert!(body(3).ends_with("\nAlready fixed: iCloud Backup at 11:50."), "{}", body(3));
     assert!(!body(4).contains("Already"), "the other incident has a bubble of its own: {}", body(4));
-    check_all_told(&town).await;
+    check_all_told(&sim).await;
 }
 
 /// An end was once the third bullet under another service's alarm.
 #[tokio::test]
 async fn starts_and_ends_are_separate_messages() {
     let bus = Bus::start();
-    let mut town = Town::new().await.watching(&["iCloud*", "Photos"]).reader(&bus).on_terms(NIGHT);
-    town.log_in(&bus).await;
-    town.show(&feed_of("09:00", &[]));
-    town.start().await;
-    town.until("20:01").await;
-    town.show(&feed_of("20:02", &[("iCloud Mail", "1002", "ongoing", "19:30", None)]));
-    town.until("23:01").await;
+    let mut sim = Sim::new().await.watching(&["iCloud*", "Photos"]).people(&bus).with_policy(NIGHT);
+    sim.log_in(&bus).await;
+    sim.show(&feed_of("09:00", &[]));
+    sim.start().await;
+    sim.until("20:01").await;
+    sim.show(&feed_of("20:02", &[("iCloud Mail", "1002", "ongoing", "19:30", None)]));
+    sim.until("23:01").await;
     let backup = ("iCloud Backup", "1001", "ongoing", "22:30", None);
     let photos = ("Photos", "1003", "ongoing", "22:40", None);
     let mail = ("iCloud Mail", "1002", "resolved", "19:30", Some("22:50"));
-    town.show(&feed_of("23:02", &[backup, photos, mail]));
-    town.until("+1d 02:00:30").await;
+    sim.show(&feed_of("23:02", &[backup, photos, mail]));
+    sim.until("+1d 02:00:30").await;
     let photos = ("Photos", "1003", "resolved", "22:40", Some("+1d 01:50"));
-    town.show(&feed_of("+1d 02:01", &[backup, photos, mail]));
-    town.until("+1d 12:00").await;
-    let read = town.read(0);
+    sim.show(&feed_of("+1d 02:01", &[backup, photos, mail]));
+    sim.until("+1d 12:00").await;
+    let read = sim.read(0);
     let titles: Vec<&str> = read.iter().filter_map(|text| text.lines().next()).collect();
     assert_eq!(
         titles,
@@ -1102,14 +1102,14 @@ async fn starts_and_ends_are_separate_messages() {
     assert!(fixed.starts_with("Fixed: iCloud Mail. Apple says it is fixed."), "{fixed}");
     assert!(was_down.starts_with("Was down: Photos. From Mon 2 Mar 22:40 to 01:50"), "{was_down}");
     assert!(!read[2].contains("Wait"), "{}", read[2]);
-    check_all_told(&town).await;
+    check_all_told(&sim).await;
 }
 
 // The schema before.
 
 /// A database of schema 1: `began` of iCloud Backup told to `desktop`, and in flight to `webhook.ops`.
-fn schema_1(town: &Town) {
-    std::fs::create_dir_all(town.directory()).expect("a directory");
+fn schema_1(sim: &Sim) {
+    std::fs::create_dir_all(sim.directory()).expect("a directory");
     let sql = include_str!("../../src/store/schema/1.sql");
     let rows = "
         PRAGMA application_id = 0x73747364;
@@ -1134,33 +1134,33 @@ fn schema_1(town: &Town) {
             '2026-03-02T09:00:50Z', 1, NULL, 2, NULL);
         INSERT INTO coverage VALUES (1, 'consumer/en_US', '2026-03-01T09:00:00Z', '2026-03-02T09:00:00Z',
             'sighted', NULL, NULL);";
-    town.database().execute_batch(&format!("{sql}{rows}")).expect("a database of schema 1");
+    sim.database().execute_batch(&format!("{sql}{rows}")).expect("a database of schema 1");
 }
 
 #[tokio::test]
 async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_flight() {
     let bus = Bus::start();
-    let mut town = Town::new().await.person(&bus).program("ops", [Reply::status(200)]).await;
-    town.log_in(&bus).await;
-    schema_1(&town);
-    town.show(&backup("09:00", "Outage", "ongoing", "08:30", None));
-    town.start().await;
-    town.until("10:30").await;
-    let messages = town.messages(1);
+    let mut sim = Sim::new().await.desktop(&bus).program("ops", [Reply::status(200)]).await;
+    sim.log_in(&bus).await;
+    schema_1(&sim);
+    sim.show(&backup("09:00", "Outage", "ongoing", "08:30", None));
+    sim.start().await;
+    sim.until("10:30").await;
+    let messages = sim.messages(1);
     let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
     assert_eq!(clock_text(only.at), "10:00");
     assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#);
     let key = "consumer/en_US/icloud%20backup/1001/1/began";
     assert_eq!(only.request().header("idempotency-key"), Some(key));
     // Its bubble went with the bus that it was on, and the outage goes on.
-    assert_eq!(town.heard(), ["10:02 old title"]);
-    let read = |sql: &str| -> String { town.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
+    assert_eq!(sim.received(), ["10:02 old title"]);
+    let read = |sql: &str| -> String { sim.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
     let shown = read("SELECT severity || ' ' || receipt FROM notice WHERE id = 1");
     assert!(shown.starts_with("alarm 1@") && !shown.ends_with("@gone"), "{shown}");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent,sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
     assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
-    town.show(&over("10:31", "08:30", "10:20"));
-    town.until("11:00").await;
-    assert_eq!(town.heard(), ["10:31:45 Fixed: iCloud Backup"]);
+    sim.show(&over("10:31", "08:30", "10:20"));
+    sim.until("11:00").await;
+    assert_eq!(sim.received(), ["10:31:45 Fixed: iCloud Backup"]);
 }

@@ -1,9 +1,8 @@
-//! Whole-program stories: the functions of the real loops, a real SQLite file, a real HTTP server
-//! that plays Apple, real channels, and a clock that is turned by hand. Each asserts what people
-//! and programs heard.
+//! Whole-program stories: the functions of the daemon's loops, a real SQLite file, a mock feed over HTTP,
+//! real channels, and a virtual clock. Each asserts what people and programs received.
 //!
-//! What is on the wire of a single look or message is tested in `fetch`, `webhook` and `desktop`;
-//! signals and the command line are the real program's. Times are those of `sim::at`.
+//! The wire format of a single poll or message is tested in `fetch`, `webhook` and `desktop`, signals and
+//! the command line in `service`. Times are those of `sim::at`.
 
 use crate::sim;
 use std::fs;
@@ -14,7 +13,7 @@ use crate::common::apple::Answer;
 use crate::common::bus::Bus;
 use crate::common::doc::Doc;
 use crate::common::http_server::Reply;
-use crate::sim::{Town, at, backup, calm, clock_text};
+use crate::sim::{Sim, at, backup, calm, clock_text};
 use jiff::{SignedDuration, Timestamp};
 use statusd::feed::fetch::Limits;
 use statusd::feed::recording::Recording;
@@ -36,30 +35,30 @@ fn over() -> Doc {
     backup("11:02", "Outage", "resolved", "09:30", Some("10:40"))
 }
 
-/// A town in which the outage of [`down`] was told at 10:05:45.
-async fn town_with_an_outage() -> Town {
-    let mut town = Town::usual().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("10:30").await;
-    assert_eq!(town.heard(), ["10:05:45 began iCloud Backup Outage from 09:30"]);
-    town
+/// A simulation in which the outage of [`down`] was announced at 10:05:45.
+async fn sim_with_an_outage() -> Sim {
+    let mut sim = Sim::usual().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("10:30").await;
+    assert_eq!(sim.received(), ["10:05:45 began iCloud Backup Outage from 09:30"]);
+    sim
 }
 
 // Outages.
 
 #[tokio::test]
 async fn an_outage_begins_worsens_and_ends_and_each_is_told_once_with_apples_times() {
-    let mut town = Town::usual().await;
-    town.until("11:03").await;
-    town.show(&backup("11:03", "Issue", "ongoing", "10:10", None));
-    town.until("11:30:30").await;
-    town.show(&backup("11:30", "Outage", "ongoing", "10:10", None));
-    town.until("12:10").await;
-    town.show(&backup("12:10", "Outage", "resolved", "10:10", Some("12:05")));
-    town.until("18:00").await;
+    let mut sim = Sim::usual().await;
+    sim.until("11:03").await;
+    sim.show(&backup("11:03", "Issue", "ongoing", "10:10", None));
+    sim.until("11:30:30").await;
+    sim.show(&backup("11:30", "Outage", "ongoing", "10:10", None));
+    sim.until("12:10").await;
+    sim.show(&backup("12:10", "Outage", "resolved", "10:10", Some("12:05")));
+    sim.until("18:00").await;
     assert_eq!(
-        town.heard(),
+        sim.received(),
         [
             "11:05:45 began iCloud Backup Issue from 10:10",
             "11:31:45 worsened iCloud Backup Outage from 10:10",
@@ -69,25 +68,25 @@ async fn an_outage_begins_worsens_and_ends_and_each_is_told_once_with_apples_tim
 }
 
 #[tokio::test]
-async fn a_glimpse_is_not_told() {
-    let mut town = Town::usual().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("10:05").await;
-    town.show(&calm("10:06"));
-    town.until("12:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    assert_eq!(town.history().await, ["noted Photos"]);
+async fn an_outage_seen_once_is_not_announced() {
+    let mut sim = Sim::usual().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("10:05").await;
+    sim.show(&calm("10:06"));
+    sim.until("12:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    assert_eq!(sim.history().await, ["noted Photos"]);
 }
 
 /// 22 July 2021: within an hour 21 of 23 fetches brought copies up to 29 days old, at random.
 #[tokio::test]
 async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
-    let mut town = Town::usual().await;
+    let mut sim = Sim::usual().await;
     let down = backup("14:05", "Outage", "ongoing", "13:40", None);
-    town.until("14:08").await;
-    town.show(&down);
-    town.until("15:44:30").await;
+    sim.until("14:08").await;
+    sim.show(&down);
+    sim.until("15:44:30").await;
     let an_hour_old = calm("13:00");
     let days_old = backup("-3d 12:00", "Issue", "resolved", "-3d 09:00", Some("-3d 11:00"));
     let weeks_old = calm("-29d 12:00").event("700", "Outage", "ongoing", at("-29d 11:00").as_second(), None);
@@ -100,16 +99,16 @@ async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
             'w' => &weeks_old,
             _ => &down,
         };
-        town.apple.once(Answer::ok(doc.json()));
+        sim.apple.once(Answer::ok(doc.json()));
     }
-    town.looks();
-    town.until("17:00:30").await;
-    let stale = town.looks().iter().filter(|(_, looked)| looked.verdict == Verdict::Stale).count();
+    sim.polls();
+    sim.until("17:00:30").await;
+    let stale = sim.polls().iter().filter(|(_, looked)| looked.verdict == Verdict::Stale).count();
     assert_eq!(stale, 58, "the copies were looked at");
-    town.show(&backup("17:01", "Outage", "resolved", "13:40", Some("16:45")));
-    town.until("20:00").await;
+    sim.show(&backup("17:01", "Outage", "resolved", "13:40", Some("16:45")));
+    sim.until("20:00").await;
     assert_eq!(
-        town.heard(),
+        sim.received(),
         [
             "14:10:45 began iCloud Backup Outage from 13:40",
             "17:01:45 ended iCloud Backup Outage from 13:40 to 16:45",
@@ -120,48 +119,48 @@ async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
 /// 27 March 2022: missing from four newer documents, then back as resolved.
 #[tokio::test]
 async fn an_outage_that_is_dropped_and_back_has_not_ended_in_between() {
-    let mut town = town_with_an_outage().await;
+    let mut sim = sim_with_an_outage().await;
     for posted in ["11:00", "11:25", "11:50", "12:15"] {
-        town.show(&calm(posted));
-        town.until(posted).await;
+        sim.show(&calm(posted));
+        sim.until(posted).await;
     }
-    town.until("12:29:30").await;
-    town.show(&down().posted("03/02/2026 12:29 UTC"));
-    town.until("12:50:30").await;
-    town.show(&calm("12:50"));
-    town.until("14:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.show(&backup("14:00", "Outage", "resolved", "09:30", Some("13:55")));
-    town.until("18:00").await;
-    assert_eq!(town.heard(), ["14:01:45 ended iCloud Backup Outage from 09:30 to 13:55"]);
+    sim.until("12:29:30").await;
+    sim.show(&down().posted("03/02/2026 12:29 UTC"));
+    sim.until("12:50:30").await;
+    sim.show(&calm("12:50"));
+    sim.until("14:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.show(&backup("14:00", "Outage", "resolved", "09:30", Some("13:55")));
+    sim.until("18:00").await;
+    assert_eq!(sim.received(), ["14:01:45 ended iCloud Backup Outage from 09:30 to 13:55"]);
 }
 
 #[tokio::test]
 async fn an_outage_that_is_listed_no_more_is_withdrawn_after_two_hours_and_then_corrected_in_silence() {
-    let mut town = town_with_an_outage().await;
-    town.show(&calm("10:30"));
-    town.until("12:30:59").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.until("16:00").await;
-    assert_eq!(town.heard(), ["12:31 withdrawn iCloud Backup Outage from 09:30"]);
-    town.show(&backup("16:00", "Outage", "resolved", "09:30", Some("11:00")));
-    town.until("20:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    assert_eq!(town.history().await.last().map(String::as_str), Some("corrected iCloud Backup"));
+    let mut sim = sim_with_an_outage().await;
+    sim.show(&calm("10:30"));
+    sim.until("12:30:59").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.until("16:00").await;
+    assert_eq!(sim.received(), ["12:31 withdrawn iCloud Backup Outage from 09:30"]);
+    sim.show(&backup("16:00", "Outage", "resolved", "09:30", Some("11:00")));
+    sim.until("20:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    assert_eq!(sim.history().await.last().map(String::as_str), Some("corrected iCloud Backup"));
 }
 
 /// 26 January 2022.
 #[tokio::test]
 async fn an_outage_that_comes_back_under_its_id_is_reopened_and_ends_again() {
-    let mut town = town_with_an_outage().await;
-    town.show(&backup("12:14", "Outage", "resolved", "09:30", Some("12:10")));
-    town.until("+1d 00:14").await;
-    town.show(&backup("+1d 00:15", "Outage", "ongoing", "09:30", None));
-    town.until("+1d 04:05:30").await;
-    town.show(&backup("+1d 04:06", "Outage", "resolved", "09:30", Some("+1d 04:00")));
-    town.until("+1d 10:00").await;
-    let messages = town.messages(0);
-    let lines: Vec<String> = messages.iter().map(sim::Heard::line).collect();
+    let mut sim = sim_with_an_outage().await;
+    sim.show(&backup("12:14", "Outage", "resolved", "09:30", Some("12:10")));
+    sim.until("+1d 00:14").await;
+    sim.show(&backup("+1d 00:15", "Outage", "ongoing", "09:30", None));
+    sim.until("+1d 04:05:30").await;
+    sim.show(&backup("+1d 04:06", "Outage", "resolved", "09:30", Some("+1d 04:00")));
+    sim.until("+1d 10:00").await;
+    let messages = sim.messages(0);
+    let lines: Vec<String> = messages.iter().map(sim::Received::line).collect();
     assert_eq!(
         lines,
         [
@@ -179,42 +178,42 @@ async fn an_outage_that_comes_back_under_its_id_is_reopened_and_ends_again() {
 }
 
 #[tokio::test]
-async fn an_outage_that_is_posted_when_it_is_over_was_missed() {
-    let mut town = Town::usual().await;
-    town.until("12:00").await;
-    town.show(&backup("12:01", "Outage", "resolved", "09:30", Some("10:40")));
-    town.until("18:00").await;
-    assert_eq!(town.heard(), ["12:05:45 missed iCloud Backup Outage from 09:30 to 10:40"]);
+async fn an_outage_posted_after_its_end_is_reported_as_missed() {
+    let mut sim = Sim::usual().await;
+    sim.until("12:00").await;
+    sim.show(&backup("12:01", "Outage", "resolved", "09:30", Some("10:40")));
+    sim.until("18:00").await;
+    assert_eq!(sim.received(), ["12:05:45 missed iCloud Backup Outage from 09:30 to 10:40"]);
 }
 
 #[tokio::test]
 async fn a_first_run_is_silent_about_what_is_over_and_tells_what_is_not() {
-    let mut town = Town::new().await.program("ops", [Reply::status(200)]).await;
+    let mut sim = Sim::new().await.program("ops", [Reply::status(200)]).await;
     let over = backup("09:00", "Outage", "resolved", "-1d 09:30", Some("-1d 10:40"));
     let at_night = at("03:00").as_second();
-    town.show(&over.clone().event("1002", "Issue", "ongoing", at_night, None));
-    town.start().await;
-    town.until("12:00").await;
-    assert_eq!(town.heard(), ["10:00:45 began iCloud Backup Issue from 03:00"]);
+    sim.show(&over.clone().event("1002", "Issue", "ongoing", at_night, None));
+    sim.start().await;
+    sim.until("12:00").await;
+    assert_eq!(sim.received(), ["10:00:45 began iCloud Backup Issue from 03:00"]);
     // What is over lingers, and is taken off the page one night.
-    town.show(&calm("12:00").event("1002", "Issue", "ongoing", at_night, None));
-    town.until("20:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    assert_eq!(town.history().await, ["noted iCloud Backup", "noted Photos", "began iCloud Backup"]);
+    sim.show(&calm("12:00").event("1002", "Issue", "ongoing", at_night, None));
+    sim.until("20:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    assert_eq!(sim.history().await, ["noted iCloud Backup", "noted Photos", "began iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn an_outage_while_statusd_was_off_for_days_is_told_as_missed() {
-    let mut town = Town::usual().await;
-    town.until("10:30").await;
-    town.stop().await;
-    town.off_until("+3d 10:30");
-    town.show(&backup("+1d 04:00", "Outage", "resolved", "+1d 01:00", Some("+1d 03:00")));
-    town.start().await;
-    town.until("+3d 20:00").await;
-    assert_eq!(town.heard(), ["+3d 10:30:45 missed iCloud Backup Outage from +1d 01:00 to +1d 03:00"]);
+    let mut sim = Sim::usual().await;
+    sim.until("10:30").await;
+    sim.stop().await;
+    sim.off_until("+3d 10:30");
+    sim.show(&backup("+1d 04:00", "Outage", "resolved", "+1d 01:00", Some("+1d 03:00")));
+    sim.start().await;
+    sim.until("+3d 20:00").await;
+    assert_eq!(sim.received(), ["+3d 10:30:45 missed iCloud Backup Outage from +1d 01:00 to +1d 03:00"]);
     assert_eq!(
-        town.coverage().await,
+        sim.coverage().await,
         ["sighted 10:00 to 10:30", "sighted +3d 10:30 to +3d 19:35"],
         "nobody looked in between"
     );
@@ -222,29 +221,29 @@ async fn an_outage_while_statusd_was_off_for_days_is_told_as_missed() {
 
 #[tokio::test]
 async fn an_outage_that_ended_while_statusd_was_off_ends_once() {
-    let mut town = town_with_an_outage().await;
-    town.crash();
-    town.off_until("+2d 10:00");
-    town.show(&over());
-    town.start().await;
-    town.until("+2d 20:00").await;
-    assert_eq!(town.heard(), ["+2d 10:00:45 ended iCloud Backup Outage from 09:30 to 10:40"]);
+    let mut sim = sim_with_an_outage().await;
+    sim.crash();
+    sim.off_until("+2d 10:00");
+    sim.show(&over());
+    sim.start().await;
+    sim.until("+2d 20:00").await;
+    assert_eq!(sim.received(), ["+2d 10:00:45 ended iCloud Backup Outage from 09:30 to 10:40"]);
 }
 
 #[tokio::test]
 async fn maintenance_is_planned_begins_is_extended_and_is_over() {
     let work = |posted, status, to| backup(posted, "Maintenance", status, "+1d 02:00", Some(to));
-    let mut town = Town::usual().await;
-    town.show(&work("10:00", "upcoming", "+1d 06:00"));
-    town.until("+1d 02:04").await;
-    town.show(&work("+1d 02:04", "ongoing", "+1d 06:00"));
-    town.until("+1d 05:00:30").await;
-    town.show(&work("+1d 05:00", "ongoing", "+1d 07:00"));
-    town.until("+1d 06:50:30").await;
-    town.show(&work("+1d 06:50", "completed", "+1d 06:45"));
-    town.until("+1d 12:00").await;
+    let mut sim = Sim::usual().await;
+    sim.show(&work("10:00", "upcoming", "+1d 06:00"));
+    sim.until("+1d 02:04").await;
+    sim.show(&work("+1d 02:04", "ongoing", "+1d 06:00"));
+    sim.until("+1d 05:00:30").await;
+    sim.show(&work("+1d 05:00", "ongoing", "+1d 07:00"));
+    sim.until("+1d 06:50:30").await;
+    sim.show(&work("+1d 06:50", "completed", "+1d 06:45"));
+    sim.until("+1d 12:00").await;
     assert_eq!(
-        town.heard(),
+        sim.received(),
         [
             "10:00:45 planned iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
             "+1d 02:05:45 started iCloud Backup Maintenance from +1d 02:00 to +1d 06:00",
@@ -255,19 +254,19 @@ async fn maintenance_is_planned_begins_is_extended_and_is_over() {
 }
 
 #[tokio::test]
-async fn maintenance_that_was_planned_is_moved_and_cancelled_aloud() {
+async fn planned_maintenance_that_moves_or_is_cancelled_is_announced() {
     let work = |posted, from, to| backup(posted, "Maintenance", "upcoming", from, Some(to));
-    let mut town = Town::usual().await;
-    town.show(&work("10:00", "+1d 02:00", "+1d 06:00"));
-    town.until("11:01").await;
-    town.show(&work("11:00", "+4d 02:00", "+4d 06:00"));
-    town.until("12:01").await;
-    town.show(&work("12:00", "+4d 03:00", "+4d 06:00"));
-    town.until("13:01").await;
-    town.show(&calm("13:00"));
-    town.until("16:00").await;
+    let mut sim = Sim::usual().await;
+    sim.show(&work("10:00", "+1d 02:00", "+1d 06:00"));
+    sim.until("11:01").await;
+    sim.show(&work("11:00", "+4d 02:00", "+4d 06:00"));
+    sim.until("12:01").await;
+    sim.show(&work("12:00", "+4d 03:00", "+4d 06:00"));
+    sim.until("13:01").await;
+    sim.show(&calm("13:00"));
+    sim.until("16:00").await;
     let key = |kind: &str| format!("en_US/icloud%20backup/1001/1/{kind}");
-    let messages = town.messages(0);
+    let messages = sim.messages(0);
     let lines: Vec<String> = messages.iter().map(|heard| heard.line()).collect();
     assert_eq!(
         lines,
@@ -290,30 +289,30 @@ async fn maintenance_that_was_planned_is_moved_and_cancelled_aloud() {
 #[tokio::test]
 async fn a_service_that_was_renamed_is_told_after_a_day_and_when_it_is_back() {
     let renamed = Doc::new().service("Photos").service("iCloud Backups");
-    let mut town = Town::usual().await;
-    town.until("10:06").await;
-    town.show(&renamed);
-    town.until("+1d 10:09").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.until("+3d 10:01").await;
-    assert_eq!(town.heard(), ["+1d 10:10 unlisted iCloud Backup"]);
-    town.show(&calm("+3d 10:00"));
-    town.until("+3d 16:00").await;
-    assert_eq!(town.heard(), ["+3d 10:05:45 listed_again iCloud Backup"]);
+    let mut sim = Sim::usual().await;
+    sim.until("10:06").await;
+    sim.show(&renamed);
+    sim.until("+1d 10:09").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.until("+3d 10:01").await;
+    assert_eq!(sim.received(), ["+1d 10:10 unlisted iCloud Backup"]);
+    sim.show(&calm("+3d 10:00"));
+    sim.until("+3d 16:00").await;
+    assert_eq!(sim.received(), ["+3d 10:05:45 listed_again iCloud Backup"]);
 }
 
 #[tokio::test]
 async fn a_misspelt_watch_is_told_at_once_and_not_again_after_a_restart() {
-    let mut town =
-        Town::new().await.watching(&["iCloud Bakup", "Photos"]).program("ops", [Reply::status(200)]).await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("12:00").await;
-    assert_eq!(town.heard(), ["10:00:45 unlisted iCloud Bakup (iCloud Backup?)"]);
-    town.crash();
-    town.start().await;
-    town.until("+1d 12:00").await;
-    assert_eq!(town.heard(), NOTHING);
+    let mut sim =
+        Sim::new().await.watching(&["iCloud Bakup", "Photos"]).program("ops", [Reply::status(200)]).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("12:00").await;
+    assert_eq!(sim.received(), ["10:00:45 unlisted iCloud Bakup (iCloud Backup?)"]);
+    sim.crash();
+    sim.start().await;
+    sim.until("+1d 12:00").await;
+    assert_eq!(sim.received(), NOTHING);
 }
 
 // Looking.
@@ -326,18 +325,18 @@ struct Ledger {
 }
 
 impl Ledger {
-    fn open(town: &Town) -> Ledger {
-        let mut ledger = Ledger { connection: town.database(), version: 0 };
+    fn open(sim: &Sim) -> Ledger {
+        let mut ledger = Ledger { connection: sim.database(), version: 0 };
         ledger.is_written();
         ledger
     }
 
     /// The looks at which something was written.
-    async fn written_until(&mut self, town: &mut Town, time: &str) -> Vec<String> {
+    async fn written_until(&mut self, sim: &mut Sim, time: &str) -> Vec<String> {
         let mut written = Vec::new();
-        while town.next_poll() <= at(time) {
-            let next = clock_text(town.next_poll());
-            town.until(&next).await;
+        while sim.next_poll() <= at(time) {
+            let next = clock_text(sim.next_poll());
+            sim.until(&next).await;
             written.extend(self.is_written().then_some(next));
         }
         written
@@ -352,196 +351,196 @@ impl Ledger {
 
 #[tokio::test]
 async fn a_day_of_304_writes_nothing_but_a_mark_an_hour() {
-    let mut town = Town::usual().await;
-    town.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
-    town.until("10:00").await;
-    let mut ledger = Ledger::open(&town);
+    let mut sim = Sim::usual().await;
+    sim.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
+    sim.until("10:00").await;
+    let mut ledger = Ledger::open(&sim);
     let hours: Vec<String> =
         (1..=24).map(|hour| clock_text(at("10:00") + SignedDuration::from_hours(hour))).collect();
-    assert_eq!(ledger.written_until(&mut town, "+1d 10:00").await, hours);
-    let requests = town.apple.requests();
+    assert_eq!(ledger.written_until(&mut sim, "+1d 10:00").await, hours);
+    let requests = sim.apple.requests();
     assert_eq!(requests.len(), 1 + 288, "a look every five minutes");
     // One of twelve is unconditional: "not modified" is believed for an hour.
     for (number, request) in requests.iter().enumerate() {
         let condition = (number % 12 != 0).then_some("\"v1\"");
         assert_eq!(request.header("if-none-match"), condition, "request {number}");
     }
-    assert_eq!(town.heard(), NOTHING);
+    assert_eq!(sim.received(), NOTHING);
 
     // What the server calls unchanged is a second sight of it (the first writes the new stamp), and
     // an outage that goes on is as quiet.
-    town.apple.answer(Answer::ok(down().json()).etag("\"v2\""));
-    let written = ledger.written_until(&mut town, "+1d 12:30").await;
+    sim.apple.answer(Answer::ok(down().json()).etag("\"v2\""));
+    let written = ledger.written_until(&mut sim, "+1d 12:30").await;
     assert_eq!(written, ["+1d 10:05", "+1d 10:05:45", "+1d 11:06", "+1d 12:06"]);
-    assert_eq!(town.heard(), ["+1d 10:05:45 began iCloud Backup Outage from 09:30"]);
+    assert_eq!(sim.received(), ["+1d 10:05:45 began iCloud Backup Outage from 09:30"]);
 }
 
 #[tokio::test]
 async fn a_server_that_answers_304_for_ever_is_believed_for_an_hour() {
-    let mut town = Town::usual().await;
-    town.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
-    town.until("10:04").await;
-    town.apple.answer(Answer::status(304));
-    town.until("10:59").await;
-    assert_eq!(town.coverage().await, ["sighted 10:00 to 10:00"]);
-    assert!(town.looks().iter().all(|(_, looked)| looked.trouble.is_none()));
-    town.until("11:30").await;
-    assert_eq!(town.coverage().await.last().map(String::as_str), Some("blind 11:00 to 11:00"));
+    let mut sim = Sim::usual().await;
+    sim.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
+    sim.until("10:04").await;
+    sim.apple.answer(Answer::status(304));
+    sim.until("10:59").await;
+    assert_eq!(sim.coverage().await, ["sighted 10:00 to 10:00"]);
+    assert!(sim.polls().iter().all(|(_, looked)| looked.trouble.is_none()));
+    sim.until("11:30").await;
+    assert_eq!(sim.coverage().await.last().map(String::as_str), Some("blind 11:00 to 11:00"));
     let unproven = "127.0.0.1 answered 304 (Not Modified)";
-    assert!(town.looks().iter().all(|(_, looked)| looked.trouble.as_deref() == Some(unproven)));
-    town.until("13:00").await;
-    let heard = town.heard();
+    assert!(sim.polls().iter().all(|(_, looked)| looked.trouble.as_deref() == Some(unproven)));
+    sim.until("13:00").await;
+    let heard = sim.received();
     assert!(heard.len() == 1 && heard[0].contains("blind from 11:00"), "{heard:?}");
-    town.show(&down());
-    town.until("14:00").await;
+    sim.show(&down());
+    sim.until("14:00").await;
     let kinds: Vec<String> =
-        town.heard().iter().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect();
+        sim.received().iter().filter_map(|line| line.split(' ').nth(1).map(str::to_owned)).collect();
     assert_eq!(kinds, ["readable", "began"]);
 }
 
 /// Bad answers from 10:05:30 to 12:00, with the looks that a failure backs off to.
-async fn check_blind_by_apples_fault(mut town: Town, bad: Answer) {
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("10:05:30").await;
-    town.apple.answer(bad);
-    town.until("12:00").await;
-    town.show(&calm("09:00"));
-    town.until("20:00").await;
+async fn check_blind_by_apples_fault(mut sim: Sim, bad: Answer) {
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("10:05:30").await;
+    sim.apple.answer(bad);
+    sim.until("12:00").await;
+    sim.show(&calm("09:00"));
+    sim.until("20:00").await;
     assert_eq!(
-        town.heard(),
+        sim.received(),
         ["11:12:30 blind from 10:10", "12:03:15 sighted from 10:10 to 12:02:30"],
         "once, after an hour of failed looks, and once when two looks have seen again"
     );
     assert_eq!(
-        town.coverage().await,
+        sim.coverage().await,
         ["sighted 10:00 to 10:10", "blind 10:10 to 12:03:15", "sighted 12:03:15 to 19:05"]
     );
 }
 
-async fn town_with_ops() -> Town {
-    Town::new().await.program("ops", [Reply::status(200)]).await
+async fn sim_with_ops() -> Sim {
+    Sim::new().await.program("ops", [Reply::status(200)]).await
 }
 
 #[tokio::test]
 async fn an_hour_of_server_errors_is_told_once() {
-    check_blind_by_apples_fault(town_with_ops().await, Answer::status(503)).await;
+    check_blind_by_apples_fault(sim_with_ops().await, Answer::status(503)).await;
 }
 
 #[tokio::test]
 async fn an_hour_of_cut_bodies_is_told_once() {
-    check_blind_by_apples_fault(town_with_ops().await, Answer::ok(calm("10:05").json()).cut()).await;
+    check_blind_by_apples_fault(sim_with_ops().await, Answer::ok(calm("10:05").json()).cut()).await;
 }
 
 #[tokio::test]
 async fn an_hour_of_documents_cut_short_is_told_once() {
-    check_blind_by_apples_fault(town_with_ops().await, Answer::ok(calm("10:05").json()).truncated(300)).await;
+    check_blind_by_apples_fault(sim_with_ops().await, Answer::ok(calm("10:05").json()).truncated(300)).await;
 }
 
 #[tokio::test]
 async fn an_hour_of_the_old_schema_is_told_once() {
     let old = r#"{"dashboard":{"~iCloud":[]},"detailedTimeline":[]}"#;
-    check_blind_by_apples_fault(town_with_ops().await, Answer::ok(old)).await;
+    check_blind_by_apples_fault(sim_with_ops().await, Answer::ok(old)).await;
 }
 
 /// Over https a web page is the server's own.
 #[tokio::test]
 async fn an_hour_of_web_pages_is_told_once() {
-    let town = Town::with_tls().await.program("ops", [Reply::status(200)]).await;
-    check_blind_by_apples_fault(town, Answer::html()).await;
+    let sim = Sim::with_tls().await.program("ops", [Reply::status(200)]).await;
+    check_blind_by_apples_fault(sim, Answer::html()).await;
 }
 
 #[tokio::test]
 async fn an_hour_of_dripping_answers_is_told_once() {
     // Endless, so no limit is too short or too long for it; good answers have the usual one.
-    let mut town = town_with_ops().await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("10:05:30").await;
-    town.crash();
-    let mut town = town.within(Limits { total: Duration::from_millis(100), ..Limits::default() });
-    town.apple.answer(Answer::ok(calm("10:05").json()).drip());
-    town.start().await;
-    town.until("11:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.until("11:30").await;
-    assert_eq!(town.heard(), ["11:08 blind from 10:05:30"]);
+    let mut sim = sim_with_ops().await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("10:05:30").await;
+    sim.crash();
+    let mut sim = sim.within(Limits { total: Duration::from_millis(100), ..Limits::default() });
+    sim.apple.answer(Answer::ok(calm("10:05").json()).drip());
+    sim.start().await;
+    sim.until("11:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.until("11:30").await;
+    assert_eq!(sim.received(), ["11:08 blind from 10:05:30"]);
 }
 
 #[tokio::test]
-async fn ten_hours_without_network_are_told_to_nobody() {
-    let mut town = Town::usual().await;
-    town.until("10:05:30").await;
+async fn ten_hours_without_network_cause_no_notice() {
+    let mut sim = Sim::usual().await;
+    sim.until("10:05:30").await;
     // A captive portal, over plain http where it can do that.
-    town.apple.answer(Answer::html());
-    town.until("15:00").await;
-    town.apple.answer(Answer::status(511));
-    town.until("20:06").await;
-    town.show(&calm("09:00"));
-    town.until("23:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    assert_eq!(town.history().await, ["noted Photos"]);
-    let coverage = town.coverage().await;
+    sim.apple.answer(Answer::html());
+    sim.until("15:00").await;
+    sim.apple.answer(Answer::status(511));
+    sim.until("20:06").await;
+    sim.show(&calm("09:00"));
+    sim.until("23:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    assert_eq!(sim.history().await, ["noted Photos"]);
+    let coverage = sim.coverage().await;
     assert!(coverage[1].starts_with("blind 10:10 to 15:"), "shown all the same: {coverage:?}");
 }
 
 #[tokio::test]
-async fn an_outage_goes_on_while_nobody_can_see() {
-    let mut town = town_with_an_outage().await;
-    town.apple.answer(Answer::status(500));
-    town.until("10:50").await;
-    town.show(&down());
-    town.until("12:00").await;
-    assert_eq!(town.heard(), NOTHING);
-    town.show(&over());
-    town.until("13:00").await;
-    assert_eq!(town.heard(), ["12:01:45 ended iCloud Backup Outage from 09:30 to 10:40"]);
+async fn an_outage_stays_ongoing_while_the_feed_is_unreadable() {
+    let mut sim = sim_with_an_outage().await;
+    sim.apple.answer(Answer::status(500));
+    sim.until("10:50").await;
+    sim.show(&down());
+    sim.until("12:00").await;
+    assert_eq!(sim.received(), NOTHING);
+    sim.show(&over());
+    sim.until("13:00").await;
+    assert_eq!(sim.received(), ["12:01:45 ended iCloud Backup Outage from 09:30 to 10:40"]);
 }
 
 // Restarts.
 
 #[tokio::test]
 async fn a_restart_between_first_sight_and_confirmation_tells_it_once() {
-    let mut town = Town::usual().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("10:05").await;
-    town.crash();
-    town.off_until("10:05:10");
-    town.start().await;
-    town.until("11:00").await;
-    assert_eq!(town.heard(), ["10:05:55 began iCloud Backup Outage from 09:30"]);
+    let mut sim = Sim::usual().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("10:05").await;
+    sim.crash();
+    sim.off_until("10:05:10");
+    sim.start().await;
+    sim.until("11:00").await;
+    assert_eq!(sim.received(), ["10:05:55 began iCloud Backup Outage from 09:30"]);
 }
 
 #[tokio::test]
 async fn a_restart_after_the_commit_and_before_the_delivery_tells_it_once() {
-    let mut town = Town::usual().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("10:05:44").await;
-    town.until_look("10:05:45").await;
-    assert_eq!(town.looks().last().map(|(_, looked)| looked.changes.len()), Some(1), "committed");
-    town.crash();
-    town.off_until("10:20");
-    town.start().await;
-    town.until("11:00").await;
-    assert_eq!(town.heard(), ["10:20 began iCloud Backup Outage from 09:30"]);
+    let mut sim = Sim::usual().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("10:05:44").await;
+    sim.until_poll("10:05:45").await;
+    assert_eq!(sim.polls().last().map(|(_, looked)| looked.changes.len()), Some(1), "committed");
+    sim.crash();
+    sim.off_until("10:20");
+    sim.start().await;
+    sim.until("11:00").await;
+    assert_eq!(sim.received(), ["10:20 began iCloud Backup Outage from 09:30"]);
 }
 
 #[tokio::test]
 async fn a_crash_between_sending_and_recording_repeats_the_same_bytes_once() {
-    let mut town = Town::new().await.program("ops", [Reply::Never, Reply::status(200)]).await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until_look("10:05:45").await;
-    town.crash_in_flight(0).await;
-    town.off_until("10:05:47");
-    town.start().await;
-    town.until("12:00").await;
-    let messages = town.messages(0);
-    let lines: Vec<String> = messages.iter().map(sim::Heard::line).collect();
+    let mut sim = Sim::new().await.program("ops", [Reply::Never, Reply::status(200)]).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until_poll("10:05:45").await;
+    sim.crash_in_flight(0).await;
+    sim.off_until("10:05:47");
+    sim.start().await;
+    sim.until("12:00").await;
+    let messages = sim.messages(0);
+    let lines: Vec<String> = messages.iter().map(sim::Received::line).collect();
     assert_eq!(
         lines,
         ["10:05:45", "10:05:50"].map(|time| format!("{time} began iCloud Backup Outage from 09:30"))
@@ -554,20 +553,20 @@ async fn a_crash_between_sending_and_recording_repeats_the_same_bytes_once() {
 #[tokio::test]
 async fn a_busy_program_is_left_alone_and_hears_the_start_before_the_end() {
     let busy = Reply::status(503).with_header("Retry-After", "3000");
-    let mut town = Town::new().await.program("ops", [busy, Reply::status(200)]).await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("10:30:30").await;
-    town.show(&over());
-    town.until("10:55:44").await;
-    assert_eq!(town.changes().await.len(), 3, "noted, began, ended");
-    let first = town.messages(0);
+    let mut sim = Sim::new().await.program("ops", [busy, Reply::status(200)]).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("10:30:30").await;
+    sim.show(&over());
+    sim.until("10:55:44").await;
+    assert_eq!(sim.changes().await.len(), 3, "noted, began, ended");
+    let first = sim.messages(0);
     assert_eq!(first.len(), 1);
-    town.until("12:00").await;
-    let rest = town.messages(0);
-    let lines: Vec<String> = rest.iter().map(sim::Heard::line).collect();
+    sim.until("12:00").await;
+    let rest = sim.messages(0);
+    let lines: Vec<String> = rest.iter().map(sim::Received::line).collect();
     assert_eq!(
         lines,
         [
@@ -580,19 +579,19 @@ async fn a_busy_program_is_left_alone_and_hears_the_start_before_the_end() {
 
 #[tokio::test]
 async fn a_program_that_is_gone_is_given_up_in_sight_and_still_told_the_end() {
-    let mut town = Town::new().await.program("ops", [Reply::status(410), Reply::status(200)]).await;
-    town.show(&down());
-    town.start().await;
-    town.until("10:30").await;
-    let stored = town.store().deliveries(false).await.expect("an outbox");
+    let mut sim = Sim::new().await.program("ops", [Reply::status(410), Reply::status(200)]).await;
+    sim.show(&down());
+    sim.start().await;
+    sim.until("10:30").await;
+    let stored = sim.store().deliveries(false).await.expect("an outbox");
     let [given_up] = stored.as_slice() else { panic!("one delivery is not sent: {stored:?}") };
     assert_eq!((given_up.state.as_str(), given_up.attempts), ("given_up", 1));
     let answer = given_up.answer.as_deref().expect("the answer is kept");
     assert!(answer.contains("410 Gone") && answer.contains("write the new one"), "{answer}");
-    town.show(&over());
-    town.until("12:00").await;
+    sim.show(&over());
+    sim.until("12:00").await;
     assert_eq!(
-        town.heard(),
+        sim.received(),
         [
             "10:00:45 began iCloud Backup Outage from 09:30",
             "10:31:45 ended iCloud Backup Outage from 09:30 to 10:40",
@@ -601,16 +600,16 @@ async fn a_program_that_is_gone_is_given_up_in_sight_and_still_told_the_end() {
 }
 
 #[tokio::test]
-async fn a_program_that_does_not_answer_delays_nobody() {
-    let mut town = Town::new().await.program("dead", [Reply::Never]).await;
-    town = town.program("alive", [Reply::status(200)]).await;
-    town.show(&down());
-    town.start().await;
-    town.until_look("10:00:45").await;
-    town.show(&over());
-    town.deliver_beside(0, 1).await;
-    assert_eq!(town.heard_at(1), ["10:00:45 began iCloud Backup Outage from 09:30"]);
-    assert_eq!(town.heard_at(0), ["10:00:45 began iCloud Backup Outage from 09:30"]);
+async fn a_program_that_does_not_answer_delays_no_other_channel() {
+    let mut sim = Sim::new().await.program("dead", [Reply::Never]).await;
+    sim = sim.program("alive", [Reply::status(200)]).await;
+    sim.show(&down());
+    sim.start().await;
+    sim.until_poll("10:00:45").await;
+    sim.show(&over());
+    sim.deliver_while_stuck(0, 1).await;
+    assert_eq!(sim.received_by(1), ["10:00:45 began iCloud Backup Outage from 09:30"]);
+    assert_eq!(sim.received_by(0), ["10:00:45 began iCloud Backup Outage from 09:30"]);
 }
 
 const CLOUD: [&str; 10] = [
@@ -630,74 +629,74 @@ const CLOUD: [&str; 10] = [
 #[tokio::test]
 async fn ten_services_in_one_incident_are_one_message_for_people_and_ten_for_programs() {
     let bus = Bus::start();
-    let mut town = Town::new().await.watching(&["iCloud*", "Photos"]).person(&bus);
-    town = town.program("ops", [Reply::status(200)]).await;
-    town.log_in(&bus).await;
+    let mut sim = Sim::new().await.watching(&["iCloud*", "Photos"]).desktop(&bus);
+    sim = sim.program("ops", [Reply::status(200)]).await;
+    sim.log_in(&bus).await;
     let start = at("09:30").as_second();
     let fine = CLOUD.iter().fold(Doc::new(), |doc, name| doc.service(name));
     let down = CLOUD
         .iter()
         .fold(Doc::new(), |doc, name| doc.service(name).event("1001", "Outage", "ongoing", start, None));
-    town.show(&fine.service("Siri"));
-    town.start().await;
-    town.until("10:01").await;
-    town.show(&down.service("Siri").event("1001", "Outage", "ongoing", start, None));
-    town.until("11:00").await;
-    let bubbles = town.heard_at(0);
+    sim.show(&fine.service("Siri"));
+    sim.start().await;
+    sim.until("10:01").await;
+    sim.show(&down.service("Siri").event("1001", "Outage", "ongoing", start, None));
+    sim.until("11:00").await;
+    let bubbles = sim.received_by(0);
     assert_eq!(bubbles, ["10:05:45 Outage: iCloud Backup, iCloud Bookmarks & Tabs and 8 more"]);
     let told: Vec<String> =
         CLOUD.iter().map(|name| format!("10:05:45 began {name} Outage from 09:30")).collect();
-    assert_eq!(town.heard_at(1), told);
+    assert_eq!(sim.received_by(1), told);
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
 #[tokio::test]
 async fn a_start_and_an_end_that_waited_for_a_person_are_one_message() {
     let bus = Bus::start();
-    let mut town = Town::new().await.person(&bus).program("ops", [Reply::status(200)]).await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("11:02:30").await;
-    town.show(&over());
-    town.until("12:00").await;
+    let mut sim = Sim::new().await.desktop(&bus).program("ops", [Reply::status(200)]).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("11:02:30").await;
+    sim.show(&over());
+    sim.until("12:00").await;
     assert_eq!(
-        town.heard_at(1),
+        sim.received_by(1),
         [
             "10:05:45 began iCloud Backup Outage from 09:30",
             "11:03:45 ended iCloud Backup Outage from 09:30 to 10:40",
         ]
     );
-    assert_eq!(town.heard(), NOTHING);
-    town.log_in(&bus).await;
-    town.until("13:00").await;
-    let lines = town.heard();
+    assert_eq!(sim.received(), NOTHING);
+    sim.log_in(&bus).await;
+    sim.until("13:00").await;
+    let lines = sim.received();
     let [line] = lines.as_slice() else { panic!("one message: {lines:?}") };
     assert!(line.ends_with(" Was down: iCloud Backup"), "{line}");
-    assert_eq!(town.store().deliveries(false).await.expect("an outbox"), []);
+    assert_eq!(sim.store().deliveries(false).await.expect("an outbox"), []);
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
 #[tokio::test]
 async fn the_end_takes_the_place_of_the_start_on_the_desktop_after_a_restart() {
-    use crate::sim::Said;
+    use crate::sim::Payload;
     let bus = Bus::start();
-    let mut town = Town::new().await.person(&bus);
-    town.log_in(&bus).await;
-    town.show(&down());
-    town.start().await;
-    town.until("10:30").await;
-    town.crash();
-    town.show(&over());
-    town.start().await;
-    town.until("12:00").await;
-    let messages = town.messages(0);
+    let mut sim = Sim::new().await.desktop(&bus);
+    sim.log_in(&bus).await;
+    sim.show(&down());
+    sim.start().await;
+    sim.until("10:30").await;
+    sim.crash();
+    sim.show(&over());
+    sim.start().await;
+    sim.until("12:00").await;
+    let messages = sim.messages(0);
     let bubbles: Vec<_> = messages
         .iter()
-        .map(|heard| match &heard.said {
-            Said::ToPerson(bubble) => (bubble.summary.as_str(), bubble.id, bubble.replaces_id),
-            Said::ToProgram(request) => panic!("{request:?}"),
+        .map(|heard| match &heard.payload {
+            Payload::Bubble(bubble) => (bubble.summary.as_str(), bubble.id, bubble.replaces_id),
+            Payload::Request(request) => panic!("{request:?}"),
         })
         .collect();
     assert_eq!(bubbles, [("Outage: iCloud Backup", 1, 0), ("Fixed: iCloud Backup", 1, 1)]);
@@ -706,169 +705,169 @@ async fn the_end_takes_the_place_of_the_start_on_the_desktop_after_a_restart() {
 // Clocks.
 
 #[tokio::test]
-async fn waking_is_one_look_and_nobody_looked_in_between() {
-    let mut town = Town::usual().await;
-    town.until("12:01").await;
-    town.looks();
-    town.sleep_until("20:00:10");
-    town.show(&backup("18:00", "Outage", "resolved", "14:00", Some("16:00")));
-    town.until("20:05").await;
-    let looks: Vec<String> = town.looks().iter().map(|(at, _)| clock_text(*at)).collect();
+async fn waking_causes_one_poll_and_leaves_a_gap_in_coverage() {
+    let mut sim = Sim::usual().await;
+    sim.until("12:01").await;
+    sim.polls();
+    sim.sleep_until("20:00:10");
+    sim.show(&backup("18:00", "Outage", "resolved", "14:00", Some("16:00")));
+    sim.until("20:05").await;
+    let looks: Vec<String> = sim.polls().iter().map(|(at, _)| clock_text(*at)).collect();
     assert_eq!(looks, ["20:00:13", "20:00:58", "20:05"], "one, its confirmation, the schedule's");
-    assert_eq!(town.heard(), ["20:00:58 missed iCloud Backup Outage from 14:00 to 16:00"]);
-    assert_eq!(town.coverage().await, ["sighted 10:00 to 12:00", "sighted 20:00:13 to 20:00:58"]);
+    assert_eq!(sim.received(), ["20:00:58 missed iCloud Backup Outage from 14:00 to 16:00"]);
+    assert_eq!(sim.coverage().await, ["sighted 10:00 to 12:00", "sighted 20:00:13 to 20:00:58"]);
 }
 
 #[tokio::test]
-async fn a_night_asleep_is_not_an_hour_of_blindness() {
-    let mut town = Town::usual().await;
-    town.until("12:01").await;
-    town.apple.answer(Answer::status(503));
-    town.until("12:20").await;
-    town.sleep_until("20:00");
-    town.until("20:10").await;
-    town.show(&calm("09:00"));
-    town.until("21:00").await;
-    assert_eq!(town.heard(), NOTHING);
+async fn a_night_of_suspend_is_not_an_hour_of_an_unreadable_feed() {
+    let mut sim = Sim::usual().await;
+    sim.until("12:01").await;
+    sim.apple.answer(Answer::status(503));
+    sim.until("12:20").await;
+    sim.sleep_until("20:00");
+    sim.until("20:10").await;
+    sim.show(&calm("09:00"));
+    sim.until("21:00").await;
+    assert_eq!(sim.received(), NOTHING);
 }
 
 /// The next look is where the schedule of an outage has it, whatever the clock says.
 #[track_caller]
-fn check_still_looking(town: &Town) {
-    let wait = town.next_poll().duration_since(town.now());
+fn check_still_looking(sim: &Sim) {
+    let wait = sim.next_poll().duration_since(sim.now());
     assert!(wait <= SignedDuration::from_mins(1), "the next look is {wait:#} away");
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_by_years_and_back_loses_and_invents_nothing() {
-    let mut town = town_with_an_outage().await;
-    town.set_clock("+1100d 10:30");
-    town.until("+1100d 11:30").await;
-    check_still_looking(&town);
-    town.set_clock("11:30");
-    town.until("12:30").await;
-    check_still_looking(&town);
-    town.set_clock("-4000d 12:30");
-    town.until("-4000d 13:30").await;
-    check_still_looking(&town);
-    assert_eq!(town.heard(), NOTHING);
-    town.set_clock("13:30");
-    town.show(&over());
-    town.until("15:00").await;
-    assert_eq!(town.heard(), ["13:30:48 ended iCloud Backup Outage from 09:30 to 10:40"]);
+    let mut sim = sim_with_an_outage().await;
+    sim.set_clock("+1100d 10:30");
+    sim.until("+1100d 11:30").await;
+    check_still_looking(&sim);
+    sim.set_clock("11:30");
+    sim.until("12:30").await;
+    check_still_looking(&sim);
+    sim.set_clock("-4000d 12:30");
+    sim.until("-4000d 13:30").await;
+    check_still_looking(&sim);
+    assert_eq!(sim.received(), NOTHING);
+    sim.set_clock("13:30");
+    sim.show(&over());
+    sim.until("15:00").await;
+    assert_eq!(sim.received(), ["13:30:48 ended iCloud Backup Outage from 09:30 to 10:40"]);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_by_years_withdraws_nothing_early() {
-    let mut town = town_with_an_outage().await;
-    town.show(&calm("10:30"));
-    town.until("11:30:30").await;
-    town.set_clock("+1100d 11:30:30");
-    town.until("+1100d 12:30").await;
-    assert_eq!(town.heard(), NOTHING, "missing for less than two hours");
-    town.until("+1100d 12:31").await;
-    assert_eq!(town.heard(), ["+1100d 12:31 withdrawn iCloud Backup Outage from 09:30"]);
+    let mut sim = sim_with_an_outage().await;
+    sim.show(&calm("10:30"));
+    sim.until("11:30:30").await;
+    sim.set_clock("+1100d 11:30:30");
+    sim.until("+1100d 12:30").await;
+    assert_eq!(sim.received(), NOTHING, "missing for less than two hours");
+    sim.until("+1100d 12:31").await;
+    assert_eq!(sim.received(), ["+1100d 12:31 withdrawn iCloud Backup Outage from 09:30"]);
 }
 
 #[tokio::test]
 async fn a_clock_that_was_set_by_years_before_a_restart_withdraws_nothing_early() {
-    let mut town = town_with_an_outage().await;
-    town.show(&calm("10:30"));
-    town.until("11:30:30").await;
-    town.set_clock("+1100d 11:30:30");
-    town.until("+1100d 11:40").await;
-    town.stop().await;
-    town.start().await;
-    town.until("+1100d 12:30").await;
-    assert_eq!(town.heard(), NOTHING, "missing for less than two hours");
+    let mut sim = sim_with_an_outage().await;
+    sim.show(&calm("10:30"));
+    sim.until("11:30:30").await;
+    sim.set_clock("+1100d 11:30:30");
+    sim.until("+1100d 11:40").await;
+    sim.stop().await;
+    sim.start().await;
+    sim.until("+1100d 12:30").await;
+    assert_eq!(sim.received(), NOTHING, "missing for less than two hours");
 }
 
 /// Beliefs in memory must not run ahead of the database.
 #[tokio::test]
 async fn a_clock_that_was_set_while_nothing_could_be_written_withdraws_nothing_early() {
-    let mut town = town_with_an_outage().await;
-    town.show(&calm("10:30"));
-    town.until("11:30:30").await;
+    let mut sim = sim_with_an_outage().await;
+    sim.show(&calm("10:30"));
+    sim.until("11:30:30").await;
     let full = "CREATE TRIGGER full BEFORE INSERT ON outage
                 BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END";
-    town.database().execute_batch(full).expect("a trigger");
-    town.set_clock("+1100d 11:30:30");
-    town.until("+1100d 11:34").await;
-    town.database().execute_batch("DROP TRIGGER full").expect("no trigger");
-    town.until("+1100d 11:40").await;
-    town.stop().await;
-    town.start().await;
-    town.until("+1100d 12:30").await;
-    assert_eq!(town.heard(), NOTHING, "missing for less than two hours");
-    town.until("+1100d 12:32").await;
-    assert_eq!(town.heard().len(), 1);
+    sim.database().execute_batch(full).expect("a trigger");
+    sim.set_clock("+1100d 11:30:30");
+    sim.until("+1100d 11:34").await;
+    sim.database().execute_batch("DROP TRIGGER full").expect("no trigger");
+    sim.until("+1100d 11:40").await;
+    sim.stop().await;
+    sim.start().await;
+    sim.until("+1100d 12:30").await;
+    assert_eq!(sim.received(), NOTHING, "missing for less than two hours");
+    sim.until("+1100d 12:32").await;
+    assert_eq!(sim.received().len(), 1);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_confirms_nothing_early() {
-    let mut town = Town::usual().await;
-    town.until("10:01").await;
-    town.show(&down());
-    town.until("10:05").await;
-    town.set_clock("+1100d 10:05");
-    town.until("+1100d 10:05:10").await;
-    assert_eq!(town.looks().last().map(|(at, _)| clock_text(*at)), Some("+1100d 10:05:03".to_owned()));
-    assert_eq!(town.heard(), NOTHING, "the two sights are three seconds apart");
-    town.until("+1100d 10:10").await;
-    assert_eq!(town.heard().len(), 1);
+    let mut sim = Sim::usual().await;
+    sim.until("10:01").await;
+    sim.show(&down());
+    sim.until("10:05").await;
+    sim.set_clock("+1100d 10:05");
+    sim.until("+1100d 10:05:10").await;
+    assert_eq!(sim.polls().last().map(|(at, _)| clock_text(*at)), Some("+1100d 10:05:03".to_owned()));
+    assert_eq!(sim.received(), NOTHING, "the two sights are three seconds apart");
+    sim.until("+1100d 10:10").await;
+    assert_eq!(sim.received().len(), 1);
 }
 
 #[tokio::test]
 async fn a_delivery_that_is_due_in_the_far_future_goes_out() {
-    let mut town = Town::new().await.program("ops", [Reply::status(500), Reply::status(200)]).await;
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("10:01").await;
-    town.set_clock("+1100d 10:01");
-    town.show(&down());
-    town.until("+1100d 10:01:50").await;
-    assert_eq!(town.heard(), ["+1100d 10:01:48 began iCloud Backup Outage from 09:30"], "refused");
-    town.set_clock("10:01:50");
-    town.until("10:05").await;
-    assert_eq!(town.heard(), ["10:01:53 began iCloud Backup Outage from 09:30"]);
-    assert_eq!(town.store().totals().await.expect("totals").sent, 1);
+    let mut sim = Sim::new().await.program("ops", [Reply::status(500), Reply::status(200)]).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("10:01").await;
+    sim.set_clock("+1100d 10:01");
+    sim.show(&down());
+    sim.until("+1100d 10:01:50").await;
+    assert_eq!(sim.received(), ["+1100d 10:01:48 began iCloud Backup Outage from 09:30"], "refused");
+    sim.set_clock("10:01:50");
+    sim.until("10:05").await;
+    assert_eq!(sim.received(), ["10:01:53 began iCloud Backup Outage from 09:30"]);
+    assert_eq!(sim.store().totals().await.expect("totals").sent, 1);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_by_years_gives_no_delivery_up() {
     let script = [Reply::status(500), Reply::status(500), Reply::status(200)];
-    let mut town = Town::new().await.program("ops", script).await;
-    town.show(&down());
-    town.start().await;
-    town.until("10:00:46").await;
-    town.set_clock("+1100d 10:00:46");
-    town.until("+1100d 10:10").await;
-    let totals = town.store().totals().await.expect("totals");
-    assert_eq!((totals.sent, totals.given_up), (1, 0), "{:?}", town.heard());
+    let mut sim = Sim::new().await.program("ops", script).await;
+    sim.show(&down());
+    sim.start().await;
+    sim.until("10:00:46").await;
+    sim.set_clock("+1100d 10:00:46");
+    sim.until("+1100d 10:10").await;
+    let totals = sim.store().totals().await.expect("totals");
+    assert_eq!((totals.sent, totals.given_up), (1, 0), "{:?}", sim.received());
 }
 
 #[tokio::test]
 async fn months_without_statusd_give_no_delivery_up() {
     let script = [Reply::status(500), Reply::status(500), Reply::status(200)];
-    let mut town = Town::new().await.program("ops", script).await;
-    town.show(&down());
-    town.start().await;
-    town.until("10:00:46").await;
-    town.crash();
-    town.off_until("+60d 10:00");
-    town.start().await;
-    town.until("+60d 10:10").await;
-    let totals = town.store().totals().await.expect("totals");
-    assert_eq!((totals.sent, totals.given_up), (1, 0), "{:?}", town.heard());
+    let mut sim = Sim::new().await.program("ops", script).await;
+    sim.show(&down());
+    sim.start().await;
+    sim.until("10:00:46").await;
+    sim.crash();
+    sim.off_until("+60d 10:00");
+    sim.start().await;
+    sim.until("+60d 10:10").await;
+    let totals = sim.store().totals().await.expect("totals");
+    assert_eq!((totals.sent, totals.given_up), (1, 0), "{:?}", sim.received());
 }
 
 #[tokio::test]
 async fn a_clock_that_is_set_by_years_is_no_proof_of_having_looked() {
-    let mut town = Town::usual().await;
-    town.until("10:31").await;
-    town.set_clock("+1100d 10:31");
-    town.until("+1100d 12:00").await;
-    let coverage = town.coverage().await;
+    let mut sim = Sim::usual().await;
+    sim.until("10:31").await;
+    sim.set_clock("+1100d 10:31");
+    sim.until("+1100d 12:00").await;
+    let coverage = sim.coverage().await;
     assert_eq!(coverage.len(), 2, "{coverage:?}");
     assert!(coverage[0].starts_with("sighted 10:00 to 10:"), "{coverage:?}");
     assert!(coverage[1].starts_with("sighted +1100d 10:31:03 to +1100d 11:"), "{coverage:?}");
@@ -878,43 +877,43 @@ async fn a_clock_that_is_set_by_years_is_no_proof_of_having_looked() {
 
 #[tokio::test]
 async fn a_second_statusd_is_refused() {
-    let mut town = Town::usual().await;
-    town.until("10:10").await;
-    let error = statusd::store::Store::open(&town.directory(), town.now()).err();
+    let mut sim = Sim::usual().await;
+    sim.until("10:10").await;
+    let error = statusd::store::Store::open(&sim.directory(), sim.now()).err();
     assert!(matches!(error, Some(OpenError::Locked(_))), "{error:?}");
-    town.show(&down());
-    town.until("11:00").await;
-    assert_eq!(town.heard().len(), 1, "the first one works on");
+    sim.show(&down());
+    sim.until("11:00").await;
+    assert_eq!(sim.received().len(), 1, "the first one works on");
 }
 
 #[tokio::test]
 async fn a_database_of_a_newer_statusd_is_refused_untouched() {
-    let mut town = town_with_an_outage().await;
-    town.stop().await;
-    town.database().pragma_update(None, "user_version", 99).expect("written");
-    let path = town.directory().join(DATABASE);
+    let mut sim = sim_with_an_outage().await;
+    sim.stop().await;
+    sim.database().pragma_update(None, "user_version", 99).expect("written");
+    let path = sim.directory().join(DATABASE);
     let before = fs::read(&path).expect("a file");
-    let error = town.try_start().await.expect_err("refused");
+    let error = sim.try_start().await.expect_err("refused");
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error}");
     assert_eq!(fs::read(&path).expect("a file"), before);
 }
 
 #[tokio::test]
-async fn somebody_elses_database_is_refused_untouched() {
-    let mut town = town_with_ops().await;
-    fs::create_dir_all(town.directory()).expect("a directory");
-    town.database().execute_batch("CREATE TABLE photo (name TEXT)").expect("written");
-    let path = town.directory().join(DATABASE);
+async fn a_foreign_database_is_refused_untouched() {
+    let mut sim = sim_with_ops().await;
+    fs::create_dir_all(sim.directory()).expect("a directory");
+    sim.database().execute_batch("CREATE TABLE photo (name TEXT)").expect("written");
+    let path = sim.directory().join(DATABASE);
     let before = fs::read(&path).expect("a file");
-    let error = town.try_start().await.expect_err("refused");
+    let error = sim.try_start().await.expect_err("refused");
     assert!(matches!(error, OpenError::Foreign(_)), "{error}");
     assert_eq!(fs::read(&path).expect("a file"), before);
 }
 
 /// Fills the pages with which these tables begin: all that is in them, as long as that is little.
-fn overwrite(town: &Town, tables: &[&str]) -> Vec<u8> {
-    let path = town.directory().join(DATABASE);
-    let database = town.database();
+fn overwrite(sim: &Sim, tables: &[&str]) -> Vec<u8> {
+    let path = sim.directory().join(DATABASE);
+    let database = sim.database();
     let mut bytes = fs::read(&path).expect("a file");
     for table in tables {
         let sql = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
@@ -935,19 +934,19 @@ async fn a_damaged_database_is_kept_and_what_is_over_is_not_told_again() {
         (&["outage"][..], &["11:30 history_lost"][..]),
         (&["outage", "change"], &["11:30 history_lost", again]),
     ] {
-        let mut town = town_with_an_outage().await;
-        town.stop().await;
-        let bytes = overwrite(&town, tables);
-        town.off_until("11:30");
+        let mut sim = sim_with_an_outage().await;
+        sim.stop().await;
+        let bytes = overwrite(&sim, tables);
+        sim.off_until("11:30");
         let long_over = at("-1d 12:00").as_second();
-        town.show(&down().event("1000", "Issue", "resolved", at("-1d 10:00").as_second(), Some(long_over)));
-        town.start().await;
-        town.until("12:00").await;
-        town.stop().await;
-        town.start().await;
-        town.until("14:00").await;
-        assert_eq!(town.heard(), expected, "{tables:?}");
-        let kept: Vec<_> = fs::read_dir(town.directory())
+        sim.show(&down().event("1000", "Issue", "resolved", at("-1d 10:00").as_second(), Some(long_over)));
+        sim.start().await;
+        sim.until("12:00").await;
+        sim.stop().await;
+        sim.start().await;
+        sim.until("14:00").await;
+        assert_eq!(sim.received(), expected, "{tables:?}");
+        let kept: Vec<_> = fs::read_dir(sim.directory())
             .expect("a directory")
             .map(|entry| entry.expect("an entry").path())
             .filter(|path| path.to_string_lossy().contains("statusd.db.damaged-"))
@@ -959,79 +958,79 @@ async fn a_damaged_database_is_kept_and_what_is_over_is_not_told_again() {
 
 /// A town whose outage could not be written from 10:05:45 on. A full disk can be met at any
 /// statement of a transaction: here at the last, by a trigger.
-async fn town_with_a_full_disk() -> Town {
-    let mut town = Town::usual().await;
-    town.until("10:01").await;
+async fn sim_with_a_full_disk() -> Sim {
+    let mut sim = Sim::usual().await;
+    sim.until("10:01").await;
     let full = "CREATE TRIGGER full BEFORE INSERT ON delivery
                 BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END";
-    town.database().execute_batch(full).expect("a trigger");
-    town.show(&down());
-    town.looks();
-    town.until("10:20").await;
-    let looks = town.looks();
+    sim.database().execute_batch(full).expect("a trigger");
+    sim.show(&down());
+    sim.polls();
+    sim.until("10:20").await;
+    let looks = sim.polls();
     let troubled: Vec<&str> = looks.iter().filter_map(|(_, looked)| looked.trouble.as_deref()).collect();
     assert!(!troubled.is_empty() && troubled[0].ends_with("(SQLite error 1811)"), "{troubled:?}");
-    assert_eq!(town.history().await, ["noted Photos"], "all or nothing");
-    assert_eq!(town.heard(), NOTHING);
-    town
+    assert_eq!(sim.history().await, ["noted Photos"], "all or nothing");
+    assert_eq!(sim.received(), NOTHING);
+    sim
 }
 
 #[tokio::test]
 async fn what_cannot_be_written_is_told_once_it_can() {
-    let mut town = town_with_a_full_disk().await;
-    town.database().execute_batch("DROP TRIGGER full").expect("no trigger");
-    town.until("11:00").await;
-    let heard = town.heard();
+    let mut sim = sim_with_a_full_disk().await;
+    sim.database().execute_batch("DROP TRIGGER full").expect("no trigger");
+    sim.until("11:00").await;
+    let heard = sim.received();
     assert!(heard.len() == 1 && heard[0].ends_with("began iCloud Backup Outage from 09:30"), "{heard:?}");
 }
 
 /// What was half written would be believed after a restart, and never told.
 #[tokio::test]
 async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
-    let mut town = town_with_a_full_disk().await;
-    town.crash();
-    town.database().execute_batch("DROP TRIGGER full").expect("no trigger");
-    town.start().await;
-    town.until("11:00").await;
-    assert_eq!(town.heard(), ["10:20:45 began iCloud Backup Outage from 09:30"]);
+    let mut sim = sim_with_a_full_disk().await;
+    sim.crash();
+    sim.database().execute_batch("DROP TRIGGER full").expect("no trigger");
+    sim.start().await;
+    sim.until("11:00").await;
+    assert_eq!(sim.received(), ["10:20:45 began iCloud Backup Outage from 09:30"]);
 }
 
 // Recordings.
 
 /// What the recording of this town replays to.
-fn replayed(town: &Town) -> Vec<Change> {
+fn replayed(sim: &Sim) -> Vec<Change> {
     let mut replayed = Vec::new();
-    let mut recording = Recording::open(town.recording_file()).expect("a recording");
+    let mut recording = Recording::open(sim.recording_file()).expect("a recording");
     let watch = Watch::new(&["iCloud Backup"]);
     let mut tell = |change: &Change| {
         replayed.push(change.clone());
         Ok(())
     };
-    replay(&mut recording, Town::feed(), &watch, &Town::plan(), &mut tell).expect("a replay");
+    replay(&mut recording, Sim::feed(), &watch, &Sim::plan(), &mut tell).expect("a replay");
     replayed
 }
 
 #[tokio::test]
 async fn a_recording_replays_to_what_was_told_and_leaves_out_polls_without_effect() {
-    let mut town = town_with_ops().await.recording();
-    town.show(&calm("09:00"));
-    town.start().await;
-    town.until("11:03").await;
-    town.show(&backup("11:03", "Issue", "ongoing", "10:10", None));
-    town.until("11:31").await;
-    town.show(&backup("11:30", "Outage", "ongoing", "10:10", None));
-    town.until("12:10").await;
-    town.show(&calm("12:11"));
-    town.until("16:00").await;
-    town.show(&backup("16:01", "Outage", "ongoing", "10:10", None));
-    town.until("17:00").await;
-    town.show(&backup("17:01", "Outage", "resolved", "10:10", Some("16:50")));
-    town.until("20:00").await;
-    assert_eq!(town.heard().len(), 5, "began, worsened, withdrawn, reopened, ended");
-    let written = fs::read_to_string(town.recording_file()).expect("a recording");
+    let mut sim = sim_with_ops().await.recording();
+    sim.show(&calm("09:00"));
+    sim.start().await;
+    sim.until("11:03").await;
+    sim.show(&backup("11:03", "Issue", "ongoing", "10:10", None));
+    sim.until("11:31").await;
+    sim.show(&backup("11:30", "Outage", "ongoing", "10:10", None));
+    sim.until("12:10").await;
+    sim.show(&calm("12:11"));
+    sim.until("16:00").await;
+    sim.show(&backup("16:01", "Outage", "ongoing", "10:10", None));
+    sim.until("17:00").await;
+    sim.show(&backup("17:01", "Outage", "resolved", "10:10", Some("16:50")));
+    sim.until("20:00").await;
+    assert_eq!(sim.received().len(), 5, "began, worsened, withdrawn, reopened, ended");
+    let written = fs::read_to_string(sim.recording_file()).expect("a recording");
     // First sights and their confirmations, three absences and what came of them.
     assert_eq!(written.lines().count(), 1 + 2 + 2 + 4 + 2 + 2);
-    assert_eq!(replayed(&town), town.changes().await);
+    assert_eq!(replayed(&sim), sim.changes().await);
 }
 
 /// What a hostile Apple shows next, and for how long at most, in seconds.
@@ -1062,44 +1061,44 @@ fn next_show(rng: &mut fastrand::Rng, now: Timestamp) -> (Answer, i64) {
 }
 
 /// What befalls statusd meanwhile.
-async fn befall(rng: &mut fastrand::Rng, town: &mut Town) {
+async fn befall(rng: &mut fastrand::Rng, sim: &mut Sim) {
     match rng.u32(0..30) {
-        0 => town.stop().await,
-        1 => town.crash(),
+        0 => sim.stop().await,
+        1 => sim.crash(),
         2 => {
-            let time = clock_text(town.now() + SignedDuration::from_secs(rng.i64(60..40_000)));
-            return town.sleep_until(&time);
+            let time = clock_text(sim.now() + SignedDuration::from_secs(rng.i64(60..40_000)));
+            return sim.sleep_until(&time);
         }
         3 => {
-            let time = clock_text(town.now() + SignedDuration::from_secs(rng.i64(-9_000..9_000)));
-            return town.set_clock(&time);
+            let time = clock_text(sim.now() + SignedDuration::from_secs(rng.i64(-9_000..9_000)));
+            return sim.set_clock(&time);
         }
         _ => return,
     }
-    let time = clock_text(town.now() + SignedDuration::from_secs(rng.i64(1..20_000)));
-    town.off_until(&time);
-    town.start().await;
+    let time = clock_text(sim.now() + SignedDuration::from_secs(rng.i64(1..20_000)));
+    sim.off_until(&time);
+    sim.start().await;
 }
 
 /// Jitter, stale bursts, failures, "not modified" that is none, restarts, crashes, sleep and set clocks.
 #[tokio::test]
-async fn what_a_daemon_told_of_a_hostile_apple_its_recording_replays_to() {
+async fn a_recording_of_a_hostile_feed_replays_to_what_the_daemon_announced() {
     let mut kinds = std::collections::BTreeSet::new();
     for seed in 0..6 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut town = town_with_ops().await.recording().jitter(rng.u64(0..60));
-        town.show(&calm("09:00"));
-        town.start().await;
+        let mut sim = sim_with_ops().await.recording().jitter(rng.u64(0..60));
+        sim.show(&calm("09:00"));
+        sim.start().await;
         for _ in 0..40 {
-            let (answer, most_s) = next_show(&mut rng, town.now());
-            town.apple.answer(answer);
-            let until = town.now() + SignedDuration::from_secs(rng.i64(1..most_s));
-            town.until(&clock_text(until)).await;
-            befall(&mut rng, &mut town).await;
+            let (answer, most_s) = next_show(&mut rng, sim.now());
+            sim.apple.answer(answer);
+            let until = sim.now() + SignedDuration::from_secs(rng.i64(1..most_s));
+            sim.until(&clock_text(until)).await;
+            befall(&mut rng, &mut sim).await;
         }
-        let told = town.changes().await;
+        let told = sim.changes().await;
         kinds.extend(told.iter().map(|change| change.kind));
-        let mut replayed = replayed(&town);
+        let mut replayed = replayed(&sim);
         // A change that is brought about again, by a new start, is written once.
         let mut keys = std::collections::BTreeSet::new();
         replayed.retain(|change| keys.insert(change.key()));
@@ -1112,18 +1111,18 @@ async fn what_a_daemon_told_of_a_hostile_apple_its_recording_replays_to() {
 }
 
 #[tokio::test]
-async fn a_sign_of_life_comes_when_it_is_due_and_counts_the_looks() {
-    let mut town = Town::new().await.alive("0 12 * * *").program("ops", [Reply::status(200)]).await;
-    town.show(&calm("09:00"));
-    town.start().await;
+async fn a_liveness_report_comes_when_due_and_counts_the_polls() {
+    let mut sim = Sim::new().await.liveness("0 12 * * *").program("ops", [Reply::status(200)]).await;
+    sim.show(&calm("09:00"));
+    sim.start().await;
     // At 10:00, 10:05 … 10:30. Looks that were counted before a restart count.
-    town.until("10:31").await;
-    town.stop().await;
-    town.start().await;
-    town.until("11:59").await;
-    town.show(&down());
-    town.until("+1d 12:01").await;
-    let heard: Vec<String> = town
+    sim.until("10:31").await;
+    sim.stop().await;
+    sim.start().await;
+    sim.until("11:59").await;
+    sim.show(&down());
+    sim.until("+1d 12:01").await;
+    let heard: Vec<String> = sim
         .messages(0)
         .iter()
         .map(|heard| {

@@ -103,17 +103,17 @@ fn at(second: i64) -> Timestamp {
 }
 
 /// Apple, and a poller on a database of its own, in state where there is such a place.
-struct Town {
+struct Sim {
     apple: Apple,
     folder: TempDir,
     store: Store,
 }
 
-impl Town {
-    async fn found() -> Town {
+impl Sim {
+    async fn found() -> Sim {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder");
         let store = Store::open(folder.path(), at(0)).expect("a database").store;
-        Town { apple: Apple::start().await, folder, store }
+        Sim { apple: Apple::start().await, folder, store }
     }
 
     /// As after a start.
@@ -172,14 +172,13 @@ fn flood(status: &str) -> Doc {
 /// Up to 2,000 outages in one document once were one transaction.
 #[tokio::test]
 async fn between_the_slices_of_a_flood_others_have_their_turn() {
-    let town = Town::found().await;
-    let mut poller = town.poller().await;
-    town.show(&mut poller, &calm(), &[0]).await;
+    let sim = Sim::found().await;
+    let mut poller = sim.poller().await;
+    sim.show(&mut poller, &calm(), &[0]).await;
     let seen = Rc::new(RefCell::new(Vec::new()));
     LocalSet::new()
         .run_until(async {
-            let reader =
-                Store::open_existing(town.folder.path(), false).expect("readable").expect("a database");
+            let reader = Store::attach(sim.folder.path(), false).expect("readable").expect("a database");
             let noted = Rc::clone(&seen);
             let other = spawn_local(async move {
                 loop {
@@ -188,11 +187,11 @@ async fn between_the_slices_of_a_flood_others_have_their_turn() {
                     yield_now().await;
                 }
             });
-            town.show(&mut poller, &flood("ongoing"), &[60, 120]).await;
+            sim.show(&mut poller, &flood("ongoing"), &[60, 120]).await;
             other.abort();
         })
         .await;
-    assert_eq!(town.whole(&town.store).await.len(), OUTAGES);
+    assert_eq!(sim.whole(&sim.store).await.len(), OUTAGES);
     let seen = seen.borrow();
     assert!(seen.windows(2).all(|turns| turns[1] - turns[0] <= AT_ONCE), "{seen:?}");
     let turns: BTreeSet<usize> = seen.iter().copied().collect();
@@ -202,40 +201,40 @@ async fn between_the_slices_of_a_flood_others_have_their_turn() {
 /// Otherwise every id that Apple ever listed stays in state until the next start.
 #[tokio::test]
 async fn what_is_over_and_not_listed_is_not_kept_in_memory() {
-    let town = Town::found().await;
-    let mut poller = town.poller().await;
-    town.show(&mut poller, &calm(), &[0]).await;
-    town.show(&mut poller, &flood("resolved"), &[60, 120]).await;
+    let sim = Sim::found().await;
+    let mut poller = sim.poller().await;
+    sim.show(&mut poller, &calm(), &[0]).await;
+    sim.show(&mut poller, &flood("resolved"), &[60, 120]).await;
     assert_eq!(poller.state.beliefs.outages.len(), OUTAGES);
-    town.show(&mut poller, &calm(), &[180]).await;
+    sim.show(&mut poller, &calm(), &[180]).await;
     assert!(poller.state.beliefs.outages.is_empty());
-    town.show(&mut poller, &flood("resolved"), &[240, 300]).await;
-    assert_eq!(town.whole(&town.store).await.len(), OUTAGES, "told once");
+    sim.show(&mut poller, &flood("resolved"), &[240, 300]).await;
+    assert_eq!(sim.whole(&sim.store).await.len(), OUTAGES, "told once");
 }
 
 /// Dies between two slices, at each place, and goes on after a start.
 async fn cut(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
     let mut cuts = 0;
     for turns in 0.. {
-        let town = Town::found().await;
-        let mut poller = town.poller().await;
+        let sim = Sim::found().await;
+        let mut poller = sim.poller().await;
         for (doc, seconds) in first {
-            town.show(&mut poller, doc, seconds).await;
+            sim.show(&mut poller, doc, seconds).await;
         }
-        town.apple.show(&doc.json());
-        let fetched = poller.fetch(&town.store, at(180), Elapsed::default()).await;
-        let mut complete = Box::pin(poller.complete(&town.store, fetched, at(180), 0.5));
+        sim.apple.show(&doc.json());
+        let fetched = poller.fetch(&sim.store, at(180), Elapsed::default()).await;
+        let mut complete = Box::pin(poller.complete(&sim.store, fetched, at(180), 0.5));
         let mut context = Context::from_waker(Waker::noop());
         let is_over = (0..=turns).any(|_| matches!(complete.as_mut().poll(&mut context), Poll::Ready(_)));
         drop(complete);
-        let before = town.whole(&town.store).await;
+        let before = sim.whole(&sim.store).await;
         cuts += usize::from(!before.is_empty() && before.len() < OUTAGES);
 
-        let mut poller = town.poller().await;
-        town.show(&mut poller, doc, &[240, 300]).await;
-        let after = town.whole(&town.store).await;
+        let mut poller = sim.poller().await;
+        sim.show(&mut poller, doc, &[240, 300]).await;
+        let after = sim.whole(&sim.store).await;
         assert!(before.is_subset(&after) && after.len() == OUTAGES, "{turns}: {} of {OUTAGES}", after.len());
-        let kinds = town.store.changes(&ChangeFilter::default()).await.expect("changes");
+        let kinds = sim.store.changes(&ChangeFilter::default()).await.expect("changes");
         assert!(kinds.iter().all(|stored| stored.change.kind == kind), "{turns}");
         if is_over {
             break;

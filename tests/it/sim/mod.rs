@@ -1,8 +1,8 @@
-//! The town in which the stories play: Apple, one statusd, those who hear of it, and one clock.
+//! A deterministic simulation: the feed, one statusd, its receivers, and one virtual clock.
 //!
-//! It decides nothing that statusd decides. It turns the clock to whatever is due next, a look or a
-//! delivery, calls the function of the real loop, and writes down what arrived and when. Time passes
-//! only here: nothing waits, so a story of three days takes as long as its looks.
+//! The simulation decides nothing that statusd decides. It sets the clock to the next due poll or
+//! delivery, calls the function that the daemon's loop calls, and records what arrived and when. Time
+//! passes only here, so a story of three days takes as long as its polls.
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,8 @@ use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 const DAY_ZERO: &str = "2026-03-02T00:00:00Z";
 static ZONE: TimeZone = TimeZone::UTC;
 const DAY_S: i64 = 86_400;
-/// Things that happen at one moment; more of them means that a loop spins.
-const MOMENT_MAX: u32 = 2_000;
+/// Steps at one instant. More of them mean that a loop spins.
+const STEPS_MAX: u32 = 2_000;
 
 /// `10:05`, `10:05:45` on the first day, `+3d 10:05` or `-1d 10:05` on another.
 #[track_caller]
@@ -71,8 +71,8 @@ fn zero() -> Timestamp {
     DAY_ZERO.parse().expect("a time")
 }
 
-/// Apple's page on which all is well with iCloud Backup, the service named last. Photos has an
-/// event that is long over: it carries the stamp, and it is never news.
+/// A feed without an outage of iCloud Backup, the service named last. Photos has a past event, which
+/// carries the stamp and never causes a notice.
 pub fn calm(posted: &str) -> Doc {
     let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
     let (from, to) = (at("-1d 08:00").as_second(), at("-1d 09:00").as_second());
@@ -88,51 +88,50 @@ pub fn backup(posted: &str, kind: &str, status: &str, from: &str, to: Option<&st
     calm(posted).event("1001", kind, status, at(from).as_second(), to.map(|to| at(to).as_second()))
 }
 
-/// In state where there is such a place: no story is about the disk, and a week of retries would
-/// wait for it some ten thousand times.
+/// Creates a directory in memory where possible, because a week of retries would wait for the disk some
+/// ten thousand times.
 fn state() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
 }
 
-/// One message as it arrived.
-pub struct Heard {
+/// One message as received.
+pub struct Received {
     pub at: Timestamp,
-    pub said: Said,
+    pub payload: Payload,
 }
 
-pub enum Said {
-    ToProgram(Request),
+pub enum Payload {
+    Request(Request),
     #[cfg(all(unix, not(target_os = "macos")))]
-    ToPerson(Bubble),
+    Bubble(Bubble),
 }
 
-impl Heard {
-    /// For a program the time, the kind, the service and Apple's times; for a person the time and
-    /// the headline.
+impl Received {
+    /// Returns time, kind, service and Apple's times of a request, or time and title of a bubble.
     pub fn line(&self) -> String {
-        let words = match &self.said {
-            Said::ToProgram(request) => change_line(&request.body),
+        let words = match &self.payload {
+            Payload::Request(request) => change_line(&request.body),
             #[cfg(all(unix, not(target_os = "macos")))]
-            Said::ToPerson(bubble) => bubble.summary.clone(),
+            Payload::Bubble(bubble) => bubble.summary.clone(),
         };
         format!("{} {words}", clock_text(self.at))
     }
 
     #[track_caller]
     pub fn request(&self) -> &Request {
-        match &self.said {
-            Said::ToProgram(request) => request,
+        match &self.payload {
+            Payload::Request(request) => request,
             #[cfg(all(unix, not(target_os = "macos")))]
-            Said::ToPerson(bubble) => panic!("said to a person: {bubble:?}"),
+            Payload::Bubble(bubble) => panic!("a bubble, not a request: {bubble:?}"),
         }
     }
 
     #[cfg(all(unix, not(target_os = "macos")))]
     #[track_caller]
     pub fn bubble(&self) -> &Bubble {
-        match &self.said {
-            Said::ToPerson(bubble) => bubble,
-            Said::ToProgram(request) => panic!("said to a program: {request:?}"),
+        match &self.payload {
+            Payload::Bubble(bubble) => bubble,
+            Payload::Request(request) => panic!("payload to a program: {request:?}"),
         }
     }
 }
@@ -154,58 +153,60 @@ fn change_line(body: &[u8]) -> String {
     line
 }
 
-/// Somebody who hears of changes.
-struct House {
-    ears: Ears,
+/// A test receiver with its delivery policy and what it received.
+struct Recipient {
+    endpoint: Endpoint,
     policy: Policy,
-    heard: Vec<Heard>,
+    received: Vec<Received>,
 }
 
-enum Ears {
-    Program {
+enum Endpoint {
+    Http {
         name: &'static str,
-        peer: HttpServer,
+        server: HttpServer,
     },
-    /// Nobody takes connections.
+    /// A port that refuses connections.
     Absent {
         name: &'static str,
         nobody: Nobody,
     },
     #[cfg(all(unix, not(target_os = "macos")))]
-    Person {
+    Desktop {
         name: String,
         address: String,
-        /// Nobody is logged in.
+        /// `None`: no user is logged in.
         server: Option<Server>,
     },
 }
 
-impl Ears {
+impl Endpoint {
     fn channel(&self) -> Channel {
         match self {
-            Ears::Program { name, peer } if name.starts_with("ntfy.") => pushed(name, peer.url("/topic")),
-            Ears::Program { name, peer } => program(name, peer.url("/hook")),
-            Ears::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
+            Endpoint::Http { name, server } if name.starts_with("ntfy.") => {
+                pushed(name, server.url("/topic"))
+            }
+            Endpoint::Http { name, server } => program(name, server.url("/hook")),
+            Endpoint::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
             #[cfg(all(unix, not(target_os = "macos")))]
-            Ears::Person { name, address, .. } => {
+            Endpoint::Desktop { name, address, .. } => {
                 let audience = if name.starts_with("desktop") { Audience::Desktop } else { Audience::People };
                 Channel::new(name, audience, Desktop::at(address))
             }
         }
     }
 
-    /// What has arrived and was not taken before.
-    async fn take(&mut self) -> Option<Said> {
+    /// Returns the next message not returned before.
+    async fn take(&mut self) -> Option<Payload> {
         match self {
-            Ears::Absent { .. } => None,
-            Ears::Program { peer, .. } if peer.is_quiet() => None,
-            Ears::Program { peer, .. } => Some(Said::ToProgram(peer.next().await)),
+            Endpoint::Absent { .. } => None,
+            Endpoint::Http { server, .. } if server.is_quiet() => None,
+            Endpoint::Http { server, .. } => Some(Payload::Request(server.next().await)),
             #[cfg(all(unix, not(target_os = "macos")))]
-            Ears::Person { server: None, .. } => None,
+            Endpoint::Desktop { server: None, .. } => None,
             #[cfg(all(unix, not(target_os = "macos")))]
-            Ears::Person { server: Some(server), .. } if server.is_quiet() => None,
+            Endpoint::Desktop { server: Some(server), .. } if server.is_quiet() => None,
             #[cfg(all(unix, not(target_os = "macos")))]
-            Ears::Person { server: Some(server), .. } => Some(Said::ToPerson(server.next().await)),
+            Endpoint::Desktop { server: Some(server), .. } => Some(Payload::Bubble(server.next().await)),
         }
     }
 }
@@ -230,15 +231,15 @@ fn program(name: &str, url: String) -> Channel {
     Channel::new(format!("webhook.{name}"), Audience::Programs, webhook)
 }
 
-/// What can be due, in the order in which it is done.
+/// What can be due, in the order of execution.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    FetchOutcome,
+    Poll,
     Checkup,
     Delivery(usize),
 }
 
-/// An iPhone as it tells of itself: on the cable, trusted, backed up then.
+/// A trusted iPhone on a cable, with the time of its last backup.
 pub fn iphone(last_backup: &str) -> Phone {
     let last_backup = Some(at(last_backup));
     Phone {
@@ -254,30 +255,30 @@ pub fn iphone(last_backup: &str) -> Phone {
     }
 }
 
-/// The same where it refuses to tell.
+/// The same iPhone, which refuses to answer.
 pub fn refusing(refusal: Refusal) -> Phone {
     Phone { private: Err(refusal), ..iphone("00:00") }
 }
 
-/// A delivery that does not end.
+/// A delivery that never ends.
 type Stuck = Pin<Box<dyn Future<Output = Round>>>;
 
-/// A running statusd: what `statusd run` holds in state.
+/// A running statusd: what `statusd run` holds in memory.
 struct Daemon {
     store: Store,
     poller: Poller,
     receivers: Vec<Receiver>,
-    /// When each channel's loop wakes up; `None`: not before something new happens.
+    /// When each channel's loop wakes up. `None`: at the next poll or wake-up call.
     wakes: Vec<Option<Timestamp>>,
     next_poll: Timestamp,
-    /// Where it looks at phones.
+    /// Set if statusd reads phones.
     checkup: Option<Checkup>,
     next_checkup: Option<Timestamp>,
-    /// What the clocks did since the last look.
+    /// Elapsed time and clock changes since the last poll.
     elapsed: Elapsed,
 }
 
-pub struct Town {
+pub struct Sim {
     pub apple: Apple,
     directory: TempDir,
     /// Shared with deliveries that hang.
@@ -287,36 +288,36 @@ pub struct Town {
     jitter_s: u64,
     recording: Option<PathBuf>,
     liveness: Option<Schedule>,
-    /// Whether it looks at phones, and from when on it calls a backup late.
+    /// Set if statusd reads phones, with the limit for late backups.
     checks: Option<Option<Late>>,
     /// The phones that are connected.
     pub phones: Vec<Phone>,
-    houses: Vec<House>,
+    recipients: Vec<Recipient>,
     daemon: Option<Daemon>,
     stuck: Vec<Stuck>,
-    /// Whose deliveries those are.
+    /// The recipients of those deliveries.
     hung: Vec<usize>,
-    /// When which house was tried.
+    /// The attempts, with the recipient of each.
     tries: Vec<(Timestamp, usize)>,
-    looks: Vec<(Timestamp, PollReport)>,
+    polls: Vec<(Timestamp, PollReport)>,
 }
 
-impl Town {
-    /// At 10:00, with statusd off. It watches iCloud Backup, and nobody listens yet.
-    pub async fn new() -> Town {
-        Town::with(Apple::start().await)
+impl Sim {
+    /// At 10:00, with statusd off. It watches iCloud Backup and has no recipients.
+    pub async fn new() -> Sim {
+        Sim::with(Apple::start().await)
     }
 
     /// The same with a feed over https.
-    pub async fn with_tls() -> Town {
+    pub async fn with_tls() -> Sim {
         let apple = Apple::start_tls(Papers::Good).await;
-        let town = Town::with(apple);
-        std::fs::write(town.ca_file(), town.apple.authority_pem()).expect("room for a certificate");
-        town
+        let sim = Sim::with(apple);
+        std::fs::write(sim.ca_file(), sim.apple.authority_pem()).expect("room for a certificate");
+        sim
     }
 
-    fn with(apple: Apple) -> Town {
-        Town {
+    fn with(apple: Apple) -> Sim {
+        Sim {
             apple,
             directory: state(),
             clock: Rc::new(Cell::new(at("10:00"))),
@@ -327,133 +328,140 @@ impl Town {
             liveness: None,
             checks: None,
             phones: Vec::new(),
-            houses: Vec::new(),
+            recipients: Vec::new(),
             daemon: None,
             stuck: Vec::new(),
             hung: Vec::new(),
             tries: Vec::new(),
-            looks: Vec::new(),
+            polls: Vec::new(),
         }
     }
 
-    /// The usual one: all is calm, the program `ops` takes whatever comes, statusd is on.
-    pub async fn usual() -> Town {
-        let mut town = Town::new().await.program("ops", [Reply::status(200)]).await;
-        town.show(&calm("09:00"));
-        town.start().await;
-        town
+    /// The usual setup: no outage, the program `ops` accepts every request, statusd runs.
+    pub async fn usual() -> Sim {
+        let mut sim = Sim::new().await.program("ops", [Reply::status(200)]).await;
+        sim.show(&calm("09:00"));
+        sim.start().await;
+        sim
     }
 
-    pub fn watching(mut self, patterns: &[&str]) -> Town {
+    pub fn watching(mut self, patterns: &[&str]) -> Sim {
         self.watch = patterns.iter().map(ToString::to_string).collect();
         self
     }
 
-    pub fn within(mut self, limits: Limits) -> Town {
+    pub fn within(mut self, limits: Limits) -> Sim {
         self.limits = limits;
         self
     }
 
-    /// With a sign of life, as in cron.
-    pub fn alive(mut self, when: &str) -> Town {
+    /// With a liveness report on this cron schedule.
+    pub fn liveness(mut self, when: &str) -> Sim {
         self.liveness = Some(Schedule::parse(when, &ZONE).expect("a schedule"));
         self
     }
 
-    /// It looks at phones every half hour.
-    pub fn looking_at_phones(mut self) -> Town {
+    /// Reads phones every half hour.
+    pub fn reading_phones(mut self) -> Sim {
         self.checks = Some(None);
         self
     }
 
-    pub fn not_looking_at_phones(mut self) -> Town {
+    pub fn not_reading_phones(mut self) -> Sim {
         self.checks = None;
         self
     }
 
-    /// The same, and from 19:00 on it says what is late by so many days.
-    pub fn minding_late_backups(mut self, days: i64) -> Town {
+    /// Reads phones, and reports backups late by `days` at 19:00.
+    pub fn reporting_late_backups(mut self, days: i64) -> Sim {
         let look = Schedule::parse("0 19 * * *", &ZONE).expect("a schedule");
         self.checks = Some(Some(Late { after: SignedDuration::from_hours(24 * days), check: look }));
         self
     }
 
-    /// It polls so many seconds after each slot.
-    pub fn jitter(mut self, seconds: u64) -> Town {
+    /// Polls this many seconds after each slot.
+    pub fn jitter(mut self, seconds: u64) -> Sim {
         self.jitter_s = seconds;
         self
     }
 
-    pub fn recording(mut self) -> Town {
+    pub fn recording(mut self) -> Sim {
         self.recording = Some(self.directory.path().join("feed.jsonl"));
         self
     }
 
-    /// A program behind `webhook.NAME` that answers by the script.
-    pub async fn program(mut self, name: &'static str, script: impl IntoIterator<Item = Reply>) -> Town {
-        let ears = Ears::Program { name, peer: HttpServer::start(script).await };
-        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
+    /// A program behind `webhook.NAME` that follows the script.
+    pub async fn program(mut self, name: &'static str, script: impl IntoIterator<Item = Reply>) -> Sim {
+        let endpoint = Endpoint::Http { name, server: HttpServer::start(script).await };
+        self.recipients.push(Recipient { endpoint, policy: Policy::default(), received: Vec::new() });
         self
     }
 
-    /// A program behind `webhook.NAME` that is not there.
-    pub fn absent(mut self, name: &'static str) -> Town {
-        let ears = Ears::Absent { name, nobody: Nobody::new() };
-        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
+    /// An unreachable program behind `webhook.NAME`.
+    pub fn absent(mut self, name: &'static str) -> Sim {
+        let endpoint = Endpoint::Absent { name, nobody: Nobody::new() };
+        self.recipients.push(Recipient { endpoint, policy: Policy::default(), received: Vec::new() });
         self
     }
 
-    /// The absent program comes back to its address.
-    pub fn comes_back(&mut self, house: usize, script: impl IntoIterator<Item = Reply>) {
-        let ears = &mut self.houses[house].ears;
-        let placeholder = Ears::Absent { name: "", nobody: Nobody::new() };
-        let Ears::Absent { name, nobody } = std::mem::replace(ears, placeholder) else {
-            panic!("house {house} is not absent")
+    /// Starts the absent program at its address.
+    pub fn comes_back(&mut self, recipient: usize, script: impl IntoIterator<Item = Reply>) {
+        let endpoint = &mut self.recipients[recipient].endpoint;
+        let placeholder = Endpoint::Absent { name: "", nobody: Nobody::new() };
+        let Endpoint::Absent { name, nobody } = std::mem::replace(endpoint, placeholder) else {
+            panic!("recipient {recipient} is not absent")
         };
-        *ears = Ears::Program { name, peer: nobody.replaced_by(script) };
+        *endpoint = Endpoint::Http { name, server: nobody.replaced_by(script) };
     }
 
-    /// From now on the program gives this answer.
-    pub fn answers(&self, house: usize, reply: Reply) {
-        let Ears::Program { peer, .. } = &self.houses[house].ears else {
-            panic!("house {house} is no program")
+    /// Sets the response of the program from now on.
+    pub fn answers(&self, recipient: usize, reply: Reply) {
+        let Endpoint::Http { server, .. } = &self.recipients[recipient].endpoint else {
+            panic!("recipient {recipient} is no program")
         };
-        peer.answer(reply);
+        server.answer(reply);
     }
 
-    /// A person on this bus who is not logged in; the first one's channel is `desktop`.
+    /// A desktop user on this bus, not logged in. The first one's channel is `desktop`.
     #[cfg(all(unix, not(target_os = "macos")))]
-    pub fn person(mut self, bus: &Bus) -> Town {
-        let others = self.houses.iter().filter(|house| matches!(house.ears, Ears::Person { .. })).count();
+    pub fn desktop(mut self, bus: &Bus) -> Sim {
+        let others = self
+            .recipients
+            .iter()
+            .filter(|recipient| matches!(recipient.endpoint, Endpoint::Desktop { .. }))
+            .count();
         let name = if others == 0 { "desktop".to_owned() } else { format!("desktop.{}", others + 1) };
-        let ears = Ears::Person { name, address: bus.address_without_guid(), server: None };
-        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
+        let endpoint = Endpoint::Desktop { name, address: bus.address_without_guid(), server: None };
+        self.recipients.push(Recipient { endpoint, policy: Policy::default(), received: Vec::new() });
         self
     }
 
-    /// A person who is told as phones and mailboxes are: in one message, not in a bubble an incident.
-    /// What is sent is shown on this bus.
+    /// A channel for people that combines changes, as mail does, instead of one bubble for each incident.
+    /// Its messages appear on this bus.
     #[cfg(all(unix, not(target_os = "macos")))]
-    pub fn reader(mut self, bus: &Bus) -> Town {
-        let ears =
-            Ears::Person { name: "reader".to_owned(), address: bus.address_without_guid(), server: None };
-        self.houses.push(House { ears, policy: Policy::default(), heard: Vec::new() });
+    pub fn people(mut self, bus: &Bus) -> Sim {
+        let endpoint = Endpoint::Desktop {
+            name: "reader".to_owned(),
+            address: bus.address_without_guid(),
+            server: None,
+        };
+        self.recipients.push(Recipient { endpoint, policy: Policy::default(), received: Vec::new() });
         self
     }
 
-    /// The one who listens last does so on these policy, the keys of a channel's table.
-    pub fn on_terms(mut self, toml: &str) -> Town {
+    /// Sets the policy of the last recipient, from the keys of a channel's table.
+    pub fn with_policy(mut self, toml: &str) -> Sim {
         let settings = toml::from_str(toml).expect("the keys of policy");
-        let house = self.houses.last_mut().expect("somebody who listens");
-        house.policy = Policy::new(&settings, &ZONE).expect("good policy");
+        let recipient = self.recipients.last_mut().expect("somebody who listens");
+        recipient.policy = Policy::new(&settings, &ZONE).expect("good policy");
         self
     }
 
-    /// The person on this bus comes back to the desktop.
+    /// Logs the user on this bus in.
     #[cfg(all(unix, not(target_os = "macos")))]
     pub async fn log_in(&mut self, bus: &Bus) {
-        for house in &mut self.houses {
-            if let Ears::Person { server, address, .. } = &mut house.ears
+        for recipient in &mut self.recipients {
+            if let Endpoint::Desktop { server, address, .. } = &mut recipient.endpoint
                 && *address == bus.address_without_guid()
             {
                 *server = Some(Server::start(bus, &["body", "actions"]).await);
@@ -461,31 +469,31 @@ impl Town {
         }
     }
 
-    /// The person leaves the desktop.
+    /// Logs the user out.
     #[cfg(all(unix, not(target_os = "macos")))]
-    pub async fn log_out(&mut self, house: usize) {
+    pub async fn log_out(&mut self, recipient: usize) {
         self.listen().await;
-        let Ears::Person { server, .. } = &mut self.houses[house].ears else {
-            panic!("house {house} is no person")
+        let Endpoint::Desktop { server, .. } = &mut self.recipients[recipient].endpoint else {
+            panic!("recipient {recipient} is no desktop user")
         };
         server.take().expect("somebody is logged in").stop().await;
     }
 
-    /// Whether the person's desktop answers with errors from now on.
+    /// Makes the notification server answer with errors from now on.
     #[cfg(all(unix, not(target_os = "macos")))]
-    pub fn refuses(&self, house: usize, is_refusing: bool) {
-        let Ears::Person { server: Some(server), .. } = &self.houses[house].ears else {
-            panic!("nobody is logged in at house {house}")
+    pub fn refuses(&self, recipient: usize, is_refusing: bool) {
+        let Endpoint::Desktop { server: Some(server), .. } = &self.recipients[recipient].endpoint else {
+            panic!("nobody is logged in at recipient {recipient}")
         };
         server.refuse(is_refusing);
     }
 
-    /// The notification server of somebody who is logged in.
+    /// The notification server of a logged-in user.
     #[cfg(all(unix, not(target_os = "macos")))]
-    pub fn screen(&mut self, house: usize) -> &mut Server {
-        match &mut self.houses[house].ears {
-            Ears::Person { server: Some(server), .. } => server,
-            _ => panic!("nobody is logged in at house {house}"),
+    pub fn notification_server(&mut self, recipient: usize) -> &mut Server {
+        match &mut self.recipients[recipient].endpoint {
+            Endpoint::Desktop { server: Some(server), .. } => server,
+            _ => panic!("nobody is logged in at recipient {recipient}"),
         }
     }
 
@@ -498,7 +506,7 @@ impl Town {
     }
 
     pub fn recording_file(&self) -> &Path {
-        self.recording.as_deref().expect("a town with a recording")
+        self.recording.as_deref().expect("a simulation with a recording")
     }
 
     fn ca_file(&self) -> PathBuf {
@@ -519,16 +527,17 @@ impl Town {
         self.try_start().await.expect("statusd starts");
     }
 
-    fn receiver(&self, house: &House) -> Receiver {
-        let (channel, watch) = (house.ears.channel(), Watch::new(&self.watch));
-        Receiver::new(channel, house.policy.clone(), Town::feed(), watch, ZONE.clone())
+    fn receiver(&self, recipient: &Recipient) -> Receiver {
+        let (channel, watch) = (recipient.endpoint.channel(), Watch::new(&self.watch));
+        Receiver::new(channel, recipient.policy.clone(), Sim::feed(), watch, ZONE.clone())
     }
 
     pub async fn try_start(&mut self) -> Result<(), OpenError> {
         assert!(self.daemon.is_none(), "statusd is on already");
         let now = self.clock.get();
         let Opened { store, lost } = Store::open(&self.directory(), now)?;
-        let receivers: Vec<Receiver> = self.houses.iter().map(|house| self.receiver(house)).collect();
+        let receivers: Vec<Receiver> =
+            self.recipients.iter().map(|recipient| self.receiver(recipient)).collect();
         let routes: Vec<Route> = receivers
             .iter()
             .map(|receiver| Route {
@@ -536,7 +545,7 @@ impl Town {
                 policy: receiver.policy.clone(),
             })
             .collect();
-        let state = PollerState::new(store.beliefs(&Town::feed()).await.expect("readable beliefs"));
+        let state = PollerState::new(store.beliefs(&Sim::feed()).await.expect("readable beliefs"));
         if let Some(kept) = lost {
             let change = Change::history_lost(state.beliefs.feed.clone(), &kept, now);
             store
@@ -550,7 +559,7 @@ impl Town {
         let poller = Poller {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
             watch: Watch::new(&self.watch),
-            plan: Plan { jitter_s: self.jitter_s, ..Town::plan() },
+            plan: Plan { jitter_s: self.jitter_s, ..Sim::plan() },
             routes: routes.clone(),
             liveness: self.liveness.clone(),
             tells_of_phones: self.checks.is_some(),
@@ -561,7 +570,7 @@ impl Town {
         let elapsed = Elapsed::default();
         let look = Schedule::parse("*/30 * * * *", &ZONE).expect("a schedule");
         let seed = store.seed().await.expect("a seed");
-        let feed = Town::feed();
+        let feed = Sim::feed();
         let checkup = self.checks.clone().map(|late| Checkup { feed, routes, look, late, seed });
         let next_checkup = checkup.as_ref().map(|_| now);
         self.daemon =
@@ -569,13 +578,13 @@ impl Town {
         Ok(())
     }
 
-    /// SIGTERM: says how far it looked, and ends.
+    /// SIGTERM: writes the coverage so far, and ends.
     pub async fn stop(&mut self) {
         let mut daemon = self.daemon.take().expect("statusd is on");
         daemon.poller.state.checkpoint(&daemon.store).await.expect("the database takes a mark");
     }
 
-    /// SIGKILL: whatever was in state is gone.
+    /// SIGKILL: the memory is lost.
     pub fn crash(&mut self) {
         self.daemon.take().expect("statusd is on");
     }
@@ -586,22 +595,22 @@ impl Town {
         self.clock.set(at(time));
     }
 
-    /// Everything that is due up to then, then included, in the order in which it is due.
+    /// Runs everything that is due up to and including `time`, in order.
     pub async fn until(&mut self, time: &str) {
         self.turn(at(time), false).await;
     }
 
-    /// The same, but nothing is delivered at the very end: a look at that time has only committed.
-    pub async fn until_look(&mut self, time: &str) {
+    /// The same, but without deliveries at `time` itself. A poll at that time has only committed.
+    pub async fn until_poll(&mut self, time: &str) {
         self.turn(at(time), true).await;
     }
 
     async fn turn(&mut self, target: Timestamp, is_cut_off: bool) {
-        let (mut moment, mut happened) = (self.clock.get(), 0);
+        let (mut step_time, mut steps) = (self.clock.get(), 0);
         loop {
             let now = self.clock.get();
             let daemon = self.daemon.as_ref().expect("statusd is on");
-            let look = (daemon.next_poll, Due::FetchOutcome);
+            let look = (daemon.next_poll, Due::Poll);
             let checkup = daemon.next_checkup.map(|next| (next, Due::Checkup));
             let wakes = daemon.wakes.iter().enumerate();
             let deliveries = wakes.filter_map(|(index, wake)| wake.map(|wake| (wake, Due::Delivery(index))));
@@ -611,12 +620,12 @@ impl Town {
                 break;
             }
             self.pass(due.max(now));
-            happened = if self.clock.get() == moment { happened + 1 } else { 0 };
-            moment = self.clock.get();
-            assert!(happened < MOMENT_MAX, "a loop spins at {}", clock_text(moment));
+            steps = if self.clock.get() == step_time { steps + 1 } else { 0 };
+            step_time = self.clock.get();
+            assert!(steps < STEPS_MAX, "a loop spins at {}", clock_text(step_time));
             match what {
-                Due::FetchOutcome => self.look().await,
-                Due::Checkup => self.check_up().await,
+                Due::Poll => self.poll().await,
+                Due::Checkup => self.check_phones().await,
                 Due::Delivery(channel) => self.deliver(channel).await,
             }
         }
@@ -631,22 +640,22 @@ impl Town {
         }
     }
 
-    async fn look(&mut self) {
+    async fn poll(&mut self) {
         let now = self.clock.get();
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let elapsed = std::mem::take(&mut daemon.elapsed);
-        let looked = daemon.poller.once(&daemon.store, now, elapsed, 0.5).await;
-        assert!(looked.next > now, "the next look is due at {}", clock_text(looked.next));
-        daemon.next_poll = looked.next;
-        // Every loop looks into its outbox after every look.
+        let polled = daemon.poller.once(&daemon.store, now, elapsed, 0.5).await;
+        assert!(polled.next > now, "the next look is due at {}", clock_text(polled.next));
+        daemon.next_poll = polled.next;
+        // Every loop reads its outbox after every poll.
         daemon.wakes.fill(Some(now));
-        self.looks.push((now, looked));
+        self.polls.push((now, polled));
     }
 
-    async fn check_up(&mut self) {
+    async fn check_phones(&mut self) {
         let now = self.clock.get();
         let daemon = self.daemon.as_mut().expect("statusd is on");
-        let checkup = daemon.checkup.as_ref().expect("it looks at phones");
+        let checkup = daemon.checkup.as_ref().expect("it polls at phones");
         checkup.once(&daemon.store, &self.phones, now).await.expect("the database works");
         daemon.next_checkup = Some(checkup.next(now));
         daemon.wakes.fill(Some(now));
@@ -654,7 +663,7 @@ impl Town {
 
     async fn deliver(&mut self, index: usize) {
         if self.hung.contains(&index) {
-            // Its loop is in the delivery that does not end.
+            // The loop is in the delivery that never ends.
             self.daemon.as_mut().expect("statusd is on").wakes[index] = None;
             return;
         }
@@ -673,86 +682,85 @@ impl Town {
     }
 
     async fn listen(&mut self) {
-        for house in &mut self.houses {
-            while let Some(said) = house.ears.take().await {
-                house.heard.push(Heard { at: self.clock.get(), said });
+        for recipient in &mut self.recipients {
+            while let Some(payload) = recipient.endpoint.take().await {
+                recipient.received.push(Received { at: self.clock.get(), payload });
             }
         }
     }
 
-    /// Whoever changes something in the database tells the daemon, and every loop looks.
-    pub fn knock(&mut self) {
+    /// Wakes every delivery loop, as a command does after a change in the database.
+    pub fn wake(&mut self) {
         let now = self.clock.get();
         self.daemon.as_mut().expect("statusd is on").wakes.fill(Some(now));
     }
 
-    /// Somebody acknowledges, or with `undo` no longer, what goes on with a service. Returns the
-    /// message ids.
+    /// Acknowledges the ongoing outages of a service, or undoes that. Returns the message ids.
     pub async fn ack(&mut self, service: &str, undo: bool) -> Vec<String> {
         let is_meant = |outage: &Outage| ServiceKey::new(&outage.service) == ServiceKey::new(service);
         let store = self.store();
-        let meant = store.acknowledge(&Town::feed(), &is_meant, undo, self.now()).await.expect("written");
-        self.knock();
+        let meant = store.acknowledge(&Sim::feed(), &is_meant, undo, self.now()).await.expect("written");
+        self.wake();
         meant.into_iter().map(|outage| outage.message_id).collect()
     }
 
-    /// People want to hear nothing until then.
+    /// Snoozes all channels for people until `until`.
     pub async fn snooze(&mut self, until: &str) {
         self.store().snooze(at(until), self.now()).await.expect("written");
-        self.knock();
+        self.wake();
     }
 
-    /// From now on the program takes what is sent and never answers, and the delivery under way
-    /// never ends. Something must be due.
-    pub async fn hang(&mut self, house: usize) {
-        self.answers(house, Reply::Never);
+    /// From now on the program accepts requests and never answers, so the delivery in flight never ends.
+    /// A delivery must be due.
+    pub async fn hang(&mut self, recipient: usize) {
+        self.answers(recipient, Reply::Never);
         let (store, clock) = (self.store(), Rc::clone(&self.clock));
         let daemon = self.daemon.as_mut().expect("statusd is on");
-        // Not before something new happens, and then it is in `stuck` that it does not.
-        daemon.wakes[house] = None;
-        let mut receiver = self.receiver(&self.houses[house]);
+        // The delivery in `stuck` holds the loop.
+        daemon.wakes[recipient] = None;
+        let mut receiver = self.receiver(&self.recipients[recipient]);
         let mut stuck: Stuck = Box::pin(async move {
             let now = || clock.get();
             delivery::once(&store, &mut receiver, 0.0, &now).await.expect("the database works")
         });
-        let House { ears, heard, .. } = &mut self.houses[house];
-        let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
+        let Recipient { endpoint, received, .. } = &mut self.recipients[recipient];
+        let Endpoint::Http { server, .. } = endpoint else { panic!("recipient {recipient} is no program") };
         tokio::select! {
             round = &mut stuck => panic!("the message was answered: {round:?}"),
-            request = peer.next() => {
-                heard.push(Heard { at: self.clock.get(), said: Said::ToProgram(request) });
+            request = server.next() => {
+                received.push(Received { at: self.clock.get(), payload: Payload::Request(request) });
             }
         }
         self.stuck.push(stuck);
-        self.hung.push(house);
+        self.hung.push(recipient);
     }
 
-    /// SIGKILL while a message is under way: it has arrived, and its answer has not.
-    pub async fn crash_in_flight(&mut self, house: usize) {
+    /// SIGKILL with a message in flight: the request has arrived, the response has not.
+    pub async fn crash_in_flight(&mut self, recipient: usize) {
         let mut daemon = self.daemon.take().expect("statusd is on");
         let clock = || self.clock.get();
-        let once = delivery::once(&daemon.store, &mut daemon.receivers[house], 0.0, &clock);
-        let House { ears, heard, .. } = &mut self.houses[house];
-        let Ears::Program { peer, .. } = ears else { panic!("house {house} is no program") };
+        let once = delivery::once(&daemon.store, &mut daemon.receivers[recipient], 0.0, &clock);
+        let Recipient { endpoint, received, .. } = &mut self.recipients[recipient];
+        let Endpoint::Http { server, .. } = endpoint else { panic!("recipient {recipient} is no program") };
         tokio::select! {
             round = once => panic!("the message was answered: {round:?}"),
-            request = peer.next() => heard.push(Heard { at: clock(), said: Said::ToProgram(request) }),
+            request = server.next() => received.push(Received { at: clock(), payload: Payload::Request(request) }),
         }
     }
 
-    /// While a message to `dead` is under way and unanswered, `alive` delivers and statusd looks.
-    pub async fn deliver_beside(&mut self, dead: usize, alive: usize) {
+    /// Delivers to `alive` and polls while a message to `dead` is in flight.
+    pub async fn deliver_while_stuck(&mut self, dead: usize, alive: usize) {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
         let [dead_channel, alive_channel] =
             daemon.receivers.get_disjoint_mut([dead, alive]).expect("two channels");
         let stuck = delivery::once(&daemon.store, dead_channel, 0.0, &clock);
-        let Ears::Program { peer, .. } = &mut self.houses[dead].ears else { panic!("no program") };
+        let Endpoint::Http { server, .. } = &mut self.recipients[dead].endpoint else { panic!("no program") };
         let mut stuck = Box::pin(stuck);
         tokio::select! {
             round = &mut stuck => panic!("the message was answered: {round:?}"),
-            request = peer.next() => {
-                self.houses[dead].heard.push(Heard { at: clock(), said: Said::ToProgram(request) });
+            request = server.next() => {
+                self.recipients[dead].received.push(Received { at: clock(), payload: Payload::Request(request) });
             }
         }
         let beside = async {
@@ -765,23 +773,23 @@ impl Town {
         };
         tokio::select! {
             round = &mut stuck => panic!("the message was answered: {round:?}"),
-            looked = beside => assert_eq!(looked.trouble, None),
+            polled = beside => assert_eq!(polled.trouble, None),
         }
         drop(stuck);
         self.listen().await;
     }
 
-    /// The computer sleeps until then. One look follows soon after it wakes.
+    /// Suspends the computer until `time`. One poll follows soon after.
     pub fn sleep_until(&mut self, time: &str) {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         self.clock.set(at(time));
         daemon.elapsed.slept = true;
         daemon.next_poll = Poller::after_jump(at(time));
-        // Timers stand still in a sleep; the look that follows it wakes every loop.
+        // Timers stop during suspend. The poll that follows wakes every loop.
         daemon.wakes.fill(None);
     }
 
-    /// Somebody sets the clock. No time passes, and timers go on as they were.
+    /// Sets the clock. No time passes, and timers are unaffected.
     pub fn set_clock(&mut self, time: &str) {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let by = at(time).duration_since(self.clock.get());
@@ -793,47 +801,46 @@ impl Town {
         }
     }
 
-    /// What the first house has heard since it was last asked, a line a message.
-    pub fn heard(&mut self) -> Vec<String> {
-        self.heard_at(0)
+    /// Returns what the first recipient has received since the last call, one line for each message.
+    pub fn received(&mut self) -> Vec<String> {
+        self.received_by(0)
     }
 
-    /// The same for another house.
-    pub fn heard_at(&mut self, house: usize) -> Vec<String> {
-        self.messages(house).iter().map(Heard::line).collect()
+    /// The same for another recipient.
+    pub fn received_by(&mut self, recipient: usize) -> Vec<String> {
+        self.messages(recipient).iter().map(Received::line).collect()
     }
 
-    /// The same with all that was in it.
-    pub fn messages(&mut self, house: usize) -> Vec<Heard> {
-        std::mem::take(&mut self.houses[house].heard)
+    /// The same, with the full messages.
+    pub fn messages(&mut self, recipient: usize) -> Vec<Received> {
+        std::mem::take(&mut self.recipients[recipient].received)
     }
 
-    /// What people have read since they were last asked: time, headline, and the lines below it.
+    /// Returns time, title and body of the bubbles since the last call.
     #[cfg(all(unix, not(target_os = "macos")))]
-    pub fn read(&mut self, house: usize) -> Vec<String> {
-        let read = |heard: &Heard| match &heard.said {
-            Said::ToPerson(bubble) => format!("{}\n{}", heard.line(), bubble.body),
-            Said::ToProgram(request) => panic!("house {house} is a program: {request:?}"),
+    pub fn read(&mut self, recipient: usize) -> Vec<String> {
+        let read = |received: &Received| match &received.payload {
+            Payload::Bubble(bubble) => format!("{}\n{}", received.line(), bubble.body),
+            Payload::Request(request) => panic!("recipient {recipient} is a program: {request:?}"),
         };
-        self.messages(house).iter().map(read).collect()
+        self.messages(recipient).iter().map(read).collect()
     }
 
-    /// The idempotency keys of what a program has heard since it was last asked, from the service
-    /// on.
-    pub fn keys(&mut self, house: usize) -> Vec<String> {
-        let key = |heard: &Heard| {
-            let key = heard.request().header("idempotency-key").expect("a key");
+    /// Returns the idempotency keys that a program has received since the last call, from the service on.
+    pub fn keys(&mut self, recipient: usize) -> Vec<String> {
+        let key = |received: &Received| {
+            let key = received.request().header("idempotency-key").expect("a key");
             key.splitn(3, '/').last().expect("three parts").to_owned()
         };
-        self.messages(house).iter().map(key).collect()
+        self.messages(recipient).iter().map(key).collect()
     }
 
-    /// When a message for this house was tried.
-    pub fn tries(&self, house: usize) -> Vec<Timestamp> {
-        self.tries.iter().filter(|(_, tried)| *tried == house).map(|(at, _)| *at).collect()
+    /// The times of the attempts for this recipient.
+    pub fn tries(&self, recipient: usize) -> Vec<Timestamp> {
+        self.tries.iter().filter(|(_, tried)| *tried == recipient).map(|(at, _)| *at).collect()
     }
 
-    /// What waits in the outbox or was given up: channel, kind and service.
+    /// The pending and given-up deliveries: channel, kind and service.
     pub async fn outbox(&self) -> Vec<String> {
         let line = |delivery: &StoredDelivery| {
             let StoredDelivery { channel, state, change, .. } = delivery;
@@ -843,9 +850,9 @@ impl Town {
         self.store().deliveries(false).await.expect("an outbox").iter().map(line).collect()
     }
 
-    /// The looks since they were last asked for.
-    pub fn looks(&mut self) -> Vec<(Timestamp, PollReport)> {
-        std::mem::take(&mut self.looks)
+    /// Returns the polls since the last call.
+    pub fn polls(&mut self) -> Vec<(Timestamp, PollReport)> {
+        std::mem::take(&mut self.polls)
     }
 
     pub fn next_poll(&self) -> Timestamp {
@@ -877,9 +884,9 @@ impl Town {
         stored.into_iter().map(|stored| stored.change).collect()
     }
 
-    /// When statusd could see, a line a span.
+    /// The coverage, one line for each span.
     pub async fn coverage(&self) -> Vec<String> {
-        let spans = self.store().coverage(&Town::feed(), Timestamp::MIN).await.expect("coverage");
+        let spans = self.store().coverage(&Sim::feed(), Timestamp::MIN).await.expect("coverage");
         let text = |time| clock_text(time);
         let word = |blind: &Option<String>| if blind.is_some() { "unreadable" } else { "readable" };
         spans
