@@ -318,7 +318,7 @@ pub struct Fleet {
     pub device_column: Option<String>,
     /// Exit with 1 if a device is late, late-otherwise (not because of Apple), off or unknown; may be
     /// repeated, or several with `,` between
-    #[arg(long, value_name = "STANDING", value_delimiter = ',', hide_possible_values = true)]
+    #[arg(long, value_name = "STATE", value_delimiter = ',', hide_possible_values = true)]
     pub fail_on: Vec<FailOn>,
     /// Which comes first in dates like 05/04/2026: mdy or dmy
     #[arg(long, value_name = "ORDER", hide_possible_values = true)]

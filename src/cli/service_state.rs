@@ -144,9 +144,7 @@ impl ServiceReport {
                 let names: Vec<String> = near.iter().map(|name| shown(name)).collect();
                 format!("cannot tell: not in Apple's list; did you mean {}?", names.join(" or "))
             }
-            (Some(Riddle::Garbled), _) => {
-                "cannot tell: Apple's entry has a form that statusd does not know".to_owned()
-            }
+            (Some(Riddle::Garbled), _) => "cannot tell: Apple's entry has an unknown format".to_owned(),
             (None, None) => NO_PROBLEM.to_owned(),
             (None, Some(worst)) => under_way(&worst.kind, worst.event.start, worst.event.end, page),
         }
@@ -383,7 +381,7 @@ Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
             "\
 iCloud Bakup: cannot tell: not in Apple's list; did you mean iCloud Backup or
   iCloud Mail?
-Mail Drop: cannot tell: Apple's entry has a form that statusd does not know
+Mail Drop: cannot tell: Apple's entry has an unknown format
 Xyzzy: cannot tell: not in Apple's list; `statusd services` shows all names
 ",
         );

@@ -123,8 +123,8 @@ impl PhoneLoop {
     fn report_refusal(&mut self, refusal: &Refusal) {
         let why = match refusal {
             Refusal::NotPaired => "this computer is not paired with it",
-            Refusal::NotTrustedAnyMore => "it does not trust this computer any more",
-            Refusal::Locked => "it was not unlocked since it was started",
+            Refusal::NotTrustedAnyMore => "it no longer trusts this computer",
+            Refusal::Locked => "it has not been unlocked since it started",
             Refusal::DialogOpen => "it asks whether to trust this computer",
             Refusal::Denied => "it was told not to trust this computer",
             Refusal::Silent { .. } => "it does not answer",

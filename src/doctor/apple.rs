@@ -28,9 +28,9 @@ const RECENT: SignedDuration = SignedDuration::from_hours(72);
 const NAMES_MAX: usize = 3;
 const APPLE: &str = "apple";
 const HISTORY: &str = "history";
-const BACK_UP: &str = "It catches up by itself in the next night. To back up now: Settings, your name, iCloud, iCloud \
+const BACK_UP: &str = "The phone catches up by itself the next night. To back up now: Settings, your name, iCloud, iCloud \
                        Backup, Back Up Now.";
-const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over: your iPhone then backs up by itself.";
+const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over. Your iPhone then backs up by itself.";
 
 /// What the database remembers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,9 +114,9 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
     if let (Some(stamp), Some(newest)) = (stamp, state.and_then(|state| newest_stamp(state, case.now)))
         && stamp < newest
     {
-        let seen = format!("Apple handed out an old copy of its status, of {}", case.at(stamp));
+        let seen = format!("Apple served an old copy of its status, of {}", case.at(stamp));
         return Finding::new(APPLE, Status::CannotTell, seen)
-            .todo("Collected again in a few minutes: Apple's caches do that now and then.")
+            .todo("Check again in a few minutes: Apple's caches sometimes serve old copies.")
             .step(Step::AppleStatus);
     }
     let troubles = troubles(document, case);
@@ -129,10 +129,10 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
 
 fn not_read(failure: &Failure, case: &Case) -> Finding {
     let todo = match failure.fault() {
-        Fault::Ours => "The checks of the network below say more.".to_owned(),
-        Fault::Apple => format!("Collected again in a few minutes, or open {}.", case.edition.page()),
+        Fault::Ours => "See the network checks below.".to_owned(),
+        Fault::Apple => format!("Check again in a few minutes, or open {}.", case.edition.page()),
     };
-    let seen = format!("Apple's status cannot be read: {failure}");
+    let seen = format!("cannot read Apple's status: {failure}");
     Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(Step::AppleStatus)
 }
 
@@ -190,7 +190,7 @@ fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
             && case.fell_into_last_night(trouble.event.start, trouble.event.end)
     })?;
     let span = over.span(case);
-    let seen = format!("{}: {} {span}, in the last night; it is over", over.service, kind_word(&over.kind));
+    let seen = format!("{}: {} {span}, last night; it is over", over.service, kind_word(&over.kind));
     Some(Finding::new(APPLE, Status::Problem, seen).blame(Blame::Apple).todo(BACK_UP).step(Step::BackUpNow))
 }
 
@@ -200,7 +200,7 @@ fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
     let (names, garbled): (Vec<&str>, Vec<bool>) =
         watched.map(|(_, listing)| (listing.name.as_str(), listing.garbled)).unzip();
     if garbled.contains(&true) {
-        let seen = "Apple's entry has a form that statusd does not know";
+        let seen = "Apple's entry has an unknown format";
         return Finding::new(APPLE, Status::CannotTell, seen).step(Step::AppleStatus);
     }
     let recent = troubles.iter().filter(|trouble| {
@@ -224,7 +224,7 @@ fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble],
     let lines = troubles.iter().map(|trouble| {
         let span = trouble.span(case);
         let stands = match trouble.stands {
-            EventState::Down | EventState::Running => "going on",
+            EventState::Down | EventState::Running => "ongoing",
             EventState::Planned => "planned",
             EventState::Over => "over",
         };
@@ -237,7 +237,7 @@ fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble],
 /// `is_read`: the feed was read just now, and knows better what goes on.
 pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding {
     let Some(past) = past else {
-        let seen = "no history on this computer: `statusd run` keeps one";
+        let seen = "no history on this computer; `statusd run` records one";
         return Finding::new(HISTORY, Status::Skipped, seen);
     };
     let of_phase = |is_it: &dyn Fn(&Phase) -> bool| past.outages.iter().rfind(|outage| is_it(&outage.phase));
@@ -252,12 +252,12 @@ pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding
         (Some(outage), ..) => still_going_on(outage, past, case),
         (None, Some(outage), ..) => listed_no_more(outage, case),
         (None, None, Some(outage), _) => {
-            let seen = format!("{}, in the last night; it is over", line(outage, case));
+            let seen = format!("{}, last night; it is over", line(outage, case));
             let finding = Finding::new(HISTORY, Status::Problem, seen).blame(Blame::Apple);
             finding.todo(BACK_UP).step(Step::BackUpNow)
         }
         (None, None, None, Some(outage)) => {
-            Finding::new(HISTORY, Status::Ok, format!("the last in 72 hours: {}", line(outage, case)))
+            Finding::new(HISTORY, Status::Ok, format!("most recent in 72 hours: {}", line(outage, case)))
         }
         (None, None, None, None) => {
             Finding::new(HISTORY, Status::Ok, "no outage recorded in the last 72 hours")
@@ -430,7 +430,7 @@ mod tests {
         let planned = document(&[event("upcoming", "Maintenance", "06T10:30", Some("06T14:00"))]);
         check(&planned, Status::Ok, fine);
         let night = document(&[event("resolved", "Issue", "04T22:00", Some("05T01:00"))]);
-        let seen = "iCloud Backup: issue from Mon 4 May 22:00 to 01:00 (3 h), in the last night; it is over";
+        let seen = "iCloud Backup: issue from Mon 4 May 22:00 to 01:00 (3 h), last night; it is over";
         let finding = check(&night, Status::Problem, seen);
         assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
         // At ten in the evening the night to the 5th is still the last that is over.
@@ -478,7 +478,7 @@ mod tests {
         let seen = "Apple's status cannot be read: www.apple.com answered 503 (Service Unavailable)";
         assert!(check(&theirs, Status::CannotTell, seen).todo.is_some_and(|todo| todo.contains("apple.com")));
         let odd = document(&[json!(7)]);
-        check(&odd, Status::CannotTell, "Apple's entry has a form that statusd does not know");
+        check(&odd, Status::CannotTell, "Apple's entry has an unknown format");
         let unknown = watch(&["iCloud Bakup"]);
         let case = Case {
             watch: &unknown,
@@ -568,7 +568,7 @@ mod tests {
         };
         assert_eq!(judge_history(None, true, &case).status, Status::Skipped);
         let night = outage(Phase::Over(OverBy::Apple), "04T22:00", Some("05T01:00"));
-        let seen = "iCloud Backup: outage from Mon 4 May 22:00 to 01:00 (3 h), in the last night; it is over";
+        let seen = "iCloud Backup: outage from Mon 4 May 22:00 to 01:00 (3 h), last night; it is over";
         check(&[night], Status::Problem, seen);
         let lasts = outage(Phase::Ongoing(None), "05T08:00", None);
         check(

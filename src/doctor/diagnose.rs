@@ -104,7 +104,7 @@ fn judge_phones(phones: &Phones, seen: &Seen, case: &Case, identifiers: bool) ->
 
 fn judge_ios(phones: &Phones, now: Timestamp, identifiers: bool) -> Vec<Finding> {
     let (Ok(found), Some(releases)) = (&phones.found, &phones.releases) else {
-        return vec![Finding::new(ios::ID, Status::Skipped, "no iPhone to look at")];
+        return vec![Finding::new(ios::ID, Status::Skipped, "no iPhone to check")];
     };
     let releases = releases.as_ref().map_err(String::as_str);
     let one = |(place, phone): (usize, &Phone)| {

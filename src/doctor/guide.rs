@@ -96,58 +96,56 @@ impl Step {
 }
 
 /// Above the road: what must not be done on it.
-pub const WARNING: &str = "Never erase or restore the phone to make a backup work: what is not backed up yet \
-                           would be gone.";
+pub const WARNING: &str = "Never erase or restore the phone to make a backup work: you would lose all data \
+                           that is not backed up.";
 
 const APPLE_STATUS: Text = Text {
-    title: "Collected whether Apple has trouble",
-    why: "While Apple has trouble nothing on the phone helps, and the phone catches up by itself once it is \
-          over. Apple posts trouble a median of 91 minutes after it began, so a page without trouble is no \
-          proof.",
+    title: "Check whether Apple has an outage",
+    why: "During an outage no step on the phone helps. The phone catches up by itself afterwards. Apple posts \
+          an outage a median of 91 minutes after it began, so an empty status page proves nothing.",
     todo: &[
-        "`statusd check` says how iCloud Backup is now, `statusd history` how it was.",
+        "`statusd check` shows the current state of iCloud Backup, `statusd history` past outages.",
         "Apple's own page is https://www.apple.com/support/systemstatus/.",
-        "If it has trouble: wait. If not: go on, and look again in an hour or two.",
+        "If there is an outage, wait. Otherwise continue with step 2, and check again in an hour or two.",
     ],
     mind: "",
 };
 
 const WIFI_AND_POWER: Text = Text {
     title: "Wi-Fi, power, a locked screen",
-    why: "The phone backs up by itself once in 24 hours, and only while it is on Wi-Fi, on power and locked, \
-          all three at once.",
+    why: "The phone backs up automatically once in 24 hours, and only while it is on Wi-Fi, on power and \
+          locked at the same time.",
     todo: &[
-        "Settings, Wi-Fi: connect to a network that works, and open a web page in Safari to see that it \
-         does.",
-        "Tap the (i) beside the network and switch Low Data Mode off.",
-        "A VPN or a content filter: switch it off for one try.",
-        "Connect the charger, lock the screen, and leave it so overnight.",
+        "Settings, Wi-Fi: connect to a network that works. To test it, open a web page in Safari.",
+        "Tap the (i) next to the network and switch off Low Data Mode.",
+        "If you use a VPN or a content filter, switch it off and try once without it.",
+        "Connect the charger, lock the screen, and leave the phone overnight.",
     ],
     mind: "",
 };
 
 const STORAGE: Text = Text {
-    title: "Space in iCloud",
-    why: "The whole next backup must fit into what is left of your iCloud storage. 5 GB are free of charge, \
-          which is little for a phone with photos.",
+    title: "Free iCloud storage",
+    why: "The whole next backup must fit into your remaining iCloud storage. 5 GB are free of charge, which \
+          is little for a phone with photos.",
     todo: &[
-        "Settings, your name, iCloud: the bar at the top shows how much is left.",
-        "Backups (there, under Storage) shows the size of the next one. Apps that need no backup can be \
-         switched off in it.",
-        "Not enough: delete in iCloud what you do not need, or get more storage there.",
+        "Settings, your name, iCloud: the bar at the top shows how much storage is left.",
+        "Backups (there, under Storage) shows the size of the next backup. Switch off apps that need no \
+         backup.",
+        "If there is not enough, delete what you do not need from iCloud, or buy more storage.",
     ],
-    mind: "A backup that you delete is gone, of an old phone too. What you delete in iCloud Photos is deleted \
-           on all your devices. An app that is switched off in the backup will not be in it.",
+    mind: "A deleted backup cannot be recovered, even that of an old phone. Photos that you delete in iCloud \
+           Photos are deleted on all your devices. The backup omits apps that are switched off.",
 };
 
 const BACK_UP_NOW: Text = Text {
     title: "iCloud Backup on, and Back Up Now",
-    why: "The switch may be off: after a change of phone, or because somebody backs up to a computer. Apple \
-          keeps the backups of a phone for 180 days after it is switched off.",
+    why: "The switch may be off, for example after a change of phone, or because the phone backs up to a \
+          computer. Apple keeps a phone's backups for 180 days after the switch is turned off.",
     todo: &[
         "Settings, your name, iCloud, iCloud Backup: switch on Back Up This iPhone.",
-        "There, tap Back Up Now, and stay on Wi-Fi until the line below says when the last one succeeded.",
-        "The switch cannot be moved: a profile of your employer or school forbids it; ask them.",
+        "There, tap Back Up Now, and stay on Wi-Fi until the line below shows the time of the last successful backup.",
+        "If the switch is grey, a profile of your employer or school may forbid backups; ask them.",
         "The first backup can take a night or more.",
     ],
     mind: "",
@@ -155,19 +153,18 @@ const BACK_UP_NOW: Text = Text {
 
 const UPDATE: Text = Text {
     title: "Update iOS",
-    why: "Old versions have faults that newer ones have not, and below iOS 9 iCloud takes no backups any \
-          more.",
-    todo: &["Settings, General, Software Update: install what is there, on Wi-Fi and power."],
-    mind: "If you can, make a backup to a computer first (step 10).",
+    why: "Updates fix faults of older versions. iCloud no longer accepts backups from versions before iOS 9.",
+    todo: &["Settings, General, Software Update: install the update, on Wi-Fi and power."],
+    mind: "If you can, back up to a computer first (step 10).",
 };
 
 const RESTART: Text = Text {
     title: "Restart the phone",
-    why: "A backup that is stuck does not always get going by itself.",
+    why: "A stuck backup does not always resume by itself.",
     todo: &[
-        "Hold a volume button and the side button until the slider shows, slide, wait half a minute, and \
-         switch it on again. Phones with a Home button: hold the side or top button.",
-        "Unlock it once with its code: before that it cannot back up.",
+        "Hold a volume button and the side button until the slider appears. Slide it, wait half a minute, \
+         and switch the phone on again. On phones with a Home button, hold the side or top button.",
+        "Unlock the phone once with its passcode: before that, it cannot back up.",
         "Try Back Up Now again (step 4).",
     ],
     mind: "",
@@ -175,78 +172,79 @@ const RESTART: Text = Text {
 
 const FREE_SPACE: Text = Text {
     title: "Free space on the phone",
-    why: "A backup is prepared on the phone itself, and a phone that is full cannot.",
+    why: "The phone prepares a backup locally, which needs free space.",
     todo: &[
         "Settings, General, iPhone Storage: leave a few gigabytes free.",
-        "Offload App, there, removes an app and keeps what belongs to it.",
+        "Offload App, there, removes an app and keeps its data.",
     ],
-    mind: "Delete App removes what belongs to the app as well. Deleted photos go to Recently Deleted for 30 \
-           days and take their space until they are removed there too.",
+    mind: "Delete App also removes the app's data. Deleted photos stay in Recently Deleted for 30 days. They \
+           take up space until you remove them there too.",
 };
 
 const NETWORK_RESET: Text = Text {
     title: "Reset the network settings",
-    why: "Where other devices back up on the same Wi-Fi and this phone does not, its network settings may be \
-          at fault.",
+    why: "If other devices back up on the same Wi-Fi and this phone does not, its network settings may be the \
+          cause.",
     todo: &[
         "Settings, General, Transfer or Reset iPhone, Reset, Reset Network Settings.",
         "Connect to Wi-Fi again, and try Back Up Now (step 4).",
     ],
-    mind: "The phone forgets all Wi-Fi networks and their passwords, VPN and mobile network settings: have the \
-           password of your Wi-Fi at hand. Take care not to tap Erase All Content and Settings, which \
-           stands beside it.",
+    mind: "The phone forgets all Wi-Fi networks and their passwords, and its VPN and mobile network settings. \
+           Have your Wi-Fi password at hand. Do not tap Erase All Content and Settings, which is next to \
+           Reset.",
 };
 
 const SIGN_OUT: Text = Text {
-    title: "Sign out of iCloud and in again",
-    why: "The last thing to try: it renews what ties the phone to your Apple Account.",
+    title: "Sign out of iCloud and back in",
+    why: "Try this last. It renews the link between the phone and your Apple Account.",
     todo: &[
-        "Settings, your name, at the bottom Sign Out. Choose to keep a copy of what it offers to keep.",
-        "Restart, sign in again in the same place, and switch iCloud Backup on (step 4).",
+        "Settings, your name, Sign Out at the bottom. Keep a copy of all data that it offers to keep.",
+        "Restart, sign in again in the same place, and switch on iCloud Backup (step 4).",
     ],
-    mind: "First make a backup to a computer (step 10). Have the password of your Apple Account at hand, and \
-           another device or a telephone that receives its codes: without both you cannot get back in. \
-           Cards in Wallet are removed, and Find My is off until you are signed in again.",
+    mind: "First back up to a computer (step 10). Have the password of your Apple Account at hand, and another \
+           device or telephone that receives its codes. Without both you cannot sign in again. Cards in \
+           Wallet are removed, and Find My is off until you sign in again.",
 };
 
 const LOCAL_BACKUP: Text = Text {
-    title: "A backup to a computer",
-    why: "It works without iCloud, whatever is wrong there, and is the safety net for the steps above.",
+    title: "Back up to a computer",
+    why: "This works without iCloud, and is the safety net for the steps above.",
     todo: &[
-        "Connect the phone by cable, unlock it, and tap Trust on it if it asks.",
-        "Mac: Finder, the phone in the sidebar, \"Back up all of the data on your iPhone to this Mac\", tick \
-         \"Encrypt local backup\", Back Up Now.",
-        "Windows: the same in the app Apple Devices, or in iTunes.",
+        "Connect the phone with a cable, unlock it, and tap Trust if it asks.",
+        "Mac: in Finder, select the phone in the sidebar. Choose \"Back up all of the data on your iPhone \
+         to this Mac\", tick \"Encrypt local backup\", and click Back Up Now.",
+        "Windows: the same in the Apple Devices app, or in iTunes.",
         "Linux: `idevicebackup2 -i encryption on DIRECTORY`, then `idevicebackup2 backup --full DIRECTORY` \
          (package libimobiledevice-utils).",
     ],
-    mind: "Only an encrypted backup keeps health data and saved passwords. Write its password down: nobody can \
-           recover it. A backup to a computer does not switch off the one to iCloud, unless you choose so.",
+    mind: "Only an encrypted backup contains health data and saved passwords. Write down its password: it \
+           cannot be recovered. A backup to a computer does not switch off iCloud Backup, unless you choose \
+           that.",
 };
 
 const PREVENTION: Text = Text {
-    title: "So that it does not happen again",
-    why: "A backup that fails says nothing for days.",
+    title: "Prevent the next failure",
+    why: "A phone does not report a failed backup for days.",
     todo: &[
         "Charge the phone overnight, on Wi-Fi.",
-        "Let statusd run: it tells you when Apple has trouble, and, with [phone] in its configuration, when \
-         a connected phone has not backed up.",
-        "Collected at the date now and then: Settings, your name, iCloud, iCloud Backup.",
-        "Now and then make an encrypted backup to a computer as well.",
+        "Keep statusd running: it notifies you of outages at Apple, and, with [phone] in its configuration, \
+         when a connected phone has not backed up.",
+        "Check the date of the last backup from time to time: Settings, your name, iCloud, iCloud Backup.",
+        "Make an encrypted backup to a computer from time to time as well.",
     ],
     mind: "",
 };
 
 const APPLE_SUPPORT: Text = Text {
     title: "Ask Apple",
-    why: "What none of these steps helps with only Apple can see: your account, its storage, its servers.",
+    why: "If no step helped, only Apple can examine the rest: your account, its storage, its servers.",
     todo: &[
         "https://support.apple.com/ has the article \"If you can't back up to iCloud\".",
         "https://getsupport.apple.com/ opens a case or a chat.",
-        "Have ready: the iOS version, the words of the error, and what `statusd doctor -v` prints.",
+        "Have ready: the iOS version, the text of the error, and the output of `statusd doctor -v`.",
     ],
     mind: "Type these addresses yourself. Apple does not call you because of a failed backup, and never asks \
-           for your password or a code. Whoever does is not Apple.",
+           for your password or a code. A caller who does is not from Apple.",
 };
 
 #[cfg(test)]
@@ -271,7 +269,7 @@ mod tests {
             assert!(!step.text().mind.is_empty(), "{step:?}");
         }
         assert!(NETWORK_RESET.mind.contains("passwords") && NETWORK_RESET.mind.contains("networks"));
-        assert!(SIGN_OUT.mind.contains("backup to a computer (step 10)"));
+        assert!(SIGN_OUT.mind.contains("back up to a computer (step 10)"));
         assert_eq!((Step::BackUpNow.number(), Step::LocalBackup.number()), (4, 10));
     }
 }

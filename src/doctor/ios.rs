@@ -22,7 +22,11 @@ const UPDATE: &str = "On the phone: Settings, General, Software Update.";
 pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestamp) -> Finding {
     let system = match general.family() {
         Family::Other(name) => {
-            return Finding::new(ID, Status::Skipped, format!("{name}: its versions are not those of iOS"));
+            return Finding::new(
+                ID,
+                Status::Skipped,
+                format!("{name}: not compared, because it does not run iOS"),
+            );
         }
         Family::IPad => "iPadOS",
         Family::IPhone | Family::IPod | Family::Unknown => "iOS",
@@ -31,7 +35,7 @@ pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestam
         return Finding::new(
             ID,
             Status::CannotTell,
-            format!("the phone does not say its version of {system}"),
+            format!("the phone does not report its {system} version"),
         );
     };
     if version.major() < OLDEST_MAJOR {
@@ -40,7 +44,7 @@ pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestam
     let releases = match releases {
         Ok(releases) => releases,
         Err(words) => {
-            let seen = format!("{system} {version}; Apple's list of versions cannot be read");
+            let seen = format!("{system} {version}; cannot read Apple's list of versions");
             return Finding::new(ID, Status::CannotTell, seen).evidence([words.to_owned()]);
         }
     };
@@ -56,19 +60,21 @@ fn too_old(system: &str, version: &Version) -> Finding {
     let seen = format!("{system} {version}; iCloud backups need {system} {OLDEST_MAJOR} or newer");
     Finding::new(ID, Status::Problem, seen)
         .blame(Blame::Phone)
-        .todo(format!("{UPDATE} If there is none, back up to a computer."))
+        .todo(format!("{UPDATE} If no update is available, back up to a computer."))
         .step(Step::Update)
 }
 
 fn compared(system: &str, version: &Version, newest: &Version) -> Finding {
     if version > newest {
-        let seen = format!("{system} {version}, newer than Apple's list ({newest}): a beta, or just out");
+        let seen = format!(
+            "{system} {version}, newer than Apple's list ({newest}): a beta or a very recent release"
+        );
         return Finding::new(ID, Status::Ok, seen);
     }
     if version == newest {
         return Finding::new(ID, Status::Ok, format!("{system} {version}, the newest for this model"));
     }
-    Finding::new(ID, Status::Warning, format!("{system} {version}; {newest} is there for this model"))
+    Finding::new(ID, Status::Warning, format!("{system} {version}; {newest} is available for this model"))
         .blame(Blame::Phone)
         .todo(UPDATE)
         .step(Step::Update)
@@ -76,15 +82,15 @@ fn compared(system: &str, version: &Version, newest: &Version) -> Finding {
 
 fn unlisted(system: &str, version: &Version, model: &str) -> String {
     match text::plain_line(model, MAX_WORD_CHARS) {
-        model if model.is_empty() => format!("{system} {version}; the phone does not say its model"),
-        model => format!("{system} {version}; Apple's list does not have the model {model}"),
+        model if model.is_empty() => format!("{system} {version}; the phone does not report its model"),
+        model => format!("{system} {version}; Apple's list does not contain the model {model}"),
     }
 }
 
 fn evidence(releases: &Releases, now: Timestamp) -> Vec<String> {
     let age = lasted(releases.at, now.max(releases.at));
     let asked = format!("Apple's list is {age} old ({})", releases.at);
-    let stale = releases.stale.as_ref().map(|words| format!("no newer one: {words}"));
+    let stale = releases.stale.as_ref().map(|words| format!("could not refresh: {words}"));
     std::iter::once(asked).chain(stale).collect()
 }
 
@@ -128,10 +134,10 @@ mod tests {
     #[test]
     fn versions_are_judged_by_model() {
         check("iPhone13,2", "26.6.1", Status::Ok, "iOS 26.6.1, the newest for this model");
-        check("iPhone13,2", "18.7.10", Status::Warning, "iOS 18.7.10; 26.6.1 is there for this model");
-        check("iPhone11,8", "18.4.1", Status::Warning, "iOS 18.4.1; 18.7.10 is there for this model");
+        check("iPhone13,2", "18.7.10", Status::Warning, "iOS 18.7.10; 26.6.1 is available for this model");
+        check("iPhone11,8", "18.4.1", Status::Warning, "iOS 18.4.1; 18.7.10 is available for this model");
         check("iPhone11,8", "18.7.10", Status::Ok, "iOS 18.7.10, the newest for this model");
-        check("iPad7,1", "18.7.9", Status::Warning, "iPadOS 18.7.9; 18.7.10 is there for this model");
+        check("iPad7,1", "18.7.9", Status::Warning, "iPadOS 18.7.9; 18.7.10 is available for this model");
         check(
             "iPhone13,2",
             "27.0",
@@ -144,7 +150,7 @@ mod tests {
             Status::CannotTell,
             "iOS 26.0; Apple's list does not have the model iPhone99,1",
         );
-        check("iPhone13,2", "new", Status::CannotTell, "the phone does not say its version of iOS");
+        check("iPhone13,2", "new", Status::CannotTell, "the phone does not report its iOS version");
     }
 
     #[test]
@@ -154,10 +160,10 @@ mod tests {
             "RealityDevice14,1",
             "2.5",
             Status::Skipped,
-            "Apple Vision Pro: its versions are not those of iOS",
+            "Apple Vision Pro: not compared, because it does not run iOS",
         );
-        check("AppleTV6,2", "8.4", Status::Skipped, "Apple TV: its versions are not those of iOS");
-        check("Watch6,1", "10.6", Status::Skipped, "Apple Watch: its versions are not those of iOS");
+        check("AppleTV6,2", "8.4", Status::Skipped, "Apple TV: not compared, because it does not run iOS");
+        check("Watch6,1", "10.6", Status::Skipped, "Apple Watch: not compared, because it does not run iOS");
         check(
             "iPod9,1",
             "15.8",
@@ -171,7 +177,7 @@ mod tests {
         check("iPhone4,1", "8.4.1", Status::Problem, "iOS 8.4.1; iCloud backups need iOS 9 or newer");
         let finding = judge(&phone("iPhone4,1", "8.4.1"), Err("no network"), at("2026-08-01T00:00:00Z"));
         assert_eq!(finding.status, Status::Problem);
-        check("iPhone6,1", "9.0", Status::Warning, "iOS 9.0; 12.5.8 is there for this model");
+        check("iPhone6,1", "9.0", Status::Warning, "iOS 9.0; 12.5.8 is available for this model");
     }
 
     #[test]
@@ -182,7 +188,7 @@ mod tests {
         assert_eq!(finding.evidence, ["no network"]);
         assert_eq!(judge(&General::default(), Ok(&list()), now).status, Status::CannotTell);
         let general = General { model: None, ..phone("iPhone13,2", "18.4.1") };
-        assert_eq!(judge(&general, Ok(&list()), now).seen, "iOS 18.4.1; the phone does not say its model");
+        assert_eq!(judge(&general, Ok(&list()), now).seen, "iOS 18.4.1; the phone does not report its model");
     }
 
     #[test]

@@ -27,17 +27,17 @@ const FUTURE: SignedDuration = SignedDuration::from_hours(1);
 
 const FULL_DISK_ACCESS: &str = "To see them, give the program you run this in Full Disk Access: System \
                                 Settings, Privacy & Security, Full Disk Access.";
-const RIGHTS: &str = "Check that you may read that folder.";
+const RIGHTS: &str = "Check your permissions on that directory.";
 const NONE: &str =
-    "A backup on a computer needs no iCloud. Encrypted it also keeps health data and passwords.";
+    "A backup on a computer needs no iCloud. If encrypted, it also contains health data and passwords.";
 const KNOWN: &str = "Name the folder that idevicebackup2 was given: --backups DIR, or phone.backups in the \
                      configuration. A backup on a computer needs no iCloud.";
 const NOT_CONNECTED: &str =
     "If it is on a disk, connect the disk. Otherwise correct --backups or phone.backups.";
-const NOT_ENCRYPTED: &str = "It has no health data and no passwords: only an encrypted backup keeps those.";
+const NOT_ENCRYPTED: &str = "It contains no health data or passwords: only an encrypted backup does.";
 const NOT_FINISHED: &str =
-    "If a backup is being made now, wait for its end. Otherwise connect the phone and back it up again.";
-const TO_BE_SURE: &str = "Connect the phone and back it up again, to be sure.";
+    "If a backup is running, wait until it ends. Otherwise connect the phone and back it up again.";
+const TO_BE_SURE: &str = "To be sure, connect the phone and back it up again.";
 
 /// How it is shown, and to whom.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ pub fn judge(roots: &[Root], view: &View<'_>) -> Vec<Finding> {
         findings.push(Finding { subject, ..finding });
     }
     if left > 0 {
-        let seen = format!("not looked into: {}", counted(left, "more backup folder"));
+        let seen = format!("not examined: {}", counted(left, "more backup folder"));
         findings.push(Finding::new(ID, Status::Skipped, seen));
     }
     if findings.is_empty() {
@@ -82,12 +82,12 @@ pub fn judge(roots: &[Root], view: &View<'_>) -> Vec<Finding> {
 
 fn none(roots: &[Root]) -> Finding {
     let (seen, todo) = if roots.is_empty() {
-        ("no folder with backups is known here", KNOWN)
+        ("no backup directory is configured", KNOWN)
     } else if roots.iter().all(|root| root.place.is_named) {
         // There may be some in other places.
-        ("no backup of an iPhone in the folders that were named", KNOWN)
+        ("no iPhone backup in the named directories", KNOWN)
     } else {
-        ("no backup of an iPhone on this computer", NONE)
+        ("no iPhone backup on this computer", NONE)
     };
     Finding::new(ID, Status::Skipped, seen).todo(todo).step(Step::LocalBackup)
 }
@@ -98,20 +98,16 @@ fn hidden(root: &Root, view: &View<'_>) -> Option<Finding> {
     let is_named = root.place.is_named;
     let said = |reason: &str| format!("the system says: {reason}");
     let (seen, todo, reasons) = match &root.found {
-        Found::CannotSee(reason) => {
-            ("cannot see whether there are backups on this computer", rights, vec![said(reason)])
-        }
-        Found::NotThere if is_named => {
-            ("a folder that was named for backups is not there", NOT_CONNECTED, vec![])
-        }
-        Found::Empty if is_named => ("a folder that was named for backups is empty", NOT_CONNECTED, vec![]),
+        Found::CannotSee(reason) => ("cannot list the backups on this computer", rights, vec![said(reason)]),
+        Found::NotThere if is_named => ("a named backup directory does not exist", NOT_CONNECTED, vec![]),
+        Found::Empty if is_named => ("a named backup directory is empty", NOT_CONNECTED, vec![]),
         Found::Backups { unseen, .. } if !unseen.is_empty() => {
             let reason = |(folder, reason): &(PathBuf, String)| {
                 let shown = view.identifiers.then(|| format!("{}: ", folder.display()));
                 format!("{}{}", shown.unwrap_or_default(), said(reason))
             };
             let reasons = unseen.iter().map(reason).collect();
-            ("cannot see all folders in which there may be backups on this computer", rights, reasons)
+            ("cannot read all backup directories on this computer", rights, reasons)
         }
         Found::NotThere | Found::Empty | Found::Backups { .. } => return None,
     };
@@ -131,7 +127,11 @@ enum Later {
 /// By the newest of its backups that was finished, or by the best that there is.
 fn device(backups: &[&Backup], view: &View<'_>) -> Finding {
     if let Some(Family::Other(name)) = backups.iter().map(|backup| &backup.family).find(|f| f.is_other()) {
-        return Finding::new(ID, Status::Skipped, format!("a backup of another device ({name}), not judged"));
+        return Finding::new(
+            ID,
+            Status::Skipped,
+            format!("a backup of another device ({name}), not checked"),
+        );
     }
     let finished = backups.iter().filter_map(|backup| match backup.state {
         State::Finished(at) => Some((at, *backup)),
@@ -142,12 +142,12 @@ fn device(backups: &[&Backup], view: &View<'_>) -> Finding {
         return whole(at, backup, later, view);
     }
     if backups.iter().any(|backup| matches!(backup.state, State::Unfinished(_))) {
-        return Finding::new(ID, Status::Warning, "a backup on this computer was begun and not finished")
+        return Finding::new(ID, Status::Warning, "a backup on this computer was started but not finished")
             .blame(Blame::Computer)
             .todo("Connect the phone and back it up again; do not rely on this one.")
             .step(Step::LocalBackup);
     }
-    Finding::new(ID, Status::CannotTell, "a backup on this computer; whether it was finished cannot be read")
+    Finding::new(ID, Status::CannotTell, "a backup on this computer; cannot read whether it finished")
         .todo(TO_BE_SURE)
         .step(Step::LocalBackup)
 }
@@ -185,13 +185,13 @@ fn whole(at: Option<Timestamp>, backup: &Backup, later: Later, view: &View<'_>) 
     let is_dated = at.is_some_and(|at| at.duration_since(now) <= FUTURE);
     let age = match at {
         Some(at) if is_dated => format!("{} old", lasted(at, now.max(at))),
-        Some(_) => "dated ahead of this computer's clock".to_owned(),
-        None => "of a date that cannot be read".to_owned(),
+        Some(_) => "dated in the future".to_owned(),
+        None => "with an unreadable date".to_owned(),
     };
     let encrypted = match backup.is_encrypted {
         Some(true) => "encrypted",
         Some(false) => "not encrypted",
-        None => "perhaps encrypted",
+        None => "possibly encrypted",
     };
     if later == Later::Unfinished {
         let good = match at.filter(|_| is_dated) {
@@ -208,7 +208,7 @@ fn whole(at: Option<Timestamp>, backup: &Backup, later: Later, view: &View<'_>) 
     }
     let seen = format!("a backup on this computer, {age}, {encrypted}");
     if later == Later::Unknown {
-        let seen = format!("{seen}; whether a later run finished cannot be read");
+        let seen = format!("{seen}; cannot read whether a later run finished");
         return Finding::new(ID, Status::CannotTell, seen).todo(TO_BE_SURE).step(Step::LocalBackup);
     }
     let is_known = is_dated && backup.is_encrypted.is_some();
@@ -319,11 +319,11 @@ mod tests {
 
     #[test]
     fn none_is_apart_from_hidden() {
-        let none = (Status::Skipped, None, "no backup of an iPhone on this computer");
-        check(vec![], &[(Status::Skipped, None, "no folder with backups is known here")]);
+        let none = (Status::Skipped, None, "no iPhone backup on this computer");
+        check(vec![], &[(Status::Skipped, None, "no backup directory is configured")]);
         check(vec![Found::NotThere], &[none]);
         check(vec![backups(vec![]), Found::NotThere], &[none]);
-        let hidden = (Status::CannotTell, None, "cannot see whether there are backups on this computer");
+        let hidden = (Status::CannotTell, None, "cannot list the backups on this computer");
         check(vec![Found::NotThere, Found::CannotSee("Operation not permitted".to_owned())], &[hidden]);
         let findings = judge(&roots(vec![Found::CannotSee("x".to_owned())]), &view(true, false));
         assert!(
@@ -338,16 +338,16 @@ mod tests {
 
     #[test]
     fn a_folder_that_was_named_is_expected_to_hold_backups() {
-        let absent = "a folder that was named for backups is not there";
+        let absent = "a named backup directory does not exist";
         check_roots(&[named(Found::NotThere)], &[(Status::CannotTell, None, absent)]);
-        let empty = "a folder that was named for backups is empty";
+        let empty = "a named backup directory is empty";
         check_roots(&[named(Found::Empty)], &[(Status::CannotTell, None, empty)]);
-        check(vec![Found::Empty], &[(Status::Skipped, None, "no backup of an iPhone on this computer")]);
-        let none = "no backup of an iPhone in the folders that were named";
+        check(vec![Found::Empty], &[(Status::Skipped, None, "no iPhone backup on this computer")]);
+        let none = "no iPhone backup in the named directories";
         check_roots(&[named(backups(vec![]))], &[(Status::Skipped, None, none)]);
         let unseen = vec![(PathBuf::from("/Users/anna/Backup/0000-1111"), "Permission denied".to_owned())];
         let found = Found::Backups { backups: Vec::new(), unseen, left_out: 0 };
-        let words = "cannot see all folders in which there may be backups on this computer";
+        let words = "cannot read all backup directories on this computer";
         check(vec![found.clone()], &[(Status::CannotTell, None, words)]);
         let shown = judge(&roots(vec![found]), &view(true, true));
         let line = "/Users/anna/Backup/0000-1111: the system says: Permission denied";
@@ -386,14 +386,14 @@ mod tests {
     fn what_is_not_known_of_a_backup_is_never_ok() {
         let one = |state, encrypted| vec![backups(vec![backup("0000-1111", state, encrypted)])];
         let cannot_tell = |words| [(Status::CannotTell, None, words)];
-        let ahead = "a backup on this computer, dated ahead of this computer's clock, encrypted";
+        let ahead = "a backup on this computer, dated in the future, encrypted";
         check(one(finished("2026-05-08T13:00:01Z"), Some(true)), &cannot_tell(ahead));
-        let undated = "a backup on this computer, of a date that cannot be read, encrypted";
+        let undated = "a backup on this computer, with an unreadable date, encrypted";
         check(one(State::Finished(None), Some(true)), &cannot_tell(undated));
-        let perhaps = "a backup on this computer, 3 days old, perhaps encrypted";
+        let perhaps = "a backup on this computer, 3 days old, possibly encrypted";
         check(one(finished("2026-05-05T12:00:00Z"), None), &cannot_tell(perhaps));
         let unread =
-            "a backup on this computer, 3 days old, encrypted; whether a later run finished cannot be read";
+            "a backup on this computer, 3 days old, encrypted; cannot read whether a later run finished";
         let good = backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true));
         let unknown = backup("0000-1111", State::Unknown, None);
         check(vec![backups(vec![good.clone(), unknown.clone()])], &cannot_tell(unread));
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn what_was_not_finished_is_no_backup() {
-        let words = "a backup on this computer was begun and not finished";
+        let words = "a backup on this computer was started but not finished";
         check(
             vec![backups(vec![
                 backup("0000-1111", State::Unfinished(None), None),
@@ -464,7 +464,7 @@ mod tests {
             ])],
             &[(Status::Warning, None, words)],
         );
-        let words = "a backup on this computer; whether it was finished cannot be read";
+        let words = "a backup on this computer; cannot read whether it finished";
         check(
             vec![backups(vec![backup("0000-1111", State::Unknown, None)])],
             &[(Status::CannotTell, None, words)],

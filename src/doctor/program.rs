@@ -49,33 +49,38 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
         Database::Private { seen, todo } => {
             return Finding::new(DAEMON, Status::Skipped, seen.clone()).todo(todo.clone());
         }
-        Database::Closed(reason) => return warning(format!("its database cannot be read: {reason}")),
+        Database::Closed(reason) => return warning(format!("cannot read its database: {reason}")),
         Database::Open { totals, last_readable } => (*totals, *last_readable),
         Database::None => (Totals::default(), None),
     };
     let Some(live) = &program.live else {
         return match last_readable {
-            Some(last) => warning(format!("statusd is not running; it last looked {}", ago(last, case)))
-                .todo(match &program.beside {
-                    Some(command) => format!("Ask the service of this machine: {command}"),
-                    None => "Start it again: `statusd run`, or as a service.".to_owned(),
-                }),
+            Some(last) => {
+                warning(format!("statusd is not running; its last good poll was {}", ago(last, case))).todo(
+                    match &program.beside {
+                        Some(command) => format!("Query the system service: {command}"),
+                        None => "Start it again: `statusd run`, or as a service.".to_owned(),
+                    },
+                )
+            }
             None => Finding::new(DAEMON, Status::Skipped, "statusd does not run here")
-                .todo("Let it run, and it tells you when Apple has trouble: `statusd run`."),
+                .todo("Run `statusd run` to be notified of outages at Apple."),
         };
     };
     let sighted = live.last_good_poll_at.max(last_readable);
     let looked = match sighted {
-        Some(last) => format!("last good look {}", ago(last, case)),
-        None => "no good look yet".to_owned(),
+        Some(last) => format!("last good poll {}", ago(last, case)),
+        None => "no good poll yet".to_owned(),
     };
     let sees = sighted.is_some_and(|last| case.now.duration_since(last) <= SEES_LATELY);
     let finding = match (&live.trouble, totals) {
-        (Some(trouble), _) if !sees => warning(format!("it runs and cannot see ({looked}): {trouble}")),
+        (Some(trouble), _) if !sees => {
+            warning(format!("it runs, but cannot read the feed ({looked}): {trouble}"))
+        }
         (_, Totals { given_up: 1.., .. }) => {
             let was = if totals.given_up == 1 { "was" } else { "were" };
             warning(format!("{} {was} given up; {looked}", messages(totals.given_up)))
-                .todo("`statusd outbox` shows them and why.")
+                .todo("`statusd outbox` shows them with the reason.")
         }
         (_, Totals { pending: 1.., .. }) => {
             let wait = if totals.pending == 1 { "waits" } else { "wait" };
@@ -92,7 +97,7 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
             when(live.started_at, case.now, case.zone)
         ),
         format!(
-            "{} since then, {} of them at old copies",
+            "{} since then, {} of them returned old copies",
             counted(usize::try_from(live.polls).unwrap_or(usize::MAX), "poll"),
             live.stale_polls
         ),
@@ -107,12 +112,16 @@ pub fn judge_desktop(is_reachable: Option<bool>, is_used: bool) -> Finding {
         None => Finding::new(DESKTOP, Status::Skipped, "switched off in the configuration"),
         // A server that is asked over the network has no desktop, and nobody misses one.
         Some(false) if !is_used => {
-            Finding::new(DESKTOP, Status::Skipped, "statusd does not run here, so it shows no notices")
+            Finding::new(DESKTOP, Status::Skipped, "statusd does not run here, so it shows no notifications")
         }
-        Some(true) => Finding::new(DESKTOP, Status::Ok, "notices can be shown on this desktop"),
-        Some(false) => Finding::new(DESKTOP, Status::Warning, "nothing here can show a notice")
-            .blame(Blame::Computer)
-            .todo("Ask from within your desktop session, or use another channel: `statusd test-notice`."),
+        Some(true) => Finding::new(DESKTOP, Status::Ok, "this desktop can show notifications"),
+        Some(false) => {
+            Finding::new(DESKTOP, Status::Warning, "no program on this desktop shows notifications")
+                .blame(Blame::Computer)
+                .todo(
+                    "Run this in your desktop session, or use another channel. Test: `statusd test-notice`.",
+                )
+        }
     }
 }
 
@@ -167,10 +176,10 @@ mod tests {
         };
         let (warning, ok) = (Status::Warning, Status::Ok);
         check(None, Database::None, Status::Skipped, "statusd does not run here");
-        let old = "statusd is not running; it last looked 3 h ago (09:00)";
+        let old = "statusd is not running; its last good poll was 3 h ago (09:00)";
         check(None, open(1, 0, 0, Some("09:00")), warning, old);
         let closed = Database::Closed("newer".to_owned());
-        check(None, closed, warning, "its database cannot be read: newer");
+        check(None, closed, warning, "cannot read its database: newer");
         let fine = "it runs, last good look 5 min ago (11:55)";
         check(live(Some("11:55"), None), open(1, 0, 0, Some("11:00")), ok, fine);
         check(live(Some("11:55"), Some("a passing 503")), open(1, 0, 0, None), ok, fine);
@@ -182,7 +191,7 @@ mod tests {
         check(live(Some("11:55"), None), open(1, 2, 3, None), warning, lost);
         let blind = "it runs and cannot see (last good look 2 h ago (10:00)): no network";
         check(live(Some("10:00"), Some("no network")), open(0, 0, 0, None), warning, blind);
-        check(live(None, None), Database::None, ok, "it runs, no good look yet");
+        check(live(None, None), Database::None, ok, "it runs, no good poll yet");
     }
 
     #[test]

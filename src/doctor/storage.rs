@@ -10,26 +10,26 @@ pub const ID: &str = "icloud-storage";
 const GB: u64 = 1_000_000_000;
 /// With less than this hardly any backup goes on.
 const LEAST_LEFT: u64 = GB;
-const WHERE: &str = "On the phone: Settings, your name, iCloud. 5 GB are free; the next backup must fit into \
-                     what is left.";
-const MAKE_ROOM: &str = "Make room: Settings, your name, iCloud, and there delete what you do not need, such as \
-                         backups of phones that you no longer have; or buy more.";
+const WHERE: &str = "On the phone: Settings, your name, iCloud. 5 GB are free of charge; the next backup must \
+                     fit into the remaining storage.";
+const MAKE_ROOM: &str = "Free storage in Settings, your name, iCloud: delete what you do not need, such as \
+                         backups of phones that you no longer have. Or buy more storage.";
 
 pub fn judge(storage: &Storage) -> Finding {
     match storage {
         Storage::Left(bytes) if *bytes < LEAST_LEFT => {
-            let seen = format!("only {} left in the iCloud of this Mac's Apple Account", size(*bytes));
+            let seen = format!("only {} of iCloud storage left for this Mac's Apple Account", size(*bytes));
             Finding::new(ID, Status::Problem, seen).blame(Blame::Phone).todo(MAKE_ROOM).step(Step::Storage)
         }
         Storage::Left(bytes) => {
-            let seen = format!("{} left in the iCloud of this Mac's Apple Account", size(*bytes));
+            let seen = format!("{} of iCloud storage left for this Mac's Apple Account", size(*bytes));
             Finding::new(ID, Status::Ok, seen)
         }
-        Storage::NotHere => Finding::new(ID, Status::Skipped, "this computer cannot see how full iCloud is")
+        Storage::NotHere => Finding::new(ID, Status::Skipped, "only a Mac can read the free iCloud storage")
             .todo(WHERE)
             .step(Step::Storage),
         Storage::Unknown(words) => {
-            Finding::new(ID, Status::CannotTell, "this Mac does not say how full iCloud is")
+            Finding::new(ID, Status::CannotTell, "this Mac does not report the free iCloud storage")
                 .todo(WHERE)
                 .step(Step::Storage)
                 .evidence([words.clone()])
@@ -71,9 +71,9 @@ mod tests {
 
     #[test]
     fn where_nobody_knows_a_person_is_told_where_to_look() {
-        check(Storage::NotHere, Status::Skipped, "this computer cannot see how full iCloud is");
+        check(Storage::NotHere, Status::Skipped, "only a Mac can read the free iCloud storage");
         let unknown = Storage::Unknown("brctl did not answer".to_owned());
-        check(unknown, Status::CannotTell, "this Mac does not say how full iCloud is");
+        check(unknown, Status::CannotTell, "this Mac does not report the free iCloud storage");
         assert!(judge(&Storage::NotHere).todo.is_some_and(|todo| todo.contains("5 GB are free")));
     }
 }

@@ -61,7 +61,7 @@ pub fn verdict(findings: &[Finding]) -> Verdict {
     let order = [Blame::Apple, Blame::Computer, Blame::Network, Blame::Phone];
     let mut guilty = order.into_iter().filter_map(|blame| Some((blame, problem(blame)?)));
     if let Some((blame, finding)) = guilty.next() {
-        let besides = guilty.next().map(|(_, other)| format!(" Besides: {}", sentence(&seen(other))));
+        let besides = guilty.next().map(|(_, other)| format!(" Also: {}", sentence(&seen(other))));
         let words = format!("{}{}", accusation(blame, finding), besides.unwrap_or_default());
         return Verdict { whose: Whose::Someones(blame), words };
     }
@@ -72,7 +72,7 @@ pub fn verdict(findings: &[Finding]) -> Verdict {
     }
     if told.count() == 0 {
         let reason = findings.iter().find(|found| found.status == Status::CannotTell).map(seen);
-        return cannot_tell(&reason.unwrap_or_else(|| "nothing was looked at".to_owned()));
+        return cannot_tell(&reason.unwrap_or_else(|| "no check was made".to_owned()));
     }
     Verdict { whose: Whose::Nobodys, words: nothing_found(findings) }
 }
@@ -98,11 +98,11 @@ fn cannot_tell(reason: &str) -> Verdict {
 fn nothing_found(findings: &[Finding]) -> String {
     let asked_apple = findings.iter().any(|found| found.id == "apple" && found.status == Status::Ok);
     let remark = match asked_apple {
-        true => format!(" {POSTS_LATE} Collected again in an hour or two."),
+        true => format!(" {POSTS_LATE} Check again in an hour or two."),
         false => String::new(),
     };
     let doubt = findings.iter().find(|found| found.status == Status::Warning);
-    let doubt = doubt.map(|found| format!(" Worth a look: {}", sentence(&seen(found))));
+    let doubt = doubt.map(|found| format!(" Check this too: {}", sentence(&seen(found))));
     format!("Nothing found.{remark}{}", doubt.unwrap_or_default())
 }
 
@@ -141,11 +141,11 @@ mod tests {
         let clock = found("clock", Status::Problem, Some(Blame::Computer));
         let someones = Whose::Someones;
         check(std::slice::from_ref(&apple), someones(Blame::Apple), "It is Apple: apple seen. Wait.");
-        let besides = "It is Apple: apple seen. Wait. Besides: iPhone 2: icloud-backup seen.";
+        let besides = "It is Apple: apple seen. Wait. Also: iPhone 2: icloud-backup seen.";
         check(&[phone.clone(), apple], someones(Blame::Apple), besides);
-        let clock_first = "It is this computer: clock seen. Besides: hosts seen.";
+        let clock_first = "It is this computer: clock seen. Also: hosts seen.";
         check(&[network.clone(), clock], someones(Blame::Computer), clock_first);
-        let network_first = "It is your network: hosts seen. Besides: iPhone 2: icloud-backup seen.";
+        let network_first = "It is your network: hosts seen. Also: iPhone 2: icloud-backup seen.";
         check(&[phone.clone(), network], someones(Blame::Network), network_first);
         check(
             std::slice::from_ref(&phone),
@@ -164,22 +164,18 @@ mod tests {
         check(&[blind, network], Whose::Someones(Blame::Network), "It is your network: hosts seen.");
         let unseen = found("local-backups", Status::CannotTell, None);
         check(std::slice::from_ref(&unseen), Whose::CannotTell, "Cannot tell: local-backups seen.");
-        check(
-            &[found("phone", Status::Skipped, None)],
-            Whose::CannotTell,
-            "Cannot tell: nothing was looked at.",
-        );
-        check(&[], Whose::CannotTell, "Cannot tell: nothing was looked at.");
+        check(&[found("phone", Status::Skipped, None)], Whose::CannotTell, "Cannot tell: no check was made.");
+        check(&[], Whose::CannotTell, "Cannot tell: no check was made.");
         check(&[unseen, fine], Whose::Nobodys, "Nothing found.");
     }
 
     #[test]
     fn nothing_found_is_no_promise() {
         let fine = found("apple", Status::Ok, None);
-        let late = format!("Nothing found. {POSTS_LATE} Collected again in an hour or two.");
+        let late = format!("Nothing found. {POSTS_LATE} Check again in an hour or two.");
         check(std::slice::from_ref(&fine), Whose::Nobodys, &late);
         let warning = found("power", Status::Warning, Some(Blame::Phone));
-        check(&[fine, warning], Whose::Nobodys, &format!("{late} Worth a look: power seen."));
+        check(&[fine, warning], Whose::Nobodys, &format!("{late} Check this too: power seen."));
     }
 
     #[test]

@@ -35,7 +35,7 @@ const NIGHT_LEFT: SignedDuration = SignedDuration::from_hours(3);
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The shorter of the times for which Apple lists an outage that is over.
 const LISTED_AFTERWARDS: SignedDuration = SignedDuration::from_hours(48);
-/// A clock may be wrong by a time zone; a date further ahead is no date of a backup.
+/// A clock may be wrong by a time zone; a date further ahead is no backup date.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 /// Apple throws backups away after 180 days without a new one.
 const MAX_DAYS_BACK: i64 = 400;

@@ -41,11 +41,11 @@ pub async fn look() -> Storage {
 pub async fn ask(brctl: &Path, within: Duration) -> Storage {
     match timeout(within, said(brctl)).await {
         Ok(Ok(text)) => parse(&text).map_or_else(
-            || Storage::Unknown(format!("brctl says: {}", text::plain_line(&text, MAX_WORDS_CHARS))),
+            || Storage::Unknown(format!("brctl printed: {}", text::plain_line(&text, MAX_WORDS_CHARS))),
             Storage::Left,
         ),
         Ok(Err(error)) => Storage::Unknown(text::plain_line(&cannot("run brctl", &error), MAX_WORDS_CHARS)),
-        Err(_) => Storage::Unknown(format!("brctl did not answer within {} s", within.as_secs_f64())),
+        Err(_) => Storage::Unknown(format!("brctl did not respond within {} s", within.as_secs_f64())),
     }
 }
 
@@ -129,11 +129,11 @@ mod tests {
         );
         assert_eq!(ask(&good, long).await, Storage::Left(5_000_000_000));
         let bad = program(&folder, "printf 'no\\033[31m account\\n'; exit 1");
-        check(&ask(&bad, long).await, "brctl says: no[31m account");
+        check(&ask(&bad, long).await, "brctl printed: no[31m account");
         let endless = program(&folder, "exec yes");
-        check(&ask(&endless, long).await, "brctl says: y y y");
+        check(&ask(&endless, long).await, "brctl printed: y y y");
         let hangs = program(&folder, "exec sleep 600");
-        check(&ask(&hangs, Duration::from_millis(300)).await, "brctl did not answer within 0.3 s");
+        check(&ask(&hangs, Duration::from_millis(300)).await, "brctl did not respond within 0.3 s");
         check(&ask(&folder.path().join("nothing"), long).await, "cannot run brctl: no such file");
     }
 

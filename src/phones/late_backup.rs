@@ -15,7 +15,7 @@ const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(14 * 24);
 const MARKED_EVERY: SignedDuration = SignedDuration::from_hours(1);
 /// A phone's clock may be ahead of ours by a time zone that somebody set wrong, not by more.
 const AHEAD_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
-/// iCloud began on 12 October 2011: what is older is no date of a backup.
+/// iCloud began on 12 October 2011: what is older is no backup date.
 const FIRST_S: i64 = 1_318_377_600;
 /// A backup that an outage kept from being made is made within a day of its end.
 pub const RECOVERY: SignedDuration = SignedDuration::from_hours(24);

@@ -146,14 +146,14 @@ impl Line {
         fields: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Result<Dictionary, Fault> {
         self.send(request, fields).await?;
-        let hung_up = |_| Fault("the phone hung up");
+        let hung_up = |_| Fault("the phone closed the connection");
         let length = self.wire.read_u32().await.map_err(hung_up)? as usize;
         if length > MAX_PACKET_BYTES {
-            return Err(Fault("the phone's answer has a length that cannot be"));
+            return Err(Fault("the phone's response has an invalid length"));
         }
         let mut body = vec![0; length];
         self.wire.read_exact(&mut body).await.map_err(hung_up)?;
-        list(&body).ok_or(Fault("the phone's answer is not a property list"))
+        list(&body).ok_or(Fault("the phone's response is not a property list"))
     }
 
     async fn send(
@@ -161,12 +161,12 @@ impl Line {
         request: &str,
         fields: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Result<(), Fault> {
-        let hung_up = |_| Fault("the phone hung up");
+        let hung_up = |_| Fault("the phone closed the connection");
         let always = [("Label", "statusd"), ("ProtocolVersion", "2"), ("Request", request)];
         let always = always.map(|(key, text)| (key, Value::from(text)));
         let body = always.into_iter().chain(fields).map(|(key, value)| (key.to_owned(), value)).collect();
         let body = property_list::written(body);
-        let length = u32::try_from(body.len()).map_err(|_| Fault("too much to say"))?;
+        let length = u32::try_from(body.len()).map_err(|_| Fault("the request is too large"))?;
         let packet = [&length.to_be_bytes()[..], &body].concat();
         self.wire.write_all(&packet).await.map_err(hung_up)?;
         self.wire.flush().await.map_err(hung_up)

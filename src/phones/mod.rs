@@ -114,7 +114,7 @@ pub enum Refusal {
     NotPaired,
     /// They were, and the phone does not know this computer any more (`InvalidHostID`).
     NotTrustedAnyMore,
-    /// It was not unlocked since it was started (`PasswordProtected`).
+    /// It has not been unlocked since it started (`PasswordProtected`).
     Locked,
     /// It asks "Trust This Computer?" (`PairingDialogResponsePending`).
     DialogOpen,

@@ -45,7 +45,7 @@ pub(super) struct Pairing {
 
 impl Pairing {
     pub fn read(record: &[u8]) -> Result<Pairing, Fault> {
-        Pairing::parse(record).ok_or(Fault("the pair record of this computer cannot be read"))
+        Pairing::parse(record).ok_or(Fault("cannot read the pair record of this computer"))
     }
 
     fn parse(record: &[u8]) -> Option<Pairing> {
@@ -65,10 +65,10 @@ impl Pairing {
 
     /// TLS over this connection, the phone being the server; and whether it has the paired key.
     pub async fn secure(&self, wire: Box<dyn Wire>) -> Result<(Box<dyn Wire>, bool), Fault> {
-        let config = self.config().ok_or(Fault("the key in the pair record cannot be used"))?;
+        let config = self.config().ok_or(Fault("cannot use the key in the pair record"))?;
         let name = ServerName::try_from(NAME).map_err(|_| Fault("TLS takes no name"))?;
         let connected = TlsConnector::from(Arc::new(config)).connect(name, wire).await;
-        let stream = connected.map_err(|_| Fault("the phone and this computer find no common TLS"))?;
+        let stream = connected.map_err(|_| Fault("the TLS handshake with the phone failed"))?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let shows_paired_key = match (shown, &self.device_certificate) {
             (Some(shown), Some(paired)) => is_same_key(shown, paired),

@@ -44,7 +44,7 @@ pub(super) async fn devices(address: &Address) -> Result<Vec<Device>, Trouble> {
     let garbled = |Fault(words)| Trouble::Garbled(words.to_owned());
     let answer = ask(&mut wire, request("ListDevices", [])).await.map_err(garbled)?;
     let entries = answer.get("DeviceList").and_then(Value::as_array);
-    let entries = entries.ok_or(Fault("its answer holds no list of devices")).map_err(garbled)?;
+    let entries = entries.ok_or(Fault("the response contains no list of devices")).map_err(garbled)?;
     let mut devices: Vec<Device> = entries.iter().filter_map(device).collect();
     devices.sort_by_key(|device| device.link);
     let mut known = Vec::new();
@@ -83,9 +83,9 @@ pub(super) async fn connect(address: &Address, device: &Device) -> Result<Box<dy
     let answer = ask(&mut wire, request("Connect", fields)).await.map_err(refusal)?;
     match number(&answer) {
         Some(DONE) => Ok(wire),
-        Some(NOT_THERE) => Err(Refusal::Other("it was unplugged meanwhile".to_owned())),
-        Some(number) => Err(Refusal::Other(format!("usbmuxd does not reach it (result {number})"))),
-        None => Err(refusal(Fault("usbmuxd answered without a result"))),
+        Some(NOT_THERE) => Err(Refusal::Other("it was unplugged".to_owned())),
+        Some(number) => Err(Refusal::Other(format!("usbmuxd cannot reach it (result {number})"))),
+        None => Err(refusal(Fault("usbmuxd sent no result"))),
     }
 }
 
@@ -110,14 +110,14 @@ async fn pair_record_named(address: &Address, name: &str) -> Result<Vec<u8>, Ref
         (Some(record), _) => Ok(record),
         (None, Some(NOT_THERE)) => Err(Refusal::NotPaired),
         (None, Some(number)) => {
-            Err(Refusal::Other(format!("usbmuxd does not show its pair record (result {number})")))
+            Err(Refusal::Other(format!("usbmuxd does not provide its pair record (result {number})")))
         }
-        (None, None) => Err(refusal(Fault("usbmuxd answered without a pair record"))),
+        (None, None) => Err(refusal(Fault("usbmuxd sent no pair record"))),
     }
 }
 
 async fn open(address: &Address) -> Result<Box<dyn Wire>, Refusal> {
-    address.connect().await.map_err(|_| Refusal::Other("usbmuxd does not listen any more".to_owned()))
+    address.connect().await.map_err(|_| Refusal::Other("usbmuxd no longer listens".to_owned()))
 }
 
 fn refusal(Fault(words): Fault) -> Refusal {
@@ -139,9 +139,9 @@ fn request<const N: usize>(kind: &str, fields: [(&str, Value); N]) -> Dictionary
 }
 
 async fn ask(wire: &mut Box<dyn Wire>, request: Dictionary) -> Result<Dictionary, Fault> {
-    let hung_up = |_| Fault("usbmuxd hung up");
+    let hung_up = |_| Fault("usbmuxd closed the connection");
     let body = property_list::written(request);
-    let length = u32::try_from(HEAD_BYTES + body.len()).map_err(|_| Fault("too much to say"))?;
+    let length = u32::try_from(HEAD_BYTES + body.len()).map_err(|_| Fault("the request is too large"))?;
     let head = [length, VERSION, MESSAGE, TAG];
     let mut packet: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
     packet.extend(body);
@@ -153,14 +153,14 @@ async fn ask(wire: &mut Box<dyn Wire>, request: Dictionary) -> Result<Dictionary
     let message = wire.read_u32_le().await.map_err(hung_up)?;
     let _tag = wire.read_u32_le().await.map_err(hung_up)?;
     if (version, message) != (VERSION, MESSAGE) {
-        return Err(Fault("usbmuxd's answer is not in its protocol"));
+        return Err(Fault("usbmuxd's response violates its protocol"));
     }
     if !(HEAD_BYTES..=HEAD_BYTES + MAX_PACKET_BYTES).contains(&length) {
-        return Err(Fault("usbmuxd's answer has a length that cannot be"));
+        return Err(Fault("usbmuxd's response has an invalid length"));
     }
     let mut body = vec![0; length - HEAD_BYTES];
     wire.read_exact(&mut body).await.map_err(hung_up)?;
-    list(&body).ok_or(Fault("usbmuxd's answer is not a property list"))
+    list(&body).ok_or(Fault("usbmuxd's response is not a property list"))
 }
 
 #[cfg(test)]

@@ -58,10 +58,10 @@ impl Site {
         config_home: Option<&str>,
     ) -> Result<Site, String> {
         let whole = |path: Option<&str>| path.map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = || whole(home).ok_or("no home directory: set HOME to yours");
+        let home = || whole(home).ok_or("no home directory: set HOME");
         match (is_macos, uid) {
             (true, 0) => {
-                Err("on macOS statusd is a service of a person: run this as yourself, without sudo".into())
+                Err("on macOS, statusd is a user service: run this as yourself, without sudo".into())
             }
             (true, uid) => Ok(Site::Agent { home: home()?, uid }),
             (false, 0) => Ok(Site::Machine),
@@ -268,9 +268,9 @@ impl std::fmt::Display for Act {
             Act::Move { from, to } => write!(out, "move {} to {}", from.display(), to.display()),
             Act::Remove(path) => write!(out, "remove {}", path.display()),
             Act::RemoveEmpty(path) => write!(out, "remove {} if nothing is left in it", path.display()),
-            Act::AwaitGone(call) => write!(out, "wait until {call} finds it no more"),
+            Act::AwaitGone(call) => write!(out, "wait until {call} no longer finds it"),
             Act::Forget(directory) => {
-                write!(out, "remove the history and the waiting messages from {}", directory.display())
+                write!(out, "remove the history and the pending notices from {}", directory.display())
             }
         }
     }

@@ -41,13 +41,13 @@ pub struct Uninstall {
 /// Why nothing is done. `Display` is one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("{path} was changed since statusd wrote it; to go on anyway: --force, which keeps it as {kept}")]
+    #[error("{path} was edited since statusd wrote it; to replace it, use --force, which keeps it as {kept}")]
     Changed { path: String, kept: String },
-    #[error("{path} is not of statusd's making; to go on anyway: --force, which keeps it as {kept}")]
+    #[error("{path} was not written by statusd; to replace it, use --force, which keeps it as {kept}")]
     Foreign { path: String, kept: String },
     #[error("{0}")]
     Redactor(String),
-    #[error("the service comes from {0}, which statusd did not write: remove it the way it was installed")]
+    #[error("the service comes from {0}, which statusd did not write; uninstall it as it was installed")]
     Elsewhere(String),
 }
 

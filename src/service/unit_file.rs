@@ -15,7 +15,7 @@ const AGENT: &str = include_str!("../../launchd/statusd.plist");
 /// What takes back in [`PERSON`] all that needs user namespaces.
 const WITHOUT_NAMESPACES: &str = include_str!("../../systemd/no-user-namespaces.conf");
 const WITHOUT_NAMESPACES_TITLE: &str =
-    "# This system forbids user namespaces to its users: what needs none of them stays.";
+    "# This system forbids user namespaces to users. Options that need them are omitted.";
 
 const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 const MARK: &str = "Written by `statusd service install`";
@@ -96,7 +96,7 @@ pub fn text(
 ) -> Result<String, String> {
     let mut paths = writable.iter().map(String::as_str).chain([program]);
     if let Some(path) = paths.find(|path| path.chars().any(char::is_control)) {
-        return Err(format!("the path {path:?} holds a control character; take a plainer one"));
+        return Err(format!("the path {path:?} contains a control character; use another path"));
     }
     let notify_reload = systemd.is_some_and(|version| version >= NOTIFY_RELOAD_SINCE);
     let linger = if shape.lingering { LINGERING } else { "" };

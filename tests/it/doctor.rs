@@ -150,7 +150,7 @@ async fn what_is_no_iphone_is_listed_and_not_judged() {
         json["checks"].as_array().expect("checks").iter().filter(|check| check["group"] == "phone").collect();
     assert!(of_phones.iter().all(|check| check["status"] == "skipped"), "{json:#}");
     let listed = of_phones.iter().find(|check| check["subject"] == "Apple Vision Pro").expect("listed");
-    assert_eq!(listed["seen"], "neither an iPhone nor an iPad, so it is not judged");
+    assert_eq!(listed["seen"], "not checked: neither an iPhone nor an iPad");
     // Beside an iPhone it changes nothing of that one's answers.
     let (said, _mux) = ask(&apple, vec![vision(), phone(9 * HOUR_S)], &["--json"]).await;
     let json = answer(&said);
@@ -241,7 +241,7 @@ async fn backups_are_found_one_folder_off_and_cannot_see_is_not_none() {
     ));
     let said = home.ask(&["doctor", "--only", "local-backups", "--json"]).await;
     let found = finding(&answer(&said), "local-backups").clone();
-    assert_eq!(found["seen"], "a folder that was named for backups is not there", "{found:#}");
+    assert_eq!(found["seen"], "a named backup directory does not exist", "{found:#}");
 }
 
 #[tokio::test]
@@ -266,8 +266,8 @@ async fn who_is_not_trusted_is_told_what_to_tap_and_nothing_is_changed() {
     let never = Phone { papers: None, ..phone(HOUR_S) };
     for (phone, seen) in [
         (never, "does not trust this computer yet"),
-        (phone(HOUR_S).refusing("InvalidHostID"), "does not trust this computer any more"),
-        (phone(HOUR_S).refusing("PasswordProtected"), "was not unlocked since it was started"),
+        (phone(HOUR_S).refusing("InvalidHostID"), "no longer trusts this computer"),
+        (phone(HOUR_S).refusing("PasswordProtected"), "has not been unlocked since it started"),
         (phone(HOUR_S).refusing("PairingDialogResponsePending"), "asks whether to trust this computer"),
         (phone(HOUR_S).refusing("UserDeniedPairing"), "was told not to trust this computer"),
     ] {

@@ -133,9 +133,9 @@ async fn what_exports_write_is_read_as_it_is_meant() {
 async fn what_may_be_a_backup_to_a_computer_is_not_taken_for_icloud_without_a_word() {
     let home = home().await;
     let text = format!("Name,Last Backup,Finished\nAnna,{},{}\n", ago(240), ago(1));
-    let remark = "The column “Last Backup” does not say whether it is about iCloud";
+    let remark = "The column “Last Backup” does not name iCloud";
     let table = ask(&home, &text, &[]).await;
-    assert!(table.out.contains("The column “Last Backup” does not say"), "{table:?}");
+    assert!(table.out.contains("The column “Last Backup” does not name iCloud"), "{table:?}");
     let csv = ask(&home, &text, &["--format", "csv"]).await;
     assert!(csv.err.starts_with(&format!("statusd: {remark}")) && csv.err.lines().count() == 1, "{csv:?}");
     let document = json(&ask(&home, &text, &["--json"]).await);

@@ -113,13 +113,13 @@ async fn only_apples_own_page_is_an_open_network() {
     check(&portal(Answer::ok(SUCCESS)).await, Status::Ok, None, "comes through");
     check(&portal(Answer::ok(format!("{SUCCESS}\n"))).await, Status::Ok, None, "comes through");
     check(&portal(Answer::ok(SUCCESS).gzip()).await, Status::Ok, None, "comes through");
-    check(&portal(Answer::html()).await, Status::Problem, NETWORK, "wants a login");
-    check(&portal(Answer::ok("x".repeat(1 << 20))).await, Status::Problem, NETWORK, "wants a login");
-    check(&portal(Answer::status(511)).await, Status::Problem, NETWORK, "wants a login");
+    check(&portal(Answer::html()).await, Status::Problem, NETWORK, "requires a login");
+    check(&portal(Answer::ok("x".repeat(1 << 20))).await, Status::Problem, NETWORK, "requires a login");
+    check(&portal(Answer::status(511)).await, Status::Problem, NETWORK, "requires a login");
     // Its words under another status are not its page.
     let length = SUCCESS.len();
     let posing = format!("HTTP/1.1 511 .\r\nContent-Length: {length}\r\n\r\n{SUCCESS}");
-    check(&portal(Answer::raw(posing.as_bytes())).await, Status::Problem, NETWORK, "wants a login");
+    check(&portal(Answer::raw(posing.as_bytes())).await, Status::Problem, NETWORK, "requires a login");
     let redirect = Answer::redirect("http://login.hotel.example/in?mac=aa-bb-cc");
     let found = portal(redirect).await;
     check(&found, Status::Problem, NETWORK, "a page of its own, at login.hotel.example,");
@@ -129,8 +129,8 @@ async fn only_apples_own_page_is_an_open_network() {
 #[tokio::test]
 async fn a_page_that_does_not_come_tells_nothing() {
     check(&portal(Answer::silence()).await, Status::CannotTell, None, "no whole answer within 2 s");
-    check(&portal(Answer::reset()).await, Status::CannotTell, None, "cut off");
-    check(&portal(Answer::hang_up()).await, Status::CannotTell, None, "cut off");
+    check(&portal(Answer::reset()).await, Status::CannotTell, None, "connection closed");
+    check(&portal(Answer::hang_up()).await, Status::CannotTell, None, "connection closed");
     check(&portal(Answer::ok(SUCCESS).cut()).await, Status::CannotTell, None, "");
     check(&portal(Answer::ok(SUCCESS).drip()).await, Status::Problem, NETWORK, "");
     check(&portal(Answer::raw(b"SSH-2.0-x\r\n")).await, Status::CannotTell, None, "does not speak HTTP");
@@ -154,7 +154,7 @@ async fn a_good_network_is_fine_in_both_families() {
     let found = findings(&net, &["hosts", "ipv6", "interception"]).await;
     let [hosts, ipv6, interception] = found.as_slice() else { panic!("{found:?}") };
     check(hosts, Status::Ok, None, "all 10 Apple hosts");
-    check(ipv6, Status::Ok, None, "IPv6 works, beside IPv4");
+    check(ipv6, Status::Ok, None, "IPv6 and IPv4 work");
     check(interception, Status::Ok, None, "nobody opens");
     check_line(hosts, "setup.icloud.com IPv4: 127.0.0.1 port 443", "publicly trusted");
     check_line(hosts, "setup.icloud.com IPv6: ::1 port 443", "publicly trusted");
@@ -227,8 +227,8 @@ async fn each_layer_that_fails_is_told_from_the_others() {
     let hosts = finding(&net, "hosts").await;
     check(&hosts, Status::Problem, NETWORK, "7 of 10 Apple hosts");
     check_line(&hosts, "setup.icloud.com IPv4", "connected, and not secured (TLS) within 3 s");
-    check_line(&hosts, "gateway.icloud.com IPv4", "what answers does not speak TLS");
-    check_line(&hosts, "cvws.icloud-content.com IPv4", "cut off while it was being secured (TLS)");
+    check_line(&hosts, "gateway.icloud.com IPv4", "the server does not speak TLS");
+    check_line(&hosts, "cvws.icloud-content.com IPv4", "connection closed during the TLS handshake");
     check_line(&hosts, "gsa.apple.com IPv4", "the certificate has expired");
     check_line(&hosts, "idmsa.apple.com IPv4", "the certificate is not valid yet");
     check_line(&hosts, "www.apple.com IPv4", "the certificate is for another host");
@@ -313,7 +313,7 @@ async fn the_clock_is_compared_with_apples() {
     // Beyond the end of NTP's first era.
     check(&clock(Time::Off(20 * 365 * 86_400)).await, Status::Problem, COMPUTER, "days behind");
     check(&clock(Time::Never).await, Status::CannotTell, None, "no answer within 0.6 s");
-    check(&clock(Time::OtherQuestion).await, Status::CannotTell, None, "not an answer to our question");
+    check(&clock(Time::OtherQuestion).await, Status::CannotTell, None, "not a response to this request");
     check(&clock(Time::KissOfDeath).await, Status::CannotTell, None, "(RATE)");
     check(&clock(Time::NotSet).await, Status::CannotTell, None, "does not know the time");
     check(&clock(Time::Short).await, Status::CannotTell, None, "too short");
@@ -543,13 +543,13 @@ mod namespaces {
         net.connect_to.push(to("captive.apple.com", 80, SocketAddr::new(far_end.ip(), 80)));
         let found = findings(&net, &["portal", "hosts", "ipv6", "interception", "clock"]).await;
         let [portal, hosts, ipv6, interception, clock] = found.as_slice() else { panic!("{found:?}") };
-        check(portal, Status::CannotTell, None, "no way there from this computer");
-        check(hosts, Status::Problem, NETWORK, "this computer has no way to the internet");
-        check_line(hosts, "setup.icloud.com IPv4", "no way there from this computer");
-        check_line(hosts, "setup.icloud.com IPv6", "no way there from this computer");
+        check(portal, Status::CannotTell, None, "no route from this computer");
+        check(hosts, Status::Problem, NETWORK, "this computer has no internet connection");
+        check_line(hosts, "setup.icloud.com IPv4", "no route from this computer");
+        check_line(hosts, "setup.icloud.com IPv6", "no route from this computer");
         check(ipv6, Status::CannotTell, None, "IPv4 either");
         check(interception, Status::CannotTell, None, "no Apple host");
-        check(clock, Status::CannotTell, None, "no way there from this computer");
+        check(clock, Status::CannotTell, None, "no route from this computer");
         // And with the system's resolver, which has nobody to ask.
         let hosts = finding(&World::new().net(), "hosts").await;
         check(&hosts, Status::Problem, NETWORK, "no way to the internet: the name server does not answer");

@@ -135,7 +135,7 @@ async fn who_has_the_certificate_and_not_its_key_is_refused() {
     for tls in [Tls::Only12, Tls::Only13] {
         let papers = Arc::new(Papers::new().stolen());
         let phone = look_at(Phone { tls, ..Phone::new(ONE, papers) }).await;
-        let words = "the phone and this computer find no common TLS".to_owned();
+        let words = "the TLS handshake with the phone failed".to_owned();
         assert_eq!(phone.private, Err(Refusal::Other(words)), "{tls:?}");
     }
 }
@@ -374,7 +374,7 @@ async fn the_pair_record_stays_secret() {
     let mut papers = Papers::new();
     papers.host.key = "-----BEGIN PRIVATE KEY-----\nU0VDUkVU\n-----END PRIVATE KEY-----\n".to_owned();
     let phone = look_at(Phone::new(ONE, Arc::new(papers))).await;
-    let words = "the key in the pair record cannot be used".to_owned();
+    let words = "cannot use the key in the pair record".to_owned();
     assert_eq!(phone.private, Err(Refusal::Other(words)));
 }
 

@@ -142,7 +142,7 @@ async fn without_usbmuxd_it_is_said_once_and_without_trust_too() {
     home.configure(&format!("{text}{PHONE}usbmuxd = {:?}\n", mux.address));
     daemon.signal("HUP").await;
     let line = daemon.says("an iPhone is connected and tells nothing: ").await;
-    assert!(line.contains("it does not trust this computer any more; see `statusd doctor`"), "{line}");
+    assert!(line.contains("it no longer trusts this computer; see `statusd doctor`"), "{line}");
     let looks = apple.requests().len();
     within("four more looks", apple.asked(looks + 4)).await;
     assert!(home.ask(&["status"]).await.out.contains("\niPhone: none read yet; see `statusd doctor`\n"));

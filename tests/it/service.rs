@@ -255,7 +255,7 @@ fn a_person_installs_with_one_command_and_uninstalls_with_another() {
     assert!(unit.starts_with("# Written by `statusd service install`"), "{unit}");
     let mode = fs::metadata(world.unit_here()).expect("a unit").permissions().mode();
     assert_eq!(mode & 0o777, 0o644);
-    assert!(said.contains("ends when you log out") && said.contains("--linger"), "{said}");
+    assert!(said.contains("stops at your last logout") && said.contains("--linger"), "{said}");
 
     let installed = world.listing();
     // Running as a process that nobody can look at, of this very version for all one knows.
@@ -358,7 +358,7 @@ fn a_file_that_is_not_as_we_wrote_it_is_kept() {
         assert_ne!(ours, changed);
         let foreign = "[Service]\nExecStart=/opt/other\n";
         for (text, words, kept) in
-            [(changed.as_str(), "was changed since", "old"), (foreign, "not of statusd's", "old-2")]
+            [(changed.as_str(), "was edited since", "old"), (foreign, "was not written by statusd", "old-2")]
         {
             world.edit_unit(text);
             let before = world.listing();
@@ -389,7 +389,7 @@ fn a_link_is_somebodys() {
     for target in ["/dev/null", ours.to_str().expect("UTF-8"), "/nowhere"] {
         symlink(target, world.unit_here()).expect("a link");
         for command in ["install", "uninstall"] {
-            world.refused(&["service", command], 1, "not of statusd's making");
+            world.refused(&["service", command], 1, "was not written by statusd");
         }
         assert!(world.unit_here().is_symlink());
         fs::remove_file(world.unit_here()).expect("removed");
@@ -431,8 +431,7 @@ fn whichever_step_fails_all_is_as_before() {
             );
             // What failed on the way there fails on the way back too, and that is said.
             let is_needed_again = matches!(fails, "daemon-reload") || fails == "restart";
-            let end =
-                if is_needed_again { "not all is as it was before: " } else { "; all is as it was before" };
+            let end = if is_needed_again { "rollback incomplete: " } else { "; rolled back" };
             assert!(said.err.contains(end), "{before}, {fails}: {said:?}");
             assert_eq!(world.listing(), listing, "{before}, {fails}");
         }
@@ -464,10 +463,10 @@ fn a_system_without_user_namespaces_gets_a_service_that_needs_none() {
     world.calls();
     // Another reason is told and not worked around.
     let listing = world.listing();
-    for (code, words) in [("78", "`statusd config check` has the reason"), ("1", "`statusd service logs`")] {
+    for (code, words) in [("78", "see `statusd config check`"), ("1", "`statusd service logs`")] {
         world.set("ends", code);
         let said = world.refused(&["service", "install"], 1, &format!("the service ended with {code}"));
-        assert!(said.contains(words) && said.contains("all is as it was before"), "{said}");
+        assert!(said.contains(words) && said.contains("rolled back"), "{said}");
         world.unset("ends");
         assert_eq!(world.listing(), listing);
     }
@@ -545,10 +544,7 @@ fn a_machine_has_no_desktop() {
             None => world.unset(file),
         }
         let said = world.done(&["service", "install"]);
-        assert!(
-            said.contains("It shows no bubbles, because a service of the machine has no desktop"),
-            "{said}"
-        );
+        assert!(said.contains("A system service shows no desktop notifications."), "{said}");
         world.done(&["service", "uninstall"]);
         world.calls();
     }
@@ -556,7 +552,8 @@ fn a_machine_has_no_desktop() {
 
 #[test]
 fn without_systemd_it_is_one_short_line() {
-    let short = "statusd: this machine is not run by systemd; start `statusd run` in your own way\n";
+    let short =
+        "statusd: this machine is not run by systemd; start `statusd run` with another process manager\n";
     for world in [World::machine(), World::person()] {
         let not_booted = "System has not been booted with systemd as init system (PID 1). Can't operate.";
         world.program("systemctl", &format!("#!/bin/sh\necho \"{not_booted}\" >&2; exit 1\n"));
@@ -599,7 +596,7 @@ fn an_uninstall_keeps_the_history_unless_it_is_to_go() {
     assert!(said.contains("The configuration stays in /etc/statusd/statusd.toml"), "{said}");
     assert!(state.join("statusd.db").exists());
     let said = world.done(&["service", "uninstall", "--purge"]);
-    assert!(said.contains("remove the history and the waiting messages from /var/lib/statusd"), "{said}");
+    assert!(said.contains("remove the history and the pending notices from /var/lib/statusd"), "{said}");
     assert!(!state.exists() && !world.path("lib/statusd").is_symlink());
     assert!(world.path("etc/statusd/statusd.toml").exists());
 }
@@ -611,7 +608,7 @@ fn a_package_brings_its_own_file() {
     fs::write(&unit, "[Service]\n").expect("written");
     world.set("package", unit.to_str().expect("UTF-8"));
     let said = world.done(&["service", "install"]);
-    assert!(said.contains(&format!("The service is the one of {}", unit.display())), "{said}");
+    assert!(said.contains(&format!("The service uses the unit {}", unit.display())), "{said}");
     assert_eq!(world.calls(), ["systemctl --user enable --now statusd.service"]);
     assert!(!world.unit_here().exists());
     world.done(&["service", "uninstall"]);
@@ -641,11 +638,11 @@ fn the_status_is_in_words_and_in_the_exit_code() {
     let world = World::person();
     let said = world.statusd(&["service", "status"]);
     assert_eq!(said.code, Some(1));
-    assert_eq!(said.out, "Not installed: `statusd service install` does it\nNot running\n");
+    assert_eq!(said.out, "Not installed; install with `statusd service install`\nNot running\n");
     world.done(&["service", "install"]);
     world.set("active", "4242");
     let said = world.done(&["service", "status"]);
-    let head = format!("Installed: {}\nBegins when you log in\nRunning since ", world.unit().display());
+    let head = format!("Installed: {}\nStarts at login\nRunning since ", world.unit().display());
     assert!(said.starts_with(&head) && said.contains("as process 4242"), "{said}");
     let document: Value = serde_json::from_str(&world.done(&["service", "status", "--json"])).expect("JSON");
     assert_eq!(document["active_since"], "2026-05-05T09:41:00Z");
@@ -678,7 +675,7 @@ fn a_daemon_by_hand_is_in_the_way_of_a_service() {
     world.set("active", &pid.to_string());
     let said = world.done(&["service", "status"]);
     assert!(said.contains(&format!("as process {pid}")) && said.contains("No successful poll yet"), "{said}");
-    assert!(said.contains("which statusd did not write"), "{said}");
+    assert!(said.contains("not written by statusd"), "{said}");
     world.refused(&["service", "uninstall", "--force", "--purge"], 1, "another statusd is running");
     daemon.kill().expect("a daemon");
     daemon.wait().expect("a daemon");

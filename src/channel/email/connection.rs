@@ -22,7 +22,7 @@ const READ_BYTES: usize = 4 * 1024;
 const CODE_DIGITS: usize = 3;
 const NO_END: &str = "its reply is cut off or does not end";
 
-/// A TCP connection, perhaps encrypted.
+/// A TCP connection, possibly encrypted.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

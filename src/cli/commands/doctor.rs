@@ -42,7 +42,7 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
         folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     if let Some(lost) = doctor.backups.iter().find(is_lost) {
-        return Err(wrong(format!("--backups: {}: no such folder", lost.display())));
+        return Err(wrong(format!("--backups: {}: no such directory", lost.display())));
     }
     let (config, error) = invocation.usable_config()?;
     let is_watch_known = error.is_none() || config.is_watch_given();
@@ -132,13 +132,13 @@ struct Progress {
 impl Progress {
     fn new(is_json: bool) -> Progress {
         let progress = Progress { is_wanted: !is_json && io::stderr().is_terminal(), done: Cell::new(0) };
-        progress.draw("Looking …");
+        progress.draw("Checking …");
         progress
     }
 
     fn tell(&self, word: &'static str) {
         self.done.set(self.done.get() + 1);
-        self.draw(&format!("Looking … {} done: {word}", self.done.get()));
+        self.draw(&format!("Checking … {} done: {word}", self.done.get()));
     }
 
     fn draw(&self, text: &str) {
@@ -284,8 +284,8 @@ mod tests {
                 .evidence(["published 09:31, 61 services".to_owned()]),
             Finding::new("portal", Status::Ok, "the network is open"),
             Finding::new("ios", Status::CannotTell, "a name with \u{1b}[31mcolour").subject("iPhone 2"),
-            Finding::new("space", Status::Skipped, "no iPhone to look at"),
-            Finding::new("power", Status::Skipped, "no iPhone to look at"),
+            Finding::new("space", Status::Skipped, "no iPhone to check"),
+            Finding::new("power", Status::Skipped, "no iPhone to check"),
             Finding::new("icloud-storage", Status::Skipped, "only macOS tells"),
         ]
     }
@@ -307,7 +307,7 @@ ok       portal: the network is open
 
 Phone
 unknown  ios: iPhone 2: a name with [31mcolour
-skipped  space, power: no iPhone to look at
+skipped  space, power: no iPhone to check
 
 Backups and storage
 skipped  icloud-storage: only macOS tells

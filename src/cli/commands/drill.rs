@@ -105,10 +105,10 @@ impl Outcome {
     fn words(self) -> (Ink, &'static str) {
         match self {
             Outcome::Delivered => (Ink::Good, "delivered"),
-            Outcome::Failed => (Ink::Doubtful, "failed, the daemon would try again"),
+            Outcome::Failed => (Ink::Doubtful, "failed; the daemon would retry"),
             Outcome::Refused => (Ink::Bad, "refused"),
             Outcome::NotSent => (Ink::Faint, "not sent"),
-            Outcome::LeftOut => (Ink::Faint, "not told, by its `only` or `services`"),
+            Outcome::LeftOut => (Ink::Faint, "not sent, because of its `only` or `services`"),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Report {
         };
         let what = if self.drill.is_dry { "Nothing is sent." } else { "Every message begins with DRILL." };
         let service = shown(&self.drill.service);
-        page.paragraph(0, &format!("An outage of {service} that does not happen. {what}{how}"))
+        page.paragraph(0, &format!("A simulated outage of {service}. {what}{how}"))
     }
 
     fn sum(&self, page: &Page) -> String {
@@ -151,7 +151,8 @@ impl Report {
         let text = match (self.drill.is_dry, sent, count) {
             (true, ..) => format!("{}; nothing was sent.", counted(sent, "message")),
             (false, 0, _) => {
-                "Nothing was told: no channel hears of it; see `only` and `services` in [channel].".to_owned()
+                "Nothing was sent: no channel accepts these notices; see `only` and `services` in [channel]."
+                    .to_owned()
             }
             (false, 1, 0) => "The message arrived.".to_owned(),
             (false, sent, 0) => format!("All {sent} messages arrived."),
@@ -204,13 +205,13 @@ fn told_json(told: &Told) -> Value {
 
 fn text(step: &Step, page: &Page) -> String {
     let what = match step.act {
-        Act::Calm => "All is well, and nothing is told",
-        Act::Began => "It begins",
-        Act::Worsened => "It gets worse",
-        Act::Ended => "It is over",
-        Act::Missed => "Another one is posted only when it is over",
+        Act::Calm => "No outage: no notice",
+        Act::Began => "Outage begins",
+        Act::Worsened => "Outage worsens",
+        Act::Ended => "Outage ends",
+        Act::Missed => "Another outage is posted only after it has ended",
     };
-    let head = page.paragraph(0, &format!("{what}: two looks in {}", Took(step.looks)));
+    let head = page.paragraph(0, &format!("{what}: two polls in {}", Took(step.looks)));
     let told: String = step.told.iter().map(|told| told_text(told, page)).collect();
     format!("\n{}{told}", head.replacen(what, &page.paint(Ink::Strong, what), 1))
 }
@@ -325,16 +326,16 @@ mod tests {
         let drawn =
             format!("{}{}{}", report.head(&page()), text(&report.steps[0], &page()), report.sum(&page()));
         let expected = "\
-An outage of iCloud Backup that does not happen. Every message begins with
-DRILL. It takes 21.0 s.
+A simulated outage of iCloud Backup. Every message begins with DRILL. It takes
+21.0 s.
 
-It begins: two looks in 1.5 s
+Outage begins: two polls in 1.5 s
   desktop: delivered: shown on the desktop (12 ms)
     DRILL: Issue: iCloud Backup
   webhook.ops: refused: 127.0.0.1 answers 410 Gone (12 ms)
     DRILL: Issue: iCloud Backup
   log: delivered: shown on the desktop (12 ms)
-  mqtt: not told, by its `only` or `services`
+  mqtt: not sent, because of its `only` or `services`
 
 1 of 3 messages did not arrive: see webhook.ops above.
 ";
@@ -354,7 +355,7 @@ It begins: two looks in 1.5 s
         );
         let expected = format!(
             "
-It begins: two looks in 1.5 s
+Outage begins: two polls in 1.5 s
   desktop:
     DRILL: Issue: iCloud Backup
     Since 08:15.

@@ -41,7 +41,7 @@ fn step(text: &str) -> Result<Step, Failure> {
 }
 
 fn road(steps: &[Step], page: &Page) -> String {
-    let mut text = page.paragraph(0, "My iPhone does not back up to iCloud. The steps, the easy ones first:");
+    let mut text = page.paragraph(0, "My iPhone does not back up to iCloud. Steps, easiest first:");
     text.push('\n');
     for step in steps {
         text.push_str(&draw(*step, page));
@@ -61,7 +61,7 @@ fn draw(step: Step, page: &Page) -> String {
         text.push_str(&item(line, page));
     }
     if !said.mind.is_empty() {
-        let mind = page.paragraph(INDENT, &format!("Mind: {}", said.mind));
+        let mind = page.paragraph(INDENT, &format!("Warning: {}", said.mind));
         text.extend(mind.lines().map(|line| {
             let words = line.trim_start();
             format!("{:INDENT$}{}\n", "", page.paint(Ink::Doubtful, words))

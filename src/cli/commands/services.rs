@@ -68,7 +68,7 @@ mod tests {
         let expected = "\
 iCloud Backup: outage since 10:11 (1 h 49 min)
 iCloud Mail: outage since 11:00 (1 h)
-Mail Drop: cannot tell: Apple's entry has a form that statusd does not know
+Mail Drop: cannot tell: Apple's entry has an unknown format
 Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
   until 14:00
 

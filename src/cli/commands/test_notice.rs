@@ -79,7 +79,7 @@ async fn send_one(mut receiver: Receiver) -> Result<(String, SendOutcome), Failu
 fn line(name: &str, answer: &SendOutcome, page: &Page) -> String {
     let (ink, what) = match answer {
         SendOutcome::Delivered { .. } => (Ink::Good, "delivered"),
-        SendOutcome::Transient { .. } => (Ink::Doubtful, "failed, the daemon would try again"),
+        SendOutcome::Transient { .. } => (Ink::Doubtful, "failed; the daemon would retry"),
         SendOutcome::Unclear { .. } => (Ink::Doubtful, "perhaps delivered"),
         SendOutcome::Permanent { .. } => (Ink::Bad, "refused"),
     };

@@ -9,12 +9,12 @@ use crate::doctor::probe::{Clock, ClockSource};
 
 const WARNING_S: u64 = 30;
 const PROBLEM_S: u64 = 300;
-const TODO: &str = "Let this computer set its clock by itself (date and time settings, or timedatectl set-ntp true). \
-                    With a wrong clock good certificates look bad, and times shown here mislead.";
+const TODO: &str = "Set this computer's clock automatically (date and time settings, or timedatectl set-ntp true). \
+                    With a wrong clock, valid certificates look invalid and the times shown here are wrong.";
 
 pub(super) fn judge(clock: Option<&Clock>) -> Finding {
     let (ahead_s, by) = match clock {
-        None => return Finding::new(CLOCK, Status::CannotTell, "nobody asked for the time"),
+        None => return Finding::new(CLOCK, Status::CannotTell, "not checked"),
         Some(Clock::Unknown(fault)) => {
             let seen = format!("cannot compare this computer's clock with time.apple.com: {fault}");
             return Finding::new(CLOCK, Status::CannotTell, seen);
@@ -31,9 +31,9 @@ pub(super) fn judge(clock: Option<&Clock>) -> Finding {
     };
     let source = match by {
         ClockSource::TimeServer => "time.apple.com",
-        ClockSource::WebPage => "the date of Apple's test page, for time.apple.com gave no answer",
+        ClockSource::WebPage => "the date of Apple's test page, because time.apple.com did not respond",
     };
-    finding.evidence([format!("{ahead_s:+} s, by {source}")])
+    finding.evidence([format!("{ahead_s:+} s, according to {source}")])
 }
 
 /// In the unit that says it best, rounded down.

@@ -16,21 +16,21 @@ use crate::doctor::probe::{
 /// A clock that is wrong by this much can make a good certificate look expired or new.
 const CLOCK_WRONG_S: u64 = 300;
 
-const NO_WAY: &str = "Check this computer's Wi-Fi or cable, then run this again. A phone on the same network is as cut \
-                      off; of a phone on another one this says nothing.";
-const NOTHING: &str = "Restart the router; if other pages work, ask whoever runs this network to let Apple's hosts \
-                       through. A phone on the same network cannot back up; of a phone on another one this says \
-                       nothing.";
-const SOME: &str = "A filter, a firewall or a security product in this network may hold this back: ask whoever runs it \
-                    to let Apple's hosts through, or try the phone on another network.";
-const STRANGE: &str = "Somebody answers in Apple's place: a login page, a filter, or a security product. The check of \
-                       interception below names who.";
-const MINOR: &str = "Backups do without it. If it stays so, ask whoever runs this network whether a filter holds it \
-                     back.";
+const NO_WAY: &str = "Check this computer's Wi-Fi or cable, then run this again. A phone on the same network is also \
+                      offline; this says nothing about a phone on another network.";
+const NOTHING: &str = "Restart the router. If other pages work, ask the network's administrator to allow Apple's hosts. \
+                       A phone on the same network cannot back up; this says nothing about a phone on another \
+                       network.";
+const SOME: &str = "A filter, a firewall or a security product in this network may block the connection. Ask its \
+                    administrator to allow Apple's hosts, or try the phone on another network.";
+const STRANGE: &str = "Another server responds in Apple's place: a login page, a filter, or a security product. The \
+                       interception check below names it.";
+const MINOR: &str = "Backups do not need these hosts. If this persists, ask the network's administrator whether a \
+                     filter blocks them.";
 const CLOCK: &str =
-    "Set this computer's clock, then run this again: with a wrong clock good certificates look bad.";
+    "Set this computer's clock, then run this again: with a wrong clock, valid certificates look invalid.";
 const BEHIND_PROXY: &str = "Phones do not use this computer's proxy. If the phone is on this network, set the proxy in \
-                            its Wi-Fi settings, or ask whoever runs the network to let Apple's hosts through.";
+                            its Wi-Fi settings, or ask the network's administrator to allow Apple's hosts.";
 
 pub(super) fn judge(looked: &NetworkReport) -> Finding {
     let clock = looked.clock.as_ref();
@@ -59,13 +59,14 @@ fn none_reached(failing: &[&HostLook], looked: &NetworkReport) -> Finding {
     let reason = commonest(failing);
     let problem = |seen: String| Finding::new(HOSTS, Status::Problem, seen).blame(Blame::Network);
     if matches!(&looked.proxy, Some(Proxy::Set(proxy)) if proxy.reached.is_ok()) {
-        let seen = format!("none of {count} Apple hosts can be reached past this computer's proxy: {reason}");
+        let seen =
+            format!("none of {count} Apple hosts can be reached without this computer's proxy: {reason}");
         return Finding::new(HOSTS, Status::CannotTell, seen).todo(BEHIND_PROXY);
     }
     match &looked.outside {
         Some(Outside::Reached) if !failing.iter().any(|look| is_answered(look)) => {
             let seen = format!(
-                "this network keeps Apple out: none of {count} Apple hosts can be reached, and {OUTSIDE_HOST} can: \
+                "this network blocks Apple: none of {count} Apple hosts can be reached, but {OUTSIDE_HOST} can: \
                  {reason}"
             );
             return problem(seen).todo(SOME).step(Step::WifiAndPower);
@@ -79,7 +80,7 @@ fn none_reached(failing: &[&HostLook], looked: &NetworkReport) -> Finding {
         Some(Outside::Reached) | None => {}
     }
     if failing.iter().all(|look| has_no_way(look)) {
-        return problem(format!("this computer has no way to the internet: {reason}")).todo(NO_WAY);
+        return problem(format!("this computer has no internet connection: {reason}")).todo(NO_WAY);
     }
     let seen = format!("none of {count} Apple hosts can be reached from this computer: {reason}");
     if is_by_clock(failing, looked.clock.as_ref()) {
@@ -112,7 +113,7 @@ fn some_not_reached(failing: &[&HostLook], count: usize, clock: Option<&Clock>) 
     let names: Vec<&str> = named.iter().map(|look| look.host.name).collect();
     let others = match failing.len() - named.len() {
         0 => String::new(),
-        more => format!("; {more} more that matter less"),
+        more => format!("; {more} less important"),
     };
     let what = what_for(named);
     let seen = format!(

@@ -41,25 +41,25 @@ fn finding(shown: &[(&str, &Papers)]) -> Finding {
     }
     if let Some((top, hosts)) = alike.first_key_value() {
         let seen = format!(
-            "{}: this computer trusts \"{top}\", which calls itself Apple's and is on no list that statusd knows",
+            "{}: this computer trusts \"{top}\", which claims to be Apple's and is on no list known to statusd",
             names(hosts)
         );
         return found(Status::Warning, seen).blame(Blame::Network).todo(
-            "It may be an authority of Apple's that is newer than this statusd. If you do not know it, ask whoever \
-             runs this network.",
+            "It may be an Apple authority that is newer than this version of statusd. If you do not know it, ask the \
+             network's administrator.",
         );
     }
     if let Some((top, hosts)) = unknown.first_key_value() {
         let seen = format!(
-            "{} shows a certificate of \"{top}\", whom nobody knows; one host alone proves no interception",
+            "{} presents a certificate of the unknown authority \"{top}\"; one host alone proves no interception",
             names(hosts)
         );
         return found(Status::CannotTell, seen);
     }
     if shown.is_empty() {
-        return found(Status::CannotTell, "no Apple host got as far as showing a certificate".to_owned());
+        return found(Status::CannotTell, "no Apple host presented a certificate".to_owned());
     }
-    found(Status::Ok, "nobody opens the secure connections to Apple on the way".to_owned())
+    found(Status::Ok, "TLS connections to Apple are not decrypted on the way".to_owned())
 }
 
 fn accusation(opened: &Groups<'_>) -> Finding {
@@ -70,13 +70,13 @@ fn accusation(opened: &Groups<'_>) -> Finding {
     Finding::new(
         INTERCEPTION,
         Status::Problem,
-        format!("somebody on the way opens secure connections to Apple: {who} vouches for {}", names(&hosts)),
+        format!("TLS connections to Apple are decrypted on the way: {who} signs for {}", names(&hosts)),
     )
     .blame(Blame::Network)
     .todo(format!(
-        "Apple's services do not work through that. Ask whoever runs this network, or the security product behind \
-         {who}, to exempt Apple's hosts (apple.com, icloud.com, icloud-content.com and all below them). Where it is \
-         a program on this computer alone, phones are not touched by it."
+        "Apple's services do not work with decryption. Ask the administrator of this network, or of the security \
+         product behind {who}, to exempt Apple's hosts (apple.com, icloud.com, icloud-content.com and their subdomains). \
+         If it is a program on this computer only, phones are not affected."
     ))
 }
 

@@ -20,17 +20,15 @@ pub(super) fn judge(hosts: Hosts<'_>) -> Finding {
     let (v4, v6) = (looks.iter().any(|look| look.v4.is_good()), looks.iter().any(|look| look.v6.is_good()));
     match broken.first() {
         Some(first) => {
-            let how = if v6 { "works only in part here" } else { "is broken here" };
+            let how = if v6 { "works only partly here" } else { "is broken here" };
             let names: Vec<&str> = broken.iter().map(|look| look.host.name).collect();
             let seen = format!("IPv6 {how}: {} over IPv4 only ({})", several(&names), ending(&first.v6));
             Finding::new(IPV6, Status::Warning, seen).blame(Blame::Network).todo(BROKEN)
         }
-        None if v6 && v4 => Finding::new(IPV6, Status::Ok, "IPv6 works, beside IPv4"),
-        None if v6 => {
-            Finding::new(IPV6, Status::Ok, "IPv6 works; IPv4 does not, and is not needed where it does")
-        }
-        None if v4 => Finding::new(IPV6, Status::Ok, "no IPv6 here, none needed"),
-        None => Finding::new(IPV6, Status::CannotTell, "nothing works over IPv4 either"),
+        None if v6 && v4 => Finding::new(IPV6, Status::Ok, "IPv6 and IPv4 work"),
+        None if v6 => Finding::new(IPV6, Status::Ok, "IPv6 works; IPv4 does not, and is not needed"),
+        None if v4 => Finding::new(IPV6, Status::Ok, "no IPv6 here; IPv4 is enough"),
+        None => Finding::new(IPV6, Status::CannotTell, "IPv4 does not work either"),
     }
 }
 

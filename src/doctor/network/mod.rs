@@ -114,7 +114,7 @@ fn looks<'a>(id: &'static str, hosts: Hosts<'a>) -> Result<&'a [HostLook], Box<F
     match hosts {
         Some(Ok(looks)) if !looks.is_empty() => Ok(looks),
         Some(Err(words)) => Err(Box::new(Finding::new(id, CannotTell, words.clone()))),
-        Some(Ok(_)) | None => Err(Box::new(Finding::new(id, CannotTell, "Apple's hosts were not asked"))),
+        Some(Ok(_)) | None => Err(Box::new(Finding::new(id, CannotTell, "not checked"))),
     }
 }
 

@@ -13,15 +13,15 @@ const LOG_IN: &str = "Log in to this network: open any page in a browser, on the
 pub(super) fn judge(portal: Option<&Portal>) -> Finding {
     let found = |status, seen: String| Finding::new(PORTAL, status, seen);
     match portal.map(|portal| &portal.page) {
-        None => found(Status::CannotTell, "nobody asked for Apple's test page".to_owned()),
-        Some(Page::Open) => found(Status::Ok, "no login page: Apple's test page comes through".to_owned()),
+        None => found(Status::CannotTell, "not checked".to_owned()),
+        Some(Page::Open) => found(Status::Ok, "no login page: Apple's test page was received".to_owned()),
         Some(Page::Captive(stranger)) => found(Status::Problem, words(stranger))
             .blame(Blame::Network)
             .todo(LOG_IN)
             .step(Step::WifiAndPower)
-            .evidence([format!("asked for Apple's test page, got status {}", stranger.status)]),
+            .evidence([format!("requested Apple's test page, received status {}", stranger.status)]),
         Some(Page::Unreachable(fault)) => {
-            found(Status::CannotTell, format!("Apple's test page cannot be reached: {fault}"))
+            found(Status::CannotTell, format!("cannot reach Apple's test page: {fault}"))
         }
     }
 }
@@ -29,8 +29,8 @@ pub(super) fn judge(portal: Option<&Portal>) -> Finding {
 fn words(stranger: &Stranger) -> String {
     match &stranger.host {
         Some(host) => {
-            format!("this network sends people to a page of its own, at {host}, before it lets them through")
+            format!("this network redirects to a page of its own, at {host}, and requires a login")
         }
-        None => "this network answers in Apple's place: it probably wants a login".to_owned(),
+        None => "this network responds in Apple's place: it probably requires a login".to_owned(),
     }
 }

@@ -18,14 +18,14 @@ pub(super) fn judge(speed: Option<&Result<Speed, SpeedFault>>) -> Finding {
         None => Finding::new(
             SPEED,
             Status::Skipped,
-            "not measured; --speed measures it, for some seconds at full load",
+            "not measured; --speed measures it, with several seconds of full load",
         ),
         Some(Ok(speed)) => measured(speed),
         Some(Err(SpeedFault::SlowerThan { bits_per_s })) => {
             slow(format!("uploads are slower than {}: a first backup takes days", rate(*bits_per_s)))
         }
         Some(Err(fault)) => {
-            Finding::new(SPEED, Status::CannotTell, format!("the upload could not be measured: {fault}"))
+            Finding::new(SPEED, Status::CannotTell, format!("cannot measure the upload: {fault}"))
         }
     }
 }
@@ -34,7 +34,7 @@ fn measured(speed: &Speed) -> Finding {
     let upload = speed.upload_bits_per_s;
     let seen = format!("uploads at {} from this computer: 1 GB takes {}", rate(upload), how_long(upload));
     let finding = if upload < SLOW_BITS_PER_S {
-        slow(format!("{seen}, and a first backup days"))
+        slow(format!("{seen}, a first backup days"))
     } else {
         Finding::new(SPEED, Status::Ok, seen)
     };

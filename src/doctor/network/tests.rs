@@ -143,17 +143,17 @@ fn hosts_of_which_none_is_reached() {
     let seen = "none of 10 Apple hosts can be reached from this computer: no connection within 4 s";
     check(HOSTS, &none(unconnected(timeout())), Status::Problem, NETWORK, seen);
     let no_route = unconnected(ConnectFault::NoRoute);
-    check(HOSTS, &all(&no_route, &no_route), Status::Problem, NETWORK, "no way to the internet");
+    check(HOSTS, &all(&no_route, &no_route), Status::Problem, NETWORK, "no internet connection");
     let no_name = ConnectOutcome::NoName(NameFault::NoAnswer);
-    check(HOSTS, &all(&no_name, &no_name), Status::Problem, NETWORK, "the name server does not answer");
+    check(HOSTS, &all(&no_name, &no_name), Status::Problem, NETWORK, "the name server does not respond");
     let blocked = ConnectOutcome::NoName(NameFault::NoSuchName);
-    check(HOSTS, &all(&blocked, &blocked), Status::Problem, NETWORK, "there is no such name");
+    check(HOSTS, &all(&blocked, &blocked), Status::Problem, NETWORK, "no such name");
     // One way that exists is enough for "there is a way".
     check(HOSTS, &all(&no_route, &unconnected(timeout())), Status::Problem, NETWORK, "none of 10");
     check(HOSTS, &none(unknown("X")), Status::Problem, NETWORK, "nobody known vouches");
 
     let behind = proxied(none(unconnected(timeout())), Ok(Duration::ZERO));
-    check(HOSTS, &behind, Status::CannotTell, None, "past this computer's proxy");
+    check(HOSTS, &behind, Status::CannotTell, None, "without this computer's proxy");
     let fault = ProxyFault::Connect(ConnectFault::Refused);
     check(HOSTS, &proxied(none(unconnected(timeout())), Err(fault)), Status::Problem, NETWORK, "none of 10");
 }
@@ -213,8 +213,8 @@ fn certificates_that_a_wrong_clock_makes_bad() {
 #[test]
 fn ipv6() {
     let good = || answered(Trust::Public);
-    check(IPV6, &all(&good(), &good()), Status::Ok, None, "IPv6 works, beside IPv4");
-    check(IPV6, &all(&good(), &ConnectOutcome::NoAddress), Status::Ok, None, "no IPv6 here, none needed");
+    check(IPV6, &all(&good(), &good()), Status::Ok, None, "IPv6 and IPv4 work");
+    check(IPV6, &all(&good(), &ConnectOutcome::NoAddress), Status::Ok, None, "no IPv6 here; IPv4 is enough");
     check(IPV6, &all(&good(), &unconnected(ConnectFault::NoRoute)), Status::Ok, None, "no IPv6 here");
     check(IPV6, &all(&unconnected(timeout()), &good()), Status::Ok, None, "IPv4 does not");
     check(IPV6, &all(&good(), &unconnected(timeout())), Status::Warning, NETWORK, "IPv6 is broken here");
@@ -223,7 +223,7 @@ fn ipv6() {
         let v6 = if host == "gsa.apple.com" { unconnected(ConnectFault::Unreachable) } else { good() };
         Some((good(), v6))
     });
-    check(IPV6, &partly, Status::Warning, NETWORK, "works only in part here: gsa.apple.com over IPv4 only");
+    check(IPV6, &partly, Status::Warning, NETWORK, "works only partly here: gsa.apple.com over IPv4 only");
     let nothing = unconnected(timeout());
     check(IPV6, &all(&nothing, &nothing), Status::CannotTell, None, "IPv4 either");
 }
@@ -231,9 +231,9 @@ fn ipv6() {
 #[test]
 fn interception() {
     let v4 = |way: ConnectOutcome| all(&way, &ConnectOutcome::NoAddress);
-    check(INTERCEPTION, &looks(|_| None), Status::Ok, None, "nobody opens");
+    check(INTERCEPTION, &looks(|_| None), Status::Ok, None, "not decrypted on the way");
     // Apple's own private authority.
-    check(INTERCEPTION, &v4(answered(Trust::Apple)), Status::Ok, None, "nobody opens");
+    check(INTERCEPTION, &v4(answered(Trust::Apple)), Status::Ok, None, "not decrypted on the way");
     let local = by("Filter Root (Filter Inc.)", false, Trust::LocalOnly);
     check(
         INTERCEPTION,
@@ -246,7 +246,7 @@ fn interception() {
     assert!(todo.contains("Filter Root") && todo.contains("exempt"), "{todo}");
     // One host is enough for what this computer alone trusts; over IPv6 as well.
     let one = looks(|host| (host == "gsa.apple.com").then(|| (answered(Trust::Public), local.clone())));
-    check(INTERCEPTION, &one, Status::Problem, NETWORK, "vouches for gsa.apple.com");
+    check(INTERCEPTION, &one, Status::Problem, NETWORK, "signs for gsa.apple.com");
     // The same unknown one on several hosts, and on one alone, in whatever families.
     check(INTERCEPTION, &v4(unknown("Box")), Status::Problem, NETWORK, "\"Box\"");
     let one = looks(|host| (host == "gsa.apple.com").then(|| (unknown("Box"), unknown("Box"))));
@@ -259,7 +259,7 @@ fn interception() {
     // A bad certificate of a known authority is no interception.
     check(INTERCEPTION, &v4(answered(Trust::Not(Distrust::WrongHost))), Status::Ok, None, "");
     let alike = by("Apple Root CA - G9 (Apple Inc.)", true, Trust::LocalOnly);
-    check(INTERCEPTION, &v4(alike), Status::Warning, NETWORK, "calls itself Apple's");
+    check(INTERCEPTION, &v4(alike), Status::Warning, NETWORK, "claims to be Apple's");
     check(INTERCEPTION, &v4(unconnected(timeout())), Status::CannotTell, None, "no Apple host");
 }
 

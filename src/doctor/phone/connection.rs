@@ -12,8 +12,8 @@ use crate::phones::{Family, General, Link, Phone, Refusal, Trouble};
 
 pub(super) fn no_phone() -> Finding {
     Finding::new(PHONE, Status::Skipped, "no iPhone is connected").todo(
-        "To have an iPhone looked at, connect it with a cable, unlock it and tap Trust. A cable that only \
-         charges does not do.",
+        "To check an iPhone, connect it with a cable, unlock it and tap Trust. Charge-only cables do not \
+         work.",
     )
 }
 
@@ -24,7 +24,7 @@ pub fn judge_other(device: &Phone, identifiers: bool) -> Finding {
         Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => noun(&device.general).to_owned(),
     };
     subject.push_str(&identity(device, identifiers));
-    Finding::new(PHONE, Status::Skipped, "neither an iPhone nor an iPad, so it is not judged")
+    Finding::new(PHONE, Status::Skipped, "not checked: neither an iPhone nor an iPad")
         .subject(subject)
         .evidence(connection_evidence(device))
 }
@@ -35,15 +35,15 @@ pub fn judge_trouble(trouble: &Trouble) -> Finding {
         Trouble::NoUsbmuxd => Finding::new(
             PHONE,
             Status::Skipped,
-            "no iPhone was found: usbmuxd does not run here",
+            "no iPhone found: usbmuxd is not running",
         )
         .todo(
-            "To have an iPhone looked at, connect it with a cable, unlock it and tap Trust. On Linux this \
-                 needs the package usbmuxd; a Mac has it already.",
+            "To check an iPhone, connect it with a cable, unlock it and tap Trust. On Linux this needs the \
+                 package usbmuxd; macOS includes it.",
         ),
         Trouble::Forbidden => {
-            Finding::new(PHONE, Status::CannotTell, "this user may not ask usbmuxd for iPhones")
-                .todo("Run this as a user who may open usbmuxd's socket.")
+            Finding::new(PHONE, Status::CannotTell, "this user has no permission to use usbmuxd")
+                .todo("Run this as a user with access to usbmuxd's socket.")
         }
         Trouble::Silent { after } => {
             let seen = format!("usbmuxd did not answer within {}", seconds(*after));
@@ -53,8 +53,8 @@ pub fn judge_trouble(trouble: &Trouble) -> Finding {
             )
         }
         Trouble::Garbled(words) => {
-            Finding::new(PHONE, Status::CannotTell, "what answers as usbmuxd does not speak its language")
-                .todo("See whether the configured address is that of usbmuxd.")
+            Finding::new(PHONE, Status::CannotTell, "the server at usbmuxd's address does not speak its protocol")
+                .todo("Check the configured address of usbmuxd.")
                 .evidence([words.clone()])
         }
     }
@@ -72,19 +72,19 @@ pub fn judge_connection(phone: &Phone) -> Finding {
             "Unlock it, tap Trust and enter its passcode. If it does not ask, unplug it and plug it in again.",
         ),
         Err(Refusal::NotTrustedAnyMore) => warning(
-            format!("the {noun} does not trust this computer any more"),
+            format!("the {noun} no longer trusts this computer"),
             "Unlock it, unplug it and plug it in again, tap Trust and enter its passcode.",
         ),
         Err(Refusal::Locked) => warning(
-            format!("the {noun} was not unlocked since it was started"),
+            format!("the {noun} has not been unlocked since it started"),
             "Unlock it once with its passcode, then run this again.",
         ),
         Err(Refusal::DialogOpen) => warning(
-            format!("the {noun} asks whether to trust this computer"),
+            format!("the {noun} is asking whether to trust this computer"),
             "Tap Trust on it and enter its passcode, then run this again.",
         ),
         Err(Refusal::Denied) => warning(
-            format!("the {noun} was told not to trust this computer"),
+            format!("the {noun} was set not to trust this computer"),
             "Unplug it and plug it in again, tap Trust this time and enter its passcode.",
         ),
         Err(Refusal::Silent { after }) => {
@@ -97,7 +97,7 @@ pub fn judge_connection(phone: &Phone) -> Finding {
             // What a phone says could hold its number, in any spelling.
             let words =
                 phone.udid.spellings().iter().fold(words.clone(), |words, number| words.replace(number, "…"));
-            Finding::new(PHONE, Status::CannotTell, format!("the {noun} does not answer as it should"))
+            Finding::new(PHONE, Status::CannotTell, format!("the {noun} sent an unexpected response"))
                 .todo("Unlock it, unplug it and plug it in again. If that does not help, restart it.")
                 .step(Step::Restart)
                 .evidence([words])
@@ -116,7 +116,7 @@ fn connection_evidence(phone: &Phone) -> Vec<String> {
     let known = [("model", &general.model), (system(general), &general.version), ("build", &general.build)];
     lines.extend(known.into_iter().filter_map(|(what, value)| Some(format!("{what}: {}", value.as_ref()?))));
     if let Ok(private) = &phone.private {
-        lines.push(format!("shows the key that it was paired with: {}", yes(Some(private.shows_paired_key))));
+        lines.push(format!("presents the key of its pairing: {}", yes(Some(private.shows_paired_key))));
     }
     lines
 }

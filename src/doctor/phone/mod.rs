@@ -104,7 +104,7 @@ fn judge_phone(phone: &Phone, nights: &Nights, view: &View<'_>) -> [Finding; 6] 
             judge_power(private),
         ],
         Err(_) => [ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER]
-            .map(|id| Finding::new(id, Status::Skipped, "the iPhone does not tell this computer")),
+            .map(|id| Finding::new(id, Status::Skipped, "the iPhone does not report this to this computer")),
     };
     let [switch, last, space, power] = rest;
     [judge_connection(phone), switch, last, space, power, clock]
@@ -112,7 +112,7 @@ fn judge_phone(phone: &Phone, nights: &Nights, view: &View<'_>) -> [Finding; 6] 
 
 /// The first finding, and the others as they are without a phone.
 fn absent(first: Finding) -> Vec<Finding> {
-    let others = IDS.iter().skip(1).map(|id| Finding::new(id, Status::Skipped, "no iPhone to look at"));
+    let others = IDS.iter().skip(1).map(|id| Finding::new(id, Status::Skipped, "no iPhone to check"));
     [first].into_iter().chain(others).collect()
 }
 
@@ -127,9 +127,11 @@ pub fn judge_switch(private: &Private) -> Finding {
                  missing or grey, a profile of an employer or school may forbid it."
             ))
             .step(Step::BackUpNow),
-        None => Finding::new(ICLOUD_BACKUP, Status::CannotTell, "the iPhone does not say whether it is on")
-            .todo(format!("Collected on the iPhone: {WAY_TO_BACKUP}."))
-            .step(Step::BackUpNow),
+        None => {
+            Finding::new(ICLOUD_BACKUP, Status::CannotTell, "the iPhone does not report whether it is on")
+                .todo(format!("Check on the iPhone: {WAY_TO_BACKUP}."))
+                .step(Step::BackUpNow)
+        }
     };
     let signed_in = if private.is_signed_in == Some(true) { "yes" } else { "unknown" };
     finding.evidence([
@@ -145,7 +147,7 @@ fn last_backup(private: &Private, nights: &Nights, view: &View<'_>) -> Finding {
     finding.evidence(outage.map(|outage| {
         let at = |time| when(time, view.now, view.zone);
         let to = outage.to.map_or("now".to_owned(), at);
-        format!("in the newest night that it let pass Apple had an outage, from {} to {to}", at(outage.from))
+        format!("Apple had an outage in the last night without a backup, from {} to {to}", at(outage.from))
     }))
 }
 
@@ -160,17 +162,15 @@ pub fn judge_last_backup(
         return Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
             .evidence([last_evidence(last)]);
     }
-    let look = format!("Collected on the iPhone: {WAY_TO_BACKUP}. The date stands below Back Up Now.");
+    let look = format!("Check on the iPhone: {WAY_TO_BACKUP}. The date is below Back Up Now.");
     let finding = match last {
-        None => {
-            Finding::new(LAST_BACKUP, Status::CannotTell, "the iPhone does not say when it last backed up")
-                .todo(look)
-                .step(Step::BackUpNow)
-        }
+        None => Finding::new(LAST_BACKUP, Status::CannotTell, "the iPhone does not report its last backup")
+            .todo(look)
+            .step(Step::BackUpNow),
         Some(last) if last.duration_since(now) > FUTURE => {
             let seen = format!("the last iCloud backup is dated in the future ({})", when(last, now, zone));
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
-                .todo("See whether the clocks of the iPhone and of this computer are right.")
+                .todo("Check the clocks of the iPhone and of this computer.")
         }
         Some(last) => dated(last, standing, now, zone),
     };
@@ -185,22 +185,22 @@ fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZon
             Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}; Apple had an outage since"))
                 .blame(Blame::Apple)
                 .todo(
-                    "Nothing to repair: it will catch up by itself once Apple's service works. Leave the \
-                     iPhone locked, on power and on Wi-Fi tonight.",
+                    "Nothing to repair: the iPhone catches up by itself once Apple's service works. Leave it \
+                     locked, on power and on Wi-Fi tonight.",
                 )
                 .step(Step::AppleStatus)
         }
         BackupStatus::LateOtherwise => {
-            Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}, and that is not Apple's fault"))
+            Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}, not because of Apple"))
                 .blame(Blame::Phone)
                 .todo(format!(
                     "Connect the iPhone to Wi-Fi and power, then {WAY_TO_BACKUP}, Back Up Now. If it fails, \
-                     the words it shows there name the reason."
+                     the error shown there states the reason."
                 ))
                 .step(Step::BackUpNow)
         }
         BackupStatus::Unknown => {
-            let seen = format!("{seen}; whether Apple had an outage since is not known");
+            let seen = format!("{seen}; unknown whether Apple had an outage since");
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
         }
         // Told before it comes to the date, and of lists only.
@@ -223,8 +223,8 @@ pub fn judge_space(private: &Private) -> Finding {
         format!("TotalDataCapacity: {}", bytes(private.capacity_bytes)),
     ];
     let Some(free) = private.free_bytes else {
-        return Finding::new(SPACE, Status::CannotTell, "the iPhone does not say how much space is free")
-            .todo("Collected on the iPhone: Settings, General, iPhone Storage.")
+        return Finding::new(SPACE, Status::CannotTell, "the iPhone does not report its free space")
+            .todo("Check on the iPhone: Settings, General, iPhone Storage.")
             .evidence(evidence);
     };
     let (seen, low) = match private.capacity_bytes {
@@ -237,7 +237,7 @@ pub fn judge_space(private: &Private) -> Finding {
     let finding = if free < low {
         Finding::new(SPACE, Status::Warning, seen)
             .blame(Blame::Phone)
-            .todo("Make room: Settings, General, iPhone Storage shows what takes it.")
+            .todo("Free space: Settings, General, iPhone Storage shows what uses it.")
             .step(Step::FreeSpace)
     } else {
         Finding::new(SPACE, Status::Ok, seen)
@@ -263,7 +263,7 @@ pub fn judge_power(private: &Private) -> Finding {
     let battery = private.battery_percent.map(|level| format!("battery {}", percent(level)));
     let seen: Vec<String> = battery.into_iter().chain(power.map(str::to_owned)).collect();
     if seen.is_empty() {
-        let seen = "the iPhone does not say how its battery is";
+        let seen = "the iPhone does not report its battery";
         return Finding::new(POWER, Status::CannotTell, seen).evidence(evidence);
     }
     let seen = seen.join(", ");
@@ -274,8 +274,8 @@ pub fn judge_power(private: &Private) -> Finding {
             .todo("Connect it to power. Automatic backups need power, Wi-Fi and a locked screen.")
             .step(Step::WifiAndPower),
         (true, None) => {
-            Finding::new(POWER, Status::CannotTell, format!("{seen}; on power or not is unknown"))
-                .todo("See that it charges. Automatic backups need power, Wi-Fi and a locked screen.")
+            Finding::new(POWER, Status::CannotTell, format!("{seen}; unknown whether it is on power"))
+                .todo("Make sure that it charges. Automatic backups need power, Wi-Fi and a locked screen.")
                 .step(Step::WifiAndPower)
         }
         (true, Some(true)) | (false, _) => Finding::new(POWER, Status::Ok, seen),
@@ -286,7 +286,7 @@ pub fn judge_power(private: &Private) -> Finding {
 /// The phone's clock against `now`, this computer's.
 pub fn judge_clock(general: &General, now: Timestamp) -> Finding {
     let Some(clock) = general.clock else {
-        return Finding::new(CLOCK, Status::CannotTell, "the iPhone does not say what time it is")
+        return Finding::new(CLOCK, Status::CannotTell, "the iPhone does not report its time")
             .evidence(["TimeIntervalSince1970: unknown".to_owned()]);
     };
     let (side, early, late) = if clock < now { ("behind", clock, now) } else { ("ahead of", now, clock) };

@@ -92,7 +92,7 @@ fn no_phone_is_no_fault() {
         check(&findings[0], status, words, todo);
         assert_eq!(findings.len(), IDS.len());
         for other in &findings[1..] {
-            check(other, Status::Skipped, "no iPhone to look at", "");
+            check(other, Status::Skipped, "no iPhone to check", "");
         }
     }
 }
@@ -113,7 +113,7 @@ fn each_refusal_has_its_tap() {
         let findings = judged(&Ok(vec![phone(Err(refusal))]), false);
         check(&findings[0], status, seen, todo);
         for other in &findings[1..5] {
-            check(other, Status::Skipped, "does not tell this computer", "");
+            check(other, Status::Skipped, "does not report this", "");
         }
         // The clock it tells everybody.
         check(&findings[5], Status::Ok, "agrees", "");
@@ -125,7 +125,7 @@ fn the_switch() {
     let with = |backup_enabled| judge_switch(&Private { backup_enabled, ..good() });
     check(&with(Some(true)), Status::Ok, "iCloud Backup is on", "");
     check(&with(Some(false)), Status::Problem, "iCloud Backup is off", "switch on Back Up This iPhone");
-    check(&with(None), Status::CannotTell, "does not say", "iCloud, iCloud Backup");
+    check(&with(None), Status::CannotTell, "does not report", "iCloud, iCloud Backup");
     assert_eq!(
         (with(Some(false)).blame, with(Some(false)).step),
         (Some(Blame::Phone), Some(Step::BackUpNow))
@@ -144,13 +144,13 @@ fn the_last_backup() {
         &late,
         Status::Problem,
         "3 days 7 h ago (Sun 3 May 03:00); Apple had an outage",
-        "catch up by itself",
+        "catches up by itself",
     );
     assert_eq!(late.blame, Some(Blame::Apple));
     let late = with(old, BackupStatus::LateOtherwise);
     check(&late, Status::Problem, "3 days 7 h ago", "Back Up Now");
     assert_eq!(late.blame, Some(Blame::Phone));
-    check(&with(old, BackupStatus::Unknown), Status::CannotTell, "is not known", "");
+    check(&with(old, BackupStatus::Unknown), Status::CannotTell, "unknown whether", "");
     check(&with(old, BackupStatus::Off), Status::Skipped, "is off", "");
     check(&with(None, BackupStatus::Off), Status::Skipped, "is off", "");
     for standing in [
@@ -159,7 +159,7 @@ fn the_last_backup() {
         BackupStatus::LateOtherwise,
         BackupStatus::Unknown,
     ] {
-        check(&with(None, standing), Status::CannotTell, "does not say", "Collected on the iPhone");
+        check(&with(None, standing), Status::CannotTell, "does not report", "Check on the iPhone");
         check(&with(Some("2026-05-07T08:15:00Z"), standing), Status::CannotTell, "in the future", "clocks");
         let ahead = with(Some("2026-05-06T09:00:00Z"), standing);
         assert!(ahead.seen.contains("under a minute ago"), "{ahead:?}");
@@ -189,7 +189,7 @@ fn space() {
         let todo = if status == Status::Ok { "" } else { "iPhone Storage" };
         check(&with(Some(free), capacity), status, seen, todo);
     }
-    check(&with(None, Some(64 * GB)), Status::CannotTell, "does not say", "iPhone Storage");
+    check(&with(None, Some(64 * GB)), Status::CannotTell, "does not report", "iPhone Storage");
 }
 
 #[test]
@@ -203,10 +203,10 @@ fn power() {
     check(&with(Some(20), yes, None), Status::Ok, "battery 20 %, charging", "");
     check(&with(Some(20), no, no), Status::Warning, "battery 20 %, not on power", "Connect it to power");
     check(&with(Some(21), no, no), Status::Ok, "battery 21 %, not on power", "");
-    check(&with(Some(5), None, None), Status::CannotTell, "on power or not is unknown", "charges");
+    check(&with(Some(5), None, None), Status::CannotTell, "unknown whether it is on power", "charges");
     check(&with(Some(80), None, None), Status::Ok, "battery 80 %", "");
     check(&with(None, None, yes), Status::Ok, "on power", "");
-    check(&with(None, None, None), Status::CannotTell, "does not say", "");
+    check(&with(None, None, None), Status::CannotTell, "does not report", "");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn the_clock() {
     check(&with(Some("2026-05-07T08:15:00Z")), Status::Warning, "1 day ahead of", todo);
     check(&with(Some("2026-05-07T08:15:01Z")), Status::Problem, "1 day ahead of", todo);
     check(&with(Some("1970-01-01T00:00:00Z")), Status::Problem, "behind", todo);
-    check(&with(None), Status::CannotTell, "does not say", "");
+    check(&with(None), Status::CannotTell, "does not report", "");
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn a_night_with_an_outage_is_named() {
     let view = View { now: now(), zone: &TimeZone::UTC, identifiers: false };
     let private = Private { last_backup: Some(at("2026-05-04T08:00:00Z")), ..good() };
     let finding = last_backup(&private, &nights, &view);
-    check(&finding, Status::Problem, "Apple had an outage since", "catch up by itself");
+    check(&finding, Status::Problem, "Apple had an outage since", "catches up by itself");
     let named = "in the newest night that it let pass Apple had an outage, from Tue 5 May 21:00 to 02:00";
     assert_eq!(finding.evidence.last().map(String::as_str), Some(named));
     assert_eq!(last_backup(&good(), &nights, &view).evidence.len(), 1, "it let none pass");
@@ -248,7 +248,7 @@ fn several_phones_are_told_apart_without_names() {
     assert_eq!(subject(&phones, 0, true), format!("iPhone 1 (iPhone13,2) “{NAME}” {UDID}"));
     let findings = judged(&Ok(phones), false);
     assert_eq!(findings.len(), 2 * IDS.len());
-    check(&findings[6], Status::Warning, "the iPad was not unlocked", "Unlock it once");
+    check(&findings[6], Status::Warning, "the iPad has not been unlocked", "Unlock it once");
     assert_eq!(findings[6].subject.as_deref(), Some("iPad 2"));
 }
 

@@ -140,7 +140,7 @@ fn read(packet: &[u8], question: u64) -> Result<Times, TimeFault> {
         return Err(TimeFault::Garbled("too short"));
     };
     if u64::from_be_bytes(echoed) != question {
-        return Err(TimeFault::Garbled("not an answer to our question"));
+        return Err(TimeFault::Garbled("not a response to this request"));
     }
     if first & 7 != SERVER_MODE {
         return Err(TimeFault::Garbled("not from a server"));
@@ -183,7 +183,7 @@ impl fmt::Display for TimeFault {
             TimeFault::Name(fault) => fault.fmt(f),
             TimeFault::Connect(fault) => fault.fmt(f),
             TimeFault::Silent { after } => write!(f, "no answer within {} s", after.as_secs_f64()),
-            TimeFault::Refused(code) => write!(f, "it does not want to be asked now ({code})"),
+            TimeFault::Refused(code) => write!(f, "it refuses requests at the moment ({code})"),
             TimeFault::Garbled(what) => f.write_str(what),
         }
     }
@@ -217,7 +217,7 @@ mod tests {
             assert_eq!(read(&packet(change), QUESTION).err(), expected);
         }
         check(|_| {}, None);
-        check(|packet| packet[31] ^= 1, Some(TimeFault::Garbled("not an answer to our question")));
+        check(|packet| packet[31] ^= 1, Some(TimeFault::Garbled("not a response to this request")));
         check(|packet| packet[0] = 4 << 3 | 3, Some(TimeFault::Garbled("not from a server")));
         check(|packet| packet[0] |= 3 << 6, Some(TimeFault::Garbled("the server does not know the time")));
         check(|packet| packet[1] = 16, Some(TimeFault::Garbled("the server does not know the time")));

@@ -132,9 +132,9 @@ fn seconds(after: &Duration) -> String {
 impl fmt::Display for NameFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NameFault::NoSuchName => write!(f, "there is no such name (DNS)"),
+            NameFault::NoSuchName => write!(f, "no such name (DNS)"),
             NameFault::NoAddress => write!(f, "the name has no address (DNS)"),
-            NameFault::NoAnswer => write!(f, "the name server does not answer (DNS)"),
+            NameFault::NoAnswer => write!(f, "the name server does not respond (DNS)"),
             NameFault::Timeout { after } => write!(f, "no address within {} (DNS)", seconds(after)),
             NameFault::Other(words) => write!(f, "no address (DNS): {words}"),
         }
@@ -144,11 +144,11 @@ impl fmt::Display for NameFault {
 impl fmt::Display for ConnectFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConnectFault::NoRoute => write!(f, "no way there from this computer"),
-            ConnectFault::Unreachable => write!(f, "the network says that it cannot be reached"),
+            ConnectFault::NoRoute => write!(f, "no route from this computer"),
+            ConnectFault::Unreachable => write!(f, "the network reports it as unreachable"),
             ConnectFault::Refused => write!(f, "connection refused"),
             ConnectFault::Blocked => write!(f, "this computer forbids the connection"),
-            ConnectFault::CutOff => write!(f, "connection cut off"),
+            ConnectFault::CutOff => write!(f, "connection closed"),
             ConnectFault::Timeout { after } => write!(f, "no connection within {}", seconds(after)),
             ConnectFault::Other(words) => write!(f, "no connection: {words}"),
         }
@@ -158,12 +158,12 @@ impl fmt::Display for ConnectFault {
 impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsFault::NotTls => write!(f, "what answers does not speak TLS"),
-            TlsFault::CutOff => write!(f, "cut off while it was being secured (TLS)"),
+            TlsFault::NotTls => write!(f, "the server does not speak TLS"),
+            TlsFault::CutOff => write!(f, "connection closed during the TLS handshake"),
             TlsFault::Timeout { after } => {
-                write!(f, "connected, and not secured (TLS) within {}", seconds(after))
+                write!(f, "connected, but no TLS handshake within {}", seconds(after))
             }
-            TlsFault::Other(words) => write!(f, "no secure connection (TLS): {words}"),
+            TlsFault::Other(words) => write!(f, "TLS handshake failed: {words}"),
         }
     }
 }

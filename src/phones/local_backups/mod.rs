@@ -29,7 +29,7 @@ const MAX_WORD_CHARS: usize = 40;
 const MAX_REASON_CHARS: usize = 200;
 /// Info.plist has some twenty for each app.
 const MAX_EVENTS: usize = 200_000;
-/// 2007-01-01: the first iPhone came in that year, so what is older is no date of a backup.
+/// 2007-01-01: the first iPhone came in that year, so what is older is no backup date.
 const FIRST_BACKUP_S: i64 = 1_167_609_600;
 /// Into this folder a run writes; a run that finishes takes it away.
 const SNAPSHOT: &str = "Snapshot";
@@ -406,7 +406,7 @@ mod tests {
         check_state(&[("Status.plist", &no_date)], State::Unknown);
         assert_eq!(backup_of(&[("Status.plist", &no_date)]).damaged.len(), 1);
         check_state(&[("Status.plist", &binary_status("finished", 1e300))], State::Unknown);
-        // 2001-01-01: no date of a backup.
+        // 2001-01-01: no backup date.
         check_state(&[("Status.plist", &binary_status("finished", 0.0))], State::Finished(None));
         let full = xml(&format!("<key>IsFullBackup</key><true/>{FINISHED}"));
         check_state(&[("Status.plist", &full)], State::Finished(None));

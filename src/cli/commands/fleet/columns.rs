@@ -96,7 +96,7 @@ pub enum Unusable {
     Missing { wanted: &'static str, flag: &'static str, found: String },
     #[error("no column {name:?} ({flag}); {hint}")]
     NotThere { name: String, flag: &'static str, hint: String },
-    #[error("two columns are called {0:?}; rename the one that is not meant")]
+    #[error("two columns are named {0:?}; rename one of them")]
     Twice(String),
 }
 
@@ -189,7 +189,7 @@ impl Head {
         let wanted = "“last backup” (or “last iCloud backup date”)";
         let heading = self.best(&SOME_BACKUP)?.ok_or_else(|| self.missing(wanted, "--backup-column"))?;
         remarks.push(format!(
-            "The column “{}” does not say whether it is about iCloud; it is taken for the last iCloud backup. \
+            "The column “{}” does not name iCloud; it is read as the last iCloud backup. \
              If another column is: --backup-column NAME.",
             heading.shown
         ));
@@ -204,7 +204,7 @@ impl Head {
         }
         let Some(heading) = self.best(&SOME_ENABLED)?.filter(is_other) else { return Ok(None) };
         remarks.push(format!(
-            "The column “{}” does not say whether it is about iCloud; it is taken for the switch of iCloud \
+            "The column “{}” does not name iCloud; it is read as the switch of iCloud \
              Backup. If it is not, rename it.",
             heading.shown
         ));
@@ -299,10 +299,7 @@ impl Heading {
     fn doubtful_zone(&self) -> Option<String> {
         let is_doubtful = self.zone.is_none() && without_zone(&self.text).0.ends_with([')', ']']);
         is_doubtful.then(|| {
-            format!(
-                "The times under “{}” are read in the zone of the configuration (--time-zone).",
-                self.shown
-            )
+            format!("The times under “{}” are read in the configured time zone (--time-zone).", self.shown)
         })
     }
 
@@ -464,7 +461,7 @@ mod tests {
             let asked = Asked { backup: Some(name), device: None };
             find(&["name", name], asked).expect("columns").remarks
         };
-        let words = "The times under “Backup (EST)” are read in the zone of the configuration (--time-zone).";
+        let words = "The times under “Backup (EST)” are read in the configured time zone (--time-zone).";
         assert_eq!(remark("Backup (EST)"), [words]);
         // None of them is taken for the switch besides.
         for name in ["Backup (UTC)", "Backup (local)", "Backup", "iCloud Backup"] {

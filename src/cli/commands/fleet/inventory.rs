@@ -58,13 +58,13 @@ pub enum Unusable {
     Empty,
     #[error("line {0} is not UTF-8; save it as “CSV UTF-8”")]
     NotUtf8(usize),
-    #[error("it is no text but a file of another kind; export it as CSV")]
+    #[error("it is not a text file; export it as CSV")]
     NotText,
-    #[error("line {0}: a quote that is never closed, or a text over several lines; correct that line")]
+    #[error("line {0}: an unclosed quote, or a field over several lines; correct that line")]
     OpenQuote(u64),
     #[error(transparent)]
     Columns(#[from] columns::Unusable),
-    #[error("line {line}: is {text:?} written day first or month first? Say --date-order dmy or mdy")]
+    #[error("line {line}: ambiguous date {text:?}; set --date-order dmy or mdy")]
     WhichOrder { line: u64, text: String },
 }
 
@@ -392,16 +392,10 @@ mod tests {
         let bytes = |unit: fn(u16) -> [u8; 2]| units.iter().flat_map(|u| unit(*u)).collect::<Vec<u8>>();
         check(bytes(u16::to_le_bytes), &expected);
         check(bytes(u16::to_be_bytes), &expected);
-        check_unusable(
-            &bytes(u16::to_le_bytes)[..31],
-            "it is no text but a file of another kind; export it as CSV",
-        );
+        check_unusable(&bytes(u16::to_le_bytes)[..31], "it is not a text file; export it as CSV");
         check_unusable(b"device,last backup\nM\xfcller,\n", "line 2 is not UTF-8; save it as “CSV UTF-8”");
-        check_unusable(
-            b"PK\x03\x04\0\0\xff\xfe",
-            "it is no text but a file of another kind; export it as CSV",
-        );
-        check_unusable(b"device,last\0backup", "it is no text but a file of another kind; export it as CSV");
+        check_unusable(b"PK\x03\x04\0\0\xff\xfe", "it is not a text file; export it as CSV");
+        check_unusable(b"device,last\0backup", "it is not a text file; export it as CSV");
     }
 
     #[test]
@@ -433,9 +427,7 @@ mod tests {
     #[test]
     fn what_swallows_lines_is_an_error() {
         let words = |line| {
-            format!(
-                "line {line}: a quote that is never closed, or a text over several lines; correct that line"
-            )
+            format!("line {line}: an unclosed quote, or a field over several lines; correct that line")
         };
         check_unusable("device,last backup\na,\n\"b,\nc,\n", &words(3));
         check_unusable("device,last backup,notes\na,,\"x\nb,,\nc,,\n", &words(2));
@@ -462,7 +454,7 @@ mod tests {
         assert!(unusable.to_string().contains("c10, c11, …; name it"), "{unusable}");
         check_unusable(
             "device,last backup\na,\nb,05/04/2026 8:15 AM\n",
-            "line 3: is \"05/04/2026 8:15 AM\" written day first or month first? Say --date-order dmy or mdy",
+            "line 3: ambiguous date \"05/04/2026 8:15 AM\"; set --date-order dmy or mdy",
         );
     }
 

@@ -195,9 +195,9 @@ fn judged(device: Device, nights: &Nights, now: Timestamp) -> Row {
     };
     let reason = (standing == BackupStatus::Unknown).then(|| match (unread, last) {
         (Some(unread), _) => unread.clone(),
-        (None, None) => "no date of a backup".to_owned(),
-        (None, Some(last)) if is_ahead(last, now) => "the date lies in the future".to_owned(),
-        (None, Some(_)) => "statusd did not look in those nights".to_owned(),
+        (None, None) => "no backup date".to_owned(),
+        (None, Some(last)) if is_ahead(last, now) => "the date is in the future".to_owned(),
+        (None, Some(_)) => "statusd did not poll in those nights".to_owned(),
     });
     Row { device, standing, reason }
 }
@@ -261,18 +261,18 @@ mod tests {
             (Ok(Some(at("2026-05-08T02:00:00Z"))), Err("x".to_owned()), BackupStatus::Unknown, Some("x")),
             (unread(), Ok(Some(false)), BackupStatus::Off, None),
             (unread(), Ok(Some(true)), BackupStatus::Unknown, Some("cannot read it")),
-            (Ok(None), Ok(Some(true)), BackupStatus::Unknown, Some("no date of a backup")),
+            (Ok(None), Ok(Some(true)), BackupStatus::Unknown, Some("no backup date")),
             (
                 Ok(Some(at("2027-05-08T02:00:00Z"))),
                 Ok(None),
                 BackupStatus::Unknown,
-                Some("the date lies in the future"),
+                Some("the date is in the future"),
             ),
             (
                 Ok(Some(at("2026-05-01T02:00:00Z"))),
                 Ok(None),
                 BackupStatus::Unknown,
-                Some("statusd did not look in those nights"),
+                Some("statusd did not poll in those nights"),
             ),
         ] {
             let row =

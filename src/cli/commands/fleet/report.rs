@@ -69,10 +69,10 @@ impl Report {
         }
         let lines: Vec<Vec<Cell>> = late.iter().take(MAX_LINES).map(|row| line(row, page)).collect();
         text.push('\n');
-        text.push_str(&page.table(&["DEVICE", "STANDING", "LAST BACKUP"], &lines, 0));
+        text.push_str(&page.table(&["DEVICE", "STATE", "LAST BACKUP"], &lines, 0));
         let left = late.len().saturating_sub(MAX_LINES);
         if left > 0 {
-            text.push_str(&page.paragraph(0, &format!("… and {left} more; --format csv has all")));
+            text.push_str(&page.paragraph(0, &format!("… and {left} more; --format csv lists all")));
         }
         text
     }
@@ -100,7 +100,7 @@ impl Report {
 
     fn beside(&self, page: &Page) -> String {
         let Some(since) = self.record_since else {
-            return "statusd has not seen Apple's status yet, so nobody knows how Apple was.".to_owned();
+            return "statusd has not read Apple's status yet, so outages are unknown.".to_owned();
         };
         let mut services: Vec<String> =
             self.services.iter().take(MAX_NAMED_SERVICES).map(|name| shown(name)).collect();
@@ -224,7 +224,7 @@ mod tests {
     fn row(line: u64, name: &str, last: &str, standing: BackupStatus) -> Row {
         let last = Ok((!last.is_empty()).then(|| at(last)));
         let enabled = Ok((standing == BackupStatus::Off).then_some(false));
-        let reason = (standing == BackupStatus::Unknown).then(|| "no date of a backup".to_owned());
+        let reason = (standing == BackupStatus::Unknown).then(|| "no backup date".to_owned());
         Row { device: Device { line, name: name.to_owned(), other: None, last, enabled }, standing, reason }
     }
 
@@ -257,12 +257,12 @@ mod tests {
 off, 1 unknown
 Apple's outages of iCloud Backup, on record since 1 Mar 2026
 
-DEVICE              STANDING                 LAST BACKUP
+DEVICE              STATE                    LAST BACKUP
 Cäsar, the elder    late for another reason  4 Apr 2026 02:00 (34 days 10 h ago)
 of the two
 Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
 +49                 off                      4 Mar 2026 02:00 (65 days 10 h ago)
-(line 6)            unknown                  no date of a backup
+(line 6)            unknown                  no backup date
 =HYPERLINK(\"x\")     late because of Apple    1 May 2026 02:00 (7 days 10 h ago)
 ";
         assert_eq!(report().text(&page(80)), expected);
@@ -293,7 +293,8 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
         assert!(report.text(&page(80)).starts_with("1 device: up to date\n"));
         report.rows.clear();
         report.record_since = None;
-        let expected = "The list has no devices.\nstatusd has not seen Apple's status yet, so nobody knows how Apple was.\n";
+        let expected =
+            "The list has no devices.\nstatusd has not read Apple's status yet, so outages are unknown.\n";
         assert_eq!(report.text(&page(80)), expected);
         assert_eq!(report.csv(), "device,standing,last_backup_at,backup_enabled,reason,line\r\n");
     }
@@ -305,7 +306,7 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
             \"'=HYPERLINK(\"\"x\"\")\",late_by_apple,2026-05-01T02:00:00Z,,,3\r\n\
             Berta\u{1b}[2J\u{202e},late_otherwise,2026-05-04T02:00:00Z,,,4\r\n\
             \"Cäsar, the elder of the two\",late_otherwise,2026-04-04T02:00:00Z,,,5\r\n\
-            ,unknown,,,no date of a backup,6\r\n\
+            ,unknown,,,no backup date,6\r\n\
             '+49,off,2026-03-04T02:00:00Z,false,,7\r\n";
         assert_eq!(report().csv(), expected);
     }

@@ -94,9 +94,9 @@ impl<'s> Outside<'s> {
         let advice = match self.site {
             Site::Person { .. } => {
                 "it answers in a session of your own, which su and sudo do not open; \
-                 without systemd start `statusd run` in your own way"
+                 without systemd start `statusd run` with another process manager"
             }
-            Site::Machine => "without systemd start `statusd run` in your own way",
+            Site::Machine => "without systemd start `statusd run` with another process manager",
             Site::Agent { .. } => "try it in a terminal on the desktop",
         };
         format!("the service manager does not answer: {}; {advice}", ended(call, run))
@@ -124,10 +124,10 @@ impl<'s> Outside<'s> {
                 Err(error) if !is_left_alone(&error) => Err(in_file(path, error)),
                 Ok(()) | Err(_) => Ok(()),
             },
-            Act::AwaitGone(call) => timeout(GONE_WITHIN, self.gone(call))
-                .await
-                .map_err(|_elapsed| format!("`{call}` still finds it after {} s", GONE_WITHIN.as_secs()))?,
-            Act::Forget(directory) => store::purge(directory).map_err(|error| error.to_string()),
+            Act::AwaitGone(call) => timeout(GONE_WITHIN, self.gone(call)).await.map_err(|_elapsed| {
+                format!("`{call}` still finds the service after {} s", GONE_WITHIN.as_secs())
+            })?,
+            Act::Forget(directory) => store::forget(directory).map_err(|error| error.to_string()),
         }
     }
 
@@ -148,14 +148,15 @@ impl<'s> Outside<'s> {
         };
         process::run(task).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => missing(call.program),
-            _ => format!("{} cannot be started: {}", call.program, error.reason()),
+            _ => format!("cannot start {}: {}", call.program, error.reason()),
         })
     }
 }
 
 /// Of systemctl, where another program is process 1.
 const NOT_BOOTED: &str = "not been booted with systemd";
-const NO_SYSTEMD: &str = "this machine is not run by systemd; start `statusd run` in your own way";
+const NO_SYSTEMD: &str =
+    "this machine is not run by systemd; start `statusd run` with another process manager";
 
 /// What it means that there is no such program.
 pub fn missing(program: &str) -> String {
@@ -164,7 +165,9 @@ pub fn missing(program: &str) -> String {
         "tail" => "that every system has",
         _ => return NO_SYSTEMD.to_owned(),
     };
-    format!("there is no {program} here, {whose}; without it start `statusd run` in your own way")
+    format!(
+        "there is no {program} here, {whose}; without it start `statusd run` with another process manager"
+    )
 }
 
 /// How a program ended that should have ended well, with what it said about it.
@@ -173,10 +176,10 @@ fn ended(call: &Call, run: &Run) -> String {
         End::Exited(code) => format!("exited with {code}"),
         End::Killed(signal) => format!("was killed by signal {signal}"),
         End::Overran(within) => format!("took more than {} s and was ended", within.as_secs()),
-        End::Lost(error) => format!("ended and nobody knows how: {}", error.reason()),
+        End::Lost(error) => format!("ended with an unknown status: {}", error.reason()),
     };
     let said = text::plain_line(&run.lines().join(" "), SAID_MAX_CHARS);
-    let said = if said.is_empty() { said } else { format!(". It says: {}", said.trim_end_matches('.')) };
+    let said = if said.is_empty() { said } else { format!("; output: {}", said.trim_end_matches('.')) };
     format!("`{call}` {end}{said}")
 }
 
@@ -207,7 +210,7 @@ pub fn free_name(path: &Path) -> Result<PathBuf, Failure> {
         fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
     (1..=MAX_KEPT).map(name).find(is_free).ok_or_else(|| {
-        Failure::failed(format!("too many old files beside {}; move them away", path.display()))
+        Failure::failed(format!("too many old files next to {}; move them away", path.display()))
     })
 }
 
@@ -254,7 +257,9 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match fs::symlink_metadata(to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
         Err(error) => Err(error),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is there", to.display()))),
+        Ok(_) => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists already", to.display())))
+        }
     }
 }
 

@@ -61,7 +61,7 @@ fn service_config(site: &Site, invocation: &Invocation) -> Result<Config, Config
 
 fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Output, Failure> {
     if options.linger && site.linger_inquiry().is_none() {
-        let words = "--linger is for a systemd service of a person; leave it out";
+        let words = "--linger applies only to a systemd user service; remove it";
         return Err(Failure::new(WRONG_USAGE, words));
     }
     refuse_settings(&invocation.overrides)?;
@@ -73,7 +73,7 @@ fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Ou
         let found = outside.find().await?;
         let live = status_socket::ask(&config.state_directory);
         if let Some(live) = live.as_ref().filter(|_| !found.known.is_up()) {
-            let words = format!("statusd runs already, as process {}: end that first", live.pid);
+            let words = format!("statusd runs already, as process {}; stop that process first", live.pid);
             return Err(Failure::failed(words));
         }
         let is_other_version = live.is_some_and(|live| live.version != env!("CARGO_PKG_VERSION"));
@@ -154,7 +154,7 @@ async fn attempt(outside: &Outside<'_>, found: &Found, wish: &service::Install) 
 fn ended_with(code: i32) -> String {
     let knows =
         if code == i32::from(CONFIGURATION) { "statusd config check" } else { "statusd service logs" };
-    format!("the service ended with {code}: `{knows}` has the reason")
+    format!("the service ended with {code}; see `{knows}`")
 }
 
 /// A service reads its file only; a setting of this shell would be lost without a word.
@@ -162,8 +162,8 @@ fn refuse_settings(overrides: &Overrides) -> Result<(), Failure> {
     if *overrides == Overrides::default() {
         return Ok(());
     }
-    let words = "the service sees no flags and no STATUSD_ variables of this shell, and there are some: \
-                 write them into the configuration file instead";
+    let words = "the service does not read flags or STATUSD_ variables of this shell: remove them, and write \
+                 the settings into the configuration file";
     Err(Failure::new(WRONG_USAGE, words))
 }
 
@@ -172,24 +172,26 @@ fn program(site: &Site) -> Result<PathBuf, Failure> {
     let found = std::env::current_exe().and_then(|path| path.canonicalize());
     let program = found.map_err(|error| {
         Failure::failed(format!(
-            "cannot find this program itself: {}; was it replaced just now? Try again",
+            "cannot find the path of this program: {}; if it was just replaced, try again",
             error.reason()
         ))
     })?;
     if program.to_str().is_none() {
-        return Err(Failure::failed("the path of this program is not UTF-8; move it to a plainer one"));
+        return Err(Failure::failed(
+            "the path of this program is not UTF-8; move the program to another path",
+        ));
     }
     let why = match (site, site.hides(&program)) {
-        (_, Some(place)) => format!("the service cannot see what is in {place}"),
+        (_, Some(place)) => format!("the service has no access to {place}"),
         (Site::Machine, None) => match executor::closed_place(&program) {
-            Some(place) => format!("the service's own user may not enter or run {}", place.display()),
+            Some(place) => format!("the service's own user has no permission for {}", place.display()),
             None => return Ok(program),
         },
         (Site::Person { .. } | Site::Agent { .. }, None) => return Ok(program),
     };
     let path = program.display();
     Err(Failure::failed(format!(
-        "{path}: {why}; put it where everybody can run it: install -m 755 {path} /usr/local/bin/statusd, \
+        "{path}: {why}; install it where every user can run it: install -m 755 {path} /usr/local/bin/statusd, \
          then /usr/local/bin/statusd service install"
     )))
 }
@@ -203,8 +205,8 @@ fn no_bubbles(site: &Site, config: &Config) -> &'static str {
     let is_machines = config.source.as_deref().is_some_and(|source| source.starts_with("/etc"));
     match site {
         Site::Person { .. } | Site::Agent { .. } if is_machines && !has_desktop(config) => {
-            "It reads the machine's configuration in /etc/statusd, which wants no bubbles:\n\
-             `statusd config init` writes you a file of your own; then restart the service.\n"
+            "It reads the system configuration in /etc/statusd, which does not enable desktop notifications.\n\
+             For your own configuration, run `statusd config init` and restart the service.\n"
         }
         Site::Person { .. } | Site::Agent { .. } | Site::Machine => "",
     }
@@ -215,8 +217,8 @@ fn refuse_desktop(site: &Site, config: &Config) -> Result<(), Failure> {
         Site::Machine if has_desktop(config) => Err(Failure::new(
             CONFIGURATION,
             format!(
-                "{NO_DESKTOP}: take enabled = true out of [channel.desktop] in /etc/statusd/statusd.toml, \
-                 and write a channel that reaches you"
+                "{NO_DESKTOP}: remove enabled = true from [channel.desktop] in /etc/statusd/statusd.toml, \
+                 and add a channel that reaches you"
             ),
         )),
         Site::Machine | Site::Person { .. } | Site::Agent { .. } => Ok(()),
@@ -246,12 +248,12 @@ async fn taken_back(
     let mut left = Vec::new();
     for act in service::back(outside.site, found, acts, failed) {
         if let Err(words) = outside.carry_out(&act).await {
-            left.push(format!("could not {act} ({words})"));
+            left.push(format!("cannot {act}: {words}"));
         }
     }
     let end = match left.as_slice() {
-        [] => "all is as it was before".to_owned(),
-        left => format!("not all is as it was before: {}", left.join("; ")),
+        [] => "rolled back".to_owned(),
+        left => format!("rollback incomplete: {}", left.join("; ")),
     };
     Failure::failed(format!("not installed: {words}; {end}"))
 }
@@ -279,7 +281,7 @@ fn uninstall(site: &Site, options: &Uninstall, invocation: &Invocation) -> Resul
         }
         if let Err((failed, words)) = carried_out(&outside, &acts).await {
             let left: Vec<String> = acts[failed..].iter().map(Act::to_string).collect();
-            return Err(Failure::failed(format!("{words}; left to do: {}", left.join("; "))));
+            return Err(Failure::failed(format!("{words}; remaining steps: {}", left.join("; "))));
         }
         Ok(Output::done(format!("{}{}", deeds(&acts), kept(site, options, config.as_ref()))))
     })?
@@ -288,9 +290,9 @@ fn uninstall(site: &Site, options: &Uninstall, invocation: &Invocation) -> Resul
 /// The steps with their files in full, as they would be carried out.
 fn planned(acts: &[Act]) -> String {
     if acts.is_empty() {
-        return "Nothing to do: all is as it should be.\n".to_owned();
+        return "Nothing to do: the installation is up to date.\n".to_owned();
     }
-    let mut text = "Would, in this order:\n".to_owned();
+    let mut text = "Dry run. Steps:\n".to_owned();
     for (number, act) in (1..).zip(acts) {
         text.push_str(&format!("{number}. {}\n", shown(&act.to_string())));
         match act {
@@ -311,7 +313,7 @@ fn planned(acts: &[Act]) -> String {
 
 fn deeds(acts: &[Act]) -> String {
     if acts.is_empty() {
-        return "Nothing to do: all is as it should be.\n".to_owned();
+        return "Nothing to do: the installation is up to date.\n".to_owned();
     }
     // Not wrapped: what was broken cannot be copied.
     let lines = acts.iter().map(|act| format!("  {}\n", shown(&act.to_string())));
@@ -322,37 +324,34 @@ fn deeds(acts: &[Act]) -> String {
 fn epilogue(site: &Site, found: &Found, wish: &service::Install) -> String {
     let mut text = match site {
         Site::Person { .. } if found.lingers || wish.linger => {
-            "statusd runs, and goes on when you log out: lingering is on.\n".to_owned()
+            "statusd is running. It keeps running after logout, because lingering is on.\n".to_owned()
         }
-        Site::Person { .. } => "statusd runs. It begins when you log in and ends when you log out of your \
-                                last session;\n`statusd service install --linger` keeps it (as \
-                                `loginctl enable-linger` does).\n"
+        Site::Person { .. } => "statusd is running. It starts at login and stops at your last logout.\n\
+                                To keep it running after logout, use `statusd service install --linger`.\n"
             .to_owned(),
         Site::Machine => format!(
-            "statusd runs, and begins with the machine. `statusd status --state-directory {MACHINE_STATE}` \
-             asks it.\nIt shows no bubbles, because a service of the machine has no desktop: what it tells goes to \
-             the journal\nand to the channels in /etc/statusd/statusd.toml.\n"
+            "statusd is running. It starts at boot. Query it with `statusd status --state-directory \
+             {MACHINE_STATE}`.\nA system service shows no desktop notifications. Its notices go to the \
+             journal\nand to the channels in /etc/statusd/statusd.toml.\n"
         ),
-        Site::Agent { .. } => {
-            "statusd runs. It begins when you log in and ends when you log out.\n".to_owned()
-        }
+        Site::Agent { .. } => "statusd is running. It starts at login and stops at logout.\n".to_owned(),
     };
     if let Some(from) = service::elsewhere(site, found).filter(|_| found.file == OnDisk::Missing) {
-        text.push_str(&format!("The service is the one of {}.\n", shown(&from.display().to_string())));
+        text.push_str(&format!("The service uses the unit {}.\n", shown(&from.display().to_string())));
     } else if Path::new(&wish.program).iter().any(|part| part == BUILD_DIRECTORY) {
         let program = shown(&wish.program);
         text.push_str(&format!(
-            "It runs {program}, which the next build replaces:\n`cargo install --path .` puts it where it stays; \
-             then install from there.\n"
+            "It runs {program}, which the next build replaces.\nInstall the program with `cargo install --path .`, \
+             then install the service again.\n"
         ));
     }
     if wish.without_namespaces {
         text.push_str(
-            "This system forbids user namespaces to its users, so the service is less shut in than it could \
-             be;\nthe end of its file says what is left out.\n",
+            "This system forbids user namespaces to users, so the service runs with fewer restrictions.\n\
+             The end of its unit file lists the omitted options.\n",
         );
     }
-    text + "`statusd service logs -f` shows what it says, `statusd test-notice` tries your channels.\n"
+    text + "Next: `statusd service logs -f` follows the log, `statusd test-notice` tests your channels.\n"
 }
 
 /// What is still there after an uninstall.
@@ -363,7 +362,7 @@ fn kept(site: &Site, options: &Uninstall, config: Option<&Config>) -> String {
     let places = [
         ("The history", state.filter(|state| state.exists()), "; --purge removes it"),
         ("The configuration", file, ""),
-        ("Own settings of the service", Some(drop_ins).filter(|path| path.exists()), ""),
+        ("Your drop-in directory", Some(drop_ins).filter(|path| path.exists()), ""),
     ];
     let lines = places.into_iter().filter_map(|(what, path, advice)| {
         let advice = if options.purge { "" } else { advice };
@@ -376,16 +375,16 @@ fn kept(site: &Site, options: &Uninstall, config: Option<&Config>) -> String {
 fn logs(site: &Site, lines: u32, follow: bool) -> Failure {
     if let Some(file) = site.log_file().filter(|file| !file.exists()) {
         let file = file.display();
-        return Failure::failed(format!("{file} is not there: the service has not run here yet"));
+        return Failure::failed(format!("cannot read {file}: no such file; the service has not run yet"));
     }
     let call = site.log_reader(lines, follow);
     let error = Process::new(call.program).args(&call.arguments).exec();
     Failure::failed(match error.kind() {
         std::io::ErrorKind::NotFound => format!(
-            "there is no {} here, so no log of a service; `statusd run` logs to standard error",
+            "cannot show the log: {} is not installed; `statusd run` logs to standard error",
             call.program
         ),
-        _ => format!("{} cannot be started: {}", call.program, error.reason()),
+        _ => format!("cannot start {}: {}", call.program, error.reason()),
     })
 }
 
@@ -487,10 +486,7 @@ esac
         fs::write(mac.directory.path().join("fails"), "bootstrap").expect("written");
         let failed = mac.install("/opt/statusd").expect_err("bootstrap fails");
         assert!(failed.starts_with("not installed: `launchctl bootstrap gui/501 '"), "{failed}");
-        assert!(
-            failed.contains("not all is as it was before: could not run launchctl bootstrap"),
-            "{failed}"
-        );
+        assert!(failed.contains("not rollback incomplete: cannot run launchctl bootstrap"), "{failed}");
         assert_eq!(fs::read_to_string(mac.site.file()).expect("an agent"), second);
         fs::remove_file(mac.directory.path().join("fails")).expect("removed");
         mac.calls();
@@ -514,6 +510,6 @@ esac
     fn an_agents_log_is_a_file() {
         let mac = Mac::new();
         let words = logs(&mac.site, 5, false).message;
-        assert!(words.contains("Library/Logs/statusd.log is not there"), "{words}");
+        assert!(words.contains("Library/Logs/statusd.log: no such file"), "{words}");
     }
 }

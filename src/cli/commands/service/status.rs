@@ -46,12 +46,12 @@ impl UnitState<'_> {
         let mut text = format!("{}\n", self.installed());
         if self.found.known.from.is_some() {
             let begins = match (self.found.known.is_enabled, self.site) {
-                (true, Site::Machine) => "Begins with the machine",
+                (true, Site::Machine) => "Starts at boot",
                 (true, Site::Person { .. }) if self.found.lingers => {
-                    "Begins with the machine, and goes on when you log out"
+                    "Starts at boot, and keeps running after logout"
                 }
-                (true, Site::Person { .. } | Site::Agent { .. }) => "Begins when you log in",
-                (false, _) => "Does not begin by itself: `statusd service install` sees to it",
+                (true, Site::Person { .. } | Site::Agent { .. }) => "Starts at login",
+                (false, _) => "Does not start automatically; `statusd service install` enables it",
             };
             text.push_str(&page.paragraph(0, begins));
         }
@@ -69,17 +69,18 @@ impl UnitState<'_> {
         let path = shown(&self.site.file().display().to_string());
         match (&self.found.file, elsewhere(self.site, &self.found)) {
             (OnDisk::Ours(_), _) => format!("Installed: {path}"),
-            (OnDisk::Changed, _) => format!("Installed: {path}, changed since statusd wrote it"),
-            (OnDisk::Foreign, _) => format!("Installed: {path}, which statusd did not write"),
+            (OnDisk::Changed, _) => format!("Installed: {path}, edited since statusd wrote it"),
+            (OnDisk::Foreign, _) => format!("Installed: {path}, not written by statusd"),
             (OnDisk::Missing, Some(from)) => {
-                format!("Installed: {}, which statusd did not write", shown(&from.display().to_string()))
+                format!("Installed: {}, not written by statusd", shown(&from.display().to_string()))
             }
             (OnDisk::Missing, None) => match self.site {
                 Site::Person { .. } if Site::Machine.file().exists() => {
-                    "Not installed for you; for the machine: sudo statusd service status".to_owned()
+                    "Not installed as a user service; for the system service: sudo statusd service status"
+                        .to_owned()
                 }
                 Site::Person { .. } | Site::Machine | Site::Agent { .. } => {
-                    "Not installed: `statusd service install` does it".to_owned()
+                    "Not installed; install with `statusd service install`".to_owned()
                 }
             },
         }
@@ -93,11 +94,9 @@ impl UnitState<'_> {
                 let pid = pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
                 (Ink::Good, format!("Running{from}{pid}"))
             }
-            Activity::Starting { code: None } => {
-                (Ink::Doubtful, "Starting, or about to be started again".to_owned())
-            }
+            Activity::Starting { code: None } => (Ink::Doubtful, "Starting or about to restart".to_owned()),
             Activity::Starting { code: Some(code) } => {
-                (Ink::Doubtful, format!("About to be started again: {}", ended_with(*code)))
+                (Ink::Doubtful, format!("About to restart: {}", ended_with(*code)))
             }
             Activity::Stopping => (Ink::Doubtful, "Stopping".to_owned()),
             Activity::Stopped => (Ink::Plain, "Not running".to_owned()),
@@ -105,7 +104,7 @@ impl UnitState<'_> {
                 (Ink::Bad, format!("Not running: {}", ended_with(*code)))
             }
             Activity::Failed { code: None } => {
-                (Ink::Bad, "Not running: `statusd service logs` has the reason".to_owned())
+                (Ink::Bad, "Not running; see `statusd service logs`".to_owned())
             }
         }
     }
@@ -115,17 +114,17 @@ impl UnitState<'_> {
         let Some(live) = &self.live else { return String::new() };
         let mut text = String::new();
         if self.found.known.pid().is_some_and(|pid| pid != live.pid) || !self.found.known.is_up() {
-            let words = format!("Process {} answers, which is not the service's", live.pid);
+            let words = format!("Process {} responds, but is not the service's process", live.pid);
             text.push_str(&page.paragraph(0, &words));
         }
         let next = live.next_poll_at.map(|next| format!(", next at {}", when(next, page.now, page.zone)));
         let last = match live.last_good_poll_at {
-            Some(last) => format!("Last good look {} ago", age(last, page.now)),
-            None => "No good look yet".to_owned(),
+            Some(last) => format!("Last successful poll {} ago", age(last, page.now)),
+            None => "No successful poll yet".to_owned(),
         };
         text.push_str(&page.paragraph(0, &format!("{last}{}", next.unwrap_or_default())));
         if let Some(trouble) = &live.trouble {
-            text.push_str(&page.paragraph(0, &format!("Last look: {}", shown(trouble))));
+            text.push_str(&page.paragraph(0, &format!("Last poll: {}", shown(trouble))));
         }
         text
     }
@@ -195,23 +194,23 @@ mod tests {
 
     #[test]
     fn the_facts_are_in_plain_words() {
-        let head = "Installed: /etc/systemd/system/statusd.service\nBegins with the machine\n";
+        let head = "Installed: /etc/systemd/system/statusd.service\nStarts at boot\n";
         let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
-        let looks = "Last good look 60 s ago, next at 10:05\n";
+        let looks = "Last good poll 60 s ago, next at 10:05\n";
         let process = "Running since 09:40 (22 min) as process 7\n";
         check(found(running.clone()), Some(live(7)), &format!("{head}{process}{looks}"));
         check(found(running.clone()), None, &format!("{head}{process}"));
-        let other = "Process 8 answers, which is not the service's\n";
+        let other = "Process 8 responds, but is not the service's process\n";
         check(found(running), Some(live(8)), &format!("{head}{process}{other}{looks}"));
         let unknown = Activity::Running { pid: None, since: None };
         check(found(unknown), None, &format!("{head}Running\n"));
         let failed = |code| found(Activity::Failed { code });
-        let wrong = "Not running: the service ended with 78: `statusd config check` has the reason\n";
+        let wrong = "Not running: the service ended with 78; see `statusd config check`\n";
         check(failed(Some(78)), None, &format!("{head}{wrong}"));
-        let reason = "Not running: the service ended with 1: `statusd service logs` has the reason\n";
+        let reason = "Not running: the service ended with 1; see `statusd service logs`\n";
         check(failed(Some(1)), None, &format!("{head}{reason}"));
         let missing = Found { file: OnDisk::Missing, known: Known::NOTHING, lingers: false };
-        let none = "Not installed: `statusd service install` does it\nNot running\n";
+        let none = "Not installed; install with `statusd service install`\nNot running\n";
         check(missing, None, none);
     }
 
