@@ -450,7 +450,7 @@ mod tests {
     fn a_backup_of_another_device_is_listed_and_not_judged() {
         let family = Family::Other("Apple Vision Pro".to_owned());
         let other = Backup { family, ..backup("0000-1111", State::Unfinished(None), None) };
-        let words = "a backup of another device (Apple Vision Pro), not judged";
+        let words = "a backup of another device (Apple Vision Pro), not checked";
         check(vec![backups(vec![other])], &[(Status::Skipped, None, words)]);
     }
 

@@ -180,16 +180,16 @@ mod tests {
         check(None, open(1, 0, 0, Some("09:00")), warning, old);
         let closed = Database::Closed("newer".to_owned());
         check(None, closed, warning, "cannot read its database: newer");
-        let fine = "it runs, last good look 5 min ago (11:55)";
+        let fine = "it runs, last good poll 5 min ago (11:55)";
         check(live(Some("11:55"), None), open(1, 0, 0, Some("11:00")), ok, fine);
         check(live(Some("11:55"), Some("a passing 503")), open(1, 0, 0, None), ok, fine);
         let private = Database::Private { seen: "root's".to_owned(), todo: "sudo".to_owned() };
         check(None, private, Status::Skipped, "root's");
-        let waits = "it runs, last good look under a minute ago; 2 messages wait";
+        let waits = "it runs, last good poll under a minute ago; 2 messages wait";
         check(live(Some("12:00"), None), open(1, 2, 0, None), ok, waits);
-        let lost = "3 messages were given up; last good look 5 min ago (11:55)";
+        let lost = "3 messages were given up; last good poll 5 min ago (11:55)";
         check(live(Some("11:55"), None), open(1, 2, 3, None), warning, lost);
-        let blind = "it runs and cannot see (last good look 2 h ago (10:00)): no network";
+        let blind = "it runs, but cannot read the feed (last good poll 2 h ago (10:00)): no network";
         check(live(Some("10:00"), Some("no network")), open(0, 0, 0, None), warning, blind);
         check(live(None, None), Database::None, ok, "it runs, no good poll yet");
     }

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn less_than_a_gigabyte_is_too_little() {
-        let left = |words: &str| format!("{words} left in the iCloud of this Mac's Apple Account");
+        let left = |words: &str| format!("{words} of iCloud storage left for this Mac's Apple Account");
         check(Storage::Left(0), Status::Problem, &left("only 0 MB"));
         check(Storage::Left(999_999_999), Status::Problem, &left("only 999 MB"));
         check(Storage::Left(1_000_000_000), Status::Ok, &left("1.0 GB"));
