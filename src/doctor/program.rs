@@ -56,12 +56,11 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     let Some(live) = &program.live else {
         return match last_readable {
             Some(last) => {
-                warning(format!("statusd is not running; its last good poll was {}", ago(last, case))).todo(
-                    match &program.beside {
+                warning(format!("statusd is not running; its last successful poll was {}", ago(last, case)))
+                    .todo(match &program.beside {
                         Some(command) => format!("Query the system service: {command}"),
                         None => "Start it again: `statusd run`, or as a service.".to_owned(),
-                    },
-                )
+                    })
             }
             None => Finding::new(DAEMON, Status::Skipped, "statusd does not run here")
                 .todo("Run `statusd run` to be notified of outages at Apple."),
@@ -69,8 +68,8 @@ pub fn judge_daemon(program: &Program, case: &Case) -> Finding {
     };
     let sighted = live.last_good_poll_at.max(last_readable);
     let looked = match sighted {
-        Some(last) => format!("last good poll {}", ago(last, case)),
-        None => "no good poll yet".to_owned(),
+        Some(last) => format!("last successful poll {}", ago(last, case)),
+        None => "no successful poll yet".to_owned(),
     };
     let sees = sighted.is_some_and(|last| case.now.duration_since(last) <= SEES_LATELY);
     let finding = match (&live.trouble, totals) {
@@ -176,22 +175,22 @@ mod tests {
         };
         let (warning, ok) = (Status::Warning, Status::Ok);
         check(None, Database::None, Status::Skipped, "statusd does not run here");
-        let old = "statusd is not running; its last good poll was 3 h ago (09:00)";
+        let old = "statusd is not running; its last successful poll was 3 h ago (09:00)";
         check(None, open(1, 0, 0, Some("09:00")), warning, old);
         let closed = Database::Closed("newer".to_owned());
         check(None, closed, warning, "cannot read its database: newer");
-        let fine = "it runs, last good poll 5 min ago (11:55)";
+        let fine = "it runs, last successful poll 5 min ago (11:55)";
         check(live(Some("11:55"), None), open(1, 0, 0, Some("11:00")), ok, fine);
         check(live(Some("11:55"), Some("a passing 503")), open(1, 0, 0, None), ok, fine);
         let private = Database::Private { seen: "root's".to_owned(), todo: "sudo".to_owned() };
         check(None, private, Status::Skipped, "root's");
-        let waits = "it runs, last good poll under a minute ago; 2 messages wait";
+        let waits = "it runs, last successful poll under a minute ago; 2 messages wait";
         check(live(Some("12:00"), None), open(1, 2, 0, None), ok, waits);
-        let lost = "3 messages were given up; last good poll 5 min ago (11:55)";
+        let lost = "3 messages were given up; last successful poll 5 min ago (11:55)";
         check(live(Some("11:55"), None), open(1, 2, 3, None), warning, lost);
-        let blind = "it runs, but cannot read the feed (last good poll 2 h ago (10:00)): no network";
+        let blind = "it runs, but cannot read the feed (last successful poll 2 h ago (10:00)): no network";
         check(live(Some("10:00"), Some("no network")), open(0, 0, 0, None), warning, blind);
-        check(live(None, None), Database::None, ok, "it runs, no good poll yet");
+        check(live(None, None), Database::None, ok, "it runs, no successful poll yet");
     }
 
     #[test]

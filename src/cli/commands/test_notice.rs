@@ -32,10 +32,7 @@ pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure
 pub fn chosen(mut receivers: Vec<Receiver>, wanted: &[String]) -> Result<Vec<Receiver>, Failure> {
     let known: Vec<String> = receivers.iter().map(|receiver| receiver.channel.name().to_owned()).collect();
     if known.is_empty() {
-        return Err(Failure::new(
-            CONFIGURATION,
-            "no channel is enabled; see [channel] in the configuration",
-        ));
+        return Err(Failure::new(CONFIGURATION, "no channel is enabled; see [channel] in the configuration"));
     }
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
         let message = format!("unknown channel {unknown:?}: expected one of {}", known.join(", "));

@@ -196,7 +196,7 @@ mod tests {
     fn the_facts_are_in_plain_words() {
         let head = "Installed: /etc/systemd/system/statusd.service\nStarts at boot\n";
         let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
-        let looks = "Last good poll 60 s ago, next at 10:05\n";
+        let looks = "Last successful poll 60 s ago, next at 10:05\n";
         let process = "Running since 09:40 (22 min) as process 7\n";
         check(found(running.clone()), Some(live(7)), &format!("{head}{process}{looks}"));
         check(found(running.clone()), None, &format!("{head}{process}"));
