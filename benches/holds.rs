@@ -234,7 +234,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         change.outage_kind = Some(EventKind::Outage);
         change.began_at = Some(at(-(number as i64)));
         change.message = "Users see a problem. ".repeat(15);
-        store.record_change(&change, &|_| names.to_vec(), at(0)).await.expect("written");
+        store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
     }
     let receiver = receiver(Channel::new("all", audience, Log));
     let mut messages = 0;

@@ -178,7 +178,7 @@ async fn between_the_slices_of_a_flood_others_have_their_turn() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     LocalSet::new()
         .run_until(async {
-            let reader = Store::attach(sim.folder.path(), false).expect("readable").expect("a database");
+            let reader = Store::open_existing(sim.folder.path(), false).expect("readable").expect("a database");
             let noted = Rc::clone(&seen);
             let other = spawn_local(async move {
                 loop {

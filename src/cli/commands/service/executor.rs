@@ -127,7 +127,7 @@ impl<'s> Outside<'s> {
             Act::AwaitGone(call) => timeout(GONE_WITHIN, self.gone(call)).await.map_err(|_elapsed| {
                 format!("`{call}` still finds the service after {} s", GONE_WITHIN.as_secs())
             })?,
-            Act::Forget(directory) => store::forget(directory).map_err(|error| error.to_string()),
+            Act::Forget(directory) => store::purge(directory).map_err(|error| error.to_string()),
         }
     }
 
