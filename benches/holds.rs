@@ -29,11 +29,11 @@ use statusd::delivery::{self, Begun, Receiver};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
-use statusd::phones::property_list::{self, Limits};
+use statusd::phones::property_list::{self, ListLimits};
 use statusd::schedule::Schedule;
 use statusd::store::{Settled, Store};
 use statusd::tracking::poll_plan::Plan;
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 use tempfile::TempDir;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
@@ -62,7 +62,7 @@ fn main() {
     for (what, answer) in phone_answers() {
         figure(what, async |watch| {
             watch.start();
-            black_box(property_list::read(&answer, Limits { events: 10_000, content_bytes: 2 << 20 }));
+            black_box(property_list::read(&answer, ListLimits { events: 10_000, content_bytes: 2 << 20 }));
             watch.stop();
         });
     }
@@ -183,8 +183,8 @@ impl Town {
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
         let route = |name: &&str| Route { channel: (*name).to_owned(), policy: policy() };
         Poller {
-            fetcher: Fetcher::new(url, fetch::Limits::default(), None).expect("a fetcher"),
-            watch: Watch::new(&names),
+            fetcher: Fetcher::new(url, fetch::FetchLimits::default(), None).expect("a fetcher"),
+            watch: Watchlist::new(&names),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: channels.iter().map(route).collect(),
             recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"))),
@@ -234,7 +234,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         change.outage_kind = Some(EventKind::Outage);
         change.began_at = Some(at(-(number as i64)));
         change.message = "Users see a problem. ".repeat(15);
-        store.announce(&change, &|_| names.to_vec(), at(0)).await.expect("written");
+        store.record_change(&change, &|_| names.to_vec(), at(0)).await.expect("written");
     }
     let receiver = receiver(Channel::new("all", audience, Log));
     let mut messages = 0;
@@ -251,7 +251,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
 }
 
 fn receiver(channel: Channel) -> Receiver {
-    Receiver::new(channel, Policy::default(), feed(), Watch::new(&["*"]), TimeZone::UTC)
+    Receiver::new(channel, Policy::default(), feed(), Watchlist::new(&["*"]), TimeZone::UTC)
 }
 
 /// Shows a state that is as large as it gets to a channel that shows one.

@@ -22,7 +22,7 @@ pub const ISSUE: u8 = 1;
 pub const OUTAGE: u8 = 2;
 
 /// One code, and what it means. Empty where a command does not give it.
-pub struct Row {
+pub struct ExitCodeRow {
     pub code: u8,
     /// Of every command that has no column of its own.
     pub meaning: &'static str,
@@ -32,44 +32,44 @@ pub struct Row {
     pub fail_on: &'static str,
 }
 
-pub const TABLE: [Row; 7] = [
-    Row {
+pub const TABLE: [ExitCodeRow; 7] = [
+    ExitCodeRow {
         code: DONE,
         meaning: "done",
         check: "Apple lists no problem",
         doctor: "nothing found",
         fail_on: "no device is such",
     },
-    Row {
+    ExitCodeRow {
         code: FAILED,
         meaning: "failed",
         check: "issue or maintenance",
         doctor: "problem found",
         fail_on: "at least one device is such",
     },
-    Row {
+    ExitCodeRow {
         code: WRONG_USAGE,
         meaning: "wrong usage: a flag, a variable, a name that is not known",
         check: "outage",
         doctor: "wrong usage",
         fail_on: "wrong usage",
     },
-    Row {
+    ExitCodeRow {
         code: CANNOT_TELL,
         meaning: "",
         check: "cannot tell, wrong usage too",
         doctor: "cannot tell",
         fail_on: "cannot tell",
     },
-    Row {
+    ExitCodeRow {
         code: CANNOT_WRITE,
         meaning: "cannot create or write a file, or use the database",
         check: "",
         doctor: "",
         fail_on: "",
     },
-    Row { code: ALREADY_RUNNING, meaning: "already running", check: "", doctor: "", fail_on: "" },
-    Row { code: CONFIGURATION, meaning: "configuration", check: "", doctor: "", fail_on: "" },
+    ExitCodeRow { code: ALREADY_RUNNING, meaning: "already running", check: "", doctor: "", fail_on: "" },
+    ExitCodeRow { code: CONFIGURATION, meaning: "configuration", check: "", doctor: "", fail_on: "" },
 ];
 
 /// The code of a configuration that cannot be used.
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn the_table_stands_in_one_document_and_the_others_link_to_it() {
-        let row = |row: &Row| {
-            let Row { code, meaning, check, doctor, fail_on } = row;
+        let row = |row: &ExitCodeRow| {
+            let ExitCodeRow { code, meaning, check, doctor, fail_on } = row;
             format!("| {code} | {meaning} | {check} | {doctor} | {fail_on} |")
                 .replace("|  |", "| |")
                 .replace("|  |", "| |")

@@ -17,7 +17,7 @@ const MEMBERS_MAX: usize = 1_000;
 
 /// The reason why a body cannot be unpacked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum GzipError {
     /// The unpacked body exceeds the limit.
     TooLarge,
     Broken(io::ErrorKind),
@@ -28,7 +28,7 @@ pub fn is_packed(body: &[u8]) -> bool {
 }
 
 /// Returns the unpacked body; one that is not gzip is returned unchanged.
-pub fn unpacked(mut body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, Fault> {
+pub fn unpacked(mut body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, GzipError> {
     for _ in 0..LAYERS_MAX {
         if !is_packed(&body) {
             break;
@@ -39,7 +39,7 @@ pub fn unpacked(mut body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, Fault> {
 }
 
 /// Unpacks consecutive members (RFC 1952, 2.2). Other bytes after them are padding, as in gzip(1).
-fn gunzipped(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Fault> {
+fn gunzipped(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, GzipError> {
     let mut rest = packed;
     let mut unpacked = Vec::new();
     for _ in 0..MEMBERS_MAX {
@@ -49,13 +49,13 @@ fn gunzipped(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, Fault> {
         let mut member = GzDecoder::new(rest);
         let left_bytes = max_bytes - unpacked.len();
         let read = member.by_ref().take(left_bytes as u64 + 1).read_to_end(&mut unpacked);
-        read.map_err(|error| Fault::Broken(error.kind()))?;
+        read.map_err(|error| GzipError::Broken(error.kind()))?;
         if unpacked.len() > max_bytes {
-            return Err(Fault::TooLarge);
+            return Err(GzipError::TooLarge);
         }
         rest = member.into_inner();
     }
-    Err(Fault::Broken(io::ErrorKind::InvalidData))
+    Err(GzipError::Broken(io::ErrorKind::InvalidData))
 }
 
 #[cfg(test)]
@@ -113,18 +113,18 @@ mod tests {
         for end in 2..whole.len() {
             assert_eq!(
                 unpacked(whole[..end].to_vec(), MAX_BYTES),
-                Err(Fault::Broken(io::ErrorKind::UnexpectedEof)),
+                Err(GzipError::Broken(io::ErrorKind::UnexpectedEof)),
                 "{end}"
             );
         }
         let mut wrong = whole.clone();
         *wrong.last_mut().expect("bytes") ^= 1;
-        assert!(matches!(unpacked(wrong, MAX_BYTES), Err(Fault::Broken(_))));
-        let too_large = Err(Fault::TooLarge);
+        assert!(matches!(unpacked(wrong, MAX_BYTES), Err(GzipError::Broken(_))));
+        let too_large = Err(GzipError::TooLarge);
         assert_eq!(unpacked(gzip(&[0; MAX_BYTES + 1]), MAX_BYTES), too_large);
         assert_eq!(unpacked([gzip(&[0; MAX_BYTES]), gzip(b"x")].concat(), MAX_BYTES), too_large);
         assert_eq!(unpacked(gzip(&[0; MAX_BYTES]), MAX_BYTES).map(|bytes| bytes.len()), Ok(MAX_BYTES));
         let many = unpacked(gzip(b"").repeat(MEMBERS_MAX + 1), MAX_BYTES);
-        assert_eq!(many, Err(Fault::Broken(io::ErrorKind::InvalidData)));
+        assert_eq!(many, Err(GzipError::Broken(io::ErrorKind::InvalidData)));
     }
 }

@@ -31,7 +31,7 @@ pub struct Set {
 
 /// A malformed variable. `Display` is one line with the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ProxyError {
     pub variable: &'static str,
     why: Why,
 }
@@ -53,7 +53,7 @@ pub struct Proxies {
     /// Hosts that bypass the proxies, separated by commas.
     pub exempt: Option<String>,
     /// Malformed variables, which are ignored.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<ProxyError>,
 }
 
 impl Proxies {
@@ -70,7 +70,7 @@ impl Proxies {
             match address(&value) {
                 Ok(url) => Some(Set { variable, url }),
                 Err(why) => {
-                    faults.push(Fault { variable, why });
+                    faults.push(ProxyError { variable, why });
                     None
                 }
             }
@@ -80,7 +80,7 @@ impl Proxies {
         if let Some((variable, list)) = &exempt
             && let Some(entry) = entries(list).find(|entry| is_useless(entry))
         {
-            faults.push(Fault {
+            faults.push(ProxyError {
                 variable,
                 why: Why::Exempt(shown(entry.rsplit('@').next().unwrap_or_default())),
             });
@@ -168,7 +168,7 @@ impl fmt::Debug for Set {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variable = self.variable;
         match &self.why {
@@ -204,7 +204,7 @@ mod tests {
         let proxies = read(set);
         let place = |set: &Option<Set>| set.as_ref().map(|set| format!("{set:?}")).unwrap_or_default();
         assert_eq!((place(&proxies.https).as_str(), place(&proxies.http).as_str()), (https, http), "{set:?}");
-        let words: Vec<String> = proxies.faults.iter().map(Fault::to_string).collect();
+        let words: Vec<String> = proxies.faults.iter().map(ProxyError::to_string).collect();
         assert_eq!(words, faults, "{set:?}");
         assert!(!format!("{proxies:?} {words:?}").contains("canary"), "{proxies:?}");
     }

@@ -15,7 +15,7 @@ use toml::Value;
 
 use super::http::status::answers;
 use super::http::status::http_answer;
-use super::http::{HttpTarget, Reply};
+use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
 use super::settings::{ReadSecret, http_address, refuse_open, required};
 use crate::model::Severity;
@@ -175,18 +175,18 @@ pub fn colour(severity: Severity) -> u32 {
 }
 
 /// Whether the status says that the message is there. The body may yet say otherwise.
-pub fn is_good(reply: &Reply) -> bool {
+pub fn is_good(reply: &HttpReply) -> bool {
     matches!(reply.status, 200..=299)
 }
 
 /// A browser is answered with pages, a program is not: whoever sends one is somebody else.
-pub fn is_web_page(reply: &Reply) -> bool {
+pub fn is_web_page(reply: &HttpReply) -> bool {
     reply.body.trim_ascii_start().starts_with(b"<")
 }
 
 /// What the common table says, in the peer's own words: `reason` is its reason, `advice` what to
 /// do where the reason is known. A known reason in a 4xx will not go away by itself.
-pub fn judged(peer: &HttpTarget, reply: &Reply, reason: &str, advice: Option<&str>) -> SendOutcome {
+pub fn judged(peer: &HttpTarget, reply: &HttpReply, reason: &str, advice: Option<&str>) -> SendOutcome {
     match advice {
         Some(advice) if matches!(reply.status, 400..=499) && reply.status != 429 => {
             refused(peer, reply, advice, reason)
@@ -196,7 +196,7 @@ pub fn judged(peer: &HttpTarget, reply: &Reply, reason: &str, advice: Option<&st
 }
 
 /// The message is there; `note` is what the reply tells of it. Blank: nothing.
-pub fn delivered(peer: &HttpTarget, reply: &Reply, receipt: Option<String>, note: &str) -> SendOutcome {
+pub fn delivered(peer: &HttpTarget, reply: &HttpReply, receipt: Option<String>, note: &str) -> SendOutcome {
     let note = peer.redacted(note);
     let answers = answers(reply.status);
     let words = if note.is_empty() { answers } else { format!("{answers}; {note}") };
@@ -204,12 +204,12 @@ pub fn delivered(peer: &HttpTarget, reply: &Reply, receipt: Option<String>, note
 }
 
 /// A reply that is final, whatever its status says.
-pub fn refused(peer: &HttpTarget, reply: &Reply, advice: &str, reason: &str) -> SendOutcome {
+pub fn refused(peer: &HttpTarget, reply: &HttpReply, advice: &str, reason: &str) -> SendOutcome {
     let words = format!("{}; {advice}", answers(reply.status));
     peer.with_reason(SendOutcome::Permanent { words }, reason)
 }
 
-fn table(reply: &Reply) -> SendOutcome {
+fn table(reply: &HttpReply) -> SendOutcome {
     http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now())
 }
 

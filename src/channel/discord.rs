@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::chat::Id;
 use crate::channel::chat;
-use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
 use crate::channel::transport::{AnyTransport, Table, Transport};
@@ -83,7 +83,7 @@ impl Discord {
         Ok(Discord { peer: HttpTarget::new(url, [])?.reading(ANSWER_MAX_BYTES) })
     }
 
-    fn judged(&self, reply: &Reply) -> SendOutcome {
+    fn judged(&self, reply: &HttpReply) -> SendOutcome {
         let json = reply.json();
         if chat::is_good(reply) {
             if chat::is_web_page(reply) {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::push::Push;
-use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
@@ -142,7 +142,7 @@ fn body(notice: &Notice) -> Vec<u8> {
 }
 
 /// `{"id":25,…}`, or `{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to …"}`.
-fn said(reply: &Reply) -> Option<String> {
+fn said(reply: &HttpReply) -> Option<String> {
     let json = reply.json();
     if let Some(id) = json["id"].as_u64() {
         return Some(format!("id {id}"));

@@ -17,7 +17,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::push::Push;
-use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
@@ -327,7 +327,7 @@ fn check_tags(tags: &[String]) -> Result<(), String> {
 }
 
 /// `{"id":"…"}`, or `{"code":40101,"http":401,"error":"unauthorized"}`.
-fn said(reply: &Reply) -> Option<String> {
+fn said(reply: &HttpReply) -> Option<String> {
     let json = reply.json();
     if let Some(error) = json["error"].as_str() {
         let code = json["code"].as_u64().map(|code| format!(" ({code})")).unwrap_or_default();

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
 use super::http::status::http_answer;
-use super::http::{HttpTarget, Reply};
+use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
 use crate::text;
 
@@ -35,7 +35,7 @@ impl Push {
 
 /// The common table's verdict on `reply`. Its words repeat `said`, what the service said about it
 /// in its own form; where that is nothing, those of a failure repeat the body.
-pub(super) fn judged(peer: &HttpTarget, reply: &Reply, said: Option<String>) -> SendOutcome {
+pub(super) fn judged(peer: &HttpTarget, reply: &HttpReply, said: Option<String>) -> SendOutcome {
     let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
     let is_page = is_web_page(reply);
     match (&answer, said) {
@@ -58,7 +58,7 @@ pub(super) fn judged(peer: &HttpTarget, reply: &Reply, said: Option<String>) -> 
     }
 }
 
-fn is_web_page(reply: &Reply) -> bool {
+fn is_web_page(reply: &HttpReply) -> bool {
     let declared =
         reply.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     declared || reply.body.trim_ascii_start().starts_with(b"<")
@@ -107,7 +107,7 @@ mod tests {
         if html {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         }
-        let reply = Reply { status, retry_after: None, headers, body: body.into() };
+        let reply = HttpReply { status, retry_after: None, headers, body: body.into() };
         judged(&peer.expect("a peer"), &reply, said.map(str::to_owned))
     }
 

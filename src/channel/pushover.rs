@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::push::Push;
-use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
@@ -149,7 +149,7 @@ impl Pushover {
     }
 
     /// The common table, but for what Pushover says more exactly itself.
-    fn answer(&self, reply: &Reply, now: Timestamp) -> SendOutcome {
+    fn answer(&self, reply: &HttpReply, now: Timestamp) -> SendOutcome {
         let json = reply.json();
         let said = said(&json);
         let reason = said.clone().unwrap_or_default();
@@ -219,7 +219,7 @@ fn said(json: &Value) -> Option<String> {
 }
 
 /// Seconds until there are messages again; nothing if there still are some, or in the past.
-fn until_refilled_s(reply: &Reply, now: Timestamp) -> Option<u64> {
+fn until_refilled_s(reply: &HttpReply, now: Timestamp) -> Option<u64> {
     let number = |name| {
         let text = reply.headers.get(name)?.to_str().ok()?.trim();
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -344,15 +344,15 @@ mod tests {
         }
     }
 
-    fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> Reply {
+    fn reply(status: u16, headers: &[(&'static str, &str)], body: &str) -> HttpReply {
         let header = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
         };
         let headers = HeaderMap::from_iter(headers.iter().map(header));
-        Reply { status, retry_after: None, headers, body: body.into() }
+        HttpReply { status, retry_after: None, headers, body: body.into() }
     }
 
-    fn answer(reply: &Reply) -> SendOutcome {
+    fn answer(reply: &HttpReply) -> SendOutcome {
         made(BOTH).expect("pushover").answer(reply, Timestamp::from_second(1_000_000).expect("a time"))
     }
 
@@ -409,9 +409,9 @@ mod tests {
             answer(&reply(500, &[], "")),
             SendOutcome::Transient { after_s: Some(5), reached: true, .. }
         ));
-        let longer = Reply { retry_after: Some("60".to_owned()), ..reply(503, &[], "") };
+        let longer = HttpReply { retry_after: Some("60".to_owned()), ..reply(503, &[], "") };
         assert!(matches!(answer(&longer), SendOutcome::Transient { after_s: Some(60), .. }));
-        let shorter = Reply { retry_after: Some("1".to_owned()), ..reply(503, &[], "") };
+        let shorter = HttpReply { retry_after: Some("1".to_owned()), ..reply(503, &[], "") };
         assert!(matches!(answer(&shorter), SendOutcome::Transient { after_s: Some(5), .. }));
     }
 }

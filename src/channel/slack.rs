@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::channel::chat;
-use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
 use crate::channel::transport::{AnyTransport, Table, Transport};
@@ -67,7 +67,7 @@ impl Slack {
         Ok(Slack { peer: HttpTarget::new(url, [])? })
     }
 
-    fn judged(&self, reply: &Reply) -> SendOutcome {
+    fn judged(&self, reply: &HttpReply) -> SendOutcome {
         let said = String::from_utf8_lossy(&reply.body);
         let said = said.trim();
         // A body that breaks off early changes nothing.

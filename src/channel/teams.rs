@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::channel::chat;
-use crate::channel::http::{HttpTarget, Reply};
+use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
 use crate::channel::transport::{AnyTransport, Table, Transport};
@@ -76,7 +76,7 @@ impl Teams {
         Ok(Teams { peer: HttpTarget::new(url, [])? })
     }
 
-    fn judged(&self, reply: &Reply) -> SendOutcome {
+    fn judged(&self, reply: &HttpReply) -> SendOutcome {
         let raw = String::from_utf8_lossy(&reply.body);
         if chat::is_good(reply) {
             return self.judged_good(reply, raw.trim());
@@ -93,9 +93,9 @@ impl Teams {
     }
 
     /// A good status means that somebody took the message. It need not have been Teams.
-    fn judged_good(&self, reply: &Reply, said: &str) -> SendOutcome {
+    fn judged_good(&self, reply: &HttpReply, said: &str) -> SendOutcome {
         if let Some(status) = hidden_failure(said) {
-            let hidden = Reply { status, ..reply.clone() };
+            let hidden = HttpReply { status, ..reply.clone() };
             return chat::judged(&self.peer, &hidden, said, None);
         }
         if chat::is_web_page(reply) {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::chat::{self, Id};
-use super::http::{HttpTarget, Reply};
+use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{
     ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
@@ -145,7 +145,7 @@ impl Telegram {
         self.chat_id.as_str().map_or_else(|| self.chat_id.to_string(), str::to_owned)
     }
 
-    fn judged(&self, reply: &Reply) -> SendOutcome {
+    fn judged(&self, reply: &HttpReply) -> SendOutcome {
         let json = reply.json();
         match json["ok"].as_bool() {
             Some(false) => self.judged_failure(reply, &json),
@@ -161,21 +161,21 @@ impl Telegram {
         }
     }
 
-    fn delivered(&self, reply: &Reply, message_id: Option<i64>) -> SendOutcome {
+    fn delivered(&self, reply: &HttpReply, message_id: Option<i64>) -> SendOutcome {
         let note = message_id.map(|id| format!("message {id}")).unwrap_or_default();
         let receipt = message_id.map(|id| self.receipt(id));
         chat::delivered(&self.peer, reply, receipt, &note)
     }
 
     /// `ok` is false, so nothing was sent, even if the status is a good one.
-    fn judged_failure(&self, reply: &Reply, json: &Value) -> SendOutcome {
+    fn judged_failure(&self, reply: &HttpReply, json: &Value) -> SendOutcome {
         let code = json["error_code"].as_u64().and_then(|code| u16::try_from(code).ok());
         let status = match (chat::is_good(reply), code) {
             (false, _) => reply.status,
             (true, Some(code @ 300..=599)) => code,
             (true, _) => 500,
         };
-        let reply = Reply { status, ..reply.clone() };
+        let reply = HttpReply { status, ..reply.clone() };
         let reason = json["description"].as_str().unwrap_or_default();
         let parameters = &json["parameters"];
         if let Some(new) = parameters["migrate_to_chat_id"].as_i64() {

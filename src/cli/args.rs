@@ -35,16 +35,16 @@ const TEMPLATE: &str = "{about-with-newline}{usage-heading} {usage}\n{all-args}{
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
-    pub settings: Settings,
+    pub settings: SettingsArgs,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// Settings: before or behind the command, over the environment, over the file. Which command uses
 /// which stands in `flags`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Settings")]
-pub struct Settings {
+pub struct SettingsArgs {
     /// The configuration file, and no other
     #[arg(long, global = true, env = "STATUSD_CONFIG", value_name = "FILE", hide_env = true)]
     pub config: Option<PathBuf>,
@@ -97,7 +97,7 @@ pub struct Settings {
     pub record_file: Option<PathBuf>,
 }
 
-impl Settings {
+impl SettingsArgs {
     /// For `config::load`.
     pub fn overrides(&self) -> Overrides {
         Overrides {
@@ -128,10 +128,10 @@ pub enum Color {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Watch, remember and tell, in the foreground
     Run,
-    Check(Check),
+    Check(CheckArgs),
     /// What the daemon knows: looks, outages, waiting messages
     Status {
         /// JSON for programs (docs/json.md)
@@ -164,7 +164,7 @@ Examples:
         #[arg(value_name = "CHANNEL")]
         channels: Vec<String>,
     },
-    Drill(Drill),
+    Drill(DrillArgs),
     Doctor(Doctor),
     Guide(Guide),
     Replay(Replay),
@@ -172,13 +172,13 @@ Examples:
     #[command(disable_help_subcommand = true)]
     Service {
         #[command(subcommand)]
-        command: Service,
+        command: ServiceArgs,
     },
     /// Check, show or write the configuration
     #[command(disable_help_subcommand = true)]
     Config {
         #[command(subcommand)]
-        command: Config,
+        command: ConfigArgs,
     },
     /// Print completions for a shell
     #[command(after_help = "\
@@ -222,7 +222,7 @@ Examples:
   statusd check 'iCloud*' Photos
   statusd check --format nagios 'iCloud Backup'
   statusd check --json | jq -r .verdict")]
-pub struct Check {
+pub struct CheckArgs {
     /// Names as Apple writes them (case does not matter), or globs with * and ?
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
@@ -322,7 +322,7 @@ pub struct Fleet {
     pub fail_on: Vec<FailOn>,
     /// Which comes first in dates like 05/04/2026: mdy or dmy
     #[arg(long, value_name = "ORDER", hide_possible_values = true)]
-    pub date_order: Option<DateOrder>,
+    pub date_order: Option<DateOrderArg>,
     /// How to print it; table has only who is not up to date
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub format: FleetFormat,
@@ -352,7 +352,7 @@ pub enum FailOn {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DateOrder {
+pub enum DateOrderArg {
     /// Month, day, year
     Mdy,
     /// Day, month, year
@@ -470,7 +470,7 @@ Examples:
   statusd drill --dry           what would be said, without saying it
   statusd drill --channel webhook.ops
   statusd drill --speed 60      as in earnest, sixty times as fast: 21 s")]
-pub struct Drill {
+pub struct DrillArgs {
     /// Only this channel, like desktop or webhook.NAME; may be repeated
     #[arg(long = "channel", value_name = "CHANNEL")]
     pub channels: Vec<String>,
@@ -572,9 +572,9 @@ pub struct Replay {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Service {
-    Install(Install),
-    Uninstall(Uninstall),
+pub enum ServiceArgs {
+    Install(InstallArgs),
+    Uninstall(UninstallArgs),
     /// Whether it is installed and running, and when it last looked
     #[command(after_help = "Exits with 0 if the service runs, 1 if it does not.")]
     Status {
@@ -605,7 +605,7 @@ Examples:
   statusd service install --dry-run   the steps and the file, and no more
   statusd service install
   sudo statusd service install        for the machine; docs/service.md")]
-pub struct Install {
+pub struct InstallArgs {
     /// Print what would be done, with the whole file, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -621,7 +621,7 @@ pub struct Install {
 ///
 /// Removes only what `install` wrote. The history and the configuration stay; it says where they are.
 #[derive(Args, Debug)]
-pub struct Uninstall {
+pub struct UninstallArgs {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -634,7 +634,7 @@ pub struct Uninstall {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Config {
+pub enum ConfigArgs {
     /// Load it exactly as `run` does, secrets included, and say what is wrong
     Check,
     /// Print the settings in effect and where each comes from; secrets stay hidden

@@ -12,7 +12,7 @@ use clap::Command;
 use clap::error::ErrorKind;
 
 use super::{args, flags};
-use crate::doctor::Asked;
+use crate::doctor::Selection;
 
 /// Far fewer would mean that they are not found any more.
 const MIN_COMMANDS: usize = 120;
@@ -74,8 +74,8 @@ fn check_help(command: &mut Command) -> usize {
 #[track_caller]
 fn check(place: &str, kind: Place, words: &[String]) {
     let parsed = flags::parse(&words.iter().map(OsString::from).collect::<Vec<_>>());
-    if let Ok(args::Cli { command: args::Command::Doctor(doctor), .. }) = &parsed {
-        let asked = Asked::new(&doctor.only, &doctor.skip);
+    if let Ok(args::Cli { command: args::CliCommand::Doctor(doctor), .. }) = &parsed {
+        let asked = Selection::new(&doctor.only, &doctor.skip);
         assert!(asked.is_ok(), "{place}: {}: {asked:?}", words.join(" "));
     }
     if let Err(error) = parsed {

@@ -34,7 +34,7 @@ use crate::proxy::Proxies;
 use crate::store::{OpenError, Store};
 use crate::tracking::watchlist::near;
 use crate::{clock, logging, regular_file, text};
-use args::{Cli, Color, Command};
+use args::{Cli, CliCommand, Color};
 use terminal::Page;
 
 const DEFAULT_COLUMNS: usize = 80;
@@ -177,7 +177,7 @@ fn run(arguments: Vec<OsString>, variables: &[(OsString, OsString)]) -> u8 {
                 complain(line);
             }
             // To a monitor every other code would say something about Apple.
-            if matches!(cli.command, Command::Check(_)) { CANNOT_TELL } else { failure.code }
+            if matches!(cli.command, CliCommand::Check(_)) { CANNOT_TELL } else { failure.code }
         }
     }
 }
@@ -207,9 +207,9 @@ fn started(
         color: may_color(cli.settings.color, environment, io::stdout().is_terminal()),
         color_log: may_color(cli.settings.color, environment, io::stderr().is_terminal()),
     };
-    if !matches!(cli.command, Command::Run) {
+    if !matches!(cli.command, CliCommand::Run) {
         // The log is one of the channels that a test message goes to.
-        let is_test = matches!(cli.command, Command::TestNotice { .. });
+        let is_test = matches!(cli.command, CliCommand::TestNotice { .. });
         let level = if is_test { settings::LogLevel::Info } else { settings::LogLevel::Warn };
         let zone = settings::system_zone(environment);
         logging::init(level, settings::LogFormat::Human, false, invocation.color_log, zone);
@@ -221,11 +221,11 @@ fn started(
 }
 
 /// Before a command that goes out. The daemon says it in its log, and `doctor` in an answer of its own.
-fn warn_of_proxies(command: &Command, environment: &Environment) {
+fn warn_of_proxies(command: &CliCommand, environment: &Environment) {
     let goes_out = match command {
-        Command::Check(_) | Command::Services(_) | Command::TestNotice { .. } => true,
-        Command::Drill(drill) => !drill.dry,
-        Command::Config { command } => matches!(command, args::Config::Check),
+        CliCommand::Check(_) | CliCommand::Services(_) | CliCommand::TestNotice { .. } => true,
+        CliCommand::Drill(drill) => !drill.dry,
+        CliCommand::Config { command } => matches!(command, args::ConfigArgs::Check),
         _ => false,
     };
     for fault in Proxies::read(environment).faults.iter().filter(|_| goes_out) {
@@ -234,27 +234,27 @@ fn warn_of_proxies(command: &Command, environment: &Environment) {
 }
 
 /// One short function a command.
-fn dispatch(command: &Command, invocation: &Invocation) -> Result<Output, Failure> {
+fn dispatch(command: &CliCommand, invocation: &Invocation) -> Result<Output, Failure> {
     match command {
-        Command::Run => commands::run::run(invocation),
-        Command::Check(check) => commands::check::run(check, invocation),
-        Command::Status { json } => commands::status::run(*json, invocation),
-        Command::History(history) => commands::history::run(history, invocation),
-        Command::Fleet(fleet) => commands::fleet::run(fleet, invocation),
-        Command::Services(services) => commands::services::run(services, invocation),
-        Command::Outbox(outbox) => commands::outbox::run(outbox, invocation),
-        Command::Ack(ack) => commands::ack::run(ack, invocation),
-        Command::Snooze { wish } => commands::snooze::run(wish.as_deref(), invocation),
-        Command::TestNotice { channels } => commands::test_notice::run(channels, invocation),
-        Command::Drill(drill) => commands::drill::run(drill, invocation),
-        Command::Doctor(doctor) => commands::doctor::run(doctor, invocation),
-        Command::Guide(guide) => commands::guide::run(guide, invocation),
-        Command::Replay(replay) => commands::replay::run(replay, invocation),
-        Command::Service { command } => commands::service::run(command, invocation),
-        Command::Config { command } => commands::config::run(command, invocation),
-        Command::Completions { shell } => Ok(commands::generate::completions(*shell)),
-        Command::Man(man) => commands::generate::man(man),
-        Command::Complete(complete) => Ok(commands::complete::run(complete, invocation)),
+        CliCommand::Run => commands::run::run(invocation),
+        CliCommand::Check(check) => commands::check::run(check, invocation),
+        CliCommand::Status { json } => commands::status::run(*json, invocation),
+        CliCommand::History(history) => commands::history::run(history, invocation),
+        CliCommand::Fleet(fleet) => commands::fleet::run(fleet, invocation),
+        CliCommand::Services(services) => commands::services::run(services, invocation),
+        CliCommand::Outbox(outbox) => commands::outbox::run(outbox, invocation),
+        CliCommand::Ack(ack) => commands::ack::run(ack, invocation),
+        CliCommand::Snooze { wish } => commands::snooze::run(wish.as_deref(), invocation),
+        CliCommand::TestNotice { channels } => commands::test_notice::run(channels, invocation),
+        CliCommand::Drill(drill) => commands::drill::run(drill, invocation),
+        CliCommand::Doctor(doctor) => commands::doctor::run(doctor, invocation),
+        CliCommand::Guide(guide) => commands::guide::run(guide, invocation),
+        CliCommand::Replay(replay) => commands::replay::run(replay, invocation),
+        CliCommand::Service { command } => commands::service::run(command, invocation),
+        CliCommand::Config { command } => commands::config::run(command, invocation),
+        CliCommand::Completions { shell } => Ok(commands::generate::completions(*shell)),
+        CliCommand::Man(man) => commands::generate::man(man),
+        CliCommand::Complete(complete) => Ok(commands::complete::run(complete, invocation)),
     }
 }
 

@@ -20,7 +20,7 @@ const FLAG: &str = "--state-directory";
 
 /// A state directory, as the caller sees it.
 #[derive(Debug)]
-pub enum State {
+pub enum StateLocation {
     /// It holds a database.
     Here(PathBuf),
     /// Something is there and the caller may not look into it, or cannot.
@@ -30,21 +30,21 @@ pub enum State {
 }
 
 /// The first of `places` with a database, or else the first that is closed.
-pub fn find(places: &[&Path]) -> State {
+pub fn find(places: &[&Path]) -> StateLocation {
     let mut closed = None;
     for &place in places {
         match place.join(DATABASE).try_exists() {
-            Ok(true) => return State::Here(place.to_owned()),
+            Ok(true) => return StateLocation::Here(place.to_owned()),
             Ok(false) => {}
-            Err(error) => closed = closed.or(Some(State::Closed(place.to_owned(), error))),
+            Err(error) => closed = closed.or(Some(StateLocation::Closed(place.to_owned(), error))),
         }
     }
-    closed.unwrap_or(State::Nowhere)
+    closed.unwrap_or(StateLocation::Nowhere)
 }
 
 /// The state that a command reads: that of the configuration and, where nobody named that, of the
 /// machine's service.
-pub fn of(config: &Config, invocation: &Invocation) -> State {
+pub fn of(config: &Config, invocation: &Invocation) -> StateLocation {
     let own = config.state_directory.as_path();
     let is_named = own != state_directory(invocation.environment);
     let places = [own, Path::new(MACHINE_STATE)];
@@ -55,7 +55,7 @@ pub fn of(config: &Config, invocation: &Invocation) -> State {
 pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
     let (own, machine) = (&config.state_directory, Path::new(MACHINE_STATE));
     let is_beside = *own == state_directory(invocation.environment) && own != machine;
-    let is_reachable = is_beside && !matches!(find(&[machine]), State::Nowhere);
+    let is_reachable = is_beside && !matches!(find(&[machine]), StateLocation::Nowhere);
     is_reachable.then(|| as_root(&invocation.arguments, machine))
 }
 
@@ -69,9 +69,9 @@ pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
 pub fn located(invocation: &Invocation) -> Result<Config, Failure> {
     let (mut config, error) = invocation.usable_config()?;
     match of(&config, invocation) {
-        State::Here(directory) => config.state_directory = directory,
-        State::Nowhere => {}
-        State::Closed(directory, error) => {
+        StateLocation::Here(directory) => config.state_directory = directory,
+        StateLocation::Nowhere => {}
+        StateLocation::Closed(directory, error) => {
             let command = as_root(&invocation.arguments, &directory);
             let words = format!("{}; {}", closed(&directory, &error), advice(&error, &command));
             return Err(Failure::new(CANNOT_WRITE, words));
@@ -166,9 +166,9 @@ mod tests {
         }
         let views: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
         let found = match find(&views) {
-            State::Here(place) => Some((place, true)),
-            State::Closed(place, _) => Some((place, false)),
-            State::Nowhere => None,
+            StateLocation::Here(place) => Some((place, true)),
+            StateLocation::Closed(place, _) => Some((place, false)),
+            StateLocation::Nowhere => None,
         };
         let index = |place: PathBuf| places.iter().position(|known| *known == place).expect("one of them");
         assert_eq!(found.map(|(place, is_open)| (index(place), is_open)), expected, "{word}");

@@ -26,7 +26,7 @@ const LONG_DATE_COLUMNS: usize = 12;
 
 /// What one cell shows, in order of what outshines what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mark {
+pub enum DayMark {
     Ahead,
     NotPolling,
     Blind,
@@ -36,25 +36,25 @@ pub enum Mark {
     Outage,
 }
 
-impl Mark {
-    const LEGEND: [(Mark, &'static str); 6] = [
-        (Mark::Fine, "none listed"),
-        (Mark::Issue, "issue"),
-        (Mark::Outage, "outage"),
-        (Mark::Maintenance, "maintenance"),
-        (Mark::Blind, "cannot tell"),
-        (Mark::NotPolling, "not polling"),
+impl DayMark {
+    const LEGEND: [(DayMark, &'static str); 6] = [
+        (DayMark::Fine, "none listed"),
+        (DayMark::Issue, "issue"),
+        (DayMark::Outage, "outage"),
+        (DayMark::Maintenance, "maintenance"),
+        (DayMark::Blind, "cannot tell"),
+        (DayMark::NotPolling, "not polling"),
     ];
 
     fn drawn(self) -> (char, Ink) {
         match self {
-            Mark::Ahead => (' ', Ink::Plain),
-            Mark::NotPolling => ('-', Ink::Faint),
-            Mark::Blind => ('?', Ink::Doubtful),
-            Mark::Fine => ('.', Ink::Good),
-            Mark::Maintenance => ('m', Ink::Planned),
-            Mark::Issue => ('!', Ink::Doubtful),
-            Mark::Outage => ('#', Ink::Bad),
+            DayMark::Ahead => (' ', Ink::Plain),
+            DayMark::NotPolling => ('-', Ink::Faint),
+            DayMark::Blind => ('?', Ink::Doubtful),
+            DayMark::Fine => ('.', Ink::Good),
+            DayMark::Maintenance => ('m', Ink::Planned),
+            DayMark::Issue => ('!', Ink::Doubtful),
+            DayMark::Outage => ('#', Ink::Bad),
         }
     }
 }
@@ -150,7 +150,7 @@ struct Row {
     /// From then on Apple's silence means nothing.
     unlisted_since: Option<Timestamp>,
     /// The worst trouble of each cell.
-    trouble: Vec<Option<Mark>>,
+    trouble: Vec<Option<DayMark>>,
 }
 
 /// Rows of cells under construction: outages come one by one.
@@ -204,7 +204,7 @@ impl<'a> Timeline<'a> {
 
     /// A row for each service, a line of dates and a legend.
     pub fn draw(&self, spans: &[Span]) -> String {
-        let seen: Vec<Seen> =
+        let seen: Vec<CoverageShares> =
             self.bounds.windows(2).map(|cell| coverage(spans, cell[0], cell[1].min(self.page.now))).collect();
         let mut text = String::new();
         for row in &self.rows {
@@ -223,22 +223,22 @@ impl<'a> Timeline<'a> {
         text
     }
 
-    fn marks(&self, row: &Row, seen: &[Seen]) -> Vec<Mark> {
+    fn marks(&self, row: &Row, seen: &[CoverageShares]) -> Vec<DayMark> {
         let cells = row.trouble.iter().zip(seen).zip(&self.bounds);
-        let mark = |((trouble, seen), from): ((&Option<Mark>, &Seen), &Timestamp)| {
+        let mark = |((trouble, seen), from): ((&Option<DayMark>, &CoverageShares), &Timestamp)| {
             let not_polling_s = seen.whole_s - seen.readable_s - seen.unreadable_s;
             if *from >= self.page.now {
-                Mark::Ahead
+                DayMark::Ahead
             } else if let Some(trouble) = trouble {
                 *trouble
             } else if row.unlisted_since.is_some_and(|since| since <= *from) {
-                Mark::Blind
+                DayMark::Blind
             } else if seen.readable_s > 0 && seen.readable_s >= seen.unreadable_s.max(not_polling_s) {
-                Mark::Fine
+                DayMark::Fine
             } else if seen.unreadable_s >= not_polling_s {
-                Mark::Blind
+                DayMark::Blind
             } else {
-                Mark::NotPolling
+                DayMark::NotPolling
             }
         };
         cells.map(mark).collect()
@@ -276,11 +276,11 @@ impl<'a> Timeline<'a> {
     }
 }
 
-fn mark_of(kind: &EventKind) -> Mark {
+fn mark_of(kind: &EventKind) -> DayMark {
     match kind {
-        EventKind::Outage => Mark::Outage,
-        EventKind::Issue | EventKind::Performance | EventKind::Other(_) => Mark::Issue,
-        EventKind::Maintenance => Mark::Maintenance,
+        EventKind::Outage => DayMark::Outage,
+        EventKind::Issue | EventKind::Performance | EventKind::Other(_) => DayMark::Issue,
+        EventKind::Maintenance => DayMark::Maintenance,
     }
 }
 
@@ -297,15 +297,16 @@ fn lasting(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
 
 /// How much of a time we could see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct CoverageShares {
     pub whole_s: i64,
     pub readable_s: i64,
     pub unreadable_s: i64,
 }
 
 /// Of the time from `from` to `to`.
-pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> Seen {
-    let mut seen = Seen { whole_s: to.duration_since(from).as_secs().max(0), readable_s: 0, unreadable_s: 0 };
+pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> CoverageShares {
+    let mut seen =
+        CoverageShares { whole_s: to.duration_since(from).as_secs().max(0), readable_s: 0, unreadable_s: 0 };
     // A clock that was set back makes spans overlap; no second counts twice.
     let mut counted = from;
     for span in spans {
@@ -333,7 +334,7 @@ pub fn up_to_date(mut spans: Vec<Span>, is_running: bool, now: Timestamp) -> Vec
 }
 
 /// Marks in their colours, one escape sequence a run.
-fn painted(marks: &[Mark], page: &Page) -> String {
+fn painted(marks: &[DayMark], page: &Page) -> String {
     let runs = marks.chunk_by(|a, b| a == b);
     let text: String = runs
         .map(|run| {
@@ -347,7 +348,7 @@ fn painted(marks: &[Mark], page: &Page) -> String {
 fn legend(page: &Page) -> String {
     let (mut text, mut used) = (String::new(), INDENT);
     text.push_str(&" ".repeat(INDENT));
-    for (mark, words) in Mark::LEGEND {
+    for (mark, words) in DayMark::LEGEND {
         let (sign, ink) = mark.drawn();
         let columns = 2 + width(words);
         if used > INDENT && used + 2 + columns > page.width {
@@ -529,7 +530,7 @@ iCloud Backup  ????????????------------............
             span("2026-05-01T12:00:00Z", "2026-05-03T00:00:00Z", true),
         ];
         let seen = coverage(&overlapping, at("2026-05-01T00:00:00Z"), at("2026-05-05T00:00:00Z"));
-        assert_eq!(seen, Seen { whole_s: 4 * 86_400, readable_s: 86_400, unreadable_s: 86_400 });
+        assert_eq!(seen, CoverageShares { whole_s: 4 * 86_400, readable_s: 86_400, unreadable_s: 86_400 });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::file::File;
 use super::zone::ZoneFault;
 use super::{
     Config, DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH, Environment, LogFormat, LogLevel,
-    Phone, Zone, error_in, nearest, paths, source_map, state_directory,
+    PhoneConfig, Zone, error_in, nearest, paths, source_map, state_directory,
 };
 use crate::cause::Cause as _;
 use crate::channel::Tables;
@@ -53,7 +53,7 @@ pub(super) fn compose(
     let watch = faults.or(watch, || None);
     let feed = feed_id(&origins, file.feed.edition, file.feed.locale, faults);
     let config = Config {
-        phone: Phone::new(&origins, file.phone, feed.edition, &time_zone, environment, faults),
+        phone: PhoneConfig::new(&origins, file.phone, feed.edition, &time_zone, environment, faults),
         feed,
         feed_url: faults.or(at(&origins, "feed.url", feed_url), || None),
         ca_file: path("feed.ca_file", file.feed.ca_file, faults),

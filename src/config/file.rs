@@ -36,10 +36,10 @@ pub(super) struct File {
     pub watch: Option<Vec<String>>,
     pub time_zone: Option<String>,
     pub feed: Feed,
-    pub schedule: Schedule,
-    pub state: State,
+    pub schedule: ScheduleKeys,
+    pub state: StateKeys,
     pub record: Record,
-    pub log: Log,
+    pub log: LogKeys,
     pub heartbeat: heartbeat::Settings,
     pub liveness: Liveness,
     pub phone: phone::Settings,
@@ -61,7 +61,7 @@ pub(super) struct Feed {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Schedule {
+pub(super) struct ScheduleKeys {
     pub poll: Option<String>,
     pub trouble: Option<String>,
     pub jitter_s: Option<i64>,
@@ -69,7 +69,7 @@ pub(super) struct Schedule {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct State {
+pub(super) struct StateKeys {
     pub directory: Option<PathBuf>,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct Record {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Log {
+pub(super) struct LogKeys {
     pub level: Option<String>,
     pub format: Option<String>,
 }

@@ -35,7 +35,7 @@ mod zone;
 pub use error::ConfigError;
 pub use merge::Overrides;
 pub use paths::{config_candidates, credentials_directory, read_secret, state_directory};
-pub use phone::{Phone, usbmuxd};
+pub use phone::{PhoneConfig, usbmuxd};
 pub use source_map::nearest;
 pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s, name as variable};
 pub use zone::zone_name;
@@ -137,7 +137,7 @@ pub struct Config {
     /// When to give a sign of life.
     pub liveness: Option<Schedule>,
     /// Whether phones are looked at, and what is said of them.
-    pub phone: Phone,
+    pub phone: PhoneConfig,
     pub channel: Tables,
     /// As written, and checked, by channel.
     policy: BTreeMap<String, (policy::Settings, Policy)>,

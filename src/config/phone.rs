@@ -41,11 +41,11 @@ pub(super) struct Settings {
 
 /// The checked settings.
 #[derive(Clone, Debug)]
-pub struct Phone {
+pub struct PhoneConfig {
     /// Whether phones are read.
     pub enabled: bool,
     pub poll: Schedule,
-    /// As written. Without it, [`Phone::address`] comes from the environment.
+    /// As written. Without it, [`PhoneConfig::address`] comes from the environment.
     pub usbmuxd: Option<String>,
     pub address: Address,
     /// As written.
@@ -56,7 +56,7 @@ pub struct Phone {
     late_from: Option<SignedDuration>,
 }
 
-impl Phone {
+impl PhoneConfig {
     /// Checks the settings. Adds invalid ones to `faults` and uses their defaults.
     pub(super) fn new(
         origins: &Origins,
@@ -65,7 +65,7 @@ impl Phone {
         zone: &TimeZone,
         environment: &Environment<'_>,
         faults: &mut Faults,
-    ) -> Phone {
+    ) -> PhoneConfig {
         let Settings { enabled, poll, usbmuxd, late_after, late_check, backups } = settings;
         let enabled = enabled.unwrap_or(false);
         let schedule = |key, expression: &Option<String>, default, faults: &mut Faults| {
@@ -80,7 +80,7 @@ impl Phone {
         };
         let absolute = |path| faults.or(absolute_path(origins, "phone.backups", Some(path)), || None);
         let backups: Vec<PathBuf> = backups.unwrap_or_default().into_iter().filter_map(absolute).collect();
-        Phone {
+        PhoneConfig {
             backups,
             enabled,
             poll: schedule("phone.poll", &poll, DEFAULT_POLL, faults),

@@ -128,7 +128,7 @@ mod tests {
     use crate::daemon::progress::{TaskState, Watched};
     use crate::delivery::policy::Policy;
     use crate::model::{Change, Edition, FeedId};
-    use crate::tracking::watchlist::Watch;
+    use crate::tracking::watchlist::Watchlist;
 
     #[test]
     fn a_channel_that_delivers_again_says_so_once() {
@@ -157,7 +157,7 @@ mod tests {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
         let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
         let channel = Channel::new("webhook.ops", settings.audience(), way);
-        Receiver::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC)
+        Receiver::new(channel, Policy::default(), feed.clone(), Watchlist::new(&["*"]), TimeZone::UTC)
     }
 
     /// SQLite and the log answer at once, so nothing but the loop itself gives others their turn.
@@ -174,7 +174,7 @@ mod tests {
             store.record_change(&change, &|_| vec!["log".to_owned()], now).await.expect("written");
         }
         let channel = Channel::new("log", Audience::Programs, Log);
-        let receiver = Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC);
+        let receiver = Receiver::new(channel, Policy::default(), feed, Watchlist::new(&["*"]), TimeZone::UTC);
         let (_tick, ticks) = watch::channel(());
         let (stop, stopped) = watch::channel(false);
         let (progress, _watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());

@@ -30,7 +30,7 @@ use crate::phones::backup_check::Checkup;
 use crate::schedule::jitter_s;
 use crate::store::Store;
 use crate::tracking::poll_plan::Plan;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 /// Longest duration of a heartbeat: its own timeout and the leeway.
 const BEAT_WITHIN: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
@@ -119,7 +119,7 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerSta
     let plan = Plan { poll: config.poll, trouble: config.trouble, jitter_s: jitter_s(seed, config.jitter_s) };
     Poller {
         fetcher,
-        watch: Watch::new(&config.watch),
+        watch: Watchlist::new(&config.watch),
         plan,
         routes,
         recorder: config.record_file.as_deref().map(Recorder::new),

@@ -15,7 +15,7 @@ use super::wait::wait;
 use crate::cause::Cause as _;
 use crate::clock::{self, ClockJumps, ClockReading};
 use crate::phones::backup_check::{Checkup, is_iphone};
-use crate::phones::{self, Address, Phone, Refusal, Trouble};
+use crate::phones::{self, Address, Phone, ReadTrouble, Refusal};
 use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 
@@ -102,17 +102,17 @@ impl PhoneLoop {
     }
 
     /// Once at most: usbmuxd is often gone together with the last phone.
-    fn report_trouble(&mut self, trouble: &Trouble) {
+    fn report_trouble(&mut self, trouble: &ReadTrouble) {
         let is_new = self.said.insert(NOBODY);
         match trouble {
             _ if !is_new => tracing::debug!("cannot read phones: {trouble:?}"),
-            Trouble::NoUsbmuxd => {
+            ReadTrouble::NoUsbmuxd => {
                 tracing::info!("cannot read phones yet: usbmuxd does not listen at {}", at(&self.address));
             }
-            Trouble::Forbidden => {
+            ReadTrouble::Forbidden => {
                 tracing::warn!("cannot read phones: this user may not use {}", at(&self.address));
             }
-            Trouble::Silent { .. } | Trouble::Garbled(_) => {
+            ReadTrouble::Silent { .. } | ReadTrouble::Garbled(_) => {
                 let place = at(&self.address);
                 tracing::warn!("cannot read phones: the server at {place} does not respond like usbmuxd");
             }

@@ -17,13 +17,13 @@ use super::wait::wait;
 use crate::clock::{self, ClockJumps, ClockReading};
 use crate::daemon::poller::{PollReport, Poller, PollerState};
 use crate::delivery::heartbeat::Pulse;
-use crate::feed::fetch::Limits;
+use crate::feed::fetch::FetchLimits;
 use crate::status_socket::DaemonStatus;
 use crate::store::Store;
-use crate::tracking::Verdict;
+use crate::tracking::Acceptance;
 
 /// Longest duration of a poll: the fetch and the commit.
-pub const POLL_WITHIN: Duration = Limits::SHIPPED.total.saturating_add(LEEWAY);
+pub const POLL_WITHIN: Duration = FetchLimits::SHIPPED.total.saturating_add(LEEWAY);
 
 pub struct PollLoop {
     /// The result of the last poll. Dropping the sender ends the heartbeat.
@@ -72,7 +72,7 @@ impl PollLoop {
     fn report(&mut self, report: &PollReport, now: Timestamp) {
         let before = self.live.borrow().trouble.clone();
         log_trouble(before.as_deref(), report.trouble.as_deref());
-        if report.verdict == Verdict::AcceptedOlder {
+        if report.verdict == Acceptance::AcceptedOlder {
             tracing::warn!(
                 "for hours Apple has served nothing but older copies; the newest of them is believed now"
             );
@@ -80,11 +80,11 @@ impl PollLoop {
         tracing::debug!(verdict = ?report.verdict, next = %report.next, "polled");
         self.live.send_modify(|live| {
             live.polls += 1;
-            live.stale_polls += u64::from(report.verdict == Verdict::Stale);
+            live.stale_polls += u64::from(report.verdict == Acceptance::Stale);
             live.polled_at = Some(now);
             live.next_poll_at = Some(report.next);
             live.trouble = report.trouble.clone();
-            if report.verdict != Verdict::Unreadable {
+            if report.verdict != Acceptance::Unreadable {
                 live.last_good_poll_at = Some(now);
             }
         });
@@ -93,7 +93,7 @@ impl PollLoop {
 
     fn tell(&mut self, report: &PollReport, now: Timestamp) {
         let state = match &report.trouble {
-            Some(trouble) if report.verdict == Verdict::Unreadable => format!("cannot tell: {trouble}"),
+            Some(trouble) if report.verdict == Acceptance::Unreadable => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
             None => service_manager::summary(&self.poller.state.beliefs, &self.poller.watch, now, &self.zone),
         };
@@ -119,7 +119,7 @@ fn log_trouble(before: Option<&str>, now: Option<&str>) {
 
 fn beat(report: &PollReport) -> Pulse {
     match (&report.verdict, &report.trouble) {
-        (Verdict::Unreadable, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
+        (Acceptance::Unreadable, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
         // Changes that cannot be written are lost at a restart.
         (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
         (_, None) => Pulse::Good,
@@ -138,7 +138,7 @@ mod tests {
     use crate::model::{Beliefs, Edition, FeedId};
     use crate::schedule::Schedule;
     use crate::tracking::poll_plan::Plan;
-    use crate::tracking::watchlist::Watch;
+    use crate::tracking::watchlist::Watchlist;
 
     #[test]
     fn a_problem_is_logged_once_and_so_is_its_end() {
@@ -158,8 +158,8 @@ mod tests {
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let url = FeedUrl::parse(url).expect("an address");
         Poller {
-            fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
-            watch: Watch::new(&["*"]),
+            fetcher: Fetcher::new(url, FetchLimits::default(), None).expect("a fetcher"),
+            watch: Watchlist::new(&["*"]),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: Vec::new(),
             recorder: None,

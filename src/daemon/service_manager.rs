@@ -15,7 +15,7 @@ use crate::delivery::message::phrases::kind_word;
 use crate::delivery::message::time_format::when;
 use crate::model::{Beliefs, Listed, Outage, Phase};
 use crate::text;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 /// Characters of a status: `systemctl status` shows one line.
 const STATUS_MAX: usize = 300;
@@ -74,7 +74,7 @@ pub fn standing(state: &str, looked: Timestamp, next: Timestamp, zone: &TimeZone
 }
 
 /// How what is watched is, after a look that saw something.
-pub fn summary(beliefs: &Beliefs, watch: &Watch, now: Timestamp, zone: &TimeZone) -> String {
+pub fn summary(beliefs: &Beliefs, watch: &Watchlist, now: Timestamp, zone: &TimeZone) -> String {
     let ongoing = beliefs
         .outages
         .iter()
@@ -173,7 +173,7 @@ mod tests {
     fn check(services: &[&str], watch: &[&str], expected: &str) {
         let watch: Vec<String> = watch.iter().map(|&glob| glob.to_owned()).collect();
         let now = at("2026-05-05T10:00:00Z");
-        assert_eq!(summary(&believed(services), &Watch::new(&watch), now, &TimeZone::UTC), expected);
+        assert_eq!(summary(&believed(services), &Watchlist::new(&watch), now, &TimeZone::UTC), expected);
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
             outage.kind = EventKind::Maintenance;
             outage.end = Some(at("2026-05-05T14:00:00Z"));
         }
-        let watch = Watch::new(&["*".to_owned()]);
+        let watch = Watchlist::new(&["*".to_owned()]);
         let words = summary(&beliefs, &watch, at("2026-05-05T10:00:00Z"), &TimeZone::UTC);
         assert_eq!(words, "Mail: maintenance, planned until 14:00");
     }

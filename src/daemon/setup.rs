@@ -10,9 +10,9 @@ use crate::config::{Config, ConfigError, Environment, credentials_directory, rea
 use crate::delivery::Receiver;
 use crate::delivery::heartbeat::Heartbeat;
 use crate::delivery::policy::Route;
-use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
+use crate::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use crate::secret::Secret;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 /// What one generation of loops is made of.
 pub struct Setup {
@@ -32,7 +32,7 @@ impl Setup {
             Heartbeat::new(&config.heartbeat, &secret).map_err(|words| config.error_in("heartbeat", &words));
         drop(secret);
         let fetcher = feed_url(&config).and_then(|url| {
-            let fetcher = Fetcher::new(url, Limits::default(), config.ca_file.as_deref());
+            let fetcher = Fetcher::new(url, FetchLimits::default(), config.ca_file.as_deref());
             fetcher.map_err(|words| config.error_in("feed", &words))
         });
         match (receivers, heartbeat, fetcher) {
@@ -87,7 +87,7 @@ pub fn receivers(config: &Config, environment: &Environment<'_>) -> Result<Vec<R
             Err(words) => faults.push(config.error_in(&key, &words)),
             Ok(way) => {
                 let channel = Channel::new(name, table.audience(), way);
-                let (feed, watch) = (config.feed.clone(), Watch::new(&config.watch));
+                let (feed, watch) = (config.feed.clone(), Watchlist::new(&config.watch));
                 receivers.push(Receiver::new(channel, policy, feed, watch, config.time_zone.clone()));
             }
         }

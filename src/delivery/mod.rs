@@ -16,7 +16,7 @@ use crate::delivery::message::{Context, Digest, Form, RenderContext, compose, li
 use crate::delivery::policy::Policy;
 use crate::model::{Change, FeedId, Listed, Outage, Phase, Service, ServiceKey};
 use crate::store::{Attempt, Batching, READ_LATELY, RenderedNotice, Settled, Snooze, Store, Waiting};
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 mod alarms;
 pub mod heartbeat;
@@ -67,7 +67,7 @@ pub struct Receiver {
     pub policy: Policy,
     /// The feed and the services that are told about.
     pub feed: FeedId,
-    pub watch: Watch,
+    pub watch: Watchlist,
     /// For the times that people read.
     pub zone: TimeZone,
     pub is_drill: bool,
@@ -87,7 +87,7 @@ struct Outcome {
 }
 
 impl Receiver {
-    pub fn new(channel: Channel, policy: Policy, feed: FeedId, watch: Watch, zone: TimeZone) -> Receiver {
+    pub fn new(channel: Channel, policy: Policy, feed: FeedId, watch: Watchlist, zone: TimeZone) -> Receiver {
         Receiver {
             channel,
             policy,

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::delivery::template::Template;
 use crate::model::{Change, ChangeKind, ServiceKey};
 use crate::schedule::duration;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 /// More often would be noise, and a channel that asks peers to bear it.
 const SHORTEST_REMINDER: SignedDuration = SignedDuration::from_mins(5);
@@ -93,7 +93,7 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     only: Option<Vec<String>>,
-    services: Option<Watch>,
+    services: Option<Watchlist>,
     quiet: Option<Quiet>,
     pub remind_every: Option<SignedDuration>,
     max_age: Option<SignedDuration>,
@@ -173,7 +173,7 @@ impl Policy {
     }
 
     /// Whether the channel hears of a service where these are watched.
-    pub fn accepts_watched(&self, service: &ServiceKey, watch: &Watch) -> bool {
+    pub fn accepts_watched(&self, service: &ServiceKey, watch: &Watchlist) -> bool {
         watch.matches(service) && self.accepts_service(service)
     }
 
@@ -232,11 +232,11 @@ fn topics(only: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-fn globs(services: &[String]) -> Result<Watch, String> {
+fn globs(services: &[String]) -> Result<Watchlist, String> {
     if services.is_empty() || services.iter().any(|name| name.trim().is_empty()) {
         return Err("services: invalid list: expected at least one name and no blank names".to_owned());
     }
-    Ok(Watch::new(services))
+    Ok(Watchlist::new(services))
 }
 
 fn bounded(text: &str, least: SignedDuration) -> Result<SignedDuration, String> {

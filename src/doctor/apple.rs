@@ -11,15 +11,15 @@ use super::{Blame, Finding, Status};
 use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE, advice};
 use crate::delivery::message::phrases::kind_word;
 use crate::delivery::message::time_format;
-use crate::doctor::guide::Step;
-use crate::feed::fetch::Failure;
+use crate::doctor::guide::GuideStep;
+use crate::feed::fetch::FetchError;
 use crate::model::{
     ChangeKind, Document, Edition, Event, EventKind, Fault, FeedState, Outage, Phase, ServiceKey,
 };
 use crate::phones::backup_status::{Downtime, last_nights};
 use crate::store::READ_LATELY;
 use crate::text::counted;
-use crate::tracking::watchlist::{Watch, near};
+use crate::tracking::watchlist::{Watchlist, near};
 use crate::tracking::{EventState, newest_stamp, published, seen};
 
 /// Apple lists finished outages for two to four days.
@@ -104,7 +104,7 @@ impl Case<'_> {
 }
 
 /// The feed: how the watched services are now, and what was in the last night.
-pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case: &Case) -> Finding {
+pub fn judge_feed(looked: &Result<Document, FetchError>, past: Option<&Past>, case: &Case) -> Finding {
     let document = match looked {
         Ok(document) => document,
         Err(failure) => return not_read(failure, case),
@@ -117,7 +117,7 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
         let seen = format!("Apple served an old copy of its status, of {}", case.at(stamp));
         return Finding::new(APPLE, Status::CannotTell, seen)
             .todo("Check again in a few minutes: Apple's caches sometimes serve old copies.")
-            .step(Step::AppleStatus);
+            .step(GuideStep::AppleStatus);
     }
     let troubles = troubles(document, case);
     let finding = now(&troubles, case)
@@ -127,17 +127,17 @@ pub fn judge_feed(looked: &Result<Document, Failure>, past: Option<&Past>, case:
     finding.evidence(evidence(document, stamp, &troubles, case))
 }
 
-fn not_read(failure: &Failure, case: &Case) -> Finding {
+fn not_read(failure: &FetchError, case: &Case) -> Finding {
     let todo = match failure.fault() {
         Fault::Ours => "See the network checks below.".to_owned(),
         Fault::Apple => format!("Check again in a few minutes, or open {}.", case.edition.page()),
     };
     let seen = format!("cannot read Apple's status: {failure}");
-    Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(Step::AppleStatus)
+    Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(GuideStep::AppleStatus)
 }
 
 fn troubles<'d>(document: &'d Document, case: &Case) -> Vec<Trouble<'d>> {
-    let watch = Watch::new(case.watch);
+    let watch = Watchlist::new(case.watch);
     let watched = document.services.iter().filter(|(key, _)| watch.matches(key));
     let events = watched.flat_map(|(_, listing)| listing.events.iter().map(move |event| (listing, event)));
     events
@@ -161,13 +161,13 @@ fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
         Finding::new(APPLE, Status::Problem, format!("{names}: {} {since}", kind_word(&worst.kind)))
             .blame(Blame::Apple)
             .todo(todo)
-            .step(Step::AppleStatus);
+            .step(GuideStep::AppleStatus);
     Some(finding)
 }
 
 fn not_listed(document: &Document, case: &Case) -> Option<Finding> {
     let is_listed = |name: &&String| {
-        let watch = Watch::new(&[name]);
+        let watch = Watchlist::new(&[name]);
         document.services.keys().any(|key| watch.matches(key))
     };
     let missing = case.watch.iter().find(|name| !is_listed(name))?;
@@ -191,17 +191,22 @@ fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
     })?;
     let span = over.span(case);
     let seen = format!("{}: {} {span}, last night; it is over", over.service, kind_word(&over.kind));
-    Some(Finding::new(APPLE, Status::Problem, seen).blame(Blame::Apple).todo(BACK_UP).step(Step::BackUpNow))
+    Some(
+        Finding::new(APPLE, Status::Problem, seen)
+            .blame(Blame::Apple)
+            .todo(BACK_UP)
+            .step(GuideStep::BackUpNow),
+    )
 }
 
 fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
-    let watch = Watch::new(case.watch);
+    let watch = Watchlist::new(case.watch);
     let watched = document.services.iter().filter(|(key, _)| watch.matches(key));
     let (names, garbled): (Vec<&str>, Vec<bool>) =
         watched.map(|(_, listing)| (listing.name.as_str(), listing.garbled)).unzip();
     if garbled.contains(&true) {
         let seen = "Apple's entry has an unknown format";
-        return Finding::new(APPLE, Status::CannotTell, seen).step(Step::AppleStatus);
+        return Finding::new(APPLE, Status::CannotTell, seen).step(GuideStep::AppleStatus);
     }
     let recent = troubles.iter().filter(|trouble| {
         trouble.stands == EventState::Over
@@ -254,7 +259,7 @@ pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding
         (None, None, Some(outage), _) => {
             let seen = format!("{}, last night; it is over", line(outage, case));
             let finding = Finding::new(HISTORY, Status::Problem, seen).blame(Blame::Apple);
-            finding.todo(BACK_UP).step(Step::BackUpNow)
+            finding.todo(BACK_UP).step(GuideStep::BackUpNow)
         }
         (None, None, None, Some(outage)) => {
             Finding::new(HISTORY, Status::Ok, format!("most recent in 72 hours: {}", line(outage, case)))
@@ -276,7 +281,7 @@ fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
     Finding::new(HISTORY, status, seen)
         .blame(Blame::Apple)
         .todo(advice(ChangeKind::Began, &outage.service))
-        .step(Step::AppleStatus)
+        .step(GuideStep::AppleStatus)
 }
 
 fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
@@ -291,7 +296,7 @@ fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
         kind_word(&outage.kind),
         case.at(missing)
     );
-    Finding::new(HISTORY, Status::Warning, seen).blame(Blame::Apple).step(Step::AppleStatus)
+    Finding::new(HISTORY, Status::Warning, seen).blame(Blame::Apple).step(GuideStep::AppleStatus)
 }
 
 /// `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`
@@ -380,7 +385,7 @@ mod tests {
         })
     }
 
-    fn document(events: &[Value]) -> Result<Document, Failure> {
+    fn document(events: &[Value]) -> Result<Document, FetchError> {
         let services = json!([
             {"serviceName": "iCloud Backup ", "events": events},
             {"serviceName": "Photos", "events": [event("ongoing", "Outage", "05T08:00", None)]},
@@ -388,8 +393,8 @@ mod tests {
         Ok(parse::parse(json!({"services": services}).to_string().as_bytes()).expect("a document"))
     }
 
-    fn failed(kind: FailureKind) -> Result<Document, Failure> {
-        Err(Failure { kind, host: "www.apple.com".to_owned(), retry_after_s: None })
+    fn failed(kind: FailureKind) -> Result<Document, FetchError> {
+        Err(FetchError { kind, host: "www.apple.com".to_owned(), retry_after_s: None })
     }
 
     fn watch(names: &[&str]) -> Vec<String> {
@@ -398,7 +403,7 @@ mod tests {
 
     /// On 5 May at noon, UTC; the last night is that to the 5th.
     #[track_caller]
-    fn check(looked: &Result<Document, Failure>, status: Status, seen: &str) -> Finding {
+    fn check(looked: &Result<Document, FetchError>, status: Status, seen: &str) -> Finding {
         let watch = watch(&[BACKUP]);
         let case = Case {
             watch: &watch,

@@ -79,15 +79,15 @@ pub const CHECKS: [Check; 20] = [
 
 /// The checks that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked(BTreeSet<&'static str>);
+pub struct Selection(BTreeSet<&'static str>);
 
-impl Asked {
+impl Selection {
     /// `only` and `skip` name checks or groups; an empty `only` is all.
     ///
     /// # Errors
     ///
     /// One line: a word that names neither, or nothing left.
-    pub fn new(only: &[String], skip: &[String]) -> Result<Asked, String> {
+    pub fn new(only: &[String], skip: &[String]) -> Result<Selection, String> {
         let mut asked = match only {
             [] => CHECKS.iter().map(|check| check.id).collect(),
             only => named(only)?,
@@ -97,7 +97,7 @@ impl Asked {
         if asked.is_empty() {
             return Err("--skip leaves no check to be made".to_owned());
         }
-        Ok(Asked(asked))
+        Ok(Selection(asked))
     }
 
     pub fn wants(&self, id: &str) -> bool {
@@ -136,7 +136,7 @@ mod tests {
     #[track_caller]
     fn check(only: &[&str], skip: &[&str], expected: Result<&[&str], &str>) {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let asked = Asked::new(&owned(only), &owned(skip));
+        let asked = Selection::new(&owned(only), &owned(skip));
         let ids = asked.map(|asked| asked.ids().iter().copied().collect::<Vec<_>>());
         assert_eq!(ids, expected.map(<[&str]>::to_vec).map_err(str::to_owned));
     }
@@ -149,7 +149,7 @@ mod tests {
         check(&["backups"], &["backups"], Err("--skip leaves no check to be made"));
         check(&["wifi"], &[], Err("no check \"wifi\"; `statusd doctor --list-checks` shows them"));
         check(&["apple", "apple"], &[], Ok(&["apple", "history"]));
-        assert_eq!(Asked::new(&[], &[]).map(|asked| asked.ids().len()), Ok(CHECKS.len()));
+        assert_eq!(Selection::new(&[], &[]).map(|asked| asked.ids().len()), Ok(CHECKS.len()));
     }
 
     #[test]

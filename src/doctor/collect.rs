@@ -14,25 +14,25 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::apple::Past;
-use super::checks::{Asked, Group};
+use super::checks::{Group, Selection};
 use super::network;
 use super::program::Database;
 use crate::cause::cannot;
 use crate::channel::Channel;
-use crate::doctor::probe::{Environment, Net};
-use crate::feed::fetch::{Failure, Fetcher, Limits};
+use crate::doctor::probe::{Net, ProbeEnvironment};
+use crate::feed::fetch::{FetchError, FetchLimits, Fetcher};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
 use crate::phones::icloud_storage::{self, Storage};
 use crate::phones::ios_releases::{self, Releases, Source};
-use crate::phones::local_backups::{self, Place, Root};
-use crate::phones::{self, Address, Phone, Trouble};
+use crate::phones::local_backups::{self, BackupPlace, Root};
+use crate::phones::{self, Address, Phone, ReadTrouble};
 use crate::status_socket::{self, DaemonStatus};
 use crate::store::Store;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 /// Of the look at the feed, where a person waits for it.
-pub const FEED_LIMITS: Limits =
-    Limits { connect: Duration::from_secs(6), total: Duration::from_secs(12), ..Limits::SHIPPED };
+pub const FEED_LIMITS: FetchLimits =
+    FetchLimits { connect: Duration::from_secs(6), total: Duration::from_secs(12), ..FetchLimits::SHIPPED };
 /// For all of it.
 pub const WITHIN: Duration = Duration::from_secs(18);
 const PHONE_WITHIN: Duration = Duration::from_secs(8);
@@ -61,7 +61,7 @@ pub struct World {
     pub usbmuxd: Address,
     pub releases: Source,
     /// Folders with backups of phones to this computer.
-    pub backup_roots: Vec<Place>,
+    pub backup_roots: Vec<BackupPlace>,
     pub net: Net,
     /// Whether to measure the upload.
     pub with_speed: bool,
@@ -90,7 +90,7 @@ impl<T> Collected<T> {
 
 /// What was seen.
 pub struct Seen {
-    pub feed: Collected<Result<Document, Failure>>,
+    pub feed: Collected<Result<Document, FetchError>>,
     pub past: Option<Past>,
     pub network: Collected<network::NetworkReport>,
     pub phones: Collected<Phones>,
@@ -106,7 +106,7 @@ pub struct Seen {
 /// The phones, and Apple's list of versions where there is one to compare.
 pub struct Phones {
     /// iPhones and iPads, and what does not say what it is.
-    pub found: Result<Vec<Phone>, Trouble>,
+    pub found: Result<Vec<Phone>, ReadTrouble>,
     /// Other devices, for which no rule of these holds.
     pub others: Vec<Phone>,
     pub releases: Option<Result<Releases, String>>,
@@ -116,8 +116,8 @@ pub struct Phones {
 /// over.
 pub async fn look(
     world: &mut World,
-    asked: &Asked,
-    environment: &Environment<'_>,
+    asked: &Selection,
+    environment: &ProbeEnvironment<'_>,
     tell: &dyn Fn(&'static str),
 ) -> Seen {
     let World { now, with_speed, .. } = *world;
@@ -169,7 +169,7 @@ async fn timed<T>(
     seen.map_or(Collected::Late(within), Collected::Seen)
 }
 
-async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now: Timestamp) -> Phones {
+async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Selection, now: Timestamp) -> Phones {
     let mut found = phones::look(usbmuxd, PHONE_WITHIN).await;
     let is_other = |device: &mut Phone| device.general.family().is_other();
     let others = found.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
@@ -178,7 +178,7 @@ async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Asked, now
     Phones { found, others, releases }
 }
 
-async fn look_at_backups(places: Vec<Place>) -> Vec<Root> {
+async fn look_at_backups(places: Vec<BackupPlace>) -> Vec<Root> {
     // A folder on a disk that sleeps, or on one that is far away, must not hold up the rest.
     spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
 }
@@ -215,7 +215,7 @@ async fn past(
     now: Timestamp,
 ) -> Result<Past, rusqlite::Error> {
     let since = now.checked_sub(HISTORY).unwrap_or(Timestamp::MIN);
-    let watch = Watch::new(watch);
+    let watch = Watchlist::new(watch);
     let mut outages = store.outages(feed, since).await?;
     outages.retain(|outage| {
         watch.matches(&ServiceKey::new(&outage.service))

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::apple::{self, Case};
-use super::checks::{Asked, CHECKS};
+use super::checks::{CHECKS, Selection};
 use super::collect::{Collected, Phones, Seen};
-use super::phone::View;
+use super::phone::PhoneView;
 use super::program::{self, Database, Program};
 use super::{Finding, Status, ios, local_backups, network, phone, storage};
 use crate::model::Edition;
@@ -22,7 +22,7 @@ const IS_MACOS: bool = cfg!(target_os = "macos");
 
 /// What the judges must know beside what was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct DiagnosisContext<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     pub watch: &'a [String],
@@ -32,8 +32,8 @@ pub struct Context<'a> {
 }
 
 /// The findings of the checks that were asked for, in the order of [`CHECKS`].
-pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
-    let Context { now, zone, watch, edition, identifiers } = *context;
+pub fn judge(seen: &Seen, asked: &Selection, context: &DiagnosisContext) -> Vec<Finding> {
+    let DiagnosisContext { now, zone, watch, edition, identifiers } = *context;
     let last_backup = seen.phones.seen().and_then(oldest_backup);
     let case = Case { watch, now, zone, last_backup, edition };
     let past = seen.past.as_ref();
@@ -46,7 +46,7 @@ pub fn judge(seen: &Seen, asked: &Asked, context: &Context) -> Vec<Finding> {
         Collected::Unwanted => Vec::new(),
     });
     findings.extend(one("phone", &seen.phones, |phones| judge_phones(phones, seen, &case, identifiers)));
-    let view = local_backups::View { now, zone, is_macos: IS_MACOS, identifiers };
+    let view = local_backups::BackupView { now, zone, is_macos: IS_MACOS, identifiers };
     let backups = |roots: &Vec<_>| local_backups::judge(roots, &view);
     findings.extend(one(local_backups::ID, &seen.backups, backups));
     findings.extend(one(storage::ID, &seen.storage, |room| vec![storage::judge(room)]));
@@ -95,7 +95,7 @@ fn judge_phones(phones: &Phones, seen: &Seen, case: &Case, identifiers: bool) ->
     let is_read = feed.is_some().then_some((case.now, case.now));
     let covered: Vec<_> = past.into_iter().flat_map(|past| past.covered.clone()).chain(is_read).collect();
     let nights = Nights::new(&apple::downtimes(feed, past, case), &covered, case.zone, case.now);
-    let view = View { now: case.now, zone: case.zone, identifiers };
+    let view = PhoneView { now: case.now, zone: case.zone, identifiers };
     let mut findings = phone::judge(&phones.found, &nights, &view);
     findings.extend(phones.others.iter().map(|device| phone::judge_other(device, identifiers)));
     findings.extend(judge_ios(phones, case.now, identifiers));
@@ -138,9 +138,10 @@ mod tests {
 
     #[test]
     fn a_look_that_takes_too_long_is_cannot_tell_and_never_ok() {
-        let asked = Asked::new(&[], &[]).expect("all");
+        let asked = Selection::new(&[], &[]).expect("all");
         let now = "2026-05-05T12:00:00Z".parse().expect("a time");
-        let context = Context { now, zone: &UTC, watch: &[], edition: Edition::Consumer, identifiers: false };
+        let context =
+            DiagnosisContext { now, zone: &UTC, watch: &[], edition: Edition::Consumer, identifiers: false };
         let findings = judge(&late_everywhere(), &asked, &context);
         assert!(findings.iter().all(|finding| finding.status != Status::Ok), "{findings:#?}");
         for id in ["apple", "portal", "speed", "phone", "local-backups", "icloud-storage", "daemon"] {

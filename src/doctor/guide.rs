@@ -5,7 +5,7 @@
 
 /// A step of the road, in order of effort: the first ones cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum GuideStep {
     AppleStatus,
     WifiAndPower,
     Storage,
@@ -32,65 +32,65 @@ pub struct Text {
     pub mind: &'static str,
 }
 
-impl Step {
-    pub const ALL: [Step; 12] = [
-        Step::AppleStatus,
-        Step::WifiAndPower,
-        Step::Storage,
-        Step::BackUpNow,
-        Step::Update,
-        Step::Restart,
-        Step::FreeSpace,
-        Step::NetworkReset,
-        Step::SignOut,
-        Step::LocalBackup,
-        Step::Prevention,
-        Step::AppleSupport,
+impl GuideStep {
+    pub const ALL: [GuideStep; 12] = [
+        GuideStep::AppleStatus,
+        GuideStep::WifiAndPower,
+        GuideStep::Storage,
+        GuideStep::BackUpNow,
+        GuideStep::Update,
+        GuideStep::Restart,
+        GuideStep::FreeSpace,
+        GuideStep::NetworkReset,
+        GuideStep::SignOut,
+        GuideStep::LocalBackup,
+        GuideStep::Prevention,
+        GuideStep::AppleSupport,
     ];
 
     /// The word for programs and the command line; stable.
     pub fn as_str(self) -> &'static str {
         match self {
-            Step::AppleStatus => "apple-status",
-            Step::WifiAndPower => "wifi-and-power",
-            Step::Storage => "storage",
-            Step::BackUpNow => "back-up-now",
-            Step::Update => "update",
-            Step::Restart => "restart",
-            Step::FreeSpace => "free-space",
-            Step::NetworkReset => "network-reset",
-            Step::SignOut => "sign-out",
-            Step::LocalBackup => "local-backup",
-            Step::Prevention => "prevention",
-            Step::AppleSupport => "apple-support",
+            GuideStep::AppleStatus => "apple-status",
+            GuideStep::WifiAndPower => "wifi-and-power",
+            GuideStep::Storage => "storage",
+            GuideStep::BackUpNow => "back-up-now",
+            GuideStep::Update => "update",
+            GuideStep::Restart => "restart",
+            GuideStep::FreeSpace => "free-space",
+            GuideStep::NetworkReset => "network-reset",
+            GuideStep::SignOut => "sign-out",
+            GuideStep::LocalBackup => "local-backup",
+            GuideStep::Prevention => "prevention",
+            GuideStep::AppleSupport => "apple-support",
         }
     }
 
     /// Its number on the road, from 1.
     pub fn number(self) -> usize {
-        Step::ALL.iter().position(|step| *step == self).unwrap_or_default() + 1
+        GuideStep::ALL.iter().position(|step| *step == self).unwrap_or_default() + 1
     }
 
     /// By its word or its number.
-    pub fn parse(text: &str) -> Option<Step> {
+    pub fn parse(text: &str) -> Option<GuideStep> {
         let text = text.trim().to_lowercase();
-        Step::ALL.into_iter().find(|step| step.as_str() == text || step.number().to_string() == text)
+        GuideStep::ALL.into_iter().find(|step| step.as_str() == text || step.number().to_string() == text)
     }
 
     pub fn text(self) -> Text {
         match self {
-            Step::AppleStatus => APPLE_STATUS,
-            Step::WifiAndPower => WIFI_AND_POWER,
-            Step::Storage => STORAGE,
-            Step::BackUpNow => BACK_UP_NOW,
-            Step::Update => UPDATE,
-            Step::Restart => RESTART,
-            Step::FreeSpace => FREE_SPACE,
-            Step::NetworkReset => NETWORK_RESET,
-            Step::SignOut => SIGN_OUT,
-            Step::LocalBackup => LOCAL_BACKUP,
-            Step::Prevention => PREVENTION,
-            Step::AppleSupport => APPLE_SUPPORT,
+            GuideStep::AppleStatus => APPLE_STATUS,
+            GuideStep::WifiAndPower => WIFI_AND_POWER,
+            GuideStep::Storage => STORAGE,
+            GuideStep::BackUpNow => BACK_UP_NOW,
+            GuideStep::Update => UPDATE,
+            GuideStep::Restart => RESTART,
+            GuideStep::FreeSpace => FREE_SPACE,
+            GuideStep::NetworkReset => NETWORK_RESET,
+            GuideStep::SignOut => SIGN_OUT,
+            GuideStep::LocalBackup => LOCAL_BACKUP,
+            GuideStep::Prevention => PREVENTION,
+            GuideStep::AppleSupport => APPLE_SUPPORT,
         }
     }
 }
@@ -253,23 +253,29 @@ mod tests {
 
     #[test]
     fn a_step_is_found_by_its_word_and_by_its_number() {
-        for (index, step) in Step::ALL.into_iter().enumerate() {
+        for (index, step) in GuideStep::ALL.into_iter().enumerate() {
             assert_eq!(step.number(), index + 1);
-            assert_eq!(Step::parse(step.as_str()), Some(step));
-            assert_eq!(Step::parse(&format!(" {} ", index + 1)), Some(step));
+            assert_eq!(GuideStep::parse(step.as_str()), Some(step));
+            assert_eq!(GuideStep::parse(&format!(" {} ", index + 1)), Some(step));
         }
         for unknown in ["", "0", "13", "erase", "-1"] {
-            assert_eq!(Step::parse(unknown), None, "{unknown}");
+            assert_eq!(GuideStep::parse(unknown), None, "{unknown}");
         }
     }
 
     #[test]
     fn what_costs_something_says_so() {
-        for step in [Step::Storage, Step::FreeSpace, Step::NetworkReset, Step::SignOut, Step::LocalBackup] {
+        for step in [
+            GuideStep::Storage,
+            GuideStep::FreeSpace,
+            GuideStep::NetworkReset,
+            GuideStep::SignOut,
+            GuideStep::LocalBackup,
+        ] {
             assert!(!step.text().mind.is_empty(), "{step:?}");
         }
         assert!(NETWORK_RESET.mind.contains("passwords") && NETWORK_RESET.mind.contains("networks"));
         assert!(SIGN_OUT.mind.contains("back up to a computer (step 10)"));
-        assert_eq!((Step::BackUpNow.number(), Step::LocalBackup.number()), (4, 10));
+        assert_eq!((GuideStep::BackUpNow.number(), GuideStep::LocalBackup.number()), (4, 10));
     }
 }

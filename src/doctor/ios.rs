@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::lasted;
-use crate::doctor::guide::Step;
+use crate::doctor::guide::GuideStep;
 use crate::phones::ios_releases::{Releases, Version};
-use crate::phones::{Family, General};
+use crate::phones::{DeviceFamily, General};
 use crate::text;
 
 pub const ID: &str = "ios";
@@ -21,15 +21,15 @@ const UPDATE: &str = "On the phone: Settings, General, Software Update.";
 /// Of an iPhone, an iPad or an iPod touch. `releases` is the list, or why there is none in one line.
 pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestamp) -> Finding {
     let system = match general.family() {
-        Family::Other(name) => {
+        DeviceFamily::Other(name) => {
             return Finding::new(
                 ID,
                 Status::Skipped,
                 format!("{name}: not compared, because it does not run iOS"),
             );
         }
-        Family::IPad => "iPadOS",
-        Family::IPhone | Family::IPod | Family::Unknown => "iOS",
+        DeviceFamily::IPad => "iPadOS",
+        DeviceFamily::IPhone | DeviceFamily::IPod | DeviceFamily::Unknown => "iOS",
     };
     let Some(version) = general.version.as_deref().and_then(Version::parse) else {
         return Finding::new(
@@ -61,7 +61,7 @@ fn too_old(system: &str, version: &Version) -> Finding {
     Finding::new(ID, Status::Problem, seen)
         .blame(Blame::Phone)
         .todo(format!("{UPDATE} If no update is available, back up to a computer."))
-        .step(Step::Update)
+        .step(GuideStep::Update)
 }
 
 fn compared(system: &str, version: &Version, newest: &Version) -> Finding {
@@ -77,7 +77,7 @@ fn compared(system: &str, version: &Version, newest: &Version) -> Finding {
     Finding::new(ID, Status::Warning, format!("{system} {version}; {newest} is available for this model"))
         .blame(Blame::Phone)
         .todo(UPDATE)
-        .step(Step::Update)
+        .step(GuideStep::Update)
 }
 
 fn unlisted(system: &str, version: &Version, model: &str) -> String {
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         let is_trouble = matches!(status, Status::Warning | Status::Problem);
         assert_eq!(finding.blame, is_trouble.then_some(Blame::Phone));
-        assert_eq!(finding.step, is_trouble.then_some(Step::Update));
+        assert_eq!(finding.step, is_trouble.then_some(GuideStep::Update));
     }
 
     #[test]
@@ -163,7 +163,12 @@ mod tests {
             "Apple Vision Pro: not compared, because it does not run iOS",
         );
         check("AppleTV6,2", "8.4", Status::Skipped, "Apple TV: not compared, because it does not run iOS");
-        check("Watch6,1", "10.6", Status::Skipped, "Apple Watch: not compared, because it does not run iOS");
+        check(
+            "Watch6,1",
+            "10.6",
+            Status::Skipped,
+            "Apple Watchlist: not compared, because it does not run iOS",
+        );
         check(
             "iPod9,1",
             "15.8",

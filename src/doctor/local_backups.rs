@@ -13,9 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
-use crate::doctor::guide::Step;
-use crate::phones::Family;
-use crate::phones::local_backups::{Backup, Found, Root, State};
+use crate::doctor::guide::GuideStep;
+use crate::phones::DeviceFamily;
+use crate::phones::local_backups::{Backup, BackupState, FoundBackups, Root};
 use crate::text::counted;
 
 pub const ID: &str = "local-backups";
@@ -41,7 +41,7 @@ const TO_BE_SURE: &str = "To be sure, connect the phone and back it up again.";
 
 /// How it is shown, and to whom.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct BackupView<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     /// For the advice.
@@ -52,12 +52,12 @@ pub struct View<'a> {
 
 /// One finding a device, and one for each folder that cannot be seen; where there is neither, one
 /// that says so.
-pub fn judge(roots: &[Root], view: &View<'_>) -> Vec<Finding> {
+pub fn judge(roots: &[Root], view: &BackupView<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = roots.iter().filter_map(|root| hidden(root, view)).collect();
     let mut devices: BTreeMap<&str, Vec<&Backup>> = BTreeMap::new();
     let mut left = 0;
     for root in roots {
-        if let Found::Backups { backups, left_out, .. } = &root.found {
+        if let FoundBackups::Backups { backups, left_out, .. } = &root.found {
             left += left_out;
             for backup in backups {
                 devices.entry(backup.udid.expose()).or_default().push(backup);
@@ -89,19 +89,23 @@ fn none(roots: &[Root]) -> Finding {
     } else {
         ("no iPhone backup on this computer", NONE)
     };
-    Finding::new(ID, Status::Skipped, seen).todo(todo).step(Step::LocalBackup)
+    Finding::new(ID, Status::Skipped, seen).todo(todo).step(GuideStep::LocalBackup)
 }
 
 /// What keeps a folder, or a part of it, from being seen.
-fn hidden(root: &Root, view: &View<'_>) -> Option<Finding> {
+fn hidden(root: &Root, view: &BackupView<'_>) -> Option<Finding> {
     let rights = if view.is_macos { FULL_DISK_ACCESS } else { RIGHTS };
     let is_named = root.place.is_named;
     let said = |reason: &str| format!("the system says: {reason}");
     let (seen, todo, reasons) = match &root.found {
-        Found::CannotSee(reason) => ("cannot list the backups on this computer", rights, vec![said(reason)]),
-        Found::NotThere if is_named => ("a named backup directory does not exist", NOT_CONNECTED, vec![]),
-        Found::Empty if is_named => ("a named backup directory is empty", NOT_CONNECTED, vec![]),
-        Found::Backups { unseen, .. } if !unseen.is_empty() => {
+        FoundBackups::CannotSee(reason) => {
+            ("cannot list the backups on this computer", rights, vec![said(reason)])
+        }
+        FoundBackups::NotThere if is_named => {
+            ("a named backup directory does not exist", NOT_CONNECTED, vec![])
+        }
+        FoundBackups::Empty if is_named => ("a named backup directory is empty", NOT_CONNECTED, vec![]),
+        FoundBackups::Backups { unseen, .. } if !unseen.is_empty() => {
             let reason = |(folder, reason): &(PathBuf, String)| {
                 let shown = view.identifiers.then(|| format!("{}: ", folder.display()));
                 format!("{}{}", shown.unwrap_or_default(), said(reason))
@@ -109,10 +113,10 @@ fn hidden(root: &Root, view: &View<'_>) -> Option<Finding> {
             let reasons = unseen.iter().map(reason).collect();
             ("cannot read all backup directories on this computer", rights, reasons)
         }
-        Found::NotThere | Found::Empty | Found::Backups { .. } => return None,
+        FoundBackups::NotThere | FoundBackups::Empty | FoundBackups::Backups { .. } => return None,
     };
     let place = view.identifiers.then(|| root.place.path.display().to_string());
-    let finding = Finding::new(ID, Status::CannotTell, seen).todo(todo).step(Step::LocalBackup);
+    let finding = Finding::new(ID, Status::CannotTell, seen).todo(todo).step(GuideStep::LocalBackup);
     Some(finding.evidence(place.into_iter().chain(reasons)))
 }
 
@@ -125,8 +129,10 @@ enum Later {
 }
 
 /// By the newest of its backups that was finished, or by the best that there is.
-fn device(backups: &[&Backup], view: &View<'_>) -> Finding {
-    if let Some(Family::Other(name)) = backups.iter().map(|backup| &backup.family).find(|f| f.is_other()) {
+fn device(backups: &[&Backup], view: &BackupView<'_>) -> Finding {
+    if let Some(DeviceFamily::Other(name)) =
+        backups.iter().map(|backup| &backup.family).find(|f| f.is_other())
+    {
         return Finding::new(
             ID,
             Status::Skipped,
@@ -134,22 +140,22 @@ fn device(backups: &[&Backup], view: &View<'_>) -> Finding {
         );
     }
     let finished = backups.iter().filter_map(|backup| match backup.state {
-        State::Finished(at) => Some((at, *backup)),
-        State::Unfinished(_) | State::Unknown => None,
+        BackupState::Finished(at) => Some((at, *backup)),
+        BackupState::Unfinished(_) | BackupState::Unknown => None,
     });
     if let Some((at, backup)) = finished.max_by_key(|(at, _)| *at) {
         let later = backups.iter().map(|backup| later_run(backup, at)).max().unwrap_or(Later::No);
         return whole(at, backup, later, view);
     }
-    if backups.iter().any(|backup| matches!(backup.state, State::Unfinished(_))) {
+    if backups.iter().any(|backup| matches!(backup.state, BackupState::Unfinished(_))) {
         return Finding::new(ID, Status::Warning, "a backup on this computer was started but not finished")
             .blame(Blame::Computer)
             .todo("Connect the phone and back it up again; do not rely on this one.")
-            .step(Step::LocalBackup);
+            .step(GuideStep::LocalBackup);
     }
     Finding::new(ID, Status::CannotTell, "a backup on this computer; cannot read whether it finished")
         .todo(TO_BE_SURE)
-        .step(Step::LocalBackup)
+        .step(GuideStep::LocalBackup)
 }
 
 /// What a folder tells of runs after `good`, the date of the newest good one.
@@ -157,20 +163,20 @@ fn later_run(backup: &Backup, good: Option<Timestamp>) -> Later {
     let is_before = |run: Option<Timestamp>| run.zip(good).is_some_and(|(run, good)| run < good);
     let is_after = |run: Option<Timestamp>| run.zip(good).is_some_and(|(run, good)| run > good);
     let own = match backup.state {
-        State::Unfinished(at) if is_before(at.max(backup.last_run)) => Later::No,
-        State::Unfinished(_) => Later::Unfinished,
-        State::Unknown if is_before(backup.last_run) => Later::No,
-        State::Unknown => Later::Unknown,
+        BackupState::Unfinished(at) if is_before(at.max(backup.last_run)) => Later::No,
+        BackupState::Unfinished(_) => Later::Unfinished,
+        BackupState::Unknown if is_before(backup.last_run) => Later::No,
+        BackupState::Unknown => Later::Unknown,
         // It may be newer than the good one of which the date is known.
-        State::Finished(None) if good.is_some() => Later::Unknown,
-        State::Finished(_) => Later::No,
+        BackupState::Finished(None) if good.is_some() => Later::Unknown,
+        BackupState::Finished(_) => Later::No,
     };
     let left_over = match backup.left_over {
-        Some(State::Unfinished(at)) if !is_before(at) => Later::Unfinished,
+        Some(BackupState::Unfinished(at)) if !is_before(at) => Later::Unfinished,
         // All of it came, and it was not put in the place of the one before.
-        Some(State::Finished(at)) if is_after(at) => Later::Unfinished,
-        Some(State::Unknown) => Later::Unknown,
-        Some(State::Unfinished(_) | State::Finished(_)) | None => Later::No,
+        Some(BackupState::Finished(at)) if is_after(at) => Later::Unfinished,
+        Some(BackupState::Unknown) => Later::Unknown,
+        Some(BackupState::Unfinished(_) | BackupState::Finished(_)) | None => Later::No,
     };
     let gap = backup.last_run.zip(good).map(|(run, good)| run.duration_since(good));
     let dated = if gap.is_some_and(|gap| gap > LONGEST_RUN) { Later::Unfinished } else { Later::No };
@@ -180,7 +186,7 @@ fn later_run(backup: &Backup, good: Option<Timestamp>) -> Later {
 }
 
 /// Of a backup that was finished.
-fn whole(at: Option<Timestamp>, backup: &Backup, later: Later, view: &View<'_>) -> Finding {
+fn whole(at: Option<Timestamp>, backup: &Backup, later: Later, view: &BackupView<'_>) -> Finding {
     let now = view.now;
     let is_dated = at.is_some_and(|at| at.duration_since(now) <= FUTURE);
     let age = match at {
@@ -204,17 +210,17 @@ fn whole(at: Option<Timestamp>, backup: &Backup, later: Later, view: &View<'_>) 
         return Finding::new(ID, Status::Warning, seen)
             .blame(Blame::Computer)
             .todo(NOT_FINISHED)
-            .step(Step::LocalBackup);
+            .step(GuideStep::LocalBackup);
     }
     let seen = format!("a backup on this computer, {age}, {encrypted}");
     if later == Later::Unknown {
         let seen = format!("{seen}; cannot read whether a later run finished");
-        return Finding::new(ID, Status::CannotTell, seen).todo(TO_BE_SURE).step(Step::LocalBackup);
+        return Finding::new(ID, Status::CannotTell, seen).todo(TO_BE_SURE).step(GuideStep::LocalBackup);
     }
     let is_known = is_dated && backup.is_encrypted.is_some();
     let finding = Finding::new(ID, if is_known { Status::Ok } else { Status::CannotTell }, seen);
     match backup.is_encrypted {
-        Some(false) => finding.todo(NOT_ENCRYPTED).step(Step::LocalBackup),
+        Some(false) => finding.todo(NOT_ENCRYPTED).step(GuideStep::LocalBackup),
         Some(true) | None => finding,
     }
 }
@@ -243,13 +249,13 @@ fn evidence(backups: &[&Backup], identifiers: bool) -> Vec<String> {
     lines
 }
 
-fn ended(state: State) -> String {
+fn ended(state: BackupState) -> String {
     match state {
-        State::Finished(Some(at)) => format!("finished {at}"),
-        State::Finished(None) => "finished".to_owned(),
-        State::Unfinished(Some(at)) => format!("not finished {at}"),
-        State::Unfinished(None) => "not finished".to_owned(),
-        State::Unknown => "state unknown".to_owned(),
+        BackupState::Finished(Some(at)) => format!("finished {at}"),
+        BackupState::Finished(None) => "finished".to_owned(),
+        BackupState::Unfinished(Some(at)) => format!("not finished {at}"),
+        BackupState::Unfinished(None) => "not finished".to_owned(),
+        BackupState::Unknown => "state unknown".to_owned(),
     }
 }
 
@@ -257,7 +263,7 @@ fn ended(state: State) -> String {
 mod tests {
     use super::*;
     use crate::phones::Udid;
-    use crate::phones::local_backups::Place;
+    use crate::phones::local_backups::BackupPlace;
 
     static UTC: TimeZone = TimeZone::UTC;
 
@@ -265,13 +271,13 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    fn backup(udid: &str, state: State, is_encrypted: Option<bool>) -> Backup {
+    fn backup(udid: &str, state: BackupState, is_encrypted: Option<bool>) -> Backup {
         Backup {
             udid: Udid::new(udid),
             name: Some("Anna's iPhone".to_owned()),
             version: Some("18.4.1".to_owned()),
             model: Some("iPhone13,2".to_owned()),
-            family: Family::IPhone,
+            family: DeviceFamily::IPhone,
             state,
             last_run: None,
             left_over: None,
@@ -280,30 +286,30 @@ mod tests {
         }
     }
 
-    fn finished(text: &str) -> State {
-        State::Finished(Some(at(text)))
+    fn finished(text: &str) -> BackupState {
+        BackupState::Finished(Some(at(text)))
     }
 
-    fn roots(found: Vec<Found>) -> Vec<Root> {
-        let root = |found| Root { place: Place::of_system(PathBuf::from("/Users/anna/Backup")), found };
+    fn roots(found: Vec<FoundBackups>) -> Vec<Root> {
+        let root = |found| Root { place: BackupPlace::of_system(PathBuf::from("/Users/anna/Backup")), found };
         found.into_iter().map(root).collect()
     }
 
-    fn named(found: Found) -> Root {
-        Root { place: Place::named(PathBuf::from("/Volumes/annas disk")), found }
+    fn named(found: FoundBackups) -> Root {
+        Root { place: BackupPlace::named(PathBuf::from("/Volumes/annas disk")), found }
     }
 
-    fn view(is_macos: bool, identifiers: bool) -> View<'static> {
-        View { now: at("2026-05-08T12:00:00Z"), zone: &UTC, is_macos, identifiers }
+    fn view(is_macos: bool, identifiers: bool) -> BackupView<'static> {
+        BackupView { now: at("2026-05-08T12:00:00Z"), zone: &UTC, is_macos, identifiers }
     }
 
-    fn backups(backups: Vec<Backup>) -> Found {
-        Found::Backups { backups, unseen: Vec::new(), left_out: 0 }
+    fn backups(backups: Vec<Backup>) -> FoundBackups {
+        FoundBackups::Backups { backups, unseen: Vec::new(), left_out: 0 }
     }
 
     /// A line a finding: status, subject, what was seen.
     #[track_caller]
-    fn check(found: Vec<Found>, expected: &[(Status, Option<&str>, &str)]) {
+    fn check(found: Vec<FoundBackups>, expected: &[(Status, Option<&str>, &str)]) {
         check_roots(&roots(found), expected);
     }
 
@@ -321,32 +327,35 @@ mod tests {
     fn none_is_apart_from_hidden() {
         let none = (Status::Skipped, None, "no iPhone backup on this computer");
         check(vec![], &[(Status::Skipped, None, "no backup directory is configured")]);
-        check(vec![Found::NotThere], &[none]);
-        check(vec![backups(vec![]), Found::NotThere], &[none]);
+        check(vec![FoundBackups::NotThere], &[none]);
+        check(vec![backups(vec![]), FoundBackups::NotThere], &[none]);
         let hidden = (Status::CannotTell, None, "cannot list the backups on this computer");
-        check(vec![Found::NotThere, Found::CannotSee("Operation not permitted".to_owned())], &[hidden]);
-        let findings = judge(&roots(vec![Found::CannotSee("x".to_owned())]), &view(true, false));
+        check(
+            vec![FoundBackups::NotThere, FoundBackups::CannotSee("Operation not permitted".to_owned())],
+            &[hidden],
+        );
+        let findings = judge(&roots(vec![FoundBackups::CannotSee("x".to_owned())]), &view(true, false));
         assert!(
             findings[0]
                 .todo
                 .as_deref()
                 .is_some_and(|todo| todo.contains("Privacy & Security, Full Disk Access"))
         );
-        let elsewhere = judge(&roots(vec![Found::CannotSee("x".to_owned())]), &view(false, false));
+        let elsewhere = judge(&roots(vec![FoundBackups::CannotSee("x".to_owned())]), &view(false, false));
         assert_eq!(elsewhere[0].todo.as_deref(), Some(RIGHTS));
     }
 
     #[test]
     fn a_folder_that_was_named_is_expected_to_hold_backups() {
         let absent = "a named backup directory does not exist";
-        check_roots(&[named(Found::NotThere)], &[(Status::CannotTell, None, absent)]);
+        check_roots(&[named(FoundBackups::NotThere)], &[(Status::CannotTell, None, absent)]);
         let empty = "a named backup directory is empty";
-        check_roots(&[named(Found::Empty)], &[(Status::CannotTell, None, empty)]);
-        check(vec![Found::Empty], &[(Status::Skipped, None, "no iPhone backup on this computer")]);
+        check_roots(&[named(FoundBackups::Empty)], &[(Status::CannotTell, None, empty)]);
+        check(vec![FoundBackups::Empty], &[(Status::Skipped, None, "no iPhone backup on this computer")]);
         let none = "no iPhone backup in the named directories";
         check_roots(&[named(backups(vec![]))], &[(Status::Skipped, None, none)]);
         let unseen = vec![(PathBuf::from("/Users/anna/Backup/0000-1111"), "Permission denied".to_owned())];
-        let found = Found::Backups { backups: Vec::new(), unseen, left_out: 0 };
+        let found = FoundBackups::Backups { backups: Vec::new(), unseen, left_out: 0 };
         let words = "cannot read all backup directories on this computer";
         check(vec![found.clone()], &[(Status::CannotTell, None, words)]);
         let shown = judge(&roots(vec![found]), &view(true, true));
@@ -359,7 +368,7 @@ mod tests {
         let one = vec![
             backup("0000-1111", finished("2026-05-01T12:00:00Z"), Some(false)),
             backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true)),
-            backup("0000-1111", State::Unfinished(Some(at("2026-05-04T12:00:00Z"))), None),
+            backup("0000-1111", BackupState::Unfinished(Some(at("2026-05-04T12:00:00Z"))), None),
         ];
         check(vec![backups(one)], &[(Status::Ok, None, "a backup on this computer, 3 days old, encrypted")]);
         let two = vec![
@@ -389,19 +398,19 @@ mod tests {
         let ahead = "a backup on this computer, dated in the future, encrypted";
         check(one(finished("2026-05-08T13:00:01Z"), Some(true)), &cannot_tell(ahead));
         let undated = "a backup on this computer, with an unreadable date, encrypted";
-        check(one(State::Finished(None), Some(true)), &cannot_tell(undated));
+        check(one(BackupState::Finished(None), Some(true)), &cannot_tell(undated));
         let perhaps = "a backup on this computer, 3 days old, possibly encrypted";
         check(one(finished("2026-05-05T12:00:00Z"), None), &cannot_tell(perhaps));
         let unread =
             "a backup on this computer, 3 days old, encrypted; cannot read whether a later run finished";
         let good = backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true));
-        let unknown = backup("0000-1111", State::Unknown, None);
+        let unknown = backup("0000-1111", BackupState::Unknown, None);
         check(vec![backups(vec![good.clone(), unknown.clone()])], &cannot_tell(unread));
         let damaged = vec![("Info.plist", "damaged".to_owned())];
         check(vec![backups(vec![Backup { damaged, ..good.clone() }])], &cannot_tell(unread));
-        let left_over = Some(State::Unknown);
+        let left_over = Some(BackupState::Unknown);
         check(vec![backups(vec![Backup { left_over, ..good.clone() }])], &cannot_tell(unread));
-        let undated = backup("0000-1111", State::Finished(None), None);
+        let undated = backup("0000-1111", BackupState::Finished(None), None);
         check(vec![backups(vec![good.clone(), undated])], &cannot_tell(unread));
         // Archived before the good one.
         let archived = Backup { last_run: Some(at("2026-05-01T12:00:00Z")), ..unknown };
@@ -414,16 +423,16 @@ mod tests {
         let good = backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true));
         let run = |time: &str| Backup { last_run: Some(at(time)), ..good.clone() };
         let left = |state| Backup { left_over: Some(state), ..good.clone() };
-        let unfinished = |time| backup("0000-1111", State::Unfinished(time), None);
+        let unfinished = |time| backup("0000-1111", BackupState::Unfinished(time), None);
         let words = "the last run of a backup on this computer did not finish; the last good one is of \
                      Tue 5 May 12:00, 3 days old, encrypted";
         for failed in [
             vec![run("2026-05-08T02:00:00Z")],
             vec![run("2026-05-06T12:00:00Z")],
             vec![run("2026-05-05T18:00:01Z")],
-            vec![left(State::Unfinished(None))],
-            vec![left(State::Unfinished(Some(at("2026-05-08T02:00:00Z"))))],
-            vec![left(State::Finished(Some(at("2026-05-08T02:00:00Z"))))],
+            vec![left(BackupState::Unfinished(None))],
+            vec![left(BackupState::Unfinished(Some(at("2026-05-08T02:00:00Z"))))],
+            vec![left(BackupState::Finished(Some(at("2026-05-08T02:00:00Z"))))],
             // The good one was archived before.
             vec![good.clone(), unfinished(None)],
             vec![good.clone(), unfinished(Some(at("2026-05-08T02:00:00Z")))],
@@ -435,12 +444,12 @@ mod tests {
             // Before the run, and at its end.
             run("2026-05-05T11:58:00Z"),
             run("2026-05-05T18:00:00Z"),
-            left(State::Unfinished(Some(at("2026-05-04T12:00:00Z")))),
-            left(State::Finished(Some(at("2026-05-05T12:00:00Z")))),
+            left(BackupState::Unfinished(Some(at("2026-05-04T12:00:00Z")))),
+            left(BackupState::Finished(Some(at("2026-05-05T12:00:00Z")))),
         ] {
             check(vec![backups(vec![good])], &[(Status::Ok, None, fine)]);
         }
-        let undated = Backup { state: State::Finished(None), ..left(State::Unfinished(None)) };
+        let undated = Backup { state: BackupState::Finished(None), ..left(BackupState::Unfinished(None)) };
         let words = "the last run of a backup on this computer did not finish; the last good one is of a \
                      date that cannot be read, encrypted";
         check(vec![backups(vec![undated])], &[(Status::Warning, None, words)]);
@@ -448,8 +457,8 @@ mod tests {
 
     #[test]
     fn a_backup_of_another_device_is_listed_and_not_judged() {
-        let family = Family::Other("Apple Vision Pro".to_owned());
-        let other = Backup { family, ..backup("0000-1111", State::Unfinished(None), None) };
+        let family = DeviceFamily::Other("Apple Vision Pro".to_owned());
+        let other = Backup { family, ..backup("0000-1111", BackupState::Unfinished(None), None) };
         let words = "a backup of another device (Apple Vision Pro), not checked";
         check(vec![backups(vec![other])], &[(Status::Skipped, None, words)]);
     }
@@ -459,14 +468,14 @@ mod tests {
         let words = "a backup on this computer was started but not finished";
         check(
             vec![backups(vec![
-                backup("0000-1111", State::Unfinished(None), None),
-                backup("0000-1111", State::Unknown, None),
+                backup("0000-1111", BackupState::Unfinished(None), None),
+                backup("0000-1111", BackupState::Unknown, None),
             ])],
             &[(Status::Warning, None, words)],
         );
         let words = "a backup on this computer; cannot read whether it finished";
         check(
-            vec![backups(vec![backup("0000-1111", State::Unknown, None)])],
+            vec![backups(vec![backup("0000-1111", BackupState::Unknown, None)])],
             &[(Status::CannotTell, None, words)],
         );
     }
@@ -476,14 +485,14 @@ mod tests {
         let found = vec![backups(vec![backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(false))])];
         let findings = judge(&roots(found), &view(true, false));
         assert_eq!(findings[0].todo.as_deref(), Some(NOT_ENCRYPTED));
-        assert_eq!(findings[0].step, Some(Step::LocalBackup));
+        assert_eq!(findings[0].step, Some(GuideStep::LocalBackup));
     }
 
     #[test]
     fn identifiers_are_shown_to_who_asks() {
         let found = vec![
             backups(vec![backup("0000-1111", finished("2026-05-05T12:00:00Z"), Some(true))]),
-            Found::CannotSee("no".to_owned()),
+            FoundBackups::CannotSee("no".to_owned()),
         ];
         let findings = judge(&roots(found), &view(true, true));
         assert_eq!(findings[1].subject.as_deref(), Some("Anna's iPhone"));

@@ -19,11 +19,11 @@ mod program;
 pub mod storage;
 mod verdict;
 
-use crate::doctor::guide::Step;
-use crate::doctor::probe::Environment;
-use diagnose::Context;
+use crate::doctor::guide::GuideStep;
+use crate::doctor::probe::ProbeEnvironment;
+use diagnose::DiagnosisContext;
 
-pub use checks::{Asked, CHECKS, Check, Group};
+pub use checks::{CHECKS, Check, Group, Selection};
 pub use collect::{FEED_LIMITS, RELEASES_WITHIN, World};
 pub use program::Database;
 pub use verdict::{Verdict, Whose, verdict};
@@ -33,13 +33,14 @@ pub use verdict::{Verdict, Whose, verdict};
 /// The findings are in the order of [`CHECKS`].
 pub async fn examine(
     mut world: World,
-    asked: &Asked,
-    environment: &Environment<'_>,
+    asked: &Selection,
+    environment: &ProbeEnvironment<'_>,
     tell: &dyn Fn(&'static str),
 ) -> Vec<Finding> {
     let seen = collect::look(&mut world, asked, environment, tell).await;
     let World { now, zone, watch, feed, identifiers, .. } = &world;
-    let context = Context { now: *now, zone, watch, edition: feed.edition, identifiers: *identifiers };
+    let context =
+        DiagnosisContext { now: *now, zone, watch, edition: feed.edition, identifiers: *identifiers };
     diagnose::judge(&seen, asked, &context)
 }
 
@@ -93,7 +94,7 @@ pub struct Finding {
     /// What to do, in a sentence or two; where there is something to do.
     pub todo: Option<String>,
     /// The step of the guide that says more.
-    pub step: Option<Step>,
+    pub step: Option<GuideStep>,
     /// Shown on request: what the answer rests on, a line each.
     pub evidence: Vec<String>,
 }
@@ -145,7 +146,7 @@ impl Finding {
         Finding { todo: Some(todo.into()), ..self }
     }
 
-    pub fn step(self, step: Step) -> Finding {
+    pub fn step(self, step: GuideStep) -> Finding {
         Finding { step: Some(step), ..self }
     }
 

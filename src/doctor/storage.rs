@@ -3,7 +3,7 @@
 //! Pure. Invariant: where it cannot be known a person is told where to look, and nothing is judged.
 
 use super::{Blame, Finding, Status};
-use crate::doctor::guide::Step;
+use crate::doctor::guide::GuideStep;
 use crate::phones::icloud_storage::Storage;
 
 pub const ID: &str = "icloud-storage";
@@ -19,7 +19,10 @@ pub fn judge(storage: &Storage) -> Finding {
     match storage {
         Storage::Left(bytes) if *bytes < LEAST_LEFT => {
             let seen = format!("only {} of iCloud storage left for this Mac's Apple Account", size(*bytes));
-            Finding::new(ID, Status::Problem, seen).blame(Blame::Phone).todo(MAKE_ROOM).step(Step::Storage)
+            Finding::new(ID, Status::Problem, seen)
+                .blame(Blame::Phone)
+                .todo(MAKE_ROOM)
+                .step(GuideStep::Storage)
         }
         Storage::Left(bytes) => {
             let seen = format!("{} of iCloud storage left for this Mac's Apple Account", size(*bytes));
@@ -27,11 +30,11 @@ pub fn judge(storage: &Storage) -> Finding {
         }
         Storage::NotHere => Finding::new(ID, Status::Skipped, "only a Mac can read the free iCloud storage")
             .todo(WHERE)
-            .step(Step::Storage),
+            .step(GuideStep::Storage),
         Storage::Unknown(words) => {
             Finding::new(ID, Status::CannotTell, "this Mac does not report the free iCloud storage")
                 .todo(WHERE)
-                .step(Step::Storage)
+                .step(GuideStep::Storage)
                 .evidence([words.clone()])
         }
     }
@@ -55,7 +58,7 @@ mod tests {
         let finding = judge(&storage);
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Phone));
-        assert_eq!(finding.step, (status != Status::Ok).then_some(Step::Storage));
+        assert_eq!(finding.step, (status != Status::Ok).then_some(GuideStep::Storage));
         assert_eq!(finding.todo.is_some(), status != Status::Ok);
     }
 

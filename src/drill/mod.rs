@@ -24,12 +24,12 @@ use crate::channel::{Audience, Notice, SendOutcome};
 use crate::clock::Elapsed;
 use crate::daemon::poller::{Poller, PollerState};
 use crate::delivery::{self, Begun, Receiver};
-use crate::feed::fetch::{FeedUrl, Fetcher, Limits};
+use crate::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use crate::model::{Beliefs, Change, FeedId};
 use crate::store::{Settled, Store};
 use crate::tracking::is_for;
 use crate::tracking::poll_plan::Plan;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 use mock_feed::Stage;
 use scenario::Script;
 pub use scenario::{Act, LENGTH_S, service};
@@ -51,7 +51,7 @@ pub struct Drill {
 
 /// One step of the play, when every channel is through with it.
 #[derive(Clone, Debug)]
-pub struct Step {
+pub struct DrillStep {
     pub act: Act,
     /// The time of the play at which it was believed.
     pub at: Timestamp,
@@ -117,7 +117,7 @@ impl Play {
     /// # Errors
     ///
     /// Only for what is no channel's fault: the drill itself cannot go on.
-    pub async fn next(&mut self) -> Result<Option<Step>> {
+    pub async fn next(&mut self) -> Result<Option<DrillStep>> {
         let Some(act) = self.acts.next() else { return Ok(None) };
         let Some(Polled { at, looks, is_news }) = self.looked.recv().await else {
             return Err(self.reason().await);
@@ -131,7 +131,7 @@ impl Play {
                 }
             }
         }
-        Ok(Some(Step { act: *act, at, looks, told }))
+        Ok(Some(DrillStep { act: *act, at, looks, told }))
     }
 
     /// Why a task ended early.
@@ -214,9 +214,9 @@ fn pause(seconds: u64, speed: Option<u32>) -> Duration {
 fn poller(drill: &Drill, url: &str) -> Result<Poller> {
     let url = FeedUrl::parse(url).map_err(anyhow::Error::msg)?;
     Ok(Poller {
-        fetcher: Fetcher::new(url, Limits::default(), None).map_err(anyhow::Error::msg)?,
+        fetcher: Fetcher::new(url, FetchLimits::default(), None).map_err(anyhow::Error::msg)?,
         // Nothing else is listed, and what is watched and not listed would be told.
-        watch: Watch::new(&[&drill.service]),
+        watch: Watchlist::new(&[&drill.service]),
         plan: drill.plan.clone(),
         routes: Vec::new(),
         liveness: None,

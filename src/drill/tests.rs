@@ -34,10 +34,10 @@ fn receiver(name: &str, toml: &str) -> Receiver {
     let settings = toml::from_str(toml).expect("the keys of policy");
     let policy = Policy::new(&settings, &TimeZone::UTC).expect("good policy");
     let channel = Channel::new(name, audience, way);
-    Receiver::new(channel, policy, drill("").feed, Watch::new(&["iCloud Backup"]), TimeZone::UTC)
+    Receiver::new(channel, policy, drill("").feed, Watchlist::new(&["iCloud Backup"]), TimeZone::UTC)
 }
 
-async fn played(drill: Drill, receivers: Vec<Receiver>) -> Vec<Step> {
+async fn played(drill: Drill, receivers: Vec<Receiver>) -> Vec<DrillStep> {
     let play = async {
         let mut play = Play::begin(drill, receivers);
         let mut steps = Vec::new();
@@ -49,7 +49,7 @@ async fn played(drill: Drill, receivers: Vec<Receiver>) -> Vec<Step> {
     LocalSet::new().run_until(play).await
 }
 
-fn notices(steps: &[Step]) -> Vec<&Notice> {
+fn notices(steps: &[DrillStep]) -> Vec<&Notice> {
     let told = steps.iter().flat_map(|step| &step.told);
     told.filter_map(|told| Some(&told.message.as_ref()?.notice)).collect()
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, Trouble, Wire};
+use super::{Address, ReadTrouble, Wire};
 
 /// Where usbmuxd listens unless told otherwise, on Linux and on a Mac.
 const STANDARD: &str = "/var/run/usbmuxd";
@@ -48,7 +48,7 @@ impl Address {
         if is_host && port > 0 { Ok(Address::Tcp(format!("{host}:{port}"))) } else { Err(forms.to_owned()) }
     }
 
-    pub(super) async fn connect(&self) -> Result<Box<dyn Wire>, Trouble> {
+    pub(super) async fn connect(&self) -> Result<Box<dyn Wire>, ReadTrouble> {
         let connected: Result<Box<dyn Wire>, Error> = match self {
             Address::Unix(path) => UnixStream::connect(path).await.map(|wire| Box::new(wire) as _),
             Address::Tcp(place) => TcpStream::connect(place).await.map(|wire| Box::new(wire) as _),
@@ -57,11 +57,11 @@ impl Address {
     }
 }
 
-fn trouble(error: ErrorKind) -> Trouble {
+fn trouble(error: ErrorKind) -> ReadTrouble {
     match error {
-        ErrorKind::PermissionDenied => Trouble::Forbidden,
+        ErrorKind::PermissionDenied => ReadTrouble::Forbidden,
         // No socket, nobody behind it, no such host: nobody listens.
-        _ => Trouble::NoUsbmuxd,
+        _ => ReadTrouble::NoUsbmuxd,
     }
 }
 
@@ -110,9 +110,9 @@ mod tests {
     /// A table, since nothing is forbidden to root, as whom the tests may run.
     #[test]
     fn forbidden_is_not_absent() {
-        assert_eq!(trouble(ErrorKind::PermissionDenied), Trouble::Forbidden);
+        assert_eq!(trouble(ErrorKind::PermissionDenied), ReadTrouble::Forbidden);
         for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::Other] {
-            assert_eq!(trouble(kind), Trouble::NoUsbmuxd);
+            assert_eq!(trouble(kind), ReadTrouble::NoUsbmuxd);
         }
     }
 }

@@ -12,7 +12,7 @@ const OTHERS: [(&str, &str); 13] = [
     ("realitydevice", "Apple Vision Pro"),
     ("vision", "Apple Vision Pro"),
     ("tv", "Apple TV"),
-    ("watch", "Apple Watch"),
+    ("watch", "Apple Watchlist"),
     ("audioaccessory", "HomePod"),
     ("homepod", "HomePod"),
     ("imac", "Mac"),
@@ -26,7 +26,7 @@ const OTHERS: [(&str, &str); 13] = [
 
 /// The kind of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum DeviceFamily {
     IPhone,
     IPad,
     /// iPod touch: it runs iOS and backs up to iCloud.
@@ -36,48 +36,49 @@ pub enum Family {
     Unknown,
 }
 
-impl Family {
+impl DeviceFamily {
     /// By the class (`iPad`) and the model (`iPad7,1`) that a device tells of itself. One of them
     /// that names another device is enough.
-    pub fn of(class: Option<&str>, model: Option<&str>) -> Family {
-        let told: Vec<Family> = [class, model].into_iter().flatten().map(Family::told).collect();
-        let other = told.iter().find(|family| matches!(family, Family::Other(_)));
-        let known = told.iter().find(|family| **family != Family::Unknown);
-        other.or(known).cloned().unwrap_or(Family::Unknown)
+    pub fn of(class: Option<&str>, model: Option<&str>) -> DeviceFamily {
+        let told: Vec<DeviceFamily> = [class, model].into_iter().flatten().map(DeviceFamily::told).collect();
+        let other = told.iter().find(|family| matches!(family, DeviceFamily::Other(_)));
+        let known = told.iter().find(|family| **family != DeviceFamily::Unknown);
+        other.or(known).cloned().unwrap_or(DeviceFamily::Unknown)
     }
 
     /// By a text that people or a device management wrote: `iPad Air (5th generation)`, `tvOS`,
     /// `AppleTV6,2`. Unknown unless it names a device.
-    pub fn described(text: &str) -> Family {
+    pub fn described(text: &str) -> DeviceFamily {
         let folded: String =
             text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-        let names = [("iphone", Family::IPhone), ("ipad", Family::IPad), ("ipod", Family::IPod)];
+        let names =
+            [("iphone", DeviceFamily::IPhone), ("ipad", DeviceFamily::IPad), ("ipod", DeviceFamily::IPod)];
         if let Some((_, family)) = names.into_iter().find(|(name, _)| folded.contains(name)) {
             return family;
         }
         let bare = folded.strip_prefix("apple").unwrap_or(&folded);
         if let Some((_, name)) = OTHERS.iter().find(|(start, _)| bare.starts_with(start)) {
-            return Family::Other((*name).to_owned());
+            return DeviceFamily::Other((*name).to_owned());
         }
-        if is_product_type(text.trim()) { Family::told(text.trim()) } else { Family::Unknown }
+        if is_product_type(text.trim()) { DeviceFamily::told(text.trim()) } else { DeviceFamily::Unknown }
     }
 
     /// Whether the rules of iOS do not hold for it.
     pub fn is_other(&self) -> bool {
-        matches!(self, Family::Other(_))
+        matches!(self, DeviceFamily::Other(_))
     }
 
     /// Of Apple's own word: every word but the three names another device.
-    fn told(word: &str) -> Family {
+    fn told(word: &str) -> DeviceFamily {
         let letters: String = word.chars().take_while(|c| !c.is_ascii_digit()).collect();
         match letters.trim() {
-            "" => Family::Unknown,
-            "iPhone" => Family::IPhone,
-            "iPad" => Family::IPad,
-            "iPod" => Family::IPod,
-            _ => match Family::described(&letters) {
-                Family::Other(name) => Family::Other(name),
-                _ => Family::Other(word.chars().take(MAX_WORD_CHARS).collect()),
+            "" => DeviceFamily::Unknown,
+            "iPhone" => DeviceFamily::IPhone,
+            "iPad" => DeviceFamily::IPad,
+            "iPod" => DeviceFamily::IPod,
+            _ => match DeviceFamily::described(&letters) {
+                DeviceFamily::Other(name) => DeviceFamily::Other(name),
+                _ => DeviceFamily::Other(word.chars().take(MAX_WORD_CHARS).collect()),
             },
         }
     }
@@ -95,22 +96,22 @@ fn is_product_type(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn other(name: &str) -> Family {
-        Family::Other(name.to_owned())
+    fn other(name: &str) -> DeviceFamily {
+        DeviceFamily::Other(name.to_owned())
     }
 
     #[test]
     fn what_has_a_class_of_its_own_is_neither_iphone_nor_ipad() {
         for (class, model, expected) in [
-            (Some("iPhone"), Some("iPhone13,2"), Family::IPhone),
-            (Some("iPad"), None, Family::IPad),
-            (None, Some("iPad7,1"), Family::IPad),
-            (Some("iPod"), Some("iPod9,1"), Family::IPod),
-            (None, None, Family::Unknown),
+            (Some("iPhone"), Some("iPhone13,2"), DeviceFamily::IPhone),
+            (Some("iPad"), None, DeviceFamily::IPad),
+            (None, Some("iPad7,1"), DeviceFamily::IPad),
+            (Some("iPod"), Some("iPod9,1"), DeviceFamily::IPod),
+            (None, None, DeviceFamily::Unknown),
             (Some("RealityDevice"), Some("RealityDevice14,1"), other("Apple Vision Pro")),
             (None, Some("RealityDevice14,1"), other("Apple Vision Pro")),
             (Some("AppleTV"), Some("AppleTV14,1"), other("Apple TV")),
-            (Some("Watch"), Some("Watch7,5"), other("Apple Watch")),
+            (Some("Watchlist"), Some("Watch7,5"), other("Apple Watchlist")),
             (Some("AudioAccessory"), None, other("HomePod")),
             (Some("Mac"), Some("Mac14,2"), other("Mac")),
             (Some("Bridge"), Some("iBridge2,1"), other("Bridge")),
@@ -119,18 +120,18 @@ mod tests {
             (Some("iPhoneSimulator"), None, other("iPhoneSimulator")),
             (Some("iGlasses"), Some("iGlasses1,1"), other("iGlasses")),
         ] {
-            assert_eq!(Family::of(class, model), expected, "{class:?} {model:?}");
+            assert_eq!(DeviceFamily::of(class, model), expected, "{class:?} {model:?}");
         }
     }
 
     #[test]
     fn texts_of_lists_name_a_device_or_nothing() {
         for (text, expected) in [
-            ("iPhone 13 Pro", Family::IPhone),
-            ("Apple iPad Air (5th generation)", Family::IPad),
-            ("iPadOS", Family::IPad),
-            ("iPod touch", Family::IPod),
-            ("iPhone13,2", Family::IPhone),
+            ("iPhone 13 Pro", DeviceFamily::IPhone),
+            ("Apple iPad Air (5th generation)", DeviceFamily::IPad),
+            ("iPadOS", DeviceFamily::IPad),
+            ("iPod touch", DeviceFamily::IPod),
+            ("iPhone13,2", DeviceFamily::IPhone),
             ("Apple TV 4K", other("Apple TV")),
             ("AppleTV6,2", other("Apple TV")),
             ("tvOS 18.1", other("Apple TV")),
@@ -139,16 +140,16 @@ mod tests {
             ("MacBook Pro", other("Mac")),
             ("Apple MacBook Air", other("Mac")),
             ("Mac OS X", other("Mac")),
-            ("Watch6,1", other("Apple Watch")),
+            ("Watch6,1", other("Apple Watchlist")),
             ("Glasses1,1", other("Glasses1,1")),
-            ("iOS", Family::Unknown),
-            ("A2403", Family::Unknown),
-            ("MGDJ3LL/A", Family::Unknown),
-            ("Mobile", Family::Unknown),
-            ("1,000", Family::Unknown),
-            ("", Family::Unknown),
+            ("iOS", DeviceFamily::Unknown),
+            ("A2403", DeviceFamily::Unknown),
+            ("MGDJ3LL/A", DeviceFamily::Unknown),
+            ("Mobile", DeviceFamily::Unknown),
+            ("1,000", DeviceFamily::Unknown),
+            ("", DeviceFamily::Unknown),
         ] {
-            assert_eq!(Family::described(text), expected, "{text:?}");
+            assert_eq!(DeviceFamily::described(text), expected, "{text:?}");
         }
     }
 }

@@ -105,7 +105,7 @@ pub struct Releases {
 impl Releases {
     /// Reads Apple's answer. The error is one line.
     pub fn parse(body: &[u8], at: Timestamp) -> Result<Releases, String> {
-        let list: wire::List =
+        let list: wire::ReleaseList =
             serde_json::from_slice(body).map_err(|_| format!("{HOST} answers with no list of versions"))?;
         let mut newest: BTreeMap<String, Version> = BTreeMap::new();
         for release in list.sets.ios.into_iter().filter_map(wire::release) {
@@ -136,7 +136,7 @@ mod wire {
     use serde_json::Value;
 
     #[derive(Deserialize)]
-    pub struct List {
+    pub struct ReleaseList {
         #[serde(rename = "PublicAssetSets")]
         pub sets: Sets,
     }
@@ -220,8 +220,8 @@ async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
         body.extend_from_slice(&chunk);
     }
     let body = gzip::unpacked(body, BODY_MAX_BYTES).map_err(|fault| match fault {
-        gzip::Fault::TooLarge => too_large(),
-        gzip::Fault::Broken(_) => format!("{HOST} answers with no list of versions"),
+        gzip::GzipError::TooLarge => too_large(),
+        gzip::GzipError::Broken(_) => format!("{HOST} answers with no list of versions"),
     })?;
     Releases::parse(&body, now)
 }

@@ -26,9 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use crate::phones::property_list::Limits;
+use crate::phones::property_list::ListLimits;
 
-pub use family::Family;
+pub use family::DeviceFamily;
 pub use udid::Udid;
 
 /// More are not looked at.
@@ -36,7 +36,7 @@ const MAX_PHONES: usize = 16;
 /// What one packet holds at most, in either protocol. A pair record takes ten kilobytes.
 const MAX_PACKET_BYTES: usize = 1 << 20;
 /// Of an answer: a list of devices is the longest.
-const LIST_LIMITS: Limits = Limits { events: 10_000, content_bytes: 2 << 20 };
+const LIST_LIMITS: ListLimits = ListLimits { events: 10_000, content_bytes: 2 << 20 };
 /// Of names, versions and other people's words.
 const MAX_TEXT_CHARS: usize = 200;
 
@@ -80,8 +80,8 @@ pub struct General {
 }
 
 impl General {
-    pub fn family(&self) -> Family {
-        Family::of(self.class.as_deref(), self.model.as_deref())
+    pub fn family(&self) -> DeviceFamily {
+        DeviceFamily::of(self.class.as_deref(), self.model.as_deref())
     }
 }
 
@@ -128,7 +128,7 @@ pub enum Refusal {
 
 /// Why no phone could be looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum ReadTrouble {
     /// Nothing listens at usbmuxd's address: not installed, or no phone was ever connected.
     NoUsbmuxd,
     /// This user may not ask it.
@@ -147,11 +147,11 @@ pub enum Trouble {
 /// # Errors
 ///
 /// Only where no phone could be looked for; a phone that tells nothing is a [`Refusal`].
-pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, Trouble> {
+pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, ReadTrouble> {
     let deadline = Instant::now() + within;
     let devices = match timeout_at(deadline, usbmuxd::devices(address)).await {
         Ok(devices) => devices?,
-        Err(_) => return Err(Trouble::Silent { after: within }),
+        Err(_) => return Err(ReadTrouble::Silent { after: within }),
     };
     let mut visits = JoinSet::new();
     for (place, device) in devices.into_iter().enumerate() {

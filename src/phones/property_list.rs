@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 16;
 
 /// How much a list may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ListLimits {
     /// Values, and beginnings and ends of collections.
     pub events: usize,
     /// Of texts and data together.
@@ -25,7 +25,7 @@ pub struct Limits {
 
 /// The dictionary that these bytes hold, XML or binary; `None` where they hold anything else, or more
 /// than they may.
-pub fn read(bytes: &[u8], limits: Limits) -> Option<Dictionary> {
+pub fn read(bytes: &[u8], limits: ListLimits) -> Option<Dictionary> {
     if bytes.starts_with(BINARY_MAGIC) {
         build(BinaryReader::new(Cursor::new(bytes)), limits)
     } else {
@@ -50,7 +50,7 @@ enum Open {
 
 fn build(
     events: impl Iterator<Item = Result<Event<'static>, plist::Error>>,
-    limits: Limits,
+    limits: ListLimits,
 ) -> Option<Dictionary> {
     let mut open: Vec<Open> = Vec::new();
     let mut content_bytes = 0;
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     const MAX_EVENTS: usize = 10_000;
-    const LIMITS: Limits = Limits { events: MAX_EVENTS, content_bytes: 2 << 20 };
+    const LIMITS: ListLimits = ListLimits { events: MAX_EVENTS, content_bytes: 2 << 20 };
 
     fn read(bytes: &[u8]) -> Option<Dictionary> {
         super::read(bytes, LIMITS)

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::phones::property_list;
 
-use super::{Address, Fault, Link, MAX_PACKET_BYTES, MAX_PHONES, Refusal, Trouble, Udid, Wire, list};
+use super::{Address, Fault, Link, MAX_PACKET_BYTES, MAX_PHONES, ReadTrouble, Refusal, Udid, Wire, list};
 
 const HEAD_BYTES: usize = 16;
 const VERSION: u32 = 1;
@@ -39,9 +39,9 @@ pub(super) struct Device {
 }
 
 /// USB first, each phone once.
-pub(super) async fn devices(address: &Address) -> Result<Vec<Device>, Trouble> {
+pub(super) async fn devices(address: &Address) -> Result<Vec<Device>, ReadTrouble> {
     let mut wire = address.connect().await?;
-    let garbled = |Fault(words)| Trouble::Garbled(words.to_owned());
+    let garbled = |Fault(words)| ReadTrouble::Garbled(words.to_owned());
     let answer = ask(&mut wire, request("ListDevices", [])).await.map_err(garbled)?;
     let entries = answer.get("DeviceList").and_then(Value::as_array);
     let entries = entries.ok_or(Fault("the response contains no list of devices")).map_err(garbled)?;

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::unit_file::{OnDisk, marked};
-use super::{Act, Site};
+use super::{Action, Site};
 
 const ENTRY: &str = include_str!("../../packaging/desktop/statusd.desktop");
 const ICON: &str = include_str!("../../packaging/desktop/statusd.svg");
@@ -23,12 +23,12 @@ pub fn paths(site: &Site, data_home: &Path) -> Vec<PathBuf> {
 }
 
 /// The steps that put both in place, from what is at [`paths`].
-pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Act> {
+pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Action> {
     let write = |(path, on_disk): &(PathBuf, OnDisk)| {
         let text = text(path, program);
         match on_disk {
             OnDisk::Ours(written) if written.text == text => None,
-            OnDisk::Missing | OnDisk::Ours(_) => Some(Act::Write { path: path.clone(), text }),
+            OnDisk::Missing | OnDisk::Ours(_) => Some(Action::Write { path: path.clone(), text }),
             OnDisk::Changed | OnDisk::Foreign => None,
         }
     };
@@ -36,7 +36,7 @@ pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Act> {
 }
 
 /// The steps that take away what is ours of both, and directories that nobody else uses.
-pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Act> {
+pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Action> {
     let ours = found.iter().filter(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_)));
     let ours: Vec<&Path> = ours.map(|(path, _)| path.as_path()).collect();
     let mut above: Vec<&Path> = Vec::new();
@@ -49,8 +49,8 @@ pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Act> {
     // The deepest first, each once.
     above.sort_by_key(|directory| (std::cmp::Reverse(directory.components().count()), *directory));
     above.dedup();
-    let removed = ours.iter().map(|path| Act::Remove(path.to_path_buf()));
-    removed.chain(above.iter().map(|directory| Act::RemoveEmpty(directory.to_path_buf()))).collect()
+    let removed = ours.iter().map(|path| Action::Remove(path.to_path_buf()));
+    removed.chain(above.iter().map(|directory| Action::RemoveEmpty(directory.to_path_buf()))).collect()
 }
 
 fn text(path: &Path, program: &str) -> String {
@@ -82,7 +82,7 @@ mod tests {
     fn both_are_written_once_and_removed_only_where_they_are_ours() {
         let missing = found(&|_| OnDisk::Missing);
         let acts = install(&missing, PROGRAM);
-        let shown: Vec<String> = acts.iter().map(Act::to_string).collect();
+        let shown: Vec<String> = acts.iter().map(Action::to_string).collect();
         assert_eq!(
             shown,
             [
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(install(&ours, PROGRAM), []);
         // Only the entry names the program.
         assert_eq!(install(&ours, "/usr/bin/statusd").len(), 1);
-        let shown: Vec<String> = uninstall(&ours).iter().map(Act::to_string).collect();
+        let shown: Vec<String> = uninstall(&ours).iter().map(Action::to_string).collect();
         let if_empty = |path: &str| format!("remove {path} if nothing is left in it");
         let expected = [
             "remove /h/share/applications/statusd.desktop".to_owned(),

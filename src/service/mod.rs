@@ -1,7 +1,7 @@
 //! statusd as a service of this machine: what is to be done to install it or to take it away.
 //!
 //! Returns the steps as data and carries none of them out; it reads no file, asks no service manager
-//! and knows no environment: what is there comes in as [`Found`]. Invariant: a file that does not
+//! and knows no environment: what is there comes in as [`CurrentState`]. Invariant: a file that does not
 //! carry our own mark unchanged is never written over and never removed; at most it is moved aside,
 //! and only by force.
 
@@ -12,7 +12,7 @@ mod unit_status;
 
 use std::path::{Path, PathBuf};
 
-pub use plan::{Install, Refusal, Uninstall, back, elsewhere, install, uninstall};
+pub use plan::{Install, PlanRefusal, Uninstall, back, elsewhere, install, uninstall};
 pub use unit_file::{OnDisk, Shape, Written};
 pub use unit_status::{Activity, Known, manager_version, of_launchctl, of_systemctl};
 
@@ -239,7 +239,7 @@ impl std::fmt::Display for Call {
 
 /// One step. Whoever carries it out makes all of it or says why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     Run(Call),
     /// The whole file in one step, readable for all, and the directories on the way to it.
     Write {
@@ -260,16 +260,16 @@ pub enum Act {
     Forget(PathBuf),
 }
 
-impl std::fmt::Display for Act {
+impl std::fmt::Display for Action {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Act::Run(call) => write!(out, "run {call}"),
-            Act::Write { path, .. } => write!(out, "write {}", path.display()),
-            Act::Move { from, to } => write!(out, "move {} to {}", from.display(), to.display()),
-            Act::Remove(path) => write!(out, "remove {}", path.display()),
-            Act::RemoveEmpty(path) => write!(out, "remove {} if nothing is left in it", path.display()),
-            Act::AwaitGone(call) => write!(out, "wait until {call} no longer finds it"),
-            Act::Forget(directory) => {
+            Action::Run(call) => write!(out, "run {call}"),
+            Action::Write { path, .. } => write!(out, "write {}", path.display()),
+            Action::Move { from, to } => write!(out, "move {} to {}", from.display(), to.display()),
+            Action::Remove(path) => write!(out, "remove {}", path.display()),
+            Action::RemoveEmpty(path) => write!(out, "remove {} if nothing is left in it", path.display()),
+            Action::AwaitGone(call) => write!(out, "wait until {call} no longer finds it"),
+            Action::Forget(directory) => {
                 write!(out, "remove the history and the pending notices from {}", directory.display())
             }
         }
@@ -278,7 +278,7 @@ impl std::fmt::Display for Act {
 
 /// What is there before anything is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct CurrentState {
     /// At [`Site::file`].
     pub file: OnDisk,
     pub known: Known,

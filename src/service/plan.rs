@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::unit_file::{self, OnDisk, Shape};
-use super::{Act, Activity, Call, Found, Site, UNIT};
+use super::{Action, Activity, Call, CurrentState, Site, UNIT};
 
 /// What is to be installed, and how.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Uninstall {
 
 /// Why nothing is done. `Display` is one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum PlanRefusal {
     #[error("{path} was edited since statusd wrote it; to replace it, use --force, which keeps it as {kept}")]
     Changed { path: String, kept: String },
     #[error("{path} was not written by statusd; to replace it, use --force, which keeps it as {kept}")]
@@ -52,7 +52,7 @@ pub enum Refusal {
 }
 
 /// The steps that lead from what was found to a service that is enabled and runs this program.
-pub fn install(site: &Site, found: &Found, wish: &Install) -> Result<Vec<Act>, Refusal> {
+pub fn install(site: &Site, found: &CurrentState, wish: &Install) -> Result<Vec<Action>, PlanRefusal> {
     let linger = linger(site, true).filter(|_| wish.linger && !found.lingers);
     let before = shape(found);
     let shape = Shape {
@@ -61,9 +61,9 @@ pub fn install(site: &Site, found: &Found, wish: &Install) -> Result<Vec<Act>, R
         without_namespaces: wish.without_namespaces || (before.without_namespaces && !wish.force),
     };
     let text = unit_file::text(site, &wish.program, wish.systemd, &wish.writable, shape)
-        .map_err(Refusal::Redactor)?;
+        .map_err(PlanRefusal::Redactor)?;
     let written = new_file(site, found, wish, text)?;
-    let mut acts: Vec<Act> = linger.into_iter().map(Act::Run).collect();
+    let mut acts: Vec<Action> = linger.into_iter().map(Action::Run).collect();
     let is_new = !written.is_empty();
     match site {
         Site::Person { .. } | Site::Machine => {
@@ -102,39 +102,44 @@ pub fn install(site: &Site, found: &Found, wish: &Install) -> Result<Vec<Act>, R
 
 /// The steps that put the file in its place; none where it is right, or where a package has brought
 /// one of its own.
-fn new_file(site: &Site, found: &Found, wish: &Install, text: String) -> Result<Vec<Act>, Refusal> {
+fn new_file(
+    site: &Site,
+    found: &CurrentState,
+    wish: &Install,
+    text: String,
+) -> Result<Vec<Action>, PlanRefusal> {
     let path = site.file();
-    let aside = Act::Move { from: path.clone(), to: wish.kept.clone() };
+    let aside = Action::Move { from: path.clone(), to: wish.kept.clone() };
     match &found.file {
         OnDisk::Missing if elsewhere(site, found).is_some() => Ok(Vec::new()),
         OnDisk::Ours(written) if written.text == text => Ok(Vec::new()),
-        OnDisk::Missing | OnDisk::Ours(_) => Ok(vec![Act::Write { path, text }]),
-        OnDisk::Changed | OnDisk::Foreign if wish.force => Ok(vec![aside, Act::Write { path, text }]),
-        OnDisk::Changed => Err(Refusal::Changed { path: shown(&path), kept: shown(&wish.kept) }),
-        OnDisk::Foreign => Err(Refusal::Foreign { path: shown(&path), kept: shown(&wish.kept) }),
+        OnDisk::Missing | OnDisk::Ours(_) => Ok(vec![Action::Write { path, text }]),
+        OnDisk::Changed | OnDisk::Foreign if wish.force => Ok(vec![aside, Action::Write { path, text }]),
+        OnDisk::Changed => Err(PlanRefusal::Changed { path: shown(&path), kept: shown(&wish.kept) }),
+        OnDisk::Foreign => Err(PlanRefusal::Foreign { path: shown(&path), kept: shown(&wish.kept) }),
     }
 }
 
 /// The file that counts, where it is not ours: one that a package brought.
-pub fn elsewhere<'f>(site: &Site, found: &'f Found) -> Option<&'f Path> {
+pub fn elsewhere<'f>(site: &Site, found: &'f CurrentState) -> Option<&'f Path> {
     found.known.from.as_deref().filter(|from| *from != site.file() && !from.as_os_str().is_empty())
 }
 
 /// The steps that take the service away, and nothing that was not ours.
-pub fn uninstall(site: &Site, found: &Found, wish: &Uninstall) -> Result<Vec<Act>, Refusal> {
+pub fn uninstall(site: &Site, found: &CurrentState, wish: &Uninstall) -> Result<Vec<Action>, PlanRefusal> {
     let path = site.file();
     let file = match &found.file {
         OnDisk::Missing => None,
-        OnDisk::Ours(_) => Some(Act::Remove(path)),
+        OnDisk::Ours(_) => Some(Action::Remove(path)),
         OnDisk::Changed | OnDisk::Foreign if wish.force => {
-            Some(Act::Move { from: path, to: wish.kept.clone() })
+            Some(Action::Move { from: path, to: wish.kept.clone() })
         }
-        OnDisk::Changed => return Err(Refusal::Changed { path: shown(&path), kept: shown(&wish.kept) }),
-        OnDisk::Foreign => return Err(Refusal::Foreign { path: shown(&path), kept: shown(&wish.kept) }),
+        OnDisk::Changed => return Err(PlanRefusal::Changed { path: shown(&path), kept: shown(&wish.kept) }),
+        OnDisk::Foreign => return Err(PlanRefusal::Foreign { path: shown(&path), kept: shown(&wish.kept) }),
     };
     let from = elsewhere(site, found).filter(|_| file.is_none());
     if let Some(from) = from.filter(|_| !found.known.is_enabled && !found.known.is_up()) {
-        return Err(Refusal::Elsewhere(shown(from)));
+        return Err(PlanRefusal::Elsewhere(shown(from)));
     }
     let is_known = file.is_some() || from.is_some();
     let mut acts = Vec::new();
@@ -156,19 +161,19 @@ pub fn uninstall(site: &Site, found: &Found, wish: &Uninstall) -> Result<Vec<Act
         acts.extend(after_removal(site));
     }
     if shape(found).lingering {
-        acts.extend(linger(site, false).map(Act::Run));
+        acts.extend(linger(site, false).map(Action::Run));
     }
-    acts.extend(wish.purge.clone().map(Act::Forget));
+    acts.extend(wish.purge.clone().map(Action::Forget));
     Ok(acts)
 }
 
 /// The steps that put back what was there before an [`install`] whose step `failed` (counted from 0)
 /// went wrong.
-pub fn back(site: &Site, found: &Found, acts: &[Act], failed: usize) -> Vec<Act> {
+pub fn back(site: &Site, found: &CurrentState, acts: &[Action], failed: usize) -> Vec<Action> {
     let done = &acts[..failed.min(acts.len())];
     // A start that fails has enabled the service by then.
     let tried = &acts[..(failed + 1).min(acts.len())];
-    let is_written = done.iter().any(|act| matches!(act, Act::Write { .. }));
+    let is_written = done.iter().any(|act| matches!(act, Action::Write { .. }));
     let mut undo = Vec::new();
     match site {
         Site::Person { .. } | Site::Machine => {
@@ -187,12 +192,16 @@ pub fn back(site: &Site, found: &Found, acts: &[Act], failed: usize) -> Vec<Act>
     }
     for act in done.iter().rev() {
         match act {
-            Act::Write { path, .. } => undo.push(match &found.file {
-                OnDisk::Ours(before) => Act::Write { path: path.clone(), text: before.text.clone() },
-                OnDisk::Missing | OnDisk::Changed | OnDisk::Foreign => Act::Remove(path.clone()),
+            Action::Write { path, .. } => undo.push(match &found.file {
+                OnDisk::Ours(before) => Action::Write { path: path.clone(), text: before.text.clone() },
+                OnDisk::Missing | OnDisk::Changed | OnDisk::Foreign => Action::Remove(path.clone()),
             }),
-            Act::Move { from, to } => undo.push(Act::Move { from: to.clone(), to: from.clone() }),
-            Act::Run(_) | Act::Remove(_) | Act::RemoveEmpty(_) | Act::AwaitGone(_) | Act::Forget(_) => {}
+            Action::Move { from, to } => undo.push(Action::Move { from: to.clone(), to: from.clone() }),
+            Action::Run(_)
+            | Action::Remove(_)
+            | Action::RemoveEmpty(_)
+            | Action::AwaitGone(_)
+            | Action::Forget(_) => {}
         }
     }
     match site {
@@ -210,22 +219,22 @@ pub fn back(site: &Site, found: &Found, acts: &[Act], failed: usize) -> Vec<Act>
             undo.extend((was_booted_out && found.known.from.is_some()).then(|| run(bootstrap(site))));
         }
     }
-    let lingering = linger(site, true).map(Act::Run);
+    let lingering = linger(site, true).map(Action::Run);
     if lingering.is_some_and(|on| done.contains(&on)) {
-        undo.extend(linger(site, false).map(Act::Run));
+        undo.extend(linger(site, false).map(Action::Run));
     }
     undo
 }
 
-fn shape(found: &Found) -> Shape {
+fn shape(found: &CurrentState) -> Shape {
     match &found.file {
         OnDisk::Ours(written) => written.shape,
         OnDisk::Missing | OnDisk::Changed | OnDisk::Foreign => Shape::default(),
     }
 }
 
-fn run(call: Call) -> Act {
-    Act::Run(call)
+fn run(call: Call) -> Action {
+    Action::Run(call)
 }
 
 fn enable(site: &Site) -> Call {
@@ -240,17 +249,17 @@ fn bootstrap(site: &Site) -> Call {
     site.launchctl(&["bootstrap", &site.domain(), &site.file().display().to_string()])
 }
 
-fn boot_out(site: &Site) -> [Act; 2] {
-    [run(site.launchctl(&["bootout", &site.target()])), Act::AwaitGone(site.inquiry())]
+fn boot_out(site: &Site) -> [Action; 2] {
+    [run(site.launchctl(&["bootout", &site.target()])), Action::AwaitGone(site.inquiry())]
 }
 
 /// Makes the manager forget a file that is gone; the directories that nobody else uses go too.
-fn after_removal(site: &Site) -> Vec<Act> {
+fn after_removal(site: &Site) -> Vec<Action> {
     let reload = || run(site.systemctl(&["daemon-reload"]));
     match site {
         Site::Person { config_home, .. } => {
             let above = config_home.join("systemd");
-            vec![Act::RemoveEmpty(above.join("user")), Act::RemoveEmpty(above), reload()]
+            vec![Action::RemoveEmpty(above.join("user")), Action::RemoveEmpty(above), reload()]
         }
         Site::Machine => vec![reload()],
         Site::Agent { .. } => Vec::new(),
@@ -293,8 +302,8 @@ mod tests {
         }
     }
 
-    fn nothing() -> Found {
-        Found { file: OnDisk::Missing, known: Known::NOTHING, lingers: false }
+    fn nothing() -> CurrentState {
+        CurrentState { file: OnDisk::Missing, known: Known::NOTHING, lingers: false }
     }
 
     fn ours(site: &Site, program: &str, lingering: bool) -> OnDisk {
@@ -304,15 +313,15 @@ mod tests {
     }
 
     /// Installed by us, from this program unless another is given, and running.
-    fn installed(site: &Site, program: &str) -> Found {
+    fn installed(site: &Site, program: &str) -> CurrentState {
         let activity = Activity::Running { pid: Some(7), since: None };
         let known = Known { from: Some(site.file()), is_enabled: true, activity };
-        Found { file: ours(site, program, false), known, lingers: false }
+        CurrentState { file: ours(site, program, false), known, lingers: false }
     }
 
     /// The steps in few words, with the directories left out.
-    fn words(acts: &[Act]) -> String {
-        let word = |act: &Act| {
+    fn words(acts: &[Action]) -> String {
+        let word = |act: &Action| {
             let all = act.to_string().replace("statusd.service", "UNIT");
             let words = all.split(' ').map(|word| match word.rsplit_once('/') {
                 Some((directory, name)) if !directory.starts_with("gui") => name,
@@ -324,14 +333,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_install(site: &Site, found: &Found, wish: &Install, expected: &str) {
+    fn check_install(site: &Site, found: &CurrentState, wish: &Install, expected: &str) {
         assert_eq!(words(&install(site, found, wish).expect("steps")), expected);
     }
 
     #[test]
     fn systemd_is_given_what_is_missing_and_no_more() {
         for (site, ctl) in [(person(), "systemctl --user"), (Site::Machine, "systemctl")] {
-            let check = |found: &Found, wish: &Install, expected: &str| {
+            let check = |found: &CurrentState, wish: &Install, expected: &str| {
                 check_install(&site, found, wish, &expected.replace("ctl", ctl));
             };
             check(&nothing(), &wish(), "write UNIT, ctl daemon-reload, ctl enable --now UNIT");
@@ -340,7 +349,7 @@ mod tests {
             let outdated = Install { is_outdated: true, ..wish() };
             check(&second, &outdated, "ctl restart UNIT");
             check(&installed(&site, "/old"), &wish(), "write UNIT, ctl daemon-reload, ctl restart UNIT");
-            let with = |is_enabled, activity| Found {
+            let with = |is_enabled, activity| CurrentState {
                 known: Known { is_enabled, activity, from: Some(site.file()) },
                 ..installed(&site, PROGRAM)
             };
@@ -350,9 +359,9 @@ mod tests {
             let running = Activity::Running { pid: None, since: None };
             check(&with(false, running), &wish(), "ctl enable --now UNIT");
             let package = Known { from: Some("/usr/lib/systemd/statusd.service".into()), ..Known::NOTHING };
-            check(&Found { known: package, ..nothing() }, &wish(), "ctl enable --now UNIT");
+            check(&CurrentState { known: package, ..nothing() }, &wish(), "ctl enable --now UNIT");
             for file in [OnDisk::Changed, OnDisk::Foreign] {
-                let found = Found { file, ..nothing() };
+                let found = CurrentState { file, ..nothing() };
                 let forced = Install { force: true, ..wish() };
                 check(
                     &found,
@@ -365,19 +374,20 @@ mod tests {
 
     #[test]
     fn launchd_is_given_what_is_missing_and_no_more() {
-        let check = |found: &Found, wish: &Install, expected: &str| {
+        let check = |found: &CurrentState, wish: &Install, expected: &str| {
             check_install(&mac(), found, wish, expected);
         };
         let target = "gui/501/statusd";
         let out = format!("launchctl bootout {target}, wait until launchctl print {target} finds it no more");
-        let steps = |found: &Found, wish: &Install| words(&install(&mac(), found, wish).expect("steps"));
+        let steps =
+            |found: &CurrentState, wish: &Install| words(&install(&mac(), found, wish).expect("steps"));
         let fresh = steps(&nothing(), &wish());
         assert!(fresh.starts_with("write z & statusd.plist, launchctl bootstrap gui/501 "), "{fresh}");
         let second = installed(&mac(), PROGRAM);
         check(&second, &wish(), "");
         check(&second, &Install { is_outdated: true, ..wish() }, &format!("launchctl kickstart -k {target}"));
         let stopped = Known { activity: Activity::Stopped, ..second.known.clone() };
-        let stopped = Found { known: stopped, ..second };
+        let stopped = CurrentState { known: stopped, ..second };
         check(&stopped, &wish(), &format!("launchctl kickstart {target}"));
         let refreshed = steps(&installed(&mac(), "/old"), &wish());
         assert!(
@@ -393,7 +403,7 @@ mod tests {
             for (file, words) in
                 [(OnDisk::Changed, "was changed"), (OnDisk::Foreign, "not of statusd's making")]
             {
-                let found = Found { file, ..installed(&site, PROGRAM) };
+                let found = CurrentState { file, ..installed(&site, PROGRAM) };
                 let wish = wish();
                 let refused = install(&site, &found, &wish).expect_err("refused").to_string();
                 assert!(refused.starts_with(&path) && refused.contains(words), "{refused}");
@@ -415,21 +425,21 @@ mod tests {
             "loginctl enable-linger 1000, write UNIT, systemctl --user daemon-reload, \
              systemctl --user enable --now UNIT",
         );
-        let lingers = Found { lingers: true, ..installed(&site, PROGRAM) };
+        let lingers = CurrentState { lingers: true, ..installed(&site, PROGRAM) };
         check_install(&site, &lingers, &linger, "");
         // That it was us is remembered when the file is written anew, with or without the flag.
-        let before = Found { file: ours(&site, "/old", true), ..lingers.clone() };
+        let before = CurrentState { file: ours(&site, "/old", true), ..lingers.clone() };
         for wish in [wish(), linger] {
             let acts = install(&site, &before, &wish).expect("steps");
             let text = acts.iter().find_map(|act| match act {
-                Act::Write { text, .. } => Some(text.clone()),
+                Action::Write { text, .. } => Some(text.clone()),
                 _ => None,
             });
             assert!(
                 matches!(OnDisk::of(text.expect("a file")), OnDisk::Ours(written) if written.shape.lingering)
             );
         }
-        let away = |found: &Found| {
+        let away = |found: &CurrentState| {
             let wish = Uninstall { force: false, kept: "/kept.old".into(), purge: None };
             words(&uninstall(&site, found, &wish).expect("steps"))
         };
@@ -440,7 +450,7 @@ mod tests {
     #[test]
     fn what_is_taken_away_is_what_was_ours() {
         #[track_caller]
-        fn check(site: &Site, found: &Found, force: bool, purge: bool, expected: &str) {
+        fn check(site: &Site, found: &CurrentState, force: bool, purge: bool, expected: &str) {
             let purge = purge.then(|| "/var/lib/statusd".into());
             let wish = Uninstall { force, kept: "/kept.old".into(), purge };
             assert_eq!(words(&uninstall(site, found, &wish).expect("steps")), expected);
@@ -453,11 +463,11 @@ mod tests {
         check(&site, &installed(&site, PROGRAM), false, true, &format!("{gone}, {forget}"));
         check(&site, &nothing(), false, false, "");
         check(&site, &nothing(), false, true, forget);
-        let changed = Found { file: OnDisk::Changed, ..installed(&site, PROGRAM) };
+        let changed = CurrentState { file: OnDisk::Changed, ..installed(&site, PROGRAM) };
         let aside = "systemctl disable --now UNIT, move UNIT to kept.old, systemctl daemon-reload";
         check(&site, &changed, true, false, aside);
         // Somebody removed the file under it.
-        let orphan = Found { file: OnDisk::Missing, ..installed(&site, PROGRAM) };
+        let orphan = CurrentState { file: OnDisk::Missing, ..installed(&site, PROGRAM) };
         check(&site, &orphan, false, false, "systemctl stop UNIT");
         check(
             &person(),
@@ -469,7 +479,7 @@ mod tests {
         );
         // A package's is switched off and stays; once it is off, there is nothing for us to do.
         let from = Some(PathBuf::from("/usr/lib/systemd/system/statusd.service"));
-        let package = |is_enabled| Found {
+        let package = |is_enabled| CurrentState {
             known: Known { from: from.clone(), is_enabled, activity: Activity::Stopped },
             ..nothing()
         };
@@ -486,7 +496,7 @@ mod tests {
     #[test]
     fn a_step_that_fails_is_followed_by_the_way_back() {
         #[track_caller]
-        fn check(site: &Site, found: &Found, wish: &Install, undone: &[&str]) {
+        fn check(site: &Site, found: &CurrentState, wish: &Install, undone: &[&str]) {
             let acts = install(site, found, wish).expect("steps");
             let backs: Vec<String> =
                 (0..acts.len()).map(|failed| words(&back(site, found, &acts, failed))).collect();
@@ -504,7 +514,7 @@ mod tests {
         let moved = "move kept.old to UNIT";
         let replaced = format!("remove UNIT, {moved}, systemctl daemon-reload");
         let stopped = format!("{ended}, {replaced}");
-        let foreign = Found { file: OnDisk::Foreign, ..nothing() };
+        let foreign = CurrentState { file: OnDisk::Foreign, ..nothing() };
         check(&site, &foreign, &forced, &["", moved, &replaced, &stopped]);
         let linger = Install { linger: true, ..wish() };
         let off = "loginctl disable-linger 1000";
@@ -527,7 +537,7 @@ mod tests {
         let before = installed(&site, "/old");
         let acts = install(&site, &before, &wish()).expect("steps");
         let OnDisk::Ours(old) = &before.file else { panic!("ours") };
-        let restored = Act::Write { path: site.file(), text: old.text.clone() };
+        let restored = Action::Write { path: site.file(), text: old.text.clone() };
         assert_eq!(back(&site, &before, &acts, 2).first(), Some(&restored));
     }
 

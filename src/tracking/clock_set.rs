@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::confirmation::Pending;
-use super::update::{Update, Verdict};
+use super::update::{Acceptance, Update};
 use crate::model::{Beliefs, FeedHealth, Listed, Phase, Service};
 
 /// Shifts the start of everything that is being timed by the amount the clock was set. The store
@@ -11,7 +11,7 @@ use crate::model::{Beliefs, FeedHealth, Listed, Phase, Service};
 pub fn clock_set(beliefs: &Beliefs, pending: &mut Pending, by: SignedDuration) -> Update {
     let shift = |time: &mut Timestamp| *time = time.checked_add(by).unwrap_or(*time);
     pending.first_seen.values_mut().for_each(shift);
-    let mut update = Update::new(Verdict::Accepted, beliefs.state.clone());
+    let mut update = Update::new(Acceptance::Accepted, beliefs.state.clone());
     if let Some(run) = &mut update.state.stale {
         shift(&mut run.since);
     }

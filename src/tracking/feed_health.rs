@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::comparison::Comparison;
-use super::{Pending, Update, Verdict};
+use super::{Acceptance, Pending, Update};
 use crate::model::{Beliefs, Change, ChangeKind, Fault, FeedHealth, ServiceKey};
 
 /// Blind by Apple's fault for so long, awake, before anybody is told.
@@ -50,7 +50,7 @@ pub fn unreadable(
         reason: trouble.reason.clone(),
         told: was_told || tell,
     };
-    let mut update = Update::new(Verdict::Unreadable, state);
+    let mut update = Update::new(Acceptance::Unreadable, state);
     if tell {
         let mut change = Change::bare(ChangeKind::Unreadable, beliefs.feed.clone(), since, now);
         change.began_at = Some(since);

@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::update::Verdict;
+use super::update::Acceptance;
 use crate::model::{DateOrder, Document, FeedState, StaleRun, Stamp};
 
 const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
@@ -44,13 +44,13 @@ pub(super) fn freshness(
     state: &FeedState,
     stamp: &Stamp,
     now: Timestamp,
-) -> (Verdict, Option<Timestamp>, Option<StaleRun>) {
+) -> (Acceptance, Option<Timestamp>, Option<StaleRun>) {
     let stamp = published(stamp, state.date_order, now);
     let (Some(stamp), Some(accepted)) = (stamp, newest_stamp(state, now)) else {
-        return (Verdict::Accepted, stamp.or(state.stamp), None);
+        return (Acceptance::Accepted, stamp.or(state.stamp), None);
     };
     if stamp >= accepted {
-        return (Verdict::Accepted, Some(stamp), None);
+        return (Acceptance::Accepted, Some(stamp), None);
     }
     let run = match state.stale {
         Some(run) if run.since <= now => {
@@ -61,9 +61,9 @@ pub(super) fn freshness(
     let age = now.duration_since(run.since);
     let accepted = age >= STALE_ACCEPTED_ANYWAY || (age >= STALE_ACCEPTED_AFTER && stamp == run.newest);
     if accepted && run.fetches >= STALE_FETCHES {
-        return (Verdict::AcceptedOlder, Some(stamp), None);
+        return (Acceptance::AcceptedOlder, Some(stamp), None);
     }
-    (Verdict::Stale, state.stamp, Some(run))
+    (Acceptance::Stale, state.stamp, Some(run))
 }
 
 /// When time alone makes the same document fresh, or its stamp one.

@@ -36,8 +36,8 @@ pub use feed_health::{Trouble, unreadable};
 use freshness::freshness;
 pub use freshness::{newest_stamp, published};
 pub use transition::{EventState, Observation, seen};
-pub use update::{Update, Verdict};
-use watchlist::Watch;
+pub use update::{Acceptance, Update};
+use watchlist::Watchlist;
 
 /// Most outages and maintenances that are planned or ongoing at once: 1.5 times what a document holds.
 /// Apple lists about ten.
@@ -51,14 +51,14 @@ pub fn compare(
     beliefs: &Beliefs,
     pending: &mut Pending,
     document: &Document,
-    watch: &Watch,
+    watch: &Watchlist,
     now: Timestamp,
 ) -> Update {
     let (verdict, stamp, stale) = freshness(&beliefs.state, &document.stamp, now);
     let mut state = beliefs.state.clone();
     state.stamp = stamp;
     state.stale = stale;
-    if verdict != Verdict::Stale {
+    if verdict != Acceptance::Stale {
         state.date_order = document.stamp.order.or(state.date_order);
         state.banner = document.banner.clone();
         state.first_accepted = state.first_accepted.or(Some(now));
@@ -67,13 +67,13 @@ pub fn compare(
     feed_health::readable(&mut comparison);
     // A stale copy discards unconfirmed changes: among stale copies, those without a stamp cannot be
     // told from good ones, and two of them must not confirm each other.
-    if verdict != Verdict::Stale {
+    if verdict != Acceptance::Stale {
         compare_services(&mut comparison, document, watch);
     }
     comparison.finish()
 }
 
-fn compare_services(comparison: &mut Comparison, document: &Document, watch: &Watch) {
+fn compare_services(comparison: &mut Comparison, document: &Document, watch: &Watchlist) {
     let mut present = BTreeSet::new();
     for (key, listing) in &document.services {
         comparison.service_listed(key, &listing.name);
@@ -114,7 +114,7 @@ pub fn next_deadline(
 }
 
 /// Returns whether a watched service has an outage or a running maintenance, which are polled more often.
-pub fn has_trouble(beliefs: &Beliefs, watch: &Watch) -> bool {
+pub fn has_trouble(beliefs: &Beliefs, watch: &Watchlist) -> bool {
     beliefs
         .outages
         .iter()
@@ -122,7 +122,7 @@ pub fn has_trouble(beliefs: &Beliefs, watch: &Watch) -> bool {
 }
 
 /// Returns the names of the watched services with an ongoing outage. Maintenance does not count.
-pub fn troubled_services(beliefs: &Beliefs, watch: &Watch) -> Vec<String> {
+pub fn troubled_services(beliefs: &Beliefs, watch: &Watchlist) -> Vec<String> {
     let ongoing = beliefs.outages.iter().filter(|((service, _), outage)| {
         matches!(outage.phase, Phase::Ongoing(_)) && !outage.kind.is_maintenance() && watch.matches(service)
     });
@@ -132,6 +132,6 @@ pub fn troubled_services(beliefs: &Beliefs, watch: &Watch) -> Vec<String> {
 }
 
 /// Returns whether a change is announced to users who watch these services.
-pub fn is_for(change: &Change, watch: &Watch) -> bool {
+pub fn is_for(change: &Change, watch: &Watchlist) -> bool {
     change.kind.is_told() && (change.kind.is_about_us() || watch.matches(&ServiceKey::new(&change.service)))
 }

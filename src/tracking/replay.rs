@@ -12,8 +12,8 @@ use crate::feed::parse;
 use crate::feed::recording::{Line, Poll, Recording, Start};
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
 use crate::tracking::poll_plan::{Plan, PollResult, next_poll};
-use crate::tracking::watchlist::Watch;
-use crate::tracking::{self, Pending, Trouble, Verdict};
+use crate::tracking::watchlist::Watchlist;
+use crate::tracking::{self, Acceptance, Pending, Trouble};
 
 /// What a replay came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Summary {
 pub fn replay(
     recording: &mut Recording,
     feed: FeedId,
-    watch: &Watch,
+    watch: &Watchlist,
     plan: &Plan,
     tell: &mut dyn FnMut(&Change) -> Result<()>,
 ) -> Result<Summary> {
@@ -46,7 +46,7 @@ pub fn replay(
     loop {
         let step = player.look(watch, now);
         summary.looks += 1;
-        summary.stale_polls += u64::from(step.verdict == Verdict::Stale);
+        summary.stale_polls += u64::from(step.verdict == Acceptance::Stale);
         step.changes.iter().try_for_each(&mut *tell)?;
         let planned = player.planned(plan, watch, &step, next_line.is_some(), now);
         let line_at = next_line.as_ref().map(|line| line.at);
@@ -64,7 +64,7 @@ pub fn replay(
 }
 
 /// The first scheduled look at or after a moment.
-fn first_poll_from(plan: &Plan, player: &Player, watch: &Watch, moment: Timestamp) -> Timestamp {
+fn first_poll_from(plan: &Plan, player: &Player, watch: &Watchlist, moment: Timestamp) -> Timestamp {
     match player.poll_result(watch) {
         seen @ PollResult::Observation { .. } => {
             next_poll(plan, &seen, moment - SignedDuration::from_secs(1))
@@ -74,7 +74,7 @@ fn first_poll_from(plan: &Plan, player: &Player, watch: &Watch, moment: Timestam
 }
 
 struct ReplayedPoll {
-    verdict: Verdict,
+    verdict: Acceptance,
     changes: Vec<Change>,
     is_idle: bool,
 }
@@ -128,7 +128,7 @@ impl Player {
         }
     }
 
-    fn look(&mut self, watch: &Watch, now: Timestamp) -> ReplayedPoll {
+    fn look(&mut self, watch: &Watchlist, now: Timestamp) -> ReplayedPoll {
         let passed_s = u64::try_from(now.duration_since(self.last_poll).as_secs()).unwrap_or(0);
         let failed = self.poll.as_ref().and_then(|poll| poll.failure.as_ref());
         let awake_s = failed.map_or(passed_s, |failed| failed.awake_s);
@@ -154,7 +154,7 @@ impl Player {
     fn planned(
         &self,
         plan: &Plan,
-        watch: &Watch,
+        watch: &Watchlist,
         step: &ReplayedPoll,
         has_next: bool,
         now: Timestamp,
@@ -170,7 +170,7 @@ impl Player {
         Some(if deadline > next { first_poll_from(plan, self, watch, deadline) } else { next })
     }
 
-    fn poll_result(&self, watch: &Watch) -> PollResult {
+    fn poll_result(&self, watch: &Watchlist) -> PollResult {
         match &self.shown {
             Ok(_) => PollResult::Observation {
                 has_trouble: tracking::has_trouble(&self.beliefs, watch),

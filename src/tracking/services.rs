@@ -3,7 +3,7 @@
 //! Services that are no longer listed are in `absence`.
 
 use super::comparison::Comparison;
-use super::watchlist::{Watch, near};
+use super::watchlist::{Watchlist, near};
 use crate::model::{Change, ChangeKind, Document, Listed, Service, ServiceKey};
 
 /// Limits for the names that an unknown one is compared with. Apple lists about 80, of at most 50
@@ -36,7 +36,7 @@ impl Comparison<'_> {
     }
 
     /// Reports each watched name that matches no service, with the nearest names.
-    pub(super) fn watched_names(&mut self, document: &Document, watch: &Watch) {
+    pub(super) fn watched_names(&mut self, document: &Document, watch: &Watchlist) {
         for pattern in watch.patterns() {
             let key = ServiceKey::new(&pattern.text);
             let known = |(key, service): (&ServiceKey, &Service)| {
@@ -69,7 +69,7 @@ impl Comparison<'_> {
     }
 
     /// Forgets a reported name once it matches a service or is no longer watched.
-    fn forget_names(&mut self, document: &Document, watch: &Watch) {
+    fn forget_names(&mut self, document: &Document, watch: &Watchlist) {
         for (key, service) in &self.beliefs.services {
             if !matches!(service.listed, Listed::Never { .. }) || document.services.contains_key(key) {
                 continue;

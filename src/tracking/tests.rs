@@ -133,7 +133,7 @@ fn play(timeline: &str) -> Told {
 }
 
 fn play_watching(timeline: &str, names: &[&str]) -> Told {
-    let watch = Watch::new(names);
+    let watch = Watchlist::new(names);
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
     let mut pending = Pending::default();
     let mut all =
@@ -214,7 +214,7 @@ fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
         let hours = if poll % 2 == 0 { 24 } else { 720 };
         let (verdict, stamp, stale) = freshness(&state, &older(hours), at(3_600 * poll));
         (state.stamp, state.stale) = (stamp, stale);
-        if verdict == Verdict::AcceptedOlder {
+        if verdict == Acceptance::AcceptedOlder {
             accepted.push((poll, hours));
         }
     }
@@ -224,7 +224,7 @@ fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
     let run = StaleRun { since: at(0), newest: at(-86_400), fetches: 1 };
     state.stale = Some(run);
     state.stamp = stamp;
-    assert_eq!(freshness(&state, &older(24), at(13 * 3_600)).0, Verdict::Stale);
+    assert_eq!(freshness(&state, &older(24), at(13 * 3_600)).0, Acceptance::Stale);
 }
 
 fn state_with(stamp: Option<Timestamp>, date_order: Option<DateOrder>) -> FeedState {
@@ -236,7 +236,7 @@ fn state_with(stamp: Option<Timestamp>, date_order: Option<DateOrder>) -> FeedSt
 fn rule_2_a_stamp_in_the_future_is_no_stamp() {
     let hours = |hours: i64| at(3_600 * hours);
     let state = state_with(Some(at(0)), None);
-    let accepted = |stamp| (Verdict::Accepted, Some(stamp), None);
+    let accepted = |stamp| (Acceptance::Accepted, Some(stamp), None);
     assert_eq!(freshness(&state, &Stamp::at(hours(26)), at(0)), accepted(hours(26)));
     assert_eq!(freshness(&state, &Stamp::at(hours(27)), at(0)), accepted(at(0)));
     // One that an older statusd accepted is none either, and gives way to the next.
@@ -267,7 +267,7 @@ fn rule_2_the_order_seen_before_decides_then_the_nearest_that_is_not_ahead() {
 
 #[test]
 fn rule_2_the_order_of_dates_is_remembered_from_accepted_documents() {
-    let watch = Watch::new(&["iCloud Backup"]);
+    let watch = Watchlist::new(&["iCloud Backup"]);
     let mut beliefs = play(".").beliefs;
     let mut look_at = |stamp, second| {
         let document = Document { stamp, ..document('.', at(second)) };
@@ -293,7 +293,7 @@ fn rule_2_a_stamp_that_will_count_is_a_deadline() {
 
 #[test]
 fn rule_3_names_are_one_service_however_they_are_written() {
-    let watch = Watch::new(&[" icloud\u{a0}BACKUP"]);
+    let watch = Watchlist::new(&[" icloud\u{a0}BACKUP"]);
     assert!(watch.matches(&ServiceKey::new("iCloud Backup ")));
 }
 
@@ -513,7 +513,7 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
     };
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
     let (mut beliefs, mut pending) = (Beliefs::new(feed), Pending::default());
-    let watch = Watch::new(&["*"]);
+    let watch = Watchlist::new(&["*"]);
     let mut left_out = Vec::new();
     for poll in 0..80 {
         let document = wave(poll / 2);
@@ -539,7 +539,7 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
 
 #[test]
 fn rule_10_two_moves_that_were_seen_once_confirm_neither() {
-    let watch = Watch::new(&["iCloud Backup"]);
+    let watch = Watchlist::new(&["iCloud Backup"]);
     let mut beliefs = play(".u").beliefs;
     let mut pending = Pending::default();
     let mut look_at = |letter, second| {
@@ -572,7 +572,7 @@ fn rule_11_a_watched_name_that_is_not_there() {
 
 #[test]
 fn rule_12_nothing_is_told_that_was_seen_once() {
-    let watch = Watch::new(&["iCloud Backup"]);
+    let watch = Watchlist::new(&["iCloud Backup"]);
     let mut beliefs = play(".").beliefs;
     let mut pending = Pending::default();
     let mut look_at = |letter, second| {
@@ -619,7 +619,7 @@ fn rule_13_blind_is_its_own_answer() {
 fn rule_14_the_same_again_changes_nothing() {
     for letter in ['.', 'i', 'o', 'r', 'u', 'c', 'q', '_'] {
         let mut all = play(&format!(".{letter}{letter}"));
-        let watch = Watch::new(&["iCloud Backup"]);
+        let watch = Watchlist::new(&["iCloud Backup"]);
         let mut pending = Pending::default();
         let now = at(3 * POLL_S);
         let stamp = all.beliefs.state.stamp.map(Stamp::at).unwrap_or_default();
@@ -649,7 +649,7 @@ fn clocks_that_are_set_lose_no_wait_and_end_none() {
 
 #[test]
 fn a_service_that_cannot_be_read_is_neither_fine_nor_over() {
-    let watch = Watch::new(&["iCloud Backup"]);
+    let watch = Watchlist::new(&["iCloud Backup"]);
     let beliefs = play(".oo").beliefs;
     let mut garbled = document('.', at(900));
     garbled.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("listed").garbled = true;

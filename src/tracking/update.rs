@@ -12,7 +12,7 @@ const SLICE_OUTAGES: usize = 100;
 
 /// The result of the comparison for the document as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Acceptance {
     Accepted,
     /// Older than one already accepted. Changed nothing.
     Stale,
@@ -25,7 +25,7 @@ pub enum Verdict {
 /// The effect of one poll. Write it in one transaction, then apply it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    pub verdict: Verdict,
+    pub verdict: Acceptance,
     pub state: FeedState,
     /// New or changed outages.
     pub outages: Vec<Outage>,
@@ -40,7 +40,7 @@ pub struct Update {
 }
 
 impl Update {
-    pub(super) fn new(verdict: Verdict, state: FeedState) -> Update {
+    pub(super) fn new(verdict: Acceptance, state: FeedState) -> Update {
         let (outages, services, forgotten, changes, left_out) = Default::default();
         Update { verdict, state, outages, services, forgotten, changes, left_out }
     }

@@ -37,13 +37,13 @@ impl Pattern {
 
 /// The services somebody wants to hear of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Watch {
+pub struct Watchlist {
     patterns: Vec<Pattern>,
 }
 
-impl Watch {
-    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Watch {
-        Watch { patterns: patterns.iter().map(|pattern| Pattern::new(pattern.as_ref())).collect() }
+impl Watchlist {
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Watchlist {
+        Watchlist { patterns: patterns.iter().map(|pattern| Pattern::new(pattern.as_ref())).collect() }
     }
 
     pub fn matches(&self, service: &ServiceKey) -> bool {

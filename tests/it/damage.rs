@@ -16,7 +16,7 @@ use statusd::model::{Change, ChangeKind, Document, Edition, FeedId};
 use statusd::store::{
     Batching, ChangeFilter, Coverage, DATABASE, OpenError, Opened, RenderedNotice, Settled, Store, Waiting,
 };
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 use statusd::tracking::{self, Pending};
 use tempfile::TempDir;
 
@@ -43,8 +43,8 @@ fn feed_id() -> FeedId {
     FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
 }
 
-fn watch() -> Watch {
-    Watch::new(&["*"])
+fn watch() -> Watchlist {
+    Watchlist::new(&["*"])
 }
 
 fn document(doc: &Doc) -> Document {

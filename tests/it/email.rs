@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::Transport as _;
 use statusd::channel::email::Email;
-use statusd::channel::email::{Security, Settings};
+use statusd::channel::email::{SecuritySetting, Settings};
 use statusd::channel::{Audience, Channel, Notice, SendOutcome};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, FeedId, Severity};
 use statusd::secret::Secret;
 use statusd::store::Store;
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -38,7 +38,7 @@ fn notice() -> Notice {
     }
 }
 
-fn settings(port: u16, security: Security) -> Settings {
+fn settings(port: u16, security: SecuritySetting) -> Settings {
     Settings {
         server: "127.0.0.1".to_owned(),
         port: Some(port),
@@ -62,7 +62,7 @@ fn email(settings: &Settings) -> Email {
 
 /// To a scripted server without encryption.
 fn plain(peer: &Scripted) -> Settings {
-    settings(peer.address.port(), Security::None)
+    settings(peer.address.port(), SecuritySetting::None)
 }
 
 fn to(settings: Settings, to: &[&str]) -> Settings {
@@ -110,7 +110,7 @@ fn check_refused(answer: &SendOutcome, said: &str) {
     assert!(words.contains(said) && words.contains("; "), "{said}: {words}");
 }
 
-async fn real(security: Security, word: &str) -> (Value, SendOutcome) {
+async fn real(security: SecuritySetting, word: &str) -> (Value, SendOutcome) {
     let mut server = MailServer::start(word, Papers::Good, Some((USER, PASSWORD))).await;
     let settings = Settings { ca_file: Some(server.ca_file.clone()), ..settings(server.port, security) };
     let answer = email(&settings).send(&notice()).await;
@@ -120,9 +120,11 @@ async fn real(security: Security, word: &str) -> (Value, SendOutcome) {
 
 #[tokio::test]
 async fn a_real_server_takes_it_over_every_kind_of_connection() {
-    for (security, word) in
-        [(Security::StartTls, "starttls"), (Security::Tls, "tls"), (Security::None, "none")]
-    {
+    for (security, word) in [
+        (SecuritySetting::StartTls, "starttls"),
+        (SecuritySetting::Tls, "tls"),
+        (SecuritySetting::None, "none"),
+    ] {
         let (letter, answer) = real(security, word).await;
         assert_eq!(answer.words(), "127.0.0.1 took it. It says: 250 2.0.0 Ok: queued as 4711");
         assert_eq!(letter["header"]["message-id"], receipt(&answer));
@@ -136,7 +138,7 @@ async fn a_real_server_takes_it_over_every_kind_of_connection() {
 
 #[tokio::test]
 async fn another_parser_reads_what_was_meant() {
-    let (letter, _) = real(Security::None, "none").await;
+    let (letter, _) = real(SecuritySetting::None, "none").await;
     let header = &letter["header"];
     assert_eq!(header["subject"], json!(notice().title));
     assert_eq!(header["from"], json!("statusd <me@example.org>"));
@@ -152,7 +154,8 @@ async fn another_parser_reads_what_was_meant() {
 #[tokio::test]
 async fn without_a_login_none_is_tried() {
     let mut server = MailServer::start("none", Papers::Good, None).await;
-    let settings = Settings { user: None, password_file: None, ..settings(server.port, Security::None) };
+    let settings =
+        Settings { user: None, password_file: None, ..settings(server.port, SecuritySetting::None) };
     let answer = email(&settings).send(&notice()).await;
     receipt(&answer);
     assert_eq!(server.next().await["logged_in"], Value::Null);
@@ -161,8 +164,10 @@ async fn without_a_login_none_is_tried() {
 #[tokio::test]
 async fn a_wrong_password_is_refused_with_what_to_do() {
     let server = MailServer::start("starttls", Papers::Good, Some((USER, "another"))).await;
-    let settings =
-        Settings { ca_file: Some(server.ca_file.clone()), ..settings(server.port, Security::StartTls) };
+    let settings = Settings {
+        ca_file: Some(server.ca_file.clone()),
+        ..settings(server.port, SecuritySetting::StartTls)
+    };
     let answer = email(&settings).send(&notice()).await;
     check_refused(&answer, "refuses: 535 5.7.8 ");
     check_refused(&answer, "; check user and password in the config");
@@ -171,13 +176,14 @@ async fn a_wrong_password_is_refused_with_what_to_do() {
 #[tokio::test]
 async fn a_server_that_wants_a_login_says_so() {
     let server = MailServer::start("none", Papers::Good, Some((USER, PASSWORD))).await;
-    let settings = Settings { user: None, password_file: None, ..settings(server.port, Security::None) };
+    let settings =
+        Settings { user: None, password_file: None, ..settings(server.port, SecuritySetting::None) };
     check_refused(&email(&settings).send(&notice()).await, "it wants a login; write user and password");
 }
 
 #[tokio::test]
 async fn nothing_is_said_to_a_server_with_bad_papers() {
-    for (security, word) in [(Security::StartTls, "starttls"), (Security::Tls, "tls")] {
+    for (security, word) in [(SecuritySetting::StartTls, "starttls"), (SecuritySetting::Tls, "tls")] {
         for (papers, said) in [
             (Papers::Expired, "certificate"),
             (Papers::NotYetValid, "certificate"),
@@ -337,7 +343,7 @@ async fn what_was_taken_stays_taken_whatever_follows() {
 async fn a_refused_receiver_does_not_hold_up_the_others() {
     let mut server = MailServer::start("none", Papers::Good, Some((USER, PASSWORD))).await;
     let settings = to(
-        settings(server.port, Security::None),
+        settings(server.port, SecuritySetting::None),
         &["you@example.com", "nobody@example.com", "they@example.com"],
     );
     let answer = email(&settings).send(&notice()).await;
@@ -426,7 +432,7 @@ async fn every_try_sends_the_same_letter_and_the_end_answers_the_start() {
 async fn without_encryption_nothing_is_said() {
     // As a network that cuts the offer out.
     let mut peer = Scripted::start(vec![Vec::new()], None).await;
-    let answer = email(&settings(peer.address.port(), Security::StartTls)).send(&notice()).await;
+    let answer = email(&settings(peer.address.port(), SecuritySetting::StartTls)).send(&notice()).await;
     check_retry(&answer, false, "offers no encryption");
     let lines = peer.rest();
     assert!(
@@ -438,7 +444,7 @@ async fn without_encryption_nothing_is_said() {
     let offers = ("EHLO", Act::Say("250-mail.test\r\n250 STARTTLS"));
     for act in [Act::Say("454 4.7.0 no TLS now"), Act::Say("220 go\r\n250 plain text"), Act::Close] {
         let mut peer = Scripted::start(vec![vec![offers, ("STARTTLS", act)]], None).await;
-        let answer = email(&settings(peer.address.port(), Security::StartTls)).send(&notice()).await;
+        let answer = email(&settings(peer.address.port(), SecuritySetting::StartTls)).send(&notice()).await;
         check_retry(&answer, false, "127.0.0.1 ");
         assert!(!peer.rest().iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL")));
     }
@@ -457,25 +463,28 @@ async fn replies_slipped_in_before_the_encryption_deliver_nothing() {
     let slipped = ("STARTTLS", Act::Blurt(b"220 go\r\n250-mail.test\r\n250 AUTH PLAIN\r\n"));
     for faults in [vec![slipped], vec![slipped, (LETTER, Act::Say("550 no"))]] {
         let mut peer = Scripted::start(vec![faults], Some(tls.clone())).await;
-        let settings =
-            Settings { ca_file: Some(ca_file.clone()), ..settings(peer.address.port(), Security::StartTls) };
+        let settings = Settings {
+            ca_file: Some(ca_file.clone()),
+            ..settings(peer.address.port(), SecuritySetting::StartTls)
+        };
         check_retry(&email(&settings).send(&notice()).await, false, "answers before it is asked");
         assert!(!peer.rest().iter().any(|line| line.starts_with(LETTER)));
     }
     // The same server without the trick.
     let peer = Scripted::start(vec![Vec::new()], Some(tls)).await;
-    let settings = Settings { ca_file: Some(ca_file), ..settings(peer.address.port(), Security::StartTls) };
+    let settings =
+        Settings { ca_file: Some(ca_file), ..settings(peer.address.port(), SecuritySetting::StartTls) };
     receipt(&email(&settings).send(&notice()).await);
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_was_not_reached() {
     let nobody = Nobody::new();
-    for security in [Security::None, Security::Tls, Security::StartTls] {
+    for security in [SecuritySetting::None, SecuritySetting::Tls, SecuritySetting::StartTls] {
         let answer = email(&settings(nobody.address.port(), security)).send(&notice()).await;
         check_retry(&answer, false, "cannot be reached: connection refused");
     }
-    let settings = Settings { server: "mail.invalid".to_owned(), ..settings(25, Security::Tls) };
+    let settings = Settings { server: "mail.invalid".to_owned(), ..settings(25, SecuritySetting::Tls) };
     let answer = email(&settings).send(&notice()).await;
     let SendOutcome::Transient { reached: false, words, .. } = &answer else { panic!("{answer:?}") };
     assert!(words.starts_with("mail.invalid cannot be reached: "), "{words}");
@@ -556,7 +565,8 @@ async fn keywords_are_understood_in_small_letters() {
     let ca_file: PathBuf = directory.path().join("ca.pem");
     std::fs::write(&ca_file, authority).expect("a file");
     let mut peer = Scripted::start(vec![vec![offers]], Some(tls)).await;
-    let settings = Settings { ca_file: Some(ca_file), ..settings(peer.address.port(), Security::StartTls) };
+    let settings =
+        Settings { ca_file: Some(ca_file), ..settings(peer.address.port(), SecuritySetting::StartTls) };
     receipt(&email(&settings).send(&notice()).await);
     let lines = peer.rest();
     assert!(lines.contains(&"STARTTLS".to_owned()), "{lines:?}");
@@ -593,7 +603,11 @@ async fn a_server_that_knows_no_ehlo_is_greeted_the_old_way() {
 }
 
 /// A server whose reply has no end, at one stage of the conversation: how many bytes it gets rid of.
-async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -> (SendOutcome, usize) {
+async fn endless(
+    security: SecuritySetting,
+    stage: &'static str,
+    line: &'static [u8],
+) -> (SendOutcome, usize) {
     const BYTES: usize = 64 << 20;
     let (tls, authority) = acceptor(Papers::Good);
     let directory = TempDir::new().expect("a directory");
@@ -601,13 +615,13 @@ async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -
     std::fs::write(&ca_file, authority).expect("a file");
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let settings = Settings {
-        ca_file: (security == Security::Tls).then_some(ca_file),
+        ca_file: (security == SecuritySetting::Tls).then_some(ca_file),
         ..settings(listener.local_addr().expect("a port").port(), security)
     };
     let server = async move {
         let (stream, _) = listener.accept().await.expect("a client");
         let mut wire: Box<dyn Wire> = match security {
-            Security::Tls => Box::new(tls.accept(stream).await.expect("a handshake")),
+            SecuritySetting::Tls => Box::new(tls.accept(stream).await.expect("a handshake")),
             _ => Box::new(stream),
         };
         for (step, reply) in [
@@ -637,7 +651,7 @@ async fn endless(security: Security, stage: &'static str, line: &'static [u8]) -
 
 #[tokio::test]
 async fn a_reply_without_end_is_left_after_16_kib() {
-    for security in [Security::None, Security::Tls] {
+    for security in [SecuritySetting::None, SecuritySetting::Tls] {
         for stage in [GREETING, "EHLO", "MAIL", "DATA", LETTER] {
             for line in [&b"250-x\r\n"[..], b"550-x\r\n", b"250 x", b"xxxx"] {
                 let (answer, told) = endless(security, stage, line).await;
@@ -668,7 +682,7 @@ async fn an_unclear_answer_is_tried_three_times() {
         let now = start + SignedDuration::from_hours(hour);
         let channel = Channel::new("email.me", Audience::People, email(&plain(&peer)));
         let mut receiver =
-            Receiver::new(channel, Policy::default(), feed.clone(), Watch::new(&["*"]), TimeZone::UTC);
+            Receiver::new(channel, Policy::default(), feed.clone(), Watchlist::new(&["*"]), TimeZone::UTC);
         if let Round::Tried { answer, .. } =
             delivery::once(&store, &mut receiver, 0.0, &|| now).await.expect("a database")
         {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::common::apple::{Answer, Apple, PATH, Papers};
 use crate::common::doc::Doc;
 use statusd::feed::fetch::{
-    Detour, Failure, FailureKind, FeedUrl, FetchOutcome, Fetcher, Limits, TlsProblem,
+    Detour, FailureKind, FeedUrl, FetchError, FetchLimits, FetchOutcome, Fetcher, TlsProblem,
 };
 use statusd::model::{Fault, ServiceKey};
 use tempfile::TempDir;
@@ -31,30 +31,30 @@ fn down() -> Doc {
 }
 
 fn fetcher(url: &str) -> Fetcher {
-    fetcher_within(url, Limits::default())
+    fetcher_within(url, FetchLimits::default())
 }
 
-fn fetcher_within(url: &str, limits: Limits) -> Fetcher {
+fn fetcher_within(url: &str, limits: FetchLimits) -> Fetcher {
     Fetcher::new(FeedUrl::parse(url).expect("an address"), limits, None).expect("a fetcher")
 }
 
-async fn look(url: &str) -> Result<FetchOutcome, Failure> {
+async fn look(url: &str) -> Result<FetchOutcome, FetchError> {
     fetcher(url).fetch().await
 }
 
 /// What one such answer comes to.
-async fn look_at(answer: Answer) -> Result<FetchOutcome, Failure> {
+async fn look_at(answer: Answer) -> Result<FetchOutcome, FetchError> {
     let apple = Apple::start().await;
     apple.answer(answer);
     look(&apple.url()).await
 }
 
-async fn failure_of(answer: Answer) -> Failure {
+async fn failure_of(answer: Answer) -> FetchError {
     look_at(answer).await.expect_err("an answer that is no feed")
 }
 
 #[track_caller]
-fn check_down(look: Result<FetchOutcome, Failure>) {
+fn check_down(look: Result<FetchOutcome, FetchError>) {
     let Ok(FetchOutcome::New { document, .. }) = look else { panic!("no document: {look:?}") };
     let listing = &document.services[&ServiceKey::new("iCloud Backup")];
     assert_eq!(listing.events[0].message_id, "1001");
@@ -62,7 +62,7 @@ fn check_down(look: Result<FetchOutcome, Failure>) {
 }
 
 #[track_caller]
-fn check(failure: &Failure, fault: Fault, word: &str) {
+fn check(failure: &FetchError, fault: Fault, word: &str) {
     assert_eq!((failure.fault(), failure.word()), (fault, word), "{failure}");
 }
 
@@ -394,7 +394,7 @@ async fn one_mib_and_not_a_byte_more() {
 
 #[tokio::test]
 async fn silence_and_a_slow_drip_end_in_time() {
-    let limits = Limits { total: Duration::from_millis(300), ..Limits::default() };
+    let limits = FetchLimits { total: Duration::from_millis(300), ..FetchLimits::default() };
     let doc = down().json();
     for answer in [Answer::silence(), Answer::ok(doc.clone()).drip(), Answer::ok(doc).gzip().drip()] {
         let apple = Apple::start().await;
@@ -422,7 +422,7 @@ async fn a_connection_that_does_not_come_about_is_our_own_trouble() {
     // Takes the connection and waits for a request, while we wait for TLS.
     let apple = Apple::start().await;
     let url = apple.url().replace("http:", "https:");
-    let limits = Limits { connect: Duration::from_millis(300), ..Limits::default() };
+    let limits = FetchLimits { connect: Duration::from_millis(300), ..FetchLimits::default() };
     let failure = fetcher_within(&url, limits).fetch().await.expect_err("a timeout");
     check(&failure, Fault::Ours, "connect_timeout");
     assert_eq!(failure.to_string(), "no connection to 127.0.0.1 within 0.3 s: is this computer online?");
@@ -550,10 +550,10 @@ fn ca_file(pem: &str) -> (TempDir, PathBuf) {
     (dir, file)
 }
 
-async fn look_trusting(url: &str, authority_pem: &str) -> Result<FetchOutcome, Failure> {
+async fn look_trusting(url: &str, authority_pem: &str) -> Result<FetchOutcome, FetchError> {
     let (_dir, file) = ca_file(authority_pem);
     let url = FeedUrl::parse(url).expect("an address");
-    Fetcher::new(url, Limits::default(), Some(&file)).expect("a fetcher").fetch().await
+    Fetcher::new(url, FetchLimits::default(), Some(&file)).expect("a fetcher").fetch().await
 }
 
 #[tokio::test]
@@ -615,7 +615,7 @@ async fn what_does_not_speak_tls_and_what_hangs_up_on_it() {
 fn a_ca_file_without_certificates_is_refused_in_words() {
     let new = |file: PathBuf| {
         let url = FeedUrl::parse("https://127.0.0.1/").expect("an address");
-        Fetcher::new(url, Limits::default(), Some(&file)).expect_err("no certificates")
+        Fetcher::new(url, FetchLimits::default(), Some(&file)).expect_err("no certificates")
     };
     let (dir, file) = ca_file("nothing here");
     assert!(new(file).contains("contains no certificate"));

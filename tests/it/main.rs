@@ -26,6 +26,7 @@ mod email;
 mod fetch;
 mod files;
 mod fleet;
+mod glossary;
 mod heartbeat;
 mod history;
 mod launchd;

@@ -180,7 +180,7 @@ fn a_wrong_flag_is_named_with_what_is_expected() {
 
 /// The rest of that line.
 fn guide_steps() -> String {
-    let words: Vec<&str> = statusd::doctor::guide::Step::ALL.iter().map(|step| step.as_str()).collect();
+    let words: Vec<&str> = statusd::doctor::guide::GuideStep::ALL.iter().map(|step| step.as_str()).collect();
     format!("{}, or one of {}", words.len(), words.join(", "))
 }
 

@@ -14,7 +14,7 @@ use crate::common::http_server::{Nobody, patient};
 use crate::common::time_server::{Time, TimeServer};
 use jiff::Timestamp;
 use statusd::doctor::network::{IDS, judge, look};
-use statusd::doctor::probe::{ConnectTo, HOSTS, Limits, Net, RootList};
+use statusd::doctor::probe::{ConnectTo, HOSTS, Net, ProbeLimits, RootList};
 use statusd::doctor::{Blame, Finding, Status};
 
 const SUCCESS: &str = "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
@@ -402,7 +402,7 @@ async fn speed(limit: Duration, answers: bool, config: &str) -> Finding {
     let tls = world.local.acceptor(host, Papers::Good);
     let server = Listening::start(V4, Door::Uploads { tls, config: config.to_owned(), answers }).await;
     let mut net = world.net();
-    net.limits = Limits { speed: limit, ..Limits::default() };
+    net.limits = ProbeLimits { speed: limit, ..ProbeLimits::default() };
     net.connect_to.push(to(host, 443, server.address));
     finding(&net, "speed").await
 }
@@ -445,7 +445,7 @@ async fn the_systems_own_program_measures_where_there_is_one() {
     assert_eq!(found.evidence, ["downloads at 9.0 Mbit/s"]);
 
     std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").expect("a script");
-    let limits = Limits { network_quality: SHORT, ..Limits::default() };
+    let limits = ProbeLimits { network_quality: SHORT, ..ProbeLimits::default() };
     let found = finding(&Net { limits, ..net }, "speed").await;
     check(&found, Status::CannotTell, None, "longer than 0.3 s");
 }

@@ -14,7 +14,7 @@ use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
 use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 
 /// The batching of a channel for people other than the desktop.
 const ALL: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
@@ -53,7 +53,7 @@ async fn announce(store: &Store, channel: &Channel, change: &Change) {
 /// Returns a receiver with the default policy.
 fn receiver(channel: Channel) -> Receiver {
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-    Receiver::new(channel, Policy::default(), feed, Watch::new(&["*"]), TimeZone::UTC)
+    Receiver::new(channel, Policy::default(), feed, Watchlist::new(&["*"]), TimeZone::UTC)
 }
 
 /// Reads one request to its end and hangs up without an answer; returns its body.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::common::phone::{Fault, Mux, Phone, Stage};
 use crate::common::phone_certs::{Papers, Tls};
 use plist::Value;
-use statusd::phones::{self, Address, Link, Private, Refusal, Trouble};
+use statusd::phones::{self, Address, Link, Private, ReadTrouble, Refusal};
 use tokio::process::Command;
 
 /// Not a measure: far beyond what a loaded machine takes.
@@ -28,7 +28,7 @@ fn trusted() -> Phone {
 }
 
 /// Looks, and sees that nothing was said that could change anything.
-async fn look_within(mux: &Mux, within: Duration) -> Result<Vec<phones::Phone>, Trouble> {
+async fn look_within(mux: &Mux, within: Duration) -> Result<Vec<phones::Phone>, ReadTrouble> {
     let before = mux.heard().len();
     let seen = phones::look(&Address::parse(&mux.address).expect("an address"), within).await;
     for heard in &mux.heard()[before..] {
@@ -282,14 +282,14 @@ async fn silence_costs_what_was_not_told_and_nobody_else() {
 async fn a_silent_usbmuxd_and_none() {
     let mux = Mux::start(vec![trusted().faulty(Stage::List, Fault::Hang)]).await;
     let short = Duration::from_millis(200);
-    assert_eq!(look_within(&mux, short).await, Err(Trouble::Silent { after: short }));
+    assert_eq!(look_within(&mux, short).await, Err(ReadTrouble::Silent { after: short }));
 
     let gone = Address::parse(&mux.address).expect("an address");
     drop(mux);
-    assert_eq!(phones::look(&gone, PATIENCE).await, Err(Trouble::NoUsbmuxd));
+    assert_eq!(phones::look(&gone, PATIENCE).await, Err(ReadTrouble::NoUsbmuxd));
     let directory = tempfile::tempdir().expect("a directory");
     let none = Address::Unix(directory.path().join("usbmuxd"));
-    assert_eq!(phones::look(&none, PATIENCE).await, Err(Trouble::NoUsbmuxd));
+    assert_eq!(phones::look(&none, PATIENCE).await, Err(ReadTrouble::NoUsbmuxd));
 }
 
 const GARBAGE: [Fault; 7] = [
@@ -307,7 +307,7 @@ async fn garbage_from_usbmuxd_is_called_that() {
     for fault in GARBAGE {
         let mux = Mux::start(vec![trusted().faulty(Stage::List, fault)]).await;
         let seen = look_within(&mux, PATIENCE).await;
-        assert!(matches!(seen, Err(Trouble::Garbled(_))), "{fault:?}: {seen:?}");
+        assert!(matches!(seen, Err(ReadTrouble::Garbled(_))), "{fault:?}: {seen:?}");
     }
 }
 
@@ -411,7 +411,7 @@ async fn damage_is_survived_at_every_stage() {
         let mux = Mux::start(vec![trusted().faulty(Stage::List, Fault::Damaged(seed))]).await;
         match look_within(&mux, PATIENCE).await {
             Ok(_) => whole += 1,
-            Err(Trouble::Garbled(_)) => broken += 1,
+            Err(ReadTrouble::Garbled(_)) => broken += 1,
             Err(trouble) => panic!("seed {seed}: {trouble:?}"),
         }
     }

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use statusd::feed::parse;
 use statusd::model::{Beliefs, Document, Edition, Event, FeedId, Listing, Outage, Phase};
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 use statusd::tracking::{self, EventState, Pending, Update};
 
 /// Stories of [`DOCUMENTS`] documents each, for the two properties without damage.
@@ -148,7 +148,7 @@ impl Drop for Case {
 struct Story {
     beliefs: Beliefs,
     pending: Pending,
-    watch: Watch,
+    watch: Watchlist,
     now: Timestamp,
 }
 
@@ -158,7 +158,7 @@ impl Story {
         Story {
             beliefs: Beliefs::new(feed),
             pending: Pending::default(),
-            watch: Watch::new(&["iCloud Backup", "Find My", "*cloud*"]),
+            watch: Watchlist::new(&["iCloud Backup", "Find My", "*cloud*"]),
             now: "2026-05-05T09:00:00Z".parse().expect("a time"),
         }
     }

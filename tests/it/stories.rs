@@ -15,13 +15,13 @@ use crate::common::doc::Doc;
 use crate::common::http_server::Reply;
 use crate::sim::{Sim, at, backup, calm, clock_text};
 use jiff::{SignedDuration, Timestamp};
-use statusd::feed::fetch::Limits;
+use statusd::feed::fetch::FetchLimits;
 use statusd::feed::recording::Recording;
 use statusd::model::{Change, ChangeKind};
 use statusd::store::{DATABASE, OpenError};
-use statusd::tracking::Verdict;
+use statusd::tracking::Acceptance;
 use statusd::tracking::replay::replay;
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 
 const NOTHING: [&str; 0] = [];
 
@@ -103,7 +103,7 @@ async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
     }
     sim.polls();
     sim.until("17:00:30").await;
-    let stale = sim.polls().iter().filter(|(_, looked)| looked.verdict == Verdict::Stale).count();
+    let stale = sim.polls().iter().filter(|(_, looked)| looked.verdict == Acceptance::Stale).count();
     assert_eq!(stale, 58, "the copies were looked at");
     sim.show(&backup("17:01", "Outage", "resolved", "13:40", Some("16:45")));
     sim.until("20:00").await;
@@ -458,7 +458,7 @@ async fn an_hour_of_dripping_answers_is_told_once() {
     sim.start().await;
     sim.until("10:05:30").await;
     sim.crash();
-    let mut sim = sim.within(Limits { total: Duration::from_millis(100), ..Limits::default() });
+    let mut sim = sim.within(FetchLimits { total: Duration::from_millis(100), ..FetchLimits::default() });
     sim.apple.answer(Answer::ok(calm("10:05").json()).drip());
     sim.start().await;
     sim.until("11:00").await;
@@ -1001,7 +1001,7 @@ async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
 fn replayed(sim: &Sim) -> Vec<Change> {
     let mut replayed = Vec::new();
     let mut recording = Recording::open(sim.recording_file()).expect("a recording");
-    let watch = Watch::new(&["iCloud Backup"]);
+    let watch = Watchlist::new(&["iCloud Backup"]);
     let mut tell = |change: &Change| {
         replayed.push(change.clone());
         Ok(())

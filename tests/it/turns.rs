@@ -18,13 +18,13 @@ use jiff::tz::TimeZone;
 use statusd::clock::Elapsed;
 use statusd::daemon::poller::{Poller, PollerState};
 use statusd::delivery::policy::{Policy, Route};
-use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use statusd::feed::recording::{Poll as Recorded, Recorder};
 use statusd::model::ChangeKind;
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, Store};
 use statusd::tracking::poll_plan::Plan;
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -55,7 +55,7 @@ fn a_document_is_read_beside_the_loops() {
         let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/", apple.local_addr().expect("an address"));
         let url = FeedUrl::parse(&url).expect("an address");
-        let mut fetcher = Fetcher::new(url, Limits::default(), None).expect("a fetcher");
+        let mut fetcher = Fetcher::new(url, FetchLimits::default(), None).expect("a fetcher");
         let mut look = pin!(fetcher.fetch());
         // Once the peer is gone, the whole answer is here.
         let answered = async {
@@ -122,8 +122,8 @@ impl Sim {
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
         let route = |number| Route { channel: format!("webhook.{number}"), policy: Policy::default() };
         Poller {
-            fetcher: Fetcher::new(url, Limits::default(), None).expect("a fetcher"),
-            watch: Watch::new(&["*"]),
+            fetcher: Fetcher::new(url, FetchLimits::default(), None).expect("a fetcher"),
+            watch: Watchlist::new(&["*"]),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: (0..CHANNELS).map(route).collect(),
             recorder: None,
@@ -178,7 +178,8 @@ async fn between_the_slices_of_a_flood_others_have_their_turn() {
     let seen = Rc::new(RefCell::new(Vec::new()));
     LocalSet::new()
         .run_until(async {
-            let reader = Store::open_existing(sim.folder.path(), false).expect("readable").expect("a database");
+            let reader =
+                Store::open_existing(sim.folder.path(), false).expect("readable").expect("a database");
             let noted = Rc::clone(&seen);
             let other = spawn_local(async move {
                 loop {

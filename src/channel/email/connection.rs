@@ -12,7 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
-use super::smtp::Trouble;
+use super::smtp::SmtpTrouble;
 use crate::cause::Cause as _;
 
 /// RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
@@ -29,12 +29,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What the server said: a code of three digits, and a text a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct SmtpReply {
     pub code: u16,
     pub lines: Vec<String>,
 }
 
-impl Reply {
+impl SmtpReply {
     pub fn is_transient(&self) -> bool {
         self.code < 500
     }
@@ -83,22 +83,22 @@ impl Connection {
     }
 
     /// One command, without its line break, and its reply.
-    pub async fn command(&mut self, line: &str) -> Result<Reply, Trouble> {
+    pub async fn command(&mut self, line: &str) -> Result<SmtpReply, SmtpTrouble> {
         self.say(format!("{line}\r\n").as_bytes()).await?;
         self.reply().await
     }
 
     /// Whether there was an end to the newest reply, so that another may follow.
-    pub fn check_step(&self) -> Result<(), Trouble> {
-        self.out_of_step.map_or(Ok(()), |why| Err(Trouble::Broke(why.to_owned())))
+    pub fn check_step(&self) -> Result<(), SmtpTrouble> {
+        self.out_of_step.map_or(Ok(()), |why| Err(SmtpTrouble::Broke(why.to_owned())))
     }
 
     /// Writes bytes as they are. A reply that came before its command is refused: replies that are
     /// slipped in before the encryption would shift all later ones (RFC 3207, 4.2).
-    pub async fn say(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    pub async fn say(&mut self, bytes: &[u8]) -> Result<(), SmtpTrouble> {
         self.check_step()?;
         if !self.unread.is_empty() {
-            return Err(Trouble::Broke("answers before it is asked".to_owned()));
+            return Err(SmtpTrouble::Broke("answers before it is asked".to_owned()));
         }
         self.stream.write_all(bytes).await.map_err(broke)?;
         self.stream.flush().await.map_err(broke)
@@ -106,8 +106,8 @@ impl Connection {
 
     /// The next reply. The last line's code is the reply's. A reply without end, or one that is cut
     /// off, counts if its code is there, but nothing can follow it.
-    pub async fn reply(&mut self) -> Result<Reply, Trouble> {
-        let mut reply: Option<Reply> = None;
+    pub async fn reply(&mut self) -> Result<SmtpReply, SmtpTrouble> {
+        let mut reply: Option<SmtpReply> = None;
         let mut left_bytes = REPLY_MAX_BYTES;
         for _ in 0..REPLY_MAX_LINES {
             let line = self.line(left_bytes).await;
@@ -122,12 +122,13 @@ impl Connection {
                 let reply = reply.filter(|_| !is_whole);
                 self.out_of_step = Some(NO_END);
                 if line.len() < CODE_DIGITS && !is_whole && reply.is_none() {
-                    return Err(Trouble::Broke("it hung up within a reply".to_owned()));
+                    return Err(SmtpTrouble::Broke("it hung up within a reply".to_owned()));
                 }
-                return reply.ok_or_else(|| Trouble::Unclear(String::from_utf8_lossy(&line).into_owned()));
+                return reply
+                    .ok_or_else(|| SmtpTrouble::Unclear(String::from_utf8_lossy(&line).into_owned()));
             };
             let text = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).trim_end().to_owned();
-            let so_far = reply.get_or_insert_with(|| Reply { code, lines: Vec::new() });
+            let so_far = reply.get_or_insert_with(|| SmtpReply { code, lines: Vec::new() });
             so_far.code = code;
             so_far.lines.push(text);
             if is_whole && line.get(CODE_DIGITS) != Some(&b'-') {
@@ -138,12 +139,12 @@ impl Connection {
             }
         }
         self.out_of_step = Some(NO_END);
-        reply.ok_or(Trouble::Unclear(String::new()))
+        reply.ok_or(SmtpTrouble::Unclear(String::new()))
     }
 
     /// Up to the line break, to the end of the connection, or to `max_bytes`. Not quadratic: what
     /// is looked through again is at most `max_bytes`.
-    async fn line(&mut self, max_bytes: usize) -> Result<Line, Trouble> {
+    async fn line(&mut self, max_bytes: usize) -> Result<Line, SmtpTrouble> {
         loop {
             if let Some(end) =
                 self.unread.iter().position(|byte| *byte == b'\n').filter(|end| *end < max_bytes)
@@ -159,7 +160,7 @@ impl Connection {
                 Ok(0) | Err(_) if !self.unread.is_empty() => {
                     return Ok(Line { bytes: std::mem::take(&mut self.unread), is_whole: false });
                 }
-                Ok(0) => return Err(Trouble::Broke("it hung up".to_owned())),
+                Ok(0) => return Err(SmtpTrouble::Broke("it hung up".to_owned())),
                 Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
                 Err(error) => return Err(broke(error)),
             }
@@ -171,9 +172,9 @@ impl Connection {
         self,
         tls: Arc<ClientConfig>,
         name: ServerName<'static>,
-    ) -> Result<Connection, Trouble> {
+    ) -> Result<Connection, SmtpTrouble> {
         if !self.unread.is_empty() {
-            return Err(Trouble::Broke("answers before it is asked".to_owned()));
+            return Err(SmtpTrouble::Broke("answers before it is asked".to_owned()));
         }
         let stream = TlsConnector::from(tls).connect(name, self.stream).await.map_err(broke)?;
         Ok(Connection::new(Box::new(stream)))
@@ -193,15 +194,15 @@ fn code(line: &[u8]) -> Option<u16> {
     (ends && (200..600).contains(&code)).then_some(code)
 }
 
-fn broke(error: io::Error) -> Trouble {
-    Trouble::Broke(error.reason())
+fn broke(error: io::Error) -> SmtpTrouble {
+    SmtpTrouble::Broke(error.reason())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn read(bytes: &[u8]) -> Result<Reply, Trouble> {
+    async fn read(bytes: &[u8]) -> Result<SmtpReply, SmtpTrouble> {
         let (mut server, client) = tokio::io::duplex(bytes.len() + 1);
         server.write_all(bytes).await.expect("room");
         drop(server);
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(read: Result<Reply, Trouble>, code: u16, text: &str) {
+    fn check(read: Result<SmtpReply, SmtpTrouble>, code: u16, text: &str) {
         let reply = read.expect("a reply");
         assert_eq!((reply.code, reply.text().as_str()), (code, text));
     }
@@ -252,7 +253,7 @@ mod tests {
         server.write_all(&[b"250 ".as_slice(), &[b'x'; 2 * REPLY_MAX_BYTES]].concat()).await.expect("room");
         let mut connection = Connection::new(Box::new(client));
         assert_eq!(connection.reply().await.expect("a reply").code, 250);
-        assert!(matches!(connection.command("QUIT").await, Err(Trouble::Broke(_))));
+        assert!(matches!(connection.command("QUIT").await, Err(SmtpTrouble::Broke(_))));
     }
 
     #[tokio::test]

@@ -26,11 +26,11 @@ mod mime;
 mod settings;
 mod smtp;
 
-use connection::Reply;
+use connection::SmtpReply;
 use mime::letter;
-pub use settings::{Security, Settings};
+pub use settings::{SecuritySetting, Settings};
 use settings::{host, login, mailbox, receivers, security};
-use smtp::{Handed, Server, Stage, Trouble};
+use smtp::{Handed, MailServer, SmtpStage, SmtpTrouble};
 
 /// The whole try; taking leave of the server comes on top.
 const SEND_WITHIN: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ const NAMED_MAX: usize = 3;
 
 /// A ready way to write to people.
 pub struct Email {
-    server: Server,
+    server: MailServer,
     from: Mailbox,
     to: Vec<Mailbox>,
     redactor: Redactor,
@@ -74,7 +74,7 @@ impl Email {
         Ok(Email {
             from: mailbox("from", &settings.from)?,
             to: receivers(&settings.to)?,
-            server: Server {
+            server: MailServer {
                 host: host(settings)?,
                 port: settings.port(),
                 security: security(settings)?,
@@ -136,48 +136,48 @@ impl Email {
     }
 
     /// The server has it for nobody, or nobody knows.
-    fn troubled(&self, stage: Stage, trouble: &Trouble, reached: bool) -> SendOutcome {
+    fn troubled(&self, stage: SmtpStage, trouble: &SmtpTrouble, reached: bool) -> SendOutcome {
         let host = &self.server.host;
         let retry = |words: String| SendOutcome::Transient { after_s: None, reached, words };
         match trouble {
-            Trouble::Said(reply) if reply.is_transient() => {
+            SmtpTrouble::Said(reply) if reply.is_transient() => {
                 retry(format!("{host} asks to try again later: {}", self.said(reply)))
             }
-            Trouble::Said(reply) => SendOutcome::Permanent {
+            SmtpTrouble::Said(reply) => SendOutcome::Permanent {
                 words: format!("{host} refuses: {}; {}", self.said(reply), advice(stage, reply.code)),
             },
             // It may have it, and no further try makes its answer clearer.
-            Trouble::Unclear(said) if stage == Stage::Letter => {
+            SmtpTrouble::Unclear(said) if stage == SmtpStage::Letter => {
                 SendOutcome::Unclear { words: format!("{host} got it and answers {:?}", self.redacted(said)) }
             }
-            Trouble::Unclear(said) => {
+            SmtpTrouble::Unclear(said) => {
                 retry(format!("{host} answers {:?} where something else was due", self.redacted(said)))
             }
-            Trouble::NoLogin => SendOutcome::Permanent {
+            SmtpTrouble::NoLogin => SendOutcome::Permanent {
                 words: format!("{host} takes no password; remove user and password, or use another server"),
             },
             // Networks for guests cut the offer out. Tomorrow's network may not.
-            Trouble::NoTls => retry(format!(
+            SmtpTrouble::NoTls => retry(format!(
                 "{host} offers no encryption, and without it nothing is sent; \
                  try security = \"tls\" or another network"
             )),
-            Trouble::Broke(why) => retry(match stage {
-                Stage::Connecting => format!(
+            SmtpTrouble::Broke(why) => retry(match stage {
+                SmtpStage::Connecting => format!(
                     "{host} cannot be reached: {}; check server, port and security, and the network",
                     self.redacted(why)
                 ),
-                Stage::Securing => {
+                SmtpStage::Securing => {
                     format!("{host} cannot be spoken to in secret: {}; check ca_file", self.redacted(why))
                 }
                 _ => format!("{host} broke off: {}", self.redacted(why)),
             }),
-            Trouble::Silent => {
+            SmtpTrouble::Silent => {
                 retry(format!("{host} did not come to an end within {} s", SEND_WITHIN.as_secs()))
             }
         }
     }
 
-    fn said(&self, reply: &Reply) -> String {
+    fn said(&self, reply: &SmtpReply) -> String {
         self.redacted(&format!("{} {}", reply.code, reply.text()))
     }
 
@@ -200,7 +200,7 @@ impl Transport for Email {
         match outcome {
             Ok(handed) => self.handed(notice, letter.id, left, had_by, &handed),
             Err(trouble) => {
-                let reached = stage == Stage::Letter || !had_by.is_empty();
+                let reached = stage == SmtpStage::Letter || !had_by.is_empty();
                 self.partly = (!had_by.is_empty()).then(|| Partly { key: notice.key.clone(), had_by });
                 self.troubled(stage, &trouble, reached)
             }
@@ -214,20 +214,24 @@ impl Transport for Email {
 }
 
 /// What to do about a 5xx.
-fn advice(stage: Stage, code: u16) -> &'static str {
+fn advice(stage: SmtpStage, code: u16) -> &'static str {
     match (stage, code) {
         (_, 530) => "it wants a login; write user and password into the config",
         (_, 552) => "the mailbox is full or the letter too large; make room",
-        (Stage::Connecting, _) => {
+        (SmtpStage::Connecting, _) => {
             "it takes no mail from this computer; use the server that your mail service names for sending"
         }
-        (Stage::Securing, _) => "it cannot encrypt; use another server",
-        (Stage::LoggingIn, _) => {
+        (SmtpStage::Securing, _) => "it cannot encrypt; use another server",
+        (SmtpStage::LoggingIn, _) => {
             "check user and password in the config; many mail services want a password made for programs"
         }
-        (Stage::Sender, _) => "check `from` in the config: the login may not be allowed to send in its name",
-        (Stage::Receivers, _) => "check `to` in the config",
-        (Stage::Asking | Stage::Letter, _) => "it does not want the letter; ask whoever runs the server",
+        (SmtpStage::Sender, _) => {
+            "check `from` in the config: the login may not be allowed to send in its name"
+        }
+        (SmtpStage::Receivers, _) => "check `to` in the config",
+        (SmtpStage::Asking | SmtpStage::Letter, _) => {
+            "it does not want the letter; ask whoever runs the server"
+        }
     }
 }
 

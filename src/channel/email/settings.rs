@@ -31,7 +31,7 @@ pub struct Settings {
     pub port: Option<u16>,
     /// How the connection is encrypted. "starttls" unless told otherwise.
     #[serde(default)]
-    pub security: Security,
+    pub security: SecuritySetting,
     /// The name to log in with; without one, there is no login.
     pub user: Option<String>,
     /// Its password.
@@ -49,7 +49,7 @@ pub struct Settings {
 /// How a connection is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Security {
+pub enum SecuritySetting {
     /// After the server's greeting, and never without.
     #[default]
     StartTls,
@@ -59,21 +59,21 @@ pub enum Security {
     None,
 }
 
-impl Security {
+impl SecuritySetting {
     fn word(self) -> &'static str {
         match self {
-            Security::StartTls => "starttls",
-            Security::Tls => "tls",
-            Security::None => "none",
+            SecuritySetting::StartTls => "starttls",
+            SecuritySetting::Tls => "tls",
+            SecuritySetting::None => "none",
         }
     }
 
     /// RFC 8314; RFC 5321.
     fn port(self) -> u16 {
         match self {
-            Security::StartTls => 587,
-            Security::Tls => 465,
-            Security::None => 25,
+            SecuritySetting::StartTls => 587,
+            SecuritySetting::Tls => 465,
+            SecuritySetting::None => 25,
         }
     }
 }
@@ -176,12 +176,12 @@ pub fn receivers(texts: &[String]) -> Result<Vec<Mailbox>, String> {
 pub fn security(settings: &Settings) -> Result<smtp::Security, String> {
     let host = host(settings)?;
     match settings.security {
-        Security::None if tls::is_loopback(&host) => Ok(smtp::Security::None),
-        Security::None => Err(format!(
+        SecuritySetting::None if tls::is_loopback(&host) => Ok(smtp::Security::None),
+        SecuritySetting::None => Err(format!(
             "security: \"none\" would carry the mail to {host} unencrypted; write \"starttls\" or \"tls\""
         )),
-        Security::StartTls => Ok(smtp::Security::StartTls(encryption(settings.ca_file.as_deref())?)),
-        Security::Tls => Ok(smtp::Security::Tls(encryption(settings.ca_file.as_deref())?)),
+        SecuritySetting::StartTls => Ok(smtp::Security::StartTls(encryption(settings.ca_file.as_deref())?)),
+        SecuritySetting::Tls => Ok(smtp::Security::Tls(encryption(settings.ca_file.as_deref())?)),
     }
 }
 

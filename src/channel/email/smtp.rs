@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::base64;
-use super::connection::{Connection, Reply};
+use super::connection::{Connection, SmtpReply};
 use crate::cause::Cause as _;
 use crate::secret::Secret;
 
@@ -27,7 +27,7 @@ const QUIT_WITHIN: Duration = Duration::from_secs(2);
 const OWN_NAME: &str = "[127.0.0.1]";
 
 /// Whom to talk to, and how.
-pub struct Server {
+pub struct MailServer {
     /// Name or address, without brackets.
     pub host: String,
     pub port: u16,
@@ -45,7 +45,7 @@ pub enum Security {
 
 /// How far a conversation got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum SmtpStage {
     Connecting,
     Securing,
     LoggingIn,
@@ -60,16 +60,16 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Handed {
     /// The server's receipt; `None` where it would have nobody of those who were named.
-    pub taken: Option<Reply>,
+    pub taken: Option<SmtpReply>,
     /// Whom it would not have, and why.
-    pub refused: Vec<(Address, Reply)>,
+    pub refused: Vec<(Address, SmtpReply)>,
 }
 
 /// Why there was nothing to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum SmtpTrouble {
     /// A refusal, 4xx or 5xx.
-    Said(Reply),
+    Said(SmtpReply),
     /// A reply without a code, or with one of another kind than was due.
     Unclear(String),
     /// It does not offer encryption.
@@ -89,7 +89,7 @@ enum Due {
     GoOn = 3,
 }
 
-impl Server {
+impl MailServer {
     /// Says how far it got within the time, and what came of it.
     pub async fn hand_over(
         &self,
@@ -97,14 +97,14 @@ impl Server {
         to: &[Address],
         letter: &[u8],
         within: Duration,
-    ) -> (Stage, Result<Handed, Trouble>) {
-        let mut stage = Stage::Connecting;
+    ) -> (SmtpStage, Result<Handed, SmtpTrouble>) {
+        let mut stage = SmtpStage::Connecting;
         let mut connection = None;
         let conversation = timeout(within, async {
             let connection = self.connect(&mut connection, &mut stage).await?;
             transact(connection, from, to, letter, &mut stage).await
         });
-        let Ok(outcome) = conversation.await else { return (stage, Err(Trouble::Silent)) };
+        let Ok(outcome) = conversation.await else { return (stage, Err(SmtpTrouble::Silent)) };
         // Beside the time limit: what the server has taken it has taken, polite or not.
         if let Some(mut connection) = connection {
             let _unheard = timeout(QUIT_WITHIN, async {
@@ -120,24 +120,24 @@ impl Server {
     async fn connect<'p>(
         &self,
         place: &'p mut Option<Connection>,
-        stage: &mut Stage,
-    ) -> Result<&'p mut Connection, Trouble> {
+        stage: &mut SmtpStage,
+    ) -> Result<&'p mut Connection, SmtpTrouble> {
         let connecting = timeout(CONNECT_WITHIN, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.map_err(io::Error::from).and_then(|connected| connected);
-        let stream = stream.map_err(|error| Trouble::Broke(error.reason()))?;
+        let stream = stream.map_err(|error| SmtpTrouble::Broke(error.reason()))?;
         let mut plain = Connection::new(Box::new(stream));
         if let Security::Tls(tls) = &self.security {
-            *stage = Stage::Securing;
+            *stage = SmtpStage::Securing;
             plain = plain.secure(Arc::clone(tls), self.name()?).await?;
-            *stage = Stage::Connecting;
+            *stage = SmtpStage::Connecting;
         }
         let connection = place.insert(plain);
         expect(connection.reply().await, Due::Done)?;
         let mut offer = hello(connection).await?;
         if let Security::StartTls(tls) = &self.security {
-            *stage = Stage::Securing;
+            *stage = SmtpStage::Securing;
             if offer.keyword("STARTTLS").is_none() {
-                return Err(Trouble::NoTls);
+                return Err(SmtpTrouble::NoTls);
             }
             expect(connection.command("STARTTLS").await, Due::Done)?;
             let plain = place.take().expect("just used");
@@ -146,24 +146,24 @@ impl Server {
         }
         let connection = place.as_mut().expect("just used");
         if let Some((user, password)) = &self.login {
-            *stage = Stage::LoggingIn;
+            *stage = SmtpStage::LoggingIn;
             log_in(connection, &offer, user, password).await?;
         }
         Ok(connection)
     }
 
-    fn name(&self) -> Result<ServerName<'static>, Trouble> {
+    fn name(&self) -> Result<ServerName<'static>, SmtpTrouble> {
         ServerName::try_from(self.host.clone())
-            .map_err(|_| Trouble::Broke("the host is no name that TLS can check".to_owned()))
+            .map_err(|_| SmtpTrouble::Broke("the host is no name that TLS can check".to_owned()))
     }
 }
 
 /// What the server offers. One that does not know EHLO offers nothing (RFC 5321, 3.2).
-async fn hello(connection: &mut Connection) -> Result<Reply, Trouble> {
+async fn hello(connection: &mut Connection) -> Result<SmtpReply, SmtpTrouble> {
     let offer = match expect(connection.command(&format!("EHLO {OWN_NAME}")).await, Due::Done) {
-        Err(Trouble::Said(Reply { code: 500 | 502 | 504, .. })) => {
+        Err(SmtpTrouble::Said(SmtpReply { code: 500 | 502 | 504, .. })) => {
             let said = expect(connection.command(&format!("HELO {OWN_NAME}")).await, Due::Done)?;
-            Reply { lines: Vec::new(), ..said }
+            SmtpReply { lines: Vec::new(), ..said }
         }
         said => said?,
     };
@@ -176,10 +176,10 @@ async fn hello(connection: &mut Connection) -> Result<Reply, Trouble> {
 /// so both are for encrypted connections.
 async fn log_in(
     connection: &mut Connection,
-    offer: &Reply,
+    offer: &SmtpReply,
     user: &str,
     password: &Secret,
-) -> Result<(), Trouble> {
+) -> Result<(), SmtpTrouble> {
     let mechanisms = offer.keyword("AUTH").unwrap_or_default();
     let offers = |name: &str| mechanisms.iter().any(|mechanism| mechanism == name);
     let (user, password) = (user, password.expose());
@@ -188,10 +188,10 @@ async fn log_in(
         ("PLAIN", format!("AUTH PLAIN {plain}"), vec![plain]),
         ("LOGIN", "AUTH LOGIN".to_owned(), vec![base64(user), base64(password)]),
     ];
-    let mut refusal = Trouble::NoLogin;
+    let mut refusal = SmtpTrouble::NoLogin;
     for (_, first, answers) in ways.into_iter().filter(|(name, _, _)| offers(name)) {
         match authenticate(connection, &first, answers).await {
-            Err(Trouble::Said(reply)) if !reply.is_transient() => refusal = Trouble::Said(reply),
+            Err(SmtpTrouble::Said(reply)) if !reply.is_transient() => refusal = SmtpTrouble::Said(reply),
             other => return other,
         }
     }
@@ -199,7 +199,11 @@ async fn log_in(
 }
 
 /// `answers` are for the server's questions (334), as far as it has some.
-async fn authenticate(connection: &mut Connection, first: &str, answers: Vec<String>) -> Result<(), Trouble> {
+async fn authenticate(
+    connection: &mut Connection,
+    first: &str,
+    answers: Vec<String>,
+) -> Result<(), SmtpTrouble> {
     let mut said = connection.command(first).await;
     for answer in answers {
         if !matches!(&said, Ok(reply) if reply.code == 334) {
@@ -216,26 +220,26 @@ async fn transact(
     from: &Address,
     to: &[Address],
     letter: &[u8],
-    stage: &mut Stage,
-) -> Result<Handed, Trouble> {
-    *stage = Stage::Sender;
+    stage: &mut SmtpStage,
+) -> Result<Handed, SmtpTrouble> {
+    *stage = SmtpStage::Sender;
     expect(connection.command(&format!("MAIL FROM:<{from}>")).await, Due::Done)?;
-    *stage = Stage::Receivers;
+    *stage = SmtpStage::Receivers;
     let mut refused = Vec::new();
     for address in to {
         match expect(connection.command(&format!("RCPT TO:<{address}>")).await, Due::Done) {
             Ok(_) => {}
             // 421: the server hangs up (RFC 5321, 3.8).
-            Err(Trouble::Said(reply)) if reply.code != 421 => refused.push((address.clone(), reply)),
+            Err(SmtpTrouble::Said(reply)) if reply.code != 421 => refused.push((address.clone(), reply)),
             Err(trouble) => return Err(trouble),
         }
     }
     if refused.len() == to.len() {
         return Ok(Handed { taken: None, refused });
     }
-    *stage = Stage::Asking;
+    *stage = SmtpStage::Asking;
     expect(connection.command("DATA").await, Due::GoOn)?;
-    *stage = Stage::Letter;
+    *stage = SmtpStage::Letter;
     connection.say(&transparent(letter)).await?;
     let taken = expect(connection.reply().await, Due::Done)?;
     Ok(Handed { taken: Some(taken), refused })
@@ -258,12 +262,12 @@ fn transparent(letter: &[u8]) -> Vec<u8> {
     sent
 }
 
-fn expect(said: Result<Reply, Trouble>, due: Due) -> Result<Reply, Trouble> {
+fn expect(said: Result<SmtpReply, SmtpTrouble>, due: Due) -> Result<SmtpReply, SmtpTrouble> {
     let reply = said?;
     match reply.code / 100 {
         kind if kind == due as u16 => Ok(reply),
-        4 | 5 => Err(Trouble::Said(reply)),
-        _ => Err(Trouble::Unclear(format!("{} {}", reply.code, reply.text()))),
+        4 | 5 => Err(SmtpTrouble::Said(reply)),
+        _ => Err(SmtpTrouble::Unclear(format!("{} {}", reply.code, reply.text()))),
     }
 }
 

@@ -55,7 +55,7 @@ impl fmt::Debug for HttpTarget {
 
 /// What a peer answered, as far as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct HttpReply {
     pub status: u16,
     /// The header of that name as received.
     pub retry_after: Option<String>,
@@ -64,7 +64,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-impl Reply {
+impl HttpReply {
     /// The body as JSON; `Null` where it is none.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
@@ -107,7 +107,7 @@ impl HttpTarget {
         &self,
         headers: HeaderMap,
         body: impl Into<Vec<u8>>,
-    ) -> Result<Reply, SendOutcome> {
+    ) -> Result<HttpReply, SendOutcome> {
         let mut headers = headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.send(Method::POST, self.url.clone(), headers, body.into()).await
@@ -124,7 +124,7 @@ impl HttpTarget {
         url: Url,
         headers: HeaderMap,
         body: Vec<u8>,
-    ) -> Result<Reply, SendOutcome> {
+    ) -> Result<HttpReply, SendOutcome> {
         let deadline = Instant::now() + SEND_WITHIN;
         let request = self.client.request(method, url).headers(headers).body(body);
         match timeout_at(deadline, request.send()).await {
@@ -147,7 +147,7 @@ impl HttpTarget {
     }
 
     /// What the common table says about a reply: the status decides, the body only adds words.
-    pub fn judged(&self, reply: &Reply) -> SendOutcome {
+    pub fn judged(&self, reply: &HttpReply) -> SendOutcome {
         let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
         self.with_reason(answer, &String::from_utf8_lossy(&reply.body))
     }
@@ -240,8 +240,8 @@ fn redactor<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Red
 
 /// The status is there; failing to read the body changes nothing, and the deadline leaves what has
 /// arrived by then.
-async fn read(mut response: Response, max_bytes: usize, deadline: Instant) -> Reply {
-    let mut reply = Reply {
+async fn read(mut response: Response, max_bytes: usize, deadline: Instant) -> HttpReply {
+    let mut reply = HttpReply {
         status: response.status().as_u16(),
         retry_after: response
             .headers()

@@ -37,17 +37,17 @@ enum Request {
 
 /// The way to the task. It ends, with a goodbye to the broker, when this is dropped.
 #[derive(Debug)]
-pub struct Link {
+pub struct BrokerConnection {
     requests: mpsc::Sender<Request>,
 }
 
-impl Link {
+impl BrokerConnection {
     /// Connects in the background, on the tokio runtime that this is called on.
-    pub fn open(broker: Broker, topics: Topics) -> Link {
+    pub fn open(broker: Broker, topics: Topics) -> BrokerConnection {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let keeper = Keeper { broker, topics, requests: asked, wanted: Retained::new(), waiting: Vec::new() };
         tokio::spawn(keeper.run());
-        Link { requests }
+        BrokerConnection { requests }
     }
 
     /// Whether its task still runs: not on a runtime that has ended.

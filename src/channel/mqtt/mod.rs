@@ -23,7 +23,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use self::broker::{Broker, Login};
-use self::connection::Link;
+use self::connection::BrokerConnection;
 use self::topics::Topics;
 use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
@@ -119,7 +119,7 @@ pub struct Mqtt {
     broker: Broker,
     topics: Topics,
     /// From the first snapshot on.
-    link: Option<Link>,
+    link: Option<BrokerConnection>,
 }
 
 impl Mqtt {
@@ -196,8 +196,8 @@ impl Transport for Mqtt {
     /// tokio runtime that this is called on.
     async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
         let retained = self.topics.retained(snapshot, Timestamp::now());
-        if !self.link.as_ref().is_some_and(Link::is_open) {
-            self.link = Some(Link::open(self.broker.clone(), self.topics.clone()));
+        if !self.link.as_ref().is_some_and(BrokerConnection::is_open) {
+            self.link = Some(BrokerConnection::open(self.broker.clone(), self.topics.clone()));
         }
         let link = self.link.as_ref().expect("just opened");
         let answer = timeout(SEND_WITHIN, link.show(retained)).await;

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::model::{Outage, ServiceKey};
 use crate::status_socket;
 use crate::store::Store;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 use crate::cli::args::Ack;
 use crate::cli::phrases::{kind_word, shown, since};
@@ -20,7 +20,7 @@ pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
     let store = store(&config, true)?;
     let wanted = if ack.services.is_empty() { &config.watch } else { &ack.services };
     refuse_unknown(&ack.services, &store, &config)?;
-    let watch = Watch::new(wanted);
+    let watch = Watchlist::new(wanted);
     let is_meant = |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
     let meant = wait(store.acknowledge(&config.feed, &is_meant, ack.undo, invocation.now))??;
     if meant.is_empty() {
@@ -49,7 +49,7 @@ fn refuse_unknown(asked: &[String], store: &Store, config: &Config) -> Result<()
     let beliefs = wait(store.beliefs(&config.feed))??;
     let names = || beliefs.services.values().map(|service| service.name.as_str());
     let is_known = |text: &&String| {
-        let watch = Watch::new(&[text]);
+        let watch = Watchlist::new(&[text]);
         names().any(|name| watch.matches(&ServiceKey::new(name)))
     };
     match asked.iter().find(|text| !is_known(text)) {

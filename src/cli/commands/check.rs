@@ -11,11 +11,11 @@ use crate::daemon;
 use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE};
 use crate::delivery::payload::VERSION;
 use crate::exit_code::{CANNOT_TELL, DONE, ISSUE, OUTAGE, WRONG_USAGE};
-use crate::feed::fetch::{self, Fetcher, Limits};
+use crate::feed::fetch::{self, FetchLimits, Fetcher};
 use crate::model::Document;
 use crate::text::counted;
 
-use crate::cli::args::{Check, CheckFormat};
+use crate::cli::args::{CheckArgs, CheckFormat};
 use crate::cli::phrases::shown;
 use crate::cli::service_state::{ServiceReport, State, standings};
 use crate::cli::terminal::Page;
@@ -43,7 +43,7 @@ pub struct Answer {
     pub standings: Result<Vec<ServiceReport>, Blind>,
 }
 
-pub fn run(check: &Check, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(check: &CheckArgs, invocation: &Invocation) -> Result<Output, Failure> {
     let answered = answer(check, invocation);
     let (answer, zone) = match answered {
         Ok(answered) => answered,
@@ -62,7 +62,7 @@ pub fn run(check: &Check, invocation: &Invocation) -> Result<Output, Failure> {
     Ok(Output { text, code: answer.code() })
 }
 
-fn answer(check: &Check, invocation: &Invocation) -> Result<(Answer, TimeZone), Failure> {
+fn answer(check: &CheckArgs, invocation: &Invocation) -> Result<(Answer, TimeZone), Failure> {
     let (config, error) = lenient_config(invocation)?;
     if check.services.is_empty() && error.is_some() && !config.is_watch_given() {
         // The default would be an answer about something else.
@@ -91,12 +91,12 @@ fn lenient_config(invocation: &Invocation) -> Result<(Config, Option<ConfigError
 /// One fetch. The outer error is ours, the inner one the feed's.
 pub fn poll(config: &Config) -> Result<Result<Document, Blind>, Failure> {
     let ca_file = config.ca_file.as_deref();
-    let mut fetcher = Fetcher::new(daemon::feed_url(config)?, Limits::default(), ca_file)
+    let mut fetcher = Fetcher::new(daemon::feed_url(config)?, FetchLimits::default(), ca_file)
         .map_err(|words| config.error_in("feed", &words))?;
     Ok(wait(fetcher.first_fetch())?.map_err(|failure| blind(&failure)))
 }
 
-fn blind(failure: &fetch::Failure) -> Blind {
+fn blind(failure: &fetch::FetchError) -> Blind {
     Blind { word: failure.word(), fault: failure.fault().as_str(), reason: failure.to_string() }
 }
 

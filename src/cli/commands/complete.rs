@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use clap::{Arg, Command};
 
 use crate::config::Config;
-use crate::doctor::guide::Step;
+use crate::doctor::guide::GuideStep;
 use crate::doctor::{CHECKS, Group};
 use crate::model::Listed;
 use crate::store::Store;
@@ -47,7 +47,7 @@ enum Kind {
     Service,
     Channel,
     Check,
-    Step,
+    GuideStep,
 }
 
 pub fn run(complete: &Complete, invocation: &Invocation) -> Output {
@@ -112,7 +112,7 @@ fn kind(argument: &Arg) -> Option<Kind> {
         "SERVICE" | "GLOB" => Some(Kind::Service),
         "CHANNEL" => Some(Kind::Channel),
         "CHECK" => Some(Kind::Check),
-        "STEP" => Some(Kind::Step),
+        "STEP" => Some(Kind::GuideStep),
         _ => None,
     }
 }
@@ -129,7 +129,7 @@ fn words(kind: Kind, invocation: &Invocation) -> Vec<String> {
             let all: BTreeSet<&str> = groups.into_iter().chain(CHECKS.iter().map(|check| check.id)).collect();
             all.into_iter().map(str::to_owned).collect()
         }
-        Kind::Step => Step::ALL.iter().map(|step| step.as_str().to_owned()).collect(),
+        Kind::GuideStep => GuideStep::ALL.iter().map(|step| step.as_str().to_owned()).collect(),
         Kind::Channel => invocation.config().map(|config| channels(&config)).unwrap_or_default(),
         Kind::Service => {
             let recorded = invocation.config().ok().and_then(|config| services(&config));
@@ -179,7 +179,7 @@ mod tests {
         check("drill --channel des", Some((Kind::Channel, "", "des")));
         check("outbox retry 7 --channel ", Some((Kind::Channel, "", "")));
         check("doctor --only po", Some((Kind::Check, "", "po")));
-        check("guide ", Some((Kind::Step, "", "")));
+        check("guide ", Some((Kind::GuideStep, "", "")));
         for line in
             ["", "che", "check --", "check --format ", "history --since 3", "fleet dev", "outbox ", "x y"]
         {

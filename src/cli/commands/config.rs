@@ -12,7 +12,7 @@ use crate::cause::Cause as _;
 use crate::config::{self, Config, SAMPLE, zone_name};
 use crate::daemon::Setup;
 
-use crate::cli::args::Config as Command;
+use crate::cli::args::ConfigArgs as Command;
 use crate::cli::phrases::shown;
 use crate::cli::terminal::Page;
 use crate::cli::{CANNOT_WRITE, Failure, Invocation, Output};

@@ -13,15 +13,17 @@ use crate::config::{self, Config};
 use crate::daemon;
 use crate::delivery::payload::VERSION;
 use crate::doctor::probe::{ConnectTo, Net};
-use crate::doctor::{self, Asked, CHECKS, Database, Finding, Group, Status, Verdict, Whose, World, verdict};
+use crate::doctor::{
+    self, CHECKS, Database, Finding, Group, Selection, Status, Verdict, Whose, World, verdict,
+};
 use crate::feed::fetch::Fetcher;
 use crate::phones::ios_releases::{self, Source};
-use crate::phones::local_backups::{self, Place};
+use crate::phones::local_backups::{self, BackupPlace};
 use crate::tls;
 
 use crate::cli::args::Doctor;
 use crate::cli::phrases::shown;
-use crate::cli::state::{self, State};
+use crate::cli::state::{self, StateLocation};
 use crate::cli::terminal::{Ink, Page, padded, width};
 use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, wait};
 
@@ -36,7 +38,7 @@ pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> 
         return Ok(Output::done(if doctor.json { format!("{:#}\n", checks_json()) } else { checks_text() }));
     }
     let wrong = |words: String| Failure::new(WRONG_USAGE, words);
-    let asked = Asked::new(&doctor.only, &doctor.skip).map_err(wrong)?;
+    let asked = Selection::new(&doctor.only, &doctor.skip).map_err(wrong)?;
     // A link to a disk that is not connected is there.
     let is_lost = |folder: &&PathBuf| {
         folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -86,9 +88,9 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
         None => config::usbmuxd(invocation.environment),
     };
     let (state_directory, private) = match state::of(config, invocation) {
-        State::Here(directory) => (directory, None),
-        State::Nowhere => (config.state_directory.clone(), None),
-        State::Closed(directory, error) => {
+        StateLocation::Here(directory) => (directory, None),
+        StateLocation::Nowhere => (config.state_directory.clone(), None),
+        StateLocation::Closed(directory, error) => {
             let seen = state::closed(&directory, &error);
             let command = state::as_root(&invocation.arguments, &directory);
             let todo = state::advice(&error, &command);
@@ -115,11 +117,11 @@ fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<Wo
 }
 
 /// The folders that were named, and the one where macOS keeps them.
-fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<Place> {
+fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<BackupPlace> {
     let home = (invocation.environment)("HOME").filter(|_| cfg!(target_os = "macos"));
-    let own = home.map(|home| Place::of_system(local_backups::macos_root(Path::new(&home))));
+    let own = home.map(|home| BackupPlace::of_system(local_backups::macos_root(Path::new(&home))));
     let named = doctor.backups.iter().chain(&config.phone.backups);
-    named.cloned().map(Place::named).chain(own).collect()
+    named.cloned().map(BackupPlace::named).chain(own).collect()
 }
 
 /// One line on a terminal that says how far it is, and is gone in the end. Shorter than any terminal
@@ -267,7 +269,7 @@ mod tests {
     use crate::cli::terminal::tests::UTC;
     use crate::cli::tests::check_documented;
     use crate::doctor::Blame;
-    use crate::doctor::guide::Step;
+    use crate::doctor::guide::GuideStep;
 
     fn page(color: bool) -> Page<'static> {
         Page { width: 80, color, zone: &UTC, now: "2026-05-05T09:40:00Z".parse().expect("a time") }
@@ -280,7 +282,7 @@ mod tests {
                 .todo(
                     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.",
                 )
-                .step(Step::AppleStatus)
+                .step(GuideStep::AppleStatus)
                 .evidence(["published 09:31, 61 services".to_owned()]),
             Finding::new("portal", Status::Ok, "the network is open"),
             Finding::new("ios", Status::CannotTell, "a name with \u{1b}[31mcolour").subject("iPhone 2"),

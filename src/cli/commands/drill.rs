@@ -14,7 +14,7 @@ use crate::channel::{Audience, SendOutcome};
 use crate::config::Config;
 use crate::daemon;
 use crate::delivery::payload::VERSION;
-use crate::drill::{self, Act, Drill, Play, Sent, Step, Told};
+use crate::drill::{self, Act, Drill, DrillStep, Play, Sent, Told};
 use crate::text::counted;
 use crate::tracking::poll_plan::Plan;
 
@@ -26,7 +26,7 @@ use crate::cli::{DONE, FAILED, Failure, Invocation, Output, args, print, wait};
 /// Says each change in one line, not as JSON.
 const LOG: &str = "log";
 
-pub fn run(args: &args::Drill, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(args: &args::DrillArgs, invocation: &Invocation) -> Result<Output, Failure> {
     let config = invocation.config()?;
     let receivers = chosen(daemon::receivers(&config, invocation.environment)?, &args.channels)?;
     let drill = drill(args, &config, invocation);
@@ -50,7 +50,7 @@ pub fn run(args: &args::Drill, invocation: &Invocation) -> Result<Output, Failur
     Ok(Output { text, code: report.code() })
 }
 
-fn drill(args: &args::Drill, config: &Config, invocation: &Invocation) -> Drill {
+fn drill(args: &args::DrillArgs, config: &Config, invocation: &Invocation) -> Drill {
     Drill {
         feed: config.feed.clone(),
         service: drill::service(&config.watch),
@@ -115,7 +115,7 @@ impl Outcome {
 
 struct Report {
     drill: Drill,
-    steps: Vec<Step>,
+    steps: Vec<DrillStep>,
 }
 
 impl Report {
@@ -180,7 +180,7 @@ impl Report {
     }
 }
 
-fn step_json(step: &Step) -> Value {
+fn step_json(step: &DrillStep) -> Value {
     json!({
         "step": step.act.as_str(),
         "at": step.at,
@@ -203,7 +203,7 @@ fn told_json(told: &Told) -> Value {
     })
 }
 
-fn text(step: &Step, page: &Page) -> String {
+fn text(step: &DrillStep, page: &Page) -> String {
     let what = match step.act {
         Act::Calm => "No outage: no notice",
         Act::Began => "Outage begins",
@@ -308,7 +308,7 @@ mod tests {
             speed: Some(60),
             is_dry,
         };
-        let step = Step { act: Act::Began, at: page().now, looks: Duration::from_millis(1_510), told };
+        let step = DrillStep { act: Act::Began, at: page().now, looks: Duration::from_millis(1_510), told };
         Report { drill, steps: vec![step] }
     }
 

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::delivery::payload::VERSION;
-use crate::doctor::guide::{Step, WARNING};
+use crate::doctor::guide::{GuideStep, WARNING};
 
 use crate::cli::args::Guide;
 use crate::cli::terminal::{Ink, Page};
@@ -17,7 +17,7 @@ const INDENT: usize = 4;
 pub fn run(guide: &Guide, invocation: &Invocation) -> Result<Output, Failure> {
     let steps = match &guide.step {
         Some(text) => vec![step(text)?],
-        None => Step::ALL.to_vec(),
+        None => GuideStep::ALL.to_vec(),
     };
     // It shows no times.
     let zone = TimeZone::UTC;
@@ -29,10 +29,10 @@ pub fn run(guide: &Guide, invocation: &Invocation) -> Result<Output, Failure> {
     }))
 }
 
-fn step(text: &str) -> Result<Step, Failure> {
-    Step::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = Step::ALL.iter().map(|step| step.as_str()).collect();
-        let last = Step::ALL.len();
+fn step(text: &str) -> Result<GuideStep, Failure> {
+    GuideStep::parse(text).ok_or_else(|| {
+        let words: Vec<&str> = GuideStep::ALL.iter().map(|step| step.as_str()).collect();
+        let last = GuideStep::ALL.len();
         Failure::new(
             WRONG_USAGE,
             format!("unknown step {text:?}: expected 1 to {last}, or one of {}", words.join(", ")),
@@ -40,7 +40,7 @@ fn step(text: &str) -> Result<Step, Failure> {
     })
 }
 
-fn road(steps: &[Step], page: &Page) -> String {
+fn road(steps: &[GuideStep], page: &Page) -> String {
     let mut text = page.paragraph(0, "My iPhone does not back up to iCloud. Steps, easiest first:");
     text.push('\n');
     for step in steps {
@@ -52,7 +52,7 @@ fn road(steps: &[Step], page: &Page) -> String {
 }
 
 /// The title, why, what to do, what to mind.
-fn draw(step: Step, page: &Page) -> String {
+fn draw(step: GuideStep, page: &Page) -> String {
     let said = step.text();
     let title = format!("{:>2}. {}", step.number(), said.title);
     let mut text = format!("{}\n", page.paint(Ink::Strong, &title));
@@ -76,7 +76,7 @@ fn item(line: &str, page: &Page) -> String {
     format!("{:INDENT$}- {}", "", whole.trim_start())
 }
 
-fn list(steps: &[Step]) -> Value {
+fn list(steps: &[GuideStep]) -> Value {
     let steps = steps.iter().map(|step| {
         let said = step.text();
         json!({
@@ -116,15 +116,15 @@ mod tests {
     mobile network settings: have the password of your Wi-Fi at hand. Take care
     not to tap Erase All Content and Settings, which stands beside it.
 ";
-        assert_eq!(draw(Step::NetworkReset, &page(false)), expected);
-        let painted = draw(Step::Update, &page(true));
+        assert_eq!(draw(GuideStep::NetworkReset, &page(false)), expected);
+        let painted = draw(GuideStep::Update, &page(true));
         assert!(painted.starts_with("\u{1b}[1m 5. Update iOS\u{1b}[0m\n"), "{painted:?}");
     }
 
     #[test]
     fn the_road_has_every_step_once_and_the_warning() {
-        let road = road(&Step::ALL, &page(false));
-        for step in Step::ALL {
+        let road = road(&GuideStep::ALL, &page(false));
+        for step in GuideStep::ALL {
             let title = format!("{}. {}\n", step.number(), step.text().title);
             assert_eq!(road.matches(&title).count(), 1, "{step:?}");
         }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn programs_get_the_same() {
-        let list = list(&Step::ALL);
+        let list = list(&GuideStep::ALL);
         check_documented("guide", &list);
         assert_eq!(list["steps"].as_array().map(Vec::len), Some(12));
     }

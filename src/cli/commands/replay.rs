@@ -16,7 +16,7 @@ use crate::text;
 use crate::tracking::is_for;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::replay::{Summary, replay};
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 use crate::cli::args::Replay;
 use crate::cli::phrases::shown;
@@ -24,7 +24,7 @@ use crate::cli::{Failure, Invocation, Output, cannot_print};
 
 pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
     let config = settings(invocation)?;
-    let watch = Watch::new(&config.watch);
+    let watch = Watchlist::new(&config.watch);
     let jitter_s = invocation.overrides.jitter_s.map_or(0, |_| config.jitter_s);
     let plan = Plan { poll: config.poll.clone(), trouble: config.trouble.clone(), jitter_s };
     let failed = |error: anyhow::Error| Failure::failed(format!("{error:#}"));

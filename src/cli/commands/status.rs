@@ -13,13 +13,13 @@ use crate::delivery::payload::VERSION;
 use crate::model::{Beliefs, Fault, FeedHealth, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey};
 use crate::status_socket::{self, DaemonStatus};
 use crate::store::{DATABASE, Snooze, Span, StoredDelivery, Totals};
-use crate::tracking::watchlist::{Watch, near};
+use crate::tracking::watchlist::{Watchlist, near};
 
 use super::config::zone_line;
 use crate::cli::phrases::{age, shown, since, span, under_way};
 use crate::cli::state::{beside, located};
 use crate::cli::terminal::{Ink, Page};
-use crate::cli::timeline::{self, Seen, coverage, up_to_date};
+use crate::cli::timeline::{self, CoverageShares, coverage, up_to_date};
 use crate::cli::{Failure, Invocation, Output, store, wait};
 
 const INDENT: usize = 2;
@@ -78,7 +78,7 @@ pub fn run(json: bool, invocation: &Invocation) -> Result<Output, Failure> {
 
 impl Known {
     fn text(&self, config: &Config, page: &Page) -> String {
-        let watch = Watch::new(&config.watch);
+        let watch = Watchlist::new(&config.watch);
         let mut text = page.paragraph(0, &self.last_poll(page));
         text.push_str(&page.paragraph(0, &self.running(page)));
         if let (None, Some(command)) = (&self.live, &self.beside) {
@@ -154,7 +154,7 @@ impl Known {
         banner.map(|banner| page.paragraph(0, &format!("Apple says: {}", shown(banner)))).unwrap_or_default()
     }
 
-    fn watched(&self, watch: &Watch, page: &Page) -> String {
+    fn watched(&self, watch: &Watchlist, page: &Page) -> String {
         let mut text = format!("{}\n", page.paint(Ink::Strong, "Watched"));
         for pattern in watch.patterns() {
             let key = ServiceKey::new(&pattern.text);
@@ -187,7 +187,7 @@ impl Known {
     }
 
     /// Ongoing trouble that nobody here watches; nothing where there is none.
-    fn elsewhere(&self, watch: &Watch, page: &Page) -> String {
+    fn elsewhere(&self, watch: &Watchlist, page: &Page) -> String {
         let other = self.listed().filter(|(key, _)| !watch.matches(key));
         let troubled: Vec<_> = other.filter(|(key, _)| self.ongoing_of(key).next().is_some()).collect();
         if troubled.is_empty() {
@@ -314,7 +314,7 @@ impl Known {
     }
 
     /// Of 30 days, or of as much of them as statusd has been there for.
-    fn seen(&self, page: &Page) -> (Timestamp, Seen) {
+    fn seen(&self, page: &Page) -> (Timestamp, CoverageShares) {
         let first = self.spans.first().map_or(page.now, |span| span.from);
         let from = timeline::start(page).max(first);
         (from, coverage(&self.spans, from, page.now))
@@ -335,7 +335,7 @@ impl Known {
 
     fn json(&self, config: &Config, page: &Page) -> Value {
         let (from, seen) = self.seen(page);
-        let watch = Watch::new(&config.watch);
+        let watch = Watchlist::new(&config.watch);
         let ongoing =
             self.beliefs.outages.values().filter(|outage| matches!(outage.phase, Phase::Ongoing(_)));
         let live = self.live.as_ref();
@@ -370,7 +370,7 @@ impl Known {
         })
     }
 
-    fn outage_json(&self, outage: &Outage, watch: &Watch) -> Value {
+    fn outage_json(&self, outage: &Outage, watch: &Watchlist) -> Value {
         let missing = match &outage.phase {
             Phase::Ongoing(Some(missing)) => Some(missing.since),
             Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => None,

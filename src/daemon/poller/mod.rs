@@ -15,14 +15,14 @@ use tokio::task::yield_now;
 use crate::cause::Cause as _;
 use crate::clock::Elapsed;
 use crate::delivery::policy::Route;
-use crate::feed::fetch::{Failure, FetchOutcome, Fetcher};
+use crate::feed::fetch::{FetchError, FetchOutcome, Fetcher};
 use crate::feed::recording::Recorder;
 use crate::model::{Change, Fault};
 use crate::schedule::Schedule;
 use crate::store::Store;
 use crate::tracking::poll_plan::{AFTER_WAKING_S, Plan, PollResult, next_poll};
-use crate::tracking::watchlist::Watch;
-use crate::tracking::{self, Pending, Trouble, Update, Verdict};
+use crate::tracking::watchlist::Watchlist;
+use crate::tracking::{self, Acceptance, Pending, Trouble, Update};
 
 pub use state::PollerState;
 
@@ -32,7 +32,7 @@ const STORE_RETRY_S: i64 = 60;
 /// The configuration of one poller, rebuilt on reload, with its state.
 pub struct Poller {
     pub fetcher: Fetcher,
-    pub watch: Watch,
+    pub watch: Watchlist,
     pub plan: Plan,
     /// The channels with their policies.
     pub routes: Vec<Route>,
@@ -47,7 +47,7 @@ pub struct Poller {
 /// The result of a poll.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollReport {
-    pub verdict: Verdict,
+    pub verdict: Acceptance,
     /// Committed, in order; reminders last.
     pub changes: Vec<Change>,
     /// The reason why the feed was unreadable, or why the database could not be written.
@@ -58,7 +58,7 @@ pub struct PollReport {
 
 impl PollReport {
     /// A poll that the database failed. The next one follows soon.
-    fn unwritten(verdict: Verdict, error: &rusqlite::Error, now: Timestamp) -> PollReport {
+    fn unwritten(verdict: Acceptance, error: &rusqlite::Error, now: Timestamp) -> PollReport {
         let trouble = Some(format!("cannot write to the database: {}", error.reason()));
         let next = now.checked_add(SignedDuration::from_secs(STORE_RETRY_S)).unwrap_or(Timestamp::MAX);
         PollReport { verdict, changes: Vec::new(), trouble, next }
@@ -66,7 +66,7 @@ impl PollReport {
 }
 
 /// The server's response, before anything was done with it.
-type Fetch = Result<FetchOutcome, Failure>;
+type Fetch = Result<FetchOutcome, FetchError>;
 
 /// A fetch that [`Poller::complete`] has not processed yet.
 pub struct Fetched {
@@ -122,10 +122,10 @@ impl Poller {
         let poll = PollContext { store, now, elapsed: fetched.elapsed };
         let fetch = match fetched.response {
             Ok(fetch) => fetch,
-            Err(error) => return PollReport::unwritten(Verdict::Unreadable, &error, now),
+            Err(error) => return PollReport::unwritten(Acceptance::Unreadable, &error, now),
         };
         if let Err(error) = self.prepare(&poll, &fetch).await {
-            return PollReport::unwritten(Verdict::Unreadable, &error, now);
+            return PollReport::unwritten(Acceptance::Unreadable, &error, now);
         }
         yield_now().await;
         let trouble = self.keep_document(&poll, &fetch);

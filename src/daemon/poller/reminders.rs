@@ -5,11 +5,11 @@ use tokio::task::yield_now;
 use super::{PollContext, Poller, PollerState};
 use crate::cause::Cause as _;
 use crate::model::{Change, Outage, ServiceKey};
-use crate::tracking::{self, Verdict};
+use crate::tracking::{self, Acceptance};
 
 impl Poller {
     /// Returns the reminders that were written. After an error they are still due at the next poll.
-    pub(super) async fn remind(&self, poll: &PollContext<'_>, verdict: Verdict) -> Vec<Change> {
+    pub(super) async fn remind(&self, poll: &PollContext<'_>, verdict: Acceptance) -> Vec<Change> {
         match self.due_reminders(poll, verdict).await {
             Ok(reminders) => reminders,
             Err(error) => {
@@ -21,10 +21,14 @@ impl Poller {
 
     /// Writes reminders only after an accepted poll without unconfirmed changes, because a reminder
     /// states that the outage is ongoing now.
-    async fn due_reminders(&self, poll: &PollContext<'_>, verdict: Verdict) -> rusqlite::Result<Vec<Change>> {
+    async fn due_reminders(
+        &self,
+        poll: &PollContext<'_>,
+        verdict: Acceptance,
+    ) -> rusqlite::Result<Vec<Change>> {
         let PollerState { beliefs, pending, .. } = &self.state;
         let mut reminders = Vec::new();
-        if verdict != Verdict::Accepted
+        if verdict != Acceptance::Accepted
             || pending.oldest().is_some()
             || !tracking::has_trouble(beliefs, &self.watch)
         {

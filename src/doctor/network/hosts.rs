@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::super::{Blame, Finding, Status};
 use super::{HOSTS, NetworkReport, is_reached, looks, several};
-use crate::doctor::guide::Step;
+use crate::doctor::guide::GuideStep;
 use crate::doctor::probe::{
-    Clock, ConnectFault, ConnectOutcome, Distrust, Family, HostLook, NameFault, OUTSIDE_HOST, Outside,
-    Papers, Place, Proxy, Purpose, Trust,
+    AddressFamily, Clock, ConnectFault, ConnectOutcome, Distrust, HostLook, NameFault, OUTSIDE_HOST,
+    OutsideHost, Papers, Place, Proxy, Purpose, Trust,
 };
 
 /// A clock that is wrong by this much can make a good certificate look expired or new.
@@ -64,20 +64,20 @@ fn none_reached(failing: &[&HostLook], looked: &NetworkReport) -> Finding {
         return Finding::new(HOSTS, Status::CannotTell, seen).todo(BEHIND_PROXY);
     }
     match &looked.outside {
-        Some(Outside::Reached) if !failing.iter().any(|look| is_answered(look)) => {
+        Some(OutsideHost::Reached) if !failing.iter().any(|look| is_answered(look)) => {
             let seen = format!(
                 "this network blocks Apple: none of {count} Apple hosts can be reached, but {OUTSIDE_HOST} can: \
                  {reason}"
             );
-            return problem(seen).todo(SOME).step(Step::WifiAndPower);
+            return problem(seen).todo(SOME).step(GuideStep::WifiAndPower);
         }
-        Some(Outside::NoName(_) | Outside::NoConnection(_)) => {
+        Some(OutsideHost::NoName(_) | OutsideHost::NoConnection(_)) => {
             let seen = format!(
                 "this computer is offline: neither Apple's hosts nor {OUTSIDE_HOST} can be reached: {reason}"
             );
             return problem(seen).todo(NO_WAY);
         }
-        Some(Outside::Reached) | None => {}
+        Some(OutsideHost::Reached) | None => {}
     }
     if failing.iter().all(|look| has_no_way(look)) {
         return problem(format!("this computer has no internet connection: {reason}")).todo(NO_WAY);
@@ -87,7 +87,7 @@ fn none_reached(failing: &[&HostLook], looked: &NetworkReport) -> Finding {
         return problem(seen).blame(Blame::Computer).todo(CLOCK);
     }
     let todo = if failing.iter().all(|look| is_strange(look)) { STRANGE } else { NOTHING };
-    problem(seen).todo(todo).step(Step::WifiAndPower)
+    problem(seen).todo(todo).step(GuideStep::WifiAndPower)
 }
 
 /// Somebody answers, with a certificate that may be anybody's.
@@ -126,7 +126,7 @@ fn some_not_reached(failing: &[&HostLook], count: usize, clock: Option<&Clock>) 
     let finding = Finding::new(HOSTS, status, seen);
     match status {
         _ if is_by_clock(failing, clock) => finding.blame(Blame::Computer).todo(CLOCK),
-        Status::Problem => finding.blame(Blame::Network).todo(SOME).step(Step::WifiAndPower),
+        Status::Problem => finding.blame(Blame::Network).todo(SOME).step(GuideStep::WifiAndPower),
         Status::Ok | Status::Warning | Status::Skipped | Status::CannotTell => {
             finding.blame(Blame::Network).todo(MINOR)
         }
@@ -214,7 +214,7 @@ pub(super) fn ending(way: &ConnectOutcome) -> String {
 
 /// A line for each family.
 fn evidence(look: &HostLook) -> [String; 2] {
-    [(Family::V4, "IPv4"), (Family::V6, "IPv6")].map(|(family, name)| {
+    [(AddressFamily::V4, "IPv4"), (AddressFamily::V6, "IPv6")].map(|(family, name)| {
         let way = look.way(family);
         format!("{} {name}: {}{}", look.host.name, steps(look, way), ending(way))
     })

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Blame, Finding, Status};
 use super::{Hosts, INTERCEPTION, looks, several};
-use crate::doctor::probe::{ConnectOutcome, Distrust, Family, HostLook, Papers, Trust};
+use crate::doctor::probe::{AddressFamily, ConnectOutcome, Distrust, HostLook, Papers, Trust};
 
 /// One host alone may be a mistake of somebody's.
 const SAME_UNKNOWN_HOSTS: usize = 2;
@@ -85,7 +85,7 @@ fn names(hosts: &BTreeSet<&str>) -> String {
 }
 
 fn papers(look: &HostLook) -> impl Iterator<Item = (&str, &Papers)> {
-    [Family::V4, Family::V6].into_iter().filter_map(|family| match look.way(family) {
+    [AddressFamily::V4, AddressFamily::V6].into_iter().filter_map(|family| match look.way(family) {
         ConnectOutcome::Answered { papers, .. } => Some((look.host.name, papers)),
         ConnectOutcome::NoName(_)
         | ConnectOutcome::NoAddress

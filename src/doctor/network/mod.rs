@@ -20,8 +20,8 @@ use jiff::Timestamp;
 
 use super::Finding;
 use crate::doctor::probe::{
-    Clock, ClockSource, Environment, HostLook, Net, Outside, Page, Portal, Proxy, Speed, SpeedFault,
-    ask_clock, ask_hosts, ask_outside, ask_portal, ask_proxy, ask_speed,
+    Clock, ClockSource, HostLook, Net, OutsideHost, Portal, PortalPage, ProbeEnvironment, Proxy, Speed,
+    SpeedFault, ask_clock, ask_hosts, ask_outside, ask_portal, ask_proxy, ask_speed,
 };
 
 pub const PORTAL: &str = "portal";
@@ -47,7 +47,7 @@ pub struct NetworkReport {
     pub clock: Option<Clock>,
     pub speed: Option<Result<Speed, SpeedFault>>,
     /// A host that is not Apple's, where none of Apple's can be reached.
-    pub outside: Option<Outside>,
+    pub outside: Option<OutsideHost>,
 }
 
 /// Looks at all that the wanted checks need, side by side, within twelve seconds; the speed, where
@@ -55,7 +55,7 @@ pub struct NetworkReport {
 /// Ids that are not of [`IDS`] are ignored. `now` is when it is called.
 pub async fn look(
     net: &Net,
-    environment: &Environment<'_>,
+    environment: &ProbeEnvironment<'_>,
     wanted: &BTreeSet<&str>,
     with_speed: bool,
     now: Timestamp,
@@ -83,7 +83,7 @@ async fn when<T>(wanted: bool, question: impl Future<Output = T>) -> Option<T> {
 /// Many networks let no question about the time through. A stranger's page says nothing about it.
 fn or_by_page(clock: Clock, portal: Option<&Portal>) -> Clock {
     match (&clock, portal) {
-        (Clock::Unknown(_), Some(Portal { page: Page::Open, ahead_s: Some(ahead_s) })) => {
+        (Clock::Unknown(_), Some(Portal { page: PortalPage::Open, ahead_s: Some(ahead_s) })) => {
             Clock::Measured { ahead_s: *ahead_s, by: ClockSource::WebPage }
         }
         _ => clock,

@@ -4,8 +4,8 @@
 
 use super::super::{Blame, Finding, Status};
 use super::PORTAL;
-use crate::doctor::guide::Step;
-use crate::doctor::probe::{Page, Portal, Stranger};
+use crate::doctor::guide::GuideStep;
+use crate::doctor::probe::{Portal, PortalPage, Stranger};
 
 const LOG_IN: &str = "Log in to this network: open any page in a browser, on the phone as well. A phone on this network \
                       cannot back up before that.";
@@ -14,13 +14,15 @@ pub(super) fn judge(portal: Option<&Portal>) -> Finding {
     let found = |status, seen: String| Finding::new(PORTAL, status, seen);
     match portal.map(|portal| &portal.page) {
         None => found(Status::CannotTell, "not checked".to_owned()),
-        Some(Page::Open) => found(Status::Ok, "no login page: Apple's test page was received".to_owned()),
-        Some(Page::Captive(stranger)) => found(Status::Problem, words(stranger))
+        Some(PortalPage::Open) => {
+            found(Status::Ok, "no login page: Apple's test page was received".to_owned())
+        }
+        Some(PortalPage::Captive(stranger)) => found(Status::Problem, words(stranger))
             .blame(Blame::Network)
             .todo(LOG_IN)
-            .step(Step::WifiAndPower)
+            .step(GuideStep::WifiAndPower)
             .evidence([format!("requested Apple's test page, received status {}", stranger.status)]),
-        Some(Page::Unreachable(fault)) => {
+        Some(PortalPage::Unreachable(fault)) => {
             found(Status::CannotTell, format!("cannot reach Apple's test page: {fault}"))
         }
     }

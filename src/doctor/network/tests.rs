@@ -105,16 +105,17 @@ fn one_finding_for_each_wanted_check_and_nothing_seen_is_never_fine() {
 #[test]
 fn portal() {
     #[track_caller]
-    fn sees(page: Page, status: Status, blame: Option<Blame>, seen: &str) {
+    fn sees(page: PortalPage, status: Status, blame: Option<Blame>, seen: &str) {
         let looked =
             NetworkReport { portal: Some(Portal { page, ahead_s: None }), ..NetworkReport::default() };
         check(PORTAL, &looked, status, blame, seen);
     }
-    let captive = |host: Option<&str>| Page::Captive(Stranger { status: 302, host: host.map(str::to_owned) });
-    sees(Page::Open, Status::Ok, None, "comes through");
+    let captive =
+        |host: Option<&str>| PortalPage::Captive(Stranger { status: 302, host: host.map(str::to_owned) });
+    sees(PortalPage::Open, Status::Ok, None, "comes through");
     sees(captive(Some("login.example")), Status::Problem, NETWORK, "login.example");
     sees(captive(None), Status::Problem, NETWORK, "wants a login");
-    sees(Page::Unreachable(WebFault::CutOff), Status::CannotTell, None, "cut off");
+    sees(PortalPage::Unreachable(WebFault::CutOff), Status::CannotTell, None, "cut off");
 }
 
 #[test]
@@ -298,11 +299,11 @@ fn clock() {
 
     let open = |page| Portal { page, ahead_s: Some(600) };
     let by_page = Clock::Measured { ahead_s: 600, by: ClockSource::WebPage };
-    assert_eq!(or_by_page(silent.clone(), Some(&open(Page::Open))), by_page);
-    let captive = Page::Captive(Stranger { status: 200, host: None });
+    assert_eq!(or_by_page(silent.clone(), Some(&open(PortalPage::Open))), by_page);
+    let captive = PortalPage::Captive(Stranger { status: 200, host: None });
     assert_eq!(or_by_page(silent.clone(), Some(&open(captive))), silent);
     let measured = Clock::Measured { ahead_s: 1, by: ClockSource::TimeServer };
-    assert_eq!(or_by_page(measured.clone(), Some(&open(Page::Open))), measured);
+    assert_eq!(or_by_page(measured.clone(), Some(&open(PortalPage::Open))), measured);
 }
 
 #[test]

@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use super::{PHONE, identity, noun, yes};
-use crate::doctor::guide::Step;
+use crate::doctor::guide::GuideStep;
 use crate::doctor::{Blame, Finding, Status};
-use crate::phones::{Family, General, Link, Phone, Refusal, Trouble};
+use crate::phones::{DeviceFamily, General, Link, Phone, ReadTrouble, Refusal};
 
 pub(super) fn no_phone() -> Finding {
     Finding::new(PHONE, Status::Skipped, "no iPhone is connected").todo(
@@ -20,8 +20,10 @@ pub(super) fn no_phone() -> Finding {
 /// A device for which the rules of iPhones do not hold: it is listed and not judged.
 pub fn judge_other(device: &Phone, identifiers: bool) -> Finding {
     let mut subject = match device.general.family() {
-        Family::Other(name) => name,
-        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => noun(&device.general).to_owned(),
+        DeviceFamily::Other(name) => name,
+        DeviceFamily::IPhone | DeviceFamily::IPad | DeviceFamily::IPod | DeviceFamily::Unknown => {
+            noun(&device.general).to_owned()
+        }
     };
     subject.push_str(&identity(device, identifiers));
     Finding::new(PHONE, Status::Skipped, "not checked: neither an iPhone nor an iPad")
@@ -30,9 +32,9 @@ pub fn judge_other(device: &Phone, identifiers: bool) -> Finding {
 }
 
 /// Why no phone could be looked for.
-pub fn judge_trouble(trouble: &Trouble) -> Finding {
+pub fn judge_trouble(trouble: &ReadTrouble) -> Finding {
     match trouble {
-        Trouble::NoUsbmuxd => Finding::new(
+        ReadTrouble::NoUsbmuxd => Finding::new(
             PHONE,
             Status::Skipped,
             "no iPhone found: usbmuxd is not running",
@@ -41,22 +43,24 @@ pub fn judge_trouble(trouble: &Trouble) -> Finding {
             "To check an iPhone, connect it with a cable, unlock it and tap Trust. On Linux this needs the \
                  package usbmuxd; macOS includes it.",
         ),
-        Trouble::Forbidden => {
+        ReadTrouble::Forbidden => {
             Finding::new(PHONE, Status::CannotTell, "this user has no permission to use usbmuxd")
                 .todo("Run this as a user with access to usbmuxd's socket.")
         }
-        Trouble::Silent { after } => {
+        ReadTrouble::Silent { after } => {
             let seen = format!("usbmuxd did not answer within {}", seconds(*after));
             Finding::new(PHONE, Status::CannotTell, seen).todo(
                 "Unplug the iPhone and plug it in again. If that does not help, restart usbmuxd or this \
                  computer.",
             )
         }
-        Trouble::Garbled(words) => {
-            Finding::new(PHONE, Status::CannotTell, "the server at usbmuxd's address does not speak its protocol")
-                .todo("Check the configured address of usbmuxd.")
-                .evidence([words.clone()])
-        }
+        ReadTrouble::Garbled(words) => Finding::new(
+            PHONE,
+            Status::CannotTell,
+            "the server at usbmuxd's address does not speak its protocol",
+        )
+        .todo("Check the configured address of usbmuxd.")
+        .evidence([words.clone()]),
     }
 }
 
@@ -91,7 +95,7 @@ pub fn judge_connection(phone: &Phone) -> Finding {
             let seen = format!("the {noun} did not answer within {}", seconds(*after));
             Finding::new(PHONE, Status::CannotTell, seen)
                 .todo("Unlock it, unplug it and plug it in again. If that does not help, restart it.")
-                .step(Step::Restart)
+                .step(GuideStep::Restart)
         }
         Err(Refusal::Other(words)) => {
             // What a phone says could hold its number, in any spelling.
@@ -99,7 +103,7 @@ pub fn judge_connection(phone: &Phone) -> Finding {
                 phone.udid.spellings().iter().fold(words.clone(), |words, number| words.replace(number, "…"));
             Finding::new(PHONE, Status::CannotTell, format!("the {noun} sent an unexpected response"))
                 .todo("Unlock it, unplug it and plug it in again. If that does not help, restart it.")
-                .step(Step::Restart)
+                .step(GuideStep::Restart)
                 .evidence([words])
         }
     };
@@ -124,8 +128,8 @@ fn connection_evidence(phone: &Phone) -> Vec<String> {
 /// What its version is called.
 fn system(general: &General) -> &'static str {
     match general.family() {
-        Family::Other(_) => "version",
-        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => "iOS",
+        DeviceFamily::Other(_) => "version",
+        DeviceFamily::IPhone | DeviceFamily::IPad | DeviceFamily::IPod | DeviceFamily::Unknown => "iOS",
     }
 }
 

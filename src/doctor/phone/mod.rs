@@ -15,9 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
-use crate::doctor::guide::Step;
+use crate::doctor::guide::GuideStep;
 use crate::phones::backup_status::{BackupStatus, Nights};
-use crate::phones::{Family, General, Phone, Private, Trouble};
+use crate::phones::{DeviceFamily, General, Phone, Private, ReadTrouble};
 
 /// The checks of this file, in the order in which they are shown.
 pub const IDS: [&str; 6] = [PHONE, ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER, CLOCK];
@@ -48,7 +48,7 @@ const WAY_TO_BACKUP: &str = "Settings, your name, iCloud, iCloud Backup";
 
 /// How it is shown, and to whom.
 #[derive(Clone, Debug)]
-pub struct View<'a> {
+pub struct PhoneView<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     /// Whether names and numbers of phones may be shown.
@@ -56,7 +56,7 @@ pub struct View<'a> {
 }
 
 /// All findings of all checks, phone by phone. `seen` has no devices that are none.
-pub fn judge(seen: &Result<Vec<Phone>, Trouble>, nights: &Nights, view: &View<'_>) -> Vec<Finding> {
+pub fn judge(seen: &Result<Vec<Phone>, ReadTrouble>, nights: &Nights, view: &PhoneView<'_>) -> Vec<Finding> {
     let phones = match seen {
         Ok(phones) if !phones.is_empty() => phones,
         Ok(_) => return absent(connection::no_phone()),
@@ -94,7 +94,7 @@ fn identity(phone: &Phone, identifiers: bool) -> String {
     format!("{} {}", name.unwrap_or_default(), phone.udid.expose())
 }
 
-fn judge_phone(phone: &Phone, nights: &Nights, view: &View<'_>) -> [Finding; 6] {
+fn judge_phone(phone: &Phone, nights: &Nights, view: &PhoneView<'_>) -> [Finding; 6] {
     let clock = judge_clock(&phone.general, view.now);
     let rest = match &phone.private {
         Ok(private) => [
@@ -126,11 +126,11 @@ pub fn judge_switch(private: &Private) -> Finding {
                 "{WAY_TO_BACKUP}: switch on Back Up This iPhone, then tap Back Up Now. If the switch is \
                  missing or grey, a profile of an employer or school may forbid it."
             ))
-            .step(Step::BackUpNow),
+            .step(GuideStep::BackUpNow),
         None => {
             Finding::new(ICLOUD_BACKUP, Status::CannotTell, "the iPhone does not report whether it is on")
                 .todo(format!("Check on the iPhone: {WAY_TO_BACKUP}."))
-                .step(Step::BackUpNow)
+                .step(GuideStep::BackUpNow)
         }
     };
     let signed_in = if private.is_signed_in == Some(true) { "yes" } else { "unknown" };
@@ -140,7 +140,7 @@ pub fn judge_switch(private: &Private) -> Finding {
     ])
 }
 
-fn last_backup(private: &Private, nights: &Nights, view: &View<'_>) -> Finding {
+fn last_backup(private: &Private, nights: &Nights, view: &PhoneView<'_>) -> Finding {
     let standing = nights.standing(private.last_backup, private.backup_enabled);
     let finding = judge_last_backup(private.last_backup, standing, view.now, view.zone);
     let outage = private.last_backup.and_then(|last| nights.overlapped(last));
@@ -166,7 +166,7 @@ pub fn judge_last_backup(
     let finding = match last {
         None => Finding::new(LAST_BACKUP, Status::CannotTell, "the iPhone does not report its last backup")
             .todo(look)
-            .step(Step::BackUpNow),
+            .step(GuideStep::BackUpNow),
         Some(last) if last.duration_since(now) > FUTURE => {
             let seen = format!("the last iCloud backup is dated in the future ({})", when(last, now, zone));
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
@@ -188,7 +188,7 @@ fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZon
                     "Nothing to repair: the iPhone catches up by itself once Apple's service works. Leave it \
                      locked, on power and on Wi-Fi tonight.",
                 )
-                .step(Step::AppleStatus)
+                .step(GuideStep::AppleStatus)
         }
         BackupStatus::LateOtherwise => {
             Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}, not because of Apple"))
@@ -197,7 +197,7 @@ fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZon
                     "Connect the iPhone to Wi-Fi and power, then {WAY_TO_BACKUP}, Back Up Now. If it fails, \
                      the error shown there states the reason."
                 ))
-                .step(Step::BackUpNow)
+                .step(GuideStep::BackUpNow)
         }
         BackupStatus::Unknown => {
             let seen = format!("{seen}; unknown whether Apple had an outage since");
@@ -238,7 +238,7 @@ pub fn judge_space(private: &Private) -> Finding {
         Finding::new(SPACE, Status::Warning, seen)
             .blame(Blame::Phone)
             .todo("Free space: Settings, General, iPhone Storage shows what uses it.")
-            .step(Step::FreeSpace)
+            .step(GuideStep::FreeSpace)
     } else {
         Finding::new(SPACE, Status::Ok, seen)
     };
@@ -272,11 +272,11 @@ pub fn judge_power(private: &Private) -> Finding {
         (true, Some(false)) => Finding::new(POWER, Status::Warning, seen)
             .blame(Blame::Phone)
             .todo("Connect it to power. Automatic backups need power, Wi-Fi and a locked screen.")
-            .step(Step::WifiAndPower),
+            .step(GuideStep::WifiAndPower),
         (true, None) => {
             Finding::new(POWER, Status::CannotTell, format!("{seen}; unknown whether it is on power"))
                 .todo("Make sure that it charges. Automatic backups need power, Wi-Fi and a locked screen.")
-                .step(Step::WifiAndPower)
+                .step(GuideStep::WifiAndPower)
         }
         (true, Some(true)) | (false, _) => Finding::new(POWER, Status::Ok, seen),
     };
@@ -316,9 +316,9 @@ pub fn judge_clock(general: &General, now: Timestamp) -> Finding {
 /// What it is; only the words that Apple has for what backs up.
 fn noun(general: &General) -> &'static str {
     match general.family() {
-        Family::IPad => "iPad",
-        Family::IPod => "iPod",
-        Family::IPhone | Family::Other(_) | Family::Unknown => "iPhone",
+        DeviceFamily::IPad => "iPad",
+        DeviceFamily::IPod => "iPod",
+        DeviceFamily::IPhone | DeviceFamily::Other(_) | DeviceFamily::Unknown => "iPhone",
     }
 }
 

@@ -43,8 +43,8 @@ fn phone(private: Result<Private, Refusal>) -> Phone {
     Phone { udid: Udid::new(UDID), link: Link::Usb, general, private }
 }
 
-fn judged(seen: &Result<Vec<Phone>, Trouble>, identifiers: bool) -> Vec<Finding> {
-    let view = View { now: now(), zone: &TimeZone::UTC, identifiers };
+fn judged(seen: &Result<Vec<Phone>, ReadTrouble>, identifiers: bool) -> Vec<Finding> {
+    let view = PhoneView { now: now(), zone: &TimeZone::UTC, identifiers };
     judge(seen, &Nights::new(&[], &[], &TimeZone::UTC, now()), &view)
 }
 
@@ -82,10 +82,10 @@ fn no_phone_is_no_fault() {
     let second = Duration::from_secs(5);
     let cases = [
         (Ok(Vec::new()), Status::Skipped, "no iPhone is connected", "tap Trust"),
-        (Err(Trouble::NoUsbmuxd), Status::Skipped, "usbmuxd does not run", "the package usbmuxd"),
-        (Err(Trouble::Forbidden), Status::CannotTell, "may not ask", "as a user who may"),
-        (Err(Trouble::Silent { after: second }), Status::CannotTell, "within 5 s", "plug it in again"),
-        (Err(Trouble::Garbled("x".to_owned())), Status::CannotTell, "its language", "configured address"),
+        (Err(ReadTrouble::NoUsbmuxd), Status::Skipped, "usbmuxd does not run", "the package usbmuxd"),
+        (Err(ReadTrouble::Forbidden), Status::CannotTell, "may not ask", "as a user who may"),
+        (Err(ReadTrouble::Silent { after: second }), Status::CannotTell, "within 5 s", "plug it in again"),
+        (Err(ReadTrouble::Garbled("x".to_owned())), Status::CannotTell, "its language", "configured address"),
     ];
     for (seen, status, words, todo) in cases {
         let findings = judged(&seen, false);
@@ -128,7 +128,7 @@ fn the_switch() {
     check(&with(None), Status::CannotTell, "does not report", "iCloud, iCloud Backup");
     assert_eq!(
         (with(Some(false)).blame, with(Some(false)).step),
-        (Some(Blame::Phone), Some(Step::BackUpNow))
+        (Some(Blame::Phone), Some(GuideStep::BackUpNow))
     );
 }
 
@@ -229,7 +229,7 @@ fn a_night_with_an_outage_is_named() {
     use crate::phones::backup_status::Downtime;
     let outage = Downtime { from: at("2026-05-05T21:00:00Z"), to: Some(at("2026-05-06T02:00:00Z")) };
     let nights = Nights::new(&[outage], &[], &TimeZone::UTC, now());
-    let view = View { now: now(), zone: &TimeZone::UTC, identifiers: false };
+    let view = PhoneView { now: now(), zone: &TimeZone::UTC, identifiers: false };
     let private = Private { last_backup: Some(at("2026-05-04T08:00:00Z")), ..good() };
     let finding = last_backup(&private, &nights, &view);
     check(&finding, Status::Problem, "Apple had an outage since", "catches up by itself");

@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 
 use super::names::addresses;
 use super::trust::{Distrust, Lists, Papers, Trust};
-use super::{ConnectFault, Family, NameFault, Net, TlsFault, apart, provider};
+use super::{AddressFamily, ConnectFault, NameFault, Net, TlsFault, apart, provider};
 use crate::tls::{AcceptAnyCert, UnparsableCert};
 
 /// Addresses of one family that are tried side by side; Apple's names have two to eight.
@@ -101,10 +101,10 @@ pub struct Place {
 }
 
 impl HostLook {
-    pub fn way(&self, family: Family) -> &ConnectOutcome {
+    pub fn way(&self, family: AddressFamily) -> &ConnectOutcome {
         match family {
-            Family::V4 => &self.v4,
-            Family::V6 => &self.v6,
+            AddressFamily::V4 => &self.v4,
+            AddressFamily::V6 => &self.v6,
         }
     }
 }

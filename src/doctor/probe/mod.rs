@@ -29,8 +29,8 @@ pub use self::clock::{Clock, ClockSource, TimeFault, ask_clock};
 pub use self::connect_to::ConnectTo;
 pub use self::fault::{ConnectFault, NameFault, TlsFault};
 pub use self::layers::{ConnectOutcome, HOSTS, Host, HostLook, Place, Purpose, ask_hosts};
-pub use self::outside::{OUTSIDE_HOST, Outside, ask_outside};
-pub use self::portal::{Page, Portal, Stranger, ask_portal};
+pub use self::outside::{OUTSIDE_HOST, OutsideHost, ask_outside};
+pub use self::portal::{Portal, PortalPage, Stranger, ask_portal};
 pub use self::proxy::{Proxy, ProxyFault, SetProxy, ask_proxy};
 pub use self::speed::{Speed, SpeedFault, ask_speed, parse_network_quality};
 pub use self::trust::{Distrust, Papers, Trust};
@@ -52,7 +52,7 @@ const NETWORK_QUALITY_LIMIT: Duration = Duration::from_secs(40);
 const NETWORK_QUALITY: &str = "/usr/bin/networkQuality";
 
 /// What the environment says: a variable's value, if it is set.
-pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+pub type ProbeEnvironment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// Everything from outside that the questions depend on. The default is the real world.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub struct Net {
     pub may_ask_outside: bool,
     /// The program of macOS that measures a network; elsewhere there is none.
     pub network_quality: Option<PathBuf>,
-    pub limits: Limits,
+    pub limits: ProbeLimits,
 }
 
 /// A list of authorities.
@@ -82,7 +82,7 @@ pub enum RootList {
 
 /// How long each question may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ProbeLimits {
     pub name: Duration,
     pub connect: Duration,
     pub tls: Duration,
@@ -94,7 +94,7 @@ pub struct Limits {
 
 /// IPv4 and IPv6 are two networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
+pub enum AddressFamily {
     V4,
     V6,
 }
@@ -109,7 +109,7 @@ impl Default for Net {
             apple_roots: apple.filter_map(Result::ok).collect(),
             may_ask_outside: true,
             network_quality: cfg!(target_os = "macos").then(|| PathBuf::from(NETWORK_QUALITY)),
-            limits: Limits::default(),
+            limits: ProbeLimits::default(),
         }
     }
 }
@@ -121,9 +121,9 @@ impl Net {
     }
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ProbeLimits {
+    fn default() -> ProbeLimits {
+        ProbeLimits {
             name: NAME_LIMIT,
             connect: CONNECT_LIMIT,
             tls: TLS_LIMIT,
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_layers_of_a_host_end_within_twelve_seconds() {
-        let limits = Limits::default();
+        let limits = ProbeLimits::default();
         assert!(limits.name + limits.connect + limits.tls < Duration::from_secs(12));
         assert!(limits.time * 2 + limits.name < Duration::from_secs(12));
         assert!(limits.page < Duration::from_secs(12));

@@ -15,24 +15,24 @@ const ADDRESSES_MAX: usize = 2;
 
 /// How far it got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outside {
+pub enum OutsideHost {
     Reached,
     NoName(NameFault),
     NoConnection(ConnectFault),
 }
 
-pub async fn ask_outside(net: &Net) -> Outside {
+pub async fn ask_outside(net: &Net) -> OutsideHost {
     let found = match addresses(net, OUTSIDE_HOST, PORT).await {
         Ok(found) => found,
-        Err(fault) => return Outside::NoName(fault),
+        Err(fault) => return OutsideHost::NoName(fault),
     };
     let mut first = None;
     for address in found.iter().take(ADDRESSES_MAX) {
         // Together no longer than one question may take.
         match connect_one(*address, net.limits.connect / 2).await {
-            Ok(_) => return Outside::Reached,
+            Ok(_) => return OutsideHost::Reached,
             Err(fault) => first = first.or(Some(fault)),
         }
     }
-    Outside::NoConnection(first.unwrap_or(ConnectFault::NoRoute))
+    OutsideHost::NoConnection(first.unwrap_or(ConnectFault::NoRoute))
 }

@@ -24,13 +24,13 @@ const BODY_MAX_BYTES: usize = SUCCESS.len() + 1;
 /// What came instead of Apple's page, or it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Portal {
-    pub page: Page,
+    pub page: PortalPage,
     /// By how many seconds this computer's clock is ahead of the answer's `Date`.
     pub ahead_s: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Page {
+pub enum PortalPage {
     /// Apple's own.
     Open,
     /// Somebody else's.
@@ -48,7 +48,7 @@ pub struct Stranger {
 
 /// One GET, within the page's limit. `now` is when it is called.
 pub async fn ask_portal(net: &Arc<Net>, now: Timestamp) -> Portal {
-    let unreachable = |fault| Portal { page: Page::Unreachable(fault), ahead_s: None };
+    let unreachable = |fault| Portal { page: PortalPage::Unreachable(fault), ahead_s: None };
     let began = Instant::now();
     let limit = net.limits.page;
     let client = match web::client(net, 80, limit) {
@@ -64,12 +64,12 @@ pub async fn ask_portal(net: &Arc<Net>, now: Timestamp) -> Portal {
     let ahead_s = date.map(|date| now.as_second() + passed_s - date.as_second());
     let stranger = Stranger { status: response.status().as_u16(), host: target(response.headers()) };
     if response.status() != StatusCode::OK {
-        return Portal { page: Page::Captive(stranger), ahead_s };
+        return Portal { page: PortalPage::Captive(stranger), ahead_s };
     }
     let page = match web::body(response, BODY_MAX_BYTES, limit).await {
-        Ok(body) if is_success(&body) => Page::Open,
-        Ok(_) | Err(WebFault::TooLarge) => Page::Captive(stranger),
-        Err(fault) => Page::Unreachable(fault),
+        Ok(body) if is_success(&body) => PortalPage::Open,
+        Ok(_) | Err(WebFault::TooLarge) => PortalPage::Captive(stranger),
+        Err(fault) => PortalPage::Unreachable(fault),
     };
     Portal { page, ahead_s }
 }

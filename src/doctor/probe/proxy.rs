@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::fault::short;
 use super::layers::connect_one;
 use super::names::addresses;
-use super::{ConnectFault, Environment, NameFault, Net};
-use crate::proxy::{Fault, Proxies};
+use super::{ConnectFault, NameFault, Net, ProbeEnvironment};
+use crate::proxy::{Proxies, ProxyError};
 
 /// What the environment says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Proxy {
     NoneSet,
     Set(SetProxy),
     /// A variable that cannot be used; connections go past it.
-    Unusable(Fault),
+    Unusable(ProxyError),
 }
 
 /// A proxy that is set.
@@ -38,7 +38,7 @@ pub enum ProxyFault {
     Connect(ConnectFault),
 }
 
-pub async fn ask_proxy(net: &Net, environment: &Environment<'_>) -> Proxy {
+pub async fn ask_proxy(net: &Net, environment: &ProbeEnvironment<'_>) -> Proxy {
     let mut proxies = Proxies::read(environment);
     if let Some(fault) = proxies.faults.pop() {
         return Proxy::Unusable(fault);

@@ -38,8 +38,8 @@ impl Claimed {
 /// The body without gzip.
 pub fn unpacked(body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, FailureKind> {
     gzip::unpacked(body, max_bytes).map_err(|fault| match fault {
-        gzip::Fault::TooLarge => FailureKind::TooLarge { limit_bytes: max_bytes },
-        gzip::Fault::Broken(kind) => error::by_io(kind).unwrap_or(FailureKind::Garbled),
+        gzip::GzipError::TooLarge => FailureKind::TooLarge { limit_bytes: max_bytes },
+        gzip::GzipError::Broken(kind) => error::by_io(kind).unwrap_or(FailureKind::Garbled),
     })
 }
 

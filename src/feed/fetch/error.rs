@@ -11,7 +11,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use rustls::CertificateError;
 
-use super::Limits;
+use super::FetchLimits;
 use crate::feed::parse::Unreadable;
 use crate::model::Fault;
 use crate::{text, tls};
@@ -20,7 +20,7 @@ const DETAIL_MAX_CHARS: usize = 160;
 
 /// A look that brought no document. `Display` is one line for people, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct FetchError {
     pub kind: FailureKind,
     /// The feed's host, without port and path.
     pub host: String,
@@ -101,7 +101,7 @@ pub enum Detour {
     OtherScheme,
 }
 
-impl Failure {
+impl FetchError {
     /// Ours is what the network between here and the feed can do by itself; Apple's what needs the
     /// feed's server. An HTTP status counts as Apple's but for the two that only a network on the
     /// way sends (407 and 511).
@@ -159,7 +159,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = &self.host;
         match &self.kind {
@@ -213,7 +213,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl Error for Failure {}
+impl Error for FetchError {}
 
 fn name(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("a status without a name")
@@ -246,7 +246,7 @@ fn tls_words(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_>) -> fm
 }
 
 /// The order matters: what is certain comes before what only tells the stage.
-pub(super) fn classify(error: &reqwest::Error, limits: Limits) -> FailureKind {
+pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKind {
     if let Some(detour) = causes(error).find_map(|cause| cause.downcast_ref::<Detour>()) {
         return FailureKind::Redirect(*detour);
     }
@@ -350,8 +350,8 @@ fn last_words(error: &reqwest::Error) -> String {
 mod tests {
     use super::*;
 
-    fn failure(kind: FailureKind) -> Failure {
-        Failure { kind, host: "www.apple.com".to_owned(), retry_after_s: None }
+    fn failure(kind: FailureKind) -> FetchError {
+        FetchError { kind, host: "www.apple.com".to_owned(), retry_after_s: None }
     }
 
     #[test]
@@ -440,7 +440,7 @@ mod tests {
         let client = reqwest::Client::builder().dns_resolver(Nobody).no_proxy().tls_certs_only([]);
         let request = client.build().expect("a client").get("https://feed.invalid/");
         let error = request.send().await.expect_err("no such name");
-        assert_eq!(classify(&error, Limits::default()), FailureKind::Dns);
+        assert_eq!(classify(&error, FetchLimits::default()), FailureKind::Dns);
     }
 
     #[test]

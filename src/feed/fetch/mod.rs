@@ -1,7 +1,7 @@
 //! The only HTTP that reads the feed: one conditional GET a look, within limits.
 //!
 //! No schedule, no retry and no memory but the last answer's validators. Whatever goes wrong is a
-//! [`Failure`] that names whose fault it is; no answer is ever half accepted.
+//! [`FetchError`] that names whose fault it is; no answer is ever half accepted.
 
 mod encoding;
 mod error;
@@ -21,7 +21,7 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use tokio::task::spawn_blocking;
 
 use self::encoding::Claimed;
-pub use self::error::{Detour, Failure, FailureKind, TlsProblem};
+pub use self::error::{Detour, FailureKind, FetchError, TlsProblem};
 pub use self::url::{FeedUrl, valid_locale};
 use crate::feed::parse::{self, Unreadable};
 use crate::model::Document;
@@ -35,7 +35,7 @@ const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// How long and how large one look may be. The default is what statusd ships with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct FetchLimits {
     /// For the name, the connection and TLS together.
     pub connect: Duration,
     /// From the first step to the last byte, redirects included.
@@ -44,18 +44,18 @@ pub struct Limits {
     pub body_bytes: usize,
 }
 
-impl Limits {
+impl FetchLimits {
     /// The default.
-    pub const SHIPPED: Limits = Limits {
+    pub const SHIPPED: FetchLimits = FetchLimits {
         connect: Duration::from_secs(CONNECT_S),
         total: Duration::from_secs(TOTAL_S),
         body_bytes: parse::BODY_MAX_BYTES,
     };
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits::SHIPPED
+impl Default for FetchLimits {
+    fn default() -> FetchLimits {
+        FetchLimits::SHIPPED
     }
 }
 
@@ -77,7 +77,7 @@ pub enum FetchOutcome {
 pub struct Fetcher {
     client: Client,
     url: FeedUrl,
-    limits: Limits,
+    limits: FetchLimits,
     validators: Validators,
 }
 
@@ -88,7 +88,7 @@ impl Fetcher {
     /// environment's (`proxy`), except to this computer itself.
     ///
     /// The error is one line and says what to do.
-    pub fn new(url: FeedUrl, limits: Limits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
+    pub fn new(url: FeedUrl, limits: FetchLimits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
         tls::install_provider();
         let client = Client::builder()
             .user_agent(USER_AGENT)
@@ -119,7 +119,7 @@ impl Fetcher {
 
     /// One GET, conditional where the last answer that parsed offered validators. May be dropped
     /// at any point.
-    pub async fn fetch(&mut self) -> Result<FetchOutcome, Failure> {
+    pub async fn fetch(&mut self) -> Result<FetchOutcome, FetchError> {
         let request = self.client.get(self.url.url().clone()).headers(self.validators.conditions());
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         match response.status() {
@@ -130,7 +130,7 @@ impl Fetcher {
             }
             status => {
                 let retry_after_s = retry_after_s(response.headers());
-                return Err(Failure { retry_after_s, ..self.failure(FailureKind::Http(status.as_u16())) });
+                return Err(FetchError { retry_after_s, ..self.failure(FailureKind::Http(status.as_u16())) });
             }
         }
         let offered = Validators::offered(response.headers());
@@ -154,7 +154,7 @@ impl Fetcher {
     }
 
     /// The first look: unconditional, so its answer is a document.
-    pub async fn first_fetch(&mut self) -> Result<Document, Failure> {
+    pub async fn first_fetch(&mut self) -> Result<Document, FetchError> {
         match self.fetch().await? {
             FetchOutcome::New { document, .. } => Ok(document),
             // "The same as before", to somebody who has not asked before.
@@ -165,7 +165,7 @@ impl Fetcher {
     }
 
     /// As it came. Counts bytes as they come: a Content-Length may be missing.
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, FetchError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if body.len() + chunk.len() > self.limits.body_bytes {
@@ -185,12 +185,12 @@ impl Fetcher {
         }
     }
 
-    fn failed(&self, error: &reqwest::Error) -> Failure {
+    fn failed(&self, error: &reqwest::Error) -> FetchError {
         self.failure(error::classify(error, self.limits))
     }
 
-    fn failure(&self, kind: FailureKind) -> Failure {
-        Failure { kind, host: self.url.host().to_owned(), retry_after_s: None }
+    fn failure(&self, kind: FailureKind) -> FetchError {
+        FetchError { kind, host: self.url.host().to_owned(), retry_after_s: None }
     }
 }
 
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_shipped_limits() {
-        let limits = Limits::default();
+        let limits = FetchLimits::default();
         assert_eq!((limits.connect.as_secs(), limits.total.as_secs()), (10, 30));
         assert_eq!(limits.body_bytes, 1024 * 1024);
     }

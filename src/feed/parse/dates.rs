@@ -1,4 +1,4 @@
-//! Dates written for people, in the order and the words of any locale → [`Written`].
+//! Dates written for people, in the order and the words of any locale → [`WrittenDate`].
 //!
 //! Knows numbers and words, not what a date is for. A text may have a reading for each order of day,
 //! month and year; nothing is guessed here. A zone that is not known counts as UTC. Never an error:
@@ -25,12 +25,12 @@ const SAME_TIME_S: u64 = 36 * 3_600;
 
 /// A date before it is known in which order its numbers stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenDate {
     /// For each of [`DateOrder::ALL`] what the text then means, if it can be read so.
     readings: [Option<Timestamp>; 3],
 }
 
-impl Written {
+impl WrittenDate {
     /// The reading in an order, or the first that makes sense.
     pub fn read(&self, order: DateOrder) -> Option<Timestamp> {
         self.readings[order as usize].or(self.readings.into_iter().flatten().next())
@@ -62,7 +62,7 @@ pub fn epoch(number: f64) -> Option<Timestamp> {
 }
 
 /// `04/26/2021 08:15 PDT`, `2021年4月27日 午後0:15`, `26. Apr. 2021, 08.15 UTC+1` and the like.
-pub fn parse(text: &str) -> Option<Written> {
+pub fn parse(text: &str) -> Option<WrittenDate> {
     let tokens = tokens(&text::plain_line(text, MAX_CHARS))?;
     let (tokens, offset_s) = without_offset(tokens)?;
     let words = || tokens.iter().filter_map(Token::word);
@@ -74,7 +74,7 @@ pub fn parse(text: &str) -> Option<Written> {
     let first = tokens.iter().position(|token| token.number().is_some())?;
     let readings = readings(&date, month, tokens.get(first + 1));
     let readings = readings.map(|date| offset.to_timestamp(DateTime::from_parts(date?, time)).ok());
-    readings.iter().any(Option::is_some).then_some(Written { readings })
+    readings.iter().any(Option::is_some).then_some(WrittenDate { readings })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

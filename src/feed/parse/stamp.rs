@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 
-use super::dates::{self, Written};
+use super::dates::{self, WrittenDate};
 use super::json;
 use crate::model::{DateOrder, Stamp};
 
@@ -15,7 +15,7 @@ use crate::model::{DateOrder, Stamp};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     At(Timestamp),
-    Written(Written),
+    WrittenDate(WrittenDate),
 }
 
 impl Moment {
@@ -26,13 +26,13 @@ impl Moment {
         }
         let text = json::text(json)?;
         let epoch = text.trim().parse().ok().and_then(dates::epoch);
-        epoch.map(Moment::At).or_else(|| dates::parse(&text).map(Moment::Written))
+        epoch.map(Moment::At).or_else(|| dates::parse(&text).map(Moment::WrittenDate))
     }
 
     pub fn read(&self, order: Option<DateOrder>) -> Option<Timestamp> {
         match self {
             Moment::At(time) => Some(*time),
-            Moment::Written(written) => written.read(order.unwrap_or(DateOrder::MonthFirst)),
+            Moment::WrittenDate(written) => written.read(order.unwrap_or(DateOrder::MonthFirst)),
         }
     }
 }
@@ -47,10 +47,10 @@ pub fn posted(stamp: &mut Stamp, moment: Moment) {
 
 /// One more time that stands there as a number, as a text, or as both.
 pub fn proves(stamp: &mut Stamp, number: Option<Moment>, text: Option<Moment>) {
-    let Some(Moment::Written(text)) = text else { return };
+    let Some(Moment::WrittenDate(text)) = text else { return };
     let by_number = match number {
         Some(Moment::At(time)) => text.order_by(time),
-        Some(Moment::Written(_)) | None => None,
+        Some(Moment::WrittenDate(_)) | None => None,
     };
     let proofs = [stamp.order, by_number, text.order()];
     stamp.order = proofs.into_iter().flatten().min();

@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use plist::{Dictionary, Value};
 
 use crate::cause::Cause as _;
-use crate::phones::property_list::{self, Limits};
-use crate::phones::{Family, Udid};
+use crate::phones::property_list::{self, ListLimits};
+use crate::phones::{DeviceFamily, Udid};
 use crate::{regular_file, text};
 
 /// It holds the icons of all apps.
@@ -36,33 +36,33 @@ const SNAPSHOT: &str = "Snapshot";
 
 /// A folder in which backups may lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BackupPlace {
     pub path: PathBuf,
     /// Whether the user named it, so that backups are expected there.
     pub is_named: bool,
 }
 
-impl Place {
+impl BackupPlace {
     /// Where the user says that backups are.
-    pub fn named(path: PathBuf) -> Place {
-        Place { path, is_named: true }
+    pub fn named(path: PathBuf) -> BackupPlace {
+        BackupPlace { path, is_named: true }
     }
 
     /// Where the system keeps them, if there are any.
-    pub fn of_system(path: PathBuf) -> Place {
-        Place { path, is_named: false }
+    pub fn of_system(path: PathBuf) -> BackupPlace {
+        BackupPlace { path, is_named: false }
     }
 }
 
 /// What was found in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
-    pub place: Place,
-    pub found: Found,
+    pub place: BackupPlace,
+    pub found: FoundBackups,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundBackups {
     NotThere,
     /// It may be there: the system's reason. On macOS without Full Disk Access, even for root.
     CannotSee(String),
@@ -89,12 +89,12 @@ pub struct Backup {
     pub version: Option<String>,
     /// `iPhone13,2`
     pub model: Option<String>,
-    pub family: Family,
-    pub state: State,
+    pub family: DeviceFamily,
+    pub state: BackupState,
     /// When a run last began or ended (programs differ), whether it finished or not.
     pub last_run: Option<Timestamp>,
     /// The state of what a run left behind that did not come to its end, or goes on.
-    pub left_over: Option<State>,
+    pub left_over: Option<BackupState>,
     pub is_encrypted: Option<bool>,
     /// Files that are there and cannot be read, with the reason.
     pub damaged: Vec<(&'static str, String)>,
@@ -102,7 +102,7 @@ pub struct Backup {
 
 /// How a run ended, as Status.plist has it. With its date, as far as that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum BackupState {
     Finished(Option<Timestamp>),
     /// Begun and not finished: there may be nothing to restore from.
     Unfinished(Option<Timestamp>),
@@ -115,8 +115,8 @@ pub fn macos_root(home: &Path) -> PathBuf {
 }
 
 /// Looks into each of these places, each of which may have one folder a device.
-pub fn look(places: Vec<Place>) -> Vec<Root> {
-    let root = |place: Place| {
+pub fn look(places: Vec<BackupPlace>) -> Vec<Root> {
+    let root = |place: BackupPlace| {
         let found = search::backups_in(&place.path);
         Root { found, place }
     };
@@ -161,14 +161,14 @@ fn backup(folder: &Path) -> Backup {
     let [info, status, manifest] = Kind::ALL.map(&mut read);
     let left_over = left_over(folder).unwrap_or_else(|reason| {
         damaged.push((SNAPSHOT, reason));
-        Some(State::Unknown)
+        Some(BackupState::Unknown)
     });
     let model = word(&info, "Product Type", MAX_WORD_CHARS);
     Backup {
         udid: search::udid(folder),
         name: word(&info, "Device Name", MAX_NAME_CHARS),
         version: word(&info, "Product Version", MAX_WORD_CHARS),
-        family: Family::of(None, model.as_deref()),
+        family: DeviceFamily::of(None, model.as_deref()),
         model,
         state: state(&status),
         last_run: date(&info, "Last Backup Date"),
@@ -180,17 +180,17 @@ fn backup(folder: &Path) -> Backup {
 
 /// Only Status.plist tells how a run ended, and when: Info.plist is written whether the run finishes
 /// or not, and Manifest.plist has the date of the first backup.
-fn state(status: &Dictionary) -> State {
+fn state(status: &Dictionary) -> BackupState {
     let at = date(status, "Date");
     match status.get("SnapshotState").and_then(Value::as_string) {
-        Some("finished") => State::Finished(at),
-        Some(_) => State::Unfinished(at),
-        None => State::Unknown,
+        Some("finished") => BackupState::Finished(at),
+        Some(_) => BackupState::Unfinished(at),
+        None => BackupState::Unknown,
     }
 }
 
 /// `None` where no run left anything behind.
-fn left_over(folder: &Path) -> Result<Option<State>, String> {
+fn left_over(folder: &Path) -> Result<Option<BackupState>, String> {
     let snapshot = folder.join(SNAPSHOT);
     match fs::read_dir(&snapshot) {
         Ok(mut entries) => {
@@ -213,7 +213,7 @@ fn dictionary(path: &Path, max_bytes: u64) -> Result<Dictionary, String> {
         Err(error) if error.kind() == ErrorKind::FileTooLarge => return Err(too_large(max_bytes)),
         Err(error) => return Err(reason(&error)),
     };
-    let limits = Limits { events: MAX_EVENTS, content_bytes: bytes.len() };
+    let limits = ListLimits { events: MAX_EVENTS, content_bytes: bytes.len() };
     property_list::read(&bytes, limits)
         .ok_or_else(|| "not a property list of this kind, or a damaged one".to_owned())
 }
@@ -337,7 +337,7 @@ mod tests {
     #[track_caller]
     fn only(root: &Path) -> Backup {
         match search::backups_in(root) {
-            Found::Backups { mut backups, unseen, left_out: 0 }
+            FoundBackups::Backups { mut backups, unseen, left_out: 0 }
                 if backups.len() == 1 && unseen.is_empty() =>
             {
                 backups.remove(0)
@@ -347,12 +347,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_state(files: &[(&str, &[u8])], expected: State) {
+    fn check_state(files: &[(&str, &[u8])], expected: BackupState) {
         assert_eq!(backup_of(files).state, expected);
     }
 
-    fn finished(text: &str) -> State {
-        State::Finished(Some(text.parse().expect("a time")))
+    fn finished(text: &str) -> BackupState {
+        BackupState::Finished(Some(text.parse().expect("a time")))
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
             name: Some("Anna's iPhone".to_owned()),
             version: Some("18.4.1".to_owned()),
             model: Some("iPhone13,2".to_owned()),
-            family: Family::IPhone,
+            family: DeviceFamily::IPhone,
             state: finished("2026-05-04T08:00:00Z"),
             last_run: Some("2026-05-04T08:15:30Z".parse().expect("a time")),
             left_over: None,
@@ -394,22 +394,25 @@ mod tests {
             check_state(&[("Info.plist", info), ("Status.plist", &status)], good);
         }
         let bare = self::status(FINISHED);
-        check_state(&[("Info.plist", &newer), ("Status.plist", &bare)], State::Finished(None));
+        check_state(&[("Info.plist", &newer), ("Status.plist", &bare)], BackupState::Finished(None));
         for word in ["uploading", "new", "moving", "something else"] {
             let unfinished = binary_status(word, 799_574_400.0);
             let at = Some("2026-05-04T08:00:00Z".parse().expect("a time"));
-            check_state(&[("Info.plist", &newer), ("Status.plist", &unfinished)], State::Unfinished(at));
+            check_state(
+                &[("Info.plist", &newer), ("Status.plist", &unfinished)],
+                BackupState::Unfinished(at),
+            );
         }
-        check_state(&[("Info.plist", &old)], State::Unknown);
-        check_state(&[("Info.plist", &old), ("Status.plist", &self::status(""))], State::Unknown);
+        check_state(&[("Info.plist", &old)], BackupState::Unknown);
+        check_state(&[("Info.plist", &old), ("Status.plist", &self::status(""))], BackupState::Unknown);
         let no_date = binary_status("finished", f64::NAN);
-        check_state(&[("Status.plist", &no_date)], State::Unknown);
+        check_state(&[("Status.plist", &no_date)], BackupState::Unknown);
         assert_eq!(backup_of(&[("Status.plist", &no_date)]).damaged.len(), 1);
-        check_state(&[("Status.plist", &binary_status("finished", 1e300))], State::Unknown);
+        check_state(&[("Status.plist", &binary_status("finished", 1e300))], BackupState::Unknown);
         // 2001-01-01: no backup date.
-        check_state(&[("Status.plist", &binary_status("finished", 0.0))], State::Finished(None));
+        check_state(&[("Status.plist", &binary_status("finished", 0.0))], BackupState::Finished(None));
         let full = xml(&format!("<key>IsFullBackup</key><true/>{FINISHED}"));
-        check_state(&[("Status.plist", &full)], State::Finished(None));
+        check_state(&[("Status.plist", &full)], BackupState::Finished(None));
     }
 
     #[test]
@@ -421,20 +424,20 @@ mod tests {
         fs::write(folder.join("Status.plist"), binary_status("finished", 799_574_400.0)).expect("written");
         assert_eq!(only(home.path()).left_over, None, "an empty one says nothing");
         fs::write(snapshot.join("Manifest.db"), "").expect("written");
-        assert_eq!(only(home.path()).left_over, Some(State::Unknown));
+        assert_eq!(only(home.path()).left_over, Some(BackupState::Unknown));
         let status = snapshot.join("Status.plist");
         fs::write(&status, binary_status("uploading", 799_660_800.0)).expect("written");
         let began = Some("2026-05-05T08:00:00Z".parse().expect("a time"));
-        assert_eq!(only(home.path()).left_over, Some(State::Unfinished(began)));
+        assert_eq!(only(home.path()).left_over, Some(BackupState::Unfinished(began)));
         assert_eq!(only(home.path()).state, finished("2026-05-04T08:00:00Z"));
         // Named itself, it is not taken for the backup.
         assert_eq!(only(&snapshot), only(home.path()));
         fs::write(&status, "damaged").expect("written");
         let backup = only(home.path());
-        assert_eq!((backup.left_over, backup.damaged[0].0), (Some(State::Unknown), "Snapshot"));
+        assert_eq!((backup.left_over, backup.damaged[0].0), (Some(BackupState::Unknown), "Snapshot"));
         fs::remove_dir_all(&snapshot).expect("removed");
         fs::write(&snapshot, "").expect("written");
-        assert_eq!(only(home.path()).left_over, Some(State::Unknown), "a file in its place");
+        assert_eq!(only(home.path()).left_over, Some(BackupState::Unknown), "a file in its place");
     }
 
     #[test]
@@ -469,7 +472,10 @@ mod tests {
             ]);
             assert_eq!(backup.is_encrypted, None, "{bytes:?}");
             assert_eq!(backup.damaged.len(), 1, "{bytes:?}");
-            assert_eq!((backup.state, backup.model.as_deref()), (State::Finished(None), Some("iPhone13,2")));
+            assert_eq!(
+                (backup.state, backup.model.as_deref()),
+                (BackupState::Finished(None), Some("iPhone13,2"))
+            );
         }
         // Whatever a flipped byte brings about, it is an answer.
         for at in 0..whole.len() {
@@ -499,7 +505,7 @@ mod tests {
             fs::create_dir(&folder).expect("a folder");
             fs::write(folder.join("Manifest.plist"), binary_manifest(false)).expect("written");
         }
-        let Found::Backups { backups, left_out, .. } = search::backups_in(home.path()) else {
+        let FoundBackups::Backups { backups, left_out, .. } = search::backups_in(home.path()) else {
             panic!("no backups")
         };
         assert_eq!((backups.len(), left_out), (64, 7));
@@ -512,24 +518,24 @@ mod tests {
     fn a_device_that_is_no_iphone_is_known_by_its_model() {
         let info = xml("<key>Product Type</key><string>RealityDevice14,1</string>");
         assert!(backup_of(&[("Info.plist", &info)]).family.is_other());
-        assert_eq!(backup_of(&[("Info.plist", &xml(""))]).family, Family::Unknown);
+        assert_eq!(backup_of(&[("Info.plist", &xml(""))]).family, DeviceFamily::Unknown);
     }
 
-    fn none(unseen: Vec<(PathBuf, String)>) -> Found {
-        Found::Backups { backups: Vec::new(), unseen, left_out: 0 }
+    fn none(unseen: Vec<(PathBuf, String)>) -> FoundBackups {
+        FoundBackups::Backups { backups: Vec::new(), unseen, left_out: 0 }
     }
 
     #[test]
     fn what_is_no_backup_is_none() {
         let home = TempDir::new().expect("a folder");
-        assert_eq!(search::backups_in(home.path()), Found::Empty);
+        assert_eq!(search::backups_in(home.path()), FoundBackups::Empty);
         fs::write(home.path().join(".DS_Store"), "").expect("written");
         fs::create_dir(home.path().join("empty")).expect("a folder");
         fs::create_dir(home.path().join("lost+found")).expect("a folder");
         assert_eq!(search::backups_in(home.path()), none(Vec::new()));
-        assert_eq!(search::backups_in(&home.path().join("nowhere")), Found::NotThere);
-        let places = [home.path().join("nowhere"), home.path().to_owned()].map(Place::named);
-        let seen: Vec<Place> = look(places.to_vec()).into_iter().map(|root| root.place).collect();
+        assert_eq!(search::backups_in(&home.path().join("nowhere")), FoundBackups::NotThere);
+        let places = [home.path().join("nowhere"), home.path().to_owned()].map(BackupPlace::named);
+        let seen: Vec<BackupPlace> = look(places.to_vec()).into_iter().map(|root| root.place).collect();
         assert_eq!(seen, places);
     }
 
@@ -554,8 +560,8 @@ mod tests {
 
     #[test]
     fn a_folder_of_a_device_without_its_files_is_a_backup_of_which_nothing_is_known() {
-        assert_eq!(backup_of(&[]).state, State::Unknown);
-        assert_eq!(backup_of(&[("Manifest.db", b"")]).state, State::Unknown);
+        assert_eq!(backup_of(&[]).state, BackupState::Unknown);
+        assert_eq!(backup_of(&[("Manifest.db", b"")]).state, BackupState::Unknown);
     }
 
     #[test]
@@ -563,10 +569,10 @@ mod tests {
         let home = TempDir::new().expect("a folder");
         let file = home.path().join("file");
         fs::write(&file, "").expect("written");
-        assert!(matches!(search::backups_in(&file), Found::CannotSee(_)));
+        assert!(matches!(search::backups_in(&file), FoundBackups::CannotSee(_)));
         let circle = home.path().join("circle");
         symlink(&circle, &circle).expect("a link");
-        assert!(matches!(search::backups_in(&circle), Found::CannotSee(_)));
+        assert!(matches!(search::backups_in(&circle), FoundBackups::CannotSee(_)));
         fs::remove_file(&circle).expect("removed");
         let folder = home.path().join(UDID);
         fs::create_dir_all(folder.join("Info.plist")).expect("a folder");
@@ -580,7 +586,7 @@ mod tests {
         let link = home.path().join("Backup");
         symlink(&nowhere, &link).expect("a link");
         let words = "a link to a place that is not there; its disk may not be connected".to_owned();
-        assert_eq!(search::backups_in(&link), Found::CannotSee(words.clone()));
+        assert_eq!(search::backups_in(&link), FoundBackups::CannotSee(words.clone()));
         // In the folder, under the number of a device or under another name.
         assert_eq!(search::backups_in(home.path()), none(vec![(link.clone(), words.clone())]));
         fs::remove_file(&link).expect("removed");
@@ -592,8 +598,8 @@ mod tests {
         let folder = home.path().join("device");
         fs::create_dir(&folder).expect("a folder");
         symlink(&nowhere, folder.join("Status.plist")).expect("a link");
-        let Found::Backups { backups, .. } = search::backups_in(&folder) else { panic!("no backup") };
-        assert_eq!((backups[0].state, backups[0].damaged.len()), (State::Unknown, 1));
+        let FoundBackups::Backups { backups, .. } = search::backups_in(&folder) else { panic!("no backup") };
+        assert_eq!((backups[0].state, backups[0].damaged.len()), (BackupState::Unknown, 1));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::{Backup, Found, Kind, MAX_BACKUPS, MAX_NAME_CHARS, SNAPSHOT, backup, is_missing, reason};
+use super::{Backup, FoundBackups, Kind, MAX_BACKUPS, MAX_NAME_CHARS, SNAPSHOT, backup, is_missing, reason};
 use crate::phones::Udid;
 use crate::text;
 
@@ -28,11 +28,11 @@ const MAX_ENTRIES: usize = 10_000;
 const SYSTEM_FOLDERS: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
 const DANGLING: &str = "a link to a place that is not there; its disk may not be connected";
 
-pub(super) fn backups_in(root: &Path) -> Found {
+pub(super) fn backups_in(root: &Path) -> FoundBackups {
     let entries = match entries(root) {
         Ok(entries) => entries,
-        Err(error) if is_missing(root, &error) => return Found::NotThere,
-        Err(error) => return Found::CannotSee(trouble(&error)),
+        Err(error) if is_missing(root, &error) => return FoundBackups::NotThere,
+        Err(error) => return FoundBackups::CannotSee(trouble(&error)),
     };
     let mut search = Search::default();
     if let Some(folder) = of_one_backup(root) {
@@ -47,7 +47,7 @@ pub(super) fn backups_in(root: &Path) -> Found {
         search.backups.extend(root.parent().filter(|parent| holds_backup(parent)).map(Path::to_owned));
     }
     if entries.is_empty() && search.backups.is_empty() && search.unseen.is_empty() {
-        return Found::Empty;
+        return FoundBackups::Empty;
     }
     search.found()
 }
@@ -94,7 +94,7 @@ impl Search {
         }
     }
 
-    fn found(mut self) -> Found {
+    fn found(mut self) -> FoundBackups {
         self.backups.sort();
         self.backups.dedup();
         self.unseen.sort();
@@ -102,7 +102,7 @@ impl Search {
         let left_out = self.backups.len().saturating_sub(MAX_BACKUPS);
         self.backups.truncate(MAX_BACKUPS);
         let backups: Vec<Backup> = self.backups.iter().map(|folder| backup(folder)).collect();
-        Found::Backups { backups, unseen: self.unseen, left_out }
+        FoundBackups::Backups { backups, unseen: self.unseen, left_out }
     }
 }
 

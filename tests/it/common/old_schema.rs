@@ -8,7 +8,7 @@ use statusd::model::{
     Beliefs, Edition, EventKind, FeedHealth, FeedId, Listed, Outage, OverBy, Phase, Service, ServiceKey,
 };
 use statusd::store::{Coverage, Store};
-use statusd::tracking::{Update, Verdict};
+use statusd::tracking::{Acceptance, Update};
 
 /// The default feed.
 pub fn feed() -> FeedId {
@@ -51,7 +51,7 @@ pub async fn remember(
     state.health = FeedHealth::Readable { since: from };
     state.first_accepted = Some(from);
     let update = Update {
-        verdict: Verdict::Accepted,
+        verdict: Acceptance::Accepted,
         state,
         outages,
         services: services.iter().map(service).collect(),

@@ -20,7 +20,7 @@ use statusd::clock::Elapsed;
 use statusd::daemon::poller::{PollReport, Poller, PollerState};
 use statusd::delivery::policy::{self, Policy, Route};
 use statusd::delivery::{self, Receiver, Round};
-use statusd::feed::fetch::{FeedUrl, Fetcher, Limits};
+use statusd::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
 use statusd::phones::backup_check::Checkup;
@@ -29,7 +29,7 @@ use statusd::phones::{General, Link, Phone, Private, Refusal, Udid};
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
 use statusd::tracking::poll_plan::Plan;
-use statusd::tracking::watchlist::Watch;
+use statusd::tracking::watchlist::Watchlist;
 use tempfile::TempDir;
 
 use crate::common::apple::{Apple, Papers};
@@ -284,7 +284,7 @@ pub struct Sim {
     /// Shared with deliveries that hang.
     clock: Rc<Cell<Timestamp>>,
     watch: Vec<String>,
-    limits: Limits,
+    limits: FetchLimits,
     jitter_s: u64,
     recording: Option<PathBuf>,
     liveness: Option<Schedule>,
@@ -322,7 +322,7 @@ impl Sim {
             directory: state(),
             clock: Rc::new(Cell::new(at("10:00"))),
             watch: vec!["iCloud Backup".to_owned()],
-            limits: Limits::default(),
+            limits: FetchLimits::default(),
             jitter_s: 0,
             recording: None,
             liveness: None,
@@ -350,7 +350,7 @@ impl Sim {
         self
     }
 
-    pub fn within(mut self, limits: Limits) -> Sim {
+    pub fn within(mut self, limits: FetchLimits) -> Sim {
         self.limits = limits;
         self
     }
@@ -528,7 +528,7 @@ impl Sim {
     }
 
     fn receiver(&self, recipient: &Recipient) -> Receiver {
-        let (channel, watch) = (recipient.endpoint.channel(), Watch::new(&self.watch));
+        let (channel, watch) = (recipient.endpoint.channel(), Watchlist::new(&self.watch));
         Receiver::new(channel, recipient.policy.clone(), Sim::feed(), watch, ZONE.clone())
     }
 
@@ -558,7 +558,7 @@ impl Sim {
         let ca_file = ca_file.exists().then_some(ca_file.as_path());
         let poller = Poller {
             fetcher: Fetcher::new(url, self.limits, ca_file).expect("a fetcher"),
-            watch: Watch::new(&self.watch),
+            watch: Watchlist::new(&self.watch),
             plan: Plan { jitter_s: self.jitter_s, ..Sim::plan() },
             routes: routes.clone(),
             liveness: self.liveness.clone(),

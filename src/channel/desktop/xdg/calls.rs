@@ -44,7 +44,7 @@ struct Open {
 
 /// The server's answer to a call.
 #[derive(Debug)]
-pub struct Reply {
+pub struct CallReply {
     pub owner: OwnedUniqueName,
     /// Nobody waits for the bubble any more.
     pub is_abandoned: bool,
@@ -79,7 +79,7 @@ impl Calls {
     }
 
     /// The next reply. Waits for ever where none is to come. Cancel-safe.
-    pub async fn next(&mut self) -> Reply {
+    pub async fn next(&mut self) -> CallReply {
         loop {
             match self.replies.recv().await {
                 Some((number, result)) => {
@@ -127,10 +127,10 @@ impl Calls {
         self.open.iter().filter(move |open| open.key == key && !open.is_abandoned)
     }
 
-    fn close(&mut self, number: u64, result: Result) -> Option<Reply> {
+    fn close(&mut self, number: u64, result: Result) -> Option<CallReply> {
         let index = self.open.iter().position(|open| open.number == number)?;
         let Open { owner, is_abandoned, .. } = self.open.swap_remove(index);
-        Some(Reply { owner, is_abandoned, result })
+        Some(CallReply { owner, is_abandoned, result })
     }
 }
 

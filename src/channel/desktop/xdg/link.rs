@@ -36,9 +36,9 @@ const MAX_CLOSED: usize = 1_024;
 
 /// For as long as the bus lives.
 #[derive(Debug)]
-pub struct Link {
+pub struct BusConnection {
     pub connection: Connection,
-    server: Option<Server>,
+    server: Option<NotificationServer>,
     news: mpsc::Receiver<Closed>,
     /// The newest ones that were closed and not shown again since.
     closed: VecDeque<Closed>,
@@ -48,7 +48,7 @@ pub struct Link {
 
 /// The program that shows messages, as asked when it was first met.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct NotificationServer {
     /// Unique on the bus, never given twice: another run of the program has another one.
     pub owner: OwnedUniqueName,
     pub abilities: Abilities,
@@ -70,10 +70,10 @@ struct Closed {
     reason: Reason,
 }
 
-impl Link {
+impl BusConnection {
     /// Connects. `wake` is told when another server shows messages, when the user dismisses a
     /// bubble, and when the bus goes.
-    pub async fn connect(address: &str, wake: Arc<Notify>) -> zbus::Result<Link> {
+    pub async fn connect(address: &str, wake: Arc<Notify>) -> zbus::Result<BusConnection> {
         let connection = connection::Builder::address(address).build().await?;
         let owners = MatchRule::builder()
             .msg_type(Type::Signal)
@@ -92,11 +92,11 @@ impl Link {
         let (report, news) = mpsc::channel(MAX_CLOSED);
         let mut listener = JoinSet::new();
         listener.spawn(listen(owners, closings, report, wake));
-        Ok(Link { connection, server: None, news, closed: VecDeque::new(), _listener: listener })
+        Ok(BusConnection { connection, server: None, news, closed: VecDeque::new(), _listener: listener })
     }
 
     /// The server that shows messages now; started by the bus where it knows how to.
-    pub async fn server(&mut self) -> zbus::Result<Server> {
+    pub async fn server(&mut self) -> zbus::Result<NotificationServer> {
         let owner = match self.ask_owner().await {
             Err(error) if is_nobody(&error) => {
                 self.ask_bus("StartServiceByName", &(NOTIFICATIONS, 0_u32)).await?;
@@ -116,7 +116,7 @@ impl Link {
             Err(error) if is_answer(&error) && !is_nobody(&error) => Vec::new(),
             Err(error) => return Err(error),
         };
-        Ok(self.server.insert(Server { owner, abilities: Abilities::of(&abilities) }).clone())
+        Ok(self.server.insert(NotificationServer { owner, abilities: Abilities::of(&abilities) }).clone())
     }
 
     /// The owner of the server's name, if there is one. Starts nothing.

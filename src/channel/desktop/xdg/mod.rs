@@ -30,8 +30,8 @@ mod calls;
 mod link;
 mod receipt;
 
-use calls::{Calls, Reply, notify};
-use link::{Link, Reason, Server, is_answer, is_broken, is_nobody};
+use calls::{CallReply, Calls, notify};
+use link::{BusConnection, NotificationServer, Reason, is_answer, is_broken, is_nobody};
 use receipt::Receipt;
 
 /// Both the name and the interface.
@@ -61,7 +61,7 @@ pub struct Desktop {
     urgency: Urgency,
     /// D-Bus addresses instead of the session's own.
     address: Option<String>,
-    link: Option<Link>,
+    link: Option<BusConnection>,
     calls: Calls,
     shown: VecDeque<Receipt>,
     /// Bubbles that nobody waited for any more when they came.
@@ -177,7 +177,7 @@ impl Desktop {
     }
 
     /// The next reply to a call for the message that is sent now.
-    async fn reply(&mut self, until: Instant) -> Option<Reply> {
+    async fn reply(&mut self, until: Instant) -> Option<CallReply> {
         loop {
             let reply = timeout_at(until, self.calls.next()).await.ok()?;
             match reply.result {
@@ -199,7 +199,7 @@ impl Desktop {
         }
     }
 
-    fn answer(&mut self, reply: Reply) -> SendOutcome {
+    fn answer(&mut self, reply: CallReply) -> SendOutcome {
         let id = match reply.result {
             Ok(id) => id,
             Err(error) => return refused(&error),
@@ -272,7 +272,7 @@ impl Desktop {
     }
 
     /// The connection and who shows messages on it. Dropped half way, the connection goes.
-    async fn reach(&mut self) -> Result<(Connection, Server), String> {
+    async fn reach(&mut self) -> Result<(Connection, NotificationServer), String> {
         if let Some(mut link) = self.link.take() {
             match link.server().await {
                 // The session has ended; perhaps there is a new one.
@@ -287,9 +287,9 @@ impl Desktop {
 
     fn keep(
         &mut self,
-        link: Link,
-        found: Result<Server, zbus::Error>,
-    ) -> Result<(Connection, Server), String> {
+        link: BusConnection,
+        found: Result<NotificationServer, zbus::Error>,
+    ) -> Result<(Connection, NotificationServer), String> {
         let connection = link.connection.clone();
         if !found.as_ref().is_err_and(is_broken) {
             self.link = Some(link);
@@ -298,12 +298,12 @@ impl Desktop {
     }
 
     /// Through the first address that works.
-    async fn connect(&self) -> Result<Link, String> {
+    async fn connect(&self) -> Result<BusConnection, String> {
         let mut words =
             "the address of the desktop session bus cannot be used; check DBUS_SESSION_BUS_ADDRESS"
                 .to_owned();
         for address in self.addresses() {
-            match Link::connect(&address, Arc::clone(&self.wake)).await {
+            match BusConnection::connect(&address, Arc::clone(&self.wake)).await {
                 Ok(link) => return Ok(link),
                 Err(zbus::Error::Address(_)) => {}
                 Err(error) => {

@@ -84,7 +84,7 @@ const EPOCH: &str = "epoch";
 
 /// The names that were given on the command line.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Asked<'a> {
+pub struct NamedColumns<'a> {
     pub device: Option<&'a str>,
     pub backup: Option<&'a str>,
 }
@@ -136,7 +136,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    pub fn find(head: &StringRecord, asked: &Asked<'_>) -> Result<Columns, Unusable> {
+    pub fn find(head: &StringRecord, asked: &NamedColumns<'_>) -> Result<Columns, Unusable> {
         let head = Head(head.iter().enumerate().map(|(number, text)| Heading::read(number, text)).collect());
         let devices = head.devices(asked.device)?;
         let device = devices.first().map_or_else(String::new, |heading| heading.shown.clone());
@@ -376,7 +376,7 @@ mod tests {
 
     use super::*;
 
-    fn find(head: &[&str], asked: Asked<'_>) -> Result<Columns, Unusable> {
+    fn find(head: &[&str], asked: NamedColumns<'_>) -> Result<Columns, Unusable> {
         Columns::find(&StringRecord::from(head), &asked)
     }
 
@@ -384,7 +384,7 @@ mod tests {
     #[track_caller]
     fn check(head: &[&str], name: &str, zone: Option<&str>) -> Columns {
         let head = [&["device"], head].concat();
-        let columns = find(&head, Asked::default()).expect("columns");
+        let columns = find(&head, NamedColumns::default()).expect("columns");
         let noon = jiff::Timestamp::UNIX_EPOCH;
         let offset = columns.backup.zone.as_ref().map(|zone| zone.to_offset(noon).to_string());
         assert_eq!((columns.backup.name.as_str(), offset.as_deref()), (name, zone), "{head:?}");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_unusable(head: &[&str], asked: Asked<'_>, words: &str) {
+    fn check_unusable(head: &[&str], asked: NamedColumns<'_>, words: &str) {
         assert_eq!(find(head, asked).expect_err("no columns").to_string(), words);
     }
 
@@ -430,7 +430,7 @@ mod tests {
         // An abbreviation is the name of several zones: the column is not found, so not misread.
         let words = "no column “last backup” (or “last iCloud backup date”); found: device, Last iCloud Backup \
                      (EST); name it with --backup-column";
-        check_unusable(&["device", "Last iCloud Backup (EST)"], Asked::default(), words);
+        check_unusable(&["device", "Last iCloud Backup (EST)"], NamedColumns::default(), words);
     }
 
     #[test]
@@ -446,19 +446,19 @@ mod tests {
         assert_eq!(vague.remarks, [remark]);
         let switch = check(&["Last iCloud Backup", "Backup Enabled"], "Last iCloud Backup", None);
         assert!(switch.remarks[0].starts_with("The column “Backup Enabled” does not say"), "{switch:?}");
-        let own = find(&["name", "Last Backup"], Asked { backup: Some("last backup"), device: None });
+        let own = find(&["name", "Last Backup"], NamedColumns { backup: Some("last backup"), device: None });
         assert_eq!(own.expect("columns").remarks, [] as [String; 0], "the user said so");
     }
 
     #[test]
     fn columns_can_be_named() {
         let head = ["Name", "Owner", "Letzte Sicherung (UTC)", "Last Backup"];
-        let asked = Asked { device: Some(" owner "), backup: Some("Letzte Sicherung (UTC)") };
+        let asked = NamedColumns { device: Some(" owner "), backup: Some("Letzte Sicherung (UTC)") };
         let columns = find(&head, asked).expect("columns");
         assert_eq!((columns.devices, columns.backup.number), (vec![1, 0], 2));
         assert_eq!(columns.backup.zone, Some(TimeZone::UTC));
         let remark = |name: &str| {
-            let asked = Asked { backup: Some(name), device: None };
+            let asked = NamedColumns { backup: Some(name), device: None };
             find(&["name", name], asked).expect("columns").remarks
         };
         let words = "The times under “Backup (EST)” are read in the configured time zone (--time-zone).";
@@ -467,13 +467,13 @@ mod tests {
         for name in ["Backup (UTC)", "Backup (local)", "Backup", "iCloud Backup"] {
             assert_eq!(remark(name), [] as [String; 0], "{name}");
         }
-        let asked = Asked { backup: Some("Last Bakcup"), device: None };
+        let asked = NamedColumns { backup: Some("Last Bakcup"), device: None };
         check_unusable(
             &head,
             asked,
             "no column \"Last Bakcup\" (--backup-column); did you mean Last Backup?",
         );
-        let asked = Asked { device: Some("x"), backup: None };
+        let asked = NamedColumns { device: Some("x"), backup: None };
         let words =
             "no column \"x\" (--device-column); found: Name, Owner, Letzte Sicherung (UTC), Last Backup";
         check_unusable(&head, asked, words);
@@ -483,15 +483,15 @@ mod tests {
     #[test]
     fn two_columns_of_one_name_are_not_chosen_from() {
         let words = |name: &str| format!("two columns are called {name:?}; rename the one that is not meant");
-        let none = Asked::default();
+        let none = NamedColumns::default();
         let twice = ["name", "Last iCloud Backup", "last icloud backup"];
         check_unusable(&twice, none, &words("Last iCloud Backup"));
         check_unusable(&["name", "Name", "Last iCloud Backup"], none, &words("name"));
         let switches = ["name", "Last iCloud Backup", "iCloud Backup", "iCloud Backup"];
         check_unusable(&switches, none, &words("iCloud Backup"));
-        let asked = Asked { backup: Some("LAST ICLOUD BACKUP"), device: None };
+        let asked = NamedColumns { backup: Some("LAST ICLOUD BACKUP"), device: None };
         check_unusable(&twice, asked, &words("Last iCloud Backup"));
-        let exact = Asked { backup: Some("last icloud backup"), device: None };
+        let exact = NamedColumns { backup: Some("last icloud backup"), device: None };
         assert_eq!(find(&twice, exact).expect("columns").backup.number, 2);
     }
 
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(names("what it is"), all(&[&MODEL]));
         for name in names("its last iCloud backup").union(&names("its last backup")) {
             for end in ["", " utc", " epoch", " (UTC)", " gmt"] {
-                let columns = find(&["name", &format!("{name}{end}")], Asked::default());
+                let columns = find(&["name", &format!("{name}{end}")], NamedColumns::default());
                 assert_eq!(columns.map(|columns| columns.backup.number), Ok(1), "{name}{end}");
             }
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time, date, time};
 use jiff::tz::TimeZone;
 
-use crate::cli::args::DateOrder;
+use crate::cli::args::DateOrderArg;
 
 /// No time is longer.
 const MAX_CHARS: usize = 64;
@@ -58,7 +58,7 @@ pub enum Unread {
 
 /// In whole seconds. `None` where the text says that there is no time. A time without an offset is
 /// one of `zone`; a day without a time counts to its end, so that nobody is called late for it.
-pub fn moment(text: &str, zone: &TimeZone, order: Option<DateOrder>) -> Result<Option<Timestamp>, Unread> {
+pub fn moment(text: &str, zone: &TimeZone, order: Option<DateOrderArg>) -> Result<Option<Timestamp>, Unread> {
     let text = text.trim();
     if text.len() > MAX_CHARS {
         return Err(Unread::NoTime);
@@ -115,7 +115,7 @@ fn offset<'t>(text: &'t str, zone: &TimeZone) -> (&'t str, TimeZone) {
 }
 
 /// A day, and perhaps a time of it behind `T`, a comma or a blank.
-fn civil(text: &str, order: Option<DateOrder>) -> Result<Option<DateTime>, Unread> {
+fn civil(text: &str, order: Option<DateOrderArg>) -> Result<Option<DateTime>, Unread> {
     let end = text.find(['T', 't', ',', ' ']).unwrap_or(text.len());
     let clock = text[end..].trim_start_matches(['T', 't', ',', ' ']);
     let Some(day) = day(&text[..end], order)? else { return Ok(None) };
@@ -124,7 +124,7 @@ fn civil(text: &str, order: Option<DateOrder>) -> Result<Option<DateTime>, Unrea
 }
 
 /// `2026-05-04`, and with slashes or dots too; `05/04/2026` and `4.5.26` in the order that was given.
-fn day(text: &str, order: Option<DateOrder>) -> Result<Option<Date>, Unread> {
+fn day(text: &str, order: Option<DateOrderArg>) -> Result<Option<Date>, Unread> {
     let parts: Vec<&str> = text.split(['-', '/', '.']).collect();
     let numbers: Vec<i16> = parts.iter().filter_map(|part| number(part, 4)).collect();
     let ([a, b, c], [first, _, last]) = (numbers.as_slice(), parts.as_slice()) else { return Ok(None) };
@@ -137,8 +137,8 @@ fn day(text: &str, order: Option<DateOrder>) -> Result<Option<Date>, Unread> {
     };
     let (mdy, dmy) = (date_of(year, *a, *b), date_of(year, *b, *a));
     match order {
-        Some(DateOrder::Mdy) => Ok(mdy),
-        Some(DateOrder::Dmy) => Ok(dmy),
+        Some(DateOrderArg::Mdy) => Ok(mdy),
+        Some(DateOrderArg::Dmy) => Ok(dmy),
         // Both ways it is the same day, or before all backups: 1/1/0001.
         None if mdy == dmy => Ok(mdy),
         None => Err(Unread::WhichOrder),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_ordered(text: &str, order: Option<DateOrder>, expected: &str) {
+    fn check_ordered(text: &str, order: Option<DateOrderArg>, expected: &str) {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         let found = match moment(text, &berlin, order) {
             Ok(Some(time)) => time.to_string(),
@@ -281,8 +281,8 @@ mod tests {
             ("05/13/2026 08:15", "2026-05-13T06:15:00Z", "no time"),
         ] {
             check(text, "which order");
-            check_ordered(text, Some(DateOrder::Mdy), mdy);
-            check_ordered(text, Some(DateOrder::Dmy), dmy);
+            check_ordered(text, Some(DateOrderArg::Mdy), mdy);
+            check_ordered(text, Some(DateOrderArg::Dmy), dmy);
         }
     }
 

@@ -1,4 +1,4 @@
-//! A list of devices as a device management exports it: bytes → one [`Device`] a line.
+//! A list of devices as a device management exports it: bytes → one [`FleetDevice`] a line.
 //!
 //! Liberal: columns in any order (`columns` finds them); commas, semicolons or tabs; UTF-8 or
 //! UTF-16. It judges nothing. Invariant: no line is dropped. One that cannot be read is a device
@@ -10,12 +10,12 @@ use csv::{ReaderBuilder, StringRecord};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::phones::Family;
+use crate::phones::DeviceFamily;
 use crate::text::{self, counted};
 
-use super::columns::{self, Asked, Columns};
+use super::columns::{self, Columns, NamedColumns};
 use super::dates::{Unread, moment};
-use crate::cli::args::DateOrder;
+use crate::cli::args::DateOrderArg;
 
 /// 100,000 devices with twenty columns are 20 MB.
 pub const MAX_BYTES: u64 = 64 << 20;
@@ -28,7 +28,7 @@ const SEPARATOR_LINE: &str = "sep=";
 
 /// A line of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub struct FleetDevice {
     /// Where it begins in the file, from 1.
     pub line: u64,
     /// As it stands there; may be empty.
@@ -42,14 +42,14 @@ pub struct Device {
 
 /// A list, as it was read.
 #[derive(Debug)]
-pub struct List {
+pub struct DeviceList {
     pub columns: Columns,
-    pub devices: Vec<Device>,
+    pub devices: Vec<FleetDevice>,
 }
 
 /// Why there is no list. `Display` is one line that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum UnusableList {
     #[error("it is larger than {} MiB; split it", MAX_BYTES >> 20)]
     TooLarge,
     #[error("it has more than {MAX_DEVICES} devices; split it")]
@@ -69,24 +69,24 @@ pub enum Unusable {
 }
 
 /// Reads all there is, up to the limit.
-pub fn fetch(from: impl Read) -> io::Result<Result<Vec<u8>, Unusable>> {
+pub fn fetch(from: impl Read) -> io::Result<Result<Vec<u8>, UnusableList>> {
     let mut bytes = Vec::new();
     from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(if bytes.len() as u64 > MAX_BYTES { Err(Unusable::TooLarge) } else { Ok(bytes) })
+    Ok(if bytes.len() as u64 > MAX_BYTES { Err(UnusableList::TooLarge) } else { Ok(bytes) })
 }
 
 /// `zone` is that of times without an offset under a column without one; `order` that of dates like
 /// 05/04/2026.
 pub fn read(
     bytes: Vec<u8>,
-    asked: &Asked<'_>,
+    asked: &NamedColumns<'_>,
     zone: &TimeZone,
-    order: Option<DateOrder>,
-) -> Result<List, Unusable> {
+    order: Option<DateOrderArg>,
+) -> Result<DeviceList, UnusableList> {
     let text = decoded(bytes)?;
     let text = text.trim_start_matches(BYTE_ORDER_MARK);
     if text.contains('\0') {
-        return Err(Unusable::NotText);
+        return Err(UnusableList::NotText);
     }
     let delimiter = delimiter(text);
     let mut reader = ReaderBuilder::new()
@@ -105,7 +105,7 @@ pub fn read(
         head = next(&mut record);
     }
     if head.is_none() {
-        return Err(Unusable::Empty);
+        return Err(UnusableList::Empty);
     }
     let columns = Columns::find(&record, asked)?;
     let mut devices = Vec::new();
@@ -116,15 +116,15 @@ pub fn read(
             continue;
         }
         if devices.len() == MAX_DEVICES {
-            return Err(Unusable::TooMany);
+            return Err(UnusableList::TooMany);
         }
         devices.push(device(&columns, &record, place.line, zone, order)?);
     }
-    Ok(List { columns, devices })
+    Ok(DeviceList { columns, devices })
 }
 
 /// UTF-8, or UTF-16 with a byte order mark, as spreadsheets write “Unicode text”.
-fn decoded(bytes: Vec<u8>) -> Result<String, Unusable> {
+fn decoded(bytes: Vec<u8>) -> Result<String, UnusableList> {
     let units = match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => Some((rest, u16::from_le_bytes as fn([u8; 2]) -> u16)),
         [0xfe, 0xff, rest @ ..] => Some((rest, u16::from_be_bytes as fn([u8; 2]) -> u16)),
@@ -134,12 +134,12 @@ fn decoded(bytes: Vec<u8>) -> Result<String, Unusable> {
         let (pairs, rest) = rest.as_chunks::<2>();
         let units: Vec<u16> = pairs.iter().map(|pair| unit(*pair)).collect();
         let text = String::from_utf16(&units).ok().filter(|_| rest.is_empty());
-        return text.ok_or(Unusable::NotText);
+        return text.ok_or(UnusableList::NotText);
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        if good.contains(&0) { Unusable::NotText } else { Unusable::NotUtf8(line) }
+        if good.contains(&0) { UnusableList::NotText } else { UnusableList::NotUtf8(line) }
     })
 }
 
@@ -195,14 +195,14 @@ fn refuse_swallowed(
     record: &StringRecord,
     place: &Place,
     delimiter: u8,
-) -> Result<(), Unusable> {
+) -> Result<(), UnusableList> {
     if !record.iter().any(|field| field.contains('\n')) {
         return Ok(());
     }
     let is_swallowing = record.len() != columns.count
         || columns.used().any(|column| field(record, column).contains('\n'))
         || is_torn(place.raw, delimiter);
-    if is_swallowing { Err(Unusable::OpenQuote(place.line)) } else { Ok(()) }
+    if is_swallowing { Err(UnusableList::OpenQuote(place.line)) } else { Ok(()) }
 }
 
 fn field(record: &StringRecord, column: usize) -> &str {
@@ -214,30 +214,30 @@ fn device(
     record: &StringRecord,
     line: u64,
     zone: &TimeZone,
-    order: Option<DateOrder>,
-) -> Result<Device, Unusable> {
+    order: Option<DateOrderArg>,
+) -> Result<FleetDevice, UnusableList> {
     let names = columns.devices.iter().map(|column| field(record, *column).trim());
     let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned();
     if record.iter().skip(columns.count).any(|field| !field.trim().is_empty()) {
         let reason = format!("{} under {}", counted(record.len(), "field"), counted(columns.count, "column"));
-        return Ok(Device { line, name, other: None, last: Err(reason.clone()), enabled: Err(reason) });
+        return Ok(FleetDevice { line, name, other: None, last: Err(reason.clone()), enabled: Err(reason) });
     }
-    let models = columns.models.iter().map(|column| Family::described(field(record, *column)));
+    let models = columns.models.iter().map(|column| DeviceFamily::described(field(record, *column)));
     let other = models.into_iter().find_map(|family| match family {
-        Family::Other(name) => Some(name),
-        Family::IPhone | Family::IPad | Family::IPod | Family::Unknown => None,
+        DeviceFamily::Other(name) => Some(name),
+        DeviceFamily::IPhone | DeviceFamily::IPad | DeviceFamily::IPod | DeviceFamily::Unknown => None,
     });
     if other.is_some() {
-        return Ok(Device { line, name, other, last: Ok(None), enabled: Ok(None) });
+        return Ok(FleetDevice { line, name, other, last: Ok(None), enabled: Ok(None) });
     }
     let text = field(record, columns.backup.number);
     let last = match moment(text, columns.backup.zone.as_ref().unwrap_or(zone), order) {
         Ok(last) => Ok(last),
-        Err(Unread::WhichOrder) => return Err(Unusable::WhichOrder { line, text: quotable(text) }),
+        Err(Unread::WhichOrder) => return Err(UnusableList::WhichOrder { line, text: quotable(text) }),
         Err(Unread::NoTime) => Err(format!("cannot read {:?} as a time", quotable(text))),
     };
     let enabled = columns.enabled.as_ref().map_or(Ok(None), |column| yes_or_no(field(record, column.number)));
-    Ok(Device { line, name, other, last, enabled })
+    Ok(FleetDevice { line, name, other, last, enabled })
 }
 
 fn yes_or_no(text: &str) -> Result<Option<bool>, String> {
@@ -257,8 +257,8 @@ fn quotable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn list(bytes: &[u8]) -> Result<Vec<Device>, Unusable> {
-        let list = read(bytes.to_vec(), &Asked::default(), &TimeZone::UTC, None)?;
+    fn list(bytes: &[u8]) -> Result<Vec<FleetDevice>, UnusableList> {
+        let list = read(bytes.to_vec(), &NamedColumns::default(), &TimeZone::UTC, None)?;
         Ok(list.devices)
     }
 
@@ -266,12 +266,12 @@ mod tests {
     #[track_caller]
     fn check(text: impl AsRef<[u8]>, expected: &[&str]) {
         let devices = list(text.as_ref()).expect("a list");
-        let last = |device: &Device| match &device.last {
+        let last = |device: &FleetDevice| match &device.last {
             Ok(Some(last)) => last.to_string(),
             Ok(None) => "-".to_owned(),
             Err(_) => "?".to_owned(),
         };
-        let enabled = |device: &Device| match &device.enabled {
+        let enabled = |device: &FleetDevice| match &device.enabled {
             Ok(Some(true)) => "on",
             Ok(Some(false)) => "off",
             Ok(None) => "-",
@@ -304,7 +304,7 @@ mod tests {
             "sep=;\nname;last backup;icloud backup\nAnna;2026-05-04 08:15;ON\n",
             &["3 Anna 2026-05-04T08:15:00Z on"],
         );
-        check("Serial Number,Device Name,Last Backup\nC02,Anna,\n", &["2 Anna - -"]);
+        check("Serial Number,FleetDevice Name,Last Backup\nC02,Anna,\n", &["2 Anna - -"]);
         check("UDID,Last Backup\n00008101,never\n", &["2 00008101 - -"]);
         // A comma inside quotes is none.
         check("\"name, first, of, all\";device;last backup\nx;Anna;\n", &["2 Anna - -"]);
@@ -315,7 +315,8 @@ mod tests {
     fn times_under_a_column_in_utc_are_read_as_utc() {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         let last = |text: &str| {
-            let list = read(text.as_bytes().to_vec(), &Asked::default(), &berlin, None).expect("a list");
+            let list =
+                read(text.as_bytes().to_vec(), &NamedColumns::default(), &berlin, None).expect("a list");
             list.devices[0].last.clone().expect("a time").expect("a time").to_string()
         };
         let named =
@@ -447,7 +448,7 @@ mod tests {
         );
         check_unusable(
             "Device,\u{1b}[31mLast seen\nx,y\n",
-            "no column “last backup” (or “last iCloud backup date”); found: Device, [31mLast seen; name it with --backup-column",
+            "no column “last backup” (or “last iCloud backup date”); found: FleetDevice, [31mLast seen; name it with --backup-column",
         );
         let many: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
         let Err(unusable) = list(many.join(",").as_bytes()) else { panic!("no column") };
@@ -460,7 +461,7 @@ mod tests {
 
     #[test]
     fn there_is_a_limit() {
-        assert_eq!(fetch(io::repeat(b'a')).expect("read"), Err(Unusable::TooLarge));
+        assert_eq!(fetch(io::repeat(b'a')).expect("read"), Err(UnusableList::TooLarge));
         assert_eq!(fetch(&b"abc"[..]).expect("read"), Ok(b"abc".to_vec()));
     }
 }

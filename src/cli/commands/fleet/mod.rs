@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::phones::backup_status::{BackupStatus, Downtime, Nights, is_ahead};
 use crate::store::{Span, Store};
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 use crate::{regular_file, status_socket};
 
 use crate::cli::args::{FailOn, Fleet, FleetFormat};
@@ -29,9 +29,9 @@ use crate::cli::{
     CANNOT_TELL, CANNOT_WRITE, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, complain, store,
     unknown_service, wait,
 };
-use columns::Asked;
-use inventory::{Device, List, Unusable};
-use report::{Report, Row};
+use columns::NamedColumns;
+use inventory::{DeviceList, FleetDevice, UnusableList};
+use report::{Report, ReportRow};
 
 /// Further back than the nights that are looked at.
 const OUTAGES_SINCE: SignedDuration = SignedDuration::from_hours(410 * 24);
@@ -49,7 +49,7 @@ fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
     let page = invocation.page(&config.time_zone);
     let store = store(&config, false)?;
     let record = Record::read(&store, &config, fleet, &page)?;
-    let List { columns, devices } = list(fleet, &page)?;
+    let DeviceList { columns, devices } = list(fleet, &page)?;
     let nights = Nights::new(&record.outages, &record.sighted, page.zone, page.now);
     let rows = devices.into_iter().map(|device| judged(device, &nights, page.now)).collect();
     let report = Report {
@@ -73,7 +73,7 @@ fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
 }
 
 /// 1 if a device is what the caller fails on, else 3 if one is unknown: it could be.
-fn exit_code(rows: &[Row], fail_on: &[FailOn]) -> u8 {
+fn exit_code(rows: &[ReportRow], fail_on: &[FailOn]) -> u8 {
     let is = |fail_on: &FailOn, standing: BackupStatus| match fail_on {
         FailOn::Late => matches!(standing, BackupStatus::LateByApple | BackupStatus::LateOtherwise),
         FailOn::LateOtherwise => standing == BackupStatus::LateOtherwise,
@@ -90,7 +90,7 @@ fn exit_code(rows: &[Row], fail_on: &[FailOn]) -> u8 {
     }
 }
 
-fn list(fleet: &Fleet, page: &Page) -> Result<List, Failure> {
+fn list(fleet: &Fleet, page: &Page) -> Result<DeviceList, Failure> {
     let is_standard_input = fleet.file.as_os_str() == "-";
     let name = if is_standard_input { "standard input".to_owned() } else { fleet.file.display().to_string() };
     let failed = |problem: &dyn std::fmt::Display| Failure::failed(format!("cannot use {name}: {problem}"));
@@ -103,10 +103,11 @@ fn list(fleet: &Fleet, page: &Page) -> Result<List, Failure> {
         })?)
     };
     let bytes = inventory::fetch(from).map_err(|error| failed(&error.reason()))?;
-    let asked = Asked { device: fleet.device_column.as_deref(), backup: fleet.backup_column.as_deref() };
+    let asked =
+        NamedColumns { device: fleet.device_column.as_deref(), backup: fleet.backup_column.as_deref() };
     let list = bytes.and_then(|bytes| inventory::read(bytes, &asked, page.zone, fleet.date_order));
     list.map_err(|unusable| match &unusable {
-        Unusable::Columns(columns) if columns.is_usage() => {
+        UnusableList::Columns(columns) if columns.is_usage() => {
             Failure::new(WRONG_USAGE, format!("cannot use {name}: {unusable}"))
         }
         _ => failed(&unusable),
@@ -136,7 +137,7 @@ impl Record {
         let spans = up_to_date(spans, is_running, page.now);
         let asked = if fleet.services.is_empty() { &config.watch } else { &fleet.services };
         refuse_unknown(asked, &listed)?;
-        let watch = Watch::new(asked);
+        let watch = Watchlist::new(asked);
         let counted = listed.iter().filter(|(key, _)| watch.matches(key));
         Ok(Record {
             services: counted.map(|(_, service)| service.name.clone()).collect(),
@@ -158,7 +159,7 @@ fn is_sighted(span: &Span) -> bool {
 /// Before the first look nobody knows what Apple lists.
 fn refuse_unknown(asked: &[String], listed: &[(ServiceKey, Service)]) -> Result<(), Failure> {
     let is_listed = |text: &&String| {
-        let watch = Watch::new(&[text]);
+        let watch = Watchlist::new(&[text]);
         listed.iter().any(|(key, _)| watch.matches(key))
     };
     let Some(unknown) = asked.iter().find(|text| !is_listed(text)).filter(|_| !listed.is_empty()) else {
@@ -181,12 +182,12 @@ fn downtime(outage: &Outage) -> Option<Downtime> {
     }
 }
 
-fn judged(device: Device, nights: &Nights, now: Timestamp) -> Row {
+fn judged(device: FleetDevice, nights: &Nights, now: Timestamp) -> ReportRow {
     let unread = device.last.as_ref().err().or(device.enabled.as_ref().err());
     let last = device.last.as_ref().ok().copied().flatten();
     if let Some(other) = &device.other {
         let reason = Some(format!("neither an iPhone nor an iPad: {other}"));
-        return Row { device, standing: BackupStatus::Skipped, reason };
+        return ReportRow { device, standing: BackupStatus::Skipped, reason };
     }
     let standing = match (unread, &device.enabled) {
         (_, Ok(Some(false))) => BackupStatus::Off,
@@ -199,7 +200,7 @@ fn judged(device: Device, nights: &Nights, now: Timestamp) -> Row {
         (None, Some(last)) if is_ahead(last, now) => "the date is in the future".to_owned(),
         (None, Some(_)) => "statusd did not poll in those nights".to_owned(),
     });
-    Row { device, standing, reason }
+    ReportRow { device, standing, reason }
 }
 
 #[cfg(test)]
@@ -275,8 +276,11 @@ mod tests {
                 Some("statusd did not poll in those nights"),
             ),
         ] {
-            let row =
-                judged(Device { line: 2, name: "a".to_owned(), other: None, last, enabled }, &nights, now);
+            let row = judged(
+                FleetDevice { line: 2, name: "a".to_owned(), other: None, last, enabled },
+                &nights,
+                now,
+            );
             assert_eq!((row.standing, row.reason.as_deref()), (standing, reason));
         }
     }
@@ -286,7 +290,7 @@ mod tests {
         let now = at("2026-05-08T12:00:00Z");
         let nights = Nights::new(&[], &[], &TimeZone::UTC, now);
         let other = Some("Apple TV".to_owned());
-        let device = Device { line: 2, name: "a".to_owned(), other, last: Ok(None), enabled: Ok(None) };
+        let device = FleetDevice { line: 2, name: "a".to_owned(), other, last: Ok(None), enabled: Ok(None) };
         let row = judged(device, &nights, now);
         let reason = row.reason.as_deref();
         assert_eq!(
@@ -299,12 +303,12 @@ mod tests {
     fn late_devices_fail_where_that_is_asked_for() {
         let row = |standing| {
             let device =
-                Device { line: 2, name: "a".to_owned(), other: None, last: Ok(None), enabled: Ok(None) };
-            Row { device, standing, reason: None }
+                FleetDevice { line: 2, name: "a".to_owned(), other: None, last: Ok(None), enabled: Ok(None) };
+            ReportRow { device, standing, reason: None }
         };
         use BackupStatus::{LateByApple, LateOtherwise, Off, Skipped, Unknown, UpToDate};
         let check = |standings: &[BackupStatus], fail_on: &[FailOn], expected: u8| {
-            let rows: Vec<Row> = standings.iter().map(|standing| row(*standing)).collect();
+            let rows: Vec<ReportRow> = standings.iter().map(|standing| row(*standing)).collect();
             assert_eq!(exit_code(&rows, fail_on), expected, "{standings:?} {fail_on:?}");
         };
         check(&[LateOtherwise, LateByApple, Off, Unknown], &[], DONE);

@@ -12,7 +12,7 @@ use crate::delivery::payload::VERSION;
 use crate::phones::backup_status::BackupStatus;
 
 use super::columns::Columns;
-use super::inventory::Device;
+use super::inventory::FleetDevice;
 use crate::cli::csv;
 use crate::cli::phrases::shown;
 use crate::cli::terminal::{Cell, Ink, Page};
@@ -24,14 +24,14 @@ const CSV_HEAD: [&str; 6] = ["device", "standing", "last_backup_at", "backup_ena
 
 /// A device and how it stands.
 #[derive(Clone, Debug)]
-pub struct Row {
-    pub device: Device,
+pub struct ReportRow {
+    pub device: FleetDevice,
     pub standing: BackupStatus,
     /// Of "unknown" and "skipped".
     pub reason: Option<String>,
 }
 
-impl Row {
+impl ReportRow {
     fn last(&self) -> Option<Timestamp> {
         self.device.last.as_ref().ok().copied().flatten()
     }
@@ -44,7 +44,7 @@ impl Row {
 /// All devices, in the order of the list.
 #[derive(Clone, Debug)]
 pub struct Report {
-    pub rows: Vec<Row>,
+    pub rows: Vec<ReportRow>,
     /// Of the list, that were read.
     pub columns: Columns,
     pub feed: String,
@@ -56,7 +56,7 @@ pub struct Report {
 
 impl Report {
     pub fn text(&self, page: &Page) -> String {
-        let mut late: Vec<&Row> =
+        let mut late: Vec<&ReportRow> =
             self.rows.iter().filter(|row| row.standing != BackupStatus::UpToDate).collect();
         late.sort_by_key(|row| (urgency(row.standing), row.last()));
         let mut text = page.paragraph(0, &self.counted());
@@ -148,7 +148,7 @@ impl Report {
     }
 }
 
-fn device_json(row: &Row) -> Value {
+fn device_json(row: &ReportRow) -> Value {
     json!({
         "device": row.device.name,
         "standing": row.standing.as_str(),
@@ -182,7 +182,7 @@ fn words(standing: BackupStatus) -> &'static str {
     }
 }
 
-fn line(row: &Row, page: &Page) -> Vec<Cell> {
+fn line(row: &ReportRow, page: &Page) -> Vec<Cell> {
     let name = match shown(&row.device.name) {
         name if name.is_empty() => format!("(line {})", row.device.line),
         name => name,
@@ -208,7 +208,7 @@ fn line(row: &Row, page: &Page) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::columns::Asked;
+    use super::super::columns::NamedColumns;
     use super::*;
     use crate::cli::terminal::tests::UTC;
     use crate::cli::tests::check_documented;
@@ -221,16 +221,20 @@ mod tests {
         Page { width, color: false, zone: &UTC, now: at("2026-05-08T12:00:00Z") }
     }
 
-    fn row(line: u64, name: &str, last: &str, standing: BackupStatus) -> Row {
+    fn row(line: u64, name: &str, last: &str, standing: BackupStatus) -> ReportRow {
         let last = Ok((!last.is_empty()).then(|| at(last)));
         let enabled = Ok((standing == BackupStatus::Off).then_some(false));
         let reason = (standing == BackupStatus::Unknown).then(|| "no backup date".to_owned());
-        Row { device: Device { line, name: name.to_owned(), other: None, last, enabled }, standing, reason }
+        ReportRow {
+            device: FleetDevice { line, name: name.to_owned(), other: None, last, enabled },
+            standing,
+            reason,
+        }
     }
 
     fn columns(backup: &str) -> Columns {
         let head = ::csv::StringRecord::from(vec!["Device Name", backup]);
-        Columns::find(&head, &Asked::default()).expect("columns")
+        Columns::find(&head, &NamedColumns::default()).expect("columns")
     }
 
     fn report() -> Report {

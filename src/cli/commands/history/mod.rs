@@ -20,7 +20,7 @@ use crate::status_socket;
 use crate::store::{ChangeFilter, Span, Store, StoredChange, StoredOutage};
 use crate::text::counted;
 use crate::tracking::is_for;
-use crate::tracking::watchlist::Watch;
+use crate::tracking::watchlist::Watchlist;
 
 use super::config::zone_line;
 use crate::cli::args::{History, HistoryFormat};
@@ -41,7 +41,7 @@ struct Past<'a> {
     beliefs: Beliefs,
     spans: Vec<Span>,
     history: &'a History,
-    watch: Watch,
+    watch: Watchlist,
     filter: ChangeFilter,
     days: Days,
 }
@@ -139,7 +139,8 @@ impl<'a> Past<'a> {
             Ok::<_, rusqlite::Error>((store.beliefs(&config.feed).await?, spans))
         })??;
         let is_running = status_socket::ask(&config.state_directory).is_some();
-        let watch = Watch::new(if history.services.is_empty() { &config.watch } else { &history.services });
+        let watch =
+            Watchlist::new(if history.services.is_empty() { &config.watch } else { &history.services });
         let spans = up_to_date(spans, is_running, page.now);
         Ok(Past { store, config, beliefs, spans, history, watch, filter, days })
     }
@@ -181,7 +182,7 @@ impl<'a> Past<'a> {
     fn refuse_unknown(&self) -> Result<(), Failure> {
         let known = wait(self.store.service_keys())??;
         for text in &self.history.services {
-            let watch = Watch::new(&[text]);
+            let watch = Watchlist::new(&[text]);
             if self.beliefs.services.keys().chain(&known).any(|key| watch.matches(key)) {
                 continue;
             }
@@ -291,7 +292,7 @@ impl<'a> Past<'a> {
     }
 }
 
-fn is_wanted(change: &Change, history: &History, watch: &Watch) -> bool {
+fn is_wanted(change: &Change, history: &History, watch: &Watchlist) -> bool {
     match (history.all, history.services.is_empty()) {
         (true, true) => true,
         (true, false) => watch.matches(&ServiceKey::new(&change.service)),
@@ -418,7 +419,7 @@ pub mod tests {
             };
             changes::tests::changes()
                 .iter()
-                .filter(|change| is_wanted(change, history, &Watch::new(&watch)))
+                .filter(|change| is_wanted(change, history, &Watchlist::new(&watch)))
                 .count()
         };
         assert_eq!(wanted(&history(&[], false)), 3);

@@ -14,7 +14,9 @@ use tokio::time::{sleep, timeout};
 use crate::cause::{Cause as _, cannot};
 use crate::channel::process::{self, End, Run, Task};
 use crate::config::Environment;
-use crate::service::{Act, Call, Found, Known, OnDisk, Site, manager_version, of_launchctl, of_systemctl};
+use crate::service::{
+    Action, Call, CurrentState, Known, OnDisk, Site, manager_version, of_launchctl, of_systemctl,
+};
 use crate::{regular_file, store, text};
 
 use crate::cli::Failure;
@@ -53,7 +55,7 @@ impl<'s> Outside<'s> {
     }
 
     /// What is there now.
-    pub async fn find(&self) -> Result<Found, Failure> {
+    pub async fn find(&self) -> Result<CurrentState, Failure> {
         let file = on_disk(&self.site.file())?;
         let known = self.known().await?;
         let lingers = match self.site.linger_inquiry() {
@@ -64,7 +66,7 @@ impl<'s> Outside<'s> {
                 .is_ok_and(|run| run.lines().iter().any(|line| line.trim() == "Linger=yes")),
             None => false,
         };
-        Ok(Found { file, known, lingers })
+        Ok(CurrentState { file, known, lingers })
     }
 
     pub async fn known(&self) -> Result<Known, Failure> {
@@ -110,24 +112,24 @@ impl<'s> Outside<'s> {
     }
 
     /// Carries out one step. The error says what went wrong, for people.
-    pub async fn carry_out(&self, act: &Act) -> Result<(), String> {
+    pub async fn carry_out(&self, act: &Action) -> Result<(), String> {
         let in_file = |path: &Path, error: io::Error| format!("{}: {}", path.display(), error.reason());
         match act {
-            Act::Run(call) => {
+            Action::Run(call) => {
                 let run = self.ran(call, STEP_WITHIN).await?;
                 if matches!(run.end, End::Exited(0)) { Ok(()) } else { Err(ended(call, &run)) }
             }
-            Act::Write { path, text } => write(path, text).map_err(|error| in_file(path, error)),
-            Act::Move { from, to } => rename(from, to).map_err(|error| in_file(from, error)),
-            Act::Remove(path) => fs::remove_file(path).map_err(|error| in_file(path, error)),
-            Act::RemoveEmpty(path) => match fs::remove_dir(path) {
+            Action::Write { path, text } => write(path, text).map_err(|error| in_file(path, error)),
+            Action::Move { from, to } => rename(from, to).map_err(|error| in_file(from, error)),
+            Action::Remove(path) => fs::remove_file(path).map_err(|error| in_file(path, error)),
+            Action::RemoveEmpty(path) => match fs::remove_dir(path) {
                 Err(error) if !is_left_alone(&error) => Err(in_file(path, error)),
                 Ok(()) | Err(_) => Ok(()),
             },
-            Act::AwaitGone(call) => timeout(GONE_WITHIN, self.gone(call)).await.map_err(|_elapsed| {
+            Action::AwaitGone(call) => timeout(GONE_WITHIN, self.gone(call)).await.map_err(|_elapsed| {
                 format!("`{call}` still finds the service after {} s", GONE_WITHIN.as_secs())
             })?,
-            Act::Forget(directory) => store::purge(directory).map_err(|error| error.to_string()),
+            Action::Forget(directory) => store::purge(directory).map_err(|error| error.to_string()),
         }
     }
 

@@ -13,10 +13,10 @@ use std::process::Command as Process;
 
 use crate::cause::Cause as _;
 use crate::config::{self, Config, ConfigError, Overrides};
-use crate::service::{self, Act, Found, MACHINE_STATE, OnDisk, Site, launcher};
+use crate::service::{self, Action, CurrentState, MACHINE_STATE, OnDisk, Site, launcher};
 use crate::status_socket;
 
-use crate::cli::args::{Install, Service as Command, Uninstall};
+use crate::cli::args::{InstallArgs, ServiceArgs as Command, UninstallArgs};
 use crate::cli::phrases::shown;
 use crate::cli::{CONFIGURATION, Failure, Invocation, Output, WRONG_USAGE, wait};
 use executor::Outside;
@@ -59,7 +59,7 @@ fn service_config(site: &Site, invocation: &Invocation) -> Result<Config, Config
     }
 }
 
-fn install(site: &Site, options: &Install, invocation: &Invocation) -> Result<Output, Failure> {
+fn install(site: &Site, options: &InstallArgs, invocation: &Invocation) -> Result<Output, Failure> {
     if options.linger && site.linger_inquiry().is_none() {
         let words = "--linger applies only to a systemd user service; remove it";
         return Err(Failure::new(WRONG_USAGE, words));
@@ -137,7 +137,11 @@ struct Miss {
 }
 
 /// Installs it, or takes back what was done on the way.
-async fn attempt(outside: &Outside<'_>, found: &Found, wish: &service::Install) -> Result<Vec<Act>, Miss> {
+async fn attempt(
+    outside: &Outside<'_>,
+    found: &CurrentState,
+    wish: &service::Install,
+) -> Result<Vec<Action>, Miss> {
     let acts = service::install(outside.site, found, wish)
         .map_err(|refusal| Miss { failure: refused(&refusal), exit_code: None })?;
     let Err((failed, mut words)) = carried_out(outside, &acts).await else { return Ok(acts) };
@@ -225,12 +229,12 @@ fn refuse_desktop(site: &Site, config: &Config) -> Result<(), Failure> {
     }
 }
 
-fn refused(refusal: &service::Refusal) -> Failure {
+fn refused(refusal: &service::PlanRefusal) -> Failure {
     Failure::failed(refusal.to_string())
 }
 
 /// Which step failed, counted from 0, and why.
-async fn carried_out(outside: &Outside<'_>, acts: &[Act]) -> Result<(), (usize, String)> {
+async fn carried_out(outside: &Outside<'_>, acts: &[Action]) -> Result<(), (usize, String)> {
     for (number, act) in acts.iter().enumerate() {
         outside.carry_out(act).await.map_err(|words| (number, words))?;
     }
@@ -240,8 +244,8 @@ async fn carried_out(outside: &Outside<'_>, acts: &[Act]) -> Result<(), (usize, 
 /// Puts back what was there, and says what could not be.
 async fn taken_back(
     outside: &Outside<'_>,
-    found: &Found,
-    acts: &[Act],
+    found: &CurrentState,
+    acts: &[Action],
     failed: usize,
     words: &str,
 ) -> Failure {
@@ -258,7 +262,7 @@ async fn taken_back(
     Failure::failed(format!("not installed: {words}; {end}"))
 }
 
-fn uninstall(site: &Site, options: &Uninstall, invocation: &Invocation) -> Result<Output, Failure> {
+fn uninstall(site: &Site, options: &UninstallArgs, invocation: &Invocation) -> Result<Output, Failure> {
     let config = match service_config(site, invocation) {
         Ok(config) => Some(config),
         // Where the history is only the configuration knows.
@@ -280,7 +284,7 @@ fn uninstall(site: &Site, options: &Uninstall, invocation: &Invocation) -> Resul
             return Ok(Output::done(planned(&acts)));
         }
         if let Err((failed, words)) = carried_out(&outside, &acts).await {
-            let left: Vec<String> = acts[failed..].iter().map(Act::to_string).collect();
+            let left: Vec<String> = acts[failed..].iter().map(Action::to_string).collect();
             return Err(Failure::failed(format!("{words}; remaining steps: {}", left.join("; "))));
         }
         Ok(Output::done(format!("{}{}", deeds(&acts), kept(site, options, config.as_ref()))))
@@ -288,7 +292,7 @@ fn uninstall(site: &Site, options: &Uninstall, invocation: &Invocation) -> Resul
 }
 
 /// The steps with their files in full, as they would be carried out.
-fn planned(acts: &[Act]) -> String {
+fn planned(acts: &[Action]) -> String {
     if acts.is_empty() {
         return "Nothing to do: the installation is up to date.\n".to_owned();
     }
@@ -296,22 +300,22 @@ fn planned(acts: &[Act]) -> String {
     for (number, act) in (1..).zip(acts) {
         text.push_str(&format!("{number}. {}\n", shown(&act.to_string())));
         match act {
-            Act::Write { text: file, .. } => {
+            Action::Write { text: file, .. } => {
                 file.lines()
                     .for_each(|line| text.push_str(&format!("   {}\n", format!("| {line}").trim_end())));
             }
-            Act::Run(_)
-            | Act::Move { .. }
-            | Act::Remove(_)
-            | Act::RemoveEmpty(_)
-            | Act::AwaitGone(_)
-            | Act::Forget(_) => {}
+            Action::Run(_)
+            | Action::Move { .. }
+            | Action::Remove(_)
+            | Action::RemoveEmpty(_)
+            | Action::AwaitGone(_)
+            | Action::Forget(_) => {}
         }
     }
     text + "Nothing was changed.\n"
 }
 
-fn deeds(acts: &[Act]) -> String {
+fn deeds(acts: &[Action]) -> String {
     if acts.is_empty() {
         return "Nothing to do: the installation is up to date.\n".to_owned();
     }
@@ -321,7 +325,7 @@ fn deeds(acts: &[Act]) -> String {
 }
 
 /// What the person who installed it wants to know next.
-fn epilogue(site: &Site, found: &Found, wish: &service::Install) -> String {
+fn epilogue(site: &Site, found: &CurrentState, wish: &service::Install) -> String {
     let mut text = match site {
         Site::Person { .. } if found.lingers || wish.linger => {
             "statusd is running. It keeps running after logout, because lingering is on.\n".to_owned()
@@ -355,7 +359,7 @@ fn epilogue(site: &Site, found: &Found, wish: &service::Install) -> String {
 }
 
 /// What is still there after an uninstall.
-fn kept(site: &Site, options: &Uninstall, config: Option<&Config>) -> String {
+fn kept(site: &Site, options: &UninstallArgs, config: Option<&Config>) -> String {
     let state = config.map(|config| config.state_directory.clone());
     let file = config.and_then(|config| config.source.clone());
     let drop_ins = PathBuf::from(format!("{}.d", site.file().display()));

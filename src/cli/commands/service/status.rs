@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::delivery::message::time_format::when;
 use crate::delivery::payload::VERSION;
-use crate::service::{Activity, Found, OnDisk, Site, elsewhere};
+use crate::service::{Activity, CurrentState, OnDisk, Site, elsewhere};
 use crate::status_socket::{self, DaemonStatus};
 
 use super::executor::Outside;
@@ -16,7 +16,7 @@ use crate::cli::{DONE, FAILED, Failure, Invocation, Output, wait};
 /// All that is known of the service at one moment.
 struct UnitState<'s> {
     site: &'s Site,
-    found: Found,
+    found: CurrentState,
     live: Option<DaemonStatus>,
     /// Why the service could not read its configuration.
     complaint: Option<String>,
@@ -175,10 +175,10 @@ mod tests {
         Page { width: 80, color: false, zone: const { &TimeZone::UTC }, now: at("10:02") }
     }
 
-    fn found(activity: Activity) -> Found {
+    fn found(activity: Activity) -> CurrentState {
         let file = OnDisk::Ours(Written { text: String::new(), shape: Shape::default() });
         let known = Known { from: Some(Site::Machine.file()), is_enabled: true, activity };
-        Found { file, known, lingers: false }
+        CurrentState { file, known, lingers: false }
     }
 
     fn live(pid: u32) -> DaemonStatus {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(found: Found, live: Option<DaemonStatus>, expected: &str) {
+    fn check(found: CurrentState, live: Option<DaemonStatus>, expected: &str) {
         let standing = UnitState { site: &Site::Machine, found, live, complaint: None };
         assert_eq!(standing.text(&page()), expected);
     }
@@ -209,7 +209,7 @@ mod tests {
         check(failed(Some(78)), None, &format!("{head}{wrong}"));
         let reason = "Not running: the service ended with 1; see `statusd service logs`\n";
         check(failed(Some(1)), None, &format!("{head}{reason}"));
-        let missing = Found { file: OnDisk::Missing, known: Known::NOTHING, lingers: false };
+        let missing = CurrentState { file: OnDisk::Missing, known: Known::NOTHING, lingers: false };
         let none = "Not installed; install with `statusd service install`\nNot running\n";
         check(missing, None, none);
     }

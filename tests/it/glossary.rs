@@ -1,0 +1,74 @@
+//! Holds the names to the glossary: its types exist, and no two public types share a name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// One idea for each channel or platform, told apart by its module.
+const PER_MODULE: &[&str] = &["Settings", "Desktop"];
+
+/// The public types of `src/`, each with the files that define it.
+fn public_types() -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a file");
+                for name in text.lines().filter_map(defined) {
+                    found.entry(name.to_owned()).or_default().insert(path.display().to_string());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The name in `pub struct NAME`, `pub(super) enum NAME` and their like, at the start of a line.
+fn defined(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("pub")?;
+    let rest = rest.strip_prefix("(super)").or_else(|| rest.strip_prefix("(crate)")).unwrap_or(rest);
+    let (keyword, rest) = rest.trim_start().split_once(' ')?;
+    let is_type = ["struct", "enum", "trait", "type"].contains(&keyword);
+    is_type.then(|| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+}
+
+#[test]
+fn every_type_of_the_glossary_exists() {
+    let glossary = include_str!("../../docs/glossary.md");
+    let types = public_types();
+    let named: Vec<&str> = glossary
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").nth(1)?.strip_prefix('`')?.strip_suffix('`'))
+        .collect();
+    assert!(named.len() >= 25, "{named:?}");
+    let missing: Vec<&&str> = named.iter().filter(|name| !types.contains_key(**name)).collect();
+    assert!(missing.is_empty(), "the glossary names types that do not exist: {missing:?}");
+}
+
+#[test]
+fn no_two_public_types_share_a_name() {
+    let shared: Vec<_> = public_types()
+        .into_iter()
+        .filter(|(name, files)| files.len() > 1 && !PER_MODULE.contains(&name.as_str()))
+        .collect();
+    assert!(shared.is_empty(), "{shared:#?}");
+}
+
+#[test]
+fn definitions_are_found_in_every_form() {
+    for line in [
+        "pub struct Name<T> {",
+        "pub(super) enum Name {",
+        "pub(crate) type Name = u8;",
+        "pub trait Name: Send {",
+    ] {
+        assert_eq!(defined(line), Some("Name"), "{line}");
+    }
+    for line in ["struct Name;", "    pub struct Name;", "pub fn name() {}", "pub use a::Name;"] {
+        assert_eq!(defined(line), None, "{line}");
+    }
+}
