@@ -338,7 +338,7 @@ mod tests {
         let known = ["watch", "time_zone", "feed"];
         for (word, near) in [
             ("watchs", Some("watch")),
-            ("Watchlist", Some("watch")),
+            ("Watch", Some("watch")),
             ("time-zone", Some("time_zone")),
             ("timezone", Some("time_zone")),
             ("fed", Some("feed")),

@@ -5,7 +5,7 @@
 
 /// The start of a parser message, and its replacement. The first match counts.
 const WORDS: [(&str, &str); 40] = [
-    ("duplicate key", "duplicate key; remove one of them"),
+    ("duplicate key", "this key occurs twice; remove one of them"),
     ("cannot extend value", "this key already has a value, so it cannot be a table"),
     ("string values must be quoted", "expected a value; strings need quotation marks: \"text\""),
     ("unquoted keys cannot be empty", "a key is missing"),
@@ -15,11 +15,11 @@ const WORDS: [(&str, &str); 40] = [
     ("missing assignment", "the = between key and value is missing"),
     ("missing value", "the value is missing"),
     ("missing key", "a key is missing"),
-    ("extra assignment", "unexpected ="),
-    ("extra `=`", "unexpected ="),
-    ("unexpected `=`", "unexpected ="),
+    ("extra assignment", "one = too many"),
+    ("extra `=`", "one = too many"),
+    ("unexpected `=`", "one = too many"),
     ("missing comma", "a comma is missing"),
-    ("extra comma", "unexpected comma"),
+    ("extra comma", "one comma too many"),
     ("unclosed array table", "the closing ]] is missing"),
     ("unclosed array", "the closing ] is missing"),
     ("unclosed table", "the closing ] is missing"),
@@ -44,14 +44,14 @@ const WORDS: [(&str, &str); 40] = [
     ("cannot recurse", NESTED),
     ("carriage return", "a carriage return without a line feed; save the file with ordinary line endings"),
     ("invalid comment", "invalid character in a comment"),
-    ("unexpected content", "unexpected text; only a comment (#) may follow a value"),
+    ("unexpected content", "only a comment (#) may follow a value"),
 ];
 const TEXT: &str = "unterminated string, or a character that must be escaped";
 const BACKSLASH: &str = "invalid escape: write \\\\ for a backslash, or use single quotes";
 const NUMBER: &str = "invalid number; strings need quotation marks";
 const NESTED: &str = "brackets are nested too deeply";
 /// The replacement of all other messages.
-const UNKNOWN: &str = "unexpected text; check brackets and quotation marks";
+const UNKNOWN: &str = "cannot parse this text; check brackets and quotation marks";
 
 pub fn words(message: &str) -> &'static str {
     WORDS.iter().find(|(start, _)| message.starts_with(start)).map_or(UNKNOWN, |(_, words)| words)

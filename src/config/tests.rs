@@ -251,7 +251,7 @@ fn the_configured_address_of_usbmuxd_overrides_the_environment() {
 #[test]
 fn syntax_errors_have_line_and_column() {
     check("\n[feed", "FILE:2:6: invalid TOML: the closing ] is missing");
-    check("a = 1\n a = 2", "FILE:2:2: invalid TOML: duplicate key; remove one of them");
+    check("a = 1\n a = 2", "FILE:2:2: invalid TOML: this key occurs twice; remove one of them");
     check("watch = [ 'ü' 'b' ]", "FILE:1:15: invalid TOML: a comma is missing");
     let defaults = Overrides::default();
     assert_eq!(error_of(b"\n\n# \xff", &defaults), "FILE:3: not UTF-8 text; save the file as UTF-8");

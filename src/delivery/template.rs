@@ -124,7 +124,7 @@ fn cause(error: &minijinja::Error) -> String {
         ErrorKind::UnknownFilter => "unknown filter".to_owned(),
         ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => "unknown function".to_owned(),
         ErrorKind::UnknownTest => "unknown test".to_owned(),
-        ErrorKind::SyntaxError => "syntax error".to_owned(),
+        ErrorKind::SyntaxError => "invalid syntax".to_owned(),
         ErrorKind::OutOfFuel => "the template takes too many steps".to_owned(),
         ErrorKind::TemplateNotFound => "a template cannot include another template".to_owned(),
         _ => "invalid operation on a value".to_owned(),
@@ -181,7 +181,7 @@ mod tests {
                      service, drill, changes";
         assert_eq!(error, words);
         let error = Template::new(None, Some("{% if kind %}")).expect_err("refused");
-        assert!(error.starts_with("body: syntax error in line 1: expected text, "), "{error}");
+        assert!(error.starts_with("body: invalid syntax in line 1: expected text, "), "{error}");
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
         assert!(Template::new(Some(endless), None).is_err());
     }

@@ -476,11 +476,11 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_never_fine() {
         let ours = failed(FailureKind::Dns);
-        let seen = "Apple's status cannot be read: cannot find www.apple.com (DNS): is this computer online?";
+        let seen = "cannot read Apple's status: cannot find www.apple.com (DNS): is this computer online?";
         let finding = check(&ours, Status::CannotTell, seen);
         assert!(finding.todo.is_some_and(|todo| todo.contains("network")));
         let theirs = failed(FailureKind::Http(503));
-        let seen = "Apple's status cannot be read: www.apple.com answered 503 (Service Unavailable)";
+        let seen = "cannot read Apple's status: www.apple.com answered 503 (Service Unavailable)";
         assert!(check(&theirs, Status::CannotTell, seen).todo.is_some_and(|todo| todo.contains("apple.com")));
         let odd = document(&[json!(7)]);
         check(&odd, Status::CannotTell, "Apple's entry has an unknown format");
@@ -557,7 +557,7 @@ mod tests {
         let old = outage(Phase::Over(OverBy::Apple), "01T08:00", Some("01T09:00"));
         check(std::slice::from_ref(&old), Status::Ok, "no outage recorded in the last 72 hours");
         let over = outage(Phase::Over(OverBy::Apple), "05T08:00", Some("05T09:00"));
-        let seen = "the last in 72 hours: iCloud Backup: outage from 08:00 to 09:00 (1 h)";
+        let seen = "most recent in 72 hours: iCloud Backup: outage from 08:00 to 09:00 (1 h)";
         check(&[old, over.clone()], Status::Ok, seen);
         let missing = Missing { since: at("05T10:00"), fetches: 2 };
         let dropped = outage(Phase::Ongoing(Some(missing)), "05T08:00", None);
@@ -579,7 +579,7 @@ mod tests {
         check(
             std::slice::from_ref(&lasts),
             Status::Ok,
-            "the last in 72 hours: iCloud Backup: outage since 08:00 (4 h)",
+            "most recent in 72 hours: iCloud Backup: outage since 08:00 (4 h)",
         );
         let seen = |sighted: &str| format!("iCloud Backup: outage since 08:00 (4 h), as last seen {sighted}");
         let fresh = std::slice::from_ref(&lasts);

@@ -142,13 +142,13 @@ mod tests {
             "iPhone13,2",
             "27.0",
             Status::Ok,
-            "iOS 27.0, newer than Apple's list (26.6.1): a beta, or just out",
+            "iOS 27.0, newer than Apple's list (26.6.1): a beta or a very recent release",
         );
         check(
             "iPhone99,1",
             "26.0",
             Status::CannotTell,
-            "iOS 26.0; Apple's list does not have the model iPhone99,1",
+            "iOS 26.0; Apple's list does not contain the model iPhone99,1",
         );
         check("iPhone13,2", "new", Status::CannotTell, "the phone does not report its iOS version");
     }
@@ -163,17 +163,12 @@ mod tests {
             "Apple Vision Pro: not compared, because it does not run iOS",
         );
         check("AppleTV6,2", "8.4", Status::Skipped, "Apple TV: not compared, because it does not run iOS");
-        check(
-            "Watch6,1",
-            "10.6",
-            Status::Skipped,
-            "Apple Watchlist: not compared, because it does not run iOS",
-        );
+        check("Watch6,1", "10.6", Status::Skipped, "Apple Watch: not compared, because it does not run iOS");
         check(
             "iPod9,1",
             "15.8",
             Status::CannotTell,
-            "iOS 15.8; Apple's list does not have the model iPod9,1",
+            "iOS 15.8; Apple's list does not contain the model iPod9,1",
         );
     }
 
@@ -201,7 +196,7 @@ mod tests {
         let mut releases = list();
         releases.stale = Some("no network".to_owned());
         let finding = judge(&phone("iPhone13,2", "26.6.1"), Ok(&releases), at("2026-08-04T00:00:00Z"));
-        let expected = ["Apple's list is 3 days old (2026-08-01T00:00:00Z)", "no newer one: no network"];
+        let expected = ["Apple's list is 3 days old (2026-08-01T00:00:00Z)", "could not refresh: no network"];
         assert_eq!(finding.evidence, expected);
     }
 }

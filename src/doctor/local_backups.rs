@@ -450,8 +450,8 @@ mod tests {
             check(vec![backups(vec![good])], &[(Status::Ok, None, fine)]);
         }
         let undated = Backup { state: BackupState::Finished(None), ..left(BackupState::Unfinished(None)) };
-        let words = "the last run of a backup on this computer did not finish; the last good one is of a \
-                     date that cannot be read, encrypted";
+        let words = "the last run of a backup on this computer did not finish; the last good one is with \
+                     an unreadable date, encrypted";
         check(vec![backups(vec![undated])], &[(Status::Warning, None, words)]);
     }
 

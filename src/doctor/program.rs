@@ -203,7 +203,7 @@ mod tests {
         };
         assert_eq!(todo(None).as_deref(), Some("Start it again: `statusd run`, or as a service."));
         let asked = todo(Some("sudo statusd doctor"));
-        assert_eq!(asked.as_deref(), Some("Ask the service of this machine: sudo statusd doctor"));
+        assert_eq!(asked.as_deref(), Some("Query the system service: sudo statusd doctor"));
     }
 
     #[test]

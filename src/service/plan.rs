@@ -378,7 +378,8 @@ mod tests {
             check_install(&mac(), found, wish, expected);
         };
         let target = "gui/501/statusd";
-        let out = format!("launchctl bootout {target}, wait until launchctl print {target} finds it no more");
+        let out =
+            format!("launchctl bootout {target}, wait until launchctl print {target} no longer finds it");
         let steps =
             |found: &CurrentState, wish: &Install| words(&install(&mac(), found, wish).expect("steps"));
         let fresh = steps(&nothing(), &wish());
@@ -401,7 +402,7 @@ mod tests {
         for site in [person(), Site::Machine, mac()] {
             let path = shown(&site.file());
             for (file, words) in
-                [(OnDisk::Changed, "was changed"), (OnDisk::Foreign, "not of statusd's making")]
+                [(OnDisk::Changed, "was edited"), (OnDisk::Foreign, "not written by statusd")]
             {
                 let found = CurrentState { file, ..installed(&site, PROGRAM) };
                 let wish = wish();
@@ -459,7 +460,7 @@ mod tests {
         let gone = "systemctl disable --now UNIT, remove UNIT, systemctl daemon-reload";
         check(&site, &installed(&site, PROGRAM), false, false, gone);
         check(&site, &installed(&site, "/old"), false, false, gone);
-        let forget = "remove the history and the waiting messages from statusd";
+        let forget = "remove the history and the pending notices from statusd";
         check(&site, &installed(&site, PROGRAM), false, true, &format!("{gone}, {forget}"));
         check(&site, &nothing(), false, false, "");
         check(&site, &nothing(), false, true, forget);
@@ -489,7 +490,8 @@ mod tests {
         assert!(refused.contains("/usr/lib/systemd/system/statusd.service"), "{refused}");
         let agent = installed(&mac(), PROGRAM);
         let target = "gui/501/statusd";
-        let out = format!("launchctl bootout {target}, wait until launchctl print {target} finds it no more");
+        let out =
+            format!("launchctl bootout {target}, wait until launchctl print {target} no longer finds it");
         check(&mac(), &agent, false, false, &format!("{out}, remove z & statusd.plist"));
     }
 

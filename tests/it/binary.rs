@@ -217,7 +217,7 @@ async fn goes_on(daemon: &process::Daemon, home: &Home, apple: &Apple, manager: 
 
 #[tokio::test]
 async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_it() {
-    const OTHER: &str = "only = [\"alive\"]\n";
+    const OTHER: &str = "only = [\"liveness\"]\n";
     let apple = Apple::start().await;
     apple.show(&fine());
     let mut other = HttpServer::start([Reply::status(204)]).await;
@@ -634,8 +634,8 @@ async fn beside_the_daemon_one_reads_its_state_and_wakes_it() {
     let status: Value = serde_json::from_str(&status.out).expect("JSON");
     assert_eq!(status["running"]["pid"], daemon.pid());
     assert_eq!(
-        (&status["deliveries"]["given_up"], &status["sight"]["state"]),
-        (&1.into(), &"sighted".into())
+        (&status["deliveries"]["given_up"], &status["feed_health"]["state"]),
+        (&1.into(), &"readable".into())
     );
 
     let outbox = home.ask(&["outbox", "--json"]).await;

@@ -268,8 +268,8 @@ async fn who_is_not_trusted_is_told_what_to_tap_and_nothing_is_changed() {
         (never, "does not trust this computer yet"),
         (phone(HOUR_S).refusing("InvalidHostID"), "no longer trusts this computer"),
         (phone(HOUR_S).refusing("PasswordProtected"), "has not been unlocked since it started"),
-        (phone(HOUR_S).refusing("PairingDialogResponsePending"), "asks whether to trust this computer"),
-        (phone(HOUR_S).refusing("UserDeniedPairing"), "was told not to trust this computer"),
+        (phone(HOUR_S).refusing("PairingDialogResponsePending"), "is asking whether to trust this computer"),
+        (phone(HOUR_S).refusing("UserDeniedPairing"), "was set not to trust this computer"),
     ] {
         let (said, mux) = ask(&apple, vec![phone], &["--json"]).await;
         let json = answer(&said);
@@ -349,7 +349,7 @@ async fn wrong_words_are_one_line_and_say_what_to_do() {
             vec!["doctor", "--skip", "apple,network,phone,backups,statusd"],
             "--skip leaves no check to be made",
         ),
-        (vec!["doctor", "--backups", "/nowhere/at/all"], "--backups: /nowhere/at/all: no such folder"),
+        (vec!["doctor", "--backups", "/nowhere/at/all"], "--backups: /nowhere/at/all: no such directory"),
         (
             vec!["doctor", "--connect-to", "www.apple.com"],
             "--connect-to: \"www.apple.com\" is not HOST:PORT:ADDRESS:PORT, such as www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443",
@@ -373,6 +373,6 @@ async fn the_guide_needs_nothing() {
     home.configure("");
     let said = home.ask(&["guide", "sign-out"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.starts_with(" 9. Sign out of iCloud and in again\n"), "{said:?}");
+    assert!(said.out.starts_with(" 9. Sign out of iCloud and back in\n"), "{said:?}");
     assert!(!said.out.contains('\u{1b}'), "{said:?}");
 }

@@ -20,7 +20,7 @@ const TOPS: [&str; 10] = [
     "tests/",
 ];
 /// What stands for a name that somebody has yet to give.
-const PLACEHOLDERS: [&str; 2] = ["NAME", "-N."];
+const PLACEHOLDERS: [&str; 2] = ["NAME", "/N."];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -97,7 +97,7 @@ async fn a_channel_that_refuses_is_named_and_the_others_hear_all() {
     let said = home.ask(&["drill"]).await;
     check_end(&said, 1, "3 of 8 messages did not arrive: see webhook.bad above.");
     assert_eq!(said.out.matches("webhook.bad: refused: 127.0.0.1 answers 410 Gone").count(), 1, "{said:?}");
-    assert_eq!(said.out.matches("webhook.bad: failed, the daemon would try again").count(), 2, "{said:?}");
+    assert_eq!(said.out.matches("webhook.bad: failed; the daemon would retry").count(), 2, "{said:?}");
     // Tried once each, and none of them waits behind one that failed.
     assert_eq!(
         (kinds(&mut good).await, kinds(&mut bad).await),
@@ -179,8 +179,5 @@ async fn without_a_desktop_it_says_so_and_fails() {
     let home = configured("[channel.log]\nenabled = false\n");
     let said = home.ask(&["drill"]).await;
     check_end(&said, 1, "4 of 4 messages did not arrive: see desktop above.");
-    assert!(
-        said.out.contains("desktop: failed, the daemon would try again: no desktop session bus"),
-        "{said:?}"
-    );
+    assert!(said.out.contains("desktop: failed; the daemon would retry: no desktop session bus"), "{said:?}");
 }

@@ -187,7 +187,7 @@ async fn a_line_that_the_log_does_not_take_is_not_delivered() {
     home.configure(&configuration("*", "http://127.0.0.1:9/", "[channel.desktop]\nenabled = false\n"));
     let (code, said) = redirected(&home, "test-notice log", "2>/dev/full");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("log: failed, the daemon would try again: cannot write to the log"), "{said}");
+    assert!(said.contains("log: failed; the daemon would retry: cannot write to the log"), "{said}");
     let (code, said) = redirected(&home, "test-notice log", "2>/dev/null");
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("log: delivered"), "{said}");

@@ -183,9 +183,9 @@ async fn what_cannot_be_done_is_one_line() {
     };
     check_refusal(&ask(b"", &[]).await, 1, "it is empty");
     check_refusal(&ask(b"name,model\na,b\n", &[]).await, 1, "no column “last backup”");
-    check_refusal(&ask(b"name,last backup\n\"a,\nb,\n", &[]).await, 1, "line 2: a quote");
+    check_refusal(&ask(b"name,last backup\n\"a,\nb,\n", &[]).await, 1, "line 2: an unclosed quote");
     let slashes = b"name,last backup\na,05/04/2026 8:15 AM\n";
-    check_refusal(&ask(slashes, &[]).await, 1, "Say --date-order dmy or mdy");
+    check_refusal(&ask(slashes, &[]).await, 1, "set --date-order dmy or mdy");
     assert_eq!(ask(slashes, &["--date-order", "mdy"]).await.code, Some(0));
     check_refusal(&ask(slashes, &["--date-order", "ymd"]).await, 2, "--date-order");
     check_refusal(&ask(slashes, &["--service", "iCloud Bakup"]).await, 2, "did you mean iCloud Backup?");

@@ -214,7 +214,7 @@ fn what_only_a_mac_can_show_is_written_down() {
 #[test]
 fn there_is_little_code_for_macos_alone() {
     const FILES: [(&str, &str); 2] =
-        [("config/places.rs", "paths"), ("channel/desktop.rs", "what notify-rust needs")];
+        [("config/paths.rs", "paths"), ("channel/desktop/mod.rs", "what notify-rust needs")];
     fn collect(directory: &Path, root: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(directory).expect("a directory") {
             let path = entry.expect("an entry").path();

@@ -110,9 +110,9 @@ async fn portal(answer: Answer) -> Finding {
 
 #[tokio::test]
 async fn only_apples_own_page_is_an_open_network() {
-    check(&portal(Answer::ok(SUCCESS)).await, Status::Ok, None, "comes through");
-    check(&portal(Answer::ok(format!("{SUCCESS}\n"))).await, Status::Ok, None, "comes through");
-    check(&portal(Answer::ok(SUCCESS).gzip()).await, Status::Ok, None, "comes through");
+    check(&portal(Answer::ok(SUCCESS)).await, Status::Ok, None, "was received");
+    check(&portal(Answer::ok(format!("{SUCCESS}\n"))).await, Status::Ok, None, "was received");
+    check(&portal(Answer::ok(SUCCESS).gzip()).await, Status::Ok, None, "was received");
     check(&portal(Answer::html()).await, Status::Problem, NETWORK, "requires a login");
     check(&portal(Answer::ok("x".repeat(1 << 20))).await, Status::Problem, NETWORK, "requires a login");
     check(&portal(Answer::status(511)).await, Status::Problem, NETWORK, "requires a login");
@@ -155,7 +155,7 @@ async fn a_good_network_is_fine_in_both_families() {
     let [hosts, ipv6, interception] = found.as_slice() else { panic!("{found:?}") };
     check(hosts, Status::Ok, None, "all 10 Apple hosts");
     check(ipv6, Status::Ok, None, "IPv6 and IPv4 work");
-    check(interception, Status::Ok, None, "nobody opens");
+    check(interception, Status::Ok, None, "not decrypted");
     check_line(hosts, "setup.icloud.com IPv4: 127.0.0.1 port 443", "publicly trusted");
     check_line(hosts, "setup.icloud.com IPv6: ::1 port 443", "publicly trusted");
     check_line(
@@ -173,7 +173,7 @@ async fn interception_is_named_by_its_issuer() {
         doors(&mut net, &[V4], |host, _| Door::Opens(world.local.acceptor(host, Papers::Good))).await;
     let found = findings(&net, &["hosts", "interception"]).await;
     check(&found[0], Status::Ok, None, "all 10");
-    check(&found[1], Status::Problem, NETWORK, "\"Filter Root (Filter Inc.)\" vouches for");
+    check(&found[1], Status::Problem, NETWORK, "\"Filter Root (Filter Inc.)\" signs for");
 
     // Not in this computer's list either: the same unknown one everywhere.
     let mut net = world.net();
@@ -181,7 +181,7 @@ async fn interception_is_named_by_its_issuer() {
         doors(&mut net, &[V4], |host, _| Door::Opens(world.unknown.acceptor(host, Papers::Good))).await;
     let found = findings(&net, &["hosts", "interception"]).await;
     check(&found[0], Status::Problem, NETWORK, "nobody known vouches");
-    check(&found[1], Status::Problem, NETWORK, "\"Box Root (Box Inc.)\" vouches for");
+    check(&found[1], Status::Problem, NETWORK, "\"Box Root (Box Inc.)\" signs for");
 
     let mut net = world.net();
     let _doors = doors(&mut net, &[V4], |host, _| {
@@ -202,7 +202,7 @@ async fn a_box_that_vouches_for_itself_is_seen() {
     let _doors = doors(&mut net, &[V4], |host, _| Door::Opens(self_signed(host))).await;
     let found = findings(&net, &["hosts", "interception"]).await;
     check(&found[0], Status::Problem, NETWORK, "nobody known vouches");
-    check(&found[1], Status::Problem, NETWORK, "\"Box\" vouches for");
+    check(&found[1], Status::Problem, NETWORK, "\"Box\" signs for");
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn each_layer_that_fails_is_told_from_the_others() {
     net.connect_to.push(to("probe.icloud.com", 443, nobody.address));
     let hosts = finding(&net, "hosts").await;
     check(&hosts, Status::Problem, NETWORK, "7 of 10 Apple hosts");
-    check_line(&hosts, "setup.icloud.com IPv4", "connected, and not secured (TLS) within 3 s");
+    check_line(&hosts, "setup.icloud.com IPv4", "connected, but no TLS handshake within 3 s");
     check_line(&hosts, "gateway.icloud.com IPv4", "the server does not speak TLS");
     check_line(&hosts, "cvws.icloud-content.com IPv4", "connection closed during the TLS handshake");
     check_line(&hosts, "gsa.apple.com IPv4", "the certificate has expired");
@@ -366,8 +366,8 @@ async fn a_proxy_is_told_of_without_its_password() {
         closed.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, nobody.address)));
     }
     let found = with(&closed, proxy.address).await;
-    check(&found[0], Status::CannotTell, None, "past this computer's proxy");
-    check(&found[1], Status::Warning, NETWORK, "through its proxy only");
+    check(&found[0], Status::CannotTell, None, "without this computer's proxy");
+    check(&found[1], Status::Warning, NETWORK, "requires the proxy of this computer");
     let found = with(&closed, nobody.address).await;
     check(&found[0], Status::Problem, NETWORK, "none of 10");
 }
@@ -386,7 +386,7 @@ async fn a_host_that_is_not_apples_tells_offline_from_apple_kept_out() {
     let closed = World::new().net();
     let open = Net { may_ask_outside: true, ..closed.clone() };
     let found = asked(&open, outside.address).await;
-    let words = "this network keeps Apple out: none of 10 Apple hosts can be reached, and example.com can";
+    let words = "this network blocks Apple: none of 10 Apple hosts can be reached, but example.com can";
     check(&found, Status::Problem, NETWORK, words);
     let found = asked(&open, nobody.address).await;
     let words = "this computer is offline: neither Apple's hosts nor example.com can be reached";
@@ -547,12 +547,12 @@ mod namespaces {
         check(hosts, Status::Problem, NETWORK, "this computer has no internet connection");
         check_line(hosts, "setup.icloud.com IPv4", "no route from this computer");
         check_line(hosts, "setup.icloud.com IPv6", "no route from this computer");
-        check(ipv6, Status::CannotTell, None, "IPv4 either");
+        check(ipv6, Status::CannotTell, None, "IPv4 does not work either");
         check(interception, Status::CannotTell, None, "no Apple host");
         check(clock, Status::CannotTell, None, "no route from this computer");
         // And with the system's resolver, which has nobody to ask.
         let hosts = finding(&World::new().net(), "hosts").await;
-        check(&hosts, Status::Problem, NETWORK, "no way to the internet: the name server does not answer");
+        check(&hosts, Status::Problem, NETWORK, "no internet connection: the name server does not respond");
     }
 
     #[test]
@@ -611,9 +611,9 @@ mod namespaces {
         let net = World::new().net();
         for (flags, seen) in [
             // An answer, recursion, and: no such name; no such record; the server failed.
-            (Some([0x81, 0x83]), "there is no such name"),
+            (Some([0x81, 0x83]), "no such name"),
             (Some([0x81, 0x80]), "the name has no address"),
-            (Some([0x81, 0x82]), "the name server does not answer"),
+            (Some([0x81, 0x82]), "the name server does not respond"),
             (None, "no address within 3.5 s"),
         ] {
             let server = name_server(flags).await;

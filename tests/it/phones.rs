@@ -397,12 +397,12 @@ async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
     sim.until("18:40").await;
     sim.apple.answer(Answer::status(503));
     sim.until("21:10").await;
-    assert_eq!(told(&mut sim), ["19:47:30 blind"]);
+    assert_eq!(told(&mut sim), ["19:47:30 unreadable"]);
     sim.show(&calm("09:00"));
     sim.until("23:00").await;
     let told = told(&mut sim);
     assert_eq!(told.len(), 2, "{told:#?}");
-    assert!(told[0].contains(" sighted"), "{told:#?}");
+    assert!(told[0].contains(" readable"), "{told:#?}");
     assert_eq!(told[1], "21:30 backup_late: No backup for 3 days: your iPhone.", "once it can be");
 }
 

@@ -392,9 +392,9 @@ async fn a_channel_that_comes_later_is_reminded_of_what_goes_on() {
     let mut sim = sim.program("late", [Reply::status(200)]).await.with_policy("remind_every = '2h'");
     sim.start().await;
     sim.until("15:30").await;
-    assert_eq!(sim.received_by(2), ["14:00 lasts iCloud Backup Outage from 10:30"]);
+    assert_eq!(sim.received_by(2), ["14:00 reminder iCloud Backup Outage from 10:30"]);
     sim.until("16:30").await;
-    assert_eq!(sim.received_by(2), ["16:00 lasts iCloud Backup Outage from 10:30"]);
+    assert_eq!(sim.received_by(2), ["16:00 reminder iCloud Backup Outage from 10:30"]);
     assert_eq!(sim.received().len(), 1, "the others asked for no reminders");
 }
 
@@ -468,7 +468,7 @@ async fn reminders_do_not_accumulate_on_an_unreachable_channel() {
     sim.until("11:30").await;
     sim.answers(1, Reply::status(503));
     sim.until("+1d 11:30").await;
-    assert_eq!(sim.outbox().await, ["webhook.ops lasts iCloud Backup"]);
+    assert_eq!(sim.outbox().await, ["webhook.ops reminder iCloud Backup"]);
     sim.messages(1);
     sim.answers(1, Reply::status(200));
     sim.until("+1d 11:45").await;
@@ -951,7 +951,7 @@ async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
-    assert_eq!(sim.read(0), ["11:05:45 iCloud Backup: began\n1001 & alarm"]);
+    assert_eq!(sim.read(0), ["11:05:45 iCloud Backup: began\n1001 & alert"]);
     assert_eq!(texts(&mut sim, 1), ["BEGAN iCloud Backup"]);
 }
 
@@ -1156,7 +1156,7 @@ async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_fl
     assert_eq!(sim.received(), ["10:02 old title"]);
     let read = |sql: &str| -> String { sim.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
     let shown = read("SELECT severity || ' ' || receipt FROM notice WHERE id = 1");
-    assert!(shown.starts_with("alarm 1@") && !shown.ends_with("@gone"), "{shown}");
+    assert!(shown.starts_with("alert 1@") && !shown.ends_with("@gone"), "{shown}");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent,sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
     assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");

@@ -489,7 +489,7 @@ fn lingering_is_switched_on_when_asked_and_off_where_it_was_us() {
     world.done(&["service", "uninstall"]);
     assert!(!world.calls().iter().any(|call| call.contains("linger")));
     let machine = World::machine();
-    machine.refused(&["service", "install", "--linger"], 2, "leave it out");
+    machine.refused(&["service", "install", "--linger"], 2, "remove it");
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn without_systemd_it_is_one_clear_line() {
         assert_eq!(said.err.lines().count(), 1, "{said:?}");
     }
     let said = world.statusd_at("", &["service", "logs"], &[("PATH", "/nonexistent")]);
-    assert!(said.code == Some(1) && said.err.contains("there is no journalctl here"), "{said:?}");
+    assert!(said.code == Some(1) && said.err.contains("journalctl is not installed"), "{said:?}");
     world.set("mute", "");
     for command in ["install", "uninstall", "status"] {
         world.refused(&["service", command], 1, "does not answer: `systemctl --user show statusd.service");
@@ -518,7 +518,7 @@ fn without_systemd_it_is_one_clear_line() {
     world.refused(
         &["service", "install"],
         1,
-        "It says: Running in chroot, ignoring command 'show'; it answers",
+        "output: Running in chroot, ignoring command 'show'; it answers",
     );
     world.program("systemctl", SYSTEMCTL);
     assert_eq!(world.listing(), before);
@@ -531,7 +531,7 @@ fn a_machine_has_no_desktop() {
     let words = "a system service has no desktop session; install as yourself, or choose another channel";
     world.set(file, "[channel.desktop]\nenabled = true\n");
     let said = world.refused(&["service", "install"], 78, words);
-    let todo = "take enabled = true out of [channel.desktop] in /etc/statusd/statusd.toml";
+    let todo = "remove enabled = true from [channel.desktop] in /etc/statusd/statusd.toml";
     assert!(said.contains(todo), "{said}");
     world.set(file, "wathc = [\"Photos\"]\n");
     world.refused(&["service", "install"], 78, "/etc/statusd/statusd.toml");
@@ -614,7 +614,7 @@ fn a_package_brings_its_own_file() {
     world.done(&["service", "uninstall"]);
     assert_eq!(world.calls(), ["systemctl --user disable --now statusd.service"]);
     assert!(unit.exists());
-    world.refused(&["service", "uninstall"], 1, "remove it the way it was installed");
+    world.refused(&["service", "uninstall"], 1, "uninstall it as it was installed");
 }
 
 #[test]

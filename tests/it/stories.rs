@@ -214,7 +214,7 @@ async fn an_outage_while_statusd_was_off_for_days_is_told_as_missed() {
     assert_eq!(sim.received(), ["+3d 10:30:45 missed iCloud Backup Outage from +1d 01:00 to +1d 03:00"]);
     assert_eq!(
         sim.coverage().await,
-        ["sighted 10:00 to 10:30", "sighted +3d 10:30 to +3d 19:35"],
+        ["readable 10:00 to 10:30", "readable +3d 10:30 to +3d 19:35"],
         "nobody looked in between"
     );
 }
@@ -382,15 +382,15 @@ async fn a_server_that_answers_304_for_ever_is_believed_for_an_hour() {
     sim.until("10:04").await;
     sim.apple.answer(Answer::status(304));
     sim.until("10:59").await;
-    assert_eq!(sim.coverage().await, ["sighted 10:00 to 10:00"]);
+    assert_eq!(sim.coverage().await, ["readable 10:00 to 10:00"]);
     assert!(sim.polls().iter().all(|(_, looked)| looked.trouble.is_none()));
     sim.until("11:30").await;
-    assert_eq!(sim.coverage().await.last().map(String::as_str), Some("blind 11:00 to 11:00"));
+    assert_eq!(sim.coverage().await.last().map(String::as_str), Some("unreadable 11:00 to 11:00"));
     let unproven = "127.0.0.1 answered 304 (Not Modified)";
     assert!(sim.polls().iter().all(|(_, looked)| looked.trouble.as_deref() == Some(unproven)));
     sim.until("13:00").await;
     let heard = sim.received();
-    assert!(heard.len() == 1 && heard[0].contains("blind from 11:00"), "{heard:?}");
+    assert!(heard.len() == 1 && heard[0].contains("unreadable from 11:00"), "{heard:?}");
     sim.show(&down());
     sim.until("14:00").await;
     let kinds: Vec<String> =
@@ -409,12 +409,12 @@ async fn check_blind_by_apples_fault(mut sim: Sim, bad: Answer) {
     sim.until("20:00").await;
     assert_eq!(
         sim.received(),
-        ["11:12:30 blind from 10:10", "12:03:15 sighted from 10:10 to 12:02:30"],
+        ["11:12:30 unreadable from 10:10", "12:03:15 readable from 10:10 to 12:02:30"],
         "once, after an hour of failed looks, and once when two looks have seen again"
     );
     assert_eq!(
         sim.coverage().await,
-        ["sighted 10:00 to 10:10", "blind 10:10 to 12:03:15", "sighted 12:03:15 to 19:05"]
+        ["readable 10:00 to 10:10", "unreadable 10:10 to 12:03:15", "readable 12:03:15 to 19:05"]
     );
 }
 
@@ -464,7 +464,7 @@ async fn an_hour_of_dripping_answers_is_told_once() {
     sim.until("11:00").await;
     assert_eq!(sim.received(), NOTHING);
     sim.until("11:30").await;
-    assert_eq!(sim.received(), ["11:08 blind from 10:05:30"]);
+    assert_eq!(sim.received(), ["11:08 unreadable from 10:05:30"]);
 }
 
 #[tokio::test]
@@ -481,7 +481,7 @@ async fn ten_hours_without_network_cause_no_notice() {
     assert_eq!(sim.received(), NOTHING);
     assert_eq!(sim.history().await, ["noted Photos"]);
     let coverage = sim.coverage().await;
-    assert!(coverage[1].starts_with("blind 10:10 to 15:"), "shown all the same: {coverage:?}");
+    assert!(coverage[1].starts_with("unreadable 10:10 to 15:"), "shown all the same: {coverage:?}");
 }
 
 #[tokio::test]
@@ -715,7 +715,7 @@ async fn waking_causes_one_poll_and_leaves_a_gap_in_coverage() {
     let looks: Vec<String> = sim.polls().iter().map(|(at, _)| clock_text(*at)).collect();
     assert_eq!(looks, ["20:00:13", "20:00:58", "20:05"], "one, its confirmation, the schedule's");
     assert_eq!(sim.received(), ["20:00:58 missed iCloud Backup Outage from 14:00 to 16:00"]);
-    assert_eq!(sim.coverage().await, ["sighted 10:00 to 12:00", "sighted 20:00:13 to 20:00:58"]);
+    assert_eq!(sim.coverage().await, ["readable 10:00 to 12:00", "readable 20:00:13 to 20:00:58"]);
 }
 
 #[tokio::test]
@@ -869,8 +869,8 @@ async fn a_clock_that_is_set_by_years_is_no_proof_of_having_looked() {
     sim.until("+1100d 12:00").await;
     let coverage = sim.coverage().await;
     assert_eq!(coverage.len(), 2, "{coverage:?}");
-    assert!(coverage[0].starts_with("sighted 10:00 to 10:"), "{coverage:?}");
-    assert!(coverage[1].starts_with("sighted +1100d 10:31:03 to +1100d 11:"), "{coverage:?}");
+    assert!(coverage[0].starts_with("readable 10:00 to 10:"), "{coverage:?}");
+    assert!(coverage[1].starts_with("readable +1100d 10:31:03 to +1100d 11:"), "{coverage:?}");
 }
 
 // The database.
@@ -1133,9 +1133,9 @@ async fn a_liveness_report_comes_when_due_and_counts_the_polls() {
     assert_eq!(
         heard,
         [
-            "12:00 alive from 10:00 to 12:00 25",
+            "12:00 liveness from 10:00 to 12:00 25",
             "12:00:45 began iCloud Backup Outage from 09:30 Users are experiencing a problem with this service.",
-            "+1d 12:00 alive iCloud Backup from 12:00 to +1d 12:00 1441",
+            "+1d 12:00 liveness iCloud Backup from 12:00 to +1d 12:00 1441",
         ]
     );
 }

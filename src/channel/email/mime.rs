@@ -178,9 +178,7 @@ mod tests {
         ] {
             assert!(header.iter().any(|got| got == line), "{line}: {header:#?}");
         }
-        assert!(
-            !header.iter().any(|line| line.starts_with("In-SmtpReply-To") || line.starts_with("References"))
-        );
+        assert!(!header.iter().any(|line| line.starts_with("In-Reply-To") || line.starts_with("References")));
         assert!(
             text_of(&letter).contains("\r\n\r\niCloud Backup is down\r\n\r\nSince 02:10.\r\nWait; there")
         );
@@ -228,7 +226,7 @@ mod tests {
             ..notice()
         };
         let header = header(&written(&end));
-        assert!(header.contains(&format!("In-SmtpReply-To: {start}")), "{header:#?}");
+        assert!(header.contains(&format!("In-Reply-To: {start}")), "{header:#?}");
         assert!(header.contains(&format!("References: {start}")), "{header:#?}");
         assert!(!header.iter().any(|line| line.starts_with("Importance") || line.starts_with("X-Priority")));
     }

@@ -107,14 +107,14 @@ mod tests {
     fn a_step_is_drawn_in_80_columns() {
         // A continued line of source would lose the blank before the number.
         let expected = " 8. Reset the network settings
-    Where other devices back up on the same Wi-Fi and this phone does not, its
-    network settings may be at fault.
+    If other devices back up on the same Wi-Fi and this phone does not, its
+    network settings may be the cause.
     - Settings, General, Transfer or Reset iPhone, Reset, Reset Network
       Settings.
     - Connect to Wi-Fi again, and try Back Up Now (step 4).
-    Mind: The phone forgets all Wi-Fi networks and their passwords, VPN and
-    mobile network settings: have the password of your Wi-Fi at hand. Take care
-    not to tap Erase All Content and Settings, which stands beside it.
+    Warning: The phone forgets all Wi-Fi networks and their passwords, and its
+    VPN and mobile network settings. Have your Wi-Fi password at hand. Do not
+    tap Erase All Content and Settings, which is next to Reset.
 ";
         assert_eq!(draw(GuideStep::NetworkReset, &page(false)), expected);
         let painted = draw(GuideStep::Update, &page(true));

@@ -68,7 +68,7 @@ fn found(config: &Config, candidates: Vec<PathBuf>) -> String {
     format!(
         "statusd {}\n\
          Configuration: {file}\n\
-         StateLocation: {state}\n\
+         State: {state}\n\
          Watching: {} in Apple's feed {}\n\
          Announcing on: {channels}\n",
         env!("CARGO_PKG_VERSION"),

@@ -112,10 +112,10 @@ fn portal() {
     }
     let captive =
         |host: Option<&str>| PortalPage::Captive(Stranger { status: 302, host: host.map(str::to_owned) });
-    sees(PortalPage::Open, Status::Ok, None, "comes through");
+    sees(PortalPage::Open, Status::Ok, None, "was received");
     sees(captive(Some("login.example")), Status::Problem, NETWORK, "login.example");
-    sees(captive(None), Status::Problem, NETWORK, "wants a login");
-    sees(PortalPage::Unreachable(WebFault::CutOff), Status::CannotTell, None, "cut off");
+    sees(captive(None), Status::Problem, NETWORK, "requires a login");
+    sees(PortalPage::Unreachable(WebFault::CutOff), Status::CannotTell, None, "connection closed");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn hosts_of_which_some_are_reached() {
         &only("gsa.apple.com", cut),
         Status::Problem,
         NETWORK,
-        "gsa.apple.com (for signing in), cut off",
+        "gsa.apple.com (for signing in), connection closed during the TLS handshake",
     );
     check(
         HOSTS,
@@ -189,7 +189,7 @@ fn hosts_of_which_some_are_reached() {
     let icloud =
         looks(|host| host.contains("icloud").then(|| (unconnected(timeout()), ConnectOutcome::NoAddress)));
     check(HOSTS, &icloud, Status::Problem, NETWORK, "5 of 10");
-    check(HOSTS, &icloud, Status::Problem, NETWORK, "; 2 more that matter less");
+    check(HOSTS, &icloud, Status::Problem, NETWORK, "; 2 less important");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn ipv6() {
     });
     check(IPV6, &partly, Status::Warning, NETWORK, "works only partly here: gsa.apple.com over IPv4 only");
     let nothing = unconnected(timeout());
-    check(IPV6, &all(&nothing, &nothing), Status::CannotTell, None, "IPv4 either");
+    check(IPV6, &all(&nothing, &nothing), Status::CannotTell, None, "IPv4 does not work either");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn interception() {
         &v4(local.clone()),
         Status::Problem,
         NETWORK,
-        "\"Filter Root (Filter Inc.)\" vouches for",
+        "\"Filter Root (Filter Inc.)\" signs for",
     );
     let todo = found(INTERCEPTION, &v4(local.clone())).todo.expect("what to do");
     assert!(todo.contains("Filter Root") && todo.contains("exempt"), "{todo}");

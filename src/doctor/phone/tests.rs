@@ -82,10 +82,10 @@ fn no_phone_is_no_fault() {
     let second = Duration::from_secs(5);
     let cases = [
         (Ok(Vec::new()), Status::Skipped, "no iPhone is connected", "tap Trust"),
-        (Err(ReadTrouble::NoUsbmuxd), Status::Skipped, "usbmuxd does not run", "the package usbmuxd"),
-        (Err(ReadTrouble::Forbidden), Status::CannotTell, "may not ask", "as a user who may"),
+        (Err(ReadTrouble::NoUsbmuxd), Status::Skipped, "usbmuxd is not running", "the package usbmuxd"),
+        (Err(ReadTrouble::Forbidden), Status::CannotTell, "has no permission", "as a user with access"),
         (Err(ReadTrouble::Silent { after: second }), Status::CannotTell, "within 5 s", "plug it in again"),
-        (Err(ReadTrouble::Garbled("x".to_owned())), Status::CannotTell, "its language", "configured address"),
+        (Err(ReadTrouble::Garbled("x".to_owned())), Status::CannotTell, "its protocol", "configured address"),
     ];
     for (seen, status, words, todo) in cases {
         let findings = judged(&seen, false);
@@ -102,12 +102,12 @@ fn each_refusal_has_its_tap() {
     let after = Duration::from_secs(8);
     let cases = [
         (Refusal::NotPaired, Status::Warning, "does not trust this computer yet", "tap Trust"),
-        (Refusal::NotTrustedAnyMore, Status::Warning, "any more", "tap Trust"),
-        (Refusal::Locked, Status::Warning, "was not unlocked since", "Unlock it once"),
-        (Refusal::DialogOpen, Status::Warning, "asks whether to trust", "Tap Trust"),
-        (Refusal::Denied, Status::Warning, "was told not to trust", "tap Trust this time"),
+        (Refusal::NotTrustedAnyMore, Status::Warning, "no longer trusts", "tap Trust"),
+        (Refusal::Locked, Status::Warning, "has not been unlocked since", "Unlock it once"),
+        (Refusal::DialogOpen, Status::Warning, "is asking whether to trust", "Tap Trust"),
+        (Refusal::Denied, Status::Warning, "was set not to trust", "tap Trust this time"),
         (Refusal::Silent { after }, Status::CannotTell, "did not answer within 8 s", "restart it"),
-        (Refusal::Other(format!("odd {UDID}")), Status::CannotTell, "as it should", "restart it"),
+        (Refusal::Other(format!("odd {UDID}")), Status::CannotTell, "unexpected response", "restart it"),
     ];
     for (refusal, status, seen, todo) in cases {
         let findings = judged(&Ok(vec![phone(Err(refusal))]), false);
@@ -233,7 +233,7 @@ fn a_night_with_an_outage_is_named() {
     let private = Private { last_backup: Some(at("2026-05-04T08:00:00Z")), ..good() };
     let finding = last_backup(&private, &nights, &view);
     check(&finding, Status::Problem, "Apple had an outage since", "catches up by itself");
-    let named = "in the newest night that it let pass Apple had an outage, from Tue 5 May 21:00 to 02:00";
+    let named = "Apple had an outage in the last night without a backup, from Tue 5 May 21:00 to 02:00";
     assert_eq!(finding.evidence.last().map(String::as_str), Some(named));
     assert_eq!(last_backup(&good(), &nights, &view).evidence.len(), 1, "it let none pass");
 }

@@ -119,7 +119,7 @@ impl fmt::Display for WebFault {
             WebFault::Connect(fault) => fault.fmt(f),
             WebFault::Tls(fault) => fault.fmt(f),
             WebFault::Timeout { after } => write!(f, "no whole answer within {} s", after.as_secs_f64()),
-            WebFault::CutOff => write!(f, "cut off before the answer was whole"),
+            WebFault::CutOff => write!(f, "connection closed before the response was complete"),
             WebFault::TooLarge => write!(f, "the answer is too large"),
             WebFault::NotHttp => write!(f, "what answers does not speak HTTP"),
         }

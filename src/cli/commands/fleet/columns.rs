@@ -441,11 +441,14 @@ mod tests {
         let both = check(&["Last Backup (UTC)", "Last iCloud Backup"], "Last iCloud Backup", None);
         assert_eq!(both.remarks, [] as [String; 0]);
         let vague = check(&["Last Backup"], "Last Backup", None);
-        let remark = "The column “Last Backup” does not say whether it is about iCloud; it is taken for the last \
+        let remark = "The column “Last Backup” does not name iCloud; it is read as the last \
                       iCloud backup. If another column is: --backup-column NAME.";
         assert_eq!(vague.remarks, [remark]);
         let switch = check(&["Last iCloud Backup", "Backup Enabled"], "Last iCloud Backup", None);
-        assert!(switch.remarks[0].starts_with("The column “Backup Enabled” does not say"), "{switch:?}");
+        assert!(
+            switch.remarks[0].starts_with("The column “Backup Enabled” does not name iCloud"),
+            "{switch:?}"
+        );
         let own = find(&["name", "Last Backup"], NamedColumns { backup: Some("last backup"), device: None });
         assert_eq!(own.expect("columns").remarks, [] as [String; 0], "the user said so");
     }
@@ -482,7 +485,7 @@ mod tests {
 
     #[test]
     fn two_columns_of_one_name_are_not_chosen_from() {
-        let words = |name: &str| format!("two columns are called {name:?}; rename the one that is not meant");
+        let words = |name: &str| format!("two columns are named {name:?}; rename one of them");
         let none = NamedColumns::default();
         let twice = ["name", "Last iCloud Backup", "last icloud backup"];
         check_unusable(&twice, none, &words("Last iCloud Backup"));

@@ -304,7 +304,7 @@ mod tests {
             "sep=;\nname;last backup;icloud backup\nAnna;2026-05-04 08:15;ON\n",
             &["3 Anna 2026-05-04T08:15:00Z on"],
         );
-        check("Serial Number,FleetDevice Name,Last Backup\nC02,Anna,\n", &["2 Anna - -"]);
+        check("Serial Number,Device Name,Last Backup\nC02,Anna,\n", &["2 Anna - -"]);
         check("UDID,Last Backup\n00008101,never\n", &["2 00008101 - -"]);
         // A comma inside quotes is none.
         check("\"name, first, of, all\";device;last backup\nx;Anna;\n", &["2 Anna - -"]);
@@ -448,7 +448,7 @@ mod tests {
         );
         check_unusable(
             "Device,\u{1b}[31mLast seen\nx,y\n",
-            "no column “last backup” (or “last iCloud backup date”); found: FleetDevice, [31mLast seen; name it with --backup-column",
+            "no column “last backup” (or “last iCloud backup date”); found: Device, [31mLast seen; name it with --backup-column",
         );
         let many: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
         let Err(unusable) = list(many.join(",").as_bytes()) else { panic!("no column") };

@@ -275,8 +275,8 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
     #[test]
     fn a_column_that_may_be_of_other_backups_is_never_used_without_a_remark() {
         let report = Report { columns: columns("Last Backup Date"), ..report() };
-        let words = "\nThe column “Last Backup Date” does not say whether it is about iCloud; it is\n\
-                     taken for the last iCloud backup. If another column is: --backup-column NAME.\n\nDEVICE";
+        let words = "\nThe column “Last Backup Date” does not name iCloud; it is read as the last\n\
+                     iCloud backup. If another column is: --backup-column NAME.\n\nDEVICE";
         let text = report.text(&page(80));
         assert!(text.contains(words), "{text}");
         let document: Value = serde_json::from_str(&report.json(at("2026-05-08T12:00:00Z"))).expect("JSON");
@@ -291,7 +291,7 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
             .map(|line| row(line, "x", "2026-05-01T02:00:00Z", BackupStatus::LateOtherwise))
             .collect();
         let text = report.text(&page(120));
-        assert!(text.ends_with("… and 70 more; --format csv has all\n"), "{text}");
+        assert!(text.ends_with("… and 70 more; --format csv lists all\n"), "{text}");
         assert_eq!(text.lines().count(), 2 + 1 + 1 + 50 + 1);
         report.rows = vec![row(2, "x", "2026-05-08T02:00:00Z", BackupStatus::UpToDate)];
         assert!(report.text(&page(80)).starts_with("1 device: up to date\n"));

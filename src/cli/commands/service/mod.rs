@@ -490,7 +490,7 @@ esac
         fs::write(mac.directory.path().join("fails"), "bootstrap").expect("written");
         let failed = mac.install("/opt/statusd").expect_err("bootstrap fails");
         assert!(failed.starts_with("not installed: `launchctl bootstrap gui/501 '"), "{failed}");
-        assert!(failed.contains("not rollback incomplete: cannot run launchctl bootstrap"), "{failed}");
+        assert!(failed.contains("rollback incomplete: cannot run launchctl bootstrap"), "{failed}");
         assert_eq!(fs::read_to_string(mac.site.file()).expect("an agent"), second);
         fs::remove_file(mac.directory.path().join("fails")).expect("removed");
         mac.calls();
