@@ -357,7 +357,7 @@ async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
     anna.write(".config/statusd/authority.pem", apple.authority_pem()).await;
     anna.write(".config/statusd/statusd.toml", &feed).await;
     let installed = anna.ask(&[statusd, "service", "install"]).await;
-    assert!(installed.contains("log out"), "{installed}");
+    assert!(installed.contains("after logout"), "{installed}");
     assert_eq!(anna.ask(&["systemctl", "--user", "is-active", "statusd"]).await, "active");
     assert_eq!(anna.ask(&["systemctl", "--user", "is-enabled", "statusd"]).await, "enabled");
     anna.ask(&[statusd, "service", "uninstall"]).await;
