@@ -32,7 +32,7 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
-    concat!(include_str!("schema/5.sql"), include_str!("schema/5-words.sql")),
+    concat!(include_str!("schema/5.sql"), include_str!("renamed-words.sql")),
 ];
 /// Short, because the daemon blocks meanwhile and has 5 s in all to stop.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(500);

@@ -126,7 +126,7 @@ fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
     }
     carried.lost += transaction.query_row(LOST_DELIVERIES, [], |row| row.get::<_, i64>(0))? as usize;
     remove_phantoms(&transaction)?;
-    transaction.execute_batch(include_str!("schema/5-words.sql"))?;
+    transaction.execute_batch(include_str!("renamed-words.sql"))?;
     transaction.execute_batch(MADE_WHOLE)?;
     transaction.commit()?;
     Ok(carried)
@@ -362,7 +362,7 @@ mod tests {
         include_str!("schema/3.sql"),
         include_str!("schema/4.sql")
     );
-    const SCHEMA_5: &str = concat!(include_str!("schema/5.sql"), include_str!("schema/5-words.sql"));
+    const SCHEMA_5: &str = concat!(include_str!("schema/5.sql"), include_str!("renamed-words.sql"));
     const OLD_WORDS: &str = "
         INSERT INTO feed (feed, sight, sight_since, told) VALUES
             ('a', 'sighted', '2026-03-01T09:00:00Z', 0), ('b', 'blind', '2026-03-02T09:00:00Z', 1),
