@@ -197,9 +197,10 @@ fn rows_name_only_rows_above_them() {
 }
 
 /// A file below `src/`: its path there, and its code without comments and tests.
-type Source = (String, String);
+pub type Source = (String, String);
 
-fn sources(directory: &Path) -> Vec<Source> {
+/// The sources below a folder, in order.
+pub fn sources(directory: &Path) -> Vec<Source> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_owned()];
     while let Some(next) = directories.pop() {

@@ -1,8 +1,9 @@
 //! Holds the names to the glossary: its types exist, and no two public types share a name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
+
+use crate::arrows::sources;
 
 /// One idea for each channel or platform, told apart by its module.
 const PER_MODULE: &[&str] = &["Settings", "Desktop"];
@@ -10,18 +11,9 @@ const PER_MODULE: &[&str] = &["Settings", "Desktop"];
 /// The public types of `src/`, each with the files that define it.
 fn public_types() -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).expect("a file");
-                for name in text.lines().filter_map(defined) {
-                    found.entry(name.to_owned()).or_default().insert(path.display().to_string());
-                }
-            }
+    for (file, code) in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        for name in code.lines().filter_map(defined) {
+            found.entry(name.to_owned()).or_default().insert(file.clone());
         }
     }
     found
