@@ -112,7 +112,6 @@ impl Transport for Discord {
         }
     }
 
-    /// Whether somebody takes connections.
     async fn is_reachable(&mut self) -> bool {
         self.peer.is_reachable().await
     }

@@ -104,7 +104,6 @@ impl Transport for Gotify {
         }
     }
 
-    /// Whether somebody takes connections.
     async fn is_reachable(&mut self) -> bool {
         self.peer.is_reachable().await
     }

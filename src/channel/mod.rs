@@ -128,47 +128,47 @@ impl Channel {
 
     /// See [`Transport::send`].
     pub async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        self.transport.send(notice).await
+        self.transport.0.erased_send(notice).await
     }
 
     /// See [`Transport::ends_within`].
     pub fn ends_within(&self) -> Duration {
-        self.transport.ends_within()
+        self.transport.0.erased_ends_within()
     }
 
     /// See [`Transport::refresh_every`].
     pub fn refresh_every(&self) -> Option<Duration> {
-        self.transport.refresh_every()
+        self.transport.0.erased_refresh_every()
     }
 
     /// See [`Transport::sync_state`].
     pub async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
-        self.transport.sync_state(snapshot).await
+        self.transport.0.erased_sync_state(snapshot).await
     }
 
     /// See [`Transport::keeps_alarms`].
     pub fn keeps_alarms(&self) -> bool {
-        self.transport.keeps_alarms()
+        self.transport.0.erased_keeps_alarms()
     }
 
     /// See [`Transport::keep_alarm`].
     pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
-        self.transport.keep_alarm(alarm, receipt, wish).await
+        self.transport.0.erased_keep_alarm(alarm, receipt, wish).await
     }
 
     /// See [`Transport::until_screen_changes`].
     pub async fn until_screen_changes(&self) {
-        self.transport.until_screen_changes().await;
+        self.transport.0.erased_until_screen_changes().await;
     }
 
     /// See [`Transport::is_reachable`].
     pub async fn is_reachable(&mut self) -> bool {
-        self.transport.is_reachable().await
+        self.transport.0.erased_is_reachable().await
     }
 
     /// See [`Transport::continues`].
     pub fn continues(&self, older: &Channel) -> bool {
-        self.name == older.name && self.transport.continues(&older.transport)
+        self.name == older.name && self.transport.0.erased_continues(older.transport.0.as_any())
     }
 }
 

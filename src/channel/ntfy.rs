@@ -202,7 +202,6 @@ impl Transport for Ntfy {
         }
     }
 
-    /// Whether somebody takes connections.
     async fn is_reachable(&mut self) -> bool {
         self.peer.is_reachable().await
     }

@@ -116,7 +116,6 @@ impl Transport for Teams {
         }
     }
 
-    /// Whether somebody takes connections.
     async fn is_reachable(&mut self) -> bool {
         self.peer.is_reachable().await
     }

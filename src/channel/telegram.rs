@@ -196,7 +196,6 @@ impl Transport for Telegram {
         }
     }
 
-    /// Whether somebody takes connections.
     async fn is_reachable(&mut self) -> bool {
         self.peer.is_reachable().await
     }

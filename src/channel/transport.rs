@@ -99,7 +99,7 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A transport of any kind.
 #[derive(Debug)]
-pub struct AnyTransport(Box<dyn Erased>);
+pub struct AnyTransport(pub(super) Box<dyn Erased>);
 
 impl<T: Transport> From<T> for AnyTransport {
     fn from(transport: T) -> AnyTransport {
@@ -107,52 +107,8 @@ impl<T: Transport> From<T> for AnyTransport {
     }
 }
 
-impl AnyTransport {
-    pub fn send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome> {
-        self.0.erased_send(notice)
-    }
-
-    pub fn is_reachable(&mut self) -> BoxFuture<'_, bool> {
-        self.0.erased_is_reachable()
-    }
-
-    pub fn ends_within(&self) -> Duration {
-        self.0.erased_ends_within()
-    }
-
-    pub fn refresh_every(&self) -> Option<Duration> {
-        self.0.erased_refresh_every()
-    }
-
-    pub fn sync_state<'a>(&'a mut self, snapshot: &'a Snapshot) -> BoxFuture<'a, SendOutcome> {
-        self.0.erased_sync_state(snapshot)
-    }
-
-    pub fn keeps_alarms(&self) -> bool {
-        self.0.erased_keeps_alarms()
-    }
-
-    pub fn keep_alarm<'a>(
-        &'a mut self,
-        alarm: &'a Notice,
-        receipt: &'a str,
-        wish: Wish,
-    ) -> BoxFuture<'a, Fate> {
-        self.0.erased_keep_alarm(alarm, receipt, wish)
-    }
-
-    pub fn until_screen_changes(&self) -> BoxFuture<'_, ()> {
-        self.0.erased_until_screen_changes()
-    }
-
-    /// False for transports of two kinds.
-    pub fn continues(&self, older: &AnyTransport) -> bool {
-        self.0.erased_continues(older.0.as_any())
-    }
-}
-
 /// [`Transport`] in the form that a trait object needs.
-trait Erased: fmt::Debug + Send + Sync {
+pub(super) trait Erased: fmt::Debug + Send + Sync {
     fn erased_send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome>;
     fn erased_is_reachable(&mut self) -> BoxFuture<'_, bool>;
     fn erased_ends_within(&self) -> Duration;
@@ -166,6 +122,7 @@ trait Erased: fmt::Debug + Send + Sync {
         wish: Wish,
     ) -> BoxFuture<'a, Fate>;
     fn erased_until_screen_changes(&self) -> BoxFuture<'_, ()>;
+    /// False for transports of two kinds.
     fn erased_continues(&self, older: &dyn Any) -> bool;
     fn as_any(&self) -> &dyn Any;
 }

@@ -207,7 +207,6 @@ impl Transport for Email {
         }
     }
 
-    /// Whether the server takes connections.
     async fn is_reachable(&mut self) -> bool {
         takes_connections(&self.server.host, self.server.port).await
     }
