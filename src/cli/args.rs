@@ -132,7 +132,7 @@ pub enum CliCommand {
     /// Watch, remember and tell, in the foreground
     Run,
     Check(CheckArgs),
-    /// What the daemon knows: looks, outages, waiting messages
+    /// What the daemon knows: polls, outages, pending messages
     Status {
         /// JSON for programs (docs/json.md)
         #[arg(long)]
@@ -276,7 +276,7 @@ pub struct History {
     /// The same as --format json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Every service, and what nobody was told too
+    /// Every service, and changes that were not announced
     #[arg(long)]
     pub all: bool,
 }
@@ -575,7 +575,7 @@ pub struct Replay {
 pub enum ServiceArgs {
     Install(InstallArgs),
     Uninstall(UninstallArgs),
-    /// Whether it is installed and running, and when it last looked
+    /// Whether it is installed and running, and when it last polled
     #[command(after_help = "Exits with 0 if the service runs, 1 if it does not.")]
     Status {
         /// JSON for programs (docs/json.md)
@@ -639,7 +639,7 @@ pub enum ConfigArgs {
     Check,
     /// Print the settings in effect and where each comes from; secrets stay hidden
     Show,
-    /// Write the commented sample to the place where it is looked for
+    /// Write the commented sample to its default place
     Init {
         /// Replace a file that is there
         #[arg(long)]
