@@ -1,11 +1,10 @@
-//! The program `apprise`, which knows some hundred services that statusd does not.
+//! Sends messages with the program `apprise`, which supports over a hundred services.
 //!
-//! Promise: plain. A repeat is a second message. Where `apprise` reached some of several services
-//! it counts as delivered: another try would tell those again.
+//! Promise: plain. A repeat is a second message. If `apprise` reaches some of several services, the notice
+//! counts as delivered, because a retry would repeat it there.
 //!
-//! It knows none of the services, and does not install the program. Invariant: the service's
-//! address, a secret, is in no argument, word, log or print. `apprise` gets it in its environment,
-//! which the system shows to nobody but the user it runs as, and the message on standard input.
+//! The service's URL is a secret and in no argument, output or log. `apprise` gets the URL in its
+//! environment, which the system shows only to the same user, and the message on standard input.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,12 +24,12 @@ use crate::text;
 /// Python takes a second to start; services get some seconds each.
 const SEND_WITHIN: Duration = Duration::from_secs(60);
 const TITLE_MAX_CHARS: usize = 250;
-/// Of the services' limits `apprise` knows; this only keeps it from being flooded.
+/// A safety limit. `apprise` applies the limits of each service itself.
 const BODY_MAX_CHARS: usize = 10_000;
 const REASON_MAX_CHARS: usize = 200;
-/// A shorter part of an address ("json", "b") is no secret, and hiding it would garble words.
+/// Shorter parts of a URL ("json", "b") are not secret, and redacting them would damage the text.
 const SECRET_MIN_BYTES: usize = 6;
-/// What `apprise` (1.2 and later) writes before its messages with `-vv`, after the time.
+/// The prefixes of messages in the output of `apprise -vv` (1.2 and later), after the time.
 const LEVELS: [&str; 3] = [" - ERROR - ", " - WARNING - ", SUCCESS];
 const SUCCESS: &str = " - INFO - Sent ";
 /// Its words for a configuration that holds nothing it could use; its exit code is that of a
@@ -41,16 +40,15 @@ const NOTHING_TO_USE: &str = "You must specify at least one server URL";
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The service, as `apprise` writes it: `scheme://…`.
+    /// The service as a URL of `apprise`: `scheme://…`.
     pub url: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
-    /// `apprise`'s own configuration, an absolute path, instead of either.
+    /// The absolute path of an `apprise` configuration, instead of `url`.
     pub config_file: Option<PathBuf>,
-    /// Which of the services in `config_file`, as `apprise --tag` has it; all of those without tags
-    /// unless given.
+    /// Selects services in `config_file`, as `apprise --tag` does. Default: those without tags.
     pub tag: Option<String>,
-    /// Where `apprise` is: an absolute path, or a name that is looked up in `PATH`.
+    /// An absolute path, or a name that is looked up in `PATH`. Default: `apprise`.
     #[serde(default = "program_default")]
     pub program: String,
 }
@@ -65,7 +63,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file, config_file, tag, program } = self;
         vec![
             shown_secret("url", url.as_ref()),
@@ -87,7 +85,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready `apprise`.
+/// The program `apprise`, ready to run.
 #[derive(Debug)]
 pub struct Apprise {
     program: String,
@@ -95,21 +93,20 @@ pub struct Apprise {
     redactor: Redactor,
 }
 
-/// Whom it is to tell.
+/// The services to notify.
 #[derive(Debug)]
 enum Services {
     One(Secret),
-    /// Arguments that name its configuration and what in it is meant.
+    /// The arguments that select services in an `apprise` configuration.
     Configured(Vec<String>),
 }
 
 impl Apprise {
-    /// Reads the address's file; `apprise`'s own configuration is read by that alone, at each
-    /// message.
+    /// Reads the URL's file. Only `apprise` itself reads its configuration, for each message.
     ///
     /// # Errors
     ///
-    /// One line for people, without secrets, that begins with the setting's key.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Apprise, String> {
         process::check_program("program", &settings.program)?;
         let url = either("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
@@ -127,7 +124,7 @@ impl Apprise {
         Ok(Apprise { program: settings.program.clone(), services, redactor })
     }
 
-    /// The title is in them, for everybody on the machine to read: what Apple says is no secret.
+    /// Includes the title, which every user of the machine can read: Apple's text is not secret.
     fn arguments(&self, notice: &Notice) -> Vec<String> {
         let kind = match notice.severity {
             Severity::Alert => "failure",
@@ -154,7 +151,7 @@ impl Apprise {
         run.judged(&self.program, &self.reason(&lines), |code| meaning(code, some, nothing))
     }
 
-    /// The last thing that it says of its own accord: a failure where there is one.
+    /// Returns the last failure in the output, otherwise the last success, otherwise the last line.
     fn reason(&self, lines: &[String]) -> String {
         let said = |level: &str, line: &String| {
             let (_, message) = line.split_once(level)?;
@@ -173,9 +170,9 @@ impl Apprise {
 }
 
 impl Transport for Apprise {
-    /// One run, within 60 s and the seconds that a program gets to end when told to.
+    /// Runs `apprise` once. Times out after 60 s and the seconds between SIGTERM and SIGKILL.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        // Whatever the language of the machine: what we write is UTF-8 (PEP 540).
+        // The input is UTF-8, whatever the locale of the machine (PEP 540).
         let mut variables = vec![("PYTHONUTF8".to_owned(), "1".to_owned())];
         if let Services::One(url) = &self.services {
             variables.push(("APPRISE_URLS".to_owned(), url.expose().to_owned()));
@@ -214,7 +211,7 @@ fn one(url: Secret, settings: &Settings) -> Result<Services, String> {
     if settings.tag.is_some() {
         return Err("tag: chooses among the services of config_file; remove it".to_owned());
     }
-    // It takes several in one text, and tells all of them again if one fails.
+    // `apprise` accepts several URLs in one string, but a retry would notify all of them again.
     if !url.expose().contains("://") || url.expose().contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(
             "url: not one address as apprise writes them (scheme://…); write a table for each service"
@@ -240,8 +237,8 @@ fn configured(file: &Path, tag: Option<&str>) -> Result<Services, String> {
     Ok(Services::Configured([format!("--config={path}")].into_iter().chain(tag).collect()))
 }
 
-/// The address and whatever in it may be a secret, as written and as meant: tokens stand in any
-/// place of it, that of the host included.
+/// Returns the URL and every part of it that may be secret, as written and percent-decoded. Any part can
+/// be a token, even the host.
 fn parts(url: &str) -> Vec<String> {
     let (_, rest) = url.split_once("://").unwrap_or_default();
     let parts = rest.split(['/', '@', ':', '?', '&', '=', '#', ',', '+']);
@@ -250,7 +247,7 @@ fn parts(url: &str) -> Vec<String> {
     written.flat_map(|part| [decoded(&part), part]).collect()
 }
 
-/// `%41` as `A`.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,9 +1,8 @@
-//! What the channels to chat programs have in common: other people's words made inert and cut to
-//! length, secret addresses, and how such a peer's answer is read.
+//! Shared code of the chat channels: defanging and truncating text, secret URLs, and the classification
+//! of responses.
 //!
-//! Markup, limits and error codes are each peer's own and stand in its file. Invariant: what comes
-//! out of [`inert`] holds nothing that a chat program turns into a mention, a command or a link,
-//! links to Apple excepted.
+//! Markup, limits and error codes differ and are in each channel's file. Chat programs find no mention,
+//! command or link in the output of [`defang`], except links to Apple.
 
 use std::fmt;
 use std::path::Path;
@@ -22,17 +21,15 @@ use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;
 
-/// Of a headline: less than every peer takes.
+/// Below the title limit of every chat program.
 const TITLE_MAX_CHARS: usize = 150;
-/// What a person reads in a chat. The peers' own limits come on top.
+/// A length that people read in a chat. Each chat program has a limit of its own in addition.
 const BODY_MAX_CHARS: usize = 4_000;
-/// U+2060: nothing to see, no place to break a line, and no part of a name or an address to any
-/// chat program.
+/// U+2060 is invisible, allows no line break, and ends a name or URL in every chat program.
 const WORD_JOINER: char = '\u{2060}';
 const ELLIPSIS: char = '…';
 
-/// What somebody calls a chat or a thread: ids are numbers, and whether they stand in quotes is a
-/// matter of taste.
+/// The id of a chat or thread: a number, with or without quotes, or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "expected a number or a text in quotes")]
 pub enum Id {
@@ -41,7 +38,7 @@ pub enum Id {
 }
 
 impl Id {
-    /// Its number, also where it stands in quotes.
+    /// Returns the numeric id, which may be in quotes.
     pub fn number(&self) -> Option<i64> {
         match self {
             Id::Number(number) => Some(*number),
@@ -68,7 +65,7 @@ impl From<&Id> for Value {
     }
 }
 
-/// The address under `url` or in `url_file`, which is a secret as a whole.
+/// Reads the URL under `url` or in `url_file`. All of it is secret.
 ///
 /// # Errors
 ///
@@ -86,12 +83,12 @@ pub fn secret_address(
     Ok(url)
 }
 
-/// The title as one short inert line, without any markup's escapes.
+/// Returns the title as one short defanged line, not yet escaped for markup.
 pub fn title(notice: &Notice) -> String {
     inert(&text::plain_line(&notice.title, TITLE_MAX_CHARS))
 }
 
-/// The body as inert lines, without any markup's escapes.
+/// Returns the body as defanged lines, not yet escaped for markup.
 pub fn body(notice: &Notice) -> String {
     inert(&text::plain_text(&notice.body, BODY_MAX_CHARS))
 }
@@ -127,9 +124,9 @@ fn is_seam(before: Option<char>, c: char, after: char) -> bool {
     match c {
         '@' => true,
         '#' | '/' => !before.is_some_and(char::is_alphanumeric),
-        // Not in 08:15.
+        // Leaves 08:15 alone.
         ':' => after == '/' || before.is_some_and(char::is_alphabetic),
-        // Not in 18.1.
+        // Leaves 18.1 alone.
         '.' => before.is_some_and(char::is_alphanumeric) && after.is_alphabetic(),
         _ => false,
     }
@@ -165,7 +162,7 @@ pub fn fitting(text: &str, max: usize, size: impl Fn(char) -> usize) -> String {
     format!("{}{ELLIPSIS}", kept.trim_end())
 }
 
-/// Red, green, blue, eight bits each.
+/// Returns an RGB colour, eight bits per channel.
 pub fn colour(severity: Severity) -> u32 {
     match severity {
         Severity::Alert => 0x00d1_242f,
@@ -179,7 +176,7 @@ pub fn is_good(reply: &HttpReply) -> bool {
     matches!(reply.status, 200..=299)
 }
 
-/// A browser is answered with pages, a program is not: whoever sends one is somebody else.
+/// Returns true if the body is HTML, which chat APIs never send: the URL is not theirs.
 pub fn is_web_page(reply: &HttpReply) -> bool {
     reply.body.trim_ascii_start().starts_with(b"<")
 }
@@ -223,9 +220,9 @@ pub fn waiting(answer: SendOutcome, wish_s: Option<f64>) -> SendOutcome {
     }
 }
 
-/// Rounded up: a moment too late is in time.
+/// Rounds up, so that the retry is never early.
 fn whole_seconds(seconds: f64) -> Option<u64> {
-    // The cast keeps within the bounds of u64.
+    // The cast saturates.
     (seconds.is_finite() && seconds >= 0.0).then(|| seconds.ceil() as u64)
 }
 
@@ -233,7 +230,6 @@ fn whole_seconds(seconds: f64) -> Option<u64> {
 pub(super) mod tests {
     use super::*;
 
-    /// Of the first message about an outage.
     pub fn notice(title: &str, body: &str) -> Notice {
         Notice {
             key: "k".to_owned(),
@@ -246,7 +242,7 @@ pub(super) mod tests {
         }
     }
 
-    /// With `·` for what cannot be seen.
+    /// Shows the invisible character as `·`.
     #[track_caller]
     fn check_inert(text: &str, expected: &str) {
         assert_eq!(inert(text).replace(WORD_JOINER, "·"), expected, "{text:?}");

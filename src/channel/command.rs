@@ -1,10 +1,9 @@
-//! A program of the user's, started for each change: for whatever statusd has no channel for.
+//! Runs a program of the user for each change.
 //!
-//! Promise: plain. A repeat runs the program a second time, with the same input and the same
-//! `STATUSD_KEY`; a program that remembers keys makes it idempotent.
+//! Promise: plain. A repeat runs the program again, with the same input and the same `STATUSD_KEY`. A
+//! program that remembers keys is idempotent.
 //!
-//! There is no shell in between, and it does not look at what the program does. Invariant: Apple's
-//! words are in its input and its variables, never among its arguments.
+//! There is no shell. Apple's text is passed on standard input and in variables, never as an argument.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +22,7 @@ const WITHIN_MAX_S: u64 = 600;
 /// Characters of a variable. Systems limit all of them together; the input has everything.
 const VARIABLE_MAX_CHARS: usize = 4_000;
 /// The fields of a change (`docs/json.md`) that become variables: `STATUSD_` and the name in
-/// capitals. All of them are always there, so that a script may run under `set -u`.
+/// capitals. All of them are always set, so that scripts can use `set -u`.
 pub const FIELDS: [&str; 21] = [
     "version",
     "at",
@@ -53,7 +52,7 @@ pub const FIELDS: [&str; 21] = [
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The program and its arguments. The program is an absolute path, or a name without `/` that
-    /// is looked up in `PATH`. Everybody on the machine can read the arguments while it runs.
+    /// is looked up in `PATH`. Every user of the machine can read the arguments while it runs.
     pub command: Vec<String>,
     /// Seconds that it may take, 1 to 600; 30 unless told otherwise.
     #[serde(default = "within_default_s")]
@@ -90,7 +89,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready program.
+/// A program, ready to run.
 pub struct Command {
     program: String,
     arguments: Vec<String>,
@@ -104,11 +103,11 @@ impl fmt::Debug for Command {
 }
 
 impl Command {
-    /// Does not look whether the program is there: it may be installed later.
+    /// Does not check that the program exists, because it may be installed later.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key.
+    /// One line for users that begins with the setting's key.
     pub fn new(settings: &Settings) -> Result<Command, String> {
         let Settings { command, within_s } = settings;
         let Some((program, arguments)) = command.split_first() else {
@@ -127,7 +126,7 @@ impl Command {
 }
 
 impl Transport for Command {
-    /// One run, within `within_s` and the seconds that a program gets to end when told to.
+    /// Runs the program once. Times out after `timeout_s` and the seconds between SIGTERM and SIGKILL.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let task = Task {
             program: &self.program,
@@ -148,10 +147,10 @@ impl Transport for Command {
     }
 }
 
-/// The system says the same of a script whose interpreter is missing.
+/// The system reports the same error for a script whose interpreter is missing.
 const MISSING: &str = "check the path, and the interpreter in its first line";
 
-/// What an exit code means: `sysexits.h` where that is clear, and the shell's two.
+/// Returns the meaning of an exit code: `sysexits.h` where unambiguous, and the shell's 126 and 127.
 fn meaning(code: i32) -> Meaning {
     match code {
         0 => Meaning::Delivered,
@@ -166,8 +165,8 @@ fn meaning(code: i32) -> Meaning {
     }
 }
 
-/// The change's fields, each cleaned of what could move a cursor and cut to a length that every
-/// system takes.
+/// Returns the fields of the change without control characters, cut to a length that every system
+/// accepts.
 fn variables(payload: &str) -> Vec<(String, String)> {
     let change: Value = serde_json::from_str(payload).unwrap_or_default();
     let variable = |field: &str| {
@@ -177,7 +176,7 @@ fn variables(payload: &str) -> Vec<(String, String)> {
     FIELDS.into_iter().map(variable).collect()
 }
 
-/// Empty for what is not known; a line for each element of a list.
+/// Converts a value to text: null is empty, and a list has a line for each element.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

@@ -1,11 +1,10 @@
-//! Messages to a Discord channel or thread through a webhook.
+//! Sends messages to a Discord channel or thread through a webhook.
 //!
-//! Promise: plain. A webhook's message can carry no nonce (only bots' can), so a repeat is a second
-//! message. Discord could edit the start into the end, but an edit notifies nobody: the end is a
-//! message of its own.
+//! Promise: plain. Webhook messages carry no nonce, so a repeat is a second message. The end of an outage
+//! is a message of its own, because Discord does not notify users of an edit.
 //!
-//! It speaks no other API of Discord's and holds no bot token. Invariant: Apple's words get there
-//! as text: Discord finds no mention, link or formatting in them.
+//! Uses no other API of Discord and no bot token. Discord finds no mention, link or formatting in Apple's
+//! text (`apples_text_is_no_markdown`).
 
 use std::path::PathBuf;
 
@@ -23,11 +22,11 @@ use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
-/// Of an embed, in characters, escapes included; counted in UTF-16 units here, which are never
+/// Limits of an embed in characters, including escapes. Counted here in UTF-16 units, which are never
 /// fewer.
 const TITLE_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4_096;
-/// The message is there, and nobody's phone makes a noise.
+/// The flag of a silent message.
 const SUPPRESS_NOTIFICATIONS: u32 = 1 << 12;
 /// The answer repeats the message, with six bytes for each character that is not ASCII.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -37,11 +36,11 @@ const RESET_AFTER: &str = "x-ratelimit-reset-after";
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The webhook's address, `https://discord.com/api/webhooks/…`. Whoever has it can post.
+    /// The webhook's URL, `https://discord.com/api/webhooks/…`. The URL alone allows posting.
     pub url: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
-    /// The number of a thread in the webhook's channel to post in; needed where that is a forum.
+    /// The id of a thread in the webhook's channel. Required if the channel is a forum.
     pub thread_id: Option<Id>,
 }
 
@@ -51,7 +50,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file, thread_id } = self;
         vec![
             shown_secret("url", url.as_ref()),
@@ -65,18 +64,18 @@ impl Table for Settings {
     }
 }
 
-/// A ready webhook of Discord's.
+/// A Discord webhook, ready to send.
 #[derive(Debug)]
 pub struct Discord {
     peer: HttpTarget,
 }
 
 impl Discord {
-    /// Reads the secret's file through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key, without secrets.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Discord, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
         let url = address(url, settings.thread_id.as_ref())?;
@@ -104,7 +103,7 @@ impl Discord {
 }
 
 impl Transport for Discord {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
@@ -140,7 +139,7 @@ fn address(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
     Ok(url)
 }
 
-/// What to do about Discord's own codes for what is wrong.
+/// Returns advice for Discord's own error codes.
 fn advice(code: u64) -> Option<&'static str> {
     Some(match code {
         10_003 => "the channel or thread is gone; check thread_id, or make a new webhook",
@@ -171,7 +170,7 @@ fn payload(notice: &Notice) -> Value {
     payload
 }
 
-/// With a backslash before all that Discord's markdown reads.
+/// Escapes Discord's markdown with backslashes.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at_start = true;
@@ -189,12 +188,12 @@ fn is_markup(c: char) -> bool {
     matches!(c, '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '>' | '[' | ']')
 }
 
-/// Headings, lists, small print.
+/// Headings, lists and small text.
 fn is_markup_at_start(c: char) -> bool {
     matches!(c, '#' | '-' | '+')
 }
 
-/// What a character counts after [`escaped`], at most.
+/// Returns the maximum length of a character after [`escaped`].
 fn escaped_len(c: char) -> usize {
     c.len_utf16() + usize::from(is_markup(c) || is_markup_at_start(c))
 }

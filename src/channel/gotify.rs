@@ -1,10 +1,10 @@
-//! Messages on phones and in browsers through a Gotify server of one's own.
+//! Sends messages to phones and browsers through the user's own Gotify server.
 //!
-//! Promise: plain. Gotify knows neither keys nor updates for whoever only sends: a repeat is seen
-//! as a second message, and an end follows its start.
+//! Promise: plain. An application's token allows neither deduplication nor updates: a repeat is a second
+//! message, and an end follows its start.
 //!
-//! It reads and deletes no messages, which a client's token would be needed for. Invariant: the
-//! token goes in a header and never in an address, and is in nothing that this prints or answers.
+//! Reads and deletes no messages, which would need a client token. The token is sent in a header, never
+//! in a URL, and never printed (`debug_prints_only_scheme_and_host`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use crate::model::Severity;
 use crate::secret::Secret;
 
 const KEY: &str = "x-gotify-key";
-/// Gotify has no limits of its own; these are what a phone can show.
+/// Gotify has no limits. These are the lengths that a phone can show.
 const TITLE_MAX: usize = 250;
 const MESSAGE_MAX: usize = 2_000;
 
@@ -34,12 +34,12 @@ const MESSAGE_MAX: usize = 2_000;
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The server's address, with the path it is below where there is one; `https://…`, or
-    /// `http://…` on this computer. Held to be secret from its path on.
+    /// The server's URL, with its base path if there is one: `https://…`, or `http://…` on this
+    /// computer. Everything after the host is treated as secret.
     pub url: String,
-    /// An application's token, which Gotify shows under "Apps".
+    /// The token of an application, from the page "Apps" of Gotify.
     pub token: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the token.
     pub token_file: Option<PathBuf>,
 }
 
@@ -49,7 +49,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, token, token_file } = self;
         vec![
             shown("url", redacted(url)),
@@ -69,7 +69,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready server.
+/// A Gotify server, ready to send.
 #[derive(Debug)]
 pub struct Gotify {
     peer: HttpTarget,
@@ -78,12 +78,12 @@ pub struct Gotify {
 }
 
 impl Gotify {
-    /// Reads the token's file through `read_secret`.
+    /// Reads the token file through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key; it holds no secret, and of the
-    /// address no more than scheme and host.
+    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains only
+    /// scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Gotify, String> {
         let url = messages_of(settings::http_address("url", &settings.url)?)?;
         refuse_open("url", &url)?;
@@ -95,7 +95,7 @@ impl Gotify {
 }
 
 impl Transport for Gotify {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);
         match self.peer.post_json(headers, body(notice)).await {
@@ -122,7 +122,7 @@ fn messages_of(mut url: Url) -> Result<Url, String> {
 
 fn body(notice: &Notice) -> Vec<u8> {
     let Push { title, text } = Push::new(notice, TITLE_MAX, MESSAGE_MAX);
-    // On Android 4 to 7 ring, 8 to 10 shake the phone as well.
+    // On Android, priorities 4 to 7 ring, and 8 to 10 also vibrate.
     let priority = match notice.severity {
         Severity::Alert => 8,
         Severity::Resolved | Severity::Info => 5,
@@ -132,7 +132,7 @@ fn body(notice: &Notice) -> Vec<u8> {
         "message": text,
         "priority": priority,
         "extras": {
-            // Gotify's default, said all the same: as Markdown, Apple's text could load pictures.
+            // Gotify's default, but explicit: Apple's text as Markdown could load images.
             "client::display": {"contentType": "text/plain"},
             "client::notification": {"click": {"url": notice.page()}},
         },

@@ -1,7 +1,7 @@
-//! The program's own log as a channel: one line a change, for whoever reads the journal.
+//! The program's own log as a channel: one line for each change.
 //!
-//! It formats no times and keeps no file; that is the log's work. Invariant: a notice is one line
-//! whatever Apple wrote into it.
+//! Neither formats times nor writes files; `logging` does both. A notice is one line whatever text Apple
+//! published (`a_notice_is_always_a_single_line`).
 
 use std::cell::RefCell;
 use std::io;
@@ -15,7 +15,7 @@ use super::transport::{AnyTransport, Table, Transport};
 use crate::cause::Cause as _;
 use crate::text;
 
-/// The target that log filters know the lines by.
+/// The target of the lines, for log filters.
 pub const TARGET: &str = "statusd::change";
 /// Characters of a line: Apple's texts have about 120.
 const LINE_MAX: usize = 500;
@@ -24,7 +24,7 @@ const LINE_MAX: usize = 500;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Whether changes are written to the log. Yes unless told otherwise.
+    /// Writes changes to the log. Default: true.
     pub enabled: bool,
 }
 
@@ -64,12 +64,12 @@ pub fn lost(error: &io::Error) {
     LOST.set(Some(error.reason()));
 }
 
-/// The log. Needs nothing of its own: `tracing` knows where lines go.
+/// A ready log channel. Writes through `tracing`.
 #[derive(Debug)]
 pub struct Log;
 
 impl Log {
-    /// A line that neither the journal nor standard error takes is tried again.
+    /// Writes one line. Transient if neither the journal nor standard error accepts the line.
     fn write(&self, notice: &Notice) -> SendOutcome {
         let line = if notice.body.is_empty() {
             text::plain_line(&notice.title, LINE_MAX)
@@ -106,7 +106,7 @@ pub mod tests {
     use super::*;
     use crate::model::Severity;
 
-    /// Hands on every line that the subscriber writes.
+    /// Sends every line that the subscriber writes to a channel.
     struct Lines(Sender<String>);
 
     impl Write for Lines {

@@ -1,7 +1,7 @@
 //! The registry of channels: the only file that knows every kind.
 //!
 //! A kind is a file or folder here that implements [`Table`] and [`Transport`], and one line in
-//! `kinds!`. Kinds import the files that all of them share, never the registry.
+//! `kinds!`. Kinds import the shared files, never the registry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,8 +25,8 @@ pub use reachability::Reachability;
 pub use snapshot::{ServiceState, Snapshot};
 pub use transport::{AnyTransport, Table, Transport};
 
-/// Declares the module of each kind and its table `[channel.KIND]` (`one`) or `[channel.KIND.NAME]`
-/// (`many`). The order is that of [`Tables::all`].
+/// Declares the module of each kind and its table: `[channel.KIND]` (`one`) or `[channel.KIND.NAME]`
+/// (`many`). [`Tables::all`] has the same order.
 macro_rules! kinds {
     ($($kind:ident: $count:ident,)+) => {
         $(pub mod $kind;)+
@@ -39,7 +39,7 @@ macro_rules! kinds {
         }
 
         impl Tables {
-            /// Every table under its channel's name, in a fixed order.
+            /// Lists every table with the name of its channel, in a fixed order.
             pub fn all(&self) -> Vec<(String, &dyn Table)> {
                 let mut all: Vec<(String, &dyn Table)> = Vec::new();
                 $(kinds!(@add $count $kind self all);)+
@@ -47,7 +47,7 @@ macro_rules! kinds {
             }
         }
 
-        /// Whether a kind has one channel and not as many as have names.
+        /// Returns true if a kind has exactly one channel, without a name.
         pub fn is_single(kind: &str) -> bool {
             match kind {
                 $(stringify!($kind) => kinds!(@is_one $count),)+
@@ -88,7 +88,7 @@ kinds! {
 }
 
 impl Tables {
-    /// Opens the desktop if it is enabled and available.
+    /// Opens the desktop channel if it is enabled.
     pub fn open_desktop(&self) -> Option<Channel> {
         let transport =
             self.desktop.is_enabled().then(|| self.desktop.open(&|_| Err(String::new())))?.ok()?;
@@ -106,7 +106,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// `name` as [`Channel::name`] has it.
+    /// Creates a channel. See [`Channel::name`] for the form of `name`.
     pub fn new(name: impl Into<String>, audience: Audience, transport: impl Into<AnyTransport>) -> Channel {
         Channel {
             name: name.into(),
@@ -116,7 +116,7 @@ impl Channel {
         }
     }
 
-    /// The name in the configuration, the database and on the command line: `desktop`,
+    /// Returns the name in the configuration, in the database and on the command line: `desktop`,
     /// `webhook.ops`, `log`.
     pub fn name(&self) -> &str {
         &self.name

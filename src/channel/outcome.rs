@@ -1,20 +1,20 @@
-//! Defines what a channel is given to send and what comes of it. Knows no kind of channel.
+//! The notice that a channel is given to send, and the outcome of an attempt. Knows no kind of channel.
 
 use crate::model::{Edition, Severity};
 
-/// Whom a channel speaks to.
+/// The recipients of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// Gets one message for all that is due; news of what goes on and of what is over are one each.
+    /// Get one message for all changes that are due, with ongoing and ended outages kept apart.
     People,
-    /// People in front of it: each incident is one bubble, replaced by its own news.
+    /// People in front of the screen: one bubble for each incident, replaced by its own news.
     Desktop,
-    /// Gets each change.
+    /// Get each change.
     Programs,
 }
 
 impl Audience {
-    /// Whether people read it: they can snooze and acknowledge.
+    /// Returns true if people read the channel, who can snooze and acknowledge.
     pub fn is_people(self) -> bool {
         match self {
             Audience::People | Audience::Desktop => true,
@@ -23,46 +23,45 @@ impl Audience {
     }
 }
 
-/// What a channel is given to say. RenderedNotice: every try of it carries the same bytes.
+/// A message for a channel. The notice is frozen: every attempt sends the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// Stable across tries and restarts; ASCII without blanks.
+    /// Stable across attempts and restarts. ASCII without white space.
     pub key: String,
-    /// One line, plain text. Holds Apple's words: hostile until escaped.
+    /// One line of plain text. Contains Apple's text: untrusted until escaped.
     pub title: String,
-    /// Plain text of several lines. Holds Apple's words: hostile until escaped.
+    /// Plain text of several lines. Contains Apple's text: untrusted until escaped.
     pub body: String,
     pub severity: Severity,
-    /// The documented JSON of the change (`docs/json.md`), for programs; empty for people.
+    /// The documented JSON of the change (`docs/json.md`), for programs. Empty for people.
     pub payload: String,
-    /// The receipt of the message that this one says all of and more: the start, when this is its
-    /// end. That one may go.
+    /// The receipt of the message that this notice makes redundant: the start, if this is its end.
     pub replaces: Option<String>,
-    /// The receipt of the newest message about any of the same outages, which may be about others
-    /// too: what this one answers, in a thread.
+    /// The receipt of the newest message about any of the same outages, and possibly others. A channel
+    /// with threads replies to that message.
     pub follows: Option<String>,
 }
 
 impl Notice {
-    /// Apple's own page about the feed that the notice is about.
+    /// Returns Apple's own page about the feed of the notice.
     pub fn page(&self) -> &'static str {
         Edition::of(&self.key).page()
     }
 }
 
-/// What came of one try. `words` are one line for people, without secrets.
+/// The outcome of one attempt. `detail` is one line for users, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendOutcome {
     Delivered {
-        /// What the channel wants to be given as `replaces` when a later notice supersedes this one.
+        /// The `replaces` of a later notice that supersedes this one.
         receipt: Option<String>,
         words: String,
     },
-    /// May work later.
+    /// A retry may succeed.
     Transient {
-        /// The peer's own wish (`Retry-After`), unbounded.
+        /// The delay that the server asks for (`Retry-After`), unbounded.
         after_s: Option<u64>,
-        /// False only if the peer certainly never saw the message.
+        /// False only if the server certainly did not receive the message.
         reached: bool,
         words: String,
     },
@@ -99,7 +98,7 @@ impl SendOutcome {
     }
 }
 
-/// What is to become of an alarm that a channel has shown and that may be on a screen still.
+/// The intended state of an alarm that was shown and may still be on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Nothing in it is true any more.
@@ -110,7 +109,7 @@ pub enum Wish {
     OnScreen,
 }
 
-/// What became of such an alarm.
+/// The result of an [`AlarmAction`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is as it was.

@@ -1,8 +1,9 @@
-//! What the services that push to phones have in common: a title and a text within their limits,
-//! the one place a message may lead to, and what is made of their answers.
+//! Shared by the push services (ntfy, Gotify, Pushover): title and text within a service's limits, and the
+//! classification of responses.
 //!
-//! Requests, limits and the reading of errors are each service's own. Invariant: neither title nor
-//! text is ever empty, which some services refuse and others fill with words of their own.
+//! Each service's file has its own requests, limits and error formats. Title and text are never empty
+//! (`neither_title_nor_text_is_empty_or_too_long`), because some services reject an empty field and others
+//! replace it.
 
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
@@ -12,10 +13,10 @@ use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
 use crate::text;
 
-/// EventState in for a title that a template of the user's left empty.
+/// Replaces a title that the user's template left empty.
 const NO_TITLE: &str = "statusd";
 
-/// What a phone shows.
+/// The title and text that a phone shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Push {
     pub title: String,
@@ -23,7 +24,7 @@ pub(super) struct Push {
 }
 
 impl Push {
-    /// Title and text of `notice`, each of at most so many characters.
+    /// Takes title and text from `notice` and truncates them to a number of characters.
     pub fn new(notice: &Notice, title_max: usize, text_max: usize) -> Push {
         let title = text::plain_line(&notice.title, title_max);
         let title = if title.is_empty() { NO_TITLE.to_owned() } else { title };

@@ -1,10 +1,11 @@
-//! Messages on phones through Pushover.
+//! Push notifications through Pushover.
 //!
-//! Promise: plain. Pushover knows neither keys nor updates: a repeat is seen as a second message,
-//! and an end follows its start.
+//! Promise: plain. Pushover supports neither idempotency keys nor updates. A repeat and the end of an
+//! outage are messages of their own.
 //!
-//! It sends no emergencies, which ring until somebody confirms them, and asks for no receipts.
-//! Invariant: token, user and the path of the address are in nothing that it prints or answers.
+//! Sends no emergency messages, which ring until the user acknowledges them, and requests no receipts.
+//! Neither debug output nor outcomes contain the token, the user, or the path of the URL
+//! (`debug_shows_scheme_and_host_only`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use crate::secret::Secret;
 const API: &str = "https://api.pushover.net/1/messages.json";
 const TITLE_MAX: usize = 250;
 const MESSAGE_MAX: usize = 1_024;
-/// A device's name.
+/// The maximum length of a device's name.
 const DEVICE_MAX: usize = 25;
 /// Pushover asks for this much patience after a fault of its own.
 const FAULT_WAIT_S: u64 = 5;
@@ -40,20 +41,20 @@ const LIMIT_REMAINING: &str = "x-limit-app-remaining";
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The token of an application of yours.
+    /// The token of the user's application.
     pub token: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the token.
     pub token_file: Option<PathBuf>,
-    /// Your user key, or the key of a group.
+    /// The key of a user or group.
     pub user: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the key.
     pub user_file: Option<PathBuf>,
-    /// The device to push to, several with commas between them; all of them unless told otherwise.
+    /// The devices to notify, separated by commas. Default: all.
     pub device: Option<String>,
-    /// The sound's name; the device's own unless told otherwise.
+    /// The name of the sound. Default: the device's setting.
     pub sound: Option<String>,
-    /// Another address than Pushover's own: a relay's. `https://…`, or `http://…` on this computer.
-    /// Held to be secret from its path on.
+    /// The URL of a relay, `https://…`, or `http://…` on this computer. Its path and query are treated as
+    /// secret. Default: Pushover's API.
     pub url: Option<String>,
 }
 
@@ -63,7 +64,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { token, token_file, user, user_file, device, sound, url } = self;
         vec![
             shown_secret("token", token.as_ref()),
@@ -87,7 +88,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready application.
+/// A Pushover application and its recipient, ready to send.
 #[derive(Debug)]
 pub struct Pushover {
     peer: HttpTarget,
@@ -98,12 +99,12 @@ pub struct Pushover {
 }
 
 impl Pushover {
-    /// Reads the secrets' files through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key; it holds no secret, and of the
-    /// address no more than scheme and host.
+    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
+    /// most scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Pushover, String> {
         let url = settings::http_address("url", settings.url.as_deref().unwrap_or(API))?;
         refuse_open("url", &url)?;
@@ -178,7 +179,7 @@ impl Pushover {
 }
 
 impl Transport for Pushover {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {
             Ok(reply) => self.answer(&reply, Timestamp::now()),
@@ -197,7 +198,7 @@ struct Message<'a> {
     user: &'a str,
     title: String,
     message: String,
-    /// -2 to 2, 0 being the default. 1 rings in quiet hours too, 2 until somebody confirms it.
+    /// -2 to 2. Default: 0. 1 rings in quiet hours too, 2 rings until the user acknowledges the message.
     priority: i8,
     url: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -222,7 +223,7 @@ fn until_refilled_s(reply: &HttpReply, now: Timestamp) -> Option<u64> {
     let number = |name| {
         let text = reply.headers.get(name)?.to_str().ok()?.trim();
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // Digits alone can only fail by being too many.
+        // Digits alone fail to parse only on overflow.
         is_number.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let reset_s: u64 = number(LIMIT_RESET)?;

@@ -1,9 +1,9 @@
-//! Whether somebody is behind a channel, as far as it can be known without a message.
+//! Decides when to probe an unreachable channel, so that a recovered server does not wait for the full
+//! back-off.
 //!
-//! A message that reached nobody waits minutes for its next try, and its peer may be back in seconds.
-//! So somebody knocks in between: a connection over which nothing is said. Pure: it neither knocks nor
-//! sends. Invariant: an answered knock brings a try forward only after one that nobody answered, and
-//! should that try reach nobody, the next waits its time: however a peer flickers, tries stay few.
+//! Pure: the caller opens the connections and makes the attempts. A successful probe brings an attempt
+//! forward only after a failed probe. If that attempt fails too, the next one waits for its back-off, so
+//! that an unstable server gets few attempts (`an_unstable_server_gets_one_early_attempt`).
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,19 +12,19 @@ use super::outcome::SendOutcome;
 /// Somebody who is back is found within a minute.
 const PROBE_EVERY: SignedDuration = SignedDuration::from_secs(50);
 
-/// What is known, and when to knock next.
+/// The state of a channel's server, and the time of the next probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reachability {
-    /// The newest try reached somebody, or there was none.
+    /// The newest attempt reached the server, or there was none.
     #[default]
     Reachable,
-    /// A try reached nobody, and perhaps that is not because nobody is there: TLS that fails.
+    /// The newest attempt failed, but the server may accept connections: TLS may have failed.
     Doubtful { probe_at: Timestamp },
-    /// Nobody answered a knock.
+    /// The newest probe failed.
     Unreachable { probe_at: Timestamp },
-    /// Somebody answered after a time when nobody did: the moment for a try.
+    /// A probe succeeded after a failed one. An attempt is due.
     Recovered,
-    /// And that try reached nobody. No more knocks before the next one.
+    /// The attempt after a recovery failed. No probes before the next attempt.
     Stalled,
 }
 
@@ -65,8 +65,8 @@ impl Reachability {
         *self == Reachability::Recovered
     }
 
-    /// When to knock; `None` where a knock tells nothing. A time further ahead than the interval is
-    /// `now`: the clock was set back.
+    /// Returns the time of the next probe. `None` if a probe is pointless. A time further ahead than the
+    /// interval becomes `now`, because the clock was set back.
     pub fn probe_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Reachability::Doubtful { probe_at } | Reachability::Unreachable { probe_at }
@@ -113,7 +113,7 @@ mod tests {
     fn only_somebody_who_was_away_is_back() {
         check("uxxxk", "....!");
         check("uxuxk", "....!");
-        // TLS fails, and the port is open all the time.
+        // TLS fails while the port stays open.
         check("ukkkukk", ".......");
         check("rxk", "...");
         check("k", ".");

@@ -1,7 +1,7 @@
-//! What must not be repeated: peers like to quote what they were given, secrets included.
+//! Redacts secrets from text that a server sends back.
 //!
-//! It does not know what a secret is. Invariant: nothing that it was made with is in what it lets
-//! through, or in what it prints.
+//! The caller decides what is secret. Neither `redact` nor `Debug` prints a secret
+//! (`removes_every_secret`).
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -9,10 +9,10 @@ use std::fmt;
 use super::settings::HIDDEN;
 use crate::text;
 
-/// Other people's words are cut to this before they are looked through.
+/// Text is cut to this length before the search for secrets.
 const READ_MAX_CHARS: usize = 4 * 1024;
 
-/// Texts to leave out, longest first: one may be part of another.
+/// The secrets to redact, longest first, because one may be part of another.
 pub struct Redactor(Vec<String>);
 
 impl Redactor {
@@ -24,7 +24,7 @@ impl Redactor {
         Redactor(texts)
     }
 
-    /// `text` in one line of at most `max` characters, fit to be shown.
+    /// Returns `text` as one line of at most `max` characters, safe to show.
     pub fn redact(&self, text: &str, max: usize) -> String {
         // Once as it was written, once as it will be read.
         let line = text::plain_line(&self.hidden_in(text), READ_MAX_CHARS);

@@ -1,8 +1,7 @@
-//! What the settings of several channels have in common: secrets and where they come from,
-//! addresses, and how each is shown.
+//! Settings that several channels share: secrets and their sources, URLs, and their display.
 //!
-//! What a setting means is its channel's business. Invariant: no secret, and of an address that may
-//! hold one no more than scheme, host and port, is in what is shown or complained about.
+//! Output and errors contain no secrets. Of a URL that may contain one, they contain only scheme, host
+//! and port (`urls_are_checked_and_shown_without_secrets`).
 
 use std::path::{Path, PathBuf};
 
@@ -13,44 +12,44 @@ use toml::Value;
 use crate::secret::Secret;
 use crate::tls;
 
-/// What stands for a secret where settings are shown.
+/// Replaces secrets in output.
 pub const HIDDEN: &str = "***";
 
-/// Reads the file of a secret: a relative name is one of systemd's credentials or lies beside the
+/// Reads a secret file. A relative path names one of systemd's credentials or a file beside the
 /// configuration. The error is one line without the secret.
 pub type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<Secret, String>;
 
-/// A setting's key and its value as `config show` prints it; `None` where it is not set.
+/// A setting's key, and its value as `config show` prints it. `None` if not set.
 pub type Shown = (&'static str, Option<Value>);
 
-/// A setting that has a value.
+/// Returns a setting that has a value.
 pub fn shown(key: &'static str, value: impl Into<Value>) -> Shown {
     (key, Some(value.into()))
 }
 
-/// A setting that may be left out.
+/// Returns an optional setting.
 pub fn shown_some(key: &'static str, value: Option<impl Into<Value>>) -> Shown {
     (key, value.map(Into::into))
 }
 
-/// A list of texts.
+/// Returns a list of strings; an empty list counts as not set.
 pub fn shown_list(key: &'static str, values: &[String]) -> Shown {
     let list = || Value::Array(values.iter().map(|value| value.as_str().into()).collect());
     (key, (!values.is_empty()).then(list))
 }
 
-/// A secret that may be left out, hidden.
+/// Returns an optional secret, hidden.
 pub fn shown_secret(key: &'static str, secret: Option<&Secret>) -> Shown {
     (key, secret.map(|_| HIDDEN.into()))
 }
 
-/// A path that may be left out.
+/// Returns an optional path.
 pub fn shown_path(key: &'static str, path: Option<&PathBuf>) -> Shown {
     (key, path.map(|path| path.to_string_lossy().into_owned().into()))
 }
 
-/// The secret under `key` or out of the file under `key_file`, without blanks around it; `None`
-/// where neither is given.
+/// Reads the secret under `key`, or from the file under `key_file`, and trims it. `None` if neither is
+/// set.
 ///
 /// # Errors
 ///
@@ -74,7 +73,7 @@ pub fn either(
     }
 }
 
-/// The same where there has to be one.
+/// Reads a secret that must be set. See [`optional_secret`].
 ///
 /// # Errors
 ///
@@ -90,7 +89,7 @@ pub fn required(
     })
 }
 
-/// The value of a header that carries the secret under `key`; never shown.
+/// Returns a header value with the secret under `key`, marked as sensitive so that it is never printed.
 ///
 /// # Errors
 ///
@@ -102,7 +101,7 @@ pub fn secret_header(key: &str, value: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-/// An address of HTTP under `key`.
+/// Parses the HTTP URL under `key`.
 ///
 /// # Errors
 ///
@@ -116,8 +115,7 @@ pub fn http_address(key: &str, text: &str) -> Result<Url, String> {
     }
 }
 
-/// Whoever is on the way reads what goes over plain HTTP, so what is secret goes that way to this
-/// computer only.
+/// Rejects plain HTTP, which anyone on the network can read, except to this computer.
 ///
 /// # Errors
 ///
@@ -136,7 +134,7 @@ pub fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(tls::is_loopback)
 }
 
-/// The address with all but scheme, host and port left out: tokens hide in user, path and query.
+/// Returns only scheme, host and port of a URL, because user, path and query may contain tokens.
 pub fn redacted(url: &str) -> String {
     match Url::parse(url) {
         Ok(url) if url.has_host() => {

@@ -1,10 +1,10 @@
-//! Messages to a Slack channel through an incoming webhook.
+//! Sends messages to a Slack channel through an incoming webhook.
 //!
-//! Promise: plain. Slack knows no keys: a repeat is a second message. It cannot be replaced and
-//! starts no thread, since a webhook's answer names no message.
+//! Promise: plain. Incoming webhooks take no idempotency key, so a repeat is a second message. A message
+//! cannot be replaced or answered, because the webhook's response contains no message id.
 //!
-//! It speaks no other API of Slack's and holds no token. Invariant: Apple's words get there as
-//! text: Slack finds no mention, link or formatting in them.
+//! Uses no other API of Slack and no token. Slack finds no mention, link or formatting in Apple's text
+//! (`apples_text_has_no_mentions_or_links`).
 
 use std::path::PathBuf;
 
@@ -19,18 +19,18 @@ use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
 
-/// Of the text in a block, escapes included.
+/// The limit of the text in a block, including escapes.
 const BLOCK_MAX: usize = 3_000;
-/// The whole body of a success.
+/// The body of a successful response.
 const OK: &str = "ok";
 
 /// `[channel.slack.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The webhook's address, `https://hooks.slack.com/services/…`. Whoever has it can post.
+    /// The webhook's URL, `https://hooks.slack.com/services/…`. The URL alone allows posting.
     pub url: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
 }
 
@@ -40,7 +40,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file } = self;
         vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
     }
@@ -50,18 +50,18 @@ impl Table for Settings {
     }
 }
 
-/// A ready webhook of Slack's.
+/// A Slack webhook, ready to send.
 #[derive(Debug)]
 pub struct Slack {
     peer: HttpTarget,
 }
 
 impl Slack {
-    /// Reads the secret's file through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key, without secrets.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Slack, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
         Ok(Slack { peer: HttpTarget::new(url, [])? })
@@ -80,7 +80,7 @@ impl Slack {
 }
 
 impl Transport for Slack {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
@@ -117,7 +117,7 @@ fn advice(said: &str) -> Option<&'static str> {
 fn payload(notice: &Notice) -> Value {
     let body = chat::fitting(&chat::body(notice), BLOCK_MAX, escaped_len);
     let mut payload = json!({
-        // The first line, and what a phone shows of the message.
+        // The first line of the message, and the text of the push notification.
         "text": escaped(&chat::title(notice)),
         "mrkdwn": false,
         "unfurl_links": false,
@@ -125,7 +125,7 @@ fn payload(notice: &Notice) -> Value {
     });
     if !body.is_empty() {
         let text = json!({"type": "plain_text", "text": escaped(&body), "emoji": false});
-        // Only an attachment has a colour.
+        // Only attachments have a colour.
         payload["attachments"] = json!([{
             "color": format!("#{:06x}", chat::colour(notice.severity)),
             "blocks": [{"type": "section", "text": text}],
@@ -134,12 +134,12 @@ fn payload(notice: &Notice) -> Value {
     payload
 }
 
-/// The three characters that mean something to Slack; it wants no others escaped.
+/// Escapes the three characters that are special in Slack. Its documentation asks to escape no others.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// What a character counts after [`escaped`], in UTF-16 units: Slack does not say what it counts,
+/// Returns the length of a character after [`escaped`] in UTF-16 units. Slack does not document its unit,
 /// and no other count is larger.
 fn escaped_len(c: char) -> usize {
     match c {

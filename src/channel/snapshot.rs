@@ -1,27 +1,25 @@
-//! What channels that show a state are shown: how all that is watched stands now.
+//! The snapshot: the current state of all watched services, for channels that show a state.
 //!
-//! Level-triggered: a snapshot is whole and says nothing of what changed or was shown before.
-//! Invariant: the same beliefs give equal pictures.
+//! Level-triggered: a snapshot is complete and independent of earlier ones.
 
 use crate::model::{FeedHealth, FeedId, Outage};
 
-/// How what is watched stands now: what a channel that shows a state is given, whole, each time.
+/// The current state of everything watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub feed: FeedId,
-    /// Whether we can read the feed now.
     pub health: FeedHealth,
-    /// The watched services, in order of name.
+    /// The watched services, sorted by name.
     pub services: Vec<ServiceState>,
 }
 
-/// How one watched service stands.
+/// The current state of one watched service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceState {
-    /// As Apple writes it. Hostile until escaped.
+    /// The name as Apple writes it. Untrusted until escaped.
     pub service: String,
-    /// Whether Apple's list has it.
+    /// False if the feed does not contain the service.
     pub is_listed: bool,
-    /// Those that are not over: outages and maintenance, the planned too.
+    /// Outages and maintenance that are not over, including planned maintenance.
     pub outages: Vec<Outage>,
 }

@@ -1,12 +1,12 @@
-//! Messages to a chat or channel of Microsoft Teams through a workflow that begins with "When a
+//! Sends messages to a chat or channel of Microsoft Teams through a workflow with the trigger "When a
 //! Teams webhook request is received".
 //!
-//! Promise: plain. A workflow knows no keys: a repeat is a second message, and none can be replaced
-//! or answered. The workflow takes the message and posts it afterwards; whether it could is in its
-//! run history only.
+//! Promise: plain. A workflow takes no idempotency key, so a repeat is a second message. A message cannot
+//! be replaced or answered. The workflow accepts the message first and posts it later; only its run
+//! history shows whether posting succeeded.
 //!
-//! The old connectors' addresses work as long as Microsoft lets them. Invariant: Apple's words get
-//! there as text: they stand in text runs only, which know no markup.
+//! URLs of the older connectors work as long as Microsoft supports them. Apple's text appears only in text
+//! runs, which have no markup (`apples_text_is_never_in_a_text_block`).
 
 use std::path::PathBuf;
 
@@ -22,24 +22,25 @@ use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
-/// Of the body, in UTF-8. The whole request may have 28 KB, and Microsoft does not say how it
-/// counts: all in UTF-16, or with everything escaped, it is still less.
+/// The limit of the body in UTF-8. A request may have 28 KB, and Microsoft does not document how it counts.
+/// With this limit a request fits even in UTF-16 or with every character escaped.
 const BODY_MAX_BYTES: usize = 6 * 1024;
-/// A block for each; what comes after stands in one more.
+/// Each line has a block of its own. Further lines share one more block.
 const LINES_MAX: usize = 60;
 const ACCEPTED: &str = "the workflow posts it; its run history says whether it could";
 const CARD: &str = "application/vnd.microsoft.card.adaptive";
-/// In the body of a 200 when an old connector failed; its status comes behind.
+/// Part of the body of a 200 that reports the failure of an older connector.
 const FAILED: &str = "delivery failed";
+/// Precedes the status in such a body.
 const FAILED_STATUS: &str = "returned HTTP error ";
 
 /// `[channel.teams.NAME]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The workflow's address, with everything behind the `?`. Whoever has it can post.
+    /// The workflow's URL, including the query. The URL alone allows posting.
     pub url: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
 }
 
@@ -49,7 +50,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file } = self;
         vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
     }
@@ -59,18 +60,18 @@ impl Table for Settings {
     }
 }
 
-/// A ready workflow of Teams'.
+/// A Teams workflow, ready to send.
 #[derive(Debug)]
 pub struct Teams {
     peer: HttpTarget,
 }
 
 impl Teams {
-    /// Reads the secret's file through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key, without secrets.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Teams, String> {
         let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
         Ok(Teams { peer: HttpTarget::new(url, [])? })
@@ -108,7 +109,7 @@ impl Teams {
 }
 
 impl Transport for Teams {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
@@ -127,13 +128,12 @@ impl Transport for Teams {
 fn hidden_failure(said: &str) -> Option<u16> {
     let status = said.split_once(FAILED_STATUS).map(|(_, rest)| {
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        // A failure is one even if the number behind it is not.
         rest[..end].parse().ok().filter(|status| *status >= 400).unwrap_or(500)
     });
     status.or(said.contains(FAILED).then_some(500))
 }
 
-/// What to do about the workflow's own codes for what is wrong.
+/// Returns the advice for one of the workflow's error codes.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
         "WorkflowTriggerIsNotEnabled" => "the workflow is turned off; turn it on in Teams' Workflows",
@@ -157,9 +157,8 @@ fn payload(notice: &Notice) -> Value {
         "weight": "Bolder",
         "color": colour(notice.severity),
     });
-    // A text block would read markdown, and Teams' programs do not agree on how to escape it. A
-    // rich text block shows what stands there; its lines are blocks of their own, since a line
-    // break inside counts as a blank.
+    // A text block interprets Markdown, and the Teams clients differ in how to escape it. A rich text block
+    // shows text literally. Each line is a block, because a line break within a block shows as a space.
     let mut blocks = vec![json!({"type": "RichTextBlock", "inlines": [title]})];
     for line in lines(&body) {
         let run = json!({"type": "TextRun", "text": line});
@@ -181,7 +180,7 @@ fn payload(notice: &Notice) -> Value {
     })
 }
 
-/// The lines that hold something, what is over [`LINES_MAX`] in one.
+/// Returns the lines that are not empty, with those beyond [`LINES_MAX`] joined into one.
 fn lines(body: &str) -> Vec<String> {
     let all: Vec<&str> = body.lines().filter(|line| !line.is_empty()).collect();
     let (first, rest) = all.split_at(all.len().min(LINES_MAX));
@@ -189,7 +188,7 @@ fn lines(body: &str) -> Vec<String> {
     first.iter().map(|line| (*line).to_owned()).chain(rest).collect()
 }
 
-/// Adaptive Cards name colours by what they mean.
+/// Adaptive Cards name colours by meaning.
 fn colour(severity: Severity) -> &'static str {
     match severity {
         Severity::Alert => "Attention",

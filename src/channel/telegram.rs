@@ -1,10 +1,11 @@
-//! Messages to a Telegram chat from a bot of the user's.
+//! Sends messages to a Telegram chat from the user's bot.
 //!
-//! Promise: plain. Telegram knows no keys: a repeat is a second message. The end answers its start,
-//! so that the two stand together and both notify.
+//! Promise: plain. Telegram takes no idempotency key, so a repeat is a second message. The end of an outage
+//! replies to its start, which links the two messages and still notifies.
 //!
-//! It reads no messages and obeys no commands. Invariant: the token, which is part of the address,
-//! is in nothing that it prints, logs or answers, and Apple's words get there as text.
+//! Reads no messages and takes no commands. The token is part of the URL, so neither outcomes nor debug
+//! output contain the URL (`debug_hides_the_token`). Telegram finds no mention or link in Apple's text
+//! (`apples_text_has_no_mentions_or_links`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
-/// In UTF-16 units.
+/// The limit of a message in UTF-16 units.
 const TEXT_MAX: usize = 4_096;
 /// The answer repeats the message, with six bytes for each character that is not ASCII.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -38,11 +39,11 @@ const SUCCESS: &[u8] = b"{\"ok\":true,";
 pub struct Settings {
     /// The bot's token, `123456:ABC…`.
     pub token: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the token.
     pub token_file: Option<PathBuf>,
-    /// The chat's number (a group's is negative), or `"@name"` of a public channel.
+    /// The chat's number (negative for a group), or the `"@name"` of a public channel.
     pub chat_id: Id,
-    /// The number of a topic in a group that has topics.
+    /// The number of a topic in a group with topics.
     pub thread_id: Option<Id>,
     /// A Bot API server of your own. Telegram's unless set.
     #[serde(default = "telegrams")]
@@ -59,7 +60,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { token, token_file, chat_id, thread_id, url } = self;
         vec![
             shown_secret("token", token.as_ref()),
@@ -81,7 +82,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready bot with the chat that it writes to.
+/// A Telegram bot and a chat, ready to send.
 #[derive(Debug)]
 pub struct Telegram {
     peer: HttpTarget,
@@ -91,11 +92,11 @@ pub struct Telegram {
 }
 
 impl Telegram {
-    /// Reads the secret's file through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key, without secrets.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Telegram, String> {
         let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
         let token = required("token", inline, file, read_secret)?;
@@ -117,7 +118,7 @@ impl Telegram {
             "text": chat::fitting(text.trim_end(), TEXT_MAX, char::len_utf16),
             "entities": [{"type": "bold", "offset": 0, "length": title.encode_utf16().count()}],
             "link_preview_options": {"is_disabled": true},
-            // The message is there, and nobody's phone makes a noise.
+            // Delivers the message without a sound.
             "disable_notification": notice.severity == Severity::Info,
         });
         if let Some(thread_id) = self.thread_id {
@@ -130,12 +131,13 @@ impl Telegram {
         payload
     }
 
-    /// Messages are numbered in each chat anew.
+    /// Returns the receipt of a message. It includes the chat, because message ids are unique only within
+    /// a chat.
     fn receipt(&self, message_id: i64) -> String {
         format!("{}/{message_id}", self.chat_name())
     }
 
-    /// The number out of a receipt, if it is of this chat and not of one that was configured before.
+    /// Returns the message id of a receipt. `None` if the receipt belongs to a previously configured chat.
     fn message_id(&self, receipt: &str) -> Option<i64> {
         let (chat, message_id) = receipt.rsplit_once('/')?;
         message_id.parse().ok().filter(|_| chat == self.chat_name())
@@ -188,7 +190,7 @@ impl Telegram {
 }
 
 impl Transport for Telegram {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
             Ok(reply) => self.judged(&reply),
@@ -201,8 +203,7 @@ impl Transport for Telegram {
     }
 }
 
-/// What to do about Telegram's own words for what is wrong. They are not promised to stay as they
-/// are, so the status has its say too.
+/// Returns the advice for a failure. Telegram may change its descriptions, so the status is the fallback.
 fn advice(status: u16, reason: &str) -> Option<&'static str> {
     let reason = reason.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
@@ -231,7 +232,7 @@ fn address(base: &str, token: &Secret) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err("url: has a ? or #; write the address of the server alone".to_owned());
     }
-    // Whatever is not of this form would lead elsewhere on the server.
+    // Any other character could change the path of the URL.
     let is_token = token.expose().split_once(':').is_some_and(|(bot, key)| {
         let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         !bot.is_empty()

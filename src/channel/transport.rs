@@ -1,8 +1,8 @@
-//! Defines what each kind of channel implements: the settings of its table, and the transport that
-//! they make.
+//! The traits that each kind of channel implements: the settings of its table, and the transport built
+//! from them.
 //!
-//! A transport sends once and reports the outcome. It does not retry, remember deliveries or read the
-//! database.
+//! A transport makes one attempt and reports the outcome. It does not retry, remember deliveries or
+//! read the database.
 
 use std::any::Any;
 use std::fmt;
@@ -19,33 +19,32 @@ pub const ENDS_WITHIN: Duration = Duration::from_secs(180);
 
 /// A channel's table in the configuration.
 pub trait Table {
-    /// Whom a channel of this kind notifies.
+    /// Returns the recipients of a channel of this kind.
     fn audience(&self) -> Audience;
 
-    /// Every setting of the table, in order; secrets hidden.
+    /// Lists every setting of the table in order, with secrets hidden.
     fn shown(&self) -> Vec<Shown>;
 
-    /// Whether the configuration has this channel at all.
+    /// Returns false if the channel is switched off.
     fn is_enabled(&self) -> bool {
         true
     }
 
-    /// Makes the transport: reads the files of secrets, opens no connection.
+    /// Builds the transport. Reads secret files, opens no connection.
     ///
     /// # Errors
     ///
-    /// One line for people, without secrets. Begins with the setting's key and a colon if one setting
-    /// is at fault.
+    /// One line for users, without secrets. Begins with the key and a colon if one setting is at fault.
     fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String>;
 }
 
 /// A kind of channel, ready to send. The defaults fit a kind that only sends.
 pub trait Transport: fmt::Debug + Send + Sync + Sized + 'static {
-    /// Makes one attempt. Ends by itself; each kind documents its timeout.
+    /// Makes one attempt, with a timeout that each kind documents.
     fn send(&mut self, notice: &Notice) -> impl Future<Output = SendOutcome> + Send;
 
-    /// Connects without sending a message. Times out after 10 s. True for a kind that only a message
-    /// can test.
+    /// Connects without sending a message. Times out after 10 s. Returns true for a kind that only a
+    /// message can test.
     fn is_reachable(&mut self) -> impl Future<Output = bool> + Send {
         async { true }
     }
@@ -62,8 +61,8 @@ pub trait Transport: fmt::Debug + Send + Sync + Sized + 'static {
         None
     }
 
-    /// Shows the current state. Idempotent. Ends by itself as [`Transport::send`] does. The next
-    /// snapshot corrects a failure.
+    /// Shows the current state, with the timeout of [`Transport::send`]. Idempotent. The next snapshot
+    /// corrects a failure.
     fn sync_state(&mut self, _snapshot: &Snapshot) -> impl Future<Output = SendOutcome> + Send {
         async { SendOutcome::Delivered { receipt: None, words: "this channel shows no state".to_owned() } }
     }
@@ -83,7 +82,7 @@ pub trait Transport: fmt::Debug + Send + Sync + Sized + 'static {
         async { Fate::Same }
     }
 
-    /// Returns when alarms may have gone from the screen. Cancel-safe.
+    /// Waits until alarms may have gone from the screen. Cancel-safe.
     fn until_screen_changes(&self) -> impl Future<Output = ()> + Send {
         pending()
     }
@@ -107,7 +106,7 @@ impl<T: Transport> From<T> for AnyTransport {
     }
 }
 
-/// [`Transport`] in the form that a trait object needs.
+/// The object-safe form of [`Transport`].
 pub(super) trait Erased: fmt::Debug + Send + Sync {
     fn erased_send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome>;
     fn erased_is_reachable(&mut self) -> BoxFuture<'_, bool>;

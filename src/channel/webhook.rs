@@ -1,10 +1,10 @@
-//! Changes as JSON to an address of the user's: a POST each, for programs.
+//! Posts each change as JSON to the user's URL, for programs.
 //!
-//! Promise: idempotent. Every try of a change carries the same `Idempotency-Key` and the same
-//! bytes, so a receiver that remembers keys counts it once.
+//! Promise: idempotent. Every attempt of a change has the same `Idempotency-Key` and the same bytes, so a
+//! receiver that remembers keys processes the change once.
 //!
-//! It composes no JSON (the notice carries the bytes) and never retries. Invariant: no token, key,
-//! password, path or query of the address is in what it prints, logs or answers.
+//! Composes no JSON; the notice contains the bytes. Neither debug output nor outcomes contain a token, key or
+//! password, or the path or query of the URL (`debug_shows_scheme_and_host_only`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -23,23 +23,23 @@ use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// `sha256=` and the HMAC-SHA256 of the body in hex, under the configured secret.
+/// The header with `sha256=` and the HMAC-SHA256 of the body in hex, keyed with the configured secret.
 const SIGNATURE: &str = "x-statusd-signature";
 
 /// `[channel.webhook.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where to POST, `https://…`; `http://…` too where nothing secret is sent along. Held to be
-    /// secret from its path on.
+    /// The receiver's URL, `https://…`, or `http://…` if no credentials are sent. Its path and query are
+    /// treated as secret.
     pub url: String,
     /// Sent as `Authorization: Bearer …`.
     pub bearer_token: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the token.
     pub bearer_token_file: Option<PathBuf>,
     /// Signs the body: `X-Statusd-Signature: sha256=<hex HMAC-SHA256 of the body>`.
     pub hmac_secret: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the secret.
     pub hmac_secret_file: Option<PathBuf>,
 }
 
@@ -49,7 +49,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, bearer_token, bearer_token_file, hmac_secret, hmac_secret_file } = self;
         vec![
             shown("url", redacted(url)),
@@ -71,7 +71,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready receiver of changes.
+/// A webhook, ready to send.
 #[derive(Debug)]
 pub struct Webhook {
     peer: HttpTarget,
@@ -80,12 +80,12 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Reads the secrets' files through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key; it holds no secret, and of the
-    /// address no more than scheme and host.
+    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
+    /// most scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Webhook, String> {
         let url = settings::http_address("url", &settings.url)?;
         let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
@@ -116,7 +116,7 @@ impl Webhook {
 }
 
 impl Transport for Webhook {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let headers = match self.headers(notice) {
             Ok(headers) => headers,

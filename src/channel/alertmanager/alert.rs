@@ -1,8 +1,7 @@
-//! Changes and pictures as alerts of Alertmanager's API v2.
+//! Builds alerts for Alertmanager's API v2 from changes and snapshots.
 //!
-//! It sends nothing and reads no clock. Invariant: an outage gives an alert with the same labels
-//! whether it comes from a change or from a snapshot, from its first minute to its end, so that
-//! every one of them updates the alert that is there.
+//! Sends nothing and reads no clock. A change and a snapshot give an outage the same labels from start to
+//! end, so that each update replaces the existing alert (`a_change_and_a_snapshot_give_the_same_alert`).
 
 use std::collections::BTreeMap;
 
@@ -25,32 +24,32 @@ const TEST_LASTS: SignedDuration = SignedDuration::from_mins(1);
 const NAME_MAX: usize = 200;
 const TEXT_MAX: usize = 2_000;
 
-/// An alert as `POST /api/v2/alerts` takes it, in a list.
+/// An element of the list that `POST /api/v2/alerts` accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// Its identity.
+    /// The identity of the alert.
     pub labels: BTreeMap<String, String>,
-    /// The newest ones count.
+    /// Each update replaces all annotations.
     pub annotations: BTreeMap<&'static str, String>,
-    /// Never later than `ends_at`, which Alertmanager would refuse.
+    /// Never later than `ends_at`, because Alertmanager would reject the alert.
     pub starts_at: Timestamp,
-    /// Ahead: firing until then unless repeated. Past: resolved.
+    /// A future time: firing until then unless repeated. A past time: resolved.
     pub ends_at: Timestamp,
     #[serde(rename = "generatorURL")]
     pub generator_url: &'static str,
 }
 
-/// Why there is no alert.
+/// The reason why a change gives no alert.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoAlert {
-    /// Nothing begins, goes on or ends with a change of this kind.
+    /// A change of this kind starts, updates and ends nothing.
     NotForAlerts(String),
     /// Not the documented JSON.
     NotAChange(String),
 }
 
-/// Makes alerts at one moment.
+/// Builds alerts at one point in time.
 #[derive(Debug)]
 pub struct Composer<'a> {
     /// Labels from the configuration, for all.
@@ -61,7 +60,7 @@ pub struct Composer<'a> {
     pub lasts: SignedDuration,
 }
 
-/// The documented JSON of a change, as far as an alert needs it.
+/// The fields of a change's documented JSON that an alert needs.
 #[derive(Debug, Deserialize)]
 struct Change {
     kind: String,
@@ -143,7 +142,7 @@ impl Composer<'_> {
                 // One that ends ahead would go on firing until then.
                 let ended = change.ended_at.unwrap_or(change.at).min(self.now);
                 let mut alert = Alert { ends_at: ended, ..fires() };
-                // Apple's end lay before its start at times, which Alertmanager refuses.
+                // Alertmanager rejects an end before the start, which Apple has published at times.
                 alert.ends_at = alert.ends_at.max(alert.starts_at);
                 alert.annotations.insert("description", how.to_owned());
                 alert
@@ -188,7 +187,7 @@ impl Composer<'_> {
         Alert {
             labels: self.labelled(labels),
             annotations: subject.annotations(),
-            // Nothing that fires begins tomorrow, whatever Apple writes.
+            // Apple may publish a future start, but the alert fires now.
             starts_at: began.min(self.now),
             ends_at,
             generator_url: Edition::of(feed).page(),
@@ -454,9 +453,9 @@ mod tests {
             ("ended", json!("2026-05-05T10:00:00Z"), "2026-05-05T10:00:00Z"),
             ("missed", json!("2026-05-05T09:00:00Z"), "2026-05-05T09:00:00Z"),
             ("over", json!("2026-05-05T09:00:00Z"), "2026-05-05T09:00:00Z"),
-            // Apple gives no end: when we held it over.
+            // Without an end from Apple, the time of the change counts.
             ("withdrawn", json!(null), "2026-05-05T10:02:30Z"),
-            // Apple's end lies ahead, or before the start.
+            // Apple's end is in the future, or before the start.
             ("ended", json!("2026-05-06T10:00:00Z"), "2026-05-05T10:02:31Z"),
             ("ended", json!("2026-05-05T07:00:00Z"), "2026-05-05T08:15:00Z"),
         ] {

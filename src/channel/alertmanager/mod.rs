@@ -1,12 +1,12 @@
-//! Outages as alerts in Prometheus' Alertmanager, through its API v2.
+//! Sends outages as alerts to Prometheus Alertmanager, through its API v2.
 //!
-//! Promise: idempotent. An alert is known by its labels, which say which outage it is and nothing
-//! that changes while it lasts: a repeat updates the alert that is there.
+//! Promise: idempotent. The labels identify an alert and do not change while it fires, so a repeat
+//! updates the existing alert.
 //!
-//! What goes on is repeated for as long as statusd lives, with an end a few repetitions ahead. So
-//! a restarted Alertmanager, which keeps no alerts, has them again, and one that hears from nobody
-//! any more resolves them. Whom an alert reaches, and how often, is Alertmanager's business.
-//! Invariant: no token, password, path or query of an address is in what it prints or answers.
+//! Firing alerts are repeated at an interval, with an end a few intervals ahead. A restarted
+//! Alertmanager, which keeps no alerts, gets them again, and alerts resolve if statusd stops.
+//! Alertmanager itself routes and repeats notifications. Output contains no token, no password, and no
+//! path or query of a URL (`debug_and_show_hide_secrets_and_paths`).
 
 mod alert;
 mod replica;
@@ -46,23 +46,23 @@ const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The base addresses of all replicas, `https://host:9093` or with a path behind it; `http://…`
-    /// too where nothing secret is sent along.
+    /// The base URLs of all replicas, such as `https://host:9093`, with a path if there is one.
+    /// `http://…` is accepted without credentials, or to this computer.
     pub urls: Vec<String>,
     /// Sent as `Authorization: Bearer …`.
     pub bearer_token: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the token.
     pub bearer_token_file: Option<PathBuf>,
-    /// For HTTP's basic authentication, with the password.
+    /// The user for HTTP basic authentication. Requires a password.
     pub user: Option<String>,
-    /// Goes with the user.
+    /// The password of `user`.
     pub password: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the password.
     pub password_file: Option<PathBuf>,
-    /// Labels to add to every alert. None unless told otherwise.
+    /// Labels to add to every alert. Default: none.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Seconds between two repetitions of what goes on, 10 to 3600. 60 unless told otherwise.
+    /// Seconds between repetitions of a firing alert, 10 to 3600. Default: 60.
     #[serde(default = "repeat_s")]
     pub repeat_s: u64,
 }
@@ -77,7 +77,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings {
             urls,
             bearer_token,
@@ -114,7 +114,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// Ready replicas, all of which are to know the same alerts.
+/// The replicas of a cluster. All of them get the same alerts.
 #[derive(Debug)]
 pub struct Alertmanager {
     replicas: Vec<Arc<Replica>>,
@@ -123,12 +123,12 @@ pub struct Alertmanager {
 }
 
 impl Alertmanager {
-    /// Reads the secrets' files through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key; it holds no secret, and of an
-    /// address no more than scheme and host.
+    /// One line for users that begins with the setting's key, without secrets. Of a URL it contains only
+    /// scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Alertmanager, String> {
         let credentials = Credentials::of(settings, read_secret)?;
         if settings.urls.is_empty() {
@@ -223,7 +223,7 @@ impl Alertmanager {
 }
 
 impl Transport for Alertmanager {
-    /// One POST to every replica, side by side, within 20 s. Delivered when one has taken it.
+    /// Sends one POST to every replica concurrently. Delivered if one accepts it. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         match self.composer(Timestamp::now()).of_change(&notice.payload) {
             Ok(alert) => self.post(&[alert]).await,
@@ -242,7 +242,7 @@ impl Transport for Alertmanager {
         Some(self.repeat)
     }
 
-    /// Repeats all that goes on, as [`Alertmanager::send`] sends.
+    /// Repeats the alerts that fire, as [`Alertmanager::send`] does.
     async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
         let alerts = self.composer(Timestamp::now()).of_picture(snapshot);
         if alerts.is_empty() {
@@ -253,7 +253,7 @@ impl Transport for Alertmanager {
     }
 }
 
-/// The next answer; none once all are there or time is up.
+/// Waits for the next outcome. `None` once all requests have ended or the deadline has passed.
 async fn next(
     asked: &mut JoinSet<(usize, SendOutcome)>,
     until: Option<Instant>,

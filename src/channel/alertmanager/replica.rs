@@ -1,6 +1,6 @@
-//! One Alertmanager of several: its address, who it takes us for, and its answers.
+//! One Alertmanager of a cluster: its URL, the credentials, and the outcome of a request.
 //!
-//! What the answers of all come to is decided by the channel. Invariant: as the channel's.
+//! The channel combines the outcomes of all replicas.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 const API_PATH: [&str; 3] = ["api", "v2", "alerts"];
 
-/// How we show who we are.
+/// The credentials for all replicas.
 pub enum Credentials {
     None,
     Token { token: Secret, header: HeaderValue },
@@ -60,7 +60,7 @@ impl Credentials {
     }
 }
 
-/// One Alertmanager.
+/// One Alertmanager, ready to receive alerts.
 pub struct Replica {
     /// Made with the base address alone: the API's path is no secret and may stand in words.
     peer: HttpTarget,

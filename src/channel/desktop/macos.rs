@@ -1,7 +1,6 @@
-//! The desktop of macOS: its notification centre, which neither says whether it shows a message
-//! nor replaces one.
+//! The desktop of macOS: the notification centre, which neither confirms nor replaces a message.
 //!
-//! It gives no receipts. Invariant: at most one message is with the notification centre.
+//! There are no receipts. While a call to the notification centre hangs, no second one is made.
 
 use std::thread;
 
@@ -36,14 +35,14 @@ impl Desktop {
 }
 
 impl Transport for Desktop {
-    /// One bubble, within 10 s.
+    /// Shows one bubble. Times out after 10 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         if self.stuck.as_ref().is_some_and(|thread| !thread.is_finished()) {
             return not_reached("the notification centre still does not answer; log out and in");
         }
         let bubble = bubble(notice, Abilities::default(), Urgency::default(), false);
         let (done, result) = oneshot::channel();
-        // A thread of its own and not tokio's pool, which the program waits for when it ends.
+        // Not a thread of tokio's pool, because the runtime waits for those at shutdown.
         let spawned = thread::Builder::new().name("desktop".to_owned()).spawn(move || {
             // An error says that it was set before.
             let _already_set = notify_rust::set_application(ON_BEHALF_OF);
@@ -71,7 +70,7 @@ impl Transport for Desktop {
         }
     }
 
-    /// Only a message finds that out.
+    /// Returns true, because only a message can test the notification centre.
     async fn is_reachable(&mut self) -> bool {
         true
     }
@@ -81,7 +80,7 @@ impl Transport for Desktop {
         Fate::Gone
     }
 
-    /// Never returns: nothing is heard of messages that were shown.
+    /// Never returns, because the notification centre reports nothing.
     async fn until_screen_changes(&self) {
         std::future::pending().await
     }

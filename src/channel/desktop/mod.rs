@@ -1,11 +1,10 @@
-//! Bubbles on the desktop of whoever is logged in: through D-Bus, on macOS through its
-//! notification centre.
+//! Shows bubbles on the desktop of the logged-in user: over D-Bus, or on macOS in the notification centre.
 //!
-//! It remembers no message: what a later one replaces stands in that one's receipt, and which alarms
-//! are still true it is told ([`Wish`]). Invariant: Apple's words reach the screen as text, never as
-//! markup, and never longer than the limits below.
+//! Remembers no messages: receipts identify the bubbles to replace, and the caller says which alarms are
+//! still true ([`AlarmAction`]). Apple's text is shown as text, never as markup
+//! (`markup_is_escaped_only_for_servers_that_read_it`).
 //!
-//! [`Wish`]: super::Wish
+//! [`AlarmAction`]: super::AlarmAction
 
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ pub use xdg::Desktop;
 /// try finds it running.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 const TITLE_MAX: usize = 120;
-/// Room for the names of all services: an incident that hits sixty is one message.
+/// Enough for the names of all services, because an incident with sixty services is one message.
 const BODY_MAX: usize = 2000;
 const APP_NAME: &str = "statusd";
 
@@ -40,17 +39,17 @@ const APP_NAME: &str = "statusd";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Whether to show bubbles. Default: true, but false in a service of the machine.
+    /// Shows bubbles. Default: true, but false in a system service.
     pub enabled: Option<bool>,
-    /// Of alarms. Default: critical.
+    /// The urgency of alarms. Default: critical.
     pub urgency: Urgency,
 }
 
-/// How much an alarm disturbs.
+/// The urgency of an alarm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
-    /// Goes into the list of notifications like every other one.
+    /// Behaves like every other notification.
     Normal,
     /// Stays on the screen until it is dismissed.
     #[default]
@@ -66,12 +65,12 @@ impl Urgency {
     }
 }
 
-/// What the program that shows messages can do, as far as it matters here.
+/// The relevant capabilities of a notification server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
     /// Reads the body as markup.
     pub markup: bool,
-    /// Shows buttons. A server that does not (notify-osd) makes a dialog of what is to stay.
+    /// Shows buttons. A server without buttons (notify-osd) opens a dialog instead of a permanent bubble.
     pub actions: bool,
     /// Plays sounds.
     pub sound: bool,
@@ -104,7 +103,7 @@ impl Table for Settings {
     }
 }
 
-/// What is shown, as `notify-rust` has it for every platform. The title is text everywhere.
+/// Builds the notification. Every server shows the title as plain text.
 ///
 /// `was_left` says that nobody dismissed the bubble whose place it takes.
 fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, was_left: bool) -> Notification {
@@ -126,7 +125,7 @@ fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, was_left: boo
     bubble
 }
 
-/// The five characters that mean something in the markup of the notification specification.
+/// Escapes the five special characters of the notification markup.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -180,7 +179,7 @@ mod tests {
         let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Severity::Resolved);
         let (escaped, plain) = (shown_as(&notice, ALL), shown_as(&notice, TEXT));
         assert_eq!(escaped.body, "&quot;Tom&quot; &amp; &lt;i&gt;&apos;Jerry&apos;&lt;/i&gt;");
-        // dunst would read it as markup, though it says that it does not.
+        // dunst reads markup although it reports none.
         assert_eq!(plain.body, "\"Tom\" & ‹i›'Jerry'‹/i›");
         assert_eq!((escaped.summary.as_str(), plain.summary.as_str()), ("<b>A & B</b>", "<b>A & B</b>"));
     }
@@ -211,7 +210,7 @@ mod tests {
         check(Severity::Alert, critical, ALL, false, true);
         check(Severity::Alert, critical, ALL, true, true);
         check(Severity::Resolved, critical, ALL, false, false);
-        // Its start was there and not dismissed: whoever was away has seen neither.
+        // The start was not dismissed, so the user may have seen neither.
         check(Severity::Resolved, critical, ALL, true, true);
         check(Severity::Alert, normal, ALL, false, false);
         check(Severity::Resolved, normal, ALL, true, false);

@@ -1,8 +1,8 @@
-//! A connection to a mail server: commands out, replies in (RFC 5321, 4.2).
+//! A connection to a mail server: writes commands and reads replies (RFC 5321, 4.2).
 //!
-//! It does not know what a reply means for a letter. The reply code decides and the text is only
-//! shown: it may be missing, in any encoding or cut off. Invariant: a reply is read within
-//! [`REPLY_MAX_BYTES`] and [`REPLY_MAX_LINES`], and a connection that is out of step says no more.
+//! Does not interpret replies. The code of a reply decides; its text is only shown, and may be missing,
+//! truncated or in any encoding. A reply has at most [`REPLY_MAX_BYTES`] and [`REPLY_MAX_LINES`]. A
+//! connection that has lost the boundary between replies sends nothing more.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::smtp::SmtpTrouble;
 use crate::cause::Cause as _;
 
-/// RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
+/// Generous: RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
 const REPLY_MAX_BYTES: usize = 16 * 1024;
 const REPLY_MAX_LINES: usize = 200;
 const READ_BYTES: usize = 4 * 1024;
@@ -27,7 +27,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What the server said: a code of three digits, and a text a line.
+/// A server's reply: a code of three digits, and the text of each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpReply {
     pub code: u16,
@@ -39,7 +39,7 @@ impl SmtpReply {
         self.code < 500
     }
 
-    /// All lines in one, without the enhanced status codes (RFC 3463) that repeat the first.
+    /// Joins the lines, without repetitions of the first line's enhanced status code (RFC 3463).
     pub fn text(&self) -> String {
         let enhanced = self.lines.first().and_then(|line| line.split(' ').next());
         let enhanced = enhanced.filter(|word| word.contains('.')).unwrap_or_default();
@@ -50,10 +50,10 @@ impl SmtpReply {
         parts.join(" ")
     }
 
-    /// The parameters of a keyword of EHLO's reply. Keywords are case-insensitive (RFC 5321, 2.4);
-    /// old servers write `AUTH=LOGIN`.
+    /// Returns the parameters of an EHLO keyword. Keywords are case-insensitive (RFC 5321, 2.4). Old
+    /// servers write `AUTH=LOGIN`.
     pub fn keyword(&self, keyword: &str) -> Option<Vec<String>> {
-        // The first line is the server's name.
+        // The first line contains the server's name.
         let found = self.lines.iter().skip(1).filter_map(|line| {
             let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
             let is_it = words.next().is_some_and(|word| word.eq_ignore_ascii_case(keyword));
@@ -63,7 +63,7 @@ impl SmtpReply {
     }
 }
 
-/// What was read of a line.
+/// A line of a reply, or the part of it that was read.
 struct Line {
     bytes: Vec<u8>,
     /// Up to its line break, and neither cut off nor too long.
@@ -186,7 +186,7 @@ impl Connection {
     }
 }
 
-/// RFC 5321, 4.2: three digits, and behind them a blank, a hyphen or nothing.
+/// Parses three digits followed by a space, a hyphen or nothing (RFC 5321, 4.2).
 fn code(line: &[u8]) -> Option<u16> {
     let digits = line.get(..CODE_DIGITS).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
     let ends = line.get(CODE_DIGITS).is_none_or(|byte| !byte.is_ascii_alphanumeric());
@@ -226,7 +226,7 @@ mod tests {
         check(read(b"250\tok\r\n").await, 250, "ok");
         check(read(b"451-4.7.1 wait\r\n451 4.7.1 five minutes\r\n").await, 451, "4.7.1 wait five minutes");
         check(read(b"250-\r\n250-\xff\r\n250\r\n").await, 250, " \u{fffd} ");
-        // The lines may disagree: the last one is the reply.
+        // The last line decides if the codes differ.
         check(read(b"250-one\r\n550 two\r\n").await, 550, "one two");
     }
 

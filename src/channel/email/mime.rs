@@ -1,8 +1,7 @@
-//! A notice as a letter: headers, plain text, HTML.
+//! A notice as a MIME message: headers, plain text and HTML.
 //!
-//! Pure: it knows neither server nor clock. Invariant: the same notice, addresses and time give the
-//! same bytes, all of them ASCII, and no word of Apple's can begin a header, end a part or become
-//! markup.
+//! Pure. The same notice, addresses and time give the same ASCII bytes. Text from Apple cannot begin a
+//! header, end a part or become markup.
 
 use std::time::SystemTime;
 
@@ -18,24 +17,24 @@ use crate::text;
 
 const TITLE_MAX_CHARS: usize = 150;
 const BODY_MAX_CHARS: usize = 20_000;
-/// Half a SHA-256 is more than enough to be unique, and short enough for a header's line.
+/// Half a SHA-256 is unique enough and fits on a header line.
 const ID_BYTES: usize = 16;
-/// Asks programs that answer by themselves not to (RFC 3834; the second is Microsoft's).
+/// Suppresses automatic replies (RFC 3834; the second header is Microsoft's).
 const AUTOMATIC: [(HeaderName, &str); 2] = [
     (HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated"),
     (HeaderName::new_from_ascii_str("X-Auto-Response-Suppress"), "All"),
 ];
-/// RFC 2156, and what older programs look for.
+/// RFC 2156, and the header that older programs read.
 const URGENT: [(HeaderName, &str); 2] = [
     (HeaderName::new_from_ascii_str("Importance"), "high"),
     (HeaderName::new_from_ascii_str("X-Priority"), "1"),
 ];
 
-/// A letter ready to be handed over.
+/// A message ready to be submitted.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Letter {
     pub bytes: Vec<u8>,
-    /// Its `Message-ID` with brackets: the same for the same notice from and to the same people.
+    /// The `Message-ID` with brackets. Equal for equal notices, senders and recipients.
     pub id: String,
 }
 
@@ -57,7 +56,7 @@ pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTi
     for (name, value) in AUTOMATIC.into_iter().chain(urgent) {
         builder = builder.raw_header(HeaderValue::new(name, value.to_owned()));
     }
-    // Made of what it separates: no text can contain its own hash.
+    // A hash of the parts, because no text can contain its own hash.
     let boundary = digest(&["boundary", &id, &plain, &html]);
     let parts = MultiPart::alternative()
         .boundary(boundary)
@@ -67,19 +66,19 @@ pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTi
     Letter { bytes: message.formatted(), id }
 }
 
-/// The receivers belong to it: two channels may tell two people different halves of one incident.
+/// Includes the recipients, because two channels may send different messages under the same key.
 fn message_id(key: &str, from: &Mailbox, to: &[Mailbox]) -> String {
     let receivers = to.iter().map(|mailbox| mailbox.email.as_ref());
     let parts: Vec<&str> = [key, from.email.as_ref()].into_iter().chain(receivers).collect();
     format!("<{}.statusd@{}>", digest(&parts), from.email.domain())
 }
 
-/// Whether a receipt is one of ours: it will stand in a header.
+/// Returns true if a receipt has the form of our message ids. Others are not safe in a header.
 fn is_message_id(receipt: &str) -> bool {
     receipt.starts_with('<') && receipt.ends_with('>') && receipt.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Hex of [`ID_BYTES`]; where one part ends and the next begins counts.
+/// Returns [`ID_BYTES`] of a hash in hex. Length prefixes keep the boundaries between parts significant.
 fn digest(parts: &[&str]) -> String {
     let mut context = Context::new(&SHA256);
     for part in parts {
@@ -93,7 +92,7 @@ fn plain(title: &str, body: &str, page: &str) -> String {
     format!("{title}\n\n{body}\n\nApple's own page: {page}\n")
 }
 
-/// One colour, one link, nothing to be loaded from anywhere.
+/// Loads no external content and has one link.
 fn html(title: &str, body: &str, notice: &Notice) -> String {
     let page = notice.page();
     let colour = match notice.severity {
@@ -211,7 +210,7 @@ mod tests {
         ];
         let different: std::collections::BTreeSet<&String> = ids.iter().collect();
         assert_eq!(different.len(), ids.len());
-        // The name that stands beside the address is only paint.
+        // The display name does not matter.
         assert_eq!(message_id("k", &mailbox("A <a@example.org>"), &[]), ids[0]);
     }
 

@@ -1,11 +1,12 @@
-//! A letter through a mail server of the user's, for people.
+//! Email through the user's mail server, for people.
 //!
-//! Promise: plain. Every try of a message carries the same `Message-ID` and, but for its date, the
-//! same bytes; many mail services show two letters of one `Message-ID` once, and some twice. A
-//! later message about the same outage is in the thread of the first.
+//! Promise: plain. Every attempt of a message has the same `Message-ID` and, but for the date, the same
+//! bytes. Many mail services show two messages with one `Message-ID` once, some show both. Later messages
+//! about an outage are in the thread of the first.
 //!
-//! It keeps no connection and never sends unencrypted to another computer. Invariant: the password
-//! is in no word, log or print, in clear or encoded.
+//! Keeps no connection open. Never sends unencrypted to another computer. The password appears in no
+//! outcome or debug output, neither in clear nor encoded
+//! (`the_password_is_redacted_in_every_encoding`).
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -39,7 +40,7 @@ const REASON_MAX_CHARS: usize = 200;
 /// Of several receivers that were refused, how many are named.
 const NAMED_MAX: usize = 3;
 
-/// A ready way to write to people.
+/// A mail server with sender and recipients, ready to send.
 pub struct Email {
     server: MailServer,
     from: Mailbox,
@@ -63,11 +64,11 @@ impl fmt::Debug for Email {
 }
 
 impl Email {
-    /// Reads the password's and the authorities' files. Opens no connection.
+    /// Reads secret files through `read_secret`, and `ca_file`. Opens no connection.
     ///
     /// # Errors
     ///
-    /// One line for people, without secrets, that begins with the setting's key.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Email, String> {
         let login = login(settings, read_secret)?;
         let redactor = Redactor::new(login.iter().flat_map(|(user, password)| spellings(user, password)));
@@ -187,7 +188,7 @@ impl Email {
 }
 
 impl Transport for Email {
-    /// One letter, within 30 s and 2 s for taking leave.
+    /// Sends one message to all recipients that have not received it. Times out after 32 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         // What was about another message will not be asked for again.
         let had_by = self.partly.take().filter(|partly| partly.key == notice.key);
@@ -212,7 +213,7 @@ impl Transport for Email {
     }
 }
 
-/// What to do about a 5xx.
+/// Returns the next step after a 5xx reply.
 fn advice(stage: SmtpStage, code: u16) -> &'static str {
     match (stage, code) {
         (_, 530) => "it wants a login; write user and password into the config",

@@ -1,7 +1,7 @@
-//! The table `[channel.email.NAME]`, and what makes it a server, a sender and receivers.
+//! The table `[channel.email.NAME]`, and its conversion into a server, a sender and recipients.
 //!
-//! It opens no connection. Invariant: what comes out of it is encrypted, or stays on this computer,
-//! and no error quotes the password.
+//! Opens no connection. Rejects settings that would send unencrypted to another computer. No error
+//! contains the password (`invalid_settings_are_rejected_without_showing_secrets`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,37 +25,37 @@ use crate::tls;
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The server that takes mail from users: a name or an address.
+    /// The server for outgoing mail: a host name or IP address.
     pub server: String,
-    /// 587 for "starttls", 465 for "tls", 25 for "none" unless told otherwise.
+    /// Default: 587 for "starttls", 465 for "tls", 25 for "none".
     pub port: Option<u16>,
-    /// How the connection is encrypted. "starttls" unless told otherwise.
+    /// The encryption of the connection. Default: "starttls".
     #[serde(default)]
     pub security: SecuritySetting,
-    /// The name to log in with; without one, there is no login.
+    /// The user to log in as. Default: no login.
     pub user: Option<String>,
-    /// Its password.
+    /// The user's password.
     pub password: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the password.
     pub password_file: Option<PathBuf>,
     /// The sender: `name@host`, or `Name <name@host>`.
     pub from: String,
-    /// The receivers, at least one.
+    /// The recipients, at least one.
     pub to: Vec<String>,
-    /// A PEM file with certificate authorities to trust beside the system's; an absolute path.
+    /// A PEM file with certificate authorities to trust in addition to the system's. An absolute path.
     pub ca_file: Option<PathBuf>,
 }
 
-/// How a connection is encrypted.
+/// The encryption of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecuritySetting {
-    /// After the server's greeting, and never without.
+    /// Encrypted after the server's greeting, or not used at all.
     #[default]
     StartTls,
-    /// From the first byte.
+    /// Encrypted from the first byte.
     Tls,
-    /// Not at all: to this computer itself only.
+    /// Unencrypted. Allowed only for a server on this computer.
     None,
 }
 
@@ -90,7 +90,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { server, port: _, security, user, password, password_file, from, to, ca_file } = self;
         vec![
             shown("server", server.as_str()),

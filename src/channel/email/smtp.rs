@@ -1,8 +1,8 @@
-//! One conversation with a mail server (RFC 5321): as far as it got, and what the server said.
+//! One SMTP session (RFC 5321): the stage it reached, and the server's reply.
 //!
-//! What an answer means for the message is decided one level up. Invariant: neither login nor
-//! letter goes over a connection that is not what the settings ask for, and a letter counts as
-//! taken only if the server said so after it had all of it.
+//! Does not decide whether to retry. Sends neither credentials nor the message over a connection that is
+//! less secure than the settings require. A message counts as accepted only if the server says so after
+//! the end of the message.
 
 use std::io;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const QUIT_WITHIN: Duration = Duration::from_secs(2);
 /// A number says nothing about this computer; mail servers for users take it.
 const OWN_NAME: &str = "[127.0.0.1]";
 
-/// Whom to talk to, and how.
+/// A mail server, and how to connect to it.
 pub struct MailServer {
     /// Name or address, without brackets.
     pub host: String,
@@ -36,14 +36,14 @@ pub struct MailServer {
 }
 
 pub enum Security {
-    /// Encrypted after the greeting, or not at all.
+    /// Encrypted after the greeting, or not used at all.
     StartTls(Arc<ClientConfig>),
     /// Encrypted from the first byte.
     Tls(Arc<ClientConfig>),
     None,
 }
 
-/// How far a conversation got.
+/// The stage that a session reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpStage {
     Connecting,
@@ -56,7 +56,7 @@ pub enum SmtpStage {
     Letter,
 }
 
-/// What became of the letter.
+/// The server's decision about a message.
 #[derive(Debug)]
 pub struct Handed {
     /// The server's receipt; `None` where it would have nobody of those who were named.
@@ -65,7 +65,7 @@ pub struct Handed {
     pub refused: Vec<(Address, SmtpReply)>,
 }
 
-/// Why there was nothing to be had.
+/// Why a session failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SmtpTrouble {
     /// A refusal, 4xx or 5xx.
@@ -74,7 +74,7 @@ pub enum SmtpTrouble {
     Unclear(String),
     /// It does not offer encryption.
     NoTls,
-    /// It does not offer a login with a password.
+    /// The server offers no login with a password.
     NoLogin,
     /// Anything but a conversation.
     Broke(String),
@@ -82,7 +82,7 @@ pub enum SmtpTrouble {
     Silent,
 }
 
-/// The first digit of a reply's code.
+/// The class of a reply: the first digit of its code (RFC 5321, 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Done = 2,
@@ -116,7 +116,7 @@ impl MailServer {
         (stage, outcome)
     }
 
-    /// Connects, secures and logs in; what there is of a connection stands in `place`.
+    /// Connects, sets up TLS and logs in. The connection is stored in `slot`, also after a failure.
     async fn connect<'p>(
         &self,
         place: &'p mut Option<Connection>,
@@ -172,8 +172,8 @@ async fn hello(connection: &mut Connection) -> Result<SmtpReply, SmtpTrouble> {
     Ok(offer)
 }
 
-/// With each way that the server offers until one works: PLAIN, then LOGIN. Both say the password,
-/// so both are for encrypted connections.
+/// Tries the mechanisms that the server offers: PLAIN, then LOGIN. Both send the password itself, so the
+/// settings require an encrypted or local connection.
 async fn log_in(
     connection: &mut Connection,
     offer: &SmtpReply,
@@ -198,7 +198,7 @@ async fn log_in(
     Err(refusal)
 }
 
-/// `answers` are for the server's questions (334), as far as it has some.
+/// Sends `responses` one by one as long as the server asks for another (334).
 async fn authenticate(
     connection: &mut Connection,
     first: &str,
@@ -214,7 +214,7 @@ async fn authenticate(
     expect(said, Due::Done).map(drop)
 }
 
-/// Every reply must be of the kind that is due: "go ahead" is no receipt.
+/// Every reply must have the right class: a 354 does not accept a message.
 async fn transact(
     connection: &mut Connection,
     from: &Address,

@@ -1,10 +1,11 @@
-//! The HTTP peer of a channel: one request a try, with a deadline, and its answer in words.
+//! Sends one HTTP request per attempt, with a deadline, and describes the response.
 //!
-//! What an answer means is decided by the channel, most often through [`http_answer`]'s table. It
-//! follows no redirect, reuses no connection and never retries. Invariant: nothing that was
-//! declared redactor is in what it prints or answers.
+//! The channel decides what a response means, usually with [`classify_status`]. Follows no redirects,
+//! reuses no connections and never retries. Secrets are redacted in all output
+//! (`responses_are_cut_and_secrets_redacted`).
 
 pub mod status;
+
 use std::error::Error as _;
 use std::time::Duration;
 use std::{fmt, io};
@@ -30,16 +31,16 @@ const SEND_WITHIN: Duration = Duration::from_secs(20);
 /// How much of an answer's body is read unless more is asked for: enough for a reason, too little
 /// to hurt.
 const BODY_MAX_BYTES: usize = 4 * 1024;
-/// How much of it is shown.
+/// Limits the part of a response body that is shown.
 const REASON_MAX_CHARS: usize = 200;
-/// A shorter part of an address ("v1", "hook") is no secret, and hiding it would garble words.
+/// Shorter parts of a URL ("v1", "hook") are not secret, and redacting them would damage the text.
 const SECRET_MIN_BYTES: usize = 6;
 /// How hyper says that the connection ended before an answer; its type is private. A test holds that
 /// these are still its words.
 const HUNG_UP: &str = "connection closed before message completed";
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
-/// Whoever is behind an address.
+/// An HTTP server: its URL, a client for it, and the secrets to redact.
 pub struct HttpTarget {
     url: Url,
     redactor: Redactor,
@@ -53,31 +54,30 @@ impl fmt::Debug for HttpTarget {
     }
 }
 
-/// What a peer answered, as far as it was read.
+/// A response, with its body up to the limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpReply {
     pub status: u16,
-    /// The header of that name as received.
+    /// The `Retry-After` header as received.
     pub retry_after: Option<String>,
     pub headers: HeaderMap,
-    /// At most 4 KiB, or what [`HttpTarget::reading`] said.
+    /// At most 4 KiB, or the limit of [`HttpTarget::with_body_limit`].
     pub body: Vec<u8>,
 }
 
 impl HttpReply {
-    /// The body as JSON; `Null` where it is none.
+    /// Parses the body as JSON. `Null` if that fails.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
 impl HttpTarget {
-    /// `secrets` are never repeated in words, nor are the address's user, path and query, which may
-    /// hold some.
+    /// Redacts `secrets`, and the user, path and query of `url`, which may contain some.
     ///
     /// # Errors
     ///
-    /// One line for people where TLS cannot be set up.
+    /// One line for users if TLS cannot be set up.
     pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<HttpTarget, String> {
         let redactor = redactor(&url, secrets);
         Ok(HttpTarget { client: client(is_loopback(&url))?, redactor, url, body_max_bytes: BODY_MAX_BYTES })
@@ -98,11 +98,11 @@ impl HttpTarget {
         &self.url
     }
 
-    /// One POST of JSON to the peer's address, within 20 s.
+    /// Sends one POST with a JSON body. Times out after 20 s.
     ///
     /// # Errors
     ///
-    /// The answer to give where no status came back.
+    /// The outcome, if there was no response.
     pub async fn post_json(
         &self,
         headers: HeaderMap,
@@ -113,11 +113,11 @@ impl HttpTarget {
         self.send(Method::POST, self.url.clone(), headers, body.into()).await
     }
 
-    /// One request within 20 s. `url` may differ from the peer's in path and query.
+    /// Sends one request. `url` may differ from the target's in path and query. Times out after 20 s.
     ///
     /// # Errors
     ///
-    /// The answer to give where no status came back.
+    /// The outcome, if there was no response.
     pub async fn send(
         &self,
         method: Method,
@@ -138,8 +138,8 @@ impl HttpTarget {
         }
     }
 
-    /// Whether somebody takes connections at the address, within 10 s. Nothing is said to them. A
-    /// proxy is not asked: behind one nobody seems to be there.
+    /// Returns true if the server accepts a TCP connection. Sends nothing and bypasses any proxy, so a
+    /// server behind a proxy counts as unreachable. Times out after 10 s.
     pub async fn is_reachable(&self) -> bool {
         let port = self.url.port_or_known_default().expect("an http address has a port");
         // An address of IPv6 stands in brackets in a URL, and only there.
@@ -186,7 +186,7 @@ impl HttpTarget {
         self.answer_of(SendOutcome::Transient { after_s: None, reached, words })
     }
 
-    /// `text` in one short line without what must not be repeated.
+    /// Returns `text` as one short line without secrets.
     pub fn redacted(&self, text: &str) -> String {
         self.redactor.redact(text, REASON_MAX_CHARS)
     }
@@ -201,8 +201,9 @@ pub async fn takes_connections(host: &str, port: u16) -> bool {
     matches!(timeout(CONNECT_WITHIN, TcpStream::connect((host, port))).await, Ok(Ok(_)))
 }
 
-/// No redirects (they would carry the token elsewhere), no reused connections (messages are days
-/// apart, and one that the receiver has closed looks like a receiver that broke off).
+/// Builds a client that follows no redirects, because they would carry the token elsewhere. The client
+/// reuses no connections either: messages are days apart, and a stale connection looks like a server
+/// that closes without a response.
 fn client(loopback: bool) -> Result<Client, String> {
     tls::install_provider();
     let builder = Client::builder()
@@ -212,7 +213,7 @@ fn client(loopback: bool) -> Result<Client, String> {
         .connect_timeout(CONNECT_WITHIN)
         .pool_max_idle_per_host(0)
         .referer(false)
-        // What RFC 9112 wants recipients to bear with.
+        // Deviations that RFC 9112 asks recipients to tolerate.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true);
@@ -226,7 +227,7 @@ fn client(loopback: bool) -> Result<Client, String> {
     })
 }
 
-/// The secrets and the parts of the address that may be secret.
+/// Redacts the secrets and the parts of the URL that may be secret.
 fn redactor<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Redactor {
     let secrets = secrets.into_iter().map(|secret| secret.expose().to_owned());
     let whole =
@@ -255,7 +256,7 @@ async fn read(mut response: Response, max_bytes: usize, deadline: Instant) -> Ht
     reply
 }
 
-/// At most `max_bytes`; stops at the first trouble.
+/// Reads at most `max_bytes`. Stops at the first error.
 async fn read_body(response: &mut Response, max_bytes: usize, body: &mut Vec<u8>) {
     while let Ok(Some(chunk)) = response.chunk().await {
         body.extend_from_slice(&chunk);

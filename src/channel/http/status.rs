@@ -1,7 +1,7 @@
-//! What an HTTP answer means for a message: the one table for every channel that speaks HTTP.
+//! Classifies HTTP statuses for every channel that sends over HTTP.
 //!
-//! It sends nothing and waits for nothing. Invariant: every status has exactly one meaning, and
-//! the words of a refusal say what to do.
+//! Sends nothing and waits for nothing. The detail of every permanent failure tells the user what to do
+//! (`every_status_has_a_meaning`).
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -10,11 +10,11 @@ use reqwest::StatusCode;
 
 use crate::channel::outcome::SendOutcome;
 
-/// The three ways of writing a date in HTTP (RFC 9110, 5.6.7); all must be understood.
+/// The three date formats of HTTP (RFC 9110, 5.6.7). A client must accept all of them.
 const HTTP_DATES: [&str; 3] =
     ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
-/// What `status` means for the message that was sent.
+/// Returns the outcome of a request that was answered with `status`.
 ///
 /// `retry_after` is the header of that name as received, `now` what its dates are compared with.
 /// The words begin with "answers" and want the peer's name before them.
@@ -74,7 +74,7 @@ fn meaning(status: u16) -> Meaning {
     }
 }
 
-/// What to do about a 4xx that will not go away by itself.
+/// Returns the advice for a 4xx status that no retry changes.
 fn client_advice(status: u16) -> &'static str {
     match status {
         400 | 422 => "the receiver does not understand the message; check that the address takes this kind",
@@ -93,17 +93,17 @@ fn client_advice(status: u16) -> &'static str {
     }
 }
 
-/// `Retry-After` in seconds from `now`: a number of seconds or a date (RFC 9110, 10.2.3).
-/// A date in the past is 0, a number beyond all numbers the largest, anything else nothing.
+/// Parses `Retry-After`, a number of seconds or a date (RFC 9110, 10.2.3), into seconds from `now`.
+/// Returns 0 for a past date, `u64::MAX` for a number that overflows, and `None` for anything else.
 fn retry_after_s(value: &str, now: Timestamp) -> Option<u64> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits alone can only fail by being too many.
+        // Digits alone fail to parse only on overflow.
         return Some(value.parse().unwrap_or(u64::MAX));
     }
     let date = HTTP_DATES.iter().find_map(|form| DateTime::strptime(form, value).ok())?;
     let at = date.to_zoned(TimeZone::UTC).ok()?.timestamp();
-    // Negative where the date is past.
+    // The conversion fails for a past date.
     Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
 }
 
@@ -168,7 +168,7 @@ mod tests {
     fn absurd_waits_are_harmless() {
         check_after("99999999999999999999999999", Some(u64::MAX));
         check_after("Wed, 29 Dec 9999 23:59:59 GMT", Some(252_618_016_259));
-        // Beyond the last day that jiff can hold.
+        // Later than the last day that jiff supports.
         check_after("Fri, 31 Dec 9999 23:59:59 GMT", None);
         check_after("Thu, 01 Jan 1970 00:00:00 GMT", Some(0));
         for nonsense in

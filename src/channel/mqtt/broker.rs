@@ -1,6 +1,6 @@
-//! The broker: how it is reached, who we say we are, and what its errors mean.
+//! The broker's address and credentials, and the meaning of its errors.
 //!
-//! It opens no connection. Invariant: of the credentials nothing is in what it prints or answers.
+//! Opens no connection. Credentials appear neither in outcomes nor in debug output.
 
 use std::fmt;
 use std::path::Path;
@@ -24,29 +24,29 @@ use crate::{text, tls};
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that is dead is found out within two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// What we may be sent are states of our own making.
+/// The subscription covers only states that statusd published.
 const INCOMING_MAX_BYTES: usize = 1 << 20;
-/// Larger than all that a feed of 4 MiB can become, so that no message is too large for ever.
+/// Larger than any message made from a feed of 4 MiB, so that none is rejected on every attempt.
 const OUTGOING_MAX_BYTES: usize = 32 << 20;
 const REASON_MAX_CHARS: usize = 200;
 
-/// User and password, as the broker is told them.
+/// The user and password of the CONNECT packet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     pub user: String,
     pub password: Option<Secret>,
 }
 
-/// Where a broker is and how to speak to it.
+/// A broker's address and the options for connecting to it.
 #[derive(Clone)]
 pub struct Broker {
     host: String,
     port: u16,
     client_id: String,
     login: Option<Login>,
-    /// Trusted beside the system's.
+    /// Trusted in addition to the system's certificate authorities.
     authorities: Vec<CertificateDer<'static>>,
-    /// Made of those; `None` without TLS.
+    /// Trusts `authorities`. `None` without TLS.
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -64,11 +64,11 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// `url` is `mqtt://host:1883` or `mqtts://host:8883`, the ports being those of old.
+    /// `url` is `mqtt://host` or `mqtts://host`, optionally with a port. Default ports: 1883 and 8883.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key.
+    /// One line for users that begins with the setting's key.
     pub fn new(
         url: &str,
         client_id: &str,
@@ -97,7 +97,7 @@ impl Broker {
         })
     }
 
-    /// Whether `other` is reached in the very same way.
+    /// Returns true if a connection to `other` can replace one to this broker.
     pub fn is_same(&self, other: &Broker) -> bool {
         let Broker { host, port, client_id, login, authorities, tls } = self;
         (host, port, client_id, login, authorities, tls.is_some())
@@ -124,7 +124,7 @@ impl Broker {
         self.options(&format!("{}-{}", self.client_id, std::process::id()))
     }
 
-    /// The broker forgets a client that goes (clean session): what it is to know it is told anew.
+    /// A clean session: the broker keeps nothing of it after a disconnection.
     fn options(&self, client_id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         options
@@ -147,7 +147,7 @@ impl Broker {
         options
     }
 
-    /// There is no connection: the broker saw nothing.
+    /// Classifies an error before the connection was established, so the broker received no message.
     pub fn not_connected(&self, error: &ConnectionError) -> SendOutcome {
         let words = match error {
             ConnectionError::ConnectionRefused(code) => return self.refused(*code),
@@ -178,7 +178,6 @@ impl Broker {
         self.retry(false, &words)
     }
 
-    /// What it says no to.
     fn refused(&self, code: ConnectReturnCode) -> SendOutcome {
         let words = match code {
             ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
@@ -249,7 +248,7 @@ fn is_unintelligible(error: &ConnectionError) -> bool {
     }
 }
 
-/// The innermost cause says what happened; the layers above it only say who noticed.
+/// Returns the innermost cause. The layers above it only repeat that connecting failed.
 fn cause(error: &ConnectionError) -> String {
     if let Some(reason) = tls::reason(error) {
         return reason.to_owned();

@@ -1,9 +1,9 @@
-//! The connection to a broker, held by a task of its own: it publishes what it is given, keeps what
-//! is to stand there standing, and comes back when it is cut off.
+//! The long-lived connection to a broker, held by its own task.
 //!
-//! It decides nothing about what is published. Level-triggered: it knows all that is to stand at the
-//! broker and says it anew on every connection. Invariant: what is to be said once is said on the
-//! connection of its time or not at all; nothing waits here to be said later.
+//! The task publishes each change once, keeps the retained messages in step with the newest snapshot, and
+//! reconnects with back-off. Level-triggered: it publishes all retained messages again on every new
+//! connection. A change is published on the current connection or fails; the task does not store changes
+//! for a later one.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -35,14 +35,14 @@ enum Request {
     Show { retained: Retained, done: Done },
 }
 
-/// The way to the task. It ends, with a goodbye to the broker, when this is dropped.
+/// A handle to the connection task. Dropping the handle disconnects and ends the task.
 #[derive(Debug)]
 pub struct BrokerConnection {
     requests: mpsc::Sender<Request>,
 }
 
 impl BrokerConnection {
-    /// Connects in the background, on the tokio runtime that this is called on.
+    /// Spawns the task on the current tokio runtime. Connects in the background.
     pub fn open(broker: Broker, topics: Topics) -> BrokerConnection {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let keeper = Keeper { broker, topics, requests: asked, wanted: Retained::new(), waiting: Vec::new() };
@@ -50,7 +50,7 @@ impl BrokerConnection {
         BrokerConnection { requests }
     }
 
-    /// Whether its task still runs: not on a runtime that has ended.
+    /// Returns true while the task runs. False after its runtime has shut down.
     pub fn is_open(&self) -> bool {
         !self.requests.is_closed()
     }
@@ -114,7 +114,7 @@ impl Keeper {
             let jittered = pause.mul_f64(1.0 + fastrand::f64() / 5.0);
             tokio::select! {
                 () = sleep(jittered) => {}
-                // Somebody waits for an answer: it is to be today's.
+                // A request ends the back-off, so that its outcome describes the broker as it is now.
                 request = self.requests.recv() => match request {
                     Some(request) => self.wait_with(request),
                     None => return,
@@ -143,8 +143,8 @@ impl Keeper {
         self.converse(&mut session, &mut events).await
     }
 
-    /// Waits for the broker's greeting and keeps what is asked meanwhile; nothing where nobody is
-    /// left to ask.
+    /// Waits for the broker to accept the connection, and collects requests meanwhile. Returns `None` if
+    /// the handle is dropped.
     async fn connect(&mut self, events: &mut EventLoop) -> Option<Result<(), ConnectionError>> {
         let mut greeting = pin!(events.poll());
         loop {
@@ -163,6 +163,7 @@ impl Keeper {
             Request::Show { retained, done } => {
                 self.wanted = retained;
                 self.waiting.push(Publication::online(&self.topics, Some(done)));
+    /// Keeps a request for the next connection.
             }
         }
     }

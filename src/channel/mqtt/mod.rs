@@ -1,12 +1,11 @@
-//! The watched services at an MQTT broker: their states, retained, as sensors of Home Assistant too,
-//! and each change, once.
+//! The channel to an MQTT broker: a retained state for each watched service, which is also a sensor in
+//! Home Assistant, and each change as a message.
 //!
-//! Promise: the states are idempotent, whoever subscribes sees the newest. A change is published at
-//! least once (QoS 1), under its key in the JSON: idempotent for whoever remembers keys.
+//! Promise: states are idempotent, and a new subscriber gets the newest. A change is published at least
+//! once (QoS 1); its JSON contains the key by which a subscriber recognises a repeat.
 //!
-//! It speaks MQTT 3.1.1 and listens to nobody. While statusd shows states it holds one connection,
-//! whose end, however it comes, the broker announces. Invariant: no password is in what it prints or
-//! answers.
+//! Speaks MQTT 3.1.1 and takes no commands. While statusd shows states it holds one connection, and the
+//! broker publishes "offline" when the connection is lost.
 
 mod broker;
 mod connection;
@@ -34,7 +33,8 @@ use crate::secret::Secret;
 const CLIENT_ID: &str = "statusd";
 const PREFIX: &str = "statusd";
 const DISCOVERY: &str = "homeassistant";
-/// Of a prefix and an id: brokers take more, and topics in URLs and file names get unwieldy.
+/// The maximum length of a prefix or id. Brokers accept more, but long topics are unwieldy in URLs and
+/// file names.
 const NAME_MAX_CHARS: usize = 64;
 /// The whole try.
 const SEND_WITHIN: Duration = Duration::from_secs(20);
@@ -45,27 +45,24 @@ const REFRESH_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// `mqtts://host:8883`; `mqtt://host:1883` too where no password is sent along.
+    /// `mqtts://host:8883`, or `mqtt://host:1883` if no password is sent.
     pub url: String,
-    /// Whom the broker knows. Nobody unless told otherwise.
+    /// The user to log in as. Default: no login.
     pub user: Option<String>,
-    /// Goes with the user.
+    /// The user's password.
     pub password: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the password.
     pub password_file: Option<PathBuf>,
-    /// The name of the connection, one for each statusd at a broker. "statusd" unless told
-    /// otherwise.
+    /// The client id, unique for each statusd at a broker. Default: "statusd".
     #[serde(default = "client_id")]
     pub client_id: String,
-    /// What every topic begins with, one for each statusd at a broker. "statusd" unless told
-    /// otherwise.
+    /// The first part of every topic, unique for each statusd at a broker. Default: "statusd".
     #[serde(default = "prefix")]
     pub prefix: String,
-    /// Where Home Assistant looks for sensors; "" tells it nothing. "homeassistant" unless told
-    /// otherwise.
+    /// Home Assistant's discovery prefix. "" publishes no sensors. Default: "homeassistant".
     #[serde(default = "discovery")]
     pub discovery: String,
-    /// A PEM file with authorities to trust beside the system's.
+    /// A PEM file with certificate authorities to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -87,10 +84,10 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, user, password, password_file, client_id, prefix, discovery, ca_file } = self;
         vec![
-            // Nothing else may be in it, but this is shown before anybody checks.
+            // `Mqtt::new` rejects credentials in the address, but the settings are shown before that check.
             shown("url", redacted(url).trim_end_matches("/…")),
             shown_some("user", user.as_deref()),
             shown_secret("password", password.as_ref()),
@@ -113,7 +110,7 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A broker, and what it is shown.
+/// An MQTT broker, ready to publish to.
 #[derive(Debug)]
 pub struct Mqtt {
     broker: Broker,
@@ -123,11 +120,11 @@ pub struct Mqtt {
 }
 
 impl Mqtt {
-    /// Reads the password's file through `read_secret`, and `ca_file`.
+    /// Reads secret files through `read_secret`, and `ca_file`. Opens no connection.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key and holds no secret.
+    /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Mqtt, String> {
         let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
         let password = either("password", inline, file, read_secret)?;
@@ -170,10 +167,10 @@ impl Mqtt {
 }
 
 impl Transport for Mqtt {
-    /// Publishes a change and waits for the broker's confirmation, within 20 s.
+    /// Publishes a change and waits for the broker's confirmation. Times out after 20 s.
     ///
-    /// Before the first snapshot it does so on a visit, which leaves alone the connection that
-    /// another process may hold.
+    /// Before the first snapshot the message goes over a connection of its own, because another process
+    /// may hold the long-lived one.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let topic = self.topics.change();
         let mut reached = self.link.is_some();
@@ -192,8 +189,8 @@ impl Transport for Mqtt {
         Some(REFRESH_EVERY)
     }
 
-    /// Shows the states, within 20 s. From the first snapshot on they are kept up by a task of the
-    /// tokio runtime that this is called on.
+    /// Publishes the states. Times out after 20 s. The first call spawns the connection task on the
+    /// current tokio runtime.
     async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
         let retained = self.topics.retained(snapshot, Timestamp::now());
         if !self.link.as_ref().is_some_and(BrokerConnection::is_open) {
@@ -219,7 +216,7 @@ fn check_name(key: &str, name: &str) -> Result<(), String> {
     Err(format!("{key}: use 1 to {NAME_MAX_CHARS} letters, digits, -, _ and ."))
 }
 
-/// Without `+`, `#` and `$`, which mean something in MQTT, and without empty levels.
+/// Rejects `+`, `#` and `$`, which are special in MQTT, and empty levels.
 fn check_topic(key: &str, topic: &str) -> Result<(), String> {
     if topic.len() <= NAME_MAX_CHARS && topic.split('/').all(|level| check_name(key, level).is_ok()) {
         return Ok(());

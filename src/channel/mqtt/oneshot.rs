@@ -1,7 +1,7 @@
-//! One message without a connection of its own: connect, publish, wait for the confirmation, go.
+//! Publishes one message over a short connection of its own.
 //!
-//! For a process that shows no state, such as `statusd test-notice` beside the daemon. It is
-//! nobody's end, so it has no will and says nothing of availability.
+//! For a process that shows no state, such as `statusd test-notice` beside the daemon. The connection
+//! has no last will and publishes no availability, because the daemon owns that topic.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use super::broker::Broker;
 
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
-/// Ends by itself only where the broker answers: give it a deadline.
+/// Connects, publishes, waits for the confirmation and disconnects. Sets `reached` once the message has
+/// been written. Has no timeout: the caller sets one.
 pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut bool) -> SendOutcome {
     let (client, mut events) = AsyncClient::new(broker.visitor(), 2);
     events.set_network_options(Broker::network_options());
@@ -28,13 +29,13 @@ pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut 
             Ok(Event::Incoming(Packet::ConnAck(_))) => connected = true,
             Ok(Event::Outgoing(Outgoing::Publish(_))) => *reached = true,
             Ok(Event::Incoming(Packet::PubAck(_))) => break,
-            // What is read already is taken without a wait.
+            // `poll` returns buffered packets without yielding to the runtime.
             Ok(_) => tokio::task::consume_budget().await,
             Err(error) if connected => return broker.broke_off(&error, *reached),
             Err(error) => return broker.not_connected(&error),
         }
     }
-    // It counts whether or not we part politely.
+    // The message is confirmed, so a failure to disconnect does not matter.
     let _queued = client.try_disconnect();
     let _in_time = timeout(GOODBYE_WITHIN, until_gone(&mut events)).await;
     broker.delivered(&format!("confirmed it on {topic}"))

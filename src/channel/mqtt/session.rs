@@ -1,7 +1,7 @@
-//! What is under way on one connection to a broker, and what stands there because of it.
+//! The messages in flight on one connection to a broker, and the retained messages that result from them.
 //!
-//! It neither connects nor reads the network; it is told what happened. Invariant: whoever wants an
-//! answer about a message gets one, at the latest when the connection ends.
+//! A session neither connects nor reads the network; the connection task passes events to it. Every
+//! caller that waits for an outcome gets one, at the latest when the connection ends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
@@ -27,7 +27,7 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
 
 pub type Done = oneshot::Sender<SendOutcome>;
 
-/// A message, and who wants to hear that it was confirmed.
+/// A message to publish with QoS 1.
 pub struct Publication {
     pub topic: String,
     /// Empty and retained: clears the topic.
@@ -58,8 +58,8 @@ fn tell(done: Option<Done>, answer: &SendOutcome) {
     }
 }
 
-/// What is on its way on one connection. A publication goes from the backlog to those handed over,
-/// and once it is written, which gives it a number, to the unconfirmed.
+/// The publications of one connection. A publication moves from `backlog` to `queued` when the client
+/// accepts it, and to `in_flight` when it is written and has a packet identifier.
 pub struct Session {
     client: AsyncClient,
     backlog: VecDeque<Publication>,
@@ -74,7 +74,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Asks for the states that an earlier run may have left; they come as they come.
+    /// Subscribes to the states that an earlier run may have left at the broker.
     pub fn new(client: AsyncClient, topics: &Topics) -> Session {
         client
             .try_subscribe(topics.all_states(), QoS::AtMostOnce)
@@ -135,7 +135,8 @@ impl Session {
         }
     }
 
-    /// Ends when the broker has confirmed nothing for too long.
+    /// Completes when the broker has confirmed nothing for [`CONFIRM_TIMEOUT`]. Never completes while the
+    /// session is idle.
     pub async fn stalled(&self) {
         if self.is_idle() {
             pending::<()>().await;

@@ -1,9 +1,8 @@
-//! What is published where: the topics, the state of each service as JSON, and what Home Assistant
-//! wants to know to show it.
+//! The topics, and the retained messages of a snapshot: states and Home Assistant sensors.
 //!
-//! It publishes nothing and reads no clock. Invariants: a service has the same topics for ever,
-//! whatever other services there are; nothing that Apple writes gets into a topic but as letters,
-//! digits, `_` and `-`.
+//! Publishes nothing and reads no clock. The topics of a service never change and do not depend on other
+//! services (`every_name_has_its_own_topics`). A service's name appears in a topic only as a slug of
+//! letters, digits, `_` and `-`.
 
 use std::collections::BTreeMap;
 
@@ -28,15 +27,15 @@ const TEXT_MAX: usize = 1_000;
 pub const ONLINE: &str = "online";
 pub const OFFLINE: &str = "offline";
 
-/// What is to stand at the broker: topic and payload. An empty payload would clear a topic.
+/// Retained messages: topic and payload. No payload is empty, because that would clear the topic.
 pub type Retained = BTreeMap<String, String>;
 
-/// Where everything is published.
+/// The prefixes of all topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
     /// Without a slash at either end.
     pub prefix: String,
-    /// Home Assistant's; `None`: it is told nothing.
+    /// Home Assistant's discovery prefix. `None` publishes no sensors.
     pub discovery: Option<String>,
 }
 
@@ -61,17 +60,17 @@ impl State {
 }
 
 impl Topics {
-    /// Whether statusd is there: [`ONLINE`] or [`OFFLINE`].
+    /// The topic whose payload is [`ONLINE`] or [`OFFLINE`].
     pub fn availability(&self) -> String {
         format!("{}/availability", self.prefix)
     }
 
-    /// Each change, once.
+    /// The topic of changes, which are not retained.
     pub fn change(&self) -> String {
         format!("{}/change", self.prefix)
     }
 
-    /// A filter for the states of all services.
+    /// A filter that matches the states of all services.
     pub fn all_states(&self) -> String {
         format!("{}/service/+/state", self.prefix)
     }
@@ -87,7 +86,7 @@ impl Topics {
         [Some(self.state(slug)), self.config(slug)].into_iter().flatten().collect()
     }
 
-    /// Everything that is to stand at the broker for a snapshot.
+    /// Returns the retained messages of a snapshot, without the availability.
     pub fn retained(&self, snapshot: &Snapshot, now: Timestamp) -> Retained {
         let mut retained = Retained::new();
         for standing in &snapshot.services {
@@ -109,7 +108,7 @@ impl Topics {
         Some(format!("{discovery}/binary_sensor/{}_{slug}/config", self.id()))
     }
 
-    /// The prefix as Home Assistant takes it in an id.
+    /// The prefix in the characters that Home Assistant allows in an id.
     fn id(&self) -> String {
         self.prefix.replace(['/', '.'], "_")
     }
@@ -122,7 +121,7 @@ impl Topics {
         json!({
             "name": text::plain_line(&standing.service, NAME_MAX),
             "unique_id": id,
-            // Until 2025 the one, then the other; each version leaves alone what it does not know.
+            // Versions since 2025 read `default_entity_id`, older ones `object_id`; each ignores the other.
             "object_id": id,
             "default_entity_id": format!("binary_sensor.{id}"),
             "device_class": "problem",
@@ -409,7 +408,7 @@ mod tests {
             assert!(!slug.is_empty() && slug.chars().all(is_safe), "{slug}");
         }
         assert_eq!(slug(" ICLOUD\u{a0}backup\n"), "icloud_backup");
-        // Written down, since a topic must not change from one version to the next.
+        // A literal, because a topic must not change between versions.
         assert_eq!(slug("iCloudバックアップ"), "icloud-c6ea141e");
         assert!(slug(&"x".repeat(500)).len() < 64);
         assert_ne!(slug(&"x".repeat(500)), slug(&"x".repeat(501)));

@@ -1,9 +1,9 @@
-//! Addresses of the session bus, from `DBUS_SESSION_BUS_ADDRESS` or the runtime directory.
+//! The addresses of the session bus, from `DBUS_SESSION_BUS_ADDRESS` or the runtime directory.
 //!
-//! The variable may hold several addresses, separated by semicolons, to be tried in order (D-Bus
-//! specification, "Server Addresses"). Invariant: an empty variable counts as unset.
+//! The variable may contain several addresses, separated by semicolons, to be tried in order (D-Bus
+//! specification, "Server Addresses"). An empty variable counts as unset.
 
-/// The addresses to try, in order. `variable` and `runtime_directory` as the environment has them.
+/// Returns the addresses to try, in order. `variable` and `runtime_directory` come from the environment.
 pub fn session(variable: Option<&str>, runtime_directory: Option<&str>, uid: u32) -> Vec<String> {
     let listed = list(variable.unwrap_or_default());
     if !listed.is_empty() {
@@ -22,7 +22,7 @@ pub fn list(text: &str) -> Vec<String> {
     addresses.filter(|address| !address.is_empty()).map(str::to_owned).collect()
 }
 
-/// Escapes what an address may not hold as it is.
+/// Escapes the bytes that an address must not contain.
 fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {

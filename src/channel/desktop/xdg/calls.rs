@@ -1,8 +1,7 @@
-//! Calls of `Notify` that the server has not answered yet.
+//! Calls of `Notify` that are still without a reply.
 //!
-//! A call that is given up may still be carried out, and its bubble then stays for good, because
-//! nobody knows its number. So a reply is waited for as long as the connection lives. Invariant:
-//! every reply that comes is handed out once.
+//! The server may carry out a call after its timeout. Without the reply, the bubble's id is unknown, and
+//! the bubble can never be closed. So each call waits for its reply as long as the connection lives.
 
 use std::collections::HashMap;
 
@@ -21,7 +20,7 @@ const MAX_CALLS_EACH: usize = 3;
 
 type Result = std::result::Result<u32, zbus::Error>;
 
-/// The calls that wait for their reply.
+/// The calls that wait for a reply.
 #[derive(Debug)]
 pub struct Calls {
     open: Vec<Open>,
@@ -30,23 +29,22 @@ pub struct Calls {
     replies: mpsc::UnboundedReceiver<(u64, Result)>,
 }
 
-/// One call without a reply.
 #[derive(Debug)]
 struct Open {
     number: u64,
-    /// Of the message.
+    /// The key of the message.
     key: String,
     owner: OwnedUniqueName,
     since: Instant,
-    /// Its message was delivered by another call or is not sent any more.
+    /// Another call has delivered the message, or the message is no longer sent.
     is_abandoned: bool,
 }
 
-/// The server's answer to a call.
+/// The server's reply to a call.
 #[derive(Debug)]
 pub struct CallReply {
     pub owner: OwnedUniqueName,
-    /// Nobody waits for the bubble any more.
+    /// The bubble is no longer wanted.
     pub is_abandoned: bool,
     /// The bubble's number.
     pub result: Result,
@@ -60,7 +58,7 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// Makes a call for the message with `key`. It goes on when nobody waits for it.
+    /// Starts a call for the message with `key`, in a task that outlives the caller.
     pub fn start(
         &mut self,
         key: &str,
@@ -78,7 +76,7 @@ impl Calls {
         self.open.push(open);
     }
 
-    /// The next reply. Waits for ever where none is to come. Cancel-safe.
+    /// Waits for the next reply, for ever if none is due. Cancel-safe.
     pub async fn next(&mut self) -> CallReply {
         loop {
             match self.replies.recv().await {
@@ -87,7 +85,7 @@ impl Calls {
                         return reply;
                     }
                 }
-                // Cannot be: a sender is kept here.
+                // Unreachable, because `self` keeps a sender.
                 None => std::future::pending().await,
             }
         }
@@ -98,12 +96,12 @@ impl Calls {
         self.open.retain(|open| open.owner == *owner);
     }
 
-    /// Only the message with `key` is sent from now on.
+    /// Abandons the calls for other messages.
     pub fn abandon_others(&mut self, key: &str) {
         self.open.iter_mut().filter(|open| open.key != key).for_each(|open| open.is_abandoned = true);
     }
 
-    /// Nothing is sent any more; what is shown late is to go.
+    /// Abandons all calls. Bubbles of later replies are to be closed.
     pub fn abandon_all(&mut self) {
         self.open.iter_mut().for_each(|open| open.is_abandoned = true);
     }
@@ -117,7 +115,7 @@ impl Calls {
         self.of(key).next().is_some()
     }
 
-    /// Whether another call for this message makes sense to a server that is alive.
+    /// Returns true if a live server should get another call for the message.
     pub fn may_repeat(&self, key: &str) -> bool {
         let is_late = self.of(key).all(|open| open.since.elapsed() >= REPLY_WITHIN);
         is_late && self.of(key).count() < MAX_CALLS_EACH
@@ -134,7 +132,7 @@ impl Calls {
     }
 }
 
-/// Shows a bubble; its number. `replaces`: 0 for a new one.
+/// Shows a bubble and returns its id. `replaces` is 0 for a new bubble.
 pub async fn notify(
     connection: Connection,
     owner: OwnedUniqueName,

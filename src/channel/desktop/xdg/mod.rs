@@ -1,13 +1,12 @@
 //! The desktop of Linux and the BSDs: the Desktop Notifications Specification 1.2 over D-Bus.
 //!
-//! The message is `notify-rust`'s, the connection is ours. `Notification::show` opens a new
-//! connection for every message, gives no way to ask who answered, and its handle can only
-//! update a message that this very process has shown; a daemon that outlives desktop sessions
-//! and is restarted between a start and its end needs one connection, and receipts.
+//! `notify-rust` builds the message, but not the connection. `Notification::show` opens a connection for
+//! each message, does not say which server replied, and can only update messages of the same process.
+//! A daemon that outlives desktop sessions, and may restart between a start and its end, needs one
+//! connection and receipts.
 //!
-//! Invariant: a bubble is only ever replaced or closed on the run of the server that showed it, and
-//! a message that a server has not confirmed is not repeated while that server hangs
-//! (`tests/it/desktop.rs`).
+//! A bubble is only replaced or closed on the server instance that showed it. A message without a reply
+//! is not repeated while the server hangs (`tests/it/desktop.rs`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -34,7 +33,7 @@ use calls::{CallReply, Calls, notify};
 use link::{BusConnection, NotificationServer, Reason, is_answer, is_broken, is_nobody};
 use receipt::Receipt;
 
-/// Both the name and the interface.
+/// The name and the interface.
 const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 const NOTIFICATIONS_PATH: &str = "/org/freedesktop/Notifications";
 const IS_THERE_A_DESKTOP: &str =
@@ -52,19 +51,19 @@ const SILENT_SERVER: &str = "the desktop's notification server does not answer";
 /// Bubbles that were shown last, not to be taken for late copies.
 const MAX_SHOWN: usize = 64;
 
-/// The desktop of the session that statusd belongs to.
+/// The desktop session of statusd's user.
 ///
-/// Its connection is read by a task of the tokio runtime that first sends, so it must go on
-/// sending from that one.
+/// A task of the tokio runtime that sends first reads the connection, so all later messages must be sent
+/// from the same runtime.
 #[derive(Debug, Default)]
 pub struct Desktop {
     urgency: Urgency,
-    /// D-Bus addresses instead of the session's own.
+    /// Overrides the session's D-Bus addresses.
     address: Option<String>,
     link: Option<BusConnection>,
     calls: Calls,
     shown: VecDeque<Receipt>,
-    /// Bubbles that nobody waited for any more when they came.
+    /// Bubbles of abandoned calls, to be closed.
     late: Vec<(OwnedUniqueName, u32)>,
     /// Alarms that were shown again lately, by the keys of their messages.
     again: HashMap<String, (Receipt, Instant)>,
@@ -77,7 +76,7 @@ pub(super) fn add_hints(
     urgency: Urgency,
     abilities: Abilities,
 ) {
-    // `network.error`, the standard one, would say that this computer's network is ill.
+    // The standard category `network.error` would report a fault of this computer's network.
     let (level, category) = match (severity, urgency) {
         (Severity::Alert, Urgency::Critical) => (notify_rust::Urgency::Critical, "x-statusd.outage"),
         (Severity::Alert, Urgency::Normal) | (Severity::Resolved, _) => {
@@ -95,13 +94,13 @@ pub(super) fn add_hints(
 }
 
 impl Desktop {
-    /// On the session bus, found through `DBUS_SESSION_BUS_ADDRESS` or `XDG_RUNTIME_DIR` when
-    /// the first message is sent, so that statusd may start before the desktop does.
+    /// Uses the session bus, found through `DBUS_SESSION_BUS_ADDRESS` or `XDG_RUNTIME_DIR` when the first
+    /// message is sent, because statusd may start before the desktop.
     pub fn new() -> Desktop {
         Desktop::default()
     }
 
-    /// On the bus at this D-Bus address, or at the first of a list that can be used.
+    /// Uses the bus at this D-Bus address, or at the first usable one of a list.
     pub fn at(address: &str) -> Desktop {
         Desktop { address: Some(address.to_owned()), ..Desktop::default() }
     }
@@ -171,7 +170,7 @@ impl Desktop {
         if self.calls.may_repeat(key) { Ok(name) } else { Err(unconfirmed()) }
     }
 
-    /// The server's name, if it answers.
+    /// Returns the server's name if it replies.
     async fn probe(&self, owner: &OwnedUniqueName) -> Option<String> {
         self.link.as_ref()?.probe(owner).await
     }
@@ -188,7 +187,7 @@ impl Desktop {
         }
     }
 
-    /// Takes late copies from the screen.
+    /// Closes late copies.
     async fn close_late(&mut self) {
         let Some(link) = &self.link else { return };
         for (owner, id) in std::mem::take(&mut self.late) {
@@ -204,7 +203,7 @@ impl Desktop {
             Ok(id) => id,
             Err(error) => return refused(&error),
         };
-        // Copies of it that come later are too many.
+        // Later copies are superfluous.
         self.calls.abandon_all();
         let receipt = self.link.as_ref().and_then(|link| link.receipt(&reply.owner, id));
         if let Some((receipt, link)) = receipt.as_ref().zip(self.link.as_mut()) {
@@ -254,7 +253,7 @@ impl Desktop {
         self.link.as_mut()?.closed(receipt)
     }
 
-    /// Who shows messages now, if anybody does. Dropped half way, the connection goes.
+    /// Returns the owner of the server's name, if there is one. Cancelling drops the connection.
     async fn owner(&mut self) -> Result<Option<OwnedUniqueName>, String> {
         if let Some(link) = self.link.take() {
             match link.owner().await {
@@ -280,6 +279,7 @@ impl Desktop {
                 found => return self.keep(link, found),
             }
         }
+    /// Keeps the connection unless it has ended.
         let mut link = self.connect().await?;
         let found = link.server().await;
         self.keep(link, found)
@@ -297,7 +297,7 @@ impl Desktop {
         found.map(|server| (connection, server)).map_err(|error| no_server(&error))
     }
 
-    /// Through the first address that works.
+    /// Connects to the first address that works.
     async fn connect(&self) -> Result<BusConnection, String> {
         let mut words =
             "the address of the desktop session bus cannot be used; check DBUS_SESSION_BUS_ADDRESS"
@@ -327,7 +327,7 @@ impl Desktop {
 }
 
 impl Transport for Desktop {
-    /// One bubble, within 20 s; a few more where copies are to be closed.
+    /// Shows one bubble. Times out after 20 s, or a few seconds later if copies have to be closed.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let answer = self.try_to_send(notice).await;
         // A server may give the same number twice.
@@ -337,7 +337,7 @@ impl Transport for Desktop {
         answer
     }
 
-    /// Whether anything would show a bubble, within 10 s.
+    /// Returns true if a notification server replies. Times out after 10 s.
     async fn is_reachable(&mut self) -> bool {
         let probed = async {
             let (_, server) = self.reach().await.ok()?;
@@ -370,8 +370,7 @@ impl Transport for Desktop {
         }
     }
 
-    /// Returns when bubbles may have gone: another server shows them now, or the user dismissed
-    /// one. Cancel-safe.
+    /// Waits until another server has taken over, or the user has dismissed a bubble. Cancel-safe.
     async fn until_screen_changes(&self) {
         self.wake.notified().await;
     }

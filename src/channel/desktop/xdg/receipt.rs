@@ -1,12 +1,11 @@
-//! Receipts: which bubble, of which run of the server, on which run of the bus.
+//! Receipts identify a bubble by its id, the server instance and the bus instance.
 //!
-//! Bubbles are counted from 1 by every server and servers from 1 by every bus, so a bare number
-//! could one day overwrite or close another program's message. Invariant: equal receipts are the
-//! same bubble.
+//! Every server numbers bubbles from 1, and every bus numbers servers from 1. An id alone could later
+//! replace or close another program's bubble.
 
 const CLOSED: &str = "closed@";
 
-/// One bubble, as the database keeps it.
+/// A bubble, as stored in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
     pub id: u32,
@@ -17,18 +16,18 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// `<bubble>@<server>@<bus>`
+    /// Returns `<id>@<owner>@<bus>`.
     pub fn to_text(&self) -> String {
         format!("{}@{}@{}", self.id, self.owner, self.bus)
     }
 
-    /// The receipt of a bubble that statusd itself took from the screen: `closed@…`. The end of its
-    /// incident stays, because nobody dismissed the start. `store::alarms` knows the form as well.
+    /// Returns the receipt of a bubble that statusd itself closed: `closed@…`. The end of the incident then
+    /// stays on the screen, because the user did not dismiss the start. `store::alarms` also uses this form.
     pub fn closed_text(&self) -> String {
         format!("{CLOSED}{}", self.to_text())
     }
 
-    /// `None` for a text of another form. Such a message is shown as a new one.
+    /// Parses a receipt. `None` for any other text; that message is then shown as a new bubble.
     pub fn parse(text: &str) -> Option<Receipt> {
         let mut parts = text.splitn(3, '@');
         let id = parts.next()?.parse().ok()?;
@@ -36,7 +35,7 @@ impl Receipt {
     }
 }
 
-/// Whether it is the receipt of a bubble that statusd took from the screen.
+/// Returns true for the receipt of a bubble that statusd itself closed.
 pub fn is_closed(receipt: &str) -> bool {
     receipt.starts_with(CLOSED)
 }
