@@ -1,7 +1,7 @@
-//! What may stand on the command line, and its help.
+//! The definition of the command line, and its help texts.
 //!
-//! Nothing is decided here: settings go on to `config` as the texts that they are, each with the
-//! flag and the variable that `docs/configuration.md` names.
+//! Settings are passed to `config` as unparsed text. `docs/configuration.md` lists their flags and
+//! variables.
 
 use std::path::PathBuf;
 
@@ -25,10 +25,10 @@ Settings can also stand in the environment: STATUSD_LOCALE for --locale.";
 /// What fits a screen beside the commands.
 const MORE: &str = "`statusd COMMAND -h` explains a command, `statusd --help` lists all settings.";
 
-/// Without blank lines between its parts, so that the short help fits a screen.
+/// Has no blank lines between the parts, so that the short help fits a screen.
 const TEMPLATE: &str = "{about-with-newline}{usage-heading} {usage}\n{all-args}{after-help}";
 
-/// Watches Apple's system status and tells you when iCloud Backup is down.
+/// Watch Apple's system status and send a notification when iCloud Backup is down
 #[derive(Debug, Parser)]
 #[command(name = "statusd", version, after_help = MORE, after_long_help = EXAMPLES, max_term_width = 80)]
 #[command(help_template = TEMPLATE)]
@@ -40,65 +40,65 @@ pub struct Cli {
     pub command: CliCommand,
 }
 
-/// Settings: before or behind the command, over the environment, over the file. Which command uses
-/// which stands in `flags`.
+/// Settings, given before or after the command. They override the environment, which overrides the
+/// file. `flags` lists the settings of each command.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Settings")]
 pub struct SettingsArgs {
-    /// The configuration file, and no other
+    /// Read only this configuration file
     #[arg(long, global = true, env = "STATUSD_CONFIG", value_name = "FILE", hide_env = true)]
     pub config: Option<PathBuf>,
-    /// Directory of the database
+    /// Set the directory of the database
     #[arg(long, global = true, env = "STATUSD_STATE_DIRECTORY", value_name = "DIR", hide_env = true)]
     #[arg(visible_alias = "state-dir")]
     pub state_directory: Option<PathBuf>,
-    /// A service to watch, or a glob; may be repeated, or several with `;` between
+    /// Watch this service or glob; may be repeated, or separated by `;`
     #[arg(long, global = true, env = "STATUSD_WATCH", value_name = "GLOB", hide_env = true)]
     #[arg(value_delimiter = ';')]
     pub watch: Vec<String>,
-    /// A mirror to read instead of Apple's own address
+    /// Read the feed from this mirror instead of Apple's server
     #[arg(long, global = true, env = "STATUSD_FEED_URL", value_name = "URL", hide_env = true)]
     pub feed_url: Option<String>,
-    /// consumer or developer
+    /// Select the edition of the feed: consumer or developer
     #[arg(long, global = true, env = "STATUSD_EDITION", value_name = "EDITION", hide_env = true)]
     pub edition: Option<String>,
-    /// Language and country of the feed, like en_US
+    /// Set the language and country of the feed, like en_US
     #[arg(long, global = true, env = "STATUSD_LOCALE", value_name = "LOCALE", hide_env = true)]
     pub locale: Option<String>,
-    /// Whether to use colour [auto, always, never]; auto obeys NO_COLOR
+    /// Use colour [auto, always, never]; auto respects NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_default_value = true, hide_possible_values = true)]
     pub color: Color,
-    /// error, warn, info, debug or trace
+    /// Set the log level: error, warn, info, debug or trace
     #[arg(long, global = true, env = "STATUSD_LOG_LEVEL", value_name = "LEVEL", hide_env = true)]
     #[arg(visible_alias = "log")]
     pub log_level: Option<String>,
-    /// auto, human, journal or json
+    /// Set the log format: auto, human, journal or json
     #[arg(long, global = true, env = "STATUSD_LOG_FORMAT", value_name = "FORMAT", hide_env = true)]
     pub log_format: Option<String>,
-    /// The time zone to show and to schedule in, like Europe/Berlin
+    /// Set the time zone of output and schedules, like Europe/Berlin
     #[arg(long, global = true, env = "STATUSD_TIME_ZONE", value_name = "ZONE", hide_env = true)]
     pub time_zone: Option<String>,
-    /// Certificate authorities (PEM) to trust beside the system's
+    /// Trust the certificate authorities in this PEM file too
     #[arg(long, global = true, env = "STATUSD_CA_FILE", value_name = "FILE", hide_env = true)]
     pub ca_file: Option<PathBuf>,
-    /// When to poll, as in cron
+    /// Poll on this schedule, as in cron
     #[arg(long, global = true, env = "STATUSD_POLL", value_name = "CRON", hide_env = true)]
     pub poll: Option<String>,
-    /// When to poll while a watched service has trouble
+    /// Poll on this schedule while a watched service has a problem
     #[arg(long, global = true, env = "STATUSD_TROUBLE", value_name = "CRON", hide_env = true)]
     pub trouble: Option<String>,
-    /// Up to so many seconds are added to each time, the same on one machine
+    /// Delay polls by up to this many seconds, always the same on one machine
     #[arg(long, global = true, env = "STATUSD_JITTER_S", value_name = "SECONDS", hide_env = true)]
     #[arg(allow_negative_numbers = true, value_parser = config::jitter_s)]
     pub jitter_s: Option<i64>,
-    /// Append changed documents and polls that had an effect to this file
+    /// Append changed documents, and polls that had an effect, to this file
     #[arg(long, global = true, env = "STATUSD_RECORD_FILE", value_name = "FILE", hide_env = true)]
     pub record_file: Option<PathBuf>,
 }
 
 impl SettingsArgs {
-    /// For `config::load`.
+    /// Returns the settings for `config::load`.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             config: self.config.clone(),
@@ -129,12 +129,12 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
-    /// Watch, remember and tell, in the foreground
+    /// Run the daemon in the foreground
     Run,
     Check(CheckArgs),
-    /// What the daemon knows: polls, outages, pending messages
+    /// Show the state of the daemon: polls, outages, pending messages
     Status {
-        /// JSON for programs (docs/json.md)
+        /// Print JSON (docs/json.md)
         #[arg(long)]
         json: bool,
     },
@@ -145,8 +145,8 @@ pub enum CliCommand {
     Ack(Ack),
     /// Tell people nothing for a while; then comes one digest
     ///
-    /// Holds back what goes to people, on every channel. Programs (webhook, command, log and their
-    /// kind) get each change as it comes. Nothing is lost: what is held back waits in the outbox.
+    /// Applies to every channel for people. Channels for programs (webhook, command, log and similar)
+    /// still get each change at once. No message is lost: held messages wait in the outbox.
     #[command(after_help = "\
 Examples:
   statusd snooze 2h     nothing for two hours
@@ -160,7 +160,7 @@ Examples:
     /// Send a test message through each configured channel
     #[command(after_help = "Exits with 1 if one of them did not arrive.")]
     TestNotice {
-        /// Only these channels, like desktop or webhook.NAME
+        /// Test only these channels, like desktop or webhook.NAME
         #[arg(value_name = "CHANNEL")]
         channels: Vec<String>,
     },
@@ -180,19 +180,20 @@ Examples:
         #[command(subcommand)]
         command: ConfigArgs,
     },
-    /// Print completions for a shell
+    /// Print shell completions
     #[command(after_help = "\
 Example:
   cd ~/.local/share/bash-completion/completions
   statusd completions bash > statusd")]
     Completions {
+        /// Print the completions of this shell
         shell: clap_complete::Shell,
     },
     Man(Man),
     Complete(Complete),
 }
 
-/// Print the words that may stand last on a command line, for the shells' completions
+/// Print the candidates for the last word of a command line, for shell completions
 #[derive(Args, Debug)]
 #[command(hide = true)]
 pub struct Complete {
@@ -201,10 +202,10 @@ pub struct Complete {
     pub words: Vec<String>,
 }
 
-/// Look once and answer: is it down?
+/// Check now whether services are down
 ///
-/// Needs no daemon, no database and no configuration. Without SERVICE it asks for what the
-/// configuration watches, else for iCloud Backup.
+/// Needs no daemon, database or configuration. Without SERVICE, checks the services that the configuration
+/// watches. Default: iCloud Backup.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes: 0 Apple lists no problem, 1 issue or maintenance, 2 outage,
@@ -223,16 +224,16 @@ Examples:
   statusd check --format nagios 'iCloud Backup'
   statusd check --json | jq -r .verdict")]
 pub struct CheckArgs {
-    /// Names as Apple writes them (case does not matter), or globs with * and ?
+    /// Check these services: Apple's names in any case, or globs with * and ?
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Say too what it is worth that Apple lists no problem
+    /// Also state how reliable a list without problems is
     #[arg(short, long, conflicts_with_all = ["json", "format"])]
     pub verbose: bool,
-    /// JSON for programs (docs/json.md)
+    /// Print JSON (docs/json.md)
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// How to answer
+    /// Set the output format
     #[arg(long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
     pub format: CheckFormat,
 }
@@ -243,12 +244,13 @@ pub enum CheckFormat {
     Nagios,
 }
 
-/// Outages, each with its times, and a timeline
+/// List outages and their times, with a timeline
 ///
-/// One row for each outage and each maintenance: when it began and ended according to Apple, when Apple
-/// posted it ("by" where statusd was not running then, so that it may have been earlier) and when the
-/// first message about it was sent ("no" where no channel was to send one). A time without a date is of
-/// the day on which the outage began. The timeline shows the last 30 days, or those of --since and --until.
+/// Prints one row for each outage and maintenance: when it began and ended according to Apple, when Apple
+/// posted it, and when the first message about it was sent. "by" means that statusd was not running when
+/// Apple posted it, so it may have been earlier. "no" means that no channel was to send a message. A time
+/// without a date is on the day the outage began. The timeline covers --since to --until. Default: the last
+/// 30 days.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 WHEN is a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h).
@@ -261,22 +263,22 @@ pub struct History {
     /// Only this service, or this glob; may be repeated. Otherwise what is watched
     #[arg(long = "service", value_name = "GLOB")]
     pub services: Vec<String>,
-    /// Only what lies after this time, at least in part
+    /// Omit entries that lie entirely before this time
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
-    /// Only what lies before this time, at least in part
+    /// Omit entries that lie entirely after this time
     #[arg(long, value_name = "WHEN")]
     pub until: Option<String>,
-    /// Each change by itself, also those of the feed, of statusd and of phones
+    /// List each change, also of the feed, statusd and phones
     #[arg(long)]
     pub changes: bool,
-    /// How to print it
+    /// Set the output format
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub format: HistoryFormat,
-    /// The same as --format json
+    /// Print JSON, as --format json does
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Every service, and changes that were not announced
+    /// Include all services and unannounced changes
     #[arg(long)]
     pub all: bool,
 }
@@ -288,11 +290,11 @@ pub enum HistoryFormat {
     Csv,
 }
 
-/// Whose devices did not back up, and was it Apple?
+/// Report devices with late backups, and whether Apple is the cause
 ///
-/// FILE is a list as a device management exports it, with a column for the device and one for its
-/// last iCloud backup, and perhaps one that says whether backups are on. Each is seen beside the
-/// outages that statusd recorded (docs/fleet.md).
+/// FILE is a list exported from mobile device management (MDM). It has a column for the device and one
+/// for its last iCloud backup, and optionally one that says whether backups are on. Compares each device
+/// with the outages that statusd recorded (docs/fleet.md).
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Exit codes with --fail-on: 0 no such device, 1 at least one, 3 cannot tell:
@@ -307,26 +309,26 @@ Examples:
 pub struct Fleet {
     /// Comma-separated values; - is standard input
     pub file: PathBuf,
-    /// Only outages of this service, or this glob; may be repeated. Otherwise of what is watched
+    /// Count only outages of this service or glob; may be repeated. Default: watched services
     #[arg(long = "service", value_name = "GLOB")]
     pub services: Vec<String>,
-    /// The column with the last iCloud backup. Otherwise found by its name
+    /// Read the last iCloud backup from this column. Default: detected
     #[arg(long, value_name = "NAME")]
     pub backup_column: Option<String>,
-    /// The column that names the device. Otherwise found by its name
+    /// Read the device's name from this column. Default: detected
     #[arg(long, value_name = "NAME")]
     pub device_column: Option<String>,
     /// Exit with 1 if a device is late, late-otherwise (not because of Apple), off or unknown; may be
-    /// repeated, or several with `,` between
+    /// repeated, or separated by `,`
     #[arg(long, value_name = "STATE", value_delimiter = ',', hide_possible_values = true)]
     pub fail_on: Vec<FailOn>,
-    /// Which comes first in dates like 05/04/2026: mdy or dmy
+    /// Read dates like 05/04/2026 in this order: mdy or dmy
     #[arg(long, value_name = "ORDER", hide_possible_values = true)]
     pub date_order: Option<DateOrderArg>,
-    /// How to print it; table has only who is not up to date
+    /// Set the output format; table omits devices that are up to date
     #[arg(long, value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub format: FleetFormat,
-    /// The same as --format json
+    /// Print JSON, as --format json does
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
 }
@@ -338,16 +340,16 @@ pub enum FleetFormat {
     Csv,
 }
 
-/// What a device must not be.
+/// A state of a device that makes `--fail-on` exit with 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
-    /// For whatever reason
+    /// Late for any reason
     Late,
-    /// Not because of Apple
+    /// Late, but not because of Apple
     LateOtherwise,
-    /// iCloud Backup is switched off
+    /// iCloud Backup is off
     Off,
-    /// The last backup, or how Apple was, is not known
+    /// The last backup, or Apple's status at that time, is unknown
     Unknown,
 }
 
@@ -359,21 +361,21 @@ pub enum DateOrderArg {
     Dmy,
 }
 
-/// Every service of Apple's list, and how it is
+/// List Apple's services and their states
 #[derive(Args, Debug)]
 pub struct Services {
     /// Only these names or globs
     #[arg(value_name = "GLOB")]
     pub services: Vec<String>,
-    /// JSON for programs (docs/json.md)
+    /// Print JSON (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Hear no more of an outage until it ends
+/// Mute reminders and updates of an outage until it ends
 ///
-/// Reminders and updates (worse, better) of what is going on now are held back from people and come
-/// together with the end. Another outage of the same service is told as ever.
+/// Holds back reminders and updates (worse, better) of the ongoing outage from people; they arrive together
+/// with its end. Another outage of the same service is announced as usual.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -384,12 +386,12 @@ pub struct Ack {
     /// Names or globs. Otherwise what is watched
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
-    /// Tell it again after all
+    /// Send reminders and updates again
     #[arg(long)]
     pub undo: bool,
 }
 
-/// Messages that wait or were given up
+/// List, retry or drop messages that wait or were given up
 #[derive(Args, Debug)]
 #[command(disable_help_subcommand = true)]
 #[command(after_help = "\
@@ -400,39 +402,39 @@ Examples:
 pub struct Outbox {
     #[command(subcommand)]
     pub command: Option<OutboxCommand>,
-    /// Those that were sent, too
+    /// Include messages that were sent
     #[arg(long, global = true)]
     pub all: bool,
-    /// JSON for programs (docs/json.md)
+    /// Print JSON (docs/json.md)
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum OutboxCommand {
-    /// What waits and what was given up
+    /// List messages that wait or were given up
     List,
-    /// One message, with what came of each try
+    /// Show one message and the outcome of each attempt
     Show {
-        /// Its number in `statusd outbox`
+        /// Select the message by its number in `statusd outbox`
         #[arg(value_parser = number)]
         id: i64,
     },
-    /// Try again now
+    /// Retry a message now
     Retry {
-        /// Its number in `statusd outbox`
+        /// Select the message by its number in `statusd outbox`
         #[arg(value_parser = number)]
         id: i64,
-        /// Only on this channel
+        /// Retry only on this channel
         #[arg(long)]
         channel: Option<String>,
     },
-    /// Give up; it stays in the list
+    /// Give up a message; it stays in the list
     Drop {
-        /// Its number in `statusd outbox`
+        /// Select the message by its number in `statusd outbox`
         #[arg(value_parser = number)]
         id: i64,
-        /// Only on this channel
+        /// Give it up only on this channel
         #[arg(long)]
         channel: Option<String>,
     },
@@ -453,15 +455,15 @@ fn number(text: &str) -> Result<i64, &'static str> {
     text.parse().map_err(|_| "expected a number of `statusd outbox`")
 }
 
-/// Play a scripted outage through your channels, marked DRILL
+/// Simulate an outage and send its messages, marked DRILL
 ///
-/// A feed of its own on this computer shows an outage of the first service that you watch: it
-/// begins, gets worse and ends, and another one is posted only when it is over. All that is read,
-/// believed and told as in earnest, in a database that is thrown away. It needs neither internet nor
-/// daemon and disturbs none.
+/// Serves a simulated feed on this computer, with an outage of the first watched service: it begins, gets
+/// worse and ends. A second outage is posted only after its end. Polling, state machine and delivery run as
+/// in the daemon, with a temporary database. Needs no internet and no daemon, and does not affect a running
+/// one.
 ///
-/// What a channel hears of (`only`, `services`) counts as ever; quiet hours and a snooze hold no drill
-/// back. Each message is tried once.
+/// The filters of a channel (`only`, `services`) apply. Quiet hours and snoozes do not. Each message is tried
+/// once.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exits with 1 if one of the messages did not arrive.
@@ -471,25 +473,25 @@ Examples:
   statusd drill --channel webhook.ops
   statusd drill --speed 60      as in earnest, sixty times as fast: 21 s")]
 pub struct DrillArgs {
-    /// Only this channel, like desktop or webhook.NAME; may be repeated
+    /// Use only this channel, like desktop or webhook.NAME; may be repeated
     #[arg(long = "channel", value_name = "CHANNEL")]
     pub channels: Vec<String>,
-    /// So many times as fast as in earnest, which takes 21 min; otherwise nothing is waited for
+    /// Run this many times as fast as real time (21 min). Default: no waiting
     #[arg(long, value_name = "TIMES", value_parser = times)]
     pub speed: Option<u32>,
-    /// Print the messages and send none
+    /// Print the messages without sending them
     #[arg(long)]
     pub dry: bool,
-    /// JSON for programs (docs/json.md)
+    /// Print JSON (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Is it Apple, or is it me? Looks at all that a computer can see
+/// Find out whether Apple, the network or the iPhone is the problem
 ///
-/// The verdict first, then a line for each check: Apple's status, the network from here to Apple, a
-/// connected iPhone, backups on this computer, statusd itself. Changes no setting, on the phone
-/// neither, and never pairs. It sees this computer's network, which need not be the phone's.
+/// Prints a verdict, then one line for each check: Apple's status, the network from here to Apple, a
+/// connected iPhone, backups on this computer, and statusd itself. Changes no setting here or on the phone,
+/// and never pairs. Checks the network of this computer, which may differ from the phone's.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes: 0 nothing found, 1 problem found, 3 cannot tell.
@@ -506,36 +508,36 @@ pub struct Doctor {
     /// Show what each answer rests on
     #[arg(short, long)]
     pub verbose: bool,
-    /// Only these checks or groups; may be repeated, or several with `,` between
+    /// Run only these checks or groups; may be repeated, or separated by `,`
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// All but these checks or groups
+    /// Skip these checks or groups; may be repeated, or separated by `,`
     #[arg(long, value_name = "CHECK", value_delimiter = ',')]
     pub skip: Vec<String>,
-    /// Print the checks and make none
+    /// List the checks without running them
     #[arg(long)]
     pub list_checks: bool,
     /// Show names and numbers of phones, which identify their owners
     #[arg(long)]
     pub identifiers: bool,
-    /// Measure the upload too: sends some megabytes to Apple
+    /// Measure the upload too; sends some megabytes to Apple
     #[arg(long)]
     pub speed: bool,
-    /// Ask Apple's hosts only: not example.com, where none of them can be reached
+    /// Contact only Apple's hosts: do not try example.com if none is reachable
     #[arg(long)]
     pub no_third_party: bool,
-    /// A folder with backups of phones to this computer; may be repeated
+    /// Look for phone backups in this directory too; may be repeated
     #[arg(long, value_name = "DIR")]
     pub backups: Vec<PathBuf>,
-    /// Use this address for a host, HOST:PORT:ADDRESS:PORT, as curl does; may be repeated
+    /// Connect to another address for a host: HOST:PORT:ADDRESS:PORT, as in curl; may be repeated
     #[arg(long, value_name = "PLACE", hide_short_help = true)]
     pub connect_to: Vec<String>,
-    /// JSON for programs (docs/json.md)
+    /// Print JSON (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// What to do when an iPhone does not back up, step by step
+/// Show what to do when an iPhone does not back up, step by step
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -546,18 +548,17 @@ pub struct Guide {
     /// A step's number or word. Otherwise all
     #[arg(value_name = "STEP")]
     pub step: Option<String>,
-    /// JSON for programs (docs/json.md)
+    /// Print JSON (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
 
-/// Play a recording and print what people would have been told
+/// Replay a recording and print the changes that would be announced
 ///
-/// Runs the real parser and the real state machine in virtual time: at the times of the recording,
-/// and between them on the schedule of --poll and --trouble, --jitter-s seconds after each slot.
-/// A recording of the daemon (record.file) has the daemon's own polls and needs no schedule.
-/// The same recording and flags give the same output, byte for byte. Times are UTC unless
-/// --time-zone says otherwise. A configuration is read only where --config names one.
+/// Runs the parser and the state machine in virtual time: at the recorded times, and between them on the
+/// schedule of --poll and --trouble, --jitter-s seconds after each slot. A recording by the daemon
+/// (record.file) holds the daemon's own polls and needs no schedule. The same recording and flags produce
+/// the same output, byte for byte. Reads a configuration only if --config is given. Default time zone: UTC.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -566,7 +567,7 @@ Examples:
 pub struct Replay {
     /// JSON Lines with "at" and "body"; plain, .gz or .zst; - is standard input
     pub file: PathBuf,
-    /// One JSON object a line (docs/json.md)
+    /// Print one JSON object per line (docs/json.md)
     #[arg(long)]
     pub json: bool,
 }
@@ -578,16 +579,16 @@ pub enum ServiceArgs {
     /// Whether it is installed and running, and when it last polled
     #[command(after_help = "Exits with 0 if the service runs, 1 if it does not.")]
     Status {
-        /// JSON for programs (docs/json.md)
+        /// Print JSON (docs/json.md)
         #[arg(long)]
         json: bool,
     },
-    /// What it said, from the journal (macOS: from its log file)
+    /// Show the service's log: the journal, or its log file on macOS
     Logs {
-        /// So many lines, the newest
+        /// Show the newest N lines
         #[arg(short = 'n', long, value_name = "N", default_value_t = 100, value_parser = lines)]
         lines: u32,
-        /// Go on showing what it says
+        /// Keep showing new lines
         #[arg(short, long)]
         follow: bool,
     },
@@ -595,10 +596,10 @@ pub enum ServiceArgs {
 
 /// Install statusd as a service, and start it
 ///
-/// For yourself: a systemd user unit, or a LaunchAgent on macOS, from login to logout, with bubbles on
-/// your desktop. As root on Linux: a unit of the machine, under a user of its own. Run again it repairs,
-/// or starts the program that you have just upgraded; where all is well it does nothing. If a step
-/// fails, what was there before is put back.
+/// For a user: installs a systemd user unit, or a LaunchAgent on macOS. It runs from login to logout and
+/// shows desktop notifications. For root on Linux: installs a system unit with its own user. A second run
+/// repairs the service, or starts an upgraded program; it changes nothing if all is well. If a step fails,
+/// restores the previous state.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -606,51 +607,51 @@ Examples:
   statusd service install
   sudo statusd service install        for the machine; docs/service.md")]
 pub struct InstallArgs {
-    /// Print what would be done, with the whole file, and do nothing
+    /// Print the steps and the whole file without any change
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace a file that statusd did not write or that was changed; it is kept as .old
+    /// Replace a file that statusd did not write or that was changed; keep it as .old
     #[arg(long)]
     pub force: bool,
-    /// Let your services go on after you log out (loginctl enable-linger)
+    /// Keep your services running after logout (loginctl enable-linger)
     #[arg(long)]
     pub linger: bool,
 }
 
-/// Stop the service and undo what `install` did
+/// Stop and uninstall the service
 ///
-/// Removes only what `install` wrote. The history and the configuration stay; it says where they are.
+/// Removes only what `install` wrote. Keeps the history and the configuration, and prints where they are.
 #[derive(Args, Debug)]
 pub struct UninstallArgs {
-    /// Print what would be done, and do nothing
+    /// Print the steps without any change
     #[arg(long)]
     pub dry_run: bool,
-    /// Take away a file that statusd did not write or that was changed; it is kept as .old
+    /// Remove a file that statusd did not write or that was changed; keep it as .old
     #[arg(long)]
     pub force: bool,
-    /// Remove the history too, and the messages that wait; the configuration stays
+    /// Remove the history and pending messages too; keep the configuration
     #[arg(long)]
     pub purge: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigArgs {
-    /// Load it exactly as `run` does, secrets included, and say what is wrong
+    /// Load the configuration and its secrets as `run` does, and report errors
     Check,
-    /// Print the settings in effect and where each comes from; secrets stay hidden
+    /// Print the effective settings and their sources, without secrets
     Show,
-    /// Write the commented sample to its default place
+    /// Write the commented sample configuration to its default path
     Init {
-        /// Replace a file that is there
+        /// Replace an existing file
         #[arg(long)]
         force: bool,
-        /// Print it instead
+        /// Print the sample instead
         #[arg(long, conflicts_with = "force")]
         stdout: bool,
     },
 }
 
-/// Print the manual page
+/// Print a manual page
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -662,7 +663,7 @@ pub struct Man {
     /// Of this command, like check or config init, or config-file
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
-    /// Write all pages into this directory
+    /// Write all pages to this directory
     #[arg(long)]
     pub dir: Option<PathBuf>,
 }

@@ -1,8 +1,7 @@
-//! Comma-separated values as RFC 4180 has them, safe to open in a spreadsheet.
-//!
-//! Invariant: no field begins with a character that makes a spreadsheet take it for a formula.
+//! Comma-separated values (RFC 4180) that are safe to open in a spreadsheet: no field is taken for a
+//! formula (`fields_are_quoted_and_never_formulas`).
 
-/// One record with its line break.
+/// Returns one record with its line break.
 pub fn record(fields: &[String]) -> String {
     let fields: Vec<String> = fields.iter().map(|field| quoted(&defused(field))).collect();
     format!("{}\r\n", fields.join(","))

@@ -1,8 +1,7 @@
-//! Holds the documents, the sample configuration and the help to the command line: each `statusd …`
-//! that they show is one that parses.
+//! Tests of the documentation: every `statusd …` command in the documents, the sample configuration and
+//! the help parses, and every JSON document has the fields of its example in `docs/json.md`.
 //!
-//! Runs nothing. In running text a command may stand without what it needs (`statusd replay`); in a
-//! block that people copy it may not.
+//! Runs no command. Running text may omit required arguments (`statusd replay`); a block to copy may not.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,19 +13,21 @@ use clap::error::ErrorKind;
 use super::{args, flags};
 use crate::doctor::Selection;
 
-/// Far fewer would mean that they are not found any more.
+/// Guards against a search that finds nothing.
 const MIN_COMMANDS: usize = 120;
-/// Between two commands of a line.
+/// Separators between two commands on one line.
 const SEPARATORS: [&str; 4] = ["|", "&&", "||", ";"];
-/// Behind these a shell reads the name of a file.
+/// Followed by a file name.
 const REDIRECTIONS: [&str; 4] = [">", ">>", "2>", "<"];
 
-/// Whether a command stands where people copy it whole.
+/// The place of a command in a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Block,
     Text,
+    /// A block to copy.
 }
+    /// Running text.
 
 #[test]
 fn every_command_that_is_shown_parses() {
@@ -52,7 +53,7 @@ fn documents() -> Vec<PathBuf> {
     documents.filter(is_document).chain([root.join("config/statusd.toml")]).collect()
 }
 
-/// The examples of a command and of those below it.
+/// Checks the examples in the help of a command and its subcommands; returns their number.
 fn check_help(command: &mut Command) -> usize {
     let help = command
         .get_after_long_help()
@@ -61,7 +62,7 @@ fn check_help(command: &mut Command) -> usize {
         .unwrap_or_default();
     let mut found = 0;
     for line in help.lines().filter_map(|line| line.strip_prefix("  ")) {
-        // What it does stands behind it.
+        // A description follows after three blanks.
         let line = line.split("   ").next().unwrap_or_default();
         for words in commands(line) {
             check(command.get_name(), Place::Block, &words);
@@ -90,10 +91,10 @@ fn check(place: &str, kind: Place, words: &[String]) {
     }
 }
 
-/// The commands of a document in Markdown, or in comments with words in backquotes.
+/// Returns the commands in a Markdown document, or in comments that use backquotes.
 fn shown(text: &str) -> Vec<(Place, Vec<String>)> {
     let mut found = Vec::new();
-    // Fenced blocks are every second part. A command in running text may be broken over two lines.
+    // Every second part is a fenced block. In running text a command may span two lines.
     for (number, part) in text.split("```").enumerate() {
         if number % 2 == 1 {
             found.extend(part.lines().flat_map(commands).map(|words| (Place::Block, words)));
@@ -106,8 +107,7 @@ fn shown(text: &str) -> Vec<(Place, Vec<String>)> {
     found
 }
 
-/// The commands of statusd in a line as a shell reads it. What stands in brackets may be left out, so
-/// here it is.
+/// Returns the statusd commands in a shell line, without optional parts in brackets.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let words = words(&without_brackets(line));
     words.split(|word| SEPARATORS.contains(&word.as_str())).filter_map(command).collect()
@@ -131,7 +131,7 @@ fn command(part: &[String]) -> Option<Vec<String>> {
     let part = &part[part.iter().take_while(is_before).count()..];
     let arguments = match part {
         [program, rest @ ..] if program == "statusd" || program.ends_with("/statusd") => rest,
-        // Without arguments it is `statusd run`.
+        // Without arguments the script runs `statusd run`.
         [script, rest @ ..] if script.ends_with("scripts/run") && !rest.is_empty() => rest,
         [cargo, run, rest @ ..] if cargo == "cargo" && run == "run" => {
             let own = rest.iter().position(|word| word == "--").map_or(rest.len(), |dashes| dashes + 1);
@@ -148,7 +148,7 @@ fn command(part: &[String]) -> Option<Vec<String>> {
     Some(std::iter::once("statusd").chain(said).map(str::to_owned).collect())
 }
 
-/// Split at blanks outside of quotes, up to a comment.
+/// Splits a line at blanks outside quotes, up to a comment.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,8 +1,7 @@
-//! Which settings each command uses: its help lists these, and it refuses the others.
+//! The settings of each command: its help lists them, and other settings are an error.
 //!
-//! A flag may stand before or behind the command. A variable of the environment is meant for all
-//! commands, so one that a command does not use is ignored. Invariant: every command has a row; a
-//! test here compares them.
+//! A flag may precede or follow the command. An environment variable applies to all commands, so a command
+//! ignores the variables that it does not use.
 
 use std::ffi::OsString;
 
@@ -12,7 +11,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::args::Cli;
 
-/// All of them; what `run` uses.
+/// All settings; `run` uses them all.
 const ALL: &[&str] = &[
     "config",
     "state_directory",
@@ -30,15 +29,15 @@ const ALL: &[&str] = &[
     "jitter_s",
     "record_file",
 ];
-/// Of commands that fetch the feed.
+/// The settings of commands that fetch the feed.
 const FETCHES: &[&str] =
     &["config", "watch", "feed_url", "edition", "locale", "color", "time_zone", "ca_file"];
-/// Of commands that read what the daemon recorded of a feed.
+/// The settings of commands that read the recorded history of a feed.
 const READS: &[&str] = &["config", "state_directory", "watch", "edition", "locale", "color", "time_zone"];
-/// Of commands that read the outbox.
+/// The settings of commands that read the outbox.
 const OUTBOX: &[&str] = &["config", "state_directory", "color", "time_zone"];
 
-/// Each command and the settings that it uses, by their ids.
+/// The commands and the ids of their settings.
 const USES: &[(&str, &[&str])] = &[
     ("run", ALL),
     ("check", FETCHES),
@@ -88,19 +87,19 @@ const USES: &[(&str, &[&str])] = &[
     ("man", &[]),
 ];
 
-/// The command line as it is parsed and documented.
+/// Returns the definition of the command line for help, completions and manual pages.
 pub fn command() -> Command {
     fitted(Cli::command())
 }
 
-/// Builds `command` and fits its help: the long one has the settings that a command uses, the short one
-/// has none, so that it fits a screen.
+/// Builds `command`. The long help of a command then lists its settings; the short help lists none, so that
+/// it fits a screen.
 pub fn fitted(command: Command) -> Command {
     let hidden = |command: Command| command.mut_args(|argument| argument.hide_short_help(true));
-    // `build` decides from what is hidden whether `--help` of a command differs from `-h`.
+    // `build` looks at hidden arguments to decide whether `--help` differs from `-h`.
     let mut command = hidden(command);
     command.build();
-    // What `build` adds to the program itself too: its commands fill the screen.
+    // Also hide what `build` added, because the list of commands fills the screen.
     let command = hidden(command);
     command.mut_subcommands(|command| match command.get_name() {
         "help" => command.hide(true),
@@ -123,13 +122,13 @@ fn used(path: &str) -> &'static [&'static str] {
     USES.iter().find(|(command, _)| *command == path).map_or(&[], |(_, used)| used)
 }
 
-/// Parses the command line, the program's name first.
+/// Parses the command line, which begins with the program's name.
 ///
 /// # Errors
 ///
-/// clap's, or a setting that the command does not use.
+/// The error of clap, or an error for a setting that the command does not use.
 pub fn parse(arguments: &[OsString]) -> Result<Cli, Error> {
-    // Variables are read elsewhere: clap would blame a flag that nobody gave.
+    // `config` reads the variables: clap would name a flag in the error for a variable.
     let mut command = fitted(Cli::command().mut_args(|argument| argument.env(None)));
     let matches = command.try_get_matches_from_mut(arguments)?;
     refuse_unused(&mut command, &matches)?;
@@ -162,11 +161,11 @@ mod tests {
     use super::*;
     use crate::config::{FLAGS_WITH_VARIABLES, variable};
 
-    /// A terminal has 24 lines; the prompt needs one.
+    /// 24 lines less the prompt.
     const SCREEN_LINES: usize = 23;
     const SCREEN_COLUMNS: usize = 80;
 
-    /// Each command with its path, the program itself first.
+    /// Returns every command with its path; the first is the program itself.
     fn commands() -> Vec<(String, Command)> {
         fn below(command: &Command, path: &str, found: &mut Vec<(String, Command)>) {
             for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
@@ -194,7 +193,7 @@ mod tests {
         assert_eq!(BTreeSet::from_iter(ALL.iter().copied()), settings);
     }
 
-    /// clap has the variables for the help alone; they are read by their names in `config`.
+    /// clap uses the variables only for help; `config` reads them.
     #[test]
     fn the_variables_of_the_help_are_those_that_are_read() {
         let cli = Cli::command();

@@ -1,8 +1,7 @@
-//! The command line: arguments → one command → text and an exit code.
+//! The command line: parses the arguments, runs one command, prints its output and returns its exit code.
 //!
-//! Each command reads what it needs and renders with pure functions of values and a [`Page`]; only
-//! this file writes to the terminal. Invariant: whatever goes wrong is one line on standard error
-//! that begins with `statusd: ` and says what to do, and an exit code of the documented table.
+//! A command reads its input through an [`Invocation`] and renders text for a [`terminal::Terminal`]. An
+//! error is one line on standard error that begins with `statusd: ` and ends with the next step.
 
 mod args;
 mod commands;
@@ -176,13 +175,13 @@ fn run(arguments: Vec<OsString>, variables: &[(OsString, OsString)]) -> u8 {
             for line in std::iter::once(&failure.message).chain(&failure.others) {
                 complain(line);
             }
-            // To a monitor every other code would say something about Apple.
+            // A monitor would read any other exit code of `check` as a status.
             if matches!(cli.command, CliCommand::Check(_)) { CANNOT_TELL } else { failure.code }
         }
     }
 }
 
-/// The value of a variable. An empty one is unset, wherever it is asked for.
+/// Returns the value of a variable. An empty variable counts as unset everywhere.
 fn environment(variables: &[(OsString, OsString)], name: &str) -> Option<String> {
     let value = variables.iter().find(|(known, _)| known == name)?.1.to_str()?;
     (!value.is_empty()).then(|| value.to_owned())
@@ -208,7 +207,7 @@ fn started(
         color_log: may_color(cli.settings.color, environment, io::stderr().is_terminal()),
     };
     if !matches!(cli.command, CliCommand::Run) {
-        // The log is one of the channels that a test message goes to.
+        // A test message may go to the `log` channel, which writes at `info`.
         let is_test = matches!(cli.command, CliCommand::TestNotice { .. });
         let level = if is_test { settings::LogLevel::Info } else { settings::LogLevel::Warn };
         let zone = settings::system_zone(environment);
@@ -220,7 +219,8 @@ fn started(
     Ok(output.code)
 }
 
-/// Before a command that goes out. The daemon says it in its log, and `doctor` in an answer of its own.
+/// Warns of unusable proxy variables before a command that connects to servers. The daemon logs them
+/// instead, and `doctor` has a check of its own.
 fn warn_of_proxies(command: &CliCommand, environment: &Environment) {
     let goes_out = match command {
         CliCommand::Check(_) | CliCommand::Services(_) | CliCommand::TestNotice { .. } => true,

@@ -1,6 +1,6 @@
-//! Words that several commands print: kinds of trouble, what a change did, ages.
+//! Short phrases of several commands, for lines and tables: kinds of problems, changes, times, ages.
 //!
-//! The long sentences for people are `message`'s; these are for lines and tables.
+//! Notices have their own sentences in `delivery::message`.
 
 use jiff::Timestamp;
 
@@ -20,7 +20,7 @@ pub fn shown(text: &str) -> String {
     text::plain_line(text, MAX_SHOWN_CHARS)
 }
 
-/// As the messages have it; fit for a table, however long Apple's word is.
+/// Returns the word that notices use, with a limit on the length of an unknown kind.
 pub fn kind_word(kind: &EventKind) -> String {
     match kind {
         EventKind::Other(word) => {
@@ -82,7 +82,7 @@ pub fn under_way(kind: &EventKind, start: Option<Timestamp>, end: Option<Timesta
     format!("{} {}", kind_word(kind), time_format::under_way(start, planned_end, page.now, page.zone))
 }
 
-/// `40 s`, `12 min`, `2 h 5 min`: for what is young, in seconds.
+/// Formats a duration, in seconds below 2 min: `40 s`, `12 min`, `2 h 5 min`.
 pub fn age(from: Timestamp, to: Timestamp) -> String {
     match to.duration_since(from).as_secs().max(0) {
         seconds @ 0..120 => format!("{seconds} s"),

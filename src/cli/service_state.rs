@@ -1,7 +1,8 @@
-//! How services stand in one document: what `check` and `services` answer.
+//! The states of services in one document, for `check` and `services`.
 //!
-//! Judges events by the words of `track` and remembers nothing, so it knows no outage that Apple
-//! stopped listing. Invariant: what cannot be read or found is "cannot tell", never "fine".
+//! Classifies events as `tracking` does, but without history: an outage that Apple no longer lists is not
+//! included. A service that is not listed or not readable is "cannot tell", never "fine"
+//! (`an_unknown_state_is_not_fine`).
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -14,11 +15,11 @@ use crate::tracking::{EventState, seen};
 use super::phrases::{kind_word, shown, span, under_way};
 use super::terminal::{Ink, Page};
 
-/// What ended longer ago than this is not worth a line in an answer about now.
+/// The age up to which a past event is shown.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
 const INDENT: usize = 2;
 
-/// In order of what a reader must know first; `check` exits with the first of several.
+/// The state of a service, most severe first. Of several services, `check` exits with the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     Outage,
@@ -29,7 +30,7 @@ pub enum State {
 }
 
 impl State {
-    /// The word in JSON.
+    /// Returns the word in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             State::Outage => "outage",
@@ -50,7 +51,7 @@ impl State {
     }
 }
 
-/// Why nobody can tell how one service is.
+/// The reason why the state of a service is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Riddle {
     /// With the nearest names of the list.
@@ -59,7 +60,7 @@ pub enum Riddle {
     Garbled,
 }
 
-/// An event and where it stands.
+/// An event and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub stands: EventState,
@@ -67,10 +68,10 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// One service as the document has it.
+/// The state of a service in a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceReport {
-    /// As Apple writes it; as it was asked for where Apple does not list it.
+    /// Apple's spelling, or the requested name if Apple does not list it.
     pub service: String,
     pub state: State,
     pub riddle: Option<Riddle>,
@@ -87,7 +88,7 @@ pub fn standings(document: &Document, asked: &[String], now: Timestamp) -> Vec<S
         let pattern = Pattern::new(text);
         let exact = document.services.get_key_value(&ServiceKey::new(text));
         let found: Vec<(&ServiceKey, &Listing)> = match exact {
-            // A name may hold a character that means something in a glob.
+            // A name may contain glob characters.
             Some(found) => vec![found],
             None => document.services.iter().filter(|(key, _)| pattern.matches(key)).collect(),
         };
@@ -190,7 +191,7 @@ impl ServiceReport {
         self.entries.iter().filter(|entry| matches!(entry.stands, EventState::Down | EventState::Running))
     }
 
-    /// What was over lately, and what is planned.
+    /// Returns recent and planned events.
     fn others(&self, now: Timestamp) -> impl Iterator<Item = (&'static str, &Entry)> {
         self.entries.iter().filter_map(move |entry| match entry.stands {
             EventState::Planned => Some(("Planned", entry)),
@@ -259,7 +260,7 @@ pub mod tests {
     use crate::feed::parse;
     pub const NOW: &str = "2026-05-05T12:00:00Z";
 
-    /// A feed with one service in each state.
+    /// Returns a document with one service in each state.
     pub fn document() -> Document {
         let event = |id: &str, status: &str, kind: &str, start: &str, end: Option<&str>, text: &str| {
             let millis = |time: &str| time.parse::<Timestamp>().expect("a time").as_millisecond();

@@ -1,7 +1,7 @@
-//! Where the daemon's state is that a command reads: the caller's own, or that of the machine's service.
+//! Finds the state directory that a command reads: the caller's own, or that of the system service.
 //!
-//! It opens nothing. Invariant: a state directory that was named, by a flag, a variable or the
-//! configuration, is the only one that counts.
+//! Does not open the database. A directory set by a flag, a variable or the configuration is the only
+//! candidate.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::{Failure, Invocation, complain};
 
 const FLAG: &str = "--state-directory";
 
-/// A state directory, as the caller sees it.
+/// The result of the search for a state directory.
 #[derive(Debug)]
 pub enum StateLocation {
     /// It holds a database.
@@ -59,8 +59,8 @@ pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
     is_reachable.then(|| as_root(&invocation.arguments, machine))
 }
 
-/// The configuration with the state directory that a command reads, also where there is nothing yet. A
-/// broken file stops nobody from reading what is remembered; warns of it.
+/// Loads the configuration and sets its state directory to the one that the command reads, which may not
+/// exist yet. Warns if the configuration is invalid, and uses defaults instead.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub fn as_root(arguments: &[String], directory: &Path) -> String {
     format!("sudo statusd {}", quoted.join(" "))
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -148,7 +148,8 @@ mod tests {
 
     use super::*;
 
-    /// `d` holds a database, `e` is empty, `c` is closed, `-` is not there; the index of what is found.
+    /// One letter for each directory: `d` holds a database, `e` is empty, `c` is unreadable, `-` is missing.
+    /// Expects the index of the result, and true if it was found.
     #[track_caller]
     fn check(word: &str, expected: Option<(usize, bool)>) {
         let all = TempDir::new().expect("a directory");

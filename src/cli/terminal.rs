@@ -1,18 +1,18 @@
-//! Drawing: colour, wrapping, columns and tables in a page of so many columns.
+//! Text layout for a terminal: colour, wrapping, columns and tables.
 //!
-//! Pure; knows nothing of statusd. Widths are those of a terminal (a Chinese or Japanese character
-//! takes two). Invariant: no text is ever cut; what does not fit goes on in the next line.
+//! Pure, and independent of statusd. Widths are display widths (a Chinese or Japanese character has two
+//! columns). Text is wrapped, never truncated (`wrapping_breaks_at_blanks_and_loses_nothing`).
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
-/// Between two columns.
+/// Blanks between two columns.
 const GAP: usize = 2;
-/// Narrower than this a column is no help, whatever the terminal.
+/// The minimum width of a flexible column, even if the table then exceeds the terminal.
 const MIN_FLEXIBLE: usize = 8;
 
-/// What a text is drawn for.
+/// The properties of the terminal that text is rendered for.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
     /// Columns of the terminal.
@@ -22,7 +22,7 @@ pub struct Page<'a> {
     pub now: Timestamp,
 }
 
-/// What a colour means.
+/// A text style, named by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
     Plain,
@@ -58,16 +58,16 @@ impl Page<'_> {
         format!("\u{1b}[{}m{text}\u{1b}[0m", ink.code())
     }
 
-    /// One paragraph with a line feed behind each line, indented by `indent` blanks.
+    /// Wraps a paragraph and indents it by `indent` blanks. Every line ends with a line feed.
     pub fn paragraph(&self, indent: usize, text: &str) -> String {
         let room = self.width.saturating_sub(indent);
         wrap(text, room).iter().map(|line| format!("{:indent$}{line}\n", "")).collect()
     }
 
-    /// Names in as many columns as fit, read downwards, like `ls`.
+    /// Lists names in as many columns as fit, sorted down the columns, like `ls`.
     pub fn columns(&self, indent: usize, names: &[String]) -> String {
         let room = self.width.saturating_sub(indent);
-        // By columns, not by rows: the last one must not hold a lonely rest.
+        // Try numbers of columns, not of rows, so that the last column is not nearly empty.
         let rows = (1..=names.len()).rev().map(|columns| names.len().div_ceil(columns));
         let rows = rows.into_iter().find(|rows| fits(names, *rows, room)).unwrap_or(names.len().max(1));
         let columns: Vec<&[String]> = names.chunks(rows).collect();
@@ -83,13 +83,12 @@ impl Page<'_> {
         text
     }
 
-    /// Rows under a head. The column `flexible` gives way where the page is too narrow: its cells
-    /// go on in further lines.
+    /// Renders rows below a header. If the terminal is too narrow, wraps the cells of the column `flexible`.
     pub fn table(&self, head: &[&str], rows: &[Vec<Cell>], flexible: usize) -> String {
         self.rows(head, rows, flexible).concat()
     }
 
-    /// As [`Page::table`], each row for itself, the head first: for what stands between rows.
+    /// Renders a table like [`Terminal::table`], but returns the header and each row separately.
     pub fn rows(&self, head: &[&str], rows: &[Vec<Cell>], flexible: usize) -> Vec<String> {
         let mut table = Widths::new(head);
         rows.iter().for_each(|row| table.add(row));
@@ -98,7 +97,7 @@ impl Page<'_> {
         std::iter::once(self.head(head, &widths)).chain(rows).collect()
     }
 
-    /// The head of a table whose rows [`Page::row`] draws one by one.
+    /// Renders the header of a table whose rows are rendered with [`Terminal::row`].
     pub fn head(&self, head: &[&str], widths: &[usize]) -> String {
         let head: Vec<Cell> = head.iter().map(|title| Cell::new(Ink::Faint, *title)).collect();
         self.row(&head, widths)
@@ -131,7 +130,7 @@ impl Page<'_> {
     }
 }
 
-/// How wide the columns of a table have to be, from row to row.
+/// The widths of the columns of a table, computed row by row.
 pub struct Widths(Vec<usize>);
 
 impl Widths {
@@ -169,7 +168,7 @@ impl Widths {
     }
 }
 
-/// One field of a table.
+/// A cell of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
     ink: Ink,
@@ -186,18 +185,18 @@ impl Cell {
         Cell::new(Ink::Plain, text)
     }
 
-    /// For numbers.
+    /// Right-aligned, for numbers.
     pub fn right(text: impl Into<String>) -> Cell {
         Cell { to_the_right: true, ..Cell::plain(text) }
     }
 }
 
-/// Columns of a terminal.
+/// Returns the display width in columns.
 pub fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
 
-/// With blanks up to a width.
+/// Appends blanks up to a width.
 pub fn padded(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
@@ -212,8 +211,8 @@ fn fits(names: &[String], rows: usize, room: usize) -> bool {
     columns.map(widest).sum::<usize>() + gaps <= room
 }
 
-/// Lines of at most `room` columns, broken at blanks; a word that is longer than a line (or has no
-/// blanks, as Japanese) is broken where the line ends. At least one line.
+/// Wraps text at blanks into lines of at most `room` columns. A word longer than a line, or text without
+/// blanks such as Japanese, is split at the end of the line. Returns at least one line.
 pub fn wrap(text: &str, room: usize) -> Vec<String> {
     let room = room.max(1);
     let mut lines = vec![String::new()];

@@ -1,8 +1,8 @@
-//! Days of services as rows of characters, and how much of them we saw.
+//! The timeline of services, one row of cells each, and the share of time covered by polls.
 //!
-//! Pure. A day is a day in the reader's zone and has as many cells as the page allows; of many days
-//! several share a cell. Invariant: trouble marks a cell however short it was; "fine" takes more
-//! polling than not polling.
+//! Pure. Days are those of the reader's time zone. A day has as many cells as the terminal allows; in a long
+//! timeline, several days share a cell. Even a short outage marks its cell. A cell shows "none listed" only
+//! if readable polls cover the largest share of it.
 
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
@@ -13,18 +13,18 @@ use crate::store::Span;
 use super::phrases::shown;
 use super::terminal::{Ink, Page, padded, width};
 
-/// Where nothing else is asked for.
+/// The default number of days.
 const DAYS: usize = 30;
 /// Cells a day, finest first; they divide a day into whole hours.
 const CELLS_A_DAY: [usize; 8] = [24, 12, 8, 6, 4, 3, 2, 1];
 /// Names stand beside their rows if that leaves so many cells, or costs none.
 const BESIDE_IF: usize = 45;
 const INDENT: usize = 2;
-/// Columns of a date with its gap, without and with a year.
+/// Columns of a date and its gap, without and with a year.
 const DATE_COLUMNS: usize = 7;
 const LONG_DATE_COLUMNS: usize = 12;
 
-/// What one cell shows, in order of what outshines what.
+/// The mark of a cell, in order of precedence: a greater mark hides a lesser one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DayMark {
     Ahead,
@@ -59,7 +59,7 @@ impl DayMark {
     }
 }
 
-/// Whole days in the reader's zone, one after the other.
+/// A range of whole days in the reader's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Days {
     first: Date,
@@ -102,7 +102,7 @@ pub fn start(page: &Page) -> Timestamp {
     Days::new(None, None, page).start(page)
 }
 
-/// How days are divided: several cells a day, or several days a cell.
+/// The scale of a timeline: cells per day, or days per cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cells {
     ADay(usize),
@@ -110,7 +110,7 @@ enum Cells {
 }
 
 impl Cells {
-    /// The finest that fit.
+    /// Returns the finest scale that fits.
     fn finest(days: usize, room: usize) -> Cells {
         match CELLS_A_DAY.into_iter().find(|cells| days.saturating_mul(*cells) <= room) {
             Some(cells) => Cells::ADay(cells),
@@ -147,26 +147,27 @@ impl Cells {
 /// A service and its outages.
 struct Row {
     name: String,
-    /// From then on Apple's silence means nothing.
+    /// Since then Apple does not list the service, so its status is unknown.
     unlisted_since: Option<Timestamp>,
     /// The worst trouble of each cell.
     trouble: Vec<Option<DayMark>>,
 }
 
-/// Rows of cells under construction: outages come one by one.
+/// A timeline under construction.
 pub struct Timeline<'a> {
     page: &'a Page<'a>,
     days: Days,
     cells: Cells,
     bounds: Vec<Timestamp>,
     rows: Vec<Row>,
-    /// Columns before the cells; names are in them or in lines of their own.
+    /// Columns before the cells.
     margin: usize,
     is_beside: bool,
 }
+    /// True if names are in the margin, false if they have lines of their own.
 
 impl<'a> Timeline<'a> {
-    /// A row for each service: its name and since when Apple does not list it.
+    /// Creates a row for each service, given by its name and the time since which Apple does not list it.
     pub fn new<'n>(
         days: Days,
         services: impl Iterator<Item = (&'n str, Option<Timestamp>)>,
@@ -202,7 +203,7 @@ impl<'a> Timeline<'a> {
         }
     }
 
-    /// A row for each service, a line of dates and a legend.
+    /// Renders a row for each service, a line of dates and a legend.
     pub fn draw(&self, spans: &[Span]) -> String {
         let seen: Vec<CoverageShares> =
             self.bounds.windows(2).map(|cell| coverage(spans, cell[0], cell[1].min(self.page.now))).collect();
@@ -244,7 +245,7 @@ impl<'a> Timeline<'a> {
         cells.map(mark).collect()
     }
 
-    /// Dates under the cells, as many as have room; with years where the days are of several.
+    /// Renders as many dates as fit below the cells; with years if the days are of several years.
     fn dates(&self) -> String {
         let years = self.days.date(self.days.count - 1).year() - self.days.first.year();
         let (format, columns) = match years {
@@ -295,7 +296,7 @@ fn lasting(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     }
 }
 
-/// How much of a time we could see.
+/// The coverage of a period by polls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoverageShares {
     pub whole_s: i64,
@@ -303,11 +304,11 @@ pub struct CoverageShares {
     pub unreadable_s: i64,
 }
 
-/// Of the time from `from` to `to`.
+/// Computes the coverage of the period from `from` to `to`.
 pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> CoverageShares {
     let mut seen =
         CoverageShares { whole_s: to.duration_since(from).as_secs().max(0), readable_s: 0, unreadable_s: 0 };
-    // A clock that was set back makes spans overlap; no second counts twice.
+    // Spans overlap after the clock was set back; no second counts twice.
     let mut counted = from;
     for span in spans {
         let (begin, end) = (span.from.max(counted), span.to.min(to));
@@ -461,7 +462,7 @@ Identity - Drivers License or ID
         assert_eq!(wide.lines().next().map(width), Some(34 + 118));
     }
 
-    /// The row of iCloud Backup and the dates below it.
+    /// Compares the row of iCloud Backup and the dates below.
     #[track_caller]
     fn check(since: &str, until: Option<&str>, columns: usize, expected: &str) {
         let down = [

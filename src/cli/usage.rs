@@ -1,7 +1,6 @@
-//! What clap has to say about wrong arguments, in one line; help as it is.
+//! Prints clap's errors as one line, and clap's help and version unchanged.
 //!
-//! Knows no command but `check`, whose exit code 2 means "outage" to a monitor and must never mean
-//! "wrong flag".
+//! Wrong usage of `check` exits with 3, because to a monitor 2 means "outage".
 
 use std::ffi::OsString;
 
@@ -14,7 +13,7 @@ pub fn refuse(error: &Error, arguments: &[OsString]) -> u8 {
     let path = command_path(arguments);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Nobody to print to is nobody to tell.
+            // A closed standard output is not an error.
             let _ = error.print();
             return DONE;
         }
@@ -43,7 +42,7 @@ fn words(error: &Error) -> String {
         None => String::new(),
     };
     match error.kind() {
-        // One of ours, see `flags`: its words are the message.
+        // An error from `flags`, which has its own message.
         ErrorKind::UnknownArgument if argument.is_empty() => {
             let rendered = error.to_string();
             rendered.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -73,7 +72,8 @@ fn words(error: &Error) -> String {
     }
 }
 
-/// `invalid --format "xml": expected one of text, nagios`
+/// Returns the message for an invalid value, for example
+/// `invalid --format "xml": expected one of text, nagios`.
 fn invalid(error: &Error, name: &str) -> String {
     let value = said(error, ContextKind::InvalidValue).unwrap_or_default();
     let known = said(error, ContextKind::ValidValue).map(|known| format!("expected one of {known}"));
@@ -95,14 +95,14 @@ fn said(error: &Error, kind: ContextKind) -> Option<String> {
     }
 }
 
-/// `--format <FORMAT>` is `--format`, `<SERVICE>...` is `SERVICE`.
+/// Returns the plain name of an argument: `--format <FORMAT>` becomes `--format`, `<SERVICE>...` `SERVICE`.
 fn name(argument: &str) -> String {
     let is_flag = argument.starts_with('-');
     let first = if is_flag { argument.split([' ', '=']).next().unwrap_or_default() } else { argument };
     first.replace(['<', '>', '[', ']'], "").replace("...", "")
 }
 
-/// The command that was meant, as far as it can be made out: `["outbox", "retry"]`.
+/// Returns the command as far as it can be parsed, for example `["outbox", "retry"]`.
 fn command_path(arguments: &[OsString]) -> Vec<String> {
     let root = flags::command();
     let takes_value = |flag: &str| {

@@ -1,7 +1,7 @@
-//! `statusd ack`: somebody knows of an outage and wants to hear no more of it until it ends.
+//! `statusd ack`: acknowledges an outage, so that nothing more is sent about it until it ends.
 //!
-//! Writes a row beside the outage and wakes the daemon. What is held back from then on waits in the
-//! outbox and is told together with the end.
+//! Records the acknowledgement and wakes the daemon. Held changes wait in the outbox and are sent
+//! together with the end.
 
 use crate::config::Config;
 use crate::model::{Outage, ServiceKey};
@@ -30,7 +30,7 @@ pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
             names.join(", ")
         )));
     }
-    // A visit makes the daemon look into its outbox.
+    // A connection to the status socket makes the daemon check its outbox.
     status_socket::ask(&config.state_directory);
     let deed = match ack.undo {
         true => "reminders and updates are sent again",

@@ -1,7 +1,7 @@
-//! `statusd check`: one fetch, one answer, an exit code for monitors.
+//! `statusd check`: one fetch, the state of some services, and an exit code for monitors.
 //!
-//! Reads no database and asks no daemon. Invariant: its exit code is 2 only if Apple reports an
-//! outage, and 0 only if the feed was read and lists no problem.
+//! Uses neither the database nor the daemon. The exit code is 2 only if Apple reports an outage, and 0
+//! only if the feed was read and lists no problem (`the_worst_service_decides_in_the_order_2_3_1_0`).
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -21,24 +21,24 @@ use crate::cli::service_state::{ServiceReport, State, standings};
 use crate::cli::terminal::Page;
 use crate::cli::{Failure, Invocation, Output, wait};
 
-/// The beginning of a Nagios line: what is checked.
+/// The name of the check, at the start of a Nagios line.
 const NAGIOS_NAME: &str = "APPLE";
 
-/// Why no document could be read.
+/// The reason why the feed could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blind {
     /// For programs.
     pub word: &'static str,
     pub fault: &'static str,
-    /// For people.
+    /// A sentence for people.
     pub reason: String,
 }
 
-/// What one fetch showed.
+/// The result of one fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     pub feed: String,
-    /// Apple's text for everybody.
+    /// Apple's notice above the list of services.
     pub banner: Option<String>,
     pub standings: Result<Vec<ServiceReport>, Blind>,
 }
@@ -182,7 +182,7 @@ impl Answer {
     }
 }
 
-/// `NAME STATE - text | numbers`. A bar in a name would begin the numbers.
+/// Returns `NAME STATE - text | numbers`. Bars in the text are replaced, because a bar starts the numbers.
 fn nagios_line(word: &str, text: &str, counts: &str) -> String {
     let text = shown(text).replace('|', "/");
     let counts = if counts.is_empty() { String::new() } else { format!(" | {counts}") };

@@ -1,9 +1,8 @@
-//! `statusd complete`: the words that may stand last on a command line, for the shells' completions.
+//! `statusd complete`: the candidates for the last word of a command line, for shell completion.
 //!
-//! It knows what is no fixed word of the command line: services, channels, checks and steps of the
-//! guide; for all else it prints nothing, and the shell takes the generated completions. Services come
-//! from the database, or from a list of those that people watch. It asks no network, and what it cannot
-//! read it leaves out: nobody reads an error while completing.
+//! Completes services, channels, checks and steps of the guide. For everything else it prints nothing,
+//! and the shell uses the generated completions. Services come from the database, or from a list of
+//! common ones. Uses no network. Prints no errors, because they would disturb the command line.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +40,7 @@ const USUAL_SERVICES: [&str; 18] = [
     "Photos",
 ];
 
-/// What a word stands for.
+/// The kind of value that a word stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Service,
@@ -53,7 +52,7 @@ enum Kind {
 pub fn run(complete: &Complete, invocation: &Invocation) -> Output {
     let Some((kind, before, typed)) = asked(&complete.words) else { return Output::done(String::new()) };
     let typed = unquoted(typed);
-    // Checks may stand behind one another.
+    // Checks may be a comma-separated list.
     let (list, typed) = match typed.rsplit_once(',') {
         Some((list, typed)) if kind == Kind::Check => (format!("{list},"), typed.to_owned()),
         Some(_) | None => (String::new(), typed),
@@ -66,7 +65,7 @@ pub fn run(complete: &Complete, invocation: &Invocation) -> Output {
 /// What the last word stands for, what of it stays as it is (`--watch=`), and what was typed of it.
 fn asked(words: &[String]) -> Option<(Kind, &str, &str)> {
     let (last, words) = words.split_last()?;
-    // Bash makes words of their own of `=` and of what stands on either side.
+    // Bash splits `--option=value` into three words.
     let (last, words) = match words.split_last() {
         _ if last == "=" => ("", words),
         Some((sign, words)) if sign == "=" => (last.as_str(), words),
@@ -106,7 +105,7 @@ fn option_of<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
         .find(|option| option.get_long_and_visible_aliases().is_some_and(|names| names.contains(&name)))
 }
 
-/// By the name that its value has in the help.
+/// Returns the kind of an argument by the name of its value in the help.
 fn kind(argument: &Arg) -> Option<Kind> {
     match argument.get_value_names()?.first()?.as_str() {
         "SERVICE" | "GLOB" => Some(Kind::Service),
@@ -117,7 +116,7 @@ fn kind(argument: &Arg) -> Option<Kind> {
     }
 }
 
-/// Shells hand over a word as it was typed: `'iCloud B`, `iCloud\ B`.
+/// Removes quoting, because shells pass a word as typed: `'iCloud B`, `iCloud\ B`.
 fn unquoted(word: &str) -> String {
     word.chars().filter(|c| !['\'', '"', '\\'].contains(c)).collect()
 }
@@ -143,7 +142,7 @@ fn channels(config: &Config) -> Vec<String> {
     enabled.map(|(name, _)| name).collect()
 }
 
-/// Those of the feed as the daemon saw it last.
+/// Returns the services that were listed in the daemon's last poll.
 fn services(config: &Config) -> Option<Vec<String>> {
     let store = Store::open_existing(&config.state_directory, false).ok()??;
     let beliefs = wait(store.beliefs(&config.feed)).ok()?.ok()?;

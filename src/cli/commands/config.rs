@@ -1,7 +1,7 @@
 //! `statusd config`: check, show, init.
 //!
-//! Loads through the very code that `run` uses. Invariant: nothing that a person wrote is ever
-//! overwritten without `--force`, and then in one step.
+//! Loads the configuration with the same code as `run`. `init` overwrites an existing file only with
+//! `--force`, and atomically (`init_overwrites_only_with_force`).
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -75,7 +75,7 @@ fn init(force: bool, invocation: &Invocation) -> Result<Output, Failure> {
     )))
 }
 
-/// Readable for its owner only: secrets may be written into it.
+/// Writes the sample, readable only by its owner because users add secrets to the file.
 fn write(path: &Path, force: bool) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;

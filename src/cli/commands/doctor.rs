@@ -1,7 +1,7 @@
-//! `statusd doctor`: is it Apple, or is it me? The verdict first, then a line for each check.
+//! `statusd doctor`: is it Apple, or is it me? Prints the verdict first, then a line for each check.
 //!
-//! `doctor` looks and judges; here its findings are drawn. Invariant: what identifies a phone or its
-//! owner is in no output that did not ask for it.
+//! `crate::doctor` runs the checks; this file prepares its inputs and prints the findings. Identifiers of
+//! a phone or its owner are printed only with `--identifiers`.
 
 use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
@@ -27,10 +27,10 @@ use crate::cli::state::{self, StateLocation};
 use crate::cli::terminal::{Ink, Page, padded, width};
 use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, wait};
 
-/// Of the mark before a check; what to do and the evidence stand under what was seen.
+/// The width of the status before a check. Advice and evidence are indented by the same width.
 const MARK_COLUMNS: usize = 9;
 const HTTPS_PORT: u16 = 443;
-/// Takes what stands in the line back, as ECMA-48 has it.
+/// Returns to the start of the line and erases it (ECMA-48).
 const CLEAR_LINE: &str = "\r\u{1b}[K";
 
 pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> {
@@ -124,8 +124,7 @@ fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Ve
     named.cloned().map(BackupPlace::named).chain(own).collect()
 }
 
-/// One line on a terminal that says how far it is, and is gone in the end. Shorter than any terminal
-/// is wide: a line that wraps cannot be taken back.
+/// A progress line on a terminal, erased at the end. Short, because a wrapped line cannot be erased.
 struct Progress {
     is_wanted: bool,
     done: Cell<usize>,

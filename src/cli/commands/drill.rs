@@ -1,8 +1,7 @@
-//! `statusd drill`: what came of each step of a scripted outage, on each channel, and how long it
-//! took.
+//! `statusd drill`: plays a simulated outage and prints the result of each phase on each channel.
 //!
-//! Prints a step as soon as every channel is through with it. Invariant: its exit code is 0 only if
-//! nothing that was sent failed.
+//! Prints a phase as soon as every channel has finished it. The exit code is 0 only if every attempted
+//! message was delivered.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +22,7 @@ use crate::cli::phrases::shown;
 use crate::cli::terminal::{Ink, Page};
 use crate::cli::{DONE, FAILED, Failure, Invocation, Output, args, print, wait};
 
-/// Says each change in one line, not as JSON.
+/// The channel that writes one line for each change instead of JSON.
 const LOG: &str = "log";
 
 pub fn run(args: &args::DrillArgs, invocation: &Invocation) -> Result<Output, Failure> {
@@ -61,16 +60,16 @@ fn drill(args: &args::DrillArgs, config: &Config, invocation: &Invocation) -> Dr
     }
 }
 
-/// What came of a message.
+/// The result of one phase on one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Delivered,
-    /// The daemon would try again.
+    /// The daemon would retry.
     Failed,
     Refused,
-    /// A dry drill.
+    /// A dry run.
     NotSent,
-    /// By its policy the channel hears nothing of it.
+    /// Excluded by the channel's policy.
     LeftOut,
 }
 
@@ -87,7 +86,7 @@ impl Outcome {
         }
     }
 
-    /// The word for JSON.
+    /// The value of `state` in JSON.
     fn as_str(self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
@@ -241,7 +240,7 @@ fn told_text(told: &Told, page: &Page) -> String {
     format!("{line}{title}")
 }
 
-/// `12 ms`, `1.5 s`, `21 min`
+/// A duration, shown as `12 ms`, `1.5 s` or `21 min`.
 struct Took(Duration);
 
 impl fmt::Display for Took {

@@ -1,4 +1,4 @@
-//! `statusd completions` and `statusd man`: made from the very definitions that parse.
+//! `statusd completions` and `statusd man`: generated from the definitions that parse the command line.
 
 use std::io;
 use std::path::Path;
@@ -12,8 +12,7 @@ use crate::cli::args::{self, Cli};
 use crate::cli::man::config_page;
 use crate::cli::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, flags, man};
 
-/// Asks `statusd complete` for what is no fixed word of the command line, and takes the generated
-/// completions where it knows nothing.
+/// Asks `statusd complete` for values such as service names, and falls back to the generated completions.
 const BASH_WORDS: &str = r#"
 _statusd_words() {
     local word words=()
@@ -51,7 +50,7 @@ for option in watch service channel only skip
 end
 "#;
 
-/// What `statusd man` calls the page of the configuration file. No command may be called so.
+/// The name of the configuration file's page in `statusd man`. No command may have this name.
 const CONFIG_FILE: &str = "config-file";
 
 pub fn completions(shell: Shell) -> Output {
@@ -60,15 +59,14 @@ pub fn completions(shell: Shell) -> Output {
     let fixed = String::from_utf8_lossy(&text).into_owned();
     Output::done(match shell {
         Shell::Bash => format!("{fixed}{BASH_WORDS}"),
-        // The function that the shell calls asks first.
+        // The shell calls `_statusd`, so the generated function gets another name and becomes the fallback.
         Shell::Zsh => fixed.replacen("_statusd() {", &format!("{ZSH_WORDS}\n_statusd_fixed() {{"), 1),
         Shell::Fish => format!("{fixed}{FISH_WORDS}"),
         _ => fixed,
     })
 }
 
-/// What the help of a command and of those below it lists, and nothing else: the generators offer what is
-/// hidden too.
+/// Returns the command and its subcommands without hidden arguments, which the generators would offer.
 fn listed(command: &Command) -> Command {
     let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
     let commands = command.get_subcommands().filter(|command| !command.is_hide_set());
@@ -112,7 +110,7 @@ pub fn man(man: &args::Man) -> Result<Output, Failure> {
     Ok(Output::done(text))
 }
 
-/// As it parses, with nothing hidden.
+/// Returns the command with all arguments visible.
 fn documented() -> Command {
     shown(flags::fitted(Cli::command().disable_help_subcommand(true)))
 }
@@ -150,11 +148,11 @@ mod tests {
             let command = line.split_whitespace().map(str::to_owned).collect();
             let page = man(&args::Man { command, dir: None }).expect("a page");
             assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
-            // Settings are not hidden where the command uses them.
+            // Settings appear only on the pages of commands that use them.
             let is_used = ["", "doctor", "config-file"].contains(&line);
             assert_eq!(page.text.to_lowercase().contains("directory of the database"), is_used, "{line}");
             assert_eq!(page.text.contains("STATUSD_STATE_DIRECTORY"), is_used, "{line}");
-            // What an argument that hides its help leaves.
+            // A blank line is what an argument without help leaves behind.
             assert!(!page.text.contains("\n\n"), "{}", page.text);
         }
         let unknown = man(&args::Man { command: vec!["chekc".to_owned()], dir: None });

@@ -1,6 +1,6 @@
-//! `statusd guide`: the road from "it does not back up" to a backup, whole or a step of it.
+//! `statusd guide`: the steps to a working iCloud backup, all of them or one.
 //!
-//! The words are `guide`'s; here they are only drawn. It asks nothing and needs no network.
+//! Prints the text of `doctor::guide`. Needs no configuration and no network.
 
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub fn run(guide: &Guide, invocation: &Invocation) -> Result<Output, Failure> {
         Some(text) => vec![step(text)?],
         None => GuideStep::ALL.to_vec(),
     };
-    // It shows no times.
+    // Irrelevant, because the guide shows no times.
     let zone = TimeZone::UTC;
     let page = invocation.page(&zone);
     Ok(Output::done(match guide.json {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_step_is_drawn_in_80_columns() {
-        // A continued line of source would lose the blank before the number.
+        // One string, because a line continuation would drop the leading space.
         let expected = " 8. Reset the network settings
     If other devices back up on the same Wi-Fi and this phone does not, its
     network settings may be the cause.

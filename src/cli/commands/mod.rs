@@ -1,4 +1,4 @@
-//! The commands, one file or folder for each.
+//! The commands of statusd, one file or folder each.
 
 pub mod ack;
 pub mod check;

@@ -1,6 +1,6 @@
-//! `statusd outbox`: what waits to be delivered, what was given up, and what a person does about it.
+//! `statusd outbox`: lists deliveries that are pending or given up, retries them or drops them.
 //!
-//! Sends nothing itself: it writes the rows and wakes the daemon.
+//! Sends nothing itself. `retry` and `drop` update the rows and wake the daemon.
 
 use std::collections::BTreeMap;
 
@@ -105,7 +105,7 @@ fn next_try(delivery: &StoredDelivery, earlier: &[StoredDelivery], holds: &Holds
     }
 }
 
-/// Why the channels of the configuration hold back what waits.
+/// The enabled channels, with the holds that delay their pending deliveries.
 struct Holds {
     of: BTreeMap<String, Hold>,
     snoozed_until: Option<Timestamp>,
@@ -186,7 +186,6 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
     Ok(Output::done(text))
 }
 
-/// What a person wants for a message.
 #[derive(Clone, Copy)]
 enum Wish {
     Retry,
@@ -227,6 +226,7 @@ fn settle(
     let others = beside.iter().map(|delivery| page.paragraph(0, &beside_line(delivery, wish)));
     Ok(Output::done(format!("{done}{}", others.collect::<String>())))
 }
+    // A connection to the status socket makes the daemon check its outbox.
 
 /// What is in the same messages as the deliveries of a change, and is touched with them.
 fn beside(

@@ -1,7 +1,7 @@
-//! `statusd replay`: a recording through the real state machine, told as it would have been.
+//! `statusd replay`: runs a recording through the real state machine and prints the changes.
 //!
-//! Reads no clock and no configuration that was not asked for: the same recording and flags give the
-//! same bytes.
+//! Reads no clock, and a configuration only with `--config`, so that the same recording and flags give
+//! the same bytes.
 
 use std::io::{self, BufWriter, Write};
 

@@ -1,7 +1,6 @@
-//! `statusd run`: the daemon, and what a person at the terminal is told of its start.
+//! `statusd run`: runs the daemon in the foreground, and prints the start-up on a terminal.
 //!
-//! A service manager gets the log alone. Invariant: nothing but the log is written unless standard
-//! error is a terminal.
+//! If standard error is not a terminal, as under a service manager, only the log is written to it.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -85,8 +84,10 @@ fn polled(state: &str, at: Timestamp, next: Timestamp, zone: &TimeZone) -> Strin
     format!("First poll at {}: {}. Next poll at {next}.\n", clock(at), shown(state))
 }
 
-/// Whether standard error is the journal itself: what systemd put into the variable is inherited
-/// by programs whose standard error goes elsewhere, so the numbers have to agree.
+/// Returns true if standard error is the journal.
+///
+/// `JOURNAL_STREAM` alone is not enough, because programs with another standard error inherit it. Its
+/// device and inode numbers must match.
 fn is_journal(environment: &Environment) -> bool {
     let Some(stream) = environment("JOURNAL_STREAM") else { return false };
     let file = io::stderr().as_fd().try_clone_to_owned().map(File::from);

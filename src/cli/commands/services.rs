@@ -1,6 +1,6 @@
-//! `statusd services`: every service of Apple's list and how it is, from one fetch.
+//! `statusd services`: every service in Apple's list with its state, from one fetch.
 //!
-//! Remembers nothing; what was, `history` knows.
+//! Uses neither the database nor the daemon.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
-//! `statusd snooze`: people hear nothing for a while, and then a digest.
+//! `statusd snooze`: holds messages to people for a while, then sends one digest.
 //!
-//! Writes when it ends and wakes the daemon. Programs are not snoozed: they get each change.
+//! Records the end of the snooze and wakes the daemon. Channels for programs still get each change.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,7 +13,7 @@ use crate::cli::state::located;
 use crate::cli::terminal::Page;
 use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, store, wait};
 
-/// Whoever wants to hear nothing for longer switches channels off.
+/// For a longer time, disable the channel instead.
 const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 const OFF: &str = "off";
 
@@ -31,7 +31,7 @@ pub fn run(wish: Option<&str>, invocation: &Invocation) -> Result<Output, Failur
         store.snooze(until, now).await?;
         store.snoozed().await
     })??;
-    // A visit makes the daemon look into its outbox.
+    // A connection to the status socket makes the daemon check its outbox.
     status_socket::ask(&config.state_directory);
     Ok(Output::done(state(snoozed, &page)))
 }

@@ -1,9 +1,7 @@
-//! `statusd test-notice`: one test message the way of a real one, through the very channels that
-//! the daemon uses.
+//! `statusd test-notice`: sends one test message through the configured channels.
 //!
-//! It is composed, templates and all, written to an outbox and sent from there by the daemon's own
-//! round; but that outbox is thrown away, and nothing is retried. Neither quiet hours nor a snooze
-//! hold it back.
+//! The message is rendered with the templates, written to an outbox in memory and sent by the daemon's
+//! delivery code. Failures are not retried. Quiet hours and a snooze do not apply.
 
 use tokio::task::{JoinSet, LocalSet};
 

@@ -1,9 +1,8 @@
-//! statusd.toml(5), from the reference in `docs/configuration.md`, which the tests of `config` hold
-//! to what is read.
+//! statusd.toml(5), generated from `docs/configuration.md`.
 //!
-//! Knows the part of Markdown that the reference is written in: headings, paragraphs, lists, fenced
-//! text and tables. A table becomes a list of its first column, since none of them fits into 80
-//! columns. Invariant: every word of the reference is in the page, but for where links lead.
+//! Supports the Markdown used there: headings, paragraphs, lists, fenced blocks and tables. A table becomes a
+//! list, because no table fits 80 columns. The page has the whole text without link targets
+//! (`every_key_of_the_reference_is_in_the_page`).
 
 use std::iter::Peekable;
 use std::str::Lines;
@@ -16,11 +15,11 @@ const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 /// The page's name, without its section.
 pub const NAME: &str = "statusd.toml";
 pub const SECTION: &str = "5";
-/// How what stands in the column of the defaults begins and is none.
+/// Prefixes of cells in the default column that are not defaults.
 const NO_DEFAULTS: [&str; 3] = ["required", "this or ", "see "];
 
 enum Block<'t> {
-    /// With its number of `#`.
+    /// The level (number of `#`) and the text.
     Heading(usize, &'t str),
     Paragraph(String),
     Item {
@@ -28,11 +27,11 @@ enum Block<'t> {
         text: String,
     },
     Fixed(Vec<&'t str>),
-    /// The first row holds the names of the columns.
+    /// The first row is the header.
     Table(Vec<Vec<&'t str>>),
 }
 
-/// The page in roff.
+/// Returns the page in roff.
 pub fn page() -> String {
     let mut roff = man::head(NAME, SECTION);
     roff.control("SH", ["NAME"]).text([roman(format!("{NAME} - the configuration of statusd"))]);
@@ -67,7 +66,7 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     blocks
 }
 
-/// A line and those that go on with it.
+/// Joins a line with its continuation lines.
 fn prose(first: &str, lines: &mut Peekable<Lines<'_>>) -> String {
     let begins_anew = |line: &str| line.starts_with(['#', '|']) || line.starts_with("```");
     let goes_on = |line: &&str| !line.is_empty() && !begins_anew(line) && item(line).is_none();
@@ -79,7 +78,7 @@ fn prose(first: &str, lines: &mut Peekable<Lines<'_>>) -> String {
     text
 }
 
-/// `- text` or `1. text`: the mark, in roff, and the text.
+/// Splits `- text` or `1. text` into the mark in roff and the text.
 fn item(line: &str) -> Option<(&str, &str)> {
     let (mark, text) = line.split_once(' ')?;
     let is_number = mark.strip_suffix('.').is_some_and(|number| number.parse::<u8>().is_ok());
@@ -94,7 +93,7 @@ fn next_row<'t>(lines: &mut Peekable<Lines<'t>>) -> Option<&'t str> {
     lines.next_if(|line| line.starts_with('|'))
 }
 
-/// The reference has no `|` inside of a cell.
+/// Splits a row. The reference has no `|` inside a cell.
 fn cells(row: &str) -> Vec<&str> {
     row.trim_matches('|').split('|').map(str::trim).collect()
 }
@@ -110,14 +109,14 @@ fn set_all(roff: &mut Roff, blocks: &[Block<'_>]) {
             roff.control("PP", []);
         }
         set(roff, block);
-        // A heading begins a paragraph by itself.
+        // A heading starts a paragraph.
         is_first = matches!(block, Block::Heading(..));
     }
 }
 
 fn set(roff: &mut Roff, block: &Block<'_>) {
     match block {
-        // The page's own title stands in its place.
+        // The page has its own title.
         Block::Heading(1, _) => {}
         Block::Heading(2, text) => {
             roff.control("SH", [text.replace('`', "").to_uppercase().as_str()]);
@@ -167,7 +166,7 @@ fn set_table(roff: &mut Roff, rows: &[Vec<&str>]) {
     }
 }
 
-/// `code` and **strong** words in bold, links as their words.
+/// Renders `code` and **strong** text in bold, and links as their text.
 fn inlines(text: &str) -> Vec<Inline> {
     let mut set = Vec::new();
     for (number, part) in unlinked(text).split('`').enumerate() {
@@ -236,7 +235,7 @@ mod tests {
         check("| | Linux |\n|---|---|\n| yours | `~` |\n", ".TP\nyours\nLinux: \\fB~\\fR\n");
     }
 
-    /// The reference is held to what is read; this holds the page to the reference.
+    /// Another test compares the reference with the settings.
     #[test]
     fn every_key_of_the_reference_is_in_the_page() {
         let page = page().replace('\\', "");

@@ -1,8 +1,7 @@
-//! The manual page of a command, from the definition that parses it: what `man` shows in 80 columns.
+//! The manual page of a command, generated from the definition that parses the command line.
 //!
-//! Options and subcommands are clap_mangen's; synopsis, examples and exit codes, which it takes for
-//! running text, are set here. Invariant: nothing is hidden. That the pages fit is seen in
-//! `tests/it/manual.rs`, where they are set.
+//! clap_mangen renders options and subcommands. Synopsis, examples and exit codes are rendered here, because
+//! clap_mangen treats them as running text. `tests/it/manual.rs` checks that the pages fit 80 columns.
 
 pub mod config_page;
 use std::io;
@@ -15,7 +14,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 /// Comes with every [`Roff`]; once a page is enough.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
-/// The page of a command that was built, in roff.
+/// Returns the page of a built command in roff.
 pub fn page(command: &Command) -> io::Result<String> {
     let is_setting = |argument: &Arg| argument.get_help_heading().is_some();
     let options = command.clone().mut_args(|argument| hidden_if(argument, is_setting));
@@ -39,7 +38,7 @@ pub fn page(command: &Command) -> io::Result<String> {
     Ok(format!("{PREAMBLE}{}", text.replace(PREAMBLE, "")))
 }
 
-/// `statusd-config-init`
+/// Returns the page name, for example `statusd-config-init`.
 pub fn name(command: &Command) -> String {
     command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
@@ -59,8 +58,8 @@ fn hidden_if(argument: Arg, is_hidden: impl Fn(&Arg) -> bool) -> Arg {
     if is_hidden(&argument) { argument.hide(true) } else { in_one_sentence(argument) }
 }
 
-/// Says the possible values, the other names and the variable of an argument in its help. As lists of
-/// their own they take half a screen.
+/// Appends the possible values, aliases and variable of an argument to its help. As separate lists they would
+/// take half a screen.
 fn in_one_sentence(argument: Arg) -> Arg {
     let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let values = argument.get_possible_values();
@@ -78,7 +77,7 @@ fn in_one_sentence(argument: Arg) -> Arg {
     argument.hide_possible_values(true).help(help.trim_start().to_owned())
 }
 
-/// As `--help` has it; the settings are one word there.
+/// Renders the usage line of `--help`.
 fn synopsis(command: &Command) -> Roff {
     let usage = command.clone().render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim();
@@ -92,7 +91,7 @@ fn synopsis(command: &Command) -> Roff {
     roff
 }
 
-/// Blocks with blank lines between; an indented line stays as it is.
+/// Renders blocks separated by blank lines. Indented lines keep their layout.
 fn after_help(help: &StyledStr) -> Roff {
     let help = help.to_string();
     let mut roff = Roff::new();
@@ -121,7 +120,7 @@ fn after_help(help: &StyledStr) -> Roff {
     roff
 }
 
-/// The heading of a block, and its lines without what the heading says.
+/// Returns the heading of a block, and its lines without the title that the heading replaces.
 fn titled(block: &str) -> (&'static str, Vec<&str>) {
     let lines: Vec<&str> = block.lines().collect();
     match lines.first() {

@@ -1,9 +1,8 @@
-//! Which column of a list is what: by the names that device managements give them, or by the name
-//! that the user gave on the command line.
+//! Finds the columns of a device list by the names that device management systems use, or by the names
+//! given on the command line.
 //!
-//! It reads the first line only. Invariants: a column that cannot be told from another one is an
-//! error; and a column that may be about other backups than those to iCloud is never used without a
-//! remark.
+//! Reads only the header. Two equally good columns are an error. A column that may be about backups
+//! other than iCloud's always gets a remark.
 
 use csv::StringRecord;
 use jiff::tz::{Offset, TimeZone};
@@ -11,11 +10,11 @@ use jiff::tz::{Offset, TimeZone};
 use crate::text;
 use crate::tracking::watchlist::near;
 
-/// Of columns, in an error.
+/// The most column names in an error.
 const MAX_NAMED: usize = 12;
 const MAX_NAME_CHARS: usize = 40;
 
-/// Names of columns as [`folded`] leaves them; where several are there, the first of these counts.
+/// Column names, folded by [`folded`]. If a list has several of them, the first one here is used.
 const DEVICE: [&str; 15] = [
     "device",
     "devicename",
@@ -45,7 +44,7 @@ const ICLOUD_BACKUP: [&str; 10] = [
     "lastcloudbackup",
     "lasticloudbackup",
 ];
-/// It may be that to a computer.
+/// May also be the last backup to a computer.
 const SOME_BACKUP: [&str; 5] =
     ["lastbackupdate", "lastbackuptime", "lastbackuptimestamp", "lastbackupat", "lastbackup"];
 const ICLOUD_ENABLED: [&str; 9] = [
@@ -60,7 +59,7 @@ const ICLOUD_ENABLED: [&str; 9] = [
     "icloudbackup",
 ];
 const SOME_ENABLED: [&str; 4] = ["isbackupenabled", "backupenabled", "backupstatus", "backup"];
-/// All that are there count: one of them may say what a device is.
+/// All of these are used, because any of them may name the kind of device.
 const MODEL: [&str; 16] = [
     "model",
     "modelname",
@@ -79,17 +78,17 @@ const MODEL: [&str; 16] = [
     "osname",
     "operatingsystem",
 ];
-/// Behind the name of a column with seconds since 1970.
+/// The suffix of a column with seconds since 1970.
 const EPOCH: &str = "epoch";
 
-/// The names that were given on the command line.
+/// The column names given on the command line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NamedColumns<'a> {
     pub device: Option<&'a str>,
     pub backup: Option<&'a str>,
 }
 
-/// Why the columns cannot be used. `Display` is one line that says what to do.
+/// The reason why columns cannot be used. `Display` is one line and ends with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
     #[error("no column {wanted}; found: {found}; name it with {flag}")]
@@ -112,26 +111,26 @@ impl Unusable {
 pub struct Column {
     /// From 0.
     pub number: usize,
-    /// As the list has it, fit to be shown.
+    /// The name in the list, without control characters.
     pub name: String,
-    /// The zone of its times, where its name says one.
+    /// The time zone in its name, if any.
     pub zone: Option<TimeZone>,
 }
 
-/// Which column is what.
+/// The columns of a list by their role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Columns {
-    /// How many the list has.
+    /// The number of columns in the list.
     pub count: usize,
-    /// By number: the first that is not empty names the device.
+    /// The numbers of columns that identify the device. The first that is not empty is its name.
     pub devices: Vec<usize>,
-    /// What the first of them is called.
+    /// The name of the first of them.
     pub device: String,
     pub backup: Column,
     pub enabled: Option<Column>,
-    /// By number: those that may say what a device is.
+    /// The numbers of columns that may name the kind of device.
     pub models: Vec<usize>,
-    /// What to tell people who rely on these columns, a sentence or two each.
+    /// Remarks for users about columns that were chosen with some doubt.
     pub remarks: Vec<String>,
 }
 
@@ -149,7 +148,7 @@ impl Columns {
         Ok(Columns { count: head.0.len(), devices, device, backup, enabled, models, remarks })
     }
 
-    /// The numbers of the columns that are read.
+    /// Returns the numbers of the columns that are read for every iPhone and iPad.
     pub fn used(&self) -> impl Iterator<Item = usize> {
         let enabled = self.enabled.iter().map(|column| column.number);
         self.devices.iter().copied().chain([self.backup.number]).chain(enabled)
@@ -257,15 +256,16 @@ impl Head {
     }
 }
 
-/// The name of a column.
+/// The heading of a column.
 struct Heading {
     number: usize,
-    /// As it stands there, without blanks around it.
+    /// Trimmed.
     text: String,
     shown: String,
-    /// All of it, folded.
+    /// The whole heading, folded.
+    /// Shortened, without control characters.
     full: String,
-    /// Folded, without zone and path.
+    /// The heading without zone and path, folded.
     folded: String,
     zone: Option<TimeZone>,
 }
@@ -295,7 +295,7 @@ impl Heading {
         Column { number: self.number, name: self.shown.clone(), zone: self.zone.clone() }
     }
 
-    /// What to tell where something in brackets may be a zone: `Last Backup (EST)`.
+    /// Returns a remark if the heading ends with an unknown zone in brackets, as in `Last Backup (EST)`.
     fn doubtful_zone(&self) -> Option<String> {
         let is_doubtful = self.zone.is_none() && without_zone(&self.text).0.ends_with([')', ']']);
         is_doubtful.then(|| {
@@ -313,7 +313,7 @@ impl Heading {
     }
 }
 
-/// Takes the zone off a name: `Last Backup (UTC)`, `last_backup_utc`, `Last Backup +00:00`.
+/// Splits the zone off a name: `Last Backup (UTC)`, `last_backup_utc`, `Last Backup +00:00`.
 fn without_zone(text: &str) -> (&str, Option<TimeZone>) {
     let bracket = text.strip_suffix([')', ']']).and_then(|text| text.rsplit_once(['(', '[']));
     if let Some((name, content)) = bracket {
@@ -334,7 +334,7 @@ fn without_zone(text: &str) -> (&str, Option<TimeZone>) {
     }
 }
 
-/// `UTC`, `GMT`, `Z`, `+00:00`, `UTC+2`, `Europe/Berlin`.
+/// Parses `UTC`, `GMT`, `Z`, `+00:00`, `UTC+2` or `Europe/Berlin`.
 fn zone(word: &str) -> Option<TimeZone> {
     let word = word.trim_matches([',', ';', ':']);
     let upper = word.to_ascii_uppercase();
@@ -361,7 +361,7 @@ fn zone(word: &str) -> Option<TimeZone> {
     Offset::from_seconds(seconds).ok().map(TimeZone::fixed)
 }
 
-/// Case, blanks, underscores and the like do not count in the name of a column.
+/// Reduces a name to lower-case letters and digits, because exports differ in the rest.
 fn folded(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -380,7 +380,7 @@ mod tests {
         Columns::find(&StringRecord::from(head), &asked)
     }
 
-    /// The column of the last backup, as it is called, and the offset of its times.
+    /// Compares the name of the last-backup column and the offset of its times.
     #[track_caller]
     fn check(head: &[&str], name: &str, zone: Option<&str>) -> Columns {
         let head = [&["device"], head].concat();
@@ -498,7 +498,7 @@ mod tests {
         assert_eq!(find(&twice, exact).expect("columns").backup.number, 2);
     }
 
-    /// What docs/fleet.md promises is found, and what is found stands there.
+    /// docs/fleet.md lists exactly the names that are recognised.
     #[test]
     fn the_document_has_all_names() {
         let document = include_str!("../../../../docs/fleet.md");

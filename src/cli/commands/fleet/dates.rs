@@ -1,7 +1,7 @@
-//! The times that exports write: ISO 8601 and its kin, seconds since 1970, and the dates of the
-//! United States and of everybody else, which look alike.
+//! Parses the times in exports: ISO 8601 and similar forms, seconds since 1970, and dates with the day or
+//! the month first.
 //!
-//! Pure. Invariant: a date that can be read in two ways is read in neither, unless somebody said how.
+//! Pure. An ambiguous date is an error without a given order (`ambiguous_dates_need_an_order`).
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time, date, time};
@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 
 use crate::cli::args::DateOrderArg;
 
-/// No time is longer.
+/// Longer than any time.
 const MAX_CHARS: usize = 64;
-/// iCloud began on 12 October 2011. Exports write 1970, 0001 or 2001 where there was no backup.
+/// The start of iCloud. For no backup, exports also write dates in 0001, 1970 or 2001.
 const FIRST_BACKUP: Date = date(2011, 10, 12);
 /// What exports write where there is nothing.
 const NOTHING: [&str; 24] = [
@@ -40,12 +40,12 @@ const NOTHING: [&str; 24] = [
     "(none)",
     "unknown",
 ];
-/// Years of two digits from here on are of the last century, as POSIX has it.
+/// Two-digit years from here on belong to the 20th century, as in POSIX.
 const LAST_CENTURY_FROM: i16 = 69;
-/// For a day before there was iCloud. Some of those are in no calendar: 1900-01-00.
+/// Stands for any day before iCloud, including invalid ones such as 1900-01-00.
 const BEFORE_ICLOUD: Date = date(1970, 1, 1);
 const MAX_MONTH_OR_DAY: i16 = 31;
-/// Digits that seconds and milliseconds since 1970 have in these centuries.
+/// The number of digits in seconds since 1970 from 2001 to 2286, and in milliseconds.
 const SECONDS_DIGITS: usize = 10;
 const MILLISECONDS_DIGITS: usize = 13;
 
@@ -91,7 +91,7 @@ fn since_1970(text: &str) -> Option<Timestamp> {
     }
 }
 
-/// Takes the offset off the end of a time: `Z`, ` UTC`, `+02:00`, ` +0200`. Without one it is `zone`.
+/// Splits the offset off a time: `Z`, ` UTC`, `+02:00`, ` +0200`. Default: `zone`.
 fn offset<'t>(text: &'t str, zone: &TimeZone) -> (&'t str, TimeZone) {
     for utc in ["Z", "UTC", "GMT"] {
         let at = text.len().saturating_sub(utc.len());
@@ -139,7 +139,7 @@ fn day(text: &str, order: Option<DateOrderArg>) -> Result<Option<Date>, Unread> 
     match order {
         Some(DateOrderArg::Mdy) => Ok(mdy),
         Some(DateOrderArg::Dmy) => Ok(dmy),
-        // Both ways it is the same day, or before all backups: 1/1/0001.
+        // The same day in both orders, or before all backups: 1/1/0001.
         None if mdy == dmy => Ok(mdy),
         None => Err(Unread::WhichOrder),
     }
@@ -153,7 +153,7 @@ fn date_of(year: i16, month: i16, day: i16) -> Option<Date> {
     small(month).zip(small(day)).and_then(|(month, day)| Date::new(year, month, day).ok())
 }
 
-/// `8:15`, `08:15:30.5`, `8:15 PM`.
+/// Parses `8:15`, `08:15:30.5` or `8:15 PM`.
 fn clock_time(text: &str) -> Option<Time> {
     let lower = text.to_ascii_lowercase();
     let (clock, half) = match (lower.strip_suffix("am"), lower.strip_suffix("pm")) {
@@ -174,7 +174,7 @@ fn clock_time(text: &str) -> Option<Time> {
         None => hour,
     };
     let small = |number: i16| i8::try_from(number).ok();
-    // A leap second is the one before it.
+    // Jiff has no leap seconds.
     let second = small(second).map(|second| if second == 60 { 59 } else { second });
     parts.next().is_none().then_some(())?;
     Time::new(small(hour)?, small(minute)?, second?, 0).ok()
@@ -217,13 +217,13 @@ mod tests {
         check("2026-05-04T08:15-07", "2026-05-04T15:15:00Z");
         check("2026-05-04 08:15:30 UTC", "2026-05-04T08:15:30Z");
         check("2026-05-04 08:15:30 gmt", "2026-05-04T08:15:30Z");
-        // In the zone: Berlin has summer time.
+        // In the configured zone, here with daylight saving time.
         check("2026-05-04 08:15", "2026-05-04T06:15:00Z");
         check("2026-05-04T08:15:30", "2026-05-04T06:15:30Z");
         check("2026-01-04 08:15:30", "2026-01-04T07:15:30Z");
         check("2026-05-04 8:15 PM", "2026-05-04T18:15:00Z");
         check("2026/05/04 08:15", "2026-05-04T06:15:00Z");
-        // The hour that is not there, and the one that is there twice.
+        // The skipped and the repeated hour of a clock change.
         check("2026-03-29 02:30", "2026-03-29T01:30:00Z");
         check("2026-10-25 02:30", "2026-10-25T00:30:00Z");
         check("2026-05-04", "2026-05-04T21:59:59Z");
@@ -244,7 +244,7 @@ mod tests {
         {
             check(text, "none");
         }
-        // The zeros of several calendars and programs.
+        // Zero dates of several calendars and programs.
         for text in [
             "1970-01-01T00:00:00Z",
             "0001-01-01T00:00:00",

@@ -1,8 +1,8 @@
-//! A list of devices as a device management exports it: bytes → one [`FleetDevice`] a line.
+//! Parses a list of devices, as exported by a device management system: one [`FleetDevice`] per line.
 //!
-//! Liberal: columns in any order (`columns` finds them); commas, semicolons or tabs; UTF-8 or
-//! UTF-16. It judges nothing. Invariant: no line is dropped. One that cannot be read is a device
-//! with the reason; what may have swallowed lines (a quote that is never closed) is an error.
+//! Accepts columns in any order (`columns` finds them), commas, semicolons or tabs, and UTF-8 or UTF-16.
+//! A line that cannot be read becomes a device with a reason (`no_line_is_dropped`). An unclosed quote,
+//! which may hide lines, is an error.
 
 use std::io::{self, Read};
 
@@ -20,18 +20,18 @@ use crate::cli::args::DateOrderArg;
 /// 100,000 devices with twenty columns are 20 MB.
 pub const MAX_BYTES: u64 = 64 << 20;
 const MAX_DEVICES: usize = 1_000_000;
-/// Of a text, in an error.
+/// The longest quoted text in an error.
 const MAX_NAME_CHARS: usize = 40;
 const BYTE_ORDER_MARK: char = '\u{feff}';
-/// Spreadsheets begin a file with `sep=;` to say what stands between the fields.
+/// Spreadsheets may start a file with `sep=;` to declare the separator.
 const SEPARATOR_LINE: &str = "sep=";
 
-/// A line of the list.
+/// A device of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetDevice {
-    /// Where it begins in the file, from 1.
+    /// The first line of the record in the file, from 1.
     pub line: u64,
-    /// As it stands there; may be empty.
+    /// The name in the list. May be empty.
     pub name: String,
     /// What it is, where it is neither an iPhone nor an iPad. Then nothing else was read.
     pub other: Option<String>,
@@ -40,14 +40,14 @@ pub struct FleetDevice {
     pub enabled: Result<Option<bool>, String>,
 }
 
-/// A list, as it was read.
+/// A parsed list.
 #[derive(Debug)]
 pub struct DeviceList {
     pub columns: Columns,
     pub devices: Vec<FleetDevice>,
 }
 
-/// Why there is no list. `Display` is one line that says what to do.
+/// The reason why a list cannot be used. `Display` is one line and ends with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableList {
     #[error("it is larger than {} MiB; split it", MAX_BYTES >> 20)]
@@ -95,7 +95,7 @@ pub fn read(
         .delimiter(delimiter)
         .from_reader(text.as_bytes());
     let mut record = StringRecord::new();
-    // From a text in memory nothing can fail.
+    // Reading from memory cannot fail.
     let mut next = |record: &mut StringRecord| {
         let is_reachable = reader.read_record(record).unwrap_or(false);
         is_reachable.then(|| Place::of(record, text, reader.position().byte() as usize))
@@ -112,7 +112,7 @@ pub fn read(
     while let Some(place) = next(&mut record) {
         refuse_swallowed(&columns, &record, &place, delimiter)?;
         if record.iter().all(|field| field.trim().is_empty()) {
-            // The empty rows that spreadsheets leave at the end.
+            // Spreadsheets leave empty rows at the end.
             continue;
         }
         if devices.len() == MAX_DEVICES {
@@ -143,7 +143,7 @@ fn decoded(bytes: Vec<u8>) -> Result<String, UnusableList> {
     })
 }
 
-/// What stands most often in the first line, outside quotes.
+/// Returns the most frequent delimiter in the first line, outside quotes.
 fn delimiter(text: &str) -> u8 {
     let head = text.trim_start_matches(['\r', '\n']).lines().next().unwrap_or_default();
     let outside: String = head.split('"').step_by(2).collect();
@@ -163,7 +163,7 @@ impl Place<'_> {
     fn of<'t>(record: &StringRecord, text: &'t str, end: usize) -> Place<'t> {
         let (start, line) = record.position().map_or((0, 0), |at| (at.byte() as usize, at.line()));
         let raw = text.get(start..end).unwrap_or_default();
-        // Blank lines before it count to it.
+        // The position of a record is before the blank lines that precede it.
         let blank = raw.len() - raw.trim_start_matches(['\r', '\n']).len();
         let skipped = raw[..blank].bytes().filter(|byte| *byte == b'\n').count() as u64;
         Place { line: line + skipped, raw: &raw[blank..] }
@@ -177,7 +177,7 @@ fn is_torn(raw: &str, delimiter: u8) -> bool {
     for byte in raw.bytes() {
         let ends = byte == delimiter || byte == b'\r' || byte == b'\n';
         match byte {
-            // Within quotes a doubled one closes and opens again.
+            // A doubled quote closes the field and opens it again.
             b'"' if is_quoted => is_quoted = false,
             b'"' if before == delimiter || before == b'"' => is_quoted = true,
             _ if !is_quoted && before == b'"' && !ends => return true,
@@ -262,7 +262,7 @@ mod tests {
         Ok(list.devices)
     }
 
-    /// As `line name last enabled`, with `?` for what cannot be read and `-` for what is not there.
+    /// Compares devices, written as `line name last enabled`, with `?` for unreadable and `-` for missing.
     #[track_caller]
     fn check(text: impl AsRef<[u8]>, expected: &[&str]) {
         let devices = list(text.as_ref()).expect("a list");
@@ -306,7 +306,7 @@ mod tests {
         );
         check("Serial Number,Device Name,Last Backup\nC02,Anna,\n", &["2 Anna - -"]);
         check("UDID,Last Backup\n00008101,never\n", &["2 00008101 - -"]);
-        // A comma inside quotes is none.
+        // A comma inside quotes is no delimiter.
         check("\"name, first, of, all\";device;last backup\nx;Anna;\n", &["2 Anna - -"]);
         check("device,last backup\n", &[]);
     }
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(last(named), "2026-05-08T01:30:00Z");
         assert_eq!(last("name,LastCloudBackupDateUTC\na,2026-05-08T01:30:00\n"), "2026-05-08T01:30:00Z");
         assert_eq!(last("name,last iCloud backup (+02:00)\na,2026-05-08 01:30\n"), "2026-05-07T23:30:00Z");
-        // What stands beside the time itself counts.
+        // The offset of a time takes precedence over the zone of its column.
         assert_eq!(last("name,last iCloud backup (UTC)\na,2026-05-08 01:30 +0200\n"), "2026-05-07T23:30:00Z");
         assert_eq!(last("name,last iCloud backup\na,2026-05-08 01:30\n"), "2026-05-07T23:30:00Z");
         assert_eq!(last("name,last iCloud backup (UTC)\na,2026-05-08\n"), "2026-05-08T23:59:59Z");

@@ -1,8 +1,8 @@
-//! `statusd fleet`: every device of a list, its last backup seen beside Apple's recorded outages.
+//! `statusd fleet`: compares the last backup of every device in a list with Apple's recorded outages.
 //!
-//! Reads the list and the database, beside a running daemon, and changes neither. `roster` reads the
-//! list, `crate::phones::backup_status` judges, `report` draws. Invariant: every device of the list is in the
-//! counts, and in the CSV and the JSON.
+//! Reads the list and the database, also while the daemon runs, and changes neither. `inventory` parses
+//! the list, `crate::phones::backup_status` evaluates each device, `report` prints the result. Counts,
+//! CSV and JSON contain every device of the list.
 
 mod columns;
 mod dates;
@@ -33,7 +33,7 @@ use columns::NamedColumns;
 use inventory::{DeviceList, FleetDevice, UnusableList};
 use report::{Report, ReportRow};
 
-/// Further back than the nights that are looked at.
+/// Reaches further back than the nights that [`Nights`] examines.
 const OUTAGES_SINCE: SignedDuration = SignedDuration::from_hours(410 * 24);
 
 pub fn run(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
@@ -72,7 +72,7 @@ fn judge(fleet: &Fleet, invocation: &Invocation) -> Result<Output, Failure> {
     Ok(Output { text, code: exit_code(&report.rows, &fleet.fail_on) })
 }
 
-/// 1 if a device is what the caller fails on, else 3 if one is unknown: it could be.
+/// Returns 1 if a device has a status to fail on, else 3 if the status of a device is unknown.
 fn exit_code(rows: &[ReportRow], fail_on: &[FailOn]) -> u8 {
     let is = |fail_on: &FailOn, standing: BackupStatus| match fail_on {
         FailOn::Late => matches!(standing, BackupStatus::LateByApple | BackupStatus::LateOtherwise),
@@ -114,7 +114,7 @@ fn list(fleet: &Fleet, page: &Page) -> Result<DeviceList, Failure> {
     })
 }
 
-/// What is known of Apple.
+/// The recorded outages of the counted services.
 struct Record {
     outages: Vec<Downtime>,
     /// When we could see.
@@ -168,7 +168,7 @@ fn refuse_unknown(asked: &[String], listed: &[(ServiceKey, Service)]) -> Result<
     Err(unknown_service(unknown, listed.iter().map(|(_, service)| service.name.as_str())))
 }
 
-/// Maintenance is none, here as everywhere: it is never an outage.
+/// Returns the downtime of an outage; `None` for maintenance, which never counts as an outage.
 fn downtime(outage: &Outage) -> Option<Downtime> {
     let from = outage.start.unwrap_or(outage.first_seen);
     if outage.kind.is_maintenance() {
@@ -176,7 +176,7 @@ fn downtime(outage: &Outage) -> Option<Downtime> {
     }
     match outage.phase {
         Phase::Planned(_) => None,
-        // An end here is announced, not reached.
+        // The end of an ongoing outage is only announced.
         Phase::Ongoing(_) => Some(Downtime { from, to: None }),
         Phase::Over(_) => Some(Downtime { from, to: Some(outage.end.unwrap_or(outage.first_seen)) }),
     }

@@ -1,6 +1,6 @@
-//! A judged list of devices, drawn: a table of those that are not up to date, JSON and CSV of all.
+//! The output of `statusd fleet`: a table of devices that are not up to date, and JSON or CSV of all.
 //!
-//! Pure. Invariant: what a table leaves out it counts and says.
+//! Pure. The table states how many rows it omits (`omitted_rows_are_counted`).
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ use crate::cli::csv;
 use crate::cli::phrases::shown;
 use crate::cli::terminal::{Cell, Ink, Page};
 
-/// More than a person reads.
+/// Longer lists are easier to read as CSV.
 const MAX_LINES: usize = 50;
 const MAX_NAMED_SERVICES: usize = 5;
 const CSV_HEAD: [&str; 6] = ["device", "standing", "last_backup_at", "backup_enabled", "reason", "line"];
 
-/// A device and how it stands.
+/// A device with its status.
 #[derive(Clone, Debug)]
 pub struct ReportRow {
     pub device: FleetDevice,
@@ -45,12 +45,12 @@ impl ReportRow {
 #[derive(Clone, Debug)]
 pub struct Report {
     pub rows: Vec<ReportRow>,
-    /// Of the list, that were read.
+    /// The columns of the list that were used.
     pub columns: Columns,
     pub feed: String,
-    /// Whose outages were counted, in Apple's words.
+    /// Apple's names of the counted services.
     pub services: Vec<String>,
-    /// `None`: Apple was never looked at.
+    /// The start of the recorded outages; `None` before the first successful poll.
     pub record_since: Option<Timestamp>,
 }
 

@@ -1,4 +1,4 @@
-//! `statusd history --changes`: single changes as a table, as JSON or as CSV.
+//! `statusd history --changes`: every change, as a table, as JSON or as CSV.
 
 use std::io::Write;
 
@@ -38,7 +38,7 @@ pub const CSV_HEAD: [&str; 20] = [
     "key",
 ];
 const TABLE_HEAD: [&str; 5] = ["WHEN", "SERVICE", "WHAT", "LASTED", "POSTED LATE"];
-/// The column of the table that gives way.
+/// The column that is narrowed if the table is too wide.
 const FLEXIBLE: usize = 1;
 
 pub fn json(change: &Change, page: &Page) -> Value {
@@ -113,7 +113,7 @@ fn ink(change: &Change) -> Ink {
     }
 }
 
-/// Where it is over. Announced ends of what is still to come are no durations yet.
+/// Returns the duration of an event that is over. A planned end gives no duration.
 fn lasted_s(change: &Change) -> Option<i64> {
     let is_over = matches!(
         change.kind,
@@ -125,11 +125,11 @@ fn lasted_s(change: &Change) -> Option<i64> {
             | ChangeKind::Readable
     );
     let (began, ended) = (change.began_at?, change.ended_at?);
-    // Apple gives an end before the start now and then, which is no length.
+    // Apple sometimes gives an end before the start.
     (is_over && ended >= began).then(|| ended.duration_since(began).as_secs())
 }
 
-/// From Apple's own start to our first sight; only where that is the first we saw of it.
+/// Returns the time from Apple's start to the first poll that had the event; only for its first change.
 fn posted_late_s(change: &Change) -> Option<i64> {
     let is_first = matches!(change.kind, ChangeKind::Began | ChangeKind::Missed);
     let began = change.began_at.filter(|began| is_first && *began <= change.seen_at)?;

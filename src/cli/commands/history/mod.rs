@@ -1,7 +1,7 @@
-//! `statusd history`: what happened, as a timeline with a table, as JSON or as CSV.
+//! `statusd history`: outages or changes, as a timeline with a table, as JSON or as CSV.
 //!
-//! Reads the database beside a running daemon and changes nothing. Oldest first, in every form, and
-//! written as it is read: a history of years is never in memory as a whole.
+//! Reads the database, also while the daemon runs, and changes nothing. Output is oldest first and
+//! written while reading, so that a long history is never in memory as a whole.
 
 mod changes;
 mod outages;
@@ -108,7 +108,7 @@ fn csv_table<T>(
     each(&mut |item| out.write_all(record(item).as_bytes()))
 }
 
-/// Why not everything was written.
+/// The error that stopped the output.
 enum Stopped {
     Print(io::Error),
     Read(rusqlite::Error),
@@ -172,7 +172,7 @@ impl<'a> Past<'a> {
         wait(self.store.each_outage(filter, take))?.or_else(Stopped::ended)
     }
 
-    /// What Apple lists, or did.
+    /// Returns the services that Apple lists or has listed.
     fn listed(&self) -> impl Iterator<Item = (&ServiceKey, &Service)> {
         let services = self.beliefs.services.iter();
         services.filter(|(_, service)| !matches!(service.listed, Listed::Never { .. }))
@@ -355,7 +355,7 @@ pub mod tests {
         Page { width: 80, color: false, zone, now: at("2026-05-05T12:00:00Z") }
     }
 
-    /// What is written of these items.
+    /// Returns the output for these items.
     pub fn written<T>(
         items: &[T],
         write: impl FnOnce(Each<T>, &mut Vec<u8>) -> Result<(), Failure>,

@@ -1,6 +1,6 @@
 //! `statusd history`: a row for each outage, as a table, as JSON or as CSV.
 //!
-//! Where a page is too narrow for a table, each outage is a paragraph.
+//! On a terminal too narrow for the table, each outage is a paragraph.
 
 use std::io::Write;
 
@@ -125,19 +125,20 @@ fn length(outage: &Outage, page: &Page) -> String {
     }
 }
 
-/// Apple's end. That of a withdrawn outage is only when Apple was first seen not to list it.
+/// Returns Apple's end. The end of a withdrawn outage is not Apple's, but the first poll without it.
 fn end(outage: &Outage) -> Option<Timestamp> {
     outage.end.filter(|_| outage.phase != Phase::Over(OverBy::Withdrawal))
 }
 
-/// Where it is over and Apple says from when to when.
+/// Returns the duration of an outage that is over, if Apple gave start and end.
 fn lasted_s(outage: &Outage) -> Option<i64> {
     let is_over = outage.is_over() && !outage.was_cancelled();
     let (start, end) = (outage.start?, end(outage)?);
     (is_over && start <= end).then(|| end.duration_since(start).as_secs())
 }
 
-/// From Apple's start to its post; only where statusd saw the outage appear. Maintenance is posted before.
+/// Returns the time from Apple's start to Apple's post, if statusd was polling when Apple posted. `None`
+/// for maintenance, which is posted in advance.
 fn posted_late_s(stored: &StoredOutage) -> Option<i64> {
     let outage = &stored.outage;
     let start = outage.start.filter(|start| *start <= outage.first_seen)?;
@@ -163,7 +164,7 @@ fn short(time: Timestamp, start: Option<Timestamp>, page: &Page) -> String {
     time_there.strftime(&format!("{format}{zone}")).to_string()
 }
 
-/// `iCloud Backup, outage, reopened`
+/// Returns for example `iCloud Backup, outage, reopened`.
 fn name(outage: &Outage) -> String {
     let mut name = format!("{}, {}", shown(&outage.service), kind_word(&outage.kind));
     let notes = [
@@ -220,7 +221,7 @@ fn wrapped_name(outage: &Outage, page: &Page) -> String {
     lines.lines().map(|line| format!("{}\n", page.paint(Ink::Strong, line))).collect()
 }
 
-/// An element of `history --json`.
+/// Returns an element of `history --json`.
 pub fn json(stored: &StoredOutage) -> Value {
     let outage = &stored.outage;
     let (announced, announced_at) = announced(stored);
@@ -265,7 +266,7 @@ fn announced(stored: &StoredOutage) -> (&'static str, Option<Timestamp>) {
     }
 }
 
-/// The fields of [`json`] without `version`, in order.
+/// Returns the fields of [`json`] without `version`, in order.
 pub fn csv_record(stored: &StoredOutage) -> String {
     let fields = json(stored);
     csv::record(&CSV_HEAD.map(|name| csv_field(&fields[name])))
@@ -293,7 +294,7 @@ mod tests {
         (short != "-").then(|| format!("{year}-{short}:00Z").parse().expect("a time"))
     }
 
-    /// `TIMES` are the start, the end and when it was first seen. `KINDS` are those of its changes.
+    /// `times` are the start, the end and the first poll; `kinds` are the kinds of its changes.
     fn outage(kind: EventKind, phase: Phase, times: [&str; 3], kinds: &[ChangeKind]) -> StoredOutage {
         let outage = Outage {
             service: "iCloud Backup".to_owned(),
@@ -356,7 +357,7 @@ mod tests {
         written(stored, |each, out| table(each, &page, out))
     }
 
-    /// Draws at this width and holds each line to it.
+    /// Compares the output and checks that each line fits the width.
     #[track_caller]
     fn check(stored: &[StoredOutage], width: usize, expected: &str) {
         let drawn = drawn(stored, width, false);

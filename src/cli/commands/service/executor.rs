@@ -1,7 +1,7 @@
-//! Carries out the steps of a service's installation: runs the programs, writes and removes the file.
+//! Executes the steps of an installation: runs programs, writes and removes files.
 //!
-//! It decides nothing. No shell is involved; a program that hangs is ended. Invariant: a file is there
-//! whole or not at all, and only files of statusd's own names are ever removed.
+//! Decides nothing; the steps come from `crate::service`. Starts no shell and kills a program that
+//! hangs. Writes files atomically, and removes only files that statusd names.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -155,7 +155,7 @@ impl<'s> Outside<'s> {
     }
 }
 
-/// Of systemctl, where another program is process 1.
+/// Printed by `systemctl` if process 1 is not systemd.
 const NOT_BOOTED: &str = "not been booted with systemd";
 const NO_SYSTEMD: &str =
     "this machine is not run by systemd; start `statusd run` with another process manager";
@@ -229,7 +229,7 @@ pub fn runs_another(pid: u32, program: &Path) -> Option<bool> {
     Some(running != identity(program)?)
 }
 
-/// In one step, so that a service manager never reads half of it.
+/// Writes the file atomically, so that a service manager never reads half of it.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
@@ -241,20 +241,20 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         .mode(FILE_MODE)
         .open(&draft)
         .and_then(|mut file| {
-            // Whatever the umask says.
+            // `mode` is subject to the umask.
             file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
             file.write_all(text.as_bytes())?;
             file.sync_all()
         })
         .and_then(|()| fs::rename(&draft, path));
     if written.is_err() {
-        // The error at hand says more than this one could.
+        // The first error is the one worth reporting.
         let _ = fs::remove_file(&draft);
     }
     written
 }
 
-/// Never over something that is there.
+/// Renames a file without overwriting another.
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match fs::symlink_metadata(to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),

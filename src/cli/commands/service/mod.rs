@@ -1,8 +1,7 @@
 //! `statusd service`: install, uninstall, status, logs.
 //!
-//! What is to be done `service` decides and `outside` does; here it is asked for, shown and, where a
-//! step fails, taken back. Invariant: `--dry-run` shows the very steps that would be carried out, and
-//! carries out none.
+//! `crate::service` plans the steps and `executor` executes them. This file requests a plan, prints it,
+//! and rolls back after a failed step. `--dry-run` prints the same plan and executes nothing.
 
 mod executor;
 mod status;
@@ -21,7 +20,7 @@ use crate::cli::phrases::shown;
 use crate::cli::{CONFIGURATION, Failure, Invocation, Output, WRONG_USAGE, wait};
 use executor::Outside;
 
-/// The channel that a service without a desktop cannot have.
+/// The channel that needs a desktop session.
 const DESKTOP: &str = "desktop";
 const NO_DESKTOP: &str =
     "a system service has no desktop session; install as yourself, or choose another channel";
@@ -136,7 +135,7 @@ struct Miss {
     exit_code: Option<i32>,
 }
 
-/// Installs it, or takes back what was done on the way.
+/// Executes the plan, or rolls it back at the first failed step.
 async fn attempt(
     outside: &Outside<'_>,
     found: &CurrentState,
@@ -265,7 +264,7 @@ async fn taken_back(
 fn uninstall(site: &Site, options: &UninstallArgs, invocation: &Invocation) -> Result<Output, Failure> {
     let config = match service_config(site, invocation) {
         Ok(config) => Some(config),
-        // Where the history is only the configuration knows.
+        // Only the configuration names the state directory.
         Err(error) if options.purge => return Err(error.into()),
         Err(_) => None,
     };
@@ -400,7 +399,7 @@ mod tests {
 
     use super::*;
 
-    /// Finds an agent that is gone twice more, as launchd does.
+    /// A fake that, like launchd, still finds an unloaded agent twice.
     const LAUNCHCTL: &str = r#"#!/bin/sh
 W='WORLD'
 case "$1" in
@@ -428,8 +427,8 @@ esac
             let directory = TempDir::new().expect("a directory");
             let site = Site::Agent { home: directory.path().join("home & co"), uid: 501 };
             let text = LAUNCHCTL.replace("WORLD", directory.path().to_str().expect("UTF-8"));
-            // By a process of its own: what this one has open for writing another test's child may
-            // have too, and then the system does not run it.
+            // Written by a child process, because another test's child may inherit a file that this
+            // process has open for writing. The kernel then refuses to run the file (ETXTBSY).
             let write = "printf %s \"$1\" > \"$0\" && chmod 755 \"$0\"";
             let program = directory.path().join("launchctl");
             let status = Process::new("/bin/sh").args(["-c", write]).arg(program).arg(text).status();
@@ -444,7 +443,7 @@ esac
             outside
         }
 
-        /// The steps' outcome.
+        /// Installs the agent and returns the number of steps.
         fn install(&self, program: &str) -> Result<usize, String> {
             let outside = self.outside();
             wait(async {
@@ -481,7 +480,7 @@ esac
         let first = fs::read_to_string(mac.site.file()).expect("an agent");
         assert_eq!(mac.install("/opt/statusd"), Ok(0));
         assert_eq!(mac.calls(), [""; 0]);
-        // launchd is asked until the old one is gone: before, it refuses the new one.
+        // launchd refuses the new agent until the old one is unloaded.
         assert_eq!(mac.install("/opt/new/statusd"), Ok(4));
         assert_eq!(mac.calls(), ["bootout gui/501/statusd", "bootstrap gui/501"]);
         let second = fs::read_to_string(mac.site.file()).expect("an agent");
@@ -494,7 +493,7 @@ esac
         assert_eq!(fs::read_to_string(mac.site.file()).expect("an agent"), second);
         fs::remove_file(mac.directory.path().join("fails")).expect("removed");
         mac.calls();
-        // What could not be put back is put right by the next run.
+        // The next run completes the rollback.
         assert_eq!(mac.install("/opt/new/statusd"), Ok(1));
         assert_eq!(mac.calls(), ["bootstrap gui/501"]);
 

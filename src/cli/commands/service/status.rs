@@ -1,4 +1,4 @@
-//! `statusd service status`: the service manager's facts in our words, and the daemon's own last look.
+//! `statusd service status`: the status from the service manager, and the daemon's last poll.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ use crate::cli::phrases::{age, shown, since};
 use crate::cli::terminal::{Ink, Page};
 use crate::cli::{DONE, FAILED, Failure, Invocation, Output, wait};
 
-/// All that is known of the service at one moment.
+/// The facts about the service at one instant.
 struct UnitState<'s> {
     site: &'s Site,
     found: CurrentState,
