@@ -132,14 +132,14 @@ pub struct Config {
     pub record_file: Option<PathBuf>,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
-    /// Whom to call after each look.
+    /// The URL to call after each poll.
     pub heartbeat: heartbeat::Settings,
-    /// When to give a sign of life.
+    /// The schedule of liveness reports.
     pub liveness: Option<Schedule>,
-    /// Whether phones are looked at, and what is said of them.
+    /// The settings for reading phones and for late backups.
     pub phone: PhoneConfig,
     pub channel: Tables,
-    /// As written, and checked, by channel.
+    /// The policy of each channel, as written and as validated.
     policy: BTreeMap<String, (policy::Settings, Policy)>,
     /// The file that was read, absolute.
     pub source: Option<PathBuf>,
