@@ -1,7 +1,7 @@
-//! The loops that deliver, across all configurations: which loop works on which channel.
+//! Starts and stops the delivery loops, across reloads.
 //!
-//! Invariant: one loop at a time works on a channel, whatever is reloaded while its server hangs. The
-//! next loop of the channel begins when the one before has come back; everything else goes on at once.
+//! At most one loop uses a channel at a time, also if the configuration is reloaded while a server hangs. The
+//! next loop of a channel starts when the previous one has ended. Nothing else waits for that.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::delivery::Receiver;
 
 pub struct ChannelLoops {
     loops: Vec<ChannelLoop>,
-    /// Stops the loops of the newest configuration; the others were stopped before.
+    /// Stops the loops of the newest configuration. Older ones were stopped before.
     stop: watch::Sender<bool>,
 }
 
 /// The newest loop of a channel.
 struct ChannelLoop {
     channel: String,
-    /// Gives the channel back, unless it is no longer configured.
+    /// Returns the channel, unless it is no longer configured.
     task: JoinHandle<Option<Channel>>,
 }
 
@@ -35,8 +35,8 @@ impl ChannelLoops {
         ChannelLoops { loops: Vec::new(), stop: watch::channel(false).0 }
     }
 
-    /// Stops the loops that there are and starts one for each of `receivers`. A message in flight
-    /// arrives or fails first, which delays the next loop of its channel alone.
+    /// Stops the current loops and starts one for each of `receivers`. A notice in flight is finished first,
+    /// which delays only the next loop of the same channel.
     pub fn replace(&mut self, receivers: Vec<Receiver>, shared: &Shared) {
         self.stop.send_replace(true);
         self.stop = watch::channel(false).0;
@@ -47,11 +47,11 @@ impl ChannelLoops {
             let older = older.map(|index| before.swap_remove(index).task);
             self.loops.push(ChannelLoop { channel, task: self.start(receiver, older, shared) });
         }
-        // Channels that are configured no more. They may be again before their loops have come back.
+        // Channels that were removed. A later reload may add them before their loops have ended.
         let removed = before.into_iter().filter(|left| !left.task.is_finished());
         self.loops.extend(removed.map(|ChannelLoop { channel, task }| {
             let closed = async move {
-                // Dropped here, not at the next reload: it may hold a connection.
+                // Dropped here and not at the next reload, because it may hold a connection.
                 let _channel = task.await;
                 None
             };
@@ -82,7 +82,7 @@ impl ChannelLoops {
         }))
     }
 
-    /// Lets messages in flight arrive, for so long at most. What was not recorded by then is sent again
+    /// Waits for notices in flight. After the timeout, an unfinished one is sent again at the next start,
     /// under the same key.
     pub async fn stop(self, within: Duration) {
         self.stop.send_replace(true);

@@ -1,7 +1,7 @@
-//! The loop that delivers, one for each channel.
+//! The delivery loop, one per channel.
 //!
-//! What is due and what an answer means, `deliver` decides. Invariant: a stop waits for the message in
-//! flight and until its outcome is recorded; a caller that cannot wait drops the loop.
+//! `delivery` decides what is due and what an outcome means. A stop waits for the notice in flight and for
+//! the record of its outcome. A caller that cannot wait drops the loop.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::clock::{self, COMPARE_EVERY};
 use crate::delivery::{self, Receiver, Round};
 use crate::store::Store;
 
-/// Between two tries at a database that refuses.
+/// The pause after a database error.
 const STORE_RETRY: Duration = Duration::from_secs(60);
-/// Between two tries to record an outcome; short, because nothing else is sent before, and a stop waits.
+/// The pause before the next attempt to record an outcome. Short, because deliveries and a stop wait.
 const OUTCOME_RETRY: Duration = Duration::from_secs(1);
 
-/// Delivers what is due whenever something is due or `ticks`, until it is stopped.
+/// Delivers when a notice is due or `ticks` changes, until it is stopped.
 pub async fn deliver_loop(
     mut receiver: Receiver,
     store: Rc<Store>,
@@ -39,8 +39,8 @@ pub async fn deliver_loop(
                 report(receiver.channel.name(), &key, attempt, &answer, is_failing);
                 is_failing = !matches!(answer, SendOutcome::Delivered { .. });
                 is_reported = false;
-                // A channel that answers at once (the log) would otherwise keep polls, signals and
-                // pings from their turn until all that waits is sent.
+                // Otherwise a channel that answers at once (the log) would block all other tasks until
+                // its queue is empty.
                 yield_now().await;
                 continue;
             }
@@ -53,7 +53,7 @@ pub async fn deliver_loop(
                 is_reported = true;
                 Some(OUTCOME_RETRY)
             }
-            // Not in one piece: wall time may be set meanwhile.
+            // Waits in parts, because the wall clock may be set meanwhile.
             Ok(Round::Idle { until }) => until.map(|until| clock::time_until(until).min(COMPARE_EVERY)),
             Err(error) => {
                 tracing::error!("{}: cannot use the database: {}", receiver.channel.name(), error.reason());
@@ -69,7 +69,8 @@ pub async fn deliver_loop(
         };
         let is_stopped = *stopped.borrow();
         let stop = async {
-            // Heard once: an outcome that is still unrecorded is tried at once, then as before.
+            // Only the first stop ends the wait: an unrecorded outcome is retried at once, then after
+            // each pause.
             if is_stopped {
                 std::future::pending().await
             }
@@ -160,7 +161,7 @@ mod tests {
         Receiver::new(channel, Policy::default(), feed.clone(), Watchlist::new(&["*"]), TimeZone::UTC)
     }
 
-    /// SQLite and the log answer at once, so nothing but the loop itself gives others their turn.
+    /// SQLite and the log never wait, so only the loop itself yields.
     #[tokio::test]
     async fn between_two_messages_to_a_fast_channel_others_have_their_turn() {
         const WAITING: usize = 50;
@@ -189,7 +190,7 @@ mod tests {
         assert!((1..10).contains(&sent), "a stop after three turns, and {sent} of {WAITING} sent");
     }
 
-    /// Goes on with what else there is to do until the loop waits; for what.
+    /// Yields until the loop waits, and returns the end of the wait.
     async fn until_it_waits(watched: &Watched) -> Option<Instant> {
         loop {
             if let TaskState::Waiting { until } = watched.standing().doing {

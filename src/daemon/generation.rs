@@ -44,8 +44,8 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Polls at once and tells `tell` of that. A channel that is still busy for the generation before goes on with this one
-    /// when it is done; nothing else waits for it.
+    /// Starts the loops; the first poll begins at once, and `on_step` is called after it. A channel that is still
+    /// busy for the previous generation joins when it is done. Nothing else waits for that channel.
     pub fn start(
         setup: Setup,
         state: PollerState,
@@ -94,12 +94,12 @@ impl Generation {
         Generation { poll, phones, stop, refused }
     }
 
-    /// A newer configuration was refused; from now on that stands beside how things are.
+    /// Adds the rejection of a newer configuration to the status.
     pub fn refuse(&self, reason: String) {
         self.refused.send_replace(Some(reason));
     }
 
-    /// Ends at once: a poll gives up between two commits, and phones are read in one piece.
+    /// Stops the loops at once: a poll ends between two commits, and a read of the phones is completed.
     pub async fn stop(self, store: &Store) -> Option<PollerState> {
         self.stop.send_replace(true);
         let mut state = self.poll.await.ok();

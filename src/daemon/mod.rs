@@ -1,8 +1,8 @@
 //! `statusd run`: runtime, readiness, signals, reload, stop.
 //!
-//! Decides nothing about outages or deliveries. State is safe at any instant, so a kill is merely
-//! rude; a polite stop lets the message in flight arrive. Polls, reloads, the status socket and the
-//! watchdog wait for no channel.
+//! Decides nothing about outages or deliveries. The state is safe at any moment, so a kill loses nothing; a
+//! stop waits for the notice in flight. Polls, reloads, the status socket and the watchdog never wait for
+//! a channel.
 
 mod channel_loops;
 mod delivery_loop;
@@ -49,7 +49,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// After the status socket failed: too many open files.
 const STATUS_RETRY: Duration = Duration::from_secs(1);
 
-/// Why the daemon did not start or had to end. `Display` is one line that says what to do.
+/// The reason why the daemon did not start or had to stop. `Display` is one line with the next step.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("{0}")]
@@ -74,7 +74,7 @@ impl Failure {
     }
 }
 
-/// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration anew, with the same overrides.
+/// Runs until SIGTERM or SIGINT. SIGHUP reloads the configuration with the same overrides.
 pub fn run(
     config: Config,
     overrides: &Overrides,
@@ -145,7 +145,7 @@ async fn serve(
     Ok(())
 }
 
-/// Lets a generation work until it has to go: for another configuration, or, `None`, for good.
+/// Runs a generation until the next configuration is loaded; `None`: until the stop.
 async fn until_next(
     generation: &Generation,
     signals: &mut Signals,
@@ -171,7 +171,7 @@ async fn until_next(
     }
 }
 
-/// The new configuration, if all of it works.
+/// Loads the new configuration. An error keeps the old one.
 fn reload(
     current: &Config,
     load: &dyn Fn() -> (Config, Option<ConfigError>),
@@ -190,8 +190,7 @@ fn reload(
     Setup::new(config, environment)
 }
 
-/// Answers `statusd status` for as long as the daemon lives. Without it the daemon does its work;
-/// `status` then cannot ask it.
+/// Serves `statusd status`. If the socket cannot be opened, the daemon runs without it.
 fn serve_status(config: &Config, shared: &Shared) {
     let desk = match StatusSocket::open(&config.state_directory) {
         Ok(desk) => desk,

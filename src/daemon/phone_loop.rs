@@ -1,7 +1,7 @@
-//! The loop that looks at the phones that are connected, where `[phone]` asks for it.
+//! The loop that reads connected phones, if `[phone]` enables it.
 //!
-//! What it learns stands in the database; when each phone was last read exactly, the desk says.
-//! A phone that is away is no trouble: it is away most of the time.
+//! The results are in the database; the exact time of the last read of each phone is in the daemon's
+//! status. A phone that is not connected is not a problem, because phones are away most of the time.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ impl PhoneLoop {
         PhoneLoop { address, checkup, store: Rc::clone(store), live, outbox, said: BTreeSet::new() }
     }
 
-    /// Looks at once, then by the schedule, until it is stopped.
+    /// Reads the phones at once, then on schedule, until it is stopped.
     pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) {
         let jumps = ClockJumps::watch();
         loop {

@@ -1,9 +1,8 @@
-//! What each loop says of itself, and the rule by which all of them together are alive.
+//! The progress that each task reports, and the check that none is stalled.
 //!
-//! Judges with the time that it is given and tells nobody. All moments are on the clock that stands still while the machine
-//! sleeps, like tokio's timers and like the watchdog of a service manager: a sleep ages nothing.
-//! Invariant: a [`PingPermit`] comes from [`judge`] alone, so nobody can say that all is well but after
-//! every loop was looked at.
+//! Pure but for the channels: the caller passes the time. All times are on the monotonic clock that stops
+//! during suspend, like tokio's timers and the watchdog of a service manager, so a suspend stalls no task.
+//! Only [`check`] creates a [`PingPermit`].
 
 use std::fmt;
 use std::time::Duration;
@@ -17,23 +16,23 @@ use crate::clock;
 /// than is noticed.
 const WAKES_WITHIN: Duration = Duration::from_secs(60);
 
-/// What a loop may take for all that ends by itself at once: the database, and a machine that is slow.
+/// Time for the database and a slow machine, added to the timeout of a task's own work.
 pub const LEEWAY: Duration = Duration::from_secs(60);
 
-/// What a loop does.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
     /// Something that ends by itself within this time.
     Working { within: Duration },
     /// Waits for this moment; `None`: for something to happen, however long that takes.
     Waiting { until: Option<Instant> },
-    /// Nothing any more, as it was told.
+    /// Ended because it was stopped.
     Ended,
-    /// Nothing any more, and nobody told it so.
+    /// Ended by itself, which is a fault.
     Gone,
 }
 
-/// A loop, what it does, and since when.
+/// A task and its state since a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskStatus {
     pub name: String,
@@ -41,11 +40,11 @@ pub struct TaskStatus {
     pub since: Instant,
 }
 
-/// The right to tell the service manager that all is well.
+/// The permission to ping the service manager.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PingPermit(());
 
-/// A loop that made no progress, and for how long. `Display` says so to people.
+/// A task that made no progress. `Display` is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StalledTask {
     pub name: String,
@@ -69,7 +68,7 @@ fn stuck(standing: &TaskStatus, now: Instant) -> Option<StalledTask> {
             now.saturating_duration_since(until).checked_sub(WAKES_WITHIN)?
         }
         TaskState::Waiting { until: None } | TaskState::Ended => return None,
-        // At once: nobody will ever come back.
+        // Without a delay, because it never comes back.
         TaskState::Gone => {
             return Some(StalledTask { name: name.clone(), doing: *doing, overdue: Duration::ZERO });
         }
@@ -94,7 +93,7 @@ impl fmt::Display for StalledTask {
     }
 }
 
-/// A loop's own hand in it. Dropped without [`Progress::ends`], the loop counts as gone.
+/// The handle that a task reports through. Dropped without [`Progress::finish`], the task counts as gone.
 pub struct Progress {
     marks: watch::Sender<(TaskState, Instant)>,
 }
@@ -138,8 +137,7 @@ impl Watched {
     }
 }
 
-/// The loops at work, as who watches over them sees them: those of this configuration, and those of
-/// older ones that have something to finish.
+/// All running tasks: those of this configuration, and those of older ones that finish their work.
 #[derive(Clone)]
 pub struct Loops(watch::Sender<Vec<Watched>>);
 
@@ -195,7 +193,7 @@ mod tests {
         TaskStatus { name: word.to_owned(), doing, since }
     }
 
-    /// Who of `loops` is stuck `now_s` after the start; nobody: it may ping.
+    /// Checks which of the tasks are stalled `now_s` after the start.
     #[track_caller]
     fn check(loops: &[&str], now_s: u64, expected: Result<(), &[&str]>) {
         let start = Instant::now();
@@ -212,7 +210,7 @@ mod tests {
         check(&["work/30@5"], 5, Ok(()));
         check(&["work/30@5"], 35, Ok(()));
         check(&["work/30@5"], 36, Err(&["work/30@5"]));
-        // A program that may take ten minutes is not stuck after five.
+        // A program with a timeout of ten minutes is not stalled after five.
         check(&["work/600@0", "wait"], 300, Ok(()));
     }
 

@@ -1,7 +1,7 @@
-//! What is said to the service manager, in the words of sd_notify(3); without one, to nobody.
+//! Notifies the service manager with sd_notify(3). Does nothing without a service manager.
 //!
-//! Decides nothing. Invariant: whatever a text holds, it is one line of the datagram, so nothing
-//! from outside can say a word of ours.
+//! Any text becomes one line of the datagram, so text from the feed cannot add a variable
+//! (`a_status_cannot_add_another_variable`).
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::model::{Beliefs, Listed, Outage, Phase};
 use crate::text;
 use crate::tracking::watchlist::Watchlist;
 
-/// Characters of a status: `systemctl status` shows one line.
+/// The maximum length of a status. `systemctl status` shows one line.
 const STATUS_MAX: usize = 300;
-/// Services that a status names; of the others it says how many they are.
+/// The maximum number of services that a status names. Further ones are counted.
 const NAMED_MAX: usize = 3;
 /// How much longer a start may take from each word on that it still goes on.
 const START_LONGER: Duration = Duration::from_secs(120);
 
-/// The database is open; no look was made yet.
+/// Reports that the daemon is ready. The database is open, and the first poll has not begun.
 pub fn ready() {
     say(&[NotifyState::Ready, status("polling Apple's feed for the first time").state()]);
 }
@@ -33,8 +33,8 @@ pub fn says(words: &str) {
     say(&[status(words).state()]);
 }
 
-/// Before anything of a new configuration is read. Type=notify-reload wants the moment in the same
-/// datagram, or takes this for the answer to another reload.
+/// Reports that a reload begins. Called before the configuration is read. Type=notify-reload requires the
+/// time in the same datagram.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(moment) => say(&[NotifyState::Reloading, moment]),
@@ -55,12 +55,12 @@ pub fn stopping() {
     say(&[NotifyState::Stopping]);
 }
 
-/// All is well.
+/// Pings the watchdog.
 pub fn ping(_: PingPermit) {
     say(&[NotifyState::Watchdog]);
 }
 
-/// The database is brought up to date, which takes as long as it takes.
+/// Extends the start timeout during a migration of the database.
 pub fn migrating() {
     let longer = u32::try_from(START_LONGER.as_micros()).unwrap_or(u32::MAX);
     let words = status("bringing the database up to date");
@@ -73,7 +73,7 @@ pub fn standing(state: &str, looked: Timestamp, next: Timestamp, zone: &TimeZone
     format!("{state}; polled {}; next poll {}", at(looked), at(next))
 }
 
-/// How what is watched is, after a look that saw something.
+/// Returns the state of the watched services, after a poll of a readable feed.
 pub fn summary(beliefs: &Beliefs, watch: &Watchlist, now: Timestamp, zone: &TimeZone) -> String {
     let ongoing = beliefs
         .outages
@@ -105,7 +105,7 @@ fn few(texts: &[String]) -> String {
     }
 }
 
-/// One line, whatever was in it.
+/// A text of one line.
 struct Status(String);
 
 fn status(words: &str) -> Status {
@@ -135,8 +135,8 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    /// A document's worth of belief: `Mail` is fine, `Mail!` has an outage, `Mail~` had one, `Mail?`
-    /// is not listed.
+    /// Returns beliefs about services: `Mail` has no outage, `Mail!` has one, `Mail~` had one, `Mail?` is not
+    /// listed.
     fn believed(services: &[&str]) -> Beliefs {
         let first_seen = at("2026-05-05T08:00:00Z");
         let mut beliefs = Beliefs::new(FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() });

@@ -1,7 +1,7 @@
-//! A configuration made into the parts that the loops work with.
+//! Builds the parts of the loops from a configuration.
 //!
-//! Everything that can be wrong with a configuration and the files it names is found here, before
-//! anything of the old one is stopped.
+//! Finds all faults of a configuration and of the files that it names, before the loops of the old one are
+//! stopped.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use crate::secret::Secret;
 use crate::tracking::watchlist::Watchlist;
 
-/// What one generation of loops is made of.
+/// The parts of one generation of loops.
 pub struct Setup {
     pub config: Config,
     pub receivers: Vec<Receiver>,
@@ -46,7 +46,7 @@ impl Setup {
         }
     }
 
-    /// The channels, and what each hears of.
+    /// Returns the name and policy of each channel.
     pub fn routes(&self) -> Vec<Route> {
         let route = |receiver: &Receiver| Route {
             channel: receiver.channel.name().to_owned(),
@@ -56,7 +56,7 @@ impl Setup {
     }
 }
 
-/// The feed's address: the configured one, or Apple's.
+/// Returns the configured URL of the feed, or Apple's.
 pub fn feed_url(config: &Config) -> Result<FeedUrl, ConfigError> {
     match &config.feed_url {
         Some(url) => Ok(url.clone()),
@@ -70,7 +70,7 @@ fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> 
     move |path| read_secret(path, credentials.as_deref(), config.source.as_deref())
 }
 
-/// The configured ways to reach people and programs, in a fixed order, each on its policy.
+/// Returns the configured channels with their policies, in a fixed order.
 pub fn receivers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Receiver>, ConfigError> {
     let secret = secrets(config, environment);
     let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
@@ -95,7 +95,7 @@ pub fn receivers(config: &Config, environment: &Environment<'_>) -> Result<Vec<R
     faults.into_iter().reduce(ConfigError::and).map_or(Ok(receivers), Err)
 }
 
-/// The faults of a configuration that is broken already, with those of the files that it names.
+/// Adds the faults of the files that a configuration names to those of the configuration.
 pub fn all_faults(error: ConfigError, usable: Config, environment: &Environment<'_>) -> ConfigError {
     match Setup::new(usable, environment) {
         Ok(_) => error,

@@ -1,7 +1,7 @@
-//! Waiting for a time of the wall clock, through suspend and through clocks that are set.
+//! Waits for a time of the wall clock, across suspend and clock changes.
 //!
-//! What is done at that time is the loops' business. Invariants: however many times were missed, one
-//! wait ends once; however the clock is set, and whether or not the kernel says so, it ends.
+//! A wait ends once, no matter how many scheduled times were missed. It also ends after a clock change
+//! that the kernel does not report.
 
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -9,10 +9,9 @@ use tokio::time::sleep;
 use crate::clock::{COMPARE_EVERY, ClockReading, Elapsed, between};
 use crate::daemon::poller::Poller;
 
-/// Waits for `next`, or for a moment after a sleep or a set clock, whichever was missed. One look
-/// follows, not one for every time that elapsed.
+/// Waits until `next`, or until shortly after a suspend or a clock change.
 ///
-/// `jumped` returns when the clocks may have jumped, `read` reads them.
+/// `jumped` returns when the clock may have jumped. `read` reads the clocks.
 pub(super) async fn wait(
     since: &ClockReading,
     mut next: Timestamp,
@@ -29,13 +28,13 @@ pub(super) async fn wait(
         let elapsed = since.until(&reading);
         let soon = Poller::after_jump(reading.wall);
         if has_jumped {
-            // Set again, perhaps back: `soon` of the first jump may be years ahead now.
+            // The clock may have been set back again, so the first `soon` may be years ahead.
             next = next.min(soon);
         } else if elapsed.slept || elapsed.set_by.is_some() {
             has_jumped = true;
             next = soon;
         }
-        // The timer and the wall clock need not agree to the second.
+        // The timer and the wall clock may differ by a second.
         if reading.wall >= next {
             return elapsed;
         }
@@ -83,7 +82,6 @@ mod tests {
         (i64::try_from(start.elapsed().as_secs()).expect("short"), elapsed.set_by.is_some())
     }
 
-    /// At most `most_s`, which `planned_s` may well be.
     #[track_caller]
     fn check((waited_s, is_set): (i64, bool), least_s: i64, most_s: i64, was_set: bool) {
         assert!((least_s..=most_s).contains(&waited_s), "{waited_s} s, not {least_s} to {most_s}");

@@ -1,9 +1,7 @@
-//! Tells the service manager that all is well, for as long as all is.
+//! Pings the service manager while all tasks make progress and the database works.
 //!
-//! Whether it is, `progress` says: of the loops, and of the database, which counts when it has just
-//! answered. Nothing is written, so a quiet hour stays one. It runs on the thread of the loops: what
-//! holds up that thread holds up the pings. Invariant: a timer says when to look, never that all is
-//! well.
+//! `progress` checks both. The database is only read, so that an idle hour writes nothing. The watchdog
+//! runs on the thread of the tasks, so a blocked thread stops the pings.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,15 +21,15 @@ const STORE_WITHIN: Duration = Duration::from_secs(300);
 /// A machine that was held up wakes all loops at once: they go first, then they are judged.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// A service manager that wants to be told so.
+/// A service manager that expects pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watchdog {
     every: Duration,
 }
 
 impl Watchdog {
-    /// As `WATCHDOG_USEC` and `WATCHDOG_PID` of sd_watchdog_enabled(3) say; `None` where nobody
-    /// watches this process.
+    /// Reads `WATCHDOG_USEC` and `WATCHDOG_PID`, see sd_watchdog_enabled(3). Returns `None` if the service
+    /// manager expects no pings from this process.
     pub fn of(environment: &Environment<'_>, pid: u32) -> Option<Watchdog> {
         if environment("WATCHDOG_PID").is_some_and(|watched| watched != pid.to_string()) {
             return None;
@@ -40,8 +38,7 @@ impl Watchdog {
         (patience_us > 0).then(|| Watchdog { every: Duration::from_micros(patience_us) / SHARE })
     }
 
-    /// Looks at once, then for as long as it is not dropped: through reloads, and at the stop while
-    /// messages in flight are waited for. `ping` tells the service manager.
+    /// Checks and pings until dropped, also during reloads and while a stop waits for notices in flight.
     pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(PingPermit)) {
         let (answers, database) = Progress::begins("the database", STORE_WITHIN, clock::monotonic_now());
         let mut was = Judged::Well;
@@ -127,7 +124,7 @@ mod tests {
         }
     }
 
-    /// Pings in the first `hours` of a daemon whose one loop does `work`.
+    /// Counts the pings in the first `hours` of a daemon with one task.
     async fn pings(hours: u64, work: impl AsyncFn(Progress)) -> usize {
         pings_over(Store::open_in_memory().expect("a database"), hours, work).await
     }
@@ -144,7 +141,6 @@ mod tests {
         pings.get()
     }
 
-    /// Time is tokio's own and stands still but for the waits.
     #[tokio::test(start_paused = true)]
     async fn an_idle_hour_is_sixty_pings() {
         let idle = pings(1, async |progress: Progress| {
@@ -191,7 +187,7 @@ mod tests {
             drop(progress);
         });
         assert_eq!(gone.await, 1);
-        // Over its time from 30 s to 62 s; seen at 60 s, and well again when looked at once more.
+        // Stalled from 30 s to 62 s: suspect at 60 s, healthy at the next check.
         let slow = pings(1, async |progress: Progress| {
             sleep(Duration::from_secs(62)).await;
             progress.waits(None, Instant::now());
