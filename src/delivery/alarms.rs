@@ -1,8 +1,8 @@
-//! Keeps the alarms on a screen true: closes what is over and shows again what was lost.
+//! Keeps the alarms on a screen up to date: closes those that are over and restores lost ones.
 //!
-//! It composes nothing and announces nothing: news goes through the outbox. Level-triggered: each
-//! round compares what was shown with what goes on, so a missed round costs time only. Invariant: an
-//! alarm with news that is about to be sent is left to that news.
+//! Announces nothing: changes go through the outbox, and an alarm with a pending change is left to that
+//! change. Level-triggered: each round compares the shown alarms with the ongoing outages, so a missed
+//! round costs only time.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,13 +10,13 @@ use super::{Receiver, held_until};
 use crate::channel::{Fate, Notice, Wish};
 use crate::store::{READ_LATELY, RenderedNotice, ShownAlarm, Span, Store};
 
-/// After a screen that could not be reached.
+/// The pause after a screen could not be reached.
 const RETRY_S: i64 = 60;
-/// Of looking without a break: what has changed before that is confirmed in two looks, 45 s apart.
+/// The time of continuous polling after which earlier changes are confirmed (two polls, 45 s apart).
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(120);
 
-/// Does what is to be done about alarms that `receiver` has shown. Returns the time of the next round;
-/// `None`: when something happens.
+/// Updates the alarms that `receiver` has shown. Returns the time of the next round; `None`: after the next
+/// change.
 pub async fn keep(
     store: &Store,
     receiver: &mut Receiver,
@@ -55,7 +55,7 @@ pub async fn keep(
     Ok(again)
 }
 
-/// Whether what was believed when nobody looked has been confirmed or taken back by now.
+/// Returns true once polls have confirmed or corrected the beliefs from before a gap.
 async fn is_settled(store: &Store, receiver: &Receiver, now: Timestamp) -> rusqlite::Result<bool> {
     let since = now.checked_sub(READ_LATELY).unwrap_or(Timestamp::MIN);
     let spans = store.coverage(&receiver.feed, since).await?;

@@ -1,10 +1,9 @@
-//! A heartbeat: an address that is called after each look, so that somebody else notices when
-//! statusd itself is gone.
+//! The heartbeat: a request after each poll, so that a monitoring service notices when statusd is down.
 //!
-//! It is no channel: it carries no news and is not retried, for the next look brings the next one.
-//! Speaks the way of healthchecks: the address after a good look, the address with `/fail` behind
-//! it and the reason in the body after one that showed nothing. Invariant: the address, which holds
-//! the secret, is in nothing that it prints.
+//! Uses the protocol of Healthchecks: a GET of the URL after a successful poll, a POST to the URL plus
+//! `/fail` with the reason after a failed one. A failed request is not retried, because the next poll
+//! sends the next one. The URL is a secret and is never printed
+//! (`none_is_required_and_an_invalid_url_is_not_printed`).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -24,21 +23,21 @@ use crate::secret::Secret;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// What to call after a good look. None unless told otherwise.
+    /// The URL to call after a successful poll. Default: none.
     pub url: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
 }
 
 impl Settings {
-    /// Every setting, the address hidden.
+    /// Returns every setting, with the URL hidden.
     pub fn shown(&self) -> Vec<Shown> {
         let Settings { url, url_file } = self;
         vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
     }
 }
 
-/// How the last look went.
+/// The result of a poll, as a heartbeat reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pulse {
     Good,
@@ -46,7 +45,7 @@ pub enum Pulse {
     Blind(String),
 }
 
-/// Somebody who waits for our heartbeats.
+/// A monitoring service that expects heartbeats.
 pub struct Heartbeat {
     peer: HttpTarget,
     fail: Url,
@@ -59,7 +58,7 @@ impl fmt::Debug for Heartbeat {
 }
 
 impl Heartbeat {
-    /// `None` where none is configured.
+    /// Returns `None` if no URL is configured.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! One round of delivery for one channel: begin → send → finish, or hold back.
+//! Delivers to one channel, one notice at a time: begin, send, finish.
 //!
 //! The next try is written down before this one is sent, as if this one will fail, and no
 //! transaction is open while sending: a kill at any moment loses nothing and repeats at most the
@@ -43,10 +43,10 @@ const UNCLEAR_TRIES: u32 = 3;
 /// Nothing is ever due further ahead than this, unless the clock was set back.
 const LONGEST_WAIT_S: i64 = RETRY_AFTER_CAP_S + RETRY_AFTER_CAP_S / 5;
 
-/// What a round came to.
+/// The result of one round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Round {
-    /// Nothing to do before this time; `None`: before something new happens.
+    /// Nothing is due before this time; `None`: before the next change.
     Idle { until: Option<Timestamp> },
     /// One message was tried.
     Tried { key: String, attempt: u32, answer: SendOutcome },
@@ -60,15 +60,15 @@ struct Mirror {
     is_failing: bool,
 }
 
-/// A channel, and the policy on which it is used.
+/// A channel together with its policy, ready to deliver.
 #[derive(Debug)]
 pub struct Receiver {
     pub channel: Channel,
     pub policy: Policy,
-    /// The feed and the services that are told about.
+    /// The feed that is polled, and the watched services.
     pub feed: FeedId,
     pub watch: Watchlist,
-    /// For the times that people read.
+    /// The time zone for times in messages.
     pub zone: TimeZone,
     pub is_drill: bool,
     sync_state: Mirror,
@@ -77,7 +77,7 @@ pub struct Receiver {
     kept_since: Option<Timestamp>,
 }
 
-/// The outcome of an attempt.
+/// The outcome of an attempt that is not in the database yet.
 #[derive(Debug)]
 struct Outcome {
     notice_id: i64,
@@ -124,19 +124,19 @@ impl Receiver {
     }
 }
 
-/// What a channel has to do.
+/// The next step of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// Nothing before this time; `None`: before something new happens.
+    /// Nothing is due before this time; `None`: before the next change.
     Nothing { until: Option<Timestamp> },
-    /// A message waits for its next try.
+    /// A notice waits for its next attempt.
     Later { due_at: Timestamp },
-    /// To send this.
+    /// Send this notice.
     Message(Attempt),
 }
 
-/// Does what is due on a channel, at most one message. `jitter` is a throw of the dice in `0.0..1.0`;
-/// `clock` is read before and after sending, which may take as long as the channel's deadline.
+/// Does what is due on a channel, and sends at most one notice. `jitter` is a random number in `0.0..1.0`.
+/// `clock` is read before and after sending, which may take as long as the channel's timeout.
 pub async fn once(
     store: &Store,
     receiver: &mut Receiver,
@@ -173,8 +173,8 @@ pub async fn once(
     Ok(Round::Idle { until: until.into_iter().chain(refresh).chain(kept).min() })
 }
 
-/// Records the outcome of the newest attempt, if that was not possible before, and returns it. An
-/// error keeps it: a message whose outcome is known must not be sent again.
+/// Records the outcome of the newest attempt if that was not possible before, and returns it. On an error
+/// the outcome is kept, because a notice with a known outcome must not be sent again.
 async fn record_outcome(store: &Store, receiver: &mut Receiver) -> rusqlite::Result<Option<Round>> {
     if let Some(Outcome { notice_id, settled, at, .. }) = &receiver.unrecorded {
         store.settle(*notice_id, settled, *at).await?;
@@ -182,8 +182,8 @@ async fn record_outcome(store: &Store, receiver: &mut Receiver) -> rusqlite::Res
     Ok(receiver.unrecorded.take().map(|outcome| outcome.round))
 }
 
-/// The first half of [`once`]: composes the message that is due and writes the try down. Whoever
-/// calls it sends and settles. `early`: what waits for its next try need not wait any longer.
+/// Composes the notice that is due and records the attempt: the first half of [`once`]. The caller sends
+/// and settles. `early`: a notice that waits for its next attempt is due now.
 pub async fn begin(
     store: &Store,
     receiver: &Receiver,

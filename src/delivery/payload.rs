@@ -1,17 +1,17 @@
-//! The documented JSON of changes (`docs/json.md`): what programs are given and may rely on.
+//! The documented JSON of changes (`docs/json.md`).
 //!
-//! Times are RFC 3339 in UTC, `null` where unknown. A field may be added within a version; none
-//! is renamed, removed or given another meaning.
+//! Times are RFC 3339 in UTC, `null` if unknown. Within a version, fields may be added. None is renamed,
+//! removed or given another meaning.
 
 use serde_json::{Map, Value, json};
 
 use crate::delivery::message::{RenderContext, line};
 use crate::model::{Change, EventKind};
 
-/// Of every document that carries one.
+/// The version of all JSON documents.
 pub const VERSION: u32 = 1;
 
-/// The nine fields of a replayed change, in this order.
+/// Returns the nine fields of a replayed change, in this order.
 pub fn replayed(change: &Change) -> Value {
     Value::Object(core(change))
 }

@@ -1,9 +1,7 @@
-//! The policy on which a channel is used: what it hears of, when it may speak, how often it reminds,
-//! how old a message may get, and in whose words.
+//! The policy of a channel: topics, services, quiet hours, reminders, the age of messages and templates.
 //!
-//! Pure: it decides about one change or one moment and knows neither the outbox nor the channel.
-//! Invariant: policy hold a message back or leave it out by the person's own wish; they never lose
-//! one.
+//! Pure: decides about one change at one time, without the outbox or the channel. A policy leaves a change
+//! out or delays it, and never drops a delivery.
 
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
@@ -15,25 +13,25 @@ use crate::model::{Change, ChangeKind, ServiceKey};
 use crate::schedule::duration;
 use crate::tracking::watchlist::Watchlist;
 
-/// More often would be noise, and a channel that asks peers to bear it.
+/// Protects people and servers from a flood of reminders.
 const SHORTEST_REMINDER: SignedDuration = SignedDuration::from_mins(5);
 const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
-/// Of people's messages unless told otherwise: news of yesterday is told as one digest.
+/// The default for people: older changes are sent as one digest.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The keys that every channel's table may hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Topics that it hears of, see [`topic`]. All unless told otherwise.
+    /// The topics, see [`topic`]. Default: all.
     pub only: Option<Vec<String>>,
-    /// Of what is watched, the services that it hears of: names or globs. All unless told otherwise.
+    /// Names or globs that select from the watched services. Default: all.
     pub services: Option<Vec<String>>,
     /// `22:00-07:00`, in the configured time zone; `22:00-07:00 Europe/Berlin` in another.
     pub quiet: Option<String>,
-    /// Between two reminders of an outage that lasts: `6h`. None unless told otherwise.
+    /// The interval of reminders of an ongoing outage: `6h`. Default: no reminders.
     pub remind_every: Option<String>,
-    /// From when on a message that nobody confirmed is told anew with all that came since: `1d`.
+    /// The age after which an unconfirmed message is composed again with all later changes. Default: 1d.
     pub max_age: Option<String>,
     /// A minijinja template for the title.
     pub title: Option<String>,
@@ -44,7 +42,7 @@ pub struct Settings {
 /// The keys of [`Settings`].
 pub const KEYS: [&str; 7] = ["only", "services", "quiet", "remind_every", "max_age", "title", "body"];
 
-/// What `only` may name.
+/// The values of `only`.
 const TOPICS: [&str; 11] = [
     "began",
     "reopened",
@@ -59,16 +57,16 @@ const TOPICS: [&str; 11] = [
     "phone",
 ];
 
-/// Topics of development versions, and what they are called now.
+/// Topics of development versions, with their new names.
 const RENAMED_TOPICS: [(&str, &str); 2] = [("blind", "unreadable"), ("alive", "liveness")];
 
-/// The topic of a change; `None` for what somebody asked for in another way, a reminder or a test.
+/// Returns the topic of a change; `None` for a reminder or a test, which users request separately.
 pub fn topic(kind: ChangeKind) -> Option<&'static str> {
     match kind {
         ChangeKind::Began => Some("began"),
         ChangeKind::Reopened => Some("reopened"),
         ChangeKind::Worsened | ChangeKind::Eased => Some("worsened"),
-        // Whoever hears of the end must not wait for one that Apple never posts.
+        // A withdrawal is the only end of some outages.
         ChangeKind::Ended | ChangeKind::Withdrawn => Some("ended"),
         ChangeKind::Missed => Some("missed"),
         ChangeKind::Planned
@@ -89,7 +87,7 @@ pub fn topic(kind: ChangeKind) -> Option<&'static str> {
     }
 }
 
-/// A channel's policy, checked.
+/// A channel's policy, validated.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     only: Option<Vec<String>>,
@@ -101,7 +99,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// `zone` is that of the quiet hours where they name none.
+    /// Validates the settings. `zone` is the time zone of quiet hours that name none.
     ///
     /// # Errors
     ///
@@ -111,7 +109,7 @@ impl Policy {
         wrong.into_iter().next().map_or(Ok(policy), Err)
     }
 
-    /// The same without what is wrong, and a line for each fault.
+    /// Like [`Policy::new`], but ignores invalid settings and returns a line for each.
     pub fn usable(settings: &Settings, zone: &TimeZone) -> (Policy, Vec<String>) {
         fn take<T>(parsed: Result<Option<T>, String>, wrong: &mut Vec<String>) -> Option<T> {
             parsed.unwrap_or_else(|words| {
@@ -136,8 +134,7 @@ impl Policy {
         (policy, std::mem::take(wrong))
     }
 
-    /// Why these policy make no sense for a channel that speaks to programs: each gets every change,
-    /// as JSON.
+    /// Rejects settings that a channel for programs ignores, because it sends every change as JSON.
     ///
     /// # Errors
     ///
@@ -156,7 +153,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Whether the channel hears of a change at all.
+    /// Returns true if the channel sends the change.
     pub fn accepts(&self, change: &Change) -> bool {
         let is_topic = match (&self.only, topic(change.kind)) {
             (Some(only), Some(topic)) => only.iter().any(|wanted| wanted == topic),
@@ -167,45 +164,44 @@ impl Policy {
         is_topic && (is_about_all || self.accepts_service(&ServiceKey::new(&change.service)))
     }
 
-    /// Whether the channel hears of a service.
     fn accepts_service(&self, service: &ServiceKey) -> bool {
         self.services.as_ref().is_none_or(|services| services.matches(service))
     }
 
-    /// Whether the channel hears of a service where these are watched.
+    /// Returns true if the service is watched and the channel accepts it.
     pub fn accepts_watched(&self, service: &ServiceKey, watch: &Watchlist) -> bool {
         watch.matches(service) && self.accepts_service(service)
     }
 
-    /// The end of the quiet hours that `now` lies in.
+    /// Returns the end of the quiet hours if `now` is within them.
     pub fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.quiet.as_ref()?.until(now)
     }
 
-    /// Whether there are quiet hours in the configured time zone.
+    /// Returns true if the quiet hours use the configured time zone.
     pub fn depends_on_zone(&self) -> bool {
         self.quiet.as_ref().is_some_and(|quiet| !quiet.names_zone)
     }
 
-    /// The same without quiet hours: for what somebody asks for now.
+    /// Removes the quiet hours, for a message that the user requests now.
     pub fn without_quiet_hours(self) -> Policy {
         Policy { quiet: None, ..self }
     }
 
-    /// For people: how old an unconfirmed message may get before it is told anew.
+    /// Returns the age at which an unconfirmed message for people is composed again.
     pub fn max_age(&self) -> SignedDuration {
         self.max_age.unwrap_or(MAX_AGE)
     }
 }
 
-/// A channel by its name, and what it hears of.
+/// The name of a channel with its policy.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub channel: String,
     pub policy: Policy,
 }
 
-/// The names of those who hear of a change.
+/// Returns the names of the channels that send the change.
 pub fn matching(routes: &[Route], change: &Change) -> Vec<String> {
     routes.iter().filter(|route| route.policy.accepts(change)).map(|route| route.channel.clone()).collect()
 }
@@ -248,13 +244,13 @@ fn bounded(text: &str, least: SignedDuration) -> Result<SignedDuration, String> 
     Ok(length)
 }
 
-/// Hours of every day in which nothing is said.
+/// Daily hours without messages.
 #[derive(Clone, Debug)]
 struct Quiet {
     from: Time,
     to: Time,
     zone: TimeZone,
-    /// Whether they name the zone themselves.
+    /// Whether the setting names the zone.
     names_zone: bool,
 }
 
@@ -285,7 +281,7 @@ impl Quiet {
         Ok(Quiet { from, to, zone, names_zone })
     }
 
-    /// The end of the quiet hours that `now` lies in.
+    /// Returns the end of the quiet hours if `now` is within them.
     fn until(&self, now: Timestamp) -> Option<Timestamp> {
         let local = now.to_zoned(self.zone.clone());
         let time = local.time();
@@ -299,7 +295,7 @@ impl Quiet {
         }
         let day = if time < self.to { local.date() } else { local.date().tomorrow().ok()? };
         let end = self.zone.to_ambiguous_timestamp(day.to_datetime(self.to));
-        // Where clocks go back the end comes twice, and the first one may be past.
+        // When clocks are set back, the end occurs twice, and the first one may be past.
         let first = end.compatible().ok()?;
         if first > now { Some(first) } else { end.later().ok().filter(|later| *later > now) }
     }

@@ -1,8 +1,8 @@
-//! Messages in the words of whoever configured the channel: minijinja templates for title and body.
+//! User-defined message texts: minijinja templates for title and body.
 //!
-//! Pure. A template sees what [`facts`] lists and reaches nothing else: no file, no other template,
-//! and no more steps than [`FUEL`]. Invariant: a template that a configuration was accepted with
-//! renders every kind of change; should one fail all the same, the message goes out in our words.
+//! Pure. A template can use the variables of [`variables`] and nothing else: no file, no other template, and
+//! at most [`FUEL`] steps. A configuration is accepted only if its templates render every kind of
+//! change. If one fails later, the built-in text is sent.
 
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Value, json};
@@ -12,14 +12,14 @@ use crate::delivery::payload;
 use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup};
 use crate::text;
 
-/// Steps of a template; ours need some hundred.
+/// The maximum number of steps. Typical templates need a few hundred.
 const FUEL: u64 = 50_000;
 const TITLE_MAX_CHARS: usize = 200;
 const ERROR_MAX_CHARS: usize = 300;
 const BODY_MAX_CHARS: usize = 8_000;
 const SOURCE_MAX_BYTES: usize = 8 * 1024;
 
-/// The templates of a channel; without any, our words.
+/// The templates of a channel. Default: the built-in texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     title: Option<String>,
@@ -27,7 +27,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Tries the templates on a sample of every kind of change.
+    /// Parses the templates and renders a sample of every kind of change.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Template {
         self.body.is_some()
     }
 
-    /// The message in these words. Where a template fails, our words stand and the error says why.
+    /// Applies the templates to the built-in message.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ fn facts(message: &Message, changes: &[Change], said: &RenderContext) -> Value {
 
 fn render(template: &str, facts: &Value) -> Result<String, String> {
     let mut environment = Environment::new();
-    // A slip of the finger in a name must not be an empty place in a message.
+    // A misspelt variable must be an error and not an empty string.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
     environment.render_str(template, minijinja::value::Serde(facts)).map_err(|error| {
@@ -115,7 +115,7 @@ fn render(template: &str, facts: &Value) -> Result<String, String> {
     })
 }
 
-/// In words for people: the engine's are for programmers.
+/// Returns the cause in words for users; the engine's messages are for programmers.
 fn cause(error: &minijinja::Error) -> String {
     let name = error.detail().and_then(|detail| detail.split('`').nth(1)).map(|name| format!(" {name:?}"));
     let name = name.unwrap_or_default();

@@ -1,14 +1,14 @@
-//! What people are told to do, and how loudly a piece of news is said.
+//! The advice for people, and the severity of each kind of change.
 //!
-//! Every text that tells people what to do stands in this file, is in our own words, and names no
-//! host and no number: support scams live on this very subject.
+//! All advice is in this file. None contains a link or a telephone number, because support scams use
+//! this subject.
 
 use super::News;
 use crate::model::{ChangeKind, ServiceKey, Severity};
 
 const WAIT_FOR_BACKUP: &str =
     "Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or erase it.";
-/// Says that there is nothing to say; left out where room is scarce.
+/// Left out in one-line news.
 pub const WAIT: &str = "There is nothing to do but wait.";
 const BACK_UP_NOW: &str = "To back up now: Settings, your name, iCloud, iCloud Backup, Back Up Now.";
 const CHECK_BACKUP: &str = "Check the date of your last backup: Settings, your name, iCloud, iCloud Backup.";
@@ -21,18 +21,18 @@ const SEEK_CAUSE: &str = "Tonight, leave it locked, plugged in and on Wi-Fi. To 
      iCloud Backup, Back Up Now. To find the cause, run `statusd doctor`.";
 const SWITCH_ON: &str = "To switch it on: Settings, your name, iCloud, iCloud Backup. If you back up to a computer \
      instead, there is nothing to do.";
-/// What it is worth that Apple lists no problem, measured on 38 outages of iCloud Backup.
+/// The reliability of "Apple lists no problem", measured on 38 outages of iCloud Backup.
 pub const POSTS_LATE: &str = "Apple posts late: in about one hour out of 400, iCloud Backup is down but Apple lists \
      nothing. Half to two thirds of an outage pass before Apple posts it (measured over 4.5 years).";
-/// The same, where room is scarce.
+/// A shorter form of [`POSTS_LATE`].
 pub const POSTS_LATE_SHORT: &str =
     "Apple posts late: in about one hour out of 400, iCloud Backup is down but Apple lists nothing.";
-/// How a service is that has no event in the feed; never "fine", which nobody here can know.
+/// The state of a service without an event in the feed; not "fine", because Apple posts late.
 pub const NO_PROBLEM: &str = "Apple lists no problem";
 const DAMAGED: &str = "All readable data was kept. Ongoing outages may be announced again, and waiting \
      messages may be lost.";
 
-/// What to do; empty where there is nothing to do or to leave undone.
+/// Returns the advice; empty if there is none.
 pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
     let is_backup = ServiceKey::new(service).is_backup();
     match kind {
@@ -72,8 +72,8 @@ pub fn advice(kind: ChangeKind, service: &str) -> &'static str {
     }
 }
 
-/// What to do about one piece of news. Of an incident of several services the backup counts: for
-/// the others there is nothing to do.
+/// Returns the advice for one piece of news. For several services, the backup decides, because the others
+/// need no action.
 pub fn advice_for(news: &News) -> &'static str {
     let backup = news.services.iter().find(|service| ServiceKey::new(service).is_backup());
     let service = backup.or(news.services.first()).copied().unwrap_or_default();
@@ -83,7 +83,7 @@ pub fn advice_for(news: &News) -> &'static str {
     }
 }
 
-/// Whether an outage goes on after it, whatever the news is.
+/// Returns true if an outage is ongoing after the change.
 pub fn is_trouble(kind: ChangeKind) -> bool {
     matches!(
         kind,
@@ -95,7 +95,7 @@ pub fn is_trouble(kind: ChangeKind) -> bool {
     )
 }
 
-/// Bad news that a person should not overlook, good news, or neither.
+/// Returns the severity of a change: bad news, good news or neither.
 pub fn severity(kind: ChangeKind) -> Severity {
     match kind {
         ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened => Severity::Alert,
@@ -118,7 +118,7 @@ pub fn severity(kind: ChangeKind) -> Severity {
         | ChangeKind::Cancelled
         | ChangeKind::Reminder
         | ChangeKind::Liveness
-        // Days late: an hour more does not matter.
+        // A backup is days late, so the message is not urgent.
         | ChangeKind::BackupLate
         | ChangeKind::BackupOff
         | ChangeKind::Test => Severity::Info,

@@ -1,8 +1,8 @@
-//! Changes → the words people read.
+//! Composes the message that people read from changes.
 //!
-//! Pure. A message says everything that it is given: ten services of one incident are one piece of
-//! news, a start and an end that both waited are "Was down … from … to …". Each piece of news stands
-//! with its own headline and its own advice; which news share a message, `store` decides.
+//! Pure. A message contains all the changes that it is given: ten services of one incident are one piece
+//! of news, a start and an end that both waited are "Was down … from … to …". Each piece of news has its
+//! own headline and advice. `store` decides which changes share a message.
 
 pub mod advice;
 pub mod phrases;
@@ -19,12 +19,12 @@ use crate::text::grouped;
 const HEADLINE_NAMES: usize = 2;
 /// More news than this is told in a line each, what to do above it.
 const LONG_MESSAGE: usize = 5;
-/// And no more lines than this: nobody reads on.
+/// The maximum number of such lines.
 const SECTIONS_MAX: usize = 100;
-/// Before every message of a drill.
+/// Prefix of every message of a drill.
 pub const DRILL: &str = "DRILL: ";
 
-/// When and where something is said; `now` decides only how much of a date is needed.
+/// The time and time zone of a message. `now` decides only how much of a date is shown.
 #[derive(Clone, Copy, Debug)]
 pub struct RenderContext<'a> {
     pub now: Timestamp,
@@ -34,38 +34,38 @@ pub struct RenderContext<'a> {
 }
 
 impl RenderContext<'_> {
-    /// `text` so that nobody takes a drill for an outage.
+    /// Prefixes `text` in a drill, so that a drill is not mistaken for an outage.
     pub fn marked(&self, text: String) -> String {
         if self.is_drill && !text.starts_with(DRILL) { format!("{DRILL}{text}") } else { text }
     }
 }
 
-/// Why a message says what is long known, and what goes on beside its news.
+/// The reason why a message is late, and the outages that are ongoing beside its news.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
-    /// When the oldest of its changes was held back.
+    /// The time since which the oldest of its changes is held back.
     pub since: Timestamp,
     /// What is going on now and was told before; in order of time.
     pub lasting: Vec<Outage>,
 }
 
-/// How much room a message has.
+/// The space available for a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// All that is known.
+    /// No limit.
     #[default]
     Full,
-    /// For the bubble of one incident, of which a screen shows three to eight lines: what to do comes
-    /// before Apple's own words, and those are cut.
+    /// The bubble of one incident, of which a screen shows three to eight lines. The advice comes before
+    /// Apple's own text, which is shortened.
     Compact,
 }
 
-/// What a message says beside its news.
+/// The contents of a message beside its changes.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     pub form: Form,
     pub digest: Option<Digest>,
-    /// The other services of a bubble's incident that the reader knows of, as they stand.
+    /// The other announced services of a bubble's incident, in their current state.
     pub others: Vec<Outage>,
     /// Further news that is counted and not listed.
     pub more: usize,
@@ -76,11 +76,11 @@ pub struct Context {
 pub struct Message {
     /// One line.
     pub title: String,
-    /// Lines.
+    /// Several lines.
     pub body: String,
-    /// What to do, as it stands in the body; empty where there is nothing to do.
+    /// The advice, as in the body; empty if there is none.
     pub advice: String,
-    /// Of the worst in it.
+    /// The severity of the worst news.
     pub severity: Severity,
 }
 
@@ -134,7 +134,7 @@ pub fn compose(changes: &[Change], context: &Context, said: &RenderContext) -> M
     }
 }
 
-/// What the message is about, also where it is about several things.
+/// Returns the title, also of several pieces of news.
 fn title(news: &[News], context: &Context) -> String {
     let Some(first) = news.first() else { return String::new() };
     let label = title::label(first.change);
@@ -174,13 +174,13 @@ fn full(news: &[News], folded: &[Change], context: &Context, said: &RenderContex
         lines.insert(0, phrases::held_back(digest.since, said));
         lines.extend(phrases::still_going_on(&unmentioned(&digest.lasting, folded), said));
     }
-    // Whoever cuts a long message cuts its end, and what to do must be in it.
+    // Clients cut long messages at the end, and the advice must survive.
     let place = if is_long { 0 } else { lines.len() };
     lines.splice(place..place, shared);
     lines
 }
 
-/// What a bubble has room for, and its severity: it stays on the screen while something in it goes on.
+/// Returns the lines of a bubble and its severity, which stays `Alert` while an outage in it is ongoing.
 fn compact(
     news: &[News],
     folded: &[Change],
@@ -229,7 +229,7 @@ fn brief(news: &News, said: &RenderContext, stands: impl Fn(&str) -> bool) -> St
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Each piece of advice once.
+/// Returns each piece of advice once.
 fn advice(news: &[News]) -> Vec<&'static str> {
     let mut advice: Vec<&str> = Vec::new();
     for text in news.iter().map(advice::advice_for) {
@@ -240,14 +240,14 @@ fn advice(news: &[News]) -> Vec<&'static str> {
     advice
 }
 
-/// The advice for all of it, where that is the same: it stands once. Advice for some stands with them.
+/// Returns the advice if it is the same for all the news, so that it is given once.
 fn shared_advice(news: &[News]) -> Option<&'static str> {
     let first = advice::advice_for(news.first()?);
     let is_shared = !first.is_empty() && news.iter().all(|news| advice::advice_for(news) == first);
     is_shared.then_some(first)
 }
 
-/// What goes on beside the outages that the message is about.
+/// Returns the outages that none of the changes is about.
 fn unmentioned<'a>(outages: &'a [Outage], changes: &[Change]) -> Vec<&'a Outage> {
     let is_mentioned = |outage: &&Outage| {
         changes.iter().any(|change| {
@@ -258,7 +258,7 @@ fn unmentioned<'a>(outages: &'a [Outage], changes: &[Change]) -> Vec<&'a Outage>
     outages.iter().filter(|outage| !is_mentioned(outage)).collect()
 }
 
-/// A paragraph for each piece of news, or a line where there are many.
+/// Returns a paragraph for each piece of news, or a line if there are many.
 fn sections(
     news: &[News],
     is_long: bool,

@@ -1,6 +1,6 @@
-//! The words for one piece of news below its title: what is known. What to do is `advice`'s.
+//! The sentences about one piece of news, below its title. The advice is in `advice`.
 //!
-//! Apple's own text is quoted, never repeated as ours.
+//! Apple's own text is always quoted.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,12 +11,12 @@ use super::{News, RenderContext};
 use crate::model::{Change, ChangeKind, EventKind, LastBackup, Outage, OverBy, Phase};
 use crate::text::{self, grouped};
 
-/// Names in one line; real incidents have up to some sixty.
+/// The maximum number of names in one line. Real incidents have up to about sixty.
 const NAMES_MAX: usize = 100;
-/// Of Apple's words in a bubble: more would push the rest off the screen.
+/// The maximum length of Apple's text in a bubble, so that the rest stays on the screen.
 const EXCERPT_MAX_CHARS: usize = 160;
 
-/// A reminder that waited for longer was true when it was written.
+/// The maximum age of a statement in the present tense.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
 /// What a phone said longer ago may not be so any more: it was out of reach since.
 const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
@@ -181,7 +181,7 @@ pub fn already_over(over: &[&Outage], said: &RenderContext) -> Vec<String> {
         .collect()
 }
 
-/// `A, B, C`, with the number of the others where there are very many.
+/// Returns `A, B, C`, with a count instead of the names beyond the maximum.
 pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
     let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(AsRef::as_ref).collect();
     match names.len() - shown.len() {
@@ -190,7 +190,7 @@ pub fn listed<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
-/// `outage`, `issue` …; a word of Apple's that we do not know is quoted.
+/// Returns `outage`, `issue` …; quotes a word of Apple's that is unknown.
 pub fn kind_word(kind: &EventKind) -> String {
     match kind {
         EventKind::Outage => "outage".to_owned(),
@@ -264,11 +264,11 @@ fn quoted(change: &Change) -> String {
     quotation(&change.message)
 }
 
-/// Apple's words as far as a bubble has room for them; of what is over they say nothing new.
+/// Returns Apple's text shortened for a bubble; empty for an outage that is over.
 pub fn excerpt(change: &Change) -> String {
     match change.kind {
         ChangeKind::Ended | ChangeKind::Withdrawn | ChangeKind::Over => String::new(),
-        // The reason for a trouble of our own stands in the sentence before.
+        // The message of a change without an event is already in the summary.
         _ if change.message_id.is_none() => String::new(),
         _ => quotation(&text::excerpt(&change.message, EXCERPT_MAX_CHARS)),
     }
@@ -292,7 +292,7 @@ fn is_maintenance(change: &Change) -> bool {
     change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance)
 }
 
-/// Whether a change says that something is over: without an end it must not read as going on.
+/// Returns true for a change about something that is over, which must not read as ongoing without an end.
 fn is_over(kind: ChangeKind) -> bool {
     matches!(
         kind,
@@ -382,7 +382,7 @@ fn late(change: &Change, said: &RenderContext) -> String {
     change.began_at.map_or(String::new(), |last| format!("Last backup: {}. {apple}.", at(last)))
 }
 
-/// With a capital and a full stop, if it has none of its own.
+/// Capitalizes the text and adds a full stop if it has none.
 fn sentence(text: &str) -> String {
     let text = text.trim();
     let stop = if text.ends_with(['.', '!', '?', '\u{3002}']) { "" } else { "." };

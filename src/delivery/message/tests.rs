@@ -1,4 +1,4 @@
-//! What people read, word for word, and what they must never read.
+//! Checks the composed messages word for word.
 
 use super::*;
 use crate::model::{Edition, EventKind, FeedId, LastBackup, OverBy};
@@ -81,7 +81,7 @@ fn a_start_and_an_end_that_both_waited_are_one() {
     );
 }
 
-/// Screens of phones and desktops show some twenty characters.
+/// Phones and desktops show about twenty characters.
 #[test]
 fn the_deciding_word_stands_first() {
     let title = |kind, outage_kind: Option<EventKind>| {
@@ -115,7 +115,7 @@ fn the_deciding_word_stands_first() {
     ] {
         assert_eq!(title(kind, Some(outage_kind)), format!("{expected}: iCloud Backup"));
     }
-    // Nothing of a title is behind the service that it is about.
+    // A title ends with the service.
     for kind in ChangeKind::ALL {
         let title = title(kind, None);
         let place = title.find("iCloud Backup").map(|place| place + "iCloud Backup".len());
@@ -137,7 +137,7 @@ fn ten_services_in_one_incident_are_one_message() {
     assert_eq!(message.severity, Severity::Alert);
 }
 
-/// The text of the first once stood for all.
+/// In an earlier version the text of the first service was used for all.
 #[test]
 fn services_of_which_apple_writes_something_else_are_news_of_their_own() {
     let about = |service: &str, message: &str, users: &str| Change {
@@ -154,7 +154,7 @@ fn services_of_which_apple_writes_something_else_are_news_of_their_own() {
     for words in ["Users cannot back up.", "Photos are not uploaded.", "All users are affected"] {
         assert!(message.body.contains(words), "{}", message.body);
     }
-    // What is over is quoted no more, so there is nothing to tell apart.
+    // The text of an outage that is over is not shown, so it does not separate services.
     let over = |service: &str, message: &str| Change { message: message.to_owned(), ..ended(service) };
     assert_eq!(full(&[over(BACKUP, "One."), over("Photos", "Two.")]).body.matches("Fixed").count(), 0);
 }
@@ -212,7 +212,7 @@ fn a_long_message_begins_with_what_to_do() {
         "{}",
         message.body
     );
-    // With a backup among them its advice stands with it, and it stands first.
+    // A backup comes first, with its own advice.
     changes.push(change(ChangeKind::Began, "iCloud Backup"));
     let message = composed(&changes, &Context { more: 4_300, ..Context::default() });
     assert_eq!(message.title, "Outage: iCloud Backup and 4,320 more");
@@ -281,7 +281,7 @@ fn a_bubble_says_what_to_do_before_apples_words_and_cuts_those() {
     assert!(!message.body.contains("Seen") && !message.body.contains("onfirmed"), "{}", message.body);
 }
 
-/// What the README shows of it, between the lines of its boxes.
+/// The README shows bubbles in boxes of line characters.
 #[test]
 fn the_readme_shows_bubbles_as_they_are() {
     let began =
@@ -319,11 +319,11 @@ fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
          No longer listed: Siri."
     );
     assert_eq!(compact(&end, &[over]).severity, Severity::Resolved);
-    // An outage that has eased, and a reminder, go on.
+    // An outage is ongoing after it eased and at a reminder.
     for kind in [ChangeKind::Eased, ChangeKind::Reminder, ChangeKind::Worsened] {
         assert_eq!(compact(&[change(kind, "iCloud Backup")], &[]).severity, Severity::Alert, "{kind:?}");
     }
-    // What the message itself is about is not said again.
+    // The outage of the message itself is not listed again.
     let same = outage("iCloud Backup", Phase::Over(OverBy::Apple), Some("10:04"));
     assert!(!compact(&end, &[same]).body.contains("Already"));
 }
@@ -343,7 +343,7 @@ fn a_bubble_about_services_that_fare_differently_has_a_line_for_each() {
     );
 }
 
-/// With a phone that was backed up at `backup` and said so at `read_at`; `ended` where it is over.
+/// Checks the sentence about a phone that was read at `read_at` and whose last backup was at `backup`.
 #[track_caller]
 fn check_backup(kind: ChangeKind, ended: Option<&str>, backup: &str, read_at: &str, expected: &str) {
     let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
@@ -409,7 +409,7 @@ fn a_late_backup() {
     let title = "No backup for 3 days: your iPhone";
     let fresh = format!("Last backup: Fri 1 May 23:15. Apple reports no outage.\n{advice}");
     check(std::slice::from_ref(&late), title, &fresh);
-    // It waited, and so did the one before it.
+    // Both were held back.
     let early = Change { at: at("09:59"), seen_at: at("09:59"), serial: 2, ..late.clone() };
     let old = format!("Last backup: Fri 1 May 23:15. Apple reported no outage at 09:59.\n{advice}");
     check(&[late, early], title, &old);
@@ -455,7 +455,7 @@ fn a_plan_that_is_moved_or_cancelled_says_the_times_that_count() {
         "Maintenance cancelled: iCloud Backup. It was planned from 20:00 to 23:30 (3 h 30 min). Apple \
          dropped it at 09:40.",
     );
-    // Both waited: nobody heard of the former times.
+    // Both were held back, so the former times were never announced.
     let waited = [
         maintenance(ChangeKind::Planned, "18:00", Some("19:00")),
         maintenance(ChangeKind::Moved, "20:00", Some("23:30")),
@@ -485,7 +485,7 @@ fn times_claim_no_more_than_apple_gives() {
         message: String::new(),
         ..change(kind, "Photos")
     };
-    // Over without an end, and with one before its start.
+    // Over without an end, and with an end before the start.
     check_words(
         &bare(ChangeKind::Missed, "08:15", None),
         "Was down: Photos. From 08:15; Apple gives no end time. First seen at 09:40, after it had ended.",
@@ -499,7 +499,7 @@ fn times_claim_no_more_than_apple_gives() {
         "Fixed: Photos. Apple says it is fixed. From 08:15; Apple gives an end before the start. Seen at 09:40, \
          confirmed at 09:41.",
     );
-    // A start that lies ahead.
+    // A start in the future.
     check_words(
         &bare(ChangeKind::Began, "15:00", None),
         "Outage: Photos. Apple reports an outage. Apple gives 15:00 as the start time. Seen at 09:40, confirmed at 09:41.",

@@ -1,13 +1,12 @@
-//! Times and durations as people say them.
+//! Formats times and durations for people.
 //!
-//! Times are local to the reader's zone, on a 24-hour clock, with as much of a date as is needed
-//! to be clear at `now`.
+//! Times are local to the reader's zone, on a 24-hour clock, with as much of a date as `now` requires.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// `08:15`, `Tue 5 May 08:15` or `5 May 2024 08:15`, depending on how far it is from `now`. In the
-/// hour that comes twice when clocks are set back, with the zone: `02:30 CEST`.
+/// Returns `08:15`, `Tue 5 May 08:15` or `5 May 2024 08:15`, depending on the distance from `now`. In the
+/// hour that is repeated when clocks are set back, adds the zone: `02:30 CEST`.
 pub fn when(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let local = time.to_zoned(zone.clone());
     let today = now.to_zoned(zone.clone());
@@ -22,21 +21,21 @@ pub fn when(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     if is_repeated(time, zone) { format!("{text} {}", local.strftime("%Z")) } else { text }
 }
 
-/// Whether the local time comes twice on that day.
+/// Returns true if the local time occurs twice on that day.
 pub fn is_repeated(time: Timestamp, zone: &TimeZone) -> bool {
     let local = time.to_zoned(zone.clone()).datetime();
     zone.to_ambiguous_timestamp(local).is_ambiguous()
 }
 
-/// From the one time to the other, the second without its date where it is the same day.
+/// Returns `from 08:15 to 10:04`; the second time has no date if it is on the same day.
 pub fn from_to(from: Timestamp, to: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     let same_day = from.to_zoned(zone.clone()).date() == to.to_zoned(zone.clone()).date();
     let end = if same_day { when(to, to, zone) } else { when(to, now, zone) };
     format!("from {} to {end}", when(from, now, zone))
 }
 
-/// `from 08:15 to 10:04`, or as much of it as is known. What is over without an end must not read as
-/// going on, and an end before its start bounds nothing.
+/// Returns `from 08:15 to 10:04`, or the known part of it. An outage that `is_over` without an end must not
+/// read as ongoing, and an end before the start is no bound.
 pub fn bounds(
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -57,7 +56,7 @@ pub fn bounds(
     }
 }
 
-/// The same with its length: `from 08:15 to 10:04 (1 h 49 min)`.
+/// Returns the bounds with the duration: `from 08:15 to 10:04 (1 h 49 min)`.
 pub fn span(
     from: Option<Timestamp>,
     to: Option<Timestamp>,
@@ -72,7 +71,7 @@ pub fn span(
     }
 }
 
-/// `since 08:15 (1 h 49 min)`; a start that lies ahead is Apple's claim and no span.
+/// Returns `since 08:15 (1 h 49 min)`. A start in the future is quoted as Apple's claim.
 pub fn since(from: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     if from > now {
         return format!("starting at {} according to Apple", when(from, now, zone));
@@ -80,7 +79,8 @@ pub fn since(from: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
     format!("since {} ({})", when(from, now, zone), lasted(from, now))
 }
 
-/// What goes on, after its kind: `since 08:15 (1 h 49 min)`, for maintenance with its announced end.
+/// Returns the time of an ongoing event, to follow its kind: `since 08:15 (1 h 49 min)`, for maintenance
+/// with the planned end.
 pub fn under_way(
     start: Option<Timestamp>,
     planned_end: Option<Timestamp>,
@@ -94,8 +94,8 @@ pub fn under_way(
     }
 }
 
-/// How long, in at most two units: `under a minute`, `45 min`, `1 h 49 min`, `3 days 2 h`. A
-/// negative span (clocks, revised times) counts as none.
+/// Returns the duration in at most two units: `under a minute`, `45 min`, `1 h 49 min`, `3 days 2 h`. A
+/// negative one (clocks, revised times) counts as zero.
 pub fn lasted(from: Timestamp, to: Timestamp) -> String {
     let minutes = to.duration_since(from).as_secs().max(0) / 60;
     let (days, hours, rest) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
@@ -131,7 +131,7 @@ mod tests {
         for (time, expected) in cases {
             assert_eq!(when(at(time), now, &berlin), expected);
         }
-        // The night on which 02:30 comes twice, and the hours around it that do not.
+        // The night on which 02:30 occurs twice, and the unambiguous hours around it.
         let autumn = at("2026-10-25T12:00:00Z");
         for (time, expected) in [
             ("2026-10-24T23:59:00Z", "01:59"),

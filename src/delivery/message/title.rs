@@ -1,23 +1,23 @@
-//! Titles: the deciding word first, then what it is about.
+//! Titles: the deciding word, then the subject.
 //!
-//! Phones and desktops cut titles after some twenty characters, so that "Outage: iCloud Backup" and
-//! "Fixed: iCloud Backup" are whole everywhere. Invariant: a title never needs its end to be
-//! understood (`the_deciding_word_stands_first`).
+//! Phones and desktops cut titles after about twenty characters. "Outage: iCloud Backup" and "Fixed: iCloud
+//! Backup" fit everywhere, and a longer title is understood without its end
+//! (`the_deciding_word_comes_first`).
 
 use super::News;
 use crate::model::{Change, ChangeKind, EventKind};
 
-/// The news as a headline of one line, without a full stop.
+/// Returns the headline of one line, without a full stop.
 pub fn headline(news: &News) -> String {
     headed(&label(news.change), &subject(news))
 }
 
-/// `Outage: iCloud Backup`, or the label alone where there is nothing to name.
+/// Returns `Outage: iCloud Backup`, or the label alone if there is no subject.
 pub fn headed(label: &str, subject: &str) -> String {
     if subject.is_empty() { label.to_owned() } else { format!("{label}: {subject}") }
 }
 
-/// The news in a word or two, which stand before what it is about.
+/// Returns the news in a word or two, to precede the subject.
 pub fn label(change: &Change) -> String {
     let kind = change.outage_kind.as_ref();
     match change.kind {
@@ -54,7 +54,7 @@ pub fn label(change: &Change) -> String {
     }
 }
 
-/// What the news is about; empty where its label says all.
+/// Returns the subject; empty if the label needs none.
 fn subject(news: &News) -> String {
     match news.change.kind {
         ChangeKind::Unreadable | ChangeKind::Readable => "Apple's status".to_owned(),
@@ -64,7 +64,7 @@ fn subject(news: &News) -> String {
     }
 }
 
-/// The deciding word of a title.
+/// Returns the deciding word of a title.
 fn noun(kind: Option<&EventKind>) -> &'static str {
     match kind {
         Some(EventKind::Outage) => "Outage",
@@ -75,7 +75,7 @@ fn noun(kind: Option<&EventKind>) -> &'static str {
     }
 }
 
-/// The deciding words while it goes on.
+/// Returns the deciding words while an outage is ongoing.
 pub fn still(kind: Option<&EventKind>) -> &'static str {
     match kind {
         Some(EventKind::Outage) => "Still down",
@@ -96,7 +96,7 @@ fn was(kind: Option<&EventKind>) -> &'static str {
     }
 }
 
-/// `3 days`: what is late is so by whole days.
+/// Returns `3 days`: lateness is counted in whole days.
 fn whole_days(change: &Change) -> String {
     let since = change.began_at.unwrap_or(change.at);
     match change.at.duration_since(since).as_hours() / 24 {
