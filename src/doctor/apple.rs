@@ -1,8 +1,8 @@
-//! Apple: the watched services now, in the last night and in the last 72 hours, from the feed and from the history.
+//! The checks `apple` and `history`: the watched services now, last night and in the last 72 hours.
 //!
-//! The feed forgets, hands out old copies and posts late, so a feed without trouble clears nobody;
-//! the history, where there is one, remembers more. Invariant: what the feed does not list is not
-//! over, and a feed that could not be read says nothing.
+//! The feed drops finished outages, is sometimes an old copy, and is posted late. A feed without a problem
+//! therefore proves nothing. An outage that the feed no longer lists is not over, and an unreadable feed
+//! is "cannot tell".
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -32,28 +32,28 @@ const BACK_UP: &str = "The phone catches up by itself the next night. To back up
                        Backup, Back Up Now.";
 const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over. Your iPhone then backs up by itself.";
 
-/// What the database remembers.
+/// The recorded history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     /// Of the watched services; maintenance is none.
     pub outages: Vec<Outage>,
-    /// When somebody looked and could see.
+    /// The time spans in which the feed was polled and readable.
     pub covered: Vec<(Timestamp, Timestamp)>,
-    /// Of the feed, with the stamp of the newest document that was accepted.
+    /// The stored state of the feed, with the stamp of the newest accepted document.
     pub state: Option<FeedState>,
     pub last_readable: Option<Timestamp>,
 }
 
-/// What the judges need beside what was seen.
+/// The context of the checks of Apple and of the daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     /// The watched names and globs, as they were written.
     pub watch: &'a [String],
     pub now: Timestamp,
     pub zone: &'a TimeZone,
-    /// Of a connected phone: what was over before it no longer matters.
+    /// The last backup of the connected phones. Outages that ended before no longer matter.
     pub last_backup: Option<Timestamp>,
-    /// Of the feed that was asked.
+    /// The edition of the fetched feed.
     pub edition: Edition,
 }
 
@@ -76,7 +76,7 @@ impl Case<'_> {
         time_format::when(time, self.now, self.zone)
     }
 
-    /// Of what is over, planned or going on, `to` being the end that Apple gives or has announced.
+    /// Describes the time span of an event. `to` is the end or the announced end.
     fn span(
         &self,
         kind: &EventKind,
@@ -333,7 +333,7 @@ pub fn downtimes(document: Option<&Document>, past: Option<&Past>, case: &Case) 
     of_feed.chain(of_history).collect()
 }
 
-/// The time that an outage kept phones from backing up; `None` for one of another service.
+/// Returns the time in which an outage prevented backups; `None` for other services and maintenance.
 pub fn downtime(outage: &Outage) -> Option<Downtime> {
     let is_backup = ServiceKey::new(&outage.service).is_backup() && !outage.kind.is_maintenance();
     let to = match outage.phase {
@@ -344,7 +344,7 @@ pub fn downtime(outage: &Outage) -> Option<Downtime> {
     Some(Downtime { from: outage.start.filter(|_| is_backup)?, to })
 }
 
-/// `iCloud Backup, Photos and 3 more`; each name once.
+/// Returns `iCloud Backup, Photos and 3 more`, each name once.
 fn names<'a>(all: impl Iterator<Item = &'a str>) -> String {
     let mut names: Vec<&str> = Vec::new();
     for name in all {
@@ -401,7 +401,7 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// On 5 May at noon, UTC; the last night is that to the 5th.
+    /// Checks a feed on 5 May at noon UTC, so that the last night is that to 5 May.
     #[track_caller]
     fn check(looked: &Result<Document, FetchError>, status: Status, seen: &str) -> Finding {
         let watch = watch(&[BACKUP]);
@@ -438,7 +438,7 @@ mod tests {
         let seen = "iCloud Backup: issue from Mon 4 May 22:00 to 01:00 (3 h), last night; it is over";
         let finding = check(&night, Status::Problem, seen);
         assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
-        // At ten in the evening the night to the 5th is still the last that is over.
+        // At 22:00 the night to 5 May is still the last complete one.
         let watch = watch(&[BACKUP]);
         let late = Case {
             watch: &watch,

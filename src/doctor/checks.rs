@@ -1,10 +1,10 @@
-//! The list of checks, and which of them somebody asked for.
+//! The list of checks, and the selection made with `--only` and `--skip`.
 //!
-//! Pure. Invariant: an id stands here once and is never given to another check.
+//! Pure. An id is unique (`ids_are_unique`) and is never reused for another check.
 
 use std::collections::BTreeSet;
 
-/// What a check looks at.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Group {
     Apple,
@@ -17,7 +17,7 @@ pub enum Group {
 impl Group {
     pub const ALL: [Group; 5] = [Group::Apple, Group::Network, Group::Phone, Group::Backups, Group::Statusd];
 
-    /// The word on the command line and in JSON.
+    /// Returns the value used on the command line and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Group::Apple => "apple",
@@ -28,7 +28,7 @@ impl Group {
         }
     }
 
-    /// Above its checks.
+    /// Returns the heading above the checks of this group.
     pub fn title(self) -> &'static str {
         match self {
             Group::Apple => "Apple",
@@ -40,12 +40,11 @@ impl Group {
     }
 }
 
-/// One check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
     pub id: &'static str,
     pub group: Group,
-    /// What it finds out, in a line.
+    /// One line for `--list-checks`.
     pub what: &'static str,
 }
 
@@ -53,7 +52,7 @@ const fn check(id: &'static str, group: Group, what: &'static str) -> Check {
     Check { id, group, what }
 }
 
-/// In the order in which they are shown.
+/// All checks, in display order.
 pub const CHECKS: [Check; 20] = [
     check("apple", Group::Apple, "the watched services now and last night, from Apple's feed"),
     check("history", Group::Apple, "the same, from statusd's own records"),
@@ -77,16 +76,16 @@ pub const CHECKS: [Check; 20] = [
     check("desktop", Group::Statusd, "whether this desktop can show notifications"),
 ];
 
-/// The checks that somebody asked for.
+/// The ids of the checks to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection(BTreeSet<&'static str>);
 
 impl Selection {
-    /// `only` and `skip` name checks or groups; an empty `only` is all.
+    /// Selects checks by id or group. An empty `only` selects all.
     ///
     /// # Errors
     ///
-    /// One line: a word that names neither, or nothing left.
+    /// One line: a name is unknown, or no check is left.
     pub fn new(only: &[String], skip: &[String]) -> Result<Selection, String> {
         let mut asked = match only {
             [] => CHECKS.iter().map(|check| check.id).collect(),

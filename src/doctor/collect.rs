@@ -1,8 +1,7 @@
-//! Looks at everything side by side, each look within a limit of its own.
+//! Collects the data for all checks in parallel, each part within its own time limit.
 //!
-//! It decides nothing, and changes nothing but Apple's list of iOS versions that it keeps for a day.
-//! Invariant: one thing that hangs costs its own answer and no other; all is over within [`WITHIN`],
-//! but for the speed where somebody asks for it.
+//! Draws no conclusions. Writes only the cache of Apple's list of iOS versions. A source that hangs does
+//! not affect the others. Everything ends within [`TIMEOUT`], except for the requested speed test.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -30,7 +29,7 @@ use crate::status_socket::{self, DaemonStatus};
 use crate::store::Store;
 use crate::tracking::watchlist::Watchlist;
 
-/// Of the look at the feed, where a person waits for it.
+/// Shorter than the daemon's limits, because a user waits for the result.
 pub const FEED_LIMITS: FetchLimits =
     FetchLimits { connect: Duration::from_secs(6), total: Duration::from_secs(12), ..FetchLimits::SHIPPED };
 /// For all of it.
@@ -47,7 +46,7 @@ const HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
 pub struct World {
     pub now: Timestamp,
     pub zone: TimeZone,
-    /// The watched names and globs, as they were written.
+    /// The watched names and globs, as configured.
     pub watch: Vec<String>,
     pub feed: FeedId,
     pub fetcher: Fetcher,
@@ -65,11 +64,11 @@ pub struct World {
     pub net: Net,
     /// Whether to measure the upload.
     pub with_speed: bool,
-    /// Whether names and numbers of phones may be shown.
+    /// Include the names and numbers of phones.
     pub identifiers: bool,
 }
 
-/// What came of a look.
+/// The result of collecting one part of the data.
 #[derive(Debug)]
 pub enum Collected<T> {
     /// Nobody asked for it.
@@ -103,7 +102,7 @@ pub struct Seen {
     pub desktop: Collected<bool>,
 }
 
-/// The phones, and Apple's list of versions where there is one to compare.
+/// The connected devices and, if there is a phone, Apple's list of iOS versions.
 pub struct Phones {
     /// iPhones and iPads, and what does not say what it is.
     pub found: Result<Vec<Phone>, ReadTrouble>,

@@ -1,7 +1,7 @@
-//! What was seen → findings, in the order in which they are shown.
+//! Observations → findings, in display order.
 //!
-//! Pure; it calls the judge of each check and gives it what it needs from the others. Invariant: a
-//! check that was asked for has a finding, also where its look took too long.
+//! Pure. Calls the function of each check and passes it the data of other checks that it needs. Every
+//! selected check has a finding, even if its data was not collected in time.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::phones::backup_status::Nights;
 
 const IS_MACOS: bool = cfg!(target_os = "macos");
 
-/// What the judges must know beside what was seen.
+/// The context of all checks.
 #[derive(Clone, Copy, Debug)]
 pub struct DiagnosisContext<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
     pub watch: &'a [String],
-    /// Of the feed that was asked.
+    /// The edition of the fetched feed.
     pub edition: Edition,
     pub identifiers: bool,
 }
@@ -80,7 +80,7 @@ fn late(id: &'static str, within: Duration) -> Finding {
     Finding::new(id, Status::CannotTell, format!("no answer within {} s", within.as_secs()))
 }
 
-/// Of several phones the one that waits the longest; `None` where one does not tell.
+/// Returns the oldest last backup of all phones, or `None` if a phone does not report its own.
 fn oldest_backup(phones: &Phones) -> Option<Timestamp> {
     let phones = phones.found.as_ref().ok()?;
     let backups: Option<Vec<Timestamp>> =

@@ -1,9 +1,9 @@
-//! The whole road from "my iPhone does not back up" to a backup, in our own words.
+//! The guide from "my iPhone does not back up" to a backup, step by step.
 //!
-//! Pure text. Every step is safe for what is on the phone, or says what it costs before it says what
-//! to tap. Invariant: it names no telephone number and no host but Apple's.
+//! Text only. A step that can lose data has a warning. Contains no telephone number and no host but Apple's
+//! (`advice::guide_links_only_to_apple`).
 
-/// A step of the road, in order of effort: the first ones cost nothing.
+/// A step of the guide. The variants are ordered by effort; the first steps cost nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuideStep {
     AppleStatus,
@@ -20,13 +20,13 @@ pub enum GuideStep {
     AppleSupport,
 }
 
-/// What a step says.
+/// The text of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text {
     pub title: &'static str,
-    /// Why, in a sentence or two.
+    /// The reason, in a few sentences.
     pub why: &'static str,
-    /// What to do, in order.
+    /// The actions, in order.
     pub todo: &'static [&'static str],
     /// What is lost, or what to have at hand before; empty where nothing is at risk.
     pub mind: &'static str,
@@ -48,7 +48,7 @@ impl GuideStep {
         GuideStep::AppleSupport,
     ];
 
-    /// The word for programs and the command line; stable.
+    /// Returns the stable name used on the command line and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             GuideStep::AppleStatus => "apple-status",
@@ -66,12 +66,12 @@ impl GuideStep {
         }
     }
 
-    /// Its number on the road, from 1.
+    /// Returns the number of the step, from 1.
     pub fn number(self) -> usize {
         GuideStep::ALL.iter().position(|step| *step == self).unwrap_or_default() + 1
     }
 
-    /// By its word or its number.
+    /// Parses the name or the number of a step.
     pub fn parse(text: &str) -> Option<GuideStep> {
         let text = text.trim().to_lowercase();
         GuideStep::ALL.into_iter().find(|step| step.as_str() == text || step.number().to_string() == text)
@@ -95,7 +95,7 @@ impl GuideStep {
     }
 }
 
-/// Above the road: what must not be done on it.
+/// Printed after all steps.
 pub const WARNING: &str = "Never erase or restore the phone to make a backup work: you would lose all data \
                            that is not backed up.";
 

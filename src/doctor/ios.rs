@@ -1,7 +1,7 @@
-//! Judges a phone's version of iOS against the newest that Apple has for its model.
+//! The check `ios`: a phone's iOS version against the newest version for its model.
 //!
-//! Pure. Invariant: a model that Apple does not list, or a list that cannot be read, is "cannot
-//! tell"; a version that is newer than the list is a beta, and fine.
+//! Pure. An unlisted model or an unreadable list is "cannot tell". A version newer than the list is a beta
+//! or a very recent release, and "ok".
 
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::phones::{DeviceFamily, General};
 use crate::text;
 
 pub const ID: &str = "ios";
-/// iCloud backups need it since 18 December 2024.
+/// iCloud backups require this version since 18 December 2024.
 const OLDEST_MAJOR: u32 = 9;
 const MAX_WORD_CHARS: usize = 40;
 const UPDATE: &str = "On the phone: Settings, General, Software Update.";

@@ -1,9 +1,9 @@
-//! Judges the backups that lie on this computer: the newest good one of each device, and whether a
-//! later run came to its end.
+//! The check `local-backups`: the newest finished backup of each device on this computer, and whether a
+//! later run failed.
 //!
-//! Pure. What identifies a person (a device's name and number, the folder, which holds the user's
-//! name) is said on request only. Invariants: "cannot see" is never "none", and no backup is "ok" of
-//! which date, end or encryption is unknown.
+//! Pure. Device names, device numbers and paths are shown on request only. "Cannot list" is never "none"
+//! (`an_unreadable_directory_is_not_an_empty_one`). A backup with an unknown date, state or encryption is
+//! never "ok" (`a_backup_with_missing_data_is_never_ok`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,14 +39,14 @@ const NOT_FINISHED: &str =
     "If a backup is running, wait until it ends. Otherwise connect the phone and back it up again.";
 const TO_BE_SURE: &str = "To be sure, connect the phone and back it up again.";
 
-/// How it is shown, and to whom.
+/// The context of the check and the options for its output.
 #[derive(Clone, Copy, Debug)]
 pub struct BackupView<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
-    /// For the advice.
+    /// Selects the advice about permissions.
     pub is_macos: bool,
-    /// Whether names and numbers of phones and folders may be shown.
+    /// Include the names and numbers of devices, and paths.
     pub identifiers: bool,
 }
 
@@ -120,7 +120,7 @@ fn hidden(root: &Root, view: &BackupView<'_>) -> Option<Finding> {
     Some(finding.evidence(place.into_iter().chain(reasons)))
 }
 
-/// Whether there was a run after the newest good one that did not finish.
+/// The state of the runs after the newest finished backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Later {
     No,
@@ -128,7 +128,7 @@ enum Later {
     Unfinished,
 }
 
-/// By the newest of its backups that was finished, or by the best that there is.
+/// Diagnoses a device by its newest finished backup, else by its other backups.
 fn device(backups: &[&Backup], view: &BackupView<'_>) -> Finding {
     if let Some(DeviceFamily::Other(name)) =
         backups.iter().map(|backup| &backup.family).find(|f| f.is_other())
@@ -307,7 +307,7 @@ mod tests {
         FoundBackups::Backups { backups, unseen: Vec::new(), left_out: 0 }
     }
 
-    /// A line a finding: status, subject, what was seen.
+    /// Compares the status, subject and text of each finding.
     #[track_caller]
     fn check(found: Vec<FoundBackups>, expected: &[(Status, Option<&str>, &str)]) {
         check_roots(&roots(found), expected);
@@ -412,7 +412,7 @@ mod tests {
         check(vec![backups(vec![Backup { left_over, ..good.clone() }])], &cannot_tell(unread));
         let undated = backup("0000-1111", BackupState::Finished(None), None);
         check(vec![backups(vec![good.clone(), undated])], &cannot_tell(unread));
-        // Archived before the good one.
+        // An archived copy, older than the finished backup.
         let archived = Backup { last_run: Some(at("2026-05-01T12:00:00Z")), ..unknown };
         let fine = "a backup on this computer, 3 days old, encrypted";
         check(vec![backups(vec![good, archived])], &[(Status::Ok, None, fine)]);
@@ -441,7 +441,7 @@ mod tests {
         }
         let fine = "a backup on this computer, 3 days old, encrypted";
         for good in [
-            // Before the run, and at its end.
+            // Info.plist dated at the start of the run and at its end.
             run("2026-05-05T11:58:00Z"),
             run("2026-05-05T18:00:00Z"),
             left(BackupState::Unfinished(Some(at("2026-05-04T12:00:00Z")))),

@@ -1,9 +1,9 @@
-//! `statusd doctor`: is it Apple, or is it me? Looks at everything that a computer can look at, side
-//! by side, and answers whose fault it is and what to do next.
+//! `statusd doctor`: is it Apple, or is it me? Runs all checks in parallel and names the cause and the
+//! next step.
 //!
-//! Each check has a file that looks (within a time limit of its own) and a pure function that judges
-//! what was seen. Nothing here changes anything: not on the phone, not on this computer.
-//! Invariant: what could not be seen is "cannot tell", never "ok".
+//! `collect` and `probe` gather the data, each within its own time limit; pure functions turn the data
+//! into findings. Changes no setting on the phone or on this computer. Missing data is "cannot tell",
+//! never "ok" (`a_collection_that_times_out_is_cannot_tell_and_never_ok`).
 
 mod apple;
 mod checks;
@@ -53,15 +53,15 @@ pub fn without_watch(findings: &mut [Finding]) {
     }
 }
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Ok,
-    /// Not the cause by itself, and worth knowing.
+    /// Worth knowing, but not the cause by itself.
     Warning,
-    /// This keeps a phone from backing up, or kept it.
+    /// Prevents backups, or prevented one.
     Problem,
-    /// Not looked at: there is nothing to look at, or nobody asked for it.
+    /// There is nothing to check, or the check was not requested.
     Skipped,
     CannotTell,
 }
@@ -78,29 +78,29 @@ pub enum Blame {
     Computer,
 }
 
-/// What one check found. All texts are plain, for people, without line breaks; they may hold other
-/// people's words, which whoever shows them makes fit to be shown.
+/// The result of one check, as plain text without line breaks. The text may quote external sources, so
+/// the caller escapes it before display.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Of the check; stable, for programs and for `--only`.
+    /// The stable id of the check, as in `--only` and in JSON.
     pub id: &'static str,
-    /// Which phone or backup, where there can be several: "iPhone 1".
+    /// The phone or backup that the finding is about: "iPhone 1".
     pub subject: Option<String>,
     pub status: Status,
-    /// Whose fault it is; for warnings and problems.
+    /// Set for warnings and problems.
     pub blame: Option<Blame>,
-    /// What was seen, in one short line.
+    /// The observation, in one short line.
     pub seen: String,
-    /// What to do, in a sentence or two; where there is something to do.
+    /// The next step, in a sentence or two.
     pub todo: Option<String>,
-    /// The step of the guide that says more.
+    /// The step of the guide with the details.
     pub step: Option<GuideStep>,
-    /// Shown on request: what the answer rests on, a line each.
+    /// The data behind the finding, one line each. Shown with `-v`.
     pub evidence: Vec<String>,
 }
 
 impl Status {
-    /// The word in JSON.
+    /// Returns the value used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Ok => "ok",
@@ -113,7 +113,7 @@ impl Status {
 }
 
 impl Blame {
-    /// The word in JSON.
+    /// Returns the value used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Blame::Apple => "apple",

@@ -1,6 +1,6 @@
-//! Judges the room that is left in iCloud, where this computer can know it.
+//! The check `icloud-storage`: is there enough free iCloud storage?
 //!
-//! Pure. Invariant: where it cannot be known a person is told where to look, and nothing is judged.
+//! Pure. If this computer cannot read the free storage, the finding says where to find it on the phone.
 
 use super::{Blame, Finding, Status};
 use crate::doctor::guide::GuideStep;
@@ -40,7 +40,7 @@ pub fn judge(storage: &Storage) -> Finding {
     }
 }
 
-/// `12.3 GB`, `740 MB`: rounded down, so that nothing looks roomier than it is.
+/// Returns `12.3 GB` or `740 MB`, rounded down so that the free storage is never overstated.
 fn size(bytes: u64) -> String {
     if bytes < GB {
         return format!("{} MB", bytes / 1_000_000);

@@ -1,13 +1,13 @@
-//! The verdict: whose fault it is, in one or two sentences.
+//! The verdict: the cause, in one or two sentences.
 //!
-//! Pure. Invariant: it blames nobody without a problem that was seen, and says "nothing found" only
-//! if Apple's status could be read.
+//! Pure. Only a finding with the status "problem" leads to blame. The verdict is never "nothing found" if
+//! Apple's status was requested but unreadable.
 
 use super::{Blame, Finding, Status};
 use crate::delivery::message::advice::POSTS_LATE;
 use crate::exit_code::{CANNOT_TELL, DONE, FAILED};
 
-/// Whose fault it is.
+/// The result of all checks together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     Someones(Blame),
@@ -36,7 +36,7 @@ impl Whose {
         }
     }
 
-    /// 0 nothing found, 1 problem found, 3 cannot tell.
+    /// Returns 0 (nothing found), 1 (problem found) or 3 (cannot tell).
     pub fn exit_code(self) -> u8 {
         match self {
             Whose::Nobodys => DONE,
@@ -57,7 +57,7 @@ pub fn verdict(findings: &[Finding]) -> Verdict {
         // The first of equals.
         findings.iter().filter(of_it).min_by_key(|found| !CLEAREST.contains(&found.id))
     };
-    // A wrong clock of this computer looks like a broken network, and a broken network hides Apple.
+    // A wrong clock looks like a broken network, and a broken network hides Apple's status.
     let order = [Blame::Apple, Blame::Computer, Blame::Network, Blame::Phone];
     let mut guilty = order.into_iter().filter_map(|blame| Some((blame, problem(blame)?)));
     if let Some((blame, finding)) = guilty.next() {
@@ -94,7 +94,7 @@ fn cannot_tell(reason: &str) -> Verdict {
     Verdict { whose: Whose::CannotTell, words: format!("Cannot tell: {}", sentence(reason)) }
 }
 
-/// With the honest remark, and what may be worth a look.
+/// Adds that Apple posts late, and the first warning.
 fn nothing_found(findings: &[Finding]) -> String {
     let asked_apple = findings.iter().any(|found| found.id == "apple" && found.status == Status::Ok);
     let remark = match asked_apple {
@@ -106,7 +106,7 @@ fn nothing_found(findings: &[Finding]) -> String {
     format!("Nothing found.{remark}{}", doubt.unwrap_or_default())
 }
 
-/// With its subject where there are several.
+/// Prefixes the observation with the finding's subject, if it has one.
 fn seen(finding: &Finding) -> String {
     match &finding.subject {
         Some(subject) => format!("{subject}: {}", finding.seen),
@@ -114,7 +114,7 @@ fn seen(finding: &Finding) -> String {
     }
 }
 
-/// With a full stop, if it has no stop of its own.
+/// Adds a full stop unless the text ends with punctuation.
 fn sentence(text: &str) -> String {
     let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{text}{stop}")

@@ -1,7 +1,7 @@
-//! The check `clock`: is this computer's clock right? With a wrong one, certificates look expired
-//! and the times in every other answer mislead.
+//! The check `clock`: is this computer's clock correct? With a wrong clock, valid certificates look invalid
+//! and the times in other findings are wrong.
 //!
-//! Pure. It is this computer's clock; a phone has its own.
+//! Pure. The check `phone-clock` covers the phone's clock.
 
 use super::super::{Blame, Finding, Status};
 use super::CLOCK;
@@ -36,7 +36,7 @@ pub(super) fn judge(clock: Option<&Clock>) -> Finding {
     finding.evidence([format!("{ahead_s:+} s, according to {source}")])
 }
 
-/// In the unit that says it best, rounded down.
+/// Returns the duration in its most readable unit, rounded down.
 fn span(s: u64) -> String {
     match s {
         0..120 => format!("{s} s"),

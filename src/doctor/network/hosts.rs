@@ -1,7 +1,6 @@
-//! The check `hosts`: can Apple's hosts be reached from here, and where does it end if not?
+//! The check `hosts`: are Apple's hosts reachable from this computer, and which layer fails if not?
 //!
-//! Pure. Invariant: a host that works over IPv4 or IPv6 counts as reached; which of the two is
-//! broken is the check `ipv6`'s.
+//! Pure. A host counts as reached if it works over IPv4 or IPv6. The check `ipv6` compares the two.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::doctor::probe::{
     OutsideHost, Papers, Place, Proxy, Purpose, Trust,
 };
 
-/// A clock that is wrong by this much can make a good certificate look expired or new.
+/// From this deviation on, a valid certificate can look expired or not yet valid.
 const CLOCK_WRONG_S: u64 = 300;
 
 const NO_WAY: &str = "Check this computer's Wi-Fi or cable, then run this again. A phone on the same network is also \
@@ -168,7 +167,7 @@ fn has_no_way(look: &HostLook) -> bool {
 fn is_by_clock(failing: &[&HostLook], clock: Option<&Clock>) -> bool {
     let is_wrong = match clock {
         Some(Clock::Measured { ahead_s, .. }) => ahead_s.unsigned_abs() >= CLOCK_WRONG_S,
-        // All certificates of the world do not run out on one day.
+        // Several certificates do not expire on the same day.
         Some(Clock::Unknown(_)) | None => failing.len() > 1,
     };
     let is_of_time = |look: &&HostLook| match further(look) {

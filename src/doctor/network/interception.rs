@@ -1,8 +1,8 @@
-//! The check `interception`: does somebody on the way open the secure connections to Apple? Apple's
-//! services do not work through that, by Apple's own word.
+//! The check `interception`: does a proxy decrypt the TLS connections to Apple? Apple documents that its
+//! services do not work through such a proxy.
 //!
-//! Pure. Invariant: it accuses only where an authority vouches for Apple that this computer trusts
-//! and the public list does not, or the same unknown one on several hosts; never Apple itself.
+//! Pure. The evidence is an authority that this computer trusts and the public list does not, or one
+//! unknown authority on several hosts. Apple's own authority is never reported as interception.
 
 use std::collections::{BTreeMap, BTreeSet};
 

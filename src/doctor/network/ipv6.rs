@@ -1,6 +1,6 @@
-//! The check `ipv6`: does IPv6 work where it is offered?
+//! The check `ipv6`: does IPv6, if available, work as well as IPv4?
 //!
-//! Pure. Invariant: having no IPv6 is no fault; having a broken one beside a working IPv4 is.
+//! Pure. A network without IPv6 is "ok". Broken IPv6 beside working IPv4 is a warning.
 
 use super::super::{Blame, Finding, Status};
 use super::hosts::ending;

@@ -1,9 +1,8 @@
-//! The network between this computer and Apple: what was seen of it, and what each check makes of
-//! that.
+//! The checks of the network between this computer and Apple.
 //!
-//! Looking is `probe`'s; the judges here are pure. It is this computer's network: whether the phone
-//! is on the same one nobody can see from here, and the words say so where it matters. Invariant:
-//! each wanted check comes back with exactly one finding.
+//! `probe` collects the data; the checks are pure. They cover this computer's network only, because the
+//! phone may be on another one. Each selected check returns exactly one finding
+//! (`each_selected_check_has_one_finding_and_no_data_is_never_ok`).
 
 mod clock;
 mod hosts;
@@ -31,13 +30,13 @@ pub const INTERCEPTION: &str = "interception";
 pub const PROXY: &str = "proxy";
 pub const CLOCK: &str = "clock";
 pub const SPEED: &str = "speed";
-/// The checks of this file, in the order in which they are shown.
+/// The checks of this module, in display order.
 pub const IDS: [&str; 7] = [PORTAL, HOSTS, IPV6, INTERCEPTION, PROXY, CLOCK, SPEED];
 
 /// Names in a line before "and … more".
 const NAMED_MAX: usize = 3;
 
-/// What was seen. `None`: nobody looked.
+/// The collected data. `None`: not requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkReport {
     pub portal: Option<Portal>,

@@ -1,6 +1,6 @@
-//! The check `portal`: does this network want a login?
+//! The check `portal`: does this network require a login?
 //!
-//! Pure. Invariant: an answer that is not exactly Apple's is never "ok".
+//! Pure. Only Apple's exact test page is "ok".
 
 use super::super::{Blame, Finding, Status};
 use super::PORTAL;

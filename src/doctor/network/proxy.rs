@@ -1,6 +1,6 @@
-//! The check `proxy`: does this computer go out through one? Phones do not use it.
+//! The check `proxy`: is a proxy set on this computer, and does it work? Phones do not use it.
 //!
-//! Pure. Invariant: a proxy is never the phone's fault, and never shown with its password.
+//! Pure. Proxy passwords are never shown (`network::reports_a_proxy_without_its_password`).
 
 use super::super::{Blame, Finding, Status};
 use super::{Hosts, PROXY, is_reached};

@@ -1,12 +1,12 @@
-//! The check `speed`: how fast does this network take an upload, and how long would a backup take?
+//! The check `speed`: how fast are uploads from this network, and how long does a backup take?
 //!
-//! Pure. Skipped unless somebody asked: it is a load on the line.
+//! Pure. Measured only with `--speed`, because the measurement saturates the connection.
 
 use super::super::{Blame, Finding, Status};
 use super::SPEED;
 use crate::doctor::probe::{Speed, SpeedFault};
 
-/// Below it a first backup of some tens of gigabytes takes days.
+/// Below this speed, a first backup of tens of gigabytes takes days.
 const SLOW_BITS_PER_S: u64 = 1_000_000;
 const GIGABYTE_BITS: u64 = 8_000_000_000;
 const TODO: &str = "Leave the phone on power and on this Wi-Fi for some nights, or take it to a faster one for the first \
@@ -46,7 +46,7 @@ fn slow(seen: String) -> Finding {
     Finding::new(SPEED, Status::Warning, seen).blame(Blame::Network).todo(TODO)
 }
 
-/// `0.4 Mbit/s`, `12 Mbit/s`.
+/// Returns `40 kbit/s`, `0.4 Mbit/s` or `12 Mbit/s`.
 fn rate(bits_per_s: u64) -> String {
     match bits_per_s {
         10_000_000.. => format!("{} Mbit/s", bits_per_s / 1_000_000),

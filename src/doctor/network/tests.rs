@@ -1,4 +1,4 @@
-//! What the judges make of what was seen: tables.
+//! Table tests: collected data and the findings about it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,7 +9,6 @@ use crate::doctor::probe::{
     Stranger, TimeFault, TlsFault, Trust, WebFault,
 };
 use crate::doctor::{Blame, Status};
-
 use crate::proxy::Proxies;
 
 const NETWORK: Option<Blame> = Some(Blame::Network);
@@ -134,7 +133,7 @@ fn hosts_that_are_all_reached() {
          under Apple Public CA, publicly trusted"
     );
     assert_eq!(evidence[1], "setup.icloud.com IPv6: no address");
-    // The place in this table says 443, and this host is asked at 5223 first.
+    // The endpoint in this table has port 443; the preferred port of this host is 5223.
     assert!(evidence[10].contains("port 443 (not 5223)"), "{}", evidence[10]);
 }
 
@@ -149,7 +148,7 @@ fn hosts_of_which_none_is_reached() {
     check(HOSTS, &all(&no_name, &no_name), Status::Problem, NETWORK, "the name server does not respond");
     let blocked = ConnectOutcome::NoName(NameFault::NoSuchName);
     check(HOSTS, &all(&blocked, &blocked), Status::Problem, NETWORK, "no such name");
-    // One way that exists is enough for "there is a way".
+    // With one route, the computer is not offline.
     check(HOSTS, &all(&no_route, &unconnected(timeout())), Status::Problem, NETWORK, "none of 10");
     check(HOSTS, &none(unknown("X")), Status::Problem, NETWORK, "nobody known vouches");
 

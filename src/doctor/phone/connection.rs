@@ -1,7 +1,6 @@
-//! Whether a phone tells anything at all, and the tap that makes it do so.
+//! The check `phone`: is a phone connected, and does it trust this computer?
 //!
-//! Pure. Invariant: no finding holds a phone's name or number, and none is "ok" of a phone that
-//! tells nothing.
+//! Pure. A phone that does not trust this computer is never "ok"; the finding says what to tap.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! What a connected iPhone says about its backups, judged: whether it may be asked at all, iCloud
-//! Backup, the last backup, space, power, clock.
+//! The checks of a connected phone: trust, iCloud Backup, the last backup, free space, power, clock.
 //!
-//! Pure; it asks no phone and knows no clock. Invariants: what the phone did not say is "cannot
-//! tell"; and neither its name nor its number is in any text unless identifiers are asked for.
+//! Pure. A value that the phone does not report is "cannot tell". Names and numbers of phones appear only if
+//! identifiers are requested (`identifiers_are_shown_on_request`).
 
 mod connection;
 #[cfg(test)]
@@ -19,7 +18,7 @@ use crate::doctor::guide::GuideStep;
 use crate::phones::backup_status::{BackupStatus, Nights};
 use crate::phones::{DeviceFamily, General, Phone, Private, ReadTrouble};
 
-/// The checks of this file, in the order in which they are shown.
+/// The checks of this module, in display order.
 pub const IDS: [&str; 6] = [PHONE, ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER, CLOCK];
 
 const PHONE: &str = "phone";
@@ -37,21 +36,21 @@ const LOW_SPACE_PART: u64 = 20;
 const LOW_SPACE_MIN_BYTES: u64 = GB;
 const LOW_SPACE_MAX_BYTES: u64 = 5 * GB;
 const LOW_BATTERY_PERCENT: u8 = 20;
-/// A clock that is wrong by more makes certificates doubtful at their edges.
+/// Above this deviation, certificates near the start or end of their validity may look invalid.
 const CLOCK_WARNING: SignedDuration = SignedDuration::from_mins(5);
-/// A clock that is wrong by more makes them invalid: no connection to iCloud.
+/// Above this deviation, certificates look invalid and the phone cannot connect to iCloud.
 const CLOCK_PROBLEM: SignedDuration = SignedDuration::from_hours(24);
 /// A backup may be dated a little ahead of this computer's clock.
 const FUTURE: SignedDuration = SignedDuration::from_hours(1);
 
 const WAY_TO_BACKUP: &str = "Settings, your name, iCloud, iCloud Backup";
 
-/// How it is shown, and to whom.
+/// The context of the checks and the options for their output.
 #[derive(Clone, Debug)]
 pub struct PhoneView<'a> {
     pub now: Timestamp,
     pub zone: &'a TimeZone,
-    /// Whether names and numbers of phones may be shown.
+    /// Include the names and numbers of phones.
     pub identifiers: bool,
 }
 
@@ -85,7 +84,7 @@ pub fn subject(phones: &[Phone], place: usize, identifiers: bool) -> String {
     subject
 }
 
-/// Its name and number behind a blank, for those who asked for identifiers.
+/// Returns the name and number of the phone after a space; empty unless identifiers are requested.
 fn identity(phone: &Phone, identifiers: bool) -> String {
     if !identifiers {
         return String::new();
@@ -203,7 +202,7 @@ fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZon
             let seen = format!("{seen}; unknown whether Apple had an outage since");
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
         }
-        // Told before it comes to the date, and of lists only.
+        // Unreachable: `Off` is handled by the caller, and `Skipped` occurs in fleet lists only.
         BackupStatus::Off | BackupStatus::Skipped => {
             Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
         }
@@ -334,7 +333,7 @@ fn percent(level: u8) -> String {
     format!("{level} %")
 }
 
-/// With one decimal below ten.
+/// Returns `9.9 GB` or `10 GB`: one decimal below ten.
 fn gigabytes(bytes: u64) -> String {
     let tenths = bytes / (GB / 10);
     if tenths < 100 { format!("{}.{} GB", tenths / 10, tenths % 10) } else { format!("{} GB", tenths / 10) }

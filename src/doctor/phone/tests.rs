@@ -1,4 +1,4 @@
-//! Tables: what a phone says, and what the doctor says to that.
+//! Table tests: a phone's data and the findings about it.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ fn judged(seen: &Result<Vec<Phone>, ReadTrouble>, identifiers: bool) -> Vec<Find
     judge(seen, &Nights::new(&[], &[], &TimeZone::UTC, now()), &view)
 }
 
-/// Status, a part of what was seen, a part of what to do (nothing: there is nothing to do).
+/// Compares the status, a part of the observation and a part of the advice (empty: no advice).
 #[track_caller]
 fn check(finding: &Finding, status: Status, seen: &str, todo: &str) {
     assert_eq!(finding.status, status, "{finding:?}");
@@ -115,7 +115,7 @@ fn each_refusal_has_its_tap() {
         for other in &findings[1..5] {
             check(other, Status::Skipped, "does not report this", "");
         }
-        // The clock it tells everybody.
+        // The phone reports its clock without trust.
         check(&findings[5], Status::Ok, "agrees", "");
     }
 }
@@ -173,7 +173,7 @@ fn space() {
     };
     let cases = [
         (31 * GB, Some(128 * GB), Status::Ok, "31 GB of 128 GB free"),
-        // A twentieth, within the two bounds.
+        // A twentieth of the capacity, within the two bounds.
         (3 * GB, Some(64 * GB), Status::Warning, "3.0 GB of 64 GB free"),
         (4 * GB, Some(64 * GB), Status::Ok, "4.0 GB of 64 GB"),
         (6 * GB, Some(512 * GB), Status::Ok, "6.0 GB of 512 GB"),

@@ -1,7 +1,7 @@
-//! How far this computer's clock is from Apple's: one question and answer of SNTP (RFC 4330).
+//! Measures the offset of this computer's clock from Apple's with SNTP (RFC 4330).
 //!
-//! It sets no clock. Invariant: an answer that does not repeat our own random question is nobody's
-//! answer.
+//! Sets no clock. Ignores responses that do not repeat the random value of the request
+//! (`responses_are_validated`).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,20 +16,20 @@ use super::{ConnectFault, NameFault, Net};
 
 const HOST: &str = "time.apple.com";
 const PORT: u16 = 123;
-/// Packets get lost.
+/// More than one, because packets get lost.
 const TRIES: u32 = 2;
 const PACKET_BYTES: usize = 48;
 /// No warning of a leap second, version 4, mode 3 (client).
 const ASKING: u8 = 4 << 3 | 3;
 const SERVER_MODE: u8 = 4;
-/// In the leap indicator: the server's own clock is not set.
+/// The leap indicator of a server whose own clock is not set.
 const NOT_SET: u8 = 3;
-/// Seconds from 1900, where NTP counts from, to 1970.
+/// Seconds from the NTP epoch (1900) to the Unix epoch (1970).
 const EPOCH_S: i64 = 2_208_988_800;
-/// NTP's seconds have 32 bits, and began anew in February 2036 (RFC 4330, 3).
+/// NTP counts seconds in 32 bits, which wrap around in February 2036 (RFC 4330, 3).
 const ERA_S: i64 = 1 << 32;
 
-/// This computer's clock beside another one.
+/// This computer's clock, compared with Apple's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clock {
     Measured {
@@ -42,13 +42,12 @@ pub enum Clock {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockSource {
-    /// Exact to well below a second.
+    /// Accurate to well below a second.
     TimeServer,
-    /// The date of a page: exact to some seconds.
+    /// The `Date` header of Apple's test page, accurate to a few seconds.
     WebPage,
 }
 
-/// Why the time server gave no time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TimeFault {
     Name(NameFault),
@@ -56,7 +55,7 @@ pub enum TimeFault {
     Silent {
         after: Duration,
     },
-    /// It wants to be left alone ("kiss of death"), in its four letters.
+    /// The server refuses requests, with this four-letter code ("kiss of death").
     Refused(String),
     /// What came is no answer to our question.
     Garbled(&'static str),
@@ -91,7 +90,7 @@ async fn ask(net: &Net, now: Timestamp) -> Result<SignedDuration, TimeFault> {
     Err(fault)
 }
 
-/// One question. How far `clock` is ahead.
+/// Sends one request. Returns by how much `clock` is ahead.
 async fn exchange(
     to: SocketAddr,
     limit: Duration,
@@ -235,7 +234,7 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         let times = read(&packet(|_| {}), QUESTION).expect("a right answer");
         assert_eq!(times, (at("2026-11-25T12:00:00.5Z"), at("2026-11-25T12:00:01.5Z")));
-        // A second each way on the wire, a second at the server, and ten minutes ahead.
+        // One second in each direction, one second at the server, and a clock ten minutes ahead.
         let ahead = ahead(at("2026-11-25T12:09:59.5Z"), times, at("2026-11-25T12:10:02.5Z"));
         assert_eq!(rounded(ahead), 600);
         assert_eq!(timestamp([0, 0, 0, 0, 0, 0, 0, 0]), Some(at("2036-02-07T06:28:16Z")));

@@ -1,26 +1,27 @@
-//! Where to connect instead of where the system's resolver points: for tests, and for people who
-//! try a mirror or a filter without touching this computer's own list of hosts.
+//! Connects to a given address instead of resolving a host (`--connect-to`): for tests, and to try a mirror
+//! or a filter without a change to the hosts file.
 //!
-//! It replaces addresses only: the name that is asked for, and that a certificate must be for,
-//! stays. Invariant: what is written wrong is refused with one line that shows how to write it.
+//! Replaces addresses only. The requested name, which the certificate must match, stays the same.
 
 use std::net::SocketAddr;
 
 /// The form, for help and errors.
 const FORM: &str = "HOST:PORT:ADDRESS:PORT, such as www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443";
 
-/// Like curl's `--connect-to`, with an address in figures. Several for one host and port are its
-/// several addresses.
+/// One `--connect-to`, as in curl but with an IP address. Several for one host and port are several
+/// addresses of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectTo {
-    /// In small letters.
+    /// In lower case.
     pub host: String,
     pub port: u16,
     pub to: SocketAddr,
 }
 
 impl ConnectTo {
-    /// The error is one line and shows the form.
+    /// # Errors
+    ///
+    /// One line with the expected form.
     pub fn parse(text: &str) -> Result<ConnectTo, String> {
         let wrong = || format!("\"{}\" is not {FORM}", crate::text::plain_line(text, 80));
         let (host, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
@@ -37,7 +38,7 @@ impl ConnectTo {
         Ok(ConnectTo { host: host.to_ascii_lowercase(), port, to })
     }
 
-    /// Whether it is about this host, whatever the port.
+    /// Returns whether this applies to a host, at any port.
     pub fn is_for(&self, host: &str) -> bool {
         self.host.eq_ignore_ascii_case(host)
     }

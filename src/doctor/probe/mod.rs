@@ -1,7 +1,6 @@
-//! What the network between here and Apple lets through, layer by layer.
+//! Probes the network between this computer and Apple, layer by layer.
 //!
-//! It asks and never judges. No name is looked up and no connection made but to hosts it is given.
-//! Invariant: every question ends within its limit.
+//! Collects data and draws no conclusions. Each probe ends within its limit (`ProbeLimits`).
 
 mod clock;
 mod connect_to;
@@ -37,33 +36,33 @@ pub use self::trust::{Distrust, Papers, Trust};
 pub use self::web::WebFault;
 use crate::tls;
 
-/// For a name: what is left of 12 seconds for all layers.
+/// For DNS. All layers of a host together take less than 12 s.
 const NAME_LIMIT: Duration = Duration::from_millis(3_500);
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 const TLS_LIMIT: Duration = Duration::from_secs(4);
-/// For a small page, everything included.
+/// For a small page, from DNS to the last byte.
 const PAGE_LIMIT: Duration = Duration::from_secs(8);
-/// For one answer of a time server; it is asked twice, packets get lost.
+/// For one response of the time server. The request is sent twice, because packets get lost.
 const TIME_LIMIT: Duration = Duration::from_millis(2_000);
 /// For all uploads together.
 const SPEED_LIMIT: Duration = Duration::from_secs(8);
-/// It measures one direction after the other, some ten seconds each.
+/// The program measures the two directions one after the other, about ten seconds each.
 const NETWORK_QUALITY_LIMIT: Duration = Duration::from_secs(40);
 const NETWORK_QUALITY: &str = "/usr/bin/networkQuality";
 
-/// What the environment says: a variable's value, if it is set.
+/// Returns the value of an environment variable, if it is set.
 pub type ProbeEnvironment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// Everything from outside that the questions depend on. The default is the real world.
+/// The configuration of the probes. The default uses the system's resolver, trust stores and programs.
 #[derive(Clone, Debug)]
 pub struct Net {
     /// Goes before the system's resolver, for the hosts and ports named here.
     pub connect_to: Vec<ConnectTo>,
-    /// Trusted by this computer besides its own list.
+    /// Authorities that this computer trusts in addition to its own list.
     pub extra_roots: Vec<CertificateDer<'static>>,
-    /// What counts as publicly trusted.
+    /// The publicly trusted authorities.
     pub public_roots: RootList,
-    /// Apple's own authority.
+    /// Apple's own authority, which is not on the public list.
     pub apple_roots: Vec<CertificateDer<'static>>,
     /// Whether a host that is not Apple's may be asked, where none of Apple's can be reached.
     pub may_ask_outside: bool,
@@ -72,15 +71,14 @@ pub struct Net {
     pub limits: ProbeLimits,
 }
 
-/// A list of authorities.
 #[derive(Clone, Debug)]
 pub enum RootList {
-    /// Mozilla's, as of the day this program was built.
+    /// Mozilla's list, as of the build of statusd.
     Mozilla,
     These(Vec<CertificateDer<'static>>),
 }
 
-/// How long each question may take.
+/// The time limit of each probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeLimits {
     pub name: Duration,
@@ -92,7 +90,6 @@ pub struct ProbeLimits {
     pub network_quality: Duration,
 }
 
-/// IPv4 and IPv6 are two networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressFamily {
     V4,
@@ -161,7 +158,7 @@ async fn apart<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Se
     tokio::time::timeout(limit, answer).await.ok()?.ok()
 }
 
-/// The cryptography of every question here.
+/// Returns the cryptography provider of all probes.
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

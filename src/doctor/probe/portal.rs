@@ -1,8 +1,7 @@
-//! Whether this network lets people through or shows them a page to log in: Apple's test page,
-//! which iPhones ask for as well.
+//! Detects captive portals: requests Apple's test page, as iPhones do.
 //!
-//! It logs in nowhere and follows no redirect. Invariant: only exactly Apple's page is "open"; of a
-//! stranger's answer nothing is kept but its status and where it points.
+//! Never logs in and follows no redirects. Only Apple's exact page is "open". Of any other response, only
+//! the status and the host of the redirect are kept.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,31 +17,31 @@ use super::web::{self, WebFault};
 
 const URL: &str = "http://captive.apple.com/hotspot-detect.html";
 const SUCCESS: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
-/// With its final newline: one byte more, and it is not Apple's page.
+/// Includes the final newline. A longer page is not Apple's.
 const BODY_MAX_BYTES: usize = SUCCESS.len() + 1;
 
-/// What came instead of Apple's page, or it.
+/// The result of a request for Apple's test page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Portal {
     pub page: PortalPage,
-    /// By how many seconds this computer's clock is ahead of the answer's `Date`.
+    /// The seconds by which this computer's clock is ahead of the response's `Date`.
     pub ahead_s: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortalPage {
-    /// Apple's own.
+    /// Apple's page.
     Open,
     /// Somebody else's.
     Captive(Stranger),
     Unreachable(WebFault),
 }
 
-/// An answer that is not Apple's.
+/// A response that is not from Apple.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranger {
     pub status: u16,
-    /// The host that it redirects to.
+    /// The host of the redirect.
     pub host: Option<String>,
 }
 

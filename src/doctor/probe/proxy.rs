@@ -1,6 +1,6 @@
-//! Whether anything listens where the environment names a proxy.
+//! Connects to the proxy that is set in the environment.
 //!
-//! Which one that is `proxy` reads; nothing is asked through it.
+//! `crate::proxy` reads the variables. No request is sent through the proxy.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::names::addresses;
 use super::{ConnectFault, NameFault, Net, ProbeEnvironment};
 use crate::proxy::{Proxies, ProxyError};
 
-/// What the environment says.
+/// The proxy setting of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proxy {
     NoneSet,
@@ -20,13 +20,12 @@ pub enum Proxy {
     Unusable(ProxyError),
 }
 
-/// A proxy that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetProxy {
     pub variable: &'static str,
-    /// `host:port`, nothing else of what is set.
+    /// `host:port`, without the rest of the value.
     pub address: String,
-    /// What goes past it.
+    /// The hosts that bypass the proxy.
     pub exempt: Option<String>,
     /// How long it took to answer (TCP).
     pub reached: Result<Duration, ProxyFault>,

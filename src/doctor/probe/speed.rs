@@ -1,10 +1,9 @@
-//! How fast this network takes data: backups are uploads. Only ever on request, for it is a load.
+//! Measures the upload speed, on request only, because the measurement saturates the connection.
 //!
-//! On macOS the system's own `networkQuality` measures; elsewhere bodies of zeros go to the address
-//! that Apple's configuration for that program names. The shape of that configuration is public
-//! knowledge (Apple's responsiveness test, the IETF's draft on responsiveness under working
-//! conditions); it was not tried against the live host. Invariant: nothing is sent to a host that
-//! is neither Apple's nor named by the user.
+//! On macOS, `networkQuality` measures. Elsewhere, bodies of zeros are uploaded to the address in Apple's
+//! configuration for that program. The format of this configuration is public (Apple's responsiveness test;
+//! the IETF draft on responsiveness under working conditions) but was not verified against the live host.
+//! Uploads go only to Apple's hosts (`only_apples_hosts_receive_uploads`) and to hosts of `--connect-to`.
 
 use std::fmt;
 use std::path::Path;
@@ -32,11 +31,11 @@ const FIRST_BODY_BYTES: usize = 64 << 10;
 const LAST_BODY_BYTES: usize = 16 << 20;
 const GROWTH: usize = 4;
 
-/// What was measured.
+/// The measured speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speed {
     pub upload_bits_per_s: u64,
-    /// Where the system's program measured.
+    /// Measured by `networkQuality` only.
     pub download_bits_per_s: Option<u64>,
 }
 
@@ -45,13 +44,13 @@ pub enum SpeedFault {
     Web(WebFault),
     /// A status that is not 2xx.
     Status(u16),
-    /// The configuration names no address, or one that is not Apple's.
+    /// The configuration contains no upload address, or one that is not Apple's.
     NoAddress,
-    /// Not even the smallest body went through in time: slower than this.
+    /// The smallest body did not arrive within the limit, so the speed is lower than this.
     SlowerThan {
         bits_per_s: u64,
     },
-    /// `networkQuality`, in short words.
+    /// The failure of `networkQuality`, in a few words.
     Program(String),
 }
 
@@ -90,7 +89,7 @@ pub fn parse_network_quality(printed: &[u8]) -> Result<Speed, SpeedFault> {
     }
 }
 
-/// Zero is no measurement.
+/// Returns `None` for zero, which means that nothing was measured.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked, and a cast saturates")]
 fn bits(rate: f64) -> Option<u64> {
     (rate.is_finite() && rate >= 1.0).then_some(rate as u64)
@@ -116,7 +115,7 @@ async fn upload(net: &Arc<Net>) -> Result<Speed, SpeedFault> {
         }
         let left = limit.saturating_sub(began.elapsed());
         let next = size * GROWTH;
-        // What takes longer than the time that is left says nothing.
+        // A body that does not fit into the remaining time gives no measurement.
         let fits =
             measured.is_some_and(|(size, took)| took * u32::try_from(next / size).unwrap_or(u32::MAX) < left);
         if next > LAST_BODY_BYTES || !fits {

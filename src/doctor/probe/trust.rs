@@ -1,8 +1,7 @@
-//! The certificates that a host shows, and who vouches for them: everybody's authorities, Apple's
-//! own, or only this computer's.
+//! Verifies a host's certificate against three trust stores: the public list, Apple's own authority, and
+//! this computer's list.
 //!
-//! It makes no connection, and accepting a certificate here opens nothing: connections are closed
-//! before anything is said on them. Invariant: "not trusted" always carries a reason.
+//! Opens no connection. The result is for the report only; no data is sent over the probed connections.
 
 use std::sync::Arc;
 
@@ -19,10 +18,10 @@ use super::fault::short;
 use super::{Net, provider, store_of};
 use crate::tls;
 
-/// How Apple's authorities call the organisation that they belong to.
+/// The organisation in the certificates of Apple's authorities.
 const APPLE: &str = "Apple Inc.";
 
-/// What a host showed.
+/// The certificate that a host presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Papers {
     /// Who signed the host's own certificate: its name, or its organisation's.
@@ -34,14 +33,14 @@ pub struct Papers {
     pub trust: Trust,
 }
 
-/// Who vouches for it.
+/// The trust store that a certificate is trusted by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// An authority on the public list.
+    /// The public list.
     Public,
-    /// Apple's own.
+    /// Apple's own authority.
     Apple,
-    /// This computer trusts it, the public list does not.
+    /// This computer's list, but not the public one.
     LocalOnly,
     Not(Distrust),
 }
@@ -52,13 +51,13 @@ pub enum Distrust {
     NotYetValid,
     WrongHost,
     UnknownIssuer,
-    /// In the words of the TLS library.
+    /// In the words of `tls`.
     Other(String),
 }
 
 type Verifier = Arc<dyn ServerCertVerifier>;
 
-/// The three lists of authorities, ready to be asked. The default trusts nobody.
+/// The three trust stores. The default trusts no certificate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lists {
     public: Option<Verifier>,

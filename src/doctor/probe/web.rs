@@ -1,7 +1,6 @@
-//! The HTTP client of the questions that need a page: no proxy, no redirects, small answers.
+//! The HTTP client of the probes: no proxy, no redirects, small responses.
 //!
-//! It knows no addresses. Invariant: an answer ends within its limit and its size, and every error
-//! of the client is one [`WebFault`].
+//! Each response has a time limit and a size limit. All errors of the client become an [`HttpError`].
 
 use std::error::Error;
 use std::fmt;
@@ -19,7 +18,7 @@ use crate::{gzip, tls};
 
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
-/// Why no page came.
+/// A request without a complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WebFault {
     Name(NameFault),
@@ -66,7 +65,7 @@ pub(super) async fn body(mut response: Response, max: usize, limit: Duration) ->
         }
         body.extend_from_slice(&chunk);
     }
-    // What cannot be unpacked is a page of somebody else.
+    // A body that cannot be decompressed is compared as it is.
     let body = gzip::unpacked(body.clone(), max).unwrap_or(body);
     if body.len() > max { Err(WebFault::TooLarge) } else { Ok(body) }
 }
@@ -101,8 +100,7 @@ impl WebFault {
     }
 }
 
-/// The error and what is behind it. An `io::Error` that wraps another error leaves it out of its
-/// `source()`.
+/// Returns the error and its causes. `io::Error::source()` skips a wrapped error, so `get_ref` comes first.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
