@@ -1,8 +1,8 @@
-//! The feed of a drill: an HTTP server on loopback with one document.
+//! The mock feed of a drill: an HTTP server on loopback with one document.
 //!
-//! It answers only while somebody looks and knows as much HTTP as that takes. Invariant: whoever
-//! else on this computer connects gets the same harmless document or nothing, and holds up a look
-//! no longer than the limits below.
+//! Serves only while a poll runs, and implements only the required part of HTTP. Another local client gets
+//! the same document or nothing, and delays a poll by at most the limits below
+//! (`other_clients_get_the_document_or_nothing`).
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const VISIT: Duration = Duration::from_secs(2);
 /// A port of its own on this computer.
 pub struct Stage {
     listener: TcpListener,
-    /// Where to look.
+    /// The URL of the document.
     pub url: String,
 }
 
@@ -46,7 +46,7 @@ async fn answer(mut visitor: TcpStream, document: &str) -> io::Result<()> {
     let (read, mut write) = visitor.split();
     let mut read = read.take(REQUEST_MAX_BYTES);
     let mut request = Vec::new();
-    // Read to its end, or closing would reset the connection under the answer.
+    // Read to the end, otherwise closing resets the connection before the client reads the response.
     while !request.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
         if read.read_buf(&mut request).await? == 0 {
             return Ok(());

@@ -1,11 +1,9 @@
-//! A scripted outage through the real parts: fetch, parser, state machine, database, deliveries and
-//! the person's own channels.
+//! A simulated outage through the real parts: fetch, parser, state machine, database, deliveries and the
+//! user's channels.
 //!
-//! Only the outage is made up, and only the time that it takes is shortened: what is looked at when
-//! stands in `script`, and `stage` shows it on loopback. The database of the beliefs and an outbox
-//! for each channel are in state and gone when it ends; the daemon, its database and its outbox
-//! are not touched. Invariant: every message is marked as a drill's, and no channel waits for
-//! another.
+//! `scenario` defines the outage, and `mock_feed` serves it on loopback. The database and the outbox of each
+//! channel are in memory; the daemon and its database are not touched. Every message is marked as
+//! a drill (`every_message_begins_with_drill`). No channel waits for another.
 
 mod mock_feed;
 mod scenario;
@@ -34,22 +32,22 @@ use mock_feed::Stage;
 use scenario::Script;
 pub use scenario::{Act, LENGTH_S, service};
 
-/// What is played, and how.
+/// The parameters of a drill.
 #[derive(Clone, Debug)]
 pub struct Drill {
     pub feed: FeedId,
-    /// As Apple writes it.
+    /// The name as Apple writes it.
     pub service: String,
     pub plan: Plan,
-    /// The play's last look is then.
+    /// The time of the last poll.
     pub now: Timestamp,
-    /// So many times the real pace; `None`: nothing is waited for.
+    /// The factor by which time passes faster; `None`: without waits.
     pub speed: Option<u32>,
-    /// Composes every message and sends none.
+    /// Compose every message and send none.
     pub is_dry: bool,
 }
 
-/// One step of the play, when every channel is through with it.
+/// The result of one phase on all channels.
 #[derive(Clone, Debug)]
 pub struct DrillStep {
     pub act: Act,
@@ -61,16 +59,16 @@ pub struct DrillStep {
     pub told: Vec<Told>,
 }
 
-/// What came of a step on one channel.
+/// The result of a phase on one channel.
 #[derive(Clone, Debug)]
 pub struct Told {
     pub channel: String,
     pub audience: Audience,
-    /// `None`: by its policy the channel does not hear of this.
+    /// `None` if the policy excludes the change.
     pub message: Option<Sent>,
 }
 
-/// One message, and what the channel says to it.
+/// One notice and its outcome.
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub notice: Notice,
@@ -88,7 +86,7 @@ pub struct Play {
     tasks: JoinSet<Result<()>>,
 }
 
-/// A step that was looked at.
+/// A phase after its polls.
 struct Polled {
     at: Timestamp,
     looks: Duration,
@@ -112,11 +110,11 @@ impl Play {
         Play { looked, told, acts: Act::ALL.iter(), tasks }
     }
 
-    /// The next step once every channel is through with it; `None` behind the last one.
+    /// Returns the next phase when every channel has finished it; `None` after the last one.
     ///
     /// # Errors
     ///
-    /// Only for what is no channel's fault: the drill itself cannot go on.
+    /// The drill itself failed. An error of a channel is part of its result.
     pub async fn next(&mut self) -> Result<Option<DrillStep>> {
         let Some(act) = self.acts.next() else { return Ok(None) };
         let Some(Polled { at, looks, is_news }) = self.looked.recv().await else {
@@ -134,7 +132,7 @@ impl Play {
         Ok(Some(DrillStep { act: *act, at, looks, told }))
     }
 
-    /// Why a task ended early.
+    /// Returns the reason why a task ended early.
     async fn reason(&mut self) -> anyhow::Error {
         while let Some(ended) = self.tasks.join_next().await {
             match ended {
@@ -183,7 +181,7 @@ async fn look(
     Ok(())
 }
 
-/// What one look at the stage changed.
+/// Polls the mock feed once and returns the changes.
 async fn poll_once(
     poller: &mut Poller,
     store: &Store,
@@ -204,18 +202,18 @@ async fn poll_once(
     }
 }
 
-/// What so many seconds of the play take.
+/// Returns the real duration of simulated seconds.
 fn pause(seconds: u64, speed: Option<u32>) -> Duration {
     speed.and_then(|speed| Duration::from_secs(seconds).checked_div(speed)).unwrap_or_default()
 }
 
-/// The real poller, on a feed and a history of its own. It routes to no channel: each has an
-/// outbox of its own here, so that one that hangs does not gather what comes after.
+/// Returns a real poller with its own feed and database. It has no routes, because each channel has its own
+/// outbox; a channel that hangs would otherwise combine later changes.
 fn poller(drill: &Drill, url: &str) -> Result<Poller> {
     let url = FeedUrl::parse(url).map_err(anyhow::Error::msg)?;
     Ok(Poller {
         fetcher: Fetcher::new(url, FetchLimits::default(), None).map_err(anyhow::Error::msg)?,
-        // Nothing else is listed, and what is watched and not listed would be told.
+        // Only this service, because a watched service that is not listed would be reported.
         watch: Watchlist::new(&[&drill.service]),
         plan: drill.plan.clone(),
         routes: Vec::new(),
@@ -257,8 +255,8 @@ async fn deliver_news(
     Ok(())
 }
 
-/// The way of every delivery, but that it ends with the first try, whatever came of it: the next
-/// step must not wait behind this one.
+/// Delivers one change like the daemon, but gives up after the first attempt, so that the next phase does not
+/// wait.
 async fn deliver_one(
     store: &Store,
     receiver: &mut Receiver,

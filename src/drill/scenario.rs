@@ -1,8 +1,7 @@
-//! The play of a drill: what Apple's document shows at which moment.
+//! The scenario of a drill: the documents of Apple's feed in each phase.
 //!
-//! Pure. It only writes documents, in the form that `feed` reads; what to make of them is decided
-//! by the code that decides it for Apple's. Invariant: no two drills share an event, so that nobody
-//! who remembers keys takes the second one for a repetition of the first.
+//! Pure. Creates documents in the format that `feed` parses. No two drills share an event, so that receivers
+//! do not discard the second one as a repeat (`two_drills_have_no_key_in_common`).
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -11,24 +10,24 @@ use crate::model::ChangeKind;
 use crate::tracking::poll_plan::CONFIRM_AFTER_S;
 use crate::tracking::watchlist::Pattern;
 
-/// From one step to the next: that of the default schedule.
+/// The time between two phases, as in the default schedule.
 const STEP_S: i64 = 300;
 /// From the first look to the last one, if nothing is hurried.
 pub const LENGTH_S: i64 = STEP_S * (Act::ALL.len() as i64 - 1) + CONFIRM_AFTER_S;
 /// How late Apple posts it in this play, and how long its end had been over.
 const POSTED_LATE_S: i64 = 25 * 60;
 const ENDED_BEFORE_S: i64 = 4 * 60;
-/// The outage that was posted only afterwards ended so long before the other one began.
+/// The time between the end of the missed outage and the start of the other one.
 const MISSED_BEFORE_S: i64 = 60 * 60;
 const MISSED_LASTED_S: i64 = 110 * 60;
-/// Apple's messages; of both the reader sees that nothing happened even where no title is shown.
+/// Apple's texts. Both say that nothing happened, for displays without a title.
 const MESSAGE: &str = "This is a drill: nothing has happened.";
 const USERS: &str = "Nobody is affected";
 /// What a glob may stand for.
 const SAMPLES: [&str; 6] =
     ["iCloud Backup", "Photos", "App Store", "iCloud Mail", "Apple Music", "App Store Connect"];
 
-/// The steps of the play, in order.
+/// The phases of a drill, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
     /// All is well: the first document, of which nobody hears.
@@ -36,14 +35,14 @@ pub enum Act {
     Began,
     Worsened,
     Ended,
-    /// Another outage, first seen when it was already over.
+    /// Another outage, first seen when it is already over.
     Missed,
 }
 
 impl Act {
     pub const ALL: [Act; 5] = [Act::Calm, Act::Began, Act::Worsened, Act::Ended, Act::Missed];
 
-    /// The word for JSON.
+    /// Returns the word for JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Act::Calm => "calm",
@@ -54,7 +53,7 @@ impl Act {
         }
     }
 
-    /// What has to come of it.
+    /// Returns the expected change.
     pub fn change(self) -> Option<ChangeKind> {
         match self {
             Act::Calm => None,
@@ -66,11 +65,11 @@ impl Act {
     }
 }
 
-/// One play.
+/// The scenario of one drill.
 #[derive(Clone, Debug)]
 pub struct Script {
     service: String,
-    /// Of its events; unique to this play.
+    /// The prefix of its event ids, unique to this drill.
     id: String,
     begins: Timestamp,
 }
@@ -122,8 +121,7 @@ impl Script {
     }
 }
 
-/// The service that a drill is about: the first that is watched. For a glob a name that it stands
-/// for.
+/// Returns the service of a drill: the first watched one. For a glob, a name that matches it.
 pub fn service(watch: &[String]) -> String {
     let Some(first) = watch.first().map(|text| Pattern::new(text)) else { return SAMPLES[0].to_owned() };
     if !first.is_glob() {
@@ -133,7 +131,7 @@ pub fn service(watch: &[String]) -> String {
     sample.map_or_else(|| first.text.replace('*', "").replace('?', "x").trim().to_owned(), str::to_owned)
 }
 
-/// As Apple writes times beside the numbers.
+/// Formats a time as in Apple's text fields.
 fn for_people(time: Timestamp) -> String {
     time.strftime("%m/%d/%Y %H:%M UTC").to_string()
 }

@@ -1,5 +1,4 @@
-//! The play through the real parts: what is told, in which words, by whatever name and in whatever
-//! template.
+//! Drills through the real parts, with different services, policies and templates.
 
 use jiff::tz::TimeZone;
 use tokio::task::LocalSet;
@@ -25,7 +24,7 @@ fn drill(watch: &str) -> Drill {
     }
 }
 
-/// A channel for people or for programs, on these policy.
+/// Returns a channel for people or for programs with a policy.
 fn receiver(name: &str, toml: &str) -> Receiver {
     let (audience, way) = match name {
         "log" => (Audience::Programs, AnyTransport::from(Log)),
