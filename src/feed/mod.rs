@@ -1,4 +1,4 @@
-//! Apple's feed: bytes → a document, and recordings of documents.
+//! Apple's feed: fetching it, parsing it into a document, and recordings of it.
 
 pub mod fetch;
 pub mod parse;

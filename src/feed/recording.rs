@@ -1,8 +1,8 @@
-//! Recordings of the feed: JSON Lines, `{"at": RFC 3339, "body": text}`, read plain, gzip or zstd.
+//! Recordings of the feed: JSON Lines, `{"at": RFC 3339, "body": text}`, plain or read from gzip or zstd.
 //!
-//! Between two lines the feed did not change. The daemon adds `poll` and leaves out no poll that had an
-//! effect, so that a replay polls when the daemon did. Written plain, one whole line at a time, so that
-//! a recording cut off by a power failure loses its last line and no other.
+//! Between two lines the feed did not change. The daemon adds `poll` and records every poll that had an
+//! effect, so that a replay polls when the daemon did. Lines are written whole and uncompressed, so that
+//! a power failure can damage only the last line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -16,54 +16,54 @@ use tokio::task::spawn_blocking;
 use crate::cause::cannot;
 use crate::regular_file;
 
-/// Longer than any document we would fetch, escaped.
+/// Longer than any fetched document after escaping.
 const MAX_LINE_BYTES: u64 = 32 * 1024 * 1024;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// What the feed showed from a moment on.
+/// The content of the feed from a time on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Line {
     /// UTC.
     pub at: Timestamp,
-    /// The document as it came; empty where none came.
+    /// The document as received; empty if the poll failed.
     pub body: String,
-    /// In a line of the daemon: the poll that saw it. Between such a line and the next nothing that
-    /// the daemon polled had an effect.
+    /// The daemon's poll; missing in other recordings. No poll between this line and the next had an
+    /// effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll: Option<Poll>,
 }
 
-/// A poll of the daemon, beside the document that it saw.
+/// Facts about a poll of the daemon that its document does not contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Poll {
-    /// In the first poll after a start.
+    /// Set in the first poll after a start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
-    /// Seconds by which the clock was set since the poll before.
+    /// Seconds by which the clock was set since the previous poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_set_s: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failed>,
 }
 
-/// How statusd started: what waited for its second sight is gone.
+/// The kind of a start of statusd. Each start discards unconfirmed changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Start {
-    /// With a database that had seen no document.
+    /// The database had no accepted document yet.
     New,
     Resumed,
 }
 
-/// Why a poll brought no document.
+/// The reason why a poll got no document.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Failed {
     /// Whether the cause is on our side.
     pub ours: bool,
     pub reason: String,
-    /// Seconds since the poll before, sleep left out.
+    /// Seconds since the previous poll, without sleep.
     pub awake_s: u64,
 }
 
@@ -75,7 +75,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Opens a plain, gzip or zstd file, told apart by their first bytes; `-` is standard input.
+    /// Opens a plain, gzip or zstd file, recognised by its first bytes. `-` is standard input.
     pub fn open(path: &Path) -> Result<Recording> {
         let cannot_read = |error: io::Error| anyhow!(cannot(format!("read {}", path.display()), &error));
         let source: Box<dyn Read> = if path == Path::new("-") {
@@ -97,8 +97,8 @@ impl Recording {
         Ok(Recording { lines, path: path.to_owned(), number: 0 })
     }
 
-    /// The next line; `None` at the end. A last line without its line feed that cannot be read is
-    /// what a power failure leaves: a warning, not an error.
+    /// Returns the next line, or `None` at the end. Skips a truncated line with a warning, because a
+    /// power failure leaves one.
     pub fn next_line(&mut self) -> Result<Option<Line>> {
         loop {
             let mut bytes = Vec::new();
@@ -114,7 +114,7 @@ impl Recording {
             }
             return match serde_json::from_slice(bytes.trim_ascii_end()) {
                 Ok(line) => Ok(Some(line)),
-                // The daemon writes on below it.
+                // After a restart, the daemon appends below the truncated line.
                 Err(error) if error.is_eof() && self.number > 1 => {
                     tracing::warn!("{}", self.place("a line is cut off and left out"));
                     continue;
@@ -141,7 +141,7 @@ pub struct Recorder {
     path: PathBuf,
     /// The newest document.
     body: Option<String>,
-    /// Whether the recording has it.
+    /// The newest document is already in the recording.
     is_written: bool,
 }
 
@@ -150,8 +150,8 @@ impl Recorder {
         Recorder { path: path.to_owned(), body: None, is_written: false }
     }
 
-    /// Appends a poll, synced to disk, unless it is idle (had no effect) and brought the document of
-    /// the poll before. `body`: `None` where the server said "unchanged", or nothing could be read.
+    /// Appends a poll and syncs the file. Skips an idle poll (one without effect) if the recording has its
+    /// document or the poll failed. `body`: `None` if the document was unchanged or unreadable.
     pub async fn record(
         &mut self,
         at: Timestamp,
@@ -169,7 +169,7 @@ impl Recorder {
         }
         let body = if has_failed { String::new() } else { self.body.clone().unwrap_or_default() };
         let (path, line) = (self.path.clone(), Line { at, body, poll: Some(poll) });
-        // On a thread of its own: a megabyte is escaped and synced.
+        // Blocking: escapes up to a megabyte, and syncs.
         spawn_blocking(move || append(&path, &line)).await.map_err(io::Error::other)??;
         self.is_written |= !has_failed;
         Ok(())

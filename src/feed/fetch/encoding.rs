@@ -1,7 +1,7 @@
-//! The encoding of a body (RFC 9110, 8.4): gzip is taken off, any other is named.
+//! Content encodings of a body (RFC 9110, section 8.4): unpacks gzip and names any other.
 //!
-//! It reads no JSON. The bytes decide and not the header: servers and proxies between forget it,
-//! write it in capitals, or label what they have unpacked already.
+//! The bytes decide, not the header: servers and proxies omit the header, or leave it on a body that
+//! they have already unpacked.
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
@@ -10,7 +10,7 @@ use crate::{gzip, text};
 
 const NAME_MAX_CHARS: usize = 40;
 
-/// The encodings that the answer claims, outermost last.
+/// The encodings in `Content-Encoding`, outermost last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claimed(Vec<String>);
 
@@ -35,7 +35,7 @@ impl Claimed {
     }
 }
 
-/// The body without gzip.
+/// Returns the unpacked body; one that is not gzip is returned unchanged.
 pub fn unpacked(body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, FailureKind> {
     gzip::unpacked(body, max_bytes).map_err(|fault| match fault {
         gzip::GzipError::TooLarge => FailureKind::TooLarge { limit_bytes: max_bytes },

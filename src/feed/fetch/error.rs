@@ -1,7 +1,7 @@
-//! Why a look failed: a closed list, whose fault each one is, and its words for people.
+//! Errors of a fetch: their kinds, whose fault each is, and the text that users see.
 //!
-//! No request is made here. Every error of the HTTP client becomes exactly one [`FailureKind`];
-//! what cannot be told apart from our own network's trouble counts as our own.
+//! Each error of the HTTP client maps to one [`FailureKind`]. An error that a fault of the local
+//! network could also cause counts as ours. This module makes no request.
 
 use std::error::Error;
 use std::fmt;
@@ -18,48 +18,48 @@ use crate::{text, tls};
 
 const DETAIL_MAX_CHARS: usize = 160;
 
-/// A look that brought no document. `Display` is one line for people, without secrets.
+/// A failed fetch. `Display` is one line for users, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
     pub kind: FailureKind,
     /// The feed's host, without port and path.
     pub host: String,
-    /// The server's wish (`Retry-After`), unbounded.
+    /// `Retry-After` of the response, not capped.
     pub retry_after_s: Option<u64>,
 }
 
-/// What went wrong.
+/// The cause of a failed fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FailureKind {
-    /// The system knows no way to the host.
+    /// The network is down, or the system has no route to the host.
     NoNetwork,
-    /// The system forbids the connection: a firewall or sandbox on this computer.
+    /// A firewall or sandbox on this computer denied the connection.
     Blocked,
-    /// No address for the host's name.
+    /// The host name does not resolve.
     Dns,
-    /// Nothing answered in time, or TLS did not come about in time.
+    /// TCP or TLS was not established in time.
     ConnectTimeout {
         after: Duration,
     },
-    /// The system could not connect for a rare reason, in its words.
+    /// Another connection error, with the system's message.
     NoConnection(String),
     Proxy,
     /// The proxy answered 407.
     ProxyLogin,
     Tls(TlsProblem),
-    /// A web page over plain http, where anybody on the way may have put it.
+    /// A web page over plain HTTP, which any network on the way can inject.
     Portal,
     Refused,
-    /// The connection stood, but the whole answer did not come in time.
+    /// Connected, but the response was not complete in time.
     Timeout {
         after: Duration,
     },
-    /// The connection ended before the answer did.
+    /// The connection closed before the response was complete.
     CutOff,
     /// The gzip stream or the framing of the chunks is broken.
     Garbled,
     NotHttp,
-    /// The body is in an encoding that was not asked for.
+    /// A content encoding that the request did not offer.
     Encoding(String),
     Redirect(Detour),
     /// Any status but 200 and 203, and a 304 that we did not ask for.
@@ -67,26 +67,26 @@ pub enum FailureKind {
     TooLarge {
         limit_bytes: usize,
     },
-    /// The answer is whole but no status document.
+    /// A complete response that is not a status document.
     Unreadable(Unreadable),
 }
 
-/// Why there was no secure connection.
+/// The cause of a failed TLS handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsProblem {
     Expired,
     NotYetValid,
     UnknownIssuer,
     WrongHost,
-    /// What answered does not speak TLS.
+    /// The server does not speak TLS.
     NotTls,
-    /// The handshake was cut off.
+    /// The connection closed during the handshake.
     CutOff,
-    /// In the words of the TLS library.
+    /// The message of the TLS library.
     Other(String),
 }
 
-/// A redirect that we do not follow.
+/// A redirect that is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Detour {
     #[error("redirects too often")]
@@ -102,9 +102,9 @@ pub enum Detour {
 }
 
 impl FetchError {
-    /// Ours is what the network between here and the feed can do by itself; Apple's what needs the
-    /// feed's server. An HTTP status counts as Apple's but for the two that only a network on the
-    /// way sends (407 and 511).
+    /// Returns `Ours` for an error that the network between here and the feed can cause without the
+    /// feed's server, and `Apple` otherwise. An HTTP status counts as Apple's, except 407 and 511,
+    /// which only a proxy or a captive portal sends.
     pub fn fault(&self) -> Fault {
         match self.kind {
             FailureKind::NoNetwork
@@ -245,7 +245,7 @@ fn tls_words(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_>) -> fm
     }
 }
 
-/// The order matters: what is certain comes before what only tells the stage.
+/// Maps an error of the client. Definite causes come before those that only name the stage.
 pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKind {
     if let Some(detour) = causes(error).find_map(|cause| cause.downcast_ref::<Detour>()) {
         return FailureKind::Redirect(*detour);
@@ -275,7 +275,7 @@ pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKi
     }
 }
 
-/// The error and what is behind it. An `io::Error` that wraps another error leaves it out of its
+/// Returns the error and its chain of causes. The error inside an `io::Error` is not part of its
 /// `source()`.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
@@ -331,7 +331,7 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             TlsProblem::NotYetValid
         }
-        // A bad signature: an authority with the name of one that we trust, but another key.
+        // A bad signature means an authority with a trusted name but another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsProblem::WrongHost
@@ -427,7 +427,7 @@ mod tests {
         assert_eq!(found.map(tls_problem), Some(TlsProblem::Expired));
     }
 
-    /// The real client with a resolver that knows no name: asking the system's would ask the network.
+    /// Uses a resolver that knows no name, because the system's resolver would use the network.
     #[tokio::test]
     async fn an_unknown_name_is_dns() {
         struct Nobody;

@@ -1,7 +1,7 @@
-//! The only HTTP that reads the feed: one conditional GET a look, within limits.
+//! Fetches the feed: one conditional GET per poll, with limits on time and size.
 //!
-//! No schedule, no retry and no memory but the last answer's validators. Whatever goes wrong is a
-//! [`FetchError`] that names whose fault it is; no answer is ever half accepted.
+//! Does not schedule or retry, and keeps only the validators of the last response. Every failure is a
+//! [`FetchError`], which says whose fault it is. A partial response is never accepted.
 
 mod encoding;
 mod error;
@@ -33,19 +33,19 @@ const REDIRECTS_MAX: usize = 3;
 const VALIDATOR_MAX_BYTES: usize = 1_024;
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
-/// How long and how large one look may be. The default is what statusd ships with.
+/// Limits for one fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchLimits {
-    /// For the name, the connection and TLS together.
+    /// Timeout for DNS, TCP and TLS together.
     pub connect: Duration,
-    /// From the first step to the last byte, redirects included.
+    /// Timeout for the whole fetch, including redirects.
     pub total: Duration,
-    /// Of the body, unpacked.
+    /// Size of the unpacked body.
     pub body_bytes: usize,
 }
 
 impl FetchLimits {
-    /// The default.
+    /// The default limits.
     pub const SHIPPED: FetchLimits = FetchLimits {
         connect: Duration::from_secs(CONNECT_S),
         total: Duration::from_secs(TOTAL_S),
@@ -59,20 +59,20 @@ impl Default for FetchLimits {
     }
 }
 
-/// What a look saw.
+/// The result of a successful fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchOutcome {
     New {
         document: Document,
-        /// As it came, as UTF-8, with what is broken replaced: what a recording keeps.
+        /// The body as UTF-8 for recordings, with invalid sequences replaced.
         body: String,
     },
-    /// The server says: the same as the last `New` of this fetcher.
+    /// The document is the same as the last `New` of this fetcher (status 304).
     Unchanged,
 }
 
-/// Reads one feed. Keeps no connection open between looks: they are minutes apart, and a
-/// connection that slept through a suspend costs a timeout.
+/// Fetches one feed. Keeps no connection open between polls, because they are minutes apart and a
+/// connection from before a suspend would time out.
 #[derive(Debug)]
 pub struct Fetcher {
     client: Client,
@@ -82,12 +82,12 @@ pub struct Fetcher {
 }
 
 impl Fetcher {
-    /// Trusts what this computer trusts (on Linux `SSL_CERT_FILE` and `SSL_CERT_DIR` replace its
-    /// list), and besides the authorities in `ca_file` (PEM), for networks and mirrors with an
-    /// authority of their own. Both are read now and not again. The proxy is the
-    /// environment's (`proxy`), except to this computer itself.
+    /// Creates a fetcher that trusts the system's certificate authorities and those in `ca_file` (PEM),
+    /// for networks and mirrors with an authority of their own. On Linux, `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR` replace the system's. All are read once, here. The proxy comes from the environment
+    /// (`proxy`); loopback addresses are connected directly.
     ///
-    /// The error is one line and says what to do.
+    /// The error is one line with the next step.
     pub fn new(url: FeedUrl, limits: FetchLimits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
         tls::install_provider();
         let client = Client::builder()
@@ -98,12 +98,12 @@ impl Fetcher {
             .redirect(Policy::custom(same_origin_only))
             .referer(false)
             .pool_max_idle_per_host(0)
-            // What RFC 9112 wants recipients to bear with.
+            // RFC 9112 asks recipients to tolerate these.
             .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_ignore_invalid_headers_in_responses(true);
         let client = match ca_file {
-            // Plain http never turns into https here: no need for a hundred certificates in memory.
+            // Redirects from http to https are not followed, so plain http needs no certificates in memory.
             _ if !url.is_https() => client.tls_certs_only([]),
             Some(file) => client.tls_certs_merge(authorities(file)?),
             None => client,
@@ -117,13 +117,12 @@ impl Fetcher {
         Ok(Fetcher { client, url, limits, validators: Validators::default() })
     }
 
-    /// One GET, conditional where the last answer that parsed offered validators. May be dropped
-    /// at any point.
+    /// Sends one GET, which is conditional if the last readable response had validators. Cancel-safe.
     pub async fn fetch(&mut self) -> Result<FetchOutcome, FetchError> {
         let request = self.client.get(self.url.url().clone()).headers(self.validators.conditions());
         let response = request.send().await.map_err(|error| self.failed(&error))?;
         match response.status() {
-            // 203: a proxy on the way has changed it, by packing it for example (RFC 9110, 15.3.4).
+            // 203: a proxy has transformed the response, for example compressed it (RFC 9110, 15.3.4).
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {}
             StatusCode::NOT_MODIFIED if self.validators != Validators::default() => {
                 return Ok(FetchOutcome::Unchanged);
@@ -153,18 +152,18 @@ impl Fetcher {
         self.validators = Validators::default();
     }
 
-    /// The first look: unconditional, so its answer is a document.
+    /// Fetches unconditionally, so that the result is a document.
     pub async fn first_fetch(&mut self) -> Result<Document, FetchError> {
         match self.fetch().await? {
             FetchOutcome::New { document, .. } => Ok(document),
-            // "The same as before", to somebody who has not asked before.
+            // A 304 to an unconditional request.
             FetchOutcome::Unchanged => {
                 Err(self.failure(FailureKind::Http(StatusCode::NOT_MODIFIED.as_u16())))
             }
         }
     }
 
-    /// As it came. Counts bytes as they come: a Content-Length may be missing.
+    /// Reads the body as sent. Counts its bytes, because `Content-Length` may be missing.
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, FetchError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
@@ -176,8 +175,8 @@ impl Fetcher {
         Ok(body)
     }
 
-    /// A captive portal is our own network's doing, but it cannot show a certificate for the
-    /// feed's host: a page that came over verified TLS is the server's own.
+    /// Classifies an unreadable body. A web page over plain HTTP may come from a captive portal. Over
+    /// verified TLS, it comes from the server, because a portal has no certificate for the feed's host.
     fn unreadable(&self, reason: Unreadable) -> FailureKind {
         match reason {
             Unreadable::Html if !self.url.is_https() => FailureKind::Portal,
@@ -201,7 +200,7 @@ fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<FetchOut
     match parse::parse(&body) {
         Ok(document) => Ok(FetchOutcome::New { document, body: parse::decoded(&body).into_owned() }),
         Err(reason) => {
-            // What is packed in any way is hardly ever UTF-8, and may hold braces.
+            // Compressed data is hardly ever UTF-8, and may contain braces.
             let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();
             let explained = if is_binary { claimed.explains(is_packed) } else { None };
             Err(explained.unwrap_or(FailureKind::Unreadable(reason)))
@@ -209,8 +208,8 @@ fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<FetchOut
     }
 }
 
-/// `no-cache` asks caches on the way to make sure that their copy is the newest: Apple's feed was
-/// seen up to 29 days old. Caches may ignore it, and what they hand out is checked by its stamp.
+/// Returns the headers of every request. `no-cache` asks caches to revalidate, because copies of
+/// Apple's feed up to 29 days old were seen. Caches may ignore it, so tracking also checks the stamp.
 fn headers() -> HeaderMap {
     HeaderMap::from_iter([
         (ACCEPT, HeaderValue::from_static("application/json, text/javascript, */*;q=0.5")),
@@ -219,7 +218,7 @@ fn headers() -> HeaderMap {
     ])
 }
 
-/// Whoever may redirect us elsewhere decides what people are told.
+/// Follows redirects only within one origin, because the target decides what users are told.
 fn same_origin_only(attempt: Attempt<'_>) -> Action {
     let place =
         |url: &Url| (url.host_str().map(str::to_owned), url.scheme().to_owned(), url.port_or_known_default());
@@ -238,7 +237,8 @@ fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
     read.collect::<Result<_, _>>().map_err(|_| format!("ca_file: {} contains no certificate", file.display()))
 }
 
-/// Seconds, or a date, which counts from the answer's own `Date`: our clock may be wrong.
+/// Returns `Retry-After` in seconds. A date is compared with the response's own `Date`, because the
+/// local clock may be wrong.
 fn retry_after_s(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -249,7 +249,7 @@ fn retry_after_s(headers: &HeaderMap) -> Option<u64> {
     u64::try_from(time(text)?.as_second() - now.as_second()).ok()
 }
 
-/// By what the server knows again the answer that it gave (RFC 9110, 8.8). Sent back unread.
+/// The validators of a response (RFC 9110, section 8.8), sent back unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Validators {
     etag: Option<HeaderValue>,

@@ -1,7 +1,7 @@
-//! Where the feed is: Apple's address of an edition, or one that a person gave.
+//! URLs of feeds: Apple's own for each edition and locale, or a configured one.
 //!
-//! No request is made here. A [`FeedUrl`] is https, or http to this very computer, and carries no
-//! name and password: whoever holds one need not look again.
+//! A [`FeedUrl`] is https, or http on a loopback address, and contains no user name or password. This
+//! module makes no request.
 
 use std::fmt;
 
@@ -14,13 +14,13 @@ const APPLE: &str = "https://www.apple.com/support/systemstatus/data/";
 const EXAMPLE: &str = "https://www.apple.com/support/systemstatus/data/system_status_en_US.js";
 const URL_MAX_BYTES: usize = 2_048;
 
-/// The address of a feed. `Display` and `Debug` leave out the query, which may hold a token.
+/// The URL of a feed. `Display` and `Debug` omit the query, which may contain a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FeedUrl(Url);
 
 impl FeedUrl {
-    /// An address from a flag or the configuration. The error is one line and says what to do; it
-    /// never repeats the address, which may hold a secret.
+    /// Parses a URL from a flag or the configuration. The error is one line with the next step. It does
+    /// not repeat the URL, which may contain a secret.
     pub fn parse(text: &str) -> Result<FeedUrl, String> {
         if text.len() > URL_MAX_BYTES {
             return Err(format!("the feed address is too long: use at most {URL_MAX_BYTES} characters"));
@@ -42,7 +42,7 @@ impl FeedUrl {
         }
     }
 
-    /// Apple's own address. An error only for a locale that is not [`valid_locale`].
+    /// Returns Apple's own URL. Fails only for a locale that is not a [`valid_locale`].
     pub fn of(feed: &FeedId) -> Result<FeedUrl, String> {
         if !valid_locale(&feed.locale) {
             return Err("the locale is not of the form ll_CC: use one like en_US".to_owned());
@@ -54,12 +54,12 @@ impl FeedUrl {
         FeedUrl::parse(&format!("{APPLE}{folder}system_status_{}.js", feed.locale))
     }
 
-    /// The host's name or number, for people.
+    /// Returns the host's name or IP address.
     pub fn host(&self) -> &str {
         self.0.host_str().expect("an http or https URL has a host")
     }
 
-    /// Whether the host is this computer, as far as its spelling tells: no name is looked up.
+    /// Returns whether the host is a loopback address or `localhost`. Resolves no name.
     pub(super) fn is_loopback(&self) -> bool {
         tls::is_loopback(self.host())
     }
@@ -87,7 +87,7 @@ impl fmt::Debug for FeedUrl {
     }
 }
 
-/// `ll_CC`, as in Apple's file names: two small letters, `_`, two capitals.
+/// Returns whether a locale has the form `ll_CC`, as in Apple's file names.
 pub fn valid_locale(locale: &str) -> bool {
     let bytes = locale.as_bytes();
     bytes.len() == 5

@@ -1,27 +1,26 @@
-//! What locales write beside the numbers of a date: names of months, halves of the day, zones, and
-//! the digits themselves.
+//! Words of dates in all locales: months, halves of the day and time zones, and digits of all scripts.
 //!
-//! Lists, matched against words in lower case. A word that is missing here costs a stamp, not a
-//! document.
+//! Words are matched in lower case. Without a word that is missing here, a document has no stamp but is
+//! still read.
 
-/// Which half of a day of twelve hours.
+/// AM or PM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfDay {
     First,
     Second,
 }
 
-/// Names of the zone that offsets are from.
+/// Names of the zone that offsets refer to.
 pub const UTC: [&str; 4] = ["utc", "gmt", "ut", "мск"];
-/// Stand between hour and minute.
+/// Words between hour and minute.
 pub const HOURS: [&str; 9] = ["h", "時", "时", "点", "點", "시", "uhr", "ч", "giờ"];
-/// Stand between minute and second.
+/// Words between minute and second.
 pub const MINUTES: [&str; 5] = ["min", "m", "分", "분", "мин"];
-/// Stand behind a year.
+/// Words after a year.
 pub const YEARS: [&str; 2] = ["年", "년"];
 
-/// How the months begin in the languages of Apple's pages, January first. Of all beginnings that fit
-/// a word the longest counts.
+/// Prefixes of the months in the languages of Apple's pages, January first. The longest prefix that
+/// matches a word decides.
 const MONTHS: [&str; 12] = [
     "jan jän jän ene gen ian янв січ sty led tam oca ιαν בינו ינו يناير जनवरी มกรา sij",
     "feb fév fev fevr févr febb фев лют lut úno hel şub φεβ בפבר פבר فبراير फ़रवरी फरवरी กุมภา velj",
@@ -37,7 +36,7 @@ const MONTHS: [&str; 12] = [
     "dec dez déc dic des dék дек груд gru pro jou ara δεκ בדצמ דצמ ديسمبر दिसंबर दिसम्बर ธันวา",
 ];
 
-/// Minutes east of UTC of zones that occur or may occur in Apple's texts.
+/// Offsets in minutes east of UTC of zones that may occur in Apple's texts.
 const ZONES: [(&str, i32); 52] = [
     ("z", 0),
     ("utc", 0),
@@ -105,25 +104,25 @@ const AFTERNOON_WITHIN: [&str; 7] = ["午後", "下午", "傍晚", "晚上", "�
 const FORENOON_LETTERS: [[&str; 2]; 2] = [["a", "m"], ["π", "μ"]];
 const AFTERNOON_LETTERS: [[&str; 2]; 2] = [["p", "m"], ["μ", "μ"]];
 
-/// Zeros of the scripts whose digits Apple's locales may use; nine more follow each of them.
+/// Zeros of the scripts whose digits Apple's locales may use. The other nine digits follow each zero.
 const ZEROS: [char; 12] = [
     '0', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{be6}', '\u{c66}', '\u{e50}',
     '\u{1040}', '\u{ff10}',
 ];
 
-/// What a digit of any of these scripts is worth.
+/// Returns the value of a digit of any of these scripts.
 pub fn digit(c: char) -> Option<i64> {
     let zero =
         ZEROS.into_iter().find(|zero| (u32::from(*zero)..u32::from(*zero) + 10).contains(&u32::from(c)))?;
     Some(i64::from(u32::from(c) - u32::from(zero)))
 }
 
-/// Also the marks that stand above, below and between the letters of a word.
+/// Returns whether a character is part of a word: a letter or a combining mark.
 pub fn is_letter(c: char) -> bool {
     c.is_alphabetic() || matches!(c, '\u{300}'..='\u{36f}' | '\u{93c}' | '\u{94d}' | '\u{e47}'..='\u{e4e}')
 }
 
-/// 1 to 12.
+/// Returns the month, 1 to 12.
 pub fn month(word: &str) -> Option<i64> {
     if NO_MONTHS.contains(&word) {
         return None;
@@ -135,12 +134,12 @@ pub fn month(word: &str) -> Option<i64> {
     fitting.max_by_key(|(len, _)| *len).map(|(_, number)| number)
 }
 
-/// Seconds east of UTC.
+/// Returns the offset of a zone in seconds east of UTC.
 pub fn zone_s(word: &str) -> Option<i32> {
     ZONES.iter().find(|(name, _)| *name == word).map(|(_, minutes)| minutes * 60)
 }
 
-/// What the words of a date say of it.
+/// Returns the half of the day that the words of a date name.
 pub fn half_day(words: &[&str]) -> Option<HalfDay> {
     let is_reachable = |names: &[&str], within: &[&str], letters: &[[&str; 2]]| {
         words.iter().any(|word| names.contains(word) || within.iter().any(|name| word.contains(name)))

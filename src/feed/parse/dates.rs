@@ -1,8 +1,7 @@
-//! Dates written for people, in the order and the words of any locale → [`WrittenDate`].
+//! Parses dates written in any locale into a [`WrittenDate`].
 //!
-//! Knows numbers and words, not what a date is for. A text may have a reading for each order of day,
-//! month and year; nothing is guessed here. A zone that is not known counts as UTC. Never an error:
-//! what cannot be read is no date.
+//! A text may have one reading for each order of day, month and year; this module does not choose. An
+//! unknown time zone counts as UTC. Text that is not a date gives `None`, never an error.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
@@ -13,35 +12,35 @@ use crate::model::DateOrder;
 use crate::text;
 
 const MAX_CHARS: usize = 100;
-/// Apple's feed is from 2012 on; a date beyond these is a slip of somebody's.
+/// Plausible years. Apple's feed exists since 2012.
 const YEARS: std::ops::Range<i64> = 2010..2100;
-/// From 2000 to 2100: the same for numbers, which leave less room for slips.
+/// Plausible epochs in seconds: the years 2000 to 2100.
 const EPOCHS_S: std::ops::Range<i64> = 946_684_800..4_102_444_800;
-/// Thailand counts from the year 543 before; no year of ours is that high.
+/// Years from here on are of the Thai calendar, which is 543 years ahead.
 const BUDDHIST_FROM: i64 = 2400;
-/// A text and the number beside it mean the same time if they are no further apart. Less than the
-/// distance to the same numbers in another order, more than what a zone makes.
+/// Largest difference between a text and a number that give the same time. Larger than any time zone
+/// offset, smaller than the difference to the same numbers in another order.
 const SAME_TIME_S: u64 = 36 * 3_600;
 
-/// A date before it is known in which order its numbers stand.
+/// A date whose order of day, month and year may be ambiguous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrittenDate {
-    /// For each of [`DateOrder::ALL`] what the text then means, if it can be read so.
+    /// The reading in each order of [`DateOrder::ALL`], if the text has one.
     readings: [Option<Timestamp>; 3],
 }
 
 impl WrittenDate {
-    /// The reading in an order, or the first that makes sense.
+    /// Returns the reading in an order, or else the first valid reading.
     pub fn read(&self, order: DateOrder) -> Option<Timestamp> {
         self.readings[order as usize].or(self.readings.into_iter().flatten().next())
     }
 
-    /// The one order in which it can be read.
+    /// Returns the order if only one gives a valid date.
     pub fn order(&self) -> Option<DateOrder> {
         only(|order| self.readings[order as usize].is_some())
     }
 
-    /// The one order in which it means this time.
+    /// Returns the order if only one gives this time.
     pub fn order_by(&self, time: Timestamp) -> Option<DateOrder> {
         only(|order| {
             let reading = self.readings[order as usize];
@@ -55,13 +54,14 @@ fn only(fits: impl Fn(DateOrder) -> bool) -> Option<DateOrder> {
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
-/// Milliseconds since 1970, or seconds, or what else lands in our century.
+/// Converts a number since 1970. The unit is milliseconds, or else the one that gives a plausible year:
+/// seconds, microseconds or nanoseconds.
 pub fn epoch(number: f64) -> Option<Timestamp> {
     let mut seconds = [1e3, 1.0, 1e6, 1e9].into_iter().map(|unit| (number / unit).floor() as i64);
     Timestamp::from_second(seconds.find(|second| EPOCHS_S.contains(second))?).ok()
 }
 
-/// `04/26/2021 08:15 PDT`, `2021年4月27日 午後0:15`, `26. Apr. 2021, 08.15 UTC+1` and the like.
+/// Parses for example `04/26/2021 08:15 PDT`, `2021年4月27日 午後0:15` or `26. Apr. 2021, 08.15 UTC+1`.
 pub fn parse(text: &str) -> Option<WrittenDate> {
     let tokens = tokens(&text::plain_line(text, MAX_CHARS))?;
     let (tokens, offset_s) = without_offset(tokens)?;
@@ -107,7 +107,8 @@ impl Token {
     }
 }
 
-/// Numbers, words and marks; blanks are gone. `None` for more digits than a date has.
+/// Splits a text into numbers, words and marks, without white space. Returns `None` if a number is too
+/// large.
 fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut chars = text.chars().peekable();
@@ -133,7 +134,8 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
     Some(tokens)
 }
 
-/// Takes `GMT+9`, `+09:30` and `-0700` out, in seconds. `None` for an offset that is none.
+/// Removes an offset such as `+9` in `GMT+9`, `+09:30` or `-0700`, and returns it in seconds. Returns
+/// `None` if it is invalid.
 fn without_offset(mut tokens: Vec<Token>) -> Option<(Vec<Token>, Option<i32>)> {
     let sign = |token: &Token| match token {
         Token::Mark('+') => Some(1),
@@ -167,8 +169,8 @@ fn without_offset(mut tokens: Vec<Token>) -> Option<(Vec<Token>, Option<i32>)> {
     Some((tokens, Some(sign * i32::try_from(minutes * 60).ok()?)))
 }
 
-/// The numbers of the date and those of the time. The time is where a colon or a word for the hour
-/// stands between two numbers, otherwise it is what the date leaves.
+/// Returns the numbers of the date and those of the time. The time starts at two numbers with a colon or
+/// a word for the hour between them, or else after the date.
 fn split(tokens: &[Token]) -> (Vec<Number>, Vec<Number>) {
     let is_hour = |token: &Token| match token {
         Token::Mark(mark) => matches!(mark, ':' | '：'),
@@ -216,7 +218,7 @@ fn time_of_day(numbers: &[Number], half: Option<HalfDay>) -> Option<Time> {
     Time::new(hour, at(1)?, at(2)?.min(59), 0).ok()
 }
 
-/// The date in each order. What stands behind the first number rules some out: no locale writes the
+/// Returns the date in each order. The token after the first number rules some out: no locale writes the
 /// month first with dots, and `26年` is a year.
 fn readings(numbers: &[Number], month: Option<i64>, behind_first: Option<&Token>) -> [Option<Date>; 3] {
     let is_year = behind_first.and_then(Token::word).is_some_and(|word| calendar::YEARS.contains(&word));
@@ -250,7 +252,7 @@ fn date(year: i64, month: i64, day: i64) -> Option<Date> {
 mod tests {
     use super::*;
 
-    /// What a text means with the month first, the day first, the year first.
+    /// Checks the readings with the month first, the day first and the year first.
     #[track_caller]
     fn check(text: &str, expected: [&str; 3]) {
         let read = parse(text).map_or([None; 3], |written| written.readings);
@@ -259,7 +261,7 @@ mod tests {
         assert_eq!(read, expected, "{text}");
     }
 
-    /// A text that leaves no choice.
+    /// Checks a text with the same reading in every order.
     #[track_caller]
     fn check_one(text: &str, expected: &str) {
         check(text, [expected; 3]);
@@ -330,7 +332,7 @@ mod tests {
         }
     }
 
-    /// Every month of every list, so that no beginning hides another.
+    /// Months whose prefixes overlap with others.
     #[test]
     fn the_longest_beginning_counts() {
         for (word, month) in [

@@ -1,14 +1,13 @@
-//! HTML's character references (`&amp;`, `&#8217;`) → the characters that they stand for.
+//! Decodes HTML character references (`&amp;`, `&#8217;`).
 //!
-//! Decodes once, so `&amp;lt;` is `&lt;`. Tags are no entities and stay text. A name that is not in
-//! the lists below stays as it is.
+//! Decodes once, so `&amp;lt;` becomes `&lt;`. Leaves tags and names that are not listed here unchanged.
 
 use std::borrow::Cow;
 
-/// The longest name below, and the longest number that makes sense.
+/// Length of the longest reference that is decoded, name or number.
 const MAX_NAME_BYTES: usize = 10;
 
-/// XML's five, Latin-1 and what editors put into text. In the order of bytes, for a binary search.
+/// The five of XML, Latin-1 and typographic characters. Sorted by bytes for the binary search.
 const NAMES: [(&str, char); 127] = [
     ("AElig", 'Æ'),
     ("AMP", '&'),
@@ -139,7 +138,7 @@ const NAMES: [(&str, char); 127] = [
     ("yuml", 'ÿ'),
 ];
 
-/// What numbers from 128 to 159 mean in HTML: Windows-1252, where that has a character.
+/// Characters that HTML assigns to the numbers 128 to 159: those of Windows-1252, if defined.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
@@ -168,7 +167,7 @@ pub fn decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// What stands between `&` and `;`.
+/// Returns the character of a reference, given the text between `&` and `;`.
 fn character(name: &str) -> Option<char> {
     if let Some(number) = name.strip_prefix('#') {
         let (digits, radix) = match number.strip_prefix(['x', 'X']) {

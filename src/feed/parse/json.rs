@@ -1,8 +1,8 @@
-//! Reads from JSON what is asked for, and skips the rest without building anything of it.
+//! Reads requested fields from JSON and skips the rest without allocating.
 //!
-//! Values are slices of the text until somebody wants a string or a number of them, so a document
-//! costs about as much memory as its text. Skipping needs no stack. A value of another type than
-//! wanted is no value; nothing below the outermost level can fail.
+//! Values stay slices of the text until they are converted, so a document needs about as much memory as
+//! its text. Skipping does not recurse. A value of an unexpected type counts as missing; only the
+//! outermost level can fail.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use serde_json::{Error, Number};
 
 use super::repair;
 
-/// The values of these keys of an object. The later of two twins counts.
+/// Returns the values of these keys of an object. Of duplicate keys, the last counts.
 pub fn fields<'a, const N: usize>(json: &'a str, wanted: [&str; N]) -> Result<[Option<&'a str>; N], Error> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let fields = reader.deserialize_map(Fields(wanted))?;
     reader.end().map(|()| fields)
 }
 
-/// The first `max` values of a list, and whether these are all.
+/// Returns the first `max` values of a list, and whether these are all.
 pub fn items(json: &str, max: usize) -> Option<(Vec<&str>, bool)> {
     serde_json::Deserializer::from_str(json).deserialize_seq(Items(max)).ok()
 }
 
-/// A text, in which what is no character counts as the replacement character.
+/// Returns a string, with invalid characters replaced.
 pub fn text(json: &str) -> Option<String> {
     if !json.starts_with('"') {
         return None;
@@ -32,7 +32,7 @@ pub fn text(json: &str) -> Option<String> {
     serde_json::from_str(json).or_else(|_| serde_json::from_str(&repair::string(json))).ok()
 }
 
-/// A number that a computer can hold.
+/// Returns a number that `f64` or a 64-bit integer can represent.
 pub fn number(json: &str) -> Option<Number> {
     serde_json::from_str(json).ok()
 }
@@ -58,7 +58,7 @@ impl<'a, const N: usize> Visitor<'a> for Fields<'_, N> {
     }
 }
 
-/// Which of the wanted keys it is. As bytes: a key may hold what no string can.
+/// The index of a key in the requested ones. Compares bytes, because a key may be invalid as a string.
 struct Key<'k>(&'k [&'k str]);
 
 impl<'a> DeserializeSeed<'a> for Key<'_> {

@@ -1,10 +1,9 @@
-//! Bytes from Apple → [`Document`].
+//! Parses a response body from Apple into a [`Document`].
 //!
-//! The only code that knows Apple's format. Liberal with Apple's words: a null, an unknown word or
-//! a broken entry never costs another entry. Strict with the whole: what is not a status document
-//! is an [`Unreadable`] with a reason, never "no events". What is not asked for is skipped, so that no
-//! document costs more than some times its size in memory. Source of the format: captures from 2012
-//! to 2026; Apple documents none of it.
+//! The only code that knows Apple's format, which Apple does not document; its source is captures from
+//! 2012 to 2026. Lenient with entries: a null, an unknown word or a broken entry affects no other entry.
+//! Strict with the document: anything that is not a status document is [`Unreadable`] with a reason,
+//! never "no events". Unused fields are skipped, so that memory stays within a few times the body's size.
 
 mod calendar;
 mod dates;
@@ -21,11 +20,11 @@ use crate::model::{DateOrder, Document, Event, EventKind, EventStatus, Listing, 
 use crate::text::plain_line;
 use stamp::Moment;
 
-/// Of a whole body. The largest ever seen has 62 KB.
+/// Limit for a body. The largest seen has 62 KB.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
-/// At most 79 were ever seen.
+/// At most 79 were seen.
 const MAX_SERVICES: usize = 1_000;
-/// Of all services together; what stands behind them is not read. At most 6 of one service were seen.
+/// Limit for all services together; later events are not read. At most 6 of one service were seen.
 const MAX_EVENTS: usize = 2_000;
 const MAX_NAME_CHARS: usize = 200;
 const MAX_ID_CHARS: usize = 64;
@@ -33,8 +32,9 @@ const MAX_WORD_CHARS: usize = 64;
 const MAX_MESSAGE_CHARS: usize = 2_000;
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What is read of a document, of an event.
+/// Fields that are read of a document.
 const TOP: [&str; 4] = ["services", "drMessage", "dashboard", "detailedTimeline"];
+/// Fields that are read of an event.
 const EVENT: [&str; 10] = [
     "messageId",
     "statusType",
@@ -48,7 +48,7 @@ const EVENT: [&str; 10] = [
     "endDate",
 ];
 
-/// Why a body is not a status document. `Display` is one line for people.
+/// The reason why a body is not a status document. `Display` is one line for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     #[error("an empty answer instead of the feed")]
@@ -71,7 +71,7 @@ pub enum Unreadable {
     TooLarge,
 }
 
-/// Reads a bare JSON object or JSONP, with whatever stands around the object.
+/// Parses a bare JSON object or JSONP, and ignores any text around the object.
 pub fn parse(body: &[u8]) -> Result<Document, Unreadable> {
     if body.len() > BODY_MAX_BYTES {
         return Err(Unreadable::TooLarge);
@@ -83,7 +83,8 @@ pub fn parse(body: &[u8]) -> Result<Document, Unreadable> {
         Some('<') => return Err(Unreadable::Html),
         Some(_) => {}
     }
-    // From the first `{` to the last `}`: names contain brackets, so the callback's are no guide.
+    // From the first `{` to the last `}`. Service names contain parentheses, so those of the callback
+    // do not delimit the object.
     let first = visible.find('{').ok_or(Unreadable::NotJson)?;
     let last = visible.rfind('}').ok_or(Unreadable::CutOff)?;
     match json::fields(visible.get(first..=last).unwrap_or_default(), TOP) {
@@ -97,8 +98,8 @@ pub fn parse(body: &[u8]) -> Result<Document, Unreadable> {
     }
 }
 
-/// A body as text: UTF-8, or UTF-16 where its first two bytes show it. One broken byte costs a
-/// character.
+/// Decodes a body as UTF-8, or as UTF-16 if the first two bytes indicate it. An invalid byte becomes
+/// one replacement character.
 pub fn decoded(body: &[u8]) -> Cow<'_, str> {
     let wide = |unit: fn([u8; 2]) -> u16| {
         let units = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
@@ -135,13 +136,13 @@ fn document(top: [Option<&str>; 4]) -> Result<Document, Unreadable> {
     Ok(Document { stamp, banner: text_of(banner, MAX_MESSAGE_CHARS), services })
 }
 
-/// What is known only once every event was read: how to read dates, and how much there was.
+/// State across all services: how to read dates, and how many more events are read.
 struct Reader {
     stamp: Stamp,
     events_left: usize,
 }
 
-/// A service before it is known how to read its dates.
+/// A service whose dates are not yet resolved, because the order of day and month is unknown.
 struct ServiceDraft {
     name: String,
     events: Vec<EventDraft>,
@@ -159,7 +160,7 @@ struct EventDraft {
 }
 
 impl Reader {
-    /// `None` for what has no name.
+    /// Returns `None` for an entry without a name.
     fn service(&mut self, json: &str) -> Option<ServiceDraft> {
         let [name, events] = json::fields(json, ["serviceName", "events"]).ok()?;
         let name = text_of(name, MAX_NAME_CHARS)?;
@@ -173,8 +174,8 @@ impl Reader {
         Some(ServiceDraft { name, events: read.into_iter().flatten().collect(), garbled })
     }
 
-    /// `None` only for what is no JSON object; an object without a single known word is still an
-    /// event, of which we know nothing but that it is there.
+    /// Returns `None` only for an entry that is not a JSON object. An object without any known field
+    /// is still an event.
     fn event(&mut self, json: &str) -> Option<EventDraft> {
         let [id, kind, status, users, message, posted, start, start_text, end, end_text] =
             json::fields(json, EVENT).ok()?;
@@ -195,8 +196,8 @@ impl Reader {
         })
     }
 
-    /// The text stands in only where there is no number, not even a senseless one: it disagrees with
-    /// the number in one of sixteen ends.
+    /// Returns the time in `number`, or in `text` if there is no number, not even an invalid one. The
+    /// two disagree in one of sixteen ends.
     fn time(&mut self, number: Option<&str>, text: Option<&str>) -> Option<Moment> {
         let moment = number.and_then(Moment::parse);
         let text = text.and_then(Moment::parse);
@@ -210,7 +211,7 @@ impl EventDraft {
     fn finish(self, order: Option<DateOrder>) -> Event {
         let time = |moment: Option<Moment>| moment.and_then(|moment| moment.read(order));
         let start = time(self.start);
-        // An end before the start is a slip, and no end.
+        // An end before the start is an error of Apple's.
         let end = time(self.end).filter(|end| start.is_none_or(|start| start <= *end));
         Event {
             message_id: self.message_id.unwrap_or_else(|| match start {
@@ -233,7 +234,7 @@ fn listings(drafts: Vec<ServiceDraft>, order: Option<DateOrder>) -> BTreeMap<Ser
         let listing = match listings.entry(ServiceKey::new(&name)) {
             Entry::Vacant(vacant) => vacant.insert(Listing { name, events: Vec::new(), garbled: false }),
             Entry::Occupied(same) => {
-                // Two spellings of one name: their order in the document must not decide which is shown.
+                // Two spellings of one name: the order in the document must not decide which is shown.
                 let listing = same.into_mut();
                 listing.name = name.min(std::mem::take(&mut listing.name));
                 listing
@@ -271,7 +272,7 @@ fn by_weight(a: &Event, b: &Event) -> std::cmp::Ordering {
     })
 }
 
-/// As Apple writes it, numbers too.
+/// Returns the id as text; Apple may also send a number.
 fn message_id(json: &str) -> Option<String> {
     let text = json::number(json).map(|number| number.to_string()).or_else(|| json::text(json))?;
     non_empty(plain_line(&text, MAX_ID_CHARS))
@@ -286,7 +287,7 @@ fn status_of(word: &str) -> EventStatus {
     }
 }
 
-/// A non-empty text, cleaned of what could deceive a reader, and capped.
+/// Returns a non-empty text without control and direction characters, cut to `max_chars`.
 fn text_of(json: Option<&str>, max_chars: usize) -> Option<String> {
     let text = json::text(json?)?;
     non_empty(plain_line(&entities::decoded(&text), max_chars))

@@ -1,9 +1,8 @@
-//! Text that JavaScript or a careless writer takes for JSON → JSON.
+//! Repairs JavaScript and slightly invalid JSON into JSON.
 //!
-//! Runs only where strict JSON fails. What is broken inside a text costs a character of it; comments,
-//! single quotes, names without quotes and commas too many cost nothing. It closes nothing that is
-//! open: a document that is cut off stays cut off. No recursion, and the result is no longer than
-//! twice the input.
+//! Runs only after strict parsing has failed. Accepts comments, single quotes, unquoted keys and extra
+//! commas. Replaces invalid characters in strings. Closes no open bracket, so a truncated document stays
+//! truncated. Not recursive; the result is at most twice as long as the input.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -13,7 +12,7 @@ use serde::de::IgnoredAny;
 /// Values of JavaScript and Python that are nothing.
 const NOTHINGS: [&str; 5] = ["NaN", "Infinity", "-Infinity", "undefined", "None"];
 
-/// From the first `{` outside of a comment to its `}`, as JSON.
+/// Returns the first object outside of a comment as JSON.
 pub fn object(text: &str) -> String {
     let mut chars = text.chars().peekable();
     let mut out = String::with_capacity(text.len());
@@ -46,7 +45,7 @@ pub fn object(text: &str) -> String {
     out
 }
 
-/// A JSON string, quotes included, without what no character can be made of.
+/// Returns a JSON string with its quotes, and with invalid escapes replaced.
 pub fn string(json: &str) -> String {
     let mut chars = json.chars().peekable();
     let mut out = String::with_capacity(json.len());
@@ -69,7 +68,7 @@ fn skip_comment(chars: &mut Peekable<Chars>) {
     chars.find(|c| std::mem::replace(&mut before, *c) == '*' && *c == '/');
 }
 
-/// Copies a text behind its opening quote.
+/// Copies a string. The opening quote is already consumed.
 fn quoted(quote: char, chars: &mut Peekable<Chars>, out: &mut String) {
     out.push('"');
     while let Some(c) = chars.next() {
@@ -83,7 +82,7 @@ fn quoted(quote: char, chars: &mut Peekable<Chars>, out: &mut String) {
     }
 }
 
-/// What stands behind a backslash.
+/// Copies an escape sequence. The backslash is already consumed.
 fn escape(chars: &mut Peekable<Chars>, out: &mut String) {
     match chars.next() {
         Some(c @ ('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => out.extend(['\\', c]),
@@ -101,7 +100,7 @@ fn shown(c: char) -> char {
     if c.is_control() || matches!(c, '"' | '\\') { ' ' } else { c }
 }
 
-/// `XXXX`, and `XXXX\uXXXX` where only both together are a character.
+/// Copies the `XXXX` of a `\u` escape, or `XXXX\uXXXX` if it is a surrogate pair.
 fn unicode(chars: &mut Peekable<Chars>, out: &mut String) {
     let Some(first) = hex(chars, 4) else { return out.push(char::REPLACEMENT_CHARACTER) };
     let mut ahead = chars.clone();
@@ -119,7 +118,7 @@ fn unicode(chars: &mut Peekable<Chars>, out: &mut String) {
     }
 }
 
-/// So many hexadecimal digits; takes as many as there are.
+/// Reads exactly `digits` hexadecimal digits. If there are fewer, consumes them and returns `None`.
 fn hex(chars: &mut Peekable<Chars>, digits: u32) -> Option<u32> {
     let mut code = 0;
     for _ in 0..digits {
@@ -128,7 +127,7 @@ fn hex(chars: &mut Peekable<Chars>, digits: u32) -> Option<u32> {
     Some(code)
 }
 
-/// A number, `true`, `false` and `null` as they are; any other word as a text.
+/// Copies a number, `true`, `false` or `null`, and quotes any other word.
 fn bare(first: char, chars: &mut Peekable<Chars>, out: &mut String) {
     let mut word = String::from(first);
     while let Some(c) = chars.next_if(|c| !is_blank(*c) && !",:{}[]\"'/".contains(*c)) {

@@ -1,9 +1,7 @@
-//! When a document was published: the newest `datePosted` of its events, and in which order of day
-//! and month its dates stand.
+//! The stamp of a document: the newest `datePosted` of its events, and the order of day and month.
 //!
-//! The order is proven by a date that has one reading only, and by a time that stands there both as
-//! text and as a number. Where proofs disagree, the month comes first: the order of events means
-//! nothing.
+//! Two things prove the order: a date with only one possible reading, and a time given both as text and
+//! as a number. If proofs disagree, month first wins, so that the order of events does not matter.
 
 use jiff::Timestamp;
 
@@ -11,7 +9,7 @@ use super::dates::{self, WrittenDate};
 use super::json;
 use crate::model::{DateOrder, Stamp};
 
-/// A time as a document says it.
+/// A time in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     At(Timestamp),
@@ -19,7 +17,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// A number since 1970, as a number or as a text, or a date for people.
+    /// Parses a number since 1970, which may be quoted, or a written date.
     pub fn parse(json: &str) -> Option<Moment> {
         if let Some(number) = json::number(json) {
             return dates::epoch(number.as_f64()?).map(Moment::At);
@@ -65,7 +63,7 @@ fn readings(moment: &Moment) -> Option<[Timestamp; 3]> {
 mod tests {
     use super::*;
 
-    /// The stamp of events with a `datePosted`, a start in numbers and a start in words.
+    /// Checks the stamp of events with a `datePosted`, a numeric start and a written start.
     #[track_caller]
     fn check(events: &[(&str, &str, &str)], readings: [&str; 2], order: Option<DateOrder>) {
         let mut stamp = Stamp::default();

@@ -1,8 +1,8 @@
-//! Each known fact about Apple's feed as a fixture, written by hand in Apple's shapes.
+//! Tests of the parser: one hand-written fixture in Apple's format for each known fact about the feed.
 
 use super::*;
 
-/// An event as Apple writes it, with some keys replaced: `("endDate", "null")`.
+/// Returns an event as Apple writes it, with some fields replaced: `("endDate", "null")`.
 fn event_with(changes: &[(&str, &str)]) -> String {
     let mut fields = vec![
         ("usersAffected", "\"Some users are affected\""),
@@ -99,7 +99,7 @@ fn a_body_cut_anywhere_is_never_fine() {
     refused(&whole[..whole.len() - 2], Unreadable::CutOff);
 }
 
-/// Other programs that listed the words in a closed enum lost the whole feed to each new one.
+/// Other programs use closed enums for these words, and fail on the whole feed at each new one.
 #[test]
 fn unknown_words_are_kept_and_cost_nobody_else() {
     let odd = event_with(&[("statusType", "\"Degraded\""), ("eventStatus", "\"investigating\"")]);
@@ -162,7 +162,7 @@ fn epochs_are_used_and_text_only_where_there_is_none() {
     assert_eq!(end(&[("epochEndDate", "99999999999999999999999999")]), None);
 }
 
-/// Of the bug reports with other programs: an end in seconds is an end in January 1970.
+/// Other programs have read an end in seconds as a date in January 1970.
 #[test]
 fn epochs_may_be_seconds_texts_and_fractions() {
     for number in ["1619456400", "\" 1619456400 \"", "1619456400.7", "1.6194564e12", "\"1619456400000.0\""] {
@@ -208,7 +208,7 @@ fn an_end_before_its_start_is_no_end() {
         assert_eq!(one_event(&[("epochEndDate", end), ("eventStatus", "null")]).end, None, "{end}");
     }
     assert!(one_event(&[("epochEndDate", "1619449200000")]).end.is_some());
-    // Nothing to compare with.
+    // Without a start, any end is accepted.
     assert!(
         one_event(&[("epochEndDate", "1104537600000"), ("epochStartDate", "null"), ("startDate", "null")])
             .end
@@ -294,7 +294,7 @@ fn nesting_without_end_is_survived() {
         document(&service("A", &format!("[{}]", event_with(&[("unheard of", &bottomless)])))),
         "{\"services\":".repeat(80_000),
     ] {
-        // Whatever it says, it is said, and trouble does not become fine by it.
+        // Any result but "fine" is acceptable.
         let read = parse(text.as_bytes());
         assert!(
             !matches!(&read, Ok(read) if read.services.values().any(|a| a.events.is_empty())),
@@ -333,7 +333,7 @@ fn what_is_too_much_is_not_read_and_not_fine() {
         (listing("A").events.len(), listing("A").garbled, listing("B").events.len(), listing("B").garbled)
     };
     assert_eq!(events(MAX_EVENTS - 1), (MAX_EVENTS - 1, false, 1, false));
-    // What stands behind the last one that is read may be trouble.
+    // An event after the last one that is read may be an outage.
     assert_eq!(events(MAX_EVENTS), (MAX_EVENTS, false, 0, true));
     assert_eq!(events(MAX_EVENTS + 1), (MAX_EVENTS, true, 0, true));
 }
@@ -350,8 +350,8 @@ fn an_event_without_an_id_is_known_by_its_start() {
     assert_eq!(one_event(&[("messageId", "3274")]).message_id, "3274");
 }
 
-/// Half an emoji, an escape that is none, a control character: what JSON readers refuse and people do
-/// not even see.
+/// Lone surrogates, invalid escapes and control characters: JSON parsers reject them, and readers do not
+/// see them.
 #[test]
 fn a_fault_in_a_text_costs_a_character_wherever_it_stands() {
     let whole = document(&service("iCloud Backup", &format!("[{}]", event_with(&[]))));
