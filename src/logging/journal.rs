@@ -1,8 +1,7 @@
-//! Lines with fields, as systemd's journal takes them itself: `journalctl STATUSD_SERVICE=…`.
+//! Sends log lines with fields to systemd's journal, for `journalctl STATUSD_SERVICE=…`.
 //!
-//! The form is that of "Native Journal Protocol", without its part for values of several lines.
-//! Invariant: a value is one line of bounded length, whatever was in it, so nothing from outside can
-//! begin a field of its own.
+//! Implements the Native Journal Protocol without multi-line values. Each value becomes one line of limited
+//! length, so text from the feed cannot add a field (`a_value_cannot_add_another_field`).
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,12 +18,11 @@ use super::{ABOUT_A_CHANGE, priority};
 use crate::channel::log::{TARGET, lost};
 use crate::text;
 
-/// Where the journal listens.
+/// The journal's socket.
 pub const SOCKET: &str = "/run/systemd/journal/socket";
-/// Of every line that is a change, whatever it says.
+/// The `MESSAGE_ID` of every line about a change.
 const CHANGE_ID: &str = "6a1f3c0e8f0b4f7c9d52b1a7e4c3d896";
-/// Characters of a message and of another field. Together a line stays far below what a datagram
-/// takes.
+/// The maximum length of a message, and of another field, so that a line fits a datagram.
 const MESSAGE_MAX: usize = 2_000;
 const FIELD_MAX: usize = 300;
 /// A journal that is too slow gets the line another way, which it may take when it likes.
@@ -37,7 +35,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Fails where nobody listens.
+    /// Connects to the journal. Fails if it does not listen.
     pub fn at(path: &Path) -> io::Result<Journal> {
         UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;
@@ -52,10 +50,10 @@ impl<S: Subscriber> Layer<S> for Journal {
         event.record(&mut entry);
         let priority = priority(*event.metadata().level());
         let is_change = event.metadata().target() == TARGET;
-        // By its path each time: a journal that was started anew is another one.
+        // By path each time, because a restarted journal has a new socket.
         if self.socket.send_to(entry.bytes(priority, is_change).as_bytes(), &self.path).is_err() {
             let line = text::plain_line(&entry.message, MESSAGE_MAX);
-            // Standard error is the journal too.
+            // Standard error also goes to the journal.
             if let Err(error) = writeln!(io::stderr(), "<{priority}>{line}") {
                 lost(&error);
             }
@@ -63,7 +61,7 @@ impl<S: Subscriber> Layer<S> for Journal {
     }
 }
 
-/// An event as the journal will have it.
+/// An event as an entry of the journal.
 #[derive(Default)]
 struct Entry {
     message: String,
@@ -89,7 +87,7 @@ impl Entry {
             self.message.insert_str(0, value);
             return;
         }
-        // The `log` crate's own, with which events of other crates come.
+        // Fields of the `log` crate in events of dependencies.
         if name.starts_with("log.") {
             return;
         }
@@ -111,7 +109,7 @@ impl Visit for Entry {
     }
 }
 
-/// The journal passes over names with anything but capitals, digits and `_`.
+/// Returns a valid field name. The journal ignores names with other characters than capitals, digits and `_`.
 fn field_name(name: &str) -> String {
     let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     format!("STATUSD_{}", letters.collect::<String>())

@@ -1,7 +1,8 @@
-//! Where log lines go and how they look: human on a terminal, with fields in systemd's journal, plain
-//! with priorities where that cannot be reached, JSON on request. Times are local with their offset for
-//! people, UTC in JSON; the journal has its own. Standard error but for the journal;
-//! other crates speak from warnings up.
+//! Sets up logging: readable lines on a terminal, fields in systemd's journal, JSON on request.
+//!
+//! Lines go to standard error, except those for the journal. If the journal cannot be reached, lines have a
+//! priority prefix. Times are local with their offset, and UTC in JSON. Dependencies log at `warn` and
+//! above.
 
 mod journal;
 
@@ -27,10 +28,10 @@ use crate::clock;
 use crate::config::{LogFormat, LogLevel};
 use journal::{Journal, SOCKET};
 
-/// Fields for whoever filters: the line says them itself.
+/// Fields for filters. The message contains them already.
 const ABOUT_A_CHANGE: [&str; 3] = ["service", "change", "channel"];
 
-/// Starts logging; a second call changes nothing. `is_journal`: standard error is the journal.
+/// Starts logging. A second call has no effect. `is_journal`: standard error is the journal.
 pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bool, zone: TimeZone) {
     let ours = match level {
         LogLevel::Error => Level::ERROR,
@@ -39,11 +40,11 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    // What the log channel says was asked for; whoever does not want it switches the channel off.
+    // The log channel is configured separately, so the level does not hide its lines.
     let changes = ours.max(Level::INFO);
     let targets = Targets::new()
         .with_default(Level::WARN)
-        // A certificate that it does not trust is a failure that we say in our own words.
+        // statusd reports untrusted certificates itself.
         .with_target("rustls_platform_verifier", LevelFilter::OFF)
         .with_target("statusd", ours)
         .with_target(crate::channel::log::TARGET, changes);
@@ -60,11 +61,11 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
             layer.with_ansi(may_colour && io::stderr().is_terminal()).boxed()
         }
     };
-    // The second call is a test's or a reload's; the first stays.
+    // Fails on a second call, in a test or at a reload.
     let _ = tracing_subscriber::registry().with(layer.with_filter(targets)).try_init();
 }
 
-/// `2026-05-05T14:05:20+02:00`, in the zone of everything else that people read.
+/// Formats times as `2026-05-05T14:05:20+02:00`, in the configured time zone.
 struct Local(TimeZone);
 
 impl Local {
@@ -79,12 +80,12 @@ impl FormatTime for Local {
     }
 }
 
-/// Standard error. A line that it does not take is lost, which the log channel wants to know.
+/// Standard error. Reports a lost line to the log channel.
 struct StandardError;
 
 impl Write for StandardError {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // The whole line at once: another program may write there too.
+        // The whole line at once, because other programs may write to the same terminal.
         if let Err(error) = io::stderr().write_all(line) {
             lost(&error);
         }
@@ -96,7 +97,7 @@ impl Write for StandardError {
     }
 }
 
-/// `<6>message key=value`: the priorities of sd-daemon(3); the journal adds the time itself.
+/// Formats `<6>message key=value` with the priorities of sd-daemon(3). The journal adds the time.
 struct Prefixed;
 
 impl<S, N> FormatEvent<S, N> for Prefixed
@@ -112,7 +113,7 @@ where
     }
 }
 
-/// syslog(3)'s number.
+/// Returns the priority of syslog(3).
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -130,7 +131,7 @@ struct Line {
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A line feed would begin a line without its priority.
+        // After a line feed, a new line would have no priority.
         let text = format!("{value:?}").replace('\n', " ");
         if field.name() == "message" {
             self.message = text;
