@@ -1,7 +1,6 @@
-//! Where usbmuxd listens, and the way there.
+//! The address of usbmuxd: parsing, and connecting to it.
 //!
-//! It reads no environment: the text is an argument. Invariant: an address that parses names a
-//! socket file by its absolute path, or a host and a port.
+//! A parsed address is the absolute path of a socket, or a host and a port. Does not read the environment.
 
 use std::io::{Error, ErrorKind};
 use std::net::Ipv6Addr;
@@ -11,23 +10,23 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::{Address, ReadTrouble, Wire};
 
-/// Where usbmuxd listens unless told otherwise, on Linux and on a Mac.
+/// The default socket of usbmuxd on Linux and macOS.
 const STANDARD: &str = "/var/run/usbmuxd";
 /// The word of `USBMUXD_SOCKET_ADDRESS` for a socket file.
 const UNIX: &str = "UNIX:";
 
 impl Address {
-    /// `/var/run/usbmuxd`
+    /// Returns the default, `/var/run/usbmuxd`.
     pub fn standard() -> Address {
         Address::Unix(PathBuf::from(STANDARD))
     }
 
-    /// One of the forms that `USBMUXD_SOCKET_ADDRESS` takes: `UNIX:/path`, `/path`, `host:port`,
+    /// Parses an address in the forms of `USBMUXD_SOCKET_ADDRESS`: `UNIX:/path`, `/path`, `host:port` or
     /// `[IPv6]:port`.
     ///
     /// # Errors
     ///
-    /// Words for people, without the text.
+    /// The expected form, without the text.
     pub fn parse(text: &str) -> Result<Address, String> {
         let text = text.trim();
         let path = text.strip_prefix(UNIX).unwrap_or(text);
@@ -107,7 +106,7 @@ mod tests {
         assert_eq!(Some(Address::standard()), unix("/var/run/usbmuxd"));
     }
 
-    /// A table, since nothing is forbidden to root, as whom the tests may run.
+    /// Tests the mapping only, because the tests may run as root, which has every permission.
     #[test]
     fn forbidden_is_not_absent() {
         assert_eq!(trouble(ErrorKind::PermissionDenied), ReadTrouble::Forbidden);

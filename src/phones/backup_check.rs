@@ -1,7 +1,7 @@
-//! One look at the phones: what was read → remembered → judged → said, once; when to look next.
+//! Processes the phones that were just read: stores the readings and announces late backups once.
 //!
-//! Asks no phone itself and reads no clock; the daemon does. Invariant: a look that read nothing new
-//! writes nothing, but for a mark once an hour; and no phone's own number leaves this file.
+//! Reads neither phones nor the clock; the daemon does. Stores a keyed hash instead of a phone's UDID. An
+//! unchanged reading is stored only once an hour.
 
 use jiff::{SignedDuration, Timestamp};
 use ring::hmac;
@@ -15,19 +15,18 @@ use crate::schedule::Schedule;
 use crate::store::{READ_LATELY, Store};
 use crate::text;
 
-/// Of one look; more are no person's.
+/// Most phones that are processed in one poll.
 const PHONES_MAX: usize = 16;
 const MODEL_MAX_CHARS: usize = 40;
-/// 64 bits: no two phones of a person are alike in them.
+/// Length of a phone's id. 64 bits are enough to distinguish one user's phones.
 const ID_BYTES: usize = 8;
-/// Where a schedule names no time at all, which `schedule` refuses.
+/// Used if a schedule yields no time, which `schedule` rejects.
 const FALLBACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// What looks at phones work with; made anew at a reload.
+/// The configuration of the check. Rebuilt on reload.
 #[derive(Clone, Debug)]
 pub struct Checkup {
     pub feed: FeedId,
-    /// The channels, and what each hears of.
     pub routes: Vec<Route>,
     /// When to look.
     pub look: Schedule,
@@ -37,12 +36,12 @@ pub struct Checkup {
     pub seed: u64,
 }
 
-/// What a look came to.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// The phones that told of their backups, by the names under which they are remembered.
     pub read: Vec<String>,
-    /// What was written to be told, unless it was told before.
+    /// The changes that were written, including any that were announced before.
     pub changes: Vec<Change>,
 }
 
@@ -74,8 +73,7 @@ impl Checkup {
         Ok(Checked { read: reads.into_iter().map(|read| read.id).collect(), changes })
     }
 
-    /// The rows of phones. One that was written under another spelling of a phone's number, which
-    /// earlier versions took for another phone, is made the row of that phone first.
+    /// Returns the stored rows. Rows of earlier versions under another spelling of a UDID are renamed first.
     async fn known(&self, store: &Store, phones: &[Phone]) -> Result<Vec<KnownPhone>> {
         let known = store.phones().await?;
         let mut renamed = Vec::new();
@@ -91,7 +89,7 @@ impl Checkup {
         store.phones().await
     }
 
-    /// When to look next, later than `now`.
+    /// Returns when to read the phones next, later than `now`.
     pub fn next(&self, now: Timestamp) -> Timestamp {
         let next = self.look.next_after(now);
         next.unwrap_or_else(|| now.checked_add(FALLBACK).unwrap_or(Timestamp::MAX))
@@ -138,7 +136,7 @@ impl Checkup {
     fn read(&self, phone: &Phone, now: Timestamp) -> Option<Read> {
         let private = phone.private.as_ref().ok().filter(|_| is_iphone(&phone.general))?;
         if private.last_backup.is_none() && private.backup_enabled.is_none() {
-            // It fell silent before it came to that; what it said before stands.
+            // The phone stopped responding before these values, so the stored ones stay.
             return None;
         }
         Some(Read {

@@ -1,65 +1,65 @@
-//! What a device's last backup says, seen beside Apple's outages: up to date, late because of Apple,
-//! late for another reason, off.
+//! The backup status of a device, given Apple's outages: up to date, late because of Apple, late for another
+//! reason, or off.
 //!
-//! Pure. A phone backs up by itself once in 24 hours, when it is locked, on power and on Wi-Fi: at
-//! night. So nights are what is counted:
+//! Pure. A phone backs up once in 24 hours while it is locked, on power and on Wi-Fi, which usually means at
+//! night. The rules therefore count nights:
 //!
 //! - A backup is **due** 24 hours after the last one.
-//! - A night that is over was **let pass** if at least 3 hours of it were left when the backup was due.
-//! - A device is **late** if it let a night pass *and* its backup is more than 48 hours old. Not less:
-//!   after a backup by hand on Saturday at 15:00 the next one is due on Sunday at 15:00 and is made in
-//!   the night to Monday, perhaps at 07:00: 40 hours that are as they should be. And a phone that
-//!   stayed away from its charger for one night is nothing to call anybody for.
-//! - A night is **excused** if any outage fell into it, however short: which hour of the night a phone
-//!   had chosen, nobody knows.
-//! - A night is **seen** if we know how Apple was in it: we looked after its end, or began to at most
-//!   48 hours later, since Apple lists what is over for two to four days.
+//! - A night that is over was **missed** if at least 3 hours of it were left when the backup was due.
+//! - A device is **late** if it missed a night *and* its backup is more than 48 hours old. A lower limit
+//!   would be wrong: after a manual backup on Saturday at 15:00, the next one may come on Monday at 07:00,
+//!   40 hours later. Also, one night away from the charger is not worth a report.
+//! - A night is **excused** if any outage overlapped it, however short, because the hour that a phone chooses
+//!   is unknown.
+//! - A night is **observed** if the feed was read after its end, or for the first time at most 48 hours
+//!   later, because Apple lists past outages for two to four days.
 //!
-//! Late because of Apple is who let only excused nights pass; one night that was seen and not excused
-//! is another reason. Invariant: where a night that was neither seen nor excused would decide, the
-//! answer is "unknown", not a guess.
+//! A device is late because of Apple if all nights that it missed are excused, and late for another reason
+//! if one is observed and not excused. If the result depends on a night that is neither, it is "unknown"
+//! (`unobserved_nights_decide_nothing`).
 
 use jiff::civil::{Date, time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-/// A night begins in the evening at 20:00 …
+/// Local hour at which a night begins.
 const EVENING_HOUR: i8 = 20;
-/// … and ends in the morning at 08:00, by the clock on the wall.
+/// Local hour at which a night ends.
 const MORNING_HOUR: i8 = 8;
-/// Apple's rhythm of automatic backups.
+/// Apple's interval of automatic backups.
 const DUE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const LATE_AFTER: SignedDuration = SignedDuration::from_hours(48);
 /// With less of a night left than this nobody can expect a backup in it.
 const NIGHT_LEFT: SignedDuration = SignedDuration::from_hours(3);
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
-/// The shorter of the times for which Apple lists an outage that is over.
+/// Shortest time for which Apple lists a past outage.
 const LISTED_AFTERWARDS: SignedDuration = SignedDuration::from_hours(48);
-/// A clock may be wrong by a time zone; a date further ahead is no backup date.
+/// Limit for a backup date in the future, because a clock may be wrong by a time zone.
 const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
-/// Apple throws backups away after 180 days without a new one.
+/// Nights that are considered. Apple deletes backups after 180 days without a new one.
 const MAX_DAYS_BACK: i64 = 400;
 
-/// A time in which backups could not work; `to` is `None` while it lasts.
+/// A period in which backups could not work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Downtime {
     pub from: Timestamp,
+    /// `None` while ongoing.
     pub to: Option<Timestamp>,
 }
 
-/// How a device stands.
+/// The backup status of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BackupStatus {
     UpToDate,
-    /// It let nights pass, and in each of them Apple had an outage.
+    /// The device missed nights, and Apple had an outage in each.
     LateByApple,
-    /// It let at least one night pass in which Apple had none.
+    /// The device missed a night without an outage.
     LateOtherwise,
     /// iCloud Backup is switched off.
     Off,
-    /// Nobody knows its last backup, or nobody knows how Apple was in those nights.
+    /// The last backup is unknown, or Apple's state in the missed nights is.
     Unknown,
-    /// Not judged: it is neither an iPhone nor an iPad.
+    /// Neither an iPhone nor an iPad.
     Skipped,
 }
 
@@ -73,7 +73,7 @@ impl BackupStatus {
         BackupStatus::Skipped,
     ];
 
-    /// The word for programs.
+    /// Returns the word for programs.
     pub fn as_str(self) -> &'static str {
         match self {
             BackupStatus::UpToDate => "up_to_date",
@@ -86,16 +86,16 @@ impl BackupStatus {
     }
 }
 
-/// Whether a date can be that of a backup at all.
+/// Returns whether a date is too far in the future to be that of a backup.
 pub fn is_ahead(last: Timestamp, now: Timestamp) -> bool {
     last.duration_since(now) > MAX_AHEAD
 }
 
-/// The nights up to now, each judged once, so that many devices can be asked for.
+/// The past nights, classified once for many devices.
 #[derive(Clone, Debug)]
 pub struct Nights {
     now: Timestamp,
-    /// Those that are over, oldest first.
+    /// Nights that are over, oldest first.
     nights: Vec<Night>,
     /// The index of the newest night that was seen and had no outage.
     newest_free: Option<usize>,
@@ -118,8 +118,8 @@ enum Fate {
 }
 
 impl Nights {
-    /// `outages` in any order; `covered` are the spans, from and to, in which we could see, in any
-    /// order; `zone` is where the devices are.
+    /// Classifies the nights before `now`. `covered`: the spans in which the feed was readable. `zone`: the
+    /// time zone of the devices. The order of outages and spans does not matter.
     pub fn new(
         outages: &[Downtime],
         covered: &[(Timestamp, Timestamp)],
@@ -177,7 +177,7 @@ impl Nights {
     }
 }
 
-/// The newest night that is over, from and to, and before it the one that is going on, if one is.
+/// Returns the start and end of the current night, if any, and then of the newest one that is over.
 pub fn last_nights(zone: &TimeZone, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
     let today = now.to_zoned(zone.clone()).date();
     let evenings = (0..3).filter_map(move |days| today.checked_sub(days.days()).ok());
@@ -190,8 +190,8 @@ fn due(last: Timestamp) -> Timestamp {
     last.checked_add(DUE_AFTER).unwrap_or(Timestamp::MAX)
 }
 
-/// From the evening of a day to the morning of the next. Where the clocks go forward over one of
-/// them the night begins or ends with the leap.
+/// Returns the start and end of the night that begins on a day. If a clock change skips one of the two, the
+/// change itself is the start or end.
 fn bounds(evening: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
     let at = |day: Date, hour: i8| {
         day.to_datetime(time(hour, 0, 0, 0)).to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
@@ -237,14 +237,14 @@ mod tests {
         vec![(at("2024-01-01T00:00:00Z"), at("2027-01-01T00:00:00Z"))]
     }
 
-    /// In UTC, a Friday at noon, the record without gaps: how a device stands after these outages.
+    /// Checks the status after these outages, in UTC, on a Friday at noon, with all nights observed.
     #[track_caller]
     fn check(last: &str, spans: &[(&str, &str)], expected: BackupStatus) {
         let nights = Nights::new(&outages(spans), &always(), &TimeZone::UTC, at(NOW));
         assert_eq!(nights.standing(Some(at(last)), None), expected, "{last} {spans:?}");
     }
 
-    /// As [`check`], with a record of these spans and no outage.
+    /// As [`check`], with these spans in which the feed was readable.
     #[track_caller]
     fn check_seen(last: &str, covered: &[(&str, &str)], spans: &[(&str, &str)], expected: BackupStatus) {
         let covered: Vec<_> = covered.iter().map(|(from, to)| (at(from), at(to))).collect();
@@ -263,7 +263,7 @@ mod tests {
     fn late_needs_a_night_and_two_days() {
         check("2026-05-08T02:00:00Z", &[], BackupStatus::UpToDate);
         check("2026-05-07T03:00:00Z", &[], BackupStatus::UpToDate);
-        // 48 hours to the second, and one second more.
+        // Exactly 48 hours, and one second more.
         check("2026-05-06T12:00:00Z", &[], BackupStatus::UpToDate);
         check("2026-05-06T11:59:59Z", &[], BackupStatus::LateOtherwise);
         check("2026-01-01T00:00:00Z", &[], BackupStatus::LateOtherwise);
@@ -280,8 +280,7 @@ mod tests {
 
     #[test]
     fn a_night_counts_with_three_hours_left_of_it() {
-        // Due on Thursday at 05:00 and at 05:01; now is Friday at 07:59, when the second night is not
-        // over yet.
+        // Due on Thursday at 05:00:00 and 05:00:01. Now is Friday at 07:59, before the end of the second night.
         let nights = Nights::new(&[], &always(), &TimeZone::UTC, at("2026-05-08T07:59:00Z"));
         let standing = |last| nights.standing(Some(at(last)), None);
         assert_eq!(standing("2026-05-06T05:00:00Z"), BackupStatus::LateOtherwise);
@@ -302,7 +301,7 @@ mod tests {
         check(last, &three[..2], BackupStatus::LateOtherwise);
         check(last, &[three[2], three[0], three[1]], BackupStatus::LateByApple);
         check(last, &[("2026-05-01T00:00:00Z", "2026-05-08T11:00:00Z")], BackupStatus::LateByApple);
-        // By day nobody backs up: what ends with the evening or begins with the morning is by day.
+        // An outage by day excuses nothing, even if it touches the night.
         let one = "2026-05-06T11:00:00Z";
         check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:00Z")], BackupStatus::LateOtherwise);
         check(one, &[("2026-05-07T08:00:00Z", "2026-05-07T20:00:01Z")], BackupStatus::LateByApple);
@@ -320,7 +319,7 @@ mod tests {
         let last = "2026-05-05T03:00:00Z";
         check(last, &[("2026-05-06T02:00:00Z", "")], BackupStatus::LateByApple);
         check(last, &[("2026-05-06T02:00:00Z", "2026-07-01T00:00:00Z")], BackupStatus::LateByApple);
-        // Not begun yet, and over before it began: a moment, where it began.
+        // One that has not begun; one that ends before its start, which counts as its start only.
         check(last, &[("2026-06-06T02:00:00Z", "")], BackupStatus::LateOtherwise);
         check(
             "2026-05-06T11:00:00Z",
@@ -359,7 +358,7 @@ mod tests {
         let seen = |from| [(from, "2026-05-08T12:00:00Z")];
         check_seen(last, &seen("2026-05-08T11:00:00Z"), &[], BackupStatus::LateOtherwise);
         let last = "2026-05-04T03:00:00Z";
-        // Nights to the 5th, 6th, 7th and 8th; excused are the last two.
+        // Nights to the 5th, 6th, 7th and 8th. The last two are excused.
         let excused = [("2026-05-06T21:00:00Z", "2026-05-08T09:00:00Z")];
         check_seen(last, &seen("2026-05-08T08:00:00Z"), &excused, BackupStatus::LateOtherwise);
         check_seen(last, &seen("2026-05-08T08:00:01Z"), &excused, BackupStatus::Unknown);
@@ -370,7 +369,7 @@ mod tests {
             &[],
             BackupStatus::Unknown,
         );
-        // An outage that we know of excuses, whenever we looked.
+        // A known outage excuses a night even if it was not observed.
         let all = [("2026-05-04T21:00:00Z", "2026-05-08T09:00:00Z")];
         check_seen(last, &[], &all, BackupStatus::LateByApple);
     }

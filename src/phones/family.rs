@@ -1,13 +1,13 @@
-//! What kind of device it is, by Apple's word for it.
+//! The family of a device: iPhone, iPad, iPod touch or another.
 //!
-//! Pure. Rules about iOS and its backups hold for iPhone, iPad and iPod touch only. Invariant: a
-//! word that names another device is never taken for one of these.
+//! Pure. Rules about iOS and its backups apply only to the first three. A word for another device is never
+//! taken for one of these (`other_classes_are_other_devices`).
 
-/// Of a word that is shown.
+/// Limit for a word that is shown.
 const MAX_WORD_CHARS: usize = 40;
 
-/// How lists and devices begin the name of what is no iPhone or iPad, in small letters, without
-/// blanks and without "Apple", and what people call it.
+/// Prefixes of the names of other devices, in lower case without spaces and "Apple", with the names that
+/// are shown.
 const OTHERS: [(&str, &str); 13] = [
     ("realitydevice", "Apple Vision Pro"),
     ("vision", "Apple Vision Pro"),
@@ -24,21 +24,21 @@ const OTHERS: [(&str, &str); 13] = [
     ("linux", "Linux device"),
 ];
 
-/// The kind of a device.
+/// The family of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceFamily {
     IPhone,
     IPad,
-    /// iPod touch: it runs iOS and backs up to iCloud.
+    /// iPod touch, which runs iOS and backs up to iCloud.
     IPod,
-    /// None of these, in words for people.
+    /// Another device, with the name that is shown.
     Other(String),
     Unknown,
 }
 
 impl DeviceFamily {
-    /// By the class (`iPad`) and the model (`iPad7,1`) that a device tells of itself. One of them
-    /// that names another device is enough.
+    /// Returns the family for the class (`iPad`) and the model (`iPad7,1`) that a device reports. If one of
+    /// them names another device, that device wins.
     pub fn of(class: Option<&str>, model: Option<&str>) -> DeviceFamily {
         let told: Vec<DeviceFamily> = [class, model].into_iter().flatten().map(DeviceFamily::told).collect();
         let other = told.iter().find(|family| matches!(family, DeviceFamily::Other(_)));
@@ -63,7 +63,7 @@ impl DeviceFamily {
         if is_product_type(text.trim()) { DeviceFamily::told(text.trim()) } else { DeviceFamily::Unknown }
     }
 
-    /// Whether the rules of iOS do not hold for it.
+    /// Returns whether the rules of iOS do not apply.
     pub fn is_other(&self) -> bool {
         matches!(self, DeviceFamily::Other(_))
     }
@@ -84,7 +84,7 @@ impl DeviceFamily {
     }
 }
 
-/// `RealityDevice14,1`: letters, a number, a comma and a number.
+/// Returns whether a text has the form of `RealityDevice14,1`: letters, a number, a comma, a number.
 fn is_product_type(text: &str) -> bool {
     let Some((name, minor)) = text.split_once(',') else { return false };
     let major = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
@@ -115,7 +115,7 @@ mod tests {
             (Some("AudioAccessory"), None, other("HomePod")),
             (Some("Mac"), Some("Mac14,2"), other("Mac")),
             (Some("Bridge"), Some("iBridge2,1"), other("Bridge")),
-            // No device is known to tell that; it is not judged.
+            // Contradictory, and never seen: another device.
             (Some("iPhone"), Some("RealityDevice14,1"), other("Apple Vision Pro")),
             (Some("iPhoneSimulator"), None, other("iPhoneSimulator")),
             (Some("iGlasses"), Some("iGlasses1,1"), other("iGlasses")),

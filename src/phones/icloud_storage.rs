@@ -1,7 +1,7 @@
-//! How much room is left in iCloud, where a computer can know it: a Mac, of its own Apple Account.
+//! The free iCloud storage of a Mac's own Apple Account.
 //!
-//! It runs one program of macOS, which may hang, within a time limit; it never asks for an Apple
-//! Account. Invariant: what the program does not say in the words known here is not guessed.
+//! Runs `brctl quota`, with a timeout because it may hang. Never asks for an Apple Account. Output in
+//! another form than the known one gives [`Storage::Unknown`].
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,14 +21,14 @@ const OUTPUT_MAX_BYTES: u64 = 4 << 10;
 const MAX_WORDS_CHARS: usize = 200;
 const WORDS: &str = "bytes of quota remaining";
 
-/// What can be known of the room in iCloud.
+/// The free iCloud storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// Bytes that are left.
+    /// Free bytes.
     Left(u64),
-    /// This computer is no Mac.
+    /// Not a Mac.
     NotHere,
-    /// Why it could not be found out, in one line.
+    /// The reason why a Mac could not read it, in one line.
     Unknown(String),
 }
 
@@ -64,7 +64,7 @@ async fn said(brctl: &Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `12345 bytes of quota remaining in personal account`, on a line of its own.
+/// Parses a line like `12345 bytes of quota remaining in personal account`.
 pub fn parse(text: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (number, rest) = line.trim().split_once(' ')?;
@@ -105,7 +105,7 @@ mod tests {
 
     fn program(folder: &TempDir, script: &str) -> PathBuf {
         let path = folder.path().join("brctl");
-        // Written elsewhere and moved: nobody may be writing to what is started.
+        // Written under another name and moved, because a file that is open for writing cannot be run.
         let draft = folder.path().join("draft");
         fs::write(&draft, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("made a program");

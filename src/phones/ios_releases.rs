@@ -1,9 +1,9 @@
-//! The newest iOS for each model, as Apple's own list has it.
+//! The newest iOS version for each model, from Apple's list.
 //!
-//! One GET of a public document; nothing about this computer or a phone is sent. Apple's private
-//! authority is trusted here, for this one host, and nothing else is. The answer is kept for a day in
-//! the state directory, where there is one: Apple's edges disagree for hours anyway. Invariant: an
-//! entry that cannot be read costs no other one, and a list without a readable one is none.
+//! Sends one GET for a public document, with nothing about this computer or a phone. Trusts only Apple's
+//! private certificate authority, and only for this host. Caches the list for a day in the state directory,
+//! if there is one. A shorter time would gain little, because Apple's servers disagree for hours. An
+//! unreadable entry affects no other (`an_invalid_entry_affects_no_other`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use crate::{gzip, proxy, regular_file, text, tls};
 pub const HOST: &str = "gdmf.apple.com";
 const PATH: &str = "/v2/pmv";
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
-/// It had 200 KB in 2026.
+/// The list had 200 KB in 2026.
 const BODY_MAX_BYTES: usize = 4 << 20;
 const MAX_MODELS: usize = 5_000;
 const MAX_MODEL_CHARS: usize = 40;
@@ -39,7 +39,7 @@ const KEPT_MAX_BYTES: u64 = 1 << 20;
 /// Of our own file.
 const KEPT_VERSION: u32 = 1;
 
-/// A version of iOS: up to four numbers. `26` and `26.0` are the same.
+/// A version of iOS with up to four numbers. `26` and `26.0` are equal.
 #[derive(Clone, Debug)]
 pub struct Version {
     numbers: [u32; MAX_NUMBERS],
@@ -48,8 +48,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// Numbers with dots between; a letter in brackets behind (a rapid security response) does not
-    /// count.
+    /// Parses numbers separated by dots. Ignores a letter in parentheses after them, which marks a rapid
+    /// security response.
     pub fn parse(text: &str) -> Option<Version> {
         let text = text.trim();
         let dotted = text.split(' ').next().unwrap_or_default();
@@ -92,18 +92,18 @@ impl Ord for Version {
     }
 }
 
-/// Apple's list.
+/// The newest version for each model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Releases {
-    /// When Apple was asked.
+    /// When the list was fetched.
     pub at: Timestamp,
-    /// Why there is no newer answer, in one line, where the kept one is older than a day.
+    /// The reason, in one line, why a list older than a day could not be replaced.
     pub stale: Option<String>,
     newest: BTreeMap<String, Version>,
 }
 
 impl Releases {
-    /// Reads Apple's answer. The error is one line.
+    /// Parses Apple's response. The error is one line.
     pub fn parse(body: &[u8], at: Timestamp) -> Result<Releases, String> {
         let list: wire::ReleaseList =
             serde_json::from_slice(body).map_err(|_| format!("{HOST} answers with no list of versions"))?;
@@ -124,13 +124,13 @@ impl Releases {
         Ok(Releases { at, stale: None, newest })
     }
 
-    /// `model` as the phone says it: `iPhone13,2`.
+    /// Returns the newest version for a model as the phone reports it: `iPhone13,2`.
     pub fn newest_for(&self, model: &str) -> Option<&Version> {
         self.newest.get(model)
     }
 }
 
-/// Apple's words; nobody documents them.
+/// Apple's undocumented format.
 mod wire {
     use serde::Deserialize;
     use serde_json::Value;
@@ -160,14 +160,14 @@ mod wire {
     }
 }
 
-/// How to ask.
+/// Where to load the list from, and where to cache it.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Authorities that may vouch for the host beside Apple's own.
+    /// Certificate authorities that are trusted for the host in addition to Apple's.
     pub extra_roots: Vec<CertificateDer<'static>>,
-    /// Where the host is, instead of where DNS says. No proxy is asked then.
+    /// The address of the host instead of the one from DNS. Connects without a proxy.
     pub address: Option<SocketAddr>,
-    /// Where the answer is kept; nowhere where it does not exist or cannot be written.
+    /// The directory of the cache. Without it, or if it is not writable, nothing is cached.
     pub state_directory: Option<PathBuf>,
     /// For the whole answer.
     pub within: Duration,
@@ -253,7 +253,7 @@ fn failure(error: reqwest::Error, within: Duration) -> String {
     if let Some(cause) = tls::reason(&error) {
         return format!("cannot ask {HOST}: {cause}");
     }
-    // The outer ones only say that a request was made.
+    // The outer errors only say that a request was made.
     let mut cause: &dyn Error = &error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -261,7 +261,7 @@ fn failure(error: reqwest::Error, within: Duration) -> String {
     text::plain_line(&format!("cannot ask {HOST}: {cause}"), MAX_WORDS_CHARS)
 }
 
-/// Our own file.
+/// The format of the cache file.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
@@ -297,7 +297,7 @@ fn keep(directory: &Path, releases: &Releases) -> io::Result<()> {
         .and_then(|mut file| file.write_all(&bytes))
         .and_then(|()| fs::rename(&draft, directory.join(KEPT_IN)));
     if written.is_err() {
-        // One that a killed run left is in the way of a later one with its number.
+        // A draft left behind would block a later process with the same id.
         let _ = fs::remove_file(&draft);
     }
     written
@@ -351,7 +351,7 @@ mod tests {
             { "ProductVersion": "26.6.1", "SupportedDevices": ["iPhone13,2", "iPad14,1"] },
             { "ProductVersion": "26.6", "SupportedDevices": ["iPhone13,2"] },
             { "ProductVersion": "16.7.16", "SupportedDevices": ["iPhone10,3"] },
-            // The list mixes them in, with numbers of their own.
+            // The list includes other devices, with versions of their own.
             { "ProductVersion": "99.1", "SupportedDevices": ["Watch6,1"] },
             { "ProductVersion": "98.2", "SupportedDevices": ["AppleTV14,1", "AudioAccessory5,1"] },
         ]);

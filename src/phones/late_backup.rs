@@ -1,8 +1,8 @@
-//! What a phone's last backup means: beside an outage, and when none has come for days.
+//! Late backups: decides whether a phone's backup is late or switched off, and which reading is stored.
 //!
-//! Pure: it is given what is remembered, what a phone said just now and how Apple stands. A phone
-//! backs up by itself once a day at most. Invariant: a phone is called late only for what two looks
-//! have read alike, and never where Apple may be the reason.
+//! Pure. A backup counts as late only if two readings agree
+//! (`a_phone_is_checked_once_a_day_after_two_equal_readings`) and Apple cannot be the reason
+//! (`late_means_whole_periods_without_an_outage`).
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,10 +20,10 @@ const FIRST_S: i64 = 1_318_377_600;
 /// A backup that an outage kept from being made is made within a day of its end.
 pub const RECOVERY: SignedDuration = SignedDuration::from_hours(24);
 
-/// Digits of a phone's id that messages carry: enough to tell a person's phones apart.
+/// Digits of a phone's id in keys, enough to distinguish one user's phones.
 const NAME_DIGITS: usize = 8;
 
-/// What a phone said just now.
+/// The backup values of a phone that was just read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// As in [`KnownPhone`].
@@ -33,15 +33,15 @@ pub struct Read {
     pub backup_enabled: Option<bool>,
 }
 
-/// From when on a backup is late, and when that is considered.
+/// The limit for late backups, and when phones are checked.
 #[derive(Clone, Debug)]
 pub struct Late {
     pub after: SignedDuration,
-    /// The phone is judged when it is first read from then on.
+    /// A phone is checked at its first reading after each of these times.
     pub check: Schedule,
 }
 
-/// Whether a missing backup may be Apple's doing.
+/// Apple's part in a missing backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Apple {
     /// The backup has no outage and had none within [`RECOVERY`].
@@ -52,7 +52,7 @@ pub enum Apple {
     Unknown,
 }
 
-/// What to say of a phone.
+/// The result of checking a phone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lateness {
     Nothing,
@@ -61,7 +61,7 @@ pub enum Lateness {
     Open,
 }
 
-/// What was known at `now` of the last backup of all phones together.
+/// Returns the oldest last backup of all phones that were read recently.
 pub fn last_backup(known: &[KnownPhone], now: Timestamp) -> Option<LastBackup> {
     let is_telling = |phone: &&KnownPhone| {
         phone.backup_enabled != Some(false) && now.duration_since(phone.seen_at).abs() <= REMEMBERED_FOR
@@ -73,7 +73,7 @@ pub fn last_backup(known: &[KnownPhone], now: Timestamp) -> Option<LastBackup> {
     Some(LastBackup { at, read_at, phones: u32::try_from(dated.len()).unwrap_or(u32::MAX) })
 }
 
-/// A date of a backup, if it can be one.
+/// Returns the date of a backup if it is plausible.
 pub fn plausible(backup: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     backup.filter(|at| at.as_second() >= FIRST_S && at.duration_since(now) <= AHEAD_AT_MOST)
 }
@@ -150,7 +150,7 @@ pub fn judge(
     }
 }
 
-/// `phone-0123abcd`: tells phones apart in keys, and nobody finds the phone's number again.
+/// Returns the name of a phone in keys, `phone-0123abcd`, which does not reveal its UDID.
 fn name(id: &str) -> String {
     format!("phone-{}", id.chars().take(NAME_DIGITS).collect::<String>())
 }

@@ -1,8 +1,7 @@
-//! lockdownd on the phone, which answers questions: packets of a 4-byte big-endian length and a
-//! property list.
+//! Client for lockdownd on the phone. A packet is a 4-byte big-endian length and a property list.
 //!
-//! It sends QueryType, GetValue, StartSession and StopSession and nothing else: no pairing, no
-//! setting. Invariant: what was told stays told ([`PhoneReading`]), wherever the exchange breaks.
+//! Sends only QueryType, GetValue, StartSession and StopSession, so it neither pairs nor changes settings.
+//! Values received before an error are kept ([`PartialPhone`]).
 
 use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -15,7 +14,7 @@ use super::{
     Address, Fault, MAX_PACKET_BYTES, MAX_TEXT_CHARS, PhoneReading, Private, Refusal, Wire, list, values,
 };
 
-/// What lockdownd calls itself; a phone in recovery mode has another one.
+/// The type of lockdownd. A phone in recovery mode reports another one.
 const NORMAL_MODE: &str = "com.apple.mobile.lockdown";
 const BACKUP: &str = "com.apple.mobile.backup";
 const DISK: &str = "com.apple.disk_usage";

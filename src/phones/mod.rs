@@ -1,7 +1,7 @@
-//! A connected iPhone, as usbmuxd and the phone's lockdownd tell of it.
+//! Reads connected iPhones through usbmuxd and the phone's lockdownd.
 //!
-//! It only asks: it never pairs, and it changes no setting. Invariant: what is missing, refused or
-//! empty is unknown, never "off"; and everything ends within the time it was given.
+//! Read-only: never pairs and changes no setting. A missing, refused or empty value is unknown, never
+//! "off". Reading ends within the caller's timeout.
 
 mod address;
 pub mod backup_check;
@@ -31,16 +31,16 @@ use crate::phones::property_list::ListLimits;
 pub use family::DeviceFamily;
 pub use udid::Udid;
 
-/// More are not looked at.
+/// Most phones that are read.
 const MAX_PHONES: usize = 16;
-/// What one packet holds at most, in either protocol. A pair record takes ten kilobytes.
+/// Largest packet of either protocol. A pair record takes 10 KB.
 const MAX_PACKET_BYTES: usize = 1 << 20;
-/// Of an answer: a list of devices is the longest.
+/// Limits for a response. The longest is a list of devices.
 const LIST_LIMITS: ListLimits = ListLimits { events: 10_000, content_bytes: 2 << 20 };
-/// Of names, versions and other people's words.
+/// Limit for names, versions and other text of a phone.
 const MAX_TEXT_CHARS: usize = 200;
 
-/// Where usbmuxd listens.
+/// The address of usbmuxd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Unix(PathBuf),
@@ -48,7 +48,7 @@ pub enum Address {
     Tcp(String),
 }
 
-/// A phone that usbmuxd knows.
+/// A phone that usbmuxd lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phone {
     pub udid: Udid,
@@ -63,7 +63,7 @@ pub enum Link {
     Network,
 }
 
-/// What it tells any computer.
+/// Values that a phone gives to any computer. `None`: unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct General {
     /// What its owner calls it: identifies a person.
@@ -85,7 +85,7 @@ impl General {
     }
 }
 
-/// What it tells a computer that it trusts. `None`: unknown.
+/// Values that a phone gives only to a computer that it trusts. `None`: unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Private {
     pub backup_enabled: Option<bool>,
@@ -95,19 +95,19 @@ pub struct Private {
     pub last_local_backup: Option<Timestamp>,
     pub encrypts_local_backups: Option<bool>,
     pub capacity_bytes: Option<u64>,
-    /// A lower bound: Settings also counts what can be purged.
+    /// A lower bound, because Settings also counts purgeable space.
     pub free_bytes: Option<u64>,
     pub battery_percent: Option<u8>,
     pub is_charging: Option<bool>,
     pub has_power: Option<bool>,
-    /// `true`: signed in to iCloud. `false` says nothing.
+    /// `true`: signed in to iCloud. `false`: unknown.
     pub is_signed_in: Option<bool>,
-    /// Whether it proved to hold the key that it was paired with. Where it did not, nobody knows
-    /// whether it is the phone that it says it is (`pairing` says why that is no refusal).
+    /// The phone proved that it has the key of its pairing. Otherwise its identity is unproven; `pairing`
+    /// explains why it is read anyway.
     pub shows_paired_key: bool,
 }
 
-/// Why a phone tells this computer no more.
+/// The reason why a phone gives this computer only public values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// This computer and the phone have never been paired (no pair record).
@@ -126,12 +126,12 @@ pub enum Refusal {
     Other(String),
 }
 
-/// Why no phone could be looked for.
+/// The reason why the phones cannot be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadTrouble {
     /// Nothing listens at usbmuxd's address: not installed, or no phone was ever connected.
     NoUsbmuxd,
-    /// This user may not ask it.
+    /// This user has no permission to connect.
     Forbidden,
     Silent {
         after: Duration,
@@ -140,9 +140,9 @@ pub enum ReadTrouble {
     Garbled(String),
 }
 
-/// All phones that usbmuxd knows, USB before network, each once, and what each tells. They are asked
-/// side by side; one that falls silent costs neither another one's facts nor those that it had
-/// told before. Ends within `within`, and no earlier where a phone is silent.
+/// Reads all phones that usbmuxd lists, each once and those on USB first. They are read concurrently, so
+/// that a phone that does not respond affects no other. What it gave before is kept. Takes as long as the
+/// timeout only if a phone does not respond.
 ///
 /// # Errors
 ///
@@ -163,7 +163,7 @@ pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, Rea
     Ok(phones.into_iter().map(|(_, phone)| phone).collect())
 }
 
-/// What a phone has told so far.
+/// The values that a phone has given so far, kept when the exchange is interrupted.
 #[derive(Debug, Default)]
 struct PhoneReading {
     general: General,
@@ -194,6 +194,6 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-/// What went wrong in an exchange, in words without anything of the phone's or the pair record's.
+/// An error in an exchange, with a message that contains nothing of the phone or the pair record.
 #[derive(Debug)]
 struct Fault(&'static str);

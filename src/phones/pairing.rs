@@ -1,18 +1,18 @@
-//! The pair record of a phone and this computer, and TLS with what is in it.
+//! The pair record of a phone and this computer, and TLS with its keys.
 //!
-//! It makes no pairing and writes no record. Invariant: the private key is a secret, and no error
-//! says anything of what the record holds.
+//! Creates no pairing and writes no record. Errors contain nothing of the record, because it holds a
+//! private key.
 //!
-//! # Whose certificate is believed
+//! # How the phone's certificate is verified
 //!
-//! Nobody vouches for a phone's certificate: it names no host, its issuer is a root that the
-//! computer made for itself when it was paired, and it can be out of date. What can be checked is
-//! the key: the record holds a certificate over the key that the phone had then, so a phone that
-//! signs the handshake with that key is the phone of the pairing. We check that and pass it on as
-//! a fact ([`super::Private::shows_paired_key`]), but do not hang up where it fails: this was never
-//! tried on a real phone, the stock tools check nothing at all, and little can be won by a lie:
-//! usbmuxd's socket belongs to root, we only read, we send no secret, and what a false phone could
-//! say is a false date. A signature that does not fit the certificate shown is refused.
+//! No authority vouches for a phone's certificate: it names no host, is issued by a root that the computer
+//! created when pairing, and may be expired. Only the key can be verified: the record holds a certificate
+//! of the key that the phone had when it was paired. A phone that signs the handshake with that key is the
+//! paired phone. The result is returned as [`super::PrivateInfo::shows_paired_key`]. A mismatch does not
+//! end the connection, for three reasons: this was never tried with a real phone, the usual tools verify
+//! nothing, and an attacker gains little. The socket of usbmuxd belongs to root, statusd only reads and
+//! sends no secret, so that a false phone can only report false values. A signature that does not match
+//! the presented certificate is rejected.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,16 +30,16 @@ use super::{Fault, Wire, list};
 use crate::secret::Secret;
 use crate::tls::{AcceptAnyCert, UnparsableCert};
 
-/// TLS wants a name; none is sent or compared.
+/// Required by the TLS library, but neither sent nor compared.
 const NAME: &str = "iphone";
 
-/// What a session needs of the record.
+/// The values of a pair record that a session needs.
 pub(super) struct Pairing {
     pub host_id: Secret,
     pub system_buid: Secret,
     host_certificate: CertificateDer<'static>,
     host_key: Secret,
-    /// Made over the phone's key when it was paired.
+    /// Certificate of the key that the phone had when it was paired.
     device_certificate: Option<CertificateDer<'static>>,
 }
 
@@ -81,7 +81,8 @@ impl Pairing {
         let provider = Arc::new(ring::default_provider());
         let key = PrivateKeyDer::from_pem_slice(self.host_key.expose().as_bytes()).ok()?;
         let key = provider.key_provider.load_private_key(key).ok()?;
-        // Not compared with its certificate: phones take certificates that a strict reader does not.
+        // The key is not compared with its certificate, because phones accept certificates that cannot be
+        // parsed strictly.
         let shown = CertifiedKey::new(vec![self.host_certificate.clone()], key);
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -98,7 +99,7 @@ impl Pairing {
     }
 }
 
-/// Both can be read, and are over one public key.
+/// Returns whether both certificates are valid and have the same public key.
 fn is_same_key(one: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
     match (ParsedCertificate::try_from(one), ParsedCertificate::try_from(other)) {
         (Ok(one), Ok(other)) => one.subject_public_key_info() == other.subject_public_key_info(),

@@ -1,9 +1,8 @@
-//! Apple's property lists, XML and binary: read within limits, and written.
+//! Reads Apple's property lists, XML and binary, within limits, and writes them.
 //!
-//! It knows no keys. Invariant: whatever the bytes say, reading ends, does not panic, and keeps no
-//! more than it is allowed to. The crate's own way to a whole value has none: a list can nest deep
-//! enough for its destructor to overflow the stack, and a binary one can hold one object a million
-//! times.
+//! `plist` has no limits of its own when it reads a whole value: deep nesting overflows the stack in the
+//! destructor, and a binary list can repeat one object a million times. With the limits here, any input
+//! ends without a panic (`oversized_lists_are_rejected`, `damaged_lists_do_not_panic`).
 
 use std::io::Cursor;
 
@@ -11,20 +10,19 @@ use plist::stream::{BinaryReader, Event, XmlReader};
 use plist::{Dictionary, Value};
 
 const BINARY_MAGIC: &[u8] = b"bplist00";
-/// Apple's own have some four levels.
+/// Apple's lists have about four levels.
 const MAX_DEPTH: usize = 16;
 
-/// How much a list may hold.
+/// Limits for the content of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct ListLimits {
-    /// Values, and beginnings and ends of collections.
+    /// Values, and starts and ends of collections.
     pub events: usize,
-    /// Of texts and data together.
+    /// Strings and data together.
     pub content_bytes: usize,
 }
 
-/// The dictionary that these bytes hold, XML or binary; `None` where they hold anything else, or more
-/// than they may.
+/// Reads a dictionary, XML or binary. Returns `None` for anything else, or if a limit is exceeded.
 pub fn read(bytes: &[u8], limits: ListLimits) -> Option<Dictionary> {
     if bytes.starts_with(BINARY_MAGIC) {
         build(BinaryReader::new(Cursor::new(bytes)), limits)
@@ -33,18 +31,18 @@ pub fn read(bytes: &[u8], limits: ListLimits) -> Option<Dictionary> {
     }
 }
 
-/// As XML.
+/// Writes a dictionary as XML.
 pub fn written(dictionary: Dictionary) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // Writing to memory does not fail, and what we send holds no value that XML lacks.
+    // Writing to memory cannot fail, and requests contain only values that XML supports.
     let _ = Value::Dictionary(dictionary).to_writer_xml(&mut bytes);
     bytes
 }
 
-/// A collection whose end was not read yet.
+/// A collection whose end is not yet read.
 enum Open {
     Array(Vec<Value>),
-    /// With the key whose value comes next.
+    /// With the key of the next value.
     Dictionary(Dictionary, Option<String>),
 }
 
@@ -81,7 +79,7 @@ fn build(
                 content_bytes += value.len();
                 Value::String(value.into_owned())
             }
-            // Too deep, or of a kind that nobody sends.
+            // Nested too deeply, or of a type that is never sent.
             _ => return None,
         };
         if content_bytes > limits.content_bytes {
@@ -161,12 +159,12 @@ mod tests {
             assert_eq!(read(&bomb(2, text_bytes)), None);
             assert_eq!(read(&bomb(12, text_bytes)), None);
         }
-        // Few values, and much in them.
+        // Few values with much content.
         assert_eq!(read(&bomb(1, Some(32_768))), None);
     }
 
-    /// `{"": [x, x, …]}`: a hundred times the next level's array, and on the last an empty array or
-    /// a text of so many bytes.
+    /// Returns `{"": [x, x, …]}`, where each level has the array of the next level a hundred times, and the
+    /// last an empty array or a string of `text_bytes`.
     fn bomb(levels: u8, text_bytes: Option<u16>) -> Vec<u8> {
         let mut bytes = BINARY_MAGIC.to_vec();
         let mut offsets = vec![bytes.len() as u16];

@@ -1,18 +1,17 @@
-//! The number by which a device is known everywhere.
+//! The UDID, Apple's unique identifier of a device.
 //!
-//! usbmuxd, pair records and folders of backups spell it with and without its hyphen, in capitals
-//! and in small letters. Invariants: all spellings of a number are equal, and printing it shows its
-//! last four characters only.
+//! usbmuxd, pair records and backup folders spell it with or without a hyphen, in upper or lower case. All
+//! spellings compare as equal. `Display` and `Debug` show only the last four characters.
 
 use std::fmt;
 
-/// Digits of devices since 2018; a hyphen stands behind the first eight.
+/// Digits for devices since 2018, with a hyphen after the first eight.
 const SHORT_DIGITS: usize = 24;
 const DIGITS_BEFORE_HYPHEN: usize = 8;
-/// Digits of older devices, without a hyphen.
+/// Digits for older devices, without a hyphen.
 const LONG_DIGITS: usize = 40;
 
-/// The number of a device, as Apple spells it. Text of another form is kept as it is.
+/// The UDID of a device in Apple's spelling. Text of another form is kept unchanged.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Udid(String);
 
@@ -27,12 +26,12 @@ impl Udid {
         as_apple_spells(text).is_some()
     }
 
-    /// All of it. For asking, and for those who asked to see it.
+    /// Returns the full UDID, for requests and for output that the user asked to contain it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The spellings that programs use, Apple's first.
+    /// Returns the spellings that programs use, Apple's first.
     pub fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.0.clone()];
         if Udid::is_form_of(&self.0) {

@@ -1,8 +1,8 @@
-//! usbmuxd, which knows the phones and leads to their ports: packets of a 16-byte little-endian head
-//! (length with the head, version 1, message 8, tag) and a property list.
+//! Client for usbmuxd, which lists phones and connects to their ports. A packet is a 16-byte little-endian
+//! header (length including the header, version 1, message 8, tag) and a property list.
 //!
-//! It reads devices and pair records and connects; it writes nothing. Every question has a
-//! connection of its own. Invariant: a packet of more than [`MAX_PACKET_BYTES`] is not read.
+//! Lists devices, reads pair records and connects; writes nothing. Each request has its own connection. A
+//! packet larger than [`MAX_PACKET_BYTES`] is not read.
 
 use std::iter;
 
@@ -15,10 +15,10 @@ use super::{Address, Fault, Link, MAX_PACKET_BYTES, MAX_PHONES, ReadTrouble, Ref
 
 const HEAD_BYTES: usize = 16;
 const VERSION: u32 = 1;
-/// The message is a property list.
+/// The message type for a property list.
 const MESSAGE: u32 = 8;
 const TAG: u32 = 1;
-/// Where lockdownd listens on the phone.
+/// The port of lockdownd on the phone.
 const LOCKDOWN_PORT: u16 = 62_078;
 /// usbmuxd's `Number`: done.
 const DONE: u64 = 0;
@@ -30,9 +30,9 @@ const MAX_UDID_CHARS: usize = 64;
 /// A phone in usbmuxd's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Device {
-    /// usbmuxd's number for it while it is attached.
+    /// usbmuxd's number for the device while it is attached.
     id: u64,
-    /// The number as usbmuxd spells it.
+    /// The UDID as usbmuxd spells it.
     spelling: String,
     pub udid: Udid,
     pub link: Link,
@@ -57,7 +57,7 @@ pub(super) async fn devices(address: &Address) -> Result<Vec<Device>, ReadTroubl
     Ok(devices)
 }
 
-/// An entry of another shape is no phone that we could ask.
+/// Parses an entry. Returns `None` for anything but a phone that can be connected.
 fn device(entry: &Value) -> Option<Device> {
     let entry = entry.as_dictionary()?;
     let properties = entry.get("Properties")?.as_dictionary()?;
@@ -65,7 +65,7 @@ fn device(entry: &Value) -> Option<Device> {
     let is_udid = !udid.is_empty()
         && udid.len() <= MAX_UDID_CHARS
         && udid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    // The first usbmuxd knew no other way and did not name it.
+    // The first version of usbmuxd supported only USB and omitted the type.
     let link = match properties.get("ConnectionType").map_or(Some("USB"), Value::as_string)? {
         "USB" => Link::Usb,
         "Network" => Link::Network,

@@ -1,7 +1,6 @@
-//! A phone's values as facts.
+//! Conversions of the values in a phone's responses.
 //!
-//! It asks nothing and knows no clock. Invariant: a value of another type, out of its range or
-//! empty is no fact.
+//! Pure. An empty value, or one of an unexpected type or out of range, gives `None`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,9 +9,9 @@ use plist::Value;
 
 use super::MAX_TEXT_CHARS;
 
-/// 2001-01-01T00:00:00Z, from which Apple counts, in Unix seconds.
+/// Apple's epoch, 2001-01-01T00:00:00Z, in Unix seconds.
 const APPLE_EPOCH_S: i64 = 978_307_200;
-/// The first iPhone came in 2007, and nobody's backup is from 2100.
+/// Plausible backup dates: from 2007, the year of the first iPhone, until 2100.
 const FIRST_BACKUP_S: i64 = 1_167_609_600;
 const LAST_BACKUP_S: i64 = 4_102_444_800;
 
@@ -21,7 +20,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
     (!text.trim().is_empty()).then(|| text.chars().take(MAX_TEXT_CHARS).collect())
 }
 
-/// Phones say most of them as true and false, and some as 1 and 0.
+/// Phones send most flags as booleans and some as 1 and 0.
 pub(super) fn flag(value: &Value) -> Option<bool> {
     match value.as_unsigned_integer() {
         Some(0) => Some(false),
@@ -35,7 +34,7 @@ pub(super) fn bytes(value: &Value) -> Option<u64> {
     value.as_unsigned_integer()
 }
 
-/// No disk holds nothing.
+/// A capacity of zero is not plausible.
 pub(super) fn capacity(value: &Value) -> Option<u64> {
     bytes(value).filter(|&bytes| bytes > 0)
 }
@@ -47,12 +46,12 @@ pub(super) fn percent(value: &Value) -> Option<u8> {
         .filter(|&percent| percent <= 100)
 }
 
-/// Unix seconds, a real number. A phone whose clock stands at 1970 says so, and that is a fact.
+/// Converts Unix seconds. Accepts 1970, because a phone's clock may have been reset.
 pub(super) fn clock(value: &Value) -> Option<Timestamp> {
     Timestamp::from_second(seconds(value)?).ok().filter(|time| *time >= Timestamp::UNIX_EPOCH)
 }
 
-/// Seconds since 2001, or a date. Zero is what a phone that never made a backup may say.
+/// Converts seconds since 2001 or a date. A phone without a backup may send zero, which gives `None`.
 pub(super) fn backup_date(value: &Value) -> Option<Timestamp> {
     let unix_s = match value.as_date() {
         Some(date) => {
@@ -64,10 +63,10 @@ pub(super) fn backup_date(value: &Value) -> Option<Timestamp> {
     (FIRST_BACKUP_S..LAST_BACKUP_S).contains(&unix_s).then(|| Timestamp::from_second(unix_s).ok()).flatten()
 }
 
-/// Of an integer or a real number; whole seconds are all that is kept.
+/// Converts an integer or a real number to whole seconds.
 fn seconds(value: &Value) -> Option<i64> {
     match value.as_real() {
-        // Beyond the largest whole number that a real holds, no time is meant; NaN is not below it.
+        // Larger numbers cannot be times, and NaN fails the comparison.
         Some(real) if real.abs() < (1_i64 << 53) as f64 => Some(real.floor() as i64),
         Some(_) => None,
         None => value.as_signed_integer(),

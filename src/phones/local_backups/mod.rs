@@ -1,9 +1,8 @@
-//! Backups of iPhones that lie on this computer, as Finder, iTunes or `idevicebackup2` left them.
+//! Backups of iPhones on this computer, as Finder, iTunes or `idevicebackup2` store them.
 //!
-//! It reads three small files of each and nothing of what was backed up; it judges nothing. Serial
-//! number, IMEI and telephone number stand in those files and are never taken out of them. Invariants:
-//! a file that is missing, damaged or too large makes its facts unknown and costs no other file; and
-//! "cannot see" is never "none".
+//! Finds backups near the configured locations (`search`) and reads three small files of each (`backup`). A
+//! folder that cannot be read is reported, and never counts as one without backups
+//! (`an_unreadable_folder_is_not_missing`).
 
 mod search;
 
@@ -34,11 +33,11 @@ const FIRST_BACKUP_S: i64 = 1_167_609_600;
 /// Into this folder a run writes; a run that finishes takes it away.
 const SNAPSHOT: &str = "Snapshot";
 
-/// A folder in which backups may lie.
+/// A folder that may contain backups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackupPlace {
     pub path: PathBuf,
-    /// Whether the user named it, so that backups are expected there.
+    /// The user named the folder, so backups are expected there.
     pub is_named: bool,
 }
 
@@ -54,7 +53,7 @@ impl BackupPlace {
     }
 }
 
-/// What was found in a place.
+/// The backups found in a location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
     pub place: BackupPlace,

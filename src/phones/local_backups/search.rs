@@ -1,8 +1,7 @@
-//! The folders that hold a backup each: in the folder that was named, or near it.
+//! Finds the folders of backups in a location or near it.
 //!
-//! People name the folder of one backup, one in it, or one above that of all; all are found. It reads names
-//! only. Invariant: a folder that may hold backups and cannot be looked into is in the answer, with
-//! the reason.
+//! Users name the folder of one backup, a folder in it, or one above all backups; each is found. Reads only
+//! names. A folder that may contain backups but cannot be read is reported with the reason.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,7 +11,7 @@ use super::{Backup, FoundBackups, Kind, MAX_BACKUPS, MAX_NAME_CHARS, SNAPSHOT, b
 use crate::phones::Udid;
 use crate::text;
 
-/// Behind the device's number in the name of an archived backup: `-20260504-081530`.
+/// Digits of the time in the name of an archived backup, which follows the UDID: `-20260504-081530`.
 const ARCHIVED_DIGITS: [usize; 2] = [8, 6];
 /// Where Finder, iTunes and Apple Devices keep them, seen from the folders above.
 const KEPT_IN: [&str; 4] = [
@@ -21,14 +20,15 @@ const KEPT_IN: [&str; 4] = [
     "Apple Computer/MobileSync/Backup",
     "Library/Application Support/MobileSync/Backup",
 ];
-/// Of one folder; what lies behind them is not looked into.
+/// Limit for one folder. Entries beyond it are ignored.
 const MAX_ENTRIES: usize = 10_000;
-/// Of a file system and of the system, at the top of a disk. They hold no backups, and users may
-/// often not read them.
+/// Folders of the file system or the operating system at the top of a disk. They contain no backups, and
+/// users often cannot read them.
 const SYSTEM_FOLDERS: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
 const DANGLING: &str = "a link to a place that is not there; its disk may not be connected";
 
 pub(super) fn backups_in(root: &Path) -> FoundBackups {
+/// Finds and reads the backups in or near a folder.
     let entries = match entries(root) {
         Ok(entries) => entries,
         Err(error) if is_missing(root, &error) => return FoundBackups::NotThere,
@@ -108,9 +108,9 @@ impl Search {
 
 enum Holds {
     Backup,
-    /// A folder of another kind.
+    /// A folder that is not a backup.
     Other,
-    /// A file, or what belongs to the system.
+    /// A file, or a folder of the system.
     Nothing,
     Unseen(String),
 }
@@ -147,13 +147,13 @@ fn trouble(error: &io::Error) -> String {
     if error.kind() == ErrorKind::NotFound { DANGLING.to_owned() } else { reason(error) }
 }
 
-/// Of which device a folder holds a backup.
+/// Returns the UDID of the device that a backup folder belongs to.
 pub(super) fn udid(folder: &Path) -> Udid {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     Udid::new(text::plain_line(device_in(&name), MAX_NAME_CHARS))
 }
 
-/// The name without the time at which a backup was archived.
+/// Returns the name of a backup folder without the time of archiving.
 fn device_in(name: &str) -> &str {
     let mut parts: Vec<&str> = name.rsplitn(3, '-').collect();
     parts.reverse();
