@@ -1,8 +1,8 @@
-//! What a desktop knows statusd by: a desktop entry and an icon in a person's own data directory.
+//! The desktop entry and the icon in the user's data directory.
 //!
-//! Packages bring both for everybody. Notification servers look them up by the `desktop-entry` hint,
-//! and a click on a bubble starts the entry's program. Invariant: as with the unit, a file that does
-//! not carry our own mark unchanged is neither written over nor removed.
+//! Packages install both for all users. Notification servers find them by the `desktop-entry` hint, and
+//! a click on a notification starts the entry's program. As with the unit, a file without our unchanged
+//! mark is neither overwritten nor removed.
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Action> {
     let mut above: Vec<&Path> = Vec::new();
     for path in &ours {
         let depth = if path.ends_with(ICON_PATH) { ICON_PATH } else { ENTRY_PATH }.matches('/').count();
-        // The data directory too, and `.local`, in a home that had neither.
+        // Two more: `install` may have created the data directory and `.local`.
         let directories = path.ancestors().skip(1).take(depth + 2);
         above.extend(directories.filter(|directory| directory.file_name().is_some()));
     }
@@ -57,7 +57,7 @@ fn text(path: &Path, program: &str) -> String {
     if path.ends_with(ICON_PATH) {
         return marked("<?xml version=\"1.0\" encoding=\"UTF-8\"?><!-- ", ICON, " -->");
     }
-    // A path that would have to be quoted three times over is left to PATH.
+    // Any other path needs three layers of quoting, so the entry finds the program in `PATH`.
     let is_plain = program.chars().all(|c| c.is_alphanumeric() || "/._-+@".contains(c));
     let entry = match is_plain {
         true => ENTRY.replacen("\"statusd status", &format!("\"{program} status"), 1),
@@ -125,7 +125,7 @@ mod tests {
         let entry = |program| text(Path::new("/h/share/applications/statusd.desktop"), program);
         assert!(entry(PROGRAM).contains("Exec=sh -c \"/home/z/.cargo/bin/statusd status; "));
         assert!(entry("/a \"$b/statusd").contains("Exec=sh -c \"statusd status; "));
-        // What desktops look for, and settings pages pass over.
+        // GNOME's notification settings list only entries that are visible and have this key.
         assert!(entry(PROGRAM).contains("\nX-GNOME-UsesNotifications=true\n"));
         assert!(!entry(PROGRAM).contains("NoDisplay"));
     }

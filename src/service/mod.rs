@@ -1,9 +1,8 @@
-//! statusd as a service of this machine: what is to be done to install it or to take it away.
+//! Plans how to install statusd as a service of this machine, and how to uninstall it.
 //!
-//! Returns the steps as data and carries none of them out; it reads no file, asks no service manager
-//! and knows no environment: what is there comes in as [`CurrentState`]. Invariant: a file that does not
-//! carry our own mark unchanged is never written over and never removed; at most it is moved aside,
-//! and only by force.
+//! Returns the steps as data and executes none of them. Reads no file, no environment and no service
+//! manager: the caller passes a [`CurrentState`]. A file without our unchanged mark is never overwritten
+//! or removed. With `--force`, it is moved aside (`edited_and_foreign_files_are_left_alone`).
 
 pub mod launcher;
 mod plan;
@@ -20,7 +19,7 @@ pub use unit_status::{Activity, Known, manager_version, of_launchctl, of_systemc
 pub const UNIT: &str = "statusd.service";
 /// The agent's name under launchd, the value of `Label`.
 const LABEL: &str = "statusd";
-/// From there on a reload is seen to its end (`Type=notify-reload`).
+/// The first systemd with `Type=notify-reload`, where `systemctl reload` waits for the reload to finish.
 const NOTIFY_RELOAD_SINCE: u32 = 253;
 /// Where the machine's service keeps its state: `StateDirectory=` of its unit.
 pub const MACHINE_STATE: &str = "/var/lib/statusd";
@@ -28,13 +27,13 @@ pub const MACHINE_STATE: &str = "/var/lib/statusd";
 const PERSONS_STATE: &str = ".local/state/statusd";
 /// Where a person's systemd has its socket, unless the session says otherwise.
 const RUNTIME_DIRECTORIES: &str = "/run/user";
-/// systemd's own exit codes for what it could not set up without user namespaces: USER, CAPABILITIES,
-/// NAMESPACE in systemd.exec(5).
+/// systemd's exit codes for a set-up that needs user namespaces: USER, CAPABILITIES and NAMESPACE in
+/// systemd.exec(5).
 const NO_NAMESPACES: [i32; 3] = [217, 218, 226];
 /// What the machine's unit hides from the service (`ProtectHome=`, `DynamicUser=`).
 const HIDDEN_FROM_THE_MACHINE: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
-/// Whose service it is, and who runs it. Paths are absolute.
+/// The owner of the service and the service manager that runs it. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Site {
     /// systemd's, for a person, from login to logout.
@@ -50,7 +49,7 @@ impl Site {
     ///
     /// # Errors
     ///
-    /// One line for people.
+    /// Returns a one-line message for the user.
     pub fn choose(
         is_macos: bool,
         uid: u32,
@@ -75,7 +74,7 @@ impl Site {
         }
     }
 
-    /// The file that makes it a service.
+    /// The path of the unit file or launchd property list.
     pub fn file(&self) -> PathBuf {
         match self {
             Site::Person { config_home, .. } => config_home.join("systemd/user").join(UNIT),
@@ -126,7 +125,7 @@ impl Site {
         call
     }
 
-    /// Where the log is, if it is a file.
+    /// The log file; `None` if the log goes to the journal.
     pub fn log_file(&self) -> Option<PathBuf> {
         match self {
             Site::Agent { home, .. } => Some(home.join("Library/Logs/statusd.log")),
@@ -134,8 +133,9 @@ impl Site {
         }
     }
 
-    /// The directories that the service writes to where its file does not let it by itself: `state` is
-    /// where the configuration has the history, `record` what it has recorded, `home` a person's home.
+    /// The directories that the unit must additionally allow the service to write to.
+    ///
+    /// `state` is the configured state directory, `record` the configured recording.
     pub fn writable(&self, home: Option<&str>, state: &Path, record: Option<&Path>) -> Vec<String> {
         let Site::Person { .. } = self else { return Vec::new() };
         let usual = home.map(|home| Path::new(home).join(PERSONS_STATE));
@@ -151,8 +151,8 @@ impl Site {
         directories
     }
 
-    /// A directory to look for the person's service manager in, where the session names none: it is
-    /// there for whoever came in through `su` or `sudo -u` too.
+    /// The user's runtime directory, for sessions without `XDG_RUNTIME_DIR`, such as after `su` or
+    /// `sudo -u`.
     pub fn runtime_directory(&self) -> Option<PathBuf> {
         match self {
             Site::Person { uid, .. } => Some(Path::new(RUNTIME_DIRECTORIES).join(uid.to_string())),
@@ -168,8 +168,8 @@ impl Site {
         }
     }
 
-    /// Whether a service that ended with this code may start where it is not shut in with user
-    /// namespaces. Many a system forbids them to whoever is not root.
+    /// Returns true if a service that exited with `code` may start without user namespaces. Many
+    /// systems forbid them to users other than root.
     pub fn may_start_without_namespaces(&self, code: i32) -> bool {
         match self {
             Site::Person { .. } => NO_NAMESPACES.contains(&code),
@@ -177,7 +177,7 @@ impl Site {
         }
     }
 
-    /// The word in `--json`.
+    /// The value of `scope` in `--json`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Site::Person { .. } => "user",
@@ -195,7 +195,7 @@ impl Site {
         Call::new("launchctl", arguments)
     }
 
-    /// launchd's name for where a person's agents live.
+    /// The launchd domain of the user's agents.
     fn domain(&self) -> String {
         match self {
             Site::Person { uid, .. } | Site::Agent { uid, .. } => format!("gui/{uid}"),
@@ -208,7 +208,7 @@ impl Site {
     }
 }
 
-/// A program to run, without a shell.
+/// A program and its arguments, to run without a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
     /// A name that is looked up in `PATH`.
@@ -237,7 +237,7 @@ impl std::fmt::Display for Call {
     }
 }
 
-/// One step. Whoever carries it out makes all of it or says why not.
+/// One step of an installation. The executor completes it or returns an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Run(Call),
@@ -246,13 +246,13 @@ pub enum Action {
         path: PathBuf,
         text: String,
     },
-    /// Moves what lies there aside.
+    /// Moves an existing file aside.
     Move {
         from: PathBuf,
         to: PathBuf,
     },
     Remove(PathBuf),
-    /// A directory, unless something is left in it.
+    /// Removes a directory if it is empty.
     RemoveEmpty(PathBuf),
     /// launchd says that a service is gone before it is: asks until it is.
     AwaitGone(Call),
@@ -276,10 +276,10 @@ impl std::fmt::Display for Action {
     }
 }
 
-/// What is there before anything is done.
+/// The state of the machine before the first step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CurrentState {
-    /// At [`Site::file`].
+    /// The file at [`Scope::file`].
     pub file: OnDisk,
     pub known: Known,
     /// Whether this person's services go on after the logout.

@@ -1,34 +1,34 @@
-//! Which steps install the service, take it away, or put back what was there when one failed.
+//! The steps that install the service, uninstall it, or roll back a failed installation.
 //!
-//! Each plan is made from what was found, so that what is done already is not done again: a second
-//! run has no steps. Invariant: a plan begins with what can be refused to us and ends with the
-//! start, and whatever [`install`] does [`back`] and [`uninstall`] undo.
+//! A plan contains only the steps that are missing from the current state, so a second run has none.
+//! The steps most likely to fail come first and the start comes last. [`rollback`] and [`uninstall`]
+//! undo every step of [`install`].
 
 use std::path::{Path, PathBuf};
 
 use super::unit_file::{self, OnDisk, Shape};
 use super::{Action, Activity, Call, CurrentState, Site, UNIT};
 
-/// What is to be installed, and how.
+/// A request to install the service.
 #[derive(Clone, Debug)]
 pub struct Install {
     /// The absolute path of the program to run.
     pub program: String,
-    /// The version of systemd, if it said one.
+    /// The version of systemd, if known.
     pub systemd: Option<u32>,
-    /// Directories that a person's service writes to beside the usual one; absolute.
+    /// Directories that a user service writes to in addition to its state directory. Absolute.
     pub writable: Vec<String>,
-    /// Whether the process that runs now is of another program, such as the one before an upgrade.
+    /// True if the running process has another program file, such as the one before an upgrade.
     pub is_outdated: bool,
     pub linger: bool,
-    /// A start has shown that this system forbids them to its users.
+    /// A failed start has shown that this system forbids user namespaces to users.
     pub without_namespaces: bool,
     pub force: bool,
     /// A free name for a file that is moved aside.
     pub kept: PathBuf,
 }
 
-/// How it is to be taken away.
+/// A request to uninstall the service.
 #[derive(Clone, Debug)]
 pub struct Uninstall {
     pub force: bool,
@@ -38,7 +38,7 @@ pub struct Uninstall {
     pub purge: Option<PathBuf>,
 }
 
-/// Why nothing is done. `Display` is one line that says what to do.
+/// The reason why there is no plan. `Display` is one line and ends with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanRefusal {
     #[error("{path} was edited since statusd wrote it; to replace it, use --force, which keeps it as {kept}")]
@@ -100,8 +100,7 @@ pub fn install(site: &Site, found: &CurrentState, wish: &Install) -> Result<Vec<
     Ok(acts)
 }
 
-/// The steps that put the file in its place; none where it is right, or where a package has brought
-/// one of its own.
+/// Returns the steps that write the file; none if it is up to date or a packaged unit is in use.
 fn new_file(
     site: &Site,
     found: &CurrentState,

@@ -1,9 +1,8 @@
-//! The file that makes statusd a service: its text, made from the shipped one, and its mark.
+//! The text of the unit file or launchd property list, made from the shipped file, and its mark.
 //!
-//! The first line says who wrote it and holds a hash of the rest, so that a later run can tell our
-//! own file from one that somebody changed and from one of somebody else's. The mark is no secret
-//! and no proof: it is there against accidents. Invariant: [`text`] gives what [`OnDisk::of`] calls
-//! ours, and one changed byte below the mark does not.
+//! The mark is the first line. It names `statusd service install` and holds a hash of the rest, so that
+//! a later run can tell our own file from an edited one and from any other. The mark prevents accidents;
+//! it proves nothing. The test `our_own_text_is_recognised_and_an_edited_one_is_not` covers both sides.
 
 use ring::digest::{SHA256, digest};
 
@@ -23,7 +22,7 @@ const LINGERING: &str = ", which also switched lingering on";
 const HASH: &str = "sha256 ";
 const HASH_HEX_DIGITS: usize = 64;
 
-/// What lies where the file should be.
+/// The file found where ours belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnDisk {
     Missing,
@@ -31,11 +30,11 @@ pub enum OnDisk {
     Ours(Written),
     /// By us, and changed since.
     Changed,
-    /// Not by us, or nothing that we could read.
+    /// Not written by us, or not a regular text file.
     Foreign,
 }
 
-/// A file that we wrote.
+/// An unedited file of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// With the mark.
@@ -43,17 +42,17 @@ pub struct Written {
     pub shape: Shape,
 }
 
-/// What may differ from one installation to the next.
+/// Choices that a later run of `install` keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// Lingering was switched on together with it, and is to be switched off with it.
     pub lingering: bool,
-    /// A person's service is shut in only as far as that goes without user namespaces.
+    /// The user unit omits the options that need user namespaces.
     pub without_namespaces: bool,
 }
 
 impl OnDisk {
-    /// What the text of a file says about who wrote it.
+    /// Classifies a file by its text.
     pub fn of(text: String) -> OnDisk {
         let Some((first, body)) = text.split_once('\n').filter(|(first, _)| first.contains(MARK)) else {
             return OnDisk::Foreign;
@@ -69,7 +68,7 @@ impl OnDisk {
         OnDisk::Ours(Written { text, shape })
     }
 
-    /// The word in `--json`.
+    /// The value of `file_is` in `--json`.
     pub fn as_str(&self) -> &'static str {
         match self {
             OnDisk::Missing => "missing",
@@ -80,13 +79,14 @@ impl OnDisk {
     }
 }
 
-/// The whole file, with its mark. `program` is an absolute path; `systemd` the version of the
-/// service manager, where one is known; `writable` are directories that a person's service writes to
-/// beside the usual one.
+/// Returns the whole file, including its mark.
+///
+/// `program` is an absolute path. `systemd` is the version of systemd, if known. `writable` are
+/// directories that a user service writes to in addition to its state directory.
 ///
 /// # Errors
 ///
-/// The path holds what cannot be written there; one line for people.
+/// A path contains a control character. Returns a one-line message for the user.
 pub fn text(
     site: &Site,
     program: &str,
@@ -119,13 +119,13 @@ pub fn text(
         Site::Agent { home, .. } => {
             let log = site.log_file().unwrap_or_else(|| home.clone());
             let body = agent(program, &log.display().to_string());
-            // In the line of the declaration: nothing may stand before it.
+            // On the line of the XML declaration, because nothing may precede the declaration.
             marked(&format!("{XML}<!-- "), &body, " -->")
         }
     })
 }
 
-/// A file that says who wrote it: its first line is a comment, between `open` and `close`.
+/// Returns `body` below the mark, a comment between `open` and `close`.
 pub fn marked(open: &str, body: &str, close: &str) -> String {
     format!("{open}{MARK}. {HASH}{}{close}\n{body}", hash(body))
 }
@@ -134,8 +134,8 @@ fn hash(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The shipped unit without what it says about being installed by hand, for this program and this
-/// systemd.
+/// Returns the shipped unit for this program and this systemd, without the header about manual
+/// installation.
 fn unit(shipped: &str, program: &str, notify_reload: bool) -> String {
     let settings = shipped.find("[Unit]").map_or(shipped, |at| &shipped[at..]);
     let mut lines: Vec<String> = Vec::new();
@@ -150,7 +150,7 @@ fn unit(shipped: &str, program: &str, notify_reload: bool) -> String {
                 continue;
             }
         };
-        // What was said about the shipped line.
+        // Drops the comment on the replaced line.
         while lines.last().is_some_and(|line| line.starts_with('#')) {
             lines.pop();
         }
@@ -171,14 +171,14 @@ fn also_writable(directories: &[String]) -> String {
     format!("\n[Service]\n# Where your configuration has statusd write.\n{}", settings.collect::<String>())
 }
 
-/// As systemd.syntax(7) and systemd.unit(5) want a word that means itself.
+/// Quotes a word literally, as in systemd.syntax(7) and systemd.unit(5).
 fn quoted(program: &str) -> String {
     let text = program.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
     let is_plain = text.chars().all(|c| c.is_alphanumeric() || "/._-+@%".contains(c));
     if is_plain { text } else { format!("\"{text}\"") }
 }
 
-/// The shipped agent, which has to find a home through a shell, with the paths in place.
+/// Returns the shipped agent with literal paths. The shipped one finds the home directory with a shell.
 fn agent(program: &str, log: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut rest = AGENT.lines().skip_while(|line| !line.starts_with("<plist"));
@@ -198,7 +198,7 @@ fn agent(program: &str, log: &str) -> String {
                 continue;
             }
         };
-        // What was said about the shipped value.
+        // Drops the comment on the replaced value.
         while lines.last().is_some_and(|line| line.trim_start().starts_with("<!--")) {
             lines.pop();
         }
@@ -272,7 +272,6 @@ pub mod tests {
                 assert_eq!(values(&unit, "Type"), [if is_new { "notify-reload" } else { "notify" }]);
                 let reload: &[&str] = if is_new { &[] } else { &["/bin/kill -HUP $MAINPID"] };
                 assert_eq!(values(&unit, "ExecReload"), reload);
-                // Nothing else was lost or added.
                 let settings = |text: &str| -> Vec<String> {
                     let own = ["ExecStart=", "Type=", "ExecReload="];
                     let is_other = |line: &&str| {
@@ -284,13 +283,13 @@ pub mod tests {
                 };
                 assert_eq!(settings(&unit), settings(shipped));
                 assert!(settings(&unit).len() > 10, "{unit}");
-                // How to install it by hand is not for a file that was installed.
+                // The header about manual installation is gone.
                 assert_eq!(unit.lines().nth(1), Some("[Unit]"));
             }
         }
     }
 
-    /// systemd takes the last one of several, and a section may come again.
+    /// systemd uses the last of several values, and a section may be repeated.
     #[test]
     fn what_needs_user_namespaces_can_be_left_out() {
         let shape = Shape { without_namespaces: true, ..Shape::default() };

@@ -1,7 +1,7 @@
-//! What a service manager says of the service, read from its answer.
+//! Parses the output of `systemctl` and `launchctl` into the status of the service.
 //!
-//! It asks nothing. An answer may say less than it should, for each manager is of many versions;
-//! what cannot be read is not known, which is not the same as "no service".
+//! Runs no program. Output differs between versions and may lack properties. Unparsable output gives
+//! no status, which differs from "no service".
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ use jiff::tz::TimeZone;
 pub const PROPERTIES: &str = "LoadState,FragmentPath,UnitFileState,ActiveState,MainPID,\
                               ExecMainCode,ExecMainStatus,ActiveEnterTimestamp";
 
-/// Of sigaction(2): a process ended by itself.
+/// The value of sigaction(2) for a process that exited by itself.
 const CLD_EXITED: &str = "1";
 
-/// The service as its manager knows it.
+/// The service as the service manager reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     /// The file that counts; `None` where the manager knows of no such service.
@@ -26,21 +26,21 @@ pub struct Known {
     pub activity: Activity,
 }
 
-/// What it is doing.
+/// The activity of the service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Activity {
     Stopped,
-    /// It is up and has said so.
+    /// The service has reported that it is ready.
     Running {
         pid: Option<u32>,
         since: Option<Timestamp>,
     },
-    /// On its way up, or to be started again in a while; then with the exit code of the last time.
+    /// Starting, or waiting for a restart; then with the exit code of the previous run.
     Starting {
         code: Option<i32>,
     },
     Stopping,
-    /// It ended by itself and stays down, with this exit code.
+    /// The service exited with this code and is not restarted.
     Failed {
         code: Option<i32>,
     },
@@ -54,7 +54,7 @@ impl Known {
         matches!(self.activity, Activity::Running { .. })
     }
 
-    /// Whether there is something that a stop would end.
+    /// Returns true if the service has a process or is about to have one.
     pub fn is_up(&self) -> bool {
         match self.activity {
             Activity::Running { .. } | Activity::Starting { .. } | Activity::Stopping => true,
@@ -71,7 +71,7 @@ impl Known {
         }
     }
 
-    /// The exit code with which it ended by itself.
+    /// The code with which the service exited, unless it is running.
     pub fn exit_code(&self) -> Option<i32> {
         match self.activity {
             Activity::Starting { code } | Activity::Failed { code } => code,
@@ -81,7 +81,7 @@ impl Known {
 }
 
 impl Activity {
-    /// The word in `--json`.
+    /// The value of `state` in `--json`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Activity::Stopped => "stopped",
@@ -100,7 +100,7 @@ pub fn of_systemctl(answer: &[String]) -> Option<Known> {
         pairs.find(|(found, _)| *found == key).map(|(_, value)| value.trim()).unwrap_or_default()
     };
     let load = value("LoadState");
-    // Otherwise a signal's number stands there.
+    // Otherwise `ExecMainStatus` is the number of a signal.
     let has_exited = value("ExecMainCode") == CLD_EXITED;
     let code = value("ExecMainStatus").parse().ok().filter(|code| *code != 0 && has_exited);
     let activity = match value("ActiveState") {
@@ -119,7 +119,7 @@ pub fn of_systemctl(answer: &[String]) -> Option<Known> {
     Some(Known { from: from.map(PathBuf::from), is_enabled, activity })
 }
 
-/// `Tue 2026-05-05 09:41:00 UTC`
+/// Parses a time like `Tue 2026-05-05 09:41:00 UTC`.
 fn timestamp(text: &str) -> Option<Timestamp> {
     let (_, date) = text.strip_suffix(" UTC")?.split_once(' ')?;
     let date: DateTime = date.parse().ok()?;
