@@ -1,8 +1,7 @@
-//! Which of a channel's waiting deliveries go into its next message, and what is loaded of them.
+//! Selects the pending deliveries for the next notice of a channel, and loads their changes.
 //!
-//! It reads and ties rows; the words are the caller's. Invariants: the oldest waiting delivery is
-//! always among those chosen, so nothing waits for ever; and of one event of one service no later
-//! change is chosen before an earlier one, so an end never overtakes its start
+//! The oldest pending delivery is always selected, so none waits for ever. The changes of an event are
+//! selected in order, so an end never overtakes its start
 //! (`tests/it/policy.rs::starts_and_ends_are_separate_messages`).
 
 use jiff::{SignedDuration, Timestamp};
@@ -14,28 +13,28 @@ use super::reminders::{ABOUT_IT, known};
 use super::rows::{self, CHANGE_COLUMNS};
 use crate::model::{Change, ChangeKind, Outage};
 
-/// Outages that one message is composed of. Further ones are told in the next message, or counted where
-/// all are one incident.
+/// The maximum number of outages in a notice. Further ones go into the next notice, or are counted if all
+/// are one incident.
 const PIECES_MAX: u32 = 500;
-/// Changes that one message carries; later ones are told in the next.
+/// The maximum number of changes in a notice. Further ones go into the next notice.
 const CHANGES_MAX: u32 = 2_000;
-/// Of one outage: the first change, and the last ones.
+/// The maximum number of changes per outage: the last ones, and in addition the first.
 const CHANGES_OF_PIECE_MAX: u32 = 8;
 
-/// How what waits becomes messages. A message that nobody confirmed for `max_age` is composed anew
-/// with all that came since.
+/// The rule that combines pending changes into notices. A notice that stays unconfirmed for `max_age` is
+/// composed again with all later changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batching {
-    /// For programs: each change is a message.
+    /// For programs: one notice per change.
     PerChange,
-    /// For a desktop: what waits about one incident is a message, and replaces the one before it.
+    /// For a desktop: one notice per incident, which replaces the previous one.
     Incident { max_age: SignedDuration },
-    /// For other people: all that waits is a message, but what goes on and what is over are one each.
+    /// For other people: all pending changes in one notice, but ongoing outages apart from ended ones.
     Digest { max_age: SignedDuration },
 }
 
 impl Batching {
-    /// For people; `None` for programs, who acknowledge nothing and get each change however old.
+    /// Returns the maximum age for people; `None` for programs, which get every change at any age.
     pub fn max_age(self) -> Option<SignedDuration> {
         match self {
             Batching::PerChange => None,
@@ -44,24 +43,24 @@ impl Batching {
     }
 }
 
-/// What a message is to be composed of.
+/// The contents of a notice to compose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// In the order in which they happened; at least one.
+    /// At least one, in order of time.
     pub changes: Vec<Change>,
-    /// Outages and other pieces of news beside those of `changes`, which are not loaded.
+    /// The number of further pieces of news, which are not loaded.
     pub more: usize,
-    /// With [`Batching::Incident`]: the outages of the incident that the channel was told of, as they
-    /// stand now; those of `changes` too.
+    /// With [`Batching::Incident`]: the announced outages of the incident in their current state, including
+    /// those of `changes`.
     pub others: Vec<Outage>,
-    /// How long the oldest has waited.
+    /// The creation time of the oldest delivery.
     pub since: Timestamp,
     /// An older message was given up for this one: somebody may have seen it.
     pub is_anew: bool,
 }
 
-/// What kinds of news may share a message of [`Batching::Digest`]: a title must not promise the end of one
-/// outage and hide the start of another.
+/// Returns the class of a kind. A notice of [`Batching::Digest`] has one class, because its title must not
+/// name the end of one outage and hide the start of another.
 fn class(kind: ChangeKind) -> u8 {
     match kind {
         ChangeKind::Began
@@ -85,19 +84,19 @@ fn class(kind: ChangeKind) -> u8 {
         | ChangeKind::Corrected
         | ChangeKind::Noted
         | ChangeKind::Cancelled => 1,
-        // Of people's own things, with advice of its own.
+        // About the user's own devices, with its own advice.
         ChangeKind::BackupLate | ChangeKind::BackupOff | ChangeKind::Liveness | ChangeKind::Test => 2,
     }
 }
 
-/// What becomes one piece of news; `message::compose` folds the same.
+/// The columns that identify a piece of news. `message::compose` folds in the same way.
 const PIECE: &str = "feed, incident, service_key,
     CASE WHEN message_id IS NOT NULL THEN occurrence
          WHEN incident = 'feed' THEN 0
          WHEN kind IN ('backup_late', 'backup_off') THEN began_at
          ELSE change_id END";
 
-/// What waits on the channel `?1` and no message carries yet.
+/// Selects the pending deliveries of the channel `?1` without a notice.
 fn is_waiting() -> String {
     format!("channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT ({HELD_BACK})")
 }
@@ -119,7 +118,7 @@ fn chosen(gather: Batching) -> String {
                 CROSS JOIN delivery ON change_id = change.id
              WHERE {waiting} ORDER BY change_id LIMIT {CHANGES_MAX}"
         ),
-        // A piece is what its last change says. What lies behind a piece of another class waits for it.
+        // The last change decides the class of a piece. A piece waits for earlier ones of another class.
         Batching::Digest { .. } => format!(
             "WITH oldest AS (
                 SELECT change_id, feed, service_key, message_id
@@ -147,7 +146,7 @@ fn chosen(gather: Batching) -> String {
     }
 }
 
-/// [`class`] in SQL.
+/// Returns [`class`] as SQL.
 fn classes() -> String {
     let cases = ChangeKind::ALL.map(|kind| format!("WHEN '{}' THEN {}", kind.as_str(), class(kind)));
     format!("CASE kind {} END", cases.join(" "))
@@ -192,8 +191,8 @@ pub fn load(transaction: &Transaction, channel: &str, gather: Batching, notice_i
     Ok(Waiting { changes, more: usize::try_from(more).unwrap_or(usize::MAX), others, since, is_anew: false })
 }
 
-/// The outages of an incident that the channel was told of, the newest occurrence of each: those that
-/// go on, and those that ended after the incident began.
+/// Returns the announced outages of an incident, the newest occurrence of each: ongoing ones, and those that
+/// ended after the incident began.
 fn others(
     transaction: &Transaction,
     channel: &str,
@@ -217,17 +216,17 @@ fn others(
     statement.query_map(arguments, outage)?.collect()
 }
 
-/// Which earlier message on a channel a new one is compared with.
+/// The rule that selects an earlier notice of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Earlier {
-    /// The newest about anything of the same.
+    /// The newest notice about any of the same outages.
     Any,
-    /// The same, if nothing that it is about goes on but what the new one is about too: the rest would
-    /// vanish from the screen while it goes on.
+    /// The same, if the new notice covers all of its ongoing outages. Otherwise the others would vanish from
+    /// the screen.
     Covered,
 }
 
-/// The receipt of that message.
+/// Returns the receipt of the earlier notice.
 pub fn earlier(
     transaction: &Transaction,
     channel: &str,
@@ -244,7 +243,7 @@ pub fn earlier(
         Batching::Incident { .. } => "1",
         Batching::PerChange | Batching::Digest { .. } => "message_id IS NOT NULL",
     };
-    // CROSS JOIN keeps the order: from the few changes of these outages to their deliveries.
+    // CROSS JOIN keeps the order: from the changes of these outages to their deliveries.
     let sql = format!(
         "WITH mine AS (SELECT DISTINCT {thread} FROM delivery JOIN change ON change.id = change_id
                        WHERE notice_id = ?2 AND {may_go_on})

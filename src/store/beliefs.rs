@@ -1,4 +1,4 @@
-//! Beliefs as rows. Only what an update names is written.
+//! Loads and saves beliefs. Writes only the rows of an update.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +17,9 @@ use crate::tracking::Update;
 pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     let name = feed.to_string();
     let (state, services) = (state_of(connection, feed)?, services(connection, feed)?);
-    // Only the last occurrence of an event can be one of these.
+    // Only the last occurrence of an event can be planned or ongoing.
     let mut outages = BTreeMap::new();
-    // SQLite would rather go through all that are over than sort these.
+    // Without the index, SQLite scans all past outages to avoid a sort.
     let sql = "SELECT * FROM outage INDEXED BY outage_by_phase
         WHERE feed = ?1 AND phase IN ('planned', 'ongoing') ORDER BY occurrence";
     let mut statement = connection.prepare(sql)?;
@@ -30,7 +30,7 @@ pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     Ok(Beliefs { feed: feed.clone(), state, services, outages })
 }
 
-/// Adds the newest occurrence of each event that a document lists, and drops what is over and not listed.
+/// Adds the newest occurrence of each event of a document, and drops past outages that are not listed.
 pub fn recall(connection: &Connection, beliefs: &mut Beliefs, document: &Document) -> Result<()> {
     let feed = beliefs.feed.to_string();
     let events = |(key, listing): (&ServiceKey, &Listing)| {
@@ -54,14 +54,14 @@ pub fn recall(connection: &Connection, beliefs: &mut Beliefs, document: &Documen
     Ok(())
 }
 
-/// What we hold true of the feed as a whole; an unknown feed has a fresh start.
+/// Returns the state of the feed as a whole; the initial state for an unknown feed.
 pub fn state_of(connection: &Connection, feed: &FeedId) -> Result<FeedState> {
     let sql = "SELECT * FROM feed WHERE feed = ?1";
     let found = connection.query_row(sql, [feed.to_string()], state).optional()?;
     Ok(found.unwrap_or(Beliefs::new(feed.clone()).state))
 }
 
-/// Every service that was ever listed or looked for in vain.
+/// Returns every service that was ever listed or watched without being listed.
 pub fn services(connection: &Connection, feed: &FeedId) -> Result<BTreeMap<ServiceKey, Service>> {
     let mut statement = connection.prepare("SELECT * FROM service WHERE feed = ?1")?;
     statement.query_map([feed.to_string()], service)?.collect()
@@ -158,7 +158,7 @@ fn service(row: &Row) -> Result<(ServiceKey, Service)> {
         ("never", gone) => Listed::Never { since: gone.map_or(first_seen, |gone| gone.since) },
         (other, _) => return Err(unknown("listing", other)),
     };
-    // The key of a glob is not the key of its name as a service; both fold alike.
+    // The key is derived again from the name, because the stored key may be that of a glob.
     Ok((ServiceKey::new(&name), Service { name, first_seen, listed }))
 }
 
@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    /// An outage that goes on during the upgrade must not begin again under its decoded name.
+    /// An outage that is ongoing during the upgrade must not begin again under its decoded name.
     #[test]
     fn names_with_entities_go_on_under_their_decoded_names() {
         let connection = migrated(

@@ -21,7 +21,7 @@ pub const MARK: &str = "statusd.mark";
 const MAX_BYTES: u64 = 1_024;
 /// Smaller databases are checked at each start.
 const SEALED_FROM_BYTES: u64 = 16 * 1024 * 1024;
-/// Read at a time.
+/// The size of one read.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The contents of a mark.

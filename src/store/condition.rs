@@ -1,7 +1,7 @@
-//! The condition of a database file, before anything is written to it.
+//! Checks the condition of a database file before anything is written to it.
 //!
-//! An I/O error is not damage, and damage is believed only where several fresh connections agree.
-//! Moves, repairs and deletes nothing (`tests/it/damage.rs`).
+//! An I/O error is not damage. Damage must be found by several new connections. Moves, repairs and deletes
+//! nothing (`tests/it/damage.rs`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,12 +19,12 @@ const HEADER_BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 /// Findings that are requested from SQLite: enough to find an I/O error among them.
 const FINDINGS_MAX: u32 = 20;
-/// Counts our tables; no other program has all of them.
+/// Counts our tables. No other program has all of them.
 const OURS: &str = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'
     AND name IN ('meta', 'feed', 'service', 'outage', 'change', 'notice', 'delivery', 'coverage')";
 const OURS_COUNT: u32 = 8;
-/// Parts of the header that are the same in each of our files: offset and bytes. Page size, reserved
-/// space and payload fractions, schema format, no vacuum by itself, text encoding.
+/// Constant parts of the header of our files, as offset and bytes: magic, page size, reserved space and
+/// payload fractions, schema format, no auto-vacuum, text encoding.
 pub const HEADER: [(usize, &[u8]); 7] = [
     (0, MAGIC),
     (16, &[0x10, 0x00]),
@@ -41,7 +41,7 @@ const APPLICATION_ID_AT: usize = 68;
 pub enum Condition {
     New,
     Sound,
-    /// With the fault, for the log.
+    /// The fault, for the log.
     Damaged(String),
 }
 
@@ -154,8 +154,8 @@ fn examine(path: &Path) -> rusqlite::Result<Verdict> {
     })
 }
 
-/// Derives the version from the schema itself, so that a version number with a flipped bit is not taken
-/// for that of a newer statusd.
+/// Derives the version from the schema itself, so that a version with a flipped bit is not mistaken for that
+/// of a newer statusd.
 fn schema_verdict(connection: &Connection, version: i32) -> rusqlite::Result<Verdict> {
     let found = schema(connection)?;
     let fits = |known: &i32| -> rusqlite::Result<bool> {

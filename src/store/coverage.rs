@@ -7,7 +7,7 @@ use super::Coverage;
 use super::rows::{optional_text, text, time};
 use crate::model::{FeedHealth, FeedId};
 
-/// Lengthens the newest span to `now`, or begins another where the health is another.
+/// Extends the newest span to `now`, or begins another one if the health has changed.
 pub fn mark(
     transaction: &Transaction,
     feed: &FeedId,
@@ -37,7 +37,7 @@ pub fn mark(
         .optional()?;
     let now_text = now.to_string();
     match newest {
-        // A clock set back ends a span where it is known to have been.
+        // If the clock was set back, the span ends at its last known time.
         Some((id, to, same)) if coverage == Coverage::Continues && to <= now => {
             transaction.execute("UPDATE coverage SET to_at = ?1 WHERE id = ?2", params![now_text, id])?;
             if !same {

@@ -1,7 +1,7 @@
-//! Opens and replaces the database file: lock, permissions, schema version, damage.
+//! Opens the database file: lock, permissions, identity, damage.
 //!
-//! The database of a newer statusd or of another program is rejected unchanged. A damaged one is moved
-//! aside, never deleted, and its readable rows are recovered into a new one.
+//! The database of a newer statusd or of another program is rejected unchanged. A damaged one is replaced
+//! (`replacement`).
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;

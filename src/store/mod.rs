@@ -1,4 +1,4 @@
-//! The database: beliefs, changes, deliveries and coverage in one SQLite file. All SQL is here.
+//! The database: beliefs, changes, deliveries and coverage in one SQLite file. Contains all SQL.
 //!
 //! The changes of a poll, the new beliefs and the deliveries commit in one transaction, synced to disk.
 //! The methods are `async` although SQLite blocks, because a server database is to come behind the same

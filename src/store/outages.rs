@@ -1,6 +1,6 @@
-//! Outages with what was told of them, for the history.
+//! Outages with the time of their announcement, for the history.
 //!
-//! Read beside a running daemon, a few hundred at a time.
+//! The command line reads them in pages of a few hundred, beside a running daemon.
 
 use rusqlite::{Result, Row, params};
 
@@ -10,12 +10,12 @@ use super::{ChangeFilter, Store};
 use crate::model::{FeedId, Outage};
 use jiff::Timestamp;
 
-/// Outages that are in memory at a time.
+/// The maximum number of outages in memory.
 const OUTAGES_AT_ONCE: usize = 500;
 const OF_OUTAGE: &str = "change.service_key = outage.service_key AND change.message_id = outage.message_id
     AND change.feed = outage.feed AND change.occurrence = outage.occurrence";
 
-/// An outage or a maintenance with what was told of it.
+/// An outage or a maintenance with its announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredOutage {
     pub feed: FeedId,
@@ -26,19 +26,19 @@ pub struct StoredOutage {
     pub announced: Announced,
 }
 
-/// The first message about an outage, of any channel.
+/// The first delivery about an outage, on any channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Announced {
     At(Timestamp),
-    /// None was sent yet.
+    /// Still pending.
     Waiting,
-    /// None was sent, and none is tried any more.
+    /// All are given up.
     GivenUp,
-    /// No channel was to send one.
+    /// There was none, because no channel wanted one.
     Never,
 }
 
-/// The last outage that was read, in the order of reading.
+/// The last outage of a page.
 #[derive(Default)]
 struct Position {
     from: String,
@@ -49,17 +49,16 @@ struct Position {
 }
 
 impl Store {
-    /// Gives `take` each outage that lies in a window, in order of its start, without holding more than a
-    /// few hundred. An outage lies in it from its start, or from when it was first seen, until its end and
-    /// the newest change of it. So whatever change lies in the window, its outage does too. What cannot
-    /// be read is passed over and logged. No transaction is open while `take` runs.
+    /// Passes each outage of a period to `take`, in order of the start, with at most a few hundred in memory.
+    /// An outage counts from its start or first sighting until its end and its newest change, so the outage
+    /// of every change in the period is included. Logs and skips unreadable ones. No transaction is open
+    /// while `take` runs.
     pub async fn each_outage<E: From<rusqlite::Error>>(
         &self,
         filter: &ChangeFilter,
         mut take: impl FnMut(StoredOutage) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        // A time sorts before both words. SQLite would rather go through all changes of a service since
-        // then than look up the few of an outage.
+        // A time sorts before both words. Without the index, SQLite scans all later changes of a service.
         let sql = format!(
             "SELECT *, coalesce(began_at, first_seen_at) AS position,
                  (SELECT health = 'readable' AND from_at < first_seen_at FROM coverage

@@ -1,4 +1,4 @@
-//! Deliveries: one row per (change, channel), and the rendered notices that contain them.
+//! Deliveries: one row per (change, channel).
 //!
 //! A channel has at most one notice in flight, and its oldest delivery decides when the notice is due, so
 //! an end never overtakes its start. Every delivery ends as sent or given up.
@@ -51,7 +51,7 @@ pub enum Settled {
         receipt: Option<String>,
         words: String,
     },
-    /// Retry at `due_at`. `unfreeze`: the server certainly received nothing, so the notice may be
+    /// Retry at `due_at`. `recompose`: the server certainly received nothing, so the notice may be
     /// composed again. `is_unclear`: the server's answer is unintelligible.
     Later {
         due_at: Timestamp,
@@ -467,7 +467,7 @@ mod tests {
         steps.load(Ordering::Relaxed)
     }
 
-    /// Otherwise thousands of them hold up everything else between two messages.
+    /// Otherwise thousands of pending changes block all other tasks between two notices.
     #[tokio::test]
     async fn a_message_costs_the_same_whatever_waits_behind_it() {
         let max_age = SignedDuration::from_hours(24);

@@ -1,7 +1,7 @@
-//! How often we looked, and when we last said that we live.
+//! The number of polls, and the last liveness report.
 //!
-//! Looks are counted in memory and added here whenever something is written anyway, once an hour at
-//! least: a quiet look writes nothing.
+//! Polls are counted in memory and added with other writes, at least once an hour, because a poll without
+//! changes writes nothing.
 
 use jiff::Timestamp;
 use rusqlite::{Result, Transaction};
@@ -13,7 +13,7 @@ const POLLS: &str = "polls";
 const REPORTED_AT: &str = "liveness_at";
 const REPORTED_POLLS: &str = "liveness_polls";
 
-/// Adds to the number of polls since the database was made.
+/// Adds to the number of polls since the database was created.
 pub fn add_polls(transaction: &Transaction, polls: u64) -> Result<()> {
     if polls > 0 {
         let all = number(transaction, POLLS)? + polls;
@@ -34,7 +34,7 @@ impl Store {
         Ok(now)
     }
 
-    /// Records a liveness report. `sign` makes the change from the number of polls since the last one.
+    /// Records a liveness report. `report` creates the change from the number of polls since the last one.
     pub async fn report_liveness(
         &self,
         sign: &dyn Fn(u64) -> Change,

@@ -9,22 +9,22 @@ use super::outbox::HELD_BACK;
 use super::rows::{self, CHANGE_COLUMNS, text, time};
 use crate::model::{Change, FeedHealth, FeedId, Listed, Outage, Service, ServiceKey};
 
-/// Changes in memory at a time.
+/// The maximum number of changes in memory.
 const CHANGES_AT_ONCE: usize = 500;
 
-/// A change and its number in the history.
+/// A change with its id in the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredChange {
     pub id: i64,
     pub change: Change,
 }
 
-/// Which changes to read, or the outages of which. Times are those at which a change was confirmed.
+/// A selection of changes, or of their outages, by the time of their confirmation.
 #[derive(Clone, Debug, Default)]
 pub struct ChangeFilter {
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
-    /// Only changes that are about no outage.
+    /// Selects only changes without an outage.
     pub without_outage: bool,
 }
 
@@ -41,9 +41,9 @@ pub struct StoredDelivery {
     /// The last answer of the server or of statusd.
     pub answer: Option<String>,
     pub settled_at: Option<Timestamp>,
-    /// The message that it is in, with what else is in that.
+    /// The notice that contains it.
     pub notice_id: Option<i64>,
-    /// About an outage that somebody acknowledged, which people hear no more of until it ends.
+    /// Whether it is held back for people, because its outage is acknowledged and ongoing.
     pub is_acknowledged: bool,
     pub change: Change,
 }
@@ -53,7 +53,7 @@ pub struct StoredDelivery {
 pub struct Span {
     pub from: Timestamp,
     pub to: Timestamp,
-    /// Why we were blind; `None` where we could see.
+    /// The reason why the feed was unreadable; `None` if it was readable.
     pub unreadable: Option<String>,
 }
 
@@ -77,8 +77,8 @@ impl Store {
         Ok(changes)
     }
 
-    /// Gives `take` each change, oldest first, without holding more than a few hundred. What cannot be
-    /// read is passed over and logged. No transaction is open while `take` runs, however long that is.
+    /// Passes each change to `take`, oldest first, with at most a few hundred in memory. Logs and skips
+    /// unreadable ones. No transaction is open while `take` runs.
     pub async fn each_change<E: From<rusqlite::Error>>(
         &self,
         filter: &ChangeFilter,
@@ -109,13 +109,13 @@ impl Store {
         }
     }
 
-    /// The keys of all services that something ever happened to.
+    /// Returns the keys of all services with a change.
     pub async fn service_keys(&self) -> Result<Vec<ServiceKey>> {
         let sql = "SELECT DISTINCT service_key FROM change WHERE service_key <> ''";
         self.list(sql, params![], |row| Ok(ServiceKey::new(&text(row, "service_key")?)))
     }
 
-    /// Every occurrence that was going on at some time since `since`, oldest first.
+    /// Returns every outage that was ongoing at some time since `since`, oldest first.
     pub async fn outages(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Outage>> {
         let sql = "SELECT * FROM outage WHERE feed = ?1
                    AND (phase IN ('planned', 'ongoing') OR ended_at IS NULL OR ended_at >= ?2)
@@ -123,14 +123,14 @@ impl Store {
         self.list(sql, params![feed.to_string(), since.to_string()], outage)
     }
 
-    /// Whether we can see, and every service that Apple ever listed, in order of its key.
+    /// Returns the health of the feed, and every service that Apple ever listed, sorted by key.
     pub async fn listed(&self, feed: &FeedId) -> Result<(FeedHealth, Vec<(ServiceKey, Service)>)> {
         let mut services = beliefs::services(&self.connection, feed)?;
         services.retain(|_, service| !matches!(service.listed, Listed::Never { .. }));
         Ok((beliefs::state_of(&self.connection, feed)?.health, services.into_iter().collect()))
     }
 
-    /// Deliveries, oldest first; without `settled` only those that wait or were given up.
+    /// Returns deliveries, oldest first; without `settled` only pending and given-up ones.
     pub async fn deliveries(&self, settled: bool) -> Result<Vec<StoredDelivery>> {
         // SQLite would rather go through all of a long history than sort a few rows.
         let which = if settled { "delivery" } else { "delivery INDEXED BY delivery_open" };
@@ -138,7 +138,7 @@ impl Store {
         self.list(&deliveries(which, condition), params![], delivery)
     }
 
-    /// The deliveries of a change, and what else is in the same messages; oldest first.
+    /// Returns the deliveries of a change and those of the same notices, oldest first.
     pub async fn deliveries_with(&self, change_id: i64) -> Result<Vec<StoredDelivery>> {
         let condition =
             "change_id = ?1 OR notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?1)";
@@ -146,7 +146,7 @@ impl Store {
     }
 
     pub async fn totals(&self) -> Result<Totals> {
-        // All are counted without a look at their rows, and the open ones by their index.
+        // Two counts that read indexes only.
         let sql =
             "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'given_up'),
                           (SELECT count(*) FROM delivery)
@@ -157,7 +157,7 @@ impl Store {
         })
     }
 
-    /// Spans of coverage that reach beyond `since`, oldest first.
+    /// Returns the spans of coverage that end at `since` or later, oldest first.
     pub async fn coverage(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Span>> {
         let sql = "SELECT * FROM coverage WHERE feed = ?1 AND to_at >= ?2 ORDER BY id";
         self.list(sql, params![feed.to_string(), since.to_string()], |row| {
@@ -170,7 +170,7 @@ impl Store {
         })
     }
 
-    /// The newest moment at which the database says that the feed could be read.
+    /// Returns the newest recorded time at which the feed was readable.
     pub async fn last_readable(&self, feed: &FeedId) -> Result<Option<Timestamp>> {
         let sql =
             "SELECT to_at FROM coverage WHERE feed = ?1 AND health = 'readable' ORDER BY id DESC LIMIT 1";

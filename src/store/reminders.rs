@@ -11,22 +11,22 @@ use super::rows::{number, optional_time, text};
 use super::{Store, kv, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
 
-/// Per channel and poll; further ones follow at the next poll.
+/// The maximum per channel and poll. Further ones follow at the next poll.
 const REMINDERS_AT_ONCE: usize = 200;
 const SNOOZED_FROM: &str = "snoozed_from";
 const SNOOZED_UNTIL: &str = "snoozed_until";
-/// Snoozes of at most 30 days each that prolong one another.
+/// The maximum length of several snoozes that extend one another.
 const SNOOZE_MAX: SignedDuration = SignedDuration::from_hours(366 * 24);
 
-/// A time in which people are told nothing.
+/// A period without messages to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snooze {
     pub from: Timestamp,
-    /// May be past: then it says what was held back until then.
+    /// May be past; then the snooze explains which messages were held back.
     pub until: Timestamp,
 }
 
-// Statements name the index of the phase: SQLite would rather go through all outages of years.
+// Statements name the index of the phase, because SQLite would otherwise scan all outages.
 
 /// Deliveries on the channel (`?2`) about the occurrence. CROSS JOIN keeps the order: the few changes
 /// of an outage first, or every message that the channel ever had is looked at.
@@ -46,8 +46,8 @@ fn lasting() -> String {
 }
 
 impl Snooze {
-    /// Whether people are told nothing at `time`. Before it began nobody had asked for it: the clock
-    /// was set back, and years of silence are not what was meant.
+    /// Returns true if the snooze is active at `time`. A snooze that begins later is not, because the clock
+    /// was set back and it would last for too long.
     pub fn covers(&self, time: Timestamp) -> bool {
         (self.from..self.until).contains(&time)
     }
@@ -64,7 +64,7 @@ impl Store {
         self.list(&sql, params![feed.to_string(), channel], outage)
     }
 
-    /// The outages and maintenances that are planned or go on and that `channel` knows of, the oldest
+    /// Returns the planned and ongoing outages and maintenances that were announced on `channel`, oldest
     /// first.
     pub async fn standing(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
@@ -75,9 +75,9 @@ impl Store {
         self.list(&sql, params![feed.to_string(), channel], outage)
     }
 
-    /// Puts a reminder into the outbox of `channel` for each outage that `is_wanted` and that
-    /// nothing was told of for so long, unless Apple does not list it, somebody acknowledged it or
-    /// something about it waits already. Returns the reminders.
+    /// Adds a reminder to the outbox of `channel` for each `is_wanted` outage without a notice for `every`.
+    /// Skips outages that Apple does not list, that are acknowledged, or that have a pending delivery.
+    /// Returns the reminders.
     pub async fn remind(
         &self,
         feed: &FeedId,
@@ -86,8 +86,8 @@ impl Store {
         is_wanted: &dyn Fn(&Outage) -> bool,
         now: Timestamp,
     ) -> Result<Vec<Change>> {
-        // The newest by number, not by time: clocks are set. What was given up counts as told, or a
-        // peer that refuses everything would be asked for ever.
+        // The newest by id and not by time, because clocks are set. Given-up deliveries count as
+        // announced, otherwise a server that rejects everything gets reminders for ever.
         let sql = format!(
             "SELECT *, (SELECT settled_at {ABOUT_IT} AND state <> 'pending'
                         ORDER BY change.id DESC LIMIT 1) AS told_at,
@@ -126,8 +126,8 @@ impl Store {
         Ok(due)
     }
 
-    /// Acknowledges, or with `undo` no longer, what `is_meant` of the outages that are under way.
-    /// Returns those.
+    /// Acknowledges the ongoing outages that `is_selected` returns true for; with `undo`, removes the
+    /// acknowledgement. Returns these outages.
     pub async fn acknowledge(
         &self,
         feed: &FeedId,
@@ -159,7 +159,7 @@ impl Store {
         Ok(meant)
     }
 
-    /// The outages under way that somebody acknowledged: service, message id.
+    /// Returns service and message id of the acknowledged ongoing outages.
     pub async fn acknowledged(&self, feed: &FeedId) -> Result<Vec<(ServiceKey, String)>> {
         let sql = "SELECT outage.service_key, message_id FROM ack
                    JOIN outage USING (feed, service_key, message_id, occurrence)
@@ -169,8 +169,8 @@ impl Store {
         })
     }
 
-    /// Tells people nothing until then; a time that is not ahead ends a snooze. What was held back
-    /// since `now`, or since an earlier snooze that this one prolongs, comes as one digest.
+    /// Holds back messages to people until then; a past time ends the snooze. Messages held back since `now`,
+    /// or since an earlier snooze that this one extends, are sent as one digest.
     pub async fn snooze(&self, until: Timestamp, now: Timestamp) -> Result<()> {
         let from = match self.snoozed().await? {
             Some(earlier) if earlier.covers(now) => earlier.from,
@@ -182,7 +182,7 @@ impl Store {
         transaction.commit()
     }
 
-    /// The newest snooze, over or not.
+    /// Returns the newest snooze, active or past.
     pub async fn snoozed(&self) -> Result<Option<Snooze>> {
         let time = |name| kv::get(&self.connection, name);
         let snooze = time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?);

@@ -23,7 +23,7 @@ const MENDED: [(&str, &str, &[&str], &str); 4] = [
     ("feed", "health", &["unknown", "readable", "unreadable"], "unknown"),
     ("coverage", "health", &["readable", "unreadable"], "unreadable"),
 ];
-/// The health of a feed in an older schema. A damaged word passes, for [`MENDED`] to replace.
+/// The health of a feed in an older schema. A damaged word passes, for [`FALLBACKS`] to replace.
 const HEALTH: &str =
     "CASE sight WHEN 'sighted' THEN 'readable' WHEN 'blind' THEN 'unreadable' ELSE sight END";
 /// Columns that have another name in older schemas, with the expression that reads them.
@@ -38,7 +38,7 @@ const RENAMED: [(&str, &str, &str, &str); 4] = [
         "CASE tone WHEN 'alarm' THEN 'alert' WHEN 'relief' THEN 'resolved' WHEN 'neutral' THEN 'info' ELSE tone END",
     ),
 ];
-/// More rows than any history has, because a damaged tree may contain a cycle.
+/// The maximum number of rows, more than any history has, because a damaged tree may contain a cycle.
 const ROWS_MAX: usize = 10_000_000;
 const LOGGED_MAX_CHARS: usize = 300;
 
@@ -67,7 +67,7 @@ pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection)
         })
     });
     for suffix in ["", "-wal", "-shm"] {
-        // Not there, as a rule.
+        // Usually missing.
         let _ = fs::remove_file(side_file(scratch, suffix));
     }
     copied
@@ -75,7 +75,7 @@ pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection)
 
 fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
     for suffix in ["-wal", "-shm"] {
-        // Not there, as a rule.
+        // Usually missing.
         let _ = fs::remove_file(side_file(scratch, suffix));
     }
     fs::copy(damaged, scratch)?;

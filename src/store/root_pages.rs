@@ -1,8 +1,8 @@
-//! A note of where each table and index begins, apart from the schema that says so too.
+//! A copy of the root pages of all tables and indexes, apart from SQLite's schema table.
 //!
-//! Without the schema no row of any table can be found, and one flipped bit makes all of it unreadable.
-//! Everything else in it is known. Invariant: `meta` is the first table of each database, so that it
-//! begins on page 2, and the note in it is true whenever the database is open (`tests/it/damage.rs`).
+//! One flipped bit can make the schema table unreadable, and without it no row can be found. Everything else
+//! in the schema is known. `meta` is the first table of each database and begins on page 2. The copy in
+//! `meta` is current while the database is open (`tests/it/damage.rs`).
 
 use std::fs::OpenOptions;
 use std::io;

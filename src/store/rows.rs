@@ -1,8 +1,7 @@
-//! Domain values as columns and back.
+//! Converts between domain values and columns.
 //!
-//! Reading is forgiving: one damaged field must not stop the daemon for ever, so such a field costs
-//! itself and not its row. A row that makes no sense without the field is an error
-//! (`tests/it/damage.rs`).
+//! A damaged field must not stop the daemon for ever, so it gets a fallback value and the rest of the row is
+//! used. A row that is useless without the field is an error (`tests/it/damage.rs`).
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -19,7 +18,7 @@ pub const CHANGE_COLUMNS: &str = "key, at, seen_at, kind, feed, service, service
      outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at, \
      phone_read_at, phones, id";
 
-/// A text. What is not UTF-8 in it becomes U+FFFD.
+/// Reads a text. Invalid UTF-8 becomes U+FFFD.
 pub fn text(row: &Row, column: &str) -> Result<String> {
     Ok(optional_text(row, column)?.unwrap_or_default())
 }
@@ -31,7 +30,7 @@ pub fn optional_text(row: &Row, column: &str) -> Result<Option<String>> {
     })
 }
 
-/// A count; 0 where it cannot be one.
+/// Reads a count; 0 if it is invalid.
 pub fn number(row: &Row, column: &str) -> Result<u32> {
     Ok(optional_number(row, column)?.unwrap_or_default())
 }
@@ -41,7 +40,7 @@ pub fn optional_number(row: &Row, column: &str) -> Result<Option<u32>> {
     Ok(number.and_then(|number| u32::try_from(number).ok()))
 }
 
-/// A time; 1970 where it cannot be read: long past, so that nothing waits for it.
+/// Reads a time; 1970 if it is invalid, so that no task waits for it.
 pub fn time(row: &Row, column: &str) -> Result<Timestamp> {
     Ok(optional_time(row, column)?.unwrap_or(Timestamp::UNIX_EPOCH))
 }
@@ -73,13 +72,13 @@ pub fn feed_id(text: &str) -> Result<FeedId> {
     Ok(FeedId { edition, locale: locale.to_owned() })
 }
 
-/// The name of a service as Apple writes it, or its key where a damaged name does not fit that.
+/// Reads the name of a service; its key if the name is damaged and does not match the key.
 pub fn service_name(row: &Row, name: &str, key: &str) -> Result<String> {
     let (name, key) = (text(row, name)?, text(row, key)?);
     Ok(if ServiceKey::new(&name).as_str() == key { name } else { key })
 }
 
-/// A row with [`CHANGE_COLUMNS`]. The key says once more which feed and which kind it is about.
+/// Reads a row with [`CHANGE_COLUMNS`]. Feed and kind are also in the key, which replaces damaged columns.
 pub fn change(row: &Row) -> Result<Change> {
     let (key, kind, feed) = (text(row, "key")?, text(row, "kind")?, text(row, "feed")?);
     let of_key = |part: usize| key.split('/').nth(part).unwrap_or_default();
@@ -117,7 +116,7 @@ pub fn severity(row: &Row) -> Result<Severity> {
     Ok(Severity::parse(&text(row, "severity")?).unwrap_or(Severity::Info))
 }
 
-/// `worsened=2,revised=5`
+/// Returns for example `worsened=2,revised=5`.
 pub fn counts_text(counts: &BTreeMap<ChangeKind, u32>) -> String {
     let pairs: Vec<String> =
         counts.iter().map(|(kind, count)| format!("{}={count}", kind.as_str())).collect();
