@@ -15,7 +15,7 @@ impl Comparison<'_> {
         let (kind, mut outage) = match transition(held, &seen, service, self.now) {
             Transition::Absent => return false,
             Transition::Same => return self.seen_again(held),
-            // Over before the first poll: history, not news.
+            // Over before the first poll: history only.
             Transition::Changed(ChangeKind::Missed, outage) if self.is_first => (ChangeKind::Noted, outage),
             Transition::Changed(kind, outage) => (kind, outage),
         };

@@ -1,6 +1,6 @@
-//! Whether we can see at all (rule 13): blind with a reason, and whose fault it is.
+//! Rule 13: the health of the feed, and when an unreadable feed is reported.
 //!
-//! Being blind changes no belief about any service.
+//! An unreadable feed changes no belief about a service.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -11,17 +11,18 @@ use crate::model::{Beliefs, Change, ChangeKind, Fault, FeedHealth, ServiceKey};
 /// Blind by Apple's fault for so long, awake, before anybody is told.
 const TELL_BLIND_AFTER_S: u64 = 3_600;
 
-/// Why a look showed nothing.
+/// The reason why a poll got no document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     pub fault: Fault,
-    /// One line for people, without secrets.
+    /// One line for users, without secrets.
     pub reason: String,
 }
 
-/// A look that showed nothing. `awake_s` is the time since the look before, sleep left out.
+/// Returns the update of a poll without a document. `awake_s` is the time since the previous poll, without
+/// sleep.
 ///
-/// Changes that wait for their second health wait on: they were seen, and nothing spoke against them.
+/// Unconfirmed changes stay pending, because nothing contradicts them.
 pub fn unreadable(
     beliefs: &Beliefs,
     pending: &mut Pending,
@@ -29,7 +30,7 @@ pub fn unreadable(
     awake_s: u64,
     now: Timestamp,
 ) -> Update {
-    // The hour is one of Apple's fault throughout: trouble of our own in between starts it anew.
+    // The hour counts only Apple's fault. A fault of ours in between starts it again.
     let (since, was_told) = match beliefs.state.health {
         FeedHealth::Unreadable { since, told, fault, .. } if told || fault == trouble.fault => {
             // Counted only while it decides something: polls that change nothing leave no trace.
@@ -60,8 +61,8 @@ pub fn unreadable(
     update
 }
 
-/// A document could be read. Where people were told that we are blind, they hear of the end once
-/// a second document confirms it.
+/// Marks the feed as readable. If users were told that it is unreadable, a second document must confirm
+/// this first.
 pub(super) fn readable(comparison: &mut Comparison) {
     comparison.pending.unreadable_s = 0;
     let since = match comparison.beliefs.state.health {
@@ -81,7 +82,7 @@ pub(super) fn readable(comparison: &mut Comparison) {
     comparison.update.state.health = FeedHealth::Readable { since };
 }
 
-/// When people will be told, if we stay blind and awake.
+/// Returns when users are told if the feed stays unreadable and the computer awake.
 pub(super) fn deadline(beliefs: &Beliefs, pending: &Pending, now: Timestamp) -> Option<Timestamp> {
     match &beliefs.state.health {
         FeedHealth::Unreadable { fault: Fault::Apple, told: false, .. } => {

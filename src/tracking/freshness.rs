@@ -1,8 +1,7 @@
-//! Stale copies (rule 2): when a document was published, and whether that is old news.
+//! Rule 2: when a document was published, and whether it is stale.
 //!
-//! Which of several readings of a date counts is decided here, because it takes the time of the
-//! fetch and the feed's past. A stamp ahead of the fetch is no stamp, wherever it stands: in a
-//! document, or in a state that an older statusd left behind.
+//! Chooses among several readings of a date, which takes the time of the fetch and the feed's history.
+//! A stamp more than 26 h ahead of the fetch is ignored, in a document and in the stored state.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,11 +9,11 @@ use super::update::Acceptance;
 use crate::model::{DateOrder, Document, FeedState, StaleRun, Stamp};
 
 const STALE_ACCEPTED_AFTER: SignedDuration = SignedDuration::from_hours(12);
-/// The newest of the old did not come back for as long again: it was the odd one out.
+/// After this time, any stale document is accepted, because the newest stale one did not come again.
 const STALE_ACCEPTED_ANYWAY: SignedDuration = SignedDuration::from_hours(24);
-/// Twelve hours asleep between two stale copies are no proof, an hour of polling is.
+/// Minimum number of stale documents, because twelve hours of sleep between two prove nothing.
 const STALE_FETCHES: u32 = 12;
-/// Zones that are not known count as UTC, which puts a true stamp up to 26 hours ahead.
+/// An unknown time zone counts as UTC, which puts a correct stamp up to 26 hours ahead.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(26);
 
 /// When a document was published. The order of its date is the one that the document proves, then
@@ -30,7 +29,7 @@ pub fn published(stamp: &Stamp, had: Option<DateOrder>, now: Timestamp) -> Optio
     reading.filter(|reading| !is_ahead(*reading, now))
 }
 
-/// The newest accepted stamp.
+/// Returns the newest accepted stamp.
 pub fn newest_stamp(state: &FeedState, now: Timestamp) -> Option<Timestamp> {
     state.stamp.filter(|stamp| !is_ahead(*stamp, now))
 }
@@ -66,7 +65,7 @@ pub(super) fn freshness(
     (Acceptance::Stale, state.stamp, Some(run))
 }
 
-/// When time alone makes the same document fresh, or its stamp one.
+/// Returns when time alone makes the same document acceptable, or its stamp valid.
 pub(super) fn deadlines(state: &FeedState, document: Option<&Document>) -> impl Iterator<Item = Timestamp> {
     let stale = state
         .stale

@@ -98,7 +98,7 @@ pub fn next_deadline(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let stamps = freshness::deadlines(&beliefs.state, document);
-    // The times of an event decide its state only where Apple's word for it is unknown.
+    // The times of an event decide its state only if its status is unknown.
     let events = document.into_iter().flat_map(|document| document.services.values()).flat_map(|s| &s.events);
     let times = events
         .filter(|event| matches!(event.status, EventStatus::Unknown(_)))

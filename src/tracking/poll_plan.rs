@@ -1,51 +1,51 @@
-//! When to look next: the schedule, a confirmation that waits, a failure to back off from.
+//! The time of the next poll: by schedule, for a confirmation, or after a failure with back-off.
 //!
-//! Pure: the time, the state and the dice are arguments, so the daemon and a replay plan alike.
+//! Pure: time, state and jitter are arguments, so that the daemon and a replay plan alike.
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::schedule::{Schedule, backoff_s};
 
-/// How long after the first sight of a change the poller comes back to confirm it.
+/// Time after which a change that was seen once is polled again to confirm it.
 pub const CONFIRM_AFTER_S: i64 = 45;
-/// The network needs a moment after waking; "within 10 s" is the promise.
+/// Delay of the first poll after waking, because the network needs some time. It must come within 10 s.
 pub const AFTER_WAKING_S: i64 = 3;
 const BACKOFF_FIRST_S: u64 = 30;
-/// The pace of the default schedule: slower would keep people waiting when it works again.
+/// The interval of the default schedule, so that a recovery is noticed as fast as usual.
 const BACKOFF_CAP_S: u64 = 300;
 const RETRY_AFTER_CAP_S: u64 = 3_600;
-/// Where a schedule names no time at all, which `schedule` refuses: never stop looking.
+/// Used if a schedule yields no time, which `schedule` rejects, so that polling never stops.
 const FALLBACK_S: i64 = 300;
 
 /// The two schedules of a poller.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub poll: Schedule,
-    /// While a watched service has trouble.
+    /// Used while a watched service has an outage or a running maintenance.
     pub trouble: Schedule,
-    /// Seconds after each scheduled time, the same on one machine for ever: spreads the fleet.
+    /// Seconds added to each scheduled time, constant on one machine, to spread the load of many.
     pub jitter_s: u64,
 }
 
-/// What a look left behind.
+/// The facts about a poll that determine the next one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PollResult {
     Observation {
         has_trouble: bool,
-        /// First sight of the oldest change that waits for its second.
+        /// When the oldest unconfirmed change was first seen.
         unconfirmed_since: Option<Timestamp>,
     },
     Failed {
         /// Failures in a row, from 1.
         failures: u32,
-        /// The server's own wish.
+        /// `Retry-After` of the response.
         retry_after_s: Option<u64>,
-        /// A throw of the dice in `0.0..1.0`.
+        /// A random number in `0.0..1.0`.
         jitter: f64,
     },
 }
 
-/// The time of the next look, later than `now`.
+/// Returns the time of the next poll, later than `now`.
 pub fn next_poll(plan: &Plan, poll_result: &PollResult, now: Timestamp) -> Timestamp {
     match poll_result {
         PollResult::Failed { failures, retry_after_s, jitter } => {
@@ -59,7 +59,7 @@ pub fn next_poll(plan: &Plan, poll_result: &PollResult, now: Timestamp) -> Times
             match unconfirmed_since {
                 Some(since) => {
                     let confirm = after(*since, CONFIRM_AFTER_S);
-                    // A first sight that the clock left behind must not make us spin.
+                    // If the clock was set ahead, an overdue confirmation must not cause a busy loop.
                     let confirm = if confirm <= now { after(now, CONFIRM_AFTER_S) } else { confirm };
                     scheduled.min(confirm)
                 }

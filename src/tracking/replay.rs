@@ -1,9 +1,8 @@
-//! A recording through the real parser, the real state machine and the real plan, in virtual time.
+//! Replays a recording through the parser, the state machine and the poll plan, in virtual time.
 //!
-//! Polls when each line was recorded. Behind a line of the daemon there is nothing more to poll: the
-//! daemon leaves out what had no effect. Behind any other line it polls as the daemon would on the given
-//! plan, confirmation included, and skips over idle time. Touches no clock: the same recording gives the
-//! same changes, byte for byte.
+//! Polls at the time of each line. Between two lines of the daemon nothing is polled, because polls without
+//! effect are not recorded. Between other lines, polls as the daemon would on the given plan, confirmations
+//! included, and skips idle time. Reads no clock: the same recording gives the same changes, byte for byte.
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +14,7 @@ use crate::tracking::poll_plan::{Plan, PollResult, next_poll};
 use crate::tracking::watchlist::Watchlist;
 use crate::tracking::{self, Acceptance, Pending, Trouble};
 
-/// What a replay came to.
+/// The totals of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Lines of the recording.
@@ -23,13 +22,13 @@ pub struct Summary {
     pub looks: u64,
     /// Looks that got a copy older than one seen before.
     pub stale_polls: u64,
-    /// Lines that no status document could be read from.
+    /// Lines without a readable document.
     pub unreadable: u64,
-    /// Lines of a daemon, which hold its own polls: no plan has a part in them.
+    /// Lines of the daemon, to which the plan does not apply.
     pub polled: u64,
 }
 
-/// Plays `recording` and hands each change to `tell`, in order.
+/// Replays `recording` and passes each change to `tell`, in order.
 pub fn replay(
     recording: &mut Recording,
     feed: FeedId,
@@ -54,7 +53,7 @@ pub fn replay(
             (Some(planned), line_at) if line_at.is_none_or(|line_at| planned < line_at) => now = planned,
             _ => {
                 let Some(line) = next_line.take() else { return Ok(summary) };
-                // A daemon's clock may have been set back; elsewhere lines out of order are one moment.
+                // The daemon's clock may have been set back. Other lines out of order count as simultaneous.
                 now = if line.poll.is_some() { line.at } else { line.at.max(now) };
                 player.read(&line, &mut summary);
                 next_line = recording.next_line()?;
@@ -63,7 +62,7 @@ pub fn replay(
     }
 }
 
-/// The first scheduled look at or after a moment.
+/// Returns the first scheduled poll at or after a time.
 fn first_poll_from(plan: &Plan, player: &Player, watch: &Watchlist, moment: Timestamp) -> Timestamp {
     match player.poll_result(watch) {
         seen @ PollResult::Observation { .. } => {
@@ -85,7 +84,7 @@ struct Player {
     shown: Result<Document, Trouble>,
     failures: u32,
     last_poll: Timestamp,
-    /// Of the line that is shown; `None` where no daemon wrote it.
+    /// The poll in the current line, if the daemon wrote it.
     poll: Option<Poll>,
 }
 
@@ -141,7 +140,7 @@ impl Player {
         let is_idle = update.is_empty(&self.beliefs);
         let verdict = update.verdict;
         let mut changes = Vec::new();
-        // As the daemon writes them.
+        // In the same parts as the daemon writes.
         for slice in update.slices(&self.beliefs) {
             changes.extend_from_slice(&slice.changes);
             slice.apply(&mut self.beliefs);
@@ -149,8 +148,8 @@ impl Player {
         ReplayedPoll { verdict, changes, is_idle }
     }
 
-    /// When to poll what is shown again; `None` where that would change nothing before the next line.
-    /// Behind the last line the feed is not known, and what it showed has been confirmed.
+    /// Returns when to poll the current line again, or `None` if that changes nothing before the next line.
+    /// After the last line, only unconfirmed changes are polled again, because the feed is unknown.
     fn planned(
         &self,
         plan: &Plan,
@@ -180,7 +179,7 @@ impl Player {
         }
     }
 
-    /// When time alone will change something.
+    /// Returns when time alone changes something.
     fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let document = self.shown.as_ref().ok();
         tracking::next_deadline(&self.beliefs, &self.pending, document, now)

@@ -1,9 +1,9 @@
-//! The state machine's rules as one-line timelines: what the feed shows at each poll of the
-//! schedule, one letter a poll, and what people are told, at which poll.
+//! The rules of the state machine as one-line timelines: one letter per scheduled poll for what the feed
+//! shows, and the changes that are announced, with the number of the poll.
 //!
-//! Polls are five minutes apart, and the poller comes back after 45 s where something waits for
-//! confirmation, as the daemon does. `{12}` repeats the letter before it. The service watched is
-//! "iCloud Backup", its event has the id 1001; another service is always listed and fine.
+//! Polls are five minutes apart. As in the daemon, an unconfirmed change is polled again after 45 s.
+//! `{12}` repeats the letter before it. The watched service is "iCloud Backup", its event has the id 1001.
+//! Another service is always listed and fine.
 //!
 //! | letter | the feed shows |
 //! |---|---|
@@ -12,16 +12,16 @@
 //! | `r` | resolved Issue |
 //! | `q` `w` | an unknown status, no end: Issue, Outage |
 //! | `Q` | an unknown status, an end in the past |
-//! | `t` `z` `h` | ongoing, an unknown type; no type at all; as `u`, and no type |
+//! | `t` `z` `h` | ongoing, an unknown type; no type; as `u`, without a type |
 //! | `u` `v` `e` | Maintenance upcoming in two days; a day later; in two days with another end |
-//! | `k` `l` | Maintenance still upcoming though its start has elapsed; its end too |
-//! | `m` `M` `N` | Maintenance ongoing, its end moving with every poll; a fixed end; another |
-//! | `c` `d` | Maintenance completed; before it was to begin |
+//! | `k` `l` | Maintenance still upcoming after its start; after its end |
+//! | `m` `M` `N` | Maintenance ongoing, with an end that moves at every poll; a fixed end; another |
+//! | `c` `d` | Maintenance completed; completed before its start |
 //! | `I` `R` | ongoing, resolved; starting ten days later: the id was reused |
 //! | `s` | a stale copy: an older stamp, everything fine |
 //! | `n` | a document without any stamp, everything fine |
 //! | `_` | the service is not listed |
-//! | `x` `y` | nothing readable: Apple's fault, ours |
+//! | `x` `y` | unreadable: Apple's fault, ours |
 
 use std::collections::BTreeMap;
 
@@ -104,7 +104,7 @@ fn document(letter: char, now: Timestamp) -> Document {
     Document { stamp, banner: None, services }
 }
 
-/// `o-{3}` → `o---`.
+/// Expands `o-{3}` to `o---`.
 fn letters(timeline: &str) -> Vec<char> {
     let mut letters = Vec::new();
     let mut rest = timeline.chars();
@@ -194,11 +194,11 @@ fn rule_2_stale_copies_change_nothing() {
     check(".oosssoor", "began@1 ended@8");
     check(".sososor", "began@2 ended@7");
     check(".s{144}", "");
-    // Nothing but stale copies for twelve hours: the clock at Apple was reset.
+    // Only stale copies for twelve hours: Apple's clock was reset.
     let all = play("os{146}");
     assert_eq!(all.beliefs.state.stale, None);
     assert_eq!(all.beliefs.state.stamp, Some(at(-86_400)));
-    // A document without a stamp is accepted, and says nothing about stamps.
+    // A document without a stamp is accepted, and leaves the newest stamp unchanged.
     check("onn{30}o", "began@0 withdrawn@25 reopened@32");
 }
 
@@ -220,7 +220,7 @@ fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
     }
     assert_eq!(accepted, [(12, 24), (14, 24)].into_iter().take(accepted.len()).collect::<Vec<_>>());
     assert_eq!(accepted.first(), Some(&(12, 24)));
-    // Two polls with a night between them prove nothing.
+    // Two polls with a night of sleep between them are not enough.
     let run = StaleRun { since: at(0), newest: at(-86_400), fetches: 1 };
     state.stale = Some(run);
     state.stamp = stamp;
@@ -239,11 +239,11 @@ fn rule_2_a_stamp_in_the_future_is_no_stamp() {
     let accepted = |stamp| (Acceptance::Accepted, Some(stamp), None);
     assert_eq!(freshness(&state, &Stamp::at(hours(26)), at(0)), accepted(hours(26)));
     assert_eq!(freshness(&state, &Stamp::at(hours(27)), at(0)), accepted(at(0)));
-    // One that an older statusd accepted is none either, and gives way to the next.
+    // Nor is one in the stored state, so the next stamp replaces it.
     let poisoned = state_with(Some(hours(24 * 365)), None);
     assert_eq!(freshness(&poisoned, &Stamp::at(hours(-1)), at(0)), accepted(hours(-1)));
     assert_eq!(newest_stamp(&poisoned, at(0)), None);
-    // The clock may be what is wrong: nothing is forgotten for it.
+    // The stored stamp is kept, because the local clock may be wrong.
     assert_eq!(freshness(&poisoned, &Stamp::default(), at(0)), accepted(hours(24 * 365)));
 }
 
@@ -282,7 +282,7 @@ fn rule_2_the_order_of_dates_is_remembered_from_accepted_documents() {
     assert_eq!(look_at(open, 700).stamp, Some(at(500)));
 }
 
-/// Replay skips idle time, and may not skip the moment from which a stamp counts.
+/// Replay skips idle time, but not the time at which a stamp becomes valid.
 #[test]
 fn rule_2_a_stamp_that_will_count_is_a_deadline() {
     let beliefs = Beliefs { state: state_with(None, None), ..play(".").beliefs };
@@ -301,7 +301,7 @@ fn rule_3_names_are_one_service_however_they_are_written() {
 fn rule_4_over_and_ongoing_again_is_reopened() {
     check(".or.o.r", "began@1 ended@2 reopened@4 ended@6");
     check(".orororor", "began@1 ended@2 reopened@3 ended@4 reopened@5 ended@6 reopened@7 ended@8");
-    // Months later, the same id: another problem.
+    // The same id with a much later start is another outage.
     check(".ir..I", "began@1 ended@2 began@5");
     check(".ir..R", "began@1 ended@2 missed@5");
     let occurrences: Vec<_> = play(".ir..IR").changes.iter().map(|change| change.occurrence).collect();
@@ -320,10 +320,10 @@ fn rule_6_silence_is_not_recovery() {
     check(".o-{24}", "began@1");
     check(".o-{25}", "began@1 withdrawn@26");
     check(".o-{25}oor", "began@1 withdrawn@26 reopened@27 ended@29");
-    // Back as resolved: corrected in the history, nobody is told again.
+    // Listed again as resolved: the history is corrected without a notice.
     check(".o-{25}rr", "began@1 withdrawn@26");
     check_history(".o-{25}rr", "corrected@27");
-    // A gap in the absence starts the two hours anew.
+    // Listed in between: the two hours start again.
     check(".o-{24}o-{24}o", "began@1");
     let withdrawn = &play(".o-{25}").changes[1];
     assert_eq!((withdrawn.seen_at, withdrawn.ended_at), (at(2 * POLL_S), None));
@@ -361,12 +361,12 @@ fn rule_8_unknown_words_are_trouble() {
     check(".Q.", "missed@1");
     check(".t", "began@1");
     check(".tr", "began@1 ended@2");
-    // An unknown status leaves the type what it is, and so does one that is known later.
+    // An unknown status does not change the type.
     assert_eq!(play(".q").changes[0].outage_kind, Some(EventKind::Issue));
     check(".wwoor", "began@1 ended@5");
     assert_eq!(play(".w").changes[0].outage_kind, Some(EventKind::Outage));
     check(".iw", "began@1 worsened@2");
-    // A word we do not know says nothing about how bad it is.
+    // An unknown type does not change the severity.
     check(".iqtir", "began@1 ended@5");
     check(".otor", "began@1 ended@4");
 }
@@ -377,7 +377,7 @@ fn rule_9_worse_and_better() {
     check(".pio", "began@1 worsened@2 worsened@3");
     let worsened = &play(".io").changes[1];
     assert_eq!(worsened.was_kind, Some(EventKind::Issue));
-    // The same change again in one outage has a key of its own.
+    // A repeated change within one outage has its own key.
     let keys: Vec<_> = play(".ioio").changes.iter().map(Change::key).collect();
     let expected = ["1/began", "1/worsened", "1/eased", "1/worsened/2"];
     assert_eq!(keys, expected.map(|tail| format!("consumer/en_US/icloud%20backup/1001/{tail}")));
@@ -390,9 +390,9 @@ fn rule_10_maintenance_is_no_outage() {
     check(".uc", "planned@1 over@2");
     check(".c", "");
     check_history(".c", "noted@1");
-    // Announced end long past when it is listed no more: over, as announced.
+    // No longer listed after its announced end: over, as announced.
     check(".m-{30}", "started@1 over@26");
-    // It turns out to be an outage.
+    // Maintenance that becomes an outage.
     check(".mor", "started@1 began@2 ended@3");
 }
 
@@ -406,10 +406,10 @@ fn rule_10_nobody_plans_with_a_stale_plan() {
     assert_eq!(keys, expected.map(|tail| format!("consumer/en_US/icloud%20backup/1001/1/{tail}")));
     let moved = &play(".uv").changes[1];
     assert_eq!((moved.began_at, moved.ended_at), (Some(at(3 * 86_400)), Some(at(3 * 86_400 + 14_400))));
-    // A running one that ends later than announced; one whose end is another at every poll.
+    // Running maintenance with a later end; with another end at every poll.
     check(".MNNc", "started@1 moved@2 over@4");
     check(".mmm", "started@1");
-    // Dropped before it was to begin, without a word or as completed; a plan that is back is new.
+    // No longer listed, or completed, before its start. A plan listed again is a new one.
     check(".u-{30}", "planned@1 cancelled@26");
     check(".ud", "planned@1 cancelled@2");
     check(".u-{30}um", "planned@1 cancelled@26 planned@32 started@33");
@@ -419,7 +419,7 @@ fn rule_10_nobody_plans_with_a_stale_plan() {
         (Some(at(2 * 86_400)), Some(at(2 * 86_400 + 14_400)))
     );
     assert_eq!(cancelled.seen_at, at(2 * POLL_S));
-    // Dropped after its start: who knows, unless its end has elapsed too.
+    // No longer listed after its start: withdrawn, or over if its end has passed too.
     check(".k-{30}", "planned@1 withdrawn@26");
     check(".l-{30}", "planned@1 over@26");
 }
@@ -455,7 +455,7 @@ fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
     assert!(matches!(given, Transition::Changed(ChangeKind::Moved, _)), "{given:?}");
 }
 
-/// A running maintenance whose type became empty once was announced as an outage.
+/// Running maintenance whose type became empty was once announced as an outage.
 #[test]
 fn rule_8_a_type_that_apple_stops_giving_stays_the_known_one() {
     check(".mzzm.", "started@1");
@@ -464,14 +464,13 @@ fn rule_8_a_type_that_apple_stops_giving_stays_the_known_one() {
     check(".uh{30}", "planned@1");
     check(".oz.zr", "began@1 ended@5");
     check(".pzzi", "began@1 worsened@4");
-    // Without anything known, or with a word that we do not know, it is trouble.
+    // Without a known type, or with an unknown word, the event counts as an outage.
     check(".z", "began@1");
     check(".h", "");
     check(".mt", "started@1 began@2");
 }
 
-/// Whoever was affected and what Apple wrote are still known when Apple says neither any more; the same
-/// with the end of what is over.
+/// Affected users, message and the end of an outage that is over are kept when Apple removes them.
 #[test]
 fn rule_9_what_apple_does_not_say_any_more_stays_known() {
     let told = Event {
@@ -500,7 +499,7 @@ fn rule_9_what_apple_does_not_say_any_more_stays_known() {
     assert_eq!(changed(Some(&withdrawn), &over(&silent, None)).end, None);
 }
 
-/// A document holds 2,000 events; one with others each time could fill memory and database.
+/// Documents with up to 2,000 new events each time must not fill memory and database.
 #[test]
 fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
     let wave = |number: usize| {
@@ -523,10 +522,10 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
         update.apply(&mut beliefs);
         assert!(beliefs.outages.len() <= ACTIVE_MAX && pending.first_seen.len() <= 1_200);
     }
-    // Each wave waits for its second sight.
+    // Each wave needs a second poll to be confirmed.
     assert_eq!(left_out[..8], [0, 0, 0, 0, 0, 600, 1_200, 1_200]);
     assert_eq!(beliefs.outages.len(), ACTIVE_MAX);
-    // Two hours later the others count as withdrawn.
+    // Two hours later the other outages are withdrawn.
     let mut last = wave(100);
     last.stamp = Stamp::at(at(3 * 3_600));
     for poll in 0..4 {
@@ -564,7 +563,7 @@ fn rule_11_a_watched_name_that_is_not_there() {
     let all = play_watching("...", &["iCloud Bakup", "xyz*"]);
     assert_eq!(all.told, ["unlisted@0", "unlisted@0"]);
     assert_eq!(all.changes[0].near, ["iCloud Backup"]);
-    // A glob finds its service later, and is told once.
+    // A glob that matches a service later is reported once.
     let all = play_watching("__..", &["iCloud*"]);
     assert_eq!(all.told, ["unlisted@0", "listed_again@2"]);
     assert!(!all.beliefs.services.contains_key(&ServiceKey::new("iCloud*")));
@@ -605,7 +604,7 @@ fn rule_13_blind_is_its_own_answer() {
     check(".x{13}..", "unreadable@13 readable@14");
     check(".x{40}", "unreadable@13");
     check(".y{400}..", "");
-    // Our own hours do not count towards Apple's, and break them.
+    // A fault of ours does not count, and restarts the hour.
     check("y{20}x{13}", "unreadable@32");
     check(".x{6}y{20}x{6}", "");
     check("x{13}.", "unreadable@12 readable@13");
@@ -626,7 +625,7 @@ fn rule_14_the_same_again_changes_nothing() {
         let same = Document { stamp, ..document(letter, now) };
         let mut update = compare(&all.beliefs, &mut pending, &same, &watch, now);
         if letter == '_' {
-            // Counting an absence is the one thing that goes on, and it stops at three.
+            // An absence is counted up to three.
             update.apply(&mut all.beliefs);
             update = compare(&all.beliefs, &mut pending, &same, &watch, at(4 * POLL_S));
         }

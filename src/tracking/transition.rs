@@ -1,7 +1,6 @@
-//! One event against what we hold of it: the one interesting match of the program.
+//! Rules 4, 5 and 7 to 10: the transition of one event from the belief about it.
 //!
-//! Knows rules 4, 5 and 7 to 10 of the state machine; knows nothing of other events, of
-//! confirmation or of absence.
+//! Other events, confirmation and absence are handled elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use crate::model::{ChangeKind, Event, EventKind, EventStatus, Outage, OverBy, Ph
 /// The same id starting further away than this is another problem: Apple reuses ids.
 const SAME_PROBLEM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// An event as it stands at a moment.
+/// An event with its state at the time of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation<'a> {
     pub stands: EventState,
@@ -20,26 +19,26 @@ pub struct Observation<'a> {
     pub event: &'a Event,
 }
 
-/// Where an event stands, in words that need no further thought.
+/// The state of an event, derived from Apple's type, status and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventState {
     /// Announced maintenance.
     Planned,
-    /// Maintenance under way.
+    /// Maintenance in progress.
     Running,
-    /// A problem under way.
+    /// An ongoing outage.
     Down,
     Over,
 }
 
-/// What one event says against what we hold of it.
+/// The difference between an event and the belief about it.
 #[expect(clippy::large_enum_variant, reason = "lives for one match")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transition {
     Same,
-    /// The entry is there, but not as what we hold to be going on.
+    /// The event is listed, but no longer as the ongoing outage that is held.
     Absent,
-    /// How to call the difference, and what to hold from now on.
+    /// The kind of the change, and the new belief.
     Changed(ChangeKind, Outage),
 }
 
@@ -66,7 +65,7 @@ pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Opti
     Some(Observation { stands, kind: kind.clone(), event })
 }
 
-/// The rules, belief by belief.
+/// Applies the rules to an observation and the belief held before it.
 pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now: Timestamp) -> Transition {
     let Some(held) = held else {
         return first_sight(seen, 1, service, now);
@@ -92,7 +91,7 @@ pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now:
         (Phase::Planned(_), EventState::Planned) => revised(held, seen),
         (Phase::Planned(_), EventState::Running) => same(ChangeKind::Started, Phase::Ongoing(None)),
         (Phase::Planned(_), EventState::Down) => same(ChangeKind::Began, Phase::Ongoing(None)),
-        // Called over before it was to begin.
+        // Over before its planned start.
         (Phase::Planned(_), EventState::Over)
             if seen.event.start.or(held.start).is_some_and(|start| start > now) =>
         {
@@ -109,7 +108,7 @@ pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now:
             EventState::Down => same(ChangeKind::Began, Phase::Ongoing(None)),
             EventState::Over => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
         },
-        // No longer listed as running, and not as over either.
+        // Listed neither as ongoing nor as over.
         (Phase::Ongoing(_), EventState::Planned) => Transition::Absent,
         (Phase::Ongoing(_), EventState::Running) => same(ChangeKind::Eased, Phase::Ongoing(None)),
         (Phase::Ongoing(_), EventState::Over) => same(ChangeKind::Ended, Phase::Over(OverBy::Apple)),
@@ -155,7 +154,7 @@ fn occurrence(seen: &Observation, number: u32, service: &str, now: Timestamp) ->
     }
 }
 
-/// What we hold, with Apple's newest words. What Apple does not say any more stays as it was.
+/// Returns the belief with Apple's newest details. Details that Apple removed are kept.
 fn updated(held: &Outage, seen: &Observation, phase: Phase) -> Outage {
     let Event { users_affected, message, .. } = seen.event;
     // An announced end holds until Apple gives another, and so does the end of what is over.
@@ -175,8 +174,8 @@ fn updated(held: &Outage, seen: &Observation, phase: Phase) -> Outage {
     }
 }
 
-/// An unknown word says nothing about how bad it is: no comfort, no alarm. And what is over stays
-/// the outage, or the maintenance, that it was.
+/// Returns the kind of the outage from now on. An unknown word changes no known severity, and an event
+/// that is over does not change between outage and maintenance.
 fn kind_after(held: &Outage, seen: &Observation) -> EventKind {
     match (&held.kind, &seen.kind) {
         (EventKind::Outage | EventKind::Issue | EventKind::Performance, EventKind::Other(_)) => {
@@ -189,7 +188,7 @@ fn kind_after(held: &Outage, seen: &Observation) -> EventKind {
     }
 }
 
-/// Text, times or users affected: history only.
+/// Returns the transition for a change of text, times or affected users only, which is not announced.
 fn revised(held: &Outage, seen: &Observation) -> Transition {
     let phase = match held.phase {
         Phase::Planned(_) => Phase::Planned(None),
@@ -202,19 +201,19 @@ fn revised(held: &Outage, seen: &Observation) -> Transition {
     Transition::Changed(ChangeKind::Revised, updated(held, seen, phase))
 }
 
-/// Whether a plan has times other than those that were announced.
+/// Returns whether a plan has other times than announced.
 fn is_moved(held: &Outage, seen: &Observation) -> bool {
     differs(held.start, seen.event.start) || differs(held.end, seen.event.end)
 }
 
-/// By what people see, a minute; a time that Apple stops giving moves nothing.
+/// Returns whether a time differs by at least the minute that users see. A removed time does not differ.
 fn differs(held: Option<Timestamp>, seen: Option<Timestamp>) -> bool {
     seen.is_some_and(|seen| {
         held.is_none_or(|held| held.duration_since(seen).abs() >= SignedDuration::from_mins(1))
     })
 }
 
-/// How bad a kind is, where Apple's words tell.
+/// Returns the rank of a kind, worst last.
 fn severity(kind: &EventKind) -> u8 {
     match kind {
         EventKind::Maintenance => 0,

@@ -1,6 +1,6 @@
-//! Which services a person wants to hear of: names, or globs with `*` and `?`.
+//! The services that a user watches: names, or globs with `*` and `?`.
 //!
-//! Decides who is told, never what is tracked. Compares as [`ServiceKey`] does.
+//! Affects notices only; all services are tracked. Names compare as [`ServiceKey`].
 
 use wildmatch::WildMatch;
 
@@ -14,7 +14,7 @@ const MAX_NEAR: usize = 3;
 /// By which a wide form (U+FF01 to U+FF5E) is ahead of its letter.
 const WIDE_AHEAD: u32 = 0xfee0;
 
-/// One name or glob, as the person wrote it.
+/// One name or glob, as written in the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern {
     pub text: String,
@@ -35,7 +35,7 @@ impl Pattern {
     }
 }
 
-/// The services somebody wants to hear of.
+/// The names and globs of the watched services.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Watchlist {
     patterns: Vec<Pattern>,
@@ -55,7 +55,7 @@ impl Watchlist {
     }
 }
 
-/// The names most like `wanted`, best first; for "did you mean …?".
+/// Returns the names most similar to `wanted`, best first, for "did you mean …?".
 pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = ServiceKey::new(&plain(wanted));
     let wanted = wanted.as_str();
@@ -63,8 +63,8 @@ pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<Strin
     let likeness = |name: &str| {
         let key = ServiceKey::new(&plain(name));
         let name = key.as_str();
-        // Half of a name ("backup") is as good a hint as a slip of the finger, and a slip in half of
-        // a name ("bakup") nearly so. Japanese and Chinese names have no blank where people write one.
+        // A part of a name ("backup") counts as a full match, and a typo in a part ("bakup") nearly so.
+        // Japanese and Chinese names have no space where users may type one.
         if !unspaced.is_empty() && name.replace(' ', "").contains(&unspaced) {
             return 1.0;
         }
@@ -86,8 +86,8 @@ fn plain(name: &str) -> String {
     name.chars().map(plain).collect()
 }
 
-/// The parts of a name between blanks, and those that are not of Latin letters: in "iCloudバックアップ"
-/// no blank stands between the words.
+/// Returns the words of a name, and its non-Latin parts, because "iCloudバックアップ" has no space between
+/// words.
 fn words(name: &str) -> impl Iterator<Item = &str> {
     let is_latin = |c: char| c < '\u{250}';
     name.split(' ').chain(name.split(is_latin).filter(|part| !part.is_empty()))
