@@ -1,8 +1,7 @@
-//! The figures of the release binary, printed: size, start to READY, state after polls over TLS,
-//! replay, disk writes of quiet polls, a fleet. Asserts nothing; machines differ.
+//! Prints figures of the release binary: size, start to READY, state after polls over TLS,
+//! replay, disk writes of quiet polls, a fleet. Asserts nothing, because machines differ.
 //!
-//! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`, or one
-//! in `../shared/data`.
+//! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`.
 
 #[path = "../tests/it/common/mod.rs"]
 #[allow(dead_code, reason = "the tests use all of it")]
@@ -65,7 +64,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Starts `statusd run` in a directory of its own and waits for READY.
+/// Starts `statusd run` in its own directory and waits for READY.
 fn start(directory: &Path, config: &str) -> Daemon {
     fs::create_dir_all(directory).expect("a directory");
     let file = directory.join("statusd.toml");
@@ -96,7 +95,7 @@ fn start(directory: &Path, config: &str) -> Daemon {
     daemon
 }
 
-/// Without any network to answer: the address refuses.
+/// Without a network: the address refuses connections.
 fn start_to_ready() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = "[feed]\nurl = \"http://127.0.0.1:9/\"\n[channel.desktop]\nenabled = false\n";
@@ -106,7 +105,7 @@ fn start_to_ready() {
     println!("                     {}, existing database, {STARTS} starts", spread(again));
 }
 
-/// A poll a second over TLS, of a document as large as Apple's.
+/// Polls a document of the size of Apple's over TLS, once a second.
 async fn polls() {
     let apple = Apple::start_tls(Papers::Good).await;
     let doc = (0..79).fold(Doc::new(), |doc, number| doc.service(&format!("Service number {number}")));
@@ -182,7 +181,7 @@ fn replay() {
     println!("replay               {}, {name}, {REPLAYS} runs", spread((0..REPLAYS).map(run).collect()));
 }
 
-/// Beside a year of record with an outage a week.
+/// With a year of coverage and an outage a week.
 async fn fleet() {
     let folder = tempfile::tempdir().expect("a folder");
     let hours_ago = |hours| Timestamp::now() - SignedDuration::from_hours(hours);

@@ -1,9 +1,9 @@
-//! The longest time for which what a peer sends holds the runtime, printed. Asserts nothing; machines
+//! Prints the longest time for which hostile input blocks the runtime. Asserts nothing, because machines
 //! differ.
 //!
-//! `cargo bench --bench holds`. A task that yields all the time reads the processor time of the thread
-//! whenever it gets its turn: the longest step between two turns is the longest hold. Waits for the disk
-//! are not in it. The worst of several runs counts.
+//! `cargo bench --bench holds`. A task that always yields reads the thread's processor time on each turn;
+//! the longest step between two turns is the result. Waits for the disk are not included. The worst of
+//! several runs counts.
 
 #[path = "../tests/it/common/mod.rs"]
 #[allow(dead_code, reason = "the tests use all of it")]
@@ -38,7 +38,7 @@ use tempfile::TempDir;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 const RUNS: u32 = 3;
-/// As many as a document holds.
+/// The maximum number of events in a document.
 const OUTAGES: usize = 2_000;
 const FLOOD: usize = 50_000;
 const CHANNELS: [&str; 5] = ["desktop", "log", "mail", "mqtt", "webhook"];
@@ -81,12 +81,11 @@ fn phone_answers() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-/// Begins and ends a measurement.
+/// Starts and stops a measurement.
 #[derive(Clone)]
 struct Stopwatch(Rc<Cell<(Option<Duration>, Duration)>>);
 
 impl Stopwatch {
-    /// From now on; what was before does not count.
     fn start(&self) {
         self.0.set((Some(processor_time()), self.0.get().1));
     }
@@ -222,7 +221,7 @@ fn policy() -> Policy {
     Policy::new(&settings, &TimeZone::UTC).expect("policy")
 }
 
-/// Sends what waits, in its first messages.
+/// Sends the first messages of a full outbox.
 async fn deliver(audience: Audience, watch: &Stopwatch) {
     let store = Store::open_in_memory().expect("a database");
     let names = ["all".to_owned()];

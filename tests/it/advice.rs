@@ -1,8 +1,8 @@
-//! What people are told to do: support scams live on this very subject, so no text of ours names a
-//! host but Apple's or anything that looks like a telephone number.
+//! Checks that no text for users names a host other than Apple's or a telephone number, because support
+//! scams use this subject.
 //!
-//! Reads every text that people can be shown: messages of every kind, digests and drills, help,
-//! manual, sample configuration, documentation, and what stands in the sources between quotes.
+//! Reads messages of every kind, digests, drills, help, manual, sample configuration, documentation and
+//! the string literals in the sources.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ const PEERS: [&str; 6] = [
     "ntfy.sh",
     "hooks.slack.com",
     "discord.com",
-    // The name of a format.
+    // Part of the name of a format.
     "adaptivecards.io",
 ];
 /// What makes a dotted word a host and not a file or a key of the configuration.
@@ -122,7 +122,7 @@ fn help_and_manual_lead_nowhere_but_to_apple() {
     assert_eq!(stranger(&sample).or_else(|| number(&sample)), None);
 }
 
-/// What a command prints.
+/// Returns the output of a command.
 #[track_caller]
 fn said(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_statusd")).args(arguments).output().expect("it starts");
@@ -160,7 +160,7 @@ fn documents_and_sources_name_no_host_but_apples() {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let is_comment = |line: &&str| line.trim_start().starts_with("//");
         for line in code.lines().filter(|line| !is_comment(line) && line.contains('"')) {
-            // What stands between quotes; in a line of a longer text more.
+            // The text between quotes. Lines of a multi-line literal may give more.
             let quoted: String = line.split('"').skip(1).step_by(2).flat_map(|text| [text, " "]).collect();
             assert_eq!(stranger_beside(&quoted, &ASKED), None, "{}: {line}", path.display());
         }

@@ -1,7 +1,7 @@
-//! Alarms on a screen, as stories: closed when nothing in them is true any more, shown again when the
-//! server is lost, left alone when the user dismissed them.
+//! The life of alarms on a desktop: closed at the end of the outage, shown again after the notification
+//! server restarts, and left alone once dismissed.
 //!
-//! Runs in the simulation of `stories`, over a real D-Bus. Times are those of `sim::at`, in UTC.
+//! Runs in the simulation over a real D-Bus. Times are in the format of `sim::at`, in UTC.
 
 #![cfg(all(unix, not(target_os = "macos")))]
 
@@ -9,7 +9,7 @@ use crate::common::bus::{Bubble, Bus};
 use crate::common::doc::Doc;
 use crate::sim::{Sim, at, backup, calm};
 
-/// Photos with this event, Backup with that one: `id`, status, beginning.
+/// A document with one event each for Photos and iCloud Backup: id, status, start.
 fn both(posted: &str, photos: (&str, &str, &str), backup: (&str, &str, &str)) -> Doc {
     let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
     let event = |doc: Doc, (id, status, from): (&str, &str, &str)| {
@@ -46,7 +46,7 @@ fn the_only(bubbles: &[Bubble]) -> Bubble {
     bubble.clone()
 }
 
-/// Two incidents that began in one copy were one bubble, which nothing ever took back.
+/// Two incidents in one document once shared a bubble that was never closed.
 #[tokio::test]
 async fn two_incidents_are_two_bubbles_and_both_are_closed() {
     let bus = Bus::start();
@@ -83,7 +83,7 @@ async fn one_incident_of_two_services_stays_an_alarm_until_both_are_over() {
     let ended = the_only(&bubbles(&mut sim));
     assert_eq!((ended.replaces_id, ended.urgency), (began.id, Some(2)), "{ended:#?}");
 
-    // What is said of one service is no reason to take it from the screen.
+    // The end of one service must not close the incident's bubble.
     sim.stop().await;
     sim.start().await;
     sim.until("12:00").await;
@@ -98,7 +98,7 @@ async fn one_incident_of_two_services_stays_an_alarm_until_both_are_over() {
     assert_eq!(the_only(&bubbles(&mut sim)).urgency, Some(1));
 }
 
-/// It hides a critical bubble at once when a calmer one takes its place.
+/// GNOME Shell hides a critical bubble at once when a less urgent one replaces it.
 #[tokio::test]
 async fn on_gnome_shell_an_end_is_a_new_bubble_and_only_its_alarm_is_closed() {
     let bus = Bus::start();
@@ -150,7 +150,7 @@ async fn an_alarm_that_ended_while_statusd_was_off_is_replaced_by_its_end() {
     assert!(sim.notification_server(0).has_closed_nothing());
 }
 
-/// The end itself waits for the morning, but what is not true any more must not stay meanwhile.
+/// The end waits for the end of the quiet hours, but an outdated alarm must not stay until then.
 #[tokio::test]
 async fn an_alarm_that_is_over_goes_in_quiet_hours_and_its_end_comes_afterwards() {
     let bus = Bus::start();

@@ -1,5 +1,5 @@
-//! The Alertmanager channel: against a scripted peer for every answer there is, and against the real
-//! Alertmanager for what becomes of the alerts.
+//! The Alertmanager channel against a scripted server (every response) and a real Alertmanager (the
+//! resulting alerts).
 
 use std::collections::BTreeMap;
 use std::mem::discriminant;
@@ -17,7 +17,7 @@ use statusd::secret::Secret;
 const PASSWORD: &str = "p@ss wörd:t0kent0ken";
 const BASE: &str = "/T000PATHSECRET/";
 
-/// Whole seconds, as statusd has them.
+/// A time in whole seconds, as in statusd.
 fn ago(minutes: i64) -> Timestamp {
     let now = Timestamp::from_second(Timestamp::now().as_second()).expect("a time");
     now - SignedDuration::from_mins(minutes)
@@ -123,9 +123,9 @@ fn check_delivered(answer: &SendOutcome) {
     assert!(matches!(answer, SendOutcome::Delivered { .. }), "{answer:?}");
 }
 
-// Every answer there is, from a scripted peer.
+// Responses of a scripted server.
 
-/// What the channel makes of one reply, and what the peer was sent.
+/// Sends one notice. Returns the outcome of this reply and the request.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
     let answer = with_password(&peer.url(BASE)).send(&began()).await;
@@ -241,7 +241,7 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
     let notice = began();
     let silence = async {
         peer.next().await;
-        // Nothing is left to happen but the deadline: the clock jumps there.
+        // Only the deadline is left, so the paused clock jumps to it.
         tokio::time::pause();
     };
     let (answer, ()) = tokio::join!(channel.send(&notice), silence);
@@ -265,7 +265,7 @@ async fn a_replica_that_hangs_keeps_nobody_waiting() {
     assert!(answer.words().starts_with(&words), "{answer:?}");
 }
 
-/// `request` as `peer` would have got it.
+/// Returns `request` with the Host header of `peer`.
 fn with_host_of(peer: &HttpServer, mut request: Request) -> Request {
     for (name, value) in &mut request.headers {
         if name == "host" {
@@ -292,7 +292,7 @@ async fn nothing_is_sent_where_there_is_nothing_to_say() {
     assert!(peer.is_quiet());
 }
 
-// What becomes of the alerts, in a real Alertmanager.
+// Alerts in a real Alertmanager.
 
 /// What the webhook of a real one was told: firing or resolved, and the one alert.
 async fn told(hook: &mut HttpServer) -> (String, Value) {

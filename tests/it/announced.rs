@@ -1,7 +1,7 @@
-//! What the daemon announces and what a replay of its own recording prints: the same, byte for byte.
+//! A replay of the daemon's own recording prints what the daemon announced, byte for byte.
 //!
-//! The real program of both, against a feed that fails, goes back in time and shows web pages.
-//! A confirmation takes its 30 s, which nothing can shorten, so there are two of them.
+//! Runs the real program against a feed with failures, stale documents and web pages. Only two
+//! confirmations, because each takes 30 s of real time.
 #![cfg(target_os = "linux")]
 
 use crate::common::apple::{Answer, Apple};
@@ -16,7 +16,7 @@ const BACKUP: &str = "iCloud Backup";
 const FIELDS: [&str; 9] =
     ["at", "kind", "service", "message_id", "occurrence", "outage_kind", "began_at", "ended_at", "key"];
 
-/// What Apple shows from one confirmation to the next, posted so many minutes after `hour`.
+/// Returns the document of a phase, posted this many minutes after `hour`.
 fn document(hour: Timestamp, phase: usize, posted: i64) -> Doc {
     let time = |minutes| hour + SignedDuration::from_mins(minutes);
     let at = |minutes| time(minutes).as_second();

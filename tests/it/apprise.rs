@@ -1,4 +1,4 @@
-//! The apprise channel with the real program, which posts to an HTTP server on loopback.
+//! The apprise channel with the real apprise, which posts to an HTTP server on loopback.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ use statusd::model::Severity;
 use statusd::secret::Secret;
 use tempfile::TempDir;
 
-/// EventState in the path and the password of the address.
+/// Part of the path and of the password in the URL.
 const SECRET: &str = "T000PATHSECRET";
 
 fn notice() -> Notice {
@@ -82,7 +82,7 @@ fn check_refused(answer: &SendOutcome, said: &str) {
     assert!(words.contains(said), "{words}");
 }
 
-/// What apprise posted for the next message.
+/// Returns what apprise posted for the next message.
 async fn posted(peer: &mut HttpServer) -> Value {
     let request = peer.next().await;
     serde_json::from_slice(&request.body).expect("JSON")
@@ -153,7 +153,7 @@ async fn its_own_configuration_works_with_a_tag_and_without() {
     check_refused(&apprise(&missing).send(&notice()).await, "It says: File is not accessible");
 }
 
-/// Otherwise the one that works would hear it every few minutes until the other one works too.
+/// A repeat would reach the working service again every few minutes until the other one recovers.
 #[tokio::test]
 async fn who_was_told_is_not_told_again_because_another_was_not() {
     let directory = TempDir::new().expect("a directory");
@@ -195,7 +195,7 @@ async fn the_address_is_in_no_argument() {
     assert!(!words.contains("Since 02:10"), "the body is not in them either: {words}");
 }
 
-/// A program named apprise that is a script; written by a process of its own, see tests/it/command.rs.
+/// Writes a script named apprise. Another process writes it, see `program` in `command.rs`.
 fn script(directory: &TempDir, text: &str) -> String {
     let path = directory.path().join("apprise");
     let path = path.to_str().expect("a path in UTF-8").to_owned();

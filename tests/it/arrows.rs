@@ -1,15 +1,15 @@
-//! Holds the arrows between the folders of `src/`: which may import which, what the pure core may not
-//! name, and which crates are used in one place only.
+//! Checks the imports between the folders of `src/`, the words that the pure core may not contain, and the
+//! crates that only one place may use.
 //!
-//! A plain scan of the text for `crate::NAME`. Comments and tests do not count; by the convention of
-//! this repository tests stand at the end of a file, in `tests.rs` or in a folder `tests`.
+//! Scans the text for `crate::NAME`. Comments and tests do not count. Tests are at the end of a file, in
+//! `tests.rs` or in a folder `tests`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder or file directly below `src/`, and what it imports. A row may name only rows above it, so
-/// no arrow can point back.
+/// Folders and files directly below `src/` with their imports. A row may name only rows above it, so
+/// imports cannot form a cycle.
 const FOLDERS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("text", &[]),
@@ -121,7 +121,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
 ];
 
-/// Files and folders without I/O, without a clock and without an environment.
+/// Files and folders without I/O, clock or environment.
 const PURE: &[&str] = &[
     "model",
     "text",
@@ -139,7 +139,7 @@ const PURE: &[&str] = &[
     "phones/late_backup",
 ];
 
-/// What pure code may not name, and what each would bring in.
+/// Words that pure code may not contain, and what each stands for.
 const IMPURE: &[(&str, &str)] = &[
     ("Timestamp::now", "a clock"),
     ("Zoned::now", "a clock"),
@@ -199,7 +199,7 @@ fn rows_name_only_rows_above_them() {
 /// A file below `src/`: its path there, and its code without comments and tests.
 pub type Source = (String, String);
 
-/// The sources below a folder, in order.
+/// Returns the sources below a folder, sorted by path.
 pub fn sources(directory: &Path) -> Vec<Source> {
     let mut found = Vec::new();
     let mut directories = vec![directory.to_owned()];
@@ -218,7 +218,7 @@ pub fn sources(directory: &Path) -> Vec<Source> {
     found
 }
 
-/// The lines that count.
+/// Returns the code without comments and tests.
 fn code(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines().peekable();
@@ -236,7 +236,7 @@ fn code(text: &str) -> String {
     kept
 }
 
-/// Everything that is wrong, one line each.
+/// Returns all violations, one line each.
 fn findings(sources: &[Source]) -> Vec<String> {
     let mut found = BTreeSet::new();
     let mut drawn: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -263,7 +263,7 @@ fn findings(sources: &[Source]) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// `feed/fetch/mod.rs` is in `feed`, `text.rs` in `text`.
+/// Returns the folder of a file: `feed` for `feed/fetch/mod.rs`, `text` for `text.rs`.
 fn folder(file: &str) -> String {
     let first = file.split('/').next().unwrap_or(file);
     first.trim_end_matches(".rs").to_owned()
@@ -273,8 +273,8 @@ fn is_test(file: &str) -> bool {
     file.split('/').any(|part| part == "tests" || part == "tests.rs")
 }
 
-/// The folders that a file imports, itself aside: whatever follows `crate::`, alone or in braces; in
-/// `main.rs` whatever follows the library's name; and whatever `super` leads to above its own folder.
+/// Returns the other folders that a file imports: names after `crate::`, alone or in braces, after the
+/// library's name in `main.rs`, and after enough `super::` to leave the folder.
 fn imports(file: &str, code: &str) -> BTreeSet<String> {
     let root = if file == "main.rs" { "statusd::" } else { "crate::" };
     let mut found: BTreeSet<String> = code.split(root).skip(1).flat_map(first_names).collect();
@@ -285,7 +285,7 @@ fn imports(file: &str, code: &str) -> BTreeSet<String> {
     found
 }
 
-/// `model::Outage` gives `model`; `{model, text::{a, b}}` gives `model` and `text`.
+/// Returns `model` for `model::Outage`, and `model` and `text` for `{model, text::{a, b}}`.
 fn first_names(path: &str) -> Vec<String> {
     let name = |text: &str| -> String {
         text.trim_start().chars().take_while(|c| c.is_alphanumeric() || "_*".contains(*c)).collect()
@@ -325,7 +325,7 @@ fn improper(file: &str, code: &str) -> Vec<String> {
     impure.chain(closed).collect()
 }
 
-/// Whether `word` stands in the code, not as the end of a longer name.
+/// Returns true if the code contains `word`, other than as the end of a longer name.
 fn names(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
 }

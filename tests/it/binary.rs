@@ -1,8 +1,7 @@
-//! A few runs of the real program: real signals, kills, restarts, a real D-Bus, a real database.
+//! Runs the real program with real signals, kills, restarts, D-Bus and database.
 //!
-//! What it says in which words and how it judges the feed is tested elsewhere. Looks come every
-//! second; a confirmation takes its 30 s, which nothing can shorten, so whatever can be tried on
-//! other news (a damaged database is told at once) is tried on that.
+//! Does not check wording or how the feed is evaluated. The daemon polls every second. A confirmation
+//! takes 30 s of real time, so tests use a damaged database where they can, which is reported at once.
 #![cfg(target_os = "linux")]
 
 use crate::process;
@@ -64,13 +63,13 @@ fn kind(request: &Request) -> String {
     payload(request)["kind"].as_str().expect("a kind").to_owned()
 }
 
-/// Line and key of a setting in a configuration, as errors name them.
+/// Returns the prefix of errors about a setting: file, line and key.
 fn place(home: &Home, text: &str, key: &str, setting: &str) -> String {
     let line = text.lines().position(|line| line.starts_with(setting)).expect("the setting") + 1;
     format!("{}:{line}: {key}: ", home.path("statusd.toml").display())
 }
 
-/// What Type=notify-reload waits for: that it reloads, and since when, in one datagram.
+/// Returns true for the datagram that Type=notify-reload requires: RELOADING and the time together.
 fn is_reload(datagram: &str) -> bool {
     let moment = datagram.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
     datagram.starts_with("RELOADING=1\n") && moment.is_some_and(|moment| moment.parse::<u64>().is_ok())
@@ -138,7 +137,7 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
     assert_eq!(status.code(), Some(0), "{log}");
     let deliveries = home.deliveries().await;
     let hung = deliveries.iter().find(|delivery| delivery.channel == "webhook.ops").expect("a delivery");
-    // Had the stop waited for the peer, there would be an answer: that it gave none within 20 s.
+    // If the stop had waited for the receiver, the attempt would have timed out after 20 s.
     assert_eq!((hung.state.as_str(), hung.attempts, &hung.answer), ("pending", 1, &None));
     assert!(!home.state().join("statusd.sock").exists());
 }
@@ -159,7 +158,7 @@ async fn the_watchdog_hears_of_it_while_it_goes_on() {
     daemon.stop().await;
 }
 
-/// A program that runs until it is let go, and says so if another run of it is not over yet.
+/// A program for the command channel that runs until released and detects overlapping runs.
 struct Gate {
     directory: std::path::PathBuf,
     begun: pipe::Receiver,
@@ -176,7 +175,7 @@ impl Gate {
             assert!(made.success());
             path
         };
-        // Both ends are held, so that neither side waits for the other to open its own.
+        // Both ends are open here, so that no side blocks on opening its own.
         let begun = pipe::OpenOptions::new().read_write(true).open_receiver(fifo("begun")).expect("a pipe");
         let gate = pipe::OpenOptions::new().read_write(true).open_sender(fifo("gate")).expect("a pipe");
         Gate { directory, begun, gate }
@@ -235,7 +234,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     let daemon = home.start();
     gate.has_begun().await;
 
-    // Changed beside a new channel, removed, there again: each while the first run still hangs.
+    // The hanging channel is changed, removed and added again while its first run still hangs.
     let hook = webhook("other", &other.url("/")) + OTHER;
     for channels in [gate.table(599) + &hook, hook.clone(), gate.table(600) + &hook] {
         configured(&channels);
@@ -258,7 +257,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     assert_eq!((first.id, first.state.as_str(), first.attempts), (hanging.id, "sent", 1));
     assert!(!gate.has_overlapped());
 
-    // Stopped while the next one hangs, by a loop of an older configuration.
+    // Stop while a loop of an older configuration hangs.
     configured(&hook);
     daemon.signal("HUP").await;
     manager.hears("READY=1").await;
@@ -322,7 +321,7 @@ async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice(
     daemon.kill().await;
     assert!(held.is_quiet(), "nobody is told of what was seen once");
 
-    // One message in flight, one committed and not sent.
+    // Kill with one message in flight and one committed but not sent.
     apple.show(&down(BACKUP));
     let mut daemon = home.start();
     daemon.says("webhook.late: not delivered yet").await;
@@ -331,7 +330,7 @@ async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice(
 
     configured(&late.url("/"));
     let mut daemon = home.start();
-    // Recorded, not only received: a kill before that is the one that repeats.
+    // Wait until the outcomes are recorded, because an earlier kill would repeat the messages.
     let both = ["webhook.held: delivers again", "webhook.late: delivers again"];
     daemon.says_all(&both).await;
     let again = held.next().await;
@@ -342,7 +341,7 @@ async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice(
     assert_eq!(again.header("idempotency-key"), Some("consumer/en_US/icloud%20backup/1001/1/began"));
     daemon.kill().await;
 
-    // Had anything been left to repeat, it would come before the end, which needs 30 s.
+    // A repeat would come before the end, which takes 30 s to confirm.
     apple.show(&over(BACKUP));
     let mut daemon = home.start();
     daemon.says_all(&["webhook.held: delivered", "webhook.late: delivered"]).await;
@@ -386,7 +385,7 @@ async fn what_it_cannot_work_with_is_refused_in_one_line_and_left_alone() {
     home.configure(&bad);
     check_refusal(&home.ask(&["run"]).await, 78, &place(&home, &bad, "schedule.poll", "poll"));
 
-    // A directory below a file: not even root can make it.
+    // A directory below a file, which even root cannot create.
     home.configure(&text.replace("\"state\"", "\"statusd.toml/state\""));
     check_refusal(&home.ask(&["run"]).await, 73, "cannot write ");
 
@@ -403,7 +402,7 @@ async fn what_it_cannot_work_with_is_refused_in_one_line_and_left_alone() {
     }
 }
 
-/// Without times: looking may touch, changing may not.
+/// Returns the files without their times, because opening the database may touch them.
 fn files(home: &Home) -> Vec<(String, Vec<u8>)> {
     let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
     let contents = contents(&home.state()).expect("a readable state directory");
@@ -463,7 +462,7 @@ async fn a_quiet_look_writes_nothing() {
     let home = Home::new();
     home.configure(&configuration(BACKUP, &apple.url(), &format!("{QUIET}[log]\nlevel = \"warn\"\n")));
     let daemon = home.start();
-    // Photos is news for the history, though nobody is told.
+    // The outage of Photos goes into the history without a notification.
     let confirmed = async {
         for looks in 1.. {
             apple.asked(looks).await;
@@ -488,11 +487,11 @@ fn is_in_history(home: &Home) -> bool {
     let counted = rusqlite::Connection::open_with_flags(home.database(), flags).and_then(|database| {
         database.query_row("SELECT count(*) FROM change", [], |row| row.get::<_, u32>(0))
     });
-    // The first look may find no database yet.
+    // At the first poll there may be no database yet.
     counted.is_ok_and(|count| count > 0)
 }
 
-/// What a process caused to be written to disks.
+/// Returns the number of bytes that a process has written to disks.
 fn written_bytes(pid: u32) -> u64 {
     let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("a running process of ours");
     let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
@@ -522,7 +521,7 @@ async fn without_a_desktop_the_bubble_waits_and_comes_later() {
     assert!(server.is_quiet());
 }
 
-/// A receiver that quotes what it was sent is no reason to repeat it.
+/// The receiver's response quotes the secrets of the request.
 #[tokio::test]
 async fn no_secret_is_logged_stored_or_shown() {
     const SECRETS: [&str; 3] = ["canary-bearer-71c5", "canary-signing-9f02", "canary-address-e3b8"];
@@ -559,7 +558,7 @@ async fn no_secret_is_logged_stored_or_shown() {
         assert_eq!(said.code, Some(0), "{said:?}");
         seen.push((arguments.join(" "), (said.out + &said.err).into_bytes()));
     }
-    // Beside the daemon, with the side files of its database, and after it.
+    // Read the files while the daemon runs, WAL included, and after it has stopped.
     seen.extend(files(&home));
     seen.push(("the log".to_owned(), daemon.stop().await.into_bytes()));
     seen.extend(files(&home));

@@ -1,5 +1,4 @@
-//! The channels to chat programs (Slack, Discord, Teams, Telegram) against an HTTP server on
-//! loopback that answers as theirs do.
+//! The chat channels (Slack, Discord, Teams, Telegram) against a mock server with their responses.
 
 use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
 use crate::common::log;
@@ -22,7 +21,7 @@ use Kind::{Discord, Slack, Teams, Telegram};
 const ALL: [Kind; 4] = [Slack, Discord, Teams, Telegram];
 
 impl Kind {
-    /// Ready to send to whoever is at `base`, out of the configuration that people write.
+    /// Creates the channel for a server at `base` from a configuration table.
     fn channel(self, base: &str) -> Channel {
         let table = match self {
             Slack => format!("[slack.a]\nurl = '{base}/services/T0PATHSECRET'"),
@@ -49,7 +48,7 @@ impl Kind {
         }
     }
 
-    /// The body of an answer with this status, as far as the status alone says what it is.
+    /// Returns the service's usual body for this status.
     fn body(self, status: u16) -> String {
         match (self, status) {
             (Slack, 200..=299) => "ok".to_owned(),
@@ -83,7 +82,7 @@ fn notice() -> Notice {
     }
 }
 
-/// What a channel makes of one reply, and what the peer was sent.
+/// Sends one notice. Returns the outcome of this reply and the request.
 async fn exchange(kind: Kind, reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
     let answer = kind.channel(&peer.url("")).send(&notice()).await;
@@ -130,7 +129,7 @@ async fn answers(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<Se
     answers
 }
 
-/// Status and body of a reply, what it means, and what is told of it.
+/// Status and body of a reply, the expected outcome, and part of its text.
 type Row = (u16, String, &'static str, &'static str);
 
 fn row(status: u16, body: impl ToString, meaning: &'static str, words: &'static str) -> Row {
@@ -204,11 +203,11 @@ async fn every_status_has_its_meaning() {
         let replies = (100..=599).map(|status| Reply::status(status).with_body(kind.body(status)));
         for (answer, status) in answers(kind, replies).await.iter().zip(100..) {
             let expected = match status {
-                // HTTP has no body there, and without one nobody can tell that it was Telegram.
+                // A 204 has no body that would prove that Telegram responded.
                 204 if kind == Telegram => "refused",
                 200..=299 => "delivered",
                 101 => "refused",
-                // Not the answer yet, and then a body, which has no place there.
+                // An interim response, followed by a body that must not be there.
                 100..=199 => "unclear",
                 408 | 409 | 421 | 425 | 429 | 500 | 502..=504 | 506..=599 => "retry",
                 _ => "refused",
@@ -447,7 +446,7 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
         let notice = notice();
         let silence = async {
             peer.next().await;
-            // Nothing is left to happen but the deadline: the clock jumps there.
+            // Only the deadline is left, so the paused clock jumps to it.
             tokio::time::pause();
         };
         let (answer, ()) = tokio::join!(channel.send(&notice), silence);
@@ -475,7 +474,7 @@ async fn no_secret_is_logged_or_printed() {
     let log = log::everything();
     for kind in ALL {
         exchange(kind, kind.good()).await;
-        // Of another's secrets a channel cannot know.
+        // A channel knows only its own secrets.
         let own = SECRETS.iter().copied().filter(|secret| kind.target().contains(secret));
         let echo = format!("Cannot {}: {}", own.collect::<Vec<_>>().join(" or "), kind.target());
         let echoes = [

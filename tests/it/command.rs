@@ -1,5 +1,4 @@
-//! The command channel with real programs: what they are given, how they may end, what is left of
-//! them.
+//! The command channel with real programs: their input, how they end, and what they leave running.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,8 +64,8 @@ fn check_refused(answer: &SendOutcome, words: &str) {
     assert!(said.contains(words), "{said}");
 }
 
-/// Written by a process of its own: a file that this one had open for writing could still be open
-/// in what another test is just starting, and then the system does not run it.
+/// Writes an executable file. Another process writes it, because a child that another test is starting
+/// could inherit the open file, which the kernel then refuses to execute.
 fn program(directory: &TempDir, text: &str) -> String {
     let path = directory.path().join("page");
     let path = utf8(&path).to_owned();
@@ -76,7 +75,7 @@ fn program(directory: &TempDir, text: &str) -> String {
     path
 }
 
-/// A pipe with a name that scripts hold open for as long as they live.
+/// Creates a named pipe that scripts keep open while they run.
 fn named_pipe(directory: &TempDir, name: &str) -> (PathBuf, pipe::Receiver) {
     let path = directory.path().join(name);
     let made = Process::new("mkfifo").arg(&path).status().expect("mkfifo is installed");
@@ -136,8 +135,7 @@ async fn it_runs_in_the_root_directory_in_a_group_of_its_own() {
     check_delivered(&ran("kill -0 -$$ && echo leads").await, "sh exited with 0. It says: leads");
 }
 
-/// The real program, started as systemd would start it, with what is none of the command's
-/// business in its environment.
+/// Starts the real program like systemd does, with variables that commands must not see.
 #[test]
 fn nothing_else_of_statusds_environment_gets_through() {
     let directory = TempDir::new().expect("a directory");
@@ -174,7 +172,7 @@ fn nothing_else_of_statusds_environment_gets_through() {
     for (name, value) in theirs {
         assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
     }
-    // PWD, OLDPWD, SHLVL and _ are shells' own.
+    // The shell itself sets PWD, OLDPWD, SHLVL and _.
     let own = ["PATH", "PWD", "OLDPWD", "SHLVL", "_"];
     let foreign: Vec<&String> = variables
         .keys()

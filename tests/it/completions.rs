@@ -1,4 +1,4 @@
-//! The completions of the shells, as bash runs them: words that are fixed and words that are not.
+//! Shell completions in a real bash: fixed values, and values that statusd looks up.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::process::Home;
 const CHANNELS: &str =
     "[state]\ndirectory = \"state\"\n[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\n";
 
-/// A home with the completions of a shell and a directory of programs with statusd in it.
+/// Creates a home with the completion script, and with statusd in its PATH.
 async fn home() -> Home {
     let home = Home::new();
     home.configure(CHANNELS);
@@ -34,7 +34,7 @@ fn shell(home: &Home, program: &str) -> Command {
     shell
 }
 
-/// What bash offers for the last of `words`.
+/// Returns bash's completions of the last of `words`.
 #[track_caller]
 fn offered(home: &Home, words: &[&str]) -> Vec<String> {
     let script = "source ./statusd.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_LINE=\"$*\"; \
@@ -68,7 +68,7 @@ async fn bash_offers_fixed_words_and_those_that_statusd_knows() {
     check(&["check", "iCloud B"], &["iCloud Backup"]);
 }
 
-/// The options of a help, with their other names.
+/// Returns the options in a help text, with their aliases.
 fn options(help: &str) -> BTreeSet<String> {
     let words = help.lines().flat_map(|line| {
         let named = Some(line.trim()).filter(|line| line.starts_with('-'));
@@ -79,14 +79,14 @@ fn options(help: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with('-')).map(|word| word.trim_end_matches('.').to_owned()).collect()
 }
 
-/// The commands of a help.
+/// Returns the commands in a help text.
 fn commands(help: &str) -> Vec<String> {
     let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names = lines.take_while(|line| line.starts_with("  ")).filter(|line| !line.starts_with("   "));
     names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// Bash offers for a command and each below it what its help lists.
+/// Checks the options of a command and its subcommands against the help. Returns the number of commands.
 async fn check_options(home: &Home, path: &mut Vec<String>) -> usize {
     let line: Vec<&str> = path.iter().map(String::as_str).collect();
     let help = home.ask(&[&line[..], &["--help"]].concat()).await.out;
@@ -101,14 +101,14 @@ async fn check_options(home: &Home, path: &mut Vec<String>) -> usize {
     count
 }
 
-/// A setting that a command refuses was offered: the generated completions do not heed what is hidden.
+/// The generated completions ignore hidden options, so they once completed options that the command rejects.
 #[tokio::test]
 async fn bash_offers_the_options_that_the_help_of_a_command_lists() {
     let count = check_options(&home().await, &mut Vec::new()).await;
     assert!(count > 25, "{count} commands");
 }
 
-/// In a terminal of its own: what is typed, Tab among it, is what readline makes of it.
+/// Types into a bash in a pseudo-terminal, because only readline handles Tab.
 #[tokio::test]
 async fn a_tab_in_a_terminal_completes_a_name_with_a_blank() {
     let home = home().await;
@@ -116,7 +116,7 @@ async fn a_tab_in_a_terminal_completes_a_name_with_a_blank() {
     terminal.args(["-qec", "bash --norc --noprofile -i", "/dev/null"]).env("TERM", "dumb");
     let mut terminal =
         terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script (bsdutils)");
-    // Control-A goes to the beginning of the line.
+    // Control-A moves to the start of the line.
     let typed = b"source ./statusd.bash\nstatusd check iCloud\\ Ba\t\x01printf '<%s>' \nexit\n";
     terminal.stdin.take().expect("a pipe").write_all(typed).expect("typed");
     let output = terminal.wait_with_output().expect("it ends");

@@ -1,8 +1,8 @@
 //! The crash test: kills statusd at every point and counts what its receivers recorded.
 //!
-//! It shows that no change is lost and none repeats needlessly. The oracle reads what the feed served and
-//! what the receiver recorded, never statusd. Faulty daemons show that the test detects faults. `cargo
-//! nextest` runs the short version, `scripts/crash-test` the long one.
+//! No change may be lost and none repeated needlessly. The oracle compares what the feed served with what
+//! the receiver recorded, and does not read statusd. Faulty daemons prove that the test detects faults.
+//! `cargo nextest` runs the short version, `scripts/crash-test` the long one.
 //!
 //! Time is real: statusd confirms a change for 30 s and retries after 5 s. Many daemons run in parallel
 //! instead.
@@ -19,7 +19,7 @@ const DAEMONS: &str = "CRASH_DAEMONS";
 const SEED: &str = "CRASH_SEED";
 
 const SHORT_KILLS: u32 = 200;
-/// A scene takes half a minute, a kill with a message in flight five seconds.
+/// A scene takes half a minute. A kill with a message in flight takes 5 s.
 const KILLS_PER_SCENE: u32 = 10;
 
 fn number<N: std::str::FromStr>(variable: &str) -> Option<N> {

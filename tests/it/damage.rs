@@ -1,9 +1,7 @@
-//! Faults of the disk and of hands: flipped bits, read errors, files that are emptied, deleted, replaced
-//! or older than they should be.
+//! Damaged databases: flipped bits, read errors, and files that are emptied, deleted, replaced or outdated.
 //!
-//! Each is made for real, in copies of one database with a history and waiting deliveries. Whatever
-//! happens to the file, statusd starts, announces nothing that it announced before, and a delivery that
-//! waited waits on, or people are told that something was lost.
+//! Each fault is applied to a copy of one database with a history and pending deliveries. statusd must
+//! start, must not announce a change again, and must keep pending deliveries or report a loss.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,7 +21,7 @@ use tempfile::TempDir;
 const START: &str = "2026-03-02T09:00:00Z";
 const CHANNELS: [&str; 2] = ["desktop", "webhook.ops"];
 const ALL: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
-/// Flipped bits with each run of the tests; the long test flips [`MANY`].
+/// Flipped bits in the short test. The long test flips [`MANY`].
 const FEW: usize = 100;
 const MANY: usize = 2_500;
 const HEADER_BYTES: usize = 100;
@@ -99,7 +97,7 @@ fn gather(channel: &str) -> Batching {
     if channel == "desktop" { ALL } else { Batching::PerChange }
 }
 
-/// Begins an attempt; the number of its message.
+/// Begins an attempt. Returns the id of its notice.
 async fn begin(store: &Store, channel: &str, now: Timestamp) -> Option<i64> {
     let next = |_| now + SignedDuration::from_secs(5);
     let begun = store.begin(channel, gather(channel), &compose, &next, now).await;
@@ -113,7 +111,7 @@ async fn send(store: &Store, channel: &str, now: Timestamp) -> bool {
     true
 }
 
-/// A database with outages that are over and that go on, messages sent, in flight and waiting.
+/// Fills the database with past and ongoing outages, and with sent, in-flight and pending messages.
 async fn fill(store: &Store) {
     let began = at("2026-03-02T08:00:00Z").as_second();
     let fine = Doc::new().service("iCloud Backup").service("iCloud Mail").service("Photos");
@@ -137,7 +135,7 @@ async fn fill(store: &Store) {
     store.acknowledge(&feed_id(), &|outage| outage.service == "Photos", false, until).await.expect("written");
 }
 
-/// A directory with such a database, closed.
+/// Returns a directory with such a database, closed.
 async fn filled() -> TempDir {
     let folder = folder();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
@@ -157,7 +155,7 @@ fn copy(from: &Path) -> TempDir {
 
 type Delivery = (i64, String);
 
-/// What waits or was given up.
+/// Returns the deliveries that are pending or given up.
 async fn open_deliveries(store: &Store) -> BTreeSet<Delivery> {
     let deliveries = store.deliveries(false).await.expect("an outbox");
     deliveries.into_iter().map(|delivery| (delivery.id, delivery.channel)).collect()
@@ -171,7 +169,7 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
         Err(error) => return Some(format!("does not start: {error}")),
     };
     let waits = open_deliveries(&store).await;
-    // A damaged name of a channel is a delivery all the same, and is seen.
+    // A delivery with a damaged channel name is still listed.
     let numbers =
         |deliveries: &BTreeSet<Delivery>| -> Vec<i64> { deliveries.iter().map(|(id, _)| *id).collect() };
     if numbers(&waits) != numbers(waited) && lost.is_none() {
@@ -209,7 +207,7 @@ async fn all(store: &Store) -> BTreeSet<i64> {
     store.deliveries(true).await.expect("an outbox").into_iter().map(|delivery| delivery.id).collect()
 }
 
-/// Flips bits all over the file, and one in five in its header.
+/// Flips one bit at a time, every fifth in the header.
 async fn flip(count: usize) {
     let folder = filled().await;
     let whole = fs::read(folder.path().join(DATABASE)).expect("a file");
@@ -286,7 +284,7 @@ async fn a_loss_is_announced_once() {
 async fn half_a_database_keeps_what_can_be_read() {
     let folder = filled().await;
     let path = folder.path().join(DATABASE);
-    // The table of coverage, which needs nothing: people are not told, and everything else is there.
+    // Losing the coverage table is not reported, and all other data remains.
     let database = rusqlite::Connection::open(&path).expect("a database");
     let page: u32 = database
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'coverage'", [], |row| row.get(0))
@@ -306,7 +304,7 @@ async fn half_a_database_keeps_what_can_be_read() {
     );
 }
 
-/// Where each table begins is noted a second time, so that no damage to the schema takes them all.
+/// The root page of each table is stored twice, so that a damaged schema loses no table.
 #[tokio::test]
 async fn all_rows_are_recovered_without_a_schema() {
     let folder = filled().await;
@@ -334,13 +332,13 @@ async fn all_rows_are_recovered_without_a_schema() {
     assert_eq!(trouble(folder.path(), &waited).await, None);
 }
 
-/// Each place of the schema, with a value of each type that is none for it.
+/// Puts an invalid value of each type into each column of the schema.
 #[tokio::test]
 async fn a_malformed_schema_is_damage() {
     let folder = filled().await;
     let columns = ["type", "name", "tbl_name", "rootpage", "sql"];
     let values = ["x'ff'", "NULL", "1.5", "'?'", "9223372036854775807"];
-    // SQLite itself reads less of the second.
+    // SQLite itself reads fewer columns of the second.
     for entry in ["name = 'delivery'", "name LIKE 'sqlite_autoindex_%'"] {
         for (column, value) in columns.iter().flat_map(|column| values.map(|value| (column, value))) {
             let copied = copy(folder.path());
@@ -357,8 +355,8 @@ async fn a_malformed_schema_is_damage() {
     }
 }
 
-/// A bit turns `phase IN (…)` into a function that SQLite does not have. Another program's database may
-/// really have functions of its own.
+/// A flipped bit turns `phase IN (…)` into an unknown function. The database of another program may use
+/// custom functions.
 #[tokio::test]
 async fn an_unknown_function_is_damage_in_our_schema_only() {
     let rename = |path: &Path, from: &str, to: &str| {
@@ -386,7 +384,7 @@ async fn an_unknown_function_is_damage_in_our_schema_only() {
     assert_eq!(fs::read(&path).expect("a file"), before);
 }
 
-/// A large database that is as a stop left it is not checked at the start; any other is.
+/// The start skips the check of a large database only if it is unchanged since the last stop.
 #[tokio::test]
 async fn a_large_database_that_was_changed_is_checked() {
     let folder = filled().await;
@@ -410,7 +408,7 @@ async fn a_large_database_that_was_changed_is_checked() {
     assert!(names.any(|name| name.to_string_lossy().starts_with("statusd.db.damaged-")), "it was checked");
 }
 
-/// `ack` and `snooze` write beside a daemon, or while none runs. They do not know the file's condition.
+/// `ack` and `snooze` write with or without a daemon, and do not check the file.
 #[tokio::test]
 async fn a_writer_beside_the_daemon_updates_the_mark_and_seals_nothing() {
     let folder = folder();
@@ -433,7 +431,7 @@ async fn a_lost_or_damaged_wal_loses_no_commit() {
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
     let expected = open_deliveries(&store).await;
-    // As a kill leaves it: the store is still open.
+    // The store is still open, so the files are as after a kill.
     let wal = format!("{DATABASE}-wal");
     assert!(folder.path().join(&wal).metadata().is_ok_and(|wal| wal.len() > 0), "there is a WAL");
     for damage in 0..3 {
@@ -542,7 +540,7 @@ async fn a_malformed_row_costs_only_itself() {
     assert_eq!(trouble(folder.path(), &waited).await, None);
 }
 
-/// Starts the real program with system calls on its database failing. Returns what it said.
+/// Runs the real program with failing system calls on its database. Returns its log.
 #[cfg(target_os = "linux")]
 fn run_with(state: &Path, calls: &str, fault: &str) -> String {
     use std::io::{BufRead, BufReader};
@@ -553,7 +551,7 @@ fn run_with(state: &Path, calls: &str, fault: &str) -> String {
     );
     fs::write(&config, text).expect("a configuration");
     let mut child = Command::new("strace")
-        // The program is the child itself, and what traces it a grandchild.
+        // -D makes statusd the direct child and strace a grandchild.
         .args(["-D", "-f", "-qq", "-o", "/dev/null", "-P"])
         .arg(state.join(DATABASE))
         .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{fault}")])

@@ -1,8 +1,8 @@
-//! Plays recordings whose dates are written as in all of Apple's locales: whatever form they have, the
-//! notices are those of the original.
+//! Replays recordings with their dates rewritten in the formats of Apple's locales. Every format must give
+//! the notices of the original.
 //!
-//! Only texts are rewritten, never the numbers beside them. The real recordings run only where they
-//! are; the made-up one has days of which the order cannot be told, and stale copies.
+//! Only date strings are rewritten, not the epoch numbers. The synthetic recording has ambiguous days and
+//! stale documents. Real recordings run only if they are present.
 
 use std::fmt::Write;
 use std::fs;
@@ -182,7 +182,7 @@ fn buddhist(text: String) -> String {
     (2010..2040).fold(text, |text, year| text.replace(&format!("/{year}"), &format!("/{}", year + 543)))
 }
 
-/// What Apple's American and Japanese documents have.
+/// Parses the dates in Apple's American and Japanese documents.
 fn original(text: &str) -> Timestamp {
     let (civil, zone) = text.trim().rsplit_once(' ').unwrap_or_else(|| panic!("no zone: {text}"));
     let hours = match zone {
@@ -197,7 +197,7 @@ fn original(text: &str) -> Timestamp {
     Offset::constant(hours).to_timestamp(civil).expect("a time")
 }
 
-/// The recording with its dates in another form; without starts and ends in words where asked for.
+/// Rewrites the dates under `keys` in another format, and removes the other date strings.
 fn rewritten(recording: &str, form: &Form, keys: &[&str]) -> String {
     let mut lines = String::new();
     for line in recording.lines() {
@@ -237,8 +237,7 @@ fn replayed(recording: &str) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Days on which an outage begins at eight and ends at half past eleven: of some the text does not
-/// tell day from month.
+/// Days with an outage from 08:00 to 11:30. In some, day and month are ambiguous.
 const DAYS: [&str; 9] = [
     "2026-05-03",
     "2026-05-05",
@@ -252,7 +251,7 @@ const DAYS: [&str; 9] = [
 ];
 const FOR_PEOPLE: &str = "%m/%d/%Y %H:%M UTC";
 
-/// An event of iCloud Backup, posted at a time.
+/// Returns an event of iCloud Backup, posted at this time.
 fn event(id: usize, day: &str, is_over: bool, posted: Timestamp) -> Value {
     let start = at(day, "08:00");
     let end = is_over.then(|| at(day, "11:30"));
@@ -270,7 +269,7 @@ fn at(day: &str, clock: &str) -> Timestamp {
     format!("{day}T{clock}:00Z").parse().expect("a time")
 }
 
-/// A line five minutes after its document was published.
+/// Returns a line of a recording.
 fn line(shown: Timestamp, events: &[Value]) -> String {
     let body = json!({"services": [
         {"serviceName": "iCloud Backup", "events": events}, {"serviceName": "Photos", "events": []},
@@ -278,7 +277,7 @@ fn line(shown: Timestamp, events: &[Value]) -> String {
     json!({"at": shown, "body": body.to_string()}).to_string() + "\n"
 }
 
-/// On each day a start, the copy of the evening before, the start again, the end.
+/// Returns a recording: on each day a start, a stale document, the start again, and the end.
 fn days() -> String {
     let five = SignedDuration::from_mins(5);
     let mut recording = line(at("2026-05-01", "08:00"), &[]);
@@ -303,7 +302,7 @@ fn every_form_of_dates_brings_the_same_notices() {
     assert_eq!((count("began"), count("ended")), (DAYS.len(), DAYS.len()), "{notices}");
     assert_eq!(notices.lines().count(), 2 * DAYS.len(), "{notices}");
     for form in &FORMS {
-        // With what proves the order of day and month, and without.
+        // With the dates that prove the order of day and month, and without.
         for keys in [&["datePosted", "startDate", "endDate"][..], &["datePosted"]] {
             let rewritten = rewritten(&recording, form, keys);
             assert_eq!(replayed(&rewritten), notices, "{} {keys:?}", form.pattern);
@@ -311,7 +310,7 @@ fn every_form_of_dates_brings_the_same_notices() {
     }
 }
 
-/// The next document is the right one, and it counts at once.
+/// The next document with a correct stamp is accepted at once.
 #[test]
 fn a_stamp_in_the_future_makes_nobody_deaf() {
     let day = "2026-05-05";

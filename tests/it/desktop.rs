@@ -1,4 +1,4 @@
-//! The desktop channel against a real D-Bus and a notification server under the test's hand.
+//! The desktop channel on a real D-Bus with a mock notification server.
 #![cfg(all(unix, not(target_os = "macos")))]
 
 use crate::common;
@@ -62,7 +62,7 @@ async fn a_start_is_critical_stays_and_says_who_it_is_from() {
         ("iCloud Backup is down", "Since 02:10.\nSome users.")
     );
     assert_eq!((bubble.urgency, bubble.expire, bubble.replaces_id), (Some(2), 0, 0));
-    // Not `network.error`: this computer's network is well.
+    // Not `network.error`, because the local network works.
     assert_eq!(
         (bubble.category.as_deref(), bubble.icon.as_str()),
         (Some("x-statusd.outage"), "dialog-warning")
@@ -81,7 +81,7 @@ async fn an_alarm_is_heard_where_the_server_plays_sounds_and_nothing_else_is() {
     assert_eq!(server.next().await.sound, None);
 }
 
-/// notify-osd makes a dialog of what is never to expire, and answers 0.
+/// notify-osd turns a bubble that never expires into a dialog and returns the id 0.
 #[tokio::test]
 async fn a_server_without_buttons_is_not_asked_to_let_anything_stay() {
     let bus = Bus::start();
@@ -110,7 +110,7 @@ async fn text_stays_text_for_a_server_without_markup() {
     let mut server = Server::start(&bus, &["body"]).await;
     Desktop::at(&bus.address).send(&notice("A & B", "<i>A & 'B'</i>\u{202e}\u{1b}")).await;
 
-    // dunst reads markup even where it says that it does not.
+    // dunst interprets markup even without the capability.
     assert_eq!(server.next().await.body, "‹i›A & 'B'‹/i›");
 }
 
@@ -123,7 +123,7 @@ async fn all_messages_go_over_one_connection_and_abilities_are_asked_once() {
     for turn in 0..3 {
         receipt(desktop.send(&notice(&format!("{turn}"), "")).await);
         let bubble = server.next().await;
-        // More than the queue of an unread connection holds: nobody listens, so it must not fill.
+        // More signals than the queue of an unread connection holds. The queue must not fill up.
         for _ in 0..200 {
             server.tell_closed(&bubble.sender, bubble.id).await;
         }
@@ -146,7 +146,7 @@ async fn the_end_replaces_the_start_even_after_statusd_was_restarted() {
     server.next().await;
     let (began, ended) = (server.next().await, server.next().await);
     assert_eq!((began.id, ended.replaces_id, ended.id), (2, 2, 2));
-    // Who was away has not seen its start either.
+    // The end stays, because an absent user has not seen the start either.
     assert_eq!((ended.urgency, ended.expire), (Some(1), 0));
     assert_eq!(again, start);
 }
@@ -192,7 +192,7 @@ async fn an_id_of_another_session_is_never_used_and_the_new_one_is_found_at_once
     let mut server = Server::start(&bus, &["body"]).await;
     let ended = receipt(desktop.send(&end(&start)).await);
     assert_eq!(server.next().await.replaces_id, 0);
-    // The same bubble of a server with the same name; only the session tells them apart.
+    // Both receipts have the same id and server name, and differ in the session.
     assert_eq!(ended.rsplit_once('@').map(|(id, _)| id), start.rsplit_once('@').map(|(id, _)| id));
     assert_ne!(ended, start);
 }
@@ -280,7 +280,7 @@ fn check_reached(answer: &SendOutcome) {
     assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
 }
 
-/// A shell that stands still for 40 s showed the start three times, and the copies stayed.
+/// A shell that hung for 40 s once showed the start three times, and the copies stayed.
 #[tokio::test]
 async fn a_server_that_hangs_is_given_one_copy_and_its_late_answer_counts() {
     let bus = Bus::start();
@@ -293,20 +293,20 @@ async fn a_server_that_hangs_is_given_one_copy_and_its_late_answer_counts() {
     for _ in 0..3 {
         check_reached(&send_in_vain(&mut desktop, &mut server, &down).await);
     }
-    // And nothing else either.
+    // Other messages are not sent either.
     let other = Notice { key: "another".to_owned(), ..notice("other", "") };
     check_not_reached(&send_in_vain(&mut desktop, &mut server, &other).await, "does not answer");
     assert!(server.is_quiet());
 
     server.hold(Held::Nothing);
     receipt(desktop.send(&other).await);
-    // Nobody waits for the first one any more.
+    // The first bubble is outdated and closed.
     assert_eq!(server.next_closed().await, shown.id);
     assert_eq!(server.next().await.summary, "other");
 }
 
-/// GNOME's server answers for a shell that hangs, after 25 s and without the bubble's number. The shell
-/// shows the bubble all the same, so that the next try left a copy that nothing ever took back.
+/// While GNOME Shell hangs, its server returns an error after 25 s. The shell shows the bubble later, so
+/// the next attempt once left a copy that was never closed.
 #[tokio::test]
 async fn a_server_that_was_met_before_and_hangs_is_sent_nothing_until_it_goes_on() {
     let bus = Bus::start();
@@ -350,7 +350,7 @@ async fn a_late_answer_is_taken_for_the_message_it_is_about() {
     assert!(server.is_quiet() && server.has_closed_nothing());
 }
 
-/// It answers everything but this, so perhaps it dropped it. But not for ever.
+/// The server answers other calls, so it may have dropped the message. Repeats are limited.
 #[tokio::test]
 async fn a_message_that_a_living_server_never_confirms_is_repeated_twice_and_late_copies_go() {
     let bus = Bus::start();
@@ -419,7 +419,7 @@ async fn number_0_is_no_receipt() {
     assert!(matches!(answer, SendOutcome::Delivered { receipt: None, .. }), "{answer:?}");
 }
 
-/// Then it may be composed anew: a start and its end in one.
+/// A message that was not shown may be composed anew, with a start and its end combined.
 #[tokio::test]
 async fn an_error_says_that_nothing_was_shown_and_silence_does_not() {
     let bus = Bus::start();
@@ -435,7 +435,7 @@ async fn an_error_says_that_nothing_was_shown_and_silence_does_not() {
     }
 }
 
-/// It took the alarm from the screen at once, without a mark that something is unread: nobody was told of the end.
+/// GNOME Shell once replaced the alarm without showing the end, so the user missed it.
 #[tokio::test]
 async fn gnome_shell_shows_an_end_because_its_alarm_is_closed_before() {
     let bus = Bus::start();
@@ -444,7 +444,7 @@ async fn gnome_shell_shows_an_end_because_its_alarm_is_closed_before() {
     let start = receipt(Desktop::at(&bus.address).send(&notice("down", "")).await);
     let began = server.next().await;
     let mut desktop = Desktop::at(&bus.address);
-    // Still an alarm: one place for it.
+    // Still an alarm, so it replaces the first bubble.
     let worse = Notice { replaces: Some(start.clone()), ..notice("worse", "") };
     assert_eq!(receipt(desktop.send(&worse).await), start);
     assert_eq!(server.next().await.replaces_id, began.id);
@@ -455,7 +455,7 @@ async fn gnome_shell_shows_an_end_because_its_alarm_is_closed_before() {
     let shown = server.next().await;
     assert_eq!((shown.summary.as_str(), shown.replaces_id), ("Over", 0));
     assert_ne!(ended, start);
-    // It comes back.
+    // The outage reopens.
     let again = Notice { replaces: Some(ended), ..notice("down again", "") };
     receipt(desktop.send(&again).await);
     assert_eq!(server.next().await.replaces_id, shown.id);
@@ -546,7 +546,7 @@ async fn the_end_of_an_alarm_that_statusd_closed_stays_until_somebody_dismisses_
         panic!("not closed")
     };
     assert_eq!(server.next_closed().await, id);
-    // In the morning, through another run of statusd.
+    // Later, in another process of statusd.
     let mut desktop = Desktop::at(&bus.address);
     desktop
         .send(&Notice { replaces: Some(receipt), severity: Severity::Resolved, ..notice("fixed", "") })
@@ -597,7 +597,7 @@ async fn an_alarm_is_shown_again_by_the_next_server_once_and_never_closed_there_
     assert_eq!(server.next_closed().await, bubble.id);
 }
 
-/// It may be this very bubble that ends it.
+/// The bubble itself may be what crashes the server.
 #[tokio::test]
 async fn a_server_that_ends_again_and_again_is_not_shown_the_alarm_each_time() {
     let bus = Bus::start();
@@ -671,7 +671,7 @@ async fn a_server_that_the_bus_cannot_start_is_named() {
     check_not_reached(&answer, "notification server does not work: ");
 }
 
-/// As `env -u` and some login managers leave it, and as a list, for the program itself.
+/// Some login managers leave the variable empty, and D-Bus allows a list of addresses.
 #[tokio::test]
 async fn the_program_finds_its_bus_through_an_empty_variable_and_through_a_list() {
     let bus = Bus::start();

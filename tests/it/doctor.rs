@@ -1,7 +1,7 @@
-//! `statusd doctor` and `statusd guide` as programs: the verdict, the exit code, what they print.
+//! Runs `statusd doctor` and `statusd guide` against a mock feed and mock phones: verdict, exit code and
+//! output.
 //!
-//! What each check makes of what it sees is tested beside it; here the whole is put together, with
-//! Apple, the network and the phone played on this computer.
+//! The checks themselves are tested beside their code.
 #![cfg(target_os = "linux")]
 
 use crate::process;
@@ -35,7 +35,7 @@ fn ago(seconds: i64) -> i64 {
     Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).expect("a time").as_second()
 }
 
-/// The verdict, and the first finding of a check.
+/// Parses the JSON report and checks its exit code.
 #[track_caller]
 fn answer(said: &Said) -> Value {
     assert_eq!(said.err, "", "{said:?}");
@@ -85,7 +85,7 @@ async fn a_feed_without_trouble_clears_nobody_and_one_that_cannot_be_read_tells_
     }
 }
 
-/// A phone that backed up so long ago and is otherwise as it should be.
+/// Returns a healthy phone with its last backup this long ago.
 fn phone(backed_up_s_ago: i64) -> Phone {
     let clock = ago(0) as f64;
     Phone::new(UDID, Arc::new(Papers::new()))
@@ -159,7 +159,7 @@ async fn what_is_no_iphone_is_listed_and_not_judged() {
     assert_eq!((&last["status"], &last["subject"]), (&"ok".into(), &"iPhone".into()));
 }
 
-/// Files as a backup program leaves them.
+/// Writes the property lists of a backup.
 fn backup_files(home: &Home, folder: &str, files: &[(&str, String)]) {
     for (name, body) in files {
         let path = home.path(&format!("{folder}/{name}"));
@@ -198,9 +198,9 @@ async fn a_failed_backup_to_this_computer_does_not_pass_as_fresh() {
         (&found["status"], &found["seen"]),
         (&"ok".into(), &"a backup on this computer, 30 days old, encrypted".into())
     );
-    // Info.plist is written when a run begins.
+    // A backup writes Info.plist at its start.
     backup_files(&home, "failed/00008101-000A1B2C3D4E001E", &good(HOUR_S));
-    // What was not finished lies beside the good one.
+    // An unfinished backup is stored beside the last good one.
     backup_files(&home, "left/00008101-000A1B2C3D4E001E", &good(30 * DAY_S));
     let left = [("Status.plist", status_list("uploading", HOUR_S))];
     backup_files(&home, "left/00008101-000A1B2C3D4E001E/Snapshot", &left);
@@ -234,7 +234,7 @@ async fn backups_are_found_one_folder_off_and_cannot_see_is_not_none() {
     for folder in ["unmounted", "links", "link"] {
         assert_eq!(backups_in(&home, folder).await["status"], "cannot_tell", "{folder}");
     }
-    // Named in the configuration.
+    // A missing directory from the configuration.
     let away = home.path("away");
     home.configure(&format!(
         "time_zone = \"UTC\"\n[state]\ndirectory = \"state\"\n[phone]\nbackups = [{away:?}]"
@@ -312,7 +312,7 @@ async fn a_phone_that_hangs_costs_its_own_answers_only() {
     );
 }
 
-/// In a network of its own, without any way out: as with the cable pulled.
+/// Runs in an empty network namespace, as if the cable were unplugged.
 #[tokio::test]
 async fn without_a_network_it_is_the_network() {
     let home = Home::new();

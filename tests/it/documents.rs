@@ -1,7 +1,6 @@
-//! The documents for people: what they link to and what they name of this repository is there.
+//! Checks that the links and the paths in the documents exist in this repository.
 //!
-//! Asks nobody: addresses of the web are not looked at. That the commands that they show parse is
-//! tested beside the definition of the command line, in `src/cli/documents.rs`.
+//! Does not check web addresses. `src/cli/documents.rs` checks the commands in the documents.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ const TOPS: [&str; 10] = [
     "systemd/",
     "tests/",
 ];
-/// What stands for a name that somebody has yet to give.
+/// Placeholders in paths.
 const PLACEHOLDERS: [&str; 2] = ["NAME", "/N."];
 
 fn root() -> &'static Path {
@@ -33,7 +32,7 @@ fn documents() -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
 
-/// What a document, which lies in that directory, names and is not there.
+/// Returns the missing targets that a document in `directory` names.
 fn missing(text: &str, directory: &Path) -> Vec<String> {
     let prose = text.split("```").step_by(2).collect::<String>();
     let is_elsewhere = |target: &&str| !target.contains("://") && !target.starts_with("mailto:");
@@ -59,7 +58,7 @@ fn is_there(target: &str, text: &str, directory: &Path) -> bool {
     })
 }
 
-/// What a heading is called in an address, as forges have it.
+/// Returns the anchor of a heading, as GitHub generates it.
 fn anchor(heading: &str) -> String {
     let heading = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));

@@ -1,7 +1,6 @@
-//! `statusd drill` as a program: what reaches real channels, what it prints, how it exits.
+//! Runs `statusd drill`: the messages that channels receive, the output and the exit code.
 //!
-//! What the play is made of is tested beside it. No daemon, no Apple, and no network beyond
-//! loopback.
+//! The scenario is tested beside its code. Uses no daemon and only loopback connections.
 #![cfg(target_os = "linux")]
 
 use crate::common::bus::{Bus, Server};
@@ -22,7 +21,7 @@ fn configured(channels: &str) -> Home {
     home
 }
 
-/// The kind of one change of a drill.
+/// Checks one change of a drill. Returns its kind.
 #[track_caller]
 fn kind(request: &Request) -> String {
     let change: Value = serde_json::from_slice(&request.body).expect("JSON");
@@ -128,7 +127,7 @@ async fn a_channel_that_hangs_holds_up_nobody() {
 #[tokio::test]
 async fn a_dry_drill_prints_all_and_sends_nothing() {
     let ops = HttpServer::start([Reply::status(200)]).await;
-    // No desktop session either: nobody would see a bubble.
+    // There is no desktop session either.
     let home = configured(&webhook("ops", &ops));
     let said = home.ask(&["drill", "--dry"]).await;
     assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");

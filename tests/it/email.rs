@@ -1,4 +1,4 @@
-//! The email channel against a real mail server, and against one that misbehaves on purpose.
+//! The email channel against a real mail server and a scripted one.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const USER: &str = "me@example.org";
 const PASSWORD: &str = "correct horse";
-/// What goes over the line for it: LOGIN's, and PLAIN's.
+/// The password as encoded for AUTH LOGIN and AUTH PLAIN.
 const ENCODED: [&str; 2] = ["Y29ycmVjdCBob3JzZQ==", "AG1lQGV4YW1wbGUub3JnAGNvcnJlY3QgaG9yc2U="];
 
 fn notice() -> Notice {
@@ -391,7 +391,7 @@ async fn who_has_it_is_not_asked_again() {
     let second = lines.iter().find(|line| line.starts_with(LETTER)).expect("a letter");
     assert_eq!(without_date(second), without_date(&first), "the same letter, to the other one");
 
-    // The next message is everybody's.
+    // The next message goes to all recipients.
     receipt(&email.send(&Notice { key: "another".to_owned(), ..notice() }).await);
     assert!(peer.rest().iter().any(|line| line.starts_with("RCPT TO:<a@")));
 }
@@ -452,8 +452,8 @@ async fn without_encryption_nothing_is_said() {
     check_refused(&answer, "takes no password");
 }
 
-/// RFC 3207, 4.2: what is said before the encryption must not count behind it. Replies slipped in
-/// there shift all later ones by one, and the last shift would make a receipt of "go ahead".
+/// Replies from before the handshake must be discarded (RFC 3207, 4.2). An injected reply would shift all
+/// later ones and turn "go ahead" into a receipt.
 #[tokio::test]
 async fn replies_slipped_in_before_the_encryption_deliver_nothing() {
     let (tls, authority) = acceptor(Papers::Good);
@@ -518,7 +518,7 @@ async fn a_flood_of_words_is_harmless() {
     check_unclear(&answer, "got it and answers \"xxx");
 }
 
-/// RFC 5321, 4.2: the code decides, whatever the text is.
+/// The reply code decides, not its text (RFC 5321, 4.2).
 #[tokio::test]
 async fn a_letter_that_was_taken_is_not_sent_again_whatever_the_words() {
     let taken: [&[u8]; 9] = [
@@ -537,7 +537,7 @@ async fn a_letter_that_was_taken_is_not_sent_again_whatever_the_words() {
         receipt(&answer);
         assert_eq!(lines.iter().filter(|line| line.starts_with(LETTER)).count(), 1);
     }
-    // Cut off behind the code: the server has said it.
+    // A reply that breaks off after its code counts.
     for bytes in [&b"250 half a rep"[..], b"250-first\r\n25", b"250"] {
         receipt(&scripted(vec![(LETTER, Act::Cut(bytes))]).await.0);
     }
@@ -668,7 +668,7 @@ async fn a_reply_without_end_is_left_after_16_kib() {
     }
 }
 
-/// Each try may be a repeat, so there are three and not a month of them, whatever restarts in between.
+/// Each attempt may deliver a repeat, so there are three at most, also across restarts.
 #[tokio::test]
 async fn an_unclear_answer_is_tried_three_times() {
     let mut peer = Scripted::start(vec![vec![(LETTER, Act::Say("gr\u{fc}\u{df}e"))]], None).await;

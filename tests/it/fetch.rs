@@ -1,6 +1,6 @@
-//! Every way in which a look can end, each against a real server on loopback.
+//! Every outcome of a fetch, each against a mock server on loopback.
 //!
-//! What depends on the process's environment (proxies, trust) runs in a process of its own.
+//! Tests that depend on environment variables (proxies, trust store) run in their own process.
 
 use std::env;
 use std::io::{Read, Write};
@@ -66,7 +66,7 @@ fn check(failure: &FetchError, fault: Fault, word: &str) {
     assert_eq!((failure.fault(), failure.word()), (fault, word), "{failure}");
 }
 
-// Answers that are a feed.
+// Readable responses.
 
 #[tokio::test]
 async fn a_feed_is_read_in_every_form_of_delivery() {
@@ -109,7 +109,7 @@ async fn gzip_is_understood_in_every_form() {
         ("Content-Encoding: gzip, gzip", gzip(&gzip(doc.as_bytes()))),
         ("Content-Encoding: gzip", [gzip(first), gzip(second)].concat()),
         ("Content-Encoding: gzip", [gzip(doc.as_bytes()), vec![0; 1024]].concat()),
-        // Labels that are wrong: the bytes decide.
+        // Wrong labels, which are ignored.
         ("X-Nothing: 1", gzip(doc.as_bytes())),
         ("Content-Encoding: identity", gzip(doc.as_bytes())),
         ("Content-Encoding: gzip", doc.clone().into_bytes()),
@@ -182,7 +182,7 @@ async fn an_encoding_that_was_not_asked_for_is_named() {
         let head = format!("Content-Encoding: {header}");
         let failure = look_at(raw(&["HTTP/1.1 200 OK", &head], &packed)).await.expect_err("no feed");
         if name.is_empty() {
-            // Not a header at all.
+            // Not a valid header.
             check(&failure, Fault::Apple, "no_services");
             continue;
         }
@@ -261,7 +261,7 @@ async fn validators_are_sent_back_and_304_means_unchanged() {
     check_down(fetcher.fetch().await);
     assert_eq!(fetcher.fetch().await, Ok(FetchOutcome::Unchanged));
 
-    // An answer without validators: the old ones say nothing of it.
+    // After a response without validators, none are sent.
     apple.show(&down().json());
     check_down(fetcher.fetch().await);
     check_down(fetcher.fetch().await);
@@ -313,7 +313,7 @@ async fn a_304_that_nobody_asked_for_is_a_failure() {
     assert_eq!(failure.to_string(), "127.0.0.1 answered 304 (Not Modified)");
 }
 
-// Answers that are no feed.
+// Unreadable responses.
 
 #[tokio::test]
 async fn unreadable_answers() {
@@ -369,7 +369,7 @@ async fn a_web_page_is_the_networks_doing_unless_it_came_over_verified_tls() {
     check(&failure, Fault::Apple, "html");
 }
 
-// Sizes and times.
+// Limits.
 
 #[tokio::test]
 async fn one_mib_and_not_a_byte_more() {
@@ -428,7 +428,7 @@ async fn a_connection_that_does_not_come_about_is_our_own_trouble() {
     assert_eq!(failure.to_string(), "no connection to 127.0.0.1 within 0.3 s: is this computer online?");
 }
 
-// Connections that break.
+// Broken connections.
 
 #[tokio::test]
 async fn refused() {
@@ -542,7 +542,7 @@ async fn a_redirect_to_nowhere_is_an_http_failure() {
 
 // TLS.
 
-/// The directory must live as long as the file is needed.
+/// Writes a CA file. The caller keeps the directory.
 fn ca_file(pem: &str) -> (TempDir, PathBuf) {
     let dir = TempDir::new().expect("a directory");
     let file = dir.path().join("authority.pem");
@@ -588,7 +588,7 @@ async fn an_unknown_authority_is_not_trusted() {
     assert_eq!(failure.kind, FailureKind::Tls(TlsProblem::UnknownIssuer));
 }
 
-/// Takes one connection, says this before it hears anything, and hangs up after the other side.
+/// Accepts one connection, sends `bytes` at once, and closes after the client.
 fn speaks_first(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("a port");
@@ -624,7 +624,7 @@ fn a_ca_file_without_certificates_is_refused_in_words() {
     assert!(new(file).contains("larger than 1 MiB"));
 }
 
-// What depends on the environment: each test runs itself again in a process of its own.
+// Tests that depend on the environment. Each runs itself again in a child process.
 
 const CHILD: &str = "STATUSD_TEST_CHILD";
 
@@ -632,7 +632,7 @@ fn is_child() -> bool {
     env::var_os(CHILD).is_some()
 }
 
-/// Runs one test of this file again, with nothing but this environment.
+/// Runs one test of this file in a child process with only this environment.
 #[track_caller]
 fn again_with(test: &str, environment: &[(&str, &str)]) {
     let output = Command::new(env::current_exe().expect("this program"))
@@ -683,8 +683,7 @@ async fn a_proxy_that_refuses() {
     again_with("a_proxy_that_refuses", &[("HTTPS_PROXY", &proxy.url_of(""))]);
 }
 
-/// A proxy that speaks SOCKS 5 (RFC 1928) to one client and answers with `reply`; the name that it was
-/// asked for.
+/// Starts a SOCKS 5 proxy (RFC 1928) for one client. Returns its address and the requested host name.
 fn socks(reply: u8) -> (String, thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = format!("socks5h://{}", listener.local_addr().expect("an address"));

@@ -1,5 +1,5 @@
-//! Files that are not what they should be, and outputs that take nothing: the real program ends, in
-//! one line and with the documented code.
+//! Special files instead of regular ones, and unwritable outputs: the real program ends with one line and
+//! the documented exit code.
 #![cfg(target_os = "linux")]
 
 use std::fs::{self, Permissions};
@@ -82,7 +82,7 @@ async fn no_file_of_the_state_directory_is_waited_for() {
         }
         fs::remove_dir_all(home.state()).expect("removed");
     }
-    // Through a link, and a directory in its place.
+    // A link to a pipe, then a directory instead of the database.
     pipe(&home.path("pipe"));
     fs::create_dir_all(home.state()).expect("a directory");
     symlink(home.path("pipe"), home.database()).expect("a link");
@@ -114,7 +114,7 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
         daemon.stop().await;
         assert_eq!(mode(), 0o700);
     }
-    // One that is shared on purpose is left as it is: it may be /tmp.
+    // A directory that is shared on purpose, such as /tmp, keeps its mode.
     let left_alone = async |open: u32| {
         set(open);
         let mut daemon = home.start();
@@ -127,7 +127,7 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
     left_alone(0o777).await;
 }
 
-/// The command with its outputs where a shell would send them; its code and what came on the other.
+/// Runs a command with a shell redirection. Returns the exit code and the remaining output.
 fn redirected(home: &Home, arguments: &str, redirection: &str) -> (Option<i32>, String) {
     let script = format!("exec \"$0\" {arguments} {redirection}");
     let output = Command::new("/bin/sh")

@@ -1,4 +1,4 @@
-//! The real program reads a list of devices beside a database with a past.
+//! `statusd fleet` with a device list and a database with recorded outages.
 
 #![cfg(unix)]
 
@@ -20,7 +20,7 @@ fn ago(hours: i64) -> Timestamp {
     now - SignedDuration::from_hours(hours)
 }
 
-/// Apple has had an outage for four days and was seen for thirty.
+/// The database covers thirty days, with an outage in the last four.
 async fn home() -> Home {
     let home = Home::new();
     home.configure(&configuration(BACKUP, "http://127.0.0.1:9/", "[channel.desktop]\nenabled = false\n"));
@@ -29,7 +29,7 @@ async fn home() -> Home {
     home
 }
 
-/// In the order of [`WORDS`].
+/// A device list in the order of [`STANDINGS`].
 fn list() -> String {
     format!(
         "Name;Last iCloud Backup;Backup Enabled;Model\r\n\

@@ -1,14 +1,14 @@
-//! Holds the names to the glossary: its types exist, and no two public types share a name.
+//! Checks that the types in the glossary exist and that public type names are unique.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::arrows::sources;
 
-/// One idea for each channel or platform, told apart by its module.
+/// Names that each channel or platform may define in its own module.
 const PER_MODULE: &[&str] = &["Settings", "Desktop"];
 
-/// The public types of `src/`, each with the files that define it.
+/// Returns the public types of `src/` with the files that define them.
 fn public_types() -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (file, code) in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
@@ -19,7 +19,7 @@ fn public_types() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// The name in `pub struct NAME`, `pub(super) enum NAME` and their like, at the start of a line.
+/// Returns the name in `pub struct NAME`, `pub(super) enum NAME` and similar lines without indentation.
 fn defined(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub")?;
     let rest = rest.strip_prefix("(super)").or_else(|| rest.strip_prefix("(crate)")).unwrap_or(rest);

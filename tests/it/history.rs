@@ -1,4 +1,4 @@
-//! `statusd history` through the real program, on databases made by hand.
+//! Runs `statusd history` on databases with hand-written rows.
 #![cfg(target_os = "linux")]
 
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ const BACKUP: &str = "icloud backup";
 struct Home(TempDir);
 
 impl Home {
-    /// With these rows beside iCloud Backup and Photos, which Apple lists.
+    /// Writes a database with these rows and the services iCloud Backup and Photos.
     fn new(rows: &str) -> Home {
         let home = Home(TempDir::new().expect("a directory"));
         let opened = Store::open(&home.state(), "2026-04-01T00:00:00Z".parse().expect("a time"));
@@ -45,7 +45,7 @@ impl Home {
         serde_json::from_str(&self.ask(&format!("--json {arguments}"))).expect("an array")
     }
 
-    /// `ID/OCCURRENCE` of what is in the array, each once, in order.
+    /// Returns `ID/OCCURRENCE` of the elements, without repeats, in order.
     fn identities(&self, arguments: &str) -> Vec<String> {
         let of =
             |item: &Value| Some(format!("{}/{}", item["message_id"].as_str()?, item["occurrence"].as_u64()?));
@@ -69,8 +69,8 @@ const SERVICES: &str = "
         ('consumer/en_US', '2026-04-21T12:00:00Z', '2026-05-05T12:00:00Z', 'readable');
 ";
 
-/// A row of `outage`; times are of 2026, without year and seconds, `-` for none. `counts` is a list of
-/// kinds.
+/// Returns a row of `outage`. Times are in 2026, without year and seconds, `-` for none. `counts` is a list
+/// of kinds.
 fn outage(
     key: &str,
     id: &str,
@@ -96,7 +96,7 @@ fn outage(
     )
 }
 
-/// A row of `change` of that outage, and of `delivery` for each `(state, settled)`.
+/// Returns a row of `change` for that outage, and one of `delivery` for each `(state, settled)`.
 fn change(key: &str, id: &str, occurrence: u32, kind: &str, at: &str, deliveries: &[(&str, &str)]) -> String {
     let mut rows = format!(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
@@ -119,25 +119,25 @@ fn change(key: &str, id: &str, occurrence: u32, kind: &str, at: &str, deliveries
 /// One of each kind of life that an outage may have.
 fn lives() -> String {
     let rows = [
-        // Already over when statusd first ran: nobody was told.
+        // Over before statusd first ran, so not announced.
         outage(BACKUP, "1", 1, "Outage", "over", ["03-30T10:00", "03-30T12:00", "04-01T08:00"], &["noted"]),
         change(BACKUP, "1", 1, "noted", "04-01T08:00", &[]),
-        // Announced by the faster of two channels.
+        // Announced, first by the faster of two channels.
         outage(BACKUP, "2", 1, "Outage", "over", ["04-03T06:15", "04-03T10:04", "04-03T07:45"], &["began", "ended"]),
         change(BACKUP, "2", 1, "began", "04-03T07:46", &[("sent", "04-03T09:00"), ("sent", "04-03T07:46")]),
         change(BACKUP, "2", 1, "ended", "04-03T10:10", &[("sent", "04-03T10:10"), ("given_up", "05-03T10:10")]),
-        // Back under the same id.
+        // Reopened under the same id.
         outage(BACKUP, "2", 2, "Outage", "over", ["04-03T11:00", "04-04T01:00", "04-03T11:30"], &["reopened", "ended"]),
         change(BACKUP, "2", 2, "reopened", "04-03T11:31", &[("sent", "04-03T11:31")]),
         // Over before Apple posted it.
         outage(BACKUP, "3", 1, "Issue", "over", ["04-06T02:10", "04-06T04:00", "04-06T05:30"], &["missed"]),
         change(BACKUP, "3", 1, "missed", "04-06T05:31", &[("sent", "04-06T05:31")]),
-        // Apple stopped listing it, and its message was given up.
+        // Withdrawn, with its message given up.
         outage(BACKUP, "4", 1, "Outage", "withdrawn", ["04-08T02:00", "04-08T05:00", "04-08T03:00"], &["began", "withdrawn"]),
         change(BACKUP, "4", 1, "began", "04-08T03:01", &[("given_up", "05-04T10:10")]),
         // Without times from Apple.
         outage(BACKUP, "5", 1, "Performance", "over", ["-", "-", "04-09T03:00"], &["missed"]),
-        // Statusd was off when it was posted; no channel.
+        // Posted while statusd was off, without a channel.
         outage(BACKUP, "6", 1, "Outage", "over", ["04-20T10:00", "04-20T11:00", "04-21T12:00"], &["missed"]),
         change(BACKUP, "6", 1, "missed", "04-21T12:01", &[]),
         // Maintenance: cancelled, planned, running.
@@ -147,7 +147,7 @@ fn lives() -> String {
         change(BACKUP, "8", 1, "planned", "05-01T08:01", &[("pending", "-")]),
         outage(BACKUP, "9", 1, "Maintenance", "ongoing", ["05-02T02:00", "12-24T04:00", "05-02T02:00"], &["started"]),
         change(BACKUP, "9", 1, "started", "05-02T02:01", &[("sent", "05-02T02:01"), ("pending", "-")]),
-        // Goes on, in another service.
+        // Ongoing, in another service.
         outage("photos", "10", 1, "Outage", "ongoing", ["05-05T08:00", "-", "05-05T09:00"], &["began"]),
         change("photos", "10", 1, "began", "05-05T09:01", &[]),
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, serial, message, near) VALUES

@@ -1,9 +1,7 @@
-//! launchd's plist against the keys that its manual has, and the agent that `statusd service install`
-//! makes of it.
+//! Checks the shipped launchd plist against the keys of launchd.plist(5).
 //!
-//! The keys and their types are those of launchd.plist(5), "XML PROPERTY LIST KEYS", as macOS has it
-//! (`man launchd.plist`); launchd itself ignores a key that it does not know without a word, so a typing
-//! error is found here or nowhere. Only a Mac can say whether launchd takes it: docs/macos.md.
+//! launchd silently ignores unknown keys, so only this test finds a typing error. Checks that need a Mac are
+//! in docs/macos.md.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,21 +9,21 @@ use std::path::Path;
 
 use plist::{Dictionary, Value};
 
-/// What may stand behind a key.
+/// The type of a value.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Text,
-    /// One of these.
+    /// One of these words.
     Word(&'static [&'static str]),
     Switch,
-    /// Whole, not negative.
+    /// A whole number that is not negative.
     Number,
     Texts,
-    /// Of switches and numbers and texts under names of one's own.
+    /// A value that is not checked.
     Any,
-    /// `KeepAlive`: a switch, or conditions.
+    /// A switch or a dictionary of conditions (`KeepAlive`).
     SwitchOr(&'static [(&'static str, Kind)]),
-    /// A text, or several.
+    /// One text or several.
     TextOrTexts(&'static [&'static str]),
 }
 
@@ -117,7 +115,7 @@ fn read(text: &str) -> Dictionary {
     value.into_dictionary().expect("a dictionary")
 }
 
-/// What is wrong, a line each.
+/// Returns the faults of the plist, one line each.
 fn faults(list: &Dictionary) -> Vec<String> {
     let mut faults = judged("", list, KEYS);
     let missing = NEEDED.iter().filter(|key| !list.contains_key(key));
@@ -165,15 +163,15 @@ fn fits(kind: Kind, value: &Value) -> bool {
 fn the_shipped_agent_has_only_keys_that_launchd_knows() {
     let list = read(&shipped());
     assert_eq!(faults(&list), [""; 0]);
-    // Started again after a crash or an error, not after a polite stop.
+    // launchd restarts statusd after a crash or an error, but not after a normal stop.
     let keep_alive = list["KeepAlive"].as_dictionary().expect("conditions");
     assert_eq!(keep_alive["SuccessfulExit"].as_boolean(), Some(false));
     assert_eq!(list["LimitLoadToSessionType"].as_string(), Some("Aqua"));
     assert_eq!(list["ProcessType"].as_string(), Some("Background"));
     assert_eq!(list["Umask"].as_unsigned_integer(), Some(0o077));
-    // Files are expected to be called after their label.
+    // launchd expects the file name to match the label.
     assert_eq!(list["Label"].as_string(), Some("statusd"));
-    // The daemon needs 5 s to stop, and launchd must not kill it before.
+    // The daemon needs up to 5 s to stop, and launchd must not kill it earlier.
     assert!(list["ExitTimeOut"].as_unsigned_integer() > Some(5));
     assert!(list["ThrottleInterval"].as_unsigned_integer() >= Some(10), "launchd's own is 10 s");
 }
@@ -198,7 +196,7 @@ fn what_is_wrong_with_a_plist_is_found() {
     check("<string>-c</string>", "<integer>1</integer>", "ProgramArguments is");
 }
 
-/// What is only seen on a Mac is a list that a person goes through before a release.
+/// A maintainer works through the checks that need a Mac before a release.
 #[test]
 fn what_only_a_mac_can_show_is_written_down() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -210,7 +208,7 @@ fn what_only_a_mac_can_show_is_written_down() {
     }
 }
 
-/// Code for macOS alone is paths and what notify-rust needs; it cannot be tried elsewhere.
+/// Code for macOS only cannot be tested elsewhere.
 #[test]
 fn there_is_little_code_for_macos_alone() {
     const FILES: [(&str, &str); 2] =

@@ -1,6 +1,6 @@
 //! All integration tests in one binary, because linking dominates the build time.
 //!
-//! `common` fakes external systems, `sim` runs the daemon's loops in virtual time, `process` the real
+//! `common` mocks external systems, `sim` runs the daemon's loops in virtual time, `process` the real
 //! binary, `systemd_vm` a real systemd. `crash_test` kills daemons at every kill point.
 
 mod advice;

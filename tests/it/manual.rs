@@ -1,19 +1,19 @@
-//! The manual as people read it: every page, set by groff and by mandoc for a terminal of 80 columns.
+//! Formats every manual page with groff and mandoc: no warnings, no line over 80 columns, and no reference
+//! to a missing page.
 //!
-//! Does not judge what the pages say. Invariant: no page makes either of the two complain, no line is
-//! too long, and each page that another one names is there.
+//! Does not check the text of the pages.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// Of the terminal that the pages are read in.
+/// The width of the terminal.
 const COLUMNS: usize = 80;
-/// The same sources have to give the same page, so there is none. mandoc would like one.
+/// A mandoc warning that is ignored, because builds must be reproducible.
 const NO_DATE: &str = "missing date";
 
-/// All pages, in a directory that is theirs.
+/// All pages in a temporary directory.
 struct Pages {
     directory: tempfile::TempDir,
 }
@@ -49,7 +49,7 @@ fn set(program: &str, arguments: &[&str], page: &Path) -> Output {
         .unwrap_or_else(|error| panic!("{program}: {error}; scripts/test installs it"))
 }
 
-/// As text without bold and underlined letters, and what groff complained of.
+/// Returns the page as plain text, and groff's warnings.
 fn by_groff(page: &Path) -> (String, String) {
     let width = format!("-rLL={COLUMNS}n");
     let plain = ["-P-c", "-P-b", "-P-o", "-P-u"];
@@ -61,7 +61,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What is wrong with a page as it is read.
+/// Returns the faults of a page.
 fn faults(page: &Path) -> Vec<String> {
     let (read, complaints) = by_groff(page);
     let lint = set("mandoc", &["-Tlint", "-Wwarning"], page);

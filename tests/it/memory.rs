@@ -53,7 +53,7 @@ async fn hostile_documents_stay_within_32_mib() {
     }
 }
 
-/// 16 KB of gzip, 4 MiB of nested lists.
+/// For example, 16 KB of gzip decompress to 4 MiB of nested lists.
 #[tokio::test]
 async fn what_unpacks_into_more_is_not_read_to_its_end() {
     let apple = Apple::start().await;

@@ -1,6 +1,6 @@
-//! What people do wrong, through the real program: the exact line and the exit code.
+//! User mistakes with the real program: the exact error line and the exit code.
 //!
-//! It starts no daemon and needs no network. Invariant: no line holds words of a library.
+//! Starts no daemon and needs no network. `output` checks that no line contains wording of a library.
 #![cfg(target_os = "linux")]
 
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ const OF_LIBRARIES: [&str; 41] = [
     "TOML parse error",
 ];
 
-/// One person's home. `DIR` in lines stands for it.
+/// A temporary home directory. `DIR` in expected lines stands for its path.
 struct Home(TempDir);
 
 struct Said {
@@ -83,7 +83,7 @@ impl Home {
         fs::write(path, text).expect("written");
     }
 
-    /// The file that is found without a flag.
+    /// Writes the file that statusd finds without a flag.
     fn configure(&self, text: &str) {
         self.write(".config/statusd/statusd.toml", text);
     }
@@ -124,7 +124,7 @@ impl Home {
         said
     }
 
-    /// Words between blanks; `_` in a word stands for a blank.
+    /// Runs a command line and checks the error line. `_` in a word stands for a space.
     #[track_caller]
     fn check(&self, variables: &[(&str, &str)], line: &str, code: i32, expected: &str) {
         let arguments: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
@@ -178,7 +178,7 @@ fn a_wrong_flag_is_named_with_what_is_expected() {
     home.check(&[], "replay none.jsonl", 1, "cannot read none.jsonl: no such file or directory");
 }
 
-/// The rest of that line.
+/// Returns the rest of that error line.
 fn guide_steps() -> String {
     let words: Vec<&str> = statusd::doctor::guide::GuideStep::ALL.iter().map(|step| step.as_str()).collect();
     format!("{}, or one of {}", words.len(), words.join(", "))
@@ -212,7 +212,7 @@ fn a_wrong_variable_is_named_and_not_a_flag() {
         2,
         "STATUSD_POL: unknown variable; did you mean STATUSD_POLL?",
     );
-    // For `check` 2 would mean an outage.
+    // For `check` the code 2 means an outage.
     home.check(
         &[("STATUSD_POL", "x")],
         "check",
@@ -371,7 +371,7 @@ async fn a_check_without_its_watchlist_cannot_tell() {
         let nagios = home.ask_beside(&variables, &["check", "--format", "nagios"]).await;
         assert!(nagios.out.starts_with("APPLE UNKNOWN - cannot tell which services"), "{}", nagios.out);
         assert_eq!(nagios.code, 3);
-        // Who names services is answered.
+        // With named services the check works.
         for named in [&["check", "Photos"][..], &["check", "--watch", "Photos"]] {
             let said = home.ask_beside(&variables, named).await;
             assert!(said.out.contains("Photos") && !said.out.contains(BACKUP), "{broken}: {}", said.out);
@@ -381,7 +381,7 @@ async fn a_check_without_its_watchlist_cannot_tell() {
             assert!(is_replaced || said.err.starts_with("statusd: warning: "), "{broken}: {}", said.err);
         }
     }
-    // The watchlist could be read.
+    // A fault in another setting does not affect the watchlist.
     home.configure("watch = ['Photos']\n[schedule]\npoll = 'often'\n");
     let said = home.ask_beside(&variables, &["check"]).await;
     assert!(said.out.contains("Photos") && !said.out.contains(BACKUP), "{}", said.out);
@@ -437,7 +437,7 @@ async fn a_full_disk_and_a_held_database_are_named() {
     )
     .await;
     fs::create_dir(&state).expect("a directory");
-    // A file system of 512 KiB, seen by these commands only.
+    // A file system of 512 KiB in a private mount namespace.
     let script = "mount -t tmpfs -o size=512k,mode=700 tmpfs full && cp kept/* full/ && \
                   { dd if=/dev/zero of=full/statusd.fill bs=4k 2>/dev/null; \
                   \"$PROGRAM\" --state-directory full snooze 2h; echo $?; \
@@ -457,8 +457,7 @@ async fn a_full_disk_and_a_held_database_are_named() {
     home.check(&[], "--state-directory kept snooze 2h", 73, expected);
 }
 
-/// Files that no configuration can be read from, each in another way: one line, with the file, the line
-/// and what is wrong, and no word of a library.
+/// Each broken file gives one error with the file, the line and the cause, without wording of a library.
 #[test]
 fn broken_files_are_explained_in_plain_words() {
     let hook = "[channel.webhook.a]\nurl = 'https://hooks.example/x'\n";

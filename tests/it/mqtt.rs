@@ -1,4 +1,4 @@
-//! The MQTT channel against a real mosquitto, and against peers that are none.
+//! The MQTT channel against a real mosquitto, and against servers that are not brokers.
 
 use crate::common;
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ fn outage(service: &str) -> Outage {
     }
 }
 
-/// These services, of which those with a `!` are down.
+/// A snapshot of these services. A `!` marks a service that is down.
 fn snapshot(services: &[&str]) -> Snapshot {
     let standing = |name: &&str| {
         let (service, is_down) = match name.strip_suffix('!') {
@@ -257,7 +257,7 @@ async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
     let answer = channel.sync_state(&snapshot(&["Photos!"])).await;
     check_retry(&answer, false, "cannot be reached: connection refused");
     broker.restart();
-    // Whoever asks does not wait for the next try.
+    // A send does not wait for the next reconnect attempt.
     check_delivered(&channel.send(&notice()).await);
     assert_eq!(state(&retained(broker.port).await, "photos")["state"], "problem", "of the newest snapshot");
 }
@@ -285,7 +285,7 @@ async fn what_an_earlier_run_left_is_cleared() {
         "statusd/service/siri/state",
         "homeassistant/binary_sensor/statusd_siri/config",
         "statusd/service/photos/state",
-        // Not ours.
+        // Topics of other programs.
         "statusd/service/siri/other",
         "homeassistant/binary_sensor/siri/config",
         "other/service/siri/state",
@@ -444,7 +444,7 @@ async fn who_is_no_broker_is_not_waited_for() {
     for answer in both(secure.port).await {
         check_retry(&answer, false, "check host and port, and whether it wants mqtts");
     }
-    // A server of something else.
+    // A server with another protocol.
     let plain = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
     let port = plain.local_addr().expect("a bound address").port();
     let greets = async {
@@ -460,7 +460,7 @@ async fn who_is_no_broker_is_not_waited_for() {
     }
 }
 
-/// A visit, and a connection that is to hold.
+/// Sends over a one-off connection, then over a lasting one.
 async fn both(port: u16) -> [SendOutcome; 2] {
     let mut channel = channel(port);
     [channel.send(&notice()).await, channel.sync_state(&snapshot(&["Photos"])).await]
@@ -511,7 +511,7 @@ async fn no_secret_is_logged_or_printed() {
     assert!(!printed.contains(PASSWORD), "{printed}");
 }
 
-/// A broker that greets, and after the client's next packets says this, again and again.
+/// Starts a broker that accepts a client and then sends these bytes repeatedly.
 async fn broker_that_says(bytes: &'static [u8], times: usize) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
     let port = listener.local_addr().expect("an address").port();

@@ -1,8 +1,8 @@
-//! What `doctor` finds out about the network, against servers on loopback with certificates of
-//! authorities made here, and in networks without a way out, made for one test each.
+//! Network checks of `doctor`, against servers on loopback with generated certificates, and in network
+//! namespaces without internet access.
 //!
-//! No name is looked up and no connection made outside: every host is pointed to loopback, or the
-//! network has nothing else.
+//! No test resolves a name or connects outside: every host points to loopback, or the namespace has no
+//! other interface.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -91,7 +91,7 @@ fn check(finding: &Finding, status: Status, blame: Option<Blame>, seen: &str) {
     assert!(finding.seen.contains(seen), "{}", finding.seen);
 }
 
-/// Among the evidence of the check of hosts.
+/// Checks the line about `host` in the evidence.
 #[track_caller]
 fn check_line(finding: &Finding, host: &str, ending: &str) {
     let line = finding.evidence.iter().find(|line| line.starts_with(host)).expect("a line for it");
@@ -461,20 +461,20 @@ async fn nothing_is_asked_that_is_not_wanted() {
 
 #[cfg(target_os = "linux")]
 mod namespaces {
-    //! Each test here has a partner that runs alone in a network of its own, started by it.
+    //! Each test starts its `_inside` counterpart in a network namespace.
 
     use std::process::Command;
 
     use super::*;
 
-    /// Tells the partner that it is where it should be.
+    /// Set in the network namespace.
     const MARK: &str = "STATUSD_TEST_NAMESPACE";
-    /// Where the hosts would be (RFC 5737, RFC 3849).
+    /// Documentation addresses (RFC 5737, RFC 3849).
     const FAR_V4: &str = "192.0.2.1";
     const FAR_V6: &str = "2001:db8::1";
 
-    /// Runs the test `inner` in a fresh network, prepared by `script`. The resolver is told to ask
-    /// 127.0.0.1 and nothing else: a socket file would lead out of the network.
+    /// Runs the test `inner` in a new network namespace, prepared by `script`. The resolver may use only
+    /// 127.0.0.1, because a resolver socket would lead out of the namespace.
     #[track_caller]
     fn run_apart(inner: &str, script: &str) {
         let directory = tempfile::tempdir().expect("a directory");
@@ -589,7 +589,7 @@ mod namespaces {
         run_apart("names_inside", "true");
     }
 
-    /// A name server that gives every question the same flags and nothing else (RFC 1035, 4.1.1).
+    /// Starts a name server that responds with these flags and no records (RFC 1035, 4.1.1), or never.
     async fn name_server(flags: Option<[u8; 2]>) -> tokio::task::JoinHandle<()> {
         let socket = tokio::net::UdpSocket::bind("127.0.0.1:53").await.expect("nobody else is here");
         tokio::spawn(async move {

@@ -1,7 +1,7 @@
-//! The desktop channel against real notification servers, each on a screen and a bus of its own.
+//! The desktop channel against real notification servers, each with its own X server and D-Bus.
 //!
-//! The bus starts the server as it does on a desktop. What is checked is what the server says over
-//! D-Bus, and that something is drawn. Nothing here waits for a time but the program's own deadline.
+//! The bus activates the server as on a desktop. The tests check the D-Bus replies, and that the server
+//! draws something. They wait for no fixed time except the timeouts of statusd.
 
 #![cfg(target_os = "linux")]
 
@@ -54,7 +54,7 @@ async fn notification_daemon_shows_replaces_closes_and_gets_lost_alarms_back() {
     play(&desk).await;
 }
 
-/// Before, it showed the start with every try, and only one of the copies was ever replaced.
+/// Each retry once showed another copy, and only one of the copies was replaced.
 #[tokio::test]
 async fn a_real_server_that_stands_still_shows_an_alarm_once() {
     let desk = Desk::new(&["/usr/bin/dunst"], "dunst").await;
@@ -98,7 +98,7 @@ async fn play(desk: &Desk) {
     let lost = delivered(desktop.send(&mail).await);
     signal("KILL", desk.server().await);
     desktop.until_screen_changes().await;
-    // Another program's message would start it as well.
+    // Any notification starts the server again.
     let other = delivered(desktop.send(&notice("Another one", Severity::Info)).await);
     let fate = desktop.keep_alarm(&mail, &lost, Wish::OnScreen).await;
     let Fate::Changed { receipt } = fate else { panic!("not shown again: {fate:?}") };
@@ -170,7 +170,7 @@ impl Desk {
         asked.expect("a server").body().deserialize().expect("a number")
     }
 
-    /// How many bubbles dunst shows.
+    /// Returns the number of bubbles that dunst shows.
     fn displayed(&self) -> u32 {
         let output = Command::new("dunstctl")
             .args(["count", "displayed"])
@@ -192,7 +192,7 @@ impl Desk {
     }
 }
 
-/// An X server without glass: it keeps its picture in a file.
+/// An X server with its framebuffer in a file.
 struct Screen {
     server: Child,
     display: String,
@@ -221,7 +221,7 @@ impl Screen {
         self.directory.path().join("Xvfb_screen0")
     }
 
-    /// Whether any pixel is another one than the last.
+    /// Returns true if not all pixels have the same colour.
     fn is_drawn(&self) -> bool {
         let bytes = std::fs::read(self.picture()).expect("a picture");
         let pixels = &bytes[bytes.len() - 4 * 640 * 480..];
@@ -231,7 +231,7 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Takes the server's programs with it. An error says that it is gone.
+        // Ends its clients too. An error means that it has already ended.
         let _gone = self.server.kill();
         let _gone = self.server.wait();
     }

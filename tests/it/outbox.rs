@@ -97,7 +97,7 @@ async fn an_unconfirmed_notice_is_sent_again_unchanged() {
     // The peer is away; that it saw nothing of this try says nothing of the one before.
     now.set(now.get() + SignedDuration::from_hours(1));
     delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
-    // The next day a fresh message would be worded with a date.
+    // A message composed now would contain the date of the day before.
     now.set(now.get() + SignedDuration::from_hours(30));
     let peer = reads_and_hangs_up(address);
     delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
@@ -109,7 +109,7 @@ async fn a_lost_history_is_announced_even_by_a_later_run() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("statusd.db"), "no database at all").expect("written");
     let open = || Store::open(folder.path(), at(START)).expect("a store");
-    // Found, moved aside, and killed before a word was said.
+    // statusd moved the database aside, and was killed before it announced that.
     let found = open().lost.expect("damage");
     let again = open();
     assert_eq!(again.lost, Some(found));
@@ -224,7 +224,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
         let failed = delivery::once(&store, &mut receiver, 0.0, &clock).await;
         assert!(failed.is_err(), "the database is locked: {failed:?}");
         assert!(receiver.has_unrecorded_outcome());
-        // Later than any next attempt.
+        // Later than any retry.
         now.set(now.get() + SignedDuration::from_hours(2));
     }
     done.send(()).expect("the peer lives");
@@ -249,7 +249,7 @@ async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) 
     (store, notice_id)
 }
 
-/// Begins an attempt on `desktop` of a notice that names its services.
+/// Begins an attempt on `desktop`; the title of the notice names its services.
 async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
     let compose = |waiting: &Waiting| RenderedNotice {
         key: waiting.changes[0].key(),
@@ -286,7 +286,7 @@ async fn a_dropped_part_of_a_combined_notice_is_not_sent_and_the_rest_is() {
         let again = begin(&store).await.expect("a message");
         assert_eq!(again.frozen, attempt.frozen, "frozen again");
         sent(&store, attempt.notice_id).await;
-        // On second thought: only this, under a key that was not used with other bytes.
+        // A retry of the dropped change alone needs a new key, because the bytes differ.
         assert_eq!(store.retry(dropped, None, at(START)).await.expect("written"), 1);
         let retried = begin(&store).await.expect("a message");
         assert!(!retried.frozen.title.contains(','), "{}", retried.frozen.title);
@@ -338,16 +338,16 @@ async fn deliveries_of_a_removed_channel_are_given_up_after_a_day() {
     let (store, _) = in_flight(folder.path(), &["Mail", "Photos"]).await;
     let after = |hours| at(START) + SignedDuration::from_hours(hours);
     let pending = ["Mail pending", "Photos pending"];
-    // A week old, and there: nothing is given up.
+    // A week old, but the channel is configured.
     store.give_up_absent(&["desktop"], after(7 * 24)).await.expect("written");
     store.give_up_absent(&["log"], after(8 * 24)).await.expect("written");
     store.give_up_absent(&["log"], after(9 * 24 - 1)).await.expect("written");
     assert_eq!(states(&store).await, pending);
-    // It is back in time, and the day begins anew.
+    // The channel returns in time, so the day starts again.
     store.give_up_absent(&["desktop"], after(9 * 24 - 1)).await.expect("written");
     store.give_up_absent(&["log"], after(9 * 24)).await.expect("written");
     assert_eq!(states(&store).await, pending);
-    // A clock that is set back does not keep it for ever.
+    // A clock set back does not keep the deliveries for ever.
     store.give_up_absent(&["log"], after(0)).await.expect("written");
     store.give_up_absent(&["log"], after(24)).await.expect("written");
     assert_eq!(states(&store).await, ["Mail given_up", "Photos given_up"]);

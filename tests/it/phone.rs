@@ -1,5 +1,5 @@
-//! The phone's client against an emulator of usbmuxd and lockdownd, and the emulator against the
-//! stock tools of libimobiledevice: what those print about it must agree with what we read.
+//! The phone client against an emulator of usbmuxd and lockdownd, and the emulator against the tools of
+//! libimobiledevice, which must read the same values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -92,7 +92,7 @@ async fn usbmuxd_may_be_a_socket_file() {
     assert_eq!(look(&mux).await[0].private, Ok(everything(true)));
 }
 
-/// Only what it must ask, in an order in which nothing is asked before it may be.
+/// The order is part of the protocol.
 #[tokio::test]
 async fn what_is_asked_and_what_not() {
     let mux = Mux::start(vec![trusted()]).await;
@@ -129,7 +129,7 @@ async fn a_certificate_that_cannot_be_read_is_no_refusal_either() {
     }
 }
 
-/// The certificate of the pairing alone proves nothing.
+/// The certificate of the pairing alone proves no identity.
 #[tokio::test]
 async fn who_has_the_certificate_and_not_its_key_is_refused() {
     for tls in [Tls::Only12, Tls::Only13] {
@@ -212,7 +212,7 @@ async fn several_phones_and_each_once() {
     assert_eq!(look(&Mux::start(odd).await).await, []);
 }
 
-/// usbmuxd lists it once with its hyphen and once without, and its record has either spelling.
+/// usbmuxd lists a phone once with the hyphen and once without, and the pair record has either spelling.
 #[tokio::test]
 async fn a_number_with_and_without_its_hyphen_is_one_phone() {
     let bare = ONE.replace('-', "");
@@ -229,8 +229,7 @@ async fn a_number_with_and_without_its_hyphen_is_one_phone() {
     }
 }
 
-/// Every stage at which a phone can fall silent, all at once: what was told before stays, and the
-/// one that speaks tells everything.
+/// One phone stops responding at each stage, and one responds always.
 #[tokio::test]
 async fn silence_costs_what_was_not_told_and_nobody_else() {
     let stages = [
@@ -342,7 +341,7 @@ async fn garbage_about_one_phone_costs_that_phone_only() {
     }
 }
 
-/// A value must not come into another one's place.
+/// A response must not be taken as the value of another key.
 #[tokio::test]
 async fn an_answer_to_another_question_is_none() {
     let phone = look_at(trusted().faulty(Stage::Value("CloudBackupEnabled"), Fault::WrongKey)).await;
@@ -350,7 +349,7 @@ async fn an_answer_to_another_question_is_none() {
     assert_eq!(phone.private, Err(Refusal::Other("the phone answered another question".to_owned())));
 }
 
-/// Neither words nor debugging show what opens the phone.
+/// Neither errors nor debug output contain the keys of the pairing.
 #[tokio::test]
 async fn the_pair_record_stays_secret() {
     let papers = Arc::new(Papers::new());
@@ -378,7 +377,7 @@ async fn the_pair_record_stays_secret() {
     assert_eq!(phone.private, Err(Refusal::Other(words)));
 }
 
-/// Thousands of damaged answers at every stage: never a panic, never a wait.
+/// Thousands of damaged responses cause neither a panic nor a timeout.
 #[tokio::test]
 async fn damage_is_survived_at_every_stage() {
     let stages = [
@@ -394,7 +393,7 @@ async fn damage_is_survived_at_every_stage() {
     let papers = Arc::new(Papers::new());
     let (mut whole, mut broken) = (0, 0);
     for seed in 0..250 {
-        // One usbmuxd for all of a seed but the list, whose damage hides the others.
+        // One usbmuxd for all stages except the list, because a damaged list hides the other phones.
         let phones = stages.iter().enumerate().skip(1).map(|(n, stage)| {
             let phone = Phone::new(&format!("{n:040}"), Arc::clone(&papers));
             Phone { tls: Tls::None, ..phone }.faulty(*stage, Fault::Damaged(seed * 100 + n as u64))
@@ -431,7 +430,7 @@ struct Printed {
 
 impl Referee<'_> {
     async fn run(&self, program: &str, arguments: &[&str]) -> Printed {
-        // It keeps its configuration in the home directory.
+        // The tools keep their configuration in the home directory.
         let home = tempfile::tempdir().expect("a directory");
         let run = Command::new(program)
             .args(arguments)
@@ -447,14 +446,14 @@ impl Referee<'_> {
         Printed { out: text(output.stdout), err: text(output.stderr), code: output.status.code() }
     }
 
-    /// `None`: it printed nothing.
+    /// Returns the printed value, or `None` without output.
     async fn value(&self, udid: &str, domain: &str, key: &str) -> Option<String> {
         let mut arguments = vec!["-u", udid, "-k", key];
         if !domain.is_empty() {
             arguments.extend(["-q", domain]);
         }
         let printed = self.run("ideviceinfo", &arguments).await;
-        // It warns of domains that its list lacks, and asks all the same.
+        // ideviceinfo warns about domains that it does not know, but queries them.
         let is_fine = printed.err.is_empty() || printed.err.starts_with("WARNING: Sending query");
         assert!(printed.code == Some(0) && is_fine, "{key}: {} {}", printed.out, printed.err);
         (!printed.out.is_empty()).then_some(printed.out)
@@ -543,8 +542,8 @@ async fn the_stock_tools_are_refused_as_we_are() {
     assert_eq!(Some(simple.out), seen[0].general.version);
 }
 
-/// Where there is no pair record the stock tool asks for one, which shows the dialog on the phone.
-/// The emulator hears that, so it would hear us.
+/// Without a pair record the tool sends `Pair`, which shows a dialog on the phone. The emulator records
+/// that request, so it would record ours.
 #[tokio::test]
 async fn the_stock_tool_pairs_and_we_do_not() {
     let mux = Mux::start(vec![Phone { papers: None, ..trusted() }]).await;

@@ -1,5 +1,5 @@
-//! The real program and a phone: `statusd run` asks the emulator of usbmuxd, and what people hear,
-//! what `statusd status` shows and what a stop costs is that of the shipped daemon.
+//! The real program and a phone: `statusd run` with an emulator of usbmuxd. Covers messages, `statusd
+//! status`, reload and stop.
 #![cfg(target_os = "linux")]
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const UDID: &str = "00008101-000A1B2C3D4E001E";
 const DAY_S: i64 = 86_400;
 /// iOS counts from 2001.
 const IOS_EPOCH_S: i64 = 978_307_200;
-/// Every look and every judgement is due every second.
+/// Reads phones and checks for late backups every second.
 const PHONE: &str = "[phone]\nenabled = true\npoll = \"* * * * * *\"\n";
 const LATE: &str = "late_after = \"3d\"\nlate_check = \"* * * * * *\"\n";
 const CHANNELS: &str = "[channel.desktop]\nenabled = false\n";
@@ -25,7 +25,7 @@ fn now_s() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-/// Trusted, and backed up so many seconds ago.
+/// Returns a paired phone whose last backup was `ago_s` seconds ago.
 fn iphone(ago_s: i64) -> Phone {
     let date = now_s() - ago_s - IOS_EPOCH_S;
     Phone::new(UDID, Arc::new(Papers::new())).with("com.apple.mobile.backup", "LastCloudBackupDate", date)

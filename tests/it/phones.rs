@@ -1,8 +1,8 @@
-//! The daemon and a phone, as stories: news of a backup say when the phone was last backed up, and a
-//! backup that is late is told, where Apple is not the reason.
+//! The daemon and phones: messages about backups name the last backup, and late backups are reported
+//! unless an outage is the cause.
 //!
-//! Runs in the simulation of `stories`, with what a look at the phones brings handed to the function of
-//! the real loop. Times are those of `sim::at`, in UTC.
+//! Runs in the simulation of `stories`, which passes given phones to the function of the real loop.
+//! Times are those of `sim::at`, in UTC.
 
 use crate::common::apple::Answer;
 use crate::common::doc::Doc;
@@ -29,7 +29,7 @@ async fn sim_with(phones: Vec<Phone>) -> Sim {
     on(Sim::new().await.reading_phones(), phones).await
 }
 
-/// It minds backups that are late by three days.
+/// Reports backups that are three days late.
 async fn sim_with_late_backup_reports(phones: Vec<Phone>) -> Sim {
     on(Sim::new().await.reporting_late_backups(3), phones).await
 }
@@ -65,7 +65,7 @@ fn told(sim: &mut Sim) -> Vec<String> {
     sim.messages(0).iter().map(line).collect()
 }
 
-// Beside an outage.
+// During an outage.
 
 #[tokio::test]
 async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
@@ -124,7 +124,7 @@ async fn programs_are_given_the_times_and_nobody_a_name_or_a_number() {
     assert_eq!(change["phone_read_at"], at("11:00").to_string());
     assert_eq!(change["phones"], 1);
     sim.stop().await;
-    // Whatever SQLite has written, in the file itself and beside it.
+    // Every file of the database, including the write-ahead log.
     for entry in std::fs::read_dir(sim.directory()).expect("a directory") {
         let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
         let text = String::from_utf8_lossy(&bytes);
@@ -324,7 +324,7 @@ async fn the_newest_hundred_phones_are_remembered() {
     assert_eq!(store.phones().await.expect("phones"), expected);
 }
 
-// A backup that is late.
+// Late backups.
 
 #[tokio::test]
 async fn a_late_backup_is_told_once_and_again_after_three_more_days() {
@@ -368,7 +368,7 @@ async fn a_late_backup_is_not_told_again_by_a_restart() {
         sim.crash();
         sim.start().await;
     }
-    // Even where what was judged is forgotten: the key is the same.
+    // Also if the time of the last check is lost, because the key is the same.
     sim.database().execute("UPDATE phone SET judged_at = '2026-03-01T00:00:00Z'", []).expect("written");
     sim.until("23:00").await;
     assert_eq!(told(&mut sim).len(), 1);
@@ -448,7 +448,7 @@ async fn a_phone_that_comes_in_the_night_is_judged_then() {
 #[tokio::test]
 async fn nothing_is_said_of_what_one_look_alone_has_read() {
     let mut sim = sim_with_late_backup_reports(Vec::new()).await;
-    // The first look at it is in the evening, and reads what is not so.
+    // The first read is shortly before a check, and its value is wrong.
     sim.until("19:10").await;
     sim.phones = vec![iphone("-90d 01:00")];
     sim.until("19:40").await;
@@ -478,7 +478,7 @@ async fn a_backup_that_is_switched_off_is_told_once() {
         told(&mut sim),
         ["+5d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
     );
-    // On for a day without a backup, and off again.
+    // Enabled for a day without a backup, and disabled again.
     sim.phones = vec![iphone("+5d 01:00")];
     sim.until("+9d 12:00").await;
     sim.phones = vec![off("+5d 01:00")];
@@ -522,7 +522,7 @@ async fn without_a_threshold_nobody_is_called_late() {
     assert_eq!(told(&mut sim), NOTHING);
 }
 
-/// As an earlier version wrote it, for which usbmuxd left the hyphen out.
+/// An earlier version stored the UDID as usbmuxd listed it, without the hyphen.
 #[tokio::test]
 async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
@@ -537,7 +537,7 @@ async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
     let id = read(&sim, "SELECT id FROM phone");
     let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
                      backup_enabled, judged_at, off_since FROM phone";
-    // Alone, and beside the row of the phone.
+    // As the only row, and beside the current row of the phone.
     for sql in ["UPDATE phone SET id = ?1", other_row] {
         sim.database().execute(sql, [&former]).expect("written");
         let next = if sql == other_row { "12:10" } else { "11:10" };
@@ -546,7 +546,7 @@ async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
     }
 }
 
-// The schema before.
+// Migration.
 
 #[tokio::test]
 async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {

@@ -1,9 +1,9 @@
-//! Delivery on policy, as stories: quiet hours, snoozes, reminders, acknowledgements, ages, own words,
-//! channels that are down, and a database of the schema before.
+//! Delivery policies: quiet hours, snoozes, reminders, acknowledgements, maximum age, templates, and
+//! unreachable channels. Also tests a migration from schema 1.
 //!
-//! Runs in the simulation of `stories`: real fetching, tracking, storing and sending, and a clock that is
-//! turned by hand. The person's channel is the desktop, over a D-Bus of its own; `ops` is a program.
-//! Times are those of `sim::at`, in UTC.
+//! Runs in the simulation of `stories`, with a manual clock and real fetching, tracking, storing and
+//! sending. The desktop channel uses its own D-Bus; `ops` is a webhook. Times are those of `sim::at`, in
+//! UTC.
 
 #![cfg(all(unix, not(target_os = "macos")))]
 
@@ -194,7 +194,7 @@ async fn quiet_hours_hold_across_restarts() {
     assert_eq!(sim.received(), NOTHING);
     sim.until("+1d 07:00").await;
     assert_eq!(sim.received(), ["+1d 07:00 Outage: iCloud Backup"]);
-    // And a night that ends while statusd is off.
+    // Quiet hours that end while statusd is off.
     sim.until("+1d 23:01").await;
     sim.show(&over("+1d 23:02", "22:30", "+1d 22:40"));
     sim.until("+1d 23:30").await;
@@ -271,7 +271,7 @@ async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
     sim.until("16:59").await;
     assert_eq!(sim.received(), NOTHING);
     sim.until("17:00").await;
-    // Off.
+    // Ends the snooze.
     sim.snooze("17:00").await;
     sim.until("19:00").await;
     let read = sim.read(0);
@@ -290,7 +290,7 @@ async fn a_snooze_moved_years_ahead_by_the_clock_has_no_effect() {
     sim.show(&down("11:02", "10:30"));
     sim.until("-4000d 11:10").await;
     assert_eq!(sim.received().len(), 1);
-    // Whoever now asks for it again is heard.
+    // A new snooze works.
     sim.snooze("-4000d 12:00").await;
     sim.show(&over("11:12", "10:30", "11:00"));
     sim.until("-4000d 11:59").await;
@@ -417,7 +417,7 @@ async fn a_restart_repeats_no_reminder_and_loses_none() {
     assert_eq!(times, ["11:05:45", "13:06", "15:20"]);
 }
 
-/// "It still lasts" is said by nobody who has not looked.
+/// A reminder needs a current poll.
 #[tokio::test]
 async fn an_outage_that_ended_while_statusd_was_off_is_not_reminded_of() {
     let bus = Bus::start();
@@ -477,7 +477,7 @@ async fn reminders_do_not_accumulate_on_an_unreachable_channel() {
     assert_eq!(sim.keys(1), ["icloud%20backup/1001/1/reminder/2"]);
 }
 
-/// A peer that refuses for good was once asked again in the same second, for ever.
+/// A server that refuses permanently once received a reminder every second.
 #[tokio::test]
 async fn reminders_that_are_refused_come_no_more_often() {
     let bus = Bus::start();
@@ -494,7 +494,7 @@ async fn reminders_that_are_refused_come_no_more_often() {
     );
 }
 
-/// What was told lies in the future then, and stays the latest for years.
+/// The last reminder is then in the future.
 #[tokio::test]
 async fn a_clock_that_is_set_back_brings_one_reminder_and_not_one_a_second() {
     let bus = Bus::start();
@@ -512,7 +512,7 @@ async fn a_clock_that_is_set_back_brings_one_reminder_and_not_one_a_second() {
 
 // Acknowledgements.
 
-/// An issue is known, acknowledged at 11:30, worsens at 12:01 and eases at 14:01.
+/// An issue is acknowledged at 11:30, worsens at 12:01 and eases at 14:01.
 async fn acknowledged(bus: &Bus) -> Sim {
     let mut sim = sim_with_two(bus, "remind_every = '3h'", "remind_every = '3h'").await;
     sim.until("11:01").await;
@@ -624,7 +624,7 @@ async fn an_acknowledgement_of_nothing_does_nothing() {
     assert_eq!(sim.ack("Photos", false).await, NOTHING);
 }
 
-/// All that an old message said was acknowledged meanwhile: an empty one once took its place.
+/// An empty message once replaced one whose changes were all acknowledged.
 #[tokio::test]
 async fn an_old_message_about_what_is_acknowledged_is_not_told_anew() {
     let bus = Bus::start();
@@ -648,7 +648,7 @@ async fn an_old_message_about_what_is_acknowledged_is_not_told_anew() {
     check_all_told(&sim).await;
 }
 
-// Age.
+// Maximum age.
 
 fn keys_of(sim: &Sim) -> Vec<String> {
     let database = sim.database();
@@ -748,7 +748,7 @@ async fn each_channel_hears_of_its_topics_and_services() {
     assert_eq!(sim.received_by(3), [lost]);
 }
 
-// Channels that are down.
+// Unreachable channels.
 
 fn rows(sim: &Sim, table: &str) -> u32 {
     let sql = format!("SELECT count(*) FROM {table}");
@@ -823,14 +823,14 @@ fn check_back_within(messages: &[Received], seconds: i64) {
     assert!((0..=seconds).contains(&waited_s), "{waited_s} s after {BACK}");
 }
 
-/// When all are back.
+/// The end of [`a_week`].
 const BACK: &str = "+7d 11:07:13";
 
-/// Five incidents of fifty services begin and end until everybody is back: five hundred changes.
+/// Five incidents of fifty services begin and end: five hundred changes.
 async fn a_week(sim: &mut Sim) {
     sim.show(&fifty().iter().fold(Doc::new(), |doc, name| doc.service(name)));
     sim.start().await;
-    // The last of them is over for a day when a refused message is told anew for the last time.
+    // The last incident ends a day before the last refused message is recomposed.
     for day in [0, 2, 3, 4, 5] {
         let (id, text) = (format!("{}", 2000 + day), |clock: &str| format!("+{day}d {clock}"));
         sim.until(&text("12:01")).await;
@@ -841,7 +841,7 @@ async fn a_week(sim: &mut Sim) {
     sim.until(BACK).await;
 }
 
-/// `sick` answers and takes nothing, `away` refuses connections.
+/// `failing` responds with 503, `unreachable` refuses connections.
 #[tokio::test]
 async fn programs_that_are_down_for_a_week_get_each_of_five_hundred_changes_in_order() {
     let mut sim = Sim::new().await.watching(&["iCloud*"]).program("fine", [Reply::status(200)]).await;
@@ -872,7 +872,7 @@ async fn programs_that_are_down_for_a_week_get_each_of_five_hundred_changes_in_o
     }
 }
 
-/// The one desktop answers with errors, at the other nobody is logged in.
+/// One desktop responds with errors, the other has no logged-in user.
 #[tokio::test]
 async fn people_who_are_away_for_a_week_of_five_hundred_changes_get_a_bubble_an_incident_or_one_message() {
     let (bus, other_bus) = (Bus::start(), Bus::start());
@@ -901,7 +901,7 @@ async fn people_who_are_away_for_a_week_of_five_hundred_changes_get_a_bubble_an_
     assert_eq!(rows(&sim, "notice"), 5 + 1);
 }
 
-/// Names of the English feed.
+/// Service names of the English feed.
 const SIXTY: &str = "App Store; Apple Account; Apple Arcade; Apple Books; Apple Business Essentials; \
     Apple Business Manager; Apple Card; Apple Cash; Apple Fitness+; Apple Invites; \
     Apple Messages for Business; Apple Music; Apple Music Classical; Apple Music Subscriptions; \
@@ -941,7 +941,7 @@ async fn sixty_services_at_once_are_one_message_that_names_them_all() {
     }
 }
 
-// Own words.
+// Templates.
 
 #[tokio::test]
 async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
@@ -964,7 +964,7 @@ fn texts(sim: &mut Sim, house: usize) -> Vec<String> {
     sim.messages(house).iter().map(text).collect()
 }
 
-/// What is logged, for a test that runs on one thread.
+/// A log buffer, for tests that run on one thread.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -985,7 +985,7 @@ async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let bus = Bus::start();
-    // Found at no trial: they hold one service, and another id.
+    // Validation does not find this fault, because its sample has another id.
     let fails = "title = '{% if \"1001\" in changes|map(attribute=\"message_id\")|list %}\
                  {{ changes[9].kind }}{% endif %}fine'";
     let mut sim = sim_with_two(&bus, fails, fails).await;
@@ -1004,9 +1004,9 @@ async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
     }
 }
 
-// What goes on and what is over.
+// Ongoing and ended incidents.
 
-/// Services, each with its event: message id, status, start, end.
+/// Returns a document with these events: service, message id, status, start, end.
 fn feed_of(posted: &str, services: &[(&str, &str, &str, &str, Option<&str>)]) -> Doc {
     let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
     let listed = ["iCloud Backup", "iCloud Mail", "Photos", "Siri"];
@@ -1019,7 +1019,7 @@ fn feed_of(posted: &str, services: &[(&str, &str, &str, &str, Option<&str>)]) ->
     doc.posted(&posted)
 }
 
-/// An alarm about two incidents once stayed on the screen for good.
+/// An alarm about two incidents once stayed on the screen for ever.
 #[tokio::test]
 async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
     let bus = Bus::start();
@@ -1067,7 +1067,7 @@ async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
     check_all_told(&sim).await;
 }
 
-/// An end was once the third bullet under another service's alarm.
+/// An end was once listed under the alarm of another service.
 #[tokio::test]
 async fn starts_and_ends_are_separate_messages() {
     let bus = Bus::start();
@@ -1105,7 +1105,7 @@ async fn starts_and_ends_are_separate_messages() {
     check_all_told(&sim).await;
 }
 
-// The schema before.
+// Migration.
 
 /// A database of schema 1: `began` of iCloud Backup told to `desktop`, and in flight to `webhook.ops`.
 fn schema_1(sim: &Sim) {
@@ -1152,7 +1152,7 @@ async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_fl
     assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#);
     let key = "consumer/en_US/icloud%20backup/1001/1/began";
     assert_eq!(only.request().header("idempotency-key"), Some(key));
-    // Its bubble went with the bus that it was on, and the outage goes on.
+    // The bubble disappeared with its bus, and the outage is ongoing.
     assert_eq!(sim.received(), ["10:02 old title"]);
     let read = |sql: &str| -> String { sim.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
     let shown = read("SELECT severity || ' ' || receipt FROM notice WHERE id = 1");

@@ -1,10 +1,9 @@
-//! What must hold whatever Apple sends: thousands of made-up documents, and a hundred thousand
-//! damaged ones, through the real parser and the real state machine.
+//! Property tests: thousands of generated documents, and a hundred thousand damaged ones, through the
+//! real parser and the real state machine.
 //!
-//! The documents come from a seeded generator, so a failure can be repeated: it prints its seed,
-//! and `STATUSD_SEED=<seed> cargo test --test it properties` begins with that case. What a damaged
-//! document says is read a second time here, in the plainest way, and only where that reading
-//! leaves no doubt is the program held to it.
+//! The generator is seeded. A failure prints its seed, and `STATUSD_SEED=<seed> cargo test --test it
+//! properties` starts with that case. A second, naive reader here reads each damaged document, and the
+//! tests check the parser only where the naive reading is unambiguous.
 
 use std::env;
 use std::thread;
@@ -113,14 +112,14 @@ fn damage_never_turns_trouble_into_fine() {
             let body = damaged(&whole, &mut rng);
             case.body = String::from_utf8_lossy(&body).into_owned();
             let Ok(document) = parse::parse(&body) else { continue };
-            // What only the program can mend leaves doubt.
+            // Damage that only the parser can repair is ambiguous.
             let Some(reading) = plain_reading(&case.body) else { continue };
             readable += 1;
             assert_nothing_lost(&document, &reading, story.now);
             assert_no_false_end(&story, &document, &reading);
         }
     }
-    // Damage that nobody can read proves little: most of it has to get past the parser.
+    // Unreadable damage proves little: most copies must pass the parser.
     let all = DAMAGE_CASES * DAMAGED_COPIES as u64;
     assert!(readable * 2 > all, "only {readable} of {all} damaged documents were readable");
 }
@@ -179,7 +178,7 @@ impl Story {
     }
 }
 
-/// A document in Apple's shape. Its words are odd, its shape is right.
+/// A document with Apple's structure and odd values.
 fn document(rng: &mut Rng, now: Timestamp, stamped: bool) -> Value {
     let posted = (stamped && rng.u8(..4) > 0).then(|| for_people(now, rng.i64(-10..0)));
     let services: Vec<Value> = (0..rng.usize(1..4)).map(|_| service(rng, now, posted.as_deref())).collect();
@@ -191,7 +190,7 @@ fn service(rng: &mut Rng, now: Timestamp, posted: Option<&str>) -> Value {
     json!({"redirectUrl": null, "events": events, "serviceName": pick(rng, &NAMES)})
 }
 
-/// Times lie half an hour beside the hour, so that none of them passes while a look settles.
+/// Times are half an hour off the hour, so that none of them passes while changes settle.
 fn event(rng: &mut Rng, now: Timestamp, posted: Option<&str>) -> Value {
     let hour = |rng: &mut Rng| rng.i64(-200..10) * 2;
     let (start, end) = (hour(rng), rng.bool().then(|| hour(rng)));
@@ -248,7 +247,7 @@ fn shuffled(value: &Value, rng: &mut Rng) -> Value {
     }
 }
 
-/// EventState in a key that is there twice: `Value` cannot hold two, the text can.
+/// A status in a key that is there twice: `Value` cannot hold two, the text can.
 const TWIN: &str = "\u{1}";
 const TWIN_AS_JSON: &str = "\\u0001";
 
@@ -384,7 +383,7 @@ fn damage_bytes(body: &mut Vec<u8>, rng: &mut Rng) {
     }
 }
 
-/// What stands there, without any of the program's care.
+/// A naive reading of a document.
 fn plain_reading(body: &str) -> Option<Value> {
     serde_json::from_str(body.get(body.find('{')?..=body.rfind('}')?)?).ok()
 }
@@ -397,18 +396,18 @@ fn services_of(reading: &Value) -> impl Iterator<Item = (&Map<String, Value>, St
     })
 }
 
-/// Letters and digits without case, enough of them to know a text by however it was cut or cleaned.
+/// Returns the first letters and digits in lower case, which survive cutting and cleaning.
 fn squeezed(text: &str) -> String {
     const ENOUGH: usize = 30;
-    // The Hangul filler is a letter that nobody can see.
+    // The Hangul filler is an invisible letter.
     let seen = text.chars().filter(|c| c.is_alphanumeric() && *c != '\u{3164}');
     seen.take(ENOUGH).flat_map(char::to_lowercase).collect()
 }
 
-/// What an event says.
+/// The meaning of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Says {
-    /// Beyond doubt, and where it may stand.
+    /// Certainly trouble, with its possible states.
     Trouble(&'static [EventState]),
     /// Neither trouble nor over.
     Ahead,
@@ -469,7 +468,7 @@ fn assert_nothing_lost(document: &Document, reading: &Value, now: Timestamp) {
     }
 }
 
-/// What was going on ends only where some entry of that id says so.
+/// Checks that an ongoing outage ends only if an entry with its id reports the end.
 fn assert_no_false_end(story: &Story, document: &Document, reading: &Value) {
     let mut after = Story {
         beliefs: story.beliefs.clone(),
@@ -507,7 +506,7 @@ fn has_twin(event: &Map<String, Value>, name: &str, reading: &Value) -> bool {
     events_of(name, reading).filter(|other| id_of(other) == id_of(event)).count() > 1
 }
 
-/// Whether the event may go by this id; one without an id goes by one that the program made.
+/// Returns true if the event may have this id. The parser makes an id for an event without one.
 fn is_of(event: &Map<String, Value>, id: &str) -> bool {
     match id_of(event).as_str() {
         "" => id == "unnamed" || id.starts_with("at-"),

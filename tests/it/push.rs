@@ -1,5 +1,5 @@
-//! The channels that push to phones — ntfy, Gotify, Pushover — against an HTTP server on loopback
-//! that answers as the services' documentation says.
+//! The channels `ntfy`, `gotify` and `pushover` against an HTTP server on loopback that responds as
+//! documented by these services.
 
 use crate::common;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ const TOKEN: &str = "t0kent0kent0ken";
 const USER: &str = "us3rus3rus3r";
 /// `me:t0kent0kent0ken`
 const BASIC: &str = "bWU6dDBrZW50MGtlbnQwa2Vu";
-/// The topic, or the path that a proxy puts a server below.
+/// The topic, or the path prefix of a server behind a proxy.
 const PLACE: &str = "T0PICT0PICT0PIC";
 const SECRETS: [&str; 4] = [TOKEN, USER, BASIC, PLACE];
 
@@ -61,7 +61,7 @@ fn phone(kind: &str, address: std::net::SocketAddr) -> Channel {
     opened(kind, &settings)
 }
 
-/// What a channel makes of one reply, and what the service was sent.
+/// Sends a notice, and returns the outcome of this reply and the request.
 async fn exchange(kind: &str, reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
     let answer = phone(kind, peer.address).send(&began()).await;
@@ -124,7 +124,7 @@ async fn ntfy_takes_a_password_or_nobody() {
     }
 }
 
-/// What is on the screen of an app that knows sequence ids, and of one that does not.
+/// The messages on the screens of a client with support for sequence ids and of one without.
 #[derive(Default)]
 struct Screens {
     by_sequence: BTreeMap<String, String>,
@@ -136,7 +136,7 @@ impl Screens {
         let message = body(request);
         let text = |key: &str| message[key].as_str().expect("text").to_owned();
         let id = text("sequence_id");
-        // The rule of ntfy's server, which answers 400 to others.
+        // The ntfy server responds with 400 to other ids.
         assert!((1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
         self.by_sequence.insert(id, text("title"));
         self.one_by_one.push(text("title"));
@@ -233,7 +233,7 @@ async fn every_status_has_its_meaning() {
             let answer = channel.send(&began()).await;
             check_words(&answer);
             let expected = match status {
-                // Interim answers but for 101: the final one never comes.
+                // Interim responses except 101. The final response never arrives.
                 100 | 102..=199 => "retry",
                 200..=299 => "delivered",
                 408 | 409 | 421 | 425 | 429 | 500 | 502..=504 | 506..=599 => "retry",
@@ -276,7 +276,7 @@ async fn a_wish_to_wait_is_passed_on() {
             let SendOutcome::Transient { after_s: Some(after_s), reached: true, .. } = answer else {
                 panic!("{kind} {value}: {answer:?}")
             };
-            // A date is as far off as it is now.
+            // The delay until a date depends on the current time.
             assert!(expected.map_or(after_s > 1_000_000, |expected| after_s == expected), "{kind} {value}");
         }
         for absurd in ["-5", "soon", "\u{e9}t\u{e9}", "Thu, 01 Jan 1970 00:00:00 GMT"] {
@@ -346,7 +346,7 @@ async fn errors_are_repeated_in_the_services_own_words_without_their_links() {
 #[tokio::test]
 async fn no_answer_of_a_service_gives_a_secret_away() {
     for kind in KINDS {
-        // What it was given itself.
+        // The secrets that this kind sends.
         let secrets = if kind == "pushover" { vec![TOKEN, PLACE, USER] } else { vec![TOKEN, PLACE] };
         let echo = secrets.join(" and ");
         let error = json!({"error": echo, "errorDescription": echo, "errors": [echo], "status": 0});

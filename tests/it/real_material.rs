@@ -1,8 +1,8 @@
-//! Replays recordings of Apple's real feed through the real program and has an independent judge
-//! compare what was told with what was so.
+//! Replays recordings of Apple's real feed through the real program and checks the announced changes with
+//! an independent oracle.
 //!
-//! Does not test the replay's text for people. The first half runs only where recordings are; the
-//! second half plants faults in hand-written replays, so that a judge that sees nothing fails.
+//! The texts of the replay are tested elsewhere. The first half needs recordings. The second half plants
+//! faults in hand-written replays, so that an oracle that finds nothing fails.
 
 use std::fs;
 use std::io::Read;
@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::oracle::{Fault, Verdict, judge, slowed};
 
-/// Long enough for each stale copy to be seen and confirmed.
+/// Long enough for each stale copy to be polled and confirmed.
 const SLOWED_TO_S: i64 = 7 * 60;
 
 #[test]
@@ -191,7 +191,7 @@ fn rightly_told() -> Vec<String> {
     ]
 }
 
-/// Changes what was rightly told and expects exactly these faults of the judge.
+/// Changes the correct replay and expects exactly these faults.
 #[track_caller]
 fn check(plant: impl FnOnce(&mut Vec<String>), expected: &[Fault]) {
     let mut replay = rightly_told();
@@ -317,7 +317,7 @@ fn twelve_hours_of_older_stamps_are_a_clock_set_back() {
     assert_eq!(judge(&recording, &began("01:05:45")).count(Fault::False), 1);
 }
 
-/// Judges `replay` against a recording of Mail's event 2, and expects exactly these faults.
+/// Checks `replay` against a recording of Mail's event 2, and expects exactly these faults.
 #[track_caller]
 fn check_mail(recording: &[String], replay: &[String], expected: &[Fault]) {
     let verdict = judge(&recording.concat(), &replay.concat());
@@ -362,7 +362,7 @@ fn silence_is_a_withdrawal_after_two_hours_and_until_the_event_is_back() {
     let late = [began.clone(), withdrawn("05:05:45"), reopened];
     check_mail(&recording("05:00"), &late, &[Fault::False, Fault::Untold]);
 
-    // Back as resolved after the withdrawal: the history is corrected, nobody is told again.
+    // Back as resolved after the withdrawal: the history is corrected without an announcement.
     let mut corrected = recording("05:00");
     corrected[3] = line("05:00", "04:59", &[up]);
     check_mail(&corrected, &[began.clone(), withdrawn("04:01:00")], &[]);

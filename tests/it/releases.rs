@@ -1,4 +1,4 @@
-//! Apple's list of versions over TLS on loopback: who is trusted, what is kept, what fails.
+//! Apple's list of iOS versions, over TLS on loopback: trust, cache and errors.
 
 #![cfg(unix)]
 
@@ -90,7 +90,7 @@ async fn the_answer_is_kept_for_a_day() {
     assert_eq!((old.at, newest(&old).as_deref()), (now() + hours(24), Some("26.7")));
     assert_eq!(old.stale.as_deref(), Some("gdmf.apple.com answers 503 Service Unavailable"));
 
-    // A broken one is ignored and replaced.
+    // A corrupt cache file is ignored and replaced.
     fs::write(folder.path().join("releases.json"), "{\"version\":1").expect("written");
     ask(&source, now()).await.expect_err("no list");
     apple.at("/v2/pmv", Answer::ok(LIST));

@@ -1,8 +1,8 @@
-//! Secrets of every channel, put to the real program as canaries: none may come out of it.
+//! Checks that the real program leaks no secret of any channel.
 //!
-//! The peers are dead, so that every word about what went wrong is said. Looks at the log at trace
-//! level, the output of every command that reads the configuration, the state directory and the
-//! command lines of the program and all that it starts.
+//! Every secret contains a canary. The servers are unreachable, so that every error is reported. Checks
+//! the log at trace level, the output of the commands that read the configuration, the state directory,
+//! and the command lines of all processes.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,11 +12,11 @@ use crate::common::apple::Apple;
 use crate::common::doc::Doc;
 use crate::process::{Home, configuration};
 
-/// What every secret contains.
+/// A part of every secret.
 const CANARY: &str = "c4n4ry";
 
-/// A table of every kind of channel with every secret it can have. `{dead}` is an address where
-/// nobody answers, `{program}` one that shows what it was started with.
+/// Tables of every kind of channel with all its secrets. `{dead}` is an unused address, `{program}` a
+/// script that records its command line.
 const TABLES: &str = r#"
 [log]
 level = "trace"
@@ -85,8 +85,7 @@ fn check(place: &str, text: &[u8]) {
     assert_eq!(found, None, "{place} gives a secret away");
 }
 
-/// The command lines of a process and of all its descendants, as anybody on the machine can read
-/// them.
+/// Returns the command lines of a process and its descendants, which every user can read.
 fn command_lines(pid: u32) -> Vec<Vec<u8>> {
     let mut lines = vec![fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()];
     for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
@@ -102,7 +101,7 @@ fn command_lines(pid: u32) -> Vec<Vec<u8>> {
 async fn no_secret_of_any_channel_comes_out() {
     let apple = Apple::start().await;
     apple.show(&Doc::new().service("iCloud Backup").posted("03/02/2026 09:00 UTC").json());
-    // Bound and never listening to anybody: whoever connects is refused once it is dropped.
+    // A free port: connections to it are refused.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
     let home = Home::new().with("PATH", "/usr/bin:/bin");
     let (program, seen) = (home.path("peer.sh"), home.path("seen"));
@@ -127,13 +126,13 @@ async fn no_secret_of_any_channel_comes_out() {
     assert!(hidden >= canaries, "{hidden} of {canaries} secrets are shown as there:\n{}", shown.out);
     check("config show", shown.out.as_bytes());
 
-    // A lost history is told at once, where an outage takes 30 s until it is confirmed.
+    // A lost history is reported immediately, while an outage needs 30 s for its confirmation.
     home.damage_database();
     let mut daemon = home.start();
     let kinds: Vec<String> = tables
         .lines()
         .filter_map(|line| line.strip_prefix("[channel.")?.strip_suffix(".a]"))
-        // It has no alert for a lost history; its mirror and the test message fail all the same.
+        // Alertmanager has no alert for a lost history. Its state sync and test notice still fail.
         .filter(|kind| *kind != "alertmanager")
         .map(|kind| format!("{kind}.a: not delivered yet"))
         .collect();

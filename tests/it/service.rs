@@ -1,8 +1,8 @@
-//! `statusd service` with the real program, for a person and for the machine.
+//! `statusd service` with the real program, for user services and system services.
 //!
-//! Programs of our own stand for systemd: they record what they are asked and keep what they are told
-//! (whether it is enabled, whether it runs), no more. A person is a user namespace in which this user is
-//! nobody special, the machine one in which it is root over an `/etc` and a `/var/lib` of its own.
+//! Shell scripts replace systemctl, loginctl and journalctl. They record the calls, and whether the unit is
+//! enabled and active. User services run in a user namespace without privileges. System services run as
+//! root of a namespace with its own `/etc` and `/var/lib`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const UID: &str = "1000";
 const UNSHARE: &str = "/usr/bin/unshare";
 
-/// `systemctl`: `$W` is where the world is.
+/// `systemctl`. `FAKE_DIR` is replaced by the directory of the [`FakeSystemd`].
 const SYSTEMCTL: &str = r#"#!/bin/sh
 W='WORLD'
 [ "$1" = --user ] && { user=' --user'; shift; }
@@ -122,7 +122,7 @@ impl World {
         fs::remove_file(self.path(name)).expect("removed");
     }
 
-    /// The unit's place as the program sees it.
+    /// Returns the path of the unit as the program sees it.
     fn unit(&self) -> PathBuf {
         match self.whose {
             Whose::Person => self.path("home/.config/systemd/user/statusd.service"),
@@ -201,7 +201,7 @@ impl World {
         said.out
     }
 
-    /// One line on standard error that holds `words`.
+    /// Checks the exit code, and that standard error is one line that contains `expected`.
     #[track_caller]
     fn refused(&self, arguments: &[&str], code: i32, words: &str) -> String {
         let said = self.statusd(arguments);
@@ -219,7 +219,7 @@ impl World {
         calls.lines().map(str::to_owned).collect()
     }
 
-    /// All that is there, directories too.
+    /// Returns all files and directories.
     fn listing(&self) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
         fn list(directory: &Path, found: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
             for entry in fs::read_dir(directory).expect("a directory") {

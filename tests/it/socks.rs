@@ -1,7 +1,7 @@
 //! The feed through a SOCKS proxy, with the real program: `ALL_PROXY=socks5h://…`.
 //!
-//! The proxy is named only where the proxy is at fault. Nothing leaves this computer: whatever name the
-//! proxy is asked for, it connects to the feed of the test.
+//! Errors name the proxy only if the proxy failed. Nothing leaves this computer: for every name, the
+//! proxy connects to the feed of the test.
 #![cfg(target_os = "linux")]
 
 use std::io::{self, Read, Write};
@@ -18,7 +18,7 @@ const HOST: &str = "feed.example";
 const BACKUP: &str = "iCloud Backup";
 const SECRET: &str = "hunter2";
 
-/// How the proxy treats its clients (RFC 1928, RFC 1929).
+/// The behaviour of the proxy (RFC 1928, RFC 1929).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
     Connects,
@@ -110,7 +110,7 @@ impl World {
         World { home, apple }
     }
 
-    /// The feed's own address, and its URL under the name that only the proxy finds.
+    /// Returns the address of the feed, and its URL with the name that only the proxy resolves.
     fn feed(&self) -> (SocketAddr, String) {
         let url = self.apple.url();
         let rest = url.strip_prefix("https://").expect("https");
@@ -119,7 +119,7 @@ impl World {
         (address, format!("https://{HOST}:{}/{path}", address.port()))
     }
 
-    /// The exit code and all words of `check` through this proxy.
+    /// Runs `statusd check` through this proxy. Returns the exit code and all output.
     fn check(&self, proxy: &str) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_statusd"));
         command

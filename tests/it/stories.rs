@@ -90,7 +90,7 @@ async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
     let an_hour_old = calm("13:00");
     let days_old = backup("-3d 12:00", "Issue", "resolved", "-3d 09:00", Some("-3d 11:00"));
     let weeks_old = calm("-29d 12:00").event("700", "Outage", "ongoing", at("-29d 11:00").as_second(), None);
-    // One letter a look, a minute apart; `D` is the document of today.
+    // One letter for each poll, a minute apart; `D` is the document of today.
     let copies = "hdwwhdhwddhwhhdwhdwDwdhhdwhwdddhwwhdwhdhwdwhhdwdDhwdhwwdhdwh";
     for copy in copies.chars() {
         let doc = match copy {
@@ -195,7 +195,7 @@ async fn a_first_run_is_silent_about_what_is_over_and_tells_what_is_not() {
     sim.start().await;
     sim.until("12:00").await;
     assert_eq!(sim.received(), ["10:00:45 began iCloud Backup Issue from 03:00"]);
-    // What is over lingers, and is taken off the page one night.
+    // Apple lists past outages for a while and then removes them.
     sim.show(&calm("12:00").event("1002", "Issue", "ongoing", at_night, None));
     sim.until("20:00").await;
     assert_eq!(sim.received(), NOTHING);
@@ -315,10 +315,9 @@ async fn a_misspelt_watch_is_told_at_once_and_not_again_after_a_restart() {
     assert_eq!(sim.received(), NOTHING);
 }
 
-// Looking.
+// Polling.
 
-/// Whether somebody else has written to the database since it was last asked. SQLite counts
-/// commits of other connections.
+/// Detects commits by other connections, which SQLite counts.
 struct Ledger {
     connection: rusqlite::Connection,
     version: i64,
@@ -331,7 +330,7 @@ impl Ledger {
         ledger
     }
 
-    /// The looks at which something was written.
+    /// Returns the polls that wrote to the database.
     async fn written_until(&mut self, sim: &mut Sim, time: &str) -> Vec<String> {
         let mut written = Vec::new();
         while sim.next_poll() <= at(time) {
@@ -731,7 +730,7 @@ async fn a_night_of_suspend_is_not_an_hour_of_an_unreadable_feed() {
     assert_eq!(sim.received(), NOTHING);
 }
 
-/// The next look is where the schedule of an outage has it, whatever the clock says.
+/// The next poll follows the schedule for outages, whatever the clock shows.
 #[track_caller]
 fn check_still_looking(sim: &Sim) {
     let wait = sim.next_poll().duration_since(sim.now());
@@ -956,8 +955,8 @@ async fn a_damaged_database_is_kept_and_what_is_over_is_not_told_again() {
     }
 }
 
-/// A town whose outage could not be written from 10:05:45 on. A full disk can be met at any
-/// statement of a transaction: here at the last, by a trigger.
+/// A simulation whose outage cannot be written from 10:05:45 on. A full disk can fail any statement of a
+/// transaction; here a trigger fails the last one.
 async fn sim_with_a_full_disk() -> Sim {
     let mut sim = Sim::usual().await;
     sim.until("10:01").await;
@@ -984,7 +983,7 @@ async fn what_cannot_be_written_is_told_once_it_can() {
     assert!(heard.len() == 1 && heard[0].ends_with("began iCloud Backup Outage from 09:30"), "{heard:?}");
 }
 
-/// What was half written would be believed after a restart, and never told.
+/// A partly written outage would be believed after a restart and never announced.
 #[tokio::test]
 async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
     let mut sim = sim_with_a_full_disk().await;
@@ -997,7 +996,7 @@ async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
 
 // Recordings.
 
-/// What the recording of this town replays to.
+/// Returns the changes that the recording replays to.
 fn replayed(sim: &Sim) -> Vec<Change> {
     let mut replayed = Vec::new();
     let mut recording = Recording::open(sim.recording_file()).expect("a recording");
@@ -1028,7 +1027,7 @@ async fn a_recording_replays_to_what_was_told_and_leaves_out_polls_without_effec
     sim.until("20:00").await;
     assert_eq!(sim.received().len(), 5, "began, worsened, withdrawn, reopened, ended");
     let written = fs::read_to_string(sim.recording_file()).expect("a recording");
-    // First sights and their confirmations, three absences and what came of them.
+    // First observations and their confirmations, three absences and their results.
     assert_eq!(written.lines().count(), 1 + 2 + 2 + 4 + 2 + 2);
     assert_eq!(replayed(&sim), sim.changes().await);
 }
@@ -1080,7 +1079,7 @@ async fn befall(rng: &mut fastrand::Rng, sim: &mut Sim) {
     sim.start().await;
 }
 
-/// Jitter, stale bursts, failures, "not modified" that is none, restarts, crashes, sleep and set clocks.
+/// Jitter, stale bursts, failures, false "not modified" responses, restarts, crashes, sleep and set clocks.
 #[tokio::test]
 async fn a_recording_of_a_hostile_feed_replays_to_what_the_daemon_announced() {
     let mut kinds = std::collections::BTreeSet::new();
@@ -1099,7 +1098,7 @@ async fn a_recording_of_a_hostile_feed_replays_to_what_the_daemon_announced() {
         let told = sim.changes().await;
         kinds.extend(told.iter().map(|change| change.kind));
         let mut replayed = replayed(&sim);
-        // A change that is brought about again, by a new start, is written once.
+        // A change that recurs after a restart is written once.
         let mut keys = std::collections::BTreeSet::new();
         replayed.retain(|change| keys.insert(change.key()));
         assert_eq!(replayed, told, "seed {seed}");

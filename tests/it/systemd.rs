@@ -1,8 +1,6 @@
-//! The shipped units under a real systemd, with all their settings: what a service manager is
-//! promised, kept.
+//! The shipped units under a real systemd, with all their settings.
 //!
-//! Each test here has a partner that runs alone in a network of its own, started by it. It takes
-//! root.
+//! Each test starts its `_inside` counterpart in a network namespace. Requires root.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -18,9 +16,9 @@ use serde_json::Value;
 
 const UNIT: &str = include_str!("../../systemd/statusd.service");
 const USER_UNIT: &str = include_str!("../../systemd/user/statusd.service");
-/// Where to put what the screen showed: the picture in `docs/`.
+/// The file for the screenshot in `docs/`.
 const SCREENSHOT: &str = "STATUSD_SCREENSHOT";
-/// How long the figures of an idle daemon are taken.
+/// The duration of the measurement of an idle daemon.
 const IDLE: Duration = Duration::from_secs(300);
 const BACKUP: &str = "iCloud Backup";
 const START: i64 = 1_619_449_200;
@@ -144,7 +142,7 @@ async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
     let left = machine.ask(&["cat", CONFIG]).await;
     assert_eq!(left, configuration("Photos", &apple, &peer).trim());
 
-    // What does not get better by itself is not tried again.
+    // An invalid configuration causes no restart.
     machine.write(CONFIG, "watch = 1\n").await;
     assert!(!machine.run(&["systemctl", "start", "statusd"]).await.status.success());
     assert_eq!(machine.unit("statusd", "ActiveState").await, "failed");
@@ -152,7 +150,7 @@ async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
     assert_eq!(machine.unit("statusd", "NRestarts").await, "0");
 }
 
-/// A user made for it alone owns its files; root's secret it got without being able to read it.
+/// Checks that a dynamic user owns the files, and that the process is confined.
 async fn check_state(machine: &Machine) {
     let user = machine.ask(&["stat", "-L", "-c", "%U %a", "/var/lib/statusd"]).await;
     assert_eq!(user, "statusd 700");
@@ -167,7 +165,7 @@ async fn check_state(machine: &Machine) {
     }
 }
 
-/// What changed can be asked for by the name of the service.
+/// Checks that journalctl finds a change by the name of the service.
 async fn check_journal(machine: &Machine) {
     let ask = async |field| machine.ask(&["journalctl", "--no-pager", "--output=json", field]).await;
     let lines = ask("STATUSD_SERVICE=iCloud Backup").await;
@@ -208,7 +206,7 @@ async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut HttpServer) 
     assert_eq!(machine.unit("statusd", "NRestarts").await, "0");
 }
 
-/// Whatever is new or changed is its own, or systemd's about it.
+/// Checks that only files of statusd, or of systemd about it, are new or changed.
 #[track_caller]
 fn check_nothing_else(before: &BTreeSet<String>, after: &BTreeSet<String>) {
     let allowed = [
@@ -216,12 +214,12 @@ fn check_nothing_else(before: &BTreeSet<String>, after: &BTreeSet<String>) {
         "/run/changed/var/lib/statusd ",
         "/run/systemd/",
         "/run/log/journal/",
-        // Named because something below them is new.
+        // Directories that contain new files.
         "/run/changed/var d",
         "/run/changed/var/lib d",
-        // systemd locks it while it makes a user.
+        // systemd locks this file while it allocates a user.
         "/run/changed/etc/.pwd.lock ",
-        // The test's own.
+        // Written by the test.
         "/run/changed/etc/statusd/statusd.toml ",
     ];
     let foreign: Vec<_> = before
@@ -261,7 +259,7 @@ async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
     machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     assert_eq!(machine.unit("statusd", "NRestarts").await, "1");
 
-    // It has the watchdog's patience several times over, and lives.
+    // A stopped process stays alive, but sends no watchdog ping.
     let pid = machine.unit("statusd", "MainPID").await;
     machine.ask(&["systemctl", "kill", "--signal", "STOP", "statusd"]).await;
     machine.says("statusd.service: Failed with result 'watchdog'").await;
@@ -371,7 +369,7 @@ fn figures() {
     println!("{}", run_apart("figures_inside"));
 }
 
-/// Asserts nothing; machines differ.
+/// Prints figures and asserts nothing, because machines differ.
 #[tokio::test]
 #[ignore = "its partner runs it, in a network of its own"]
 async fn figures_inside() {
@@ -385,7 +383,7 @@ async fn figures_inside() {
     );
     let files = [
         (UNIT_FILE, UNIT),
-        // As if it were enabled.
+        // Starts the service as if it were enabled.
         ("/etc/systemd/system/figures.target", "[Unit]\nWants=multi-user.target statusd.service\n"),
         ("/etc/systemd/user/statusd.service", USER_UNIT),
         ("/etc/statusd/authority.pem", apple.authority_pem()),
@@ -428,7 +426,7 @@ async fn figures_inside() {
 
 /// Counters of a process.
 struct Idle {
-    /// Of all its threads: how often one went to sleep, and so woke.
+    /// Voluntary context switches of all threads.
     wakeups: f64,
     resident_mb: f64,
     anonymous_mb: f64,

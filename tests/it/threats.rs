@@ -1,7 +1,7 @@
 //! Verifies the table of `docs/threat-model.md`: every named test exists, and a threat without a test is
 //! marked open.
 //!
-//! Does not judge the tests themselves. Also tests the threats that no other file covers: dependencies,
+//! Does not check the tests themselves. Also tests the threats that no other file covers: dependencies,
 //! and files that every user can read.
 
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ fn crates_come_from_crates_io_with_their_checksums() {
             assert_eq!(of("checksum").map(str::len), Some(64), "{name}");
         }
     }
-    // The rest is for cargo deny, which has to be asked.
+    // cargo deny, which scripts/supply runs, checks the rest.
     assert!(read(".ci/run").lines().any(|line| line.trim() == "step ./scripts/supply"));
 }
 

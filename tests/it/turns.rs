@@ -1,7 +1,7 @@
-//! Nothing that a peer sends keeps the other loops from their turn: what takes long is done on another
-//! thread or in slices, and each slice is whole in itself.
+//! Tests that no document blocks the other loops: long work runs on another thread or in slices, and each
+//! slice is one consistent transaction.
 //!
-//! No figure of time: `benches/holds.rs` has those. Here the order of events counts.
+//! Checks the order of events and measures no time; `benches/holds.rs` does.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -116,7 +116,7 @@ impl Sim {
         Sim { apple: Apple::start().await, folder, store }
     }
 
-    /// As after a start.
+    /// Returns a poller in the state after a start.
     async fn poller(&self) -> Poller {
         let schedule = || Schedule::parse("@hourly", &TimeZone::UTC).expect("a schedule");
         let url = FeedUrl::parse(&self.apple.url()).expect("an address");
@@ -133,7 +133,7 @@ impl Sim {
         }
     }
 
-    /// Polls this document at these seconds.
+    /// Serves the document and polls at these seconds.
     async fn show(&self, poller: &mut Poller, doc: &Doc, seconds: &[i64]) {
         self.apple.show(&doc.json());
         for second in seconds {
@@ -169,7 +169,7 @@ fn flood(status: &str) -> Doc {
     (0..OUTAGES).fold(calm(), event)
 }
 
-/// Up to 2,000 outages in one document once were one transaction.
+/// Up to 2,000 outages of one document were once one transaction.
 #[tokio::test]
 async fn between_the_slices_of_a_flood_others_have_their_turn() {
     let sim = Sim::found().await;
@@ -199,7 +199,7 @@ async fn between_the_slices_of_a_flood_others_have_their_turn() {
     assert!(turns.len() >= OUTAGES / AT_ONCE, "{turns:?}");
 }
 
-/// Otherwise every id that Apple ever listed stays in state until the next start.
+/// Otherwise memory would hold every id that Apple ever listed.
 #[tokio::test]
 async fn what_is_over_and_not_listed_is_not_kept_in_memory() {
     let sim = Sim::found().await;
@@ -249,7 +249,7 @@ async fn a_kill_between_two_slices_loses_and_repeats_nothing() {
     cut(&[(calm(), &[0]), (flood("ongoing"), &[60])], &flood("ongoing"), ChangeKind::Began).await;
 }
 
-/// What was over before the first document is history, however often the first is cut off.
+/// Outages that ended before the first document are history, even if its poll is interrupted.
 #[tokio::test]
 async fn a_kill_between_two_slices_of_the_first_document_announces_nothing() {
     cut(&[], &flood("resolved"), ChangeKind::Noted).await;

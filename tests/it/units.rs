@@ -1,8 +1,6 @@
-//! The shipped units: that the manager knows every key, that they say what the program relies on,
-//! and how exposed they leave it.
+//! The shipped units: their options, their keys and their exposure scores.
 //!
-//! Nothing is started here. A score is what `systemd-analyze` computes from the text alone; where
-//! that program is missing, only the text is read.
+//! Starts no unit. Without `systemd-analyze`, tests only the text of the units.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
@@ -14,17 +12,17 @@ use tempfile::TempDir;
 
 const SYSTEM: &str = "systemd/statusd.service";
 const USER: &str = "systemd/user/statusd.service";
-/// Beside a unit, in `statusd.service.d/`, and the first systemd that knows all of its keys.
+/// Drop-ins, each with the first version of systemd that knows all its keys.
 const DROP_INS: [(&str, u32); 3] = [
     ("systemd/notify-reload.conf", 253),
     ("systemd/restart-steps.conf", 254),
     ("systemd/no-user-namespaces.conf", 247),
 ];
-/// In tenths, as `--threshold` has it: one that is more exposed than this does not pass.
+/// The maximum exposure in tenths, as in `--threshold`.
 const SYSTEM_EXPOSED_MAX: u32 = 12;
 const USER_EXPOSED_MAX: u32 = 20;
 
-/// Keys of a section, each with all its values in order.
+/// The keys of a section, each with its values in order.
 type Section = BTreeMap<String, Vec<String>>;
 
 fn path(name: &str) -> PathBuf {
@@ -47,7 +45,7 @@ fn read(name: &str) -> BTreeMap<String, Section> {
     sections
 }
 
-/// The one value of a key.
+/// Returns the only value of a key.
 #[track_caller]
 fn value<'a>(unit: &'a BTreeMap<String, Section>, section: &str, key: &str) -> &'a str {
     match unit.get(section).and_then(|section| section.get(key)).map(Vec::as_slice) {
@@ -64,7 +62,7 @@ fn seconds(text: &str) -> u64 {
     number.parse::<u64>().expect("a time") * unit_s
 }
 
-/// What `systemd-analyze` says, and whether it is content; `None` where there is none.
+/// Runs `systemd-analyze`. Returns true for success and the output, or `None` if it is missing.
 fn analyze(arguments: &[&str]) -> Option<(bool, String)> {
     let output = match Command::new("systemd-analyze").args(arguments).env("SYSTEMD_COLORS", "0").output() {
         Ok(output) => output,
@@ -82,7 +80,7 @@ fn version() -> Option<u32> {
     text.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// A unit and its drop-ins as the manager would find them, with a program that is there.
+/// Installs a unit and its drop-ins in a temporary directory, with the path of the built program.
 fn installed(unit: &str, drop_ins: &[&str]) -> (TempDir, PathBuf) {
     let directory = TempDir::new().expect("a directory");
     let text = fs::read_to_string(path(unit)).expect(unit);
@@ -108,11 +106,11 @@ fn both_say_what_the_program_relies_on() {
         assert_eq!(service("NotifyAccess"), "main");
         assert_eq!(service("RestartPreventExitStatus"), "78 2", "configuration and usage");
         assert_eq!(seconds(service("TimeoutStopSec")), 10, "the program stops within 5 s");
-        // Three pings in it, each looked for no earlier than the loops may be late.
+        // Long enough for three pings, even if the loops are late.
         assert!(seconds(service("WatchdogSec")) >= 60, "{name}");
         assert_eq!(service("UMask"), "0077");
         assert_eq!(service("LimitCORE"), "0", "{name}: a core holds secrets");
-        // Restarts alone must stay below the limit, or a full disk ends the watch for good.
+        // Restarts must stay below the limit, or a full disk would stop the service for ever.
         let restarts =
             seconds(value(&unit, "Unit", "StartLimitIntervalSec")) / seconds(service("RestartSec"));
         let burst: u64 = value(&unit, "Unit", "StartLimitBurst").parse().expect("a number");
@@ -142,7 +140,7 @@ fn a_drop_in_takes_back_only_what_the_unit_sets() {
     assert_eq!(value(&reload, "Service", "ExecReload"), "", "the manager sends the signal itself");
 }
 
-/// Nothing that the manager does not know, and nothing that it passes over.
+/// Checks that systemd accepts the unit without a warning.
 #[track_caller]
 fn check_known(unit: &str, drop_ins: &[&str]) {
     let (_directory, target) = installed(unit, drop_ins);

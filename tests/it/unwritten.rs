@@ -1,7 +1,7 @@
-//! A message whose outcome cannot be written: the real daemon on a file system that is full.
+//! The real daemon on a full file system, where the outcome of a message cannot be recorded.
 //!
-//! The file system is a small one in memory that only these daemons see. Invariant: what a peer took is
-//! sent again only if statusd had to end before it could write that down.
+//! The file system is a small tmpfs in a mount namespace. A delivered message is sent again only if
+//! statusd ends before it can record the outcome.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -15,7 +15,7 @@ use statusd::store::{DATABASE, StoredDelivery};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Tells a test that its partner runs it, with mounts of its own.
+/// Set in the mount namespace.
 const MARK: &str = "STATUSD_TEST_DISK";
 
 /// Runs the test `inner` of this test program with mounts of its own.
@@ -35,7 +35,7 @@ fn apart(inner: &str) {
     );
 }
 
-/// A small file system for the state directory, for as long as this lives.
+/// A small file system for the state directory, unmounted on drop.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -52,7 +52,7 @@ impl Disk {
         assert!(status.expect("it starts").success(), "{words:?}");
     }
 
-    /// Leaves no byte, and nothing in the write-ahead log that could be written over.
+    /// Fills the disk. Truncates the write-ahead log first, so that it has no space to reuse.
     fn fill(&self) {
         let database = rusqlite::Connection::open(self.0.join(DATABASE)).expect("the database");
         let truncated = database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, u32>(0));
@@ -91,7 +91,7 @@ async fn settled(home: &Home) -> StoredDelivery {
     within("a written outcome", settled).await
 }
 
-/// Takes messages and answers when it is told to.
+/// A webhook server that responds on request of the test.
 struct Receiver(TcpListener);
 
 impl Receiver {

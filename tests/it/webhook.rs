@@ -43,7 +43,7 @@ fn webhook(url: &str) -> Webhook {
     Webhook::new(&settings, &read).expect("a webhook")
 }
 
-/// What a webhook makes of one reply, and what the peer was sent.
+/// Sends a notice, and returns the outcome of this reply and the request.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
     let mut webhook = webhook(&peer.url(PATH));
@@ -183,7 +183,7 @@ async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
         let (answer, _) = exchange(Reply::Raw(bytes)).await;
         assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{bytes:?}: {answer:?}");
     }
-    // The status decides, whatever else is odd.
+    // Only the status counts, even if the rest is malformed.
     for bytes in [
         &b"HTTP/1.1 200 OK\r\nno header\r\nX-Folded: a\r\n b\r\nX : y\r\n\r\nthanks"[..],
         b"HTTP/1.0 202\r\n\r\n",

@@ -1,6 +1,6 @@
-//! A real Alertmanager of one's own, on loopback, that tells a webhook of everything at once.
+//! A real Alertmanager on loopback that notifies a webhook without delay.
 //!
-//! Nothing here waits for a time: it is ready when it says so.
+//! Starting waits for its log line instead of a fixed time.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,10 +8,10 @@ use std::thread;
 
 use serde_json::Value;
 
-/// Debian's name first, then the project's.
+/// The name in Debian, then the name upstream.
 const PROGRAMS: [&str; 2] = ["prometheus-alertmanager", "alertmanager"];
 
-/// A running Alertmanager; gone when dropped.
+/// A running Alertmanager. Killed when dropped.
 pub struct Alertmanager {
     program: Child,
     dir: tempfile::TempDir,
@@ -20,11 +20,11 @@ pub struct Alertmanager {
 }
 
 impl Alertmanager {
-    /// `webhook` is told of every alert by itself, without delay.
+    /// Starts an Alertmanager that sends each alert to `webhook` separately.
     ///
     /// # Panics
     ///
-    /// Without Alertmanager (Debian's package is `prometheus-alertmanager`).
+    /// If Alertmanager is not installed (Debian's package `prometheus-alertmanager`).
     pub fn start(webhook: &str) -> Alertmanager {
         let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("config.yml"), CONFIG.replace("WEBHOOK", webhook)).expect("a config");
@@ -32,25 +32,25 @@ impl Alertmanager {
         Alertmanager { program, dir, address }
     }
 
-    /// Kills it and starts it anew at the same address. It keeps no alerts.
+    /// Kills and restarts Alertmanager at the same address, without its alerts.
     pub fn restart(&mut self) {
         self.kill();
         (self.program, _) = launch(&self.dir, &self.address);
     }
 
-    /// Ends it as an accident would.
+    /// Kills the process.
     pub fn kill(&mut self) {
-        // An error says that it is dead already.
+        // An error means that the process has exited already.
         let _dead = self.program.kill();
         self.program.wait().expect("it can be waited for");
     }
 
-    /// The base address, as it is configured.
+    /// The base URL for a channel's settings.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What it holds to be going on, in order of labels.
+    /// Returns the active alerts, sorted by labels.
     pub async fn alerts(&self) -> Vec<Value> {
         statusd::tls::install_provider();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
@@ -68,14 +68,14 @@ impl Drop for Alertmanager {
     }
 }
 
-/// Starts it and waits until it says where it listens.
+/// Starts Alertmanager and waits until it logs its address.
 fn launch(dir: &tempfile::TempDir, address: &str) -> (Child, String) {
     let start = |program: &str| {
         Command::new(program)
             .arg(format!("--config.file={}", dir.path().join("config.yml").display()))
             .arg(format!("--storage.path={}", dir.path().join("storage").display()))
             .arg(format!("--web.listen-address={address}"))
-            // No cluster: replicas in these tests know nothing of each other.
+            // No cluster: the replicas in these tests are independent.
             .arg("--cluster.listen-address=")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -96,7 +96,7 @@ fn launch(dir: &tempfile::TempDir, address: &str) -> (Child, String) {
         }
         said.push(line);
     };
-    // A full pipe would stop it.
+    // A full pipe would block Alertmanager.
     thread::spawn(move || lines.for_each(drop));
     (program, address)
 }

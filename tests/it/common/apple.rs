@@ -1,8 +1,8 @@
-//! Apple on this computer: a small HTTP/1.1 server on loopback that answers as the test tells it
-//! to, and remembers what it was asked.
+//! Mock of Apple's feed server: a small HTTP/1.1 server on loopback with scripted responses and a
+//! record of all requests.
 //!
-//! It knows nothing of statusd. It runs on a thread of its own, so that it also answers while a
-//! test waits for a child process; it is gone, port and all, when [`Apple`] is dropped.
+//! Uses no code of statusd. The server runs on its own thread, so that it responds while a test waits
+//! for a child process. Dropping [`Apple`] stops the server and frees its port.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -25,20 +25,20 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// Where the feed is, unless a test says otherwise.
+/// The default path of the feed.
 pub const PATH: &str = "/support/systemstatus/data/system_status_en_US.js";
 const REQUEST_MAX_BYTES: usize = 64 << 10;
-/// Between the bytes of [`Answer::drip`]: this slowness is the fault that is played.
+/// The delay between the bytes of [`Response::drip`].
 const DRIP: Duration = Duration::from_millis(5);
 
-/// The server, and the test's handle to it.
+/// A handle to the mock server.
 ///
 /// ```ignore
 /// let apple = Apple::start().await;
 /// apple.show(&Doc::new().service("iCloud Backup").json());
-/// // … let statusd look at apple.url() …
-/// apple.answer(Answer::status(503).header("Retry-After", "120"));
-/// apple.asked(2).await; // returns once there have been two requests
+/// // … let statusd poll apple.url() …
+/// apple.respond(Response::status(503).header("Retry-After", "120"));
+/// apple.wait_for_requests(2).await; // returns once there have been two requests
 /// assert_eq!(apple.requests()[1].header("user-agent"), Some("statusd/0.1.0"));
 /// ```
 pub struct Apple {
@@ -51,7 +51,7 @@ pub struct Apple {
     life: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
 }
 
-/// What is wrong with the certificate of a server that speaks TLS.
+/// The certificate of a TLS server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Papers {
     Good,
@@ -71,7 +71,7 @@ struct Script {
 }
 
 impl Apple {
-    /// Over plain http. Shows an empty answer with status 200 until told otherwise.
+    /// Starts a server over plain HTTP. The default response is an empty body with status 200.
     pub async fn start() -> Apple {
         Apple::serve(None).await
     }
@@ -103,12 +103,12 @@ impl Apple {
         Apple { address, scheme, authority_pem, script, heard, life: Some((stop, server)) }
     }
 
-    /// The feed's address.
+    /// The URL of the feed.
     pub fn url(&self) -> String {
         self.url_of(PATH)
     }
 
-    /// The address of another path on this server.
+    /// The URL of another path on this server.
     pub fn url_of(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
     }
@@ -117,12 +117,12 @@ impl Apple {
         self.address
     }
 
-    /// Only over TLS: the authority's certificate, for `feed.ca_file`.
+    /// The authority's certificate, for `feed.ca_file`. Only after [`Apple::start_tls`].
     pub fn authority_pem(&self) -> &str {
         self.authority_pem.as_deref().expect("a server with start_tls")
     }
 
-    /// From now on: this body, with status 200.
+    /// Responds with this body and status 200 from now on.
     pub fn show(&self, body: &str) {
         self.answer(Answer::ok(body));
     }
@@ -144,12 +144,12 @@ impl Apple {
         });
     }
 
-    /// Lets all answers that are held now go out.
+    /// Sends all responses that are held now.
     pub fn release(&self) {
         self.script.send_modify(|script| script.released += 1);
     }
 
-    /// All requests so far, in order.
+    /// Returns all requests so far, in order.
     pub fn requests(&self) -> Vec<Request> {
         self.heard.borrow().clone()
     }
@@ -174,12 +174,12 @@ impl Drop for Apple {
     }
 }
 
-/// One request as it came.
+/// One request as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
     pub path: String,
-    /// Names in small letters.
+    /// Names in lower case.
     pub headers: Vec<(String, String)>,
 }
 
@@ -203,7 +203,7 @@ impl Request {
     }
 }
 
-/// What to answer, and how badly.
+/// A scripted response, with its transport faults.
 #[derive(Clone, Debug)]
 pub struct Answer {
     status: u16,
@@ -350,7 +350,7 @@ impl Answer {
     }
 }
 
-/// The server's side.
+/// The server task.
 #[derive(Clone)]
 struct Stage {
     script: watch::Sender<Script>,
@@ -368,7 +368,7 @@ impl Stage {
         }
     }
 
-    /// What fails here is the other side's choice: it went away, or it does not trust us.
+    /// Ignores a failed handshake: the client disconnected or does not trust the certificate.
     async fn receive(self, stream: TcpStream) {
         let Some(acceptor) = &self.acceptor else { return self.serve(stream).await };
         if let Ok(stream) = acceptor.accept(stream).await {
@@ -384,7 +384,7 @@ impl Stage {
             head.push(byte);
         }
         let request = Request::parse(&String::from_utf8_lossy(&head));
-        // Before the request is told: a release after `asked` must free this answer.
+        // Subscribe before recording the request, so that a release after `wait_for_requests` counts.
         let mut script = self.script.subscribe();
         let released = script.borrow().released;
         let answer = self.pick(&request.path);
@@ -456,7 +456,7 @@ async fn write_chunk(stream: &mut impl Stream, chunk: &[u8]) -> std::io::Result<
 
 /// TCP with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {
-    /// Closing it from now on is a reset.
+    /// Makes closing the stream a reset.
     fn reset(&self) -> std::io::Result<()>;
 }
 
@@ -472,7 +472,7 @@ impl Stream for tokio_rustls::server::TlsStream<TcpStream> {
     }
 }
 
-/// A server's certificate and key, and the authority that vouches for it.
+/// A server's certificate and key, and the authority that issued the certificate.
 pub struct Certified {
     pub certificate: Certificate,
     pub key: KeyPair,
@@ -483,7 +483,7 @@ pub struct Certified {
 pub fn certified(papers: Papers) -> Certified {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("an authority without names");
-    // Authorities are told apart by name: two of one name would look like a forged signature.
+    // Two authorities with the same name would look like a forged signature.
     let name = format!("Authority {:02x?}", key.public_key_raw());
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

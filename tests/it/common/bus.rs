@@ -1,8 +1,7 @@
-//! A private D-Bus and a notification server on it.
+//! A private D-Bus session bus with a mock notification server.
 //!
-//! The bus is the real `dbus-daemon`, without any service that it could start by itself; the
-//! server is the test's own and shows nothing, it remembers. Nothing here waits for a time:
-//! whoever awaits something that never comes fails after [`PATIENCE`].
+//! The bus is a real `dbus-daemon` without activatable services. The server records notifications and
+//! shows nothing. Waiting for an event that never comes fails after [`PATIENCE`].
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -14,28 +13,28 @@ use tokio::sync::{mpsc, watch};
 use zbus::message::Header;
 use zbus::{Connection, OwnedVariant, connection, fdo};
 
-/// Not a measure: far beyond what a loaded machine takes.
+/// Far longer than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAME: &str = "org.freedesktop.Notifications";
 const PATH: &str = "/org/freedesktop/Notifications";
 
-/// A session bus of one's own; gone when dropped.
+/// A private session bus. Killed when dropped.
 pub struct Bus {
     daemon: Child,
     dir: tempfile::TempDir,
-    /// As `dbus-daemon` prints it.
+    /// The address as printed by `dbus-daemon`.
     pub address: String,
 }
 
 impl Bus {
     /// # Panics
     ///
-    /// Without `dbus-daemon` (package `dbus` or `dbus-daemon`).
+    /// If `dbus-daemon` is not installed (package `dbus` or `dbus-daemon`).
     pub fn start() -> Bus {
         Bus::start_in(tempfile::tempdir().expect("a temporary directory"))
     }
 
-    /// A bus that runs `program` (a path) when somebody asks for a notification server.
+    /// Starts a bus that runs `program` (a path) when a client asks for a notification server.
     pub fn start_with_service(program: &str) -> Bus {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let services = dir.path().join("services");
@@ -45,21 +44,21 @@ impl Bus {
         Bus::start_in(dir)
     }
 
-    /// Ends the bus and starts another one at the same address: a logout and a login.
+    /// Restarts the bus at the same address, as a logout and a login do.
     pub fn restart(mut self) -> Bus {
         self.kill();
         let dir = tempfile::tempdir().expect("a temporary directory");
         Bus::start_in(std::mem::replace(&mut self.dir, dir))
     }
 
-    /// Ends the bus under the feet of everybody on it.
+    /// Kills the bus while its clients are connected.
     pub fn kill(&mut self) {
-        // An error says that it is dead already.
+        // An error means that the process has exited already.
         let _dead = self.daemon.kill();
         self.daemon.wait().expect("dbus-daemon can be waited for");
     }
 
-    /// An address that no client has reason to share with the session of whoever runs the tests.
+    /// An address that clients do not confuse with the session bus of the user who runs the tests.
     pub fn address_without_guid(&self) -> String {
         format!("unix:path={}", self.socket().display())
     }
@@ -70,7 +69,7 @@ impl Bus {
 
     fn start_in(dir: tempfile::TempDir) -> Bus {
         let socket = dir.path().join("bus");
-        // A killed daemon leaves its socket, and does not like to find one.
+        // A killed daemon leaves its socket, which a new daemon refuses to replace.
         let _none = std::fs::remove_file(&socket);
         let config = dir.path().join("bus.conf");
         std::fs::write(&config, CONFIG.replace("DIR", &dir.path().display().to_string())).expect("a config");
@@ -80,11 +79,11 @@ impl Bus {
             .arg(format!("--config-file={}", config.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // In a container it complains about limits that it may not raise and does not need.
+            // In a container dbus-daemon warns about limits that it cannot raise and does not need.
             .stderr(Stdio::null())
             .spawn()
             .expect("dbus-daemon starts (is it installed?)");
-        // It prints the address once it listens.
+        // dbus-daemon prints its address once it listens.
         let stdout = daemon.stdout.take().expect("stdout is piped");
         let mut address = String::new();
         BufReader::new(stdout).read_line(&mut address).expect("dbus-daemon prints its address");
@@ -114,13 +113,13 @@ const CONFIG: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bu
 </busconfig>
 "#;
 
-/// One call of `Notify`, as it came.
+/// One call of `Notify` as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bubble {
     /// The unique name of the connection that sent it.
     pub sender: String,
     pub app_name: String,
-    /// 0 where it replaces nothing.
+    /// 0 if the bubble replaces nothing.
     pub replaces_id: u32,
     pub icon: String,
     pub summary: String,
@@ -129,13 +128,13 @@ pub struct Bubble {
     pub category: Option<String>,
     pub desktop_entry: Option<String>,
     pub sound: Option<String>,
-    /// Milliseconds; 0 never, -1 as the server likes.
+    /// In milliseconds. 0: never. -1: the server decides.
     pub expire: i32,
-    /// What the server answers.
+    /// The id that the server assigned.
     pub id: u32,
 }
 
-/// What a notification server leaves unanswered.
+/// The calls that the server leaves unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     Nothing,
@@ -147,7 +146,7 @@ pub enum Held {
     Everything,
 }
 
-/// How `Notify` is answered.
+/// The reply to `Notify`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Says {
     /// The number of the bubble, counted from 1.
@@ -156,11 +155,11 @@ pub enum Says {
     Always(u32),
     /// An error of this name, which the specification of D-Bus knows.
     Error(&'static str),
-    /// What GNOME's server says when the shell behind it hangs for 25 s.
+    /// The error that GNOME's server returns after the shell has hung for 25 s.
     ShellHangs,
 }
 
-/// A notification server under the test's hand.
+/// A mock notification server.
 pub struct Server {
     connection: Connection,
     shown: mpsc::UnboundedReceiver<Bubble>,
@@ -174,7 +173,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// On `bus`, with these capabilities (`body`, `body-markup` …); ids count from 1.
+    /// Starts a server on `bus` with these capabilities (`body`, `body-markup` …). Ids count from 1.
     pub async fn start(bus: &Bus, capabilities: &[&str]) -> Server {
         let (record, shown) = mpsc::unbounded_channel();
         let (held, hold) = watch::channel(Held::Nothing);
@@ -205,13 +204,13 @@ impl Server {
         Server { connection, shown, held, says, is_incapable, name, asked, probed, closed }
     }
 
-    /// The next bubble, in the order they came.
+    /// Waits for the next bubble, in order of arrival.
     pub async fn next(&mut self) -> Bubble {
         let next = tokio::time::timeout(PATIENCE, self.shown.recv()).await;
         next.expect("a bubble was to come").expect("the server still runs")
     }
 
-    /// Whether nothing was shown that [`Server::next`] has not given yet.
+    /// Returns true if [`Server::next`] has returned every bubble so far.
     pub fn is_quiet(&self) -> bool {
         self.shown.is_empty()
     }
@@ -234,8 +233,7 @@ impl Server {
         probed.expect("somebody was to ask").expect("the server still runs");
     }
 
-    /// What is left unanswered from now on; what was held back before and is not any more is
-    /// answered now.
+    /// Sets which calls are left unanswered, and answers pending calls that are no longer held.
     pub fn hold(&self, held: Held) {
         self.held.send_replace(held);
     }
@@ -245,7 +243,7 @@ impl Server {
         self.says.send_replace(says);
     }
 
-    /// Whether bubbles are answered with an error from now on. They are recorded all the same.
+    /// Sets whether later bubbles get an error. They are recorded in any case.
     pub fn refuse(&self, is_refusing: bool) {
         self.say(if is_refusing { Says::Error("Failed") } else { Says::Number });
     }
@@ -260,13 +258,13 @@ impl Server {
         self.is_incapable.send_replace(true);
     }
 
-    /// The next bubble that somebody closed.
+    /// Waits for the next bubble that a client closes.
     pub async fn next_closed(&mut self) -> u32 {
         let next = tokio::time::timeout(PATIENCE, self.closed.recv()).await;
         next.expect("a bubble was to be closed").expect("the server still runs")
     }
 
-    /// Whether no bubble was closed that [`Server::next_closed`] has not given yet.
+    /// Returns true if [`Server::next_closed`] has returned every closed bubble so far.
     pub fn has_closed_nothing(&self) -> bool {
         self.closed.is_empty()
     }
@@ -276,7 +274,7 @@ impl Server {
         self.tell(client, id, 1).await;
     }
 
-    /// The user dismisses a bubble.
+    /// Signals to `client` that the user dismissed a bubble.
     pub async fn dismiss(&self, client: &str, id: u32) {
         self.tell(client, id, 2).await;
     }
@@ -288,7 +286,7 @@ impl Server {
             .expect("the signal goes out");
     }
 
-    /// Leaves the bus; once this returns the name is free.
+    /// Leaves the bus and releases the server's name.
     pub async fn stop(self) {
         assert!(self.connection.release_name(NAME).await.expect("the bus answers"));
         self.connection.close().await.expect("the connection closes");
@@ -311,13 +309,13 @@ struct Desk {
 
 impl Desk {
     async fn while_held(&self, held: Held) {
-        // An error says that the test has dropped the server.
+        // An error means that the test has dropped the server.
         let is_free = |now: &Held| *now != held && *now != Held::Everything;
         let _released = self.hold.clone().wait_for(is_free).await.is_ok();
     }
 }
 
-/// Errors of `Notify`.
+/// The errors of `Notify`.
 #[derive(Debug, zbus::DBusError)]
 #[zbus(prefix = "org")]
 enum Refusal {

@@ -1,11 +1,11 @@
-//! Writes status documents the way Apple does: the same keys, in the same order.
+//! Builds status documents like Apple's: the same keys in the same order.
 //!
-//! Text only: it does not use the program's own parser, which it is there to try.
+//! Writes text without statusd's types, because the tests check statusd's parser with it.
 
 use jiff::Timestamp;
 use serde_json::json;
 
-/// A document in the making.
+/// A builder of status documents.
 ///
 /// ```ignore
 /// let down = Doc::new()
@@ -37,14 +37,14 @@ impl Doc {
         Doc::default()
     }
 
-    /// A service, without events so far.
+    /// Adds a service without events.
     pub fn service(mut self, name: &str) -> Doc {
         self.services.push((name.to_owned(), Vec::new()));
         self
     }
 
-    /// An event of the service named last. `kind` is Apple's `statusType`, `status` its
-    /// `eventStatus`; times are seconds since 1970.
+    /// Adds an event to the last service. `kind` is Apple's `statusType`, `status` its `eventStatus`.
+    /// Times are seconds since 1970.
     #[track_caller]
     pub fn event(
         mut self,
@@ -67,28 +67,28 @@ impl Doc {
         self
     }
 
-    /// Another `message` for the event added last.
+    /// Sets the `message` of the last event.
     #[track_caller]
     pub fn saying(mut self, message: &str) -> Doc {
         self.last_event().message = message.to_owned();
         self
     }
 
-    /// `datePosted` of the whole document, such as `04/26/2021 08:15 PDT`. Apple writes it into
-    /// the events: a document without any has no stamp.
+    /// Sets `datePosted` of all events, such as `04/26/2021 08:15 PDT`. A document without events has
+    /// no stamp.
     pub fn posted(mut self, text: &str) -> Doc {
         self.posted = Some(text.to_owned());
         self
     }
 
-    /// A bare object, as the consumer feed.
+    /// Returns a bare object, like the consumer feed.
     pub fn json(&self) -> String {
         let services: Vec<String> =
             self.services.iter().map(|(name, events)| self.listing(name, events)).collect();
         format!(r#"{{"drpost":false,"drMessage":null,"services":[{}]}}"#, services.join(","))
     }
 
-    /// In a callback, as the developer feed.
+    /// Returns the object in a callback, like the developer feed.
     pub fn jsonp(&self) -> String {
         format!("jsonCallback({});", self.json())
     }
@@ -123,7 +123,7 @@ impl Doc {
     }
 }
 
-/// Apple writes Pacific time as a rule and UTC now and then; UTC needs no zone data here.
+/// Formats a time in UTC, which needs no time zone data. Apple usually writes Pacific time.
 fn for_people(epoch_s: i64) -> String {
     let time = Timestamp::from_second(epoch_s).expect("a time that jiff can hold");
     time.strftime("%m/%d/%Y %H:%M UTC").to_string()

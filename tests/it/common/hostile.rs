@@ -1,8 +1,8 @@
-//! Documents that cost as much as a document can: each as large as is read, of one kind of part.
+//! Hostile documents: each has the largest size that statusd reads, filled with one kind of part.
 //!
-//! Text only: it does not use the program's own parser.
+//! Writes text without statusd's types.
 
-/// Of a body, unpacked.
+/// The size limit of a body after decompression.
 pub const BODY_BYTES: usize = 1 << 20;
 
 /// Documents of the greatest size that is read, each of as many parts of one kind as fit.

@@ -1,7 +1,7 @@
-//! Apple's hosts on loopback: certificates of authorities made for one test, and doors that open,
-//! hang, hang up or speak something else.
+//! Mock hosts on loopback for the network checks: servers with test certificates that accept TLS, hang,
+//! close or speak another protocol.
 //!
-//! It knows nothing of statusd. A door is gone, port and all, when dropped.
+//! Uses no code of statusd. Dropping a host frees its port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +20,15 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 pub use super::apple::Papers;
 
-/// Signs certificates.
+/// A certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub der: CertificateDer<'static>,
 }
 
 impl Authority {
-    /// Valid always; two of one name would look like a forged signature.
+    /// Creates an authority that is always valid. Two authorities with the same name would look like a
+    /// forged signature.
     pub fn new(name: &str, organisation: &str) -> Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("an authority without names");
@@ -60,7 +61,7 @@ impl Authority {
     }
 }
 
-/// A certificate that vouches for itself, as boxes with a login page have.
+/// Returns an acceptor with a self-signed certificate, like that of a captive portal.
 pub fn self_signed(host: &str) -> TlsAcceptor {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
@@ -80,7 +81,7 @@ fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor 
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// What happens to who connects.
+/// The behaviour of a host towards a client.
 #[derive(Clone)]
 pub enum Door {
     /// TLS, and then whatever the other side does until it leaves.
@@ -94,9 +95,9 @@ pub enum Door {
     /// TLS, and behind it a server that names an address for uploads and takes what comes.
     Uploads {
         tls: TlsAcceptor,
-        /// What a GET gets.
+        /// The body of the response to a GET.
         config: String,
-        /// Otherwise a POST is read and never answered.
+        /// If false, a POST is read and never answered.
         answers: bool,
     },
 }

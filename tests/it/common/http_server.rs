@@ -1,8 +1,7 @@
-//! An HTTP server on loopback that follows a script, one reply a connection.
+//! A scripted HTTP server on loopback, one reply per connection.
 //!
-//! It speaks as much HTTP/1.1 as a client needs to be tested, and keeps what it was sent byte for
-//! byte. Nothing here waits for a time: whoever awaits a request that never comes fails after
-//! [`PATIENCE`].
+//! Implements as much HTTP/1.1 as the tests need, and records requests byte for byte. Waiting for a
+//! request that never comes fails after [`PATIENCE`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// Not a measure: far beyond what a loaded machine takes.
+/// Far longer than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The outcome of `future`; fails if it does not come.
@@ -20,7 +19,7 @@ pub async fn patient<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("what was to come did not")
 }
 
-/// What one connection gets.
+/// The reply to one connection.
 #[derive(Clone, Debug)]
 pub enum Reply {
     Status {
@@ -28,11 +27,11 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     },
-    /// A status, and "half " of a body of ten bytes before the connection ends.
+    /// A status and half of a ten-byte body ("half "), then the end of the connection.
     CutBody(u16),
-    /// These bytes instead of an HTTP answer.
+    /// These bytes instead of an HTTP response.
     Raw(&'static [u8]),
-    /// Once the request is on its way.
+    /// Resets the connection once the request has begun to arrive.
     ResetBeforeReading,
     ResetAfterReading,
     Never,
@@ -61,7 +60,7 @@ impl Reply {
     }
 }
 
-/// One request as it came.
+/// One request as received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
@@ -73,7 +72,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The value of the header that occurs once or not at all.
+    /// Returns the value of a header that occurs at most once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(header, _)| header == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -82,7 +81,7 @@ impl Request {
     }
 }
 
-/// A listening server; gone when dropped.
+/// A listening server. Closed when dropped.
 pub struct HttpServer {
     pub address: SocketAddr,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -91,7 +90,7 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Answers by the script, then goes on with its last reply.
+    /// Replies by the script, then repeats its last reply.
     pub async fn start(script: impl IntoIterator<Item = Reply>) -> HttpServer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         HttpServer::listening(listener, script)
@@ -104,12 +103,12 @@ impl HttpServer {
         let address = listener.local_addr().expect("a bound address");
         let (record, requests) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            // Keeps open what gets no answer.
+            // Connections without a response stay open.
             let mut silent = Vec::new();
             let mut turn = 0;
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                // Somebody who knocks and says nothing is no turn of the script.
+                // A probe that sends nothing does not count as a turn of the script.
                 if stream.peek(&mut [0]).await.unwrap_or(0) == 0 {
                     continue;
                 }
@@ -127,18 +126,18 @@ impl HttpServer {
         self.always.send_replace(Some(reply));
     }
 
-    /// `http://127.0.0.1:PORT` and the path.
+    /// Returns `http://127.0.0.1:PORT` with the path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The next request, in the order they came; one that was not read is an empty one.
+    /// Waits for the next request, in order of arrival. A request that was not read is empty.
     pub async fn next(&mut self) -> Request {
         let next = tokio::time::timeout(PATIENCE, self.requests.recv()).await;
         next.expect("a request was to come").expect("the server still runs")
     }
 
-    /// Whether nothing came that [`HttpServer::next`] has not given yet.
+    /// Returns true if [`HttpServer::next`] has returned every request so far.
     pub fn is_quiet(&self) -> bool {
         self.requests.is_empty()
     }
@@ -160,7 +159,7 @@ impl Nobody {
         Nobody { socket, address }
     }
 
-    /// Somebody comes and answers by the script.
+    /// Starts a server with this script on the port.
     pub fn replaced_by(self, script: impl IntoIterator<Item = Reply>) -> HttpServer {
         HttpServer::listening(self.socket.listen(16).expect("a bound socket"), script)
     }
@@ -172,15 +171,15 @@ impl Drop for HttpServer {
     }
 }
 
-/// Gives the stream back where it must stay open.
+/// Returns the stream if it must stay open.
 async fn follow(
     mut stream: TcpStream,
     reply: &Reply,
     record: &mpsc::UnboundedSender<Request>,
 ) -> Option<TcpStream> {
     if let Reply::ResetBeforeReading = reply {
-        // Sooner, the client would at times see a failed connect; and a new stream may call itself
-        // readable before there is anything to read.
+        // An earlier reset could make the client's connect fail. A new stream may be reported readable
+        // before data has arrived, so peek.
         stream.peek(&mut [0]).await.expect("the client sends");
         let _unheard = record.send(Request::default());
         return reset(stream);
@@ -197,7 +196,7 @@ async fn follow(
             head.push_str("\r\n");
             let mut bytes = head.into_bytes();
             bytes.extend_from_slice(body);
-            // The client may have enough after the head and go.
+            // The client may disconnect after the head.
             let _gone = stream.write_all(&bytes).await;
             None
         }

@@ -1,11 +1,11 @@
-//! Everything that a test program logs, as lines to look for secrets in.
+//! Captures the log of the test process, so that tests can search it for secrets.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Hands on every line that the subscriber writes.
+/// Sends every line of the subscriber to the test.
 struct Lines(Sender<String>);
 
 impl Write for Lines {
@@ -20,7 +20,7 @@ impl Write for Lines {
     }
 }
 
-/// From now on, the libraries' most talkative lines included. Once in a program: it has one log.
+/// Captures the log from now on, at `trace`, dependencies included. Call once per process.
 pub fn everything() -> Receiver<String> {
     let (lines, written) = channel();
     tracing_subscriber::fmt()

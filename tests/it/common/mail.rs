@@ -1,4 +1,4 @@
-//! Mail servers on loopback: a real one that keeps what it is given, and one that follows a script.
+//! Mail servers on loopback: a real one that prints what it receives, and a scripted one.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 use super::apple::{Certified, Papers, certified};
 use super::http_server::patient;
 
-/// Where Debian's packages put their modules; another Python in `PATH` would not find them.
+/// The Python that finds the modules of Debian's packages. Another one in `PATH` may not.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// aiosmtpd in a process of its own; ended when dropped.
+/// aiosmtpd in a child process. Killed when dropped.
 pub struct MailServer {
     pub port: u16,
     pub ca_file: PathBuf,
@@ -61,14 +61,14 @@ impl MailServer {
         MailServer { port, ca_file, letters, _directory: directory, _child: child }
     }
 
-    /// The next letter, as `mail_server.py` tells of it.
+    /// Waits for the next message, as printed by `mail_server.py`.
     pub async fn next(&mut self) -> Value {
         let line = patient(self.letters.next_line()).await.expect("a line").expect("the server still runs");
         serde_json::from_str(&line).expect("JSON")
     }
 }
 
-/// What the script has for a command.
+/// The scripted reaction to a command.
 #[derive(Clone, Copy, Debug)]
 pub enum Act {
     /// The reply, without its last line break.
@@ -104,7 +104,7 @@ impl Scripted {
         let address = listener.local_addr().expect("a bound address");
         let (record, lines) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            // Keeps open what gets no answer.
+            // Connections without a reply stay open.
             let mut silent = Vec::new();
             for turn in 0.. {
                 let (stream, _) = listener.accept().await.expect("a connection");
@@ -116,7 +116,7 @@ impl Scripted {
         Scripted { address, lines, task }
     }
 
-    /// The next line of a client's, or [`GREETING`] for a connection, or [`LETTER`] and a letter.
+    /// Waits for the next line of a client, [`GREETING`] for a connection, or [`MESSAGE`] with a message.
     pub async fn next(&mut self) -> String {
         patient(self.lines.recv()).await.expect("the server still runs")
     }
@@ -131,7 +131,7 @@ impl Scripted {
         }
     }
 
-    /// All that came and was not taken yet.
+    /// Returns the received lines that no call has returned yet.
     pub fn rest(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.lines.try_recv().ok()).collect()
     }

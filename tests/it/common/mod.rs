@@ -1,4 +1,4 @@
-//! What the test programs share: the outside world, played on this computer.
+//! Mocks of external systems, shared by the tests and the benchmarks.
 
 pub mod alertmanager;
 pub mod apple;

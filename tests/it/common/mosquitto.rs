@@ -1,7 +1,7 @@
-//! A real MQTT broker of one's own, `mosquitto`, on loopback, and a client that listens to it.
+//! A real MQTT broker (`mosquitto`) on loopback, and a client that subscribes to everything.
 //!
-//! Nothing here waits for a time: the broker is ready when it says so, and whoever awaits a message
-//! that never comes fails after [`PATIENCE`].
+//! Starting waits for the broker's log line. Waiting for a message that never comes fails after
+//! [`PATIENCE`].
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -18,16 +18,15 @@ use tokio::task::JoinHandle;
 
 use super::apple::{Papers, certified};
 
-/// Not a measure: far beyond what a loaded machine takes.
+/// Far longer than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Below those that systems give to connections that go out: a port that is free between two runs
-/// of a broker must not become somebody's own end.
+/// Below the ephemeral ports, so that no outgoing connection takes the port while the broker restarts.
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
-/// Starting while another test takes the same port.
+/// Attempts to start, because another test may take the same port.
 const STARTS: usize = 20;
 
-/// A running broker; gone when dropped. It keeps nothing across a restart.
+/// A running broker. Killed when dropped. A restart loses all messages.
 pub struct Mosquitto {
     program: Child,
     log: mpsc::UnboundedReceiver<String>,
@@ -36,22 +35,22 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// One that lets everybody in.
+    /// Starts a broker that accepts anonymous clients.
     ///
     /// # Panics
     ///
-    /// Without mosquitto (Debian's package has that name).
+    /// If mosquitto is not installed (Debian's package `mosquitto`).
     pub fn start() -> Mosquitto {
         let dir = tempfile::tempdir().expect("a temporary directory");
         Mosquitto::start_in(dir, "allow_anonymous true\n")
     }
 
-    /// One that lets in nobody but this user.
+    /// Starts a broker that accepts only this user.
     pub fn start_for(user: &str, password: &str) -> Mosquitto {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("passwords");
         std::fs::write(&file, format!("{user}:{password}\n")).expect("a file");
-        // Hashes what it finds in the file, so that the password is on no command line.
+        // Hashes the file in place, so that the password is not an argument.
         let hashed = Command::new("mosquitto_passwd").arg("-U").arg(&file).status();
         assert!(hashed.expect("mosquitto_passwd starts (is mosquitto installed?)").success());
         Mosquitto::start_in(dir, "allow_anonymous false\npassword_file DIR/passwords\n")
@@ -72,14 +71,14 @@ impl Mosquitto {
         self.dir.path().join("ca.pem")
     }
 
-    /// Ends it as an accident would, with all that it held.
+    /// Kills the broker with all its messages.
     pub fn kill(&mut self) {
-        // An error says that it is dead already.
+        // An error means that the process has exited already.
         let _dead = self.program.kill();
         self.program.wait().expect("mosquitto can be waited for");
     }
 
-    /// The same broker at the same port, without what it held.
+    /// Restarts the broker at the same port, without its messages.
     pub fn restart(&mut self) {
         self.kill();
         (self.program, self.log) = launch(self.dir.path()).expect("the port is still free");
@@ -120,13 +119,13 @@ impl Drop for Mosquitto {
 const CONFIG: &str =
     "persistence false\nlog_dest stderr\nlog_type all\nconnection_messages true\nuser root\n";
 
-/// Waits until it is ready; nothing where the port was taken.
+/// Starts the broker and waits until it is ready. Returns `None` if the port is taken.
 fn launch(dir: &Path) -> Option<(Child, mpsc::UnboundedReceiver<String>)> {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut program = Command::new("mosquitto")
         .arg("-c")
         .arg(dir.join("mosquitto.conf"))
-        // Debian installs it where only root looks.
+        // Debian installs the broker in a directory that is only in root's PATH.
         .env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -157,7 +156,7 @@ fn launch(dir: &Path) -> Option<(Child, mpsc::UnboundedReceiver<String>)> {
     Some((program, log))
 }
 
-/// A port that nobody has now.
+/// Returns a port that is free now.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() as u16).wrapping_mul(97);
@@ -170,12 +169,12 @@ fn free_port() -> u16 {
     }
 }
 
-/// A message as a subscriber gets it.
+/// A message as delivered to a subscriber.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub topic: String,
     pub payload: String,
-    /// It was there before the subscription.
+    /// The broker retained the message before the subscription.
     pub retain: bool,
     pub qos: u8,
 }
@@ -200,7 +199,7 @@ impl Listener {
         let (ready, subscribed) = oneshot::channel();
         let task = tokio::spawn(async move {
             let mut ready = Some(ready);
-            // Ends with the broker.
+            // Ends when the broker ends.
             while let Ok(event) = events.poll().await {
                 match event {
                     Event::Incoming(Packet::SubAck(_)) => {
@@ -222,7 +221,7 @@ impl Listener {
         Listener { client, messages, task }
     }
 
-    /// The next message on a topic; those on others are passed over.
+    /// Waits for the next message on a topic, and skips others.
     pub async fn next(&mut self, topic: &str) -> Message {
         self.until(|message| message.topic == topic).await
     }
@@ -266,7 +265,7 @@ impl Drop for Listener {
     }
 }
 
-/// What the broker retains, by topic.
+/// Returns the retained payloads by topic.
 pub async fn retained(port: u16) -> BTreeMap<String, String> {
     let mut listener = Listener::start(port).await;
     let messages = listener.so_far().await;

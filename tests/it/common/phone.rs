@@ -1,9 +1,8 @@
-//! usbmuxd and the iPhones behind it, played on this computer: answers as the test tells it to, and
-//! remembers what it was asked.
+//! A mock usbmuxd with iPhones: scripted responses and a record of all requests.
 //!
-//! It knows nothing of statusd; its referee are the stock `idevice_id` and `ideviceinfo`. It runs on
-//! a thread of its own, so that it also answers while a test waits for a child process; it is gone,
-//! sockets and all, when [`Mux`] is dropped.
+//! Uses no code of statusd. The stock `idevice_id` and `ideviceinfo` confirm that the mock is realistic.
+//! It runs on its own thread, so that it responds while a test waits for a child process. Dropping
+//! [`MockUsbmuxd`] stops it and closes its sockets.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +20,7 @@ use super::phone_certs::{Papers, Tls, acceptor};
 const LOCKDOWN_PORT: u64 = 62_078;
 const NOT_THERE: u64 = 2;
 const PACKET_MAX_BYTES: usize = 1 << 20;
-/// Of `openssl rsa -RSAPublicKey_out`; nobody has its private key. Whoever wants to pair asks for it.
+/// Made with `openssl rsa -RSAPublicKey_out`. The private key was discarded. Clients read this key to pair.
 const DEVICE_PUBLIC_KEY: &str = "-----BEGIN RSA PUBLIC KEY-----
 MIIBCgKCAQEAteuzeMHcIKhYeGaSiiS7J3USOJ+8Pai2KNsz3XEZd4oyafetT7e9
 hwZK/jn1YtzajF5meVEytW1w+wcnI3iKFIarlfUhvU1dzhyfZaQwLK5FbpbmveEy
@@ -32,56 +31,56 @@ z98y3zERPGNW20gKZr6ZfH0/3Gkzzu49QQIDAQAB
 -----END RSA PUBLIC KEY-----
 ";
 
-/// Where a phone, or usbmuxd on its behalf, does something wrong.
+/// The server_task at which a phone, or usbmuxd on its behalf, misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     List,
     Record,
     Connect,
     QueryType,
-    /// GetValue of this key, within a session or before.
+    /// GetValue of this key, in a session or before it.
     Value(&'static str),
     StartSession,
     Handshake,
 }
 
-/// What it then does.
+/// The fault at a server_task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing, and the connection stays open.
+    /// No response. The connection stays open.
     Hang,
     HangUp,
-    /// Two hundred bytes that mean nothing, and the end.
+    /// Two hundred random bytes, then the end of the connection.
     Noise(u64),
-    /// The answer, with bytes changed, put in or cut off, and the end.
+    /// The response with changed, inserted or missing bytes, then the end of the connection.
     Damaged(u64),
-    /// A head that announces four gigabytes.
+    /// A header that announces four gigabytes.
     Oversized,
-    /// The answer as it should be, and blanks behind it that make it too long to be read.
+    /// The correct response, padded beyond the size limit.
     TooLong,
-    /// The answer to another question.
+    /// The response to another request.
     WrongKey,
-    /// Half of the answer, and the end.
+    /// Half of the response, then the end of the connection.
     Truncated,
-    /// The answer's form around a list that is no dictionary.
+    /// A valid packet whose property list is not a dictionary.
     WrongType,
-    /// A list that nests a hundred thousand deep.
+    /// A property list with a nesting depth of 100,000.
     Deep,
 }
 
-/// An iPhone. The fields say what it is like; [`Phone::new`] is one that tells everything.
+/// A mock iPhone. [`Phone::new`] creates one that answers every request.
 #[derive(Clone)]
 pub struct Phone {
     pub udid: String,
-    /// `USB`, `Network`, in the order in which usbmuxd lists them.
+    /// `USB` or `Network`, in the order in which usbmuxd lists them.
     pub links: Vec<&'static str>,
-    /// What it tells by (domain, key); the empty domain to everybody.
+    /// Values by (domain, key). The empty domain needs no session.
     pub values: BTreeMap<(&'static str, &'static str), Value>,
     /// What this computer and the phone kept of their pairing.
     pub papers: Option<Arc<Papers>>,
     /// The name of the pair record, where usbmuxd lists the phone under another spelling.
     pub record: Option<String>,
-    /// The error with which it answers StartSession.
+    /// The error in response to StartSession.
     pub refuses: Option<&'static str>,
     pub tls: Tls,
     pub fault: Option<(Stage, Fault)>,
@@ -145,7 +144,7 @@ impl Phone {
     }
 }
 
-/// One request as it came, to usbmuxd (`ListDevices` …) or to lockdownd (`GetValue` …).
+/// One request as received, to usbmuxd (`ListDevices` …) or to lockdownd (`GetValue` …).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub kind: String,
@@ -301,7 +300,7 @@ impl Play {
             }
             "Connect" => {
                 let port = request.get("PortNumber").and_then(Value::as_unsigned_integer);
-                // Bytes swapped, as usbmuxd wants it.
+                // usbmuxd expects the port with swapped bytes.
                 let is_lockdown = port == Some(((LOCKDOWN_PORT & 0xff) << 8) | (LOCKDOWN_PORT >> 8));
                 match self.by_number(request) {
                     Some(phone) if is_lockdown => (result(0), phone.fault_at(Stage::Connect)),
@@ -313,7 +312,7 @@ impl Play {
         }
     }
 
-    /// Numbered by phone and link.
+    /// The device list, numbered by phone and link.
     fn devices(&self) -> Vec<Value> {
         let mut devices = Vec::new();
         for (place, phone) in self.phones.iter().enumerate() {
@@ -414,7 +413,7 @@ impl Phone {
                 self.fault_at(Stage::StartSession)
             }
             "StopSession" | "Goodbye" => None,
-            // Whoever asks for this wants to change something.
+            // A pairing attempt would change the phone.
             "Pair" => {
                 answer.insert("Error".to_owned(), "PairingDialogResponsePending".into());
                 None
@@ -427,7 +426,7 @@ impl Phone {
         (answer, fault)
     }
 
-    /// Without a key: all of the domain.
+    /// Returns a value, or all values of the domain without a key.
     fn value(&self, domain: &str, key: &str) -> Option<Value> {
         if key.is_empty() {
             let all = self.values.iter().filter(|((at, _), _)| *at == domain);
@@ -468,7 +467,8 @@ async fn read_list(wire: &mut Box<dyn Wire>, length: usize) -> Option<Dictionary
     Some(value.into_dictionary().expect("a dictionary"))
 }
 
-/// `None` where nothing comes behind it. `head` makes the head of a body of so many bytes.
+/// Sends a packet. Returns `None` if the connection ends. `head` builds the header for a body of this many
+/// bytes.
 async fn send(
     wire: &mut Box<dyn Wire>,
     answer: &Dictionary,

@@ -1,7 +1,7 @@
-//! What an iPhone and a computer keep of their pairing, and TLS with it as a phone speaks it.
+//! The pairing of an iPhone with a computer, and the phone's side of TLS with it.
 //!
-//! The phone wants a certificate of the computer: the host's, as statusd shows it, or the root's, as
-//! the stock tools do, and no other.
+//! The phone accepts two client certificates: the host's, which statusd sends, and the root's, which the
+//! stock tools send.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme, version,
 };
 
-/// What the phone speaks within a session.
+/// The TLS versions of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
     Any,
@@ -65,7 +65,7 @@ impl Papers {
 
     fn of(key: impl Fn() -> String) -> Papers {
         let root_key = key();
-        // Names, since OpenSSL takes two certificates without one for the same.
+        // OpenSSL treats two certificates without a name as the same one.
         let mut params = named("Root of a pairing");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pair = KeyPair::from_pem(&root_key).expect("a key");
@@ -108,7 +108,7 @@ impl Papers {
         Papers { shown, ..self }
     }
 
-    /// The property list that usbmuxd keeps.
+    /// Returns the pair record as usbmuxd stores it.
     pub fn record(&self) -> Dictionary {
         let data = |text: &str| Value::Data(text.as_bytes().to_vec());
         let entries = [
@@ -169,7 +169,7 @@ pub fn acceptor(papers: &Papers, tls: Tls) -> Option<TlsAcceptor> {
     Some(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// One certificate for everybody, whether its key fits or not.
+/// Sends one certificate to every client, even if its key does not match.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 
@@ -179,7 +179,7 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// Knows the computer by the very certificates of the pairing.
+/// Accepts exactly the certificates of the pairing.
 #[derive(Debug)]
 struct Acquainted {
     known: Vec<CertificateDer<'static>>,

@@ -1,6 +1,6 @@
-//! A time server on loopback (SNTP, RFC 4330), right or wrong as a test wants it.
+//! A scripted SNTP server (RFC 4330) on loopback.
 //!
-//! Written from the RFC's figure of the packet, not from statusd's reading of it.
+//! Written from the packet diagram in the RFC, independently of statusd's parser.
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// How it answers.
+/// The reply to every request.
 #[derive(Clone, Copy, Debug)]
 pub enum Time {
     /// With the true time and so many seconds.
@@ -23,7 +23,7 @@ pub enum Time {
     Never,
 }
 
-/// Gone when dropped.
+/// A listening server. Closed when dropped.
 pub struct TimeServer {
     pub address: SocketAddr,
     task: JoinHandle<()>,

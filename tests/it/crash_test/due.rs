@@ -1,8 +1,7 @@
 //! Decides from the polls at the feed when the changes of a scene are due.
 //!
-//! It uses only what statusd promises: a second poll, 30 s after the first, confirms a change. It reads
-//! nothing of statusd. The promise covers one incarnation, because an unconfirmed observation is lost
-//! with the process.
+//! Uses only statusd's promise that a second poll, 30 s after the first, confirms a change. The promise
+//! covers one incarnation, because an unconfirmed observation is lost with the process.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ const GAP_MAX: Duration = Duration::from_secs(5);
 /// remain for the kills. Shorter than the 20 s that a sender waits for a response.
 const HELD: std::ops::Range<Duration> = Duration::from_secs(28)..Duration::from_secs(43);
 
-/// How long one incarnation of the daemon has seen a scene.
+/// The time for which one incarnation of the daemon has polled a scene.
 pub struct Exposure {
     incarnation: u32,
     scene: usize,
@@ -33,7 +32,7 @@ impl Exposure {
         Exposure { incarnation: 0, scene: 0, first: now, newest: now, late_polls: 0 }
     }
 
-    /// Returns true if this incarnation has polled.
+    /// Returns true if the last poll was by this incarnation.
     pub fn is_of(&self, incarnation: u32) -> bool {
         self.incarnation == incarnation
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How the daemon is interrupted.
+/// The kind of interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// SIGKILL.

@@ -242,7 +242,7 @@ mod tests {
         assert!(!unfold("m", "b") && !unfold("m", "eb") && !unfold("b", "be"));
     }
 
-    /// `expected`: repeats of kills, needless repeats. A word is incarnation, key and text.
+    /// `expected`: repeats of kills, needless repeats. Each word is an incarnation, a key and a text.
     #[track_caller]
     fn check_repeats(journal: &str, killed: &[u32], expected: (usize, usize)) {
         let message = |word: &str| Message {

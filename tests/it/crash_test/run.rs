@@ -126,7 +126,7 @@ impl Run {
         let pace = self.pace;
         while self.due <= scene {
             let event = self.next_event(None).expect("no deadline");
-            // After a poll that cannot be written the next one comes a minute later, too late to hold a message.
+            // After a failed write the next poll comes a minute later, too late to hold a message.
             let polls_soon =
                 self.config.interruption != Interruption::Lock && self.exposure.is_nearly_due(scene);
             if polls_soon && matches!(event, Event::Arrived { .. }) {

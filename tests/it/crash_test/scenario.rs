@@ -1,14 +1,14 @@
-//! What the feed shows, scene by scene, and the changes that statusd must deliver.
+//! The scenes that the feed serves, and the changes that statusd must deliver.
 //!
-//! Generated from a seed before the run, without the program's own words for changes, because the oracle
-//! trusts this side. A scene is the state of all services. Within a scene the document still differs at
-//! every poll in ways that cause no notice.
+//! Generated from a seed before the run, without statusd's types, because the oracle trusts the scenario.
+//! A scene is the state of all services. Within a scene the document still differs at every poll in ways
+//! that cause no notice.
 
 use fastrand::Rng;
 
 use crate::common::doc::Doc;
 
-/// In the spring of 2021: long over, so that no end lies ahead.
+/// In the spring of 2021, so that every end is in the past.
 const START_S: i64 = 1_619_449_200;
 const SCENE_S: i64 = 3 * 3_600;
 const LASTED_S: i64 = 3_600;
@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word in the documented JSON.
+    /// Parses the kind in the documented JSON.
     pub fn parse(word: &str) -> Kind {
         match word {
             "began" => Kind::Began,

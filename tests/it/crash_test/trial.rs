@@ -54,7 +54,7 @@ pub struct TrialConfig {
     pub seed: u64,
 }
 
-/// What a trial leaves for the oracle.
+/// The result of a trial, for the oracle.
 pub struct Trial {
     pub receiver: ReceiverKind,
     pub due: Vec<Change>,

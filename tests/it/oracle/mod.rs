@@ -1,10 +1,9 @@
-//! Judges what a replay told against what the recording shows, with hindsight.
+//! A test oracle: checks the changes of a replay against the whole recording, with hindsight.
 //!
-//! Shares no code with statusd and knows no clock, no polls and no confirmation: it reads the
-//! whole recording first, throws the stale copies out, and works out for every event what people
-//! were owed. It never says how a change should be worded or to whom it goes.
-//! Invariant: whatever is told must be true of the document shown at that moment, and whatever was
-//! shown long enough to be seen must be told exactly once.
+//! The oracle shares no code with statusd and models no clock, no polls and no confirmation. It reads the
+//! whole recording, drops stale copies, and derives the expected changes of every event. It checks
+//! neither texts nor recipients. An announced change must be true of the document shown at that moment.
+//! A state that was shown for long enough must be announced exactly once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +15,8 @@ use recording::{Shown, State, Subject, folded};
 
 mod recording;
 
-/// What is shown this long is surely seen and confirmed: a poll within five minutes, the confirming
-/// one 45 s later, the rest is slack. What is shown for less may be told or not.
+/// A state shown for this long must be announced: a poll within five minutes, its confirmation 45 s
+/// later, and slack. A state shown for less may be announced.
 const SURE_S: i64 = 6 * 60;
 const WITHDRAWN_AFTER_S: i64 = 2 * 3600;
 const UNLISTED_AFTER_S: i64 = 24 * 3600;
@@ -30,7 +29,7 @@ const MAX_BRIEF_RUNS: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Told, and not so.
+    /// Announced, but not true.
     False,
     /// Owed, and not told.
     Untold,
@@ -38,7 +37,7 @@ pub enum Fault {
     Doubled,
     /// Told rightly with wrong times or kind.
     Wrong,
-    /// Told later than a poll and its confirmation allow.
+    /// Announced later than a poll and its confirmation allow.
     Late,
 }
 
@@ -55,7 +54,7 @@ pub struct Verdict {
     /// How often each kind was told.
     pub told: BTreeMap<String, usize>,
     pub findings: Vec<Finding>,
-    /// Changes shown too briefly to be surely seen: neither telling them nor silence is a fault.
+    /// Changes shown too briefly, which may be announced or not.
     pub excused: Vec<String>,
 }
 
@@ -116,25 +115,25 @@ struct Run {
     last_start: Option<i64>,
     from: i64,
     until: i64,
-    /// Time shown, without stale copies in between.
+    /// The time shown, excluding stale copies.
     visible_s: i64,
-    /// When the newest unbroken stretch of it began.
+    /// The start of the newest uninterrupted stretch.
     stretch_from: i64,
-    /// By when it must have been told; `None` if it was never shown long enough.
+    /// The deadline; `None` if the state was not shown for long enough.
     sure_by: Option<i64>,
 }
 
-/// Something people had to be told.
+/// An expected change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owed {
     kind: &'static str,
     occurrence: Option<u64>,
-    /// Unix seconds; told before, it was a guess.
+    /// Unix seconds; an announcement before this time is false.
     not_before: i64,
     sure_by: Option<i64>,
 }
 
-/// Judges a replay's output (JSON Lines) against its recording (JSON Lines).
+/// Checks the output of a replay (JSON Lines) against its recording (JSON Lines).
 ///
 /// # Panics
 /// If a line of either is not of the documented form: then there is nothing to judge.
@@ -352,12 +351,12 @@ fn kind_change(former: &str, kind: &str) -> Option<&'static str> {
 }
 
 impl Run {
-    /// Whether the polls may have passed it by, or for an absence, have found it too short.
+    /// Returns true if the polls may have missed it or, for an absence, found it too short.
     fn may_be_unseen(&self, gone_after_s: i64, last_from: i64) -> bool {
         if self.state != State::Absent {
             return self.sure_by.is_none();
         }
-        // How far the replay goes on after the last line is its own affair.
+        // The recording does not say how long the replay continues after its last line.
         let known_s = self.until.min(last_from + SURE_S) - self.from;
         self.until - self.from >= gone_after_s
             && (known_s < gone_after_s + SURE_S || self.visible_s < THREE_FETCHES_S)

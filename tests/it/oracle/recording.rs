@@ -1,7 +1,7 @@
-//! Reads a recording for the judge: which documents were shown when, what each said, and which of
+//! Reads a recording for the check: which documents were shown when, what each said, and which of
 //! them were stale copies.
 //!
-//! Does not judge. Invariant: a document marked stale is evidence for nothing.
+//! Does not check. Invariant: a document marked stale is evidence for nothing.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// What the document says, if it is to be believed.
+    /// Returns the entries of the document unless it is stale.
     pub fn accepted(&self) -> Option<&BTreeMap<Subject, Entry>> {
         self.entries.as_ref().filter(|_| !self.stale)
     }
@@ -76,7 +76,7 @@ pub fn read(recording: &str) -> Vec<Shown> {
 /// The recording in slow motion: every stamped document is shown for at least `least_s` seconds.
 /// Real stale copies are gone within half a minute, and confirmation alone survives them; slowed
 /// down, they are confirmed, and only their stamps give them away. An old copy without a stamp
-/// cannot be told from a new one, and is shown as briefly as it was.
+/// cannot be announced from a new one, and is shown as briefly as it was.
 pub fn slowed(recording: &str, least_s: i64) -> String {
     let mut slow = String::new();
     let mut free_at = i64::MIN;

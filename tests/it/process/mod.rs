@@ -1,8 +1,7 @@
-//! The real program as a child process, in a home directory of its own, and what it tells a
-//! service manager.
+//! Runs the real program as a child process with its own home directory, and mocks a service manager.
 //!
-//! Nothing here waits for a time: whoever awaits what never comes fails after [`PATIENCE`], and
-//! then prints all that the program has said. A child does not outlive its handle.
+//! Waiting for an event that never comes fails after [`PATIENCE`] and prints the program's log. Dropping
+//! a handle kills its process.
 
 use std::fs;
 use std::io;
@@ -18,12 +17,12 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Not a measure: far beyond what a loaded machine takes. A confirmation alone takes 30 s.
+/// Far longer than a loaded machine needs. A confirmation alone takes 30 s.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// Longer than a status line for people can be.
+/// Longer than any status line.
 const MAX_DATAGRAM_BYTES: usize = 64 * 1024;
 
-/// Where one person's configuration and state are; gone when dropped.
+/// A temporary home directory with a configuration and state.
 pub struct Home {
     directory: TempDir,
     variables: Vec<(&'static str, String)>,
@@ -34,7 +33,7 @@ impl Home {
         Home { directory: TempDir::new().expect("a temporary directory"), variables: Vec::new() }
     }
 
-    /// With an environment variable for all programs started here. They inherit none.
+    /// Sets an environment variable for all commands. They inherit none.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Home {
         self.variables.push((name, value.into()));
         self
@@ -44,7 +43,7 @@ impl Home {
         self.directory.path().join(name)
     }
 
-    /// The state directory of [`configuration`]; the first daemon makes it.
+    /// The state directory of [`configuration`]. The first daemon creates it.
     pub fn state(&self) -> PathBuf {
         self.path("state")
     }
@@ -57,14 +56,14 @@ impl Home {
         fs::write(self.path("statusd.toml"), text).expect("a configuration");
     }
 
-    /// Leaves a database that cannot be read. The next daemon tells of it at once, where an outage
-    /// takes 30 s until it is confirmed.
+    /// Writes an unreadable database. The next daemon reports it at once, while an outage takes 30 s to
+    /// confirm.
     pub fn damage_database(&self) {
         fs::create_dir_all(self.state()).expect("a state directory");
         fs::write(self.database(), "not a database").expect("a damaged database");
     }
 
-    /// `statusd run`.
+    /// Starts `statusd run`.
     pub fn start(&self) -> Daemon {
         Daemon::start(self.command(&["run"]))
     }
@@ -77,7 +76,7 @@ impl Home {
         Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 
-    /// A command that was not started yet.
+    /// Returns a command without starting it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_statusd"));
         command
@@ -93,7 +92,7 @@ impl Home {
         command
     }
 
-    /// All deliveries in the database, beside a daemon or without one.
+    /// Reads all deliveries in the database, with or without a running daemon.
     pub async fn deliveries(&self) -> Vec<StoredDelivery> {
         let store =
             Store::open_existing(&self.state(), false).expect("a readable database").expect("a database");
@@ -101,7 +100,7 @@ impl Home {
     }
 }
 
-/// What a command printed, and its exit code (`None`: killed by a signal).
+/// The exit code (`None`: killed by a signal) and the output of a command.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -109,7 +108,7 @@ pub struct Said {
     pub err: String,
 }
 
-/// A look every second, and nothing but `channels`: their tables, or nothing.
+/// Returns a configuration that polls every second. `channels` is appended.
 pub fn configuration(watch: &str, feed_url: &str, channels: &str) -> String {
     format!(
         "watch = [{watch:?}]
@@ -126,7 +125,7 @@ directory = \"state\"
     )
 }
 
-/// A running `statusd run`; killed when dropped.
+/// A running `statusd run`. Killed when dropped.
 pub struct Daemon {
     child: Child,
     lines: mpsc::UnboundedReceiver<String>,
@@ -170,19 +169,19 @@ impl Daemon {
         found
     }
 
-    /// Sends TERM, INT, HUP …
+    /// Sends a signal (TERM, INT, HUP …).
     pub async fn signal(&self, name: &str) {
         let kill = Command::new("/bin/sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
         assert!(kill.await.expect("a shell").success(), "the daemon is gone:\n{}", self.log);
     }
 
-    /// As a power failure does.
+    /// Sends SIGKILL.
     pub async fn kill(mut self) {
         assert_eq!(self.child.try_wait().expect("a child"), None, "ended by itself:\n{}", self.log);
         within("the death of a killed program", self.child.kill()).await.expect("a child");
     }
 
-    /// Asks it to stop, politely, and returns all that it said.
+    /// Sends SIGTERM and returns the complete log.
     pub async fn stop(self) -> String {
         self.signal("TERM").await;
         let (status, log) = self.end().await;
@@ -190,7 +189,7 @@ impl Daemon {
         log
     }
 
-    /// Waits for its end; its exit code and all that it said.
+    /// Waits for the end. Returns the exit status and the complete log.
     pub async fn end(mut self) -> (ExitStatus, String) {
         let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
             panic!("was to end and said:\n{}", self.log)
@@ -231,7 +230,7 @@ impl Manager {
         Manager { heard }
     }
 
-    /// The next datagram.
+    /// Waits for the next datagram.
     pub async fn next(&mut self) -> String {
         within("a word to the service manager", self.heard.recv()).await.expect("an open socket")
     }
@@ -255,7 +254,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} was to come"))
 }
 
-/// All files of a directory, their times and their contents.
+/// Returns all files of a directory with their modification times and contents.
 pub fn contents(directory: &Path) -> io::Result<Vec<(PathBuf, std::time::SystemTime, Vec<u8>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {

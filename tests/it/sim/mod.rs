@@ -2,7 +2,8 @@
 //!
 //! The simulation decides nothing that statusd decides. It sets the clock to the next due poll or
 //! delivery, calls the function that the daemon's loop calls, and records what arrived and when. Time
-//! passes only here, so a story of three days takes as long as its polls.
+//! passes only here, so a story of three days takes as long as its polls. It replaces the daemon's loops:
+//! reload, stop and channels that hang are tested with the real program (`tests/it/binary.rs`).
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -231,7 +232,7 @@ fn program(name: &str, url: String) -> Channel {
     Channel::new(format!("webhook.{name}"), Audience::Programs, webhook)
 }
 
-/// What can be due, in the order of execution.
+/// A due step, in the order of execution.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Poll,

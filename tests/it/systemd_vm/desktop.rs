@@ -1,7 +1,6 @@
-//! A person on a machine, with a user manager, a session bus and a screen: what it takes to see a
-//! bubble as they do.
+//! A user on a machine with a user manager, a session bus and a screen, for screenshots of bubbles.
 //!
-//! The screen is real but for the glass: Xvfb keeps its picture in a file, in the format of xwd.
+//! Xvfb writes the screen to a file in the format of xwd.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -16,11 +15,11 @@ use super::Machine;
 use crate::process::within;
 
 const NAME: &str = "anna";
-/// Of nobody, as far as it matters: she exists only on the machine.
+/// A user id that exists only on the machine.
 const ID: &str = "4711";
 pub const HOME: &str = "/home/anna";
 const SCREEN: &str = "/home/anna/screen/Xvfb_screen0";
-/// A bubble, and a little around it.
+/// The size of a bubble with a margin.
 const SIZE: &str = "520x150x24";
 const BUBBLES: &str = "[global]
 font = DejaVu Sans 11
@@ -50,7 +49,7 @@ impl<'a> Person<'a> {
         self.machine.ask(&[&as_her(), words].concat()).await
     }
 
-    /// A file in her home.
+    /// Writes a file in the user's home directory.
     pub async fn write(&self, name: &str, text: &str) {
         self.machine.write(&format!("{HOME}/{name}"), text).await;
         self.machine.ask(&["chown", "--recursive", NAME, HOME]).await;
@@ -65,7 +64,7 @@ impl<'a> Person<'a> {
         let xvfb = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", SIZE, "-fbdir"];
         let words = [&as_her()[..], &xvfb, &["/home/anna/screen"]].concat();
         let mut server = self.machine.command(&words).stderr(Stdio::null()).spawn().expect("nsenter starts");
-        // It names its display once it can be used.
+        // Xvfb prints its display number once it is ready.
         let mut lines = BufReader::new(server.stdout.take().expect("stdout is piped")).lines();
         let display = within("a screen", lines.next_line()).await.expect("a pipe");
         let display = display.expect("Xvfb (xvfb) is there: scripts/test installs it");
@@ -95,7 +94,7 @@ pub struct Screen<'a> {
 }
 
 impl Screen<'_> {
-    /// What it shows once something is drawn and stays as it is.
+    /// Returns a screenshot once something is drawn and no longer changes.
     pub async fn picture(&self) -> Picture {
         let seen = async {
             let mut last = None;
@@ -116,12 +115,12 @@ impl Screen<'_> {
 #[derive(PartialEq, Eq)]
 pub struct Picture {
     width: usize,
-    /// Rows from above, three bytes a pixel.
+    /// Rows from top to bottom, three bytes per pixel.
     rgb: Vec<u8>,
 }
 
 impl Picture {
-    /// A true-colour picture of 32 bits a pixel (XWDFile.h: a head of big-endian words, colours,
+    /// Parses a true-colour picture with 32 bits per pixel (XWDFile.h: big-endian header words, colours,
     /// rows).
     fn from_xwd(bytes: &[u8]) -> Picture {
         let word = |index: usize| {
@@ -140,7 +139,7 @@ impl Picture {
         Picture { width, rgb: rows.flat_map(|row| row.chunks(4).flat_map(rgb)).collect() }
     }
 
-    /// How many pixels are not as the corner is, which is empty.
+    /// Counts the pixels that differ from the empty corner.
     pub fn drawn(&self) -> usize {
         self.rgb.chunks(3).filter(|pixel| *pixel != &self.rgb[..3]).count()
     }
@@ -155,11 +154,11 @@ impl Picture {
             png.extend([&size(data.len())[..], kind, data, &crc.sum().to_be_bytes()].concat());
         };
         let height = self.rgb.len() / (3 * self.width);
-        // Eight bits, red, green, blue; no interlace.
+        // Eight bits per channel, RGB, not interlaced.
         chunk(b"IHDR", &[&size(self.width)[..], &size(height), &[8, 2, 0, 0, 0]].concat());
         let mut packed = ZlibEncoder::new(Vec::new(), Compression::best());
         for row in self.rgb.chunks(3 * self.width) {
-            // Each row begins with its filter: none.
+            // The filter byte of each row: none.
             packed.write_all(&[0]).and_then(|()| packed.write_all(row)).expect("writing to memory");
         }
         chunk(b"IDAT", &packed.finish().expect("writing to memory"));

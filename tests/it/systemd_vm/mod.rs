@@ -1,8 +1,7 @@
-//! A machine for one test: a real systemd as PID 1 of namespaces of its own, with this computer's
-//! files below its own and nothing but loopback for a network.
+//! A machine for one test: a real systemd as PID 1 in its own namespaces, with an overlay over the host's
+//! files and only a loopback network.
 //!
-//! It takes root. Invariant: whatever runs in it, nothing is changed outside; a machine does not
-//! outlive its handle, nor the test program.
+//! Requires root. A machine changes nothing on the host, and ends with its handle or with the test process.
 
 pub mod desktop;
 
@@ -16,13 +15,13 @@ use tokio::process::{Child, Command};
 
 use crate::process::{Manager, within};
 
-/// Tells a test that its partner runs it, in a network of its own.
+/// Set for a test that [`run_isolated`] has started in its own network.
 const MARK: &str = "STATUSD_TEST_BOOT";
-/// Leaves out, where it is not root's computer.
+/// Skips these tests on computers without root.
 const SKIP: &str = "STATUSD_SKIP_SYSTEMD";
 const MAX_JOURNAL_LINES: &str = "200";
 
-/// Runs the test `systemd::inner` where it can boot machines; what it printed.
+/// Runs the test `systemd::inner` in namespaces in which it can boot machines. Returns its output.
 #[track_caller]
 pub fn run_apart(inner: &str) -> String {
     if let Err(missing) = is_possible() {
@@ -37,7 +36,7 @@ pub fn run_apart(inner: &str) -> String {
         return line;
     }
     let directory = TempDir::new().expect("a directory");
-    // Each ends with its parent: nothing is left running if this program is killed.
+    // Each process ends with its parent, so nothing keeps running if this process is killed.
     let output = std::process::Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount"])
         .args(["sh", "-c", include_str!("apart.sh"), "sh"])
@@ -67,11 +66,11 @@ fn is_possible() -> Result<(), &'static str> {
     }
 }
 
-/// A running systemd; killed with all it runs when dropped.
+/// A running systemd. Killed with all its processes when dropped.
 pub struct Machine {
-    /// The parent of its init; both end with this program.
+    /// The parent of the init process. Both end with the test process.
     unshare: Child,
-    /// Of its init, outside.
+    /// The pid of the init process on the host.
     pid: String,
     /// What init tells after the boot is nobody's concern, but it must be able to.
     _manager: Manager,
@@ -79,13 +78,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots to `basic.target`, with the statusd of this build as /usr/local/bin/statusd and no
-    /// unit of it. Only for tests that [`run_apart`] runs.
+    /// Boots to `basic.target` with this build's statusd as /usr/local/bin/statusd, without a unit. Only
+    /// for tests that [`run_isolated`] runs.
     pub async fn boot() -> Machine {
         Machine::boot_to("basic.target", &[]).await
     }
 
-    /// With these files in place (path and text) before anything runs in it.
+    /// Boots to `target` with these files (path and text) in place.
     pub async fn boot_to(target: &str, files: &[(&str, &str)]) -> Machine {
         assert!(std::env::var_os(MARK).is_some(), "only for its partner to run, in a network of its own");
         let cgroup = std::env::var("BOOT_CGROUP").expect("where it may have a control group");
@@ -123,7 +122,7 @@ impl Machine {
         Machine { unshare, pid, _manager: manager, _directory: directory }
     }
 
-    /// A command for its inside, as root: a program and its arguments.
+    /// Returns a command that runs in the machine as root. `words` is the program and its arguments.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -144,7 +143,7 @@ impl Machine {
         within("an end of the command", self.command(words).output()).await.expect("nsenter starts")
     }
 
-    /// What a command prints that succeeds, without blanks around.
+    /// Runs a command that must succeed. Returns its trimmed standard output.
     #[track_caller]
     pub fn ask(&self, words: &[&str]) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
@@ -162,7 +161,7 @@ impl Machine {
         async move { within("an end of the command", command.output()).await.expect("nsenter starts") }
     }
 
-    /// A property of a unit.
+    /// Returns a property of a unit.
     pub async fn unit(&self, unit: &str, property: &str) -> String {
         self.ask(&["systemctl", "show", "--property", property, "--value", unit]).await
     }
@@ -174,7 +173,7 @@ impl Machine {
         within(words, self.ask(&["bash", "-c", script, "bash", words])).await
     }
 
-    /// The status text of a unit, once it holds `words`.
+    /// Waits until the status text of a unit contains `words`. Returns the text.
     pub async fn until_status(&self, unit: &str, words: &str) -> String {
         let asked = async {
             loop {
@@ -187,7 +186,7 @@ impl Machine {
         within(words, asked).await
     }
 
-    /// A file of its own, with the directories that it needs; readable to everybody.
+    /// Writes a world-readable file in the machine and creates its directories.
     pub async fn write(&self, path: &str, text: &str) {
         let script = "umask 022; mkdir -p \"$(dirname \"$1\")\" && cat >\"$1\"";
         let mut child = self
@@ -202,8 +201,8 @@ impl Machine {
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Every file that is not as this computer has it: path, kind, rights, owner and, but for
-    /// directories, size and time of the last change. Those below `/run/changed` belong to `/`.
+    /// Returns every file that differs from the host's: path, kind, mode, owner and, except for directories,
+    /// size and modification time. Paths below `/run/changed` are relative to `/`.
     pub async fn changed(&self) -> std::collections::BTreeSet<String> {
         let find = "find /run /tmp /var/tmp /dev/shm -printf '%p %y %m %U' \\( -type d -printf '\\n' -o -printf ' %s %T@\\n' \\)";
         self.ask(&["sh", "-c", find]).await.lines().map(str::to_owned).collect()
@@ -219,7 +218,7 @@ impl Drop for Machine {
                 eprintln!("its journal:\n{}", String::from_utf8_lossy(&output.stdout));
             }
         }
-        // The init, so that its parent sees it end after everything in it.
+        // Kill init, because its parent sees its end only after all other processes have ended.
         let _gone = std::process::Command::new("kill").args(["-KILL", &self.pid]).status();
         while let Ok(None) = self.unshare.try_wait() {
             std::thread::yield_now();

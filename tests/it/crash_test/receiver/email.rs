@@ -1,7 +1,7 @@
 //! A mail server that accepts everything, and a parser of the changes in the message text.
 //!
 //! The sender's display name holds the incarnation, because the address may be part of the Message-ID.
-//! The parser knows the phrases of `delivery::message`, because people get nothing else.
+//! The parser matches the phrases of `delivery::message`, because a mail contains only text.
 
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
