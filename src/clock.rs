@@ -1,52 +1,51 @@
-//! The clocks, and waiting on them: through suspend, and through clocks that are set by years.
+//! Reads the clocks and detects suspend and clock changes.
 //!
-//! The only place that reads a clock. tokio's timers stand still while the machine sleeps, so a
-//! wait also ends when the kernel says that wall time jumped, which it does on waking (Linux), or
-//! is cut into short pieces (elsewhere). The kernel's word may not come, so a wait for wall time is
-//! never longer than [`COMPARE_EVERY`] in one piece (`daemon::waiting`).
+//! The only module that reads a clock. tokio's timers stop during suspend, so a wait also ends when the
+//! kernel reports a jump of the wall clock (Linux), or is cut into short slices (elsewhere). The kernel may
+//! not report a jump, so no slice of a wait is longer than [`COMPARE_EVERY`] (`daemon::wait`).
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Differences below this are the clocks' own unsteadiness, and those of a loaded machine.
+/// The minimum difference that counts. Smaller ones are drift, or a loaded machine.
 const NOTICEABLE: SignedDuration = SignedDuration::from_secs(5);
-/// Where the kernel does not tell of jumps: waking is noticed within this, as promised.
+/// The longest slice if the kernel does not report jumps, so that waking is detected in time.
 const SLICE: Duration = Duration::from_secs(5);
 
-/// How often the clocks are compared during a wait, at least: the kernel's word may not come (another
-/// kernel's sandbox, a clock that a library sets), and a clock that was set back must not end all polls.
+/// The maximum time between two comparisons of the clocks during a wait. The kernel may not report a jump
+/// (sandboxes, clocks set by a library), and a clock that is set back must not stop the polls.
 pub const COMPARE_EVERY: Duration = Duration::from_secs(15 * 60);
 
-/// Now, in whole seconds, as everything that is stored has it.
+/// Returns the current time in whole seconds, like all stored times.
 pub fn now() -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Now on the clock that stands still while the machine sleeps, as tokio's timers do.
+/// Returns the time of the monotonic clock, which stops during suspend like tokio's timers.
 pub fn monotonic_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// What the clocks say at one moment.
+/// The time of all clocks at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockReading {
-    /// Wall time: may be set.
+    /// The wall clock, which may be set.
     pub wall: Timestamp,
-    /// Runs while the machine is awake.
+    /// Stops during suspend.
     pub awake: Instant,
-    /// Runs always; `None` where no clock does.
+    /// Includes suspend; `None` if the system has no such clock.
     pub always: Option<Duration>,
 }
 
-/// What happened between two readings.
+/// The difference between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elapsed {
     pub awake_s: u64,
-    /// Slept for long enough to be noticed.
+    /// Whether the machine was suspended for longer than the tolerance.
     pub slept: bool,
-    /// By how much somebody set the clock, if noticeably.
+    /// The amount by which the wall clock was set, if above the tolerance.
     pub set_by: Option<SignedDuration>,
 }
 
@@ -55,7 +54,7 @@ impl ClockReading {
         ClockReading { wall: Timestamp::now(), awake: Instant::now(), always: always() }
     }
 
-    /// What happened from `self` to `later`.
+    /// Returns the difference from `self` to `later`.
     pub fn until(&self, later: &ClockReading) -> Elapsed {
         let awake = later.awake.saturating_duration_since(self.awake);
         let wall = later.wall.duration_since(self.wall);
@@ -68,7 +67,7 @@ fn elapsed(awake: Duration, wall: SignedDuration, always: Option<Duration>) -> E
     let beyond = wall.saturating_sub(signed(awake));
     let (slept, set_by) = match always {
         Some(always) => (signed(always).saturating_sub(signed(awake)), wall.saturating_sub(signed(always))),
-        // One clock for two unknowns: time that is missing was slept, time that came back was set.
+        // Without that clock, extra wall time counts as suspend, and missing wall time as a clock change.
         None => (beyond.max(SignedDuration::ZERO), beyond.min(SignedDuration::ZERO)),
     };
     Elapsed {
@@ -89,7 +88,7 @@ fn always() -> Option<Duration> {
     None
 }
 
-/// Tells when wall time jumps: on waking, and when somebody sets the clock.
+/// Detects jumps of the wall clock: after a suspend, and when the clock is set.
 pub struct ClockJumps {
     #[cfg(target_os = "linux")]
     timer: Option<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>>,
@@ -97,17 +96,18 @@ pub struct ClockJumps {
 
 #[cfg(target_os = "linux")]
 impl ClockJumps {
-    /// Must be called within the runtime.
+    /// Starts watching. Call within the runtime.
     pub fn watch() -> ClockJumps {
         ClockJumps { timer: timer().ok() }
     }
 
-    /// Returns at the next jump, or when it is worth looking for one.
+    /// Returns after the next jump, or after a slice without a report.
     pub async fn next(&self) {
         let Some(timer) = &self.timer else { return tokio::time::sleep(SLICE).await };
         match timer.readable().await {
             Ok(mut ready) => {
-                // ECANCELED is the news; a plain expiry lies decades ahead. Both want a fresh timer.
+                // ECANCELED reports a jump, and the timer expires only in the far future. Both need a
+                // new timer.
                 let mut buffer = [0; 8];
                 let _ = rustix::io::read(timer, &mut buffer);
                 ready.clear_ready();
@@ -130,7 +130,7 @@ fn timer() -> std::io::Result<tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>> {
     tokio::io::unix::AsyncFd::new(timer)
 }
 
-/// A timer that never fires but is cancelled when the real-time clock makes a jump.
+/// Arms the timer so that it never expires but is cancelled when the real-time clock jumps.
 #[cfg(target_os = "linux")]
 fn arm(timer: impl std::os::fd::AsFd) -> std::io::Result<()> {
     use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
@@ -151,12 +151,12 @@ impl ClockJumps {
     }
 }
 
-/// How long to sleep from now until `due`; nothing if that is past.
+/// Returns the time from now until `due`; zero if that is past.
 pub fn time_until(due: Timestamp) -> Duration {
     between(Timestamp::now(), due)
 }
 
-/// How long it is from `now` to `due`; nothing if that is past.
+/// Returns the time from `now` until `due`; zero if that is past.
 pub fn between(now: Timestamp, due: Timestamp) -> Duration {
     Duration::try_from(due.duration_since(now)).unwrap_or(Duration::ZERO)
 }

@@ -1,8 +1,7 @@
 //! The exit codes of all commands, in one table.
 //!
-//! The command line, the daemon and the doctor take their codes from here, and the table of README.md
-//! is held to it. Invariant: one cause has one code, whichever command meets it. `check` differs where
-//! monitors expect it: there 2 means "outage", so that wrong usage is 3.
+//! A test compares the table of README.md with it. A cause has the same code in every command. Only `check`
+//! differs, because monitors expect 2 to mean "outage", so its wrong usage is 3.
 
 use crate::config::ConfigError;
 use crate::store::OpenError;
@@ -16,19 +15,19 @@ pub const CANNOT_WRITE: u8 = 73;
 pub const ALREADY_RUNNING: u8 = 75;
 pub const CONFIGURATION: u8 = 78;
 
-/// Of `check`: an issue, or maintenance.
+/// `check` only: an issue, or maintenance.
 pub const ISSUE: u8 = 1;
-/// Of `check`.
+/// `check` only.
 pub const OUTAGE: u8 = 2;
 
-/// One code, and what it means. Empty where a command does not give it.
+/// A code with its meanings. Empty if a command does not return it.
 pub struct ExitCodeRow {
     pub code: u8,
-    /// Of every command that has no column of its own.
+    /// For all commands without their own column.
     pub meaning: &'static str,
     pub check: &'static str,
     pub doctor: &'static str,
-    /// Of `fleet --fail-on`.
+    /// For `fleet --fail-on`.
     pub fail_on: &'static str,
 }
 
@@ -72,12 +71,12 @@ pub const TABLE: [ExitCodeRow; 7] = [
     ExitCodeRow { code: CONFIGURATION, meaning: "configuration", check: "", doctor: "", fail_on: "" },
 ];
 
-/// The code of a configuration that cannot be used.
+/// Returns the code for an invalid configuration.
 pub fn of_config(error: &ConfigError) -> u8 {
     if error.is_usage() { WRONG_USAGE } else { CONFIGURATION }
 }
 
-/// The code of a database that cannot be opened.
+/// Returns the code for a database that cannot be opened.
 pub fn of_open(error: &OpenError) -> u8 {
     match error {
         OpenError::Locked(_) => ALREADY_RUNNING,
@@ -90,7 +89,7 @@ pub fn of_open(error: &OpenError) -> u8 {
 mod tests {
     use super::*;
 
-    /// The documents that speak of exit codes, and the only one that has the table.
+    /// The only document with the table, and those that link to it.
     const README: &str = include_str!("../README.md");
     const LINKED: [(&str, &str); 3] = [
         ("docs/doctor.md", include_str!("../docs/doctor.md")),

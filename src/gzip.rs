@@ -88,7 +88,7 @@ mod tests {
         check(gzip(b"{}"), "{}");
         check(gzip(b""), "");
         check(gzip(&gzip(b"{}")), "{}");
-        // Members, padding and garbage behind them.
+        // Several members, padding, garbage.
         check([gzip(b"{\"a\":"), gzip(b""), gzip(b"1}")].concat(), "{\"a\":1}");
         check([gzip(b"{}"), vec![0; 512]].concat(), "{}");
         check([gzip(b"{}"), b"\r\n".to_vec()].concat(), "{}");

@@ -8,7 +8,7 @@
 //! | folder | purpose |
 //! |---|---|
 //! | `model`, `text`, `secret`, `schedule` | the vocabulary as types; no I/O |
-//! | `cause`, `clock`, `gzip`, `proxy`, `regular_file`, `tls` | one outside thing each; no domain knowledge |
+//! | `cause`, `clock`, `gzip`, `process`, `proxy`, `regular_file`, `tls` | one outside thing each; no domain knowledge |
 //! | `feed` | bytes → document: fetching, parsing, recordings |
 //! | `tracking` | document → changes: the state machine, the watchlist, replay |
 //! | `store` | the database: beliefs, changes and deliveries in one transaction |
@@ -23,7 +23,7 @@
 //! Arrows point down this table; `tests/it/arrows.rs` checks them and keeps the core free of I/O. The
 //! words are defined in `docs/glossary.md`.
 //!
-//! What always holds, and the test that shows it:
+//! Guarantees, each with the test that checks it:
 //!
 //! - A change is confirmed by two polls before it is announced, and silence is not recovery
 //!   (`src/tracking/tests.rs`).

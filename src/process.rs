@@ -1,8 +1,8 @@
-//! A program of the user's, run once: what it is given, how long it may take, how it ended.
+//! Runs a program once: its environment, its time limit, its output and how it ended.
 //!
-//! It knows no shell, and what an exit code means is the channel's business. Invariant: a run ends
-//! within its time and a few seconds, and what is left of the program's process group when the
-//! time is over, or when the run is dropped, is killed.
+//! There is no shell. The meaning of an exit code is the caller's business. A program that exceeds its
+//! time limit, or whose run is dropped, is killed with its whole process group
+//! (`command::programs_that_hang_are_killed_with_their_children`).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -24,9 +24,8 @@ use super::outcome::SendOutcome;
 use crate::cause::Cause as _;
 use crate::text;
 
-/// What a program is given of statusd's own environment: what it needs to find its files, speak
-/// the user's language and reach the network and the desktop. systemd's credentials, sockets and
-/// watchdog are ours, and so is whatever else statusd was started with.
+/// The variables that a program inherits: enough to find its files, the user's language, the network
+/// and the desktop. systemd's credentials, sockets and watchdog are for statusd alone.
 const INHERITED: [&str; 27] = [
     "PATH",
     "HOME",
@@ -58,25 +57,24 @@ const INHERITED: [&str; 27] = [
 ];
 /// `LC_ALL`, `LC_TIME` and the rest of that family.
 const INHERITED_PREFIX: &str = "LC_";
-/// Between SIGTERM and SIGKILL, and how long a killed program is waited for: one that hangs in the
-/// kernel does not even then go.
+/// The time between SIGTERM and SIGKILL, and the wait after SIGKILL: a process that hangs in the kernel
+/// survives even that.
 const GRACE: Duration = Duration::from_secs(2);
 /// How much of the output is kept: the end of it, where programs say why they stop.
 const OUTPUT_MAX_BYTES: usize = 4 * 1024;
 /// A pipe holds no more, so this much is what a program can have left behind.
 const PIPE_MAX_BYTES: usize = 64 * 1024;
-/// How much of it is shown.
 const LINE_MAX_CHARS: usize = 200;
 
-/// What to run.
+/// A program to run.
 #[derive(Debug)]
 pub struct Task<'a> {
     /// An absolute path, or a name that is looked up in `PATH`.
     pub program: &'a str,
     pub arguments: &'a [String],
-    /// Beside what is inherited.
+    /// Added to the inherited variables.
     pub variables: &'a [(String, String)],
-    /// Standard input. A program that does not read it loses nothing.
+    /// Standard input. The program need not read it.
     pub input: &'a [u8],
     pub within: Duration,
 }
@@ -116,12 +114,12 @@ impl Run {
     /// to be known is left out.
     pub fn lines(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.output);
-        // Progress is written with carriage returns alone.
+        // Progress bars use carriage returns alone.
         let lines = text.split(['\n', '\r']).map(str::to_owned);
         lines.skip(usize::from(self.output.len() == OUTPUT_MAX_BYTES)).collect()
     }
 
-    /// The last line that is not blank, fit to be shown; empty where there is none.
+    /// The last line that is not blank, safe to show; empty if there is none.
     pub fn last_line(&self) -> String {
         let lines = self.lines();
         let mut shown = lines.iter().rev().map(|line| text::plain_line(line, LINE_MAX_CHARS));
@@ -266,8 +264,8 @@ fn is_inherited(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| INHERITED.contains(&name) || name.starts_with(INHERITED_PREFIX))
 }
 
-/// Feeds it and reads what it writes until it ends. The ends of its pipes say nothing: it may close
-/// them early, and what it leaves in the background may hold them for ever.
+/// Writes the input and reads the output until the program ends. The ends of the pipes mean nothing: a
+/// program may close them early, and a process in the background may hold them for ever.
 async fn attend(
     child: &mut Child,
     stdin: Option<ChildStdin>,
@@ -277,7 +275,7 @@ async fn attend(
 ) -> io::Result<ExitStatus> {
     let feed = async {
         if let Some(mut stdin) = stdin {
-            // A program that does not want it closes its end, and that is its right.
+            // A program that ignores its input closes the pipe, which is no error.
             let _unread = stdin.write_all(input).await;
         }
     };
@@ -322,17 +320,16 @@ impl Group {
         Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
     }
 
-    /// Gives it a chance to tidy up, then none.
+    /// Sends SIGTERM, then SIGKILL.
     async fn end(&mut self, child: &mut Child) {
         self.signal(Signal::TERM);
         let _by_itself = timeout(GRACE, child.wait()).await;
-        // At once behind the reaping: the number is free from there on, unless others of the group
-        // hold it, and then these are meant.
+        // Directly after the child is reaped: from here on its number belongs to the rest of its group,
+        // if there is one, or is free.
         self.signal(Signal::KILL);
         let _unless_stuck = timeout(GRACE, child.wait()).await;
     }
 
-    /// Leaves it alone from now on.
     fn release(&mut self) {
         self.0 = None;
     }

@@ -1,7 +1,7 @@
 //! Reads the proxy variables of the environment, for every HTTP client of statusd.
 //!
 //! Opens no connection. An empty variable counts as unset, and the upper-case name takes precedence.
-//! User names and passwords are never shown (`a_malformed_variable_is_named_without_its_value`).
+//! User names and passwords are never shown (`an_invalid_variable_is_named_without_its_value`).
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use reqwest::{ClientBuilder, NoProxy, Url};
 
 use crate::text;
 
-/// These take precedence over [`ALL`].
+/// `HTTPS` and `HTTP` take precedence over [`ALL`].
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const HTTP: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
@@ -29,7 +29,7 @@ pub struct Set {
     url: Url,
 }
 
-/// A malformed variable. `Display` is one line with the next step.
+/// An invalid variable. `Display` is one line with the next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyError {
     pub variable: &'static str,
@@ -57,6 +57,7 @@ pub struct Proxies {
 }
 
 impl Proxies {
+    /// Reads the variables. `environment` returns the value of a variable, if it is set.
     pub fn read(environment: &dyn Fn(&str) -> Option<String>) -> Proxies {
         let set = |name: &&'static str| {
             let value = environment(name).filter(|value| !value.trim().is_empty())?;
@@ -128,7 +129,8 @@ fn address(value: &str) -> Result<Url, Why> {
     if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(Why::NoAddress) }
 }
 
-/// Splits `NO_PROXY`. Blanks between entries and brackets around IPv6 addresses are common.
+/// Splits `NO_PROXY`. Accepts spaces between entries and brackets around IPv6 addresses, because both are
+/// common.
 fn entries(list: &str) -> impl Iterator<Item = &str> {
     let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
     entries.map(|entry| entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry))

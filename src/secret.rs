@@ -1,7 +1,7 @@
 //! Text that must not be shown: tokens, signing keys, passwords.
 //!
 //! Only [`Secret::expose`] returns the text; printing a secret gives `***`
-//! (`printing_never_shows_it`). Memory is not protected.
+//! (`printing_a_secret_shows_asterisks`). Memory is not protected.
 
 use std::fmt;
 

@@ -100,7 +100,7 @@ impl StatusSocket {
 
 /// Removes the socket at a stop.
 pub fn close(directory: &Path) {
-    // A socket that stays behind also reads as "not running".
+    // A leftover socket also means "not running" to clients.
     let _ = std::fs::remove_file(directory.join(SOCKET));
 }
 

@@ -1,18 +1,17 @@
-//! Makes other people's text fit to be shown: on a desktop, in a terminal, in a log line.
+//! Sanitises foreign text for desktops, terminals and log lines.
 //!
-//! It does not escape markup (each output knows its own) and translates nothing. Invariant: what
-//! comes out cannot move a cursor, turn the direction of writing, hide anything or exceed its
-//! limit.
+//! The result has bounded length and cannot move a cursor, change the direction of writing or hide
+//! anything (see the tests below). Each output escapes its own markup.
 
 use std::iter::Peekable;
 
-/// What stands where text was cut off.
+/// Marks a cut.
 const ELLIPSIS: char = '…';
 
-/// One line of at most `max` characters: white space of any kind (line breaks too) folded to one
-/// blank, what cannot be seen dropped, trimmed, an ellipsis where it was cut.
+/// Returns one trimmed line of at most `max` characters. White space, line breaks included, becomes one
+/// blank; invisible characters are dropped; an ellipsis marks a cut.
 pub fn plain_line(text: &str, max: usize) -> String {
-    // Nearly all that Apple writes, thousands of times in a replay.
+    // Fast path for ASCII, which is almost every string in the feed.
     let is_plain = text.len() <= max
         && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         && !text.contains("  ")
@@ -30,8 +29,8 @@ pub fn plain_line(text: &str, max: usize) -> String {
     capped(&line, max)
 }
 
-/// Several lines, together at most `max` characters: each line as [`plain_line`], line breaks of
-/// any kind as `\n`, no empty line at either end and never two in a row.
+/// Returns lines of together at most `max` characters, each as from [`plain_line`]. Line breaks of any
+/// kind become `\n`. Empty lines at the ends and repeated empty lines are dropped.
 pub fn plain_text(text: &str, max: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in with_unix_breaks(text).split('\n') {
@@ -44,8 +43,7 @@ pub fn plain_text(text: &str, max: usize) -> String {
     capped(lines.join("\n").trim_end(), max)
 }
 
-/// `1 message`, `4,300 messages`, `2 deliveries`: a number with its noun, which takes a plain s or ends
-/// with a consonant and y.
+/// Returns a number with its noun: `1 message`, `4,300 messages`, `2 deliveries`. Only regular plurals.
 pub fn counted(number: usize, noun: &str) -> String {
     let number_text = grouped(number);
     match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u'])) {
@@ -67,8 +65,8 @@ pub fn grouped(number: usize) -> String {
     groups.join(",")
 }
 
-/// The beginning of a text as one line of at most `max` characters, cut between words where there are
-/// any.
+/// Returns the beginning of a text as one line of at most `max` characters, cut between words if
+/// possible.
 pub fn excerpt(text: &str, max: usize) -> String {
     let line = plain_line(text, usize::MAX);
     if line.chars().count() <= max {
@@ -83,7 +81,7 @@ pub fn excerpt(text: &str, max: usize) -> String {
     }
 }
 
-/// Without what has no shape of its own; white space stays, also where it is a control character.
+/// Removes control characters and invisible characters, but keeps white space of any kind.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -102,8 +100,8 @@ fn visible(text: &str) -> String {
 const NON_JOINER: char = '\u{200c}';
 const JOINER: char = '\u{200d}';
 
-/// Whether a joiner changes how its neighbours are drawn, so that it cannot hide: after a virama and
-/// beside Arabic letters (RFC 5892, appendix A.1 and A.2), and between the parts of an emoji.
+/// Returns true if a joiner visibly changes its neighbours: after a virama and next to Arabic letters (RFC
+/// 5892, appendix A.1 and A.2), and between the parts of an emoji.
 fn is_joined(before: Option<char>, joiner: char, after: Option<char>) -> bool {
     let Some(before) = before else { return false };
     let joins_arabic = is_arabic(before) && (joiner == JOINER || after.is_some_and(is_arabic));
@@ -111,7 +109,7 @@ fn is_joined(before: Option<char>, joiner: char, after: Option<char>) -> bool {
     is_virama(before) || joins_arabic || joins_emoji
 }
 
-/// Of the scripts of India and Sri Lanka.
+/// Viramas of the scripts of India and Sri Lanka.
 fn is_virama(c: char) -> bool {
     matches!(
         c,
@@ -128,7 +126,7 @@ fn is_virama(c: char) -> bool {
     )
 }
 
-/// Letters and marks, for Persian, Urdu and the others too.
+/// Arabic letters and marks, including those of Persian, Urdu and other languages.
 fn is_arabic(c: char) -> bool {
     matches!(c,
         '\u{620}'..='\u{65f}' | '\u{66e}'..='\u{6d3}' | '\u{6d5}' | '\u{6ee}'..='\u{6ef}'
@@ -136,15 +134,14 @@ fn is_arabic(c: char) -> bool {
         | '\u{8e3}'..='\u{8ff}' | '\u{fb50}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
 }
 
-/// With the variation selector and the skin tones that stand before a joiner.
+/// Emoji, including the variation selector and the skin tones, which can precede a joiner.
 fn is_emoji(c: char) -> bool {
     matches!(c, '\u{fe0f}' | '\u{2190}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
 }
 
-/// Characters that draw nothing but change what is around them or hide in it: Unicode's format
-/// characters (general category Cf: direction marks and overrides, joiners, zero-width spaces,
-/// tags) and the other letters that are drawn as nothing. They turn "moc.elppa" around, split
-/// words that a filter looks for and make two different names look alike.
+/// Characters without a shape: Unicode's format characters (general category Cf: direction marks and
+/// overrides, joiners, zero-width spaces, tags) and blank letters. They can reverse "moc.elppa", split
+/// words that a filter searches for, and make different names look alike.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
@@ -155,7 +152,7 @@ fn is_invisible(c: char) -> bool {
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Unicode's mandatory line breaks (UAX 14: BK, CR, LF, NL), CR LF counting as one, as `\n`.
+/// Replaces Unicode's mandatory line breaks (UAX 14: BK, CR, LF, NL) with `\n`; CR LF counts as one.
 fn with_unix_breaks(text: &str) -> String {
     let mut chars = text.chars().peekable();
     let mut out = String::with_capacity(text.len());
@@ -178,7 +175,7 @@ fn skip_line_feed(chars: &mut Peekable<impl Iterator<Item = char>>) {
     }
 }
 
-/// At most `max` characters, the ellipsis included.
+/// Cuts text to `max` characters, including the ellipsis.
 fn capped(text: &str, max: usize) -> String {
     let Some((last, _)) = text.char_indices().nth(max.saturating_sub(1)) else {
         return text.to_owned();

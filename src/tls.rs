@@ -17,7 +17,7 @@ use rustls_platform_verifier::Verifier;
 use crate::cause::Cause as _;
 use crate::regular_file;
 
-/// Room for hundreds of authorities.
+/// Enough for hundreds of authorities.
 const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// Apple's own root certificate, PEM. Some of Apple's hosts chain to it, and no public list contains
@@ -26,7 +26,7 @@ const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 pub const APPLE_ROOT_CA_PEM: &str = include_str!("apple-root-ca.pem");
 
 /// Returns the TLS failure among an error and its sources, in plain words; `None` if there is none.
-/// An `io::Error` does not return a wrapped error from `source()`, so `get_ref` is asked first.
+/// `io::Error::source()` skips a wrapped error, so `get_ref` comes first.
 pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let causes = std::iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -111,7 +111,7 @@ pub fn client_config(authorities: &[CertificateDer<'static>]) -> Result<Arc<Clie
     let verifier = Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider))?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        // Not dangerous with this verifier, which is the platform's own.
+        // Not dangerous, because this verifier is the platform's own.
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();

@@ -26,6 +26,7 @@ enum Place {
     Block,
     Text,
     /// A block to copy.
+    /// Running text.
 }
     /// Running text.
 

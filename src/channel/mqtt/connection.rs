@@ -164,6 +164,7 @@ impl Keeper {
                 self.wanted = retained;
                 self.waiting.push(Publication::online(&self.topics, Some(done)));
     /// Keeps a request for the next connection.
+    /// Keeps a request for the next connection.
             }
         }
     }

@@ -280,6 +280,7 @@ impl Desktop {
             }
         }
     /// Keeps the connection unless it has ended.
+    /// Keeps the connection unless it has ended.
         let mut link = self.connect().await?;
         let found = link.server().await;
         self.keep(link, found)
