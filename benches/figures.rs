@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::apple::{Apple, Papers};
+use common::apple::{Apple, ServerCert};
 use common::doc::Doc;
-use common::old_schema::{outage, remember};
+use common::seeded_store::{outage, seed};
 use jiff::{SignedDuration, Timestamp};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_statusd");
@@ -107,7 +107,7 @@ fn start_to_ready() {
 
 /// Polls a document of the size of Apple's over TLS, once a second.
 async fn polls() {
-    let apple = Apple::start_tls(Papers::Good).await;
+    let apple = Apple::start_tls(ServerCert::Valid).await;
     let doc = (0..79).fold(Doc::new(), |doc, number| doc.service(&format!("Service number {number}")));
     apple.show(&doc.service("iCloud Backup").json());
     let folder = tempfile::tempdir().expect("a folder");
@@ -120,7 +120,7 @@ async fn polls() {
         authority
     );
     let daemon = start(folder.path(), &config);
-    apple.asked(POLLS).await;
+    apple.wait_for_requests(POLLS).await;
     let pid = daemon.child.id();
     println!(
         "resident state      {:.2} MB, {:.2} MB of it anonymous, after {POLLS} polls over TLS",
@@ -128,7 +128,7 @@ async fn polls() {
         status_kb(pid, "RssAnon") * 1.024e-3
     );
     let before = (written_bytes(pid), files(&folder.path().join("state")));
-    apple.asked(POLLS + QUIET_POLLS).await;
+    apple.wait_for_requests(POLLS + QUIET_POLLS).await;
     let after = (written_bytes(pid), files(&folder.path().join("state")));
     println!(
         "disk                 {} bytes written in {QUIET_POLLS} quiet polls; files {}",
@@ -161,7 +161,7 @@ fn files(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn replay() {
-    let Some(recording) = recording() else {
+    let Some(recording) = std::env::var_os("STATUSD_RECORDING").map(PathBuf::from) else {
         println!("replay               no recording here (set STATUSD_RECORDING)");
         return;
     };
@@ -189,7 +189,7 @@ async fn fleet() {
         let start = 24 * 7 * week + 12;
         outage("iCloud Backup", &week.to_string(), hours_ago(start), Some(hours_ago(start - 6)))
     });
-    remember(folder.path(), &["iCloud Backup"], outages.collect(), hours_ago(24 * 365), hours_ago(0)).await;
+    seed(folder.path(), &["iCloud Backup"], outages.collect(), hours_ago(24 * 365), hours_ago(0)).await;
     let list = folder.path().join("devices.csv");
     let line = |number: usize| {
         let last = hours_ago((number % 240) as i64);
@@ -214,15 +214,4 @@ async fn fleet() {
         let runs = spread((0..FLEETS).map(run).collect());
         println!("fleet of {DEVICES}      {runs}, {format}, {FLEETS} runs");
     }
-}
-
-fn recording() -> Option<PathBuf> {
-    if let Some(file) = std::env::var_os("STATUSD_RECORDING") {
-        return Some(file.into());
-    }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let mut files: Vec<PathBuf> = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "zst"));
-    files.sort();
-    files.into_iter().next()
 }

@@ -15,8 +15,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::apple::{Answer, Apple};
-use common::hostile::hostile;
+use common::apple::{Apple, Response};
+use common::hostile::hostile_documents;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rustix::time::{ClockId, clock_gettime};
@@ -44,22 +44,22 @@ const FLOOD: usize = 50_000;
 const CHANNELS: [&str; 5] = ["desktop", "log", "mail", "mqtt", "webhook"];
 
 fn main() {
-    for (what, body) in hostile() {
-        figure(what, async |watch| look(vec![body.clone()], watch).await);
+    for (what, body) in hostile_documents() {
+        figure(what, async |watch| poll(vec![body.clone()], watch).await);
     }
-    figure("watched names that are not there", async |watch| look(vec![strangers()], watch).await);
+    figure("watched names that are not listed", async |watch| poll(vec![unlisted()], watch).await);
     figure("outages that begin and end", async |watch| {
-        look(vec![flood("ongoing", 0), flood("resolved", 0)], watch).await
+        poll(vec![flood("ongoing", 0), flood("resolved", 0)], watch).await
     });
     let waves: Vec<String> = (0..10).map(|wave| flood("ongoing", wave)).collect();
-    figure("other outages in each document", async |watch| look(waves.clone(), watch).await);
+    figure("other outages in each document", async |watch| poll(waves.clone(), watch).await);
     for (what, audience) in
         [("people", Audience::People), ("a desktop", Audience::Desktop), ("programs", Audience::Programs)]
     {
         figure(&format!("{FLOOD} changes for {what}"), async |watch| deliver(audience, watch).await);
     }
-    figure("a state of many outages", async |watch| reflect(watch).await);
-    for (what, answer) in phone_answers() {
+    figure("a state of many outages", async |watch| sync(watch).await);
+    for (what, answer) in phone_responses() {
         figure(what, async |watch| {
             watch.start();
             black_box(property_list::read(&answer, ListLimits { events: 10_000, content_bytes: 2 << 20 }));
@@ -68,16 +68,16 @@ fn main() {
     }
 }
 
-/// Of a mebibyte, as much as a packet of usbmuxd or of a phone holds.
-fn phone_answers() -> [(&'static str, Vec<u8>); 3] {
+/// Of 1 MiB, the maximum size of a packet of usbmuxd or of a phone.
+fn phone_responses() -> [(&'static str, Vec<u8>); 3] {
     let list = |value: &str| {
         let values = value.repeat(((1 << 20) - 100) / value.len());
         format!("<plist><dict><key>a</key><array>{values}</array></dict></plist>").into_bytes()
     };
     [
-        ("a phone's answer of many values", list("<true/>")),
-        ("a phone's answer of comments", list("<!---->")),
-        ("a phone's answer of many texts", list("<string>&amp;</string>")),
+        ("a phone's response of many values", list("<true/>")),
+        ("a phone's response of comments", list("<!---->")),
+        ("a phone's response of many texts", list("<string>&amp;</string>")),
     ]
 }
 
@@ -153,26 +153,26 @@ fn flood(status: &str, wave: usize) -> String {
     format!(r#"{{"services":[{}]}}"#, (0..1_000).map(service).collect::<Vec<String>>().join(","))
 }
 
-/// None of the watched names, and a thousand that want to be compared with them.
-fn strangers() -> String {
+/// A thousand services, none of them watched, that are compared with the watched names.
+fn unlisted() -> String {
     let name = |number: usize| format!("{number} {}", "backup ".repeat(27));
     let service = |number| format!(r#"{{"serviceName":"{}","events":[]}}"#, name(number));
     format!(r#"{{"services":[{}]}}"#, (0..1_000).map(service).collect::<Vec<String>>().join(","))
 }
 
-/// Apple, and a daemon's poller on a database of its own.
-struct Town {
+/// A mock feed, and a daemon's poller with its own database.
+struct Sim {
     apple: Apple,
     folder: TempDir,
     store: Store,
     now: i64,
 }
 
-impl Town {
-    async fn found() -> Town {
+impl Sim {
+    async fn new() -> Sim {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&folder.path().join("state"), at(0)).expect("a database").store;
-        Town { apple: Apple::start().await, folder, store, now: 0 }
+        Sim { apple: Apple::start().await, folder, store, now: 0 }
     }
 
     fn poller(&self, channels: &[&str]) -> Poller {
@@ -193,13 +193,13 @@ impl Town {
         }
     }
 
-    /// Shows each document twice, as far apart as a confirmation needs.
-    async fn look(&mut self, poller: &mut Poller, bodies: &[String], watch: &Stopwatch) {
-        // Not on the first document: what is over then is history.
+    /// Polls each document twice, far enough apart for a confirmation.
+    async fn poll(&mut self, poller: &mut Poller, bodies: &[String], watch: &Stopwatch) {
+        // An empty first document, because outages that are over in the first document are only noted.
         self.apple.show(r#"{"services":[{"serviceName":"A","events":[]}]}"#);
         poller.once(&self.store, at(self.now), Elapsed::default(), 0.5).await;
         for body in bodies {
-            self.apple.answer(Answer::ok(body.clone()).gzip());
+            self.apple.respond(Response::ok(body.clone()).gzip());
             for _ in 0..2 {
                 self.now += 60;
                 watch.start();
@@ -210,10 +210,10 @@ impl Town {
     }
 }
 
-async fn look(bodies: Vec<String>, watch: &Stopwatch) {
-    let mut town = Town::found().await;
-    let mut poller = town.poller(&CHANNELS);
-    town.look(&mut poller, &bodies, watch).await;
+async fn poll(bodies: Vec<String>, watch: &Stopwatch) {
+    let mut sim = Sim::new().await;
+    let mut poller = sim.poller(&CHANNELS);
+    sim.poll(&mut poller, &bodies, watch).await;
 }
 
 fn policy() -> Policy {
@@ -242,7 +242,7 @@ async fn deliver(audience: Audience, watch: &Stopwatch) {
         let begun = delivery::begin(&store, &receiver, 0.5, at(0), false).await.expect("written");
         let Begun::Message(attempt) = begun else { break };
         yield_now().await;
-        let sent = Settled::Sent { receipt: Some("1".to_owned()), words: String::new() };
+        let sent = Settled::Sent { receipt: Some("1".to_owned()), detail: String::new() };
         store.settle(attempt.notice_id, &sent, at(0)).await.expect("written");
         watch.stop();
         messages += 1;
@@ -253,18 +253,18 @@ fn receiver(channel: Channel) -> Receiver {
     Receiver::new(channel, Policy::default(), feed(), Watchlist::new(&["*"]), TimeZone::UTC)
 }
 
-/// Shows a state that is as large as it gets to a channel that shows one.
-async fn reflect(watch: &Stopwatch) {
-    let mut town = Town::found().await;
-    let mut poller = town.poller(&[]);
+/// Sends the largest possible state to a channel that mirrors it.
+async fn sync(watch: &Stopwatch) {
+    let mut sim = Sim::new().await;
+    let mut poller = sim.poller(&[]);
     let idle = Stopwatch(Rc::new(Cell::new((None, Duration::ZERO))));
-    town.look(&mut poller, &[flood("ongoing", 0), flood("ongoing", 1), flood("ongoing", 2)], &idle).await;
-    let settings = format!("urls = ['http://{}']", town.apple.address());
+    sim.poll(&mut poller, &[flood("ongoing", 0), flood("ongoing", 1), flood("ongoing", 2)], &idle).await;
+    let settings = format!("urls = ['http://{}']", sim.apple.address());
     let settings: alertmanager::Settings = toml::from_str(&settings).expect("settings");
     let no_secret = |_: &Path| Err("no secret".to_owned());
-    let way = settings.open(&no_secret).expect("a channel");
-    let mut receiver = receiver(Channel::new("alertmanager", Audience::Programs, way));
+    let transport = settings.open(&no_secret).expect("a channel");
+    let mut receiver = receiver(Channel::new("alertmanager", Audience::Programs, transport));
     watch.start();
-    delivery::once(&town.store, &mut receiver, 0.5, &|| at(town.now)).await.expect("shown");
+    delivery::once(&sim.store, &mut receiver, 0.5, &|| at(sim.now)).await.expect("shown");
     watch.stop();
 }

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn sleep_and_set_clocks_are_told_apart() {
+    fn suspend_and_clock_changes_are_distinguished() {
         check(300, 300, Some(300), false, None);
         check(300, 302, Some(301), false, None);
         check(300, 300 + HOUR_S, Some(300 + 3_600), true, None);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_clock_less_missing_time_was_slept() {
+    fn without_the_boot_clock_extra_time_counts_as_suspend() {
         check(300, 300, None, false, None);
         check(300, 300 + HOUR_S, None, true, None);
         check(300, 300 - HOUR_S, None, false, Some(-HOUR_S));

@@ -37,18 +37,18 @@ pub const TABLE: [ExitCodeRow; 7] = [
         meaning: "done",
         check: "Apple lists no problem",
         doctor: "nothing found",
-        fail_on: "no device is such",
+        fail_on: "no device matches",
     },
     ExitCodeRow {
         code: FAILED,
         meaning: "failed",
         check: "issue or maintenance",
         doctor: "problem found",
-        fail_on: "at least one device is such",
+        fail_on: "at least one device matches",
     },
     ExitCodeRow {
         code: WRONG_USAGE,
-        meaning: "wrong usage: a flag, a variable, a name that is not known",
+        meaning: "wrong usage: unknown flag, variable or name",
         check: "outage",
         doctor: "wrong usage",
         fail_on: "wrong usage",
@@ -56,7 +56,7 @@ pub const TABLE: [ExitCodeRow; 7] = [
     ExitCodeRow {
         code: CANNOT_TELL,
         meaning: "",
-        check: "cannot tell, wrong usage too",
+        check: "cannot tell, or wrong usage",
         doctor: "cannot tell",
         fail_on: "cannot tell",
     },
@@ -99,7 +99,7 @@ mod tests {
     const HEAD: &str = "| exit code | every other command | `check` | `doctor` | `fleet --fail-on` |";
 
     #[test]
-    fn the_table_stands_in_one_document_and_the_others_link_to_it() {
+    fn one_document_has_the_table_and_the_others_link_to_it() {
         let row = |row: &ExitCodeRow| {
             let ExitCodeRow { code, meaning, check, doctor, fail_on } = row;
             format!("| {code} | {meaning} | {check} | {doctor} | {fail_on} |")
@@ -111,7 +111,7 @@ mod tests {
         assert!(README.contains(&table), "README.md needs this table:\n{table}");
         for (name, text) in LINKED {
             assert!(text.contains("README.md#exit-codes"), "{name} has no link");
-            assert!(!text.contains("| exit code |"), "{name} has a table of its own");
+            assert!(!text.contains("| exit code |"), "{name} has its own table");
         }
     }
 

@@ -51,6 +51,7 @@ pub mod gzip;
 pub mod logging;
 pub mod model;
 pub mod phones;
+pub mod process;
 pub mod proxy;
 pub mod regular_file;
 pub mod schedule;

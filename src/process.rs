@@ -13,15 +13,12 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::outcome::SendOutcome;
-use crate::cause::Cause as _;
 use crate::text;
 
 /// The variables that a program inherits: enough to find its files, the user's language, the network
@@ -60,15 +57,15 @@ const INHERITED_PREFIX: &str = "LC_";
 /// The time between SIGTERM and SIGKILL, and the wait after SIGKILL: a process that hangs in the kernel
 /// survives even that.
 const GRACE: Duration = Duration::from_secs(2);
-/// How much of the output is kept: the end of it, where programs say why they stop.
-const OUTPUT_MAX_BYTES: usize = 4 * 1024;
-/// A pipe holds no more, so this much is what a program can have left behind.
+/// The end of the output is kept, because programs say there why they stop.
+const TAIL_MAX_BYTES: usize = 4 * 1024;
+/// The capacity of a pipe, and so the most that a program can leave in it unread.
 const PIPE_MAX_BYTES: usize = 64 * 1024;
 const LINE_MAX_CHARS: usize = 200;
 
 /// A program to run.
 #[derive(Debug)]
-pub struct Task<'a> {
+pub struct Subprocess<'a> {
     /// An absolute path, or a name that is looked up in `PATH`.
     pub program: &'a str,
     pub arguments: &'a [String],
@@ -76,47 +73,52 @@ pub struct Task<'a> {
     pub variables: &'a [(String, String)],
     /// Standard input. The program need not read it.
     pub input: &'a [u8],
-    pub within: Duration,
+    /// SIGTERM follows after this time, SIGKILL 2 s later.
+    pub timeout: Duration,
+    pub capture: Capture,
 }
 
-/// How it ended, and the end of what it wrote to standard output and standard error.
-#[derive(Debug)]
-pub struct Run {
-    pub end: End,
-    output: Vec<u8>,
-}
-
-#[derive(Debug)]
-pub enum End {
-    Exited(i32),
-    /// By a signal that we did not send.
-    Killed(i32),
-    /// By us: its time was over.
-    Overran(Duration),
-    /// Nobody knows: the system does not say.
-    Lost(io::Error),
-}
-
-/// What an exit code means for the message; with what to do where somebody can do something.
+/// The part of a program's output that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meaning {
-    Delivered,
-    /// May work later by itself.
-    Retry(&'static str),
-    /// Nobody knows whether the message was sent.
-    Unclear,
-    /// Not before somebody does this.
-    Refused(&'static str),
+pub enum Capture {
+    /// The last 4 KiB of standard output and standard error, in the order written.
+    Tail,
+    /// Standard output, at most the last so many bytes.
+    Stdout(usize),
 }
 
-impl Run {
-    /// Every line of the end of its output, as it was written. One whose beginning is too long ago
-    /// to be known is left out.
+/// A program that was started and has ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub exit: Exit,
+    output: Vec<u8>,
+    /// The beginning of the output was dropped.
+    is_cut: bool,
+}
+
+#[derive(Debug)]
+pub enum Exit {
+    Code(i32),
+    /// By a signal that statusd did not send.
+    Signal(i32),
+    /// Killed by statusd after this time.
+    TimedOut(Duration),
+    /// The system does not report the exit status.
+    Unknown(io::Error),
+}
+
+impl Finished {
+    /// The captured output.
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// The lines of the captured output, unescaped. A line whose beginning was dropped is left out.
     pub fn lines(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.output);
         // Progress bars use carriage returns alone.
         let lines = text.split(['\n', '\r']).map(str::to_owned);
-        lines.skip(usize::from(self.output.len() == OUTPUT_MAX_BYTES)).collect()
+        lines.skip(usize::from(self.is_cut)).collect()
     }
 
     /// The last line that is not blank, safe to show; empty if there is none.
@@ -125,139 +127,74 @@ impl Run {
         let mut shown = lines.iter().rev().map(|line| text::plain_line(line, LINE_MAX_CHARS));
         shown.find(|line| !line.is_empty()).unwrap_or_default()
     }
-
-    /// What the run means, in the program's name and with what it says about it, `reason`, unless
-    /// that is blank.
-    pub fn judged(&self, program: &str, reason: &str, meaning: impl FnOnce(i32) -> Meaning) -> SendOutcome {
-        let (ended, meaning) = match &self.end {
-            End::Exited(code) => (format!("exited with {code}"), meaning(*code)),
-            End::Killed(signal) => (format!("was killed by signal {signal}"), Meaning::Retry("")),
-            End::Overran(within) => (
-                format!("ran for more than {} s and was ended", within.as_secs()),
-                Meaning::Retry("give it more time in the config if it needs it"),
-            ),
-            End::Lost(error) => {
-                (format!("ended, and the system does not say how: {}", error.reason()), Meaning::Unclear)
-            }
-        };
-        let advised =
-            |advice: &str| if advice.is_empty() { ended.clone() } else { format!("{ended}; {advice}") };
-        let worded = |advice: &str| {
-            let said = if reason.is_empty() { String::new() } else { format!(". It says: {reason}") };
-            format!("{} {}{said}", name(program), advised(advice))
-        };
-        match meaning {
-            Meaning::Delivered => SendOutcome::Delivered { receipt: None, words: worded("") },
-            // It may have sent the message before it went wrong.
-            Meaning::Retry(advice) => {
-                SendOutcome::Transient { after_s: None, reached: true, words: worded(advice) }
-            }
-            Meaning::Unclear => SendOutcome::Unclear { words: worded("") },
-            Meaning::Refused(advice) => SendOutcome::Permanent { words: worded(advice) },
-        }
-    }
 }
 
-/// Whether `program` can be a program's name at all: an absolute path, or a name for `PATH`. A
-/// relative path would be one from nowhere.
-///
-/// # Errors
-///
-/// One line for people that begins with the setting's `key`.
-pub fn check_program(key: &str, program: &str) -> Result<(), String> {
-    if program.is_empty() {
-        return Err(format!("{key}: empty; write the program"));
-    }
-    if program.contains('\0') {
-        return Err(format!("{key}: holds a NUL, which no path can; remove it"));
-    }
-    if program.contains('/') && !program.starts_with('/') {
-        return Err(format!(
-            "{key}: {program:?} is not an absolute path; write one that begins with /, or a name that is in PATH"
-        ));
-    }
-    Ok(())
-}
-
-/// What it means that a program could not be started. `advice` is for one that is missing.
-pub fn not_started(program: &str, error: &io::Error, advice: &str) -> SendOutcome {
-    let words = format!("{} cannot be started: {}", name(program), error.reason());
-    match error.kind() {
-        io::ErrorKind::NotFound => SendOutcome::Permanent { words: format!("{words}; {advice}") },
-        io::ErrorKind::PermissionDenied => SendOutcome::Permanent {
-            words: format!("{words}; make it executable for the user that statusd runs as"),
-        },
-        _ if is_no_program(error) => SendOutcome::Permanent { words: format!("{words}; check the path") },
-        // Too many processes, too little memory, being written just now.
-        _ => SendOutcome::Transient { after_s: None, reached: false, words },
-    }
-}
-
-fn is_no_program(error: &io::Error) -> bool {
-    let never = [Errno::NOEXEC, Errno::NOTDIR, Errno::ISDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::INVAL];
-    never.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
-}
-
-/// How people call a program: without its directories.
-fn name(program: &str) -> String {
+/// Returns a program's name without its directories, safe to show.
+pub fn name(program: &str) -> String {
     let name = Path::new(program).file_name().unwrap_or(OsStr::new(program));
     text::plain_line(&name.to_string_lossy(), LINE_MAX_CHARS)
 }
 
-/// Runs it in `/`, in a process group of its own. What it leaves running in the background after
-/// its own end in time is left alone, but no longer listened to.
-///
-/// # Errors
-///
-/// It could not be started.
-pub async fn run(task: Task<'_>) -> io::Result<Run> {
-    let (output, writer) = io::pipe()?;
-    let mut output = pipe::Receiver::from_owned_fd(output.into())?;
-    let mut child = start(&task, writer)?;
-    // After `child`, so that it is dropped first: until the child is reaped its number is its own.
-    let mut group = Group::led_by(&child);
-    let stdin = child.stdin.take();
-    let mut tail = Vec::new();
-    let ended = {
-        let attended = attend(&mut child, stdin, task.input, &mut output, &mut tail);
-        timeout(task.within, attended).await
-    };
-    let end = match ended {
-        Ok(Ok(status)) => End::of(status),
-        Ok(Err(error)) => End::Lost(error),
-        Err(_elapsed) => {
-            group.end(&mut child).await;
-            End::Overran(task.within)
-        }
-    };
-    group.release();
-    read_left(output, &mut tail);
-    Ok(Run { end, output: tail })
-}
+impl Subprocess<'_> {
+    /// Runs the program in `/`, in its own process group, and waits for it. Processes that it leaves in
+    /// the background are left alone if the program itself ends in time, and their output is not read.
+    ///
+    /// # Errors
+    ///
+    /// The program could not be started.
+    pub async fn run(self) -> io::Result<Finished> {
+        let (output, writer) = io::pipe()?;
+        let mut output = pipe::Receiver::from_owned_fd(output.into())?;
+        let mut child = self.start(writer)?;
+        // Declared after `child` and so dropped first: the process ID is valid until the child is reaped.
+        let mut group = Group::led_by(&child);
+        let stdin = child.stdin.take();
+        let mut tail = Tail::new(self.capture);
+        let ended = {
+            let attended = attend(&mut child, stdin, self.input, &mut output, &mut tail);
+            timeout(self.timeout, attended).await
+        };
+        let exit = match ended {
+            Ok(Ok(status)) => Exit::of(status),
+            Ok(Err(error)) => Exit::Unknown(error),
+            Err(_elapsed) => {
+                group.end(&mut child).await;
+                Exit::TimedOut(self.timeout)
+            }
+        };
+        group.release();
+        read_rest(output, &mut tail);
+        Ok(Finished { exit, output: tail.bytes, is_cut: tail.is_cut })
+    }
 
-impl End {
-    fn of(status: ExitStatus) -> End {
-        match status.code() {
-            Some(code) => End::Exited(code),
-            None => End::Killed(status.signal().unwrap_or_default()),
-        }
+    /// One pipe for both outputs keeps them in order. No copy of `writer` stays here, so the pipe ends
+    /// with the program.
+    fn start(&self, writer: io::PipeWriter) -> io::Result<Child> {
+        let stderr = match self.capture {
+            Capture::Tail => Stdio::from(writer.try_clone()?),
+            Capture::Stdout(_) => Stdio::null(),
+        };
+        Command::new(self.program)
+            .args(self.arguments)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(writer)
+            .stderr(stderr)
+            .spawn()
     }
 }
 
-/// One pipe for both outputs keeps what is written there in order. No copy of `writer` stays here,
-/// so the pipe ends with the program.
-fn start(task: &Task<'_>, writer: io::PipeWriter) -> io::Result<Child> {
-    Command::new(task.program)
-        .args(task.arguments)
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| is_inherited(name)))
-        .envs(task.variables.iter().map(|(name, value)| (name, value)))
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()
+impl Exit {
+    fn of(status: ExitStatus) -> Exit {
+        match status.code() {
+            Some(code) => Exit::Code(code),
+            None => Exit::Signal(status.signal().unwrap_or_default()),
+        }
+    }
 }
 
 fn is_inherited(name: &OsStr) -> bool {
@@ -271,7 +208,7 @@ async fn attend(
     stdin: Option<ChildStdin>,
     input: &[u8],
     output: &mut pipe::Receiver,
-    tail: &mut Vec<u8>,
+    tail: &mut Tail,
 ) -> io::Result<ExitStatus> {
     let feed = async {
         if let Some(mut stdin) = stdin {
@@ -282,34 +219,51 @@ async fn attend(
     tokio::select! {
         status = child.wait() => status,
         never = async {
-            tokio::join!(feed, listen(output, tail));
+            tokio::join!(feed, read_all(output, tail));
             std::future::pending().await
         } => never,
     }
 }
 
-async fn listen(output: &mut pipe::Receiver, tail: &mut Vec<u8>) {
+async fn read_all(output: &mut pipe::Receiver, tail: &mut Tail) {
     let mut buffer = vec![0; PIPE_MAX_BYTES];
     while let Ok(len @ 1..) = output.read(&mut buffer).await {
-        keep(tail, &buffer[..len]);
+        tail.push(&buffer[..len]);
     }
 }
 
-/// What it wrote just before its end. Read straight from the pipe: the runtime may not have
-/// noticed yet that there is something. No more than the pipe held, since a process in the
-/// background may go on writing.
-fn read_left(output: pipe::Receiver, tail: &mut Vec<u8>) {
+/// Reads what the program wrote just before its end. Reads straight from the pipe, because the runtime
+/// may not have seen these bytes yet, and at most a full pipe, because a process in the background may
+/// go on writing.
+fn read_rest(output: pipe::Receiver, tail: &mut Tail) {
     let Ok(output) = output.into_nonblocking_fd().map(|fd: OwnedFd| File::from(fd)) else { return };
-    let mut left = Vec::new();
-    // The error is that nothing more is there.
-    let _would_block = output.take(PIPE_MAX_BYTES as u64).read_to_end(&mut left);
-    keep(tail, &left);
+    let mut rest = Vec::new();
+    // The error is that the pipe is empty.
+    let _would_block = output.take(PIPE_MAX_BYTES as u64).read_to_end(&mut rest);
+    tail.push(&rest);
 }
 
-/// Appends and drops what is too long ago.
-fn keep(tail: &mut Vec<u8>, bytes: &[u8]) {
-    tail.extend_from_slice(&bytes[bytes.len().saturating_sub(OUTPUT_MAX_BYTES)..]);
-    tail.drain(..tail.len().saturating_sub(OUTPUT_MAX_BYTES));
+/// The last bytes of an output.
+struct Tail {
+    bytes: Vec<u8>,
+    max: usize,
+    is_cut: bool,
+}
+
+impl Tail {
+    fn new(capture: Capture) -> Tail {
+        let max = match capture {
+            Capture::Tail => TAIL_MAX_BYTES,
+            Capture::Stdout(max) => max,
+        };
+        Tail { bytes: Vec::new(), max, is_cut: false }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.is_cut |= self.bytes.len() + bytes.len() > self.max;
+        self.bytes.extend_from_slice(&bytes[bytes.len().saturating_sub(self.max)..]);
+        self.bytes.drain(..self.bytes.len().saturating_sub(self.max));
+    }
 }
 
 /// A running process group, killed when dropped.
@@ -336,8 +290,8 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
-            // An error says that nobody is left.
-            let _nobody = kill_process_group(group, signal);
+            // The error is that the group is empty.
+            let _empty = kill_process_group(group, signal);
         }
     }
 }
@@ -354,27 +308,30 @@ mod tests {
 
     #[track_caller]
     fn check_last_line(written: &[&[u8]], expected: &str) {
-        let mut output = Vec::new();
+        let mut tail = Tail::new(Capture::Tail);
         for bytes in written {
-            keep(&mut output, bytes);
-            assert!(output.len() <= OUTPUT_MAX_BYTES);
+            tail.push(bytes);
+            assert!(tail.bytes.len() <= TAIL_MAX_BYTES);
         }
-        assert_eq!(Run { end: End::Exited(0), output }.last_line(), expected);
+        let finished = Finished { exit: Exit::Code(0), output: tail.bytes, is_cut: tail.is_cut };
+        assert_eq!(finished.last_line(), expected);
     }
 
     #[test]
-    fn the_end_of_the_output_is_kept_and_no_more() {
+    fn keeps_the_end_of_the_output() {
         check_last_line(&[], "");
         check_last_line(&[b"\n \r\n"], "");
         check_last_line(&[b"one\nt", b"wo\n", b"\n"], "two");
         check_last_line(&[&[b'x'; 100_000], b"\nlast"], "last");
         check_last_line(&[&[b'x'; 100_000]], "");
-        check_last_line(&[b"first\n", &[b' '; OUTPUT_MAX_BYTES - 1], b"\n"], "");
+        check_last_line(&[b"first\n", &[b' '; TAIL_MAX_BYTES], b"\n"], "");
         check_last_line(&[b"first\n", &[b' '; 100], b"\n"], "first");
+        let line = format!("{}…", "x".repeat(LINE_MAX_CHARS - 1));
+        check_last_line(&[&[b'x'; TAIL_MAX_BYTES]], &line);
     }
 
     #[test]
-    fn only_what_a_program_needs_is_inherited() {
+    fn inherits_only_the_variables_of_the_list() {
         for (name, inherited) in [("PATH", true), ("LC_TIME", true), ("http_proxy", true), ("LC", false)] {
             assert_eq!(is_inherited(OsStr::new(name)), inherited, "{name}");
         }
@@ -384,15 +341,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_program_that_may_start_later_is_not_refused() {
-        let answer = |errno: Errno| not_started("/opt/page", &errno.into(), "look");
-        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::TXTBSY, Errno::MFILE, Errno::IO] {
-            assert!(matches!(answer(errno), SendOutcome::Transient { reached: false, .. }), "{errno}");
-        }
-        for errno in [Errno::NOENT, Errno::ACCESS, Errno::PERM, Errno::NOEXEC, Errno::NOTDIR, Errno::LOOP] {
-            let SendOutcome::Permanent { words } = answer(errno) else { panic!("{errno}") };
-            assert!(words.starts_with("page cannot be started: ") && words.contains("; "), "{words}");
-        }
+    async fn finish(script: &str, capture: Capture) -> Finished {
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        let subprocess = Subprocess {
+            program: "/bin/sh",
+            arguments: &arguments,
+            variables: &[],
+            input: b"",
+            timeout: Duration::from_secs(60),
+            capture,
+        };
+        subprocess.run().await.expect("started")
+    }
+
+    #[tokio::test]
+    async fn captures_both_outputs_or_standard_output_alone() {
+        let script = "echo out; echo err >&2; exit 3";
+        let both = finish(script, Capture::Tail).await;
+        assert!(matches!(both.exit, Exit::Code(3)));
+        assert_eq!(both.output(), b"out\nerr\n");
+        assert_eq!(finish(script, Capture::Stdout(100)).await.output(), b"out\n");
+        assert_eq!(finish("printf 1234567890", Capture::Stdout(4)).await.output(), b"7890");
     }
 }

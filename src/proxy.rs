@@ -24,7 +24,7 @@ const SHOWN_MAX_CHARS: usize = 120;
 
 /// A proxy and the variable that sets it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Set {
+pub struct ProxySetting {
     pub variable: &'static str,
     url: Url,
 }
@@ -33,11 +33,11 @@ pub struct Set {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyError {
     pub variable: &'static str,
-    why: Why,
+    kind: ErrorKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Why {
+enum ErrorKind {
     /// The value has no host.
     NoAddress,
     Scheme(String),
@@ -48,85 +48,85 @@ enum Why {
 /// The proxy settings of the environment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
-    pub https: Option<Set>,
-    pub http: Option<Set>,
+    pub https: Option<ProxySetting>,
+    pub http: Option<ProxySetting>,
     /// Hosts that bypass the proxies, separated by commas.
     pub exempt: Option<String>,
-    /// Malformed variables, which are ignored.
-    pub faults: Vec<ProxyError>,
+    /// Invalid variables, which are ignored.
+    pub errors: Vec<ProxyError>,
 }
 
 impl Proxies {
     /// Reads the variables. `environment` returns the value of a variable, if it is set.
     pub fn read(environment: &dyn Fn(&str) -> Option<String>) -> Proxies {
-        let set = |name: &&'static str| {
+        let value_of = |name: &&'static str| {
             let value = environment(name).filter(|value| !value.trim().is_empty())?;
             Some((*name, value.trim().to_owned()))
         };
-        let is_cgi = set(&CGI).is_some();
-        let mut faults = Vec::new();
-        let mut of = |names: [&'static str; 2]| {
+        let is_cgi = value_of(&CGI).is_some();
+        let mut errors = Vec::new();
+        let mut setting = |names: [&'static str; 2]| {
             let is_allowed = |name: &&&'static str| !(is_cgi && **name == "HTTP_PROXY");
-            let (variable, value) = names.iter().filter(is_allowed).find_map(set)?;
-            match address(&value) {
-                Ok(url) => Some(Set { variable, url }),
-                Err(why) => {
-                    faults.push(ProxyError { variable, why });
+            let (variable, value) = names.iter().filter(is_allowed).find_map(value_of)?;
+            match parse_address(&value) {
+                Ok(url) => Some(ProxySetting { variable, url }),
+                Err(kind) => {
+                    errors.push(ProxyError { variable, kind });
                     None
                 }
             }
         };
-        let (https, http, all) = (of(HTTPS), of(HTTP), of(ALL));
-        let exempt = EXEMPT.iter().find_map(set);
+        let (https, http, all) = (setting(HTTPS), setting(HTTP), setting(ALL));
+        let exempt = EXEMPT.iter().find_map(value_of);
         if let Some((variable, list)) = &exempt
-            && let Some(entry) = entries(list).find(|entry| is_useless(entry))
+            && let Some(entry) = entries(list).find(|entry| cannot_match(entry))
         {
-            faults.push(ProxyError {
+            errors.push(ProxyError {
                 variable,
-                why: Why::Exempt(shown(entry.rsplit('@').next().unwrap_or_default())),
+                kind: ErrorKind::Exempt(shown(entry.rsplit('@').next().unwrap_or_default())),
             });
         }
         Proxies {
             https: https.or_else(|| all.clone()),
             http: http.or(all),
             exempt: exempt.map(|(_, list)| entries(&list).collect::<Vec<_>>().join(",")),
-            faults,
+            errors,
         }
     }
 
     /// Returns the proxy that most connections use: the one for https, else the one for http.
-    pub fn first(&self) -> Option<&Set> {
+    pub fn first(&self) -> Option<&ProxySetting> {
         self.https.as_ref().or(self.http.as_ref())
     }
 }
 
 /// Applies the proxies of the process's environment to a client. If none is set, the client keeps the
 /// system's proxy settings (macOS).
-pub fn through(builder: ClientBuilder) -> ClientBuilder {
+pub fn apply(builder: ClientBuilder) -> ClientBuilder {
     let proxies = Proxies::read(&|name| std::env::var(name).ok());
     let mut builder = match &proxies {
-        Proxies { https: None, http: None, faults, .. } if faults.is_empty() => return builder,
+        Proxies { https: None, http: None, errors, .. } if errors.is_empty() => return builder,
         // Otherwise reqwest reads the environment itself, by other rules.
         _ => builder.no_proxy(),
     };
     let exempt = proxies.exempt.as_deref().and_then(NoProxy::from_string);
-    let https = proxies.https.and_then(|set| reqwest::Proxy::https(set.url).ok());
-    let http = proxies.http.and_then(|set| reqwest::Proxy::http(set.url).ok());
+    let https = proxies.https.and_then(|setting| reqwest::Proxy::https(setting.url).ok());
+    let http = proxies.http.and_then(|setting| reqwest::Proxy::http(setting.url).ok());
     for proxy in https.into_iter().chain(http) {
         builder = builder.proxy(proxy.no_proxy(exempt.clone()));
     }
     builder
 }
 
-/// Parses the address in a variable. A host without a scheme is common.
-fn address(value: &str) -> Result<Url, Why> {
+/// Parses the address in a variable. Accepts a host without a scheme, because that form is common.
+fn parse_address(value: &str) -> Result<Url, ErrorKind> {
     let whole = if value.contains("://") { value.to_owned() } else { format!("http://{value}") };
     let scheme = whole.split("://").next().unwrap_or_default().to_lowercase();
     if !SCHEMES.contains(&scheme.as_str()) {
-        return Err(Why::Scheme(shown(&scheme)));
+        return Err(ErrorKind::Scheme(shown(&scheme)));
     }
-    let url = Url::parse(&whole).map_err(|_| Why::NoAddress)?;
-    if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(Why::NoAddress) }
+    let url = Url::parse(&whole).map_err(|_| ErrorKind::NoAddress)?;
+    if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(ErrorKind::NoAddress) }
 }
 
 /// Splits `NO_PROXY`. Accepts spaces between entries and brackets around IPv6 addresses, because both are
@@ -136,9 +136,9 @@ fn entries(list: &str) -> impl Iterator<Item = &str> {
     entries.map(|entry| entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry))
 }
 
-/// Returns whether an entry cannot match: ports, URLs and globs. Hosts, domains and addresses with an
-/// optional mask can.
-fn is_useless(entry: &str) -> bool {
+/// Returns whether an entry cannot match any host: an entry with a port, a URL or a glob. Hosts, domains and
+/// addresses with an optional mask can match.
+fn cannot_match(entry: &str) -> bool {
     let is_glob = entry.contains('*') && entry != "*";
     let has_port = entry.split_once(':').is_some_and(|(_, port)| !port.contains(':'));
     is_glob || has_port || entry.contains('@')
@@ -148,7 +148,7 @@ fn shown(text: &str) -> String {
     text::plain_line(text, SHOWN_MAX_CHARS)
 }
 
-impl Set {
+impl ProxySetting {
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
     }
@@ -159,31 +159,31 @@ impl Set {
     }
 
     /// Returns host and port only: `proxy.example:3128`.
-    pub fn place(&self) -> String {
+    pub fn address(&self) -> String {
         shown(&format!("{}:{}", self.url.host_str().unwrap_or_default(), self.port()))
     }
 }
 
-impl fmt::Debug for Set {
+impl fmt::Debug for ProxySetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in {}", self.place(), self.variable)
+        write!(f, "{} in {}", self.address(), self.variable)
     }
 }
 
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variable = self.variable;
-        match &self.why {
-            Why::NoAddress => {
+        match &self.kind {
+            ErrorKind::NoAddress => {
                 write!(f, "invalid {variable}: expected an address such as http://proxy.example:3128")
             }
-            Why::Scheme(scheme) => {
+            ErrorKind::Scheme(scheme) => {
                 write!(
                     f,
                     "invalid {variable}: unsupported proxy scheme {scheme}://; expected http, https, socks5h or socks5"
                 )
             }
-            Why::Exempt(entry) => write!(
+            ErrorKind::Exempt(entry) => write!(
                 f,
                 "invalid {variable}: {entry:?} matches no host; expected names, domains or addresses, separated by commas"
             ),
@@ -202,13 +202,15 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(set: &[(&str, &str)], https: &str, http: &str, faults: &[&str]) {
+    fn check(set: &[(&str, &str)], https: &str, http: &str, errors: &[&str]) {
         let proxies = read(set);
-        let place = |set: &Option<Set>| set.as_ref().map(|set| format!("{set:?}")).unwrap_or_default();
-        assert_eq!((place(&proxies.https).as_str(), place(&proxies.http).as_str()), (https, http), "{set:?}");
-        let words: Vec<String> = proxies.faults.iter().map(ProxyError::to_string).collect();
-        assert_eq!(words, faults, "{set:?}");
-        assert!(!format!("{proxies:?} {words:?}").contains("canary"), "{proxies:?}");
+        let text = |setting: &Option<ProxySetting>| {
+            setting.as_ref().map(|setting| format!("{setting:?}")).unwrap_or_default()
+        };
+        assert_eq!((text(&proxies.https).as_str(), text(&proxies.http).as_str()), (https, http), "{set:?}");
+        let messages: Vec<String> = proxies.errors.iter().map(ProxyError::to_string).collect();
+        assert_eq!(messages, errors, "{set:?}");
+        assert!(!format!("{proxies:?} {messages:?}").contains("canary"), "{proxies:?}");
     }
 
     #[test]
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_variable_is_named_without_its_value() {
+    fn an_invalid_variable_is_named_without_its_value() {
         let no_address = |variable: &str| {
             format!("invalid {variable}: expected an address such as http://proxy.example:3128")
         };
@@ -244,13 +246,13 @@ mod tests {
             check(&[("http_proxy", value)], "", "", &[&no_address("http_proxy")]);
             check(&[("HTTPS_PROXY", value)], "", "", &[&no_address("HTTPS_PROXY")]);
         }
-        let kind =
+        let message =
             "invalid all_proxy: unsupported proxy scheme ftp://; expected http, https, socks5h or socks5";
-        check(&[("all_proxy", "ftp://u:canary@p.example")], "", "", &[kind]);
-        // ALL_PROXY applies where the specific variable is malformed.
-        let faults = [no_address("https_proxy")];
+        check(&[("all_proxy", "ftp://u:canary@p.example")], "", "", &[message]);
+        // ALL_PROXY applies if the specific variable is invalid.
+        let errors = [no_address("https_proxy")];
         let all = "p:1 in ALL_PROXY";
-        check(&[("https_proxy", "::::"), ("ALL_PROXY", "p:1")], all, all, &[&faults[0]]);
+        check(&[("https_proxy", "::::"), ("ALL_PROXY", "p:1")], all, all, &[&errors[0]]);
     }
 
     #[test]
@@ -263,10 +265,10 @@ mod tests {
         for (list, entry) in
             [("a,*.example.com", "*.example.com"), ("http://a", "http://a"), ("a:80", "a:80")]
         {
-            let words = format!(
+            let message = format!(
                 "invalid no_proxy: {entry:?} matches no host; expected names, domains or addresses, separated by commas"
             );
-            check(&[("no_proxy", list)], "", "", &[&words]);
+            check(&[("no_proxy", list)], "", "", &[&message]);
         }
     }
 }

@@ -107,7 +107,7 @@ mod tests {
                 assert!(error.to_string().ends_with("not a regular file"), "{error}");
             }
         }
-        check(&path_of("absent")).expect("may be made");
+        check(&path_of("absent")).expect("may be created");
         assert_eq!(open(&path_of("absent")).expect_err("absent").kind(), io::ErrorKind::NotFound);
         check(&path_of("round")).expect_err("a loop");
     }

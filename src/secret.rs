@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_never_shows_it() {
+    fn printing_a_secret_shows_asterisks() {
         let table: Table = toml::from_str("token = 'hunter2'").expect("a table");
         assert_eq!(table.token.expose(), "hunter2");
         assert_eq!(table.token, Secret::new("hunter2"));

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 
 const SOCKET: &str = "statusd.sock";
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+const RESPONSE_MAX_BYTES: u64 = 64 * 1024;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The current status of the daemon. Times are UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -87,11 +87,11 @@ impl StatusSocket {
     }
 
     /// Writes the current status to one client. Cancel-safe.
-    pub async fn serve(&self, live: impl Fn() -> DaemonStatus) -> io::Result<()> {
+    pub async fn serve(&self, status: impl Fn() -> DaemonStatus) -> io::Result<()> {
         let (client, _) = self.listener.accept().await?;
-        let answer = serde_json::to_vec(&live())?;
+        let response = serde_json::to_vec(&status())?;
         // The status fits the socket's buffer, so a client that does not read causes no wait.
-        match client.writable().await.and_then(|()| client.try_write(&answer)) {
+        match client.writable().await.and_then(|()| client.try_write(&response)) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
@@ -107,8 +107,8 @@ pub fn close(directory: &Path) {
 /// Requests the status of the daemon of a state directory. `None` if no daemon responds.
 pub fn ask(directory: &Path) -> Option<DaemonStatus> {
     let client = UnixStream::connect(directory.join(SOCKET)).ok()?;
-    client.set_read_timeout(Some(ANSWER_WITHIN)).ok()?;
-    let mut answer = Vec::new();
-    client.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).ok()?;
-    serde_json::from_slice(&answer).ok()
+    client.set_read_timeout(Some(RESPONSE_TIMEOUT)).ok()?;
+    let mut response = Vec::new();
+    client.take(RESPONSE_MAX_BYTES).read_to_end(&mut response).ok()?;
+    serde_json::from_slice(&response).ok()
 }

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line() {
+    fn a_line_has_no_breaks() {
         check_line(
             "  iCloud\u{a0}Backup \r\n is\tdown\u{2028}now\u{85}. ",
             99,
@@ -217,19 +217,19 @@ mod tests {
     }
 
     #[test]
-    fn text_keeps_its_lines_and_no_more() {
+    fn text_keeps_line_breaks() {
         check_text("\n\none\r\ntwo\rthree\n\n\n\nfour  \n\n", 99, "one\ntwo\nthree\n\nfour");
         check_text("a\u{2028}b\u{2029}c\u{b}d\u{c}e\u{85}f", 99, "a\nb\nc\nd\ne\nf");
         check_text(" \n \u{200b} \n", 99, "");
     }
 
     #[test]
-    fn nothing_can_move_the_cursor_or_colour_the_screen() {
+    fn removes_terminal_escape_sequences() {
         check_line("\u{1b}[31mred\u{1b}[0m \u{7}bell\0 \u{9b}2J\u{7f}", 99, "[31mred[0m bell 2J");
     }
 
     #[test]
-    fn nothing_can_turn_or_hide_text() {
+    fn removes_direction_marks_and_invisible_characters() {
         for hidden in [
             '\u{200b}',
             '\u{200c}',
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_every_script_stay() {
+    fn keeps_letters_of_every_script() {
         for text in ["iCloudバックアップ", "Резервные копии", "نسخ احتياطي", "e\u{301}tat", "☁\u{fe0f} 👍🏽"]
         {
             check_line(text, 99, text);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excerpt_ends_between_words_where_there_are_any() {
+    fn an_excerpt_ends_between_words() {
         assert_eq!(excerpt("Users may be unable.", 20), "Users may be unable.");
         assert_eq!(excerpt("Users may be unable to", 20), "Users may be unable…");
         assert_eq!(excerpt("Users may be unable to", 18), "Users may be…");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn joiners_stay_where_scripts_need_them_and_nowhere_else() {
+    fn keeps_joiners_only_where_scripts_need_them() {
         for text in [
             "پشتیبان\u{200c}گیری",              // Persian: two parts of a word
             "ه\u{200d} ق",                      // an abbreviation
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_agrees_with_its_noun() {
+    fn nouns_agree_with_their_numbers() {
         let check = |noun: &str, expected: [&str; 3]| {
             assert_eq!([0, 1, 2].map(|number| counted(number, noun)), expected);
         };
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_counts_characters_and_shows() {
+    fn a_cut_counts_characters_and_is_marked() {
         check_line("バックアップ", 6, "バックアップ");
         check_line("バックアップ", 5, "バックア…");
         check_line("ab cdef", 4, "ab…");

@@ -34,11 +34,11 @@ pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
             None => error.source(),
         }
     });
-    causes.filter_map(|cause| cause.downcast_ref::<rustls::Error>()).next().map(words)
+    causes.filter_map(|cause| cause.downcast_ref::<rustls::Error>()).next().map(describe)
 }
 
 /// Returns a TLS failure in plain words, because the messages of rustls are for programmers.
-pub fn words(error: &rustls::Error) -> &'static str {
+pub fn describe(error: &rustls::Error) -> &'static str {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => "the server does not speak TLS",
@@ -75,8 +75,8 @@ pub fn install_provider() {
 /// Returns whether a URL's host is this computer, so that plain http is as safe as TLS. Resolves no
 /// names. Accepts IPv6 with or without brackets.
 pub fn is_loopback(host: &str) -> bool {
-    let number = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || number.parse().is_ok_and(|number: std::net::IpAddr| number.is_loopback())
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// Reads a `ca_file`: a PEM file with at least one authority to trust in addition to the system's.

@@ -13,16 +13,17 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::outcome::{Audience, Notice, SendOutcome};
-use super::process::{self, Meaning, Run, Task};
+use super::program::{Meaning, check_program, classify, not_started};
 use super::redact::Redactor;
-use super::settings::{ReadSecret, Shown, either, shown, shown_path, shown_secret, shown_some};
+use super::settings::{ReadSecret, Shown, optional_secret, shown, shown_path, shown_secret, shown_some};
 use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
+use crate::process::{Capture, Finished, Subprocess};
 use crate::secret::Secret;
 use crate::text;
 
-/// Python takes a second to start; services get some seconds each.
-const SEND_WITHIN: Duration = Duration::from_secs(60);
+/// Python needs a second to start, and each service some seconds.
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 const TITLE_MAX_CHARS: usize = 250;
 /// A safety limit. `apprise` applies the limits of each service itself.
 const BODY_MAX_CHARS: usize = 10_000;
@@ -32,9 +33,9 @@ const SECRET_MIN_BYTES: usize = 6;
 /// The prefixes of messages in the output of `apprise -vv` (1.2 and later), after the time.
 const LEVELS: [&str; 3] = [" - ERROR - ", " - WARNING - ", SUCCESS];
 const SUCCESS: &str = " - INFO - Sent ";
-/// Its words for a configuration that holds nothing it could use; its exit code is that of a
-/// service that was down.
-const NOTHING_TO_USE: &str = "You must specify at least one server URL";
+/// The error for a configuration without a usable service. The exit code is the same as for a service
+/// that is down.
+const NO_SERVICE: &str = "You must specify at least one server URL";
 
 /// `[channel.apprise.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -108,17 +109,19 @@ impl Apprise {
     ///
     /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Apprise, String> {
-        process::check_program("program", &settings.program)?;
-        let url = either("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        check_program("program", &settings.program)?;
+        let url = optional_secret("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
         let redactor = Redactor::new(url.iter().flat_map(|url| parts(url.expose())));
         let services = match (url, &settings.config_file) {
             (Some(url), None) => one(url, settings)?,
             (None, Some(file)) => configured(file, settings.tag.as_deref())?,
             (Some(_), Some(_)) => return Err("config_file: also given as url; remove one of them".to_owned()),
             (None, None) => {
-                return Err("the key \"url\" is missing; write it, or url_file with a file that holds it, \
+                return Err(
+                    "the key \"url\" is missing; write it, or url_file with a file that contains it, \
                             or config_file with apprise's own configuration"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
         };
         Ok(Apprise { program: settings.program.clone(), services, redactor })
@@ -144,27 +147,28 @@ impl Apprise {
         arguments
     }
 
-    fn judged(&self, run: &Run) -> SendOutcome {
-        let lines = run.lines();
+    fn classify(&self, finished: &Finished) -> SendOutcome {
+        let lines = finished.lines();
         let has = |part: &str| lines.iter().any(|line| line.contains(part));
-        let (some, nothing) = (has(SUCCESS), has(NOTHING_TO_USE));
-        run.judged(&self.program, &self.reason(&lines), |code| meaning(code, some, nothing))
+        let (any_sent, no_service) = (has(SUCCESS), has(NO_SERVICE));
+        classify(&self.program, finished, &self.reason(&lines), |code| meaning(code, any_sent, no_service))
     }
 
     /// Returns the last failure in the output, otherwise the last success, otherwise the last line.
     fn reason(&self, lines: &[String]) -> String {
-        let said = |level: &str, line: &String| {
+        let message = |level: &str, line: &String| {
             let (_, message) = line.split_once(level)?;
-            // The last one there is says only that the one before was the last.
-            (!message.contains(NOTHING_TO_USE)).then(|| message.to_owned())
+            // This error only follows from the one before.
+            (!message.contains(NO_SERVICE)).then(|| message.to_owned())
         };
         let [error, warning, success] = LEVELS;
-        let failures = lines.iter().rev().find_map(|line| said(error, line).or_else(|| said(warning, line)));
-        let successes = || lines.iter().rev().find_map(|line| said(success, line));
+        let failures =
+            lines.iter().rev().find_map(|line| message(error, line).or_else(|| message(warning, line)));
+        let successes = || lines.iter().rev().find_map(|line| message(success, line));
         let reason = failures
-            .or_else(|| successes().map(|what| format!("Sent {what}")))
+            .or_else(|| successes().map(|service| format!("Sent {service}")))
             .or_else(|| lines.iter().rev().find(|line| !line.trim().is_empty()).cloned());
-        let reason = without_addresses(&reason.unwrap_or_default());
+        let reason = without_urls(&reason.unwrap_or_default());
         self.redactor.redact(&reason, REASON_MAX_CHARS)
     }
 }
@@ -178,43 +182,47 @@ impl Transport for Apprise {
             variables.push(("APPRISE_URLS".to_owned(), url.expose().to_owned()));
         }
         let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
-        let task = Task {
+        let subprocess = Subprocess {
             program: &self.program,
             arguments: &self.arguments(notice),
             variables: &variables,
             input: body.as_bytes(),
-            within: SEND_WITHIN,
+            timeout: SEND_TIMEOUT,
+            capture: Capture::Tail,
         };
-        match process::run(task).await {
-            Ok(run) => self.judged(&run),
-            Err(error) => process::not_started(&self.program, &error, MISSING),
+        match subprocess.run().await {
+            Ok(finished) => self.classify(&finished),
+            Err(error) => not_started(&self.program, &error, MISSING),
         }
     }
 }
 
 const MISSING: &str = "install the package apprise, or write its absolute path as program";
 
-/// What an exit code means. `some` were told, `nothing` could be used.
-fn meaning(code: i32, some: bool, nothing: bool) -> Meaning {
+/// Returns the meaning of an exit code. `any_sent`: at least one service was notified. `no_service`: the
+/// configuration has no usable service.
+fn meaning(code: i32, any_sent: bool, no_service: bool) -> Meaning {
     match code {
         0 => Meaning::Delivered,
-        1 if nothing => Meaning::Refused("it can make nothing of the address; check url or config_file"),
-        // The others again and again, until the last one works: worse than one that missed it.
-        1 if some => Meaning::Delivered,
-        2 => Meaning::Refused("it does not know an argument; install apprise 1.2 or newer"),
-        3 => Meaning::Refused("no service is meant; check tag and config_file"),
-        _ => Meaning::Retry(""),
+        1 if no_service => {
+            Meaning::Permanent("the address or configuration is unusable; check url or config_file")
+        }
+        // A retry would repeat the message at the services that worked.
+        1 if any_sent => Meaning::Delivered,
+        2 => Meaning::Permanent("it rejects an argument; install apprise 1.2 or newer"),
+        3 => Meaning::Permanent("no service is selected; check tag and config_file"),
+        _ => Meaning::Transient(""),
     }
 }
 
 fn one(url: Secret, settings: &Settings) -> Result<Services, String> {
     if settings.tag.is_some() {
-        return Err("tag: chooses among the services of config_file; remove it".to_owned());
+        return Err("tag: selects services of config_file; remove it".to_owned());
     }
     // `apprise` accepts several URLs in one string, but a retry would notify all of them again.
     if !url.expose().contains("://") || url.expose().contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err(
-            "url: not one address as apprise writes them (scheme://…); write a table for each service"
+            "url: expected one address in the form of apprise (scheme://…); write a table for each service"
                 .to_owned(),
         );
     }
@@ -231,7 +239,7 @@ fn configured(file: &Path, tag: Option<&str>) -> Result<Services, String> {
     let tag = match tag.map(str::trim) {
         None => None,
         Some("") => return Err("tag: empty; write it or remove the key".to_owned()),
-        Some(tag) if tag.contains('\0') => return Err("tag: holds a NUL; remove it".to_owned()),
+        Some(tag) if tag.contains('\0') => return Err("tag: contains a NUL byte; remove it".to_owned()),
         Some(tag) => Some(format!("--tag={tag}")),
     };
     Ok(Services::Configured([format!("--config={path}")].into_iter().chain(tag).collect()))
@@ -260,14 +268,14 @@ fn decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// It quotes addresses that it cannot use, also those of its own configuration, which we do not
-/// know.
-fn without_addresses(text: &str) -> String {
-    let hidden = |word: &str| match word.split_once("://") {
+/// Cuts URLs after the scheme: `apprise` quotes unusable URLs, even from its own configuration, which
+/// statusd does not read.
+fn without_urls(text: &str) -> String {
+    let hide = |word: &str| match word.split_once("://") {
         Some((scheme, _)) => format!("{scheme}://…"),
         None => word.to_owned(),
     };
-    text.split_whitespace().map(hidden).collect::<Vec<_>>().join(" ")
+    text.split_whitespace().map(hide).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -295,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn one_service_or_a_configuration_is_taken() {
+    fn one_service_or_a_configuration_is_accepted() {
         for toml in [
             "url = 'slack://T0PSECRET/hunter2'",
             "url_file = '/url'",
@@ -309,31 +317,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_without_giving_it_away() {
-        for (toml, words) in [
+    fn invalid_settings_are_rejected_without_printing_secrets() {
+        for (toml, expected) in [
             ("", "the key \"url\" is missing"),
             (
                 "program = 'bin/apprise'\nurl_file = '/url'",
                 "program: \"bin/apprise\" is not an absolute path",
             ),
-            ("url = 'T0PSECRET'", "url: not one address"),
-            ("url = 'a://T0PSECRET b://hunter2'", "url: not one address"),
+            ("url = 'T0PSECRET'", "url: expected one address"),
+            ("url = 'a://T0PSECRET b://hunter2'", "url: expected one address"),
             ("url = 'a://x'\nurl_file = '/url'", "url: also given as url_file"),
             ("url = 'a://T0PSECRET'\nconfig_file = '/etc/a'", "config_file: also given as url"),
-            ("url = 'a://T0PSECRET'\ntag = 'me'", "tag: chooses among"),
+            ("url = 'a://T0PSECRET'\ntag = 'me'", "tag: selects services"),
             ("config_file = 'apprise.yml'", "config_file: apprise.yml is not an absolute path"),
             ("config_file = '/etc/a'\ntag = ' '", "tag: empty"),
             ("url_file = '/nowhere'", "url_file: /nowhere: no such file"),
         ] {
-            let error = made(toml).expect_err("must be refused");
-            assert!(error.starts_with(words), "{error}");
+            let error = made(toml).expect_err("invalid");
+            assert!(error.starts_with(expected), "{error}");
             assert!(!error.contains("T0PSECRET") && !error.contains("hunter2"), "{error}");
         }
         assert!(toml::from_str::<Settings>("urls = ['a://b']").is_err());
     }
 
     #[test]
-    fn debug_shows_no_address() {
+    fn debug_prints_no_url() {
         let settings: Settings = toml::from_str("url = 'slack://T0PSECRET/hunter2'").expect("settings");
         let apprise = made("url = 'slack://T0PSECRET/hunter2'").expect("an apprise");
         let shown = format!("{settings:?} {apprise:?}");
@@ -344,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_hold_no_address_and_no_second_option() {
+    fn arguments_contain_no_url_and_no_option_from_apple() {
         let apprise = made("url_file = '/url'").expect("an apprise");
         let arguments = apprise.arguments(&notice("--debug\n-c /etc/passwd", Severity::Alert));
         let expected =
@@ -361,20 +369,20 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_have_their_meaning() {
+    fn exit_codes_are_classified() {
         assert_eq!(meaning(0, false, false), Meaning::Delivered);
-        assert_eq!(meaning(1, false, false), Meaning::Retry(""));
+        assert_eq!(meaning(1, false, false), Meaning::Transient(""));
         assert_eq!(meaning(1, true, false), Meaning::Delivered);
-        assert!(matches!(meaning(1, false, true), Meaning::Refused(_)));
-        assert!(matches!(meaning(2, true, false), Meaning::Refused(_)));
-        assert!(matches!(meaning(3, false, false), Meaning::Refused(_)));
+        assert!(matches!(meaning(1, false, true), Meaning::Permanent(_)));
+        assert!(matches!(meaning(2, true, false), Meaning::Permanent(_)));
+        assert!(matches!(meaning(3, false, false), Meaning::Permanent(_)));
         for code in (4..=255).chain([-1]) {
-            assert_eq!(meaning(code, true, true), Meaning::Retry(""), "{code}");
+            assert_eq!(meaning(code, true, true), Meaning::Transient(""), "{code}");
         }
     }
 
     #[test]
-    fn its_words_are_the_last_that_matter_without_secrets() {
+    fn the_reason_is_the_last_failure_without_secrets() {
         let apprise = made("url = 'slack://T0PSECRET/hunter2%21x'").expect("an apprise");
         let reason =
             |lines: &[&str]| apprise.reason(&lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
@@ -410,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_of_an_address_may_be_secret() {
+    fn every_part_of_a_url_may_be_secret() {
         let parts = parts("mailtos://me%40home:pa%3Aword@host.example/?to=you@example.com&key=s3cretkey");
         for part in ["me@home", "me%40home", "pa:word", "host.example", "s3cretkey", "example.com"] {
             assert!(parts.iter().any(|found| found == part), "{part}: {parts:?}");

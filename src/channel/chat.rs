@@ -12,11 +12,10 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Value;
 
-use super::http::status::answers;
-use super::http::status::http_answer;
+use super::http::status::{classify_status, returned};
 use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
-use super::settings::{ReadSecret, http_address, refuse_open, required};
+use super::settings::{ReadSecret, http_url, require_encryption, required_secret};
 use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;
@@ -31,7 +30,7 @@ const ELLIPSIS: char = '…';
 
 /// The id of a chat or thread: a number, with or without quotes, or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "expected a number or a text in quotes")]
+#[serde(untagged, expecting = "expected a number or a string in quotes")]
 pub enum Id {
     Number(i64),
     Text(String),
@@ -69,46 +68,45 @@ impl From<&Id> for Value {
 ///
 /// # Errors
 ///
-/// One line that begins with the key and holds nothing of the address but scheme and host.
-pub fn secret_address(
+/// One line that begins with the key and contains no more of the URL than scheme and host.
+pub fn secret_url(
     inline: Option<&Secret>,
     file: Option<&Path>,
     read_secret: ReadSecret,
 ) -> Result<Url, String> {
-    let address = required("url", inline, file, read_secret)?;
-    // The error's own words may quote the beginning, and what was pasted there may be anything.
-    let url = http_address("url", address.expose())
-        .map_err(|_| "url: not an address; copy the whole of it, https:// included".to_owned())?;
-    refuse_open("url", &url)?;
+    let secret = required_secret("url", inline, file, read_secret)?;
+    // The original error may quote the beginning of the text, which may be a token.
+    let url = http_url("url", secret.expose())
+        .map_err(|_| "url: invalid address; copy all of it, including https://".to_owned())?;
+    require_encryption("url", &url)?;
     Ok(url)
 }
 
 /// Returns the title as one short defanged line, not yet escaped for markup.
 pub fn title(notice: &Notice) -> String {
-    inert(&text::plain_line(&notice.title, TITLE_MAX_CHARS))
+    defang(&text::plain_line(&notice.title, TITLE_MAX_CHARS))
 }
 
 /// Returns the body as defanged lines, not yet escaped for markup.
 pub fn body(notice: &Notice) -> String {
-    inert(&text::plain_text(&notice.body, BODY_MAX_CHARS))
+    defang(&text::plain_text(&notice.body, BODY_MAX_CHARS))
 }
 
-/// Breaks up, invisibly, what chat programs make of plain text by themselves: mentions (`@all`),
-/// commands (`/start`), hashtags, and links (`https://…`, `name.example`, `mailto:…`). A link to
-/// Apple stays whole.
-pub fn inert(text: &str) -> String {
+/// Inserts invisible characters where chat programs would find a mention (`@all`), a command
+/// (`/start`), a hashtag or a link (`https://…`, `name.example`, `mailto:…`). Links to Apple stay whole.
+pub fn defang(text: &str) -> String {
     text.split_inclusive(char::is_whitespace)
-        .map(|word| if is_apples(word) { word.to_owned() } else { broken_up(word) })
+        .map(|word| if is_apple_link(word) { word.to_owned() } else { defang_word(word) })
         .collect()
 }
 
-fn broken_up(word: &str) -> String {
+fn defang_word(word: &str) -> String {
     let mut out = String::with_capacity(word.len());
     let mut before = None;
     let mut chars = word.chars().peekable();
     while let Some(c) = chars.next() {
         out.push(c);
-        if chars.peek().is_some_and(|after| is_seam(before, c, *after)) {
+        if chars.peek().is_some_and(|after| needs_joiner(before, c, *after)) {
             out.push(WORD_JOINER);
         }
         before = Some(c);
@@ -116,8 +114,8 @@ fn broken_up(word: &str) -> String {
     out
 }
 
-/// Whether `c` makes a name, an address or a command of what is around it.
-fn is_seam(before: Option<char>, c: char, after: char) -> bool {
+/// Returns true if `c` would turn its surroundings into a name, a link or a command.
+fn needs_joiner(before: Option<char>, c: char, after: char) -> bool {
     if after.is_whitespace() {
         return false;
     }
@@ -132,9 +130,8 @@ fn is_seam(before: Option<char>, c: char, after: char) -> bool {
     }
 }
 
-/// Whether a word is a link to Apple and nothing else, so that no program can find another host in
-/// it.
-fn is_apples(word: &str) -> bool {
+/// Returns true if a word is only a link to Apple, in which no program can find another host.
+fn is_apple_link(word: &str) -> bool {
     let link = word.trim_matches(|c: char| c.is_whitespace() || "()\u{201c}\u{201d}\"',;:!?.".contains(c));
     let rest = link.strip_prefix("https://").unwrap_or(link);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -145,8 +142,8 @@ fn is_apples(word: &str) -> bool {
         && path.chars().all(is_path)
 }
 
-/// At most `max`, each character counting what `size` says; with an ellipsis where it was cut.
-pub fn fitting(text: &str, max: usize, size: impl Fn(char) -> usize) -> String {
+/// Cuts `text` to `max`, where each character counts `size`, and marks a cut with an ellipsis.
+pub fn truncate(text: &str, max: usize, size: impl Fn(char) -> usize) -> String {
     if text.chars().map(&size).sum::<usize>() <= max {
         return text.to_owned();
     }
@@ -171,8 +168,8 @@ pub fn colour(severity: Severity) -> u32 {
     }
 }
 
-/// Whether the status says that the message is there. The body may yet say otherwise.
-pub fn is_good(reply: &HttpReply) -> bool {
+/// Returns true for a 2xx status. The body may still report a failure.
+pub fn is_success(reply: &HttpReply) -> bool {
     matches!(reply.status, 200..=299)
 }
 
@@ -181,42 +178,42 @@ pub fn is_web_page(reply: &HttpReply) -> bool {
     reply.body.trim_ascii_start().starts_with(b"<")
 }
 
-/// What the common table says, in the peer's own words: `reason` is its reason, `advice` what to
-/// do where the reason is known. A known reason in a 4xx will not go away by itself.
-pub fn judged(peer: &HttpTarget, reply: &HttpReply, reason: &str, advice: Option<&str>) -> SendOutcome {
+/// Classifies a response by its status. `reason` is the server's explanation; `advice` is set for a
+/// known reason, which makes a 4xx a permanent failure.
+pub fn classify(target: &HttpTarget, reply: &HttpReply, reason: &str, advice: Option<&str>) -> SendOutcome {
     match advice {
         Some(advice) if matches!(reply.status, 400..=499) && reply.status != 429 => {
-            refused(peer, reply, advice, reason)
+            permanent(target, reply, advice, reason)
         }
-        _ => peer.with_reason(table(reply), reason),
+        _ => target.with_response(by_status(reply), reason),
     }
 }
 
-/// The message is there; `note` is what the reply tells of it. Blank: nothing.
-pub fn delivered(peer: &HttpTarget, reply: &HttpReply, receipt: Option<String>, note: &str) -> SendOutcome {
-    let note = peer.redacted(note);
-    let answers = answers(reply.status);
-    let words = if note.is_empty() { answers } else { format!("{answers}; {note}") };
-    peer.with_reason(SendOutcome::Delivered { receipt, words }, "")
+/// Returns a delivery. `note` is taken from the response and may be blank.
+pub fn delivered(target: &HttpTarget, reply: &HttpReply, receipt: Option<String>, note: &str) -> SendOutcome {
+    let note = target.redacted(note);
+    let returned = returned(reply.status);
+    let detail = if note.is_empty() { returned } else { format!("{returned}; {note}") };
+    target.with_response(SendOutcome::Delivered { receipt, detail }, "")
 }
 
-/// A reply that is final, whatever its status says.
-pub fn refused(peer: &HttpTarget, reply: &HttpReply, advice: &str, reason: &str) -> SendOutcome {
-    let words = format!("{}; {advice}", answers(reply.status));
-    peer.with_reason(SendOutcome::Permanent { words }, reason)
+/// Returns a permanent failure, whatever the status.
+pub fn permanent(target: &HttpTarget, reply: &HttpReply, advice: &str, reason: &str) -> SendOutcome {
+    let detail = format!("{}; {advice}", returned(reply.status));
+    target.with_response(SendOutcome::Permanent { detail }, reason)
 }
 
-fn table(reply: &HttpReply) -> SendOutcome {
-    http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now())
+fn by_status(reply: &HttpReply) -> SendOutcome {
+    classify_status(reply.status, reply.retry_after.as_deref(), Timestamp::now())
 }
 
-/// The same answer with the peer's wish to wait, where there is one, in place of the header's.
-pub fn waiting(answer: SendOutcome, wish_s: Option<f64>) -> SendOutcome {
-    match (answer, wish_s.and_then(whole_seconds)) {
-        (SendOutcome::Transient { reached, words, .. }, Some(after_s)) => {
-            SendOutcome::Transient { after_s: Some(after_s), reached, words }
+/// Replaces the delay of a transient failure with the one from the response body, if there is one.
+pub fn with_retry_after(outcome: SendOutcome, retry_after_s: Option<f64>) -> SendOutcome {
+    match (outcome, retry_after_s.and_then(whole_seconds)) {
+        (SendOutcome::Transient { reached, detail, .. }, Some(after_s)) => {
+            SendOutcome::Transient { after_s: Some(after_s), reached, detail }
         }
-        (answer, _) => answer,
+        (outcome, _) => outcome,
     }
 }
 
@@ -244,46 +241,46 @@ pub(super) mod tests {
 
     /// Shows the invisible character as `·`.
     #[track_caller]
-    fn check_inert(text: &str, expected: &str) {
-        assert_eq!(inert(text).replace(WORD_JOINER, "·"), expected, "{text:?}");
+    fn check_defang(text: &str, expected: &str) {
+        assert_eq!(defang(text).replace(WORD_JOINER, "·"), expected, "{text:?}");
     }
 
     #[test]
-    fn names_commands_and_tags_lose_their_meaning() {
-        check_inert("@all @here mail me@x.example", "@·all @·here mail me@·x.·example");
-        check_inert("/start and/or (/stop)", "/·start and/or (/·stop)");
-        check_inert("#general C#x", "#·general C#x");
+    fn mentions_commands_and_hashtags_are_defanged() {
+        check_defang("@all @here mail me@x.example", "@·all @·here mail me@·x.·example");
+        check_defang("/start and/or (/stop)", "/·start and/or (/·stop)");
+        check_defang("#general C#x", "#·general C#x");
     }
 
     #[test]
-    fn foreign_links_are_broken_up() {
-        check_inert("https://help.example/a", "https:·/·/·help.·example/a");
-        check_inert("HTTP://1.2.3.4/", "HTTP:·/·/·1.2.3.4/");
-        check_inert("see icloud-help.com, now", "see icloud-help.·com, now");
-        check_inert("mailto:x tel:1", "mailto:·x tel:·1");
-        check_inert("“evil.com”", "“evil.·com”");
+    fn foreign_links_are_defanged() {
+        check_defang("https://help.example/a", "https:·/·/·help.·example/a");
+        check_defang("HTTP://1.2.3.4/", "HTTP:·/·/·1.2.3.4/");
+        check_defang("see icloud-help.com, now", "see icloud-help.·com, now");
+        check_defang("mailto:x tel:1", "mailto:·x tel:·1");
+        check_defang("“evil.com”", "“evil.·com”");
     }
 
     #[test]
-    fn words_and_times_stay_as_they_are() {
+    fn plain_words_and_times_are_unchanged() {
         for text in ["Since 08:15. It lasted 2 h.", "iOS 18.1 is out…", "a. b: c\n\nd", "50 % + 1/2", ""] {
-            check_inert(text, text);
+            check_defang(text, text);
         }
     }
 
     #[test]
-    fn apples_links_stay_whole() {
+    fn links_to_apple_are_unchanged() {
         for text in [
             "https://www.apple.com/support/systemstatus/",
             "(support.apple.com/en-us/HT204247).",
             "apple.com\nhttps://apple.com/a.html",
         ] {
-            check_inert(text, text);
+            check_defang(text, text);
         }
     }
 
     #[test]
-    fn what_only_looks_like_apple_does_not() {
+    fn links_that_only_look_like_apple_are_defanged() {
         for text in [
             "https://apple.com@evil.com",
             "https://apple.com.evil.com/",
@@ -298,13 +295,13 @@ pub(super) mod tests {
             "https://apple.com:80@evil.com",
             "apple.com/https://evil.com",
         ] {
-            assert!(inert(text).contains(WORD_JOINER), "{text}");
+            assert!(defang(text).contains(WORD_JOINER), "{text}");
         }
     }
 
     #[test]
-    fn a_cut_counts_what_it_is_told_to() {
-        let check = |text, max, expected| assert_eq!(fitting(text, max, char::len_utf16), expected);
+    fn truncation_counts_with_the_given_size() {
+        let check = |text, max, expected| assert_eq!(truncate(text, max, char::len_utf16), expected);
         check("ab", 2, "ab");
         check("abc", 2, "a…");
         check("👍👍", 4, "👍👍");
@@ -313,17 +310,17 @@ pub(super) mod tests {
         check("a b c", 4, "a b…");
         check("ab c", 3, "ab…");
         check("", 0, "");
-        assert_eq!(fitting("&&", 9, |c| if c == '&' { 5 } else { 1 }), "&…");
+        assert_eq!(truncate("&&", 9, |c| if c == '&' { 5 } else { 1 }), "&…");
     }
 
     #[test]
-    fn waits_are_whole_and_bounded() {
-        let check = |wish: f64, expected: Option<u64>| {
-            let retry = SendOutcome::Transient { after_s: Some(7), reached: true, words: String::new() };
-            let SendOutcome::Transient { after_s, .. } = waiting(retry, Some(wish)) else {
-                panic!("not a retry")
+    fn retry_delays_are_rounded_up_and_validated() {
+        let check = |after: f64, expected: Option<u64>| {
+            let transient = SendOutcome::Transient { after_s: Some(7), reached: true, detail: String::new() };
+            let SendOutcome::Transient { after_s, .. } = with_retry_after(transient, Some(after)) else {
+                panic!("not transient")
             };
-            assert_eq!(after_s, expected.or(Some(7)), "{wish}");
+            assert_eq!(after_s, expected.or(Some(7)), "{after}");
         };
         check(64.57, Some(65));
         check(0.0, Some(0));
@@ -334,7 +331,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_id_may_stand_in_quotes() {
+    fn an_id_may_be_in_quotes() {
         #[derive(Debug, Deserialize)]
         struct Settings {
             id: Id,
@@ -345,14 +342,14 @@ pub(super) mod tests {
         assert_eq!(id("id = '@name'").number(), None);
         assert_eq!(Value::from(&id("id = '@name'")), Value::String("@name".to_owned()));
         let error = toml::from_str::<Settings>("id = 1.5").expect_err("not an id");
-        assert_eq!(error.message(), "expected a number or a text in quotes");
+        assert_eq!(error.message(), "expected a number or a string in quotes");
     }
 
     #[test]
-    fn an_address_that_is_none_is_not_repeated() {
+    fn an_invalid_url_is_not_repeated() {
         for wrong in ["T0PATHT0PATH", "T0PATHT0PATH:x", "http://hooks.example/T0PATHT0PATH"] {
-            let error = secret_address(Some(&Secret::new(wrong)), None, &|_| panic!("no file"));
-            let error = error.expect_err("refused");
+            let error = secret_url(Some(&Secret::new(wrong)), None, &|_| panic!("no file"));
+            let error = error.expect_err("invalid");
             assert!(error.starts_with("url: ") && !error.to_lowercase().contains("t0path"), "{error}");
         }
     }

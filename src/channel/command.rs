@@ -12,14 +12,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::outcome::{Audience, Notice, SendOutcome};
-use super::process::{self, Meaning, Task};
+use super::program::{Meaning, check_program, classify, not_started};
 use super::settings::{HIDDEN, ReadSecret, Shown, shown, shown_list};
-use super::transport::{AnyTransport, ENDS_WITHIN, Table, Transport};
+use super::transport::{AnyTransport, MAX_DURATION, Table, Transport};
+use crate::process::{Capture, Subprocess};
 use crate::text;
 
-const WITHIN_DEFAULT_S: u64 = 30;
-const WITHIN_MAX_S: u64 = 600;
-/// Characters of a variable. Systems limit all of them together; the input has everything.
+const TIMEOUT_DEFAULT_S: u64 = 30;
+const TIMEOUT_MAX_S: u64 = 600;
+/// Limits the characters of a variable, because systems limit the environment. The input is complete.
 const VARIABLE_MAX_CHARS: usize = 4_000;
 /// The fields of a change (`docs/json.md`) that become variables: `STATUSD_` and the name in
 /// capitals. All of them are always set, so that scripts can use `set -u`.
@@ -54,13 +55,13 @@ pub struct Settings {
     /// The program and its arguments. The program is an absolute path, or a name without `/` that
     /// is looked up in `PATH`. Every user of the machine can read the arguments while it runs.
     pub command: Vec<String>,
-    /// Seconds that it may take, 1 to 600; 30 unless told otherwise.
-    #[serde(default = "within_default_s")]
-    pub within_s: u64,
+    /// The time limit in seconds, 1 to 600. Default: 30.
+    #[serde(default = "timeout_default_s")]
+    pub timeout_s: u64,
 }
 
-fn within_default_s() -> u64 {
-    WITHIN_DEFAULT_S
+fn timeout_default_s() -> u64 {
+    TIMEOUT_DEFAULT_S
 }
 
 impl Table for Settings {
@@ -69,13 +70,14 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
-        let Settings { command, within_s } = self;
-        // People write tokens into arguments, against the advice.
-        let hidden = |(at, word): (usize, &String)| if at == 0 { word.clone() } else { HIDDEN.to_owned() };
-        let command: Vec<String> = command.iter().enumerate().map(hidden).collect();
-        let within_s = i64::try_from(*within_s).unwrap_or(i64::MAX);
-        vec![shown_list("command", &command), shown("within_s", within_s)]
+        // No `..`, so that each new setting is shown or hidden on purpose.
+        let Settings { command, timeout_s } = self;
+        // Users may put tokens into arguments, against the documentation's advice.
+        let hide =
+            |(index, word): (usize, &String)| if index == 0 { word.clone() } else { HIDDEN.to_owned() };
+        let command: Vec<String> = command.iter().enumerate().map(hide).collect();
+        let timeout_s = i64::try_from(*timeout_s).unwrap_or(i64::MAX);
+        vec![shown_list("command", &command), shown("timeout_s", timeout_s)]
     }
 
     fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
@@ -93,7 +95,7 @@ impl fmt::Debug for Settings {
 pub struct Command {
     program: String,
     arguments: Vec<String>,
-    within: Duration,
+    timeout: Duration,
 }
 
 impl fmt::Debug for Command {
@@ -109,41 +111,41 @@ impl Command {
     ///
     /// One line for users that begins with the setting's key.
     pub fn new(settings: &Settings) -> Result<Command, String> {
-        let Settings { command, within_s } = settings;
+        let Settings { command, timeout_s } = settings;
         let Some((program, arguments)) = command.split_first() else {
             return Err("command: empty; write the program and its arguments".to_owned());
         };
-        process::check_program("command", program)?;
+        check_program("command", program)?;
         if arguments.iter().any(|argument| argument.contains('\0')) {
-            return Err("command: an argument holds a NUL, which no program can be given".to_owned());
+            return Err("command: an argument contains a NUL byte; remove it".to_owned());
         }
-        if !(1..=WITHIN_MAX_S).contains(within_s) {
-            return Err(format!("within_s: {within_s}: must be 1 to {WITHIN_MAX_S}"));
+        if !(1..=TIMEOUT_MAX_S).contains(timeout_s) {
+            return Err(format!("timeout_s: {timeout_s}: must be 1 to {TIMEOUT_MAX_S}"));
         }
         let (program, arguments) = (program.clone(), arguments.to_vec());
-        Ok(Command { program, arguments, within: Duration::from_secs(*within_s) })
+        Ok(Command { program, arguments, timeout: Duration::from_secs(*timeout_s) })
     }
 }
 
 impl Transport for Command {
     /// Runs the program once. Times out after `timeout_s` and the seconds between SIGTERM and SIGKILL.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        let task = Task {
+        let subprocess = Subprocess {
             program: &self.program,
             arguments: &self.arguments,
             variables: &variables(&notice.payload),
             input: notice.payload.as_bytes(),
-            within: self.within,
+            timeout: self.timeout,
+            capture: Capture::Tail,
         };
-        match process::run(task).await {
-            Ok(run) => run.judged(&self.program, &run.last_line(), meaning),
-            Err(error) => process::not_started(&self.program, &error, MISSING),
+        match subprocess.run().await {
+            Ok(finished) => classify(&self.program, &finished, &finished.last_line(), meaning),
+            Err(error) => not_started(&self.program, &error, MISSING),
         }
     }
 
-    /// Within what time a run ends, but for the seconds that a program gets to end when told to.
-    fn ends_within(&self) -> Duration {
-        self.within + ENDS_WITHIN
+    fn max_duration(&self) -> Duration {
+        self.timeout + MAX_DURATION
     }
 }
 
@@ -154,14 +156,14 @@ const MISSING: &str = "check the path, and the interpreter in its first line";
 fn meaning(code: i32) -> Meaning {
     match code {
         0 => Meaning::Delivered,
-        64 => Meaning::Refused("that says: wrong usage; check its arguments in the config"),
-        65 => Meaning::Refused("that says: it does not understand the change; check the program"),
-        75 => Meaning::Retry("that says: try again later"),
-        77 => Meaning::Refused("that says: it is not allowed to; check what it may do"),
-        78 => Meaning::Refused("that says: its configuration is wrong; check that"),
-        126 => Meaning::Refused("that says: a program in it cannot be run; check its permissions"),
-        127 => Meaning::Refused("that says: a program in it was not found; install it or check PATH"),
-        _ => Meaning::Retry(""),
+        64 => Meaning::Permanent("wrong usage; check its arguments in the config"),
+        65 => Meaning::Permanent("it rejects its input; check the program"),
+        75 => Meaning::Transient("temporary failure"),
+        77 => Meaning::Permanent("permission denied; check what the program may do"),
+        78 => Meaning::Permanent("its own configuration is invalid; check that"),
+        126 => Meaning::Permanent("a program that it calls is not executable; check the permissions"),
+        127 => Meaning::Permanent("a program that it calls was not found; install it or check PATH"),
+        _ => Meaning::Transient(""),
     }
 }
 
@@ -203,30 +205,30 @@ mod tests {
     fn the_settings_have_defaults_and_no_other_keys() {
         let command = made("command = ['/usr/local/bin/page', '--room', '7']").expect("a command");
         assert_eq!(
-            (command.program.as_str(), command.within),
+            (command.program.as_str(), command.timeout),
             ("/usr/local/bin/page", Duration::from_secs(30))
         );
         assert_eq!(command.arguments, ["--room", "7"]);
-        assert!(made("command = ['page']\nwithin_s = 600").is_ok());
-        for wrong in ["", "within_s = 5", "command = 'page'", "command = ['page']\nshell = true"] {
+        assert!(made("command = ['page']\ntimeout_s = 600").is_ok());
+        for wrong in ["", "timeout_s = 5", "command = 'page'", "command = ['page']\nshell = true"] {
             assert!(toml::from_str::<Settings>(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn what_cannot_run_is_refused() {
-        for (toml, words) in [
+    fn invalid_commands_are_rejected() {
+        for (toml, expected) in [
             ("command = []", "command: empty"),
             ("command = ['']", "command: empty"),
             ("command = ['./page']", "command: \"./page\" is not an absolute path"),
             ("command = ['~/bin/page']", "command: \"~/bin/page\" is not an absolute path"),
-            ("command = [\"/bin/page\\u0000\"]", "command: holds a NUL"),
-            ("command = ['page', \"hunter2\\u0000\"]", "command: an argument holds a NUL"),
-            ("command = ['page']\nwithin_s = 0", "within_s: 0: must be 1 to 600"),
-            ("command = ['page']\nwithin_s = 601", "within_s: 601: must be 1 to 600"),
+            ("command = [\"/bin/page\\u0000\"]", "command: contains a NUL byte"),
+            ("command = ['page', \"hunter2\\u0000\"]", "command: an argument contains a NUL byte"),
+            ("command = ['page']\ntimeout_s = 0", "timeout_s: 0: must be 1 to 600"),
+            ("command = ['page']\ntimeout_s = 601", "timeout_s: 601: must be 1 to 600"),
         ] {
-            let error = made(toml).expect_err("must be refused");
-            assert!(error.starts_with(words) && !error.contains("hunter2"), "{error}");
+            let error = made(toml).expect_err("invalid");
+            assert!(error.starts_with(expected) && !error.contains("hunter2"), "{error}");
         }
     }
 
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_there_clean_and_short_whatever_the_change_is() {
+    fn variables_are_always_set_clean_and_short() {
         for payload in ["", "no JSON", "[]", "{\"version\":1}"] {
             assert_eq!(variable(payload, "STATUSD_KIND"), "");
             assert_eq!(variables(payload).len(), FIELDS.len());

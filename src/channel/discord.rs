@@ -28,8 +28,8 @@ const TITLE_MAX: usize = 256;
 const DESCRIPTION_MAX: usize = 4_096;
 /// The flag of a silent message.
 const SUPPRESS_NOTIFICATIONS: u32 = 1 << 12;
-/// The answer repeats the message, with six bytes for each character that is not ASCII.
-const ANSWER_MAX_BYTES: usize = 64 * 1024;
+/// The response repeats the message, with six bytes for each non-ASCII character.
+const RESPONSE_MAX_BYTES: usize = 64 * 1024;
 const RESET_AFTER: &str = "x-ratelimit-reset-after";
 
 /// `[channel.discord.NAME]`
@@ -67,7 +67,7 @@ impl Table for Settings {
 /// A Discord webhook, ready to send.
 #[derive(Debug)]
 pub struct Discord {
-    peer: HttpTarget,
+    target: HttpTarget,
 }
 
 impl Discord {
@@ -77,50 +77,50 @@ impl Discord {
     ///
     /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Discord, String> {
-        let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        let url = address(url, settings.thread_id.as_ref())?;
-        Ok(Discord { peer: HttpTarget::new(url, [])?.reading(ANSWER_MAX_BYTES) })
+        let url = chat::secret_url(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        let url = request_url(url, settings.thread_id.as_ref())?;
+        Ok(Discord { target: HttpTarget::new(url, [])?.with_body_limit(RESPONSE_MAX_BYTES) })
     }
 
-    fn judged(&self, reply: &HttpReply) -> SendOutcome {
+    fn classify(&self, reply: &HttpReply) -> SendOutcome {
         let json = reply.json();
-        if chat::is_good(reply) {
+        if chat::is_success(reply) {
             if chat::is_web_page(reply) {
-                let advice = "this is a web page; check that url is the address of a webhook";
-                return chat::refused(&self.peer, reply, advice, "");
+                let advice = "the response is a web page; check that url is the address of a webhook";
+                return chat::permanent(&self.target, reply, advice, "");
             }
             let message = json["id"].as_str().map(|id| format!("message {id}")).unwrap_or_default();
-            return chat::delivered(&self.peer, reply, None, &message);
+            return chat::delivered(&self.target, reply, None, &message);
         }
         let raw = String::from_utf8_lossy(&reply.body);
         let reason = json["message"].as_str().unwrap_or(&raw);
-        let answer = chat::judged(&self.peer, reply, reason, json["code"].as_u64().and_then(advice));
-        // The one in the body is exact; the last is there even where the other two are not.
+        let outcome = chat::classify(&self.target, reply, reason, json["code"].as_u64().and_then(advice));
+        // The delay in the body is exact. The last header may be present where the others are not.
         let reset_after = reply.headers.get(RESET_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let fallback = if reply.retry_after.is_none() { reset_after } else { None };
-        chat::waiting(answer, json["retry_after"].as_f64().or(fallback))
+        chat::with_retry_after(outcome, json["retry_after"].as_f64().or(fallback))
     }
 }
 
 impl Transport for Discord {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
+        match self.target.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
-/// Where to post, so that the answer comes after the message is there and names it.
-fn address(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
+/// Adds the query that makes Discord respond after the message is stored, with the message's id.
+fn request_url(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
     for other in ["/slack", "/github"] {
         if url.path().ends_with(other) {
-            return Err(format!("url: is for messages in another form; take {other} off its end"));
+            return Err(format!("url: accepts another message format; remove {other} from the end"));
         }
     }
     let mut query: Vec<(String, String)> =
@@ -128,10 +128,10 @@ fn address(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
     query.push(("wait".to_owned(), "true".to_owned()));
     if let Some(id) = thread_id {
         let Some(number) = id.number().filter(|number| *number > 0) else {
-            return Err("thread_id: not the number of a thread; copy its id from Discord".to_owned());
+            return Err("thread_id: invalid thread id; copy the id from Discord".to_owned());
         };
         if query.iter().any(|(name, _)| name == "thread_id") {
-            return Err("thread_id: the address has one too; remove one of them".to_owned());
+            return Err("thread_id: also given in the url; remove one of them".to_owned());
         }
         query.push(("thread_id".to_owned(), number.to_string()));
     }
@@ -142,20 +142,20 @@ fn address(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
 /// Returns advice for Discord's own error codes.
 fn advice(code: u64) -> Option<&'static str> {
     Some(match code {
-        10_003 => "the channel or thread is gone; check thread_id, or make a new webhook",
-        10_015 => "the webhook is gone; make a new one and write its address into the config",
+        10_003 => "the channel or thread no longer exists; check thread_id, or create a new webhook",
+        10_015 => "the webhook no longer exists; create a new one and write its address into the config",
         50_001 | 50_013 => "the webhook may not post there; check the permissions of the channel",
-        50_027 => "the end of the address is wrong; copy the whole of it from Discord again",
-        50_035 => "Discord does not understand the message; check thread_id, else please report this",
-        200_000 => "the server's AutoMod holds the message back; make an exception for the webhook",
+        50_027 => "the end of the address is wrong; copy the whole address from Discord again",
+        50_035 => "Discord cannot read the message; check thread_id, otherwise please report this",
+        200_000 => "the server's AutoMod blocks the message; add an exception for the webhook",
         220_001 => "the channel is a forum; write the thread_id of a thread there into the config",
         _ => return None,
     })
 }
 
 fn payload(notice: &Notice) -> Value {
-    let title = chat::fitting(&chat::title(notice), TITLE_MAX, escaped_len);
-    let body = chat::fitting(&chat::body(notice), DESCRIPTION_MAX, escaped_len);
+    let title = chat::truncate(&chat::title(notice), TITLE_MAX, escaped_len);
+    let body = chat::truncate(&chat::body(notice), DESCRIPTION_MAX, escaped_len);
     let mut payload = json!({
         "embeds": [{
             "title": escaped(&title),
@@ -204,7 +204,7 @@ mod tests {
     use crate::channel::chat::tests::notice;
 
     #[test]
-    fn the_message_is_an_embed_that_mentions_nobody() {
+    fn the_message_is_an_embed_without_mentions() {
         let alarm = payload(&notice("iCloud Backup is down", "Since 08:15.\nWait."));
         let expected = json!({
             "embeds": [{
@@ -218,14 +218,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_neither_good_nor_bad_is_silent() {
+    fn only_information_is_silent() {
         let flags = |severity| payload(&Notice { severity, ..notice("a", "b") }).get("flags").cloned();
         assert_eq!(flags(Severity::Info), Some(json!(4096)));
         assert_eq!((flags(Severity::Alert), flags(Severity::Resolved)), (None, None));
     }
 
     #[test]
-    fn apples_words_are_no_markdown() {
+    fn apples_text_is_no_markdown() {
         for (text, expected) in [
             (
                 "**a** __b__ ~~c~~ `d` ||e||",
@@ -258,8 +258,8 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_waited_for_and_a_thread_named() {
-        let query = |toml: &str| made(toml).expect("ready").peer.url().query().map(str::to_owned);
+    fn the_url_waits_for_the_message_and_names_the_thread() {
+        let query = |toml: &str| made(toml).expect("ready").target.url().query().map(str::to_owned);
         assert_eq!(query("url = 'https://d.example/x'").as_deref(), Some("wait=true"));
         assert_eq!(
             query("url = 'https://d.example/x?wait=false&thread_id=7'").as_deref(),
@@ -272,20 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
-        let error = |toml: &str| made(toml).expect_err("refused");
+    fn invalid_settings_are_rejected() {
+        let error = |toml: &str| made(toml).expect_err("invalid");
         for id in ["'general'", "0", "-5"] {
             let error = error(&format!("url = 'https://d.example/x'\nthread_id = {id}"));
-            assert!(error.starts_with("thread_id: not the number"), "{error}");
+            assert!(error.starts_with("thread_id: invalid thread id"), "{error}");
         }
         let twice = error("url = 'https://d.example/x?thread_id=7'\nthread_id = 7");
-        assert_eq!(twice, "thread_id: the address has one too; remove one of them");
+        assert_eq!(twice, "thread_id: also given in the url; remove one of them");
         let slack = error("url = 'https://d.example/T0PATH/slack'");
-        assert_eq!(slack, "url: is for messages in another form; take /slack off its end");
+        assert_eq!(slack, "url: accepts another message format; remove /slack from the end");
     }
 
     #[test]
-    fn nothing_shows_the_address() {
+    fn neither_debug_nor_config_show_prints_the_url() {
         let settings: Settings =
             toml::from_str("url = 'https://discord.com/api/T0PATH'\nthread_id = 7").expect("settings");
         let discord = Discord::new(&settings, &|_| panic!("no file")).expect("ready");

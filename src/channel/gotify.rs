@@ -19,7 +19,7 @@ use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
-    self, ReadSecret, Shown, redacted, refuse_open, required, shown, shown_path, shown_secret,
+    self, ReadSecret, Shown, redacted, require_encryption, required_secret, shown, shown_path, shown_secret,
 };
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
@@ -72,8 +72,8 @@ impl fmt::Debug for Settings {
 /// A Gotify server, ready to send.
 #[derive(Debug)]
 pub struct Gotify {
-    peer: HttpTarget,
-    /// Marked as sensitive: it prints as such.
+    target: HttpTarget,
+    /// Marked as sensitive, so that `Debug` hides the value.
     key: HeaderValue,
 }
 
@@ -85,12 +85,12 @@ impl Gotify {
     /// One line for users that begins with the setting's key, without secrets. Of the URL it contains only
     /// scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Gotify, String> {
-        let url = messages_of(settings::http_address("url", &settings.url)?)?;
-        refuse_open("url", &url)?;
+        let url = message_url(settings::http_url("url", &settings.url)?)?;
+        require_encryption("url", &url)?;
         let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = required("token", inline, file, read_secret)?;
+        let token = required_secret("token", inline, file, read_secret)?;
         let key = settings::secret_header("token", token.expose())?;
-        Ok(Gotify { peer: HttpTarget::new(url, [&token])?, key })
+        Ok(Gotify { target: HttpTarget::new(url, [&token])?, key })
     }
 }
 
@@ -98,25 +98,25 @@ impl Transport for Gotify {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);
-        match self.peer.post_json(headers, body(notice)).await {
-            Ok(reply) => push::judged(&self.peer, &reply, said(&reply)),
-            Err(answer) => answer,
+        match self.target.post_json(headers, body(notice)).await {
+            Ok(reply) => push::classify(&self.target, &reply, response_text(&reply)),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
-/// Where the server at this address takes messages.
-fn messages_of(mut url: Url) -> Result<Url, String> {
+/// Returns the URL for messages to the server at `url`.
+fn message_url(mut url: Url) -> Result<Url, String> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(
-            "url: holds a ? or #; write the server's address alone, and the token as token".to_owned()
+            "url: contains a ? or #; write only the server's address, and the token as token".to_owned()
         );
     }
-    url.path_segments_mut().expect("an http address has a path").pop_if_empty().push("message");
+    url.path_segments_mut().expect("an HTTP URL has a path").pop_if_empty().push("message");
     Ok(url)
 }
 
@@ -140,8 +140,8 @@ fn body(notice: &Notice) -> Vec<u8> {
     message.to_string().into_bytes()
 }
 
-/// `{"id":25,…}`, or `{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to …"}`.
-fn said(reply: &HttpReply) -> Option<String> {
+/// Returns the id or the error of `{"id":25,…}`, or `{"error":"Unauthorized","errorCode":401,"errorDescription":"you need to …"}`.
+fn response_text(reply: &HttpReply) -> Option<String> {
     let json = reply.json();
     if let Some(id) = json["id"].as_u64() {
         return Some(format!("id {id}"));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_the_developers_feed_lead_to_the_developers_page() {
+    fn changes_in_the_developer_feed_link_to_the_developer_page() {
         let notice =
             Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..notice("t", "b", Severity::Alert) };
         let click = "{\"click\":{\"url\":\"https://developer.apple.com/system-status/\"}}";
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_as_documented() {
+    fn the_message_has_the_documented_form() {
         assert_eq!(
             text(&notice("iCloud Backup is down", "Since 02:10.\n**Über** ![x](y).", Severity::Alert)),
             "{\"title\":\"iCloud Backup is down\",\"message\":\"Since 02:10.\\n**Über** ![x](y).\",\
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn title_and_text_are_cut() {
+    fn title_and_text_are_truncated() {
         let body = body(&notice(&"ü".repeat(9_999), &"バ".repeat(9_999), Severity::Alert));
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         let chars = |key: &str| json[key].as_str().expect("text").chars().count();
@@ -210,42 +210,51 @@ mod tests {
     }
 
     #[test]
-    fn messages_go_below_the_servers_own_path() {
+    fn messages_go_below_the_base_path() {
         for (url, expected) in [
             ("https://a.example", "https://a.example/message"),
             ("https://a.example/", "https://a.example/message"),
             ("https://a.example:8443/push/gotify", "https://a.example:8443/push/gotify/message"),
             ("https://a.example/gotify/", "https://a.example/gotify/message"),
         ] {
-            let url = messages_of(Url::parse(url).expect("an address")).expect("an address");
+            let url = message_url(Url::parse(url).expect("a URL")).expect("a URL");
             assert_eq!(url.as_str(), expected);
         }
     }
 
     #[track_caller]
-    fn check_refused(toml: &str, words: &str) {
-        let error = made(toml).expect_err("must be refused");
-        assert!(error.contains(words), "{error}");
+    fn check_rejected(toml: &str, expected: &str) {
+        let error = made(toml).expect_err("invalid");
+        assert!(error.contains(expected), "{error}");
         for secret in ["hunter2", "s3cret", "T0PATH"] {
             assert!(!error.contains(secret), "{error}");
         }
     }
 
     #[test]
-    fn what_is_not_safe_is_refused_without_giving_it_away() {
-        check_refused("url = 'https://a.example/T0PATH'", "the key \"token\" is missing");
-        check_refused("url = 'a.example/T0PATH'\ntoken = 'hunter2'", "url: not an address");
-        check_refused("url = 'http://a.example/T0PATH'\ntoken = 'hunter2'", "http://a.example/… would carry");
-        check_refused("url = 'https://a.example/message?token=s3cret'\ntoken = 'hunter2'", "url: holds a ?");
-        check_refused(
+    fn unsafe_settings_are_rejected_without_printing_secrets() {
+        check_rejected("url = 'https://a.example/T0PATH'", "the key \"token\" is missing");
+        check_rejected("url = 'a.example/T0PATH'\ntoken = 'hunter2'", "url: invalid address");
+        check_rejected(
+            "url = 'http://a.example/T0PATH'\ntoken = 'hunter2'",
+            "http://a.example/… would carry",
+        );
+        check_rejected(
+            "url = 'https://a.example/message?token=s3cret'\ntoken = 'hunter2'",
+            "url: contains a ?",
+        );
+        check_rejected(
             "url = 'https://a.example'\ntoken = 'hunter2'\ntoken_file = '/token'",
             "token: also given",
         );
-        check_refused(
+        check_rejected(
             "url = 'https://a.example'\ntoken_file = '/nowhere'",
             "token_file: /nowhere: no such file",
         );
-        check_refused("url = 'https://a.example'\ntoken = \"hunter2\\nX: y\"", "token: holds a character");
+        check_rejected(
+            "url = 'https://a.example'\ntoken = \"hunter2\\nX: y\"",
+            "token: contains a character",
+        );
         assert!(made("url = 'http://127.0.0.1:9'\ntoken_file = '/token'").is_ok());
         for wrong in ["token = 'x'", "url = 'https://a.example'\npriority = 1"] {
             assert!(toml::from_str::<Settings>(wrong).is_err(), "{wrong}");
@@ -253,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_scheme_and_host_only() {
+    fn debug_prints_only_scheme_and_host() {
         let toml = "url = 'https://me:s3cret@a.example:8443/T0PATH'\ntoken = 'hunter2'";
         let shown = format!("{:?} {:#?}", settings(toml), made(toml).expect("gotify"));
         assert!(shown.contains("https://a.example:8443/…"), "{shown}");

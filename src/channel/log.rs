@@ -17,8 +17,8 @@ use crate::text;
 
 /// The target of the lines, for log filters.
 pub const TARGET: &str = "statusd::change";
-/// Characters of a line: Apple's texts have about 120.
-const LINE_MAX: usize = 500;
+/// Texts from Apple have about 120 characters.
+const LINE_MAX_CHARS: usize = 500;
 
 /// `[channel.log]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -54,14 +54,14 @@ impl Table for Settings {
 }
 
 thread_local! {
-    /// Why a line of this thread could not be written. The log's writer is called within the macro
-    /// that logs, and has no other way to answer.
-    static LOST: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Why a line of this thread could not be written. The writer runs inside the logging macro and
+    /// cannot return an error.
+    static WRITE_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Notes that a line could not be written: for the writers of the log.
-pub fn lost(error: &io::Error) {
-    LOST.set(Some(error.reason()));
+/// Records that the log's writer failed to write a line.
+pub fn record_write_error(error: &io::Error) {
+    WRITE_ERROR.set(Some(error.reason()));
 }
 
 /// A ready log channel. Writes through `tracing`.
@@ -72,21 +72,21 @@ impl Log {
     /// Writes one line. Transient if neither the journal nor standard error accepts the line.
     fn write(&self, notice: &Notice) -> SendOutcome {
         let line = if notice.body.is_empty() {
-            text::plain_line(&notice.title, LINE_MAX)
+            text::plain_line(&notice.title, LINE_MAX_CHARS)
         } else {
-            text::plain_line(&format!("{}: {}", notice.title, notice.body), LINE_MAX)
+            text::plain_line(&format!("{}: {}", notice.title, notice.body), LINE_MAX_CHARS)
         };
-        let key = text::plain_line(&notice.key, LINE_MAX);
+        let key = text::plain_line(&notice.key, LINE_MAX_CHARS);
         let change: Value = serde_json::from_str(&notice.payload).unwrap_or_default();
-        let field = |name: &str| change[name].as_str().map(|value| text::plain_line(value, LINE_MAX));
+        let field = |name: &str| change[name].as_str().map(|value| text::plain_line(value, LINE_MAX_CHARS));
         let (service, kind) = (field("service"), field("kind"));
-        LOST.take();
+        WRITE_ERROR.take();
         tracing::info!(target: TARGET, key = %key, service, change = kind, "{line}");
-        match LOST.take() {
-            None => SendOutcome::Delivered { receipt: None, words: "written to the log".to_owned() },
+        match WRITE_ERROR.take() {
+            None => SendOutcome::Delivered { receipt: None, detail: "written to the log".to_owned() },
             Some(error) => {
-                let words = format!("cannot write to the log: {error}; check where standard error goes");
-                SendOutcome::Transient { after_s: None, reached: false, words }
+                let detail = format!("cannot write to the log: {error}; check where standard error goes");
+                SendOutcome::Transient { after_s: None, reached: false, detail }
             }
         }
     }
@@ -120,8 +120,8 @@ pub mod tests {
         }
     }
 
-    /// What `say` logs from `info` up, a line each, and what it returns.
-    pub fn captured<T>(shows_target: bool, say: impl FnOnce() -> T) -> (String, T) {
+    /// Runs `run` and returns the lines it logs at `info` and above, and its result.
+    pub fn captured<T>(shows_target: bool, run: impl FnOnce() -> T) -> (String, T) {
         let (lines, written) = channel();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
@@ -129,8 +129,8 @@ pub mod tests {
             .without_time()
             .with_writer(move || Lines(lines.clone()))
             .finish();
-        let said = tracing::subscriber::with_default(subscriber, say);
-        (written.try_iter().collect(), said)
+        let result = tracing::subscriber::with_default(subscriber, run);
+        (written.try_iter().collect(), result)
     }
 
     fn logged(title: &str, body: &str) -> String {
@@ -143,8 +143,8 @@ pub mod tests {
             replaces: None,
             follows: None,
         };
-        let (lines, answer) = captured(true, || Log.write(&notice));
-        assert!(matches!(answer, SendOutcome::Delivered { receipt: None, .. }), "{answer:?}");
+        let (lines, outcome) = captured(true, || Log.write(&notice));
+        assert!(matches!(outcome, SendOutcome::Delivered { receipt: None, .. }), "{outcome:?}");
         lines
     }
 
@@ -159,7 +159,7 @@ pub mod tests {
     }
 
     #[test]
-    fn nobody_can_write_a_second_line() {
+    fn a_notice_is_always_a_single_line() {
         let line = logged("down\n INFO statusd::change: up", "\u{1b}[2J\r\u{2028}x");
         assert_eq!(line.matches('\n').count(), 1, "{line:?}");
         assert!(!line.contains(['\u{1b}', '\r', '\u{2028}']), "{line:?}");

@@ -11,7 +11,7 @@ use serde::Deserialize;
 mod chat;
 pub mod http;
 pub mod outcome;
-pub mod process;
+mod program;
 mod push;
 mod reachability;
 mod redact;
@@ -19,8 +19,8 @@ pub mod settings;
 pub mod snapshot;
 pub mod transport;
 
-pub use http::status::http_answer;
-pub use outcome::{Audience, Fate, Notice, SendOutcome, Wish};
+pub use http::status::classify_status;
+pub use outcome::{AlarmAction, AlarmResult, Audience, Notice, SendOutcome};
 pub use reachability::Reachability;
 pub use snapshot::{ServiceState, Snapshot};
 pub use transport::{AnyTransport, Table, Transport};
@@ -131,14 +131,14 @@ impl Channel {
         self.transport.0.erased_send(notice).await
     }
 
-    /// See [`Transport::ends_within`].
-    pub fn ends_within(&self) -> Duration {
-        self.transport.0.erased_ends_within()
+    /// See [`Transport::max_duration`].
+    pub fn max_duration(&self) -> Duration {
+        self.transport.0.erased_max_duration()
     }
 
-    /// See [`Transport::refresh_every`].
-    pub fn refresh_every(&self) -> Option<Duration> {
-        self.transport.0.erased_refresh_every()
+    /// See [`Transport::sync_interval`].
+    pub fn sync_interval(&self) -> Option<Duration> {
+        self.transport.0.erased_sync_interval()
     }
 
     /// See [`Transport::sync_state`].
@@ -146,14 +146,14 @@ impl Channel {
         self.transport.0.erased_sync_state(snapshot).await
     }
 
-    /// See [`Transport::keeps_alarms`].
-    pub fn keeps_alarms(&self) -> bool {
-        self.transport.0.erased_keeps_alarms()
+    /// See [`Transport::syncs_alarms`].
+    pub fn syncs_alarms(&self) -> bool {
+        self.transport.0.erased_syncs_alarms()
     }
 
-    /// See [`Transport::keep_alarm`].
-    pub async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
-        self.transport.0.erased_keep_alarm(alarm, receipt, wish).await
+    /// See [`Transport::sync_alarm`].
+    pub async fn sync_alarm(&mut self, alarm: &Notice, receipt: &str, action: AlarmAction) -> AlarmResult {
+        self.transport.0.erased_sync_alarm(alarm, receipt, action).await
     }
 
     /// See [`Transport::until_screen_changes`].
@@ -166,9 +166,9 @@ impl Channel {
         self.transport.0.erased_is_reachable().await
     }
 
-    /// See [`Transport::continues`].
-    pub fn continues(&self, older: &Channel) -> bool {
-        self.name == older.name && self.transport.0.erased_continues(older.transport.0.as_any())
+    /// See [`Transport::can_reuse`].
+    pub fn can_reuse(&self, older: &Channel) -> bool {
+        self.name == older.name && self.transport.0.erased_can_reuse(older.transport.0.as_any())
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn channels_have_the_names_of_the_configuration() {
+    fn channels_are_named_as_in_the_configuration() {
         let tables: Tables = toml::from_str(
             "
             webhook.ops.url = 'http://127.0.0.1:9/'
@@ -196,7 +196,7 @@ mod tests {
             ",
         )
         .expect("settings");
-        let named: Vec<String> = tables
+        let channels: Vec<String> = tables
             .all()
             .into_iter()
             .map(|(name, table)| {
@@ -222,6 +222,6 @@ mod tests {
             "email.a People",
             "log Programs",
         ];
-        assert_eq!(named, expected);
+        assert_eq!(channels, expected);
     }
 }

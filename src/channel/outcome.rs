@@ -55,7 +55,7 @@ pub enum SendOutcome {
     Delivered {
         /// The `replaces` of a later notice that supersedes this one.
         receipt: Option<String>,
-        words: String,
+        detail: String,
     },
     /// A retry may succeed.
     Transient {
@@ -63,61 +63,61 @@ pub enum SendOutcome {
         after_s: Option<u64>,
         /// False only if the server certainly did not receive the message.
         reached: bool,
-        words: String,
+        detail: String,
     },
-    /// The peer got the message, and its answer cannot be understood: it may have taken it. Tried
-    /// three times at most, since each try may be a repeat.
-    Unclear { words: String },
-    /// Will never work as it is: wrong address, refused credentials, gone.
-    Permanent { words: String },
+    /// The server received the message, but its response is unintelligible: it may have accepted the
+    /// message. At most three attempts, because each may repeat it.
+    Unclear { detail: String },
+    /// No retry succeeds without a change by the user: a wrong address, rejected credentials.
+    Permanent { detail: String },
 }
 
 impl SendOutcome {
-    /// What came of it, for people.
-    pub fn words(&self) -> &str {
+    pub fn detail(&self) -> &str {
         match self {
-            SendOutcome::Delivered { words, .. }
-            | SendOutcome::Transient { words, .. }
-            | SendOutcome::Unclear { words }
-            | SendOutcome::Permanent { words } => words,
+            SendOutcome::Delivered { detail, .. }
+            | SendOutcome::Transient { detail, .. }
+            | SendOutcome::Unclear { detail }
+            | SendOutcome::Permanent { detail } => detail,
         }
     }
 
-    /// The same answer in other words.
-    pub fn reworded(self, reword: impl FnOnce(String) -> String) -> SendOutcome {
+    /// Returns the same outcome with `map` applied to its detail.
+    pub fn map_detail(self, map: impl FnOnce(String) -> String) -> SendOutcome {
         match self {
-            SendOutcome::Delivered { receipt, words } => {
-                SendOutcome::Delivered { receipt, words: reword(words) }
+            SendOutcome::Delivered { receipt, detail } => {
+                SendOutcome::Delivered { receipt, detail: map(detail) }
             }
-            SendOutcome::Transient { after_s, reached, words } => {
-                SendOutcome::Transient { after_s, reached, words: reword(words) }
+            SendOutcome::Transient { after_s, reached, detail } => {
+                SendOutcome::Transient { after_s, reached, detail: map(detail) }
             }
-            SendOutcome::Unclear { words } => SendOutcome::Unclear { words: reword(words) },
-            SendOutcome::Permanent { words } => SendOutcome::Permanent { words: reword(words) },
+            SendOutcome::Unclear { detail } => SendOutcome::Unclear { detail: map(detail) },
+            SendOutcome::Permanent { detail } => SendOutcome::Permanent { detail: map(detail) },
         }
     }
 }
 
 /// The intended state of an alarm that was shown and may still be on the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Nothing in it is true any more.
-    Closed,
-    /// It is true, but not to be shown again now.
-    Left,
-    /// It is to be there, unless the user dismissed it.
-    OnScreen,
+pub enum AlarmAction {
+    /// Take the alarm from the screen: its outages have ended.
+    Close,
+    /// Do nothing: the alarm is still true, but must not be shown again now.
+    Leave,
+    /// Keep the alarm on the screen, unless the user dismissed it.
+    Show,
 }
 
 /// The result of an [`AlarmAction`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It is as it was.
-    Same,
-    /// It was dismissed: its receipt means nothing any more.
+pub enum AlarmResult {
+    Unchanged,
+    /// The alarm was dismissed, and its receipt is void.
     Gone,
-    /// It was shown again, or closed by us. The receipt that it has now.
-    Changed { receipt: String },
-    /// The wish could not be fulfilled now. It may be later.
-    Unknown,
+    /// statusd showed the alarm again or closed it; `receipt` is the new one.
+    Changed {
+        receipt: String,
+    },
+    /// The action failed now and may succeed later.
+    Retry,
 }

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
-use super::http::status::http_answer;
+use super::http::status::classify_status;
 use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
 use crate::text;
@@ -34,28 +34,27 @@ impl Push {
     }
 }
 
-/// The common table's verdict on `reply`. Its words repeat `said`, what the service said about it
-/// in its own form; where that is nothing, those of a failure repeat the body.
-pub(super) fn judged(peer: &HttpTarget, reply: &HttpReply, said: Option<String>) -> SendOutcome {
-    let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
+/// Classifies `reply` by its status. The detail includes `message`, the service's own message. Without
+/// one, the detail of a failure includes the body.
+pub(super) fn classify(target: &HttpTarget, reply: &HttpReply, message: Option<String>) -> SendOutcome {
+    let outcome = classify_status(reply.status, reply.retry_after.as_deref(), Timestamp::now());
     let is_page = is_web_page(reply);
-    match (&answer, said) {
-        // A login page of the network, or a website where the service was thought to be: whoever
-        // answered has told nobody.
-        (SendOutcome::Delivered { words, .. }, None) if is_page => {
-            if peer.is_certain() {
-                let words = format!("{words}, but with a web page; check the address");
-                return peer.with_reason(SendOutcome::Unclear { words }, "");
+    match (&outcome, message) {
+        // The network's login page, or a web site under the configured address: nothing was delivered.
+        (SendOutcome::Delivered { detail, .. }, None) if is_page => {
+            if target.is_secure() {
+                let detail = format!("{detail} with a web page; check the address");
+                return target.with_response(SendOutcome::Unclear { detail }, "");
             }
-            let words = format!(
-                "{words}, but with a web page; check the address, and whether the network wants a login"
+            let detail = format!(
+                "{detail} with a web page; check the address, and whether the network requires a login"
             );
-            peer.with_reason(SendOutcome::Transient { after_s: None, reached: true, words }, "")
+            target.with_response(SendOutcome::Transient { after_s: None, reached: true, detail }, "")
         }
-        (_, Some(said)) => peer.with_reason(answer, &said),
-        (SendOutcome::Delivered { .. }, None) => peer.with_reason(answer, ""),
-        _ if is_page => peer.with_reason(answer, ""),
-        _ => peer.with_reason(answer, &String::from_utf8_lossy(&reply.body)),
+        (_, Some(message)) => target.with_response(outcome, &message),
+        (SendOutcome::Delivered { .. }, None) => target.with_response(outcome, ""),
+        _ if is_page => target.with_response(outcome, ""),
+        _ => target.with_response(outcome, &String::from_utf8_lossy(&reply.body)),
     }
 }
 
@@ -97,42 +96,42 @@ mod tests {
         assert_eq!((long.title.chars().count(), long.text.chars().count()), (20, 30));
     }
 
-    fn judgement(status: u16, html: bool, body: &str, said: Option<&str>) -> SendOutcome {
-        judgement_of("https", status, html, body, said)
+    fn outcome(status: u16, html: bool, body: &str, message: Option<&str>) -> SendOutcome {
+        outcome_over("https", status, html, body, message)
     }
 
-    fn judgement_of(scheme: &str, status: u16, html: bool, body: &str, said: Option<&str>) -> SendOutcome {
+    fn outcome_over(scheme: &str, status: u16, html: bool, body: &str, message: Option<&str>) -> SendOutcome {
         let url = Url::parse(&format!("{scheme}://push.example/s3crets3cret")).expect("an address");
-        let peer = HttpTarget::new(url, []);
+        let target = HttpTarget::new(url, []);
         let mut headers = HeaderMap::new();
         if html {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         }
         let reply = HttpReply { status, retry_after: None, headers, body: body.into() };
-        judged(&peer.expect("a peer"), &reply, said.map(str::to_owned))
+        classify(&target.expect("a target"), &reply, message.map(str::to_owned))
     }
 
     #[test]
-    fn a_web_page_has_told_nobody() {
+    fn a_web_page_is_not_a_delivery() {
         for (html, body) in [(true, ""), (false, "\n <!doctype html>"), (false, "<html>s3crets3cret")] {
-            let words = "push.example answers 200 OK, but with a web page; check the address".to_owned();
-            assert_eq!(judgement(200, html, body, None), SendOutcome::Unclear { words }, "{body}");
-            let network = "push.example answers 200 OK, but with a web page; check the address, and whether \
-                           the network wants a login";
-            let expected = SendOutcome::Transient { after_s: None, reached: true, words: network.to_owned() };
-            assert_eq!(judgement_of("http", 200, html, body, None), expected, "{body}");
+            let detail = "push.example returned 200 OK with a web page; check the address".to_owned();
+            assert_eq!(outcome(200, html, body, None), SendOutcome::Unclear { detail }, "{body}");
+            let login = "push.example returned 200 OK with a web page; check the address, and whether the \
+                         network requires a login";
+            let expected = SendOutcome::Transient { after_s: None, reached: true, detail: login.to_owned() };
+            assert_eq!(outcome_over("http", 200, html, body, None), expected, "{body}");
         }
-        // The service itself, whatever its proxy declares.
-        assert!(matches!(judgement(200, true, "{}", Some("id 1")), SendOutcome::Delivered { .. }));
+        // The service's own message counts, even if a proxy declares it as HTML.
+        assert!(matches!(outcome(200, true, "{}", Some("id 1")), SendOutcome::Delivered { .. }));
     }
 
     #[test]
-    fn words_repeat_what_was_said() {
-        let words = |status, body, said| judgement(status, false, body, said).words().to_owned();
-        assert_eq!(words(200, "{\"id\":1}", Some("id 1")), "push.example answers 200 OK. It says: id 1");
-        assert_eq!(words(200, "ok", None), "push.example answers 200 OK");
-        assert_eq!(words(502, "<h1>Bad Gateway</h1>", None), "push.example answers 502 Bad Gateway");
-        assert!(words(403, "not s3crets3cret", None).ends_with("may do. It says: not ***"));
-        assert!(words(403, "{}", Some("no s3crets3cret")).ends_with("may do. It says: no ***"));
+    fn the_detail_includes_the_message_or_the_body() {
+        let detail = |status, body, message| outcome(status, false, body, message).detail().to_owned();
+        assert_eq!(detail(200, "{\"id\":1}", Some("id 1")), "push.example returned 200 OK. Response: id 1");
+        assert_eq!(detail(200, "ok", None), "push.example returned 200 OK");
+        assert_eq!(detail(502, "<h1>Bad Gateway</h1>", None), "push.example returned 502 Bad Gateway");
+        assert!(detail(403, "not s3crets3cret", None).ends_with("its permissions. Response: not ***"));
+        assert!(detail(403, "{}", Some("no s3crets3cret")).ends_with("its permissions. Response: no ***"));
     }
 }

@@ -20,7 +20,8 @@ use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
-    self, ReadSecret, Shown, redacted, refuse_open, required, shown_path, shown_secret, shown_some,
+    self, ReadSecret, Shown, redacted, require_encryption, required_secret, shown_path, shown_secret,
+    shown_some,
 };
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
@@ -31,9 +32,9 @@ const TITLE_MAX: usize = 250;
 const MESSAGE_MAX: usize = 1_024;
 /// The maximum length of a device's name.
 const DEVICE_MAX: usize = 25;
-/// Pushover asks for this much patience after a fault of its own.
-const FAULT_WAIT_S: u64 = 5;
-/// When the month's messages are refilled, in seconds since 1970, and how many are left.
+/// The minimum delay that Pushover requires after a 5xx.
+const SERVER_ERROR_DELAY_S: u64 = 5;
+/// When the monthly quota is renewed, in seconds since 1970, and how many messages remain.
 const LIMIT_RESET: &str = "x-limit-app-reset";
 const LIMIT_REMAINING: &str = "x-limit-app-remaining";
 
@@ -91,7 +92,7 @@ impl fmt::Debug for Settings {
 /// A Pushover application and its recipient, ready to send.
 #[derive(Debug)]
 pub struct Pushover {
-    peer: HttpTarget,
+    target: HttpTarget,
     token: Secret,
     user: Secret,
     device: Option<String>,
@@ -106,24 +107,24 @@ impl Pushover {
     /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
     /// most scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Pushover, String> {
-        let url = settings::http_address("url", settings.url.as_deref().unwrap_or(API))?;
-        refuse_open("url", &url)?;
+        let url = settings::http_url("url", settings.url.as_deref().unwrap_or(API))?;
+        require_encryption("url", &url)?;
         let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = required("token", inline, file, read_secret)?;
+        let token = required_secret("token", inline, file, read_secret)?;
         let (inline, file) = (settings.user.as_ref(), settings.user_file.as_deref());
-        let user = required("user", inline, file, read_secret)?;
+        let user = required_secret("user", inline, file, read_secret)?;
         let is_device = |name: &str| name.len() <= DEVICE_MAX && is_name(name);
         if !settings.device.iter().flat_map(|names| names.split(',')).all(is_device) {
             return Err(format!(
-                "device: a name has 1 to {DEVICE_MAX} letters a to z, digits, - and _; \
-                 write several as \"one,two\""
+                "device: invalid name: expected 1 to {DEVICE_MAX} of the characters A-Z a-z 0-9 - _; write \
+                 several as \"one,two\""
             ));
         }
         if !settings.sound.iter().all(|sound| is_name(sound)) {
-            return Err("sound: a name has letters a to z, digits, - and _; check it".to_owned());
+            return Err("sound: invalid name: expected characters A-Z a-z 0-9 - _".to_owned());
         }
         Ok(Pushover {
-            peer: HttpTarget::new(url, [&token, &user])?,
+            target: HttpTarget::new(url, [&token, &user])?,
             token,
             user,
             device: settings.device.clone(),
@@ -149,31 +150,31 @@ impl Pushover {
         serde_json::to_vec(&message).expect("texts and numbers are JSON")
     }
 
-    /// The common table, but for what Pushover says more exactly itself.
-    fn answer(&self, reply: &HttpReply, now: Timestamp) -> SendOutcome {
+    /// Classifies a response by its status, and by what Pushover reports about quota and errors.
+    fn classify(&self, reply: &HttpReply, now: Timestamp) -> SendOutcome {
         let json = reply.json();
-        let said = said(&json);
-        let reason = said.clone().unwrap_or_default();
+        let message = message(&json);
+        let reason = message.clone().unwrap_or_default();
         if reply.status == 429
-            && let Some(after_s) = until_refilled_s(reply, now)
+            && let Some(after_s) = until_quota_reset_s(reply, now)
         {
-            let words = "answers 429: this month's messages are used up; wait, or buy more".to_owned();
-            return self.peer.with_reason(
-                SendOutcome::Transient { after_s: Some(after_s), reached: true, words },
+            let detail = "returned 429: the monthly quota is used up; wait, or buy more messages".to_owned();
+            return self.target.with_response(
+                SendOutcome::Transient { after_s: Some(after_s), reached: true, detail },
                 &reason,
             );
         }
-        let refuses = json["status"].as_u64() == Some(0);
-        match push::judged(&self.peer, reply, said) {
-            SendOutcome::Transient { after_s, reached, words } if reply.status >= 500 => {
-                SendOutcome::Transient { after_s: after_s.max(Some(FAULT_WAIT_S)), reached, words }
+        let is_rejected = json["status"].as_u64() == Some(0);
+        match push::classify(&self.target, reply, message) {
+            SendOutcome::Transient { after_s, reached, detail } if reply.status >= 500 => {
+                SendOutcome::Transient { after_s: after_s.max(Some(SERVER_ERROR_DELAY_S)), reached, detail }
             }
-            // It says what is wrong; the table can only guess.
-            SendOutcome::Delivered { .. } | SendOutcome::Permanent { .. } if refuses => {
-                let words = format!("answers {}; check token, user and device in the config", reply.status);
-                self.peer.with_reason(SendOutcome::Permanent { words }, &reason)
+            // Pushover's status in the body is more specific than the HTTP status.
+            SendOutcome::Delivered { .. } | SendOutcome::Permanent { .. } if is_rejected => {
+                let detail = format!("returned {}; check token, user and device in the config", reply.status);
+                self.target.with_response(SendOutcome::Permanent { detail }, &reason)
             }
-            answer => answer,
+            outcome => outcome,
         }
     }
 }
@@ -181,14 +182,14 @@ impl Pushover {
 impl Transport for Pushover {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), self.body(notice)).await {
-            Ok(reply) => self.answer(&reply, Timestamp::now()),
-            Err(answer) => answer,
+        match self.target.post_json(HeaderMap::new(), self.body(notice)).await {
+            Ok(reply) => self.classify(&reply, Timestamp::now()),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
@@ -207,9 +208,9 @@ struct Message<'a> {
     sound: Option<&'a str>,
 }
 
-/// `{"status":1,"request":"…"}`, or `{"user":"invalid","errors":["user identifier is invalid"],
-/// "status":0,"request":"…"}`.
-fn said(json: &Value) -> Option<String> {
+/// Returns the errors or the request id of a response: `{"status":1,"request":"…"}`, or
+/// `{"user":"invalid","errors":["user identifier is invalid"],"status":0,"request":"…"}`.
+fn message(json: &Value) -> Option<String> {
     let errors: Vec<&str> =
         json["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !errors.is_empty() {
@@ -218,8 +219,8 @@ fn said(json: &Value) -> Option<String> {
     json["request"].as_str().map(|request| format!("request {request}"))
 }
 
-/// Seconds until there are messages again; nothing if there still are some, or in the past.
-fn until_refilled_s(reply: &HttpReply, now: Timestamp) -> Option<u64> {
+/// Returns the seconds until the quota is renewed. `None` if messages remain, or for a time in the past.
+fn until_quota_reset_s(reply: &HttpReply, now: Timestamp) -> Option<u64> {
     let number = |name| {
         let text = reply.headers.get(name)?.to_str().ok()?.trim();
         let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn title_and_text_are_cut() {
+    fn title_and_text_are_truncated() {
         let body = body("", &"ü".repeat(9_999), &"🍏".repeat(9_999), Severity::Alert);
         let json: Value = serde_json::from_str(&body).expect("JSON");
         let chars = |key: &str| json[key].as_str().expect("text").chars().count();
@@ -305,28 +306,28 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(toml: &str, words: &str) {
+    fn check_refused(toml: &str, expected: &str) {
         let error = made(toml).expect_err("must be refused");
-        assert!(error.contains(words), "{error}");
+        assert!(error.contains(expected), "{error}");
         for secret in ["hunter2", "s3cret", "T0PATH"] {
             assert!(!error.contains(secret), "{error}");
         }
     }
 
     #[test]
-    fn what_is_not_safe_is_refused_without_giving_it_away() {
+    fn invalid_settings_are_rejected_without_showing_secrets() {
         check_refused("user = 's3cret'", "the key \"token\" is missing");
         check_refused("token = 'hunter2'", "the key \"user\" is missing");
         check_refused("token_file = '/nowhere'\nuser = 's3cret'", "token_file: /nowhere: no such file");
-        let rest = |toml: &str, words| check_refused(&format!("{BOTH}{toml}"), words);
+        let rest = |toml: &str, expected| check_refused(&format!("{BOTH}{toml}"), expected);
         rest("token = 'hunter2'", "token: also given as token_file");
         rest("user = 's3cret'", "user: also given as user_file");
         rest("url = 'http://a.example/T0PATH'", "http://a.example/… would carry");
-        rest("url = 'a.example/T0PATH'", "url: not an address");
+        rest("url = 'a.example/T0PATH'", "url: invalid address");
         for device in ["", "a b", "phone,", &"a".repeat(26)] {
-            rest(&format!("device = '{device}'"), "device: a name has 1 to 25 letters");
+            rest(&format!("device = '{device}'"), "device: invalid name: expected 1 to 25");
         }
-        rest("sound = ''", "sound: a name has letters");
+        rest("sound = ''", "sound: invalid name");
         assert!(made("token = 'a'\nuser = 'b'\nurl = 'http://127.0.0.1:9/x'").is_ok());
         for unknown in ["priority = 2", "retry = 30", "title = 'x'"] {
             assert!(toml::from_str::<Settings>(unknown).is_err(), "{unknown}");
@@ -352,66 +353,66 @@ mod tests {
         HttpReply { status, retry_after: None, headers, body: body.into() }
     }
 
-    fn answer(reply: &HttpReply) -> SendOutcome {
-        made(BOTH).expect("pushover").answer(reply, Timestamp::from_second(1_000_000).expect("a time"))
+    fn outcome(reply: &HttpReply) -> SendOutcome {
+        made(BOTH).expect("pushover").classify(reply, Timestamp::from_second(1_000_000).expect("a time"))
     }
 
     #[track_caller]
-    fn check_refill(reset: &str, remaining: &str, expected: Option<u64>) {
+    fn check_quota_reset(reset: &str, remaining: &str, expected: Option<u64>) {
         let reply = reply(429, &[(LIMIT_RESET, reset), (LIMIT_REMAINING, remaining)], "");
-        let SendOutcome::Transient { after_s, reached: true, words } = answer(&reply) else {
-            panic!("no retry")
+        let SendOutcome::Transient { after_s, reached: true, detail } = outcome(&reply) else {
+            panic!("not transient")
         };
         assert_eq!(after_s, expected, "{reset}, {remaining}");
-        assert_eq!(words.contains("used up"), expected.is_some(), "{words}");
+        assert_eq!(detail.contains("used up"), expected.is_some(), "{detail}");
     }
 
     #[test]
-    fn when_the_month_is_used_up_the_refill_is_awaited() {
-        check_refill("1000090", "0", Some(90));
-        check_refill(" 1000090 ", "", Some(90));
-        check_refill("99999999999999999999999999", "0", Some(u64::MAX - 1_000_000));
-        // Too many at once, which is soon over; or not to be understood.
-        check_refill("1000090", "7", None);
-        for nonsense in ["1000000", "999999", "0", "", "-5", "+5", "1e9", "soon", "9.5"] {
-            check_refill(nonsense, "0", None);
+    fn a_used_up_quota_is_retried_after_its_reset() {
+        check_quota_reset("1000090", "0", Some(90));
+        check_quota_reset(" 1000090 ", "", Some(90));
+        check_quota_reset("99999999999999999999999999", "0", Some(u64::MAX - 1_000_000));
+        // A short-term rate limit: messages remain.
+        check_quota_reset("1000090", "7", None);
+        for invalid in ["1000000", "999999", "0", "", "-5", "+5", "1e9", "soon", "9.5"] {
+            check_quota_reset(invalid, "0", None);
         }
-        let said = reply(429, &[(LIMIT_RESET, "1000001")], r#"{"status":0,"errors":["over quota"]}"#);
-        let words = "api.pushover.net answers 429: this month's messages are used up; wait, or buy more. \
-                     It says: over quota";
-        assert_eq!(answer(&said).words(), words);
-        // The header stands on every answer, and means nothing on the others.
+        let over_quota = reply(429, &[(LIMIT_RESET, "1000001")], r#"{"status":0,"errors":["over quota"]}"#);
+        let detail = "api.pushover.net returned 429: the monthly quota is used up; wait, or buy more messages. \
+                     Response: over quota";
+        assert_eq!(outcome(&over_quota).detail(), detail);
+        // Every response has the header; only a 429 makes it relevant.
         let sent = reply(
             200,
             &[(LIMIT_RESET, "1000090"), (LIMIT_REMAINING, "0")],
             r#"{"status":1,"request":"r-1"}"#,
         );
-        let words = "api.pushover.net answers 200 OK. It says: request r-1".to_owned();
-        assert_eq!(answer(&sent), SendOutcome::Delivered { receipt: None, words });
+        let detail = "api.pushover.net returned 200 OK. Response: request r-1".to_owned();
+        assert_eq!(outcome(&sent), SendOutcome::Delivered { receipt: None, detail });
     }
 
     #[test]
-    fn a_status_of_0_is_a_refusal_that_says_why() {
+    fn a_status_of_0_is_a_permanent_failure_with_its_errors() {
         let body = r#"{"user":"invalid","errors":["user identifier is invalid","no s3cret"],"status":0,"request":"r"}"#;
         for status in [200, 400, 403] {
-            let words = format!(
-                "api.pushover.net answers {status}; check token, user and device in the config. It says: user \
+            let detail = format!(
+                "api.pushover.net returned {status}; check token, user and device in the config. Response: user \
                  identifier is invalid, no ***"
             );
-            assert_eq!(answer(&reply(status, &[], body)), SendOutcome::Permanent { words });
+            assert_eq!(outcome(&reply(status, &[], body)), SendOutcome::Permanent { detail });
         }
-        assert!(matches!(answer(&reply(408, &[], body)), SendOutcome::Transient { after_s: None, .. }));
+        assert!(matches!(outcome(&reply(408, &[], body)), SendOutcome::Transient { after_s: None, .. }));
     }
 
     #[test]
-    fn a_fault_of_theirs_gets_five_seconds() {
+    fn a_server_error_is_retried_after_at_least_5_seconds() {
         assert!(matches!(
-            answer(&reply(500, &[], "")),
+            outcome(&reply(500, &[], "")),
             SendOutcome::Transient { after_s: Some(5), reached: true, .. }
         ));
         let longer = HttpReply { retry_after: Some("60".to_owned()), ..reply(503, &[], "") };
-        assert!(matches!(answer(&longer), SendOutcome::Transient { after_s: Some(60), .. }));
+        assert!(matches!(outcome(&longer), SendOutcome::Transient { after_s: Some(60), .. }));
         let shorter = HttpReply { retry_after: Some("1".to_owned()), ..reply(503, &[], "") };
-        assert!(matches!(answer(&shorter), SendOutcome::Transient { after_s: Some(5), .. }));
+        assert!(matches!(outcome(&shorter), SendOutcome::Transient { after_s: Some(5), .. }));
     }
 }

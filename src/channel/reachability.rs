@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::outcome::SendOutcome;
 
-/// Somebody who is back is found within a minute.
-const PROBE_EVERY: SignedDuration = SignedDuration::from_secs(50);
+/// A recovered server is noticed within a minute.
+const PROBE_INTERVAL: SignedDuration = SignedDuration::from_secs(50);
 
 /// The state of a channel's server, and the time of the next probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,10 +29,10 @@ pub enum Reachability {
 }
 
 impl Reachability {
-    /// A message was tried.
-    pub fn tried(&mut self, answer: &SendOutcome, now: Timestamp) {
-        let probe_at = later(now);
-        *self = match (*self, answer) {
+    /// Records the outcome of an attempt.
+    pub fn record_attempt(&mut self, outcome: &SendOutcome, now: Timestamp) {
+        let probe_at = next_probe(now);
+        *self = match (*self, outcome) {
             (
                 _,
                 SendOutcome::Delivered { .. }
@@ -51,10 +51,10 @@ impl Reachability {
         };
     }
 
-    /// Somebody probed, and was answered or not. Whether this is the moment for a try.
-    pub fn probed(&mut self, is_answered: bool, now: Timestamp) -> bool {
-        let probe_at = later(now);
-        *self = match (*self, is_answered) {
+    /// Records the result of a probe. Returns true if an attempt is due.
+    pub fn record_probe(&mut self, succeeded: bool, now: Timestamp) -> bool {
+        let probe_at = next_probe(now);
+        *self = match (*self, succeeded) {
             (Reachability::Unreachable { .. }, true) => Reachability::Recovered,
             (Reachability::Doubtful { .. }, true) => Reachability::Doubtful { probe_at },
             (Reachability::Doubtful { .. } | Reachability::Unreachable { .. }, false) => {
@@ -70,7 +70,7 @@ impl Reachability {
     pub fn probe_at(&self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Reachability::Doubtful { probe_at } | Reachability::Unreachable { probe_at }
-                if *probe_at > later(now) =>
+                if *probe_at > next_probe(now) =>
             {
                 Some(now)
             }
@@ -80,37 +80,39 @@ impl Reachability {
     }
 }
 
-fn later(now: Timestamp) -> Timestamp {
-    now.checked_add(PROBE_EVERY).unwrap_or(Timestamp::MAX)
+fn next_probe(now: Timestamp) -> Timestamp {
+    now.checked_add(PROBE_INTERVAL).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `u` a try that reached nobody, `r` one that did, `x` a knock nobody answered, `k` one that
-    /// somebody did; `!` where that brings a try forward.
+    fn failed(reached: bool) -> SendOutcome {
+        SendOutcome::Transient { after_s: None, reached, detail: String::new() }
+    }
+
+    /// In `score`, `u` is an attempt that did not reach the server, `r` one that did, `x` a failed probe
+    /// and `k` a successful one. In `expected`, `!` marks an attempt brought forward.
     #[track_caller]
     fn check(score: &str, expected: &str) {
         let (mut reachability, mut seen) = (Reachability::default(), String::new());
         let now = Timestamp::UNIX_EPOCH;
         for letter in score.chars() {
-            let words = String::new();
-            let is_moment = match letter {
+            let is_due = match letter {
                 'u' | 'r' => {
-                    reachability
-                        .tried(&SendOutcome::Transient { after_s: None, reached: letter == 'r', words }, now);
+                    reachability.record_attempt(&failed(letter == 'r'), now);
                     false
                 }
-                _ => reachability.probed(letter == 'k', now),
+                _ => reachability.record_probe(letter == 'k', now),
             };
-            seen.push(if is_moment { '!' } else { '.' });
+            seen.push(if is_due { '!' } else { '.' });
         }
         assert_eq!(seen, expected, "{score}");
     }
 
     #[test]
-    fn only_somebody_who_was_away_is_back() {
+    fn only_an_unreachable_server_can_recover() {
         check("uxxxk", "....!");
         check("uxuxk", "....!");
         // TLS fails while the port stays open.
@@ -120,18 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_flickers_brings_one_try_forward_and_then_waits() {
+    fn an_unstable_server_gets_one_early_attempt() {
         check("uxkuxkxk", "..!.....");
         check("uxkuuxk", "..!...!");
     }
 
     #[test]
-    fn a_clock_set_back_does_not_put_off_a_knock() {
+    fn a_clock_set_back_does_not_delay_a_probe() {
         let mut reachability = Reachability::default();
         let now = Timestamp::from_second(1_000_000).expect("a time");
-        reachability
-            .tried(&SendOutcome::Transient { after_s: None, reached: false, words: String::new() }, now);
-        assert_eq!(reachability.probe_at(now), Some(later(now)));
+        reachability.record_attempt(&failed(false), now);
+        assert_eq!(reachability.probe_at(now), Some(next_probe(now)));
         assert_eq!(reachability.probe_at(Timestamp::UNIX_EPOCH), Some(Timestamp::UNIX_EPOCH));
     }
 }

@@ -16,22 +16,23 @@ const READ_MAX_CHARS: usize = 4 * 1024;
 pub struct Redactor(Vec<String>);
 
 impl Redactor {
-    /// Blank ones do not count.
-    pub fn new(texts: impl IntoIterator<Item = String>) -> Redactor {
-        let mut texts: Vec<String> = texts.into_iter().filter(|text| !text.trim().is_empty()).collect();
-        texts.sort_by_key(|text| Reverse(text.len()));
-        texts.dedup();
-        Redactor(texts)
+    /// Ignores blank secrets.
+    pub fn new(secrets: impl IntoIterator<Item = String>) -> Redactor {
+        let mut secrets: Vec<String> =
+            secrets.into_iter().filter(|secret| !secret.trim().is_empty()).collect();
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        secrets.dedup();
+        Redactor(secrets)
     }
 
     /// Returns `text` as one line of at most `max` characters, safe to show.
     pub fn redact(&self, text: &str, max: usize) -> String {
-        // Once as it was written, once as it will be read.
-        let line = text::plain_line(&self.hidden_in(text), READ_MAX_CHARS);
-        text::plain_line(&self.hidden_in(&line), max)
+        // Cleaning may join the parts of a secret, so the cleaned line is searched again.
+        let line = text::plain_line(&self.hide(text), READ_MAX_CHARS);
+        text::plain_line(&self.hide(&line), max)
     }
 
-    fn hidden_in(&self, text: &str) -> String {
+    fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
     }
 }
@@ -47,11 +48,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_unspeakable_is_let_through_or_printed() {
-        let texts = ["hunter", "hunter2", "two  words", "", " "].map(str::to_owned);
-        let redactor = Redactor::new(texts);
-        let said = "no hunter2,\r\nhunt\u{200b}er: \u{1b}[1mtwo  words";
-        assert_eq!(redactor.redact(said, 99), "no ***, ***: [1m***");
+    fn removes_every_secret() {
+        let secrets = ["hunter", "hunter2", "two  words", "", " "].map(str::to_owned);
+        let redactor = Redactor::new(secrets);
+        let response = "no hunter2,\r\nhunt\u{200b}er: \u{1b}[1mtwo  words";
+        assert_eq!(redactor.redact(response, 99), "no ***, ***: [1m***");
         assert_eq!(redactor.redact(&"x".repeat(10_000), 10), "xxxxxxxxx…");
         assert_eq!(format!("{redactor:?}"), "***");
     }

@@ -53,8 +53,8 @@ pub fn shown_path(key: &'static str, path: Option<&PathBuf>) -> Shown {
 ///
 /// # Errors
 ///
-/// One line that begins with the key: both are given, the file cannot be read, or it is empty.
-pub fn either(
+/// One line that begins with the key: both are set, the file cannot be read, or the secret is empty.
+pub fn optional_secret(
     key: &str,
     inline: Option<&Secret>,
     file: Option<&Path>,
@@ -77,15 +77,15 @@ pub fn either(
 ///
 /// # Errors
 ///
-/// As [`either`], and where neither is given.
-pub fn required(
+/// As [`optional_secret`], and if neither is set.
+pub fn required_secret(
     key: &str,
     inline: Option<&Secret>,
     file: Option<&Path>,
     read_secret: ReadSecret,
 ) -> Result<Secret, String> {
-    either(key, inline, file, read_secret)?.ok_or_else(|| {
-        format!("the key {key:?} is missing; write it, or {key}_file with a file that holds it")
+    optional_secret(key, inline, file, read_secret)?.ok_or_else(|| {
+        format!("the key {key:?} is missing; write it, or {key}_file with a file that contains it")
     })
 }
 
@@ -96,7 +96,7 @@ pub fn required(
 /// One line that begins with the key, without the secret.
 pub fn secret_header(key: &str, value: &str) -> Result<HeaderValue, String> {
     let mut value = HeaderValue::from_str(value)
-        .map_err(|_| format!("{key}: holds a character that no HTTP header can carry; check it"))?;
+        .map_err(|_| format!("{key}: contains a character that HTTP headers do not allow; check it"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -106,12 +106,12 @@ pub fn secret_header(key: &str, value: &str) -> Result<HeaderValue, String> {
 /// # Errors
 ///
 /// One line that begins with the key.
-pub fn http_address(key: &str, text: &str) -> Result<Url, String> {
+pub fn http_url(key: &str, text: &str) -> Result<Url, String> {
     let url =
-        Url::parse(text.trim()).map_err(|_| format!("{key}: not an address: expected https://host/path"))?;
+        Url::parse(text.trim()).map_err(|_| format!("{key}: invalid address: expected https://host/path"))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(format!("{key}: begins with {other}: where https: or http: is needed")),
+        other => Err(format!("{key}: invalid scheme {other:?}: expected https or http")),
     }
 }
 
@@ -119,8 +119,8 @@ pub fn http_address(key: &str, text: &str) -> Result<Url, String> {
 ///
 /// # Errors
 ///
-/// One line that begins with the key, if `url` is plain and leads away.
-pub fn refuse_open(key: &str, url: &Url) -> Result<(), String> {
+/// One line that begins with the key.
+pub fn require_encryption(key: &str, url: &Url) -> Result<(), String> {
     if url.scheme() == "http" && !is_loopback(url) {
         return Err(format!(
             "{key}: {} would carry the password or token unencrypted; write https",
@@ -157,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_stands_in_one_place() {
+    fn a_secret_has_one_source() {
         let inline = Secret::new(" hunter2 ");
         let read = |inline: Option<&Secret>, file: Option<&str>| {
-            let secret = either("token", inline, file.map(Path::new), &files);
+            let secret = optional_secret("token", inline, file.map(Path::new), &files);
             secret.map(|secret| secret.map(|secret| secret.expose().to_owned()))
         };
         assert_eq!(read(None, None), Ok(None));
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(read(None, Some("/x")).expect_err("refused"), "token_file: /x: no such file");
         let blank = read(Some(&Secret::new(" \n")), None).expect_err("refused");
         assert_eq!(blank, "token: empty; write the secret or remove the key");
-        let missing = required("token", None, None, &files).expect_err("refused");
+        let missing = required_secret("token", None, None, &files).expect_err("refused");
         assert!(missing.starts_with("the key \"token\" is missing; write it, or token_file"), "{missing}");
     }
 
@@ -183,23 +183,23 @@ mod tests {
             (&b"Bearer hunter2"[..], "Sensitive")
         );
         let error = secret_header("token", "hunter2\nX: y").expect_err("refused");
-        assert_eq!(error, "token: holds a character that no HTTP header can carry; check it");
+        assert_eq!(error, "token: contains a character that HTTP headers do not allow; check it");
     }
 
     #[test]
-    fn addresses_are_checked_and_shown_without_what_may_be_secret() {
-        assert!(http_address("url", "https://a.example/x").is_ok());
+    fn urls_are_checked_and_shown_without_secrets() {
+        assert!(http_url("url", "https://a.example/x").is_ok());
         for wrong in ["a.example/T0PATH", "ftp://a.example/T0PATH", "https://"] {
-            let error = http_address("url", wrong).expect_err(wrong);
+            let error = http_url("url", wrong).expect_err(wrong);
             assert!(error.starts_with("url: ") && !error.contains("T0PATH"), "{error}");
         }
-        let address = |text| http_address("url", text).expect(text);
-        let open = refuse_open("url", &address("http://a.example/T0PATH")).expect_err("refused");
+        let url = |text| http_url("url", text).expect(text);
+        let open = require_encryption("url", &url("http://a.example/T0PATH")).expect_err("refused");
         assert!(open.starts_with("url: http://a.example/… would carry"), "{open}");
-        for fine in ["https://a.example/", "http://localhost:1/", "http://127.0.0.2/", "http://[::1]/"] {
-            assert_eq!(refuse_open("url", &address(fine)), Ok(()));
+        for allowed in ["https://a.example/", "http://localhost:1/", "http://127.0.0.2/", "http://[::1]/"] {
+            assert_eq!(require_encryption("url", &url(allowed)), Ok(()));
         }
         assert_eq!(redacted("https://me:s3cret@a.example:8443/T0PATH?k=x"), "https://a.example:8443/…");
-        assert_eq!(redacted("no address at all s3cret"), "…");
+        assert_eq!(redacted("not a URL s3cret"), "…");
     }
 }

@@ -53,7 +53,7 @@ impl Table for Settings {
 /// A Slack webhook, ready to send.
 #[derive(Debug)]
 pub struct Slack {
-    peer: HttpTarget,
+    target: HttpTarget,
 }
 
 impl Slack {
@@ -63,59 +63,59 @@ impl Slack {
     ///
     /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Slack, String> {
-        let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        Ok(Slack { peer: HttpTarget::new(url, [])? })
+        let url = chat::secret_url(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        Ok(Slack { target: HttpTarget::new(url, [])? })
     }
 
-    fn judged(&self, reply: &HttpReply) -> SendOutcome {
-        let said = String::from_utf8_lossy(&reply.body);
-        let said = said.trim();
-        // A body that breaks off early changes nothing.
-        if chat::is_good(reply) && !OK.starts_with(said) {
-            let advice = "Slack would say ok; check that url is the address of an incoming webhook";
-            return chat::refused(&self.peer, reply, advice, said);
+    fn classify(&self, reply: &HttpReply) -> SendOutcome {
+        let body = String::from_utf8_lossy(&reply.body);
+        let body = body.trim();
+        // A truncated "ok" is a success too.
+        if chat::is_success(reply) && !OK.starts_with(body) {
+            let advice = "Slack responds with ok; check that url is the address of an incoming webhook";
+            return chat::permanent(&self.target, reply, advice, body);
         }
-        chat::judged(&self.peer, reply, said, advice(said))
+        chat::classify(&self.target, reply, body, advice(body))
     }
 }
 
 impl Transport for Slack {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
+        match self.target.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
-/// What to do about Slack's own words for what is wrong.
-fn advice(said: &str) -> Option<&'static str> {
-    Some(match said {
+/// Returns the advice for one of Slack's error codes.
+fn advice(code: &str) -> Option<&'static str> {
+    Some(match code {
         "no_service" | "no_service_id" | "no_active_hooks" | "no_team" | "team_disabled"
         | "invalid_token" => {
-            "the webhook is gone or turned off; make a new one and write its address into the config"
+            "the webhook was deleted or disabled; create a new one and write its address into the config"
         }
         "channel_not_found" | "user_not_found" => {
-            "the webhook's channel is gone; make a new webhook and write its address into the config"
+            "the webhook's channel was deleted; create a new webhook and write its address into the config"
         }
-        "channel_is_archived" => "the channel is archived; restore it, or make a webhook for another one",
+        "channel_is_archived" => "the channel is archived; unarchive it, or create a webhook for another one",
         "action_prohibited" | "posting_to_general_channel_denied" => {
-            "the workspace does not let this webhook post there; ask its administrator"
+            "the workspace does not allow this webhook to post there; ask the workspace's administrator"
         }
         "invalid_payload" | "invalid_blocks" | "invalid_attachments" | "no_text" => {
-            "Slack does not understand the message; please report this"
+            "Slack rejects the message's format; please report this"
         }
         _ => return None,
     })
 }
 
 fn payload(notice: &Notice) -> Value {
-    let body = chat::fitting(&chat::body(notice), BLOCK_MAX, escaped_len);
+    let body = chat::truncate(&chat::body(notice), BLOCK_MAX, escaped_len);
     let mut payload = json!({
         // The first line of the message, and the text of the push notification.
         "text": escaped(&chat::title(notice)),
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_a_line_and_a_coloured_block() {
+    fn the_message_is_a_title_and_a_coloured_block() {
         let expected = json!({
             "text": "iCloud Backup is down",
             "mrkdwn": false,
@@ -182,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn a_block_may_not_be_empty() {
+    fn an_empty_body_has_no_block() {
         assert_eq!(payload(&notice("a", "")).get("attachments"), None);
     }
 
     #[test]
-    fn apples_words_neither_mention_nor_link() {
+    fn apples_text_has_no_mentions_or_links() {
         let hostile = "<!channel> <@U123> & <https://evil.example|Apple>";
         let payload = payload(&notice(hostile, hostile));
         for text in [payload["text"].as_str().expect("text"), block(&payload)] {
@@ -202,13 +202,13 @@ mod tests {
             let payload = payload(&notice(&body, &body));
             let length = block(&payload).encode_utf16().count();
             assert!((BLOCK_MAX - 6..=BLOCK_MAX).contains(&length), "{length}");
-            assert!(block(&payload).ends_with('…'), "an escape is not torn");
+            assert!(block(&payload).ends_with('…'), "no escape is truncated");
             assert!(payload["text"].as_str().expect("text").chars().count() < 1_000);
         }
     }
 
     #[test]
-    fn nothing_shows_the_address() {
+    fn debug_shows_scheme_and_host_only() {
         let settings: Settings =
             toml::from_str("url = 'https://hooks.slack.com/services/T0PATH'").expect("settings");
         let slack = Slack::new(&settings, &|_| panic!("no file")).expect("ready");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
+    fn invalid_settings_are_rejected() {
         let error = |toml: &str| {
             let settings: Settings = toml::from_str(toml).expect("settings");
             Slack::new(&settings, &|_| Err("no such file".to_owned())).expect_err("refused")

@@ -27,7 +27,7 @@ use crate::secret::Secret;
 const BODY_MAX_BYTES: usize = 6 * 1024;
 /// Each line has a block of its own. Further lines share one more block.
 const LINES_MAX: usize = 60;
-const ACCEPTED: &str = "the workflow posts it; its run history says whether it could";
+const ACCEPTED: &str = "the workflow posts the message later; see its run history";
 const CARD: &str = "application/vnd.microsoft.card.adaptive";
 /// Part of the body of a 200 that reports the failure of an older connector.
 const FAILED: &str = "delivery failed";
@@ -63,7 +63,7 @@ impl Table for Settings {
 /// A Teams workflow, ready to send.
 #[derive(Debug)]
 pub struct Teams {
-    peer: HttpTarget,
+    target: HttpTarget,
 }
 
 impl Teams {
@@ -73,83 +73,88 @@ impl Teams {
     ///
     /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Teams, String> {
-        let url = chat::secret_address(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        Ok(Teams { peer: HttpTarget::new(url, [])? })
+        let url = chat::secret_url(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        Ok(Teams { target: HttpTarget::new(url, [])? })
     }
 
-    fn judged(&self, reply: &HttpReply) -> SendOutcome {
+    fn classify(&self, reply: &HttpReply) -> SendOutcome {
         let raw = String::from_utf8_lossy(&reply.body);
-        if chat::is_good(reply) {
-            return self.judged_good(reply, raw.trim());
+        if chat::is_success(reply) {
+            return self.classify_success(reply, raw.trim());
         }
         let json = reply.json();
         let error = &json["error"];
         match (error["code"].as_str(), error["message"].as_str()) {
             (Some(code), message) => {
                 let reason = format!("{code}: {}", message.unwrap_or_default());
-                chat::judged(&self.peer, reply, &reason, advice(code))
+                chat::classify(&self.target, reply, &reason, advice(code))
             }
-            (None, _) => chat::judged(&self.peer, reply, &raw, None),
+            (None, _) => chat::classify(&self.target, reply, &raw, None),
         }
     }
 
-    /// A good status means that somebody took the message. It need not have been Teams.
-    fn judged_good(&self, reply: &HttpReply, said: &str) -> SendOutcome {
-        if let Some(status) = hidden_failure(said) {
+    /// Classifies a 2xx response, which may report a failure in its body or come from another server.
+    fn classify_success(&self, reply: &HttpReply, body: &str) -> SendOutcome {
+        if let Some(status) = hidden_failure(body) {
             let hidden = HttpReply { status, ..reply.clone() };
-            return chat::judged(&self.peer, &hidden, said, None);
+            return chat::classify(&self.target, &hidden, body, None);
         }
         if chat::is_web_page(reply) {
-            let advice = "this is a web page; check that url is the whole address of the workflow";
-            return chat::refused(&self.peer, reply, advice, "");
+            let advice = "the response is a web page; check that url is the complete address of the workflow";
+            return chat::permanent(&self.target, reply, advice, "");
         }
-        let note = if reply.status == 202 { ACCEPTED } else { said };
-        chat::delivered(&self.peer, reply, None, note)
+        let note = if reply.status == 202 { ACCEPTED } else { body };
+        chat::delivered(&self.target, reply, None, note)
     }
 }
 
 impl Transport for Teams {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
+        match self.target.post_json(HeaderMap::new(), payload(notice).to_string()).await {
+            Ok(reply) => self.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
-/// The status that an old connector got from Teams and wrote into the body of its own 200
-/// ("Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429
-/// with ContextId …"); 500 where there is none.
-fn hidden_failure(said: &str) -> Option<u16> {
-    let status = said.split_once(FAILED_STATUS).map(|(_, rest)| {
+/// Returns the status of a failure that an older connector reports in the body of a 200 ("Webhook message
+/// delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId …"). Returns
+/// 500 if the body contains no valid status.
+fn hidden_failure(body: &str) -> Option<u16> {
+    let status = body.split_once(FAILED_STATUS).map(|(_, rest)| {
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         rest[..end].parse().ok().filter(|status| *status >= 400).unwrap_or(500)
     });
-    status.or(said.contains(FAILED).then_some(500))
+    status.or(body.contains(FAILED).then_some(500))
 }
 
 /// Returns the advice for one of the workflow's error codes.
 fn advice(code: &str) -> Option<&'static str> {
     Some(match code {
-        "WorkflowTriggerIsNotEnabled" => "the workflow is turned off; turn it on in Teams' Workflows",
-        "WorkflowNotFound" => "the workflow is gone; make a new one and write its address into the config",
+        "WorkflowTriggerIsNotEnabled" => {
+            "the workflow is turned off; turn it on in the Workflows app of Teams"
+        }
+        "WorkflowNotFound" => {
+            "the workflow was deleted; create a new one and write its address into the config"
+        }
         "DirectApiAuthorizationRequired" => {
-            "the address lacks its signature; copy the whole of it, and let anyone trigger the workflow"
+            "the address contains no signature; copy the complete address, and allow anyone to trigger the \
+             workflow"
         }
         "TriggerInputSchemaMismatch" => {
-            "the workflow expects something else; make it from the template for webhook requests"
+            "the workflow expects another format; create it from the template for webhook requests"
         }
         _ => return None,
     })
 }
 
 fn payload(notice: &Notice) -> Value {
-    let body = chat::fitting(&chat::body(notice), BODY_MAX_BYTES, char::len_utf8);
+    let body = chat::truncate(&chat::body(notice), BODY_MAX_BYTES, char::len_utf8);
     let title = json!({
         "type": "TextRun",
         "text": chat::title(notice),
@@ -236,10 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn apples_words_are_never_in_a_text_block() {
+    fn apples_text_is_never_in_a_text_block() {
         let payload = payload(&notice("[Apple](https://evil.example)", "<at>all</at> **x**")).to_string();
         assert!(!payload.contains("TextBlock\",\"text") && !payload.contains("https://evil"), "{payload}");
-        assert!(payload.contains("[Apple](") && payload.contains("**x**"), "as it was: {payload}");
+        assert!(payload.contains("[Apple](") && payload.contains("**x**"), "unchanged: {payload}");
     }
 
     #[test]
@@ -257,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_over_the_limit_are_kept_in_one() {
+    fn lines_beyond_the_limit_are_joined() {
         let body: Vec<String> = (0..LINES_MAX + 3).map(|number| number.to_string()).collect();
         let lines = lines(&body.join("\n"));
         assert_eq!((lines.len(), lines.last().map(String::as_str)), (LINES_MAX + 1, Some("60 61 62")));
     }
 
     #[test]
-    fn a_failure_in_a_good_answer_is_found() {
+    fn a_failure_in_a_2xx_response_is_found() {
         let failed = |rest: &str| {
             hidden_failure(&format!(
                 "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {rest}"
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_the_address() {
+    fn debug_shows_scheme_and_host_only() {
         let toml = "url = 'https://prod.logic.azure.com/workflows/T0PATH?sig=s3cret'";
         let settings: Settings = toml::from_str(toml).expect("settings");
         let teams = Teams::new(&settings, &|_| panic!("no file")).expect("ready");

@@ -19,8 +19,8 @@ use super::chat::{self, Id};
 use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{
-    ReadSecret, Shown, http_address, redacted, refuse_open, required, shown, shown_path, shown_secret,
-    shown_some,
+    ReadSecret, Shown, http_url, redacted, require_encryption, required_secret, shown, shown_path,
+    shown_secret, shown_some,
 };
 use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
@@ -28,9 +28,9 @@ use crate::secret::Secret;
 
 /// The limit of a message in UTF-16 units.
 const TEXT_MAX: usize = 4_096;
-/// The answer repeats the message, with six bytes for each character that is not ASCII.
-const ANSWER_MAX_BYTES: usize = 64 * 1024;
-/// How every success begins, also one that breaks off.
+/// The response repeats the message, with six bytes for each non-ASCII character.
+const RESPONSE_MAX_BYTES: usize = 64 * 1024;
+/// The beginning of every success, also of a truncated one.
 const SUCCESS: &[u8] = b"{\"ok\":true,";
 
 /// `[channel.telegram.NAME]`
@@ -45,12 +45,12 @@ pub struct Settings {
     pub chat_id: Id,
     /// The number of a topic in a group with topics.
     pub thread_id: Option<Id>,
-    /// A Bot API server of your own. Telegram's unless set.
-    #[serde(default = "telegrams")]
+    /// The URL of a Bot API server. Default: Telegram's.
+    #[serde(default = "default_url")]
     pub url: String,
 }
 
-fn telegrams() -> String {
+fn default_url() -> String {
     "https://api.telegram.org".to_owned()
 }
 
@@ -67,7 +67,7 @@ impl Table for Settings {
             shown_path("token_file", token_file.as_ref()),
             shown("chat_id", chat_id),
             shown_some("thread_id", thread_id.as_ref()),
-            shown("url", if *url == telegrams() { url.clone() } else { redacted(url) }),
+            shown("url", if *url == default_url() { url.clone() } else { redacted(url) }),
         ]
     }
 
@@ -85,8 +85,8 @@ impl fmt::Debug for Settings {
 /// A Telegram bot and a chat, ready to send.
 #[derive(Debug)]
 pub struct Telegram {
-    peer: HttpTarget,
-    /// As Telegram has it: a number, or a text that begins with `@`.
+    target: HttpTarget,
+    /// In Telegram's format: a number, or a string that begins with `@`.
     chat_id: Value,
     thread_id: Option<i64>,
 }
@@ -99,12 +99,12 @@ impl Telegram {
     /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Telegram, String> {
         let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = required("token", inline, file, read_secret)?;
-        let url = address(&settings.url, &token)?;
-        // What stands before the colon is the bot's public number.
+        let token = required_secret("token", inline, file, read_secret)?;
+        let url = send_message_url(&settings.url, &token)?;
+        // The part before the colon is the bot's public id. The rest is redacted on its own too.
         let key = Secret::new(token.expose().rsplit(':').next().unwrap_or_default());
         Ok(Telegram {
-            peer: HttpTarget::new(url, [&token, &key])?.reading(ANSWER_MAX_BYTES),
+            target: HttpTarget::new(url, [&token, &key])?.with_body_limit(RESPONSE_MAX_BYTES),
             chat_id: chat_id(&settings.chat_id)?,
             thread_id: settings.thread_id.as_ref().map(thread_id).transpose()?,
         })
@@ -115,7 +115,7 @@ impl Telegram {
         let text = format!("{title}\n\n{body}");
         let mut payload = json!({
             "chat_id": self.chat_id,
-            "text": chat::fitting(text.trim_end(), TEXT_MAX, char::len_utf16),
+            "text": chat::truncate(text.trim_end(), TEXT_MAX, char::len_utf16),
             "entities": [{"type": "bold", "offset": 0, "length": title.encode_utf16().count()}],
             "link_preview_options": {"is_disabled": true},
             // Delivers the message without a sound.
@@ -147,32 +147,32 @@ impl Telegram {
         self.chat_id.as_str().map_or_else(|| self.chat_id.to_string(), str::to_owned)
     }
 
-    fn judged(&self, reply: &HttpReply) -> SendOutcome {
+    fn classify(&self, reply: &HttpReply) -> SendOutcome {
         let json = reply.json();
         match json["ok"].as_bool() {
-            Some(false) => self.judged_failure(reply, &json),
-            Some(true) if chat::is_good(reply) => {
+            Some(false) => self.classify_failure(reply, &json),
+            Some(true) if chat::is_success(reply) => {
                 self.delivered(reply, json["result"]["message_id"].as_i64())
             }
-            None if chat::is_good(reply) && reply.body.starts_with(SUCCESS) => self.delivered(reply, None),
-            None if chat::is_good(reply) => {
-                let advice = "this is not Telegram's Bot API; check url";
-                chat::refused(&self.peer, reply, advice, &String::from_utf8_lossy(&reply.body))
+            None if chat::is_success(reply) && reply.body.starts_with(SUCCESS) => self.delivered(reply, None),
+            None if chat::is_success(reply) => {
+                let advice = "the response is not from Telegram's Bot API; check url";
+                chat::permanent(&self.target, reply, advice, &String::from_utf8_lossy(&reply.body))
             }
-            Some(true) | None => self.peer.judged(reply),
+            Some(true) | None => self.target.classify(reply),
         }
     }
 
     fn delivered(&self, reply: &HttpReply, message_id: Option<i64>) -> SendOutcome {
         let note = message_id.map(|id| format!("message {id}")).unwrap_or_default();
         let receipt = message_id.map(|id| self.receipt(id));
-        chat::delivered(&self.peer, reply, receipt, &note)
+        chat::delivered(&self.target, reply, receipt, &note)
     }
 
-    /// `ok` is false, so nothing was sent, even if the status is a good one.
-    fn judged_failure(&self, reply: &HttpReply, json: &Value) -> SendOutcome {
+    /// Classifies a response with `"ok": false`, which is a failure even with a 2xx status.
+    fn classify_failure(&self, reply: &HttpReply, json: &Value) -> SendOutcome {
         let code = json["error_code"].as_u64().and_then(|code| u16::try_from(code).ok());
-        let status = match (chat::is_good(reply), code) {
+        let status = match (chat::is_success(reply), code) {
             (false, _) => reply.status,
             (true, Some(code @ 300..=599)) => code,
             (true, _) => 500,
@@ -181,56 +181,60 @@ impl Telegram {
         let reason = json["description"].as_str().unwrap_or_default();
         let parameters = &json["parameters"];
         if let Some(new) = parameters["migrate_to_chat_id"].as_i64() {
-            let advice = format!("the group has become a supergroup; write chat_id = {new} into the config");
-            return chat::refused(&self.peer, &reply, &advice, reason);
+            let advice =
+                format!("the group was upgraded to a supergroup; write chat_id = {new} into the config");
+            return chat::permanent(&self.target, &reply, &advice, reason);
         }
-        let answer = chat::judged(&self.peer, &reply, reason, advice(status, reason));
-        chat::waiting(answer, parameters["retry_after"].as_f64())
+        let outcome = chat::classify(&self.target, &reply, reason, advice(status, reason));
+        chat::with_retry_after(outcome, parameters["retry_after"].as_f64())
     }
 }
 
 impl Transport for Telegram {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.peer.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
-            Ok(reply) => self.judged(&reply),
-            Err(answer) => answer,
+        match self.target.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
+            Ok(reply) => self.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
 /// Returns the advice for a failure. Telegram may change its descriptions, so the status is the fallback.
 fn advice(status: u16, reason: &str) -> Option<&'static str> {
     let reason = reason.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if says(&["thread not found", "topic_closed", "topic_deleted"]) {
-        return Some("there is no such topic, or it is closed; check thread_id");
+    let contains = |parts: &[&str]| parts.iter().any(|part| reason.contains(part));
+    if contains(&["thread not found", "topic_closed", "topic_deleted"]) {
+        return Some("the topic does not exist or is closed; check thread_id");
     }
-    if says(&["not enough rights", "no rights to send", "chat_write_forbidden"]) {
-        return Some("the bot may not write there; let it post messages");
+    if contains(&["not enough rights", "no rights to send", "chat_write_forbidden"]) {
+        return Some("the bot is not allowed to post in the chat; change its permissions");
     }
-    if says(&["chat not found", "peer_id_invalid"]) {
-        return Some("the bot knows no such chat; check chat_id, and add the bot there or write to it first");
+    if contains(&["chat not found", "peer_id_invalid"]) {
+        return Some(
+            "the bot has no access to the chat; check chat_id, and add the bot or write to it first",
+        );
     }
     match status {
-        401 | 404 => Some("there is no bot with this token; copy it from @BotFather again"),
-        403 => {
-            Some("the bot was blocked or removed there; unblock it or add it again, and write to it first")
-        }
-        400 => Some("Telegram does not take the message; check chat_id, else please report this"),
+        401 | 404 => Some("no bot has this token; copy the token from @BotFather again"),
+        403 => Some(
+            "the bot was blocked or removed from the chat; unblock it or add it again, and write to it first",
+        ),
+        400 => Some("Telegram rejects the message; check chat_id, otherwise please report this"),
         _ => None,
     }
 }
 
-fn address(base: &str, token: &Secret) -> Result<Url, String> {
-    let mut url = http_address("url", base)?;
-    refuse_open("url", &url)?;
+/// Returns the URL of the method `sendMessage`.
+fn send_message_url(base: &str, token: &Secret) -> Result<Url, String> {
+    let mut url = http_url("url", base)?;
+    require_encryption("url", &url)?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("url: has a ? or #; write the address of the server alone".to_owned());
+        return Err("url: contains ? or #; write only the address of the server".to_owned());
     }
     // Any other character could change the path of the URL.
     let is_token = token.expose().split_once(':').is_some_and(|(bot, key)| {
@@ -241,10 +245,10 @@ fn address(base: &str, token: &Secret) -> Result<Url, String> {
             && key.chars().all(is_key)
     });
     if !is_token {
-        return Err("token: not of the form 123456:ABC…; copy it from @BotFather again".to_owned());
+        return Err("token: invalid token: expected 123456:ABC…; copy it from @BotFather again".to_owned());
     }
     url.path_segments_mut()
-        .expect("an http address has a path: http_address refuses others")
+        .expect("an HTTP URL has a path: http_url rejects others")
         .pop_if_empty()
         .extend([&format!("bot{}", token.expose()), "sendMessage"]);
     Ok(url)
@@ -259,15 +263,19 @@ fn chat_id(id: &Id) -> Result<Value, String> {
         .strip_prefix('@')
         .is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
     if !is_name {
-        return Err("chat_id: neither a number like -1001234567890 nor \"@name\" of a channel".to_owned());
+        return Err(
+            "chat_id: invalid chat: expected a number like -1001234567890, or \"@name\" of a channel"
+                .to_owned(),
+        );
     }
     Ok(name.into())
 }
 
 fn thread_id(id: &Id) -> Result<i64, String> {
     let number = id.number().filter(|number| *number > 0);
-    number
-        .ok_or_else(|| "thread_id: not the number of a topic; the link to the topic ends with it".to_owned())
+    number.ok_or_else(|| {
+        "thread_id: invalid topic: expected the number at the end of the topic's link".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -287,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_plain_text_with_a_bold_line() {
+    fn the_message_is_plain_text_with_a_bold_title() {
         let expected = json!({
             "chat_id": -1_001_234_567_890_i64,
             "text": "iCloud👍 is down\n\nSince 08:15.\nWait.",
@@ -300,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_body_there_is_no_blank_line() {
+    fn an_empty_body_adds_no_blank_line() {
         assert_eq!(telegram("1").payload(&notice("a", ""))["text"], "a");
     }
 
     #[test]
-    fn only_what_is_neither_good_nor_bad_is_silent() {
+    fn only_information_is_silent() {
         let silent = |severity| {
             telegram("1").payload(&Notice { severity, ..notice("a", "b") })["disable_notification"].clone()
         };
@@ -316,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_answers_the_one_before_in_the_same_chat() {
+    fn a_message_replies_to_the_previous_one_in_the_same_chat() {
         let telegram = telegram("'@outages'");
         let reply = |receipt: &str| {
             let notice = Notice { follows: Some(receipt.to_owned()), ..notice("a", "b") };
@@ -331,13 +339,13 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_is_named() {
+    fn the_topic_is_sent() {
         let telegram = made("token_file = 't'\nchat_id = 1\nthread_id = '7'").expect("ready");
         assert_eq!(telegram.payload(&notice("a", "b"))["message_thread_id"], 7);
     }
 
     #[test]
-    fn apples_words_neither_mention_nor_link() {
+    fn apples_text_has_no_mentions_or_links() {
         let text = telegram("1").payload(&notice("@all", "/start https://evil.example"))["text"].to_string();
         assert!(!text.contains("@all") && !text.contains("/start") && !text.contains("://"), "{text}");
     }
@@ -353,36 +361,36 @@ mod tests {
     }
 
     #[test]
-    fn the_address_holds_the_token() {
-        let url = |base: &str| address(base, &Secret::new(TOKEN)).map(|url| url.to_string());
-        let telegrams = "https://api.telegram.org/bot123456:T0KEN_T0-KEN/sendMessage";
-        assert_eq!(url("https://api.telegram.org").as_deref(), Ok(telegrams));
-        assert_eq!(url("https://api.telegram.org/").as_deref(), Ok(telegrams));
+    fn the_url_contains_the_token() {
+        let url = |base: &str| send_message_url(base, &Secret::new(TOKEN)).map(|url| url.to_string());
+        let default = "https://api.telegram.org/bot123456:T0KEN_T0-KEN/sendMessage";
+        assert_eq!(url("https://api.telegram.org").as_deref(), Ok(default));
+        assert_eq!(url("https://api.telegram.org/").as_deref(), Ok(default));
         let own = "http://127.0.0.1:8081/tg/bot123456:T0KEN_T0-KEN/sendMessage";
         assert_eq!(url("http://127.0.0.1:8081/tg").as_deref(), Ok(own));
     }
 
     #[test]
-    fn settings_that_cannot_work_are_refused() {
-        let check = |toml: &str, words: &str| {
+    fn invalid_settings_are_rejected() {
+        let check = |toml: &str, expected: &str| {
             let error = made(toml).expect_err("refused");
-            assert!(error.starts_with(words) && !error.contains("T0KEN"), "{error}");
+            assert!(error.starts_with(expected) && !error.contains("T0KEN"), "{error}");
         };
         for token in ["T0KEN", "123456:", ":T0KEN", "bot123456:T0KEN", "123456:T0KEN/..", "1:T0KEN?x"] {
-            check(&format!("chat_id = 1\ntoken = '{token}'"), "token: not of the form");
+            check(&format!("chat_id = 1\ntoken = '{token}'"), "token: invalid token");
         }
         check("chat_id = 1", "the key \"token\" is missing");
         for chat_id in ["''", "'outages'", "'@'", "'@a b'", "'https://t.me/x'"] {
-            check(&format!("token_file = 't'\nchat_id = {chat_id}"), "chat_id: neither a number");
+            check(&format!("token_file = 't'\nchat_id = {chat_id}"), "chat_id: invalid chat");
         }
-        check("token_file = 't'\nchat_id = 1\nthread_id = 0", "thread_id: not the number");
+        check("token_file = 't'\nchat_id = 1\nthread_id = 0", "thread_id: invalid topic");
         check("token_file = 't'\nchat_id = 1\nurl = 'http://tg.example'", "url: http://tg.example/… would");
-        check("token_file = 't'\nchat_id = 1\nurl = 'https://tg.example/?x=1'", "url: has a ? or #");
+        check("token_file = 't'\nchat_id = 1\nurl = 'https://tg.example/?x=1'", "url: contains ? or #");
         assert!(toml::from_str::<Settings>("token_file = 't'").is_err(), "no chat");
     }
 
     #[test]
-    fn nothing_shows_the_token() {
+    fn debug_hides_the_token() {
         let toml = format!("token = '{TOKEN}'\nchat_id = 1\nurl = 'https://me:s3cret@tg.example/'");
         let settings: Settings = toml::from_str(&toml).expect("settings");
         let telegram = Telegram::new(&settings, &|_| panic!("no file")).expect("ready");

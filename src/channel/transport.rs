@@ -10,12 +10,12 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::outcome::{Audience, Fate, Notice, SendOutcome, Wish};
+use super::outcome::{AlarmAction, AlarmResult, Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown};
 use super::snapshot::Snapshot;
 
-/// Twice what the slowest kind of ours may take for an attempt, a probe and a snapshot.
-pub const ENDS_WITHIN: Duration = Duration::from_secs(180);
+/// Twice the time that the slowest kind needs for an attempt, a probe and a snapshot.
+pub const MAX_DURATION: Duration = Duration::from_secs(180);
 
 /// A channel's table in the configuration.
 pub trait Table {
@@ -49,37 +49,37 @@ pub trait Transport: fmt::Debug + Send + Sync + Sized + 'static {
         async { true }
     }
 
-    /// The time within which an attempt, a probe and a snapshot end, one after the other, with time to
-    /// spare. The watchdog uses it.
-    fn ends_within(&self) -> Duration {
-        ENDS_WITHIN
+    /// Returns the time after which the watchdog assumes that the channel hangs: more than an attempt, a
+    /// probe and a snapshot take one after the other.
+    fn max_duration(&self) -> Duration {
+        MAX_DURATION
     }
 
-    /// The longest time between two snapshots ([`Transport::sync_state`]). `None` for a kind that shows
-    /// no state.
-    fn refresh_every(&self) -> Option<Duration> {
+    /// Returns the maximum time between two snapshots ([`Transport::sync_state`]). `None` for a kind that
+    /// shows no state.
+    fn sync_interval(&self) -> Option<Duration> {
         None
     }
 
     /// Shows the current state, with the timeout of [`Transport::send`]. Idempotent. The next snapshot
     /// corrects a failure.
     fn sync_state(&mut self, _snapshot: &Snapshot) -> impl Future<Output = SendOutcome> + Send {
-        async { SendOutcome::Delivered { receipt: None, words: "this channel shows no state".to_owned() } }
+        async { SendOutcome::Delivered { receipt: None, detail: "this channel shows no state".to_owned() } }
     }
 
-    /// Whether alarms stay on a screen, where [`Transport::keep_alarm`] looks after them.
-    fn keeps_alarms(&self) -> bool {
+    /// Returns true if alarms stay on a screen, so that [`Transport::sync_alarm`] has to be called.
+    fn syncs_alarms(&self) -> bool {
         false
     }
 
-    /// Applies `wish` to an alarm that was delivered with `receipt`. Idempotent. Times out after 20 s.
-    fn keep_alarm(
+    /// Applies `action` to an alarm that was delivered with `receipt`. Idempotent. Times out after 20 s.
+    fn sync_alarm(
         &mut self,
         _alarm: &Notice,
         _receipt: &str,
-        _wish: Wish,
-    ) -> impl Future<Output = Fate> + Send {
-        async { Fate::Same }
+        _action: AlarmAction,
+    ) -> impl Future<Output = AlarmResult> + Send {
+        async { AlarmResult::Unchanged }
     }
 
     /// Waits until alarms may have gone from the screen. Cancel-safe.
@@ -87,9 +87,9 @@ pub trait Transport: fmt::Debug + Send + Sync + Sized + 'static {
         pending()
     }
 
-    /// Whether `older`, of the previous configuration and of the same name, may stay in place of this
-    /// one: it keeps a connection, and its settings are equal.
-    fn continues(&self, _older: &Self) -> bool {
+    /// Returns true if `older`, the transport of the same name before a reload, can be kept instead of
+    /// this one: it holds a connection, and its settings are equal.
+    fn can_reuse(&self, _older: &Self) -> bool {
         false
     }
 }
@@ -110,19 +110,19 @@ impl<T: Transport> From<T> for AnyTransport {
 pub(super) trait Erased: fmt::Debug + Send + Sync {
     fn erased_send<'a>(&'a mut self, notice: &'a Notice) -> BoxFuture<'a, SendOutcome>;
     fn erased_is_reachable(&mut self) -> BoxFuture<'_, bool>;
-    fn erased_ends_within(&self) -> Duration;
-    fn erased_refresh_every(&self) -> Option<Duration>;
+    fn erased_max_duration(&self) -> Duration;
+    fn erased_sync_interval(&self) -> Option<Duration>;
     fn erased_sync_state<'a>(&'a mut self, snapshot: &'a Snapshot) -> BoxFuture<'a, SendOutcome>;
-    fn erased_keeps_alarms(&self) -> bool;
-    fn erased_keep_alarm<'a>(
+    fn erased_syncs_alarms(&self) -> bool;
+    fn erased_sync_alarm<'a>(
         &'a mut self,
         alarm: &'a Notice,
         receipt: &'a str,
-        wish: Wish,
-    ) -> BoxFuture<'a, Fate>;
+        action: AlarmAction,
+    ) -> BoxFuture<'a, AlarmResult>;
     fn erased_until_screen_changes(&self) -> BoxFuture<'_, ()>;
-    /// False for transports of two kinds.
-    fn erased_continues(&self, older: &dyn Any) -> bool;
+    /// Returns false for transports of different kinds.
+    fn erased_can_reuse(&self, older: &dyn Any) -> bool;
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -135,37 +135,37 @@ impl<T: Transport> Erased for T {
         Box::pin(self.is_reachable())
     }
 
-    fn erased_ends_within(&self) -> Duration {
-        self.ends_within()
+    fn erased_max_duration(&self) -> Duration {
+        self.max_duration()
     }
 
-    fn erased_refresh_every(&self) -> Option<Duration> {
-        self.refresh_every()
+    fn erased_sync_interval(&self) -> Option<Duration> {
+        self.sync_interval()
     }
 
     fn erased_sync_state<'a>(&'a mut self, snapshot: &'a Snapshot) -> BoxFuture<'a, SendOutcome> {
         Box::pin(self.sync_state(snapshot))
     }
 
-    fn erased_keeps_alarms(&self) -> bool {
-        self.keeps_alarms()
+    fn erased_syncs_alarms(&self) -> bool {
+        self.syncs_alarms()
     }
 
-    fn erased_keep_alarm<'a>(
+    fn erased_sync_alarm<'a>(
         &'a mut self,
         alarm: &'a Notice,
         receipt: &'a str,
-        wish: Wish,
-    ) -> BoxFuture<'a, Fate> {
-        Box::pin(self.keep_alarm(alarm, receipt, wish))
+        action: AlarmAction,
+    ) -> BoxFuture<'a, AlarmResult> {
+        Box::pin(self.sync_alarm(alarm, receipt, action))
     }
 
     fn erased_until_screen_changes(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.until_screen_changes())
     }
 
-    fn erased_continues(&self, older: &dyn Any) -> bool {
-        older.downcast_ref().is_some_and(|older| self.continues(older))
+    fn erased_can_reuse(&self, older: &dyn Any) -> bool {
+        older.downcast_ref().is_some_and(|older| self.can_reuse(older))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::http::HttpTarget;
 use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{
-    self, ReadSecret, Shown, either, redacted, refuse_open, shown, shown_path, shown_secret,
+    self, ReadSecret, Shown, optional_secret, redacted, require_encryption, shown, shown_path, shown_secret,
 };
 use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
@@ -74,7 +74,7 @@ impl fmt::Debug for Settings {
 /// A webhook, ready to send.
 #[derive(Debug)]
 pub struct Webhook {
-    peer: HttpTarget,
+    target: HttpTarget,
     authorization: Option<HeaderValue>,
     signing_key: Option<hmac::Key>,
 }
@@ -87,22 +87,22 @@ impl Webhook {
     /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
     /// most scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Webhook, String> {
-        let url = settings::http_address("url", &settings.url)?;
+        let url = settings::http_url("url", &settings.url)?;
         let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
-        let token = either("bearer_token", inline, file, read_secret)?;
+        let token = optional_secret("bearer_token", inline, file, read_secret)?;
         let (inline, file) = (settings.hmac_secret.as_ref(), settings.hmac_secret_file.as_deref());
-        let key = either("hmac_secret", inline, file, read_secret)?;
-        refuse_open_credentials(&url, token.as_ref())?;
+        let key = optional_secret("hmac_secret", inline, file, read_secret)?;
+        check_credentials(&url, token.as_ref())?;
         Ok(Webhook {
             authorization: token.as_ref().map(bearer).transpose()?,
             signing_key: key.as_ref().map(|key| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes())),
-            peer: HttpTarget::new(url, [token.as_ref(), key.as_ref()].into_iter().flatten())?,
+            target: HttpTarget::new(url, [token.as_ref(), key.as_ref()].into_iter().flatten())?,
         })
     }
 
     fn headers(&self, notice: &Notice) -> Result<HeaderMap, String> {
         let key = HeaderValue::from_str(&notice.key)
-            .map_err(|_| "the message's key does not fit an HTTP header; please report this".to_owned())?;
+            .map_err(|_| "cannot send the notice's key in an HTTP header; please report this".to_owned())?;
         let mut headers = HeaderMap::new();
         headers.insert(IDEMPOTENCY_KEY, key);
         if let Some(authorization) = &self.authorization {
@@ -120,25 +120,26 @@ impl Transport for Webhook {
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let headers = match self.headers(notice) {
             Ok(headers) => headers,
-            Err(words) => return SendOutcome::Permanent { words },
+            Err(detail) => return SendOutcome::Permanent { detail },
         };
-        match self.peer.post_json(headers, notice.payload.as_str()).await {
-            Ok(reply) => self.peer.judged(&reply),
-            Err(answer) => answer,
+        match self.target.post_json(headers, notice.payload.as_str()).await {
+            Ok(reply) => self.target.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
-fn refuse_open_credentials(url: &Url, token: Option<&Secret>) -> Result<(), String> {
-    let in_address = !url.username().is_empty() || url.password().is_some();
-    if in_address && token.is_some() {
-        return Err("bearer_token: the address holds a user or password too; remove one of them".to_owned());
+/// Rejects two sets of credentials, and credentials over plain HTTP.
+fn check_credentials(url: &Url, token: Option<&Secret>) -> Result<(), String> {
+    let in_url = !url.username().is_empty() || url.password().is_some();
+    if in_url && token.is_some() {
+        return Err("bearer_token: the URL also contains a user or password; remove one of them".to_owned());
     }
-    if in_address || token.is_some() { refuse_open("url", url) } else { Ok(()) }
+    if in_url || token.is_some() { require_encryption("url", url) } else { Ok(()) }
 }
 
 fn bearer(token: &Secret) -> Result<HeaderValue, String> {
@@ -170,16 +171,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(toml: &str, words: &str) {
+    fn check_refused(toml: &str, expected: &str) {
         let error = made(toml).expect_err("must be refused");
-        assert!(error.contains(words), "{error}");
+        assert!(error.contains(expected), "{error}");
         for secret in ["hunter2", "s3cret", "T0PATH"] {
             assert!(!error.contains(secret), "{error}");
         }
     }
 
     #[test]
-    fn what_is_safe_is_taken() {
+    fn valid_settings_are_accepted() {
         for toml in [
             "url = 'https://hooks.example.com/x'\nbearer_token = 'hunter2'",
             "url = 'https://hooks.example.com/x'\nbearer_token_file = '/token'",
@@ -194,9 +195,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_refused_without_giving_it_away() {
-        check_refused("url = 'hooks.example.com/T0PATH'", "url: not an address");
-        check_refused("url = 'ftp://hooks.example.com/T0PATH'", "begins with ftp:");
+    fn invalid_settings_are_rejected_without_showing_secrets() {
+        check_refused("url = 'hooks.example.com/T0PATH'", "url: invalid address");
+        check_refused("url = 'ftp://hooks.example.com/T0PATH'", "invalid scheme \"ftp\"");
         check_refused("url = 'https://'", "url:");
         check_refused("url = 'http://a.example/T0PATH?k=s3cret'\nbearer_token = 'hunter2'", "write https");
         check_refused("url = 'http://me:hunter2@a.example/T0PATH'", "http://a.example/… would carry");
@@ -217,7 +218,7 @@ mod tests {
         check_refused("url = 'https://a.example/x'\nbearer_token = ' '", "bearer_token: empty");
         check_refused(
             "url = 'https://a.example/x'\nbearer_token = \"hunter2\\nX: y\"",
-            "bearer_token: holds",
+            "bearer_token: contains",
         );
     }
 

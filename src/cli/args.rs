@@ -11,19 +11,19 @@ use crate::config::{self, Overrides};
 
 const EXAMPLES: &str = "\
 Examples:
-  statusd check                     is iCloud Backup down?
-  statusd check 'iCloud*' Photos    several at once; exits with the worst
-  statusd run                       watch, remember and tell, until stopped
-  statusd history --since 30d       what happened, with a timeline
+  statusd check                     check iCloud Backup now
+  statusd check 'iCloud*' Photos    check several services at once
+  statusd run                       run the daemon until stopped
+  statusd history --since 30d       list outages, with a timeline
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 73 cannot create, write or use the
-database, 75 already running, 78 configuration. `check` has its own: see
-`statusd check -h`.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 73 cannot create, write or use
+the database, 75 already running, 78 invalid configuration. `check` has its own:
+see `statusd check -h`.
 
-Settings can also stand in the environment: STATUSD_LOCALE for --locale.";
+Settings can also be environment variables: STATUSD_LOCALE for --locale.";
 
-/// What fits a screen beside the commands.
-const MORE: &str = "`statusd COMMAND -h` explains a command, `statusd --help` lists all settings.";
+/// The end of the short help, which must fit a screen together with the commands.
+const MORE: &str = "See `statusd COMMAND -h` for a command, `statusd --help` for all settings.";
 
 /// Has no blank lines between the parts, so that the short help fits a screen.
 const TEMPLATE: &str = "{about-with-newline}{usage-heading} {usage}\n{all-args}{after-help}";
@@ -138,36 +138,36 @@ pub enum CliCommand {
         #[arg(long)]
         json: bool,
     },
-    History(History),
-    Fleet(Fleet),
-    Services(Services),
-    Outbox(Outbox),
-    Ack(Ack),
-    /// Tell people nothing for a while; then comes one digest
+    History(HistoryArgs),
+    Fleet(FleetArgs),
+    Services(ServicesArgs),
+    Outbox(OutboxArgs),
+    Ack(AckArgs),
+    /// Hold back messages to people for a while, then send one digest
     ///
     /// Applies to every channel for people. Channels for programs (webhook, command, log and similar)
     /// still get each change at once. No message is lost: held messages wait in the outbox.
     #[command(after_help = "\
 Examples:
-  statusd snooze 2h     nothing for two hours
-  statusd snooze off    the digest now
-  statusd snooze        is anybody snoozed?")]
+  statusd snooze 2h     hold messages back for two hours
+  statusd snooze off    send the digest now
+  statusd snooze        show whether a snooze is active")]
     Snooze {
-        /// How long, like 30m, 2h or 1d; or off
-        #[arg(value_name = "LENGTH")]
-        wish: Option<String>,
+        /// Set the duration, like 30m, 2h or 1d; off ends the snooze
+        #[arg(value_name = "DURATION")]
+        request: Option<String>,
     },
-    /// Send a test message through each configured channel
-    #[command(after_help = "Exits with 1 if one of them did not arrive.")]
+    /// Send a test message through every configured channel
+    #[command(after_help = "Exits with 1 if a message was not delivered.")]
     TestNotice {
         /// Test only these channels, like desktop or webhook.NAME
         #[arg(value_name = "CHANNEL")]
         channels: Vec<String>,
     },
     Drill(DrillArgs),
-    Doctor(Doctor),
-    Guide(Guide),
-    Replay(Replay),
+    Doctor(DoctorArgs),
+    Guide(GuideArgs),
+    Replay(ReplayArgs),
     /// Install, remove or inspect the background service
     #[command(disable_help_subcommand = true)]
     Service {
@@ -189,15 +189,15 @@ Example:
         /// Print the completions of this shell
         shell: clap_complete::Shell,
     },
-    Man(Man),
-    Complete(Complete),
+    Man(ManArgs),
+    Complete(CompleteArgs),
 }
 
 /// Print the candidates for the last word of a command line, for shell completions
 #[derive(Args, Debug)]
 #[command(hide = true)]
-pub struct Complete {
-    /// The command line behind the program's name, as far as it was typed
+pub struct CompleteArgs {
+    /// Complete these words: the command line so far, without the program's name
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<String>,
 }
@@ -209,15 +209,15 @@ pub struct Complete {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes: 0 Apple lists no problem, 1 issue or maintenance, 2 outage,
-3 cannot tell. `statusd check --help` has examples and settings.")]
+3 cannot tell. See `statusd check --help` for examples and settings.")]
 #[command(after_long_help = "\
-Exit codes, as Nagios and its kin expect them:
+Exit codes, compatible with Nagios:
   0  Apple lists no problem
   1  an issue or maintenance
   2  an outage
   3  cannot tell: no network, an unreadable feed, an unknown service,
      wrong usage
-Of several services the worst counts, in the order 2, 3, 1, 0.
+Of several services, the worst code counts, in the order 2, 3, 1, 0.
 
 Examples:
   statusd check 'iCloud*' Photos
@@ -259,8 +259,8 @@ Examples:
   statusd history --since 90d
   statusd history --changes --since 7d
   statusd history --service 'iCloud*' --format csv > icloud.csv")]
-pub struct History {
-    /// Only this service, or this glob; may be repeated. Otherwise what is watched
+pub struct HistoryArgs {
+    /// Show only this service or glob; may be repeated. Default: watched services
     #[arg(long = "service", value_name = "GLOB")]
     pub services: Vec<String>,
     /// Omit entries that lie entirely before this time
@@ -298,16 +298,16 @@ pub enum HistoryFormat {
 #[derive(Args, Debug)]
 #[command(after_long_help = "\
 Exit codes with --fail-on: 0 no such device, 1 at least one, 3 cannot tell:
-some devices are unknown, or the list cannot be used.
+some devices are unknown, or the list is unusable.
 
 Examples:
   statusd fleet devices.csv
   statusd fleet --backup-column 'iCloud date (UTC)' devices.csv
-  statusd fleet --fail-on late devices.csv   for scripts: exits with 1
-  statusd fleet --format csv devices.csv > judged.csv
+  statusd fleet --fail-on late devices.csv   for scripts: exit with 1
+  statusd fleet --format csv devices.csv > report.csv
   export-devices | statusd fleet --json - | jq .counts")]
-pub struct Fleet {
-    /// Comma-separated values; - is standard input
+pub struct FleetArgs {
+    /// Read this file of comma-separated values; - is standard input
     pub file: PathBuf,
     /// Count only outages of this service or glob; may be repeated. Default: watched services
     #[arg(long = "service", value_name = "GLOB")]
@@ -363,8 +363,8 @@ pub enum DateOrderArg {
 
 /// List Apple's services and their states
 #[derive(Args, Debug)]
-pub struct Services {
-    /// Only these names or globs
+pub struct ServicesArgs {
+    /// List only these services or globs
     #[arg(value_name = "GLOB")]
     pub services: Vec<String>,
     /// Print JSON (docs/json.md)
@@ -379,11 +379,11 @@ pub struct Services {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  statusd ack                    every ongoing outage of a watched service
+  statusd ack                    mute every outage of a watched service
   statusd ack 'iCloud Backup'
   statusd ack --undo")]
-pub struct Ack {
-    /// Names or globs. Otherwise what is watched
+pub struct AckArgs {
+    /// Mute only outages of these services or globs. Default: watched services
     #[arg(value_name = "SERVICE")]
     pub services: Vec<String>,
     /// Send reminders and updates again
@@ -396,10 +396,10 @@ pub struct Ack {
 #[command(disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
-  statusd outbox                           what waits, and why
-  statusd outbox retry 7                   try again now, on every channel
+  statusd outbox                           list messages that wait, and why
+  statusd outbox retry 7                   retry now, on every channel
   statusd outbox drop 7 --channel desktop")]
-pub struct Outbox {
+pub struct OutboxArgs {
     #[command(subcommand)]
     pub command: Option<OutboxCommand>,
     /// Include messages that were sent
@@ -452,7 +452,7 @@ fn lines(text: &str) -> Result<u32, &'static str> {
 }
 
 fn number(text: &str) -> Result<i64, &'static str> {
-    text.parse().map_err(|_| "expected a number of `statusd outbox`")
+    text.parse().map_err(|_| "expected a number from `statusd outbox`")
 }
 
 /// Simulate an outage and send its messages, marked DRILL
@@ -466,12 +466,12 @@ fn number(text: &str) -> Result<i64, &'static str> {
 /// once.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Exits with 1 if one of the messages did not arrive.
+Exits with 1 if a message was not delivered.
 
 Examples:
-  statusd drill --dry           what would be said, without saying it
+  statusd drill --dry           print the messages without sending them
   statusd drill --channel webhook.ops
-  statusd drill --speed 60      as in earnest, sixty times as fast: 21 s")]
+  statusd drill --speed 60      60 times as fast as a real outage: 21 s")]
 pub struct DrillArgs {
     /// Use only this channel, like desktop or webhook.NAME; may be repeated
     #[arg(long = "channel", value_name = "CHANNEL")]
@@ -495,17 +495,18 @@ pub struct DrillArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Exit codes: 0 nothing found, 1 problem found, 3 cannot tell.
-`statusd doctor --help` has examples and settings.")]
+See `statusd doctor --help` for examples and settings.")]
 #[command(after_long_help = "\
 Exit codes: 0 nothing found, 1 problem found, 3 cannot tell.
 
 Examples:
-  statusd doctor                   takes some seconds, 20 at most
-  statusd doctor -v                with the evidence
-  statusd doctor --only phone      a group, or checks: --only portal,hosts
+  statusd doctor                   run all checks, in at most 20 s
+  statusd doctor -v                show the evidence
+  statusd doctor --only phone      run one group of checks
+  statusd doctor --only portal,hosts
   statusd doctor --json | jq -r .verdict")]
-pub struct Doctor {
-    /// Show what each answer rests on
+pub struct DoctorArgs {
+    /// Show the evidence of each check
     #[arg(short, long)]
     pub verbose: bool,
     /// Run only these checks or groups; may be repeated, or separated by `,`
@@ -541,11 +542,11 @@ pub struct Doctor {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  statusd guide                the whole road, the easy steps first
-  statusd guide 4              a step, by its number
-  statusd guide back-up-now    or by its word")]
-pub struct Guide {
-    /// A step's number or word. Otherwise all
+  statusd guide                show all steps, the easy ones first
+  statusd guide 4              show one step, by its number
+  statusd guide back-up-now    or by its name")]
+pub struct GuideArgs {
+    /// Show only this step, by number or name. Default: all
     #[arg(value_name = "STEP")]
     pub step: Option<String>,
     /// Print JSON (docs/json.md)
@@ -564,8 +565,8 @@ pub struct Guide {
 Examples:
   statusd replay feed.jsonl.zst
   statusd replay --watch 'iCloud*' --json feed.jsonl | jq -c .key")]
-pub struct Replay {
-    /// JSON Lines with "at" and "body"; plain, .gz or .zst; - is standard input
+pub struct ReplayArgs {
+    /// Read JSON Lines with "at" and "body", plain, .gz or .zst; - is standard input
     pub file: PathBuf,
     /// Print one JSON object per line (docs/json.md)
     #[arg(long)]
@@ -576,8 +577,8 @@ pub struct Replay {
 pub enum ServiceArgs {
     Install(InstallArgs),
     Uninstall(UninstallArgs),
-    /// Whether it is installed and running, and when it last polled
-    #[command(after_help = "Exits with 0 if the service runs, 1 if it does not.")]
+    /// Show the state of the service and its last poll
+    #[command(after_help = "Exits with 0 if the service is running, 1 if not.")]
     Status {
         /// Print JSON (docs/json.md)
         #[arg(long)]
@@ -603,9 +604,9 @@ pub enum ServiceArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  statusd service install --dry-run   the steps and the file, and no more
+  statusd service install --dry-run   only print the steps and the file
   statusd service install
-  sudo statusd service install        for the machine; docs/service.md")]
+  sudo statusd service install        for all users; see docs/service.md")]
 pub struct InstallArgs {
     /// Print the steps and the whole file without any change
     #[arg(long)]
@@ -657,10 +658,10 @@ pub enum ConfigArgs {
 Examples:
   statusd man | man -l -
   statusd man config init | man -l -
-  statusd man config-file | man -l -    statusd.toml(5), every key
-  statusd man --dir pages               all of them, *.1 and statusd.toml.5")]
-pub struct Man {
-    /// Of this command, like check or config init, or config-file
+  statusd man config-file | man -l -    statusd.toml(5), all keys
+  statusd man --dir pages               all pages: *.1, statusd.toml.5")]
+pub struct ManArgs {
+    /// Print the page of this command, like check or config init, or config-file
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
     /// Write all pages to this directory

@@ -3,12 +3,13 @@
 
 /// Returns one record with its line break.
 pub fn record(fields: &[String]) -> String {
-    let fields: Vec<String> = fields.iter().map(|field| quoted(&defused(field))).collect();
+    let fields: Vec<String> = fields.iter().map(|field| quoted(&without_formula(field))).collect();
     format!("{}\r\n", fields.join(","))
 }
 
-/// <https://owasp.org/www-community/attacks/CSV_Injection>: Apple's texts are other people's.
-fn defused(field: &str) -> String {
+/// Prevents CSV injection (<https://owasp.org/www-community/attacks/CSV_Injection>): the texts come from
+/// outside.
+fn without_formula(field: &str) -> String {
     if field.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{field}") } else { field.to_owned() }
 }
 
@@ -25,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_quoted_where_needed_and_never_formulas() {
+    fn fields_are_quoted_and_never_formulas() {
         let fields =
             ["plain", "a, b", "say \"hi\"", "two\nlines", "=HYPERLINK(\"x\")", "-1", "@a", "", "\tb"];
         let expected =

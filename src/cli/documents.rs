@@ -3,12 +3,14 @@
 //!
 //! Runs no command. Running text may omit required arguments (`statusd replay`); a block to copy may not.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
 use clap::error::ErrorKind;
+use serde_json::Value;
 
 use super::{args, flags};
 use crate::doctor::Selection;
@@ -23,15 +25,47 @@ const REDIRECTIONS: [&str; 4] = [">", ">>", "2>", "<"];
 /// The place of a command in a document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
-    Block,
-    Text,
     /// A block to copy.
+    Block,
     /// Running text.
+    Text,
 }
-    /// Running text.
+
+/// Checks a document against the example under its heading in `docs/json.md`: objects must have the
+/// same fields, and so must the first elements of arrays.
+#[track_caller]
+pub fn check_documented(heading: &str, document: &Value) {
+    let reference = include_str!("../../docs/json.md");
+    let chapter = reference.split("\n## ").find(|chapter| chapter.starts_with(heading));
+    let example = chapter.and_then(|chapter| chapter.split("```json").nth(1)).expect("an example");
+    let example = example.split("```").next().unwrap_or_default();
+    check_fields(heading, &serde_json::from_str(example).expect("JSON"), document);
+}
+
+#[track_caller]
+fn check_fields(place: &str, example: &Value, document: &Value) {
+    match (example, document) {
+        // A change has an example of its own, which another test checks.
+        (Value::Object(_), Value::Object(_)) if place.ends_with(".change") => {}
+        (Value::Object(example), Value::Object(document)) => {
+            let fields = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect();
+            let (expected, found): (BTreeSet<String>, BTreeSet<String>) = (fields(example), fields(document));
+            assert_eq!(found, expected, "{place}");
+            for (name, value) in example {
+                check_fields(&format!("{place}.{name}"), value, &document[name]);
+            }
+        }
+        (Value::Array(example), Value::Array(document)) => {
+            if let (Some(example), Some(document)) = (example.first(), document.first()) {
+                check_fields(place, example, document);
+            }
+        }
+        _ => {}
+    }
+}
 
 #[test]
-fn every_command_that_is_shown_parses() {
+fn every_documented_command_parses() {
     let mut found = 0;
     for path in documents() {
         let text = fs::read_to_string(&path).expect("a document");
@@ -128,25 +162,24 @@ fn command(part: &[String]) -> Option<Vec<String>> {
         word.split_once('=')
             .is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
     };
-    let is_before = |word: &&String| ["$", "sudo"].contains(&word.as_str()) || is_variable(word);
-    let part = &part[part.iter().take_while(is_before).count()..];
+    let is_prefix = |word: &&String| ["$", "sudo"].contains(&word.as_str()) || is_variable(word);
+    let part = &part[part.iter().take_while(is_prefix).count()..];
     let arguments = match part {
         [program, rest @ ..] if program == "statusd" || program.ends_with("/statusd") => rest,
         // Without arguments the script runs `statusd run`.
         [script, rest @ ..] if script.ends_with("scripts/run") && !rest.is_empty() => rest,
         [cargo, run, rest @ ..] if cargo == "cargo" && run == "run" => {
-            let own = rest.iter().position(|word| word == "--").map_or(rest.len(), |dashes| dashes + 1);
-            &rest[own..]
+            let first = rest.iter().position(|word| word == "--").map_or(rest.len(), |dashes| dashes + 1);
+            &rest[first..]
         }
         _ => return None,
     };
     let is_argument = |word: &&String| !REDIRECTIONS.contains(&word.as_str());
-    // A number that stands for itself.
-    let said = arguments
+    let given = arguments
         .iter()
         .take_while(is_argument)
         .map(|word| if word == "NUMBER" || word == "ID" { "7" } else { word });
-    Some(std::iter::once("statusd").chain(said).map(str::to_owned).collect())
+    Some(std::iter::once("statusd").chain(given).map(str::to_owned).collect())
 }
 
 /// Splits a line at blanks outside quotes, up to a comment.
@@ -172,7 +205,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 #[test]
-fn commands_are_found_where_they_stand() {
+fn commands_are_found_in_shell_lines() {
     #[track_caller]
     fn check(line: &str, expected: &[&str]) {
         let found: Vec<String> = commands(line).iter().map(|words| words[1..].join("|")).collect();
@@ -193,18 +226,18 @@ fn commands_are_found_where_they_stand() {
 
 #[test]
 #[should_panic(expected = "unexpected argument")]
-fn a_flag_that_is_not_there_is_found() {
+fn an_unknown_flag_is_reported() {
     check("here", Place::Text, &commands("statusd check --jsn")[0]);
 }
 
 #[test]
-#[should_panic(expected = "no check")]
-fn a_check_that_is_not_there_is_found() {
+#[should_panic(expected = "unknown check")]
+fn an_unknown_check_is_reported() {
     check("here", Place::Text, &commands("statusd doctor --only storage")[0]);
 }
 
 #[test]
 #[should_panic(expected = "required")]
-fn what_is_copied_has_to_be_whole() {
+fn a_block_requires_complete_commands() {
     check("here", Place::Block, &commands("statusd replay")[0]);
 }

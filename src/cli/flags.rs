@@ -131,11 +131,11 @@ pub fn parse(arguments: &[OsString]) -> Result<Cli, Error> {
     // `config` reads the variables: clap would name a flag in the error for a variable.
     let mut command = fitted(Cli::command().mut_args(|argument| argument.env(None)));
     let matches = command.try_get_matches_from_mut(arguments)?;
-    refuse_unused(&mut command, &matches)?;
+    reject_unused(&mut command, &matches)?;
     Cli::from_arg_matches(&matches)
 }
 
-fn refuse_unused(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
+fn reject_unused(command: &mut Command, matches: &ArgMatches) -> Result<(), Error> {
     let mut path = Vec::new();
     let mut innermost = matches;
     while let Some((name, matches)) = innermost.subcommand() {
@@ -148,8 +148,8 @@ fn refuse_unused(command: &mut Command, matches: &ArgMatches) -> Result<(), Erro
     match ALL.iter().filter(|id| !used.contains(id)).find(is_given) {
         None => Ok(()),
         Some(id) => {
-            let words = format!("--{} has no effect on `statusd {path}`", id.replace('_', "-"));
-            Err(command.error(ErrorKind::UnknownArgument, words))
+            let message = format!("--{} has no effect on `statusd {path}`", id.replace('_', "-"));
+            Err(command.error(ErrorKind::UnknownArgument, message))
         }
     }
 }
@@ -181,7 +181,12 @@ mod tests {
     }
 
     #[test]
-    fn every_command_and_every_setting_has_its_place_in_the_table() {
+    fn clap_accepts_the_definitions() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_table_has_every_command_and_every_setting() {
         let commands: BTreeSet<String> =
             commands().into_iter().map(|(path, _)| path).filter(|path| !path.is_empty()).collect();
         let rows: BTreeSet<String> = USES.iter().map(|(path, _)| (*path).to_owned()).collect();
@@ -195,7 +200,7 @@ mod tests {
 
     /// clap uses the variables only for help; `config` reads them.
     #[test]
-    fn the_variables_of_the_help_are_those_that_are_read() {
+    fn the_variables_in_the_help_are_read() {
         let cli = Cli::command();
         let named =
             cli.get_arguments().filter_map(|argument| Some((argument.get_long()?, argument.get_env()?)));
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_help_of_every_command_fits_a_screen() {
+    fn the_short_help_fits_a_screen() {
         for (path, mut command) in commands() {
             let help = command.render_help().to_string();
             let lines = help.trim_end().lines().count();
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn help_lists_the_settings_that_a_command_uses_and_no_others() {
+    fn help_lists_only_the_settings_of_the_command() {
         for (path, mut command) in commands().into_iter().skip(1) {
             let printed = command.clone().try_get_matches_from(["statusd", "--help"]);
             let printed = printed.expect_err("a help").to_string();
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_without_effect_is_refused_wherever_it_stands() {
+    fn an_unused_setting_is_an_error_in_any_position() {
         #[track_caller]
         fn check(line: &str, expected: Option<&str>) {
             let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();

@@ -9,14 +9,14 @@ use crate::delivery::message::time_format::{self, lasted};
 use crate::model::{Change, ChangeKind, EventKind};
 use crate::text;
 
-use super::terminal::Page;
+use super::terminal::Terminal;
 
 const MAX_SHOWN_CHARS: usize = 2_000;
 const MAX_WORD_CHARS: usize = 40;
 
-/// Other people's text, fit for a terminal. What the feed brought is clean already; what stands in
-/// a database may have been written by anybody.
-pub fn shown(text: &str) -> String {
+/// Returns text from outside as one line without control characters. The feed's text is already clean, but
+/// another program may have written to the database.
+pub fn printable(text: &str) -> String {
     text::plain_line(text, MAX_SHOWN_CHARS)
 }
 
@@ -32,15 +32,15 @@ pub fn kind_word(kind: &EventKind) -> String {
     }
 }
 
-/// What a change did, in few words for a table.
-pub fn deed(change: &Change) -> String {
+/// Summarizes a change for a table.
+pub fn summary(change: &Change) -> String {
     let kind = change.outage_kind.as_ref().map_or("problem".to_owned(), kind_word);
     let is_maintenance = change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance);
     match change.kind {
         ChangeKind::Began => format!("{kind} began"),
-        ChangeKind::Reopened => format!("{kind} is back"),
+        ChangeKind::Reopened => format!("{kind} reopened"),
         ChangeKind::Ended => "fixed".to_owned(),
-        ChangeKind::Withdrawn => format!("{kind} listed no more"),
+        ChangeKind::Withdrawn => format!("{kind} no longer listed"),
         ChangeKind::Missed => format!("{kind}, posted late"),
         ChangeKind::Worsened => format!("worse: {kind}"),
         ChangeKind::Eased => format!("better: {kind}"),
@@ -51,13 +51,13 @@ pub fn deed(change: &Change) -> String {
         ChangeKind::Over => "maintenance over".to_owned(),
         ChangeKind::Unlisted => "not in Apple's list".to_owned(),
         ChangeKind::ListedAgain => "in Apple's list".to_owned(),
-        ChangeKind::Unreadable => "feed not readable".to_owned(),
+        ChangeKind::Unreadable => "feed unreadable".to_owned(),
         ChangeKind::Readable => "feed readable again".to_owned(),
         ChangeKind::HistoryLost => "history lost".to_owned(),
         ChangeKind::Revised => "entry revised".to_owned(),
-        ChangeKind::Corrected if is_maintenance => "over after all".to_owned(),
-        ChangeKind::Corrected => "fixed after all".to_owned(),
-        ChangeKind::Noted => format!("{kind}, before statusd"),
+        ChangeKind::Corrected if is_maintenance => "over (corrected)".to_owned(),
+        ChangeKind::Corrected => "fixed (corrected)".to_owned(),
+        ChangeKind::Noted => format!("{kind}, before statusd started"),
         ChangeKind::Reminder => format!("{kind} still ongoing (reminder)"),
         ChangeKind::Liveness => "liveness report".to_owned(),
         ChangeKind::BackupLate => "no backup for days".to_owned(),
@@ -66,20 +66,26 @@ pub fn deed(change: &Change) -> String {
     }
 }
 
-/// What is over or planned: `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
-pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, is_over: bool, page: &Page) -> String {
-    time_format::span(from, to, is_over, page.now, page.zone)
+/// Formats a past or planned period as far as it is known: `from 08:15 to 10:04 (1 h 49 min)`.
+pub fn span(from: Option<Timestamp>, to: Option<Timestamp>, is_over: bool, terminal: &Terminal) -> String {
+    time_format::span(from, to, is_over, terminal.now, terminal.zone)
 }
 
-/// `since 08:15 (1 h 49 min)`
-pub fn since(from: Timestamp, page: &Page) -> String {
-    time_format::since(from, page.now, page.zone)
+/// Formats a start: `since 08:15 (1 h 49 min)`.
+pub fn since(from: Timestamp, terminal: &Terminal) -> String {
+    time_format::since(from, terminal.now, terminal.zone)
 }
 
-/// `outage since 08:15 (1 h 49 min)`, `maintenance since 11:00 (1 h), planned until 14:00`
-pub fn under_way(kind: &EventKind, start: Option<Timestamp>, end: Option<Timestamp>, page: &Page) -> String {
+/// Formats an ongoing event: `outage since 08:15 (1 h 49 min)`, or
+/// `maintenance since 11:00 (1 h), planned until 14:00`.
+pub fn under_way(
+    kind: &EventKind,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    terminal: &Terminal,
+) -> String {
     let planned_end = end.filter(|_| kind.is_maintenance());
-    format!("{} {}", kind_word(kind), time_format::under_way(start, planned_end, page.now, page.zone))
+    format!("{} {}", kind_word(kind), time_format::under_way(start, planned_end, terminal.now, terminal.zone))
 }
 
 /// Formats a duration, in seconds below 2 min: `40 s`, `12 min`, `2 h 5 min`.

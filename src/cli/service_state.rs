@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::delivery::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
 use crate::tracking::watchlist::{Pattern, near};
-use crate::tracking::{EventState, seen};
+use crate::tracking::{EventState, observe};
 
-use super::phrases::{kind_word, shown, span, under_way};
-use super::terminal::{Ink, Page};
+use super::phrases::{kind_word, printable, span, under_way};
+use super::terminal::{Style, Terminal};
 
 /// The age up to which a past event is shown.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
@@ -41,29 +41,29 @@ impl State {
         }
     }
 
-    pub fn ink(self) -> Ink {
+    pub fn style(self) -> Style {
         match self {
-            State::Outage => Ink::Bad,
-            State::CannotTell | State::Issue => Ink::Doubtful,
-            State::Maintenance => Ink::Planned,
-            State::Fine => Ink::Good,
+            State::Outage => Style::Bad,
+            State::CannotTell | State::Issue => Style::Warning,
+            State::Maintenance => Style::Planned,
+            State::Fine => Style::Good,
         }
     }
 }
 
 /// The reason why the state of a service is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Riddle {
-    /// With the nearest names of the list.
+pub enum UnknownReason {
+    /// Apple does not list the name; `near` holds the nearest names.
     NotListed { near: Vec<String> },
-    /// Its entry has a form that we do not know.
-    Garbled,
+    /// Apple's entry has an unknown format.
+    Malformed,
 }
 
 /// An event and its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    pub stands: EventState,
+    pub state: EventState,
     pub kind: EventKind,
     pub event: Event,
 }
@@ -74,17 +74,18 @@ pub struct ServiceReport {
     /// Apple's spelling, or the requested name if Apple does not list it.
     pub service: String,
     pub state: State,
-    pub riddle: Option<Riddle>,
-    /// The worst first, then by start.
+    pub reason: Option<UnknownReason>,
+    /// Most severe first, then newest first.
     pub entries: Vec<Entry>,
 }
 
-/// What was asked for, each service once, in the order of the questions. No question: everything.
-pub fn standings(document: &Document, asked: &[String], now: Timestamp) -> Vec<ServiceReport> {
+/// Returns a report for each service that matches `patterns`, in their order and each once. Without patterns,
+/// returns all services.
+pub fn reports(document: &Document, patterns: &[String], now: Timestamp) -> Vec<ServiceReport> {
     let mut keys: Vec<ServiceKey> = Vec::new();
     let mut all = Vec::new();
     let everything = ["*".to_owned()];
-    for text in if asked.is_empty() { &everything } else { asked } {
+    for text in if patterns.is_empty() { &everything } else { patterns } {
         let pattern = Pattern::new(text);
         let exact = document.services.get_key_value(&ServiceKey::new(text));
         let found: Vec<(&ServiceKey, &Listing)> = match exact {
@@ -99,34 +100,34 @@ pub fn standings(document: &Document, asked: &[String], now: Timestamp) -> Vec<S
         for (key, listing) in found {
             if !keys.contains(key) {
                 keys.push(key.clone());
-                all.push(standing(listing, now));
+                all.push(report(listing, now));
             }
         }
     }
     all
 }
 
-fn not_listed(document: &Document, asked: &str) -> ServiceReport {
-    let near = near(asked, document.services.values().map(|listing| listing.name.as_str()));
-    let riddle = Some(Riddle::NotListed { near });
-    ServiceReport { service: asked.to_owned(), state: State::CannotTell, riddle, entries: Vec::new() }
+fn not_listed(document: &Document, name: &str) -> ServiceReport {
+    let near = near(name, document.services.values().map(|listing| listing.name.as_str()));
+    let reason = Some(UnknownReason::NotListed { near });
+    ServiceReport { service: name.to_owned(), state: State::CannotTell, reason, entries: Vec::new() }
 }
 
-fn standing(listing: &Listing, now: Timestamp) -> ServiceReport {
+fn report(listing: &Listing, now: Timestamp) -> ServiceReport {
     let entries = listing.events.iter().filter_map(|event| {
-        let seen = seen(event, None, now)?;
-        Some(Entry { stands: seen.stands, kind: seen.kind, event: event.clone() })
+        let observed = observe(event, None, now)?;
+        Some(Entry { state: observed.state, kind: observed.kind, event: event.clone() })
     });
     let mut entries: Vec<Entry> = entries.collect();
     entries.sort_by_key(|entry| (state_of(entry), std::cmp::Reverse(entry.event.start)));
     let state = entries.iter().map(state_of).min().unwrap_or(State::Fine);
-    let riddle = (listing.garbled && state == State::Fine).then_some(Riddle::Garbled);
-    let state = if riddle.is_some() { State::CannotTell } else { state };
-    ServiceReport { service: listing.name.clone(), state, riddle, entries }
+    let reason = (listing.malformed && state == State::Fine).then_some(UnknownReason::Malformed);
+    let state = if reason.is_some() { State::CannotTell } else { state };
+    ServiceReport { service: listing.name.clone(), state, reason, entries }
 }
 
 fn state_of(entry: &Entry) -> State {
-    match (entry.stands, &entry.kind) {
+    match (entry.state, &entry.kind) {
         (EventState::Down, EventKind::Outage) => State::Outage,
         (EventState::Down, _) => State::Issue,
         (EventState::Running, _) => State::Maintenance,
@@ -135,76 +136,84 @@ fn state_of(entry: &Entry) -> State {
 }
 
 impl ServiceReport {
-    /// `outage since 08:15 (1 h 49 min)`; `not in Apple's list; did you mean …?`
-    pub fn summary(&self, page: &Page) -> String {
-        match (&self.riddle, self.current().next()) {
-            (Some(Riddle::NotListed { near }), _) if near.is_empty() => {
+    /// Returns `outage since 08:15 (1 h 49 min)`, or `cannot tell: not in Apple's list; did you mean …?`.
+    pub fn summary(&self, terminal: &Terminal) -> String {
+        match (&self.reason, self.current().next()) {
+            (Some(UnknownReason::NotListed { near }), _) if near.is_empty() => {
                 "cannot tell: not in Apple's list; `statusd services` shows all names".to_owned()
             }
-            (Some(Riddle::NotListed { near }), _) => {
-                let names: Vec<String> = near.iter().map(|name| shown(name)).collect();
+            (Some(UnknownReason::NotListed { near }), _) => {
+                let names: Vec<String> = near.iter().map(|name| printable(name)).collect();
                 format!("cannot tell: not in Apple's list; did you mean {}?", names.join(" or "))
             }
-            (Some(Riddle::Garbled), _) => "cannot tell: Apple's entry has an unknown format".to_owned(),
+            (Some(UnknownReason::Malformed), _) => {
+                "cannot tell: Apple's entry has an unknown format".to_owned()
+            }
             (None, None) => NO_PROBLEM.to_owned(),
-            (None, Some(worst)) => under_way(&worst.kind, worst.event.start, worst.event.end, page),
+            (None, Some(worst)) => under_way(&worst.kind, worst.event.start, worst.event.end, terminal),
         }
     }
 
-    /// A paragraph: the state, then what Apple writes, what to do, what was and what will be.
-    pub fn paragraph(&self, page: &Page) -> String {
-        let mut text = self.headline(page);
+    /// Renders a paragraph: the state, Apple's text, advice, recent and planned events.
+    pub fn paragraph(&self, terminal: &Terminal) -> String {
+        let mut text = self.headline(terminal);
         for entry in self.current() {
             for line in details(&entry.event) {
-                text.push_str(&page.paragraph(INDENT, &line));
+                text.push_str(&terminal.paragraph(INDENT, &line));
             }
         }
-        let advised = self.current().any(|entry| entry.stands == EventState::Down);
+        let advised = self.current().any(|entry| entry.state == EventState::Down);
         if advised {
-            text.push_str(&page.paragraph(INDENT, advice(ChangeKind::Began, &self.service)));
+            text.push_str(&terminal.paragraph(INDENT, advice(ChangeKind::Began, &self.service)));
         }
-        for (label, entry) in self.others(page.now) {
-            let is_over = entry.stands == EventState::Over;
-            let span = span(entry.event.start, entry.event.end, is_over, page);
-            text.push_str(&page.paragraph(INDENT, &format!("{label}: {} {span}", kind_word(&entry.kind))));
+        for (label, entry) in self.others(terminal.now) {
+            let is_over = entry.state == EventState::Over;
+            let span = span(entry.event.start, entry.event.end, is_over, terminal);
+            text.push_str(
+                &terminal.paragraph(INDENT, &format!("{label}: {} {span}", kind_word(&entry.kind))),
+            );
         }
         text
     }
 
-    /// The name and the state in words, the state in its colour.
-    pub fn headline(&self, page: &Page) -> String {
-        let name = format!("{}:", shown(&self.service));
-        let whole = page.paragraph(0, &format!("{name} {}", self.summary(page)));
+    /// Renders the name and the summary, in the style of the state.
+    pub fn headline(&self, terminal: &Terminal) -> String {
+        let name = format!("{}:", printable(&self.service));
+        let whole = terminal.paragraph(0, &format!("{name} {}", self.summary(terminal)));
         let mut lines = whole.lines();
         let first = lines.next().unwrap_or_default();
-        let rest = lines.map(|line| format!("  {}\n", page.paint(self.state.ink(), line)));
+        let rest = lines.map(|line| format!("  {}\n", terminal.paint(self.state.style(), line)));
         let rest: String = rest.collect();
         match first.strip_prefix(&name) {
             Some(state) => {
-                format!("{}{}\n{rest}", page.paint(Ink::Strong, &name), page.paint(self.state.ink(), state))
+                format!(
+                    "{}{}\n{rest}",
+                    terminal.paint(Style::Bold, &name),
+                    terminal.paint(self.state.style(), state)
+                )
             }
             None => whole,
         }
     }
 
     fn current(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| matches!(entry.stands, EventState::Down | EventState::Running))
+        self.entries.iter().filter(|entry| matches!(entry.state, EventState::Down | EventState::Running))
     }
 
     /// Returns recent and planned events.
     fn others(&self, now: Timestamp) -> impl Iterator<Item = (&'static str, &Entry)> {
-        self.entries.iter().filter_map(move |entry| match entry.stands {
+        self.entries.iter().filter_map(move |entry| match entry.state {
             EventState::Planned => Some(("Planned", entry)),
-            EventState::Over if is_recent(&entry.event, now) => Some(("Lately", entry)),
+            EventState::Over if is_recent(&entry.event, now) => Some(("Recent", entry)),
             EventState::Over | EventState::Down | EventState::Running => None,
         })
     }
 
     pub fn json(&self) -> Value {
-        let (reason, near) = match &self.riddle {
+        let (reason, near) = match &self.reason {
             None => (None, &[][..]),
-            Some(Riddle::NotListed { near }) => (Some("not_listed"), near.as_slice()),
-            Some(Riddle::Garbled) => (Some("not_readable"), &[][..]),
+            Some(UnknownReason::NotListed { near }) => (Some("not_listed"), near.as_slice()),
+            Some(UnknownReason::Malformed) => (Some("not_readable"), &[][..]),
         };
         let since = self.current().next().and_then(|entry| entry.event.start);
         json!({
@@ -220,7 +229,7 @@ impl ServiceReport {
 
 impl Entry {
     fn json(&self) -> Value {
-        let state = match self.stands {
+        let state = match self.state {
             EventState::Planned => "planned",
             EventState::Running | EventState::Down => "ongoing",
             EventState::Over => "over",
@@ -240,10 +249,10 @@ impl Entry {
 fn details(event: &Event) -> Vec<String> {
     let mut lines = Vec::new();
     if !event.message.is_empty() {
-        lines.push(format!("Apple writes: “{}”", shown(&event.message)));
+        lines.push(format!("Apple writes: “{}”", printable(&event.message)));
     }
     lines.extend(event.users_affected.as_deref().map(|users| {
-        let users = shown(users);
+        let users = printable(users);
         if users.ends_with(['.', '。']) { users } else { format!("{users}.") }
     }));
     lines
@@ -309,23 +318,23 @@ pub mod tests {
         parse::parse(services.to_string().as_bytes()).expect("a document")
     }
 
-    pub fn page(color: bool) -> Page<'static> {
-        Page { width: 80, color, zone: &UTC, now: NOW.parse().expect("a time") }
+    pub fn terminal(color: bool) -> Terminal<'static> {
+        Terminal { width: 80, color, zone: &UTC, now: NOW.parse().expect("a time") }
     }
 
     #[track_caller]
-    fn check(asked: &[&str], expected: &str) {
-        let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
-        let page = page(false);
-        let drawn: String = standings(&document(), &asked, page.now)
+    fn check(patterns: &[&str], expected: &str) {
+        let patterns: Vec<String> = patterns.iter().map(|name| (*name).to_owned()).collect();
+        let terminal = terminal(false);
+        let drawn: String = reports(&document(), &patterns, terminal.now)
             .iter()
-            .map(|standing| standing.paragraph(&page))
+            .map(|report| report.paragraph(&terminal))
             .collect();
         assert_eq!(drawn, expected);
     }
 
     #[test]
-    fn an_outage_says_all_that_is_known_and_what_to_do() {
+    fn an_outage_has_all_details_and_advice() {
         check(
             &["icloud  backup"],
             "\
@@ -335,25 +344,25 @@ iCloud Backup: outage since 10:11 (1 h 49 min)
   Some users are affected.
   Wait: your iPhone backs up by itself once Apple has fixed it. Do not reset or
   erase it.
-  Lately: issue from Mon 4 May 10:00 to 11:30 (1 h 30 min)
+  Recent: issue from Mon 4 May 10:00 to 11:30 (1 h 30 min)
 ",
         );
     }
 
     #[test]
-    fn what_was_and_what_will_be_is_no_trouble() {
+    fn past_and_planned_events_are_not_problems() {
         check(
             &["Photos"],
             "\
 Photos: Apple lists no problem
   Planned: maintenance from Sat 9 May 06:00 to 07:00 (1 h)
-  Lately: issue from Mon 4 May 10:00 to 11:30 (1 h 30 min)
+  Recent: issue from Mon 4 May 10:00 to 11:30 (1 h 30 min)
 ",
         );
     }
 
     #[test]
-    fn maintenance_says_until_when_and_a_start_ahead_is_no_since() {
+    fn maintenance_has_its_end_and_a_future_start_is_not_since() {
         check(
             &["Apple Pay*"],
             "\
@@ -369,14 +378,14 @@ Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
             event.start = Some("2026-05-05T15:00:00Z".parse().expect("a time"));
             event.end = None;
         }
-        let page = page(false);
-        let text = standings(&document, &["icloud backup".to_owned()], page.now)[0].paragraph(&page);
+        let terminal = terminal(false);
+        let text = reports(&document, &["icloud backup".to_owned()], terminal.now)[0].paragraph(&terminal);
         assert!(text.starts_with("iCloud Backup: outage starting at 15:00 according to Apple\n"), "{text}");
-        assert!(text.ends_with("\n  Lately: issue from 15:00; Apple gives no end time\n"), "{text}");
+        assert!(text.ends_with("\n  Recent: issue from 15:00; Apple gives no end time\n"), "{text}");
     }
 
     #[test]
-    fn what_nobody_can_tell_is_not_fine() {
+    fn an_unknown_state_is_not_fine() {
         check(
             &["iCloud Bakup", "Mail Drop", "Xyzzy"],
             "\
@@ -389,11 +398,11 @@ Xyzzy: cannot tell: not in Apple's list; `statusd services` shows all names
     }
 
     #[test]
-    fn globs_find_each_service_once_and_new_words_are_trouble() {
-        let names = |asked: &[&str]| {
-            let asked: Vec<String> = asked.iter().map(|name| (*name).to_owned()).collect();
-            let found = standings(&document(), &asked, page(false).now);
-            found.into_iter().map(|standing| (standing.service, standing.state)).collect::<Vec<_>>()
+    fn globs_match_each_service_once_and_unknown_words_are_problems() {
+        let names = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|name| (*name).to_owned()).collect();
+            let found = reports(&document(), &patterns, terminal(false).now);
+            found.into_iter().map(|report| (report.service, report.state)).collect::<Vec<_>>()
         };
         let mail = ("iCloud Mail".to_owned(), State::Outage);
         assert_eq!(names(&["icloud mail", "*mail"]), [mail]);

@@ -9,54 +9,55 @@ use std::path::{Path, PathBuf};
 use crate::cause::Cause as _;
 use crate::config::{Config, state_directory};
 use crate::exit_code::CANNOT_WRITE;
-use crate::service::MACHINE_STATE;
+use crate::service::SYSTEM_STATE;
 use crate::status_socket::{self, DaemonStatus};
 use crate::store::DATABASE;
 
-use super::phrases::{age, shown};
-use super::{Failure, Invocation, complain};
+use super::context::{CommandError, Invocation, print_error};
+use super::phrases::{age, printable};
 
 const FLAG: &str = "--state-directory";
 
 /// The result of the search for a state directory.
 #[derive(Debug)]
 pub enum StateLocation {
-    /// It holds a database.
-    Here(PathBuf),
-    /// Something is there and the caller may not look into it, or cannot.
-    Closed(PathBuf, io::Error),
-    /// Nothing anywhere.
-    Nowhere,
+    /// The directory holds a database.
+    Found(PathBuf),
+    /// The directory exists, but the caller cannot read it.
+    Unreadable(PathBuf, io::Error),
+    Missing,
 }
 
-/// The first of `places` with a database, or else the first that is closed.
-pub fn find(places: &[&Path]) -> StateLocation {
-    let mut closed = None;
-    for &place in places {
-        match place.join(DATABASE).try_exists() {
-            Ok(true) => return StateLocation::Here(place.to_owned()),
+/// Returns the first of `directories` with a database, or else the first that is unreadable.
+pub fn find(directories: &[&Path]) -> StateLocation {
+    let mut unreadable = None;
+    for &directory in directories {
+        match directory.join(DATABASE).try_exists() {
+            Ok(true) => return StateLocation::Found(directory.to_owned()),
             Ok(false) => {}
-            Err(error) => closed = closed.or(Some(StateLocation::Closed(place.to_owned(), error))),
+            Err(error) => {
+                unreadable = unreadable.or(Some(StateLocation::Unreadable(directory.to_owned(), error)));
+            }
         }
     }
-    closed.unwrap_or(StateLocation::Nowhere)
+    unreadable.unwrap_or(StateLocation::Missing)
 }
 
-/// The state that a command reads: that of the configuration and, where nobody named that, of the
-/// machine's service.
-pub fn of(config: &Config, invocation: &Invocation) -> StateLocation {
+/// Finds the state directory that a command reads: the configured one, or else that of the system service if
+/// none was configured.
+pub fn locate(config: &Config, invocation: &Invocation) -> StateLocation {
     let own = config.state_directory.as_path();
-    let is_named = own != state_directory(invocation.environment);
-    let places = [own, Path::new(MACHINE_STATE)];
-    find(&places[..if is_named { 1 } else { 2 }])
+    let is_configured = own != state_directory(invocation.environment);
+    let directories = [own, Path::new(SYSTEM_STATE)];
+    find(&directories[..if is_configured { 1 } else { 2 }])
 }
 
-/// The command that asks the service of the machine, where there is one beside the caller's own state.
-pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
-    let (own, machine) = (&config.state_directory, Path::new(MACHINE_STATE));
-    let is_beside = *own == state_directory(invocation.environment) && own != machine;
-    let is_reachable = is_beside && !matches!(find(&[machine]), StateLocation::Nowhere);
-    is_reachable.then(|| as_root(&invocation.arguments, machine))
+/// Returns the command that queries the system service, if there is one beside the caller's own state.
+pub fn system_service_command(config: &Config, invocation: &Invocation) -> Option<String> {
+    let (own, system) = (&config.state_directory, Path::new(SYSTEM_STATE));
+    let is_default = *own == state_directory(invocation.environment) && own != system;
+    let exists = is_default && !matches!(find(&[system]), StateLocation::Missing);
+    exists.then(|| sudo_command(&invocation.arguments, system))
 }
 
 /// Loads the configuration and sets its state directory to the one that the command reads, which may not
@@ -64,68 +65,62 @@ pub fn beside(config: &Config, invocation: &Invocation) -> Option<String> {
 ///
 /// # Errors
 ///
-/// A flag or a variable is wrong; or the state is there, and the caller may not read it: with the
-/// command that may.
-pub fn located(invocation: &Invocation) -> Result<Config, Failure> {
+/// A flag or a variable is invalid, or the caller cannot read the state directory. The message then names the
+/// command that can.
+pub fn config_with_state(invocation: &Invocation) -> Result<Config, CommandError> {
     let (mut config, error) = invocation.usable_config()?;
-    match of(&config, invocation) {
-        StateLocation::Here(directory) => config.state_directory = directory,
-        StateLocation::Nowhere => {}
-        StateLocation::Closed(directory, error) => {
-            let command = as_root(&invocation.arguments, &directory);
-            let words = format!("{}; {}", closed(&directory, &error), advice(&error, &command));
-            return Err(Failure::new(CANNOT_WRITE, words));
+    match locate(&config, invocation) {
+        StateLocation::Found(directory) => config.state_directory = directory,
+        StateLocation::Missing => {}
+        StateLocation::Unreadable(directory, error) => {
+            let command = sudo_command(&invocation.arguments, &directory);
+            let message = format!("{}; {}", cannot_read(&directory, &error), next_step(&error, &command));
+            return Err(CommandError::new(CANNOT_WRITE, message));
         }
     }
     if error.is_some() {
-        complain(&format!(
-            "warning: {}",
-            works_with(status_socket::ask(&config.state_directory).as_ref(), invocation)
-        ));
+        let daemon = status_socket::ask(&config.state_directory);
+        print_error(&format!("warning: {}", invalid_config(daemon.as_ref(), invocation)));
     }
     Ok(config)
 }
 
-/// What a broken file means for the daemon.
-fn works_with(live: Option<&DaemonStatus>, invocation: &Invocation) -> String {
-    match live {
-        Some(live) => {
-            let since = age(live.configured_at.unwrap_or(live.started_at), invocation.now);
-            let refused = if live.refused.is_some() { " and has refused this one" } else { "" };
-            format!("the configuration is broken; the running daemon works with what it read {since} ago{refused}")
-        }
-        None => "the configuration is broken, so that `statusd run` would not start; defaults stand in for it here".to_owned(),
-    }
-}
-
-/// What is the matter with a directory that is closed.
-pub fn closed(directory: &Path, error: &io::Error) -> String {
-    let shown_directory = shown(&directory.display().to_string());
-    match (directory == Path::new(MACHINE_STATE), error.kind()) {
-        (true, io::ErrorKind::PermissionDenied) => {
+/// States the effect of an invalid configuration on the daemon.
+fn invalid_config(daemon: Option<&DaemonStatus>, invocation: &Invocation) -> String {
+    match daemon {
+        Some(daemon) => {
+            let since = age(daemon.configured_at.unwrap_or(daemon.started_at), invocation.now);
+            let rejected = if daemon.refused.is_some() { " and has rejected this one" } else { "" };
             format!(
-                "the statusd service of this machine keeps its state in {shown_directory}, which you may not read"
+                "the configuration is invalid; the running daemon uses the one loaded {since} ago{rejected}"
             )
         }
-        _ => format!("cannot read {shown_directory}: {}", error.reason()),
+        None => "the configuration is invalid, so `statusd run` would not start; this command uses defaults"
+            .to_owned(),
     }
 }
 
-/// What to do about it.
-pub fn advice(error: &io::Error, command: &str) -> String {
+/// `cannot read /var/lib/statusd, the state of the system service: permission denied`
+pub fn cannot_read(directory: &Path, error: &io::Error) -> String {
+    let owner = if directory == Path::new(SYSTEM_STATE) { ", the state of the system service" } else { "" };
+    format!("cannot read {}{owner}: {}", printable(&directory.display().to_string()), error.reason())
+}
+
+/// Returns the next step after [`cannot_read`].
+pub fn next_step(error: &io::Error, command: &str) -> String {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => format!("ask as root: {command}"),
+        io::ErrorKind::PermissionDenied => format!("run as root: {command}"),
         _ => "check the path".to_owned(),
     }
 }
 
-/// The same command, for who may read the state.
-pub fn as_root(arguments: &[String], directory: &Path) -> String {
+/// Returns the same command line under sudo, with the state directory.
+pub fn sudo_command(arguments: &[String], directory: &Path) -> String {
     let ends_at = arguments.iter().position(|word| word == "--").unwrap_or(arguments.len());
-    let is_named = arguments[..ends_at].iter().any(|word| word.starts_with(FLAG));
-    let named = [FLAG.to_owned(), directory.display().to_string()];
-    let named = if is_named { &[][..] } else { &named[..] };
-    let words = arguments[..ends_at].iter().chain(named).chain(&arguments[ends_at..]);
+    let is_given = arguments[..ends_at].iter().any(|word| word.starts_with(FLAG));
+    let flag = [FLAG.to_owned(), directory.display().to_string()];
+    let flag = if is_given { &[][..] } else { &flag[..] };
+    let words = arguments[..ends_at].iter().chain(flag).chain(&arguments[ends_at..]);
     let quoted: Vec<String> = words.map(|word| quoted(word)).collect();
     format!("sudo statusd {}", quoted.join(" "))
 }
@@ -153,30 +148,32 @@ mod tests {
     #[track_caller]
     fn check(word: &str, expected: Option<(usize, bool)>) {
         let all = TempDir::new().expect("a directory");
-        let places: Vec<PathBuf> = (0..word.len()).map(|index| all.path().join(index.to_string())).collect();
-        for (letter, place) in word.chars().zip(&places) {
+        let directories: Vec<PathBuf> =
+            (0..word.len()).map(|index| all.path().join(index.to_string())).collect();
+        for (letter, directory) in word.chars().zip(&directories) {
             match letter {
-                // Also root cannot look into it, unlike one without rights.
-                'c' => symlink(place, place).expect("a link"),
+                // A symlink loop, because root can read a directory without permissions.
+                'c' => symlink(directory, directory).expect("a link"),
                 '-' => {}
-                _ => fs::create_dir(place).expect("a directory"),
+                _ => fs::create_dir(directory).expect("a directory"),
             }
             if letter == 'd' {
-                fs::write(place.join(DATABASE), "").expect("a database");
+                fs::write(directory.join(DATABASE), "").expect("a database");
             }
         }
-        let views: Vec<&Path> = places.iter().map(PathBuf::as_path).collect();
+        let views: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
         let found = match find(&views) {
-            StateLocation::Here(place) => Some((place, true)),
-            StateLocation::Closed(place, _) => Some((place, false)),
-            StateLocation::Nowhere => None,
+            StateLocation::Found(directory) => Some((directory, true)),
+            StateLocation::Unreadable(directory, _) => Some((directory, false)),
+            StateLocation::Missing => None,
         };
-        let index = |place: PathBuf| places.iter().position(|known| *known == place).expect("one of them");
-        assert_eq!(found.map(|(place, is_open)| (index(place), is_open)), expected, "{word}");
+        let index =
+            |found: PathBuf| directories.iter().position(|known| *known == found).expect("one of them");
+        assert_eq!(found.map(|(directory, is_found)| (index(directory), is_found)), expected, "{word}");
     }
 
     #[test]
-    fn a_service_of_the_machine_is_found_behind_a_person_who_has_nothing_of_their_own() {
+    fn the_system_service_is_found_if_the_user_has_no_state() {
         check("d", Some((0, true)));
         check("dd", Some((0, true)));
         check("-d", Some((1, true)));
@@ -190,30 +187,30 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not_read_it_hears_the_command_that_may() {
+    fn an_unreadable_state_names_the_sudo_command() {
         let words =
             |arguments: &[&str]| -> Vec<String> { arguments.iter().map(|&word| word.to_owned()).collect() };
-        let machine = Path::new(MACHINE_STATE);
+        let system = Path::new(SYSTEM_STATE);
         assert_eq!(
-            as_root(&words(&["status"]), machine),
+            sudo_command(&words(&["status"]), system),
             "sudo statusd status --state-directory /var/lib/statusd"
         );
         assert_eq!(
-            as_root(&words(&["ack", "--", "it's Mail", "a b"]), machine),
+            sudo_command(&words(&["ack", "--", "it's Mail", "a b"]), system),
             r"sudo statusd ack --state-directory /var/lib/statusd -- 'it'\''s Mail' 'a b'"
         );
         for named in [&["status", "--state-directory", "/x"][..], &["--state-directory=/x", "status"]] {
             let words = words(named);
-            assert_eq!(as_root(&words, Path::new("/x")), format!("sudo statusd {}", words.join(" ")));
+            assert_eq!(sudo_command(&words, Path::new("/x")), format!("sudo statusd {}", words.join(" ")));
         }
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         assert_eq!(
-            closed(machine, &denied),
-            "the statusd service of this machine keeps its state in /var/lib/statusd, which you may not read"
+            cannot_read(system, &denied),
+            "cannot read /var/lib/statusd, the state of the system service: permission denied"
         );
-        assert_eq!(advice(&denied, "sudo statusd status"), "ask as root: sudo statusd status");
-        let loops = io::Error::from(io::ErrorKind::NotADirectory);
-        assert!(closed(Path::new("/x"), &loops).starts_with("cannot read /x: "));
-        assert_eq!(advice(&loops, "sudo"), "check the path");
+        assert_eq!(next_step(&denied, "sudo statusd status"), "run as root: sudo statusd status");
+        let not_a_directory = io::Error::from(io::ErrorKind::NotADirectory);
+        assert!(cannot_read(Path::new("/x"), &not_a_directory).starts_with("cannot read /x: "));
+        assert_eq!(next_step(&not_a_directory, "sudo"), "check the path");
     }
 }

@@ -14,8 +14,8 @@ const MIN_FLEXIBLE: usize = 8;
 
 /// The properties of the terminal that text is rendered for.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
-    /// Columns of the terminal.
+pub struct Terminal<'a> {
+    /// In columns.
     pub width: usize,
     pub color: bool,
     pub zone: &'a TimeZone,
@@ -24,38 +24,39 @@ pub struct Page<'a> {
 
 /// A text style, named by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
+pub enum Style {
     Plain,
-    Strong,
-    Faint,
+    Bold,
+    Dim,
     Good,
-    /// Trouble, but not the worst; what nobody can tell.
-    Doubtful,
+    /// An issue less severe than an outage, or an unknown state.
+    Warning,
     Bad,
     Planned,
 }
 
-impl Ink {
-    /// Of ECMA-48's SGR; the eight colours that every terminal has, in its owner's shades.
+impl Style {
+    /// Returns the SGR parameters (ECMA-48). Uses only the basic colours, which follow the user's theme.
     fn code(self) -> &'static str {
         match self {
-            Ink::Plain => "0",
-            Ink::Strong => "1",
-            Ink::Faint => "2",
-            Ink::Good => "32",
-            Ink::Doubtful => "33",
-            Ink::Bad => "1;31",
-            Ink::Planned => "36",
+            Style::Plain => "0",
+            Style::Bold => "1",
+            Style::Dim => "2",
+            Style::Good => "32",
+            Style::Warning => "33",
+            Style::Bad => "1;31",
+            Style::Planned => "36",
         }
     }
 }
 
-impl Page<'_> {
-    pub fn paint(&self, ink: Ink, text: &str) -> String {
-        if !self.color || ink == Ink::Plain || text.is_empty() {
+impl Terminal<'_> {
+    /// Wraps text in escape sequences, if the terminal shows colour.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        if !self.color || style == Style::Plain || text.is_empty() {
             return text.to_owned();
         }
-        format!("\u{1b}[{}m{text}\u{1b}[0m", ink.code())
+        format!("\u{1b}[{}m{text}\u{1b}[0m", style.code())
     }
 
     /// Wraps a paragraph and indents it by `indent` blanks. Every line ends with a line feed.
@@ -99,7 +100,7 @@ impl Page<'_> {
 
     /// Renders the header of a table whose rows are rendered with [`Terminal::row`].
     pub fn head(&self, head: &[&str], widths: &[usize]) -> String {
-        let head: Vec<Cell> = head.iter().map(|title| Cell::new(Ink::Faint, *title)).collect();
+        let head: Vec<Cell> = head.iter().map(|title| Cell::new(Style::Dim, *title)).collect();
         self.row(&head, widths)
     }
 
@@ -114,11 +115,11 @@ impl Page<'_> {
             for ((cell, lines), width_of_column) in cells.iter().zip(&wrapped).zip(widths) {
                 let part = lines.get(line).map(String::as_str).unwrap_or_default();
                 let blank = width_of_column.saturating_sub(width(part));
-                let (before, after) = if cell.to_the_right { (blank, 0) } else { (0, blank) };
+                let (before, after) = if cell.right_aligned { (blank, 0) } else { (0, blank) };
                 gap += before;
                 if !part.is_empty() {
                     drawn.push_str(&" ".repeat(gap));
-                    drawn.push_str(&self.paint(cell.ink, part));
+                    drawn.push_str(&self.paint(cell.style, part));
                     gap = 0;
                 }
                 gap += after + GAP;
@@ -144,25 +145,25 @@ impl Widths {
         }
     }
 
-    /// Columns give way one after the other, each down to its least width, until the rows fit the page.
-    /// `None` where they do not.
-    pub fn narrowed(&self, least: &[(usize, usize)], page: &Page) -> Option<Vec<usize>> {
+    /// Narrows columns one after the other, each to its minimum at most, until the rows fit the terminal.
+    /// Returns `None` if they cannot fit.
+    pub fn narrowed(&self, minima: &[(usize, usize)], terminal: &Terminal) -> Option<Vec<usize>> {
         let mut widths = self.0.clone();
         let gaps = GAP * widths.len().saturating_sub(1);
-        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(page.width);
-        for (column, least) in least {
-            let given = excess.min(widths[*column].saturating_sub(*least));
-            widths[*column] -= given;
-            excess -= given;
+        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(terminal.width);
+        for (column, minimum) in minima {
+            let cut = excess.min(widths[*column].saturating_sub(*minimum));
+            widths[*column] -= cut;
+            excess -= cut;
         }
         (excess == 0).then_some(widths)
     }
 
-    /// The column `flexible` gives way where the page is too narrow.
-    pub fn fitted(self, flexible: usize, page: &Page) -> Vec<usize> {
+    /// Narrows the column `flexible` if the terminal is too narrow.
+    pub fn fitted(self, flexible: usize, terminal: &Terminal) -> Vec<usize> {
         let Widths(mut widths) = self;
         let gaps = GAP * widths.len().saturating_sub(1);
-        let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(page.width);
+        let excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(terminal.width);
         widths[flexible] = widths[flexible].saturating_sub(excess).max(MIN_FLEXIBLE.min(widths[flexible]));
         widths
     }
@@ -171,23 +172,23 @@ impl Widths {
 /// A cell of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    ink: Ink,
+    style: Style,
     text: String,
-    to_the_right: bool,
+    right_aligned: bool,
 }
 
 impl Cell {
-    pub fn new(ink: Ink, text: impl Into<String>) -> Cell {
-        Cell { ink, text: text.into(), to_the_right: false }
+    pub fn new(style: Style, text: impl Into<String>) -> Cell {
+        Cell { style, text: text.into(), right_aligned: false }
     }
 
     pub fn plain(text: impl Into<String>) -> Cell {
-        Cell::new(Ink::Plain, text)
+        Cell::new(Style::Plain, text)
     }
 
     /// Right-aligned, for numbers.
     pub fn right(text: impl Into<String>) -> Cell {
-        Cell { to_the_right: true, ..Cell::plain(text) }
+        Cell { right_aligned: true, ..Cell::plain(text) }
     }
 }
 
@@ -257,8 +258,8 @@ pub mod tests {
 
     pub static UTC: TimeZone = TimeZone::UTC;
 
-    fn page(width: usize, color: bool) -> Page<'static> {
-        Page { width, color, zone: &UTC, now: Timestamp::UNIX_EPOCH }
+    fn terminal(width: usize, color: bool) -> Terminal<'static> {
+        Terminal { width, color, zone: &UTC, now: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
@@ -274,18 +275,18 @@ pub mod tests {
     fn columns_are_read_downwards_and_fit() {
         let names = ["App Store", "iCloud Backup", "Mail", "バックアップ", "Photos"].map(str::to_owned);
         let expected = "  App Store      Mail          Photos\n  iCloud Backup  バックアップ\n";
-        assert_eq!(page(40, false).columns(2, &names), expected);
-        assert_eq!(page(10, false).columns(2, &names).lines().count(), 5);
-        assert_eq!(page(40, false).columns(2, &[]), "");
+        assert_eq!(terminal(40, false).columns(2, &names), expected);
+        assert_eq!(terminal(10, false).columns(2, &names).lines().count(), 5);
+        assert_eq!(terminal(40, false).columns(2, &[]), "");
     }
 
     #[test]
     fn a_table_wraps_its_flexible_column_and_only_that() {
         let row = |name: &str, count: &str| {
-            vec![Cell::plain("12:00"), Cell::plain(name), Cell::right(count), Cell::new(Ink::Bad, "down")]
+            vec![Cell::plain("12:00"), Cell::plain(name), Cell::right(count), Cell::new(Style::Bad, "down")]
         };
         let rows = [row("Maps Routing & Navigation", "7"), row("Photos", "12")];
-        let drawn = page(30, false).table(&["WHEN", "SERVICE", "N", "STATE"], &rows, 1);
+        let drawn = terminal(30, false).table(&["WHEN", "SERVICE", "N", "STATE"], &rows, 1);
         let expected = "\
 WHEN   SERVICE       N   STATE
 12:00  Maps Routing   7  down
@@ -293,7 +294,7 @@ WHEN   SERVICE       N   STATE
 12:00  Photos        12  down
 ";
         assert_eq!(drawn, expected);
-        let painted = page(80, true).table(&["A"], &[vec![Cell::new(Ink::Bad, "down")]], 0);
+        let painted = terminal(80, true).table(&["A"], &[vec![Cell::new(Style::Bad, "down")]], 0);
         assert_eq!(painted, "\u{1b}[2mA\u{1b}[0m\n\u{1b}[1;31mdown\u{1b}[0m\n");
     }
 }

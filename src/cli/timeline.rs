@@ -10,15 +10,15 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use crate::model::{EventKind, Outage, Phase};
 use crate::store::Span;
 
-use super::phrases::shown;
-use super::terminal::{Ink, Page, padded, width};
+use super::phrases::printable;
+use super::terminal::{Style, Terminal, padded, width};
 
 /// The default number of days.
 const DAYS: usize = 30;
-/// Cells a day, finest first; they divide a day into whole hours.
-const CELLS_A_DAY: [usize; 8] = [24, 12, 8, 6, 4, 3, 2, 1];
-/// Names stand beside their rows if that leaves so many cells, or costs none.
-const BESIDE_IF: usize = 45;
+/// Possible numbers of cells per day, finest first. Each divides a day into whole hours.
+const CELLS_PER_DAY: [usize; 8] = [24, 12, 8, 6, 4, 3, 2, 1];
+/// Names are printed beside their rows if that leaves this many cells, or does not reduce their number.
+const MIN_CELLS_BESIDE: usize = 45;
 const INDENT: usize = 2;
 /// Columns of a date and its gap, without and with a year.
 const DATE_COLUMNS: usize = 7;
@@ -26,35 +26,35 @@ const LONG_DATE_COLUMNS: usize = 12;
 
 /// The mark of a cell, in order of precedence: a greater mark hides a lesser one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DayMark {
-    Ahead,
+pub enum Mark {
+    Future,
     NotPolling,
-    Blind,
+    Unknown,
     Fine,
     Maintenance,
     Issue,
     Outage,
 }
 
-impl DayMark {
-    const LEGEND: [(DayMark, &'static str); 6] = [
-        (DayMark::Fine, "none listed"),
-        (DayMark::Issue, "issue"),
-        (DayMark::Outage, "outage"),
-        (DayMark::Maintenance, "maintenance"),
-        (DayMark::Blind, "cannot tell"),
-        (DayMark::NotPolling, "not polling"),
+impl Mark {
+    const LEGEND: [(Mark, &'static str); 6] = [
+        (Mark::Fine, "none listed"),
+        (Mark::Issue, "issue"),
+        (Mark::Outage, "outage"),
+        (Mark::Maintenance, "maintenance"),
+        (Mark::Unknown, "cannot tell"),
+        (Mark::NotPolling, "not polling"),
     ];
 
-    fn drawn(self) -> (char, Ink) {
+    fn symbol(self) -> (char, Style) {
         match self {
-            DayMark::Ahead => (' ', Ink::Plain),
-            DayMark::NotPolling => ('-', Ink::Faint),
-            DayMark::Blind => ('?', Ink::Doubtful),
-            DayMark::Fine => ('.', Ink::Good),
-            DayMark::Maintenance => ('m', Ink::Planned),
-            DayMark::Issue => ('!', Ink::Doubtful),
-            DayMark::Outage => ('#', Ink::Bad),
+            Mark::Future => (' ', Style::Plain),
+            Mark::NotPolling => ('-', Style::Dim),
+            Mark::Unknown => ('?', Style::Warning),
+            Mark::Fine => ('.', Style::Good),
+            Mark::Maintenance => ('m', Style::Planned),
+            Mark::Issue => ('!', Style::Warning),
+            Mark::Outage => ('#', Style::Bad),
         }
     }
 }
@@ -67,71 +67,73 @@ pub struct Days {
 }
 
 impl Days {
-    /// From the day of `since` to that of `until`: by default to today, and 30 days in all.
-    pub fn new(since: Option<Timestamp>, until: Option<Timestamp>, page: &Page) -> Days {
-        let date = |time: Timestamp| time.to_zoned(page.zone.clone()).date();
+    /// Returns the days from `since` to `until`. Default: the last 30 days.
+    pub fn new(since: Option<Timestamp>, until: Option<Timestamp>, terminal: &Terminal) -> Days {
+        let date = |time: Timestamp| time.to_zoned(terminal.zone.clone()).date();
         let before = |until: Timestamp| until.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(until);
-        let last = date(until.map_or(page.now, |until| before(until).min(page.now)));
+        let last = date(until.map_or(terminal.now, |until| before(until).min(terminal.now)));
         let first = since.map_or(last.saturating_sub((DAYS as i64 - 1).days()), date).min(last);
         let between = first.until(last).map_or(0, |span| span.get_days());
         Days { first, count: usize::try_from(between).unwrap_or(0) + 1 }
     }
 
-    /// The beginning of the first of them.
-    pub fn start(&self, page: &Page) -> Timestamp {
-        self.midnight(0, page)
+    /// Returns the start of the first day.
+    pub fn start(&self, terminal: &Terminal) -> Timestamp {
+        self.midnight(0, terminal)
     }
 
-    /// The end of the last of them.
-    pub fn end(&self, page: &Page) -> Timestamp {
-        self.midnight(self.count, page)
+    /// Returns the end of the last day.
+    pub fn end(&self, terminal: &Terminal) -> Timestamp {
+        self.midnight(self.count, terminal)
     }
 
     fn date(&self, day: usize) -> Date {
         self.first.saturating_add(i64::try_from(day).unwrap_or(0).days())
     }
 
-    /// Midnight before the day with this number, 0 being the first.
-    fn midnight(&self, day: usize, page: &Page) -> Timestamp {
-        self.date(day).to_zoned(page.zone.clone()).map_or(page.now, |midnight| midnight.timestamp())
+    /// Returns the midnight at which a day begins; the first day is 0.
+    fn midnight(&self, day: usize, terminal: &Terminal) -> Timestamp {
+        self.date(day).to_zoned(terminal.zone.clone()).map_or(terminal.now, |midnight| midnight.timestamp())
     }
 }
 
-/// The beginning of the first of the last 30 days.
-pub fn start(page: &Page) -> Timestamp {
-    Days::new(None, None, page).start(page)
+/// Returns the start of the last 30 days.
+pub fn start(terminal: &Terminal) -> Timestamp {
+    Days::new(None, None, terminal).start(terminal)
 }
 
 /// The scale of a timeline: cells per day, or days per cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cells {
-    ADay(usize),
-    Days(usize),
+    PerDay(usize),
+    MultipleDays(usize),
 }
 
 impl Cells {
     /// Returns the finest scale that fits.
     fn finest(days: usize, room: usize) -> Cells {
-        match CELLS_A_DAY.into_iter().find(|cells| days.saturating_mul(*cells) <= room) {
-            Some(cells) => Cells::ADay(cells),
-            None => Cells::Days(days.div_ceil(room.max(1))),
+        match CELLS_PER_DAY.into_iter().find(|cells| days.saturating_mul(*cells) <= room) {
+            Some(cells) => Cells::PerDay(cells),
+            None => Cells::MultipleDays(days.div_ceil(room.max(1))),
         }
     }
 
     fn count(self, days: usize) -> usize {
         match self {
-            Cells::ADay(cells) => days * cells,
-            Cells::Days(of) => days.div_ceil(of),
+            Cells::PerDay(cells) => days * cells,
+            Cells::MultipleDays(of) => days.div_ceil(of),
         }
     }
 
-    /// Where cells begin; one more than there are cells. Days of 23 or 25 hours have wider cells.
-    fn bounds(self, days: Days, page: &Page) -> Vec<Timestamp> {
-        let Cells::ADay(cells) = self else {
-            let Cells::Days(of) = self else { return Vec::new() };
-            return (0..=self.count(days.count)).map(|cell| days.midnight(cell * of, page)).collect();
+    /// Returns the starts of the cells and the end of the last one. On a day of 23 or 25 hours the cells are
+    /// shorter or longer.
+    fn bounds(self, days: Days, terminal: &Terminal) -> Vec<Timestamp> {
+        let Cells::PerDay(cells) = self else {
+            let Cells::MultipleDays(of) = self else { return Vec::new() };
+            return (0..=self.count(days.count)).map(|cell| days.midnight(cell * of, terminal)).collect();
         };
-        let midnights: Vec<i64> = (0..=days.count).map(|day| days.midnight(day, page).as_second()).collect();
+        let midnights: Vec<i64> =
+            (0..=days.count).map(|day| days.midnight(day, terminal).as_second()).collect();
         let mut bounds = Vec::with_capacity(days.count * cells + 1);
         for day in midnights.windows(2) {
             for cell in 0..cells {
@@ -149,54 +151,54 @@ struct Row {
     name: String,
     /// Since then Apple does not list the service, so its status is unknown.
     unlisted_since: Option<Timestamp>,
-    /// The worst trouble of each cell.
-    trouble: Vec<Option<DayMark>>,
+    /// The worst problem of each cell.
+    trouble: Vec<Option<Mark>>,
 }
 
 /// A timeline under construction.
 pub struct Timeline<'a> {
-    page: &'a Page<'a>,
+    terminal: &'a Terminal<'a>,
     days: Days,
     cells: Cells,
     bounds: Vec<Timestamp>,
     rows: Vec<Row>,
     /// Columns before the cells.
     margin: usize,
+    /// True if names are in the margin, false if they have lines of their own.
     is_beside: bool,
 }
-    /// True if names are in the margin, false if they have lines of their own.
 
 impl<'a> Timeline<'a> {
     /// Creates a row for each service, given by its name and the time since which Apple does not list it.
     pub fn new<'n>(
         days: Days,
         services: impl Iterator<Item = (&'n str, Option<Timestamp>)>,
-        page: &'a Page<'a>,
+        terminal: &'a Terminal<'a>,
     ) -> Timeline<'a> {
         let mut rows: Vec<Row> = services
-            .map(|(name, unlisted_since)| Row { name: shown(name), unlisted_since, trouble: Vec::new() })
+            .map(|(name, unlisted_since)| Row { name: printable(name), unlisted_since, trouble: Vec::new() })
             .collect();
         let label = rows.iter().map(|row| width(&row.name)).max().unwrap_or(0) + 2;
-        let beside = Cells::finest(days.count, page.width.saturating_sub(label));
-        let alone = Cells::finest(days.count, page.width.saturating_sub(INDENT));
-        let is_beside =
-            label < page.width && beside.count(days.count) >= BESIDE_IF.min(alone.count(days.count));
+        let beside = Cells::finest(days.count, terminal.width.saturating_sub(label));
+        let alone = Cells::finest(days.count, terminal.width.saturating_sub(INDENT));
+        let is_beside = label < terminal.width
+            && beside.count(days.count) >= MIN_CELLS_BESIDE.min(alone.count(days.count));
         let (cells, margin) = if is_beside { (beside, label) } else { (alone, INDENT) };
-        let bounds = cells.bounds(days, page);
+        let bounds = cells.bounds(days, terminal);
         for row in &mut rows {
             row.trouble = vec![None; bounds.len().saturating_sub(1)];
         }
-        Timeline { page, days, cells, bounds, rows, margin, is_beside }
+        Timeline { terminal, days, cells, bounds, rows, margin, is_beside }
     }
 
     /// Marks the cells of an outage in a row.
     pub fn add(&mut self, row: usize, outage: &Outage) {
-        let Some((began, ended)) = lasting(outage, self.page.now) else { return };
+        let Some((began, ended)) = interval(outage, self.terminal.now) else { return };
         let Some(row) = self.rows.get_mut(row) else { return };
         let mark = Some(mark_of(&outage.kind));
         for (trouble, cell) in row.trouble.iter_mut().zip(self.bounds.windows(2)) {
-            let (from, to) = (cell[0], cell[1].min(self.page.now));
-            // Something of no known length still happened.
+            let (from, to) = (cell[0], cell[1].min(self.terminal.now));
+            // An outage of unknown length marks one cell.
             if began < to && (ended > from || (began == ended && began >= from)) {
                 *trouble = mark.max(*trouble);
             }
@@ -205,41 +207,44 @@ impl<'a> Timeline<'a> {
 
     /// Renders a row for each service, a line of dates and a legend.
     pub fn draw(&self, spans: &[Span]) -> String {
-        let seen: Vec<CoverageShares> =
-            self.bounds.windows(2).map(|cell| coverage(spans, cell[0], cell[1].min(self.page.now))).collect();
+        let seen: Vec<CoverageShares> = self
+            .bounds
+            .windows(2)
+            .map(|cell| coverage(spans, cell[0], cell[1].min(self.terminal.now)))
+            .collect();
         let mut text = String::new();
         for row in &self.rows {
             let head = match self.is_beside {
                 true => padded(&row.name, self.margin),
                 false => format!("{}\n{:INDENT$}", row.name, ""),
             };
-            text.push_str(&self.page.paint(Ink::Strong, head.trim_end()));
+            text.push_str(&self.terminal.paint(Style::Bold, head.trim_end()));
             text.push_str(&head[head.trim_end().len()..]);
-            text.push_str(&painted(&self.marks(row, &seen), self.page));
+            text.push_str(&painted(&self.marks(row, &seen), self.terminal));
             text.push('\n');
         }
-        text.push_str(&self.page.paint(Ink::Faint, &self.dates()));
+        text.push_str(&self.terminal.paint(Style::Dim, &self.dates()));
         text.push('\n');
-        text.push_str(&legend(self.page));
+        text.push_str(&legend(self.terminal));
         text
     }
 
-    fn marks(&self, row: &Row, seen: &[CoverageShares]) -> Vec<DayMark> {
+    fn marks(&self, row: &Row, seen: &[CoverageShares]) -> Vec<Mark> {
         let cells = row.trouble.iter().zip(seen).zip(&self.bounds);
-        let mark = |((trouble, seen), from): ((&Option<DayMark>, &CoverageShares), &Timestamp)| {
+        let mark = |((trouble, seen), from): ((&Option<Mark>, &CoverageShares), &Timestamp)| {
             let not_polling_s = seen.whole_s - seen.readable_s - seen.unreadable_s;
-            if *from >= self.page.now {
-                DayMark::Ahead
+            if *from >= self.terminal.now {
+                Mark::Future
             } else if let Some(trouble) = trouble {
                 *trouble
             } else if row.unlisted_since.is_some_and(|since| since <= *from) {
-                DayMark::Blind
+                Mark::Unknown
             } else if seen.readable_s > 0 && seen.readable_s >= seen.unreadable_s.max(not_polling_s) {
-                DayMark::Fine
+                Mark::Fine
             } else if seen.unreadable_s >= not_polling_s {
-                DayMark::Blind
+                Mark::Unknown
             } else {
-                DayMark::NotPolling
+                Mark::NotPolling
             }
         };
         cells.map(mark).collect()
@@ -253,21 +258,21 @@ impl<'a> Timeline<'a> {
             _ if self.days.count <= 2 * DAYS => ("%-d %b", DATE_COLUMNS),
             _ => ("%-d %b %Y", LONG_DATE_COLUMNS),
         };
-        let (step, cells_a_step) = match self.cells {
-            Cells::ADay(cells) => {
-                // A week, or as many weeks as a date takes; of few days each that has room.
+        let (step, cells_per_step) = match self.cells {
+            Cells::PerDay(cells) => {
+                // Label every week, or as many weeks as a date needs; in a short timeline, every day or two.
                 let weeks = (1..).map(|weeks| 7 * weeks);
                 let steps = [1, 2].into_iter().filter(|_| self.days.count <= 2 * 7).chain(weeks);
                 let step = steps.take(DAYS).find(|step| step * cells >= columns).unwrap_or(7);
                 (step, step * cells)
             }
-            Cells::Days(of) => (columns * of, columns),
+            Cells::MultipleDays(of) => (columns * of, columns),
         };
         let mut line = " ".repeat(self.margin);
         for number in 0..self.days.count.div_ceil(step) {
             let date = self.days.date(number * step).strftime(format).to_string();
-            let column = self.margin + number * cells_a_step;
-            if number > 0 && column + width(&date) > self.page.width {
+            let column = self.margin + number * cells_per_step;
+            if number > 0 && column + width(&date) > self.terminal.width {
                 break;
             }
             line = padded(&line, column);
@@ -277,16 +282,16 @@ impl<'a> Timeline<'a> {
     }
 }
 
-fn mark_of(kind: &EventKind) -> DayMark {
+fn mark_of(kind: &EventKind) -> Mark {
     match kind {
-        EventKind::Outage => DayMark::Outage,
-        EventKind::Issue | EventKind::Performance | EventKind::Other(_) => DayMark::Issue,
-        EventKind::Maintenance => DayMark::Maintenance,
+        EventKind::Outage => Mark::Outage,
+        EventKind::Issue | EventKind::Performance | EventKind::Other(_) => Mark::Issue,
+        EventKind::Maintenance => Mark::Maintenance,
     }
 }
 
-/// From when to when, so far; `None` for what is only planned.
-fn lasting(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+/// Returns start and end so far; `None` for an event that is planned or was cancelled.
+fn interval(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let began = outage.start.unwrap_or(outage.first_seen);
     match outage.phase {
         Phase::Over(_) if outage.was_cancelled() => None,
@@ -325,41 +330,41 @@ pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> CoverageShare
     seen
 }
 
-/// A quiet look writes nothing, so the newest span may end up to an hour ago while the daemon looks
-/// on. Where it runs the span lasts until now.
-pub fn up_to_date(mut spans: Vec<Span>, is_running: bool, now: Timestamp) -> Vec<Span> {
+/// Extends the newest span to now if the daemon is running: a poll without news writes nothing, so the span
+/// may end up to an hour ago.
+pub fn extend_to_now(mut spans: Vec<Span>, is_running: bool, now: Timestamp) -> Vec<Span> {
     if let Some(last) = spans.last_mut().filter(|_| is_running) {
         last.to = last.to.max(now);
     }
     spans
 }
 
-/// Marks in their colours, one escape sequence a run.
-fn painted(marks: &[DayMark], page: &Page) -> String {
+/// Paints marks, with one escape sequence per run of equal marks.
+fn painted(marks: &[Mark], terminal: &Terminal) -> String {
     let runs = marks.chunk_by(|a, b| a == b);
     let text: String = runs
         .map(|run| {
-            let (sign, ink) = run[0].drawn();
-            page.paint(ink, &sign.to_string().repeat(run.len()))
+            let (sign, style) = run[0].symbol();
+            terminal.paint(style, &sign.to_string().repeat(run.len()))
         })
         .collect();
     text.trim_end().to_owned()
 }
 
-fn legend(page: &Page) -> String {
+fn legend(terminal: &Terminal) -> String {
     let (mut text, mut used) = (String::new(), INDENT);
     text.push_str(&" ".repeat(INDENT));
-    for (mark, words) in DayMark::LEGEND {
-        let (sign, ink) = mark.drawn();
+    for (mark, words) in Mark::LEGEND {
+        let (sign, style) = mark.symbol();
         let columns = 2 + width(words);
-        if used > INDENT && used + 2 + columns > page.width {
+        if used > INDENT && used + 2 + columns > terminal.width {
             text.push_str(&format!("\n{:INDENT$}", ""));
             used = INDENT;
         } else if used > INDENT {
             text.push_str("  ");
             used += 2;
         }
-        text.push_str(&format!("{} {words}", page.paint(ink, &sign.to_string())));
+        text.push_str(&format!("{} {words}", terminal.paint(style, &sign.to_string())));
         used += columns;
     }
     text.push('\n');
@@ -396,8 +401,8 @@ mod tests {
         }
     }
 
-    fn span(from: &str, to: &str, blind: bool) -> Span {
-        Span { from: at(from), to: at(to), unreadable: blind.then(|| "no network".to_owned()) }
+    fn span(from: &str, to: &str, unreadable: bool) -> Span {
+        Span { from: at(from), to: at(to), unreadable: unreadable.then(|| "no network".to_owned()) }
     }
 
     fn spans() -> Vec<Span> {
@@ -408,19 +413,19 @@ mod tests {
         ]
     }
 
-    fn page(width: usize) -> Page<'static> {
-        Page { width, color: false, zone: &UTC, now: at("2026-05-05T12:00:00Z") }
+    fn terminal(width: usize) -> Terminal<'static> {
+        Terminal { width, color: false, zone: &UTC, now: at("2026-05-05T12:00:00Z") }
     }
 
-    fn drawn(
+    fn rendered(
         since: Option<&str>,
         until: Option<&str>,
         services: &[(&str, Option<&str>, &[Outage])],
-        page: &Page,
+        terminal: &Terminal,
     ) -> String {
-        let days = Days::new(since.map(at), until.map(at), page);
+        let days = Days::new(since.map(at), until.map(at), terminal);
         let named = services.iter().map(|(name, unlisted, _)| (*name, unlisted.map(at)));
-        let mut timeline = Timeline::new(days, named, page);
+        let mut timeline = Timeline::new(days, named, terminal);
         for (row, (_, _, outages)) in services.iter().enumerate() {
             outages.iter().for_each(|outage| timeline.add(row, outage));
         }
@@ -428,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn thirty_days_in_eighty_columns() {
+    fn thirty_days_fit_80_columns() {
         let short = outage(EventKind::Outage, "2026-04-25T13:00:00Z", Some("2026-04-25T13:10:00Z"));
         let issue = outage(EventKind::Issue, "2026-05-05T11:00:00Z", None);
         let work = outage(EventKind::Maintenance, "2026-04-12T00:00:00Z", Some("2026-04-13T00:00:00Z"));
@@ -442,11 +447,11 @@ Photos         ---------...................??--......................?????
                6 Apr         13 Apr        20 Apr        27 Apr        4 May
   . none listed  ! issue  # outage  m maintenance  ? cannot tell  - not polling
 ";
-        assert_eq!(drawn(None, None, &services, &page(80)), expected);
+        assert_eq!(rendered(None, None, &services, &terminal(80)), expected);
     }
 
     #[test]
-    fn a_narrow_page_has_a_cell_a_day_and_a_long_name_its_own_line() {
+    fn a_narrow_terminal_has_one_cell_per_day_and_names_on_separate_lines() {
         let down = [outage(EventKind::Outage, "2026-05-05T11:00:00Z", None)];
         let services = [("Identity - Drivers License or ID", None, &down[..])];
         let expected = "\
@@ -457,8 +462,8 @@ Identity - Drivers License or ID
   m maintenance  ? cannot tell
   - not polling
 ";
-        assert_eq!(drawn(None, None, &services, &page(40)), expected);
-        let wide = drawn(None, None, &services, &page(160));
+        assert_eq!(rendered(None, None, &services, &terminal(40)), expected);
+        let wide = rendered(None, None, &services, &terminal(160));
         assert_eq!(wide.lines().next().map(width), Some(34 + 118));
     }
 
@@ -469,14 +474,14 @@ Identity - Drivers License or ID
             outage(EventKind::Outage, "2025-12-31T20:00:00Z", Some("2026-01-01T02:00:00Z")),
             outage(EventKind::Outage, "2026-05-05T11:00:00Z", None),
         ];
-        let text = drawn(Some(since), until, &[("iCloud Backup", None, &down)], &page(columns));
+        let text = rendered(Some(since), until, &[("iCloud Backup", None, &down)], &terminal(columns));
         let lines: Vec<&str> = text.lines().take_while(|line| !line.starts_with("  . ")).collect();
         assert_eq!(lines.join("\n"), expected, "{since}");
         assert!(text.lines().all(|line| width(line) <= columns), "{text}");
     }
 
     #[test]
-    fn the_days_are_those_that_were_asked_for() {
+    fn days_follow_since_and_until() {
         check(
             "2026-05-05T00:00:00Z",
             None,
@@ -513,11 +518,11 @@ iCloud Backup  ????????????------------............
     }
 
     #[test]
-    fn days_are_the_readers_and_daylight_saving_moves_nothing() {
+    fn days_follow_the_time_zone_and_daylight_saving() {
         let zone = TimeZone::get("Europe/Berlin").expect("a zone");
-        let page = Page { zone: &zone, now: at("2026-04-05T12:00:00Z"), ..page(80) };
-        assert_eq!(start(&page), at("2026-03-06T23:00:00Z"));
-        let bounds = Cells::ADay(2).bounds(Days::new(None, None, &page), &page);
+        let terminal = Terminal { zone: &zone, now: at("2026-04-05T12:00:00Z"), ..terminal(80) };
+        assert_eq!(start(&terminal), at("2026-03-06T23:00:00Z"));
+        let bounds = Cells::PerDay(2).bounds(Days::new(None, None, &terminal), &terminal);
         assert_eq!((bounds.len(), bounds[60]), (61, at("2026-04-05T22:00:00Z")));
         let length_s = |cell: usize| bounds[cell + 1].duration_since(bounds[cell]).as_secs();
         // 29 March had 23 hours.
@@ -525,7 +530,7 @@ iCloud Backup  ????????????------------............
     }
 
     #[test]
-    fn coverage_counts_no_second_twice() {
+    fn coverage_counts_each_second_once() {
         let overlapping = [
             span("2026-05-01T00:00:00Z", "2026-05-02T00:00:00Z", false),
             span("2026-05-01T12:00:00Z", "2026-05-03T00:00:00Z", true),
@@ -535,9 +540,9 @@ iCloud Backup  ????????????------------............
     }
 
     #[test]
-    fn a_running_daemon_looks_until_now() {
+    fn a_running_daemon_extends_coverage_to_now() {
         let now = at("2026-05-05T12:40:00Z");
-        assert_eq!(up_to_date(spans(), true, now)[2].to, now);
-        assert_eq!(up_to_date(spans(), false, now), spans());
+        assert_eq!(extend_to_now(spans(), true, now)[2].to, now);
+        assert_eq!(extend_to_now(spans(), false, now), spans());
     }
 }

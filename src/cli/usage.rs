@@ -6,10 +6,13 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-use super::{CANNOT_TELL, DONE, WRONG_USAGE, complain, flags};
+use crate::exit_code::{CANNOT_TELL, DONE, WRONG_USAGE};
 
-/// Prints it and gives the exit code.
-pub fn refuse(error: &Error, arguments: &[OsString]) -> u8 {
+use super::context::print_error;
+use super::flags;
+
+/// Prints an error of clap and returns the exit code.
+pub fn report(error: &Error, arguments: &[OsString]) -> u8 {
     let path = command_path(arguments);
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -22,7 +25,7 @@ pub fn refuse(error: &Error, arguments: &[OsString]) -> u8 {
         }
         _ => {
             let command: String = path.iter().map(|name| format!(" {name}")).collect();
-            complain(&format!("{}; see `statusd{command} --help`", words(error)));
+            print_error(&format!("{}; see `statusd{command} --help`", message(error)));
         }
     }
     code(&path)
@@ -32,12 +35,12 @@ fn code(path: &[String]) -> u8 {
     if path.first().is_some_and(|command| command == "check") { CANNOT_TELL } else { WRONG_USAGE }
 }
 
-/// `unknown flag "--jsn"; did you mean "--json"?`
-fn words(error: &Error) -> String {
-    let said = |kind| said(error, kind);
-    let argument = said(ContextKind::InvalidArg).unwrap_or_default();
+/// Returns the message, for example `unknown flag "--jsn"; did you mean "--json"?`.
+fn message(error: &Error) -> String {
+    let context = |kind| context(error, kind);
+    let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     let name = name(&argument);
-    let near = |kind| match said(kind) {
+    let near = |kind| match context(kind) {
         Some(near) => format!("; did you mean {near:?}?"),
         None => String::new(),
     };
@@ -50,33 +53,33 @@ fn words(error: &Error) -> String {
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             format!("unknown flag {argument:?}{}", near(ContextKind::SuggestedArg))
         }
-        ErrorKind::UnknownArgument => format!("unexpected word {argument:?}"),
+        ErrorKind::UnknownArgument => format!("unexpected argument {argument:?}"),
         ErrorKind::InvalidSubcommand => {
-            let command = said(ContextKind::InvalidSubcommand).unwrap_or_default();
+            let command = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!("unknown command {command:?}{}", near(ContextKind::SuggestedSubcommand))
         }
-        ErrorKind::MissingSubcommand => "a command is missing".to_owned(),
+        ErrorKind::MissingSubcommand => "missing command".to_owned(),
         ErrorKind::MissingRequiredArgument => format!("missing {name}"),
-        ErrorKind::ArgumentConflict => match said(ContextKind::PriorArg) {
-            Some(other) if other == argument => format!("{name} is given twice; give it once"),
+        ErrorKind::ArgumentConflict => match context(ContextKind::PriorArg) {
+            Some(other) if other == argument => format!("{name} is given more than once"),
             Some(other) => format!("cannot use {name} together with {}", self::name(&other)),
             None => format!("cannot use {name} here"),
         },
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => invalid(error, &name),
-        ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_owned(),
+        ErrorKind::InvalidUtf8 => "invalid argument: expected UTF-8".to_owned(),
         ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues | ErrorKind::TooFewValues => {
             format!("wrong number of values for {name}")
         }
         ErrorKind::NoEquals => format!("{name} needs a value"),
-        _ => "the command line cannot be understood".to_owned(),
+        _ => "invalid command line".to_owned(),
     }
 }
 
 /// Returns the message for an invalid value, for example
 /// `invalid --format "xml": expected one of text, nagios`.
 fn invalid(error: &Error, name: &str) -> String {
-    let value = said(error, ContextKind::InvalidValue).unwrap_or_default();
-    let known = said(error, ContextKind::ValidValue).map(|known| format!("expected one of {known}"));
+    let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
+    let known = context(error, ContextKind::ValidValue).map(|known| format!("expected one of {known}"));
     match known.or_else(|| Some(std::error::Error::source(error)?.to_string())) {
         _ if value.is_empty() => format!("{name} needs a value"),
         Some(expected) => format!("invalid {name} {value:?}: {expected}"),
@@ -84,8 +87,8 @@ fn invalid(error: &Error, name: &str) -> String {
     }
 }
 
-/// One thing that an error knows, several with commas between.
-fn said(error: &Error, kind: ContextKind) -> Option<String> {
+/// Returns an entry of the error's context; several values are joined with commas.
+fn context(error: &Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         ContextValue::Strings(texts) if texts.is_empty() => None,
@@ -139,13 +142,13 @@ mod tests {
     fn check(arguments: &str, expected: &str, path: &str, exit: u8) {
         let arguments: Vec<OsString> = arguments.split(' ').map(OsString::from).collect();
         let error = flags::parse(&arguments).expect_err("wrong arguments");
-        assert_eq!(words(&error), expected);
+        assert_eq!(message(&error), expected);
         assert_eq!(command_path(&arguments).join(" "), path);
         assert_eq!(code(&command_path(&arguments)), exit);
     }
 
     #[test]
-    fn wrong_arguments_are_one_line_and_never_an_outage() {
+    fn wrong_usage_is_one_line_and_never_an_outage() {
         let similar = r#"unknown flag "--jsn"; did you mean "--json"?"#;
         check("statusd check --jsn", similar, "check", 3);
         check("statusd check --zzz", r#"unknown flag "--zzz""#, "check", 3);
@@ -157,8 +160,8 @@ mod tests {
         check("statusd replay", "missing FILE", "replay", 2);
         check("statusd hystory", r#"unknown command "hystory"; did you mean "history"?"#, "", 2);
         check("statusd config check --zzz", r#"unknown flag "--zzz""#, "config check", 2);
-        check("statusd status now", r#"unexpected word "now""#, "status", 2);
-        let number = r#"invalid ID "x": expected a number of `statusd outbox`"#;
+        check("statusd status now", r#"unexpected argument "now""#, "status", 2);
+        let number = r#"invalid ID "x": expected a number from `statusd outbox`"#;
         check("statusd outbox retry x", number, "outbox retry", 2);
         for speed in ["0", "10001", "fast", "1.5"] {
             let expected = format!("invalid --speed {speed:?}: expected a whole number, 1 to 10000");
@@ -170,6 +173,6 @@ mod tests {
         check("statusd status --jitter-s soon", jitter, "status", 2);
         let color = r#"invalid --color "blue": expected one of auto, always, never"#;
         check("statusd status --color blue", color, "status", 2);
-        check("statusd status --poll a --poll b", "--poll is given twice; give it once", "status", 2);
+        check("statusd status --poll a --poll b", "--poll is given more than once", "status", 2);
     }
 }

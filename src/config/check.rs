@@ -1,18 +1,17 @@
 //! Parses and checks the merged settings, with a default in place of each invalid one.
 
 use std::collections::BTreeMap;
-use std::path::{self, Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
-use super::error::{ConfigError, Faults, Origins};
+use super::error::{ConfigError, Faults, Origins, at};
 use super::file::File;
+use super::paths::absolute_path;
 use super::zone::ZoneFault;
 use super::{
     Config, DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH, Environment, LogFormat, LogLevel,
     PhoneConfig, Zone, error_in, nearest, paths, source_map, state_directory,
 };
-use crate::cause::Cause as _;
 use crate::channel::Tables;
 use crate::delivery::policy::{self, Policy};
 use crate::feed::fetch::{FeedUrl, valid_locale};
@@ -111,15 +110,6 @@ impl Config {
     }
 }
 
-/// Adds the location of a setting to its error.
-pub(super) fn at<T>(
-    origins: &Origins,
-    key: &str,
-    parsed: Result<T, impl std::fmt::Display>,
-) -> Result<T, ConfigError> {
-    parsed.map_err(|error| origins.error(key, error))
-}
-
 fn feed_id(
     origins: &Origins,
     edition: Option<String>,
@@ -178,23 +168,6 @@ fn jitter(seconds: Option<i64>) -> Result<u64, String> {
     u64::try_from(seconds).ok().filter(|_| fits).ok_or_else(wrong)
 }
 
-/// Resolves a path of the file against the file's directory, and a path of a flag or a variable against
-/// the current one.
-pub(super) fn absolute_path(
-    origins: &Origins,
-    key: &str,
-    given: Option<PathBuf>,
-) -> Result<Option<PathBuf>, ConfigError> {
-    let Some(given) = given else { return Ok(None) };
-    at(origins, key, paths::refuse_tilde(&given))?;
-    let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.given.contains_key(key));
-    let absolute = match base {
-        Some(directory) => Ok(directory.join(&given)),
-        None => path::absolute(&given).map_err(|error| error.reason()),
-    };
-    at(origins, key, absolute).map(Some)
-}
-
 fn policies_of(
     origins: &Origins,
     written: BTreeMap<String, policy::Settings>,
@@ -202,9 +175,9 @@ fn policies_of(
     faults: &mut Faults,
 ) -> BTreeMap<String, (policy::Settings, Policy)> {
     let checked = written.into_iter().map(|(channel, settings)| {
-        let (policy, wrong) = Policy::usable(&settings, zone);
-        for words in wrong {
-            faults.add(error_in(origins, &format!("channel.{channel}"), &words));
+        let (policy, errors) = Policy::usable(&settings, zone);
+        for error in errors {
+            faults.add(error_in(origins, &format!("channel.{channel}"), &error));
         }
         (channel, (settings, policy))
     });

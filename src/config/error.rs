@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::source_map::SourceMap;
 
+/// The prefix of every variable.
+pub const PREFIX: &str = "STATUSD_";
+
 /// One or more configuration faults. `Display` is one line:
 /// `/etc/statusd/statusd.toml:12: schedule.poll: invalid minute "61": expected 0 to 59`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,7 +158,7 @@ impl Given {
     fn place(self) -> Place {
         match self {
             Given::Flag(flag) => Place::Flag(flag),
-            Given::Variable(flag) => Place::Variable(super::variables::name(flag)),
+            Given::Variable(flag) => Place::Variable(variable(flag)),
         }
     }
 }
@@ -176,11 +179,25 @@ impl Origins {
     pub fn describe(&self, key: &str) -> String {
         match (self.given.get(key), self.source_map.line(key)) {
             (Some(Given::Flag(flag)), _) => format!("--{flag}"),
-            (Some(Given::Variable(flag)), _) => super::variables::name(flag),
+            (Some(Given::Variable(flag)), _) => variable(flag),
             (None, Some(line)) => format!("line {line}"),
             (None, None) => "default".to_owned(),
         }
     }
+}
+
+/// Returns the variable of a flag: `STATUSD_FEED_URL` for `feed-url`.
+pub fn variable(flag: &str) -> String {
+    format!("{PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// Adds the location of a setting to its error.
+pub(super) fn at<T>(
+    origins: &Origins,
+    key: &str,
+    parsed: Result<T, impl std::fmt::Display>,
+) -> Result<T, ConfigError> {
+    parsed.map_err(|error| origins.error(key, error))
 }
 
 #[cfg(test)]

@@ -95,11 +95,11 @@ pub(super) struct Liveness {
 /// Reads the requested file, else the first candidate that exists, else returns an empty one. Adds
 /// errors to `faults` and omits the invalid settings.
 pub(super) fn read(
-    asked: Option<&Path>,
+    requested: Option<&Path>,
     environment: &Environment<'_>,
     faults: &mut Faults,
 ) -> (File, Origins) {
-    let candidates = match asked {
+    let candidates = match requested {
         Some(path) => vec![path.to_owned()],
         None => paths::config_candidates(environment),
     };
@@ -114,7 +114,7 @@ pub(super) fn read(
             }
         }
     }
-    if let Some(path) = asked {
+    if let Some(path) = requested {
         faults.add(ConfigError::of_file(path, MISSING));
     }
     Default::default()
@@ -250,7 +250,7 @@ fn remove(table: &mut DeTable<'_>, place: &str, wanted: &str) -> bool {
 
 /// Returns an error of the TOML parser in plain words.
 fn syntax(message: &str) -> String {
-    format!("invalid TOML: {}", syntax::words(message))
+    format!("invalid TOML: {}", syntax::reworded(message))
 }
 
 /// Moves the policy keys out of the channels' tables, grouped by channel name, because serde cannot both

@@ -15,8 +15,7 @@ use crate::delivery::policy::{self, Policy};
 use crate::feed::fetch::FeedUrl;
 use crate::model::FeedId;
 use crate::schedule::Schedule;
-use check::at;
-use error::{Faults, Origins};
+use error::{Faults, Origins, at};
 use zone::ZoneFault;
 
 mod check;
@@ -32,12 +31,12 @@ mod syntax;
 mod variables;
 mod zone;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, variable};
 pub use merge::Overrides;
 pub use paths::{config_candidates, credentials_directory, read_secret, state_directory};
 pub use phone::{PhoneConfig, usbmuxd};
 pub use source_map::nearest;
-pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s, name as variable};
+pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s};
 pub use zone::zone_name;
 
 /// The commented sample, `config/statusd.toml`. All values in it are the defaults.
@@ -160,20 +159,20 @@ impl Config {
     }
 
     /// Returns an error about a setting that was found after loading. `table` is the table's dotted key;
-    /// `words` may start with `key: ` to point at one of its settings.
-    pub fn error_in(&self, table: &str, words: &str) -> ConfigError {
-        error_in(&self.origins, table, words)
+    /// `message` may start with `key: ` to point at one of its settings.
+    pub fn error_in(&self, table: &str, message: &str) -> ConfigError {
+        error_in(&self.origins, table, message)
     }
 }
 
-fn error_in(origins: &Origins, table: &str, words: &str) -> ConfigError {
-    if let Some((key, rest)) = words.split_once(": ") {
+fn error_in(origins: &Origins, table: &str, message: &str) -> ConfigError {
+    if let Some((key, rest)) = message.split_once(": ") {
         let dotted = format!("{table}.{key}");
         if origins.source_map.line(&dotted).is_some() {
             return origins.error(&dotted, rest);
         }
     }
-    origins.error(table, words)
+    origins.error(table, message)
 }
 
 /// Finds and reads the file, applies the overrides and checks the result. Reads neither secrets nor

@@ -7,6 +7,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::Environment;
+use super::error::{ConfigError, Origins, at};
 use super::rights::warn_if_open;
 use crate::cause::Cause as _;
 use crate::regular_file;
@@ -135,6 +136,23 @@ fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
         "" => Err(format!("{shown}: empty; write the secret into it")),
         secret => Ok(Some(Secret::new(secret))),
     }
+}
+
+/// Resolves a path of the file against the file's directory, and a path of a flag or a variable against
+/// the current one.
+pub(super) fn absolute_path(
+    origins: &Origins,
+    key: &str,
+    given: Option<PathBuf>,
+) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(given) = given else { return Ok(None) };
+    at(origins, key, refuse_tilde(&given))?;
+    let base = origins.file.as_deref().and_then(Path::parent).filter(|_| !origins.given.contains_key(key));
+    let absolute = match base {
+        Some(directory) => Ok(directory.join(&given)),
+        None => std::path::absolute(&given).map_err(|error| error.reason()),
+    };
+    at(origins, key, absolute).map(Some)
 }
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::Environment;
-use super::check::{absolute_path, at};
-use super::error::{ConfigError, Faults, Origins};
+use super::error::{ConfigError, Faults, Origins, at};
+use super::paths::absolute_path;
 use crate::model::Edition;
 use crate::phones::Address;
-use crate::phones::late_backup::Late;
+use crate::phones::late_backup::LatePolicy;
 use crate::schedule::{Schedule, duration};
 
 /// A read takes about 1 s; every 30 min is enough to catch a phone that charges for an evening.
@@ -93,8 +93,8 @@ impl PhoneConfig {
     }
 
     /// Returns when a backup is late; `None` if late backups are not reported.
-    pub fn late(&self) -> Option<Late> {
-        self.late_from.map(|after| Late { after, check: self.late_check.clone() })
+    pub fn late(&self) -> Option<LatePolicy> {
+        self.late_from.map(|after| LatePolicy { after, check: self.late_check.clone() })
     }
 }
 

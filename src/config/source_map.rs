@@ -108,7 +108,7 @@ impl Entry {
     }
 
     /// Returns ` in [feed]`; empty at the top of the file.
-    fn within(&self) -> String {
+    fn location(&self) -> String {
         if self.table.is_empty() { String::new() } else { format!(" in [{}]", self.table) }
     }
 }
@@ -124,8 +124,12 @@ pub(super) struct TomlError {
 }
 
 /// Keys of development versions, with their new names.
-const RENAMED: [(&str, &str); 3] =
-    [("alive", "liveness"), ("phone.look", "poll"), ("phone.late_look", "late_check")];
+const RENAMED: [(&str, &str); 4] = [
+    ("alive", "liveness"),
+    ("phone.look", "poll"),
+    ("phone.late_look", "late_check"),
+    ("channel.command.*.within_s", "timeout_s"),
+];
 
 /// Rewords an error of serde. `top` are the top-level keys that are not tables.
 pub(super) fn toml_error(error: &toml::de::Error, source_map: &SourceMap, top: &[&str]) -> TomlError {
@@ -146,8 +150,8 @@ pub(super) fn toml_error(error: &toml::de::Error, source_map: &SourceMap, top: &
 
 fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
     let known = &with_policy_keys(&entry.table, known);
-    let start = format!("unknown key {:?}{}", entry.name, entry.within());
-    if let Some((_, now)) = RENAMED.iter().find(|(before, _)| *before == entry.dotted()) {
+    let start = format!("unknown key {:?}{}", entry.name, entry.location());
+    if let Some((_, now)) = RENAMED.iter().find(|(before, _)| is_match(before, &entry.dotted())) {
         return format!("{start}; renamed to {now:?}");
     }
     if let Some(near) = nearest(&entry.name, known) {
@@ -158,6 +162,12 @@ fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
         return format!("{start}; {near:?} belongs at the top of the file, above every [table]");
     }
     format!("{start}; known keys: {}", known.join(", "))
+}
+
+/// Compares dotted keys; `*` in `pattern` stands for one part.
+fn is_match(pattern: &str, key: &str) -> bool {
+    pattern.split('.').count() == key.split('.').count()
+        && pattern.split('.').zip(key.split('.')).all(|(wanted, part)| wanted == "*" || wanted == part)
 }
 
 /// Adds the policy keys in a channel's table.

@@ -53,6 +53,6 @@ const NESTED: &str = "brackets are nested too deeply";
 /// The replacement of all other messages.
 const UNKNOWN: &str = "cannot parse this text; check brackets and quotation marks";
 
-pub fn words(message: &str) -> &'static str {
-    WORDS.iter().find(|(start, _)| message.starts_with(start)).map_or(UNKNOWN, |(_, words)| words)
+pub fn reworded(message: &str) -> &'static str {
+    WORDS.iter().find(|(start, _)| message.starts_with(start)).map_or(UNKNOWN, |(_, text)| text)
 }

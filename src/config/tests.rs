@@ -87,6 +87,10 @@ fn unknown_keys_are_named_with_their_nearest() {
     check("[phone]\nlook = 'x'", r#"FILE:2: unknown key "look" in [phone]; renamed to "poll""#);
     check("phone.late_look = 'x'", r#"FILE:1: unknown key "late_look" in [phone]; renamed to "late_check""#);
     check(
+        "[channel.command.page]\ncommand = ['page']\nwithin_s = 5",
+        r#"FILE:3: unknown key "within_s" in [channel.command.page]; renamed to "timeout_s""#,
+    );
+    check(
         "channel.log.only = ['began', 'blind']",
         r#"FILE:1: channel.log.only: unknown topic "blind"; renamed to "unreadable""#,
     );
@@ -322,11 +326,11 @@ fn without_a_file_or_with_an_empty_one_the_defaults_apply() {
 fn a_requested_file_is_the_only_one_read() {
     let home = Home::new("watch = ['home']");
     let own = home.0.path().join("own.toml");
-    let asked = Overrides { config: Some(own.clone()), ..Overrides::default() };
-    let missing = home.load(&asked).expect_err("it is not there").to_string();
+    let requested = Overrides { config: Some(own.clone()), ..Overrides::default() };
+    let missing = home.load(&requested).expect_err("it is not there").to_string();
     assert_eq!(missing, format!("{}: no such file; `statusd config init` writes one", own.display()));
     fs::write(&own, "watch = ['own']").expect("written");
-    let config = home.load(&asked).expect("it is there");
+    let config = home.load(&requested).expect("it is there");
     assert_eq!((config.watch, config.source), (vec!["own".to_owned()], Some(own)));
     assert_eq!(home.load(&Overrides::default()).expect("a file").source, Some(home.file()));
 }
@@ -461,7 +465,7 @@ fn an_error_of_a_channel_gets_its_line() {
     let home = Home::new("[channel.webhook.a]\nurl = 'ftp://x'\n");
     let config = home.load(&Overrides::default()).expect("good so far");
     let file = home.file();
-    let error = |words| config.error_in("channel.webhook.a", words).to_string();
+    let error = |message| config.error_in("channel.webhook.a", message).to_string();
     assert_eq!(error("url: no"), format!("{}:2: channel.webhook.a.url: no", file.display()));
     assert_eq!(error("TLS: no"), format!("{}:1: channel.webhook.a: TLS: no", file.display()));
 }

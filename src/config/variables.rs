@@ -5,12 +5,11 @@
 
 use std::path::PathBuf;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, PREFIX, variable};
 use super::source_map::nearest;
 use super::{Environment, Overrides};
 use crate::channel::command;
 
-const PREFIX: &str = "STATUSD_";
 /// The flags that have a variable.
 pub const FLAGS: [&str; 14] = [
     "config",
@@ -36,18 +35,13 @@ const FOREIGN_STARTS: [&str; 4] = ["TEST_", "SERVICE_HOST", "SERVICE_PORT", "POR
 /// Separates services.
 const WATCH_DELIMITER: char = ';';
 
-/// Returns the variable of a flag: `STATUSD_FEED_URL` for `feed-url`.
-pub fn name(flag: &str) -> String {
-    format!("{PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
-}
-
 /// Rejects unknown variables. `set` are the names that are set and not empty.
 ///
 /// # Errors
 ///
 /// One for each unknown variable, with the nearest name.
 pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), ConfigError> {
-    let known: Vec<String> = FLAGS.into_iter().map(name).collect();
+    let known: Vec<String> = FLAGS.into_iter().map(variable).collect();
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let is_known = |rest: &str| {
         known.iter().any(|name| name[PREFIX.len()..] == *rest)
@@ -79,7 +73,7 @@ impl Overrides {
         let mut filled = Vec::new();
         let mut text = |flag: &'static str, slot: &mut Option<String>| {
             if slot.is_none() {
-                *slot = environment(&name(flag));
+                *slot = environment(&variable(flag));
                 filled.extend(slot.is_some().then_some(flag));
             }
         };
@@ -99,22 +93,22 @@ impl Overrides {
         ] {
             let mut given = path.take().map(|path| path.into_os_string());
             if given.is_none() {
-                given = environment(&name(flag)).map(Into::into);
+                given = environment(&variable(flag)).map(Into::into);
                 filled.extend(given.is_some().then_some(flag));
             }
             *path = given.map(PathBuf::from);
         }
         if self.watch.is_empty()
-            && let Some(given) = environment(&name("watch"))
+            && let Some(given) = environment(&variable("watch"))
         {
             self.watch = given.split(WATCH_DELIMITER).map(str::to_owned).collect();
             filled.push("watch");
         }
         if self.jitter_s.is_none()
-            && let Some(given) = environment(&name("jitter-s"))
+            && let Some(given) = environment(&variable("jitter-s"))
         {
-            self.jitter_s = Some(jitter_s(&given).map_err(|words| {
-                ConfigError::of_variable(name("jitter-s"), format!("invalid number {given:?}: {words}"))
+            self.jitter_s = Some(jitter_s(&given).map_err(|error| {
+                ConfigError::of_variable(variable("jitter-s"), format!("invalid number {given:?}: {error}"))
             })?);
             filled.push("jitter-s");
         }
@@ -168,7 +162,7 @@ mod tests {
             &[],
         );
         check(&["STATUSD_SEED", "STATUSD_TEST_URL", "STATUSD_RECORDINGS"], &[]);
-        check(&FLAGS.map(name).each_ref().map(String::as_str), &[]);
+        check(&FLAGS.map(variable).each_ref().map(String::as_str), &[]);
     }
 
     #[test]

@@ -31,14 +31,14 @@ const NO_DATABASE: &str = "this machine has no time zone database; install tzdat
 pub struct ZoneFault {
     /// The variable that names the zone, if any.
     pub variable: Option<&'static str>,
-    pub words: String,
+    pub reason: String,
 }
 
 impl fmt::Display for ZoneFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.variable {
-            Some(variable) => write!(f, "{variable}: {}", self.words),
-            None => f.write_str(&self.words),
+            Some(variable) => write!(f, "{variable}: {}", self.reason),
+            None => f.write_str(&self.reason),
         }
     }
 }
@@ -46,10 +46,10 @@ impl fmt::Display for ZoneFault {
 impl ZoneFault {
     /// Returns the error for a setting that depends on the zone.
     pub(super) fn refuse(&self, key: &str) -> ConfigError {
-        let words = format!("{}; {key} needs a time zone: set time_zone", self.words);
+        let reason = format!("{}; {key} needs a time zone: set time_zone", self.reason);
         match self.variable {
-            Some(variable) => ConfigError::of_variable(variable, words),
-            None => ConfigError::nowhere(words),
+            Some(variable) => ConfigError::of_variable(variable, reason),
+            None => ConfigError::nowhere(reason),
         }
     }
 }
@@ -83,7 +83,7 @@ pub(super) fn system(
     };
     match zone {
         Ok(zone) => (zone, source, None),
-        Err(words) => (TimeZone::UTC, source, Some(ZoneFault { variable, words })),
+        Err(reason) => (TimeZone::UTC, source, Some(ZoneFault { variable, reason })),
     }
 }
 
@@ -94,7 +94,7 @@ fn of_variable(given: &str, database: &TimeZoneDatabase) -> Result<TimeZone, Str
         return of_file(Path::new(name), database);
     }
     // A POSIX rule is never a name of the database, and most names with a slash are not rules.
-    named(name, database).or_else(|words| TimeZone::posix(name).map_err(|_| words))
+    named(name, database).or_else(|reason| TimeZone::posix(name).map_err(|_| reason))
 }
 
 /// Returns the zone of a file: by its name if it is part of the database, else by its contents.
@@ -160,7 +160,7 @@ mod tests {
                 assert_eq!(zone_name(&zone, Timestamp::UNIX_EPOCH), expected, "{variable:?}")
             }
             (Some(fault), Err(expected)) => {
-                assert_eq!(fault.words, expected.replace("LINK", &shown), "{variable:?}");
+                assert_eq!(fault.reason, expected.replace("LINK", &shown), "{variable:?}");
                 assert_eq!(fault.variable, variable.map(|_| VARIABLE));
                 assert_eq!(zone, TimeZone::UTC);
             }

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
-use tokio::time::timeout;
 
-use super::delivery_loop::{deliver_loop, round_within};
-use super::progress::tended;
+use super::delivery_loop::{deliver_loop, round_timeout};
+use super::progress::run_to_end;
 use super::shared::Shared;
 use crate::channel::Channel;
 use crate::clock;
@@ -31,7 +30,7 @@ struct ChannelLoop {
 }
 
 impl ChannelLoops {
-    pub fn none() -> ChannelLoops {
+    pub fn new() -> ChannelLoops {
         ChannelLoops { loops: Vec::new(), stop: watch::channel(false).0 }
     }
 
@@ -68,12 +67,12 @@ impl ChannelLoops {
         let store = Rc::clone(&shared.store);
         let (ticks, stopped) = (shared.outbox.subscribe(), self.stop.subscribe());
         let name = format!("the delivery loop of {}", receiver.channel.name());
-        let progress = shared.loops.begin(name, round_within(&receiver));
-        spawn_local(tended(progress, async move |progress| {
+        let progress = shared.loops.register(name, round_timeout(&receiver));
+        spawn_local(run_to_end(progress, async move |progress| {
             let receiver = match older {
                 Some(older) => {
-                    // The older loop answers for its own progress.
-                    progress.waits(None, clock::monotonic_now());
+                    // The older loop reports its own progress.
+                    progress.waiting(None, clock::monotonic_now());
                     continued(receiver, older.await.ok().flatten())
                 }
                 None => receiver,
@@ -84,23 +83,23 @@ impl ChannelLoops {
 
     /// Waits for notices in flight. After the timeout, an unfinished one is sent again at the next start,
     /// under the same key.
-    pub async fn stop(self, within: Duration) {
+    pub async fn stop(self, timeout: Duration) {
         self.stop.send_replace(true);
         let all = async {
             for ChannelLoop { task, .. } in self.loops {
                 let _ = task.await;
             }
         };
-        if timeout(within, all).await.is_err() {
-            tracing::warn!("stopped with a message on its way: the next start sends it again");
+        if tokio::time::timeout(timeout, all).await.is_err() {
+            tracing::warn!("stopped while a message was being sent: the next start sends it again");
         }
     }
 }
 
-/// A channel that keeps something (a connection, what it showed) goes on across a reload.
-fn continued(fresh: Receiver, older: Option<Channel>) -> Receiver {
+/// Keeps the older channel with its connection if its settings are unchanged.
+fn continued(new: Receiver, older: Option<Channel>) -> Receiver {
     match older {
-        Some(older) if fresh.channel.continues(&older) => fresh.through(older),
-        Some(_) | None => fresh,
+        Some(older) if new.channel.can_reuse(&older) => new.with_channel(older),
+        Some(_) | None => new,
     }
 }

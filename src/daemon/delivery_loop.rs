@@ -33,11 +33,11 @@ pub async fn deliver_loop(
     let mut is_failing = false;
     let mut is_reported = false;
     while !*stopped.borrow() || receiver.has_unrecorded_outcome() {
-        progress.works(round_within(&receiver), clock::monotonic_now());
+        progress.working(round_timeout(&receiver), clock::monotonic_now());
         let wait = match delivery::once(&store, &mut receiver, fastrand::f64(), &clock::now).await {
-            Ok(Round::Tried { key, attempt, answer }) => {
-                report(receiver.channel.name(), &key, attempt, &answer, is_failing);
-                is_failing = !matches!(answer, SendOutcome::Delivered { .. });
+            Ok(Round::Attempted { key, attempt, outcome }) => {
+                report(receiver.channel.name(), &key, attempt, &outcome, is_failing);
+                is_failing = !matches!(outcome, SendOutcome::Delivered { .. });
                 is_reported = false;
                 // Otherwise a channel that answers at once (the log) would block all other tasks until
                 // its queue is empty.
@@ -60,7 +60,7 @@ pub async fn deliver_loop(
                 Some(STORE_RETRY)
             }
         };
-        progress.waits(wait, clock::monotonic_now());
+        progress.waiting(wait, clock::monotonic_now());
         let due = async {
             match wait {
                 Some(wait) => sleep(wait).await,
@@ -86,31 +86,31 @@ pub async fn deliver_loop(
     receiver
 }
 
-pub fn round_within(receiver: &Receiver) -> Duration {
-    receiver.channel.ends_within() + LEEWAY
+pub fn round_timeout(receiver: &Receiver) -> Duration {
+    receiver.channel.max_duration() + LEEWAY
 }
 
-/// The first failure, what ends a delivery and the first success after a failure are news; the tries
-/// between them are not. `was_failing`: the attempt before, of this message or another.
-fn report(channel: &str, key: &str, attempt: u32, answer: &SendOutcome, was_failing: bool) {
-    let words = answer.words();
-    match answer {
-        // After a restart only the number of the attempt tells of a failure.
+/// Logs the first failure, the end of a delivery and the first success after a failure. Repeated failures
+/// are logged at debug level. `was_failing`: the previous attempt failed, of any notice.
+fn report(channel: &str, key: &str, attempt: u32, outcome: &SendOutcome, was_failing: bool) {
+    let detail = outcome.detail();
+    match outcome {
+        // After a restart only the attempt number shows an earlier failure.
         SendOutcome::Delivered { .. } if was_failing || attempt > 1 => {
-            tracing::info!(key, channel, "{channel}: delivers again (attempt {attempt}): {words}");
+            tracing::info!(key, channel, "{channel}: delivers again (attempt {attempt}): {detail}");
         }
-        SendOutcome::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {words}"),
+        SendOutcome::Delivered { .. } => tracing::debug!(key, channel, "{channel}: delivered: {detail}"),
         SendOutcome::Permanent { .. } => {
-            tracing::error!(key, channel, "{channel}: refused for good: {words}; see `statusd outbox`")
+            tracing::error!(key, channel, "{channel}: rejected permanently: {detail}; see `statusd outbox`")
         }
         SendOutcome::Unclear { .. } => {
-            tracing::warn!(key, channel, "{channel}: perhaps not delivered: {words}");
+            tracing::warn!(key, channel, "{channel}: may not have been delivered: {detail}");
         }
         SendOutcome::Transient { .. } if attempt == 1 => {
-            tracing::warn!(key, channel, "{channel}: not delivered yet, trying again: {words}");
+            tracing::warn!(key, channel, "{channel}: not delivered yet, retrying: {detail}");
         }
         SendOutcome::Transient { .. } => {
-            tracing::debug!(key, channel, attempt, "{channel}: not delivered yet: {words}")
+            tracing::debug!(key, channel, attempt, "{channel}: not delivered yet: {detail}")
         }
     }
 }
@@ -132,38 +132,38 @@ mod tests {
     use crate::tracking::watchlist::Watchlist;
 
     #[test]
-    fn a_channel_that_delivers_again_says_so_once() {
-        let words = || "answers".to_owned();
-        let delivered = || SendOutcome::Delivered { receipt: None, words: words() };
-        let retry = || SendOutcome::Transient { after_s: None, reached: true, words: words() };
-        let count = |tries: Vec<(u32, SendOutcome)>| {
+    fn the_first_success_after_a_failure_is_logged_once() {
+        let detail = || "answers".to_owned();
+        let delivered = || SendOutcome::Delivered { receipt: None, detail: detail() };
+        let retry = || SendOutcome::Transient { after_s: None, reached: true, detail: detail() };
+        let count = |attempts: Vec<(u32, SendOutcome)>| {
             let mut was_failing = false;
             let (logged, _) = captured(false, || {
-                for (attempt, answer) in tries {
-                    report("webhook.ops", "key", attempt, &answer, was_failing);
-                    was_failing = !matches!(answer, SendOutcome::Delivered { .. });
+                for (attempt, outcome) in attempts {
+                    report("webhook.ops", "key", attempt, &outcome, was_failing);
+                    was_failing = !matches!(outcome, SendOutcome::Delivered { .. });
                 }
             });
             logged.matches("INFO webhook.ops: delivers again").count()
         };
         assert_eq!(count(vec![(1, delivered()), (1, delivered())]), 0);
         assert_eq!(count(vec![(1, retry()), (2, retry()), (3, delivered()), (1, delivered())]), 1);
-        assert_eq!(count(vec![(1, SendOutcome::Permanent { words: words() }), (1, delivered())]), 1);
-        assert_eq!(count(vec![(1, SendOutcome::Unclear { words: words() }), (1, delivered())]), 1);
-        // After a restart nothing else tells of the failures before.
+        assert_eq!(count(vec![(1, SendOutcome::Permanent { detail: detail() }), (1, delivered())]), 1);
+        assert_eq!(count(vec![(1, SendOutcome::Unclear { detail: detail() }), (1, delivered())]), 1);
+        // After a restart, the attempt number shows the earlier failures.
         assert_eq!(count(vec![(7, delivered())]), 1);
     }
 
     fn receiver(url: &str, feed: &FeedId) -> Receiver {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
-        let way = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
-        let channel = Channel::new("webhook.ops", settings.audience(), way);
+        let transport = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
+        let channel = Channel::new("webhook.ops", settings.audience(), transport);
         Receiver::new(channel, Policy::default(), feed.clone(), Watchlist::new(&["*"]), TimeZone::UTC)
     }
 
     /// SQLite and the log never wait, so only the loop itself yields.
     #[tokio::test]
-    async fn between_two_messages_to_a_fast_channel_others_have_their_turn() {
+    async fn the_loop_yields_after_each_notice_of_a_fast_channel() {
         const WAITING: usize = 50;
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let store = Rc::new(Store::open_in_memory().expect("a database"));
@@ -178,7 +178,7 @@ mod tests {
         let receiver = Receiver::new(channel, Policy::default(), feed, Watchlist::new(&["*"]), TimeZone::UTC);
         let (_tick, ticks) = watch::channel(());
         let (stop, stopped) = watch::channel(false);
-        let (progress, _watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
+        let (progress, _watched) = Progress::new("deliveries", Duration::ZERO, Instant::now());
         let others = async {
             for _turn in 0..3 {
                 yield_now().await;
@@ -193,7 +193,7 @@ mod tests {
     /// Yields until the loop waits, and returns the end of the wait.
     async fn until_it_waits(watched: &Watched) -> Option<Instant> {
         loop {
-            if let TaskState::Waiting { until } = watched.standing().doing {
+            if let TaskState::Waiting { until } = watched.status().state {
                 return until;
             }
             tokio::task::yield_now().await;
@@ -201,31 +201,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_it_sends_it_works_and_then_it_waits_for_the_next_try_or_for_whatever_comes() {
-        let peer = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = peer.local_addr().expect("an address");
+    async fn the_loop_reports_work_while_it_sends_and_then_its_wait() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = server.local_addr().expect("an address");
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let store = Rc::new(Store::open_in_memory().expect("a database"));
         let (tick, ticks) = watch::channel(());
         let (_stop, stopped) = watch::channel(false);
         let receiver = receiver(&format!("http://{address}/"), &feed);
-        let within = round_within(&receiver);
-        let (progress, watched) = Progress::begins("deliveries", Duration::ZERO, Instant::now());
+        let timeout = round_timeout(&receiver);
+        let (progress, watched) = Progress::new("deliveries", Duration::ZERO, Instant::now());
         let story = async {
-            assert_eq!(until_it_waits(&watched).await, None, "there is nothing yet");
+            assert_eq!(until_it_waits(&watched).await, None, "nothing is pending");
             let now = clock::now();
             let change = Change::history_lost(feed, "elsewhere", now);
             store.record_change(&change, &|_| vec!["webhook.ops".to_owned()], now).await.expect("written");
             tick.send_replace(());
-            let (sent, _) = peer.accept().await.expect("a message");
-            assert_eq!(watched.standing().doing, TaskState::Working { within });
+            let (sent, _) = server.accept().await.expect("a message");
+            assert_eq!(watched.status().state, TaskState::Working { timeout });
             drop(sent);
-            assert!(until_it_waits(&watched).await.is_some(), "the next try has its time");
+            assert!(until_it_waits(&watched).await.is_some(), "the next attempt has a time");
         };
         tokio::select! {
             biased;
             _ = deliver_loop(receiver, Rc::clone(&store), ticks, stopped, &progress) => {
-                panic!("nobody stopped it")
+                panic!("the loop ended without a stop")
             }
             () = story => {}
         }

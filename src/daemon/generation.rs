@@ -12,8 +12,8 @@ use tokio::task::{JoinHandle, spawn_local};
 
 use super::channel_loops::ChannelLoops;
 use super::phone_loop::{self, PhoneLoop};
-use super::poll_loop::{POLL_WITHIN, PollLoop};
-use super::progress::{LEEWAY, Progress, tended};
+use super::poll_loop::{POLL_TIMEOUT, PollLoop};
+use super::progress::{LEEWAY, Progress, run_to_end};
 use super::setup::Setup;
 use super::shared::Shared;
 use super::start_step::OnStartStep;
@@ -22,18 +22,18 @@ use crate::channel::SendOutcome;
 use crate::clock;
 use crate::config::Config;
 use crate::daemon::poller::{Poller, PollerState};
-use crate::delivery::heartbeat::{Heartbeat, Pulse};
+use crate::delivery::heartbeat::{Beat, Heartbeat};
 use crate::delivery::policy::Route;
 use crate::feed::fetch::Fetcher;
 use crate::feed::recording::Recorder;
-use crate::phones::backup_check::Checkup;
+use crate::phones::backup_check::BackupCheck;
 use crate::schedule::jitter_s;
 use crate::store::Store;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watchlist;
 
 /// Longest duration of a heartbeat: its own timeout and the leeway.
-const BEAT_WITHIN: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
+const BEAT_TIMEOUT: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
 
 pub struct Generation {
     poll: JoinHandle<PollerState>,
@@ -49,7 +49,7 @@ impl Generation {
     pub fn start(
         setup: Setup,
         state: PollerState,
-        tell: Option<OnStartStep>,
+        on_step: Option<OnStartStep>,
         channels: &mut ChannelLoops,
         shared: &Shared,
     ) -> Generation {
@@ -57,40 +57,42 @@ impl Generation {
         let Setup { config, receivers, heartbeat, fetcher } = setup;
         let (stop, stopped) = watch::channel(false);
         let phones = config.phone.enabled.then(|| {
-            let checkup = Checkup {
+            let backup_check = BackupCheck {
                 feed: config.feed.clone(),
                 routes: routes.clone(),
-                look: config.phone.poll.clone(),
+                schedule: config.phone.poll.clone(),
                 late: config.phone.late(),
                 seed: shared.seed,
             };
             let address = config.phone.address.clone();
-            let (live, outbox) = (shared.live.clone(), shared.outbox.clone());
-            let phones = PhoneLoop::new(address, checkup, &shared.store, live, outbox);
+            let (status, outbox) = (shared.status.clone(), shared.outbox.clone());
+            let phones = PhoneLoop::new(address, backup_check, &shared.store, status, outbox);
             let stopped = stopped.clone();
-            let progress = shared.loops.begin("the phone loop", phone_loop::ROUND_WITHIN);
-            spawn_local(tended(progress, async move |progress| phones.run(stopped, progress).await))
+            let progress = shared.loops.register("the phone loop", phone_loop::ROUND_TIMEOUT);
+            spawn_local(run_to_end(progress, async move |progress| phones.run(stopped, progress).await))
         });
-        let pulse = heartbeat.map(|heartbeat| {
-            let (pulse, pulses) = watch::channel(None);
-            let progress = shared.loops.begin("the heartbeat", BEAT_WITHIN);
-            spawn_local(tended(progress, async move |progress| beat_loop(heartbeat, pulses, progress).await));
-            pulse
+        let beats = heartbeat.map(|heartbeat| {
+            let (sender, beats) = watch::channel(None);
+            let progress = shared.loops.register("the heartbeat", BEAT_TIMEOUT);
+            spawn_local(run_to_end(progress, async move |progress| {
+                beat_loop(heartbeat, beats, progress).await
+            }));
+            sender
         });
         channels.replace(receivers, shared);
         let (refused, refusal) = watch::channel(None);
         let poll = PollLoop {
-            pulse,
+            beats,
             zone: config.time_zone.clone(),
             poller: poller(config, fetcher, routes, state, shared.seed),
             store: Rc::clone(&shared.store),
-            live: shared.live.clone(),
+            status: shared.status.clone(),
             outbox: shared.outbox.clone(),
             refusal,
-            tell,
+            on_step,
         };
-        let progress = shared.loops.begin("the poll loop", POLL_WITHIN);
-        let poll = spawn_local(tended(progress, async move |progress| poll.run(stopped, progress).await));
+        let progress = shared.loops.register("the poll loop", POLL_TIMEOUT);
+        let poll = spawn_local(run_to_end(progress, async move |progress| poll.run(stopped, progress).await));
         Generation { poll, phones, stop, refused }
     }
 
@@ -130,20 +132,20 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerSta
 }
 
 /// Sends the result of the newest poll. A slow server misses beats, and no other task waits for it.
-async fn beat_loop(heartbeat: Heartbeat, mut pulses: watch::Receiver<Option<Pulse>>, progress: &Progress) {
+async fn beat_loop(heartbeat: Heartbeat, mut beats: watch::Receiver<Option<Beat>>, progress: &Progress) {
     let mut was_delivered = true;
     loop {
-        progress.waits(None, clock::monotonic_now());
-        if pulses.changed().await.is_err() {
+        progress.waiting(None, clock::monotonic_now());
+        if beats.changed().await.is_err() {
             return;
         }
-        progress.works(BEAT_WITHIN, clock::monotonic_now());
-        let Some(pulse) = pulses.borrow_and_update().clone() else { continue };
-        let answer = heartbeat.beat(&pulse).await;
-        let is_delivered = matches!(answer, SendOutcome::Delivered { .. });
+        progress.working(BEAT_TIMEOUT, clock::monotonic_now());
+        let Some(beat) = beats.borrow_and_update().clone() else { continue };
+        let outcome = heartbeat.send(&beat).await;
+        let is_delivered = matches!(outcome, SendOutcome::Delivered { .. });
         match (was_delivered, is_delivered) {
-            (true, false) => tracing::warn!("heartbeat: failed: {}", answer.words()),
-            (false, true) => tracing::info!("heartbeat: works again: {}", answer.words()),
+            (true, false) => tracing::warn!("heartbeat: failed: {}", outcome.detail()),
+            (false, true) => tracing::info!("heartbeat: works again: {}", outcome.detail()),
             (true, true) | (false, false) => {}
         }
         was_delivered = is_delivered;

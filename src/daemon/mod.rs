@@ -38,20 +38,20 @@ use crate::status_socket::{self, DaemonStatus, StatusSocket};
 use crate::store::{OpenError, Opened, Store};
 use channel_loops::ChannelLoops;
 use generation::Generation;
-use progress::{Loops, Progress, tended};
+use progress::{Loops, Progress, run_to_end};
 pub use setup::{Setup, all_faults, feed_url, receivers};
 use shared::Shared;
 pub use start_step::{OnStartStep, StartStep};
 use watchdog::Watchdog;
 
-/// For the message in flight at a stop; the service manager waits for 10 s.
-const STOP_WITHIN: Duration = Duration::from_secs(4);
-/// After the status socket failed: too many open files.
+/// The maximum wait for the notice in flight at a stop. The service manager waits for 10 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+/// The pause after an error of the status socket, for example too many open files.
 const STATUS_RETRY: Duration = Duration::from_secs(1);
 
 /// The reason why the daemon did not start or had to stop. `Display` is one line with the next step.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum RunError {
     #[error("{0}")]
     Config(#[from] ConfigError),
     #[error("{0}")]
@@ -62,14 +62,14 @@ pub enum Failure {
     System(#[from] std::io::Error),
 }
 
-impl Failure {
-    /// The documented exit code.
+impl RunError {
+    /// Returns the documented exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(error) => exit_code::of_config(error),
-            Failure::Store(error) => exit_code::of_open(error),
-            Failure::Database(_) => CANNOT_WRITE,
-            Failure::System(_) => FAILED,
+            RunError::Config(error) => exit_code::of_config(error),
+            RunError::Store(error) => exit_code::of_open(error),
+            RunError::Database(_) => CANNOT_WRITE,
+            RunError::System(_) => FAILED,
         }
     }
 }
@@ -79,12 +79,12 @@ pub fn run(
     config: Config,
     overrides: &Overrides,
     environment: &Environment<'_>,
-    tell: OnStartStep,
-) -> Result<(), Failure> {
+    on_step: OnStartStep,
+) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let load = || config::load_usable(overrides, environment);
-    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, tell));
-    // A name being looked up on another thread must not hold up the stop.
+    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, on_step));
+    // A DNS lookup on another thread must not delay the stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
@@ -93,8 +93,8 @@ async fn serve(
     config: Config,
     load: &dyn Fn() -> (Config, Option<ConfigError>),
     environment: &Environment<'_>,
-    tell: OnStartStep,
-) -> Result<(), Failure> {
+    on_step: OnStartStep,
+) -> Result<(), RunError> {
     let mut signals = Signals::listen()?;
     let setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
@@ -104,28 +104,28 @@ async fn serve(
     let state = PollerState::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
         let change = Change::history_lost(state.beliefs.feed.clone(), &kept, clock::now());
-        let told_to = |change: &Change| policy::matching(&setup.routes(), change);
-        store.record_change(&change, &told_to, clock::now()).await?;
+        let routing = |change: &Change| policy::matching(&setup.routes(), change);
+        store.record_change(&change, &routing, clock::now()).await?;
     }
     let shared = Shared {
         seed: store.seed().await?,
         store: Rc::clone(&store),
-        live: watch::channel(DaemonStatus::starting(clock::now())).0,
+        status: watch::channel(DaemonStatus::starting(clock::now())).0,
         outbox: watch::channel(()).0,
-        loops: Loops::none(),
+        loops: Loops::new(),
     };
     serve_status(&setup.config, &shared);
-    tracing::info!("statusd {} watches {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
+    tracing::info!("statusd {}: watching {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
     service_manager::ready();
-    tell(StartStep::Ready);
-    let mut channels = ChannelLoops::none();
+    on_step(StartStep::Ready);
+    let mut channels = ChannelLoops::new();
     let mut current = setup.config.clone();
-    let mut generation = Generation::start(setup, state, Some(tell), &mut channels, &shared);
+    let mut generation = Generation::start(setup, state, Some(on_step), &mut channels, &shared);
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
         spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), service_manager::ping));
     }
     while let Some(next) =
-        until_next(&generation, &mut signals, &shared.live, || reload(&current, load, environment)).await
+        until_next(&generation, &mut signals, &shared.status, || reload(&current, load, environment)).await
     {
         current = next.config.clone();
         let state = match generation.stop(&store).await {
@@ -133,13 +133,15 @@ async fn serve(
             _ => PollerState::new(store.beliefs(&current.feed).await?),
         };
         generation = Generation::start(next, state, None, &mut channels, &shared);
-        tracing::info!("the configuration was read anew; watching {}", current.watch.join(", "));
-        shared.live.send_modify(|live| (live.configured_at, live.refused) = (Some(clock::now()), None));
+        tracing::info!("reloaded the configuration; watching {}", current.watch.join(", "));
+        shared
+            .status
+            .send_modify(|status| (status.configured_at, status.refused) = (Some(clock::now()), None));
         service_manager::reloaded();
     }
     service_manager::stopping();
     generation.stop(&store).await;
-    channels.stop(STOP_WITHIN).await;
+    channels.stop(STOP_TIMEOUT).await;
     status_socket::close(&directory);
     tracing::info!("stopped");
     Ok(())
@@ -149,7 +151,7 @@ async fn serve(
 async fn until_next(
     generation: &Generation,
     signals: &mut Signals,
-    live: &watch::Sender<DaemonStatus>,
+    status: &watch::Sender<DaemonStatus>,
     reload: impl Fn() -> Result<Setup, ConfigError>,
 ) -> Option<Setup> {
     loop {
@@ -160,10 +162,10 @@ async fn until_next(
                 match reload() {
                     Ok(next) => return Some(next),
                     Err(error) => {
-                        tracing::error!("the old configuration stays: {error}");
-                        service_manager::kept_old(&error.to_string());
+                        tracing::error!("keeping the old configuration: {error}");
+                        service_manager::reload_failed(&error.to_string());
                         generation.refuse(error.to_string());
-                        live.send_modify(|live| live.refused = Some(error.to_string()));
+                        status.send_modify(|status| status.refused = Some(error.to_string()));
                     }
                 }
             }
@@ -185,36 +187,38 @@ fn reload(
         return Err(config.error_in("state", "directory: another directory needs a restart, not a reload"));
     }
     if (config.log_level, config.log_format) != (current.log_level, current.log_format) {
-        tracing::warn!("[log] changes at the next start, not at a reload");
+        tracing::warn!("a change of [log] needs a restart, not a reload");
     }
     Setup::new(config, environment)
 }
 
 /// Serves `statusd status`. If the socket cannot be opened, the daemon runs without it.
 fn serve_status(config: &Config, shared: &Shared) {
-    let desk = match StatusSocket::open(&config.state_directory) {
-        Ok(desk) => desk,
+    let socket = match StatusSocket::open(&config.state_directory) {
+        Ok(socket) => socket,
         Err(error) => {
             let directory = config.state_directory.display();
-            tracing::warn!("`statusd status` cannot ask this daemon: {directory}: {}", error.reason());
+            tracing::warn!("cannot serve `statusd status`: {directory}: {}", error.reason());
             return;
         }
     };
-    let (live, outbox) = (shared.live.subscribe(), shared.outbox.clone());
-    let progress = shared.loops.begin("the status socket", Duration::ZERO);
-    spawn_local(tended(progress, async move |progress| status_loop(desk, live, outbox, progress).await));
+    let (status, outbox) = (shared.status.subscribe(), shared.outbox.clone());
+    let progress = shared.loops.register("the status socket", Duration::ZERO);
+    spawn_local(run_to_end(progress, async move |progress| {
+        status_loop(socket, status, outbox, progress).await
+    }));
 }
 
 async fn status_loop(
-    desk: StatusSocket,
-    live: watch::Receiver<DaemonStatus>,
+    socket: StatusSocket,
+    status: watch::Receiver<DaemonStatus>,
     outbox: watch::Sender<()>,
     progress: &Progress,
 ) {
     loop {
-        progress.waits(None, clock::monotonic_now());
-        let served = desk.serve(|| live.borrow().clone()).await;
-        // Whoever came may have put something into the outbox.
+        progress.waiting(None, clock::monotonic_now());
+        let served = socket.serve(|| status.borrow().clone()).await;
+        // The client may have added a delivery to the outbox.
         outbox.send_replace(());
         if served.is_err() {
             sleep(STATUS_RETRY).await;

@@ -14,49 +14,49 @@ use super::progress::{LEEWAY, Progress};
 use super::wait::wait;
 use crate::cause::Cause as _;
 use crate::clock::{self, ClockJumps, ClockReading};
-use crate::phones::backup_check::{Checkup, is_iphone};
-use crate::phones::{self, Address, Phone, ReadTrouble, Refusal};
+use crate::phones::backup_check::{BackupCheck, is_iphone};
+use crate::phones::{self, AccessError, Address, Phone, ReadError};
 use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 
-/// For all phones together.
-const READ_WITHIN: Duration = Duration::from_secs(20);
-/// Together with writing down what they said.
-pub(super) const ROUND_WITHIN: Duration = READ_WITHIN.saturating_add(LEEWAY);
-/// What the desk says must fit its answer.
+/// The time for reading all phones.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+/// The time for reading all phones and for recording the results.
+pub(super) const ROUND_TIMEOUT: Duration = READ_TIMEOUT.saturating_add(LEEWAY);
+/// The maximum number of phones in the status.
 const SEEN_MAX: usize = 100;
-/// What [`PhoneLoop::said`] has where nobody could be asked.
-const NOBODY: &str = "nobody can be asked";
+/// The entry in [`PhoneLoop::logged`] for an unreachable usbmuxd.
+const NO_USBMUXD: &str = "no usbmuxd";
 
 pub struct PhoneLoop {
     address: Address,
-    checkup: Checkup,
+    backup_check: BackupCheck,
     store: Rc<Store>,
-    live: watch::Sender<DaemonStatus>,
+    status: watch::Sender<DaemonStatus>,
     /// Ticked when there is something to deliver.
     outbox: watch::Sender<()>,
-    /// What was logged already; each once.
-    said: BTreeSet<&'static str>,
+    /// The problems that were logged; each is logged once.
+    logged: BTreeSet<&'static str>,
 }
 
 impl PhoneLoop {
     pub fn new(
         address: Address,
-        checkup: Checkup,
+        backup_check: BackupCheck,
         store: &Rc<Store>,
-        live: watch::Sender<DaemonStatus>,
+        status: watch::Sender<DaemonStatus>,
         outbox: watch::Sender<()>,
     ) -> PhoneLoop {
-        PhoneLoop { address, checkup, store: Rc::clone(store), live, outbox, said: BTreeSet::new() }
+        PhoneLoop { address, backup_check, store: Rc::clone(store), status, outbox, logged: BTreeSet::new() }
     }
 
     /// Reads the phones at once, then on schedule, until it is stopped.
     pub async fn run(mut self, mut stopped: watch::Receiver<bool>, progress: &Progress) {
         let jumps = ClockJumps::watch();
         loop {
-            progress.works(ROUND_WITHIN, clock::monotonic_now());
+            progress.working(ROUND_TIMEOUT, clock::monotonic_now());
             let found = tokio::select! {
-                found = phones::look(&self.address, READ_WITHIN) => found,
+                found = phones::read(&self.address, READ_TIMEOUT) => found,
                 _ = stopped.wait_for(|stop| *stop) => return,
             };
             let now = clock::now();
@@ -65,8 +65,8 @@ impl PhoneLoop {
                 Err(trouble) => self.report_trouble(&trouble),
             }
             let reading = ClockReading::take();
-            let next = self.checkup.next(now);
-            progress.waits(Some(clock::time_until(next)), clock::monotonic_now());
+            let next = self.backup_check.next(now);
+            progress.waiting(Some(clock::time_until(next)), clock::monotonic_now());
             tokio::select! {
                 _ = wait(&reading, next, || jumps.next(), ClockReading::take) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
@@ -75,65 +75,65 @@ impl PhoneLoop {
     }
 
     async fn take(&mut self, phones: &[Phone], now: Timestamp) {
-        // From now on that nobody listens only means that no phone is there.
-        self.said.insert(NOBODY);
-        for phone in phones.iter().filter(|phone| is_iphone(&phone.general)) {
+        // From now on, a missing usbmuxd only means that no phone is connected.
+        self.logged.insert(NO_USBMUXD);
+        for phone in phones.iter().filter(|phone| is_iphone(&phone.public)) {
             if let Err(refusal) = &phone.private {
                 self.report_refusal(refusal);
             }
         }
-        match self.checkup.once(&self.store, phones, now).await {
+        match self.backup_check.once(&self.store, phones, now).await {
             Ok(checked) => {
                 tracing::debug!(phones = phones.len(), read = checked.read.len(), "read phones");
                 let seen = checked.read.into_iter().map(|id| (id, now));
-                self.live.send_modify(|live| {
-                    // The database knows them to the hour.
-                    if live.phones_seen.len() > SEEN_MAX {
-                        live.phones_seen.clear();
+                self.status.send_modify(|status| {
+                    // The database holds the times to the hour.
+                    if status.phones_seen.len() > SEEN_MAX {
+                        status.phones_seen.clear();
                     }
-                    live.phones_seen.extend(seen);
+                    status.phones_seen.extend(seen);
                 });
                 if !checked.changes.is_empty() {
                     self.outbox.send_replace(());
                 }
             }
-            Err(error) => tracing::error!("cannot use the database for what phones say: {}", error.reason()),
+            Err(error) => tracing::error!("cannot write the phones to the database: {}", error.reason()),
         }
     }
 
-    /// Once at most: usbmuxd is often gone together with the last phone.
-    fn report_trouble(&mut self, trouble: &ReadTrouble) {
-        let is_new = self.said.insert(NOBODY);
+    /// Logs the first problem only, because usbmuxd often stops when the last phone is unplugged.
+    fn report_trouble(&mut self, trouble: &ReadError) {
+        let is_new = self.logged.insert(NO_USBMUXD);
         match trouble {
             _ if !is_new => tracing::debug!("cannot read phones: {trouble:?}"),
-            ReadTrouble::NoUsbmuxd => {
+            ReadError::NoUsbmuxd => {
                 tracing::info!("cannot read phones yet: usbmuxd does not listen at {}", at(&self.address));
             }
-            ReadTrouble::Forbidden => {
-                tracing::warn!("cannot read phones: this user may not use {}", at(&self.address));
+            ReadError::Forbidden => {
+                tracing::warn!("cannot read phones: no permission to use {}", at(&self.address));
             }
-            ReadTrouble::Silent { .. } | ReadTrouble::Garbled(_) => {
+            ReadError::TimedOut { .. } | ReadError::Malformed(_) => {
                 let place = at(&self.address);
                 tracing::warn!("cannot read phones: the server at {place} does not respond like usbmuxd");
             }
         }
     }
 
-    /// Each reason once.
-    fn report_refusal(&mut self, refusal: &Refusal) {
+    /// Logs each reason once.
+    fn report_refusal(&mut self, refusal: &AccessError) {
         let why = match refusal {
-            Refusal::NotPaired => "this computer is not paired with it",
-            Refusal::NotTrustedAnyMore => "it no longer trusts this computer",
-            Refusal::Locked => "it has not been unlocked since it started",
-            Refusal::DialogOpen => "it asks whether to trust this computer",
-            Refusal::Denied => "it was told not to trust this computer",
-            Refusal::Silent { .. } => "it does not answer",
-            Refusal::Other(_) => "it refuses",
+            AccessError::NotPaired => "this computer is not paired with it",
+            AccessError::NoLongerTrusted => "it no longer trusts this computer",
+            AccessError::Locked => "it has not been unlocked since it started",
+            AccessError::TrustDialogOpen => "it asks whether to trust this computer",
+            AccessError::TrustDenied => "trust in this computer was denied on the iPhone",
+            AccessError::TimedOut { .. } => "it does not respond",
+            AccessError::Other(_) => "it rejected the request",
         };
-        if self.said.insert(why) {
-            tracing::info!("an iPhone is connected and tells nothing: {why}; see `statusd doctor`");
+        if self.logged.insert(why) {
+            tracing::info!("cannot read the backup status of an iPhone: {why}; see `statusd doctor`");
         } else {
-            tracing::debug!("an iPhone is connected and tells nothing: {why}");
+            tracing::debug!("cannot read the backup status of an iPhone: {why}");
         }
     }
 }

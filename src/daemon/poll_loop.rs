@@ -16,27 +16,27 @@ use super::start_step::{OnStartStep, StartStep};
 use super::wait::wait;
 use crate::clock::{self, ClockJumps, ClockReading};
 use crate::daemon::poller::{PollReport, Poller, PollerState};
-use crate::delivery::heartbeat::Pulse;
+use crate::delivery::heartbeat::Beat;
 use crate::feed::fetch::FetchLimits;
 use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 use crate::tracking::Acceptance;
 
 /// Longest duration of a poll: the fetch and the commit.
-pub const POLL_WITHIN: Duration = FetchLimits::SHIPPED.total.saturating_add(LEEWAY);
+pub const POLL_TIMEOUT: Duration = FetchLimits::SHIPPED.total.saturating_add(LEEWAY);
 
 pub struct PollLoop {
     /// The result of the last poll. Dropping the sender ends the heartbeat.
-    pub pulse: Option<watch::Sender<Option<Pulse>>>,
+    pub beats: Option<watch::Sender<Option<Beat>>>,
     pub poller: Poller,
     pub store: Rc<Store>,
     pub zone: TimeZone,
-    pub live: watch::Sender<DaemonStatus>,
+    pub status: watch::Sender<DaemonStatus>,
     pub outbox: watch::Sender<()>,
     /// The reason why a newer configuration was refused.
     pub refusal: watch::Receiver<Option<String>>,
     /// Called after the first poll.
-    pub tell: Option<OnStartStep>,
+    pub on_step: Option<OnStartStep>,
 }
 
 impl PollLoop {
@@ -46,14 +46,14 @@ impl PollLoop {
         let mut reading = ClockReading::take();
         let mut next = clock::now();
         loop {
-            progress.waits(Some(clock::time_until(next)), clock::monotonic_now());
+            progress.waiting(Some(clock::time_until(next)), clock::monotonic_now());
             let waited = tokio::select! {
                 elapsed = wait(&reading, next, || jumps.next(), ClockReading::take) => elapsed,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
             };
             reading = ClockReading::take();
             let now = clock::now();
-            progress.works(POLL_WITHIN, clock::monotonic_now());
+            progress.working(POLL_TIMEOUT, clock::monotonic_now());
             let fetched = tokio::select! {
                 fetched = self.poller.fetch(&self.store, now, waited) => fetched,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
@@ -61,8 +61,8 @@ impl PollLoop {
             let report = self.poller.complete(&self.store, fetched, now, fastrand::f64()).await;
             next = report.next;
             self.report(&report, now);
-            if let Some(pulse) = &self.pulse {
-                pulse.send_replace(Some(beat(&report)));
+            if let Some(beats) = &self.beats {
+                beats.send_replace(Some(beat(&report)));
             }
             // Also without changes, because channels that mirror the state show an unreadable feed.
             self.outbox.send_replace(());
@@ -70,41 +70,39 @@ impl PollLoop {
     }
 
     fn report(&mut self, report: &PollReport, now: Timestamp) {
-        let before = self.live.borrow().trouble.clone();
+        let before = self.status.borrow().trouble.clone();
         log_trouble(before.as_deref(), report.trouble.as_deref());
         if report.verdict == Acceptance::AcceptedOlder {
-            tracing::warn!(
-                "for hours Apple has served nothing but older copies; the newest of them is believed now"
-            );
+            tracing::warn!("Apple has served only older copies for hours; accepting the newest of them");
         }
         tracing::debug!(verdict = ?report.verdict, next = %report.next, "polled");
-        self.live.send_modify(|live| {
-            live.polls += 1;
-            live.stale_polls += u64::from(report.verdict == Acceptance::Stale);
-            live.polled_at = Some(now);
-            live.next_poll_at = Some(report.next);
-            live.trouble = report.trouble.clone();
+        self.status.send_modify(|status| {
+            status.polls += 1;
+            status.stale_polls += u64::from(report.verdict == Acceptance::Stale);
+            status.polled_at = Some(now);
+            status.next_poll_at = Some(report.next);
+            status.trouble = report.trouble.clone();
             if report.verdict != Acceptance::Unreadable {
-                live.last_good_poll_at = Some(now);
+                status.last_good_poll_at = Some(now);
             }
         });
-        self.tell(report, now);
+        self.publish_status(report, now);
     }
 
-    fn tell(&mut self, report: &PollReport, now: Timestamp) {
+    fn publish_status(&mut self, report: &PollReport, now: Timestamp) {
         let state = match &report.trouble {
             Some(trouble) if report.verdict == Acceptance::Unreadable => format!("cannot tell: {trouble}"),
             Some(trouble) => trouble.clone(),
             None => service_manager::summary(&self.poller.state.beliefs, &self.poller.watch, now, &self.zone),
         };
-        if let Some(tell) = self.tell.take() {
-            tell(StartStep::Polled { state: &state, at: now, next: report.next });
+        if let Some(on_step) = self.on_step.take() {
+            on_step(StartStep::Polled { state: &state, at: now, next: report.next });
         }
-        let mut standing = service_manager::standing(&state, now, report.next, &self.zone);
+        let mut line = service_manager::status_line(&state, now, report.next, &self.zone);
         if let Some(reason) = self.refusal.borrow().as_deref() {
-            standing = format!("{standing}; the old configuration stays: {reason}");
+            line = format!("{line}; keeping the old configuration: {reason}");
         }
-        service_manager::says(&standing);
+        service_manager::set_status(&line);
     }
 }
 
@@ -117,12 +115,12 @@ fn log_trouble(before: Option<&str>, now: Option<&str>) {
     }
 }
 
-fn beat(report: &PollReport) -> Pulse {
+fn beat(report: &PollReport) -> Beat {
     match (&report.verdict, &report.trouble) {
-        (Acceptance::Unreadable, trouble) => Pulse::Blind(trouble.clone().unwrap_or_default()),
+        (Acceptance::Unreadable, trouble) => Beat::Failure(trouble.clone().unwrap_or_default()),
         // Changes that cannot be written are lost at a restart.
-        (_, Some(trouble)) => Pulse::Blind(trouble.clone()),
-        (_, None) => Pulse::Good,
+        (_, Some(trouble)) => Beat::Failure(trouble.clone()),
+        (_, None) => Beat::Success,
     }
 }
 
@@ -170,38 +168,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_it_looks_it_works_and_then_it_waits_for_the_next_time() {
+    async fn the_loop_reports_work_while_it_polls_and_then_its_wait() {
         let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = apple.local_addr().expect("an address");
-        let (live, _seen) = watch::channel(DaemonStatus::starting(clock::now()));
+        let (status, _seen) = watch::channel(DaemonStatus::starting(clock::now()));
         let (outbox, mut report) = watch::channel(());
         let (_refused, refusal) = watch::channel(None);
         let (_stop, stopped) = watch::channel(false);
         let poll = PollLoop {
-            pulse: None,
+            beats: None,
             poller: poller(&format!("http://{address}/")),
             store: Rc::new(Store::open_in_memory().expect("a database")),
             zone: TimeZone::UTC,
-            live,
+            status,
             outbox,
             refusal,
-            tell: None,
+            on_step: None,
         };
-        let (progress, watched) = Progress::begins("polls", Duration::ZERO, Instant::now());
+        let (progress, watched) = Progress::new("polls", Duration::ZERO, Instant::now());
         let story = async {
-            let (asked, _) = apple.accept().await.expect("a look");
-            assert_eq!(watched.standing().doing, TaskState::Working { within: POLL_WITHIN });
-            // It hangs up, and nobody answers any more.
-            drop((asked, apple));
-            report.changed().await.expect("the end of a look");
-            let TaskState::Waiting { until: Some(until) } = watched.standing().doing else {
-                panic!("{:?}", watched.standing())
+            let (connection, _) = apple.accept().await.expect("a poll");
+            assert_eq!(watched.status().state, TaskState::Working { timeout: POLL_TIMEOUT });
+            // The server closes the connection and stops.
+            drop((connection, apple));
+            report.changed().await.expect("the end of a poll");
+            let TaskState::Waiting { until: Some(until) } = watched.status().state else {
+                panic!("{:?}", watched.status())
             };
             assert!(until > Instant::now());
         };
         tokio::select! {
             biased;
-            _ = poll.run(stopped, &progress) => panic!("nobody stopped it"),
+            _ = poll.run(stopped, &progress) => panic!("the loop ended without a stop"),
             () = story => {}
         }
     }

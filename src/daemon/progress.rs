@@ -12,9 +12,8 @@ use tokio::time::Instant;
 
 use crate::clock;
 
-/// How late a loop may be after what it waits for: a loaded machine, a clock that was set by less
-/// than is noticed.
-const WAKES_WITHIN: Duration = Duration::from_secs(60);
+/// The maximum delay after the end of a wait, for a loaded machine and small clock changes.
+const WAKE_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Time for the database and a slow machine, added to the timeout of a task's own work.
 pub const LEEWAY: Duration = Duration::from_secs(60);
@@ -22,9 +21,9 @@ pub const LEEWAY: Duration = Duration::from_secs(60);
 /// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskState {
-    /// Something that ends by itself within this time.
-    Working { within: Duration },
-    /// Waits for this moment; `None`: for something to happen, however long that takes.
+    /// Does work that ends before this timeout.
+    Working { timeout: Duration },
+    /// Waits until this time; `None`: for an event, without a limit.
     Waiting { until: Option<Instant> },
     /// Ended because it was stopped.
     Ended,
@@ -36,7 +35,7 @@ pub enum TaskState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskStatus {
     pub name: String,
-    pub doing: TaskState,
+    pub state: TaskState,
     pub since: Instant,
 }
 
@@ -48,47 +47,50 @@ pub struct PingPermit(());
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StalledTask {
     pub name: String,
-    pub doing: TaskState,
-    /// Beyond what is allowed.
+    pub state: TaskState,
+    /// The time beyond its limit.
     pub overdue: Duration,
 }
 
-/// Whether all loops made progress within their own times, or wait for what lies ahead; who does not
-/// otherwise. Where nobody is, nobody makes progress.
-pub fn judge(loops: &[TaskStatus], now: Instant) -> Result<PingPermit, Vec<StalledTask>> {
-    let stuck: Vec<StalledTask> = loops.iter().filter_map(|standing| stuck(standing, now)).collect();
-    if loops.is_empty() || !stuck.is_empty() { Err(stuck) } else { Ok(PingPermit(())) }
+/// Checks that every task is within its limits.
+///
+/// # Errors
+///
+/// The stalled tasks. Without any task, the list is empty.
+pub fn check(tasks: &[TaskStatus], now: Instant) -> Result<PingPermit, Vec<StalledTask>> {
+    let stalled: Vec<StalledTask> = tasks.iter().filter_map(|task| stalled(task, now)).collect();
+    if tasks.is_empty() || !stalled.is_empty() { Err(stalled) } else { Ok(PingPermit(())) }
 }
 
-fn stuck(standing: &TaskStatus, now: Instant) -> Option<StalledTask> {
-    let TaskStatus { name, doing, since } = standing;
-    let overdue = match *doing {
-        TaskState::Working { within } => now.saturating_duration_since(*since).checked_sub(within)?,
+fn stalled(task: &TaskStatus, now: Instant) -> Option<StalledTask> {
+    let TaskStatus { name, state, since } = task;
+    let overdue = match *state {
+        TaskState::Working { timeout } => now.saturating_duration_since(*since).checked_sub(timeout)?,
         TaskState::Waiting { until: Some(until) } => {
-            now.saturating_duration_since(until).checked_sub(WAKES_WITHIN)?
+            now.saturating_duration_since(until).checked_sub(WAKE_LEEWAY)?
         }
         TaskState::Waiting { until: None } | TaskState::Ended => return None,
         // Without a delay, because it never comes back.
         TaskState::Gone => {
-            return Some(StalledTask { name: name.clone(), doing: *doing, overdue: Duration::ZERO });
+            return Some(StalledTask { name: name.clone(), state: *state, overdue: Duration::ZERO });
         }
     };
-    (!overdue.is_zero()).then(|| StalledTask { name: name.clone(), doing: *doing, overdue })
+    (!overdue.is_zero()).then(|| StalledTask { name: name.clone(), state: *state, overdue })
 }
 
 impl fmt::Display for StalledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StalledTask { name, doing, overdue } = self;
-        match doing {
-            TaskState::Working { within } => {
-                let taken = (*overdue + *within).as_secs();
-                write!(f, "{name} has been at work for {taken} s and may take {} s", within.as_secs())
+        let StalledTask { name, state, overdue } = self;
+        match state {
+            TaskState::Working { timeout } => {
+                let taken = (*overdue + *timeout).as_secs();
+                write!(f, "{name} has been busy for {taken} s (limit: {} s)", timeout.as_secs())
             }
             TaskState::Waiting { .. } => {
-                let late = (*overdue + WAKES_WITHIN).as_secs();
-                write!(f, "{name} has not woken since what it waited for came, {late} s ago")
+                let late = (*overdue + WAKE_LEEWAY).as_secs();
+                write!(f, "{name} should have woken {late} s ago")
             }
-            TaskState::Ended | TaskState::Gone => write!(f, "{name} is gone"),
+            TaskState::Ended | TaskState::Gone => write!(f, "{name} has ended unexpectedly"),
         }
     }
 }
@@ -105,35 +107,35 @@ pub struct Watched {
 }
 
 impl Progress {
-    /// For a loop that begins with something that takes no longer than `within`.
-    pub fn begins(name: impl Into<String>, within: Duration, now: Instant) -> (Progress, Watched) {
-        let (sender, marks) = watch::channel((TaskState::Working { within }, now));
+    /// Creates the handle of a task that is working and ends its work before `timeout`.
+    pub fn new(name: impl Into<String>, timeout: Duration, now: Instant) -> (Progress, Watched) {
+        let (sender, marks) = watch::channel((TaskState::Working { timeout }, now));
         (Progress { marks: sender }, Watched { name: name.into(), marks })
     }
 
-    /// It went round, and begins something that takes no longer than `within`.
-    pub fn works(&self, within: Duration, now: Instant) {
-        self.marks.send_replace((TaskState::Working { within }, now));
+    /// Reports that work begins, which ends before `timeout`.
+    pub fn working(&self, timeout: Duration, now: Instant) {
+        self.marks.send_replace((TaskState::Working { timeout }, now));
     }
 
-    /// It has done all that there was, and waits so long; `None`: for something to happen.
-    pub fn waits(&self, span: Option<Duration>, now: Instant) {
-        // A wait that ends beyond the clock's end does not end.
+    /// Reports that the task waits for `span`; `None`: for an event.
+    pub fn waiting(&self, span: Option<Duration>, now: Instant) {
+        // A wait beyond the end of the clock is unlimited.
         let until = span.and_then(|span| now.checked_add(span));
         self.marks.send_replace((TaskState::Waiting { until }, now));
     }
 
-    /// It was told to end, and does.
-    pub fn ends(self, now: Instant) {
+    /// Reports that the task ended because it was stopped.
+    pub fn finish(self, now: Instant) {
         self.marks.send_replace((TaskState::Ended, now));
     }
 }
 
 impl Watched {
-    pub fn standing(&self) -> TaskStatus {
-        let (doing, since) = *self.marks.borrow();
-        let is_gone = self.marks.has_changed().is_err() && doing != TaskState::Ended;
-        TaskStatus { name: self.name.clone(), doing: if is_gone { TaskState::Gone } else { doing }, since }
+    pub fn status(&self) -> TaskStatus {
+        let (state, since) = *self.marks.borrow();
+        let is_gone = self.marks.has_changed().is_err() && state != TaskState::Ended;
+        TaskStatus { name: self.name.clone(), state: if is_gone { TaskState::Gone } else { state }, since }
     }
 }
 
@@ -142,42 +144,41 @@ impl Watched {
 pub struct Loops(watch::Sender<Vec<Watched>>);
 
 impl Loops {
-    pub fn none() -> Loops {
+    pub fn new() -> Loops {
         Loops(watch::channel(Vec::new()).0)
     }
 
-    /// A loop that begins with something that takes no longer than `within`. Loops that have ended are
-    /// forgotten.
-    pub fn begin(&self, name: impl Into<String>, within: Duration) -> Progress {
-        let (progress, watched) = Progress::begins(name, within, clock::monotonic_now());
+    /// Adds a task that is working and ends its work before `timeout`. Removes ended tasks.
+    pub fn register(&self, name: impl Into<String>, timeout: Duration) -> Progress {
+        let (progress, watched) = Progress::new(name, timeout, clock::monotonic_now());
         self.0.send_modify(|loops| {
-            loops.retain(|watched| watched.standing().doing != TaskState::Ended);
+            loops.retain(|watched| watched.status().state != TaskState::Ended);
             loops.push(watched);
         });
         progress
     }
 
-    pub fn standings(&self) -> Vec<TaskStatus> {
-        self.0.borrow().iter().map(Watched::standing).collect()
+    pub fn statuses(&self) -> Vec<TaskStatus> {
+        self.0.borrow().iter().map(Watched::status).collect()
     }
 }
 
-/// A loop to its end, which is as good as progress; one that falls down leaves `progress` dropped.
-pub async fn tended<T>(progress: Progress, work: impl AsyncFnOnce(&Progress) -> T) -> T {
-    let left = work(&progress).await;
-    progress.ends(clock::monotonic_now());
-    left
+/// Runs a task and reports its end. A panic drops `progress`, so the task counts as gone.
+pub async fn run_to_end<T>(progress: Progress, work: impl AsyncFnOnce(&Progress) -> T) -> T {
+    let result = work(&progress).await;
+    progress.finish(clock::monotonic_now());
+    result
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A loop as a word: `work/30@5` began 5 s after the start and may take 30 s, `wait@100` waits
-    /// for that second, `wait` for whatever comes.
-    fn standing(word: &str, start: Instant) -> TaskStatus {
+    /// Parses a task: `work/30@5` began 5 s after the start with a timeout of 30 s, `wait@100` waits until
+    /// second 100, `wait` waits for an event.
+    fn task(word: &str, start: Instant) -> TaskStatus {
         let at = |text: &str| start + Duration::from_secs(text.parse().expect("seconds"));
-        let (doing, since) = match word.split_once('@') {
+        let (state, since) = match word.split_once('@') {
             None => match word {
                 "wait" => (TaskState::Waiting { until: None }, start),
                 "ended" => (TaskState::Ended, start),
@@ -186,27 +187,27 @@ mod tests {
             },
             Some(("wait", until)) => (TaskState::Waiting { until: Some(at(until)) }, start),
             Some((work, since)) => {
-                let within = work.strip_prefix("work/").expect("work").parse().expect("seconds");
-                (TaskState::Working { within: Duration::from_secs(within) }, at(since))
+                let timeout = work.strip_prefix("work/").expect("work").parse().expect("seconds");
+                (TaskState::Working { timeout: Duration::from_secs(timeout) }, at(since))
             }
         };
-        TaskStatus { name: word.to_owned(), doing, since }
+        TaskStatus { name: word.to_owned(), state, since }
     }
 
     /// Checks which of the tasks are stalled `now_s` after the start.
     #[track_caller]
-    fn check(loops: &[&str], now_s: u64, expected: Result<(), &[&str]>) {
+    fn check(tasks: &[&str], now_s: u64, expected: Result<(), &[&str]>) {
         let start = Instant::now();
-        let loops: Vec<TaskStatus> = loops.iter().map(|word| standing(word, start)).collect();
-        let judged = judge(&loops, start + Duration::from_secs(now_s));
-        let names = judged
+        let tasks: Vec<TaskStatus> = tasks.iter().map(|word| task(word, start)).collect();
+        let checked = super::check(&tasks, start + Duration::from_secs(now_s));
+        let names = checked
             .map(|PingPermit(())| ())
-            .map_err(|stuck| stuck.into_iter().map(|stuck| stuck.name).collect::<Vec<String>>());
+            .map_err(|stalled| stalled.into_iter().map(|task| task.name).collect::<Vec<String>>());
         assert_eq!(names, expected.map_err(|names| names.iter().map(|&name| name.to_owned()).collect()));
     }
 
     #[test]
-    fn work_may_take_its_own_time_and_no_more() {
+    fn work_is_stalled_after_its_own_timeout() {
         check(&["work/30@5"], 5, Ok(()));
         check(&["work/30@5"], 35, Ok(()));
         check(&["work/30@5"], 36, Err(&["work/30@5"]));
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_is_stuck_speaks_for_all_and_all_are_named() {
+    fn one_stalled_task_fails_the_check_and_all_are_named() {
         check(&["wait", "work/30@0", "wait@900"], 31, Err(&["work/30@0"]));
         check(&["work/5@0", "wait@1", "wait"], 62, Err(&["work/5@0", "wait@1"]));
         check(&["wait", "gone"], 0, Err(&["gone"]));
@@ -234,48 +235,48 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_not_well() {
+    fn no_tasks_fail_the_check() {
         check(&[], 0, Err(&[]));
     }
 
     #[test]
-    fn a_loop_that_was_dropped_is_gone_and_one_that_ended_is_not() {
+    fn a_dropped_task_is_gone_and_an_ended_one_is_not() {
         let now = Instant::now();
-        let (progress, watched) = Progress::begins("a", Duration::from_secs(9), now);
-        assert_eq!(watched.standing().doing, TaskState::Working { within: Duration::from_secs(9) });
-        progress.waits(None, now);
-        assert_eq!(watched.standing().doing, TaskState::Waiting { until: None });
+        let (progress, watched) = Progress::new("a", Duration::from_secs(9), now);
+        assert_eq!(watched.status().state, TaskState::Working { timeout: Duration::from_secs(9) });
+        progress.waiting(None, now);
+        assert_eq!(watched.status().state, TaskState::Waiting { until: None });
         drop(progress);
-        assert_eq!(watched.standing().doing, TaskState::Gone);
-        let (progress, watched) = Progress::begins("b", Duration::ZERO, now);
-        progress.ends(now);
-        assert_eq!(watched.standing().doing, TaskState::Ended);
+        assert_eq!(watched.status().state, TaskState::Gone);
+        let (progress, watched) = Progress::new("b", Duration::ZERO, now);
+        progress.finish(now);
+        assert_eq!(watched.status().state, TaskState::Ended);
     }
 
     #[test]
-    fn loops_that_ended_are_forgotten_and_older_ones_at_work_are_not() {
-        let loops = Loops::none();
-        let names = || loops.standings().into_iter().map(|standing| standing.name).collect::<Vec<_>>();
-        let [older, idle, fallen] = ["older", "idle", "fallen"].map(|name| loops.begin(name, Duration::ZERO));
-        idle.ends(Instant::now());
-        drop(fallen);
-        let newer = loops.begin("newer", Duration::ZERO);
-        assert_eq!(names(), ["older", "fallen", "newer"]);
-        newer.ends(Instant::now());
-        older.ends(Instant::now());
-        let _newest = loops.begin("newest", Duration::ZERO);
-        assert_eq!(names(), ["fallen", "newest"], "one that fell down is for a restart to mend");
+    fn ended_tasks_are_removed_and_older_running_ones_are_not() {
+        let loops = Loops::new();
+        let names = || loops.statuses().into_iter().map(|task| task.name).collect::<Vec<_>>();
+        let [older, idle, gone] = ["older", "idle", "gone"].map(|name| loops.register(name, Duration::ZERO));
+        idle.finish(Instant::now());
+        drop(gone);
+        let newer = loops.register("newer", Duration::ZERO);
+        assert_eq!(names(), ["older", "gone", "newer"]);
+        newer.finish(Instant::now());
+        older.finish(Instant::now());
+        let _newest = loops.register("newest", Duration::ZERO);
+        assert_eq!(names(), ["gone", "newest"], "a task that is gone needs a restart");
     }
 
     #[test]
-    fn who_is_stuck_is_said_in_words() {
+    fn a_stalled_task_is_described() {
         let start = Instant::now();
         let words = |word: &str, now_s| {
-            let judged = judge(&[standing(word, start)], start + Duration::from_secs(now_s));
-            judged.expect_err("somebody is stuck")[0].to_string()
+            let checked = super::check(&[task(word, start)], start + Duration::from_secs(now_s));
+            checked.expect_err("a stalled task")[0].to_string()
         };
-        assert_eq!(words("work/30@5", 40), "work/30@5 has been at work for 35 s and may take 30 s");
-        assert_eq!(words("wait@100", 170), "wait@100 has not woken since what it waited for came, 70 s ago");
-        assert_eq!(words("gone", 0), "gone is gone");
+        assert_eq!(words("work/30@5", 40), "work/30@5 has been busy for 35 s (limit: 30 s)");
+        assert_eq!(words("wait@100", 170), "wait@100 should have woken 70 s ago");
+        assert_eq!(words("gone", 0), "gone has ended unexpectedly");
     }
 }

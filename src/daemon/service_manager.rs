@@ -21,56 +21,56 @@ use crate::tracking::watchlist::Watchlist;
 const STATUS_MAX: usize = 300;
 /// The maximum number of services that a status names. Further ones are counted.
 const NAMED_MAX: usize = 3;
-/// How much longer a start may take from each word on that it still goes on.
-const START_LONGER: Duration = Duration::from_secs(120);
+/// The extension of the start timeout with each migration step.
+const START_EXTENSION: Duration = Duration::from_secs(120);
 
 /// Reports that the daemon is ready. The database is open, and the first poll has not begun.
 pub fn ready() {
-    say(&[NotifyState::Ready, status("polling Apple's feed for the first time").state()]);
+    notify(&[NotifyState::Ready, status("polling Apple's feed for the first time").state()]);
 }
 
-pub fn says(words: &str) {
-    say(&[status(words).state()]);
+pub fn set_status(text: &str) {
+    notify(&[status(text).state()]);
 }
 
 /// Reports that a reload begins. Called before the configuration is read. Type=notify-reload requires the
 /// time in the same datagram.
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(moment) => say(&[NotifyState::Reloading, moment]),
-        Err(_) => say(&[NotifyState::Reloading]),
+        Ok(time) => notify(&[NotifyState::Reloading, time]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
 pub fn reloaded() {
-    say(&[NotifyState::Ready]);
+    notify(&[NotifyState::Ready]);
 }
 
-/// A reload ends also when the configuration was refused.
-pub fn kept_old(reason: &str) {
-    say(&[NotifyState::Ready, status(&format!("the old configuration stays: {reason}")).state()]);
+/// Reports the end of a reload whose configuration was rejected.
+pub fn reload_failed(reason: &str) {
+    notify(&[NotifyState::Ready, status(&format!("keeping the old configuration: {reason}")).state()]);
 }
 
 pub fn stopping() {
-    say(&[NotifyState::Stopping]);
+    notify(&[NotifyState::Stopping]);
 }
 
 /// Pings the watchdog.
 pub fn ping(_: PingPermit) {
-    say(&[NotifyState::Watchdog]);
+    notify(&[NotifyState::Watchdog]);
 }
 
 /// Extends the start timeout during a migration of the database.
 pub fn migrating() {
-    let longer = u32::try_from(START_LONGER.as_micros()).unwrap_or(u32::MAX);
-    let words = status("bringing the database up to date");
-    say(&[NotifyState::ExtendTimeoutUsec(longer), words.state()]);
+    let extension_us = u32::try_from(START_EXTENSION.as_micros()).unwrap_or(u32::MAX);
+    let status = status("migrating the database");
+    notify(&[NotifyState::ExtendTimeoutUsec(extension_us), status.state()]);
 }
 
-/// A status that cannot lie however long it stands there: times of day, no "ago".
-pub fn standing(state: &str, looked: Timestamp, next: Timestamp, zone: &TimeZone) -> String {
-    let at = |time| when(time, looked, zone);
-    format!("{state}; polled {}; next poll {}", at(looked), at(next))
+/// Returns the state with the times of the polls. Times of day, because "ago" would become wrong.
+pub fn status_line(state: &str, polled: Timestamp, next: Timestamp, zone: &TimeZone) -> String {
+    let at = |time| when(time, polled, zone);
+    format!("{state}; polled {}; next poll {}", at(polled), at(next))
 }
 
 /// Returns the state of the watched services, after a poll of a readable feed.
@@ -85,7 +85,7 @@ pub fn summary(beliefs: &Beliefs, watch: &Watchlist, now: Timestamp, zone: &Time
     let watched = services.filter(|(key, service)| watch.matches(key) && is_listed(&service.listed));
     let names: Vec<String> = watched.map(|(_, service)| service.name.clone()).collect();
     match (troubled.as_slice(), names.as_slice()) {
-        ([], []) => "Apple lists nothing that is watched".to_owned(),
+        ([], []) => "Apple lists none of the watched services".to_owned(),
         ([], names) if names.len() > NAMED_MAX => format!("{NO_PROBLEM} with {} services", names.len()),
         ([], names) => format!("{NO_PROBLEM} with {}", names.join(", ")),
         (troubled, _) => few(troubled),
@@ -108,8 +108,8 @@ fn few(texts: &[String]) -> String {
 /// A text of one line.
 struct Status(String);
 
-fn status(words: &str) -> Status {
-    Status(text::plain_line(words, STATUS_MAX))
+fn status(text: &str) -> Status {
+    Status(text::plain_line(text, STATUS_MAX))
 }
 
 impl Status {
@@ -118,9 +118,9 @@ impl Status {
     }
 }
 
-fn say(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!("the service manager does not listen: {error}");
+        tracing::debug!("cannot notify the service manager: {error}");
     }
 }
 
@@ -177,56 +177,56 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_is_of_what_is_watched_and_listed() {
+    fn a_summary_covers_watched_and_listed_services() {
         check(&["iCloud Backup", "Photos!"], &["iCloud Backup"], "Apple lists no problem with iCloud Backup");
         check(&["iCloud Backup~", "Photos"], &["*"], "Apple lists no problem with iCloud Backup, Photos");
         check(&["iCloud Backup!", "Photos"], &["*"], "iCloud Backup: outage");
         check(&["a", "b", "c", "d", "e?"], &["*"], "Apple lists no problem with 4 services");
         check(&["a!", "b!", "c!", "d!", "e!"], &["*"], "a: outage, b: outage, c: outage and 2 more");
-        check(&["iCloud Bakcup?", "Photos"], &["iCloud Bakcup"], "Apple lists nothing that is watched");
-        check(&[], &["iCloud Backup"], "Apple lists nothing that is watched");
+        check(&["iCloud Bakcup?", "Photos"], &["iCloud Bakcup"], "Apple lists none of the watched services");
+        check(&[], &["iCloud Backup"], "Apple lists none of the watched services");
     }
 
     #[test]
-    fn maintenance_says_until_when() {
+    fn maintenance_has_its_planned_end() {
         let mut beliefs = believed(&["Mail!"]);
         for outage in beliefs.outages.values_mut() {
             outage.kind = EventKind::Maintenance;
             outage.end = Some(at("2026-05-05T14:00:00Z"));
         }
         let watch = Watchlist::new(&["*".to_owned()]);
-        let words = summary(&beliefs, &watch, at("2026-05-05T10:00:00Z"), &TimeZone::UTC);
-        assert_eq!(words, "Mail: maintenance, planned until 14:00");
+        let line = summary(&beliefs, &watch, at("2026-05-05T10:00:00Z"), &TimeZone::UTC);
+        assert_eq!(line, "Mail: maintenance, planned until 14:00");
     }
 
     #[test]
-    fn a_standing_names_times_of_day_and_the_day_where_it_is_another() {
+    fn a_status_line_names_the_day_if_it_is_another() {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
-        let looked = at("2026-05-05T10:00:20Z");
-        let words = standing(
+        let polled = at("2026-05-05T10:00:20Z");
+        let line = status_line(
             "Apple lists no problem with iCloud Backup",
-            looked,
+            polled,
             at("2026-05-05T10:05:11Z"),
             &berlin,
         );
-        assert_eq!(words, "Apple lists no problem with iCloud Backup; polled 12:00; next poll 12:05");
-        let words = standing(
+        assert_eq!(line, "Apple lists no problem with iCloud Backup; polled 12:00; next poll 12:05");
+        let line = status_line(
             "Apple lists no problem with iCloud Backup",
-            looked,
+            polled,
             at("2026-05-06T10:00:00Z"),
             &berlin,
         );
         assert_eq!(
-            words,
+            line,
             "Apple lists no problem with iCloud Backup; polled 12:00; next poll Wed 6 May 12:00"
         );
     }
 
     #[test]
-    fn nobody_outside_says_a_word_of_ours() {
-        let said = status("Mail\nWATCHDOG=1\r\u{2028}STOPPING=1").state().to_string();
-        assert_eq!(said, "STATUS=Mail WATCHDOG=1 STOPPING=1");
-        let said = status(&"\u{1f34f}".repeat(9_000)).state().to_string();
-        assert!(said.chars().count() <= "STATUS=".len() + STATUS_MAX);
+    fn a_status_cannot_add_another_variable() {
+        let sent = status("Mail\nWATCHDOG=1\r\u{2028}STOPPING=1").state().to_string();
+        assert_eq!(sent, "STATUS=Mail WATCHDOG=1 STOPPING=1");
+        let sent = status(&"\u{1f34f}".repeat(9_000)).state().to_string();
+        assert!(sent.chars().count() <= "STATUS=".len() + STATUS_MAX);
     }
 }

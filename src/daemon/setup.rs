@@ -29,11 +29,11 @@ impl Setup {
         let receivers = receivers(&config, environment);
         let secret = secrets(&config, environment);
         let heartbeat =
-            Heartbeat::new(&config.heartbeat, &secret).map_err(|words| config.error_in("heartbeat", &words));
+            Heartbeat::new(&config.heartbeat, &secret).map_err(|error| config.error_in("heartbeat", &error));
         drop(secret);
         let fetcher = feed_url(&config).and_then(|url| {
             let fetcher = Fetcher::new(url, FetchLimits::default(), config.ca_file.as_deref());
-            fetcher.map_err(|words| config.error_in("feed", &words))
+            fetcher.map_err(|error| config.error_in("feed", &error))
         });
         match (receivers, heartbeat, fetcher) {
             (Ok(receivers), Ok(heartbeat), Ok(fetcher)) => {
@@ -60,7 +60,7 @@ impl Setup {
 pub fn feed_url(config: &Config) -> Result<FeedUrl, ConfigError> {
     match &config.feed_url {
         Some(url) => Ok(url.clone()),
-        None => FeedUrl::of(&config.feed).map_err(|words| config.error_in("feed", &words)),
+        None => FeedUrl::of(&config.feed).map_err(|error| config.error_in("feed", &error)),
     }
 }
 
@@ -78,15 +78,15 @@ pub fn receivers(config: &Config, environment: &Environment<'_>) -> Result<Vec<R
     let mut faults: Vec<ConfigError> = Vec::new();
     for (name, table) in enabled {
         let key = format!("channel.{name}");
-        let way = table.open(&secret);
+        let transport = table.open(&secret);
         let policy = config.policy(&name);
         let fits =
             if table.audience() == Audience::Programs { policy.check_machine_channel() } else { Ok(()) };
-        faults.extend(fits.err().map(|words| config.error_in(&key, words)));
-        match way {
-            Err(words) => faults.push(config.error_in(&key, &words)),
-            Ok(way) => {
-                let channel = Channel::new(name, table.audience(), way);
+        faults.extend(fits.err().map(|error| config.error_in(&key, error)));
+        match transport {
+            Err(error) => faults.push(config.error_in(&key, &error)),
+            Ok(transport) => {
+                let channel = Channel::new(name, table.audience(), transport);
                 let (feed, watch) = (config.feed.clone(), Watchlist::new(&config.watch));
                 receivers.push(Receiver::new(channel, policy, feed, watch, config.time_zone.clone()));
             }

@@ -16,7 +16,7 @@ pub struct Shared {
     /// Seed of this installation's jitter.
     pub seed: u64,
     /// The status that `statusd status` asks for.
-    pub live: watch::Sender<DaemonStatus>,
+    pub status: watch::Sender<DaemonStatus>,
     /// Ticks when there may be something to deliver.
     pub outbox: watch::Sender<()>,
     /// All running loops, those of older generations too.

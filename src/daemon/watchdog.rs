@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::progress::{Loops, PingPermit, Progress, StalledTask, judge};
+use super::progress::{Loops, PingPermit, Progress, StalledTask, check};
 use crate::cause::Cause;
 use crate::clock;
 use crate::config::Environment;
 use crate::store::Store;
 
-/// How often within the service manager's patience: two pings may be late.
-const SHARE: u32 = 3;
-/// For how long the database may fail to answer.
-const STORE_WITHIN: Duration = Duration::from_secs(300);
-/// A machine that was held up wakes all loops at once: they go first, then they are judged.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Pings per watchdog timeout. Two may be late.
+const PINGS: u32 = 3;
+/// The maximum time for which the database may fail.
+const STORE_TIMEOUT: Duration = Duration::from_secs(300);
+/// After a stall, let all tasks run once before checking them again.
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// A service manager that expects pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,64 +34,66 @@ impl Watchdog {
         if environment("WATCHDOG_PID").is_some_and(|watched| watched != pid.to_string()) {
             return None;
         }
-        let patience_us: u64 = environment("WATCHDOG_USEC")?.parse().ok()?;
-        (patience_us > 0).then(|| Watchdog { every: Duration::from_micros(patience_us) / SHARE })
+        let timeout_us: u64 = environment("WATCHDOG_USEC")?.parse().ok()?;
+        (timeout_us > 0).then(|| Watchdog { every: Duration::from_micros(timeout_us) / PINGS })
     }
 
     /// Checks and pings until dropped, also during reloads and while a stop waits for notices in flight.
     pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(PingPermit)) {
-        let (answers, database) = Progress::begins("the database", STORE_WITHIN, clock::monotonic_now());
-        let mut was = Judged::Well;
+        let (database_progress, database) =
+            Progress::new("the database", STORE_TIMEOUT, clock::monotonic_now());
+        let mut before = Health::Good;
         loop {
-            // An answer that is an error is none: a start finds out what is wrong with the file.
-            let answered = store.answers().await;
+            // An error counts as no answer, because a restart repairs a damaged file.
+            let answered = store.check_readable().await;
             if answered.is_ok() {
-                answers.works(STORE_WITHIN, clock::monotonic_now());
+                database_progress.working(STORE_TIMEOUT, clock::monotonic_now());
             }
-            let mut all = loops.standings();
-            all.push(database.standing());
-            let judged = match judge(&all, clock::monotonic_now()) {
-                Ok(may_ping) => {
-                    ping(may_ping);
-                    Judged::Well
+            let mut all = loops.statuses();
+            all.push(database.status());
+            let health = match check(&all, clock::monotonic_now()) {
+                Ok(permit) => {
+                    ping(permit);
+                    Health::Good
                 }
-                Err(stuck) => was.after(&stuck),
+                Err(stalled) => before.after(&stalled),
             };
-            judged.report(&was, answered.err().as_ref());
-            let pause = if judged == Judged::Doubtful { self.every.min(LOOK_AGAIN) } else { self.every };
-            was = judged;
+            health.report(&before, answered.err().as_ref());
+            let pause = if health == Health::Suspect { self.every.min(RECHECK) } else { self.every };
+            before = health;
             sleep(pause).await;
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Judged {
-    Well,
-    /// Somebody seems to be stuck: look again before that is said.
-    Doubtful,
-    StalledTask(String),
+enum Health {
+    Good,
+    /// A task seems to be stalled. The next check decides.
+    Suspect,
+    /// The stalled tasks, for the log.
+    Stalled(String),
 }
 
-impl Judged {
-    fn after(&self, stuck: &[StalledTask]) -> Judged {
+impl Health {
+    fn after(&self, stalled: &[StalledTask]) -> Health {
         match self {
-            Judged::Well => Judged::Doubtful,
-            Judged::Doubtful | Judged::StalledTask(_) => {
-                Judged::StalledTask(stuck.iter().map(StalledTask::to_string).collect::<Vec<_>>().join("; "))
+            Health::Good => Health::Suspect,
+            Health::Suspect | Health::Stalled(_) => {
+                Health::Stalled(stalled.iter().map(StalledTask::to_string).collect::<Vec<_>>().join("; "))
             }
         }
     }
 
-    /// Says who is stuck before the service manager ends us, once.
-    fn report(&self, was: &Judged, error: Option<&impl Cause>) {
-        match (was, self) {
-            (Judged::Well | Judged::Doubtful, Judged::StalledTask(who)) => {
+    /// Logs the stalled tasks once, before the service manager kills the daemon.
+    fn report(&self, before: &Health, error: Option<&impl Cause>) {
+        match (before, self) {
+            (Health::Good | Health::Suspect, Health::Stalled(tasks)) => {
                 let error = error.map(|error| format!(": {}", error.reason())).unwrap_or_default();
-                tracing::error!("stalled, so the service manager will restart statusd: {who}{error}");
+                tracing::error!("stalled, so the service manager will restart statusd: {tasks}{error}");
             }
-            (Judged::StalledTask(_), Judged::Well) => tracing::warn!("no longer stalled"),
-            (_, Judged::Well | Judged::Doubtful | Judged::StalledTask(_)) => {}
+            (Health::Stalled(_), Health::Good) => tracing::warn!("no longer stalled"),
+            (_, Health::Good | Health::Suspect | Health::Stalled(_)) => {}
         }
     }
 }
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn it_runs_for_a_manager_that_watches_this_process() {
+    fn the_watchdog_runs_if_the_service_manager_expects_pings() {
         check(&[("WATCHDOG_USEC", "180000000"), ("WATCHDOG_PID", "42")], Some(60));
         check(&[("WATCHDOG_USEC", "180000000")], Some(60));
         check(&[("WATCHDOG_USEC", "180000000"), ("WATCHDOG_PID", "7")], None);
@@ -132,8 +134,8 @@ mod tests {
     async fn pings_over(store: Store, hours: u64, work: impl AsyncFn(Progress)) -> usize {
         let watchdog = Watchdog { every: Duration::from_secs(60) };
         let store = Rc::new(store);
-        let loops = Loops::none();
-        let progress = loops.begin("a loop", Duration::from_secs(30));
+        let loops = Loops::new();
+        let progress = loops.register("a loop", Duration::from_secs(30));
         let pings = Cell::new(0);
         let run = watchdog.run(loops, store, |PingPermit { .. }| pings.set(pings.get() + 1));
         let both = async { tokio::join!(run, work(progress)) };
@@ -144,44 +146,44 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_idle_hour_is_sixty_pings() {
         let idle = pings(1, async |progress: Progress| {
-            progress.waits(None, Instant::now());
+            progress.waiting(None, Instant::now());
             std::future::pending().await
         });
         assert_eq!(idle.await, 60);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_goes_round_once_a_day_is_well() {
+    async fn a_task_that_works_once_a_day_is_healthy() {
         let daily = pings(72, async |progress: Progress| {
             let day = Duration::from_secs(86_400);
             loop {
-                progress.waits(Some(day), Instant::now());
+                progress.waiting(Some(day), Instant::now());
                 sleep(day).await;
-                progress.works(Duration::from_secs(30), Instant::now());
+                progress.working(Duration::from_secs(30), Instant::now());
             }
         });
         assert_eq!(daily.await, 72 * 60);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_hangs_in_a_send_is_given_away_within_a_minute() {
-        // Well at 0 s; at 60 s its 30 s are over.
+    async fn a_task_that_hangs_is_detected_within_a_minute() {
+        // Healthy at 0 s. At 60 s its timeout of 30 s has passed.
         let hanging = pings(1, async |_progress: Progress| std::future::pending().await);
         assert_eq!(hanging.await, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_sleeps_through_its_time_is_given_away() {
-        // Due at 90 s, late from 150 s on.
+    async fn a_task_that_misses_its_wakeup_is_detected() {
+        // Due at 90 s, stalled from 150 s on.
         let late = pings(1, async |progress: Progress| {
-            progress.waits(Some(Duration::from_secs(90)), Instant::now());
+            progress.waiting(Some(Duration::from_secs(90)), Instant::now());
             std::future::pending().await
         });
         assert_eq!(late.await, 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_fell_down_is_given_away_and_one_that_came_back_is_not() {
+    async fn a_task_that_is_gone_is_detected_and_a_slow_one_recovers() {
         let gone = pings(1, async |progress: Progress| {
             sleep(Duration::from_secs(10)).await;
             drop(progress);
@@ -190,20 +192,20 @@ mod tests {
         // Stalled from 30 s to 62 s: suspect at 60 s, healthy at the next check.
         let slow = pings(1, async |progress: Progress| {
             sleep(Duration::from_secs(62)).await;
-            progress.waits(None, Instant::now());
+            progress.waiting(None, Instant::now());
             std::future::pending().await
         });
         assert_eq!(slow.await, 60);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_database_that_does_not_answer_is_given_away_after_five_minutes() {
+    async fn a_database_that_fails_is_detected_after_five_minutes() {
         let directory = tempfile::TempDir::new().expect("a directory");
         let opened = Store::open(directory.path(), clock::now()).expect("a database");
         let other = rusqlite::Connection::open(directory.path().join(crate::store::DATABASE));
         other.expect("the same database").execute("DROP TABLE meta", []).expect("gone");
         let broken = pings_over(opened.store, 1, async |progress: Progress| {
-            progress.waits(None, Instant::now());
+            progress.waiting(None, Instant::now());
             std::future::pending().await
         });
         assert_eq!(broken.await, 6);

@@ -6,8 +6,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Receiver, held_until};
-use crate::channel::{Fate, Notice, Wish};
+use super::Receiver;
+use crate::channel::{AlarmAction, AlarmResult, Notice};
 use crate::store::{READ_LATELY, RenderedNotice, ShownAlarm, Span, Store};
 
 /// The pause after a screen could not be reached.
@@ -22,15 +22,15 @@ pub async fn keep(
     receiver: &mut Receiver,
     now: Timestamp,
 ) -> rusqlite::Result<Option<Timestamp>> {
-    if !receiver.channel.keeps_alarms() {
+    if !receiver.channel.syncs_alarms() {
         return Ok(None);
     }
-    let since = *receiver.kept_since.get_or_insert(now);
+    let since = *receiver.alarms_since.get_or_insert(now);
     let alarms = store.shown_alarms(&receiver.feed, receiver.channel.name()).await?;
     if alarms.is_empty() {
         return Ok(None);
     }
-    let is_held = held_until(receiver, store.snoozed().await?, now).is_some();
+    let is_held = receiver.held_until(store.snoozed().await?, now).is_some();
     let is_settled = now.duration_since(since) >= SETTLED_AFTER && is_settled(store, receiver, now).await?;
     let retry = now.checked_add(SignedDuration::from_secs(RETRY_S)).ok();
     let mut again = None;
@@ -42,14 +42,14 @@ pub async fn keep(
         if alarm.has_news && !is_held {
             continue;
         }
-        let wish = wish(&alarm, is_settled && !is_held);
-        match receiver.channel.keep_alarm(&notice(&alarm.frozen), &alarm.receipt, wish).await {
-            Fate::Same if is_settled => {}
-            Fate::Same => again = retry,
-            Fate::Gone => store.set_receipt(alarm.notice_id, None).await?,
-            Fate::Changed { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
-            // Nor would the others be reached.
-            Fate::Unknown => return Ok(retry),
+        let action = action(&alarm, is_settled && !is_held);
+        match receiver.channel.sync_alarm(&notice(&alarm.notice), &alarm.receipt, action).await {
+            AlarmResult::Unchanged if is_settled => {}
+            AlarmResult::Unchanged => again = retry,
+            AlarmResult::Gone => store.set_receipt(alarm.notice_id, None).await?,
+            AlarmResult::Changed { receipt } => store.set_receipt(alarm.notice_id, Some(&receipt)).await?,
+            // The same screen shows the other alarms, so they would fail too.
+            AlarmResult::Retry => return Ok(retry),
         }
     }
     Ok(again)
@@ -63,15 +63,15 @@ async fn is_settled(store: &Store, receiver: &Receiver, now: Timestamp) -> rusql
     Ok(spans.last().is_some_and(is_long))
 }
 
-fn wish(alarm: &ShownAlarm, may_show: bool) -> Wish {
-    match (alarm.lasts, may_show && !alarm.is_acknowledged) {
-        (false, _) => Wish::Closed,
-        (true, true) => Wish::OnScreen,
-        (true, false) => Wish::Left,
+fn action(alarm: &ShownAlarm, may_show: bool) -> AlarmAction {
+    match (alarm.is_ongoing, may_show && !alarm.is_acknowledged) {
+        (false, _) => AlarmAction::Close,
+        (true, true) => AlarmAction::Show,
+        (true, false) => AlarmAction::Leave,
     }
 }
 
-fn notice(frozen: &RenderedNotice) -> Notice {
-    let RenderedNotice { key, title, body, severity, payload } = frozen.clone();
+fn notice(rendered: &RenderedNotice) -> Notice {
+    let RenderedNotice { key, title, body, severity, payload } = rendered.clone();
     Notice { key, title, body, severity, payload, replaces: None, follows: None }
 }

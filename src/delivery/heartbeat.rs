@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::channel::SendOutcome;
 use crate::channel::http::HttpTarget;
 use crate::channel::settings::{
-    ReadSecret, Shown, either, http_address, refuse_open, shown_path, shown_secret,
+    ReadSecret, Shown, http_url, optional_secret, require_encryption, shown_path, shown_secret,
 };
 use crate::secret::Secret;
 
@@ -39,21 +39,21 @@ impl Settings {
 
 /// The result of a poll, as a heartbeat reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pulse {
-    Good,
-    /// Nothing could be seen, and why.
-    Blind(String),
+pub enum Beat {
+    Success,
+    /// The feed was unreadable, with the reason.
+    Failure(String),
 }
 
 /// A monitoring service that expects heartbeats.
 pub struct Heartbeat {
-    peer: HttpTarget,
-    fail: Url,
+    target: HttpTarget,
+    fail_url: Url,
 }
 
 impl fmt::Debug for Heartbeat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Heartbeat").field(&self.peer).finish()
+        f.debug_tuple("Heartbeat").field(&self.target).finish()
     }
 }
 
@@ -65,29 +65,30 @@ impl Heartbeat {
     /// One line for people that begins with the setting's key.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<Heartbeat>, String> {
         let (inline, file) = (settings.url.as_ref(), settings.url_file.as_deref());
-        let Some(address) = either("url", inline, file, read_secret)? else { return Ok(None) };
-        let url = http_address("url", address.expose())?;
-        refuse_open("url", &url)?;
-        let mut fail = url.clone();
-        fail.set_path(&format!("{}/fail", url.path().trim_end_matches('/')));
-        Ok(Some(Heartbeat { peer: HttpTarget::new(url, [&address])?, fail }))
+        let Some(address) = optional_secret("url", inline, file, read_secret)? else { return Ok(None) };
+        let url = http_url("url", address.expose())?;
+        require_encryption("url", &url)?;
+        let mut fail_url = url.clone();
+        fail_url.set_path(&format!("{}/fail", url.path().trim_end_matches('/')));
+        Ok(Some(Heartbeat { target: HttpTarget::new(url, [&address])?, fail_url }))
     }
 
-    /// One call, within 20 s.
-    pub async fn beat(&self, pulse: &Pulse) -> SendOutcome {
-        let reply = match pulse {
-            Pulse::Good => {
-                self.peer.send(Method::GET, self.peer.url().clone(), HeaderMap::new(), Vec::new()).await
+    /// Sends one request. Times out after 20 s.
+    pub async fn send(&self, beat: &Beat) -> SendOutcome {
+        let reply = match beat {
+            Beat::Success => {
+                self.target.send(Method::GET, self.target.url().clone(), HeaderMap::new(), Vec::new()).await
             }
-            Pulse::Blind(reason) => {
+            Beat::Failure(reason) => {
                 let plain = HeaderValue::from_static("text/plain; charset=utf-8");
                 let headers = HeaderMap::from_iter([(CONTENT_TYPE, plain)]);
-                self.peer.send(Method::POST, self.fail.clone(), headers, reason.clone().into_bytes()).await
+                let body = reason.clone().into_bytes();
+                self.target.send(Method::POST, self.fail_url.clone(), headers, body).await
             }
         };
         match reply {
-            Ok(reply) => self.peer.judged(&reply),
-            Err(answer) => answer,
+            Ok(reply) => self.target.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 }
@@ -103,19 +104,19 @@ mod tests {
     }
 
     #[test]
-    fn the_failing_address_lies_behind_the_good_one() {
+    fn the_failure_url_extends_the_path() {
         for (url, fail) in [
             ("https://a.example/uuid", "https://a.example/uuid/fail"),
             ("https://a.example/uuid/", "https://a.example/uuid/fail"),
             ("https://a.example/ping?key=1", "https://a.example/ping/fail?key=1"),
         ] {
             let heartbeat = made(&format!("url = '{url}'")).expect(url).expect("one");
-            assert_eq!(heartbeat.fail.as_str(), fail);
+            assert_eq!(heartbeat.fail_url.as_str(), fail);
         }
     }
 
     #[test]
-    fn none_is_needed_and_a_wrong_one_is_refused_without_giving_it_away() {
+    fn none_is_required_and_an_invalid_url_is_not_printed() {
         assert!(made("").expect("none").is_none());
         assert!(made("url_file = 'beat'").expect("read").is_some());
         for toml in ["url = 'http://a.example/s3cret'", "url = 's3cret'", "url = 'ftp://a/s3cret'"] {

@@ -16,13 +16,13 @@ pub fn replayed(change: &Change) -> Value {
     Value::Object(core(change))
 }
 
-/// A change with all that is known of it: the webhook's body and an element of `history --json`.
-pub fn change(change: &Change, said: &RenderContext) -> Value {
-    worded(change, &line(change, said), said)
+/// Returns all fields of a change: the body of a webhook and an element of `history --json`.
+pub fn change(change: &Change, ctx: &RenderContext) -> Value {
+    with_text(change, &line(change, ctx), ctx)
 }
 
-/// The same with a text in other words than ours.
-pub fn worded(change: &Change, text: &str, said: &RenderContext) -> Value {
+/// Like [`change`], with another `text`.
+pub fn with_text(change: &Change, text: &str, ctx: &RenderContext) -> Value {
     let mut fields = Map::new();
     fields.insert("version".to_owned(), json!(VERSION));
     fields.append(&mut core(change));
@@ -37,7 +37,7 @@ pub fn worded(change: &Change, text: &str, said: &RenderContext) -> Value {
     fields.insert("phone_read_at".to_owned(), json!(phone.map(|phone| phone.read_at)));
     fields.insert("phones".to_owned(), json!(phone.map(|phone| phone.phones)));
     fields.insert("text".to_owned(), json!(text));
-    fields.insert("drill".to_owned(), json!(said.is_drill));
+    fields.insert("drill".to_owned(), json!(ctx.is_drill));
     Value::Object(fields)
 }
 

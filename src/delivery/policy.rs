@@ -105,15 +105,15 @@ impl Policy {
     ///
     /// One line for people that begins with the setting's key.
     pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Policy, String> {
-        let (policy, wrong) = Policy::usable(settings, zone);
-        wrong.into_iter().next().map_or(Ok(policy), Err)
+        let (policy, errors) = Policy::usable(settings, zone);
+        errors.into_iter().next().map_or(Ok(policy), Err)
     }
 
     /// Like [`Policy::new`], but ignores invalid settings and returns a line for each.
     pub fn usable(settings: &Settings, zone: &TimeZone) -> (Policy, Vec<String>) {
-        fn take<T>(parsed: Result<Option<T>, String>, wrong: &mut Vec<String>) -> Option<T> {
-            parsed.unwrap_or_else(|words| {
-                wrong.push(words);
+        fn take<T>(parsed: Result<Option<T>, String>, errors: &mut Vec<String>) -> Option<T> {
+            parsed.unwrap_or_else(|error| {
+                errors.push(error);
                 None
             })
         }
@@ -122,16 +122,16 @@ impl Policy {
             let parsed = text.as_deref().map(|text| bounded(text, least)).transpose();
             parsed.map_err(|error| format!("{key}: {error}"))
         };
-        let wrong = &mut Vec::new();
+        let errors = &mut Vec::new();
         let policy = Policy {
-            only: take(only.as_deref().map(topics).transpose(), wrong),
-            services: take(services.as_deref().map(globs).transpose(), wrong),
-            quiet: take(quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose(), wrong),
-            remind_every: take(length("remind_every", remind_every, SHORTEST_REMINDER), wrong),
-            max_age: take(length("max_age", max_age, SignedDuration::from_mins(1)), wrong),
-            template: template(title.as_deref(), body.as_deref(), wrong),
+            only: take(only.as_deref().map(topics).transpose(), errors),
+            services: take(services.as_deref().map(globs).transpose(), errors),
+            quiet: take(quiet.as_deref().map(|text| Quiet::parse(text, zone)).transpose(), errors),
+            remind_every: take(length("remind_every", remind_every, SHORTEST_REMINDER), errors),
+            max_age: take(length("max_age", max_age, SignedDuration::from_mins(1)), errors),
+            template: template(title.as_deref(), body.as_deref(), errors),
         };
-        (policy, std::mem::take(wrong))
+        (policy, std::mem::take(errors))
     }
 
     /// Rejects settings that a channel for programs ignores, because it sends every change as JSON.
@@ -159,9 +159,9 @@ impl Policy {
             (Some(only), Some(topic)) => only.iter().any(|wanted| wanted == topic),
             _ => true,
         };
-        // A sign of life names what has trouble, and is about all.
-        let is_about_all = change.service.is_empty() || change.kind == ChangeKind::Liveness;
-        is_topic && (is_about_all || self.accepts_service(&ServiceKey::new(&change.service)))
+        // A liveness report names services with trouble but is about all of them.
+        let concerns_all = change.service.is_empty() || change.kind == ChangeKind::Liveness;
+        is_topic && (concerns_all || self.accepts_service(&ServiceKey::new(&change.service)))
     }
 
     fn accepts_service(&self, service: &ServiceKey) -> bool {
@@ -206,10 +206,10 @@ pub fn matching(routes: &[Route], change: &Change) -> Vec<String> {
     routes.iter().filter(|route| route.policy.accepts(change)).map(|route| route.channel.clone()).collect()
 }
 
-/// Without both templates where one is wrong.
-fn template(title: Option<&str>, body: Option<&str>, wrong: &mut Vec<String>) -> Template {
+/// Returns no template at all if one of the two is invalid.
+fn template(title: Option<&str>, body: Option<&str>, errors: &mut Vec<String>) -> Template {
     let halves = [Template::new(title, None), Template::new(None, body)];
-    wrong.extend(halves.into_iter().filter_map(Result::err));
+    errors.extend(halves.into_iter().filter_map(Result::err));
     Template::new(title, body).unwrap_or_default()
 }
 
@@ -317,31 +317,31 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_wants(toml: &str, kind: ChangeKind, service: &str, expected: bool) {
+    fn check_accepts(toml: &str, kind: ChangeKind, service: &str, expected: bool) {
         assert_eq!(policy(toml).expect(toml).accepts(&change(kind, service)), expected, "{toml}");
     }
 
     #[test]
-    fn a_channel_hears_what_it_asked_for() {
-        check_wants("", ChangeKind::Began, "Photos", true);
-        check_wants("only = ['began', 'ended']", ChangeKind::Began, "Photos", true);
-        check_wants("only = ['began', 'ended']", ChangeKind::Withdrawn, "Photos", true);
-        check_wants("only = ['began', 'ended']", ChangeKind::Missed, "Photos", false);
-        check_wants("only = ['maintenance']", ChangeKind::Over, "Photos", true);
-        check_wants("only = ['maintenance']", ChangeKind::Moved, "Photos", true);
-        check_wants("only = ['maintenance']", ChangeKind::Cancelled, "Photos", true);
-        check_wants("only = ['began']", ChangeKind::Cancelled, "Photos", false);
-        check_wants("only = ['unreadable']", ChangeKind::Readable, "", true);
-        check_wants("only = ['began']", ChangeKind::Unreadable, "", false);
-        check_wants("only = ['began']", ChangeKind::Reminder, "Photos", true);
-        check_wants("only = ['began']", ChangeKind::Test, "", true);
-        check_wants("services = ['iCloud*']", ChangeKind::Began, "iCloud Mail", true);
-        check_wants("services = ['iCloud*']", ChangeKind::Began, "Photos", false);
-        check_wants("services = ['iCloud*']", ChangeKind::Unreadable, "", true);
+    fn a_channel_sends_the_selected_topics_and_services() {
+        check_accepts("", ChangeKind::Began, "Photos", true);
+        check_accepts("only = ['began', 'ended']", ChangeKind::Began, "Photos", true);
+        check_accepts("only = ['began', 'ended']", ChangeKind::Withdrawn, "Photos", true);
+        check_accepts("only = ['began', 'ended']", ChangeKind::Missed, "Photos", false);
+        check_accepts("only = ['maintenance']", ChangeKind::Over, "Photos", true);
+        check_accepts("only = ['maintenance']", ChangeKind::Moved, "Photos", true);
+        check_accepts("only = ['maintenance']", ChangeKind::Cancelled, "Photos", true);
+        check_accepts("only = ['began']", ChangeKind::Cancelled, "Photos", false);
+        check_accepts("only = ['unreadable']", ChangeKind::Readable, "", true);
+        check_accepts("only = ['began']", ChangeKind::Unreadable, "", false);
+        check_accepts("only = ['began']", ChangeKind::Reminder, "Photos", true);
+        check_accepts("only = ['began']", ChangeKind::Test, "", true);
+        check_accepts("services = ['iCloud*']", ChangeKind::Began, "iCloud Mail", true);
+        check_accepts("services = ['iCloud*']", ChangeKind::Began, "Photos", false);
+        check_accepts("services = ['iCloud*']", ChangeKind::Unreadable, "", true);
     }
 
     #[test]
-    fn every_change_that_is_told_has_a_topic_that_can_be_named() {
+    fn every_announced_change_has_a_known_topic() {
         for kind in ChangeKind::ALL.into_iter().filter(|kind| kind.is_told()) {
             assert!(topic(kind).is_some_and(|topic| TOPICS.contains(&topic)), "{kind:?}");
         }
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn quiet_hours_end_when_they_say() {
+    fn quiet_hours_end_at_the_configured_time() {
         check_quiet("22:00-07:00", "2026-05-05T21:59:59Z", None);
         check_quiet("22:00-07:00", "2026-05-05T22:00:00Z", Some("2026-05-06T07:00:00Z"));
         check_quiet("22:00-07:00", "2026-05-06T06:59:59Z", Some("2026-05-06T07:00:00Z"));
@@ -369,15 +369,15 @@ mod tests {
     }
 
     #[test]
-    fn quiet_hours_end_once_where_clocks_are_changed() {
-        // 02:00 to 03:00 do not exist on that night, and come twice on this one.
+    fn quiet_hours_end_once_when_clocks_change() {
+        // 02:00 to 03:00 does not exist in the first night, and occurs twice in the second.
         check_quiet("22:00-02:30 Europe/Berlin", "2026-03-28T22:00:00Z", Some("2026-03-29T01:30:00Z"));
         check_quiet("22:00-02:30 Europe/Berlin", "2026-10-24T23:00:00Z", Some("2026-10-25T00:30:00Z"));
         check_quiet("22:00-02:30 Europe/Berlin", "2026-10-25T01:10:00Z", Some("2026-10-25T01:30:00Z"));
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_key() {
+    fn an_invalid_setting_is_rejected_with_its_key() {
         for (toml, key) in [
             ("only = []", "only: empty list: expected one or more of began, "),
             ("only = ['begun']", "only: unknown topic \"begun\": expected "),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_of_keys_is_whole() {
+    fn the_list_of_keys_is_complete() {
         let error = toml::from_str::<Settings>("zzz = 1").expect_err("unknown");
         let known: Vec<&str> = error.message().split('`').skip(3).step_by(2).collect();
         assert_eq!(known, KEYS);

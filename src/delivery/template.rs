@@ -40,7 +40,7 @@ impl Template {
                 return Err(format!("{key}: template too large: expected at most {SOURCE_MAX_BYTES} bytes"));
             }
             for kind in ChangeKind::ALL {
-                try_on(template, kind).map_err(|error| format!("{key}: {error}"))?;
+                render_samples(template, kind).map_err(|error| format!("{key}: {error}"))?;
             }
         }
         Ok(template)
@@ -58,28 +58,28 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// The message in our words, and one line for the log.
-    pub fn reword(
+    /// The built-in message, and one line for the log.
+    pub fn apply(
         &self,
         message: Message,
         changes: &[Change],
-        said: &RenderContext,
+        ctx: &RenderContext,
     ) -> Result<Message, (Message, String)> {
         if self.title.is_none() && self.body.is_none() {
             return Ok(message);
         }
-        let facts = facts(&message, changes, said);
-        let spoken = |template: &Option<String>, ours: &str| match template {
-            Some(template) => render(template, &facts),
-            None => Ok(ours.to_owned()),
+        let variables = variables(&message, changes, ctx);
+        let rendered = |template: &Option<String>, built_in: &str| match template {
+            Some(template) => render(template, &variables),
+            None => Ok(built_in.to_owned()),
         };
-        let worded = spoken(&self.title, &message.title)
-            .and_then(|title| Ok((title, spoken(&self.body, &message.body)?)));
-        match worded {
+        let texts = rendered(&self.title, &message.title)
+            .and_then(|title| Ok((title, rendered(&self.body, &message.body)?)));
+        match texts {
             Ok((title, body)) => {
                 let title = text::plain_line(&title, TITLE_MAX_CHARS);
-                // A bubble without a headline is no message.
-                let title = if title.is_empty() { message.title } else { said.marked(title) };
+                // Some channels reject an empty title.
+                let title = if title.is_empty() { message.title } else { ctx.marked(title) };
                 Ok(Message { title, body: text::plain_text(&body, BODY_MAX_CHARS), ..message })
             }
             Err(error) => Err((message, error)),
@@ -87,8 +87,8 @@ impl Template {
     }
 }
 
-/// What a template may use; `docs/channels.md` explains it.
-fn facts(message: &Message, changes: &[Change], said: &RenderContext) -> Value {
+/// Returns the variables of a template, as documented in `docs/channels.md`.
+fn variables(message: &Message, changes: &[Change], ctx: &RenderContext) -> Value {
     let first = changes.first();
     json!({
         "title": message.title,
@@ -97,20 +97,20 @@ fn facts(message: &Message, changes: &[Change], said: &RenderContext) -> Value {
         "severity": message.severity.as_str(),
         "kind": first.map_or("", |change| change.kind.as_str()),
         "service": names(changes),
-        "drill": said.is_drill,
-        "changes": changes.iter().map(|change| payload::change(change, said)).collect::<Vec<_>>(),
+        "drill": ctx.is_drill,
+        "changes": changes.iter().map(|change| payload::change(change, ctx)).collect::<Vec<_>>(),
     })
 }
 
-fn render(template: &str, facts: &Value) -> Result<String, String> {
+fn render(template: &str, variables: &Value) -> Result<String, String> {
     let mut environment = Environment::new();
     // A misspelt variable must be an error and not an empty string.
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
-    environment.render_str(template, minijinja::value::Serde(facts)).map_err(|error| {
+    environment.render_str(template, minijinja::value::Serde(variables)).map_err(|error| {
         let place = error.line().map(|line| format!(" in line {line}")).unwrap_or_default();
         let names: Vec<&str> =
-            facts.as_object().into_iter().flat_map(|facts| facts.keys()).map(String::as_str).collect();
+            variables.as_object().into_iter().flat_map(serde_json::Map::keys).map(String::as_str).collect();
         text::plain_line(&format!("{}{place}{}", cause(&error), help(error.kind(), &names)), ERROR_MAX_CHARS)
     })
 }
@@ -142,11 +142,11 @@ fn help(kind: ErrorKind, names: &[&str]) -> String {
     }
 }
 
-/// With all that a change may hold, and with as little as it may.
-fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
+/// Renders a template with a change that has every field, and with one that has only the required ones.
+fn render_samples(template: &str, kind: ChangeKind) -> Result<(), String> {
     let zone = jiff::tz::TimeZone::UTC;
     let at = jiff::Timestamp::UNIX_EPOCH;
-    let said = RenderContext { now: at, zone: &zone, is_drill: false };
+    let ctx = RenderContext { now: at, zone: &zone, is_drill: false };
     let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
     let bare = Change::bare(kind, feed, at, at);
     let full = Change {
@@ -164,8 +164,8 @@ fn try_on(template: &str, kind: ChangeKind) -> Result<(), String> {
         ..bare.clone()
     };
     for changes in [vec![bare.clone()], vec![full.clone()], vec![full, bare]] {
-        let message = compose(&changes, &Context::default(), &said);
-        render(template, &facts(&message, &changes, &said))?;
+        let message = compose(&changes, &Context::default(), &ctx);
+        render(template, &variables(&message, &changes, &ctx))?;
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_finger_is_refused_with_what_there_is() {
+    fn a_misspelt_variable_is_rejected_with_the_known_ones() {
         let error = Template::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
         let words = "title: unknown variable \"titel\" in line 2: expected one of title, body, advice, severity, kind, \
                      service, drill, changes";

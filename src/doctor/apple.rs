@@ -20,22 +20,22 @@ use crate::phones::backup_status::{Downtime, last_nights};
 use crate::store::READ_LATELY;
 use crate::text::counted;
 use crate::tracking::watchlist::{Watchlist, near};
-use crate::tracking::{EventState, newest_stamp, published, seen};
+use crate::tracking::{EventState, newest_stamp, observe, published};
 
 /// Apple lists finished outages for two to four days.
-const RECENT: SignedDuration = SignedDuration::from_hours(72);
-/// Names in a line before "and 3 more".
+const RECENT_MAX_AGE: SignedDuration = SignedDuration::from_hours(72);
+/// The most names in a line; the rest is "and 3 more".
 const NAMES_MAX: usize = 3;
 const APPLE: &str = "apple";
 const HISTORY: &str = "history";
 const BACK_UP: &str = "The phone catches up by itself the next night. To back up now: Settings, your name, iCloud, iCloud \
                        Backup, Back Up Now.";
-const WAIT_FOR_MAINTENANCE: &str = "Wait until it is over. Your iPhone then backs up by itself.";
+const WAIT_FOR_MAINTENANCE: &str = "Wait until the maintenance is over. Your iPhone then backs up by itself.";
 
 /// The recorded history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Past {
-    /// Of the watched services; maintenance is none.
+pub struct OutageHistory {
+    /// The outages of the watched services, without maintenance.
     pub outages: Vec<Outage>,
     /// The time spans in which the feed was polled and readable.
     pub covered: Vec<(Timestamp, Timestamp)>,
@@ -46,8 +46,8 @@ pub struct Past {
 
 /// The context of the checks of Apple and of the daemon.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
-    /// The watched names and globs, as they were written.
+pub struct CheckContext<'a> {
+    /// The watched names and globs, as configured.
     pub watch: &'a [String],
     pub now: Timestamp,
     pub zone: &'a TimeZone,
@@ -57,21 +57,21 @@ pub struct Case<'a> {
     pub edition: Edition,
 }
 
-impl Trouble<'_> {
-    fn span(&self, case: &Case) -> String {
-        case.span(&self.kind, self.stands, self.event.start, self.event.end)
-    }
-}
-
-/// One event of a watched service.
-struct Trouble<'a> {
+/// An event of a watched service in the feed.
+struct ListedEvent<'a> {
     service: &'a str,
-    stands: EventState,
+    state: EventState,
     kind: EventKind,
     event: &'a Event,
 }
 
-impl Case<'_> {
+impl ListedEvent<'_> {
+    fn span(&self, context: &CheckContext) -> String {
+        context.span(&self.kind, self.state, self.event.start, self.event.end)
+    }
+}
+
+impl CheckContext<'_> {
     fn at(&self, time: Timestamp) -> String {
         time_format::when(time, self.now, self.zone)
     }
@@ -80,83 +80,87 @@ impl Case<'_> {
     fn span(
         &self,
         kind: &EventKind,
-        stands: EventState,
+        state: EventState,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
     ) -> String {
-        match stands {
+        match state {
             EventState::Down | EventState::Running => {
                 let planned_end = to.filter(|_| kind.is_maintenance());
                 time_format::under_way(from, planned_end, self.now, self.zone)
             }
             EventState::Planned | EventState::Over => {
-                time_format::span(from, to, stands == EventState::Over, self.now, self.zone)
+                time_format::span(from, to, state == EventState::Over, self.now, self.zone)
             }
         }
     }
 
-    /// Over, when a phone would have backed up, and nothing was backed up since.
-    fn fell_into_last_night(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> bool {
+    /// Returns whether the time span overlaps last night and the phone has not backed up since.
+    fn overlapped_last_night(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> bool {
         let end = end.unwrap_or(self.now);
-        let was_in = |(from, to)| start.is_some_and(|start| start < to) && end > from;
-        last_nights(self.zone, self.now).any(was_in) && self.last_backup.is_none_or(|last| last < end)
+        let overlaps = |(from, to)| start.is_some_and(|start| start < to) && end > from;
+        last_nights(self.zone, self.now).any(overlaps) && self.last_backup.is_none_or(|last| last < end)
     }
 }
 
-/// The feed: how the watched services are now, and what was in the last night.
-pub fn judge_feed(looked: &Result<Document, FetchError>, past: Option<&Past>, case: &Case) -> Finding {
-    let document = match looked {
+/// Checks the watched services in the feed, now and last night.
+pub fn diagnose_feed(
+    feed: &Result<Document, FetchError>,
+    history: Option<&OutageHistory>,
+    context: &CheckContext,
+) -> Finding {
+    let document = match feed {
         Ok(document) => document,
-        Err(failure) => return not_read(failure, case),
+        Err(error) => return unreadable(error, context),
     };
-    let state = past.and_then(|past| past.state.as_ref());
-    let stamp = published(&document.stamp, state.and_then(|state| state.date_order), case.now);
-    if let (Some(stamp), Some(newest)) = (stamp, state.and_then(|state| newest_stamp(state, case.now)))
+    let state = history.and_then(|history| history.state.as_ref());
+    let stamp = published(&document.stamp, state.and_then(|state| state.date_order), context.now);
+    if let (Some(stamp), Some(newest)) = (stamp, state.and_then(|state| newest_stamp(state, context.now)))
         && stamp < newest
     {
-        let seen = format!("Apple served an old copy of its status, of {}", case.at(stamp));
+        let seen = format!("Apple served an old copy of its status, dated {}", context.at(stamp));
         return Finding::new(APPLE, Status::CannotTell, seen)
-            .todo("Check again in a few minutes: Apple's caches sometimes serve old copies.")
+            .todo("Check again in a few minutes, because Apple's caches sometimes serve old copies.")
             .step(GuideStep::AppleStatus);
     }
-    let troubles = troubles(document, case);
-    let finding = now(&troubles, case)
-        .or_else(|| not_listed(document, case))
-        .or_else(|| last_night(&troubles, case))
-        .unwrap_or_else(|| fine(document, &troubles, case));
-    finding.evidence(evidence(document, stamp, &troubles, case))
+    let events = listed_events(document, context);
+    let finding = now(&events, context)
+        .or_else(|| not_listed(document, context))
+        .or_else(|| last_night(&events, context))
+        .unwrap_or_else(|| no_problem(document, &events, context));
+    finding.evidence(evidence(document, stamp, &events, context))
 }
 
-fn not_read(failure: &FetchError, case: &Case) -> Finding {
-    let todo = match failure.fault() {
+fn unreadable(error: &FetchError, context: &CheckContext) -> Finding {
+    let todo = match error.fault() {
         Fault::Ours => "See the network checks below.".to_owned(),
-        Fault::Apple => format!("Check again in a few minutes, or open {}.", case.edition.page()),
+        Fault::Apple => format!("Check again in a few minutes, or open {}.", context.edition.page()),
     };
-    let seen = format!("cannot read Apple's status: {failure}");
+    let seen = format!("cannot read Apple's status: {error}");
     Finding::new(APPLE, Status::CannotTell, seen).todo(todo).step(GuideStep::AppleStatus)
 }
 
-fn troubles<'d>(document: &'d Document, case: &Case) -> Vec<Trouble<'d>> {
-    let watch = Watchlist::new(case.watch);
+fn listed_events<'d>(document: &'d Document, context: &CheckContext) -> Vec<ListedEvent<'d>> {
+    let watch = Watchlist::new(context.watch);
     let watched = document.services.iter().filter(|(key, _)| watch.matches(key));
     let events = watched.flat_map(|(_, listing)| listing.events.iter().map(move |event| (listing, event)));
     events
         .filter_map(|(listing, event)| {
-            let seen = seen(event, None, case.now)?;
-            Some(Trouble { service: &listing.name, stands: seen.stands, kind: seen.kind, event })
+            let seen = observe(event, None, context.now)?;
+            Some(ListedEvent { service: &listing.name, state: seen.state, kind: seen.kind, event })
         })
         .collect()
 }
 
-fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
-    let of = |stands: EventState| troubles.iter().filter(move |trouble| trouble.stands == stands);
+fn now(events: &[ListedEvent], context: &CheckContext) -> Option<Finding> {
+    let of = |state: EventState| events.iter().filter(move |event| event.state == state);
     let worst = of(EventState::Down).next().or(of(EventState::Running).next())?;
-    let todo = match worst.stands {
+    let todo = match worst.state {
         EventState::Running => WAIT_FOR_MAINTENANCE,
         EventState::Down | EventState::Planned | EventState::Over => advice(ChangeKind::Began, worst.service),
     };
-    let names = names(of(worst.stands).map(|trouble| trouble.service));
-    let since = worst.span(case);
+    let names = names(of(worst.state).map(|event| event.service));
+    let since = worst.span(context);
     let finding =
         Finding::new(APPLE, Status::Problem, format!("{names}: {} {since}", kind_word(&worst.kind)))
             .blame(Blame::Apple)
@@ -165,12 +169,12 @@ fn now(troubles: &[Trouble], case: &Case) -> Option<Finding> {
     Some(finding)
 }
 
-fn not_listed(document: &Document, case: &Case) -> Option<Finding> {
+fn not_listed(document: &Document, context: &CheckContext) -> Option<Finding> {
     let is_listed = |name: &&String| {
         let watch = Watchlist::new(&[name]);
         document.services.keys().any(|key| watch.matches(key))
     };
-    let missing = case.watch.iter().find(|name| !is_listed(name))?;
+    let missing = context.watch.iter().find(|name| !is_listed(name))?;
     let near = near(missing, document.services.values().map(|listing| listing.name.as_str()));
     let todo = match near.as_slice() {
         [] => "`statusd services` shows the names that Apple uses.".to_owned(),
@@ -182,14 +186,14 @@ fn not_listed(document: &Document, case: &Case) -> Option<Finding> {
     )
 }
 
-/// Over by now, but not when the phone would have backed up.
-fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
-    let over = troubles.iter().find(|trouble| {
-        trouble.stands == EventState::Over
-            && !trouble.kind.is_maintenance()
-            && case.fell_into_last_night(trouble.event.start, trouble.event.end)
+/// Reports an outage that is over but overlapped the time in which the phone would have backed up.
+fn last_night(events: &[ListedEvent], context: &CheckContext) -> Option<Finding> {
+    let over = events.iter().find(|listed| {
+        listed.state == EventState::Over
+            && !listed.kind.is_maintenance()
+            && context.overlapped_last_night(listed.event.start, listed.event.end)
     })?;
-    let span = over.span(case);
+    let span = over.span(context);
     let seen = format!("{}: {} {span}, last night; it is over", over.service, kind_word(&over.kind));
     Some(
         Finding::new(APPLE, Status::Problem, seen)
@@ -199,93 +203,107 @@ fn last_night(troubles: &[Trouble], case: &Case) -> Option<Finding> {
     )
 }
 
-fn fine(document: &Document, troubles: &[Trouble], case: &Case) -> Finding {
-    let watch = Watchlist::new(case.watch);
+fn no_problem(document: &Document, events: &[ListedEvent], context: &CheckContext) -> Finding {
+    let watch = Watchlist::new(context.watch);
     let watched = document.services.iter().filter(|(key, _)| watch.matches(key));
-    let (names, garbled): (Vec<&str>, Vec<bool>) =
-        watched.map(|(_, listing)| (listing.name.as_str(), listing.garbled)).unzip();
-    if garbled.contains(&true) {
+    let (names, malformed): (Vec<&str>, Vec<bool>) =
+        watched.map(|(_, listing)| (listing.name.as_str(), listing.malformed)).unzip();
+    if malformed.contains(&true) {
         let seen = "Apple's entry has an unknown format";
         return Finding::new(APPLE, Status::CannotTell, seen).step(GuideStep::AppleStatus);
     }
-    let recent = troubles.iter().filter(|trouble| {
-        trouble.stands == EventState::Over
-            && trouble.event.end.is_some_and(|end| case.now.duration_since(end) <= RECENT)
+    let recent = events.iter().filter(|listed| {
+        listed.state == EventState::Over
+            && listed.event.end.is_some_and(|end| context.now.duration_since(end) <= RECENT_MAX_AGE)
     });
-    let lately = recent
-        .max_by_key(|trouble| trouble.event.end)
-        .map(|trouble| format!("; {} {}", kind_word(&trouble.kind), trouble.span(case)));
+    let last = recent
+        .max_by_key(|listed| listed.event.end)
+        .map(|listed| format!("; {} {}", kind_word(&listed.kind), listed.span(context)));
     let names = self::names(names.into_iter());
-    let seen = format!("{NO_PROBLEM} with {names} now{}", lately.unwrap_or_default());
+    let seen = format!("{NO_PROBLEM} with {names} now{}", last.unwrap_or_default());
     Finding::new(APPLE, Status::Ok, seen)
 }
 
-fn evidence(document: &Document, stamp: Option<Timestamp>, troubles: &[Trouble], case: &Case) -> Vec<String> {
+fn evidence(
+    document: &Document,
+    stamp: Option<Timestamp>,
+    events: &[ListedEvent],
+    context: &CheckContext,
+) -> Vec<String> {
     let services = counted(document.services.len(), "service");
     let stamp = match stamp {
-        Some(stamp) => format!("published {}, {services}", case.at(stamp)),
+        Some(stamp) => format!("published {}, {services}", context.at(stamp)),
         None => format!("without a date, {services}"),
     };
-    let lines = troubles.iter().map(|trouble| {
-        let span = trouble.span(case);
-        let stands = match trouble.stands {
+    let lines = events.iter().map(|listed| {
+        let span = listed.span(context);
+        let state = match listed.state {
             EventState::Down | EventState::Running => "ongoing",
             EventState::Planned => "planned",
             EventState::Over => "over",
         };
-        format!("{}: {}, {stands}, {span}", trouble.service, kind_word(&trouble.kind))
+        format!("{}: {}, {state}, {span}", listed.service, kind_word(&listed.kind))
     });
     std::iter::once(stamp).chain(lines).chain([POSTS_LATE.to_owned()]).collect()
 }
 
-/// The history: what it holds to be going on, also where Apple lists it no more, and what was lately.
-/// `is_read`: the feed was read just now, and knows better what goes on.
-pub fn judge_history(past: Option<&Past>, is_read: bool, case: &Case) -> Finding {
-    let Some(past) = past else {
+/// Checks the recorded outages: ongoing, no longer listed, and recent ones. `is_feed_read`: the feed was
+/// read in this run, so the check `apple` covers the ongoing outages.
+pub fn diagnose_history(
+    history: Option<&OutageHistory>,
+    is_feed_read: bool,
+    context: &CheckContext,
+) -> Finding {
+    let Some(history) = history else {
         let seen = "no history on this computer; `statusd run` records one";
         return Finding::new(HISTORY, Status::Skipped, seen);
     };
-    let of_phase = |is_it: &dyn Fn(&Phase) -> bool| past.outages.iter().rfind(|outage| is_it(&outage.phase));
-    let dropped = of_phase(&|phase| matches!(phase, Phase::Ongoing(Some(_))));
-    let going_on = of_phase(&|phase| matches!(phase, Phase::Ongoing(None))).filter(|_| !is_read);
-    let last_night = past
+    let of_phase =
+        |matches: &dyn Fn(&Phase) -> bool| history.outages.iter().rfind(|outage| matches(&outage.phase));
+    let unlisted = of_phase(&|phase| matches!(phase, Phase::Ongoing(Some(_))));
+    let ongoing = of_phase(&|phase| matches!(phase, Phase::Ongoing(None))).filter(|_| !is_feed_read);
+    let last_night = history
         .outages
         .iter()
-        .rfind(|outage| outage.is_over() && case.fell_into_last_night(outage.start, outage.end));
-    let recent = past.outages.iter().rfind(|outage| is_recent(outage, case));
-    let finding = match (going_on, dropped, last_night, recent) {
-        (Some(outage), ..) => still_going_on(outage, past, case),
-        (None, Some(outage), ..) => listed_no_more(outage, case),
+        .rfind(|outage| outage.is_over() && context.overlapped_last_night(outage.start, outage.end));
+    let recent = history.outages.iter().rfind(|outage| is_recent(outage, context));
+    let finding = match (ongoing, unlisted, last_night, recent) {
+        (Some(outage), ..) => still_ongoing(outage, history, context),
+        (None, Some(outage), ..) => no_longer_listed(outage, context),
         (None, None, Some(outage), _) => {
-            let seen = format!("{}, last night; it is over", line(outage, case));
+            let seen = format!("{}, last night; it is over", line(outage, context));
             let finding = Finding::new(HISTORY, Status::Problem, seen).blame(Blame::Apple);
             finding.todo(BACK_UP).step(GuideStep::BackUpNow)
         }
-        (None, None, None, Some(outage)) => {
-            Finding::new(HISTORY, Status::Ok, format!("most recent in 72 hours: {}", line(outage, case)))
-        }
+        (None, None, None, Some(outage)) => Finding::new(
+            HISTORY,
+            Status::Ok,
+            format!("most recent in the last 72 hours: {}", line(outage, context)),
+        ),
         (None, None, None, None) => {
             Finding::new(HISTORY, Status::Ok, "no outage recorded in the last 72 hours")
         }
     };
-    let looked = past.last_readable.map(|time| format!("the feed was last read {}", case.at(time)));
-    finding.evidence(looked.into_iter().chain(past.outages.iter().rev().map(|outage| line(outage, case))))
+    let last_read = history.last_readable.map(|time| format!("the feed was last read {}", context.at(time)));
+    finding.evidence(
+        last_read.into_iter().chain(history.outages.iter().rev().map(|outage| line(outage, context))),
+    )
 }
 
-/// As far as the daemon knows, which may have been switched off since.
-fn still_going_on(outage: &Outage, past: &Past, case: &Case) -> Finding {
-    let seen_at = past.last_readable.unwrap_or(outage.first_seen);
-    let is_fresh = case.now.duration_since(seen_at) <= READ_LATELY;
+/// Reports an outage that was ongoing at the last successful poll, which may be long ago.
+fn still_ongoing(outage: &Outage, history: &OutageHistory, context: &CheckContext) -> Finding {
+    let seen_at = history.last_readable.unwrap_or(outage.first_seen);
+    let is_fresh = context.now.duration_since(seen_at) <= READ_LATELY;
     let status = if is_fresh { Status::Problem } else { Status::Warning };
-    let seen = format!("{}, as last seen {}", line(outage, case), case.at(seen_at));
+    let seen = format!("{}; last seen {}", line(outage, context), context.at(seen_at));
     Finding::new(HISTORY, status, seen)
         .blame(Blame::Apple)
         .todo(advice(ChangeKind::Began, &outage.service))
         .step(GuideStep::AppleStatus)
 }
 
-fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
-    let since = outage.start.map(|start| format!(" since {}", case.at(start))).unwrap_or_default();
+fn no_longer_listed(outage: &Outage, context: &CheckContext) -> Finding {
+    let since = outage.start.map(|start| format!(" since {}", context.at(start))).unwrap_or_default();
     let missing = match &outage.phase {
         Phase::Ongoing(Some(missing)) => missing.since,
         Phase::Ongoing(None) | Phase::Planned(_) | Phase::Over(_) => outage.first_seen,
@@ -294,42 +312,46 @@ fn listed_no_more(outage: &Outage, case: &Case) -> Finding {
         "{}: {}{since}, not listed since {}; Apple does not say whether it is over",
         outage.service,
         kind_word(&outage.kind),
-        case.at(missing)
+        context.at(missing)
     );
     Finding::new(HISTORY, Status::Warning, seen).blame(Blame::Apple).step(GuideStep::AppleStatus)
 }
 
-/// `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`
-fn line(outage: &Outage, case: &Case) -> String {
-    let stands = match outage.phase {
+/// Returns `iCloud Backup: outage from 08:15 to 10:04 (1 h 49 min)`.
+fn line(outage: &Outage, context: &CheckContext) -> String {
+    let state = match outage.phase {
         Phase::Planned(_) => EventState::Planned,
         Phase::Ongoing(_) if outage.kind.is_maintenance() => EventState::Running,
         Phase::Ongoing(_) => EventState::Down,
         Phase::Over(_) => EventState::Over,
     };
-    let span = case.span(&outage.kind, stands, outage.start, outage.end);
+    let span = context.span(&outage.kind, state, outage.start, outage.end);
     format!("{}: {} {span}", outage.service, kind_word(&outage.kind))
 }
 
-fn is_recent(outage: &Outage, case: &Case) -> bool {
+fn is_recent(outage: &Outage, context: &CheckContext) -> bool {
     match outage.phase {
         Phase::Ongoing(_) => true,
         Phase::Planned(_) => false,
-        Phase::Over(_) => outage.end.is_some_and(|end| case.now.duration_since(end) <= RECENT),
+        Phase::Over(_) => outage.end.is_some_and(|end| context.now.duration_since(end) <= RECENT_MAX_AGE),
     }
 }
 
-/// When backups could not work, as far as the feed and the history know.
-pub fn downtimes(document: Option<&Document>, past: Option<&Past>, case: &Case) -> Vec<Downtime> {
-    let listed = document.map(|document| troubles(document, case)).unwrap_or_default();
-    let of_feed = listed.iter().filter_map(|trouble| {
+/// Returns the outages of iCloud Backup in the feed and in the history.
+pub fn downtimes(
+    document: Option<&Document>,
+    history: Option<&OutageHistory>,
+    context: &CheckContext,
+) -> Vec<Downtime> {
+    let listed = document.map(|document| listed_events(document, context)).unwrap_or_default();
+    let of_feed = listed.iter().filter_map(|listed| {
         let is_outage =
-            matches!(trouble.stands, EventState::Down | EventState::Over) && !trouble.kind.is_maintenance();
-        let to = trouble.event.end.filter(|_| trouble.stands == EventState::Over);
-        let counts = is_outage && ServiceKey::new(trouble.service).is_backup();
-        Some(Downtime { from: trouble.event.start.filter(|_| counts)?, to })
+            matches!(listed.state, EventState::Down | EventState::Over) && !listed.kind.is_maintenance();
+        let to = listed.event.end.filter(|_| listed.state == EventState::Over);
+        let counts = is_outage && ServiceKey::new(listed.service).is_backup();
+        Some(Downtime { from: listed.event.start.filter(|_| counts)?, to })
     });
-    let of_history = past.into_iter().flat_map(|past| past.outages.iter()).filter_map(downtime);
+    let of_history = history.into_iter().flat_map(|history| history.outages.iter()).filter_map(downtime);
     of_feed.chain(of_history).collect()
 }
 
@@ -403,23 +425,23 @@ mod tests {
 
     /// Checks a feed on 5 May at noon UTC, so that the last night is that to 5 May.
     #[track_caller]
-    fn check(looked: &Result<Document, FetchError>, status: Status, seen: &str) -> Finding {
+    fn check(feed: &Result<Document, FetchError>, status: Status, seen: &str) -> Finding {
         let watch = watch(&[BACKUP]);
-        let case = Case {
+        let context = CheckContext {
             watch: &watch,
             now: at("05T12:00"),
             zone: &TimeZone::UTC,
             last_backup: None,
             edition: Edition::Consumer,
         };
-        let finding = judge_feed(looked, None, &case);
+        let finding = diagnose_feed(feed, None, &context);
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Apple));
         finding
     }
 
     #[test]
-    fn the_feed_says_how_it_is_now_and_how_it_was_last_night() {
+    fn the_feed_is_checked_now_and_for_last_night() {
         let fine = "Apple lists no problem with iCloud Backup now";
         check(&document(&[]), Status::Ok, fine);
         let down = document(&[event("ongoing", "Outage", "05T10:30", None)]);
@@ -440,14 +462,14 @@ mod tests {
         assert!(finding.todo.is_some_and(|todo| todo.contains("Back Up Now")));
         // At 22:00 the night to 5 May is still the last complete one.
         let watch = watch(&[BACKUP]);
-        let late = Case {
+        let late = CheckContext {
             watch: &watch,
             now: at("05T22:00"),
             zone: &TimeZone::UTC,
             last_backup: None,
             edition: Edition::Consumer,
         };
-        assert_eq!(judge_feed(&night, None, &late).status, Status::Problem);
+        assert_eq!(diagnose_feed(&night, None, &late).status, Status::Problem);
         let day = document(&[event("resolved", "Issue", "04T12:00", Some("04T13:00"))]);
         check(&day, Status::Ok, &format!("{fine}; issue from Mon 4 May 12:00 to 13:00 (1 h)"));
         let old = document(&[event("resolved", "Issue", "01T12:00", Some("01T13:00"))]);
@@ -462,45 +484,45 @@ mod tests {
             [(Some("05T02:00"), Status::Ok), (Some("05T00:00"), Status::Problem), (None, Status::Problem)]
         {
             let last_backup = last_backup.map(at);
-            let case = Case {
+            let context = CheckContext {
                 watch: &watch,
                 now: at("05T12:00"),
                 zone: &TimeZone::UTC,
                 last_backup,
                 edition: Edition::Consumer,
             };
-            assert_eq!(judge_feed(&night, None, &case).status, status, "{last_backup:?}");
+            assert_eq!(diagnose_feed(&night, None, &context).status, status, "{last_backup:?}");
         }
     }
 
     #[test]
-    fn what_cannot_be_read_is_never_fine() {
+    fn an_unreadable_feed_is_never_ok() {
         let ours = failed(FailureKind::Dns);
-        let seen = "cannot read Apple's status: cannot find www.apple.com (DNS): is this computer online?";
+        let seen = "cannot read Apple's status: cannot resolve www.apple.com (DNS): is this computer online?";
         let finding = check(&ours, Status::CannotTell, seen);
         assert!(finding.todo.is_some_and(|todo| todo.contains("network")));
         let theirs = failed(FailureKind::Http(503));
-        let seen = "cannot read Apple's status: www.apple.com answered 503 (Service Unavailable)";
+        let seen = "cannot read Apple's status: www.apple.com returned HTTP 503 (Service Unavailable)";
         assert!(check(&theirs, Status::CannotTell, seen).todo.is_some_and(|todo| todo.contains("apple.com")));
         let odd = document(&[json!(7)]);
         check(&odd, Status::CannotTell, "Apple's entry has an unknown format");
         let unknown = watch(&["iCloud Bakup"]);
-        let case = Case {
+        let context = CheckContext {
             watch: &unknown,
             now: at("05T12:00"),
             zone: &TimeZone::UTC,
             last_backup: None,
             edition: Edition::Consumer,
         };
-        let finding = judge_feed(&document(&[]), None, &case);
+        let finding = diagnose_feed(&document(&[]), None, &context);
         assert_eq!(finding.status, Status::CannotTell);
         assert_eq!(finding.todo.as_deref(), Some("Did you mean iCloud Backup? Correct the watch list."));
     }
 
     #[test]
-    fn an_old_copy_says_nothing() {
+    fn an_old_copy_is_cannot_tell() {
         let watch = watch(&[BACKUP]);
-        let case = Case {
+        let context = CheckContext {
             watch: &watch,
             now: at("05T12:00"),
             zone: &TimeZone::UTC,
@@ -511,9 +533,9 @@ mod tests {
             |stamp: &str| document(&[]).map(|document| Document { stamp: Stamp::at(at(stamp)), ..document });
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let state = FeedState { stamp: Some(at("05T11:00")), ..Beliefs::new(feed).state };
-        let past = Past { state: Some(state), ..Past::default() };
-        assert_eq!(judge_feed(&copy("05T10:59"), Some(&past), &case).status, Status::CannotTell);
-        assert_eq!(judge_feed(&copy("05T11:00"), Some(&past), &case).status, Status::Ok);
+        let history = OutageHistory { state: Some(state), ..OutageHistory::default() };
+        assert_eq!(diagnose_feed(&copy("05T10:59"), Some(&history), &context).status, Status::CannotTell);
+        assert_eq!(diagnose_feed(&copy("05T11:00"), Some(&history), &context).status, Status::Ok);
     }
 
     fn outage(phase: Phase, from: &str, to: Option<&str>) -> Outage {
@@ -533,23 +555,30 @@ mod tests {
     }
 
     #[test]
-    fn the_history_remembers_what_the_feed_forgot() {
+    fn the_history_reports_outages_that_the_feed_no_longer_lists() {
         #[track_caller]
         fn check(outages: &[Outage], status: Status, seen: &str) {
             check_read(outages, true, "05T11:55", status, seen);
         }
         #[track_caller]
-        fn check_read(outages: &[Outage], is_read: bool, sighted: &str, status: Status, seen: &str) {
-            let case = Case {
+        fn check_read(
+            outages: &[Outage],
+            is_feed_read: bool,
+            last_readable: &str,
+            status: Status,
+            seen: &str,
+        ) {
+            let context = CheckContext {
                 watch: &[],
                 now: at("05T12:00"),
                 zone: &TimeZone::UTC,
                 last_backup: None,
                 edition: Edition::Consumer,
             };
-            let last_readable = Some(at(sighted));
-            let past = Past { outages: outages.to_vec(), last_readable, ..Past::default() };
-            let finding = judge_history(Some(&past), is_read, &case);
+            let last_readable = Some(at(last_readable));
+            let history =
+                OutageHistory { outages: outages.to_vec(), last_readable, ..OutageHistory::default() };
+            let finding = diagnose_history(Some(&history), is_feed_read, &context);
             assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
             assert_eq!(finding.blame.is_some(), status != Status::Ok);
         }
@@ -557,40 +586,40 @@ mod tests {
         let old = outage(Phase::Over(OverBy::Apple), "01T08:00", Some("01T09:00"));
         check(std::slice::from_ref(&old), Status::Ok, "no outage recorded in the last 72 hours");
         let over = outage(Phase::Over(OverBy::Apple), "05T08:00", Some("05T09:00"));
-        let seen = "most recent in 72 hours: iCloud Backup: outage from 08:00 to 09:00 (1 h)";
+        let seen = "most recent in the last 72 hours: iCloud Backup: outage from 08:00 to 09:00 (1 h)";
         check(&[old, over.clone()], Status::Ok, seen);
         let missing = Missing { since: at("05T10:00"), fetches: 2 };
-        let dropped = outage(Phase::Ongoing(Some(missing)), "05T08:00", None);
+        let unlisted = outage(Phase::Ongoing(Some(missing)), "05T08:00", None);
         let seen = "iCloud Backup: outage since 08:00, not listed since 10:00; Apple does not say whether it is \
                     over";
-        check(&[dropped, over], Status::Warning, seen);
-        let case = Case {
+        check(&[unlisted, over], Status::Warning, seen);
+        let context = CheckContext {
             watch: &[],
             now: at("05T12:00"),
             zone: &TimeZone::UTC,
             last_backup: None,
             edition: Edition::Consumer,
         };
-        assert_eq!(judge_history(None, true, &case).status, Status::Skipped);
+        assert_eq!(diagnose_history(None, true, &context).status, Status::Skipped);
         let night = outage(Phase::Over(OverBy::Apple), "04T22:00", Some("05T01:00"));
         let seen = "iCloud Backup: outage from Mon 4 May 22:00 to 01:00 (3 h), last night; it is over";
         check(&[night], Status::Problem, seen);
-        let lasts = outage(Phase::Ongoing(None), "05T08:00", None);
+        let ongoing = outage(Phase::Ongoing(None), "05T08:00", None);
         check(
-            std::slice::from_ref(&lasts),
+            std::slice::from_ref(&ongoing),
             Status::Ok,
-            "most recent in 72 hours: iCloud Backup: outage since 08:00 (4 h)",
+            "most recent in the last 72 hours: iCloud Backup: outage since 08:00 (4 h)",
         );
-        let seen = |sighted: &str| format!("iCloud Backup: outage since 08:00 (4 h), as last seen {sighted}");
-        let fresh = std::slice::from_ref(&lasts);
-        check_read(fresh, false, "05T10:30", Status::Problem, &seen("10:30"));
-        check_read(fresh, false, "05T10:29", Status::Warning, &seen("10:29"));
+        let seen = |last: &str| format!("iCloud Backup: outage since 08:00 (4 h); last seen {last}");
+        let ongoing = std::slice::from_ref(&ongoing);
+        check_read(ongoing, false, "05T10:30", Status::Problem, &seen("10:30"));
+        check_read(ongoing, false, "05T10:29", Status::Warning, &seen("10:29"));
     }
 
     #[test]
-    fn only_outages_of_the_backup_keep_phones_from_backing_up() {
+    fn only_outages_of_icloud_backup_are_downtimes() {
         let everything = watch(&["*"]);
-        let case = Case {
+        let context = CheckContext {
             watch: &everything,
             now: at("05T12:00"),
             zone: &TimeZone::UTC,
@@ -603,11 +632,11 @@ mod tests {
         ]);
         let missed = outage(Phase::Ongoing(None), "03T08:00", Some("09T08:00"));
         let planned = outage(Phase::Planned(None), "03T08:00", Some("09T08:00"));
-        let past = Past { outages: vec![missed, planned], ..Past::default() };
+        let history = OutageHistory { outages: vec![missed, planned], ..OutageHistory::default() };
         let expected = [
             Downtime { from: at("04T22:00"), to: Some(at("05T01:00")) },
             Downtime { from: at("03T08:00"), to: None },
         ];
-        assert_eq!(downtimes(listed.as_ref().ok(), Some(&past), &case), expected);
+        assert_eq!(downtimes(listed.as_ref().ok(), Some(&history), &context), expected);
     }
 }

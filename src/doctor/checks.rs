@@ -64,12 +64,12 @@ pub const CHECKS: [Check; 20] = [
     check("clock", Group::Network, "this computer's clock against Apple's"),
     check("speed", Group::Network, "upload speed; only with --speed"),
     check("phone", Group::Phone, "whether a phone is connected and trusts this computer"),
-    check("ios", Group::Phone, "its iOS against the newest version for its model"),
+    check("ios", Group::Phone, "iOS version against the newest for the phone's model"),
     check("icloud-backup", Group::Phone, "whether iCloud Backup is switched on"),
-    check("last-backup", Group::Phone, "its last iCloud backup, compared with Apple's outages"),
-    check("space", Group::Phone, "its free space"),
-    check("power", Group::Phone, "its battery and power supply"),
-    check("phone-clock", Group::Phone, "its clock against this computer's"),
+    check("last-backup", Group::Phone, "last iCloud backup, compared with Apple's outages"),
+    check("space", Group::Phone, "free space on the phone"),
+    check("power", Group::Phone, "battery and power supply of the phone"),
+    check("phone-clock", Group::Phone, "the phone's clock against this computer's"),
     check("local-backups", Group::Backups, "phone backups on this computer"),
     check("icloud-storage", Group::Backups, "free iCloud storage, on macOS"),
     check("daemon", Group::Statusd, "whether statusd runs, polls and delivers"),
@@ -87,23 +87,23 @@ impl Selection {
     ///
     /// One line: a name is unknown, or no check is left.
     pub fn new(only: &[String], skip: &[String]) -> Result<Selection, String> {
-        let mut asked = match only {
+        let mut selected = match only {
             [] => CHECKS.iter().map(|check| check.id).collect(),
-            only => named(only)?,
+            only => ids_named(only)?,
         };
-        let skipped = named(skip)?;
-        asked.retain(|id| !skipped.contains(id));
-        if asked.is_empty() {
-            return Err("--skip leaves no check to be made".to_owned());
+        let skipped = ids_named(skip)?;
+        selected.retain(|id| !skipped.contains(id));
+        if selected.is_empty() {
+            return Err("--skip leaves no check to run".to_owned());
         }
-        Ok(Selection(asked))
+        Ok(Selection(selected))
     }
 
     pub fn wants(&self, id: &str) -> bool {
         self.0.contains(id)
     }
 
-    pub fn wants_some_of(&self, group: Group) -> bool {
+    pub fn wants_any_of(&self, group: Group) -> bool {
         CHECKS.iter().any(|check| check.group == group && self.wants(check.id))
     }
 
@@ -112,17 +112,17 @@ impl Selection {
     }
 }
 
-fn named(words: &[String]) -> Result<BTreeSet<&'static str>, String> {
+fn ids_named(names: &[String]) -> Result<BTreeSet<&'static str>, String> {
     let mut found = BTreeSet::new();
-    for word in words.iter().map(|word| word.trim()) {
-        // A check and a group may share a word: then all of the group is meant.
-        let of_group = CHECKS.iter().filter(|check| check.group.as_str() == word);
-        let of_id = CHECKS.iter().filter(|check| check.id == word);
+    for name in names.iter().map(|name| name.trim()) {
+        // A name that is both an id and a group selects the whole group.
+        let of_group = CHECKS.iter().filter(|check| check.group.as_str() == name);
+        let of_id = CHECKS.iter().filter(|check| check.id == name);
         let before = found.len();
         found.extend(of_group.chain(of_id).map(|check| check.id));
-        let is_known = CHECKS.iter().any(|check| check.id == word || check.group.as_str() == word);
+        let is_known = CHECKS.iter().any(|check| check.id == name || check.group.as_str() == name);
         if found.len() == before && !is_known {
-            return Err(format!("no check {word:?}; `statusd doctor --list-checks` shows them"));
+            return Err(format!("unknown check {name:?}: `statusd doctor --list-checks` lists all checks"));
         }
     }
     Ok(found)
@@ -135,24 +135,24 @@ mod tests {
     #[track_caller]
     fn check(only: &[&str], skip: &[&str], expected: Result<&[&str], &str>) {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let asked = Selection::new(&owned(only), &owned(skip));
-        let ids = asked.map(|asked| asked.ids().iter().copied().collect::<Vec<_>>());
+        let selected = Selection::new(&owned(only), &owned(skip));
+        let ids = selected.map(|selected| selected.ids().iter().copied().collect::<Vec<_>>());
         assert_eq!(ids, expected.map(<[&str]>::to_vec).map_err(str::to_owned));
     }
 
     #[test]
-    fn checks_are_asked_for_by_id_and_by_group() {
+    fn checks_are_selected_by_id_and_by_group() {
         check(&["portal", "clock"], &[], Ok(&["clock", "portal"]));
         check(&["statusd"], &[], Ok(&["daemon", "desktop"]));
         check(&["apple", "daemon"], &["history"], Ok(&["apple", "daemon"]));
-        check(&["backups"], &["backups"], Err("--skip leaves no check to be made"));
-        check(&["wifi"], &[], Err("no check \"wifi\"; `statusd doctor --list-checks` shows them"));
+        check(&["backups"], &["backups"], Err("--skip leaves no check to run"));
+        check(&["wifi"], &[], Err("unknown check \"wifi\": `statusd doctor --list-checks` lists all checks"));
         check(&["apple", "apple"], &[], Ok(&["apple", "history"]));
-        assert_eq!(Selection::new(&[], &[]).map(|asked| asked.ids().len()), Ok(CHECKS.len()));
+        assert_eq!(Selection::new(&[], &[]).map(|selected| selected.ids().len()), Ok(CHECKS.len()));
     }
 
     #[test]
-    fn every_id_stands_once() {
+    fn ids_are_unique() {
         let ids: BTreeSet<&str> = CHECKS.iter().map(|check| check.id).collect();
         assert_eq!(ids.len(), CHECKS.len());
     }

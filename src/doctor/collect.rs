@@ -12,19 +12,19 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::apple::Past;
+use super::apple::OutageHistory;
 use super::checks::{Group, Selection};
+use super::daemon::Database;
 use super::network;
-use super::program::Database;
 use crate::cause::cannot;
 use crate::channel::Channel;
-use crate::doctor::probe::{Net, ProbeEnvironment};
+use crate::doctor::probe::{ProbeConfig, ProbeEnvironment};
 use crate::feed::fetch::{FetchError, FetchLimits, Fetcher};
 use crate::model::{Document, FeedId, Phase, ServiceKey};
 use crate::phones::icloud_storage::{self, Storage};
 use crate::phones::ios_releases::{self, Releases, Source};
-use crate::phones::local_backups::{self, BackupPlace, Root};
-use crate::phones::{self, Address, Phone, ReadTrouble};
+use crate::phones::local_backups::{self, BackupLocation, LocationReport};
+use crate::phones::{self, Address, Phone, ReadError};
 use crate::status_socket::{self, DaemonStatus};
 use crate::store::Store;
 use crate::tracking::watchlist::Watchlist;
@@ -32,18 +32,18 @@ use crate::tracking::watchlist::Watchlist;
 /// Shorter than the daemon's limits, because a user waits for the result.
 pub const FEED_LIMITS: FetchLimits =
     FetchLimits { connect: Duration::from_secs(6), total: Duration::from_secs(12), ..FetchLimits::SHIPPED };
-/// For all of it.
-pub const WITHIN: Duration = Duration::from_secs(18);
-const PHONE_WITHIN: Duration = Duration::from_secs(8);
-/// Of Apple's list of iOS versions, which is asked for behind a phone.
-pub const RELEASES_WITHIN: Duration = Duration::from_secs(8);
-/// Measuring an upload fills the line, so it comes after everything else.
-const SPEED_WITHIN: Duration = Duration::from_secs(60);
-/// How far back outages are asked for: a phone's last backup may be months old.
-const HISTORY: SignedDuration = SignedDuration::from_hours(400 * 24);
+/// The limit for each part; the parts run in parallel.
+pub const TIMEOUT: Duration = Duration::from_secs(18);
+const PHONE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The limit for Apple's list of iOS versions, which is loaded after the phones were read.
+pub const RELEASES_TIMEOUT: Duration = Duration::from_secs(8);
+/// The limit for the network with a speed test, which runs last because it saturates the connection.
+const SPEED_TIMEOUT: Duration = Duration::from_secs(60);
+/// The age of the oldest outages that are loaded. A phone's last backup may be months old.
+const HISTORY_MAX_AGE: SignedDuration = SignedDuration::from_hours(400 * 24);
 
-/// All that the doctor looks at; everything from outside is here.
-pub struct World {
+/// The configuration and the external resources of a run.
+pub struct Inputs {
     pub now: Timestamp,
     pub zone: TimeZone,
     /// The watched names and globs, as configured.
@@ -51,18 +51,18 @@ pub struct World {
     pub feed: FeedId,
     pub fetcher: Fetcher,
     pub state_directory: PathBuf,
-    /// Where that is known not to be for the caller.
-    pub private: Option<Database>,
-    /// The command that asks the service of the machine, where there is one beside this.
-    pub beside: Option<String>,
-    /// `None`: nobody wants notices on the desktop.
+    /// Set if the caller may not read the state directory.
+    pub private_database: Option<Database>,
+    /// The command that queries the system service, if one is installed.
+    pub system_service_command: Option<String>,
+    /// `None` if desktop notifications are disabled.
     pub desktop: Option<Channel>,
     pub usbmuxd: Address,
     pub releases: Source,
-    /// Folders with backups of phones to this computer.
-    pub backup_roots: Vec<BackupPlace>,
-    pub net: Net,
-    /// Whether to measure the upload.
+    /// Directories with phone backups on this computer.
+    pub backup_locations: Vec<BackupLocation>,
+    pub probe: ProbeConfig,
+    /// Measure the upload speed.
     pub with_speed: bool,
     /// Include the names and numbers of phones.
     pub identifiers: bool,
@@ -71,82 +71,104 @@ pub struct World {
 /// The result of collecting one part of the data.
 #[derive(Debug)]
 pub enum Collected<T> {
-    /// Nobody asked for it.
-    Unwanted,
-    /// It took longer than this.
-    Late(Duration),
-    Seen(T),
+    NotRequested,
+    /// The part took longer than this.
+    TimedOut(Duration),
+    Done(T),
 }
 
 impl<T> Collected<T> {
-    pub fn seen(&self) -> Option<&T> {
+    pub fn done(&self) -> Option<&T> {
         match self {
-            Collected::Seen(seen) => Some(seen),
-            Collected::Unwanted | Collected::Late(_) => None,
+            Collected::Done(value) => Some(value),
+            Collected::NotRequested | Collected::TimedOut(_) => None,
         }
     }
 }
 
-/// What was seen.
-pub struct Seen {
+/// The collected data.
+pub struct Observations {
     pub feed: Collected<Result<Document, FetchError>>,
-    pub past: Option<Past>,
+    pub history: Option<OutageHistory>,
     pub network: Collected<network::NetworkReport>,
     pub phones: Collected<Phones>,
     pub storage: Collected<Storage>,
-    pub backups: Collected<Vec<Root>>,
-    pub live: Collected<Option<DaemonStatus>>,
+    pub backups: Collected<Vec<LocationReport>>,
+    pub daemon: Collected<Option<DaemonStatus>>,
     pub database: Database,
-    pub beside: Option<String>,
-    /// Whether somebody shows notices on this desktop.
+    pub system_service_command: Option<String>,
+    /// A notification server runs on this desktop.
     pub desktop: Collected<bool>,
 }
 
 /// The connected devices and, if there is a phone, Apple's list of iOS versions.
 pub struct Phones {
-    /// iPhones and iPads, and what does not say what it is.
-    pub found: Result<Vec<Phone>, ReadTrouble>,
-    /// Other devices, for which no rule of these holds.
+    /// iPhones, iPads, and devices that do not report their class.
+    pub phones: Result<Vec<Phone>, ReadError>,
+    /// Other devices, which the checks do not cover.
     pub others: Vec<Phone>,
     pub releases: Option<Result<Releases, String>>,
 }
 
-/// Looks at what the checks that were asked for need. `tell` hears the word of each look that is
-/// over.
-pub async fn look(
-    world: &mut World,
-    asked: &Selection,
+/// Collects the data that the selected checks need. Calls `on_collected` with the label of each part that
+/// is complete.
+pub async fn collect(
+    inputs: &mut Inputs,
+    selection: &Selection,
     environment: &ProbeEnvironment<'_>,
-    tell: &dyn Fn(&'static str),
-) -> Seen {
-    let World { now, with_speed, .. } = *world;
-    let wants_phones = asked.wants_some_of(Group::Phone);
-    let wants_network = asked.wants_some_of(Group::Network);
-    let (past, database) = match world.private.take() {
+    on_collected: &dyn Fn(&'static str),
+) -> Observations {
+    let Inputs { now, with_speed, .. } = *inputs;
+    let wants_phones = selection.wants_any_of(Group::Phone);
+    let wants_network = selection.wants_any_of(Group::Network);
+    let (history, database) = match inputs.private_database.take() {
         Some(private) => (None, private),
-        None => history(&world.state_directory, &world.feed, &world.watch, now).await,
+        None => open_history(&inputs.state_directory, &inputs.feed, &inputs.watch, now).await,
     };
-    let network_within = if with_speed { SPEED_WITHIN } else { WITHIN };
-    let network = network::look(&world.net, environment, asked.ids(), with_speed, now);
-    let phones = look_at_phones(&world.usbmuxd, &world.releases, asked, now);
-    let roots = std::mem::take(&mut world.backup_roots);
-    let wants_desktop = asked.wants("desktop") && world.desktop.is_some();
-    // Also for the phone: what the feed says of last night may explain its last backup.
-    let wants_feed = asked.wants("apple") || wants_phones;
-    let (feed, network, phones, storage, backups, live, desktop) = tokio::join!(
-        timed("apple", wants_feed, WITHIN, tell, world.fetcher.first_fetch()),
-        timed("network", wants_network, network_within, tell, network),
-        timed("phone", wants_phones, WITHIN, tell, phones),
-        timed("storage", asked.wants(super::storage::ID), WITHIN, tell, icloud_storage::look()),
-        timed("backups", asked.wants(super::local_backups::ID), WITHIN, tell, look_at_backups(roots)),
-        timed("daemon", asked.wants("daemon"), WITHIN, tell, ask_daemon(&world.state_directory)),
-        timed("desktop", wants_desktop, WITHIN, tell, is_shown(&mut world.desktop)),
+    let network_timeout = if with_speed { SPEED_TIMEOUT } else { TIMEOUT };
+    let network = network::collect(&inputs.probe, environment, selection.ids(), with_speed, now);
+    let phones = collect_phones(&inputs.usbmuxd, &inputs.releases, selection, now);
+    let locations = std::mem::take(&mut inputs.backup_locations);
+    let wants_desktop = selection.wants("desktop") && inputs.desktop.is_some();
+    // An outage last night may explain the phone's last backup.
+    let wants_feed = selection.wants("apple") || wants_phones;
+    let (feed, network, phones, storage, backups, daemon, desktop) = tokio::join!(
+        timed("apple", wants_feed, TIMEOUT, on_collected, inputs.fetcher.first_fetch()),
+        timed("network", wants_network, network_timeout, on_collected, network),
+        timed("phone", wants_phones, TIMEOUT, on_collected, phones),
+        timed("storage", selection.wants(super::storage::ID), TIMEOUT, on_collected, icloud_storage::ask()),
+        timed(
+            "backups",
+            selection.wants(super::local_backups::ID),
+            TIMEOUT,
+            on_collected,
+            find_backups(locations)
+        ),
+        timed(
+            "daemon",
+            selection.wants("daemon"),
+            TIMEOUT,
+            on_collected,
+            query_daemon(&inputs.state_directory)
+        ),
+        timed("desktop", wants_desktop, TIMEOUT, on_collected, shows_notifications(&mut inputs.desktop)),
     );
-    let beside = world.beside.take();
-    Seen { feed, past, network, phones, storage, backups, live, database, beside, desktop }
+    let system_service_command = inputs.system_service_command.take();
+    Observations {
+        feed,
+        history,
+        network,
+        phones,
+        storage,
+        backups,
+        daemon,
+        database,
+        system_service_command,
+        desktop,
+    }
 }
 
-async fn is_shown(desktop: &mut Option<Channel>) -> bool {
+async fn shows_notifications(desktop: &mut Option<Channel>) -> bool {
     match desktop {
         Some(channel) => channel.is_reachable().await,
         None => false,
@@ -154,66 +176,73 @@ async fn is_shown(desktop: &mut Option<Channel>) -> bool {
 }
 
 async fn timed<T>(
-    word: &'static str,
-    is_wanted: bool,
-    within: Duration,
-    tell: &dyn Fn(&'static str),
-    look: impl Future<Output = T>,
+    label: &'static str,
+    is_requested: bool,
+    limit: Duration,
+    on_collected: &dyn Fn(&'static str),
+    work: impl Future<Output = T>,
 ) -> Collected<T> {
-    if !is_wanted {
-        return Collected::Unwanted;
+    if !is_requested {
+        return Collected::NotRequested;
     }
-    let seen = timeout(within, look).await;
-    tell(word);
-    seen.map_or(Collected::Late(within), Collected::Seen)
+    let result = timeout(limit, work).await;
+    on_collected(label);
+    result.map_or(Collected::TimedOut(limit), Collected::Done)
 }
 
-async fn look_at_phones(usbmuxd: &Address, releases: &Source, asked: &Selection, now: Timestamp) -> Phones {
-    let mut found = phones::look(usbmuxd, PHONE_WITHIN).await;
-    let is_other = |device: &mut Phone| device.general.family().is_other();
-    let others = found.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
-    let is_wanted = asked.wants(super::ios::ID) && found.as_ref().is_ok_and(|phones| !phones.is_empty());
-    let releases = if is_wanted { Some(ios_releases::ask(releases, now).await) } else { None };
-    Phones { found, others, releases }
+async fn collect_phones(
+    usbmuxd: &Address,
+    releases: &Source,
+    selection: &Selection,
+    now: Timestamp,
+) -> Phones {
+    let mut phones = phones::read(usbmuxd, PHONE_TIMEOUT).await;
+    let is_other = |device: &mut Phone| device.public.family().is_other();
+    let others = phones.iter_mut().flat_map(|devices| devices.extract_if(.., is_other)).collect();
+    let needs_releases =
+        selection.wants(super::ios::ID) && phones.as_ref().is_ok_and(|phones| !phones.is_empty());
+    let releases = if needs_releases { Some(ios_releases::load(releases, now).await) } else { None };
+    Phones { phones, others, releases }
 }
 
-async fn look_at_backups(places: Vec<BackupPlace>) -> Vec<Root> {
-    // A folder on a disk that sleeps, or on one that is far away, must not hold up the rest.
-    spawn_blocking(move || local_backups::look(places)).await.unwrap_or_default()
+async fn find_backups(locations: Vec<BackupLocation>) -> Vec<LocationReport> {
+    // A sleeping disk or a network file system must not delay the rest.
+    spawn_blocking(move || local_backups::find(locations)).await.unwrap_or_default()
 }
 
-async fn ask_daemon(state_directory: &Path) -> Option<status_socket::DaemonStatus> {
+async fn query_daemon(state_directory: &Path) -> Option<status_socket::DaemonStatus> {
     let directory = state_directory.to_owned();
     spawn_blocking(move || status_socket::ask(&directory)).await.ok().flatten()
 }
 
-/// What the database of a state directory remembers of the watched services, and how it is.
-async fn history(
+/// Reads the history of the watched services from the database, and the database's state.
+async fn open_history(
     state_directory: &Path,
     feed: &FeedId,
     watch: &[String],
     now: Timestamp,
-) -> (Option<Past>, Database) {
+) -> (Option<OutageHistory>, Database) {
     let store = match Store::open_existing(state_directory, false) {
         Ok(None) => return (None, Database::None),
-        Err(error) => return (None, Database::Closed(error.to_string())),
+        Err(error) => return (None, Database::Unreadable(error.to_string())),
         Ok(Some(store)) => store,
     };
     let read = async {
-        let past = past(&store, feed, watch, now).await?;
-        let database = Database::Open { totals: store.totals().await?, last_readable: past.last_readable };
-        Ok::<_, rusqlite::Error>((Some(past), database))
+        let history = read_history(&store, feed, watch, now).await?;
+        let totals = store.totals().await?;
+        let database = Database::Open { totals, last_readable: history.last_readable };
+        Ok::<_, rusqlite::Error>((Some(history), database))
     };
-    read.await.unwrap_or_else(|error| (None, Database::Closed(cannot("use the database", &error))))
+    read.await.unwrap_or_else(|error| (None, Database::Unreadable(cannot("use the database", &error))))
 }
 
-async fn past(
+async fn read_history(
     store: &Store,
     feed: &FeedId,
     watch: &[String],
     now: Timestamp,
-) -> Result<Past, rusqlite::Error> {
-    let since = now.checked_sub(HISTORY).unwrap_or(Timestamp::MIN);
+) -> Result<OutageHistory, rusqlite::Error> {
+    let since = now.checked_sub(HISTORY_MAX_AGE).unwrap_or(Timestamp::MIN);
     let watch = Watchlist::new(watch);
     let mut outages = store.outages(feed, since).await?;
     outages.retain(|outage| {
@@ -225,5 +254,5 @@ async fn past(
     let covered =
         spans.iter().filter(|span| span.unreadable.is_none()).map(|span| (span.from, span.to)).collect();
     let state = Some(store.beliefs(feed).await?.state);
-    Ok(Past { outages, covered, state, last_readable: store.last_readable(feed).await? })
+    Ok(OutageHistory { outages, covered, state, last_readable: store.last_readable(feed).await? })
 }

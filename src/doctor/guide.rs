@@ -22,14 +22,14 @@ pub enum GuideStep {
 
 /// The text of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Text {
+pub struct StepText {
     pub title: &'static str,
     /// The reason, in a few sentences.
     pub why: &'static str,
     /// The actions, in order.
     pub todo: &'static [&'static str],
-    /// What is lost, or what to have at hand before; empty where nothing is at risk.
-    pub mind: &'static str,
+    /// The data that is lost, or the things to prepare. Empty if nothing is at risk.
+    pub warning: &'static str,
 }
 
 impl GuideStep {
@@ -77,7 +77,7 @@ impl GuideStep {
         GuideStep::ALL.into_iter().find(|step| step.as_str() == text || step.number().to_string() == text)
     }
 
-    pub fn text(self) -> Text {
+    pub fn text(self) -> StepText {
         match self {
             GuideStep::AppleStatus => APPLE_STATUS,
             GuideStep::WifiAndPower => WIFI_AND_POWER,
@@ -99,89 +99,92 @@ impl GuideStep {
 pub const WARNING: &str = "Never erase or restore the phone to make a backup work: you would lose all data \
                            that is not backed up.";
 
-const APPLE_STATUS: Text = Text {
+const APPLE_STATUS: StepText = StepText {
     title: "Check whether Apple has an outage",
     why: "During an outage no step on the phone helps. The phone catches up by itself afterwards. Apple posts \
           an outage a median of 91 minutes after it began, so an empty status page proves nothing.",
     todo: &[
-        "`statusd check` shows the current state of iCloud Backup, `statusd history` past outages.",
+        "`statusd check` shows the current state of iCloud Backup; `statusd history` shows past outages.",
         "Apple's own page is https://www.apple.com/support/systemstatus/.",
         "If there is an outage, wait. Otherwise continue with step 2, and check again in an hour or two.",
     ],
-    mind: "",
+    warning: "",
 };
 
-const WIFI_AND_POWER: Text = Text {
-    title: "Wi-Fi, power, a locked screen",
+const WIFI_AND_POWER: StepText = StepText {
+    title: "Connect to Wi-Fi and power, and lock the phone",
     why: "The phone backs up automatically once in 24 hours, and only while it is on Wi-Fi, on power and \
           locked at the same time.",
     todo: &[
-        "Settings, Wi-Fi: connect to a network that works. To test it, open a web page in Safari.",
-        "Tap the (i) next to the network and switch off Low Data Mode.",
-        "If you use a VPN or a content filter, switch it off and try once without it.",
+        "Settings, Wi-Fi: connect to a network that works. To test the network, open a web page in Safari.",
+        "Tap the (i) next to the network and turn off Low Data Mode.",
+        "If you use a VPN or a content filter, turn it off and try again.",
         "Connect the charger, lock the screen, and leave the phone overnight.",
     ],
-    mind: "",
+    warning: "",
 };
 
-const STORAGE: Text = Text {
-    title: "Free iCloud storage",
+const STORAGE: StepText = StepText {
+    title: "Free up iCloud storage",
     why: "The whole next backup must fit into your remaining iCloud storage. 5 GB are free of charge, which \
-          is little for a phone with photos.",
+          is little for a phone with many photos.",
     todo: &[
         "Settings, your name, iCloud: the bar at the top shows how much storage is left.",
-        "Backups (there, under Storage) shows the size of the next backup. Switch off apps that need no \
+        "There, under Storage, Backups shows the size of the next backup. Turn off the apps that need no \
          backup.",
         "If there is not enough, delete what you do not need from iCloud, or buy more storage.",
     ],
-    mind: "A deleted backup cannot be recovered, even that of an old phone. Photos that you delete in iCloud \
-           Photos are deleted on all your devices. The backup omits apps that are switched off.",
+    warning: "A deleted backup cannot be recovered, not even one of an old phone. Photos that you delete in \
+              iCloud Photos are deleted on all your devices. The backup does not include the apps that you \
+              turned off.",
 };
 
-const BACK_UP_NOW: Text = Text {
-    title: "iCloud Backup on, and Back Up Now",
-    why: "The switch may be off, for example after a change of phone, or because the phone backs up to a \
-          computer. Apple keeps a phone's backups for 180 days after the switch is turned off.",
+const BACK_UP_NOW: StepText = StepText {
+    title: "Turn on iCloud Backup and back up now",
+    why: "iCloud Backup may be off, for example because you changed phones or because the phone backs up to a \
+          computer. Apple keeps a phone's backups for 180 days after iCloud Backup is turned off.",
     todo: &[
-        "Settings, your name, iCloud, iCloud Backup: switch on Back Up This iPhone.",
-        "There, tap Back Up Now, and stay on Wi-Fi until the line below shows the time of the last successful backup.",
-        "If the switch is grey, a profile of your employer or school may forbid backups; ask them.",
+        "Settings, your name, iCloud, iCloud Backup: turn on Back Up This iPhone.",
+        "There, tap Back Up Now, and stay on Wi-Fi until the line below shows the new time of the last \
+         successful backup.",
+        "If the switch is grey, a profile of your employer or school may forbid backups. Ask them.",
         "The first backup can take a night or more.",
     ],
-    mind: "",
+    warning: "",
 };
 
-const UPDATE: Text = Text {
+const UPDATE: StepText = StepText {
     title: "Update iOS",
-    why: "Updates fix faults of older versions. iCloud no longer accepts backups from versions before iOS 9.",
+    why: "Updates fix faults of older versions. iCloud no longer accepts backups from iOS 8 and earlier.",
     todo: &["Settings, General, Software Update: install the update, on Wi-Fi and power."],
-    mind: "If you can, back up to a computer first (step 10).",
+    warning: "If you can, back up to a computer first (step 10).",
 };
 
-const RESTART: Text = Text {
+const RESTART: StepText = StepText {
     title: "Restart the phone",
     why: "A stuck backup does not always resume by itself.",
     todo: &[
-        "Hold a volume button and the side button until the slider appears. Slide it, wait half a minute, \
-         and switch the phone on again. On phones with a Home button, hold the side or top button.",
-        "Unlock the phone once with its passcode: before that, it cannot back up.",
+        "Hold a volume button and the side button until the slider appears. On a phone with a Home button, \
+         hold the side or top button.",
+        "Drag the slider, wait half a minute, and turn the phone on again.",
+        "Unlock the phone once with its passcode. Until then, the phone cannot back up.",
         "Try Back Up Now again (step 4).",
     ],
-    mind: "",
+    warning: "",
 };
 
-const FREE_SPACE: Text = Text {
-    title: "Free space on the phone",
+const FREE_SPACE: StepText = StepText {
+    title: "Free up space on the phone",
     why: "The phone prepares a backup locally, which needs free space.",
     todo: &[
         "Settings, General, iPhone Storage: leave a few gigabytes free.",
-        "Offload App, there, removes an app and keeps its data.",
+        "There, Offload App removes an app but keeps its data.",
     ],
-    mind: "Delete App also removes the app's data. Deleted photos stay in Recently Deleted for 30 days. They \
-           take up space until you remove them there too.",
+    warning: "Delete App also removes the app's data. Deleted photos stay in Recently Deleted for 30 days. They \
+              take up space until you remove them there, too.",
 };
 
-const NETWORK_RESET: Text = Text {
+const NETWORK_RESET: StepText = StepText {
     title: "Reset the network settings",
     why: "If other devices back up on the same Wi-Fi and this phone does not, its network settings may be the \
           cause.",
@@ -189,62 +192,62 @@ const NETWORK_RESET: Text = Text {
         "Settings, General, Transfer or Reset iPhone, Reset, Reset Network Settings.",
         "Connect to Wi-Fi again, and try Back Up Now (step 4).",
     ],
-    mind: "The phone forgets all Wi-Fi networks and their passwords, and its VPN and mobile network settings. \
-           Have your Wi-Fi password at hand. Do not tap Erase All Content and Settings, which is next to \
-           Reset.",
+    warning: "The phone forgets all Wi-Fi networks and their passwords, and its VPN and mobile network settings. \
+              Have your Wi-Fi password at hand. Do not tap Erase All Content and Settings, which is next to \
+              Reset.",
 };
 
-const SIGN_OUT: Text = Text {
+const SIGN_OUT: StepText = StepText {
     title: "Sign out of iCloud and back in",
-    why: "Try this last. It renews the link between the phone and your Apple Account.",
+    why: "Try this last. Signing in again renews the link between the phone and your Apple Account.",
     todo: &[
-        "Settings, your name, Sign Out at the bottom. Keep a copy of all data that it offers to keep.",
-        "Restart, sign in again in the same place, and switch on iCloud Backup (step 4).",
+        "Settings, your name, Sign Out at the bottom. Keep a copy of all data that the phone offers to keep.",
+        "Restart the phone, sign in again in the same place, and turn on iCloud Backup (step 4).",
     ],
-    mind: "First back up to a computer (step 10). Have the password of your Apple Account at hand, and another \
-           device or telephone that receives its codes. Without both you cannot sign in again. Cards in \
-           Wallet are removed, and Find My is off until you sign in again.",
+    warning: "First back up to a computer (step 10). Have at hand the password of your Apple Account and \
+              another device or telephone that receives verification codes. Without both, you cannot sign in \
+              again. Cards in Wallet are removed, and Find My is off until you sign in again.",
 };
 
-const LOCAL_BACKUP: Text = Text {
+const LOCAL_BACKUP: StepText = StepText {
     title: "Back up to a computer",
-    why: "This works without iCloud, and is the safety net for the steps above.",
+    why: "A backup to a computer works without iCloud. It is the safety net for the steps above.",
     todo: &[
         "Connect the phone with a cable, unlock it, and tap Trust if it asks.",
         "Mac: in Finder, select the phone in the sidebar. Choose \"Back up all of the data on your iPhone \
          to this Mac\", tick \"Encrypt local backup\", and click Back Up Now.",
-        "Windows: the same in the Apple Devices app, or in iTunes.",
-        "Linux: `idevicebackup2 -i encryption on DIRECTORY`, then `idevicebackup2 backup --full DIRECTORY` \
+        "Windows: do the same in the Apple Devices app or in iTunes.",
+        "Linux: run `idevicebackup2 -i encryption on DIRECTORY`, then `idevicebackup2 backup --full DIRECTORY` \
          (package libimobiledevice-utils).",
     ],
-    mind: "Only an encrypted backup contains health data and saved passwords. Write down its password: it \
-           cannot be recovered. A backup to a computer does not switch off iCloud Backup, unless you choose \
-           that.",
+    warning: "Only an encrypted backup contains health data and saved passwords. Write down its password, because it \
+              cannot be recovered. Choosing the Mac in Finder can turn off iCloud Backup: afterwards check \
+              Settings, your name, iCloud, iCloud Backup.",
 };
 
-const PREVENTION: Text = Text {
+const PREVENTION: StepText = StepText {
     title: "Prevent the next failure",
     why: "A phone does not report a failed backup for days.",
     todo: &[
         "Charge the phone overnight, on Wi-Fi.",
         "Keep statusd running: it notifies you of outages at Apple, and, with [phone] in its configuration, \
          when a connected phone has not backed up.",
-        "Check the date of the last backup from time to time: Settings, your name, iCloud, iCloud Backup.",
-        "Make an encrypted backup to a computer from time to time as well.",
+        "Check the date of the last backup now and then: Settings, your name, iCloud, iCloud Backup.",
+        "From time to time, also make an encrypted backup to a computer.",
     ],
-    mind: "",
+    warning: "",
 };
 
-const APPLE_SUPPORT: Text = Text {
-    title: "Ask Apple",
+const APPLE_SUPPORT: StepText = StepText {
+    title: "Contact Apple Support",
     why: "If no step helped, only Apple can examine the rest: your account, its storage, its servers.",
     todo: &[
         "https://support.apple.com/ has the article \"If you can't back up to iCloud\".",
         "https://getsupport.apple.com/ opens a case or a chat.",
         "Have ready: the iOS version, the text of the error, and the output of `statusd doctor -v`.",
     ],
-    mind: "Type these addresses yourself. Apple does not call you because of a failed backup, and never asks \
-           for your password or a code. A caller who does is not from Apple.",
+    warning: "Type these addresses yourself. Apple does not call you because of a failed backup, and never asks \
+              for your password or a code. A caller who does is not from Apple.",
 };
 
 #[cfg(test)]
@@ -252,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_found_by_its_word_and_by_its_number() {
+    fn a_step_is_found_by_its_name_and_by_its_number() {
         for (index, step) in GuideStep::ALL.into_iter().enumerate() {
             assert_eq!(step.number(), index + 1);
             assert_eq!(GuideStep::parse(step.as_str()), Some(step));
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_something_says_so() {
+    fn a_step_that_can_lose_data_has_a_warning() {
         for step in [
             GuideStep::Storage,
             GuideStep::FreeSpace,
@@ -272,10 +275,10 @@ mod tests {
             GuideStep::SignOut,
             GuideStep::LocalBackup,
         ] {
-            assert!(!step.text().mind.is_empty(), "{step:?}");
+            assert!(!step.text().warning.is_empty(), "{step:?}");
         }
-        assert!(NETWORK_RESET.mind.contains("passwords") && NETWORK_RESET.mind.contains("networks"));
-        assert!(SIGN_OUT.mind.contains("back up to a computer (step 10)"));
+        assert!(NETWORK_RESET.warning.contains("passwords") && NETWORK_RESET.warning.contains("networks"));
+        assert!(SIGN_OUT.warning.contains("back up to a computer (step 10)"));
         assert_eq!((GuideStep::BackUpNow.number(), GuideStep::LocalBackup.number()), (4, 10));
     }
 }

@@ -9,18 +9,18 @@ use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::lasted;
 use crate::doctor::guide::GuideStep;
 use crate::phones::ios_releases::{Releases, Version};
-use crate::phones::{DeviceFamily, General};
+use crate::phones::{DeviceFamily, PublicInfo};
 use crate::text;
 
 pub const ID: &str = "ios";
 /// iCloud backups require this version since 18 December 2024.
 const OLDEST_MAJOR: u32 = 9;
-const MAX_WORD_CHARS: usize = 40;
+const MODEL_MAX_CHARS: usize = 40;
 const UPDATE: &str = "On the phone: Settings, General, Software Update.";
 
-/// Of an iPhone, an iPad or an iPod touch. `releases` is the list, or why there is none in one line.
-pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestamp) -> Finding {
-    let system = match general.family() {
+/// Compares a phone's version with Apple's list. The error of `releases` is one line: why there is no list.
+pub fn diagnose(public: &PublicInfo, releases: Result<&Releases, &str>, now: Timestamp) -> Finding {
+    let system = match public.family() {
         DeviceFamily::Other(name) => {
             return Finding::new(
                 ID,
@@ -31,7 +31,7 @@ pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestam
         DeviceFamily::IPad => "iPadOS",
         DeviceFamily::IPhone | DeviceFamily::IPod | DeviceFamily::Unknown => "iOS",
     };
-    let Some(version) = general.version.as_deref().and_then(Version::parse) else {
+    let Some(version) = public.version.as_deref().and_then(Version::parse) else {
         return Finding::new(
             ID,
             Status::CannotTell,
@@ -43,12 +43,12 @@ pub fn judge(general: &General, releases: Result<&Releases, &str>, now: Timestam
     }
     let releases = match releases {
         Ok(releases) => releases,
-        Err(words) => {
+        Err(error) => {
             let seen = format!("{system} {version}; cannot read Apple's list of versions");
-            return Finding::new(ID, Status::CannotTell, seen).evidence([words.to_owned()]);
+            return Finding::new(ID, Status::CannotTell, seen).evidence([error.to_owned()]);
         }
     };
-    let model = general.model.as_deref().unwrap_or_default();
+    let model = public.model.as_deref().unwrap_or_default();
     let finding = match releases.newest_for(model) {
         Some(newest) => compared(system, &version, newest),
         None => Finding::new(ID, Status::CannotTell, unlisted(system, &version, model)),
@@ -81,7 +81,7 @@ fn compared(system: &str, version: &Version, newest: &Version) -> Finding {
 }
 
 fn unlisted(system: &str, version: &Version, model: &str) -> String {
-    match text::plain_line(model, MAX_WORD_CHARS) {
+    match text::plain_line(model, MODEL_MAX_CHARS) {
         model if model.is_empty() => format!("{system} {version}; the phone does not report its model"),
         model => format!("{system} {version}; Apple's list does not contain the model {model}"),
     }
@@ -89,9 +89,9 @@ fn unlisted(system: &str, version: &Version, model: &str) -> String {
 
 fn evidence(releases: &Releases, now: Timestamp) -> Vec<String> {
     let age = lasted(releases.at, now.max(releases.at));
-    let asked = format!("Apple's list is {age} old ({})", releases.at);
-    let stale = releases.stale.as_ref().map(|words| format!("could not refresh: {words}"));
-    std::iter::once(asked).chain(stale).collect()
+    let list = format!("Apple's list is {age} old ({})", releases.at);
+    let stale = releases.stale.as_ref().map(|error| format!("cannot refresh the list: {error}"));
+    std::iter::once(list).chain(stale).collect()
 }
 
 #[cfg(test)]
@@ -112,19 +112,19 @@ mod tests {
         Releases::parse(LIST.as_bytes(), at("2026-08-01T00:00:00Z")).expect("a list")
     }
 
-    fn phone(model: &str, version: &str) -> General {
+    fn phone(model: &str, version: &str) -> PublicInfo {
         let class = Some(model.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().to_owned());
-        General {
+        PublicInfo {
             model: Some(model.to_owned()),
             version: Some(version.to_owned()),
             class,
-            ..General::default()
+            ..PublicInfo::default()
         }
     }
 
     #[track_caller]
     fn check(model: &str, version: &str, status: Status, seen: &str) {
-        let finding = judge(&phone(model, version), Ok(&list()), at("2026-08-01T05:00:00Z"));
+        let finding = diagnose(&phone(model, version), Ok(&list()), at("2026-08-01T05:00:00Z"));
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         let is_trouble = matches!(status, Status::Warning | Status::Problem);
         assert_eq!(finding.blame, is_trouble.then_some(Blame::Phone));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_judged_by_model() {
+    fn versions_are_compared_by_model() {
         check("iPhone13,2", "26.6.1", Status::Ok, "iOS 26.6.1, the newest for this model");
         check("iPhone13,2", "18.7.10", Status::Warning, "iOS 18.7.10; 26.6.1 is available for this model");
         check("iPhone11,8", "18.4.1", Status::Warning, "iOS 18.4.1; 18.7.10 is available for this model");
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_iphone_is_not_judged_by_versions_of_ios() {
-        // By these rules it would need iOS 9.
+    fn devices_without_ios_are_not_compared() {
+        // Its version 2.5 is not an iOS version before 9.
         check(
             "RealityDevice14,1",
             "2.5",
@@ -173,30 +173,34 @@ mod tests {
     }
 
     #[test]
-    fn before_ios_9_there_is_no_backup() {
+    fn a_version_before_ios_9_is_a_problem() {
         check("iPhone4,1", "8.4.1", Status::Problem, "iOS 8.4.1; iCloud backups need iOS 9 or newer");
-        let finding = judge(&phone("iPhone4,1", "8.4.1"), Err("no network"), at("2026-08-01T00:00:00Z"));
+        let finding = diagnose(&phone("iPhone4,1", "8.4.1"), Err("no network"), at("2026-08-01T00:00:00Z"));
         assert_eq!(finding.status, Status::Problem);
         check("iPhone6,1", "9.0", Status::Warning, "iOS 9.0; 12.5.8 is available for this model");
     }
 
     #[test]
-    fn what_is_missing_is_cannot_tell() {
+    fn missing_data_is_cannot_tell() {
         let now = at("2026-08-01T00:00:00Z");
-        let finding = judge(&phone("iPhone13,2", "18.4.1"), Err("no network"), now);
+        let finding = diagnose(&phone("iPhone13,2", "18.4.1"), Err("no network"), now);
         assert_eq!(finding.status, Status::CannotTell);
         assert_eq!(finding.evidence, ["no network"]);
-        assert_eq!(judge(&General::default(), Ok(&list()), now).status, Status::CannotTell);
-        let general = General { model: None, ..phone("iPhone13,2", "18.4.1") };
-        assert_eq!(judge(&general, Ok(&list()), now).seen, "iOS 18.4.1; the phone does not report its model");
+        assert_eq!(diagnose(&PublicInfo::default(), Ok(&list()), now).status, Status::CannotTell);
+        let public = PublicInfo { model: None, ..phone("iPhone13,2", "18.4.1") };
+        assert_eq!(
+            diagnose(&public, Ok(&list()), now).seen,
+            "iOS 18.4.1; the phone does not report its model"
+        );
     }
 
     #[test]
-    fn an_old_list_says_how_old() {
+    fn the_evidence_states_the_age_of_the_list() {
         let mut releases = list();
         releases.stale = Some("no network".to_owned());
-        let finding = judge(&phone("iPhone13,2", "26.6.1"), Ok(&releases), at("2026-08-04T00:00:00Z"));
-        let expected = ["Apple's list is 3 days old (2026-08-01T00:00:00Z)", "could not refresh: no network"];
+        let finding = diagnose(&phone("iPhone13,2", "26.6.1"), Ok(&releases), at("2026-08-04T00:00:00Z"));
+        let expected =
+            ["Apple's list is 3 days old (2026-08-01T00:00:00Z)", "cannot refresh the list: no network"];
         assert_eq!(finding.evidence, expected);
     }
 }

@@ -8,6 +8,7 @@
 mod apple;
 mod checks;
 mod collect;
+mod daemon;
 mod diagnose;
 pub mod guide;
 pub mod ios;
@@ -15,7 +16,6 @@ pub mod local_backups;
 pub mod network;
 pub mod phone;
 pub mod probe;
-mod program;
 pub mod storage;
 mod verdict;
 
@@ -24,31 +24,30 @@ use crate::doctor::probe::ProbeEnvironment;
 use diagnose::DiagnosisContext;
 
 pub use checks::{CHECKS, Check, Group, Selection};
-pub use collect::{FEED_LIMITS, RELEASES_WITHIN, World};
-pub use program::Database;
-pub use verdict::{Verdict, Whose, verdict};
+pub use collect::{FEED_LIMITS, Inputs, RELEASES_TIMEOUT};
+pub use daemon::Database;
+pub use verdict::{Conclusion, Verdict, verdict};
 
-/// Makes the checks that were asked for. `tell` hears the word of each look that is over.
-///
-/// The findings are in the order of [`CHECKS`].
-pub async fn examine(
-    mut world: World,
-    asked: &Selection,
+/// Runs the selected checks and returns their findings in the order of [`CHECKS`]. Calls `on_collected`
+/// with a short label each time a part of the data is complete.
+pub async fn run_checks(
+    mut inputs: Inputs,
+    selection: &Selection,
     environment: &ProbeEnvironment<'_>,
-    tell: &dyn Fn(&'static str),
+    on_collected: &dyn Fn(&'static str),
 ) -> Vec<Finding> {
-    let seen = collect::look(&mut world, asked, environment, tell).await;
-    let World { now, zone, watch, feed, identifiers, .. } = &world;
+    let observations = collect::collect(&mut inputs, selection, environment, on_collected).await;
+    let Inputs { now, zone, watch, feed, identifiers, .. } = &inputs;
     let context =
         DiagnosisContext { now: *now, zone, watch, edition: feed.edition, identifiers: *identifiers };
-    diagnose::judge(&seen, asked, &context)
+    diagnose::diagnose(&observations, selection, &context)
 }
 
-/// Takes back what was found of Apple where the list of watched services could not be read: it would be
-/// about other services.
-pub fn without_watch(findings: &mut [Finding]) {
-    for finding in findings.iter_mut().filter(|finding| OF_WATCHED.contains(&finding.id)) {
-        let seen = "the configuration cannot be read, so it is not known which services you watch";
+/// Replaces the findings about the watched services with "cannot tell". Call this if the watch list is
+/// unknown, because the findings are then about other services.
+pub fn discard_watch_findings(findings: &mut [Finding]) {
+    for finding in findings.iter_mut().filter(|finding| WATCH_CHECKS.contains(&finding.id)) {
+        let seen = "cannot read the configuration, so the watched services are unknown";
         *finding = Finding::new(finding.id, Status::CannotTell, seen).todo("See `statusd config check`.");
     }
 }
@@ -66,8 +65,8 @@ pub enum Status {
     CannotTell,
 }
 
-/// The checks of services that are watched.
-const OF_WATCHED: [&str; 2] = ["apple", "history"];
+/// The checks that depend on the watch list.
+const WATCH_CHECKS: [&str; 2] = ["apple", "history"];
 
 /// Where the fault lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,20 +8,20 @@ use crate::phones::icloud_storage::Storage;
 
 pub const ID: &str = "icloud-storage";
 const GB: u64 = 1_000_000_000;
-/// With less than this hardly any backup goes on.
-const LEAST_LEFT: u64 = GB;
-const WHERE: &str = "On the phone: Settings, your name, iCloud. 5 GB are free of charge; the next backup must \
-                     fit into the remaining storage.";
-const MAKE_ROOM: &str = "Free storage in Settings, your name, iCloud: delete what you do not need, such as \
-                         backups of phones that you no longer have. Or buy more storage.";
+/// Almost no backup fits into less.
+const MIN_FREE_BYTES: u64 = GB;
+const ON_PHONE: &str = "On the phone: Settings, your name, iCloud. 5 GB are free of charge; the next backup \
+                        must fit into the remaining storage.";
+const FREE_STORAGE: &str = "Free up storage in Settings, your name, iCloud: delete what you do not need, such as \
+                            backups of phones that you no longer have. Or buy more storage.";
 
-pub fn judge(storage: &Storage) -> Finding {
+pub fn diagnose(storage: &Storage) -> Finding {
     match storage {
-        Storage::Left(bytes) if *bytes < LEAST_LEFT => {
+        Storage::Left(bytes) if *bytes < MIN_FREE_BYTES => {
             let seen = format!("only {} of iCloud storage left for this Mac's Apple Account", size(*bytes));
             Finding::new(ID, Status::Problem, seen)
                 .blame(Blame::Phone)
-                .todo(MAKE_ROOM)
+                .todo(FREE_STORAGE)
                 .step(GuideStep::Storage)
         }
         Storage::Left(bytes) => {
@@ -29,13 +29,13 @@ pub fn judge(storage: &Storage) -> Finding {
             Finding::new(ID, Status::Ok, seen)
         }
         Storage::NotHere => Finding::new(ID, Status::Skipped, "only a Mac can read the free iCloud storage")
-            .todo(WHERE)
+            .todo(ON_PHONE)
             .step(GuideStep::Storage),
-        Storage::Unknown(words) => {
+        Storage::Unknown(reason) => {
             Finding::new(ID, Status::CannotTell, "this Mac does not report the free iCloud storage")
-                .todo(WHERE)
+                .todo(ON_PHONE)
                 .step(GuideStep::Storage)
-                .evidence([words.clone()])
+                .evidence([reason.clone()])
         }
     }
 }
@@ -55,7 +55,7 @@ mod tests {
 
     #[track_caller]
     fn check(storage: Storage, status: Status, seen: &str) {
-        let finding = judge(&storage);
+        let finding = diagnose(&storage);
         assert_eq!((finding.status, finding.seen.as_str()), (status, seen));
         assert_eq!(finding.blame, (status == Status::Problem).then_some(Blame::Phone));
         assert_eq!(finding.step, (status != Status::Ok).then_some(GuideStep::Storage));
@@ -73,10 +73,10 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_knows_a_person_is_told_where_to_look() {
+    fn if_the_free_storage_is_unknown_the_finding_says_where_to_look() {
         check(Storage::NotHere, Status::Skipped, "only a Mac can read the free iCloud storage");
         let unknown = Storage::Unknown("brctl did not answer".to_owned());
         check(unknown, Status::CannotTell, "this Mac does not report the free iCloud storage");
-        assert!(judge(&Storage::NotHere).todo.is_some_and(|todo| todo.contains("5 GB are free")));
+        assert!(diagnose(&Storage::NotHere).todo.is_some_and(|todo| todo.contains("5 GB are free")));
     }
 }

@@ -9,75 +9,72 @@ use crate::exit_code::{CANNOT_TELL, DONE, FAILED};
 
 /// The result of all checks together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    Someones(Blame),
-    /// Nothing was found.
-    Nobodys,
+pub enum Conclusion {
+    Blamed(Blame),
+    NothingFound,
     CannotTell,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    pub whose: Whose,
-    /// One or two sentences. May hold other people's words.
-    pub words: String,
+    pub conclusion: Conclusion,
+    /// One or two sentences. May quote external sources.
+    pub text: String,
 }
 
-impl Whose {
-    /// The word for programs.
+impl Conclusion {
+    /// Returns the value used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
-            Whose::Someones(Blame::Apple) => "apple",
-            Whose::Someones(Blame::Network) => "network",
-            Whose::Someones(Blame::Phone) => "phone",
-            Whose::Someones(Blame::Computer) => "computer",
-            Whose::Nobodys => "nothing_found",
-            Whose::CannotTell => "cannot_tell",
+            Conclusion::Blamed(Blame::Apple) => "apple",
+            Conclusion::Blamed(Blame::Network) => "network",
+            Conclusion::Blamed(Blame::Phone) => "phone",
+            Conclusion::Blamed(Blame::Computer) => "computer",
+            Conclusion::NothingFound => "nothing_found",
+            Conclusion::CannotTell => "cannot_tell",
         }
     }
 
     /// Returns 0 (nothing found), 1 (problem found) or 3 (cannot tell).
     pub fn exit_code(self) -> u8 {
         match self {
-            Whose::Nobodys => DONE,
-            Whose::Someones(_) => FAILED,
-            Whose::CannotTell => CANNOT_TELL,
+            Conclusion::NothingFound => DONE,
+            Conclusion::Blamed(_) => FAILED,
+            Conclusion::CannotTell => CANNOT_TELL,
         }
     }
 }
 
-/// What says more than that hosts cannot be reached: who stands in the way.
-const CLEAREST: [&str; 2] = ["portal", "interception"];
-/// Which findings nobody can do without: if it could not be told how Apple is, nothing is told.
-const ESSENTIAL: [&str; 1] = ["apple"];
+/// The checks that explain why hosts are unreachable; they take precedence over `hosts`.
+const MOST_SPECIFIC: [&str; 2] = ["portal", "interception"];
+/// Without a result of this check, the verdict cannot be "nothing found".
+const ESSENTIAL: &str = "apple";
 
 pub fn verdict(findings: &[Finding]) -> Verdict {
     let problem = |blame: Blame| {
-        let of_it = |found: &&Finding| found.status == Status::Problem && found.blame == Some(blame);
-        // The first of equals.
-        findings.iter().filter(of_it).min_by_key(|found| !CLEAREST.contains(&found.id))
+        let is_match = |found: &&Finding| found.status == Status::Problem && found.blame == Some(blame);
+        findings.iter().filter(is_match).min_by_key(|found| !MOST_SPECIFIC.contains(&found.id))
     };
     // A wrong clock looks like a broken network, and a broken network hides Apple's status.
     let order = [Blame::Apple, Blame::Computer, Blame::Network, Blame::Phone];
-    let mut guilty = order.into_iter().filter_map(|blame| Some((blame, problem(blame)?)));
-    if let Some((blame, finding)) = guilty.next() {
-        let besides = guilty.next().map(|(_, other)| format!(" Also: {}", sentence(&seen(other))));
-        let words = format!("{}{}", accusation(blame, finding), besides.unwrap_or_default());
-        return Verdict { whose: Whose::Someones(blame), words };
+    let mut problems = order.into_iter().filter_map(|blame| Some((blame, problem(blame)?)));
+    if let Some((blame, finding)) = problems.next() {
+        let also = problems.next().map(|(_, other)| format!(" Also: {}", sentence(&seen(other))));
+        let text = format!("{}{}", blame_text(blame, finding), also.unwrap_or_default());
+        return Verdict { conclusion: Conclusion::Blamed(blame), text };
     }
-    let told = findings.iter().filter(|found| !matches!(found.status, Status::Skipped | Status::CannotTell));
-    let is_blind = |found: &&Finding| ESSENTIAL.contains(&found.id) && found.status == Status::CannotTell;
-    if let Some(blind) = findings.iter().find(is_blind) {
-        return cannot_tell(&seen(blind));
+    let is_unreadable = |found: &&Finding| found.id == ESSENTIAL && found.status == Status::CannotTell;
+    if let Some(unreadable) = findings.iter().find(is_unreadable) {
+        return cannot_tell(&seen(unreadable));
     }
-    if told.count() == 0 {
+    if findings.iter().all(|found| matches!(found.status, Status::Skipped | Status::CannotTell)) {
         let reason = findings.iter().find(|found| found.status == Status::CannotTell).map(seen);
-        return cannot_tell(&reason.unwrap_or_else(|| "no check was made".to_owned()));
+        return cannot_tell(&reason.unwrap_or_else(|| "no check was run".to_owned()));
     }
-    Verdict { whose: Whose::Nobodys, words: nothing_found(findings) }
+    Verdict { conclusion: Conclusion::NothingFound, text: nothing_found(findings) }
 }
 
-fn accusation(blame: Blame, finding: &Finding) -> String {
+fn blame_text(blame: Blame, finding: &Finding) -> String {
     let seen = sentence(&seen(finding));
     match blame {
         Blame::Apple => {
@@ -91,19 +88,19 @@ fn accusation(blame: Blame, finding: &Finding) -> String {
 }
 
 fn cannot_tell(reason: &str) -> Verdict {
-    Verdict { whose: Whose::CannotTell, words: format!("Cannot tell: {}", sentence(reason)) }
+    Verdict { conclusion: Conclusion::CannotTell, text: format!("Cannot tell: {}", sentence(reason)) }
 }
 
 /// Adds that Apple posts late, and the first warning.
 fn nothing_found(findings: &[Finding]) -> String {
-    let asked_apple = findings.iter().any(|found| found.id == "apple" && found.status == Status::Ok);
-    let remark = match asked_apple {
+    let is_apple_ok = findings.iter().any(|found| found.id == ESSENTIAL && found.status == Status::Ok);
+    let remark = match is_apple_ok {
         true => format!(" {POSTS_LATE} Check again in an hour or two."),
         false => String::new(),
     };
-    let doubt = findings.iter().find(|found| found.status == Status::Warning);
-    let doubt = doubt.map(|found| format!(" Check this too: {}", sentence(&seen(found))));
-    format!("Nothing found.{remark}{}", doubt.unwrap_or_default())
+    let warning = findings.iter().find(|found| found.status == Status::Warning);
+    let warning = warning.map(|found| format!(" Also check: {}", sentence(&seen(found))));
+    format!("Nothing found.{remark}{}", warning.unwrap_or_default())
 }
 
 /// Prefixes the observation with the finding's subject, if it has one.
@@ -129,8 +126,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(findings: &[Finding], whose: Whose, words: &str) {
-        assert_eq!(verdict(findings), Verdict { whose, words: words.to_owned() });
+    fn check(findings: &[Finding], conclusion: Conclusion, text: &str) {
+        assert_eq!(verdict(findings), Verdict { conclusion, text: text.to_owned() });
     }
 
     #[test]
@@ -139,56 +136,65 @@ mod tests {
         let phone = found("icloud-backup", Status::Problem, Some(Blame::Phone)).subject("iPhone 2");
         let network = found("hosts", Status::Problem, Some(Blame::Network));
         let clock = found("clock", Status::Problem, Some(Blame::Computer));
-        let someones = Whose::Someones;
-        check(std::slice::from_ref(&apple), someones(Blame::Apple), "It is Apple: apple seen. Wait.");
-        let besides = "It is Apple: apple seen. Wait. Also: iPhone 2: icloud-backup seen.";
-        check(&[phone.clone(), apple], someones(Blame::Apple), besides);
+        let blamed = Conclusion::Blamed;
+        check(std::slice::from_ref(&apple), blamed(Blame::Apple), "It is Apple: apple seen. Wait.");
+        let both = "It is Apple: apple seen. Wait. Also: iPhone 2: icloud-backup seen.";
+        check(&[phone.clone(), apple], blamed(Blame::Apple), both);
         let clock_first = "It is this computer: clock seen. Also: hosts seen.";
-        check(&[network.clone(), clock], someones(Blame::Computer), clock_first);
+        check(&[network.clone(), clock], blamed(Blame::Computer), clock_first);
         let network_first = "It is your network: hosts seen. Also: iPhone 2: icloud-backup seen.";
-        check(&[phone.clone(), network], someones(Blame::Network), network_first);
+        check(&[phone.clone(), network], blamed(Blame::Network), network_first);
         check(
             std::slice::from_ref(&phone),
-            someones(Blame::Phone),
+            blamed(Blame::Phone),
             "It is your phone: iPhone 2: icloud-backup seen.",
         );
     }
 
     #[test]
-    fn who_cannot_see_apple_cannot_tell() {
-        let blind = found("apple", Status::CannotTell, None);
+    fn without_apples_status_there_is_no_nothing_found() {
+        let unreadable = found("apple", Status::CannotTell, None);
         let fine = found("portal", Status::Ok, None);
         let warning = found("power", Status::Warning, Some(Blame::Phone));
-        check(&[blind.clone(), fine.clone(), warning], Whose::CannotTell, "Cannot tell: apple seen.");
+        check(
+            &[unreadable.clone(), fine.clone(), warning],
+            Conclusion::CannotTell,
+            "Cannot tell: apple seen.",
+        );
         let network = found("hosts", Status::Problem, Some(Blame::Network));
-        check(&[blind, network], Whose::Someones(Blame::Network), "It is your network: hosts seen.");
+        check(&[unreadable, network], Conclusion::Blamed(Blame::Network), "It is your network: hosts seen.");
         let unseen = found("local-backups", Status::CannotTell, None);
-        check(std::slice::from_ref(&unseen), Whose::CannotTell, "Cannot tell: local-backups seen.");
-        check(&[found("phone", Status::Skipped, None)], Whose::CannotTell, "Cannot tell: no check was made.");
-        check(&[], Whose::CannotTell, "Cannot tell: no check was made.");
-        check(&[unseen, fine], Whose::Nobodys, "Nothing found.");
+        check(std::slice::from_ref(&unseen), Conclusion::CannotTell, "Cannot tell: local-backups seen.");
+        check(
+            &[found("phone", Status::Skipped, None)],
+            Conclusion::CannotTell,
+            "Cannot tell: no check was run.",
+        );
+        check(&[], Conclusion::CannotTell, "Cannot tell: no check was run.");
+        check(&[unseen, fine], Conclusion::NothingFound, "Nothing found.");
     }
 
     #[test]
-    fn nothing_found_is_no_promise() {
+    fn nothing_found_is_no_guarantee() {
         let fine = found("apple", Status::Ok, None);
         let late = format!("Nothing found. {POSTS_LATE} Check again in an hour or two.");
-        check(std::slice::from_ref(&fine), Whose::Nobodys, &late);
+        check(std::slice::from_ref(&fine), Conclusion::NothingFound, &late);
         let warning = found("power", Status::Warning, Some(Blame::Phone));
-        check(&[fine, warning], Whose::Nobodys, &format!("{late} Check this too: power seen."));
+        check(&[fine, warning], Conclusion::NothingFound, &format!("{late} Also check: power seen."));
     }
 
     #[test]
-    fn without_a_watchlist_it_cannot_tell_how_apple_is() {
+    fn without_a_watch_list_the_verdict_is_cannot_tell() {
         let mut findings = [found("apple", Status::Ok, None), found("hosts", Status::Ok, None)];
-        super::super::without_watch(&mut findings);
+        super::super::discard_watch_findings(&mut findings);
         assert_eq!((findings[0].status, findings[1].status), (Status::CannotTell, Status::Ok));
-        assert_eq!(verdict(&findings).whose.exit_code(), 3);
+        assert_eq!(verdict(&findings).conclusion.exit_code(), 3);
     }
 
     #[test]
     fn exit_codes_are_those_of_the_documentation() {
-        let codes = [Whose::Nobodys, Whose::Someones(Blame::Apple), Whose::CannotTell].map(Whose::exit_code);
+        let codes = [Conclusion::NothingFound, Conclusion::Blamed(Blame::Apple), Conclusion::CannotTell]
+            .map(Conclusion::exit_code);
         assert_eq!(codes, [0, 1, 3]);
     }
 }

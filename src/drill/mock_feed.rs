@@ -12,38 +12,38 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 const REQUEST_MAX_BYTES: u64 = 8 * 1024;
-const VISIT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A port of its own on this computer.
-pub struct Stage {
+/// A server on its own port of the loopback interface.
+pub struct MockFeed {
     listener: TcpListener,
     /// The URL of the document.
     pub url: String,
 }
 
-impl Stage {
-    pub async fn open() -> io::Result<Stage> {
+impl MockFeed {
+    pub async fn start() -> io::Result<MockFeed> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = format!("http://{}/system_status.js", listener.local_addr()?);
-        Ok(Stage { listener, url })
+        Ok(MockFeed { listener, url })
     }
 
-    /// Shows `document` to whoever comes, one at a time, one request a connection. Ends only if no
-    /// more connections can be had; may be dropped at any point.
-    pub async fn show(&self, document: &str) -> io::Error {
+    /// Serves `document` to one client after another, with one request per connection. Returns only if no
+    /// more connections can be accepted. Cancel-safe.
+    pub async fn serve(&self, document: &str) -> io::Error {
         loop {
-            let visitor = match self.listener.accept().await {
-                Ok((visitor, _)) => visitor,
+            let client = match self.listener.accept().await {
+                Ok((client, _)) => client,
                 Err(error) => return error,
             };
-            // A visitor that breaks off is its own business; the next one is served all the same.
-            let _ = timeout(VISIT, answer(visitor, document)).await;
+            // An error of one client does not concern the next one.
+            let _ = timeout(TIMEOUT, respond(client, document)).await;
         }
     }
 }
 
-async fn answer(mut visitor: TcpStream, document: &str) -> io::Result<()> {
-    let (read, mut write) = visitor.split();
+async fn respond(mut client: TcpStream, document: &str) -> io::Result<()> {
+    let (read, mut write) = client.split();
     let mut read = read.take(REQUEST_MAX_BYTES);
     let mut request = Vec::new();
     // Read to the end, otherwise closing resets the connection before the client reads the response.
@@ -65,35 +65,35 @@ async fn answer(mut visitor: TcpStream, document: &str) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Sends `request`, and all that comes back.
-    async fn visit(url: &str, request: &[u8]) -> String {
+    /// Sends `request` and returns the response.
+    async fn send(url: &str, request: &[u8]) -> String {
         let address = url.trim_start_matches("http://").split('/').next().expect("an address");
         let mut stream = TcpStream::connect(address).await.expect("a connection");
-        // Who asks too much is cut off while still asking.
-        let _cut_off = stream.write_all(request).await;
-        let _cut_off = stream.shutdown().await;
-        let mut answer = Vec::new();
-        let _cut_off = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).expect("UTF-8")
+        // The server closes the connection during a request that is too long.
+        let _ = stream.write_all(request).await;
+        let _ = stream.shutdown().await;
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response).await;
+        String::from_utf8(response).expect("UTF-8")
     }
 
     #[tokio::test]
-    async fn strangers_get_nothing_or_the_same_and_the_next_one_is_served() {
-        let stage = Stage::open().await.expect("a port");
-        let visits = async {
+    async fn other_clients_get_the_document_or_nothing() {
+        let mock_feed = MockFeed::start().await.expect("a port");
+        let requests = async {
             let endless = vec![b'x'; 1 << 20];
-            let mut answers = Vec::new();
+            let mut responses = Vec::new();
             for request in [&b""[..], &endless, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
-                answers.push(visit(&stage.url, request).await);
+                responses.push(send(&mock_feed.url, request).await);
             }
-            answers
+            responses
         };
-        let answers = tokio::select! {
-            answers = visits => answers,
-            error = stage.show("{}") => panic!("{error}"),
+        let responses = tokio::select! {
+            responses = requests => responses,
+            error = mock_feed.serve("{}") => panic!("{error}"),
         };
-        assert_eq!((answers[0].as_str(), answers[1].as_str()), ("", ""));
-        assert!(answers[2].starts_with("HTTP/1.1 200 OK\r\n"), "{answers:?}");
-        assert!(answers[2].contains("\r\nContent-Length: 2\r\n") && answers[2].ends_with("\r\n\r\n{}"));
+        assert_eq!((responses[0].as_str(), responses[1].as_str()), ("", ""));
+        assert!(responses[2].starts_with("HTTP/1.1 200 OK\r\n"), "{responses:?}");
+        assert!(responses[2].contains("\r\nContent-Length: 2\r\n") && responses[2].ends_with("\r\n\r\n{}"));
     }
 }

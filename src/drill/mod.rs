@@ -28,9 +28,9 @@ use crate::store::{Settled, Store};
 use crate::tracking::is_for;
 use crate::tracking::poll_plan::Plan;
 use crate::tracking::watchlist::Watchlist;
-use mock_feed::Stage;
-use scenario::Script;
-pub use scenario::{Act, LENGTH_S, service};
+use mock_feed::MockFeed;
+use scenario::Scenario;
+pub use scenario::{DrillPhase, LENGTH_S, service};
 
 /// The parameters of a drill.
 #[derive(Clone, Debug)]
@@ -50,18 +50,18 @@ pub struct Drill {
 /// The result of one phase on all channels.
 #[derive(Clone, Debug)]
 pub struct DrillStep {
-    pub act: Act,
-    /// The time of the play at which it was believed.
+    pub phase: DrillPhase,
+    /// The simulated time of the confirmation.
     pub at: Timestamp,
-    /// What both looks took: fetch, parse, judge and commit.
-    pub looks: Duration,
-    /// What came of it on each channel, in their order; empty where there was nothing to tell.
-    pub told: Vec<Told>,
+    /// The duration of both polls: fetch, parse, track and commit.
+    pub poll_time: Duration,
+    /// The result on each channel, in their order; empty if nothing changed.
+    pub delivered: Vec<Delivered>,
 }
 
 /// The result of a phase on one channel.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct Delivered {
     pub channel: String,
     pub audience: Audience,
     /// `None` if the policy excludes the change.
@@ -72,42 +72,42 @@ pub struct Told {
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub notice: Notice,
-    /// `None` in a dry drill.
-    pub answer: Option<SendOutcome>,
+    /// `None` in a dry run.
+    pub outcome: Option<SendOutcome>,
     pub took: Duration,
 }
 
-/// A drill that is being played. Dropping it ends it.
-pub struct Play {
-    looked: UnboundedReceiver<Polled>,
-    told: Vec<UnboundedReceiver<Told>>,
-    acts: std::slice::Iter<'static, Act>,
-    /// The looks and one task for each channel.
+/// A running drill. Dropping it ends it.
+pub struct Run {
+    polled: UnboundedReceiver<Polled>,
+    delivered: Vec<UnboundedReceiver<Delivered>>,
+    phases: std::slice::Iter<'static, DrillPhase>,
+    /// One task that polls, and one per channel.
     tasks: JoinSet<Result<()>>,
 }
 
 /// A phase after its polls.
 struct Polled {
     at: Timestamp,
-    looks: Duration,
-    is_news: bool,
+    poll_time: Duration,
+    has_changes: bool,
 }
 
-impl Play {
-    /// Begins. Must be called within a `LocalSet`.
-    pub fn begin(drill: Drill, receivers: Vec<Receiver>) -> Play {
+impl Run {
+    /// Starts the drill. Call within a `LocalSet`.
+    pub fn start(drill: Drill, receivers: Vec<Receiver>) -> Run {
         let mut tasks = JoinSet::new();
-        let (mut audience, mut told) = (Vec::new(), Vec::new());
+        let (mut queues, mut delivered) = (Vec::new(), Vec::new());
         for receiver in receivers {
-            let (news, hear) = unbounded_channel();
-            let (tell, heard) = unbounded_channel();
-            tasks.spawn_local(deliver_news(receiver, drill.is_dry, hear, tell));
-            audience.push(news);
-            told.push(heard);
+            let (queue, changes) = unbounded_channel();
+            let (results, deliveries) = unbounded_channel();
+            tasks.spawn_local(deliver_changes(receiver, drill.is_dry, changes, results));
+            queues.push(queue);
+            delivered.push(deliveries);
         }
-        let (tell, looked) = unbounded_channel();
-        tasks.spawn_local(look(drill, audience, tell));
-        Play { looked, told, acts: Act::ALL.iter(), tasks }
+        let (results, polled) = unbounded_channel();
+        tasks.spawn_local(poll_phases(drill, queues, results));
+        Run { polled, delivered, phases: DrillPhase::ALL.iter(), tasks }
     }
 
     /// Returns the next phase when every channel has finished it; `None` after the last one.
@@ -116,20 +116,20 @@ impl Play {
     ///
     /// The drill itself failed. An error of a channel is part of its result.
     pub async fn next(&mut self) -> Result<Option<DrillStep>> {
-        let Some(act) = self.acts.next() else { return Ok(None) };
-        let Some(Polled { at, looks, is_news }) = self.looked.recv().await else {
+        let Some(phase) = self.phases.next() else { return Ok(None) };
+        let Some(Polled { at, poll_time, has_changes }) = self.polled.recv().await else {
             return Err(self.reason().await);
         };
-        let mut told = Vec::new();
-        if is_news {
-            for heard in &mut self.told {
-                match heard.recv().await {
-                    Some(one) => told.push(one),
+        let mut delivered = Vec::new();
+        if has_changes {
+            for deliveries in &mut self.delivered {
+                match deliveries.recv().await {
+                    Some(one) => delivered.push(one),
                     None => return Err(self.reason().await),
                 }
             }
         }
-        Ok(Some(DrillStep { act: *act, at, looks, told }))
+        Ok(Some(DrillStep { phase: *phase, at, poll_time, delivered }))
     }
 
     /// Returns the reason why a task ended early.
@@ -138,45 +138,45 @@ impl Play {
             match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return error,
-                Err(error) => return anyhow!("the drill broke down; please report this: {error}"),
+                Err(error) => return anyhow!("the drill crashed; please report this: {error}"),
             }
         }
         anyhow!("the drill ended early; please report this")
     }
 }
 
-/// Looks at each step twice and hands on what was told of it. Waits for no channel.
-async fn look(
+/// Polls twice in each phase and passes the changes to the channels. Waits for no channel.
+async fn poll_phases(
     drill: Drill,
-    audience: Vec<UnboundedSender<Change>>,
-    tell: UnboundedSender<Polled>,
+    queues: Vec<UnboundedSender<Change>>,
+    results: UnboundedSender<Polled>,
 ) -> Result<()> {
-    let stage = Stage::open().await.context("cannot open a port on 127.0.0.1 for the drill's own feed")?;
+    let mock_feed = MockFeed::start().await.context("cannot open a port on 127.0.0.1 for the mock feed")?;
     let store = Store::open_in_memory()?;
-    let mut poller = poller(&drill, &stage.url)?;
-    let script = Script::new(drill.service, drill.now);
-    let mut now = script.looks(Act::Calm)[0];
-    for act in Act::ALL {
-        let document = script.document(act);
-        let (mut looks, mut changes) = (Duration::ZERO, Vec::new());
-        for at in script.looks(act) {
+    let mut poller = poller(&drill, &mock_feed.url)?;
+    let scenario = Scenario::new(drill.service, drill.now);
+    let mut now = scenario.polls(DrillPhase::Calm)[0];
+    for phase in DrillPhase::ALL {
+        let document = scenario.document(phase);
+        let (mut poll_time, mut changes) = (Duration::ZERO, Vec::new());
+        for at in scenario.polls(phase) {
             let passed_s = at.duration_since(now).as_secs().unsigned_abs();
             now = at;
             sleep(pause(passed_s, drill.speed)).await;
             let begun = Instant::now();
-            changes.extend(poll_once(&mut poller, &store, &stage, &document, (now, passed_s)).await?);
-            looks += begun.elapsed();
+            changes.extend(poll_once(&mut poller, &store, &mock_feed, &document, (now, passed_s)).await?);
+            poll_time += begun.elapsed();
         }
         changes.retain(|change| is_for(change, &poller.watch));
-        check(act, &changes)?;
+        check(phase, &changes)?;
         for change in &changes {
-            for news in &audience {
-                // A channel whose task is gone is missed by whoever waits for its report.
-                let _unheard = news.send(change.clone());
+            for queue in &queues {
+                // If the channel's task has ended, `Run::next` reports it.
+                let _ = queue.send(change.clone());
             }
         }
-        // Nobody listens any more where the drill was dropped, which ends this task too.
-        let _unheard = tell.send(Polled { at: now, looks, is_news: !changes.is_empty() });
+        // Fails if the drill was dropped, which ends this task too.
+        let _ = results.send(Polled { at: now, poll_time, has_changes: !changes.is_empty() });
     }
     Ok(())
 }
@@ -185,20 +185,20 @@ async fn look(
 async fn poll_once(
     poller: &mut Poller,
     store: &Store,
-    stage: &Stage,
+    mock_feed: &MockFeed,
     document: &str,
     (now, awake_s): (Timestamp, u64),
 ) -> Result<Vec<Change>> {
     let elapsed = Elapsed { awake_s, ..Elapsed::default() };
-    let looked = tokio::select! {
-        looked = poller.once(store, now, elapsed, 0.0) => looked,
-        error = stage.show(document) => return Err(error).context("cannot show the drill's own feed"),
+    let polled = tokio::select! {
+        polled = poller.once(store, now, elapsed, 0.0) => polled,
+        error = mock_feed.serve(document) => return Err(error).context("cannot serve the mock feed"),
     };
-    match looked.trouble {
+    match polled.trouble {
         Some(trouble) => {
-            bail!("cannot read the drill's own feed: {trouble}; check what is in the way on 127.0.0.1")
+            bail!("cannot read the mock feed: {trouble}; check that 127.0.0.1 is not blocked")
         }
-        None => Ok(looked.changes),
+        None => Ok(polled.changes),
     }
 }
 
@@ -224,33 +224,33 @@ fn poller(drill: &Drill, url: &str) -> Result<Poller> {
     })
 }
 
-/// A drill that tells something else than what it plays would be worse than none.
-fn check(act: Act, changes: &[Change]) -> Result<()> {
+/// Checks that a phase had the expected change, because a wrong drill is worse than none.
+fn check(phase: DrillPhase, changes: &[Change]) -> Result<()> {
     let kinds: Vec<_> = changes.iter().map(|change| change.kind).collect();
-    if kinds != Vec::from_iter(act.change()) {
-        bail!("step {:?} of the drill was taken for {kinds:?}; please report this", act.as_str());
+    if kinds != Vec::from_iter(phase.change()) {
+        bail!("the drill detected {kinds:?} in phase {:?}; please report this", phase.as_str());
     }
     Ok(())
 }
 
-/// Tells on one channel what was believed, one after the other, each in one try.
-async fn deliver_news(
+/// Delivers changes on one channel, one after another, with one attempt each.
+async fn deliver_changes(
     mut receiver: Receiver,
     is_dry: bool,
-    mut news: UnboundedReceiver<Change>,
-    tell: UnboundedSender<Told>,
+    mut changes: UnboundedReceiver<Change>,
+    results: UnboundedSender<Delivered>,
 ) -> Result<()> {
     let store = Store::open_in_memory()?;
     receiver.policy = receiver.policy.without_quiet_hours();
     receiver.is_drill = true;
-    while let Some(change) = news.recv().await {
-        let told = Told {
+    while let Some(change) = changes.recv().await {
+        let delivered = Delivered {
             channel: receiver.channel.name().to_owned(),
             audience: receiver.channel.audience(),
             message: deliver_one(&store, &mut receiver, &change, is_dry).await?,
         };
-        // Nobody listens any more where the drill was dropped, which ends this task too.
-        let _unheard = tell.send(told);
+        // Fails if the drill was dropped, which ends this task too.
+        let _ = results.send(delivered);
     }
     Ok(())
 }
@@ -273,18 +273,18 @@ async fn deliver_one(
         bail!("{name}: nothing was composed; please report this");
     };
     let notice = delivery::notice(&attempt);
-    let answer = if is_dry { None } else { Some(receiver.channel.send(&notice).await) };
-    let settled = match &answer {
-        Some(SendOutcome::Delivered { receipt, words }) => {
-            Settled::Sent { receipt: receipt.clone(), words: words.clone() }
+    let outcome = if is_dry { None } else { Some(receiver.channel.send(&notice).await) };
+    let settled = match &outcome {
+        Some(SendOutcome::Delivered { receipt, detail }) => {
+            Settled::Sent { receipt: receipt.clone(), detail: detail.clone() }
         }
         Some(
-            SendOutcome::Transient { words, .. }
-            | SendOutcome::Unclear { words }
-            | SendOutcome::Permanent { words },
-        ) => Settled::GivenUp { words: words.clone() },
-        None => Settled::Sent { receipt: None, words: String::new() },
+            SendOutcome::Transient { detail, .. }
+            | SendOutcome::Unclear { detail }
+            | SendOutcome::Permanent { detail },
+        ) => Settled::GivenUp { detail: detail.clone() },
+        None => Settled::Sent { receipt: None, detail: String::new() },
     };
     store.settle(attempt.notice_id, &settled, change.at).await?;
-    Ok(Some(Sent { notice, answer, took: begun.elapsed() }))
+    Ok(Some(Sent { notice, outcome, took: begun.elapsed() }))
 }

@@ -12,9 +12,9 @@ use crate::tracking::watchlist::Pattern;
 
 /// The time between two phases, as in the default schedule.
 const STEP_S: i64 = 300;
-/// From the first look to the last one, if nothing is hurried.
-pub const LENGTH_S: i64 = STEP_S * (Act::ALL.len() as i64 - 1) + CONFIRM_AFTER_S;
-/// How late Apple posts it in this play, and how long its end had been over.
+/// The time from the first poll to the last one at real speed.
+pub const LENGTH_S: i64 = STEP_S * (DrillPhase::ALL.len() as i64 - 1) + CONFIRM_AFTER_S;
+/// The delay with which Apple posts the start and the end.
 const POSTED_LATE_S: i64 = 25 * 60;
 const ENDED_BEFORE_S: i64 = 4 * 60;
 /// The time between the end of the missed outage and the start of the other one.
@@ -22,15 +22,15 @@ const MISSED_BEFORE_S: i64 = 60 * 60;
 const MISSED_LASTED_S: i64 = 110 * 60;
 /// Apple's texts. Both say that nothing happened, for displays without a title.
 const MESSAGE: &str = "This is a drill: nothing has happened.";
-const USERS: &str = "Nobody is affected";
-/// What a glob may stand for.
+const USERS: &str = "No users are affected";
+/// Candidates for a glob.
 const SAMPLES: [&str; 6] =
     ["iCloud Backup", "Photos", "App Store", "iCloud Mail", "Apple Music", "App Store Connect"];
 
 /// The phases of a drill, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Act {
-    /// All is well: the first document, of which nobody hears.
+pub enum DrillPhase {
+    /// No outage. The first document changes nothing.
     Calm,
     Began,
     Worsened,
@@ -39,57 +39,58 @@ pub enum Act {
     Missed,
 }
 
-impl Act {
-    pub const ALL: [Act; 5] = [Act::Calm, Act::Began, Act::Worsened, Act::Ended, Act::Missed];
+impl DrillPhase {
+    pub const ALL: [DrillPhase; 5] =
+        [DrillPhase::Calm, DrillPhase::Began, DrillPhase::Worsened, DrillPhase::Ended, DrillPhase::Missed];
 
     /// Returns the word for JSON.
     pub fn as_str(self) -> &'static str {
         match self {
-            Act::Calm => "calm",
-            Act::Began => "began",
-            Act::Worsened => "worsened",
-            Act::Ended => "ended",
-            Act::Missed => "missed",
+            DrillPhase::Calm => "calm",
+            DrillPhase::Began => "began",
+            DrillPhase::Worsened => "worsened",
+            DrillPhase::Ended => "ended",
+            DrillPhase::Missed => "missed",
         }
     }
 
     /// Returns the expected change.
     pub fn change(self) -> Option<ChangeKind> {
         match self {
-            Act::Calm => None,
-            Act::Began => Some(ChangeKind::Began),
-            Act::Worsened => Some(ChangeKind::Worsened),
-            Act::Ended => Some(ChangeKind::Ended),
-            Act::Missed => Some(ChangeKind::Missed),
+            DrillPhase::Calm => None,
+            DrillPhase::Began => Some(ChangeKind::Began),
+            DrillPhase::Worsened => Some(ChangeKind::Worsened),
+            DrillPhase::Ended => Some(ChangeKind::Ended),
+            DrillPhase::Missed => Some(ChangeKind::Missed),
         }
     }
 }
 
 /// The scenario of one drill.
 #[derive(Clone, Debug)]
-pub struct Script {
+pub struct Scenario {
     service: String,
     /// The prefix of its event ids, unique to this drill.
     id: String,
     begins: Timestamp,
 }
 
-impl Script {
-    /// A play about `service` that is over at `now`: nobody is told of a time to come.
-    pub fn new(service: String, now: Timestamp) -> Script {
+impl Scenario {
+    /// Creates a scenario about `service` that ends at `now`, so that no message has a time in the future.
+    pub fn new(service: String, now: Timestamp) -> Scenario {
         let id = now.strftime("drill-%Y%m%dT%H%M%SZ").to_string();
-        Script { service, id, begins: later(now, -LENGTH_S) }
+        Scenario { service, id, begins: later(now, -LENGTH_S) }
     }
 
-    /// The two looks at a step: the first sight, and the one that confirms it.
-    pub fn looks(&self, act: Act) -> [Timestamp; 2] {
-        let first = later(self.begins, STEP_S * act as i64);
+    /// Returns the times of the two polls of a phase: the observation and its confirmation.
+    pub fn polls(&self, phase: DrillPhase) -> [Timestamp; 2] {
+        let first = later(self.begins, STEP_S * phase as i64);
         [first, later(first, CONFIRM_AFTER_S)]
     }
 
-    /// Apple's document during a step.
-    pub fn document(&self, act: Act) -> String {
-        let [posted, _] = self.looks(act);
+    /// Returns Apple's document in a phase.
+    pub fn document(&self, phase: DrillPhase) -> String {
+        let [posted, _] = self.polls(phase);
         let event = |number: u32, kind: &str, start: Timestamp, end: Option<Timestamp>| {
             json!({
                 "usersAffected": USERS,
@@ -105,16 +106,16 @@ impl Script {
                 "message": MESSAGE,
             })
         };
-        let start = later(self.looks(Act::Began)[0], -POSTED_LATE_S);
-        let end = later(self.looks(Act::Ended)[0], -ENDED_BEFORE_S);
+        let start = later(self.polls(DrillPhase::Began)[0], -POSTED_LATE_S);
+        let end = later(self.polls(DrillPhase::Ended)[0], -ENDED_BEFORE_S);
         let missed_end = later(start, -MISSED_BEFORE_S);
         let missed = event(2, "Outage", later(missed_end, -MISSED_LASTED_S), Some(missed_end));
-        let events: Vec<Value> = match act {
-            Act::Calm => Vec::new(),
-            Act::Began => vec![event(1, "Issue", start, None)],
-            Act::Worsened => vec![event(1, "Outage", start, None)],
-            Act::Ended => vec![event(1, "Outage", start, Some(end))],
-            Act::Missed => vec![event(1, "Outage", start, Some(end)), missed],
+        let events: Vec<Value> = match phase {
+            DrillPhase::Calm => Vec::new(),
+            DrillPhase::Began => vec![event(1, "Issue", start, None)],
+            DrillPhase::Worsened => vec![event(1, "Outage", start, None)],
+            DrillPhase::Ended => vec![event(1, "Outage", start, Some(end))],
+            DrillPhase::Missed => vec![event(1, "Outage", start, Some(end)), missed],
         };
         let service = json!({"redirectUrl": null, "serviceName": self.service, "events": events});
         json!({"drpost": false, "drMessage": null, "services": [service]}).to_string()

@@ -45,7 +45,7 @@ pub struct Poll {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_set_s: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failed>,
+    pub failure: Option<PollFailure>,
 }
 
 /// The kind of a start of statusd. Each start discards unconfirmed changes.
@@ -59,8 +59,8 @@ pub enum Start {
 
 /// The reason why a poll got no document.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Failed {
-    /// Whether the cause is on our side.
+pub struct PollFailure {
+    /// The fault is ours, not Apple's.
     pub ours: bool,
     pub reason: String,
     /// Seconds since the previous poll, without sleep.
@@ -104,7 +104,7 @@ impl Recording {
             let mut bytes = Vec::new();
             let mut limited = (&mut self.lines).take(MAX_LINE_BYTES);
             let read = limited.read_until(b'\n', &mut bytes);
-            read.map_err(|error| anyhow!(self.place(&cannot("read on", &error))))?;
+            read.map_err(|error| anyhow!(self.at_line(&cannot("read the recording", &error))))?;
             if bytes.is_empty() {
                 return Ok(None);
             }
@@ -116,16 +116,17 @@ impl Recording {
                 Ok(line) => Ok(Some(line)),
                 // After a restart, the daemon appends below the truncated line.
                 Err(error) if error.is_eof() && self.number > 1 => {
-                    tracing::warn!("{}", self.place("a line is cut off and left out"));
+                    tracing::warn!("{}", self.at_line("truncated line skipped"));
                     continue;
                 }
-                Err(_) => bail!("{}", self.place("not a recorded document, {\"at\": …, \"body\": …}")),
+                Err(_) => bail!("{}", self.at_line("invalid line: expected {\"at\": …, \"body\": …}")),
             };
         }
     }
 
-    fn place(&self, what: &str) -> String {
-        format!("{}:{}: {what}", self.path.display(), self.number)
+    /// Prefixes a message with the path and the line number.
+    fn at_line(&self, message: &str) -> String {
+        format!("{}:{}: {message}", self.path.display(), self.number)
     }
 }
 
@@ -209,11 +210,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_and_polls_without_effect_are_left_out() {
+    async fn reads_what_was_written_without_polls_that_had_no_effect() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("feed.jsonl");
         let at = |second| Timestamp::from_second(second).expect("a time");
-        let failed = Failed { ours: false, reason: "no answer".to_owned(), awake_s: 30 };
+        let failed = PollFailure { ours: false, reason: "no answer".to_owned(), awake_s: 30 };
         let first = Poll { start: Some(Start::New), ..Poll::default() };
         let lost = Poll { failure: Some(failed), ..Poll::default() };
         let set = Poll { clock_set_s: Some(-60), ..Poll::default() };
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_cut_off_costs_itself_only() {
+    async fn a_truncated_line_is_skipped() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("feed.jsonl");
         let whole = "{\"at\":\"2026-01-01T00:00:00Z\",\"body\":\"a\"}\n";

@@ -15,7 +15,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 use super::{ABOUT_A_CHANGE, priority};
-use crate::channel::log::{TARGET, lost};
+use crate::channel::log::{TARGET, record_write_error};
 use crate::text;
 
 /// The journal's socket.
@@ -25,8 +25,8 @@ const CHANGE_ID: &str = "6a1f3c0e8f0b4f7c9d52b1a7e4c3d896";
 /// The maximum length of a message, and of another field, so that a line fits a datagram.
 const MESSAGE_MAX: usize = 2_000;
 const FIELD_MAX: usize = 300;
-/// A journal that is too slow gets the line another way, which it may take when it likes.
-const SEND_WITHIN: Duration = Duration::from_secs(1);
+/// After this timeout, the line goes to standard error.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The journal at the other end of a socket.
 pub struct Journal {
@@ -39,7 +39,7 @@ impl Journal {
     pub fn at(path: &Path) -> io::Result<Journal> {
         UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(SEND_WITHIN))?;
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
         Ok(Journal { socket, path: path.to_owned() })
     }
 }
@@ -55,7 +55,7 @@ impl<S: Subscriber> Layer<S> for Journal {
             let line = text::plain_line(&entry.message, MESSAGE_MAX);
             // Standard error also goes to the journal.
             if let Err(error) = writeln!(io::stderr(), "<{priority}>{line}") {
-                lost(&error);
+                record_write_error(&error);
             }
         }
     }
@@ -82,7 +82,7 @@ impl Entry {
         bytes
     }
 
-    fn take(&mut self, name: &str, value: &str) {
+    fn add(&mut self, name: &str, value: &str) {
         if name == "message" {
             self.message.insert_str(0, value);
             return;
@@ -101,11 +101,11 @@ impl Entry {
 
 impl Visit for Entry {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field.name(), value);
+        self.add(field.name(), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field.name(), &format!("{value:?}"));
+        self.add(field.name(), &format!("{value:?}"));
     }
 }
 
@@ -122,14 +122,14 @@ mod tests {
 
     use super::*;
 
-    /// What a journal receives of what `say` logs, in fields.
-    fn received(say: impl FnOnce()) -> Vec<(String, String)> {
+    /// Returns the fields that a journal receives when `log` logs a line.
+    fn received(log: impl FnOnce()) -> Vec<(String, String)> {
         let directory = TempDir::new().expect("a directory");
         let path = directory.path().join("socket");
         let listener = UnixDatagram::bind(&path).expect("a socket");
         listener.set_nonblocking(true).expect("a socket");
-        let journal = Journal::at(&path).expect("somebody listens");
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), say);
+        let journal = Journal::at(&path).expect("a journal");
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(journal), log);
         let mut buffer = vec![0; 64 * 1024];
         let length = listener.recv(&mut buffer).expect("a line");
         let text = String::from_utf8(buffer[..length].to_vec()).expect("UTF-8");
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(say: impl FnOnce(), expected: &[(&str, &str)]) {
-        let received = received(say);
+    fn check(log: impl FnOnce(), expected: &[(&str, &str)]) {
+        let received = received(log);
         let received: Vec<_> = received.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         assert_eq!(received, expected);
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_change_keeps_its_details_in_the_line() {
+    fn other_lines_keep_their_fields_in_the_message() {
         check(
             || tracing::error!(attempt = 3, channel = "webhook.ops", "not delivered"),
             &[
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_begin_a_field_of_their_own() {
+    fn a_value_cannot_add_another_field() {
         let hostile = "x\nPRIORITY=0\r\nMESSAGE_ID=\u{2028}\u{1b}[2J\0y";
         let fields = received(|| {
             tracing::warn!(service = hostile, key = %hostile, "{hostile}");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_bounded() {
+    fn a_line_has_a_limited_length() {
         let long = "\u{1f34f}".repeat(100_000);
         let fields = received(|| tracing::warn!(service = long, attempt = %long, "{long}"));
         for (name, value) in fields {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_listens_there_is_no_journal() {
+    fn an_absent_journal_is_an_error() {
         let directory = TempDir::new().expect("a directory");
         assert!(Journal::at(&directory.path().join("absent")).is_err());
     }

@@ -23,7 +23,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt as lines};
 
-use crate::channel::log::lost;
+use crate::channel::log::record_write_error;
 use crate::clock;
 use crate::config::{LogFormat, LogLevel};
 use journal::{Journal, SOCKET};
@@ -69,14 +69,14 @@ pub fn init(level: LogLevel, format: LogFormat, is_journal: bool, may_colour: bo
 struct Local(TimeZone);
 
 impl Local {
-    fn words(&self, time: Timestamp) -> String {
+    fn text(&self, time: Timestamp) -> String {
         time.to_zoned(self.0.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
     }
 }
 
 impl FormatTime for Local {
     fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
-        out.write_str(&self.words(clock::now()))
+        out.write_str(&self.text(clock::now()))
     }
 }
 
@@ -87,7 +87,7 @@ impl Write for StandardError {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // The whole line at once, because other programs may write to the same terminal.
         if let Err(error) = io::stderr().write_all(line) {
-            lost(&error);
+            record_write_error(&error);
         }
         Ok(line.len())
     }
@@ -146,11 +146,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_local_and_says_by_how_much() {
+    fn a_time_is_local_with_its_offset() {
         #[track_caller]
         fn check(zone: &str, time: &str, expected: &str) {
             let zone = TimeZone::get(zone).expect("a zone");
-            assert_eq!(Local(zone).words(time.parse().expect("a time")), expected);
+            assert_eq!(Local(zone).text(time.parse().expect("a time")), expected);
         }
         check("Europe/Berlin", "2026-05-05T12:05:20.9Z", "2026-05-05T14:05:20+02:00");
         check("Europe/Berlin", "2026-12-31T23:30:00Z", "2027-01-01T00:30:00+01:00");

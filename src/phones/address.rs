@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, ReadTrouble, Wire};
+use super::{Address, ReadError, Stream};
 
 /// The default socket of usbmuxd on Linux and macOS.
 const STANDARD: &str = "/var/run/usbmuxd";
-/// The word of `USBMUXD_SOCKET_ADDRESS` for a socket file.
-const UNIX: &str = "UNIX:";
+/// Prefix of a path in `USBMUXD_SOCKET_ADDRESS`.
+const UNIX_PREFIX: &str = "UNIX:";
 
 impl Address {
     /// Returns the default, `/var/run/usbmuxd`.
@@ -29,38 +29,39 @@ impl Address {
     /// The expected form, without the text.
     pub fn parse(text: &str) -> Result<Address, String> {
         let text = text.trim();
-        let path = text.strip_prefix(UNIX).unwrap_or(text);
+        let path = text.strip_prefix(UNIX_PREFIX).unwrap_or(text);
         if path.starts_with('/') {
             return Ok(Address::Unix(PathBuf::from(path)));
         }
         if path.len() < text.len() {
-            return Err("the path behind UNIX: must begin with /".to_owned());
+            return Err("invalid usbmuxd address: expected an absolute path after UNIX:".to_owned());
         }
-        let forms = "must be UNIX:/path, /path, host:port or [IPv6]:port";
+        let forms = "invalid usbmuxd address: expected UNIX:/path, /path, host:port or [IPv6]:port";
         let (host, port) = text.rsplit_once(':').ok_or(forms)?;
-        let port: u16 = port.parse().map_err(|_| "the port must be a number up to 65535")?;
-        let number = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let is_host = match number {
-            Some(number) => number.parse::<Ipv6Addr>().is_ok(),
+        let port: u16 =
+            port.parse().map_err(|_| "invalid usbmuxd address: expected a port from 1 to 65535")?;
+        let ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_host = match ipv6 {
+            Some(ipv6) => ipv6.parse::<Ipv6Addr>().is_ok(),
             None => !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']),
         };
         if is_host && port > 0 { Ok(Address::Tcp(format!("{host}:{port}"))) } else { Err(forms.to_owned()) }
     }
 
-    pub(super) async fn connect(&self) -> Result<Box<dyn Wire>, ReadTrouble> {
-        let connected: Result<Box<dyn Wire>, Error> = match self {
-            Address::Unix(path) => UnixStream::connect(path).await.map(|wire| Box::new(wire) as _),
-            Address::Tcp(place) => TcpStream::connect(place).await.map(|wire| Box::new(wire) as _),
+    pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, ReadError> {
+        let connected: Result<Box<dyn Stream>, Error> = match self {
+            Address::Unix(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as _),
+            Address::Tcp(host) => TcpStream::connect(host).await.map(|stream| Box::new(stream) as _),
         };
-        connected.map_err(|error| trouble(error.kind()))
+        connected.map_err(|error| read_error(error.kind()))
     }
 }
 
-fn trouble(error: ErrorKind) -> ReadTrouble {
+fn read_error(error: ErrorKind) -> ReadError {
     match error {
-        ErrorKind::PermissionDenied => ReadTrouble::Forbidden,
-        // No socket, nobody behind it, no such host: nobody listens.
-        _ => ReadTrouble::NoUsbmuxd,
+        ErrorKind::PermissionDenied => ReadError::Forbidden,
+        // No socket, connection refused or no such host.
+        _ => ReadError::NoUsbmuxd,
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_of_the_environment_variable() {
+    fn accepts_the_forms_of_the_environment_variable() {
         let unix = |path: &str| Some(Address::Unix(PathBuf::from(path)));
         let tcp = |place: &str| Some(Address::Tcp(place.to_owned()));
         check("UNIX:/run/usbmuxd", unix("/run/usbmuxd"));
@@ -108,10 +109,10 @@ mod tests {
 
     /// Tests the mapping only, because the tests may run as root, which has every permission.
     #[test]
-    fn forbidden_is_not_absent() {
-        assert_eq!(trouble(ErrorKind::PermissionDenied), ReadTrouble::Forbidden);
+    fn no_permission_is_not_absence() {
+        assert_eq!(read_error(ErrorKind::PermissionDenied), ReadError::Forbidden);
         for kind in [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::Other] {
-            assert_eq!(trouble(kind), ReadTrouble::NoUsbmuxd);
+            assert_eq!(read_error(kind), ReadError::NoUsbmuxd);
         }
     }
 }

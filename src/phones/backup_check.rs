@@ -9,8 +9,8 @@ use rusqlite::Result;
 
 use crate::delivery::policy::{self, Route};
 use crate::model::{Change, FeedHealth, FeedId, KnownPhone, Phase, ServiceKey};
-use crate::phones::late_backup::{self, Apple, Late, Lateness, RECOVERY, Read};
-use crate::phones::{General, Phone, Udid};
+use crate::phones::late_backup::{self, AppleStatus, BackupReading, LateDecision, LatePolicy, RECOVERY};
+use crate::phones::{Phone, PublicInfo, Udid};
 use crate::schedule::Schedule;
 use crate::store::{READ_LATELY, Store};
 use crate::text;
@@ -25,52 +25,52 @@ const FALLBACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// The configuration of the check. Rebuilt on reload.
 #[derive(Clone, Debug)]
-pub struct Checkup {
+pub struct BackupCheck {
     pub feed: FeedId,
     pub routes: Vec<Route>,
-    /// When to look.
-    pub look: Schedule,
-    /// `None`: nobody is told that a backup is late.
-    pub late: Option<Late>,
-    /// The database's own: phones are remembered under other names in every database.
+    /// When to read the phones.
+    pub schedule: Schedule,
+    /// `None`: late backups are not reported.
+    pub late: Option<LatePolicy>,
+    /// The seed of the database, the key of the hash, so that ids differ between databases.
     pub seed: u64,
 }
 
 /// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// The phones that told of their backups, by the names under which they are remembered.
+pub struct CheckResult {
+    /// The ids of the phones that reported their backups.
     pub read: Vec<String>,
     /// The changes that were written, including any that were announced before.
     pub changes: Vec<Change>,
 }
 
-impl Checkup {
-    /// Takes what a look at the phones has brought.
-    pub async fn once(&self, store: &Store, phones: &[Phone], now: Timestamp) -> Result<Checked> {
-        let reads: Vec<Read> =
-            phones.iter().filter_map(|phone| self.read(phone, now)).take(PHONES_MAX).collect();
-        if reads.is_empty() {
-            return Ok(Checked::default());
+impl BackupCheck {
+    /// Stores the readings of `phones`, with the changes to announce.
+    pub async fn once(&self, store: &Store, phones: &[Phone], now: Timestamp) -> Result<CheckResult> {
+        let readings: Vec<BackupReading> =
+            phones.iter().filter_map(|phone| self.reading(phone, now)).take(PHONES_MAX).collect();
+        if readings.is_empty() {
+            return Ok(CheckResult::default());
         }
         let known = self.known(store, phones).await?;
-        let known_as = |read: &Read| known.iter().find(|phone| phone.id == read.id);
+        let known_as = |reading: &BackupReading| known.iter().find(|phone| phone.id == reading.id);
         let mut rows = Vec::new();
         let mut changes = Vec::new();
-        for read in &reads {
-            let mut row = late_backup::remembered(read, known_as(read), now);
-            if let Some(known) = known_as(read)
-                && let Some(said) = self.judged(store, read, known, now).await?
+        for reading in &readings {
+            let mut row = late_backup::updated_row(reading, known_as(reading), now);
+            if let Some(known) = known_as(reading)
+                && let Some(change) = self.check(store, reading, known, now).await?
             {
                 row = Some(KnownPhone { judged_at: now, ..row.unwrap_or_else(|| known.clone()) });
-                changes.extend(said);
+                changes.extend(change);
             }
             rows.extend(row);
         }
         if !rows.is_empty() {
             store.remember(&rows, &changes, &|change| policy::matching(&self.routes, change), now).await?;
         }
-        Ok(Checked { read: reads.into_iter().map(|read| read.id).collect(), changes })
+        Ok(CheckResult { read: readings.into_iter().map(|reading| reading.id).collect(), changes })
     }
 
     /// Returns the stored rows. Rows of earlier versions under another spelling of a UDID are renamed first.
@@ -91,37 +91,39 @@ impl Checkup {
 
     /// Returns when to read the phones next, later than `now`.
     pub fn next(&self, now: Timestamp) -> Timestamp {
-        let next = self.look.next_after(now);
+        let next = self.schedule.next_after(now);
         next.unwrap_or_else(|| now.checked_add(FALLBACK).unwrap_or(Timestamp::MAX))
     }
 
-    /// What there is to say of a phone whose turn it is; `None` where it is to be judged later.
-    async fn judged(
+    /// Checks a phone if that is due. Returns `None` if it must be checked later, and otherwise the change to
+    /// announce, if any.
+    async fn check(
         &self,
         store: &Store,
-        read: &Read,
+        reading: &BackupReading,
         known: &KnownPhone,
         now: Timestamp,
     ) -> Result<Option<Option<Change>>> {
-        let Some(late) = self.late.as_ref().filter(|late| late_backup::is_due(read, known, late, now)) else {
+        let Some(late) = self.late.as_ref().filter(|late| late_backup::is_due(reading, known, late, now))
+        else {
             return Ok(None);
         };
-        let apple = self.apple(store, now).await?;
-        Ok(match late_backup::judge(read, known, late.after, apple, &self.feed, now) {
-            Lateness::Say(change) => Some(Some(*change)),
-            Lateness::Nothing => Some(None),
-            Lateness::Open => None,
+        let apple = self.apple_status(store, now).await?;
+        Ok(match late_backup::decide(reading, known, late.after, apple, &self.feed, now) {
+            LateDecision::Announce(change) => Some(Some(*change)),
+            LateDecision::Nothing => Some(None),
+            LateDecision::Undecided => None,
         })
     }
 
-    /// Whether Apple may be why no backup was made.
-    async fn apple(&self, store: &Store, now: Timestamp) -> Result<Apple> {
-        let (sight, services) = store.listed(&self.feed).await?;
-        let lately = store.last_readable(&self.feed).await?;
-        let is_sighted = matches!(sight, FeedHealth::Readable { .. })
-            && lately.is_some_and(|lately| now.duration_since(lately).abs() <= READ_LATELY);
-        if !is_sighted || !services.iter().any(|(key, _)| key.is_backup()) {
-            return Ok(Apple::Unknown);
+    /// Returns whether Apple may be the reason for a missing backup.
+    async fn apple_status(&self, store: &Store, now: Timestamp) -> Result<AppleStatus> {
+        let (health, services) = store.listed(&self.feed).await?;
+        let last_readable = store.last_readable(&self.feed).await?;
+        let is_readable = matches!(health, FeedHealth::Readable { .. })
+            && last_readable.is_some_and(|last| now.duration_since(last).abs() <= READ_LATELY);
+        if !is_readable || !services.iter().any(|(key, _)| key.is_backup()) {
+            return Ok(AppleStatus::Unknown);
         }
         let outages = store.outages(&self.feed, now.checked_sub(RECOVERY).unwrap_or(Timestamp::MIN)).await?;
         let is_reason = outages.iter().any(|outage| {
@@ -129,19 +131,19 @@ impl Checkup {
                 && !outage.was_cancelled()
                 && ServiceKey::new(&outage.service).is_backup()
         });
-        Ok(if is_reason { Apple::Trouble } else { Apple::Fine })
+        Ok(if is_reason { AppleStatus::Outage } else { AppleStatus::Fine })
     }
 
-    /// What an iPhone told of its backups; `None` where it is none, or told nothing.
-    fn read(&self, phone: &Phone, now: Timestamp) -> Option<Read> {
-        let private = phone.private.as_ref().ok().filter(|_| is_iphone(&phone.general))?;
+    /// Returns the backup values of an iPhone, or `None` for another device or if there are none.
+    fn reading(&self, phone: &Phone, now: Timestamp) -> Option<BackupReading> {
+        let private = phone.private.as_ref().ok().filter(|_| is_iphone(&phone.public))?;
         if private.last_backup.is_none() && private.backup_enabled.is_none() {
             // The phone stopped responding before these values, so the stored ones stay.
             return None;
         }
-        Some(Read {
+        Some(BackupReading {
             id: self.id(&phone.udid),
-            model: phone.general.model.as_deref().map(|model| text::plain_line(model, MODEL_MAX_CHARS)),
+            model: phone.public.model.as_deref().map(|model| text::plain_line(model, MODEL_MAX_CHARS)),
             last_backup: late_backup::plausible(private.last_backup, now),
             backup_enabled: private.backup_enabled,
         })
@@ -158,9 +160,9 @@ impl Checkup {
     }
 }
 
-/// Other devices back up too; what people are told is about their phone.
-pub fn is_iphone(general: &General) -> bool {
-    match (&general.class, &general.model) {
+/// Returns whether a device is an iPhone. Other devices back up too, but are not reported.
+pub fn is_iphone(public: &PublicInfo) -> bool {
+    match (&public.class, &public.model) {
         (Some(class), _) => class == "iPhone",
         (None, Some(model)) => model.starts_with("iPhone"),
         (None, None) => true,

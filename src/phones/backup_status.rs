@@ -29,8 +29,8 @@ const MORNING_HOUR: i8 = 8;
 /// Apple's interval of automatic backups.
 const DUE_AFTER: SignedDuration = SignedDuration::from_hours(24);
 const LATE_AFTER: SignedDuration = SignedDuration::from_hours(48);
-/// With less of a night left than this nobody can expect a backup in it.
-const NIGHT_LEFT: SignedDuration = SignedDuration::from_hours(3);
+/// Minimum remaining time of a night in which a backup can be expected.
+const MIN_NIGHT_LEFT: SignedDuration = SignedDuration::from_hours(3);
 const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Shortest time for which Apple lists a past outage.
 const LISTED_AFTERWARDS: SignedDuration = SignedDuration::from_hours(48);
@@ -97,24 +97,25 @@ pub struct Nights {
     now: Timestamp,
     /// Nights that are over, oldest first.
     nights: Vec<Night>,
-    /// The index of the newest night that was seen and had no outage.
-    newest_free: Option<usize>,
-    /// The index of the newest night of which nobody knows anything.
-    newest_unseen: Option<usize>,
+    /// The index of the newest night that was observed to have no outage.
+    newest_clear: Option<usize>,
+    /// The index of the newest night that was not observed.
+    newest_unobserved: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Night {
     end: Timestamp,
-    fate: Fate,
+    kind: NightKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// By the outage that took most of it.
+enum NightKind {
+    /// With the outage that overlaps it longest.
     Excused(Downtime),
-    Free,
-    Unseen,
+    /// Observed, and without an outage.
+    Clear,
+    Unobserved,
 }
 
 impl Nights {
@@ -129,51 +130,58 @@ impl Nights {
         let today = now.to_zoned(zone.clone()).date();
         let evenings = (1..=MAX_DAYS_BACK).rev().filter_map(|days| today.checked_sub(days.days()).ok());
         let over = evenings.filter_map(|evening| bounds(evening, zone)).filter(|(_, end)| *end <= now);
-        let nights: Vec<Night> =
-            over.map(|(start, end)| Night { end, fate: fate((start, end), outages, covered, now) }).collect();
-        let newest = |fate: Fate| nights.iter().rposition(|night| night.fate == fate);
-        Nights { newest_free: newest(Fate::Free), newest_unseen: newest(Fate::Unseen), nights, now }
+        let nights: Vec<Night> = over
+            .map(|(start, end)| Night { end, kind: classify((start, end), outages, covered, now) })
+            .collect();
+        let newest = |kind: NightKind| nights.iter().rposition(|night| night.kind == kind);
+        Nights {
+            newest_clear: newest(NightKind::Clear),
+            newest_unobserved: newest(NightKind::Unobserved),
+            nights,
+            now,
+        }
     }
 
-    /// `last`: the last backup that succeeded; `enabled`: whether backups are switched on.
-    pub fn standing(&self, last: Option<Timestamp>, enabled: Option<bool>) -> BackupStatus {
+    /// Returns the status of a device. `last`: the last successful backup. `enabled`: whether backups are on.
+    pub fn status(&self, last: Option<Timestamp>, enabled: Option<bool>) -> BackupStatus {
         if enabled == Some(false) {
             return BackupStatus::Off;
         }
         let Some(last) = last.filter(|last| !is_ahead(*last, self.now)) else { return BackupStatus::Unknown };
-        let Some(first) = self.first_let_pass(last) else { return BackupStatus::UpToDate };
-        let is_let_pass = |night: Option<usize>| night.is_some_and(|night| night >= first);
-        // Of what was before the first night here nobody knows anything.
+        let Some(first) = self.first_missed(last) else { return BackupStatus::UpToDate };
+        let is_missed = |night: Option<usize>| night.is_some_and(|night| night >= first);
+        // Nothing is known about nights before the oldest one here.
         let is_before_all =
-            self.nights.first().is_some_and(|oldest| due(last) < oldest.end - A_DAY - NIGHT_LEFT);
-        if is_let_pass(self.newest_free) {
+            self.nights.first().is_some_and(|oldest| due(last) < oldest.end - A_DAY - MIN_NIGHT_LEFT);
+        if is_missed(self.newest_clear) {
             BackupStatus::LateOtherwise
-        } else if is_let_pass(self.newest_unseen) || is_before_all {
+        } else if is_missed(self.newest_unobserved) || is_before_all {
             BackupStatus::Unknown
         } else {
             BackupStatus::LateByApple
         }
     }
 
-    /// The outage that fell into the newest night that a device let pass, which is late or soon will
-    /// be. `None` if it let none pass, or if there was no outage in that one.
-    pub fn overlapped(&self, last: Timestamp) -> Option<&Downtime> {
-        let newest = self.nights.get(self.let_pass_from(last)..)?.last()?;
-        match &newest.fate {
-            Fate::Excused(outage) => Some(outage),
-            Fate::Free | Fate::Unseen => None,
+    /// Returns the outage in the newest night that a device missed, whether it is late already or not.
+    /// Returns `None` if it missed no night, or if that night had no outage.
+    pub fn outage_in_last_missed(&self, last: Timestamp) -> Option<&Downtime> {
+        let newest = self.nights.get(self.missed_from(last)..)?.last()?;
+        match &newest.kind {
+            NightKind::Excused(outage) => Some(outage),
+            NightKind::Clear | NightKind::Unobserved => None,
         }
     }
 
-    /// The index of the first night that a late device let pass; `None` if it is not late.
-    fn first_let_pass(&self, last: Timestamp) -> Option<usize> {
-        let first = self.let_pass_from(last);
+    /// Returns the index of the first night that a late device missed, or `None` if it is not late.
+    fn first_missed(&self, last: Timestamp) -> Option<usize> {
+        let first = self.missed_from(last);
         let is_old = self.now.duration_since(last) > LATE_AFTER;
         (is_old && first < self.nights.len()).then_some(first)
     }
 
-    fn let_pass_from(&self, last: Timestamp) -> usize {
-        self.nights.partition_point(|night| night.end.duration_since(due(last)) < NIGHT_LEFT)
+    /// Returns the index from which on all nights count as missed.
+    fn missed_from(&self, last: Timestamp) -> usize {
+        self.nights.partition_point(|night| night.end.duration_since(due(last)) < MIN_NIGHT_LEFT)
     }
 }
 
@@ -199,23 +207,23 @@ fn bounds(evening: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
     Some((at(evening, EVENING_HOUR)?, at(evening.tomorrow().ok()?, MORNING_HOUR)?))
 }
 
-fn fate(
+fn classify(
     (start, end): (Timestamp, Timestamp),
     outages: &[Downtime],
     covered: &[(Timestamp, Timestamp)],
     now: Timestamp,
-) -> Fate {
+) -> NightKind {
     let overlap = |outage: &Downtime| {
         let to = outage.to.unwrap_or(now).max(outage.from);
         (outage.from < end && to > start).then(|| to.min(end).duration_since(outage.from.max(start)))
     };
     let longest = outages.iter().filter_map(|outage| Some((overlap(outage)?, outage)));
     if let Some((_, outage)) = longest.max_by_key(|(overlap, _)| *overlap) {
-        return Fate::Excused(*outage);
+        return NightKind::Excused(*outage);
     }
-    let is_seen =
+    let is_observed =
         covered.iter().any(|(from, to)| *to >= end && from.duration_since(end) <= LISTED_AFTERWARDS);
-    if is_seen { Fate::Free } else { Fate::Unseen }
+    if is_observed { NightKind::Clear } else { NightKind::Unobserved }
 }
 
 #[cfg(test)]
@@ -241,26 +249,26 @@ mod tests {
     #[track_caller]
     fn check(last: &str, spans: &[(&str, &str)], expected: BackupStatus) {
         let nights = Nights::new(&outages(spans), &always(), &TimeZone::UTC, at(NOW));
-        assert_eq!(nights.standing(Some(at(last)), None), expected, "{last} {spans:?}");
+        assert_eq!(nights.status(Some(at(last)), None), expected, "{last} {spans:?}");
     }
 
     /// As [`check`], with these spans in which the feed was readable.
     #[track_caller]
-    fn check_seen(last: &str, covered: &[(&str, &str)], spans: &[(&str, &str)], expected: BackupStatus) {
+    fn check_observed(last: &str, covered: &[(&str, &str)], spans: &[(&str, &str)], expected: BackupStatus) {
         let covered: Vec<_> = covered.iter().map(|(from, to)| (at(from), at(to))).collect();
         let nights = Nights::new(&outages(spans), &covered, &TimeZone::UTC, at(NOW));
-        assert_eq!(nights.standing(Some(at(last)), Some(true)), expected, "{last} {covered:?} {spans:?}");
+        assert_eq!(nights.status(Some(at(last)), Some(true)), expected, "{last} {covered:?} {spans:?}");
     }
 
     #[track_caller]
     fn check_zone(zone: &str, now: &str, last: &str, spans: &[(&str, &str)], expected: BackupStatus) {
         let zone = TimeZone::get(zone).expect("a zone");
         let nights = Nights::new(&outages(spans), &always(), &zone, at(now));
-        assert_eq!(nights.standing(Some(at(last)), None), expected, "{now} {last} {spans:?}");
+        assert_eq!(nights.status(Some(at(last)), None), expected, "{now} {last} {spans:?}");
     }
 
     #[test]
-    fn late_needs_a_night_and_two_days() {
+    fn late_takes_a_missed_night_and_two_days() {
         check("2026-05-08T02:00:00Z", &[], BackupStatus::UpToDate);
         check("2026-05-07T03:00:00Z", &[], BackupStatus::UpToDate);
         // Exactly 48 hours, and one second more.
@@ -270,25 +278,25 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_by_hand_in_the_afternoon_is_not_late_on_the_second_evening() {
-        // Saturday 15:00; on Monday at 14:59 it is 47 h 59 min old and let a night pass.
+    fn a_manual_backup_in_the_afternoon_is_not_late_before_48_hours() {
+        // Saturday 15:00. On Monday at 14:59 it is 47 h 59 min old, and one night was missed.
         let nights = |now| Nights::new(&[], &always(), &TimeZone::UTC, at(now));
         let last = Some(at("2026-05-02T15:00:00Z"));
-        assert_eq!(nights("2026-05-04T14:59:00Z").standing(last, None), BackupStatus::UpToDate);
-        assert_eq!(nights("2026-05-04T15:01:00Z").standing(last, None), BackupStatus::LateOtherwise);
+        assert_eq!(nights("2026-05-04T14:59:00Z").status(last, None), BackupStatus::UpToDate);
+        assert_eq!(nights("2026-05-04T15:01:00Z").status(last, None), BackupStatus::LateOtherwise);
     }
 
     #[test]
     fn a_night_counts_with_three_hours_left_of_it() {
         // Due on Thursday at 05:00:00 and 05:00:01. Now is Friday at 07:59, before the end of the second night.
         let nights = Nights::new(&[], &always(), &TimeZone::UTC, at("2026-05-08T07:59:00Z"));
-        let standing = |last| nights.standing(Some(at(last)), None);
-        assert_eq!(standing("2026-05-06T05:00:00Z"), BackupStatus::LateOtherwise);
-        assert_eq!(standing("2026-05-06T05:00:01Z"), BackupStatus::UpToDate);
+        let status = |last| nights.status(Some(at(last)), None);
+        assert_eq!(status("2026-05-06T05:00:00Z"), BackupStatus::LateOtherwise);
+        assert_eq!(status("2026-05-06T05:00:01Z"), BackupStatus::UpToDate);
     }
 
     #[test]
-    fn an_outage_excuses_the_night_that_it_falls_into() {
+    fn an_outage_excuses_the_night_that_it_overlaps() {
         let last = "2026-05-05T03:00:00Z";
         // Due on the 6th at 03:00: the nights that end on the 6th, the 7th and the 8th.
         let three: [(&str, &str); 3] = [
@@ -315,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_taken_as_they_come() {
+    fn open_future_and_reversed_ends_are_accepted() {
         let last = "2026-05-05T03:00:00Z";
         check(last, &[("2026-05-06T02:00:00Z", "")], BackupStatus::LateByApple);
         check(last, &[("2026-05-06T02:00:00Z", "2026-07-01T00:00:00Z")], BackupStatus::LateByApple);
@@ -332,38 +340,38 @@ mod tests {
     fn off_and_no_date_come_first() {
         let nights = Nights::new(&[], &always(), &TimeZone::UTC, at(NOW));
         let last = Some(at("2026-05-08T02:00:00Z"));
-        assert_eq!(nights.standing(last, Some(false)), BackupStatus::Off);
-        assert_eq!(nights.standing(None, Some(false)), BackupStatus::Off);
-        assert_eq!(nights.standing(None, Some(true)), BackupStatus::Unknown);
-        assert_eq!(nights.standing(None, None), BackupStatus::Unknown);
+        assert_eq!(nights.status(last, Some(false)), BackupStatus::Off);
+        assert_eq!(nights.status(None, Some(false)), BackupStatus::Off);
+        assert_eq!(nights.status(None, Some(true)), BackupStatus::Unknown);
+        assert_eq!(nights.status(None, None), BackupStatus::Unknown);
     }
 
     #[test]
-    fn a_date_ahead_of_us_is_none() {
+    fn a_date_far_in_the_future_is_unknown() {
         check("2026-05-09T12:00:00Z", &[], BackupStatus::UpToDate);
         check("2026-05-09T12:00:01Z", &[], BackupStatus::Unknown);
         check("9999-12-01T00:00:00Z", &[], BackupStatus::Unknown);
     }
 
     #[test]
-    fn nights_that_nobody_saw_decide_nothing() {
+    fn unobserved_nights_decide_nothing() {
         let last = "2026-05-06T03:00:00Z";
         // Two nights: to the 7th and to the 8th.
-        check_seen(last, &[], &[], BackupStatus::Unknown);
-        let glance = |at| [(at, at)];
-        check_seen(last, &glance("2026-05-07T08:00:00Z"), &[], BackupStatus::LateOtherwise);
-        // What the rest of the night brought nobody knows.
-        check_seen(last, &glance("2026-05-07T07:59:59Z"), &[], BackupStatus::Unknown);
-        // Who looks two days after a night still learns of it.
-        let seen = |from| [(from, "2026-05-08T12:00:00Z")];
-        check_seen(last, &seen("2026-05-08T11:00:00Z"), &[], BackupStatus::LateOtherwise);
+        check_observed(last, &[], &[], BackupStatus::Unknown);
+        let once = |at| [(at, at)];
+        check_observed(last, &once("2026-05-07T08:00:00Z"), &[], BackupStatus::LateOtherwise);
+        // The rest of the night is not observed.
+        check_observed(last, &once("2026-05-07T07:59:59Z"), &[], BackupStatus::Unknown);
+        // A past outage is listed for two days.
+        let since = |from| [(from, "2026-05-08T12:00:00Z")];
+        check_observed(last, &since("2026-05-08T11:00:00Z"), &[], BackupStatus::LateOtherwise);
         let last = "2026-05-04T03:00:00Z";
         // Nights to the 5th, 6th, 7th and 8th. The last two are excused.
         let excused = [("2026-05-06T21:00:00Z", "2026-05-08T09:00:00Z")];
-        check_seen(last, &seen("2026-05-08T08:00:00Z"), &excused, BackupStatus::LateOtherwise);
-        check_seen(last, &seen("2026-05-08T08:00:01Z"), &excused, BackupStatus::Unknown);
-        // A span that ended before the night says nothing about it.
-        check_seen(
+        check_observed(last, &since("2026-05-08T08:00:00Z"), &excused, BackupStatus::LateOtherwise);
+        check_observed(last, &since("2026-05-08T08:00:01Z"), &excused, BackupStatus::Unknown);
+        // A span that ends before the night does not cover it.
+        check_observed(
             "2026-05-06T03:00:00Z",
             &[("2026-05-01T00:00:00Z", "2026-05-06T20:00:00Z")],
             &[],
@@ -371,11 +379,11 @@ mod tests {
         );
         // A known outage excuses a night even if it was not observed.
         let all = [("2026-05-04T21:00:00Z", "2026-05-08T09:00:00Z")];
-        check_seen(last, &[], &all, BackupStatus::LateByApple);
+        check_observed(last, &[], &all, BackupStatus::LateByApple);
     }
 
     #[test]
-    fn before_the_first_night_nobody_knows() {
+    fn a_backup_before_the_oldest_night_may_be_unknown() {
         let for_ever = [("2020-01-01T00:00:00Z", "")];
         check("2025-06-01T00:00:00Z", &for_ever, BackupStatus::LateByApple);
         check("2025-03-01T00:00:00Z", &for_ever, BackupStatus::Unknown);
@@ -384,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn nights_are_those_of_the_zone() {
+    fn nights_are_local_to_the_time_zone() {
         // 18:00 to 19:00 UTC is 20:00 to 21:00 in Berlin and 11:00 in Los Angeles.
         let evening = [("2026-05-06T18:00:00Z", "2026-05-06T19:00:00Z")];
         let last = "2026-05-05T20:00:00Z";
@@ -404,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_that_change_at_night_change_no_rule() {
+    fn clock_changes_at_night_are_respected() {
         // In Berlin the night to 29 March 2026 has 11 hours and ends at 06:00 UTC, the one to
         // 25 October has 13 and ends at 07:00 UTC.
         for (morning, just_in, too_late, now) in [
@@ -419,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_nights_are_the_one_that_is_over_and_the_one_that_goes_on() {
+    fn the_last_nights_are_the_current_one_and_the_newest_past_one() {
         #[track_caller]
         fn check(now: &str, expected: &[&str]) {
             let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
@@ -437,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outage_of_the_newest_night_can_be_named() {
+    fn the_outage_of_the_newest_missed_night_is_found() {
         let spans = [
             ("2026-05-07T23:00:00Z", "2026-05-07T23:10:00Z"),
             ("2026-05-08T01:00:00Z", "2026-05-08T02:00:00Z"),
@@ -445,10 +453,10 @@ mod tests {
         ];
         let nights = |spans: &[_]| Nights::new(&outages(spans), &always(), &TimeZone::UTC, at(NOW));
         let last = at("2026-05-05T02:00:00Z");
-        assert_eq!(nights(&spans).overlapped(last), outages(&spans[1..2]).first());
-        assert_eq!(nights(&spans[2..]).overlapped(last), None);
-        // Not late yet, and not due yet.
-        assert!(nights(&spans).overlapped(at("2026-05-07T02:00:00Z")).is_some());
-        assert_eq!(nights(&spans).overlapped(at("2026-05-08T02:00:00Z")), None);
+        assert_eq!(nights(&spans).outage_in_last_missed(last), outages(&spans[1..2]).first());
+        assert_eq!(nights(&spans[2..]).outage_in_last_missed(last), None);
+        // Missed but not late, and not due.
+        assert!(nights(&spans).outage_in_last_missed(at("2026-05-07T02:00:00Z")).is_some());
+        assert_eq!(nights(&spans).outage_in_last_missed(at("2026-05-08T02:00:00Z")), None);
     }
 }

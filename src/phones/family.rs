@@ -40,15 +40,16 @@ impl DeviceFamily {
     /// Returns the family for the class (`iPad`) and the model (`iPad7,1`) that a device reports. If one of
     /// them names another device, that device wins.
     pub fn of(class: Option<&str>, model: Option<&str>) -> DeviceFamily {
-        let told: Vec<DeviceFamily> = [class, model].into_iter().flatten().map(DeviceFamily::told).collect();
-        let other = told.iter().find(|family| matches!(family, DeviceFamily::Other(_)));
-        let known = told.iter().find(|family| **family != DeviceFamily::Unknown);
+        let named: Vec<DeviceFamily> =
+            [class, model].into_iter().flatten().map(DeviceFamily::from_apple).collect();
+        let other = named.iter().find(|family| matches!(family, DeviceFamily::Other(_)));
+        let known = named.iter().find(|family| **family != DeviceFamily::Unknown);
         other.or(known).cloned().unwrap_or(DeviceFamily::Unknown)
     }
 
-    /// By a text that people or a device management wrote: `iPad Air (5th generation)`, `tvOS`,
-    /// `AppleTV6,2`. Unknown unless it names a device.
-    pub fn described(text: &str) -> DeviceFamily {
+    /// Returns the family named in a text of a user or of device management, for example
+    /// `iPad Air (5th generation)`, `tvOS` or `AppleTV6,2`. Unknown if the text names no device.
+    pub fn from_description(text: &str) -> DeviceFamily {
         let folded: String =
             text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
         let names =
@@ -60,7 +61,11 @@ impl DeviceFamily {
         if let Some((_, name)) = OTHERS.iter().find(|(start, _)| bare.starts_with(start)) {
             return DeviceFamily::Other((*name).to_owned());
         }
-        if is_product_type(text.trim()) { DeviceFamily::told(text.trim()) } else { DeviceFamily::Unknown }
+        if is_product_type(text.trim()) {
+            DeviceFamily::from_apple(text.trim())
+        } else {
+            DeviceFamily::Unknown
+        }
     }
 
     /// Returns whether the rules of iOS do not apply.
@@ -68,15 +73,15 @@ impl DeviceFamily {
         matches!(self, DeviceFamily::Other(_))
     }
 
-    /// Of Apple's own word: every word but the three names another device.
-    fn told(word: &str) -> DeviceFamily {
+    /// Returns the family for a word of Apple's. Any word but the three names another device.
+    fn from_apple(word: &str) -> DeviceFamily {
         let letters: String = word.chars().take_while(|c| !c.is_ascii_digit()).collect();
         match letters.trim() {
             "" => DeviceFamily::Unknown,
             "iPhone" => DeviceFamily::IPhone,
             "iPad" => DeviceFamily::IPad,
             "iPod" => DeviceFamily::IPod,
-            _ => match DeviceFamily::described(&letters) {
+            _ => match DeviceFamily::from_description(&letters) {
                 DeviceFamily::Other(name) => DeviceFamily::Other(name),
                 _ => DeviceFamily::Other(word.chars().take(MAX_WORD_CHARS).collect()),
             },
@@ -101,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_class_of_its_own_is_neither_iphone_nor_ipad() {
+    fn other_classes_are_other_devices() {
         for (class, model, expected) in [
             (Some("iPhone"), Some("iPhone13,2"), DeviceFamily::IPhone),
             (Some("iPad"), None, DeviceFamily::IPad),
@@ -125,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_lists_name_a_device_or_nothing() {
+    fn descriptions_name_a_device_or_are_unknown() {
         for (text, expected) in [
             ("iPhone 13 Pro", DeviceFamily::IPhone),
             ("Apple iPad Air (5th generation)", DeviceFamily::IPad),
@@ -149,7 +154,7 @@ mod tests {
             ("1,000", DeviceFamily::Unknown),
             ("", DeviceFamily::Unknown),
         ] {
-            assert_eq!(DeviceFamily::described(text), expected, "{text:?}");
+            assert_eq!(DeviceFamily::from_description(text), expected, "{text:?}");
         }
     }
 }

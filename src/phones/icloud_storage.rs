@@ -3,21 +3,16 @@
 //! Runs `brctl quota`, with a timeout because it may hang. Never asks for an Apple Account. Output in
 //! another form than the known one gives [`Storage::Unknown`].
 
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
-use tokio::time::timeout;
-
 use crate::cause::cannot;
+use crate::process::{Capture, Exit, Subprocess};
 use crate::text;
 
-/// Where macOS has it; no other `brctl` is meant.
-pub const BRCTL: &str = "/usr/bin/brctl";
-pub const WITHIN: Duration = Duration::from_secs(5);
-const OUTPUT_MAX_BYTES: u64 = 4 << 10;
+/// An absolute path, so that no other `brctl` is run.
+const BRCTL: &str = "/usr/bin/brctl";
+const TIMEOUT: Duration = Duration::from_secs(5);
+const OUTPUT_MAX_BYTES: usize = 4 << 10;
 const MAX_WORDS_CHARS: usize = 200;
 const WORDS: &str = "bytes of quota remaining";
 
@@ -32,36 +27,35 @@ pub enum Storage {
     Unknown(String),
 }
 
-/// On a Mac asks it.
-pub async fn look() -> Storage {
-    if cfg!(target_os = "macos") { ask(Path::new(BRCTL), WITHIN).await } else { Storage::NotHere }
+/// Reads the free storage on macOS.
+pub async fn ask() -> Storage {
+    if cfg!(target_os = "macos") { run(BRCTL, TIMEOUT).await } else { Storage::NotHere }
 }
 
-/// Runs `brctl quota`; a program that is not done in time is killed.
-pub async fn ask(brctl: &Path, within: Duration) -> Storage {
-    match timeout(within, said(brctl)).await {
-        Ok(Ok(text)) => parse(&text).map_or_else(
-            || Storage::Unknown(format!("brctl printed: {}", text::plain_line(&text, MAX_WORDS_CHARS))),
-            Storage::Left,
-        ),
-        Ok(Err(error)) => Storage::Unknown(text::plain_line(&cannot("run brctl", &error), MAX_WORDS_CHARS)),
-        Err(_) => Storage::Unknown(format!("brctl did not respond within {} s", within.as_secs_f64())),
+/// Runs `brctl quota`.
+async fn run(brctl: &str, timeout: Duration) -> Storage {
+    let subprocess = Subprocess {
+        program: brctl,
+        arguments: &["quota".to_owned()],
+        variables: &[],
+        input: b"",
+        timeout,
+        capture: Capture::Stdout(OUTPUT_MAX_BYTES),
+    };
+    let finished = match subprocess.run().await {
+        Ok(finished) => finished,
+        Err(error) => {
+            return Storage::Unknown(text::plain_line(&cannot("run brctl", &error), MAX_WORDS_CHARS));
+        }
+    };
+    if let Exit::TimedOut(timeout) = finished.exit {
+        return Storage::Unknown(format!("brctl did not respond within {} s", timeout.as_secs_f64()));
     }
-}
-
-async fn said(brctl: &Path) -> std::io::Result<String> {
-    let mut child = Command::new(brctl)
-        .arg("quota")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    let mut bytes = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(OUTPUT_MAX_BYTES).read_to_end(&mut bytes).await?;
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let text = String::from_utf8_lossy(finished.output());
+    parse(&text).map_or_else(
+        || Storage::Unknown(format!("brctl printed: {}", text::plain_line(&text, MAX_WORDS_CHARS))),
+        Storage::Left,
+    )
 }
 
 /// Parses a line like `12345 bytes of quota remaining in personal account`.
@@ -77,7 +71,6 @@ pub fn parse(text: &str) -> Option<u64> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
 
     use tempfile::TempDir;
 
@@ -103,14 +96,14 @@ mod tests {
         }
     }
 
-    fn program(folder: &TempDir, script: &str) -> PathBuf {
+    fn program(folder: &TempDir, script: &str) -> String {
         let path = folder.path().join("brctl");
         // Written under another name and moved, because a file that is open for writing cannot be run.
         let draft = folder.path().join("draft");
         fs::write(&draft, format!("#!/bin/sh\n{script}\n")).expect("written");
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).expect("made a program");
         fs::rename(&draft, &path).expect("moved");
-        path
+        path.display().to_string()
     }
 
     #[track_caller]
@@ -120,58 +113,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_program_is_asked_and_not_waited_for() {
+    async fn reads_the_quota_and_reports_every_failure() {
         let folder = TempDir::new().expect("a folder");
-        let long = Duration::from_secs(60);
+        let (long, short) = (Duration::from_secs(60), Duration::from_millis(300));
         let good = program(
             &folder,
             "[ \"$*\" = quota ] && echo 5000000000 bytes of quota remaining in personal account",
         );
-        assert_eq!(ask(&good, long).await, Storage::Left(5_000_000_000));
+        assert_eq!(run(&good, long).await, Storage::Left(5_000_000_000));
         let bad = program(&folder, "printf 'no\\033[31m account\\n'; exit 1");
-        check(&ask(&bad, long).await, "brctl printed: no[31m account");
-        let endless = program(&folder, "exec yes");
-        check(&ask(&endless, long).await, "brctl printed: y y y");
-        let hangs = program(&folder, "exec sleep 600");
-        check(&ask(&hangs, Duration::from_millis(300)).await, "brctl did not respond within 0.3 s");
-        check(&ask(&folder.path().join("nothing"), long).await, "cannot run brctl: no such file");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn who_is_not_waited_for_is_killed() {
-        let folder = TempDir::new().expect("a folder");
-        let file = folder.path().join("pid");
-        let hangs = program(&folder, &format!("echo $$ > {}; exec sleep 600", file.display()));
-        let started = async {
-            loop {
-                let pid = fs::read_to_string(&file).unwrap_or_default();
-                if pid.ends_with('\n') {
-                    return pid.trim().to_owned();
-                }
-                tokio::task::yield_now().await;
-            }
-        };
-        let pid = tokio::select! {
-            storage = ask(&hangs, Duration::from_secs(60)) => panic!("{storage:?}"),
-            pid = started => pid,
-        };
-        let is_alive = || {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-        };
-        let gone = async {
-            while is_alive() {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(60), gone).await.expect("killed");
+        check(&run(&bad, long).await, "brctl printed: no[31m account");
+        for script in ["exec yes", "exec sleep 600"] {
+            check(&run(&program(&folder, script), short).await, "brctl did not respond within 0.3 s");
+        }
+        check(&run("/nonexistent/brctl", long).await, "cannot run brctl: no such file");
     }
 
     #[tokio::test]
-    async fn elsewhere_nobody_is_asked() {
+    async fn asks_only_macos() {
         if !cfg!(target_os = "macos") {
-            assert_eq!(look().await, Storage::NotHere);
+            assert_eq!(ask().await, Storage::NotHere);
         }
     }
 }

@@ -31,19 +31,19 @@ const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 const BODY_MAX_BYTES: usize = 4 << 20;
 const MAX_MODELS: usize = 5_000;
 const MAX_MODEL_CHARS: usize = 40;
-const MAX_NUMBERS: usize = 4;
-const MAX_WORDS_CHARS: usize = 200;
+const MAX_COMPONENTS: usize = 4;
+const MAX_ERROR_CHARS: usize = 200;
 const FRESH_FOR: SignedDuration = SignedDuration::from_hours(24);
-const KEPT_IN: &str = "releases.json";
-const KEPT_MAX_BYTES: u64 = 1 << 20;
-/// Of our own file.
-const KEPT_VERSION: u32 = 1;
+const CACHE_FILE: &str = "releases.json";
+const CACHE_MAX_BYTES: u64 = 1 << 20;
+/// Version of the cache file's format.
+const CACHE_VERSION: u32 = 1;
 
 /// A version of iOS with up to four numbers. `26` and `26.0` are equal.
 #[derive(Clone, Debug)]
 pub struct Version {
-    numbers: [u32; MAX_NUMBERS],
-    /// As it was written.
+    numbers: [u32; MAX_COMPONENTS],
+    /// The version as Apple writes it.
     text: String,
 }
 
@@ -53,7 +53,7 @@ impl Version {
     pub fn parse(text: &str) -> Option<Version> {
         let text = text.trim();
         let dotted = text.split(' ').next().unwrap_or_default();
-        let mut numbers = [0; MAX_NUMBERS];
+        let mut numbers = [0; MAX_COMPONENTS];
         for (at, part) in dotted.split('.').enumerate() {
             let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             *numbers.get_mut(at).filter(|_| is_number)? = part.parse().ok()?;
@@ -105,8 +105,7 @@ pub struct Releases {
 impl Releases {
     /// Parses Apple's response. The error is one line.
     pub fn parse(body: &[u8], at: Timestamp) -> Result<Releases, String> {
-        let list: wire::ReleaseList =
-            serde_json::from_slice(body).map_err(|_| format!("{HOST} answers with no list of versions"))?;
+        let list: wire::ReleaseList = serde_json::from_slice(body).map_err(|_| not_a_list())?;
         let mut newest: BTreeMap<String, Version> = BTreeMap::new();
         for release in list.sets.ios.into_iter().filter_map(wire::release) {
             let Some(version) = Version::parse(&release.version) else { continue };
@@ -119,7 +118,7 @@ impl Releases {
             }
         }
         if newest.is_empty() {
-            return Err(format!("{HOST} answers with a list without versions"));
+            return Err(format!("cannot read the list of iOS versions from {HOST}: it contains no versions"));
         }
         Ok(Releases { at, stale: None, newest })
     }
@@ -169,48 +168,53 @@ pub struct Source {
     pub address: Option<SocketAddr>,
     /// The directory of the cache. Without it, or if it is not writable, nothing is cached.
     pub state_directory: Option<PathBuf>,
-    /// For the whole answer.
-    pub within: Duration,
+    /// Timeout for the whole request.
+    pub timeout: Duration,
 }
 
-/// The list, at most a day old where Apple can be reached; else the kept one, however old, which says
-/// so. The error is one line.
-pub async fn ask(source: &Source, now: Timestamp) -> Result<Releases, String> {
-    let kept = source.state_directory.as_deref().and_then(read_kept);
-    if let Some(kept) = kept.as_ref().filter(|kept| is_fresh(kept, now)) {
-        return Ok(kept.clone());
+/// Returns a list that is at most a day old. If Apple cannot be reached, returns the cached one of any age,
+/// marked as stale. The error is one line.
+pub async fn load(source: &Source, now: Timestamp) -> Result<Releases, String> {
+    let cached = source.state_directory.as_deref().and_then(read_cache);
+    if let Some(cached) = cached.as_ref().filter(|cached| is_fresh(cached, now)) {
+        return Ok(cached.clone());
     }
     match fetch(source, now).await {
         Ok(releases) => {
             if let Some(directory) = &source.state_directory {
-                // Asking again tomorrow is all that it costs.
-                let _ = keep(directory, &releases);
+                // Without a cache, the next run only fetches the list again.
+                let _ = write_cache(directory, &releases);
             }
             Ok(releases)
         }
-        Err(words) => match kept {
-            Some(kept) => Ok(Releases { stale: Some(words), ..kept }),
-            None => Err(words),
+        Err(error) => match cached {
+            Some(cached) => Ok(Releases { stale: Some(error), ..cached }),
+            None => Err(error),
         },
     }
 }
 
-/// What is dated ahead of us was kept by a wrong clock, then or now.
-fn is_fresh(kept: &Releases, now: Timestamp) -> bool {
-    let age = now.duration_since(kept.at);
+/// Returns whether a list is at most a day old. A date in the future does not count, because a clock was
+/// wrong.
+fn is_fresh(releases: &Releases, now: Timestamp) -> bool {
+    let age = now.duration_since(releases.at);
     !age.is_negative() && age < FRESH_FOR
 }
 
 fn too_large() -> String {
-    format!("{HOST} answers with more than {} MiB", BODY_MAX_BYTES >> 20)
+    format!("the response from {HOST} is larger than {} MiB", BODY_MAX_BYTES >> 20)
+}
+
+fn not_a_list() -> String {
+    format!("cannot read the list of iOS versions from {HOST}: unknown format")
 }
 
 async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
     let client = client(source)?;
-    let failed = |error: reqwest::Error| failure(error, source.within);
+    let failed = |error: reqwest::Error| failure(error, source.timeout);
     let mut response = client.get(format!("https://{HOST}{PATH}")).send().await.map_err(failed)?;
     if response.status() != StatusCode::OK {
-        return Err(format!("{HOST} answers {}", response.status()));
+        return Err(format!("{HOST} returned HTTP {}", response.status()));
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
@@ -221,14 +225,14 @@ async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
     }
     let body = gzip::unpacked(body, BODY_MAX_BYTES).map_err(|fault| match fault {
         gzip::GzipError::TooLarge => too_large(),
-        gzip::GzipError::Broken(_) => format!("{HOST} answers with no list of versions"),
+        gzip::GzipError::Broken(_) => not_a_list(),
     })?;
     Releases::parse(&body, now)
 }
 
 fn client(source: &Source) -> Result<Client, String> {
     tls::install_provider();
-    let failed = |_| "cannot prepare the connection to Apple's list of versions".to_owned();
+    let failed = |_| "cannot prepare the connection to Apple's list of iOS versions".to_owned();
     let own = Certificate::from_pem(tls::APPLE_ROOT_CA_PEM.as_bytes()).map_err(failed)?;
     let extra = source.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok());
     let builder = Client::builder()
@@ -236,66 +240,66 @@ fn client(source: &Source) -> Result<Client, String> {
         .tls_certs_only([own].into_iter().chain(extra))
         .https_only(true)
         .redirect(redirect::Policy::none())
-        .timeout(source.within)
+        .timeout(source.timeout)
         .referer(false)
         .pool_max_idle_per_host(0);
     let builder = match source.address {
         Some(address) => builder.resolve(HOST, address).no_proxy(),
-        None => proxy::through(builder),
+        None => proxy::apply(builder),
     };
     builder.build().map_err(failed)
 }
 
-fn failure(error: reqwest::Error, within: Duration) -> String {
+fn failure(error: reqwest::Error, timeout: Duration) -> String {
     if error.is_timeout() {
-        return format!("{HOST} did not answer within {} s", within.as_secs_f64());
+        return format!("{HOST} did not respond within {} s", timeout.as_secs_f64());
     }
     if let Some(cause) = tls::reason(&error) {
-        return format!("cannot ask {HOST}: {cause}");
+        return format!("cannot reach {HOST}: {cause}");
     }
     // The outer errors only say that a request was made.
     let mut cause: &dyn Error = &error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    text::plain_line(&format!("cannot ask {HOST}: {cause}"), MAX_WORDS_CHARS)
+    text::plain_line(&format!("cannot reach {HOST}: {cause}"), MAX_ERROR_CHARS)
 }
 
 /// The format of the cache file.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct CacheFile {
     version: u32,
     at: Timestamp,
     newest: BTreeMap<String, String>,
 }
 
-/// A broken one is none.
-fn read_kept(directory: &Path) -> Option<Releases> {
-    let bytes = regular_file::read(&directory.join(KEPT_IN), KEPT_MAX_BYTES).ok()?;
-    let kept: Kept =
-        serde_json::from_slice(&bytes).ok().filter(|kept: &Kept| kept.version == KEPT_VERSION)?;
-    let newest: BTreeMap<String, Version> = kept
+/// Reads the cache. Returns `None` if it is missing or invalid.
+fn read_cache(directory: &Path) -> Option<Releases> {
+    let bytes = regular_file::read(&directory.join(CACHE_FILE), CACHE_MAX_BYTES).ok()?;
+    let cached: CacheFile =
+        serde_json::from_slice(&bytes).ok().filter(|cached: &CacheFile| cached.version == CACHE_VERSION)?;
+    let newest: BTreeMap<String, Version> = cached
         .newest
         .into_iter()
         .map(|(model, version)| Some((model, Version::parse(&version)?)))
         .collect::<Option<_>>()?;
-    (!newest.is_empty()).then_some(Releases { at: kept.at, stale: None, newest })
+    (!newest.is_empty()).then_some(Releases { at: cached.at, stale: None, newest })
 }
 
-/// All or nothing, and readable by its owner only, like all that lies there.
-fn keep(directory: &Path, releases: &Releases) -> io::Result<()> {
+/// Writes the cache atomically, with access for its owner only, like all files in the state directory.
+fn write_cache(directory: &Path, releases: &Releases) -> io::Result<()> {
     let newest =
         releases.newest.iter().map(|(model, version)| (model.clone(), version.to_string())).collect();
-    let bytes = serde_json::to_vec(&Kept { version: KEPT_VERSION, at: releases.at, newest })?;
-    let draft = directory.join(format!("{KEPT_IN}.{}", std::process::id()));
+    let bytes = serde_json::to_vec(&CacheFile { version: CACHE_VERSION, at: releases.at, newest })?;
+    let draft = directory.join(format!("{CACHE_FILE}.{}", std::process::id()));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&draft)
         .and_then(|mut file| file.write_all(&bytes))
-        .and_then(|()| fs::rename(&draft, directory.join(KEPT_IN)));
+        .and_then(|()| fs::rename(&draft, directory.join(CACHE_FILE)));
     if written.is_err() {
         // A draft left behind would block a later process with the same id.
         let _ = fs::remove_file(&draft);
@@ -345,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_version_of_each_model_counts() {
+    fn the_highest_version_of_each_model_counts() {
         let list = json!([
             { "ProductVersion": "18.7.10", "Build": "22H1", "SupportedDevices": ["iPhone11,8", "iPhone13,2"] },
             { "ProductVersion": "26.6.1", "SupportedDevices": ["iPhone13,2", "iPad14,1"] },
@@ -370,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_entry_costs_itself() {
+    fn an_invalid_entry_affects_no_other() {
         let list = json!([
             null,
             7,
@@ -388,12 +392,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_none() {
+    fn other_responses_are_rejected() {
         for sets in
             [json!([]), json!({}), json!(null), json!([{ "ProductVersion": "x", "SupportedDevices": [] }])]
         {
-            let words = releases(sets).expect_err("no list");
-            assert!(words.starts_with("gdmf.apple.com answers with "), "{words}");
+            let error = releases(sets).expect_err("no list");
+            assert!(
+                error.starts_with("cannot read the list of iOS versions from gdmf.apple.com: "),
+                "{error}"
+            );
         }
         for body in [
             &b""[..],
@@ -409,23 +416,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_again_and_what_is_broken_is_not() {
+    fn a_written_cache_is_read_and_an_invalid_one_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
         let releases = releases(json!([{ "ProductVersion": "26.0", "SupportedDevices": ["iPhone13,2"] }]));
         let releases = releases.expect("a list");
-        assert_eq!(read_kept(folder.path()), None);
-        keep(folder.path(), &releases).expect("kept");
-        keep(folder.path(), &releases).expect("kept again");
-        assert_eq!(read_kept(folder.path()).as_ref(), Some(&releases));
-        let file = folder.path().join(KEPT_IN);
+        assert_eq!(read_cache(folder.path()), None);
+        write_cache(folder.path(), &releases).expect("written");
+        write_cache(folder.path(), &releases).expect("replaced");
+        assert_eq!(read_cache(folder.path()).as_ref(), Some(&releases));
+        let file = folder.path().join(CACHE_FILE);
         assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
-        keep(&folder.path().join("nowhere"), &releases).expect_err("no folder");
+        write_cache(&folder.path().join("nowhere"), &releases).expect_err("no folder");
 
         let whole = fs::read(&file).expect("readable");
         for length in 0..whole.len() {
             fs::write(&file, &whole[..length]).expect("written");
-            assert_eq!(read_kept(folder.path()), None);
+            assert_eq!(read_cache(folder.path()), None);
         }
         for broken in [
             r#"{"version":2,"at":"2026-08-01T00:00:00Z","newest":{"a":"1"}}"#,
@@ -434,12 +441,12 @@ mod tests {
             r#"{"version":1,"at":"soon","newest":{"a":"1"}}"#,
         ] {
             fs::write(&file, broken).expect("written");
-            assert_eq!(read_kept(folder.path()), None, "{broken}");
+            assert_eq!(read_cache(folder.path()), None, "{broken}");
         }
     }
 
     #[test]
-    fn a_day_is_fresh() {
+    fn a_list_is_fresh_for_a_day() {
         let releases =
             releases(json!([{ "ProductVersion": "26", "SupportedDevices": ["x"] }])).expect("a list");
         for (now, expected) in [

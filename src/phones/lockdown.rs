@@ -11,7 +11,8 @@ use crate::phones::property_list;
 use super::pairing::Pairing;
 use super::usbmuxd::{self, Device};
 use super::{
-    Address, Fault, MAX_PACKET_BYTES, MAX_TEXT_CHARS, PhoneReading, Private, Refusal, Wire, list, values,
+    AccessError, Address, MAX_PACKET_BYTES, MAX_TEXT_CHARS, PartialPhone, PrivateInfo, ProtocolError, Stream,
+    dictionary, values,
 };
 
 /// The type of lockdownd. A phone in recovery mode reports another one.
@@ -21,61 +22,65 @@ const DISK: &str = "com.apple.disk_usage";
 const BATTERY: &str = "com.apple.mobile.battery";
 const FIND_MY: &str = "com.apple.fmip";
 
-/// Asks for everything, in order of worth: a phone that falls silent in the middle has told the
-/// most important then.
-pub(super) async fn ask(address: &Address, device: &Device, sight: &mut PhoneReading) -> Result<(), Refusal> {
-    let mut line = Line { wire: usbmuxd::connect(address, device).await? };
-    let answer = line.ask("QueryType", []).await?;
-    match answer.get("Type").and_then(Value::as_string) {
+/// Reads all values into `phone`, the most important ones first, because a phone may stop responding.
+pub(super) async fn query(
+    address: &Address,
+    device: &Device,
+    phone: &mut PartialPhone,
+) -> Result<(), AccessError> {
+    let mut client = Client { stream: usbmuxd::connect(address, device).await? };
+    let response = client.request("QueryType", []).await?;
+    match response.get("Type").and_then(Value::as_string) {
         None | Some(NORMAL_MODE) => {}
-        Some(other) => return Err(Refusal::Other(bounded("it is in another mode", other))),
+        Some(other) => return Err(AccessError::Other(message("the phone is in another mode", other))),
     }
-    let general = &mut sight.general;
-    general.class = line.value(None, "DeviceClass").await?.as_ref().and_then(values::text);
-    general.model = line.value(None, "ProductType").await?.as_ref().and_then(values::text);
-    general.version = line.value(None, "ProductVersion").await?.as_ref().and_then(values::text);
-    general.build = line.value(None, "BuildVersion").await?.as_ref().and_then(values::text);
-    general.name = line.value(None, "DeviceName").await?.as_ref().and_then(values::text);
-    general.clock = line.value(None, "TimeIntervalSince1970").await?.as_ref().and_then(values::clock);
+    let public = &mut phone.public;
+    public.class = client.value(None, "DeviceClass").await?.as_ref().and_then(values::text);
+    public.model = client.value(None, "ProductType").await?.as_ref().and_then(values::text);
+    public.version = client.value(None, "ProductVersion").await?.as_ref().and_then(values::text);
+    public.build = client.value(None, "BuildVersion").await?.as_ref().and_then(values::text);
+    public.name = client.value(None, "DeviceName").await?.as_ref().and_then(values::text);
+    public.clock = client.value(None, "TimeIntervalSince1970").await?.as_ref().and_then(values::clock);
 
     let record = usbmuxd::pair_record(address, device).await?;
     let pairing = Pairing::read(&record)?;
-    let (mut line, session) = start_session(line, &pairing).await?;
-    let end = ask_private(&mut line, session.shows_paired_key, &mut sight.private).await;
-    if end.is_ok() {
-        // Politeness: what is read is read, and nobody waits for an answer.
-        let _ = line.send("StopSession", [("SessionID", session.id.into())]).await;
+    let (mut client, session) = start_session(client, &pairing).await?;
+    let result = query_private(&mut client, session.shows_paired_key, &mut phone.private).await;
+    if result.is_ok() {
+        // A courtesy to the phone; an error does not matter, because all values are read.
+        let _ = client.send("StopSession", [("SessionID", session.id.into())]).await;
     }
-    Ok(end?)
+    Ok(result?)
 }
 
-async fn ask_private(
-    line: &mut Line,
+async fn query_private(
+    client: &mut Client,
     shows_paired_key: bool,
-    private: &mut Option<Private>,
-) -> Result<(), Fault> {
-    let first = line.value(Some(BACKUP), "CloudBackupEnabled").await?;
-    let private = private.insert(Private {
+    private: &mut Option<PrivateInfo>,
+) -> Result<(), ProtocolError> {
+    let first = client.value(Some(BACKUP), "CloudBackupEnabled").await?;
+    let private = private.insert(PrivateInfo {
         backup_enabled: first.as_ref().and_then(values::flag),
         shows_paired_key,
-        ..Private::default()
+        ..PrivateInfo::default()
     });
     private.last_backup =
-        line.value(Some(BACKUP), "LastCloudBackupDate").await?.as_ref().and_then(values::backup_date);
+        client.value(Some(BACKUP), "LastCloudBackupDate").await?.as_ref().and_then(values::backup_date);
     private.free_bytes =
-        line.value(Some(DISK), "AmountDataAvailable").await?.as_ref().and_then(values::bytes);
+        client.value(Some(DISK), "AmountDataAvailable").await?.as_ref().and_then(values::bytes);
     private.capacity_bytes =
-        line.value(Some(DISK), "TotalDataCapacity").await?.as_ref().and_then(values::capacity);
+        client.value(Some(DISK), "TotalDataCapacity").await?.as_ref().and_then(values::capacity);
     private.battery_percent =
-        line.value(Some(BATTERY), "BatteryCurrentCapacity").await?.as_ref().and_then(values::percent);
+        client.value(Some(BATTERY), "BatteryCurrentCapacity").await?.as_ref().and_then(values::percent);
     private.is_charging =
-        line.value(Some(BATTERY), "BatteryIsCharging").await?.as_ref().and_then(values::flag);
-    private.has_power = line.value(Some(BATTERY), "ExternalConnected").await?.as_ref().and_then(values::flag);
+        client.value(Some(BATTERY), "BatteryIsCharging").await?.as_ref().and_then(values::flag);
+    private.has_power =
+        client.value(Some(BATTERY), "ExternalConnected").await?.as_ref().and_then(values::flag);
     private.last_local_backup =
-        line.value(Some(BACKUP), "LastiTunesBackupDate").await?.as_ref().and_then(values::backup_date);
+        client.value(Some(BACKUP), "LastiTunesBackupDate").await?.as_ref().and_then(values::backup_date);
     private.encrypts_local_backups =
-        line.value(Some(BACKUP), "WillEncrypt").await?.as_ref().and_then(values::flag);
-    private.is_signed_in = line.value(Some(FIND_MY), "IsAssociated").await?.as_ref().and_then(values::flag);
+        client.value(Some(BACKUP), "WillEncrypt").await?.as_ref().and_then(values::flag);
+    private.is_signed_in = client.value(Some(FIND_MY), "IsAssociated").await?.as_ref().and_then(values::flag);
     Ok(())
 }
 
@@ -84,90 +89,90 @@ struct Session {
     shows_paired_key: bool,
 }
 
-/// Over TLS from here on where the phone wants it, which all do since many years.
-async fn start_session(mut line: Line, pairing: &Pairing) -> Result<(Line, Session), Refusal> {
+/// Starts a session, with TLS if the phone requests it. All current phones do.
+async fn start_session(mut client: Client, pairing: &Pairing) -> Result<(Client, Session), AccessError> {
     let fields =
         [("HostID", pairing.host_id.expose().into()), ("SystemBUID", pairing.system_buid.expose().into())];
-    let answer = line.ask("StartSession", fields).await?;
-    if let Some(word) = error(&answer) {
-        return Err(match word {
-            "InvalidHostID" => Refusal::NotTrustedAnyMore,
-            "PasswordProtected" => Refusal::Locked,
-            "PairingDialogResponsePending" => Refusal::DialogOpen,
-            "UserDeniedPairing" => Refusal::Denied,
-            other => Refusal::Other(bounded("it starts no session", other)),
+    let response = client.request("StartSession", fields).await?;
+    if let Some(name) = error(&response) {
+        return Err(match name {
+            "InvalidHostID" => AccessError::NoLongerTrusted,
+            "PasswordProtected" => AccessError::Locked,
+            "PairingDialogResponsePending" => AccessError::TrustDialogOpen,
+            "UserDeniedPairing" => AccessError::TrustDenied,
+            other => AccessError::Other(message("the phone refused the session", other)),
         });
     }
-    let id = answer.get("SessionID").and_then(values::text);
-    let id = id.ok_or(Fault("the phone started a session without a number"))?;
-    if answer.get("EnableSessionSSL").and_then(values::flag) != Some(true) {
-        return Ok((line, Session { id, shows_paired_key: false }));
+    let id = response.get("SessionID").and_then(values::text);
+    let id = id.ok_or(ProtocolError("the phone sent no session ID"))?;
+    if response.get("EnableSessionSSL").and_then(values::flag) != Some(true) {
+        return Ok((client, Session { id, shows_paired_key: false }));
     }
-    let (wire, shows_paired_key) = pairing.secure(line.wire).await?;
-    Ok((Line { wire }, Session { id, shows_paired_key }))
+    let (stream, shows_paired_key) = pairing.secure(client.stream).await?;
+    Ok((Client { stream }, Session { id, shows_paired_key }))
 }
 
-fn error(answer: &Dictionary) -> Option<&str> {
-    answer.get("Error").map(|word| word.as_string().unwrap_or("an error without a name"))
+fn error(response: &Dictionary) -> Option<&str> {
+    response.get("Error").map(|name| name.as_string().unwrap_or("an error without a name"))
 }
 
-/// Our words, and some of the phone's.
-fn bounded(ours: &str, theirs: &str) -> String {
+/// Returns a message with text of the phone's, cut to a limit.
+fn message(ours: &str, theirs: &str) -> String {
     format!("{ours}: {}", theirs.chars().take(MAX_TEXT_CHARS).collect::<String>())
 }
 
-impl From<Fault> for Refusal {
-    fn from(Fault(words): Fault) -> Refusal {
-        Refusal::Other(words.to_owned())
+impl From<ProtocolError> for AccessError {
+    fn from(ProtocolError(message): ProtocolError) -> AccessError {
+        AccessError::Other(message.to_owned())
     }
 }
 
-struct Line {
-    wire: Box<dyn Wire>,
+struct Client {
+    stream: Box<dyn Stream>,
 }
 
-impl Line {
-    /// `None`: missing or refused, which is the same to us.
-    async fn value(&mut self, domain: Option<&str>, key: &str) -> Result<Option<Value>, Fault> {
+impl Client {
+    /// Returns a value, or `None` if it is missing or refused.
+    async fn value(&mut self, domain: Option<&str>, key: &str) -> Result<Option<Value>, ProtocolError> {
         let domain = domain.map(|domain| ("Domain", Value::from(domain)));
         let fields = domain.into_iter().chain([("Key", key.into())]);
-        let mut answer = self.ask("GetValue", fields).await?;
-        // An answer to another question would put a value into the wrong place.
-        if answer.get("Key").is_some_and(|answered| answered.as_string() != Some(key)) {
-            return Err(Fault("the phone answered another question"));
+        let mut response = self.request("GetValue", fields).await?;
+        // The response to another request would be taken for the value of this key.
+        if response.get("Key").is_some_and(|answered| answered.as_string() != Some(key)) {
+            return Err(ProtocolError("the phone responded to another request"));
         }
-        Ok(answer.remove("Value").filter(|_| error(&answer).is_none()))
+        Ok(response.remove("Value").filter(|_| error(&response).is_none()))
     }
 
-    async fn ask(
+    async fn request(
         &mut self,
         request: &str,
         fields: impl IntoIterator<Item = (&'static str, Value)>,
-    ) -> Result<Dictionary, Fault> {
+    ) -> Result<Dictionary, ProtocolError> {
         self.send(request, fields).await?;
-        let hung_up = |_| Fault("the phone closed the connection");
-        let length = self.wire.read_u32().await.map_err(hung_up)? as usize;
+        let closed = |_| ProtocolError("the phone closed the connection");
+        let length = self.stream.read_u32().await.map_err(closed)? as usize;
         if length > MAX_PACKET_BYTES {
-            return Err(Fault("the phone's response has an invalid length"));
+            return Err(ProtocolError("the phone's response has an invalid length"));
         }
         let mut body = vec![0; length];
-        self.wire.read_exact(&mut body).await.map_err(hung_up)?;
-        list(&body).ok_or(Fault("the phone's response is not a property list"))
+        self.stream.read_exact(&mut body).await.map_err(closed)?;
+        dictionary(&body).ok_or(ProtocolError("the phone's response is not a property list"))
     }
 
     async fn send(
         &mut self,
         request: &str,
         fields: impl IntoIterator<Item = (&'static str, Value)>,
-    ) -> Result<(), Fault> {
-        let hung_up = |_| Fault("the phone closed the connection");
-        let always = [("Label", "statusd"), ("ProtocolVersion", "2"), ("Request", request)];
-        let always = always.map(|(key, text)| (key, Value::from(text)));
-        let body = always.into_iter().chain(fields).map(|(key, value)| (key.to_owned(), value)).collect();
+    ) -> Result<(), ProtocolError> {
+        let closed = |_| ProtocolError("the phone closed the connection");
+        let common = [("Label", "statusd"), ("ProtocolVersion", "2"), ("Request", request)];
+        let common = common.map(|(key, text)| (key, Value::from(text)));
+        let body = common.into_iter().chain(fields).map(|(key, value)| (key.to_owned(), value)).collect();
         let body = property_list::written(body);
-        let length = u32::try_from(body.len()).map_err(|_| Fault("the request is too large"))?;
+        let length = u32::try_from(body.len()).map_err(|_| ProtocolError("the request is too large"))?;
         let packet = [&length.to_be_bytes()[..], &body].concat();
-        self.wire.write_all(&packet).await.map_err(hung_up)?;
-        self.wire.flush().await.map_err(hung_up)
+        self.stream.write_all(&packet).await.map_err(closed)?;
+        self.stream.flush().await.map_err(closed)
     }
 }

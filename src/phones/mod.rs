@@ -53,8 +53,8 @@ pub enum Address {
 pub struct Phone {
     pub udid: Udid,
     pub link: Link,
-    pub general: General,
-    pub private: Result<Private, Refusal>,
+    pub public: PublicInfo,
+    pub private: Result<PrivateInfo, AccessError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,8 +65,8 @@ pub enum Link {
 
 /// Values that a phone gives to any computer. `None`: unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct General {
-    /// What its owner calls it: identifies a person.
+pub struct PublicInfo {
+    /// The name that its owner chose; identifies a person.
     pub name: Option<String>,
     /// `iPhone`, `iPad` …
     pub class: Option<String>,
@@ -79,7 +79,7 @@ pub struct General {
     pub clock: Option<Timestamp>,
 }
 
-impl General {
+impl PublicInfo {
     pub fn family(&self) -> DeviceFamily {
         DeviceFamily::of(self.class.as_deref(), self.model.as_deref())
     }
@@ -87,7 +87,7 @@ impl General {
 
 /// Values that a phone gives only to a computer that it trusts. `None`: unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Private {
+pub struct PrivateInfo {
     pub backup_enabled: Option<bool>,
     /// The last iCloud backup that succeeded.
     pub last_backup: Option<Timestamp>,
@@ -109,35 +109,34 @@ pub struct Private {
 
 /// The reason why a phone gives this computer only public values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// This computer and the phone have never been paired (no pair record).
+pub enum AccessError {
+    /// This computer has no pair record for the phone.
     NotPaired,
-    /// They were, and the phone does not know this computer any more (`InvalidHostID`).
-    NotTrustedAnyMore,
-    /// It has not been unlocked since it started (`PasswordProtected`).
+    /// Paired, but the phone no longer accepts this computer (`InvalidHostID`).
+    NoLongerTrusted,
+    /// The phone has not been unlocked since it started (`PasswordProtected`).
     Locked,
-    /// It asks "Trust This Computer?" (`PairingDialogResponsePending`).
-    DialogOpen,
-    /// Its owner tapped Don't Trust (`UserDeniedPairing`).
-    Denied,
-    /// It did not answer in time.
-    Silent { after: Duration },
-    /// Something else, in the phone's or the system's words.
+    /// The phone shows "Trust This Computer?" (`PairingDialogResponsePending`).
+    TrustDialogOpen,
+    /// The user tapped Don't Trust (`UserDeniedPairing`).
+    TrustDenied,
+    /// The phone did not respond within the timeout.
+    TimedOut { after: Duration },
+    /// Another error, with a message that contains at most the phone's error name.
     Other(String),
 }
 
 /// The reason why the phones cannot be listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadTrouble {
-    /// Nothing listens at usbmuxd's address: not installed, or no phone was ever connected.
+pub enum ReadError {
+    /// Nothing listens at the address: usbmuxd is not installed, or no phone was ever connected.
     NoUsbmuxd,
     /// This user has no permission to connect.
     Forbidden,
-    Silent {
-        after: Duration,
-    },
-    /// It speaks another language.
-    Garbled(String),
+    /// usbmuxd did not respond within the timeout.
+    TimedOut { after: Duration },
+    /// The response violates usbmuxd's protocol.
+    Malformed(String),
 }
 
 /// Reads all phones that usbmuxd lists, each once and those on USB first. They are read concurrently, so
@@ -146,54 +145,59 @@ pub enum ReadTrouble {
 ///
 /// # Errors
 ///
-/// Only where no phone could be looked for; a phone that tells nothing is a [`Refusal`].
-pub async fn look(address: &Address, within: Duration) -> Result<Vec<Phone>, ReadTrouble> {
-    let deadline = Instant::now() + within;
+/// Fails only if the phones cannot be listed. For a phone that cannot be read, see [`AccessError`].
+pub async fn read(address: &Address, timeout: Duration) -> Result<Vec<Phone>, ReadError> {
+    let deadline = Instant::now() + timeout;
     let devices = match timeout_at(deadline, usbmuxd::devices(address)).await {
         Ok(devices) => devices?,
-        Err(_) => return Err(ReadTrouble::Silent { after: within }),
+        Err(_) => return Err(ReadError::TimedOut { after: timeout }),
     };
-    let mut visits = JoinSet::new();
-    for (place, device) in devices.into_iter().enumerate() {
+    let mut tasks = JoinSet::new();
+    for (index, device) in devices.into_iter().enumerate() {
         let address = address.clone();
-        visits.spawn(async move { (place, visit(&address, device, deadline, within).await) });
+        tasks.spawn(async move { (index, read_phone(&address, device, deadline, timeout).await) });
     }
-    let mut phones: Vec<(usize, Phone)> = visits.join_all().await;
-    phones.sort_by_key(|(place, _)| *place);
+    let mut phones: Vec<(usize, Phone)> = tasks.join_all().await;
+    phones.sort_by_key(|(index, _)| *index);
     Ok(phones.into_iter().map(|(_, phone)| phone).collect())
 }
 
 /// The values that a phone has given so far, kept when the exchange is interrupted.
 #[derive(Debug, Default)]
-struct PhoneReading {
-    general: General,
-    /// From the first answer within a session on.
-    private: Option<Private>,
+struct PartialPhone {
+    public: PublicInfo,
+    /// Set by the first response within a session.
+    private: Option<PrivateInfo>,
 }
 
-async fn visit(address: &Address, device: usbmuxd::Device, deadline: Instant, within: Duration) -> Phone {
-    let mut sight = PhoneReading::default();
-    let end = timeout_at(deadline, lockdown::ask(address, &device, &mut sight)).await;
-    let private = match (sight.private, end) {
-        // Half a picture is better than none.
+async fn read_phone(
+    address: &Address,
+    device: usbmuxd::Device,
+    deadline: Instant,
+    timeout: Duration,
+) -> Phone {
+    let mut partial = PartialPhone::default();
+    let result = timeout_at(deadline, lockdown::query(address, &device, &mut partial)).await;
+    let private = match (partial.private, result) {
+        // Incomplete values are better than none.
         (Some(private), _) => Ok(private),
-        (None, Ok(Err(refusal))) => Err(refusal),
-        (None, Ok(Ok(()))) => Ok(Private::default()),
-        (None, Err(_)) => Err(Refusal::Silent { after: within }),
+        (None, Ok(Err(error))) => Err(error),
+        (None, Ok(Ok(()))) => Ok(PrivateInfo::default()),
+        (None, Err(_)) => Err(AccessError::TimedOut { after: timeout }),
     };
-    Phone { udid: device.udid, link: device.link, general: sight.general, private }
+    Phone { udid: device.udid, link: device.link, public: partial.public, private }
 }
 
-/// The dictionary in an answer.
-fn list(bytes: &[u8]) -> Option<plist::Dictionary> {
+/// Parses the dictionary in a response.
+fn dictionary(bytes: &[u8]) -> Option<plist::Dictionary> {
     property_list::read(bytes, LIST_LIMITS)
 }
 
 /// A connection to usbmuxd or through it, with or without TLS.
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An error in an exchange, with a message that contains nothing of the phone or the pair record.
 #[derive(Debug)]
-struct Fault(&'static str);
+struct ProtocolError(&'static str);

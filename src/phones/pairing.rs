@@ -26,7 +26,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-use super::{Fault, Wire, list};
+use super::{ProtocolError, Stream, dictionary};
 use crate::secret::Secret;
 use crate::tls::{AcceptAnyCert, UnparsableCert};
 
@@ -44,12 +44,12 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    pub fn read(record: &[u8]) -> Result<Pairing, Fault> {
-        Pairing::parse(record).ok_or(Fault("cannot read the pair record of this computer"))
+    pub fn read(record: &[u8]) -> Result<Pairing, ProtocolError> {
+        Pairing::parse(record).ok_or(ProtocolError("cannot read the pair record of this computer"))
     }
 
     fn parse(record: &[u8]) -> Option<Pairing> {
-        let record = list(record)?;
+        let record = dictionary(record)?;
         let text = |key: &str| record.get(key)?.as_string().map(Secret::new);
         let pem = |key: &str| record.get(key)?.as_data();
         let host_key = std::str::from_utf8(pem("HostPrivateKey")?).ok()?;
@@ -63,12 +63,13 @@ impl Pairing {
         })
     }
 
-    /// TLS over this connection, the phone being the server; and whether it has the paired key.
-    pub async fn secure(&self, wire: Box<dyn Wire>) -> Result<(Box<dyn Wire>, bool), Fault> {
-        let config = self.config().ok_or(Fault("cannot use the key in the pair record"))?;
-        let name = ServerName::try_from(NAME).map_err(|_| Fault("TLS takes no name"))?;
-        let connected = TlsConnector::from(Arc::new(config)).connect(name, wire).await;
-        let stream = connected.map_err(|_| Fault("the TLS handshake with the phone failed"))?;
+    /// Starts TLS over a connection, with the phone as the server. Also returns whether it has the paired key.
+    pub async fn secure(&self, stream: Box<dyn Stream>) -> Result<(Box<dyn Stream>, bool), ProtocolError> {
+        let config = self.config().ok_or(ProtocolError("cannot use the key in the pair record"))?;
+        let name =
+            ServerName::try_from(NAME).map_err(|_| ProtocolError("cannot prepare TLS with the phone"))?;
+        let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let stream = connected.map_err(|_| ProtocolError("the TLS handshake with the phone failed"))?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let shows_paired_key = match (shown, &self.device_certificate) {
             (Some(shown), Some(paired)) => is_same_key(shown, paired),
@@ -92,7 +93,7 @@ impl Pairing {
                 provider,
                 unparsable: UnparsableCert::Accepted,
             }))
-            .with_client_cert_resolver(Arc::new(Host(Arc::new(shown))));
+            .with_client_cert_resolver(Arc::new(HostCertificate(Arc::new(shown))));
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
         Some(config)
@@ -107,16 +108,16 @@ fn is_same_key(one: &CertificateDer<'_>, other: &CertificateDer<'_>) -> bool {
     }
 }
 
-/// What this computer shows: one certificate, whatever the phone asks for.
-struct Host(Arc<CertifiedKey>);
+/// Presents this computer's certificate, whatever the phone requests.
+struct HostCertificate(Arc<CertifiedKey>);
 
-impl fmt::Debug for Host {
+impl fmt::Debug for HostCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl ResolvesClientCert for Host {
+impl ResolvesClientCert for HostCertificate {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
     }

@@ -128,13 +128,13 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_are_read() {
+    fn reads_both_formats() {
         assert_eq!(read(&written(sample())), Some(sample()));
         assert_eq!(read(&binary(sample())), Some(sample()));
     }
 
     #[test]
-    fn other_things_are_not() {
+    fn rejects_other_content() {
         for bytes in ["", "x", "<plist/>", "<plist><array/></plist>", "<dict>", "<dict><key>a</key></dict>"] {
             assert_eq!(read(bytes.as_bytes()), None, "{bytes}");
         }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_grow_without_end_is_refused() {
+    fn oversized_lists_are_rejected() {
         let nested = |depth: usize| {
             let (open, close) = ("<array>".repeat(depth), "</array>".repeat(depth));
             format!("<plist><dict><key>a</key>{open}{close}</dict></plist>")
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_survived() {
+    fn damaged_lists_do_not_panic() {
         let mut readable = 0;
         for (seed, whole) in (0..10_000).zip([written(sample()), binary(sample())].iter().cycle()) {
             let mut rng = fastrand::Rng::with_seed(seed);
@@ -210,6 +210,6 @@ mod tests {
             }
             readable += usize::from(read(&bytes).is_some());
         }
-        assert!(readable > 1_000, "only {readable} got past the reader");
+        assert!(readable > 1_000, "only {readable} were readable");
     }
 }

@@ -21,8 +21,8 @@ impl Udid {
         Udid(as_apple_spells(&text).unwrap_or(text))
     }
 
-    /// Whether a text has the form of such a number.
-    pub fn is_form_of(text: &str) -> bool {
+    /// Returns whether a text has the form of a UDID.
+    pub fn is_valid(text: &str) -> bool {
         as_apple_spells(text).is_some()
     }
 
@@ -34,7 +34,7 @@ impl Udid {
     /// Returns the spellings that programs use, Apple's first.
     pub fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.0.clone()];
-        if Udid::is_form_of(&self.0) {
+        if Udid::is_valid(&self.0) {
             let bare = self.0.replace('-', "");
             spellings.extend([bare.clone(), self.0.to_lowercase(), bare.to_lowercase(), bare.to_uppercase()]);
         }
@@ -85,7 +85,7 @@ mod tests {
     const LONG: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
 
     #[test]
-    fn a_number_with_and_without_its_hyphen_is_one_device() {
+    fn spellings_of_a_udid_are_equal() {
         for spelling in [
             SHORT,
             "00008101000A1B2C3D4E001E",
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_leads_back_to_the_number() {
+    fn every_spelling_parses_to_the_same_udid() {
         let spellings = Udid::new(SHORT).spellings();
         assert_eq!(
             spellings,
@@ -114,18 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn text_of_another_form_is_kept() {
+    fn other_text_is_kept() {
         for text in
             ["", "-", "Anna's iPhone", "device-1", "00008101-000A1B2C3D4E001", "00008101-000A1B2C3D4E001G"]
         {
-            assert!(!Udid::is_form_of(text), "{text}");
+            assert!(!Udid::is_valid(text), "{text}");
             assert_eq!(Udid::new(text).expose(), text);
             assert_eq!(Udid::new(text).spellings(), [text]);
         }
     }
 
     #[test]
-    fn printing_shows_the_end_only() {
+    fn printing_shows_only_the_end() {
         assert_eq!(format!("{0} {0:?}", Udid::new(SHORT)), "…001E …001E");
     }
 }

@@ -11,20 +11,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::phones::property_list;
 
-use super::{Address, Fault, Link, MAX_PACKET_BYTES, MAX_PHONES, ReadTrouble, Refusal, Udid, Wire, list};
+use super::{
+    AccessError, Address, Link, MAX_PACKET_BYTES, MAX_PHONES, ProtocolError, ReadError, Stream, Udid,
+    dictionary,
+};
 
-const HEAD_BYTES: usize = 16;
+const HEADER_BYTES: usize = 16;
 const VERSION: u32 = 1;
 /// The message type for a property list.
 const MESSAGE: u32 = 8;
 const TAG: u32 = 1;
 /// The port of lockdownd on the phone.
 const LOCKDOWN_PORT: u16 = 62_078;
-/// usbmuxd's `Number`: done.
-const DONE: u64 = 0;
-/// usbmuxd's `Number` for a device, or a record, that is not there.
-const NOT_THERE: u64 = 2;
-/// Forty hexadecimal digits, or twenty-four and a hyphen since 2018.
+/// `Number` of usbmuxd for success.
+const OK: u64 = 0;
+/// `Number` of usbmuxd for a missing device or pair record.
+const NOT_FOUND: u64 = 2;
+/// Limit for a UDID. Real ones have 40 hexadecimal digits, or 24 and a hyphen since 2018.
 const MAX_UDID_CHARS: usize = 64;
 
 /// A phone in usbmuxd's list.
@@ -38,13 +41,14 @@ pub(super) struct Device {
     pub link: Link,
 }
 
-/// USB first, each phone once.
-pub(super) async fn devices(address: &Address) -> Result<Vec<Device>, ReadTrouble> {
-    let mut wire = address.connect().await?;
-    let garbled = |Fault(words)| ReadTrouble::Garbled(words.to_owned());
-    let answer = ask(&mut wire, request("ListDevices", [])).await.map_err(garbled)?;
-    let entries = answer.get("DeviceList").and_then(Value::as_array);
-    let entries = entries.ok_or(Fault("the response contains no list of devices")).map_err(garbled)?;
+/// Lists the phones, each once and those on USB first.
+pub(super) async fn devices(address: &Address) -> Result<Vec<Device>, ReadError> {
+    let mut stream = address.connect().await?;
+    let malformed = |ProtocolError(message)| ReadError::Malformed(message.to_owned());
+    let response = exchange(&mut stream, request("ListDevices", [])).await.map_err(malformed)?;
+    let entries = response.get("DeviceList").and_then(Value::as_array);
+    let entries =
+        entries.ok_or(ProtocolError("the response contains no list of devices")).map_err(malformed)?;
     let mut devices: Vec<Device> = entries.iter().filter_map(device).collect();
     devices.sort_by_key(|device| device.link);
     let mut known = Vec::new();
@@ -75,57 +79,52 @@ fn device(entry: &Value) -> Option<Device> {
     is_udid.then(|| Device { id, spelling: udid.to_owned(), udid: Udid::new(udid), link })
 }
 
-/// A connection to lockdownd on the phone.
-pub(super) async fn connect(address: &Address, device: &Device) -> Result<Box<dyn Wire>, Refusal> {
-    let mut wire = open(address).await?;
+/// Connects to lockdownd on the phone.
+pub(super) async fn connect(address: &Address, device: &Device) -> Result<Box<dyn Stream>, AccessError> {
+    let mut stream = open(address).await?;
     let fields =
         [("DeviceID", device.id.into()), ("PortNumber", u64::from(LOCKDOWN_PORT.swap_bytes()).into())];
-    let answer = ask(&mut wire, request("Connect", fields)).await.map_err(refusal)?;
-    match number(&answer) {
-        Some(DONE) => Ok(wire),
-        Some(NOT_THERE) => Err(Refusal::Other("it was unplugged".to_owned())),
-        Some(number) => Err(Refusal::Other(format!("usbmuxd cannot reach it (result {number})"))),
-        None => Err(refusal(Fault("usbmuxd sent no result"))),
+    let response = exchange(&mut stream, request("Connect", fields)).await?;
+    match number(&response) {
+        Some(OK) => Ok(stream),
+        Some(NOT_FOUND) => Err(AccessError::Other("the phone was unplugged".to_owned())),
+        Some(number) => Err(AccessError::Other(format!("usbmuxd cannot reach the phone (result {number})"))),
+        None => Err(ProtocolError("usbmuxd sent no result").into()),
     }
 }
 
-/// The property list that was kept when this computer and the phone were paired. The file may be
-/// named by another spelling of the number than the one that usbmuxd lists.
-pub(super) async fn pair_record(address: &Address, device: &Device) -> Result<Vec<u8>, Refusal> {
+/// Reads the pair record. It may be stored under another spelling of the UDID than usbmuxd lists.
+pub(super) async fn pair_record(address: &Address, device: &Device) -> Result<Vec<u8>, AccessError> {
     let others = device.udid.spellings().into_iter().filter(|spelling| *spelling != device.spelling);
     for spelling in iter::once(device.spelling.clone()).chain(others) {
         match pair_record_named(address, &spelling).await {
-            Err(Refusal::NotPaired) => {}
-            answer => return answer,
+            Err(AccessError::NotPaired) => {}
+            result => return result,
         }
     }
-    Err(Refusal::NotPaired)
+    Err(AccessError::NotPaired)
 }
 
-async fn pair_record_named(address: &Address, name: &str) -> Result<Vec<u8>, Refusal> {
-    let mut wire = open(address).await?;
+async fn pair_record_named(address: &Address, name: &str) -> Result<Vec<u8>, AccessError> {
+    let mut stream = open(address).await?;
     let fields = [("PairRecordID", name.into())];
-    let mut answer = ask(&mut wire, request("ReadPairRecord", fields)).await.map_err(refusal)?;
-    match (answer.remove("PairRecordData").and_then(Value::into_data), number(&answer)) {
+    let mut response = exchange(&mut stream, request("ReadPairRecord", fields)).await?;
+    match (response.remove("PairRecordData").and_then(Value::into_data), number(&response)) {
         (Some(record), _) => Ok(record),
-        (None, Some(NOT_THERE)) => Err(Refusal::NotPaired),
+        (None, Some(NOT_FOUND)) => Err(AccessError::NotPaired),
         (None, Some(number)) => {
-            Err(Refusal::Other(format!("usbmuxd does not provide its pair record (result {number})")))
+            Err(AccessError::Other(format!("usbmuxd does not provide the pair record (result {number})")))
         }
-        (None, None) => Err(refusal(Fault("usbmuxd sent no pair record"))),
+        (None, None) => Err(ProtocolError("usbmuxd sent no pair record").into()),
     }
 }
 
-async fn open(address: &Address) -> Result<Box<dyn Wire>, Refusal> {
-    address.connect().await.map_err(|_| Refusal::Other("usbmuxd no longer listens".to_owned()))
+async fn open(address: &Address) -> Result<Box<dyn Stream>, AccessError> {
+    address.connect().await.map_err(|_| AccessError::Other("usbmuxd no longer listens".to_owned()))
 }
 
-fn refusal(Fault(words): Fault) -> Refusal {
-    Refusal::Other(words.to_owned())
-}
-
-fn number(answer: &Dictionary) -> Option<u64> {
-    answer.get("Number")?.as_unsigned_integer()
+fn number(response: &Dictionary) -> Option<u64> {
+    response.get("Number")?.as_unsigned_integer()
 }
 
 fn request<const N: usize>(kind: &str, fields: [(&str, Value); N]) -> Dictionary {
@@ -138,29 +137,30 @@ fn request<const N: usize>(kind: &str, fields: [(&str, Value); N]) -> Dictionary
     program.into_iter().chain(fields).map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-async fn ask(wire: &mut Box<dyn Wire>, request: Dictionary) -> Result<Dictionary, Fault> {
-    let hung_up = |_| Fault("usbmuxd closed the connection");
+async fn exchange(stream: &mut Box<dyn Stream>, request: Dictionary) -> Result<Dictionary, ProtocolError> {
+    let closed = |_| ProtocolError("usbmuxd closed the connection");
     let body = property_list::written(request);
-    let length = u32::try_from(HEAD_BYTES + body.len()).map_err(|_| Fault("the request is too large"))?;
-    let head = [length, VERSION, MESSAGE, TAG];
-    let mut packet: Vec<u8> = head.into_iter().flat_map(u32::to_le_bytes).collect();
+    let length =
+        u32::try_from(HEADER_BYTES + body.len()).map_err(|_| ProtocolError("the request is too large"))?;
+    let header = [length, VERSION, MESSAGE, TAG];
+    let mut packet: Vec<u8> = header.into_iter().flat_map(u32::to_le_bytes).collect();
     packet.extend(body);
-    wire.write_all(&packet).await.map_err(hung_up)?;
-    wire.flush().await.map_err(hung_up)?;
+    stream.write_all(&packet).await.map_err(closed)?;
+    stream.flush().await.map_err(closed)?;
 
-    let length = wire.read_u32_le().await.map_err(hung_up)? as usize;
-    let version = wire.read_u32_le().await.map_err(hung_up)?;
-    let message = wire.read_u32_le().await.map_err(hung_up)?;
-    let _tag = wire.read_u32_le().await.map_err(hung_up)?;
+    let length = stream.read_u32_le().await.map_err(closed)? as usize;
+    let version = stream.read_u32_le().await.map_err(closed)?;
+    let message = stream.read_u32_le().await.map_err(closed)?;
+    let _tag = stream.read_u32_le().await.map_err(closed)?;
     if (version, message) != (VERSION, MESSAGE) {
-        return Err(Fault("usbmuxd's response violates its protocol"));
+        return Err(ProtocolError("usbmuxd's response violates its protocol"));
     }
-    if !(HEAD_BYTES..=HEAD_BYTES + MAX_PACKET_BYTES).contains(&length) {
-        return Err(Fault("usbmuxd's response has an invalid length"));
+    if !(HEADER_BYTES..=HEADER_BYTES + MAX_PACKET_BYTES).contains(&length) {
+        return Err(ProtocolError("usbmuxd's response has an invalid length"));
     }
-    let mut body = vec![0; length - HEAD_BYTES];
-    wire.read_exact(&mut body).await.map_err(hung_up)?;
-    list(&body).ok_or(Fault("usbmuxd's response is not a property list"))
+    let mut body = vec![0; length - HEADER_BYTES];
+    stream.read_exact(&mut body).await.map_err(closed)?;
+    dictionary(&body).ok_or(ProtocolError("usbmuxd's response is not a property list"))
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_a_phone_by_its_number_and_by_how_it_is_attached() {
+    fn entries_without_a_valid_udid_or_connection_type_are_skipped() {
         let udid = ("SerialNumber", "00008101-000A1B2C3D4E001E");
         check(&[udid, ("ConnectionType", "USB")], Some(Link::Usb));
         check(&[udid, ("ConnectionType", "Network")], Some(Link::Network));

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn absurd_dates_are_no_dates() {
+    fn implausible_backup_dates_are_unknown() {
         for seconds in [0, 1, -1, 189_302_399, 3_124_137_600, i64::MAX, i64::MIN] {
             check_backup(seconds.into(), None);
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_may_be_wrong_but_not_absurd() {
+    fn clocks_may_be_wrong_but_not_before_1970() {
         assert_eq!(clock(&1_777_939_200.75.into()), at("2026-05-05T00:00:00Z"));
         assert_eq!(clock(&1_777_939_200.into()), at("2026-05-05T00:00:00Z"));
         assert_eq!(clock(&0.into()), at("1970-01-01T00:00:00Z"));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn other_types_are_no_facts() {
+    fn values_of_other_types_are_unknown() {
         assert_eq!(text(&" ".into()), None);
         assert_eq!(text(&1.into()), None);
         assert_eq!(text(&"é".repeat(999).into()), Some("é".repeat(MAX_TEXT_CHARS)));

@@ -7,23 +7,23 @@
 use std::path::{Path, PathBuf};
 
 use super::unit_file::{OnDisk, marked};
-use super::{Action, Site};
+use super::{Action, Scope};
 
 const ENTRY: &str = include_str!("../../packaging/desktop/statusd.desktop");
 const ICON: &str = include_str!("../../packaging/desktop/statusd.svg");
 const ENTRY_PATH: &str = "applications/statusd.desktop";
 const ICON_PATH: &str = "icons/hicolor/scalable/apps/statusd.svg";
 
-/// The paths of both below `data_home`; none where there is no desktop of this kind.
-pub fn paths(site: &Site, data_home: &Path) -> Vec<PathBuf> {
-    match site {
-        Site::Person { .. } => vec![data_home.join(ENTRY_PATH), data_home.join(ICON_PATH)],
-        Site::Machine | Site::Agent { .. } => Vec::new(),
+/// Returns the paths of both files below `data_home`. Only user services on Linux have them.
+pub fn paths(scope: &Scope, data_home: &Path) -> Vec<PathBuf> {
+    match scope {
+        Scope::User { .. } => vec![data_home.join(ENTRY_PATH), data_home.join(ICON_PATH)],
+        Scope::System | Scope::LaunchAgent { .. } => Vec::new(),
     }
 }
 
-/// The steps that put both in place, from what is at [`paths`].
-pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Action> {
+/// Returns the steps that install both files. `files` holds what is at [`paths`].
+pub fn install(files: &[(PathBuf, OnDisk)], program: &str) -> Vec<Action> {
     let write = |(path, on_disk): &(PathBuf, OnDisk)| {
         let text = text(path, program);
         match on_disk {
@@ -32,25 +32,25 @@ pub fn install(found: &[(PathBuf, OnDisk)], program: &str) -> Vec<Action> {
             OnDisk::Changed | OnDisk::Foreign => None,
         }
     };
-    found.iter().filter_map(write).collect()
+    files.iter().filter_map(write).collect()
 }
 
-/// The steps that take away what is ours of both, and directories that nobody else uses.
-pub fn uninstall(found: &[(PathBuf, OnDisk)]) -> Vec<Action> {
-    let ours = found.iter().filter(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_)));
+/// Returns the steps that remove our files and the directories that are then empty.
+pub fn uninstall(files: &[(PathBuf, OnDisk)]) -> Vec<Action> {
+    let ours = files.iter().filter(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_)));
     let ours: Vec<&Path> = ours.map(|(path, _)| path.as_path()).collect();
-    let mut above: Vec<&Path> = Vec::new();
+    let mut parents: Vec<&Path> = Vec::new();
     for path in &ours {
         let depth = if path.ends_with(ICON_PATH) { ICON_PATH } else { ENTRY_PATH }.matches('/').count();
         // Two more: `install` may have created the data directory and `.local`.
         let directories = path.ancestors().skip(1).take(depth + 2);
-        above.extend(directories.filter(|directory| directory.file_name().is_some()));
+        parents.extend(directories.filter(|directory| directory.file_name().is_some()));
     }
-    // The deepest first, each once.
-    above.sort_by_key(|directory| (std::cmp::Reverse(directory.components().count()), *directory));
-    above.dedup();
+    // The deepest first, because only empty directories are removed.
+    parents.sort_by_key(|directory| (std::cmp::Reverse(directory.components().count()), *directory));
+    parents.dedup();
     let removed = ours.iter().map(|path| Action::Remove(path.to_path_buf()));
-    removed.chain(above.iter().map(|directory| Action::RemoveEmpty(directory.to_path_buf()))).collect()
+    removed.chain(parents.iter().map(|directory| Action::RemoveEmpty(directory.to_path_buf()))).collect()
 }
 
 fn text(path: &Path, program: &str) -> String {
@@ -68,21 +68,21 @@ fn text(path: &Path, program: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::unit_file::tests::{mac, person};
+    use super::super::unit_file::tests::{mac, user};
     use super::*;
 
     const PROGRAM: &str = "/home/z/.cargo/bin/statusd";
 
-    fn found(on_disk: &dyn Fn(&Path) -> OnDisk) -> Vec<(PathBuf, OnDisk)> {
-        let paths = paths(&person(), Path::new("/h/share"));
+    fn files(on_disk: &dyn Fn(&Path) -> OnDisk) -> Vec<(PathBuf, OnDisk)> {
+        let paths = paths(&user(), Path::new("/h/share"));
         paths.into_iter().map(|path| (path.clone(), on_disk(&path))).collect()
     }
 
     #[test]
-    fn both_are_written_once_and_removed_only_where_they_are_ours() {
-        let missing = found(&|_| OnDisk::Missing);
-        let acts = install(&missing, PROGRAM);
-        let shown: Vec<String> = acts.iter().map(Action::to_string).collect();
+    fn both_files_are_written_once_and_removed_only_if_ours() {
+        let missing = files(&|_| OnDisk::Missing);
+        let actions = install(&missing, PROGRAM);
+        let shown: Vec<String> = actions.iter().map(Action::to_string).collect();
         assert_eq!(
             shown,
             [
@@ -92,13 +92,13 @@ mod tests {
         );
         assert_eq!(uninstall(&missing), []);
 
-        let ours = found(&|path| OnDisk::of(text(path, PROGRAM)));
+        let ours = files(&|path| OnDisk::of(text(path, PROGRAM)));
         assert!(ours.iter().all(|(_, on_disk)| matches!(on_disk, OnDisk::Ours(_))), "{ours:?}");
         assert_eq!(install(&ours, PROGRAM), []);
         // Only the entry names the program.
         assert_eq!(install(&ours, "/usr/bin/statusd").len(), 1);
         let shown: Vec<String> = uninstall(&ours).iter().map(Action::to_string).collect();
-        let if_empty = |path: &str| format!("remove {path} if nothing is left in it");
+        let if_empty = |path: &str| format!("remove {path} if empty");
         let expected = [
             "remove /h/share/applications/statusd.desktop".to_owned(),
             "remove /h/share/icons/hicolor/scalable/apps/statusd.svg".to_owned(),
@@ -112,16 +112,16 @@ mod tests {
         ];
         assert_eq!(shown, expected);
 
-        let changed = found(&|path| OnDisk::of(text(path, PROGRAM) + "\n"));
+        let changed = files(&|path| OnDisk::of(text(path, PROGRAM) + "\n"));
         assert_eq!((install(&changed, PROGRAM), uninstall(&changed)), (Vec::new(), Vec::new()));
         assert!(
-            paths(&Site::Machine, Path::new("/h/share")).is_empty()
+            paths(&Scope::System, Path::new("/h/share")).is_empty()
                 && paths(&mac(), Path::new("/h/share")).is_empty()
         );
     }
 
     #[test]
-    fn the_entry_runs_the_program_that_was_installed() {
+    fn the_entry_runs_the_installed_program() {
         let entry = |program| text(Path::new("/h/share/applications/statusd.desktop"), program);
         assert!(entry(PROGRAM).contains("Exec=sh -c \"/home/z/.cargo/bin/statusd status; "));
         assert!(entry("/a \"$b/statusd").contains("Exec=sh -c \"statusd status; "));

@@ -11,9 +11,9 @@ mod unit_status;
 
 use std::path::{Path, PathBuf};
 
-pub use plan::{Install, PlanRefusal, Uninstall, back, elsewhere, install, uninstall};
-pub use unit_file::{OnDisk, Shape, Written};
-pub use unit_status::{Activity, Known, manager_version, of_launchctl, of_systemctl};
+pub use plan::{Install, PlanRefusal, Uninstall, install, packaged_unit, rollback, uninstall};
+pub use unit_file::{OnDisk, OwnFile, UnitVariant};
+pub use unit_status::{Activity, UnitStatus, parse_launchctl, parse_systemctl, parse_systemd_version};
 
 /// The unit's name under systemd.
 pub const UNIT: &str = "statusd.service";
@@ -21,31 +21,33 @@ pub const UNIT: &str = "statusd.service";
 const LABEL: &str = "statusd";
 /// The first systemd with `Type=notify-reload`, where `systemctl reload` waits for the reload to finish.
 const NOTIFY_RELOAD_SINCE: u32 = 253;
-/// Where the machine's service keeps its state: `StateDirectory=` of its unit.
-pub const MACHINE_STATE: &str = "/var/lib/statusd";
-/// Where a person's service keeps its state, below the home.
-const PERSONS_STATE: &str = ".local/state/statusd";
-/// Where a person's systemd has its socket, unless the session says otherwise.
+/// The state directory of the system service: `StateDirectory=` in its unit.
+pub const SYSTEM_STATE: &str = "/var/lib/statusd";
+/// The state directory of a user service, relative to the home directory.
+const USER_STATE: &str = ".local/state/statusd";
+/// The parent of the per-user runtime directories, where each user's systemd has its socket.
 const RUNTIME_DIRECTORIES: &str = "/run/user";
 /// systemd's exit codes for a set-up that needs user namespaces: USER, CAPABILITIES and NAMESPACE in
 /// systemd.exec(5).
 const NO_NAMESPACES: [i32; 3] = [217, 218, 226];
-/// What the machine's unit hides from the service (`ProtectHome=`, `DynamicUser=`).
-const HIDDEN_FROM_THE_MACHINE: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+/// Directories that the system unit hides from the service (`ProtectHome=`, `DynamicUser=`).
+const HIDDEN_FROM_SYSTEM_SERVICE: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
 /// The owner of the service and the service manager that runs it. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Site {
-    /// systemd's, for a person, from login to logout.
-    Person { config_home: PathBuf, uid: u32 },
-    /// systemd's, for the machine, under a user of its own.
-    Machine,
-    /// launchd's, for a person, from login to logout.
-    Agent { home: PathBuf, uid: u32 },
+pub enum Scope {
+    /// A systemd user service. Runs from login to logout.
+    User { config_home: PathBuf, uid: u32 },
+    /// A systemd system service, under its own user.
+    System,
+    /// A launchd agent of one user. Runs from login to logout.
+    LaunchAgent { home: PathBuf, uid: u32 },
 }
 
-impl Site {
-    /// Root's is the machine's. `home` and `config_home` as the environment has them.
+impl Scope {
+    /// Returns the scope for a user: root installs a system service, other users a user service.
+    ///
+    /// `home` and `config_home` are the values of `HOME` and `XDG_CONFIG_HOME`.
     ///
     /// # Errors
     ///
@@ -55,21 +57,21 @@ impl Site {
         uid: u32,
         home: Option<&str>,
         config_home: Option<&str>,
-    ) -> Result<Site, String> {
-        let whole = |path: Option<&str>| path.map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = || whole(home).ok_or("no home directory: set HOME");
+    ) -> Result<Scope, String> {
+        let absolute = |path: Option<&str>| path.map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || absolute(home).ok_or("no home directory: set HOME");
         match (is_macos, uid) {
             (true, 0) => {
                 Err("on macOS, statusd is a user service: run this as yourself, without sudo".into())
             }
-            (true, uid) => Ok(Site::Agent { home: home()?, uid }),
-            (false, 0) => Ok(Site::Machine),
+            (true, uid) => Ok(Scope::LaunchAgent { home: home()?, uid }),
+            (false, 0) => Ok(Scope::System),
             (false, uid) => {
-                let config_home = match whole(config_home) {
+                let config_home = match absolute(config_home) {
                     Some(directory) => directory,
                     None => home()?.join(".config"),
                 };
-                Ok(Site::Person { config_home, uid })
+                Ok(Scope::User { config_home, uid })
             }
         }
     }
@@ -77,59 +79,61 @@ impl Site {
     /// The path of the unit file or launchd property list.
     pub fn file(&self) -> PathBuf {
         match self {
-            Site::Person { config_home, .. } => config_home.join("systemd/user").join(UNIT),
-            Site::Machine => Path::new("/etc/systemd/system").join(UNIT),
-            Site::Agent { home, .. } => home.join("Library/LaunchAgents").join(format!("{LABEL}.plist")),
+            Scope::User { config_home, .. } => config_home.join("systemd/user").join(UNIT),
+            Scope::System => Path::new("/etc/systemd/system").join(UNIT),
+            Scope::LaunchAgent { home, .. } => {
+                home.join("Library/LaunchAgents").join(format!("{LABEL}.plist"))
+            }
         }
     }
 
-    /// Asks for what [`Known`] is read from.
-    pub fn inquiry(&self) -> Call {
+    /// The command whose output becomes a [`UnitStatus`].
+    pub fn status_query(&self) -> CommandLine {
         match self {
-            Site::Person { .. } | Site::Machine => {
+            Scope::User { .. } | Scope::System => {
                 self.systemctl(&["show", UNIT, "--property", unit_status::PROPERTIES])
             }
-            Site::Agent { .. } => self.launchctl(&["print", &self.target()]),
+            Scope::LaunchAgent { .. } => self.launchctl(&["print", &self.target()]),
         }
     }
 
-    /// Asks systemd for its version; launchd has none that matters.
-    pub fn version_inquiry(&self) -> Option<Call> {
+    /// The command that prints systemd's version; `None` for launchd, whose version does not matter.
+    pub fn version_query(&self) -> Option<CommandLine> {
         match self {
-            Site::Person { .. } | Site::Machine => Some(Call::new("systemctl", &["--version"])),
-            Site::Agent { .. } => None,
+            Scope::User { .. } | Scope::System => Some(CommandLine::new("systemctl", &["--version"])),
+            Scope::LaunchAgent { .. } => None,
         }
     }
 
-    /// Asks whether this person's services go on after the logout: `Linger=yes`.
-    pub fn linger_inquiry(&self) -> Option<Call> {
+    /// The command that prints `Linger=yes` if the user's services keep running after logout.
+    pub fn linger_query(&self) -> Option<CommandLine> {
         match self {
-            Site::Person { uid, .. } => {
-                Some(Call::new("loginctl", &["show-user", &uid.to_string(), "--property", "Linger"]))
+            Scope::User { uid, .. } => {
+                Some(CommandLine::new("loginctl", &["show-user", &uid.to_string(), "--property", "Linger"]))
             }
-            Site::Machine | Site::Agent { .. } => None,
+            Scope::System | Scope::LaunchAgent { .. } => None,
         }
     }
 
-    /// Shows what the service said: the last `lines` lines, and with `follow` what it will say.
-    pub fn log_reader(&self, lines: u32, follow: bool) -> Call {
+    /// The command that prints the last `lines` lines of the log and, with `follow`, new lines.
+    pub fn log_reader(&self, lines: u32, follow: bool) -> CommandLine {
         let lines = lines.to_string();
-        let mut call = match self {
-            Site::Person { .. } => Call::new("journalctl", &["--user", "-u", UNIT, "--no-pager"]),
-            Site::Machine => Call::new("journalctl", &["-u", UNIT, "--no-pager"]),
-            Site::Agent { .. } => Call::new("tail", &[]),
+        let mut command = match self {
+            Scope::User { .. } => CommandLine::new("journalctl", &["--user", "-u", UNIT, "--no-pager"]),
+            Scope::System => CommandLine::new("journalctl", &["-u", UNIT, "--no-pager"]),
+            Scope::LaunchAgent { .. } => CommandLine::new("tail", &[]),
         };
-        call.arguments.extend(["-n".to_owned(), lines]);
-        call.arguments.extend(follow.then(|| "-f".to_owned()));
-        call.arguments.extend(self.log_file().map(|file| file.display().to_string()));
-        call
+        command.arguments.extend(["-n".to_owned(), lines]);
+        command.arguments.extend(follow.then(|| "-f".to_owned()));
+        command.arguments.extend(self.log_file().map(|file| file.display().to_string()));
+        command
     }
 
     /// The log file; `None` if the log goes to the journal.
     pub fn log_file(&self) -> Option<PathBuf> {
         match self {
-            Site::Agent { home, .. } => Some(home.join("Library/Logs/statusd.log")),
-            Site::Person { .. } | Site::Machine => None,
+            Scope::LaunchAgent { home, .. } => Some(home.join("Library/Logs/statusd.log")),
+            Scope::User { .. } | Scope::System => None,
         }
     }
 
@@ -137,14 +141,14 @@ impl Site {
     ///
     /// `state` is the configured state directory, `record` the configured recording.
     pub fn writable(&self, home: Option<&str>, state: &Path, record: Option<&Path>) -> Vec<String> {
-        let Site::Person { .. } = self else { return Vec::new() };
-        let usual = home.map(|home| Path::new(home).join(PERSONS_STATE));
-        let wanted = [Some(state), record.and_then(Path::parent)];
+        let Scope::User { .. } = self else { return Vec::new() };
+        let default = home.map(|home| Path::new(home).join(USER_STATE));
+        let needed = [Some(state), record.and_then(Path::parent)];
         let mut directories: Vec<String> = Vec::new();
-        for directory in wanted.into_iter().flatten() {
-            let is_known = usual.as_ref().is_some_and(|usual| directory.starts_with(usual));
+        for directory in needed.into_iter().flatten() {
+            let is_allowed = default.as_ref().is_some_and(|default| directory.starts_with(default));
             let directory = directory.display().to_string();
-            if !is_known && !directories.contains(&directory) {
+            if !is_allowed && !directories.contains(&directory) {
                 directories.push(directory);
             }
         }
@@ -155,16 +159,18 @@ impl Site {
     /// `sudo -u`.
     pub fn runtime_directory(&self) -> Option<PathBuf> {
         match self {
-            Site::Person { uid, .. } => Some(Path::new(RUNTIME_DIRECTORIES).join(uid.to_string())),
-            Site::Machine | Site::Agent { .. } => None,
+            Scope::User { uid, .. } => Some(Path::new(RUNTIME_DIRECTORIES).join(uid.to_string())),
+            Scope::System | Scope::LaunchAgent { .. } => None,
         }
     }
 
-    /// Which directory keeps the service from `program`; none does that it may not enter.
-    pub fn hides(&self, program: &Path) -> Option<&'static str> {
+    /// The hidden directory that `program` is in, if any: the service could not run the program there.
+    pub fn hidden_directory(&self, program: &Path) -> Option<&'static str> {
         match self {
-            Site::Machine => HIDDEN_FROM_THE_MACHINE.into_iter().find(|place| program.starts_with(place)),
-            Site::Person { .. } | Site::Agent { .. } => None,
+            Scope::System => {
+                HIDDEN_FROM_SYSTEM_SERVICE.into_iter().find(|hidden| program.starts_with(hidden))
+            }
+            Scope::User { .. } | Scope::LaunchAgent { .. } => None,
         }
     }
 
@@ -172,34 +178,34 @@ impl Site {
     /// systems forbid them to users other than root.
     pub fn may_start_without_namespaces(&self, code: i32) -> bool {
         match self {
-            Site::Person { .. } => NO_NAMESPACES.contains(&code),
-            Site::Machine | Site::Agent { .. } => false,
+            Scope::User { .. } => NO_NAMESPACES.contains(&code),
+            Scope::System | Scope::LaunchAgent { .. } => false,
         }
     }
 
     /// The value of `scope` in `--json`.
     pub fn as_str(&self) -> &'static str {
         match self {
-            Site::Person { .. } => "user",
-            Site::Machine => "system",
-            Site::Agent { .. } => "agent",
+            Scope::User { .. } => "user",
+            Scope::System => "system",
+            Scope::LaunchAgent { .. } => "agent",
         }
     }
 
-    fn systemctl(&self, arguments: &[&str]) -> Call {
-        let user: &[&str] = if matches!(self, Site::Person { .. }) { &["--user"] } else { &[] };
-        Call::new("systemctl", &[user, arguments].concat())
+    fn systemctl(&self, arguments: &[&str]) -> CommandLine {
+        let user: &[&str] = if matches!(self, Scope::User { .. }) { &["--user"] } else { &[] };
+        CommandLine::new("systemctl", &[user, arguments].concat())
     }
 
-    fn launchctl(&self, arguments: &[&str]) -> Call {
-        Call::new("launchctl", arguments)
+    fn launchctl(&self, arguments: &[&str]) -> CommandLine {
+        CommandLine::new("launchctl", arguments)
     }
 
     /// The launchd domain of the user's agents.
     fn domain(&self) -> String {
         match self {
-            Site::Person { uid, .. } | Site::Agent { uid, .. } => format!("gui/{uid}"),
-            Site::Machine => "system".to_owned(),
+            Scope::User { uid, .. } | Scope::LaunchAgent { uid, .. } => format!("gui/{uid}"),
+            Scope::System => "system".to_owned(),
         }
     }
 
@@ -210,20 +216,20 @@ impl Site {
 
 /// A program and its arguments, to run without a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// A name that is looked up in `PATH`.
+pub struct CommandLine {
+    /// A name, found in `PATH`.
     pub program: &'static str,
     pub arguments: Vec<String>,
 }
 
-impl Call {
-    fn new(program: &'static str, arguments: &[&str]) -> Call {
-        Call { program, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
+impl CommandLine {
+    fn new(program: &'static str, arguments: &[&str]) -> CommandLine {
+        CommandLine { program, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
     }
 }
 
-impl std::fmt::Display for Call {
-    /// As one would type it.
+impl std::fmt::Display for CommandLine {
+    /// Writes the command as typed in a shell.
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(self.program)?;
         for argument in &self.arguments {
@@ -240,8 +246,8 @@ impl std::fmt::Display for Call {
 /// One step of an installation. The executor completes it or returns an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    Run(Call),
-    /// The whole file in one step, readable for all, and the directories on the way to it.
+    Run(CommandLine),
+    /// Writes the whole file atomically, readable by all, and creates its parent directories.
     Write {
         path: PathBuf,
         text: String,
@@ -254,22 +260,22 @@ pub enum Action {
     Remove(PathBuf),
     /// Removes a directory if it is empty.
     RemoveEmpty(PathBuf),
-    /// launchd says that a service is gone before it is: asks until it is.
-    AwaitGone(Call),
-    /// The database and what belongs to it; nothing of anybody else's.
-    Forget(PathBuf),
+    /// Repeats the query until it no longer finds the service: `launchctl bootout` returns earlier.
+    AwaitUnloaded(CommandLine),
+    /// Removes the database and the other files that statusd keeps in this directory.
+    Purge(PathBuf),
 }
 
 impl std::fmt::Display for Action {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Action::Run(call) => write!(out, "run {call}"),
+            Action::Run(command) => write!(out, "run {command}"),
             Action::Write { path, .. } => write!(out, "write {}", path.display()),
             Action::Move { from, to } => write!(out, "move {} to {}", from.display(), to.display()),
             Action::Remove(path) => write!(out, "remove {}", path.display()),
-            Action::RemoveEmpty(path) => write!(out, "remove {} if nothing is left in it", path.display()),
-            Action::AwaitGone(call) => write!(out, "wait until {call} no longer finds it"),
-            Action::Forget(directory) => {
+            Action::RemoveEmpty(path) => write!(out, "remove {} if empty", path.display()),
+            Action::AwaitUnloaded(command) => write!(out, "wait until {command} no longer finds the agent"),
+            Action::Purge(directory) => {
                 write!(out, "remove the history and the pending notices from {}", directory.display())
             }
         }
@@ -281,8 +287,8 @@ impl std::fmt::Display for Action {
 pub struct CurrentState {
     /// The file at [`Scope::file`].
     pub file: OnDisk,
-    pub known: Known,
-    /// Whether this person's services go on after the logout.
+    pub unit: UnitStatus,
+    /// True if the user's services keep running after logout.
     pub lingers: bool,
 }
 
@@ -291,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_installs_for_the_machine_and_others_for_themselves() {
+    fn root_installs_a_system_service_and_others_a_user_service() {
         #[track_caller]
         fn check(
             is_macos: bool,
@@ -300,11 +306,11 @@ mod tests {
             config: Option<&str>,
             file: Result<&str, &str>,
         ) {
-            let found = Site::choose(is_macos, uid, home, config).map(|site| site.file());
-            match (found, file) {
+            let actual = Scope::choose(is_macos, uid, home, config).map(|scope| scope.file());
+            match (actual, file) {
                 (Ok(path), Ok(expected)) => assert_eq!(path, Path::new(expected)),
-                (Err(words), Err(expected)) => assert!(words.contains(expected), "{words}"),
-                (found, expected) => panic!("{found:?} where {expected:?} was to be"),
+                (Err(message), Err(expected)) => assert!(message.contains(expected), "{message}"),
+                (actual, expected) => panic!("{actual:?}, expected {expected:?}"),
             }
         }
         check(false, 0, Some("/root"), None, Ok("/etc/systemd/system/statusd.service"));
@@ -321,32 +327,35 @@ mod tests {
     }
 
     #[test]
-    fn calls_read_as_they_are_typed() {
-        for (call, expected) in [
-            (Site::Machine.inquiry(), "systemctl show statusd.service --property "),
-            (Site::Machine.log_reader(5, true), "journalctl -u statusd.service --no-pager -n 5 -f"),
+    fn commands_are_shown_as_typed_in_a_shell() {
+        for (command, expected) in [
+            (Scope::System.status_query(), "systemctl show statusd.service --property "),
+            (Scope::System.log_reader(5, true), "journalctl -u statusd.service --no-pager -n 5 -f"),
             (
-                Site::Person { config_home: "/c".into(), uid: 7 }.log_reader(100, false),
+                Scope::User { config_home: "/c".into(), uid: 7 }.log_reader(100, false),
                 "journalctl --user -u statusd.service --no-pager -n 100",
             ),
             (
-                Site::Agent { home: "/Users/o'neil z".into(), uid: 501 }.log_reader(9, false),
+                Scope::LaunchAgent { home: "/Users/o'neil z".into(), uid: 501 }.log_reader(9, false),
                 r"tail -n 9 '/Users/o'\''neil z/Library/Logs/statusd.log'",
             ),
-            (Site::Agent { home: "/h".into(), uid: 501 }.inquiry(), "launchctl print gui/501/statusd"),
+            (
+                Scope::LaunchAgent { home: "/h".into(), uid: 501 }.status_query(),
+                "launchctl print gui/501/statusd",
+            ),
         ] {
-            assert!(call.to_string().starts_with(expected), "{call}");
+            assert!(command.to_string().starts_with(expected), "{command}");
         }
     }
 
     #[test]
-    fn a_service_is_let_write_where_it_has_to() {
+    fn directories_outside_the_default_state_are_made_writable() {
         #[track_caller]
         fn check(state: &str, record: Option<&str>, expected: &[&str]) {
-            let person = Site::Person { config_home: "/h/.config".into(), uid: 7 };
+            let user = Scope::User { config_home: "/h/.config".into(), uid: 7 };
             let record = record.map(Path::new);
-            assert_eq!(person.writable(Some("/h"), Path::new(state), record), expected);
-            assert_eq!(Site::Machine.writable(Some("/h"), Path::new(state), record), [""; 0]);
+            assert_eq!(user.writable(Some("/h"), Path::new(state), record), expected);
+            assert_eq!(Scope::System.writable(Some("/h"), Path::new(state), record), [""; 0]);
         }
         check("/h/.local/state/statusd", None, &[]);
         check("/h/.local/state/statusd", Some("/h/.local/state/statusd/feed.jsonl"), &[]);
@@ -356,14 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_service_cannot_go_where_people_live() {
-        let hides = |program: &str| Site::Machine.hides(Path::new(program));
-        assert_eq!(hides("/root/.cargo/bin/statusd"), Some("/root"));
-        assert_eq!(hides("/home/z/.cargo/bin/statusd"), Some("/home"));
-        assert_eq!(hides("/tmp/statusd"), Some("/tmp"));
-        assert_eq!(hides("/usr/local/bin/statusd"), None);
-        assert_eq!(hides("/homes/statusd"), None);
-        let person = Site::Person { config_home: "/c".into(), uid: 7 };
-        assert_eq!(person.hides(Path::new("/home/z/.cargo/bin/statusd")), None);
+    fn the_system_service_cannot_run_a_program_in_a_hidden_directory() {
+        let hidden = |program: &str| Scope::System.hidden_directory(Path::new(program));
+        assert_eq!(hidden("/root/.cargo/bin/statusd"), Some("/root"));
+        assert_eq!(hidden("/home/z/.cargo/bin/statusd"), Some("/home"));
+        assert_eq!(hidden("/tmp/statusd"), Some("/tmp"));
+        assert_eq!(hidden("/usr/local/bin/statusd"), None);
+        assert_eq!(hidden("/homes/statusd"), None);
+        let user = Scope::User { config_home: "/c".into(), uid: 7 };
+        assert_eq!(user.hidden_directory(Path::new("/home/z/.cargo/bin/statusd")), None);
     }
 }

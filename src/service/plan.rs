@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::unit_file::{self, OnDisk, Shape};
-use super::{Action, Activity, Call, CurrentState, Site, UNIT};
+use super::unit_file::{self, OnDisk, UnitVariant};
+use super::{Action, Activity, CommandLine, CurrentState, Scope, UNIT};
 
 /// A request to install the service.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct Install {
     pub without_namespaces: bool,
     pub force: bool,
     /// A free name for a file that is moved aside.
-    pub kept: PathBuf,
+    pub aside_path: PathBuf,
 }
 
 /// A request to uninstall the service.
@@ -33,165 +33,180 @@ pub struct Install {
 pub struct Uninstall {
     pub force: bool,
     /// A free name for a file that is moved aside.
-    pub kept: PathBuf,
-    /// The state to remove with it; otherwise it stays.
+    pub aside_path: PathBuf,
+    /// The state directory to purge. `None` keeps the history.
     pub purge: Option<PathBuf>,
 }
 
 /// The reason why there is no plan. `Display` is one line and ends with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanRefusal {
-    #[error("{path} was edited since statusd wrote it; to replace it, use --force, which keeps it as {kept}")]
-    Changed { path: String, kept: String },
-    #[error("{path} was not written by statusd; to replace it, use --force, which keeps it as {kept}")]
-    Foreign { path: String, kept: String },
+    #[error("{path} was edited since statusd wrote it; use --force to move it to {aside_path} and continue")]
+    Changed { path: String, aside_path: String },
+    #[error("{path} was not written by statusd; use --force to move it to {aside_path} and continue")]
+    Foreign { path: String, aside_path: String },
     #[error("{0}")]
-    Redactor(String),
-    #[error("the service comes from {0}, which statusd did not write; uninstall it as it was installed")]
-    Elsewhere(String),
+    InvalidPath(String),
+    #[error(
+        "statusd did not write the unit {0}; uninstall it the way it was installed, for example with the package manager"
+    )]
+    PackagedUnit(String),
 }
 
-/// The steps that lead from what was found to a service that is enabled and runs this program.
-pub fn install(site: &Site, found: &CurrentState, wish: &Install) -> Result<Vec<Action>, PlanRefusal> {
-    let linger = linger(site, true).filter(|_| wish.linger && !found.lingers);
-    let before = shape(found);
-    let shape = Shape {
+/// Returns the steps after which the service is enabled and runs the requested program.
+pub fn install(scope: &Scope, current: &CurrentState, request: &Install) -> Result<Vec<Action>, PlanRefusal> {
+    let linger = linger(scope, true).filter(|_| request.linger && !current.lingers);
+    let before = variant(current);
+    let variant = UnitVariant {
         lingering: linger.is_some() || before.lingering,
-        // Found out once; by force it is tried again.
-        without_namespaces: wish.without_namespaces || (before.without_namespaces && !wish.force),
+        // Kept from the previous installation. With `--force`, namespaces are tried again.
+        without_namespaces: request.without_namespaces || (before.without_namespaces && !request.force),
     };
-    let text = unit_file::text(site, &wish.program, wish.systemd, &wish.writable, shape)
-        .map_err(PlanRefusal::Redactor)?;
-    let written = new_file(site, found, wish, text)?;
-    let mut acts: Vec<Action> = linger.into_iter().map(Action::Run).collect();
+    let text = unit_file::text(scope, &request.program, request.systemd, &request.writable, variant)
+        .map_err(PlanRefusal::InvalidPath)?;
+    let written = new_file(scope, current, request, text)?;
+    let mut actions: Vec<Action> = linger.into_iter().map(Action::Run).collect();
     let is_new = !written.is_empty();
-    match site {
-        Site::Person { .. } | Site::Machine => {
-            acts.extend(written);
+    match scope {
+        Scope::User { .. } | Scope::System => {
+            actions.extend(written);
             if is_new {
-                acts.push(run(site.systemctl(&["daemon-reload"])));
+                actions.push(run(scope.systemctl(&["daemon-reload"])));
             }
-            if matches!(found.known.activity, Activity::Failed { .. }) {
-                // Too many failures would forbid the start.
-                acts.push(run(site.systemctl(&["reset-failed", UNIT])));
+            if matches!(current.unit.activity, Activity::Failed { .. }) {
+                // After too many failures, systemd refuses to start the unit.
+                actions.push(run(scope.systemctl(&["reset-failed", UNIT])));
             }
-            if !found.known.is_enabled || !found.known.is_up() {
-                acts.push(run(enable(site)));
+            if !current.unit.is_enabled || !current.unit.is_up() {
+                actions.push(run(enable(scope)));
             }
-            if found.known.is_up() && (is_new || wish.is_outdated) {
-                acts.push(run(site.systemctl(&["restart", UNIT])));
+            if current.unit.is_up() && (is_new || request.is_outdated) {
+                actions.push(run(scope.systemctl(&["restart", UNIT])));
             }
         }
-        Site::Agent { .. } => {
-            let is_loaded = found.known.from.is_some();
+        Scope::LaunchAgent { .. } => {
+            let is_loaded = current.unit.unit_path.is_some();
             if is_loaded && is_new {
-                acts.extend(boot_out(site));
+                actions.extend(boot_out(scope));
             }
-            acts.extend(written);
+            actions.extend(written);
             if !is_loaded || is_new {
-                acts.push(run(bootstrap(site)));
-            } else if wish.is_outdated {
-                acts.push(run(site.launchctl(&["kickstart", "-k", &site.target()])));
-            } else if !found.known.is_up() {
-                acts.push(run(site.launchctl(&["kickstart", &site.target()])));
+                actions.push(run(bootstrap(scope)));
+            } else if request.is_outdated {
+                actions.push(run(scope.launchctl(&["kickstart", "-k", &scope.target()])));
+            } else if !current.unit.is_up() {
+                actions.push(run(scope.launchctl(&["kickstart", &scope.target()])));
             }
         }
     }
-    Ok(acts)
+    Ok(actions)
 }
 
 /// Returns the steps that write the file; none if it is up to date or a packaged unit is in use.
 fn new_file(
-    site: &Site,
-    found: &CurrentState,
-    wish: &Install,
+    scope: &Scope,
+    current: &CurrentState,
+    request: &Install,
     text: String,
 ) -> Result<Vec<Action>, PlanRefusal> {
-    let path = site.file();
-    let aside = Action::Move { from: path.clone(), to: wish.kept.clone() };
-    match &found.file {
-        OnDisk::Missing if elsewhere(site, found).is_some() => Ok(Vec::new()),
+    let path = scope.file();
+    let aside = Action::Move { from: path.clone(), to: request.aside_path.clone() };
+    match &current.file {
+        OnDisk::Missing if packaged_unit(scope, current).is_some() => Ok(Vec::new()),
         OnDisk::Ours(written) if written.text == text => Ok(Vec::new()),
         OnDisk::Missing | OnDisk::Ours(_) => Ok(vec![Action::Write { path, text }]),
-        OnDisk::Changed | OnDisk::Foreign if wish.force => Ok(vec![aside, Action::Write { path, text }]),
-        OnDisk::Changed => Err(PlanRefusal::Changed { path: shown(&path), kept: shown(&wish.kept) }),
-        OnDisk::Foreign => Err(PlanRefusal::Foreign { path: shown(&path), kept: shown(&wish.kept) }),
+        OnDisk::Changed | OnDisk::Foreign if request.force => Ok(vec![aside, Action::Write { path, text }]),
+        OnDisk::Changed => {
+            Err(PlanRefusal::Changed { path: shown(&path), aside_path: shown(&request.aside_path) })
+        }
+        OnDisk::Foreign => {
+            Err(PlanRefusal::Foreign { path: shown(&path), aside_path: shown(&request.aside_path) })
+        }
     }
 }
 
-/// The file that counts, where it is not ours: one that a package brought.
-pub fn elsewhere<'f>(site: &Site, found: &'f CurrentState) -> Option<&'f Path> {
-    found.known.from.as_deref().filter(|from| *from != site.file() && !from.as_os_str().is_empty())
+/// Returns the unit in use if it is not at our path, for example because a package installed it.
+pub fn packaged_unit<'f>(scope: &Scope, current: &'f CurrentState) -> Option<&'f Path> {
+    current.unit.unit_path.as_deref().filter(|path| *path != scope.file() && !path.as_os_str().is_empty())
 }
 
-/// The steps that take the service away, and nothing that was not ours.
-pub fn uninstall(site: &Site, found: &CurrentState, wish: &Uninstall) -> Result<Vec<Action>, PlanRefusal> {
-    let path = site.file();
-    let file = match &found.file {
+/// Returns the steps that stop the service and remove what [`install`] wrote.
+pub fn uninstall(
+    scope: &Scope,
+    current: &CurrentState,
+    request: &Uninstall,
+) -> Result<Vec<Action>, PlanRefusal> {
+    let path = scope.file();
+    let file = match &current.file {
         OnDisk::Missing => None,
         OnDisk::Ours(_) => Some(Action::Remove(path)),
-        OnDisk::Changed | OnDisk::Foreign if wish.force => {
-            Some(Action::Move { from: path, to: wish.kept.clone() })
+        OnDisk::Changed | OnDisk::Foreign if request.force => {
+            Some(Action::Move { from: path, to: request.aside_path.clone() })
         }
-        OnDisk::Changed => return Err(PlanRefusal::Changed { path: shown(&path), kept: shown(&wish.kept) }),
-        OnDisk::Foreign => return Err(PlanRefusal::Foreign { path: shown(&path), kept: shown(&wish.kept) }),
+        OnDisk::Changed => {
+            return Err(PlanRefusal::Changed { path: shown(&path), aside_path: shown(&request.aside_path) });
+        }
+        OnDisk::Foreign => {
+            return Err(PlanRefusal::Foreign { path: shown(&path), aside_path: shown(&request.aside_path) });
+        }
     };
-    let from = elsewhere(site, found).filter(|_| file.is_none());
-    if let Some(from) = from.filter(|_| !found.known.is_enabled && !found.known.is_up()) {
-        return Err(PlanRefusal::Elsewhere(shown(from)));
+    let packaged = packaged_unit(scope, current).filter(|_| file.is_none());
+    if let Some(path) = packaged.filter(|_| !current.unit.is_enabled && !current.unit.is_up()) {
+        return Err(PlanRefusal::PackagedUnit(shown(path)));
     }
-    let is_known = file.is_some() || from.is_some();
-    let mut acts = Vec::new();
-    match site {
-        Site::Person { .. } | Site::Machine => {
+    let is_known = file.is_some() || packaged.is_some();
+    let mut actions = Vec::new();
+    match scope {
+        Scope::User { .. } | Scope::System => {
             if is_known {
-                acts.push(run(disable(site)));
-            } else if found.known.is_up() {
-                acts.push(run(site.systemctl(&["stop", UNIT])));
+                actions.push(run(disable(scope)));
+            } else if current.unit.is_up() {
+                actions.push(run(scope.systemctl(&["stop", UNIT])));
             }
-            if matches!(found.known.activity, Activity::Failed { .. }) {
-                acts.push(run(site.systemctl(&["reset-failed", UNIT])));
+            if matches!(current.unit.activity, Activity::Failed { .. }) {
+                actions.push(run(scope.systemctl(&["reset-failed", UNIT])));
             }
         }
-        Site::Agent { .. } => acts.extend(boot_out(site).into_iter().filter(|_| found.known.from.is_some())),
+        Scope::LaunchAgent { .. } => {
+            actions.extend(boot_out(scope).into_iter().filter(|_| current.unit.unit_path.is_some()))
+        }
     }
     if let Some(file) = file {
-        acts.push(file);
-        acts.extend(after_removal(site));
+        actions.push(file);
+        actions.extend(after_removal(scope));
     }
-    if shape(found).lingering {
-        acts.extend(linger(site, false).map(Action::Run));
+    if variant(current).lingering {
+        actions.extend(linger(scope, false).map(Action::Run));
     }
-    acts.extend(wish.purge.clone().map(Action::Forget));
-    Ok(acts)
+    actions.extend(request.purge.clone().map(Action::Purge));
+    Ok(actions)
 }
 
-/// The steps that put back what was there before an [`install`] whose step `failed` (counted from 0)
-/// went wrong.
-pub fn back(site: &Site, found: &CurrentState, acts: &[Action], failed: usize) -> Vec<Action> {
-    let done = &acts[..failed.min(acts.len())];
-    // A start that fails has enabled the service by then.
-    let tried = &acts[..(failed + 1).min(acts.len())];
-    let is_written = done.iter().any(|act| matches!(act, Action::Write { .. }));
+/// Returns the steps that restore the state before an [`install`] of which step `failed` (from 0) failed.
+pub fn rollback(scope: &Scope, current: &CurrentState, actions: &[Action], failed: usize) -> Vec<Action> {
+    let done = &actions[..failed.min(actions.len())];
+    // Includes the failed step, because a start that fails has already enabled the service.
+    let tried = &actions[..(failed + 1).min(actions.len())];
+    let is_written = done.iter().any(|action| matches!(action, Action::Write { .. }));
     let mut undo = Vec::new();
-    match site {
-        Site::Person { .. } | Site::Machine => {
-            if tried.contains(&run(enable(site))) {
-                let stop = site.systemctl(&["stop", UNIT]);
-                undo.push(run(if found.known.is_enabled { stop } else { disable(site) }));
-                // Or the manager remembers a failure of something that is not there.
-                undo.push(run(site.systemctl(&["reset-failed", UNIT])));
+    match scope {
+        Scope::User { .. } | Scope::System => {
+            if tried.contains(&run(enable(scope))) {
+                let stop = scope.systemctl(&["stop", UNIT]);
+                undo.push(run(if current.unit.is_enabled { stop } else { disable(scope) }));
+                // Otherwise systemd keeps listing the removed unit as failed.
+                undo.push(run(scope.systemctl(&["reset-failed", UNIT])));
             }
         }
-        Site::Agent { .. } => {
-            if done.contains(&run(bootstrap(site))) {
-                undo.extend(boot_out(site));
+        Scope::LaunchAgent { .. } => {
+            if done.contains(&run(bootstrap(scope))) {
+                undo.extend(boot_out(scope));
             }
         }
     }
-    for act in done.iter().rev() {
-        match act {
-            Action::Write { path, .. } => undo.push(match &found.file {
+    for action in done.iter().rev() {
+        match action {
+            Action::Write { path, .. } => undo.push(match &current.file {
                 OnDisk::Ours(before) => Action::Write { path: path.clone(), text: before.text.clone() },
                 OnDisk::Missing | OnDisk::Changed | OnDisk::Foreign => Action::Remove(path.clone()),
             }),
@@ -199,79 +214,79 @@ pub fn back(site: &Site, found: &CurrentState, acts: &[Action], failed: usize) -
             Action::Run(_)
             | Action::Remove(_)
             | Action::RemoveEmpty(_)
-            | Action::AwaitGone(_)
-            | Action::Forget(_) => {}
+            | Action::AwaitUnloaded(_)
+            | Action::Purge(_) => {}
         }
     }
-    match site {
-        Site::Person { .. } | Site::Machine => {
+    match scope {
+        Scope::User { .. } | Scope::System => {
             if is_written {
-                let is_gone = found.file == OnDisk::Missing;
-                let reload = run(site.systemctl(&["daemon-reload"]));
-                undo.extend(if is_gone { after_removal(site) } else { vec![reload] });
+                let is_gone = current.file == OnDisk::Missing;
+                let reload = run(scope.systemctl(&["daemon-reload"]));
+                undo.extend(if is_gone { after_removal(scope) } else { vec![reload] });
             }
-            let restart = run(site.systemctl(&["restart", UNIT]));
+            let restart = run(scope.systemctl(&["restart", UNIT]));
             undo.extend(tried.contains(&restart).then_some(restart));
         }
-        Site::Agent { .. } => {
-            let was_booted_out = done.iter().any(|act| boot_out(site).first() == Some(act));
-            undo.extend((was_booted_out && found.known.from.is_some()).then(|| run(bootstrap(site))));
+        Scope::LaunchAgent { .. } => {
+            let was_booted_out = done.iter().any(|action| boot_out(scope).first() == Some(action));
+            undo.extend((was_booted_out && current.unit.unit_path.is_some()).then(|| run(bootstrap(scope))));
         }
     }
-    let lingering = linger(site, true).map(Action::Run);
+    let lingering = linger(scope, true).map(Action::Run);
     if lingering.is_some_and(|on| done.contains(&on)) {
-        undo.extend(linger(site, false).map(Action::Run));
+        undo.extend(linger(scope, false).map(Action::Run));
     }
     undo
 }
 
-fn shape(found: &CurrentState) -> Shape {
-    match &found.file {
-        OnDisk::Ours(written) => written.shape,
-        OnDisk::Missing | OnDisk::Changed | OnDisk::Foreign => Shape::default(),
+fn variant(current: &CurrentState) -> UnitVariant {
+    match &current.file {
+        OnDisk::Ours(written) => written.variant,
+        OnDisk::Missing | OnDisk::Changed | OnDisk::Foreign => UnitVariant::default(),
     }
 }
 
-fn run(call: Call) -> Action {
-    Action::Run(call)
+fn run(command: CommandLine) -> Action {
+    Action::Run(command)
 }
 
-fn enable(site: &Site) -> Call {
-    site.systemctl(&["enable", "--now", UNIT])
+fn enable(scope: &Scope) -> CommandLine {
+    scope.systemctl(&["enable", "--now", UNIT])
 }
 
-fn disable(site: &Site) -> Call {
-    site.systemctl(&["disable", "--now", UNIT])
+fn disable(scope: &Scope) -> CommandLine {
+    scope.systemctl(&["disable", "--now", UNIT])
 }
 
-fn bootstrap(site: &Site) -> Call {
-    site.launchctl(&["bootstrap", &site.domain(), &site.file().display().to_string()])
+fn bootstrap(scope: &Scope) -> CommandLine {
+    scope.launchctl(&["bootstrap", &scope.domain(), &scope.file().display().to_string()])
 }
 
-fn boot_out(site: &Site) -> [Action; 2] {
-    [run(site.launchctl(&["bootout", &site.target()])), Action::AwaitGone(site.inquiry())]
+fn boot_out(scope: &Scope) -> [Action; 2] {
+    [run(scope.launchctl(&["bootout", &scope.target()])), Action::AwaitUnloaded(scope.status_query())]
 }
 
-/// Makes the manager forget a file that is gone; the directories that nobody else uses go too.
-fn after_removal(site: &Site) -> Vec<Action> {
-    let reload = || run(site.systemctl(&["daemon-reload"]));
-    match site {
-        Site::Person { config_home, .. } => {
-            let above = config_home.join("systemd");
-            vec![Action::RemoveEmpty(above.join("user")), Action::RemoveEmpty(above), reload()]
+/// Returns the steps after a removed file: remove empty directories and reload systemd.
+fn after_removal(scope: &Scope) -> Vec<Action> {
+    let reload = || run(scope.systemctl(&["daemon-reload"]));
+    match scope {
+        Scope::User { config_home, .. } => {
+            let directory = config_home.join("systemd");
+            vec![Action::RemoveEmpty(directory.join("user")), Action::RemoveEmpty(directory), reload()]
         }
-        Site::Machine => vec![reload()],
-        Site::Agent { .. } => Vec::new(),
+        Scope::System => vec![reload()],
+        Scope::LaunchAgent { .. } => Vec::new(),
     }
 }
 
-fn linger(site: &Site, on: bool) -> Option<Call> {
-    match site {
-        Site::Person { uid, .. } => {
+fn linger(scope: &Scope, on: bool) -> Option<CommandLine> {
+    match scope {
+        Scope::User { uid, .. } => {
             let verb = if on { "enable-linger" } else { "disable-linger" };
-            Some(Call::new("loginctl", &[verb, &uid.to_string()]))
+            Some(CommandLine::new("loginctl", &[verb, &uid.to_string()]))
         }
-        Site::Machine | Site::Agent { .. } => None,
+        Scope::System | Scope::LaunchAgent { .. } => None,
     }
 }
 
@@ -281,14 +296,14 @@ fn shown(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::unit_file::Written;
-    use super::super::unit_file::tests::{mac, person};
-    use super::super::unit_status::Known;
+    use super::super::unit_file::OwnFile;
+    use super::super::unit_file::tests::{mac, user};
+    use super::super::unit_status::UnitStatus;
     use super::*;
 
     const PROGRAM: &str = "/opt/statusd";
 
-    fn wish() -> Install {
+    fn request() -> Install {
         Install {
             program: PROGRAM.to_owned(),
             systemd: Some(252),
@@ -297,73 +312,76 @@ mod tests {
             linger: false,
             without_namespaces: false,
             force: false,
-            kept: "/kept.old".into(),
+            aside_path: "/kept.old".into(),
         }
     }
 
     fn nothing() -> CurrentState {
-        CurrentState { file: OnDisk::Missing, known: Known::NOTHING, lingers: false }
+        CurrentState { file: OnDisk::Missing, unit: UnitStatus::NOT_LOADED, lingers: false }
     }
 
-    fn ours(site: &Site, program: &str, lingering: bool) -> OnDisk {
-        let shape = Shape { lingering, ..Shape::default() };
-        let text = unit_file::text(site, program, Some(252), &[], shape).expect("a text");
-        OnDisk::Ours(Written { text, shape })
+    fn ours(scope: &Scope, program: &str, lingering: bool) -> OnDisk {
+        let variant = UnitVariant { lingering, ..UnitVariant::default() };
+        let text = unit_file::text(scope, program, Some(252), &[], variant).expect("a text");
+        OnDisk::Ours(OwnFile { text, variant })
     }
 
-    /// Installed by us, from this program unless another is given, and running.
-    fn installed(site: &Site, program: &str) -> CurrentState {
+    /// A running service that we installed for `program`.
+    fn installed(scope: &Scope, program: &str) -> CurrentState {
         let activity = Activity::Running { pid: Some(7), since: None };
-        let known = Known { from: Some(site.file()), is_enabled: true, activity };
-        CurrentState { file: ours(site, program, false), known, lingers: false }
+        let unit = UnitStatus { unit_path: Some(scope.file()), is_enabled: true, activity };
+        CurrentState { file: ours(scope, program, false), unit, lingers: false }
     }
 
-    /// The steps in few words, with the directories left out.
-    fn words(acts: &[Action]) -> String {
-        let word = |act: &Action| {
-            let all = act.to_string().replace("statusd.service", "UNIT");
+    /// The steps as text, without directories.
+    fn step_text(actions: &[Action]) -> String {
+        let word = |action: &Action| {
+            let all = action.to_string().replace("statusd.service", "UNIT");
             let words = all.split(' ').map(|word| match word.rsplit_once('/') {
                 Some((directory, name)) if !directory.starts_with("gui") => name,
                 _ => word,
             });
             words.collect::<Vec<_>>().join(" ").trim_start_matches("run ").to_owned()
         };
-        acts.iter().map(word).collect::<Vec<_>>().join(", ")
+        actions.iter().map(word).collect::<Vec<_>>().join(", ")
     }
 
     #[track_caller]
-    fn check_install(site: &Site, found: &CurrentState, wish: &Install, expected: &str) {
-        assert_eq!(words(&install(site, found, wish).expect("steps")), expected);
+    fn check_install(scope: &Scope, current: &CurrentState, request: &Install, expected: &str) {
+        assert_eq!(step_text(&install(scope, current, request).expect("steps")), expected);
     }
 
     #[test]
-    fn systemd_is_given_what_is_missing_and_no_more() {
-        for (site, ctl) in [(person(), "systemctl --user"), (Site::Machine, "systemctl")] {
-            let check = |found: &CurrentState, wish: &Install, expected: &str| {
-                check_install(&site, found, wish, &expected.replace("ctl", ctl));
+    fn a_systemd_plan_has_only_the_missing_steps() {
+        for (scope, ctl) in [(user(), "systemctl --user"), (Scope::System, "systemctl")] {
+            let check = |current: &CurrentState, request: &Install, expected: &str| {
+                check_install(&scope, current, request, &expected.replace("ctl", ctl));
             };
-            check(&nothing(), &wish(), "write UNIT, ctl daemon-reload, ctl enable --now UNIT");
-            let second = installed(&site, PROGRAM);
-            check(&second, &wish(), "");
-            let outdated = Install { is_outdated: true, ..wish() };
+            check(&nothing(), &request(), "write UNIT, ctl daemon-reload, ctl enable --now UNIT");
+            let second = installed(&scope, PROGRAM);
+            check(&second, &request(), "");
+            let outdated = Install { is_outdated: true, ..request() };
             check(&second, &outdated, "ctl restart UNIT");
-            check(&installed(&site, "/old"), &wish(), "write UNIT, ctl daemon-reload, ctl restart UNIT");
+            check(&installed(&scope, "/old"), &request(), "write UNIT, ctl daemon-reload, ctl restart UNIT");
             let with = |is_enabled, activity| CurrentState {
-                known: Known { is_enabled, activity, from: Some(site.file()) },
-                ..installed(&site, PROGRAM)
+                unit: UnitStatus { is_enabled, activity, unit_path: Some(scope.file()) },
+                ..installed(&scope, PROGRAM)
             };
-            check(&with(true, Activity::Stopped), &wish(), "ctl enable --now UNIT");
+            check(&with(true, Activity::Stopped), &request(), "ctl enable --now UNIT");
             let failed = Activity::Failed { code: Some(78) };
-            check(&with(true, failed), &wish(), "ctl reset-failed UNIT, ctl enable --now UNIT");
+            check(&with(true, failed), &request(), "ctl reset-failed UNIT, ctl enable --now UNIT");
             let running = Activity::Running { pid: None, since: None };
-            check(&with(false, running), &wish(), "ctl enable --now UNIT");
-            let package = Known { from: Some("/usr/lib/systemd/statusd.service".into()), ..Known::NOTHING };
-            check(&CurrentState { known: package, ..nothing() }, &wish(), "ctl enable --now UNIT");
+            check(&with(false, running), &request(), "ctl enable --now UNIT");
+            let package = UnitStatus {
+                unit_path: Some("/usr/lib/systemd/statusd.service".into()),
+                ..UnitStatus::NOT_LOADED
+            };
+            check(&CurrentState { unit: package, ..nothing() }, &request(), "ctl enable --now UNIT");
             for file in [OnDisk::Changed, OnDisk::Foreign] {
-                let found = CurrentState { file, ..nothing() };
-                let forced = Install { force: true, ..wish() };
+                let current = CurrentState { file, ..nothing() };
+                let forced = Install { force: true, ..request() };
                 check(
-                    &found,
+                    &current,
                     &forced,
                     "move UNIT to kept.old, write UNIT, ctl daemon-reload, ctl enable --now UNIT",
                 );
@@ -372,24 +390,30 @@ mod tests {
     }
 
     #[test]
-    fn launchd_is_given_what_is_missing_and_no_more() {
-        let check = |found: &CurrentState, wish: &Install, expected: &str| {
-            check_install(&mac(), found, wish, expected);
+    fn a_launchd_plan_has_only_the_missing_steps() {
+        let check = |current: &CurrentState, request: &Install, expected: &str| {
+            check_install(&mac(), current, request, expected);
         };
         let target = "gui/501/statusd";
-        let out =
-            format!("launchctl bootout {target}, wait until launchctl print {target} no longer finds it");
-        let steps =
-            |found: &CurrentState, wish: &Install| words(&install(&mac(), found, wish).expect("steps"));
-        let fresh = steps(&nothing(), &wish());
+        let out = format!(
+            "launchctl bootout {target}, wait until launchctl print {target} no longer finds the agent"
+        );
+        let steps = |current: &CurrentState, request: &Install| {
+            step_text(&install(&mac(), current, request).expect("steps"))
+        };
+        let fresh = steps(&nothing(), &request());
         assert!(fresh.starts_with("write z & statusd.plist, launchctl bootstrap gui/501 "), "{fresh}");
         let second = installed(&mac(), PROGRAM);
-        check(&second, &wish(), "");
-        check(&second, &Install { is_outdated: true, ..wish() }, &format!("launchctl kickstart -k {target}"));
-        let stopped = Known { activity: Activity::Stopped, ..second.known.clone() };
-        let stopped = CurrentState { known: stopped, ..second };
-        check(&stopped, &wish(), &format!("launchctl kickstart {target}"));
-        let refreshed = steps(&installed(&mac(), "/old"), &wish());
+        check(&second, &request(), "");
+        check(
+            &second,
+            &Install { is_outdated: true, ..request() },
+            &format!("launchctl kickstart -k {target}"),
+        );
+        let stopped = UnitStatus { activity: Activity::Stopped, ..second.unit.clone() };
+        let stopped = CurrentState { unit: stopped, ..second };
+        check(&stopped, &request(), &format!("launchctl kickstart {target}"));
+        let refreshed = steps(&installed(&mac(), "/old"), &request());
         assert!(
             refreshed.starts_with(&format!("{out}, write z & statusd.plist, launchctl bootstrap ")),
             "{refreshed}"
@@ -397,132 +421,134 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_as_we_wrote_it_is_left_alone() {
-        for site in [person(), Site::Machine, mac()] {
-            let path = shown(&site.file());
-            for (file, words) in
+    fn edited_and_foreign_files_are_left_alone() {
+        for scope in [user(), Scope::System, mac()] {
+            let path = shown(&scope.file());
+            for (file, reason) in
                 [(OnDisk::Changed, "was edited"), (OnDisk::Foreign, "not written by statusd")]
             {
-                let found = CurrentState { file, ..installed(&site, PROGRAM) };
-                let wish = wish();
-                let refused = install(&site, &found, &wish).expect_err("refused").to_string();
-                assert!(refused.starts_with(&path) && refused.contains(words), "{refused}");
-                assert!(refused.contains("--force, which keeps it as /kept.old"), "{refused}");
-                let away = Uninstall { force: false, kept: wish.kept, purge: None };
-                assert_eq!(uninstall(&site, &found, &away).expect_err("refused").to_string(), refused);
+                let current = CurrentState { file, ..installed(&scope, PROGRAM) };
+                let request = request();
+                let refused = install(&scope, &current, &request).expect_err("refused").to_string();
+                assert!(refused.starts_with(&path) && refused.contains(reason), "{refused}");
+                assert!(refused.contains("use --force to move it to /kept.old"), "{refused}");
+                let away = Uninstall { force: false, aside_path: request.aside_path, purge: None };
+                assert_eq!(uninstall(&scope, &current, &away).expect_err("refused").to_string(), refused);
             }
         }
     }
 
     #[test]
-    fn lingering_is_switched_on_only_where_it_is_off_and_off_only_where_it_was_us() {
-        let site = person();
-        let linger = Install { linger: true, ..wish() };
+    fn uninstall_disables_lingering_only_if_install_enabled_it() {
+        let scope = user();
+        let linger = Install { linger: true, ..request() };
         check_install(
-            &site,
+            &scope,
             &nothing(),
             &linger,
             "loginctl enable-linger 1000, write UNIT, systemctl --user daemon-reload, \
              systemctl --user enable --now UNIT",
         );
-        let lingers = CurrentState { lingers: true, ..installed(&site, PROGRAM) };
-        check_install(&site, &lingers, &linger, "");
-        // That it was us is remembered when the file is written anew, with or without the flag.
-        let before = CurrentState { file: ours(&site, "/old", true), ..lingers.clone() };
-        for wish in [wish(), linger] {
-            let acts = install(&site, &before, &wish).expect("steps");
-            let text = acts.iter().find_map(|act| match act {
+        let lingers = CurrentState { lingers: true, ..installed(&scope, PROGRAM) };
+        check_install(&scope, &lingers, &linger, "");
+        // A rewritten file keeps the mark about lingering, with or without the flag.
+        let before = CurrentState { file: ours(&scope, "/old", true), ..lingers.clone() };
+        for request in [request(), linger] {
+            let actions = install(&scope, &before, &request).expect("steps");
+            let text = actions.iter().find_map(|action| match action {
                 Action::Write { text, .. } => Some(text.clone()),
                 _ => None,
             });
             assert!(
-                matches!(OnDisk::of(text.expect("a file")), OnDisk::Ours(written) if written.shape.lingering)
+                matches!(OnDisk::of(text.expect("a file")), OnDisk::Ours(written) if written.variant.lingering)
             );
         }
-        let away = |found: &CurrentState| {
-            let wish = Uninstall { force: false, kept: "/kept.old".into(), purge: None };
-            words(&uninstall(&site, found, &wish).expect("steps"))
+        let away = |current: &CurrentState| {
+            let request = Uninstall { force: false, aside_path: "/kept.old".into(), purge: None };
+            step_text(&uninstall(&scope, current, &request).expect("steps"))
         };
         assert!(away(&before).ends_with(", loginctl disable-linger 1000"));
         assert!(!away(&lingers).contains("linger"));
     }
 
     #[test]
-    fn what_is_taken_away_is_what_was_ours() {
+    fn uninstall_removes_only_what_we_wrote() {
         #[track_caller]
-        fn check(site: &Site, found: &CurrentState, force: bool, purge: bool, expected: &str) {
+        fn check(scope: &Scope, current: &CurrentState, force: bool, purge: bool, expected: &str) {
             let purge = purge.then(|| "/var/lib/statusd".into());
-            let wish = Uninstall { force, kept: "/kept.old".into(), purge };
-            assert_eq!(words(&uninstall(site, found, &wish).expect("steps")), expected);
+            let request = Uninstall { force, aside_path: "/kept.old".into(), purge };
+            assert_eq!(step_text(&uninstall(scope, current, &request).expect("steps")), expected);
         }
-        let site = Site::Machine;
+        let scope = Scope::System;
         let gone = "systemctl disable --now UNIT, remove UNIT, systemctl daemon-reload";
-        check(&site, &installed(&site, PROGRAM), false, false, gone);
-        check(&site, &installed(&site, "/old"), false, false, gone);
-        let forget = "remove the history and the pending notices from statusd";
-        check(&site, &installed(&site, PROGRAM), false, true, &format!("{gone}, {forget}"));
-        check(&site, &nothing(), false, false, "");
-        check(&site, &nothing(), false, true, forget);
-        let changed = CurrentState { file: OnDisk::Changed, ..installed(&site, PROGRAM) };
-        let aside = "systemctl disable --now UNIT, move UNIT to kept.old, systemctl daemon-reload";
-        check(&site, &changed, true, false, aside);
-        // Somebody removed the file under it.
-        let orphan = CurrentState { file: OnDisk::Missing, ..installed(&site, PROGRAM) };
-        check(&site, &orphan, false, false, "systemctl stop UNIT");
+        check(&scope, &installed(&scope, PROGRAM), false, false, gone);
+        check(&scope, &installed(&scope, "/old"), false, false, gone);
+        let purged = "remove the history and the pending notices from statusd";
+        check(&scope, &installed(&scope, PROGRAM), false, true, &format!("{gone}, {purged}"));
+        check(&scope, &nothing(), false, false, "");
+        check(&scope, &nothing(), false, true, purged);
+        let changed = CurrentState { file: OnDisk::Changed, ..installed(&scope, PROGRAM) };
+        let moved_aside = "systemctl disable --now UNIT, move UNIT to kept.old, systemctl daemon-reload";
+        check(&scope, &changed, true, false, moved_aside);
+        // The file was removed while the service was running.
+        let orphan = CurrentState { file: OnDisk::Missing, ..installed(&scope, PROGRAM) };
+        check(&scope, &orphan, false, false, "systemctl stop UNIT");
         check(
-            &person(),
-            &installed(&person(), PROGRAM),
+            &user(),
+            &installed(&user(), PROGRAM),
             false,
             false,
-            "systemctl --user disable --now UNIT, remove UNIT, remove user if nothing is left in it, \
-             remove systemd if nothing is left in it, systemctl --user daemon-reload",
+            "systemctl --user disable --now UNIT, remove UNIT, remove user if empty, \
+             remove systemd if empty, systemctl --user daemon-reload",
         );
-        // A package's is switched off and stays; once it is off, there is nothing for us to do.
-        let from = Some(PathBuf::from("/usr/lib/systemd/system/statusd.service"));
+        // A packaged unit is disabled and kept. Once disabled, uninstall refuses it.
+        let unit_path = Some(PathBuf::from("/usr/lib/systemd/system/statusd.service"));
         let package = |is_enabled| CurrentState {
-            known: Known { from: from.clone(), is_enabled, activity: Activity::Stopped },
+            unit: UnitStatus { unit_path: unit_path.clone(), is_enabled, activity: Activity::Stopped },
             ..nothing()
         };
-        check(&site, &package(true), false, false, "systemctl disable --now UNIT");
-        let wish = Uninstall { force: true, kept: "/kept.old".into(), purge: None };
-        let refused = uninstall(&site, &package(false), &wish).expect_err("refused").to_string();
+        check(&scope, &package(true), false, false, "systemctl disable --now UNIT");
+        let request = Uninstall { force: true, aside_path: "/kept.old".into(), purge: None };
+        let refused = uninstall(&scope, &package(false), &request).expect_err("refused").to_string();
         assert!(refused.contains("/usr/lib/systemd/system/statusd.service"), "{refused}");
         let agent = installed(&mac(), PROGRAM);
         let target = "gui/501/statusd";
-        let out =
-            format!("launchctl bootout {target}, wait until launchctl print {target} no longer finds it");
+        let out = format!(
+            "launchctl bootout {target}, wait until launchctl print {target} no longer finds the agent"
+        );
         check(&mac(), &agent, false, false, &format!("{out}, remove z & statusd.plist"));
     }
 
     #[test]
-    fn a_step_that_fails_is_followed_by_the_way_back() {
+    fn a_failed_step_is_rolled_back() {
         #[track_caller]
-        fn check(site: &Site, found: &CurrentState, wish: &Install, undone: &[&str]) {
-            let acts = install(site, found, wish).expect("steps");
-            let backs: Vec<String> =
-                (0..acts.len()).map(|failed| words(&back(site, found, &acts, failed))).collect();
-            assert_eq!(backs, undone, "{}", words(&acts));
+        fn check(scope: &Scope, current: &CurrentState, request: &Install, undone: &[&str]) {
+            let actions = install(scope, current, request).expect("steps");
+            let rollbacks: Vec<String> = (0..actions.len())
+                .map(|failed| step_text(&rollback(scope, current, &actions, failed)))
+                .collect();
+            assert_eq!(rollbacks, undone, "{}", step_text(&actions));
         }
-        let site = Site::Machine;
+        let scope = Scope::System;
         let gone = "remove UNIT, systemctl daemon-reload";
         let ended = "systemctl disable --now UNIT, systemctl reset-failed UNIT";
         let disabled = format!("{ended}, {gone}");
-        check(&site, &nothing(), &wish(), &["", gone, &disabled]);
+        check(&scope, &nothing(), &request(), &["", gone, &disabled]);
         let again = "write UNIT, systemctl daemon-reload";
         let restarted = format!("{again}, systemctl restart UNIT");
-        check(&site, &installed(&site, "/old"), &wish(), &["", again, &restarted]);
-        let forced = Install { force: true, ..wish() };
+        check(&scope, &installed(&scope, "/old"), &request(), &["", again, &restarted]);
+        let forced = Install { force: true, ..request() };
         let moved = "move kept.old to UNIT";
         let replaced = format!("remove UNIT, {moved}, systemctl daemon-reload");
         let stopped = format!("{ended}, {replaced}");
         let foreign = CurrentState { file: OnDisk::Foreign, ..nothing() };
-        check(&site, &foreign, &forced, &["", moved, &replaced, &stopped]);
-        let linger = Install { linger: true, ..wish() };
+        check(&scope, &foreign, &forced, &["", moved, &replaced, &stopped]);
+        let linger = Install { linger: true, ..request() };
         let off = "loginctl disable-linger 1000";
-        let gone = "remove UNIT, remove user if nothing is left in it, remove systemd if nothing is left in it, \
+        let gone = "remove UNIT, remove user if empty, remove systemd if empty, \
                     systemctl --user daemon-reload";
         check(
-            &person(),
+            &user(),
             &nothing(),
             &linger,
             &[
@@ -534,23 +560,26 @@ mod tests {
                 ),
             ],
         );
-        // The old text comes back, not just some text.
-        let before = installed(&site, "/old");
-        let acts = install(&site, &before, &wish()).expect("steps");
+        // The rollback restores the old text.
+        let before = installed(&scope, "/old");
+        let actions = install(&scope, &before, &request()).expect("steps");
         let OnDisk::Ours(old) = &before.file else { panic!("ours") };
-        let restored = Action::Write { path: site.file(), text: old.text.clone() };
-        assert_eq!(back(&site, &before, &acts, 2).first(), Some(&restored));
+        let restored = Action::Write { path: scope.file(), text: old.text.clone() };
+        assert_eq!(rollback(&scope, &before, &actions, 2).first(), Some(&restored));
     }
 
     #[test]
-    fn launchd_is_given_back_what_it_had() {
+    fn a_failed_launchd_step_is_rolled_back() {
         let before = installed(&mac(), "/old");
-        let acts = install(&mac(), &before, &wish()).expect("steps");
-        assert_eq!(acts.len(), 4, "{}", words(&acts));
+        let actions = install(&mac(), &before, &request()).expect("steps");
+        assert_eq!(actions.len(), 4, "{}", step_text(&actions));
         let undone = |failed| {
-            let acts = back(&mac(), &before, &acts, failed);
-            acts.iter()
-                .map(|act| words(std::slice::from_ref(act)).split(' ').take(2).collect::<Vec<_>>().join(" "))
+            let actions = rollback(&mac(), &before, &actions, failed);
+            actions
+                .iter()
+                .map(|action| {
+                    step_text(std::slice::from_ref(action)).split(' ').take(2).collect::<Vec<_>>().join(" ")
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(undone(0), Vec::<String>::new());

@@ -6,15 +6,15 @@
 
 use ring::digest::{SHA256, digest};
 
-use super::{NOTIFY_RELOAD_SINCE, Site};
+use super::{NOTIFY_RELOAD_SINCE, Scope};
 
-const PERSON: &str = include_str!("../../systemd/user/statusd.service");
-const MACHINE: &str = include_str!("../../systemd/statusd.service");
-const AGENT: &str = include_str!("../../launchd/statusd.plist");
-/// What takes back in [`PERSON`] all that needs user namespaces.
+const USER_UNIT: &str = include_str!("../../systemd/user/statusd.service");
+const SYSTEM_UNIT: &str = include_str!("../../systemd/statusd.service");
+const LAUNCH_AGENT: &str = include_str!("../../launchd/statusd.plist");
+/// Settings that override everything in [`USER_UNIT`] that needs user namespaces.
 const WITHOUT_NAMESPACES: &str = include_str!("../../systemd/no-user-namespaces.conf");
 const WITHOUT_NAMESPACES_TITLE: &str =
-    "# This system forbids user namespaces to users. Options that need them are omitted.";
+    "# This system forbids unprivileged user namespaces. Options that need them are omitted.";
 
 const XML: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 const MARK: &str = "Written by `statusd service install`";
@@ -26,9 +26,9 @@ const HASH_HEX_DIGITS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnDisk {
     Missing,
-    /// By us, and untouched since.
-    Ours(Written),
-    /// By us, and changed since.
+    /// Written by us, not edited since.
+    Ours(OwnFile),
+    /// Written by us, edited since.
     Changed,
     /// Not written by us, or not a regular text file.
     Foreign,
@@ -36,16 +36,16 @@ pub enum OnDisk {
 
 /// An unedited file of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// With the mark.
+pub struct OwnFile {
+    /// The whole file, including the mark.
     pub text: String,
-    pub shape: Shape,
+    pub variant: UnitVariant,
 }
 
 /// Choices that a later run of `install` keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
-    /// Lingering was switched on together with it, and is to be switched off with it.
+pub struct UnitVariant {
+    /// `install` enabled lingering, so `uninstall` disables it again.
     pub lingering: bool,
     /// The user unit omits the options that need user namespaces.
     pub without_namespaces: bool,
@@ -57,15 +57,15 @@ impl OnDisk {
         let Some((first, body)) = text.split_once('\n').filter(|(first, _)| first.contains(MARK)) else {
             return OnDisk::Foreign;
         };
-        let said = first.split_once(HASH).and_then(|(_, rest)| rest.get(..HASH_HEX_DIGITS));
-        if said != Some(hash(body).as_str()) {
+        let recorded = first.split_once(HASH).and_then(|(_, rest)| rest.get(..HASH_HEX_DIGITS));
+        if recorded != Some(hash(body).as_str()) {
             return OnDisk::Changed;
         }
-        let shape = Shape {
+        let variant = UnitVariant {
             lingering: first.contains(LINGERING),
             without_namespaces: body.contains(WITHOUT_NAMESPACES_TITLE),
         };
-        OnDisk::Ours(Written { text, shape })
+        OnDisk::Ours(OwnFile { text, variant })
     }
 
     /// The value of `file_is` in `--json`.
@@ -88,36 +88,36 @@ impl OnDisk {
 ///
 /// A path contains a control character. Returns a one-line message for the user.
 pub fn text(
-    site: &Site,
+    scope: &Scope,
     program: &str,
     systemd: Option<u32>,
     writable: &[String],
-    shape: Shape,
+    variant: UnitVariant,
 ) -> Result<String, String> {
     let mut paths = writable.iter().map(String::as_str).chain([program]);
     if let Some(path) = paths.find(|path| path.chars().any(char::is_control)) {
         return Err(format!("the path {path:?} contains a control character; use another path"));
     }
     let notify_reload = systemd.is_some_and(|version| version >= NOTIFY_RELOAD_SINCE);
-    let linger = if shape.lingering { LINGERING } else { "" };
-    Ok(match site {
-        Site::Person { .. } | Site::Machine => {
-            let is_machine = matches!(site, Site::Machine);
-            let mut body = unit(if is_machine { MACHINE } else { PERSON }, program, notify_reload);
-            if !is_machine {
-                body.push_str(&also_writable(writable));
+    let linger = if variant.lingering { LINGERING } else { "" };
+    Ok(match scope {
+        Scope::User { .. } | Scope::System => {
+            let is_system = matches!(scope, Scope::System);
+            let mut body = unit(if is_system { SYSTEM_UNIT } else { USER_UNIT }, program, notify_reload);
+            if !is_system {
+                body.push_str(&writable_settings(writable));
             }
-            if shape.without_namespaces && !is_machine {
+            if variant.without_namespaces && !is_system {
                 let settings = WITHOUT_NAMESPACES.find("[Service]").unwrap_or_default();
                 let settings = &WITHOUT_NAMESPACES[settings..];
                 body.push_str(&format!("\n{WITHOUT_NAMESPACES_TITLE}\n{settings}"));
             }
-            let edit = if is_machine { "systemctl edit" } else { "systemctl --user edit" };
+            let edit = if is_system { "systemctl edit" } else { "systemctl --user edit" };
             let hash = hash(&body);
-            format!("# {MARK}{linger}. Own settings go into `{edit} statusd`. {HASH}{hash}\n{body}")
+            format!("# {MARK}{linger}. Change settings with `{edit} statusd`. {HASH}{hash}\n{body}")
         }
-        Site::Agent { home, .. } => {
-            let log = site.log_file().unwrap_or_else(|| home.clone());
+        Scope::LaunchAgent { home, .. } => {
+            let log = scope.log_file().unwrap_or_else(|| home.clone());
             let body = agent(program, &log.display().to_string());
             // On the line of the XML declaration, because nothing may precede the declaration.
             marked(&format!("{XML}<!-- "), &body, " -->")
@@ -140,7 +140,7 @@ fn unit(shipped: &str, program: &str, notify_reload: bool) -> String {
     let settings = shipped.find("[Unit]").map_or(shipped, |at| &shipped[at..]);
     let mut lines: Vec<String> = Vec::new();
     for line in settings.lines() {
-        let own = match line.split_once('=').map(|(key, _)| key) {
+        let replacement = match line.split_once('=').map(|(key, _)| key) {
             Some("ExecStart") => Some(format!("ExecStart={} run", quoted(program))),
             Some("Type") if notify_reload => Some("Type=notify-reload".to_owned()),
             Some("Type") => Some("Type=notify\nExecReload=/bin/kill -HUP $MAINPID".to_owned()),
@@ -154,21 +154,24 @@ fn unit(shipped: &str, program: &str, notify_reload: bool) -> String {
         while lines.last().is_some_and(|line| line.starts_with('#')) {
             lines.pop();
         }
-        lines.extend(own);
+        lines.extend(replacement);
     }
     lines.join("\n") + "\n"
 }
 
-/// Settings that come behind the others and add to them.
-fn also_writable(directories: &[String]) -> String {
+/// Returns settings that create `directories` and make them writable.
+fn writable_settings(directories: &[String]) -> String {
     if directories.is_empty() {
         return String::new();
     }
     let settings = directories.iter().map(|directory| {
-        let (made, open) = (quoted(directory), quoted(&format!("-{directory}")));
-        format!("ExecStartPre=+/bin/mkdir -p {made}\nReadWritePaths={open}\n")
+        let (path, optional) = (quoted(directory), quoted(&format!("-{directory}")));
+        format!("ExecStartPre=+/bin/mkdir -p {path}\nReadWritePaths={optional}\n")
     });
-    format!("\n[Service]\n# Where your configuration has statusd write.\n{}", settings.collect::<String>())
+    format!(
+        "\n[Service]\n# Directories that your configuration has statusd write to.\n{}",
+        settings.collect::<String>()
+    )
 }
 
 /// Quotes a word literally, as in systemd.syntax(7) and systemd.unit(5).
@@ -181,13 +184,14 @@ fn quoted(program: &str) -> String {
 /// Returns the shipped agent with literal paths. The shipped one finds the home directory with a shell.
 fn agent(program: &str, log: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
-    let mut rest = AGENT.lines().skip_while(|line| !line.starts_with("<plist"));
+    let mut rest = LAUNCH_AGENT.lines().skip_while(|line| !line.starts_with("<plist"));
     while let Some(line) = rest.next() {
         let value = match line.trim() {
             "<key>ProgramArguments</key>" => {
                 rest.by_ref().find(|line| line.trim() == "</array>");
-                let words = [program, "run"].map(|word| format!("    <string>{}</string>\n", escaped(word)));
-                format!("  <array>\n{}  </array>", words.concat())
+                let arguments =
+                    [program, "run"].map(|argument| format!("    <string>{}</string>\n", escaped(argument)));
+                format!("  <array>\n{}  </array>", arguments.concat())
             }
             "<key>StandardErrorPath</key>" => {
                 rest.next();
@@ -204,8 +208,8 @@ fn agent(program: &str, log: &str) -> String {
         }
         lines.extend([line.to_owned(), value]);
     }
-    let type_of_document = AGENT.lines().find(|line| line.starts_with("<!DOCTYPE")).unwrap_or_default();
-    format!("{type_of_document}\n{}\n", lines.join("\n"))
+    let doctype = LAUNCH_AGENT.lines().find(|line| line.starts_with("<!DOCTYPE")).unwrap_or_default();
+    format!("{doctype}\n{}\n", lines.join("\n"))
 }
 
 fn escaped(text: &str) -> String {
@@ -216,29 +220,29 @@ fn escaped(text: &str) -> String {
 pub mod tests {
     use super::*;
 
-    pub fn person() -> Site {
-        Site::Person { config_home: "/home/z/.config".into(), uid: 1000 }
+    pub fn user() -> Scope {
+        Scope::User { config_home: "/home/z/.config".into(), uid: 1000 }
     }
 
-    pub fn mac() -> Site {
-        Site::Agent { home: "/Users/z & co".into(), uid: 501 }
+    pub fn mac() -> Scope {
+        Scope::LaunchAgent { home: "/Users/z & co".into(), uid: 501 }
     }
 
-    fn sites() -> [Site; 3] {
-        [person(), Site::Machine, mac()]
+    fn scopes() -> [Scope; 3] {
+        [user(), Scope::System, mac()]
     }
 
     #[test]
-    fn our_own_text_is_known_and_one_that_was_touched_is_not() {
-        for site in sites() {
+    fn our_own_text_is_recognised_and_an_edited_one_is_not() {
+        for scope in scopes() {
             for (lingering, without_namespaces) in [(false, false), (true, false), (true, true)] {
-                let shape = Shape { lingering, without_namespaces };
-                let ours = text(&site, "/usr/bin/statusd", Some(252), &[], shape).expect("a text");
-                let shape = Shape {
-                    lingering: lingering && site != mac(),
-                    without_namespaces: without_namespaces && site == person(),
+                let variant = UnitVariant { lingering, without_namespaces };
+                let ours = text(&scope, "/usr/bin/statusd", Some(252), &[], variant).expect("a text");
+                let variant = UnitVariant {
+                    lingering: lingering && scope != mac(),
+                    without_namespaces: without_namespaces && scope == user(),
                 };
-                let written = Written { text: ours.clone(), shape };
+                let written = OwnFile { text: ours.clone(), variant };
                 assert_eq!(OnDisk::of(ours.clone()), OnDisk::Ours(written));
                 let (mark, body) = ours.split_once('\n').expect("two lines");
                 for changed in [
@@ -264,20 +268,21 @@ pub mod tests {
 
     #[test]
     fn a_unit_is_the_shipped_one_for_this_program_and_this_systemd() {
-        for (site, shipped) in [(person(), PERSON), (Site::Machine, MACHINE)] {
+        for (scope, shipped) in [(user(), USER_UNIT), (Scope::System, SYSTEM_UNIT)] {
             for systemd in [None, Some(252), Some(253), Some(257)] {
-                let unit = text(&site, "/opt/statusd", systemd, &[], Shape::default()).expect("a text");
+                let unit =
+                    text(&scope, "/opt/statusd", systemd, &[], UnitVariant::default()).expect("a text");
                 let is_new = systemd >= Some(253);
                 assert_eq!(values(&unit, "ExecStart"), ["/opt/statusd run"]);
                 assert_eq!(values(&unit, "Type"), [if is_new { "notify-reload" } else { "notify" }]);
                 let reload: &[&str] = if is_new { &[] } else { &["/bin/kill -HUP $MAINPID"] };
                 assert_eq!(values(&unit, "ExecReload"), reload);
                 let settings = |text: &str| -> Vec<String> {
-                    let own = ["ExecStart=", "Type=", "ExecReload="];
+                    let replaced = ["ExecStart=", "Type=", "ExecReload="];
                     let is_other = |line: &&str| {
                         !line.starts_with('#')
                             && !line.is_empty()
-                            && !own.iter().any(|key| line.starts_with(key))
+                            && !replaced.iter().any(|key| line.starts_with(key))
                     };
                     text.lines().filter(is_other).map(str::to_owned).collect()
                 };
@@ -291,9 +296,9 @@ pub mod tests {
 
     /// systemd uses the last of several values, and a section may be repeated.
     #[test]
-    fn what_needs_user_namespaces_can_be_left_out() {
-        let shape = Shape { without_namespaces: true, ..Shape::default() };
-        let unit = text(&person(), "/opt/statusd", None, &[], shape).expect("a text");
+    fn options_that_need_user_namespaces_can_be_omitted() {
+        let variant = UnitVariant { without_namespaces: true, ..UnitVariant::default() };
+        let unit = text(&user(), "/opt/statusd", None, &[], variant).expect("a text");
         let settings = |text: &str| -> Vec<String> {
             text.lines()
                 .filter(|line| line.contains('=') && !line.starts_with('#'))
@@ -302,26 +307,26 @@ pub mod tests {
         };
         assert!(settings(&unit).ends_with(&settings(WITHOUT_NAMESPACES)), "{unit}");
         assert_eq!(values(&unit, "PrivateUsers").last(), Some(&"no"));
-        let machine = text(&Site::Machine, "/opt/statusd", None, &[], shape).expect("a text");
-        assert!(!machine.contains("PrivateUsers=no"), "{machine}");
+        let system = text(&Scope::System, "/opt/statusd", None, &[], variant).expect("a text");
+        assert!(!system.contains("PrivateUsers=no"), "{system}");
     }
 
     #[test]
-    fn a_person_may_have_it_write_elsewhere() {
+    fn a_user_service_can_write_to_configured_directories() {
         let writable = ["/data/my state".to_owned(), "/data/100%".to_owned()];
-        let unit = text(&person(), "/opt/statusd", None, &writable, Shape::default()).expect("a text");
+        let unit = text(&user(), "/opt/statusd", None, &writable, UnitVariant::default()).expect("a text");
         let paths = values(&unit, "ReadWritePaths");
         assert!(paths.ends_with(&["\"-/data/my state\"", "-/data/100%%"]), "{unit}");
-        let made = values(&unit, "ExecStartPre");
+        let created = values(&unit, "ExecStartPre");
         assert!(
-            made.ends_with(&["+/bin/mkdir -p \"/data/my state\"", "+/bin/mkdir -p /data/100%%"]),
+            created.ends_with(&["+/bin/mkdir -p \"/data/my state\"", "+/bin/mkdir -p /data/100%%"]),
             "{unit}"
         );
-        assert!(text(&person(), "/opt/statusd", None, &["/a\nb".to_owned()], Shape::default()).is_err());
+        assert!(text(&user(), "/opt/statusd", None, &["/a\nb".to_owned()], UnitVariant::default()).is_err());
     }
 
     #[test]
-    fn strange_paths_mean_themselves() {
+    fn special_characters_in_a_path_are_quoted() {
         for (program, expected) in [
             ("/opt/a b/statusd", "\"/opt/a b/statusd\" run"),
             ("/opt/100%/statusd", "/opt/100%%/statusd run"),
@@ -329,29 +334,29 @@ pub mod tests {
             ("/opt/ümlaut/statusd", "/opt/ümlaut/statusd run"),
             ("/opt/a;b/statusd", "\"/opt/a;b/statusd\" run"),
         ] {
-            let unit = text(&Site::Machine, program, None, &[], Shape::default()).expect("a text");
+            let unit = text(&Scope::System, program, None, &[], UnitVariant::default()).expect("a text");
             assert_eq!(values(&unit, "ExecStart"), [expected]);
         }
         for program in ["/opt/a\nb", "/opt/a\u{1b}b"] {
-            assert!(text(&Site::Machine, program, None, &[], Shape::default()).is_err());
+            assert!(text(&Scope::System, program, None, &[], UnitVariant::default()).is_err());
         }
     }
 
     #[test]
-    fn an_agent_needs_no_shell() {
-        let text = text(&mac(), "/opt/<a> & b/statusd", None, &[], Shape::default()).expect("a text");
+    fn an_installed_agent_needs_no_shell() {
+        let text = text(&mac(), "/opt/<a> & b/statusd", None, &[], UnitVariant::default()).expect("a text");
         let list = plist::Value::from_reader_xml(text.as_bytes()).expect("a property list");
         let list = list.as_dictionary().expect("a dictionary");
-        let words: Vec<&str> = list["ProgramArguments"]
+        let arguments: Vec<&str> = list["ProgramArguments"]
             .as_array()
             .expect("an array")
             .iter()
-            .filter_map(|word| word.as_string())
+            .filter_map(|argument| argument.as_string())
             .collect();
-        assert_eq!(words, ["/opt/<a> & b/statusd", "run"]);
+        assert_eq!(arguments, ["/opt/<a> & b/statusd", "run"]);
         let log = list["StandardErrorPath"].as_string();
         assert_eq!(log, Some("/Users/z & co/Library/Logs/statusd.log"));
-        let shipped = plist::Value::from_reader_xml(AGENT.as_bytes()).expect("a property list");
+        let shipped = plist::Value::from_reader_xml(LAUNCH_AGENT.as_bytes()).expect("a property list");
         let mut shipped = shipped.into_dictionary().expect("a dictionary");
         for key in ["ProgramArguments", "StandardErrorPath"] {
             shipped.insert(key.to_owned(), list[key].clone());

@@ -18,10 +18,10 @@ const CLD_EXITED: &str = "1";
 
 /// The service as the service manager reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// The file that counts; `None` where the manager knows of no such service.
-    pub from: Option<PathBuf>,
-    /// Whether it starts by itself.
+pub struct UnitStatus {
+    /// The unit file in use; `None` if the manager has no such service, empty if its path is unknown.
+    pub unit_path: Option<PathBuf>,
+    /// True if the service starts automatically.
     pub is_enabled: bool,
     pub activity: Activity,
 }
@@ -46,9 +46,10 @@ pub enum Activity {
     },
 }
 
-impl Known {
-    /// Nothing: no such service.
-    pub const NOTHING: Known = Known { from: None, is_enabled: false, activity: Activity::Stopped };
+impl UnitStatus {
+    /// The status of a service that the manager does not have.
+    pub const NOT_LOADED: UnitStatus =
+        UnitStatus { unit_path: None, is_enabled: false, activity: Activity::Stopped };
 
     pub fn is_running(&self) -> bool {
         matches!(self.activity, Activity::Running { .. })
@@ -93,10 +94,11 @@ impl Activity {
     }
 }
 
-/// From `systemctl show`, asked in UTC for [`PROPERTIES`]; `None` where that is no answer.
-pub fn of_systemctl(answer: &[String]) -> Option<Known> {
+/// Parses the output of `systemctl show` for [`PROPERTIES`], with times in UTC. `None` if it has no
+/// known `ActiveState`.
+pub fn parse_systemctl(output: &[String]) -> Option<UnitStatus> {
     let value = |key: &str| {
-        let mut pairs = answer.iter().filter_map(|line| line.split_once('='));
+        let mut pairs = output.iter().filter_map(|line| line.split_once('='));
         pairs.find(|(found, _)| *found == key).map(|(_, value)| value.trim()).unwrap_or_default()
     };
     let load = value("LoadState");
@@ -114,9 +116,9 @@ pub fn of_systemctl(answer: &[String]) -> Option<Known> {
         "inactive" | "maintenance" => Activity::Stopped,
         _ => return None,
     };
-    let from = Some(value("FragmentPath")).filter(|path| !path.is_empty() && load != "not-found");
+    let path = Some(value("FragmentPath")).filter(|path| !path.is_empty() && load != "not-found");
     let is_enabled = value("UnitFileState").starts_with("enabled");
-    Some(Known { from: from.map(PathBuf::from), is_enabled, activity })
+    Some(UnitStatus { unit_path: path.map(PathBuf::from), is_enabled, activity })
 }
 
 /// Parses a time like `Tue 2026-05-05 09:41:00 UTC`.
@@ -126,11 +128,11 @@ fn timestamp(text: &str) -> Option<Timestamp> {
     date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
-/// From `launchctl print`, whose form Apple does not promise: what it does not say is not known. An
-/// agent that is not loaded it does not find at all.
-pub fn of_launchctl(answer: &[String]) -> Known {
+/// Parses the output of `launchctl print`, whose form Apple does not guarantee. Missing values are
+/// unknown. For an agent that is not loaded, `launchctl print` fails instead.
+pub fn parse_launchctl(output: &[String]) -> UnitStatus {
     let value = |key: &str| {
-        let mut pairs = answer.iter().filter_map(|line| line.trim().split_once(" = "));
+        let mut pairs = output.iter().filter_map(|line| line.trim().split_once(" = "));
         pairs.find(|(found, _)| *found == key).map(|(_, value)| value.trim())
     };
     let pid = value("pid").and_then(|pid| pid.parse().ok());
@@ -142,12 +144,16 @@ pub fn of_launchctl(answer: &[String]) -> Known {
         (_, None) if code.is_some() => Activity::Failed { code },
         (_, None) => Activity::Stopped,
     };
-    Known { from: Some(PathBuf::from(value("path").unwrap_or_default())), is_enabled: true, activity }
+    UnitStatus {
+        unit_path: Some(PathBuf::from(value("path").unwrap_or_default())),
+        is_enabled: true,
+        activity,
+    }
 }
 
-/// The number in `systemd 252 (252.38-1~deb12u1)`.
-pub fn manager_version(answer: &[String]) -> Option<u32> {
-    answer.first()?.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// Parses the number in `systemd 252 (252.38-1~deb12u1)`.
+pub fn parse_systemd_version(output: &[String]) -> Option<u32> {
+    output.first()?.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -159,11 +165,11 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_says_is_understood() {
+    fn systemctl_output_is_parsed() {
         #[track_caller]
-        fn check(answer: &str, from: Option<&str>, is_enabled: bool, activity: Activity) {
-            let known = Known { from: from.map(PathBuf::from), is_enabled, activity };
-            assert_eq!(of_systemctl(&lines(answer)), Some(known));
+        fn check(output: &str, path: Option<&str>, is_enabled: bool, activity: Activity) {
+            let expected = UnitStatus { unit_path: path.map(PathBuf::from), is_enabled, activity };
+            assert_eq!(parse_systemctl(&lines(output)), Some(expected));
         }
         check(
             "LoadState=loaded\nFragmentPath=/c/statusd.service\nUnitFileState=enabled\nActiveState=active\n\
@@ -205,22 +211,22 @@ mod tests {
             false,
             Activity::Running { pid: None, since: None },
         );
-        for answer in ["", "Running in chroot, ignoring command 'show'", "ActiveState=", "LoadState=loaded"] {
-            assert_eq!(of_systemctl(&lines(answer)), None, "{answer}");
+        for output in ["", "Running in chroot, ignoring command 'show'", "ActiveState=", "LoadState=loaded"] {
+            assert_eq!(parse_systemctl(&lines(output)), None, "{output}");
         }
     }
 
     #[test]
-    fn what_launchd_says_is_understood() {
+    fn launchctl_output_is_parsed() {
         #[track_caller]
-        fn check(answer: &str, activity: Activity) {
-            assert_eq!(of_launchctl(&lines(answer)).activity, activity, "{answer}");
+        fn check(output: &str, activity: Activity) {
+            assert_eq!(parse_launchctl(&lines(output)).activity, activity, "{output}");
         }
         let running = "gui/501/statusd = {\n\tactive count = 1\n\tpath = /Users/z/Library/LaunchAgents/statusd.plist\n\
                        \tstate = running\n\n\tprogram = /opt/statusd\n\tpid = 4242\n\tlast exit code = (never exited)\n}";
         check(running, Activity::Running { pid: Some(4242), since: None });
-        let from = of_launchctl(&lines(running)).from;
-        assert_eq!(from, Some("/Users/z/Library/LaunchAgents/statusd.plist".into()));
+        let path = parse_launchctl(&lines(running)).unit_path;
+        assert_eq!(path, Some("/Users/z/Library/LaunchAgents/statusd.plist".into()));
         check("\tstate = not running\n\tlast exit code = 0", Activity::Stopped);
         check("\tstate = not running\n\tlast exit code = 78: EX_CONFIG", Activity::Failed { code: Some(78) });
         check("\tstate = spawn scheduled\n\tlast exit code = 1", Activity::Starting { code: Some(1) });
@@ -228,15 +234,15 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_the_number_behind_the_name() {
-        for (answer, expected) in [
+    fn the_systemd_version_is_the_number_after_the_name() {
+        for (output, expected) in [
             ("systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT", Some(252)),
             ("systemd 257~rc1", Some(257)),
             ("systemd 253", Some(253)),
             ("systemctl: not found", None),
             ("", None),
         ] {
-            assert_eq!(manager_version(&lines(answer)), expected, "{answer}");
+            assert_eq!(parse_systemd_version(&lines(output)), expected, "{output}");
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use rusqlite::{Result, params};
 
-use super::outbox::RenderedNotice;
+use super::notices::RenderedNotice;
 use super::{Store, rows};
 use crate::model::FeedId;
 
@@ -14,22 +14,22 @@ use crate::model::FeedId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownAlarm {
     pub notice_id: i64,
-    pub frozen: RenderedNotice,
+    pub notice: RenderedNotice,
     pub receipt: String,
     /// Whether a newer notice has replaced it.
     pub is_replaced: bool,
     /// Whether an outage of its incident that the channel knows is ongoing, and no newer notice on this
     /// channel is about that incident.
-    pub lasts: bool,
+    pub is_ongoing: bool,
     /// Whether its ongoing outages are acknowledged.
     pub is_acknowledged: bool,
     /// Whether a delivery about its incident is pending on this channel.
     pub has_news: bool,
 }
 
-/// The outages of the incidents that the message is about and that were told on the channel (`?1`).
-/// CROSS JOIN keeps the order: from the few changes of a message.
-const GOING_ON: &str = "FROM delivery mine
+/// The ongoing outages of the incidents of a notice that were announced on the channel (`?1`). CROSS JOIN
+/// keeps the order: the changes of the notice first.
+const ONGOING: &str = "FROM delivery mine
     CROSS JOIN change about ON about.id = mine.change_id
     CROSS JOIN outage ON outage.feed = about.feed AND outage.phase = 'ongoing'
       AND outage.message_id = about.message_id
@@ -50,8 +50,8 @@ impl Store {
             "SELECT *,
                 EXISTS (SELECT 1 FROM notice newer WHERE newer.channel = notice.channel
                     AND newer.receipt = notice.receipt AND newer.id > notice.id) AS is_replaced,
-                EXISTS (SELECT 1 {GOING_ON}) AS lasts,
-                NOT EXISTS (SELECT 1 {GOING_ON} AND NOT EXISTS (SELECT 1 FROM ack
+                EXISTS (SELECT 1 {ONGOING}) AS is_ongoing,
+                NOT EXISTS (SELECT 1 {ONGOING} AND NOT EXISTS (SELECT 1 FROM ack
                     WHERE ack.feed = outage.feed AND ack.service_key = outage.service_key
                       AND ack.message_id = outage.message_id AND ack.occurrence = outage.occurrence)
                 ) AS is_acknowledged,
@@ -67,7 +67,7 @@ impl Store {
         self.list(&sql, params![channel, feed.to_string()], |row| {
             Ok(ShownAlarm {
                 notice_id: row.get("id")?,
-                frozen: RenderedNotice {
+                notice: RenderedNotice {
                     key: row.get("key")?,
                     title: row.get("title")?,
                     body: row.get("body")?,
@@ -76,7 +76,7 @@ impl Store {
                 },
                 receipt: row.get("receipt")?,
                 is_replaced: row.get("is_replaced")?,
-                lasts: row.get("lasts")?,
+                is_ongoing: row.get("is_ongoing")?,
                 is_acknowledged: row.get("is_acknowledged")?,
                 has_news: row.get("has_news")?,
             })

@@ -8,10 +8,21 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Result, Transaction, params};
 
 use super::beliefs::outage;
-use super::outbox::HELD_BACK;
-use super::reminders::{ABOUT_IT, known};
 use super::rows::{self, CHANGE_COLUMNS};
 use crate::model::{Change, ChangeKind, Outage};
+
+/// Selects deliveries for people that are held back, because the outage is acknowledged and ongoing. A
+/// notice in flight is not affected.
+pub const HELD_BACK: &str =
+    "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'reminder') AND EXISTS (
+    SELECT 1 FROM ack JOIN outage USING (feed, service_key, message_id, occurrence)
+    WHERE phase = 'ongoing' AND ack.feed = change.feed AND ack.service_key = change.service_key
+      AND ack.message_id = change.message_id AND ack.occurrence = change.occurrence)";
+/// The deliveries on the channel (`?2`) about an outage. CROSS JOIN keeps the order: the changes of the
+/// outage first, because the channel may have years of deliveries.
+pub(super) const ABOUT_OUTAGE: &str = "FROM change CROSS JOIN delivery ON change_id = change.id
+    WHERE channel = ?2 AND change.feed = outage.feed AND change.service_key = outage.service_key
+      AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence";
 
 /// The maximum number of outages in a notice. Further ones go into the next notice, or are counted if all
 /// are one incident.
@@ -55,8 +66,8 @@ pub struct Waiting {
     pub others: Vec<Outage>,
     /// The creation time of the oldest delivery.
     pub since: Timestamp,
-    /// An older message was given up for this one: somebody may have seen it.
-    pub is_anew: bool,
+    /// Whether this notice replaces an older one, which may have been received.
+    pub is_recomposed: bool,
 }
 
 /// Returns the class of a kind. A notice of [`Batching::Digest`] has one class, because its title must not
@@ -101,12 +112,12 @@ fn is_waiting() -> String {
     format!("channel = ?1 AND state = 'pending' AND notice_id IS NULL AND NOT ({HELD_BACK})")
 }
 
-/// The numbers of the changes that go into the next message of the channel `?1`. CROSS JOIN keeps the
-/// order: from the oldest deliveries to their outages and from there to the later ones, so that it
-/// costs the same whatever waits behind them.
-fn chosen(gather: Batching) -> String {
+/// Selects the ids of the changes for the next notice of the channel `?1`. CROSS JOIN keeps the order: from
+/// the oldest deliveries to their outages, then to later deliveries. So the cost does not grow with
+/// the queue.
+fn chosen(batching: Batching) -> String {
     let waiting = is_waiting();
-    match gather {
+    match batching {
         Batching::PerChange => "SELECT min(change_id) FROM delivery
                          WHERE channel = ?1 AND state = 'pending' AND notice_id IS NULL"
             .to_owned(),
@@ -152,23 +163,23 @@ fn classes() -> String {
     format!("CASE kind {} END", cases.join(" "))
 }
 
-/// Ties what goes into the next message to the notice `notice_id`. Returns how many deliveries.
-pub fn tie(transaction: &Transaction, channel: &str, gather: Batching, notice_id: i64) -> Result<usize> {
+/// Attaches the deliveries for the next notice to `notice_id`. Returns their number.
+pub fn attach(transaction: &Transaction, channel: &str, batching: Batching, notice_id: i64) -> Result<usize> {
     let sql = format!(
         "UPDATE delivery SET notice_id = ?2 WHERE channel = ?1 AND change_id IN ({})",
-        chosen(gather)
+        chosen(batching)
     );
     transaction.prepare_cached(&sql)?.execute(params![channel, notice_id])
 }
 
-/// Reads what is tied to a notice, which is at least one delivery.
-pub fn load(transaction: &Transaction, channel: &str, gather: Batching, notice_id: i64) -> Result<Waiting> {
+/// Loads the changes of a notice, which has at least one delivery.
+pub fn load(transaction: &Transaction, channel: &str, batching: Batching, notice_id: i64) -> Result<Waiting> {
     let sql = format!(
-        "WITH tied AS (
+        "WITH attached AS (
             SELECT change_id, created_at, min(change_id) OVER (PARTITION BY {PIECE}) AS first_id,
                 row_number() OVER (PARTITION BY {PIECE} ORDER BY change_id DESC) AS age
             FROM delivery JOIN change ON change.id = change_id WHERE notice_id = ?1),
-         placed AS (SELECT *, dense_rank() OVER (ORDER BY first_id) AS place FROM tied)
+         placed AS (SELECT *, dense_rank() OVER (ORDER BY first_id) AS place FROM attached)
          SELECT {CHANGE_COLUMNS}, (SELECT max(place) FROM placed) AS pieces,
             (SELECT min(created_at) FROM placed) AS since
          FROM placed CROSS JOIN change ON change.id = change_id
@@ -183,12 +194,18 @@ pub fn load(transaction: &Transaction, channel: &str, gather: Batching, notice_i
         .collect::<Result<_>>()?;
     let (pieces, since) = rows.first().map(|(_, pieces, since)| (*pieces, *since)).unwrap_or_default();
     let changes: Vec<Change> = rows.into_iter().map(|(change, ..)| change).collect();
-    let others = match (gather, changes.as_slice()) {
+    let others = match (batching, changes.as_slice()) {
         (Batching::Incident { .. }, [first, ..]) => others(transaction, channel, first, &changes)?,
         _ => Vec::new(),
     };
     let more = pieces.saturating_sub(PIECES_MAX);
-    Ok(Waiting { changes, more: usize::try_from(more).unwrap_or(usize::MAX), others, since, is_anew: false })
+    Ok(Waiting {
+        changes,
+        more: usize::try_from(more).unwrap_or(usize::MAX),
+        others,
+        since,
+        is_recomposed: false,
+    })
 }
 
 /// Returns the announced outages of an incident, the newest occurrence of each: ongoing ones, and those that
@@ -204,12 +221,12 @@ fn others(
     let sql = format!(
         "SELECT * FROM outage WHERE message_id = ?1 AND feed = ?3 AND kind <> 'Maintenance'
            AND (phase = 'ongoing' OR phase IN ('over', 'withdrawn') AND ended_at >= ?4)
-           AND {} AND EXISTS (SELECT 1 {ABOUT_IT} AND state = 'sent')
+           AND {} AND EXISTS (SELECT 1 {ABOUT_OUTAGE} AND state = 'sent')
            AND NOT EXISTS (SELECT 1 FROM outage newer WHERE newer.feed = outage.feed
              AND newer.service_key = outage.service_key AND newer.message_id = outage.message_id
              AND newer.occurrence > outage.occurrence)
          ORDER BY coalesce(began_at, first_seen_at), service_key LIMIT {PIECES_MAX}",
-        known()
+        is_announced()
     );
     let mut statement = transaction.prepare_cached(&sql)?;
     let arguments = params![message_id, channel, first.feed.to_string(), rows::text_of(began)];
@@ -230,33 +247,33 @@ pub enum Earlier {
 pub fn earlier(
     transaction: &Transaction,
     channel: &str,
-    gather: Batching,
+    batching: Batching,
     notice_id: i64,
     which: Earlier,
 ) -> Result<Option<String>> {
-    let thread = match gather {
+    let thread = match batching {
         Batching::Incident { .. } => "feed, incident",
         Batching::PerChange | Batching::Digest { .. } => "feed, service_key, message_id",
     };
-    // What has no message id stays on a desktop's screen only: others show each message.
-    let may_go_on = match gather {
+    // Changes without a message id matter only on a desktop; other channels show each notice.
+    let may_be_ongoing = match batching {
         Batching::Incident { .. } => "1",
         Batching::PerChange | Batching::Digest { .. } => "message_id IS NOT NULL",
     };
     // CROSS JOIN keeps the order: from the changes of these outages to their deliveries.
     let sql = format!(
         "WITH mine AS (SELECT DISTINCT {thread} FROM delivery JOIN change ON change.id = change_id
-                       WHERE notice_id = ?2 AND {may_go_on})
+                       WHERE notice_id = ?2 AND {may_be_ongoing})
          SELECT receipt FROM notice
          WHERE receipt IS NOT NULL
            AND id = (SELECT max(old.notice_id)
-                     FROM mine JOIN change told USING ({thread})
-                     CROSS JOIN delivery old ON old.change_id = told.id AND old.channel = ?1
+                     FROM mine JOIN change earlier USING ({thread})
+                     CROSS JOIN delivery old ON old.change_id = earlier.id AND old.channel = ?1
                      WHERE old.notice_id <> ?2)
            AND (NOT ?3 OR NOT EXISTS (
              SELECT 1 FROM delivery JOIN change ON change.id = change_id
              WHERE notice_id = notice.id AND ({thread}) NOT IN (SELECT {thread} FROM mine)
-               AND {may_go_on}
+               AND {may_be_ongoing}
                AND coalesce((SELECT phase FROM outage WHERE outage.feed = change.feed
                    AND outage.service_key = change.service_key AND outage.message_id = change.message_id
                    ORDER BY occurrence DESC LIMIT 1), 'ongoing') IN ('planned', 'ongoing')))"
@@ -265,4 +282,11 @@ pub fn earlier(
         .prepare_cached(&sql)?
         .query_row(params![channel, notice_id, which == Earlier::Covered], |row| row.get(0))
         .optional()
+}
+
+/// Selects outages whose start is neither pending nor given up on the channel.
+pub(super) fn is_announced() -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 {ABOUT_OUTAGE} AND state <> 'sent' AND change.kind IN ('began', 'reopened'))"
+    )
 }

@@ -281,7 +281,7 @@ mod tests {
 
     /// An outage that is ongoing during the upgrade must not begin again under its decoded name.
     #[test]
-    fn names_with_entities_go_on_under_their_decoded_names() {
+    fn names_with_entities_continue_under_their_decoded_names() {
         let connection = migrated(
             "INSERT INTO service VALUES ('consumer/en_US', 'a &amp; b', 'A &amp; B', '2026-03-01T09:00:00Z',
                 'yes', NULL, NULL);

@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::condition::side_file;
+use super::disk::side_file;
 
 /// The file's name in the state directory.
 pub const MARK: &str = "statusd.mark";
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seal_breaks_with_any_bit_and_small_files_have_none() {
+    fn any_change_breaks_a_seal_and_small_files_have_none() {
         let directory = TempDir::new().expect("a directory");
         let database = directory.path().join("statusd.db");
         let large = vec![0x5a; SEALED_FROM_BYTES as usize];

@@ -3,14 +3,16 @@
 //! An I/O error is not damage. Damage must be found by several new connections. Moves, repairs and deletes
 //! nothing (`tests/it/damage.rs`).
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
-use super::files::{APPLICATION_ID, BUSY_TIMEOUT, OpenError, identity, known_version, reference};
+use super::disk::{BUSY_TIMEOUT, side_file};
+use super::migration::{APPLICATION_ID, identity, known_version, reference};
+use super::open_error::OpenError;
 use crate::cause::Cause;
 
 /// The number of failed checks that prove damage. One successful check ends them.
@@ -78,10 +80,10 @@ fn check(path: &Path) -> Result<Condition, OpenError> {
             Err(OpenError::Newer { path: path.to_owned(), found, known: known_version() })
         }
         Ok(Verdict::Foreign) => Err(OpenError::Foreign(path.to_owned())),
-        Err(error) if is_damage(&error) || is_ours(&header) && is_senseless(&error) => {
+        Err(error) if is_damage(&error) || is_ours(&header) && is_schema_error(&error) => {
             Ok(Condition::Damaged(error.to_string()))
         }
-        Err(error) if is_senseless(&error) => Err(OpenError::Foreign(path.to_owned())),
+        Err(error) if is_schema_error(&error) => Err(OpenError::Foreign(path.to_owned())),
         Err(error) => Err(cannot_read(&error)),
     }
 }
@@ -216,26 +218,27 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt),
         // An error of rusqlite: a value has an unexpected type, size or encoding.
-        None => !is_senseless(error),
+        None => !is_schema_error(error),
     }
 }
 
 /// Returns whether a correct statement failed, so that the schema must be damaged.
-fn is_senseless(error: &rusqlite::Error) -> bool {
+fn is_schema_error(error: &rusqlite::Error) -> bool {
     matches!(error, rusqlite::Error::SqlInputError { .. })
         || matches!(error.sqlite_error_code(), Some(ErrorCode::Unknown))
         || matches!(error.sqlite_error().map(|error| error.extended_code), Some(1))
 }
 
-/// Returns the path of a file next to the database.
-pub fn side_file(path: &Path, suffix: &str) -> PathBuf {
-    PathBuf::from(format!("{}{suffix}", path.display()))
-}
-
-/// Reads a whole file, to detect I/O errors.
-pub fn read_all(path: &Path) -> io::Result<()> {
-    match File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(_) | Err(_) => Ok(()),
+/// Overwrites the constant parts of the header, and the number of pages.
+pub fn repair_header(path: &Path, has_wal: bool) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let format = if has_wal { 2 } else { 1 };
+    let pages = u32::try_from(length / 4_096).unwrap_or(u32::MAX).to_be_bytes();
+    let parts = HEADER.iter().map(|(at, bytes)| (*at, bytes.to_vec()));
+    for (at, bytes) in parts.chain([(FORMATS.start, vec![format; FORMATS.len()]), (28, pages.to_vec())]) {
+        file.seek(SeekFrom::Start(at as u64))?;
+        file.write_all(&bytes)?;
     }
+    Ok(())
 }

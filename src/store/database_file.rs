@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Error, Result, ffi};
 
-use super::files::{copy_complete, put_in_place, reopen};
+use super::connection::reopen;
+use super::replacement::{copy_complete, put_in_place};
 
 /// The connection to the database; the newest one, if the file was rewritten.
 pub struct Connections {

@@ -11,10 +11,15 @@ mod beliefs;
 mod cause;
 mod commit_mark;
 mod condition;
+mod connection;
 mod coverage;
 mod database_file;
+mod disk;
 mod files;
 mod kv;
+mod migration;
+mod notices;
+mod open_error;
 mod outages;
 mod outbox;
 mod phones;
@@ -22,6 +27,7 @@ mod poll_stats;
 mod purge;
 mod queries;
 mod reminders;
+mod replacement;
 mod rescue;
 mod root_pages;
 mod rows;
@@ -40,9 +46,12 @@ use database_file::{Connections, DatabaseFile};
 
 pub use alarms::ShownAlarm;
 pub use batch::{Batching, Waiting};
-pub use files::{DATABASE, Observer, OpenError, Opened};
+pub use files::{DATABASE, Opened};
+pub use migration::Observer;
+pub use notices::{Attempt, RenderedNotice};
+pub use open_error::OpenError;
 pub use outages::{Announced, StoredOutage};
-pub use outbox::{Attempt, DROPPED, RenderedNotice, Settled};
+pub use outbox::{DROPPED, Settled};
 pub use purge::purge;
 pub use queries::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
@@ -180,7 +189,7 @@ impl Store {
         let transaction = self.transaction()?;
         outbox::enqueue(&transaction, change, routing, now)?;
         if change.kind == ChangeKind::HistoryLost {
-            files::told_of_loss(&transaction)?;
+            files::mark_loss_announced(&transaction)?;
         }
         transaction.commit()
     }
@@ -214,7 +223,7 @@ impl Store {
     }
 
     /// Reads one value, to verify that the database works. Writes nothing.
-    pub async fn answers(&self) -> rusqlite::Result<()> {
+    pub async fn check_readable(&self) -> rusqlite::Result<()> {
         kv::get::<u64>(&self.connection, "seed").map(drop)
     }
 

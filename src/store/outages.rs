@@ -88,9 +88,9 @@ impl Store {
                 since,
                 until
             ];
-            let some = self.list(&sql, after, |row| Ok((position(row)?, stored(row))))?;
-            let count = some.len();
-            for (at, found) in some {
+            let page = self.list(&sql, after, |row| Ok((position(row)?, stored(row))))?;
+            let count = page.len();
+            for (at, found) in page {
                 match found {
                     Ok(found) => take(found)?,
                     Err(error) => {

@@ -3,69 +3,40 @@
 //! A channel has at most one notice in flight, and its oldest delivery decides when the notice is due, so
 //! an end never overtakes its start. Every delivery ends as sent or given up.
 
-use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Result, Row, Transaction, params};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
 
-use super::batch::{self, Batching, Earlier, Waiting};
+use super::batch::{Batching, HELD_BACK, Waiting};
+use super::notices::{self, Attempt, RenderedNotice};
 use super::rows::{self, time};
 use super::{Routing, Store};
-use crate::model::{Change, ServiceKey, Severity};
+use crate::model::{Change, ServiceKey};
 
 /// The answer of a delivery that a user dropped.
 pub const DROPPED: &str = "dropped by hand";
-
-/// A notice as sent, with the same bytes on every attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RenderedNotice {
-    pub key: String,
-    pub title: String,
-    pub body: String,
-    pub severity: Severity,
-    pub payload: String,
-}
-
-/// An attempt to send, already recorded as if it will fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    pub notice_id: i64,
-    /// Attempts so far, including this one.
-    pub number: u32,
-    pub frozen: RenderedNotice,
-    /// The receipt of the notice that this one replaces.
-    pub replaces: Option<String>,
-    /// The receipt of the newest notice about any of the same outages.
-    pub follows: Option<String>,
-    /// The creation time of its oldest delivery.
-    pub waiting_since: Timestamp,
-    /// Whether the notice was composed for this attempt. An older notice may have been received without
-    /// a confirmation, or statusd was killed while sending it.
-    pub is_fresh: bool,
-    /// The number of unintelligible answers to earlier attempts.
-    pub unclear: u32,
-}
 
 /// The outcome of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
     Sent {
         receipt: Option<String>,
-        words: String,
+        detail: String,
     },
     /// Retry at `due_at`. `recompose`: the server certainly received nothing, so the notice may be
     /// composed again. `is_unclear`: the server's answer is unintelligible.
     Later {
         due_at: Timestamp,
-        unfreeze: bool,
+        recompose: bool,
         is_unclear: bool,
-        words: String,
+        detail: String,
     },
     GivenUp {
-        words: String,
+        detail: String,
     },
     /// Give up deliveries created at `before` or earlier. Younger ones stay pending, in a new notice.
     Expired {
         before: Timestamp,
-        words: String,
+        detail: String,
     },
 }
 
@@ -113,14 +84,6 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now
     Ok(())
 }
 
-/// Selects deliveries for people that are held back, because the outage is acknowledged and ongoing. A
-/// notice in flight is not affected.
-pub const HELD_BACK: &str =
-    "delivery.notice_id IS NULL AND change.kind IN ('worsened', 'eased', 'reminder') AND EXISTS (
-    SELECT 1 FROM ack JOIN outage USING (feed, service_key, message_id, occurrence)
-    WHERE phase = 'ongoing' AND ack.feed = change.feed AND ack.service_key = change.service_key
-      AND ack.message_id = change.message_id AND ack.occurrence = change.occurrence)";
-
 /// The oldest pending delivery of a channel.
 struct Head {
     notice_id: Option<i64>,
@@ -136,11 +99,11 @@ impl Store {
     pub async fn due_at(
         &self,
         channel: &str,
-        gather: Batching,
+        batching: Batching,
         longest_wait_s: i64,
         now: Timestamp,
     ) -> Result<Option<Timestamp>> {
-        let head = head(&self.connection, channel, gather)?;
+        let head = head(&self.connection, channel, batching)?;
         Ok(head.map(|head| {
             if head.due_at.as_second() - now.as_second() > longest_wait_s { now } else { head.due_at }
         }))
@@ -151,27 +114,28 @@ impl Store {
     pub async fn begin(
         &self,
         channel: &str,
-        gather: Batching,
-        compose: &dyn Fn(&Waiting) -> RenderedNotice,
+        batching: Batching,
+        render: &dyn Fn(&Waiting) -> RenderedNotice,
         next: &dyn Fn(u32) -> Timestamp,
         now: Timestamp,
     ) -> Result<Option<Attempt>> {
         let transaction = self.transaction()?;
-        let Some(mut head) = head(&transaction, channel, gather)? else { return Ok(None) };
-        let is_anew = match (head.notice_id, gather.max_age()) {
-            (Some(notice_id), _) if untie_dropped(&transaction, notice_id)? => true,
-            (Some(notice_id), Some(max_age)) => unfreeze_old(&transaction, notice_id, max_age, now)?,
+        let Some(mut head) = head(&transaction, channel, batching)? else { return Ok(None) };
+        let is_recomposed = match (head.notice_id, batching.max_age()) {
+            (Some(notice_id), _) if notices::detach_dropped(&transaction, notice_id)? => true,
+            (Some(notice_id), Some(max_age)) => notices::delete_old(&transaction, notice_id, max_age, now)?,
             (None, _) | (_, None) => false,
         };
-        if is_anew {
+        if is_recomposed {
             head.notice_id = None;
         }
         let number = head.attempts + 1;
         let notice_id = match head.notice_id {
             Some(id) => id,
             None => {
-                let anew = (is_anew, number);
-                let Some(id) = freeze(&transaction, channel, gather, anew, compose, now)? else {
+                let recomposed = (is_recomposed, number);
+                let Some(id) = notices::compose(&transaction, channel, batching, recomposed, render, now)?
+                else {
                     // All contents of the old notice have been acknowledged, so nothing is due.
                     transaction.commit()?;
                     return Ok(None);
@@ -184,8 +148,8 @@ impl Store {
             params![number, next(number).to_string(), notice_id],
         )?;
         let attempt = Attempt {
-            is_fresh: head.notice_id.is_none() && !is_anew,
-            ..attempt(&transaction, notice_id, number, head.created_at)?
+            is_fresh: head.notice_id.is_none() && !is_recomposed,
+            ..notices::attempt(&transaction, notice_id, number, head.created_at)?
         };
         transaction.commit()?;
         Ok(Some(attempt))
@@ -195,38 +159,38 @@ impl Store {
     pub async fn settle(&self, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
         let transaction = self.transaction()?;
         match settled {
-            Settled::Sent { receipt, words } => {
+            Settled::Sent { receipt, detail } => {
                 // Dropped while being sent, which is too late.
                 let sql = "UPDATE delivery SET state = 'pending' WHERE notice_id = ?1 AND answer = ?2";
                 transaction.execute(sql, params![notice_id, DROPPED])?;
-                finish(&transaction, notice_id, "sent", words, now)?;
+                finish(&transaction, notice_id, "sent", detail, now)?;
                 transaction
                     .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
             }
-            Settled::GivenUp { words } => finish(&transaction, notice_id, "given_up", words, now)?,
-            Settled::Expired { before, words } => {
+            Settled::GivenUp { detail } => finish(&transaction, notice_id, "given_up", detail, now)?,
+            Settled::Expired { before, detail } => {
                 let younger = transaction.execute(
                     "UPDATE delivery SET notice_id = NULL, attempts = 0, due_at = ?1
                      WHERE notice_id = ?2 AND state = 'pending' AND created_at > ?3",
                     params![now.to_string(), notice_id, before.to_string()],
                 )?;
-                finish(&transaction, notice_id, "given_up", words, now)?;
+                finish(&transaction, notice_id, "given_up", detail, now)?;
                 if younger > 0 {
                     // The next notice will contain the younger ones, so a retry composes this one again.
-                    untie(&transaction, notice_id)?;
+                    notices::detach(&transaction, notice_id)?;
                 }
             }
-            Settled::Later { due_at, unfreeze, is_unclear, words } => {
+            Settled::Later { due_at, recompose, is_unclear, detail } => {
                 transaction.execute(
                     "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
-                    params![due_at.to_string(), words, notice_id],
+                    params![due_at.to_string(), detail, notice_id],
                 )?;
                 if *is_unclear {
                     let sql = "UPDATE notice SET unclear = unclear + 1 WHERE id = ?1";
                     transaction.execute(sql, [notice_id])?;
                 }
-                if *unfreeze {
-                    self::unfreeze(&transaction, notice_id)?;
+                if *recompose {
+                    notices::delete(&transaction, notice_id)?;
                 }
             }
         }
@@ -274,30 +238,14 @@ impl Store {
     }
 }
 
-/// Detaches the deliveries of a notice with a dropped one, so that the rest goes into a new notice. Keeps
-/// the old row, so that its key stays taken. Returns whether there was a dropped one.
-fn untie_dropped(transaction: &Transaction, notice_id: i64) -> Result<bool> {
-    let sql = "SELECT 1 FROM delivery WHERE notice_id = ?1 AND state = 'given_up'";
-    let is_dropped = transaction.prepare_cached(sql)?.exists([notice_id])?;
-    if is_dropped {
-        untie(transaction, notice_id)?;
-    }
-    Ok(is_dropped)
-}
-
-fn untie(transaction: &Transaction, notice_id: i64) -> Result<()> {
-    let sql = "UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1";
-    transaction.execute(sql, [notice_id]).map(drop)
-}
-
-fn head(connection: &Connection, channel: &str, gather: Batching) -> Result<Option<Head>> {
+fn head(connection: &Connection, channel: &str, batching: Batching) -> Result<Option<Head>> {
     let sql = format!(
         "SELECT notice_id, due_at, attempts, created_at FROM delivery JOIN change ON change.id = change_id
          WHERE channel = ?1 AND state = 'pending' AND NOT (?2 AND {HELD_BACK}) ORDER BY change_id LIMIT 1"
     );
     connection
         .prepare_cached(&sql)?
-        .query_row(params![channel, gather != Batching::PerChange], |row| {
+        .query_row(params![channel, batching != Batching::PerChange], |row| {
             Ok(Head {
                 notice_id: row.get("notice_id")?,
                 due_at: time(row, "due_at")?,
@@ -308,111 +256,16 @@ fn head(connection: &Connection, channel: &str, gather: Batching) -> Result<Opti
         .optional()
 }
 
-/// Detaches the deliveries of a notice older than `max_age`. Returns whether it was.
-fn unfreeze_old(
+fn finish(
     transaction: &Transaction,
     notice_id: i64,
-    max_age: SignedDuration,
+    state: &str,
+    detail: &str,
     now: Timestamp,
-) -> Result<bool> {
-    let composed =
-        transaction.query_row("SELECT created_at FROM notice WHERE id = ?1", [notice_id], |row| {
-            time(row, "created_at")
-        })?;
-    let is_old = now.duration_since(composed) >= max_age;
-    if is_old {
-        unfreeze(transaction, notice_id)?;
-    }
-    Ok(is_old)
-}
-
-/// Deletes a notice. Its deliveries become pending again.
-fn unfreeze(transaction: &Transaction, notice_id: i64) -> Result<()> {
-    untie(transaction, notice_id)?;
-    transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
-    Ok(())
-}
-
-/// Composes a notice of pending deliveries and attaches them; `None` if there are none. A notice with
-/// other bytes than an older one needs another key, which the `number` of the attempt makes unique.
-fn freeze(
-    transaction: &Transaction,
-    channel: &str,
-    gather: Batching,
-    (is_anew, mut number): (bool, u32),
-    compose: &dyn Fn(&Waiting) -> RenderedNotice,
-    now: Timestamp,
-) -> Result<Option<i64>> {
-    transaction.execute(
-        "INSERT INTO notice (channel, key, title, body, severity, payload, created_at)
-         VALUES (?1, '', '', '', 'info', '', ?2)",
-        params![channel, now.to_string()],
-    )?;
-    let notice_id = transaction.last_insert_rowid();
-    if batch::tie(transaction, channel, gather, notice_id)? == 0 {
-        transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
-        return Ok(None);
-    }
-    let waiting = batch::load(transaction, channel, gather, notice_id)?;
-    let mut frozen = compose(&Waiting { is_anew, ..waiting });
-    let key = frozen.key.clone();
-    if is_anew {
-        frozen.key = format!("{key}/digest/{number}");
-    }
-    let mut is_taken = transaction.prepare_cached("SELECT 1 FROM notice WHERE channel = ?1 AND key = ?2")?;
-    while is_taken.exists(params![channel, frozen.key])? {
-        frozen.key = format!("{key}/digest/{number}");
-        number += 1;
-    }
-    let replaces = batch::earlier(transaction, channel, gather, notice_id, Earlier::Covered)?;
-    let follows = batch::earlier(transaction, channel, gather, notice_id, Earlier::Any)?;
-    transaction.execute(
-        "UPDATE notice SET key = ?1, title = ?2, body = ?3, severity = ?4, payload = ?5, replaces = ?6, follows = ?7
-         WHERE id = ?8",
-        params![
-            frozen.key,
-            frozen.title,
-            frozen.body,
-            frozen.severity.as_str(),
-            frozen.payload,
-            replaces,
-            follows,
-            notice_id
-        ],
-    )?;
-    Ok(Some(notice_id))
-}
-
-fn attempt(
-    transaction: &Transaction,
-    notice_id: i64,
-    number: u32,
-    waiting_since: Timestamp,
-) -> Result<Attempt> {
-    transaction.query_row("SELECT * FROM notice WHERE id = ?1", [notice_id], |row: &Row| {
-        Ok(Attempt {
-            notice_id,
-            number,
-            frozen: RenderedNotice {
-                key: rows::text(row, "key")?,
-                title: rows::text(row, "title")?,
-                body: rows::text(row, "body")?,
-                severity: rows::severity(row)?,
-                payload: rows::text(row, "payload")?,
-            },
-            replaces: rows::optional_text(row, "replaces")?,
-            follows: rows::optional_text(row, "follows")?,
-            waiting_since,
-            is_fresh: false,
-            unclear: rows::number(row, "unclear")?,
-        })
-    })
-}
-
-fn finish(transaction: &Transaction, notice_id: i64, state: &str, words: &str, now: Timestamp) -> Result<()> {
+) -> Result<()> {
     transaction.execute(
         "UPDATE delivery SET state = ?1, answer = ?2, settled_at = ?3 WHERE notice_id = ?4 AND state = 'pending'",
-        params![state, words, now.to_string(), notice_id],
+        params![state, detail, now.to_string(), notice_id],
     )?;
     Ok(())
 }
@@ -422,20 +275,22 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::commit_mark::CommitMark;
-    use super::super::files;
-    use super::*;
-    use crate::model::{ChangeKind, Edition, FeedId};
+    use jiff::SignedDuration;
 
-    /// Steps of SQLite's machine from a message's first word to its outcome, with so many changes waiting.
-    async fn steps(gather: Batching, waiting: i64) -> u32 {
+    use super::super::commit_mark::CommitMark;
+    use super::super::migration;
+    use super::*;
+    use crate::model::{ChangeKind, Edition, FeedId, Severity};
+
+    /// Counts the steps of SQLite's virtual machine for one attempt with so many pending changes.
+    async fn steps(batching: Batching, waiting: i64) -> u32 {
         let steps = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&steps);
         let count = move || {
             counted.fetch_add(1, Ordering::Relaxed);
             false
         };
-        let mut connection = files::reference(files::known_version()).expect("a database");
+        let mut connection = migration::reference(migration::known_version()).expect("a database");
         connection.progress_handler(1, Some(count)).expect("counted");
         let store = Store::new(connection, CommitMark::none(), None, None);
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
@@ -460,24 +315,24 @@ mod tests {
             severity: Severity::Info,
             payload: String::new(),
         };
-        let begun = store.begin("log", gather, &compose, &|_| now, now).await;
+        let begun = store.begin("log", batching, &compose, &|_| now, now).await;
         let attempt = begun.expect("written").expect("something waits");
-        let sent = Settled::Sent { receipt: Some("1".to_owned()), words: String::new() };
+        let sent = Settled::Sent { receipt: Some("1".to_owned()), detail: String::new() };
         store.settle(attempt.notice_id, &sent, now).await.expect("written");
         steps.load(Ordering::Relaxed)
     }
 
     /// Otherwise thousands of pending changes block all other tasks between two notices.
     #[tokio::test]
-    async fn a_message_costs_the_same_whatever_waits_behind_it() {
+    async fn the_cost_of_an_attempt_does_not_grow_with_the_queue() {
         let max_age = SignedDuration::from_hours(24);
-        for (gather, few) in [
+        for (batching, few) in [
             (Batching::PerChange, 10),
             (Batching::Incident { max_age }, 10),
             (Batching::Digest { max_age }, 500),
         ] {
-            let (least, most) = (steps(gather, few).await, steps(gather, 10 * few).await);
-            assert!(least > 0 && most < least + least / 2, "{gather:?}: {least} steps, then {most}");
+            let (least, most) = (steps(batching, few).await, steps(batching, 10 * few).await);
+            assert!(least > 0 && most < least + least / 2, "{batching:?}: {least} steps, then {most}");
         }
     }
 }

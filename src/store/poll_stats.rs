@@ -37,13 +37,13 @@ impl Store {
     /// Records a liveness report. `report` creates the change from the number of polls since the last one.
     pub async fn report_liveness(
         &self,
-        sign: &dyn Fn(u64) -> Change,
+        report: &dyn Fn(u64) -> Change,
         routing: Routing<'_>,
         now: Timestamp,
     ) -> Result<()> {
         let transaction = self.transaction()?;
         let polls = number(&transaction, POLLS)?.saturating_sub(number(&transaction, REPORTED_POLLS)?);
-        outbox::enqueue(&transaction, &sign(polls), routing, now)?;
+        outbox::enqueue(&transaction, &report(polls), routing, now)?;
         remember(&transaction, now)?;
         transaction.commit()
     }

@@ -10,7 +10,8 @@ use std::path::Path;
 use crate::cause::Cause as _;
 
 use super::commit_mark::MARK;
-use super::files::{DATABASE, LOCK, OpenError, lock};
+use super::files::{DATABASE, LOCK, lock};
+use super::open_error::OpenError;
 
 /// The socket of the daemon, and the iOS releases that `doctor` caches.
 const BESIDE: [&str; 4] = [LOCK, MARK, "statusd.sock", "releases.json"];
@@ -83,6 +84,6 @@ mod tests {
             }
         }
         assert_eq!(names(folder.path()), [""; 0]);
-        assert!(purge(&linked).is_ok(), "nothing is nothing to remove");
+        assert!(purge(&linked).is_ok(), "nothing is left to delete");
     }
 }

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
 
 use super::Store;
+use super::batch::HELD_BACK;
 use super::beliefs::{self, outage};
-use super::outbox::HELD_BACK;
 use super::rows::{self, CHANGE_COLUMNS, text, time};
 use crate::model::{Change, FeedHealth, FeedId, Listed, Outage, Service, ServiceKey};
 
@@ -93,17 +93,17 @@ impl Store {
         let (since, until) = (rows::text_of(filter.since), rows::text_of(filter.until));
         let mut last = 0;
         loop {
-            let some = self.list(&sql, params![since, until, last, filter.without_outage], |row| {
+            let page = self.list(&sql, params![since, until, last, filter.without_outage], |row| {
                 Ok((row.get::<_, i64>("id")?, rows::change(row)))
             })?;
-            for (id, change) in &some {
+            for (id, change) in &page {
                 last = *id;
                 match change {
                     Ok(change) => take(StoredChange { id: last, change: change.clone() })?,
                     Err(error) => tracing::warn!("cannot read change {id}: {error}"),
                 }
             }
-            if some.len() < CHANGES_AT_ONCE {
+            if page.len() < CHANGES_AT_ONCE {
                 return Ok(());
             }
         }
@@ -132,10 +132,10 @@ impl Store {
 
     /// Returns deliveries, oldest first; without `settled` only pending and given-up ones.
     pub async fn deliveries(&self, settled: bool) -> Result<Vec<StoredDelivery>> {
-        // SQLite would rather go through all of a long history than sort a few rows.
-        let which = if settled { "delivery" } else { "delivery INDEXED BY delivery_open" };
+        // Without the index, SQLite scans the whole history to avoid sorting a few rows.
+        let table = if settled { "delivery" } else { "delivery INDEXED BY delivery_open" };
         let condition = if settled { "TRUE" } else { "state <> 'sent'" };
-        self.list(&deliveries(which, condition), params![], delivery)
+        self.list(&deliveries(table, condition), params![], delivery)
     }
 
     /// Returns the deliveries of a change and those of the same notices, oldest first.
@@ -188,11 +188,11 @@ impl Store {
     }
 }
 
-fn deliveries(which: &str, condition: &str) -> String {
+fn deliveries(table: &str, condition: &str) -> String {
     format!(
         "SELECT {CHANGE_COLUMNS}, channel, state, created_at, due_at, attempts, answer, settled_at, notice_id,
                 {HELD_BACK} AS is_acknowledged
-         FROM {which} JOIN change ON change.id = change_id
+         FROM {table} JOIN change ON change.id = change_id
          WHERE {condition} ORDER BY change_id, channel"
     )
 }

@@ -6,6 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, params};
 
+use super::batch::{ABOUT_OUTAGE, is_announced};
 use super::beliefs::outage;
 use super::rows::{number, optional_time, text};
 use super::{Store, kv, outbox};
@@ -28,21 +29,9 @@ pub struct Snooze {
 
 // Statements name the index of the phase, because SQLite would otherwise scan all outages.
 
-/// Deliveries on the channel (`?2`) about the occurrence. CROSS JOIN keeps the order: the few changes
-/// of an outage first, or every message that the channel ever had is looked at.
-pub(super) const ABOUT_IT: &str = "FROM change CROSS JOIN delivery ON change_id = change.id
-    WHERE channel = ?2 AND change.feed = outage.feed AND change.service_key = outage.service_key
-      AND change.message_id = outage.message_id AND change.occurrence = outage.occurrence";
-
-/// No message of its start still waits on the channel or was given up there: what the channel can be
-/// said to know.
-pub(super) fn known() -> String {
-    format!("NOT EXISTS (SELECT 1 {ABOUT_IT} AND state <> 'sent' AND change.kind IN ('began', 'reopened'))")
-}
-
-/// An outage is under way that the channel knows of.
-fn lasting() -> String {
-    format!("feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance' AND {}", known())
+/// Selects announced ongoing outages.
+fn is_ongoing() -> String {
+    format!("feed = ?1 AND phase = 'ongoing' AND kind <> 'Maintenance' AND {}", is_announced())
 }
 
 impl Snooze {
@@ -54,23 +43,23 @@ impl Snooze {
 }
 
 impl Store {
-    /// The outages that go on and that `channel` knows of, the oldest first. Maintenance is none.
-    pub async fn lasting(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
+    /// Returns the ongoing outages that were announced on `channel`, oldest first, without maintenance.
+    pub async fn ongoing_outages(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
             "SELECT * FROM outage INDEXED BY outage_by_phase WHERE {}
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
-            lasting()
+            is_ongoing()
         );
         self.list(&sql, params![feed.to_string(), channel], outage)
     }
 
     /// Returns the planned and ongoing outages and maintenances that were announced on `channel`, oldest
     /// first.
-    pub async fn standing(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
+    pub async fn open_outages(&self, feed: &FeedId, channel: &str) -> Result<Vec<Outage>> {
         let sql = format!(
             "SELECT * FROM outage INDEXED BY outage_by_phase WHERE feed = ?1 AND phase IN ('planned', 'ongoing') AND {}
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
-            known()
+            is_announced()
         );
         self.list(&sql, params![feed.to_string(), channel], outage)
     }
@@ -89,28 +78,28 @@ impl Store {
         // The newest by id and not by time, because clocks are set. Given-up deliveries count as
         // announced, otherwise a server that rejects everything gets reminders for ever.
         let sql = format!(
-            "SELECT *, (SELECT settled_at {ABOUT_IT} AND state <> 'pending'
-                        ORDER BY change.id DESC LIMIT 1) AS told_at,
+            "SELECT *, (SELECT settled_at {ABOUT_OUTAGE} AND state <> 'pending'
+                        ORDER BY change.id DESC LIMIT 1) AS announced_at,
                 (SELECT count(*) FROM change WHERE kind = 'reminder' AND change.feed = outage.feed
                    AND change.service_key = outage.service_key
                    AND change.message_id = outage.message_id
                    AND change.occurrence = outage.occurrence) AS reminders
              FROM outage INDEXED BY outage_by_phase WHERE {} AND missing_since IS NULL
-               AND NOT EXISTS (SELECT 1 {ABOUT_IT} AND state = 'pending')
+               AND NOT EXISTS (SELECT 1 {ABOUT_OUTAGE} AND state = 'pending')
                AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
                    AND ack.service_key = outage.service_key
                    AND ack.message_id = outage.message_id AND ack.occurrence = outage.occurrence)
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
-            lasting()
+            is_ongoing()
         );
         let known = self.list(&sql, params![feed.to_string(), channel], |row| {
-            let told = optional_time(row, "told_at")?;
-            Ok((outage(row)?, told, number(row, "reminders")?))
+            let announced = optional_time(row, "announced_at")?;
+            Ok((outage(row)?, announced, number(row, "reminders")?))
         })?;
-        let reminder = |(outage, told, reminders): (Outage, Option<Timestamp>, u32)| {
-            let told = told.unwrap_or(outage.first_seen);
-            // Told in the future: the clock was set back.
-            let is_due = told > now || now.duration_since(told) >= every;
+        let reminder = |(outage, announced, reminders): (Outage, Option<Timestamp>, u32)| {
+            let announced = announced.unwrap_or(outage.first_seen);
+            // A time in the future: the clock was set back.
+            let is_due = announced > now || now.duration_since(announced) >= every;
             (is_due && is_wanted(&outage))
                 .then(|| Change::reminder(feed.clone(), &outage, reminders + 1, now))
         };
@@ -131,15 +120,15 @@ impl Store {
     pub async fn acknowledge(
         &self,
         feed: &FeedId,
-        is_meant: &dyn Fn(&Outage) -> bool,
+        is_selected: &dyn Fn(&Outage) -> bool,
         undo: bool,
         now: Timestamp,
     ) -> Result<Vec<Outage>> {
         let transaction = self.transaction()?;
         let sql = "SELECT * FROM outage INDEXED BY outage_by_phase WHERE feed = ?1 AND phase = 'ongoing' ORDER BY service_key, message_id";
-        let mut meant = self.list(sql, params![feed.to_string()], outage)?;
-        meant.retain(|outage| is_meant(outage));
-        for outage in &meant {
+        let mut selected = self.list(sql, params![feed.to_string()], outage)?;
+        selected.retain(|outage| is_selected(outage));
+        for outage in &selected {
             let (feed, key) = (feed.to_string(), ServiceKey::new(&outage.service));
             if undo {
                 transaction.execute(
@@ -156,7 +145,7 @@ impl Store {
             }
         }
         transaction.commit()?;
-        Ok(meant)
+        Ok(selected)
     }
 
     /// Returns service and message id of the acknowledged ongoing outages.
@@ -186,8 +175,8 @@ impl Store {
     pub async fn snoozed(&self) -> Result<Option<Snooze>> {
         let time = |name| kv::get(&self.connection, name);
         let snooze = time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?);
-        // One that lasts longer is a damaged number; nobody would be told anything for years.
-        let is_sound = |(from, until): &(Timestamp, Timestamp)| until.duration_since(*from) <= SNOOZE_MAX;
-        Ok(snooze.filter(is_sound).map(|(from, until)| Snooze { from, until }))
+        // A longer snooze is a damaged value, which would hold back messages for years.
+        let is_valid = |(from, until): &(Timestamp, Timestamp)| until.duration_since(*from) <= SNOOZE_MAX;
+        Ok(snooze.filter(is_valid).map(|(from, until)| Snooze { from, until }))
     }
 }

@@ -1,5 +1,5 @@
 -- The stored words that schema 5 renames. Also run after a rescue, which may find rows of an older schema.
--- The key of a change and the bytes of a notice stay: receivers compare them with what they had before.
+-- Keys of changes and bytes of notices stay, because receivers compare them with earlier ones.
 UPDATE change SET kind = CASE kind
         WHEN 'blind' THEN 'unreadable'
         WHEN 'sighted' THEN 'readable'

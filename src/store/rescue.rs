@@ -4,20 +4,21 @@
 //! (`tests/it/damage.rs`).
 
 use std::fs;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 
-use super::condition::{FORMATS, HEADER, side_file};
-use super::root_pages;
+use super::condition::repair_header;
+use super::disk::side_file;
+use super::root_pages::{self, open_damaged};
 use crate::text::counted;
 
 /// Tables whose loss is announced, because without them deliveries are lost or notices repeat.
 const NEEDED: [&str; 5] = ["change", "notice", "delivery", "outage", "feed"];
 /// Fallback values of damaged columns, so that the row is not lost.
-const MENDED: [(&str, &str, &[&str], &str); 4] = [
+const FALLBACKS: [(&str, &str, &[&str], &str); 4] = [
     ("notice", "severity", &["alert", "resolved", "info"], "info"),
     ("service", "listed", &["yes", "missing", "no", "never"], "yes"),
     ("feed", "health", &["unknown", "readable", "unreadable"], "unknown"),
@@ -44,16 +45,16 @@ const LOGGED_MAX_CHARS: usize = 300;
 
 /// The recovered rows.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub struct Recovered {
     pub rows: usize,
     /// Unreadable rows that deliveries or beliefs need.
     pub lost: usize,
 }
 
 /// Recovers all readable rows of `damaged` and its WAL. Uses the file `scratch` for a copy.
-pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Carried> {
+pub fn recover(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Recovered> {
     let copied = copy(damaged, wal, scratch).and_then(|()| {
-        let carried = match root_pages::rebuild_schema(scratch) {
+        let recovered = match root_pages::rebuild_schema(scratch) {
             Ok(true) => read_into(scratch, into),
             // If the note is unreadable, the schema is not: one flipped bit damages only one of them.
             Ok(false) | Err(_) => {
@@ -61,9 +62,9 @@ pub fn carry_over(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection)
                 read_into(scratch, into)
             }
         };
-        carried.or_else(|error| {
+        recovered.or_else(|error| {
             tracing::error!("cannot read anything from the damaged database: {error}");
-            Ok(Carried { rows: 0, lost: 1 })
+            Ok(Recovered { rows: 0, lost: 1 })
         })
     });
     for suffix in ["", "-wal", "-shm"] {
@@ -82,54 +83,33 @@ fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
     if wal.exists() {
         fs::copy(wal, side_file(scratch, "-wal"))?;
     }
-    mend_header(scratch, wal.exists())
+    repair_header(scratch, wal.exists())
 }
 
-/// Overwrites the constant parts of the header, and the number of pages.
-pub(super) fn mend_header(path: &Path, has_wal: bool) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-    let length = file.metadata()?.len();
-    let format = if has_wal { 2 } else { 1 };
-    let pages = u32::try_from(length / 4_096).unwrap_or(u32::MAX).to_be_bytes();
-    let parts = HEADER.iter().map(|(at, bytes)| (*at, bytes.to_vec()));
-    for (at, bytes) in parts.chain([(FORMATS.start, vec![format; FORMATS.len()]), (28, pages.to_vec())]) {
-        file.seek(SeekFrom::Start(at as u64))?;
-        file.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
-fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Carried> {
-    let from = open(scratch)?;
+fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Recovered> {
+    let from = open_damaged(scratch)?;
     let transaction = into.unchecked_transaction()?;
     transaction.pragma_update(None, "defer_foreign_keys", true)?;
-    let mut carried = Carried::default();
+    let mut recovered = Recovered::default();
     for table in tables(into)? {
         let needed = NEEDED.contains(&table.as_str());
         match Copier::new(&table, &from, &transaction).and_then(|mut copier| copier.run()) {
             Ok(copied) => {
-                carried.rows += copied.rows;
-                carried.lost += if needed { copied.lost } else { 0 };
+                recovered.rows += copied.rows;
+                recovered.lost += if needed { copied.lost } else { 0 };
             }
             Err(error) => {
                 tracing::error!("cannot read table {table} of the damaged database: {error}");
-                carried.lost += usize::from(needed);
+                recovered.lost += usize::from(needed);
             }
         }
     }
-    carried.lost += transaction.query_row(LOST_DELIVERIES, [], |row| row.get::<_, i64>(0))? as usize;
+    recovered.lost += transaction.query_row(LOST_DELIVERIES, [], |row| row.get::<_, i64>(0))? as usize;
     remove_phantoms(&transaction)?;
     transaction.execute_batch(include_str!("renamed-words.sql"))?;
-    transaction.execute_batch(MADE_WHOLE)?;
+    transaction.execute_batch(REPAIR_REFERENCES)?;
     transaction.commit()?;
-    Ok(carried)
-}
-
-/// Opens a database with a damaged schema. SQLite skips malformed entries.
-pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON;")?;
-    Ok(connection)
+    Ok(recovered)
 }
 
 fn tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -147,7 +127,7 @@ struct Copier<'a> {
     order: String,
     from: &'a Connection,
     into: &'a Connection,
-    copied: Carried,
+    copied: Recovered,
 }
 
 impl<'a> Copier<'a> {
@@ -171,18 +151,18 @@ impl<'a> Copier<'a> {
         let read = new.into_iter().filter_map(|(name, _)| read_with(&name).map(|with| (name, with)));
         let (columns, expressions) = read.unzip();
         let order = order.join(", ");
-        Ok(Copier { table, columns, expressions, order, from, into, copied: Carried::default() })
+        Ok(Copier { table, columns, expressions, order, from, into, copied: Recovered::default() })
     }
 
     /// Copies from the first row on and, if damage ends that, also from the last row backwards.
-    fn run(&mut self) -> rusqlite::Result<Carried> {
+    fn run(&mut self) -> rusqlite::Result<Recovered> {
         if let Err(error) = self.pass("ASC") {
             tracing::error!("table {} is damaged: {error}", self.table);
             self.copied.lost += 1;
             // Ends at the same damage.
             let _ = self.pass("DESC");
         }
-        let Carried { rows, lost } = self.copied;
+        let Recovered { rows, lost } = self.copied;
         // A damaged page may seem to have fewer rows. The indexes are on other pages.
         let indexed = self.indexed_rows()?;
         if indexed > rows + lost {
@@ -230,7 +210,7 @@ impl<'a> Copier<'a> {
         let mut statement = self.into.prepare_cached(&sql)?;
         let mut inserted = statement.execute(params_from_iter(&values));
         if inserted.as_ref().is_err_and(is_misfit) {
-            self.mend(&mut values);
+            self.repair(&mut values);
             inserted = statement.execute(params_from_iter(&values));
         }
         match inserted {
@@ -248,10 +228,10 @@ impl<'a> Copier<'a> {
     }
 
     /// Replaces invalid values in columns with a closed set of words.
-    fn mend(&self, values: &mut [Value]) {
+    fn repair(&self, values: &mut [Value]) {
         let column = |name: &str| self.columns.iter().position(|column| column == name);
         let is_text = |value: &Value, words: &[&str]| matches!(value, Value::Text(text) if words.contains(&text.as_str()));
-        for (table, name, words, fallback) in MENDED {
+        for (table, name, words, fallback) in FALLBACKS {
             if let Some(value) =
                 column(name).filter(|_| table == self.table).and_then(|at| values.get_mut(at))
                 && !is_text(value, words)
@@ -319,7 +299,7 @@ const LOST_DELIVERIES: &str = "SELECT count(*) FROM delivery WHERE change_id NOT
 
 /// Repairs references. A missing notice is composed again. Lost outages are restored from the history;
 /// otherwise old changes would be announced again.
-const MADE_WHOLE: &str = "
+const REPAIR_REFERENCES: &str = "
     DELETE FROM delivery WHERE change_id NOT IN (SELECT id FROM change);
     UPDATE delivery SET notice_id = NULL WHERE notice_id NOT IN (SELECT id FROM notice);
     INSERT OR IGNORE INTO outage (feed, service_key, message_id, occurrence, service, kind, phase, began_at,
@@ -410,9 +390,9 @@ mod tests {
         drop(damaged);
         let into = Connection::open_in_memory().expect("a database");
         into.execute_batch(&format!("{SCHEMA_4}{SCHEMA_5}")).expect("schema 5");
-        let carried =
-            carry_over(&path("damaged"), &path("damaged-wal"), &path("scratch"), &into).expect("rows");
-        assert_eq!((carried.rows, carried.lost), (16, 0));
+        let recovered =
+            recover(&path("damaged"), &path("damaged-wal"), &path("scratch"), &into).expect("rows");
+        assert_eq!((recovered.rows, recovered.lost), (16, 0));
         check_words(&into);
     }
 }

@@ -12,9 +12,9 @@ use std::path::Path;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Error, OptionalExtension, Result, Row, params, params_from_iter};
 
-use super::condition::side_file;
-use super::files::{identity, known_version, reference};
-use super::rescue::{mend_header, open};
+use super::condition::repair_header;
+use super::disk::side_file;
+use super::migration::{identity, known_version, reference};
 use super::{kv, rows};
 
 /// Name in `meta`: the schema version and the root pages in its order, all of it twice.
@@ -63,14 +63,14 @@ fn parse(text: &str) -> Option<(i32, Roots)> {
 /// Rebuilds the schema of a damaged copy from the note. Returns whether a note exists.
 pub fn rebuild_schema(scratch: &Path) -> Result<bool> {
     // Closing checkpoints the WAL, which may contain page 1.
-    identity(&open(scratch)?)?;
+    identity(&open_damaged(scratch)?)?;
     if side_file(scratch, "-wal").exists() {
         return Ok(false);
     }
     empty_schema(scratch).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
     insert(scratch, known_version(), &vec![("meta".to_owned(), META_ROOT)])?;
     let sql = "SELECT value FROM meta WHERE name = ?1";
-    let note = open(scratch)?.query_row(sql, [ROOTS], |row| rows::text(row, "value"))?;
+    let note = open_damaged(scratch)?.query_row(sql, [ROOTS], |row| rows::text(row, "value"))?;
     let Some((version, mut roots)) = parse(&note) else { return Ok(false) };
     roots.retain(|(name, _)| name != "meta");
     insert(scratch, version, &roots)?;
@@ -78,7 +78,7 @@ pub fn rebuild_schema(scratch: &Path) -> Result<bool> {
 }
 
 fn empty_schema(scratch: &Path) -> io::Result<()> {
-    mend_header(scratch, false)?;
+    repair_header(scratch, false)?;
     let file = OpenOptions::new().write(true).open(scratch)?;
     file.write_all_at(&[0; 8], FREE_PAGES_AT)?;
     file.write_all_at(&EMPTY_LEAF, SCHEMA_AT)
@@ -86,7 +86,7 @@ fn empty_schema(scratch: &Path) -> io::Result<()> {
 
 /// Adds entries to the schema. Skips those that are not part of this schema version.
 fn insert(scratch: &Path, version: i32, roots: &Roots) -> Result<()> {
-    let (into, from) = (open(scratch)?, reference(version)?);
+    let (into, from) = (open_damaged(scratch)?, reference(version)?);
     let mut entry =
         from.prepare("SELECT type, name, tbl_name, ?2, sql FROM sqlite_schema WHERE name = ?1")?;
     for (name, root) in roots {
@@ -96,6 +96,13 @@ fn insert(scratch: &Path, version: i32, roots: &Roots) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Opens a database with a damaged schema. SQLite skips malformed entries.
+pub fn open_damaged(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch("PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON;")?;
+    Ok(connection)
 }
 
 #[cfg(test)]

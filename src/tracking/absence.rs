@@ -21,8 +21,8 @@ impl Comparison<'_> {
         for ((key, id), held) in &self.beliefs.outages {
             let (Phase::Planned(missing) | Phase::Ongoing(missing)) = &held.phase else { continue };
             // An unreadable entry of this service may be this event.
-            let is_garbled = document.services.get(key).is_some_and(|listing| listing.garbled);
-            if is_garbled || present.contains(&(key, id.as_str())) {
+            let is_malformed = document.services.get(key).is_some_and(|listing| listing.malformed);
+            if is_malformed || present.contains(&(key, id.as_str())) {
                 continue;
             }
             let mut outage = held.clone();

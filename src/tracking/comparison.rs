@@ -2,11 +2,9 @@
 //!
 //! Holds no rules. `events`, `services` and `absence` add to it.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
-use super::confirmation::{Candidate, Pending};
+use super::confirmation::{Candidate, Confirmation, Pending};
 use super::update::Update;
 use crate::model::{Beliefs, Change, ChangeKind, Outage, OverBy, Phase};
 
@@ -15,10 +13,7 @@ pub(super) struct Comparison<'a> {
     pub(super) now: Timestamp,
     /// The first document of the database: past events go to the history without a notice.
     pub(super) is_first: bool,
-    /// Unconfirmed changes of the polls before.
-    pub(super) before: BTreeMap<Candidate, Timestamp>,
-    /// Unconfirmed changes of this poll.
-    pub(super) waiting: BTreeMap<Candidate, Timestamp>,
+    confirmation: Confirmation,
     pub(super) pending: &'a mut Pending,
     pub(super) update: Update,
     /// Planned and ongoing outages and maintenances, those of the update included.
@@ -32,15 +27,20 @@ impl<'a> Comparison<'a> {
         now: Timestamp,
         update: Update,
     ) -> Comparison<'a> {
-        let before = std::mem::take(&mut pending.first_seen);
+        let confirmation = Confirmation::begin(pending);
         let is_first = beliefs.state.first_accepted.is_none();
         let active = beliefs.outages.values().filter(|outage| !outage.is_over()).count();
-        Comparison { beliefs, now, is_first, before, waiting: BTreeMap::new(), pending, update, active }
+        Comparison { beliefs, now, is_first, confirmation, pending, update, active }
     }
 
     pub(super) fn finish(self) -> Update {
-        self.pending.first_seen = self.waiting;
+        self.confirmation.finish(self.pending);
         self.update
+    }
+
+    /// Returns the time of the first observation once a second one has confirmed it.
+    pub(super) fn confirmed(&mut self, candidate: Candidate) -> Option<Timestamp> {
+        self.confirmation.confirm(candidate, self.now)
     }
 
     /// Adds an outage and its change. `held` is the belief before it.

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::comparison::Comparison;
 use crate::model::{ChangeKind, ServiceKey};
 
 /// Minimum time between two observations that confirm each other, because a cache repeats the same
@@ -33,17 +32,32 @@ impl Pending {
 pub(super) type Candidate = (ServiceKey, String, u32, ChangeKind, Times);
 type Times = Option<(Option<Timestamp>, Option<Timestamp>)>;
 
-impl Comparison<'_> {
+/// The unconfirmed changes during one comparison.
+pub(super) struct Confirmation {
+    /// Of the polls before.
+    before: BTreeMap<Candidate, Timestamp>,
+    /// Of this poll.
+    waiting: BTreeMap<Candidate, Timestamp>,
+}
+
+impl Confirmation {
+    pub(super) fn begin(pending: &mut Pending) -> Confirmation {
+        Confirmation { before: std::mem::take(&mut pending.first_seen), waiting: BTreeMap::new() }
+    }
+
     /// Returns the time of the first observation once a second one has confirmed it.
-    pub(super) fn confirmed(&mut self, candidate: Candidate) -> Option<Timestamp> {
+    pub(super) fn confirm(&mut self, candidate: Candidate, now: Timestamp) -> Option<Timestamp> {
         // A first observation in the future means that the clock was set back: start again.
-        let first =
-            self.before.get(&candidate).copied().filter(|first| *first <= self.now).unwrap_or(self.now);
-        if self.now.duration_since(first).as_secs() >= CONFIRM_APART_S {
+        let first = self.before.get(&candidate).copied().filter(|first| *first <= now).unwrap_or(now);
+        if now.duration_since(first).as_secs() >= CONFIRM_APART_S {
             self.waiting.remove(&candidate);
             return Some(first);
         }
         self.waiting.insert(candidate, first);
         None
+    }
+
+    pub(super) fn finish(self, pending: &mut Pending) {
+        pending.first_seen = self.waiting;
     }
 }

@@ -4,14 +4,14 @@
 
 use super::ACTIVE_MAX;
 use super::comparison::Comparison;
-use super::transition::{Transition, seen, transition};
+use super::transition::{Transition, observe, transition};
 use crate::model::{ChangeKind, Event, Outage, Phase, ServiceKey};
 
 impl Comparison<'_> {
     /// Compares one event. Returns whether the document still lists the outage held under its id.
     pub(super) fn event_seen(&mut self, key: &ServiceKey, service: &str, event: &Event) -> bool {
         let held = self.beliefs.outages.get(&(key.clone(), event.message_id.clone()));
-        let Some(seen) = seen(event, held, self.now) else { return false };
+        let Some(seen) = observe(event, held, self.now) else { return false };
         let (kind, mut outage) = match transition(held, &seen, service, self.now) {
             Transition::Absent => return false,
             Transition::Same => return self.seen_again(held),

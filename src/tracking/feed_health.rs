@@ -8,12 +8,12 @@ use super::comparison::Comparison;
 use super::{Acceptance, Pending, Update};
 use crate::model::{Beliefs, Change, ChangeKind, Fault, FeedHealth, ServiceKey};
 
-/// Blind by Apple's fault for so long, awake, before anybody is told.
-const TELL_BLIND_AFTER_S: u64 = 3_600;
+/// Time for which the feed is unreadable by Apple's fault, sleep excluded, before users are told.
+const REPORT_AFTER_S: u64 = 3_600;
 
 /// The reason why a poll got no document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct FeedFailure {
     pub fault: Fault,
     /// One line for users, without secrets.
     pub reason: String,
@@ -26,14 +26,14 @@ pub struct Trouble {
 pub fn unreadable(
     beliefs: &Beliefs,
     pending: &mut Pending,
-    trouble: &Trouble,
+    failure: &FeedFailure,
     awake_s: u64,
     now: Timestamp,
 ) -> Update {
     // The hour counts only Apple's fault. A fault of ours in between starts it again.
     let (since, was_told) = match beliefs.state.health {
-        FeedHealth::Unreadable { since, told, fault, .. } if told || fault == trouble.fault => {
-            // Counted only while it decides something: polls that change nothing leave no trace.
+        FeedHealth::Unreadable { since, told, fault, .. } if told || fault == failure.fault => {
+            // Counted only while it matters, so that polls without effect leave the state unchanged.
             let counts = !told && fault == Fault::Apple;
             pending.unreadable_s = if counts { pending.unreadable_s.saturating_add(awake_s) } else { 0 };
             (since.min(now), told)
@@ -43,19 +43,19 @@ pub fn unreadable(
             (now, false)
         }
     };
-    let tell = !was_told && trouble.fault == Fault::Apple && pending.unreadable_s >= TELL_BLIND_AFTER_S;
+    let tell = !was_told && failure.fault == Fault::Apple && pending.unreadable_s >= REPORT_AFTER_S;
     let mut state = beliefs.state.clone();
     state.health = FeedHealth::Unreadable {
         since,
-        fault: trouble.fault,
-        reason: trouble.reason.clone(),
+        fault: failure.fault,
+        reason: failure.reason.clone(),
         told: was_told || tell,
     };
     let mut update = Update::new(Acceptance::Unreadable, state);
     if tell {
         let mut change = Change::bare(ChangeKind::Unreadable, beliefs.feed.clone(), since, now);
         change.began_at = Some(since);
-        change.message = trouble.reason.clone();
+        change.message = failure.reason.clone();
         update.changes.push(change);
     }
     update
@@ -86,7 +86,7 @@ pub(super) fn readable(comparison: &mut Comparison) {
 pub(super) fn deadline(beliefs: &Beliefs, pending: &Pending, now: Timestamp) -> Option<Timestamp> {
     match &beliefs.state.health {
         FeedHealth::Unreadable { fault: Fault::Apple, told: false, .. } => {
-            let left_s = TELL_BLIND_AFTER_S.saturating_sub(pending.unreadable_s);
+            let left_s = REPORT_AFTER_S.saturating_sub(pending.unreadable_s);
             now.checked_add(SignedDuration::from_secs(i64::try_from(left_s).unwrap_or(0))).ok()
         }
         FeedHealth::Unknown | FeedHealth::Readable { .. } | FeedHealth::Unreadable { .. } => None,

@@ -16,11 +16,11 @@ const STALE_FETCHES: u32 = 12;
 /// An unknown time zone counts as UTC, which puts a correct stamp up to 26 hours ahead.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_hours(26);
 
-/// When a document was published. The order of its date is the one that the document proves, then
-/// the one that the feed `had` before, then the one that gives the time nearest to now.
-pub fn published(stamp: &Stamp, had: Option<DateOrder>, now: Timestamp) -> Option<Timestamp> {
+/// Returns when a document was published. The order of day and month is the one that the document proves,
+/// or else the `known` order of the feed, or else the one that gives the time nearest to now.
+pub fn published(stamp: &Stamp, known: Option<DateOrder>, now: Timestamp) -> Option<Timestamp> {
     let mut readings = stamp.readings?.into_iter();
-    let reading = match stamp.order.or(had) {
+    let reading = match stamp.order.or(known) {
         Some(order) => readings.nth(order as usize),
         None => readings
             .filter(|reading| !is_ahead(*reading, now))

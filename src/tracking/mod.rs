@@ -32,10 +32,10 @@ use crate::model::{Beliefs, Change, Document, EventStatus, Phase, ServiceKey};
 pub use clock_set::clock_set;
 use comparison::Comparison;
 pub use confirmation::{CONFIRM_APART_S, Pending};
-pub use feed_health::{Trouble, unreadable};
+pub use feed_health::{FeedFailure, unreadable};
 use freshness::freshness;
 pub use freshness::{newest_stamp, published};
-pub use transition::{EventState, Observation, seen};
+pub use transition::{EventState, Observation, observe};
 pub use update::{Acceptance, Update};
 use watchlist::Watchlist;
 

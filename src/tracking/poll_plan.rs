@@ -30,7 +30,7 @@ pub struct Plan {
 /// The facts about a poll that determine the next one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PollResult {
-    Observation {
+    Succeeded {
         has_trouble: bool,
         /// When the oldest unconfirmed change was first seen.
         unconfirmed_since: Option<Timestamp>,
@@ -50,10 +50,10 @@ pub fn next_poll(plan: &Plan, poll_result: &PollResult, now: Timestamp) -> Times
     match poll_result {
         PollResult::Failed { failures, retry_after_s, jitter } => {
             let backoff_s = backoff_s(*failures, BACKOFF_FIRST_S, BACKOFF_CAP_S, *jitter);
-            let wanted_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
-            after(now, i64::try_from(backoff_s.max(wanted_s)).unwrap_or(FALLBACK_S))
+            let requested_s = retry_after_s.unwrap_or(0).min(RETRY_AFTER_CAP_S);
+            after(now, i64::try_from(backoff_s.max(requested_s)).unwrap_or(FALLBACK_S))
         }
-        PollResult::Observation { has_trouble, unconfirmed_since } => {
+        PollResult::Succeeded { has_trouble, unconfirmed_since } => {
             let schedule = if *has_trouble { &plan.trouble } else { &plan.poll };
             let scheduled = scheduled(schedule, plan.jitter_s, now);
             match unconfirmed_since {
@@ -101,7 +101,7 @@ mod tests {
 
     fn seen(has_trouble: bool, since: Option<&str>) -> PollResult {
         let unconfirmed_since = since.map(|time| format!("2026-01-01T{time}Z").parse().expect("a time"));
-        PollResult::Observation { has_trouble, unconfirmed_since }
+        PollResult::Succeeded { has_trouble, unconfirmed_since }
     }
 
     fn failed(failures: u32, retry_after_s: Option<u64>) -> PollResult {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schedule_and_trouble() {
+    fn outages_use_their_own_schedule() {
         check(0, seen(false, None), "12:05:00");
         check(0, seen(true, None), "12:02:00");
         check(20, seen(false, None), "12:05:20");
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_back_off_and_obey_the_server_within_bounds() {
+    fn failures_back_off_and_respect_retry_after_up_to_an_hour() {
         check(0, failed(1, None), "12:01:40");
         check(0, failed(3, None), "12:03:10");
         check(0, failed(30, None), "12:06:10");

@@ -12,15 +12,15 @@ use crate::feed::recording::{Line, Poll, Recording, Start};
 use crate::model::{Beliefs, Change, Document, Fault, FeedId};
 use crate::tracking::poll_plan::{Plan, PollResult, next_poll};
 use crate::tracking::watchlist::Watchlist;
-use crate::tracking::{self, Acceptance, Pending, Trouble};
+use crate::tracking::{self, Acceptance, FeedFailure, Pending};
 
 /// The totals of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Lines of the recording.
     pub documents: u64,
-    pub looks: u64,
-    /// Looks that got a copy older than one seen before.
+    pub polls: u64,
+    /// Polls that got a document older than one accepted before.
     pub stale_polls: u64,
     /// Lines without a readable document.
     pub unreadable: u64,
@@ -43,8 +43,8 @@ pub fn replay(
     player.read(&first, &mut summary);
     let mut next_line = recording.next_line()?;
     loop {
-        let step = player.look(watch, now);
-        summary.looks += 1;
+        let step = player.poll_at(watch, now);
+        summary.polls += 1;
         summary.stale_polls += u64::from(step.verdict == Acceptance::Stale);
         step.changes.iter().try_for_each(&mut *tell)?;
         let planned = player.planned(plan, watch, &step, next_line.is_some(), now);
@@ -65,8 +65,8 @@ pub fn replay(
 /// Returns the first scheduled poll at or after a time.
 fn first_poll_from(plan: &Plan, player: &Player, watch: &Watchlist, moment: Timestamp) -> Timestamp {
     match player.poll_result(watch) {
-        seen @ PollResult::Observation { .. } => {
-            next_poll(plan, &seen, moment - SignedDuration::from_secs(1))
+        result @ PollResult::Succeeded { .. } => {
+            next_poll(plan, &result, moment - SignedDuration::from_secs(1))
         }
         PollResult::Failed { .. } => moment,
     }
@@ -81,7 +81,8 @@ struct ReplayedPoll {
 struct Player {
     beliefs: Beliefs,
     pending: Pending,
-    shown: Result<Document, Trouble>,
+    /// The content of the feed at this time.
+    feed: Result<Document, FeedFailure>,
     failures: u32,
     last_poll: Timestamp,
     /// The poll in the current line, if the daemon wrote it.
@@ -93,7 +94,7 @@ impl Player {
         Player {
             beliefs: Beliefs::new(feed),
             pending: Pending::default(),
-            shown: Err(trouble(parse::Unreadable::Empty)),
+            feed: Err(failure(parse::Unreadable::Empty)),
             failures: 0,
             last_poll: start,
             poll: None,
@@ -102,15 +103,15 @@ impl Player {
 
     fn read(&mut self, line: &Line, summary: &mut Summary) {
         let failed = line.poll.as_ref().and_then(|poll| poll.failure.as_ref());
-        self.shown = match failed {
-            Some(failed) => Err(Trouble {
+        self.feed = match failed {
+            Some(failed) => Err(FeedFailure {
                 fault: if failed.ours { Fault::Ours } else { Fault::Apple },
                 reason: failed.reason.clone(),
             }),
-            None => parse::parse(line.body.as_bytes()).map_err(trouble),
+            None => parse::parse(line.body.as_bytes()).map_err(failure),
         };
         summary.documents += 1;
-        summary.unreadable += u64::from(self.shown.is_err());
+        summary.unreadable += u64::from(self.feed.is_err());
         summary.polled += u64::from(line.poll.is_some());
         self.poll.clone_from(&line.poll);
         let Some(poll) = &line.poll else { return };
@@ -127,16 +128,16 @@ impl Player {
         }
     }
 
-    fn look(&mut self, watch: &Watchlist, now: Timestamp) -> ReplayedPoll {
+    fn poll_at(&mut self, watch: &Watchlist, now: Timestamp) -> ReplayedPoll {
         let passed_s = u64::try_from(now.duration_since(self.last_poll).as_secs()).unwrap_or(0);
         let failed = self.poll.as_ref().and_then(|poll| poll.failure.as_ref());
         let awake_s = failed.map_or(passed_s, |failed| failed.awake_s);
         self.last_poll = now;
-        let update = match &self.shown {
+        let update = match &self.feed {
             Ok(document) => tracking::compare(&self.beliefs, &mut self.pending, document, watch, now),
-            Err(trouble) => tracking::unreadable(&self.beliefs, &mut self.pending, trouble, awake_s, now),
+            Err(failure) => tracking::unreadable(&self.beliefs, &mut self.pending, failure, awake_s, now),
         };
-        self.failures = if self.shown.is_err() { self.failures.saturating_add(1) } else { 0 };
+        self.failures = if self.feed.is_err() { self.failures.saturating_add(1) } else { 0 };
         let is_idle = update.is_empty(&self.beliefs);
         let verdict = update.verdict;
         let mut changes = Vec::new();
@@ -170,8 +171,8 @@ impl Player {
     }
 
     fn poll_result(&self, watch: &Watchlist) -> PollResult {
-        match &self.shown {
-            Ok(_) => PollResult::Observation {
+        match &self.feed {
+            Ok(_) => PollResult::Succeeded {
                 has_trouble: tracking::has_trouble(&self.beliefs, watch),
                 unconfirmed_since: self.pending.oldest(),
             },
@@ -181,17 +182,18 @@ impl Player {
 
     /// Returns when time alone changes something.
     fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        let document = self.shown.as_ref().ok();
+        let document = self.feed.as_ref().ok();
         tracking::next_deadline(&self.beliefs, &self.pending, document, now)
             .filter(|deadline| *deadline > now)
     }
 }
 
-/// A plain recording does not say how its documents came; a web page in it counts as a captive portal's.
-fn trouble(unreadable: parse::Unreadable) -> Trouble {
+/// Returns the failure for an unreadable body. A web page counts as a captive portal's, because a recording
+/// does not say how a document was fetched.
+fn failure(unreadable: parse::Unreadable) -> FeedFailure {
     let fault = match unreadable {
         parse::Unreadable::Html => Fault::Ours,
         _ => Fault::Apple,
     };
-    Trouble { fault, reason: unreadable.to_string() }
+    FeedFailure { fault, reason: unreadable.to_string() }
 }

@@ -90,7 +90,7 @@ fn event(letter: char, now: Timestamp) -> Option<Event> {
 }
 
 fn document(letter: char, now: Timestamp) -> Document {
-    let fine = |name: &str, events| Listing { name: name.to_owned(), events, garbled: false };
+    let fine = |name: &str, events| Listing { name: name.to_owned(), events, malformed: false };
     let mut services = BTreeMap::from([(ServiceKey::new("Photos"), fine("Photos", Vec::new()))]);
     if letter != '_' {
         let events = event(letter, now).into_iter().collect();
@@ -140,15 +140,15 @@ fn play_watching(timeline: &str, names: &[&str]) -> Told {
         Told { beliefs: Beliefs::new(feed), told: Vec::new(), history: Vec::new(), changes: Vec::new() };
     for (index, letter) in letters(timeline).into_iter().enumerate() {
         let slot = POLL_S * i64::try_from(index).expect("few polls");
-        let mut looks = vec![(slot, POLL_S - CONFIRM_S)];
-        while let Some((second, awake_s)) = looks.pop() {
+        let mut polls = vec![(slot, POLL_S - CONFIRM_S)];
+        while let Some((second, awake_s)) = polls.pop() {
             let now = at(second);
             let update = match letter {
                 'x' | 'y' => {
                     let fault = if letter == 'x' { Fault::Apple } else { Fault::Ours };
-                    let trouble = Trouble { fault, reason: "no answer".to_owned() };
+                    let failure = FeedFailure { fault, reason: "no answer".to_owned() };
                     let awake_s = u64::try_from(awake_s + CONFIRM_S).expect("positive");
-                    unreadable(&all.beliefs, &mut pending, &trouble, awake_s, now)
+                    unreadable(&all.beliefs, &mut pending, &failure, awake_s, now)
                 }
                 _ => compare(&all.beliefs, &mut pending, &document(letter, now), &watch, now),
             };
@@ -163,7 +163,7 @@ fn play_watching(timeline: &str, names: &[&str]) -> Told {
             }
             update.apply(&mut all.beliefs);
             if pending.oldest().is_some() && second == slot && !matches!(letter, 'x' | 'y') {
-                looks.push((slot + CONFIRM_S, CONFIRM_S));
+                polls.push((slot + CONFIRM_S, CONFIRM_S));
             }
         }
     }
@@ -203,7 +203,7 @@ fn rule_2_stale_copies_change_nothing() {
 }
 
 #[test]
-fn rule_2_twelve_hours_need_an_hour_of_polls_and_the_newest_of_the_old() {
+fn rule_2_an_older_copy_is_accepted_after_twelve_hours_and_twelve_polls() {
     let stamp = Some(at(0));
     let older = |hours: i64| Stamp::at(at(-3_600 * hours));
     let mut state = Beliefs::new(FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }).state;
@@ -233,7 +233,7 @@ fn state_with(stamp: Option<Timestamp>, date_order: Option<DateOrder>) -> FeedSt
 }
 
 #[test]
-fn rule_2_a_stamp_in_the_future_is_no_stamp() {
+fn rule_2_a_stamp_in_the_future_is_ignored() {
     let hours = |hours: i64| at(3_600 * hours);
     let state = state_with(Some(at(0)), None);
     let accepted = |stamp| (Acceptance::Accepted, Some(stamp), None);
@@ -248,7 +248,7 @@ fn rule_2_a_stamp_in_the_future_is_no_stamp() {
 }
 
 #[test]
-fn rule_2_the_order_seen_before_decides_then_the_nearest_that_is_not_ahead() {
+fn rule_2_the_known_date_order_decides_or_else_the_nearest_past_reading() {
     use DateOrder::{DayFirst, MonthFirst};
     let days = |days: i64| at(86_400 * days);
     let stamp = |month_first, day_first, order| Stamp {
@@ -266,25 +266,25 @@ fn rule_2_the_order_seen_before_decides_then_the_nearest_that_is_not_ahead() {
 }
 
 #[test]
-fn rule_2_the_order_of_dates_is_remembered_from_accepted_documents() {
+fn rule_2_the_date_order_is_kept_from_accepted_documents() {
     let watch = Watchlist::new(&["iCloud Backup"]);
     let mut beliefs = play(".").beliefs;
-    let mut look_at = |stamp, second| {
+    let mut poll_at = |stamp, second| {
         let document = Document { stamp, ..document('.', at(second)) };
         compare(&beliefs, &mut Pending::default(), &document, &watch, at(second)).apply(&mut beliefs);
         beliefs.state.clone()
     };
     let proof = Stamp { order: Some(DateOrder::DayFirst), ..Stamp::at(at(400)) };
-    assert_eq!(look_at(proof, 400).date_order, Some(DateOrder::DayFirst));
+    assert_eq!(poll_at(proof, 400).date_order, Some(DateOrder::DayFirst));
     let stale = Stamp { order: Some(DateOrder::MonthFirst), ..Stamp::at(at(-86_400)) };
-    assert_eq!(look_at(stale, 500).date_order, Some(DateOrder::DayFirst));
+    assert_eq!(poll_at(stale, 500).date_order, Some(DateOrder::DayFirst));
     let open = Stamp { readings: Some([at(600), at(500), at(600)]), order: None };
-    assert_eq!(look_at(open, 700).stamp, Some(at(500)));
+    assert_eq!(poll_at(open, 700).stamp, Some(at(500)));
 }
 
 /// Replay skips idle time, but not the time at which a stamp becomes valid.
 #[test]
-fn rule_2_a_stamp_that_will_count_is_a_deadline() {
+fn rule_2_a_stamp_that_becomes_valid_is_a_deadline() {
     let beliefs = Beliefs { state: state_with(None, None), ..play(".").beliefs };
     let document = Document { stamp: Stamp::at(at(30 * 3_600)), ..document('.', at(0)) };
     let deadline = next_deadline(&beliefs, &Pending::default(), Some(&document), at(0));
@@ -292,7 +292,7 @@ fn rule_2_a_stamp_that_will_count_is_a_deadline() {
 }
 
 #[test]
-fn rule_3_names_are_one_service_however_they_are_written() {
+fn rule_3_spellings_of_a_name_are_one_service() {
     let watch = Watchlist::new(&[" icloud\u{a0}BACKUP"]);
     assert!(watch.matches(&ServiceKey::new("iCloud Backup ")));
 }
@@ -309,7 +309,7 @@ fn rule_4_over_and_ongoing_again_is_reopened() {
 }
 
 #[test]
-fn rule_5_the_end_is_apples() {
+fn rule_5_the_end_is_the_one_that_apple_gives() {
     let all = play(".ir");
     assert_eq!(all.changes[1].ended_at, Some(at(-60)));
 }
@@ -330,7 +330,7 @@ fn rule_6_silence_is_not_recovery() {
 }
 
 #[test]
-fn rule_6_two_hours_asleep_are_not_enough() {
+fn rule_6_two_hours_of_sleep_are_not_an_absence() {
     let mut missing = None;
     for (second, long) in [(0, false), (3 * 3_600, false), (3 * 3_600 + 60, true)] {
         match absent(missing.as_ref(), WITHDRAWN_AFTER, at(second)) {
@@ -356,7 +356,7 @@ fn rule_7_posted_late_is_missed_but_not_in_the_first_document() {
 }
 
 #[test]
-fn rule_8_unknown_words_are_trouble() {
+fn rule_8_unknown_words_count_as_an_outage() {
     check(".q.", "began@1");
     check(".Q.", "missed@1");
     check(".t", "began@1");
@@ -372,7 +372,7 @@ fn rule_8_unknown_words_are_trouble() {
 }
 
 #[test]
-fn rule_9_worse_and_better() {
+fn rule_9_severity_changes_are_announced() {
     check(".iooir", "began@1 worsened@2 eased@4 ended@5");
     check(".pio", "began@1 worsened@2 worsened@3");
     let worsened = &play(".io").changes[1];
@@ -384,7 +384,7 @@ fn rule_9_worse_and_better() {
 }
 
 #[test]
-fn rule_10_maintenance_is_no_outage() {
+fn rule_10_maintenance_is_not_an_outage() {
     check(".uumc.", "planned@1 started@3 over@4");
     check(".mc", "started@1 over@2");
     check(".uc", "planned@1 over@2");
@@ -397,7 +397,7 @@ fn rule_10_maintenance_is_no_outage() {
 }
 
 #[test]
-fn rule_10_nobody_plans_with_a_stale_plan() {
+fn rule_10_changed_plans_are_announced() {
     check(".uvvm", "planned@1 moved@2 started@4");
     check(".ueu", "planned@1 moved@2 moved@3");
     check(".uvuuc", "planned@1 moved@2 moved@3 over@5");
@@ -425,20 +425,20 @@ fn rule_10_nobody_plans_with_a_stale_plan() {
 }
 
 #[test]
-fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
+fn rule_10_a_removed_time_or_a_shift_of_seconds_is_not_a_move() {
     let event = event('u', at(0)).expect("a plan");
     let held = |event: &Event| match transition(
         None,
-        &seen(event, None, at(0)).expect("seen"),
+        &observe(event, None, at(0)).expect("an observation"),
         "iCloud Backup",
         at(0),
     ) {
         Transition::Changed(ChangeKind::Planned, outage) => outage,
         other => panic!("{other:?}"),
     };
-    let judged = |other: &Event| match transition(
+    let transitioned = |other: &Event| match transition(
         Some(&held(&event)),
-        &seen(other, Some(&held(&event)), at(0)).expect("seen"),
+        &observe(other, Some(&held(&event)), at(0)).expect("an observation"),
         "",
         at(0),
     ) {
@@ -446,18 +446,18 @@ fn rule_10_a_time_that_apple_stops_giving_or_shifts_by_seconds_moves_nothing() {
         Transition::Same | Transition::Absent => (None, None),
     };
     let by = |seconds| event.end.map(|end| end + SignedDuration::from_secs(seconds));
-    assert_eq!(judged(&Event { end: by(59), ..event.clone() }), (Some(ChangeKind::Revised), by(59)));
-    assert_eq!(judged(&Event { end: by(-60), ..event.clone() }), (Some(ChangeKind::Moved), by(-60)));
-    assert_eq!(judged(&Event { end: None, ..event.clone() }), (None, None));
-    // One that was announced without an end gets one.
+    assert_eq!(transitioned(&Event { end: by(59), ..event.clone() }), (Some(ChangeKind::Revised), by(59)));
+    assert_eq!(transitioned(&Event { end: by(-60), ..event.clone() }), (Some(ChangeKind::Moved), by(-60)));
+    assert_eq!(transitioned(&Event { end: None, ..event.clone() }), (None, None));
+    // A plan without an end gets one.
     let endless = held(&Event { end: None, ..event.clone() });
-    let given = transition(Some(&endless), &seen(&event, None, at(0)).expect("seen"), "", at(0));
+    let given = transition(Some(&endless), &observe(&event, None, at(0)).expect("an observation"), "", at(0));
     assert!(matches!(given, Transition::Changed(ChangeKind::Moved, _)), "{given:?}");
 }
 
 /// Running maintenance whose type became empty was once announced as an outage.
 #[test]
-fn rule_8_a_type_that_apple_stops_giving_stays_the_known_one() {
+fn rule_8_a_type_that_apple_removes_is_kept() {
     check(".mzzm.", "started@1");
     check(".uz", "planned@1 started@2");
     check(".uhhhu", "planned@1");
@@ -472,7 +472,7 @@ fn rule_8_a_type_that_apple_stops_giving_stays_the_known_one() {
 
 /// Affected users, message and the end of an outage that is over are kept when Apple removes them.
 #[test]
-fn rule_9_what_apple_does_not_say_any_more_stays_known() {
+fn rule_9_details_that_apple_removes_are_kept() {
     let told = Event {
         users_affected: Some("Some users are affected".to_owned()),
         message: "Users cannot back up.".to_owned(),
@@ -480,28 +480,28 @@ fn rule_9_what_apple_does_not_say_any_more_stays_known() {
     };
     let silent = Event { users_affected: None, message: String::new(), start: None, ..told.clone() };
     let over = |event: &Event, end| Event { status: EventStatus::Over, end, ..event.clone() };
-    let judged = |held: Option<&Outage>, event: &Event| {
-        transition(held, &seen(event, held, at(0)).expect("seen"), "iCloud Backup", at(0))
+    let transitioned = |held: Option<&Outage>, event: &Event| {
+        transition(held, &observe(event, held, at(0)).expect("an observation"), "iCloud Backup", at(0))
     };
-    let changed = |held: Option<&Outage>, event: &Event| match judged(held, event) {
+    let changed = |held: Option<&Outage>, event: &Event| match transitioned(held, event) {
         Transition::Changed(_, outage) => outage,
         other => panic!("{other:?}"),
     };
     let held = changed(None, &told);
-    assert_eq!(judged(Some(&held), &silent), Transition::Same);
+    assert_eq!(transitioned(Some(&held), &silent), Transition::Same);
     let ended = changed(Some(&held), &over(&silent, Some(at(-60))));
     let Outage { users_affected, message, start, end, .. } = &ended;
     assert_eq!((users_affected, message, *start), (&told.users_affected, &told.message, told.start));
     assert_eq!(*end, Some(at(-60)));
-    assert_eq!(judged(Some(&ended), &over(&silent, None)), Transition::Same);
-    // When we saw it no more is a guess of ours, and none of Apple's ends.
+    assert_eq!(transitioned(Some(&ended), &over(&silent, None)), Transition::Same);
+    // The end of a withdrawn outage is our guess and is not kept.
     let withdrawn = Outage { phase: Phase::Over(OverBy::Withdrawal), ..ended };
     assert_eq!(changed(Some(&withdrawn), &over(&silent, None)).end, None);
 }
 
 /// Documents with up to 2,000 new events each time must not fill memory and database.
 #[test]
-fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
+fn events_over_the_limit_are_ignored_until_there_is_room() {
     let wave = |number: usize| {
         let mut document = document('.', at(0));
         let listing = document.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("a service");
@@ -532,28 +532,28 @@ fn what_is_listed_beyond_all_reason_is_left_out_until_there_is_room() {
         let update = compare(&beliefs, &mut pending, &last, &watch, at(3 * 3_600 + poll * 60));
         update.apply(&mut beliefs);
     }
-    let goes_on = |outage: &&Outage| matches!(outage.phase, Phase::Ongoing(_));
-    assert_eq!(beliefs.outages.values().filter(goes_on).count(), 1_200);
+    let is_ongoing = |outage: &&Outage| matches!(outage.phase, Phase::Ongoing(_));
+    assert_eq!(beliefs.outages.values().filter(is_ongoing).count(), 1_200);
 }
 
 #[test]
-fn rule_10_two_moves_that_were_seen_once_confirm_neither() {
+fn rule_10_two_different_moves_do_not_confirm_each_other() {
     let watch = Watchlist::new(&["iCloud Backup"]);
     let mut beliefs = play(".u").beliefs;
     let mut pending = Pending::default();
-    let mut look_at = |letter, second| {
+    let mut poll_at = |letter, second| {
         let update = compare(&beliefs, &mut pending, &document(letter, at(second)), &watch, at(second));
         let kinds: Vec<_> = update.changes.iter().map(|change| (change.kind, change.seen_at)).collect();
         update.apply(&mut beliefs);
         kinds
     };
-    assert_eq!(look_at('v', 600), []);
-    assert_eq!(look_at('e', 645), []);
-    assert_eq!(look_at('e', 690), [(ChangeKind::Moved, at(645))]);
+    assert_eq!(poll_at('v', 600), []);
+    assert_eq!(poll_at('e', 645), []);
+    assert_eq!(poll_at('e', 690), [(ChangeKind::Moved, at(645))]);
 }
 
 #[test]
-fn rule_11_a_watched_name_that_is_not_there() {
+fn rule_11_a_watched_name_that_matches_no_service() {
     check("___", "unlisted@0");
     check("___..", "unlisted@0 listed_again@3");
     check("._{288}", "");
@@ -570,11 +570,11 @@ fn rule_11_a_watched_name_that_is_not_there() {
 }
 
 #[test]
-fn rule_12_nothing_is_told_that_was_seen_once() {
+fn rule_12_a_change_seen_once_is_not_announced() {
     let watch = Watchlist::new(&["iCloud Backup"]);
     let mut beliefs = play(".").beliefs;
     let mut pending = Pending::default();
-    let mut look_at = |letter, second| {
+    let mut poll_at = |letter, second| {
         // Only the stale copy has a stamp, so that the clock below can be set back.
         let stamp = if letter == 's' { Stamp::at(at(-86_400)) } else { Stamp::default() };
         let document = Document { stamp, ..document(letter, at(second)) };
@@ -583,22 +583,22 @@ fn rule_12_nothing_is_told_that_was_seen_once() {
         update.apply(&mut beliefs);
         kinds
     };
-    assert_eq!(look_at('o', 300), []);
-    // Too soon: a cache answers the same wrong copy within a second.
-    assert_eq!(look_at('o', 320), []);
-    // Gone in between: it starts anew.
-    assert_eq!(look_at('.', 340), []);
-    assert_eq!(look_at('o', 360), []);
-    // Two stale copies without a stamp, among stale copies, must not confirm each other.
-    assert_eq!(look_at('s', 380), []);
-    assert_eq!(look_at('o', 400), []);
-    // The clock set back between the two: starts anew, and does not wait for years.
-    assert_eq!(look_at('o', 100), []);
-    assert_eq!(look_at('o', 130), [(ChangeKind::Began, at(100))]);
+    assert_eq!(poll_at('o', 300), []);
+    // Too soon, because a cache repeats the same wrong copy.
+    assert_eq!(poll_at('o', 320), []);
+    // Not seen in between: starts again.
+    assert_eq!(poll_at('.', 340), []);
+    assert_eq!(poll_at('o', 360), []);
+    // A stale copy discards the first observation.
+    assert_eq!(poll_at('s', 380), []);
+    assert_eq!(poll_at('o', 400), []);
+    // After the clock was set back: starts again, instead of waiting until the old time.
+    assert_eq!(poll_at('o', 100), []);
+    assert_eq!(poll_at('o', 130), [(ChangeKind::Began, at(100))]);
 }
 
 #[test]
-fn rule_13_blind_is_its_own_answer() {
+fn rule_13_an_unreadable_feed_is_reported_after_an_hour() {
     check(".oxxxor", "began@1 ended@6");
     check(".x{11}..", "");
     check(".x{13}..", "unreadable@13 readable@14");
@@ -615,7 +615,7 @@ fn rule_13_blind_is_its_own_answer() {
 }
 
 #[test]
-fn rule_14_the_same_again_changes_nothing() {
+fn rule_14_the_same_document_again_changes_nothing() {
     for letter in ['.', 'i', 'o', 'r', 'u', 'c', 'q', '_'] {
         let mut all = play(&format!(".{letter}{letter}"));
         let watch = Watchlist::new(&["iCloud Backup"]);
@@ -635,7 +635,7 @@ fn rule_14_the_same_again_changes_nothing() {
 }
 
 #[test]
-fn clocks_that_are_set_lose_no_wait_and_end_none() {
+fn setting_the_clock_neither_restarts_nor_ends_a_wait() {
     let mut beliefs = play(".o-{3}").beliefs;
     let years = SignedDuration::from_hours(24 * 365 * 3);
     let mut pending = Pending::default();
@@ -647,11 +647,11 @@ fn clocks_that_are_set_lose_no_wait_and_end_none() {
 }
 
 #[test]
-fn a_service_that_cannot_be_read_is_neither_fine_nor_over() {
+fn a_malformed_service_ends_no_outage() {
     let watch = Watchlist::new(&["iCloud Backup"]);
     let beliefs = play(".oo").beliefs;
-    let mut garbled = document('.', at(900));
-    garbled.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("listed").garbled = true;
-    let update = compare(&beliefs, &mut Pending::default(), &garbled, &watch, at(900));
+    let mut malformed = document('.', at(900));
+    malformed.services.get_mut(&ServiceKey::new("iCloud Backup")).expect("listed").malformed = true;
+    let update = compare(&beliefs, &mut Pending::default(), &malformed, &watch, at(900));
     assert_eq!(update.outages, []);
 }

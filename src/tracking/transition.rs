@@ -8,13 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{ChangeKind, Event, EventKind, EventStatus, Outage, OverBy, Phase};
 
-/// The same id starting further away than this is another problem: Apple reuses ids.
-const SAME_PROBLEM_WITHIN: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Largest difference between two starts of the same problem. Apple reuses ids.
+const SAME_PROBLEM_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// An event with its state at the time of a poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation<'a> {
-    pub stands: EventState,
+    pub state: EventState,
     pub kind: EventKind,
     pub event: &'a Event,
 }
@@ -42,10 +42,9 @@ pub enum Transition {
     Changed(ChangeKind, Outage),
 }
 
-/// Reads Apple's two words together (rule 8), beside what we hold of the event: where Apple gives no
-/// type any more, the known one stands. `None`: announced trouble that is no maintenance, which is
-/// nothing yet.
-pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Option<Observation<'a>> {
+/// Derives the state of an event from Apple's type and status (rule 8). If Apple no longer gives a type,
+/// the held one stays. Returns `None` for an upcoming event that is not maintenance.
+pub fn observe<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Option<Observation<'a>> {
     let kind = match (&event.kind, held) {
         (EventKind::Other(word), Some(held)) if word.is_empty() && is_same_problem(held, event) => &held.kind,
         (kind, _) => kind,
@@ -53,7 +52,7 @@ pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Opti
     let maintenance = kind.is_maintenance();
     let ended = event.end.is_some_and(|end| end <= now);
     let ahead = event.start.is_some_and(|start| start > now);
-    let stands = match &event.status {
+    let state = match &event.status {
         EventStatus::Over => EventState::Over,
         EventStatus::Unknown(_) if ended => EventState::Over,
         EventStatus::Upcoming if maintenance => EventState::Planned,
@@ -62,19 +61,19 @@ pub fn seen<'a>(event: &'a Event, held: Option<&Outage>, now: Timestamp) -> Opti
         EventStatus::Ongoing | EventStatus::Unknown(_) if maintenance => EventState::Running,
         EventStatus::Ongoing | EventStatus::Unknown(_) => EventState::Down,
     };
-    Some(Observation { stands, kind: kind.clone(), event })
+    Some(Observation { state, kind: kind.clone(), event })
 }
 
 /// Applies the rules to an observation and the belief held before it.
 pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now: Timestamp) -> Transition {
     let Some(held) = held else {
-        return first_sight(seen, 1, service, now);
+        return first_observation(seen, 1, service, now);
     };
     let next = |kind| Transition::Changed(kind, occurrence(seen, held.occurrence + 1, service, now));
     let same = |kind, phase| Transition::Changed(kind, updated(held, seen, phase));
-    match (&held.phase, seen.stands) {
+    match (&held.phase, seen.state) {
         (Phase::Over(_), _) if !is_same_problem(held, seen.event) => {
-            first_sight(seen, held.occurrence + 1, service, now)
+            first_observation(seen, held.occurrence + 1, service, now)
         }
         (Phase::Over(_), EventState::Planned) => next(ChangeKind::Planned),
         (Phase::Over(_), EventState::Running) => next(ChangeKind::Started),
@@ -99,7 +98,7 @@ pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now:
         }
         (Phase::Planned(_), EventState::Over) => same(ChangeKind::Over, Phase::Over(OverBy::Apple)),
 
-        (Phase::Ongoing(_), _) if held.kind.is_maintenance() => match seen.stands {
+        (Phase::Ongoing(_), _) if held.kind.is_maintenance() => match seen.state {
             EventState::Planned => same(ChangeKind::Planned, Phase::Planned(None)),
             EventState::Running if differs(held.end, seen.event.end) => {
                 same(ChangeKind::Moved, Phase::Ongoing(None))
@@ -122,8 +121,8 @@ pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now:
     }
 }
 
-fn first_sight(seen: &Observation, number: u32, service: &str, now: Timestamp) -> Transition {
-    let kind = match seen.stands {
+fn first_observation(seen: &Observation, number: u32, service: &str, now: Timestamp) -> Transition {
+    let kind = match seen.state {
         EventState::Planned => ChangeKind::Planned,
         EventState::Running => ChangeKind::Started,
         EventState::Down => ChangeKind::Began,
@@ -134,7 +133,7 @@ fn first_sight(seen: &Observation, number: u32, service: &str, now: Timestamp) -
 }
 
 fn occurrence(seen: &Observation, number: u32, service: &str, now: Timestamp) -> Outage {
-    let phase = match seen.stands {
+    let phase = match seen.state {
         EventState::Planned => Phase::Planned(None),
         EventState::Running | EventState::Down => Phase::Ongoing(None),
         EventState::Over => Phase::Over(OverBy::Apple),
@@ -157,8 +156,8 @@ fn occurrence(seen: &Observation, number: u32, service: &str, now: Timestamp) ->
 /// Returns the belief with Apple's newest details. Details that Apple removed are kept.
 fn updated(held: &Outage, seen: &Observation, phase: Phase) -> Outage {
     let Event { users_affected, message, .. } = seen.event;
-    // An announced end holds until Apple gives another, and so does the end of what is over.
-    let is_known = match seen.stands {
+    // Keep the announced end of maintenance, and the end of an event that Apple has ended.
+    let keeps_end = match seen.state {
         EventState::Planned | EventState::Running => true,
         EventState::Down => false,
         EventState::Over => held.phase == Phase::Over(OverBy::Apple),
@@ -167,7 +166,7 @@ fn updated(held: &Outage, seen: &Observation, phase: Phase) -> Outage {
         kind: kind_after(held, seen),
         phase,
         start: seen.event.start.or(held.start),
-        end: seen.event.end.or(held.end.filter(|_| is_known)),
+        end: seen.event.end.or(held.end.filter(|_| keeps_end)),
         users_affected: users_affected.clone().or_else(|| held.users_affected.clone()),
         message: if message.is_empty() { held.message.clone() } else { message.clone() },
         ..held.clone()
@@ -181,7 +180,7 @@ fn kind_after(held: &Outage, seen: &Observation) -> EventKind {
         (EventKind::Outage | EventKind::Issue | EventKind::Performance, EventKind::Other(_)) => {
             held.kind.clone()
         }
-        (was, is) if seen.stands == EventState::Over && was.is_maintenance() != is.is_maintenance() => {
+        (was, is) if seen.state == EventState::Over && was.is_maintenance() != is.is_maintenance() => {
             was.clone()
         }
         (_, is) => is.clone(),
@@ -225,7 +224,7 @@ fn severity(kind: &EventKind) -> u8 {
 
 fn is_same_problem(held: &Outage, event: &Event) -> bool {
     match (held.start, event.start) {
-        (Some(held), Some(seen)) => held.duration_since(seen).abs() <= SAME_PROBLEM_WITHIN,
+        (Some(held), Some(seen)) => held.duration_since(seen).abs() <= SAME_PROBLEM_MAX,
         _ => true,
     }
 }

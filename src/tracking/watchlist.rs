@@ -6,13 +6,13 @@ use wildmatch::WildMatch;
 
 use crate::model::ServiceKey;
 
-/// Below this likeness (Jaro-Winkler, 0 to 1) a name is no help to somebody who mistyped another.
-const NEAR_LIKENESS: f64 = 0.75;
-/// What likeness to one word of a name is worth, compared with likeness to all of it.
-const PART_OF_NAME: f64 = 0.9;
+/// Minimum similarity (Jaro-Winkler, 0 to 1) of a suggested name.
+const MIN_SIMILARITY: f64 = 0.75;
+/// Weight of the similarity to one word of a name, compared with the whole name.
+const WORD_WEIGHT: f64 = 0.9;
 const MAX_NEAR: usize = 3;
-/// By which a wide form (U+FF01 to U+FF5E) is ahead of its letter.
-const WIDE_AHEAD: u32 = 0xfee0;
+/// Offset of a full-width character (U+FF01 to U+FF5E) from its ASCII character.
+const FULL_WIDTH_OFFSET: u32 = 0xfee0;
 
 /// One name or glob, as written in the configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,33 +57,35 @@ impl Watchlist {
 
 /// Returns the names most similar to `wanted`, best first, for "did you mean …?".
 pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let wanted = ServiceKey::new(&plain(wanted));
+    let wanted = ServiceKey::new(&ascii_width(wanted));
     let wanted = wanted.as_str();
     let unspaced = wanted.replace(' ', "");
-    let likeness = |name: &str| {
-        let key = ServiceKey::new(&plain(name));
+    let similarity = |name: &str| {
+        let key = ServiceKey::new(&ascii_width(name));
         let name = key.as_str();
         // A part of a name ("backup") counts as a full match, and a typo in a part ("bakup") nearly so.
         // Japanese and Chinese names have no space where users may type one.
         if !unspaced.is_empty() && name.replace(' ', "").contains(&unspaced) {
             return 1.0;
         }
-        let words = words(name).map(|word| strsim::jaro_winkler(wanted, word) * PART_OF_NAME);
+        let words = words(name).map(|word| strsim::jaro_winkler(wanted, word) * WORD_WEIGHT);
         words.fold(strsim::jaro_winkler(wanted, name), f64::max)
     };
-    let mut ranked: Vec<(f64, &str)> =
-        names.map(|name| (likeness(name), name)).filter(|(likeness, _)| *likeness >= NEAR_LIKENESS).collect();
+    let mut ranked: Vec<(f64, &str)> = names
+        .map(|name| (similarity(name), name))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+        .collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     ranked.into_iter().take(MAX_NEAR).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// With plain letters for wide ones ("ｉＣｌｏｕｄ").
-fn plain(name: &str) -> String {
-    let plain = |c: char| match c {
-        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - WIDE_AHEAD).unwrap_or(c),
+/// Replaces full-width characters ("ｉＣｌｏｕｄ") with ASCII.
+fn ascii_width(name: &str) -> String {
+    let narrow = |c: char| match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - FULL_WIDTH_OFFSET).unwrap_or(c),
         c => c,
     };
-    name.chars().map(plain).collect()
+    name.chars().map(narrow).collect()
 }
 
 /// Returns the words of a name, and its non-Latin parts, because "iCloudバックアップ" has no space between
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn near_names_help_and_far_ones_stay_away() {
+    fn similar_names_are_suggested_and_others_are_not() {
         let names = ["iCloud Backup", "iCloud Mail", "Photos", "App Store"];
         let near = |wanted| near(wanted, names.into_iter());
         assert_eq!(near("iCloud Bakup")[0], "iCloud Backup");
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn near_names_are_found_in_scripts_without_blanks() {
+    fn similar_names_are_found_in_scripts_without_spaces() {
         let names = ["iCloudバックアップ", "iCloudメール", "iCloud云备份", "写真", "Café Müller"];
         let near = |wanted| near(wanted, names.into_iter());
         for wanted in [

@@ -14,15 +14,15 @@ use jiff::tz::TimeZone;
 use statusd::delivery::message::{Context, Digest, Form, RenderContext, compose, line};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup, Outage, Phase};
 
-/// Apple's too, with all below them: what phones talk to. The doctor asks them and says which it could
-/// not reach; nobody is sent there.
-const ASKED: [&str; 3] = ["icloud.com", "icloud-content.com", "cdn-apple.com"];
-/// What the doctor connects to in order to tell "offline" from "no Apple"; nobody's, too (RFC 2606).
-const OUTSIDE: &str = "example.com";
-/// Hosts that are documented to be nobody's (RFC 2606, RFC 6761), and this computer.
-const NOBODYS: [&str; 5] = ["example", "invalid", "test", "localhost", "localdomain"];
-/// Whom a channel sends to, where there is only one. Shown to nobody as advice.
-const PEERS: [&str; 6] = [
+/// Apple's domains for devices, with their subdomains. The doctor names those that it cannot reach, but no
+/// text sends users there.
+const DEVICE_DOMAINS: [&str; 3] = ["icloud.com", "icloud-content.com", "cdn-apple.com"];
+/// The host that the doctor connects to in order to tell "offline" from "Apple unreachable" (RFC 2606).
+const CONNECTIVITY_HOST: &str = "example.com";
+/// Reserved top-level domains (RFC 2606, RFC 6761), and names of the local computer.
+const RESERVED: [&str; 5] = ["example", "invalid", "test", "localhost", "localdomain"];
+/// Fixed hosts of channels. No text gives them as advice.
+const CHANNEL_HOSTS: [&str; 6] = [
     "api.telegram.org",
     "api.pushover.net",
     "ntfy.sh",
@@ -31,8 +31,8 @@ const PEERS: [&str; 6] = [
     // Part of the name of a format.
     "adaptivecards.io",
 ];
-/// What makes a dotted word a host and not a file or a key of the configuration.
-const ENDINGS: [&str; 22] = [
+/// Top-level domains that make a dotted word a host rather than a file or a configuration key.
+const TOP_LEVEL_DOMAINS: [&str; 22] = [
     "com", "net", "org", "info", "biz", "io", "co", "app", "dev", "help", "support", "care", "online",
     "site", "top", "xyz", "me", "us", "uk", "de", "eu", "ly",
 ];
@@ -56,7 +56,7 @@ fn change(kind: ChangeKind, service: &str) -> Change {
     }
 }
 
-fn lasting() -> Outage {
+fn ongoing() -> Outage {
     Outage {
         service: "Photos".to_owned(),
         message_id: "1002".to_owned(),
@@ -73,22 +73,22 @@ fn lasting() -> Outage {
 }
 
 #[test]
-fn messages_lead_nowhere_but_to_apple() {
-    let digest = Digest { since: at("09:00"), lasting: vec![lasting()] };
+fn messages_link_only_to_apple() {
+    let digest = Digest { since: at("09:00"), ongoing: vec![ongoing()] };
     for kind in ChangeKind::ALL {
         for service in ["iCloud Backup", "Photos", ""] {
             for near in [Vec::new(), vec!["iCloud Backup".to_owned()]] {
                 for (digest, is_drill) in [(None, false), (Some(&digest), true)] {
-                    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill };
+                    let render = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill };
                     let change = Change { near: near.clone(), ..change(kind, service) };
                     let form = if is_drill { Form::Compact } else { Form::Full };
-                    let others = vec![lasting()];
+                    let others = vec![ongoing()];
                     let context = Context { form, digest: digest.cloned(), others, more: 0 };
-                    let message = compose(std::slice::from_ref(&change), &context, &said);
-                    let text = format!("{}\n{}\n{}", message.title, message.body, line(&change, &said));
-                    assert!(!message.title.is_empty() && !message.body.is_empty(), "{kind:?} says nothing");
+                    let message = compose(std::slice::from_ref(&change), &context, &render);
+                    let text = format!("{}\n{}\n{}", message.title, message.body, line(&change, &render));
+                    assert!(!message.title.is_empty() && !message.body.is_empty(), "{kind:?} has no text");
                     assert_eq!(message.title.starts_with("DRILL: "), is_drill, "{text}");
-                    assert_eq!(stranger(&text).or_else(|| number(&text)), None, "{text}");
+                    assert_eq!(foreign_host(&text).or_else(|| phone_number(&text)), None, "{text}");
                 }
             }
         }
@@ -96,13 +96,13 @@ fn messages_lead_nowhere_but_to_apple() {
 }
 
 #[test]
-fn help_and_manual_lead_nowhere_but_to_apple() {
+fn help_and_manual_link_only_to_apple() {
     let directory = tempfile::tempdir().expect("a directory");
-    said(&["man", "--dir", directory.path().to_str().expect("UTF-8")]);
+    output_of(&["man", "--dir", directory.path().to_str().expect("UTF-8")]);
     let mut pages = 0;
     for page in files(directory.path(), "1") {
         let text = fs::read_to_string(&page).expect("a page").replace('\\', "");
-        assert_eq!(stranger(&text).or_else(|| number(&text)), None, "{}", page.display());
+        assert_eq!(foreign_host(&text).or_else(|| phone_number(&text)), None, "{}", page.display());
         // `statusd-outbox-retry.1` is `statusd outbox retry`.
         let name = page.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
         let command: Vec<&str> = match name.strip_prefix("statusd-") {
@@ -110,40 +110,41 @@ fn help_and_manual_lead_nowhere_but_to_apple() {
             Some(rest) => rest.split('-').collect(),
             None => Vec::new(),
         };
-        let help = said(&[command, vec!["--help"]].concat());
-        assert_eq!(stranger(&help).or_else(|| number(&help)), None, "{name}");
+        let help = output_of(&[command, vec!["--help"]].concat());
+        assert_eq!(foreign_host(&help).or_else(|| phone_number(&help)), None, "{name}");
         pages += 1;
     }
     assert!(pages > 15, "{pages} pages");
-    let sample = said(&["config", "init", "--stdout"]);
-    // Chats have numbers.
+    let sample = output_of(&["config", "init", "--stdout"]);
+    // Chat ids look like telephone numbers.
     let is_chat = |line: &&str| line.starts_with("#chat_id") || line.starts_with("#thread_id");
     let sample: String = sample.lines().filter(|line| !is_chat(line)).flat_map(|line| [line, "\n"]).collect();
-    assert_eq!(stranger(&sample).or_else(|| number(&sample)), None);
+    assert_eq!(foreign_host(&sample).or_else(|| phone_number(&sample)), None);
 }
 
 /// Returns the output of a command.
 #[track_caller]
-fn said(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_statusd")).args(arguments).output().expect("it starts");
+fn output_of(arguments: &[&str]) -> String {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_statusd")).args(arguments).output().expect("statusd starts");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 #[test]
-fn the_guide_leads_nowhere_but_to_apple() {
+fn guide_links_only_to_apple() {
     for arguments in [vec!["guide"], vec!["guide", "--json"], vec!["doctor", "--list-checks"]] {
-        let text = said(&arguments);
-        assert_eq!(stranger(&text).or_else(|| number(&text)), None, "{arguments:?}");
+        let text = output_of(&arguments);
+        assert_eq!(foreign_host(&text).or_else(|| phone_number(&text)), None, "{arguments:?}");
     }
-    let guide = said(&["guide"]);
+    let guide = output_of(&["guide"]);
     for host in ["https://support.apple.com/", "https://getsupport.apple.com/"] {
         assert!(guide.contains(host), "{host}");
     }
 }
 
 #[test]
-fn documents_and_sources_name_no_host_but_apples() {
+fn documents_and_sources_name_only_apples_hosts() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut documents = files(&root.join("docs"), "md");
     documents.extend(
@@ -151,7 +152,7 @@ fn documents_and_sources_name_no_host_but_apples() {
     );
     for path in &documents {
         let text = fs::read_to_string(path).expect("a document");
-        assert_eq!(stranger_beside(&text, &ASKED), None, "{}", path.display());
+        assert_eq!(foreign_host_except(&text, &DEVICE_DOMAINS), None, "{}", path.display());
     }
     let sources = files(&root.join("src"), "rs");
     let is_test = |path: &&PathBuf| ["tests.rs", "timelines.rs"].iter().any(|name| path.ends_with(name));
@@ -162,14 +163,14 @@ fn documents_and_sources_name_no_host_but_apples() {
         for line in code.lines().filter(|line| !is_comment(line) && line.contains('"')) {
             // The text between quotes. Lines of a multi-line literal may give more.
             let quoted: String = line.split('"').skip(1).step_by(2).flat_map(|text| [text, " "]).collect();
-            assert_eq!(stranger_beside(&quoted, &ASKED), None, "{}: {line}", path.display());
+            assert_eq!(foreign_host_except(&quoted, &DEVICE_DOMAINS), None, "{}: {line}", path.display());
         }
     }
     assert!(documents.len() > 4 && sources.len() > 60, "{} and {}", documents.len(), sources.len());
 }
 
 #[test]
-fn what_is_looked_for_is_found() {
+fn detects_foreign_hosts_and_phone_numbers() {
     for bad in [
         "see https://icloud-help.example.com",
         "see support.apple.com.evil.net",
@@ -181,16 +182,16 @@ fn what_is_looked_for_is_found() {
         "evil-icloud.com",
         "evilcdn-apple.com",
     ] {
-        assert!(stranger_beside(bad, &ASKED).is_some(), "{bad}");
+        assert!(foreign_host_except(bad, &DEVICE_DOMAINS).is_some(), "{bad}");
     }
-    assert!(stranger("go to setup.icloud.com").is_some());
-    assert_eq!(stranger_beside("setup.icloud.com does not answer", &ASKED), None);
+    assert!(foreign_host("go to setup.icloud.com").is_some());
+    assert_eq!(foreign_host_except("setup.icloud.com does not answer", &DEVICE_DOMAINS), None);
     for bad in ["call 1-800-555-0199", "call +1 (800) 555 0199", "Tel. 0800.2000.136"] {
-        assert!(number(bad).is_some(), "{bad}");
+        assert!(phone_number(bad).is_some(), "{bad}");
     }
     let good = "see support.apple.com, https://getsupport.apple.com/x, \
                 from 08:15 to 10:04 on 5 May 2026, hooks.example, channel.ntfy.phone, statusd.toml, https://[::1]:9000/x";
-    assert_eq!(stranger(good).or_else(|| number(good)), None);
+    assert_eq!(foreign_host(good).or_else(|| phone_number(good)), None);
 }
 
 fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
@@ -206,13 +207,13 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The first host in a text that is neither Apple's nor nobody's.
-fn stranger(text: &str) -> Option<String> {
-    stranger_beside(text, &[])
+/// Returns the first foreign host in a text.
+fn foreign_host(text: &str) -> Option<String> {
+    foreign_host_except(text, &[])
 }
 
-/// Where these hosts are none either, with all below them.
-fn stranger_beside(text: &str, known: &[&str]) -> Option<String> {
+/// Like [`foreign_host`], but also allows `known` hosts with their subdomains.
+fn foreign_host_except(text: &str, known: &[&str]) -> Option<String> {
     let breaks = |c: char| c.is_whitespace() || "()<>[]{}\"'`“”,;|*".contains(c);
     let words = text.split(breaks).map(|word| word.trim_end_matches(['.', ':', '?', '!']));
     let host = |word: &str| {
@@ -220,33 +221,33 @@ fn stranger_beside(text: &str, known: &[&str]) -> Option<String> {
         let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         rest.split(['/', ':', '#', '?', '\\']).next().unwrap_or_default().to_lowercase()
     };
-    let is_address = |word: &str, host: &str| {
+    let is_url_or_host = |word: &str, host: &str| {
         let ending = host.rsplit('.').next().unwrap_or_default();
         let is_dotted = host.contains('.') && !host.starts_with('.');
-        word.contains("://") && host.contains('.') || is_dotted && ENDINGS.contains(&ending)
+        word.contains("://") && host.contains('.') || is_dotted && TOP_LEVEL_DOMAINS.contains(&ending)
     };
-    let is_fine = |host: &str| {
+    let is_allowed = |host: &str| {
         let ending = host.rsplit('.').next().unwrap_or_default();
         let is_below =
             |own: &str| host == own || host.strip_suffix(own).is_some_and(|below| below.ends_with('.'));
         is_below("apple.com")
             || known.iter().any(|own| is_below(own))
-            || NOBODYS.contains(&ending)
-            || PEERS.contains(&host)
-            || host == OUTSIDE
+            || RESERVED.contains(&ending)
+            || CHANNEL_HOSTS.contains(&host)
+            || host == CONNECTIVITY_HOST
             // A key of the configuration.
             || host.starts_with("channel.")
             || host.parse::<std::net::IpAddr>().is_ok()
     };
     words
         .map(|word| (word, host(word)))
-        .find(|(word, host)| is_address(word, host) && !is_fine(host))
+        .find(|(word, host)| is_url_or_host(word, host) && !is_allowed(host))
         .map(|(word, _)| word.to_owned())
 }
 
-/// The first thing in a text that looks like a telephone number.
-fn number(text: &str) -> Option<String> {
-    // 2026-05-04, perhaps with a clock behind it, is a date.
+/// Returns the first digits in a text that look like a telephone number.
+fn phone_number(text: &str) -> Option<String> {
+    // A date such as 2026-05-04, also with a time after it, is not a telephone number.
     let is_date = |word: &str| {
         let day = word.trim_start_matches('(').get(..10).unwrap_or_default();
         day.split('-').map(str::len).eq([4, 2, 2]) && day.bytes().all(|b| b.is_ascii_digit() || b == b'-')

@@ -37,7 +37,7 @@ async fn sim_on(bus: &Bus, policy: &str) -> Sim {
 }
 
 fn bubbles(sim: &mut Sim) -> Vec<Bubble> {
-    sim.messages(0).iter().map(|heard| heard.bubble().clone()).collect()
+    sim.messages(0).iter().map(|message| message.bubble().clone()).collect()
 }
 
 #[track_caller]
@@ -48,7 +48,7 @@ fn the_only(bubbles: &[Bubble]) -> Bubble {
 
 /// Two incidents in one document once shared a bubble that was never closed.
 #[tokio::test]
-async fn two_incidents_are_two_bubbles_and_both_are_closed() {
+async fn shows_one_bubble_per_incident_and_replaces_each() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     let (photos, backup) = (("2001", "ongoing", "09:00"), ("1001", "ongoing", "09:00"));
@@ -71,7 +71,7 @@ async fn two_incidents_are_two_bubbles_and_both_are_closed() {
 }
 
 #[tokio::test]
-async fn one_incident_of_two_services_stays_an_alarm_until_both_are_over() {
+async fn incident_stays_critical_until_all_its_services_recover() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     let ongoing = ("1001", "ongoing", "09:00");
@@ -100,10 +100,10 @@ async fn one_incident_of_two_services_stays_an_alarm_until_both_are_over() {
 
 /// GNOME Shell hides a critical bubble at once when a less urgent one replaces it.
 #[tokio::test]
-async fn on_gnome_shell_an_end_is_a_new_bubble_and_only_its_alarm_is_closed() {
+async fn gnome_shell_closes_the_alarm_and_shows_the_end_as_a_new_bubble() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
-    sim.notification_server(0).be_called("gnome-shell");
+    sim.notification_server(0).set_name("gnome-shell");
     sim.show(&down("10:30"));
     sim.until("11:00").await;
     let began = the_only(&bubbles(&mut sim));
@@ -121,7 +121,7 @@ async fn on_gnome_shell_an_end_is_a_new_bubble_and_only_its_alarm_is_closed() {
 }
 
 #[tokio::test]
-async fn an_alarm_whose_end_is_not_sent_to_the_desktop_is_closed() {
+async fn closes_an_alarm_whose_end_the_policy_excludes() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "only = ['began']").await;
     sim.show(&down("10:30"));
@@ -131,11 +131,11 @@ async fn an_alarm_whose_end_is_not_sent_to_the_desktop_is_closed() {
     sim.until("12:30").await;
     assert_eq!(sim.notification_server(0).next_closed().await, began.id);
     sim.until("13:00").await;
-    assert!(sim.notification_server(0).has_closed_nothing(), "it was closed once");
+    assert!(sim.notification_server(0).has_closed_nothing(), "closed twice");
 }
 
 #[tokio::test]
-async fn an_alarm_that_ended_while_statusd_was_off_is_replaced_by_its_end() {
+async fn end_missed_while_statusd_was_off_replaces_the_alarm() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     sim.show(&down("10:30"));
@@ -152,7 +152,7 @@ async fn an_alarm_that_ended_while_statusd_was_off_is_replaced_by_its_end() {
 
 /// The end waits for the end of the quiet hours, but an outdated alarm must not stay until then.
 #[tokio::test]
-async fn an_alarm_that_is_over_goes_in_quiet_hours_and_its_end_comes_afterwards() {
+async fn quiet_hours_close_an_ended_alarm_and_delay_its_end() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "quiet = '11:30-13:00'").await;
     sim.show(&down("10:30"));
@@ -169,7 +169,7 @@ async fn an_alarm_that_is_over_goes_in_quiet_hours_and_its_end_comes_afterwards(
 }
 
 #[tokio::test]
-async fn an_alarm_that_lasts_is_shown_again_by_the_next_server_and_its_end_replaces_that() {
+async fn shows_an_ongoing_alarm_again_on_a_new_server() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     sim.show(&down("10:30"));
@@ -189,7 +189,7 @@ async fn an_alarm_that_lasts_is_shown_again_by_the_next_server_and_its_end_repla
 }
 
 #[tokio::test]
-async fn an_alarm_whose_server_was_lost_while_statusd_was_off_is_shown_again() {
+async fn shows_an_alarm_again_if_the_server_restarted_while_statusd_was_off() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     sim.show(&down("10:30"));
@@ -205,7 +205,7 @@ async fn an_alarm_whose_server_was_lost_while_statusd_was_off_is_shown_again() {
 }
 
 #[tokio::test]
-async fn an_old_alarm_is_not_shown_again_before_a_poll() {
+async fn polls_before_showing_an_old_alarm_again() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     sim.show(&down("10:30"));
@@ -222,7 +222,7 @@ async fn an_old_alarm_is_not_shown_again_before_a_poll() {
 }
 
 #[tokio::test]
-async fn an_alarm_that_was_dismissed_stays_away_after_restarts_of_both() {
+async fn dismissed_alarm_stays_dismissed_after_restarts() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "").await;
     sim.show(&down("10:30"));
@@ -244,7 +244,7 @@ async fn an_alarm_that_was_dismissed_stays_away_after_restarts_of_both() {
 }
 
 #[tokio::test]
-async fn held_back_or_acknowledged_alarms_are_not_shown_again() {
+async fn does_not_show_quiet_or_acknowledged_alarms_again() {
     let bus = Bus::start();
     let mut sim = sim_on(&bus, "quiet = '11:30-13:00'").await;
     sim.show(&down("10:30"));

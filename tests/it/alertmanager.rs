@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 
 use crate::common::alertmanager::Alertmanager as Real;
-use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
+use crate::common::http_server::{ClosedPort, HttpServer, Reply, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::Transport as _;
 use statusd::channel::alertmanager::{Alertmanager, Settings};
-use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot, http_answer};
+use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot, classify_status};
 use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Severity};
 use statusd::secret::Secret;
 
@@ -119,8 +119,8 @@ fn with_password(url: &str) -> Alertmanager {
 }
 
 #[track_caller]
-fn check_delivered(answer: &SendOutcome) {
-    assert!(matches!(answer, SendOutcome::Delivered { .. }), "{answer:?}");
+fn check_delivered(outcome: &SendOutcome) {
+    assert!(matches!(outcome, SendOutcome::Delivered { .. }), "{outcome:?}");
 }
 
 // Responses of a scripted server.
@@ -128,27 +128,27 @@ fn check_delivered(answer: &SendOutcome) {
 /// Sends one notice. Returns the outcome of this reply and the request.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
-    let answer = with_password(&peer.url(BASE)).send(&began()).await;
+    let outcome = with_password(&peer.url(BASE)).send(&began()).await;
     let request = peer.next().await;
     assert!(peer.is_quiet(), "one send is one request");
-    check_words(answer.words());
-    (answer, request)
+    check_detail(outcome.detail());
+    (outcome, request)
 }
 
 #[track_caller]
-fn check_words(words: &str) {
+fn check_detail(detail: &str) {
     for secret in [PASSWORD, "t0ken", "T000PATHSECRET"] {
-        assert!(!words.contains(secret), "{words}");
+        assert!(!detail.contains(secret), "{detail}");
     }
-    assert!(words.starts_with("127.0.0.1") && !words.contains(char::is_control), "{words}");
+    assert!(detail.starts_with("127.0.0.1") && !detail.contains(char::is_control), "{detail}");
 }
 
 #[tokio::test]
-async fn the_request_is_as_documented() {
-    let (answer, request) = exchange(Reply::status(200)).await;
+async fn request_matches_the_documentation() {
+    let (outcome, request) = exchange(Reply::status(200)).await;
     assert_eq!(
-        answer,
-        SendOutcome::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() }
+        outcome,
+        SendOutcome::Delivered { receipt: None, detail: "127.0.0.1 returned 200 OK".to_owned() }
     );
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/T000PATHSECRET/api/v2/alerts"));
     for (header, value) in [
@@ -164,7 +164,7 @@ async fn the_request_is_as_documented() {
 }
 
 #[tokio::test]
-async fn a_token_is_sent_as_such() {
+async fn sends_a_bearer_token() {
     let mut peer = HttpServer::start([Reply::status(200)]).await;
     let url = peer.url("");
     let settings: Settings =
@@ -177,65 +177,68 @@ async fn a_token_is_sent_as_such() {
 }
 
 #[tokio::test]
-async fn every_status_has_its_meaning() {
+async fn classifies_every_http_status() {
     let statuses: Vec<u16> = (100..=599).collect();
     let mut peer = HttpServer::start(statuses.iter().map(|status| Reply::status(*status))).await;
     let mut channel = channel(&[&peer.url("")]);
     for status in statuses {
-        let answer = channel.send(&began()).await;
+        let outcome = channel.send(&began()).await;
         peer.next().await;
         let is_interim = (100..=199).contains(&status) && status != 101;
         if is_interim {
-            // An HTTP client waits on for the final one, and the connection ends.
-            assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{status}: {answer:?}");
+            // The client waits for the final response until the connection ends.
+            assert!(matches!(outcome, SendOutcome::Transient { reached: true, .. }), "{status}: {outcome:?}");
         } else {
-            let expected = http_answer(status, None, Timestamp::now());
-            assert_eq!(discriminant(&answer), discriminant(&expected), "{status}: {answer:?}");
-            assert_eq!(answer.words(), format!("127.0.0.1 {}", expected.words()));
+            let expected = classify_status(status, None, Timestamp::now());
+            assert_eq!(discriminant(&outcome), discriminant(&expected), "{status}: {outcome:?}");
+            assert_eq!(outcome.detail(), format!("127.0.0.1 {}", expected.detail()));
         }
     }
 }
 
 #[tokio::test]
-async fn a_wish_to_wait_is_passed_on() {
-    let (answer, _) = exchange(Reply::status(429).with_header("Retry-After", "3600")).await;
+async fn honours_retry_after() {
+    let (outcome, _) = exchange(Reply::status(429).with_header("Retry-After", "3600")).await;
     assert!(
-        matches!(answer, SendOutcome::Transient { after_s: Some(3600), reached: true, .. }),
-        "{answer:?}"
+        matches!(outcome, SendOutcome::Transient { after_s: Some(3600), reached: true, .. }),
+        "{outcome:?}"
     );
-    let (answer, _) =
+    let (outcome, _) =
         exchange(Reply::status(503).with_header("Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT")).await;
-    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(1..), .. }), "{answer:?}");
-    let (answer, _) = exchange(Reply::status(503).with_header("Retry-After", "9".repeat(99))).await;
-    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(u64::MAX), .. }), "{answer:?}");
+    assert!(matches!(outcome, SendOutcome::Transient { after_s: Some(1..), .. }), "{outcome:?}");
+    let (outcome, _) = exchange(Reply::status(503).with_header("Retry-After", "9".repeat(99))).await;
+    assert!(matches!(outcome, SendOutcome::Transient { after_s: Some(u64::MAX), .. }), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn what_it_says_is_repeated_without_secrets() {
+async fn quotes_the_response_without_secrets() {
     let body = format!("\"invalid alert at {BASE} for {PASSWORD}\"\n");
-    let (answer, _) = exchange(Reply::status(400).with_body(body)).await;
-    let words = "127.0.0.1 answers 400 Bad Request; the receiver does not understand the message; check that \
-                 the address takes this kind. It says: \"invalid alert at *** for ***\"";
-    assert_eq!(answer, SendOutcome::Permanent { words: words.to_owned() });
+    let (outcome, _) = exchange(Reply::status(400).with_body(body)).await;
+    let detail = "127.0.0.1 returned 400 Bad Request; the server cannot read the message; check that \
+                 the address matches the kind of channel. Response: \"invalid alert at *** for ***\"";
+    assert_eq!(outcome, SendOutcome::Permanent { detail: detail.to_owned() });
 }
 
 #[tokio::test]
-async fn only_a_peer_that_was_never_reached_counts_as_such() {
-    let nobody = Nobody::new();
-    let answer = with_password(&format!("http://{}{BASE}", nobody.address)).send(&began()).await;
-    let SendOutcome::Transient { after_s: None, reached: false, words } = &answer else {
-        panic!("{answer:?}")
+async fn distinguishes_unreachable_servers_from_reset_connections() {
+    let closed_port = ClosedPort::new();
+    let outcome = with_password(&format!("http://{}{BASE}", closed_port.address)).send(&began()).await;
+    let SendOutcome::Transient { after_s: None, reached: false, detail } = &outcome else {
+        panic!("{outcome:?}")
     };
-    check_words(words);
-    assert!(words.contains("cannot be reached: connection refused"), "{words}");
+    check_detail(detail);
+    assert!(detail.contains("cannot be reached: connection refused"), "{detail}");
     for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
-        let (answer, _) = exchange(reply).await;
-        assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
+        let (outcome, _) = exchange(reply).await;
+        assert!(
+            matches!(outcome, SendOutcome::Transient { after_s: None, reached: true, .. }),
+            "{outcome:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_never_answers_is_left_after_the_deadline() {
+async fn times_out_if_the_server_never_responds() {
     let mut peer = HttpServer::start([Reply::Never]).await;
     let mut channel = channel(&[&peer.url("")]);
     let notice = began();
@@ -244,13 +247,13 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
         // Only the deadline is left, so the paused clock jumps to it.
         tokio::time::pause();
     };
-    let (answer, ()) = tokio::join!(channel.send(&notice), silence);
-    let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-    assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words });
+    let (outcome, ()) = tokio::join!(channel.send(&notice), silence);
+    let detail = "127.0.0.1 did not respond within 20 s".to_owned();
+    assert_eq!(outcome, SendOutcome::Transient { after_s: None, reached: true, detail });
 }
 
 #[tokio::test]
-async fn a_replica_that_hangs_keeps_nobody_waiting() {
+async fn hanging_replica_does_not_delay_the_other() {
     let mut hangs = HttpServer::start([Reply::Never]).await;
     let mut works = HttpServer::start([Reply::status(200)]).await;
     let mut channel = channel(&[&hangs.url(""), &works.url("")]);
@@ -259,10 +262,10 @@ async fn a_replica_that_hangs_keeps_nobody_waiting() {
         assert_eq!(hangs.next().await, with_host_of(&hangs, works.next().await), "the same to both");
         tokio::time::pause();
     };
-    let (answer, ()) = tokio::join!(channel.send(&notice), silence);
-    check_delivered(&answer);
-    let words = format!("1 of 2 replicas took it; {} has not answered yet. ", hangs.address);
-    assert!(answer.words().starts_with(&words), "{answer:?}");
+    let (outcome, ()) = tokio::join!(channel.send(&notice), silence);
+    check_delivered(&outcome);
+    let detail = format!("1 of 2 replicas accepted it; {} has not responded yet. ", hangs.address);
+    assert!(outcome.detail().starts_with(&detail), "{outcome:?}");
 }
 
 /// Returns `request` with the Host header of `peer`.
@@ -276,13 +279,13 @@ fn with_host_of(peer: &HttpServer, mut request: Request) -> Request {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_where_there_is_nothing_to_say() {
+async fn sends_nothing_for_kinds_without_an_alert() {
     let peer = HttpServer::start([Reply::status(500)]).await;
     let mut channel = channel(&[&peer.url("")]);
     for kind in ["planned", "unlisted", "listed_again", "history_lost", "liveness", "brand_new"] {
-        let answer = channel.send(&notice(kind, json!({}))).await;
-        let words = format!("not sent: there is no alert for \u{201c}{kind}\u{201d}");
-        assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
+        let outcome = channel.send(&notice(kind, json!({}))).await;
+        let detail = format!("not sent: changes of kind \u{201c}{kind}\u{201d} give no alert");
+        assert_eq!(outcome, SendOutcome::Delivered { receipt: None, detail });
     }
     let mut over = snapshot();
     over.services[0].outages.clear();
@@ -294,8 +297,8 @@ async fn nothing_is_sent_where_there_is_nothing_to_say() {
 
 // Alerts in a real Alertmanager.
 
-/// What the webhook of a real one was told: firing or resolved, and the one alert.
-async fn told(hook: &mut HttpServer) -> (String, Value) {
+/// Waits for a webhook notification. Returns its status (firing or resolved) and its only alert.
+async fn webhook_alert(hook: &mut HttpServer) -> (String, Value) {
     let request = hook.next().await;
     let body: Value = serde_json::from_slice(&request.body).expect("JSON");
     assert_eq!(body["alerts"].as_array().map(Vec::len), Some(1), "{body}");
@@ -311,13 +314,13 @@ fn time(value: &Value) -> Timestamp {
 }
 
 #[tokio::test]
-async fn an_outage_fires_once_and_its_end_resolves_it() {
+async fn outage_fires_once_and_resolves_at_its_end() {
     let mut hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
     let mut channel = channel(&[&real.url()]);
 
     check_delivered(&channel.send(&began()).await);
-    let (status, alert) = told(&mut hook).await;
+    let (status, alert) = webhook_alert(&mut hook).await;
     assert_eq!(status, "firing");
     let labels = json!({
         "alertname": "AppleServiceTrouble",
@@ -336,87 +339,88 @@ async fn an_outage_fires_once_and_its_end_resolves_it() {
     let worse = json!({"outage_kind": "Outage", "was_kind": "Issue"});
     check_delivered(&channel.send(&notice("worsened", worse)).await);
     let alerts = real.alerts().await;
-    assert_eq!(alerts.len(), 1, "all of it is one alert: {alerts:#?}");
+    assert_eq!(alerts.len(), 1, "one alert for all of them: {alerts:#?}");
     assert_eq!(alerts[0]["annotations"]["kind"], "Outage");
     let (updated, ends) = (time(&alerts[0]["updatedAt"]), time(&alerts[0]["endsAt"]));
     let lasts_s = ends.duration_since(updated).as_secs();
-    assert!((1..=40).contains(&lasts_s), "four repetitions, less what it took: {alerts:#?}");
+    assert!((1..=40).contains(&lasts_s), "at most four repetitions: {alerts:#?}");
 
     let ended_at = ago(1);
     let end = json!({"outage_kind": "Outage", "ended_at": ended_at});
     check_delivered(&channel.send(&notice("ended", end)).await);
-    let (status, alert) = told(&mut hook).await;
-    assert_eq!(status, "resolved", "the first thing told after the start is the end");
+    let (status, alert) = webhook_alert(&mut hook).await;
+    assert_eq!(status, "resolved", "no other notification comes between start and end");
     assert_eq!((&alert["labels"], time(&alert["endsAt"])), (&labels, ended_at));
-    assert_eq!(alert["annotations"]["description"], "Apple says it is fixed.");
+    assert_eq!(alert["annotations"]["description"], "Apple reports the problem as fixed.");
     assert_eq!(real.alerts().await, [] as [Value; 0]);
 }
 
 #[tokio::test]
-async fn what_was_over_before_it_was_seen_is_taken_and_told_nobody() {
+async fn missed_outage_is_accepted_without_a_notification() {
     let mut hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
     let mut channel = channel(&[&real.url()]);
     let missed = json!({"message_id": "1", "ended_at": ago(90)});
     check_delivered(&channel.send(&notice("missed", missed)).await);
     check_delivered(&channel.send(&began()).await);
-    let (status, alert) = told(&mut hook).await;
+    let (status, alert) = webhook_alert(&mut hook).await;
     assert_eq!((status.as_str(), &alert["labels"]["message_id"]), ("firing", &json!("1002938")));
     assert_eq!(real.alerts().await.len(), 1);
 }
 
 #[tokio::test]
-async fn strange_ends_are_taken() {
+async fn accepts_missing_and_future_ends() {
     let mut hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
     let mut channel = channel(&[&real.url()]);
     for ended_at in [json!(null), json!(ago(-600)), json!(ago(9_000))] {
         check_delivered(&channel.send(&began()).await);
-        assert_eq!(told(&mut hook).await.0, "firing");
+        assert_eq!(webhook_alert(&mut hook).await.0, "firing");
         check_delivered(&channel.send(&notice("withdrawn", json!({"ended_at": ended_at}))).await);
-        assert_eq!(told(&mut hook).await.0, "resolved", "{ended_at}");
+        assert_eq!(webhook_alert(&mut hook).await.0, "resolved", "{ended_at}");
     }
 }
 
 #[tokio::test]
-async fn a_restarted_alertmanager_is_told_again_what_goes_on() {
+async fn resends_ongoing_alerts_after_a_restart() {
     let mut hook = hook().await;
     let mut real = Real::start(&hook.url("/hook"));
     let mut channel = channel(&[&real.url()]);
     check_delivered(&channel.send(&began()).await);
-    told(&mut hook).await;
+    webhook_alert(&mut hook).await;
 
     real.kill();
-    let answer = channel.sync_state(&snapshot()).await;
-    assert!(matches!(answer, SendOutcome::Transient { reached: false, .. }), "{answer:?}");
+    let outcome = channel.sync_state(&snapshot()).await;
+    assert!(matches!(outcome, SendOutcome::Transient { reached: false, .. }), "{outcome:?}");
     real.restart();
-    assert_eq!(real.alerts().await, [] as [Value; 0], "it keeps none");
+    assert_eq!(real.alerts().await, [] as [Value; 0], "a restart loses all alerts");
     check_delivered(&channel.sync_state(&snapshot()).await);
     let alerts = real.alerts().await;
     assert_eq!(alerts.len(), 1);
     assert_eq!(alerts[0]["labels"]["team"], "it");
     let end = json!({"ended_at": ago(1)});
     check_delivered(&channel.send(&notice("ended", end)).await);
-    assert_eq!(real.alerts().await, [] as [Value; 0], "the end still finds it");
+    assert_eq!(real.alerts().await, [] as [Value; 0], "the end still resolves the alert");
 }
 
 #[tokio::test]
-async fn one_replica_is_enough_and_the_other_catches_up() {
+async fn one_replica_suffices_and_the_other_catches_up() {
     let (mut hook, other_hook) = (hook().await, hook().await);
     let lives = Real::start(&hook.url("/hook"));
     let mut dies = Real::start(&other_hook.url("/hook"));
     dies.kill();
     let mut channel = channel(&[&dies.url(), &lives.url()]);
 
-    let answer = channel.send(&began()).await;
-    check_delivered(&answer);
-    let words = format!("1 of 2 replicas took it; {} cannot be reached: connection refused", dies.address);
-    assert!(answer.words().starts_with(&words), "{answer:?}");
-    assert_eq!(told(&mut hook).await.0, "firing");
+    let outcome = channel.send(&began()).await;
+    check_delivered(&outcome);
+    let detail =
+        format!("1 of 2 replicas accepted it; {} cannot be reached: connection refused", dies.address);
+    assert!(outcome.detail().starts_with(&detail), "{outcome:?}");
+    assert_eq!(webhook_alert(&mut hook).await.0, "firing");
 
     dies.restart();
-    let answer = channel.sync_state(&snapshot()).await;
-    assert_eq!(answer.words(), "all 2 replicas took it");
+    let outcome = channel.sync_state(&snapshot()).await;
+    assert_eq!(outcome.detail(), "all 2 replicas accepted it");
     let labels = |alerts: Vec<Value>| alerts.into_iter().map(|alert| alert["labels"].clone());
     let (here, there): (Vec<_>, Vec<_>) =
         (labels(lives.alerts().await).collect(), labels(dies.alerts().await).collect());
@@ -424,7 +428,7 @@ async fn one_replica_is_enough_and_the_other_catches_up() {
 }
 
 #[tokio::test]
-async fn blindness_drills_and_tests_are_alerts_of_their_own() {
+async fn unreadable_feed_drills_and_tests_are_separate_alerts() {
     let hook = hook().await;
     let real = Real::start(&hook.url("/hook"));
     let mut channel = channel(&[&real.url()]);
@@ -444,7 +448,7 @@ async fn blindness_drills_and_tests_are_alerts_of_their_own() {
     let summary = "DRILL: iCloud Backup: Apple reports trouble (Issue)";
     assert_eq!(alerts[0]["annotations"]["summary"], summary);
     let lasts_s = time(&alerts[2]["endsAt"]).duration_since(time(&alerts[2]["startsAt"])).as_secs();
-    assert_eq!(lasts_s, 60, "the test ends by itself");
+    assert_eq!(lasts_s, 60, "the test alert expires");
 
     check_delivered(&channel.send(&bare("readable")).await);
     assert_eq!(real.alerts().await.len(), 2);

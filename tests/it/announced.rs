@@ -4,10 +4,10 @@
 //! confirmations, because each takes 30 s of real time.
 #![cfg(target_os = "linux")]
 
-use crate::common::apple::{Answer, Apple};
+use crate::common::apple::{Apple, Response};
 use crate::common::doc::Doc;
 use crate::common::http_server::{HttpServer, Reply};
-use crate::process::{Home, configuration, within};
+use crate::process::{Home, configuration, wait_for};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
@@ -38,17 +38,17 @@ fn document(hour: Timestamp, phase: usize, posted: i64) -> Doc {
     doc.posted(&time(posted).strftime("%m/%d/%Y %H:%M UTC").to_string())
 }
 
-/// Old copies, then what `doc` shows with a failure in between: the poll after that confirms it.
-async fn hostile(apple: &Apple, doc: &Doc, old: &Doc, failure: Answer) {
-    let stale = || Answer::ok(old.json());
-    let answers = [Answer::ok(doc.json()), stale(), stale(), Answer::ok(doc.json()).gzip(), failure];
+/// Serves `doc` mixed with stale documents and a failure, until a later poll has confirmed `doc`.
+async fn serve_with_faults(apple: &Apple, doc: &Doc, old: &Doc, failure: Response) {
+    let stale = || Response::ok(old.json());
+    let answers = [Response::ok(doc.json()), stale(), stale(), Response::ok(doc.json()).gzip(), failure];
     answers.into_iter().for_each(|answer| apple.once(answer));
-    apple.answer(Answer::ok(doc.json()).etag("\"1\""));
-    within("polls", apple.asked(apple.requests().len() + 6)).await;
+    apple.respond(Response::ok(doc.json()).etag("\"1\""));
+    wait_for("polls", apple.wait_for_requests(apple.requests().len() + 6)).await;
 }
 
-/// The kinds that were announced, until all of `kinds` were.
-async fn announced(peer: &mut HttpServer, kinds: &[&str], lines: &mut Vec<String>) {
+/// Collects announced changes until all of `kinds` have come.
+async fn collect_changes(peer: &mut HttpServer, kinds: &[&str], lines: &mut Vec<String>) {
     let mut missing = kinds.to_vec();
     while !missing.is_empty() {
         let request = peer.next().await;
@@ -61,7 +61,7 @@ async fn announced(peer: &mut HttpServer, kinds: &[&str], lines: &mut Vec<String
 }
 
 #[tokio::test]
-async fn a_replay_of_the_daemons_own_recording_announces_what_the_daemon_did() {
+async fn replay_of_a_recording_matches_the_daemons_announcements() {
     let apple = Apple::start().await;
     let mut peer = HttpServer::start([Reply::status(204)]).await;
     let home = Home::new();
@@ -70,38 +70,38 @@ async fn a_replay_of_the_daemons_own_recording_announces_what_the_daemon_did() {
          url = {:?}\n[record]\nfile = \"record.jsonl\"\n",
         peer.url("/")
     );
-    let configured = configuration(BACKUP, &apple.url(), &channels);
+    let config = configuration(BACKUP, &apple.url(), &channels);
     let watched = format!("watch = [{BACKUP:?}, \"Mail\", \"iCloud Bakcup\"]");
-    let configured = configured.replace(&format!("watch = [{BACKUP:?}]"), &watched);
-    home.configure(&configured.replace("jitter_s = 0", "jitter_s = 2"));
+    let config = config.replace(&format!("watch = [{BACKUP:?}]"), &watched);
+    home.configure(&config.replace("jitter_s = 0", "jitter_s = 2"));
     let hour = Timestamp::from_second(Timestamp::now().as_second() / 3_600 * 3_600).expect("a time");
     let documents = [(0, -20), (1, -10), (2, -5)].map(|(phase, posted)| document(hour, phase, posted));
 
     let mut lines = Vec::new();
     apple.show(&documents[0].json());
-    apple.once(Answer::ok(documents[0].json()).truncated(200));
+    apple.once(Response::ok(documents[0].json()).truncated(200));
     let daemon = home.start();
-    within("a document that is cut off", apple.asked(1)).await;
-    // Polls at once, where it would wait half a minute.
+    wait_for("a document that is cut off", apple.wait_for_requests(1)).await;
+    // A reload polls at once, instead of after half a minute.
     daemon.signal("HUP").await;
-    within("a first document", apple.asked(3)).await;
-    let failure = Answer::status(503).header("Retry-After", "1");
-    hostile(&apple, &documents[1], &documents[0], failure).await;
-    announced(&mut peer, &["began", "planned", "unlisted"], &mut lines).await;
+    wait_for("a first document", apple.wait_for_requests(3)).await;
+    let failure = Response::status(503).header("Retry-After", "1");
+    serve_with_faults(&apple, &documents[1], &documents[0], failure).await;
+    collect_changes(&mut peer, &["began", "planned", "unlisted"], &mut lines).await;
     daemon.stop().await;
     let daemon = home.start();
-    let asked = apple.requests().len();
-    within("a look after the restart", apple.asked(asked + 2)).await;
-    hostile(&apple, &documents[2], &documents[1], Answer::html()).await;
+    let polls = apple.requests().len();
+    wait_for("a poll after the restart", apple.wait_for_requests(polls + 2)).await;
+    serve_with_faults(&apple, &documents[2], &documents[1], Response::html()).await;
     daemon.signal("HUP").await;
-    announced(&mut peer, &["ended", "moved", "missed"], &mut lines).await;
+    collect_changes(&mut peer, &["ended", "moved", "missed"], &mut lines).await;
     daemon.stop().await;
 
     let watch = ["--watch", BACKUP, "--watch", "Mail", "--watch", "iCloud Bakcup"];
     let recording = home.path("record.jsonl").display().to_string();
     let arguments: Vec<&str> =
         ["replay", "--json"].into_iter().chain(watch).chain([recording.as_str()]).collect();
-    let replayed = home.ask(&arguments).await;
+    let replayed = home.run(&arguments).await;
     assert_eq!(replayed.code, Some(0), "{}", replayed.err);
     let replayed: Vec<&str> = replayed.out.lines().collect();
     assert_eq!(replayed, lines);

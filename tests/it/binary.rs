@@ -9,11 +9,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::common::apple::{Answer, Apple};
+use crate::common::apple::{Apple, Response};
 use crate::common::bus::{Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
-use crate::process::{Home, Manager, configuration, contents, within};
+use crate::common::http_server::{ClosedPort, HttpServer, Reply, Request};
+use crate::process::{Home, ServiceManager, configuration, contents, wait_for};
 use serde_json::Value;
 use statusd::status_socket;
 use statusd::store::StoredDelivery;
@@ -71,18 +71,18 @@ fn place(home: &Home, text: &str, key: &str, setting: &str) -> String {
 
 /// Returns true for the datagram that Type=notify-reload requires: RELOADING and the time together.
 fn is_reload(datagram: &str) -> bool {
-    let moment = datagram.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
-    datagram.starts_with("RELOADING=1\n") && moment.is_some_and(|moment| moment.parse::<u64>().is_ok())
+    let time = datagram.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC="));
+    datagram.starts_with("RELOADING=1\n") && time.is_some_and(|time| time.parse::<u64>().is_ok())
 }
 
 #[tokio::test]
-async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
+async fn starts_reloads_and_stops_while_servers_hang() {
     let apple = Apple::start().await;
-    apple.answer(Answer::ok(fine()).held());
+    apple.respond(Response::ok(fine()).held());
     let mut peer = HttpServer::start([Reply::Never]).await;
     let home = Home::new();
     let socket = home.path("notify");
-    let mut manager = Manager::listen(&socket);
+    let mut manager = ServiceManager::listen(&socket);
     let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy());
     let text = configuration(BACKUP, &apple.url(), LOGGED);
     home.configure(&text);
@@ -90,49 +90,49 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
 
     let ready = manager.next().await;
     assert!(ready.starts_with("READY=1\nSTATUS="), "{ready}");
-    within("a look", apple.asked(1)).await;
+    wait_for("a poll", apple.wait_for_requests(1)).await;
     apple.show(&fine());
     apple.release();
-    // Had it waited for Apple, there would first be word of an answer that did not come.
-    let first_look = manager.next().await;
+    // If READY had waited for the feed, the status would first report a timeout.
+    let first_poll = manager.next().await;
     assert!(
-        first_look.starts_with("STATUS=Apple lists no problem with iCloud Backup; polled "),
-        "{first_look}"
+        first_poll.starts_with("STATUS=Apple lists no problem with iCloud Backup; polled "),
+        "{first_poll}"
     );
 
     let bad = text.replace("jitter_s = 0", "jitter_s = 99999");
     home.configure(&bad);
     daemon.signal("HUP").await;
-    let line = daemon.says("the old configuration stays").await;
+    let line = daemon.wait_for_log("keeping the old configuration").await;
     assert!(line.contains(&place(&home, &bad, "schedule.jitter_s", "jitter_s")), "{line}");
-    let reloading = manager.hears("RELOADING=1").await;
+    let reloading = manager.wait_for("RELOADING=1").await;
     assert!(is_reload(&reloading), "{reloading}");
     let refused = manager.next().await;
-    assert!(refused.starts_with("READY=1\nSTATUS=the old configuration stays: "), "{refused}");
-    let looks = apple.requests().len();
-    within("another look", apple.asked(looks + 2)).await;
-    manager.hears("; the old configuration stays: ").await;
-    let asked = home.ask(&["status"]).await;
-    let words = "warning: the configuration is broken; the running daemon works with what it read ";
+    assert!(refused.starts_with("READY=1\nSTATUS=keeping the old configuration: "), "{refused}");
+    let polls = apple.requests().len();
+    wait_for("another poll", apple.wait_for_requests(polls + 2)).await;
+    manager.wait_for("; keeping the old configuration: ").await;
+    let status = home.run(&["status"]).await;
+    let words = "warning: the configuration is invalid; the running daemon uses the one loaded ";
     assert!(
-        asked.err.contains(words) && asked.err.ends_with(" ago and has refused this one\n"),
+        status.err.contains(words) && status.err.ends_with(" ago and has rejected this one\n"),
         "{}",
-        asked.err
+        status.err
     );
-    assert_eq!(asked.code, Some(0), "{}", asked.out);
+    assert_eq!(status.code, Some(0), "{}", status.out);
 
     home.configure(&(configuration("Photos", &apple.url(), LOGGED) + &webhook("ops", &peer.url("/"))));
     daemon.signal("HUP").await;
-    manager.hears("RELOADING=1").await;
-    manager.hears("READY=1").await;
+    manager.wait_for("RELOADING=1").await;
+    manager.wait_for("READY=1").await;
     apple.show(&down("Photos"));
-    daemon.says("Outage: Photos").await;
+    daemon.wait_for_log("Outage: Photos").await;
     let request = peer.next().await;
     assert_eq!((kind(&request).as_str(), &payload(&request)["service"]), ("began", &Value::from("Photos")));
-    manager.hears("STATUS=Photos: outage; polled ").await;
+    manager.wait_for("STATUS=Photos: outage; polled ").await;
 
     daemon.signal("TERM").await;
-    manager.hears("STOPPING=1").await;
+    manager.wait_for("STOPPING=1").await;
     let (status, log) = daemon.end().await;
     assert_eq!(status.code(), Some(0), "{log}");
     let deliveries = home.deliveries().await;
@@ -143,17 +143,17 @@ async fn it_is_ready_without_an_answer_reloads_and_stops_while_a_peer_hangs() {
 }
 
 #[tokio::test]
-async fn the_watchdog_hears_of_it_while_it_goes_on() {
+async fn pings_the_watchdog_while_running() {
     let apple = Apple::start().await;
     apple.show(&fine());
     let home = Home::new();
     let socket = home.path("notify");
-    let mut manager = Manager::listen(&socket);
+    let mut manager = ServiceManager::listen(&socket);
     let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy()).with("WATCHDOG_USEC", "300000");
     home.configure(&configuration(BACKUP, &apple.url(), LOGGED));
     let daemon = home.start();
     for _ in 0..20 {
-        manager.hears("WATCHDOG=1").await;
+        manager.wait_for("WATCHDOG=1").await;
     }
     daemon.stop().await;
 }
@@ -181,21 +181,21 @@ impl Gate {
         Gate { directory, begun, gate }
     }
 
-    /// `[channel.command.slow]`
-    fn table(&self, within_s: u64) -> String {
+    /// Returns the table `[channel.command.slow]`.
+    fn table(&self, timeout_s: u64) -> String {
         let script = "cd \"$0\"; mkdir busy || touch overlap; echo >> begun; read line < gate; rmdir busy";
         let directory = self.directory.display().to_string();
         format!(
-            "[channel.command.slow]\nwithin_s = {within_s}\ncommand = {:?}\n",
+            "[channel.command.slow]\ntimeout_s = {timeout_s}\ncommand = {:?}\n",
             ["/bin/sh", "-c", script, &directory]
         )
     }
 
-    async fn has_begun(&mut self) {
-        within("a run", self.begun.read_u8()).await.expect("a pipe");
+    async fn wait_until_started(&mut self) {
+        wait_for("a run", self.begun.read_u8()).await.expect("a pipe");
     }
 
-    async fn let_go(&mut self) {
+    async fn release(&mut self) {
         self.gate.write_all(b"\n").await.expect("a pipe");
     }
 
@@ -204,18 +204,18 @@ impl Gate {
     }
 }
 
-/// That it polls, answers `status` and pings.
-async fn goes_on(daemon: &process::Daemon, home: &Home, apple: &Apple, manager: &mut Manager) {
-    let looks = apple.requests().len();
-    within("polls", apple.asked(looks + 3)).await;
+/// Checks that the daemon polls, answers `status` and pings the watchdog.
+async fn check_alive(daemon: &process::Daemon, home: &Home, apple: &Apple, manager: &mut ServiceManager) {
+    let polls = apple.requests().len();
+    wait_for("polls", apple.wait_for_requests(polls + 3)).await;
     assert!(status_socket::ask(&home.state()).is_some_and(|live| live.pid == daemon.pid()));
     for _ in 0..3 {
-        manager.hears("WATCHDOG=1").await;
+        manager.wait_for("WATCHDOG=1").await;
     }
 }
 
 #[tokio::test]
-async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_it() {
+async fn reload_does_not_wait_for_a_hanging_channel() {
     const OTHER: &str = "only = [\"liveness\"]\n";
     let apple = Apple::start().await;
     apple.show(&fine());
@@ -223,7 +223,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     let home = Home::new();
     let mut gate = Gate::new(&home);
     let socket = home.path("notify");
-    let mut manager = Manager::listen(&socket);
+    let mut manager = ServiceManager::listen(&socket);
     let home = home.with("NOTIFY_SOCKET", socket.to_string_lossy()).with("WATCHDOG_USEC", "300000");
     let configured = |channels: &str| {
         let alive = "[liveness]\nwhen = \"* * * * * *\"\n";
@@ -232,16 +232,16 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     configured(&gate.table(600));
     home.damage_database();
     let daemon = home.start();
-    gate.has_begun().await;
+    gate.wait_until_started().await;
 
     // The hanging channel is changed, removed and added again while its first run still hangs.
     let hook = webhook("other", &other.url("/")) + OTHER;
     for channels in [gate.table(599) + &hook, hook.clone(), gate.table(600) + &hook] {
         configured(&channels);
         daemon.signal("HUP").await;
-        manager.hears("RELOADING=1").await;
-        manager.hears("READY=1").await;
-        goes_on(&daemon, &home, &apple, &mut manager).await;
+        manager.wait_for("RELOADING=1").await;
+        manager.wait_for("READY=1").await;
+        check_alive(&daemon, &home, &apple, &mut manager).await;
         assert_eq!(kind(&other.next().await), "liveness");
     }
     assert!(!gate.has_overlapped());
@@ -251,8 +251,8 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     let hanging = slow(home.deliveries().await);
     assert_eq!((hanging.state.as_str(), hanging.attempts), ("pending", 1));
 
-    gate.let_go().await;
-    gate.has_begun().await;
+    gate.release().await;
+    gate.wait_until_started().await;
     let first = slow(home.deliveries().await);
     assert_eq!((first.id, first.state.as_str(), first.attempts), (hanging.id, "sent", 1));
     assert!(!gate.has_overlapped());
@@ -260,7 +260,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
     // Stop while a loop of an older configuration hangs.
     configured(&hook);
     daemon.signal("HUP").await;
-    manager.hears("READY=1").await;
+    manager.wait_for("READY=1").await;
     daemon.signal("TERM").await;
     let (status, log) = daemon.end().await;
     assert_eq!(status.code(), Some(0), "{log}");
@@ -268,7 +268,7 @@ async fn a_reload_while_a_channel_hangs_waits_for_nothing_and_one_loop_works_on_
 }
 
 #[tokio::test]
-async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
+async fn end_replaces_the_outage_bubble_after_a_restart() {
     let (apple, bus) = (Apple::start().await, Bus::start());
     let mut server = Server::start(&bus, &["body", "body-markup", "actions"]).await;
     let home = Home::new().with("DBUS_SESSION_BUS_ADDRESS", bus.address_without_guid());
@@ -278,7 +278,7 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     apple.show(&doc.json());
 
     let mut daemon = home.start();
-    daemon.says("desktop: delivered").await;
+    daemon.wait_for_log("desktop: delivered").await;
     let began = server.next().await;
     assert_eq!((began.urgency, began.expire, began.replaces_id), (Some(2), 0, 0), "{began:?}");
     assert_eq!(began.summary, "Outage: iCloud Backup");
@@ -290,41 +290,41 @@ async fn an_outage_is_one_bubble_and_its_end_replaces_it_after_a_restart() {
     assert_eq!(status.code(), Some(0), "{log}");
     apple.show(&over(BACKUP));
     let mut daemon = home.start();
-    daemon.says("desktop: delivered").await;
+    daemon.wait_for_log("desktop: delivered").await;
     let ended = server.next().await;
     assert_eq!((ended.urgency, ended.replaces_id), (Some(1), began.id), "{ended:?}");
-    assert_ne!(ended.sender, began.sender, "another run of statusd");
+    assert_ne!(ended.sender, began.sender, "another process of statusd");
     assert_eq!(ended.summary, "Fixed: iCloud Backup");
     daemon.stop().await;
     assert!(server.is_quiet(), "one bubble for the start, one for the end");
 }
 
 #[tokio::test]
-async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice() {
+async fn kills_repeat_only_the_message_in_flight() {
     let apple = Apple::start().await;
     let mut held = HttpServer::start([Reply::Never, Reply::status(204)]).await;
     let mut late = HttpServer::start([Reply::status(204)]).await;
-    let nobody = Nobody::new();
+    let closed_port = ClosedPort::new();
     let home = Home::new();
     let held_hook = webhook("held", &held.url("/"));
     let configured = |late: &str| {
         let channels = format!("{LOGGED}{held_hook}{}{DEBUG}", webhook("late", late));
         home.configure(&configuration(BACKUP, &apple.url(), &channels));
     };
-    configured(&format!("http://{}/", nobody.address));
+    configured(&format!("http://{}/", closed_port.address));
 
-    // Between the first sight and the confirmation, which Apple's silence holds off.
-    apple.answer(Answer::silence());
-    apple.once(Answer::ok(down(BACKUP)));
+    // Kill between the first observation and its confirmation, which the hanging feed delays.
+    apple.respond(Response::silence());
+    apple.once(Response::ok(down(BACKUP)));
     let daemon = home.start();
-    within("a second look", apple.asked(2)).await;
+    wait_for("a second poll", apple.wait_for_requests(2)).await;
     daemon.kill().await;
-    assert!(held.is_quiet(), "nobody is told of what was seen once");
+    assert!(held.is_quiet(), "an unconfirmed change is not announced");
 
     // Kill with one message in flight and one committed but not sent.
     apple.show(&down(BACKUP));
     let mut daemon = home.start();
-    daemon.says("webhook.late: not delivered yet").await;
+    daemon.wait_for_log("webhook.late: not delivered yet").await;
     let in_flight = held.next().await;
     daemon.kill().await;
 
@@ -332,7 +332,7 @@ async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice(
     let mut daemon = home.start();
     // Wait until the outcomes are recorded, because an earlier kill would repeat the messages.
     let both = ["webhook.held: delivers again", "webhook.late: delivers again"];
-    daemon.says_all(&both).await;
+    daemon.wait_for_logs(&both).await;
     let again = held.next().await;
     assert_eq!((in_flight.body, in_flight.headers), (again.body.clone(), again.headers.clone()));
     let began = late.next().await;
@@ -344,7 +344,7 @@ async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice(
     // A repeat would come before the end, which takes 30 s to confirm.
     apple.show(&over(BACKUP));
     let mut daemon = home.start();
-    daemon.says_all(&["webhook.held: delivered", "webhook.late: delivered"]).await;
+    daemon.wait_for_logs(&["webhook.held: delivered", "webhook.late: delivered"]).await;
     assert_eq!([kind(&held.next().await), kind(&late.next().await)], ["ended", "ended"]);
     daemon.stop().await;
     assert!(held.is_quiet() && late.is_quiet());
@@ -352,42 +352,42 @@ async fn killed_at_any_step_it_tells_all_once_and_only_what_was_in_flight_twice(
 }
 
 #[tokio::test]
-async fn a_second_daemon_is_refused_and_the_first_goes_on() {
+async fn rejects_a_second_daemon() {
     let apple = Apple::start().await;
     apple.show(&fine());
     let home = Home::new();
     home.configure(&configuration(BACKUP, &apple.url(), QUIET));
     let first = home.start();
-    within("a look", apple.asked(1)).await;
+    wait_for("a poll", apple.wait_for_requests(1)).await;
 
-    let second = home.ask(&["run"]).await;
+    let second = home.run(&["run"]).await;
     check_refusal(&second, 75, "another statusd is running on ");
-    let looks = apple.requests().len();
-    within("another look", apple.asked(looks + 2)).await;
+    let polls = apple.requests().len();
+    wait_for("another poll", apple.wait_for_requests(polls + 2)).await;
     assert!(status_socket::ask(&home.state()).is_some_and(|live| live.pid == first.pid()));
     first.stop().await;
 }
 
 #[tokio::test]
-async fn what_it_cannot_work_with_is_refused_in_one_line_and_left_alone() {
+async fn rejects_unusable_input_in_one_line_without_changing_it() {
     let apple = Apple::start().await;
     apple.show(&fine());
     let home = Home::new();
     let text = configuration(BACKUP, &apple.url(), QUIET);
     home.configure(&text);
     let daemon = home.start();
-    within("a look that was written", apple.asked(2)).await;
+    wait_for("a recorded poll", apple.wait_for_requests(2)).await;
     daemon.stop().await;
 
-    check_refusal(&home.ask(&["--no-such-flag", "run"]).await, 2, "--no-such-flag");
+    check_refusal(&home.run(&["--no-such-flag", "run"]).await, 2, "--no-such-flag");
 
     let bad = text.replace("poll = \"* * * * * *\"", "poll = \"61 * * * *\"");
     home.configure(&bad);
-    check_refusal(&home.ask(&["run"]).await, 78, &place(&home, &bad, "schedule.poll", "poll"));
+    check_refusal(&home.run(&["run"]).await, 78, &place(&home, &bad, "schedule.poll", "poll"));
 
     // A directory below a file, which even root cannot create.
     home.configure(&text.replace("\"state\"", "\"statusd.toml/state\""));
-    check_refusal(&home.ask(&["run"]).await, 73, "cannot write ");
+    check_refusal(&home.run(&["run"]).await, 73, "cannot write ");
 
     home.configure(&text);
     for (pragma, words) in
@@ -397,7 +397,7 @@ async fn what_it_cannot_work_with_is_refused_in_one_line_and_left_alone() {
         database.pragma_update(None, pragma, 99).expect("written");
         database.close().expect("closed");
         let before = files(&home);
-        check_refusal(&home.ask(&["run"]).await, 78, words);
+        check_refusal(&home.run(&["run"]).await, 78, words);
         assert_eq!(files(&home), before, "{pragma}");
     }
 }
@@ -410,14 +410,14 @@ fn files(home: &Home) -> Vec<(String, Vec<u8>)> {
 }
 
 #[track_caller]
-fn check_refusal(said: &process::Said, code: i32, words: &str) {
-    assert_eq!(said.code, Some(code), "{said:?}");
-    assert!(said.err.starts_with("statusd: ") && said.err.contains(words), "{said:?}");
-    assert_eq!((said.err.lines().count(), said.out.as_str()), (1, ""), "{said:?}");
+fn check_refusal(output: &process::CommandOutput, code: i32, words: &str) {
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert!(output.err.starts_with("statusd: ") && output.err.contains(words), "{output:?}");
+    assert_eq!((output.err.lines().count(), output.out.as_str()), (1, ""), "{output:?}");
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_kept_and_told_of_once() {
+async fn keeps_a_damaged_database_and_reports_it_once() {
     let (apple, bus) = (Apple::start().await, Bus::start());
     apple.show(&fine());
     let mut server = Server::start(&bus, &["body"]).await;
@@ -426,14 +426,16 @@ async fn a_damaged_database_is_kept_and_told_of_once() {
     let channels = format!("{DESKTOP}{}{DEBUG}", webhook("ops", &peer.url("/")));
     home.configure(&configuration(BACKUP, &apple.url(), &channels));
     let daemon = home.start();
-    within("a look that was written", apple.asked(2)).await;
+    wait_for("a recorded poll", apple.wait_for_requests(2)).await;
     daemon.stop().await;
 
     let mut bytes = fs::read(home.database()).expect("a database");
     bytes[100..].fill(0xff);
     fs::write(home.database(), &bytes).expect("damaged");
     let mut daemon = home.start();
-    daemon.says_all(&["the database was damaged (", "desktop: delivered", "webhook.ops: delivered"]).await;
+    daemon
+        .wait_for_logs(&["the database was damaged (", "desktop: delivered", "webhook.ops: delivered"])
+        .await;
     assert_eq!(server.next().await.summary, "statusd lost its history");
     let lost = payload(&peer.next().await);
     assert_eq!(lost["kind"], "history_lost");
@@ -444,10 +446,10 @@ async fn a_damaged_database_is_kept_and_told_of_once() {
     daemon.stop().await;
 
     let daemon = home.start();
-    let asked = apple.requests().len();
-    within("another look", apple.asked(asked + 2)).await;
+    let polls = apple.requests().len();
+    wait_for("another poll", apple.wait_for_requests(polls + 2)).await;
     daemon.stop().await;
-    assert!(server.is_quiet() && peer.is_quiet(), "told once");
+    assert!(server.is_quiet() && peer.is_quiet(), "reported once");
     assert!(home.deliveries().await.iter().all(|delivery| delivery.state == "sent"));
     for (file, mode) in [(home.state(), 0o700), (home.database(), 0o600), (kept, 0o600)] {
         let rights = fs::metadata(&file).expect("a file").permissions().mode() & 0o777;
@@ -456,7 +458,7 @@ async fn a_damaged_database_is_kept_and_told_of_once() {
 }
 
 #[tokio::test]
-async fn a_quiet_look_writes_nothing() {
+async fn unchanged_poll_writes_nothing() {
     let apple = Apple::start().await;
     apple.show(&down("Photos"));
     let home = Home::new();
@@ -464,19 +466,19 @@ async fn a_quiet_look_writes_nothing() {
     let daemon = home.start();
     // The outage of Photos goes into the history without a notification.
     let confirmed = async {
-        for looks in 1.. {
-            apple.asked(looks).await;
+        for polls in 1.. {
+            apple.wait_for_requests(polls).await;
             if is_in_history(&home) {
-                return looks;
+                return polls;
             }
         }
-        unreachable!("looks never end")
+        unreachable!("polls never end")
     };
-    let looks = within("a confirmed outage", confirmed).await;
-    // The one that was running at that moment may still have had something to write.
-    within("two more looks", apple.asked(looks + 2)).await;
+    let polls = wait_for("a confirmed outage", confirmed).await;
+    // The poll in progress may still have written something.
+    wait_for("two more polls", apple.wait_for_requests(polls + 2)).await;
     let before = (written_bytes(daemon.pid()), contents(&home.state()).expect("files"));
-    within("twenty more looks", apple.asked(looks + 22)).await;
+    wait_for("twenty more polls", apple.wait_for_requests(polls + 22)).await;
     let after = (written_bytes(daemon.pid()), contents(&home.state()).expect("files"));
     assert!(before == after, "{} bytes written at first, then {}", before.0, after.0);
     daemon.stop().await;
@@ -499,7 +501,7 @@ fn written_bytes(pid: u32) -> u64 {
 }
 
 #[tokio::test]
-async fn without_a_desktop_the_bubble_waits_and_comes_later() {
+async fn bubble_waits_for_a_desktop_session() {
     let (apple, mut bus) = (Apple::start().await, Bus::start());
     apple.show(&fine());
     bus.kill();
@@ -507,15 +509,18 @@ async fn without_a_desktop_the_bubble_waits_and_comes_later() {
     home.configure(&configuration(BACKUP, &apple.url(), &format!("{DESKTOP}{DEBUG}")));
     home.damage_database();
     let mut daemon = home.start();
-    let line = daemon.says("desktop: not delivered yet, trying again: ").await;
-    assert!(line.contains("no desktop session bus (is anybody logged in?"), "{line}");
-    let waiting = home.ask(&["outbox"]).await;
+    let line = daemon.wait_for_log("desktop: not delivered yet, retrying: ").await;
+    assert!(line.contains("check that a user is logged in"), "{line}");
+    let waiting = home.run(&["outbox"]).await;
     assert_eq!(waiting.code, Some(0), "{waiting:?}");
-    assert!(waiting.out.contains("waiting") && waiting.out.contains("no desktop session bus"), "{waiting:?}");
+    assert!(
+        waiting.out.contains("pending") && waiting.out.contains("cannot reach the desktop session bus"),
+        "{waiting:?}"
+    );
 
     let bus = bus.restart();
     let mut server = Server::start(&bus, &["body"]).await;
-    daemon.says("desktop: delivers again").await;
+    daemon.wait_for_log("desktop: delivers again").await;
     assert_eq!(server.next().await.summary, "statusd lost its history");
     daemon.stop().await;
     assert!(server.is_quiet());
@@ -523,7 +528,7 @@ async fn without_a_desktop_the_bubble_waits_and_comes_later() {
 
 /// The receiver's response quotes the secrets of the request.
 #[tokio::test]
-async fn no_secret_is_logged_stored_or_shown() {
+async fn redacts_secrets_in_logs_database_and_output() {
     const SECRETS: [&str; 3] = ["canary-bearer-71c5", "canary-signing-9f02", "canary-address-e3b8"];
     let [token, key, address] = SECRETS;
     let apple = Apple::start().await;
@@ -548,15 +553,15 @@ async fn no_secret_is_logged_stored_or_shown() {
     assert_eq!(request.header("authorization"), Some(format!("Bearer {token}").as_str()));
     assert_eq!(request.target, format!("/{address}"));
     assert!(request.header("x-statusd-signature").is_some_and(|value| value.starts_with("sha256=")));
-    daemon.says("you sent Bearer ***").await;
+    daemon.wait_for_log("you sent Bearer ***").await;
 
     let mut seen = vec![("the arguments".to_owned(), arguments(daemon.pid()))];
     for arguments in
         [&["config", "show"][..], &["config", "check"], &["outbox"], &["outbox", "--json"], &["status"]]
     {
-        let said = home.ask(arguments).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        seen.push((arguments.join(" "), (said.out + &said.err).into_bytes()));
+        let output = home.run(arguments).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        seen.push((arguments.join(" "), (output.out + &output.err).into_bytes()));
     }
     // Read the files while the daemon runs, WAL included, and after it has stopped.
     seen.extend(files(&home));
@@ -581,36 +586,36 @@ fn arguments(pid: u32) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_check_answers_in_words_and_with_the_code_that_monitors_expect() {
+async fn check_uses_nagios_exit_codes() {
     let apple = Apple::start().await;
     let home = Home::new();
     home.configure(&configuration(BACKUP, &apple.url(), QUIET));
     let of_kind = |kind| Doc::new().service(BACKUP).event("1001", kind, "ongoing", START, None).json();
     for (answer, code, nagios, words) in [
-        (Answer::ok(fine()), 0, "OK", "iCloud Backup"),
-        (Answer::ok(of_kind("Issue")), 1, "WARNING", "issue"),
-        (Answer::ok(of_kind("Outage")), 2, "CRITICAL", "outage"),
-        (Answer::html(), 3, "UNKNOWN", "cannot tell"),
-        (Answer::status(503), 3, "UNKNOWN", "cannot tell"),
-        (Answer::ok(Doc::new().service("Photos").json()), 3, "UNKNOWN", "iCloud Backup"),
+        (Response::ok(fine()), 0, "OK", "iCloud Backup"),
+        (Response::ok(of_kind("Issue")), 1, "WARNING", "issue"),
+        (Response::ok(of_kind("Outage")), 2, "CRITICAL", "outage"),
+        (Response::html(), 3, "UNKNOWN", "cannot tell"),
+        (Response::status(503), 3, "UNKNOWN", "cannot tell"),
+        (Response::ok(Doc::new().service("Photos").json()), 3, "UNKNOWN", "iCloud Backup"),
     ] {
-        apple.answer(answer);
-        let said = home.ask(&["check"]).await;
-        assert_eq!((said.code, said.err.as_str()), (Some(code), ""), "{said:?}");
-        assert!(said.out.contains(words), "{said:?}");
-        let said = home.ask(&["check", "--format", "nagios"]).await;
-        assert_eq!((said.code, said.out.lines().count()), (Some(code), 1), "{said:?}");
-        assert!(said.out.contains(nagios), "{said:?}");
-        let said = home.ask(&["check", "--json"]).await;
-        assert_eq!(said.code, Some(code), "{said:?}");
-        serde_json::from_str::<Value>(&said.out).expect("JSON");
+        apple.respond(answer);
+        let output = home.run(&["check"]).await;
+        assert_eq!((output.code, output.err.as_str()), (Some(code), ""), "{output:?}");
+        assert!(output.out.contains(words), "{output:?}");
+        let output = home.run(&["check", "--format", "nagios"]).await;
+        assert_eq!((output.code, output.out.lines().count()), (Some(code), 1), "{output:?}");
+        assert!(output.out.contains(nagios), "{output:?}");
+        let output = home.run(&["check", "--json"]).await;
+        assert_eq!(output.code, Some(code), "{output:?}");
+        serde_json::from_str::<Value>(&output.out).expect("JSON");
     }
-    assert_eq!(home.ask(&["check", "--no-such-flag"]).await.code, Some(3), "never 2, which is an outage");
-    assert!(!home.state().exists(), "a check keeps nothing");
+    assert_eq!(home.run(&["check", "--no-such-flag"]).await.code, Some(3), "never 2, which is an outage");
+    assert!(!home.state().exists(), "a check writes no state");
 }
 
 #[tokio::test]
-async fn beside_the_daemon_one_reads_its_state_and_wakes_it() {
+async fn commands_read_the_daemons_state_and_wake_it() {
     let apple = Apple::start().await;
     apple.show(&fine());
     let mut peer = HttpServer::start([Reply::status(404), Reply::status(204)]).await;
@@ -622,14 +627,14 @@ async fn beside_the_daemon_one_reads_its_state_and_wakes_it() {
     ));
     home.damage_database();
     let mut daemon = home.start();
-    daemon.says("webhook.ops: refused for good").await;
+    daemon.wait_for_log("webhook.ops: rejected permanently").await;
     let refused = peer.next().await;
-    within("a look", apple.asked(2)).await;
+    wait_for("a poll", apple.wait_for_requests(2)).await;
 
-    let status = home.ask(&["status"]).await;
+    let status = home.run(&["status"]).await;
     assert_eq!(status.code, Some(0), "{status:?}");
     assert!(status.out.contains(&format!("process {}", daemon.pid())), "{status:?}");
-    let status = home.ask(&["status", "--json"]).await;
+    let status = home.run(&["status", "--json"]).await;
     let status: Value = serde_json::from_str(&status.out).expect("JSON");
     assert_eq!(status["running"]["pid"], daemon.pid());
     assert_eq!(
@@ -637,13 +642,13 @@ async fn beside_the_daemon_one_reads_its_state_and_wakes_it() {
         (&1.into(), &"readable".into())
     );
 
-    let outbox = home.ask(&["outbox", "--json"]).await;
+    let outbox = home.run(&["outbox", "--json"]).await;
     let outbox: Value = serde_json::from_str(&outbox.out).expect("JSON");
     let id = outbox["deliveries"][0]["id"].to_string();
-    // Nothing else would wake it: no delivery is due and no look brings news.
-    let retry = home.ask(&["outbox", "retry", &id]).await;
+    // Only the command can wake the daemon: no delivery is due and no poll brings changes.
+    let retry = home.run(&["outbox", "retry", &id]).await;
     assert_eq!(retry.code, Some(0), "{retry:?}");
-    daemon.says("webhook.ops: delivers again").await;
+    daemon.wait_for_log("webhook.ops: delivers again").await;
     let again = peer.next().await;
     assert_eq!((again.body, again.headers), (refused.body, refused.headers));
     daemon.stop().await;
@@ -651,7 +656,7 @@ async fn beside_the_daemon_one_reads_its_state_and_wakes_it() {
 }
 
 #[tokio::test]
-async fn a_reader_that_went_away_is_no_error() {
+async fn closed_output_pipe_is_not_an_error() {
     let home = Home::new();
     home.configure("");
     for arguments in
@@ -660,7 +665,59 @@ async fn a_reader_that_went_away_is_no_error() {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let child = home.command(arguments).stdout(writer).spawn().expect("the program starts");
-        let output = within("an end of the command", child.wait_with_output()).await.expect("a child");
+        let output = wait_for("the end of the command", child.wait_with_output()).await.expect("a child");
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{arguments:?}");
     }
+}
+
+/// Five other channels get both changes in the meantime, and the hanging one gets them after a restart.
+#[tokio::test]
+async fn hanging_channel_delays_no_other_channel() {
+    let apple = Apple::start().await;
+    apple.show(&down(BACKUP));
+    let home = Home::new();
+    let mut gate = Gate::new(&home);
+    let mut others = Vec::new();
+    let mut tables = gate.table(600);
+    for number in 0..5 {
+        let server = HttpServer::start([Reply::status(204)]).await;
+        tables += &webhook(&format!("w{number}"), &server.url("/"));
+        others.push(server);
+    }
+    home.configure(&configuration(BACKUP, &apple.url(), &(QUIET.to_owned() + &tables)));
+    let daemon = home.start();
+    gate.wait_until_started().await;
+    for other in &mut others {
+        assert_eq!(kind(&other.next().await), "began");
+    }
+    apple.show(&over(BACKUP));
+    for other in &mut others {
+        assert_eq!(kind(&other.next().await), "ended");
+    }
+    let slow = async || {
+        let deliveries = home.deliveries().await.into_iter();
+        let slow = deliveries.filter(|delivery| delivery.channel == "command.slow");
+        slow.map(|delivery| (delivery.state, delivery.attempts)).collect::<Vec<_>>()
+    };
+    assert_eq!(slow().await, [("pending".to_owned(), 1), ("pending".to_owned(), 0)]);
+    daemon.stop().await;
+
+    // The program was killed when statusd stopped.
+    fs::remove_dir(gate.directory.join("busy")).expect("the directory of the first run");
+    let daemon = home.start();
+    for _ in ["began", "ended"] {
+        gate.wait_until_started().await;
+        gate.release().await;
+    }
+    let all_sent = async {
+        while slow().await != [("sent".to_owned(), 2), ("sent".to_owned(), 1)] {
+            tokio::task::yield_now().await;
+        }
+    };
+    wait_for("the delivery of both changes", all_sent).await;
+    daemon.stop().await;
+    assert!(!gate.has_overlapped());
+    let deliveries = home.deliveries().await;
+    assert_eq!(deliveries.len(), 6 * 2, "one row for each change and channel");
+    assert!(others.iter().all(HttpServer::is_quiet));
 }

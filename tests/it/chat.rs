@@ -1,6 +1,6 @@
 //! The chat channels (Slack, Discord, Teams, Telegram) against a mock server with their responses.
 
-use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
+use crate::common::http_server::{ClosedPort, HttpServer, Reply, Request};
 use crate::common::log;
 use serde_json::{Value, json};
 use statusd::channel::{Channel, Notice, SendOutcome, Tables};
@@ -85,27 +85,27 @@ fn notice() -> Notice {
 /// Sends one notice. Returns the outcome of this reply and the request.
 async fn exchange(kind: Kind, reply: Reply) -> (SendOutcome, Request) {
     let mut peer = HttpServer::start([reply]).await;
-    let answer = kind.channel(&peer.url("")).send(&notice()).await;
+    let outcome = kind.channel(&peer.url("")).send(&notice()).await;
     let request = peer.next().await;
     assert!(peer.is_quiet(), "one send is one request");
-    check_words(kind, &answer);
-    (answer, request)
+    check_detail(kind, &outcome);
+    (outcome, request)
 }
 
 #[track_caller]
-fn check_words(kind: Kind, answer: &SendOutcome) {
-    let words = answer.words();
-    assert!(words.starts_with("127.0.0.1 ") && !words.contains(char::is_control), "{kind:?}: {words}");
-    assert!(words.chars().count() < 500, "{kind:?}: {words}");
+fn check_detail(kind: Kind, outcome: &SendOutcome) {
+    let detail = outcome.detail();
+    assert!(detail.starts_with("127.0.0.1 ") && !detail.contains(char::is_control), "{kind:?}: {detail}");
+    assert!(detail.chars().count() < 500, "{kind:?}: {detail}");
     for secret in SECRETS {
-        assert!(!words.contains(secret), "{kind:?}: {words}");
+        assert!(!detail.contains(secret), "{kind:?}: {detail}");
     }
-    // A refusal waits for a person, so it says what that person does.
-    assert!(!matches!(answer, SendOutcome::Permanent { .. }) || words.contains("; "), "{kind:?}: {words}");
+    // A permanent failure needs a user, so it names the next step.
+    assert!(!matches!(outcome, SendOutcome::Permanent { .. }) || detail.contains("; "), "{kind:?}: {detail}");
 }
 
-fn meaning(answer: &SendOutcome) -> &'static str {
-    match answer {
+fn outcome_name(outcome: &SendOutcome) -> &'static str {
+    match outcome {
         SendOutcome::Delivered { .. } => "delivered",
         SendOutcome::Transient { reached: true, .. } => "retry",
         SendOutcome::Transient { reached: false, .. } => "not reached",
@@ -114,42 +114,42 @@ fn meaning(answer: &SendOutcome) -> &'static str {
     }
 }
 
-/// What a channel makes of these replies, one after the other.
-async fn answers(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<SendOutcome> {
+/// Sends one notice for each reply. Returns the outcomes.
+async fn outcomes(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<SendOutcome> {
     let replies: Vec<Reply> = replies.into_iter().collect();
     let count = replies.len();
     let peer = HttpServer::start(replies).await;
     let mut channel = kind.channel(&peer.url(""));
-    let mut answers = Vec::new();
+    let mut outcomes = Vec::new();
     for _ in 0..count {
-        let answer = channel.send(&notice()).await;
-        check_words(kind, &answer);
-        answers.push(answer);
+        let outcome = channel.send(&notice()).await;
+        check_detail(kind, &outcome);
+        outcomes.push(outcome);
     }
-    answers
+    outcomes
 }
 
 /// Status and body of a reply, the expected outcome, and part of its text.
 type Row = (u16, String, &'static str, &'static str);
 
-fn row(status: u16, body: impl ToString, meaning: &'static str, words: &'static str) -> Row {
-    (status, body.to_string(), meaning, words)
+fn row(status: u16, body: impl ToString, outcome_name: &'static str, detail: &'static str) -> Row {
+    (status, body.to_string(), outcome_name, detail)
 }
 
 async fn check(kind: Kind, rows: impl IntoIterator<Item = Row>) {
     let rows: Vec<Row> = rows.into_iter().collect();
     let replies = rows.iter().map(|(status, body, ..)| Reply::status(*status).with_body(body.as_str()));
-    for (answer, (status, body, expected, words)) in answers(kind, replies).await.iter().zip(&rows) {
-        assert_eq!(meaning(answer), *expected, "{kind:?} {status} {body}: {answer:?}");
-        assert!(answer.words().contains(words), "{kind:?} {status} {body}: {answer:?}");
+    for (outcome, (status, body, expected, detail)) in outcomes(kind, replies).await.iter().zip(&rows) {
+        assert_eq!(outcome_name(outcome), *expected, "{kind:?} {status} {body}: {outcome:?}");
+        assert!(outcome.detail().contains(detail), "{kind:?} {status} {body}: {outcome:?}");
     }
 }
 
 #[tokio::test]
-async fn a_message_is_one_post_of_json() {
+async fn sends_one_json_post() {
     for kind in ALL {
-        let (answer, request) = exchange(kind, kind.good()).await;
-        assert_eq!(meaning(&answer), "delivered", "{kind:?}: {answer:?}");
+        let (outcome, request) = exchange(kind, kind.good()).await;
+        assert_eq!(outcome_name(&outcome), "delivered", "{kind:?}: {outcome:?}");
         assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", kind.target()));
         assert_eq!(request.header("content-type"), Some("application/json"));
         let body: Value = serde_json::from_slice(&request.body).expect("JSON");
@@ -168,40 +168,40 @@ async fn a_message_is_one_post_of_json() {
 }
 
 #[tokio::test]
-async fn what_a_peer_says_of_a_delivery_is_told() {
-    for (kind, receipt, words) in [
-        (Slack, None, "127.0.0.1 answers 200 OK. It says: ok"),
-        (Discord, None, "127.0.0.1 answers 200 OK; message 1420000000000000001"),
+async fn reports_the_response_of_a_delivery() {
+    for (kind, receipt, detail) in [
+        (Slack, None, "127.0.0.1 returned 200 OK. Response: ok"),
+        (Discord, None, "127.0.0.1 returned 200 OK; message 1420000000000000001"),
         (
             Teams,
             None,
-            "127.0.0.1 answers 202 Accepted; the workflow posts it; its run history says whether it could",
+            "127.0.0.1 returned 202 Accepted; the workflow posts the message later; see its run history",
         ),
-        (Telegram, Some("-1001/42"), "127.0.0.1 answers 200 OK; message 42"),
+        (Telegram, Some("-1001/42"), "127.0.0.1 returned 200 OK; message 42"),
     ] {
-        let (receipt, words) = (receipt.map(str::to_owned), words.to_owned());
-        assert_eq!(exchange(kind, kind.good()).await.0, SendOutcome::Delivered { receipt, words });
+        let (receipt, detail) = (receipt.map(str::to_owned), detail.to_owned());
+        assert_eq!(exchange(kind, kind.good()).await.0, SendOutcome::Delivered { receipt, detail });
     }
     check(Teams, [row(200, "1", "delivered", "200 OK; 1")]).await;
     check(Discord, [row(204, "", "delivered", "204 No Content")]).await;
 }
 
 #[tokio::test]
-async fn every_try_sends_the_same_bytes() {
+async fn every_attempt_sends_the_same_bytes() {
     for kind in ALL {
         let mut peer = HttpServer::start([Reply::status(500), kind.good()]).await;
         let mut channel = kind.channel(&peer.url(""));
-        assert_eq!(meaning(&channel.send(&notice()).await), "retry");
-        assert_eq!(meaning(&channel.send(&notice()).await), "delivered");
+        assert_eq!(outcome_name(&channel.send(&notice()).await), "retry");
+        assert_eq!(outcome_name(&channel.send(&notice()).await), "delivered");
         assert_eq!(peer.next().await, peer.next().await);
     }
 }
 
 #[tokio::test]
-async fn every_status_has_its_meaning() {
+async fn classifies_every_http_status() {
     for kind in ALL {
         let replies = (100..=599).map(|status| Reply::status(status).with_body(kind.body(status)));
-        for (answer, status) in answers(kind, replies).await.iter().zip(100..) {
+        for (outcome, status) in outcomes(kind, replies).await.iter().zip(100..) {
             let expected = match status {
                 // A 204 has no body that would prove that Telegram responded.
                 204 if kind == Telegram => "refused",
@@ -212,84 +212,85 @@ async fn every_status_has_its_meaning() {
                 408 | 409 | 421 | 425 | 429 | 500 | 502..=504 | 506..=599 => "retry",
                 _ => "refused",
             };
-            assert_eq!(meaning(answer), expected, "{kind:?} {status}: {answer:?}");
+            assert_eq!(outcome_name(outcome), expected, "{kind:?} {status}: {outcome:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn slacks_words_say_what_to_do() {
+async fn slack_errors_carry_advice() {
     let rows = [
-        (400, "invalid_payload", "please report this. It says: invalid_payload"),
-        (400, "user_not_found", "make a new webhook"),
-        (403, "action_prohibited", "ask its administrator"),
-        (403, "invalid_token", "make a new one"),
-        (404, "channel_not_found", "make a new webhook"),
-        (404, "no_service\n", "make a new one and write its address"),
-        (404, "no_team", "make a new one and write its address"),
-        (410, "channel_is_archived", "restore it"),
+        (400, "invalid_payload", "please report this. Response: invalid_payload"),
+        (400, "user_not_found", "create a new webhook"),
+        (403, "action_prohibited", "ask the workspace's administrator"),
+        (403, "invalid_token", "create a new one"),
+        (404, "channel_not_found", "create a new webhook"),
+        (404, "no_service\n", "create a new one and write its address"),
+        (404, "no_team", "create a new one and write its address"),
+        (410, "channel_is_archived", "unarchive it"),
     ];
-    check(Slack, rows.map(|(status, body, words)| row(status, body, "refused", words))).await;
-    let words = "500 Internal Server Error. It says: rollup_error";
-    check(Slack, [row(500, "rollup_error", "retry", words)]).await;
+    check(Slack, rows.map(|(status, body, detail)| row(status, body, "refused", detail))).await;
+    let detail = "500 Internal Server Error. Response: rollup_error";
+    check(Slack, [row(500, "rollup_error", "retry", detail)]).await;
 }
 
 #[tokio::test]
-async fn discords_codes_say_what_to_do() {
+async fn discord_errors_carry_advice() {
     let rows = [
         (400, 50_035, "thread_id"),
         (400, 220_001, "is a forum; write the thread_id"),
         (400, 200_000, "AutoMod"),
-        (401, 50_027, "copy the whole of it"),
+        (401, 50_027, "copy the whole address"),
         (403, 50_013, "permissions"),
         (404, 10_003, "check thread_id"),
-        (404, 10_015, "the webhook is gone; make a new one"),
-        (404, 99_999, "404 Not Found; there is nothing at this address"),
+        (404, 10_015, "the webhook no longer exists; create a new one"),
+        (404, 99_999, "404 Not Found; nothing exists at this address"),
     ];
-    for (status, code, words) in rows {
+    for (status, code, detail) in rows {
         let body = json!({"message": "Its words", "code": code});
-        check(Discord, ["It says: Its words", words].map(|words| row(status, &body, "refused", words))).await;
+        check(Discord, ["Response: Its words", detail].map(|detail| row(status, &body, "refused", detail)))
+            .await;
     }
-    check(Discord, [row(404, "<html>nginx", "refused", "there is nothing at this address")]).await;
+    check(Discord, [row(404, "<html>nginx", "refused", "nothing exists at this address")]).await;
 }
 
 #[tokio::test]
-async fn the_workflows_codes_say_what_to_do() {
+async fn teams_errors_carry_advice() {
     let rows = [
         (400, "TriggerInputSchemaMismatch", "template"),
         (400, "WorkflowTriggerIsNotEnabled", "turn it on"),
         (409, "WorkflowTriggerIsNotEnabled", "turn it on"),
         (401, "DirectApiAuthorizationRequired", "signature"),
-        (404, "WorkflowNotFound", "the workflow is gone"),
-        (404, "Other", "It says: Other: Could not."),
+        (404, "WorkflowNotFound", "the workflow was deleted"),
+        (404, "Other", "Response: Other: Could not."),
     ];
-    let rows = rows.map(|(status, code, words)| {
+    let rows = rows.map(|(status, code, detail)| {
         let body = json!({"error": {"code": code, "message": "Could not."}});
-        row(status, body, "refused", words)
+        row(status, body, "refused", detail)
     });
     check(Teams, rows).await;
 }
 
-fn telegrams_error(code: u16, description: &str, parameters: Value) -> String {
+fn telegram_error(code: u16, description: &str, parameters: Value) -> String {
     json!({"ok": false, "error_code": code, "description": description, "parameters": parameters}).to_string()
 }
 
 #[tokio::test]
-async fn telegrams_words_say_what_to_do() {
+async fn telegram_errors_carry_advice() {
     let rows = [
-        (400, "Bad Request: chat not found", "check chat_id, and add the bot there"),
+        (400, "Bad Request: chat not found", "check chat_id, and add the bot"),
         (400, "Bad Request: message thread not found", "check thread_id"),
-        (400, "Bad Request: not enough rights to send text messages to the chat", "let it post"),
-        (400, "Bad Request: message text is empty", "report this. It says: Bad Request: message text is"),
-        (401, "Unauthorized", "copy it from @BotFather"),
+        (400, "Bad Request: not enough rights to send text messages to the chat", "change its permissions"),
+        (400, "Bad Request: message text is empty", "report this. Response: Bad Request: message text is"),
+        (401, "Unauthorized", "copy the token from @BotFather"),
         (403, "Forbidden: bot was blocked by the user", "unblock it"),
-        (404, "Not Found", "copy it from @BotFather"),
+        (404, "Not Found", "copy the token from @BotFather"),
     ];
-    let rows = rows.map(|(status, description, words)| {
-        row(status, telegrams_error(status, description, Value::Null), "refused", words)
+    let rows = rows.map(|(status, description, detail)| {
+        row(status, telegram_error(status, description, Value::Null), "refused", detail)
     });
     check(Telegram, rows).await;
-    let moved = telegrams_error(
+    let moved = telegram_error(
         400,
         "Bad Request: group chat was upgraded to a supergroup chat",
         json!({"migrate_to_chat_id": -1_001_234_567_890_i64}),
@@ -298,15 +299,15 @@ async fn telegrams_words_say_what_to_do() {
         Telegram,
         [
             row(400, moved, "refused", "write chat_id = -1001234567890 into the config"),
-            row(404, "<html>nginx", "refused", "there is nothing at this address"),
-            row(502, "<html>nginx", "retry", "502 Bad Gateway. It says: <html>"),
+            row(404, "<html>nginx", "refused", "nothing exists at this address"),
+            row(502, "<html>nginx", "retry", "502 Bad Gateway. Response: <html>"),
         ],
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_good_status_may_hide_a_failure() {
+async fn detects_failures_behind_a_good_status() {
     let teams = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error";
     let rows = [
         row(200, format!("{teams} 429 with ContextId tcid=0"), "retry", "429 Too Many Requests"),
@@ -316,34 +317,34 @@ async fn a_good_status_may_hide_a_failure() {
     ];
     check(Teams, rows).await;
 
-    let busy = telegrams_error(429, "Too Many Requests: retry after 9", json!({"retry_after": 9}));
-    let (answer, _) = exchange(Telegram, Reply::status(200).with_body(busy)).await;
-    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(9), reached: true, .. }), "{answer:?}");
+    let busy = telegram_error(429, "Too Many Requests: retry after 9", json!({"retry_after": 9}));
+    let (outcome, _) = exchange(Telegram, Reply::status(200).with_body(busy)).await;
+    assert!(matches!(outcome, SendOutcome::Transient { after_s: Some(9), reached: true, .. }), "{outcome:?}");
     let rows = [
-        row(200, telegrams_error(403, "Forbidden", Value::Null), "refused", "403"),
+        row(200, telegram_error(403, "Forbidden", Value::Null), "refused", "403"),
         row(200, json!({"ok": false}), "retry", "500"),
-        row(200, telegrams_error(200, "x", Value::Null), "retry", "It says: x"),
+        row(200, telegram_error(200, "x", Value::Null), "retry", "Response: x"),
         row(200, "", "refused", "check url"),
     ];
     check(Telegram, rows).await;
 
-    check(Slack, [row(200, "no_service", "refused", "Slack would say ok")]).await;
+    check(Slack, [row(200, "no_service", "refused", "Slack responds with ok")]).await;
 }
 
 #[tokio::test]
-async fn a_web_page_is_no_delivery() {
+async fn web_page_is_not_a_delivery() {
     for kind in ALL {
         check(kind, [row(200, "\n<!DOCTYPE html><title>Log in</title>", "refused", "200 OK; ")]).await;
     }
 }
 
 #[tokio::test]
-async fn a_wish_to_wait_is_passed_on() {
+async fn honours_retry_after() {
     for kind in ALL {
-        let wishes = ["3600", "99999999999999999999999", "soon", "-5", "1e5", "\u{e9}t\u{e9}"];
+        let values = ["3600", "99999999999999999999999", "soon", "-5", "1e5", "\u{e9}t\u{e9}"];
         let busy =
             |value: &str| Reply::status(429).with_body(kind.body(429)).with_header("Retry-After", value);
-        let waits = waits(kind, wishes.map(busy)).await;
+        let waits = waits(kind, values.map(busy)).await;
         assert_eq!(waits, [Some(3600), Some(u64::MAX), None, None, None, None], "{kind:?}");
         let date = self::waits(kind, [busy("Fri, 01 Jan 2100 00:00:00 GMT")]).await;
         assert!(date[0] > Some(1_000_000), "{kind:?}: {date:?}");
@@ -351,27 +352,27 @@ async fn a_wish_to_wait_is_passed_on() {
 }
 
 async fn waits(kind: Kind, replies: impl IntoIterator<Item = Reply>) -> Vec<Option<u64>> {
-    let wait = |answer| match answer {
+    let wait = |outcome| match outcome {
         SendOutcome::Transient { after_s, reached: true, .. } => after_s,
         other => panic!("{kind:?}: {other:?}"),
     };
-    answers(kind, replies).await.into_iter().map(wait).collect()
+    outcomes(kind, replies).await.into_iter().map(wait).collect()
 }
 
 #[tokio::test]
-async fn the_peers_own_wishes_are_understood() {
-    let discords = |seconds: Value| {
+async fn honours_service_specific_retry_delays() {
+    let discord_reply = |seconds: Value| {
         let body = json!({"message": "You are being rate limited.", "retry_after": seconds, "global": false});
         Reply::status(429).with_body(body.to_string())
     };
     let replies = [
-        discords(json!(64.57)),
-        discords(json!(64.57)).with_header("Retry-After", "7"),
-        discords(json!(1e300)),
-        discords(json!(-1.5)),
-        discords(json!("1.5")),
-        discords(json!(-1.5)).with_header("Retry-After", "7"),
-        discords(Value::Null).with_header("Retry-After", "7"),
+        discord_reply(json!(64.57)),
+        discord_reply(json!(64.57)).with_header("Retry-After", "7"),
+        discord_reply(json!(1e300)),
+        discord_reply(json!(-1.5)),
+        discord_reply(json!("1.5")),
+        discord_reply(json!(-1.5)).with_header("Retry-After", "7"),
+        discord_reply(Value::Null).with_header("Retry-After", "7"),
         Reply::status(429).with_header("X-RateLimit-Reset-After", "1.2"),
         Reply::status(429).with_header("X-RateLimit-Reset-After", "1.2").with_header("Retry-After", "7"),
         Reply::status(429).with_header("X-RateLimit-Reset-After", "inf"),
@@ -379,16 +380,16 @@ async fn the_peers_own_wishes_are_understood() {
     let expected = [Some(65), Some(65), Some(u64::MAX), None, None, Some(7), Some(7), Some(2), Some(7), None];
     assert_eq!(waits(Discord, replies).await, expected);
 
-    let telegrams = |seconds: Value| {
-        let body = telegrams_error(429, "Too Many Requests", json!({"retry_after": seconds}));
+    let telegram_reply = |seconds: Value| {
+        let body = telegram_error(429, "Too Many Requests", json!({"retry_after": seconds}));
         Reply::status(429).with_body(body)
     };
-    let replies = [json!(35), json!(u64::MAX), json!(-35), Value::Null].map(telegrams);
+    let replies = [json!(35), json!(u64::MAX), json!(-35), Value::Null].map(telegram_reply);
     assert_eq!(waits(Telegram, replies).await, [Some(35), Some(u64::MAX), None, None]);
 }
 
 #[tokio::test]
-async fn an_answer_that_repeats_a_long_message_is_read_to_its_end() {
+async fn reads_long_echoed_responses() {
     let text = "\\u30d0".repeat(4_096);
     let body = format!("{{\"embeds\":[{{\"description\":\"{text}\"}}],\"id\":\"1420\"}}");
     check(Discord, [row(200, body, "delivered", "200 OK; message 1420")]).await;
@@ -397,7 +398,7 @@ async fn an_answer_that_repeats_a_long_message_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn telegrams_end_answers_its_start() {
+async fn telegram_end_replies_to_its_start() {
     let mut peer = HttpServer::start([Telegram.good()]).await;
     let mut channel = Telegram.channel(&peer.url(""));
     let SendOutcome::Delivered { receipt, .. } = channel.send(&notice()).await else {
@@ -412,26 +413,26 @@ async fn telegrams_end_answers_its_start() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn does_not_follow_redirects() {
     for kind in ALL {
         let elsewhere = HttpServer::start([kind.good()]).await;
         let redirect = Reply::status(307).with_header("Location", elsewhere.url("/T0PATHSECRET"));
-        let (answer, _) = exchange(kind, redirect).await;
-        assert_eq!(meaning(&answer), "refused", "{answer:?}");
+        let (outcome, _) = exchange(kind, redirect).await;
+        assert_eq!(outcome_name(&outcome), "refused", "{outcome:?}");
         assert!(elsewhere.is_quiet());
     }
 }
 
 #[tokio::test]
-async fn only_a_peer_that_was_never_reached_counts_as_such() {
+async fn distinguishes_unreachable_servers_from_reset_connections() {
     for kind in ALL {
-        let nobody = Nobody::new();
-        let answer = kind.channel(&format!("http://{}", nobody.address)).send(&notice()).await;
-        assert_eq!(meaning(&answer), "not reached", "{kind:?}: {answer:?}");
-        check_words(kind, &answer);
-        let resets = answers(kind, [Reply::ResetBeforeReading, Reply::ResetAfterReading]).await;
+        let closed_port = ClosedPort::new();
+        let outcome = kind.channel(&format!("http://{}", closed_port.address)).send(&notice()).await;
+        assert_eq!(outcome_name(&outcome), "not reached", "{kind:?}: {outcome:?}");
+        check_detail(kind, &outcome);
+        let resets = outcomes(kind, [Reply::ResetBeforeReading, Reply::ResetAfterReading]).await;
         assert_eq!(
-            resets.iter().map(meaning).collect::<Vec<_>>(),
+            resets.iter().map(outcome_name).collect::<Vec<_>>(),
             ["retry", "retry"],
             "{kind:?}: {resets:?}"
         );
@@ -439,7 +440,7 @@ async fn only_a_peer_that_was_never_reached_counts_as_such() {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_answers_is_left_after_the_deadline() {
+async fn times_out_if_the_server_never_responds() {
     for kind in ALL {
         let mut peer = HttpServer::start([Reply::Never]).await;
         let mut channel = kind.channel(&peer.url(""));
@@ -449,18 +450,22 @@ async fn a_peer_that_never_answers_is_left_after_the_deadline() {
             // Only the deadline is left, so the paused clock jumps to it.
             tokio::time::pause();
         };
-        let (answer, ()) = tokio::join!(channel.send(&notice), silence);
+        let (outcome, ()) = tokio::join!(channel.send(&notice), silence);
         tokio::time::resume();
-        let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-        assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words });
+        let detail = "127.0.0.1 did not respond within 20 s".to_owned();
+        assert_eq!(outcome, SendOutcome::Transient { after_s: None, reached: true, detail });
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_keeps_its_meaning() {
+async fn truncated_response_keeps_its_outcome() {
     for kind in ALL {
-        let cut = answers(kind, [Reply::CutBody(503), Reply::CutBody(404)]).await;
-        assert_eq!(cut.iter().map(meaning).collect::<Vec<_>>(), ["retry", "refused"], "{kind:?}: {cut:?}");
+        let cut = outcomes(kind, [Reply::CutBody(503), Reply::CutBody(404)]).await;
+        assert_eq!(
+            cut.iter().map(outcome_name).collect::<Vec<_>>(),
+            ["retry", "refused"],
+            "{kind:?}: {cut:?}"
+        );
     }
     for (kind, half) in
         [(Slack, ""), (Slack, "o"), (Discord, "{\"id\":\"14"), (Telegram, "{\"ok\":true,\"result\":{\"mess")]
@@ -470,7 +475,7 @@ async fn an_answer_that_breaks_off_keeps_its_meaning() {
 }
 
 #[tokio::test]
-async fn no_secret_is_logged_or_printed() {
+async fn redacts_secrets_in_logs_and_debug_output() {
     let log = log::everything();
     for kind in ALL {
         exchange(kind, kind.good()).await;
@@ -480,15 +485,15 @@ async fn no_secret_is_logged_or_printed() {
         let echoes = [
             echo.clone(),
             json!({"message": echo, "error": {"code": "x", "message": echo}}).to_string(),
-            telegrams_error(400, &echo, Value::Null),
+            telegram_error(400, &echo, Value::Null),
         ];
         check(kind, echoes.map(|echo| row(400, echo, "refused", "Cannot ***"))).await;
         exchange(kind, Reply::ResetAfterReading).await;
-        let nobody = Nobody::new();
-        let mut unreached = kind.channel(&format!("http://{}", nobody.address));
+        let closed_port = ClosedPort::new();
+        let mut unreached = kind.channel(&format!("http://{}", closed_port.address));
         unreached.send(&notice()).await;
         let logged: String = log.try_iter().collect();
-        assert!(logged.contains("127.0.0.1"), "the libraries' lines are seen: {logged}");
+        assert!(logged.contains("127.0.0.1"), "the log contains lines of dependencies: {logged}");
         let printed = format!("{unreached:?} {unreached:#?} {logged}");
         for secret in SECRETS {
             assert!(!printed.contains(secret), "{kind:?}: {printed}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::time::Duration;
 
-use crate::common::http_server::patient;
+use crate::common::http_server::with_timeout;
 use statusd::channel::Transport as _;
 use statusd::channel::command::Command;
 use statusd::channel::command::Settings;
@@ -31,37 +31,37 @@ fn notice(payload: &str) -> Notice {
     }
 }
 
-fn command(command: &[&str], within_s: u64) -> Command {
+fn command(command: &[&str], timeout_s: u64) -> Command {
     let command = command.iter().map(|&word| word.to_owned()).collect();
-    Command::new(&Settings { command, within_s }).expect("a command")
+    Command::new(&Settings { command, timeout_s }).expect("a command")
 }
 
 fn utf8(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-/// What comes of a script that is given `{}`.
-async fn ran(script: &str) -> SendOutcome {
-    let answer = command(&["/bin/sh", "-c", script], 60).send(&notice("{}")).await;
-    assert!(!answer.words().contains(char::is_control), "{answer:?}");
-    answer
+/// Runs a shell script with the payload `{}`. Returns the outcome.
+async fn run_script(script: &str) -> SendOutcome {
+    let outcome = command(&["/bin/sh", "-c", script], 60).send(&notice("{}")).await;
+    assert!(!outcome.detail().contains(char::is_control), "{outcome:?}");
+    outcome
 }
 
 #[track_caller]
-fn check_delivered(answer: &SendOutcome, words: &str) {
-    assert_eq!(answer, &SendOutcome::Delivered { receipt: None, words: words.to_owned() });
+fn check_delivered(outcome: &SendOutcome, detail: &str) {
+    assert_eq!(outcome, &SendOutcome::Delivered { receipt: None, detail: detail.to_owned() });
 }
 
 #[track_caller]
-fn check_retry(answer: &SendOutcome, words: &str) {
-    let words = words.to_owned();
-    assert_eq!(answer, &SendOutcome::Transient { after_s: None, reached: true, words });
+fn check_retry(outcome: &SendOutcome, detail: &str) {
+    let detail = detail.to_owned();
+    assert_eq!(outcome, &SendOutcome::Transient { after_s: None, reached: true, detail });
 }
 
 #[track_caller]
-fn check_refused(answer: &SendOutcome, words: &str) {
-    let SendOutcome::Permanent { words: said } = answer else { panic!("not refused: {answer:?}") };
-    assert!(said.contains(words), "{said}");
+fn check_refused(outcome: &SendOutcome, detail: &str) {
+    let SendOutcome::Permanent { detail: text } = outcome else { panic!("not refused: {outcome:?}") };
+    assert!(text.contains(detail), "{text}");
 }
 
 /// Writes an executable file. Another process writes it, because a child that another test is starting
@@ -84,33 +84,33 @@ fn named_pipe(directory: &TempDir, name: &str) -> (PathBuf, pipe::Receiver) {
     (path, receiver)
 }
 
-/// Holds the lifeline, has a child and a grandchild in the background that hold it too, says so
-/// through it, and hangs.
-const FAMILY: &str = "exec 3>\"$0\"; (sleep 1000 & sleep 1000) & echo alive >&3; sleep 1000; echo survived";
+/// Opens the pipe, starts a child and a grandchild that inherit it, writes a line, and hangs.
+const PROCESS_GROUP: &str =
+    "exec 3>\"$0\"; (sleep 1000 & sleep 1000) & echo alive >&3; sleep 1000; echo survived";
 
-async fn family_is_up(lifeline: &mut pipe::Receiver) {
+async fn wait_for_group(group_pipe: &mut pipe::Receiver) {
     let mut line = [0; 6];
-    patient(lifeline.read_exact(&mut line)).await.expect("a line");
+    with_timeout(group_pipe.read_exact(&mut line)).await.expect("a line");
     assert_eq!(&line, b"alive\n");
 }
 
-/// Nobody is left who could write: everybody is gone.
-async fn family_is_gone(mut lifeline: pipe::Receiver) {
+/// Waits until no process has the pipe open.
+async fn wait_for_group_end(mut group_pipe: pipe::Receiver) {
     let mut rest = Vec::new();
-    patient(lifeline.read_to_end(&mut rest)).await.expect("the end");
+    with_timeout(group_pipe.read_to_end(&mut rest)).await.expect("the end");
     assert_eq!(rest, b"");
 }
 
 #[tokio::test]
-async fn the_change_is_on_standard_input_and_in_the_environment() {
+async fn passes_the_change_on_stdin_and_in_the_environment() {
     let directory = TempDir::new().expect("a directory");
     let payload =
         r#"{"version":1,"kind":"began","service":"$(touch /x) `x`; 'é'","key":"k/1","ended_at":null}"#;
     let script = "set -u; cat >\"$1/input\"; env -0 >\"$1/variables\"; pwd; echo \"$STATUSD_ENDED_AT.\"";
     let path = directory.path().to_str().expect("a path in UTF-8");
-    let answer = command(&["/bin/sh", "-c", script, "sh", path], 60).send(&notice(payload)).await;
+    let outcome = command(&["/bin/sh", "-c", script, "sh", path], 60).send(&notice(payload)).await;
 
-    check_delivered(&answer, "sh exited with 0. It says: .");
+    check_delivered(&outcome, "sh exited with 0. Output: .");
     assert_eq!(fs::read_to_string(directory.path().join("input")).expect("the input"), payload);
     let variables = variables(&directory.path().join("variables"));
     let is = |name: &str, value: &str| assert_eq!(variables[name], value, "{name}");
@@ -129,15 +129,15 @@ fn variables(path: &Path) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn it_runs_in_the_root_directory_in_a_group_of_its_own() {
-    check_delivered(&ran("pwd").await, "sh exited with 0. It says: /");
-    // There is a group of the shell's own number.
-    check_delivered(&ran("kill -0 -$$ && echo leads").await, "sh exited with 0. It says: leads");
+async fn runs_in_the_root_directory_and_its_own_process_group() {
+    check_delivered(&run_script("pwd").await, "sh exited with 0. Output: /");
+    // The shell's pid is a process group.
+    check_delivered(&run_script("kill -0 -$$ && echo leads").await, "sh exited with 0. Output: leads");
 }
 
 /// Starts the real program like systemd does, with variables that commands must not see.
 #[test]
-fn nothing_else_of_statusds_environment_gets_through() {
+fn hides_statusds_environment_from_programs() {
     let directory = TempDir::new().expect("a directory");
     let (config, seen) = (directory.path().join("statusd.toml"), directory.path().join("variables"));
     let script = format!("env -0 >{}", seen.display());
@@ -184,181 +184,184 @@ fn nothing_else_of_statusds_environment_gets_through() {
 }
 
 #[tokio::test]
-async fn every_exit_code_has_its_meaning() {
+async fn classifies_every_exit_code() {
     for code in 0..=255 {
-        let answer = ran(&format!("exit {code}")).await;
+        let outcome = run_script(&format!("exit {code}")).await;
         let exited = format!("sh exited with {code}");
-        let is_as_meant = match (code, &answer) {
-            (0, SendOutcome::Delivered { receipt: None, words }) => *words == exited,
-            (64 | 65 | 77 | 78 | 126 | 127, SendOutcome::Permanent { words }) => {
-                words.starts_with(&format!("{exited}; that says: ")) && words.contains("; ")
+        let is_as_meant = match (code, &outcome) {
+            (0, SendOutcome::Delivered { receipt: None, detail }) => *detail == exited,
+            (64 | 65 | 77 | 78 | 126 | 127, SendOutcome::Permanent { detail }) => {
+                detail.starts_with(&format!("{exited}: ")) && detail.contains("; ")
             }
-            (75, SendOutcome::Transient { after_s: None, reached: true, words }) => {
-                *words == format!("{exited}; that says: try again later")
+            (75, SendOutcome::Transient { after_s: None, reached: true, detail }) => {
+                *detail == format!("{exited}: temporary failure")
             }
             (0 | 64 | 65 | 75 | 77 | 78 | 126 | 127, _) => false,
-            (_, SendOutcome::Transient { after_s: None, reached: true, words }) => *words == exited,
+            (_, SendOutcome::Transient { after_s: None, reached: true, detail }) => *detail == exited,
             _ => false,
         };
-        assert!(is_as_meant, "{code}: {answer:?}");
+        assert!(is_as_meant, "{code}: {outcome:?}");
     }
 }
 
 #[tokio::test]
-async fn a_killed_program_may_be_run_again() {
-    check_retry(&ran("echo half; kill -9 $$").await, "sh was killed by signal 9. It says: half");
+async fn retries_a_killed_program() {
+    check_retry(&run_script("echo half; kill -9 $$").await, "sh was killed by signal 9. Output: half");
 }
 
 #[tokio::test]
-async fn the_last_line_of_either_output_is_its_word() {
-    check_retry(&ran("echo one; echo two >&2; echo; exit 1").await, "sh exited with 1. It says: two");
-    check_delivered(&ran("echo two >&2; echo one; echo '  ' >&2").await, "sh exited with 0. It says: one");
-    check_delivered(&ran("printf '10%%\\r50%%\\r'").await, "sh exited with 0. It says: 50%");
+async fn quotes_the_last_output_line() {
+    check_retry(&run_script("echo one; echo two >&2; echo; exit 1").await, "sh exited with 1. Output: two");
     check_delivered(
-        &ran("printf 'a\\033[31mb\\376\\377\\342\\200\\256c'").await,
-        "sh exited with 0. It says: a[31mb\u{fffd}\u{fffd}c",
+        &run_script("echo two >&2; echo one; echo '  ' >&2").await,
+        "sh exited with 0. Output: one",
+    );
+    check_delivered(&run_script("printf '10%%\\r50%%\\r'").await, "sh exited with 0. Output: 50%");
+    check_delivered(
+        &run_script("printf 'a\\033[31mb\\376\\377\\342\\200\\256c'").await,
+        "sh exited with 0. Output: a[31mb\u{fffd}\u{fffd}c",
     );
 }
 
 #[tokio::test]
-async fn a_flood_of_output_is_read_to_its_end() {
-    let answer = ran("head -c 10000000 /dev/zero | tr '\\0' x; echo; echo done").await;
-    check_delivered(&answer, "sh exited with 0. It says: done");
-    let answer = ran("echo one; head -c 1000 /dev/zero | tr '\\0' x").await;
-    let words = answer.words();
-    assert!(words.chars().count() < 300 && words.ends_with("x…"), "{words}");
+async fn drains_large_output() {
+    let outcome = run_script("head -c 10000000 /dev/zero | tr '\\0' x; echo; echo done").await;
+    check_delivered(&outcome, "sh exited with 0. Output: done");
+    let outcome = run_script("echo one; head -c 1000 /dev/zero | tr '\\0' x").await;
+    let detail = outcome.detail();
+    assert!(detail.chars().count() < 300 && detail.ends_with("x…"), "{detail}");
 }
 
 #[tokio::test]
-async fn output_without_end_is_ended() {
-    let answer = command(&["yes", "more"], 1).send(&notice("{}")).await;
-    let SendOutcome::Transient { after_s: None, reached: true, words } = &answer else {
-        panic!("{answer:?}")
+async fn stops_endless_output() {
+    let outcome = command(&["yes", "more"], 1).send(&notice("{}")).await;
+    let SendOutcome::Transient { after_s: None, reached: true, detail } = &outcome else {
+        panic!("{outcome:?}")
     };
-    assert!(words.starts_with("yes ran for more than 1 s and was ended; give it more time"), "{words}");
-    assert!(words.chars().count() < 300, "{words}");
+    assert!(detail.starts_with("yes timed out after 1 s"), "{detail}");
+    assert!(detail.chars().count() < 300, "{detail}");
 }
 
 #[tokio::test]
-async fn a_program_need_not_read_its_input() {
-    // More than a pipe holds.
+async fn program_need_not_read_its_input() {
+    // More than a pipe buffers.
     let long = "x".repeat(1 << 20);
-    for (script, words) in [
-        ("exec 0<&-; echo deaf", "sh exited with 0. It says: deaf"),
+    for (script, detail) in [
+        ("exec 0<&-; echo closed", "sh exited with 0. Output: closed"),
         ("exit 0", "sh exited with 0"),
-        ("head -c 3", "sh exited with 0. It says: xxx"),
-        ("wc -c", "sh exited with 0. It says: 1048576"),
+        ("head -c 3", "sh exited with 0. Output: xxx"),
+        ("wc -c", "sh exited with 0. Output: 1048576"),
     ] {
-        let answer = command(&["/bin/sh", "-c", script], 60).send(&notice(&long)).await;
-        check_delivered(&answer, words);
+        let outcome = command(&["/bin/sh", "-c", script], 60).send(&notice(&long)).await;
+        check_delivered(&outcome, detail);
     }
 }
 
 #[tokio::test]
-async fn the_time_limit_ends_the_whole_family() {
-    for stubborn in ["", "trap '' TERM; "] {
+async fn timeout_kills_the_process_group() {
+    for trap in ["", "trap '' TERM; "] {
         let directory = TempDir::new().expect("a directory");
-        let (path, mut lifeline) = named_pipe(&directory, "lifeline");
-        let script = format!("{stubborn}{FAMILY}");
+        let (path, mut group_pipe) = named_pipe(&directory, "group_pipe");
+        let script = format!("{trap}{PROCESS_GROUP}");
         let mut command = command(&["/bin/sh", "-c", &script, utf8(&path)], 30);
         let notice = notice("{}");
         let hang = async {
-            family_is_up(&mut lifeline).await;
-            // Nothing is left to happen but the deadline: the clock jumps there.
+            wait_for_group(&mut group_pipe).await;
+            // Only the deadline is left, so the paused clock jumps to it.
             tokio::time::pause();
         };
-        let (answer, ()) = tokio::join!(command.send(&notice), hang);
+        let (outcome, ()) = tokio::join!(command.send(&notice), hang);
         tokio::time::resume();
-        let words = "sh ran for more than 30 s and was ended; give it more time in the config if it needs it";
-        check_retry(&answer, words);
-        family_is_gone(lifeline).await;
+        let detail = "sh timed out after 30 s";
+        check_retry(&outcome, detail);
+        wait_for_group_end(group_pipe).await;
     }
 }
 
 #[tokio::test]
-async fn a_program_is_asked_to_end_before_it_is_killed() {
+async fn sends_sigterm_before_sigkill() {
     let directory = TempDir::new().expect("a directory");
-    let (path, mut lifeline) = named_pipe(&directory, "lifeline");
+    let (path, mut group_pipe) = named_pipe(&directory, "group_pipe");
     let script = "trap 'echo tidied up; exit 0' TERM; echo alive >\"$0\"; while :; do sleep 0.1; done";
     let mut command = command(&["/bin/sh", "-c", script, utf8(&path)], 30);
     let notice = notice("{}");
     let hang = async {
-        family_is_up(&mut lifeline).await;
-        // To the deadline and no further: the time to tidy up is real.
+        wait_for_group(&mut group_pipe).await;
+        // Advance to the deadline only, because the grace period runs in real time.
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(31)).await;
         tokio::time::resume();
     };
-    let (answer, ()) = tokio::join!(command.send(&notice), hang);
-    // Whatever it says now, it was too late.
-    let SendOutcome::Transient { reached: true, words, .. } = &answer else { panic!("{answer:?}") };
-    assert!(words.ends_with("It says: tidied up"), "{words}");
+    let (outcome, ()) = tokio::join!(command.send(&notice), hang);
+    // Exit code 0 after the deadline is still a timeout.
+    let SendOutcome::Transient { reached: true, detail, .. } = &outcome else { panic!("{outcome:?}") };
+    assert!(detail.ends_with("Output: tidied up"), "{detail}");
 }
 
 #[tokio::test]
-async fn a_try_that_is_dropped_takes_the_whole_family_along() {
+async fn dropped_attempt_kills_the_process_group() {
     let directory = TempDir::new().expect("a directory");
-    let (path, mut lifeline) = named_pipe(&directory, "lifeline");
-    let script = format!("trap '' TERM; {FAMILY}");
+    let (path, mut group_pipe) = named_pipe(&directory, "group_pipe");
+    let script = format!("trap '' TERM; {PROCESS_GROUP}");
     let mut command = command(&["/bin/sh", "-c", &script, utf8(&path)], 600);
     let notice = notice("{}");
     tokio::select! {
-        answer = command.send(&notice) => panic!("{answer:?}"),
-        () = family_is_up(&mut lifeline) => {}
+        outcome = command.send(&notice) => panic!("{outcome:?}"),
+        () = wait_for_group(&mut group_pipe) => {}
     }
-    family_is_gone(lifeline).await;
+    wait_for_group_end(group_pipe).await;
 }
 
 #[tokio::test]
-async fn what_stays_in_the_background_is_left_alone_and_not_waited_for() {
+async fn does_not_wait_for_background_processes() {
     let directory = TempDir::new().expect("a directory");
-    let (path, mut lifeline) = named_pipe(&directory, "lifeline");
+    let (path, mut group_pipe) = named_pipe(&directory, "group_pipe");
     let (cue, _held_open) = named_pipe(&directory, "cue");
     let script = "(read -r cue <\"$1\"; echo \"$cue\" >\"$0\") & echo started";
-    let words = ["/bin/sh", "-c", script, utf8(&path), utf8(&cue)];
-    let answer = command(&words, 60).send(&notice("{}")).await;
-    check_delivered(&answer, "sh exited with 0. It says: started");
+    let arguments = ["/bin/sh", "-c", script, utf8(&path), utf8(&cue)];
+    let outcome = command(&arguments, 60).send(&notice("{}")).await;
+    check_delivered(&outcome, "sh exited with 0. Output: started");
     let mut sender = pipe::OpenOptions::new().open_sender(&cue).expect("a pipe");
     sender.write_all(b"alive\n").await.expect("the pipe has room");
-    family_is_up(&mut lifeline).await;
+    wait_for_group(&mut group_pipe).await;
 
-    // One that never stops talking does not hold us either.
-    let answer = ran("yes & echo $!; exit 3").await;
-    assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{answer:?}");
+    // Endless output in the background does not block the channel either.
+    let outcome = run_script("yes & echo $!; exit 3").await;
+    assert!(matches!(outcome, SendOutcome::Transient { reached: true, .. }), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_started_is_refused_with_what_to_do() {
+async fn rejects_unstartable_programs_with_advice() {
     let directory = TempDir::new().expect("a directory");
     let file = directory.path().join("notes.txt");
     fs::write(&file, "#!/bin/sh\n").expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("permissions");
     let below = file.join("page");
-    for (path, words) in [
-        (Path::new("/nowhere/page"), "page cannot be started: no such file or directory"),
+    for (path, detail) in [
+        (Path::new("/nowhere/page"), "cannot start page: no such file or directory"),
         (Path::new("page-that-nobody-has"), "check the path, and the interpreter in its first line"),
-        (&file, "notes.txt cannot be started: permission denied"),
+        (&file, "cannot start notes.txt: permission denied"),
         (&file, "make it executable for the user that statusd runs as"),
-        (directory.path(), "cannot be started: permission denied"),
-        (&below, "page cannot be started: a component of the path is not a directory"),
+        (directory.path(), ": permission denied"),
+        (&below, "cannot start page: a component of the path is not a directory"),
     ] {
-        let answer = command(&[utf8(path)], 60).send(&notice("{}")).await;
-        check_refused(&answer, words);
+        let outcome = command(&[utf8(path)], 60).send(&notice("{}")).await;
+        check_refused(&outcome, detail);
     }
-    for (text, words) in [
-        ("#!/nowhere/interpreter\n", "page cannot be started: no such file or directory"),
-        ("\u{7f}ELF is what it is not", "page cannot be started: exec format error"),
+    for (text, detail) in [
+        ("#!/nowhere/interpreter\n", "cannot start page: no such file or directory"),
+        ("\u{7f}ELF is what it is not", "cannot start page: exec format error"),
     ] {
-        let answer = command(&[&program(&directory, text)], 60).send(&notice("{}")).await;
-        check_refused(&answer, words);
+        let outcome = command(&[&program(&directory, text)], 60).send(&notice("{}")).await;
+        check_refused(&outcome, detail);
     }
 }
 
 #[tokio::test]
-async fn a_program_of_its_own_and_one_from_path_both_run() {
+async fn runs_programs_by_path_and_by_name() {
     let directory = TempDir::new().expect("a directory");
     let own = program(&directory, "#!/bin/sh\necho \"$@\"\n");
-    let answer = command(&[&own, "a  b", "$HOME"], 60).send(&notice("{}")).await;
-    check_delivered(&answer, "page exited with 0. It says: a b $HOME");
+    let outcome = command(&[&own, "a  b", "$HOME"], 60).send(&notice("{}")).await;
+    check_delivered(&outcome, "page exited with 0. Output: a b $HOME");
     check_delivered(&command(&["true"], 60).send(&notice("{}")).await, "true exited with 0");
 }

@@ -15,9 +15,9 @@ const CHANNELS: &str =
 async fn home() -> Home {
     let home = Home::new();
     home.configure(CHANNELS);
-    let said = home.ask(&["completions", "bash"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    fs::write(home.path("statusd.bash"), said.out).expect("written");
+    let output = home.run(&["completions", "bash"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    fs::write(home.path("statusd.bash"), output.out).expect("written");
     fs::create_dir(home.path("bin")).expect("a directory");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_statusd"), home.path("bin/statusd")).expect("a link");
     home
@@ -36,21 +36,22 @@ fn shell(home: &Home, program: &str) -> Command {
 
 /// Returns bash's completions of the last of `words`.
 #[track_caller]
-fn offered(home: &Home, words: &[&str]) -> Vec<String> {
+fn completions(home: &Home, words: &[&str]) -> Vec<String> {
     let script = "source ./statusd.bash; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_LINE=\"$*\"; \
                   COMP_POINT=${#COMP_LINE}; _statusd_words statusd \"${COMP_WORDS[COMP_CWORD]}\" \
                   \"${COMP_WORDS[COMP_CWORD - 1]}\"; printf '%s\\n' \"${COMPREPLY[@]}\"";
     let output = shell(home, "bash").args(["-c", script, "bash", "statusd"]).args(words).output();
-    let output = output.expect("bash is there");
+    let output = output.expect("bash starts");
     assert!(output.stderr.is_empty(), "{words:?}: {output:?}");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 #[tokio::test]
-async fn bash_offers_fixed_words_and_those_that_statusd_knows() {
+async fn bash_completes_fixed_and_dynamic_values() {
     let home = home().await;
-    let check = |words: &[&str], expected: &[&str]| assert_eq!(offered(&home, words), expected, "{words:?}");
+    let check =
+        |words: &[&str], expected: &[&str]| assert_eq!(completions(&home, words), expected, "{words:?}");
     check(&["chec"], &["check"]);
     check(&["check", "icloud b"], &["iCloud Backup"]);
     check(&["check", "iCloud\\ B"], &["iCloud Backup"]);
@@ -61,8 +62,8 @@ async fn bash_offers_fixed_words_and_those_that_statusd_knows() {
     check(&["guide", "back"], &["back-up-now"]);
     check(&["doctor", "--only", "por"], &["portal"]);
     check(&["doctor", "--only", "portal,clo"], &["portal,clock"]);
-    assert!(offered(&home, &["check", "--"]).contains(&"--feed-url".to_owned()));
-    // A broken configuration is no reason to print an error into a command line.
+    assert!(completions(&home, &["check", "--"]).contains(&"--feed-url".to_owned()));
+    // A broken configuration must not print an error into the command line.
     home.configure("wathc = 1");
     check(&["test-notice", "des"], &[]);
     check(&["check", "iCloud B"], &["iCloud Backup"]);
@@ -89,9 +90,9 @@ fn commands(help: &str) -> Vec<String> {
 /// Checks the options of a command and its subcommands against the help. Returns the number of commands.
 async fn check_options(home: &Home, path: &mut Vec<String>) -> usize {
     let line: Vec<&str> = path.iter().map(String::as_str).collect();
-    let help = home.ask(&[&line[..], &["--help"]].concat()).await.out;
-    let offered = offered(home, &[&line[..], &["-"]].concat());
-    assert_eq!(BTreeSet::from_iter(offered), options(&help), "statusd {}: {help}", line.join(" "));
+    let help = home.run(&[&line[..], &["--help"]].concat()).await.out;
+    let completed = completions(home, &[&line[..], &["-"]].concat());
+    assert_eq!(BTreeSet::from_iter(completed), options(&help), "statusd {}: {help}", line.join(" "));
     let mut count = 1;
     for command in commands(&help) {
         path.push(command);
@@ -103,14 +104,14 @@ async fn check_options(home: &Home, path: &mut Vec<String>) -> usize {
 
 /// The generated completions ignore hidden options, so they once completed options that the command rejects.
 #[tokio::test]
-async fn bash_offers_the_options_that_the_help_of_a_command_lists() {
+async fn bash_completes_the_options_in_the_help() {
     let count = check_options(&home().await, &mut Vec::new()).await;
     assert!(count > 25, "{count} commands");
 }
 
 /// Types into a bash in a pseudo-terminal, because only readline handles Tab.
 #[tokio::test]
-async fn a_tab_in_a_terminal_completes_a_name_with_a_blank() {
+async fn tab_completes_a_name_with_a_space() {
     let home = home().await;
     let mut terminal = shell(&home, "script");
     terminal.args(["-qec", "bash --norc --noprofile -i", "/dev/null"]).env("TERM", "dumb");
@@ -119,7 +120,7 @@ async fn a_tab_in_a_terminal_completes_a_name_with_a_blank() {
     // Control-A moves to the start of the line.
     let typed = b"source ./statusd.bash\nstatusd check iCloud\\ Ba\t\x01printf '<%s>' \nexit\n";
     terminal.stdin.take().expect("a pipe").write_all(typed).expect("typed");
-    let output = terminal.wait_with_output().expect("it ends");
+    let output = terminal.wait_with_output().expect("the shell ends");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("<statusd><check><iCloud Backup>"), "{text}");
 }

@@ -26,8 +26,8 @@ const FEW: usize = 100;
 const MANY: usize = 2_500;
 const HEADER_BYTES: usize = 100;
 
-/// In memory where there is such a place: thousands of databases are written and synced.
-fn folder() -> TempDir {
+/// Creates a directory, in memory if possible, because the tests sync thousands of databases.
+fn temp_dir() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() };
     made.expect("a folder")
@@ -49,8 +49,8 @@ fn document(doc: &Doc) -> Document {
     parse::parse(doc.json().as_bytes()).expect("a document")
 }
 
-/// Backup was down and is over, Photos and Mail are down.
-fn newest() -> Doc {
+/// The outage of iCloud Backup is over. Photos and Mail are down.
+fn newest_document() -> Doc {
     let began = at("2026-03-02T08:00:00Z").as_second();
     Doc::new()
         .service("iCloud Backup")
@@ -61,8 +61,8 @@ fn newest() -> Doc {
         .event("1003", "Outage", "ongoing", began + 1_200, None)
 }
 
-/// Two looks at a document, far enough apart to confirm what it says.
-async fn look_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
+/// Polls a document twice, far enough apart to confirm its changes.
+async fn poll_twice(store: &Store, doc: &Doc, now: Timestamp) -> Vec<Change> {
     let mut beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
     let mut pending = Pending::default();
     let document = document(doc);
@@ -93,20 +93,20 @@ fn compose(waiting: &Waiting) -> RenderedNotice {
     }
 }
 
-fn gather(channel: &str) -> Batching {
+fn batching(channel: &str) -> Batching {
     if channel == "desktop" { ALL } else { Batching::PerChange }
 }
 
 /// Begins an attempt. Returns the id of its notice.
 async fn begin(store: &Store, channel: &str, now: Timestamp) -> Option<i64> {
     let next = |_| now + SignedDuration::from_secs(5);
-    let begun = store.begin(channel, gather(channel), &compose, &next, now).await;
+    let begun = store.begin(channel, batching(channel), &compose, &next, now).await;
     begun.expect("the database works").map(|attempt| attempt.notice_id)
 }
 
 async fn send(store: &Store, channel: &str, now: Timestamp) -> bool {
     let Some(notice_id) = begin(store, channel, now).await else { return false };
-    let sent = Settled::Sent { receipt: Some("1".to_owned()), words: "taken".to_owned() };
+    let sent = Settled::Sent { receipt: Some("1".to_owned()), detail: "taken".to_owned() };
     store.settle(notice_id, &sent, now).await.expect("recorded");
     true
 }
@@ -115,18 +115,18 @@ async fn send(store: &Store, channel: &str, now: Timestamp) -> bool {
 async fn fill(store: &Store) {
     let began = at("2026-03-02T08:00:00Z").as_second();
     let fine = Doc::new().service("iCloud Backup").service("iCloud Mail").service("Photos");
-    look_twice(store, &fine, at(START)).await;
+    poll_twice(store, &fine, at(START)).await;
     let down = Doc::new()
         .service("iCloud Backup")
         .event("1001", "Outage", "ongoing", began, None)
         .service("iCloud Mail")
         .service("Photos");
-    look_twice(store, &down, at("2026-03-02T09:10:00Z")).await;
+    poll_twice(store, &down, at("2026-03-02T09:10:00Z")).await;
     for channel in CHANNELS {
         while send(store, channel, at("2026-03-02T09:11:00Z")).await {}
     }
-    look_twice(store, &newest(), at("2026-03-02T09:50:00Z")).await;
-    // One is in flight on each channel, and for programs two more wait behind it.
+    poll_twice(store, &newest_document(), at("2026-03-02T09:50:00Z")).await;
+    // One message is in flight on each channel. On the channel for programs two more are pending.
     for channel in CHANNELS {
         begin(store, channel, at("2026-03-02T09:51:00Z")).await.expect("a message");
     }
@@ -137,14 +137,14 @@ async fn fill(store: &Store) {
 
 /// Returns a directory with such a database, closed.
 async fn filled() -> TempDir {
-    let folder = folder();
+    let folder = temp_dir();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
     folder
 }
 
 fn copy(from: &Path) -> TempDir {
-    let folder = folder();
+    let folder = temp_dir();
     for entry in fs::read_dir(from).expect("a directory").flatten() {
         if entry.file_name() != "statusd.lock" {
             fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
@@ -161,8 +161,8 @@ async fn open_deliveries(store: &Store) -> BTreeSet<Delivery> {
     deliveries.into_iter().map(|delivery| (delivery.id, delivery.channel)).collect()
 }
 
-/// Opens a damaged copy and works with it as the daemon does. Returns what is wrong.
-async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
+/// Opens a damaged copy and uses it like the daemon. Returns a violated promise.
+async fn violation(folder: &Path, pending: &BTreeSet<Delivery>) -> Option<String> {
     let now = at("2026-03-02T12:00:00Z");
     let Opened { store, lost } = match Store::open(folder, now) {
         Ok(opened) => opened,
@@ -172,8 +172,8 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
     // A delivery with a damaged channel name is still listed.
     let numbers =
         |deliveries: &BTreeSet<Delivery>| -> Vec<i64> { deliveries.iter().map(|(id, _)| *id).collect() };
-    if numbers(&waits) != numbers(waited) && lost.is_none() {
-        return Some(format!("silently lost: {waits:?} of {waited:?}"));
+    if numbers(&waits) != numbers(pending) && lost.is_none() {
+        return Some(format!("silently lost: {waits:?} of {pending:?}"));
     }
     store.last_liveness_report(now).await.expect("written");
     store.phones().await.expect("readable");
@@ -182,8 +182,8 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
     store.changes(&ChangeFilter::default()).await.expect("a history");
     store.outages(&feed_id(), Timestamp::MIN).await.expect("outages");
     store.coverage(&feed_id(), Timestamp::MIN).await.expect("coverage");
-    let before: BTreeSet<i64> = all(&store).await;
-    look_twice(&store, &newest(), now).await;
+    let before: BTreeSet<i64> = delivery_ids(&store).await;
+    poll_twice(&store, &newest_document(), now).await;
     for delivery in store.deliveries(true).await.expect("an outbox") {
         let is_news = !before.contains(&delivery.id);
         if is_news && matches!(delivery.change.kind, ChangeKind::Began | ChangeKind::Reopened) {
@@ -196,14 +196,14 @@ async fn trouble(folder: &Path, waited: &BTreeSet<Delivery>) -> Option<String> {
                 .remind(&feed_id(), channel, SignedDuration::from_hours(1), &|_| true, now)
                 .await
                 .expect("written");
-            store.lasting(&feed_id(), channel).await.expect("outages");
+            store.ongoing_outages(&feed_id(), channel).await.expect("outages");
             send(&store, channel, now).await;
         }
     }
     None
 }
 
-async fn all(store: &Store) -> BTreeSet<i64> {
+async fn delivery_ids(store: &Store) -> BTreeSet<i64> {
     store.deliveries(true).await.expect("an outbox").into_iter().map(|delivery| delivery.id).collect()
 }
 
@@ -211,77 +211,77 @@ async fn all(store: &Store) -> BTreeSet<i64> {
 async fn flip(count: usize) {
     let folder = filled().await;
     let whole = fs::read(folder.path().join(DATABASE)).expect("a file");
-    let waited = {
+    let pending = {
         let copied = copy(folder.path());
         let opened = Store::open(copied.path(), at(START)).expect("a store");
         open_deliveries(&opened.store).await
     };
-    assert_eq!(waited.len(), 6, "{waited:?}");
+    assert_eq!(pending.len(), 6, "{pending:?}");
     let seed = std::env::var("STATUSD_SEED")
         .ok()
         .map_or_else(|| fastrand::u64(..), |seed| seed.parse().expect("a number"));
-    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut wrong = Vec::new();
     for number in 0..count {
         let bytes = if number % 5 == 0 { HEADER_BYTES } else { whole.len() };
-        let bit = dice.usize(..bytes * 8);
+        let bit = rng.usize(..bytes * 8);
         let copied = copy(folder.path());
         let mut bytes = whole.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
         fs::write(copied.path().join(DATABASE), bytes).expect("written");
-        if let Some(trouble) = trouble(copied.path(), &waited).await {
-            wrong.push(format!("bit {bit}: {trouble}"));
+        if let Some(violation) = violation(copied.path(), &pending).await {
+            wrong.push(format!("bit {bit}: {violation}"));
         }
     }
     assert!(wrong.is_empty(), "STATUSD_SEED={seed}: {} of {count}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[tokio::test]
-async fn a_flipped_bit_neither_stops_statusd_nor_loses_or_repeats_anything_silently() {
+async fn survives_a_flipped_bit() {
     flip(FEW).await;
 }
 
 #[tokio::test]
 #[ignore = "minutes"]
-async fn two_thousand_five_hundred_flipped_bits() {
+async fn survives_2_500_flipped_bits() {
     flip(MANY).await;
 }
 
-/// What people were told, and what waits, after a file was changed while statusd was off.
-async fn after(change: impl FnOnce(&Path)) -> (Option<String>, usize) {
+/// Changes files while statusd is off. Returns the reported loss and the number of open deliveries.
+async fn reopen_after(change: impl FnOnce(&Path)) -> (Option<String>, usize) {
     let folder = filled().await;
     change(folder.path());
-    let opened = Store::open(folder.path(), at("2026-03-02T12:00:00Z")).expect("it starts");
+    let opened = Store::open(folder.path(), at("2026-03-02T12:00:00Z")).expect("the store opens");
     (opened.lost, open_deliveries(&opened.store).await.len())
 }
 
 #[tokio::test]
-async fn a_missing_or_empty_database_is_announced() {
-    let gone = after(|state| fs::remove_file(state.join(DATABASE)).expect("removed")).await;
+async fn reports_a_missing_or_empty_database() {
+    let gone = reopen_after(|state| fs::remove_file(state.join(DATABASE)).expect("removed")).await;
     assert_eq!(gone, (Some(String::new()), 0));
-    let emptied = after(|state| fs::write(state.join(DATABASE), "").expect("written")).await;
+    let emptied = reopen_after(|state| fs::write(state.join(DATABASE), "").expect("written")).await;
     assert_eq!(emptied, (Some(String::new()), 0));
-    assert_eq!(after(|_| ()).await, (None, 6));
+    assert_eq!(reopen_after(|_| ()).await, (None, 6));
 }
 
 #[tokio::test]
-async fn a_loss_is_announced_once() {
+async fn reports_a_loss_once() {
     let folder = filled().await;
     fs::write(folder.path().join(DATABASE), "").expect("written");
-    let open = || Store::open(folder.path(), at(START)).expect("it starts");
-    // The first run dies before it says so.
+    let open = || Store::open(folder.path(), at(START)).expect("the store opens");
+    // The first process ends before it reports the loss.
     assert_eq!(open().lost, Some(String::new()));
     let Opened { store, lost } = open();
     assert_eq!(lost, Some(String::new()));
     let beliefs = store.beliefs(&feed_id()).await.expect("beliefs");
-    let told = Change::history_lost(beliefs.feed.clone(), "", at(START));
-    store.record_change(&told, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
+    let change = Change::history_lost(beliefs.feed.clone(), "", at(START));
+    store.record_change(&change, &|_| vec!["desktop".to_owned()], at(START)).await.expect("written");
     drop(store);
     assert_eq!(open().lost, None);
 }
 
 #[tokio::test]
-async fn half_a_database_keeps_what_can_be_read() {
+async fn recovers_the_readable_tables() {
     let folder = filled().await;
     let path = folder.path().join(DATABASE);
     // Losing the coverage table is not reported, and all other data remains.
@@ -294,7 +294,7 @@ async fn half_a_database_keeps_what_can_be_read() {
     let mut bytes = fs::read(&path).expect("a file");
     bytes[(page - 1) * 4096..page * 4096].fill(0xa5);
     fs::write(&path, bytes).expect("written");
-    let opened = Store::open(folder.path(), at("2026-03-02T12:00:00Z")).expect("it starts");
+    let opened = Store::open(folder.path(), at("2026-03-02T12:00:00Z")).expect("the store opens");
     assert_eq!((opened.lost, open_deliveries(&opened.store).await.len()), (None, 6));
     assert!(
         fs::read_dir(folder.path())
@@ -306,20 +306,20 @@ async fn half_a_database_keeps_what_can_be_read() {
 
 /// The root page of each table is stored twice, so that a damaged schema loses no table.
 #[tokio::test]
-async fn all_rows_are_recovered_without_a_schema() {
+async fn recovers_all_rows_without_a_schema() {
     let folder = filled().await;
     let path = folder.path().join(DATABASE);
     let mut bytes = fs::read(&path).expect("a file");
     bytes[HEADER_BYTES..4096].fill(0xa5);
     fs::write(&path, bytes).expect("written");
-    let waited = {
+    let pending = {
         let copied = copy(folder.path());
-        let opened = Store::open(copied.path(), at(START)).expect("it starts");
+        let opened = Store::open(copied.path(), at(START)).expect("the store opens");
         open_deliveries(&opened.store).await
     };
-    assert_eq!(waited.len(), 6);
-    assert_eq!(trouble(folder.path(), &waited).await, None);
-    // So is a file that was written anew while statusd ran: its tables are at other places.
+    assert_eq!(pending.len(), 6);
+    assert_eq!(violation(folder.path(), &pending).await, None);
+    // The same holds for a file rewritten at runtime, whose tables have other root pages.
     let folder = filled().await;
     let path = folder.path().join(DATABASE);
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
@@ -329,12 +329,12 @@ async fn all_rows_are_recovered_without_a_schema() {
     let mut bytes = fs::read(&path).expect("a file");
     bytes[HEADER_BYTES..4096].fill(0);
     fs::write(&path, bytes).expect("written");
-    assert_eq!(trouble(folder.path(), &waited).await, None);
+    assert_eq!(violation(folder.path(), &pending).await, None);
 }
 
 /// Puts an invalid value of each type into each column of the schema.
 #[tokio::test]
-async fn a_malformed_schema_is_damage() {
+async fn treats_a_malformed_schema_as_damage() {
     let folder = filled().await;
     let columns = ["type", "name", "tbl_name", "rootpage", "sql"];
     let values = ["x'ff'", "NULL", "1.5", "'?'", "9223372036854775807"];
@@ -358,7 +358,7 @@ async fn a_malformed_schema_is_damage() {
 /// A flipped bit turns `phase IN (…)` into an unknown function. The database of another program may use
 /// custom functions.
 #[tokio::test]
-async fn an_unknown_function_is_damage_in_our_schema_only() {
+async fn unknown_function_is_damage_only_in_statusds_schema() {
     let rename = |path: &Path, from: &str, to: &str| {
         let database = rusqlite::Connection::open(path).expect("a database");
         let sql = format!(
@@ -368,10 +368,10 @@ async fn an_unknown_function_is_damage_in_our_schema_only() {
     };
     let ours = filled().await;
     rename(&ours.path().join(DATABASE), "phase IN", "phase0IN");
-    let Opened { store, lost } = Store::open(ours.path(), at(START)).expect("it starts");
+    let Opened { store, lost } = Store::open(ours.path(), at(START)).expect("the store opens");
     assert_eq!((lost, open_deliveries(&store).await.len()), (None, 6));
 
-    let another = folder();
+    let another = temp_dir();
     let path = another.path().join(DATABASE);
     let database = rusqlite::Connection::open(&path).expect("a database");
     let sql = "CREATE TABLE photo (name TEXT CHECK (length(name) > 0)); INSERT INTO photo VALUES ('a')";
@@ -386,7 +386,7 @@ async fn an_unknown_function_is_damage_in_our_schema_only() {
 
 /// The start skips the check of a large database only if it is unchanged since the last stop.
 #[tokio::test]
-async fn a_large_database_that_was_changed_is_checked() {
+async fn checks_a_large_database_changed_by_another_program() {
     let folder = filled().await;
     let path = folder.path().join(DATABASE);
     let database = rusqlite::Connection::open(&path).expect("a database");
@@ -397,12 +397,12 @@ async fn a_large_database_that_was_changed_is_checked() {
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'delivery_due'", [], |row| row.get(0))
         .expect("a page");
     drop(database);
-    // Checked, and sealed when it is closed.
-    assert_eq!(Store::open(folder.path(), at(START)).expect("it starts").lost, None);
+    // Opening checks the database, closing seals it.
+    assert_eq!(Store::open(folder.path(), at(START)).expect("the store opens").lost, None);
     let mut bytes = fs::read(&path).expect("a file");
     bytes[(page as usize - 1) * 4096..][..16].fill(0xa5);
     fs::write(&path, bytes).expect("written");
-    let opened = Store::open(folder.path(), at(START)).expect("it starts");
+    let opened = Store::open(folder.path(), at(START)).expect("the store opens");
     assert_eq!((opened.lost, open_deliveries(&opened.store).await.len()), (None, 6));
     let mut names = fs::read_dir(folder.path()).expect("entries").flatten().map(|entry| entry.file_name());
     assert!(names.any(|name| name.to_string_lossy().starts_with("statusd.db.damaged-")), "it was checked");
@@ -410,8 +410,8 @@ async fn a_large_database_that_was_changed_is_checked() {
 
 /// `ack` and `snooze` write with or without a daemon, and do not check the file.
 #[tokio::test]
-async fn a_writer_beside_the_daemon_updates_the_mark_and_seals_nothing() {
-    let folder = folder();
+async fn second_writer_updates_the_mark_without_sealing() {
+    let folder = temp_dir();
     let state = folder.path().join("state");
     drop(Store::open(&state, at(START)).expect("a store"));
     let mark = || fs::read_to_string(state.join("statusd.mark")).expect("a mark");
@@ -426,8 +426,8 @@ async fn a_writer_beside_the_daemon_updates_the_mark_and_seals_nothing() {
 }
 
 #[tokio::test]
-async fn a_lost_or_damaged_wal_loses_no_commit() {
-    let folder = folder();
+async fn lost_or_damaged_wal_loses_no_commit() {
+    let folder = temp_dir();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
     let expected = open_deliveries(&store).await;
@@ -447,41 +447,41 @@ async fn a_lost_or_damaged_wal_loses_no_commit() {
                 fs::write(&path, bytes).expect("written");
             }
         }
-        let opened = Store::open(killed.path(), at(START)).expect("it starts");
+        let opened = Store::open(killed.path(), at(START)).expect("the store opens");
         assert_eq!(opened.lost, None, "damage {damage}");
         assert_eq!(open_deliveries(&opened.store).await, expected, "damage {damage}");
     }
 }
 
 #[tokio::test]
-async fn an_older_copy_of_the_database_is_announced_and_past_events_are_not() {
-    let folder = folder();
+async fn reports_an_older_copy_but_not_past_events() {
+    let folder = temp_dir();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
-    look_twice(&store, &Doc::new().service("iCloud Backup"), at(START)).await;
+    poll_twice(&store, &Doc::new().service("iCloud Backup"), at(START)).await;
     drop(store);
     let older = fs::read(folder.path().join(DATABASE)).expect("a file");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
     drop(store);
     fs::write(folder.path().join(DATABASE), older).expect("written");
-    let Opened { store, lost } = Store::open(folder.path(), at(START)).expect("it starts");
+    let Opened { store, lost } = Store::open(folder.path(), at(START)).expect("the store opens");
     assert_eq!(lost, Some(String::new()));
-    let changes = look_twice(&store, &newest(), at("2026-03-02T12:00:00Z")).await;
+    let changes = poll_twice(&store, &newest_document(), at("2026-03-02T12:00:00Z")).await;
     let kinds: Vec<&str> = changes.iter().map(|change| change.kind.as_str()).collect();
-    assert_eq!(kinds, ["noted", "began", "began"], "what is over was told or is past");
+    assert_eq!(kinds, ["noted", "began", "began"], "the past outage is not announced");
 }
 
 #[tokio::test]
-async fn a_file_deleted_or_replaced_while_statusd_runs_is_rewritten() {
+async fn rewrites_a_file_deleted_or_replaced_while_running() {
     for replaced in [false, true] {
-        let folder = folder();
+        let folder = temp_dir();
         let path = folder.path().join(DATABASE);
         let store = Store::open(folder.path(), at(START)).expect("a store").store;
         fill(&store).await;
         let expected = open_deliveries(&store).await;
         fs::remove_file(&path).expect("removed");
         if replaced {
-            fs::write(&path, "somebody's").expect("written");
+            fs::write(&path, "another file").expect("written");
         }
         store.keep_file().await.expect("written anew");
         let beside = Store::open_existing(folder.path(), false).expect("readable").expect("a database");
@@ -491,7 +491,7 @@ async fn a_file_deleted_or_replaced_while_statusd_runs_is_rewritten() {
         begin(&store, "webhook.ops", at("2026-03-02T12:00:00Z")).await.expect("a message");
         store.snooze(at("2026-03-02T13:00:00Z"), at("2026-03-02T12:00:00Z")).await.expect("written");
         drop(store);
-        let Opened { store, lost } = Store::open(folder.path(), at(START)).expect("it starts");
+        let Opened { store, lost } = Store::open(folder.path(), at(START)).expect("the store opens");
         assert_eq!((lost, open_deliveries(&store).await), (None, expected));
         let snooze = store.snoozed().await.expect("readable").expect("a snooze");
         assert_eq!(snooze.until, at("2026-03-02T13:00:00Z"));
@@ -499,8 +499,8 @@ async fn a_file_deleted_or_replaced_while_statusd_runs_is_rewritten() {
 }
 
 #[tokio::test]
-async fn the_next_write_restores_a_deleted_file() {
-    let folder = folder();
+async fn next_write_restores_a_deleted_file() {
+    let folder = temp_dir();
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     fill(&store).await;
     fs::remove_dir_all(folder.path()).expect("removed");
@@ -511,7 +511,7 @@ async fn the_next_write_restores_a_deleted_file() {
 }
 
 #[tokio::test]
-async fn a_malformed_row_costs_only_itself() {
+async fn malformed_row_affects_only_itself() {
     let folder = filled().await;
     let database = rusqlite::Connection::open(folder.path().join(DATABASE)).expect("a database");
     database
@@ -529,20 +529,20 @@ async fn a_malformed_row_costs_only_itself() {
         )
         .expect("damaged");
     drop(database);
-    let waited = (3..=5).flat_map(|id| CHANNELS.map(|channel| (id, channel.to_owned())));
-    let waited: BTreeSet<Delivery> = {
-        let opened = Store::open(copy(folder.path()).path(), at(START)).expect("it starts");
+    let pending = (3..=5).flat_map(|id| CHANNELS.map(|channel| (id, channel.to_owned())));
+    let pending: BTreeSet<Delivery> = {
+        let opened = Store::open(copy(folder.path()).path(), at(START)).expect("the store opens");
         let open = open_deliveries(&opened.store).await;
         assert_eq!(opened.store.snoozed().await.expect("readable"), None);
-        assert_eq!(open.len(), waited.count());
+        assert_eq!(open.len(), pending.count());
         open
     };
-    assert_eq!(trouble(folder.path(), &waited).await, None);
+    assert_eq!(violation(folder.path(), &pending).await, None);
 }
 
 /// Runs the real program with failing system calls on its database. Returns its log.
 #[cfg(target_os = "linux")]
-fn run_with(state: &Path, calls: &str, fault: &str) -> String {
+fn run_with_fault(state: &Path, calls: &str, fault: &str) -> String {
     use std::io::{BufRead, BufReader};
     use std::process::{Command, Stdio};
     let config = state.join("statusd.toml");
@@ -565,11 +565,11 @@ fn run_with(state: &Path, calls: &str, fault: &str) -> String {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("strace, which scripts/test installs");
-    let said = BufReader::new(child.stderr.take().expect("piped"));
+        .expect("strace starts (scripts/test installs it)");
+    let stderr = BufReader::new(child.stderr.take().expect("piped"));
     let mut log = String::new();
-    // It works, or it ends by itself: then there are no more lines.
-    for line in said.lines().map_while(Result::ok) {
+    // The daemon polls or exits by itself, which ends its output.
+    for line in stderr.lines().map_while(Result::ok) {
         log.push_str(&line);
         log.push('\n');
         if line.contains("refused the connection") {
@@ -584,7 +584,7 @@ fn run_with(state: &Path, calls: &str, fault: &str) -> String {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_read_or_write_error_discards_nothing() {
+async fn read_or_write_error_discards_nothing() {
     let folder = filled().await;
     let whole = fs::read(folder.path().join(DATABASE)).expect("a file");
     let each = |call: &'static str, error: &'static str, whens: &'static [&'static str]| {
@@ -596,11 +596,11 @@ async fn a_read_or_write_error_discards_nothing() {
         .chain(each("pwrite64", "ENOSPC", &["1", "1+"]));
     for (call, fault) in faults {
         let copied = copy(folder.path());
-        let log = run_with(copied.path(), call, &fault);
+        let log = run_with_fault(copied.path(), call, &fault);
         let names = fs::read_dir(copied.path()).expect("entries").flatten();
         let damaged = names.filter(|entry| entry.file_name().to_string_lossy().contains("damaged")).count();
         assert_eq!(damaged, 0, "{call} {fault}: {log}");
-        let opened = Store::open(copied.path(), at(START)).expect("it starts");
+        let opened = Store::open(copied.path(), at(START)).expect("the store opens");
         assert_eq!(
             (opened.lost, open_deliveries(&opened.store).await.len()),
             (None, 6),

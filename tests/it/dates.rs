@@ -6,8 +6,6 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::civil::DateTime;
@@ -15,8 +13,10 @@ use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-/// A way to write a date: a pattern for `strftime`, the offset of its zone in hours, the words for the
-/// halves of the day, and what else the locale changes.
+use crate::common::recordings::{read_recording, recordings};
+
+/// A date format: a pattern for `strftime`, the UTC offset in hours, the words for AM and PM, and other
+/// replacements of the locale.
 struct Form {
     pattern: &'static str,
     hours: i8,
@@ -295,7 +295,7 @@ fn days() -> String {
 }
 
 #[test]
-fn every_form_of_dates_brings_the_same_notices() {
+fn every_date_format_yields_the_same_notices() {
     let recording = days();
     let notices = replayed(&recording);
     let count = |kind: &str| notices.matches(&format!("\"kind\":\"{kind}\"")).count();
@@ -312,7 +312,7 @@ fn every_form_of_dates_brings_the_same_notices() {
 
 /// The next document with a correct stamp is accepted at once.
 #[test]
-fn a_stamp_in_the_future_makes_nobody_deaf() {
+fn future_stamp_does_not_block_later_documents() {
     let day = "2026-05-05";
     let old = |posted: &str| event(1, "2026-05-04", true, at(posted, "07:00"));
     for future in ["2027-05-05", "2026-05-07", "2099-12-31", "2199-12-31"] {
@@ -331,12 +331,10 @@ fn a_stamp_in_the_future_makes_nobody_deaf() {
 }
 
 #[test]
-#[ignore = "needs recordings of the real feed in ../shared/data or $STATUSD_RECORDINGS"]
-fn real_recordings_bring_the_same_notices_in_every_form() {
-    let recordings = recordings();
-    assert!(!recordings.is_empty(), "no recording found: set STATUSD_RECORDINGS to a folder that has some");
-    for path in recordings {
-        let recording = read(&path);
+#[ignore = "needs recordings of the real feed in $STATUSD_RECORDINGS"]
+fn real_recordings_yield_the_same_notices_in_every_date_format() {
+    for path in recordings() {
+        let recording = read_recording(&path);
         let notices = replayed(&recording);
         for form in &FORMS {
             let rewritten = rewritten(&recording, form, &["datePosted", "startDate", "endDate"]);
@@ -344,25 +342,4 @@ fn real_recordings_bring_the_same_notices_in_every_form() {
             println!("{}: {}: {} notices", path.display(), form.pattern, notices.lines().count());
         }
     }
-}
-
-fn recordings() -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folders = [Some(beside), std::env::var_os("STATUSD_RECORDINGS").map(PathBuf::from)];
-    let entries = folders.into_iter().flatten().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-    let paths = entries.map(|entry| entry.expect("a readable folder").path());
-    paths
-        .filter(|path| [".jsonl", ".jsonl.zst"].iter().any(|end| path.to_string_lossy().ends_with(end)))
-        .collect()
-}
-
-fn read(path: &Path) -> String {
-    let bytes = fs::read(path).expect("a readable recording");
-    if path.extension().is_none_or(|extension| extension != "zst") {
-        return String::from_utf8(bytes).expect("UTF-8");
-    }
-    let mut text = String::new();
-    let mut decoder = ruzstd::decoding::StreamingDecoder::new(&bytes[..]).expect("zstd");
-    decoder.read_to_string(&mut text).expect("UTF-8 in zstd");
-    text
 }

@@ -2,11 +2,11 @@
 #![cfg(all(unix, not(target_os = "macos")))]
 
 use crate::common;
-use crate::common::bus::{Bus, Held, Says, Server};
+use crate::common::bus::{Bus, Held, NotifyReply, Server};
 use statusd::channel::Transport as _;
 use statusd::channel::desktop::Desktop;
 use statusd::channel::desktop::Urgency;
-use statusd::channel::{Fate, Notice, SendOutcome, Wish};
+use statusd::channel::{AlarmAction, AlarmResult, Notice, SendOutcome};
 use statusd::model::Severity;
 
 fn notice(title: &str, body: &str) -> Notice {
@@ -30,25 +30,25 @@ fn end(receipt: &str) -> Notice {
 }
 
 #[track_caller]
-fn receipt(answer: SendOutcome) -> String {
-    match answer {
+fn receipt(outcome: SendOutcome) -> String {
+    match outcome {
         SendOutcome::Delivered { receipt: Some(receipt), .. } => receipt,
         other => panic!("not delivered with a receipt: {other:?}"),
     }
 }
 
 #[track_caller]
-fn check_not_reached(answer: &SendOutcome, words: &str) {
-    let SendOutcome::Transient { after_s: None, reached: false, words: said } = answer else {
-        panic!("not an unreached retry: {answer:?}");
+fn check_not_reached(outcome: &SendOutcome, detail: &str) {
+    let SendOutcome::Transient { after_s: None, reached: false, detail: text } = outcome else {
+        panic!("not an unreached retry: {outcome:?}");
     };
-    assert!(said.contains(words), "{said}");
+    assert!(text.contains(detail), "{text}");
 }
 
 const USUAL: [&str; 2] = ["body", "actions"];
 
 #[tokio::test]
-async fn a_start_is_critical_stays_and_says_who_it_is_from() {
+async fn start_is_critical_and_does_not_expire() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     receipt(
@@ -71,7 +71,7 @@ async fn a_start_is_critical_stays_and_says_who_it_is_from() {
 }
 
 #[tokio::test]
-async fn an_alarm_is_heard_where_the_server_plays_sounds_and_nothing_else_is() {
+async fn only_alarms_play_a_sound() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body", "actions", "sound"]).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -83,7 +83,7 @@ async fn an_alarm_is_heard_where_the_server_plays_sounds_and_nothing_else_is() {
 
 /// notify-osd turns a bubble that never expires into a dialog and returns the id 0.
 #[tokio::test]
-async fn a_server_without_buttons_is_not_asked_to_let_anything_stay() {
+async fn bubbles_expire_on_a_server_without_actions() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body", "body-markup"]).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -94,7 +94,7 @@ async fn a_server_without_buttons_is_not_asked_to_let_anything_stay() {
 }
 
 #[tokio::test]
-async fn markup_is_escaped_for_a_server_that_has_it() {
+async fn escapes_markup_if_the_server_supports_it() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body", "body-markup"]).await;
     Desktop::at(&bus.address).send(&notice("<b>A & B</b>", "<a href=\"x\">A & 'B'</a>\u{202e}\u{1b}")).await;
@@ -105,7 +105,7 @@ async fn markup_is_escaped_for_a_server_that_has_it() {
 }
 
 #[tokio::test]
-async fn text_stays_text_for_a_server_without_markup() {
+async fn sends_plain_text_without_markup_support() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body"]).await;
     Desktop::at(&bus.address).send(&notice("A & B", "<i>A & 'B'</i>\u{202e}\u{1b}")).await;
@@ -115,7 +115,7 @@ async fn text_stays_text_for_a_server_without_markup() {
 }
 
 #[tokio::test]
-async fn all_messages_go_over_one_connection_and_abilities_are_asked_once() {
+async fn reuses_one_connection_and_queries_capabilities_once() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body"]).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -125,16 +125,16 @@ async fn all_messages_go_over_one_connection_and_abilities_are_asked_once() {
         let bubble = server.next().await;
         // More signals than the queue of an unread connection holds. The queue must not fill up.
         for _ in 0..200 {
-            server.tell_closed(&bubble.sender, bubble.id).await;
+            server.expire(&bubble.sender, bubble.id).await;
         }
         senders.push(bubble.sender);
     }
     assert!(senders.iter().all(|sender| *sender == senders[0]), "{senders:?}");
-    assert_eq!(server.asked(), 1);
+    assert_eq!(server.capability_queries(), 1);
 }
 
 #[tokio::test]
-async fn the_end_replaces_the_start_even_after_statusd_was_restarted() {
+async fn end_replaces_the_start_after_a_restart() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -152,7 +152,7 @@ async fn the_end_replaces_the_start_even_after_statusd_was_restarted() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_start_that_went_from_the_screen_does_not_stay() {
+async fn end_of_a_dismissed_start_expires() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -165,7 +165,7 @@ async fn the_end_of_a_start_that_went_from_the_screen_does_not_stay() {
 }
 
 #[tokio::test]
-async fn an_id_of_another_run_of_the_server_is_never_used() {
+async fn does_not_reuse_ids_of_an_earlier_server() {
     let bus = Bus::start();
     let mut desktop = Desktop::at(&bus.address);
     let first = Server::start(&bus, &["body", "body-markup"]).await;
@@ -176,12 +176,12 @@ async fn an_id_of_another_run_of_the_server_is_never_used() {
     receipt(desktop.send(&end(&start)).await);
 
     let (another, ended) = (second.next().await, second.next().await);
-    assert_eq!(another.body, "&", "the new server was asked for its abilities");
+    assert_eq!(another.body, "&", "the new server's capabilities were queried");
     assert_eq!((another.id, ended.replaces_id, ended.id), (1, 0, 2));
 }
 
 #[tokio::test]
-async fn an_id_of_another_session_is_never_used_and_the_new_one_is_found_at_once() {
+async fn does_not_reuse_ids_of_an_earlier_session() {
     let bus = Bus::start();
     let mut desktop = Desktop::at(&bus.address_without_guid());
     let server = Server::start(&bus, &["body"]).await;
@@ -198,7 +198,7 @@ async fn an_id_of_another_session_is_never_used_and_the_new_one_is_found_at_once
 }
 
 #[tokio::test]
-async fn a_receipt_that_is_not_ours_is_shown_as_new() {
+async fn foreign_receipt_shows_a_new_bubble() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body"]).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -209,14 +209,13 @@ async fn a_receipt_that_is_not_ours_is_shown_as_new() {
 }
 
 #[tokio::test]
-async fn without_a_bus_it_says_so_and_may_work_later() {
+async fn reports_a_missing_bus_and_recovers() {
     let mut bus = Bus::start();
     let mut desktop = Desktop::at(&bus.address_without_guid());
     bus.kill();
-    check_not_reached(
-        &desktop.send(&notice("down", "")).await,
-        "no desktop session bus (is anybody logged in?",
-    );
+    let outcome = desktop.send(&notice("down", "")).await;
+    check_not_reached(&outcome, "cannot reach the desktop session bus: ");
+    check_not_reached(&outcome, "; check that a user is logged in");
 
     let bus = bus.restart();
     let mut server = Server::start(&bus, &["body"]).await;
@@ -225,77 +224,84 @@ async fn without_a_bus_it_says_so_and_may_work_later() {
 }
 
 #[tokio::test]
-async fn when_the_bus_goes_it_says_so() {
+async fn reports_a_lost_bus() {
     let mut bus = Bus::start();
     let _server = Server::start(&bus, &["body"]).await;
     let mut desktop = Desktop::at(&bus.address);
     receipt(desktop.send(&notice("down", "")).await);
     bus.kill();
-    check_not_reached(&desktop.send(&notice("down", "")).await, "no desktop session bus");
+    check_not_reached(&desktop.send(&notice("down", "")).await, "cannot reach the desktop session bus");
 }
 
 #[tokio::test]
-async fn an_unusable_address_is_no_reason_to_give_up() {
+async fn unusable_address_is_a_transient_failure() {
     check_not_reached(&Desktop::at("nonsense").send(&notice("down", "")).await, "DBUS_SESSION_BUS_ADDRESS");
 }
 
 #[tokio::test]
-async fn without_a_notification_server_it_says_so_and_may_work_later() {
+async fn reports_a_missing_notification_server_and_recovers() {
     let bus = Bus::start();
     let mut desktop = Desktop::at(&bus.address);
-    check_not_reached(&desktop.send(&notice("down", "")).await, "install a notification server");
+    check_not_reached(
+        &desktop.send(&notice("down", "")).await,
+        "no notification server in this desktop session",
+    );
 
     let mut server = Server::start(&bus, &["body"]).await;
     receipt(desktop.send(&notice("down", "")).await);
     assert_eq!(server.next().await.summary, "down");
 }
 
-/// The message arrived; only the answer did not. Whoever repeats it must know.
-async fn hung(desktop: &mut Desktop, server: &mut Server, notice: &Notice) -> common::bus::Bubble {
+/// Sends to a server that shows the bubble and never replies.
+async fn send_without_reply(
+    desktop: &mut Desktop,
+    server: &mut Server,
+    notice: &Notice,
+) -> common::bus::Bubble {
     let came = async {
         let bubble = server.next().await;
         tokio::time::pause();
         bubble
     };
-    let (answer, bubble) = tokio::join!(desktop.send(notice), came);
+    let (outcome, bubble) = tokio::join!(desktop.send(notice), came);
     tokio::time::resume();
-    check_reached(&answer);
+    check_reached(&outcome);
     bubble
 }
 
-/// Sends to a server that answers nothing, not even whether it lives.
-async fn send_in_vain(desktop: &mut Desktop, server: &mut Server, notice: &Notice) -> SendOutcome {
+/// Sends to a server that answers no call, not even a probe.
+async fn send_to_hanging(desktop: &mut Desktop, server: &mut Server, notice: &Notice) -> SendOutcome {
     let probed = async {
-        server.until_probed().await;
-        // Nothing is left to happen but the deadline: the clock jumps there.
+        server.wait_for_probe().await;
+        // Only the deadline is left, so the paused clock jumps to it.
         tokio::time::pause();
     };
-    let (answer, ()) = tokio::join!(desktop.send(notice), probed);
+    let (outcome, ()) = tokio::join!(desktop.send(notice), probed);
     tokio::time::resume();
-    answer
+    outcome
 }
 
 #[track_caller]
-fn check_reached(answer: &SendOutcome) {
-    assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
+fn check_reached(outcome: &SendOutcome) {
+    assert!(matches!(outcome, SendOutcome::Transient { after_s: None, reached: true, .. }), "{outcome:?}");
 }
 
 /// A shell that hung for 40 s once showed the start three times, and the copies stayed.
 #[tokio::test]
-async fn a_server_that_hangs_is_given_one_copy_and_its_late_answer_counts() {
+async fn sends_one_copy_to_a_hanging_server() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
     let down = notice("down", "");
-    server.hold(Held::Bubbles);
-    let shown = hung(&mut desktop, &mut server, &down).await;
+    server.hold(Held::Notify);
+    let shown = send_without_reply(&mut desktop, &mut server, &down).await;
     server.hold(Held::Everything);
     for _ in 0..3 {
-        check_reached(&send_in_vain(&mut desktop, &mut server, &down).await);
+        check_reached(&send_to_hanging(&mut desktop, &mut server, &down).await);
     }
     // Other messages are not sent either.
     let other = Notice { key: "another".to_owned(), ..notice("other", "") };
-    check_not_reached(&send_in_vain(&mut desktop, &mut server, &other).await, "does not answer");
+    check_not_reached(&send_to_hanging(&mut desktop, &mut server, &other).await, "does not respond");
     assert!(server.is_quiet());
 
     server.hold(Held::Nothing);
@@ -308,7 +314,7 @@ async fn a_server_that_hangs_is_given_one_copy_and_its_late_answer_counts() {
 /// While GNOME Shell hangs, its server returns an error after 25 s. The shell shows the bubble later, so
 /// the next attempt once left a copy that was never closed.
 #[tokio::test]
-async fn a_server_that_was_met_before_and_hangs_is_sent_nothing_until_it_goes_on() {
+async fn sends_nothing_to_a_known_server_while_it_hangs() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
@@ -317,16 +323,19 @@ async fn a_server_that_was_met_before_and_hangs_is_sent_nothing_until_it_goes_on
     server.hold(Held::Everything);
     let down = Notice { key: "another".to_owned(), ..notice("down", "") };
     for _ in 0..3 {
-        check_not_reached(&send_in_vain(&mut desktop, &mut server, &down).await, "does not answer");
-        check_not_reached(&send_in_vain(&mut desktop, &mut server, &end(&before)).await, "does not answer");
+        check_not_reached(&send_to_hanging(&mut desktop, &mut server, &down).await, "does not respond");
+        check_not_reached(
+            &send_to_hanging(&mut desktop, &mut server, &end(&before)).await,
+            "does not respond",
+        );
     }
     let probed = async {
-        server.until_probed().await;
+        server.wait_for_probe().await;
         tokio::time::pause();
     };
     let (is_reachable, ()) = tokio::join!(desktop.is_reachable(), probed);
     tokio::time::resume();
-    assert!(!is_reachable, "another try would be in vain");
+    assert!(!is_reachable, "another attempt would fail");
     server.hold(Held::Nothing);
     assert!(desktop.is_reachable().await);
     receipt(desktop.send(&down).await);
@@ -335,13 +344,13 @@ async fn a_server_that_was_met_before_and_hangs_is_sent_nothing_until_it_goes_on
 }
 
 #[tokio::test]
-async fn a_late_answer_is_taken_for_the_message_it_is_about() {
+async fn late_reply_counts_for_its_message() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
-    server.hold(Held::Bubbles);
+    server.hold(Held::Notify);
     let down = notice("down", "");
-    let shown = hung(&mut desktop, &mut server, &down).await;
+    let shown = send_without_reply(&mut desktop, &mut server, &down).await;
     server.hold(Held::Nothing);
     let start = receipt(desktop.send(&down).await);
     receipt(desktop.send(&end(&start)).await);
@@ -352,13 +361,13 @@ async fn a_late_answer_is_taken_for_the_message_it_is_about() {
 
 /// The server answers other calls, so it may have dropped the message. Repeats are limited.
 #[tokio::test]
-async fn a_message_that_a_living_server_never_confirms_is_repeated_twice_and_late_copies_go() {
+async fn repeats_an_unconfirmed_message_twice_and_closes_late_copies() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
-    server.hold(Held::Bubbles);
+    server.hold(Held::Notify);
     let down = notice("down", "");
-    hung(&mut desktop, &mut server, &down).await;
+    send_without_reply(&mut desktop, &mut server, &down).await;
     let mut copies = 1;
     for _ in 0..4 {
         tokio::time::pause();
@@ -366,9 +375,9 @@ async fn a_message_that_a_living_server_never_confirms_is_repeated_twice_and_lat
         tokio::time::resume();
         let before = copies;
         let mut sending = std::pin::pin!(desktop.send(&down));
-        let answer = loop {
+        let outcome = loop {
             tokio::select! {
-                answer = &mut sending => break answer,
+                outcome = &mut sending => break outcome,
                 _ = server.next() => {
                     copies += 1;
                     tokio::time::pause();
@@ -378,7 +387,7 @@ async fn a_message_that_a_living_server_never_confirms_is_repeated_twice_and_lat
         if copies > before {
             tokio::time::resume();
         }
-        check_reached(&answer);
+        check_reached(&outcome);
     }
     assert_eq!(copies, 3);
 
@@ -394,15 +403,15 @@ async fn a_message_that_a_living_server_never_confirms_is_repeated_twice_and_lat
 }
 
 #[tokio::test]
-async fn a_late_copy_with_the_number_that_counts_stays() {
+async fn keeps_a_late_copy_with_the_current_id() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
-    server.say(Says::Always(7));
-    server.hold(Held::Bubbles);
-    hung(&mut desktop, &mut server, &notice("down", "")).await;
+    server.set_reply(NotifyReply::FixedId(7));
+    server.hold(Held::Notify);
+    send_without_reply(&mut desktop, &mut server, &notice("down", "")).await;
     let other = Notice { key: "another".to_owned(), ..notice("other", "") };
-    hung(&mut desktop, &mut server, &other).await;
+    send_without_reply(&mut desktop, &mut server, &other).await;
     server.hold(Held::Nothing);
     let shown = receipt(desktop.send(&other).await);
     receipt(desktop.send(&end(&shown)).await);
@@ -411,36 +420,36 @@ async fn a_late_copy_with_the_number_that_counts_stays() {
 }
 
 #[tokio::test]
-async fn number_0_is_no_receipt() {
+async fn id_0_is_not_a_receipt() {
     let bus = Bus::start();
     let server = Server::start(&bus, &USUAL).await;
-    server.say(Says::Always(0));
-    let answer = Desktop::at(&bus.address).send(&notice("down", "")).await;
-    assert!(matches!(answer, SendOutcome::Delivered { receipt: None, .. }), "{answer:?}");
+    server.set_reply(NotifyReply::FixedId(0));
+    let outcome = Desktop::at(&bus.address).send(&notice("down", "")).await;
+    assert!(matches!(outcome, SendOutcome::Delivered { receipt: None, .. }), "{outcome:?}");
 }
 
 /// A message that was not shown may be composed anew, with a start and its end combined.
 #[tokio::test]
-async fn an_error_says_that_nothing_was_shown_and_silence_does_not() {
+async fn error_means_not_shown_but_timeout_does_not() {
     let bus = Bus::start();
     let server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
     for error in ["Failed", "InvalidArgs"] {
-        server.say(Says::Error(error));
-        check_not_reached(&desktop.send(&notice("down", "")).await, "did not take it: ");
+        server.set_reply(NotifyReply::Error(error));
+        check_not_reached(&desktop.send(&notice("down", "")).await, "rejected the message: ");
     }
-    for silence in [Says::Error("NoReply"), Says::ShellHangs] {
-        server.say(silence);
+    for silence in [NotifyReply::Error("NoReply"), NotifyReply::ShellHangs] {
+        server.set_reply(silence);
         check_reached(&desktop.send(&notice("down", "")).await);
     }
 }
 
 /// GNOME Shell once replaced the alarm without showing the end, so the user missed it.
 #[tokio::test]
-async fn gnome_shell_shows_an_end_because_its_alarm_is_closed_before() {
+async fn gnome_shell_closes_the_alarm_before_showing_its_end() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
-    server.be_called("gnome-shell");
+    server.set_name("gnome-shell");
     let start = receipt(Desktop::at(&bus.address).send(&notice("down", "")).await);
     let began = server.next().await;
     let mut desktop = Desktop::at(&bus.address);
@@ -463,11 +472,11 @@ async fn gnome_shell_shows_an_end_because_its_alarm_is_closed_before() {
 }
 
 #[tokio::test]
-async fn gnome_shell_lets_an_end_take_the_place_of_a_start_that_disturbs_nobody() {
+async fn gnome_shell_end_replaces_a_start_of_normal_urgency() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
-    server.be_called("gnome-shell");
-    let mut desktop = Desktop::at(&bus.address).with(Urgency::Normal);
+    server.set_name("gnome-shell");
+    let mut desktop = Desktop::at(&bus.address).with_urgency(Urgency::Normal);
     let start = receipt(desktop.send(&notice("down", "")).await);
     assert_eq!(receipt(desktop.send(&end(&start)).await), start);
     assert_eq!(server.next().await.id, server.next().await.replaces_id);
@@ -475,43 +484,43 @@ async fn gnome_shell_lets_an_end_take_the_place_of_a_start_that_disturbs_nobody(
 }
 
 #[tokio::test]
-async fn a_server_that_ends_while_it_is_told_may_have_shown_it() {
+async fn server_exit_during_a_call_counts_as_reached() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
-    server.hold(Held::Bubbles);
+    server.hold(Held::Notify);
     let down = notice("down", "");
     let ending = async {
         server.next().await;
         server.stop().await;
     };
-    let (answer, ()) = tokio::join!(desktop.send(&down), ending);
-    check_reached(&answer);
+    let (outcome, ()) = tokio::join!(desktop.send(&down), ending);
+    check_reached(&outcome);
     let mut server = Server::start(&bus, &USUAL).await;
     receipt(desktop.send(&down).await);
     assert_eq!(server.next().await.replaces_id, 0);
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_say_what_it_can_do_is_given_plain_text() {
+async fn sends_plain_text_if_capabilities_are_unavailable() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body", "body-markup"]).await;
-    server.lose_abilities();
+    server.fail_capabilities();
     let mut desktop = Desktop::at(&bus.address);
     receipt(desktop.send(&notice("A & B", "A & B")).await);
     receipt(desktop.send(&notice("again", "")).await);
     assert_eq!(server.next().await.body, "A & B");
-    assert_eq!(server.asked(), 1);
+    assert_eq!(server.capability_queries(), 1);
 }
 
 #[tokio::test]
-async fn normal_urgency_disturbs_nobody() {
+async fn bubbles_of_normal_urgency_expire() {
     let settings = "urgency = 'normal'";
     let settings: statusd::channel::desktop::Settings = toml::from_str(settings).expect("settings");
     assert_eq!(settings.urgency, Urgency::Normal);
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
-    let mut desktop = Desktop::at(&bus.address).with(Urgency::Normal);
+    let mut desktop = Desktop::at(&bus.address).with_urgency(Urgency::Normal);
     let start = receipt(desktop.send(&notice("down", "")).await);
     receipt(desktop.send(&end(&start)).await);
     let (began, ended) = (server.next().await, server.next().await);
@@ -520,29 +529,32 @@ async fn normal_urgency_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn the_first_address_of_a_list_that_works_is_taken() {
+async fn uses_the_first_working_address_of_a_list() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let list = format!("nonsense;unix:path=/nonexistent/bus;;{}", bus.address);
     receipt(Desktop::at(&list).send(&notice("down", "")).await);
     assert_eq!(server.next().await.summary, "down");
     let none = "nonsense;unix:path=/nonexistent/bus";
-    check_not_reached(&Desktop::at(none).send(&notice("down", "")).await, "no desktop session bus");
+    check_not_reached(
+        &Desktop::at(none).send(&notice("down", "")).await,
+        "cannot reach the desktop session bus",
+    );
 }
 
-fn closed(receipt: &str) -> Fate {
-    Fate::Changed { receipt: format!("closed@{receipt}") }
+fn closed(receipt: &str) -> AlarmResult {
+    AlarmResult::Changed { receipt: format!("closed@{receipt}") }
 }
 
 #[tokio::test]
-async fn the_end_of_an_alarm_that_statusd_closed_stays_until_somebody_dismisses_it() {
+async fn end_of_an_alarm_closed_by_statusd_stays_until_dismissed() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
     let down = notice("down", "");
     let start = receipt(desktop.send(&down).await);
     let id = server.next().await.id;
-    let Fate::Changed { receipt } = desktop.keep_alarm(&down, &start, Wish::Closed).await else {
+    let AlarmResult::Changed { receipt } = desktop.sync_alarm(&down, &start, AlarmAction::Close).await else {
         panic!("not closed")
     };
     assert_eq!(server.next_closed().await, id);
@@ -556,50 +568,51 @@ async fn the_end_of_an_alarm_that_statusd_closed_stays_until_somebody_dismisses_
 }
 
 #[tokio::test]
-async fn an_alarm_that_is_over_is_closed_after_a_restart_of_statusd_too() {
+async fn closes_an_ended_alarm_after_a_restart() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let down = notice("down", "");
     let start = receipt(Desktop::at(&bus.address).send(&down).await);
     let id = server.next().await.id;
     let mut desktop = Desktop::at(&bus.address);
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::OnScreen).await, Fate::Same);
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Left).await, Fate::Same);
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Show).await, AlarmResult::Unchanged);
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Leave).await, AlarmResult::Unchanged);
     assert!(server.has_closed_nothing() && server.is_quiet());
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Closed).await, closed(&start));
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Close).await, closed(&start));
     assert_eq!(server.next_closed().await, id);
 }
 
 #[tokio::test]
-async fn an_alarm_is_shown_again_by_the_next_server_once_and_never_closed_there_by_its_old_number() {
+async fn shows_an_alarm_once_on_a_new_server_and_drops_its_old_id() {
     let bus = Bus::start();
     let mut desktop = Desktop::at(&bus.address);
     let server = Server::start(&bus, &USUAL).await;
     let down = notice("down", "");
     let start = receipt(desktop.send(&down).await);
     server.stop().await;
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::OnScreen).await, Fate::Unknown);
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Show).await, AlarmResult::Retry);
     let mut server = Server::start(&bus, &USUAL).await;
     desktop.until_screen_changes().await;
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Left).await, Fate::Same);
-    let Fate::Changed { receipt: again } = desktop.keep_alarm(&down, &start, Wish::OnScreen).await else {
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Leave).await, AlarmResult::Unchanged);
+    let AlarmResult::Changed { receipt: again } = desktop.sync_alarm(&down, &start, AlarmAction::Show).await
+    else {
         panic!("not shown again");
     };
     let bubble = server.next().await;
     assert_eq!((bubble.summary.as_str(), bubble.replaces_id, bubble.expire), ("down", 0, 0));
-    // As if the receipt could not be written down.
-    let fate = desktop.keep_alarm(&down, &start, Wish::OnScreen).await;
-    assert_eq!(fate, Fate::Changed { receipt: again.clone() });
+    // As if the receipt could not be recorded.
+    let result = desktop.sync_alarm(&down, &start, AlarmAction::Show).await;
+    assert_eq!(result, AlarmResult::Changed { receipt: again.clone() });
     assert!(server.is_quiet());
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::Closed).await, closed(&start));
-    assert!(server.has_closed_nothing(), "number 1 may be somebody else's there");
-    assert_eq!(desktop.keep_alarm(&down, &again, Wish::Closed).await, closed(&again));
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Close).await, closed(&start));
+    assert!(server.has_closed_nothing(), "id 1 may belong to another program on the new server");
+    assert_eq!(desktop.sync_alarm(&down, &again, AlarmAction::Close).await, closed(&again));
     assert_eq!(server.next_closed().await, bubble.id);
 }
 
 /// The bubble itself may be what crashes the server.
 #[tokio::test]
-async fn a_server_that_ends_again_and_again_is_not_shown_the_alarm_each_time() {
+async fn limits_alarms_on_a_crashing_server() {
     let bus = Bus::start();
     let mut desktop = Desktop::at(&bus.address);
     let down = notice("down", "");
@@ -607,55 +620,56 @@ async fn a_server_that_ends_again_and_again_is_not_shown_the_alarm_each_time() {
     let start = receipt(desktop.send(&down).await);
     server.stop().await;
     let server = Server::start(&bus, &USUAL).await;
-    let Fate::Changed { receipt: again } = desktop.keep_alarm(&down, &start, Wish::OnScreen).await else {
+    let AlarmResult::Changed { receipt: again } = desktop.sync_alarm(&down, &start, AlarmAction::Show).await
+    else {
         panic!("not shown again");
     };
     server.stop().await;
     let mut server = Server::start(&bus, &USUAL).await;
-    assert_eq!(desktop.keep_alarm(&down, &again, Wish::OnScreen).await, Fate::Unknown);
+    assert_eq!(desktop.sync_alarm(&down, &again, AlarmAction::Show).await, AlarmResult::Retry);
     assert!(server.is_quiet());
     tokio::time::pause();
     tokio::time::advance(std::time::Duration::from_secs(600)).await;
     tokio::time::resume();
-    let fate = desktop.keep_alarm(&down, &again, Wish::OnScreen).await;
-    assert!(matches!(fate, Fate::Changed { .. }), "{fate:?}");
+    let result = desktop.sync_alarm(&down, &again, AlarmAction::Show).await;
+    assert!(matches!(result, AlarmResult::Changed { .. }), "{result:?}");
     assert_eq!(server.next().await.summary, "down");
 }
 
 #[tokio::test]
-async fn an_alarm_that_the_user_dismissed_is_gone_and_one_whose_time_was_up_is_not() {
+async fn dismissed_alarm_is_gone_but_expired_alarm_is_not() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let mut desktop = Desktop::at(&bus.address);
     let down = notice("down", "");
     let start = receipt(desktop.send(&down).await);
     let bubble = server.next().await;
-    server.tell_closed(&bubble.sender, bubble.id).await;
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::OnScreen).await, Fate::Same);
+    server.expire(&bubble.sender, bubble.id).await;
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Show).await, AlarmResult::Unchanged);
     let start = receipt(desktop.send(&down).await);
     let bubble = server.next().await;
     server.dismiss(&bubble.sender, bubble.id).await;
     desktop.until_screen_changes().await;
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::OnScreen).await, Fate::Gone);
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Show).await, AlarmResult::Gone);
     server.stop().await;
     let server = Server::start(&bus, &USUAL).await;
-    assert_eq!(desktop.keep_alarm(&down, &start, Wish::OnScreen).await, Fate::Gone);
+    assert_eq!(desktop.sync_alarm(&down, &start, AlarmAction::Show).await, AlarmResult::Gone);
     assert!(server.is_quiet());
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_before_the_message_has_not_seen_it() {
+async fn server_hanging_before_the_message_was_not_reached() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &["body"]).await;
     let mut desktop = Desktop::at(&bus.address);
-    server.hold(Held::Abilities);
+    server.hold(Held::Capabilities);
     let down = notice("down", "");
     let hung = async {
-        server.until_asked().await;
+        server.wait_for_capability_query().await;
         tokio::time::pause();
     };
-    let (answer, ()) = tokio::join!(desktop.send(&down), hung);
-    check_not_reached(&answer, "does not answer");
+    let (outcome, ()) = tokio::join!(desktop.send(&down), hung);
+    check_not_reached(&outcome, "does not respond");
     assert!(server.is_quiet());
 
     tokio::time::resume();
@@ -665,15 +679,15 @@ async fn a_server_that_hangs_before_the_message_has_not_seen_it() {
 }
 
 #[tokio::test]
-async fn a_server_that_the_bus_cannot_start_is_named() {
+async fn reports_a_server_that_the_bus_cannot_start() {
     let bus = Bus::start_with_service("/bin/false");
-    let answer = Desktop::at(&bus.address).send(&notice("down", "")).await;
-    check_not_reached(&answer, "notification server does not work: ");
+    let outcome = Desktop::at(&bus.address).send(&notice("down", "")).await;
+    check_not_reached(&outcome, "notification server failed: ");
 }
 
 /// Some login managers leave the variable empty, and D-Bus allows a list of addresses.
 #[tokio::test]
-async fn the_program_finds_its_bus_through_an_empty_variable_and_through_a_list() {
+async fn finds_the_bus_with_an_empty_variable_or_a_list() {
     let bus = Bus::start();
     let mut server = Server::start(&bus, &USUAL).await;
     let home = tempfile::tempdir().expect("a temporary directory");

@@ -7,11 +7,11 @@
 use crate::process;
 use std::sync::Arc;
 
-use crate::common::apple::{Answer, Apple};
+use crate::common::apple::{Apple, Response};
 use crate::common::doc::Doc;
-use crate::common::phone::{Fault, Mux, Phone, Stage};
-use crate::common::phone_certs::Papers;
-use crate::process::{Home, Said};
+use crate::common::phone::{Fault, MockUsbmuxd, Phone, Stage};
+use crate::common::phone_certs::Pairing;
+use crate::process::{CommandOutput, Home};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -37,50 +37,50 @@ fn ago(seconds: i64) -> i64 {
 
 /// Parses the JSON report and checks its exit code.
 #[track_caller]
-fn answer(said: &Said) -> Value {
-    assert_eq!(said.err, "", "{said:?}");
-    let answer: Value = serde_json::from_str(&said.out).expect("JSON");
-    assert_eq!(answer["exit_code"].as_i64(), said.code.map(i64::from), "{answer}");
-    answer
+fn report(output: &CommandOutput) -> Value {
+    assert_eq!(output.err, "", "{output:?}");
+    let report: Value = serde_json::from_str(&output.out).expect("JSON");
+    assert_eq!(report["exit_code"].as_i64(), output.code.map(i64::from), "{report}");
+    report
 }
 
 #[track_caller]
-fn finding<'a>(answer: &'a Value, id: &str) -> &'a Value {
-    let checks = answer["checks"].as_array().expect("checks");
-    checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no {id} in {answer:#}"))
+fn finding<'a>(report: &'a Value, id: &str) -> &'a Value {
+    let checks = report["checks"].as_array().expect("checks");
+    checks.iter().find(|check| check["id"] == id).unwrap_or_else(|| panic!("no {id} in {report:#}"))
 }
 
 #[tokio::test]
-async fn an_outage_is_apples() {
+async fn blames_apple_for_an_outage() {
     let apple = Apple::start().await;
     let down = Doc::new().service("iCloud Backup").event("1", "Outage", "ongoing", ago(HOUR_S), None);
     apple.show(&down.json());
     let home = configured(&apple, "");
-    let said = home.ask(&["doctor", "--only", "apple"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let output = home.run(&["doctor", "--only", "apple"]).await;
+    assert_eq!(output.code, Some(1), "{output:?}");
     let first = "It is Apple: iCloud Backup: outage since";
-    assert!(said.out.starts_with(first), "{said:?}");
-    assert!(said.out.contains("Wait: your iPhone backs up by itself"), "{said:?}");
-    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said:?}");
-    let json = answer(&home.ask(&["doctor", "--only", "apple", "--json"]).await);
+    assert!(output.out.starts_with(first), "{output:?}");
+    assert!(output.out.contains("Wait: your iPhone backs up by itself"), "{output:?}");
+    assert!(output.out.lines().all(|line| line.chars().count() <= 80), "{output:?}");
+    let json = report(&home.run(&["doctor", "--only", "apple", "--json"]).await);
     assert_eq!((&json["verdict"], &finding(&json, "apple")["status"]), (&"apple".into(), &"problem".into()));
     assert_eq!(finding(&json, "history")["status"], "skipped");
 }
 
 #[tokio::test]
-async fn a_feed_without_trouble_clears_nobody_and_one_that_cannot_be_read_tells_nothing() {
+async fn finds_nothing_in_a_calm_feed_and_cannot_tell_from_a_broken_one() {
     let apple = Apple::start().await;
     apple.show(&Doc::new().service("iCloud Backup").json());
     let home = configured(&apple, "");
-    let said = home.ask(&["doctor", "--only", "apple"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = home.run(&["doctor", "--only", "apple"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        said.out.starts_with("Nothing found. Apple posts late: in about one hour out of 400"),
-        "{said:?}"
+        output.out.starts_with("Nothing found. Apple posts late: in about one hour out of 400"),
+        "{output:?}"
     );
-    for broken in [Answer::status(503), Answer::ok("<html></html>"), Answer::ok("{")] {
-        apple.answer(broken);
-        let json = answer(&home.ask(&["doctor", "--only", "apple", "--json"]).await);
+    for broken in [Response::status(503), Response::ok("<html></html>"), Response::ok("{")] {
+        apple.respond(broken);
+        let json = report(&home.run(&["doctor", "--only", "apple", "--json"]).await);
         assert_eq!((&json["verdict"], &json["exit_code"]), (&"cannot_tell".into(), &3.into()));
     }
 }
@@ -88,17 +88,17 @@ async fn a_feed_without_trouble_clears_nobody_and_one_that_cannot_be_read_tells_
 /// Returns a healthy phone with its last backup this long ago.
 fn phone(backed_up_s_ago: i64) -> Phone {
     let clock = ago(0) as f64;
-    Phone::new(UDID, Arc::new(Papers::new()))
+    Phone::new(UDID, Arc::new(Pairing::new()))
         .with(BACKUP, "LastCloudBackupDate", ago(backed_up_s_ago) - PHONE_EPOCH_S)
         .with("", "TimeIntervalSince1970", clock)
 }
 
-/// Asks for the phone, with Apple's feed beside it.
-async fn ask(apple: &Apple, phones: Vec<Phone>, more: &[&str]) -> (Said, Mux) {
-    let mux = Mux::start(phones).await;
+/// Runs the checks of the feed and the phones.
+async fn run_doctor(apple: &Apple, phones: Vec<Phone>, more: &[&str]) -> (CommandOutput, MockUsbmuxd) {
+    let mux = MockUsbmuxd::start(phones).await;
     let home = configured(apple, "").with("USBMUXD_SOCKET_ADDRESS", mux.address.clone());
     let arguments = [&["doctor", "--only", "apple,phone", "--skip", "ios"], more].concat();
-    (home.ask(&arguments).await, mux)
+    (home.run(&arguments).await, mux)
 }
 
 async fn fine() -> Apple {
@@ -108,9 +108,9 @@ async fn fine() -> Apple {
 }
 
 #[tokio::test]
-async fn a_phone_that_backed_up_last_night_is_fine() {
-    let (said, _mux) = ask(&fine().await, vec![phone(9 * HOUR_S)], &["--json"]).await;
-    let json = answer(&said);
+async fn recent_backup_is_ok() {
+    let (output, _mux) = run_doctor(&fine().await, vec![phone(9 * HOUR_S)], &["--json"]).await;
+    let json = report(&output);
     assert_eq!(json["verdict"], "nothing_found", "{json:#}");
     let last = finding(&json, "last-backup");
     assert_eq!((&last["status"], &last["subject"]), (&"ok".into(), &"iPhone".into()));
@@ -121,14 +121,14 @@ async fn a_phone_that_backed_up_last_night_is_fine() {
 }
 
 #[tokio::test]
-async fn what_the_phone_did_wrong_is_the_phones() {
+async fn blames_the_phone_for_its_settings() {
     let apple = fine().await;
     let off = phone(9 * HOUR_S).with(BACKUP, "CloudBackupEnabled", false);
-    let (said, _mux) = ask(&apple, vec![off], &[]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.out.starts_with("It is your phone: iPhone: iCloud Backup is off.\n"), "{said:?}");
-    let (said, _mux) = ask(&apple, vec![phone(4 * DAY_S)], &["--json"]).await;
-    let json = answer(&said);
+    let (output, _mux) = run_doctor(&apple, vec![off], &[]).await;
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.out.starts_with("It is your phone: iPhone: iCloud Backup is off.\n"), "{output:?}");
+    let (output, _mux) = run_doctor(&apple, vec![phone(4 * DAY_S)], &["--json"]).await;
+    let json = report(&output);
     assert_eq!(
         (&json["verdict"], &finding(&json, "last-backup")["blame"]),
         (&"phone".into(), &"phone".into())
@@ -136,24 +136,24 @@ async fn what_the_phone_did_wrong_is_the_phones() {
 }
 
 #[tokio::test]
-async fn what_is_no_iphone_is_listed_and_not_judged() {
+async fn lists_other_devices_without_checking_them() {
     let apple = fine().await;
     let vision = || {
         let vision = phone(40 * DAY_S).with("", "DeviceClass", "RealityDevice");
         let vision = vision.with("", "ProductType", "RealityDevice14,1").with("", "ProductVersion", "2.5");
         Phone { udid: "00008112-000A1B2C3D4E001E".to_owned(), ..vision }
     };
-    let (said, _mux) = ask(&apple, vec![vision()], &["--json"]).await;
-    let json = answer(&said);
+    let (output, _mux) = run_doctor(&apple, vec![vision()], &["--json"]).await;
+    let json = report(&output);
     assert_eq!(json["verdict"], "nothing_found", "{json:#}");
     let of_phones: Vec<&Value> =
         json["checks"].as_array().expect("checks").iter().filter(|check| check["group"] == "phone").collect();
     assert!(of_phones.iter().all(|check| check["status"] == "skipped"), "{json:#}");
     let listed = of_phones.iter().find(|check| check["subject"] == "Apple Vision Pro").expect("listed");
     assert_eq!(listed["seen"], "not checked: neither an iPhone nor an iPad");
-    // Beside an iPhone it changes nothing of that one's answers.
-    let (said, _mux) = ask(&apple, vec![vision(), phone(9 * HOUR_S)], &["--json"]).await;
-    let json = answer(&said);
+    // It does not affect the checks of an iPhone beside it.
+    let (output, _mux) = run_doctor(&apple, vec![vision(), phone(9 * HOUR_S)], &["--json"]).await;
+    let json = report(&output);
     assert_eq!(json["verdict"], "nothing_found", "{json:#}");
     let last = finding(&json, "last-backup");
     assert_eq!((&last["status"], &last["subject"]), (&"ok".into(), &"iPhone".into()));
@@ -181,12 +181,12 @@ fn info_list(seconds_ago: i64) -> String {
 async fn backups_in(home: &Home, folder: &str) -> Value {
     let folder = home.path(folder);
     let named = folder.to_str().expect("UTF-8");
-    let said = home.ask(&["doctor", "--only", "local-backups", "--backups", named, "--json"]).await;
-    finding(&answer(&said), "local-backups").clone()
+    let output = home.run(&["doctor", "--only", "local-backups", "--backups", named, "--json"]).await;
+    finding(&report(&output), "local-backups").clone()
 }
 
 #[tokio::test]
-async fn a_failed_backup_to_this_computer_does_not_pass_as_fresh() {
+async fn failed_local_backup_does_not_count_as_recent() {
     let home = Home::new();
     home.configure("time_zone = \"UTC\"\n[state]\ndirectory = \"state\"");
     let manifest = ("Manifest.plist", "<key>IsEncrypted</key><true/>".to_owned());
@@ -208,13 +208,13 @@ async fn a_failed_backup_to_this_computer_does_not_pass_as_fresh() {
         let found = backups_in(&home, folder).await;
         assert_eq!(found["status"], "warning", "{found:#}");
         let seen = found["seen"].as_str().expect("words");
-        let words = "the last run of a backup on this computer did not finish; the last good one is of ";
+        let words = "the last run of a backup on this computer did not finish; last good backup: ";
         assert!(seen.starts_with(words) && seen.ends_with(", 30 days old, encrypted"), "{seen}");
     }
 }
 
 #[tokio::test]
-async fn backups_are_found_one_folder_off_and_cannot_see_is_not_none() {
+async fn finds_backups_in_nearby_folders_and_reports_unreadable_ones() {
     let home = Home::new();
     home.configure("time_zone = \"UTC\"\n[state]\ndirectory = \"state\"");
     let files = [
@@ -239,31 +239,31 @@ async fn backups_are_found_one_folder_off_and_cannot_see_is_not_none() {
     home.configure(&format!(
         "time_zone = \"UTC\"\n[state]\ndirectory = \"state\"\n[phone]\nbackups = [{away:?}]"
     ));
-    let said = home.ask(&["doctor", "--only", "local-backups", "--json"]).await;
-    let found = finding(&answer(&said), "local-backups").clone();
+    let output = home.run(&["doctor", "--only", "local-backups", "--json"]).await;
+    let found = finding(&report(&output), "local-backups").clone();
     assert_eq!(found["seen"], "a named backup directory does not exist", "{found:#}");
 }
 
 #[tokio::test]
-async fn nights_with_an_outage_are_apples() {
+async fn blames_apple_for_a_late_backup_during_an_outage() {
     let apple = Apple::start().await;
     let nights =
         Doc::new().service("iCloud Backup").event("1", "Outage", "resolved", ago(4 * DAY_S), Some(ago(60)));
     apple.show(&nights.json());
-    let (said, _mux) = ask(&apple, vec![phone(4 * DAY_S)], &["--json"]).await;
-    let json = answer(&said);
+    let (output, _mux) = run_doctor(&apple, vec![phone(4 * DAY_S)], &["--json"]).await;
+    let json = report(&output);
     assert_eq!(json["verdict"], "apple", "{json:#}");
     let last = finding(&json, "last-backup");
     assert_eq!((&last["status"], &last["blame"]), (&"problem".into(), &"apple".into()));
-    // Backed up since: it no longer matters.
-    let (said, _mux) = ask(&apple, vec![phone(30)], &["--json"]).await;
-    assert_eq!(answer(&said)["verdict"], "nothing_found");
+    // After a newer backup the outage no longer matters.
+    let (output, _mux) = run_doctor(&apple, vec![phone(30)], &["--json"]).await;
+    assert_eq!(report(&output)["verdict"], "nothing_found");
 }
 
 #[tokio::test]
-async fn who_is_not_trusted_is_told_what_to_tap_and_nothing_is_changed() {
+async fn untrusted_computer_gets_advice_and_never_pairs() {
     let apple = fine().await;
-    let never = Phone { papers: None, ..phone(HOUR_S) };
+    let never = Phone { pairing: None, ..phone(HOUR_S) };
     for (phone, seen) in [
         (never, "does not trust this computer yet"),
         (phone(HOUR_S).refusing("InvalidHostID"), "no longer trusts this computer"),
@@ -271,40 +271,43 @@ async fn who_is_not_trusted_is_told_what_to_tap_and_nothing_is_changed() {
         (phone(HOUR_S).refusing("PairingDialogResponsePending"), "is asking whether to trust this computer"),
         (phone(HOUR_S).refusing("UserDeniedPairing"), "was set not to trust this computer"),
     ] {
-        let (said, mux) = ask(&apple, vec![phone], &["--json"]).await;
-        let json = answer(&said);
+        let (output, mux) = run_doctor(&apple, vec![phone], &["--json"]).await;
+        let json = report(&output);
         let found = finding(&json, "phone");
         assert_eq!(found["status"], "warning", "{found}");
         assert!(found["seen"].as_str().is_some_and(|text| text.contains(seen)), "{found}");
         assert!(found["todo"].as_str().is_some_and(|todo| !todo.is_empty()), "{found}");
         assert_eq!(finding(&json, "icloud-backup")["status"], "skipped", "{json:#}");
-        let asked: Vec<String> = mux.heard().into_iter().map(|heard| heard.kind).collect();
-        assert!(!asked.iter().any(|kind| kind.contains("Pair") && kind != "ReadPairRecord"), "{asked:?}");
+        let requests: Vec<String> = mux.requests().into_iter().map(|request| request.kind).collect();
+        assert!(
+            !requests.iter().any(|kind| kind.contains("Pair") && kind != "ReadPairRecord"),
+            "{requests:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn identifiers_are_shown_to_who_asks_for_them_only() {
+async fn shows_identifiers_only_on_request() {
     let apple = fine().await;
     let second = Phone { udid: "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432".to_owned(), ..phone(HOUR_S) };
     let phones = || vec![phone(HOUR_S), second.clone()];
     for form in ["-v", "--json"] {
-        let (said, _mux) = ask(&apple, phones(), &[form]).await;
+        let (output, _mux) = run_doctor(&apple, phones(), &[form]).await;
         for secret in ["Zoë", "001E", "5432", "02:00:00"] {
-            assert!(!said.out.contains(secret), "{secret}: {said:?}");
+            assert!(!output.out.contains(secret), "{secret}: {output:?}");
         }
-        assert!(said.out.contains("iPhone 2 (iPhone13,2)"), "{said:?}");
-        let (said, _mux) = ask(&apple, phones(), &[form, "--identifiers"]).await;
-        assert!(said.out.contains("Zoë’s iPhone") && said.out.contains(UDID), "{said:?}");
+        assert!(output.out.contains("iPhone 2 (iPhone13,2)"), "{output:?}");
+        let (output, _mux) = run_doctor(&apple, phones(), &[form, "--identifiers"]).await;
+        assert!(output.out.contains("Zoë’s iPhone") && output.out.contains(UDID), "{output:?}");
     }
 }
 
 #[tokio::test]
-async fn a_phone_that_hangs_costs_its_own_answers_only() {
+async fn hanging_phone_affects_only_its_own_checks() {
     let apple = fine().await;
     let hanging = phone(HOUR_S).faulty(Stage::Connect, Fault::Hang);
-    let (said, _mux) = ask(&apple, vec![hanging], &["--json"]).await;
-    let json = answer(&said);
+    let (output, _mux) = run_doctor(&apple, vec![hanging], &["--json"]).await;
+    let json = report(&output);
     assert_eq!(finding(&json, "phone")["status"], "cannot_tell", "{json:#}");
     assert_eq!(
         (&json["verdict"], &finding(&json, "apple")["status"]),
@@ -314,7 +317,7 @@ async fn a_phone_that_hangs_costs_its_own_answers_only() {
 
 /// Runs in an empty network namespace, as if the cable were unplugged.
 #[tokio::test]
-async fn without_a_network_it_is_the_network() {
+async fn blames_the_network_when_offline() {
     let home = Home::new();
     home.configure("time_zone = \"UTC\"\n[state]\ndirectory = \"state\"");
     let command = home.command(&["doctor", "--json"]);
@@ -322,10 +325,11 @@ async fn without_a_network_it_is_the_network() {
     let is_root =
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     let rights: &[&str] = if is_root { &[] } else { &["--user", "--map-root-user"] };
-    let mut apart = tokio::process::Command::new("unshare");
-    apart.args(rights).arg("--net").arg(inner.get_program()).args(inner.get_args());
-    apart.env_clear().env("HOME", home.path("")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let output = process::within("an end of the command", apart.output()).await.expect("unshare starts");
+    let mut isolated = tokio::process::Command::new("unshare");
+    isolated.args(rights).arg("--net").arg(inner.get_program()).args(inner.get_args());
+    isolated.env_clear().env("HOME", home.path("")).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output =
+        process::wait_for("the end of the command", isolated.output()).await.expect("unshare starts");
     let json: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("namespaces are not permitted here: {output:?}"));
     assert_eq!((&json["verdict"], output.status.code()), (&"network".into(), Some(1)), "{json:#}");
@@ -340,19 +344,22 @@ async fn without_a_network_it_is_the_network() {
 }
 
 #[tokio::test]
-async fn wrong_words_are_one_line_and_say_what_to_do() {
+async fn usage_errors_are_one_line_with_the_next_step() {
     let home = Home::new();
     home.configure("");
     for (arguments, words) in [
-        (vec!["doctor", "--only", "wifi"], "no check \"wifi\"; `statusd doctor --list-checks` shows them"),
         (
-            vec!["doctor", "--skip", "apple,network,phone,backups,statusd"],
-            "--skip leaves no check to be made",
+            vec!["doctor", "--only", "wifi"],
+            "unknown check \"wifi\": `statusd doctor --list-checks` lists all checks",
         ),
-        (vec!["doctor", "--backups", "/nowhere/at/all"], "--backups: /nowhere/at/all: no such directory"),
+        (vec!["doctor", "--skip", "apple,network,phone,backups,statusd"], "--skip leaves no check to run"),
+        (
+            vec!["doctor", "--backups", "/nowhere/at/all"],
+            "invalid --backups /nowhere/at/all: no such directory",
+        ),
         (
             vec!["doctor", "--connect-to", "www.apple.com"],
-            "--connect-to: \"www.apple.com\" is not HOST:PORT:ADDRESS:PORT, such as www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443",
+            "--connect-to: invalid value \"www.apple.com\": expected HOST:PORT:ADDRESS:PORT, for example www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443",
         ),
         (
             vec!["guide", "13"],
@@ -361,18 +368,18 @@ async fn wrong_words_are_one_line_and_say_what_to_do() {
                                prevention, apple-support",
         ),
     ] {
-        let said = home.ask(&arguments).await;
-        assert_eq!(said.code, Some(2), "{said:?}");
-        assert_eq!((said.out.as_str(), said.err.as_str()), ("", format!("statusd: {words}\n").as_str()));
+        let output = home.run(&arguments).await;
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert_eq!((output.out.as_str(), output.err.as_str()), ("", format!("statusd: {words}\n").as_str()));
     }
 }
 
 #[tokio::test]
-async fn the_guide_needs_nothing() {
+async fn guide_needs_no_network() {
     let home = Home::new();
     home.configure("");
-    let said = home.ask(&["guide", "sign-out"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.starts_with(" 9. Sign out of iCloud and back in\n"), "{said:?}");
-    assert!(!said.out.contains('\u{1b}'), "{said:?}");
+    let output = home.run(&["guide", "sign-out"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.out.starts_with(" 9. Sign out of iCloud and back in\n"), "{output:?}");
+    assert!(!output.out.contains('\u{1b}'), "{output:?}");
 }

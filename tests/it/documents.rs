@@ -5,8 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A word in backquotes that begins so is a path of this repository.
-const TOPS: [&str; 10] = [
+/// A word in backquotes with such a prefix is a path in this repository.
+const TOP_FOLDERS: [&str; 10] = [
     ".ci/",
     "benches/",
     "config/",
@@ -35,19 +35,19 @@ fn documents() -> Vec<PathBuf> {
 /// Returns the missing targets that a document in `directory` names.
 fn missing(text: &str, directory: &Path) -> Vec<String> {
     let prose = text.split("```").step_by(2).collect::<String>();
-    let is_elsewhere = |target: &&str| !target.contains("://") && !target.starts_with("mailto:");
+    let is_local = |target: &&str| !target.contains("://") && !target.starts_with("mailto:");
     let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let links = targets.filter(is_elsewhere).filter(|target| !is_there(target, text, directory));
+    let links = targets.filter(is_local).filter(|target| !exists(target, text, directory));
     let words = prose.split('`').skip(1).step_by(2).filter(|word| {
         let path = word.split("::").next().unwrap_or_default();
-        let is_any = path.contains([' ', '*', '…']) || PLACEHOLDERS.iter().any(|any| path.contains(any));
-        TOPS.iter().any(|top| word.starts_with(top)) && !is_any && !root().join(path).exists()
+        let is_pattern = path.contains([' ', '*', '…']) || PLACEHOLDERS.iter().any(|any| path.contains(any));
+        TOP_FOLDERS.iter().any(|top| word.starts_with(top)) && !is_pattern && !root().join(path).exists()
     });
     links.chain(words).map(str::to_owned).collect()
 }
 
-/// A file, a heading of it, or a heading of the document itself.
-fn is_there(target: &str, text: &str, directory: &Path) -> bool {
+/// Returns true if the file exists and contains the heading, which may be in the document itself.
+fn exists(target: &str, text: &str, directory: &Path) -> bool {
     let (file, heading) =
         target.split_once('#').map_or((target, None), |(file, heading)| (file, Some(heading)));
     let path = directory.join(file);
@@ -66,7 +66,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn what_documents_name_is_there() {
+fn documents_name_existing_files() {
     let documents = documents();
     assert!(documents.len() > 10, "{documents:?}");
     for path in documents {
@@ -77,7 +77,7 @@ fn what_documents_name_is_there() {
 }
 
 #[test]
-fn what_is_missing_is_found() {
+fn detects_missing_files_and_headings() {
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
         assert_eq!(missing(text, root()), expected, "{text}");

@@ -5,7 +5,7 @@
 
 use crate::common::bus::{Bus, Server};
 use crate::common::http_server::{HttpServer, Reply, Request};
-use crate::process::{Home, Said, within};
+use crate::process::{CommandOutput, Home, wait_for};
 use serde_json::Value;
 
 const MUTE: &str = "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n";
@@ -41,20 +41,20 @@ async fn kinds(peer: &mut HttpServer) -> Vec<String> {
 }
 
 #[track_caller]
-fn check_end(said: &Said, code: i32, last_line: &str) {
-    assert_eq!(said.code, Some(code), "{said:?}");
-    assert_eq!(said.out.lines().last(), Some(last_line), "{said:?}");
-    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said:?}");
+fn check_result(output: &CommandOutput, code: i32, last_line: &str) {
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert_eq!(output.out.lines().last(), Some(last_line), "{output:?}");
+    assert!(output.out.lines().all(|line| line.chars().count() <= 80), "{output:?}");
 }
 
 #[tokio::test]
-async fn an_outage_is_played_to_every_channel_in_order() {
+async fn sends_the_outage_to_every_channel_in_order() {
     let bus = Bus::start();
     let mut desktop = Server::start(&bus, &["body"]).await;
     let mut ops = HttpServer::start([Reply::status(200)]).await;
     let home = configured(&webhook("ops", &ops)).with("DBUS_SESSION_BUS_ADDRESS", bus.address_without_guid());
 
-    check_end(&home.ask(&["drill"]).await, 0, "All 12 messages arrived.");
+    check_result(&home.run(&["drill"]).await, 0, "All 12 messages were delivered.");
     assert_eq!(kinds(&mut ops).await, KINDS);
     let mut bubbles = Vec::new();
     for _ in KINDS {
@@ -70,11 +70,11 @@ async fn an_outage_is_played_to_every_channel_in_order() {
 }
 
 #[tokio::test]
-async fn the_log_has_its_lines_and_json_is_one_document() {
+async fn logs_each_change_and_prints_one_json_document() {
     let home = configured("[channel.desktop]\nenabled = false\n");
-    let said = home.ask(&["drill", "--json"]).await;
-    let document: Value = serde_json::from_str(&said.out).expect("JSON");
-    assert_eq!((said.code, &document["exit_code"], &document["dry"]), (Some(0), &0.into(), &false.into()));
+    let output = home.run(&["drill", "--json"]).await;
+    let document: Value = serde_json::from_str(&output.out).expect("JSON");
+    assert_eq!((output.code, &document["exit_code"], &document["dry"]), (Some(0), &0.into(), &false.into()));
     let steps: Vec<&str> = document["steps"]
         .as_array()
         .expect("steps")
@@ -83,21 +83,25 @@ async fn the_log_has_its_lines_and_json_is_one_document() {
         .collect();
     assert_eq!(steps, ["calm", "began", "worsened", "ended", "missed"]);
     assert_eq!(document["steps"][3]["messages"][0]["change"]["kind"], "ended");
-    assert_eq!(said.err.matches("INFO DRILL: ").count(), 4, "{}", said.err);
-    assert_eq!(said.err.lines().count(), 4, "{}", said.err);
+    assert_eq!(output.err.matches("INFO DRILL: ").count(), 4, "{}", output.err);
+    assert_eq!(output.err.lines().count(), 4, "{}", output.err);
 }
 
 #[tokio::test]
-async fn a_channel_that_refuses_is_named_and_the_others_hear_all() {
+async fn names_failing_channels_and_serves_the_others() {
     let mut good = HttpServer::start([Reply::status(204)]).await;
     let mut bad = HttpServer::start([Reply::status(204), Reply::status(410), Reply::status(503)]).await;
     let home = configured(&format!("{MUTE}{}{}", webhook("good", &good), webhook("bad", &bad)));
 
-    let said = home.ask(&["drill"]).await;
-    check_end(&said, 1, "3 of 8 messages did not arrive: see webhook.bad above.");
-    assert_eq!(said.out.matches("webhook.bad: refused: 127.0.0.1 answers 410 Gone").count(), 1, "{said:?}");
-    assert_eq!(said.out.matches("webhook.bad: failed; the daemon would retry").count(), 2, "{said:?}");
-    // Tried once each, and none of them waits behind one that failed.
+    let output = home.run(&["drill"]).await;
+    check_result(&output, 1, "3 of 8 messages were not delivered; see webhook.bad above.");
+    assert_eq!(
+        output.out.matches("webhook.bad: refused: 127.0.0.1 returned 410 Gone").count(),
+        1,
+        "{output:?}"
+    );
+    assert_eq!(output.out.matches("webhook.bad: failed; the daemon would retry").count(), 2, "{output:?}");
+    // Each message is tried once, without waiting for a failed one.
     assert_eq!(
         (kinds(&mut good).await, kinds(&mut bad).await),
         (KINDS.map(String::from).to_vec(), KINDS.map(String::from).to_vec())
@@ -106,7 +110,7 @@ async fn a_channel_that_refuses_is_named_and_the_others_hear_all() {
 }
 
 #[tokio::test]
-async fn a_channel_that_hangs_holds_up_nobody() {
+async fn hanging_channel_delays_no_other() {
     let mut good = HttpServer::start([Reply::status(204)]).await;
     let mut hangs = HttpServer::start([Reply::Never]).await;
     let home = configured(&format!("{MUTE}{}{}", webhook("good", &good), webhook("hangs", &hangs)));
@@ -114,23 +118,23 @@ async fn a_channel_that_hangs_holds_up_nobody() {
     let mut drill = home.command(&["drill"]).spawn().expect("the program starts");
     assert_eq!(kinds(&mut good).await, KINDS);
     assert_eq!(kind(&hangs.next().await), "began");
-    assert!(hangs.is_quiet(), "it is still waited for");
+    assert!(hangs.is_quiet(), "the first attempt is still in progress");
     // Ctrl-C.
-    let pid = drill.id().expect("it still runs");
+    let pid = drill.id().expect("a running drill");
     let interrupt =
         tokio::process::Command::new("/bin/sh").arg("-c").arg(format!("kill -INT {pid}")).status();
     assert!(interrupt.await.expect("a shell").success());
-    let status = within("an end of the drill", drill.wait()).await.expect("a child");
+    let status = wait_for("the end of the drill", drill.wait()).await.expect("a child");
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(2));
 }
 
 #[tokio::test]
-async fn a_dry_drill_prints_all_and_sends_nothing() {
+async fn dry_run_prints_everything_and_sends_nothing() {
     let ops = HttpServer::start([Reply::status(200)]).await;
     // There is no desktop session either.
     let home = configured(&webhook("ops", &ops));
-    let said = home.ask(&["drill", "--dry"]).await;
-    assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{said:?}");
+    let output = home.run(&["drill", "--dry"]).await;
+    assert_eq!((output.code, output.err.as_str()), (Some(0), ""), "{output:?}");
     assert!(ops.is_quiet());
     for words in [
         "    DRILL: Issue: iCloud Backup\n",
@@ -138,9 +142,9 @@ async fn a_dry_drill_prints_all_and_sends_nothing() {
         "iCloud, iCloud Backup, Back Up Now.\n",
         "12 messages; nothing was sent.\n",
     ] {
-        assert!(said.out.contains(words), "{words}: {}", said.out);
+        assert!(output.out.contains(words), "{words}: {}", output.out);
     }
-    let payloads: Vec<Value> = said
+    let payloads: Vec<Value> = output
         .out
         .lines()
         .filter(|line| line.starts_with('{'))
@@ -152,31 +156,35 @@ async fn a_dry_drill_prints_all_and_sends_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_channels_that_were_asked_for_hear_of_it() {
+async fn sends_only_to_the_named_channels() {
     let mut ops = HttpServer::start([Reply::status(200)]).await;
     let other = HttpServer::start([Reply::status(200)]).await;
     let policy = "only = [\"began\", \"ended\"]\nquiet = \"00:00-23:59\"\n";
     let home = configured(&format!("{}{policy}{}", webhook("ops", &ops), webhook("other", &other)));
 
-    let said = home.ask(&["drill", "--channel", "webhook.ops", "--speed", "10000"]).await;
-    check_end(&said, 0, "All 2 messages arrived.");
+    let output = home.run(&["drill", "--channel", "webhook.ops", "--speed", "10000"]).await;
+    check_result(&output, 0, "All 2 messages were delivered.");
     assert_eq!((kind(&ops.next().await), kind(&ops.next().await)), ("began".to_owned(), "ended".to_owned()));
     assert!(ops.is_quiet() && other.is_quiet());
 
-    let said = home.ask(&["drill", "--channel", "webhook.nobody"]).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
+    let output = home.run(&["drill", "--channel", "webhook.nobody"]).await;
+    assert_eq!(output.code, Some(2), "{output:?}");
     assert!(
-        said.err
+        output
+            .err
             .starts_with("statusd: unknown channel \"webhook.nobody\": expected one of desktop, webhook.ops"),
-        "{said:?}"
+        "{output:?}"
     );
-    assert_eq!((said.err.lines().count(), said.out.as_str()), (1, ""));
+    assert_eq!((output.err.lines().count(), output.out.as_str()), (1, ""));
 }
 
 #[tokio::test]
-async fn without_a_desktop_it_says_so_and_fails() {
+async fn fails_without_a_desktop_session() {
     let home = configured("[channel.log]\nenabled = false\n");
-    let said = home.ask(&["drill"]).await;
-    check_end(&said, 1, "4 of 4 messages did not arrive: see desktop above.");
-    assert!(said.out.contains("desktop: failed; the daemon would retry: no desktop session bus"), "{said:?}");
+    let output = home.run(&["drill"]).await;
+    check_result(&output, 1, "4 of 4 messages were not delivered; see desktop above.");
+    assert!(
+        output.out.contains("desktop: failed; the daemon would retry: cannot reach the desktop session bus"),
+        "{output:?}"
+    );
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::process::{Home, Said, configuration, within};
+use crate::process::{CommandOutput, Home, configuration, wait_for};
 
 const QUIET: &str = "[channel.desktop]\nenabled = false\n[channel.log]\nenabled = false\n";
 
@@ -19,25 +19,25 @@ fn pipe(path: &Path) {
 }
 
 #[track_caller]
-fn check_refusal(said: &Said, code: i32, words: &str) {
-    assert_eq!(said.code, Some(code), "{said:?}");
-    assert!(said.err.starts_with("statusd: ") && said.err.contains(words), "{said:?}");
-    assert_eq!((said.err.lines().count(), said.out.as_str()), (1, ""), "{said:?}");
+fn check_refusal(output: &CommandOutput, code: i32, words: &str) {
+    assert_eq!(output.code, Some(code), "{output:?}");
+    assert!(output.err.starts_with("statusd: ") && output.err.contains(words), "{output:?}");
+    assert_eq!((output.err.lines().count(), output.out.as_str()), (1, ""), "{output:?}");
 }
 
-async fn ask(home: &Home, arguments: &[&str]) -> Said {
-    within("the end of a command", home.ask(arguments)).await
+async fn run(home: &Home, arguments: &[&str]) -> CommandOutput {
+    wait_for("the end of the command", home.run(arguments)).await
 }
 
 const NO_FILE: &str = "a pipe (FIFO), not a regular file";
 
 #[tokio::test]
-async fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+async fn rejects_a_pipe_instead_of_a_file() {
     let home = Home::new();
     let place = |name: &str| home.path(name).display().to_string();
     pipe(&home.path("statusd.toml"));
     for arguments in [&["run"][..], &["config", "check"], &["status"]] {
-        check_refusal(&ask(&home, arguments).await, 78, NO_FILE);
+        check_refusal(&run(&home, arguments).await, 78, NO_FILE);
     }
     fs::remove_file(home.path("statusd.toml")).expect("removed");
     pipe(&home.path("pipe"));
@@ -55,30 +55,30 @@ async fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
         ),
     ] {
         home.configure(&format!("{text}{table}"));
-        check_refusal(&ask(&home, &["run"]).await, 78, NO_FILE);
+        check_refusal(&run(&home, &["run"]).await, 78, NO_FILE);
     }
     home.configure(
         &text.replace("[feed]", &format!("[feed]\nca_file = {:?}", place("pipe"))).replace("http:", "https:"),
     );
-    check_refusal(&ask(&home, &["run"]).await, 78, NO_FILE);
+    check_refusal(&run(&home, &["run"]).await, 78, NO_FILE);
     home.configure(&text);
-    check_refusal(&ask(&home, &["replay", &place("pipe")]).await, 1, "pipe it into standard input (-)");
+    check_refusal(&run(&home, &["replay", &place("pipe")]).await, 1, "pipe it into standard input (-)");
 }
 
 #[tokio::test]
-async fn no_file_of_the_state_directory_is_waited_for() {
+async fn rejects_pipes_in_the_state_directory() {
     let home = Home::new();
     home.configure(&configuration("*", "http://127.0.0.1:9/", QUIET));
     for name in ["statusd.db", "statusd.lock", "statusd.db-wal", "statusd.db-shm", "statusd.db-journal"] {
         let path = home.state().join(name);
         pipe(&path);
-        check_refusal(&ask(&home, &["run"]).await, 73, NO_FILE);
+        check_refusal(&run(&home, &["run"]).await, 73, NO_FILE);
         if name.starts_with("statusd.db") {
             fs::write(home.state().join("statusd.db.not"), "").expect("a file");
         }
         if name == "statusd.db" {
-            check_refusal(&ask(&home, &["history"]).await, 73, NO_FILE);
-            check_refusal(&ask(&home, &["status"]).await, 73, NO_FILE);
+            check_refusal(&run(&home, &["history"]).await, 73, NO_FILE);
+            check_refusal(&run(&home, &["status"]).await, 73, NO_FILE);
         }
         fs::remove_dir_all(home.state()).expect("removed");
     }
@@ -86,19 +86,19 @@ async fn no_file_of_the_state_directory_is_waited_for() {
     pipe(&home.path("pipe"));
     fs::create_dir_all(home.state()).expect("a directory");
     symlink(home.path("pipe"), home.database()).expect("a link");
-    check_refusal(&ask(&home, &["run"]).await, 73, NO_FILE);
+    check_refusal(&run(&home, &["run"]).await, 73, NO_FILE);
     fs::remove_file(home.database()).expect("removed");
     fs::create_dir(home.database()).expect("a directory");
-    check_refusal(&ask(&home, &["run"]).await, 73, "a directory, not a regular file");
+    check_refusal(&run(&home, &["run"]).await, 73, "a directory, not a regular file");
     fs::remove_dir(home.database()).expect("removed");
     // The state directory itself.
     fs::remove_dir(home.state()).expect("removed");
     pipe(&home.state());
-    check_refusal(&ask(&home, &["run"]).await, 73, "cannot write ");
+    check_refusal(&run(&home, &["run"]).await, 73, "cannot write ");
 }
 
 #[tokio::test]
-async fn a_state_directory_that_is_open_to_all_is_closed() {
+async fn restricts_an_open_state_directory() {
     let apple = Apple::start().await;
     apple.show(&Doc::new().service("iCloud Backup").json());
     let home = Home::new();
@@ -109,8 +109,8 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
     for open in [0o777, 0o755, 0o770] {
         set(open);
         let mut daemon = home.start();
-        daemon.says(&format!("from {open:04o} to 0700")).await;
-        daemon.says("watches").await;
+        daemon.wait_for_log(&format!("from {open:04o} to 0700")).await;
+        daemon.wait_for_log("watching").await;
         daemon.stop().await;
         assert_eq!(mode(), 0o700);
     }
@@ -118,7 +118,7 @@ async fn a_state_directory_that_is_open_to_all_is_closed() {
     let left_alone = async |open: u32| {
         set(open);
         let mut daemon = home.start();
-        daemon.says("use a separate state directory").await;
+        daemon.wait_for_log("use a separate state directory").await;
         daemon.stop().await;
         assert_eq!(mode(), open);
     };
@@ -141,14 +141,14 @@ fn redirected(home: &Home, arguments: &str, redirection: &str) -> (Option<i32>, 
 }
 
 #[tokio::test]
-async fn an_output_that_takes_nothing_is_an_error_in_one_line() {
+async fn reports_a_full_output_in_one_line() {
     let apple = Apple::start().await;
     apple.show(&Doc::new().service("iCloud Backup").json());
     let home = Home::new();
     home.configure(&configuration("*", &apple.url(), QUIET));
     let mut daemon = home.start();
-    within("a look", apple.asked(2)).await;
-    daemon.says("watches").await;
+    wait_for("a poll", apple.wait_for_requests(2)).await;
+    daemon.wait_for_log("watching").await;
     for arguments in [
         "check",
         "check --json",
@@ -170,25 +170,25 @@ async fn an_output_that_takes_nothing_is_an_error_in_one_line() {
         "doctor --list-checks",
     ] {
         let code = if arguments.starts_with("check") { 3 } else { 73 };
-        let (ended, said) = redirected(&home, arguments, ">/dev/full");
-        assert_eq!(ended, Some(code), "{arguments}: {said}");
+        let (ended, output) = redirected(&home, arguments, ">/dev/full");
+        assert_eq!(ended, Some(code), "{arguments}: {output}");
         assert!(
-            said.starts_with("statusd: cannot write the output: the disk is full"),
-            "{arguments}: {said}"
+            output.starts_with("statusd: cannot write the output: the disk is full"),
+            "{arguments}: {output}"
         );
-        assert_eq!(said.lines().count(), 1, "{arguments}: {said}");
+        assert_eq!(output.lines().count(), 1, "{arguments}: {output}");
     }
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn a_line_that_the_log_does_not_take_is_not_delivered() {
+async fn failed_log_write_is_not_a_delivery() {
     let home = Home::new();
     home.configure(&configuration("*", "http://127.0.0.1:9/", "[channel.desktop]\nenabled = false\n"));
-    let (code, said) = redirected(&home, "test-notice log", "2>/dev/full");
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("log: failed; the daemon would retry: cannot write to the log"), "{said}");
-    let (code, said) = redirected(&home, "test-notice log", "2>/dev/null");
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("log: delivered"), "{said}");
+    let (code, output) = redirected(&home, "test-notice log", "2>/dev/full");
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("log: failed; the daemon would retry: cannot write to the log"), "{output}");
+    let (code, output) = redirected(&home, "test-notice log", "2>/dev/null");
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains("log: delivered"), "{output}");
 }

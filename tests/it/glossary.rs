@@ -29,7 +29,7 @@ fn defined(line: &str) -> Option<&str> {
 }
 
 #[test]
-fn every_type_of_the_glossary_exists() {
+fn glossary_types_exist() {
     let glossary = include_str!("../../docs/glossary.md");
     let types = public_types();
     let named: Vec<&str> = glossary
@@ -42,7 +42,7 @@ fn every_type_of_the_glossary_exists() {
 }
 
 #[test]
-fn no_two_public_types_share_a_name() {
+fn public_type_names_are_unique() {
     let shared: Vec<_> = public_types()
         .into_iter()
         .filter(|(name, files)| files.len() > 1 && !PER_MODULE.contains(&name.as_str()))
@@ -51,7 +51,7 @@ fn no_two_public_types_share_a_name() {
 }
 
 #[test]
-fn definitions_are_found_in_every_form() {
+fn detects_definitions_in_every_form() {
     for line in [
         "pub struct Name<T> {",
         "pub(super) enum Name {",

@@ -37,12 +37,12 @@ impl Home {
         command
     }
 
-    fn ask(&self, arguments: &str) -> String {
-        text(self.command(arguments).output().expect("it starts"))
+    fn run(&self, arguments: &str) -> String {
+        text(self.command(arguments).output().expect("statusd starts"))
     }
 
     fn json(&self, arguments: &str) -> Vec<Value> {
-        serde_json::from_str(&self.ask(&format!("--json {arguments}"))).expect("an array")
+        serde_json::from_str(&self.run(&format!("--json {arguments}"))).expect("an array")
     }
 
     /// Returns `ID/OCCURRENCE` of the elements, without repeats, in order.
@@ -56,8 +56,8 @@ impl Home {
 }
 
 fn text(output: Output) -> String {
-    let told = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(output.status.success() && told.is_empty(), "{}: {told}", output.status);
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(output.status.success() && stderr.is_empty(), "{}: {stderr}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -116,8 +116,8 @@ fn change(key: &str, id: &str, occurrence: u32, kind: &str, at: &str, deliveries
     rows
 }
 
-/// One of each kind of life that an outage may have.
-fn lives() -> String {
+/// Returns one outage of each kind of history.
+fn outages() -> String {
     let rows = [
         // Over before statusd first ran, so not announced.
         outage(BACKUP, "1", 1, "Outage", "over", ["03-30T10:00", "03-30T12:00", "04-01T08:00"], &["noted"]),
@@ -158,8 +158,8 @@ fn lives() -> String {
 }
 
 #[test]
-fn each_outage_is_one_element_with_its_times() {
-    let home = Home::new(&lives());
+fn lists_each_outage_once_with_its_times() {
+    let home = Home::new(&outages());
     let of = |item: &Value| {
         let text = |name: &str| item[name].as_str().unwrap_or("-").to_owned();
         format!(
@@ -173,7 +173,7 @@ fn each_outage_is_one_element_with_its_times() {
             text("announced_at")
         )
     };
-    let told: Vec<String> = home.json("--all").iter().map(of).collect();
+    let output: Vec<String> = home.json("--all").iter().map(of).collect();
     let expected = [
         "1/1 over 7200 null no -",
         "2/1 over 13740 5400 sent 2026-04-03T07:46:30Z",
@@ -187,27 +187,27 @@ fn each_outage_is_one_element_with_its_times() {
         "10/1 ongoing null 3600 no -",
         "8/1 planned null null pending -",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(output, expected);
     let first = &home.json("")[1];
     assert_eq!(first["key"], "consumer/en_US/icloud%20backup/2/1");
     assert_eq!(first["changes"], serde_json::json!(["began", "ended"]));
     assert!(home.identities("").iter().all(|identity| identity != "10/1"), "Photos is not watched");
     assert_eq!(home.identities("--service photos"), ["10/1"]);
 
-    let csv = home.ask("--all --format csv");
+    let csv = home.run("--all --format csv");
     assert_eq!(csv.lines().count(), 1 + expected.len());
     let line = csv.lines().find(|line| line.contains(",4,1,")).expect("a record");
     assert!(line.starts_with("iCloud Backup,4,1,Outage,withdrawn,2026-04-08T02:00:00Z,,,"), "{line}");
     let changes = home.json("--changes --all");
     assert_eq!((changes.len(), &changes[0]["kind"]), (12, &"noted".into()));
-    let csv = home.ask("--changes --all --format csv");
+    let csv = home.run("--changes --all --format csv");
     assert_eq!(csv.lines().count(), 1 + changes.len());
     assert!(csv.starts_with("at,kind,service,"), "{csv}");
 }
 
 #[test]
-fn a_window_has_what_lies_in_it_in_part_and_no_change_without_its_outage() {
-    let home = Home::new(&lives());
+fn window_includes_overlapping_outages_and_only_their_changes() {
+    let home = Home::new(&outages());
     let check = |window: &str, expected: &[&str]| {
         let outages = home.identities(&format!("--all {window}"));
         let closed: Vec<&String> =
@@ -232,11 +232,11 @@ fn a_window_has_what_lies_in_it_in_part_and_no_change_without_its_outage() {
 }
 
 #[test]
-fn the_timeline_has_the_days_of_the_window() {
-    let home = Home::new(&lives());
+fn timeline_shows_the_days_of_the_window() {
+    let home = Home::new(&outages());
     let timeline = |window: &str| {
-        let told = home.ask(&format!("--service photos --service icloud* {window}"));
-        told.lines().take_while(|line| !line.starts_with("  . ")).map(str::to_owned).collect::<Vec<_>>()
+        let output = home.run(&format!("--service photos --service icloud* {window}"));
+        output.lines().take_while(|line| !line.starts_with("  . ")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(
         timeline("--since 2026-04-02 --until 2026-04-04"),
@@ -249,12 +249,15 @@ fn the_timeline_has_the_days_of_the_window() {
 }
 
 #[test]
-fn what_is_no_outage_is_counted_below_the_table() {
-    let home = Home::new(&lives());
-    let told = home.ask("");
-    assert!(told.contains("\n1 change is not about an outage; `statusd history --changes` lists"), "{told}");
-    assert!(told.ends_with("\nTime zone: UTC (TZ)\n"), "{told}");
-    assert!(home.ask("--changes").contains("feed not readable"));
-    let quiet = home.ask("--since 2026-04-01 --until 2026-04-02 --service photos");
-    assert!(quiet.contains("\nNo outages in this time.\n") && !quiet.contains("change"), "{quiet}");
+fn counts_other_changes_below_the_table() {
+    let home = Home::new(&outages());
+    let output = home.run("");
+    assert!(
+        output.contains("\n1 change is not about an outage; `statusd history --changes` lists"),
+        "{output}"
+    );
+    assert!(output.ends_with("\nTime zone: UTC (TZ)\n"), "{output}");
+    assert!(home.run("--changes").contains("feed unreadable"));
+    let quiet = home.run("--since 2026-04-01 --until 2026-04-02 --service photos");
+    assert!(quiet.contains("\nNo outages in this period.\n") && !quiet.contains("change"), "{quiet}");
 }

@@ -92,8 +92,8 @@ const KEYS: &[(&str, Kind)] = &[
     ("LegacyTimers", Kind::Switch),
     ("AssociatedBundleIdentifiers", Kind::TextOrTexts(&[])),
 ];
-/// What statusd cannot do without under launchd.
-const NEEDED: [&str; 9] = [
+/// Keys that statusd requires.
+const REQUIRED: [&str; 9] = [
     "Label",
     "ProgramArguments",
     "RunAtLoad",
@@ -117,18 +117,18 @@ fn read(text: &str) -> Dictionary {
 
 /// Returns the faults of the plist, one line each.
 fn faults(list: &Dictionary) -> Vec<String> {
-    let mut faults = judged("", list, KEYS);
-    let missing = NEEDED.iter().filter(|key| !list.contains_key(key));
+    let mut faults = key_faults("", list, KEYS);
+    let missing = REQUIRED.iter().filter(|key| !list.contains_key(key));
     faults.extend(missing.map(|key| format!("{key} is missing")));
     faults
 }
 
-fn judged(place: &str, list: &Dictionary, keys: &[(&'static str, Kind)]) -> Vec<String> {
+fn key_faults(place: &str, list: &Dictionary, keys: &[(&'static str, Kind)]) -> Vec<String> {
     let keys: BTreeMap<&str, Kind> = keys.iter().copied().collect();
     let fault = |(key, value): (&String, &Value)| match keys.get(key.as_str()) {
         None => vec![format!("{place}{key} is no key of launchd.plist(5)")],
         Some(Kind::SwitchOr(below)) => match value.as_dictionary() {
-            Some(list) => judged(&format!("{key}."), list, below),
+            Some(list) => key_faults(&format!("{key}."), list, below),
             None if value.as_boolean().is_some() => Vec::new(),
             None => vec![format!("{place}{key} is {value:?}")],
         },
@@ -160,7 +160,7 @@ fn fits(kind: Kind, value: &Value) -> bool {
 }
 
 #[test]
-fn the_shipped_agent_has_only_keys_that_launchd_knows() {
+fn shipped_agent_uses_only_known_keys() {
     let list = read(&shipped());
     assert_eq!(faults(&list), [""; 0]);
     // launchd restarts statusd after a crash or an error, but not after a normal stop.
@@ -173,11 +173,11 @@ fn the_shipped_agent_has_only_keys_that_launchd_knows() {
     assert_eq!(list["Label"].as_string(), Some("statusd"));
     // The daemon needs up to 5 s to stop, and launchd must not kill it earlier.
     assert!(list["ExitTimeOut"].as_unsigned_integer() > Some(5));
-    assert!(list["ThrottleInterval"].as_unsigned_integer() >= Some(10), "launchd's own is 10 s");
+    assert!(list["ThrottleInterval"].as_unsigned_integer() >= Some(10), "launchd's default is 10 s");
 }
 
 #[test]
-fn what_is_wrong_with_a_plist_is_found() {
+fn detects_plist_faults() {
     #[track_caller]
     fn check(from: &str, to: &str, fault: &str) {
         let text = shipped();
@@ -198,7 +198,7 @@ fn what_is_wrong_with_a_plist_is_found() {
 
 /// A maintainer works through the checks that need a Mac before a release.
 #[test]
-fn what_only_a_mac_can_show_is_written_down() {
+fn checks_that_need_a_mac_are_documented() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = fs::read_to_string(root.join("docs/macos.md")).expect("docs/macos.md");
     assert!(list.contains("not tested here") && list.matches("- [ ] ").count() > 8, "{list}");
@@ -210,7 +210,7 @@ fn what_only_a_mac_can_show_is_written_down() {
 
 /// Code for macOS only cannot be tested elsewhere.
 #[test]
-fn there_is_little_code_for_macos_alone() {
+fn macos_only_code_is_in_two_files() {
     const FILES: [(&str, &str); 2] =
         [("config/paths.rs", "paths"), ("channel/desktop/mod.rs", "what notify-rust needs")];
     fn collect(directory: &Path, root: &Path, found: &mut Vec<String>) {

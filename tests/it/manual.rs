@@ -25,7 +25,7 @@ impl Pages {
             .args(["man", "--dir"])
             .arg(directory.path())
             .status()
-            .expect("it starts");
+            .expect("statusd starts");
         assert!(status.success());
         Pages { directory }
     }
@@ -40,7 +40,7 @@ impl Pages {
 }
 
 #[track_caller]
-fn set(program: &str, arguments: &[&str], page: &Path) -> Output {
+fn format_page(program: &str, arguments: &[&str], page: &Path) -> Output {
     Command::new(program)
         .args(arguments)
         .arg(page)
@@ -53,7 +53,8 @@ fn set(program: &str, arguments: &[&str], page: &Path) -> Output {
 fn by_groff(page: &Path) -> (String, String) {
     let width = format!("-rLL={COLUMNS}n");
     let plain = ["-P-c", "-P-b", "-P-o", "-P-u"];
-    let output = set("groff", &[&["-man", "-Tutf8", "-Kutf8", "-ww", &width][..], &plain].concat(), page);
+    let output =
+        format_page("groff", &[&["-man", "-Tutf8", "-Kutf8", "-ww", &width][..], &plain].concat(), page);
     (text(&output.stdout), text(&output.stderr))
 }
 
@@ -64,7 +65,7 @@ fn text(bytes: &[u8]) -> String {
 /// Returns the faults of a page.
 fn faults(page: &Path) -> Vec<String> {
     let (read, complaints) = by_groff(page);
-    let lint = set("mandoc", &["-Tlint", "-Wwarning"], page);
+    let lint = format_page("mandoc", &["-Tlint", "-Wwarning"], page);
     let lint = text(&lint.stdout) + &text(&lint.stderr);
     let mut faults: Vec<String> = complaints.lines().map(str::to_owned).collect();
     faults.extend(lint.lines().filter(|line| !line.contains(NO_DATE)).map(str::to_owned));
@@ -76,14 +77,14 @@ fn faults(page: &Path) -> Vec<String> {
 }
 
 #[test]
-fn every_page_fits_into_80_columns() {
+fn pages_fit_into_80_columns() {
     for page in Pages::new().paths() {
         assert_eq!(faults(&page), Vec::<String>::new(), "{}", page.display());
     }
 }
 
 #[test]
-fn a_page_that_is_named_is_there() {
+fn pages_refer_to_existing_pages() {
     let pages = Pages::new();
     let names: BTreeSet<String> = pages
         .paths()
@@ -104,7 +105,7 @@ fn a_page_that_is_named_is_there() {
 }
 
 #[test]
-fn what_is_looked_for_is_found() {
+fn detects_page_faults() {
     #[track_caller]
     fn check(body: &str, expected: &str) {
         let directory = tempfile::tempdir().expect("a directory");

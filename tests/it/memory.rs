@@ -6,8 +6,8 @@
 use std::fs;
 use std::process::Output;
 
-use crate::common::apple::{Answer, Apple};
-use crate::common::hostile::{BODY_BYTES, hostile};
+use crate::common::apple::{Apple, Response};
+use crate::common::hostile::{BODY_BYTES, hostile_documents};
 use statusd::store::Store;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -21,7 +21,12 @@ async fn limited(kib: usize, arguments: &[&str], home: &TempDir) -> Output {
     let limited = format!("ulimit -d {kib} && exec \"$0\" \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &limited, env!("CARGO_BIN_EXE_statusd")]).args(arguments);
-    command.env("HOME", home.path()).env("XDG_CONFIG_HOME", home.path()).output().await.expect("it starts")
+    command
+        .env("HOME", home.path())
+        .env("XDG_CONFIG_HOME", home.path())
+        .output()
+        .await
+        .expect("statusd starts")
 }
 
 #[tokio::test]
@@ -35,36 +40,36 @@ async fn the_kernel_enforces_the_limit() {
 async fn hostile_documents_stay_within_32_mib() {
     let apple = Apple::start().await;
     let home = tempfile::tempdir().expect("a directory");
-    for (what, body) in hostile() {
+    for (what, body) in hostile_documents() {
         assert!(body.len() <= BODY_BYTES, "{what}: {}", body.len());
-        apple.answer(Answer::ok(body.clone()).gzip());
+        apple.respond(Response::ok(body.clone()).gzip());
         let url = apple.url();
         let output =
             limited(LIMIT_KIB, &["check", "--feed-url", &url, "--watch", "*", "--json"], &home).await;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code().is_some_and(|code| code <= 3), "{what}: {}: {said}", output.status);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code().is_some_and(|code| code <= 3), "{what}: {}: {text}", output.status);
 
         let recording = home.path().join("recording.jsonl");
         let line = serde_json::json!({"at": "2026-05-05T08:00:00Z", "body": body});
         fs::write(&recording, format!("{line}\n")).expect("room");
         let output = limited(LIMIT_KIB, &["replay", &recording.display().to_string()], &home).await;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{what}: {}: {said}", output.status);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{what}: {}: {text}", output.status);
     }
 }
 
 /// For example, 16 KB of gzip decompress to 4 MiB of nested lists.
 #[tokio::test]
-async fn what_unpacks_into_more_is_not_read_to_its_end() {
+async fn stops_decompressing_at_the_limit() {
     let apple = Apple::start().await;
     let home = tempfile::tempdir().expect("a directory");
     for body in ["[".repeat(2 << 20) + &"]".repeat(2 << 20), "[],".repeat(4 << 20), " ".repeat(64 << 20)] {
-        apple.answer(Answer::ok(body).gzip());
+        apple.respond(Response::ok(body).gzip());
         let url = apple.url();
         let output = limited(LIMIT_KIB, &["check", "--feed-url", &url], &home).await;
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains("larger than 1024 KiB"), "{said}");
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{text}");
+        assert!(text.contains("larger than 1024 KiB"), "{text}");
     }
 }
 
@@ -90,7 +95,7 @@ const HISTORY: &str = "
 ";
 
 #[tokio::test]
-async fn a_history_of_100_000_outages_stays_within_50_mib() {
+async fn history_of_100_000_outages_stays_within_50_mib() {
     let home = tempfile::tempdir().expect("a directory");
     let state = home.path().join("state");
     drop(Store::open(&state, "2026-04-01T00:00:00Z".parse().expect("a time")).expect("a database"));
@@ -102,8 +107,8 @@ async fn a_history_of_100_000_outages_stays_within_50_mib() {
         let arguments: Vec<&str> =
             ["history", "--state-directory", &state].into_iter().chain(line.split_whitespace()).collect();
         let output = limited(HISTORY_LIMIT_KIB, &arguments, &home).await;
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.is_empty(), "{line}: {}: {said}", output.status);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.is_empty(), "{line}: {}: {text}", output.status);
         let lines = output.stdout.iter().filter(|&&byte| byte == b'\n').count();
         assert!(lines > 100_000, "{line}: {lines}");
     }

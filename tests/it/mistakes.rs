@@ -9,13 +9,13 @@ use std::{fs, io};
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::common::old_schema;
+use crate::common::seeded_store;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
 const BACKUP: &str = "iCloud Backup";
-/// What only programmers say.
-const OF_LIBRARIES: [&str; 41] = [
+/// Wording of libraries that must not reach users.
+const LIBRARY_WORDING: [&str; 41] = [
     "TomlError",
     "invalid value: string",
     "invalid length",
@@ -62,7 +62,7 @@ const OF_LIBRARIES: [&str; 41] = [
 /// A temporary home directory. `DIR` in expected lines stands for its path.
 struct Home(TempDir);
 
-struct Said {
+struct CommandOutput {
     code: i32,
     out: String,
     err: String,
@@ -101,45 +101,45 @@ impl Home {
         command
     }
 
-    fn ask(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
-        self.said(self.command(variables, arguments).output())
+    fn run(&self, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
+        self.output(self.command(variables, arguments).output())
     }
 
-    /// The same beside a server of this test.
-    async fn ask_beside(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
-        self.said(tokio::process::Command::from(self.command(variables, arguments)).output().await)
+    /// Like [`Home::run`], without blocking a mock server in this test.
+    async fn run_beside(&self, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
+        self.output(tokio::process::Command::from(self.command(variables, arguments)).output().await)
     }
 
-    fn said(&self, output: io::Result<Output>) -> Said {
+    fn output(&self, output: io::Result<Output>) -> CommandOutput {
         let output = output.expect("the program starts");
         let text = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).expect("UTF-8");
             text.replace(self.0.path().to_str().expect("UTF-8"), "DIR")
         };
         let code = output.status.code().expect("not killed");
-        let said = Said { code, out: text(output.stdout), err: text(output.stderr) };
-        for word in OF_LIBRARIES {
-            assert!(!said.err.contains(word), "{}", said.err);
+        let output = CommandOutput { code, out: text(output.stdout), err: text(output.stderr) };
+        for word in LIBRARY_WORDING {
+            assert!(!output.err.contains(word), "{}", output.err);
         }
-        said
+        output
     }
 
     /// Runs a command line and checks the error line. `_` in a word stands for a space.
     #[track_caller]
     fn check(&self, variables: &[(&str, &str)], line: &str, code: i32, expected: &str) {
         let arguments: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
-        let said = self.ask(variables, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = self.run(variables, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(
-            (said.err.as_str(), said.code),
+            (output.err.as_str(), output.code),
             (format!("statusd: {expected}\n").as_str(), code),
             "{line}"
         );
-        assert_eq!(said.out, "", "{line}");
+        assert_eq!(output.out, "", "{line}");
     }
 }
 
 #[test]
-fn a_wrong_flag_is_named_with_what_is_expected() {
+fn names_an_invalid_flag_and_the_expected_form() {
     let home = Home::new();
     home.check(
         &[],
@@ -185,7 +185,7 @@ fn guide_steps() -> String {
 }
 
 #[test]
-fn a_wrong_variable_is_named_and_not_a_flag() {
+fn names_an_invalid_variable_rather_than_a_flag() {
     let home = Home::new();
     home.check(&[("STATUSD_POLL", "hourly")], "status", 2, "STATUSD_POLL: invalid schedule \"hourly\": expected five fields (minute, hour, day of month, month, day of week), or six with seconds first, or @hourly, @daily, @weekly, @monthly, @yearly; found 1");
     home.check(
@@ -228,7 +228,7 @@ fn a_wrong_variable_is_named_and_not_a_flag() {
 }
 
 #[test]
-fn an_empty_variable_is_unset() {
+fn empty_variable_counts_as_unset() {
     let home = Home::new();
     let empty: Vec<(String, &str)> = statusd::config::FLAGS_WITH_VARIABLES
         .iter()
@@ -249,12 +249,12 @@ fn an_empty_variable_is_unset() {
     ] {
         empty.push((name, ""));
     }
-    let (with, without) = (home.ask(&empty, &["config", "show"]), home.ask(&[], &["config", "show"]));
+    let (with, without) = (home.run(&empty, &["config", "show"]), home.run(&[], &["config", "show"]));
     assert_eq!((with.code, with.err.as_str(), with.out), (0, "", without.out));
 }
 
 #[test]
-fn all_faults_of_a_file_come_at_once_each_with_its_line() {
+fn reports_all_config_errors_with_their_lines() {
     let home = Home::new();
     home.configure(
         "watch = []
@@ -285,7 +285,7 @@ url = 7
         "7: schedule.poll: invalid minute \"61\": expected 0 to 59",
         "8: schedule.jitter_s: expected a whole number, found a string",
         "10: phone.late_after: invalid duration \"soon\": use for example 3d or 1w",
-        "12: channel.webhook.ops.url: not an address: expected https://host/path",
+        "12: channel.webhook.ops.url: invalid address: expected https://host/path",
         "13: channel.webhook.ops.quiet: invalid quiet hours \"at night\": expected two times and an optional time zone, for example \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"",
         "14: channel.webhook.ops.remind_every: invalid duration \"1m\": expected 5 min to 365 days",
         "15: channel.webhook.none: the key \"url\" is missing",
@@ -293,33 +293,32 @@ url = 7
     ];
     let expected: String = expected.iter().map(|line| format!("{at}:{line}\n")).collect();
     for command in [&["config", "check"][..], &["run"]] {
-        let said = home.ask(&[], command);
-        assert_eq!((said.err.as_str(), said.code), (expected.as_str(), 78), "{command:?}");
+        let output = home.run(&[], command);
+        assert_eq!((output.err.as_str(), output.code), (expected.as_str(), 78), "{command:?}");
     }
 }
 
 #[tokio::test]
-async fn a_broken_file_stops_nobody_from_reading_what_is_remembered() {
+async fn reads_the_database_despite_a_broken_config() {
     let home = Home::new();
     let now = Timestamp::now();
     let from = now - jiff::SignedDuration::from_hours(48);
-    old_schema::remember(&home.path(".local/state/statusd"), &[BACKUP, "Photos"], Vec::new(), from, now)
-        .await;
+    seeded_store::seed(&home.path(".local/state/statusd"), &[BACKUP, "Photos"], Vec::new(), from, now).await;
     home.configure("[schedule]\npoll = 'often'\n");
     for command in [&["status"][..], &["history"], &["outbox"], &["snooze"]] {
-        let said = home.ask(&[], command);
-        let lines: Vec<&str> = said.err.lines().collect();
-        let [fault, broken] = lines[..] else { panic!("{command:?}: {}", said.err) };
+        let output = home.run(&[], command);
+        let lines: Vec<&str> = output.err.lines().collect();
+        let [fault, broken] = lines[..] else { panic!("{command:?}: {}", output.err) };
         assert!(
             fault.starts_with("statusd: warning: DIR/.config/statusd/statusd.toml:2: schedule.poll: "),
             "{fault}"
         );
         assert_eq!(
             broken,
-            "statusd: warning: the configuration is broken, so that `statusd run` would not start; defaults stand in for it here"
+            "statusd: warning: the configuration is invalid, so `statusd run` would not start; this command uses defaults"
         );
-        assert_eq!(said.code, 0, "{command:?}: {}", said.out);
-        assert!(!said.out.is_empty());
+        assert_eq!(output.code, 0, "{command:?}: {}", output.out);
+        assert!(!output.out.is_empty());
     }
     home.configure("");
     home.check(&[], "ack iCloud_Bakup", 2, "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?");
@@ -330,12 +329,7 @@ async fn a_broken_file_stops_nobody_from_reading_what_is_remembered() {
         "unknown service \"iCloud Bakup\"; did you mean iCloud Backup?",
     );
     home.check(&[], "ack Photos", 1, "Photos has no active outage; see `statusd status`");
-    home.check(
-        &[],
-        "outbox retry 7",
-        2,
-        "no message 7 in the outbox; `statusd outbox --all` shows their numbers",
-    );
+    home.check(&[], "outbox retry 7", 2, "unknown message 7; `statusd outbox --all` shows the numbers");
     home.write("devices.csv", "device,last icloud backup\na,2026-05-04T10:00:00Z\n");
     home.check(
         &[],
@@ -346,7 +340,7 @@ async fn a_broken_file_stops_nobody_from_reading_what_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_check_without_its_watchlist_cannot_tell() {
+async fn check_cannot_tell_without_its_watchlist() {
     let home = Home::new();
     let apple = Apple::start().await;
     apple.show(&Doc::new().service(BACKUP).service("Photos").json());
@@ -360,46 +354,50 @@ async fn a_check_without_its_watchlist_cannot_tell() {
         "watch = []\n",
     ] {
         home.configure(broken);
-        let said = home.ask_beside(&variables, &["check"]).await;
-        assert_eq!((said.code, said.out.as_str()), (3, ""), "{broken}");
-        let last = "statusd: cannot tell which services to check: the configuration cannot be read; name them, or see `statusd config check`\n";
+        let output = home.run_beside(&variables, &["check"]).await;
+        assert_eq!((output.code, output.out.as_str()), (3, ""), "{broken}");
+        let last = "statusd: cannot tell which services to check: the configuration cannot be read; name the services, or see `statusd config check`\n";
         assert!(
-            said.err.starts_with("statusd: warning: DIR/") && said.err.ends_with(last),
+            output.err.starts_with("statusd: warning: DIR/") && output.err.ends_with(last),
             "{broken}: {}",
-            said.err
+            output.err
         );
-        let nagios = home.ask_beside(&variables, &["check", "--format", "nagios"]).await;
+        let nagios = home.run_beside(&variables, &["check", "--format", "nagios"]).await;
         assert!(nagios.out.starts_with("APPLE UNKNOWN - cannot tell which services"), "{}", nagios.out);
         assert_eq!(nagios.code, 3);
         // With named services the check works.
         for named in [&["check", "Photos"][..], &["check", "--watch", "Photos"]] {
-            let said = home.ask_beside(&variables, named).await;
-            assert!(said.out.contains("Photos") && !said.out.contains(BACKUP), "{broken}: {}", said.out);
-            assert_eq!(said.code, 0, "{broken}: {}", said.err);
-            // What a flag replaces is not looked at.
+            let output = home.run_beside(&variables, named).await;
+            assert!(
+                output.out.contains("Photos") && !output.out.contains(BACKUP),
+                "{broken}: {}",
+                output.out
+            );
+            assert_eq!(output.code, 0, "{broken}: {}", output.err);
+            // A setting that a flag replaces is not read.
             let is_replaced = broken == "watch = []\n" && named.contains(&"--watch");
-            assert!(is_replaced || said.err.starts_with("statusd: warning: "), "{broken}: {}", said.err);
+            assert!(is_replaced || output.err.starts_with("statusd: warning: "), "{broken}: {}", output.err);
         }
     }
     // A fault in another setting does not affect the watchlist.
     home.configure("watch = ['Photos']\n[schedule]\npoll = 'often'\n");
-    let said = home.ask_beside(&variables, &["check"]).await;
-    assert!(said.out.contains("Photos") && !said.out.contains(BACKUP), "{}", said.out);
-    assert_eq!(said.code, 0);
+    let output = home.run_beside(&variables, &["check"]).await;
+    assert!(output.out.contains("Photos") && !output.out.contains(BACKUP), "{}", output.out);
+    assert_eq!(output.code, 0);
 }
 
 #[test]
-fn a_time_zone_that_cannot_be_read_is_reported_and_refused_where_it_counts() {
+fn rejects_an_unknown_time_zone_only_where_it_matters() {
     let home = Home::new();
     let mars = [("TZ", "Mars/Phobos")];
     let fault = "TZ: unknown time zone \"Mars/Phobos\": expected one like \"Europe/Berlin\" or \"UTC\"";
-    let said = home.ask(&mars, &["config", "check"]);
-    assert_eq!(said.err, format!("statusd: warning: {fault}; times are shown in UTC\n"));
-    assert!(said.out.contains("Time zone: UTC, because it is not known"), "{}", said.out);
-    assert_eq!(said.code, 0);
-    assert!(home.ask(&[("TZ", "JST-9")], &["config", "check"]).out.contains("Time zone: JST (UTC+09) (TZ)"));
+    let output = home.run(&mars, &["config", "check"]);
+    assert_eq!(output.err, format!("statusd: warning: {fault}; times are shown in UTC\n"));
+    assert!(output.out.contains("Time zone: UTC, as a fallback ("), "{}", output.out);
+    assert_eq!(output.code, 0);
+    assert!(home.run(&[("TZ", "JST-9")], &["config", "check"]).out.contains("Time zone: JST (UTC+09) (TZ)"));
     assert!(
-        home.ask(&[("TZ", "Europe/Berlin")], &["config", "check"])
+        home.run(&[("TZ", "Europe/Berlin")], &["config", "check"])
             .out
             .contains("Time zone: Europe/Berlin (TZ)")
     );
@@ -419,16 +417,16 @@ fn a_time_zone_that_cannot_be_read_is_reported_and_refused_where_it_counts() {
         "time_zone = 'Asia/Tokyo'\n[liveness]\nwhen = '@daily'\n",
     ] {
         home.configure(harmless);
-        assert_eq!(home.ask(&mars, &["config", "check"]).code, 0, "{harmless}");
+        assert_eq!(home.run(&mars, &["config", "check"]).code, 0, "{harmless}");
     }
 }
 
 #[tokio::test]
-async fn a_full_disk_and_a_held_database_are_named() {
+async fn reports_a_full_disk_and_a_locked_database() {
     let home = Home::new();
     let state = home.path("full");
     let now = Timestamp::now();
-    old_schema::remember(
+    seeded_store::seed(
         &home.path("kept"),
         &[BACKUP],
         Vec::new(),
@@ -446,10 +444,14 @@ async fn a_full_disk_and_a_held_database_are_named() {
     let mut command = Command::new("unshare");
     command.args(["--map-root-user", "--mount", "sh", "-c", script]).current_dir(home.0.path());
     command.env("PROGRAM", env!("CARGO_BIN_EXE_statusd")).env("HOME", home.0.path()).env("TZ", "UTC");
-    let said = home.said(command.output());
-    assert_eq!(said.out, "73\n73\n73\n", "{}", said.err);
-    let lines: Vec<&str> = said.err.lines().collect();
-    assert!(lines.len() == 3 && lines.iter().all(|line| line.contains(": the disk is full")), "{}", said.err);
+    let output = home.output(command.output());
+    assert_eq!(output.out, "73\n73\n73\n", "{}", output.err);
+    let lines: Vec<&str> = output.err.lines().collect();
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| line.contains(": the disk is full")),
+        "{}",
+        output.err
+    );
 
     let held = rusqlite::Connection::open(home.path("kept/statusd.db")).expect("the database");
     held.execute_batch("BEGIN IMMEDIATE").expect("held");
@@ -459,7 +461,7 @@ async fn a_full_disk_and_a_held_database_are_named() {
 
 /// Each broken file gives one error with the file, the line and the cause, without wording of a library.
 #[test]
-fn broken_files_are_explained_in_plain_words() {
+fn explains_broken_config_files() {
     let hook = "[channel.webhook.a]\nurl = 'https://hooks.example/x'\n";
     let of_hook = |rest: &str| format!("{hook}{rest}");
     let cases = [
@@ -501,7 +503,7 @@ fn broken_files_are_explained_in_plain_words() {
         ("[channel.desktop]\nurgency = 'low'", 2, "channel.desktop.urgency: "),
         ("[channel.webhook]\nurl = 'x'", 2, "has a name"),
         ("[channel.webhook.a]\n", 1, "the key \"url\" is missing"),
-        ("[channel.webhook.a]\nurl = 'nowhere'", 2, "not an address: expected https://host/path"),
+        ("[channel.webhook.a]\nurl = 'nowhere'", 2, "invalid address: expected https://host/path"),
         ("[channel.mqtt.a]\nurl = 'mqtt://h'\nqos = 7", 3, ""),
         ("[channel.email.a]\nserver = 'h'\nfrom = 'x@h'\nto = ['y@h']\nsecurity = 'ssl'", 5, ""),
     ];
@@ -520,11 +522,11 @@ fn broken_files_are_explained_in_plain_words() {
     let mut wrong = Vec::new();
     for (text, line, words) in cases.into_iter().chain(of_templates) {
         home.configure(&text);
-        let said = home.ask(&[], &["config", "check"]);
+        let output = home.run(&[], &["config", "check"]);
         let place = format!("statusd: DIR/.config/statusd/statusd.toml:{line}:");
-        let is_good = said.code == 78 && said.out.is_empty() && said.err.starts_with(&place);
-        if !is_good || !said.err.contains(words) {
-            wrong.push(format!("{text}\n    {words}: {}", said.err.trim_end()));
+        let is_good = output.code == 78 && output.out.is_empty() && output.err.starts_with(&place);
+        if !is_good || !output.err.contains(words) {
+            wrong.push(format!("{text}\n    {words}: {}", output.err.trim_end()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

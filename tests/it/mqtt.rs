@@ -4,10 +4,10 @@ use crate::common;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::common::apple::Papers;
-use crate::common::http_server::Nobody;
-use crate::common::mosquitto::{Listener, Message, Mosquitto, retained};
-use crate::common::wire::Wire;
+use crate::common::apple::ServerCert;
+use crate::common::http_server::ClosedPort;
+use crate::common::mosquitto::{Message, Mosquitto, Subscriber, retained};
+use crate::common::mqtt_proxy::MqttProxy;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use statusd::channel::Transport as _;
@@ -56,7 +56,7 @@ fn outage(service: &str) -> Outage {
 
 /// A snapshot of these services. A `!` marks a service that is down.
 fn snapshot(services: &[&str]) -> Snapshot {
-    let standing = |name: &&str| {
+    let state_of = |name: &&str| {
         let (service, is_down) = match name.strip_suffix('!') {
             Some(service) => (service, true),
             None => (*name, false),
@@ -67,7 +67,7 @@ fn snapshot(services: &[&str]) -> Snapshot {
     Snapshot {
         feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
         health: FeedHealth::Readable { since: at("2026-05-05T08:00:00Z") },
-        services: services.iter().map(standing).collect(),
+        services: services.iter().map(state_of).collect(),
     }
 }
 
@@ -75,17 +75,17 @@ fn settings(url: &str) -> Settings {
     toml::from_str(&format!("url = '{url}'")).expect("settings")
 }
 
-fn made(settings: &Settings) -> Mqtt {
+fn new_channel(settings: &Settings) -> Mqtt {
     Mqtt::new(settings, &|_| Ok(Secret::new(PASSWORD))).expect("a channel")
 }
 
 fn channel(port: u16) -> Mqtt {
-    made(&settings(&format!("mqtt://127.0.0.1:{port}")))
+    new_channel(&settings(&format!("mqtt://127.0.0.1:{port}")))
 }
 
 fn with_password(port: u16) -> Mqtt {
     let url = format!("mqtt://127.0.0.1:{port}");
-    made(&Settings {
+    new_channel(&Settings {
         user: Some("statusd".to_owned()),
         password_file: Some("/run/credentials/password".into()),
         ..settings(&url)
@@ -93,17 +93,17 @@ fn with_password(port: u16) -> Mqtt {
 }
 
 #[track_caller]
-fn check_delivered(answer: &SendOutcome) {
-    assert!(matches!(answer, SendOutcome::Delivered { .. }), "{answer:?}");
+fn check_delivered(outcome: &SendOutcome) {
+    assert!(matches!(outcome, SendOutcome::Delivered { .. }), "{outcome:?}");
 }
 
 #[track_caller]
-fn check_retry(answer: &SendOutcome, reached: bool, words: &str) {
-    let SendOutcome::Transient { after_s: None, reached: was_reached, words: said } = answer else {
-        panic!("{answer:?}")
+fn check_retry(outcome: &SendOutcome, reached: bool, detail: &str) {
+    let SendOutcome::Transient { after_s: None, reached: was_reached, detail: text } = outcome else {
+        panic!("{outcome:?}")
     };
-    assert_eq!(*was_reached, reached, "{answer:?}");
-    assert!(said.starts_with("127.0.0.1 ") && said.contains(words), "{answer:?}");
+    assert_eq!(*was_reached, reached, "{outcome:?}");
+    assert!(text.starts_with("127.0.0.1 ") && text.contains(detail), "{outcome:?}");
 }
 
 fn state(retained: &BTreeMap<String, String>, slug: &str) -> Value {
@@ -112,14 +112,14 @@ fn state(retained: &BTreeMap<String, String>, slug: &str) -> Value {
     serde_json::from_str(payload).expect("JSON")
 }
 
-/// Until the broker is told that statusd is there, which is said behind all states.
-async fn online(listener: &mut Listener) {
-    availability(listener, "online").await;
+/// Waits until the channel is online, which is published after all states.
+async fn online(subscriber: &mut Subscriber) {
+    availability(subscriber, "online").await;
 }
 
-/// The next message that says so. Being there may be said more than once.
-async fn availability(listener: &mut Listener, payload: &str) -> Message {
-    listener.until(|message| message.topic == "statusd/availability" && message.payload == payload).await
+/// Waits for the next availability message with this payload. "online" may be repeated.
+async fn availability(subscriber: &mut Subscriber, payload: &str) -> Message {
+    subscriber.wait_for(|message| message.topic == "statusd/availability" && message.payload == payload).await
 }
 
 #[tokio::test]
@@ -149,35 +149,38 @@ async fn states_and_sensors_are_retained() {
 }
 
 #[tokio::test]
-async fn only_what_differs_is_published_again() {
+async fn publishes_only_changed_states() {
     let broker = Mosquitto::start();
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup!", "Photos"])).await);
-    let mut listener = Listener::start(broker.port).await;
-    listener.so_far().await;
+    let mut subscriber = Subscriber::start(broker.port).await;
+    subscriber.received_so_far().await;
     check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup", "Photos"])).await);
-    let heard = listener.so_far().await;
-    let topics: Vec<&str> = heard.iter().map(|message| message.topic.as_str()).collect();
+    let received = subscriber.received_so_far().await;
+    let topics: Vec<&str> = received.iter().map(|message| message.topic.as_str()).collect();
     assert_eq!(topics, ["statusd/service/icloud_backup/state", "statusd/availability"]);
 }
 
 #[tokio::test]
-async fn a_change_is_published_once_and_confirmed() {
+async fn publishes_a_change_once() {
     let broker = Mosquitto::start();
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
-    let answer = channel.send(&notice()).await;
-    assert_eq!(answer, SendOutcome::Delivered { receipt: None, words: "127.0.0.1 confirmed it".to_owned() });
+    let outcome = channel.send(&notice()).await;
+    assert_eq!(
+        outcome,
+        SendOutcome::Delivered { receipt: None, detail: "127.0.0.1 confirmed it".to_owned() }
+    );
     let expected =
         Message { topic: "statusd/change".to_owned(), payload: PAYLOAD.to_owned(), retain: false, qos: 1 };
-    assert_eq!(listener.next("statusd/change").await, expected);
-    assert!(!listener.so_far().await.contains(&expected));
+    assert_eq!(subscriber.next("statusd/change").await, expected);
+    assert!(!subscriber.received_so_far().await.contains(&expected));
     assert!(!retained(broker.port).await.contains_key("statusd/change"));
 }
 
 #[tokio::test]
-async fn many_services_and_long_changes_fit() {
+async fn supports_many_services_and_long_changes() {
     let broker = Mosquitto::start();
     let names: Vec<String> = (0..150).map(|number| format!("Service {number:03}!")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -185,77 +188,81 @@ async fn many_services_and_long_changes_fit() {
     check_delivered(&channel.sync_state(&snapshot(&names)).await);
     assert_eq!(retained(broker.port).await.len(), 2 * 150 + 1);
 
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let long = Notice { payload: "x".repeat(300_000), ..notice() };
     check_delivered(&channel.send(&long).await);
-    assert_eq!(listener.next("statusd/change").await.payload.len(), 300_000);
+    assert_eq!(subscriber.next("statusd/change").await.payload.len(), 300_000);
 }
 
 #[tokio::test]
-async fn a_message_before_the_first_picture_is_a_visit() {
+async fn message_before_the_first_snapshot_uses_a_one_off_connection() {
     let broker = Mosquitto::start();
-    let mut listener = Listener::start(broker.port).await;
-    // The daemon, which holds its connection, and a test message from another process.
+    let mut subscriber = Subscriber::start(broker.port).await;
+    // The daemon keeps its connection while another process sends a test message.
     let mut daemon = channel(broker.port);
     check_delivered(&daemon.sync_state(&snapshot(&["Photos!"])).await);
-    listener.so_far().await;
-    let mut visitor = channel(broker.port);
-    let answer = visitor.send(&notice()).await;
-    check_delivered(&answer);
-    assert_eq!(answer.words(), "127.0.0.1 confirmed it on statusd/change");
-    drop(visitor);
+    subscriber.received_so_far().await;
+    let mut one_off = channel(broker.port);
+    let outcome = one_off.send(&notice()).await;
+    check_delivered(&outcome);
+    assert_eq!(outcome.detail(), "127.0.0.1 confirmed it on statusd/change");
+    drop(one_off);
     check_delivered(&daemon.sync_state(&snapshot(&["Photos!"])).await);
-    let heard: Vec<(String, String)> =
-        listener.so_far().await.into_iter().map(|message| (message.topic, message.payload)).collect();
+    let received: Vec<(String, String)> = subscriber
+        .received_so_far()
+        .await
+        .into_iter()
+        .map(|message| (message.topic, message.payload))
+        .collect();
     let expected = [("statusd/change", PAYLOAD), ("statusd/availability", "online")];
-    assert_eq!(heard, expected.map(|(topic, payload)| (topic.to_owned(), payload.to_owned())));
+    assert_eq!(received, expected.map(|(topic, payload)| (topic.to_owned(), payload.to_owned())));
 }
 
 #[tokio::test]
-async fn a_lost_connection_is_announced_and_all_comes_back() {
+async fn last_will_announces_a_lost_connection_and_states_return() {
     let broker = Mosquitto::start();
-    let wire = Wire::to(broker.port).await;
-    let mut listener = Listener::start(broker.port).await;
-    let mut channel = channel(wire.port);
+    let proxy = MqttProxy::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let mut channel = channel(proxy.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos!"])).await);
-    online(&mut listener).await;
+    online(&mut subscriber).await;
 
-    wire.cut();
-    availability(&mut listener, "offline").await;
-    // Nobody asks for it.
-    let again = listener.next("statusd/service/photos/state").await;
+    proxy.disconnect_all();
+    availability(&mut subscriber, "offline").await;
+    // The states return without another sync.
+    let again = subscriber.next("statusd/service/photos/state").await;
     assert!(again.payload.contains("\"problem\""), "{again:?}");
-    online(&mut listener).await;
+    online(&mut subscriber).await;
     check_delivered(&channel.send(&notice()).await);
 }
 
 #[tokio::test]
-async fn a_restarted_broker_is_told_all_anew() {
+async fn republishes_everything_after_a_broker_restart() {
     let mut broker = Mosquitto::start();
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos!", "iCloudバックアップ"])).await);
     let before = retained(broker.port).await;
     assert_eq!(before.len(), 5);
     broker.restart();
-    let mut listener = Listener::start(broker.port).await;
-    online(&mut listener).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
+    online(&mut subscriber).await;
     assert_eq!(retained(broker.port).await, before);
 }
 
 #[tokio::test]
-async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
+async fn reconnects_as_soon_as_the_broker_returns() {
     let mut broker = Mosquitto::start();
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     broker.kill();
-    // The end of the connection may not have been noticed yet; then the message is lost with it.
-    let answer = channel.send(&notice()).await;
-    assert!(matches!(answer, SendOutcome::Transient { .. }), "{answer:?}");
+    // If the channel has not noticed the end of the connection yet, the message is lost.
+    let outcome = channel.send(&notice()).await;
+    assert!(matches!(outcome, SendOutcome::Transient { .. }), "{outcome:?}");
     for _ in 0..3 {
         check_retry(&channel.send(&notice()).await, false, "cannot be reached: connection refused");
     }
-    let answer = channel.sync_state(&snapshot(&["Photos!"])).await;
-    check_retry(&answer, false, "cannot be reached: connection refused");
+    let outcome = channel.sync_state(&snapshot(&["Photos!"])).await;
+    check_retry(&outcome, false, "cannot be reached: connection refused");
     broker.restart();
     // A send does not wait for the next reconnect attempt.
     check_delivered(&channel.send(&notice()).await);
@@ -263,7 +270,7 @@ async fn a_dead_broker_is_not_reached_and_a_returned_one_is_at_once() {
 }
 
 #[tokio::test]
-async fn what_a_service_leaves_is_cleared() {
+async fn clears_topics_of_removed_services() {
     let broker = Mosquitto::start();
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["iCloud Backup", "Photos"])).await);
@@ -278,9 +285,9 @@ async fn what_a_service_leaves_is_cleared() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_run_left_is_cleared() {
+async fn clears_topics_of_an_earlier_run() {
     let broker = Mosquitto::start();
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     for topic in [
         "statusd/service/siri/state",
         "homeassistant/binary_sensor/statusd_siri/config",
@@ -290,13 +297,13 @@ async fn what_an_earlier_run_left_is_cleared() {
         "homeassistant/binary_sensor/siri/config",
         "other/service/siri/state",
     ] {
-        listener.publish(topic, "left", true).await;
+        subscriber.publish(topic, "left", true).await;
     }
-    listener.so_far().await;
+    subscriber.received_so_far().await;
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
     for topic in ["statusd/service/siri/state", "homeassistant/binary_sensor/statusd_siri/config"] {
-        assert_eq!(listener.next(topic).await.payload, "", "{topic}");
+        assert_eq!(subscriber.next(topic).await.payload, "", "{topic}");
     }
     let all = retained(broker.port).await;
     assert_eq!(state(&all, "photos")["state"], "ok");
@@ -313,26 +320,26 @@ async fn what_an_earlier_run_left_is_cleared() {
 }
 
 #[tokio::test]
-async fn who_goes_says_so() {
+async fn announces_offline_on_shutdown() {
     let mut broker = Mosquitto::start();
-    let mut listener = Listener::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
     let mut channel = channel(broker.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
-    online(&mut listener).await;
+    online(&mut subscriber).await;
     drop(channel);
-    availability(&mut listener, "offline").await;
-    // mosquitto's words for a client that said goodbye.
-    broker.logged(&["Received DISCONNECT from statusd"]).await;
+    availability(&mut subscriber, "offline").await;
+    // mosquitto logs this for a clean disconnect.
+    broker.wait_for_log(&["Received DISCONNECT from statusd"]).await;
     assert_eq!(retained(broker.port).await["statusd/availability"], "offline");
 }
 
 #[tokio::test]
-async fn who_takes_over_is_there() {
+async fn replacing_connection_stays_online() {
     let broker = Mosquitto::start();
     let mut older = channel(broker.port);
     check_delivered(&older.sync_state(&snapshot(&["Photos"])).await);
     let mut newer = channel(broker.port);
-    assert!(newer.continues(&older), "a reload would keep the older one");
+    assert!(newer.can_reuse(&older), "a reload would keep the older one");
     drop(older);
     check_delivered(&newer.sync_state(&snapshot(&["Photos!"])).await);
     check_delivered(&newer.sync_state(&snapshot(&["Photos!"])).await);
@@ -344,60 +351,60 @@ async fn who_takes_over_is_there() {
 }
 
 #[tokio::test]
-async fn a_confirmation_that_never_comes_is_a_retry_and_the_repeat_is_the_same() {
+async fn retries_the_same_message_without_a_puback() {
     let broker = Mosquitto::start();
-    let wire = Wire::to(broker.port).await;
-    let mut listener = Listener::start(broker.port).await;
-    let mut channel = channel(wire.port);
+    let proxy = MqttProxy::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let mut channel = channel(proxy.port);
     check_delivered(&channel.sync_state(&snapshot(&["Photos"])).await);
 
-    wire.lose_confirmations(true);
+    proxy.drop_pubacks(true);
     let notice = notice();
     let lost = async {
-        let first = listener.next("statusd/change").await;
-        // Nothing is left to happen but the deadline: the clock jumps there.
+        let first = subscriber.next("statusd/change").await;
+        // Only the deadline is left, so the paused clock jumps to it.
         tokio::time::pause();
         first
     };
-    let (answer, first) = tokio::join!(channel.send(&notice), lost);
+    let (outcome, first) = tokio::join!(channel.send(&notice), lost);
     tokio::time::resume();
-    check_retry(&answer, true, "confirmed nothing within 10 s");
-    wire.lose_confirmations(false);
+    check_retry(&outcome, true, "confirmed nothing within 10 s");
+    proxy.drop_pubacks(false);
     check_delivered(&channel.send(&notice).await);
-    assert_eq!(listener.next("statusd/change").await, first);
+    assert_eq!(subscriber.next("statusd/change").await, first);
 }
 
 #[tokio::test]
-async fn a_connection_cut_before_the_confirmation_is_a_retry() {
+async fn retries_after_the_connection_breaks_before_the_puback() {
     let broker = Mosquitto::start();
-    let wire = Wire::to(broker.port).await;
-    let mut listener = Listener::start(broker.port).await;
-    let mut residing = channel(wire.port);
-    check_delivered(&residing.sync_state(&snapshot(&["Photos"])).await);
-    wire.lose_confirmations(true);
+    let proxy = MqttProxy::start(broker.port).await;
+    let mut subscriber = Subscriber::start(broker.port).await;
+    let mut connected = channel(proxy.port);
+    check_delivered(&connected.sync_state(&snapshot(&["Photos"])).await);
+    proxy.drop_pubacks(true);
     let notice = notice();
-    let cut = async |listener: &mut Listener| {
-        listener.next("statusd/change").await;
-        wire.cut();
+    let cut = async |subscriber: &mut Subscriber| {
+        subscriber.next("statusd/change").await;
+        proxy.disconnect_all();
     };
-    let (answer, ()) = tokio::join!(residing.send(&notice), cut(&mut listener));
-    check_retry(&answer, true, "broke off before it confirmed the message");
-    let mut visiting = channel(wire.port);
-    let (answer, ()) = tokio::join!(visiting.send(&notice), cut(&mut listener));
-    check_retry(&answer, true, "broke off before it confirmed the message");
+    let (outcome, ()) = tokio::join!(connected.send(&notice), cut(&mut subscriber));
+    check_retry(&outcome, true, "closed the connection before it confirmed the message");
+    let mut one_off = channel(proxy.port);
+    let (outcome, ()) = tokio::join!(one_off.send(&notice), cut(&mut subscriber));
+    check_retry(&outcome, true, "closed the connection before it confirmed the message");
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_what_to_do() {
+async fn rejected_login_carries_advice() {
     let broker = Mosquitto::start_for("statusd", PASSWORD);
     let port = broker.port;
-    let words = "127.0.0.1 lets nobody in with this user and password; check them in the config and what the \
-                 broker allows";
-    let refused = SendOutcome::Permanent { words: words.to_owned() };
-    let mut nameless = channel(port);
-    assert_eq!(nameless.send(&notice()).await, refused, "on a visit");
-    assert_eq!(nameless.sync_state(&snapshot(&["Photos"])).await, refused);
-    assert_eq!(nameless.send(&notice()).await, refused);
+    let detail = "127.0.0.1 does not authorize this login; check user and password in the config, and the broker's \
+                 access rules";
+    let refused = SendOutcome::Permanent { detail: detail.to_owned() };
+    let mut anonymous = channel(port);
+    assert_eq!(anonymous.send(&notice()).await, refused, "over a one-off connection");
+    assert_eq!(anonymous.sync_state(&snapshot(&["Photos"])).await, refused);
+    assert_eq!(anonymous.send(&notice()).await, refused);
 
     let mut known = with_password(port);
     check_delivered(&known.send(&notice()).await);
@@ -406,43 +413,44 @@ async fn who_is_not_let_in_is_told_what_to_do() {
 }
 
 #[tokio::test]
-async fn tls_takes_whom_an_authority_vouches_for() {
-    let broker = Mosquitto::start_tls(Papers::Good);
+async fn tls_accepts_only_trusted_certificates() {
+    let broker = Mosquitto::start_tls(ServerCert::Valid);
     let url = format!("mqtts://127.0.0.1:{}", broker.port);
-    let with = |ca_file: Option<PathBuf>| made(&Settings { ca_file, ..settings(&url) });
-    let mut trusting = with(Some(broker.ca_file()));
-    check_delivered(&trusting.send(&notice()).await);
-    check_delivered(&trusting.sync_state(&snapshot(&["Photos"])).await);
-    check_delivered(&trusting.send(&notice()).await);
+    let with = |ca_file: Option<PathBuf>| new_channel(&Settings { ca_file, ..settings(&url) });
+    let mut with_ca = with(Some(broker.ca_file()));
+    check_delivered(&with_ca.send(&notice()).await);
+    check_delivered(&with_ca.sync_state(&snapshot(&["Photos"])).await);
+    check_delivered(&with_ca.send(&notice()).await);
 
-    let mut wary = with(None);
-    for answer in [wary.send(&notice()).await, wary.sync_state(&snapshot(&["Photos"])).await] {
+    let mut without_ca = with(None);
+    for outcome in [without_ca.send(&notice()).await, without_ca.sync_state(&snapshot(&["Photos"])).await] {
         check_retry(
-            &answer,
+            &outcome,
             false,
-            "cannot be trusted: the certificate was issued by an authority that this computer does not trust;",
+            "failed the TLS handshake: the certificate was issued by an authority that this computer does not trust;",
         );
     }
-    let elsewhere = Mosquitto::start_tls(Papers::WrongHost);
+    let elsewhere = Mosquitto::start_tls(ServerCert::WrongHost);
     let url = format!("mqtts://127.0.0.1:{}", elsewhere.port);
-    let mut misled = made(&Settings { ca_file: Some(elsewhere.ca_file()), ..settings(&url) });
+    let mut wrong_host = new_channel(&Settings { ca_file: Some(elsewhere.ca_file()), ..settings(&url) });
     check_retry(
-        &misled.send(&notice()).await,
+        &wrong_host.send(&notice()).await,
         false,
-        "cannot be trusted: the certificate is for another host;",
+        "failed the TLS handshake: the certificate is for another host;",
     );
 }
 
 #[tokio::test]
-async fn who_is_no_broker_is_not_waited_for() {
-    let nobody = Nobody::new();
-    for answer in both(nobody.address.port()).await {
-        check_retry(&answer, false, "cannot be reached: connection refused");
+async fn detects_servers_that_are_not_brokers() {
+    let closed_port = ClosedPort::new();
+    for outcome in both(closed_port.address.port()).await {
+        check_retry(&outcome, false, "cannot be reached: connection refused");
     }
-    // A broker that wants TLS, spoken to without.
-    let secure = Mosquitto::start_tls(Papers::Good);
-    for answer in both(secure.port).await {
-        check_retry(&answer, false, "check host and port, and whether it wants mqtts");
+    // A broker that requires TLS, without TLS.
+    let secure = Mosquitto::start_tls(ServerCert::Valid);
+    for outcome in both(secure.port).await {
+        check_retry(&outcome, false, "check host and port, and whether the broker requires mqtts");
+        assert!(!outcome.detail().contains("os error"), "{outcome:?}");
     }
     // A server with another protocol.
     let plain = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
@@ -454,9 +462,9 @@ async fn who_is_no_broker_is_not_waited_for() {
             stream.write_all(b"220 mail.example ESMTP\r\n").await.expect("the client reads");
         }
     };
-    let (answers, ()) = tokio::join!(both(port), greets);
-    for answer in answers {
-        check_retry(&answer, false, "check host and port");
+    let (outcomes, ()) = tokio::join!(both(port), greets);
+    for outcome in outcomes {
+        check_retry(&outcome, false, "check host and port");
     }
 }
 
@@ -467,33 +475,33 @@ async fn both(port: u16) -> [SendOutcome; 2] {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_answers_is_left_after_the_deadline() {
+async fn times_out_if_the_server_never_responds() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
     let port = silent.local_addr().expect("a bound address").port();
     let mut channel = channel(port);
     let notice = notice();
-    for is_picture in [false, true] {
+    for is_snapshot in [false, true] {
         let silence = async {
             let connection = silent.accept().await.expect("a connection");
             // Nothing is left to happen but the deadline: the clock jumps there.
             tokio::time::pause();
             connection
         };
-        let asked = async {
-            if is_picture {
+        let send = async {
+            if is_snapshot {
                 channel.sync_state(&snapshot(&["Photos"])).await
             } else {
                 channel.send(&notice).await
             }
         };
-        let (answer, _open) = tokio::join!(asked, silence);
+        let (outcome, _open) = tokio::join!(send, silence);
         tokio::time::resume();
-        check_retry(&answer, false, "gave no answer within 10 s");
+        check_retry(&outcome, false, "did not respond within 10 s");
     }
 }
 
 #[tokio::test]
-async fn no_secret_is_logged_or_printed() {
+async fn redacts_secrets_in_logs_and_debug_output() {
     let log = common::log::everything();
     let broker = Mosquitto::start_for("statusd", PASSWORD);
     let mut channel = with_password(broker.port);
@@ -502,12 +510,15 @@ async fn no_secret_is_logged_or_printed() {
     check_delivered(&channel.send(&notice()).await);
     let other = Mosquitto::start_for("statusd", "another");
     let mut refused = with_password(other.port);
-    let answer = refused.sync_state(&snapshot(&["Photos"])).await;
-    assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
+    let outcome = refused.sync_state(&snapshot(&["Photos"])).await;
+    assert!(matches!(outcome, SendOutcome::Permanent { .. }), "{outcome:?}");
 
     let logged: String = log.try_iter().collect();
-    assert!(logged.contains("Publish. Topic = statusd/change"), "the libraries' lines are seen: {logged}");
-    let printed = format!("{channel:?} {refused:#?} {answer:?} {logged}");
+    assert!(
+        logged.contains("Publish. Topic = statusd/change"),
+        "the log contains lines of dependencies: {logged}"
+    );
+    let printed = format!("{channel:?} {refused:#?} {outcome:?} {logged}");
     assert!(!printed.contains(PASSWORD), "{printed}");
 }
 
@@ -518,39 +529,39 @@ async fn broker_that_says(bytes: &'static [u8], times: usize) -> u16 {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.expect("a client");
-            let mut heard = [0; 4096];
-            let _connect = stream.read(&mut heard).await.expect("a client");
+            let mut received = [0; 4096];
+            let _connect = stream.read(&mut received).await.expect("a client");
             stream.write_all(b"\x20\x02\x00\x00").await.expect("a client");
-            let _packets = stream.read(&mut heard).await.expect("a client");
-            // The client may have enough and go.
+            let _packets = stream.read(&mut received).await.expect("a client");
+            // The client may disconnect.
             for _ in 0..times {
                 if stream.write_all(bytes).await.is_err() {
                     break;
                 }
             }
-            let _gone = stream.read(&mut heard).await;
+            let _gone = stream.read(&mut received).await;
         }
     });
     port
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_mqtt_is_unclear() {
-    // A packet type that does not exist, and a confirmation of something that was never sent.
+async fn response_that_is_not_mqtt_is_unclear() {
+    // An unknown packet type, and a PUBACK for an unknown packet.
     for bytes in [&b"\x00\x00"[..], b"\x40\x02\x00\x63"] {
         let mut channel = channel(broker_that_says(bytes, 1).await);
-        let answer = channel.send(&notice()).await;
-        let SendOutcome::Unclear { words } = &answer else { panic!("{answer:?}") };
-        assert!(words.contains("got the message and answers what is not MQTT"), "{words}");
+        let outcome = channel.send(&notice()).await;
+        let SendOutcome::Unclear { detail } = &outcome else { panic!("{outcome:?}") };
+        assert!(detail.contains("received the message, but did not respond with MQTT"), "{detail}");
     }
 }
 
 #[tokio::test]
-async fn a_broker_that_talks_without_end_is_left() {
-    // A message to a topic that was not asked for, and one to a state that another run may have left.
+async fn disconnects_from_an_endless_broker() {
+    // A message on a topic without a subscription, and a retained state of an earlier run.
     for packet in [&b"\x30\x05\x00\x01axx"[..], b"\x31\x1b\x00\x17statusd/service/a/statexx"] {
         let mut channel = channel(broker_that_says(packet, 1 << 20).await);
-        let answer = channel.sync_state(&snapshot(&["Photos"])).await;
-        check_retry(&answer, true, "sends more than anybody asked for");
+        let outcome = channel.sync_state(&snapshot(&["Photos"])).await;
+        check_retry(&outcome, true, "sent more than 20,000 packets within 60 s");
     }
 }

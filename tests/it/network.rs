@@ -8,13 +8,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::common::apple::{Answer, Apple, Papers};
-use crate::common::hosts::{Authority, Door, Listening, self_signed};
-use crate::common::http_server::{Nobody, patient};
-use crate::common::time_server::{Time, TimeServer};
+use crate::common::apple::{Apple, Response, ServerCert};
+use crate::common::hosts::{Authority, HostBehaviour, MockHost, self_signed};
+use crate::common::http_server::{ClosedPort, with_timeout};
+use crate::common::time_server::{SntpReply, TimeServer};
 use jiff::Timestamp;
-use statusd::doctor::network::{IDS, judge, look};
-use statusd::doctor::probe::{ConnectTo, HOSTS, Net, ProbeLimits, RootList};
+use statusd::doctor::network::{IDS, collect, diagnose};
+use statusd::doctor::probe::{ConnectTo, HOSTS, ProbeConfig, ProbeLimits, RootList};
 use statusd::doctor::{Blame, Finding, Status};
 
 const SUCCESS: &str = "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
@@ -22,8 +22,8 @@ const SHORT: Duration = Duration::from_millis(300);
 const NETWORK: Option<Blame> = Some(Blame::Network);
 const COMPUTER: Option<Blame> = Some(Blame::Computer);
 
-/// The authorities of a test's world.
-struct World {
+/// Generated certificate authorities.
+struct Authorities {
     public: Authority,
     apple: Authority,
     /// Trusted by this computer.
@@ -31,9 +31,9 @@ struct World {
     unknown: Authority,
 }
 
-impl World {
-    fn new() -> World {
-        World {
+impl Authorities {
+    fn new() -> Authorities {
+        Authorities {
             public: Authority::new("Public Root", "Public Trust"),
             apple: Authority::new("Apple Test Root", "Apple Inc."),
             local: Authority::new("Filter Root", "Filter Inc."),
@@ -41,114 +41,123 @@ impl World {
         }
     }
 
-    fn net(&self) -> Net {
-        Net {
-            public_roots: RootList::These(vec![self.public.der.clone()]),
+    fn net(&self) -> ProbeConfig {
+        ProbeConfig {
+            public_roots: RootList::Custom(vec![self.public.der.clone()]),
             apple_roots: vec![self.apple.der.clone()],
             extra_roots: vec![self.local.der.clone()],
             network_quality: None,
-            may_ask_outside: false,
-            ..Net::default()
+            allow_third_party: false,
+            ..ProbeConfig::default()
         }
     }
 }
 
 fn to(host: &str, port: u16, address: SocketAddr) -> ConnectTo {
-    ConnectTo::parse(&format!("{host}:{port}:{address}")).expect("right")
+    ConnectTo::parse(&format!("{host}:{port}:{address}")).expect("a valid mapping")
 }
 
-/// Every host's every port, each behind the door that `door` says; IPv4 unless it names another.
-async fn doors(net: &mut Net, on: &[&str], door: impl Fn(&'static str, &str) -> Door) -> Vec<Listening> {
-    let mut listening = Vec::new();
+/// Starts a server for each host on each of the addresses, and points all ports of the host to it.
+async fn start_hosts(
+    net: &mut ProbeConfig,
+    addresses: &[&str],
+    behaviour: impl Fn(&'static str, &str) -> HostBehaviour,
+) -> Vec<MockHost> {
+    let mut servers = Vec::new();
     for host in &HOSTS {
-        for on in on {
-            let one = Listening::start(on, door(host.name, on)).await;
-            net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, one.address)));
-            listening.push(one);
+        for address in addresses {
+            let server = MockHost::start(address, behaviour(host.name, address)).await;
+            net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, server.address)));
+            servers.push(server);
         }
     }
-    listening
+    servers
 }
 
 const V4: &str = "127.0.0.1:0";
 const V6: &str = "[::1]:0";
 
-async fn findings(net: &Net, ids: &[&str]) -> Vec<Finding> {
+async fn findings(net: &ProbeConfig, ids: &[&str]) -> Vec<Finding> {
     let wanted: BTreeSet<&str> = ids.iter().copied().collect();
-    let looked = patient(look(net, &|_| None, &wanted, true, Timestamp::now())).await;
-    judge(&looked, &wanted)
+    let report = with_timeout(collect(net, &|_| None, &wanted, true, Timestamp::now())).await;
+    diagnose(&report, &wanted)
 }
 
-async fn finding(net: &Net, id: &str) -> Finding {
+async fn finding(net: &ProbeConfig, id: &str) -> Finding {
     let mut found = findings(net, &[id]).await;
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
 
 #[track_caller]
-fn check(finding: &Finding, status: Status, blame: Option<Blame>, seen: &str) {
+fn check(finding: &Finding, status: Status, blame: Option<Blame>, expected: &str) {
     assert_eq!((finding.status, finding.blame), (status, blame), "{finding:#?}");
-    assert!(finding.seen.contains(seen), "{}", finding.seen);
+    assert!(finding.seen.contains(expected), "{}", finding.seen);
 }
 
 /// Checks the line about `host` in the evidence.
 #[track_caller]
 fn check_line(finding: &Finding, host: &str, ending: &str) {
-    let line = finding.evidence.iter().find(|line| line.starts_with(host)).expect("a line for it");
+    let line = finding.evidence.iter().find(|line| line.starts_with(host)).expect("a line about the host");
     assert!(line.ends_with(ending), "{line}");
 }
 
-async fn portal(answer: Answer) -> Finding {
+async fn portal(response: Response) -> Finding {
     let apple = Apple::start().await;
-    apple.at("/hotspot-detect.html", answer);
+    apple.at("/hotspot-detect.html", response);
     let address = apple.url_of("").trim_start_matches("http://").parse().expect("an address");
-    let mut net = World::new().net();
+    let mut net = Authorities::new().net();
     net.connect_to.push(to("captive.apple.com", 80, address));
     net.limits.page = Duration::from_secs(2);
     finding(&net, "portal").await
 }
 
 #[tokio::test]
-async fn only_apples_own_page_is_an_open_network() {
-    check(&portal(Answer::ok(SUCCESS)).await, Status::Ok, None, "was received");
-    check(&portal(Answer::ok(format!("{SUCCESS}\n"))).await, Status::Ok, None, "was received");
-    check(&portal(Answer::ok(SUCCESS).gzip()).await, Status::Ok, None, "was received");
-    check(&portal(Answer::html()).await, Status::Problem, NETWORK, "requires a login");
-    check(&portal(Answer::ok("x".repeat(1 << 20))).await, Status::Problem, NETWORK, "requires a login");
-    check(&portal(Answer::status(511)).await, Status::Problem, NETWORK, "requires a login");
-    // Its words under another status are not its page.
+async fn reports_a_captive_portal_unless_apples_page_is_received() {
+    check(&portal(Response::ok(SUCCESS)).await, Status::Ok, None, "was received");
+    check(&portal(Response::ok(format!("{SUCCESS}\n"))).await, Status::Ok, None, "was received");
+    check(&portal(Response::ok(SUCCESS).gzip()).await, Status::Ok, None, "was received");
+    check(&portal(Response::html()).await, Status::Problem, NETWORK, "requires a login");
+    check(&portal(Response::ok("x".repeat(1 << 20))).await, Status::Problem, NETWORK, "requires a login");
+    check(&portal(Response::status(511)).await, Status::Problem, NETWORK, "requires a login");
+    // The same body with another status does not count.
     let length = SUCCESS.len();
-    let posing = format!("HTTP/1.1 511 .\r\nContent-Length: {length}\r\n\r\n{SUCCESS}");
-    check(&portal(Answer::raw(posing.as_bytes())).await, Status::Problem, NETWORK, "requires a login");
-    let redirect = Answer::redirect("http://login.hotel.example/in?mac=aa-bb-cc");
+    let wrong_status = format!("HTTP/1.1 511 .\r\nContent-Length: {length}\r\n\r\n{SUCCESS}");
+    check(
+        &portal(Response::raw(wrong_status.as_bytes())).await,
+        Status::Problem,
+        NETWORK,
+        "requires a login",
+    );
+    let redirect = Response::redirect("http://login.hotel.example/in?mac=aa-bb-cc");
     let found = portal(redirect).await;
     check(&found, Status::Problem, NETWORK, "a page of its own, at login.hotel.example,");
     assert!(!format!("{found:?}").contains("aa-bb"), "{found:?}");
 }
 
 #[tokio::test]
-async fn a_page_that_does_not_come_tells_nothing() {
-    check(&portal(Answer::silence()).await, Status::CannotTell, None, "no whole answer within 2 s");
-    check(&portal(Answer::reset()).await, Status::CannotTell, None, "connection closed");
-    check(&portal(Answer::hang_up()).await, Status::CannotTell, None, "connection closed");
-    check(&portal(Answer::ok(SUCCESS).cut()).await, Status::CannotTell, None, "");
-    check(&portal(Answer::ok(SUCCESS).drip()).await, Status::Problem, NETWORK, "");
-    check(&portal(Answer::raw(b"SSH-2.0-x\r\n")).await, Status::CannotTell, None, "does not speak HTTP");
-    let nobody = Nobody::new();
-    let mut net = World::new().net();
-    net.connect_to.push(to("captive.apple.com", 80, nobody.address));
+async fn cannot_tell_about_a_portal_without_a_complete_response() {
+    check(&portal(Response::silence()).await, Status::CannotTell, None, "no complete response within 2 s");
+    check(&portal(Response::reset()).await, Status::CannotTell, None, "connection closed");
+    check(&portal(Response::close()).await, Status::CannotTell, None, "connection closed");
+    check(&portal(Response::ok(SUCCESS).cut()).await, Status::CannotTell, None, "");
+    check(&portal(Response::ok(SUCCESS).drip()).await, Status::Problem, NETWORK, "");
+    check(&portal(Response::raw(b"SSH-2.0-x\r\n")).await, Status::CannotTell, None, "does not speak HTTP");
+    let closed_port = ClosedPort::new();
+    let mut net = Authorities::new().net();
+    net.connect_to.push(to("captive.apple.com", 80, closed_port.address));
     check(&finding(&net, "portal").await, Status::CannotTell, None, "connection refused");
 }
 
 #[tokio::test]
-async fn a_good_network_is_fine_in_both_families() {
-    let world = World::new();
-    let mut net = world.net();
-    let _doors = doors(&mut net, &[V4, V6], |host, _| {
-        // As it is: some of Apple's hosts show certificates of Apple's own authority.
+async fn a_healthy_network_passes_over_ipv4_and_ipv6() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4, V6], |host, _| {
+        // As on the real servers: some hosts have certificates of Apple's own authority.
         let is_private = ["gdmf.apple.com", "gsa.apple.com"].contains(&host);
-        let authority = if is_private { &world.apple } else { &world.public };
-        Door::Opens(authority.acceptor(host, Papers::Good))
+        let authority = if is_private { &authorities.apple } else { &authorities.public };
+        HostBehaviour::Tls(authority.acceptor(host, ServerCert::Valid))
     })
     .await;
     let found = findings(&net, &["hosts", "ipv6", "interception"]).await;
@@ -161,69 +170,78 @@ async fn a_good_network_is_fine_in_both_families() {
     check_line(
         hosts,
         "gdmf.apple.com IPv4",
-        "under Apple Test Root (Apple Inc.), trusted by Apple's own authority",
+        "under Apple Test Root (Apple Inc.), trusted through Apple's own authority",
     );
 }
 
 #[tokio::test]
-async fn interception_is_named_by_its_issuer() {
-    let world = World::new();
-    let mut net = world.net();
-    let _doors =
-        doors(&mut net, &[V4], |host, _| Door::Opens(world.local.acceptor(host, Papers::Good))).await;
+async fn names_the_issuer_of_intercepted_certificates() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
+        HostBehaviour::Tls(authorities.local.acceptor(host, ServerCert::Valid))
+    })
+    .await;
     let found = findings(&net, &["hosts", "interception"]).await;
     check(&found[0], Status::Ok, None, "all 10");
-    check(&found[1], Status::Problem, NETWORK, "\"Filter Root (Filter Inc.)\" signs for");
+    check(&found[1], Status::Problem, NETWORK, "\"Filter Root (Filter Inc.)\" issued certificates for");
 
-    // Not in this computer's list either: the same unknown one everywhere.
-    let mut net = world.net();
-    let _doors =
-        doors(&mut net, &[V4], |host, _| Door::Opens(world.unknown.acceptor(host, Papers::Good))).await;
+    // An authority that this computer does not trust, on every host.
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
+        HostBehaviour::Tls(authorities.unknown.acceptor(host, ServerCert::Valid))
+    })
+    .await;
     let found = findings(&net, &["hosts", "interception"]).await;
-    check(&found[0], Status::Problem, NETWORK, "nobody known vouches");
-    check(&found[1], Status::Problem, NETWORK, "\"Box Root (Box Inc.)\" signs for");
+    check(&found[0], Status::Problem, NETWORK, "an unknown authority");
+    check(&found[1], Status::Problem, NETWORK, "\"Box Root (Box Inc.)\" issued certificates for");
 
-    let mut net = world.net();
-    let _doors = doors(&mut net, &[V4], |host, _| {
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
         let is_odd = host == "gateway.icloud.com";
-        let authority = if is_odd { &world.unknown } else { &world.public };
-        Door::Opens(authority.acceptor(host, Papers::Good))
+        let authority = if is_odd { &authorities.unknown } else { &authorities.public };
+        HostBehaviour::Tls(authority.acceptor(host, ServerCert::Valid))
     })
     .await;
     let found = findings(&net, &["hosts", "interception"]).await;
     check(&found[0], Status::Problem, NETWORK, "1 of 10 Apple hosts");
-    check(&found[0], Status::Problem, NETWORK, "gateway.icloud.com (for backups), nobody known vouches");
+    check(
+        &found[0],
+        Status::Problem,
+        NETWORK,
+        "gateway.icloud.com (for backups), the certificate was issued by an unknown authority",
+    );
     check(&found[1], Status::CannotTell, None, "one host alone");
 }
 
 #[tokio::test]
-async fn a_box_that_vouches_for_itself_is_seen() {
-    let mut net = World::new().net();
-    let _doors = doors(&mut net, &[V4], |host, _| Door::Opens(self_signed(host))).await;
+async fn detects_interception_with_self_signed_certificates() {
+    let mut net = Authorities::new().net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| HostBehaviour::Tls(self_signed(host))).await;
     let found = findings(&net, &["hosts", "interception"]).await;
-    check(&found[0], Status::Problem, NETWORK, "nobody known vouches");
-    check(&found[1], Status::Problem, NETWORK, "\"Box\" signs for");
+    check(&found[0], Status::Problem, NETWORK, "an unknown authority");
+    check(&found[1], Status::Problem, NETWORK, "\"Box\" issued certificates for");
 }
 
 #[tokio::test]
-async fn each_layer_that_fails_is_told_from_the_others() {
-    let world = World::new();
-    let mut net = world.net();
+async fn distinguishes_failures_of_each_network_layer() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
     net.limits.tls = Duration::from_secs(3);
-    let _doors = doors(&mut net, &[V4], |host, _| match host {
-        "setup.icloud.com" => Door::Hangs,
-        "gateway.icloud.com" => Door::NotTls,
-        "cvws.icloud-content.com" => Door::CutsOff,
-        "gsa.apple.com" => Door::Opens(world.public.acceptor(host, Papers::Expired)),
-        "idmsa.apple.com" => Door::Opens(world.public.acceptor(host, Papers::NotYetValid)),
-        "www.apple.com" => Door::Opens(world.public.acceptor(host, Papers::WrongHost)),
-        host => Door::Opens(world.public.acceptor(host, Papers::Good)),
+    let _servers = start_hosts(&mut net, &[V4], |host, _| match host {
+        "setup.icloud.com" => HostBehaviour::Hangs,
+        "gateway.icloud.com" => HostBehaviour::PlainHttp,
+        "cvws.icloud-content.com" => HostBehaviour::Closes,
+        "gsa.apple.com" => HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Expired)),
+        "idmsa.apple.com" => HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::NotYetValid)),
+        "www.apple.com" => HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::WrongHost)),
+        host => HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid)),
     })
     .await;
-    // Instead of the door that is there.
-    let nobody = Nobody::new();
+    // Replaces the server of this host.
+    let closed_port = ClosedPort::new();
     net.connect_to.retain(|one| one.host != "probe.icloud.com");
-    net.connect_to.push(to("probe.icloud.com", 443, nobody.address));
+    net.connect_to.push(to("probe.icloud.com", 443, closed_port.address));
     let hosts = finding(&net, "hosts").await;
     check(&hosts, Status::Problem, NETWORK, "7 of 10 Apple hosts");
     check_line(&hosts, "setup.icloud.com IPv4", "connected, but no TLS handshake within 3 s");
@@ -238,67 +256,73 @@ async fn each_layer_that_fails_is_told_from_the_others() {
 }
 
 #[tokio::test]
-async fn certificates_are_judged_by_the_time_that_is_given() {
-    let world = World::new();
-    let mut net = world.net();
-    let _doors =
-        doors(&mut net, &[V4], |host, _| Door::Opens(world.public.acceptor(host, Papers::Good))).await;
+async fn checks_certificates_against_the_given_time() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
+        HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid))
+    })
+    .await;
     let wanted = BTreeSet::from(["hosts"]);
     // rcgen's certificates are valid from 1975 to 4096.
     let past = "1974-06-01T00:00:00Z".parse().expect("a time");
-    let time = TimeServer::start(Time::Off(0)).await;
+    let time = TimeServer::start(SntpReply::Offset(0)).await;
     net.connect_to.push(to("time.apple.com", 123, time.address));
-    let found = judge(&look(&net, &|_| None, &wanted, false, past).await, &wanted);
+    let found = diagnose(&collect(&net, &|_| None, &wanted, false, past).await, &wanted);
     check(&found[0], Status::Problem, COMPUTER, "the certificate is not valid yet");
 }
 
 #[tokio::test]
 async fn push_falls_back_to_443() {
-    let world = World::new();
-    let mut net = world.net();
-    let _doors =
-        doors(&mut net, &[V4], |host, _| Door::Opens(world.public.acceptor(host, Papers::Good))).await;
-    let nobody = Nobody::new();
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
+        HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid))
+    })
+    .await;
+    let closed_port = ClosedPort::new();
     net.connect_to.retain(|one| one.port != 5223);
-    net.connect_to.push(to("1-receiver.push.apple.com", 5223, nobody.address));
+    net.connect_to.push(to("1-receiver.push.apple.com", 5223, closed_port.address));
     let hosts = finding(&net, "hosts").await;
     check(&hosts, Status::Ok, None, "all 10");
     check_line(&hosts, "1-receiver.push.apple.com IPv4: 127.0.0.1 port 443 (not 5223)", "publicly trusted");
 }
 
 #[tokio::test]
-async fn one_of_several_addresses_is_enough() {
-    let world = World::new();
-    let mut net = world.net();
-    let nobody = Nobody::new();
+async fn one_reachable_address_of_several_is_enough() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let closed_port = ClosedPort::new();
     for host in &HOSTS {
-        net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, nobody.address)));
+        net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, closed_port.address)));
     }
-    let _doors =
-        doors(&mut net, &[V4], |host, _| Door::Opens(world.public.acceptor(host, Papers::Good))).await;
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
+        HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid))
+    })
+    .await;
     check(&finding(&net, "hosts").await, Status::Ok, None, "all 10");
 }
 
 #[tokio::test]
-async fn ipv6_that_is_broken_beside_ipv4() {
-    let world = World::new();
-    let mut net = world.net();
-    let _doors = doors(&mut net, &[V4, V6], |host, on| match on {
-        V4 => Door::Opens(world.public.acceptor(host, Papers::Good)),
-        _ => Door::CutsOff,
+async fn warns_if_only_ipv6_is_broken() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4, V6], |host, address| match address {
+        V4 => HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid)),
+        _ => HostBehaviour::Closes,
     })
     .await;
     let found = findings(&net, &["hosts", "ipv6"]).await;
     check(&found[0], Status::Ok, None, "all 10");
-    check(&found[1], Status::Warning, NETWORK, "IPv6 is broken here");
+    check(&found[1], Status::Warning, NETWORK, "IPv6 is broken on this network");
 }
 
-async fn clock(time: Time) -> Finding {
-    let server = TimeServer::start(time).await;
-    // Whose date says nothing.
+async fn clock(reply: SntpReply) -> Finding {
+    let server = TimeServer::start(reply).await;
+    // Sends no usable date.
     let apple = Apple::start().await;
     let address = apple.url_of("").trim_start_matches("http://").parse().expect("an address");
-    let mut net = World::new().net();
+    let mut net = Authorities::new().net();
     net.limits.time = SHORT;
     net.connect_to.push(to("time.apple.com", 123, server.address));
     net.connect_to.push(to("captive.apple.com", 80, address));
@@ -306,109 +330,112 @@ async fn clock(time: Time) -> Finding {
 }
 
 #[tokio::test]
-async fn the_clock_is_compared_with_apples() {
-    check(&clock(Time::Off(0)).await, Status::Ok, None, "right");
-    check(&clock(Time::Off(-100)).await, Status::Warning, COMPUTER, "s ahead");
-    check(&clock(Time::Off(3 * 3_600 + 60)).await, Status::Problem, COMPUTER, "3 h behind");
+async fn compares_the_clock_with_apples_time_server() {
+    check(&clock(SntpReply::Offset(0)).await, Status::Ok, None, "correct");
+    check(&clock(SntpReply::Offset(-100)).await, Status::Warning, COMPUTER, "s ahead");
+    check(&clock(SntpReply::Offset(3 * 3_600 + 60)).await, Status::Problem, COMPUTER, "3 h behind");
     // Beyond the end of NTP's first era.
-    check(&clock(Time::Off(20 * 365 * 86_400)).await, Status::Problem, COMPUTER, "days behind");
-    check(&clock(Time::Never).await, Status::CannotTell, None, "no answer within 0.6 s");
-    check(&clock(Time::OtherQuestion).await, Status::CannotTell, None, "not a response to this request");
-    check(&clock(Time::KissOfDeath).await, Status::CannotTell, None, "(RATE)");
-    check(&clock(Time::NotSet).await, Status::CannotTell, None, "does not know the time");
-    check(&clock(Time::Short).await, Status::CannotTell, None, "too short");
+    check(&clock(SntpReply::Offset(20 * 365 * 86_400)).await, Status::Problem, COMPUTER, "days behind");
+    check(&clock(SntpReply::None).await, Status::CannotTell, None, "no response within 0.6 s");
+    check(&clock(SntpReply::WrongOrigin).await, Status::CannotTell, None, "not a response to this request");
+    check(&clock(SntpReply::KissOfDeath).await, Status::CannotTell, None, "(RATE)");
+    check(&clock(SntpReply::Unsynchronised).await, Status::CannotTell, None, "does not know the time");
+    check(&clock(SntpReply::Short).await, Status::CannotTell, None, "too short");
 }
 
 #[tokio::test]
-async fn without_a_time_server_the_date_of_apples_page_will_do() {
-    let server = TimeServer::start(Time::Never).await;
+async fn falls_back_to_the_date_header_without_a_time_server() {
+    let server = TimeServer::start(SntpReply::None).await;
     let apple = Apple::start().await;
     let address = apple.url_of("").trim_start_matches("http://").parse().expect("an address");
-    let mut net = World::new().net();
+    let mut net = Authorities::new().net();
     net.limits.time = SHORT;
     net.connect_to.push(to("time.apple.com", 123, server.address));
     net.connect_to.push(to("captive.apple.com", 80, address));
     let past = "Tue, 02 Jan 2024 03:04:05 GMT";
-    apple.answer(Answer::ok(SUCCESS).header("Date", past));
+    apple.respond(Response::ok(SUCCESS).header("Date", past));
     let found = finding(&net, "clock").await;
     check(&found, Status::Problem, COMPUTER, "days ahead");
     assert!(found.evidence[0].contains("Apple's test page"), "{found:?}");
-    // A login page's is nobody's word.
-    apple.answer(Answer::html().header("Date", past));
-    check(&finding(&net, "clock").await, Status::CannotTell, None, "no answer");
+    // The date of a login page does not count.
+    apple.respond(Response::html().header("Date", past));
+    check(&finding(&net, "clock").await, Status::CannotTell, None, "no response");
 }
 
 #[tokio::test]
-async fn a_proxy_is_told_of_without_its_password() {
-    let world = World::new();
-    let mut net = world.net();
-    let _doors =
-        doors(&mut net, &[V4], |host, _| Door::Opens(world.public.acceptor(host, Papers::Good))).await;
-    let proxy = Listening::start(V4, Door::Hangs).await;
-    let nobody = Nobody::new();
+async fn reports_a_proxy_without_its_password() {
+    let authorities = Authorities::new();
+    let mut net = authorities.net();
+    let _servers = start_hosts(&mut net, &[V4], |host, _| {
+        HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid))
+    })
+    .await;
+    let proxy = MockHost::start(V4, HostBehaviour::Hangs).await;
+    let closed_port = ClosedPort::new();
     let wanted = BTreeSet::from(["hosts", "proxy"]);
-    let with = async |net: &Net, address: SocketAddr| {
+    let check_with = async |net: &ProbeConfig, address: SocketAddr| {
         let value = format!("http://canary-user:canary-password@{address}/canary-path");
         let environment = |name: &str| (name == "https_proxy").then(|| value.clone());
-        let found = judge(&look(net, &environment, &wanted, false, Timestamp::now()).await, &wanted);
+        let found = diagnose(&collect(net, &environment, &wanted, false, Timestamp::now()).await, &wanted);
         assert!(!format!("{found:?}").contains("canary"), "{found:?}");
         found
     };
-    let found = with(&net, proxy.address).await;
+    let found = check_with(&net, proxy.address).await;
     check(&found[0], Status::Ok, None, "all 10");
     check(&found[1], Status::Ok, None, "phones do not use it");
-    let found = with(&net, nobody.address).await;
+    let found = check_with(&net, closed_port.address).await;
     check(&found[1], Status::Warning, COMPUTER, "connection refused");
 
-    // A network with a way out by proxy only.
-    let mut closed = world.net();
+    // A network with internet access through the proxy only.
+    let mut closed = authorities.net();
     for host in &HOSTS {
-        closed.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, nobody.address)));
+        closed.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, closed_port.address)));
     }
-    let found = with(&closed, proxy.address).await;
+    let found = check_with(&closed, proxy.address).await;
     check(&found[0], Status::CannotTell, None, "without this computer's proxy");
-    check(&found[1], Status::Warning, NETWORK, "requires the proxy of this computer");
-    let found = with(&closed, nobody.address).await;
+    check(&found[1], Status::Warning, NETWORK, "requires the proxy that is set on this computer");
+    let found = check_with(&closed, closed_port.address).await;
     check(&found[0], Status::Problem, NETWORK, "none of 10");
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_apples_tells_offline_from_apple_kept_out() {
-    let (nobody, outside) = (Nobody::new(), Listening::start(V4, Door::Hangs).await);
-    let asked = async |net: &Net, address: SocketAddr| {
+async fn a_third_party_host_distinguishes_offline_from_blocked() {
+    let (closed_port, outside) = (ClosedPort::new(), MockHost::start(V4, HostBehaviour::Hangs).await);
+    let hosts_finding = async |net: &ProbeConfig, address: SocketAddr| {
         let mut net = net.clone();
         for host in &HOSTS {
-            net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, nobody.address)));
+            net.connect_to.extend(host.ports.iter().map(|port| to(host.name, *port, closed_port.address)));
         }
         net.connect_to.push(to("example.com", 443, address));
         finding(&net, "hosts").await
     };
-    let closed = World::new().net();
-    let open = Net { may_ask_outside: true, ..closed.clone() };
-    let found = asked(&open, outside.address).await;
-    let words = "this network blocks Apple: none of 10 Apple hosts can be reached, but example.com can";
-    check(&found, Status::Problem, NETWORK, words);
-    let found = asked(&open, nobody.address).await;
-    let words = "this computer is offline: neither Apple's hosts nor example.com can be reached";
-    check(&found, Status::Problem, NETWORK, words);
-    // Who does not want it asked gets the answer of before.
-    let found = asked(&closed, outside.address).await;
+    let closed = Authorities::new().net();
+    let open = ProbeConfig { allow_third_party: true, ..closed.clone() };
+    let found = hosts_finding(&open, outside.address).await;
+    let expected = "this network blocks Apple: none of 10 Apple hosts can be reached, but example.com can";
+    check(&found, Status::Problem, NETWORK, expected);
+    let found = hosts_finding(&open, closed_port.address).await;
+    let expected = "this computer is offline: neither Apple's hosts nor example.com can be reached";
+    check(&found, Status::Problem, NETWORK, expected);
+    // Without permission, the third-party host is not contacted.
+    let found = hosts_finding(&closed, outside.address).await;
     check(&found, Status::Problem, NETWORK, "none of 10 Apple hosts can be reached from this computer");
 }
 
 async fn speed(limit: Duration, answers: bool, config: &str) -> Finding {
-    let world = World::new();
+    let authorities = Authorities::new();
     let host = "mensura.cdn-apple.com";
-    let tls = world.local.acceptor(host, Papers::Good);
-    let server = Listening::start(V4, Door::Uploads { tls, config: config.to_owned(), answers }).await;
-    let mut net = world.net();
+    let tls = authorities.local.acceptor(host, ServerCert::Valid);
+    let server =
+        MockHost::start(V4, HostBehaviour::Uploads { tls, config: config.to_owned(), answers }).await;
+    let mut net = authorities.net();
     net.limits = ProbeLimits { speed: limit, ..ProbeLimits::default() };
     net.connect_to.push(to(host, 443, server.address));
     finding(&net, "speed").await
 }
 
 #[tokio::test]
-async fn uploads_are_measured_where_apple_says() {
+async fn measures_uploads_only_at_apples_address() {
     let config =
         r#"{"version": 1, "urls": {"https_upload_url": "https://mensura.cdn-apple.com/api/v1/gm/slurp"}}"#;
     let whole = speed(Duration::from_secs(8), true, config).await;
@@ -424,38 +451,48 @@ async fn uploads_are_measured_where_apple_says() {
         &speed(Duration::from_secs(8), true, &elsewhere).await,
         Status::CannotTell,
         None,
-        "names no address",
+        "contains no upload address",
     );
     let plain = config.replace("https://", "http://");
-    check(&speed(Duration::from_secs(8), true, &plain).await, Status::CannotTell, None, "names no address");
-    check(&speed(Duration::from_secs(8), true, "[]").await, Status::CannotTell, None, "names no address");
+    check(
+        &speed(Duration::from_secs(8), true, &plain).await,
+        Status::CannotTell,
+        None,
+        "contains no upload address",
+    );
+    check(
+        &speed(Duration::from_secs(8), true, "[]").await,
+        Status::CannotTell,
+        None,
+        "contains no upload address",
+    );
 }
 
 #[tokio::test]
-async fn the_systems_own_program_measures_where_there_is_one() {
+async fn uses_network_quality_if_installed() {
     let directory = tempfile::tempdir().expect("a directory");
     let program = directory.path().join("networkQuality");
     let script = "#!/bin/sh\n[ \"$*\" = '-c -s' ] && echo '{\"ul_throughput\": 2500000, \"dl_throughput\": 9000000}'\n";
     std::fs::write(&program, script).expect("a script");
     let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o700);
     std::fs::set_permissions(&program, mode).expect("a program");
-    let net = Net { network_quality: Some(program.clone()), ..World::new().net() };
+    let net = ProbeConfig { network_quality: Some(program.clone()), ..Authorities::new().net() };
     let found = finding(&net, "speed").await;
     check(&found, Status::Ok, None, "uploads at 2.5 Mbit/s");
     assert_eq!(found.evidence, ["downloads at 9.0 Mbit/s"]);
 
     std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").expect("a script");
     let limits = ProbeLimits { network_quality: SHORT, ..ProbeLimits::default() };
-    let found = finding(&Net { limits, ..net }, "speed").await;
-    check(&found, Status::CannotTell, None, "longer than 0.3 s");
+    let found = finding(&ProbeConfig { limits, ..net }, "speed").await;
+    check(&found, Status::CannotTell, None, "timed out after 0.3 s");
 }
 
 #[tokio::test]
-async fn nothing_is_asked_that_is_not_wanted() {
-    // No host is pointed anywhere: a question would leave this computer, and be seen below.
-    let net = World::new().net();
-    let looked = look(&net, &|_| None, &BTreeSet::from(["speed", "else"]), false, Timestamp::now()).await;
-    assert_eq!(looked, statusd::doctor::network::NetworkReport::default());
+async fn unrequested_checks_send_nothing() {
+    // No host points to loopback: a request would leave this computer and change the report.
+    let net = Authorities::new().net();
+    let report = collect(&net, &|_| None, &BTreeSet::from(["speed", "else"]), false, Timestamp::now()).await;
+    assert_eq!(report, statusd::doctor::network::NetworkReport::default());
     assert_eq!(IDS.len(), 7);
 }
 
@@ -476,7 +513,7 @@ mod namespaces {
     /// Runs the test `inner` in a new network namespace, prepared by `script`. The resolver may use only
     /// 127.0.0.1, because a resolver socket would lead out of the namespace.
     #[track_caller]
-    fn run_apart(inner: &str, script: &str) {
+    fn run_isolated(inner: &str, script: &str) {
         let directory = tempfile::tempdir().expect("a directory");
         let file = |name: &str, text: &str| {
             let path = directory.path().join(name);
@@ -502,24 +539,24 @@ mod namespaces {
             .args(["--exact", &inner, "--ignored", "--nocapture"])
             .env(MARK, "1")
             .output()
-            .expect("unshare (util-linux) is there: scripts/test installs it");
+            .expect("unshare (util-linux), installed by scripts/test");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(
             output.status.success() && out.contains("1 passed"),
-            "{inner} did not pass in a network of its own. Where it says that something is not permitted, this \
-             system allows no namespaces: run the tests as root or allow user namespaces.\n{out}\n{err}"
+            "{inner} failed in its network namespace. If an operation was not permitted, run the tests as root or \
+             allow user namespaces.\n{out}\n{err}"
         );
     }
 
-    /// Its partner sees nothing of the world outside, so it may use real addresses and names.
-    fn is_apart() {
-        assert!(std::env::var_os(MARK).is_some(), "only for its partner to run, in a network of its own");
+    /// Panics outside the network namespace, because the test uses real addresses and names.
+    fn assert_isolated() {
+        assert!(std::env::var_os(MARK).is_some(), "only the outer test may run this test");
     }
 
-    fn far(net: &mut Net, addresses: &[&str]) {
+    fn point_hosts_to(net: &mut ProbeConfig, addresses: &[&str]) {
         for host in &HOSTS {
             for (port, address) in
-                host.ports.iter().flat_map(|port| addresses.iter().map(move |far| (port, far)))
+                host.ports.iter().flat_map(|port| addresses.iter().map(move |address| (port, address)))
             {
                 let address = SocketAddr::new(address.parse().expect("an address"), *port);
                 net.connect_to.push(to(host.name, *port, address));
@@ -529,15 +566,15 @@ mod namespaces {
 
     #[test]
     fn no_route() {
-        run_apart("no_route_inside", "true");
+        run_isolated("no_route_inside", "true");
     }
 
     #[tokio::test]
-    #[ignore = "its partner runs it, in a network of its own"]
+    #[ignore = "its outer test runs it in a network namespace"]
     async fn no_route_inside() {
-        is_apart();
-        let mut net = World::new().net();
-        far(&mut net, &[FAR_V4, FAR_V6]);
+        assert_isolated();
+        let mut net = Authorities::new().net();
+        point_hosts_to(&mut net, &[FAR_V4, FAR_V6]);
         let far_end = SocketAddr::new(FAR_V4.parse().expect("an address"), 123);
         net.connect_to.push(to("time.apple.com", 123, far_end));
         net.connect_to.push(to("captive.apple.com", 80, SocketAddr::new(far_end.ip(), 80)));
@@ -547,20 +584,20 @@ mod namespaces {
         check(hosts, Status::Problem, NETWORK, "this computer has no internet connection");
         check_line(hosts, "setup.icloud.com IPv4", "no route from this computer");
         check_line(hosts, "setup.icloud.com IPv6", "no route from this computer");
-        check(ipv6, Status::CannotTell, None, "IPv4 does not work either");
+        check(ipv6, Status::CannotTell, None, "neither IPv4 nor IPv6 works");
         check(interception, Status::CannotTell, None, "no Apple host");
         check(clock, Status::CannotTell, None, "no route from this computer");
-        // And with the system's resolver, which has nobody to ask.
-        let hosts = finding(&World::new().net(), "hosts").await;
+        // With the system's resolver, whose name server does not exist.
+        let hosts = finding(&Authorities::new().net(), "hosts").await;
         check(&hosts, Status::Problem, NETWORK, "no internet connection: the name server does not respond");
     }
 
     #[test]
     fn ipv6_black_hole() {
-        // What goes into a veth pair for an address that nobody there has is dropped without a
-        // word, and so is what goes into a dummy; not every kernel has both. The neighbour is
-        // given: looking for it would fail, and tell.
-        run_apart(
+        // A veth pair silently drops packets for an unused address, as a dummy interface does. Not
+        // every kernel has both. The neighbour entry is static because a failed lookup would return
+        // an error.
+        run_isolated(
             "ipv6_black_hole_inside",
             "{ ip link add hole0 type veth peer name hole1 && ip link set hole1 up; } || ip link add hole0 type dummy; \
              ip link set hole0 up; ip -6 addr add 2001:db8::2/64 dev hole0 nodad; \
@@ -569,48 +606,50 @@ mod namespaces {
     }
 
     #[tokio::test]
-    #[ignore = "its partner runs it, in a network of its own"]
+    #[ignore = "its outer test runs it in a network namespace"]
     async fn ipv6_black_hole_inside() {
-        is_apart();
-        let world = World::new();
-        let mut net = world.net();
-        far(&mut net, &[FAR_V6]);
-        let _doors =
-            doors(&mut net, &[V4], |host, _| Door::Opens(world.public.acceptor(host, Papers::Good))).await;
+        assert_isolated();
+        let authorities = Authorities::new();
+        let mut net = authorities.net();
+        point_hosts_to(&mut net, &[FAR_V6]);
+        let _servers = start_hosts(&mut net, &[V4], |host, _| {
+            HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid))
+        })
+        .await;
         let found = findings(&net, &["hosts", "ipv6"]).await;
         check(&found[0], Status::Ok, None, "all 10");
         check_line(&found[0], "setup.icloud.com IPv6", "no connection within 4 s");
-        check(&found[1], Status::Warning, NETWORK, "IPv6 is broken here");
+        check(&found[1], Status::Warning, NETWORK, "IPv6 is broken on this network");
         check(&found[1], Status::Warning, NETWORK, "no connection within 4 s");
     }
 
     #[test]
-    fn names() {
-        run_apart("names_inside", "true");
+    fn failing_name_servers() {
+        run_isolated("failing_name_servers_inside", "true");
     }
 
     /// Starts a name server that responds with these flags and no records (RFC 1035, 4.1.1), or never.
     async fn name_server(flags: Option<[u8; 2]>) -> tokio::task::JoinHandle<()> {
-        let socket = tokio::net::UdpSocket::bind("127.0.0.1:53").await.expect("nobody else is here");
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:53").await.expect("a free port");
         tokio::spawn(async move {
             loop {
                 let mut packet = [0; 1_024];
-                let (length, from) = socket.recv_from(&mut packet).await.expect("a question");
+                let (length, from) = socket.recv_from(&mut packet).await.expect("a request");
                 if let Some(flags) = flags {
                     packet[2..4].copy_from_slice(&flags);
-                    socket.send_to(&packet[..length], from).await.expect("loopback takes it");
+                    socket.send_to(&packet[..length], from).await.expect("sent");
                 }
             }
         })
     }
 
     #[tokio::test]
-    #[ignore = "its partner runs it, in a network of its own"]
-    async fn names_inside() {
-        is_apart();
-        let net = World::new().net();
-        for (flags, seen) in [
-            // An answer, recursion, and: no such name; no such record; the server failed.
+    #[ignore = "its outer test runs it in a network namespace"]
+    async fn failing_name_servers_inside() {
+        assert_isolated();
+        let net = Authorities::new().net();
+        for (flags, expected) in [
+            // NXDOMAIN, no data, SERVFAIL, no response.
             (Some([0x81, 0x83]), "no such name"),
             (Some([0x81, 0x80]), "the name has no address"),
             (Some([0x81, 0x82]), "the name server does not respond"),
@@ -618,7 +657,7 @@ mod namespaces {
         ] {
             let server = name_server(flags).await;
             let hosts = finding(&net, "hosts").await;
-            check(&hosts, Status::Problem, NETWORK, seen);
+            check(&hosts, Status::Problem, NETWORK, expected);
             server.abort();
             let _aborted = server.await;
         }

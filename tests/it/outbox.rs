@@ -16,8 +16,8 @@ use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
 use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watchlist;
 
-/// The batching of a channel for people other than the desktop.
-const ALL: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
+/// The batching of every channel for people except the desktop.
+const DIGEST: Batching = Batching::Digest { max_age: SignedDuration::from_hours(24) };
 const START: &str = "2026-01-01T00:00:00Z";
 
 fn at(text: &str) -> Timestamp {
@@ -56,11 +56,11 @@ fn receiver(channel: Channel) -> Receiver {
     Receiver::new(channel, Policy::default(), feed, Watchlist::new(&["*"]), TimeZone::UTC)
 }
 
-/// Reads one request to its end and hangs up without an answer; returns its body.
-fn reads_and_hangs_up(address: SocketAddr) -> JoinHandle<String> {
+/// Reads one request, closes the connection without a response, and returns the body.
+fn read_and_close(address: SocketAddr) -> JoinHandle<String> {
     let listener = TcpListener::bind(address).expect("the port");
     spawn(move || {
-        let (mut peer, _) = listener.accept().expect("a visitor");
+        let (mut server, _) = listener.accept().expect("a client");
         let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             let text = String::from_utf8_lossy(&all).into_owned();
@@ -72,7 +72,7 @@ fn reads_and_hangs_up(address: SocketAddr) -> JoinHandle<String> {
                     return body.to_owned();
                 }
             }
-            let read = peer.read(&mut buffer).expect("the request");
+            let read = server.read(&mut buffer).expect("the request");
             assert_ne!(read, 0, "the request is cut off");
             all.extend_from_slice(&buffer[..read]);
         }
@@ -80,7 +80,7 @@ fn reads_and_hangs_up(address: SocketAddr) -> JoinHandle<String> {
 }
 
 #[tokio::test]
-async fn an_unconfirmed_notice_is_sent_again_unchanged() {
+async fn resends_an_unconfirmed_notice_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
@@ -91,17 +91,17 @@ async fn an_unconfirmed_notice_is_sent_again_unchanged() {
     announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
     let clock = || now.get();
-    let peer = reads_and_hangs_up(address);
+    let server = read_and_close(address);
     delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
-    let first = peer.join().expect("a body");
-    // The peer is away; that it saw nothing of this try says nothing of the one before.
+    let first = server.join().expect("a body");
+    // The server is down. This failed attempt does not show that the first one was lost.
     now.set(now.get() + SignedDuration::from_hours(1));
     delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
     // A message composed now would contain the date of the day before.
     now.set(now.get() + SignedDuration::from_hours(30));
-    let peer = reads_and_hangs_up(address);
+    let server = read_and_close(address);
     delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
-    assert_eq!(peer.join().expect("a body"), first);
+    assert_eq!(server.join().expect("a body"), first);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_lost_history_is_announced_even_by_a_later_run() {
 }
 
 #[tokio::test]
-async fn young_deliveries_are_not_given_up_with_old_ones() {
+async fn gives_up_old_deliveries_but_not_recent_ones() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let mut receiver =
@@ -135,7 +135,7 @@ async fn young_deliveries_are_not_given_up_with_old_ones() {
     for _ in 0..1_079 {
         now.set(now.get() + SignedDuration::from_mins(40));
         let round = delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
-        assert!(matches!(round, Round::Tried { .. }), "{round:?}");
+        assert!(matches!(round, Round::Attempted { .. }), "{round:?}");
     }
     announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, now.get())).await;
     now.set(now.get() + SignedDuration::from_hours(2));
@@ -158,11 +158,11 @@ async fn an_end_does_not_replace_the_bubble_of_another_outage() {
         payload: String::new(),
     };
     let begin = async || {
-        let begun = store.begin("desktop", ALL, &compose, &|_| at(START), at(START)).await;
+        let begun = store.begin("desktop", DIGEST, &compose, &|_| at(START), at(START)).await;
         begun.expect("written").expect("something to say")
     };
     let shown = async |notice_id, receipt: &str| {
-        let settled = Settled::Sent { receipt: Some(receipt.to_owned()), words: String::new() };
+        let settled = Settled::Sent { receipt: Some(receipt.to_owned()), detail: String::new() };
         store.settle(notice_id, &settled, at(START)).await.expect("written");
     };
     for service in ["iCloud Backup", "Photos"] {
@@ -177,28 +177,29 @@ async fn an_end_does_not_replace_the_bubble_of_another_outage() {
     assert_eq!(begin().await.replaces.as_deref(), Some("Photos is fixed"));
 }
 
-/// Answers each request with 200 after `lock` has locked the database.
-fn takes_while_locked(
+/// Locks the database before it responds with 200, and returns the number of further connections.
+fn accept_while_locked(
     address: SocketAddr,
     database: std::path::PathBuf,
     unlock: std::sync::mpsc::Receiver<()>,
 ) -> JoinHandle<usize> {
     let listener = TcpListener::bind(address).expect("the port");
     spawn(move || {
-        let (mut peer, _) = listener.accept().expect("a visitor");
+        let (mut server, _) = listener.accept().expect("a client");
         let mut buffer = [0; 8192];
         let mut all = Vec::new();
         while !String::from_utf8_lossy(&all).contains("}") {
-            let read = peer.read(&mut buffer).expect("the request");
+            let read = server.read(&mut buffer).expect("the request");
             assert_ne!(read, 0, "the request is cut off");
             all.extend_from_slice(&buffer[..read]);
         }
         let lock = rusqlite::Connection::open(database).expect("a database");
         lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
-        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        server
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             .expect("answered");
-        drop(peer);
-        unlock.recv().expect("word that the outcome could not be written");
+        drop(server);
+        unlock.recv().expect("a signal");
         lock.execute_batch("ROLLBACK").expect("unlocked");
         listener.set_nonblocking(true).expect("set");
         std::iter::from_fn(|| listener.accept().ok()).count()
@@ -206,7 +207,7 @@ fn takes_while_locked(
 }
 
 #[tokio::test]
-async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
+async fn does_not_resend_if_the_outcome_cannot_be_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::open(folder.path(), at(START)).expect("a store").store;
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
@@ -219,7 +220,7 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
     let now = Cell::new(at(START));
     let clock = || now.get();
     let (done, unlock) = std::sync::mpsc::channel();
-    let peer = takes_while_locked(address, folder.path().join("statusd.db"), unlock);
+    let server = accept_while_locked(address, folder.path().join("statusd.db"), unlock);
     for _ in 0..2 {
         let failed = delivery::once(&store, &mut receiver, 0.0, &clock).await;
         assert!(failed.is_err(), "the database is locked: {failed:?}");
@@ -227,11 +228,11 @@ async fn a_message_whose_outcome_cannot_be_written_is_not_sent_again() {
         // Later than any retry.
         now.set(now.get() + SignedDuration::from_hours(2));
     }
-    done.send(()).expect("the peer lives");
-    assert_eq!(peer.join().expect("the peer"), 0, "nothing else was sent");
+    done.send(()).expect("the server thread");
+    assert_eq!(server.join().expect("the server thread"), 0, "nothing else was sent");
     let round = delivery::once(&store, &mut receiver, 0.0, &clock).await.expect("a round");
-    let Round::Tried { attempt: 1, answer, .. } = round else { panic!("{round:?}") };
-    assert!(matches!(answer, statusd::channel::SendOutcome::Delivered { .. }), "{answer:?}");
+    let Round::Attempted { attempt: 1, outcome, .. } = round else { panic!("{round:?}") };
+    assert!(matches!(outcome, statusd::channel::SendOutcome::Delivered { .. }), "{outcome:?}");
     assert!(!receiver.has_unrecorded_outcome());
     let deliveries = store.deliveries(true).await.expect("deliveries");
     let states: Vec<_> = deliveries.iter().map(|d| (d.state.as_str(), d.attempts, d.settled_at)).collect();
@@ -258,11 +259,11 @@ async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
         severity: Severity::Alert,
         payload: String::new(),
     };
-    store.begin("desktop", ALL, &compose, &|_| at(START), at(START)).await.expect("written")
+    store.begin("desktop", DIGEST, &compose, &|_| at(START), at(START)).await.expect("written")
 }
 
 async fn sent(store: &Store, notice_id: i64) {
-    let settled = Settled::Sent { receipt: None, words: "shown".to_owned() };
+    let settled = Settled::Sent { receipt: None, detail: "shown".to_owned() };
     store.settle(notice_id, &settled, at(START)).await.expect("written");
 }
 
@@ -272,39 +273,39 @@ async fn states(store: &Store) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_dropped_part_of_a_combined_notice_is_not_sent_and_the_rest_is() {
+async fn dropping_one_change_of_a_digest_sends_the_others() {
     for (dropped, rest) in [(1, "Photos, Siri"), (2, "Mail, Siri"), (3, "Mail, Photos")] {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, old) = in_flight(folder.path(), &["Mail", "Photos", "Siri"]).await;
-        let before = begin(&store).await.expect("the same message").frozen;
+        let before = begin(&store).await.expect("the same message").notice;
         assert_eq!(before.title, "Mail, Photos, Siri");
         assert_eq!(store.give_up(dropped, None, at(START)).await.expect("written"), 1);
         let attempt = begin(&store).await.expect("a message");
-        assert_eq!(attempt.frozen.title, rest);
+        assert_eq!(attempt.notice.title, rest);
         assert_ne!(attempt.notice_id, old);
-        assert_ne!(attempt.frozen.key, before.key, "other bytes have another key");
+        assert_ne!(attempt.notice.key, before.key, "other bytes have another key");
         let again = begin(&store).await.expect("a message");
-        assert_eq!(again.frozen, attempt.frozen, "frozen again");
+        assert_eq!(again.notice, attempt.notice, "the same notice again");
         sent(&store, attempt.notice_id).await;
         // A retry of the dropped change alone needs a new key, because the bytes differ.
         assert_eq!(store.retry(dropped, None, at(START)).await.expect("written"), 1);
         let retried = begin(&store).await.expect("a message");
-        assert!(!retried.frozen.title.contains(','), "{}", retried.frozen.title);
-        assert!(![&before.key, &attempt.frozen.key].contains(&&retried.frozen.key));
+        assert!(!retried.notice.title.contains(','), "{}", retried.notice.title);
+        assert!(![&before.key, &attempt.notice.key].contains(&&retried.notice.key));
         sent(&store, retried.notice_id).await;
         assert_eq!(states(&store).await, ["Mail sent", "Photos sent", "Siri sent"]);
     }
 }
 
 #[tokio::test]
-async fn a_drop_that_is_undone_at_once_changes_nothing() {
+async fn an_undone_drop_leaves_the_notice_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
-    let before = begin(&store).await.expect("a message").frozen;
+    let before = begin(&store).await.expect("a message").notice;
     store.give_up(1, None, at(START)).await.expect("written");
     store.retry(1, None, at(START)).await.expect("written");
     let attempt = begin(&store).await.expect("a message");
-    assert_eq!((attempt.notice_id, attempt.frozen), (notice_id, before));
+    assert_eq!((attempt.notice_id, attempt.notice), (notice_id, before));
 }
 
 #[tokio::test]
@@ -318,15 +319,15 @@ async fn a_delivery_dropped_while_being_sent_counts_as_sent() {
 }
 
 #[tokio::test]
-async fn a_retry_of_one_change_sends_the_whole_message_as_it_was() {
+async fn retrying_one_change_resends_the_whole_notice_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
     let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
-    let refused = Settled::GivenUp { words: "wrong token".to_owned() };
-    let before = begin(&store).await.expect("a message").frozen;
+    let refused = Settled::GivenUp { detail: "wrong token".to_owned() };
+    let before = begin(&store).await.expect("a message").notice;
     store.settle(notice_id, &refused, at(START)).await.expect("written");
     assert_eq!(store.retry(2, None, at(START)).await.expect("written"), 1);
     let attempt = begin(&store).await.expect("a message");
-    assert_eq!((attempt.notice_id, attempt.frozen), (notice_id, before));
+    assert_eq!((attempt.notice_id, attempt.notice), (notice_id, before));
     sent(&store, notice_id).await;
     assert_eq!(states(&store).await, ["Mail sent", "Photos sent"]);
     assert_eq!(store.retry(1, None, at(START)).await.expect("written"), 0, "what was sent stays sent");
@@ -352,9 +353,9 @@ async fn deliveries_of_a_removed_channel_are_given_up_after_a_day() {
     store.give_up_absent(&["log"], after(24)).await.expect("written");
     assert_eq!(states(&store).await, ["Mail given_up", "Photos given_up"]);
     let deliveries = store.deliveries(false).await.expect("deliveries");
-    let answer = deliveries[0].answer.as_deref().expect("a reason");
-    assert!(answer.contains("no longer configured"), "{answer}");
-    // Retried by hand it has another day.
+    let detail = deliveries[0].answer.as_deref().expect("a reason");
+    assert!(detail.contains("no longer configured"), "{detail}");
+    // A manual retry gives it another day.
     store.retry(1, None, after(48)).await.expect("written");
     store.give_up_absent(&["log"], after(48)).await.expect("written");
     assert_eq!(states(&store).await, pending);
@@ -376,22 +377,22 @@ async fn changes_of_one_event_are_sent_in_order() {
     ] {
         announce(&store, &channel, &change).await;
     }
-    let messages = told(&store, "desktop").await;
+    let messages = deliver_all(&store, "desktop").await;
     assert_eq!(messages, ["began iCloud Backup", "ended Photos, began Siri, ended Siri", "reopened Photos",]);
 }
 
-/// Composes and settles pending deliveries, one notice after the other. Returns what each is about.
-async fn told(store: &Store, channel: &str) -> Vec<String> {
+/// Settles all pending deliveries, and returns the changes of each notice.
+async fn deliver_all(store: &Store, channel: &str) -> Vec<String> {
     let mut messages = Vec::new();
     loop {
-        let said = Cell::new(String::new());
+        let composed = Cell::new(String::new());
         let compose = |waiting: &Waiting| {
             let one = |change: &Change| format!("{} {}", change.kind.as_str(), change.service);
             let mut text = waiting.changes.iter().map(one).collect::<Vec<_>>().join(", ");
             if waiting.changes.len() > 20 {
                 text = format!("{} changes and {} more", waiting.changes.len(), waiting.more);
             }
-            said.set(text);
+            composed.set(text);
             RenderedNotice {
                 key: waiting.changes[0].key(),
                 title: String::new(),
@@ -400,11 +401,11 @@ async fn told(store: &Store, channel: &str) -> Vec<String> {
                 payload: String::new(),
             }
         };
-        let begun = store.begin(channel, ALL, &compose, &|_| at(START), at(START)).await;
+        let begun = store.begin(channel, DIGEST, &compose, &|_| at(START), at(START)).await;
         let Some(attempt) = begun.expect("written") else { return messages };
-        let sent = Settled::Sent { receipt: None, words: String::new() };
+        let sent = Settled::Sent { receipt: None, detail: String::new() };
         store.settle(attempt.notice_id, &sent, at(START)).await.expect("written");
-        messages.push(said.take());
+        messages.push(composed.take());
     }
 }
 
@@ -420,9 +421,9 @@ async fn a_flood_is_sent_in_notices_of_bounded_size() {
         }
     }
     announce(&store, &channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
-    // Both ends of each outage: none is told as going on that is over.
-    let some = "1000 changes and 0 more";
-    assert_eq!(told(&store, "desktop").await, [some, some, some, some, "began iCloud Backup"]);
+    // Starts and ends are in the same notices, so that no ended outage is reported as ongoing.
+    let full = "1000 changes and 0 more";
+    assert_eq!(deliver_all(&store, "desktop").await, [full, full, full, full, "began iCloud Backup"]);
     let deliveries = store.deliveries(true).await.expect("deliveries");
     assert!(deliveries.len() == 4_001 && deliveries.iter().all(|delivery| delivery.state == "sent"));
 }

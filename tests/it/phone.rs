@@ -6,51 +6,51 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::phone::{Fault, Mux, Phone, Stage};
-use crate::common::phone_certs::{Papers, Tls};
+use crate::common::phone::{Fault, MockUsbmuxd, Phone, Stage};
+use crate::common::phone_certs::{Pairing, Tls};
 use plist::Value;
-use statusd::phones::{self, Address, Link, Private, ReadTrouble, Refusal};
+use statusd::phones::{self, AccessError, Address, Link, PrivateInfo, ReadError};
 use tokio::process::Command;
 
-/// Not a measure: far beyond what a loaded machine takes.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// For phones that never answer: this much is waited for, always.
+/// Generous, for loaded machines.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// For phones that never respond: the test takes this long.
 const SHORT: Duration = Duration::from_secs(4);
 const ONE: &str = "00008101-000A1B2C3D4E001E";
 const TWO: &str = "9f8e7d6c5b4a39281706f5e4d3c2b1a098765432";
-/// All that statusd may ever say to usbmuxd and to a phone.
-const HARMLESS: [&str; 7] =
+/// The only requests that statusd may send to usbmuxd and to a phone.
+const READ_ONLY: [&str; 7] =
     ["ListDevices", "ReadPairRecord", "Connect", "QueryType", "GetValue", "StartSession", "StopSession"];
 const BACKUP: &str = "com.apple.mobile.backup";
 
 fn trusted() -> Phone {
-    Phone::new(ONE, Arc::new(Papers::new()))
+    Phone::new(ONE, Arc::new(Pairing::new()))
 }
 
-/// Looks, and sees that nothing was said that could change anything.
-async fn look_within(mux: &Mux, within: Duration) -> Result<Vec<phones::Phone>, ReadTrouble> {
-    let before = mux.heard().len();
-    let seen = phones::look(&Address::parse(&mux.address).expect("an address"), within).await;
-    for heard in &mux.heard()[before..] {
-        assert!(HARMLESS.contains(&heard.kind.as_str()), "said {heard:?}");
+/// Reads all phones, and checks that every request was read-only.
+async fn read_with_timeout(mux: &MockUsbmuxd, timeout: Duration) -> Result<Vec<phones::Phone>, ReadError> {
+    let before = mux.requests().len();
+    let result = phones::read(&Address::parse(&mux.address).expect("an address"), timeout).await;
+    for request in &mux.requests()[before..] {
+        assert!(READ_ONLY.contains(&request.kind.as_str()), "sent {request:?}");
     }
-    seen
+    result
 }
 
-async fn look(mux: &Mux) -> Vec<phones::Phone> {
-    look_within(mux, PATIENCE).await.expect("usbmuxd answers")
+async fn read_all(mux: &MockUsbmuxd) -> Vec<phones::Phone> {
+    read_with_timeout(mux, TIMEOUT).await.expect("usbmuxd responds")
 }
 
-async fn look_at(phone: Phone) -> phones::Phone {
-    let mux = Mux::start(vec![phone]).await;
-    let mut phones = look(&mux).await;
+async fn read_one(phone: Phone) -> phones::Phone {
+    let mux = MockUsbmuxd::start(vec![phone]).await;
+    let mut phones = read_all(&mux).await;
     assert_eq!(phones.len(), 1, "{phones:?}");
     phones.remove(0)
 }
 
-/// What [`Phone::new`] tells.
-fn everything(shows_paired_key: bool) -> Private {
-    Private {
+/// Returns the values of [`Phone::new`].
+fn everything(shows_paired_key: bool) -> PrivateInfo {
+    PrivateInfo {
         backup_enabled: Some(true),
         last_backup: Some("2025-05-15T20:37:27Z".parse().expect("a time")),
         last_local_backup: Some("2025-05-03T21:20:00Z".parse().expect("a time")),
@@ -67,17 +67,17 @@ fn everything(shows_paired_key: bool) -> Private {
 
 #[track_caller]
 fn check_general(phone: &phones::Phone) {
-    let general = &phone.general;
-    let texts = [&general.name, &general.class, &general.model, &general.version, &general.build];
+    let public = &phone.public;
+    let texts = [&public.name, &public.class, &public.model, &public.version, &public.build];
     let expected = ["Zoë’s iPhone", "iPhone", "iPhone13,2", "18.4.1", "22E252"];
     assert_eq!(texts.map(Option::as_deref), expected.map(Some));
-    assert_eq!(general.clock, Some("2026-05-05T00:00:00Z".parse().expect("a time")));
+    assert_eq!(public.clock, Some("2026-05-05T00:00:00Z".parse().expect("a time")));
 }
 
 #[tokio::test]
-async fn a_phone_that_trusts_us_tells_everything() {
+async fn reads_everything_from_a_paired_phone() {
     for tls in [Tls::Any, Tls::Only12, Tls::Only13, Tls::None] {
-        let phone = look_at(Phone { tls, ..trusted() }).await;
+        let phone = read_one(Phone { tls, ..trusted() }).await;
         assert_eq!((phone.udid.expose(), phone.link), (ONE, Link::Usb));
         check_general(&phone);
         assert_eq!(phone.private, Ok(everything(tls != Tls::None)), "{tls:?}");
@@ -85,87 +85,87 @@ async fn a_phone_that_trusts_us_tells_everything() {
 }
 
 #[tokio::test]
-async fn usbmuxd_may_be_a_socket_file() {
+async fn connects_to_usbmuxd_over_a_unix_socket() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mux = Mux::start_unix(&directory.path().join("usbmuxd"), vec![trusted()]).await;
+    let mux = MockUsbmuxd::start_unix(&directory.path().join("usbmuxd"), vec![trusted()]).await;
     assert!(mux.address.starts_with("UNIX:/"));
-    assert_eq!(look(&mux).await[0].private, Ok(everything(true)));
+    assert_eq!(read_all(&mux).await[0].private, Ok(everything(true)));
 }
 
 /// The order is part of the protocol.
 #[tokio::test]
-async fn what_is_asked_and_what_not() {
-    let mux = Mux::start(vec![trusted()]).await;
-    look(&mux).await;
-    mux.hears("StopSession").await;
-    let kinds: Vec<String> = mux.heard().into_iter().map(|heard| heard.kind).collect();
+async fn requests_only_the_needed_values_in_order() {
+    let mux = MockUsbmuxd::start(vec![trusted()]).await;
+    read_all(&mux).await;
+    mux.wait_for_request("StopSession").await;
+    let kinds: Vec<String> = mux.requests().into_iter().map(|request| request.kind).collect();
     let mut order = kinds.clone();
     order.dedup();
     let expected =
         ["ListDevices", "Connect", "QueryType", "GetValue", "ReadPairRecord", "StartSession", "GetValue"];
     assert_eq!(order, [&expected[..], &["StopSession"]].concat());
-    let keys: BTreeSet<String> = mux.heard().into_iter().filter_map(|heard| heard.key).collect();
+    let keys: BTreeSet<String> = mux.requests().into_iter().filter_map(|request| request.key).collect();
     assert_eq!(keys.len(), 16, "{keys:?}");
-    for unasked in ["SerialNumber", "InternationalMobileEquipmentIdentity", "PhoneNumber", "UniqueDeviceID"] {
-        assert!(!keys.contains(unasked));
+    for private in ["SerialNumber", "InternationalMobileEquipmentIdentity", "PhoneNumber", "UniqueDeviceID"] {
+        assert!(!keys.contains(private));
     }
 }
 
 #[tokio::test]
-async fn another_key_than_the_paired_one_is_said_and_is_no_refusal() {
+async fn a_changed_device_certificate_is_reported_but_accepted() {
     for tls in [Tls::Only12, Tls::Only13] {
-        let papers = Arc::new(Papers::new().changed());
-        let phone = look_at(Phone { tls, ..Phone::new(ONE, papers) }).await;
+        let pairing = Arc::new(Pairing::new().with_changed_cert());
+        let phone = read_one(Phone { tls, ..Phone::new(ONE, pairing) }).await;
         assert_eq!(phone.private, Ok(everything(false)), "{tls:?}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_read_is_no_refusal_either() {
+async fn an_unparsable_device_certificate_is_reported_but_accepted() {
     for tls in [Tls::Only12, Tls::Only13] {
-        let papers = Arc::new(Papers::new().illegible());
-        let phone = look_at(Phone { tls, ..Phone::new(ONE, papers) }).await;
+        let pairing = Arc::new(Pairing::new().with_unparsable_cert());
+        let phone = read_one(Phone { tls, ..Phone::new(ONE, pairing) }).await;
         assert_eq!(phone.private, Ok(everything(false)), "{tls:?}");
     }
 }
 
 /// The certificate of the pairing alone proves no identity.
 #[tokio::test]
-async fn who_has_the_certificate_and_not_its_key_is_refused() {
+async fn rejects_a_phone_without_the_private_key() {
     for tls in [Tls::Only12, Tls::Only13] {
-        let papers = Arc::new(Papers::new().stolen());
-        let phone = look_at(Phone { tls, ..Phone::new(ONE, papers) }).await;
-        let words = "the TLS handshake with the phone failed".to_owned();
-        assert_eq!(phone.private, Err(Refusal::Other(words)), "{tls:?}");
+        let pairing = Arc::new(Pairing::new().with_wrong_key());
+        let phone = read_one(Phone { tls, ..Phone::new(ONE, pairing) }).await;
+        let message = "the TLS handshake with the phone failed".to_owned();
+        assert_eq!(phone.private, Err(AccessError::Other(message)), "{tls:?}");
     }
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_name() {
+async fn each_refusal_maps_to_its_own_error() {
     let cases = [
-        ("InvalidHostID", Refusal::NotTrustedAnyMore),
-        ("PasswordProtected", Refusal::Locked),
-        ("PairingDialogResponsePending", Refusal::DialogOpen),
-        ("UserDeniedPairing", Refusal::Denied),
-        ("SomethingNew", Refusal::Other("it starts no session: SomethingNew".to_owned())),
+        ("InvalidHostID", AccessError::NoLongerTrusted),
+        ("PasswordProtected", AccessError::Locked),
+        ("PairingDialogResponsePending", AccessError::TrustDialogOpen),
+        ("UserDeniedPairing", AccessError::TrustDenied),
+        ("SomethingNew", AccessError::Other("the phone refused the session: SomethingNew".to_owned())),
     ];
     for (error, refusal) in cases {
-        let phone = look_at(trusted().refusing(error)).await;
+        let phone = read_one(trusted().refusing(error)).await;
         check_general(&phone);
         assert_eq!(phone.private, Err(refusal));
     }
-    let phone = look_at(Phone { papers: None, ..trusted() }).await;
+    let phone = read_one(Phone { pairing: None, ..trusted() }).await;
     check_general(&phone);
-    assert_eq!(phone.private, Err(Refusal::NotPaired));
+    assert_eq!(phone.private, Err(AccessError::NotPaired));
 }
 
 #[tokio::test]
-async fn what_is_missing_or_of_another_type_is_unknown() {
+async fn missing_or_mistyped_values_are_unknown() {
     let mut silent = trusted();
     silent.values.clear();
-    let phone = look_at(silent).await;
-    assert_eq!(phone.general, phones::General::default());
-    assert_eq!(phone.private, Ok(Private { shows_paired_key: true, ..Private::default() }));
+    let phone = read_one(silent).await;
+    assert_eq!(phone.public, phones::PublicInfo::default());
+    assert_eq!(phone.private, Ok(PrivateInfo { shows_paired_key: true, ..PrivateInfo::default() }));
 
     let mut odd = trusted();
     for value in odd.values.values_mut() {
@@ -174,64 +174,64 @@ async fn what_is_missing_or_of_another_type_is_unknown() {
             _ => "true".into(),
         };
     }
-    let phone = look_at(odd).await;
-    assert_eq!(phone.general, phones::General::default());
-    assert_eq!(phone.private, Ok(Private { shows_paired_key: true, ..Private::default() }));
+    let phone = read_one(odd).await;
+    assert_eq!(phone.public, phones::PublicInfo::default());
+    assert_eq!(phone.private, Ok(PrivateInfo { shows_paired_key: true, ..PrivateInfo::default() }));
 
     let date = plist::Date::from_xml_format("2025-05-15T20:37:27Z").expect("a date");
     let phone = trusted().with(BACKUP, "LastCloudBackupDate", date).with(BACKUP, "CloudBackupEnabled", false);
-    let expected = Private { backup_enabled: Some(false), ..everything(true) };
-    assert_eq!(look_at(phone).await.private, Ok(expected));
+    let expected = PrivateInfo { backup_enabled: Some(false), ..everything(true) };
+    assert_eq!(read_one(phone).await.private, Ok(expected));
 }
 
 #[tokio::test]
-async fn long_words_are_cut() {
+async fn truncates_long_values() {
     let phone = trusted().with("", "DeviceName", "x".repeat(900_000));
-    let name = look_at(phone).await.general.name.expect("a name");
+    let name = read_one(phone).await.public.name.expect("a name");
     assert_eq!(name.chars().count(), 200);
 }
 
 #[tokio::test]
-async fn several_phones_and_each_once() {
+async fn reads_each_phone_once() {
     let both = Phone { links: vec!["Network", "USB"], ..trusted() };
-    let papers = Arc::new(Papers::new());
-    let far = Phone { links: vec!["Network"], ..Phone::new(TWO, papers).refusing("PasswordProtected") };
-    let mux = Mux::start(vec![far, both]).await;
-    let phones = look(&mux).await;
-    let seen: Vec<_> = phones.iter().map(|phone| (phone.udid.expose(), phone.link)).collect();
-    assert_eq!(seen, [(ONE, Link::Usb), (TWO, Link::Network)]);
+    let pairing = Arc::new(Pairing::new());
+    let far = Phone { links: vec!["Network"], ..Phone::new(TWO, pairing).refusing("PasswordProtected") };
+    let mux = MockUsbmuxd::start(vec![far, both]).await;
+    let phones = read_all(&mux).await;
+    let links: Vec<_> = phones.iter().map(|phone| (phone.udid.expose(), phone.link)).collect();
+    assert_eq!(links, [(ONE, Link::Usb), (TWO, Link::Network)]);
     assert_eq!(phones[0].private, Ok(everything(true)));
-    assert_eq!(phones[1].private, Err(Refusal::Locked));
+    assert_eq!(phones[1].private, Err(AccessError::Locked));
 
-    let papers = Arc::new(Papers::new());
-    let many = (0..40).map(|n| Phone::new(&format!("{n:040}"), Arc::clone(&papers))).collect();
-    assert_eq!(look(&Mux::start(many).await).await.len(), 16);
-    assert_eq!(look(&Mux::start(Vec::new()).await).await, []);
+    let pairing = Arc::new(Pairing::new());
+    let many = (0..40).map(|n| Phone::new(&format!("{n:040}"), Arc::clone(&pairing))).collect();
+    assert_eq!(read_all(&MockUsbmuxd::start(many).await).await.len(), 16);
+    assert_eq!(read_all(&MockUsbmuxd::start(Vec::new()).await).await, []);
     let odd = ["", "../../etc/passwd", "a b", &"a".repeat(65)];
-    let odd = odd.iter().map(|udid| Phone::new(udid, Arc::clone(&papers))).collect();
-    assert_eq!(look(&Mux::start(odd).await).await, []);
+    let odd = odd.iter().map(|udid| Phone::new(udid, Arc::clone(&pairing))).collect();
+    assert_eq!(read_all(&MockUsbmuxd::start(odd).await).await, []);
 }
 
 /// usbmuxd lists a phone once with the hyphen and once without, and the pair record has either spelling.
 #[tokio::test]
-async fn a_number_with_and_without_its_hyphen_is_one_phone() {
+async fn a_udid_with_and_without_its_hyphen_is_one_phone() {
     let bare = ONE.replace('-', "");
-    let papers = Arc::new(Papers::new());
-    let by_cable = Phone::new(&bare, Arc::clone(&papers));
-    let far = Phone { links: vec!["Network"], ..Phone::new(ONE, Arc::clone(&papers)) };
-    let phones = look(&Mux::start(vec![far, by_cable]).await).await;
-    let seen: Vec<_> = phones.iter().map(|phone| (phone.udid.expose(), phone.link)).collect();
-    assert_eq!(seen, [(ONE, Link::Usb)]);
+    let pairing = Arc::new(Pairing::new());
+    let by_cable = Phone::new(&bare, Arc::clone(&pairing));
+    let far = Phone { links: vec!["Network"], ..Phone::new(ONE, Arc::clone(&pairing)) };
+    let phones = read_all(&MockUsbmuxd::start(vec![far, by_cable]).await).await;
+    let links: Vec<_> = phones.iter().map(|phone| (phone.udid.expose(), phone.link)).collect();
+    assert_eq!(links, [(ONE, Link::Usb)]);
     assert_eq!(phones[0].private, Ok(everything(true)));
     for (listed, record) in [(bare.clone(), ONE.to_owned()), (ONE.to_owned(), bare.to_lowercase())] {
-        let phone = Phone { record: Some(record), ..Phone::new(&listed, Arc::clone(&papers)) };
-        assert_eq!(look_at(phone).await.private, Ok(everything(true)), "{listed}");
+        let phone = Phone { record: Some(record), ..Phone::new(&listed, Arc::clone(&pairing)) };
+        assert_eq!(read_one(phone).await.private, Ok(everything(true)), "{listed}");
     }
 }
 
 /// One phone stops responding at each stage, and one responds always.
 #[tokio::test]
-async fn silence_costs_what_was_not_told_and_nobody_else() {
+async fn a_silent_phone_keeps_values_already_read_and_affects_no_other() {
     let stages = [
         Stage::Connect,
         Stage::QueryType,
@@ -242,53 +242,53 @@ async fn silence_costs_what_was_not_told_and_nobody_else() {
         Stage::Value("CloudBackupEnabled"),
         Stage::Value("AmountDataAvailable"),
     ];
-    let papers = Arc::new(Papers::new());
-    let mut phones = vec![Phone::new(ONE, Arc::clone(&papers))];
+    let pairing = Arc::new(Pairing::new());
+    let mut phones = vec![Phone::new(ONE, Arc::clone(&pairing))];
     for (n, stage) in stages.into_iter().enumerate() {
-        phones.push(Phone::new(&format!("{n:040}"), Arc::clone(&papers)).faulty(stage, Fault::Hang));
+        phones.push(Phone::new(&format!("{n:040}"), Arc::clone(&pairing)).faulty(stage, Fault::Hang));
     }
-    let mux = Mux::start(phones).await;
-    let seen = look_within(&mux, SHORT).await.expect("usbmuxd answers");
-    check_general(&seen[0]);
-    assert_eq!(seen[0].private, Ok(everything(true)));
-    let silent = Err(Refusal::Silent { after: SHORT });
-    for (phone, stage) in seen[1..].iter().zip(stages) {
+    let mux = MockUsbmuxd::start(phones).await;
+    let phones = read_with_timeout(&mux, SHORT).await.expect("usbmuxd responds");
+    check_general(&phones[0]);
+    assert_eq!(phones[0].private, Ok(everything(true)));
+    let silent = Err(AccessError::TimedOut { after: SHORT });
+    for (phone, stage) in phones[1..].iter().zip(stages) {
         match stage {
-            Stage::Connect | Stage::QueryType => assert_eq!(phone.general, phones::General::default()),
+            Stage::Connect | Stage::QueryType => assert_eq!(phone.public, phones::PublicInfo::default()),
             Stage::Value("ProductVersion") => {
-                assert_eq!(phone.general.model.as_deref(), Some("iPhone13,2"));
-                assert_eq!(phone.general.version, None);
+                assert_eq!(phone.public.model.as_deref(), Some("iPhone13,2"));
+                assert_eq!(phone.public.version, None);
             }
             _ => check_general(phone),
         }
         if stage == Stage::Value("AmountDataAvailable") {
             let whole = everything(true);
-            let half = Private {
+            let half = PrivateInfo {
                 backup_enabled: whole.backup_enabled,
                 last_backup: whole.last_backup,
                 shows_paired_key: true,
-                ..Private::default()
+                ..PrivateInfo::default()
             };
             assert_eq!(phone.private, Ok(half));
         } else {
             assert_eq!(phone.private, silent, "{stage:?}");
         }
     }
-    assert_eq!(seen.len(), stages.len() + 1);
+    assert_eq!(phones.len(), stages.len() + 1);
 }
 
 #[tokio::test]
-async fn a_silent_usbmuxd_and_none() {
-    let mux = Mux::start(vec![trusted().faulty(Stage::List, Fault::Hang)]).await;
+async fn distinguishes_a_silent_usbmuxd_from_a_missing_one() {
+    let mux = MockUsbmuxd::start(vec![trusted().faulty(Stage::List, Fault::Hang)]).await;
     let short = Duration::from_millis(200);
-    assert_eq!(look_within(&mux, short).await, Err(ReadTrouble::Silent { after: short }));
+    assert_eq!(read_with_timeout(&mux, short).await, Err(ReadError::TimedOut { after: short }));
 
     let gone = Address::parse(&mux.address).expect("an address");
     drop(mux);
-    assert_eq!(phones::look(&gone, PATIENCE).await, Err(ReadTrouble::NoUsbmuxd));
+    assert_eq!(phones::read(&gone, TIMEOUT).await, Err(ReadError::NoUsbmuxd));
     let directory = tempfile::tempdir().expect("a directory");
     let none = Address::Unix(directory.path().join("usbmuxd"));
-    assert_eq!(phones::look(&none, PATIENCE).await, Err(ReadTrouble::NoUsbmuxd));
+    assert_eq!(phones::read(&none, TIMEOUT).await, Err(ReadError::NoUsbmuxd));
 }
 
 const GARBAGE: [Fault; 7] = [
@@ -302,16 +302,16 @@ const GARBAGE: [Fault; 7] = [
 ];
 
 #[tokio::test]
-async fn garbage_from_usbmuxd_is_called_that() {
+async fn reports_malformed_responses_of_usbmuxd() {
     for fault in GARBAGE {
-        let mux = Mux::start(vec![trusted().faulty(Stage::List, fault)]).await;
-        let seen = look_within(&mux, PATIENCE).await;
-        assert!(matches!(seen, Err(ReadTrouble::Garbled(_))), "{fault:?}: {seen:?}");
+        let mux = MockUsbmuxd::start(vec![trusted().faulty(Stage::List, fault)]).await;
+        let result = read_with_timeout(&mux, TIMEOUT).await;
+        assert!(matches!(result, Err(ReadError::Malformed(_))), "{fault:?}: {result:?}");
     }
 }
 
 #[tokio::test]
-async fn garbage_about_one_phone_costs_that_phone_only() {
+async fn malformed_responses_of_one_phone_affect_no_other() {
     let stages = [
         Stage::Connect,
         Stage::QueryType,
@@ -322,15 +322,15 @@ async fn garbage_about_one_phone_costs_that_phone_only() {
         Stage::Value("CloudBackupEnabled"),
         Stage::Value("LastCloudBackupDate"),
     ];
-    let papers = Arc::new(Papers::new());
+    let pairing = Arc::new(Pairing::new());
     for stage in stages {
         for fault in GARBAGE {
-            let bad = Phone::new(TWO, Arc::clone(&papers)).faulty(stage, fault);
-            let mux = Mux::start(vec![bad, Phone::new(ONE, Arc::clone(&papers))]).await;
-            let seen = look(&mux).await;
-            assert_eq!(seen[1].private, Ok(everything(true)), "{stage:?} {fault:?}");
-            match &seen[0].private {
-                Err(Refusal::Other(words)) => assert!(words.len() < 100, "{words}"),
+            let bad = Phone::new(TWO, Arc::clone(&pairing)).faulty(stage, fault);
+            let mux = MockUsbmuxd::start(vec![bad, Phone::new(ONE, Arc::clone(&pairing))]).await;
+            let phones = read_all(&mux).await;
+            assert_eq!(phones[1].private, Ok(everything(true)), "{stage:?} {fault:?}");
+            match &phones[0].private {
+                Err(AccessError::Other(message)) => assert!(message.len() < 100, "{message}"),
                 Ok(private) => {
                     assert_eq!(stage, Stage::Value("LastCloudBackupDate"), "{fault:?}");
                     assert_eq!((private.backup_enabled, private.last_backup), (Some(true), None));
@@ -343,19 +343,20 @@ async fn garbage_about_one_phone_costs_that_phone_only() {
 
 /// A response must not be taken as the value of another key.
 #[tokio::test]
-async fn an_answer_to_another_question_is_none() {
-    let phone = look_at(trusted().faulty(Stage::Value("CloudBackupEnabled"), Fault::WrongKey)).await;
+async fn rejects_a_response_to_another_request() {
+    let phone = read_one(trusted().faulty(Stage::Value("CloudBackupEnabled"), Fault::WrongKey)).await;
     check_general(&phone);
-    assert_eq!(phone.private, Err(Refusal::Other("the phone answered another question".to_owned())));
+    assert_eq!(phone.private, Err(AccessError::Other("the phone responded to another request".to_owned())));
 }
 
 /// Neither errors nor debug output contain the keys of the pairing.
 #[tokio::test]
 async fn the_pair_record_stays_secret() {
-    let papers = Arc::new(Papers::new());
+    let pairing = Arc::new(Pairing::new());
     let lines =
         |key: &str| key.lines().map(str::to_owned).filter(|line| !line.starts_with('-')).collect::<Vec<_>>();
-    let secrets = [lines(&papers.host.key), lines(&papers.root.key), vec![papers.host_id.clone()]].concat();
+    let secrets =
+        [lines(&pairing.host.key), lines(&pairing.root.key), vec![pairing.host_id.clone()]].concat();
     for (stage, fault) in [
         (Stage::Record, Fault::Truncated),
         (Stage::Record, Fault::Damaged(3)),
@@ -363,23 +364,24 @@ async fn the_pair_record_stays_secret() {
         (Stage::Handshake, Fault::Noise(1)),
         (Stage::Value("DeviceName"), Fault::HangUp),
     ] {
-        let seen = format!("{:?}", look_at(Phone::new(ONE, Arc::clone(&papers)).faulty(stage, fault)).await);
+        let debug =
+            format!("{:?}", read_one(Phone::new(ONE, Arc::clone(&pairing)).faulty(stage, fault)).await);
         for secret in &secrets {
-            assert!(!seen.contains(secret), "{seen}");
+            assert!(!debug.contains(secret), "{debug}");
         }
-        assert!(!seen.contains(ONE), "{seen}");
+        assert!(!debug.contains(ONE), "{debug}");
     }
-    // A record with a key that is none.
-    let mut papers = Papers::new();
-    papers.host.key = "-----BEGIN PRIVATE KEY-----\nU0VDUkVU\n-----END PRIVATE KEY-----\n".to_owned();
-    let phone = look_at(Phone::new(ONE, Arc::new(papers))).await;
-    let words = "cannot use the key in the pair record".to_owned();
-    assert_eq!(phone.private, Err(Refusal::Other(words)));
+    // A record with an invalid key.
+    let mut pairing = Pairing::new();
+    pairing.host.key = "-----BEGIN PRIVATE KEY-----\nU0VDUkVU\n-----END PRIVATE KEY-----\n".to_owned();
+    let phone = read_one(Phone::new(ONE, Arc::new(pairing))).await;
+    let message = "cannot use the key in the pair record".to_owned();
+    assert_eq!(phone.private, Err(AccessError::Other(message)));
 }
 
 /// Thousands of damaged responses cause neither a panic nor a timeout.
 #[tokio::test]
-async fn damage_is_survived_at_every_stage() {
+async fn survives_damaged_responses_at_every_stage() {
     let stages = [
         Stage::List,
         Stage::Connect,
@@ -390,36 +392,36 @@ async fn damage_is_survived_at_every_stage() {
         Stage::Value("LastCloudBackupDate"),
         Stage::Value("IsAssociated"),
     ];
-    let papers = Arc::new(Papers::new());
+    let pairing = Arc::new(Pairing::new());
     let (mut whole, mut broken) = (0, 0);
     for seed in 0..250 {
         // One usbmuxd for all stages except the list, because a damaged list hides the other phones.
         let phones = stages.iter().enumerate().skip(1).map(|(n, stage)| {
-            let phone = Phone::new(&format!("{n:040}"), Arc::clone(&papers));
+            let phone = Phone::new(&format!("{n:040}"), Arc::clone(&pairing));
             Phone { tls: Tls::None, ..phone }.faulty(*stage, Fault::Damaged(seed * 100 + n as u64))
         });
-        let seen = look(&Mux::start(phones.collect()).await).await;
-        assert_eq!(seen.len(), stages.len() - 1);
-        for phone in seen {
+        let phones = read_all(&MockUsbmuxd::start(phones.collect()).await).await;
+        assert_eq!(phones.len(), stages.len() - 1);
+        for phone in phones {
             match phone.private {
                 Ok(_) => whole += 1,
-                Err(Refusal::Silent { .. }) => panic!("seed {seed}: it waited"),
+                Err(AccessError::TimedOut { .. }) => panic!("seed {seed}: timed out"),
                 Err(_) => broken += 1,
             }
         }
-        let mux = Mux::start(vec![trusted().faulty(Stage::List, Fault::Damaged(seed))]).await;
-        match look_within(&mux, PATIENCE).await {
+        let mux = MockUsbmuxd::start(vec![trusted().faulty(Stage::List, Fault::Damaged(seed))]).await;
+        match read_with_timeout(&mux, TIMEOUT).await {
             Ok(_) => whole += 1,
-            Err(ReadTrouble::Garbled(_)) => broken += 1,
+            Err(ReadError::Malformed(_)) => broken += 1,
             Err(trouble) => panic!("seed {seed}: {trouble:?}"),
         }
     }
     assert!(whole > 400 && broken > 400, "{whole} whole, {broken} broken");
 }
 
-/// The stock tools at the emulator.
-struct Referee<'a> {
-    mux: &'a Mux,
+/// Runs the tools of libimobiledevice against the emulator.
+struct ReferenceTools<'a> {
+    mux: &'a MockUsbmuxd,
 }
 
 struct Printed {
@@ -428,7 +430,7 @@ struct Printed {
     code: Option<i32>,
 }
 
-impl Referee<'_> {
+impl ReferenceTools<'_> {
     async fn run(&self, program: &str, arguments: &[&str]) -> Printed {
         // The tools keep their configuration in the home directory.
         let home = tempfile::tempdir().expect("a directory");
@@ -440,7 +442,7 @@ impl Referee<'_> {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(PATIENCE, run).await.expect("it ends");
+        let output = tokio::time::timeout(TIMEOUT, run).await.expect("the tool ends");
         let output = output.expect("Debian's package libimobiledevice-utils is installed");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8").trim_end().to_owned();
         Printed { out: text(output.stdout), err: text(output.stderr), code: output.status.code() }
@@ -460,16 +462,16 @@ impl Referee<'_> {
     }
 }
 
-/// What we read, in the words of `ideviceinfo`, by (domain, key).
-fn ours(phone: &phones::Phone) -> BTreeMap<(&'static str, &'static str), Option<String>> {
-    let general = &phone.general;
+/// Returns our values in the format of `ideviceinfo`, by domain and key.
+fn our_values(phone: &phones::Phone) -> BTreeMap<(&'static str, &'static str), Option<String>> {
+    let public = &phone.public;
     let mut ours = BTreeMap::from([
-        (("", "DeviceName"), general.name.clone()),
-        (("", "DeviceClass"), general.class.clone()),
-        (("", "ProductType"), general.model.clone()),
-        (("", "ProductVersion"), general.version.clone()),
-        (("", "BuildVersion"), general.build.clone()),
-        (("", "TimeIntervalSince1970"), general.clock.map(|time| time.as_second().to_string())),
+        (("", "DeviceName"), public.name.clone()),
+        (("", "DeviceClass"), public.class.clone()),
+        (("", "ProductType"), public.model.clone()),
+        (("", "ProductVersion"), public.version.clone()),
+        (("", "BuildVersion"), public.build.clone()),
+        (("", "TimeIntervalSince1970"), public.clock.map(|time| time.as_second().to_string())),
     ]);
     if let Ok(private) = &phone.private {
         let flag = |flag: Option<bool>| flag.map(|flag| flag.to_string());
@@ -492,11 +494,11 @@ fn ours(phone: &phones::Phone) -> BTreeMap<(&'static str, &'static str), Option<
     ours
 }
 
-async fn compare(referee: &Referee<'_>, phone: &phones::Phone) -> usize {
+async fn compare(tools: &ReferenceTools<'_>, phone: &phones::Phone) -> usize {
     let mut known = 0;
-    for ((domain, key), ours) in ours(phone) {
-        let theirs = referee.value(phone.udid.expose(), domain, key).await;
-        // A real number, of which we keep the whole seconds.
+    for ((domain, key), ours) in our_values(phone) {
+        let theirs = tools.value(phone.udid.expose(), domain, key).await;
+        // A fraction of which we keep whole seconds.
         let theirs = match key {
             "TimeIntervalSince1970" => theirs.and_then(|text| text.split('.').next().map(str::to_owned)),
             _ => theirs,
@@ -508,49 +510,49 @@ async fn compare(referee: &Referee<'_>, phone: &phones::Phone) -> usize {
 }
 
 #[tokio::test]
-async fn the_stock_tools_read_the_same() {
-    let one = Phone::new(ONE, Arc::new(Papers::rsa()));
-    let mut two = Phone::new(TWO, Arc::new(Papers::rsa()));
+async fn libimobiledevice_reads_the_same_values() {
+    let one = Phone::new(ONE, Arc::new(Pairing::rsa()));
+    let mut two = Phone::new(TWO, Arc::new(Pairing::rsa()));
     two.values.retain(|(_, key), _| !["LastCloudBackupDate", "WillEncrypt", "BuildVersion"].contains(key));
     let two = two.with(BACKUP, "CloudBackupEnabled", false).with("", "DeviceName", "Büro");
-    let mux = Mux::start(vec![one, two]).await;
-    let phones = look(&mux).await;
-    let referee = Referee { mux: &mux };
+    let mux = MockUsbmuxd::start(vec![one, two]).await;
+    let phones = read_all(&mux).await;
+    let tools = ReferenceTools { mux: &mux };
 
-    let listed = referee.run("idevice_id", &["-l"]).await;
+    let listed = tools.run("idevice_id", &["-l"]).await;
     let ours: BTreeSet<&str> = phones.iter().map(|phone| phone.udid.expose()).collect();
     assert_eq!(listed.out.lines().collect::<BTreeSet<_>>(), ours);
-    assert_eq!(compare(&referee, &phones[0]).await, 16);
-    assert_eq!(compare(&referee, &phones[1]).await, 13);
-    let sessions = mux.heard().iter().filter(|heard| heard.kind == "StartSession").count();
-    // Two of ours, and theirs: they did not get by without one.
+    assert_eq!(compare(&tools, &phones[0]).await, 16);
+    assert_eq!(compare(&tools, &phones[1]).await, 13);
+    let sessions = mux.requests().iter().filter(|request| request.kind == "StartSession").count();
+    // Two of ours, and one for each value that the tools read.
     assert_eq!(sessions, 2 + 32);
 }
 
 #[tokio::test]
-async fn the_stock_tools_are_refused_as_we_are() {
-    let papers = Arc::new(Papers::rsa());
-    let refused = Phone::new(ONE, Arc::clone(&papers)).refusing("InvalidHostID");
-    let mux = Mux::start(vec![refused]).await;
-    let seen = look(&mux).await;
-    assert_eq!(seen[0].private, Err(Refusal::NotTrustedAnyMore));
-    let referee = Referee { mux: &mux };
-    let printed = referee.run("ideviceinfo", &["-k", "ProductVersion"]).await;
+async fn libimobiledevice_is_refused_as_well() {
+    let pairing = Arc::new(Pairing::rsa());
+    let refused = Phone::new(ONE, Arc::clone(&pairing)).refusing("InvalidHostID");
+    let mux = MockUsbmuxd::start(vec![refused]).await;
+    let phones = read_all(&mux).await;
+    assert_eq!(phones[0].private, Err(AccessError::NoLongerTrusted));
+    let tools = ReferenceTools { mux: &mux };
+    let printed = tools.run("ideviceinfo", &["-k", "ProductVersion"]).await;
     assert_ne!(printed.code, Some(0), "{} {}", printed.out, printed.err);
-    // Without a session it is told what we are told.
-    let simple = referee.run("ideviceinfo", &["-s", "-k", "ProductVersion"]).await;
-    assert_eq!(Some(simple.out), seen[0].general.version);
+    // Without a session the tool reads the same value.
+    let simple = tools.run("ideviceinfo", &["-s", "-k", "ProductVersion"]).await;
+    assert_eq!(Some(simple.out), phones[0].public.version);
 }
 
 /// Without a pair record the tool sends `Pair`, which shows a dialog on the phone. The emulator records
 /// that request, so it would record ours.
 #[tokio::test]
-async fn the_stock_tool_pairs_and_we_do_not() {
-    let mux = Mux::start(vec![Phone { papers: None, ..trusted() }]).await;
-    assert_eq!(look(&mux).await[0].private, Err(Refusal::NotPaired));
-    let pairs = || mux.heard().iter().any(|heard| heard.kind == "Pair");
+async fn never_pairs_unlike_libimobiledevice() {
+    let mux = MockUsbmuxd::start(vec![Phone { pairing: None, ..trusted() }]).await;
+    assert_eq!(read_all(&mux).await[0].private, Err(AccessError::NotPaired));
+    let pairs = || mux.requests().iter().any(|request| request.kind == "Pair");
     assert!(!pairs());
-    let printed = Referee { mux: &mux }.run("ideviceinfo", &["-k", "ProductVersion"]).await;
+    let printed = ReferenceTools { mux: &mux }.run("ideviceinfo", &["-k", "ProductVersion"]).await;
     assert_ne!(printed.code, Some(0), "{} {}", printed.out, printed.err);
-    assert!(pairs(), "{:?}", mux.heard());
+    assert!(pairs(), "{:?}", mux.requests());
 }

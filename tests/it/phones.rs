@@ -4,7 +4,7 @@
 //! Runs in the simulation of `stories`, which passes given phones to the function of the real loop.
 //! Times are those of `sim::at`, in UTC.
 
-use crate::common::apple::Answer;
+use crate::common::apple::Response;
 use crate::common::doc::Doc;
 use crate::common::http_server::Reply;
 use crate::sim::{Received, Sim, at, backup, calm, clock_text, iphone, refusing};
@@ -12,12 +12,12 @@ use jiff::SignedDuration;
 use ring::hmac;
 use serde_json::Value;
 use statusd::model::{ChangeKind, KnownPhone};
-use statusd::phones::{General, Phone, Private, Refusal, Udid};
+use statusd::phones::{AccessError, Phone, PrivateInfo, PublicInfo, Udid};
 
 const NOTHING: [&str; 0] = [];
 
-/// All is calm, `ops` takes whatever comes, and statusd is on, with these phones.
-async fn on(sim: Sim, phones: Vec<Phone>) -> Sim {
+/// Starts statusd with these phones, no outage, and a webhook `ops` that accepts everything.
+async fn started(sim: Sim, phones: Vec<Phone>) -> Sim {
     let mut sim = sim.program("ops", [Reply::status(200)]).await;
     sim.phones = phones;
     sim.show(&calm("09:00"));
@@ -26,12 +26,12 @@ async fn on(sim: Sim, phones: Vec<Phone>) -> Sim {
 }
 
 async fn sim_with(phones: Vec<Phone>) -> Sim {
-    on(Sim::new().await.reading_phones(), phones).await
+    started(Sim::new().await.reading_phones(), phones).await
 }
 
 /// Reports backups that are three days late.
 async fn sim_with_late_backup_reports(phones: Vec<Phone>) -> Sim {
-    on(Sim::new().await.reporting_late_backups(3), phones).await
+    started(Sim::new().await.reporting_late_backups(3), phones).await
 }
 
 fn down(posted: &str, from: &str) -> Doc {
@@ -42,24 +42,24 @@ fn over(posted: &str, from: &str, to: &str) -> Doc {
     backup(posted, "Outage", "resolved", from, Some(to))
 }
 
-fn with(phone: Phone, change: impl FnOnce(&mut Private)) -> Phone {
-    let mut private = phone.private.clone().expect("a phone that tells");
+fn with(phone: Phone, change: impl FnOnce(&mut PrivateInfo)) -> Phone {
+    let mut private = phone.private.clone().expect("a readable phone");
     change(&mut private);
     Phone { private: Ok(private), ..phone }
 }
 
-fn json(heard: &Received) -> Value {
-    serde_json::from_slice(&heard.request().body).expect("JSON")
+fn json(message: &Received) -> Value {
+    serde_json::from_slice(&message.request().body).expect("JSON")
 }
 
-/// What `ops` was told since it was last asked: when, the kind, and what its text says of phones.
-fn told(sim: &mut Sim) -> Vec<String> {
-    let line = |heard: &Received| {
-        let change = json(heard);
+/// Returns the new messages to `ops`: the time, the kind, and the sentences about phones.
+fn new_lines(sim: &mut Sim) -> Vec<String> {
+    let line = |message: &Received| {
+        let change = json(message);
         let text = change["text"].as_str().expect("a text");
         let sentences = text.split_inclusive(". ").filter(|sentence| sentence.contains("iPhone"));
         let kind = change["kind"].as_str().expect("a kind");
-        let line = format!("{} {kind}: {}", clock_text(heard.at), sentences.collect::<String>());
+        let line = format!("{} {kind}: {}", clock_text(message.at), sentences.collect::<String>());
         line.trim_end_matches([' ', ':']).to_owned()
     };
     sim.messages(0).iter().map(line).collect()
@@ -68,7 +68,7 @@ fn told(sim: &mut Sim) -> Vec<String> {
 // During an outage.
 
 #[tokio::test]
-async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
+async fn outage_messages_say_when_the_last_backup_was() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
@@ -80,7 +80,7 @@ async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
     sim.show(&backup("14:00", "Outage", "ongoing", "12:58", None));
     sim.until("14:30").await;
     assert_eq!(
-        told(&mut sim),
+        new_lines(&mut sim),
         [
             "11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00).",
             "13:02:45 ended: Your iPhone's last backup: while it lasted (11:45).",
@@ -90,7 +90,7 @@ async fn an_outage_says_how_the_last_backup_lies_to_it_from_start_to_end() {
 }
 
 #[tokio::test]
-async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
+async fn missed_and_withdrawn_messages_say_when_the_last_backup_was() {
     let mut sim = sim_with(vec![iphone("10:58")]).await;
     sim.until("11:01").await;
     sim.show(&over("11:02", "10:10", "10:50"));
@@ -99,8 +99,8 @@ async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
     sim.until("12:00").await;
     sim.show(&calm("12:01"));
     sim.until("15:00").await;
-    let told = told(&mut sim);
-    let lines: Vec<&str> = told.iter().map(|line| line.split_once(' ').expect("a time").1).collect();
+    let lines = new_lines(&mut sim);
+    let lines: Vec<&str> = lines.iter().map(|line| line.split_once(' ').expect("a time").1).collect();
     assert_eq!(
         lines,
         [
@@ -113,7 +113,7 @@ async fn what_was_missed_and_what_is_withdrawn_says_it_too() {
 }
 
 #[tokio::test]
-async fn programs_are_given_the_times_and_nobody_a_name_or_a_number() {
+async fn payloads_contain_backup_times_but_no_name_or_udid() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
@@ -135,7 +135,7 @@ async fn programs_are_given_the_times_and_nobody_a_name_or_a_number() {
 }
 
 #[tokio::test]
-async fn who_does_not_ask_for_phones_hears_nothing_of_them() {
+async fn messages_omit_phones_if_reading_is_disabled() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("10:40").await;
     sim.stop().await;
@@ -146,24 +146,24 @@ async fn who_does_not_ask_for_phones_hears_nothing_of_them() {
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
     assert_eq!(sim.store().phones().await.expect("phones").len(), 1);
-    assert_eq!(told(&mut sim), ["11:05:45 began"]);
+    assert_eq!(new_lines(&mut sim), ["11:05:45 began"]);
 }
 
 #[tokio::test]
-async fn other_services_say_nothing_of_backups() {
+async fn messages_about_other_services_omit_backups() {
     let sim = Sim::new().await.reading_phones().watching(&["Photos", "iCloud Backup"]);
-    let mut sim = on(sim, vec![iphone("01:00")]).await;
+    let mut sim = started(sim, vec![iphone("01:00")]).await;
     sim.until("11:01").await;
     let posted = at("11:02").strftime("%m/%d/%Y %H:%M UTC").to_string();
     let since = at("10:30").as_second();
     let photos = Doc::new().service("Photos").event("901", "Issue", "ongoing", since, None).posted(&posted);
     sim.show(&photos.service("iCloud Backup"));
     sim.until("12:00").await;
-    assert_eq!(told(&mut sim), ["11:05:45 began"]);
+    assert_eq!(new_lines(&mut sim), ["11:05:45 began"]);
 }
 
 #[tokio::test]
-async fn a_restart_remembers_the_phone_and_says_as_of_when() {
+async fn remembers_a_phone_across_a_restart_and_says_as_of_when() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("10:40").await;
     sim.crash();
@@ -175,11 +175,11 @@ async fn a_restart_remembers_the_phone_and_says_as_of_when() {
     sim.until("19:00").await;
     let expected =
         "18:05:45 began: Your iPhone's last backup, as of 10:00: 16 h 30 min before it began (01:00).";
-    assert_eq!(told(&mut sim), [expected]);
+    assert_eq!(new_lines(&mut sim), [expected]);
 }
 
 #[tokio::test]
-async fn a_phone_that_was_gone_for_weeks_is_not_spoken_of() {
+async fn messages_omit_a_phone_not_seen_for_weeks() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("10:10").await;
     sim.stop().await;
@@ -190,11 +190,11 @@ async fn a_phone_that_was_gone_for_weeks_is_not_spoken_of() {
     sim.until("+14d 12:30").await;
     sim.show(&down("+14d 12:31", "+14d 12:05"));
     sim.until("+14d 13:00").await;
-    assert_eq!(told(&mut sim), ["+14d 12:35:45 began"]);
+    assert_eq!(new_lines(&mut sim), ["+14d 12:35:45 began"]);
 }
 
 #[tokio::test]
-async fn a_message_stays_as_it_was_though_the_phone_backs_up_between_two_tries() {
+async fn retries_keep_the_text_if_the_phone_backs_up_meanwhile() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.answers(0, Reply::status(503));
     sim.until("11:01").await;
@@ -203,19 +203,19 @@ async fn a_message_stays_as_it_was_though_the_phone_backs_up_between_two_tries()
     sim.phones = vec![iphone("11:25")];
     sim.until("13:00").await;
     let known = sim.store().phones().await.expect("phones");
-    assert_eq!(known[0].last_backup, Some(at("11:25")), "and it is known");
+    assert_eq!(known[0].last_backup, Some(at("11:25")), "the new backup is stored");
     sim.answers(0, Reply::status(200));
     sim.until("14:00").await;
     let messages = sim.messages(0);
     assert!(messages.len() > 5 && clock_text(messages.last().expect("a message").at).as_str() > "13:00");
-    assert!(messages.iter().all(|heard| heard.request() == messages[0].request()), "the same bytes");
+    assert!(messages.iter().all(|message| message.request() == messages[0].request()), "the same bytes");
     let text = json(&messages[0])["text"].as_str().expect("a text").to_owned();
     assert!(text.ends_with("Your iPhone's last backup: 9 h 30 min before it began (01:00)."), "{text}");
 }
 
 #[tokio::test]
-async fn what_is_written_before_it_is_composed_is_the_sentence() {
-    // Nothing was tried yet when the phone backs up: the row decides, not what is remembered by then.
+async fn the_recorded_change_determines_the_backup_time() {
+    // The phone backs up before the first attempt: the recorded change counts, not the newer value.
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
@@ -225,20 +225,20 @@ async fn what_is_written_before_it_is_composed_is_the_sentence() {
     sim.start().await;
     sim.until("11:06").await;
     assert_eq!(
-        told(&mut sim),
+        new_lines(&mut sim),
         ["11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00)."]
     );
 }
 
 #[tokio::test]
-async fn of_two_phones_the_older_backup_is_said() {
+async fn reports_the_oldest_backup_of_two_phones() {
     let other = Phone { udid: Udid::new("00008120-001C22334455002E"), ..iphone("-1d 23:15") };
     let mut sim = sim_with(vec![iphone("01:00"), other]).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
     assert_eq!(
-        told(&mut sim),
+        new_lines(&mut sim),
         [
             "11:05:45 began: The oldest of your 2 iPhones' last backups: 11 h 15 min before it began (Sun 1 Mar 23:15)."
         ]
@@ -246,20 +246,20 @@ async fn of_two_phones_the_older_backup_is_said() {
 }
 
 #[tokio::test]
-async fn what_tells_nothing_or_nonsense_is_unknown() {
-    let ipad = General { class: Some("iPad".to_owned()), ..General::default() };
+async fn messages_omit_missing_or_implausible_backup_times() {
+    let ipad = PublicInfo { class: Some("iPad".to_owned()), ..PublicInfo::default() };
     let refusals = [
-        Refusal::NotPaired,
-        Refusal::NotTrustedAnyMore,
-        Refusal::Locked,
-        Refusal::DialogOpen,
-        Refusal::Denied,
-        Refusal::Silent { after: std::time::Duration::from_secs(5) },
-        Refusal::Other("?".to_owned()),
+        AccessError::NotPaired,
+        AccessError::NoLongerTrusted,
+        AccessError::Locked,
+        AccessError::TrustDialogOpen,
+        AccessError::TrustDenied,
+        AccessError::TimedOut { after: std::time::Duration::from_secs(5) },
+        AccessError::Other("?".to_owned()),
     ];
     let silent = refusals.map(refusing).into_iter().chain([
-        Phone { general: ipad, ..iphone("01:00") },
-        Phone { private: Ok(Private::default()), ..iphone("01:00") },
+        Phone { public: ipad, ..iphone("01:00") },
+        Phone { private: Ok(PrivateInfo::default()), ..iphone("01:00") },
         with(iphone("01:00"), |private| private.last_backup = None),
         with(iphone("01:00"), |private| private.last_backup = "2001-01-01T00:00:00Z".parse().ok()),
         with(iphone("01:00"), |private| private.last_backup = "2038-01-19T03:14:08Z".parse().ok()),
@@ -271,33 +271,33 @@ async fn what_tells_nothing_or_nonsense_is_unknown() {
         sim.until("11:01").await;
         sim.show(&down("11:02", "10:30"));
         sim.until("12:00").await;
-        assert_eq!(told(&mut sim), ["11:05:45 began"], "{shown}");
+        assert_eq!(new_lines(&mut sim), ["11:05:45 began"], "{shown}");
     }
 }
 
 #[tokio::test]
-async fn a_look_that_is_cut_short_takes_nothing_away() {
+async fn an_interrupted_read_keeps_known_values() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("10:40").await;
-    sim.phones = vec![Phone { private: Ok(Private::default()), ..iphone("01:00") }];
+    sim.phones = vec![Phone { private: Ok(PrivateInfo::default()), ..iphone("01:00") }];
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
     assert_eq!(
-        told(&mut sim),
+        new_lines(&mut sim),
         ["11:05:45 began: Your iPhone's last backup: 9 h 30 min before it began (01:00)."]
     );
 }
 
 #[tokio::test]
-async fn a_quiet_look_writes_nothing_but_a_mark_once_an_hour() {
+async fn an_unchanged_read_is_written_once_an_hour() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
-    let mut seen = Vec::new();
+    let mut times = Vec::new();
     for time in ["10:00", "10:30", "11:00", "11:30", "12:00"] {
         sim.until(time).await;
-        seen.push(clock_text(sim.store().phones().await.expect("phones")[0].seen_at));
+        times.push(clock_text(sim.store().phones().await.expect("phones")[0].seen_at));
     }
-    assert_eq!(seen, ["10:00", "10:00", "11:00", "11:00", "12:00"]);
+    assert_eq!(times, ["10:00", "10:00", "11:00", "11:00", "12:00"]);
     sim.phones = vec![iphone("12:10")];
     sim.until("12:30").await;
     let known = sim.store().phones().await.expect("phones");
@@ -305,7 +305,7 @@ async fn a_quiet_look_writes_nothing_but_a_mark_once_an_hour() {
 }
 
 #[tokio::test]
-async fn the_newest_hundred_phones_are_remembered() {
+async fn remembers_the_newest_hundred_phones() {
     let sim = sim_with(Vec::new()).await;
     let store = sim.store();
     let phone = |number: i64| KnownPhone {
@@ -327,24 +327,24 @@ async fn the_newest_hundred_phones_are_remembered() {
 // Late backups.
 
 #[tokio::test]
-async fn a_late_backup_is_told_once_and_again_after_three_more_days() {
+async fn reports_a_late_backup_once_and_again_after_three_days() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("+2d 23:00").await;
     let once = ["19:00 backup_late: No backup for 3 days: your iPhone."];
-    assert_eq!(told(&mut sim), once, "not before the evening, and not every evening");
+    assert_eq!(new_lines(&mut sim), once, "not before 19:00, and only once");
     sim.until("+4d 12:00").await;
-    assert_eq!(told(&mut sim), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
-    // A backup ends it, and the next silence is told anew.
+    assert_eq!(new_lines(&mut sim), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
+    // A backup ends the lateness. The next one is reported again.
     sim.phones = vec![iphone("+4d 13:00")];
     sim.until("+7d 18:00").await;
-    assert_eq!(told(&mut sim), NOTHING);
+    assert_eq!(new_lines(&mut sim), NOTHING);
     sim.until("+8d 12:00").await;
-    assert_eq!(told(&mut sim), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
+    assert_eq!(new_lines(&mut sim), ["+7d 19:00 backup_late: No backup for 3 days: your iPhone."]);
     assert_eq!(sim.history().await, ["noted Photos", "backup_late ", "backup_late ", "backup_late "]);
 }
 
 #[tokio::test]
-async fn people_are_told_what_to_do_about_a_late_backup() {
+async fn a_late_backup_report_names_the_last_backup_but_no_udid() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("20:00").await;
     let messages = sim.messages(0);
@@ -354,13 +354,13 @@ async fn people_are_told_what_to_do_about_a_late_backup() {
     assert_eq!(change["text"], text);
     assert_eq!(change["began_at"], at("-3d 01:00").to_string());
     let key = late.request().header("idempotency-key").expect("a key");
-    let tail = key.strip_prefix("consumer/en_US/-/phone-").expect("the phone's name").split_at(8).1;
+    let tail = key.strip_prefix("consumer/en_US/-/phone-").expect("a phone id").split_at(8).1;
     assert_eq!(tail, "/2026-02-27T01:00:00Z/backup_late");
-    assert!(!key.contains("00008101"), "no phone's own number leaves this computer: {key}");
+    assert!(!key.contains("00008101"), "the UDID does not leave this computer: {key}");
 }
 
 #[tokio::test]
-async fn a_late_backup_is_not_told_again_by_a_restart() {
+async fn a_restart_does_not_repeat_a_late_backup_report() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("19:00").await;
     for time in ["19:10", "19:50", "20:10"] {
@@ -371,82 +371,85 @@ async fn a_late_backup_is_not_told_again_by_a_restart() {
     // Also if the time of the last check is lost, because the key is the same.
     sim.database().execute("UPDATE phone SET judged_at = '2026-03-01T00:00:00Z'", []).expect("written");
     sim.until("23:00").await;
-    assert_eq!(told(&mut sim).len(), 1);
+    assert_eq!(new_lines(&mut sim).len(), 1);
     assert_eq!(sim.history().await, ["noted Photos", "backup_late "]);
 }
 
 #[tokio::test]
-async fn a_late_backup_is_apples_while_an_outage_lasts_and_for_a_day_after_it() {
+async fn no_late_backup_report_during_an_outage_or_the_day_after() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("+1d 20:01").await;
     sim.show(&over("+1d 20:02", "10:30", "+1d 19:30"));
     sim.until("+2d 20:00").await;
-    let kinds = ["11:05:45 began", "+1d 20:02:45 ended"];
-    let told_then = told(&mut sim);
-    assert_eq!(told_then.len(), 2, "{told_then:#?}");
-    assert!(told_then.iter().zip(kinds).all(|(line, kind)| line.starts_with(kind)), "{told_then:#?}");
+    let starts = ["11:05:45 began", "+1d 20:02:45 ended"];
+    let lines = new_lines(&mut sim);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines.iter().zip(starts).all(|(line, start)| line.starts_with(start)), "{lines:#?}");
     sim.until("+3d 20:00").await;
-    assert_eq!(told(&mut sim), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
+    assert_eq!(new_lines(&mut sim), ["+3d 19:00 backup_late: No backup for 6 days: your iPhone."]);
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_a_late_backup_while_the_feed_cannot_be_read() {
+async fn no_late_backup_report_while_the_feed_is_unreadable() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("18:40").await;
-    sim.apple.answer(Answer::status(503));
+    sim.apple.respond(Response::status(503));
     sim.until("21:10").await;
-    assert_eq!(told(&mut sim), ["19:47:30 unreadable"]);
+    assert_eq!(new_lines(&mut sim), ["19:47:30 unreadable"]);
     sim.show(&calm("09:00"));
     sim.until("23:00").await;
-    let told = told(&mut sim);
-    assert_eq!(told.len(), 2, "{told:#?}");
-    assert!(told[0].contains(" readable"), "{told:#?}");
-    assert_eq!(told[1], "21:30 backup_late: No backup for 3 days: your iPhone.", "once it can be");
+    let lines = new_lines(&mut sim);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains(" readable"), "{lines:#?}");
+    assert_eq!(
+        lines[1], "21:30 backup_late: No backup for 3 days: your iPhone.",
+        "once the feed is readable"
+    );
 }
 
 #[tokio::test]
-async fn a_phone_that_is_not_there_is_not_called_late() {
+async fn no_late_backup_report_for_an_absent_phone() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("18:40").await;
     sim.phones.clear();
     sim.until("+1d 21:40").await;
-    sim.phones = vec![refusing(Refusal::Locked)];
+    sim.phones = vec![refusing(AccessError::Locked)];
     sim.until("+1d 22:40").await;
-    assert_eq!(told(&mut sim), NOTHING);
-    // It was backed up meanwhile, elsewhere.
+    assert_eq!(new_lines(&mut sim), NOTHING);
+    // The phone was backed up while it was absent.
     sim.phones = vec![iphone("+1d 03:00")];
     sim.until("+2d 23:00").await;
-    assert_eq!(told(&mut sim), NOTHING);
+    assert_eq!(new_lines(&mut sim), NOTHING);
 }
 
 #[tokio::test]
-async fn nothing_is_said_of_the_one_of_two_phones_that_is_gone() {
+async fn no_late_backup_report_for_the_absent_one_of_two_phones() {
     let other = Phone { udid: Udid::new("00008120-001C22334455002E"), ..iphone("-3d 01:00") };
     let mut sim = sim_with_late_backup_reports(vec![iphone("01:00"), other.clone()]).await;
     sim.until("18:40").await;
     sim.phones = vec![iphone("01:00")];
     sim.until("20:40").await;
-    assert_eq!(told(&mut sim), NOTHING);
+    assert_eq!(new_lines(&mut sim), NOTHING);
     sim.phones.push(other);
     sim.until("21:40").await;
-    assert_eq!(told(&mut sim), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
+    assert_eq!(new_lines(&mut sim), ["21:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
-async fn a_phone_that_comes_in_the_night_is_judged_then() {
+async fn checks_a_phone_that_returns_after_the_usual_time() {
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00")]).await;
     sim.until("18:40").await;
     sim.phones.clear();
     sim.until("22:40").await;
     sim.phones = vec![iphone("-3d 01:00")];
     sim.until("23:40").await;
-    assert_eq!(told(&mut sim), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
+    assert_eq!(new_lines(&mut sim), ["23:00 backup_late: No backup for 3 days: your iPhone."]);
 }
 
 #[tokio::test]
-async fn nothing_is_said_of_what_one_look_alone_has_read() {
+async fn a_late_backup_report_needs_two_reads() {
     let mut sim = sim_with_late_backup_reports(Vec::new()).await;
     // The first read is shortly before a check, and its value is wrong.
     sim.until("19:10").await;
@@ -458,24 +461,23 @@ async fn nothing_is_said_of_what_one_look_alone_has_read() {
     sim.until("+1d 19:10").await;
     sim.phones = vec![iphone("+1d 01:00")];
     sim.until("+2d 18:00").await;
-    assert_eq!(told(&mut sim), NOTHING);
+    assert_eq!(new_lines(&mut sim), NOTHING);
 }
 
 #[tokio::test]
-async fn a_backup_that_is_switched_off_is_told_once() {
+async fn reports_disabled_backups_once() {
     let off = |last: &str| with(iphone(last), |private| private.backup_enabled = Some(false));
     let mut sim = sim_with_late_backup_reports(vec![off("-90d 01:00")]).await;
     sim.until("+4d 23:00").await;
-    let told_once =
-        ["19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."];
-    assert_eq!(told(&mut sim), told_once, "and it is not late besides");
-    // On, a backup, and off again.
+    let once = ["19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."];
+    assert_eq!(new_lines(&mut sim), once, "not reported as late too");
+    // Enabled, backed up, and disabled again.
     sim.phones = vec![iphone("+5d 01:00")];
     sim.until("+5d 12:00").await;
     sim.phones = vec![off("+5d 01:00")];
     sim.until("+8d 23:00").await;
     assert_eq!(
-        told(&mut sim),
+        new_lines(&mut sim),
         ["+5d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
     );
     // Enabled for a day without a backup, and disabled again.
@@ -484,13 +486,13 @@ async fn a_backup_that_is_switched_off_is_told_once() {
     sim.phones = vec![off("+5d 01:00")];
     sim.until("+12d 23:00").await;
     assert_eq!(
-        told(&mut sim),
+        new_lines(&mut sim),
         ["+9d 19:00 backup_off: Backups off: your iPhone. iCloud Backup is switched off on your iPhone."]
     );
 }
 
 #[tokio::test]
-async fn two_phones_that_are_alike_are_told_of_one_by_one() {
+async fn reports_two_phones_of_one_model_separately() {
     let other = Phone { udid: Udid::new("00008101-000A11223344009F"), ..iphone("-3d 01:00") };
     let mut sim = sim_with_late_backup_reports(vec![iphone("-3d 01:00"), other]).await;
     sim.until("19:30").await;
@@ -502,7 +504,7 @@ async fn two_phones_that_are_alike_are_told_of_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_channel_hears_of_late_backups_if_it_names_them() {
+async fn late_backup_reports_follow_the_channel_policy() {
     for (policy, expected) in [("only = ['phone']", 1), ("only = ['began']", 0), ("services = ['Photos']", 1)]
     {
         let sim = Sim::new().await.reporting_late_backups(3).program("ops", [Reply::status(200)]).await;
@@ -516,15 +518,15 @@ async fn a_channel_hears_of_late_backups_if_it_names_them() {
 }
 
 #[tokio::test]
-async fn without_a_threshold_nobody_is_called_late() {
+async fn no_late_backup_report_without_a_threshold() {
     let mut sim = sim_with(vec![iphone("-90d 01:00")]).await;
     sim.until("+3d 23:00").await;
-    assert_eq!(told(&mut sim), NOTHING);
+    assert_eq!(new_lines(&mut sim), NOTHING);
 }
 
 /// An earlier version stored the UDID as usbmuxd listed it, without the hyphen.
 #[tokio::test]
-async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
+async fn merges_rows_of_a_udid_without_its_hyphen() {
     let mut sim = sim_with(vec![iphone("01:00")]).await;
     sim.until("10:00").await;
     let read = |sim: &Sim, sql: &str| -> String {
@@ -533,13 +535,13 @@ async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
     let seed: u64 = read(&sim, "SELECT value FROM meta WHERE name = 'seed'").parse().expect("a number");
     let key = hmac::Key::new(hmac::HMAC_SHA256, &seed.to_be_bytes());
     let tag = hmac::sign(&key, b"00008101000A11223344001E");
-    let former: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let old_id: String = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let id = read(&sim, "SELECT id FROM phone");
     let other_row = "INSERT INTO phone SELECT ?1, model, '2026-03-01T00:00:00Z', last_backup_at,
                      backup_enabled, judged_at, off_since FROM phone";
     // As the only row, and beside the current row of the phone.
     for sql in ["UPDATE phone SET id = ?1", other_row] {
-        sim.database().execute(sql, [&former]).expect("written");
+        sim.database().execute(sql, [&old_id]).expect("written");
         let next = if sql == other_row { "12:10" } else { "11:10" };
         sim.until(next).await;
         assert_eq!(read(&sim, "SELECT group_concat(id) FROM phone"), id, "{sql}");
@@ -549,7 +551,7 @@ async fn a_row_under_another_spelling_of_the_number_is_that_of_the_phone() {
 // Migration.
 
 #[tokio::test]
-async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
+async fn migrates_schema_2_and_keeps_its_data() {
     let mut sim = Sim::new().await.reading_phones().program("ops", [Reply::status(200)]).await;
     std::fs::create_dir_all(sim.directory()).expect("a directory");
     let schemas =
@@ -565,7 +567,7 @@ async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
     sim.until("10:30").await;
     let messages = sim.messages(0);
     let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
-    assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#, "what was in flight goes on");
+    assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#, "the notice in flight is resumed");
     let read = |sql: &str| -> String { sim.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
     assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent");
@@ -576,5 +578,5 @@ async fn a_database_of_the_schema_before_goes_on_with_what_it_knew() {
     sim.show(&over("10:31", "08:30", "10:20"));
     sim.until("11:00").await;
     let expected = "10:31:45 ended: Your iPhone's last backup: 7 h 30 min before it began (01:00).";
-    assert_eq!(told(&mut sim), [expected]);
+    assert_eq!(new_lines(&mut sim), [expected]);
 }

@@ -31,14 +31,14 @@ fn over(posted: &str, from: &str, to: &str) -> Doc {
     backup(posted, "Outage", "resolved", from, Some(to))
 }
 
-/// All is calm; a logged-in person on these policy, and `ops` on none. Photos is watched too.
-async fn sim_on(bus: &Bus, policy: &str) -> Sim {
-    sim_with_two(bus, policy, "").await
+/// Starts statusd without an outage: a logged-in user with this policy, and `ops` without one.
+async fn sim_with_policy(bus: &Bus, policy: &str) -> Sim {
+    sim_with_policies(bus, policy, "").await
 }
 
-/// The same with policy for `ops`.
-async fn sim_with_two(bus: &Bus, person: &str, ops: &str) -> Sim {
-    let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]).desktop(bus).with_policy(person);
+/// Like [`sim_with_policy`], with a policy for `ops` too.
+async fn sim_with_policies(bus: &Bus, desktop: &str, ops: &str) -> Sim {
+    let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]).desktop(bus).with_policy(desktop);
     sim = sim.program("ops", [Reply::status(200)]).await.with_policy(ops);
     sim.log_in(bus).await;
     sim.show(&calm("09:00"));
@@ -46,17 +46,17 @@ async fn sim_with_two(bus: &Bus, person: &str, ops: &str) -> Sim {
     sim
 }
 
-/// Nothing is left over, whatever happened.
-async fn check_all_told(sim: &Sim) {
+/// Checks that no delivery is pending.
+async fn check_all_settled(sim: &Sim) {
     assert_eq!(sim.outbox().await, NOTHING);
 }
 
 // Quiet hours.
 
 #[tokio::test]
-async fn an_outage_of_the_night_is_one_message_in_the_morning() {
+async fn an_outage_in_quiet_hours_is_one_message_afterwards() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, NIGHT).await;
+    let mut sim = sim_with_policy(&bus, NIGHT).await;
     sim.until("23:01").await;
     sim.show(&down("23:02", "22:30"));
     sim.until("+1d 02:01:30").await;
@@ -76,15 +76,15 @@ async fn an_outage_of_the_night_is_one_message_in_the_morning() {
             "23:05:45 began iCloud Backup Outage from 22:30",
             "+1d 02:02:45 ended iCloud Backup Outage from 22:30 to +1d 01:50"
         ],
-        "who has no quiet hours hears it at once"
+        "`ops` has no quiet hours"
     );
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 #[tokio::test]
-async fn an_end_in_the_night_is_told_in_the_morning_in_place_of_the_start() {
+async fn an_end_in_quiet_hours_is_sent_afterwards() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, NIGHT).await;
+    let mut sim = sim_with_policy(&bus, NIGHT).await;
     sim.until("21:01").await;
     sim.show(&down("21:02", "20:30"));
     sim.until("+1d 02:01:30").await;
@@ -93,8 +93,8 @@ async fn an_end_in_the_night_is_told_in_the_morning_in_place_of_the_start() {
     let messages = sim.messages(0);
     let lines: Vec<String> = messages.iter().map(Received::line).collect();
     assert_eq!(lines, ["21:05:45 Outage: iCloud Backup", "+1d 07:00 Fixed: iCloud Backup"]);
-    let replaced: Vec<u32> = messages.iter().map(|heard| heard.bubble().replaces_id).collect();
-    // The alarm was closed in the night, when it was over, without a word.
+    let replaced: Vec<u32> = messages.iter().map(|message| message.bubble().replaces_id).collect();
+    // The alarm was closed at the end of the outage, without a notification.
     assert_eq!(replaced, [0, 0]);
     let body = &messages[1].bubble().body;
     assert!(body.starts_with("Apple says it is fixed. From Mon 2 Mar 20:30 to 01:50"), "{body}");
@@ -102,7 +102,7 @@ async fn an_end_in_the_night_is_told_in_the_morning_in_place_of_the_start() {
 }
 
 #[tokio::test]
-async fn the_digest_of_the_morning_names_what_else_goes_on_and_nothing_twice() {
+async fn the_morning_digest_lists_other_ongoing_problems_once() {
     let bus = Bus::start();
     let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]).people(&bus).with_policy(NIGHT);
     sim.log_in(&bus).await;
@@ -127,25 +127,25 @@ async fn the_digest_of_the_morning_names_what_else_goes_on_and_nothing_twice() {
     let lines: Vec<&str> = digest.lines().collect();
     assert_eq!(lines[0], "+1d 07:00 Outage: iCloud Backup");
     assert_eq!(lines[1], "Held back since Mon 2 Mar 23:02.");
-    assert_eq!(lines[3], "Still an issue: Photos since Mon 2 Mar 19:00.", "and not the backup again");
+    assert_eq!(lines[3], "Still an issue: Photos since Mon 2 Mar 19:00.", "iCloud Backup is not repeated");
 }
 
 #[tokio::test]
-async fn a_night_without_changes_is_followed_by_no_message() {
+async fn quiet_hours_without_changes_cause_no_message() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, NIGHT).await;
+    let mut sim = sim_with_policy(&bus, NIGHT).await;
     sim.until("15:00").await;
     sim.show(&down("15:01", "14:30"));
     sim.until("16:00").await;
     sim.read(0);
     sim.until("+2d 12:00").await;
-    assert_eq!(sim.read(0), NOTHING, "an outage that goes on is no news");
+    assert_eq!(sim.read(0), NOTHING, "an ongoing outage causes no message");
 }
 
 #[tokio::test]
-async fn a_program_with_quiet_hours_gets_each_change_after_them() {
+async fn programs_receive_each_change_after_quiet_hours() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "", NIGHT).await;
+    let mut sim = sim_with_policies(&bus, "", NIGHT).await;
     sim.until("23:01").await;
     sim.show(&down("23:02", "22:30"));
     sim.until("+1d 02:01:30").await;
@@ -158,13 +158,13 @@ async fn a_program_with_quiet_hours_gets_each_change_after_them() {
             "+1d 07:00 ended iCloud Backup Outage from 22:30 to +1d 01:50"
         ]
     );
-    assert_eq!(sim.received_by(0).len(), 2, "a person without quiet hours was told in the night");
+    assert_eq!(sim.received_by(0).len(), 2, "the desktop has no quiet hours");
 }
 
 #[tokio::test]
-async fn a_retry_that_is_due_in_quiet_hours_waits_for_their_end() {
+async fn a_retry_waits_for_the_end_of_quiet_hours() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "quiet = '21:57-07:00'", "quiet = '21:57-07:00'").await;
+    let mut sim = sim_with_policies(&bus, "quiet = '21:57-07:00'", "quiet = '21:57-07:00'").await;
     sim.answers(1, Reply::status(503));
     sim.log_out(0).await;
     sim.until("21:51").await;
@@ -174,16 +174,16 @@ async fn a_retry_that_is_due_in_quiet_hours_waits_for_their_end() {
     sim.answers(1, Reply::status(200));
     sim.until("+1d 12:00").await;
     let messages = sim.messages(1);
-    let times: Vec<String> = messages.iter().map(|heard| clock_text(heard.at)).collect();
+    let times: Vec<String> = messages.iter().map(|message| clock_text(message.at)).collect();
     assert_eq!(times, ["21:55:45", "21:55:50", "21:56:05", "21:56:35", "+1d 07:00"]);
-    assert!(messages.iter().all(|heard| heard.request() == messages[0].request()), "the same bytes");
+    assert!(messages.iter().all(|message| message.request() == messages[0].request()), "the same bytes");
     assert_eq!(sim.received(), ["+1d 07:00 Outage: iCloud Backup"]);
 }
 
 #[tokio::test]
-async fn quiet_hours_hold_across_restarts() {
+async fn quiet_hours_survive_restarts() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, NIGHT).await;
+    let mut sim = sim_with_policy(&bus, NIGHT).await;
     sim.until("23:01").await;
     sim.show(&down("23:02", "22:30"));
     sim.until("23:30").await;
@@ -209,8 +209,8 @@ async fn quiet_hours_hold_across_restarts() {
 }
 
 #[tokio::test]
-async fn quiet_hours_end_by_the_clock_on_the_wall_when_clocks_are_changed() {
-    // 29 March: clocks go from 02:00 to 03:00. 25 October: from 03:00 back to 02:00.
+async fn quiet_hours_follow_local_time_across_dst_changes() {
+    // 29 March: from 02:00 to 03:00. 25 October: from 03:00 back to 02:00.
     for (evening, morning, end) in [("+26d", "+27d", "05:00"), ("+236d", "+237d", "06:00")] {
         let bus = Bus::start();
         let mut sim = Sim::new().await.desktop(&bus).with_policy("quiet = '22:00-07:00 Europe/Berlin'");
@@ -233,9 +233,9 @@ async fn quiet_hours_end_by_the_clock_on_the_wall_when_clocks_are_changed() {
 // Snooze.
 
 #[tokio::test]
-async fn a_snooze_holds_people_back_and_no_programs() {
+async fn a_snooze_delays_people_but_not_programs() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.until("11:00").await;
     sim.snooze("15:00").await;
     sim.until("11:01").await;
@@ -243,7 +243,7 @@ async fn a_snooze_holds_people_back_and_no_programs() {
     sim.until("14:59:59").await;
     assert_eq!(sim.received(), NOTHING);
     assert_eq!(sim.received_by(1), ["11:05:45 began iCloud Backup Outage from 10:30"]);
-    assert_eq!(sim.outbox().await, ["desktop began iCloud Backup"], "it waits where it can be seen");
+    assert_eq!(sim.outbox().await, ["desktop began iCloud Backup"], "the outbox shows the delivery");
     sim.until("20:00").await;
     let read = sim.read(0);
     assert_eq!(read.len(), 1);
@@ -256,9 +256,9 @@ async fn a_snooze_holds_people_back_and_no_programs() {
 }
 
 #[tokio::test]
-async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
+async fn a_snooze_can_be_extended_and_ended_and_survives_a_restart() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.until("11:00").await;
     sim.snooze("15:00").await;
     sim.until("11:01").await;
@@ -281,9 +281,9 @@ async fn a_snooze_is_ended_prolonged_and_survives_a_restart() {
 }
 
 #[tokio::test]
-async fn a_snooze_moved_years_ahead_by_the_clock_has_no_effect() {
+async fn ignores_a_snooze_years_ahead_after_a_clock_change() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.until("11:00").await;
     sim.snooze("15:00").await;
     sim.set_clock("-4000d 11:00");
@@ -300,9 +300,9 @@ async fn a_snooze_moved_years_ahead_by_the_clock_has_no_effect() {
 }
 
 #[tokio::test]
-async fn a_snooze_of_last_year_makes_no_digest() {
+async fn an_expired_snooze_causes_no_digest() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.store().snooze(at("-300d 12:00"), at("-300d 11:00")).await.expect("written");
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
@@ -314,9 +314,9 @@ async fn a_snooze_of_last_year_makes_no_digest() {
 // Reminders.
 
 #[tokio::test]
-async fn an_outage_that_lasts_is_reminded_of_until_it_ends_each_time_under_its_own_key() {
+async fn reminds_until_the_outage_ends_with_a_new_key_each_time() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "remind_every = '6h'", "remind_every = '4h'").await;
+    let mut sim = sim_with_policies(&bus, "remind_every = '6h'", "remind_every = '4h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("+1d 00:30:30").await;
@@ -342,13 +342,13 @@ async fn an_outage_that_lasts_is_reminded_of_until_it_ends_each_time_under_its_o
     );
     let all: Vec<String> = sim.changes().await.iter().map(statusd::model::Change::key).collect();
     assert_eq!(all.iter().filter(|key| key.contains("/reminder")).count(), 5);
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 #[tokio::test]
-async fn an_acknowledgement_ends_reminders_and_its_undoing_brings_them_back() {
+async fn an_acknowledgement_stops_reminders_until_it_is_undone() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "remind_every = '1h'").await;
+    let mut sim = sim_with_policy(&bus, "remind_every = '1h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:30").await;
@@ -362,9 +362,9 @@ async fn an_acknowledgement_ends_reminders_and_its_undoing_brings_them_back() {
 }
 
 #[tokio::test]
-async fn a_night_of_reminders_is_one_message_in_the_morning() {
+async fn reminders_in_quiet_hours_become_one_message() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "quiet = '22:00-07:00'\nremind_every = '1h'").await;
+    let mut sim = sim_with_policy(&bus, "quiet = '22:00-07:00'\nremind_every = '1h'").await;
     sim.until("21:31").await;
     sim.show(&down("21:32", "21:00"));
     sim.until("+1d 07:30").await;
@@ -375,16 +375,16 @@ async fn a_night_of_reminders_is_one_message_in_the_morning() {
                  Since Mon 2 Mar 21:00; last confirmed at Mon 2 Mar 22:36.";
     assert!(digest.starts_with(start), "{digest}");
     assert!(digest.ends_with("\nHeld back since Mon 2 Mar 22:36."), "{digest}");
-    assert_eq!(digest.matches("Still").count(), 1, "it is what the message is about: {digest}");
+    assert_eq!(digest.matches("Still").count(), 1, "not listed again as ongoing: {digest}");
     sim.until("+1d 09:30").await;
     let lines = sim.received();
     assert_eq!(lines, ["+1d 08:00 Still down: iCloud Backup", "+1d 09:00 Still down: iCloud Backup"]);
 }
 
 #[tokio::test]
-async fn a_channel_that_comes_later_is_reminded_of_what_goes_on() {
+async fn a_new_channel_is_reminded_of_ongoing_outages() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("14:00").await;
@@ -395,13 +395,13 @@ async fn a_channel_that_comes_later_is_reminded_of_what_goes_on() {
     assert_eq!(sim.received_by(2), ["14:00 reminder iCloud Backup Outage from 10:30"]);
     sim.until("16:30").await;
     assert_eq!(sim.received_by(2), ["16:00 reminder iCloud Backup Outage from 10:30"]);
-    assert_eq!(sim.received().len(), 1, "the others asked for no reminders");
+    assert_eq!(sim.received().len(), 1, "no other channel has reminders");
 }
 
 #[tokio::test]
-async fn a_restart_repeats_no_reminder_and_loses_none() {
+async fn a_restart_neither_repeats_nor_loses_reminders() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "", "remind_every = '2h'").await;
+    let mut sim = sim_with_policies(&bus, "", "remind_every = '2h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("13:10").await;
@@ -413,15 +413,15 @@ async fn a_restart_repeats_no_reminder_and_loses_none() {
     sim.off_until("15:20");
     sim.start().await;
     sim.until("17:00").await;
-    let times: Vec<String> = sim.messages(1).iter().map(|heard| clock_text(heard.at)).collect();
+    let times: Vec<String> = sim.messages(1).iter().map(|message| clock_text(message.at)).collect();
     assert_eq!(times, ["11:05:45", "13:06", "15:20"]);
 }
 
 /// A reminder needs a current poll.
 #[tokio::test]
-async fn an_outage_that_ended_while_statusd_was_off_is_not_reminded_of() {
+async fn no_reminder_for_an_outage_that_ended_while_statusd_was_off() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "remind_every = '2h'").await;
+    let mut sim = sim_with_policy(&bus, "remind_every = '2h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
@@ -436,11 +436,11 @@ async fn an_outage_that_ended_while_statusd_was_off_is_not_reminded_of() {
 #[tokio::test]
 async fn no_reminder_while_the_feed_is_unreadable_or_does_not_list_the_outage() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "remind_every = '1h'\nonly = ['began', 'ended']").await;
+    let mut sim = sim_with_policy(&bus, "remind_every = '1h'\nonly = ['began', 'ended']").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("11:30").await;
-    sim.apple.answer(common::apple::Answer::status(503));
+    sim.apple.respond(common::apple::Response::status(503));
     sim.until("16:00").await;
     assert_eq!(sim.received(), ["11:05:45 Outage: iCloud Backup"]);
     sim.show(&calm("16:00"));
@@ -452,7 +452,7 @@ async fn no_reminder_while_the_feed_is_unreadable_or_does_not_list_the_outage() 
 #[tokio::test]
 async fn maintenance_has_no_reminders() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "remind_every = '1h'").await;
+    let mut sim = sim_with_policy(&bus, "remind_every = '1h'").await;
     sim.until("11:01").await;
     sim.show(&backup("11:02", "Maintenance", "ongoing", "11:00", Some("23:00")));
     sim.until("20:00").await;
@@ -462,7 +462,7 @@ async fn maintenance_has_no_reminders() {
 #[tokio::test]
 async fn reminders_do_not_accumulate_on_an_unreachable_channel() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "", "remind_every = '1h'").await;
+    let mut sim = sim_with_policies(&bus, "", "remind_every = '1h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("11:30").await;
@@ -479,9 +479,9 @@ async fn reminders_do_not_accumulate_on_an_unreachable_channel() {
 
 /// A server that refuses permanently once received a reminder every second.
 #[tokio::test]
-async fn reminders_that_are_refused_come_no_more_often() {
+async fn refused_reminders_keep_their_interval() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "", "remind_every = '2h'").await;
+    let mut sim = sim_with_policies(&bus, "", "remind_every = '2h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("11:30").await;
@@ -496,9 +496,9 @@ async fn reminders_that_are_refused_come_no_more_often() {
 
 /// The last reminder is then in the future.
 #[tokio::test]
-async fn a_clock_that_is_set_back_brings_one_reminder_and_not_one_a_second() {
+async fn a_clock_set_back_causes_only_one_reminder() {
     let bus = Bus::start();
-    let mut sim = sim_with_two(&bus, "", "remind_every = '2h'").await;
+    let mut sim = sim_with_policies(&bus, "", "remind_every = '2h'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("13:30").await;
@@ -514,7 +514,7 @@ async fn a_clock_that_is_set_back_brings_one_reminder_and_not_one_a_second() {
 
 /// An issue is acknowledged at 11:30, worsens at 12:01 and eases at 14:01.
 async fn acknowledged(bus: &Bus) -> Sim {
-    let mut sim = sim_with_two(bus, "remind_every = '3h'", "remind_every = '3h'").await;
+    let mut sim = sim_with_policies(bus, "remind_every = '3h'", "remind_every = '3h'").await;
     sim.until("11:01").await;
     sim.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
     sim.until("11:30").await;
@@ -529,13 +529,13 @@ async fn acknowledged(bus: &Bus) -> Sim {
     assert_eq!(
         sim.outbox().await,
         ["desktop worsened iCloud Backup", "desktop eased iCloud Backup"],
-        "nothing is consumed in silence"
+        "held changes stay in the outbox"
     );
     sim
 }
 
 #[tokio::test]
-async fn what_is_acknowledged_comes_with_its_end() {
+async fn acknowledged_changes_are_sent_with_the_end() {
     let bus = Bus::start();
     let mut sim = acknowledged(&bus).await;
     sim.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
@@ -553,20 +553,20 @@ async fn what_is_acknowledged_comes_with_its_end() {
             "14:01:45 eased iCloud Backup Issue from 10:30",
             "16:01:45 ended iCloud Backup Issue from 10:30 to 15:50",
         ],
-        "programs get each change, and nobody is reminded"
+        "`ops` receives each change and no reminder"
     );
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 #[tokio::test]
-async fn another_outage_of_the_same_service_is_told() {
+async fn reports_another_outage_of_an_acknowledged_service() {
     let bus = Bus::start();
     let mut sim = acknowledged(&bus).await;
     let other = backup("16:01", "Issue", "ongoing", "10:30", None);
     sim.show(&other.event("1002", "Outage", "ongoing", at("15:30").as_second(), None));
     sim.until("20:00").await;
     let read = sim.read(0);
-    assert_eq!(read.len(), 2, "its start, and a reminder of it: {read:#?}");
+    assert_eq!(read.len(), 2, "a start and a reminder: {read:#?}");
     assert!(
         read[0].starts_with("16:01:45 Outage: iCloud Backup\nApple reports an outage since 15:30."),
         "{read:#?}"
@@ -575,7 +575,7 @@ async fn another_outage_of_the_same_service_is_told() {
 }
 
 #[tokio::test]
-async fn an_outage_that_is_back_is_told_though_its_first_time_was_acknowledged() {
+async fn reports_a_reopened_outage_despite_the_acknowledgement() {
     let bus = Bus::start();
     let mut sim = acknowledged(&bus).await;
     sim.show(&backup("16:01", "Issue", "resolved", "10:30", Some("15:50")));
@@ -588,19 +588,19 @@ async fn an_outage_that_is_back_is_told_though_its_first_time_was_acknowledged()
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_is_undone_brings_what_it_held_back() {
+async fn undoing_an_acknowledgement_sends_the_held_changes() {
     let bus = Bus::start();
     let mut sim = acknowledged(&bus).await;
     sim.ack("iCloud Backup", true).await;
     sim.until("16:10").await;
     assert_eq!(sim.received(), ["16:00:30 Better: iCloud Backup"]);
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 #[tokio::test]
-async fn a_start_that_was_acknowledged_before_it_was_told_is_told() {
+async fn sends_a_start_acknowledged_before_its_delivery() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.log_out(0).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
@@ -613,9 +613,9 @@ async fn a_start_that_was_acknowledged_before_it_was_told_is_told() {
 }
 
 #[tokio::test]
-async fn an_acknowledgement_of_nothing_does_nothing() {
+async fn an_acknowledgement_without_an_outage_has_no_effect() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.until("11:00").await;
     assert_eq!(sim.ack("iCloud Backup", false).await, NOTHING);
     sim.show(&down("11:02", "10:30"));
@@ -626,9 +626,9 @@ async fn an_acknowledgement_of_nothing_does_nothing() {
 
 /// An empty message once replaced one whose changes were all acknowledged.
 #[tokio::test]
-async fn an_old_message_about_what_is_acknowledged_is_not_told_anew() {
+async fn does_not_recompose_an_acknowledged_message_after_its_max_age() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "max_age = '2h'").await;
+    let mut sim = sim_with_policy(&bus, "max_age = '2h'").await;
     sim.until("11:01").await;
     sim.show(&backup("11:02", "Issue", "ongoing", "10:30", None));
     sim.until("12:00:30").await;
@@ -638,14 +638,14 @@ async fn an_old_message_about_what_is_acknowledged_is_not_told_anew() {
     sim.ack("iCloud Backup", false).await;
     sim.until("18:00:30").await;
     let headlines: BTreeSet<String> =
-        sim.messages(0).into_iter().map(|heard| heard.bubble().summary.clone()).collect();
+        sim.messages(0).into_iter().map(|message| message.bubble().summary.clone()).collect();
     let expected = ["Issue: iCloud Backup", "Worse: iCloud Backup"];
     assert_eq!(headlines.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     sim.refuses(0, false);
     sim.show(&over("18:01", "10:30", "17:50"));
     sim.until("19:00").await;
     assert_eq!(sim.received(), ["18:01:45 Fixed: iCloud Backup"]);
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 // Maximum age.
@@ -658,7 +658,7 @@ fn keys_of(sim: &Sim) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_message_that_is_not_confirmed_stays_as_it_is_until_it_is_old_and_is_then_told_anew() {
+async fn recomposes_an_unconfirmed_message_only_after_its_max_age() {
     let mut sim = Sim::new().await.watching(&["iCloud Backup"]);
     sim = sim.program("ntfy.phone", [Reply::status(503)]).await.with_policy("max_age = '4h'");
     sim.show(&calm("09:00"));
@@ -668,18 +668,19 @@ async fn a_message_that_is_not_confirmed_stays_as_it_is_until_it_is_old_and_is_t
     sim.until("12:00:30").await;
     sim.show(&over("12:01", "10:30", "11:50"));
     sim.until("15:05:44").await;
-    let pushed = |heard: &Received| -> Value { serde_json::from_slice(&heard.request().body).expect("JSON") };
-    let tries: Vec<Value> = sim.messages(0).iter().map(pushed).collect();
-    assert!(tries.len() > 10, "{}", tries.len());
-    assert!(tries.iter().all(|tried| *tried == tries[0]), "young and frozen");
-    assert_eq!(tries[0]["title"], "Outage: iCloud Backup");
+    let payload =
+        |message: &Received| -> Value { serde_json::from_slice(&message.request().body).expect("JSON") };
+    let attempts: Vec<Value> = sim.messages(0).iter().map(payload).collect();
+    assert!(attempts.len() > 10, "{}", attempts.len());
+    assert!(attempts.iter().all(|attempt| *attempt == attempts[0]), "unchanged");
+    assert_eq!(attempts[0]["title"], "Outage: iCloud Backup");
     sim.answers(0, Reply::status(200));
     sim.until("17:00").await;
     let messages = sim.messages(0);
-    let [anew] = messages.as_slice() else { panic!("{} messages", messages.len()) };
-    let anew = pushed(anew);
-    let body = anew["message"].as_str().expect("a text");
-    assert_eq!(anew["title"], "Was down: iCloud Backup");
+    let [recomposed] = messages.as_slice() else { panic!("{} messages", messages.len()) };
+    let recomposed = payload(recomposed);
+    let body = recomposed["message"].as_str().expect("a text");
+    assert_eq!(recomposed["title"], "Was down: iCloud Backup");
     assert!(body.starts_with("Held back since 11:05."), "{body}");
     assert!(body.contains("From 10:30 to 11:50"), "{body}");
     let keys = keys_of(&sim);
@@ -687,13 +688,13 @@ async fn a_message_that_is_not_confirmed_stays_as_it_is_until_it_is_old_and_is_t
     let number = digest.strip_prefix("consumer/en_US/icloud%20backup/1001/1/began/digest/");
     assert!(number.is_some_and(|number| number.parse::<u32>().is_ok()), "{digest}");
     assert_eq!(keys.len(), 1, "{keys:?}");
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 #[tokio::test]
-async fn a_message_for_a_program_never_gets_old() {
+async fn messages_for_programs_have_no_max_age() {
     let bus = Bus::start();
-    let mut sim = sim_on(&bus, "").await;
+    let mut sim = sim_with_policy(&bus, "").await;
     sim.answers(1, Reply::status(503));
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
@@ -703,15 +704,18 @@ async fn a_message_for_a_program_never_gets_old() {
     sim.answers(1, Reply::status(200));
     sim.until("+3d 13:00").await;
     let messages = sim.messages(1);
-    let (end, tries) = messages.split_last().expect("messages");
-    assert!(tries.iter().all(|heard| heard.request() == tries[0].request()), "the same bytes for days");
+    let (end, attempts) = messages.split_last().expect("messages");
+    assert!(
+        attempts.iter().all(|message| message.request() == attempts[0].request()),
+        "the same bytes for days"
+    );
     assert!(end.line().ends_with("ended iCloud Backup Outage from 10:30 to 11:50"), "{}", end.line());
 }
 
 // Topics and services.
 
 #[tokio::test]
-async fn each_channel_hears_of_its_topics_and_services() {
+async fn each_channel_receives_its_topics_and_services() {
     let mut sim = Sim::new().await.watching(&["iCloud Backup", "Photos"]);
     for (name, policy) in [
         ("all", ""),
@@ -743,8 +747,8 @@ async fn each_channel_hears_of_its_topics_and_services() {
     sim.until("14:00").await;
     let lost = "13:00 history_lost";
     assert_eq!(sim.received_by(0), [lost]);
-    assert_eq!(sim.received_by(1), NOTHING, "asked for ends only");
-    assert_eq!(sim.received_by(2), [lost], "it is about no service");
+    assert_eq!(sim.received_by(1), NOTHING, "`ends` receives ended only");
+    assert_eq!(sim.received_by(2), [lost], "a lost history concerns every service");
     assert_eq!(sim.received_by(3), [lost]);
 }
 
@@ -755,65 +759,27 @@ fn rows(sim: &Sim, table: &str) -> u32 {
     sim.database().query_row(&sql, [], |row| row.get(0)).expect("a count")
 }
 
-#[tokio::test]
-async fn one_hanging_channel_does_not_delay_five_others() {
-    let mut sim = Sim::new().await;
-    for name in ["a", "b", "c", "d", "e", "f"] {
-        sim = sim.program(name, [Reply::status(200)]).await;
-    }
-    sim.show(&calm("09:00"));
-    sim.start().await;
-    sim.until("11:01").await;
-    sim.show(&down("11:02", "10:30"));
-    sim.until_poll("11:05:45").await;
-    sim.hang(3).await;
-    sim.until("11:05:45").await;
-    for day in 0..3 {
-        let text = |clock: &str| format!("+{day}d {clock}");
-        sim.until(&text("12:00:30")).await;
-        sim.show(&over(&text("12:01"), "10:30", &text("11:50")));
-        sim.until(&text("18:00:30")).await;
-        sim.show(&down(&text("18:01"), "10:30"));
-        sim.until(&text("19:00")).await;
-    }
-    let told = sim.received_by(0);
-    assert_eq!(told.len(), 7, "{told:#?}");
-    for house in [1, 2, 4, 5] {
-        assert_eq!(sim.received_by(house), told);
-    }
-    let looked: Vec<Timestamp> =
-        sim.polls().into_iter().filter(|(_, looked)| !looked.changes.is_empty()).map(|(at, _)| at).collect();
-    let delivered: Vec<String> = looked.into_iter().skip(1).map(clock_text).collect();
-    let is_kind = |word: &&str| !["began", "ended", "reopened"].contains(word);
-    let time = |line: &String| line.split(' ').take_while(is_kind).collect::<Vec<_>>().join(" ");
-    let times: Vec<String> = told.iter().map(time).collect();
-    assert_eq!(times, delivered, "in the minute of the look that confirmed it");
-    assert_eq!(sim.received_by(3).len(), 1, "one try, which hangs");
-    assert_eq!(rows(&sim, "delivery"), 6 * 7, "one row a change and channel");
-    assert_eq!(rows(&sim, "notice"), 5 * 7 + 1, "and one message that is in flight");
-}
-
-/// The names of fifty services.
-fn fifty() -> Vec<String> {
+/// Returns the names of fifty services.
+fn fifty_services() -> Vec<String> {
     (0..50).map(|number| format!("iCloud Part {number:02}")).collect()
 }
 
-/// All of them have an event under this id.
-fn all_fifty(posted: &str, id: &str, status: &str, from: &str, to: Option<&str>) -> Doc {
+/// Returns a document in which all fifty services have an event with this id.
+fn fifty_events(posted: &str, id: &str, status: &str, from: &str, to: Option<&str>) -> Doc {
     let posted = at(posted).strftime("%m/%d/%Y %H:%M UTC").to_string();
     let (from, to) = (at(from).as_second(), to.map(|to| at(to).as_second()));
-    fifty()
+    fifty_services()
         .iter()
         .fold(Doc::new(), |doc, name| doc.service(name).event(id, "Outage", status, from, to))
         .posted(&posted)
 }
 
-/// The most tries in an hour, each hour from a try on.
-fn most_in_an_hour(tries: &[Timestamp]) -> usize {
+/// Returns the maximum number of attempts within an hour.
+fn max_per_hour(attempts: &[Timestamp]) -> usize {
     let hour = SignedDuration::from_hours(1);
     let is_within = |from: Timestamp, at: Timestamp| at >= from && at.duration_since(from) < hour;
-    let within = |from: &Timestamp| tries.iter().filter(|at| is_within(*from, **at)).count();
-    tries.iter().map(within).max().unwrap_or_default()
+    let within = |from: &Timestamp| attempts.iter().filter(|at| is_within(*from, **at)).count();
+    attempts.iter().map(within).max().unwrap_or_default()
 }
 
 #[track_caller]
@@ -828,71 +794,71 @@ const BACK: &str = "+7d 11:07:13";
 
 /// Five incidents of fifty services begin and end: five hundred changes.
 async fn a_week(sim: &mut Sim) {
-    sim.show(&fifty().iter().fold(Doc::new(), |doc, name| doc.service(name)));
+    sim.show(&fifty_services().iter().fold(Doc::new(), |doc, name| doc.service(name)));
     sim.start().await;
     // The last incident ends a day before the last refused message is recomposed.
     for day in [0, 2, 3, 4, 5] {
         let (id, text) = (format!("{}", 2000 + day), |clock: &str| format!("+{day}d {clock}"));
         sim.until(&text("12:01")).await;
-        sim.show(&all_fifty(&text("12:02"), &id, "ongoing", &text("11:30"), None));
+        sim.show(&fifty_events(&text("12:02"), &id, "ongoing", &text("11:30"), None));
         sim.until(&text("12:30:30")).await;
-        sim.show(&all_fifty(&text("12:31"), &id, "resolved", &text("11:30"), Some(&text("12:20"))));
+        sim.show(&fifty_events(&text("12:31"), &id, "resolved", &text("11:30"), Some(&text("12:20"))));
     }
     sim.until(BACK).await;
 }
 
 /// `failing` responds with 503, `unreachable` refuses connections.
 #[tokio::test]
-async fn programs_that_are_down_for_a_week_get_each_of_five_hundred_changes_in_order() {
-    let mut sim = Sim::new().await.watching(&["iCloud*"]).program("fine", [Reply::status(200)]).await;
-    sim = sim.program("sick", [Reply::status(503)]).await.absent("away");
+async fn programs_down_for_a_week_receive_all_five_hundred_changes_in_order() {
+    let mut sim = Sim::new().await.watching(&["iCloud*"]).program("healthy", [Reply::status(200)]).await;
+    sim = sim.program("failing", [Reply::status(503)]).await.absent("unreachable");
     a_week(&mut sim).await;
-    let fine = sim.keys(0);
-    assert_eq!(fine.len(), 500);
-    for house in [1, 2] {
-        let most = most_in_an_hour(&sim.tries(house));
-        assert!((2..=12).contains(&most), "{most} tries in an hour");
+    let healthy = sim.keys(0);
+    assert_eq!(healthy.len(), 500);
+    for recipient in [1, 2] {
+        let most = max_per_hour(&sim.tries(recipient));
+        assert!((2..=12).contains(&most), "{most} attempts in an hour");
     }
     let keys: BTreeSet<String> = sim.keys(1).into_iter().collect();
-    assert_eq!(keys.len(), 1, "one message is in flight");
+    assert_eq!(keys.len(), 1, "one notice is in flight");
     let composed = rows(&sim, "notice");
     sim.answers(1, Reply::status(200));
     sim.comes_back(2, [Reply::status(200)]);
     sim.until("+7d 12:00").await;
-    check_all_told(&sim).await;
-    assert_eq!(rows(&sim, "notice"), composed + 499 + 500, "a message a change");
-    // Whether the sick one is well again only a try can tell; at the other's door somebody knocks.
-    for (house, patience_s) in [(1, 330), (2, 60)] {
-        let messages = sim.messages(house);
-        check_back_within(&messages, patience_s);
+    check_all_settled(&sim).await;
+    assert_eq!(rows(&sim, "notice"), composed + 499 + 500, "one notice per change");
+    // Only a retry shows that the failing server has recovered; the unreachable one is probed.
+    for (recipient, max_wait_s) in [(1, 330), (2, 60)] {
+        let messages = sim.messages(recipient);
+        check_back_within(&messages, max_wait_s);
         let keys: Vec<&str> =
-            messages.iter().filter_map(|heard| heard.request().header("idempotency-key")).collect();
-        let fine: Vec<String> = fine.iter().map(|key| format!("consumer/en_US/{key}")).collect();
-        assert_eq!(keys, fine, "each once, in order");
+            messages.iter().filter_map(|message| message.request().header("idempotency-key")).collect();
+        let expected: Vec<String> = healthy.iter().map(|key| format!("consumer/en_US/{key}")).collect();
+        assert_eq!(keys, expected, "each once, in order");
     }
 }
 
 /// One desktop responds with errors, the other has no logged-in user.
 #[tokio::test]
-async fn people_who_are_away_for_a_week_of_five_hundred_changes_get_a_bubble_an_incident_or_one_message() {
+async fn people_who_are_away_for_a_week_receive_one_bubble_per_incident_or_one_message() {
     let (bus, other_bus) = (Bus::start(), Bus::start());
     let mut sim = Sim::new().await.watching(&["iCloud*"]).desktop(&bus).people(&other_bus);
     sim.log_in(&bus).await;
     sim.refuses(0, true);
     a_week(&mut sim).await;
-    for house in [0, 1] {
-        let most = most_in_an_hour(&sim.tries(house));
-        assert!((2..=12).contains(&most), "{most} tries in an hour");
+    for recipient in [0, 1] {
+        let most = max_per_hour(&sim.tries(recipient));
+        assert!((2..=12).contains(&most), "{most} attempts in an hour");
     }
     sim.messages(0);
     sim.refuses(0, false);
     sim.log_in(&other_bus).await;
     sim.until("+7d 12:00").await;
-    check_all_told(&sim).await;
-    for (house, patience_s) in [(0, 330), (1, 60)] {
-        let messages = sim.messages(house);
-        check_back_within(&messages, patience_s);
-        assert_eq!(messages.len(), [5, 1][house], "started and ended are one");
+    check_all_settled(&sim).await;
+    for (recipient, max_wait_s) in [(0, 330), (1, 60)] {
+        let messages = sim.messages(recipient);
+        check_back_within(&messages, max_wait_s);
+        assert_eq!(messages.len(), [5, 1][recipient], "start and end are one message");
         for message in messages {
             let title = &message.bubble().summary;
             assert_eq!(title, "Was down: iCloud Part 00, iCloud Part 01 and 48 more");
@@ -915,7 +881,7 @@ const SIXTY: &str = "App Store; Apple Account; Apple Arcade; Apple Books; Apple 
     iTunes Store; iWork for iCloud";
 
 #[tokio::test]
-async fn sixty_services_at_once_are_one_message_that_names_them_all() {
+async fn one_message_names_all_of_sixty_services() {
     let bus = Bus::start();
     let mut sim = Sim::new().await.watching(&["*"]).desktop(&bus).with_policy("remind_every = '6h'");
     sim.log_in(&bus).await;
@@ -944,10 +910,11 @@ async fn sixty_services_at_once_are_one_message_that_names_them_all() {
 // Templates.
 
 #[tokio::test]
-async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
+async fn templates_apply_to_the_desktop_and_the_payload() {
     let bus = Bus::start();
-    let person = "title = '{{ service }}: {{ kind }}'\nbody = '{{ changes[0].message_id }} & {{ severity }}'";
-    let mut sim = sim_with_two(&bus, person, "title = '{{ kind|upper }} {{ service }}'").await;
+    let desktop =
+        "title = '{{ service }}: {{ kind }}'\nbody = '{{ changes[0].message_id }} & {{ severity }}'";
+    let mut sim = sim_with_policies(&bus, desktop, "title = '{{ kind|upper }} {{ service }}'").await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
@@ -955,13 +922,13 @@ async fn own_words_stand_on_the_desktop_and_in_a_programs_text() {
     assert_eq!(texts(&mut sim, 1), ["BEGAN iCloud Backup"]);
 }
 
-/// The `text` of what a program has heard.
-fn texts(sim: &mut Sim, house: usize) -> Vec<String> {
-    let text = |heard: &Received| {
-        let body: serde_json::Value = serde_json::from_slice(&heard.request().body).expect("JSON");
+/// Returns the `text` of each new payload.
+fn texts(sim: &mut Sim, recipient: usize) -> Vec<String> {
+    let text = |message: &Received| {
+        let body: serde_json::Value = serde_json::from_slice(&message.request().body).expect("JSON");
         body["text"].as_str().expect("a text").to_owned()
     };
-    sim.messages(house).iter().map(text).collect()
+    sim.messages(recipient).iter().map(text).collect()
 }
 
 /// A log buffer, for tests that run on one thread.
@@ -979,7 +946,7 @@ impl Write for Logged {
 }
 
 #[tokio::test]
-async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
+async fn a_failing_template_falls_back_to_the_built_in_text_and_is_logged() {
     let logged = Logged::default();
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
@@ -988,7 +955,7 @@ async fn a_template_that_fails_gives_way_to_our_words_and_is_logged() {
     // Validation does not find this fault, because its sample has another id.
     let fails = "title = '{% if \"1001\" in changes|map(attribute=\"message_id\")|list %}\
                  {{ changes[9].kind }}{% endif %}fine'";
-    let mut sim = sim_with_two(&bus, fails, fails).await;
+    let mut sim = sim_with_policies(&bus, fails, fails).await;
     sim.until("11:01").await;
     sim.show(&down("11:02", "10:30"));
     sim.until("12:00").await;
@@ -1021,7 +988,7 @@ fn feed_of(posted: &str, services: &[(&str, &str, &str, &str, Option<&str>)]) ->
 
 /// An alarm about two incidents once stayed on the screen for ever.
 #[tokio::test]
-async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
+async fn each_incident_updates_its_own_bubble() {
     let bus = Bus::start();
     let mut sim = Sim::new().await.watching(&["iCloud*", "Photos"]).desktop(&bus);
     sim.log_in(&bus).await;
@@ -1045,9 +1012,9 @@ async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
     let messages = sim.messages(0);
     let shown: Vec<(String, u32, u32, Option<u8>)> = messages
         .iter()
-        .map(|heard| {
-            let bubble = heard.bubble();
-            (heard.line(), bubble.id, bubble.replaces_id, bubble.urgency)
+        .map(|message| {
+            let bubble = message.bubble();
+            (message.line(), bubble.id, bubble.replaces_id, bubble.urgency)
         })
         .collect();
     let expected = [
@@ -1063,8 +1030,8 @@ async fn each_incident_is_one_bubble_that_its_own_news_replaces() {
     let body = |index: usize| messages[index].bubble().body.as_str();
     assert!(body(2).ends_with("\nStill down: Photos since 10:30."), "{}", body(2));
     assert!(body(3).ends_with("\nAlready fixed: iCloud Backup at 11:50."), "{}", body(3));
-    assert!(!body(4).contains("Already"), "the other incident has a bubble of its own: {}", body(4));
-    check_all_told(&sim).await;
+    assert!(!body(4).contains("Already"), "the other incident has its own bubble: {}", body(4));
+    check_all_settled(&sim).await;
 }
 
 /// An end was once listed under the alarm of another service.
@@ -1102,13 +1069,13 @@ async fn starts_and_ends_are_separate_messages() {
     assert!(fixed.starts_with("Fixed: iCloud Mail. Apple says it is fixed."), "{fixed}");
     assert!(was_down.starts_with("Was down: Photos. From Mon 2 Mar 22:40 to 01:50"), "{was_down}");
     assert!(!read[2].contains("Wait"), "{}", read[2]);
-    check_all_told(&sim).await;
+    check_all_settled(&sim).await;
 }
 
 // Migration.
 
-/// A database of schema 1: `began` of iCloud Backup told to `desktop`, and in flight to `webhook.ops`.
-fn schema_1(sim: &Sim) {
+/// Writes a database of schema 1: `began` of iCloud Backup sent to `desktop`, in flight to `webhook.ops`.
+fn write_schema_1(sim: &Sim) {
     std::fs::create_dir_all(sim.directory()).expect("a directory");
     let sql = include_str!("../../src/store/schema/1.sql");
     let rows = "
@@ -1138,11 +1105,11 @@ fn schema_1(sim: &Sim) {
 }
 
 #[tokio::test]
-async fn a_database_of_the_schema_before_goes_on_with_the_message_that_was_in_flight() {
+async fn migrates_schema_1_and_resumes_the_notice_in_flight() {
     let bus = Bus::start();
     let mut sim = Sim::new().await.desktop(&bus).program("ops", [Reply::status(200)]).await;
     sim.log_in(&bus).await;
-    schema_1(&sim);
+    write_schema_1(&sim);
     sim.show(&backup("09:00", "Outage", "ongoing", "08:30", None));
     sim.start().await;
     sim.until("10:30").await;

@@ -23,9 +23,9 @@ const DOCUMENTS: usize = 6;
 const DAMAGE_CASES: u64 = 5_100;
 const DAMAGED_COPIES: usize = 20;
 
-/// Looks after which nothing waits any more: two to confirm, three to count an absence.
-const LOOKS_TO_SETTLE: usize = 6;
-const LOOKS_APART: SignedDuration = SignedDuration::from_secs(45);
+/// Polls after which no change is pending: two to confirm, three to count an absence.
+const POLLS_TO_SETTLE: usize = 6;
+const POLLS_APART: SignedDuration = SignedDuration::from_secs(45);
 
 /// Two spellings of one service are one service.
 const NAMES: [&str; 8] = [
@@ -61,7 +61,7 @@ fn order_means_nothing() {
 
             let mut pending = story.pending.clone();
             let update = story.compare(&mut pending, &other);
-            assert_eq!(update, story.look(&one), "judged differently in another order");
+            assert_eq!(update, story.poll(&one), "another result in another order");
             assert_eq!(pending, story.pending);
         }
     }
@@ -79,16 +79,16 @@ fn the_same_document_again_changes_nothing() {
             // Without a stamp: copies that turn out to be stale are counted, which is a change.
             case.body = document(&mut rng, story.now, false).to_string();
             let document = parse::parse(case.body.as_bytes()).expect("a document");
-            let update = story.look(&document);
-            let at_once = story.look(&document);
+            let update = story.poll(&document);
+            let at_once = story.poll(&document);
             assert!(at_once.changes.is_empty(), "told twice: {:?}, {:?}", update.changes, at_once.changes);
-            for _ in 0..LOOKS_TO_SETTLE {
-                story.now += LOOKS_APART;
-                story.look(&document);
+            for _ in 0..POLLS_TO_SETTLE {
+                story.now += POLLS_APART;
+                story.poll(&document);
             }
             assert_eq!(story.pending.oldest(), None, "something waits for ever");
             let before = story.beliefs.clone();
-            let again = story.look(&document);
+            let again = story.poll(&document);
             assert!(again.is_empty(&before), "the same document changed {again:?}");
         }
     }
@@ -105,8 +105,8 @@ fn damage_never_turns_trouble_into_fine() {
         let whole = document(&mut rng, story.now, true);
         let parsed = parse::parse(whole.to_string().as_bytes()).expect("a document");
         for _ in 0..2 {
-            story.now += LOOKS_APART;
-            story.look(&parsed);
+            story.now += POLLS_APART;
+            story.poll(&parsed);
         }
         for _ in 0..DAMAGED_COPIES {
             let body = damaged(&whole, &mut rng);
@@ -170,8 +170,8 @@ impl Story {
         tracking::compare(&self.beliefs, pending, document, &self.watch, self.now)
     }
 
-    /// One look of the daemon: compare, then hold it true.
-    fn look(&mut self, document: &Document) -> Update {
+    /// One poll of the daemon: compares and applies.
+    fn poll(&mut self, document: &Document) -> Update {
         let update = tracking::compare(&self.beliefs, &mut self.pending, document, &self.watch, self.now);
         update.clone().apply(&mut self.beliefs);
         update
@@ -448,7 +448,7 @@ fn assert_nothing_lost(document: &Document, reading: &Value, now: Timestamp) {
         let listings: Vec<&Listing> =
             document.services.values().filter(|listing| squeezed(&listing.name) == name).collect();
         assert!(!listings.is_empty(), "lost the service {name}");
-        if listings.iter().any(|listing| listing.garbled) {
+        if listings.iter().any(|listing| listing.malformed) {
             continue;
         }
         let events = service.get("events").and_then(Value::as_array);
@@ -458,7 +458,7 @@ fn assert_nothing_lost(document: &Document, reading: &Value, now: Timestamp) {
             let Says::Trouble(expected) = says(event, now) else { continue };
             let may_give_way = expected.contains(&EventState::Running) && has_twin(event, &name, reading);
             let is_held = |held: &Event| {
-                let stands = tracking::seen(held, None, now).map(|seen| seen.stands);
+                let stands = tracking::observe(held, None, now).map(|seen| seen.state);
                 let stands_as_said = stands.is_some_and(|stands| expected.contains(&stands));
                 is_of(event, &held.message_id) && (stands_as_said || may_give_way)
             };
@@ -477,8 +477,8 @@ fn assert_no_false_end(story: &Story, document: &Document, reading: &Value) {
         now: story.now,
     };
     for _ in 0..2 {
-        after.now += LOOKS_APART;
-        after.look(document);
+        after.now += POLLS_APART;
+        after.poll(document);
     }
     let is_ongoing = |outage: &&Outage| matches!(outage.phase, Phase::Ongoing(_));
     for held in story.beliefs.outages.values().filter(is_ongoing) {

@@ -82,7 +82,7 @@ password = "c4n4ry-password"
 fn check(place: &str, text: &[u8]) {
     let text = String::from_utf8_lossy(text);
     let found = text.lines().find(|line| line.to_lowercase().contains(CANARY));
-    assert_eq!(found, None, "{place} gives a secret away");
+    assert_eq!(found, None, "{place} contains a secret");
 }
 
 /// Returns the command lines of a process and its descendants, which every user can read.
@@ -98,17 +98,17 @@ fn command_lines(pid: u32) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn no_secret_of_any_channel_comes_out() {
+async fn no_channel_leaks_its_secrets() {
     let apple = Apple::start().await;
     apple.show(&Doc::new().service("iCloud Backup").posted("03/02/2026 09:00 UTC").json());
     // A free port: connections to it are refused.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
     let home = Home::new().with("PATH", "/usr/bin:/bin");
-    let (program, seen) = (home.path("peer.sh"), home.path("seen"));
+    let (program, recorded) = (home.path("program.sh"), home.path("recorded"));
     let script = format!(
-        "#!/bin/sh\ncat >/dev/null\nfor pid in $$ $PPID; do tr '\\0' ' ' </proc/$pid/cmdline >>{seen}; \
-         echo >>{seen}; done\nexit 75\n",
-        seen = seen.display()
+        "#!/bin/sh\ncat >/dev/null\nfor pid in $$ $PPID; do tr '\\0' ' ' </proc/$pid/cmdline >>{recorded}; \
+         echo >>{recorded}; done\nexit 75\n",
+        recorded = recorded.display()
     );
     fs::write(&program, script).expect("a program");
     let mut rights = fs::metadata(&program).expect("a file").permissions();
@@ -121,9 +121,9 @@ async fn no_secret_of_any_channel_comes_out() {
     let canaries = tables.lines().filter(|line| line.contains(CANARY)).count();
     home.configure(&configuration("iCloud Backup", &apple.url(), &tables));
 
-    let shown = home.ask(&["config", "show"]).await;
+    let shown = home.run(&["config", "show"]).await;
     let hidden = shown.out.lines().filter(|line| line.contains("***") || line.contains("/…")).count();
-    assert!(hidden >= canaries, "{hidden} of {canaries} secrets are shown as there:\n{}", shown.out);
+    assert!(hidden >= canaries, "{hidden} of {canaries} secrets are redacted:\n{}", shown.out);
     check("config show", shown.out.as_bytes());
 
     // A lost history is reported immediately, while an outage needs 30 s for its confirmation.
@@ -138,29 +138,29 @@ async fn no_secret_of_any_channel_comes_out() {
         .collect();
     assert_eq!(kinds.len(), 12, "{kinds:?}");
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
-    daemon.says_all(&kinds).await;
+    daemon.wait_for_logs(&kinds).await;
     for line in command_lines(daemon.pid()) {
         check("a command line", &line);
     }
     for command in [&["status"][..], &["status", "--json"], &["outbox"], &["outbox", "--json"]] {
-        let said = home.ask(command).await;
-        assert_eq!(said.code, Some(0), "{command:?}: {}", said.err);
-        check(command[0], said.out.as_bytes());
-        check(command[0], said.err.as_bytes());
+        let output = home.run(command).await;
+        assert_eq!(output.code, Some(0), "{command:?}: {}", output.err);
+        check(command[0], output.out.as_bytes());
+        check(command[0], output.err.as_bytes());
     }
     check("the log", daemon.stop().await.as_bytes());
     for command in [&["config", "check"][..], &["test-notice"], &["drill"]] {
-        let said = home.ask(command).await;
-        check(command[0], said.out.as_bytes());
-        check(command[0], said.err.as_bytes());
+        let output = home.run(command).await;
+        check(command[0], output.out.as_bytes());
+        check(command[0], output.err.as_bytes());
     }
     for entry in fs::read_dir(home.state()).expect("a state directory").flatten() {
         check(&entry.path().display().to_string(), &fs::read(entry.path()).unwrap_or_default());
     }
-    let seen = fs::read(&seen).expect("the program ran");
-    assert!(!seen.is_empty());
-    check("a command line of a program", &seen);
-    // The check itself can fail.
+    let recorded = fs::read(&recorded).expect("the program ran");
+    assert!(!recorded.is_empty());
+    check("a command line of a program", &recorded);
+    // The check finds a canary.
     let mut log = Vec::new();
     writeln!(log, "Bearer C4N4RY").expect("written");
     assert!(String::from_utf8_lossy(&log).to_lowercase().contains(CANARY));

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{fs, thread};
 
-use crate::common::apple::{Answer, Apple, Papers};
+use crate::common::apple::{Apple, Response, ServerCert};
 use crate::common::doc::Doc;
 use tempfile::TempDir;
 
@@ -20,26 +20,26 @@ const SECRET: &str = "hunter2";
 
 /// The behaviour of the proxy (RFC 1928, RFC 1929).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+enum Behaviour {
     Connects,
-    /// Takes this password alone.
-    WantsLogin,
-    /// Knows no way to log in that the client offers.
-    TakesNobody,
-    /// Not allowed by its rules.
-    Forbids,
+    /// Requires the password [`SECRET`].
+    RequiresLogin,
+    /// Accepts no offered authentication method.
+    RejectsMethods,
+    /// Rejects the connection by its ruleset.
+    DeniesConnection,
 }
 
-/// A SOCKS 5 server before `feed`. The names that it connected for come out of the receiver.
-fn proxy(manner: Manner, feed: SocketAddr) -> (SocketAddr, Receiver<String>) {
+/// Starts a SOCKS 5 server in front of `feed`. The receiver returns the requested host names.
+fn proxy(behaviour: Behaviour, feed: SocketAddr) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let (tell, names) = channel();
+    let (requested, names) = channel();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            let tell = tell.clone();
-            // A client that hangs up early is what some tests are about.
-            thread::spawn(move || serve(&client, manner, feed, &tell));
+            let requested = requested.clone();
+            // Some tests close the connection early, so errors are ignored.
+            thread::spawn(move || serve(&client, behaviour, feed, &requested));
         }
     });
     (address, names)
@@ -50,12 +50,17 @@ fn read(mut client: &TcpStream, length: u8) -> io::Result<Vec<u8>> {
     client.read_exact(&mut bytes).map(|()| bytes)
 }
 
-fn serve(mut client: &TcpStream, manner: Manner, feed: SocketAddr, tell: &Sender<String>) -> io::Result<()> {
+fn serve(
+    mut client: &TcpStream,
+    behaviour: Behaviour,
+    feed: SocketAddr,
+    requested: &Sender<String>,
+) -> io::Result<()> {
     let offered = read(client, 2)?[1];
     read(client, offered)?;
-    match manner {
-        Manner::TakesNobody => return client.write_all(&[5, 0xff]),
-        Manner::WantsLogin => {
+    match behaviour {
+        Behaviour::RejectsMethods => return client.write_all(&[5, 0xff]),
+        Behaviour::RequiresLogin => {
             client.write_all(&[5, 2])?;
             let user = read(client, 2)?[1];
             read(client, user)?;
@@ -66,22 +71,22 @@ fn serve(mut client: &TcpStream, manner: Manner, feed: SocketAddr, tell: &Sender
                 return Ok(());
             }
         }
-        Manner::Connects | Manner::Forbids => client.write_all(&[5, 0])?,
+        Behaviour::Connects | Behaviour::DeniesConnection => client.write_all(&[5, 0])?,
     }
     let length = read(client, 5)?[4];
     let name = read(client, length)?;
     read(client, 2)?;
-    let reply = if manner == Manner::Forbids { 2 } else { 0 };
+    let reply = if behaviour == Behaviour::DeniesConnection { 2 } else { 0 };
     client.write_all(&[5, reply, 0, 1, 0, 0, 0, 0, 0, 0])?;
     if reply == 0 {
-        let _ = tell.send(String::from_utf8_lossy(&name).into_owned());
-        join(client, &TcpStream::connect(feed)?)?;
+        let _ = requested.send(String::from_utf8_lossy(&name).into_owned());
+        relay(client, &TcpStream::connect(feed)?)?;
     }
     Ok(())
 }
 
-/// Carries bytes in both directions until both ends have hung up.
-fn join(client: &TcpStream, feed: &TcpStream) -> io::Result<()> {
+/// Copies bytes in both directions until both ends have closed the connection.
+fn relay(client: &TcpStream, feed: &TcpStream) -> io::Result<()> {
     let (mut from, mut to) = (client.try_clone()?, feed.try_clone()?);
     let up = thread::spawn(move || {
         let _ = io::copy(&mut from, &mut to);
@@ -94,20 +99,20 @@ fn join(client: &TcpStream, feed: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-struct World {
+struct Fixture {
     home: TempDir,
     apple: Apple,
 }
 
-impl World {
-    /// A feed whose certificate is good for [`HOST`], and one outage in it.
-    async fn new() -> World {
-        let apple = Apple::start_tls(Papers::Of(HOST)).await;
+impl Fixture {
+    /// Starts a feed with one outage and a certificate for [`HOST`].
+    async fn new() -> Fixture {
+        let apple = Apple::start_tls(ServerCert::ValidFor(HOST)).await;
         let down = Doc::new().service(BACKUP).event("1001", "Outage", "ongoing", 1_619_449_200, None);
         apple.show(&down.json());
         let home = TempDir::new().expect("a directory");
         fs::write(home.path().join("ca.pem"), apple.authority_pem()).expect("written");
-        World { home, apple }
+        Fixture { home, apple }
     }
 
     /// Returns the address of the feed, and its URL with the name that only the proxy resolves.
@@ -126,62 +131,65 @@ impl World {
             .args(["check", "--feed-url", &self.feed().1, "--ca-file"])
             .arg(self.home.path().join("ca.pem"));
         command.env_clear().env("HOME", self.home.path()).env("TZ", "UTC").env("ALL_PROXY", proxy);
-        let output = command.stdin(Stdio::null()).output().expect("it starts");
+        let output = command.stdin(Stdio::null()).output().expect("statusd starts");
         let text = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(text).expect("UTF-8"))
     }
 }
 
 #[tokio::test]
-async fn a_check_reaches_the_feed_through_a_socks_proxy() {
-    let world = World::new().await;
-    let (address, names) = proxy(Manner::Connects, world.feed().0);
-    let (code, words) = world.check(&format!("socks5h://{address}"));
-    assert_eq!(code, Some(2), "{words}");
-    assert_eq!(names.recv().expect("a connection"), HOST, "the proxy looks the name up");
-    assert_eq!(world.apple.requests().len(), 1);
+async fn fetches_the_feed_through_a_socks_proxy() {
+    let fixture = Fixture::new().await;
+    let (address, names) = proxy(Behaviour::Connects, fixture.feed().0);
+    let (code, output) = fixture.check(&format!("socks5h://{address}"));
+    assert_eq!(code, Some(2), "{output}");
+    assert_eq!(names.recv().expect("a connection"), HOST, "the proxy resolves the name");
+    assert_eq!(fixture.apple.requests().len(), 1);
 
-    let (address, names) = proxy(Manner::WantsLogin, world.feed().0);
-    let (code, words) = world.check(&format!("socks5h://anna:{SECRET}@{address}"));
-    assert_eq!((code, names.recv().as_deref()), (Some(2), Ok(HOST)), "{words}");
+    let (address, names) = proxy(Behaviour::RequiresLogin, fixture.feed().0);
+    let (code, output) = fixture.check(&format!("socks5h://anna:{SECRET}@{address}"));
+    assert_eq!((code, names.recv().as_deref()), (Some(2), Ok(HOST)), "{output}");
 }
 
 #[tokio::test]
-async fn a_socks_proxy_is_blamed_for_what_it_does() {
-    let world = World::new().await;
-    let feed = world.feed().0;
+async fn reports_failures_of_the_socks_proxy() {
+    let fixture = Fixture::new().await;
+    let feed = fixture.feed().0;
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|gone| gone.local_addr()).expect("a port");
-    for (what, proxy) in [
-        ("no login", format!("socks5h://{}", proxy(Manner::TakesNobody, feed).0)),
-        ("a wrong password", format!("socks5h://anna:wrong-{SECRET}@{}", proxy(Manner::WantsLogin, feed).0)),
-        ("its rules", format!("socks5h://{}", proxy(Manner::Forbids, feed).0)),
+    for (case, proxy) in [
+        ("no method", format!("socks5h://{}", proxy(Behaviour::RejectsMethods, feed).0)),
+        (
+            "a wrong password",
+            format!("socks5h://anna:wrong-{SECRET}@{}", proxy(Behaviour::RequiresLogin, feed).0),
+        ),
+        ("ruleset", format!("socks5h://{}", proxy(Behaviour::DeniesConnection, feed).0)),
         ("nothing listens", format!("socks5h://{closed}")),
     ] {
-        let (code, words) = world.check(&proxy);
-        assert_eq!(code, Some(3), "{what}: {words}");
-        assert!(words.contains("the proxy ") && words.contains("ALL_PROXY"), "{what}: {words}");
-        assert!(!words.contains(SECRET), "{what}: {words}");
+        let (code, output) = fixture.check(&proxy);
+        assert_eq!(code, Some(3), "{case}: {output}");
+        assert!(output.contains("the proxy") && output.contains("ALL_PROXY"), "{case}: {output}");
+        assert!(!output.contains(SECRET), "{case}: {output}");
         for word in ["socks proxy", "tunnel", "hyper", "error"] {
-            assert!(!words.contains(word), "{what}: {words}");
+            assert!(!output.contains(word), "{case}: {output}");
         }
     }
-    assert!(world.apple.requests().is_empty());
+    assert!(fixture.apple.requests().is_empty());
 }
 
 #[tokio::test]
-async fn a_socks_proxy_is_not_blamed_for_the_feed() {
-    let world = World::new().await;
-    let (address, _names) = proxy(Manner::Connects, world.feed().0);
+async fn does_not_blame_the_socks_proxy_for_the_feed() {
+    let fixture = Fixture::new().await;
+    let (address, _names) = proxy(Behaviour::Connects, fixture.feed().0);
     let address = format!("socks5h://{address}");
-    world.apple.answer(Answer::status(503));
-    let (code, words) = world.check(&address);
-    assert_eq!(code, Some(3), "{words}");
-    assert!(words.contains("503") && !words.contains("proxy"), "{words}");
+    fixture.apple.respond(Response::status(503));
+    let (code, output) = fixture.check(&address);
+    assert_eq!(code, Some(3), "{output}");
+    assert!(output.contains("503") && !output.contains("proxy"), "{output}");
 
-    let other = World { apple: Apple::start_tls(Papers::WrongHost).await, ..world };
+    let other = Fixture { apple: Apple::start_tls(ServerCert::WrongHost).await, ..fixture };
     fs::write(other.home.path().join("ca.pem"), other.apple.authority_pem()).expect("written");
-    let (address, _names) = proxy(Manner::Connects, other.feed().0);
-    let (code, words) = other.check(&format!("socks5h://{address}"));
-    assert_eq!(code, Some(3), "{words}");
-    assert!(words.contains("certificate") && !words.contains("proxy"), "{words}");
+    let (address, _names) = proxy(Behaviour::Connects, other.feed().0);
+    let (code, output) = other.check(&format!("socks5h://{address}"));
+    assert_eq!(code, Some(3), "{output}");
+    assert!(output.contains("certificate") && !output.contains("proxy"), "{output}");
 }

@@ -8,7 +8,7 @@ use crate::sim;
 use std::fs;
 use std::time::Duration;
 
-use crate::common::apple::Answer;
+use crate::common::apple::Response;
 #[cfg(all(unix, not(target_os = "macos")))]
 use crate::common::bus::Bus;
 use crate::common::doc::Doc;
@@ -48,7 +48,7 @@ async fn sim_with_an_outage() -> Sim {
 // Outages.
 
 #[tokio::test]
-async fn an_outage_begins_worsens_and_ends_and_each_is_told_once_with_apples_times() {
+async fn announces_begin_worsening_and_end_once_with_apples_times() {
     let mut sim = Sim::usual().await;
     sim.until("11:03").await;
     sim.show(&backup("11:03", "Issue", "ongoing", "10:10", None));
@@ -99,12 +99,12 @@ async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
             'w' => &weeks_old,
             _ => &down,
         };
-        sim.apple.once(Answer::ok(doc.json()));
+        sim.apple.once(Response::ok(doc.json()));
     }
     sim.polls();
     sim.until("17:00:30").await;
     let stale = sim.polls().iter().filter(|(_, looked)| looked.verdict == Acceptance::Stale).count();
-    assert_eq!(stale, 58, "the copies were looked at");
+    assert_eq!(stale, 58, "the copies were polled");
     sim.show(&backup("17:01", "Outage", "resolved", "13:40", Some("16:45")));
     sim.until("20:00").await;
     assert_eq!(
@@ -118,7 +118,7 @@ async fn an_hour_of_stale_copies_ends_and_begins_nothing() {
 
 /// 27 March 2022: missing from four newer documents, then back as resolved.
 #[tokio::test]
-async fn an_outage_that_is_dropped_and_back_has_not_ended_in_between() {
+async fn an_outage_that_disappears_briefly_has_not_ended() {
     let mut sim = sim_with_an_outage().await;
     for posted in ["11:00", "11:25", "11:50", "12:15"] {
         sim.show(&calm(posted));
@@ -136,7 +136,7 @@ async fn an_outage_that_is_dropped_and_back_has_not_ended_in_between() {
 }
 
 #[tokio::test]
-async fn an_outage_that_is_listed_no_more_is_withdrawn_after_two_hours_and_then_corrected_in_silence() {
+async fn an_unlisted_outage_is_withdrawn_after_two_hours_and_corrected_silently() {
     let mut sim = sim_with_an_outage().await;
     sim.show(&calm("10:30"));
     sim.until("12:30:59").await;
@@ -151,7 +151,7 @@ async fn an_outage_that_is_listed_no_more_is_withdrawn_after_two_hours_and_then_
 
 /// 26 January 2022.
 #[tokio::test]
-async fn an_outage_that_comes_back_under_its_id_is_reopened_and_ends_again() {
+async fn an_outage_that_returns_under_its_id_is_reopened_and_ends_again() {
     let mut sim = sim_with_an_outage().await;
     sim.show(&backup("12:14", "Outage", "resolved", "09:30", Some("12:10")));
     sim.until("+1d 00:14").await;
@@ -187,7 +187,7 @@ async fn an_outage_posted_after_its_end_is_reported_as_missed() {
 }
 
 #[tokio::test]
-async fn a_first_run_is_silent_about_what_is_over_and_tells_what_is_not() {
+async fn the_first_run_announces_only_ongoing_outages() {
     let mut sim = Sim::new().await.program("ops", [Reply::status(200)]).await;
     let over = backup("09:00", "Outage", "resolved", "-1d 09:30", Some("-1d 10:40"));
     let at_night = at("03:00").as_second();
@@ -203,7 +203,7 @@ async fn a_first_run_is_silent_about_what_is_over_and_tells_what_is_not() {
 }
 
 #[tokio::test]
-async fn an_outage_while_statusd_was_off_for_days_is_told_as_missed() {
+async fn an_outage_while_statusd_was_off_is_announced_as_missed() {
     let mut sim = Sim::usual().await;
     sim.until("10:30").await;
     sim.stop().await;
@@ -215,7 +215,7 @@ async fn an_outage_while_statusd_was_off_for_days_is_told_as_missed() {
     assert_eq!(
         sim.coverage().await,
         ["readable 10:00 to 10:30", "readable +3d 10:30 to +3d 19:35"],
-        "nobody looked in between"
+        "no polls in between"
     );
 }
 
@@ -287,7 +287,7 @@ async fn planned_maintenance_that_moves_or_is_cancelled_is_announced() {
 // The watch.
 
 #[tokio::test]
-async fn a_service_that_was_renamed_is_told_after_a_day_and_when_it_is_back() {
+async fn a_renamed_service_is_reported_after_a_day_and_when_it_returns() {
     let renamed = Doc::new().service("Photos").service("iCloud Backups");
     let mut sim = Sim::usual().await;
     sim.until("10:06").await;
@@ -302,7 +302,7 @@ async fn a_service_that_was_renamed_is_told_after_a_day_and_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_misspelt_watch_is_told_at_once_and_not_again_after_a_restart() {
+async fn a_misspelt_service_is_reported_once() {
     let mut sim =
         Sim::new().await.watching(&["iCloud Bakup", "Photos"]).program("ops", [Reply::status(200)]).await;
     sim.show(&calm("09:00"));
@@ -349,16 +349,16 @@ impl Ledger {
 }
 
 #[tokio::test]
-async fn a_day_of_304_writes_nothing_but_a_mark_an_hour() {
+async fn a_day_of_304_responses_writes_one_mark_an_hour() {
     let mut sim = Sim::usual().await;
-    sim.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
+    sim.apple.respond(Response::ok(calm("09:00").json()).etag("\"v1\""));
     sim.until("10:00").await;
     let mut ledger = Ledger::open(&sim);
     let hours: Vec<String> =
         (1..=24).map(|hour| clock_text(at("10:00") + SignedDuration::from_hours(hour))).collect();
     assert_eq!(ledger.written_until(&mut sim, "+1d 10:00").await, hours);
     let requests = sim.apple.requests();
-    assert_eq!(requests.len(), 1 + 288, "a look every five minutes");
+    assert_eq!(requests.len(), 1 + 288, "a poll every five minutes");
     // One of twelve is unconditional: "not modified" is believed for an hour.
     for (number, request) in requests.iter().enumerate() {
         let condition = (number % 12 != 0).then_some("\"v1\"");
@@ -366,26 +366,26 @@ async fn a_day_of_304_writes_nothing_but_a_mark_an_hour() {
     }
     assert_eq!(sim.received(), NOTHING);
 
-    // What the server calls unchanged is a second sight of it (the first writes the new stamp), and
-    // an outage that goes on is as quiet.
-    sim.apple.answer(Answer::ok(down().json()).etag("\"v2\""));
+    // "Not modified" confirms the first observation, which wrote the new stamp. An ongoing outage writes
+    // as little.
+    sim.apple.respond(Response::ok(down().json()).etag("\"v2\""));
     let written = ledger.written_until(&mut sim, "+1d 12:30").await;
     assert_eq!(written, ["+1d 10:05", "+1d 10:05:45", "+1d 11:06", "+1d 12:06"]);
     assert_eq!(sim.received(), ["+1d 10:05:45 began iCloud Backup Outage from 09:30"]);
 }
 
 #[tokio::test]
-async fn a_server_that_answers_304_for_ever_is_believed_for_an_hour() {
+async fn a_server_that_always_responds_304_is_believed_for_an_hour() {
     let mut sim = Sim::usual().await;
-    sim.apple.answer(Answer::ok(calm("09:00").json()).etag("\"v1\""));
+    sim.apple.respond(Response::ok(calm("09:00").json()).etag("\"v1\""));
     sim.until("10:04").await;
-    sim.apple.answer(Answer::status(304));
+    sim.apple.respond(Response::status(304));
     sim.until("10:59").await;
     assert_eq!(sim.coverage().await, ["readable 10:00 to 10:00"]);
     assert!(sim.polls().iter().all(|(_, looked)| looked.trouble.is_none()));
     sim.until("11:30").await;
     assert_eq!(sim.coverage().await.last().map(String::as_str), Some("unreadable 11:00 to 11:00"));
-    let unproven = "127.0.0.1 answered 304 (Not Modified)";
+    let unproven = "127.0.0.1 returned HTTP 304 (Not Modified)";
     assert!(sim.polls().iter().all(|(_, looked)| looked.trouble.as_deref() == Some(unproven)));
     sim.until("13:00").await;
     let heard = sim.received();
@@ -397,19 +397,19 @@ async fn a_server_that_answers_304_for_ever_is_believed_for_an_hour() {
     assert_eq!(kinds, ["readable", "began"]);
 }
 
-/// Bad answers from 10:05:30 to 12:00, with the looks that a failure backs off to.
-async fn check_blind_by_apples_fault(mut sim: Sim, bad: Answer) {
+/// Bad responses from 10:05:30 to 12:00, with the back-off after failed polls.
+async fn check_unreadable_by_apples_fault(mut sim: Sim, bad: Response) {
     sim.show(&calm("09:00"));
     sim.start().await;
     sim.until("10:05:30").await;
-    sim.apple.answer(bad);
+    sim.apple.respond(bad);
     sim.until("12:00").await;
     sim.show(&calm("09:00"));
     sim.until("20:00").await;
     assert_eq!(
         sim.received(),
         ["11:12:30 unreadable from 10:10", "12:03:15 readable from 10:10 to 12:02:30"],
-        "once, after an hour of failed looks, and once when two looks have seen again"
+        "once after an hour of failed polls, and once after two successful polls"
     );
     assert_eq!(
         sim.coverage().await,
@@ -422,35 +422,36 @@ async fn sim_with_ops() -> Sim {
 }
 
 #[tokio::test]
-async fn an_hour_of_server_errors_is_told_once() {
-    check_blind_by_apples_fault(sim_with_ops().await, Answer::status(503)).await;
+async fn an_hour_of_server_errors_is_reported_once() {
+    check_unreadable_by_apples_fault(sim_with_ops().await, Response::status(503)).await;
 }
 
 #[tokio::test]
-async fn an_hour_of_cut_bodies_is_told_once() {
-    check_blind_by_apples_fault(sim_with_ops().await, Answer::ok(calm("10:05").json()).cut()).await;
+async fn an_hour_of_truncated_bodies_is_reported_once() {
+    check_unreadable_by_apples_fault(sim_with_ops().await, Response::ok(calm("10:05").json()).cut()).await;
 }
 
 #[tokio::test]
-async fn an_hour_of_documents_cut_short_is_told_once() {
-    check_blind_by_apples_fault(sim_with_ops().await, Answer::ok(calm("10:05").json()).truncated(300)).await;
+async fn an_hour_of_truncated_documents_is_reported_once() {
+    check_unreadable_by_apples_fault(sim_with_ops().await, Response::ok(calm("10:05").json()).truncated(300))
+        .await;
 }
 
 #[tokio::test]
-async fn an_hour_of_the_old_schema_is_told_once() {
+async fn an_hour_of_the_old_schema_is_reported_once() {
     let old = r#"{"dashboard":{"~iCloud":[]},"detailedTimeline":[]}"#;
-    check_blind_by_apples_fault(sim_with_ops().await, Answer::ok(old)).await;
+    check_unreadable_by_apples_fault(sim_with_ops().await, Response::ok(old)).await;
 }
 
 /// Over https a web page is the server's own.
 #[tokio::test]
-async fn an_hour_of_web_pages_is_told_once() {
+async fn an_hour_of_web_pages_is_reported_once() {
     let sim = Sim::with_tls().await.program("ops", [Reply::status(200)]).await;
-    check_blind_by_apples_fault(sim, Answer::html()).await;
+    check_unreadable_by_apples_fault(sim, Response::html()).await;
 }
 
 #[tokio::test]
-async fn an_hour_of_dripping_answers_is_told_once() {
+async fn an_hour_of_slow_responses_is_reported_once() {
     // Endless, so no limit is too short or too long for it; good answers have the usual one.
     let mut sim = sim_with_ops().await;
     sim.show(&calm("09:00"));
@@ -458,7 +459,7 @@ async fn an_hour_of_dripping_answers_is_told_once() {
     sim.until("10:05:30").await;
     sim.crash();
     let mut sim = sim.within(FetchLimits { total: Duration::from_millis(100), ..FetchLimits::default() });
-    sim.apple.answer(Answer::ok(calm("10:05").json()).drip());
+    sim.apple.respond(Response::ok(calm("10:05").json()).drip());
     sim.start().await;
     sim.until("11:00").await;
     assert_eq!(sim.received(), NOTHING);
@@ -471,9 +472,9 @@ async fn ten_hours_without_network_cause_no_notice() {
     let mut sim = Sim::usual().await;
     sim.until("10:05:30").await;
     // A captive portal, over plain http where it can do that.
-    sim.apple.answer(Answer::html());
+    sim.apple.respond(Response::html());
     sim.until("15:00").await;
-    sim.apple.answer(Answer::status(511));
+    sim.apple.respond(Response::status(511));
     sim.until("20:06").await;
     sim.show(&calm("09:00"));
     sim.until("23:00").await;
@@ -486,7 +487,7 @@ async fn ten_hours_without_network_cause_no_notice() {
 #[tokio::test]
 async fn an_outage_stays_ongoing_while_the_feed_is_unreadable() {
     let mut sim = sim_with_an_outage().await;
-    sim.apple.answer(Answer::status(500));
+    sim.apple.respond(Response::status(500));
     sim.until("10:50").await;
     sim.show(&down());
     sim.until("12:00").await;
@@ -499,7 +500,7 @@ async fn an_outage_stays_ongoing_while_the_feed_is_unreadable() {
 // Restarts.
 
 #[tokio::test]
-async fn a_restart_between_first_sight_and_confirmation_tells_it_once() {
+async fn a_restart_before_the_confirmation_announces_once() {
     let mut sim = Sim::usual().await;
     sim.until("10:01").await;
     sim.show(&down());
@@ -512,7 +513,7 @@ async fn a_restart_between_first_sight_and_confirmation_tells_it_once() {
 }
 
 #[tokio::test]
-async fn a_restart_after_the_commit_and_before_the_delivery_tells_it_once() {
+async fn a_restart_between_commit_and_delivery_announces_once() {
     let mut sim = Sim::usual().await;
     sim.until("10:01").await;
     sim.show(&down());
@@ -550,7 +551,7 @@ async fn a_crash_between_sending_and_recording_repeats_the_same_bytes_once() {
 // Deliveries.
 
 #[tokio::test]
-async fn a_busy_program_is_left_alone_and_hears_the_start_before_the_end() {
+async fn retry_after_is_obeyed_and_the_begin_arrives_before_the_end() {
     let busy = Reply::status(503).with_header("Retry-After", "3000");
     let mut sim = Sim::new().await.program("ops", [busy, Reply::status(200)]).await;
     sim.show(&calm("09:00"));
@@ -577,7 +578,7 @@ async fn a_busy_program_is_left_alone_and_hears_the_start_before_the_end() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_gone_is_given_up_in_sight_and_still_told_the_end() {
+async fn a_permanent_failure_is_visible_and_the_next_change_is_still_sent() {
     let mut sim = Sim::new().await.program("ops", [Reply::status(410), Reply::status(200)]).await;
     sim.show(&down());
     sim.start().await;
@@ -596,19 +597,6 @@ async fn a_program_that_is_gone_is_given_up_in_sight_and_still_told_the_end() {
             "10:31:45 ended iCloud Backup Outage from 09:30 to 10:40",
         ]
     );
-}
-
-#[tokio::test]
-async fn a_program_that_does_not_answer_delays_no_other_channel() {
-    let mut sim = Sim::new().await.program("dead", [Reply::Never]).await;
-    sim = sim.program("alive", [Reply::status(200)]).await;
-    sim.show(&down());
-    sim.start().await;
-    sim.until_poll("10:00:45").await;
-    sim.show(&over());
-    sim.deliver_while_stuck(0, 1).await;
-    assert_eq!(sim.received_by(1), ["10:00:45 began iCloud Backup Outage from 09:30"]);
-    assert_eq!(sim.received_by(0), ["10:00:45 began iCloud Backup Outage from 09:30"]);
 }
 
 const CLOUD: [&str; 10] = [
@@ -650,7 +638,7 @@ async fn ten_services_in_one_incident_are_one_message_for_people_and_ten_for_pro
 
 #[cfg(all(unix, not(target_os = "macos")))]
 #[tokio::test]
-async fn a_start_and_an_end_that_waited_for_a_person_are_one_message() {
+async fn a_begin_and_an_end_that_waited_are_one_message_for_people() {
     let bus = Bus::start();
     let mut sim = Sim::new().await.desktop(&bus).program("ops", [Reply::status(200)]).await;
     sim.show(&calm("09:00"));
@@ -678,7 +666,7 @@ async fn a_start_and_an_end_that_waited_for_a_person_are_one_message() {
 
 #[cfg(all(unix, not(target_os = "macos")))]
 #[tokio::test]
-async fn the_end_takes_the_place_of_the_start_on_the_desktop_after_a_restart() {
+async fn the_end_replaces_the_begin_on_the_desktop_after_a_restart() {
     use crate::sim::Payload;
     let bus = Bus::start();
     let mut sim = Sim::new().await.desktop(&bus);
@@ -718,10 +706,10 @@ async fn waking_causes_one_poll_and_leaves_a_gap_in_coverage() {
 }
 
 #[tokio::test]
-async fn a_night_of_suspend_is_not_an_hour_of_an_unreadable_feed() {
+async fn suspended_hours_do_not_count_as_unreadable() {
     let mut sim = Sim::usual().await;
     sim.until("12:01").await;
-    sim.apple.answer(Answer::status(503));
+    sim.apple.respond(Response::status(503));
     sim.until("12:20").await;
     sim.sleep_until("20:00");
     sim.until("20:10").await;
@@ -732,23 +720,23 @@ async fn a_night_of_suspend_is_not_an_hour_of_an_unreadable_feed() {
 
 /// The next poll follows the schedule for outages, whatever the clock shows.
 #[track_caller]
-fn check_still_looking(sim: &Sim) {
+fn check_still_polling(sim: &Sim) {
     let wait = sim.next_poll().duration_since(sim.now());
-    assert!(wait <= SignedDuration::from_mins(1), "the next look is {wait:#} away");
+    assert!(wait <= SignedDuration::from_mins(1), "the next poll is {wait:#} away");
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_by_years_and_back_loses_and_invents_nothing() {
+async fn setting_the_clock_by_years_and_back_loses_and_invents_nothing() {
     let mut sim = sim_with_an_outage().await;
     sim.set_clock("+1100d 10:30");
     sim.until("+1100d 11:30").await;
-    check_still_looking(&sim);
+    check_still_polling(&sim);
     sim.set_clock("11:30");
     sim.until("12:30").await;
-    check_still_looking(&sim);
+    check_still_polling(&sim);
     sim.set_clock("-4000d 12:30");
     sim.until("-4000d 13:30").await;
-    check_still_looking(&sim);
+    check_still_polling(&sim);
     assert_eq!(sim.received(), NOTHING);
     sim.set_clock("13:30");
     sim.show(&over());
@@ -757,7 +745,7 @@ async fn a_clock_that_is_set_by_years_and_back_loses_and_invents_nothing() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_by_years_withdraws_nothing_early() {
+async fn setting_the_clock_by_years_withdraws_nothing_early() {
     let mut sim = sim_with_an_outage().await;
     sim.show(&calm("10:30"));
     sim.until("11:30:30").await;
@@ -769,7 +757,7 @@ async fn a_clock_that_is_set_by_years_withdraws_nothing_early() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_by_years_before_a_restart_withdraws_nothing_early() {
+async fn setting_the_clock_before_a_restart_withdraws_nothing_early() {
     let mut sim = sim_with_an_outage().await;
     sim.show(&calm("10:30"));
     sim.until("11:30:30").await;
@@ -783,7 +771,7 @@ async fn a_clock_that_was_set_by_years_before_a_restart_withdraws_nothing_early(
 
 /// Beliefs in memory must not run ahead of the database.
 #[tokio::test]
-async fn a_clock_that_was_set_while_nothing_could_be_written_withdraws_nothing_early() {
+async fn setting_the_clock_while_the_disk_is_full_withdraws_nothing_early() {
     let mut sim = sim_with_an_outage().await;
     sim.show(&calm("10:30"));
     sim.until("11:30:30").await;
@@ -803,7 +791,7 @@ async fn a_clock_that_was_set_while_nothing_could_be_written_withdraws_nothing_e
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_confirms_nothing_early() {
+async fn setting_the_clock_confirms_nothing_early() {
     let mut sim = Sim::usual().await;
     sim.until("10:01").await;
     sim.show(&down());
@@ -817,7 +805,7 @@ async fn a_clock_that_is_set_confirms_nothing_early() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_is_due_in_the_far_future_goes_out() {
+async fn a_delivery_due_in_the_far_future_is_sent() {
     let mut sim = Sim::new().await.program("ops", [Reply::status(500), Reply::status(200)]).await;
     sim.show(&calm("09:00"));
     sim.start().await;
@@ -833,7 +821,7 @@ async fn a_delivery_that_is_due_in_the_far_future_goes_out() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_by_years_gives_no_delivery_up() {
+async fn setting_the_clock_by_years_abandons_no_delivery() {
     let script = [Reply::status(500), Reply::status(500), Reply::status(200)];
     let mut sim = Sim::new().await.program("ops", script).await;
     sim.show(&down());
@@ -846,7 +834,7 @@ async fn a_clock_that_is_set_by_years_gives_no_delivery_up() {
 }
 
 #[tokio::test]
-async fn months_without_statusd_give_no_delivery_up() {
+async fn months_without_statusd_abandon_no_delivery() {
     let script = [Reply::status(500), Reply::status(500), Reply::status(200)];
     let mut sim = Sim::new().await.program("ops", script).await;
     sim.show(&down());
@@ -861,7 +849,7 @@ async fn months_without_statusd_give_no_delivery_up() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_by_years_is_no_proof_of_having_looked() {
+async fn setting_the_clock_by_years_adds_no_coverage() {
     let mut sim = Sim::usual().await;
     sim.until("10:31").await;
     sim.set_clock("+1100d 10:31");
@@ -875,7 +863,7 @@ async fn a_clock_that_is_set_by_years_is_no_proof_of_having_looked() {
 // The database.
 
 #[tokio::test]
-async fn a_second_statusd_is_refused() {
+async fn a_second_daemon_is_rejected() {
     let mut sim = Sim::usual().await;
     sim.until("10:10").await;
     let error = statusd::store::Store::open(&sim.directory(), sim.now()).err();
@@ -886,7 +874,7 @@ async fn a_second_statusd_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_of_a_newer_statusd_is_refused_untouched() {
+async fn a_database_of_a_newer_version_is_rejected_unchanged() {
     let mut sim = sim_with_an_outage().await;
     sim.stop().await;
     sim.database().pragma_update(None, "user_version", 99).expect("written");
@@ -898,7 +886,7 @@ async fn a_database_of_a_newer_statusd_is_refused_untouched() {
 }
 
 #[tokio::test]
-async fn a_foreign_database_is_refused_untouched() {
+async fn a_foreign_database_is_rejected_unchanged() {
     let mut sim = sim_with_ops().await;
     fs::create_dir_all(sim.directory()).expect("a directory");
     sim.database().execute_batch("CREATE TABLE photo (name TEXT)").expect("written");
@@ -927,7 +915,7 @@ fn overwrite(sim: &Sim, tables: &[&str]) -> Vec<u8> {
 
 /// The history says what a lost belief was. Without both, what goes on is told again; what is over never.
 #[tokio::test]
-async fn a_damaged_database_is_kept_and_what_is_over_is_not_told_again() {
+async fn a_damaged_database_is_kept_and_past_outages_are_not_announced_again() {
     let again = "11:30:45 began iCloud Backup Outage from 09:30";
     for (tables, expected) in [
         (&["outage"][..], &["11:30 history_lost"][..]),
@@ -975,7 +963,7 @@ async fn sim_with_a_full_disk() -> Sim {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_told_once_it_can() {
+async fn changes_on_a_full_disk_are_announced_once_there_is_room() {
     let mut sim = sim_with_a_full_disk().await;
     sim.database().execute_batch("DROP TRIGGER full").expect("no trigger");
     sim.until("11:00").await;
@@ -985,7 +973,7 @@ async fn what_cannot_be_written_is_told_once_it_can() {
 
 /// A partly written outage would be believed after a restart and never announced.
 #[tokio::test]
-async fn what_could_not_be_written_before_a_crash_is_told_after_it() {
+async fn changes_on_a_full_disk_survive_a_crash() {
     let mut sim = sim_with_a_full_disk().await;
     sim.crash();
     sim.database().execute_batch("DROP TRIGGER full").expect("no trigger");
@@ -1010,7 +998,7 @@ fn replayed(sim: &Sim) -> Vec<Change> {
 }
 
 #[tokio::test]
-async fn a_recording_replays_to_what_was_told_and_leaves_out_polls_without_effect() {
+async fn a_recording_replays_to_the_announced_changes() {
     let mut sim = sim_with_ops().await.recording();
     sim.show(&calm("09:00"));
     sim.start().await;
@@ -1032,8 +1020,8 @@ async fn a_recording_replays_to_what_was_told_and_leaves_out_polls_without_effec
     assert_eq!(replayed(&sim), sim.changes().await);
 }
 
-/// What a hostile Apple shows next, and for how long at most, in seconds.
-fn next_show(rng: &mut fastrand::Rng, now: Timestamp) -> (Answer, i64) {
+/// Returns the next response of a hostile feed, and its maximum duration in seconds.
+fn random_document(rng: &mut fastrand::Rng, now: Timestamp) -> (Response, i64) {
     let posted = clock_text(now);
     let old = clock_text(now - SignedDuration::from_hours(rng.i64(2..400)));
     let end = Some("10:40");
@@ -1050,17 +1038,17 @@ fn next_show(rng: &mut fastrand::Rng, now: Timestamp) -> (Answer, i64) {
         10 => (calm(&old), 90),
         11 => (Doc::new().service("Photos").service("iCloud Backup"), 90),
         12 => (Doc::new().service("Photos").posted(&posted), 90_000),
-        13 => return (Answer::status(503), 9_000),
-        14 => return (Answer::html(), 9_000),
-        _ => return (Answer::status(304), 9_000),
+        13 => return (Response::status(503), 9_000),
+        14 => return (Response::html(), 9_000),
+        _ => return (Response::status(304), 9_000),
     };
-    let answer = Answer::ok(doc.json());
+    let answer = Response::ok(doc.json());
     let answer = if rng.bool() { answer.etag(&format!("\"{}\"", rng.u64(..))) } else { answer };
     (answer, most_s)
 }
 
-/// What befalls statusd meanwhile.
-async fn befall(rng: &mut fastrand::Rng, sim: &mut Sim) {
+/// Stops, kills or suspends statusd, or sets the clock, at random.
+async fn random_event(rng: &mut fastrand::Rng, sim: &mut Sim) {
     match rng.u32(0..30) {
         0 => sim.stop().await,
         1 => sim.crash(),
@@ -1089,11 +1077,11 @@ async fn a_recording_of_a_hostile_feed_replays_to_what_the_daemon_announced() {
         sim.show(&calm("09:00"));
         sim.start().await;
         for _ in 0..40 {
-            let (answer, most_s) = next_show(&mut rng, sim.now());
-            sim.apple.answer(answer);
+            let (answer, most_s) = random_document(&mut rng, sim.now());
+            sim.apple.respond(answer);
             let until = sim.now() + SignedDuration::from_secs(rng.i64(1..most_s));
             sim.until(&clock_text(until)).await;
-            befall(&mut rng, &mut sim).await;
+            random_event(&mut rng, &mut sim).await;
         }
         let told = sim.changes().await;
         kinds.extend(told.iter().map(|change| change.kind));

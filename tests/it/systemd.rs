@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::common::apple::{Answer, Apple, Papers};
+use crate::common::apple::{Apple, Response, ServerCert};
 use crate::common::doc::Doc;
 use crate::common::http_server::{HttpServer, Reply, Request};
-use crate::process::within;
-use crate::systemd_vm::desktop::{HOME, Person};
-use crate::systemd_vm::{Machine, run_apart};
+use crate::process::wait_for;
+use crate::systemd_vm::desktop::{HOME, User};
+use crate::systemd_vm::{Machine, run_isolated};
 use serde_json::Value;
 
 const UNIT: &str = include_str!("../../systemd/statusd.service");
@@ -37,14 +37,14 @@ fn over(service: &str) -> String {
     services.service(service).event("1001", "Outage", "resolved", START, Some(START + 3_600)).json()
 }
 
-fn told(request: &Request) -> (String, String) {
+fn service_and_kind(request: &Request) -> (String, String) {
     let payload: Value = serde_json::from_slice(&request.body).expect("JSON");
     let text = |key: &str| payload[key].as_str().unwrap_or_default().to_owned();
     (text("service"), text("kind"))
 }
 
-/// A look every second at `apple` and news to `peer`, with a secret that only systemd hands over.
-fn configuration(watch: &str, apple: &Apple, peer: &HttpServer) -> String {
+/// Returns a configuration with a poll per second and a webhook whose token systemd provides.
+fn configuration(watch: &str, apple: &Apple, server: &HttpServer) -> String {
     format!(
         "watch = [{watch:?}]
 [feed]
@@ -61,86 +61,86 @@ url = {:?}
 bearer_token_file = \"ops-token\"
 ",
         apple.url(),
-        peer.url("/")
+        server.url("/")
     )
 }
 
-/// A machine with the system unit as it is shipped, its configuration, its credential and a drop-in
-/// with `settings`.
-async fn server(apple: &Apple, peer: &HttpServer, settings: &str) -> Machine {
+/// Boots a machine with the shipped system unit, its configuration and credential, and a drop-in with
+/// `settings`.
+async fn boot_with_unit(apple: &Apple, server: &HttpServer, settings: &str) -> Machine {
     let settings = format!("[Service]\nLoadCredential=ops-token:{SECRET}\n{settings}\n");
     let files = [
         (UNIT_FILE, UNIT),
         (&format!("{UNIT_FILE}.d/test.conf"), &settings),
         ("/etc/statusd/authority.pem", apple.authority_pem()),
         (SECRET, TOKEN),
-        (CONFIG, &configuration(BACKUP, apple, peer)),
+        (CONFIG, &configuration(BACKUP, apple, server)),
     ];
     let machine = Machine::boot_to("basic.target", &files).await;
-    // Only root, and so only systemd, may read it.
-    machine.ask(&["chmod", "600", SECRET]).await;
+    // Only root may read it, so only systemd can.
+    machine.stdout(&["chmod", "600", SECRET]).await;
     machine
 }
 
 #[test]
-fn what_a_machine_writes_stays_in_it() {
-    run_apart("what_a_machine_writes_stays_in_it_inside");
+fn a_machine_writes_nothing_outside() {
+    run_isolated("a_machine_writes_nothing_outside_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it, in a network of its own"]
-async fn what_a_machine_writes_stays_in_it_inside() {
+#[ignore = "its outer test runs it in a network namespace"]
+async fn a_machine_writes_nothing_outside_inside() {
     let machine = Machine::boot().await;
     let places = ["/etc", "/var/lib", "/usr/local/bin", "/tmp", "/var/tmp", "/run", "/dev/shm", "/root"];
     let name = format!("statusd-test-{}", std::process::id());
     let script = places.map(|place| format!("echo here >{place}/{name}")).join("; ");
     let unit = format!("[Service]\nType=oneshot\nExecStart=/bin/sh -ec '{script}'\n");
     machine.write("/etc/systemd/system/writes.service", &unit).await;
-    machine.ask(&["systemctl", "start", "writes"]).await;
+    machine.stdout(&["systemctl", "start", "writes"]).await;
     for place in places {
         let path = format!("{place}/{name}");
-        assert_eq!(machine.ask(&["cat", &path]).await, "here");
-        assert!(!std::path::Path::new(&path).exists(), "{path} is outside");
+        assert_eq!(machine.stdout(&["cat", &path]).await, "here");
+        assert!(!std::path::Path::new(&path).exists(), "{path} exists on the host");
     }
-    let interfaces = machine.ask(&["ip", "-brief", "link"]).await;
+    let interfaces = machine.stdout(&["ip", "-brief", "link"]).await;
     assert!(interfaces.lines().all(|line| line.starts_with("lo ")), "{interfaces}");
 }
 
 #[test]
-fn the_system_unit_starts_tells_reloads_and_stops() {
-    run_apart("the_system_unit_starts_tells_reloads_and_stops_inside");
+fn the_system_unit_starts_notifies_reloads_and_stops() {
+    run_isolated("the_system_unit_starts_notifies_reloads_and_stops_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it, in a network of its own"]
-async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
-    let apple = Apple::start_tls(Papers::Good).await;
-    let mut peer = HttpServer::start([Reply::status(204), Reply::Never]).await;
-    let machine = server(&apple, &peer, "TimeoutStopSec=5").await;
+#[ignore = "its outer test runs it in a network namespace"]
+async fn the_system_unit_starts_notifies_reloads_and_stops_inside() {
+    let apple = Apple::start_tls(ServerCert::Valid).await;
+    let mut server = HttpServer::start([Reply::status(204), Reply::Never]).await;
+    let machine = boot_with_unit(&apple, &server, "TimeoutStopSec=5").await;
     let before = machine.changed().await;
 
-    // It returns at READY, which comes without an answer.
-    apple.answer(Answer::ok(down(BACKUP)).held());
-    machine.ask(&["systemctl", "start", "statusd"]).await;
-    within("a look over TLS", apple.asked(1)).await;
+    // systemctl returns at READY, which does not wait for the first response.
+    apple.respond(Response::ok(down(BACKUP)).held());
+    machine.stdout(&["systemctl", "start", "statusd"]).await;
+    wait_for("a poll over TLS", apple.wait_for_requests(1)).await;
     apple.show(&down(BACKUP));
     apple.release();
-    let began = peer.next().await;
-    assert_eq!(told(&began), (BACKUP.to_owned(), "began".to_owned()));
+    let began = server.next().await;
+    assert_eq!(service_and_kind(&began), (BACKUP.to_owned(), "began".to_owned()));
     assert_eq!(began.header("authorization"), Some(format!("Bearer {TOKEN}").as_str()));
     machine.until_status("statusd", "iCloud Backup: outage; polled ").await;
     check_state(&machine).await;
     check_journal(&machine).await;
 
-    check_reloads(&machine, &apple, &mut peer).await;
+    check_reloads(&machine, &apple, &mut server).await;
 
-    machine.ask(&["systemctl", "stop", "statusd"]).await;
-    // Within the five seconds that the unit was given here, though a peer hangs; else "timeout".
+    machine.stdout(&["systemctl", "stop", "statusd"]).await;
+    // The stop takes less than TimeoutStopSec, although a server hangs; otherwise the result is "timeout".
     assert_eq!(machine.unit("statusd", "Result").await, "success");
     assert_eq!(machine.unit("statusd", "ExecMainStatus").await, "0");
     check_nothing_else(&before, &machine.changed().await);
-    let left = machine.ask(&["cat", CONFIG]).await;
-    assert_eq!(left, configuration("Photos", &apple, &peer).trim());
+    let left = machine.stdout(&["cat", CONFIG]).await;
+    assert_eq!(left, configuration("Photos", &apple, &server).trim());
 
     // An invalid configuration causes no restart.
     machine.write(CONFIG, "watch = 1\n").await;
@@ -152,14 +152,14 @@ async fn the_system_unit_starts_tells_reloads_and_stops_inside() {
 
 /// Checks that a dynamic user owns the files, and that the process is confined.
 async fn check_state(machine: &Machine) {
-    let user = machine.ask(&["stat", "-L", "-c", "%U %a", "/var/lib/statusd"]).await;
+    let user = machine.stdout(&["stat", "-L", "-c", "%U %a", "/var/lib/statusd"]).await;
     assert_eq!(user, "statusd 700");
     let files =
-        machine.ask(&["find", "/var/lib/private/statusd", "-type", "f", "-printf", "%f %m %u\\n"]).await;
+        machine.stdout(&["find", "/var/lib/private/statusd", "-type", "f", "-printf", "%f %m %u\\n"]).await;
     assert!(files.contains("statusd.db 600 statusd"), "{files}");
     assert!(files.lines().all(|line| line.ends_with(" 600 statusd")), "{files}");
     let pid = machine.unit("statusd", "MainPID").await;
-    let status = machine.ask(&["cat", &format!("/proc/{pid}/status")]).await;
+    let status = machine.stdout(&["cat", &format!("/proc/{pid}/status")]).await;
     for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000"] {
         assert!(status.contains(line), "{line} is not in\n{status}");
     }
@@ -167,8 +167,8 @@ async fn check_state(machine: &Machine) {
 
 /// Checks that journalctl finds a change by the name of the service.
 async fn check_journal(machine: &Machine) {
-    let ask = async |field| machine.ask(&["journalctl", "--no-pager", "--output=json", field]).await;
-    let lines = ask("STATUSD_SERVICE=iCloud Backup").await;
+    let find = async |field| machine.stdout(&["journalctl", "--no-pager", "--output=json", field]).await;
+    let lines = find("STATUSD_SERVICE=iCloud Backup").await;
     let line: Value = serde_json::from_str(&lines).expect("one line, in JSON");
     for (field, value) in [
         ("STATUSD_CHANGE", "began"),
@@ -179,18 +179,18 @@ async fn check_journal(machine: &Machine) {
     }
     let message = line["MESSAGE"].as_str().unwrap_or_default();
     assert!(message.starts_with("Outage: iCloud Backup"), "{message}");
-    assert_eq!(ask("STATUSD_SERVICE=Photos").await, "");
+    assert_eq!(find("STATUSD_SERVICE=Photos").await, "");
 }
 
-/// The second message hangs at the peer from here on.
-async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut HttpServer) {
-    let good = configuration("Photos", apple, peer);
+/// Reloads an invalid and a valid configuration. The server hangs on the second message.
+async fn check_reloads(machine: &Machine, apple: &Apple, server: &mut HttpServer) {
+    let good = configuration("Photos", apple, server);
     machine.write(CONFIG, &good.replace("jitter_s = 0", "jitter_s = 99999")).await;
-    // So that no look says anything else meanwhile.
-    apple.answer(Answer::ok(down(BACKUP)).held());
-    within("a look that hangs", apple.asked(apple.requests().len() + 1)).await;
-    machine.ask(&["systemctl", "reload", "statusd"]).await;
-    let status = machine.until_status("statusd", "the old configuration stays: ").await;
+    // A hanging poll, so that no poll changes the status text.
+    apple.respond(Response::ok(down(BACKUP)).held());
+    wait_for("a poll that hangs", apple.wait_for_requests(apple.requests().len() + 1)).await;
+    machine.stdout(&["systemctl", "reload", "statusd"]).await;
+    let status = machine.until_status("statusd", "keeping the old configuration: ").await;
     assert!(status.contains("schedule.jitter_s"), "{status}");
     assert_eq!(machine.unit("statusd", "ActiveState").await, "active");
     apple.show(&down(BACKUP));
@@ -198,11 +198,11 @@ async fn check_reloads(machine: &Machine, apple: &Apple, peer: &mut HttpServer) 
     machine.until_status("statusd", "iCloud Backup: outage; polled ").await;
 
     machine.write(CONFIG, &good).await;
-    machine.ask(&["systemctl", "reload", "statusd"]).await;
+    machine.stdout(&["systemctl", "reload", "statusd"]).await;
     machine.until_status("statusd", "Apple lists no problem with Photos; polled ").await;
     apple.show(&down("Photos"));
-    let began = peer.next().await;
-    assert_eq!(told(&began), ("Photos".to_owned(), "began".to_owned()));
+    let began = server.next().await;
+    assert_eq!(service_and_kind(&began), ("Photos".to_owned(), "began".to_owned()));
     assert_eq!(machine.unit("statusd", "NRestarts").await, "0");
 }
 
@@ -230,63 +230,63 @@ fn check_nothing_else(before: &BTreeSet<String>, after: &BTreeSet<String>) {
 }
 
 #[test]
-fn the_system_unit_comes_back_when_it_is_killed_or_hangs() {
-    run_apart("the_system_unit_comes_back_when_it_is_killed_or_hangs_inside");
+fn the_system_unit_restarts_after_a_kill_or_hang() {
+    run_isolated("the_system_unit_restarts_after_a_kill_or_hang_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it, in a network of its own"]
-async fn the_system_unit_comes_back_when_it_is_killed_or_hangs_inside() {
-    let apple = Apple::start_tls(Papers::Good).await;
-    let mut peer = HttpServer::start([Reply::status(204)]).await;
-    let machine = server(&apple, &peer, "WatchdogSec=6").await;
+#[ignore = "its outer test runs it in a network namespace"]
+async fn the_system_unit_restarts_after_a_kill_or_hang_inside() {
+    let apple = Apple::start_tls(ServerCert::Valid).await;
+    let mut server = HttpServer::start([Reply::status(204)]).await;
+    let machine = boot_with_unit(&apple, &server, "WatchdogSec=6").await;
     apple.show(&down(BACKUP));
-    machine.ask(&["systemctl", "start", "statusd"]).await;
-    assert_eq!(told(&peer.next().await), (BACKUP.to_owned(), "began".to_owned()));
+    machine.stdout(&["systemctl", "start", "statusd"]).await;
+    assert_eq!(service_and_kind(&server.next().await), (BACKUP.to_owned(), "began".to_owned()));
     machine.until_status("statusd", "iCloud Backup: outage; polled ").await;
 
-    // After it saw the end once, which it has told nobody yet.
-    apple.answer(Answer::silence());
-    within("a look that hangs", apple.asked(apple.requests().len() + 1)).await;
-    apple.once(Answer::ok(over(BACKUP)));
+    // Killed after it saw the end once, before it reported the end.
+    apple.respond(Response::silence());
+    wait_for("a poll that hangs", apple.wait_for_requests(apple.requests().len() + 1)).await;
+    apple.once(Response::ok(over(BACKUP)));
     apple.release();
-    let looks = apple.requests().len();
-    within("a look after the end", apple.asked(looks + 2)).await;
-    machine.ask(&["systemctl", "kill", "--signal", "KILL", "statusd"]).await;
-    machine.says("statusd.service: Failed with result 'signal'").await;
+    let polls = apple.requests().len();
+    wait_for("a poll after the end", apple.wait_for_requests(polls + 2)).await;
+    machine.stdout(&["systemctl", "kill", "--signal", "KILL", "statusd"]).await;
+    machine.wait_for_log("statusd.service: Failed with result 'signal'").await;
     apple.show(&over(BACKUP));
-    assert_eq!(told(&peer.next().await), (BACKUP.to_owned(), "ended".to_owned()));
+    assert_eq!(service_and_kind(&server.next().await), (BACKUP.to_owned(), "ended".to_owned()));
     machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     assert_eq!(machine.unit("statusd", "NRestarts").await, "1");
 
     // A stopped process stays alive, but sends no watchdog ping.
     let pid = machine.unit("statusd", "MainPID").await;
-    machine.ask(&["systemctl", "kill", "--signal", "STOP", "statusd"]).await;
-    machine.says("statusd.service: Failed with result 'watchdog'").await;
-    within("a look of the next one", apple.asked(apple.requests().len() + 2)).await;
+    machine.stdout(&["systemctl", "kill", "--signal", "STOP", "statusd"]).await;
+    machine.wait_for_log("statusd.service: Failed with result 'watchdog'").await;
+    wait_for("a poll of the next process", apple.wait_for_requests(apple.requests().len() + 2)).await;
     machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
     assert_eq!(machine.unit("statusd", "NRestarts").await, "2");
     assert_ne!(machine.unit("statusd", "MainPID").await, pid);
-    machine.ask(&["systemctl", "stop", "statusd"]).await;
+    machine.stdout(&["systemctl", "stop", "statusd"]).await;
     assert_eq!(machine.unit("statusd", "Result").await, "success");
-    assert!(peer.is_quiet(), "each was told once");
+    assert!(server.is_quiet(), "each change was sent once");
 }
 
 #[test]
 fn the_user_unit_shows_a_bubble() {
-    run_apart("the_user_unit_shows_a_bubble_inside");
+    run_isolated("the_user_unit_shows_a_bubble_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it, in a network of its own"]
+#[ignore = "its outer test runs it in a network namespace"]
 async fn the_user_unit_shows_a_bubble_inside() {
-    let apple = Apple::start_tls(Papers::Good).await;
+    let apple = Apple::start_tls(ServerCert::Valid).await;
     let since = jiff::Timestamp::now().as_second() - 85 * 60;
     let text = "Users may be unable to back up.";
     let doc = Doc::new().service(BACKUP).event("1001", "Outage", "ongoing", since, None).saying(text);
     apple.show(&doc.json());
     let machine = Machine::boot().await;
-    let anna = Person::arrive(&machine).await;
+    let anna = User::create(&machine).await;
     anna.write(".config/systemd/user/statusd.service", USER_UNIT).await;
     anna.write(".config/statusd/authority.pem", apple.authority_pem()).await;
     let configuration = format!(
@@ -294,41 +294,41 @@ async fn the_user_unit_shows_a_bubble_inside() {
         apple.url()
     );
     anna.write(".config/statusd/statusd.toml", &configuration).await;
-    anna.ask(&["mkdir", "-p", &format!("{HOME}/.cargo/bin")]).await;
-    anna.ask(&["ln", "-s", "/usr/local/bin/statusd", &format!("{HOME}/.cargo/bin/statusd")]).await;
-    anna.ask(&["systemctl", "--user", "daemon-reload"]).await;
+    anna.stdout(&["mkdir", "-p", &format!("{HOME}/.cargo/bin")]).await;
+    anna.stdout(&["ln", "-s", "/usr/local/bin/statusd", &format!("{HOME}/.cargo/bin/statusd")]).await;
+    anna.stdout(&["systemctl", "--user", "daemon-reload"]).await;
 
-    // Nobody has logged in at a screen yet.
-    anna.ask(&["systemctl", "--user", "enable", "--now", "statusd"]).await;
-    let screen = anna.sit_down().await;
-    machine.says("Outage: iCloud Backup").await;
+    // The user has no graphical session yet.
+    anna.stdout(&["systemctl", "--user", "enable", "--now", "statusd"]).await;
+    let screen = anna.start_screen().await;
+    machine.wait_for_log("Outage: iCloud Backup").await;
     let picture = screen.picture().await;
-    assert_eq!(anna.ask(&["dunstctl", "count", "displayed"]).await, "1");
+    assert_eq!(anna.stdout(&["dunstctl", "count", "displayed"]).await, "1");
     if let Some(file) = std::env::var_os(SCREENSHOT) {
         std::fs::write(file, picture.png()).expect("a picture");
     }
-    anna.ask(&["dunstctl", "close-all"]).await;
-    let history: Value = serde_json::from_str(&anna.ask(&["dunstctl", "history"]).await).expect("JSON");
+    anna.stdout(&["dunstctl", "close-all"]).await;
+    let history: Value = serde_json::from_str(&anna.stdout(&["dunstctl", "history"]).await).expect("JSON");
     let bubble = &history["data"][0][0];
     assert_eq!(bubble["summary"]["data"], "Outage: iCloud Backup", "{history}");
     assert!(bubble["body"]["data"].as_str().is_some_and(|body| body.contains(text)), "{history}");
 
-    anna.ask(&["systemctl", "--user", "stop", "statusd"]).await;
-    let result = anna.ask(&["systemctl", "--user", "show", "-P", "Result", "statusd"]).await;
+    anna.stdout(&["systemctl", "--user", "stop", "statusd"]).await;
+    let result = anna.stdout(&["systemctl", "--user", "show", "-P", "Result", "statusd"]).await;
     assert_eq!(result, "success");
-    let files = machine.ask(&["find", HOME, "-type", "f", "-newer", &format!("{HOME}/screen/note")]).await;
+    let files = machine.stdout(&["find", HOME, "-type", "f", "-newer", &format!("{HOME}/screen/note")]).await;
     assert!(files.contains("/.local/state/statusd/statusd.db"), "{files}");
 }
 
 #[test]
-fn one_command_installs_for_the_machine_and_for_a_person() {
-    run_apart("one_command_installs_for_the_machine_and_for_a_person_inside");
+fn installs_a_system_and_a_user_service() {
+    run_isolated("installs_a_system_and_a_user_service_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it, in a network of its own"]
-async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
-    let apple = Apple::start_tls(Papers::Good).await;
+#[ignore = "its outer test runs it in a network namespace"]
+async fn installs_a_system_and_a_user_service_inside() {
+    let apple = Apple::start_tls(ServerCert::Valid).await;
     apple.show(&Doc::new().service(BACKUP).json());
     let machine = Machine::boot().await;
     let statusd = "/usr/local/bin/statusd";
@@ -337,43 +337,43 @@ async fn one_command_installs_for_the_machine_and_for_a_person_inside() {
     machine.write(CONFIG, &feed).await;
     let before = machine.changed().await;
 
-    machine.ask(&[statusd, "service", "install"]).await;
+    machine.stdout(&[statusd, "service", "install"]).await;
     machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
-    let again = machine.ask(&[statusd, "service", "install"]).await;
-    assert!(!again.contains("Done:"), "a second time there is nothing to do: {again}");
-    let status = machine.ask(&[statusd, "service", "status"]).await;
+    let again = machine.stdout(&[statusd, "service", "install"]).await;
+    assert!(!again.contains("Done:"), "the second install does nothing: {again}");
+    let status = machine.stdout(&[statusd, "service", "status"]).await;
     assert!(status.contains("Running since") && status.contains("Last successful poll"), "{status}");
-    let logs = machine.ask(&[statusd, "service", "logs", "-n", "20"]).await;
-    assert!(logs.contains("watches iCloud Backup"), "{logs}");
-    machine.ask(&[statusd, "service", "uninstall", "--purge"]).await;
+    let logs = machine.stdout(&[statusd, "service", "logs", "-n", "20"]).await;
+    assert!(logs.contains("watching iCloud Backup"), "{logs}");
+    machine.stdout(&[statusd, "service", "uninstall", "--purge"]).await;
     assert_eq!(machine.unit("statusd", "ActiveState").await, "inactive");
     let left: Vec<String> = machine.changed().await.difference(&before).cloned().collect();
     let is_ours = |path: &&String| path.contains("statusd");
-    assert!(!left.iter().any(|path| is_ours(&path)), "undoes everything: {left:?}");
+    assert!(!left.iter().any(|path| is_ours(&path)), "nothing is left: {left:?}");
 
-    let anna = Person::arrive(&machine).await;
+    let anna = User::create(&machine).await;
     anna.write(".config/statusd/authority.pem", apple.authority_pem()).await;
     anna.write(".config/statusd/statusd.toml", &feed).await;
-    let installed = anna.ask(&[statusd, "service", "install"]).await;
+    let installed = anna.stdout(&[statusd, "service", "install"]).await;
     assert!(installed.contains("after logout"), "{installed}");
-    assert_eq!(anna.ask(&["systemctl", "--user", "is-active", "statusd"]).await, "active");
-    assert_eq!(anna.ask(&["systemctl", "--user", "is-enabled", "statusd"]).await, "enabled");
-    anna.ask(&[statusd, "service", "uninstall"]).await;
-    let units = anna.ask(&["find", HOME, "-path", "*systemd*"]).await;
-    assert_eq!(units, "", "the folders that it made are gone too");
+    assert_eq!(anna.stdout(&["systemctl", "--user", "is-active", "statusd"]).await, "active");
+    assert_eq!(anna.stdout(&["systemctl", "--user", "is-enabled", "statusd"]).await, "enabled");
+    anna.stdout(&[statusd, "service", "uninstall"]).await;
+    let units = anna.stdout(&["find", HOME, "-path", "*systemd*"]).await;
+    assert_eq!(units, "", "the new directories are removed too");
 }
 
 #[test]
 #[ignore = "takes five minutes and prints figures; scripts/figures-systemd runs it"]
 fn figures() {
-    println!("{}", run_apart("figures_inside"));
+    println!("{}", run_isolated("figures_inside"));
 }
 
 /// Prints figures and asserts nothing, because machines differ.
 #[tokio::test]
-#[ignore = "its partner runs it, in a network of its own"]
+#[ignore = "its outer test runs it in a network namespace"]
 async fn figures_inside() {
-    let apple = Apple::start_tls(Papers::Good).await;
+    let apple = Apple::start_tls(ServerCert::Valid).await;
     apple.show(
         &(0..79).fold(Doc::new().service(BACKUP), |doc, number| doc.service(&format!("{number}"))).json(),
     );
@@ -393,11 +393,11 @@ async fn figures_inside() {
     let machine = Machine::boot_to("figures.target", &files).await;
     let booted = begun.elapsed();
     machine.until_status("statusd", "Apple lists no problem with iCloud Backup; polled ").await;
-    let looked = begun.elapsed();
+    let polled = begun.elapsed();
     println!(
         "boot to multi-user   {:.2} s, to the first successful poll {:.2} s",
         booted.as_secs_f64(),
-        looked.as_secs_f64()
+        polled.as_secs_f64()
     );
     let (start, ready) = ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic");
     let us = async |property| -> f64 { machine.unit("statusd", property).await.parse().expect("a time") };
@@ -409,7 +409,7 @@ async fn figures_inside() {
     let after = Idle::of(&machine, &pid).await;
     let minutes = IDLE.as_secs_f64() / 60.0;
     println!(
-        "idle                 {:.1} wake-ups a minute, over {minutes} minutes with {} looks",
+        "idle                 {:.1} wake-ups a minute, over {minutes} minutes with {} polls",
         (after.wakeups - before.wakeups) / minutes,
         apple.requests().len() - 1
     );
@@ -418,8 +418,8 @@ async fn figures_inside() {
         after.resident_mb, after.anonymous_mb
     );
     for (name, unit) in [("system", UNIT_FILE), ("user", "/etc/systemd/user/statusd.service")] {
-        let words = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit];
-        let table = machine.ask(&words).await;
+        let command = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit];
+        let table = machine.stdout(&command).await;
         println!("exposure, {name:<10} {}", table.lines().last().unwrap_or_default());
     }
 }
@@ -435,7 +435,7 @@ struct Idle {
 impl Idle {
     async fn of(machine: &Machine, pid: &str) -> Idle {
         let script = format!("cat /proc/{pid}/task/*/status; echo Process:; cat /proc/{pid}/status");
-        let text = machine.ask(&["sh", "-c", &script]).await;
+        let text = machine.stdout(&["sh", "-c", &script]).await;
         let (threads, process) = text.split_once("Process:").expect("two parts");
         let sum = |text: &str, field: &str| -> f64 {
             let lines = text.lines().filter_map(|line| line.strip_prefix(field));

@@ -26,23 +26,23 @@ fn faults(model: &str, source: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let rows = model.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| threat |"));
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        let [threat, stand, held] = cells[..] else {
+        let [threat, mitigation, tests] = cells[..] else {
             faults.push(format!("not three cells: {row}"));
             continue;
         };
-        // A heading inside of the table.
-        if threat.starts_with("**") && stand.is_empty() && held.is_empty() {
+        // A heading inside the table.
+        if threat.starts_with("**") && mitigation.is_empty() && tests.is_empty() {
             continue;
         }
-        let names: Vec<&str> = held.split('`').skip(1).step_by(2).collect();
-        if names.is_empty() && !(stand.starts_with(OPEN) && held == OPEN) {
+        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() && !(mitigation.starts_with(OPEN) && tests == OPEN) {
             faults.push(format!("neither a test nor open: {threat}"));
         }
         for name in names {
-            let is_there = name.split_once("::").is_some_and(|(path, test)| {
+            let exists = name.split_once("::").is_some_and(|(path, test)| {
                 source(path).is_some_and(|text| tests_of(&text).any(|found| found == test))
             });
-            if !is_there {
+            if !exists {
                 faults.push(format!("no such test: {name}"));
             }
         }
@@ -68,9 +68,9 @@ fn every_threat_names_an_existing_test_or_is_open() {
     let model = read("docs/threat-model.md");
     let source = |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok();
     assert_eq!(faults(&model, source), Vec::<String>::new());
-    let held = model.lines().filter(|line| line.contains(".rs::")).count();
+    let tested = model.lines().filter(|line| line.contains(".rs::")).count();
     let open = model.lines().filter(|line| line.contains("| open")).count();
-    assert!(held > 30 && open > 2, "{held} held, {open} open");
+    assert!(tested > 30 && open > 2, "{tested} tested, {open} open");
 }
 
 #[test]
@@ -133,9 +133,9 @@ fn a_world_readable_secret_logs_a_warning() {
     let warned: BTreeMap<u32, bool> = [0o600, 0o640, 0o644]
         .map(|mode| {
             fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).expect("rights");
-            let said = checked(&config);
-            assert!(!said.contains("c4n4ry"), "{said}");
-            (mode, said.contains("every user on this machine can read a secret"))
+            let output = checked(&config);
+            assert!(!output.contains("c4n4ry"), "{output}");
+            (mode, output.contains("every user on this machine can read a secret"))
         })
         .into();
     assert_eq!(warned, BTreeMap::from([(0o600, false), (0o640, false), (0o644, true)]));
@@ -148,10 +148,10 @@ fn a_world_readable_configuration_with_secrets_logs_a_warning() {
     let check = |table: &str, mode: u32, expected: bool| {
         fs::write(&config, table).expect("a configuration");
         fs::set_permissions(&config, fs::Permissions::from_mode(mode)).expect("rights");
-        let said = checked(&config);
-        assert!(!said.contains("c4n4ry"), "{said}");
+        let output = checked(&config);
+        assert!(!output.contains("c4n4ry"), "{output}");
         let warning = format!("chmod o-r {}", config.display());
-        assert_eq!(said.contains(&warning), expected, "{mode:o} {table}: {said}");
+        assert_eq!(output.contains(&warning), expected, "{mode:o} {table}: {output}");
     };
     let webhook = "[channel.webhook.ops]\nurl = \"https://hooks.example/x\"\n";
     for secret in [
@@ -176,8 +176,8 @@ fn checked(config: &PathBuf) -> String {
         .args(["config", "check", "--config"])
         .arg(config)
         .output()
-        .expect("it starts");
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    said.into_owned()
+        .expect("statusd starts");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    text.into_owned()
 }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::common::old_schema::feed;
+use crate::common::seeded_store::feed;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use statusd::clock::Elapsed;
@@ -32,33 +32,33 @@ use tokio::task::{LocalSet, spawn_blocking, spawn_local, yield_now};
 
 /// More than one slice, and the last one is not full.
 const OUTAGES: usize = 250;
-/// Of one slice.
-const AT_ONCE: usize = 100;
+/// Outages per slice.
+const SLICE: usize = 100;
 const CHANNELS: usize = 2;
 
-/// Runs `story` on one thread, and the one thread beside it is busy until the story lets it go.
-fn beside<T>(story: impl AsyncFnOnce(mpsc::Sender<()>) -> T) -> T {
+/// Runs `test` on one thread while the only blocking thread is busy, until the test releases it.
+fn with_busy_blocking_thread<T>(test: impl AsyncFnOnce(mpsc::Sender<()>) -> T) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(1).build().expect("a runtime");
     runtime.block_on(async {
-        let (let_go, held) = mpsc::channel();
+        let (release, held) = mpsc::channel();
         let busy = spawn_blocking(move || held.recv());
-        let outcome = story(let_go).await;
-        let _let_go = busy.await.expect("no panic");
+        let outcome = test(release).await;
+        let _released = busy.await.expect("no panic");
         outcome
     })
 }
 
 #[test]
-fn a_document_is_read_beside_the_loops() {
-    beside(async |let_go| {
+fn parses_documents_on_another_thread() {
+    with_busy_blocking_thread(async |release| {
         let apple = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/", apple.local_addr().expect("an address"));
         let url = FeedUrl::parse(&url).expect("an address");
         let mut fetcher = Fetcher::new(url, FetchLimits::default(), None).expect("a fetcher");
-        let mut look = pin!(fetcher.fetch());
-        // Once the peer is gone, the whole answer is here.
-        let answered = async {
+        let mut fetch = pin!(fetcher.fetch());
+        // After the end of the connection, the client has the whole response.
+        let responded = async {
             let (mut client, _) = apple.accept().await.expect("a connection");
             let body = Doc::new().service("iCloud Backup").json();
             let head =
@@ -68,31 +68,31 @@ fn a_document_is_read_beside_the_loops() {
                 client.read_buf(&mut request).await.expect("a request");
             }
             client.write_all((head + &body).as_bytes()).await.expect("a reader");
-            client.read_to_end(&mut request).await.expect("an end of the connection");
+            client.read_to_end(&mut request).await.expect("the end of the connection");
             for _ in 0..100 {
                 yield_now().await;
             }
         };
         tokio::select! {
             biased;
-            look = &mut look => panic!("it was read by the thread of the loops: {look:?}"),
-            () = answered => {}
+            result = &mut fetch => panic!("parsed on the thread of the loops: {result:?}"),
+            () = responded => {}
         }
-        let_go.send(()).expect("the busy thread");
-        look.await.expect("a document");
+        release.send(()).expect("the busy thread");
+        fetch.await.expect("a document");
     });
 }
 
 #[test]
-fn a_recording_is_written_beside_the_loops() {
-    beside(async |let_go| {
+fn writes_recordings_on_another_thread() {
+    with_busy_blocking_thread(async |release| {
         let folder = TempDir::new().expect("a folder");
         let path = folder.path().join("feed.jsonl");
         let mut recorder = Recorder::new(&path);
         let mut record = pin!(recorder.record(at(0), Some("{}"), Recorded::default(), false));
         assert!(record.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         assert!(!path.exists());
-        let_go.send(()).expect("the busy thread");
+        release.send(()).expect("the busy thread");
         record.await.expect("written");
         assert!(path.exists());
     });
@@ -102,18 +102,18 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_777_975_200 + second).expect("a time")
 }
 
-/// Apple, and a poller on a database of its own, in state where there is such a place.
-struct Sim {
+/// A feed and a database, in memory if possible.
+struct Fixture {
     apple: Apple,
     folder: TempDir,
     store: Store,
 }
 
-impl Sim {
-    async fn found() -> Sim {
+impl Fixture {
+    async fn new() -> Fixture {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder");
         let store = Store::open(folder.path(), at(0)).expect("a database").store;
-        Sim { apple: Apple::start().await, folder, store }
+        Fixture { apple: Apple::start().await, folder, store }
     }
 
     /// Returns a poller in the state after a start.
@@ -137,20 +137,19 @@ impl Sim {
     async fn show(&self, poller: &mut Poller, doc: &Doc, seconds: &[i64]) {
         self.apple.show(&doc.json());
         for second in seconds {
-            let looked = poller.once(&self.store, at(*second), Elapsed::default(), 0.5).await;
-            assert_eq!(looked.trouble, None);
+            let report = poller.once(&self.store, at(*second), Elapsed::default(), 0.5).await;
+            assert_eq!(report.trouble, None);
         }
     }
 
-    /// The keys of all changes. Each was put into the outbox of every channel that hears of it, and its
-    /// outage is in the beliefs.
-    async fn whole(&self, store: &Store) -> BTreeSet<String> {
+    /// Checks that each change has its deliveries and its outage. Returns the keys of all changes.
+    async fn check_consistent(&self, store: &Store) -> BTreeSet<String> {
         let changes = store.changes(&ChangeFilter::default()).await.expect("changes");
         let deliveries = store.deliveries(true).await.expect("deliveries");
-        let told = changes.iter().filter(|stored| stored.change.kind.is_told()).count();
-        assert_eq!(deliveries.len(), CHANNELS * told, "a change and its deliveries are apart");
+        let announced = changes.iter().filter(|stored| stored.change.kind.is_told()).count();
+        assert_eq!(deliveries.len(), CHANNELS * announced, "a change lacks its deliveries");
         let outages = store.outages(&feed(), Timestamp::MIN).await.expect("outages");
-        assert_eq!(outages.len(), changes.len(), "a change and its outage are apart");
+        assert_eq!(outages.len(), changes.len(), "a change lacks its outage");
         let keys: BTreeSet<String> = changes.iter().map(|stored| stored.change.key()).collect();
         assert_eq!(keys.len(), changes.len());
         keys
@@ -171,86 +170,87 @@ fn flood(status: &str) -> Doc {
 
 /// Up to 2,000 outages of one document were once one transaction.
 #[tokio::test]
-async fn between_the_slices_of_a_flood_others_have_their_turn() {
-    let sim = Sim::found().await;
-    let mut poller = sim.poller().await;
-    sim.show(&mut poller, &calm(), &[0]).await;
-    let seen = Rc::new(RefCell::new(Vec::new()));
+async fn other_tasks_run_between_the_slices_of_a_flood() {
+    let fixture = Fixture::new().await;
+    let mut poller = fixture.poller().await;
+    fixture.show(&mut poller, &calm(), &[0]).await;
+    let counts = Rc::new(RefCell::new(Vec::new()));
     LocalSet::new()
         .run_until(async {
             let reader =
-                Store::open_existing(sim.folder.path(), false).expect("readable").expect("a database");
-            let noted = Rc::clone(&seen);
+                Store::open_existing(fixture.folder.path(), false).expect("readable").expect("a database");
+            let counts = Rc::clone(&counts);
             let other = spawn_local(async move {
                 loop {
                     let changes = reader.changes(&ChangeFilter::default()).await.expect("changes");
-                    noted.borrow_mut().push(changes.len());
+                    counts.borrow_mut().push(changes.len());
                     yield_now().await;
                 }
             });
-            sim.show(&mut poller, &flood("ongoing"), &[60, 120]).await;
+            fixture.show(&mut poller, &flood("ongoing"), &[60, 120]).await;
             other.abort();
         })
         .await;
-    assert_eq!(sim.whole(&sim.store).await.len(), OUTAGES);
-    let seen = seen.borrow();
-    assert!(seen.windows(2).all(|turns| turns[1] - turns[0] <= AT_ONCE), "{seen:?}");
-    let turns: BTreeSet<usize> = seen.iter().copied().collect();
-    assert!(turns.len() >= OUTAGES / AT_ONCE, "{turns:?}");
+    assert_eq!(fixture.check_consistent(&fixture.store).await.len(), OUTAGES);
+    let counts = counts.borrow();
+    assert!(counts.windows(2).all(|turns| turns[1] - turns[0] <= SLICE), "{counts:?}");
+    let turns: BTreeSet<usize> = counts.iter().copied().collect();
+    assert!(turns.len() >= OUTAGES / SLICE, "{turns:?}");
 }
 
 /// Otherwise memory would hold every id that Apple ever listed.
 #[tokio::test]
-async fn what_is_over_and_not_listed_is_not_kept_in_memory() {
-    let sim = Sim::found().await;
-    let mut poller = sim.poller().await;
-    sim.show(&mut poller, &calm(), &[0]).await;
-    sim.show(&mut poller, &flood("resolved"), &[60, 120]).await;
+async fn drops_ended_unlisted_outages_from_memory() {
+    let fixture = Fixture::new().await;
+    let mut poller = fixture.poller().await;
+    fixture.show(&mut poller, &calm(), &[0]).await;
+    fixture.show(&mut poller, &flood("resolved"), &[60, 120]).await;
     assert_eq!(poller.state.beliefs.outages.len(), OUTAGES);
-    sim.show(&mut poller, &calm(), &[180]).await;
+    fixture.show(&mut poller, &calm(), &[180]).await;
     assert!(poller.state.beliefs.outages.is_empty());
-    sim.show(&mut poller, &flood("resolved"), &[240, 300]).await;
-    assert_eq!(sim.whole(&sim.store).await.len(), OUTAGES, "told once");
+    fixture.show(&mut poller, &flood("resolved"), &[240, 300]).await;
+    assert_eq!(fixture.check_consistent(&fixture.store).await.len(), OUTAGES, "announced once");
 }
 
-/// Dies between two slices, at each place, and goes on after a start.
-async fn cut(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
-    let mut cuts = 0;
+/// Interrupts a poll after each slice and restarts.
+async fn check_interruptions(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
+    let mut interruptions = 0;
     for turns in 0.. {
-        let sim = Sim::found().await;
-        let mut poller = sim.poller().await;
+        let fixture = Fixture::new().await;
+        let mut poller = fixture.poller().await;
         for (doc, seconds) in first {
-            sim.show(&mut poller, doc, seconds).await;
+            fixture.show(&mut poller, doc, seconds).await;
         }
-        sim.apple.show(&doc.json());
-        let fetched = poller.fetch(&sim.store, at(180), Elapsed::default()).await;
-        let mut complete = Box::pin(poller.complete(&sim.store, fetched, at(180), 0.5));
+        fixture.apple.show(&doc.json());
+        let fetched = poller.fetch(&fixture.store, at(180), Elapsed::default()).await;
+        let mut complete = Box::pin(poller.complete(&fixture.store, fetched, at(180), 0.5));
         let mut context = Context::from_waker(Waker::noop());
         let is_over = (0..=turns).any(|_| matches!(complete.as_mut().poll(&mut context), Poll::Ready(_)));
         drop(complete);
-        let before = sim.whole(&sim.store).await;
-        cuts += usize::from(!before.is_empty() && before.len() < OUTAGES);
+        let before = fixture.check_consistent(&fixture.store).await;
+        interruptions += usize::from(!before.is_empty() && before.len() < OUTAGES);
 
-        let mut poller = sim.poller().await;
-        sim.show(&mut poller, doc, &[240, 300]).await;
-        let after = sim.whole(&sim.store).await;
+        let mut poller = fixture.poller().await;
+        fixture.show(&mut poller, doc, &[240, 300]).await;
+        let after = fixture.check_consistent(&fixture.store).await;
         assert!(before.is_subset(&after) && after.len() == OUTAGES, "{turns}: {} of {OUTAGES}", after.len());
-        let kinds = sim.store.changes(&ChangeFilter::default()).await.expect("changes");
+        let kinds = fixture.store.changes(&ChangeFilter::default()).await.expect("changes");
         assert!(kinds.iter().all(|stored| stored.change.kind == kind), "{turns}");
         if is_over {
             break;
         }
     }
-    assert_eq!(cuts, OUTAGES / AT_ONCE);
+    assert_eq!(interruptions, OUTAGES / SLICE);
 }
 
 #[tokio::test]
-async fn a_kill_between_two_slices_loses_and_repeats_nothing() {
-    cut(&[(calm(), &[0]), (flood("ongoing"), &[60])], &flood("ongoing"), ChangeKind::Began).await;
+async fn a_kill_between_slices_neither_loses_nor_repeats_changes() {
+    check_interruptions(&[(calm(), &[0]), (flood("ongoing"), &[60])], &flood("ongoing"), ChangeKind::Began)
+        .await;
 }
 
 /// Outages that ended before the first document are history, even if its poll is interrupted.
 #[tokio::test]
-async fn a_kill_between_two_slices_of_the_first_document_announces_nothing() {
-    cut(&[], &flood("resolved"), ChangeKind::Noted).await;
+async fn a_kill_between_slices_of_the_first_document_announces_nothing() {
+    check_interruptions(&[], &flood("resolved"), ChangeKind::Noted).await;
 }

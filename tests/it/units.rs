@@ -67,7 +67,7 @@ fn analyze(arguments: &[&str]) -> Option<(bool, String)> {
     let output = match Command::new("systemd-analyze").args(arguments).env("SYSTEMD_COLORS", "0").output() {
         Ok(output) => output,
         Err(_) => {
-            println!("systemd-analyze is missing: not judged");
+            println!("systemd-analyze is missing: not checked");
             return None;
         }
     };
@@ -88,17 +88,17 @@ fn installed(unit: &str, drop_ins: &[&str]) -> (TempDir, PathBuf) {
     let text = text.replace("/usr/local/bin/statusd", program).replace("%h/.cargo/bin/statusd", program);
     let target = directory.path().join("statusd.service");
     fs::write(&target, text).expect("a unit");
-    let beside = directory.path().join("statusd.service.d");
-    fs::create_dir(&beside).expect("a directory");
+    let drop_in_directory = directory.path().join("statusd.service.d");
+    fs::create_dir(&drop_in_directory).expect("a directory");
     for drop_in in drop_ins {
         let name = Path::new(drop_in).file_name().expect("a name");
-        fs::copy(path(drop_in), beside.join(name)).expect("a drop-in");
+        fs::copy(path(drop_in), drop_in_directory.join(name)).expect("a drop-in");
     }
     (directory, target)
 }
 
 #[test]
-fn both_say_what_the_program_relies_on() {
+fn units_set_every_option_the_program_relies_on() {
     for name in [SYSTEM, USER] {
         let unit = read(name);
         let service = |key| value(&unit, "Service", key);
@@ -129,7 +129,7 @@ fn both_say_what_the_program_relies_on() {
 }
 
 #[test]
-fn a_drop_in_takes_back_only_what_the_unit_sets() {
+fn drop_ins_override_only_keys_that_the_unit_sets() {
     let user = read(USER);
     let drop_in = read("systemd/no-user-namespaces.conf");
     for key in drop_in["Service"].keys() {
@@ -137,7 +137,7 @@ fn a_drop_in_takes_back_only_what_the_unit_sets() {
     }
     assert_eq!(drop_in.keys().collect::<Vec<_>>(), ["Service"]);
     let reload = read("systemd/notify-reload.conf");
-    assert_eq!(value(&reload, "Service", "ExecReload"), "", "the manager sends the signal itself");
+    assert_eq!(value(&reload, "Service", "ExecReload"), "", "systemd sends the signal itself");
 }
 
 /// Checks that systemd accepts the unit without a warning.
@@ -145,12 +145,12 @@ fn a_drop_in_takes_back_only_what_the_unit_sets() {
 fn check_known(unit: &str, drop_ins: &[&str]) {
     let (_directory, target) = installed(unit, drop_ins);
     let target = target.display().to_string();
-    let Some((is_content, text)) = analyze(&["verify", "--man=no", &target]) else { return };
-    assert!(is_content && text.trim().is_empty(), "{unit} with {drop_ins:?}:\n{text}");
+    let Some((is_ok, text)) = analyze(&["verify", "--man=no", &target]) else { return };
+    assert!(is_ok && text.trim().is_empty(), "{unit} with {drop_ins:?}:\n{text}");
 }
 
 #[test]
-fn the_manager_knows_every_key() {
+fn systemd_knows_every_key() {
     check_known(SYSTEM, &[]);
     check_known(USER, &[]);
     let Some(version) = version() else { return };
@@ -163,19 +163,18 @@ fn the_manager_knows_every_key() {
 fn check_exposure(unit: &str, max: u32) {
     let (_directory, target) = installed(unit, &[]);
     let (threshold, target) = (format!("--threshold={max}"), target.display().to_string());
-    let Some((is_content, text)) =
-        analyze(&["security", "--offline=true", "--no-pager", &threshold, &target])
+    let Some((is_ok, text)) = analyze(&["security", "--offline=true", "--no-pager", &threshold, &target])
     else {
         return;
     };
     let score = text.lines().find(|line| line.contains("Overall exposure level"));
     let score = score.unwrap_or_else(|| panic!("{unit}: no score:\n{text}"));
     println!("{unit}: {}", score.trim_start_matches(['→', ' ']));
-    assert!(is_content, "{unit}: more than {}.{}:\n{text}", max / 10, max % 10);
+    assert!(is_ok, "{unit}: more than {}.{}:\n{text}", max / 10, max % 10);
 }
 
 #[test]
-fn the_exposure_is_as_promised() {
+fn exposure_scores_stay_within_their_limits() {
     check_exposure(SYSTEM, SYSTEM_EXPOSED_MAX);
     check_exposure(USER, USER_EXPOSED_MAX);
 }

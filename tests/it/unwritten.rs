@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
-use crate::process::{Daemon, Home, configuration, within};
+use crate::process::{Daemon, Home, configuration, wait_for};
 use statusd::store::{DATABASE, StoredDelivery};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,20 +18,20 @@ use tokio::net::{TcpListener, TcpStream};
 /// Set in the mount namespace.
 const MARK: &str = "STATUSD_TEST_DISK";
 
-/// Runs the test `inner` of this test program with mounts of its own.
-fn apart(inner: &str) {
+/// Runs the test `inner` in a mount namespace.
+fn run_isolated(inner: &str) {
     let output = std::process::Command::new("unshare")
         .args(["--map-root-user", "--mount"])
         .arg(std::env::current_exe().expect("this program"))
         .args(["--exact", &format!("unwritten::{inner}"), "--ignored", "--nocapture"])
         .env(MARK, "1")
         .output()
-        .expect("unshare (util-linux) is there: scripts/test installs it");
+        .expect("unshare (util-linux), installed by scripts/test");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(
         output.status.success() && out.contains("1 passed"),
-        "{inner} did not pass with mounts of its own. Where it says that something is not permitted, this \
-         system allows no namespaces: run the tests as root or allow user namespaces.\n{out}\n{err}"
+        "{inner} failed in its mount namespace. If an operation was not permitted, run the tests as root or \
+         allow user namespaces.\n{out}\n{err}"
     );
 }
 
@@ -40,16 +40,16 @@ struct Disk(PathBuf);
 
 impl Disk {
     fn mount(home: &Home) -> Disk {
-        assert!(std::env::var_os(MARK).is_some(), "only for its partner to run, with mounts of its own");
+        assert!(std::env::var_os(MARK).is_some(), "only the outer test may run this test");
         fs::create_dir(home.state()).expect("a directory");
         let disk = Disk(home.state());
         disk.run(&["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"]);
         disk
     }
 
-    fn run(&self, words: &[&str]) {
-        let status = std::process::Command::new(words[0]).args(&words[1..]).arg(&self.0).status();
-        assert!(status.expect("it starts").success(), "{words:?}");
+    fn run(&self, command: &[&str]) {
+        let status = std::process::Command::new(command[0]).args(&command[1..]).arg(&self.0).status();
+        assert!(status.expect("the command starts").success(), "{command:?}");
     }
 
     /// Fills the disk. Truncates the write-ahead log first, so that it has no space to reuse.
@@ -76,19 +76,19 @@ async fn delivery(home: &Home) -> StoredDelivery {
     home.deliveries().await.remove(0)
 }
 
-/// The only delivery, once its outcome is written.
-async fn settled(home: &Home) -> StoredDelivery {
+/// Waits until the outcome of the only delivery is recorded.
+async fn wait_until_settled(home: &Home) -> StoredDelivery {
     let settled = async {
         loop {
             let delivery = delivery(home).await;
             if delivery.state != "pending" {
                 return delivery;
             }
-            // Whoever asks wakes the outbox.
-            home.ask(&["status"]).await;
+            // A status request wakes the outbox.
+            home.run(&["status"]).await;
         }
     };
-    within("a written outcome", settled).await
+    wait_for("a recorded outcome", settled).await
 }
 
 /// A webhook server that responds on request of the test.
@@ -105,9 +105,9 @@ impl Receiver {
         format!("{quiet}[channel.webhook.slow]\nurl = \"http://{address}/\"\n")
     }
 
-    /// The next message: the connection, and its key.
-    async fn takes(&self) -> (TcpStream, String) {
-        let (mut stream, _) = within("a message", self.0.accept()).await.expect("a connection");
+    /// Accepts the next message. Returns the connection and the key.
+    async fn accept(&self) -> (TcpStream, String) {
+        let (mut stream, _) = wait_for("a message", self.0.accept()).await.expect("a connection");
         let (mut request, mut buffer) = (String::new(), [0; 4096]);
         while !request.ends_with('}') {
             let read = stream.read(&mut buffer).await.expect("a request");
@@ -118,18 +118,18 @@ impl Receiver {
         (stream, key.expect("a key").to_owned())
     }
 
-    async fn answers(&self, mut stream: TcpStream) {
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("an answer");
+    async fn respond(&self, mut stream: TcpStream) {
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("a response");
     }
 
-    /// Nobody has come since.
-    fn is_left_alone(&self) -> bool {
+    /// Returns true if no client has connected since.
+    fn is_quiet(&self) -> bool {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         self.0.poll_accept(&mut context).is_pending()
     }
 }
 
-async fn stage() -> (Apple, Receiver, Home, Disk) {
+async fn set_up() -> (Apple, Receiver, Home, Disk) {
     let apple = Apple::start().await;
     apple.show(&Doc::new().service("iCloud Backup").json());
     let receiver = Receiver::listen().await;
@@ -140,63 +140,63 @@ async fn stage() -> (Apple, Receiver, Home, Disk) {
     (apple, receiver, home, disk)
 }
 
-/// Once the peer has taken the message and nothing can be written.
-async fn unwritten(daemon: &mut Daemon, receiver: &Receiver, apple: &Apple, disk: &Disk) -> String {
-    let (stream, key) = receiver.takes().await;
+/// Fills the disk during a delivery, and waits for the error. Returns the key of the message.
+async fn fail_to_record(daemon: &mut Daemon, receiver: &Receiver, apple: &Apple, disk: &Disk) -> String {
+    let (stream, key) = receiver.accept().await;
     // A quiet poll writes nothing; the one before may still have something to write.
-    within("a quiet poll", apple.asked(apple.requests().len() + 2)).await;
+    wait_for("a quiet poll", apple.wait_for_requests(apple.requests().len() + 2)).await;
     disk.fill();
-    receiver.answers(stream).await;
-    let line = daemon.says("cannot record the outcome of a message").await;
+    receiver.respond(stream).await;
+    let line = daemon.wait_for_log("cannot record the outcome of a message").await;
     assert!(line.contains("the disk is full"), "{line}");
     key
 }
 
 #[test]
-fn on_a_full_disk_nothing_is_repeated_not_even_by_a_reload() {
-    apart("on_a_full_disk_nothing_is_repeated_not_even_by_a_reload_inside");
+fn a_full_disk_causes_no_resend_even_after_a_reload() {
+    run_isolated("a_full_disk_causes_no_resend_even_after_a_reload_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it"]
-async fn on_a_full_disk_nothing_is_repeated_not_even_by_a_reload_inside() {
-    let (apple, receiver, home, disk) = stage().await;
+#[ignore = "its outer test runs it in a mount namespace"]
+async fn a_full_disk_causes_no_resend_even_after_a_reload_inside() {
+    let (apple, receiver, home, disk) = set_up().await;
     let mut daemon = home.start();
-    unwritten(&mut daemon, &receiver, &apple, &disk).await;
+    fail_to_record(&mut daemon, &receiver, &apple, &disk).await;
     daemon.signal("HUP").await;
-    daemon.says("the configuration was read anew").await;
-    within("a poll", apple.asked(apple.requests().len() + 1)).await;
+    daemon.wait_for_log("reloaded the configuration").await;
+    wait_for("a poll", apple.wait_for_requests(apple.requests().len() + 1)).await;
     assert_eq!(delivery(&home).await.state, "pending");
 
     disk.clear();
-    let delivery = settled(&home).await;
+    let delivery = wait_until_settled(&home).await;
     assert_eq!((delivery.state.as_str(), delivery.attempts), ("sent", 1));
-    assert!(receiver.is_left_alone());
+    assert!(receiver.is_quiet());
     daemon.stop().await;
 }
 
 #[test]
-fn a_stop_writes_what_can_be_written_and_otherwise_the_same_message_comes_again() {
-    apart("a_stop_writes_what_can_be_written_and_otherwise_the_same_message_comes_again_inside");
+fn a_stop_records_the_outcome_or_the_next_start_resends() {
+    run_isolated("a_stop_records_the_outcome_or_the_next_start_resends_inside");
 }
 
 #[tokio::test]
-#[ignore = "its partner runs it"]
-async fn a_stop_writes_what_can_be_written_and_otherwise_the_same_message_comes_again_inside() {
-    let (apple, receiver, home, disk) = stage().await;
+#[ignore = "its outer test runs it in a mount namespace"]
+async fn a_stop_records_the_outcome_or_the_next_start_resends_inside() {
+    let (apple, receiver, home, disk) = set_up().await;
     let mut daemon = home.start();
-    let key = unwritten(&mut daemon, &receiver, &apple, &disk).await;
+    let key = fail_to_record(&mut daemon, &receiver, &apple, &disk).await;
     let log = daemon.stop().await;
-    assert!(log.contains("stopped with a message on its way: the next start sends it again"), "{log}");
+    assert!(log.contains("stopped while a message was being sent: the next start sends it again"), "{log}");
     assert_eq!(delivery(&home).await.attempts, 1);
 
     disk.clear();
     let mut daemon = home.start();
-    assert_eq!(unwritten(&mut daemon, &receiver, &apple, &disk).await, key);
+    assert_eq!(fail_to_record(&mut daemon, &receiver, &apple, &disk).await, key);
     disk.clear();
     let log = daemon.stop().await;
-    assert!(!log.contains("on its way"), "{log}");
+    assert!(!log.contains("being sent"), "{log}");
     let delivery = delivery(&home).await;
     assert_eq!((delivery.state.as_str(), delivery.attempts), ("sent", 2));
-    assert!(receiver.is_left_alone());
+    assert!(receiver.is_quiet());
 }

@@ -3,7 +3,7 @@
 use crate::common;
 use std::path::Path;
 
-use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
+use crate::common::http_server::{ClosedPort, HttpServer, Reply, Request};
 use statusd::channel::Transport as _;
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Notice, SendOutcome};
@@ -45,28 +45,28 @@ fn webhook(url: &str) -> Webhook {
 
 /// Sends a notice, and returns the outcome of this reply and the request.
 async fn exchange(reply: Reply) -> (SendOutcome, Request) {
-    let mut peer = HttpServer::start([reply]).await;
-    let mut webhook = webhook(&peer.url(PATH));
-    let answer = webhook.send(&notice()).await;
-    let request = peer.next().await;
-    assert!(peer.is_quiet(), "one send is one request");
-    check_words(answer.words());
-    (answer, request)
+    let mut server = HttpServer::start([reply]).await;
+    let mut webhook = webhook(&server.url(PATH));
+    let outcome = webhook.send(&notice()).await;
+    let request = server.next().await;
+    assert!(server.is_quiet(), "one send is one request");
+    check_detail(outcome.detail());
+    (outcome, request)
 }
 
 #[track_caller]
-fn check_words(words: &str) {
+fn check_detail(detail: &str) {
     for secret in [TOKEN, "T000PATHSECRET", "QUERYSECRET"] {
-        assert!(!words.contains(secret), "{words}");
+        assert!(!detail.contains(secret), "{detail}");
     }
-    assert!(words.starts_with("127.0.0.1 ") && !words.contains(char::is_control), "{words}");
+    assert!(detail.starts_with("127.0.0.1 ") && !detail.contains(char::is_control), "{detail}");
 }
 
 #[tokio::test]
-async fn the_request_is_as_documented() {
-    let (answer, request) = exchange(Reply::status(204)).await;
-    let words = "127.0.0.1 answers 204 No Content".to_owned();
-    assert_eq!(answer, SendOutcome::Delivered { receipt: None, words });
+async fn request_matches_the_documentation() {
+    let (outcome, request) = exchange(Reply::status(204)).await;
+    let detail = "127.0.0.1 returned 204 No Content".to_owned();
+    assert_eq!(outcome, SendOutcome::Delivered { receipt: None, detail });
     assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", PATH));
     assert_eq!(request.body, PAYLOAD.as_bytes());
     for (header, value) in [
@@ -81,10 +81,10 @@ async fn the_request_is_as_documented() {
 }
 
 #[tokio::test]
-async fn without_secrets_nothing_is_signed_or_claimed() {
-    let mut peer = HttpServer::start([Reply::status(200)]).await;
+async fn sends_no_credentials_or_signature_without_secrets() {
+    let mut server = HttpServer::start([Reply::status(200)]).await;
     let settings = Settings {
-        url: peer.url("/"),
+        url: server.url("/"),
         bearer_token: None,
         bearer_token_file: None,
         hmac_secret: None,
@@ -92,96 +92,99 @@ async fn without_secrets_nothing_is_signed_or_claimed() {
     };
     let mut webhook = Webhook::new(&settings, &|_| panic!("no file to read")).expect("a webhook");
     webhook.send(&notice()).await;
-    let request = peer.next().await;
+    let request = server.next().await;
     assert_eq!((request.header("authorization"), request.header("x-statusd-signature")), (None, None));
 }
 
 #[tokio::test]
-async fn every_try_sends_the_same_bytes() {
-    let mut peer = HttpServer::start([Reply::status(500), Reply::status(200)]).await;
-    let mut webhook = webhook(&peer.url(PATH));
+async fn every_attempt_sends_the_same_bytes() {
+    let mut server = HttpServer::start([Reply::status(500), Reply::status(200)]).await;
+    let mut webhook = webhook(&server.url(PATH));
     assert!(matches!(webhook.send(&notice()).await, SendOutcome::Transient { .. }));
     assert!(matches!(webhook.send(&notice()).await, SendOutcome::Delivered { .. }));
-    assert_eq!(peer.next().await, peer.next().await);
+    assert_eq!(server.next().await, server.next().await);
 }
 
 #[tokio::test]
-async fn a_wish_to_wait_is_passed_on() {
-    let (answer, _) = exchange(Reply::status(429).with_header("Retry-After", "3600")).await;
+async fn honours_retry_after() {
+    let (outcome, _) = exchange(Reply::status(429).with_header("Retry-After", "3600")).await;
     assert!(
-        matches!(answer, SendOutcome::Transient { after_s: Some(3600), reached: true, .. }),
-        "{answer:?}"
+        matches!(outcome, SendOutcome::Transient { after_s: Some(3600), reached: true, .. }),
+        "{outcome:?}"
     );
 
-    let (answer, _) =
+    let (outcome, _) =
         exchange(Reply::status(503).with_header("Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT")).await;
-    assert!(matches!(answer, SendOutcome::Transient { after_s: Some(1..), .. }), "{answer:?}");
+    assert!(matches!(outcome, SendOutcome::Transient { after_s: Some(1..), .. }), "{outcome:?}");
 
-    let (answer, _) = exchange(Reply::status(503).with_header("Retry-After", "\u{e9}t\u{e9}")).await;
-    assert!(matches!(answer, SendOutcome::Transient { after_s: None, .. }), "{answer:?}");
+    let (outcome, _) = exchange(Reply::status(503).with_header("Retry-After", "\u{e9}t\u{e9}")).await;
+    assert!(matches!(outcome, SendOutcome::Transient { after_s: None, .. }), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn a_refusal_is_final_and_repeats_the_reason_without_secrets() {
+async fn a_refusal_is_permanent_and_quotes_a_redacted_reason() {
     let body = format!("Cannot POST {PATH}:\r\n\u{1b}[31mtoken {TOKEN} is unknown");
-    let (answer, _) = exchange(Reply::status(401).with_body(body)).await;
-    let words = "127.0.0.1 answers 401 Unauthorized; the receiver wants other credentials; check the token in \
-                 the config. It says: Cannot POST ***?***: [31mtoken *** is unknown";
-    assert_eq!(answer, SendOutcome::Permanent { words: words.to_owned() });
+    let (outcome, _) = exchange(Reply::status(401).with_body(body)).await;
+    let detail = "127.0.0.1 returned 401 Unauthorized; the server requires other credentials; check the token in \
+                 the config. Response: Cannot POST ***?***: [31mtoken *** is unknown";
+    assert_eq!(outcome, SendOutcome::Permanent { detail: detail.to_owned() });
 }
 
 #[tokio::test]
-async fn a_redirect_is_not_followed() {
+async fn does_not_follow_redirects() {
     let elsewhere = HttpServer::start([Reply::status(200)]).await;
-    let (answer, _) =
+    let (outcome, _) =
         exchange(Reply::status(307).with_header("Location", elsewhere.url("/T000PATHSECRET"))).await;
-    assert!(matches!(answer, SendOutcome::Permanent { .. }), "{answer:?}");
-    assert!(answer.words().contains("write the final address into the config"), "{answer:?}");
+    assert!(matches!(outcome, SendOutcome::Permanent { .. }), "{outcome:?}");
+    assert!(outcome.detail().contains("write the final address into the config"), "{outcome:?}");
     assert!(elsewhere.is_quiet());
 }
 
 #[tokio::test]
-async fn a_long_or_binary_reason_is_harmless() {
-    let (answer, _) = exchange(Reply::status(500).with_body("\u{202e}long ".repeat(1_000_000))).await;
-    assert!(answer.words().chars().count() < 300 && answer.words().ends_with('…'), "{answer:?}");
+async fn truncates_and_sanitises_the_reason() {
+    let (outcome, _) = exchange(Reply::status(500).with_body("\u{202e}long ".repeat(1_000_000))).await;
+    assert!(outcome.detail().chars().count() < 300 && outcome.detail().ends_with('…'), "{outcome:?}");
 
     let late = format!("{}late", "\u{1}".repeat(4096));
-    let (answer, _) = exchange(Reply::status(500).with_body(late)).await;
-    assert!(!answer.words().contains("late"), "no more than 4 KiB are read: {answer:?}");
+    let (outcome, _) = exchange(Reply::status(500).with_body(late)).await;
+    assert!(!outcome.detail().contains("late"), "no more than 4 KiB are read: {outcome:?}");
 
-    let (answer, _) = exchange(Reply::status(500).with_body([0xff, 0x00, 0x1b, b'x'])).await;
-    assert!(answer.words().ends_with("It says: \u{fffd}x"), "{answer:?}");
+    let (outcome, _) = exchange(Reply::status(500).with_body([0xff, 0x00, 0x1b, b'x'])).await;
+    assert!(outcome.detail().ends_with("Response: \u{fffd}x"), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn only_a_peer_that_was_never_reached_counts_as_such() {
-    let nobody = Nobody::new();
-    let answer = webhook(&format!("http://{}{PATH}", nobody.address)).send(&notice()).await;
-    let SendOutcome::Transient { after_s: None, reached: false, words } = &answer else {
-        panic!("{answer:?}")
+async fn distinguishes_unreachable_servers_from_reset_connections() {
+    let closed_port = ClosedPort::new();
+    let outcome = webhook(&format!("http://{}{PATH}", closed_port.address)).send(&notice()).await;
+    let SendOutcome::Transient { after_s: None, reached: false, detail } = &outcome else {
+        panic!("{outcome:?}")
     };
-    check_words(words);
-    assert!(words.contains("cannot be reached: connection refused"), "{words}");
+    check_detail(detail);
+    assert!(detail.contains("cannot be reached: connection refused"), "{detail}");
 
     for reply in [Reply::ResetBeforeReading, Reply::ResetAfterReading] {
-        let (answer, _) = exchange(reply).await;
-        assert!(matches!(answer, SendOutcome::Transient { after_s: None, reached: true, .. }), "{answer:?}");
+        let (outcome, _) = exchange(reply).await;
+        assert!(
+            matches!(outcome, SendOutcome::Transient { after_s: None, reached: true, .. }),
+            "{outcome:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
+async fn malformed_responses_are_unclear_and_broken_connections_transient() {
     for bytes in
         [&b"220 mail.test ESMTP\r\n"[..], b"HTTP/1.1 two hundred\r\n\r\n", b"\xff\xfe\r\n\r\n", b"ok\n\n"]
     {
-        let (answer, _) = exchange(Reply::Raw(bytes)).await;
-        let SendOutcome::Unclear { words } = &answer else { panic!("{bytes:?}: {answer:?}") };
-        check_words(words);
-        assert!(words.contains("got it and answers what is not HTTP"), "{words}");
+        let (outcome, _) = exchange(Reply::Raw(bytes)).await;
+        let SendOutcome::Unclear { detail } = &outcome else { panic!("{bytes:?}: {outcome:?}") };
+        check_detail(detail);
+        assert!(detail.contains("did not respond with HTTP"), "{detail}");
     }
     for bytes in [&b""[..], b"HTTP/1.1 20"] {
-        let (answer, _) = exchange(Reply::Raw(bytes)).await;
-        assert!(matches!(answer, SendOutcome::Transient { reached: true, .. }), "{bytes:?}: {answer:?}");
+        let (outcome, _) = exchange(Reply::Raw(bytes)).await;
+        assert!(matches!(outcome, SendOutcome::Transient { reached: true, .. }), "{bytes:?}: {outcome:?}");
     }
     // Only the status counts, even if the rest is malformed.
     for bytes in [
@@ -189,48 +192,48 @@ async fn an_answer_that_is_no_http_is_unclear_and_one_that_breaks_off_is_not() {
         b"HTTP/1.0 202\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 \xe4\r\n\r\n",
     ] {
-        let (answer, _) = exchange(Reply::Raw(bytes)).await;
-        assert!(matches!(answer, SendOutcome::Delivered { .. }), "{bytes:?}: {answer:?}");
+        let (outcome, _) = exchange(Reply::Raw(bytes)).await;
+        assert!(matches!(outcome, SendOutcome::Delivered { .. }), "{bytes:?}: {outcome:?}");
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_never_answers_is_left_after_the_deadline() {
-    let mut peer = HttpServer::start([Reply::Never]).await;
-    let mut webhook = webhook(&peer.url(PATH));
+async fn times_out_if_the_server_never_responds() {
+    let mut server = HttpServer::start([Reply::Never]).await;
+    let mut webhook = webhook(&server.url(PATH));
     let notice = notice();
-    let silence = async {
-        peer.next().await;
-        // Nothing is left to happen but the deadline: the clock jumps there.
+    let pause = async {
+        server.next().await;
+        // Only the timeout remains, so the paused clock jumps to it.
         tokio::time::pause();
     };
-    let (answer, ()) = tokio::join!(webhook.send(&notice), silence);
-    let words = "127.0.0.1 gave no answer within 20 s".to_owned();
-    assert_eq!(answer, SendOutcome::Transient { after_s: None, reached: true, words });
+    let (outcome, ()) = tokio::join!(webhook.send(&notice), pause);
+    let detail = "127.0.0.1 did not respond within 20 s".to_owned();
+    assert_eq!(outcome, SendOutcome::Transient { after_s: None, reached: true, detail });
 }
 
 #[tokio::test]
 async fn a_status_counts_even_if_its_body_breaks_off() {
-    let (answer, _) = exchange(Reply::CutBody(404)).await;
+    let (outcome, _) = exchange(Reply::CutBody(404)).await;
     assert!(
-        matches!(&answer, SendOutcome::Permanent { words } if words.ends_with("It says: half")),
-        "{answer:?}"
+        matches!(&outcome, SendOutcome::Permanent { detail } if detail.ends_with("Response: half")),
+        "{outcome:?}"
     );
     assert!(matches!(exchange(Reply::CutBody(200)).await.0, SendOutcome::Delivered { .. }));
 }
 
 #[tokio::test]
-async fn no_secret_is_logged_or_printed() {
+async fn redacts_secrets_in_logs_and_debug_output() {
     let log = common::log::everything();
     exchange(Reply::status(200)).await;
     exchange(Reply::status(403).with_body(TOKEN)).await;
     exchange(Reply::ResetAfterReading).await;
-    let nobody = Nobody::new();
-    let mut unreached = webhook(&format!("http://{}{PATH}", nobody.address));
+    let closed_port = ClosedPort::new();
+    let mut unreached = webhook(&format!("http://{}{PATH}", closed_port.address));
     unreached.send(&notice()).await;
 
     let logged: String = log.try_iter().collect();
-    assert!(logged.contains("127.0.0.1"), "the libraries' lines are seen: {logged}");
+    assert!(logged.contains("127.0.0.1"), "the log contains the lines of libraries: {logged}");
     let printed = format!("{unreached:?} {unreached:#?} {logged}");
     for secret in [TOKEN, "T000PATHSECRET", "QUERYSECRET"] {
         assert!(!printed.contains(secret), "{printed}");

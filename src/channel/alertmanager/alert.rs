@@ -8,21 +8,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::super::Snapshot;
-use crate::model::{Edition, EventKind, FeedHealth, Outage, Phase};
-use crate::text;
+use super::super::snapshot::Snapshot;
+use super::subject::{Subject, is_maintenance};
+use crate::model::{Edition, FeedHealth, Phase};
 
-/// What tells alerts apart, and so must not change while one lasts. Nobody else may set these.
-pub const OWN_LABELS: [&str; 6] = ["alertname", "service", "feed", "message_id", "occurrence", "drill"];
-
-const TROUBLE: &str = "AppleServiceTrouble";
-const MAINTENANCE: &str = "AppleServiceMaintenance";
-const UNREADABLE: &str = "AppleStatusUnreadable";
 const TEST: &str = "StatusdTest";
 const TEST_LASTS: SignedDuration = SignedDuration::from_mins(1);
-/// Characters of a name, and of a text: Apple's have up to 50 and 120.
-const NAME_MAX: usize = 200;
-const TEXT_MAX: usize = 2_000;
 
 /// An element of the list that `POST /api/v2/alerts` accepts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,19 +36,19 @@ pub struct Alert {
 pub enum NoAlert {
     /// A change of this kind starts, updates and ends nothing.
     NotForAlerts(String),
-    /// Not the documented JSON.
-    NotAChange(String),
+    /// The payload does not have the documented form.
+    InvalidPayload(String),
 }
 
 /// Builds alerts at one point in time.
 #[derive(Debug)]
-pub struct Composer<'a> {
-    /// Labels from the configuration, for all.
+pub struct AlertBuilder<'a> {
+    /// Labels from the configuration, added to every alert.
     pub labels: &'a BTreeMap<String, String>,
     /// In whole seconds.
     pub now: Timestamp,
-    /// How long an alert fires that is not repeated.
-    pub lasts: SignedDuration,
+    /// The time until an alert resolves unless it is repeated.
+    pub lifetime: SignedDuration,
 }
 
 /// The fields of a change's documented JSON that an alert needs.
@@ -79,76 +70,59 @@ struct Change {
     apple_text: Option<String>,
 }
 
-/// What an alert is about.
-#[derive(Debug)]
-enum Subject<'a> {
-    Event {
-        service: &'a str,
-        message_id: &'a str,
-        occurrence: u32,
-        /// Apple's word.
-        kind: &'a str,
-        users_affected: &'a str,
-        apple_text: &'a str,
-    },
-    Blind {
-        reason: &'a str,
-    },
-}
-
-/// What a kind of change means for its alert.
-enum Meaning {
+/// The effect of a change on its alert.
+enum Effect {
     Fires,
-    /// It is over, in these words.
-    Ends(&'static str),
+    /// Resolves, with this description.
+    Resolves(&'static str),
     Test,
     Nothing,
 }
 
-fn meaning(kind: &str, is_maintenance: bool) -> Meaning {
+fn effect(kind: &str, is_maintenance: bool) -> Effect {
     match kind {
-        "began" | "reopened" | "worsened" | "eased" | "reminder" | "started" | "unreadable" => Meaning::Fires,
-        "ended" => Meaning::Ends("Apple says it is fixed."),
+        "began" | "reopened" | "worsened" | "eased" | "reminder" | "started" | "unreadable" => Effect::Fires,
+        "ended" => Effect::Resolves("Apple reports the problem as fixed."),
         "withdrawn" if is_maintenance => {
-            Meaning::Ends("Apple no longer lists the maintenance. Whether it is over Apple does not say.")
+            Effect::Resolves("Apple no longer lists the maintenance and does not say whether it is over.")
         }
         "withdrawn" => {
-            Meaning::Ends("Apple no longer lists the problem. Whether it is fixed Apple does not say.")
+            Effect::Resolves("Apple no longer lists the problem and does not say whether it is fixed.")
         }
-        "missed" => Meaning::Ends("It was over already when Apple first listed it."),
-        "over" => Meaning::Ends("The maintenance is over."),
-        "readable" => Meaning::Ends("Apple's status can be read again."),
-        "test" => Meaning::Test,
-        // The documentation of the JSON: a word may be added.
-        _ => Meaning::Nothing,
+        "missed" => Effect::Resolves("The outage was already over when Apple first listed it."),
+        "over" => Effect::Resolves("The maintenance is over."),
+        "readable" => Effect::Resolves("Apple's status is readable again."),
+        "test" => Effect::Test,
+        // `docs/json.md` allows new kinds.
+        _ => Effect::Nothing,
     }
 }
 
-impl Composer<'_> {
-    /// The alert that says what a change says. `payload` is its documented JSON.
+impl AlertBuilder<'_> {
+    /// Returns the alert for a change. `payload` is its documented JSON.
     ///
     /// # Errors
     ///
-    /// Why there is no such alert.
-    pub fn of_change(&self, payload: &str) -> Result<Alert, NoAlert> {
+    /// The reason why there is no alert.
+    pub fn change_alert(&self, payload: &str) -> Result<Alert, NoAlert> {
         let change: Change =
-            serde_json::from_str(payload).map_err(|error| NoAlert::NotAChange(error.to_string()))?;
+            serde_json::from_str(payload).map_err(|error| NoAlert::InvalidPayload(error.to_string()))?;
         let began = change.began_at.or(change.seen_at).unwrap_or(change.at);
-        let fires = || self.alert(&change.subject(), change.feed(), began, self.until());
+        let fires = || self.alert(&change.subject(), change.feed(), began, self.expiry());
         let is_maintenance = change.outage_kind.as_deref().is_some_and(is_maintenance);
-        let mut alert = match meaning(&change.kind, is_maintenance) {
-            Meaning::Fires => fires(),
-            Meaning::Ends(how) => {
-                // One that ends ahead would go on firing until then.
+        let mut alert = match effect(&change.kind, is_maintenance) {
+            Effect::Fires => fires(),
+            Effect::Resolves(description) => {
+                // With a future end, the alert would keep firing until then.
                 let ended = change.ended_at.unwrap_or(change.at).min(self.now);
                 let mut alert = Alert { ends_at: ended, ..fires() };
                 // Alertmanager rejects an end before the start, which Apple has published at times.
                 alert.ends_at = alert.ends_at.max(alert.starts_at);
-                alert.annotations.insert("description", how.to_owned());
+                alert.annotations.insert("description", description.to_owned());
                 alert
             }
-            Meaning::Test => self.test(change.feed()),
-            Meaning::Nothing => return Err(NoAlert::NotForAlerts(change.kind)),
+            Effect::Test => self.test(change.feed()),
+            Effect::Nothing => return Err(NoAlert::NotForAlerts(change.kind)),
         };
         if change.drill {
             alert.labels.insert("drill".to_owned(), "true".to_owned());
@@ -159,33 +133,33 @@ impl Composer<'_> {
         Ok(alert)
     }
 
-    /// All that goes on: the outages, the running maintenance, and that we are blind once people
-    /// have been told so.
-    pub fn of_picture(&self, snapshot: &Snapshot) -> Vec<Alert> {
+    /// Returns the alerts that fire: ongoing outages, running maintenance, and an unreadable feed once
+    /// it was announced.
+    pub fn snapshot_alerts(&self, snapshot: &Snapshot) -> Vec<Alert> {
         let feed = snapshot.feed.to_string();
-        let outages = snapshot.services.iter().flat_map(|standing| &standing.outages);
+        let outages = snapshot.services.iter().flat_map(|service| &service.outages);
         let ongoing = outages.filter(|outage| matches!(outage.phase, Phase::Ongoing(_)));
         let mut alerts: Vec<Alert> = ongoing
             .map(|outage| {
                 let began = outage.start.unwrap_or(outage.first_seen);
-                self.alert(&Subject::of(outage), &feed, began, self.until())
+                self.alert(&Subject::of(outage), &feed, began, self.expiry())
             })
             .collect();
         if let FeedHealth::Unreadable { since, reason, told: true, .. } = &snapshot.health {
-            alerts.push(self.alert(&Subject::Blind { reason }, &feed, *since, self.until()));
+            alerts.push(self.alert(&Subject::Unreadable { reason }, &feed, *since, self.expiry()));
         }
         alerts
     }
 
-    fn until(&self) -> Timestamp {
-        self.now.checked_add(self.lasts).unwrap_or(Timestamp::MAX)
+    fn expiry(&self) -> Timestamp {
+        self.now.checked_add(self.lifetime).unwrap_or(Timestamp::MAX)
     }
 
     fn alert(&self, subject: &Subject<'_>, feed: &str, began: Timestamp, ends_at: Timestamp) -> Alert {
         let mut labels = subject.labels();
         labels.push(("feed", feed.to_owned()));
         Alert {
-            labels: self.labelled(labels),
+            labels: self.with_configured(labels),
             annotations: subject.annotations(),
             // Apple may publish a future start, but the alert fires now.
             starts_at: began.min(self.now),
@@ -196,12 +170,12 @@ impl Composer<'_> {
 
     fn test(&self, feed: &str) -> Alert {
         let annotations = [
-            ("summary", "statusd: a test"),
-            ("description", "This is a test. Nothing is wrong. It ends by itself within a minute."),
+            ("summary", "statusd: test alert"),
+            ("description", "This is a test. No service is down. The alert resolves within a minute."),
             ("kind", "test"),
         ];
         Alert {
-            labels: self.labelled(vec![("alertname", TEST.to_owned())]),
+            labels: self.with_configured(vec![("alertname", TEST.to_owned())]),
             annotations: annotations.map(|(name, text)| (name, text.to_owned())).into(),
             starts_at: self.now,
             ends_at: self.now.checked_add(TEST_LASTS).unwrap_or(Timestamp::MAX),
@@ -209,7 +183,7 @@ impl Composer<'_> {
         }
     }
 
-    fn labelled(&self, own: Vec<(&str, String)>) -> BTreeMap<String, String> {
+    fn with_configured(&self, own: Vec<(&str, String)>) -> BTreeMap<String, String> {
         let mut labels = self.labels.clone();
         labels.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value)));
         labels
@@ -226,7 +200,7 @@ impl Change {
             text.as_deref().unwrap_or_default()
         }
         match self.kind.as_str() {
-            "unreadable" | "readable" => Subject::Blind { reason: text(&self.apple_text) },
+            "unreadable" | "readable" => Subject::Unreadable { reason: text(&self.apple_text) },
             _ => Subject::Event {
                 service: text(&self.service),
                 message_id: text(&self.message_id),
@@ -239,103 +213,28 @@ impl Change {
     }
 }
 
-impl<'a> Subject<'a> {
-    fn of(outage: &'a Outage) -> Subject<'a> {
-        Subject::Event {
-            service: &outage.service,
-            message_id: &outage.message_id,
-            occurrence: outage.occurrence,
-            kind: outage.kind.as_str(),
-            users_affected: outage.users_affected.as_deref().unwrap_or_default(),
-            apple_text: &outage.message,
-        }
-    }
-
-    fn labels(&self) -> Vec<(&'static str, String)> {
-        match self {
-            Subject::Event { service, message_id, occurrence, kind, .. } => {
-                // The one word of Apple's that is part of the identity: what turns from maintenance
-                // into an outage is another alert, and the first one runs out.
-                let name = if is_maintenance(kind) { MAINTENANCE } else { TROUBLE };
-                vec![
-                    ("alertname", name.to_owned()),
-                    ("service", text::plain_line(service, NAME_MAX)),
-                    ("message_id", text::plain_line(message_id, NAME_MAX)),
-                    ("occurrence", occurrence.to_string()),
-                ]
-            }
-            Subject::Blind { .. } => vec![("alertname", UNREADABLE.to_owned())],
-        }
-    }
-
-    /// Those without a text are left out.
-    fn annotations(&self) -> BTreeMap<&'static str, String> {
-        let annotations = match self {
-            Subject::Event { service, kind, users_affected, apple_text, .. } => {
-                let (service, kind) = (text::plain_line(service, NAME_MAX), text::plain_line(kind, NAME_MAX));
-                let affected = text::plain_line(users_affected, TEXT_MAX);
-                let quoted = text::plain_line(apple_text, TEXT_MAX);
-                let summary = if is_maintenance(&kind) {
-                    format!("{service}: maintenance at Apple")
-                } else {
-                    format!("{service}: Apple reports trouble ({kind})")
-                };
-                let description = described(&affected, &quoted);
-                [
-                    ("summary", summary),
-                    ("description", description),
-                    ("kind", kind),
-                    ("users_affected", affected),
-                    ("apple_text", quoted),
-                ]
-            }
-            Subject::Blind { reason } => [
-                ("summary", "Apple's status cannot be read".to_owned()),
-                ("description", format!("The reason: {}.", text::plain_line(reason, TEXT_MAX))),
-                ("kind", "unreadable".to_owned()),
-                ("users_affected", String::new()),
-                ("apple_text", String::new()),
-            ],
-        };
-        annotations.into_iter().filter(|(_, text)| !text.is_empty()).collect()
-    }
-}
-
-fn described(affected: &str, quoted: &str) -> String {
-    let stop = if affected.ends_with('.') { "" } else { "." };
-    match (affected, quoted) {
-        ("", "") => "Apple gives no details.".to_owned(),
-        (_, "") => format!("{affected}{stop}"),
-        ("", _) => format!("Apple writes: \u{201c}{quoted}\u{201d}"),
-        _ => format!("{affected}{stop} Apple writes: \u{201c}{quoted}\u{201d}"),
-    }
-}
-
-fn is_maintenance(kind: &str) -> bool {
-    EventKind::parse(kind).is_maintenance()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::subject::{NAME_MAX, TEXT_MAX, TROUBLE, UNREADABLE};
     use super::*;
     use crate::channel::ServiceState;
-    use crate::model::{Edition, Fault, FeedId};
+    use crate::model::{Edition, EventKind, Fault, FeedId, Outage};
 
     fn at(text: &str) -> Timestamp {
         format!("2026-05-05T{text}Z").parse().expect("a time")
     }
 
-    fn composed(payload: &Value) -> Result<Alert, NoAlert> {
+    fn build(payload: &Value) -> Result<Alert, NoAlert> {
         let labels = BTreeMap::from([("team".to_owned(), "it".to_owned())]);
-        let lasts = SignedDuration::from_mins(4);
-        Composer { labels: &labels, now: at("10:02:31"), lasts }.of_change(&payload.to_string())
+        let lifetime = SignedDuration::from_mins(4);
+        AlertBuilder { labels: &labels, now: at("10:02:31"), lifetime }.change_alert(&payload.to_string())
     }
 
     #[track_caller]
     fn alert(payload: &Value) -> Value {
-        serde_json::to_value(composed(payload).expect("an alert")).expect("JSON")
+        serde_json::to_value(build(payload).expect("an alert")).expect("JSON")
     }
 
     fn began() -> Value {
@@ -392,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_is_an_alert_that_fires() {
+    fn a_start_fires_an_alert() {
         let expected = json!({
             "labels": {
                 "alertname": "AppleServiceTrouble",
@@ -418,19 +317,20 @@ mod tests {
     }
 
     #[test]
-    fn a_change_and_a_picture_give_the_same_alert() {
+    fn a_change_and_a_snapshot_give_the_same_alert() {
         let labels = BTreeMap::from([("team".to_owned(), "it".to_owned())]);
-        let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
+        let lifetime = SignedDuration::from_mins(4);
+        let builder = AlertBuilder { labels: &labels, now: at("10:02:31"), lifetime };
         let over = Outage { phase: Phase::Over(crate::model::OverBy::Apple), ..outage() };
         let planned = Outage { phase: Phase::Planned(None), ..outage() };
         let snapshot =
             snapshot(vec![outage(), over, planned], FeedHealth::Readable { since: at("08:00:00") });
-        let alerts = composer.of_picture(&snapshot);
-        assert_eq!(alerts, [composed(&began()).expect("an alert")]);
+        let alerts = builder.snapshot_alerts(&snapshot);
+        assert_eq!(alerts, [build(&began()).expect("an alert")]);
     }
 
     #[test]
-    fn what_changes_while_it_lasts_changes_no_label() {
+    fn later_changes_keep_the_labels() {
         let began = alert(&began());
         for fields in [
             json!({"kind": "worsened", "outage_kind": "Outage", "was_kind": "Issue"}),
@@ -448,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_resolves() {
+    fn an_end_resolves_the_alert() {
         for (kind, ended, ends_at) in [
             ("ended", json!("2026-05-05T10:00:00Z"), "2026-05-05T10:00:00Z"),
             ("missed", json!("2026-05-05T09:00:00Z"), "2026-05-05T09:00:00Z"),
@@ -471,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn maintenance_has_a_name_of_its_own() {
+    fn maintenance_has_its_own_alert_name() {
         let fields = json!({"kind": "started", "outage_kind": "Maintenance", "users_affected": null, "apple_text": ""});
         let alert = alert(&with(fields));
         assert_eq!(alert["labels"]["alertname"], "AppleServiceMaintenance");
@@ -481,39 +381,40 @@ mod tests {
     }
 
     #[test]
-    fn blind_fires_once_people_are_told_and_sighted_resolves() {
-        let bare = json!({"service": null, "message_id": null, "occurrence": null, "outage_kind": null,
+    fn an_unreadable_feed_fires_after_its_notice_and_resolves() {
+        let fields = json!({"service": null, "message_id": null, "occurrence": null, "outage_kind": null,
                           "users_affected": null, "apple_text": "HTTP 503", "feed": "developer/en_US"});
-        let mut blind = with(bare);
-        blind["kind"] = json!("unreadable");
-        let fired = alert(&blind);
+        let mut change = with(fields);
+        change["kind"] = json!("unreadable");
+        let fired = alert(&change);
         let labels = json!({"alertname": "AppleStatusUnreadable", "feed": "developer/en_US", "team": "it"});
         assert_eq!(fired["labels"], labels);
-        assert_eq!(fired["annotations"]["description"], "The reason: HTTP 503.");
+        assert_eq!(fired["annotations"]["description"], "Reason: HTTP 503.");
         assert_eq!(fired["generatorURL"], "https://developer.apple.com/system-status/");
-        blind["kind"] = json!("readable");
-        blind["ended_at"] = json!("2026-05-05T10:01:00Z");
-        blind["apple_text"] = json!("");
-        let over = alert(&blind);
-        assert_eq!((&over["labels"], &over["endsAt"]), (&labels, &json!("2026-05-05T10:01:00Z")));
+        change["kind"] = json!("readable");
+        change["ended_at"] = json!("2026-05-05T10:01:00Z");
+        change["apple_text"] = json!("");
+        let resolved = alert(&change);
+        assert_eq!((&resolved["labels"], &resolved["endsAt"]), (&labels, &json!("2026-05-05T10:01:00Z")));
 
         let labels = BTreeMap::new();
-        let composer = Composer { labels: &labels, now: at("10:02:31"), lasts: SignedDuration::from_mins(4) };
+        let lifetime = SignedDuration::from_mins(4);
+        let builder = AlertBuilder { labels: &labels, now: at("10:02:31"), lifetime };
         let health = |told| FeedHealth::Unreadable {
             since: at("08:15:00"),
             fault: Fault::Apple,
             reason: "HTTP 503".to_owned(),
             told,
         };
-        let alerts = composer.of_picture(&snapshot(vec![outage()], health(true)));
+        let alerts = builder.snapshot_alerts(&snapshot(vec![outage()], health(true)));
         let names: Vec<&str> = alerts.iter().map(|alert| alert.labels["alertname"].as_str()).collect();
-        assert_eq!(names, [TROUBLE, UNREADABLE], "what went on goes on");
-        assert_eq!(alerts[1].annotations["description"], "The reason: HTTP 503.");
-        assert_eq!(composer.of_picture(&snapshot(Vec::new(), health(false))), []);
+        assert_eq!(names, [TROUBLE, UNREADABLE], "the outage still fires");
+        assert_eq!(alerts[1].annotations["description"], "Reason: HTTP 503.");
+        assert_eq!(builder.snapshot_alerts(&snapshot(Vec::new(), health(false))), []);
     }
 
     #[test]
-    fn a_drill_says_so_and_a_test_ends_by_itself() {
+    fn a_drill_is_labelled_and_a_test_resolves_by_itself() {
         let drill = alert(&with(json!({"drill": true})));
         assert_eq!(drill["labels"]["drill"], "true");
         assert_eq!(drill["annotations"]["summary"], "DRILL: iCloud Backup: Apple reports trouble (Outage)");
@@ -528,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_have_no_alert() {
+    fn other_kinds_give_no_alert() {
         for kind in [
             "planned",
             "moved",
@@ -537,18 +438,18 @@ mod tests {
             "listed_again",
             "history_lost",
             "liveness",
-            "a new word",
+            "a new kind",
         ] {
-            let none = composed(&with(json!({"kind": kind}))).expect_err(kind);
+            let none = build(&with(json!({"kind": kind}))).expect_err(kind);
             assert_eq!(none, NoAlert::NotForAlerts(kind.to_owned()));
         }
         for wrong in [json!([]), json!({"kind": "began"}), json!({"kind": "began", "at": "soon"})] {
-            assert!(matches!(composed(&wrong), Err(NoAlert::NotAChange(_))), "{wrong}");
+            assert!(matches!(build(&wrong), Err(NoAlert::InvalidPayload(_))), "{wrong}");
         }
     }
 
     #[test]
-    fn apples_words_are_cut_and_cleaned() {
+    fn apples_text_is_cut_and_cleaned() {
         let long = "x".repeat(9_000);
         let alert = alert(&with(
             json!({"service": "a\u{202e}b\nc", "message_id": long, "users_affected": long, "apple_text": long}),

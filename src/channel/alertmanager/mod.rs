@@ -10,6 +10,7 @@
 
 mod alert;
 mod replica;
+mod subject;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,8 +25,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use toml::Value;
 
-use self::alert::{Alert, Composer, NoAlert, OWN_LABELS};
+use self::alert::{Alert, AlertBuilder, NoAlert};
 use self::replica::{Credentials, Replica};
+use self::subject::OWN_LABELS;
 use super::outcome::{Audience, Notice, SendOutcome};
 use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
 use super::snapshot::Snapshot;
@@ -35,12 +37,12 @@ use crate::secret::Secret;
 const REPEAT_S: u64 = 60;
 const REPEAT_MIN_S: u64 = 10;
 const REPEAT_MAX_S: u64 = 3_600;
-/// So many repetitions in a row must fail before an alert that goes on is resolved.
-const REPEATS_TO_LIVE: u32 = 4;
+/// An alert resolves after so many failed repetitions in a row.
+const LIFETIME_REPEATS: u32 = 4;
 const REPLICAS_MAX: usize = 16;
-/// Once one replica has taken the alerts, the others get so long to answer: who hangs must not keep
-/// the next message.
-const STRAGGLERS_WITHIN: Duration = Duration::from_secs(3);
+/// The time that the other replicas have after one has accepted the alerts. A replica that hangs must not
+/// delay the next message.
+const REMAINING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `[channel.alertmanager.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -130,12 +132,12 @@ impl Alertmanager {
     /// One line for users that begins with the setting's key, without secrets. Of a URL it contains only
     /// scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Alertmanager, String> {
-        let credentials = Credentials::of(settings, read_secret)?;
+        let credentials = Credentials::from_settings(settings, read_secret)?;
         if settings.urls.is_empty() {
             return Err("urls: empty; write the address of an Alertmanager".to_owned());
         }
         if settings.urls.len() > REPLICAS_MAX {
-            return Err(format!("urls: more than {REPLICAS_MAX}; write those of one cluster"));
+            return Err(format!("urls: more than {REPLICAS_MAX}; write only the replicas of one cluster"));
         }
         check_labels(&settings.labels)?;
         if !(REPEAT_MIN_S..=REPEAT_MAX_S).contains(&settings.repeat_s) {
@@ -149,75 +151,75 @@ impl Alertmanager {
         })
     }
 
-    fn composer(&self, now: Timestamp) -> Composer<'_> {
+    fn alert_builder(&self, now: Timestamp) -> AlertBuilder<'_> {
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        Composer { labels: &self.labels, now, lasts: self.lasts() }
+        AlertBuilder { labels: &self.labels, now, lifetime: self.lifetime() }
     }
 
-    fn lasts(&self) -> SignedDuration {
-        SignedDuration::try_from(self.repeat * REPEATS_TO_LIVE).unwrap_or(SignedDuration::MAX)
+    fn lifetime(&self) -> SignedDuration {
+        SignedDuration::try_from(self.repeat * LIFETIME_REPEATS).unwrap_or(SignedDuration::MAX)
     }
 
     async fn post(&self, alerts: &[Alert]) -> SendOutcome {
         let body = serde_json::to_vec(alerts).expect("texts and times are JSON");
-        let mut asked = JoinSet::new();
+        let mut requests = JoinSet::new();
         for (index, replica) in self.replicas.iter().enumerate() {
             let (replica, body) = (Arc::clone(replica), body.clone());
-            asked.spawn(async move { (index, replica.post(body).await) });
+            requests.spawn(async move { (index, replica.post(body).await) });
         }
-        let mut answers = vec![None; self.replicas.len()];
-        let mut until = None;
-        while let Some((index, answer)) = next(&mut asked, until).await {
-            if matches!(answer, SendOutcome::Delivered { .. }) {
-                until = until.or(Some(Instant::now() + STRAGGLERS_WITHIN));
+        let mut outcomes = vec![None; self.replicas.len()];
+        let mut deadline = None;
+        while let Some((index, outcome)) = next(&mut requests, deadline).await {
+            if matches!(outcome, SendOutcome::Delivered { .. }) {
+                deadline = deadline.or(Some(Instant::now() + REMAINING_TIMEOUT));
             }
-            answers[index] = Some(answer);
+            outcomes[index] = Some(outcome);
         }
-        self.verdict(answers)
+        self.combine(outcomes)
     }
 
-    /// What the answers of all come to; none of a straggler.
-    fn verdict(&self, mut answers: Vec<Option<SendOutcome>>) -> SendOutcome {
-        if answers.len() == 1
-            && let Some(Some(answer)) = answers.pop()
+    /// Combines the outcomes of all replicas. `None` stands for a pending request.
+    fn combine(&self, mut outcomes: Vec<Option<SendOutcome>>) -> SendOutcome {
+        if outcomes.len() == 1
+            && let Some(Some(outcome)) = outcomes.pop()
         {
-            return answer;
+            return outcome;
         }
-        let answers: Vec<(&Replica, SendOutcome)> = self
+        let outcomes: Vec<(&Replica, SendOutcome)> = self
             .replicas
             .iter()
-            .zip(answers)
-            .map(|(replica, answer)| (&**replica, answer.unwrap_or_else(|| replica.straggles())))
+            .zip(outcomes)
+            .map(|(replica, outcome)| (&**replica, outcome.unwrap_or_else(|| replica.pending())))
             .collect();
-        let (taken, left): (Vec<_>, Vec<_>) =
-            answers.iter().partition(|(_, answer)| matches!(answer, SendOutcome::Delivered { .. }));
-        let others: Vec<String> =
-            left.iter().map(|(replica, answer)| replica.named(answer.words())).collect();
-        let others = others.join("; ");
-        if !taken.is_empty() {
-            let words = match others.as_str() {
-                "" if answers.len() == 1 => "Alertmanager took it".to_owned(),
-                "" => format!("all {} replicas took it", answers.len()),
+        let (accepted, failed): (Vec<_>, Vec<_>) =
+            outcomes.iter().partition(|(_, outcome)| matches!(outcome, SendOutcome::Delivered { .. }));
+        let failures: Vec<String> =
+            failed.iter().map(|(replica, outcome)| replica.with_port(outcome.detail())).collect();
+        let failures = failures.join("; ");
+        if !accepted.is_empty() {
+            let detail = match failures.as_str() {
+                "" if outcomes.len() == 1 => "Alertmanager accepted it".to_owned(),
+                "" => format!("all {} replicas accepted it", outcomes.len()),
                 _ => format!(
-                    "{} of {} replicas took it; {others}. Within {} s of its return a replica is in step",
-                    taken.len(),
-                    answers.len(),
-                    self.lasts().as_secs(),
+                    "{} of {} replicas accepted it; {failures}. A replica is up to date {} s after it returns",
+                    accepted.len(),
+                    outcomes.len(),
+                    self.lifetime().as_secs(),
                 ),
             };
-            return SendOutcome::Delivered { receipt: None, words };
+            return SendOutcome::Delivered { receipt: None, detail };
         }
-        if answers.iter().all(|(_, answer)| matches!(answer, SendOutcome::Permanent { .. })) {
-            return SendOutcome::Permanent { words: others };
+        if outcomes.iter().all(|(_, outcome)| matches!(outcome, SendOutcome::Permanent { .. })) {
+            return SendOutcome::Permanent { detail: failures };
         }
-        // Alerts are idempotent, but nothing that another try could make clearer is waited for.
-        if !answers.iter().any(|(_, answer)| matches!(answer, SendOutcome::Transient { .. })) {
-            return SendOutcome::Unclear { words: others };
+        // Alerts are idempotent, but more attempts would not make an unclear response clearer.
+        if !outcomes.iter().any(|(_, outcome)| matches!(outcome, SendOutcome::Transient { .. })) {
+            return SendOutcome::Unclear { detail: failures };
         }
         SendOutcome::Transient {
-            after_s: shortest_wish(&answers),
-            reached: !answers.iter().all(|(_, answer)| is_unreached(answer)),
-            words: others,
+            after_s: shortest_delay(&outcomes),
+            reached: !outcomes.iter().all(|(_, outcome)| is_unreached(outcome)),
+            detail: failures,
         }
     }
 }
@@ -225,29 +227,28 @@ impl Alertmanager {
 impl Transport for Alertmanager {
     /// Sends one POST to every replica concurrently. Delivered if one accepts it. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.composer(Timestamp::now()).of_change(&notice.payload) {
+        match self.alert_builder(Timestamp::now()).change_alert(&notice.payload) {
             Ok(alert) => self.post(&[alert]).await,
             Err(NoAlert::NotForAlerts(kind)) => SendOutcome::Delivered {
                 receipt: None,
-                words: format!("not sent: there is no alert for \u{201c}{kind}\u{201d}"),
+                detail: format!("not sent: changes of kind \u{201c}{kind}\u{201d} give no alert"),
             },
-            Err(NoAlert::NotAChange(why)) => SendOutcome::Permanent {
-                words: format!("the change cannot be made an alert ({why}); please report this"),
+            Err(NoAlert::InvalidPayload(error)) => SendOutcome::Permanent {
+                detail: format!("cannot read the payload of the change: {error}; please report this"),
             },
         }
     }
 
-    /// How often what goes on is to be repeated.
-    fn refresh_every(&self) -> Option<Duration> {
+    fn sync_interval(&self) -> Option<Duration> {
         Some(self.repeat)
     }
 
     /// Repeats the alerts that fire, as [`Alertmanager::send`] does.
     async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
-        let alerts = self.composer(Timestamp::now()).of_picture(snapshot);
+        let alerts = self.alert_builder(Timestamp::now()).snapshot_alerts(snapshot);
         if alerts.is_empty() {
-            let words = "nothing goes on, so there is nothing to repeat".to_owned();
-            return SendOutcome::Delivered { receipt: None, words };
+            let detail = "no alert fires, so nothing is repeated".to_owned();
+            return SendOutcome::Delivered { receipt: None, detail };
         }
         self.post(&alerts).await
     }
@@ -255,34 +256,34 @@ impl Transport for Alertmanager {
 
 /// Waits for the next outcome. `None` once all requests have ended or the deadline has passed.
 async fn next(
-    asked: &mut JoinSet<(usize, SendOutcome)>,
-    until: Option<Instant>,
+    requests: &mut JoinSet<(usize, SendOutcome)>,
+    deadline: Option<Instant>,
 ) -> Option<(usize, SendOutcome)> {
-    let time_is_up = async {
-        match until {
-            Some(until) => sleep_until(until).await,
+    let timed_out = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline).await,
             None => pending().await,
         }
     };
     tokio::select! {
         biased;
-        answer = asked.join_next() => answer?.ok(),
-        () = time_is_up => None,
+        outcome = requests.join_next() => outcome?.ok(),
+        () = timed_out => None,
     }
 }
 
-/// Nothing as soon as one that may work later names no time.
-fn shortest_wish(answers: &[(&Replica, SendOutcome)]) -> Option<u64> {
-    let wishes = answers.iter().filter_map(|(_, answer)| match answer {
+/// Returns the shortest requested delay. `None` if any replica with a transient failure requests none.
+fn shortest_delay(outcomes: &[(&Replica, SendOutcome)]) -> Option<u64> {
+    let delays = outcomes.iter().filter_map(|(_, outcome)| match outcome {
         SendOutcome::Transient { after_s, .. } => Some(*after_s),
         SendOutcome::Delivered { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => None,
     });
-    // No wish sorts before every wish.
-    wishes.min().flatten()
+    // `None` sorts before every `Some`.
+    delays.min().flatten()
 }
 
-fn is_unreached(answer: &SendOutcome) -> bool {
-    matches!(answer, SendOutcome::Transient { reached: false, .. })
+fn is_unreached(outcome: &SendOutcome) -> bool {
+    matches!(outcome, SendOutcome::Transient { reached: false, .. })
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
@@ -290,13 +291,15 @@ fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_name {
-            return Err(format!("labels: {name:?} is no name; use letters, digits and _, no digit first"));
+            return Err(format!(
+                "labels: invalid name {name:?}: expected letters, digits and _, not starting with a digit"
+            ));
         }
         if OWN_LABELS.contains(&name.as_str()) {
             return Err(format!("labels: {name:?} is set by statusd; use another name"));
         }
         if value.trim().is_empty() {
-            return Err(format!("labels: {name:?} is empty; write a value or remove it"));
+            return Err(format!("labels: {name:?} is empty; write a value or remove the label"));
         }
     }
     Ok(())
@@ -318,16 +321,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(toml: &str, words: &str) {
-        let error = made(toml).expect_err("must be refused");
-        assert!(error.contains(words), "{error}");
+    fn check_rejected(toml: &str, expected: &str) {
+        let error = made(toml).expect_err("invalid");
+        assert!(error.contains(expected), "{error}");
         for secret in ["hunter2", "T0PATH"] {
             assert!(!error.contains(secret), "{error}");
         }
     }
 
     #[test]
-    fn what_is_safe_is_taken() {
+    fn safe_settings_are_accepted() {
         for toml in [
             "urls = ['http://am.example:9093']",
             "urls = ['https://a.example/base/', 'https://b.example']\nbearer_token_file = '/secret'",
@@ -340,42 +343,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_refused_without_giving_it_away() {
+    fn unsafe_settings_are_rejected_without_printing_secrets() {
         let many = vec!["'http://a.example'"; REPLICAS_MAX + 1].join(", ");
-        check_refused("urls = []", "urls: empty");
-        check_refused(&format!("urls = [{many}]"), "urls: more than 16");
-        check_refused("urls = ['a.example/T0PATH']", "urls: not an address");
-        check_refused("urls = ['https://me:hunter2@a.example']", "write them as user and password");
-        check_refused("urls = ['https://a.example/T0PATH?x=1']", "with ? or #");
-        check_refused("urls = ['https://a.example/T0PATH/api/v2/alerts/']", "without /api/v2/alerts");
-        check_refused(
+        check_rejected("urls = []", "urls: empty");
+        check_rejected(&format!("urls = [{many}]"), "urls: more than 16");
+        check_rejected("urls = ['a.example/T0PATH']", "urls: invalid address");
+        check_rejected("urls = ['https://me:hunter2@a.example']", "write them as user and password");
+        check_rejected("urls = ['https://a.example/T0PATH?x=1']", "contains ? or #");
+        check_rejected("urls = ['https://a.example/T0PATH/api/v2/alerts/']", "without /api/v2/alerts");
+        check_rejected(
             "urls = ['https://a.example', 'http://b.example/T0PATH']\nbearer_token = 'hunter2'",
             "urls: http://b.example/… would carry",
         );
-        check_refused("urls = ['http://b.example']\nuser = 'me'\npassword = 'hunter2'", "write https");
+        check_rejected("urls = ['http://b.example']\nuser = 'me'\npassword = 'hunter2'", "write https");
         let one = "urls = ['https://a.example']";
-        check_refused(&format!("{one}\nbearer_token = 'hunter2'\nuser = 'me'"), "remove one of them");
-        check_refused(&format!("{one}\nbearer_token = \"hunter2\\nX: y\""), "bearer_token: holds");
-        check_refused(&format!("{one}\npassword = 'hunter2'"), "password: there is no user");
-        check_refused(&format!("{one}\nuser = 'me'"), "\"password\" is missing");
-        check_refused(&format!("{one}\nuser = 'm:e'\npassword = 'hunter2'"), "user: ");
-        check_refused(&format!("{one}\nuser = 'me'\npassword_file = '/nowhere'"), "password_file: /nowhere");
-        check_refused(&format!("{one}\nrepeat_s = 9"), "repeat_s: must be 10 to 3600");
-        check_refused(&format!("{one}\nrepeat_s = 3601"), "repeat_s: must be 10 to 3600");
+        check_rejected(&format!("{one}\nbearer_token = 'hunter2'\nuser = 'me'"), "remove one of them");
+        check_rejected(&format!("{one}\nbearer_token = \"hunter2\\nX: y\""), "bearer_token: contains");
+        check_rejected(&format!("{one}\npassword = 'hunter2'"), "password: the key \"user\" is missing");
+        check_rejected(&format!("{one}\nuser = 'me'"), "\"password\" is missing");
+        check_rejected(&format!("{one}\nuser = 'm:e'\npassword = 'hunter2'"), "user: ");
+        check_rejected(&format!("{one}\nuser = 'me'\npassword_file = '/nowhere'"), "password_file: /nowhere");
+        check_rejected(&format!("{one}\nrepeat_s = 9"), "repeat_s: must be 10 to 3600");
+        check_rejected(&format!("{one}\nrepeat_s = 3601"), "repeat_s: must be 10 to 3600");
         for label in ["'1st' = 'x'", "'a-b' = 'x'", "'' = 'x'", "'é' = 'x'"] {
-            check_refused(&format!("{one}\nlabels = {{{label}}}"), "is no name");
+            check_rejected(&format!("{one}\nlabels = {{{label}}}"), "invalid name");
         }
         for label in OWN_LABELS {
-            check_refused(&format!("{one}\nlabels = {{{label} = 'x'}}"), "is set by statusd");
+            check_rejected(&format!("{one}\nlabels = {{{label} = 'x'}}"), "is set by statusd");
         }
-        check_refused(&format!("{one}\nlabels = {{team = ' '}}"), "\"team\" is empty");
+        check_rejected(&format!("{one}\nlabels = {{team = ' '}}"), "\"team\" is empty");
     }
 
     #[test]
     fn the_settings_have_defaults_and_no_other_keys() {
         let settings = settings("urls = ['https://a.example']");
         assert_eq!((settings.repeat_s, settings.labels.len()), (60, 0));
-        assert_eq!(made("urls = ['https://a.example']").expect("ready").lasts().as_secs(), 240);
+        assert_eq!(made("urls = ['https://a.example']").expect("ready").lifetime().as_secs(), 240);
         assert!(toml::from_str::<Settings>("url = 'https://a.example'").is_err());
         assert!(toml::from_str::<Settings>("urls = ['https://a.example']\nlabel = {}").is_err());
     }
@@ -391,48 +394,47 @@ mod tests {
         }
     }
 
-    fn answers(answers: [SendOutcome; 2]) -> SendOutcome {
+    fn combined(outcomes: [SendOutcome; 2]) -> SendOutcome {
         let urls = "urls = ['http://127.0.0.1:1', 'http://127.0.0.1:2']";
-        made(urls).expect("ready").verdict(answers.map(Some).into())
+        made(urls).expect("ready").combine(outcomes.map(Some).into())
     }
 
-    fn retry(after_s: Option<u64>, reached: bool) -> SendOutcome {
-        SendOutcome::Transient { after_s, reached, words: "127.0.0.1 is tired".to_owned() }
+    fn transient(after_s: Option<u64>, reached: bool) -> SendOutcome {
+        SendOutcome::Transient { after_s, reached, detail: "127.0.0.1 returned 503".to_owned() }
     }
 
     #[test]
-    fn the_best_answer_of_all_replicas_counts() {
-        let taken = || SendOutcome::Delivered { receipt: None, words: "127.0.0.1 answers 200 OK".to_owned() };
-        let refused = || SendOutcome::Permanent { words: "127.0.0.1 says no".to_owned() };
-        let words = |answer: SendOutcome| answer.words().to_owned();
+    fn the_best_outcome_of_all_replicas_counts() {
+        let delivered =
+            || SendOutcome::Delivered { receipt: None, detail: "127.0.0.1 returned 200 OK".to_owned() };
+        let permanent = || SendOutcome::Permanent { detail: "127.0.0.1 returned 401".to_owned() };
 
-        assert_eq!(words(answers([taken(), taken()])), "all 2 replicas took it");
-        let one = answers([refused(), taken()]);
+        let both = combined([delivered(), delivered()]);
+        assert_eq!(both.detail(), "all 2 replicas accepted it");
+        let one = combined([permanent(), delivered()]);
         assert!(matches!(one, SendOutcome::Delivered { .. }), "{one:?}");
         assert_eq!(
-            words(one),
-            "1 of 2 replicas took it; 127.0.0.1:1 says no. Within 240 s of its return a replica is in step"
+            one.detail(),
+            "1 of 2 replicas accepted it; 127.0.0.1:1 returned 401. A replica is up to date 240 s after it \
+             returns"
         );
-        let none = answers([refused(), refused()]);
-        assert_eq!(
-            none,
-            SendOutcome::Permanent { words: "127.0.0.1:1 says no; 127.0.0.1:2 says no".to_owned() }
-        );
+        let detail = "127.0.0.1:1 returned 401; 127.0.0.1:2 returned 401".to_owned();
+        assert_eq!(combined([permanent(), permanent()]), SendOutcome::Permanent { detail });
 
         for (pair, after_s, reached) in [
-            ([retry(Some(60), true), retry(Some(5), true)], Some(5), true),
-            ([retry(Some(60), true), retry(None, true)], None, true),
-            ([retry(Some(60), true), refused()], Some(60), true),
-            ([retry(None, false), retry(None, false)], None, false),
-            ([retry(None, false), retry(None, true)], None, true),
-            // Who says no has seen it.
-            ([retry(None, false), refused()], None, true),
+            ([transient(Some(60), true), transient(Some(5), true)], Some(5), true),
+            ([transient(Some(60), true), transient(None, true)], None, true),
+            ([transient(Some(60), true), permanent()], Some(60), true),
+            ([transient(None, false), transient(None, false)], None, false),
+            ([transient(None, false), transient(None, true)], None, true),
+            // A server that rejects the message has received it.
+            ([transient(None, false), permanent()], None, true),
         ] {
-            let answer = answers(pair.clone());
-            let SendOutcome::Transient { after_s: wish, reached: seen, .. } = answer else {
-                panic!("{pair:?}: {answer:?}")
+            let outcome = combined(pair.clone());
+            let SendOutcome::Transient { after_s: delay, reached: was_reached, .. } = outcome else {
+                panic!("{pair:?}: {outcome:?}")
             };
-            assert_eq!((wish, seen), (after_s, reached), "{pair:?}");
+            assert_eq!((delay, was_reached), (after_s, reached), "{pair:?}");
         }
     }
 }

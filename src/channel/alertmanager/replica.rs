@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 
 use super::super::http::HttpTarget;
 use super::super::outcome::SendOutcome;
-use super::super::settings::{self, ReadSecret, either, refuse_open, required};
+use super::super::settings::{self, ReadSecret, optional_secret, require_encryption, required_secret};
 use super::Settings;
 use crate::secret::Secret;
 
@@ -23,26 +23,27 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    pub fn of(settings: &Settings, read_secret: ReadSecret) -> Result<Credentials, String> {
+    pub fn from_settings(settings: &Settings, read_secret: ReadSecret) -> Result<Credentials, String> {
         let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
-        let token = either("bearer_token", inline, file, read_secret)?;
+        let token = optional_secret("bearer_token", inline, file, read_secret)?;
         let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
         match (token, settings.user.as_deref()) {
-            (Some(_), Some(_)) => Err("bearer_token: there is a user too; remove one of them".to_owned()),
+            (Some(_), Some(_)) => Err("bearer_token: also a user is given; remove one of them".to_owned()),
             (_, None) if inline.is_some() || file.is_some() => {
-                Err("password: there is no user; write the key \"user\" too".to_owned())
+                Err("password: the key \"user\" is missing; write it too".to_owned())
             }
             (None, Some(user)) if user.is_empty() || user.contains(':') => {
-                Err("user: empty or with a colon, which HTTP does not allow; check it".to_owned())
+                Err("user: empty or contains a colon, which HTTP does not allow; check it".to_owned())
             }
             (None, Some(user)) => {
-                let password = required("password", inline, file, read_secret)?;
+                let password = required_secret("password", inline, file, read_secret)?;
                 Ok(Credentials::Password { user: user.to_owned(), password })
             }
             (Some(token), None) => {
                 let mut header =
                     HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
-                        "bearer_token: holds a character that no HTTP header can carry; check it".to_owned()
+                        "bearer_token: contains a character that HTTP headers do not allow; check it"
+                            .to_owned()
                     })?;
                 header.set_sensitive(true);
                 Ok(Credentials::Token { token, header })
@@ -62,38 +63,38 @@ impl Credentials {
 
 /// One Alertmanager, ready to receive alerts.
 pub struct Replica {
-    /// Made with the base address alone: the API's path is no secret and may stand in words.
-    peer: HttpTarget,
-    /// The address of the alerts, where there is a password with it: `reqwest` makes the header.
+    /// The base URL only, so that the path of the API is not redacted.
+    target: HttpTarget,
+    /// The URL for alerts, including a password, from which `reqwest` builds the header.
     alerts: Url,
     authorization: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Replica").field(&self.peer).finish()
+        f.debug_tuple("Replica").field(&self.target).finish()
     }
 }
 
 impl Replica {
     pub fn new(text: &str, credentials: &Credentials) -> Result<Replica, String> {
-        let base = settings::http_address("urls", text)?;
+        let base = settings::http_url("urls", text)?;
         if !base.username().is_empty() || base.password().is_some() {
             return Err(
-                "urls: an address holds a user or password; write them as user and password".to_owned()
+                "urls: an address contains a user or password; write them as user and password".to_owned()
             );
         }
         if base.query().is_some() || base.fragment().is_some() {
-            return Err("urls: an address goes on with ? or #; write it up to there".to_owned());
+            return Err("urls: an address contains ? or #; remove this part".to_owned());
         }
         if base.path().trim_end_matches('/').ends_with("/api/v2/alerts") {
             return Err("urls: write the address without /api/v2/alerts; statusd adds it".to_owned());
         }
         if credentials.secret().is_some() {
-            refuse_open("urls", &base)?;
+            require_encryption("urls", &base)?;
         }
         let mut alerts = base.clone();
-        alerts.path_segments_mut().expect("an http address has a path").pop_if_empty().extend(API_PATH);
+        alerts.path_segments_mut().expect("an HTTP URL has a path").pop_if_empty().extend(API_PATH);
         let mut authorization = None;
         match credentials {
             Credentials::None => {}
@@ -101,10 +102,10 @@ impl Replica {
             Credentials::Password { user, password } => {
                 let set =
                     alerts.set_username(user).and_then(|()| alerts.set_password(Some(password.expose())));
-                set.expect("an http address with a host takes a user and password");
+                set.expect("an HTTP URL with a host accepts a user and password");
             }
         }
-        Ok(Replica { peer: HttpTarget::new(base, credentials.secret())?, alerts, authorization })
+        Ok(Replica { target: HttpTarget::new(base, credentials.secret())?, alerts, authorization })
     }
 
     pub async fn post(&self, body: Vec<u8>) -> SendOutcome {
@@ -113,26 +114,27 @@ impl Replica {
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
-        match self.peer.send(Method::POST, self.alerts.clone(), headers, body).await {
-            Ok(reply) => self.peer.judged(&reply),
-            Err(answer) => answer,
+        match self.target.send(Method::POST, self.alerts.clone(), headers, body).await {
+            Ok(reply) => self.target.classify(&reply),
+            Err(outcome) => outcome,
         }
     }
 
-    pub fn straggles(&self) -> SendOutcome {
-        let words = format!("{} has not answered yet", self.host());
-        SendOutcome::Transient { after_s: None, reached: true, words }
+    /// Returns the outcome of a replica that is still pending when the channel stops waiting.
+    pub fn pending(&self) -> SendOutcome {
+        let detail = format!("{} has not responded yet", self.host());
+        SendOutcome::Transient { after_s: None, reached: true, detail }
     }
 
-    /// `words` with the port behind the host's name: replicas may share a host.
-    pub fn named(&self, words: &str) -> String {
-        match (self.alerts.port(), words.strip_prefix(self.host())) {
+    /// Adds the port to the host at the start of `detail`, because replicas may share a host.
+    pub fn with_port(&self, detail: &str) -> String {
+        match (self.alerts.port(), detail.strip_prefix(self.host())) {
             (Some(port), Some(rest)) => format!("{}:{port}{rest}", self.host()),
-            _ => words.to_owned(),
+            _ => detail.to_owned(),
         }
     }
 
     fn host(&self) -> &str {
-        self.alerts.host_str().expect("an http address has a host: Url refuses others")
+        self.alerts.host_str().expect("an HTTP URL has a host: `Url` rejects others")
     }
 }

@@ -7,20 +7,20 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::super::outcome::{Fate, Notice, SendOutcome, Wish};
+use super::super::outcome::{AlarmAction, AlarmResult, Notice, SendOutcome};
 use super::super::transport::Transport;
-use super::{Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
+use super::{Capabilities, SEND_TIMEOUT, Urgency, bubble, not_reached};
 
-/// On whose behalf messages appear. A program outside a bundle has no identity of its own, and
-/// left to itself the library asks the person at the desk where the application "use_default"
-/// is, or hangs (mac-notification-sys #81).
-const ON_BEHALF_OF: &str = "com.apple.Finder";
+/// The application that messages appear under, because a program outside a bundle has no identity. By
+/// default the library asks the user where the application "use_default" is, or hangs
+/// (mac-notification-sys #81).
+const BUNDLE_ID: &str = "com.apple.Finder";
 
 /// The desktop of the user that statusd runs as.
 #[derive(Debug, Default)]
 pub struct Desktop {
-    /// The thread of the last message, where it did not return in time.
-    stuck: Option<thread::JoinHandle<()>>,
+    /// The thread of the last message, if it timed out.
+    hung: Option<thread::JoinHandle<()>>,
 }
 
 impl Desktop {
@@ -28,8 +28,8 @@ impl Desktop {
         Desktop::default()
     }
 
-    /// The notification centre knows no urgency.
-    pub fn with(self, _: Urgency) -> Desktop {
+    /// Ignores the urgency, which the notification centre does not support.
+    pub fn with_urgency(self, _: Urgency) -> Desktop {
         self
     }
 }
@@ -37,35 +37,35 @@ impl Desktop {
 impl Transport for Desktop {
     /// Shows one bubble. Times out after 10 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        if self.stuck.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            return not_reached("the notification centre still does not answer; log out and in");
+        if self.hung.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return not_reached("the notification centre still does not respond; log out and in");
         }
-        let bubble = bubble(notice, Abilities::default(), Urgency::default(), false);
+        let bubble = bubble(notice, Capabilities::default(), Urgency::default(), false);
         let (done, result) = oneshot::channel();
         // Not a thread of tokio's pool, because the runtime waits for those at shutdown.
         let spawned = thread::Builder::new().name("desktop".to_owned()).spawn(move || {
-            // An error says that it was set before.
-            let _already_set = notify_rust::set_application(ON_BEHALF_OF);
-            // The library sends when the handle is dropped, and keeps errors to itself.
+            // The only error is that the application is already set.
+            let _already_set = notify_rust::set_application(BUNDLE_ID);
+            // The library sends when the handle is dropped, and does not report errors of that.
             let shown = bubble.show().map(drop).map_err(|error| error.to_string());
-            // Nobody listens any more if it took too long.
-            let _late = done.send(shown);
+            // After a timeout the receiver is gone.
+            let _timed_out = done.send(shown);
         });
         let thread = match spawned {
             Ok(thread) => thread,
-            Err(error) => return not_reached(format!("no thread for the desktop: {error}")),
+            Err(error) => return not_reached(format!("cannot start a thread: {error}")),
         };
-        match timeout(SEND_WITHIN, result).await {
+        match timeout(SEND_TIMEOUT, result).await {
             Ok(Ok(Ok(()))) => {
-                let words = "handed to the notification centre".to_owned();
-                SendOutcome::Delivered { receipt: None, words }
+                let detail = "passed to the notification centre".to_owned();
+                SendOutcome::Delivered { receipt: None, detail }
             }
-            Ok(Ok(Err(error))) => not_reached(format!("the notification centre did not take it: {error}")),
-            Ok(Err(_panicked)) => not_reached("the notification centre failed"),
+            Ok(Ok(Err(error))) => not_reached(format!("the notification centre rejected it: {error}")),
+            Ok(Err(_panicked)) => not_reached("the thread of the notification centre panicked"),
             Err(_elapsed) => {
-                self.stuck = Some(thread);
-                let words = "the notification centre took the message and does not answer".to_owned();
-                SendOutcome::Transient { after_s: None, reached: true, words }
+                self.hung = Some(thread);
+                let detail = "the notification centre did not confirm the message".to_owned();
+                SendOutcome::Transient { after_s: None, reached: true, detail }
             }
         }
     }
@@ -75,9 +75,9 @@ impl Transport for Desktop {
         true
     }
 
-    /// Without receipts there is nothing to keep.
-    async fn keep_alarm(&mut self, _: &Notice, _: &str, _: Wish) -> Fate {
-        Fate::Gone
+    /// Does nothing, because there are no receipts.
+    async fn sync_alarm(&mut self, _: &Notice, _: &str, _: AlarmAction) -> AlarmResult {
+        AlarmResult::Gone
     }
 
     /// Never returns, because the notification centre reports nothing.
@@ -85,12 +85,12 @@ impl Transport for Desktop {
         std::future::pending().await
     }
 
-    /// There is nothing to be set differently.
-    fn continues(&self, _: &Desktop) -> bool {
+    /// Returns true, because no setting matters.
+    fn can_reuse(&self, _: &Desktop) -> bool {
         true
     }
 
-    fn keeps_alarms(&self) -> bool {
+    fn syncs_alarms(&self) -> bool {
         true
     }
 }

@@ -27,9 +27,9 @@ pub use macos::Desktop;
 #[cfg(not(target_os = "macos"))]
 pub use xdg::Desktop;
 
-/// The whole try. Starting a notification server may take longer (D-Bus gives it 25 s); the next
-/// try finds it running.
-const SEND_WITHIN: Duration = Duration::from_secs(10);
+/// Limits the whole attempt. If a notification server takes longer to start (D-Bus allows 25 s), the next
+/// attempt finds it running.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 const TITLE_MAX: usize = 120;
 /// Enough for the names of all services, because an incident with sixty services is one message.
 const BODY_MAX: usize = 2000;
@@ -67,7 +67,7 @@ impl Urgency {
 
 /// The relevant capabilities of a notification server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities {
+pub struct Capabilities {
     /// Reads the body as markup.
     pub markup: bool,
     /// Shows buttons. A server without buttons (notify-osd) opens a dialog instead of a permanent bubble.
@@ -76,11 +76,11 @@ pub struct Abilities {
     pub sound: bool,
 }
 
-impl Abilities {
-    /// From the answer to `GetCapabilities`.
-    pub fn of(names: &[String]) -> Abilities {
-        let has = |ability: &str| names.iter().any(|name| name == ability);
-        Abilities { markup: has("body-markup"), actions: has("actions"), sound: has("sound") }
+impl Capabilities {
+    /// Parses the result of `GetCapabilities`.
+    pub fn from_names(names: &[String]) -> Capabilities {
+        let has = |capability: &str| names.iter().any(|name| name == capability);
+        Capabilities { markup: has("body-markup"), actions: has("actions"), sound: has("sound") }
     }
 }
 
@@ -99,29 +99,34 @@ impl Table for Settings {
     }
 
     fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
-        Ok(Desktop::new().with(self.urgency).into())
+        Ok(Desktop::new().with_urgency(self.urgency).into())
     }
 }
 
 /// Builds the notification. Every server shows the title as plain text.
 ///
-/// `was_left` says that nobody dismissed the bubble whose place it takes.
-fn bubble(notice: &Notice, abilities: Abilities, urgency: Urgency, was_left: bool) -> Notification {
+/// `was_undismissed`: the user did not dismiss the bubble that this one replaces.
+fn bubble(
+    notice: &Notice,
+    capabilities: Capabilities,
+    urgency: Urgency,
+    was_undismissed: bool,
+) -> Notification {
     let body = text::plain_text(&notice.body, BODY_MAX);
-    let body = if abilities.markup { escaped(&body) } else { without_tags(&body) };
+    let body = if capabilities.markup { escaped(&body) } else { without_angle_brackets(&body) };
     let mut bubble = Notification::new();
     bubble.appname(APP_NAME).summary(&text::plain_line(&notice.title, TITLE_MAX)).body(&body);
     let is_alarm = notice.severity == Severity::Alert;
-    // An outage that began at night must still be there in the morning, and its end for somebody
-    // who saw it begin.
-    let stays = urgency == Urgency::Critical && abilities.actions && (is_alarm || was_left);
+    // The start of an outage at night must still be visible in the morning, and so must the end of a start
+    // that the user has not dismissed.
+    let stays = urgency == Urgency::Critical && capabilities.actions && (is_alarm || was_undismissed);
     bubble.icon(if is_alarm { "dialog-warning" } else { "dialog-information" }).timeout(if stays {
         Timeout::Never
     } else {
         Timeout::Default
     });
     #[cfg(not(target_os = "macos"))]
-    xdg::add_hints(&mut bubble, notice.severity, urgency, abilities);
+    xdg::add_hints(&mut bubble, notice.severity, urgency, capabilities);
     bubble
 }
 
@@ -141,14 +146,14 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// For servers that say they read no markup. dunst says so where its file leaves `markup` out, and
-/// reads it all the same.
-fn without_tags(text: &str) -> String {
+/// Replaces angle brackets for servers without markup. dunst reads markup although it reports none if its
+/// configuration does not set `markup`.
+fn without_angle_brackets(text: &str) -> String {
     text.replace('<', "‹").replace('>', "›")
 }
 
-fn not_reached(words: impl Into<String>) -> SendOutcome {
-    SendOutcome::Transient { after_s: None, reached: false, words: words.into() }
+fn not_reached(detail: impl Into<String>) -> SendOutcome {
+    SendOutcome::Transient { after_s: None, reached: false, detail: detail.into() }
 }
 
 #[cfg(test)]
@@ -167,15 +172,15 @@ mod tests {
         }
     }
 
-    const ALL: Abilities = Abilities { markup: true, actions: true, sound: true };
-    const TEXT: Abilities = Abilities { markup: false, ..ALL };
+    const ALL: Capabilities = Capabilities { markup: true, actions: true, sound: true };
+    const TEXT: Capabilities = Capabilities { markup: false, ..ALL };
 
-    fn shown_as(notice: &Notice, abilities: Abilities) -> Notification {
-        bubble(notice, abilities, Urgency::Critical, false)
+    fn shown_as(notice: &Notice, capabilities: Capabilities) -> Notification {
+        bubble(notice, capabilities, Urgency::Critical, false)
     }
 
     #[test]
-    fn markup_is_escaped_only_for_those_who_read_it() {
+    fn markup_is_escaped_only_for_servers_that_read_it() {
         let notice = notice("<b>A & B</b>", "\"Tom\" & <i>'Jerry'</i>", Severity::Resolved);
         let (escaped, plain) = (shown_as(&notice, ALL), shown_as(&notice, TEXT));
         assert_eq!(escaped.body, "&quot;Tom&quot; &amp; &lt;i&gt;&apos;Jerry&apos;&lt;/i&gt;");
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_capped_before_escaping_and_tricks_dropped() {
+    fn text_is_cut_before_escaping_and_control_characters_removed() {
         let bubble =
             shown_as(&notice(&"t\u{202e}".repeat(500), &"<\n".repeat(2000), Severity::Resolved), ALL);
         assert_eq!(bubble.summary.chars().count(), TITLE_MAX);
@@ -194,16 +199,16 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_on_the_screen() {
+    fn permanent_bubbles() {
         #[track_caller]
         fn check(
             severity: Severity,
             urgency: Urgency,
-            abilities: Abilities,
-            is_on_screen: bool,
+            capabilities: Capabilities,
+            was_undismissed: bool,
             stays: bool,
         ) {
-            let bubble = bubble(&notice("t", "b", severity), abilities, urgency, is_on_screen);
+            let bubble = bubble(&notice("t", "b", severity), capabilities, urgency, was_undismissed);
             assert_eq!(bubble.timeout, if stays { Timeout::Never } else { Timeout::Default });
         }
         let (critical, normal) = (Urgency::Critical, Urgency::Normal);
@@ -215,7 +220,7 @@ mod tests {
         check(Severity::Alert, normal, ALL, false, false);
         check(Severity::Resolved, normal, ALL, true, false);
         // notify-osd would open a dialog.
-        let notify_osd = Abilities { actions: false, ..ALL };
+        let notify_osd = Capabilities { actions: false, ..ALL };
         check(Severity::Alert, critical, notify_osd, false, false);
         check(Severity::Resolved, critical, notify_osd, true, false);
     }

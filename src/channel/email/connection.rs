@@ -12,7 +12,6 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
-use super::smtp::SmtpTrouble;
 use crate::cause::Cause as _;
 
 /// Generous: RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
@@ -20,7 +19,8 @@ const REPLY_MAX_BYTES: usize = 16 * 1024;
 const REPLY_MAX_LINES: usize = 200;
 const READ_BYTES: usize = 4 * 1024;
 const CODE_DIGITS: usize = 3;
-const NO_END: &str = "its reply is cut off or does not end";
+const INCOMPLETE: &str = "the reply is incomplete or too long";
+const UNSOLICITED: &str = "the server replied before the command was sent";
 
 /// A TCP connection, possibly encrypted.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -56,8 +56,8 @@ impl SmtpReply {
         // The first line contains the server's name.
         let found = self.lines.iter().skip(1).filter_map(|line| {
             let mut words = line.split([' ', '\t', '=']).filter(|word| !word.is_empty());
-            let is_it = words.next().is_some_and(|word| word.eq_ignore_ascii_case(keyword));
-            is_it.then(|| words.map(str::to_ascii_uppercase).collect::<Vec<String>>())
+            let matches = words.next().is_some_and(|word| word.eq_ignore_ascii_case(keyword));
+            matches.then(|| words.map(str::to_ascii_uppercase).collect::<Vec<String>>())
         });
         found.reduce(|all, more| all.into_iter().chain(more).collect())
     }
@@ -66,123 +66,123 @@ impl SmtpReply {
 /// A line of a reply, or the part of it that was read.
 struct Line {
     bytes: Vec<u8>,
-    /// Up to its line break, and neither cut off nor too long.
-    is_whole: bool,
+    /// False for a truncated line.
+    is_complete: bool,
 }
 
 pub struct Connection {
     stream: Box<dyn Stream>,
     unread: Vec<u8>,
-    /// Why the replies can no longer be told apart.
-    out_of_step: Option<&'static str>,
+    /// Why the boundary between replies is lost.
+    out_of_sync: Option<&'static str>,
 }
 
 impl Connection {
     pub fn new(stream: Box<dyn Stream>) -> Connection {
-        Connection { stream, unread: Vec::new(), out_of_step: None }
+        Connection { stream, unread: Vec::new(), out_of_sync: None }
     }
 
-    /// One command, without its line break, and its reply.
-    pub async fn command(&mut self, line: &str) -> Result<SmtpReply, SmtpTrouble> {
-        self.say(format!("{line}\r\n").as_bytes()).await?;
+    /// Sends a command, given without its line break, and reads the reply.
+    pub async fn command(&mut self, line: &str) -> Result<SmtpReply, SmtpError> {
+        self.write(format!("{line}\r\n").as_bytes()).await?;
         self.reply().await
     }
 
-    /// Whether there was an end to the newest reply, so that another may follow.
-    pub fn check_step(&self) -> Result<(), SmtpTrouble> {
-        self.out_of_step.map_or(Ok(()), |why| Err(SmtpTrouble::Broke(why.to_owned())))
+    /// Fails if the last reply was incomplete, so that the next one cannot be told from its rest.
+    pub fn check_sync(&self) -> Result<(), SmtpError> {
+        self.out_of_sync.map_or(Ok(()), |why| Err(SmtpError::Connection(why.to_owned())))
     }
 
-    /// Writes bytes as they are. A reply that came before its command is refused: replies that are
-    /// slipped in before the encryption would shift all later ones (RFC 3207, 4.2).
-    pub async fn say(&mut self, bytes: &[u8]) -> Result<(), SmtpTrouble> {
-        self.check_step()?;
-        if !self.unread.is_empty() {
-            return Err(SmtpTrouble::Broke("answers before it is asked".to_owned()));
-        }
-        self.stream.write_all(bytes).await.map_err(broke)?;
-        self.stream.flush().await.map_err(broke)
+    /// Writes bytes unchanged. Fails if a reply arrived before its command, because a reply injected before
+    /// STARTTLS would be taken for the reply to a later command (RFC 3207, 4.2).
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), SmtpError> {
+        self.check_sync()?;
+        self.check_unread()?;
+        self.stream.write_all(bytes).await.map_err(connection_error)?;
+        self.stream.flush().await.map_err(connection_error)
     }
 
-    /// The next reply. The last line's code is the reply's. A reply without end, or one that is cut
-    /// off, counts if its code is there, but nothing can follow it.
-    pub async fn reply(&mut self) -> Result<SmtpReply, SmtpTrouble> {
+    fn check_unread(&self) -> Result<(), SmtpError> {
+        if self.unread.is_empty() { Ok(()) } else { Err(SmtpError::Connection(UNSOLICITED.to_owned())) }
+    }
+
+    /// Reads the next reply. Its code is that of the last line. An incomplete reply counts if it has a
+    /// code, but no further reply can be read after it.
+    pub async fn reply(&mut self) -> Result<SmtpReply, SmtpError> {
         let mut reply: Option<SmtpReply> = None;
-        let mut left_bytes = REPLY_MAX_BYTES;
+        let mut bytes_left = REPLY_MAX_BYTES;
         for _ in 0..REPLY_MAX_LINES {
-            let line = self.line(left_bytes).await;
-            let (line, is_whole) = match (line, &reply) {
-                (Ok(line), _) => (line.bytes, line.is_whole),
-                (Err(trouble), None) => return Err(trouble),
-                // The lines before have the code.
+            let line = self.line(bytes_left).await;
+            let (line, is_complete) = match (line, &reply) {
+                (Ok(line), _) => (line.bytes, line.is_complete),
+                (Err(error), None) => return Err(error),
+                // The earlier lines have the code.
                 (Err(_), Some(_)) => (Vec::new(), false),
             };
-            left_bytes = left_bytes.saturating_sub(line.len());
+            bytes_left = bytes_left.saturating_sub(line.len());
             let Some(code) = code(&line) else {
-                let reply = reply.filter(|_| !is_whole);
-                self.out_of_step = Some(NO_END);
-                if line.len() < CODE_DIGITS && !is_whole && reply.is_none() {
-                    return Err(SmtpTrouble::Broke("it hung up within a reply".to_owned()));
+                let reply = reply.filter(|_| !is_complete);
+                self.out_of_sync = Some(INCOMPLETE);
+                if line.len() < CODE_DIGITS && !is_complete && reply.is_none() {
+                    return Err(SmtpError::Connection("end of stream within a reply".to_owned()));
                 }
                 return reply
-                    .ok_or_else(|| SmtpTrouble::Unclear(String::from_utf8_lossy(&line).into_owned()));
+                    .ok_or_else(|| SmtpError::InvalidReply(String::from_utf8_lossy(&line).into_owned()));
             };
             let text = String::from_utf8_lossy(line.get(4..).unwrap_or_default()).trim_end().to_owned();
-            let so_far = reply.get_or_insert_with(|| SmtpReply { code, lines: Vec::new() });
-            so_far.code = code;
-            so_far.lines.push(text);
-            if is_whole && line.get(CODE_DIGITS) != Some(&b'-') {
+            let partial = reply.get_or_insert_with(|| SmtpReply { code, lines: Vec::new() });
+            partial.code = code;
+            partial.lines.push(text);
+            if is_complete && line.get(CODE_DIGITS) != Some(&b'-') {
                 return Ok(reply.expect("just set"));
             }
-            if !is_whole {
+            if !is_complete {
                 break;
             }
         }
-        self.out_of_step = Some(NO_END);
-        reply.ok_or(SmtpTrouble::Unclear(String::new()))
+        self.out_of_sync = Some(INCOMPLETE);
+        reply.ok_or(SmtpError::InvalidReply(String::new()))
     }
 
-    /// Up to the line break, to the end of the connection, or to `max_bytes`. Not quadratic: what
-    /// is looked through again is at most `max_bytes`.
-    async fn line(&mut self, max_bytes: usize) -> Result<Line, SmtpTrouble> {
+    /// Reads up to the line break, the end of the stream, or `max_bytes`. Each read rescans at most
+    /// `max_bytes`.
+    async fn line(&mut self, max_bytes: usize) -> Result<Line, SmtpError> {
         loop {
             if let Some(end) =
                 self.unread.iter().position(|byte| *byte == b'\n').filter(|end| *end < max_bytes)
             {
                 let bytes = self.unread.drain(..=end).collect();
-                return Ok(Line { bytes, is_whole: true });
+                return Ok(Line { bytes, is_complete: true });
             }
             if self.unread.len() >= max_bytes {
-                return Ok(Line { bytes: std::mem::take(&mut self.unread), is_whole: false });
+                return Ok(Line { bytes: std::mem::take(&mut self.unread), is_complete: false });
             }
             let mut buffer = [0; READ_BYTES];
             match self.stream.read(&mut buffer).await {
                 Ok(0) | Err(_) if !self.unread.is_empty() => {
-                    return Ok(Line { bytes: std::mem::take(&mut self.unread), is_whole: false });
+                    return Ok(Line { bytes: std::mem::take(&mut self.unread), is_complete: false });
                 }
-                Ok(0) => return Err(SmtpTrouble::Broke("it hung up".to_owned())),
+                Ok(0) => return Err(SmtpError::Connection("end of stream".to_owned())),
                 Ok(read) => self.unread.extend_from_slice(&buffer[..read]),
-                Err(error) => return Err(broke(error)),
+                Err(error) => return Err(connection_error(error)),
             }
         }
     }
 
-    /// Encrypts all that follows.
-    pub async fn secure(
+    /// Performs the TLS handshake and returns the encrypted connection.
+    pub async fn start_tls(
         self,
         tls: Arc<ClientConfig>,
         name: ServerName<'static>,
-    ) -> Result<Connection, SmtpTrouble> {
-        if !self.unread.is_empty() {
-            return Err(SmtpTrouble::Broke("answers before it is asked".to_owned()));
-        }
-        let stream = TlsConnector::from(tls).connect(name, self.stream).await.map_err(broke)?;
+    ) -> Result<Connection, SmtpError> {
+        self.check_unread()?;
+        let stream = TlsConnector::from(tls).connect(name, self.stream).await.map_err(connection_error)?;
         Ok(Connection::new(Box::new(stream)))
     }
 
     pub async fn close(&mut self) {
-        // The server has been told; whether it listens is its business.
-        let _unheard = self.stream.shutdown().await;
+        // The result of the session does not depend on a clean shutdown.
+        let _closed = self.stream.shutdown().await;
     }
 }
 
@@ -194,15 +194,31 @@ fn code(line: &[u8]) -> Option<u16> {
     (ends && (200..600).contains(&code)).then_some(code)
 }
 
-fn broke(error: io::Error) -> SmtpTrouble {
-    SmtpTrouble::Broke(error.reason())
+fn connection_error(error: io::Error) -> SmtpError {
+    SmtpError::Connection(error.reason())
+}
+
+/// The reason why a session failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SmtpError {
+    /// A 4xx or 5xx reply.
+    Rejected(SmtpReply),
+    /// A reply without a code, or with a code of the wrong class.
+    InvalidReply(String),
+    /// The server does not offer STARTTLS.
+    NoTls,
+    /// The server offers no login with a password.
+    NoLogin,
+    /// The connection failed.
+    Connection(String),
+    Timeout,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    async fn read(bytes: &[u8]) -> Result<SmtpReply, SmtpTrouble> {
+    async fn read(bytes: &[u8]) -> Result<SmtpReply, SmtpError> {
         let (mut server, client) = tokio::io::duplex(bytes.len() + 1);
         server.write_all(bytes).await.expect("room");
         drop(server);
@@ -210,13 +226,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(read: Result<SmtpReply, SmtpTrouble>, code: u16, text: &str) {
+    fn check(read: Result<SmtpReply, SmtpError>, code: u16, text: &str) {
         let reply = read.expect("a reply");
         assert_eq!((reply.code, reply.text().as_str()), (code, text));
     }
 
     #[tokio::test]
-    async fn the_code_decides_and_the_text_may_be_anything() {
+    async fn only_the_code_matters() {
         check(read(b"250 2.0.0 Ok: queued\r\n").await, 250, "2.0.0 Ok: queued");
         check(read(b"250\r\n").await, 250, "");
         check(read(b"250 \r\n").await, 250, "");
@@ -231,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reply_that_is_cut_off_or_has_no_end_counts_if_its_code_is_there() {
+    async fn an_incomplete_reply_counts_if_it_has_a_code() {
         check(read(b"250 half a rep").await, 250, "half a rep");
         check(read(b"250").await, 250, "");
         check(read(b"550-no\r\n550").await, 550, "no ");
@@ -240,24 +256,24 @@ mod tests {
         assert_eq!(read(format!("550 {}", "x".repeat(1 << 20)).as_bytes()).await.expect("a reply").code, 550);
         let endless = read("250-x\r\n".repeat(1 << 18).as_bytes()).await.expect("a reply");
         assert_eq!((endless.code, endless.lines.len()), (250, REPLY_MAX_LINES));
-        for nothing in
+        for invalid in
             ["", "2", "25", "hello\r\n", "\r\n", "2500 no\r\n", "999 what\r\n", "100 what\r\n", "-250\r\n"]
         {
-            read(nothing.as_bytes()).await.expect_err(nothing);
+            read(invalid.as_bytes()).await.expect_err(invalid);
         }
     }
 
     #[tokio::test]
-    async fn nothing_follows_a_reply_without_end() {
+    async fn no_command_follows_an_incomplete_reply() {
         let (mut server, client) = tokio::io::duplex(1 << 20);
         server.write_all(&[b"250 ".as_slice(), &[b'x'; 2 * REPLY_MAX_BYTES]].concat()).await.expect("room");
         let mut connection = Connection::new(Box::new(client));
         assert_eq!(connection.reply().await.expect("a reply").code, 250);
-        assert!(matches!(connection.command("QUIT").await, Err(SmtpTrouble::Broke(_))));
+        assert!(matches!(connection.command("QUIT").await, Err(SmtpError::Connection(_))));
     }
 
     #[tokio::test]
-    async fn keywords_come_in_every_spelling() {
+    async fn keywords_are_case_insensitive() {
         let reply =
             read(b"250-mail.test hello\r\n250-starttls\r\n250-auth Login plain\r\n250 AUTH=CRAM-MD5\r\n");
         let reply = reply.await.expect("a reply");

@@ -32,14 +32,14 @@ const URGENT: [(HeaderName, &str); 2] = [
 
 /// A message ready to be submitted.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct MimeMessage {
     pub bytes: Vec<u8>,
     /// The `Message-ID` with brackets. Equal for equal notices, senders and recipients.
     pub id: String,
 }
 
-/// `sent_at` is the only thing in it that differs between two tries.
-pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTime) -> Letter {
+/// Composes the message. Two attempts differ only in `sent_at`.
+pub fn compose(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTime) -> MimeMessage {
     let id = message_id(&notice.key, from, to);
     let title = text::plain_line(&notice.title, TITLE_MAX_CHARS);
     let body = text::plain_text(&notice.body, BODY_MAX_CHARS);
@@ -62,14 +62,14 @@ pub fn letter(notice: &Notice, from: &Mailbox, to: &[Mailbox], sent_at: SystemTi
         .boundary(boundary)
         .singlepart(SinglePart::plain(plain))
         .singlepart(SinglePart::html(html));
-    let message = builder.multipart(parts).expect("there is a sender, and there are receivers");
-    Letter { bytes: message.formatted(), id }
+    let message = builder.multipart(parts).expect("there is a sender, and there are recipients");
+    MimeMessage { bytes: message.formatted(), id }
 }
 
 /// Includes the recipients, because two channels may send different messages under the same key.
 fn message_id(key: &str, from: &Mailbox, to: &[Mailbox]) -> String {
-    let receivers = to.iter().map(|mailbox| mailbox.email.as_ref());
-    let parts: Vec<&str> = [key, from.email.as_ref()].into_iter().chain(receivers).collect();
+    let recipients = to.iter().map(|mailbox| mailbox.email.as_ref());
+    let parts: Vec<&str> = [key, from.email.as_ref()].into_iter().chain(recipients).collect();
     format!("<{}.statusd@{}>", digest(&parts), from.email.domain())
 }
 
@@ -135,35 +135,35 @@ mod tests {
         text.parse().expect("a mailbox")
     }
 
-    fn written(notice: &Notice) -> Letter {
+    fn composed(notice: &Notice) -> MimeMessage {
         let (from, to) = (mailbox("statusd <statusd@example.org>"), [mailbox("me@example.com")]);
         // Thu, 05 May 2022 10:02:30 UTC
-        letter(notice, &from, &to, SystemTime::UNIX_EPOCH + Duration::from_secs(1_651_744_950))
+        compose(notice, &from, &to, SystemTime::UNIX_EPOCH + Duration::from_secs(1_651_744_950))
     }
 
-    fn text_of(letter: &Letter) -> String {
-        String::from_utf8(letter.bytes.clone()).expect("ASCII")
+    fn text_of(message: &MimeMessage) -> String {
+        String::from_utf8(message.bytes.clone()).expect("ASCII")
     }
 
-    /// The lines of the header, folded ones as one.
-    fn header(letter: &Letter) -> Vec<String> {
-        let text = text_of(letter);
+    /// Returns the header lines, unfolded.
+    fn header(message: &MimeMessage) -> Vec<String> {
+        let text = text_of(message);
         let (header, _) = text.split_once("\r\n\r\n").expect("a header");
         header.replace("\r\n ", " ").split("\r\n").map(str::to_owned).collect()
     }
 
     #[test]
-    fn news_of_the_developers_feed_lead_to_the_developers_page() {
+    fn notices_of_the_developer_feed_link_to_the_developer_page() {
         let notice = Notice { key: "developer/en_US/apns/1/1/began".to_owned(), ..notice() };
-        let text = text_of(&written(&notice)).replace("=\r\n", "");
+        let text = text_of(&composed(&notice)).replace("=\r\n", "");
         assert_eq!(text.matches("https://developer.apple.com/system-status/").count(), 2, "{text}");
         assert!(!text.contains("systemstatus"), "{text}");
     }
 
     #[test]
-    fn a_letter_says_who_what_when_and_that_nobody_wrote_it() {
-        let letter = written(&notice());
-        let header = header(&letter);
+    fn the_headers_are_complete() {
+        let message = composed(&notice());
+        let header = header(&message);
         for line in [
             "From: statusd <statusd@example.org>",
             "To: me@example.com",
@@ -179,27 +179,27 @@ mod tests {
         }
         assert!(!header.iter().any(|line| line.starts_with("In-Reply-To") || line.starts_with("References")));
         assert!(
-            text_of(&letter).contains("\r\n\r\niCloud Backup is down\r\n\r\nSince 02:10.\r\nWait; there")
+            text_of(&message).contains("\r\n\r\niCloud Backup is down\r\n\r\nSince 02:10.\r\nWait; there")
         );
     }
 
     #[test]
-    fn every_try_has_the_same_bytes_but_for_its_date() {
-        assert_eq!(written(&notice()), written(&notice()));
+    fn attempts_differ_only_in_the_date() {
+        assert_eq!(composed(&notice()), composed(&notice()));
         let (from, to) = (mailbox("statusd <statusd@example.org>"), [mailbox("me@example.com")]);
-        let later = letter(&notice(), &from, &to, SystemTime::UNIX_EPOCH);
-        let without_date = |letter: &Letter| {
-            text_of(letter)
+        let later = compose(&notice(), &from, &to, SystemTime::UNIX_EPOCH);
+        let without_date = |message: &MimeMessage| {
+            text_of(message)
                 .split("\r\n")
                 .filter(|line| !line.starts_with("Date: "))
                 .collect::<Vec<_>>()
                 .join("\n")
         };
-        assert_eq!(without_date(&later), without_date(&written(&notice())));
+        assert_eq!(without_date(&later), without_date(&composed(&notice())));
     }
 
     #[test]
-    fn what_differs_has_another_id() {
+    fn the_message_id_depends_on_key_sender_and_recipients() {
         let (from, to) = (mailbox("a@example.org"), mailbox("b@example.org"));
         let ids = [
             message_id("k", &from, &[]),
@@ -215,8 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_in_the_thread_of_its_start_and_calm() {
-        let start = written(&notice()).id;
+    fn an_end_replies_to_its_start_and_is_not_urgent() {
+        let start = composed(&notice()).id;
         let end = Notice {
             key: "x/ended".to_owned(),
             severity: Severity::Resolved,
@@ -224,39 +224,39 @@ mod tests {
             replaces: Some(start.clone()),
             ..notice()
         };
-        let header = header(&written(&end));
+        let header = header(&composed(&end));
         assert!(header.contains(&format!("In-Reply-To: {start}")), "{header:#?}");
         assert!(header.contains(&format!("References: {start}")), "{header:#?}");
         assert!(!header.iter().any(|line| line.starts_with("Importance") || line.starts_with("X-Priority")));
     }
 
     #[test]
-    fn a_receipt_that_is_not_ours_stays_out_of_the_header() {
+    fn a_foreign_receipt_is_not_put_into_the_header() {
         for follows in ["17", "<a@b>\r\nBcc: x@example.com", "<a b@c>", "<\u{e9}@b>", ""] {
-            let header = header(&written(&Notice { follows: Some(follows.to_owned()), ..notice() }));
+            let header = header(&composed(&Notice { follows: Some(follows.to_owned()), ..notice() }));
             assert!(!header.iter().any(|line| line.starts_with("References")), "{follows:?}");
             assert!(!header.iter().any(|line| line.starts_with("Bcc")), "{follows:?}");
         }
     }
 
     #[test]
-    fn no_title_becomes_a_header_and_every_letter_is_ascii() {
+    fn a_title_cannot_add_a_header_and_every_byte_is_ascii() {
         let hostile = Notice {
             title: "down\r\nBcc: victim@example.com\n\n<b>é\u{202e}</b> バックアップ".to_owned(),
             body: "Zeile eins: é\r\n.\r\n\u{0}--boundary\n<script>alert('&')</script>".to_owned(),
             ..notice()
         };
-        let letter = written(&hostile);
-        assert!(letter.bytes.is_ascii() && !letter.bytes.contains(&0));
-        let header = header(&letter);
+        let message = composed(&hostile);
+        assert!(message.bytes.is_ascii() && !message.bytes.contains(&0));
+        let header = header(&message);
         assert!(!header.iter().any(|line| line.starts_with("Bcc")), "{header:#?}");
         let subject = header.iter().find(|line| line.starts_with("Subject: ")).expect("a subject");
         assert!(subject.contains("=?utf-8?b?"), "{subject}");
-        assert!(text_of(&letter).split("\r\n").all(|line| line.len() <= 998 && !line.contains('\n')));
+        assert!(text_of(&message).split("\r\n").all(|line| line.len() <= 998 && !line.contains('\n')));
     }
 
     #[test]
-    fn html_says_the_same_as_text_and_loads_nothing() {
+    fn html_is_escaped_and_loads_nothing() {
         let html = html("<img src=x>", "a & b\n<a href='https://evil.example'>c</a>", &notice());
         assert!(html.contains("<b>&lt;img src=x&gt;</b>"), "{html}");
         assert!(html.contains("a &amp; b<br>\n&lt;a href=&apos;https://evil.example&apos;&gt;c"), "{html}");
@@ -268,11 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut() {
+    fn long_texts_are_truncated() {
         let long = Notice { title: "t".repeat(5_000), body: "b\n".repeat(100_000), ..notice() };
-        let letter = written(&long);
-        assert!(letter.bytes.len() < 200_000, "{}", letter.bytes.len());
-        let subject = header(&letter).into_iter().find(|line| line.starts_with("Subject: "));
+        let message = composed(&long);
+        assert!(message.bytes.len() < 200_000, "{}", message.bytes.len());
+        let subject = header(&message).into_iter().find(|line| line.starts_with("Subject: "));
         assert!(subject.is_some_and(|line| line.len() < 1_000));
     }
 }

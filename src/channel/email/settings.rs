@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::super::outcome::Audience;
 use super::super::settings::{
-    ReadSecret, Shown, either, shown, shown_list, shown_path, shown_secret, shown_some,
+    ReadSecret, Shown, optional_secret, shown, shown_list, shown_path, shown_secret, shown_some,
 };
 use super::super::transport::{AnyTransport, Table};
 use super::{Email, smtp};
@@ -60,7 +60,7 @@ pub enum SecuritySetting {
 }
 
 impl SecuritySetting {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             SecuritySetting::StartTls => "starttls",
             SecuritySetting::Tls => "tls",
@@ -68,8 +68,8 @@ impl SecuritySetting {
         }
     }
 
-    /// RFC 8314; RFC 5321.
-    fn port(self) -> u16 {
+    /// Returns the standard port (RFC 8314, RFC 5321).
+    fn default_port(self) -> u16 {
         match self {
             SecuritySetting::StartTls => 587,
             SecuritySetting::Tls => 465,
@@ -80,7 +80,7 @@ impl SecuritySetting {
 
 impl Settings {
     pub fn port(&self) -> u16 {
-        self.port.unwrap_or(self.security.port())
+        self.port.unwrap_or(self.security.default_port())
     }
 }
 
@@ -95,7 +95,7 @@ impl Table for Settings {
         vec![
             shown("server", server.as_str()),
             shown("port", i64::from(self.port())),
-            shown("security", security.word()),
+            shown("security", security.as_str()),
             shown_some("user", user.as_deref()),
             shown_secret("password", password.as_ref()),
             shown_path("password_file", password_file.as_ref()),
@@ -120,29 +120,28 @@ pub fn host(settings: &Settings) -> Result<String, String> {
     let host = settings.server.trim().trim_start_matches('[').trim_end_matches(']');
     if ServerName::try_from(host).is_err() {
         return Err(format!(
-            "server: {:?} is neither the name of a computer nor an address; write it without https:// and port",
+            "server: invalid host {:?}: expected a host name or IP address, without smtp:// and port",
             settings.server
         ));
     }
     if settings.port == Some(0) {
-        return Err(
-            "port: 0 is no port; remove the key, or write the one that your mail service names".to_owned()
-        );
+        return Err("port: invalid port 0; remove the key, or write the port that your mail provider names"
+            .to_owned());
     }
     Ok(host.to_owned())
 }
 
 pub fn login(settings: &Settings, read_secret: ReadSecret) -> Result<Option<(String, Secret)>, String> {
     let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
-    let password = either("password", inline, file, read_secret)?;
+    let password = optional_secret("password", inline, file, read_secret)?;
     match (&settings.user, password) {
         (None, None) => Ok(None),
         (Some(user), _) if user.trim().is_empty() => {
-            Err("user: empty; write it or remove the key".to_owned())
+            Err("user: empty; write the user name or remove the key".to_owned())
         }
         (Some(user), Some(password)) => Ok(Some((user.trim().to_owned(), password))),
-        (Some(_), None) => Err("user: is without a password; write password_file too".to_owned()),
-        (None, Some(_)) => Err("password: is without a user; write user too".to_owned()),
+        (Some(_), None) => Err("user: requires a password; add the key \"password_file\"".to_owned()),
+        (None, Some(_)) => Err("password: requires a user; add the key \"user\"".to_owned()),
     }
 }
 
@@ -153,24 +152,26 @@ pub fn mailbox(key: &str, text: &str) -> Result<Mailbox, String> {
         .map_err(|_| format!("{key}: invalid address {text:?}: expected name@host, or Name <name@host>"))?;
     if !mailbox.email.to_string().is_ascii() {
         return Err(format!(
-            "{key}: {text:?} has letters that many mail servers do not take; write the host as xn--…"
+            "{key}: invalid address {text:?}: expected ASCII, because many mail servers accept nothing else; \
+             write the host as xn--…"
         ));
     }
     Ok(mailbox)
 }
 
-pub fn receivers(texts: &[String]) -> Result<Vec<Mailbox>, String> {
+/// Removes duplicates.
+pub fn recipients(texts: &[String]) -> Result<Vec<Mailbox>, String> {
     if texts.is_empty() {
         return Err("to: empty; write at least one address".to_owned());
     }
-    let mut receivers: Vec<Mailbox> = Vec::new();
+    let mut recipients: Vec<Mailbox> = Vec::new();
     for text in texts {
         let mailbox = mailbox("to", text)?;
-        if !receivers.iter().any(|other| other.email == mailbox.email) {
-            receivers.push(mailbox);
+        if !recipients.iter().any(|other| other.email == mailbox.email) {
+            recipients.push(mailbox);
         }
     }
-    Ok(receivers)
+    Ok(recipients)
 }
 
 pub fn security(settings: &Settings) -> Result<smtp::Security, String> {
@@ -180,14 +181,13 @@ pub fn security(settings: &Settings) -> Result<smtp::Security, String> {
         SecuritySetting::None => Err(format!(
             "security: \"none\" would carry the mail to {host} unencrypted; write \"starttls\" or \"tls\""
         )),
-        SecuritySetting::StartTls => Ok(smtp::Security::StartTls(encryption(settings.ca_file.as_deref())?)),
-        SecuritySetting::Tls => Ok(smtp::Security::Tls(encryption(settings.ca_file.as_deref())?)),
+        SecuritySetting::StartTls => Ok(smtp::Security::StartTls(tls_config(settings.ca_file.as_deref())?)),
+        SecuritySetting::Tls => Ok(smtp::Security::Tls(tls_config(settings.ca_file.as_deref())?)),
     }
 }
 
-fn encryption(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
-    tls::client_config(&authorities).map_err(|_| {
-        "TLS cannot be set up; install the system's CA certificates, or check ca_file".to_owned()
-    })
+    tls::client_config(&authorities)
+        .map_err(|_| "cannot set up TLS; install the system's CA certificates, or check ca_file".to_owned())
 }

@@ -15,16 +15,16 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::base64;
-use super::connection::{Connection, SmtpReply};
+use super::connection::{Connection, SmtpError, SmtpReply};
 use crate::cause::Cause as _;
 use crate::secret::Secret;
 
-/// DNS and TCP together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// The letter is settled by then; this is good manners.
-const QUIT_WITHIN: Duration = Duration::from_secs(2);
-/// A number says nothing about this computer; mail servers for users take it.
-const OWN_NAME: &str = "[127.0.0.1]";
+/// For DNS and TCP together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Short, because the outcome is known before QUIT is sent.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+/// An address literal reveals nothing about this computer; submission servers accept it.
+const CLIENT_NAME: &str = "[127.0.0.1]";
 
 /// A mail server, and how to connect to it.
 pub struct MailServer {
@@ -46,172 +46,158 @@ pub enum Security {
 /// The stage that a session reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SmtpStage {
-    Connecting,
-    Securing,
-    LoggingIn,
+    Connect,
+    Tls,
+    Login,
     Sender,
-    Receivers,
-    Asking,
-    /// From here on the server may have the letter.
-    Letter,
+    Recipients,
+    Data,
+    /// The server may have the message from this stage on.
+    Message,
 }
 
 /// The server's decision about a message.
 #[derive(Debug)]
-pub struct Handed {
-    /// The server's receipt; `None` where it would have nobody of those who were named.
-    pub taken: Option<SmtpReply>,
-    /// Whom it would not have, and why.
-    pub refused: Vec<(Address, SmtpReply)>,
-}
-
-/// Why a session failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SmtpTrouble {
-    /// A refusal, 4xx or 5xx.
-    Said(SmtpReply),
-    /// A reply without a code, or with one of another kind than was due.
-    Unclear(String),
-    /// It does not offer encryption.
-    NoTls,
-    /// The server offers no login with a password.
-    NoLogin,
-    /// Anything but a conversation.
-    Broke(String),
-    /// The time is over.
-    Silent,
+pub struct Submission {
+    /// The reply that accepts the message. `None` if all recipients were rejected.
+    pub accepted: Option<SmtpReply>,
+    /// The rejected recipients, each with the server's reply.
+    pub rejected: Vec<(Address, SmtpReply)>,
 }
 
 /// The class of a reply: the first digit of its code (RFC 5321, 4.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    Done = 2,
-    GoOn = 3,
+enum ReplyClass {
+    Completion = 2,
+    Intermediate = 3,
 }
 
 impl MailServer {
-    /// Says how far it got within the time, and what came of it.
-    pub async fn hand_over(
+    /// Submits a message. Returns the stage reached before the timeout, and the result.
+    pub async fn submit(
         &self,
         from: &Address,
         to: &[Address],
-        letter: &[u8],
-        within: Duration,
-    ) -> (SmtpStage, Result<Handed, SmtpTrouble>) {
-        let mut stage = SmtpStage::Connecting;
+        message: &[u8],
+        limit: Duration,
+    ) -> (SmtpStage, Result<Submission, SmtpError>) {
+        let mut stage = SmtpStage::Connect;
         let mut connection = None;
-        let conversation = timeout(within, async {
+        let session = timeout(limit, async {
             let connection = self.connect(&mut connection, &mut stage).await?;
-            transact(connection, from, to, letter, &mut stage).await
+            transact(connection, from, to, message, &mut stage).await
         });
-        let Ok(outcome) = conversation.await else { return (stage, Err(SmtpTrouble::Silent)) };
-        // Beside the time limit: what the server has taken it has taken, polite or not.
+        let Ok(result) = session.await else { return (stage, Err(SmtpError::Timeout)) };
+        // Outside of the time limit, because the result stands however the server reacts to QUIT.
         if let Some(mut connection) = connection {
-            let _unheard = timeout(QUIT_WITHIN, async {
-                let _bye = connection.command("QUIT").await;
+            let _in_time = timeout(QUIT_TIMEOUT, async {
+                let _reply = connection.command("QUIT").await;
                 connection.close().await;
             })
             .await;
         }
-        (stage, outcome)
+        (stage, result)
     }
 
     /// Connects, sets up TLS and logs in. The connection is stored in `slot`, also after a failure.
     async fn connect<'p>(
         &self,
-        place: &'p mut Option<Connection>,
+        slot: &'p mut Option<Connection>,
         stage: &mut SmtpStage,
-    ) -> Result<&'p mut Connection, SmtpTrouble> {
-        let connecting = timeout(CONNECT_WITHIN, TcpStream::connect((self.host.as_str(), self.port)));
+    ) -> Result<&'p mut Connection, SmtpError> {
+        let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
         let stream = connecting.await.map_err(io::Error::from).and_then(|connected| connected);
-        let stream = stream.map_err(|error| SmtpTrouble::Broke(error.reason()))?;
+        let stream = stream.map_err(|error| SmtpError::Connection(error.reason()))?;
         let mut plain = Connection::new(Box::new(stream));
         if let Security::Tls(tls) = &self.security {
-            *stage = SmtpStage::Securing;
-            plain = plain.secure(Arc::clone(tls), self.name()?).await?;
-            *stage = SmtpStage::Connecting;
+            *stage = SmtpStage::Tls;
+            plain = plain.start_tls(Arc::clone(tls), self.server_name()?).await?;
+            *stage = SmtpStage::Connect;
         }
-        let connection = place.insert(plain);
-        expect(connection.reply().await, Due::Done)?;
-        let mut offer = hello(connection).await?;
+        let connection = slot.insert(plain);
+        expect(connection.reply().await, ReplyClass::Completion)?;
+        let mut extensions = hello(connection).await?;
         if let Security::StartTls(tls) = &self.security {
-            *stage = SmtpStage::Securing;
-            if offer.keyword("STARTTLS").is_none() {
-                return Err(SmtpTrouble::NoTls);
+            *stage = SmtpStage::Tls;
+            if extensions.keyword("STARTTLS").is_none() {
+                return Err(SmtpError::NoTls);
             }
-            expect(connection.command("STARTTLS").await, Due::Done)?;
-            let plain = place.take().expect("just used");
-            let connection = place.insert(plain.secure(Arc::clone(tls), self.name()?).await?);
-            offer = hello(connection).await?;
+            expect(connection.command("STARTTLS").await, ReplyClass::Completion)?;
+            let plain = slot.take().expect("just used");
+            let connection = slot.insert(plain.start_tls(Arc::clone(tls), self.server_name()?).await?);
+            extensions = hello(connection).await?;
         }
-        let connection = place.as_mut().expect("just used");
+        let connection = slot.as_mut().expect("just used");
         if let Some((user, password)) = &self.login {
-            *stage = SmtpStage::LoggingIn;
-            log_in(connection, &offer, user, password).await?;
+            *stage = SmtpStage::Login;
+            log_in(connection, &extensions, user, password).await?;
         }
         Ok(connection)
     }
 
-    fn name(&self) -> Result<ServerName<'static>, SmtpTrouble> {
+    fn server_name(&self) -> Result<ServerName<'static>, SmtpError> {
         ServerName::try_from(self.host.clone())
-            .map_err(|_| SmtpTrouble::Broke("the host is no name that TLS can check".to_owned()))
+            .map_err(|_| SmtpError::Connection("TLS cannot verify this host name".to_owned()))
     }
 }
 
-/// What the server offers. One that does not know EHLO offers nothing (RFC 5321, 3.2).
-async fn hello(connection: &mut Connection) -> Result<SmtpReply, SmtpTrouble> {
-    let offer = match expect(connection.command(&format!("EHLO {OWN_NAME}")).await, Due::Done) {
-        Err(SmtpTrouble::Said(SmtpReply { code: 500 | 502 | 504, .. })) => {
-            let said = expect(connection.command(&format!("HELO {OWN_NAME}")).await, Due::Done)?;
-            SmtpReply { lines: Vec::new(), ..said }
+/// Sends EHLO and returns the extensions. A server that only knows HELO has none (RFC 5321, 3.2).
+async fn hello(connection: &mut Connection) -> Result<SmtpReply, SmtpError> {
+    let ehlo = expect(connection.command(&format!("EHLO {CLIENT_NAME}")).await, ReplyClass::Completion);
+    let extensions = match ehlo {
+        Err(SmtpError::Rejected(SmtpReply { code: 500 | 502 | 504, .. })) => {
+            let helo = connection.command(&format!("HELO {CLIENT_NAME}")).await;
+            SmtpReply { lines: Vec::new(), ..expect(helo, ReplyClass::Completion)? }
         }
-        said => said?,
+        ehlo => ehlo?,
     };
-    // A list that is cut off says nothing of what is missing.
-    connection.check_step()?;
-    Ok(offer)
+    // An incomplete list does not tell which extensions are missing.
+    connection.check_sync()?;
+    Ok(extensions)
 }
 
 /// Tries the mechanisms that the server offers: PLAIN, then LOGIN. Both send the password itself, so the
 /// settings require an encrypted or local connection.
 async fn log_in(
     connection: &mut Connection,
-    offer: &SmtpReply,
+    extensions: &SmtpReply,
     user: &str,
     password: &Secret,
-) -> Result<(), SmtpTrouble> {
-    let mechanisms = offer.keyword("AUTH").unwrap_or_default();
-    let offers = |name: &str| mechanisms.iter().any(|mechanism| mechanism == name);
+) -> Result<(), SmtpError> {
+    let offered = extensions.keyword("AUTH").unwrap_or_default();
+    let is_offered = |name: &str| offered.iter().any(|mechanism| mechanism == name);
     let (user, password) = (user, password.expose());
     let plain = base64(&format!("\0{user}\0{password}"));
-    let ways = [
+    let mechanisms = [
         ("PLAIN", format!("AUTH PLAIN {plain}"), vec![plain]),
         ("LOGIN", "AUTH LOGIN".to_owned(), vec![base64(user), base64(password)]),
     ];
-    let mut refusal = SmtpTrouble::NoLogin;
-    for (_, first, answers) in ways.into_iter().filter(|(name, _, _)| offers(name)) {
-        match authenticate(connection, &first, answers).await {
-            Err(SmtpTrouble::Said(reply)) if !reply.is_transient() => refusal = SmtpTrouble::Said(reply),
+    let mut rejection = SmtpError::NoLogin;
+    for (_, command, responses) in mechanisms.into_iter().filter(|(name, _, _)| is_offered(name)) {
+        match authenticate(connection, &command, responses).await {
+            Err(SmtpError::Rejected(reply)) if !reply.is_transient() => {
+                rejection = SmtpError::Rejected(reply);
+            }
             other => return other,
         }
     }
-    Err(refusal)
+    Err(rejection)
 }
 
 /// Sends `responses` one by one as long as the server asks for another (334).
 async fn authenticate(
     connection: &mut Connection,
-    first: &str,
-    answers: Vec<String>,
-) -> Result<(), SmtpTrouble> {
-    let mut said = connection.command(first).await;
-    for answer in answers {
-        if !matches!(&said, Ok(reply) if reply.code == 334) {
+    command: &str,
+    responses: Vec<String>,
+) -> Result<(), SmtpError> {
+    let mut reply = connection.command(command).await;
+    for response in responses {
+        if !matches!(&reply, Ok(reply) if reply.code == 334) {
             break;
         }
-        said = connection.command(&answer).await;
+        reply = connection.command(&response).await;
     }
-    expect(said, Due::Done).map(drop)
+    expect(reply, ReplyClass::Completion).map(drop)
 }
 
 /// Every reply must have the right class: a 354 does not accept a message.
@@ -219,55 +205,55 @@ async fn transact(
     connection: &mut Connection,
     from: &Address,
     to: &[Address],
-    letter: &[u8],
+    message: &[u8],
     stage: &mut SmtpStage,
-) -> Result<Handed, SmtpTrouble> {
+) -> Result<Submission, SmtpError> {
     *stage = SmtpStage::Sender;
-    expect(connection.command(&format!("MAIL FROM:<{from}>")).await, Due::Done)?;
-    *stage = SmtpStage::Receivers;
-    let mut refused = Vec::new();
+    expect(connection.command(&format!("MAIL FROM:<{from}>")).await, ReplyClass::Completion)?;
+    *stage = SmtpStage::Recipients;
+    let mut rejected = Vec::new();
     for address in to {
-        match expect(connection.command(&format!("RCPT TO:<{address}>")).await, Due::Done) {
+        match expect(connection.command(&format!("RCPT TO:<{address}>")).await, ReplyClass::Completion) {
             Ok(_) => {}
-            // 421: the server hangs up (RFC 5321, 3.8).
-            Err(SmtpTrouble::Said(reply)) if reply.code != 421 => refused.push((address.clone(), reply)),
-            Err(trouble) => return Err(trouble),
+            // After a 421 the server closes the connection (RFC 5321, 3.8).
+            Err(SmtpError::Rejected(reply)) if reply.code != 421 => rejected.push((address.clone(), reply)),
+            Err(error) => return Err(error),
         }
     }
-    if refused.len() == to.len() {
-        return Ok(Handed { taken: None, refused });
+    if rejected.len() == to.len() {
+        return Ok(Submission { accepted: None, rejected });
     }
-    *stage = SmtpStage::Asking;
-    expect(connection.command("DATA").await, Due::GoOn)?;
-    *stage = SmtpStage::Letter;
-    connection.say(&transparent(letter)).await?;
-    let taken = expect(connection.reply().await, Due::Done)?;
-    Ok(Handed { taken: Some(taken), refused })
+    *stage = SmtpStage::Data;
+    expect(connection.command("DATA").await, ReplyClass::Intermediate)?;
+    *stage = SmtpStage::Message;
+    connection.write(&dot_stuffed(message)).await?;
+    let accepted = expect(connection.reply().await, ReplyClass::Completion)?;
+    Ok(Submission { accepted: Some(accepted), rejected })
 }
 
-/// The letter as it goes over the line: a dot more before each that begins a line, and one on a
-/// line of its own behind it (RFC 5321, 4.5.2). The lines of a letter end with CR and LF.
-fn transparent(letter: &[u8]) -> Vec<u8> {
-    let mut sent = Vec::with_capacity(letter.len() + 16);
-    for line in letter.split_inclusive(|byte| *byte == b'\n') {
+/// Doubles each dot that begins a line, and appends the line with a single dot that ends a message (RFC
+/// 5321, 4.5.2). The lines of `message` end with CRLF.
+fn dot_stuffed(message: &[u8]) -> Vec<u8> {
+    let mut stuffed = Vec::with_capacity(message.len() + 16);
+    for line in message.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b".") {
-            sent.push(b'.');
+            stuffed.push(b'.');
         }
-        sent.extend_from_slice(line);
+        stuffed.extend_from_slice(line);
     }
-    if !sent.ends_with(b"\r\n") {
-        sent.extend_from_slice(b"\r\n");
+    if !stuffed.ends_with(b"\r\n") {
+        stuffed.extend_from_slice(b"\r\n");
     }
-    sent.extend_from_slice(b".\r\n");
-    sent
+    stuffed.extend_from_slice(b".\r\n");
+    stuffed
 }
 
-fn expect(said: Result<SmtpReply, SmtpTrouble>, due: Due) -> Result<SmtpReply, SmtpTrouble> {
-    let reply = said?;
+fn expect(reply: Result<SmtpReply, SmtpError>, class: ReplyClass) -> Result<SmtpReply, SmtpError> {
+    let reply = reply?;
     match reply.code / 100 {
-        kind if kind == due as u16 => Ok(reply),
-        4 | 5 => Err(SmtpTrouble::Said(reply)),
-        _ => Err(SmtpTrouble::Unclear(format!("{} {}", reply.code, reply.text()))),
+        digit if digit == class as u16 => Ok(reply),
+        4 | 5 => Err(SmtpError::Rejected(reply)),
+        _ => Err(SmtpError::InvalidReply(format!("{} {}", reply.code, reply.text()))),
     }
 }
 
@@ -276,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dot_on_a_line_of_its_own_is_not_the_end() {
-        for (letter, sent) in [
+    fn a_dot_on_a_line_of_its_own_does_not_end_the_message() {
+        for (message, stuffed) in [
             ("a\r\n.\r\nb\r\n", "a\r\n..\r\nb\r\n.\r\n"),
             (".a\r\n..\r\n", "..a\r\n...\r\n.\r\n"),
             ("a", "a\r\n.\r\n"),
             ("", "\r\n.\r\n"),
         ] {
-            assert_eq!(String::from_utf8_lossy(&transparent(letter.as_bytes())), sent);
+            assert_eq!(String::from_utf8_lossy(&dot_stuffed(message.as_bytes())), stuffed);
         }
     }
 }

@@ -16,7 +16,7 @@ use reqwest::{Client, Method, Response, Url, redirect};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::http::status::http_answer;
+use super::http::status::classify_status;
 use super::outcome::SendOutcome;
 use super::redact::Redactor;
 use super::settings::{is_loopback, redacted};
@@ -24,20 +24,19 @@ use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{proxy, tls};
 
-/// DNS, TCP and TLS together.
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// The whole try.
-const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// How much of an answer's body is read unless more is asked for: enough for a reason, too little
-/// to hurt.
+/// Limits DNS, TCP and TLS together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Limits the whole attempt.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// The default limit of a response body: enough for the reason of a failure.
 const BODY_MAX_BYTES: usize = 4 * 1024;
 /// Limits the part of a response body that is shown.
 const REASON_MAX_CHARS: usize = 200;
 /// Shorter parts of a URL ("v1", "hook") are not secret, and redacting them would damage the text.
 const SECRET_MIN_BYTES: usize = 6;
-/// How hyper says that the connection ended before an answer; its type is private. A test holds that
-/// these are still its words.
-const HUNG_UP: &str = "connection closed before message completed";
+/// hyper's error message for a connection that closed before the response. The error type is private.
+/// `tests/it/webhook.rs` checks that hyper still uses this message.
+const CLOSED_EARLY: &str = "connection closed before message completed";
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP server: its URL, a client for it, and the secrets to redact.
@@ -83,14 +82,13 @@ impl HttpTarget {
         Ok(HttpTarget { client: client(is_loopback(&url))?, redactor, url, body_max_bytes: BODY_MAX_BYTES })
     }
 
-    /// The same peer, of whose answers up to `max_bytes` are read: for one that repeats the whole
-    /// message in its answer.
-    pub fn reading(self, max_bytes: usize) -> HttpTarget {
+    /// Reads up to `max_bytes` of a response body, for a server that repeats the message in it.
+    pub fn with_body_limit(self, max_bytes: usize) -> HttpTarget {
         HttpTarget { body_max_bytes: max_bytes, ..self }
     }
 
-    /// Whether what answers is certainly the peer itself, and no network on the way.
-    pub fn is_certain(&self) -> bool {
+    /// Returns true if no network device can respond in place of the server.
+    pub fn is_secure(&self) -> bool {
         self.url.scheme() == "https" || is_loopback(&self.url)
     }
 
@@ -125,15 +123,15 @@ impl HttpTarget {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> Result<HttpReply, SendOutcome> {
-        let deadline = Instant::now() + SEND_WITHIN;
+        let deadline = Instant::now() + SEND_TIMEOUT;
         let request = self.client.request(method, url).headers(headers).body(body);
         match timeout_at(deadline, request.send()).await {
-            Ok(Ok(response)) => Ok(read(response, self.body_max_bytes, deadline).await),
-            Ok(Err(error)) => Err(self.failed(&error.without_url())),
-            Err(_elapsed) => Err(self.answer_of(SendOutcome::Transient {
+            Ok(Ok(response)) => Ok(read_reply(response, self.body_max_bytes, deadline).await),
+            Ok(Err(error)) => Err(self.no_response(&error.without_url())),
+            Err(_elapsed) => Err(self.with_host(SendOutcome::Transient {
                 after_s: None,
                 reached: true,
-                words: format!("gave no answer within {} s", SEND_WITHIN.as_secs()),
+                detail: format!("did not respond within {} s", SEND_TIMEOUT.as_secs()),
             })),
         }
     }
@@ -141,49 +139,46 @@ impl HttpTarget {
     /// Returns true if the server accepts a TCP connection. Sends nothing and bypasses any proxy, so a
     /// server behind a proxy counts as unreachable. Times out after 10 s.
     pub async fn is_reachable(&self) -> bool {
-        let port = self.url.port_or_known_default().expect("an http address has a port");
-        // An address of IPv6 stands in brackets in a URL, and only there.
-        takes_connections(self.host().trim_start_matches('[').trim_end_matches(']'), port).await
+        let port = self.url.port_or_known_default().expect("an HTTP URL has a port");
+        // Only URLs put IPv6 addresses in brackets.
+        accepts_connections(self.host().trim_start_matches('[').trim_end_matches(']'), port).await
     }
 
-    /// What the common table says about a reply: the status decides, the body only adds words.
-    pub fn judged(&self, reply: &HttpReply) -> SendOutcome {
-        let answer = http_answer(reply.status, reply.retry_after.as_deref(), Timestamp::now());
-        self.with_reason(answer, &String::from_utf8_lossy(&reply.body))
+    /// Classifies a response by its status. The body only adds to the detail.
+    pub fn classify(&self, reply: &HttpReply) -> SendOutcome {
+        let outcome = classify_status(reply.status, reply.retry_after.as_deref(), Timestamp::now());
+        self.with_response(outcome, &String::from_utf8_lossy(&reply.body))
     }
 
-    /// `answer` in the peer's name, with what the peer itself said about it; nothing where that is
-    /// blank.
-    pub fn with_reason(&self, answer: SendOutcome, reason: &str) -> SendOutcome {
-        let reason = self.redacted(reason);
-        let answer = self.answer_of(answer);
-        if reason.is_empty() {
-            return answer;
+    /// Adds the host and the server's own explanation to the detail. A blank explanation is left out.
+    pub fn with_response(&self, outcome: SendOutcome, response: &str) -> SendOutcome {
+        let response = self.redacted(response);
+        let outcome = self.with_host(outcome);
+        if response.is_empty() {
+            return outcome;
         }
-        answer.reworded(|words| format!("{words}. It says: {reason}"))
+        outcome.map_detail(|detail| format!("{detail}. Response: {response}"))
     }
 
-    /// `answer` with the peer's name before its words.
-    fn answer_of(&self, answer: SendOutcome) -> SendOutcome {
-        answer.reworded(|words| format!("{} {words}", self.host()))
+    fn with_host(&self, outcome: SendOutcome) -> SendOutcome {
+        outcome.map_detail(|detail| format!("{} {detail}", self.host()))
     }
 
-    /// No status came back.
-    fn failed(&self, error: &reqwest::Error) -> SendOutcome {
-        // Only while connecting is it certain that the receiver saw nothing. Connections are
-        // never reused, so an error after that cannot be an old connection's.
+    fn no_response(&self, error: &reqwest::Error) -> SendOutcome {
+        // Only an error while connecting proves that the server received nothing. Later errors cannot
+        // come from a stale connection, because connections are never reused.
         let reached = !error.is_connect();
-        let why = self.redacted(&causes(error));
-        if is_unintelligible(error) {
-            let words = "got it and answers what is not HTTP; check the address".to_owned();
-            return self.answer_of(SendOutcome::Unclear { words });
+        let why = self.redacted(&root_cause(error));
+        if is_not_http(error) {
+            let detail = "received the request, but did not respond with HTTP; check the address".to_owned();
+            return self.with_host(SendOutcome::Unclear { detail });
         }
-        let words = if reached {
-            format!("broke off before it answered: {why}")
+        let detail = if reached {
+            format!("closed the connection without a response: {why}")
         } else {
             format!("cannot be reached: {why}; check the address and the network")
         };
-        self.answer_of(SendOutcome::Transient { after_s: None, reached, words })
+        self.with_host(SendOutcome::Transient { after_s: None, reached, detail })
     }
 
     /// Returns `text` as one short line without secrets.
@@ -192,13 +187,13 @@ impl HttpTarget {
     }
 
     fn host(&self) -> &str {
-        self.url.host_str().expect("an http address has a host: Url refuses others")
+        self.url.host_str().expect("an HTTP URL has a host: `Url` rejects others")
     }
 }
 
-/// Whether somebody takes connections there, within 10 s.
-pub async fn takes_connections(host: &str, port: u16) -> bool {
-    matches!(timeout(CONNECT_WITHIN, TcpStream::connect((host, port))).await, Ok(Ok(_)))
+/// Returns true if the server accepts a TCP connection. Times out after 10 s.
+pub async fn accepts_connections(host: &str, port: u16) -> bool {
+    matches!(timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await, Ok(Ok(_)))
 }
 
 /// Builds a client that follows no redirects, because they would carry the token elsewhere. The client
@@ -210,19 +205,19 @@ fn client(loopback: bool) -> Result<Client, String> {
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_WITHIN)
+        .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(0)
         .referer(false)
         // Deviations that RFC 9112 asks recipients to tolerate.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true);
-    // A proxy cannot reach this machine's loopback and has no business with its messages.
-    let builder = if loopback { builder.no_proxy() } else { proxy::through(builder) };
+    // A proxy cannot reach this machine's loopback.
+    let builder = if loopback { builder.no_proxy() } else { proxy::apply(builder) };
     builder.build().map_err(|error| {
         format!(
             "TLS cannot be set up: {}; install the system's CA certificates",
-            causes(&error.without_url())
+            root_cause(&error.without_url())
         )
     })
 }
@@ -233,15 +228,15 @@ fn redactor<'s>(url: &Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Red
     let whole =
         [url.path(), url.query().unwrap_or_default(), url.password().unwrap_or_default(), url.username()];
     let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
-    // A signature is quoted as it stands in the address, or as the receiver reads it.
-    let read = url.query_pairs().map(|(_, value)| value.into_owned());
-    let of_address = whole.into_iter().chain(parts).map(str::to_owned).chain(read);
-    Redactor::new(secrets.chain(of_address.filter(|part| part.len() >= SECRET_MIN_BYTES)))
+    // Servers quote a signature percent-encoded or decoded.
+    let decoded = url.query_pairs().map(|(_, value)| value.into_owned());
+    let url_parts = whole.into_iter().chain(parts).map(str::to_owned).chain(decoded);
+    Redactor::new(secrets.chain(url_parts.filter(|part| part.len() >= SECRET_MIN_BYTES)))
 }
 
-/// The status is there; failing to read the body changes nothing, and the deadline leaves what has
-/// arrived by then.
-async fn read(mut response: Response, max_bytes: usize, deadline: Instant) -> HttpReply {
+/// Keeps the part of the body that arrives before the deadline. A failure to read it is ignored,
+/// because the status decides.
+async fn read_reply(mut response: Response, max_bytes: usize, deadline: Instant) -> HttpReply {
     let mut reply = HttpReply {
         status: response.status().as_u16(),
         retry_after: response
@@ -252,7 +247,8 @@ async fn read(mut response: Response, max_bytes: usize, deadline: Instant) -> Ht
         headers: response.headers().clone(),
         body: Vec::new(),
     };
-    let _all_or_part = timeout_at(deadline, read_body(&mut response, max_bytes, &mut reply.body)).await;
+    let _complete_or_partial =
+        timeout_at(deadline, read_body(&mut response, max_bytes, &mut reply.body)).await;
     reply
 }
 
@@ -267,15 +263,15 @@ async fn read_body(response: &mut Response, max_bytes: usize, body: &mut Vec<u8>
     }
 }
 
-/// Whether the peer had the request and answered something that is no HTTP.
-fn is_unintelligible(error: &reqwest::Error) -> bool {
+/// Returns true if the server received the request and responded with something else than HTTP.
+fn is_not_http(error: &reqwest::Error) -> bool {
     if error.is_connect() || error.is_timeout() || error.is_builder() {
         return false;
     }
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(this) = cause {
-        // A connection that broke, in either of its forms.
-        if this.is::<std::io::Error>() || this.to_string() == HUNG_UP {
+        // Both are forms of a broken connection.
+        if this.is::<std::io::Error>() || this.to_string() == CLOSED_EARLY {
             return false;
         }
         cause = this.source();
@@ -283,9 +279,9 @@ fn is_unintelligible(error: &reqwest::Error) -> bool {
     true
 }
 
-/// The innermost cause of an error says what happened ("Connection refused"); the layers above
-/// it only say who noticed.
-fn causes(error: &reqwest::Error) -> String {
+/// Returns the innermost cause ("Connection refused"). The layers above only name the component that
+/// noticed it.
+fn root_cause(error: &reqwest::Error) -> String {
     if let Some(reason) = tls::reason(error) {
         return reason.to_owned();
     }
@@ -307,18 +303,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_receivers_words_are_cut_cleaned_and_hide_secrets() {
-        let url = Url::parse("https://a.example/hook/T0PATHT0PATH?key=s3cret").expect("an address");
-        let peer = HttpTarget::new(url, [&Secret::new("hunter2")]).expect("a peer");
+    fn responses_are_cut_and_secrets_redacted() {
+        let url = Url::parse("https://a.example/hook/T0PATHT0PATH?key=s3cret").expect("a URL");
+        let target = HttpTarget::new(url, [&Secret::new("hunter2")]).expect("a target");
         assert_eq!(
-            peer.redacted("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
+            target.redacted("Cannot POST /hook/T0PATHT0PATH?key=s3cret with\u{1b}[1m hunter2"),
             "Cannot POST ***?*** with[1m ***"
         );
-        assert_eq!(peer.redacted("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
-        assert_eq!(peer.redacted(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
-        let signed = Url::parse("https://a.example/?sig=ab%2Bcd%2Fef").expect("an address");
-        let signed = HttpTarget::new(signed, []).expect("a peer");
+        assert_eq!(target.redacted("{\"at\":\"\\/hook\\/T0PATHT0PATH\"}"), "{\"at\":\"\\/hook\\/***\"}");
+        assert_eq!(target.redacted(&"x".repeat(10_000)).chars().count(), REASON_MAX_CHARS);
+        let signed = Url::parse("https://a.example/?sig=ab%2Bcd%2Fef").expect("a URL");
+        let signed = HttpTarget::new(signed, []).expect("a target");
         assert_eq!(signed.redacted("neither ab+cd/ef nor ab%2Bcd%2Fef"), "neither *** nor ***");
-        assert_eq!(format!("{peer:?}"), "HttpTarget(\"https://a.example/…\")");
+        assert_eq!(format!("{target:?}"), "HttpTarget(\"https://a.example/…\")");
     }
 }

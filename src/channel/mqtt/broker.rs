@@ -20,9 +20,9 @@ use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{text, tls};
 
-/// The name, TCP, TLS and the broker's greeting together.
-pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// A connection that is dead is found out within two of these.
+/// For DNS, TCP, TLS and the broker's CONNACK together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A dead connection is detected within twice this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The subscription covers only states that statusd published.
 const INCOMING_MAX_BYTES: usize = 1 << 20;
@@ -75,19 +75,19 @@ impl Broker {
         login: Option<Login>,
         ca_file: Option<&Path>,
     ) -> Result<Broker, String> {
-        let (url, is_tls) = address(url)?;
+        let (url, is_tls) = parse_url(url)?;
         let host = url.host_str().expect("checked").trim_matches(['[', ']']).to_owned();
         if !is_tls && login.as_ref().is_some_and(|login| login.password.is_some()) && !tls::is_loopback(&host)
         {
             return Err(format!("url: mqtt://{host} would carry the password unencrypted; write mqtts"));
         }
         if ca_file.is_some() && !is_tls {
-            return Err("ca_file: of no use with mqtt://; write mqtts or remove it".to_owned());
+            return Err("ca_file: has no effect with mqtt://; write mqtts or remove it".to_owned());
         }
         let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
         Ok(Broker {
             tls: is_tls.then(|| tls::client_config(&authorities)).transpose().map_err(|_| {
-                "url: TLS cannot be set up; install the system's CA certificates, check ca_file".to_owned()
+                "url: cannot set up TLS; install the system's CA certificates, or check ca_file".to_owned()
             })?,
             port: url.port().unwrap_or(if is_tls { 8883 } else { 1883 }),
             host,
@@ -111,16 +111,16 @@ impl Broker {
             )
     }
 
-    /// For a connection that holds, and whose end the broker announces with `will`.
-    pub fn resident(&self, will: LastWill) -> MqttOptions {
+    /// Returns the options of the long-lived connection. The broker publishes `will` when it is lost.
+    pub fn options_with_will(&self, will: LastWill) -> MqttOptions {
         let mut options = self.options(&self.client_id);
         options.set_last_will(will);
         options
     }
 
-    /// For a short visit beside a connection that holds, perhaps another process's: with the same
-    /// id the broker would end that one.
-    pub fn visitor(&self) -> MqttOptions {
+    /// Returns the options of a one-off connection. It has a client id of its own, because the broker
+    /// ends the older of two connections with the same id.
+    pub fn oneshot_options(&self) -> MqttOptions {
         self.options(&format!("{}-{}", self.client_id, std::process::id()))
     }
 
@@ -142,24 +142,24 @@ impl Broker {
 
     pub fn network_options() -> NetworkOptions {
         let mut options = NetworkOptions::new();
-        options.set_connection_timeout(CONNECT_WITHIN.as_secs());
+        options.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
         options.set_tcp_nodelay(true);
         options
     }
 
     /// Classifies an error before the connection was established, so the broker received no message.
     pub fn not_connected(&self, error: &ConnectionError) -> SendOutcome {
-        let words = match error {
+        let detail = match error {
             ConnectionError::ConnectionRefused(code) => return self.refused(*code),
             ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => {
                 format!(
-                    "gave no answer within {} s; check host and port, and whether it wants mqtts",
-                    CONNECT_WITHIN.as_secs()
+                    "did not respond within {} s; check host and port, and whether the broker requires mqtts",
+                    CONNECT_TIMEOUT.as_secs()
                 )
             }
             ConnectionError::Tls(_) => {
                 format!(
-                    "cannot be trusted: {}; check host, port, ca_file and the broker's certificate",
+                    "failed the TLS handshake: {}; check host, port, ca_file and the broker's certificate",
                     cause(error)
                 )
             }
@@ -170,76 +170,82 @@ impl Broker {
             | ConnectionError::NotConnAck(_)
             | ConnectionError::RequestsDone => {
                 format!(
-                    "does not answer as a broker ({}); check host and port, and whether it wants mqtts",
+                    "does not speak MQTT: {}; check host and port, and whether the broker requires mqtts",
                     cause(error)
                 )
             }
         };
-        self.retry(false, &words)
+        self.transient(false, &detail)
     }
 
     fn refused(&self, code: ConnectReturnCode) -> SendOutcome {
-        let words = match code {
+        let detail = match code {
             ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => {
-                return self.retry(false, "takes no connections now");
+                return self.transient(false, "accepts no connections at the moment");
             }
             ConnectReturnCode::BadUserNamePassword => {
-                "does not know this user and password; check them in the config"
+                "rejected the login; check user and password in the config"
             }
             ConnectReturnCode::NotAuthorized => {
-                "lets nobody in with this user and password; check them in the config and what the broker \
-                 allows"
+                "does not authorize this login; check user and password in the config, and the broker's \
+                 access rules"
             }
-            ConnectReturnCode::BadClientId => "does not take this client_id; write another one",
+            ConnectReturnCode::BadClientId => "rejected the client_id; write another one",
             ConnectReturnCode::RefusedProtocolVersion => {
-                "does not speak MQTT 3.1.1; switch it on at the broker"
+                "does not support MQTT 3.1.1; enable it at the broker"
             }
         };
-        SendOutcome::Permanent { words: format!("{} {words}", self.host) }
+        SendOutcome::Permanent { detail: format!("{} {detail}", self.host) }
     }
 
-    /// The connection ended before a message was confirmed.
-    pub fn broke_off(&self, error: &ConnectionError, reached: bool) -> SendOutcome {
-        if reached && is_unintelligible(error) {
-            let words =
-                format!("{} got the message and answers what is not MQTT: {}", self.host, cause(error));
-            return SendOutcome::Unclear { words };
+    /// Classifies the end of a connection before the broker confirmed a message.
+    pub fn connection_lost(&self, error: &ConnectionError, reached: bool) -> SendOutcome {
+        if reached && is_protocol_error(error) {
+            let detail = format!(
+                "{} received the message, but did not respond with MQTT: {}",
+                self.host,
+                cause(error)
+            );
+            return SendOutcome::Unclear { detail };
         }
-        self.retry(reached, &format!("broke off before it confirmed the message: {}", cause(error)))
+        self.transient(
+            reached,
+            &format!("closed the connection before it confirmed the message: {}", cause(error)),
+        )
     }
 
-    pub fn retry(&self, reached: bool, words: &str) -> SendOutcome {
-        SendOutcome::Transient { after_s: None, reached, words: format!("{} {words}", self.host) }
+    pub fn transient(&self, reached: bool, detail: &str) -> SendOutcome {
+        SendOutcome::Transient { after_s: None, reached, detail: format!("{} {detail}", self.host) }
     }
 
-    pub fn delivered(&self, words: &str) -> SendOutcome {
-        SendOutcome::Delivered { receipt: None, words: format!("{} {words}", self.host) }
+    pub fn delivered(&self, detail: &str) -> SendOutcome {
+        SendOutcome::Delivered { receipt: None, detail: format!("{} {detail}", self.host) }
     }
 }
 
-/// The address, and whether it wants TLS.
-fn address(text: &str) -> Result<(Url, bool), String> {
+/// Returns the address, and whether it uses TLS.
+fn parse_url(text: &str) -> Result<(Url, bool), String> {
     let url =
-        Url::parse(text.trim()).map_err(|_| "url: not an address: expected mqtts://host:8883".to_owned())?;
+        Url::parse(text.trim()).map_err(|_| "url: invalid address: expected mqtts://host:8883".to_owned())?;
     let is_tls = match url.scheme() {
         "mqtt" => false,
         "mqtts" => true,
-        other => return Err(format!("url: begins with {other}: where mqtts: or mqtt: is needed")),
+        other => return Err(format!("url: invalid scheme {other:?}: expected mqtts or mqtt")),
     };
     if url.host_str().is_none_or(str::is_empty) {
         return Err("url: has no host; write mqtts://host:8883".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("url: holds a user or password; write them as user and password".to_owned());
+        return Err("url: contains a user or password; write them as user and password".to_owned());
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err("url: goes on behind the port; write mqtts://host:8883 and no more".to_owned());
+        return Err("url: continues after the port; write only mqtts://host:8883".to_owned());
     }
     Ok((url, is_tls))
 }
 
-/// Whether the broker said something that cannot be understood, or that answers nothing.
-fn is_unintelligible(error: &ConnectionError) -> bool {
+/// Returns true if the broker sent an invalid or unexpected packet.
+fn is_protocol_error(error: &ConnectionError) -> bool {
     let ConnectionError::MqttState(error) = error else { return false };
     match error {
         StateError::Unsolicited(_) | StateError::WrongPacket | StateError::InvalidState => true,
@@ -258,6 +264,9 @@ fn cause(error: &ConnectionError) -> String {
         innermost = source;
     }
     if let ConnectionError::Io(error) = error {
+        return error.reason();
+    }
+    if let Some(error) = innermost.downcast_ref::<std::io::Error>() {
         return error.reason();
     }
     text::plain_line(&innermost.to_string(), REASON_MAX_CHARS)

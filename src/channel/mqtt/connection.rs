@@ -14,25 +14,25 @@ use tokio::time::{Instant, sleep};
 
 use super::super::outcome::SendOutcome;
 use super::broker::Broker;
-use super::session::{Done, FLOODED, Publication, STALLED, Session};
+use super::session::{FLOODED, Publication, Responder, STALLED, Session};
 use super::topics::{OFFLINE, Retained, Topics};
 
-/// Between two tries to connect: doubled from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(60);
-/// A connection that held for less is no success: two clients with one id throw each other out.
-const HELD: Duration = Duration::from_secs(60);
-/// Messages on their way into the connection; the rest waits in order.
-const CAPACITY: usize = 16;
-/// Callers ask one at a time.
-const REQUESTS: usize = 4;
+/// The pause before the first reconnection. Each further one doubles it, up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// A connection that lasts longer resets the back-off. A shorter one does not, because two clients with
+/// the same id disconnect each other in turn.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// The client's queue of messages to write. Further messages wait in the session's backlog.
+const CLIENT_QUEUE: usize = 16;
+/// Each caller waits for its outcome, so few requests are open at a time.
+const REQUEST_QUEUE: usize = 4;
 
-/// What the task is asked to do.
 enum Request {
-    /// To say something once.
-    Say { topic: String, payload: String, done: Done },
-    /// To have this standing at the broker, and nothing else under the same topics.
-    Show { retained: Retained, done: Done },
+    /// Publish one message that is not retained.
+    Publish { topic: String, payload: String, responder: Responder },
+    /// Make these the only retained messages under the topics.
+    Sync { retained: Retained, responder: Responder },
 }
 
 /// A handle to the connection task. Dropping the handle disconnects and ends the task.
@@ -44,9 +44,15 @@ pub struct BrokerConnection {
 impl BrokerConnection {
     /// Spawns the task on the current tokio runtime. Connects in the background.
     pub fn open(broker: Broker, topics: Topics) -> BrokerConnection {
-        let (requests, asked) = mpsc::channel(REQUESTS);
-        let keeper = Keeper { broker, topics, requests: asked, wanted: Retained::new(), waiting: Vec::new() };
-        tokio::spawn(keeper.run());
+        let (requests, receiver) = mpsc::channel(REQUEST_QUEUE);
+        let task = ConnectionTask {
+            broker,
+            topics,
+            requests: receiver,
+            desired: Retained::new(),
+            waiting: Vec::new(),
+        };
+        tokio::spawn(task.run());
         BrokerConnection { requests }
     }
 
@@ -55,63 +61,65 @@ impl BrokerConnection {
         !self.requests.is_closed()
     }
 
-    /// Answers once the broker has confirmed it or cannot be hoped for.
-    pub async fn say(&self, topic: String, payload: String) -> Option<SendOutcome> {
-        let (done, answer) = oneshot::channel();
-        self.requests.send(Request::Say { topic, payload, done }).await.ok()?;
-        answer.await.ok()
+    /// Publishes a message. Returns once the broker has confirmed it or the attempt has failed; `None` if
+    /// the task has ended.
+    pub async fn publish(&self, topic: String, payload: String) -> Option<SendOutcome> {
+        let (responder, outcome) = oneshot::channel();
+        self.requests.send(Request::Publish { topic, payload, responder }).await.ok()?;
+        outcome.await.ok()
     }
 
-    /// The same for all that is to stand there.
-    pub async fn show(&self, retained: Retained) -> Option<SendOutcome> {
-        let (done, answer) = oneshot::channel();
-        self.requests.send(Request::Show { retained, done }).await.ok()?;
-        answer.await.ok()
+    /// Replaces the retained messages. Returns as [`BrokerConnection::publish`] does.
+    pub async fn sync(&self, retained: Retained) -> Option<SendOutcome> {
+        let (responder, outcome) = oneshot::channel();
+        self.requests.send(Request::Sync { retained, responder }).await.ok()?;
+        outcome.await.ok()
     }
 }
 
-/// How a connection ended.
-enum End {
-    /// Nobody is left to speak for.
-    Goodbye,
-    /// It will be tried again; sooner where it may have been an accident.
-    Lost { pause: Option<Duration> },
+/// The reason for the end of a connection.
+enum ConnectionEnd {
+    /// The handle was dropped.
+    Shutdown,
+    /// The task reconnects, after at least `backoff` if it is set.
+    Lost { backoff: Option<Duration> },
 }
 
-/// What comes next on a connection.
-enum Turn {
+/// The next thing that happens on a connection.
+enum Step {
     Event(Event),
-    Broken(ConnectionError),
+    Failed(ConnectionError),
     /// The broker confirms nothing.
     Stalled,
-    /// Nobody is left to speak for.
-    Nobody,
+    /// The handle was dropped.
+    Shutdown,
 }
 
-/// The task.
-struct Keeper {
+struct ConnectionTask {
     broker: Broker,
     topics: Topics,
     requests: mpsc::Receiver<Request>,
-    /// What is to stand at the broker.
-    wanted: Retained,
-    /// What came while there was no connection, and waits for the try that is under way.
+    /// The retained messages of the newest snapshot.
+    desired: Retained,
+    /// Requests that came between two connections. They share the outcome of the next attempt to connect.
     waiting: Vec<Publication>,
 }
 
-impl Keeper {
+impl ConnectionTask {
     async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = BACKOFF_MIN;
         loop {
             let began = Instant::now();
-            match self.connection().await {
-                End::Goodbye => return,
-                End::Lost { pause: Some(longer) } => pause = pause.max(longer),
-                End::Lost { pause: None } if began.elapsed() > HELD => pause = FIRST_PAUSE,
-                End::Lost { pause: None } => {}
+            match self.run_connection().await {
+                ConnectionEnd::Shutdown => return,
+                ConnectionEnd::Lost { backoff: Some(longer) } => backoff = backoff.max(longer),
+                ConnectionEnd::Lost { backoff: None } if began.elapsed() > STABLE_AFTER => {
+                    backoff = BACKOFF_MIN;
+                }
+                ConnectionEnd::Lost { backoff: None } => {}
             }
-            // Up to a fifth more, so that a fleet does not come back as one.
-            let jittered = pause.mul_f64(1.0 + fastrand::f64() / 5.0);
+            // Up to 20 % jitter, so that many clients do not reconnect at the same moment.
+            let jittered = backoff.mul_f64(1.0 + fastrand::f64() / 5.0);
             tokio::select! {
                 () = sleep(jittered) => {}
                 // A request ends the back-off, so that its outcome describes the broker as it is now.
@@ -120,111 +128,110 @@ impl Keeper {
                     None => return,
                 },
             }
-            pause = (pause * 2).min(LAST_PAUSE);
+            backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
 
-    /// One connection from its beginning to its end.
-    async fn connection(&mut self) -> End {
+    /// Connects and serves requests until the connection ends.
+    async fn run_connection(&mut self) -> ConnectionEnd {
         let will = LastWill::new(self.topics.availability(), OFFLINE, QoS::AtLeastOnce, true);
-        let (client, mut events) = AsyncClient::new(self.broker.resident(will), CAPACITY);
+        let (client, mut events) = AsyncClient::new(self.broker.options_with_will(will), CLIENT_QUEUE);
         events.set_network_options(Broker::network_options());
-        let Some(connected) = self.connect(&mut events).await else { return End::Goodbye };
+        let Some(connected) = self.connect(&mut events).await else { return ConnectionEnd::Shutdown };
         if let Err(error) = connected {
-            let answer = self.broker.not_connected(&error);
-            tracing::debug!("{}", answer.words());
-            self.waiting.drain(..).for_each(|publication| publication.answer(&answer));
-            let is_refused = matches!(answer, SendOutcome::Permanent { .. });
-            return End::Lost { pause: is_refused.then_some(LAST_PAUSE) };
+            let outcome = self.broker.not_connected(&error);
+            tracing::debug!("{}", outcome.detail());
+            self.waiting.drain(..).for_each(|publication| publication.respond(&outcome));
+            let is_permanent = matches!(outcome, SendOutcome::Permanent { .. });
+            return ConnectionEnd::Lost { backoff: is_permanent.then_some(BACKOFF_MAX) };
         }
         let mut session = Session::new(client, &self.topics);
-        session.show(&self.wanted, &self.topics, None);
+        session.sync(&self.desired, &self.topics, None);
         self.waiting.drain(..).for_each(|publication| session.publish(publication));
-        self.converse(&mut session, &mut events).await
+        self.run_session(&mut session, &mut events).await
     }
 
     /// Waits for the broker to accept the connection, and collects requests meanwhile. Returns `None` if
     /// the handle is dropped.
     async fn connect(&mut self, events: &mut EventLoop) -> Option<Result<(), ConnectionError>> {
-        let mut greeting = pin!(events.poll());
+        let mut connecting = pin!(events.poll());
         loop {
             tokio::select! {
-                greeted = &mut greeting => return Some(greeted.map(|_| ())),
+                connected = &mut connecting => return Some(connected.map(|_| ())),
                 request = self.requests.recv() => self.wait_with(request?),
             }
         }
     }
 
+    /// Keeps a request for the next connection.
     fn wait_with(&mut self, request: Request) {
         match request {
-            Request::Say { topic, payload, done } => {
-                self.waiting.push(Publication { topic, payload, retain: false, done: Some(done) });
+            Request::Publish { topic, payload, responder } => {
+                self.waiting.push(Publication { topic, payload, retain: false, responder: Some(responder) });
             }
-            Request::Show { retained, done } => {
-                self.wanted = retained;
-                self.waiting.push(Publication::online(&self.topics, Some(done)));
-    /// Keeps a request for the next connection.
-    /// Keeps a request for the next connection.
+            Request::Sync { retained, responder } => {
+                self.desired = retained;
+                self.waiting.push(Publication::online(&self.topics, Some(responder)));
             }
         }
     }
 
-    async fn converse(&mut self, session: &mut Session, events: &mut EventLoop) -> End {
+    async fn run_session(&mut self, session: &mut Session, events: &mut EventLoop) -> ConnectionEnd {
         loop {
-            match self.turn(session, events).await {
-                Turn::Event(_) if session.is_flooded() => {
-                    session.end(|reached| self.broker.retry(reached, FLOODED));
-                    return End::Lost { pause: Some(LAST_PAUSE) };
+            match self.step(session, events).await {
+                Step::Event(_) if session.exceeds_rate_limit() => {
+                    session.end(|reached| self.broker.transient(reached, FLOODED));
+                    return ConnectionEnd::Lost { backoff: Some(BACKOFF_MAX) };
                 }
-                Turn::Event(event) => {
-                    session.heed(event, &self.broker, &self.topics, &self.wanted);
-                    // What is read already is taken without a wait.
+                Step::Event(event) => {
+                    session.on_event(event, &self.broker, &self.topics, &self.desired);
+                    // `poll` returns buffered packets without yielding to the runtime.
                     tokio::task::consume_budget().await;
                 }
-                Turn::Nobody => {
-                    session.farewell(&self.topics, events).await;
-                    return End::Goodbye;
+                Step::Shutdown => {
+                    session.disconnect(&self.topics, events).await;
+                    return ConnectionEnd::Shutdown;
                 }
-                Turn::Stalled => {
-                    session.end(|reached| self.broker.retry(reached, STALLED));
-                    return End::Lost { pause: None };
+                Step::Stalled => {
+                    session.end(|reached| self.broker.transient(reached, STALLED));
+                    return ConnectionEnd::Lost { backoff: None };
                 }
-                Turn::Broken(error) => {
-                    session.end(|reached| self.broker.broke_off(&error, reached));
-                    return End::Lost { pause: None };
+                Step::Failed(error) => {
+                    session.end(|reached| self.broker.connection_lost(&error, reached));
+                    return ConnectionEnd::Lost { backoff: None };
                 }
             }
         }
     }
 
-    /// Does what is asked until the connection has something to say.
-    async fn turn(&mut self, session: &mut Session, events: &mut EventLoop) -> Turn {
-        // Polled to its end: dropped half way it could lose a packet.
+    /// Serves requests until the connection has an event.
+    async fn step(&mut self, session: &mut Session, events: &mut EventLoop) -> Step {
+        // `poll` is not cancel-safe: a dropped poll can lose a packet. Requests must not drop it.
         let mut poll = pin!(events.poll());
         loop {
-            session.hand_over();
+            session.flush_backlog();
             tokio::select! {
                 event = &mut poll => return match event {
-                    Ok(event) => Turn::Event(event),
-                    Err(error) => Turn::Broken(error),
+                    Ok(event) => Step::Event(event),
+                    Err(error) => Step::Failed(error),
                 },
                 request = self.requests.recv() => match request {
-                    Some(request) => self.take(request, session),
-                    None => return Turn::Nobody,
+                    Some(request) => self.handle(request, session),
+                    None => return Step::Shutdown,
                 },
-                () = session.stalled() => return Turn::Stalled,
+                () = session.stalled() => return Step::Stalled,
             }
         }
     }
 
-    fn take(&mut self, request: Request, session: &mut Session) {
+    fn handle(&mut self, request: Request, session: &mut Session) {
         match request {
-            Request::Say { topic, payload, done } => {
-                session.publish(Publication { topic, payload, retain: false, done: Some(done) });
+            Request::Publish { topic, payload, responder } => {
+                session.publish(Publication { topic, payload, retain: false, responder: Some(responder) });
             }
-            Request::Show { retained, done } => {
-                self.wanted = retained;
-                session.show(&self.wanted, &self.topics, Some(done));
+            Request::Sync { retained, responder } => {
+                self.desired = retained;
+                session.sync(&self.desired, &self.topics, Some(responder));
             }
         }
     }

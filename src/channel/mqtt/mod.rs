@@ -11,6 +11,7 @@ mod broker;
 mod connection;
 mod oneshot;
 mod session;
+mod state;
 mod topics;
 
 use std::fmt;
@@ -25,7 +26,9 @@ use self::broker::{Broker, Login};
 use self::connection::BrokerConnection;
 use self::topics::Topics;
 use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{ReadSecret, Shown, either, redacted, shown, shown_path, shown_secret, shown_some};
+use super::settings::{
+    ReadSecret, Shown, optional_secret, redacted, shown, shown_path, shown_secret, shown_some,
+};
 use super::snapshot::Snapshot;
 use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
@@ -36,9 +39,9 @@ const DISCOVERY: &str = "homeassistant";
 /// The maximum length of a prefix or id. Brokers accept more, but long topics are unwieldy in URLs and
 /// file names.
 const NAME_MAX_CHARS: usize = 64;
-/// The whole try.
-const SEND_WITHIN: Duration = Duration::from_secs(20);
-/// The states are compared, and published where they differ.
+/// For a whole attempt.
+const SEND_TIMEOUT: Duration = Duration::from_secs(20);
+/// Each refresh publishes only the states that differ.
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 
 /// `[channel.mqtt.NAME]`
@@ -115,8 +118,8 @@ impl fmt::Debug for Settings {
 pub struct Mqtt {
     broker: Broker,
     topics: Topics,
-    /// From the first snapshot on.
-    link: Option<BrokerConnection>,
+    /// Opened by the first snapshot.
+    connection: Option<BrokerConnection>,
 }
 
 impl Mqtt {
@@ -127,14 +130,14 @@ impl Mqtt {
     /// One line for users that begins with the setting's key, without secrets.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Mqtt, String> {
         let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
-        let password = either("password", inline, file, read_secret)?;
+        let password = optional_secret("password", inline, file, read_secret)?;
         let login = match &settings.user {
             Some(user) if user.trim().is_empty() => {
-                return Err("user: empty; write the user or remove the key".to_owned());
+                return Err("user: empty; write the user name or remove the key".to_owned());
             }
             Some(user) => Some(Login { user: user.clone(), password }),
             None if password.is_some() => {
-                return Err("password: there is no user; write the key \"user\" too".to_owned());
+                return Err("password: requires a user; add the key \"user\"".to_owned());
             }
             None => None,
         };
@@ -150,18 +153,19 @@ impl Mqtt {
                 prefix: settings.prefix.clone(),
                 discovery: (!discovery.is_empty()).then(|| discovery.to_owned()),
             },
-            link: None,
+            connection: None,
         })
     }
 
-    /// The answer of a task or visit; `None` where it ran out of time, or is gone.
-    fn answer(&self, answer: Option<Option<SendOutcome>>, reached: bool) -> SendOutcome {
-        match answer {
-            Some(Some(answer)) => answer,
-            Some(None) => self.broker.retry(true, "lost its connection's task; this is tried again"),
-            None => {
-                self.broker.retry(reached, &format!("confirmed nothing within {} s", SEND_WITHIN.as_secs()))
-            }
+    /// Flattens the result of an attempt: the outer `None` is a timeout, the inner one a connection task
+    /// that has ended.
+    fn outcome(&self, result: Option<Option<SendOutcome>>, reached: bool) -> SendOutcome {
+        match result {
+            Some(Some(outcome)) => outcome,
+            Some(None) => self.broker.transient(true, "disconnected because the connection task ended"),
+            None => self
+                .broker
+                .transient(reached, &format!("confirmed nothing within {} s", SEND_TIMEOUT.as_secs())),
         }
     }
 }
@@ -173,19 +177,19 @@ impl Transport for Mqtt {
     /// may hold the long-lived one.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let topic = self.topics.change();
-        let mut reached = self.link.is_some();
-        let said = async {
-            match self.link.as_ref().filter(|link| link.is_open()) {
-                Some(link) => link.say(topic, notice.payload.clone()).await,
+        let mut reached = self.connection.is_some();
+        let publish = async {
+            match self.connection.as_ref().filter(|connection| connection.is_open()) {
+                Some(connection) => connection.publish(topic, notice.payload.clone()).await,
                 None => Some(oneshot::publish(&self.broker, &topic, &notice.payload, &mut reached).await),
             }
         };
-        let answer = timeout(SEND_WITHIN, said).await;
-        self.answer(answer.ok(), reached)
+        let result = timeout(SEND_TIMEOUT, publish).await;
+        self.outcome(result.ok(), reached)
     }
 
-    /// How often states are to be compared: what is true may change by time alone.
-    fn refresh_every(&self) -> Option<Duration> {
+    /// Needed because time alone can change a state: an unreadable feed makes it unknown.
+    fn sync_interval(&self) -> Option<Duration> {
         Some(REFRESH_EVERY)
     }
 
@@ -193,16 +197,16 @@ impl Transport for Mqtt {
     /// current tokio runtime.
     async fn sync_state(&mut self, snapshot: &Snapshot) -> SendOutcome {
         let retained = self.topics.retained(snapshot, Timestamp::now());
-        if !self.link.as_ref().is_some_and(BrokerConnection::is_open) {
-            self.link = Some(BrokerConnection::open(self.broker.clone(), self.topics.clone()));
+        if !self.connection.as_ref().is_some_and(BrokerConnection::is_open) {
+            self.connection = Some(BrokerConnection::open(self.broker.clone(), self.topics.clone()));
         }
-        let link = self.link.as_ref().expect("just opened");
-        let answer = timeout(SEND_WITHIN, link.show(retained)).await;
-        self.answer(answer.ok(), true)
+        let connection = self.connection.as_ref().expect("just opened");
+        let result = timeout(SEND_TIMEOUT, connection.sync(retained)).await;
+        self.outcome(result.ok(), true)
     }
 
-    /// Whether `older` would do all as this one does, so that its connection may be kept.
-    fn continues(&self, older: &Mqtt) -> bool {
+    /// Returns true if `older` has the same broker and topics, so that its connection can be kept.
+    fn can_reuse(&self, older: &Mqtt) -> bool {
         self.broker.is_same(&older.broker) && self.topics == older.topics
     }
 }
@@ -213,7 +217,7 @@ fn check_name(key: &str, name: &str) -> Result<(), String> {
     if is_name {
         return Ok(());
     }
-    Err(format!("{key}: use 1 to {NAME_MAX_CHARS} letters, digits, -, _ and ."))
+    Err(format!("{key}: invalid name: expected 1 to {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _ ."))
 }
 
 /// Rejects `+`, `#` and `$`, which are special in MQTT, and empty levels.
@@ -221,7 +225,10 @@ fn check_topic(key: &str, topic: &str) -> Result<(), String> {
     if topic.len() <= NAME_MAX_CHARS && topic.split('/').all(|level| check_name(key, level).is_ok()) {
         return Ok(());
     }
-    Err(format!("{key}: use up to {NAME_MAX_CHARS} letters, digits, -, _ and ., with single / between"))
+    Err(format!(
+        "{key}: invalid topic: expected at most {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _ . in levels \
+         separated by single slashes"
+    ))
 }
 
 #[cfg(test)]
@@ -240,14 +247,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(toml: &str, words: &str) {
+    fn check_refused(toml: &str, expected: &str) {
         let error = made(toml).expect_err("must be refused");
-        assert!(error.contains(words), "{error}");
+        assert!(error.contains(expected), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 
     #[test]
-    fn what_is_safe_is_taken() {
+    fn valid_settings_are_accepted() {
         for toml in [
             "url = 'mqtt://broker.example'",
             "url = 'mqtt://broker.example:1884/'",
@@ -262,37 +269,46 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_is_refused_without_giving_it_away() {
-        check_refused("url = 'broker.example'", "url: not an address");
-        check_refused("url = 'http://broker.example'", "begins with http:");
-        check_refused("url = 'broker.example:1883'", "begins with broker.example:");
+    fn invalid_settings_are_rejected_without_showing_secrets() {
+        check_refused("url = 'broker.example'", "url: invalid address");
+        check_refused("url = 'http://broker.example'", "url: invalid scheme \"http\"");
+        check_refused("url = 'broker.example:1883'", "url: invalid scheme \"broker.example\"");
         check_refused("url = 'mqtt:broker.example'", "url: has no host");
         check_refused("url = 'mqtt:///x'", "url: has no host");
         check_refused("url = 'mqtts://me:hunter2@broker.example'", "write them as user and password");
-        check_refused("url = 'mqtts://broker.example/hunter2'", "goes on behind the port");
-        check_refused("url = 'mqtts://broker.example?x=hunter2'", "goes on behind the port");
+        check_refused("url = 'mqtts://broker.example/hunter2'", "continues after the port");
+        check_refused("url = 'mqtts://broker.example?x=hunter2'", "continues after the port");
         check_refused(
             "url = 'mqtt://broker.example'\nuser = 'me'\npassword = 'hunter2'",
             "url: mqtt://broker.example would carry the password unencrypted; write mqtts",
         );
         let url = "url = 'mqtts://broker.example'";
-        check_refused(&format!("{url}\npassword = 'hunter2'"), "password: there is no user");
+        check_refused(&format!("{url}\npassword = 'hunter2'"), "password: requires a user");
         check_refused(&format!("{url}\nuser = ' '"), "user: empty");
         check_refused(
             &format!("{url}\nuser = 'me'\npassword = 'hunter2'\npassword_file = '/secret'"),
             "password: also given as password_file",
         );
         for client_id in ["", "a/b", "ü", &"x".repeat(65)] {
-            check_refused(&format!("{url}\nclient_id = '{client_id}'"), "client_id: use 1 to 64");
+            check_refused(
+                &format!("{url}\nclient_id = '{client_id}'"),
+                "client_id: invalid name: expected 1 to 64",
+            );
         }
         for prefix in ["", "/a", "a/", "a//b", "a/+", "#", "$SYS", "a b", &"x".repeat(65)] {
-            check_refused(&format!("{url}\nprefix = '{prefix}'"), "prefix: use up to 64");
+            check_refused(
+                &format!("{url}\nprefix = '{prefix}'"),
+                "prefix: invalid topic: expected at most 64",
+            );
         }
-        check_refused(&format!("{url}\ndiscovery = 'home assistant'"), "discovery: use up to 64");
+        check_refused(
+            &format!("{url}\ndiscovery = 'home assistant'"),
+            "discovery: invalid topic: expected at most 64",
+        );
         check_refused(&format!("{url}\nca_file = 'ca.pem'"), "ca_file: ca.pem is not an absolute path");
         check_refused(&format!("{url}\nca_file = '/nowhere'"), "ca_file: cannot read /nowhere");
         check_refused(&format!("{url}\nca_file = '/dev/null'"), "contains no certificate");
-        check_refused("url = 'mqtt://broker.example'\nca_file = '/nowhere'", "of no use with mqtt://");
+        check_refused("url = 'mqtt://broker.example'\nca_file = '/nowhere'", "has no effect with mqtt://");
     }
 
     #[test]
@@ -315,10 +331,10 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_goes_on_only_where_nothing_changed() {
+    fn a_connection_is_kept_only_with_equal_settings() {
         let toml = "url = 'mqtts://broker.example'\nuser = 'me'\npassword = 'hunter2'";
         let mqtt = made(toml).expect("ready");
-        assert!(made(toml).expect("ready").continues(&mqtt));
+        assert!(made(toml).expect("ready").can_reuse(&mqtt));
         for other in [
             "url = 'mqtts://other.example'\nuser = 'me'\npassword = 'hunter2'",
             "url = 'mqtts://broker.example:1'\nuser = 'me'\npassword = 'hunter2'",
@@ -329,7 +345,7 @@ mod tests {
             &format!("{toml}\nprefix = 'x'"),
             &format!("{toml}\ndiscovery = ''"),
         ] {
-            assert!(!made(other).expect(other).continues(&mqtt), "{other}");
+            assert!(!made(other).expect(other).can_reuse(&mqtt), "{other}");
         }
     }
 }

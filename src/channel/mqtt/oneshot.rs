@@ -11,16 +11,16 @@ use tokio::time::timeout;
 use super::super::outcome::SendOutcome;
 use super::broker::Broker;
 
-const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connects, publishes, waits for the confirmation and disconnects. Sets `reached` once the message has
 /// been written. Has no timeout: the caller sets one.
 pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut bool) -> SendOutcome {
-    let (client, mut events) = AsyncClient::new(broker.visitor(), 2);
+    let (client, mut events) = AsyncClient::new(broker.oneshot_options(), 2);
     events.set_network_options(Broker::network_options());
     if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
         return SendOutcome::Permanent {
-            words: "the topic cannot be used; check prefix in the config".to_owned(),
+            detail: "cannot publish to the topic: check prefix in the config".to_owned(),
         };
     }
     let mut connected = false;
@@ -31,19 +31,19 @@ pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut 
             Ok(Event::Incoming(Packet::PubAck(_))) => break,
             // `poll` returns buffered packets without yielding to the runtime.
             Ok(_) => tokio::task::consume_budget().await,
-            Err(error) if connected => return broker.broke_off(&error, *reached),
+            Err(error) if connected => return broker.connection_lost(&error, *reached),
             Err(error) => return broker.not_connected(&error),
         }
     }
     // The message is confirmed, so a failure to disconnect does not matter.
     let _queued = client.try_disconnect();
-    let _in_time = timeout(GOODBYE_WITHIN, until_gone(&mut events)).await;
+    let _in_time = timeout(DISCONNECT_TIMEOUT, flush_disconnect(&mut events)).await;
     broker.delivered(&format!("confirmed it on {topic}"))
 }
 
-/// Goes on until the broker has been told goodbye, so that it does not take the end for an
-/// accident.
-pub async fn until_gone(events: &mut EventLoop) {
+/// Polls until the DISCONNECT packet is written or the connection fails. Without that packet the broker
+/// publishes the last will.
+pub async fn flush_disconnect(events: &mut EventLoop) {
     while let Ok(event) = events.poll().await {
         if event == Event::Outgoing(Outgoing::Disconnect) {
             return;

@@ -13,19 +13,20 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::outcome::SendOutcome;
 use super::broker::Broker;
-use super::oneshot::until_gone;
+use super::oneshot::flush_disconnect;
 use super::topics::{OFFLINE, ONLINE, Retained, Topics};
 
-/// A broker that confirms nothing for so long is left.
-const CONFIRM_WITHIN: Duration = Duration::from_secs(10);
+/// The longest time without a confirmation while messages are in flight.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 pub const STALLED: &str = "confirmed nothing within 10 s";
-/// What a broker may tell in a minute, which is far more than all states of a feed.
-const HEARD_MAX: u32 = 20_000;
-const HEARD_WITHIN: Duration = Duration::from_secs(60);
-pub const FLOODED: &str = "sends more than anybody asked for";
-const GOODBYE_WITHIN: Duration = Duration::from_secs(3);
+/// Rate limit for incoming packets: far more than the states of all services of a feed.
+const RATE_MAX_PACKETS: u32 = 20_000;
+const RATE_WINDOW: Duration = Duration::from_secs(60);
+pub const FLOODED: &str = "sent more than 20,000 packets within 60 s; check the broker";
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub type Done = oneshot::Sender<SendOutcome>;
+/// Where the outcome of a publication goes.
+pub type Responder = oneshot::Sender<SendOutcome>;
 
 /// A message to publish with QoS 1.
 pub struct Publication {
@@ -33,28 +34,30 @@ pub struct Publication {
     /// Empty and retained: clears the topic.
     pub payload: String,
     pub retain: bool,
-    pub done: Option<Done>,
+    /// `None` if no caller waits for the outcome.
+    pub responder: Option<Responder>,
 }
 
 impl Publication {
     fn retained(topic: &str, payload: &str) -> Publication {
-        Publication { topic: topic.to_owned(), payload: payload.to_owned(), retain: true, done: None }
+        Publication { topic: topic.to_owned(), payload: payload.to_owned(), retain: true, responder: None }
     }
 
-    /// Said behind the states, so that nobody takes old ones for today's.
-    pub fn online(topics: &Topics, done: Option<Done>) -> Publication {
-        Publication { done, ..Publication::retained(&topics.availability(), ONLINE) }
+    /// Returns the availability message "online". Publish it after the states, so that subscribers do not
+    /// take old states for current ones.
+    pub fn online(topics: &Topics, responder: Option<Responder>) -> Publication {
+        Publication { responder, ..Publication::retained(&topics.availability(), ONLINE) }
     }
 
-    pub fn answer(self, answer: &SendOutcome) {
-        tell(self.done, answer);
+    pub fn respond(self, outcome: &SendOutcome) {
+        respond(self.responder, outcome);
     }
 }
 
-/// Whoever asked may have lost patience.
-fn tell(done: Option<Done>, answer: &SendOutcome) {
-    if let Some(done) = done {
-        let _unheard = done.send(answer.clone());
+/// Ignores a caller that has timed out and dropped its receiver.
+fn respond(responder: Option<Responder>, outcome: &SendOutcome) {
+    if let Some(responder) = responder {
+        let _dropped = responder.send(outcome.clone());
     }
 }
 
@@ -63,14 +66,14 @@ fn tell(done: Option<Done>, answer: &SendOutcome) {
 pub struct Session {
     client: AsyncClient,
     backlog: VecDeque<Publication>,
-    handed: VecDeque<Option<Done>>,
-    unconfirmed: BTreeMap<u16, Option<Done>>,
-    /// What stands at the broker once all of this is confirmed.
-    shown: Retained,
-    /// The last sign of life while something was on its way.
-    moved_at: Instant,
-    /// Since when packets are counted, and how many came.
-    heard: (Instant, u32),
+    queued: VecDeque<Option<Responder>>,
+    in_flight: BTreeMap<u16, Option<Responder>>,
+    /// The retained messages at the broker once everything in flight is confirmed.
+    published: Retained,
+    /// The time of the last confirmation, or of the first publication after an idle time.
+    last_progress: Instant,
+    /// The start of the rate limit's window, and the packets received since.
+    received: (Instant, u32),
 }
 
 impl Session {
@@ -82,56 +85,56 @@ impl Session {
         Session {
             client,
             backlog: VecDeque::new(),
-            handed: VecDeque::new(),
-            unconfirmed: BTreeMap::new(),
-            shown: Retained::new(),
-            moved_at: Instant::now(),
-            heard: (Instant::now(), 0),
+            queued: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            published: Retained::new(),
+            last_progress: Instant::now(),
+            received: (Instant::now(), 0),
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.backlog.is_empty() && self.handed.is_empty() && self.unconfirmed.is_empty()
+        self.backlog.is_empty() && self.queued.is_empty() && self.in_flight.is_empty()
     }
 
     pub fn publish(&mut self, publication: Publication) {
         if self.is_idle() {
-            self.moved_at = Instant::now();
+            self.last_progress = Instant::now();
         }
         self.backlog.push_back(publication);
     }
 
-    /// Publishes where `wanted` differs from what stands there. The last of it is a sign of life
-    /// that changes nothing: brokers confirm in order, so it stands for all.
-    pub fn show(&mut self, wanted: &Retained, topics: &Topics, done: Option<Done>) {
-        let gone: Vec<String> =
-            self.shown.keys().filter(|topic| !wanted.contains_key(*topic)).cloned().collect();
-        for topic in gone {
+    /// Publishes the differences between `desired` and the retained messages at the broker. The
+    /// availability message comes last and carries the responder, because brokers confirm in order.
+    pub fn sync(&mut self, desired: &Retained, topics: &Topics, responder: Option<Responder>) {
+        let obsolete: Vec<String> =
+            self.published.keys().filter(|topic| !desired.contains_key(*topic)).cloned().collect();
+        for topic in obsolete {
             self.clear(topic);
         }
-        for (topic, payload) in wanted {
-            if self.shown.get(topic) != Some(payload) {
+        for (topic, payload) in desired {
+            if self.published.get(topic) != Some(payload) {
                 self.publish(Publication::retained(topic, payload));
-                self.shown.insert(topic.clone(), payload.clone());
+                self.published.insert(topic.clone(), payload.clone());
             }
         }
-        self.publish(Publication::online(topics, done));
+        self.publish(Publication::online(topics, responder));
     }
 
     fn clear(&mut self, topic: String) {
         self.publish(Publication::retained(&topic, ""));
-        self.shown.remove(&topic);
+        self.published.remove(&topic);
     }
 
-    /// Hands over what there is room for.
-    pub fn hand_over(&mut self) {
+    /// Passes as much of the backlog to the client as its queue has room for.
+    pub fn flush_backlog(&mut self) {
         while let Some(next) = self.backlog.pop_front() {
             let (topic, payload) = (next.topic.as_str(), next.payload.as_str());
             if self.client.try_publish(topic, QoS::AtLeastOnce, next.retain, payload).is_err() {
                 self.backlog.push_front(next);
                 return;
             }
-            self.handed.push_back(next.done);
+            self.queued.push_back(next.responder);
         }
     }
 
@@ -141,44 +144,44 @@ impl Session {
         if self.is_idle() {
             pending::<()>().await;
         }
-        sleep_until(self.moved_at + CONFIRM_WITHIN).await;
+        sleep_until(self.last_progress + CONFIRM_TIMEOUT).await;
     }
 
-    /// Counts a packet; whether there are too many. A broker without end must not have all of the
-    /// runtime's time, nor of its memory.
-    pub fn is_flooded(&mut self) -> bool {
-        let (since, count) = self.heard;
-        self.heard = if since.elapsed() > HEARD_WITHIN { (Instant::now(), 1) } else { (since, count + 1) };
-        self.heard.1 > HEARD_MAX
+    /// Counts a packet and returns whether the rate limit is exceeded. The limit keeps a misbehaving
+    /// broker from occupying the runtime.
+    pub fn exceeds_rate_limit(&mut self) -> bool {
+        let (since, count) = self.received;
+        self.received = if since.elapsed() > RATE_WINDOW { (Instant::now(), 1) } else { (since, count + 1) };
+        self.received.1 > RATE_MAX_PACKETS
     }
 
-    pub fn heed(&mut self, event: Event, broker: &Broker, topics: &Topics, wanted: &Retained) {
+    pub fn on_event(&mut self, event: Event, broker: &Broker, topics: &Topics, desired: &Retained) {
         match event {
-            // Written in the order in which it was handed over.
-            Event::Outgoing(Outgoing::Publish(number)) => {
-                if let Some(done) = self.handed.pop_front() {
-                    self.unconfirmed.insert(number, done);
+            // The client writes in queue order.
+            Event::Outgoing(Outgoing::Publish(packet_id)) => {
+                if let Some(responder) = self.queued.pop_front() {
+                    self.in_flight.insert(packet_id, responder);
                 }
             }
-            Event::Incoming(Packet::PubAck(confirmed)) => {
-                self.moved_at = Instant::now();
-                if let Some(done) = self.unconfirmed.remove(&confirmed.pkid) {
-                    tell(done, &broker.delivered("confirmed it"));
+            Event::Incoming(Packet::PubAck(ack)) => {
+                self.last_progress = Instant::now();
+                if let Some(responder) = self.in_flight.remove(&ack.pkid) {
+                    respond(responder, &broker.delivered("confirmed it"));
                 }
             }
-            // Retained: there since before we asked. What we publish ourselves comes without.
-            Event::Incoming(Packet::Publish(left)) if left.retain && !left.payload.is_empty() => {
-                let is_left_over = !wanted.contains_key(&left.topic);
-                for topic in topics.belonging(&left.topic).into_iter().filter(|_| is_left_over) {
+            // Only messages older than the subscription have the retain flag; our own do not.
+            Event::Incoming(Packet::Publish(found)) if found.retain && !found.payload.is_empty() => {
+                let is_stale = !desired.contains_key(&found.topic);
+                for topic in topics.to_clear(&found.topic).into_iter().filter(|_| is_stale) {
                     self.clear(topic);
                 }
             }
-            Event::Incoming(Packet::SubAck(answer))
-                if answer.return_codes.contains(&SubscribeReasonCode::Failure) =>
+            Event::Incoming(Packet::SubAck(ack))
+                if ack.return_codes.contains(&SubscribeReasonCode::Failure) =>
             {
                 tracing::warn!(
-                    "the broker does not let statusd read {}; services that are watched no more will stay \
-                     there: allow it at the broker",
+                    "the broker does not allow statusd to read {}, so the states of services that are no \
+                     longer watched stay there; allow it in the broker's access rules",
                     topics.all_states()
                 );
             }
@@ -186,26 +189,27 @@ impl Session {
         }
     }
 
-    /// What becomes of all that is under way when the connection ends; `answer` is told whether the
-    /// broker may have seen it.
-    pub fn end(&mut self, answer: impl Fn(bool) -> SendOutcome) {
-        let (sent, unsent) = (answer(true), answer(false));
-        tracing::debug!("{}", sent.words());
-        std::mem::take(&mut self.unconfirmed).into_values().for_each(|done| tell(done, &sent));
-        self.handed.drain(..).for_each(|done| tell(done, &sent));
-        self.backlog.drain(..).for_each(|publication| publication.answer(&unsent));
+    /// Responds to all publications when the connection ends. `outcome` takes whether the broker may have
+    /// received the message.
+    pub fn end(&mut self, outcome: impl Fn(bool) -> SendOutcome) {
+        let (sent, unsent) = (outcome(true), outcome(false));
+        tracing::debug!("{}", sent.detail());
+        std::mem::take(&mut self.in_flight).into_values().for_each(|responder| respond(responder, &sent));
+        self.queued.drain(..).for_each(|responder| respond(responder, &sent));
+        self.backlog.drain(..).for_each(|publication| publication.respond(&unsent));
     }
 
-    /// The will is for accidents.
-    pub async fn farewell(&mut self, topics: &Topics, events: &mut EventLoop) {
-        let last_words = async {
+    /// Publishes "offline" and disconnects. A clean DISCONNECT discards the last will, which would
+    /// otherwise have published it.
+    pub async fn disconnect(&mut self, topics: &Topics, events: &mut EventLoop) {
+        let queue = async {
             let offline = self.client.publish(topics.availability(), QoS::AtLeastOnce, true, OFFLINE);
             let _queued = offline.await;
             let _queued = self.client.disconnect().await;
         };
-        let spoken = async {
-            tokio::join!(last_words, until_gone(events));
+        let flushed = async {
+            tokio::join!(queue, flush_disconnect(events));
         };
-        let _in_time = timeout(GOODBYE_WITHIN, spoken).await;
+        let _in_time = timeout(DISCONNECT_TIMEOUT, flushed).await;
     }
 }

@@ -9,50 +9,49 @@ use crate::status_socket;
 use crate::store::Store;
 use crate::tracking::watchlist::Watchlist;
 
-use crate::cli::args::Ack;
-use crate::cli::phrases::{kind_word, shown, since};
-use crate::cli::state::located;
-use crate::cli::{Failure, Invocation, Output, store, unknown_service, wait};
+use crate::cli::args::AckArgs;
+use crate::cli::context::{CommandError, Invocation, Output, block_on, open_store, unknown_service};
+use crate::cli::phrases::{kind_word, printable, since};
+use crate::cli::state::config_with_state;
 
-pub fn run(ack: &Ack, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation)?;
-    let page = invocation.page(&config.time_zone);
-    let store = store(&config, true)?;
-    let wanted = if ack.services.is_empty() { &config.watch } else { &ack.services };
+pub fn run(ack: &AckArgs, invocation: &Invocation) -> Result<Output, CommandError> {
+    let config = config_with_state(invocation)?;
+    let terminal = invocation.terminal(&config.time_zone);
+    let store = open_store(&config, true)?;
+    let services = if ack.services.is_empty() { &config.watch } else { &ack.services };
     refuse_unknown(&ack.services, &store, &config)?;
-    let watch = Watchlist::new(wanted);
-    let is_meant = |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
-    let meant = wait(store.acknowledge(&config.feed, &is_meant, ack.undo, invocation.now))??;
-    if meant.is_empty() {
-        let names: Vec<String> = wanted.iter().map(|name| shown(name)).collect();
-        return Err(Failure::failed(format!(
-            "{} has no active outage; see `statusd status`",
-            names.join(", ")
-        )));
+    let watch = Watchlist::new(services);
+    let is_selected = |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
+    let outages = block_on(store.acknowledge(&config.feed, &is_selected, ack.undo, invocation.now))??;
+    if outages.is_empty() {
+        let names: Vec<String> = services.iter().map(|name| printable(name)).collect();
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let message = format!("{} {verb} no active outage; see `statusd status`", names.join(", "));
+        return Err(CommandError::failed(message));
     }
     // A connection to the status socket makes the daemon check its outbox.
     status_socket::ask(&config.state_directory);
-    let deed = match ack.undo {
+    let effect = match ack.undo {
         true => "reminders and updates are sent again",
-        false => "no reminders or updates until it ends; they come with the end",
+        false => "no reminders or updates until the outage ends; they are sent with the end",
     };
     let line = |outage: &Outage| {
-        let began = outage.start.map_or(String::new(), |start| format!(" {}", since(start, &page)));
-        let trouble = format!("{}: {}{began}", shown(&outage.service), kind_word(&outage.kind));
-        page.paragraph(0, &format!("{trouble}: {deed}"))
+        let began = outage.start.map_or(String::new(), |start| format!(" {}", since(start, &terminal)));
+        let outage = format!("{}: {}{began}", printable(&outage.service), kind_word(&outage.kind));
+        terminal.paragraph(0, &format!("{outage}: {effect}"))
     };
-    Ok(Output::done(meant.iter().map(line).collect()))
+    Ok(Output::done(outages.iter().map(line).collect()))
 }
 
-/// A slip of the finger must not read as "no outage".
-fn refuse_unknown(asked: &[String], store: &Store, config: &Config) -> Result<(), Failure> {
-    let beliefs = wait(store.beliefs(&config.feed))??;
+/// Rejects unknown services, because a misspelt name must not read as "no active outage".
+fn refuse_unknown(services: &[String], store: &Store, config: &Config) -> Result<(), CommandError> {
+    let beliefs = block_on(store.beliefs(&config.feed))??;
     let names = || beliefs.services.values().map(|service| service.name.as_str());
     let is_known = |text: &&String| {
         let watch = Watchlist::new(&[text]);
         names().any(|name| watch.matches(&ServiceKey::new(name)))
     };
-    match asked.iter().find(|text| !is_known(text)) {
+    match services.iter().find(|text| !is_known(text)) {
         Some(unknown) if names().next().is_some() => Err(unknown_service(unknown, names())),
         Some(_) | None => Ok(()),
     }

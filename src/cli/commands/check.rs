@@ -16,19 +16,19 @@ use crate::model::Document;
 use crate::text::counted;
 
 use crate::cli::args::{CheckArgs, CheckFormat};
-use crate::cli::phrases::shown;
-use crate::cli::service_state::{ServiceReport, State, standings};
-use crate::cli::terminal::Page;
-use crate::cli::{Failure, Invocation, Output, wait};
+use crate::cli::context::{CommandError, Invocation, Output, block_on};
+use crate::cli::phrases::printable;
+use crate::cli::service_state::{ServiceReport, State, reports};
+use crate::cli::terminal::Terminal;
 
 /// The name of the check, at the start of a Nagios line.
 const NAGIOS_NAME: &str = "APPLE";
 
 /// The reason why the feed could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blind {
-    /// For programs.
-    pub word: &'static str,
+pub struct UnreadableFeed {
+    /// A code for programs.
+    pub code: &'static str,
     pub fault: &'static str,
     /// A sentence for people.
     pub reason: String,
@@ -36,76 +36,74 @@ pub struct Blind {
 
 /// The result of one fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct FeedCheck {
     pub feed: String,
     /// Apple's notice above the list of services.
     pub banner: Option<String>,
-    pub standings: Result<Vec<ServiceReport>, Blind>,
+    pub reports: Result<Vec<ServiceReport>, UnreadableFeed>,
 }
 
-pub fn run(check: &CheckArgs, invocation: &Invocation) -> Result<Output, Failure> {
-    let answered = answer(check, invocation);
-    let (answer, zone) = match answered {
-        Ok(answered) => answered,
-        // A monitor shows its people standard output only.
-        Err(failure) if check.format == CheckFormat::Nagios => {
+pub fn run(args: &CheckArgs, invocation: &Invocation) -> Result<Output, CommandError> {
+    let (result, zone) = match check(args, invocation) {
+        Ok(checked) => checked,
+        // Monitors show only standard output.
+        Err(failure) if args.format == CheckFormat::Nagios => {
             return Ok(Output { text: nagios_line("UNKNOWN", &failure.message, ""), code: CANNOT_TELL });
         }
         Err(failure) => return Err(failure),
     };
-    let page = invocation.page(&zone);
-    let text = match check.format {
-        _ if check.json => format!("{:#}\n", answer.json(&page)),
-        CheckFormat::Text => answer.text(check.verbose, &page),
-        CheckFormat::Nagios => answer.nagios(&page),
+    let terminal = invocation.terminal(&zone);
+    let text = match args.format {
+        _ if args.json => format!("{:#}\n", result.json(&terminal)),
+        CheckFormat::Text => result.text(args.verbose, &terminal),
+        CheckFormat::Nagios => result.nagios(&terminal),
     };
-    Ok(Output { text, code: answer.code() })
+    Ok(Output { text, code: result.code() })
 }
 
-fn answer(check: &CheckArgs, invocation: &Invocation) -> Result<(Answer, TimeZone), Failure> {
+fn check(args: &CheckArgs, invocation: &Invocation) -> Result<(FeedCheck, TimeZone), CommandError> {
     let (config, error) = lenient_config(invocation)?;
-    if check.services.is_empty() && error.is_some() && !config.is_watch_given() {
-        // The default would be an answer about something else.
-        let what = "cannot tell which services to check: the configuration cannot be read";
-        return Err(Failure::new(CANNOT_TELL, format!("{what}; name them, or see `statusd config check`")));
+    if args.services.is_empty() && error.is_some() && !config.is_watch_given() {
+        // The default services may not be the ones that the file names.
+        let cause = "cannot tell which services to check: the configuration cannot be read";
+        let advice = "name the services, or see `statusd config check`";
+        return Err(CommandError::new(CANNOT_TELL, format!("{cause}; {advice}")));
     }
-    let asked = if check.services.is_empty() { &config.watch } else { &check.services };
-    if asked.iter().any(|name| name.trim().is_empty()) {
-        return Err(Failure::new(WRONG_USAGE, "a SERVICE is blank; `statusd services` shows the names"));
+    let services = if args.services.is_empty() { &config.watch } else { &args.services };
+    if services.iter().any(|name| name.trim().is_empty()) {
+        return Err(CommandError::new(WRONG_USAGE, "a SERVICE is blank; `statusd services` shows the names"));
     }
     let polled = poll(&config)?;
     let banner = polled.as_ref().ok().and_then(|document| document.banner.clone());
-    let standings = polled.map(|document| standings(&document, asked, invocation.now));
-    Ok((Answer { feed: config.feed.to_string(), banner, standings }, config.time_zone))
+    let reports = polled.map(|document| reports(&document, services, invocation.now));
+    Ok((FeedCheck { feed: config.feed.to_string(), banner, reports }, config.time_zone))
 }
 
-/// The configuration, with defaults where the file that lies around is broken: a check must not fail
-/// over the daemon's troubles. A file that was asked for has to be right.
-fn lenient_config(invocation: &Invocation) -> Result<(Config, Option<ConfigError>), Failure> {
+/// Loads the configuration, with defaults if the file in the default path is invalid: errors in the
+/// daemon's file must not break a check. A file given with `--config` must be valid.
+fn lenient_config(invocation: &Invocation) -> Result<(Config, Option<ConfigError>), CommandError> {
     if invocation.overrides.config.is_some() {
         return Ok((invocation.config()?, None));
     }
     invocation.usable_config()
 }
 
-/// One fetch. The outer error is ours, the inner one the feed's.
-pub fn poll(config: &Config) -> Result<Result<Document, Blind>, Failure> {
+/// Fetches the feed once. The outer error is in the configuration, the inner one in the fetch.
+pub fn poll(config: &Config) -> Result<Result<Document, UnreadableFeed>, CommandError> {
     let ca_file = config.ca_file.as_deref();
     let mut fetcher = Fetcher::new(daemon::feed_url(config)?, FetchLimits::default(), ca_file)
-        .map_err(|words| config.error_in("feed", &words))?;
-    Ok(wait(fetcher.first_fetch())?.map_err(|failure| blind(&failure)))
+        .map_err(|message| config.error_in("feed", &message))?;
+    Ok(block_on(fetcher.first_fetch())?.map_err(|error| unreadable(&error)))
 }
 
-fn blind(failure: &fetch::FetchError) -> Blind {
-    Blind { word: failure.word(), fault: failure.fault().as_str(), reason: failure.to_string() }
+fn unreadable(error: &fetch::FetchError) -> UnreadableFeed {
+    UnreadableFeed { code: error.code(), fault: error.fault().as_str(), reason: error.to_string() }
 }
 
-impl Answer {
+impl FeedCheck {
     fn state(&self) -> State {
-        match &self.standings {
-            Ok(standings) => {
-                standings.iter().map(|standing| standing.state).min().unwrap_or(State::CannotTell)
-            }
+        match &self.reports {
+            Ok(reports) => reports.iter().map(|report| report.state).min().unwrap_or(State::CannotTell),
             Err(_) => State::CannotTell,
         }
     }
@@ -119,43 +117,46 @@ impl Answer {
         }
     }
 
-    fn text(&self, verbose: bool, page: &Page) -> String {
+    fn text(&self, verbose: bool, terminal: &Terminal) -> String {
         let banner = self.banner.as_ref();
-        let banner = banner.map(|banner| page.paragraph(0, &format!("Apple says: {}", shown(banner))));
-        let answer: String = match &self.standings {
-            Ok(standings) => standings.iter().map(|standing| standing.paragraph(page)).collect(),
-            Err(blind) => page.paragraph(0, &format!("cannot tell: {}", shown(&blind.reason))),
+        let banner =
+            banner.map(|banner| terminal.paragraph(0, &format!("Apple says: {}", printable(banner))));
+        let states: String = match &self.reports {
+            Ok(reports) => reports.iter().map(|report| report.paragraph(terminal)).collect(),
+            Err(unreadable) => {
+                terminal.paragraph(0, &format!("cannot tell: {}", printable(&unreadable.reason)))
+            }
         };
-        let is_cleared = self.standings.iter().flatten().any(|standing| standing.state == State::Fine);
-        let limit = (verbose && is_cleared).then(|| page.paragraph(0, POSTS_LATE));
-        format!("{}{answer}{}", banner.unwrap_or_default(), limit.unwrap_or_default())
+        let has_fine = self.reports.iter().flatten().any(|report| report.state == State::Fine);
+        let caveat = (verbose && has_fine).then(|| terminal.paragraph(0, POSTS_LATE));
+        format!("{}{states}{}", banner.unwrap_or_default(), caveat.unwrap_or_default())
     }
 
-    fn nagios(&self, page: &Page) -> String {
+    fn nagios(&self, terminal: &Terminal) -> String {
         let word = match self.state() {
             State::Fine => "OK",
             State::Issue | State::Maintenance => "WARNING",
             State::Outage => "CRITICAL",
             State::CannotTell => "UNKNOWN",
         };
-        let standings = match &self.standings {
-            Ok(standings) => standings,
-            Err(blind) => return nagios_line(word, &blind.reason, ""),
+        let reports = match &self.reports {
+            Ok(reports) => reports,
+            Err(unreadable) => return nagios_line(word, &unreadable.reason, ""),
         };
-        let count = |state| standings.iter().filter(|standing| standing.state == state).count();
-        let troubles: Vec<String> = standings
+        let count = |state| reports.iter().filter(|report| report.state == state).count();
+        let problems: Vec<String> = reports
             .iter()
-            .filter(|standing| standing.state != State::Fine)
-            .map(|standing| format!("{}: {}", standing.service, standing.summary(page)))
+            .filter(|report| report.state != State::Fine)
+            .map(|report| format!("{}: {}", report.service, report.summary(terminal)))
             .collect();
-        let text = match (troubles.as_slice(), standings.as_slice()) {
+        let text = match (problems.as_slice(), reports.as_slice()) {
             ([], [only]) => format!("{NO_PROBLEM} with {}", only.service),
             ([], all) => format!("{NO_PROBLEM} with {}", counted(all.len(), "service")),
-            (troubles, _) => troubles.join("; "),
+            (problems, _) => problems.join("; "),
         };
         let counts = format!(
             "services={} outages={} issues={} maintenance={} unknown={}",
-            standings.len(),
+            reports.len(),
             count(State::Outage),
             count(State::Issue),
             count(State::Maintenance),
@@ -164,27 +165,27 @@ impl Answer {
         nagios_line(word, &text, &counts)
     }
 
-    fn json(&self, page: &Page) -> Value {
-        let blind = self.standings.as_ref().err();
-        let standings = self.standings.as_deref().unwrap_or_default();
+    fn json(&self, terminal: &Terminal) -> Value {
+        let unreadable = self.reports.as_ref().err();
+        let reports = self.reports.as_deref().unwrap_or_default();
         json!({
             "version": VERSION,
-            "at": page.now,
+            "at": terminal.now,
             "feed": self.feed,
             "verdict": self.state().as_str(),
             "exit_code": self.code(),
-            "cannot_tell": blind.map(|blind| json!({
-                "word": blind.word, "fault": blind.fault, "text": blind.reason,
+            "cannot_tell": unreadable.map(|unreadable| json!({
+                "word": unreadable.code, "fault": unreadable.fault, "text": unreadable.reason,
             })),
             "apple_says": self.banner,
-            "services": standings.iter().map(ServiceReport::json).collect::<Vec<Value>>(),
+            "services": reports.iter().map(ServiceReport::json).collect::<Vec<Value>>(),
         })
     }
 }
 
 /// Returns `NAME STATE - text | numbers`. Bars in the text are replaced, because a bar starts the numbers.
 fn nagios_line(word: &str, text: &str, counts: &str) -> String {
-    let text = shown(text).replace('|', "/");
+    let text = printable(text).replace('|', "/");
     let counts = if counts.is_empty() { String::new() } else { format!(" | {counts}") };
     format!("{NAGIOS_NAME} {word} - {text}{counts}\n")
 }
@@ -192,20 +193,20 @@ fn nagios_line(word: &str, text: &str, counts: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::service_state::tests::{document, page};
-    use crate::cli::tests::check_documented;
+    use crate::cli::documents::check_documented;
+    use crate::cli::service_state::tests::{document, terminal};
 
-    fn asked(names: &[&str]) -> Answer {
+    fn checked(names: &[&str]) -> FeedCheck {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let standings = Ok(standings(&document(), &names, page(false).now));
-        Answer { feed: "consumer/en_US".to_owned(), banner: None, standings }
+        let reports = Ok(reports(&document(), &names, terminal(false).now));
+        FeedCheck { feed: "consumer/en_US".to_owned(), banner: None, reports }
     }
 
     #[test]
     fn the_worst_service_decides_in_the_order_2_3_1_0() {
         #[track_caller]
         fn check(names: &[&str], code: u8) {
-            assert_eq!(asked(names).code(), code, "{names:?}");
+            assert_eq!(checked(names).code(), code, "{names:?}");
         }
         check(&["Photos"], 0);
         check(&["Photos", "iCloud Mail"], 2);
@@ -218,45 +219,46 @@ mod tests {
     }
 
     #[test]
-    fn monitors_get_one_line() {
+    fn nagios_output_is_one_line() {
         #[track_caller]
-        fn check(answer: &Answer, expected: &str) {
-            assert_eq!(answer.nagios(&page(false)), format!("{expected}\n"));
+        fn check(result: &FeedCheck, expected: &str) {
+            assert_eq!(result.nagios(&terminal(false)), format!("{expected}\n"));
         }
         check(
-            &asked(&["Photos"]),
+            &checked(&["Photos"]),
             "APPLE OK - Apple lists no problem with Photos | services=1 outages=0 issues=0 maintenance=0 unknown=0",
         );
         check(
-            &asked(&["iCloud Backup", "Apple Pay*"]),
+            &checked(&["iCloud Backup", "Apple Pay*"]),
             "APPLE CRITICAL - iCloud Backup: outage since 10:11 (1 h 49 min); \
              Apple Pay Developer / Apple Pay Demo: maintenance since 11:00 (1 h), planned until 14:00 \
              | services=2 outages=1 issues=0 maintenance=1 unknown=0",
         );
-        let blind = Blind { word: "dns", fault: "ours", reason: "cannot find | the host".to_owned() };
-        let answer = Answer { standings: Err(blind), ..asked(&[]) };
-        check(&answer, "APPLE UNKNOWN - cannot find / the host");
-        assert_eq!(answer.text(false, &page(false)), "cannot tell: cannot find | the host\n");
+        let unreadable =
+            UnreadableFeed { code: "dns", fault: "ours", reason: "cannot find | the host".to_owned() };
+        let result = FeedCheck { reports: Err(unreadable), ..checked(&[]) };
+        check(&result, "APPLE UNKNOWN - cannot find / the host");
+        assert_eq!(result.text(false, &terminal(false)), "cannot tell: cannot find | the host\n");
         assert_eq!(
-            (answer.code(), answer.json(&page(false))["cannot_tell"]["word"].as_str()),
+            (result.code(), result.json(&terminal(false))["cannot_tell"]["word"].as_str()),
             (3, Some("dns"))
         );
     }
 
     #[test]
-    fn who_asks_for_more_is_told_what_no_problem_is_worth() {
-        let verbose = asked(&["Photos"]).text(true, &page(false));
+    fn verbose_output_mentions_that_apple_posts_late() {
+        let verbose = checked(&["Photos"]).text(true, &terminal(false));
         assert_eq!(verbose.split_whitespace().collect::<Vec<_>>().join(" ").matches(POSTS_LATE).count(), 1);
         assert!(verbose.starts_with("Photos: Apple lists no problem\n"), "{verbose}");
         for (names, verbose) in [(&["Photos"][..], false), (&["iCloud Backup"], true), (&["Nothing"], true)] {
-            let text = asked(names).text(verbose, &page(false));
+            let text = checked(names).text(verbose, &terminal(false));
             assert!(!text.contains("posts late"), "{text}");
         }
     }
 
     #[test]
-    fn programs_get_what_people_get() {
-        let answer = asked(&["iCloud Backup"]).json(&page(false));
+    fn the_json_has_the_verdict_and_the_events() {
+        let answer = checked(&["iCloud Backup"]).json(&terminal(false));
         check_documented("check", &answer);
         assert_eq!((&answer["verdict"], &answer["exit_code"]), (&json!("outage"), &json!(2)));
         let service = &answer["services"][0];
@@ -267,8 +269,8 @@ mod tests {
 
     #[test]
     fn apples_banner_comes_first_and_colour_marks_the_state() {
-        let answer = Answer { banner: Some("Hello\u{1b}[2J".to_owned()), ..asked(&["iCloud Backup"]) };
-        let text = answer.text(false, &page(true));
+        let result = FeedCheck { banner: Some("Hello\u{1b}[2J".to_owned()), ..checked(&["iCloud Backup"]) };
+        let text = result.text(false, &terminal(true));
         let expected = "Apple says: Hello[2J\n\u{1b}[1miCloud Backup:\u{1b}[0m\u{1b}[1;31m outage since";
         assert!(text.starts_with(expected), "{text:?}");
     }

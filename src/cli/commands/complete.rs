@@ -14,12 +14,13 @@ use crate::doctor::{CHECKS, Group};
 use crate::model::Listed;
 use crate::store::Store;
 
-use crate::cli::args::Complete;
-use crate::cli::phrases::shown;
-use crate::cli::{Invocation, Output, flags, wait};
+use crate::cli::args::CompleteArgs;
+use crate::cli::context::{Invocation, Output, block_on};
+use crate::cli::flags;
+use crate::cli::phrases::printable;
 
-/// Of Apple's consumer feed, for before the first poll.
-const USUAL_SERVICES: [&str; 18] = [
+/// Services of Apple's consumer feed, used before the first poll.
+const COMMON_SERVICES: [&str; 18] = [
     "App Store",
     "Apple Account",
     "Apple Music",
@@ -49,21 +50,23 @@ enum Kind {
     GuideStep,
 }
 
-pub fn run(complete: &Complete, invocation: &Invocation) -> Output {
-    let Some((kind, before, typed)) = asked(&complete.words) else { return Output::done(String::new()) };
+pub fn run(complete: &CompleteArgs, invocation: &Invocation) -> Output {
+    let Some((kind, prefix, typed)) = last_word(&complete.words) else {
+        return Output::done(String::new());
+    };
     let typed = unquoted(typed);
     // Checks may be a comma-separated list.
     let (list, typed) = match typed.rsplit_once(',') {
         Some((list, typed)) if kind == Kind::Check => (format!("{list},"), typed.to_owned()),
         Some(_) | None => (String::new(), typed),
     };
-    let fits = |word: &String| word.to_lowercase().starts_with(&typed.to_lowercase());
-    let words = words(kind, invocation).into_iter().filter(fits);
-    Output::done(words.map(|word| format!("{before}{list}{word}\n")).collect())
+    let matches = |candidate: &String| candidate.to_lowercase().starts_with(&typed.to_lowercase());
+    let candidates = candidates(kind, invocation).into_iter().filter(matches);
+    Output::done(candidates.map(|candidate| format!("{prefix}{list}{candidate}\n")).collect())
 }
 
-/// What the last word stands for, what of it stays as it is (`--watch=`), and what was typed of it.
-fn asked(words: &[String]) -> Option<(Kind, &str, &str)> {
+/// Returns the kind of the last word, the prefix to keep (`--watch=`), and the text typed after it.
+fn last_word(words: &[String]) -> Option<(Kind, &str, &str)> {
     let (last, words) = words.split_last()?;
     // Bash splits `--option=value` into three words.
     let (last, words) = match words.split_last() {
@@ -121,7 +124,7 @@ fn unquoted(word: &str) -> String {
     word.chars().filter(|c| !['\'', '"', '\\'].contains(c)).collect()
 }
 
-fn words(kind: Kind, invocation: &Invocation) -> Vec<String> {
+fn candidates(kind: Kind, invocation: &Invocation) -> Vec<String> {
     match kind {
         Kind::Check => {
             let groups = Group::ALL.map(Group::as_str);
@@ -132,7 +135,7 @@ fn words(kind: Kind, invocation: &Invocation) -> Vec<String> {
         Kind::Channel => invocation.config().map(|config| channels(&config)).unwrap_or_default(),
         Kind::Service => {
             let recorded = invocation.config().ok().and_then(|config| services(&config));
-            recorded.unwrap_or_else(|| USUAL_SERVICES.map(str::to_owned).to_vec())
+            recorded.unwrap_or_else(|| COMMON_SERVICES.map(str::to_owned).to_vec())
         }
     }
 }
@@ -145,9 +148,9 @@ fn channels(config: &Config) -> Vec<String> {
 /// Returns the services that were listed in the daemon's last poll.
 fn services(config: &Config) -> Option<Vec<String>> {
     let store = Store::open_existing(&config.state_directory, false).ok()??;
-    let beliefs = wait(store.beliefs(&config.feed)).ok()?.ok()?;
+    let beliefs = block_on(store.beliefs(&config.feed)).ok()?.ok()?;
     let listed = beliefs.services.values().filter(|service| matches!(service.listed, Listed::Yes));
-    let names: Vec<String> = listed.map(|service| shown(&service.name)).collect();
+    let names: Vec<String> = listed.map(|service| printable(&service.name)).collect();
     (!names.is_empty()).then_some(names)
 }
 
@@ -156,11 +159,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_known_by_what_stands_before_it() {
+    fn the_kind_of_a_word_follows_from_the_words_before_it() {
         #[track_caller]
         fn check(line: &str, expected: Option<(Kind, &str, &str)>) {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            assert_eq!(asked(&words), expected, "{line:?}");
+            assert_eq!(last_word(&words), expected, "{line:?}");
         }
         let service = |typed| Some((Kind::Service, "", typed));
         check("check ", service(""));
@@ -187,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_may_be_quoted() {
+    fn quoting_is_removed() {
         for typed in ["iCloud B", "'iCloud B", "\"iCloud B", "iCloud\\ B"] {
             assert_eq!(unquoted(typed), "iCloud B");
         }

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use crate::cause::Cause as _;
 use crate::config::{self, Config, SAMPLE, zone_name};
 use crate::daemon::Setup;
+use crate::exit_code::CANNOT_WRITE;
 
 use crate::cli::args::ConfigArgs as Command;
-use crate::cli::phrases::shown;
-use crate::cli::terminal::Page;
-use crate::cli::{CANNOT_WRITE, Failure, Invocation, Output};
+use crate::cli::context::{CommandError, Invocation, Output};
+use crate::cli::phrases::printable;
+use crate::cli::terminal::Terminal;
 
-pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, CommandError> {
     match command {
         Command::Check => check(invocation),
         Command::Show => Ok(Output::done(invocation.config()?.show())),
@@ -26,52 +27,53 @@ pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, Failure
     }
 }
 
-fn check(invocation: &Invocation) -> Result<Output, Failure> {
-    let config = invocation.whole_config()?;
+fn check(invocation: &Invocation) -> Result<Output, CommandError> {
+    let config = invocation.config_with_all_errors()?;
     let Setup { config, receivers, .. } = Setup::new(config, invocation.environment)?;
     let names: Vec<&str> = receivers.iter().map(|receiver| receiver.channel.name()).collect();
-    let file = config.source.as_ref().map(|path| shown(&path.display().to_string()));
-    let page = invocation.page(&config.time_zone);
+    let file = config.source.as_ref().map(|path| printable(&path.display().to_string()));
+    let terminal = invocation.terminal(&config.time_zone);
     let mut text = match file {
-        Some(file) => format!("{file}: fine\n"),
-        None => "No configuration file: the defaults are fine\n".to_owned(),
+        Some(file) => format!("{file}: valid\n"),
+        None => "No configuration file: the defaults apply\n".to_owned(),
     };
-    let watch: Vec<String> = config.watch.iter().map(|name| shown(name)).collect();
-    let told = if names.is_empty() { "no channel is enabled".to_owned() } else { names.join(", ") };
-    text.push_str(&page.paragraph(0, &format!("Watches {} on {}", watch.join(", "), config.feed)));
-    text.push_str(&page.paragraph(0, &format!("Notifies: {told}")));
-    text.push_str(&page.paragraph(0, &zone_line(&config, &page)));
+    let watch: Vec<String> = config.watch.iter().map(|name| printable(name)).collect();
+    let channels = if names.is_empty() { "no channel is enabled".to_owned() } else { names.join(", ") };
+    let watching = format!("Watching: {} in Apple's feed {}", watch.join(", "), config.feed);
+    text.push_str(&terminal.paragraph(0, &watching));
+    text.push_str(&terminal.paragraph(0, &format!("Notifying: {channels}")));
+    text.push_str(&terminal.paragraph(0, &zone_line(&config, &terminal)));
     Ok(Output::done(text))
 }
 
-/// `Time zone: Europe/Berlin (TZ)`
-pub fn zone_line(config: &Config, page: &Page) -> String {
-    let name = shown(&zone_name(&config.time_zone, page.now));
+/// Returns the time zone and its source: `Time zone: Europe/Berlin (TZ)`.
+pub fn zone_line(config: &Config, terminal: &Terminal) -> String {
+    let name = printable(&zone_name(&config.time_zone, terminal.now));
     match &config.zone_fault {
-        None => format!("Time zone: {name} ({})", shown(&config.zone_source)),
-        Some(fault) => format!("Time zone: {name}, because it is not known ({})", shown(fault)),
+        None => format!("Time zone: {name} ({})", printable(&config.zone_source)),
+        Some(fault) => format!("Time zone: {name}, as a fallback ({})", printable(fault)),
     }
 }
 
-fn init(force: bool, invocation: &Invocation) -> Result<Output, Failure> {
+fn init(force: bool, invocation: &Invocation) -> Result<Output, CommandError> {
     let given = invocation.overrides.config.clone();
     let path = given.or_else(|| config::config_candidates(invocation.environment).into_iter().next());
     let path =
-        path.ok_or_else(|| Failure::new(CANNOT_WRITE, "no place to write to; give one with --config"))?;
-    let shown_path = shown(&path.display().to_string());
+        path.ok_or_else(|| CommandError::new(CANNOT_WRITE, "no default path for the file; use --config"))?;
+    let shown_path = printable(&path.display().to_string());
     write(&path, force).map_err(|error| {
-        Failure::new(
+        CommandError::new(
             CANNOT_WRITE,
             match error.kind() {
-                io::ErrorKind::AlreadyExists => format!("{shown_path} is there already; --force replaces it"),
+                io::ErrorKind::AlreadyExists => format!("{shown_path} already exists; --force replaces it"),
                 _ => {
-                    format!("cannot write {shown_path}: {}; give another place with --config", error.reason())
+                    format!("cannot write {shown_path}: {}; use another path with --config", error.reason())
                 }
             },
         )
     })?;
     Ok(Output::done(format!(
-        "Wrote {shown_path}\nAll in it is the default; edit it, then try `statusd config check`.\n"
+        "Wrote {shown_path}\nIt contains the defaults. Edit it, then run `statusd config check`.\n"
     )))
 }
 
@@ -83,12 +85,12 @@ fn write(path: &Path, force: bool) -> io::Result<()> {
     if !force {
         return create(path);
     }
-    // In one step, so that whoever reads it meanwhile gets the old or the new one whole.
-    let fresh = PathBuf::from(format!("{}.new-{}", path.display(), std::process::id()));
-    create(&fresh)?;
-    fs::rename(&fresh, path).inspect_err(|_| {
-        // The error at hand says more than this one could.
-        let _ = fs::remove_file(&fresh);
+    // Atomically, because a daemon may reload the file at this moment.
+    let draft = PathBuf::from(format!("{}.new-{}", path.display(), std::process::id()));
+    create(&draft)?;
+    fs::rename(&draft, path).inspect_err(|_| {
+        // The first error is the one worth reporting.
+        let _ = fs::remove_file(&draft);
     })
 }
 
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn init_overwrites_only_when_told_to() {
+    fn init_overwrites_only_with_force() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/statusd.toml");
         write(&path, false).expect("written");

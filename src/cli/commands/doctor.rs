@@ -12,20 +12,21 @@ use serde_json::{Value, json};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::delivery::payload::VERSION;
-use crate::doctor::probe::{ConnectTo, Net};
+use crate::doctor::probe::{ConnectTo, ProbeConfig};
 use crate::doctor::{
-    self, CHECKS, Database, Finding, Group, Selection, Status, Verdict, Whose, World, verdict,
+    self, CHECKS, Conclusion, Database, Finding, Group, Inputs, Selection, Status, Verdict, verdict,
 };
+use crate::exit_code::WRONG_USAGE;
 use crate::feed::fetch::Fetcher;
 use crate::phones::ios_releases::{self, Source};
-use crate::phones::local_backups::{self, BackupPlace};
+use crate::phones::local_backups::{self, BackupLocation};
 use crate::tls;
 
-use crate::cli::args::Doctor;
-use crate::cli::phrases::shown;
+use crate::cli::args::DoctorArgs;
+use crate::cli::context::{CommandError, Invocation, Output, block_on};
+use crate::cli::phrases::printable;
 use crate::cli::state::{self, StateLocation};
-use crate::cli::terminal::{Ink, Page, padded, width};
-use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, wait};
+use crate::cli::terminal::{Style, Terminal, padded, width};
 
 /// The width of the status before a check. Advice and evidence are indented by the same width.
 const MARK_COLUMNS: usize = 9;
@@ -33,118 +34,125 @@ const HTTPS_PORT: u16 = 443;
 /// Returns to the start of the line and erases it (ECMA-48).
 const CLEAR_LINE: &str = "\r\u{1b}[K";
 
-pub fn run(doctor: &Doctor, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(doctor: &DoctorArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     if doctor.list_checks {
         return Ok(Output::done(if doctor.json { format!("{:#}\n", checks_json()) } else { checks_text() }));
     }
-    let wrong = |words: String| Failure::new(WRONG_USAGE, words);
-    let asked = Selection::new(&doctor.only, &doctor.skip).map_err(wrong)?;
-    // A link to a disk that is not connected is there.
-    let is_lost = |folder: &&PathBuf| {
+    let wrong_usage = |message: String| CommandError::new(WRONG_USAGE, message);
+    let selection = Selection::new(&doctor.only, &doctor.skip).map_err(wrong_usage)?;
+    // A symbolic link to a disk that is not connected is valid.
+    let is_missing = |folder: &&PathBuf| {
         folder.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
-    if let Some(lost) = doctor.backups.iter().find(is_lost) {
-        return Err(wrong(format!("--backups: {}: no such directory", lost.display())));
+    if let Some(missing) = doctor.backups.iter().find(is_missing) {
+        return Err(wrong_usage(format!("invalid --backups {}: no such directory", missing.display())));
     }
     let (config, error) = invocation.usable_config()?;
     let is_watch_known = error.is_none() || config.is_watch_given();
     config.warn_if_open();
-    let world = world(doctor, &config, invocation)?;
+    let inputs = inputs(doctor, &config, invocation)?;
     let progress = Progress::new(doctor.json);
+    let on_collected = |label| progress.done(label);
     let mut findings =
-        wait(doctor::examine(world, &asked, invocation.environment, &|word| progress.tell(word)))?;
+        block_on(doctor::run_checks(inputs, &selection, invocation.environment, &on_collected))?;
     progress.clear();
     if !is_watch_known {
-        doctor::without_watch(&mut findings);
+        doctor::discard_watch_findings(&mut findings);
     }
     let verdict = verdict(&findings);
-    let page = invocation.page(&config.time_zone);
+    let terminal = invocation.terminal(&config.time_zone);
     let text = match doctor.json {
-        true => format!("{:#}\n", answer_json(&verdict, &findings, &page)),
-        false => answer(&verdict, &findings, doctor.verbose, &page),
+        true => format!("{:#}\n", json(&verdict, &findings, &terminal)),
+        false => text(&verdict, &findings, doctor.verbose, &terminal),
     };
-    Ok(Output { text, code: verdict.whose.exit_code() })
+    Ok(Output { text, code: verdict.conclusion.exit_code() })
 }
 
-fn world(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Result<World, Failure> {
+fn inputs(doctor: &DoctorArgs, config: &Config, invocation: &Invocation) -> Result<Inputs, CommandError> {
     let feed_url = daemon::feed_url(config)?;
-    let in_feed = |words: String| config.error_in("feed", &words);
+    let in_feed = |message: String| config.error_in("feed", &message);
     let fetcher = Fetcher::new(feed_url, doctor::FEED_LIMITS, config.ca_file.as_deref()).map_err(in_feed)?;
     let extra_roots = config.ca_file.as_deref().map(tls::authorities).transpose().map_err(in_feed)?;
     let connect_to = doctor.connect_to.iter().map(|text| ConnectTo::parse(text)).collect::<Result<_, _>>();
     let connect_to =
-        connect_to.map_err(|words| Failure::new(WRONG_USAGE, format!("--connect-to: {words}")))?;
+        connect_to.map_err(|message| CommandError::new(WRONG_USAGE, format!("--connect-to: {message}")))?;
     let extra_roots = extra_roots.unwrap_or_default();
-    let may_ask_outside = !doctor.no_third_party;
-    let net = Net { connect_to, extra_roots: extra_roots.clone(), may_ask_outside, ..Net::default() };
+    let allow_third_party = !doctor.no_third_party;
+    let probe = ProbeConfig {
+        connect_to,
+        extra_roots: extra_roots.clone(),
+        allow_third_party,
+        ..ProbeConfig::default()
+    };
     let releases = Source {
         extra_roots,
-        address: net.address_of(ios_releases::HOST, HTTPS_PORT),
+        address: probe.address_of(ios_releases::HOST, HTTPS_PORT),
         state_directory: Some(config.state_directory.clone()),
-        within: doctor::RELEASES_WITHIN,
+        timeout: doctor::RELEASES_TIMEOUT,
     };
     let usbmuxd = match config.phone.usbmuxd {
         Some(_) => Ok(config.phone.address.clone()),
         None => config::usbmuxd(invocation.environment),
     };
-    let (state_directory, private) = match state::of(config, invocation) {
-        StateLocation::Here(directory) => (directory, None),
-        StateLocation::Nowhere => (config.state_directory.clone(), None),
-        StateLocation::Closed(directory, error) => {
-            let seen = state::closed(&directory, &error);
-            let command = state::as_root(&invocation.arguments, &directory);
-            let todo = state::advice(&error, &command);
+    let (state_directory, private) = match state::locate(config, invocation) {
+        StateLocation::Found(directory) => (directory, None),
+        StateLocation::Missing => (config.state_directory.clone(), None),
+        StateLocation::Unreadable(directory, error) => {
+            let seen = state::cannot_read(&directory, &error);
+            let command = state::sudo_command(&invocation.arguments, &directory);
+            let todo = state::next_step(&error, &command);
             (directory, Some(Database::Private { seen, todo }))
         }
     };
-    Ok(World {
+    Ok(Inputs {
         now: invocation.now,
         zone: config.time_zone.clone(),
         watch: config.watch.clone(),
         feed: config.feed.clone(),
         fetcher,
         state_directory,
-        private,
-        beside: state::beside(config, invocation),
+        private_database: private,
+        system_service_command: state::system_service_command(config, invocation),
         desktop: config.channel.open_desktop(),
         usbmuxd: usbmuxd?,
-        net,
+        probe,
         releases,
-        backup_roots: backup_roots(doctor, config, invocation),
+        backup_locations: backup_locations(doctor, config, invocation),
         with_speed: doctor.speed,
         identifiers: doctor.identifiers,
     })
 }
 
-/// The folders that were named, and the one where macOS keeps them.
-fn backup_roots(doctor: &Doctor, config: &Config, invocation: &Invocation) -> Vec<BackupPlace> {
+/// Returns the folders from flags and configuration and, on macOS, the system's own.
+fn backup_locations(doctor: &DoctorArgs, config: &Config, invocation: &Invocation) -> Vec<BackupLocation> {
     let home = (invocation.environment)("HOME").filter(|_| cfg!(target_os = "macos"));
-    let own = home.map(|home| BackupPlace::of_system(local_backups::macos_root(Path::new(&home))));
+    let own = home.map(|home| BackupLocation::of_system(local_backups::macos_root(Path::new(&home))));
     let named = doctor.backups.iter().chain(&config.phone.backups);
-    named.cloned().map(BackupPlace::named).chain(own).collect()
+    named.cloned().map(BackupLocation::named).chain(own).collect()
 }
 
 /// A progress line on a terminal, erased at the end. Short, because a wrapped line cannot be erased.
 struct Progress {
-    is_wanted: bool,
-    done: Cell<usize>,
+    is_visible: bool,
+    done_count: Cell<usize>,
 }
 
 impl Progress {
     fn new(is_json: bool) -> Progress {
-        let progress = Progress { is_wanted: !is_json && io::stderr().is_terminal(), done: Cell::new(0) };
+        let is_visible = !is_json && io::stderr().is_terminal();
+        let progress = Progress { is_visible, done_count: Cell::new(0) };
         progress.draw("Checking …");
         progress
     }
 
-    fn tell(&self, word: &'static str) {
-        self.done.set(self.done.get() + 1);
-        self.draw(&format!("Checking … {} done: {word}", self.done.get()));
+    fn done(&self, name: &'static str) {
+        self.done_count.set(self.done_count.get() + 1);
+        self.draw(&format!("Checking … {} done: {name}", self.done_count.get()));
     }
 
     fn draw(&self, text: &str) {
-        if self.is_wanted {
-            // Where it cannot be written nobody misses it.
+        if self.is_visible {
+            // Failures are ignored, because progress is optional.
             let _ = write!(io::stderr(), "{CLEAR_LINE}{text}").and_then(|()| io::stderr().flush());
         }
     }
@@ -154,78 +162,79 @@ impl Progress {
     }
 }
 
-fn mark(status: Status) -> (&'static str, Ink) {
+fn mark(status: Status) -> (&'static str, Style) {
     match status {
-        Status::Ok => ("ok", Ink::Good),
-        Status::Warning => ("warning", Ink::Doubtful),
-        Status::Problem => ("PROBLEM", Ink::Bad),
-        Status::Skipped => ("skipped", Ink::Faint),
-        Status::CannotTell => ("unknown", Ink::Doubtful),
+        Status::Ok => ("ok", Style::Good),
+        Status::Warning => ("warning", Style::Warning),
+        Status::Problem => ("PROBLEM", Style::Bad),
+        Status::Skipped => ("skipped", Style::Dim),
+        Status::CannotTell => ("unknown", Style::Warning),
     }
 }
 
-/// The verdict, a blank line, and the checks in their groups.
-fn answer(verdict: &Verdict, findings: &[Finding], verbose: bool, page: &Page) -> String {
-    let ink = match verdict.whose {
-        Whose::Someones(_) => Ink::Bad,
-        Whose::CannotTell => Ink::Doubtful,
-        Whose::Nobodys => Ink::Good,
+/// Returns the verdict, followed by the findings in their groups.
+fn text(verdict: &Verdict, findings: &[Finding], verbose: bool, terminal: &Terminal) -> String {
+    let style = match verdict.conclusion {
+        Conclusion::Blamed(_) => Style::Bad,
+        Conclusion::CannotTell => Style::Warning,
+        Conclusion::NothingFound => Style::Good,
     };
-    let words = page.paragraph(0, &shown(&verdict.words));
-    let mut text: String = words.lines().map(|line| format!("{}\n", page.paint(ink, line))).collect();
+    let conclusion = terminal.paragraph(0, &printable(&verdict.text));
+    let mut text: String =
+        conclusion.lines().map(|line| format!("{}\n", terminal.paint(style, line))).collect();
     for group in Group::ALL {
         let of_group =
             |finding: &&Finding| CHECKS.iter().any(|check| check.id == finding.id && check.group == group);
         let of_group: Vec<&Finding> = findings.iter().filter(of_group).collect();
-        let alike = of_group.chunk_by(|one, next| is_alike(one, next));
-        let lines: String = alike.map(|findings| entry(findings, verbose, page)).collect();
+        let equal = of_group.chunk_by(|one, next| differ_only_in_id(one, next));
+        let lines: String = equal.map(|findings| entry(findings, verbose, terminal)).collect();
         if !lines.is_empty() {
-            text.push_str(&format!("\n{}\n{lines}", page.paint(Ink::Strong, group.title())));
+            text.push_str(&format!("\n{}\n{lines}", terminal.paint(Style::Bold, group.title())));
         }
     }
     text
 }
 
-/// Whether nothing but their checks tells them apart: then they share a line.
-fn is_alike(one: &Finding, other: &Finding) -> bool {
+/// Returns true if two findings have the same content, so that they share a line.
+fn differ_only_in_id(one: &Finding, other: &Finding) -> bool {
     Finding { id: other.id, ..one.clone() } == *other
 }
 
-/// `ok       portal: the network is open`, what to do under it. Of findings that are alike.
-fn entry(findings: &[&Finding], verbose: bool, page: &Page) -> String {
+/// Returns the line of equal findings, such as `ok       portal: the network is open`, and the advice.
+fn entry(findings: &[&Finding], verbose: bool, terminal: &Terminal) -> String {
     let [finding, ..] = findings else { return String::new() };
     let ids: Vec<&str> = findings.iter().map(|finding| finding.id).collect();
-    let (word, ink) = mark(finding.status);
-    let subject = finding.subject.as_deref().map(|subject| format!("{}: ", shown(subject)));
-    let seen = format!("{}: {}{}", ids.join(", "), subject.unwrap_or_default(), shown(&finding.seen));
-    let wrapped = page.paragraph(MARK_COLUMNS, &seen);
-    let mut text = format!("{}{}", page.paint(ink, &padded(word, MARK_COLUMNS)), wrapped.trim_start());
+    let (word, style) = mark(finding.status);
+    let subject = finding.subject.as_deref().map(|subject| format!("{}: ", printable(subject)));
+    let seen = format!("{}: {}{}", ids.join(", "), subject.unwrap_or_default(), printable(&finding.seen));
+    let wrapped = terminal.paragraph(MARK_COLUMNS, &seen);
+    let mut text = format!("{}{}", terminal.paint(style, &padded(word, MARK_COLUMNS)), wrapped.trim_start());
     if let Some(todo) = &finding.todo {
         let step = finding.step.map(|step| format!(" (`statusd guide {}`)", step.number()));
-        let todo = format!("{}{}", shown(todo), step.unwrap_or_default());
-        text.push_str(&hanging("→ ", &todo, page));
+        let todo = format!("{}{}", printable(todo), step.unwrap_or_default());
+        text.push_str(&hanging("→ ", &todo, terminal));
     }
     if verbose {
         for line in &finding.evidence {
-            let drawn = hanging("· ", &shown(line), page);
-            text.extend(drawn.lines().map(|line| format!("{}\n", page.paint(Ink::Faint, line))));
+            let drawn = hanging("· ", &printable(line), terminal);
+            text.extend(drawn.lines().map(|line| format!("{}\n", terminal.paint(Style::Dim, line))));
         }
     }
     text
 }
 
-fn hanging(sign: &str, text: &str, page: &Page) -> String {
-    let wrapped = page.paragraph(MARK_COLUMNS + width(sign), text);
+fn hanging(sign: &str, text: &str, terminal: &Terminal) -> String {
+    let wrapped = terminal.paragraph(MARK_COLUMNS + width(sign), text);
     format!("{:MARK_COLUMNS$}{sign}{}", "", wrapped.trim_start())
 }
 
-fn answer_json(verdict: &Verdict, findings: &[Finding], page: &Page) -> Value {
+fn json(verdict: &Verdict, findings: &[Finding], terminal: &Terminal) -> Value {
     json!({
         "version": VERSION,
-        "at": page.now,
-        "verdict": verdict.whose.as_str(),
-        "text": shown(&verdict.words),
-        "exit_code": verdict.whose.exit_code(),
+        "at": terminal.now,
+        "verdict": verdict.conclusion.as_str(),
+        "text": printable(&verdict.text),
+        "exit_code": verdict.conclusion.exit_code(),
         "checks": findings.iter().map(finding_json).collect::<Vec<Value>>(),
     })
 }
@@ -265,13 +274,13 @@ fn checks_json() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::documents::check_documented;
     use crate::cli::terminal::tests::UTC;
-    use crate::cli::tests::check_documented;
     use crate::doctor::Blame;
     use crate::doctor::guide::GuideStep;
 
-    fn page(color: bool) -> Page<'static> {
-        Page { width: 80, color, zone: &UTC, now: "2026-05-05T09:40:00Z".parse().expect("a time") }
+    fn terminal(color: bool) -> Terminal<'static> {
+        Terminal { width: 80, color, zone: &UTC, now: "2026-05-05T09:40:00Z".parse().expect("a time") }
     }
 
     fn findings() -> Vec<Finding> {
@@ -292,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_comes_first_and_all_fits_into_80_columns() {
+    fn the_verdict_comes_first_and_lines_fit_80_columns() {
         let findings = findings();
         let expected = "\
 It is Apple: iCloud Backup: outage since 08:15 (1 h 25 min). Wait: your iPhone
@@ -313,17 +322,17 @@ skipped  space, power: no iPhone to check
 Backups and storage
 skipped  icloud-storage: only macOS tells
 ";
-        assert_eq!(answer(&verdict(&findings), &findings, false, &page(false)), expected);
-        let verbose = answer(&verdict(&findings), &findings, true, &page(false));
+        assert_eq!(text(&verdict(&findings), &findings, false, &terminal(false)), expected);
+        let verbose = text(&verdict(&findings), &findings, true, &terminal(false));
         assert!(verbose.contains("guide 1`)\n         · published 09:31, 61 services\n"), "{verbose}");
-        let painted = answer(&verdict(&findings), &findings, false, &page(true));
+        let painted = text(&verdict(&findings), &findings, false, &terminal(true));
         assert!(painted.contains("\u{1b}[1;31mPROBLEM  \u{1b}[0mapple"), "{painted:?}");
     }
 
     #[test]
-    fn programs_get_what_people_get() {
+    fn the_json_has_the_verdict_and_the_checks() {
         let findings = findings();
-        let answer = answer_json(&verdict(&findings), &findings, &page(false));
+        let answer = json(&verdict(&findings), &findings, &terminal(false));
         check_documented("doctor", &answer);
         assert_eq!((&answer["verdict"], &answer["exit_code"]), (&json!("apple"), &json!(1)));
         assert_eq!(answer["checks"][2]["group"], json!("phone"));

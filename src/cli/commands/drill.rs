@@ -13,39 +13,41 @@ use crate::channel::{Audience, SendOutcome};
 use crate::config::Config;
 use crate::daemon;
 use crate::delivery::payload::VERSION;
-use crate::drill::{self, Act, Drill, DrillStep, Play, Sent, Told};
+use crate::drill::{self, Delivered, Drill, DrillPhase, DrillStep, Run, Sent};
+use crate::exit_code::{DONE, FAILED};
 use crate::text::counted;
 use crate::tracking::poll_plan::Plan;
 
-use super::test_notice::chosen;
-use crate::cli::phrases::shown;
-use crate::cli::terminal::{Ink, Page};
-use crate::cli::{DONE, FAILED, Failure, Invocation, Output, args, print, wait};
+use super::test_notice::selected;
+use crate::cli::args;
+use crate::cli::context::{CommandError, Invocation, Output, block_on, print};
+use crate::cli::phrases::printable;
+use crate::cli::terminal::{Style, Terminal};
 
 /// The channel that writes one line for each change instead of JSON.
 const LOG: &str = "log";
 
-pub fn run(args: &args::DrillArgs, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(args: &args::DrillArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     let config = invocation.config()?;
-    let receivers = chosen(daemon::receivers(&config, invocation.environment)?, &args.channels)?;
+    let receivers = selected(daemon::receivers(&config, invocation.environment)?, &args.channels)?;
     let drill = drill(args, &config, invocation);
-    let page = invocation.page(&config.time_zone);
+    let terminal = invocation.terminal(&config.time_zone);
     let mut report = Report { drill: drill.clone(), steps: Vec::new() };
     if !args.json {
-        print(&report.head(&page))?;
+        print(&report.head(&terminal))?;
     }
-    let played = async {
-        let mut play = Play::begin(drill, receivers);
-        while let Some(step) = play.next().await.map_err(|error| Failure::failed(format!("{error:#}")))? {
+    let drill_run = async {
+        let mut run = Run::start(drill, receivers);
+        while let Some(step) = run.next().await.map_err(|error| CommandError::failed(format!("{error:#}")))? {
             if !args.json {
-                print(&text(&step, &page))?;
+                print(&text(&step, &terminal))?;
             }
             report.steps.push(step);
         }
-        Ok::<(), Failure>(())
+        Ok::<(), CommandError>(())
     };
-    wait(LocalSet::new().run_until(played))??;
-    let text = if args.json { format!("{:#}\n", report.json(&page)) } else { report.sum(&page) };
+    block_on(LocalSet::new().run_until(drill_run))??;
+    let text = if args.json { format!("{:#}\n", report.json(&terminal)) } else { report.summary(&terminal) };
     Ok(Output { text, code: report.code() })
 }
 
@@ -62,7 +64,7 @@ fn drill(args: &args::DrillArgs, config: &Config, invocation: &Invocation) -> Dr
 
 /// The result of one phase on one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum ChannelResult {
     Delivered,
     /// The daemon would retry.
     Failed,
@@ -73,41 +75,41 @@ enum Outcome {
     LeftOut,
 }
 
-impl Outcome {
-    fn of(told: &Told) -> Outcome {
-        match &told.message {
-            None => Outcome::LeftOut,
-            Some(Sent { answer: None, .. }) => Outcome::NotSent,
-            Some(Sent { answer: Some(SendOutcome::Delivered { .. }), .. }) => Outcome::Delivered,
+impl ChannelResult {
+    fn of(delivery: &Delivered) -> ChannelResult {
+        match &delivery.message {
+            None => ChannelResult::LeftOut,
+            Some(Sent { outcome: None, .. }) => ChannelResult::NotSent,
+            Some(Sent { outcome: Some(SendOutcome::Delivered { .. }), .. }) => ChannelResult::Delivered,
             Some(Sent {
-                answer: Some(SendOutcome::Transient { .. } | SendOutcome::Unclear { .. }), ..
-            }) => Outcome::Failed,
-            Some(Sent { answer: Some(SendOutcome::Permanent { .. }), .. }) => Outcome::Refused,
+                outcome: Some(SendOutcome::Transient { .. } | SendOutcome::Unclear { .. }), ..
+            }) => ChannelResult::Failed,
+            Some(Sent { outcome: Some(SendOutcome::Permanent { .. }), .. }) => ChannelResult::Refused,
         }
     }
 
     /// The value of `state` in JSON.
     fn as_str(self) -> &'static str {
         match self {
-            Outcome::Delivered => "delivered",
-            Outcome::Failed => "failed",
-            Outcome::Refused => "refused",
-            Outcome::NotSent => "not_sent",
-            Outcome::LeftOut => "left_out",
+            ChannelResult::Delivered => "delivered",
+            ChannelResult::Failed => "failed",
+            ChannelResult::Refused => "refused",
+            ChannelResult::NotSent => "not_sent",
+            ChannelResult::LeftOut => "left_out",
         }
     }
 
-    fn is_bad(self) -> bool {
-        matches!(self, Outcome::Failed | Outcome::Refused)
+    fn is_failure(self) -> bool {
+        matches!(self, ChannelResult::Failed | ChannelResult::Refused)
     }
 
-    fn words(self) -> (Ink, &'static str) {
+    fn label(self) -> (Style, &'static str) {
         match self {
-            Outcome::Delivered => (Ink::Good, "delivered"),
-            Outcome::Failed => (Ink::Doubtful, "failed; the daemon would retry"),
-            Outcome::Refused => (Ink::Bad, "refused"),
-            Outcome::NotSent => (Ink::Faint, "not sent"),
-            Outcome::LeftOut => (Ink::Faint, "not sent, because of its `only` or `services`"),
+            ChannelResult::Delivered => (Style::Good, "delivered"),
+            ChannelResult::Failed => (Style::Warning, "failed; the daemon would retry"),
+            ChannelResult::Refused => (Style::Bad, "refused"),
+            ChannelResult::NotSent => (Style::Dim, "not sent"),
+            ChannelResult::LeftOut => (Style::Dim, "not sent, because of its `only` or `services`"),
         }
     }
 }
@@ -118,58 +120,65 @@ struct Report {
 }
 
 impl Report {
-    fn told(&self) -> impl Iterator<Item = &Told> {
-        self.steps.iter().flat_map(|step| &step.told)
+    fn deliveries(&self) -> impl Iterator<Item = &Delivered> {
+        self.steps.iter().flat_map(|step| &step.delivered)
     }
 
     fn code(&self) -> u8 {
-        if self.told().any(|told| Outcome::of(told).is_bad()) { FAILED } else { DONE }
+        if self.deliveries().any(|delivery| ChannelResult::of(delivery).is_failure()) { FAILED } else { DONE }
     }
 
-    fn head(&self, page: &Page) -> String {
-        let how = match self.drill.speed {
+    fn head(&self, terminal: &Terminal) -> String {
+        let duration = match self.drill.speed {
             None => String::new(),
             Some(speed) => {
                 let length_s = drill::LENGTH_S.unsigned_abs().div_ceil(u64::from(speed));
                 format!(" It takes {}.", Took(Duration::from_secs(length_s)))
             }
         };
-        let what = if self.drill.is_dry { "Nothing is sent." } else { "Every message begins with DRILL." };
-        let service = shown(&self.drill.service);
-        page.paragraph(0, &format!("A simulated outage of {service}. {what}{how}"))
+        let note = if self.drill.is_dry { "Nothing is sent." } else { "Every message begins with DRILL." };
+        let service = printable(&self.drill.service);
+        terminal.paragraph(0, &format!("A simulated outage of {service}. {note}{duration}"))
     }
 
-    fn sum(&self, page: &Page) -> String {
-        let sent = self.told().filter(|told| !matches!(Outcome::of(told), Outcome::LeftOut)).count();
-        let mut lost: Vec<&str> =
-            self.told().filter(|told| Outcome::of(told).is_bad()).map(|told| told.channel.as_str()).collect();
-        let count = lost.len();
-        lost.dedup();
-        lost.sort_unstable();
-        lost.dedup();
+    fn summary(&self, terminal: &Terminal) -> String {
+        let sent = self
+            .deliveries()
+            .filter(|delivery| !matches!(ChannelResult::of(delivery), ChannelResult::LeftOut))
+            .count();
+        let mut failed: Vec<&str> = self
+            .deliveries()
+            .filter(|delivery| ChannelResult::of(delivery).is_failure())
+            .map(|delivery| delivery.channel.as_str())
+            .collect();
+        let count = failed.len();
+        failed.dedup();
+        failed.sort_unstable();
+        failed.dedup();
         let text = match (self.drill.is_dry, sent, count) {
             (true, ..) => format!("{}; nothing was sent.", counted(sent, "message")),
             (false, 0, _) => {
                 "Nothing was sent: no channel accepts these notices; see `only` and `services` in [channel]."
                     .to_owned()
             }
-            (false, 1, 0) => "The message arrived.".to_owned(),
-            (false, sent, 0) => format!("All {sent} messages arrived."),
+            (false, 1, 0) => "The message was delivered.".to_owned(),
+            (false, sent, 0) => format!("All {sent} messages were delivered."),
             (false, sent, count) => {
                 format!(
-                    "{count} of {} did not arrive: see {} above.",
+                    "{count} of {} {} not delivered; see {} above.",
                     counted(sent, "message"),
-                    lost.join(", ")
+                    if count == 1 { "was" } else { "were" },
+                    failed.join(", ")
                 )
             }
         };
-        format!("\n{}", page.paragraph(0, &text))
+        format!("\n{}", terminal.paragraph(0, &text))
     }
 
-    fn json(&self, page: &Page) -> Value {
+    fn json(&self, terminal: &Terminal) -> Value {
         json!({
             "version": VERSION,
-            "at": page.now,
+            "at": terminal.now,
             "feed": self.drill.feed.to_string(),
             "service": self.drill.service,
             "dry": self.drill.is_dry,
@@ -181,20 +190,20 @@ impl Report {
 
 fn step_json(step: &DrillStep) -> Value {
     json!({
-        "step": step.act.as_str(),
+        "step": step.phase.as_str(),
         "at": step.at,
-        "polls_ms": milliseconds(step.looks),
-        "messages": step.told.iter().map(told_json).collect::<Vec<Value>>(),
+        "polls_ms": milliseconds(step.poll_time),
+        "messages": step.delivered.iter().map(delivery_json).collect::<Vec<Value>>(),
     })
 }
 
-fn told_json(told: &Told) -> Value {
-    let sent = told.message.as_ref();
+fn delivery_json(delivery: &Delivered) -> Value {
+    let sent = delivery.message.as_ref();
     let payload = sent.map(|sent| sent.notice.payload.as_str()).filter(|payload| !payload.is_empty());
     json!({
-        "channel": told.channel,
-        "state": Outcome::of(told).as_str(),
-        "answer": sent.and_then(|sent| sent.answer.as_ref()).map(SendOutcome::words),
+        "channel": delivery.channel,
+        "state": ChannelResult::of(delivery).as_str(),
+        "answer": sent.and_then(|sent| sent.outcome.as_ref()).map(SendOutcome::detail),
         "took_ms": sent.map(|sent| milliseconds(sent.took)),
         "title": sent.map(|sent| &sent.notice.title),
         "body": sent.map(|sent| &sent.notice.body).filter(|body| !body.is_empty()),
@@ -202,41 +211,42 @@ fn told_json(told: &Told) -> Value {
     })
 }
 
-fn text(step: &DrillStep, page: &Page) -> String {
-    let what = match step.act {
-        Act::Calm => "No outage: no notice",
-        Act::Began => "Outage begins",
-        Act::Worsened => "Outage worsens",
-        Act::Ended => "Outage ends",
-        Act::Missed => "Another outage is posted only after it has ended",
+fn text(step: &DrillStep, terminal: &Terminal) -> String {
+    let title = match step.phase {
+        DrillPhase::Calm => "No outage: no notice",
+        DrillPhase::Began => "Outage begins",
+        DrillPhase::Worsened => "Outage worsens",
+        DrillPhase::Ended => "Outage ends",
+        DrillPhase::Missed => "Another outage is posted only after it has ended",
     };
-    let head = page.paragraph(0, &format!("{what}: two polls in {}", Took(step.looks)));
-    let told: String = step.told.iter().map(|told| told_text(told, page)).collect();
-    format!("\n{}{told}", head.replacen(what, &page.paint(Ink::Strong, what), 1))
+    let head = terminal.paragraph(0, &format!("{title}: two polls in {}", Took(step.poll_time)));
+    let deliveries: String =
+        step.delivered.iter().map(|delivery| delivery_text(delivery, terminal)).collect();
+    format!("\n{}{deliveries}", head.replacen(title, &terminal.paint(Style::Bold, title), 1))
 }
 
-fn told_text(told: &Told, page: &Page) -> String {
-    let (ink, what) = Outcome::of(told).words();
-    let Some(Sent { notice, answer, took }) = &told.message else {
-        return page.paragraph(2, &format!("{}: {what}", told.channel));
+fn delivery_text(delivery: &Delivered, terminal: &Terminal) -> String {
+    let (style, label) = ChannelResult::of(delivery).label();
+    let Some(Sent { notice, outcome, took }) = &delivery.message else {
+        return terminal.paragraph(2, &format!("{}: {label}", delivery.channel));
     };
-    let Some(answer) = answer else {
-        let message = match told.audience {
-            // What a program would get, byte for byte.
-            Audience::Programs if told.channel != LOG => format!("{}\n", notice.payload),
-            Audience::Programs => page.paragraph(4, &shown(&notice.title)),
+    let Some(outcome) = outcome else {
+        let message = match delivery.audience {
+            // The exact bytes that the program would get.
+            Audience::Programs if delivery.channel != LOG => format!("{}\n", notice.payload),
+            Audience::Programs => terminal.paragraph(4, &printable(&notice.title)),
             Audience::People | Audience::Desktop => {
                 let lines = std::iter::once(notice.title.as_str()).chain(notice.body.lines());
-                lines.map(|line| page.paragraph(4, &shown(line))).collect()
+                lines.map(|line| terminal.paragraph(4, &printable(line))).collect()
             }
         };
-        return format!("{}{message}", page.paragraph(2, &format!("{}:", told.channel)));
+        return format!("{}{message}", terminal.paragraph(2, &format!("{}:", delivery.channel)));
     };
-    let words = format!("{}: {what}: {} ({})", told.channel, shown(answer.words()), Took(*took));
-    let line = page.paragraph(2, &words).replacen(what, &page.paint(ink, what), 1);
-    // What the log channel wrote stands on the terminal already.
-    let is_shown = told.channel == LOG && matches!(answer, SendOutcome::Delivered { .. });
-    let title = if is_shown { String::new() } else { page.paragraph(4, &shown(&notice.title)) };
+    let text = format!("{}: {label}: {} ({})", delivery.channel, printable(outcome.detail()), Took(*took));
+    let line = terminal.paragraph(2, &text).replacen(label, &terminal.paint(style, label), 1);
+    // The log channel has already written to the terminal.
+    let is_shown = delivery.channel == LOG && matches!(outcome, SendOutcome::Delivered { .. });
+    let title = if is_shown { String::new() } else { terminal.paragraph(4, &printable(&notice.title)) };
     format!("{line}{title}")
 }
 
@@ -265,12 +275,12 @@ mod tests {
     use crate::schedule::Schedule;
 
     use super::*;
+    use crate::cli::documents::check_documented;
     use crate::cli::terminal::tests::UTC;
-    use crate::cli::tests::check_documented;
 
     const PAYLOAD: &str = r#"{"version":1,"text":"DRILL: Issue: iCloud Backup"}"#;
 
-    fn told(channel: &str, audience: Audience, answer: Option<SendOutcome>) -> Told {
+    fn delivery(channel: &str, audience: Audience, outcome: Option<SendOutcome>) -> Delivered {
         let is_program = audience == Audience::Programs;
         let notice = Notice {
             key: "k".to_owned(),
@@ -281,49 +291,58 @@ mod tests {
             replaces: None,
             follows: None,
         };
-        let message = Some(Sent { notice, answer, took: Duration::from_millis(12) });
-        Told { channel: channel.to_owned(), audience, message }
+        let message = Some(Sent { notice, outcome, took: Duration::from_millis(12) });
+        Delivered { channel: channel.to_owned(), audience, message }
     }
 
     fn delivered() -> Option<SendOutcome> {
-        Some(SendOutcome::Delivered { receipt: None, words: "shown on the desktop".to_owned() })
+        Some(SendOutcome::Delivered { receipt: None, detail: "shown on the desktop".to_owned() })
     }
 
     fn refused() -> Option<SendOutcome> {
-        Some(SendOutcome::Permanent { words: "127.0.0.1 answers 410 Gone".to_owned() })
+        Some(SendOutcome::Permanent { detail: "127.0.0.1 returned 410 Gone".to_owned() })
     }
 
-    fn page() -> Page<'static> {
-        Page { width: 80, color: false, zone: &UTC, now: "2026-05-05T12:00:00Z".parse().expect("a time") }
+    fn terminal() -> Terminal<'static> {
+        Terminal { width: 80, color: false, zone: &UTC, now: "2026-05-05T12:00:00Z".parse().expect("a time") }
     }
 
-    fn report(is_dry: bool, told: Vec<Told>) -> Report {
+    fn report(is_dry: bool, deliveries: Vec<Delivered>) -> Report {
         let schedule = || Schedule::parse("*/5 * * * *", &UTC).expect("a schedule");
         let drill = Drill {
             feed: FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() },
             service: "iCloud Backup".to_owned(),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
-            now: page().now,
+            now: terminal().now,
             speed: Some(60),
             is_dry,
         };
-        let step = DrillStep { act: Act::Began, at: page().now, looks: Duration::from_millis(1_510), told };
+        let step = DrillStep {
+            phase: DrillPhase::Began,
+            at: terminal().now,
+            poll_time: Duration::from_millis(1_510),
+            delivered: deliveries,
+        };
         Report { drill, steps: vec![step] }
     }
 
     #[test]
-    fn each_channel_has_its_answer_its_time_and_what_was_said() {
+    fn each_channel_has_its_outcome_its_duration_and_its_title() {
         let report = report(
             false,
             vec![
-                told("desktop", Audience::People, delivered()),
-                told("webhook.ops", Audience::Programs, refused()),
-                told("log", Audience::Programs, delivered()),
-                Told { channel: "mqtt".to_owned(), audience: Audience::Programs, message: None },
+                delivery("desktop", Audience::People, delivered()),
+                delivery("webhook.ops", Audience::Programs, refused()),
+                delivery("log", Audience::Programs, delivered()),
+                Delivered { channel: "mqtt".to_owned(), audience: Audience::Programs, message: None },
             ],
         );
-        let drawn =
-            format!("{}{}{}", report.head(&page()), text(&report.steps[0], &page()), report.sum(&page()));
+        let drawn = format!(
+            "{}{}{}",
+            report.head(&terminal()),
+            text(&report.steps[0], &terminal()),
+            report.summary(&terminal())
+        );
         let expected = "\
 A simulated outage of iCloud Backup. Every message begins with DRILL. It takes
 21.0 s.
@@ -331,25 +350,25 @@ A simulated outage of iCloud Backup. Every message begins with DRILL. It takes
 Outage begins: two polls in 1.5 s
   desktop: delivered: shown on the desktop (12 ms)
     DRILL: Issue: iCloud Backup
-  webhook.ops: refused: 127.0.0.1 answers 410 Gone (12 ms)
+  webhook.ops: refused: 127.0.0.1 returned 410 Gone (12 ms)
     DRILL: Issue: iCloud Backup
   log: delivered: shown on the desktop (12 ms)
   mqtt: not sent, because of its `only` or `services`
 
-1 of 3 messages did not arrive: see webhook.ops above.
+1 of 3 messages was not delivered; see webhook.ops above.
 ";
         assert_eq!(drawn, expected);
         assert_eq!(report.code(), FAILED);
     }
 
     #[test]
-    fn a_dry_drill_shows_what_people_would_read_and_programs_get() {
+    fn a_dry_run_shows_the_messages_and_the_payloads() {
         let report = report(
             true,
             vec![
-                told("desktop", Audience::People, None),
-                told("webhook.ops", Audience::Programs, None),
-                told("log", Audience::Programs, None),
+                delivery("desktop", Audience::People, None),
+                delivery("webhook.ops", Audience::Programs, None),
+                delivery("log", Audience::Programs, None),
             ],
         );
         let expected = format!(
@@ -365,23 +384,23 @@ Outage begins: two polls in 1.5 s
     DRILL: Issue: iCloud Backup
 "
         );
-        assert_eq!(text(&report.steps[0], &page()), expected);
+        assert_eq!(text(&report.steps[0], &terminal()), expected);
         assert_eq!(
-            (report.code(), report.sum(&page()).as_str()),
+            (report.code(), report.summary(&terminal()).as_str()),
             (DONE, "\n3 messages; nothing was sent.\n")
         );
     }
 
     #[test]
-    fn programs_get_what_people_get() {
+    fn the_json_has_the_messages_and_the_exit_code() {
         let report = report(
             false,
             vec![
-                told("webhook.ops", Audience::Programs, refused()),
-                told("desktop", Audience::People, delivered()),
+                delivery("webhook.ops", Audience::Programs, refused()),
+                delivery("desktop", Audience::People, delivered()),
             ],
         );
-        let document = report.json(&page());
+        let document = report.json(&terminal());
         check_documented("drill", &document);
         let messages = &document["steps"][0]["messages"];
         assert_eq!(messages[0]["state"], json!("refused"));

@@ -7,10 +7,12 @@ use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::cause::{Cause as _, cannot};
+use crate::exit_code::{CANNOT_WRITE, WRONG_USAGE};
 
 use crate::cli::args::{self, Cli};
+use crate::cli::context::{CommandError, Output};
 use crate::cli::man::config_page;
-use crate::cli::{CANNOT_WRITE, Failure, Output, WRONG_USAGE, flags, man};
+use crate::cli::{flags, man};
 
 /// Asks `statusd complete` for values such as service names, and falls back to the generated completions.
 const BASH_WORDS: &str = r#"
@@ -20,7 +22,7 @@ _statusd_words() {
         words+=("$word")
     done < <("$1" complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
     if [[ ${#words[@]} -gt 0 ]]; then
-        # Puts a backslash before blanks.
+        # Escapes spaces.
         compopt -o filenames 2>/dev/null
         COMPREPLY=("${words[@]}")
     else
@@ -41,7 +43,7 @@ const ZSH_WORDS: &str = r#"_statusd() {
 "#;
 const FISH_WORDS: &str = r#"
 function __statusd_words
-    # Behind an option fish wants the value alone.
+    # After an option, fish expects only the value.
     statusd complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null | string replace -r '^--[^=]*=' ''
 end
 complete -c statusd -n 'count (__statusd_words) >/dev/null' -f -a '(__statusd_words)'
@@ -80,43 +82,49 @@ fn listed(command: &Command) -> Command {
         .subcommands(commands.map(listed))
 }
 
-pub fn man(man: &args::Man) -> Result<Output, Failure> {
+pub fn man(man: &args::ManArgs) -> Result<Output, CommandError> {
     let command = documented();
     if let Some(directory) = &man.dir {
         return match write_all(&command, directory) {
             Ok(()) => Ok(Output::done(String::new())),
             Err(error) => {
-                let shown = directory.display();
-                let message = format!("cannot write into {shown}: {}; give another --dir", error.reason());
-                Err(Failure::new(CANNOT_WRITE, message))
+                let path = directory.display();
+                let message =
+                    format!("cannot write to {path}: {}; use another directory with --dir", error.reason());
+                Err(CommandError::new(CANNOT_WRITE, message))
             }
         };
     }
     if man.command == [CONFIG_FILE] {
         return Ok(Output::done(config_page::page()));
     }
-    let mut wanted = &command;
+    let mut selected = &command;
     for name in &man.command {
-        wanted = wanted.find_subcommand(name).ok_or_else(|| {
-            let mut names: Vec<&str> = wanted.get_subcommands().map(Command::get_name).collect();
-            if wanted.get_name() == command.get_name() {
+        selected = selected.find_subcommand(name).ok_or_else(|| {
+            let visible = selected.get_subcommands().filter(|command| !command.is_hide_set());
+            let mut names: Vec<&str> = visible.map(Command::get_name).collect();
+            if selected.get_name() == command.get_name() {
                 names.push(CONFIG_FILE);
             }
-            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Failure::new(WRONG_USAGE, format!("no command {name:?} here; there is {known}"))
+            let message = match names.as_slice() {
+                [] => format!("unknown command {name:?}: `{}` has no subcommands", selected.get_name()),
+                names => format!("unknown command {name:?}: expected one of {}", names.join(", ")),
+            };
+            CommandError::new(WRONG_USAGE, message)
         })?;
     }
-    let text = man::page(wanted).map_err(|error| Failure::failed(cannot("make the page", &error)))?;
+    let text =
+        man::page(selected).map_err(|error| CommandError::failed(cannot("create the page", &error)))?;
     Ok(Output::done(text))
 }
 
 /// Returns the command with all arguments visible.
 fn documented() -> Command {
-    shown(flags::fitted(Cli::command().disable_help_subcommand(true)))
+    unhidden(flags::fitted(Cli::command().disable_help_subcommand(true)))
 }
 
-fn shown(command: Command) -> Command {
-    command.mut_args(|argument| argument.hide_short_help(false)).mut_subcommands(shown)
+fn unhidden(command: Command) -> Command {
+    command.mut_args(|argument| argument.hide_short_help(false)).mut_subcommands(unhidden)
 }
 
 fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
@@ -128,8 +136,8 @@ fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
 
 fn write_commands(command: &Command, directory: &Path) -> io::Result<()> {
     std::fs::write(directory.join(format!("{}.1", man::name(command))), man::page(command)?)?;
-    let mut shown = command.get_subcommands().filter(|command| !command.is_hide_set());
-    shown.try_for_each(|command| write_commands(command, directory))
+    let mut visible = command.get_subcommands().filter(|command| !command.is_hide_set());
+    visible.try_for_each(|command| write_commands(command, directory))
 }
 
 #[cfg(test)]
@@ -146,7 +154,7 @@ mod tests {
             ("config-file", ".TH statusd.toml 5"),
         ] {
             let command = line.split_whitespace().map(str::to_owned).collect();
-            let page = man(&args::Man { command, dir: None }).expect("a page");
+            let page = man(&args::ManArgs { command, dir: None }).expect("a page");
             assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
             // Settings appear only on the pages of commands that use them.
             let is_used = ["", "doctor", "config-file"].contains(&line);
@@ -155,7 +163,7 @@ mod tests {
             // A blank line is what an argument without help leaves behind.
             assert!(!page.text.contains("\n\n"), "{}", page.text);
         }
-        let unknown = man(&args::Man { command: vec!["chekc".to_owned()], dir: None });
+        let unknown = man(&args::ManArgs { command: vec!["chekc".to_owned()], dir: None });
         assert_eq!(unknown.expect_err("no such command").code, WRONG_USAGE);
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             assert!(completions(shell).text.contains("test-notice"));

@@ -7,85 +7,86 @@ use serde_json::{Value, json};
 
 use crate::delivery::payload::VERSION;
 use crate::doctor::guide::{GuideStep, WARNING};
+use crate::exit_code::WRONG_USAGE;
 
-use crate::cli::args::Guide;
-use crate::cli::terminal::{Ink, Page};
-use crate::cli::{Failure, Invocation, Output, WRONG_USAGE};
+use crate::cli::args::GuideArgs;
+use crate::cli::context::{CommandError, Invocation, Output};
+use crate::cli::terminal::{Style, Terminal};
 
 const INDENT: usize = 4;
 
-pub fn run(guide: &Guide, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(guide: &GuideArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     let steps = match &guide.step {
         Some(text) => vec![step(text)?],
         None => GuideStep::ALL.to_vec(),
     };
     // Irrelevant, because the guide shows no times.
     let zone = TimeZone::UTC;
-    let page = invocation.page(&zone);
+    let terminal = invocation.terminal(&zone);
     Ok(Output::done(match guide.json {
         true => format!("{:#}\n", list(&steps)),
-        false if guide.step.is_some() => draw(steps[0], &page),
-        false => road(&steps, &page),
+        false if guide.step.is_some() => draw(steps[0], &terminal),
+        false => all_steps(&steps, &terminal),
     }))
 }
 
-fn step(text: &str) -> Result<GuideStep, Failure> {
+fn step(text: &str) -> Result<GuideStep, CommandError> {
     GuideStep::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = GuideStep::ALL.iter().map(|step| step.as_str()).collect();
+        let names: Vec<&str> = GuideStep::ALL.iter().map(|step| step.as_str()).collect();
         let last = GuideStep::ALL.len();
-        Failure::new(
+        CommandError::new(
             WRONG_USAGE,
-            format!("unknown step {text:?}: expected 1 to {last}, or one of {}", words.join(", ")),
+            format!("unknown step {text:?}: expected 1 to {last}, or one of {}", names.join(", ")),
         )
     })
 }
 
-fn road(steps: &[GuideStep], page: &Page) -> String {
-    let mut text = page.paragraph(0, "My iPhone does not back up to iCloud. Steps, easiest first:");
+fn all_steps(steps: &[GuideStep], terminal: &Terminal) -> String {
+    let mut text = terminal.paragraph(0, "My iPhone does not back up to iCloud. Steps, easiest first:");
     text.push('\n');
     for step in steps {
-        text.push_str(&draw(*step, page));
+        text.push_str(&draw(*step, terminal));
         text.push('\n');
     }
-    text.push_str(&page.paragraph(0, WARNING));
+    text.push_str(&terminal.paragraph(0, WARNING));
     text
 }
 
-/// The title, why, what to do, what to mind.
-fn draw(step: GuideStep, page: &Page) -> String {
-    let said = step.text();
-    let title = format!("{:>2}. {}", step.number(), said.title);
-    let mut text = format!("{}\n", page.paint(Ink::Strong, &title));
-    text.push_str(&page.paragraph(INDENT, said.why));
-    for line in said.todo {
-        text.push_str(&item(line, page));
+/// Prints the title, the reason, the actions and the warning of a step.
+fn draw(step: GuideStep, terminal: &Terminal) -> String {
+    let content = step.text();
+    let title = format!("{:>2}. {}", step.number(), content.title);
+    let mut text = format!("{}\n", terminal.paint(Style::Bold, &title));
+    text.push_str(&terminal.paragraph(INDENT, content.why));
+    for line in content.todo {
+        text.push_str(&list_item(line, terminal));
     }
-    if !said.mind.is_empty() {
-        let mind = page.paragraph(INDENT, &format!("Warning: {}", said.mind));
-        text.extend(mind.lines().map(|line| {
-            let words = line.trim_start();
-            format!("{:INDENT$}{}\n", "", page.paint(Ink::Doubtful, words))
-        }));
+    if !content.warning.is_empty() {
+        let warning = terminal.paragraph(INDENT, &format!("Warning: {}", content.warning));
+        text.extend(
+            warning
+                .lines()
+                .map(|line| format!("{:INDENT$}{}\n", "", terminal.paint(Style::Warning, line.trim_start()))),
+        );
     }
     text
 }
 
-/// A paragraph that hangs from a dash.
-fn item(line: &str, page: &Page) -> String {
-    let whole = page.paragraph(INDENT + 2, line);
-    format!("{:INDENT$}- {}", "", whole.trim_start())
+fn list_item(line: &str, terminal: &Terminal) -> String {
+    let paragraph = terminal.paragraph(INDENT + 2, line);
+    format!("{:INDENT$}- {}", "", paragraph.trim_start())
 }
 
 fn list(steps: &[GuideStep]) -> Value {
     let steps = steps.iter().map(|step| {
-        let said = step.text();
+        let content = step.text();
         json!({
             "number": step.number(),
             "step": step.as_str(),
-            "title": said.title,
-            "why": said.why,
-            "todo": said.todo,
-            "mind": (!said.mind.is_empty()).then_some(said.mind),
+            "title": content.title,
+            "why": content.why,
+            "todo": content.todo,
+            "mind": (!content.warning.is_empty()).then_some(content.warning),
         })
     });
     json!({"version": VERSION, "warning": WARNING, "steps": steps.collect::<Vec<Value>>()})
@@ -96,11 +97,11 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::cli::documents::check_documented;
     use crate::cli::terminal::tests::UTC;
-    use crate::cli::tests::check_documented;
 
-    fn page(color: bool) -> Page<'static> {
-        Page { width: 80, color, zone: &UTC, now: Timestamp::UNIX_EPOCH }
+    fn terminal(color: bool) -> Terminal<'static> {
+        Terminal { width: 80, color, zone: &UTC, now: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
@@ -116,24 +117,24 @@ mod tests {
     VPN and mobile network settings. Have your Wi-Fi password at hand. Do not
     tap Erase All Content and Settings, which is next to Reset.
 ";
-        assert_eq!(draw(GuideStep::NetworkReset, &page(false)), expected);
-        let painted = draw(GuideStep::Update, &page(true));
+        assert_eq!(draw(GuideStep::NetworkReset, &terminal(false)), expected);
+        let painted = draw(GuideStep::Update, &terminal(true));
         assert!(painted.starts_with("\u{1b}[1m 5. Update iOS\u{1b}[0m\n"), "{painted:?}");
     }
 
     #[test]
-    fn the_road_has_every_step_once_and_the_warning() {
-        let road = road(&GuideStep::ALL, &page(false));
+    fn the_guide_has_every_step_once_and_the_warning() {
+        let text = all_steps(&GuideStep::ALL, &terminal(false));
         for step in GuideStep::ALL {
             let title = format!("{}. {}\n", step.number(), step.text().title);
-            assert_eq!(road.matches(&title).count(), 1, "{step:?}");
+            assert_eq!(text.matches(&title).count(), 1, "{step:?}");
         }
-        assert!(road.contains("Never erase"));
-        assert!(road.lines().all(|line| line.chars().count() <= 80));
+        assert!(text.contains("Never erase"));
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
     }
 
     #[test]
-    fn programs_get_the_same() {
+    fn the_json_has_every_step() {
         let list = list(&GuideStep::ALL);
         check_documented("guide", &list);
         assert_eq!(list["steps"].as_array().map(Vec::len), Some(12));

@@ -12,102 +12,111 @@ use crate::config::Config;
 use crate::delivery::message::time_format::when;
 use crate::delivery::message::{RenderContext, line};
 use crate::delivery::payload::{self, VERSION};
+use crate::exit_code::WRONG_USAGE;
 use crate::status_socket;
 use crate::store::{DROPPED, Snooze, StoredDelivery};
 use crate::text::counted;
 
-use crate::cli::args::{Outbox, OutboxCommand};
-use crate::cli::phrases::{age, deed, shown};
-use crate::cli::state::located;
-use crate::cli::terminal::{Cell, Ink, Page};
-use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, store, wait};
+use crate::cli::args::{OutboxArgs, OutboxCommand};
+use crate::cli::context::{CommandError, Invocation, Output, block_on, open_store};
+use crate::cli::phrases::{age, printable, summary};
+use crate::cli::state::config_with_state;
+use crate::cli::terminal::{Cell, Style, Terminal};
 
 const INDENT: usize = 2;
 
-pub fn run(outbox: &Outbox, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation)?;
+pub fn run(outbox: &OutboxArgs, invocation: &Invocation) -> Result<Output, CommandError> {
+    let config = config_with_state(invocation)?;
     match &outbox.command {
         None | Some(OutboxCommand::List) => list(outbox, &config, invocation),
         Some(OutboxCommand::Show { id }) => show(*id, outbox.json, &config, invocation),
         Some(OutboxCommand::Retry { id, channel }) => {
-            settle(*id, channel.as_deref(), Wish::Retry, &config, invocation)
+            settle(*id, channel.as_deref(), Request::Retry, &config, invocation)
         }
         Some(OutboxCommand::Drop { id, channel }) => {
-            settle(*id, channel.as_deref(), Wish::Drop, &config, invocation)
+            settle(*id, channel.as_deref(), Request::Drop, &config, invocation)
         }
     }
 }
 
-fn list(outbox: &Outbox, config: &Config, invocation: &Invocation) -> Result<Output, Failure> {
-    let page = invocation.page(&config.time_zone);
-    let store = store(config, false)?;
-    let deliveries = wait(store.deliveries(outbox.all))??;
+fn list(outbox: &OutboxArgs, config: &Config, invocation: &Invocation) -> Result<Output, CommandError> {
+    let terminal = invocation.terminal(&config.time_zone);
+    let store = open_store(config, false)?;
+    let deliveries = block_on(store.deliveries(outbox.all))??;
     Ok(Output::done(match (outbox.json, deliveries.as_slice()) {
-        (true, deliveries) => format!("{:#}\n", document(deliveries, &page)),
-        (false, []) => "Nothing waits, nothing was given up.\n".to_owned(),
+        (true, deliveries) => format!("{:#}\n", document(deliveries, &terminal)),
+        (false, []) if outbox.all => "No deliveries yet.\n".to_owned(),
+        (false, []) => "No delivery is pending or given up.\n".to_owned(),
         (false, deliveries) => {
-            let holds = Holds::of(config, wait(store.snoozed())??, &page);
-            format!("{}{}", holds.text(&page), draw(deliveries, None, &holds, &page))
+            let holds = Holds::new(config, block_on(store.snoozed())??, &terminal);
+            format!("{}{}", holds.text(&terminal), draw(deliveries, None, &holds, &terminal))
         }
     }))
 }
 
-/// A row a delivery, with what it says and the last answer below it; of `all` those with `id`.
-fn draw(all: &[StoredDelivery], id: Option<i64>, holds: &Holds, page: &Page) -> String {
+/// Prints a row for each delivery, with its subject and last outcome below. With `id`, prints only
+/// that message; `all` must also contain the earlier pending deliveries.
+fn draw(all: &[StoredDelivery], id: Option<i64>, holds: &Holds, terminal: &Terminal) -> String {
     let rows: Vec<(&StoredDelivery, Vec<Cell>)> = all
         .iter()
         .enumerate()
         .map(|(index, delivery)| {
-            (delivery, row(delivery, next_try(delivery, &all[..index], holds, page), page))
+            (delivery, row(delivery, next_attempt(delivery, &all[..index], holds, terminal), terminal))
         })
         .filter(|(delivery, _)| id.is_none_or(|id| delivery.id == id))
         .collect();
     let cells: Vec<Vec<Cell>> = rows.iter().map(|(_, cells)| cells.clone()).collect();
-    let mut drawn = page.rows(&["ID", "CHANNEL", "STATE", "AGE", "TRIES", "NEXT TRY"], &cells, 1).into_iter();
-    let mut text = drawn.next().unwrap_or_default();
-    for ((delivery, _), row) in rows.iter().zip(drawn) {
+    let mut lines =
+        terminal.rows(&["ID", "CHANNEL", "STATE", "AGE", "ATTEMPTS", "NEXT ATTEMPT"], &cells, 1).into_iter();
+    let mut text = lines.next().unwrap_or_default();
+    for ((delivery, _), row) in rows.iter().zip(lines) {
         text.push_str(&row);
-        text.push_str(&page.paragraph(INDENT, &subject(delivery)));
+        text.push_str(&terminal.paragraph(INDENT, &subject(delivery)));
         if let Some(answer) = &delivery.answer {
-            text.push_str(&page.paragraph(INDENT, &format!("Last answer: {}", shown(answer))));
+            text.push_str(&terminal.paragraph(INDENT, &format!("Last outcome: {}", printable(answer))));
         }
     }
     text
 }
 
 fn subject(delivery: &StoredDelivery) -> String {
-    match shown(&delivery.change.service).as_str() {
-        "" => deed(&delivery.change),
-        service => format!("{service}: {}", deed(&delivery.change)),
+    match printable(&delivery.change.service).as_str() {
+        "" => summary(&delivery.change),
+        service => format!("{service}: {}", summary(&delivery.change)),
     }
 }
 
-/// A channel keeps the order: its oldest message decides when the others go.
-fn waits_for(delivery: &StoredDelivery, earlier: &[StoredDelivery]) -> Option<i64> {
+/// Returns the oldest pending message of the same channel, which goes first because channels keep order.
+fn first_in_line(delivery: &StoredDelivery, earlier: &[StoredDelivery]) -> Option<i64> {
     let is_ahead = |other: &&StoredDelivery| other.channel == delivery.channel && other.state == "pending";
     earlier.iter().find(is_ahead).map(|other| other.id)
 }
 
-/// When a delivery that waits goes out, as far as that is known.
-fn next_try(delivery: &StoredDelivery, earlier: &[StoredDelivery], holds: &Holds, page: &Page) -> String {
+/// Returns the time of the next attempt of a pending delivery, as far as it is known.
+fn next_attempt(
+    delivery: &StoredDelivery,
+    earlier: &[StoredDelivery],
+    holds: &Holds,
+    terminal: &Terminal,
+) -> String {
     if delivery.state != "pending" {
         return String::new();
     }
-    match holds.of.get(&delivery.channel) {
-        None => "no such channel".to_owned(),
-        Some(hold) if hold.is_people && delivery.is_acknowledged => "with its end".to_owned(),
-        Some(Hold { until: Some(until), .. }) => format!("in {}", age(page.now, *until)),
-        Some(Hold { until: None, .. }) => match waits_for(delivery, earlier) {
+    match holds.channels.get(&delivery.channel) {
+        None => "channel not enabled".to_owned(),
+        Some(hold) if hold.is_people && delivery.is_acknowledged => "when it ends".to_owned(),
+        Some(Hold { until: Some(until), .. }) => format!("in {}", age(terminal.now, *until)),
+        Some(Hold { until: None, .. }) => match first_in_line(delivery, earlier) {
             Some(id) => format!("with or after {id}"),
-            None if delivery.due_at <= page.now => "now".to_owned(),
-            None => format!("in {}", age(page.now, delivery.due_at)),
+            None if delivery.due_at <= terminal.now => "now".to_owned(),
+            None => format!("in {}", age(terminal.now, delivery.due_at)),
         },
     }
 }
 
 /// The enabled channels, with the holds that delay their pending deliveries.
 struct Holds {
-    of: BTreeMap<String, Hold>,
+    channels: BTreeMap<String, Hold>,
     snoozed_until: Option<Timestamp>,
 }
 
@@ -118,76 +127,78 @@ struct Hold {
 }
 
 impl Holds {
-    fn of(config: &Config, snooze: Option<Snooze>, page: &Page) -> Holds {
-        let snoozed_until = snooze.map(|snooze| snooze.until).filter(|until| *until > page.now);
+    fn new(config: &Config, snooze: Option<Snooze>, terminal: &Terminal) -> Holds {
+        let snoozed_until = snooze.map(|snooze| snooze.until).filter(|until| *until > terminal.now);
         let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
         let hold = |(name, table): (String, &dyn Table)| {
             let is_people = table.audience().is_people();
-            let quiet = config.policy(&name).quiet_until(page.now);
+            let quiet = config.policy(&name).quiet_until(terminal.now);
             (name, Hold { is_people, until: quiet.max(snoozed_until.filter(|_| is_people)) })
         };
-        Holds { of: enabled.map(hold).collect(), snoozed_until }
+        Holds { channels: enabled.map(hold).collect(), snoozed_until }
     }
 
-    fn text(&self, page: &Page) -> String {
-        let until = |time| when(time, page.now, page.zone);
+    fn text(&self, terminal: &Terminal) -> String {
+        let until = |time| when(time, terminal.now, terminal.zone);
         let mut text = match self.snoozed_until {
             Some(end) => format!("Snoozed: no messages to people until {}.\n", until(end)),
             None => String::new(),
         };
-        for (name, hold) in &self.of {
+        for (name, hold) in &self.channels {
             if let Some(end) = hold.until.filter(|end| Some(*end) != self.snoozed_until) {
-                text.push_str(&page.paragraph(0, &format!("{name} has quiet hours until {}.", until(end))));
+                text.push_str(
+                    &terminal.paragraph(0, &format!("{name} has quiet hours until {}.", until(end))),
+                );
             }
         }
         text
     }
 }
 
-fn row(delivery: &StoredDelivery, next: String, page: &Page) -> Vec<Cell> {
-    let (ink, state) = state(delivery);
+fn row(delivery: &StoredDelivery, next: String, terminal: &Terminal) -> Vec<Cell> {
+    let (style, state) = state(delivery);
     vec![
         Cell::right(delivery.id.to_string()),
-        Cell::plain(shown(&delivery.channel)),
-        Cell::new(ink, state),
-        Cell::plain(age(delivery.created_at, page.now)),
+        Cell::plain(printable(&delivery.channel)),
+        Cell::new(style, state),
+        Cell::plain(age(delivery.created_at, terminal.now)),
         Cell::right(delivery.attempts.to_string()),
         Cell::plain(next),
     ]
 }
 
-fn state(delivery: &StoredDelivery) -> (Ink, &str) {
+fn state(delivery: &StoredDelivery) -> (Style, &str) {
     match delivery.state.as_str() {
-        "pending" => (Ink::Doubtful, "waiting"),
-        "given_up" => (Ink::Bad, "given up"),
-        "sent" => (Ink::Good, "sent"),
-        other => (Ink::Plain, other),
+        "pending" => (Style::Warning, "pending"),
+        "given_up" => (Style::Bad, "given up"),
+        "sent" => (Style::Good, "sent"),
+        other => (Style::Plain, other),
     }
 }
 
-fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result<Output, Failure> {
-    let page = invocation.page(&config.time_zone);
-    let store = store(config, false)?;
-    let mut deliveries = wait(store.deliveries_with(id))??;
+fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result<Output, CommandError> {
+    let terminal = invocation.terminal(&config.time_zone);
+    let store = open_store(config, false)?;
+    let mut deliveries = block_on(store.deliveries_with(id))??;
     deliveries.retain(|delivery| delivery.id == id);
     let Some(first) = deliveries.first() else { return Err(unknown(id)) };
     if json {
-        return Ok(Output::done(format!("{:#}\n", document(&deliveries, &page))));
+        return Ok(Output::done(format!("{:#}\n", document(&deliveries, &terminal))));
     }
-    let said = RenderContext { now: page.now, zone: page.zone, is_drill: false };
-    let mut text = page.paragraph(0, &shown(&line(&first.change, &said)));
+    let context = RenderContext { now: terminal.now, zone: terminal.zone, is_drill: false };
+    let mut text = terminal.paragraph(0, &printable(&line(&first.change, &context)));
     text.push_str(&format!("Key: {}\n\n", first.change.key()));
-    let holds = Holds::of(config, wait(store.snoozed())??, &page);
-    // What waits before it says when it is sent.
-    let mut all = wait(store.deliveries(false))??;
+    let holds = Holds::new(config, block_on(store.snoozed())??, &terminal);
+    // The next attempt depends on the earlier pending deliveries.
+    let mut all = block_on(store.deliveries(false))??;
     all.retain(|delivery| delivery.id < id);
     all.extend(deliveries);
-    text.push_str(&draw(&all, Some(id), &holds, &page));
+    text.push_str(&draw(&all, Some(id), &holds, &terminal));
     Ok(Output::done(text))
 }
 
 #[derive(Clone, Copy)]
-enum Wish {
+enum Request {
     Retry,
     Drop,
 }
@@ -195,98 +206,101 @@ enum Wish {
 fn settle(
     id: i64,
     channel: Option<&str>,
-    wish: Wish,
+    request: Request,
     config: &Config,
     invocation: &Invocation,
-) -> Result<Output, Failure> {
-    let store = store(config, true)?;
+) -> Result<Output, CommandError> {
+    let store = open_store(config, true)?;
     let now = invocation.now;
-    let (known, beside, count) = wait(async {
+    let (deliveries, same_notice, count) = block_on(async {
         let all = store.deliveries_with(id).await?;
-        let (known, others): (Vec<StoredDelivery>, Vec<StoredDelivery>) =
+        let (deliveries, others): (Vec<StoredDelivery>, Vec<StoredDelivery>) =
             all.into_iter().partition(|delivery| delivery.id == id);
-        let beside = beside(&known, others, channel, wish);
-        let count = match wish {
-            Wish::Retry => store.retry(id, channel, now).await?,
-            Wish::Drop => store.give_up(id, channel, now).await?,
+        let same_notice = same_notice(&deliveries, others, channel, request);
+        let count = match request {
+            Request::Retry => store.retry(id, channel, now).await?,
+            Request::Drop => store.give_up(id, channel, now).await?,
         };
-        Ok::<_, rusqlite::Error>((known, beside, count))
+        Ok::<_, rusqlite::Error>((deliveries, same_notice, count))
     })??;
     if count == 0 {
-        return Err(nothing_to_do(id, channel, wish, &known));
+        return Err(nothing_to_do(id, channel, request, &deliveries));
     }
-    let is_running = status_socket::ask(&config.state_directory).is_some();
-    let messages = counted(count, "delivery");
-    let done = match (wish, is_running) {
-        (Wish::Retry, true) => format!("{messages} due now; see `statusd outbox`.\n"),
-        (Wish::Retry, false) => format!("{messages} due once statusd runs.\n"),
-        (Wish::Drop, _) => format!("{messages} given up; `statusd outbox retry {id}` undoes it.\n"),
-    };
-    let page = invocation.page(&config.time_zone);
-    let others = beside.iter().map(|delivery| page.paragraph(0, &beside_line(delivery, wish)));
-    Ok(Output::done(format!("{done}{}", others.collect::<String>())))
-}
     // A connection to the status socket makes the daemon check its outbox.
+    let is_running = status_socket::ask(&config.state_directory).is_some();
+    let count = counted(count, "delivery");
+    let result = match (request, is_running) {
+        (Request::Retry, true) => format!("{count} due now; see `statusd outbox`.\n"),
+        (Request::Retry, false) => format!("{count} due when statusd runs.\n"),
+        (Request::Drop, _) => format!("{count} given up; to undo, use `statusd outbox retry {id}`.\n"),
+    };
+    let terminal = invocation.terminal(&config.time_zone);
+    let others =
+        same_notice.iter().map(|delivery| terminal.paragraph(0, &same_notice_line(delivery, request)));
+    Ok(Output::done(format!("{result}{}", others.collect::<String>())))
+}
 
-/// What is in the same messages as the deliveries of a change, and is touched with them.
-fn beside(
-    known: &[StoredDelivery],
+/// Returns the other deliveries in the same notices as those of a message. A request affects them too.
+fn same_notice(
+    deliveries: &[StoredDelivery],
     others: Vec<StoredDelivery>,
     channel: Option<&str>,
-    wish: Wish,
+    request: Request,
 ) -> Vec<StoredDelivery> {
-    let is_meant = |delivery: &&StoredDelivery| channel.is_none_or(|channel| channel == delivery.channel);
-    let is_touched = |delivery: &StoredDelivery| match wish {
-        Wish::Retry => delivery.state != "sent" && delivery.answer.as_deref() != Some(DROPPED),
-        Wish::Drop => delivery.state == "pending",
+    let is_selected = |delivery: &&StoredDelivery| channel.is_none_or(|channel| channel == delivery.channel);
+    let is_affected = |delivery: &StoredDelivery| match request {
+        Request::Retry => delivery.state != "sent" && delivery.answer.as_deref() != Some(DROPPED),
+        Request::Drop => delivery.state == "pending",
     };
-    let messages: Vec<i64> = known
+    let notices: Vec<i64> = deliveries
         .iter()
-        .filter(is_meant)
-        .filter(|delivery| is_touched(delivery))
+        .filter(is_selected)
+        .filter(|delivery| is_affected(delivery))
         .filter_map(|delivery| delivery.notice_id)
         .collect();
-    let is_beside = |delivery: &StoredDelivery| delivery.notice_id.is_some_and(|id| messages.contains(&id));
-    others.into_iter().filter(|delivery| is_beside(delivery) && is_touched(delivery)).collect()
+    let is_same = |delivery: &StoredDelivery| delivery.notice_id.is_some_and(|id| notices.contains(&id));
+    others.into_iter().filter(|delivery| is_same(delivery) && is_affected(delivery)).collect()
 }
 
-fn beside_line(delivery: &StoredDelivery, wish: Wish) -> String {
-    let what = format!("{}: {} {}", shown(&delivery.channel), delivery.id, subject(delivery));
-    match wish {
-        Wish::Retry => format!("{what} is in the same message and goes with it."),
-        Wish::Drop => format!("{what} was in the same message; it is sent in a new one."),
+fn same_notice_line(delivery: &StoredDelivery, request: Request) -> String {
+    let subject = format!("{}: {} {}", printable(&delivery.channel), delivery.id, subject(delivery));
+    match request {
+        Request::Retry => format!("{subject} is part of the same message and is sent with it."),
+        Request::Drop => format!("{subject} was part of the same message and is sent in a new one."),
     }
 }
 
-fn nothing_to_do(id: i64, channel: Option<&str>, wish: Wish, known: &[StoredDelivery]) -> Failure {
-    let channels: Vec<&str> = known.iter().map(|delivery| delivery.channel.as_str()).collect();
-    match (channel, wish) {
-        _ if known.is_empty() => unknown(id),
+fn nothing_to_do(
+    id: i64,
+    channel: Option<&str>,
+    request: Request,
+    deliveries: &[StoredDelivery],
+) -> CommandError {
+    let channels: Vec<&str> = deliveries.iter().map(|delivery| delivery.channel.as_str()).collect();
+    match (channel, request) {
+        _ if deliveries.is_empty() => unknown(id),
         (Some(channel), _) if !channels.contains(&channel) => {
-            let known = channels.join(", ");
-            Failure::new(
+            let expected = channels.join(", ");
+            CommandError::new(
                 WRONG_USAGE,
-                format!("message {id} does not go to channel {channel:?}: expected {known}"),
+                format!("message {id} is not for channel {channel:?}: expected one of {expected}"),
             )
         }
-        (_, Wish::Retry) => {
-            Failure::failed(format!("message {id} was sent already; see `statusd outbox show {id}`"))
+        (_, Request::Retry) => {
+            CommandError::failed(format!("message {id} was already sent; see `statusd outbox show {id}`"))
         }
-        (_, Wish::Drop) => {
-            Failure::failed(format!("message {id} does not wait any more; see `statusd outbox show {id}`"))
+        (_, Request::Drop) => {
+            CommandError::failed(format!("message {id} is no longer pending; see `statusd outbox show {id}`"))
         }
     }
 }
 
-fn unknown(id: i64) -> Failure {
-    Failure::new(
-        WRONG_USAGE,
-        format!("no message {id} in the outbox; `statusd outbox --all` shows their numbers"),
-    )
+fn unknown(id: i64) -> CommandError {
+    CommandError::new(WRONG_USAGE, format!("unknown message {id}; `statusd outbox --all` shows the numbers"))
 }
 
-fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
-    let said = RenderContext { now: page.now, zone: page.zone, is_drill: false };
+fn document(deliveries: &[StoredDelivery], terminal: &Terminal) -> Value {
+    let context = RenderContext { now: terminal.now, zone: terminal.zone, is_drill: false };
     let deliveries: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {
@@ -299,11 +313,11 @@ fn document(deliveries: &[StoredDelivery], page: &Page) -> Value {
                 "tries": delivery.attempts,
                 "answer": delivery.answer,
                 "settled_at": delivery.settled_at,
-                "change": payload::change(&delivery.change, &said),
+                "change": payload::change(&delivery.change, &context),
             })
         })
         .collect();
-    json!({"version": VERSION, "at": page.now, "deliveries": deliveries})
+    json!({"version": VERSION, "at": terminal.now, "deliveries": deliveries})
 }
 
 #[cfg(test)]
@@ -311,7 +325,7 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::cli::tests::check_documented;
+    use crate::cli::documents::check_documented;
     use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId};
 
     fn at(text: &str) -> Timestamp {
@@ -353,33 +367,34 @@ mod tests {
     }
 
     #[test]
-    fn each_delivery_says_what_waits_and_why() {
-        let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
+    fn each_delivery_shows_its_state_and_next_attempt() {
+        let terminal =
+            Terminal { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
         let deliveries = [
             delivery(7, "webhook.ops", "pending", "2026-05-05T12:04:00Z", Some("hooks.example answered 503")),
             delivery(9, "webhook.ops", "pending", "2026-05-05T11:00:00Z", None),
             delivery(12, "desktop", "given_up", "2026-05-05T12:04:00Z", None),
         ];
         let expected = "\
-ID  CHANNEL      STATE     AGE        TRIES  NEXT TRY
- 7  webhook.ops  waiting   2 h 5 min      4  in 4 min
+ID  CHANNEL      STATE     AGE        ATTEMPTS  NEXT ATTEMPT
+ 7  webhook.ops  pending   2 h 5 min         4  in 4 min
   iCloud Backup: outage began
-  Last answer: hooks.example answered 503
- 9  webhook.ops  waiting   2 h 5 min      4  with or after 7
+  Last outcome: hooks.example answered 503
+ 9  webhook.ops  pending   2 h 5 min         4  with or after 7
   iCloud Backup: outage began
-12  desktop      given up  2 h 5 min      4
+12  desktop      given up  2 h 5 min         4
   iCloud Backup: outage began
 ";
-        assert_eq!(draw(&deliveries, None, &holds(), &page), expected);
-        let narrow = draw(&deliveries, Some(9), &holds(), &Page { width: 45, ..page });
+        assert_eq!(draw(&deliveries, None, &holds(), &terminal), expected);
+        let narrow = draw(&deliveries, Some(9), &holds(), &Terminal { width: 45, ..terminal });
         let expected = "\
-ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
- 9  webhook.  waiting  2 h 5 min      4  with or after 7
+ID  CHANNEL   STATE    AGE        ATTEMPTS  NEXT ATTEMPT
+ 9  webhook.  pending  2 h 5 min         4  with or after 7
     ops
   iCloud Backup: outage began
 ";
         assert_eq!(narrow, expected);
-        let json = document(&deliveries, &page);
+        let json = document(&deliveries, &terminal);
         check_documented("outbox", &json);
         check_documented("A change", &json["deliveries"][0]["change"]);
         assert_eq!(json["deliveries"][0]["due_at"], json!("2026-05-05T12:04:00Z"));
@@ -388,60 +403,61 @@ ID  CHANNEL   STATE    AGE        TRIES  NEXT TRY
 
     fn holds() -> Holds {
         let hold = |is_people| Hold { is_people, until: None };
-        let of = [("webhook.ops", hold(false)), ("desktop", hold(true))];
-        Holds { of: of.map(|(name, hold)| (name.to_owned(), hold)).into(), snoozed_until: None }
+        let channels = [("webhook.ops", hold(false)), ("desktop", hold(true))];
+        Holds { channels: channels.map(|(name, hold)| (name.to_owned(), hold)).into(), snoozed_until: None }
     }
 
     #[test]
-    fn what_is_held_back_says_until_when() {
-        let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
-        let waiting = |channel| delivery(7, channel, "pending", "2026-05-05T11:00:00Z", None);
+    fn held_deliveries_show_the_end_of_the_hold() {
+        let terminal =
+            Terminal { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
+        let pending = |channel| delivery(7, channel, "pending", "2026-05-05T11:00:00Z", None);
         let mut holds = holds();
-        let next = |delivery: &StoredDelivery, holds: &Holds| next_try(delivery, &[], holds, &page);
-        assert_eq!(next(&waiting("desktop"), &holds), "now");
-        assert_eq!(next(&waiting("email.gone"), &holds), "no such channel");
-        let known = StoredDelivery { is_acknowledged: true, ..waiting("desktop") };
-        assert_eq!(next(&known, &holds), "with its end");
-        let known = StoredDelivery { is_acknowledged: true, ..waiting("webhook.ops") };
-        assert_eq!(next(&known, &holds), "now");
+        let next = |delivery: &StoredDelivery, holds: &Holds| next_attempt(delivery, &[], holds, &terminal);
+        assert_eq!(next(&pending("desktop"), &holds), "now");
+        assert_eq!(next(&pending("email.gone"), &holds), "channel not enabled");
+        let acknowledged = StoredDelivery { is_acknowledged: true, ..pending("desktop") };
+        assert_eq!(next(&acknowledged, &holds), "when it ends");
+        let acknowledged = StoredDelivery { is_acknowledged: true, ..pending("webhook.ops") };
+        assert_eq!(next(&acknowledged, &holds), "now");
         let end = at("2026-05-05T14:00:00Z");
-        holds.of.insert("desktop".to_owned(), Hold { is_people: true, until: Some(end) });
-        assert_eq!(next(&waiting("desktop"), &holds), "in 2 h");
-        assert_eq!(holds.text(&page), "desktop has quiet hours until 14:00.\n");
+        holds.channels.insert("desktop".to_owned(), Hold { is_people: true, until: Some(end) });
+        assert_eq!(next(&pending("desktop"), &holds), "in 2 h");
+        assert_eq!(holds.text(&terminal), "desktop has quiet hours until 14:00.\n");
         holds.snoozed_until = Some(end);
-        assert_eq!(holds.text(&page), "Snoozed: no messages to people until 14:00.\n");
+        assert_eq!(holds.text(&terminal), "Snoozed: no messages to people until 14:00.\n");
     }
 
     #[test]
-    fn what_is_in_the_same_message_is_named() {
+    fn other_deliveries_of_the_same_notice_are_named() {
         let in_message = |id, state, answer| StoredDelivery {
             notice_id: Some(1),
             ..delivery(id, "desktop", state, "2026-05-05T12:04:00Z", answer)
         };
-        let known = [in_message(7, "pending", None)];
+        let deliveries = [in_message(7, "pending", None)];
         let others = || {
-            let elsewhere = delivery(11, "desktop", "pending", "2026-05-05T12:04:00Z", None);
-            vec![in_message(8, "pending", None), in_message(9, "given_up", Some(DROPPED)), elsewhere]
+            let own_notice = delivery(11, "desktop", "pending", "2026-05-05T12:04:00Z", None);
+            vec![in_message(8, "pending", None), in_message(9, "given_up", Some(DROPPED)), own_notice]
         };
-        for wish in [Wish::Retry, Wish::Drop] {
-            let beside = beside(&known, others(), None, wish);
-            assert_eq!(beside.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [8]);
+        for request in [Request::Retry, Request::Drop] {
+            let same = same_notice(&deliveries, others(), None, request);
+            assert_eq!(same.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), [8]);
         }
-        assert!(beside(&known, others(), Some("webhook.ops"), Wish::Drop).is_empty());
-        let line = beside_line(&known[0], Wish::Drop);
+        assert!(same_notice(&deliveries, others(), Some("webhook.ops"), Request::Drop).is_empty());
+        let line = same_notice_line(&deliveries[0], Request::Drop);
         assert_eq!(
             line,
-            "desktop: 7 iCloud Backup: outage began was in the same message; it is sent in a new one."
+            "desktop: 7 iCloud Backup: outage began was part of the same message and is sent in a new one."
         );
     }
 
     #[test]
-    fn wishes_that_cannot_be_granted_say_why() {
-        let known = [delivery(7, "desktop", "sent", "2026-05-05T12:04:00Z", None)];
+    fn refused_requests_state_the_reason() {
+        let deliveries = [delivery(7, "desktop", "sent", "2026-05-05T12:04:00Z", None)];
         let message =
-            |channel, wish, known: &[StoredDelivery]| nothing_to_do(7, channel, wish, known).message;
-        assert!(message(None, Wish::Retry, &[]).starts_with("no message 7"));
-        assert!(message(Some("ops"), Wish::Drop, &known).ends_with("expected desktop"));
-        assert!(message(None, Wish::Retry, &known).contains("sent already"));
+            |channel, request, all: &[StoredDelivery]| nothing_to_do(7, channel, request, all).message;
+        assert!(message(None, Request::Retry, &[]).starts_with("unknown message 7"));
+        assert!(message(Some("ops"), Request::Drop, &deliveries).ends_with("expected one of desktop"));
+        assert!(message(None, Request::Retry, &deliveries).contains("already sent"));
     }
 }

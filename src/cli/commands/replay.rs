@@ -18,22 +18,22 @@ use crate::tracking::poll_plan::Plan;
 use crate::tracking::replay::{Summary, replay};
 use crate::tracking::watchlist::Watchlist;
 
-use crate::cli::args::Replay;
-use crate::cli::phrases::shown;
-use crate::cli::{Failure, Invocation, Output, cannot_print};
+use crate::cli::args::ReplayArgs;
+use crate::cli::context::{CommandError, Invocation, Output, output_error};
+use crate::cli::phrases::printable;
 
-pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(args: &ReplayArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     let config = settings(invocation)?;
     let watch = Watchlist::new(&config.watch);
     let jitter_s = invocation.overrides.jitter_s.map_or(0, |_| config.jitter_s);
     let plan = Plan { poll: config.poll.clone(), trouble: config.trouble.clone(), jitter_s };
-    let failed = |error: anyhow::Error| Failure::failed(format!("{error:#}"));
+    let failed = |error: anyhow::Error| CommandError::failed(format!("{error:#}"));
     let mut recording = Recording::open(&args.file).map_err(failed)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut told = 0_u64;
-    let mut tell = |change: &Change| {
+    let mut printed = 0_u64;
+    let mut print = |change: &Change| {
         if is_for(change, &watch) {
-            told += 1;
+            printed += 1;
             writeln!(
                 out,
                 "{}",
@@ -46,39 +46,40 @@ pub fn run(args: &Replay, invocation: &Invocation) -> Result<Output, Failure> {
         }
         Ok(())
     };
-    let played = replay(&mut recording, config.feed.clone(), &watch, &plan, &mut tell);
-    let written = out.flush();
-    let summary = match played {
+    let outcome = replay(&mut recording, config.feed.clone(), &watch, &plan, &mut print);
+    let flushed = out.flush();
+    let summary = match outcome {
         Ok(summary) => summary,
-        Err(error) => return stopped(&error),
+        Err(error) => return failure(&error),
     };
-    match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(cannot_print(&error)),
+    match flushed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(output_error(&error)),
         Ok(()) | Err(_) => {}
     }
-    // Standard output holds what was told and nothing else.
-    let _ = writeln!(io::stderr(), "{}", words(&summary, told));
+    // Standard output holds only the changes.
+    let _ = writeln!(io::stderr(), "{}", summary_line(&summary, printed));
     let Overrides { poll, trouble, jitter_s, .. } = &invocation.overrides;
     if summary.polled > 0 && (poll.is_some() || trouble.is_some() || jitter_s.is_some()) {
-        let note = "the daemon that wrote the recording says when it polled: --poll, --trouble and --jitter-s \
-                    have no part in its lines";
+        let note = "the recording contains the daemon's own poll times, so --poll, --trouble and --jitter-s do \
+                    not affect those lines";
         let _ = writeln!(io::stderr(), "note: {note}");
     }
     Ok(Output::done(String::new()))
 }
 
-/// A reader that went away is no failure; what else came up is.
-fn stopped(error: &anyhow::Error) -> Result<Output, Failure> {
+/// Maps an error of the replay. A closed pipe (`| head`) is not an error.
+fn failure(error: &anyhow::Error) -> Result<Output, CommandError> {
     match error.downcast_ref::<io::Error>() {
         Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Output::done(String::new())),
-        Some(error) if error.kind() == io::ErrorKind::StorageFull => Err(cannot_print(error)),
-        _ => Err(Failure::failed(format!("{error:#}"))),
+        Some(error) if error.kind() == io::ErrorKind::StorageFull => Err(output_error(error)),
+        _ => Err(CommandError::failed(format!("{error:#}"))),
     }
 }
 
-/// The flags over the defaults, or over the configuration that was asked for, and no other. Times are
-/// UTC where neither names a zone, wherever the recording is played.
-fn settings(invocation: &Invocation) -> Result<Config, Failure> {
+/// Returns the flags merged over the defaults, or over the file of `--config`.
+///
+/// Without a time zone from either, times are in UTC, so that the output is the same on every machine.
+fn settings(invocation: &Invocation) -> Result<Config, CommandError> {
     let mut overrides = invocation.overrides.clone();
     if overrides.config.is_none() {
         overrides.config = Some("/dev/null".into());
@@ -88,21 +89,21 @@ fn settings(invocation: &Invocation) -> Result<Config, Failure> {
 }
 
 fn text(change: &Change, zone: &TimeZone) -> String {
-    let said = RenderContext { now: change.at, zone, is_drill: false };
+    let context = RenderContext { now: change.at, zone, is_drill: false };
     let at = change.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
-    format!("{at}  {}", shown(&line(change, &said)))
+    format!("{at}  {}", printable(&line(change, &context)))
 }
 
-fn number(count: u64, noun: &str) -> String {
+fn counted(count: u64, noun: &str) -> String {
     text::counted(usize::try_from(count).unwrap_or(usize::MAX), noun)
 }
 
-fn words(summary: &Summary, told: u64) -> String {
-    let Summary { documents, looks, stale_polls, unreadable, .. } = summary;
+fn summary_line(summary: &Summary, printed: u64) -> String {
+    let Summary { documents, polls, stale_polls, unreadable, .. } = summary;
     format!(
         "{}, {unreadable} of them unreadable; {}, {stale_polls} of them with old copies; {} announced",
-        number(*documents, "document"),
-        number(*looks, "poll"),
-        number(told, "change"),
+        counted(*documents, "document"),
+        counted(*polls, "poll"),
+        counted(printed, "change"),
     )
 }

@@ -6,65 +6,67 @@ use serde_json::{Value, json};
 
 use crate::delivery::message::advice::NO_PROBLEM;
 use crate::delivery::payload::VERSION;
+use crate::exit_code::{DONE, WRONG_USAGE};
 use crate::model::FeedId;
 
 use super::check::poll;
-use crate::cli::args::Services;
-use crate::cli::phrases::shown;
-use crate::cli::service_state::{Riddle, ServiceReport, State, standings};
-use crate::cli::terminal::{Ink, Page};
-use crate::cli::{DONE, Failure, Invocation, Output, WRONG_USAGE};
+use crate::cli::args::ServicesArgs;
+use crate::cli::context::{CommandError, Invocation, Output};
+use crate::cli::phrases::printable;
+use crate::cli::service_state::{ServiceReport, State, UnknownReason, reports};
+use crate::cli::terminal::{Style, Terminal};
 
-pub fn run(services: &Services, invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(services: &ServicesArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     let (config, _) = invocation.usable_config()?;
-    let page = invocation.page(&config.time_zone);
-    let document = poll(&config)?
-        .map_err(|blind| Failure::failed(format!("cannot read Apple's list: {}", blind.reason)))?;
-    let standings = standings(&document, &services.services, page.now);
+    let terminal = invocation.terminal(&config.time_zone);
+    let document = poll(&config)?.map_err(|unreadable| {
+        CommandError::failed(format!("cannot read Apple's list: {}", unreadable.reason))
+    })?;
+    let reports = reports(&document, &services.services, terminal.now);
     let text = if services.json {
-        format!("{:#}\n", list(&standings, &config.feed, &page))
+        format!("{:#}\n", list(&reports, &config.feed, &terminal))
     } else {
-        draw(&standings, &page)
+        draw(&reports, &terminal)
     };
-    let is_unknown = |standing: &ServiceReport| matches!(standing.riddle, Some(Riddle::NotListed { .. }));
-    let code = if standings.iter().any(is_unknown) { WRONG_USAGE } else { DONE };
+    let is_unknown = |report: &ServiceReport| matches!(report.reason, Some(UnknownReason::NotListed { .. }));
+    let code = if reports.iter().any(is_unknown) { WRONG_USAGE } else { DONE };
     Ok(Output { text, code })
 }
 
-fn list(standings: &[ServiceReport], feed: &FeedId, page: &Page) -> Value {
-    let services: Vec<Value> = standings.iter().map(ServiceReport::json).collect();
-    json!({"version": VERSION, "at": page.now, "feed": feed.to_string(), "services": services})
+fn list(reports: &[ServiceReport], feed: &FeedId, terminal: &Terminal) -> Value {
+    let services: Vec<Value> = reports.iter().map(ServiceReport::json).collect();
+    json!({"version": VERSION, "at": terminal.now, "feed": feed.to_string(), "services": services})
 }
 
-/// What has a problem a line each, worst first; the names of the rest in columns.
-fn draw(standings: &[ServiceReport], page: &Page) -> String {
+/// Prints services with a problem one per line, worst first, and the other names in columns.
+fn draw(reports: &[ServiceReport], terminal: &Terminal) -> String {
     let (mut fine, mut other): (Vec<&ServiceReport>, Vec<&ServiceReport>) =
-        standings.iter().partition(|standing| standing.state == State::Fine);
-    other.sort_by_key(|standing| standing.state);
-    fine.sort_by_key(|standing| standing.service.to_lowercase());
-    let mut text: String = other.iter().map(|standing| standing.headline(page)).collect();
+        reports.iter().partition(|report| report.state == State::Fine);
+    other.sort_by_key(|report| report.state);
+    fine.sort_by_key(|report| report.service.to_lowercase());
+    let mut text: String = other.iter().map(|report| report.headline(terminal)).collect();
     if fine.is_empty() {
         return text;
     }
     if !other.is_empty() {
         text.push('\n');
     }
-    let names: Vec<String> = fine.iter().map(|standing| shown(&standing.service)).collect();
-    text.push_str(&format!("{} ({}):\n", page.paint(Ink::Good, NO_PROBLEM), names.len()));
-    text.push_str(&page.columns(2, &names));
+    let names: Vec<String> = fine.iter().map(|report| printable(&report.service)).collect();
+    text.push_str(&format!("{} ({}):\n", terminal.paint(Style::Good, NO_PROBLEM), names.len()));
+    text.push_str(&terminal.columns(2, &names));
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::service_state::tests::{document, page};
-    use crate::cli::tests::check_documented;
+    use crate::cli::documents::check_documented;
+    use crate::cli::service_state::tests::{document, terminal};
     use crate::model::Edition;
 
     #[test]
-    fn trouble_comes_first_and_the_rest_in_columns() {
-        let page = page(false);
+    fn problems_come_first_and_other_services_in_columns() {
+        let terminal = terminal(false);
         let expected = "\
 iCloud Backup: outage since 10:11 (1 h 49 min)
 iCloud Mail: outage since 11:00 (1 h)
@@ -75,9 +77,9 @@ Apple Pay Developer | Apple Pay Demo: maintenance since 11:00 (1 h), planned
 Apple lists no problem (2):
   iCloudバックアップ  Photos
 ";
-        let standings = standings(&document(), &[], page.now);
-        assert_eq!(draw(&standings, &page), expected);
+        let reports = reports(&document(), &[], terminal.now);
+        assert_eq!(draw(&reports, &terminal), expected);
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
-        check_documented("services", &list(&standings, &feed, &page));
+        check_documented("services", &list(&reports, &feed, &terminal));
     }
 }

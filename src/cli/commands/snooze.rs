@@ -5,56 +5,56 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::delivery::message::time_format::when;
+use crate::exit_code::WRONG_USAGE;
 use crate::schedule::duration;
 use crate::status_socket;
 use crate::store::Snooze;
 
-use crate::cli::state::located;
-use crate::cli::terminal::Page;
-use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, store, wait};
+use crate::cli::context::{CommandError, Invocation, Output, block_on, open_store};
+use crate::cli::state::config_with_state;
+use crate::cli::terminal::Terminal;
 
 /// For a longer time, disable the channel instead.
 const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 const OFF: &str = "off";
 
-pub fn run(wish: Option<&str>, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation)?;
-    let page = invocation.page(&config.time_zone);
+pub fn run(request: Option<&str>, invocation: &Invocation) -> Result<Output, CommandError> {
+    let config = config_with_state(invocation)?;
+    let terminal = invocation.terminal(&config.time_zone);
     let now = invocation.now;
-    let Some(wish) = wish else {
-        let store = store(&config, false)?;
-        return Ok(Output::done(state(wait(store.snoozed())??, &page)));
+    let Some(request) = request else {
+        let store = open_store(&config, false)?;
+        return Ok(Output::done(state(block_on(store.snoozed())??, &terminal)));
     };
-    let until = if wish == OFF { now } else { end(wish, now)? };
-    let store = store(&config, true)?;
-    let snoozed = wait(async {
+    let until = if request == OFF { now } else { end(request, now)? };
+    let store = open_store(&config, true)?;
+    let snoozed = block_on(async {
         store.snooze(until, now).await?;
         store.snoozed().await
     })??;
     // A connection to the status socket makes the daemon check its outbox.
     status_socket::ask(&config.state_directory);
-    Ok(Output::done(state(snoozed, &page)))
+    Ok(Output::done(state(snoozed, &terminal)))
 }
 
-fn end(wish: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    let length = duration(wish).filter(|length| (SignedDuration::from_secs(1)..=LONGEST).contains(length));
+fn end(request: &str, now: Timestamp) -> Result<Timestamp, CommandError> {
+    let length = duration(request).filter(|length| (SignedDuration::from_secs(1)..=LONGEST).contains(length));
     let end = length.and_then(|length| now.checked_add(length).ok());
     end.ok_or_else(|| {
-        let how = "use for example 30m, 2h or 1d, at most 30d, or off";
-        Failure::new(WRONG_USAGE, format!("invalid duration {wish:?}: {how}"))
+        let expected = "use for example 30m, 2h or 1d, at most 30d, or off";
+        CommandError::new(WRONG_USAGE, format!("invalid duration {request:?}: {expected}"))
     })
 }
 
-fn state(snooze: Option<Snooze>, page: &Page) -> String {
-    match snooze.filter(|snooze| snooze.until > page.now) {
+fn state(snooze: Option<Snooze>, terminal: &Terminal) -> String {
+    match snooze.filter(|snooze| snooze.until > terminal.now) {
         Some(snooze) => {
-            let until = when(snooze.until, page.now, page.zone);
-            page.paragraph(
-                0,
-                &format!(
-                    "No messages to people until {until}, then one digest. To end it: `statusd snooze off`."
-                ),
-            )
+            let until = when(snooze.until, terminal.now, terminal.zone);
+            let line = format!(
+                "Snoozed: no messages to people until {until}, then one digest. To end it, use \
+                 `statusd snooze off`."
+            );
+            terminal.paragraph(0, &line)
         }
         None => "No snooze is active. Messages are sent immediately.\n".to_owned(),
     }
@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snooze_says_when_it_ends() {
+    fn the_end_of_a_snooze_is_shown_and_invalid_durations_are_refused() {
         let now: Timestamp = "2026-05-05T12:00:00Z".parse().expect("a time");
-        let page = Page { width: 80, color: false, zone: &TimeZone::UTC, now };
+        let terminal = Terminal { width: 80, color: false, zone: &TimeZone::UTC, now };
         let until = end("2h", now).expect("two hours");
-        let text = state(Some(Snooze { from: now, until }), &page);
-        assert!(text.starts_with("No messages to people until 14:00,"), "{text}");
-        assert!(state(Some(Snooze { from: now, until: now }), &page).starts_with("No snooze"));
+        let text = state(Some(Snooze { from: now, until }), &terminal);
+        assert!(text.starts_with("Snoozed: no messages to people until 14:00, "), "{text}");
+        assert!(state(Some(Snooze { from: now, until: now }), &terminal).starts_with("No snooze"));
         for wrong in ["2", "soon", "-2h", "0m", "31d", "9999999999999999w", ""] {
             assert_eq!(end(wrong, now).expect_err(wrong).code, WRONG_USAGE);
         }

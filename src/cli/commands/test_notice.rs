@@ -9,56 +9,59 @@ use crate::channel::SendOutcome;
 use crate::clock;
 use crate::daemon;
 use crate::delivery::{self, Receiver, Round};
+use crate::exit_code::{CONFIGURATION, DONE, FAILED, WRONG_USAGE};
 use crate::model::{Change, ChangeKind};
 use crate::store::Store;
 
-use crate::cli::phrases::shown;
-use crate::cli::terminal::{Ink, Page};
-use crate::cli::{CONFIGURATION, DONE, FAILED, Failure, Invocation, Output, WRONG_USAGE, wait};
+use crate::cli::context::{CommandError, Invocation, Output, block_on};
+use crate::cli::phrases::printable;
+use crate::cli::terminal::{Style, Terminal};
 
-pub fn run(wanted: &[String], invocation: &Invocation) -> Result<Output, Failure> {
+pub fn run(names: &[String], invocation: &Invocation) -> Result<Output, CommandError> {
     let config = invocation.config()?;
-    let receivers = chosen(daemon::receivers(&config, invocation.environment)?, wanted)?;
-    let answers = wait(LocalSet::new().run_until(send(receivers)))??;
-    let failed = answers.iter().any(|(_, answer)| !matches!(answer, SendOutcome::Delivered { .. }));
-    let page = invocation.page(&config.time_zone);
-    let text = answers.iter().map(|(name, answer)| line(name, answer, &page)).collect();
+    let receivers = selected(daemon::receivers(&config, invocation.environment)?, names)?;
+    let outcomes = block_on(LocalSet::new().run_until(send(receivers)))??;
+    let failed = outcomes.iter().any(|(_, outcome)| !matches!(outcome, SendOutcome::Delivered { .. }));
+    let terminal = invocation.terminal(&config.time_zone);
+    let text = outcomes.iter().map(|(name, outcome)| line(name, outcome, &terminal)).collect();
     Ok(Output { text, code: if failed { FAILED } else { DONE } })
 }
 
-/// The channels of these names; all without any.
-pub fn chosen(mut receivers: Vec<Receiver>, wanted: &[String]) -> Result<Vec<Receiver>, Failure> {
+/// Returns the receivers of the named channels, or all receivers if `names` is empty.
+pub fn selected(mut receivers: Vec<Receiver>, names: &[String]) -> Result<Vec<Receiver>, CommandError> {
     let known: Vec<String> = receivers.iter().map(|receiver| receiver.channel.name().to_owned()).collect();
     if known.is_empty() {
-        return Err(Failure::new(CONFIGURATION, "no channel is enabled; see [channel] in the configuration"));
+        return Err(CommandError::new(
+            CONFIGURATION,
+            "no channel is enabled; see [channel] in the configuration",
+        ));
     }
-    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         let message = format!("unknown channel {unknown:?}: expected one of {}", known.join(", "));
-        return Err(Failure::new(WRONG_USAGE, message));
+        return Err(CommandError::new(WRONG_USAGE, message));
     }
-    receivers
-        .retain(|receiver| wanted.is_empty() || wanted.iter().any(|name| name == receiver.channel.name()));
+    receivers.retain(|receiver| names.is_empty() || names.iter().any(|name| name == receiver.channel.name()));
     Ok(receivers)
 }
 
-/// All side by side, for one that hangs must not keep the others; the answers in the order of the
-/// channels.
-async fn send(receivers: Vec<Receiver>) -> Result<Vec<(String, SendOutcome)>, Failure> {
+/// Sends to all channels concurrently, so that one that hangs does not delay the others. Returns the
+/// outcomes in the order of the channels.
+async fn send(receivers: Vec<Receiver>) -> Result<Vec<(String, SendOutcome)>, CommandError> {
     let mut sending = JoinSet::new();
     for (index, receiver) in receivers.into_iter().enumerate() {
         sending.spawn_local(async move { (index, send_one(receiver).await) });
     }
-    let mut answers = Vec::new();
+    let mut outcomes = Vec::new();
     while let Some(sent) = sending.join_next().await {
-        let (index, answer) =
-            sent.map_err(|_| Failure::failed("a channel broke down; please report this"))?;
-        answers.push((index, answer?));
+        let (index, outcome) =
+            sent.map_err(|_| CommandError::failed("a channel panicked; please report this"))?;
+        outcomes.push((index, outcome?));
     }
-    answers.sort_by_key(|(index, _)| *index);
-    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+    outcomes.sort_by_key(|(index, _)| *index);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-async fn send_one(mut receiver: Receiver) -> Result<(String, SendOutcome), Failure> {
+async fn send_one(mut receiver: Receiver) -> Result<(String, SendOutcome), CommandError> {
     let name = receiver.channel.name().to_owned();
     receiver.policy = receiver.policy.without_quiet_hours();
     let now = clock::now();
@@ -66,20 +69,22 @@ async fn send_one(mut receiver: Receiver) -> Result<(String, SendOutcome), Failu
     let change = Change::bare(ChangeKind::Test, receiver.feed.clone(), now, now);
     store.record_change(&change, &|_| vec![name.clone()], now).await?;
     match delivery::once(&store, &mut receiver, 0.0, &clock::now).await? {
-        Round::Tried { answer, .. } => Ok((name, answer)),
-        Round::Idle { .. } => Err(Failure::failed(format!("{name}: nothing was sent; please report this"))),
+        Round::Attempted { outcome, .. } => Ok((name, outcome)),
+        Round::Idle { .. } => {
+            Err(CommandError::failed(format!("{name}: nothing was sent; please report this")))
+        }
     }
 }
 
-fn line(name: &str, answer: &SendOutcome, page: &Page) -> String {
-    let (ink, what) = match answer {
-        SendOutcome::Delivered { .. } => (Ink::Good, "delivered"),
-        SendOutcome::Transient { .. } => (Ink::Doubtful, "failed; the daemon would retry"),
-        SendOutcome::Unclear { .. } => (Ink::Doubtful, "perhaps delivered"),
-        SendOutcome::Permanent { .. } => (Ink::Bad, "refused"),
+fn line(name: &str, outcome: &SendOutcome, terminal: &Terminal) -> String {
+    let (style, word) = match outcome {
+        SendOutcome::Delivered { .. } => (Style::Good, "delivered"),
+        SendOutcome::Transient { .. } => (Style::Warning, "failed; the daemon would retry"),
+        SendOutcome::Unclear { .. } => (Style::Warning, "perhaps delivered"),
+        SendOutcome::Permanent { .. } => (Style::Bad, "refused"),
     };
-    let drawn = page.paragraph(0, &format!("{name}: {what}: {}", shown(answer.words())));
-    drawn.replacen(what, &page.paint(ink, what), 1)
+    let text = terminal.paragraph(0, &format!("{name}: {word}: {}", printable(outcome.detail())));
+    text.replacen(word, &terminal.paint(style, word), 1)
 }
 
 #[cfg(test)]
@@ -89,12 +94,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_each_channel_is_a_line() {
+    fn each_channel_has_a_line_with_its_outcome() {
         let now = "2026-05-05T12:00:00Z".parse().expect("a time");
-        let page = Page { width: 80, color: true, zone: &TimeZone::UTC, now };
-        let answer = SendOutcome::Permanent { words: "hooks.example answered 401 (Unauthorized)".to_owned() };
+        let terminal = Terminal { width: 80, color: true, zone: &TimeZone::UTC, now };
+        let outcome =
+            SendOutcome::Permanent { detail: "hooks.example answered 401 (Unauthorized)".to_owned() };
         let expected =
             "webhook.ops: \u{1b}[1;31mrefused\u{1b}[0m: hooks.example answered 401 (Unauthorized)\n";
-        assert_eq!(line("webhook.ops", &answer, &page), expected);
+        assert_eq!(line("webhook.ops", &outcome, &terminal), expected);
     }
 }

@@ -9,7 +9,7 @@ use std::str::Lines;
 
 use clap_mangen::roff::{Inline, Roff, bold, line_break, roman};
 
-use crate::cli::man;
+use super::layout::head;
 
 const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 /// The page's name, without its section.
@@ -33,7 +33,7 @@ enum Block<'t> {
 
 /// Returns the page in roff.
 pub fn page() -> String {
-    let mut roff = man::head(NAME, SECTION);
+    let mut roff = head(NAME, SECTION);
     roff.control("SH", ["NAME"]).text([roman(format!("{NAME} - the configuration of statusd"))]);
     roff.control("SH", ["DESCRIPTION"]);
     set_all(&mut roff, &blocks(REFERENCE));
@@ -68,10 +68,10 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
 
 /// Joins a line with its continuation lines.
 fn prose(first: &str, lines: &mut Peekable<Lines<'_>>) -> String {
-    let begins_anew = |line: &str| line.starts_with(['#', '|']) || line.starts_with("```");
-    let goes_on = |line: &&str| !line.is_empty() && !begins_anew(line) && item(line).is_none();
+    let starts_block = |line: &str| line.starts_with(['#', '|']) || line.starts_with("```");
+    let continues = |line: &&str| !line.is_empty() && !starts_block(line) && item(line).is_none();
     let mut text = first.trim().to_owned();
-    while let Some(line) = lines.next_if(goes_on) {
+    while let Some(line) = lines.next_if(continues) {
         text.push(' ');
         text.push_str(line.trim());
     }
@@ -169,8 +169,8 @@ fn set_table(roff: &mut Roff, rows: &[Vec<&str>]) {
 /// Renders `code` and **strong** text in bold, and links as their text.
 fn inlines(text: &str) -> Vec<Inline> {
     let mut set = Vec::new();
-    for (number, part) in unlinked(text).split('`').enumerate() {
-        // Code stands between the first and the second, and so on.
+    for (number, part) in without_links(text).split('`').enumerate() {
+        // Every second part is code.
         if number % 2 == 1 {
             set.push(bold(part));
         } else {
@@ -182,8 +182,8 @@ fn inlines(text: &str) -> Vec<Inline> {
     set
 }
 
-/// Each link as its words, with the document that it leads to.
-fn unlinked(text: &str) -> String {
+/// Replaces each link by its text, followed by the document it refers to.
+fn without_links(text: &str) -> String {
     let mut rest = text;
     let mut words = String::new();
     while let Some((before, after)) = rest.split_once("](") {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_of_the_reference_has_its_form() {
+    fn each_markdown_element_is_rendered() {
         check("# Title\n\n## A `b`\n### `[feed]`\n", ".SH \"A B\"\n.SS [feed]\n");
         check("One\n`two` **three**.\n\nFour\n", "One \\fBtwo\\fR \\fBthree\\fR.\n.PP\nFour\n");
         check("- one\n  more\n- two\n", ".IP \\(bu 4\none more\n.IP \\(bu 4\ntwo\n");
@@ -221,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn links_are_their_words() {
+    fn links_become_text() {
         check("See [`a`](../a), [B b](c.md#d) [e].", "See \\fBa\\fR, B b (docs/c.md) [e].\n");
     }
 
     #[test]
-    fn tables_are_lists() {
+    fn tables_become_lists() {
         let keys = "| key | type | default | meaning |\n|---|---|---|---|\n";
         check(
             &format!("{keys}| `a` | path | none | Where. |\n| `b` | string | required | What. |\n"),

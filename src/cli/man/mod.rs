@@ -4,6 +4,8 @@
 //! clap_mangen treats them as running text. `tests/it/manual.rs` checks that the pages fit 80 columns.
 
 pub mod config_page;
+mod layout;
+
 use std::io;
 
 use clap::builder::StyledStr;
@@ -11,7 +13,9 @@ use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// Comes with every [`Roff`]; once a page is enough.
+use layout::head;
+
+/// The preamble of every [`Roff`], of which a page needs only one.
 const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// Returns the page of a built command in roff.
@@ -43,17 +47,6 @@ pub fn name(command: &Command) -> String {
     command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned()
 }
 
-/// What every page begins with. No date: the same sources give the same page.
-pub fn head(name: &str, section: &str) -> Roff {
-    let mut roff = Roff::new();
-    let version = concat!("statusd ", env!("CARGO_PKG_VERSION"));
-    // Written out, or the empty date would be left out and the version stand in its place.
-    roff.control("TH", [name, section, "\"\"", version, "statusd manual"]);
-    // Neither stretched nor hyphenated: names of keys and flags have to be found again.
-    roff.control("ad", ["l"]).control("nh", []);
-    roff
-}
-
 fn hidden_if(argument: Arg, is_hidden: impl Fn(&Arg) -> bool) -> Arg {
     if is_hidden(&argument) { argument.hide(true) } else { in_one_sentence(argument) }
 }
@@ -64,8 +57,8 @@ fn in_one_sentence(argument: Arg) -> Arg {
     let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let values = argument.get_possible_values();
     let values: Vec<&str> = values.iter().map(|value| value.get_name()).collect();
-    let is_said = argument.is_hide_possible_values_set() || !argument.get_action().takes_values();
-    if let Some((last, before)) = values.split_last().filter(|_| !is_said) {
+    let is_omitted = argument.is_hide_possible_values_set() || !argument.get_action().takes_values();
+    if let Some((last, before)) = values.split_last().filter(|_| !is_omitted) {
         help = format!("{help} [{}, {last}]", before.join(", "));
     }
     for alias in argument.get_visible_aliases().unwrap_or_default() {

@@ -28,7 +28,7 @@ impl Poller {
         let (store, now) = (poll.store, poll.now);
         if update.left_out > 0 {
             let (more, most) = (update.left_out, tracking::ACTIVE_MAX);
-            tracing::warn!("Apple lists {more} more outages than the {most} that statusd follows at a time");
+            tracing::warn!("Apple lists {more} more outages than the maximum of {most}; they are ignored");
         }
         self.add_last_backup(poll, &mut update).await?;
         let state = &mut self.state;

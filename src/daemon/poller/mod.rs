@@ -22,7 +22,7 @@ use crate::schedule::Schedule;
 use crate::store::Store;
 use crate::tracking::poll_plan::{AFTER_WAKING_S, Plan, PollResult, next_poll};
 use crate::tracking::watchlist::Watchlist;
-use crate::tracking::{self, Acceptance, Pending, Trouble, Update};
+use crate::tracking::{self, Acceptance, FeedFailure, Pending, Update};
 
 pub use state::PollerState;
 
@@ -105,7 +105,7 @@ impl Poller {
             return Fetched { response: Err(error), elapsed };
         }
         if !self.state.has_proof(now) {
-            self.fetcher.ask_anew();
+            self.fetcher.clear_validators();
         }
         Fetched { response: Ok(self.fetcher.fetch().await), elapsed }
     }
@@ -162,7 +162,7 @@ impl Poller {
     }
 
     /// Keeps a new document. Returns the reason if there is no document to track.
-    fn keep_document(&mut self, poll: &PollContext<'_>, fetch: &Fetch) -> Option<Trouble> {
+    fn keep_document(&mut self, poll: &PollContext<'_>, fetch: &Fetch) -> Option<FeedFailure> {
         let state = &mut self.state;
         match fetch {
             Ok(FetchOutcome::New { document, .. }) => {
@@ -172,14 +172,15 @@ impl Poller {
             }
             Ok(FetchOutcome::Unchanged) if state.document.is_some() => None,
             Ok(FetchOutcome::Unchanged) => {
-                let reason = "the server says \u{201c}unchanged\u{201d} to a first question".to_owned();
-                Some(Trouble { fault: Fault::Apple, reason })
+                let reason =
+                    "the server responds \u{201c}not modified\u{201d} to an unconditional request".to_owned();
+                Some(FeedFailure { fault: Fault::Apple, reason })
             }
-            Err(failure) => Some(Trouble { fault: failure.fault(), reason: failure.to_string() }),
+            Err(failure) => Some(FeedFailure { fault: failure.fault(), reason: failure.to_string() }),
         }
     }
 
-    fn track(&mut self, poll: &PollContext<'_>, trouble: Option<&Trouble>) -> Tracked {
+    fn track(&mut self, poll: &PollContext<'_>, trouble: Option<&FeedFailure>) -> Tracked {
         let PollerState { beliefs, pending, document, .. } = &mut self.state;
         let pending_before = pending.clone();
         let update = match (trouble, document) {
@@ -195,7 +196,7 @@ impl Poller {
 
     fn poll_result(&self, fetch: &Fetch, jitter: f64) -> PollResult {
         match fetch {
-            Ok(_) => PollResult::Observation {
+            Ok(_) => PollResult::Succeeded {
                 has_trouble: tracking::has_trouble(&self.state.beliefs, &self.watch),
                 unconfirmed_since: self.state.pending.oldest(),
             },

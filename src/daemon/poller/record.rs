@@ -3,9 +3,9 @@
 use super::{Fetch, PollContext, Poller};
 use crate::cause::Cause as _;
 use crate::feed::fetch::FetchOutcome;
-use crate::feed::recording::{Failed, Poll, Start};
+use crate::feed::recording::{Poll, PollFailure, Start};
 use crate::model::Fault;
-use crate::tracking::Trouble;
+use crate::tracking::FeedFailure;
 
 impl Poller {
     /// Records the poll before its update is committed: after a crash in between the poll is done again.
@@ -13,7 +13,7 @@ impl Poller {
         &mut self,
         poll: &PollContext<'_>,
         fetch: &Fetch,
-        trouble: Option<Trouble>,
+        trouble: Option<FeedFailure>,
         is_idle: bool,
     ) {
         let Some(recorder) = &mut self.recorder else { return };
@@ -24,7 +24,7 @@ impl Poller {
             (None, Some(_)) => Some(Start::Resumed),
         };
         let clock_set_s = elapsed.set_by.filter(|_| start.is_none()).map(|by| by.as_secs());
-        let failure = trouble.map(|trouble| Failed {
+        let failure = trouble.map(|trouble| PollFailure {
             ours: trouble.fault == Fault::Ours,
             reason: trouble.reason,
             awake_s: elapsed.awake_s,

@@ -78,7 +78,7 @@ impl PollerState {
             Some(by) => {
                 // In whole seconds, like all times.
                 let whole = SignedDuration::from_secs(by.as_secs());
-                tracing::warn!("the clock was set by {whole:#}; running waits go on from where they were");
+                tracing::warn!("the clock was set by {whole:#}; running waits are adjusted");
                 let mut pending = self.pending.clone();
                 let update = tracking::clock_set(&self.beliefs, &mut pending, whole);
                 self.unwritten_set_by = by;

@@ -5,6 +5,7 @@
 //! own headline and advice. `store` decides which changes share a message.
 
 pub mod advice;
+mod news;
 pub mod phrases;
 pub mod time_format;
 mod title;
@@ -12,12 +13,13 @@ mod title;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::{Change, ChangeKind, LastBackup, Outage, Phase, ServiceKey, Severity};
+use crate::model::{Change, Outage, Phase, ServiceKey, Severity};
 use crate::text::grouped;
+use news::{HEADLINE_NAMES, fold, group, named, services};
 
-/// Names in a headline before "and 3 more".
-const HEADLINE_NAMES: usize = 2;
-/// More news than this is told in a line each, what to do above it.
+pub use news::{News, names};
+
+/// The number of pieces of news from which each gets one line, below the advice.
 const LONG_MESSAGE: usize = 5;
 /// The maximum number of such lines.
 const SECTIONS_MAX: usize = 100;
@@ -45,8 +47,8 @@ impl RenderContext<'_> {
 pub struct Digest {
     /// The time since which the oldest of its changes is held back.
     pub since: Timestamp,
-    /// What is going on now and was told before; in order of time.
-    pub lasting: Vec<Outage>,
+    /// Ongoing outages that were announced before, in order of time.
+    pub ongoing: Vec<Outage>,
 }
 
 /// The space available for a message.
@@ -84,50 +86,19 @@ pub struct Message {
     pub severity: Severity,
 }
 
-/// Changes that are one thing to say, for one or more services.
-#[derive(Clone, Debug)]
-pub struct News<'a> {
-    /// What happened; stands for all the services.
-    pub change: &'a Change,
-    pub services: Vec<&'a str>,
-    /// What is known of the last backup, where a backup is among the services.
-    pub phone: Option<LastBackup>,
-}
-
-impl News<'_> {
-    /// `iCloud Backup`, `iCloud Backup and Photos`, `iCloud Backup, Photos and 8 more`.
-    pub fn names(&self) -> String {
-        named(&self.services)
-    }
-
-    fn headline(&self) -> String {
-        title::headline(self)
-    }
-}
-
-fn named(services: &[&str]) -> String {
-    match services {
-        [] => String::new(),
-        [one] => (*one).to_owned(),
-        [one, two] => format!("{one} and {two}"),
-        many => format!("{} and {} more", many[..HEADLINE_NAMES].join(", "), many.len() - HEADLINE_NAMES),
-    }
-}
-
-/// Says all of it in one message. `changes` are in the order in which they happened; none gives an
-/// empty message.
-pub fn compose(changes: &[Change], context: &Context, said: &RenderContext) -> Message {
+/// Composes one message from `changes`, which are in the order of events. No changes give an empty message.
+pub fn compose(changes: &[Change], context: &Context, ctx: &RenderContext) -> Message {
     let folded = fold(changes);
     let news = group(&folded);
     let (lines, severity) = match context.form {
         Form::Full => {
             let severity = severity(news.iter().map(|news| advice::severity(news.change.kind)));
-            (full(&news, &folded, context, said), severity)
+            (full(&news, &folded, context, ctx), severity)
         }
-        Form::Compact => compact(&news, &folded, context, said),
+        Form::Compact => compact(&news, &folded, context, ctx),
     };
     Message {
-        title: said.marked(title(&news, context)),
+        title: ctx.marked(title(&news, context)),
         body: lines.join("\n"),
         advice: advice(&news).join("\n"),
         severity,
@@ -162,17 +133,17 @@ fn title(news: &[News], context: &Context) -> String {
     format!("{} and {} more", shown.headline(), grouped(others))
 }
 
-/// All that is known of each piece of news, briefly where there are many.
-fn full(news: &[News], folded: &[Change], context: &Context, said: &RenderContext) -> Vec<String> {
+/// Returns all details of each piece of news, or one line each if there are many.
+fn full(news: &[News], folded: &[Change], context: &Context, ctx: &RenderContext) -> Vec<String> {
     let is_long = news.len() + context.more > LONG_MESSAGE;
     let shared = shared_advice(news).map(str::to_owned);
     let mut lines = match news {
-        [only] if context.more == 0 => paragraph(only, said),
-        _ => sections(news, is_long, context.more, shared.is_some(), said),
+        [only] if context.more == 0 => paragraph(only, ctx),
+        _ => sections(news, is_long, context.more, shared.is_some(), ctx),
     };
     if let Some(digest) = &context.digest {
-        lines.insert(0, phrases::held_back(digest.since, said));
-        lines.extend(phrases::still_going_on(&unmentioned(&digest.lasting, folded), said));
+        lines.insert(0, phrases::held_back(digest.since, ctx));
+        lines.extend(phrases::still_ongoing(&unmentioned(&digest.ongoing, folded), ctx));
     }
     // Clients cut long messages at the end, and the advice must survive.
     let place = if is_long { 0 } else { lines.len() };
@@ -185,7 +156,7 @@ fn compact(
     news: &[News],
     folded: &[Change],
     context: &Context,
-    said: &RenderContext,
+    ctx: &RenderContext,
 ) -> (Vec<String>, Severity) {
     let others = unmentioned(&context.others, folded);
     let (ongoing, over): (Vec<&Outage>, Vec<&Outage>) =
@@ -193,39 +164,39 @@ fn compact(
     let mut lines = Vec::new();
     for (index, news) in news.iter().enumerate() {
         if index == 0 {
-            lines.extend(glance(news, said));
+            lines.extend(short_paragraph(news, ctx));
         } else {
-            lines.push(brief(news, said, |advice| lines.contains(&advice.to_owned())));
+            lines.push(bullet(news, ctx, |advice| lines.contains(&advice.to_owned())));
         }
     }
-    lines.extend(phrases::still_going_on(&ongoing, said));
-    lines.extend(phrases::already_over(&over, said));
-    lines.extend(context.digest.as_ref().map(|digest| phrases::held_back(digest.since, said)));
-    let goes_on = !ongoing.is_empty() || news.iter().any(|news| advice::is_trouble(news.change.kind));
-    let severity = match goes_on {
+    lines.extend(phrases::still_ongoing(&ongoing, ctx));
+    lines.extend(phrases::already_over(&over, ctx));
+    lines.extend(context.digest.as_ref().map(|digest| phrases::held_back(digest.since, ctx)));
+    let is_ongoing = !ongoing.is_empty() || news.iter().any(|news| advice::is_trouble(news.change.kind));
+    let severity = match is_ongoing {
         true => Severity::Alert,
         false => severity(news.iter().map(|news| advice::severity(news.change.kind))),
     };
     (lines, severity)
 }
 
-/// What happened, what to do, and then what Apple writes.
-fn glance(news: &News, said: &RenderContext) -> Vec<String> {
+/// Returns what happened, the advice, and then Apple's text.
+fn short_paragraph(news: &News, ctx: &RenderContext) -> Vec<String> {
     let lines = [
-        phrases::summary(news.change, said),
+        phrases::summary(news.change, ctx),
         advice::advice_for(news).to_owned(),
-        phrases::last_backup(news, said),
+        phrases::last_backup(news, ctx),
         phrases::excerpt(news.change),
         services_line(news).unwrap_or_default(),
     ];
     lines.into_iter().filter(|line| !line.is_empty()).collect()
 }
 
-/// One line, with what to do unless that stands elsewhere.
-fn brief(news: &News, said: &RenderContext, stands: impl Fn(&str) -> bool) -> String {
+/// Returns one line, with the advice unless that `is_given` elsewhere.
+fn bullet(news: &News, ctx: &RenderContext, is_given: impl Fn(&str) -> bool) -> String {
     let advice = advice::advice_for(news);
-    let advice = if stands(advice) || advice == advice::WAIT { "" } else { advice };
-    let line = format!("\u{2022} {}. {} {advice}", news.headline(), phrases::times(news, said));
+    let advice = if is_given(advice) || advice == advice::WAIT { "" } else { advice };
+    let line = format!("\u{2022} {}. {} {advice}", news.headline(), phrases::times(news, ctx));
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -263,21 +234,22 @@ fn sections(
     news: &[News],
     is_long: bool,
     more: usize,
-    is_advised: bool,
-    said: &RenderContext,
+    has_shared_advice: bool,
+    ctx: &RenderContext,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     for news in news.iter().take(SECTIONS_MAX) {
         if is_long {
-            lines.push(brief(news, said, |_| is_advised));
+            lines.push(bullet(news, ctx, |_| has_shared_advice));
             lines.extend(services_line(news));
             continue;
         }
-        let mut section = paragraph(news, said);
+        let mut section = paragraph(news, ctx);
         section[0] = format!("\u{2022} {}. {}", news.headline(), section[0]).trim_end().to_owned();
         lines.extend(section);
-        lines
-            .extend(Some(advice::advice_for(news).to_owned()).filter(|text| !is_advised && !text.is_empty()));
+        lines.extend(
+            Some(advice::advice_for(news).to_owned()).filter(|text| !has_shared_advice && !text.is_empty()),
+        );
     }
     let unlisted = news.len().saturating_sub(SECTIONS_MAX) + more;
     if unlisted > 0 {
@@ -286,123 +258,33 @@ fn sections(
     lines
 }
 
-/// The severity of several pieces of news: that of the worst, and relief only where all are.
-fn severity(mut tones: impl Iterator<Item = Severity> + Clone) -> Severity {
-    if tones.clone().any(|severity| severity == Severity::Alert) {
+/// Returns the severity of the worst; `Resolved` only if all are resolved.
+fn severity(mut severities: impl Iterator<Item = Severity> + Clone) -> Severity {
+    if severities.clone().any(|severity| severity == Severity::Alert) {
         return Severity::Alert;
     }
-    if tones.all(|severity| severity == Severity::Resolved) { Severity::Resolved } else { Severity::Info }
-}
-
-/// One line for the log and for tables: headline, details.
-pub fn line(change: &Change, said: &RenderContext) -> String {
-    let news = News { change, services: services(change), phone: change.phone };
-    let (headline, details) = (news.headline(), phrases::details(&news, said));
-    said.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
-}
-
-/// The services that changes are about, each once, as a headline names them.
-pub fn names(changes: &[Change]) -> String {
-    let Some(change) = changes.first() else { return String::new() };
-    let mut services: Vec<&str> = Vec::new();
-    for service in changes.iter().map(|change| change.service.as_str()) {
-        if !service.is_empty() && !services.contains(&service) {
-            services.push(service);
-        }
+    if severities.all(|severity| severity == Severity::Resolved) {
+        Severity::Resolved
+    } else {
+        Severity::Info
     }
-    News { change, services, phone: None }.names()
 }
 
-fn services(change: &Change) -> Vec<&str> {
-    if change.service.is_empty() { Vec::new() } else { vec![&change.service] }
+/// Returns headline and details in one line, for the log and for tables.
+pub fn line(change: &Change, ctx: &RenderContext) -> String {
+    let news = News { change, services: services(change), phone: change.phone };
+    let (headline, details) = (news.headline(), phrases::details(&news, ctx));
+    ctx.marked(if details.is_empty() { headline } else { format!("{headline}. {details}") })
 }
 
-/// The details, and who else where the headline could not name all.
-fn paragraph(news: &News, said: &RenderContext) -> Vec<String> {
-    std::iter::once(phrases::details(news, said)).chain(services_line(news)).collect()
+/// Returns the details, and all services if the headline cannot name them.
+fn paragraph(news: &News, ctx: &RenderContext) -> Vec<String> {
+    std::iter::once(phrases::details(news, ctx)).chain(services_line(news)).collect()
 }
 
 fn services_line(news: &News) -> Option<String> {
     let is_cut = news.services.len() > HEADLINE_NAMES;
     is_cut.then(|| format!("Services: {}.", phrases::listed(&news.services)))
-}
-
-/// What happened to one outage while it waited to be told, as one change.
-fn fold(changes: &[Change]) -> Vec<Change> {
-    let mut folded: Vec<Change> = Vec::new();
-    for change in changes {
-        let same = folded.iter_mut().find(|earlier| {
-            let sight = [ChangeKind::Unreadable, ChangeKind::Readable];
-            if sight.contains(&change.kind) && sight.contains(&earlier.kind) {
-                return earlier.feed == change.feed;
-            }
-            if change.kind.is_about_a_phone() {
-                return (earlier.kind, &earlier.message_id, earlier.began_at)
-                    == (change.kind, &change.message_id, change.began_at);
-            }
-            change.message_id.is_some()
-                && (&earlier.service, &earlier.message_id, earlier.occurrence)
-                    == (&change.service, &change.message_id, change.occurrence)
-        });
-        match same {
-            Some(earlier) => *earlier = folded_pair(earlier, change),
-            None => folded.push(change.clone()),
-        }
-    }
-    folded
-}
-
-fn folded_pair(earlier: &Change, later: &Change) -> Change {
-    let began = matches!(earlier.kind, ChangeKind::Began | ChangeKind::Reopened);
-    match later.kind {
-        // Nobody heard of the start: to the reader it is news that is over.
-        ChangeKind::Ended if began => {
-            Change { kind: ChangeKind::Missed, seen_at: earlier.seen_at, ..later.clone() }
-        }
-        // Nobody heard how it began: it begins as it is now.
-        ChangeKind::Worsened | ChangeKind::Eased if began => Change {
-            kind: earlier.kind,
-            seen_at: earlier.seen_at,
-            was_kind: None,
-            phone: earlier.phone,
-            ..later.clone()
-        },
-        // Nobody heard of the former times.
-        ChangeKind::Moved if matches!(earlier.kind, ChangeKind::Planned | ChangeKind::Started) => {
-            Change { kind: earlier.kind, seen_at: earlier.seen_at, ..later.clone() }
-        }
-        // A reminder adds nothing to what is said already.
-        ChangeKind::Reminder if earlier.kind != ChangeKind::Reminder => earlier.clone(),
-        _ => later.clone(),
-    }
-}
-
-/// The services of one incident are one piece of news, unless Apple writes something else about each.
-fn group(changes: &[Change]) -> Vec<News<'_>> {
-    let mut all: Vec<News> = Vec::new();
-    for change in changes {
-        let same = all.iter_mut().find(|news| {
-            change.message_id.is_some()
-                && (news.change.kind, &news.change.outage_kind, news.change.began_at, news.change.ended_at)
-                    == (change.kind, &change.outage_kind, change.began_at, change.ended_at)
-                && phrases::of_apple(news.change) == phrases::of_apple(change)
-        });
-        match same {
-            Some(news) => {
-                news.phone = news.phone.or(change.phone);
-                if !news.services.contains(&change.service.as_str()) {
-                    news.services.push(&change.service);
-                }
-            }
-            None => all.push(News { change, services: services(change), phone: change.phone }),
-        }
-    }
-    // The worst first: a bubble shows its first line. Then backups: there is something to do about them.
-    all.sort_by_key(|news| {
-        let is_backup = news.services.iter().any(|service| ServiceKey::new(service).is_backup());
-        (advice::severity(news.change.kind) != Severity::Alert, !is_backup)
-    });
-    all
 }
 
 #[cfg(test)]

@@ -18,27 +18,27 @@ const EXCERPT_MAX_CHARS: usize = 160;
 
 /// The maximum age of a statement in the present tense.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
-/// What a phone said longer ago may not be so any more: it was out of reach since.
-const SAID_LATELY: SignedDuration = SignedDuration::from_hours(2);
+/// The maximum age of a phone's data without its time. An older reading may be outdated.
+const READ_LATELY: SignedDuration = SignedDuration::from_hours(2);
 const TEST: &str = "This is a test. Nothing is wrong. Messages about outages will arrive here.";
 
-/// What is known, in a few sentences that begin with who says so; times in the reader's zone.
-pub fn details(news: &News, said: &RenderContext) -> String {
-    let (change, backup) = (news.change, last_backup(news, said));
+/// Returns all that is known in a few sentences, with times in the reader's zone.
+pub fn details(news: &News, ctx: &RenderContext) -> String {
+    let (change, backup) = (news.change, last_backup(news, ctx));
     match change.kind {
         ChangeKind::Began | ChangeKind::Reopened | ChangeKind::Worsened | ChangeKind::Eased => {
-            join(&[&summary(change, said), &quoted(change), &sights(change, said), &backup])
+            join(&[&summary(change, ctx), &quoted(change), &poll_times(change, ctx), &backup])
         }
-        ChangeKind::Ended => join(&[&summary(change, said), &sights(change, said), &backup]),
-        ChangeKind::Missed => join(&[&summary(change, said), &affected(change), &quoted(change), &backup]),
-        ChangeKind::Withdrawn => join(&[&summary(change, said), &backup]),
+        ChangeKind::Ended => join(&[&summary(change, ctx), &poll_times(change, ctx), &backup]),
+        ChangeKind::Missed => join(&[&summary(change, ctx), &affected(change), &quoted(change), &backup]),
+        ChangeKind::Withdrawn => join(&[&summary(change, ctx), &backup]),
         ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Moved
         | ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
-        | ChangeKind::Reminder => join(&[&summary(change, said), &quoted(change)]),
+        | ChangeKind::Reminder => join(&[&summary(change, ctx), &quoted(change)]),
         ChangeKind::Over
         | ChangeKind::Cancelled
         | ChangeKind::Unlisted
@@ -49,42 +49,34 @@ pub fn details(news: &News, said: &RenderContext) -> String {
         | ChangeKind::Liveness
         | ChangeKind::BackupLate
         | ChangeKind::BackupOff
-        | ChangeKind::Test => summary(change, said),
+        | ChangeKind::Test => summary(change, ctx),
     }
 }
 
-/// The start of the details, as much as a bubble has room for: who says what, since when.
-pub fn summary(change: &Change, said: &RenderContext) -> String {
-    let at = |time: Timestamp| when(time, said.now, said.zone);
+/// Returns the first sentences of the details, short enough for a bubble.
+pub fn summary(change: &Change, ctx: &RenderContext) -> String {
+    let at = |time: Timestamp| when(time, ctx.now, ctx.zone);
     match change.kind {
-        ChangeKind::Began => join(&[&reported(change, "", said), &affected(change)]),
-        ChangeKind::Reopened => join(&[&reported(change, " again", said), &affected(change)]),
+        ChangeKind::Began => join(&[&reported(change, "", ctx), &affected(change)]),
+        ChangeKind::Reopened => join(&[&reported(change, " again", ctx), &affected(change)]),
         ChangeKind::Worsened | ChangeKind::Eased => join(&[
             &format!("Apple now reports {}.", problem(change)),
-            &began(change, said),
+            &began(change, ctx),
             &affected(change),
         ]),
-        ChangeKind::Ended => join(&["Apple says it is fixed.", &whole(change, said)]),
-        ChangeKind::Missed => join(&[&whole(change, said), &posted(change, said)]),
-        ChangeKind::Readable => whole(change, said),
-        ChangeKind::Withdrawn => {
-            let unlisted = format!("Not listed since {}.", at(change.seen_at));
-            let (what, how) = match is_maintenance(change) {
-                true => ("maintenance", "over"),
-                false => ("problem", "fixed"),
-            };
-            let open = format!("Apple no longer lists the {what} and does not say whether it is {how}.");
-            join(&[&open, &began(change, said), &unlisted])
-        }
+        ChangeKind::Ended => join(&["Apple says it is fixed.", &span_sentence(change, ctx)]),
+        ChangeKind::Missed => join(&[&span_sentence(change, ctx), &posted(change, ctx)]),
+        ChangeKind::Readable => span_sentence(change, ctx),
+        ChangeKind::Withdrawn => withdrawn(change, ctx),
         ChangeKind::Planned
         | ChangeKind::Started
         | ChangeKind::Over
         | ChangeKind::Revised
         | ChangeKind::Corrected
-        | ChangeKind::Noted => whole(change, said),
-        ChangeKind::Moved => sentence(&format!("now {}", span(change, said))),
+        | ChangeKind::Noted => span_sentence(change, ctx),
+        ChangeKind::Moved => sentence(&format!("now {}", span(change, ctx))),
         ChangeKind::Cancelled => {
-            let planned = sentence(&format!("it was planned {}", span(change, said)));
+            let planned = sentence(&format!("it was planned {}", span(change, ctx)));
             join(&[&planned, &format!("Apple dropped it at {}.", at(change.seen_at))])
         }
         ChangeKind::Unlisted if !change.near.is_empty() => format!(
@@ -113,9 +105,9 @@ pub fn summary(change: &Change, said: &RenderContext) -> String {
         ChangeKind::HistoryLost => {
             format!("The database was damaged. The damaged file was kept as {}.", change.message)
         }
-        ChangeKind::Reminder => join(&[&so_far(change, said), &affected(change)]),
-        ChangeKind::Liveness => liveness(change, said),
-        ChangeKind::BackupLate => late(change, said),
+        ChangeKind::Reminder => join(&[&so_far(change, ctx), &affected(change)]),
+        ChangeKind::Liveness => liveness(change, ctx),
+        ChangeKind::BackupLate => late(change, ctx),
         ChangeKind::BackupOff => {
             let off = "iCloud Backup is switched off on your iPhone";
             match change.began_at {
@@ -127,31 +119,38 @@ pub fn summary(change: &Change, said: &RenderContext) -> String {
     }
 }
 
-/// The times alone, where there is no room for more.
-pub fn times(news: &News, said: &RenderContext) -> String {
+fn withdrawn(change: &Change, ctx: &RenderContext) -> String {
+    let (what, how) = if is_maintenance(change) { ("maintenance", "over") } else { ("problem", "fixed") };
+    let open = format!("Apple no longer lists the {what} and does not say whether it is {how}.");
+    let unlisted = format!("Not listed since {}.", when(change.seen_at, ctx.now, ctx.zone));
+    join(&[&open, &began(change, ctx), &unlisted])
+}
+
+/// Returns the times alone, for one-line news.
+pub fn times(news: &News, ctx: &RenderContext) -> String {
     let change = news.change;
     match (change.kind, change.began_at) {
         (ChangeKind::Withdrawn, _) => {
-            format!("Not listed since {}.", when(change.seen_at, said.now, said.zone))
+            format!("Not listed since {}.", when(change.seen_at, ctx.now, ctx.zone))
         }
-        (kind, Some(_)) if is_over(kind) || is_maintenance(change) => whole(change, said),
-        (_, Some(began)) => since_words(began, said),
-        (_, None) => format!("Seen at {}.", when(change.seen_at, said.now, said.zone)),
+        (kind, Some(_)) if is_over(kind) || is_maintenance(change) => span_sentence(change, ctx),
+        (_, Some(began)) => since_words(began, ctx),
+        (_, None) => format!("Seen at {}.", when(change.seen_at, ctx.now, ctx.zone)),
     }
 }
 
-/// Why a message comes late.
-pub fn held_back(since: Timestamp, said: &RenderContext) -> String {
-    format!("Held back since {}.", when(since, said.now, said.zone))
+/// Returns the reason why a message is late.
+pub fn held_back(since: Timestamp, ctx: &RenderContext) -> String {
+    format!("Held back since {}.", when(since, ctx.now, ctx.zone))
 }
 
-/// `Still down: Photos since 08:15, App Store.`, a line for each such label.
-pub fn still_going_on(lasting: &[&Outage], said: &RenderContext) -> Vec<String> {
+/// Returns `Still down: Photos since 08:15, App Store.`, one line per label.
+pub fn still_ongoing(ongoing: &[&Outage], ctx: &RenderContext) -> Vec<String> {
     let mut lines: Vec<(&str, Vec<String>)> = Vec::new();
-    for outage in lasting {
+    for outage in ongoing {
         let name = match outage.start {
-            Some(start) if start <= said.now => {
-                format!("{} since {}", outage.service, when(start, said.now, said.zone))
+            Some(start) if start <= ctx.now => {
+                format!("{} since {}", outage.service, when(start, ctx.now, ctx.zone))
             }
             Some(_) | None => outage.service.clone(),
         };
@@ -164,13 +163,13 @@ pub fn still_going_on(lasting: &[&Outage], said: &RenderContext) -> Vec<String> 
     lines.into_iter().map(|(label, names)| format!("{label}: {}.", listed(&names))).collect()
 }
 
-/// `Already fixed: Photos at 10:04.`, and in a line of their own those that Apple dropped.
-pub fn already_over(over: &[&Outage], said: &RenderContext) -> Vec<String> {
+/// Returns `Already fixed: Photos at 10:04.`, and a second line for outages that Apple dropped.
+pub fn already_over(over: &[&Outage], ctx: &RenderContext) -> Vec<String> {
     let (mut fixed, mut dropped) = (Vec::new(), Vec::new());
     for outage in over {
         match (outage.end, &outage.phase) {
             (_, Phase::Over(OverBy::Withdrawal)) => dropped.push(outage.service.clone()),
-            (Some(end), _) => fixed.push(format!("{} at {}", outage.service, when(end, said.now, said.zone))),
+            (Some(end), _) => fixed.push(format!("{} at {}", outage.service, when(end, ctx.now, ctx.zone))),
             (None, _) => fixed.push(outage.service.clone()),
         }
     }
@@ -203,14 +202,14 @@ pub fn kind_word(kind: &EventKind) -> String {
 }
 
 /// `Apple reports an outage since 08:15.`
-fn reported(change: &Change, again: &str, said: &RenderContext) -> String {
+fn reported(change: &Change, again: &str, ctx: &RenderContext) -> String {
     let problem = problem(change);
     match change.began_at {
-        Some(began) if began > said.now => {
-            format!("Apple reports {problem}{again}. {}", since_words(began, said))
+        Some(began) if began > ctx.now => {
+            format!("Apple reports {problem}{again}. {}", since_words(began, ctx))
         }
         Some(began) => {
-            let began = when(began, said.now, said.zone);
+            let began = when(began, ctx.now, ctx.zone);
             let comma = if again.is_empty() { "" } else { "," };
             format!("Apple reports {problem}{again}{comma} since {began}.")
         }
@@ -219,17 +218,17 @@ fn reported(change: &Change, again: &str, said: &RenderContext) -> String {
 }
 
 /// `It began at 08:15.`
-fn began(change: &Change, said: &RenderContext) -> String {
+fn began(change: &Change, ctx: &RenderContext) -> String {
     match change.began_at {
-        Some(began) if began > said.now => since_words(began, said),
-        Some(began) => format!("It began at {}.", when(began, said.now, said.zone)),
+        Some(began) if began > ctx.now => since_words(began, ctx),
+        Some(began) => format!("It began at {}.", when(began, ctx.now, ctx.zone)),
         None => "Apple gives no start time.".to_owned(),
     }
 }
 
-/// When a problem that is over was seen first.
-fn posted(change: &Change, said: &RenderContext) -> String {
-    let seen = when(change.seen_at, said.now, said.zone);
+/// Returns when a problem that is over was first seen.
+fn posted(change: &Change, ctx: &RenderContext) -> String {
+    let seen = when(change.seen_at, ctx.now, ctx.zone);
     match change.ended_at.is_none_or(|ended| change.seen_at >= ended) {
         true => format!("First seen at {seen}, after it had ended."),
         false => format!("First listed at {seen}."),
@@ -248,8 +247,8 @@ fn problem(change: &Change) -> String {
     }
 }
 
-/// Apple's text and whom it affects, where [`details`] show them.
-pub fn of_apple(change: &Change) -> (&str, Option<&str>) {
+/// Returns Apple's text and the affected users, as far as [`details`] contains them.
+pub fn apple_text(change: &Change) -> (&str, Option<&str>) {
     match change.kind {
         ChangeKind::Ended | ChangeKind::Withdrawn | ChangeKind::Over | ChangeKind::Cancelled => ("", None),
         _ => (&change.message, change.users_affected.as_deref()),
@@ -278,9 +277,9 @@ fn quotation(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("Apple writes: \u{201c}{text}\u{201d}") }
 }
 
-/// Both times of rule 12, so that nobody has to take our word for when.
-fn sights(change: &Change, said: &RenderContext) -> String {
-    let at = |time| when(time, said.now, said.zone);
+/// Returns the times of the two polls that confirmed the change.
+fn poll_times(change: &Change, ctx: &RenderContext) -> String {
+    let at = |time| when(time, ctx.now, ctx.zone);
     let (seen, confirmed) = (at(change.seen_at), at(change.at));
     if seen == confirmed {
         return format!("Confirmed at {seen}.");
@@ -305,28 +304,28 @@ fn is_over(kind: ChangeKind) -> bool {
     )
 }
 
-/// `from 08:15 to 10:04 (1 h 49 min)`, or as much of it as is known.
-fn span(change: &Change, said: &RenderContext) -> String {
-    time_format::span(change.began_at, change.ended_at, is_over(change.kind), said.now, said.zone)
+/// Returns `from 08:15 to 10:04 (1 h 49 min)`, or the known part of it.
+fn span(change: &Change, ctx: &RenderContext) -> String {
+    time_format::span(change.began_at, change.ended_at, is_over(change.kind), ctx.now, ctx.zone)
 }
 
-/// The span as a sentence.
-fn whole(change: &Change, said: &RenderContext) -> String {
-    sentence(&span(change, said))
+/// Returns the span as a sentence.
+fn span_sentence(change: &Change, ctx: &RenderContext) -> String {
+    sentence(&span(change, ctx))
 }
 
-/// `Since 08:15.`; a start that lies ahead is no "since".
-fn since_words(began: Timestamp, said: &RenderContext) -> String {
-    let at = when(began, said.now, said.zone);
-    if began > said.now { format!("Apple gives {at} as the start time.") } else { format!("Since {at}.") }
+/// Returns `Since 08:15.`, or another sentence for a start in the future.
+fn since_words(began: Timestamp, ctx: &RenderContext) -> String {
+    let at = when(began, ctx.now, ctx.zone);
+    if began > ctx.now { format!("Apple gives {at} as the start time.") } else { format!("Since {at}.") }
 }
 
-/// `Since 08:15 (3 h).`, or `Since 08:15; last confirmed at 11:15.` where that is a while ago.
-fn so_far(change: &Change, said: &RenderContext) -> String {
-    let at = |time| when(time, said.now, said.zone);
+/// Returns `Since 08:15 (3 h).`, or `Since 08:15; last confirmed at 11:15.` if that is no longer fresh.
+fn so_far(change: &Change, ctx: &RenderContext) -> String {
+    let at = |time| when(time, ctx.now, ctx.zone);
     match change.began_at {
-        Some(began) if began > change.at => since_words(began, said),
-        Some(began) if said.now.duration_since(change.at) > FRESH => {
+        Some(began) if began > change.at => since_words(began, ctx),
+        Some(began) if ctx.now.duration_since(change.at) > FRESH => {
             format!("Since {}; last confirmed at {}.", at(began), at(change.at))
         }
         Some(began) => format!("Since {} ({}).", at(began), lasted(began, change.at)),
@@ -334,9 +333,9 @@ fn so_far(change: &Change, said: &RenderContext) -> String {
     }
 }
 
-/// `2,016 polls since Mon 4 May 09:00, the last successful one at 08:55.`
-fn liveness(change: &Change, said: &RenderContext) -> String {
-    let at = |time| when(time, said.now, said.zone);
+/// Returns `2,016 polls since Mon 4 May 09:00, the last successful one at 08:55.`
+fn liveness(change: &Change, ctx: &RenderContext) -> String {
+    let at = |time| when(time, ctx.now, ctx.zone);
     let since = change.began_at.map(|since| format!(" since {}", at(since))).unwrap_or_default();
     let last = match change.ended_at {
         Some(last) => format!("the last successful one at {}", at(last)),
@@ -349,16 +348,16 @@ fn liveness(change: &Change, said: &RenderContext) -> String {
     format!("{polls}{since}, {last}.")
 }
 
-/// `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the one
-/// that lies furthest back; which phone it is a channel need not know.
-pub fn last_backup(news: &News, said: &RenderContext) -> String {
+/// Returns `Your iPhone's last backup: 9 h before it began (Mon 4 May 23:15).` With several phones the
+/// oldest backup, without naming the phone.
+pub fn last_backup(news: &News, ctx: &RenderContext) -> String {
     let Some(LastBackup { at, read_at, phones }) = news.phone else { return String::new() };
-    let time = |time| when(time, said.now, said.zone);
+    let time = |time| when(time, ctx.now, ctx.zone);
     let whose = match phones {
         0 | 1 => "Your iPhone's last backup".to_owned(),
         _ => format!("The oldest of your {phones} iPhones' last backups"),
     };
-    let as_of = match said.now.duration_since(read_at) > SAID_LATELY {
+    let as_of = match ctx.now.duration_since(read_at) > READ_LATELY {
         true => format!(", as of {}", time(read_at)),
         false => String::new(),
     };
@@ -372,10 +371,10 @@ pub fn last_backup(news: &News, said: &RenderContext) -> String {
     format!("{whose}{as_of}: {lies}.")
 }
 
-/// `Last backup: Mon 4 May 23:15. Apple reports no outage.`
-fn late(change: &Change, said: &RenderContext) -> String {
-    let at = |time| when(time, said.now, said.zone);
-    let apple = match said.now.duration_since(change.at) > FRESH {
+/// Returns `Last backup: Mon 4 May 23:15. Apple reports no outage.`
+fn late(change: &Change, ctx: &RenderContext) -> String {
+    let at = |time| when(time, ctx.now, ctx.zone);
+    let apple = match ctx.now.duration_since(change.at) > FRESH {
         true => format!("Apple reported no outage at {}", at(change.at)),
         false => "Apple reports no outage".to_owned(),
     };
@@ -394,6 +393,6 @@ fn sentence(text: &str) -> String {
 }
 
 fn join(sentences: &[&str]) -> String {
-    let spoken: Vec<&str> = sentences.iter().copied().filter(|sentence| !sentence.is_empty()).collect();
-    spoken.join(" ")
+    let present: Vec<&str> = sentences.iter().copied().filter(|sentence| !sentence.is_empty()).collect();
+    present.join(" ")
 }

@@ -1,7 +1,7 @@
 //! Checks the composed messages word for word.
 
 use super::*;
-use crate::model::{Edition, EventKind, FeedId, LastBackup, OverBy};
+use crate::model::{ChangeKind, Edition, EventKind, FeedId, LastBackup, OverBy};
 
 const BACKUP: &str = "iCloud Backup";
 
@@ -39,8 +39,8 @@ fn full(changes: &[Change]) -> Message {
 }
 
 fn composed(changes: &[Change], context: &Context) -> Message {
-    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
-    compose(changes, context, &said)
+    let ctx = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    compose(changes, context, &ctx)
 }
 
 #[track_caller]
@@ -68,7 +68,7 @@ fn a_start_and_an_end() {
 }
 
 #[test]
-fn a_start_and_an_end_that_both_waited_are_one() {
+fn a_pending_start_and_end_become_one_piece_of_news() {
     check(
         &[
             change(ChangeKind::Began, "iCloud Backup"),
@@ -83,7 +83,7 @@ fn a_start_and_an_end_that_both_waited_are_one() {
 
 /// Phones and desktops show about twenty characters.
 #[test]
-fn the_deciding_word_stands_first() {
+fn the_deciding_word_comes_first() {
     let title = |kind, outage_kind: Option<EventKind>| {
         let change = Change { outage_kind, ..change(kind, "iCloud Backup") };
         full(std::slice::from_ref(&change)).title
@@ -139,7 +139,7 @@ fn ten_services_in_one_incident_are_one_message() {
 
 /// In an earlier version the text of the first service was used for all.
 #[test]
-fn services_of_which_apple_writes_something_else_are_news_of_their_own() {
+fn services_with_different_texts_are_separate_news() {
     let about = |service: &str, message: &str, users: &str| Change {
         message: message.to_owned(),
         users_affected: Some(users.to_owned()),
@@ -160,7 +160,7 @@ fn services_of_which_apple_writes_something_else_are_news_of_their_own() {
 }
 
 #[test]
-fn advice_for_a_backup_is_given_wherever_one_is_among_the_services() {
+fn an_incident_with_a_backup_gets_its_advice() {
     let body = full(&[ended("iCloud Account & Sign In"), ended("iCloud Backup")]).body;
     assert!(body.ends_with("Back Up Now."), "{body}");
 }
@@ -170,7 +170,7 @@ fn other(change: Change, message_id: &str, began: &str) -> Change {
 }
 
 #[test]
-fn each_piece_of_news_stands_with_its_own_headline_and_its_own_advice() {
+fn each_piece_of_news_has_its_own_headline_and_advice() {
     let photos = other(change(ChangeKind::Began, "Photos"), "1002", "08:20");
     let photos = Change { outage_kind: Some(EventKind::Issue), ..photos };
     check(
@@ -186,7 +186,7 @@ fn each_piece_of_news_stands_with_its_own_headline_and_its_own_advice() {
 }
 
 #[test]
-fn news_of_one_kind_are_named_in_the_title_and_what_is_true_of_all_is_advised_once() {
+fn news_of_one_kind_shares_title_and_advice() {
     let photos = other(change(ChangeKind::Began, "Photos"), "1002", "08:20");
     let mail = other(change(ChangeKind::Began, "iCloud Mail"), "1003", "08:30");
     let message = full(&[photos, mail]);
@@ -199,7 +199,7 @@ fn news_of_one_kind_are_named_in_the_title_and_what_is_true_of_all_is_advised_on
 }
 
 #[test]
-fn a_long_message_begins_with_what_to_do() {
+fn a_long_message_begins_with_the_advice() {
     let began = |number: u32| {
         let service = format!("Service {number}");
         other(change(ChangeKind::Began, &service), &number.to_string(), &format!("08:{number}"))
@@ -223,7 +223,7 @@ fn a_long_message_begins_with_what_to_do() {
 }
 
 #[test]
-fn a_line_of_a_long_message_says_when_it_was() {
+fn each_line_of_a_long_message_has_times() {
     let missed = |number: u32| {
         let service = format!("Service {number}");
         let change = Change { ended_at: Some(at("09:00")), ..change(ChangeKind::Missed, &service) };
@@ -234,7 +234,7 @@ fn a_line_of_a_long_message_says_when_it_was() {
 }
 
 #[test]
-fn a_bubble_counts_what_it_does_not_name() {
+fn a_bubble_counts_news_that_it_does_not_name() {
     let began = change(ChangeKind::Began, "iCloud Backup");
     let context = Context { form: Form::Compact, more: 1_999, ..Context::default() };
     assert_eq!(composed(&[began], &context).title, "Outage: iCloud Backup and 1,999 more");
@@ -261,7 +261,7 @@ fn outage(service: &str, phase: Phase, end: Option<&str>) -> Outage {
 }
 
 #[test]
-fn a_bubble_says_what_to_do_before_apples_words_and_cuts_those() {
+fn a_bubble_shows_the_advice_before_apples_text_and_shortens_the_text() {
     let text = "Users may be unable to back up. ".repeat(20);
     let began = Change { message: text, ..change(ChangeKind::Began, "iCloud Backup") };
     let message = compact(&[began], &[]);
@@ -283,7 +283,7 @@ fn a_bubble_says_what_to_do_before_apples_words_and_cuts_those() {
 
 /// The README shows bubbles in boxes of line characters.
 #[test]
-fn the_readme_shows_bubbles_as_they_are() {
+fn the_readme_shows_real_bubbles() {
     let began =
         Change { message: "Users may be unable to back up.".to_owned(), ..change(ChangeKind::Began, BACKUP) };
     let missed = Change {
@@ -303,12 +303,12 @@ fn the_readme_shows_bubbles_as_they_are() {
 }
 
 #[test]
-fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
-    let going = outage("Photos", Phase::Ongoing(None), None);
+fn a_bubble_stays_an_alarm_while_an_outage_in_it_is_ongoing() {
+    let ongoing = outage("Photos", Phase::Ongoing(None), None);
     let over = outage("iCloud Mail", Phase::Over(OverBy::Apple), Some("09:50"));
     let gone = outage("Siri", Phase::Over(OverBy::Withdrawal), Some("09:55"));
     let end = [ended("iCloud Backup")];
-    let message = compact(&end, &[going, over.clone(), gone]);
+    let message = compact(&end, &[ongoing, over.clone(), gone]);
     assert_eq!((message.title.as_str(), message.severity), ("Fixed: iCloud Backup", Severity::Alert));
     assert_eq!(
         message.body,
@@ -329,7 +329,7 @@ fn a_bubble_stays_an_alarm_while_something_in_it_goes_on() {
 }
 
 #[test]
-fn a_bubble_about_services_that_fare_differently_has_a_line_for_each() {
+fn a_bubble_with_different_news_has_a_line_for_each() {
     let worse = other(change(ChangeKind::Worsened, "Photos"), "1001", "08:20");
     let message = compact(&[ended("iCloud Backup"), worse], &[]);
     assert_eq!((message.title.as_str(), message.severity), ("Worse: Photos", Severity::Alert));
@@ -346,17 +346,17 @@ fn a_bubble_about_services_that_fare_differently_has_a_line_for_each() {
 /// Checks the sentence about a phone that was read at `read_at` and whose last backup was at `backup`.
 #[track_caller]
 fn check_backup(kind: ChangeKind, ended: Option<&str>, backup: &str, read_at: &str, expected: &str) {
-    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    let ctx = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     let phone = Some(LastBackup { at: backup.parse().expect("a time"), read_at: at(read_at), phones: 1 });
     let change = Change { ended_at: ended.map(at), phone, ..change(kind, "iCloud Backup") };
-    let (body, line) = (full(std::slice::from_ref(&change)).body, line(&change, &said));
+    let (body, line) = (full(std::slice::from_ref(&change)).body, line(&change, &ctx));
     let sentence = format!(" Your iPhone's last backup{expected}.");
     assert!(body.lines().next().expect("details").ends_with(&sentence), "{body}");
     assert!(line.ends_with(&sentence), "{line}");
 }
 
 #[test]
-fn the_last_backup_is_said_beside_the_outage() {
+fn a_message_about_an_outage_names_the_last_backup() {
     use ChangeKind::{Began, Ended, Missed, Reopened, Withdrawn};
     let night = "2026-05-04T23:15:00Z";
     check_backup(Began, None, night, "09:30", ": 9 h before it began (Mon 4 May 23:15)");
@@ -377,7 +377,7 @@ fn the_last_backup_is_said_beside_the_outage() {
 }
 
 #[test]
-fn of_several_phones_the_oldest_backup_is_said_once_for_all_services() {
+fn of_several_phones_the_oldest_backup_is_named_once() {
     let phone = Some(LastBackup { at: at("03:00"), read_at: at("10:00"), phones: 3 });
     let backup = Change { phone, ..change(ChangeKind::Began, "iCloud Backup") };
     let worse = Change { phone: None, ..change(ChangeKind::Worsened, "iCloud Backup") };
@@ -388,10 +388,10 @@ fn of_several_phones_the_oldest_backup_is_said_once_for_all_services() {
 }
 
 #[test]
-fn what_a_change_does_not_know_of_phones_is_not_said() {
-    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+fn a_change_without_a_phone_does_not_mention_one() {
+    let ctx = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
     for kind in ChangeKind::ALL.into_iter().filter(|kind| !kind.is_about_a_phone()) {
-        let text = line(&change(kind, "iCloud Backup"), &said);
+        let text = line(&change(kind, "iCloud Backup"), &ctx);
         assert!(!text.contains("iPhone"), "{kind:?}: {text}");
     }
 }
@@ -440,12 +440,12 @@ fn maintenance(kind: ChangeKind, from: &str, to: Option<&str>) -> Change {
 
 #[track_caller]
 fn check_words(change: &Change, expected: &str) {
-    let said = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
-    assert_eq!(line(change, &said), expected);
+    let ctx = RenderContext { now: at("10:10"), zone: &TimeZone::UTC, is_drill: false };
+    assert_eq!(line(change, &ctx), expected);
 }
 
 #[test]
-fn a_plan_that_is_moved_or_cancelled_says_the_times_that_count() {
+fn a_moved_or_cancelled_plan_has_its_times() {
     check_words(
         &maintenance(ChangeKind::Moved, "20:00", Some("23:30")),
         "Maintenance moved: iCloud Backup. Now from 20:00 to 23:30 (3 h 30 min).",
@@ -477,7 +477,7 @@ fn maintenance_is_called_maintenance() {
 }
 
 #[test]
-fn times_claim_no_more_than_apple_gives() {
+fn times_do_not_claim_more_than_apple_gives() {
     let bare = |kind, began: &str, ended: Option<&str>| Change {
         began_at: Some(at(began)),
         ended_at: ended.map(at),
@@ -511,7 +511,7 @@ fn times_claim_no_more_than_apple_gives() {
 }
 
 #[test]
-fn a_plan_among_other_news_is_not_said_to_go_on() {
+fn a_plan_among_other_news_does_not_read_as_ongoing() {
     let mut changes: Vec<Change> = ["a", "b", "c", "d", "e"].map(ended).to_vec();
     for (index, change) in changes.iter_mut().enumerate() {
         change.message_id = Some(index.to_string());

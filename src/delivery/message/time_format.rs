@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn times_carry_the_date_that_they_need() {
+    fn times_show_as_much_of_the_date_as_needed() {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         let now = at("2026-05-05T12:00:00Z");
         let cases = [
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_ahead_is_no_since() {
+    fn a_start_in_the_future_is_not_a_since() {
         let (now, zone) = (at("2026-05-05T12:00:00Z"), &TimeZone::UTC);
         let end = Some(at("2026-05-05T14:00:00Z"));
         assert_eq!(since(at("2026-05-05T11:00:00Z"), now, zone), "since 11:00 (1 h)");

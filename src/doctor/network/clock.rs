@@ -12,14 +12,14 @@ const PROBLEM_S: u64 = 300;
 const TODO: &str = "Set this computer's clock automatically (date and time settings, or timedatectl set-ntp true). \
                     With a wrong clock, valid certificates look invalid and the times shown here are wrong.";
 
-pub(super) fn judge(clock: Option<&Clock>) -> Finding {
-    let (ahead_s, by) = match clock {
+pub(super) fn diagnose(clock: Option<&Clock>) -> Finding {
+    let (ahead_s, source) = match clock {
         None => return Finding::new(CLOCK, Status::CannotTell, "not checked"),
-        Some(Clock::Unknown(fault)) => {
-            let seen = format!("cannot compare this computer's clock with time.apple.com: {fault}");
+        Some(Clock::Unknown(error)) => {
+            let seen = format!("cannot compare this computer's clock with time.apple.com: {error}");
             return Finding::new(CLOCK, Status::CannotTell, seen);
         }
-        Some(Clock::Measured { ahead_s, by }) => (*ahead_s, *by),
+        Some(Clock::Measured { ahead_s, source }) => (*ahead_s, *source),
     };
     let off_s = ahead_s.unsigned_abs();
     let seen =
@@ -27,9 +27,9 @@ pub(super) fn judge(clock: Option<&Clock>) -> Finding {
     let finding = match off_s {
         PROBLEM_S.. => Finding::new(CLOCK, Status::Problem, seen).blame(Blame::Computer).todo(TODO),
         WARNING_S.. => Finding::new(CLOCK, Status::Warning, seen).blame(Blame::Computer).todo(TODO),
-        _ => Finding::new(CLOCK, Status::Ok, "this computer's clock is right"),
+        _ => Finding::new(CLOCK, Status::Ok, "this computer's clock is correct"),
     };
-    let source = match by {
+    let source = match source {
         ClockSource::TimeServer => "time.apple.com",
         ClockSource::WebPage => "the date of Apple's test page, because time.apple.com did not respond",
     };

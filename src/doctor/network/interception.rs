@@ -7,41 +7,50 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Blame, Finding, Status};
-use super::{Hosts, INTERCEPTION, looks, several};
-use crate::doctor::probe::{AddressFamily, ConnectOutcome, Distrust, HostLook, Papers, Trust};
+use super::{HostReports, INTERCEPTION, host_reports, join_names};
+use crate::doctor::probe::{AddressFamily, CertificateInfo, ConnectOutcome, HostReport, Trust, TrustError};
 
-/// One host alone may be a mistake of somebody's.
-const SAME_UNKNOWN_HOSTS: usize = 2;
+/// One host alone may be misconfigured.
+const SAME_UNKNOWN_HOSTS_MIN: usize = 2;
 
-/// Hosts by the authority that vouches for them.
-type Groups<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+/// Hosts by the authority that issued their certificates.
+type HostsByAuthority<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+/// A host and the certificate that it presented.
+type Presented<'a> = (&'a str, &'a CertificateInfo);
 
-pub(super) fn judge(hosts: Hosts<'_>) -> Finding {
-    let looks = match looks(INTERCEPTION, hosts) {
-        Ok(looks) => looks,
+pub(super) fn diagnose(hosts: HostReports<'_>) -> Finding {
+    let reports = match host_reports(INTERCEPTION, hosts) {
+        Ok(reports) => reports,
         Err(finding) => return *finding,
     };
-    let shown: Vec<(&str, &Papers)> = looks.iter().flat_map(papers).collect();
-    let evidence =
-        shown.iter().map(|(host, papers)| format!("{host}: {} under {}", papers.issuer, papers.top));
-    let evidence: BTreeSet<String> = evidence.collect();
-    finding(&shown).evidence(evidence)
+    let presented: Vec<Presented> = reports.iter().flat_map(certificates).collect();
+    let lines = presented.iter().map(|(host, certificate)| {
+        format!("{host}: {} under {}", certificate.issuer, certificate.top_issuer)
+    });
+    let evidence: BTreeSet<String> = lines.collect();
+    finding(&presented).evidence(evidence)
 }
 
-fn finding(shown: &[(&str, &Papers)]) -> Finding {
-    let local = groups(shown, |papers| papers.trust == Trust::LocalOnly && !papers.names_apple);
-    let unknown = groups(shown, |papers| papers.trust == Trust::Not(Distrust::UnknownIssuer));
-    let same_unknown = unknown.iter().filter(|(_, hosts)| hosts.len() >= SAME_UNKNOWN_HOSTS);
-    let opened: Groups<'_> =
-        local.into_iter().chain(same_unknown.map(|(top, hosts)| (*top, hosts.clone()))).collect();
-    let alike = groups(shown, |papers| papers.trust == Trust::LocalOnly && papers.names_apple);
+fn finding(presented: &[Presented]) -> Finding {
+    let local = by_authority(presented, |certificate| {
+        certificate.trust == Trust::LocalOnly && !certificate.claims_apple
+    });
+    let unknown = by_authority(presented, |certificate| {
+        certificate.trust == Trust::Untrusted(TrustError::UnknownIssuer)
+    });
+    let same_unknown = unknown.iter().filter(|(_, hosts)| hosts.len() >= SAME_UNKNOWN_HOSTS_MIN);
+    let intercepted: HostsByAuthority<'_> =
+        local.into_iter().chain(same_unknown.map(|(issuer, hosts)| (*issuer, hosts.clone()))).collect();
+    let claiming_apple = by_authority(presented, |certificate| {
+        certificate.trust == Trust::LocalOnly && certificate.claims_apple
+    });
     let found = |status, seen: String| Finding::new(INTERCEPTION, status, seen);
-    if !opened.is_empty() {
-        return accusation(&opened);
+    if !intercepted.is_empty() {
+        return interception(&intercepted);
     }
-    if let Some((top, hosts)) = alike.first_key_value() {
+    if let Some((issuer, hosts)) = claiming_apple.first_key_value() {
         let seen = format!(
-            "{}: this computer trusts \"{top}\", which claims to be Apple's and is on no list known to statusd",
+            "{}: this computer trusts \"{issuer}\", which claims to be Apple's but is not on a list that statusd knows",
             names(hosts)
         );
         return found(Status::Warning, seen).blame(Blame::Network).todo(
@@ -49,44 +58,47 @@ fn finding(shown: &[(&str, &Papers)]) -> Finding {
              network's administrator.",
         );
     }
-    if let Some((top, hosts)) = unknown.first_key_value() {
+    if let Some((issuer, hosts)) = unknown.first_key_value() {
         let seen = format!(
-            "{} presents a certificate of the unknown authority \"{top}\"; one host alone proves no interception",
+            "{} presents a certificate of the unknown authority \"{issuer}\"; one host alone proves no interception",
             names(hosts)
         );
         return found(Status::CannotTell, seen);
     }
-    if shown.is_empty() {
+    if presented.is_empty() {
         return found(Status::CannotTell, "no Apple host presented a certificate".to_owned());
     }
     found(Status::Ok, "TLS connections to Apple are not decrypted on the way".to_owned())
 }
 
-fn accusation(opened: &Groups<'_>) -> Finding {
-    let who: Vec<String> = opened.keys().map(|top| format!("\"{top}\"")).collect();
-    let who: Vec<&str> = who.iter().map(String::as_str).collect();
-    let who = several(&who);
-    let hosts: BTreeSet<&str> = opened.values().flatten().copied().collect();
+fn interception(intercepted: &HostsByAuthority<'_>) -> Finding {
+    let issuers: Vec<String> = intercepted.keys().map(|issuer| format!("\"{issuer}\"")).collect();
+    let issuers: Vec<&str> = issuers.iter().map(String::as_str).collect();
+    let issuers = join_names(&issuers);
+    let hosts: BTreeSet<&str> = intercepted.values().flatten().copied().collect();
     Finding::new(
         INTERCEPTION,
         Status::Problem,
-        format!("TLS connections to Apple are decrypted on the way: {who} signs for {}", names(&hosts)),
+        format!(
+            "TLS connections to Apple are decrypted on the way: {issuers} issued certificates for {}",
+            names(&hosts)
+        ),
     )
     .blame(Blame::Network)
     .todo(format!(
         "Apple's services do not work with decryption. Ask the administrator of this network, or of the security \
-         product behind {who}, to exempt Apple's hosts (apple.com, icloud.com, icloud-content.com and their subdomains). \
-         If it is a program on this computer only, phones are not affected."
+         product behind {issuers}, to exempt Apple's hosts (apple.com, icloud.com, icloud-content.com and their subdomains). \
+         If only a program on this computer decrypts the connections, phones are not affected."
     ))
 }
 
 fn names(hosts: &BTreeSet<&str>) -> String {
-    several(&hosts.iter().copied().collect::<Vec<_>>())
+    join_names(&hosts.iter().copied().collect::<Vec<_>>())
 }
 
-fn papers(look: &HostLook) -> impl Iterator<Item = (&str, &Papers)> {
-    [AddressFamily::V4, AddressFamily::V6].into_iter().filter_map(|family| match look.way(family) {
-        ConnectOutcome::Answered { papers, .. } => Some((look.host.name, papers)),
+fn certificates(report: &HostReport) -> impl Iterator<Item = Presented<'_>> {
+    [AddressFamily::V4, AddressFamily::V6].into_iter().filter_map(|family| match report.outcome(family) {
+        ConnectOutcome::TlsEstablished { certificate, .. } => Some((report.host.name, certificate)),
         ConnectOutcome::NoName(_)
         | ConnectOutcome::NoAddress
         | ConnectOutcome::NoConnection { .. }
@@ -94,10 +106,13 @@ fn papers(look: &HostLook) -> impl Iterator<Item = (&str, &Papers)> {
     })
 }
 
-fn groups<'a>(shown: &[(&'a str, &'a Papers)], belongs: impl Fn(&Papers) -> bool) -> Groups<'a> {
-    let mut groups = Groups::new();
-    for (host, papers) in shown.iter().filter(|(_, papers)| belongs(papers)) {
-        groups.entry(papers.top.as_str()).or_default().insert(*host);
+fn by_authority<'a>(
+    presented: &[Presented<'a>],
+    is_match: impl Fn(&CertificateInfo) -> bool,
+) -> HostsByAuthority<'a> {
+    let mut groups = HostsByAuthority::new();
+    for (host, certificate) in presented.iter().filter(|(_, certificate)| is_match(certificate)) {
+        groups.entry(certificate.top_issuer.as_str()).or_default().insert(*host);
     }
     groups
 }

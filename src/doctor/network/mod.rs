@@ -19,8 +19,9 @@ use jiff::Timestamp;
 
 use super::Finding;
 use crate::doctor::probe::{
-    Clock, ClockSource, HostLook, Net, OutsideHost, Portal, PortalPage, ProbeEnvironment, Proxy, Speed,
-    SpeedFault, ask_clock, ask_hosts, ask_outside, ask_portal, ask_proxy, ask_speed,
+    Clock, ClockSource, HostReport, Portal, PortalPage, ProbeConfig, ProbeEnvironment, Proxy, Speed,
+    SpeedError, ThirdParty, measure_clock, measure_speed, probe_hosts, probe_portal, probe_proxy,
+    probe_third_party,
 };
 
 pub const PORTAL: &str = "portal";
@@ -33,98 +34,103 @@ pub const SPEED: &str = "speed";
 /// The checks of this module, in display order.
 pub const IDS: [&str; 7] = [PORTAL, HOSTS, IPV6, INTERCEPTION, PROXY, CLOCK, SPEED];
 
-/// Names in a line before "and … more".
-const NAMED_MAX: usize = 3;
+/// The most names in a line; the rest is "and … more".
+const NAMES_MAX: usize = 3;
 
 /// The collected data. `None`: not requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkReport {
     pub portal: Option<Portal>,
-    /// The error is one line.
-    pub hosts: Option<Result<Vec<HostLook>, String>>,
+    /// Errors are one line.
+    pub hosts: Option<Result<Vec<HostReport>, String>>,
     pub proxy: Option<Proxy>,
     pub clock: Option<Clock>,
-    pub speed: Option<Result<Speed, SpeedFault>>,
-    /// A host that is not Apple's, where none of Apple's can be reached.
-    pub outside: Option<OutsideHost>,
+    pub speed: Option<Result<Speed, SpeedError>>,
+    /// Probed only if no Apple host is reachable.
+    pub third_party: Option<ThirdParty>,
 }
 
-/// Looks at all that the wanted checks need, side by side, within twelve seconds; the speed, where
-/// it is asked for, after that and for as long again, for it fills the line (up to 40 s on macOS).
-/// Ids that are not of [`IDS`] are ignored. `now` is when it is called.
-pub async fn look(
-    net: &Net,
+/// Collects the data for the selected checks in parallel. Ignores ids that are not in [`IDS`]. `now` is the
+/// time of the call.
+///
+/// Takes at most 12 s. A speed test follows, because it saturates the connection: at most 12 s more, or 40 s
+/// on macOS.
+pub async fn collect(
+    config: &ProbeConfig,
     environment: &ProbeEnvironment<'_>,
-    wanted: &BTreeSet<&str>,
+    selected: &BTreeSet<&str>,
     with_speed: bool,
     now: Timestamp,
 ) -> NetworkReport {
-    let net = Arc::new(net.clone());
-    let wants = |ids: &[&str]| ids.iter().any(|id| wanted.contains(id));
+    let config = Arc::new(config.clone());
+    let wants = |ids: &[&str]| ids.iter().any(|id| selected.contains(id));
     let (portal, hosts, proxy, clock) = tokio::join!(
-        // The clock falls back on its date.
-        when(wants(&[PORTAL, CLOCK]), ask_portal(&net, now)),
-        when(wants(&[HOSTS, IPV6, INTERCEPTION, PROXY]), ask_hosts(&net, now)),
-        when(wants(&[PROXY, HOSTS]), ask_proxy(&net, environment)),
-        when(wants(&[CLOCK, HOSTS]), ask_clock(&net, now)),
+        // The date of the test page is the fallback of the clock check.
+        when(wants(&[PORTAL, CLOCK]), probe_portal(&config, now)),
+        when(wants(&[HOSTS, IPV6, INTERCEPTION, PROXY]), probe_hosts(&config, now)),
+        when(wants(&[PROXY, HOSTS]), probe_proxy(&config, environment)),
+        when(wants(&[CLOCK, HOSTS]), measure_clock(&config, now)),
     );
-    let is_cut_off = matches!(&hosts, Some(Ok(looks)) if !looks.iter().any(is_reached));
-    let outside = when(is_cut_off && net.may_ask_outside && wants(&[HOSTS]), ask_outside(&net)).await;
-    let speed = when(with_speed && wants(&[SPEED]), ask_speed(&net)).await;
-    let clock = clock.map(|clock| or_by_page(clock, portal.as_ref()));
-    NetworkReport { portal, hosts, proxy, clock, speed, outside }
+    let is_apple_unreachable = matches!(&hosts, Some(Ok(reports)) if !reports.iter().any(is_reached));
+    let third_party =
+        when(is_apple_unreachable && config.allow_third_party && wants(&[HOSTS]), probe_third_party(&config))
+            .await;
+    let speed = when(with_speed && wants(&[SPEED]), measure_speed(&config)).await;
+    let clock = clock.map(|clock| or_portal_date(clock, portal.as_ref()));
+    NetworkReport { portal, hosts, proxy, clock, speed, third_party }
 }
 
-async fn when<T>(wanted: bool, question: impl Future<Output = T>) -> Option<T> {
-    if wanted { Some(question.await) } else { None }
+async fn when<T>(is_needed: bool, probe: impl Future<Output = T>) -> Option<T> {
+    if is_needed { Some(probe.await) } else { None }
 }
 
-/// Many networks let no question about the time through. A stranger's page says nothing about it.
-fn or_by_page(clock: Clock, portal: Option<&Portal>) -> Clock {
+/// Falls back on the date of Apple's test page, because many networks block NTP. The date of another page
+/// is not used.
+fn or_portal_date(clock: Clock, portal: Option<&Portal>) -> Clock {
     match (&clock, portal) {
         (Clock::Unknown(_), Some(Portal { page: PortalPage::Open, ahead_s: Some(ahead_s) })) => {
-            Clock::Measured { ahead_s: *ahead_s, by: ClockSource::WebPage }
+            Clock::Measured { ahead_s: *ahead_s, source: ClockSource::WebPage }
         }
         _ => clock,
     }
 }
 
-/// One finding for each wanted check, in the order of [`IDS`].
-pub fn judge(looked: &NetworkReport, wanted: &BTreeSet<&str>) -> Vec<Finding> {
+/// Returns one finding for each selected check, in the order of [`IDS`].
+pub fn diagnose(network: &NetworkReport, selected: &BTreeSet<&str>) -> Vec<Finding> {
     let finding = |id: &str| match id {
-        PORTAL => Some(portal::judge(looked.portal.as_ref())),
-        HOSTS => Some(hosts::judge(looked)),
-        IPV6 => Some(ipv6::judge(looked.hosts.as_ref())),
-        INTERCEPTION => Some(interception::judge(looked.hosts.as_ref())),
-        PROXY => Some(proxy::judge(looked.proxy.as_ref(), looked.hosts.as_ref())),
-        CLOCK => Some(clock::judge(looked.clock.as_ref())),
-        SPEED => Some(speed::judge(looked.speed.as_ref())),
+        PORTAL => Some(portal::diagnose(network.portal.as_ref())),
+        HOSTS => Some(hosts::diagnose(network)),
+        IPV6 => Some(ipv6::diagnose(network.hosts.as_ref())),
+        INTERCEPTION => Some(interception::diagnose(network.hosts.as_ref())),
+        PROXY => Some(proxy::diagnose(network.proxy.as_ref(), network.hosts.as_ref())),
+        CLOCK => Some(clock::diagnose(network.clock.as_ref())),
+        SPEED => Some(speed::diagnose(network.speed.as_ref())),
         _ => None,
     };
-    IDS.into_iter().filter(|id| wanted.contains(id)).filter_map(finding).collect()
+    IDS.into_iter().filter(|id| selected.contains(id)).filter_map(finding).collect()
 }
 
-/// What the checks of hosts are given.
-type Hosts<'a> = Option<&'a Result<Vec<HostLook>, String>>;
+/// The data of the checks of hosts.
+type HostReports<'a> = Option<&'a Result<Vec<HostReport>, String>>;
 
-/// The hosts, or the finding that there is nothing to judge.
-fn looks<'a>(id: &'static str, hosts: Hosts<'a>) -> Result<&'a [HostLook], Box<Finding>> {
+/// Returns the reports, or the finding that there are none.
+fn host_reports<'a>(id: &'static str, hosts: HostReports<'a>) -> Result<&'a [HostReport], Box<Finding>> {
     use super::Status::CannotTell;
     match hosts {
-        Some(Ok(looks)) if !looks.is_empty() => Ok(looks),
-        Some(Err(words)) => Err(Box::new(Finding::new(id, CannotTell, words.clone()))),
+        Some(Ok(reports)) if !reports.is_empty() => Ok(reports),
+        Some(Err(error)) => Err(Box::new(Finding::new(id, CannotTell, error.clone()))),
         Some(Ok(_)) | None => Err(Box::new(Finding::new(id, CannotTell, "not checked"))),
     }
 }
 
-/// Works over IPv4 or IPv6: a phone takes what works.
-fn is_reached(look: &HostLook) -> bool {
-    look.v4.is_good() || look.v6.is_good()
+/// Returns whether the host works over IPv4 or IPv6, because a phone uses either.
+fn is_reached(report: &HostReport) -> bool {
+    report.v4.is_good() || report.v6.is_good()
 }
 
-/// "a, b, c and 4 more".
-fn several(names: &[&str]) -> String {
-    let (named, rest) = names.split_at(names.len().min(NAMED_MAX));
+/// Returns "a, b, c and 4 more".
+fn join_names(names: &[&str]) -> String {
+    let (named, rest) = names.split_at(names.len().min(NAMES_MAX));
     match (named, rest.len()) {
         ([], _) => String::new(),
         ([one], 0) => (*one).to_owned(),

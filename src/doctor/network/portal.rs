@@ -5,31 +5,31 @@
 use super::super::{Blame, Finding, Status};
 use super::PORTAL;
 use crate::doctor::guide::GuideStep;
-use crate::doctor::probe::{Portal, PortalPage, Stranger};
+use crate::doctor::probe::{ForeignResponse, Portal, PortalPage};
 
 const LOG_IN: &str = "Log in to this network: open any page in a browser, on the phone as well. A phone on this network \
                       cannot back up before that.";
 
-pub(super) fn judge(portal: Option<&Portal>) -> Finding {
+pub(super) fn diagnose(portal: Option<&Portal>) -> Finding {
     let found = |status, seen: String| Finding::new(PORTAL, status, seen);
     match portal.map(|portal| &portal.page) {
         None => found(Status::CannotTell, "not checked".to_owned()),
         Some(PortalPage::Open) => {
             found(Status::Ok, "no login page: Apple's test page was received".to_owned())
         }
-        Some(PortalPage::Captive(stranger)) => found(Status::Problem, words(stranger))
+        Some(PortalPage::Captive(response)) => found(Status::Problem, captive_text(response))
             .blame(Blame::Network)
             .todo(LOG_IN)
             .step(GuideStep::WifiAndPower)
-            .evidence([format!("requested Apple's test page, received status {}", stranger.status)]),
-        Some(PortalPage::Unreachable(fault)) => {
-            found(Status::CannotTell, format!("cannot reach Apple's test page: {fault}"))
+            .evidence([format!("requested Apple's test page, received status {}", response.status)]),
+        Some(PortalPage::Unreachable(error)) => {
+            found(Status::CannotTell, format!("cannot reach Apple's test page: {error}"))
         }
     }
 }
 
-fn words(stranger: &Stranger) -> String {
-    match &stranger.host {
+fn captive_text(response: &ForeignResponse) -> String {
+    match &response.host {
         Some(host) => {
             format!("this network redirects to a page of its own, at {host}, and requires a login")
         }

@@ -4,28 +4,28 @@
 
 use super::super::{Blame, Finding, Status};
 use super::SPEED;
-use crate::doctor::probe::{Speed, SpeedFault};
+use crate::doctor::probe::{Speed, SpeedError};
 
 /// Below this speed, a first backup of tens of gigabytes takes days.
 const SLOW_BITS_PER_S: u64 = 1_000_000;
 const GIGABYTE_BITS: u64 = 8_000_000_000;
-const TODO: &str = "Leave the phone on power and on this Wi-Fi for some nights, or take it to a faster one for the first \
-                    backup; the ones after it are small. It was measured from this computer: close to the router a \
-                    phone may do better.";
+const TODO: &str = "Leave the phone on power and on this Wi-Fi for several nights, or use a faster network for the first \
+                    backup; later backups are small. The speed was measured from this computer; a phone close to the \
+                    router may be faster.";
 
-pub(super) fn judge(speed: Option<&Result<Speed, SpeedFault>>) -> Finding {
+pub(super) fn diagnose(speed: Option<&Result<Speed, SpeedError>>) -> Finding {
     match speed {
         None => Finding::new(
             SPEED,
             Status::Skipped,
-            "not measured; --speed measures it, with several seconds of full load",
+            "not measured; --speed measures it, with several seconds at full load",
         ),
         Some(Ok(speed)) => measured(speed),
-        Some(Err(SpeedFault::SlowerThan { bits_per_s })) => {
+        Some(Err(SpeedError::SlowerThan { bits_per_s })) => {
             slow(format!("uploads are slower than {}: a first backup takes days", rate(*bits_per_s)))
         }
-        Some(Err(fault)) => {
-            Finding::new(SPEED, Status::CannotTell, format!("cannot measure the upload: {fault}"))
+        Some(Err(error)) => {
+            Finding::new(SPEED, Status::CannotTell, format!("cannot measure the upload speed: {error}"))
         }
     }
 }
@@ -34,7 +34,7 @@ fn measured(speed: &Speed) -> Finding {
     let upload = speed.upload_bits_per_s;
     let seen = format!("uploads at {} from this computer: 1 GB takes {}", rate(upload), how_long(upload));
     let finding = if upload < SLOW_BITS_PER_S {
-        slow(format!("{seen}, a first backup days"))
+        slow(format!("{seen}, a first backup takes days"))
     } else {
         Finding::new(SPEED, Status::Ok, seen)
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::doctor::probe::{
-    ConnectFault, ConnectOutcome, Distrust, HOSTS as APPLES, NameFault, Papers, Place, ProxyFault, SetProxy,
-    Stranger, TimeFault, TlsFault, Trust, WebFault,
+    CertificateInfo, ClockError, ConnectError, ConnectOutcome, Endpoint, ForeignResponse, HOSTS as APPLES,
+    HttpError, ProxyConnectError, ResolveError, SetProxy, TlsError, Trust, TrustError,
 };
 use crate::doctor::{Blame, Status};
 use crate::proxy::Proxies;
@@ -14,58 +14,63 @@ use crate::proxy::Proxies;
 const NETWORK: Option<Blame> = Some(Blame::Network);
 const COMPUTER: Option<Blame> = Some(Blame::Computer);
 
-fn at(host: usize) -> Place {
-    Place { address: IpAddr::from([192, 0, 2, 1]), port: APPLES[host].ports[0] }
+fn endpoint(host: usize) -> Endpoint {
+    Endpoint { address: IpAddr::from([192, 0, 2, 1]), port: APPLES[host].ports[0] }
 }
 
-fn answered(trust: Trust) -> ConnectOutcome {
-    by("Apple Public CA", false, trust)
+fn established(trust: Trust) -> ConnectOutcome {
+    established_by("Apple Public CA", false, trust)
 }
 
-fn by(top: &str, names_apple: bool, trust: Trust) -> ConnectOutcome {
-    let papers = Papers { issuer: "some issuer".to_owned(), top: top.to_owned(), names_apple, trust };
-    ConnectOutcome::Answered {
-        at: at(0),
-        connected: Duration::from_millis(12),
-        secured: Duration::from_millis(30),
-        papers,
+fn established_by(top_issuer: &str, claims_apple: bool, trust: Trust) -> ConnectOutcome {
+    let certificate = CertificateInfo {
+        issuer: "some issuer".to_owned(),
+        top_issuer: top_issuer.to_owned(),
+        claims_apple,
+        trust,
+    };
+    ConnectOutcome::TlsEstablished {
+        endpoint: endpoint(0),
+        connect_time: Duration::from_millis(12),
+        tls_time: Duration::from_millis(30),
+        certificate,
     }
 }
 
-fn unknown(top: &str) -> ConnectOutcome {
-    by(top, false, Trust::Not(Distrust::UnknownIssuer))
+fn unknown(top_issuer: &str) -> ConnectOutcome {
+    established_by(top_issuer, false, Trust::Untrusted(TrustError::UnknownIssuer))
 }
 
-fn unconnected(fault: ConnectFault) -> ConnectOutcome {
-    ConnectOutcome::NoConnection { at: at(0), fault }
+fn unconnected(error: ConnectError) -> ConnectOutcome {
+    ConnectOutcome::NoConnection { endpoint: endpoint(0), error }
 }
 
-fn timeout() -> ConnectFault {
-    ConnectFault::Timeout { after: Duration::from_secs(4) }
+fn timeout() -> ConnectError {
+    ConnectError::Timeout { after: Duration::from_secs(4) }
 }
 
-/// All hosts good over IPv4 and without IPv6, but for what `change` says.
-fn looks(change: impl Fn(&str) -> Option<(ConnectOutcome, ConnectOutcome)>) -> NetworkReport {
-    let look = |host: &'static crate::doctor::probe::Host| {
-        let (v4, v6) = change(host.name).unwrap_or((answered(Trust::Public), ConnectOutcome::NoAddress));
-        HostLook { host, v4, v6 }
+/// All hosts work over IPv4 and have no IPv6, except where `change` returns other outcomes.
+fn network_with(change: impl Fn(&str) -> Option<(ConnectOutcome, ConnectOutcome)>) -> NetworkReport {
+    let report = |host: &'static crate::doctor::probe::Host| {
+        let (v4, v6) = change(host.name).unwrap_or((established(Trust::Public), ConnectOutcome::NoAddress));
+        HostReport { host, v4, v6 }
     };
-    NetworkReport { hosts: Some(Ok(APPLES.iter().map(look).collect())), ..NetworkReport::default() }
+    NetworkReport { hosts: Some(Ok(APPLES.iter().map(report).collect())), ..NetworkReport::default() }
 }
 
 fn all(v4: &ConnectOutcome, v6: &ConnectOutcome) -> NetworkReport {
-    looks(|_| Some((v4.clone(), v6.clone())))
+    network_with(|_| Some((v4.clone(), v6.clone())))
 }
 
-fn proxied(looked: NetworkReport, reached: Result<Duration, ProxyFault>) -> NetworkReport {
+fn proxied(network: NetworkReport, reached: Result<Duration, ProxyConnectError>) -> NetworkReport {
     let proxy =
         SetProxy { variable: "HTTPS_PROXY", address: "proxy.example:3128".to_owned(), exempt: None, reached };
-    NetworkReport { proxy: Some(Proxy::Set(proxy)), ..looked }
+    NetworkReport { proxy: Some(Proxy::Set(proxy)), ..network }
 }
 
 #[track_caller]
-fn found(id: &str, looked: &NetworkReport) -> Finding {
-    let mut found = judge(looked, &BTreeSet::from([id]));
+fn found(id: &str, network: &NetworkReport) -> Finding {
+    let mut found = diagnose(network, &BTreeSet::from([id]));
     assert_eq!(found.len(), 1, "{found:?}");
     let finding = found.remove(0);
     assert_eq!(finding.id, id);
@@ -79,58 +84,59 @@ fn found(id: &str, looked: &NetworkReport) -> Finding {
 }
 
 #[track_caller]
-fn check(id: &str, looked: &NetworkReport, status: Status, blame: Option<Blame>, seen: &str) {
-    let finding = found(id, looked);
+fn check(id: &str, network: &NetworkReport, status: Status, blame: Option<Blame>, seen: &str) {
+    let finding = found(id, network);
     assert_eq!((finding.status, finding.blame), (status, blame), "{finding:?}");
     assert!(finding.seen.contains(seen), "{}", finding.seen);
 }
 
 #[test]
-fn one_finding_for_each_wanted_check_and_nothing_seen_is_never_fine() {
-    let nothing = NetworkReport::default();
-    let ids: Vec<&str> = judge(&nothing, &BTreeSet::from(IDS)).iter().map(|finding| finding.id).collect();
+fn each_selected_check_has_one_finding_and_no_data_is_never_ok() {
+    let no_data = NetworkReport::default();
+    let ids: Vec<&str> = diagnose(&no_data, &BTreeSet::from(IDS)).iter().map(|finding| finding.id).collect();
     assert_eq!(ids, IDS);
-    assert!(judge(&nothing, &BTreeSet::from(["phone"])).is_empty());
+    assert!(diagnose(&no_data, &BTreeSet::from(["phone"])).is_empty());
     for id in [PORTAL, HOSTS, IPV6, INTERCEPTION, PROXY, CLOCK] {
-        check(id, &nothing, Status::CannotTell, None, "");
+        check(id, &no_data, Status::CannotTell, None, "");
     }
-    check(SPEED, &nothing, Status::Skipped, None, "--speed");
-    let broken = NetworkReport { hosts: Some(Err("no threads".to_owned())), ..NetworkReport::default() };
+    check(SPEED, &no_data, Status::Skipped, None, "--speed");
+    let failed = NetworkReport { hosts: Some(Err("no threads".to_owned())), ..NetworkReport::default() };
     for id in [HOSTS, IPV6, INTERCEPTION] {
-        check(id, &broken, Status::CannotTell, None, "no threads");
+        check(id, &failed, Status::CannotTell, None, "no threads");
     }
 }
 
 #[test]
 fn portal() {
     #[track_caller]
-    fn sees(page: PortalPage, status: Status, blame: Option<Blame>, seen: &str) {
-        let looked =
+    fn finds(page: PortalPage, status: Status, blame: Option<Blame>, seen: &str) {
+        let network =
             NetworkReport { portal: Some(Portal { page, ahead_s: None }), ..NetworkReport::default() };
-        check(PORTAL, &looked, status, blame, seen);
+        check(PORTAL, &network, status, blame, seen);
     }
-    let captive =
-        |host: Option<&str>| PortalPage::Captive(Stranger { status: 302, host: host.map(str::to_owned) });
-    sees(PortalPage::Open, Status::Ok, None, "was received");
-    sees(captive(Some("login.example")), Status::Problem, NETWORK, "login.example");
-    sees(captive(None), Status::Problem, NETWORK, "requires a login");
-    sees(PortalPage::Unreachable(WebFault::CutOff), Status::CannotTell, None, "connection closed");
+    let captive = |host: Option<&str>| {
+        PortalPage::Captive(ForeignResponse { status: 302, host: host.map(str::to_owned) })
+    };
+    finds(PortalPage::Open, Status::Ok, None, "was received");
+    finds(captive(Some("login.example")), Status::Problem, NETWORK, "login.example");
+    finds(captive(None), Status::Problem, NETWORK, "requires a login");
+    finds(PortalPage::Unreachable(HttpError::CutOff), Status::CannotTell, None, "connection closed");
 }
 
 #[test]
-fn hosts_that_are_all_reached() {
-    check(HOSTS, &looks(|_| None), Status::Ok, None, "all 10 Apple hosts");
-    check(HOSTS, &all(&answered(Trust::Apple), &ConnectOutcome::NoAddress), Status::Ok, None, "");
-    // Interception is another check.
-    check(HOSTS, &all(&answered(Trust::LocalOnly), &ConnectOutcome::NoAddress), Status::Ok, None, "");
-    // Either family will do.
-    check(HOSTS, &all(&unconnected(timeout()), &answered(Trust::Public)), Status::Ok, None, "");
-    let evidence = found(HOSTS, &looks(|_| None)).evidence;
+fn all_hosts_are_reached() {
+    check(HOSTS, &network_with(|_| None), Status::Ok, None, "all 10 Apple hosts");
+    check(HOSTS, &all(&established(Trust::Apple), &ConnectOutcome::NoAddress), Status::Ok, None, "");
+    // Another check reports interception.
+    check(HOSTS, &all(&established(Trust::LocalOnly), &ConnectOutcome::NoAddress), Status::Ok, None, "");
+    // One address family is enough.
+    check(HOSTS, &all(&unconnected(timeout()), &established(Trust::Public)), Status::Ok, None, "");
+    let evidence = found(HOSTS, &network_with(|_| None)).evidence;
     assert_eq!(evidence.len(), 20);
     assert_eq!(
         evidence[0],
-        "setup.icloud.com IPv4: 192.0.2.1 port 443, connected in 12 ms, secured in 30 ms, signed by some issuer \
-         under Apple Public CA, publicly trusted"
+        "setup.icloud.com IPv4: 192.0.2.1 port 443, connected in 12 ms, TLS handshake in 30 ms, certificate \
+         issued by some issuer under Apple Public CA, publicly trusted"
     );
     assert_eq!(evidence[1], "setup.icloud.com IPv6: no address");
     // The endpoint in this table has port 443; the preferred port of this host is 5223.
@@ -138,39 +144,43 @@ fn hosts_that_are_all_reached() {
 }
 
 #[test]
-fn hosts_of_which_none_is_reached() {
-    let none = |way: ConnectOutcome| all(&way, &ConnectOutcome::NoAddress);
+fn no_host_is_reached() {
+    let none = |outcome: ConnectOutcome| all(&outcome, &ConnectOutcome::NoAddress);
     let seen = "none of 10 Apple hosts can be reached from this computer: no connection within 4 s";
     check(HOSTS, &none(unconnected(timeout())), Status::Problem, NETWORK, seen);
-    let no_route = unconnected(ConnectFault::NoRoute);
+    let no_route = unconnected(ConnectError::NoRoute);
     check(HOSTS, &all(&no_route, &no_route), Status::Problem, NETWORK, "no internet connection");
-    let no_name = ConnectOutcome::NoName(NameFault::NoAnswer);
+    let no_name = ConnectOutcome::NoName(ResolveError::NoAnswer);
     check(HOSTS, &all(&no_name, &no_name), Status::Problem, NETWORK, "the name server does not respond");
-    let blocked = ConnectOutcome::NoName(NameFault::NoSuchName);
+    let blocked = ConnectOutcome::NoName(ResolveError::NoSuchName);
     check(HOSTS, &all(&blocked, &blocked), Status::Problem, NETWORK, "no such name");
     // With one route, the computer is not offline.
     check(HOSTS, &all(&no_route, &unconnected(timeout())), Status::Problem, NETWORK, "none of 10");
-    check(HOSTS, &none(unknown("X")), Status::Problem, NETWORK, "nobody known vouches");
+    check(HOSTS, &none(unknown("X")), Status::Problem, NETWORK, "an unknown authority");
 
-    let behind = proxied(none(unconnected(timeout())), Ok(Duration::ZERO));
-    check(HOSTS, &behind, Status::CannotTell, None, "without this computer's proxy");
-    let fault = ProxyFault::Connect(ConnectFault::Refused);
-    check(HOSTS, &proxied(none(unconnected(timeout())), Err(fault)), Status::Problem, NETWORK, "none of 10");
+    let with_proxy = proxied(none(unconnected(timeout())), Ok(Duration::ZERO));
+    check(HOSTS, &with_proxy, Status::CannotTell, None, "without this computer's proxy");
+    let error = ProxyConnectError::Connect(ConnectError::Refused);
+    check(HOSTS, &proxied(none(unconnected(timeout())), Err(error)), Status::Problem, NETWORK, "none of 10");
 }
 
 #[test]
-fn hosts_of_which_some_are_reached() {
-    let only = |name: &'static str, way: ConnectOutcome| {
-        looks(move |host| (host == name).then(|| (way.clone(), ConnectOutcome::NoAddress)))
+fn some_hosts_are_reached() {
+    let only = |name: &'static str, outcome: ConnectOutcome| {
+        network_with(move |host| (host == name).then(|| (outcome.clone(), ConnectOutcome::NoAddress)))
     };
     check(
         HOSTS,
-        &only("gateway.icloud.com", unconnected(ConnectFault::Refused)),
+        &only("gateway.icloud.com", unconnected(ConnectError::Refused)),
         Status::Problem,
         NETWORK,
         "1 of 10 Apple hosts cannot be reached from this computer: gateway.icloud.com (for backups), connection refused",
     );
-    let cut = ConnectOutcome::NoTls { at: at(0), connected: Duration::ZERO, fault: TlsFault::CutOff };
+    let cut = ConnectOutcome::NoTls {
+        endpoint: endpoint(0),
+        connect_time: Duration::ZERO,
+        error: TlsError::CutOff,
+    };
     check(
         HOSTS,
         &only("gsa.apple.com", cut),
@@ -183,27 +193,28 @@ fn hosts_of_which_some_are_reached() {
         &only("gdmf.apple.com", unknown("X")),
         Status::Warning,
         NETWORK,
-        "gdmf.apple.com, nobody known",
+        "gdmf.apple.com, the certificate was issued by an unknown authority",
     );
-    let icloud =
-        looks(|host| host.contains("icloud").then(|| (unconnected(timeout()), ConnectOutcome::NoAddress)));
+    let icloud = network_with(|host| {
+        host.contains("icloud").then(|| (unconnected(timeout()), ConnectOutcome::NoAddress))
+    });
     check(HOSTS, &icloud, Status::Problem, NETWORK, "5 of 10");
     check(HOSTS, &icloud, Status::Problem, NETWORK, "; 2 less important");
 }
 
 #[test]
-fn certificates_that_a_wrong_clock_makes_bad() {
-    let expired = all(&answered(Trust::Not(Distrust::Expired)), &ConnectOutcome::NoAddress);
-    let with_clock = |looked: &NetworkReport, ahead_s| {
-        let clock = Clock::Measured { ahead_s, by: ClockSource::TimeServer };
-        NetworkReport { clock: Some(clock), ..looked.clone() }
+fn a_wrong_clock_makes_certificates_look_invalid() {
+    let expired = all(&established(Trust::Untrusted(TrustError::Expired)), &ConnectOutcome::NoAddress);
+    let with_clock = |network: &NetworkReport, ahead_s| {
+        let clock = Clock::Measured { ahead_s, source: ClockSource::TimeServer };
+        NetworkReport { clock: Some(clock), ..network.clone() }
     };
     check(HOSTS, &expired, Status::Problem, COMPUTER, "has expired");
     check(HOSTS, &with_clock(&expired, 40_000_000), Status::Problem, COMPUTER, "has expired");
     check(HOSTS, &with_clock(&expired, -2), Status::Problem, NETWORK, "has expired");
-    // One alone is somebody's mistake.
-    let one = looks(|host| {
-        let early = answered(Trust::Not(Distrust::NotYetValid));
+    // One host alone may be misconfigured.
+    let one = network_with(|host| {
+        let early = established(Trust::Untrusted(TrustError::NotYetValid));
         (host == "setup.icloud.com").then_some((early, ConnectOutcome::NoAddress))
     });
     check(HOSTS, &one, Status::Problem, NETWORK, "not valid yet");
@@ -212,119 +223,156 @@ fn certificates_that_a_wrong_clock_makes_bad() {
 
 #[test]
 fn ipv6() {
-    let good = || answered(Trust::Public);
+    let good = || established(Trust::Public);
     check(IPV6, &all(&good(), &good()), Status::Ok, None, "IPv6 and IPv4 work");
-    check(IPV6, &all(&good(), &ConnectOutcome::NoAddress), Status::Ok, None, "no IPv6 here; IPv4 is enough");
-    check(IPV6, &all(&good(), &unconnected(ConnectFault::NoRoute)), Status::Ok, None, "no IPv6 here");
+    check(
+        IPV6,
+        &all(&good(), &ConnectOutcome::NoAddress),
+        Status::Ok,
+        None,
+        "no IPv6 on this network; IPv4 is enough",
+    );
+    check(
+        IPV6,
+        &all(&good(), &unconnected(ConnectError::NoRoute)),
+        Status::Ok,
+        None,
+        "no IPv6 on this network",
+    );
     check(IPV6, &all(&unconnected(timeout()), &good()), Status::Ok, None, "IPv4 does not");
-    check(IPV6, &all(&good(), &unconnected(timeout())), Status::Warning, NETWORK, "IPv6 is broken here");
-    check(IPV6, &all(&good(), &unknown("X")), Status::Warning, NETWORK, "nobody known vouches");
-    let partly = looks(|host| {
-        let v6 = if host == "gsa.apple.com" { unconnected(ConnectFault::Unreachable) } else { good() };
+    check(
+        IPV6,
+        &all(&good(), &unconnected(timeout())),
+        Status::Warning,
+        NETWORK,
+        "IPv6 is broken on this network",
+    );
+    check(IPV6, &all(&good(), &unknown("X")), Status::Warning, NETWORK, "an unknown authority");
+    let partial = network_with(|host| {
+        let v6 = if host == "gsa.apple.com" { unconnected(ConnectError::Unreachable) } else { good() };
         Some((good(), v6))
     });
-    check(IPV6, &partly, Status::Warning, NETWORK, "works only partly here: gsa.apple.com over IPv4 only");
+    check(
+        IPV6,
+        &partial,
+        Status::Warning,
+        NETWORK,
+        "works only in part: gsa.apple.com reachable over IPv4 only",
+    );
     let nothing = unconnected(timeout());
-    check(IPV6, &all(&nothing, &nothing), Status::CannotTell, None, "IPv4 does not work either");
+    check(IPV6, &all(&nothing, &nothing), Status::CannotTell, None, "neither IPv4 nor IPv6 works");
 }
 
 #[test]
 fn interception() {
-    let v4 = |way: ConnectOutcome| all(&way, &ConnectOutcome::NoAddress);
-    check(INTERCEPTION, &looks(|_| None), Status::Ok, None, "not decrypted on the way");
+    let v4 = |outcome: ConnectOutcome| all(&outcome, &ConnectOutcome::NoAddress);
+    check(INTERCEPTION, &network_with(|_| None), Status::Ok, None, "not decrypted on the way");
     // Apple's own private authority.
-    check(INTERCEPTION, &v4(answered(Trust::Apple)), Status::Ok, None, "not decrypted on the way");
-    let local = by("Filter Root (Filter Inc.)", false, Trust::LocalOnly);
+    check(INTERCEPTION, &v4(established(Trust::Apple)), Status::Ok, None, "not decrypted on the way");
+    let local = established_by("Filter Root (Filter Inc.)", false, Trust::LocalOnly);
     check(
         INTERCEPTION,
         &v4(local.clone()),
         Status::Problem,
         NETWORK,
-        "\"Filter Root (Filter Inc.)\" signs for",
+        "\"Filter Root (Filter Inc.)\" issued certificates for",
     );
     let todo = found(INTERCEPTION, &v4(local.clone())).todo.expect("what to do");
     assert!(todo.contains("Filter Root") && todo.contains("exempt"), "{todo}");
-    // One host is enough for what this computer alone trusts; over IPv6 as well.
-    let one = looks(|host| (host == "gsa.apple.com").then(|| (answered(Trust::Public), local.clone())));
-    check(INTERCEPTION, &one, Status::Problem, NETWORK, "signs for gsa.apple.com");
-    // The same unknown one on several hosts, and on one alone, in whatever families.
+    // One host is enough for an authority that only this computer trusts; over IPv6 as well.
+    let one =
+        network_with(|host| (host == "gsa.apple.com").then(|| (established(Trust::Public), local.clone())));
+    check(INTERCEPTION, &one, Status::Problem, NETWORK, "issued certificates for gsa.apple.com");
+    // One unknown authority on several hosts, and on one host alone over both address families.
     check(INTERCEPTION, &v4(unknown("Box")), Status::Problem, NETWORK, "\"Box\"");
-    let one = looks(|host| (host == "gsa.apple.com").then(|| (unknown("Box"), unknown("Box"))));
+    let one = network_with(|host| (host == "gsa.apple.com").then(|| (unknown("Box"), unknown("Box"))));
     check(INTERCEPTION, &one, Status::CannotTell, None, "one host alone");
-    let different = looks(|host| {
+    let different = network_with(|host| {
         let top = format!("Box of {host}");
         host.starts_with('g').then(|| (unknown(&top), ConnectOutcome::NoAddress))
     });
     check(INTERCEPTION, &different, Status::CannotTell, None, "one host alone");
-    // A bad certificate of a known authority is no interception.
-    check(INTERCEPTION, &v4(answered(Trust::Not(Distrust::WrongHost))), Status::Ok, None, "");
-    let alike = by("Apple Root CA - G9 (Apple Inc.)", true, Trust::LocalOnly);
-    check(INTERCEPTION, &v4(alike), Status::Warning, NETWORK, "claims to be Apple's");
+    // An invalid certificate of a known authority is not interception.
+    check(INTERCEPTION, &v4(established(Trust::Untrusted(TrustError::WrongHost))), Status::Ok, None, "");
+    let claims_apple = established_by("Apple Root CA - G9 (Apple Inc.)", true, Trust::LocalOnly);
+    check(INTERCEPTION, &v4(claims_apple), Status::Warning, NETWORK, "claims to be Apple's");
     check(INTERCEPTION, &v4(unconnected(timeout())), Status::CannotTell, None, "no Apple host");
 }
 
 #[test]
 fn proxy() {
     let unreached = || all(&unconnected(timeout()), &ConnectOutcome::NoAddress);
-    let none = NetworkReport { proxy: Some(Proxy::NoneSet), ..looks(|_| None) };
+    let none = NetworkReport { proxy: Some(Proxy::NoneSet), ..network_with(|_| None) };
     check(PROXY, &none, Status::Ok, None, "no proxy is set");
     let set = "proxy.example:3128 in HTTPS_PROXY";
-    check(PROXY, &proxied(looks(|_| None), Ok(Duration::ZERO)), Status::Ok, None, "phones do not use it");
+    check(
+        PROXY,
+        &proxied(network_with(|_| None), Ok(Duration::ZERO)),
+        Status::Ok,
+        None,
+        "phones do not use it",
+    );
     check(PROXY, &proxied(unreached(), Ok(Duration::ZERO)), Status::Warning, NETWORK, set);
-    let refused = || Err(ProxyFault::Connect(ConnectFault::Refused));
-    check(PROXY, &proxied(looks(|_| None), refused()), Status::Warning, COMPUTER, "connection refused");
-    let broken = Proxies::read(&|name| (name == "https_proxy").then(|| "::::".to_owned())).faults.remove(0);
-    let broken = NetworkReport { proxy: Some(Proxy::Unusable(broken)), ..unreached() };
-    check(PROXY, &broken, Status::Warning, COMPUTER, "invalid https_proxy: expected an address");
+    let refused = || Err(ProxyConnectError::Connect(ConnectError::Refused));
+    check(
+        PROXY,
+        &proxied(network_with(|_| None), refused()),
+        Status::Warning,
+        COMPUTER,
+        "connection refused",
+    );
+    let invalid = Proxies::read(&|name| (name == "https_proxy").then(|| "::::".to_owned())).errors.remove(0);
+    let invalid = NetworkReport { proxy: Some(Proxy::Invalid(invalid)), ..unreached() };
+    check(PROXY, &invalid, Status::Warning, COMPUTER, "invalid https_proxy: expected an address");
 }
 
 #[test]
 fn clock() {
     #[track_caller]
-    fn sees(ahead_s: i64, status: Status, blame: Option<Blame>, seen: &str) {
-        let clock = Clock::Measured { ahead_s, by: ClockSource::TimeServer };
+    fn finds(ahead_s: i64, status: Status, blame: Option<Blame>, seen: &str) {
+        let clock = Clock::Measured { ahead_s, source: ClockSource::TimeServer };
         check(CLOCK, &NetworkReport { clock: Some(clock), ..NetworkReport::default() }, status, blame, seen);
     }
-    sees(0, Status::Ok, None, "right");
-    sees(-29, Status::Ok, None, "right");
-    sees(30, Status::Warning, COMPUTER, "30 s ahead");
-    sees(-299, Status::Warning, COMPUTER, "4 min behind");
-    sees(-300, Status::Problem, COMPUTER, "5 min behind");
-    sees(10_800, Status::Problem, COMPUTER, "3 h ahead");
-    sees(i64::MIN, Status::Problem, COMPUTER, "days behind");
-    let silent = Clock::Unknown(TimeFault::Silent { after: Duration::from_secs(4) });
-    let looked = NetworkReport { clock: Some(silent.clone()), ..NetworkReport::default() };
-    check(CLOCK, &looked, Status::CannotTell, None, "no answer within 4 s");
+    finds(0, Status::Ok, None, "correct");
+    finds(-29, Status::Ok, None, "correct");
+    finds(30, Status::Warning, COMPUTER, "30 s ahead");
+    finds(-299, Status::Warning, COMPUTER, "4 min behind");
+    finds(-300, Status::Problem, COMPUTER, "5 min behind");
+    finds(10_800, Status::Problem, COMPUTER, "3 h ahead");
+    finds(i64::MIN, Status::Problem, COMPUTER, "days behind");
+    let unknown = Clock::Unknown(ClockError::Timeout { after: Duration::from_secs(4) });
+    let network = NetworkReport { clock: Some(unknown.clone()), ..NetworkReport::default() };
+    check(CLOCK, &network, Status::CannotTell, None, "no response within 4 s");
 
-    let open = |page| Portal { page, ahead_s: Some(600) };
-    let by_page = Clock::Measured { ahead_s: 600, by: ClockSource::WebPage };
-    assert_eq!(or_by_page(silent.clone(), Some(&open(PortalPage::Open))), by_page);
-    let captive = PortalPage::Captive(Stranger { status: 200, host: None });
-    assert_eq!(or_by_page(silent.clone(), Some(&open(captive))), silent);
-    let measured = Clock::Measured { ahead_s: 1, by: ClockSource::TimeServer };
-    assert_eq!(or_by_page(measured.clone(), Some(&open(PortalPage::Open))), measured);
+    let portal = |page| Portal { page, ahead_s: Some(600) };
+    let by_page = Clock::Measured { ahead_s: 600, source: ClockSource::WebPage };
+    assert_eq!(or_portal_date(unknown.clone(), Some(&portal(PortalPage::Open))), by_page);
+    let captive = PortalPage::Captive(ForeignResponse { status: 200, host: None });
+    assert_eq!(or_portal_date(unknown.clone(), Some(&portal(captive))), unknown);
+    let measured = Clock::Measured { ahead_s: 1, source: ClockSource::TimeServer };
+    assert_eq!(or_portal_date(measured.clone(), Some(&portal(PortalPage::Open))), measured);
 }
 
 #[test]
 fn speed() {
     #[track_caller]
-    fn sees(speed: Result<u64, SpeedFault>, status: Status, blame: Option<Blame>, seen: &str) {
+    fn finds(speed: Result<u64, SpeedError>, status: Status, blame: Option<Blame>, seen: &str) {
         let measured = |upload_bits_per_s| Speed { upload_bits_per_s, download_bits_per_s: None };
-        let looked = NetworkReport { speed: Some(speed.map(measured)), ..NetworkReport::default() };
-        check(SPEED, &looked, status, blame, seen);
+        let network = NetworkReport { speed: Some(speed.map(measured)), ..NetworkReport::default() };
+        check(SPEED, &network, status, blame, seen);
     }
-    sees(
+    finds(
         Ok(12_300_000),
         Status::Ok,
         None,
         "uploads at 12 Mbit/s from this computer: 1 GB takes about 10 min",
     );
-    sees(Ok(1_000_000), Status::Ok, None, "1.0 Mbit/s from this computer: 1 GB takes about 2 h");
-    sees(Ok(999_999), Status::Warning, NETWORK, "a first backup days");
-    sees(Ok(400_000_000), Status::Ok, None, "less than a minute");
-    sees(Ok(0), Status::Warning, NETWORK, "0 kbit/s");
-    sees(Err(SpeedFault::SlowerThan { bits_per_s: 65_536 }), Status::Warning, NETWORK, "65 kbit/s");
-    sees(Err(SpeedFault::Status(503)), Status::CannotTell, None, "503");
+    finds(Ok(1_000_000), Status::Ok, None, "1.0 Mbit/s from this computer: 1 GB takes about 2 h");
+    finds(Ok(999_999), Status::Warning, NETWORK, "a first backup takes days");
+    finds(Ok(400_000_000), Status::Ok, None, "less than a minute");
+    finds(Ok(0), Status::Warning, NETWORK, "0 kbit/s");
+    finds(Err(SpeedError::SlowerThan { bits_per_s: 65_536 }), Status::Warning, NETWORK, "65 kbit/s");
+    finds(Err(SpeedError::Status(503)), Status::CannotTell, None, "503");
 }
 
 #[test]
@@ -336,6 +384,6 @@ fn names_in_a_line() {
         (&["a", "b", "c"], "a, b and c"),
         (&["a", "b", "c", "d", "e"], "a, b, c and 2 more"),
     ] {
-        assert_eq!(several(names), expected);
+        assert_eq!(join_names(names), expected);
     }
 }

@@ -7,7 +7,7 @@ mod connection;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{judge_connection, judge_other, judge_trouble};
+pub use connection::{diagnose_connection, diagnose_other, diagnose_read_error};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +16,7 @@ use super::{Blame, Finding, Status};
 use crate::delivery::message::time_format::{lasted, when};
 use crate::doctor::guide::GuideStep;
 use crate::phones::backup_status::{BackupStatus, Nights};
-use crate::phones::{DeviceFamily, General, Phone, Private, ReadTrouble};
+use crate::phones::{DeviceFamily, Phone, PrivateInfo, PublicInfo, ReadError};
 
 /// The checks of this module, in display order.
 pub const IDS: [&str; 6] = [PHONE, ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER, CLOCK];
@@ -30,9 +30,9 @@ const CLOCK: &str = "phone-clock";
 
 /// Decimal, as Apple counts.
 const GB: u64 = 1_000_000_000;
-/// Free space is low below a twentieth, but never above the one and always below the other: a
-/// twentieth of a large phone is plenty, and of a small one too little for iOS to work in.
-const LOW_SPACE_PART: u64 = 20;
+/// Free space is low below a twentieth of the capacity, within the two bounds below. A twentieth of a
+/// large phone is plenty; a twentieth of a small one is too little for iOS.
+const LOW_SPACE_DIVISOR: u64 = 20;
 const LOW_SPACE_MIN_BYTES: u64 = GB;
 const LOW_SPACE_MAX_BYTES: u64 = 5 * GB;
 const LOW_BATTERY_PERCENT: u8 = 20;
@@ -40,10 +40,10 @@ const LOW_BATTERY_PERCENT: u8 = 20;
 const CLOCK_WARNING: SignedDuration = SignedDuration::from_mins(5);
 /// Above this deviation, certificates look invalid and the phone cannot connect to iCloud.
 const CLOCK_PROBLEM: SignedDuration = SignedDuration::from_hours(24);
-/// A backup may be dated a little ahead of this computer's clock.
-const FUTURE: SignedDuration = SignedDuration::from_hours(1);
+/// The phone's clock may be slightly ahead of this computer's.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(1);
 
-const WAY_TO_BACKUP: &str = "Settings, your name, iCloud, iCloud Backup";
+const BACKUP_SETTINGS: &str = "Settings, your name, iCloud, iCloud Backup";
 
 /// The context of the checks and the options for their output.
 #[derive(Clone, Debug)]
@@ -54,29 +54,33 @@ pub struct PhoneView<'a> {
     pub identifiers: bool,
 }
 
-/// All findings of all checks, phone by phone. `seen` has no devices that are none.
-pub fn judge(seen: &Result<Vec<Phone>, ReadTrouble>, nights: &Nights, view: &PhoneView<'_>) -> Vec<Finding> {
-    let phones = match seen {
+/// Returns the findings of all checks, phone by phone. `phones` contains no other devices.
+pub fn diagnose(
+    phones: &Result<Vec<Phone>, ReadError>,
+    nights: &Nights,
+    view: &PhoneView<'_>,
+) -> Vec<Finding> {
+    let phones = match phones {
         Ok(phones) if !phones.is_empty() => phones,
-        Ok(_) => return absent(connection::no_phone()),
-        Err(trouble) => return absent(judge_trouble(trouble)),
+        Ok(_) => return without_phone(connection::no_phone()),
+        Err(error) => return without_phone(diagnose_read_error(error)),
     };
     let mut findings = Vec::new();
-    for (place, phone) in phones.iter().enumerate() {
-        let subject = subject(phones, place, view.identifiers);
-        findings.extend(judge_phone(phone, nights, view).map(|found| found.subject(subject.clone())));
+    for (index, phone) in phones.iter().enumerate() {
+        let subject = subject(phones, index, view.identifiers);
+        findings.extend(diagnose_phone(phone, nights, view).map(|finding| finding.subject(subject.clone())));
     }
     findings
 }
 
-/// "iPhone", or "iPhone 2 (iPhone13,2)" where there are several; with its name and number only for
-/// those who asked for identifiers. `place` counts from 0.
-pub fn subject(phones: &[Phone], place: usize, identifiers: bool) -> String {
-    let Some(phone) = phones.get(place) else { return noun(&General::default()).to_owned() };
-    let mut subject = noun(&phone.general).to_owned();
+/// Returns "iPhone", or "iPhone 2 (iPhone13,2)" if there are several phones. Adds the name and number of
+/// the phone if identifiers are requested.
+pub fn subject(phones: &[Phone], index: usize, identifiers: bool) -> String {
+    let Some(phone) = phones.get(index) else { return device_name(&PublicInfo::default()).to_owned() };
+    let mut subject = device_name(&phone.public).to_owned();
     if phones.len() > 1 {
-        subject.push_str(&format!(" {}", place + 1));
-        if let Some(model) = &phone.general.model {
+        subject.push_str(&format!(" {}", index + 1));
+        if let Some(model) = &phone.public.model {
             subject.push_str(&format!(" ({model})"));
         }
     }
@@ -89,60 +93,62 @@ fn identity(phone: &Phone, identifiers: bool) -> String {
     if !identifiers {
         return String::new();
     }
-    let name = phone.general.name.as_ref().map(|name| format!(" “{name}”"));
+    let name = phone.public.name.as_ref().map(|name| format!(" “{name}”"));
     format!("{} {}", name.unwrap_or_default(), phone.udid.expose())
 }
 
-fn judge_phone(phone: &Phone, nights: &Nights, view: &PhoneView<'_>) -> [Finding; 6] {
-    let clock = judge_clock(&phone.general, view.now);
-    let rest = match &phone.private {
+fn diagnose_phone(phone: &Phone, nights: &Nights, view: &PhoneView<'_>) -> [Finding; 6] {
+    let clock = diagnose_clock(&phone.public, view.now);
+    let findings = match &phone.private {
         Ok(private) => [
-            judge_switch(private),
+            diagnose_icloud_backup(private),
             last_backup(private, nights, view),
-            judge_space(private),
-            judge_power(private),
+            diagnose_space(private),
+            diagnose_power(private),
         ],
         Err(_) => [ICLOUD_BACKUP, LAST_BACKUP, SPACE, POWER]
             .map(|id| Finding::new(id, Status::Skipped, "the iPhone does not report this to this computer")),
     };
-    let [switch, last, space, power] = rest;
-    [judge_connection(phone), switch, last, space, power, clock]
+    let [icloud_backup, last_backup, space, power] = findings;
+    [diagnose_connection(phone), icloud_backup, last_backup, space, power, clock]
 }
 
-/// The first finding, and the others as they are without a phone.
-fn absent(first: Finding) -> Vec<Finding> {
+/// Returns the first finding and skips the other checks.
+fn without_phone(first: Finding) -> Vec<Finding> {
     let others = IDS.iter().skip(1).map(|id| Finding::new(id, Status::Skipped, "no iPhone to check"));
     [first].into_iter().chain(others).collect()
 }
 
-/// Whether iCloud Backup is switched on.
-pub fn judge_switch(private: &Private) -> Finding {
+/// Checks whether iCloud Backup is on.
+pub fn diagnose_icloud_backup(private: &PrivateInfo) -> Finding {
     let finding = match private.backup_enabled {
         Some(true) => Finding::new(ICLOUD_BACKUP, Status::Ok, "iCloud Backup is on"),
         Some(false) => Finding::new(ICLOUD_BACKUP, Status::Problem, "iCloud Backup is off")
             .blame(Blame::Phone)
             .todo(format!(
-                "{WAY_TO_BACKUP}: switch on Back Up This iPhone, then tap Back Up Now. If the switch is \
-                 missing or grey, a profile of an employer or school may forbid it."
+                "{BACKUP_SETTINGS}: turn on Back Up This iPhone, then tap Back Up Now. If the switch is \
+                 missing or grey, a profile of your employer or school may forbid it."
             ))
             .step(GuideStep::BackUpNow),
-        None => {
-            Finding::new(ICLOUD_BACKUP, Status::CannotTell, "the iPhone does not report whether it is on")
-                .todo(format!("Check on the iPhone: {WAY_TO_BACKUP}."))
-                .step(GuideStep::BackUpNow)
-        }
+        None => Finding::new(
+            ICLOUD_BACKUP,
+            Status::CannotTell,
+            "the iPhone does not report whether iCloud Backup is on",
+        )
+        .todo(format!("Check on the iPhone: {BACKUP_SETTINGS}."))
+        .step(GuideStep::BackUpNow),
     };
     let signed_in = if private.is_signed_in == Some(true) { "yes" } else { "unknown" };
     finding.evidence([
-        format!("CloudBackupEnabled: {}", yes(private.backup_enabled)),
+        format!("CloudBackupEnabled: {}", yes_no(private.backup_enabled)),
         format!("signed in to iCloud: {signed_in}"),
     ])
 }
 
-fn last_backup(private: &Private, nights: &Nights, view: &PhoneView<'_>) -> Finding {
-    let standing = nights.standing(private.last_backup, private.backup_enabled);
-    let finding = judge_last_backup(private.last_backup, standing, view.now, view.zone);
-    let outage = private.last_backup.and_then(|last| nights.overlapped(last));
+fn last_backup(private: &PrivateInfo, nights: &Nights, view: &PhoneView<'_>) -> Finding {
+    let status = nights.status(private.last_backup, private.backup_enabled);
+    let finding = diagnose_last_backup(private.last_backup, status, view.now, view.zone);
+    let outage = private.last_backup.and_then(|last| nights.outage_in_last_missed(last));
     finding.evidence(outage.map(|outage| {
         let at = |time| when(time, view.now, view.zone);
         let to = outage.to.map_or("now".to_owned(), at);
@@ -150,35 +156,35 @@ fn last_backup(private: &Private, nights: &Nights, view: &PhoneView<'_>) -> Find
     }))
 }
 
-/// The date of the last backup, beside how the phone stands with it.
-pub fn judge_last_backup(
+/// Checks the date of the last backup. `status` compares it with Apple's outages.
+pub fn diagnose_last_backup(
     last: Option<Timestamp>,
-    standing: BackupStatus,
+    status: BackupStatus,
     now: Timestamp,
     zone: &TimeZone,
 ) -> Finding {
-    if standing == BackupStatus::Off {
+    if status == BackupStatus::Off {
         return Finding::new(LAST_BACKUP, Status::Skipped, "iCloud Backup is off")
             .evidence([last_evidence(last)]);
     }
-    let look = format!("Check on the iPhone: {WAY_TO_BACKUP}. The date is below Back Up Now.");
+    let todo = format!("Check on the iPhone: {BACKUP_SETTINGS}. The date is below Back Up Now.");
     let finding = match last {
         None => Finding::new(LAST_BACKUP, Status::CannotTell, "the iPhone does not report its last backup")
-            .todo(look)
+            .todo(todo)
             .step(GuideStep::BackUpNow),
-        Some(last) if last.duration_since(now) > FUTURE => {
+        Some(last) if last.duration_since(now) > CLOCK_TOLERANCE => {
             let seen = format!("the last iCloud backup is dated in the future ({})", when(last, now, zone));
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
                 .todo("Check the clocks of the iPhone and of this computer.")
         }
-        Some(last) => dated(last, standing, now, zone),
+        Some(last) => dated(last, status, now, zone),
     };
     finding.evidence([last_evidence(last)])
 }
 
-fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZone) -> Finding {
+fn dated(last: Timestamp, status: BackupStatus, now: Timestamp, zone: &TimeZone) -> Finding {
     let seen = format!("last iCloud backup {} ago ({})", lasted(last, now), when(last, now, zone));
-    match standing {
+    match status {
         BackupStatus::UpToDate => Finding::new(LAST_BACKUP, Status::Ok, seen),
         BackupStatus::LateByApple => {
             Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}; Apple had an outage since"))
@@ -189,15 +195,17 @@ fn dated(last: Timestamp, standing: BackupStatus, now: Timestamp, zone: &TimeZon
                 )
                 .step(GuideStep::AppleStatus)
         }
-        BackupStatus::LateOtherwise => {
-            Finding::new(LAST_BACKUP, Status::Problem, format!("{seen}, not because of Apple"))
-                .blame(Blame::Phone)
-                .todo(format!(
-                    "Connect the iPhone to Wi-Fi and power, then {WAY_TO_BACKUP}, Back Up Now. If it fails, \
+        BackupStatus::LateOtherwise => Finding::new(
+            LAST_BACKUP,
+            Status::Problem,
+            format!("{seen}, not because of Apple"),
+        )
+        .blame(Blame::Phone)
+        .todo(format!(
+            "Connect the iPhone to Wi-Fi and power, then {BACKUP_SETTINGS}, Back Up Now. If it fails, \
                      the error shown there states the reason."
-                ))
-                .step(GuideStep::BackUpNow)
-        }
+        ))
+        .step(GuideStep::BackUpNow),
         BackupStatus::Unknown => {
             let seen = format!("{seen}; unknown whether Apple had an outage since");
             Finding::new(LAST_BACKUP, Status::CannotTell, seen)
@@ -213,9 +221,9 @@ fn last_evidence(last: Option<Timestamp>) -> String {
     format!("LastCloudBackupDate: {}", last.map_or("unknown".to_owned(), |last| last.to_string()))
 }
 
-/// Free space on the phone itself. Never a problem by itself: the phone tells a lower bound and can
-/// make room.
-pub fn judge_space(private: &Private) -> Finding {
+/// Checks the free space on the phone. Never a problem, because the phone reports a lower bound and can
+/// free more.
+pub fn diagnose_space(private: &PrivateInfo) -> Finding {
     let bytes = |bytes: Option<u64>| bytes.map_or("unknown".to_owned(), |bytes| format!("{bytes} bytes"));
     let evidence = [
         format!("AmountDataAvailable: {}", bytes(private.free_bytes)),
@@ -229,7 +237,7 @@ pub fn judge_space(private: &Private) -> Finding {
     let (seen, low) = match private.capacity_bytes {
         Some(capacity) => (
             format!("{} of {} free on the iPhone", gigabytes(free), gigabytes(capacity)),
-            (capacity / LOW_SPACE_PART).clamp(LOW_SPACE_MIN_BYTES, LOW_SPACE_MAX_BYTES),
+            (capacity / LOW_SPACE_DIVISOR).clamp(LOW_SPACE_MIN_BYTES, LOW_SPACE_MAX_BYTES),
         ),
         None => (format!("{} free on the iPhone", gigabytes(free)), LOW_SPACE_MIN_BYTES),
     };
@@ -244,12 +252,12 @@ pub fn judge_space(private: &Private) -> Finding {
     finding.evidence(evidence)
 }
 
-/// Whether the battery would let a backup begin.
-pub fn judge_power(private: &Private) -> Finding {
+/// Checks whether battery and power supply allow an automatic backup.
+pub fn diagnose_power(private: &PrivateInfo) -> Finding {
     let evidence = [
         format!("BatteryCurrentCapacity: {}", private.battery_percent.map_or("unknown".to_owned(), percent)),
-        format!("BatteryIsCharging: {}", yes(private.is_charging)),
-        format!("ExternalConnected: {}", yes(private.has_power)),
+        format!("BatteryIsCharging: {}", yes_no(private.is_charging)),
+        format!("ExternalConnected: {}", yes_no(private.has_power)),
         "an automatic backup waits until the iPhone is on power, on Wi-Fi and locked".to_owned(),
     ];
     let is_powered = if private.is_charging == Some(true) { Some(true) } else { private.has_power };
@@ -274,7 +282,9 @@ pub fn judge_power(private: &Private) -> Finding {
             .step(GuideStep::WifiAndPower),
         (true, None) => {
             Finding::new(POWER, Status::CannotTell, format!("{seen}; unknown whether it is on power"))
-                .todo("Make sure that it charges. Automatic backups need power, Wi-Fi and a locked screen.")
+                .todo(
+                    "Make sure that it is charging. Automatic backups need power, Wi-Fi and a locked screen.",
+                )
                 .step(GuideStep::WifiAndPower)
         }
         (true, Some(true)) | (false, _) => Finding::new(POWER, Status::Ok, seen),
@@ -282,17 +292,18 @@ pub fn judge_power(private: &Private) -> Finding {
     finding.evidence(evidence)
 }
 
-/// The phone's clock against `now`, this computer's.
-pub fn judge_clock(general: &General, now: Timestamp) -> Finding {
-    let Some(clock) = general.clock else {
+/// Compares the phone's clock with `now`, this computer's.
+pub fn diagnose_clock(public: &PublicInfo, now: Timestamp) -> Finding {
+    let Some(clock) = public.clock else {
         return Finding::new(CLOCK, Status::CannotTell, "the iPhone does not report its time")
             .evidence(["TimeIntervalSince1970: unknown".to_owned()]);
     };
-    let (side, early, late) = if clock < now { ("behind", clock, now) } else { ("ahead of", now, clock) };
-    let by = late.duration_since(early);
-    let status = if by > CLOCK_PROBLEM {
+    let (direction, early, late) =
+        if clock < now { ("behind", clock, now) } else { ("ahead of", now, clock) };
+    let deviation = late.duration_since(early);
+    let status = if deviation > CLOCK_PROBLEM {
         Status::Problem
-    } else if by > CLOCK_WARNING {
+    } else if deviation > CLOCK_WARNING {
         Status::Warning
     } else {
         Status::Ok
@@ -302,26 +313,26 @@ pub fn judge_clock(general: &General, now: Timestamp) -> Finding {
         return Finding::new(CLOCK, status, "the iPhone's clock agrees with this computer's")
             .evidence(evidence);
     }
-    let seen = format!("the iPhone's clock is {} {side} this computer's", lasted(early, late));
+    let seen = format!("the iPhone's clock is {} {direction} this computer's", lasted(early, late));
     Finding::new(CLOCK, status, seen)
         .blame(Blame::Phone)
         .todo(
-            "Settings, General, Date & Time: switch on Set Automatically. If the iPhone shows the right time, \
-             set the clock of this computer.",
+            "Settings, General, Date & Time: turn on Set Automatically. If the iPhone shows the right time, \
+             set this computer's clock.",
         )
         .evidence(evidence)
 }
 
-/// What it is; only the words that Apple has for what backs up.
-fn noun(general: &General) -> &'static str {
-    match general.family() {
+/// Returns Apple's name for the kind of device. A device of unknown kind is called an iPhone.
+fn device_name(public: &PublicInfo) -> &'static str {
+    match public.family() {
         DeviceFamily::IPad => "iPad",
         DeviceFamily::IPod => "iPod",
         DeviceFamily::IPhone | DeviceFamily::Other(_) | DeviceFamily::Unknown => "iPhone",
     }
 }
 
-fn yes(flag: Option<bool>) -> &'static str {
+fn yes_no(flag: Option<bool>) -> &'static str {
     match flag {
         Some(true) => "yes",
         Some(false) => "no",

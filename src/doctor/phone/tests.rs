@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::phones::{Link, Refusal, Udid};
+use crate::phones::{AccessError, Link, Udid};
 
 const UDID: &str = "00008101-000A1B2C3D4E001E";
 const NAME: &str = "Zoë’s phone";
@@ -16,8 +16,8 @@ fn now() -> Timestamp {
     at("2026-05-06T08:15:00Z")
 }
 
-fn good() -> Private {
-    Private {
+fn good() -> PrivateInfo {
+    PrivateInfo {
         backup_enabled: Some(true),
         last_backup: Some(at("2026-05-05T23:15:00Z")),
         capacity_bytes: Some(128 * GB),
@@ -26,13 +26,13 @@ fn good() -> Private {
         is_charging: Some(true),
         has_power: Some(true),
         shows_paired_key: true,
-        ..Private::default()
+        ..PrivateInfo::default()
     }
 }
 
-fn phone(private: Result<Private, Refusal>) -> Phone {
+fn phone(private: Result<PrivateInfo, AccessError>) -> Phone {
     let text = |text: &str| Some(text.to_owned());
-    let general = General {
+    let public = PublicInfo {
         name: text(NAME),
         class: text("iPhone"),
         model: text("iPhone13,2"),
@@ -40,12 +40,12 @@ fn phone(private: Result<Private, Refusal>) -> Phone {
         build: text("22E252"),
         clock: Some(now()),
     };
-    Phone { udid: Udid::new(UDID), link: Link::Usb, general, private }
+    Phone { udid: Udid::new(UDID), link: Link::Usb, public, private }
 }
 
-fn judged(seen: &Result<Vec<Phone>, ReadTrouble>, identifiers: bool) -> Vec<Finding> {
+fn findings(phones: &Result<Vec<Phone>, ReadError>, identifiers: bool) -> Vec<Finding> {
     let view = PhoneView { now: now(), zone: &TimeZone::UTC, identifiers };
-    judge(seen, &Nights::new(&[], &[], &TimeZone::UTC, now()), &view)
+    diagnose(phones, &Nights::new(&[], &[], &TimeZone::UTC, now()), &view)
 }
 
 /// Compares the status, a part of the observation and a part of the advice (empty: no advice).
@@ -55,18 +55,18 @@ fn check(finding: &Finding, status: Status, seen: &str, todo: &str) {
     assert!(finding.seen.contains(seen), "{finding:?}");
     match &finding.todo {
         None => assert_eq!(todo, "", "{finding:?}"),
-        Some(said) => assert!(!todo.is_empty() && said.contains(todo), "{finding:?}"),
+        Some(found) => assert!(!todo.is_empty() && found.contains(todo), "{finding:?}"),
     }
-    let is_fault = matches!(status, Status::Warning | Status::Problem);
-    assert_eq!(finding.blame.is_some(), is_fault, "{finding:?}");
-    assert!(!is_fault || finding.todo.is_some(), "a fault without advice: {finding:?}");
+    let needs_advice = matches!(status, Status::Warning | Status::Problem);
+    assert_eq!(finding.blame.is_some(), needs_advice, "{finding:?}");
+    assert!(!needs_advice || finding.todo.is_some(), "no advice: {finding:?}");
     let texts = [&finding.seen].into_iter().chain(&finding.todo).chain(&finding.evidence);
     assert!(texts.into_iter().all(|text| !text.contains(['\n', '\r'])), "{finding:?}");
 }
 
 #[test]
-fn a_good_phone_is_fine_all_over() {
-    let findings = judged(&Ok(vec![phone(Ok(good()))]), false);
+fn all_checks_of_a_good_phone_are_ok() {
+    let findings = findings(&Ok(vec![phone(Ok(good()))]), false);
     assert_eq!(findings.iter().map(|found| found.id).collect::<Vec<_>>(), IDS);
     for found in &findings {
         assert_eq!((found.status, found.subject.as_deref()), (Status::Ok, Some("iPhone")), "{found:?}");
@@ -78,17 +78,22 @@ fn a_good_phone_is_fine_all_over() {
 }
 
 #[test]
-fn no_phone_is_no_fault() {
-    let second = Duration::from_secs(5);
+fn no_phone_is_no_problem() {
+    let after = Duration::from_secs(5);
     let cases = [
         (Ok(Vec::new()), Status::Skipped, "no iPhone is connected", "tap Trust"),
-        (Err(ReadTrouble::NoUsbmuxd), Status::Skipped, "usbmuxd is not running", "the package usbmuxd"),
-        (Err(ReadTrouble::Forbidden), Status::CannotTell, "has no permission", "as a user with access"),
-        (Err(ReadTrouble::Silent { after: second }), Status::CannotTell, "within 5 s", "plug it in again"),
-        (Err(ReadTrouble::Garbled("x".to_owned())), Status::CannotTell, "its protocol", "configured address"),
+        (Err(ReadError::NoUsbmuxd), Status::Skipped, "usbmuxd is not running", "the package usbmuxd"),
+        (Err(ReadError::Forbidden), Status::CannotTell, "has no permission", "as a user with access"),
+        (Err(ReadError::TimedOut { after }), Status::CannotTell, "within 5 s", "plug it in again"),
+        (
+            Err(ReadError::Malformed("x".to_owned())),
+            Status::CannotTell,
+            "usbmuxd protocol",
+            "configured address",
+        ),
     ];
     for (seen, status, words, todo) in cases {
-        let findings = judged(&seen, false);
+        let findings = findings(&seen, false);
         check(&findings[0], status, words, todo);
         assert_eq!(findings.len(), IDS.len());
         for other in &findings[1..] {
@@ -98,19 +103,19 @@ fn no_phone_is_no_fault() {
 }
 
 #[test]
-fn each_refusal_has_its_tap() {
+fn each_access_error_says_what_to_tap() {
     let after = Duration::from_secs(8);
     let cases = [
-        (Refusal::NotPaired, Status::Warning, "does not trust this computer yet", "tap Trust"),
-        (Refusal::NotTrustedAnyMore, Status::Warning, "no longer trusts", "tap Trust"),
-        (Refusal::Locked, Status::Warning, "has not been unlocked since", "Unlock it once"),
-        (Refusal::DialogOpen, Status::Warning, "is asking whether to trust", "Tap Trust"),
-        (Refusal::Denied, Status::Warning, "was set not to trust", "tap Trust this time"),
-        (Refusal::Silent { after }, Status::CannotTell, "did not answer within 8 s", "restart it"),
-        (Refusal::Other(format!("odd {UDID}")), Status::CannotTell, "unexpected response", "restart it"),
+        (AccessError::NotPaired, Status::Warning, "does not trust this computer yet", "tap Trust"),
+        (AccessError::NoLongerTrusted, Status::Warning, "no longer trusts", "tap Trust"),
+        (AccessError::Locked, Status::Warning, "has not been unlocked since", "Unlock it once"),
+        (AccessError::TrustDialogOpen, Status::Warning, "is asking whether to trust", "Tap Trust"),
+        (AccessError::TrustDenied, Status::Warning, "was set not to trust", "tap Trust this time"),
+        (AccessError::TimedOut { after }, Status::CannotTell, "did not respond within 8 s", "restart it"),
+        (AccessError::Other(format!("odd {UDID}")), Status::CannotTell, "unexpected response", "restart it"),
     ];
-    for (refusal, status, seen, todo) in cases {
-        let findings = judged(&Ok(vec![phone(Err(refusal))]), false);
+    for (error, status, seen, todo) in cases {
+        let findings = findings(&Ok(vec![phone(Err(error))]), false);
         check(&findings[0], status, seen, todo);
         for other in &findings[1..5] {
             check(other, Status::Skipped, "does not report this", "");
@@ -121,10 +126,10 @@ fn each_refusal_has_its_tap() {
 }
 
 #[test]
-fn the_switch() {
-    let with = |backup_enabled| judge_switch(&Private { backup_enabled, ..good() });
+fn icloud_backup() {
+    let with = |backup_enabled| diagnose_icloud_backup(&PrivateInfo { backup_enabled, ..good() });
     check(&with(Some(true)), Status::Ok, "iCloud Backup is on", "");
-    check(&with(Some(false)), Status::Problem, "iCloud Backup is off", "switch on Back Up This iPhone");
+    check(&with(Some(false)), Status::Problem, "iCloud Backup is off", "turn on Back Up This iPhone");
     check(&with(None), Status::CannotTell, "does not report", "iCloud, iCloud Backup");
     assert_eq!(
         (with(Some(false)).blame, with(Some(false)).step),
@@ -133,9 +138,10 @@ fn the_switch() {
 }
 
 #[test]
-fn the_last_backup() {
+fn last_backup_date() {
     let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
-    let with = |last: Option<&str>, standing| judge_last_backup(last.map(at), standing, now(), &berlin);
+    let with =
+        |last: Option<&str>, backup_status| diagnose_last_backup(last.map(at), backup_status, now(), &berlin);
     let last = Some("2026-05-05T23:15:00Z");
     let old = Some("2026-05-03T01:00:00Z");
     check(&with(last, BackupStatus::UpToDate), Status::Ok, "last iCloud backup 9 h ago (01:15)", "");
@@ -153,15 +159,20 @@ fn the_last_backup() {
     check(&with(old, BackupStatus::Unknown), Status::CannotTell, "unknown whether", "");
     check(&with(old, BackupStatus::Off), Status::Skipped, "is off", "");
     check(&with(None, BackupStatus::Off), Status::Skipped, "is off", "");
-    for standing in [
+    for backup_status in [
         BackupStatus::UpToDate,
         BackupStatus::LateByApple,
         BackupStatus::LateOtherwise,
         BackupStatus::Unknown,
     ] {
-        check(&with(None, standing), Status::CannotTell, "does not report", "Check on the iPhone");
-        check(&with(Some("2026-05-07T08:15:00Z"), standing), Status::CannotTell, "in the future", "clocks");
-        let ahead = with(Some("2026-05-06T09:00:00Z"), standing);
+        check(&with(None, backup_status), Status::CannotTell, "does not report", "Check on the iPhone");
+        check(
+            &with(Some("2026-05-07T08:15:00Z"), backup_status),
+            Status::CannotTell,
+            "in the future",
+            "clocks",
+        );
+        let ahead = with(Some("2026-05-06T09:00:00Z"), backup_status);
         assert!(ahead.seen.contains("under a minute ago"), "{ahead:?}");
     }
 }
@@ -169,7 +180,7 @@ fn the_last_backup() {
 #[test]
 fn space() {
     let with = |free, capacity| {
-        judge_space(&Private { free_bytes: free, capacity_bytes: capacity, ..Private::default() })
+        diagnose_space(&PrivateInfo { free_bytes: free, capacity_bytes: capacity, ..PrivateInfo::default() })
     };
     let cases = [
         (31 * GB, Some(128 * GB), Status::Ok, "31 GB of 128 GB free"),
@@ -195,7 +206,7 @@ fn space() {
 #[test]
 fn power() {
     let with = |battery_percent, is_charging, has_power| {
-        judge_power(&Private { battery_percent, is_charging, has_power, ..Private::default() })
+        diagnose_power(&PrivateInfo { battery_percent, is_charging, has_power, ..PrivateInfo::default() })
     };
     let (yes, no) = (Some(true), Some(false));
     check(&with(Some(87), yes, yes), Status::Ok, "battery 87 %, charging", "");
@@ -203,16 +214,17 @@ fn power() {
     check(&with(Some(20), yes, None), Status::Ok, "battery 20 %, charging", "");
     check(&with(Some(20), no, no), Status::Warning, "battery 20 %, not on power", "Connect it to power");
     check(&with(Some(21), no, no), Status::Ok, "battery 21 %, not on power", "");
-    check(&with(Some(5), None, None), Status::CannotTell, "unknown whether it is on power", "charges");
+    check(&with(Some(5), None, None), Status::CannotTell, "unknown whether it is on power", "is charging");
     check(&with(Some(80), None, None), Status::Ok, "battery 80 %", "");
     check(&with(None, None, yes), Status::Ok, "on power", "");
     check(&with(None, None, None), Status::CannotTell, "does not report", "");
 }
 
 #[test]
-fn the_clock() {
-    let with =
-        |clock: Option<&str>| judge_clock(&General { clock: clock.map(at), ..General::default() }, now());
+fn clock() {
+    let with = |clock: Option<&str>| {
+        diagnose_clock(&PublicInfo { clock: clock.map(at), ..PublicInfo::default() }, now())
+    };
     check(&with(Some("2026-05-06T08:20:00Z")), Status::Ok, "agrees", "");
     check(&with(Some("2026-05-06T08:10:00Z")), Status::Ok, "agrees", "");
     let todo = "Set Automatically";
@@ -225,45 +237,45 @@ fn the_clock() {
 }
 
 #[test]
-fn a_night_with_an_outage_is_named() {
+fn the_evidence_names_the_outage_in_a_night_without_a_backup() {
     use crate::phones::backup_status::Downtime;
     let outage = Downtime { from: at("2026-05-05T21:00:00Z"), to: Some(at("2026-05-06T02:00:00Z")) };
     let nights = Nights::new(&[outage], &[], &TimeZone::UTC, now());
     let view = PhoneView { now: now(), zone: &TimeZone::UTC, identifiers: false };
-    let private = Private { last_backup: Some(at("2026-05-04T08:00:00Z")), ..good() };
+    let private = PrivateInfo { last_backup: Some(at("2026-05-04T08:00:00Z")), ..good() };
     let finding = last_backup(&private, &nights, &view);
     check(&finding, Status::Problem, "Apple had an outage since", "catches up by itself");
     let named = "Apple had an outage in the last night without a backup, from Tue 5 May 21:00 to 02:00";
     assert_eq!(finding.evidence.last().map(String::as_str), Some(named));
-    assert_eq!(last_backup(&good(), &nights, &view).evidence.len(), 1, "it let none pass");
+    assert_eq!(last_backup(&good(), &nights, &view).evidence.len(), 1, "no night without a backup");
 }
 
 #[test]
-fn several_phones_are_told_apart_without_names() {
-    let mut pad = phone(Err(Refusal::Locked));
-    pad.general = General { class: Some("iPad".to_owned()), ..General::default() };
+fn several_phones_are_numbered_without_names() {
+    let mut pad = phone(Err(AccessError::Locked));
+    pad.public = PublicInfo { class: Some("iPad".to_owned()), ..PublicInfo::default() };
     let phones = vec![phone(Ok(good())), pad];
     assert_eq!(subject(&phones, 0, false), "iPhone 1 (iPhone13,2)");
     assert_eq!(subject(&phones, 1, false), "iPad 2");
     assert_eq!(subject(&phones, 0, true), format!("iPhone 1 (iPhone13,2) “{NAME}” {UDID}"));
-    let findings = judged(&Ok(phones), false);
+    let findings = findings(&Ok(phones), false);
     assert_eq!(findings.len(), 2 * IDS.len());
     check(&findings[6], Status::Warning, "the iPad has not been unlocked", "Unlock it once");
     assert_eq!(findings[6].subject.as_deref(), Some("iPad 2"));
 }
 
 #[test]
-fn identifiers_are_for_those_who_ask() {
-    let odd = Refusal::Other(format!("no such thing as {UDID}"));
-    for private in [Ok(good()), Ok(Private::default()), Err(Refusal::NotPaired), Err(odd)] {
+fn identifiers_are_shown_on_request() {
+    let odd = AccessError::Other(format!("no such thing as {UDID}"));
+    for private in [Ok(good()), Ok(PrivateInfo::default()), Err(AccessError::NotPaired), Err(odd)] {
         for phones in [vec![phone(private.clone())], vec![phone(private.clone()), phone(private.clone())]] {
-            let said = format!("{:?}", judged(&Ok(phones.clone()), false));
+            let text = format!("{:?}", findings(&Ok(phones.clone()), false));
             let tail = &UDID[UDID.len() - 4..];
             for identifier in [NAME, UDID, tail] {
-                assert!(!said.contains(identifier), "{identifier}: {said}");
+                assert!(!text.contains(identifier), "{identifier}: {text}");
             }
-            let said = format!("{:?}", judged(&Ok(phones), true));
-            assert!(said.contains(NAME) && said.contains(UDID), "{said}");
+            let text = format!("{:?}", findings(&Ok(phones), true));
+            assert!(text.contains(NAME) && text.contains(UDID), "{text}");
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use std::net::SocketAddr;
 
-/// The form, for help and errors.
-const FORM: &str = "HOST:PORT:ADDRESS:PORT, such as www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443";
+const FORM: &str =
+    "HOST:PORT:ADDRESS:PORT, for example www.apple.com:443:192.0.2.1:8443 or …:[2001:db8::1]:8443";
 
 /// One `--connect-to`, as in curl but with an IP address. Several for one host and port are several
 /// addresses of it.
@@ -23,17 +23,17 @@ impl ConnectTo {
     ///
     /// One line with the expected form.
     pub fn parse(text: &str) -> Result<ConnectTo, String> {
-        let wrong = || format!("\"{}\" is not {FORM}", crate::text::plain_line(text, 80));
-        let (host, rest) = text.trim().split_once(':').ok_or_else(wrong)?;
-        let (port, to) = rest.split_once(':').ok_or_else(wrong)?;
+        let invalid = || format!("invalid value \"{}\": expected {FORM}", crate::text::plain_line(text, 80));
+        let (host, rest) = text.trim().split_once(':').ok_or_else(invalid)?;
+        let (port, to) = rest.split_once(':').ok_or_else(invalid)?;
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
         if host.is_empty() || !host.chars().all(is_name) {
-            return Err(wrong());
+            return Err(invalid());
         }
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        let to: SocketAddr = to.parse().map_err(|_| wrong())?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?;
+        let to: SocketAddr = to.parse().map_err(|_| invalid())?;
         if to.port() == 0 {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(ConnectTo { host: host.to_ascii_lowercase(), port, to })
     }
@@ -44,11 +44,11 @@ impl ConnectTo {
     }
 }
 
-/// The addresses that are given for a host and port; `None` where none is.
-pub(super) fn given(list: &[ConnectTo], host: &str, port: u16) -> Option<Vec<SocketAddr>> {
-    let these = list.iter().filter(|one| one.is_for(host) && one.port == port).map(|one| one.to);
-    let these: Vec<SocketAddr> = these.collect();
-    (!these.is_empty()).then_some(these)
+/// Returns the addresses given for a host and port; `None` if there are none.
+pub(super) fn overrides(list: &[ConnectTo], host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    let matching = list.iter().filter(|entry| entry.is_for(host) && entry.port == port);
+    let addresses: Vec<SocketAddr> = matching.map(|entry| entry.to).collect();
+    (!addresses.is_empty()).then_some(addresses)
 }
 
 #[cfg(test)]
@@ -71,10 +71,10 @@ mod tests {
     }
 
     #[test]
-    fn four_parts_or_one_clear_line() {
+    fn an_invalid_value_is_refused_with_the_expected_form() {
         check("www.apple.com:443:127.0.0.1:8443", Some(("www.apple.com", 443, "127.0.0.1:8443")));
         check(" WWW.Apple.com:80:[::1]:81 ", Some(("www.apple.com", 80, "[::1]:81")));
-        for wrong in [
+        for invalid in [
             "",
             "www.apple.com",
             "www.apple.com:443",
@@ -88,20 +88,20 @@ mod tests {
             "www.apple.com:443:::1:1",
             "www apple:443:127.0.0.1:1\n",
         ] {
-            check(wrong, None);
+            check(invalid, None);
         }
     }
 
     #[test]
-    fn several_are_several_addresses_of_one_port() {
+    fn one_port_can_have_several_addresses() {
         let list: Vec<ConnectTo> =
             ["a.example:1:127.0.0.1:7", "a.example:1:[::1]:8", "a.example:2:127.0.0.1:9"]
                 .iter()
                 .map(|text| ConnectTo::parse(text).expect("right"))
                 .collect();
         let to = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        assert_eq!(given(&list, "A.example", 1), Some(vec![to("127.0.0.1:7"), to("[::1]:8")]));
-        assert_eq!(given(&list, "a.example", 3), None);
-        assert_eq!(given(&list, "b.example", 1), None);
+        assert_eq!(overrides(&list, "A.example", 1), Some(vec![to("127.0.0.1:7"), to("[::1]:8")]));
+        assert_eq!(overrides(&list, "a.example", 3), None);
+        assert_eq!(overrides(&list, "b.example", 1), None);
     }
 }

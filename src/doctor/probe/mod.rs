@@ -4,13 +4,13 @@
 
 mod clock;
 mod connect_to;
-mod fault;
-mod layers;
-mod names;
-mod outside;
+mod error;
+mod hosts;
 mod portal;
 mod proxy;
+mod resolver;
 mod speed;
+mod third_party;
 mod trust;
 mod web;
 
@@ -24,16 +24,16 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::oneshot;
 
-pub use self::clock::{Clock, ClockSource, TimeFault, ask_clock};
+pub use self::clock::{Clock, ClockError, ClockSource, measure_clock};
 pub use self::connect_to::ConnectTo;
-pub use self::fault::{ConnectFault, NameFault, TlsFault};
-pub use self::layers::{ConnectOutcome, HOSTS, Host, HostLook, Place, Purpose, ask_hosts};
-pub use self::outside::{OUTSIDE_HOST, OutsideHost, ask_outside};
-pub use self::portal::{Portal, PortalPage, Stranger, ask_portal};
-pub use self::proxy::{Proxy, ProxyFault, SetProxy, ask_proxy};
-pub use self::speed::{Speed, SpeedFault, ask_speed, parse_network_quality};
-pub use self::trust::{Distrust, Papers, Trust};
-pub use self::web::WebFault;
+pub use self::error::{ConnectError, ResolveError, TlsError};
+pub use self::hosts::{ConnectOutcome, Endpoint, HOSTS, Host, HostReport, Purpose, probe_hosts};
+pub use self::portal::{ForeignResponse, Portal, PortalPage, probe_portal};
+pub use self::proxy::{Proxy, ProxyConnectError, SetProxy, probe_proxy};
+pub use self::speed::{Speed, SpeedError, measure_speed, parse_network_quality};
+pub use self::third_party::{THIRD_PARTY_HOST, ThirdParty, probe_third_party};
+pub use self::trust::{CertificateInfo, Trust, TrustError};
+pub use self::web::HttpError;
 use crate::tls;
 
 /// For DNS. All layers of a host together take less than 12 s.
@@ -55,8 +55,8 @@ pub type ProbeEnvironment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// The configuration of the probes. The default uses the system's resolver, trust stores and programs.
 #[derive(Clone, Debug)]
-pub struct Net {
-    /// Goes before the system's resolver, for the hosts and ports named here.
+pub struct ProbeConfig {
+    /// Takes precedence over the system's resolver.
     pub connect_to: Vec<ConnectTo>,
     /// Authorities that this computer trusts in addition to its own list.
     pub extra_roots: Vec<CertificateDer<'static>>,
@@ -64,9 +64,9 @@ pub struct Net {
     pub public_roots: RootList,
     /// Apple's own authority, which is not on the public list.
     pub apple_roots: Vec<CertificateDer<'static>>,
-    /// Whether a host that is not Apple's may be asked, where none of Apple's can be reached.
-    pub may_ask_outside: bool,
-    /// The program of macOS that measures a network; elsewhere there is none.
+    /// Allows a connection to a third-party host if no Apple host is reachable.
+    pub allow_third_party: bool,
+    /// The program that measures the network speed; on macOS only.
     pub network_quality: Option<PathBuf>,
     pub limits: ProbeLimits,
 }
@@ -75,7 +75,7 @@ pub struct Net {
 pub enum RootList {
     /// Mozilla's list, as of the build of statusd.
     Mozilla,
-    These(Vec<CertificateDer<'static>>),
+    Custom(Vec<CertificateDer<'static>>),
 }
 
 /// The time limit of each probe.
@@ -96,25 +96,25 @@ pub enum AddressFamily {
     V6,
 }
 
-impl Default for Net {
-    fn default() -> Net {
+impl Default for ProbeConfig {
+    fn default() -> ProbeConfig {
         let apple = CertificateDer::pem_slice_iter(tls::APPLE_ROOT_CA_PEM.as_bytes());
-        Net {
+        ProbeConfig {
             connect_to: Vec::new(),
             extra_roots: Vec::new(),
             public_roots: RootList::Mozilla,
             apple_roots: apple.filter_map(Result::ok).collect(),
-            may_ask_outside: true,
+            allow_third_party: true,
             network_quality: cfg!(target_os = "macos").then(|| PathBuf::from(NETWORK_QUALITY)),
             limits: ProbeLimits::default(),
         }
     }
 }
 
-impl Net {
-    /// The address that is given for a host and port, if one is.
+impl ProbeConfig {
+    /// Returns the first address that `--connect-to` gives for a host and port.
     pub fn address_of(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        connect_to::given(&self.connect_to, host, port)?.first().copied()
+        connect_to::overrides(&self.connect_to, host, port)?.first().copied()
     }
 }
 
@@ -136,7 +136,7 @@ impl RootList {
     fn store(&self) -> RootCertStore {
         match self {
             RootList::Mozilla => RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-            RootList::These(list) => store_of(list),
+            RootList::Custom(list) => store_of(list),
         }
     }
 }
@@ -147,15 +147,18 @@ fn store_of(list: &[CertificateDer<'static>]) -> RootCertStore {
     store
 }
 
-/// Runs on a thread of its own what blocks for as long as it likes: the system's resolver, the
-/// system's judgement of a certificate. The thread is left behind where it outlasts its limit; one
-/// of the runtime's would be waited for at its end. `None`: not within the limit.
-async fn apart<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (done, answer) = oneshot::channel();
+/// Runs a blocking call that may never return, such as the system's resolver, on a detached thread. Returns
+/// `None` if the call exceeds the limit; its thread is then abandoned. A thread of the runtime would delay
+/// the exit of statusd.
+async fn run_detached<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
     let thread = std::thread::Builder::new().name("probe".to_owned());
-    // An error: nobody waits any more.
-    thread.spawn(move || drop(done.send(work()))).ok()?;
-    tokio::time::timeout(limit, answer).await.ok()?.ok()
+    // Sending fails if the limit has passed.
+    thread.spawn(move || drop(sender.send(work()))).ok()?;
+    tokio::time::timeout(limit, receiver).await.ok()?.ok()
 }
 
 /// Returns the cryptography provider of all probes.
@@ -168,15 +171,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_real_world_knows_mozillas_list_and_apples_authority() {
-        let net = Net::default();
-        assert!(net.public_roots.store().len() > 100);
-        assert_eq!(store_of(&net.apple_roots).len(), 1);
-        assert!(net.connect_to.is_empty() && net.extra_roots.is_empty());
+    fn the_default_trusts_mozillas_list_and_apples_authority() {
+        let config = ProbeConfig::default();
+        assert!(config.public_roots.store().len() > 100);
+        assert_eq!(store_of(&config.apple_roots).len(), 1);
+        assert!(config.connect_to.is_empty() && config.extra_roots.is_empty());
     }
 
     #[test]
-    fn the_layers_of_a_host_end_within_twelve_seconds() {
+    fn all_layers_of_a_host_end_within_12_s() {
         let limits = ProbeLimits::default();
         assert!(limits.name + limits.connect + limits.tls < Duration::from_secs(12));
         assert!(limits.time * 2 + limits.name < Duration::from_secs(12));
@@ -184,11 +187,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_blocks_for_ever_is_left_behind() {
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let left = apart(Duration::from_millis(10), move || held.recv().is_ok()).await;
-        assert_eq!(left, None);
+    async fn a_call_that_never_returns_is_abandoned() {
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let result = run_detached(Duration::from_millis(10), move || blocked.recv().is_ok()).await;
+        assert_eq!(result, None);
         drop(release);
-        assert_eq!(apart(Duration::from_secs(60), || 7).await, Some(7));
+        assert_eq!(run_detached(Duration::from_secs(60), || 7).await, Some(7));
     }
 }

@@ -11,9 +11,9 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{DATE, HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 
-use super::Net;
-use super::fault::short;
-use super::web::{self, WebFault};
+use super::ProbeConfig;
+use super::error::short;
+use super::web::{self, HttpError};
 
 const URL: &str = "http://captive.apple.com/hotspot-detect.html";
 const SUCCESS: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
@@ -32,43 +32,44 @@ pub struct Portal {
 pub enum PortalPage {
     /// Apple's page.
     Open,
-    /// Somebody else's.
-    Captive(Stranger),
-    Unreachable(WebFault),
+    /// Another page.
+    Captive(ForeignResponse),
+    Unreachable(HttpError),
 }
 
 /// A response that is not from Apple.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct ForeignResponse {
     pub status: u16,
     /// The host of the redirect.
     pub host: Option<String>,
 }
 
-/// One GET, within the page's limit. `now` is when it is called.
-pub async fn ask_portal(net: &Arc<Net>, now: Timestamp) -> Portal {
-    let unreachable = |fault| Portal { page: PortalPage::Unreachable(fault), ahead_s: None };
+/// Sends one GET request. Times out after `ProbeLimits::page`. `now` is the time of the call.
+pub async fn probe_portal(config: &Arc<ProbeConfig>, now: Timestamp) -> Portal {
+    let unreachable = |error| Portal { page: PortalPage::Unreachable(error), ahead_s: None };
     let began = Instant::now();
-    let limit = net.limits.page;
-    let client = match web::client(net, 80, limit) {
+    let limit = config.limits.page;
+    let client = match web::client(config, 80, limit) {
         Ok(client) => client,
-        Err(fault) => return unreachable(fault),
+        Err(error) => return unreachable(error),
     };
     let response = match client.get(URL).send().await {
         Ok(response) => response,
-        Err(error) => return unreachable(WebFault::of(&error, limit)),
+        Err(error) => return unreachable(HttpError::of(&error, limit)),
     };
     let date = date(response.headers());
-    let passed_s = i64::try_from(began.elapsed().as_secs()).unwrap_or(0);
-    let ahead_s = date.map(|date| now.as_second() + passed_s - date.as_second());
-    let stranger = Stranger { status: response.status().as_u16(), host: target(response.headers()) };
+    let elapsed_s = i64::try_from(began.elapsed().as_secs()).unwrap_or(0);
+    let ahead_s = date.map(|date| now.as_second() + elapsed_s - date.as_second());
+    let foreign =
+        ForeignResponse { status: response.status().as_u16(), host: redirect_host(response.headers()) };
     if response.status() != StatusCode::OK {
-        return Portal { page: PortalPage::Captive(stranger), ahead_s };
+        return Portal { page: PortalPage::Captive(foreign), ahead_s };
     }
     let page = match web::body(response, BODY_MAX_BYTES, limit).await {
         Ok(body) if is_success(&body) => PortalPage::Open,
-        Ok(_) | Err(WebFault::TooLarge) => PortalPage::Captive(stranger),
-        Err(fault) => PortalPage::Unreachable(fault),
+        Ok(_) | Err(HttpError::TooLarge) => PortalPage::Captive(foreign),
+        Err(error) => PortalPage::Unreachable(error),
     };
     Portal { page, ahead_s }
 }
@@ -82,8 +83,8 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
     DateTimeParser::new().parse_timestamp(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
-/// The host only: paths and queries of login pages hold addresses of devices.
-fn target(headers: &HeaderMap) -> Option<String> {
+/// Returns the host only, because paths and queries of login pages contain device addresses.
+fn redirect_host(headers: &HeaderMap) -> Option<String> {
     let base = Url::parse(URL).ok()?;
     let target = base.join(headers.get(LOCATION)?.to_str().ok()?).ok()?;
     target.host_str().map(short)
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exactly_apples_page() {
+    fn only_apples_exact_page_is_open() {
         let page = String::from_utf8_lossy(SUCCESS);
         for (body, expected) in [
             (page.to_string(), true),
@@ -109,17 +110,17 @@ mod tests {
     }
 
     #[test]
-    fn of_a_redirect_only_the_host() {
+    fn only_the_host_of_a_redirect_is_kept() {
         #[track_caller]
         fn check(location: &'static str, expected: Option<&str>) {
             let mut headers = HeaderMap::new();
             headers.insert(LOCATION, location.parse().expect("a header"));
-            assert_eq!(target(&headers).as_deref(), expected);
+            assert_eq!(redirect_host(&headers).as_deref(), expected);
         }
         check("https://login.hotel.example:8443/in?mac=aa:bb", Some("login.hotel.example"));
         check("http://user:secret@10.0.0.1/", Some("10.0.0.1"));
         check("/login", Some("captive.apple.com"));
         check("mailto:x", None);
-        assert_eq!(target(&HeaderMap::new()), None);
+        assert_eq!(redirect_host(&HeaderMap::new()), None);
     }
 }

@@ -5,10 +5,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::fault::short;
-use super::layers::connect_one;
-use super::names::addresses;
-use super::{ConnectFault, NameFault, Net, ProbeEnvironment};
+use super::error::short;
+use super::hosts::connect_one;
+use super::resolver::resolve;
+use super::{ConnectError, ProbeConfig, ProbeEnvironment, ResolveError};
 use crate::proxy::{Proxies, ProxyError};
 
 /// The proxy setting of the environment.
@@ -16,8 +16,8 @@ use crate::proxy::{Proxies, ProxyError};
 pub enum Proxy {
     NoneSet,
     Set(SetProxy),
-    /// A variable that cannot be used; connections go past it.
-    Unusable(ProxyError),
+    /// An invalid variable, which is ignored.
+    Invalid(ProxyError),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,46 +27,46 @@ pub struct SetProxy {
     pub address: String,
     /// The hosts that bypass the proxy.
     pub exempt: Option<String>,
-    /// How long it took to answer (TCP).
-    pub reached: Result<Duration, ProxyFault>,
+    /// The time to connect (TCP).
+    pub reached: Result<Duration, ProxyConnectError>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ProxyFault {
-    Name(NameFault),
-    Connect(ConnectFault),
+pub enum ProxyConnectError {
+    Resolve(ResolveError),
+    Connect(ConnectError),
 }
 
-pub async fn ask_proxy(net: &Net, environment: &ProbeEnvironment<'_>) -> Proxy {
+pub async fn probe_proxy(config: &ProbeConfig, environment: &ProbeEnvironment<'_>) -> Proxy {
     let mut proxies = Proxies::read(environment);
-    if let Some(fault) = proxies.faults.pop() {
-        return Proxy::Unusable(fault);
+    if let Some(error) = proxies.errors.pop() {
+        return Proxy::Invalid(error);
     }
-    let Some(set) = proxies.first() else { return Proxy::NoneSet };
-    let reached = reach(net, set.host(), set.port()).await;
+    let Some(setting) = proxies.first() else { return Proxy::NoneSet };
+    let reached = reach(config, setting.host(), setting.port()).await;
     let exempt = proxies.exempt.as_deref().map(short);
-    Proxy::Set(SetProxy { variable: set.variable, address: set.place(), exempt, reached })
+    Proxy::Set(SetProxy { variable: setting.variable, address: setting.address(), exempt, reached })
 }
 
-async fn reach(net: &Net, host: &str, port: u16) -> Result<Duration, ProxyFault> {
-    let found = addresses(net, host, port).await.map_err(ProxyFault::Name)?;
+async fn reach(config: &ProbeConfig, host: &str, port: u16) -> Result<Duration, ProxyConnectError> {
+    let addresses = resolve(config, host, port).await.map_err(ProxyConnectError::Resolve)?;
     let began = Instant::now();
-    let mut fault = ConnectFault::NoRoute;
-    for address in found.iter().take(2) {
-        // Together no longer than one question may take.
-        match connect_one(*address, net.limits.connect / 2).await {
+    let mut last = ConnectError::NoRoute;
+    for address in addresses.iter().take(2) {
+        // Half the limit each, so that both attempts stay within the limit.
+        match connect_one(*address, config.limits.connect / 2).await {
             Ok(_) => return Ok(began.elapsed()),
-            Err(found) => fault = found,
+            Err(error) => last = error,
         }
     }
-    Err(ProxyFault::Connect(fault))
+    Err(ProxyConnectError::Connect(last))
 }
 
-impl fmt::Display for ProxyFault {
+impl fmt::Display for ProxyConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ProxyFault::Name(fault) => fault.fmt(f),
-            ProxyFault::Connect(fault) => fault.fmt(f),
+            ProxyConnectError::Resolve(error) => error.fmt(f),
+            ProxyConnectError::Connect(error) => error.fmt(f),
         }
     }
 }

@@ -14,8 +14,8 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::name::Name;
 
-use super::fault::short;
-use super::{Net, provider, store_of};
+use super::error::short;
+use super::{ProbeConfig, provider, store_of};
 use crate::tls;
 
 /// The organisation in the certificates of Apple's authorities.
@@ -23,13 +23,13 @@ const APPLE: &str = "Apple Inc.";
 
 /// The certificate that a host presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Papers {
-    /// Who signed the host's own certificate: its name, or its organisation's.
+pub struct CertificateInfo {
+    /// The issuer of the host's own certificate: its name or its organisation's.
     pub issuer: String,
-    /// Who signed the last certificate that came.
-    pub top: String,
-    /// Whether that last one calls itself a part of Apple. Anybody can.
-    pub names_apple: bool,
+    /// The issuer of the last certificate in the chain.
+    pub top_issuer: String,
+    /// `top_issuer` claims to be Apple. This proves nothing.
+    pub claims_apple: bool,
     pub trust: Trust,
 }
 
@@ -42,11 +42,11 @@ pub enum Trust {
     Apple,
     /// This computer's list, but not the public one.
     LocalOnly,
-    Not(Distrust),
+    Untrusted(TrustError),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Distrust {
+pub enum TrustError {
     Expired,
     NotYetValid,
     WrongHost,
@@ -59,46 +59,47 @@ type Verifier = Arc<dyn ServerCertVerifier>;
 
 /// The three trust stores. The default trusts no certificate.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lists {
+pub(super) struct TrustStores {
     public: Option<Verifier>,
     apple: Option<Verifier>,
     local: Option<Verifier>,
 }
 
-impl Lists {
-    /// Reads this computer's list; blocks.
-    pub fn of(net: &Net) -> Lists {
+impl TrustStores {
+    /// Reads this computer's list. Blocks.
+    pub fn load(config: &ProbeConfig) -> TrustStores {
         let local = rustls_platform_verifier::Verifier::new_with_extra_roots(
-            net.extra_roots.iter().cloned(),
+            config.extra_roots.iter().cloned(),
             provider(),
         );
-        Lists {
-            public: verifier(net.public_roots.store()),
-            apple: verifier(store_of(&net.apple_roots)),
+        TrustStores {
+            public: verifier(config.public_roots.store()),
+            apple: verifier(store_of(&config.apple_roots)),
             local: local.ok().map(|local| Arc::new(local) as Verifier),
         }
     }
 
-    /// Blocks: on some systems the system is asked, which may ask the network.
-    pub fn judge(&self, chain: &[CertificateDer<'static>], host: &str, now: Timestamp) -> Papers {
-        let (issuer, _) = issuer(chain.first());
-        let (top, names_apple) = issuer_of_last(chain);
-        Papers { issuer, top, names_apple, trust: self.trust(chain, host, now) }
+    /// Returns the issuers and the trust of a certificate chain. Blocks, because the system's verifier may
+    /// use the network.
+    pub fn inspect(&self, chain: &[CertificateDer<'static>], host: &str, now: Timestamp) -> CertificateInfo {
+        let (issuer, _) = issuer_of(chain.first());
+        let (top_issuer, claims_apple) = issuer_of(chain.last());
+        CertificateInfo { issuer, top_issuer, claims_apple, trust: self.trust(chain, host, now) }
     }
 
     fn trust(&self, chain: &[CertificateDer<'static>], host: &str, now: Timestamp) -> Trust {
-        let lists =
+        let stores =
             [(&self.public, Trust::Public), (&self.apple, Trust::Apple), (&self.local, Trust::LocalOnly)];
-        let mut reason = Distrust::UnknownIssuer;
-        for (list, trust) in lists {
-            match verify(list.as_ref(), chain, host, now) {
+        let mut reason = TrustError::UnknownIssuer;
+        for (store, trust) in stores {
+            match verify(store.as_ref(), chain, host, now) {
                 Ok(()) => return trust,
-                // Of several reasons the one that says more than "not on this list".
-                Err(found) if reason == Distrust::UnknownIssuer => reason = found,
+                // Keep the first reason that is more specific than "not in this store".
+                Err(error) if reason == TrustError::UnknownIssuer => reason = error,
                 Err(_) => {}
             }
         }
-        Trust::Not(reason)
+        Trust::Untrusted(reason)
     }
 }
 
@@ -108,63 +109,58 @@ fn verifier(roots: RootCertStore) -> Option<Verifier> {
 }
 
 fn verify(
-    list: Option<&Verifier>,
+    store: Option<&Verifier>,
     chain: &[CertificateDer<'static>],
     host: &str,
     now: Timestamp,
-) -> Result<(), Distrust> {
-    let (Some(list), Some((leaf, rest))) = (list, chain.split_first()) else {
-        return Err(Distrust::UnknownIssuer);
+) -> Result<(), TrustError> {
+    let (Some(store), Some((leaf, rest))) = (store, chain.split_first()) else {
+        return Err(TrustError::UnknownIssuer);
     };
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| Distrust::WrongHost)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TrustError::WrongHost)?;
     let since_1970 = std::time::Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0));
     let now = UnixTime::since_unix_epoch(since_1970);
-    match list.verify_server_cert(leaf, rest, &name, &[], now) {
+    match store.verify_server_cert(leaf, rest, &name, &[], now) {
         Ok(_) => Ok(()),
-        Err(_) if is_its_own_issuer(leaf) => Err(Distrust::UnknownIssuer),
-        Err(error) => Err(Distrust::of(&error)),
+        Err(_) if is_self_signed(leaf) => Err(TrustError::UnknownIssuer),
+        Err(error) => Err(TrustError::of(&error)),
     }
 }
 
-impl Distrust {
-    fn of(error: &Error) -> Distrust {
+impl TrustError {
+    fn of(error: &Error) -> TrustError {
         let Error::InvalidCertificate(certificate) = error else {
-            return Distrust::Other(tls::words(error).to_owned());
+            return TrustError::Other(tls::describe(error).to_owned());
         };
         match certificate {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Distrust::Expired,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TrustError::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                Distrust::NotYetValid
+                TrustError::NotYetValid
             }
-            // A bad signature: an authority with the name of one that we trust, but another key.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Distrust::UnknownIssuer,
+            // A bad signature means an authority with the name of a trusted one but another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => TrustError::UnknownIssuer,
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Distrust::WrongHost
+                TrustError::WrongHost
             }
-            _ => Distrust::Other(tls::words(error).to_owned()),
+            _ => TrustError::Other(tls::describe(error).to_owned()),
         }
     }
 }
 
-/// A host that vouches for itself is refused in several ways, all of which mean that nobody else
-/// does.
-fn is_its_own_issuer(certificate: &CertificateDer<'_>) -> bool {
+/// A self-signed certificate fails in several ways, all of which mean that its issuer is unknown.
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     Certificate::from_der(certificate)
         .is_ok_and(|parsed| parsed.tbs_certificate().issuer() == parsed.tbs_certificate().subject())
 }
 
-fn issuer_of_last(chain: &[CertificateDer<'_>]) -> (String, bool) {
-    issuer(chain.last())
-}
-
-/// Its name for people, and whether it calls itself a part of Apple.
-fn issuer(certificate: Option<&CertificateDer<'_>>) -> (String, bool) {
+/// Returns the issuer's name for display, and whether the issuer claims to be Apple.
+fn issuer_of(certificate: Option<&CertificateDer<'_>>) -> (String, bool) {
     match certificate.map(|certificate| Certificate::from_der(certificate)) {
         Some(Ok(parsed)) => {
             let issuer = parsed.tbs_certificate().issuer();
-            (words(issuer), organisation(issuer).is_some_and(|name| name == APPLE))
+            (display_name(issuer), organisation(issuer).is_some_and(|name| name == APPLE))
         }
-        Some(Err(_)) | None => ("an issuer that cannot be read".to_owned(), false),
+        Some(Err(_)) | None => ("an unreadable issuer".to_owned(), false),
     }
 }
 
@@ -172,10 +168,10 @@ fn organisation(name: &Name) -> Option<String> {
     name.organization().ok().flatten().map(|text| text.value().into_owned())
 }
 
-/// "Zscaler Root CA (Zscaler Inc.)".
-fn words(name: &Name) -> String {
+/// Returns for example "Zscaler Root CA (Zscaler Inc.)".
+fn display_name(name: &Name) -> String {
     let common_name = name.common_name().ok().flatten().map(|text| text.value().into_owned());
-    let words = match (common_name, organisation(name)) {
+    let text = match (common_name, organisation(name)) {
         (Some(name), Some(organisation)) if !name.contains(&organisation) => {
             format!("{name} ({organisation})")
         }
@@ -183,18 +179,18 @@ fn words(name: &Name) -> String {
         (None, Some(organisation)) => organisation,
         (None, None) => name.to_string(),
     };
-    let words = short(&words);
-    if words.is_empty() { "an issuer without a name".to_owned() } else { words }
+    let text = short(&text);
+    if text.is_empty() { "an issuer without a name".to_owned() } else { text }
 }
 
-impl std::fmt::Display for Distrust {
+impl std::fmt::Display for TrustError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Distrust::Expired => write!(f, "the certificate has expired"),
-            Distrust::NotYetValid => write!(f, "the certificate is not valid yet"),
-            Distrust::WrongHost => write!(f, "the certificate is for another host"),
-            Distrust::UnknownIssuer => write!(f, "nobody known vouches for the certificate"),
-            Distrust::Other(words) => write!(f, "the certificate is not good: {words}"),
+            TrustError::Expired => write!(f, "the certificate has expired"),
+            TrustError::NotYetValid => write!(f, "the certificate is not valid yet"),
+            TrustError::WrongHost => write!(f, "the certificate is for another host"),
+            TrustError::UnknownIssuer => write!(f, "the certificate was issued by an unknown authority"),
+            TrustError::Other(message) => f.write_str(message),
         }
     }
 }

@@ -11,20 +11,20 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
 
-use super::fault::short;
-use super::names::Resolver;
-use super::{ConnectFault, NameFault, Net, TlsFault};
+use super::error::short;
+use super::resolver::Resolver;
+use super::{ConnectError, ProbeConfig, ResolveError, TlsError};
 use crate::{gzip, tls};
 
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// A request without a complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WebFault {
-    Name(NameFault),
-    Connect(ConnectFault),
-    Tls(TlsFault),
-    /// Connected, but the whole answer did not come in time; or no connection in time.
+pub enum HttpError {
+    Resolve(ResolveError),
+    Connect(ConnectError),
+    Tls(TlsError),
+    /// No connection, or no complete response, within the limit.
     Timeout {
         after: Duration,
     },
@@ -33,12 +33,16 @@ pub enum WebFault {
     NotHttp,
 }
 
-/// For `http` or `https` at its usual port. `Err`: this computer's certificates cannot be read.
-pub(super) fn client(net: &Arc<Net>, port: u16, limit: Duration) -> Result<Client, WebFault> {
+/// Returns a client for `http` (port 80) or `https` (port 443).
+///
+/// # Errors
+///
+/// This computer's certificates cannot be read.
+pub(super) fn client(config: &Arc<ProbeConfig>, port: u16, limit: Duration) -> Result<Client, HttpError> {
     tls::install_provider();
     let builder = Client::builder()
         .user_agent(USER_AGENT)
-        .dns_resolver(Resolver { net: Arc::clone(net), port })
+        .dns_resolver(Resolver { config: Arc::clone(config), port })
         .connect_timeout(limit)
         .timeout(limit)
         .redirect(Policy::none())
@@ -46,56 +50,57 @@ pub(super) fn client(net: &Arc<Net>, port: u16, limit: Duration) -> Result<Clien
         .no_proxy();
     let builder = match port {
         80 => builder.tls_certs_only([]),
-        _ if net.extra_roots.is_empty() => builder,
+        _ if config.extra_roots.is_empty() => builder,
         _ => builder
-            .tls_certs_merge(net.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok())),
+            .tls_certs_merge(config.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok())),
     };
-    let no_client =
-        |_| WebFault::Tls(TlsFault::Other("this computer's certificates cannot be read".to_owned()));
-    builder.build().map_err(no_client)
+    let no_certificates =
+        |_| HttpError::Tls(TlsError::Other("cannot read this computer's certificates".to_owned()));
+    builder.build().map_err(no_certificates)
 }
 
-/// The body, unpacked.
-pub(super) async fn body(mut response: Response, max: usize, limit: Duration) -> Result<Vec<u8>, WebFault> {
+/// Reads the body and decompresses it.
+pub(super) async fn body(mut response: Response, max: usize, limit: Duration) -> Result<Vec<u8>, HttpError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| WebFault::of(&error, limit))? {
-        // A page of a few bytes grows when it is packed.
+    while let Some(chunk) = response.chunk().await.map_err(|error| HttpError::of(&error, limit))? {
+        // Compression enlarges a body of a few bytes.
         if body.len() + chunk.len() > max + gzip::OVERHEAD_BYTES {
-            return Err(WebFault::TooLarge);
+            return Err(HttpError::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
     // A body that cannot be decompressed is compared as it is.
     let body = gzip::unpacked(body.clone(), max).unwrap_or(body);
-    if body.len() > max { Err(WebFault::TooLarge) } else { Ok(body) }
+    if body.len() > max { Err(HttpError::TooLarge) } else { Ok(body) }
 }
 
-impl WebFault {
-    /// The order matters: what is certain comes before what only tells the stage.
-    pub(super) fn of(error: &reqwest::Error, limit: Duration) -> WebFault {
-        if let Some(fault) = causes(error).find_map(|cause| cause.downcast_ref::<NameFault>()) {
-            return WebFault::Name(fault.clone());
+impl HttpError {
+    /// Classifies an error of the client. Specific causes are checked before the failed stage.
+    pub(super) fn of(error: &reqwest::Error, limit: Duration) -> HttpError {
+        if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<ResolveError>()) {
+            return HttpError::Resolve(error.clone());
         }
         if error.is_timeout() {
-            return WebFault::Timeout { after: limit };
+            return HttpError::Timeout { after: limit };
         }
         if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-            return WebFault::Tls(match tls {
-                rustls::Error::InvalidMessage(_) => TlsFault::NotTls,
-                other => TlsFault::Other(short(&other.to_string())),
+            return HttpError::Tls(match tls {
+                rustls::Error::InvalidMessage(_) => TlsError::NotTls,
+                other => TlsError::Other(short(&other.to_string())),
             });
         }
         let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
         match io {
-            Some(io) if error.is_connect() => WebFault::Connect(ConnectFault::of(io)),
-            Some(_) => WebFault::CutOff,
-            // The type is private to `hyper`; a test holds that these are still its words.
+            Some(io) if error.is_connect() => HttpError::Connect(ConnectError::of(io)),
+            Some(_) => HttpError::CutOff,
+            // The type is private to `hyper`, so its message is compared
+            // (`network::cannot_tell_about_a_portal_without_a_complete_response`).
             None if causes(error)
                 .any(|cause| cause.to_string() == "connection closed before message completed") =>
             {
-                WebFault::CutOff
+                HttpError::CutOff
             }
-            None => WebFault::NotHttp,
+            None => HttpError::NotHttp,
         }
     }
 }
@@ -110,16 +115,18 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-impl fmt::Display for WebFault {
+impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WebFault::Name(fault) => fault.fmt(f),
-            WebFault::Connect(fault) => fault.fmt(f),
-            WebFault::Tls(fault) => fault.fmt(f),
-            WebFault::Timeout { after } => write!(f, "no whole answer within {} s", after.as_secs_f64()),
-            WebFault::CutOff => write!(f, "connection closed before the response was complete"),
-            WebFault::TooLarge => write!(f, "the answer is too large"),
-            WebFault::NotHttp => write!(f, "what answers does not speak HTTP"),
+            HttpError::Resolve(error) => error.fmt(f),
+            HttpError::Connect(error) => error.fmt(f),
+            HttpError::Tls(error) => error.fmt(f),
+            HttpError::Timeout { after } => {
+                write!(f, "no complete response within {} s", after.as_secs_f64())
+            }
+            HttpError::CutOff => write!(f, "connection closed before the response was complete"),
+            HttpError::TooLarge => write!(f, "the response is too large"),
+            HttpError::NotHttp => write!(f, "the server does not speak HTTP"),
         }
     }
 }

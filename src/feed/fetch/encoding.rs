@@ -12,25 +12,26 @@ const NAME_MAX_CHARS: usize = 40;
 
 /// The encodings in `Content-Encoding`, outermost last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claimed(Vec<String>);
+pub struct ContentEncoding(Vec<String>);
 
-impl Claimed {
-    /// Names are case-insensitive, and there may be several lines with several each.
-    pub fn by(headers: &HeaderMap) -> Claimed {
+impl ContentEncoding {
+    /// Reads all header lines, each with one or more names. Names are case-insensitive.
+    pub fn from_headers(headers: &HeaderMap) -> ContentEncoding {
         let lines = headers.get_all(CONTENT_ENCODING).iter();
         let lines: Vec<String> =
             lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_ascii_lowercase()).collect();
         let names = lines.iter().flat_map(|line| line.split(',')).map(str::trim);
-        Claimed(names.filter(|name| !matches!(*name, "" | "identity")).map(str::to_owned).collect())
+        ContentEncoding(names.filter(|name| !matches!(*name, "" | "identity")).map(str::to_owned).collect())
     }
 
-    /// Why a body that is no status document is none, if its encoding explains it.
-    pub fn explains(&self, is_unpacked: bool) -> Option<FailureKind> {
-        let strange = self.0.iter().find(|name| !matches!(name.as_str(), "gzip" | "x-gzip"));
-        match strange {
+    /// Returns the failure that explains a body that is not a status document, if its encoding does.
+    /// `is_gzip`: whether the body was in gzip format.
+    pub fn failure(&self, is_gzip: bool) -> Option<FailureKind> {
+        let unsupported = self.0.iter().find(|name| !matches!(name.as_str(), "gzip" | "x-gzip"));
+        match unsupported {
             Some(name) => Some(FailureKind::Encoding(text::plain_line(name, NAME_MAX_CHARS))),
-            None if self.0.is_empty() || is_unpacked => None,
-            None => Some(FailureKind::Garbled),
+            None if self.0.is_empty() || is_gzip => None,
+            None => Some(FailureKind::Malformed),
         }
     }
 }
@@ -39,7 +40,7 @@ impl Claimed {
 pub fn unpacked(body: Vec<u8>, max_bytes: usize) -> Result<Vec<u8>, FailureKind> {
     gzip::unpacked(body, max_bytes).map_err(|fault| match fault {
         gzip::GzipError::TooLarge => FailureKind::TooLarge { limit_bytes: max_bytes },
-        gzip::GzipError::Broken(kind) => error::by_io(kind).unwrap_or(FailureKind::Garbled),
+        gzip::GzipError::Broken(kind) => error::from_io(kind).unwrap_or(FailureKind::Malformed),
     })
 }
 
@@ -50,30 +51,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_unpacked_is_named() {
+    fn invalid_gzip_is_cut_off_or_malformed() {
         let cut_off = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
         assert_eq!(unpacked(cut_off, 100), Err(FailureKind::CutOff));
         let wrong = b"\x1f\x8b\x07\0\0\0\0\0\0\x03garbage".to_vec();
-        assert_eq!(unpacked(wrong, 100), Err(FailureKind::Garbled));
+        assert_eq!(unpacked(wrong, 100), Err(FailureKind::Malformed));
     }
 
     #[test]
-    fn the_encoding_is_named_in_every_spelling() {
+    fn unsupported_encodings_are_named_in_every_spelling() {
         #[track_caller]
         fn check(lines: &[&'static str], expected: Option<FailureKind>) {
             let lines = lines.iter().map(|line| (CONTENT_ENCODING, HeaderValue::from_static(line)));
-            assert_eq!(Claimed::by(&HeaderMap::from_iter(lines.clone())).explains(false), expected);
+            assert_eq!(
+                ContentEncoding::from_headers(&HeaderMap::from_iter(lines.clone())).failure(false),
+                expected
+            );
         }
         check(&[], None);
         check(&[""], None);
         check(&["identity"], None);
         check(&["Identity, "], None);
-        check(&["GZIP"], Some(FailureKind::Garbled));
-        check(&["x-gzip"], Some(FailureKind::Garbled));
-        check(&["gzip, identity"], Some(FailureKind::Garbled));
+        check(&["GZIP"], Some(FailureKind::Malformed));
+        check(&["x-gzip"], Some(FailureKind::Malformed));
+        check(&["gzip, identity"], Some(FailureKind::Malformed));
         check(&["BR"], Some(FailureKind::Encoding("br".to_owned())));
         check(&["gzip , zstd"], Some(FailureKind::Encoding("zstd".to_owned())));
         let gzip = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
-        assert_eq!(Claimed::by(&gzip).explains(true), None, "what was in it is the trouble");
+        assert_eq!(ContentEncoding::from_headers(&gzip).failure(true), None, "the content is at fault");
     }
 }

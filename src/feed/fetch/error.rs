@@ -56,13 +56,13 @@ pub enum FailureKind {
     },
     /// The connection closed before the response was complete.
     CutOff,
-    /// The gzip stream or the framing of the chunks is broken.
-    Garbled,
+    /// The gzip stream or the chunked encoding is invalid.
+    Malformed,
     NotHttp,
     /// A content encoding that the request did not offer.
     Encoding(String),
-    Redirect(Detour),
-    /// Any status but 200 and 203, and a 304 that we did not ask for.
+    Redirect(RedirectError),
+    /// Any status but 200 and 203, or a 304 to an unconditional request.
     Http(u16),
     TooLarge {
         limit_bytes: usize,
@@ -88,16 +88,16 @@ pub enum TlsProblem {
 
 /// A redirect that is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Detour {
-    #[error("redirects too often")]
+pub enum RedirectError {
+    #[error("too many redirects")]
     TooMany,
-    #[error("redirects to another host")]
+    #[error("the target is on another host")]
     OtherHost,
-    /// Another program on the same host.
-    #[error("redirects to another port")]
+    /// Possibly another program on the same host.
+    #[error("the target has another port")]
     OtherPort,
-    /// From https to http above all.
-    #[error("redirects to another kind of connection")]
+    /// Mainly from https to http.
+    #[error("the target has another scheme")]
     OtherScheme,
 }
 
@@ -120,7 +120,7 @@ impl FetchError {
             FailureKind::Refused
             | FailureKind::Timeout { .. }
             | FailureKind::CutOff
-            | FailureKind::Garbled
+            | FailureKind::Malformed
             | FailureKind::NotHttp
             | FailureKind::Encoding(_)
             | FailureKind::Redirect(_)
@@ -130,8 +130,8 @@ impl FetchError {
         }
     }
 
-    /// One stable word for programs.
-    pub fn word(&self) -> &'static str {
+    /// Returns a stable identifier for programs.
+    pub fn code(&self) -> &'static str {
         match self.kind {
             FailureKind::NoNetwork => "no_network",
             FailureKind::Blocked => "blocked",
@@ -143,7 +143,7 @@ impl FetchError {
             FailureKind::Refused => "refused",
             FailureKind::Timeout { .. } => "timeout",
             FailureKind::CutOff | FailureKind::Unreadable(Unreadable::CutOff) => "cut_off",
-            FailureKind::Garbled => "garbled",
+            FailureKind::Malformed => "malformed",
             FailureKind::NotHttp => "not_http",
             FailureKind::Encoding(_) => "encoding",
             FailureKind::Redirect(_) => "redirect",
@@ -163,63 +163,63 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = &self.host;
         match &self.kind {
-            FailureKind::NoNetwork => write!(f, "no network: there is no way to {host} from here"),
+            FailureKind::NoNetwork => write!(f, "cannot reach {host}: no network connection"),
             FailureKind::Blocked => write!(
                 f,
-                "this computer forbids the connection to {host}: check its firewall and statusd's sandbox"
+                "cannot connect to {host}: permission denied; check this computer's firewall and statusd's \
+                 sandbox"
             ),
-            FailureKind::Dns => write!(f, "cannot find {host} (DNS): is this computer online?"),
-            FailureKind::ConnectTimeout { after } => {
-                write!(
-                    f,
-                    "no connection to {host} within {} s: is this computer online?",
-                    after.as_secs_f64()
-                )
-            }
+            FailureKind::Dns => write!(f, "cannot resolve {host} (DNS): is this computer online?"),
+            FailureKind::ConnectTimeout { after } => write!(
+                f,
+                "cannot connect to {host} within {} s: is this computer online?",
+                after.as_secs_f64()
+            ),
             FailureKind::NoConnection(detail) => write!(f, "cannot connect to {host}: {detail}"),
-            FailureKind::Proxy => {
-                write!(
-                    f,
-                    "the proxy gives no connection to {host}: check the proxy settings (HTTPS_PROXY, ALL_PROXY)"
-                )
-            }
-            FailureKind::ProxyLogin => {
-                write!(f, "the proxy wants a login: put it into the proxy settings (HTTPS_PROXY, ALL_PROXY)")
-            }
-            FailureKind::Tls(problem) => tls_words(problem, host, f),
+            FailureKind::Proxy => write!(
+                f,
+                "cannot connect to {host} through the proxy: check the proxy settings (HTTPS_PROXY, ALL_PROXY)"
+            ),
+            FailureKind::ProxyLogin => write!(
+                f,
+                "the proxy requires a user name and password: add them to the proxy settings (HTTPS_PROXY, \
+                 ALL_PROXY)"
+            ),
+            FailureKind::Tls(problem) => write_tls_problem(problem, host, f),
             FailureKind::Portal => {
-                write!(f, "a web page instead of the feed: does this network want a login?")
+                write!(f, "received a web page instead of the feed: does this network require a login?")
             }
             FailureKind::Refused => write!(f, "{host} refused the connection"),
             FailureKind::Timeout { after } => {
-                write!(f, "no whole answer from {host} within {} s", after.as_secs_f64())
+                write!(f, "no complete response from {host} within {} s", after.as_secs_f64())
             }
-            FailureKind::CutOff => write!(f, "{host} broke off before its answer was whole"),
-            FailureKind::Garbled => write!(f, "the answer of {host} is garbled"),
-            FailureKind::NotHttp => write!(f, "what answers as {host} does not speak HTTP"),
+            FailureKind::CutOff => {
+                write!(f, "{host} closed the connection before the response was complete")
+            }
+            FailureKind::Malformed => write!(f, "the response from {host} is malformed"),
+            FailureKind::NotHttp => write!(f, "the server at {host} does not speak HTTP"),
             FailureKind::Encoding(name) => {
-                write!(f, "{host} sent the feed in the encoding {name:?}, which was not asked for")
+                write!(f, "{host} sent the feed with an unsupported content encoding: {name:?}")
             }
-            FailureKind::Redirect(detour) => write!(f, "{host} {detour}: not followed"),
-            FailureKind::Http(status) => match StatusCode::from_u16(*status).ok() {
-                Some(code) => write!(f, "{host} answered {status} ({})", name(code)),
-                None => write!(f, "{host} answered {status}"),
-            },
+            FailureKind::Redirect(error) => write!(f, "cannot follow the redirect from {host}: {error}"),
+            FailureKind::Http(status) => {
+                let reason = StatusCode::from_u16(*status).ok().and_then(|code| code.canonical_reason());
+                match reason {
+                    Some(reason) => write!(f, "{host} returned HTTP {status} ({reason})"),
+                    None => write!(f, "{host} returned HTTP {status}"),
+                }
+            }
             FailureKind::TooLarge { limit_bytes } => {
-                write!(f, "the answer of {host} is larger than {} KiB", limit_bytes / 1024)
+                write!(f, "the response from {host} is larger than {} KiB", limit_bytes / 1024)
             }
-            FailureKind::Unreadable(reason) => write!(f, "{host} sent no feed: {reason}"),
+            FailureKind::Unreadable(reason) => write!(f, "cannot read the feed from {host}: {reason}"),
         }
     }
 }
 
 impl Error for FetchError {}
 
-fn name(status: StatusCode) -> &'static str {
-    status.canonical_reason().unwrap_or("a status without a name")
-}
-
-fn tls_words(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn write_tls_problem(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match problem {
         TlsProblem::Expired => {
             write!(f, "the certificate of {host} has expired: is this computer's clock right?")
@@ -229,28 +229,29 @@ fn tls_words(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_>) -> fm
         }
         TlsProblem::UnknownIssuer => write!(
             f,
-            "this computer does not trust the certificate of {host}: log in to this network, or give its \
-             authority as feed.ca_file"
+            "this computer does not trust the certificate of {host}: log in to this network, or set \
+             feed.ca_file to the issuing authority"
         ),
         TlsProblem::WrongHost => {
-            write!(f, "the certificate is not for {host}: does this network want a login?")
+            write!(f, "the certificate is not for {host}: does this network require a login?")
         }
         TlsProblem::NotTls => {
-            write!(f, "what answers as {host} does not speak TLS: does this network want a login?")
+            write!(f, "the server at {host} does not speak TLS: does this network require a login?")
         }
-        TlsProblem::CutOff => {
-            write!(f, "the secure connection to {host} was cut off: does a firewall or filter forbid it?")
-        }
-        TlsProblem::Other(detail) => write!(f, "no secure connection to {host} (TLS): {detail}"),
+        TlsProblem::CutOff => write!(
+            f,
+            "the connection to {host} closed during the TLS handshake: does a firewall or filter block it?"
+        ),
+        TlsProblem::Other(detail) => write!(f, "cannot connect to {host} securely (TLS): {detail}"),
     }
 }
 
 /// Maps an error of the client. Definite causes come before those that only name the stage.
 pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKind {
-    if let Some(detour) = causes(error).find_map(|cause| cause.downcast_ref::<Detour>()) {
-        return FailureKind::Redirect(*detour);
+    if let Some(redirect) = causes(error).find_map(|cause| cause.downcast_ref::<RedirectError>()) {
+        return FailureKind::Redirect(*redirect);
     }
-    if let Some(kind) = causes(error).find_map(by_words) {
+    if let Some(kind) = causes(error).find_map(from_message) {
         return kind;
     }
     if error.is_dns() {
@@ -266,11 +267,11 @@ pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKi
         return FailureKind::Tls(tls_problem(problem));
     }
     let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    match io.last().and_then(by_io) {
-        // The connection stood, or it could not have been cut; so it was TLS that did not.
+    match io.last().and_then(from_io) {
+        // Only an established connection can be cut off, so the TLS handshake failed.
         Some(FailureKind::CutOff) if error.is_connect() => FailureKind::Tls(TlsProblem::CutOff),
         Some(kind) => kind,
-        None if error.is_connect() => FailureKind::NoConnection(last_words(error)),
+        None if error.is_connect() => FailureKind::NoConnection(innermost_message(error)),
         None => FailureKind::NotHttp,
     }
 }
@@ -286,12 +287,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-/// The only place that reads an error's text: these types are private to `hyper-util` and `hyper`.
-/// Tests hold that the texts are still these.
-fn by_words(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
+/// Recognises errors by their message, because their types are private to `hyper-util` and `hyper`.
+/// Tests with a real client check that the messages are current.
+fn from_message(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
     match cause.to_string().as_str() {
         "tunnel error: proxy authorization required" => Some(FailureKind::ProxyLogin),
-        words if words.starts_with("tunnel error: ") || words.contains("socks proxy") => {
+        message if message.starts_with("tunnel error: ") || message.contains("socks proxy") => {
             Some(FailureKind::Proxy)
         }
         "connection closed before message completed" => Some(FailureKind::CutOff),
@@ -299,7 +300,7 @@ fn by_words(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
     }
 }
 
-pub(super) fn by_io(kind: io::ErrorKind) -> Option<FailureKind> {
+pub(super) fn from_io(kind: io::ErrorKind) -> Option<FailureKind> {
     use io::ErrorKind;
     match kind {
         ErrorKind::ConnectionRefused => Some(FailureKind::Refused),
@@ -313,8 +314,8 @@ pub(super) fn by_io(kind: io::ErrorKind) -> Option<FailureKind> {
         | ErrorKind::NotConnected
         | ErrorKind::BrokenPipe
         | ErrorKind::UnexpectedEof => Some(FailureKind::CutOff),
-        // What the decoders of gzip and of chunks say.
-        ErrorKind::InvalidData | ErrorKind::InvalidInput => Some(FailureKind::Garbled),
+        // From the decoders of gzip and of chunked bodies.
+        ErrorKind::InvalidData | ErrorKind::InvalidInput => Some(FailureKind::Malformed),
         _ => None,
     }
 }
@@ -323,7 +324,7 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
     let rustls::Error::InvalidCertificate(certificate) = error else {
         return match error {
             rustls::Error::InvalidMessage(_) => TlsProblem::NotTls,
-            _ => TlsProblem::Other(tls::words(error).to_owned()),
+            _ => TlsProblem::Other(tls::describe(error).to_owned()),
         };
     };
     match certificate {
@@ -336,14 +337,14 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsProblem::WrongHost
         }
-        _ => TlsProblem::Other(tls::words(error).to_owned()),
+        _ => TlsProblem::Other(tls::describe(error).to_owned()),
     }
 }
 
-/// The innermost cause: the outer ones only repeat the stage.
-fn last_words(error: &reqwest::Error) -> String {
-    let words = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    text::plain_line(&words, DETAIL_MAX_CHARS)
+/// Returns the message of the innermost cause. The outer ones only repeat the stage.
+fn innermost_message(error: &reqwest::Error) -> String {
+    let message = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    text::plain_line(&message, DETAIL_MAX_CHARS)
 }
 
 #[cfg(test)]
@@ -355,22 +356,22 @@ mod tests {
     }
 
     #[test]
-    fn fault_word_and_words() {
+    fn fault_code_and_text_of_each_kind() {
         use FailureKind::*;
         #[track_caller]
-        fn check(kind: FailureKind, fault: Fault, word: &str, words: &str) {
+        fn check(kind: FailureKind, fault: Fault, code: &str, text: &str) {
             let failure = failure(kind);
-            assert_eq!((failure.fault(), failure.word()), (fault, word));
-            assert_eq!(failure.to_string(), words);
+            assert_eq!((failure.fault(), failure.code()), (fault, code));
+            assert_eq!(failure.to_string(), text);
         }
         let (ours, apple) = (Fault::Ours, Fault::Apple);
-        check(NoNetwork, ours, "no_network", "no network: there is no way to www.apple.com from here");
-        check(Dns, ours, "dns", "cannot find www.apple.com (DNS): is this computer online?");
+        check(NoNetwork, ours, "no_network", "cannot reach www.apple.com: no network connection");
+        check(Dns, ours, "dns", "cannot resolve www.apple.com (DNS): is this computer online?");
         check(
             ConnectTimeout { after: Duration::from_secs(10) },
             ours,
             "connect_timeout",
-            "no connection to www.apple.com within 10 s: is this computer online?",
+            "cannot connect to www.apple.com within 10 s: is this computer online?",
         );
         check(
             Tls(TlsProblem::NotYetValid),
@@ -378,49 +379,54 @@ mod tests {
             "tls",
             "the certificate of www.apple.com is not valid yet: is this computer's clock right?",
         );
-        check(Portal, ours, "html", "a web page instead of the feed: does this network want a login?");
-        check(Http(511), ours, "http", "www.apple.com answered 511 (Network Authentication Required)");
-        check(Http(503), apple, "http", "www.apple.com answered 503 (Service Unavailable)");
-        check(Http(799), apple, "http", "www.apple.com answered 799 (a status without a name)");
+        check(
+            Portal,
+            ours,
+            "html",
+            "received a web page instead of the feed: does this network require a login?",
+        );
+        check(Http(511), ours, "http", "www.apple.com returned HTTP 511 (Network Authentication Required)");
+        check(Http(503), apple, "http", "www.apple.com returned HTTP 503 (Service Unavailable)");
+        check(Http(799), apple, "http", "www.apple.com returned HTTP 799");
         check(Refused, apple, "refused", "www.apple.com refused the connection");
         check(
             Timeout { after: Duration::from_secs(30) },
             apple,
             "timeout",
-            "no whole answer from www.apple.com within 30 s",
+            "no complete response from www.apple.com within 30 s",
         );
         check(
             TooLarge { limit_bytes: 4 << 20 },
             apple,
             "too_large",
-            "the answer of www.apple.com is larger than 4096 KiB",
+            "the response from www.apple.com is larger than 4096 KiB",
         );
         check(
-            Redirect(Detour::OtherHost),
+            Redirect(RedirectError::OtherHost),
             apple,
             "redirect",
-            "www.apple.com redirects to another host: not followed",
+            "cannot follow the redirect from www.apple.com: the target is on another host",
         );
         check(
             Unreadable(crate::feed::parse::Unreadable::NotJson),
             apple,
             "not_json",
-            "www.apple.com sent no feed: not JSON",
+            "cannot read the feed from www.apple.com: the response is not JSON",
         );
     }
 
     #[test]
-    fn tls_words_are_one_line_and_name_the_host() {
+    fn tls_errors_are_one_line_and_name_the_host() {
         for problem in
             [TlsProblem::Expired, TlsProblem::UnknownIssuer, TlsProblem::WrongHost, TlsProblem::NotTls]
         {
-            let words = failure(FailureKind::Tls(problem)).to_string();
-            assert!(words.contains("www.apple.com") && !words.contains('\n'), "{words}");
+            let text = failure(FailureKind::Tls(problem)).to_string();
+            assert!(text.contains("www.apple.com") && !text.contains('\n'), "{text}");
         }
     }
 
     #[test]
-    fn causes_see_through_io_errors() {
+    fn causes_unwrap_io_errors() {
         let tls = rustls::Error::InvalidCertificate(CertificateError::Expired);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
         let found = causes(&wrapped).find_map(|cause| cause.downcast_ref::<rustls::Error>());
@@ -429,15 +435,15 @@ mod tests {
 
     /// Uses a resolver that knows no name, because the system's resolver would use the network.
     #[tokio::test]
-    async fn an_unknown_name_is_dns() {
-        struct Nobody;
-        impl reqwest::dns::Resolve for Nobody {
+    async fn an_unknown_name_is_a_dns_error() {
+        struct EmptyResolver;
+        impl reqwest::dns::Resolve for EmptyResolver {
             fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
                 Box::pin(async { Err(io::Error::other("Name or service not known").into()) })
             }
         }
         crate::tls::install_provider();
-        let client = reqwest::Client::builder().dns_resolver(Nobody).no_proxy().tls_certs_only([]);
+        let client = reqwest::Client::builder().dns_resolver(EmptyResolver).no_proxy().tls_certs_only([]);
         let request = client.build().expect("a client").get("https://feed.invalid/");
         let error = request.send().await.expect_err("no such name");
         assert_eq!(classify(&error, FetchLimits::default()), FailureKind::Dns);
@@ -447,9 +453,9 @@ mod tests {
     fn io_errors_that_tests_cannot_provoke() {
         use io::ErrorKind;
         for kind in [ErrorKind::NetworkUnreachable, ErrorKind::HostUnreachable, ErrorKind::NetworkDown] {
-            assert_eq!(by_io(kind), Some(FailureKind::NoNetwork));
+            assert_eq!(from_io(kind), Some(FailureKind::NoNetwork));
         }
-        assert_eq!(by_io(ErrorKind::PermissionDenied), Some(FailureKind::Blocked));
-        assert_eq!(by_io(ErrorKind::OutOfMemory), None);
+        assert_eq!(from_io(ErrorKind::PermissionDenied), Some(FailureKind::Blocked));
+        assert_eq!(from_io(ErrorKind::OutOfMemory), None);
     }
 }

@@ -20,8 +20,8 @@ use reqwest::redirect::{Action, Attempt, Policy};
 use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use tokio::task::spawn_blocking;
 
-use self::encoding::Claimed;
-pub use self::error::{Detour, FailureKind, FetchError, TlsProblem};
+use self::encoding::ContentEncoding;
+pub use self::error::{FailureKind, FetchError, RedirectError, TlsProblem};
 pub use self::url::{FeedUrl, valid_locale};
 use crate::feed::parse::{self, Unreadable};
 use crate::model::Document;
@@ -105,13 +105,13 @@ impl Fetcher {
         let client = match ca_file {
             // Redirects from http to https are not followed, so plain http needs no certificates in memory.
             _ if !url.is_https() => client.tls_certs_only([]),
-            Some(file) => client.tls_certs_merge(authorities(file)?),
+            Some(file) => client.tls_certs_merge(certificates(file)?),
             None => client,
         };
-        let client = if url.is_loopback() { client.no_proxy() } else { proxy::through(client) };
+        let client = if url.is_loopback() { client.no_proxy() } else { proxy::apply(client) };
         let client = client.build().map_err(|_| {
-            "cannot prepare secure connections: install this computer's list of trusted certificates \
-             (package ca-certificates), or check feed.ca_file"
+            "cannot set up TLS: no usable certificate authorities; install the package ca-certificates, or \
+             check feed.ca_file"
                 .to_owned()
         })?;
         Ok(Fetcher { client, url, limits, validators: Validators::default() })
@@ -132,23 +132,23 @@ impl Fetcher {
                 return Err(FetchError { retry_after_s, ..self.failure(FailureKind::Http(status.as_u16())) });
             }
         }
-        let offered = Validators::offered(response.headers());
-        let claimed = Claimed::by(response.headers());
+        let validators = Validators::from_headers(response.headers());
+        let encoding = ContentEncoding::from_headers(response.headers());
         let packed = self.body(response).await?;
         let max_bytes = self.limits.body_bytes;
-        // A hostile document takes its time, in which nothing else must stand still.
-        let read = spawn_blocking(move || read(packed, &claimed, max_bytes)).await;
+        // A hostile document is slow to parse and must not block the other tasks.
+        let read = spawn_blocking(move || read(packed, &encoding, max_bytes)).await;
         let read = read.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()));
-        // "The same as something unreadable" must never pass for good news.
-        self.validators = if read.is_ok() { offered } else { Validators::default() };
+        // A 304 must never refer to an unreadable response.
+        self.validators = if read.is_ok() { validators } else { Validators::default() };
         read.map_err(|kind| match kind {
             FailureKind::Unreadable(reason) => self.failure(self.unreadable(reason)),
             kind => self.failure(kind),
         })
     }
 
-    /// Makes the next look unconditional: a cache may call an old copy "unchanged" for ever.
-    pub fn ask_anew(&mut self) {
+    /// Makes the next fetch unconditional, because a cache may answer 304 for an old copy for ever.
+    pub fn clear_validators(&mut self) {
         self.validators = Validators::default();
     }
 
@@ -193,8 +193,8 @@ impl Fetcher {
     }
 }
 
-/// Unpacks and reads a body.
-fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<FetchOutcome, FailureKind> {
+/// Unpacks and parses a body.
+fn read(packed: Vec<u8>, encoding: &ContentEncoding, max_bytes: usize) -> Result<FetchOutcome, FailureKind> {
     let is_packed = gzip::is_packed(&packed);
     let body = encoding::unpacked(packed, max_bytes)?;
     match parse::parse(&body) {
@@ -202,8 +202,8 @@ fn read(packed: Vec<u8>, claimed: &Claimed, max_bytes: usize) -> Result<FetchOut
         Err(reason) => {
             // Compressed data is hardly ever UTF-8, and may contain braces.
             let is_binary = reason == Unreadable::NotJson || str::from_utf8(&body).is_err();
-            let explained = if is_binary { claimed.explains(is_packed) } else { None };
-            Err(explained.unwrap_or(FailureKind::Unreadable(reason)))
+            let encoding_failure = if is_binary { encoding.failure(is_packed) } else { None };
+            Err(encoding_failure.unwrap_or(FailureKind::Unreadable(reason)))
         }
     }
 }
@@ -220,19 +220,20 @@ fn headers() -> HeaderMap {
 
 /// Follows redirects only within one origin, because the target decides what users are told.
 fn same_origin_only(attempt: Attempt<'_>) -> Action {
-    let place =
+    let origin =
         |url: &Url| (url.host_str().map(str::to_owned), url.scheme().to_owned(), url.port_or_known_default());
-    let (host, scheme, port) = place(attempt.url());
-    match attempt.previous().last().map(place) {
-        _ if attempt.previous().len() > REDIRECTS_MAX => attempt.error(Detour::TooMany),
-        Some((from, _, _)) if from != host => attempt.error(Detour::OtherHost),
-        Some((_, from, _)) if from != scheme => attempt.error(Detour::OtherScheme),
-        Some((_, _, from)) if from != port => attempt.error(Detour::OtherPort),
+    let (host, scheme, port) = origin(attempt.url());
+    match attempt.previous().last().map(origin) {
+        _ if attempt.previous().len() > REDIRECTS_MAX => attempt.error(RedirectError::TooMany),
+        Some((from, _, _)) if from != host => attempt.error(RedirectError::OtherHost),
+        Some((_, from, _)) if from != scheme => attempt.error(RedirectError::OtherScheme),
+        Some((_, _, from)) if from != port => attempt.error(RedirectError::OtherPort),
         _ => attempt.follow(),
     }
 }
 
-fn authorities(file: &Path) -> Result<Vec<Certificate>, String> {
+/// Reads the certificates in a PEM file.
+fn certificates(file: &Path) -> Result<Vec<Certificate>, String> {
     let read = tls::authorities(file)?.into_iter().map(|der| Certificate::from_der(&der));
     read.collect::<Result<_, _>>().map_err(|_| format!("ca_file: {} contains no certificate", file.display()))
 }
@@ -257,7 +258,7 @@ struct Validators {
 }
 
 impl Validators {
-    fn offered(headers: &HeaderMap) -> Validators {
+    fn from_headers(headers: &HeaderMap) -> Validators {
         let short = |name: HeaderName| {
             headers.get(name).filter(|value| !value.is_empty() && value.len() <= VALIDATOR_MAX_BYTES).cloned()
         };
@@ -276,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_limits() {
+    fn default_limits() {
         let limits = FetchLimits::default();
         assert_eq!((limits.connect.as_secs(), limits.total.as_secs()), (10, 30));
         assert_eq!(limits.body_bytes, 1024 * 1024);

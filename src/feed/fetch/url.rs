@@ -23,29 +23,29 @@ impl FeedUrl {
     /// not repeat the URL, which may contain a secret.
     pub fn parse(text: &str) -> Result<FeedUrl, String> {
         if text.len() > URL_MAX_BYTES {
-            return Err(format!("the feed address is too long: use at most {URL_MAX_BYTES} characters"));
+            return Err(format!("invalid feed URL: expected at most {URL_MAX_BYTES} bytes"));
         }
         let mut url = Url::parse(text.trim())
-            .map_err(|_| format!("the feed address is no URL: give one like {EXAMPLE}"))?;
+            .map_err(|_| format!("invalid feed URL: expected for example {EXAMPLE}"))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("the feed address holds a name or password: remove what is before the @".to_owned());
+            return Err("invalid feed URL: remove the user name and password before the @".to_owned());
         }
         url.set_fragment(None);
         let url = FeedUrl(url);
         match url.0.scheme() {
             "https" => Ok(url),
             "http" if url.is_loopback() => Ok(url),
-            "http" => Err("the feed address is not secure: use https:// (http:// is for this computer \
-                           itself only, such as http://127.0.0.1:8080/)"
+            "http" => Err("invalid feed URL: use https:// (http:// is allowed only for this computer, for \
+                           example http://127.0.0.1:8080/)"
                 .to_owned()),
-            _ => Err(format!("the feed address is no web address: give one like {EXAMPLE}")),
+            _ => Err(format!("invalid feed URL: expected an https URL, for example {EXAMPLE}")),
         }
     }
 
     /// Returns Apple's own URL. Fails only for a locale that is not a [`valid_locale`].
     pub fn of(feed: &FeedId) -> Result<FeedUrl, String> {
         if !valid_locale(&feed.locale) {
-            return Err("the locale is not of the form ll_CC: use one like en_US".to_owned());
+            return Err("invalid locale: expected the form ll_CC, for example en_US".to_owned());
         }
         let folder = match feed.edition {
             Edition::Consumer => "",
@@ -127,28 +127,28 @@ mod tests {
             "ftp://localhost/",
             "file:///etc/passwd",
         ] {
-            let words = FeedUrl::parse(bad).expect_err(bad);
-            assert!(words.starts_with("the feed address") && !words.contains('\n'), "{bad}: {words}");
-            assert!(!words.contains("s3cret"), "{words}");
+            let error = FeedUrl::parse(bad).expect_err(bad);
+            assert!(error.starts_with("invalid feed URL: ") && !error.contains('\n'), "{bad}: {error}");
+            assert!(!error.contains("s3cret"), "{error}");
         }
         FeedUrl::parse(&format!("https://www.apple.com/{}", "x".repeat(URL_MAX_BYTES)))
             .expect_err("too long");
     }
 
     #[test]
-    fn the_query_is_never_shown() {
-        let url = FeedUrl::parse("https://mirror.example/feed?token=s3cret#s3cret").expect("an address");
+    fn display_and_debug_omit_the_query() {
+        let url = FeedUrl::parse("https://mirror.example/feed?token=s3cret#s3cret").expect("a URL");
         assert_eq!(url.to_string(), "https://mirror.example/feed?…");
         assert_eq!(format!("{url:?}"), "FeedUrl(https://mirror.example/feed?…)");
         assert_eq!(url.url().query(), Some("token=s3cret"));
     }
 
     #[test]
-    fn apples_addresses() {
+    fn urls_of_apples_feeds() {
         let of = |edition, locale: &str| FeedUrl::of(&FeedId { edition, locale: locale.to_owned() });
-        assert_eq!(of(Edition::Consumer, "en_US").expect("an address").to_string(), EXAMPLE);
+        assert_eq!(of(Edition::Consumer, "en_US").expect("a URL").to_string(), EXAMPLE);
         assert_eq!(
-            of(Edition::Developer, "en_US").expect("an address").to_string(),
+            of(Edition::Developer, "en_US").expect("a URL").to_string(),
             "https://www.apple.com/support/systemstatus/data/developer/system_status_en_US.js"
         );
         for bad in ["", "en", "en-US", "EN_us", "en_USA", "../..", "en_U\u{e9}", "é_US"] {

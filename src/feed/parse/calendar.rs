@@ -6,8 +6,8 @@
 /// AM or PM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HalfDay {
-    First,
-    Second,
+    Am,
+    Pm,
 }
 
 /// Names of the zone that offsets refer to.
@@ -92,17 +92,17 @@ const ZONES: [(&str, i32); 52] = [
     ("hst", -600),
 ];
 
-/// Tuesdays that begin like a month.
-const NO_MONTHS: [&str; 4] = ["mardi", "martes", "martedì", "marți"];
+/// Names of Tuesday that start like a month.
+const NOT_MONTHS: [&str; 4] = ["mardi", "martes", "martedì", "marți"];
 
-const FORENOON: [&str; 5] = ["am", "öö", "dop", "pg", "ص"];
-const AFTERNOON: [&str; 5] = ["pm", "ös", "odp", "ptg", "م"];
-/// Written without a blank beside what stands around them.
-const FORENOON_WITHIN: [&str; 7] = ["午前", "上午", "早上", "清晨", "凌晨", "오전", "לפנה"];
-const AFTERNOON_WITHIN: [&str; 7] = ["午後", "下午", "傍晚", "晚上", "中午", "오후", "אחה"];
+const AM: [&str; 5] = ["am", "öö", "dop", "pg", "ص"];
+const PM: [&str; 5] = ["pm", "ös", "odp", "ptg", "م"];
+/// Written without a space before the next word.
+const AM_INSIDE: [&str; 7] = ["午前", "上午", "早上", "清晨", "凌晨", "오전", "לפנה"];
+const PM_INSIDE: [&str; 7] = ["午後", "下午", "傍晚", "晚上", "中午", "오후", "אחה"];
 /// `p. m.`, `μ.μ.`
-const FORENOON_LETTERS: [[&str; 2]; 2] = [["a", "m"], ["π", "μ"]];
-const AFTERNOON_LETTERS: [[&str; 2]; 2] = [["p", "m"], ["μ", "μ"]];
+const AM_LETTERS: [[&str; 2]; 2] = [["a", "m"], ["π", "μ"]];
+const PM_LETTERS: [[&str; 2]; 2] = [["p", "m"], ["μ", "μ"]];
 
 /// Zeros of the scripts whose digits Apple's locales may use. The other nine digits follow each zero.
 const ZEROS: [char; 12] = [
@@ -124,14 +124,13 @@ pub fn is_letter(c: char) -> bool {
 
 /// Returns the month, 1 to 12.
 pub fn month(word: &str) -> Option<i64> {
-    if NO_MONTHS.contains(&word) {
+    if NOT_MONTHS.contains(&word) {
         return None;
     }
-    let fits = |beginnings: &str| {
-        beginnings.split(' ').filter(|beginning| word.starts_with(beginning)).map(str::len).max()
-    };
-    let fitting = (1..).zip(MONTHS).filter_map(|(number, names)| Some((fits(names)?, number)));
-    fitting.max_by_key(|(len, _)| *len).map(|(_, number)| number)
+    let longest_match =
+        |prefixes: &str| prefixes.split(' ').filter(|prefix| word.starts_with(prefix)).map(str::len).max();
+    let matches = (1..).zip(MONTHS).filter_map(|(number, prefixes)| Some((longest_match(prefixes)?, number)));
+    matches.max_by_key(|(len, _)| *len).map(|(_, number)| number)
 }
 
 /// Returns the offset of a zone in seconds east of UTC.
@@ -141,12 +140,12 @@ pub fn zone_s(word: &str) -> Option<i32> {
 
 /// Returns the half of the day that the words of a date name.
 pub fn half_day(words: &[&str]) -> Option<HalfDay> {
-    let is_reachable = |names: &[&str], within: &[&str], letters: &[[&str; 2]]| {
-        words.iter().any(|word| names.contains(word) || within.iter().any(|name| word.contains(name)))
+    let is_named = |names: &[&str], inside: &[&str], letters: &[[&str; 2]]| {
+        words.iter().any(|word| names.contains(word) || inside.iter().any(|name| word.contains(name)))
             || words.windows(2).any(|pair| letters.iter().any(|letters| letters == pair))
     };
-    if is_reachable(&AFTERNOON, &AFTERNOON_WITHIN, &AFTERNOON_LETTERS) {
-        return Some(HalfDay::Second);
+    if is_named(&PM, &PM_INSIDE, &PM_LETTERS) {
+        return Some(HalfDay::Pm);
     }
-    is_reachable(&FORENOON, &FORENOON_WITHIN, &FORENOON_LETTERS).then_some(HalfDay::First)
+    is_named(&AM, &AM_INSIDE, &AM_LETTERS).then_some(HalfDay::Am)
 }

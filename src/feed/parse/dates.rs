@@ -142,8 +142,9 @@ fn without_offset(mut tokens: Vec<Token>) -> Option<(Vec<Token>, Option<i32>)> {
         Token::Mark('-' | '\u{2011}' | '\u{2013}' | '\u{2212}') => Some(-1),
         Token::Mark(_) | Token::Number(_) | Token::Word(_) => None,
     };
-    // A sign is an offset only behind a name for it or behind the time of day: in dates it separates.
-    let is_behind = |at: usize| {
+    // A sign starts an offset only after the name of a zone or after the time of day. Elsewhere it is a
+    // separator.
+    let may_start_offset = |at: usize| {
         let numbers = tokens[..at].iter().filter_map(Token::number).count();
         let has_month =
             tokens[..at].iter().filter_map(Token::word).any(|word| calendar::month(word).is_some());
@@ -152,7 +153,7 @@ fn without_offset(mut tokens: Vec<Token>) -> Option<(Vec<Token>, Option<i32>)> {
     };
     let offset = |at: usize| {
         let hours = tokens.get(at + 1).and_then(Token::number)?;
-        Some((at, sign(&tokens[at]).filter(|_| is_behind(at))?, hours))
+        Some((at, sign(&tokens[at]).filter(|_| may_start_offset(at))?, hours))
     };
     let Some((at, sign, hours)) = (0..tokens.len()).find_map(offset) else {
         return Some((tokens, None));
@@ -211,8 +212,8 @@ fn time_of_day(numbers: &[Number], half: Option<HalfDay>) -> Option<Time> {
         return Time::new(value.0, value.1, 0, 0).ok();
     }
     let hour = match (at(0)?, half) {
-        (12, Some(HalfDay::First)) => 0,
-        (hour @ 0..12, Some(HalfDay::Second)) => hour + 12,
+        (12, Some(HalfDay::Am)) => 0,
+        (hour @ 0..12, Some(HalfDay::Pm)) => hour + 12,
         (hour, _) => hour,
     };
     Time::new(hour, at(1)?, at(2)?.min(59), 0).ok()
@@ -220,9 +221,9 @@ fn time_of_day(numbers: &[Number], half: Option<HalfDay>) -> Option<Time> {
 
 /// Returns the date in each order. The token after the first number rules some out: no locale writes the
 /// month first with dots, and `26年` is a year.
-fn readings(numbers: &[Number], month: Option<i64>, behind_first: Option<&Token>) -> [Option<Date>; 3] {
-    let is_year = behind_first.and_then(Token::word).is_some_and(|word| calendar::YEARS.contains(&word));
-    let is_dotted = behind_first == Some(&Token::Mark('.'));
+fn readings(numbers: &[Number], month: Option<i64>, after_first: Option<&Token>) -> [Option<Date>; 3] {
+    let is_year = after_first.and_then(Token::word).is_some_and(|word| calendar::YEARS.contains(&word));
+    let is_dotted = after_first == Some(&Token::Mark('.'));
     match (numbers, month) {
         // `20260505`
         ([Number { value, digits: 8 }, ..], _) => [date(value / 10_000, value / 100 % 100, value % 100); 3],
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_whose_order_the_text_does_not_say() {
+    fn ambiguous_orders_give_several_readings() {
         check("04/26/2021 08:15 PDT", ["21-04-26 15:15", "", ""]);
         check("26/04/2021 08:15 UTC", ["", "21-04-26 08:15", ""]);
         check("05/06/2026 08:15 UTC", ["26-05-06 08:15", "26-06-05 08:15", ""]);
@@ -279,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn no_locale_writes_the_month_first_with_dots() {
+    fn dots_rule_out_month_first() {
         check("05.04.2021 08:15 CEST", ["", "21-04-05 06:15", ""]);
         check("26.04.2021, 08.15 Uhr MEZ", ["", "21-04-26 07:15", ""]);
         check("26. 5. 6. 오후 1:15", ["", "", "26-05-06 13:15"]);
     }
 
     #[test]
-    fn a_year_of_four_digits_in_front_leaves_no_choice() {
+    fn a_leading_four_digit_year_gives_one_reading() {
         check_one("2021/04/27 0:15 JST", "21-04-26 15:15");
         check_one("2021-04-05 08:15 GMT+9", "21-04-04 23:15");
         check_one("2021-04-05T08:15:30-07:30", "21-04-05 15:45");
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn months_in_words() {
+    fn month_names() {
         for text in [
             "May 6, 2026 at 1:15\u{202f}PM",
             "Wed, 06 May 2026 13:15:00 GMT",
@@ -334,7 +335,7 @@ mod tests {
 
     /// Months whose prefixes overlap with others.
     #[test]
-    fn the_longest_beginning_counts() {
+    fn the_longest_prefix_decides() {
         for (word, month) in [
             ("července", 7),
             ("června", 6),
@@ -404,14 +405,14 @@ mod tests {
     }
 
     #[test]
-    fn the_time_may_stand_in_front() {
+    fn the_time_may_come_first() {
         check("08:15 26/04/2021", ["", "21-04-26 08:15", ""]);
         check_one("8:15 PM, May 6, 2026", "26-05-06 20:15");
         check("\u{200f}٢٦\u{200f}/٤\u{200f}/٢٠٢١ ٨:١٥ ص", ["", "21-04-26 08:15", ""]);
     }
 
     #[test]
-    fn what_is_no_date_is_none() {
+    fn other_text_is_not_a_date() {
         for text in [
             "",
             "soon",
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_milliseconds_or_what_lands_in_our_century() {
+    fn the_unit_of_an_epoch_is_the_one_that_gives_a_plausible_year() {
         let read = |number| epoch(number).map(|time| time.to_string());
         let expected = Some("2021-04-26T17:00:00Z".to_owned());
         for number in [1_619_456_400.0, 1_619_456_400_999.0, 1_619_456_400e6, 1_619_456_400e9] {
@@ -443,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beside_a_text_tells_day_from_month() {
+    fn a_number_with_the_same_time_proves_the_order() {
         let time: Timestamp = "2026-06-05T15:15:00Z".parse().expect("a time");
         let order = |text: &str| parse(text).expect("a date").order_by(time);
         assert_eq!(order("06/05/2026 08:15 PDT"), Some(DateOrder::MonthFirst));

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_stays() {
+    fn other_text_is_unchanged() {
         for text in ["AT&T", "&", "&;", "& amp;", "&nosuchname;", "&amp", "R&D; &#;", "&#x;", "&#12a;", "&é;"]
         {
             check(text, text);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_no_character_cost_one() {
+    fn invalid_numbers_become_the_replacement_character() {
         check("a&#0;b&#xD83D;c&#99999999;d", "a\u{fffd}b\u{fffd}c\u{fffd}d");
     }
 }

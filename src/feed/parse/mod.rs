@@ -51,23 +51,23 @@ const EVENT: [&str; 10] = [
 /// The reason why a body is not a status document. `Display` is one line for users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    #[error("an empty answer instead of the feed")]
+    #[error("the response is empty")]
     Empty,
-    #[error("a web page instead of the feed (a captive portal or a proxy?)")]
+    #[error("the response is a web page (captive portal or proxy?)")]
     Html,
-    #[error("not JSON")]
+    #[error("the response is not JSON")]
     NotJson,
-    #[error("the JSON is cut off")]
+    #[error("the JSON is truncated")]
     CutOff,
-    #[error("the document has the form that Apple used before March 2017")]
+    #[error("the document has the format that Apple used before March 2017")]
     OldSchema,
-    #[error("JSON, but not a status document: it has no list of services")]
+    #[error("the JSON has no list of services")]
     NoServices,
     #[error("the list of services is empty")]
     EmptyServices,
     #[error("no service has a readable list of events")]
     NoEvents,
-    #[error("far more than a status document holds")]
+    #[error("the document is too large")]
     TooLarge,
 }
 
@@ -101,13 +101,13 @@ pub fn parse(body: &[u8]) -> Result<Document, Unreadable> {
 /// Decodes a body as UTF-8, or as UTF-16 if the first two bytes indicate it. An invalid byte becomes
 /// one replacement character.
 pub fn decoded(body: &[u8]) -> Cow<'_, str> {
-    let wide = |unit: fn([u8; 2]) -> u16| {
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
         let units = body.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
         Cow::Owned(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
     };
     match body {
-        [0xff, 0xfe, ..] | [b'{', 0, ..] => wide(u16::from_le_bytes),
-        [0xfe, 0xff, ..] | [0, b'{', ..] => wide(u16::from_be_bytes),
+        [0xff, 0xfe, ..] | [b'{', 0, ..] => utf16(u16::from_le_bytes),
+        [0xfe, 0xff, ..] | [0, b'{', ..] => utf16(u16::from_be_bytes),
         _ => String::from_utf8_lossy(body),
     }
 }
@@ -130,7 +130,7 @@ fn document(top: [Option<&str>; 4]) -> Result<Document, Unreadable> {
     if services.is_empty() {
         return Err(Unreadable::NoServices);
     }
-    if services.values().all(|listing| listing.garbled && listing.events.is_empty()) {
+    if services.values().all(|listing| listing.malformed && listing.events.is_empty()) {
         return Err(Unreadable::NoEvents);
     }
     Ok(Document { stamp, banner: text_of(banner, MAX_MESSAGE_CHARS), services })
@@ -146,7 +146,7 @@ struct Reader {
 struct ServiceDraft {
     name: String,
     events: Vec<EventDraft>,
-    garbled: bool,
+    malformed: bool,
 }
 
 struct EventDraft {
@@ -170,8 +170,8 @@ impl Reader {
         };
         self.events_left -= events.len();
         let read: Vec<Option<EventDraft>> = events.into_iter().map(|event| self.event(event)).collect();
-        let garbled = !is_whole || read.iter().any(Option::is_none);
-        Some(ServiceDraft { name, events: read.into_iter().flatten().collect(), garbled })
+        let malformed = !is_whole || read.iter().any(Option::is_none);
+        Some(ServiceDraft { name, events: read.into_iter().flatten().collect(), malformed })
     }
 
     /// Returns `None` only for an entry that is not a JSON object. An object without any known field
@@ -180,7 +180,7 @@ impl Reader {
         let [id, kind, status, users, message, posted, start, start_text, end, end_text] =
             json::fields(json, EVENT).ok()?;
         if let Some(posted) = posted.and_then(Moment::parse) {
-            stamp::posted(&mut self.stamp, posted);
+            stamp::add_posted(&mut self.stamp, posted);
         }
         let start = self.time(start, start_text);
         let end = self.time(end, end_text);
@@ -201,7 +201,7 @@ impl Reader {
     fn time(&mut self, number: Option<&str>, text: Option<&str>) -> Option<Moment> {
         let moment = number.and_then(Moment::parse);
         let text = text.and_then(Moment::parse);
-        stamp::proves(&mut self.stamp, moment, text);
+        stamp::add_proof(&mut self.stamp, moment, text);
         let is_number = number.and_then(json::number).is_some();
         moment.or(text.filter(|_| !is_number))
     }
@@ -230,9 +230,9 @@ impl EventDraft {
 
 fn listings(drafts: Vec<ServiceDraft>, order: Option<DateOrder>) -> BTreeMap<ServiceKey, Listing> {
     let mut listings: BTreeMap<ServiceKey, Listing> = BTreeMap::new();
-    for ServiceDraft { name, events, garbled } in drafts {
+    for ServiceDraft { name, events, malformed } in drafts {
         let listing = match listings.entry(ServiceKey::new(&name)) {
-            Entry::Vacant(vacant) => vacant.insert(Listing { name, events: Vec::new(), garbled: false }),
+            Entry::Vacant(vacant) => vacant.insert(Listing { name, events: Vec::new(), malformed: false }),
             Entry::Occupied(same) => {
                 // Two spellings of one name: the order in the document must not decide which is shown.
                 let listing = same.into_mut();
@@ -240,21 +240,22 @@ fn listings(drafts: Vec<ServiceDraft>, order: Option<DateOrder>) -> BTreeMap<Ser
                 listing
             }
         };
-        listing.garbled |= garbled;
+        listing.malformed |= malformed;
         listing.events.extend(events.into_iter().map(|event| event.finish(order)));
     }
     for listing in listings.values_mut() {
-        // Within one id the worst comes first and stays: trouble is never hidden by its twin.
-        listing.events.sort_by(|a, b| a.message_id.cmp(&b.message_id).then_with(|| by_weight(a, b)));
+        // Of several entries with one id, keep the worst.
+        listing.events.sort_by(|a, b| a.message_id.cmp(&b.message_id).then_with(|| by_severity(a, b)));
         listing.events.dedup_by(|b, a| a.message_id == b.message_id);
     }
     listings
 }
 
-/// Total, so that the order in the document cannot matter. A problem before a maintenance, and among
-/// unknown words the one without an end or with the latest: it is the least likely to be over.
-fn by_weight(a: &Event, b: &Event) -> std::cmp::Ordering {
-    let weight = |event: &Event| match (&event.status, event.kind.is_maintenance()) {
+/// Orders entries with one id, worst first. The order is total, so that the order in the document does
+/// not matter. A problem comes before a maintenance. Of two with unknown status, the one without an end
+/// or with the later end comes first, because it is less likely to be over.
+fn by_severity(a: &Event, b: &Event) -> std::cmp::Ordering {
+    let rank = |event: &Event| match (&event.status, event.kind.is_maintenance()) {
         (EventStatus::Ongoing, false) => 0,
         (EventStatus::Unknown(_), false) => 1,
         (EventStatus::Ongoing, true) => 2,
@@ -263,7 +264,7 @@ fn by_weight(a: &Event, b: &Event) -> std::cmp::Ordering {
         (EventStatus::Upcoming, _) => 5,
     };
     let endless = |event: &Event| event.end.is_none();
-    (weight(a), endless(b), b.end, b.start).cmp(&(weight(b), endless(a), a.end, a.start)).then_with(|| {
+    (rank(a), endless(b), b.end, b.start).cmp(&(rank(b), endless(a), a.end, a.start)).then_with(|| {
         (a.kind.as_str(), &a.message, &a.users_affected).cmp(&(
             b.kind.as_str(),
             &b.message,

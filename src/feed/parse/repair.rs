@@ -9,8 +9,8 @@ use std::str::Chars;
 
 use serde::de::IgnoredAny;
 
-/// Values of JavaScript and Python that are nothing.
-const NOTHINGS: [&str; 5] = ["NaN", "Infinity", "-Infinity", "undefined", "None"];
+/// Values of JavaScript and Python that become null.
+const NULLS: [&str; 5] = ["NaN", "Infinity", "-Infinity", "undefined", "None"];
 
 /// Returns the first object outside of a comment as JSON.
 pub fn object(text: &str) -> String {
@@ -88,15 +88,15 @@ fn escape(chars: &mut Peekable<Chars>, out: &mut String) {
         Some(c @ ('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => out.extend(['\\', c]),
         Some('u') => unicode(chars, out),
         Some('x') => {
-            out.push(hex(chars, 2).and_then(char::from_u32).map_or(char::REPLACEMENT_CHARACTER, shown))
+            out.push(hex(chars, 2).and_then(char::from_u32).map_or(char::REPLACEMENT_CHARACTER, unescaped))
         }
-        Some(c) => out.push(shown(c)),
+        Some(c) => out.push(unescaped(c)),
         None => {}
     }
 }
 
-/// A character that needs no escape in JSON.
-fn shown(c: char) -> char {
+/// Replaces a character that JSON requires to be escaped with a space.
+fn unescaped(c: char) -> char {
     if c.is_control() || matches!(c, '"' | '\\') { ' ' } else { c }
 }
 
@@ -135,11 +135,11 @@ fn bare(first: char, chars: &mut Peekable<Chars>, out: &mut String) {
     }
     if serde_json::from_str::<IgnoredAny>(&word).is_ok() {
         out.push_str(&word);
-    } else if NOTHINGS.contains(&word.as_str()) {
+    } else if NULLS.contains(&word.as_str()) {
         out.push_str("null");
     } else {
         out.push('"');
-        out.extend(word.chars().map(shown));
+        out.extend(word.chars().map(unescaped));
         out.push('"');
     }
 }
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_as_it_is() {
+    fn valid_json_is_unchanged() {
         for json in [r#"{"a":[1,-2.5e3,true,null,{}],"b":"\n\u00e9\ud83d\ude00 \"x\""}"#, "{}"] {
             check(json, json);
         }
     }
 
     #[test]
-    fn javascript_is_json() {
+    fn javascript_becomes_json() {
         check(
             "/* {no} */ call({a: 'it\\'s \"up\"', $b_1: [1,, 2,], // }\n 'c': .5, d: NaN,});}",
             r#"{"a":"it's \"up\"","$b_1":[1,2],"c":".5","d":null}"#,
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_byte_costs_a_character() {
+    fn invalid_escapes_become_one_character() {
         check("{\"a\":\"\\ud83d oops\"}", "{\"a\":\"\u{fffd} oops\"}");
         check(
             r#"{"a":"\ude00\ud83d\ud83d\ude00\ud83d"}"#,
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_stays_cut_off() {
+    fn truncated_text_stays_truncated() {
         for text in ["{\"a\":[1,", "{\"a\":'x", "{a:1, /* }", "{a", "{\"a\":{}"] {
             assert!(serde_json::from_str::<IgnoredAny>(&object(text)).is_err(), "{text}");
         }

@@ -35,16 +35,16 @@ impl Moment {
     }
 }
 
-/// One more event's `datePosted`.
-pub fn posted(stamp: &mut Stamp, moment: Moment) {
+/// Adds an event's `datePosted` to the stamp.
+pub fn add_posted(stamp: &mut Stamp, moment: Moment) {
     let Some([month_first, day_first, year_first]) = readings(&moment) else { return };
     let newest = stamp.readings.unwrap_or([month_first, day_first, year_first]);
     stamp.readings = Some([newest[0].max(month_first), newest[1].max(day_first), newest[2].max(year_first)]);
-    proves(stamp, None, Some(moment));
+    add_proof(stamp, None, Some(moment));
 }
 
-/// One more time that stands there as a number, as a text, or as both.
-pub fn proves(stamp: &mut Stamp, number: Option<Moment>, text: Option<Moment>) {
+/// Adds the proof, if any, that a time given as a number, as text or as both is.
+pub fn add_proof(stamp: &mut Stamp, number: Option<Moment>, text: Option<Moment>) {
     let Some(Moment::WrittenDate(text)) = text else { return };
     let by_number = match number {
         Some(Moment::At(time)) => text.order_by(time),
@@ -69,8 +69,8 @@ mod tests {
         let mut stamp = Stamp::default();
         for (date, number, text) in events {
             let moment = |json: &str| Moment::parse(json).or_else(|| Moment::parse(&format!("{json:?}")));
-            moment(date).into_iter().for_each(|moment| posted(&mut stamp, moment));
-            proves(&mut stamp, moment(number), moment(text));
+            moment(date).into_iter().for_each(|moment| add_posted(&mut stamp, moment));
+            add_proof(&mut stamp, moment(number), moment(text));
         }
         let [month_first, day_first, _] = stamp.readings.expect("a stamp");
         let read = [month_first, day_first].map(|time| time.strftime("%m-%d %H").to_string());

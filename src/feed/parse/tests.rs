@@ -72,7 +72,7 @@ fn bare_json_and_jsonp_with_any_callback_are_one_document() {
 }
 
 #[test]
-fn what_is_no_document_is_refused_with_its_reason() {
+fn other_bodies_are_rejected_with_a_reason() {
     refused("", Unreadable::Empty);
     refused(" \n", Unreadable::Empty);
     refused("<!DOCTYPE html><html><script>var a = {};</script></html>", Unreadable::Html);
@@ -91,7 +91,7 @@ fn what_is_no_document_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_body_cut_anywhere_is_never_fine() {
+fn a_truncated_body_is_never_fine() {
     let whole = document(&format!("{},{}", service("iCloud Backup", "[]"), service("Photos", "[]")));
     for length in 0..whole.len() {
         assert!(parse(&whole.as_bytes()[..length]).is_err(), "cut at {length}");
@@ -101,7 +101,7 @@ fn a_body_cut_anywhere_is_never_fine() {
 
 /// Other programs use closed enums for these words, and fail on the whole feed at each new one.
 #[test]
-fn unknown_words_are_kept_and_cost_nobody_else() {
+fn unknown_words_are_kept_and_affect_no_other_event() {
     let odd = event_with(&[("statusType", "\"Degraded\""), ("eventStatus", "\"investigating\"")]);
     let even = event_with(&[("messageId", "\"2\"")]);
     let text = document(&service("Photos", &format!("[{odd},{even}]")));
@@ -122,7 +122,7 @@ fn unknown_words_are_kept_and_cost_nobody_else() {
 }
 
 #[test]
-fn a_null_or_a_wrong_type_in_any_key_costs_no_event() {
+fn a_null_or_a_wrong_type_in_any_field_loses_no_event() {
     let keys = [
         "usersAffected",
         "epochStartDate",
@@ -146,13 +146,13 @@ fn a_null_or_a_wrong_type_in_any_key_costs_no_event() {
                 service("Photos", &format!("[{}]", event_with(&[])))
             ));
             let read = parse(text.as_bytes()).unwrap_or_else(|reason| panic!("{key}: {value}: {reason}"));
-            assert!(read.services.values().all(|s| s.events.len() == 1 && !s.garbled), "{key}: {value}");
+            assert!(read.services.values().all(|s| s.events.len() == 1 && !s.malformed), "{key}: {value}");
         }
     }
 }
 
 #[test]
-fn epochs_are_used_and_text_only_where_there_is_none() {
+fn numbers_take_precedence_over_text() {
     let end = |changes: &[_]| one_event(changes).end.map(|end| end.to_string());
     let texts = ("endDate", "\"04/26/2021 23:59 PDT\"");
     assert_eq!(end(&[("epochEndDate", "1619456400000"), texts]).as_deref(), Some("2021-04-26T17:00:00Z"));
@@ -164,7 +164,7 @@ fn epochs_are_used_and_text_only_where_there_is_none() {
 
 /// Other programs have read an end in seconds as a date in January 1970.
 #[test]
-fn epochs_may_be_seconds_texts_and_fractions() {
+fn epochs_may_be_seconds_strings_or_fractions() {
     for number in ["1619456400", "\" 1619456400 \"", "1619456400.7", "1.6194564e12", "\"1619456400000.0\""] {
         let event = one_event(&[("epochEndDate", number), ("epochStartDate", number)]);
         let times = [event.start, event.end].map(|time| time.map(|time| time.to_string()));
@@ -175,18 +175,18 @@ fn epochs_may_be_seconds_texts_and_fractions() {
         );
     }
     let texts = ("endDate", "\"04/26/2021 10:00 PDT\"");
-    for slip in ["\"\"", "\"soon\"", "[]"] {
-        let end = one_event(&[("epochEndDate", slip), texts]).end.map(|end| end.to_string());
-        assert_eq!(end.as_deref(), Some("2021-04-26T17:00:00Z"), "{slip}");
+    for invalid in ["\"\"", "\"soon\"", "[]"] {
+        let end = one_event(&[("epochEndDate", invalid), texts]).end.map(|end| end.to_string());
+        assert_eq!(end.as_deref(), Some("2021-04-26T17:00:00Z"), "{invalid}");
     }
-    // A number that is no time is a slip, and where one is the text may be one too.
-    for slip in ["0", "-1", "-62135596800000", "253402300799000", "4e299"] {
-        assert_eq!(one_event(&[("epochEndDate", slip), texts]).end, None, "{slip}");
+    // If the number is an error, the text may be one too.
+    for invalid in ["0", "-1", "-62135596800000", "253402300799000", "4e299"] {
+        assert_eq!(one_event(&[("epochEndDate", invalid), texts]).end, None, "{invalid}");
     }
 }
 
 #[test]
-fn texts_are_read_in_the_order_that_the_document_proves() {
+fn dates_are_read_in_the_order_that_the_document_proves() {
     let texts = |start: &str, end: &str| {
         let (start, end) = (format!("\"{start}\""), format!("\"{end}\""));
         let posted = "\"13/06/2021 09:00 UTC\"";
@@ -203,7 +203,7 @@ fn texts_are_read_in_the_order_that_the_document_proves() {
 }
 
 #[test]
-fn an_end_before_its_start_is_no_end() {
+fn an_end_before_its_start_is_ignored() {
     for end in ["1619449199000", "1", "\"01/01/0001\"", "1104537600000"] {
         assert_eq!(one_event(&[("epochEndDate", end), ("eventStatus", "null")]).end, None, "{end}");
     }
@@ -232,7 +232,7 @@ fn the_stamp_is_the_newest_date_posted() {
 }
 
 #[test]
-fn names_are_shown_as_apple_writes_them_and_found_all_the_same() {
+fn names_are_shown_as_apple_writes_them_without_extra_space() {
     let text = document(&format!(
         "{},{}",
         service("App Store Connect - App Processing ", "[]"),
@@ -254,7 +254,7 @@ fn one_service_listed_twice_is_one_service() {
 }
 
 #[test]
-fn of_two_entries_with_one_id_the_trouble_stays() {
+fn of_two_entries_with_one_id_the_worse_is_kept() {
     let over = event_with(&[("eventStatus", "\"resolved\""), ("epochEndDate", "1619456400000")]);
     let down = event_with(&[]);
     for events in [format!("[{over},{down}]"), format!("[{down},{over}]")] {
@@ -266,17 +266,17 @@ fn of_two_entries_with_one_id_the_trouble_stays() {
 }
 
 #[test]
-fn what_cannot_be_read_in_a_service_is_not_fine() {
+fn a_service_with_unreadable_events_is_malformed() {
     for events in ["null", "{}", "\"none\"", "[null]", "[1]", "[[]]"] {
         let text = document(&format!("{},{}", service("iCloud Backup", events), service("Photos", "[]")));
         let read = parse(text.as_bytes()).expect("a document");
-        assert!(read.services[&ServiceKey::new("iCloud Backup")].garbled, "{events}");
-        assert!(!read.services[&ServiceKey::new("Photos")].garbled);
+        assert!(read.services[&ServiceKey::new("iCloud Backup")].malformed, "{events}");
+        assert!(!read.services[&ServiceKey::new("Photos")].malformed);
     }
 }
 
 #[test]
-fn hostile_text_is_text() {
+fn control_characters_and_excess_text_are_removed() {
     let event = one_event(&[("message", r#""Call \u202e<b>now</b>\n\u001b[31m  please\u0000 ""#)]);
     assert_eq!(event.message, "Call <b>now</b> [31m please");
     let long = format!("\"{}\"", "x".repeat(1_000_000));
@@ -284,14 +284,14 @@ fn hostile_text_is_text() {
 }
 
 #[test]
-fn nesting_without_end_is_survived() {
+fn deep_nesting_neither_overflows_nor_hides_an_outage() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    let bottomless = deep(150_000);
+    let nested = deep(150_000);
     for text in [
-        bottomless.clone(),
-        document(&service("A", &bottomless)),
-        document(&service("A", &format!("[{}]", event_with(&[("message", &bottomless)])))),
-        document(&service("A", &format!("[{}]", event_with(&[("unheard of", &bottomless)])))),
+        nested.clone(),
+        document(&service("A", &nested)),
+        document(&service("A", &format!("[{}]", event_with(&[("message", &nested)])))),
+        document(&service("A", &format!("[{}]", event_with(&[("unknown", &nested)])))),
         "{\"services\":".repeat(80_000),
     ] {
         // Any result but "fine" is acceptable.
@@ -301,14 +301,14 @@ fn nesting_without_end_is_survived() {
             "{read:?}"
         );
     }
-    // Where nobody asked for it, it costs nothing.
-    let event = event_with(&[("unheard of", &bottomless), ("message", &bottomless)]);
-    let text = format!("{{\"x\":{bottomless},\"services\":[{}]}}", service("A", &format!("[{event}]")));
+    // In an unused field, nesting has no effect.
+    let event = event_with(&[("unknown", &nested), ("message", &nested)]);
+    let text = format!("{{\"x\":{nested},\"services\":[{}]}}", service("A", &format!("[{event}]")));
     assert_eq!(parse(text.as_bytes()).expect("a document").services[&ServiceKey::new("A")].events.len(), 1);
 }
 
 #[test]
-fn what_is_too_much_is_not_read_and_not_fine() {
+fn a_document_over_the_limits_is_not_fine() {
     let whole = document(&service("A", "[]"));
     let padded = |bytes: usize| whole.clone() + &" ".repeat(bytes - whole.len());
     assert!(parse(padded(BODY_MAX_BYTES).as_bytes()).is_ok());
@@ -330,7 +330,7 @@ fn what_is_too_much_is_not_read_and_not_fine() {
         ));
         let read = parse(text.as_bytes()).expect("a document");
         let listing = |name: &str| read.services[&ServiceKey::new(name)].clone();
-        (listing("A").events.len(), listing("A").garbled, listing("B").events.len(), listing("B").garbled)
+        (listing("A").events.len(), listing("A").malformed, listing("B").events.len(), listing("B").malformed)
     };
     assert_eq!(events(MAX_EVENTS - 1), (MAX_EVENTS - 1, false, 1, false));
     // An event after the last one that is read may be an outage.
@@ -339,13 +339,13 @@ fn what_is_too_much_is_not_read_and_not_fine() {
 }
 
 #[test]
-fn apples_text_for_everybody_is_kept() {
+fn the_banner_is_kept() {
     let text = r#"{"drpost":true,"drMessage":" Please read. ","services":[{"serviceName":"A","events":[]}]}"#;
     assert_eq!(parse(text.as_bytes()).expect("a document").banner.as_deref(), Some("Please read."));
 }
 
 #[test]
-fn an_event_without_an_id_is_known_by_its_start() {
+fn an_event_without_an_id_is_identified_by_its_start() {
     assert_eq!(one_event(&[("messageId", "null")]).message_id, "at-2021-04-26T15:00:00Z");
     assert_eq!(one_event(&[("messageId", "3274")]).message_id, "3274");
 }
@@ -353,7 +353,7 @@ fn an_event_without_an_id_is_known_by_its_start() {
 /// Lone surrogates, invalid escapes and control characters: JSON parsers reject them, and readers do not
 /// see them.
 #[test]
-fn a_fault_in_a_text_costs_a_character_wherever_it_stands() {
+fn an_invalid_character_anywhere_in_a_string_is_replaced() {
     let whole = document(&service("iCloud Backup", &format!("[{}]", event_with(&[]))));
     let expected = parse(whole.as_bytes()).expect("a document");
     let words = "Users may be unable to use this service.";
@@ -385,7 +385,7 @@ fn a_fault_in_a_text_costs_a_character_wherever_it_stands() {
 }
 
 #[test]
-fn faults_in_names_ids_and_keys_cost_no_event() {
+fn invalid_characters_in_names_ids_and_keys_lose_no_event() {
     let text = document(&service("iCloud \\ud83dBackup", &format!("[{}]", event_with(&[("\\ud83d", "1")]))));
     let read = parse(text.as_bytes()).expect("a document");
     assert_eq!(read.services[&ServiceKey::new("iCloud \u{fffd}Backup")].events.len(), 1);
@@ -393,7 +393,7 @@ fn faults_in_names_ids_and_keys_cost_no_event() {
 }
 
 #[test]
-fn javascript_is_read_like_json() {
+fn javascript_is_parsed_like_json() {
     let bare = document(&service("iCloud Backup", &format!("[{}]", event_with(&[]))));
     let expected = parse(bare.as_bytes());
     for text in [
@@ -442,7 +442,7 @@ fn entities_are_decoded_once_and_tags_stay() {
 }
 
 #[test]
-fn broken_utf_8_costs_a_character() {
+fn invalid_utf_8_is_replaced() {
     let mut bytes = document(&service("Photos", &format!("[{}]", event_with(&[])))).into_bytes();
     let place = bytes.windows(5).position(|window| window == b"Users").expect("the text");
     bytes[place] = 0xff;

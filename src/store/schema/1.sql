@@ -1,5 +1,5 @@
--- Schema 1. Times are TEXT, RFC 3339 in UTC with whole seconds, so that they sort as text and
--- people can read them with `sqlite3`. docs/database.md explains every table.
+-- Schema 1. Times are TEXT, RFC 3339 in UTC with whole seconds, so that they sort as text and are
+-- readable in `sqlite3`. docs/database.md explains every table.
 
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
@@ -74,7 +74,7 @@ CREATE TABLE change (
 
 CREATE INDEX change_by_service ON change (service_key, at);
 
--- A message as it is sent, frozen: every try carries these bytes.
+-- A rendered notice. Every attempt sends the same bytes.
 CREATE TABLE notice (
     id         INTEGER PRIMARY KEY,
     channel    TEXT NOT NULL,
@@ -104,7 +104,7 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_due ON delivery (channel, state, change_id);
 CREATE INDEX delivery_by_notice ON delivery (notice_id);
 
--- When we could see, and when not and why. Gaps: statusd was not running.
+-- Spans in which the feed was readable, or unreadable with a reason. In a gap, statusd was not running.
 CREATE TABLE coverage (
     id      INTEGER PRIMARY KEY,
     feed    TEXT NOT NULL,

@@ -1,18 +1,18 @@
 -- From schema 1 to schema 2.
 
--- `alarm` said less: alarm, relief or neutral.
+-- Three tones replace the boolean `alarm`.
 ALTER TABLE notice ADD COLUMN tone TEXT NOT NULL DEFAULT 'neutral' CHECK (tone IN ('alarm', 'relief', 'neutral'));
 UPDATE notice SET tone = 'alarm' WHERE alarm <> 0;
 ALTER TABLE notice DROP COLUMN alarm;
 
--- The receipt of the newest message about any of the same outages.
+-- The receipt of the newest notice about any of the same outages.
 ALTER TABLE notice ADD COLUMN follows TEXT;
 
--- What goes on, and what a channel was told about it: asked at every look while something goes on.
+-- For ongoing outages and their deliveries, which every poll reads during an outage.
 CREATE INDEX outage_by_phase ON outage (feed, phase);
 CREATE INDEX change_by_outage ON change (service_key, message_id);
 
--- Outages that somebody knows of: until they end people hear no more about them.
+-- Acknowledged outages. People get no further messages about them until they end.
 CREATE TABLE ack (
     feed        TEXT NOT NULL,
     service_key TEXT NOT NULL,

@@ -1,6 +1,6 @@
 -- From schema 2 to schema 3.
 
--- Phones that were read, for what is said of their last backup.
+-- Phones that were read, with the time of their last backup.
 CREATE TABLE phone (
     id             TEXT PRIMARY KEY,
     model          TEXT,
@@ -10,7 +10,7 @@ CREATE TABLE phone (
     judged_at      TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What was known of their last backup when a change was written.
+-- The last backup as known when the change was written.
 ALTER TABLE change ADD COLUMN phone_backup_at TEXT;
 ALTER TABLE change ADD COLUMN phone_read_at TEXT;
 ALTER TABLE change ADD COLUMN phones INTEGER;

@@ -19,7 +19,7 @@ UPDATE notice SET severity = CASE tone WHEN 'alarm' THEN 'alert' WHEN 'relief' T
 ALTER TABLE notice DROP COLUMN tone;
 CREATE INDEX notice_alert ON notice (channel, id) WHERE severity = 'alert' AND receipt IS NOT NULL;
 
--- The incident of a change names kinds, so it is generated anew.
+-- The incident contains names of kinds, so the column is created again.
 DROP INDEX change_by_incident;
 ALTER TABLE change DROP COLUMN incident;
 ALTER TABLE change ADD COLUMN incident TEXT GENERATED ALWAYS AS (

@@ -42,7 +42,7 @@ impl Alertmanager {
     pub fn kill(&mut self) {
         // An error means that the process has exited already.
         let _dead = self.program.kill();
-        self.program.wait().expect("it can be waited for");
+        self.program.wait().expect("a child");
     }
 
     /// The base URL for a channel's settings.

@@ -46,27 +46,27 @@ pub struct Apple {
     scheme: &'static str,
     authority_pem: Option<String>,
     script: watch::Sender<Script>,
-    heard: watch::Receiver<Vec<Request>>,
+    requests: watch::Receiver<Vec<Request>>,
     /// `None` only while being dropped.
-    life: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
+    thread: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
 }
 
 /// The certificate of a TLS server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Papers {
-    Good,
+pub enum ServerCert {
+    Valid,
     Expired,
     NotYetValid,
     WrongHost,
-    /// Good for this host instead of 127.0.0.1.
-    Of(&'static str),
+    /// Valid for this host instead of 127.0.0.1.
+    ValidFor(&'static str),
 }
 
 #[derive(Clone, Debug, Default)]
 struct Script {
-    standing: Answer,
-    once: VecDeque<Answer>,
-    paths: BTreeMap<String, Answer>,
+    default_response: Response,
+    once: VecDeque<Response>,
+    paths: BTreeMap<String, Response>,
     released: u64,
 }
 
@@ -76,31 +76,31 @@ impl Apple {
         Apple::serve(None).await
     }
 
-    /// Over https, with a certificate of an authority made for this server alone.
-    pub async fn start_tls(papers: Papers) -> Apple {
-        Apple::serve(Some(papers)).await
+    /// Starts a server over HTTPS, with a certificate from a new authority.
+    pub async fn start_tls(cert: ServerCert) -> Apple {
+        Apple::serve(Some(cert)).await
     }
 
-    async fn serve(papers: Option<Papers>) -> Apple {
-        let (acceptor, authority_pem) = papers.map(acceptor).unzip();
+    async fn serve(cert: Option<ServerCert>) -> Apple {
+        let (acceptor, authority_pem) = cert.map(acceptor).unzip();
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let (script, _) = watch::channel(Script::default());
-        let (tell, heard) = watch::channel(Vec::new());
+        let (record, requests) = watch::channel(Vec::new());
         let (bound, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let stage = Stage { script: script.clone(), tell, acceptor };
-        let server = thread::spawn(move || {
+        let task = ServerTask { script: script.clone(), record, acceptor };
+        let thread = thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 tokio::select! {
-                    () = stage.run(bound) => {}
+                    () = task.run(bound) => {}
                     _ = stopped => {}
                 }
             });
         });
         let address = address.await.expect("the server's thread binds a port");
-        Apple { address, scheme, authority_pem, script, heard, life: Some((stop, server)) }
+        Apple { address, scheme, authority_pem, script, requests, thread: Some((stop, thread)) }
     }
 
     /// The URL of the feed.
@@ -124,23 +124,23 @@ impl Apple {
 
     /// Responds with this body and status 200 from now on.
     pub fn show(&self, body: &str) {
-        self.answer(Answer::ok(body));
+        self.respond(Response::ok(body));
     }
 
-    /// From now on: this answer.
-    pub fn answer(&self, answer: Answer) {
-        self.script.send_modify(|script| script.standing = answer);
+    /// Responds with this response from now on.
+    pub fn respond(&self, response: Response) {
+        self.script.send_modify(|script| script.default_response = response);
     }
 
-    /// Once, before the standing answer; several are given in the order of the calls.
-    pub fn once(&self, answer: Answer) {
-        self.script.send_modify(|script| script.once.push_back(answer));
+    /// Queues a response that is sent once, before the default one.
+    pub fn once(&self, response: Response) {
+        self.script.send_modify(|script| script.once.push_back(response));
     }
 
-    /// From now on, on this path only, and before all others.
-    pub fn at(&self, path: &str, answer: Answer) {
+    /// Responds on this path only, with precedence over all other responses.
+    pub fn at(&self, path: &str, response: Response) {
         self.script.send_modify(|script| {
-            script.paths.insert(path.to_owned(), answer);
+            script.paths.insert(path.to_owned(), response);
         });
     }
 
@@ -151,13 +151,13 @@ impl Apple {
 
     /// Returns all requests so far, in order.
     pub fn requests(&self) -> Vec<Request> {
-        self.heard.borrow().clone()
+        self.requests.borrow().clone()
     }
 
-    /// Returns once there have been at least so many requests.
-    pub async fn asked(&self, times: usize) {
-        let mut heard = self.heard.clone();
-        heard
+    /// Returns once there have been at least this many requests.
+    pub async fn wait_for_requests(&self, times: usize) {
+        let mut requests = self.requests.clone();
+        requests
             .wait_for(|requests| requests.len() >= times)
             .await
             .expect("the server lives as long as its handle");
@@ -166,10 +166,10 @@ impl Apple {
 
 impl Drop for Apple {
     fn drop(&mut self) {
-        if let Some((stop, server)) = self.life.take() {
+        if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
-            // Its panic has been printed; a second one in a drop would hide the test's own.
-            let _ = server.join();
+            // A panic of the server has been printed. A second panic here would hide the test's own.
+            let _ = thread.join();
         }
     }
 }
@@ -205,7 +205,7 @@ impl Request {
 
 /// A scripted response, with its transport faults.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -219,120 +219,121 @@ enum Delivery {
     Chunked,
     Cut,
     Drip,
-    HangUp,
+    Close,
     Reset,
     Raw,
 }
 
-impl Default for Answer {
-    fn default() -> Answer {
-        Answer::ok("")
+impl Default for Response {
+    fn default() -> Response {
+        Response::ok("")
     }
 }
 
-impl Answer {
-    /// Status 200 and this body.
-    pub fn ok(body: impl Into<Vec<u8>>) -> Answer {
-        Answer { body: body.into(), ..Answer::status(200) }
+impl Response {
+    /// A response with status 200 and this body.
+    pub fn ok(body: impl Into<Vec<u8>>) -> Response {
+        Response { body: body.into(), ..Response::status(200) }
     }
 
-    /// This status and no body.
-    pub fn status(status: u16) -> Answer {
-        Answer { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole, held: false }
+    /// A response with this status and no body.
+    pub fn status(status: u16) -> Response {
+        Response { status, headers: Vec::new(), body: Vec::new(), delivery: Delivery::Whole, held: false }
     }
 
-    pub fn body(self, body: &str) -> Answer {
-        Answer { body: body.into(), ..self }
+    pub fn body(self, body: &str) -> Response {
+        Response { body: body.into(), ..self }
     }
 
-    /// A web page with status 200, as captive portals send.
-    pub fn html() -> Answer {
-        Answer::ok("<!DOCTYPE html>\n<html><title>Welcome</title></html>").header("Content-Type", "text/html")
+    /// A web page with status 200, like that of a captive portal.
+    pub fn html() -> Response {
+        Response::ok("<!DOCTYPE html>\n<html><title>Welcome</title></html>")
+            .header("Content-Type", "text/html")
     }
 
-    pub fn redirect(location: &str) -> Answer {
-        Answer::status(302).header("Location", location)
+    pub fn redirect(location: &str) -> Response {
+        Response::status(302).header("Location", location)
     }
 
-    /// No answer at all; the connection stays open.
-    pub fn silence() -> Answer {
-        Answer::status(200).held()
+    /// No response. The connection stays open.
+    pub fn silence() -> Response {
+        Response::status(200).held()
     }
 
-    /// Closes the connection instead of answering.
-    pub fn hang_up() -> Answer {
-        Answer { delivery: Delivery::HangUp, ..Answer::status(200) }
+    /// Closes the connection without a response.
+    pub fn close() -> Response {
+        Response { delivery: Delivery::Close, ..Response::status(200) }
     }
 
-    /// Resets the connection instead of answering.
-    pub fn reset() -> Answer {
-        Answer { delivery: Delivery::Reset, ..Answer::status(200) }
+    /// Resets the connection without a response.
+    pub fn reset() -> Response {
+        Response { delivery: Delivery::Reset, ..Response::status(200) }
     }
 
-    /// These bytes instead of an HTTP answer.
-    pub fn raw(bytes: &[u8]) -> Answer {
-        Answer { delivery: Delivery::Raw, ..Answer::ok(bytes) }
+    /// These bytes instead of an HTTP response.
+    pub fn raw(bytes: &[u8]) -> Response {
+        Response { delivery: Delivery::Raw, ..Response::ok(bytes) }
     }
 
-    pub fn header(mut self, name: &str, value: &str) -> Answer {
+    pub fn header(mut self, name: &str, value: &str) -> Response {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// With an ETag (give the quotes too), and 304 to who sends it back.
-    pub fn etag(self, value: &str) -> Answer {
+    /// Adds an ETag (with its quotes), and responds with 304 if the client sends the ETag back.
+    pub fn etag(self, value: &str) -> Response {
         self.header("ETag", value)
     }
 
-    /// With a Last-Modified, and 304 to who sends it back.
-    pub fn last_modified(self, value: &str) -> Answer {
+    /// Adds a Last-Modified, and responds with 304 if the client sends the date back.
+    pub fn last_modified(self, value: &str) -> Response {
         self.header("Last-Modified", value)
     }
 
-    /// Packs the body given so far.
-    pub fn gzip(mut self) -> Answer {
+    /// Compresses the body.
+    pub fn gzip(mut self) -> Response {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(&self.body).expect("writing to memory");
         self.body = encoder.finish().expect("writing to memory");
         self.header("Content-Encoding", "gzip")
     }
 
-    /// Without Content-Length, in two chunks.
-    pub fn chunked(self) -> Answer {
-        Answer { delivery: Delivery::Chunked, ..self }
+    /// Sends the body in two chunks, without Content-Length.
+    pub fn chunked(self) -> Response {
+        Response { delivery: Delivery::Chunked, ..self }
     }
 
-    /// Only the beginning of the body given (and packed) so far, as if it were all.
-    pub fn truncated(mut self, bytes: usize) -> Answer {
+    /// Truncates the body (after compression) without announcing more.
+    pub fn truncated(mut self, bytes: usize) -> Response {
         self.body.truncate(bytes);
         self
     }
 
-    /// Promises the whole body, sends half of it and closes.
-    pub fn cut(self) -> Answer {
-        Answer { delivery: Delivery::Cut, ..self }
+    /// Announces the whole body, sends half of it and closes.
+    pub fn cut(self) -> Response {
+        Response { delivery: Delivery::Cut, ..self }
     }
 
-    /// A byte at a time, then blanks, without end.
-    pub fn drip(self) -> Answer {
-        Answer { delivery: Delivery::Drip, ..self }
+    /// Sends one byte at a time, then spaces without end.
+    pub fn drip(self) -> Response {
+        Response { delivery: Delivery::Drip, ..self }
     }
 
-    /// Takes the request, and answers at the next [`Apple::release`].
-    pub fn held(self) -> Answer {
-        Answer { held: true, ..self }
+    /// Responds to the request at the next [`Apple::release`].
+    pub fn held(self) -> Response {
+        Response { held: true, ..self }
     }
 
-    fn offered(&self, name: &str) -> Option<&str> {
+    fn header_value(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// RFC 9110, 13.1: If-None-Match goes before If-Modified-Since.
-    fn is_known_to(&self, request: &Request) -> bool {
-        let same = |sent: &str, offered| request.header(sent).is_some_and(|sent| Some(sent) == offered);
+    /// Returns true if the client's validator matches. If-None-Match has precedence (RFC 9110, 13.1).
+    fn is_unchanged_for(&self, request: &Request) -> bool {
+        let same = |sent: &str, ours| request.header(sent).is_some_and(|sent| Some(sent) == ours);
         match request.header("if-none-match") {
-            Some(_) => same("if-none-match", self.offered("ETag")),
-            None => same("if-modified-since", self.offered("Last-Modified")),
+            Some(_) => same("if-none-match", self.header_value("ETag")),
+            None => same("if-modified-since", self.header_value("Last-Modified")),
         }
     }
 
@@ -352,16 +353,16 @@ impl Answer {
 
 /// The server task.
 #[derive(Clone)]
-struct Stage {
+struct ServerTask {
     script: watch::Sender<Script>,
-    tell: watch::Sender<Vec<Request>>,
+    record: watch::Sender<Vec<Request>>,
     acceptor: Option<TlsAcceptor>,
 }
 
-impl Stage {
+impl ServerTask {
     async fn run(&self, bound: oneshot::Sender<SocketAddr>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
-        bound.send(listener.local_addr().expect("a bound port")).expect("somebody waits for the port");
+        bound.send(listener.local_addr().expect("a bound port")).expect("the caller waits for the port");
         loop {
             let (stream, _) = listener.accept().await.expect("a connection");
             tokio::spawn(self.clone().receive(stream));
@@ -379,7 +380,7 @@ impl Stage {
     async fn serve(&self, mut stream: impl Stream) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            assert!(head.len() < REQUEST_MAX_BYTES, "a request without end");
+            assert!(head.len() < REQUEST_MAX_BYTES, "the request is too long");
             let Ok(byte) = stream.read_u8().await else { return };
             head.push(byte);
         }
@@ -387,40 +388,42 @@ impl Stage {
         // Subscribe before recording the request, so that a release after `wait_for_requests` counts.
         let mut script = self.script.subscribe();
         let released = script.borrow().released;
-        let answer = self.pick(&request.path);
-        self.tell.send_modify(|requests| requests.push(request.clone()));
-        if answer.held && script.wait_for(|script| script.released > released).await.is_err() {
+        let response = self.pick(&request.path);
+        self.record.send_modify(|requests| requests.push(request.clone()));
+        if response.held && script.wait_for(|script| script.released > released).await.is_err() {
             return;
         }
-        // The client may leave in the middle: that is what some tests are about.
-        let _ = send(&mut stream, &request, &answer).await;
+        // Some tests make the client disconnect early.
+        let _ = send(&mut stream, &request, &response).await;
     }
 
-    fn pick(&self, path: &str) -> Answer {
-        let mut picked = Answer::default();
+    fn pick(&self, path: &str) -> Response {
+        let mut picked = Response::default();
         self.script.send_if_modified(|script| {
             let at_path = script.paths.get(path).cloned();
-            picked = at_path.or_else(|| script.once.pop_front()).unwrap_or_else(|| script.standing.clone());
+            picked = at_path
+                .or_else(|| script.once.pop_front())
+                .unwrap_or_else(|| script.default_response.clone());
             false
         });
         picked
     }
 }
 
-async fn send(stream: &mut impl Stream, request: &Request, answer: &Answer) -> std::io::Result<()> {
-    let body = &answer.body;
-    if answer.status == 200 && answer.is_known_to(request) {
-        let unchanged = Answer { status: 304, ..answer.clone() };
+async fn send(stream: &mut impl Stream, request: &Request, response: &Response) -> std::io::Result<()> {
+    let body = &response.body;
+    if response.status == 200 && response.is_unchanged_for(request) {
+        let unchanged = Response { status: 304, ..response.clone() };
         stream.write_all(unchanged.head(None).as_bytes()).await?;
         return stream.shutdown().await;
     }
-    match answer.delivery {
+    match response.delivery {
         Delivery::Whole => {
-            stream.write_all(answer.head(Some(body.len())).as_bytes()).await?;
+            stream.write_all(response.head(Some(body.len())).as_bytes()).await?;
             stream.write_all(body).await?;
         }
         Delivery::Chunked => {
-            stream.write_all(answer.head(None).as_bytes()).await?;
+            stream.write_all(response.head(None).as_bytes()).await?;
             let (first, second) = body.split_at(body.len() / 2);
             for chunk in [first, second].into_iter().filter(|chunk| !chunk.is_empty()) {
                 write_chunk(stream, chunk).await?;
@@ -428,18 +431,18 @@ async fn send(stream: &mut impl Stream, request: &Request, answer: &Answer) -> s
             stream.write_all(b"0\r\n\r\n").await?;
         }
         Delivery::Cut => {
-            stream.write_all(answer.head(Some(body.len())).as_bytes()).await?;
+            stream.write_all(response.head(Some(body.len())).as_bytes()).await?;
             stream.write_all(&body[..body.len() / 2]).await?;
         }
         Delivery::Drip => {
-            stream.write_all(answer.head(None).as_bytes()).await?;
+            stream.write_all(response.head(None).as_bytes()).await?;
             let mut ticks = tokio::time::interval(DRIP);
             for byte in body.iter().copied().chain(std::iter::repeat(b' ')) {
                 ticks.tick().await;
                 write_chunk(stream, &[byte]).await?;
             }
         }
-        Delivery::HangUp => {}
+        Delivery::Close => {}
         Delivery::Reset => return stream.reset(),
         Delivery::Raw => stream.write_all(body).await?,
     }
@@ -479,8 +482,8 @@ pub struct Certified {
     pub authority_pem: String,
 }
 
-/// An authority, and a certificate of it for 127.0.0.1. The authority itself is always valid.
-pub fn certified(papers: Papers) -> Certified {
+/// Creates an authority and issues a certificate for 127.0.0.1. The authority itself is always valid.
+pub fn certified(cert: ServerCert) -> Certified {
     let key = KeyPair::generate().expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("an authority without names");
     // Two authorities with the same name would look like a forged signature.
@@ -490,26 +493,26 @@ pub fn certified(papers: Papers) -> Certified {
     let authority = params.self_signed(&key).expect("the authority's certificate");
     let issuer = Issuer::new(params, key);
 
-    let host = match papers {
-        Papers::Good | Papers::Expired | Papers::NotYetValid => "127.0.0.1",
-        Papers::WrongHost => "elsewhere.example",
-        Papers::Of(host) => host,
+    let host = match cert {
+        ServerCert::Valid | ServerCert::Expired | ServerCert::NotYetValid => "127.0.0.1",
+        ServerCert::WrongHost => "elsewhere.example",
+        ServerCert::ValidFor(host) => host,
     };
     let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    match papers {
-        Papers::Good | Papers::WrongHost | Papers::Of(_) => {}
-        Papers::Expired => params.not_after = date_time_ymd(2001, 1, 1),
-        Papers::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
+    match cert {
+        ServerCert::Valid | ServerCert::WrongHost | ServerCert::ValidFor(_) => {}
+        ServerCert::Expired => params.not_after = date_time_ymd(2001, 1, 1),
+        ServerCert::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
     }
     let key = KeyPair::generate().expect("a key");
     let certificate = params.signed_by(&key, &issuer).expect("the server's certificate");
     Certified { certificate, key, authority_pem: authority.pem() }
 }
 
-/// A server that shows its certificate.
-pub fn acceptor(papers: Papers) -> (TlsAcceptor, String) {
-    let Certified { certificate, key, authority_pem } = certified(papers);
+/// Returns an acceptor with such a certificate, and the authority's certificate as PEM.
+pub fn acceptor(cert: ServerCert) -> (TlsAcceptor, String) {
+    let Certified { certificate, key, authority_pem } = certified(cert);
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("TLS 1.2 and 1.3")

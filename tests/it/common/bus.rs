@@ -55,7 +55,7 @@ impl Bus {
     pub fn kill(&mut self) {
         // An error means that the process has exited already.
         let _dead = self.daemon.kill();
-        self.daemon.wait().expect("dbus-daemon can be waited for");
+        self.daemon.wait().expect("a child");
     }
 
     /// An address that clients do not confuse with the session bus of the user who runs the tests.
@@ -138,22 +138,22 @@ pub struct Bubble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     Nothing,
-    /// `Notify`: recorded, and shown for all that the sender knows.
-    Bubbles,
-    /// `GetCapabilities`
-    Abilities,
-    /// Every call, as by a process that is stopped.
+    /// `Notify`. The server records the bubble without a reply.
+    Notify,
+    /// `GetCapabilities`.
+    Capabilities,
+    /// Every call, like a stopped process.
     Everything,
 }
 
 /// The reply to `Notify`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Says {
-    /// The number of the bubble, counted from 1.
-    Number,
-    /// This number, whatever was asked for.
-    Always(u32),
-    /// An error of this name, which the specification of D-Bus knows.
+pub enum NotifyReply {
+    /// The id of the bubble, counted from 1.
+    Id,
+    /// This id for every bubble.
+    FixedId(u32),
+    /// A D-Bus error with this name.
     Error(&'static str),
     /// The error that GNOME's server returns after the shell has hung for 25 s.
     ShellHangs,
@@ -164,10 +164,10 @@ pub struct Server {
     connection: Connection,
     shown: mpsc::UnboundedReceiver<Bubble>,
     held: watch::Sender<Held>,
-    says: watch::Sender<Says>,
-    is_incapable: watch::Sender<bool>,
+    reply: watch::Sender<NotifyReply>,
+    capabilities_fail: watch::Sender<bool>,
     name: watch::Sender<&'static str>,
-    asked: watch::Receiver<usize>,
+    capability_queries: watch::Receiver<usize>,
     probed: watch::Receiver<usize>,
     closed: mpsc::UnboundedReceiver<u32>,
 }
@@ -177,37 +177,37 @@ impl Server {
     pub async fn start(bus: &Bus, capabilities: &[&str]) -> Server {
         let (record, shown) = mpsc::unbounded_channel();
         let (held, hold) = watch::channel(Held::Nothing);
-        let (says, say) = watch::channel(Says::Number);
-        let (is_incapable, incapable) = watch::channel(false);
-        let (name, named) = watch::channel("test");
-        let (ask, asked) = watch::channel(0);
+        let (reply, current_reply) = watch::channel(NotifyReply::Id);
+        let (capabilities_fail, fail_capabilities) = watch::channel(false);
+        let (name, current_name) = watch::channel("test");
+        let (count_query, capability_queries) = watch::channel(0);
         let (probe, probed) = watch::channel(0);
         let (close, closed) = mpsc::unbounded_channel();
-        let desk = Desk {
+        let object = NotificationObject {
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             last_id: AtomicU32::new(0),
             record,
             hold,
-            say,
-            incapable,
-            named,
-            ask,
+            current_reply,
+            fail_capabilities,
+            current_name,
+            count_query,
             probe,
             close,
         };
         let connection = connection::Builder::address(bus.address.as_str())
-            .serve_at(PATH, desk)
+            .serve_at(PATH, object)
             .name(NAME)
             .build()
             .await
             .expect("the notification server gets its name");
-        Server { connection, shown, held, says, is_incapable, name, asked, probed, closed }
+        Server { connection, shown, held, reply, capabilities_fail, name, capability_queries, probed, closed }
     }
 
     /// Waits for the next bubble, in order of arrival.
     pub async fn next(&mut self) -> Bubble {
         let next = tokio::time::timeout(PATIENCE, self.shown.recv()).await;
-        next.expect("a bubble was to come").expect("the server still runs")
+        next.expect("no bubble came").expect("the server still runs")
     }
 
     /// Returns true if [`Server::next`] has returned every bubble so far.
@@ -215,22 +215,23 @@ impl Server {
         self.shown.is_empty()
     }
 
-    /// How often somebody asked for the capabilities.
-    pub fn asked(&self) -> usize {
-        *self.asked.borrow()
+    /// Counts the queries for the capabilities.
+    pub fn capability_queries(&self) -> usize {
+        *self.capability_queries.borrow()
     }
 
-    /// Returns once somebody has asked for the capabilities.
-    pub async fn until_asked(&mut self) {
-        let asked = tokio::time::timeout(PATIENCE, self.asked.wait_for(|times| *times > 0)).await;
-        asked.expect("somebody was to ask").expect("the server still runs");
+    /// Returns once a client has queried the capabilities.
+    pub async fn wait_for_capability_query(&mut self) {
+        let queried =
+            tokio::time::timeout(PATIENCE, self.capability_queries.wait_for(|times| *times > 0)).await;
+        queried.expect("no client queried the capabilities").expect("the server still runs");
     }
 
-    /// Returns once somebody asks for its name, which shows that it lives.
-    pub async fn until_probed(&mut self) {
+    /// Returns at the next query for the server's name, which clients use as a probe.
+    pub async fn wait_for_probe(&mut self) {
         self.probed.mark_unchanged();
         let probed = tokio::time::timeout(PATIENCE, self.probed.changed()).await;
-        probed.expect("somebody was to ask").expect("the server still runs");
+        probed.expect("no client probed the server").expect("the server still runs");
     }
 
     /// Sets which calls are left unanswered, and answers pending calls that are no longer held.
@@ -238,30 +239,30 @@ impl Server {
         self.held.send_replace(held);
     }
 
-    /// How bubbles are answered from now on. They are recorded all the same.
-    pub fn say(&self, says: Says) {
-        self.says.send_replace(says);
+    /// Sets the reply to later bubbles, which are recorded in any case.
+    pub fn set_reply(&self, reply: NotifyReply) {
+        self.reply.send_replace(reply);
     }
 
     /// Sets whether later bubbles get an error. They are recorded in any case.
     pub fn refuse(&self, is_refusing: bool) {
-        self.say(if is_refusing { Says::Error("Failed") } else { Says::Number });
+        self.set_reply(if is_refusing { NotifyReply::Error("Failed") } else { NotifyReply::Id });
     }
 
-    /// The server's name from now on.
-    pub fn be_called(&self, name: &'static str) {
+    /// Sets the server's name.
+    pub fn set_name(&self, name: &'static str) {
         self.name.send_replace(name);
     }
 
-    /// `GetCapabilities` is answered with an error from now on.
-    pub fn lose_abilities(&self) {
-        self.is_incapable.send_replace(true);
+    /// Answers `GetCapabilities` with an error from now on.
+    pub fn fail_capabilities(&self) {
+        self.capabilities_fail.send_replace(true);
     }
 
     /// Waits for the next bubble that a client closes.
     pub async fn next_closed(&mut self) -> u32 {
         let next = tokio::time::timeout(PATIENCE, self.closed.recv()).await;
-        next.expect("a bubble was to be closed").expect("the server still runs")
+        next.expect("no bubble was closed").expect("the server still runs")
     }
 
     /// Returns true if [`Server::next_closed`] has returned every closed bubble so far.
@@ -269,21 +270,21 @@ impl Server {
         self.closed.is_empty()
     }
 
-    /// Tells `client` that a bubble was closed, as real servers do without being asked.
-    pub async fn tell_closed(&self, client: &str, id: u32) {
-        self.tell(client, id, 1).await;
+    /// Signals to `client` that a bubble has expired.
+    pub async fn expire(&self, client: &str, id: u32) {
+        self.emit_closed(client, id, 1).await;
     }
 
     /// Signals to `client` that the user dismissed a bubble.
     pub async fn dismiss(&self, client: &str, id: u32) {
-        self.tell(client, id, 2).await;
+        self.emit_closed(client, id, 2).await;
     }
 
-    async fn tell(&self, client: &str, id: u32, reason: u32) {
+    async fn emit_closed(&self, client: &str, id: u32, reason: u32) {
         self.connection
             .emit_signal(Some(client), PATH, NAME, "NotificationClosed", &(id, reason))
             .await
-            .expect("the signal goes out");
+            .expect("the signal is sent");
     }
 
     /// Leaves the bus and releases the server's name.
@@ -293,21 +294,21 @@ impl Server {
     }
 }
 
-/// The served object.
-struct Desk {
+/// The D-Bus object.
+struct NotificationObject {
     capabilities: Vec<String>,
     last_id: AtomicU32,
     record: mpsc::UnboundedSender<Bubble>,
     hold: watch::Receiver<Held>,
-    say: watch::Receiver<Says>,
-    incapable: watch::Receiver<bool>,
-    named: watch::Receiver<&'static str>,
-    ask: watch::Sender<usize>,
+    current_reply: watch::Receiver<NotifyReply>,
+    fail_capabilities: watch::Receiver<bool>,
+    current_name: watch::Receiver<&'static str>,
+    count_query: watch::Sender<usize>,
     probe: watch::Sender<usize>,
     close: mpsc::UnboundedSender<u32>,
 }
 
-impl Desk {
+impl NotificationObject {
     async fn while_held(&self, held: Held) {
         // An error means that the test has dropped the server.
         let is_free = |now: &Held| *now != held && *now != Held::Everything;
@@ -318,7 +319,7 @@ impl Desk {
 /// The errors of `Notify`.
 #[derive(Debug, zbus::DBusError)]
 #[zbus(prefix = "org")]
-enum Refusal {
+enum NotifyError {
     #[zbus(error)]
     Zbus(zbus::Error),
     #[zbus(name = "freedesktop.DBus.Error.Failed")]
@@ -334,7 +335,7 @@ enum Refusal {
 type Hints = std::collections::HashMap<String, OwnedVariant>;
 
 #[zbus::interface(name = "org.freedesktop.Notifications")]
-impl Desk {
+impl NotificationObject {
     #[expect(clippy::too_many_arguments, reason = "the specification has them")]
     async fn notify(
         &self,
@@ -347,7 +348,7 @@ impl Desk {
         _actions: Vec<String>,
         hints: Hints,
         expire: i32,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<u32, NotifyError> {
         let id = match replaces_id {
             0 => self.last_id.fetch_add(1, Ordering::SeqCst) + 1,
             replaced => {
@@ -370,25 +371,25 @@ impl Desk {
             expire,
             id,
         };
-        // The test may have dropped its end and only want an answer.
-        let _unheard = self.record.send(bubble);
-        self.while_held(Held::Bubbles).await;
-        let words = "not now".to_owned();
-        match *self.say.borrow() {
-            Says::Number => Ok(id),
-            Says::Always(id) => Ok(id),
-            Says::Error("NoReply") => Err(Refusal::NoReply(words)),
-            Says::Error("InvalidArgs") => Err(Refusal::InvalidArgs(words)),
-            Says::Error(_) => Err(Refusal::Failed(words)),
-            Says::ShellHangs => Err(Refusal::TimedOut(words)),
+        // The test may have dropped its receiver.
+        let _dropped = self.record.send(bubble);
+        self.while_held(Held::Notify).await;
+        let text = "not now".to_owned();
+        match *self.current_reply.borrow() {
+            NotifyReply::Id => Ok(id),
+            NotifyReply::FixedId(id) => Ok(id),
+            NotifyReply::Error("NoReply") => Err(NotifyError::NoReply(text)),
+            NotifyReply::Error("InvalidArgs") => Err(NotifyError::InvalidArgs(text)),
+            NotifyReply::Error(_) => Err(NotifyError::Failed(text)),
+            NotifyReply::ShellHangs => Err(NotifyError::TimedOut(text)),
         }
     }
 
     async fn get_capabilities(&self) -> fdo::Result<Vec<String>> {
-        self.ask.send_modify(|times| *times += 1);
-        self.while_held(Held::Abilities).await;
-        if *self.incapable.borrow() {
-            return Err(fdo::Error::Failed("what is that?".to_owned()));
+        self.count_query.send_modify(|times| *times += 1);
+        self.while_held(Held::Capabilities).await;
+        if *self.fail_capabilities.borrow() {
+            return Err(fdo::Error::Failed("not supported".to_owned()));
         }
         Ok(self.capabilities.clone())
     }
@@ -397,12 +398,12 @@ impl Desk {
         self.probe.send_modify(|times| *times += 1);
         self.while_held(Held::Everything).await;
         let text = str::to_owned;
-        (text(*self.named.borrow()), text("statusd"), text("1"), text("1.2"))
+        (text(*self.current_name.borrow()), text("statusd"), text("1"), text("1.2"))
     }
 
     async fn close_notification(&self, id: u32) {
         self.while_held(Held::Everything).await;
-        // The test may have dropped its end.
-        let _unheard = self.close.send(id);
+        // The test may have dropped its receiver.
+        let _dropped = self.close.send(id);
     }
 }

@@ -54,7 +54,7 @@ impl Doc {
         start_epoch_s: i64,
         end_epoch_s: Option<i64>,
     ) -> Doc {
-        let (_, events) = self.services.last_mut().expect("name the service before its event");
+        let (_, events) = self.services.last_mut().expect("add the service before its event");
         events.push(Entry {
             id: id.to_owned(),
             kind: kind.to_owned(),
@@ -119,7 +119,7 @@ impl Doc {
     #[track_caller]
     fn last_event(&mut self) -> &mut Entry {
         let event = self.services.iter_mut().rev().find_map(|(_, events)| events.last_mut());
-        event.expect("add the event before its words")
+        event.expect("add the event before its message")
     }
 }
 

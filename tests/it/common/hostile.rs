@@ -5,8 +5,8 @@
 /// The size limit of a body after decompression.
 pub const BODY_BYTES: usize = 1 << 20;
 
-/// Documents of the greatest size that is read, each of as many parts of one kind as fit.
-pub fn hostile() -> Vec<(&'static str, String)> {
+/// Returns documents of at most [`BODY_BYTES`], each with as many parts of one kind as fit.
+pub fn hostile_documents() -> Vec<(&'static str, String)> {
     let filled = |from: &str, part: &dyn Fn(usize) -> String, to: &str| {
         let mut body = from.to_owned();
         for number in 0.. {

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
-pub use super::apple::Papers;
+pub use super::apple::ServerCert;
 
 /// A certificate authority.
 pub struct Authority {
@@ -41,19 +41,19 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), der }
     }
 
-    /// What `host` shows.
-    pub fn acceptor(&self, host: &str, papers: Papers) -> TlsAcceptor {
-        let host = match papers {
-            Papers::WrongHost => "elsewhere.example",
-            Papers::Of(other) => other,
-            Papers::Good | Papers::Expired | Papers::NotYetValid => host,
+    /// Returns a TLS acceptor with a certificate for `host`.
+    pub fn acceptor(&self, host: &str, cert: ServerCert) -> TlsAcceptor {
+        let host = match cert {
+            ServerCert::WrongHost => "elsewhere.example",
+            ServerCert::ValidFor(other) => other,
+            ServerCert::Valid | ServerCert::Expired | ServerCert::NotYetValid => host,
         };
         let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a server's name");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        match papers {
-            Papers::Good | Papers::WrongHost | Papers::Of(_) => {}
-            Papers::Expired => params.not_after = date_time_ymd(2001, 1, 1),
-            Papers::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
+        match cert {
+            ServerCert::Valid | ServerCert::WrongHost | ServerCert::ValidFor(_) => {}
+            ServerCert::Expired => params.not_after = date_time_ymd(2001, 1, 1),
+            ServerCert::NotYetValid => params.not_before = date_time_ymd(4000, 1, 1),
         }
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("the server's certificate");
@@ -83,16 +83,16 @@ fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair) -> TlsAcceptor 
 
 /// The behaviour of a host towards a client.
 #[derive(Clone)]
-pub enum Door {
-    /// TLS, and then whatever the other side does until it leaves.
-    Opens(TlsAcceptor),
-    /// Nothing at all.
+pub enum HostBehaviour {
+    /// Accepts TLS and waits until the client disconnects.
+    Tls(TlsAcceptor),
+    /// Accepts the connection and does nothing.
     Hangs,
-    /// An HTTP answer in plain text.
-    NotTls,
-    /// The connection ends when TLS begins.
-    CutsOff,
-    /// TLS, and behind it a server that names an address for uploads and takes what comes.
+    /// Responds in plain-text HTTP.
+    PlainHttp,
+    /// Closes the connection after the client's hello.
+    Closes,
+    /// Accepts TLS, returns `config` for a GET and reads uploads.
     Uploads {
         tls: TlsAcceptor,
         /// The body of the response to a GET.
@@ -102,54 +102,54 @@ pub enum Door {
     },
 }
 
-/// A port with a door.
-pub struct Listening {
+/// A listening host. Closed when dropped.
+pub struct MockHost {
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
 
-impl Listening {
-    /// `on`: an address with port 0.
-    pub async fn start(on: &str, door: Door) -> Listening {
+impl MockHost {
+    /// Listens on `on`, an address with port 0.
+    pub async fn start(on: &str, behaviour: HostBehaviour) -> MockHost {
         let listener = TcpListener::bind(on).await.unwrap_or_else(|error| panic!("{on}: {error}"));
         let address = listener.local_addr().expect("a bound address");
         let task = tokio::spawn(async move {
             let mut held = Vec::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                match &door {
-                    Door::Hangs => held.push(stream),
-                    door => drop(tokio::spawn(receive(stream, door.clone()))),
+                match &behaviour {
+                    HostBehaviour::Hangs => held.push(stream),
+                    behaviour => drop(tokio::spawn(receive(stream, behaviour.clone()))),
                 }
             }
         });
-        Listening { address, task }
+        MockHost { address, task }
     }
 }
 
-impl Drop for Listening {
+impl Drop for MockHost {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-/// What fails here is the other side's choice: it went away, or it does not trust us.
-async fn receive(mut stream: TcpStream, door: Door) {
-    match door {
-        Door::Opens(tls) => {
+/// Ignores errors: the client may disconnect or not trust the certificate.
+async fn receive(mut stream: TcpStream, behaviour: HostBehaviour) {
+    match behaviour {
+        HostBehaviour::Tls(tls) => {
             if let Ok(mut stream) = tls.accept(stream).await {
                 let _left = stream.read(&mut [0]).await;
             }
         }
-        Door::Hangs => {}
-        Door::NotTls => {
+        HostBehaviour::Hangs => {}
+        HostBehaviour::PlainHttp => {
             let _hello = stream.read(&mut [0; 1024]).await;
             let _left = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
         }
-        Door::CutsOff => {
+        HostBehaviour::Closes => {
             let _hello = stream.read(&mut [0; 1024]).await;
         }
-        Door::Uploads { tls, config, answers } => {
+        HostBehaviour::Uploads { tls, config, answers } => {
             if let Ok(stream) = tls.accept(stream).await {
                 let _left = serve(stream, &config, answers).await;
             }

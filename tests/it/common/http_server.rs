@@ -14,9 +14,9 @@ use tokio::task::JoinHandle;
 /// Far longer than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The outcome of `future`; fails if it does not come.
-pub async fn patient<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("what was to come did not")
+/// Returns the output of `future`. Fails after [`PATIENCE`].
+pub async fn with_timeout<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("timed out")
 }
 
 /// The reply to one connection.
@@ -121,8 +121,8 @@ impl HttpServer {
         HttpServer { address, requests, always, task }
     }
 
-    /// From now on everybody gets this reply, whatever the script says.
-    pub fn answer(&self, reply: Reply) {
+    /// Sends this reply from now on, instead of the script's.
+    pub fn respond(&self, reply: Reply) {
         self.always.send_replace(Some(reply));
     }
 
@@ -134,7 +134,7 @@ impl HttpServer {
     /// Waits for the next request, in order of arrival. A request that was not read is empty.
     pub async fn next(&mut self) -> Request {
         let next = tokio::time::timeout(PATIENCE, self.requests.recv()).await;
-        next.expect("a request was to come").expect("the server still runs")
+        next.expect("no request came").expect("the server still runs")
     }
 
     /// Returns true if [`HttpServer::next`] has returned every request so far.
@@ -143,20 +143,19 @@ impl HttpServer {
     }
 }
 
-/// A port of its own that refuses every connection.
-pub struct Nobody {
-    /// Bound and never listening: a port that was merely free a moment ago may be another test's
-    /// server by now.
+/// A reserved port that refuses every connection.
+pub struct ClosedPort {
+    /// Bound and not listening, so that no other test can take the port.
     socket: TcpSocket,
     pub address: SocketAddr,
 }
 
-impl Nobody {
-    pub fn new() -> Nobody {
+impl ClosedPort {
+    pub fn new() -> ClosedPort {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a loopback port");
         let address = socket.local_addr().expect("a bound address");
-        Nobody { socket, address }
+        ClosedPort { socket, address }
     }
 
     /// Starts a server with this script on the port.
@@ -181,12 +180,12 @@ async fn follow(
         // An earlier reset could make the client's connect fail. A new stream may be reported readable
         // before data has arrived, so peek.
         stream.peek(&mut [0]).await.expect("the client sends");
-        let _unheard = record.send(Request::default());
+        let _dropped = record.send(Request::default());
         return reset(stream);
     }
     let request = read_request(&mut stream).await;
-    // The test may have dropped its end and only want answers.
-    let _unheard = record.send(request);
+    // The test may have dropped its receiver.
+    let _dropped = record.send(request);
     match reply {
         Reply::Status { status, headers, body } => {
             let mut head = format!("HTTP/1.1 {status} .\r\ncontent-length: {}\r\n", body.len());
@@ -216,7 +215,7 @@ async fn follow(
 }
 
 fn reset(stream: TcpStream) -> Option<TcpStream> {
-    stream.set_zero_linger().expect("the option exists");
+    stream.set_zero_linger().expect("SO_LINGER is supported");
     None
 }
 

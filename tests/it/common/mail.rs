@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::apple::{Certified, Papers, certified};
-use super::http_server::patient;
+use super::apple::{Certified, ServerCert, certified};
+use super::http_server::with_timeout;
 
 /// The Python that finds the modules of Debian's packages. Another one in `PATH` may not.
 const PYTHON: &str = "/usr/bin/python3";
@@ -23,21 +23,21 @@ const PYTHON: &str = "/usr/bin/python3";
 pub struct MailServer {
     pub port: u16,
     pub ca_file: PathBuf,
-    letters: Lines<BufReader<ChildStdout>>,
+    messages: Lines<BufReader<ChildStdout>>,
     _directory: TempDir,
     _child: Child,
 }
 
 impl MailServer {
-    /// `security` as in the settings of the channel; `login` is the only user it knows.
-    pub async fn start(security: &str, papers: Papers, login: Option<(&str, &str)>) -> MailServer {
+    /// Starts a server. `security` is as in the channel's settings, `login` is the only user.
+    pub async fn start(security: &str, cert: ServerCert, login: Option<(&str, &str)>) -> MailServer {
         let directory = TempDir::new().expect("a directory");
         let file = |name: &str, text: &str| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).expect("a file");
             path
         };
-        let Certified { authority_pem, certificate, key } = certified(papers);
+        let Certified { authority_pem, certificate, key } = certified(cert);
         let ca_file = file("ca.pem", &authority_pem);
         let wanted = json!({
             "security": security,
@@ -54,52 +54,53 @@ impl MailServer {
             .kill_on_drop(true)
             .spawn()
             .expect("python3 is installed");
-        let mut letters = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let port = patient(letters.next_line()).await.expect("a line");
-        let port = port.expect("it runs: is Debian's package python3-aiosmtpd installed?");
+        let mut messages = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let port = with_timeout(messages.next_line()).await.expect("a line");
+        let port = port.expect("aiosmtpd starts (is Debian's package python3-aiosmtpd installed?)");
         let port = port.parse().expect("a port");
-        MailServer { port, ca_file, letters, _directory: directory, _child: child }
+        MailServer { port, ca_file, messages, _directory: directory, _child: child }
     }
 
     /// Waits for the next message, as printed by `mail_server.py`.
     pub async fn next(&mut self) -> Value {
-        let line = patient(self.letters.next_line()).await.expect("a line").expect("the server still runs");
+        let line =
+            with_timeout(self.messages.next_line()).await.expect("a line").expect("the server still runs");
         serde_json::from_str(&line).expect("JSON")
     }
 }
 
 /// The scripted reaction to a command.
 #[derive(Clone, Copy, Debug)]
-pub enum Act {
-    /// The reply, without its last line break.
-    Say(&'static str),
-    /// Bytes as they are.
-    Blurt(&'static [u8]),
-    /// Bytes, then the end.
-    Cut(&'static [u8]),
-    Never,
+pub enum Action {
+    /// A reply, without its final line break.
+    Reply(&'static str),
+    /// Raw bytes.
+    Raw(&'static [u8]),
+    /// Raw bytes, then the end of the connection.
+    RawThenClose(&'static [u8]),
+    Silence,
     Reset,
     Close,
 }
 
-/// What a client's line begins with, and what then happens. Before the first line it is
-/// [`GREETING`], behind the letter [`LETTER`].
-pub type Fault = (&'static str, Act);
+/// The start of a client's line, and the reaction to it. [`GREETING`] stands for the connection,
+/// [`MESSAGE`] for the end of the message.
+pub type Fault = (&'static str, Action);
 
 pub const GREETING: &str = "(greeting)";
-pub const LETTER: &str = "(letter)";
+pub const MESSAGE: &str = "(message)";
 
-/// A server that does its part but for the faults of its script; gone when dropped.
-pub struct Scripted {
+/// A server that behaves well except for scripted faults. Closed when dropped.
+pub struct ScriptedServer {
     pub address: SocketAddr,
     lines: mpsc::UnboundedReceiver<String>,
     task: JoinHandle<()>,
 }
 
-impl Scripted {
-    /// One script for each connection; the last one is for all others. Offers STARTTLS where it
-    /// has a certificate.
-    pub async fn start(scripts: Vec<Vec<Fault>>, tls: Option<TlsAcceptor>) -> Scripted {
+impl ScriptedServer {
+    /// Starts a server with one script per connection. The last script also serves later connections.
+    /// Offers STARTTLS if `tls` is set.
+    pub async fn start(scripts: Vec<Vec<Fault>>, tls: Option<TlsAcceptor>) -> ScriptedServer {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let address = listener.local_addr().expect("a bound address");
         let (record, lines) = mpsc::unbounded_channel();
@@ -113,16 +114,16 @@ impl Scripted {
                 silent.extend(session.serve(stream).await);
             }
         });
-        Scripted { address, lines, task }
+        ScriptedServer { address, lines, task }
     }
 
     /// Waits for the next line of a client, [`GREETING`] for a connection, or [`MESSAGE`] with a message.
     pub async fn next(&mut self) -> String {
-        patient(self.lines.recv()).await.expect("the server still runs")
+        with_timeout(self.lines.recv()).await.expect("the server still runs")
     }
 
-    /// Waits for a line that begins so.
-    pub async fn heard(&mut self, start: &str) -> String {
+    /// Waits for a line that starts with `start`.
+    pub async fn wait_for_line(&mut self, start: &str) -> String {
         loop {
             let line = self.next().await;
             if line.starts_with(start) {
@@ -137,15 +138,15 @@ impl Scripted {
     }
 }
 
-impl Drop for Scripted {
+impl Drop for ScriptedServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 struct Session {
     faults: Vec<Fault>,
@@ -154,44 +155,46 @@ struct Session {
 }
 
 impl Session {
-    /// Gives the stream back where it must stay open.
-    async fn serve(&self, tcp: TcpStream) -> Option<Box<dyn Wire>> {
-        // A reset is an option of the socket, out of reach once that is wrapped.
-        let lingering = self.faults.iter().any(|(_, act)| matches!(act, Act::Reset));
+    /// Returns the stream if it must stay open.
+    async fn serve(&self, tcp: TcpStream) -> Option<Box<dyn Stream>> {
+        // A reset is a socket option, which a wrapped stream does not expose.
+        let lingering = self.faults.iter().any(|(_, action)| matches!(action, Action::Reset));
         if lingering {
-            tcp.set_zero_linger().expect("the option exists");
+            tcp.set_zero_linger().expect("SO_LINGER is supported");
         }
-        let mut wire: Box<dyn Wire> = Box::new(tcp);
+        let mut stream: Box<dyn Stream> = Box::new(tcp);
         let mut line = GREETING.to_owned();
         loop {
             self.record.send(line.clone()).expect("the test still runs");
             let verb = line.split(' ').next().unwrap_or_default();
             let fault = self.faults.iter().find(|(start, _)| line.starts_with(start));
             let reply = match fault {
-                Some((_, Act::Say(reply))) => format!("{reply}\r\n").into_bytes(),
-                Some((_, Act::Blurt(bytes) | Act::Cut(bytes))) => bytes.to_vec(),
-                Some((_, Act::Never)) => return Some(wire),
-                Some((_, Act::Reset | Act::Close)) => return None,
-                None => format!("{}\r\n", self.due(verb)).into_bytes(),
+                Some((_, Action::Reply(reply))) => format!("{reply}\r\n").into_bytes(),
+                Some((_, Action::Raw(bytes) | Action::RawThenClose(bytes))) => bytes.to_vec(),
+                Some((_, Action::Silence)) => return Some(stream),
+                Some((_, Action::Reset | Action::Close)) => return None,
+                None => format!("{}\r\n", self.default_reply(verb)).into_bytes(),
             };
-            // The client may have enough and go.
-            wire.write_all(&reply).await.ok()?;
-            if let Some((_, Act::Cut(_))) = fault {
+            // The client may disconnect.
+            stream.write_all(&reply).await.ok()?;
+            if let Some((_, Action::RawThenClose(_))) = fault {
                 return None;
             }
             line = match verb {
-                "DATA" if reply.starts_with(b"354") => format!("{LETTER}\n{}", letter(&mut wire).await?),
+                "DATA" if reply.starts_with(b"354") => {
+                    format!("{MESSAGE}\n{}", read_message(&mut stream).await?)
+                }
                 "STARTTLS" if reply.starts_with(b"220") => {
-                    wire = Box::new(self.tls.as_ref()?.accept(wire).await.ok()?);
-                    read_line(&mut wire).await?
+                    stream = Box::new(self.tls.as_ref()?.accept(stream).await.ok()?);
+                    read_line(&mut stream).await?
                 }
                 "QUIT" => return None,
-                _ => read_line(&mut wire).await?,
+                _ => read_line(&mut stream).await?,
             };
         }
     }
 
-    fn due(&self, verb: &str) -> &'static str {
+    fn default_reply(&self, verb: &str) -> &'static str {
         match verb {
             GREETING => "220 mail.test ESMTP",
             "EHLO" if self.tls.is_some() => "250-mail.test\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN",
@@ -201,28 +204,28 @@ impl Session {
             "MAIL" | "RCPT" => "250 Ok",
             "DATA" => "354 go ahead",
             "QUIT" => "221 bye",
-            _ if verb.starts_with(LETTER) => "250 2.0.0 queued as 1",
+            _ if verb.starts_with(MESSAGE) => "250 2.0.0 queued as 1",
             _ => "500 what?",
         }
     }
 }
 
-/// Without its line break; `None` where the client has gone.
-async fn read_line(wire: &mut Box<dyn Wire>) -> Option<String> {
-    let bytes = read_until(wire, b"\r\n").await?;
+/// Reads a line without its line break. Returns `None` if the client disconnected.
+async fn read_line(stream: &mut Box<dyn Stream>) -> Option<String> {
+    let bytes = read_until(stream, b"\r\n").await?;
     Some(String::from_utf8(bytes).expect("a line in UTF-8"))
 }
 
-async fn letter(wire: &mut Box<dyn Wire>) -> Option<String> {
-    let bytes = read_until(wire, b"\r\n.\r\n").await?;
-    Some(String::from_utf8(bytes).expect("a letter in ASCII"))
+async fn read_message(stream: &mut Box<dyn Stream>) -> Option<String> {
+    let bytes = read_until(stream, b"\r\n.\r\n").await?;
+    Some(String::from_utf8(bytes).expect("a message in ASCII"))
 }
 
-/// Byte by byte, so that nothing is taken that comes after it.
-async fn read_until(wire: &mut Box<dyn Wire>, end: &[u8]) -> Option<Vec<u8>> {
+/// Reads byte by byte, so that later bytes stay in the stream.
+async fn read_until(stream: &mut Box<dyn Stream>, end: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(end) {
-        bytes.push(wire.read_u8().await.ok()?);
+        bytes.push(stream.read_u8().await.ok()?);
     }
     bytes.truncate(bytes.len() - end.len());
     Some(bytes)

@@ -1,8 +1,8 @@
 """A real mail server on loopback, for the tests of the email channel.
 
 One argument, JSON: "security" ("starttls", "tls" or "none"), "certificate" and "key" (files),
-"user" and "password" (null: no login). Prints its port, then each letter that it takes as one line
-of JSON: the envelope, how it came, and what Python's own parser reads in it.
+"user" and "password" (null: no login). Prints its port, then one line of JSON for each accepted message:
+the envelope, the connection, and the message as read by Python's parser.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import warnings
 from aiosmtpd.smtp import SMTP, AuthResult
 
 
-class Keeper:
+class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("nobody@"):
             return "550 5.1.1 no such user here"
@@ -25,20 +25,20 @@ class Keeper:
         return "250 2.1.5 Ok"
 
     async def handle_DATA(self, server, session, envelope):
-        letter = email.message_from_bytes(envelope.original_content, policy=email.policy.default)
-        part = lambda kind: letter.get_body((kind,)).get_content()
-        told = {
+        message = email.message_from_bytes(envelope.original_content, policy=email.policy.default)
+        part = lambda kind: message.get_body((kind,)).get_content()
+        record = {
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,
             "encrypted": session.ssl is not None,
             "logged_in": session.authenticated,
             "raw": envelope.original_content.decode("ascii"),
-            "header": {name.lower(): str(value) for name, value in letter.items()},
-            "defects": [repr(defect) for part in letter.walk() for defect in part.defects],
+            "header": {name.lower(): str(value) for name, value in message.items()},
+            "defects": [repr(defect) for part in message.walk() for defect in part.defects],
             "plain": part("plain"),
             "html": part("html"),
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(record), flush=True)
         return "250 2.0.0 Ok: queued as 4711"
 
 
@@ -55,7 +55,7 @@ async def main(wanted):
     def session():
         is_starttls = wanted["security"] == "starttls"
         return SMTP(
-            Keeper(),
+            Handler(),
             hostname="mail.test",
             tls_context=context if is_starttls else None,
             require_starttls=is_starttls,
@@ -72,7 +72,7 @@ async def main(wanted):
     await server.serve_forever()
 
 
-# It has much to say about logins without encryption and clients that break off, which are the tests.
+# aiosmtpd warns about logins without encryption and disconnecting clients, which the tests use.
 warnings.simplefilter("ignore")
 logging.disable()
 asyncio.run(main(json.loads(sys.argv[1])))

@@ -16,7 +16,7 @@ use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::apple::{Papers, certified};
+use super::apple::{ServerCert, certified};
 
 /// Far longer than a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,10 +56,10 @@ impl Mosquitto {
         Mosquitto::start_in(dir, "allow_anonymous false\npassword_file DIR/passwords\n")
     }
 
-    /// One that speaks TLS, with a certificate of an authority made for it: [`Mosquitto::ca_file`].
-    pub fn start_tls(papers: Papers) -> Mosquitto {
+    /// Starts a broker over TLS, with a certificate from a new authority ([`Mosquitto::ca_file`]).
+    pub fn start_tls(cert: ServerCert) -> Mosquitto {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let certified = certified(papers);
+        let certified = certified(cert);
         let write = |name: &str, pem: &str| std::fs::write(dir.path().join(name), pem).expect("a file");
         write("ca.pem", &certified.authority_pem);
         write("cert.pem", &certified.certificate.pem());
@@ -75,7 +75,7 @@ impl Mosquitto {
     pub fn kill(&mut self) {
         // An error means that the process has exited already.
         let _dead = self.program.kill();
-        self.program.wait().expect("mosquitto can be waited for");
+        self.program.wait().expect("a child");
     }
 
     /// Restarts the broker at the same port, without its messages.
@@ -84,8 +84,8 @@ impl Mosquitto {
         (self.program, self.log) = launch(self.dir.path()).expect("the port is still free");
     }
 
-    /// The next line of its log that has all of these words.
-    pub async fn logged(&mut self, words: &[&str]) -> String {
+    /// Waits for the next log line that contains all of these words.
+    pub async fn wait_for_log(&mut self, words: &[&str]) -> String {
         let found = async {
             loop {
                 let line = self.log.recv().await.expect("the broker still runs");
@@ -94,7 +94,7 @@ impl Mosquitto {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.expect("a line was to come")
+        tokio::time::timeout(PATIENCE, found).await.expect("no such log line came")
     }
 
     fn start_in(dir: tempfile::TempDir, settings: &str) -> Mosquitto {
@@ -136,7 +136,7 @@ fn launch(dir: &Path) -> Option<(Child, mpsc::UnboundedReceiver<String>)> {
     let mut said = Vec::new();
     loop {
         let Some(Ok(line)) = lines.next() else {
-            program.wait().expect("mosquitto can be waited for");
+            program.wait().expect("a child");
             let is_taken = said.iter().any(|line: &String| line.contains("Address already in use"));
             assert!(is_taken, "mosquitto does not start: {said:#?}");
             return None;
@@ -146,11 +146,11 @@ fn launch(dir: &Path) -> Option<(Child, mpsc::UnboundedReceiver<String>)> {
         }
         said.push(line);
     }
-    let (tell, log) = mpsc::unbounded_channel();
-    // A full pipe would stop it.
+    let (sender, log) = mpsc::unbounded_channel();
+    // A full pipe would block the broker.
     thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
-            let _unheard = tell.send(line);
+            let _dropped = sender.send(line);
         }
     });
     Some((program, log))
@@ -179,23 +179,23 @@ pub struct Message {
     pub qos: u8,
 }
 
-/// A client that hears everything; gone when dropped.
-pub struct Listener {
+/// A client that is subscribed to every topic. Disconnected when dropped.
+pub struct Subscriber {
     client: AsyncClient,
     messages: mpsc::UnboundedReceiver<Message>,
     task: JoinHandle<()>,
 }
 
-impl Listener {
-    /// Hears everything from now on, and first what is retained.
-    pub async fn start(port: u16) -> Listener {
+impl Subscriber {
+    /// Subscribes to every topic. Retained messages arrive first.
+    pub async fn start(port: u16) -> Subscriber {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let name = format!("listener-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let mut options = MqttOptions::new(name, "127.0.0.1", port);
         options.set_max_packet_size(1 << 20, 1 << 20);
         let (client, mut events) = AsyncClient::new(options, 16);
         client.subscribe("#", QoS::AtLeastOnce).await.expect("room");
-        let (tell, messages) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
         let (ready, subscribed) = oneshot::channel();
         let task = tokio::spawn(async move {
             let mut ready = Some(ready);
@@ -206,7 +206,7 @@ impl Listener {
                         let _gone = ready.take().map(|ready| ready.send(()));
                     }
                     Event::Incoming(Packet::Publish(publish)) => {
-                        let _gone = tell.send(Message {
+                        let _gone = sender.send(Message {
                             topic: publish.topic.clone(),
                             payload: String::from_utf8_lossy(&publish.payload).into_owned(),
                             retain: publish.retain,
@@ -218,16 +218,16 @@ impl Listener {
             }
         });
         tokio::time::timeout(PATIENCE, subscribed).await.expect("in time").expect("a subscription");
-        Listener { client, messages, task }
+        Subscriber { client, messages, task }
     }
 
     /// Waits for the next message on a topic, and skips others.
     pub async fn next(&mut self, topic: &str) -> Message {
-        self.until(|message| message.topic == topic).await
+        self.wait_for(|message| message.topic == topic).await
     }
 
-    /// The next message of this kind; others are passed over.
-    pub async fn until(&mut self, is_it: impl Fn(&Message) -> bool) -> Message {
+    /// Waits for the next message that matches, and skips others.
+    pub async fn wait_for(&mut self, is_it: impl Fn(&Message) -> bool) -> Message {
         let found = async {
             loop {
                 let message = self.messages.recv().await.expect("the broker still runs");
@@ -236,21 +236,20 @@ impl Listener {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.expect("a message was to come")
+        tokio::time::timeout(PATIENCE, found).await.expect("no such message came")
     }
 
-    /// All that has come and comes before a message of our own that is sent now: the broker keeps
-    /// the order.
-    pub async fn so_far(&mut self) -> Vec<Message> {
+    /// Returns all messages up to a marker that is published now, because the broker keeps the order.
+    pub async fn received_so_far(&mut self) -> Vec<Message> {
         const MARK: &str = "listener/mark";
         self.publish(MARK, "", false).await;
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
-            let message = self.until(|_| true).await;
+            let message = self.wait_for(|_| true).await;
             if message.topic == MARK {
-                return heard;
+                return received;
             }
-            heard.push(message);
+            received.push(message);
         }
     }
 
@@ -259,7 +258,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for Subscriber {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -267,7 +266,7 @@ impl Drop for Listener {
 
 /// Returns the retained payloads by topic.
 pub async fn retained(port: u16) -> BTreeMap<String, String> {
-    let mut listener = Listener::start(port).await;
-    let messages = listener.so_far().await;
+    let mut subscriber = Subscriber::start(port).await;
+    let messages = subscriber.received_so_far().await;
     messages.into_iter().filter(|m| m.retain).map(|message| (message.topic, message.payload)).collect()
 }

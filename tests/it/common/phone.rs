@@ -15,10 +15,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{oneshot, watch};
 
-use super::phone_certs::{Papers, Tls, acceptor};
+use super::phone_certs::{Pairing, Tls, acceptor};
 
 const LOCKDOWN_PORT: u64 = 62_078;
-const NOT_THERE: u64 = 2;
+const NO_SUCH_DEVICE: u64 = 2;
 const PACKET_MAX_BYTES: usize = 1 << 20;
 /// Made with `openssl rsa -RSAPublicKey_out`. The private key was discarded. Clients read this key to pair.
 const DEVICE_PUBLIC_KEY: &str = "-----BEGIN RSA PUBLIC KEY-----
@@ -76,9 +76,9 @@ pub struct Phone {
     pub links: Vec<&'static str>,
     /// Values by (domain, key). The empty domain needs no session.
     pub values: BTreeMap<(&'static str, &'static str), Value>,
-    /// What this computer and the phone kept of their pairing.
-    pub papers: Option<Arc<Papers>>,
-    /// The name of the pair record, where usbmuxd lists the phone under another spelling.
+    /// The pairing with this computer.
+    pub pairing: Option<Arc<Pairing>>,
+    /// The name of the pair record, if usbmuxd lists the phone under another spelling.
     pub record: Option<String>,
     /// The error in response to StartSession.
     pub refuses: Option<&'static str>,
@@ -87,7 +87,7 @@ pub struct Phone {
 }
 
 impl Phone {
-    pub fn new(udid: &str, papers: Arc<Papers>) -> Phone {
+    pub fn new(udid: &str, pairing: Arc<Pairing>) -> Phone {
         let backup = "com.apple.mobile.backup";
         let battery = "com.apple.mobile.battery";
         let values = BTreeMap::from([
@@ -116,7 +116,7 @@ impl Phone {
             udid: udid.to_owned(),
             links: vec!["USB"],
             values,
-            papers: Some(papers),
+            pairing: Some(pairing),
             record: None,
             refuses: None,
             tls: Tls::Any,
@@ -124,8 +124,8 @@ impl Phone {
         }
     }
 
-    pub fn faulty(mut self, stage: Stage, fault: Fault) -> Phone {
-        self.fault = Some((stage, fault));
+    pub fn faulty(mut self, server_task: Stage, fault: Fault) -> Phone {
+        self.fault = Some((server_task, fault));
         self
     }
 
@@ -139,144 +139,144 @@ impl Phone {
         self
     }
 
-    fn fault_at(&self, stage: Stage) -> Option<Fault> {
-        self.fault.filter(|(at, _)| *at == stage).map(|(_, fault)| fault)
+    fn fault_at(&self, server_task: Stage) -> Option<Fault> {
+        self.fault.filter(|(at, _)| *at == server_task).map(|(_, fault)| fault)
     }
 }
 
 /// One request as received, to usbmuxd (`ListDevices` …) or to lockdownd (`GetValue` …).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct MuxRequest {
     pub kind: String,
     pub domain: Option<String>,
     pub key: Option<String>,
 }
 
-/// usbmuxd, and the test's handle to it.
-pub struct Mux {
-    /// As `USBMUXD_SOCKET_ADDRESS` has it.
+/// A handle to the mock usbmuxd.
+pub struct MockUsbmuxd {
+    /// The value for `USBMUXD_SOCKET_ADDRESS`.
     pub address: String,
-    heard: watch::Receiver<Vec<Heard>>,
+    requests: watch::Receiver<Vec<MuxRequest>>,
     /// `None` only while being dropped.
-    life: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
+    thread: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
 }
 
-enum Door {
+enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Mux {
-    /// On a loopback port.
-    pub async fn start(phones: Vec<Phone>) -> Mux {
-        Mux::serve(None, phones).await
+impl MockUsbmuxd {
+    /// Listens on a loopback port.
+    pub async fn start(phones: Vec<Phone>) -> MockUsbmuxd {
+        MockUsbmuxd::serve(None, phones).await
     }
 
-    /// On a socket file.
-    pub async fn start_unix(path: &Path, phones: Vec<Phone>) -> Mux {
-        Mux::serve(Some(path), phones).await
+    /// Listens on a socket file.
+    pub async fn start_unix(path: &Path, phones: Vec<Phone>) -> MockUsbmuxd {
+        MockUsbmuxd::serve(Some(path), phones).await
     }
 
-    async fn serve(path: Option<&Path>, phones: Vec<Phone>) -> Mux {
+    async fn serve(path: Option<&Path>, phones: Vec<Phone>) -> MockUsbmuxd {
         let path = path.map(Path::to_owned);
-        let (tell, heard) = watch::channel(Vec::new());
+        let (record, requests) = watch::channel(Vec::new());
         let (bound, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let stage = Arc::new(Play { phones, tell });
-        let server = thread::spawn(move || {
+        let server = Arc::new(Server { phones, record });
+        let thread = thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let (door, address) = match path {
+                let (listener, address) = match path {
                     None => {
                         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                         let address = listener.local_addr().expect("a bound port").to_string();
-                        (Door::Tcp(listener), address)
+                        (Listener::Tcp(listener), address)
                     }
                     Some(path) => {
                         let listener = UnixListener::bind(&path).expect("a socket file");
-                        (Door::Unix(listener), format!("UNIX:{}", path.display()))
+                        (Listener::Unix(listener), format!("UNIX:{}", path.display()))
                     }
                 };
-                bound.send(address).expect("somebody waits for the address");
+                bound.send(address).expect("the caller waits for the address");
                 tokio::select! {
-                    () = open(door, stage) => {}
+                    () = accept_all(listener, server) => {}
                     _ = stopped => {}
                 }
             });
         });
         let address = address.await.expect("the server's thread binds a socket");
-        Mux { address, heard, life: Some((stop, server)) }
+        MockUsbmuxd { address, requests, thread: Some((stop, thread)) }
     }
 
-    /// Returns once there was such a request.
-    pub async fn hears(&self, kind: &str) {
-        let mut heard = self.heard.clone();
-        heard
-            .wait_for(|all| all.iter().any(|heard| heard.kind == kind))
+    /// Returns once there has been a request of this kind.
+    pub async fn wait_for_request(&self, kind: &str) {
+        let mut requests = self.requests.clone();
+        requests
+            .wait_for(|all| all.iter().any(|request| request.kind == kind))
             .await
             .expect("the server lives as long as its handle");
     }
 
-    /// All requests so far, in order.
-    pub fn heard(&self) -> Vec<Heard> {
-        self.heard.borrow().clone()
+    /// Returns all requests so far, in order.
+    pub fn requests(&self) -> Vec<MuxRequest> {
+        self.requests.borrow().clone()
     }
 }
 
-impl Drop for Mux {
+impl Drop for MockUsbmuxd {
     fn drop(&mut self) {
-        if let Some((stop, server)) = self.life.take() {
+        if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
-            // Its panic has been printed; a second one in a drop would hide the test's own.
-            let _ = server.join();
+            // A panic of the server has been printed. A second panic here would hide the test's own.
+            let _ = thread.join();
         }
     }
 }
 
-async fn open(door: Door, play: Arc<Play>) {
+async fn accept_all(listener: Listener, server: Arc<Server>) {
     loop {
-        let wire: Box<dyn Wire> = match &door {
-            Door::Tcp(listener) => Box::new(listener.accept().await.expect("a connection").0),
-            Door::Unix(listener) => Box::new(listener.accept().await.expect("a connection").0),
+        let stream: Box<dyn Stream> = match &listener {
+            Listener::Tcp(listener) => Box::new(listener.accept().await.expect("a connection").0),
+            Listener::Unix(listener) => Box::new(listener.accept().await.expect("a connection").0),
         };
-        let play = Arc::clone(&play);
-        // What fails in there is the other side's choice: it went away, or was shown a fault.
-        tokio::spawn(async move { play.mux(wire).await });
+        let server = Arc::clone(&server);
+        // Errors are expected: the client disconnects, also because of a fault.
+        tokio::spawn(async move { server.mux(stream).await });
     }
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-struct Play {
+struct Server {
     phones: Vec<Phone>,
-    tell: watch::Sender<Vec<Heard>>,
+    record: watch::Sender<Vec<MuxRequest>>,
 }
 
-impl Play {
-    async fn mux(&self, mut wire: Box<dyn Wire>) -> Option<()> {
+impl Server {
+    async fn mux(&self, mut stream: Box<dyn Stream>) -> Option<()> {
         loop {
             let mut head = [0; 16];
-            wire.read_exact(&mut head).await.ok()?;
+            stream.read_exact(&mut head).await.ok()?;
             let word = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four bytes"));
-            assert_eq!((word(4), word(8)), (1, 8), "not in usbmuxd's protocol");
+            assert_eq!((word(4), word(8)), (1, 8), "not usbmuxd's protocol");
             let length = (word(0) as usize).checked_sub(head.len()).expect("a length with the head");
-            let request = read_list(&mut wire, length).await?;
+            let request = read_list(&mut stream, length).await?;
             let kind = request.get("MessageType").and_then(Value::as_string).expect("a type").to_owned();
-            self.hear(&kind, &request);
+            self.record_request(&kind, &request);
             let (answer, fault) = self.mux_answer(&kind, &request);
             let connected =
                 kind == "Connect" && answer.get("Number").is_some_and(|number| *number == 0.into());
-            send(&mut wire, &answer, fault, |body| {
+            send(&mut stream, &answer, fault, |body| {
                 let length = u32::try_from(16 + body).unwrap_or(u32::MAX);
                 [length, 1, 8, word(12)].into_iter().flat_map(u32::to_le_bytes).collect()
             })
             .await?;
             if connected {
                 let phone = self.by_number(&request)?;
-                return self.lockdown(wire, phone).await;
+                return self.lockdown(stream, phone).await;
             }
         }
     }
@@ -293,10 +293,10 @@ impl Play {
                 let udid = request.get("PairRecordID").and_then(Value::as_string).unwrap_or_default();
                 let record_of = |phone: &Phone| phone.record.as_ref().unwrap_or(&phone.udid) == udid;
                 let phone = self.phones.iter().find(|phone| record_of(phone));
-                let record = phone.and_then(|phone| phone.papers.as_ref()).map(|papers| papers.record());
+                let record = phone.and_then(|phone| phone.pairing.as_ref()).map(|pairing| pairing.record());
                 let answer = record.map(|record| list([("PairRecordData", Value::Data(bytes(&record)))]));
                 let fault = phone.and_then(|phone| phone.fault_at(Stage::Record));
-                (answer.unwrap_or_else(|| result(NOT_THERE)), fault)
+                (answer.unwrap_or_else(|| result(NO_SUCH_DEVICE)), fault)
             }
             "Connect" => {
                 let port = request.get("PortNumber").and_then(Value::as_unsigned_integer);
@@ -305,7 +305,7 @@ impl Play {
                 match self.by_number(request) {
                     Some(phone) if is_lockdown => (result(0), phone.fault_at(Stage::Connect)),
                     Some(_) => (result(3), None),
-                    None => (result(NOT_THERE), None),
+                    None => (result(NO_SUCH_DEVICE), None),
                 }
             }
             _ => (result(0), None),
@@ -316,8 +316,8 @@ impl Play {
     fn devices(&self) -> Vec<Value> {
         let mut devices = Vec::new();
         for (place, phone) in self.phones.iter().enumerate() {
-            for (which, link) in phone.links.iter().enumerate() {
-                let id = (place * 10 + which + 1) as u64;
+            for (index, link) in phone.links.iter().enumerate() {
+                let id = (place * 10 + index + 1) as u64;
                 let properties = list([
                     ("ConnectionType", (*link).into()),
                     ("DeviceID", id.into()),
@@ -342,35 +342,35 @@ impl Play {
         self.phones.get(usize::try_from(id).ok()? / 10)
     }
 
-    async fn lockdown(&self, mut wire: Box<dyn Wire>, phone: &Phone) -> Option<()> {
+    async fn lockdown(&self, mut stream: Box<dyn Stream>, phone: &Phone) -> Option<()> {
         let mut in_session = false;
         loop {
-            let length = wire.read_u32().await.ok()? as usize;
-            let request = read_list(&mut wire, length).await?;
+            let length = stream.read_u32().await.ok()? as usize;
+            let request = read_list(&mut stream, length).await?;
             let kind = request.get("Request").and_then(Value::as_string).expect("a request").to_owned();
-            self.hear(&kind, &request);
+            self.record_request(&kind, &request);
             let (answer, fault) = phone.answer(&kind, &request, in_session);
             let starts_tls = answer.get("EnableSessionSSL") == Some(&true.into());
             let starts = kind == "StartSession" && answer.contains_key("SessionID");
-            send(&mut wire, &answer, fault, |body| {
+            send(&mut stream, &answer, fault, |body| {
                 u32::try_from(body).unwrap_or(u32::MAX).to_be_bytes().to_vec()
             })
             .await?;
             if starts_tls {
                 if let Some(fault) = phone.fault_at(Stage::Handshake) {
-                    send(&mut wire, &Dictionary::new(), Some(fault), |_| Vec::new()).await?;
+                    send(&mut stream, &Dictionary::new(), Some(fault), |_| Vec::new()).await?;
                 }
-                let acceptor = acceptor(phone.papers.as_ref()?, phone.tls)?;
-                wire = Box::new(acceptor.accept(wire).await.ok()?);
+                let acceptor = acceptor(phone.pairing.as_ref()?, phone.tls)?;
+                stream = Box::new(acceptor.accept(stream).await.ok()?);
             }
             in_session |= starts;
         }
     }
 
-    fn hear(&self, kind: &str, request: &Dictionary) {
+    fn record_request(&self, kind: &str, request: &Dictionary) {
         let text = |key: &str| request.get(key).and_then(Value::as_string).map(str::to_owned);
-        let heard = Heard { kind: kind.to_owned(), domain: text("Domain"), key: text("Key") };
-        self.tell.send_modify(|all| all.push(heard));
+        let request = MuxRequest { kind: kind.to_owned(), domain: text("Domain"), key: text("Key") };
+        self.record.send_modify(|all| all.push(request));
     }
 }
 
@@ -442,8 +442,8 @@ impl Phone {
 
     fn session_error(&self, request: &Dictionary) -> Option<&'static str> {
         let text = |key: &str| request.get(key).and_then(Value::as_string);
-        let known = self.papers.as_ref().is_some_and(|papers| {
-            text("HostID") == Some(&papers.host_id) && text("SystemBUID") == Some(&papers.system_buid)
+        let known = self.pairing.as_ref().is_some_and(|pairing| {
+            text("HostID") == Some(&pairing.host_id) && text("SystemBUID") == Some(&pairing.system_buid)
         });
         self.refuses.or((!known).then_some("InvalidHostID"))
     }
@@ -459,10 +459,10 @@ fn bytes(list: &Dictionary) -> Vec<u8> {
     bytes
 }
 
-async fn read_list(wire: &mut Box<dyn Wire>, length: usize) -> Option<Dictionary> {
+async fn read_list(stream: &mut Box<dyn Stream>, length: usize) -> Option<Dictionary> {
     assert!(length <= PACKET_MAX_BYTES, "a request of {length} bytes");
     let mut body = vec![0; length];
-    wire.read_exact(&mut body).await.ok()?;
+    stream.read_exact(&mut body).await.ok()?;
     let value = Value::from_reader(std::io::Cursor::new(body)).expect("a property list");
     Some(value.into_dictionary().expect("a dictionary"))
 }
@@ -470,7 +470,7 @@ async fn read_list(wire: &mut Box<dyn Wire>, length: usize) -> Option<Dictionary
 /// Sends a packet. Returns `None` if the connection ends. `head` builds the header for a body of this many
 /// bytes.
 async fn send(
-    wire: &mut Box<dyn Wire>,
+    stream: &mut Box<dyn Stream>,
     answer: &Dictionary,
     fault: Option<Fault>,
     head: impl Fn(usize) -> Vec<u8>,
@@ -479,8 +479,8 @@ async fn send(
     let whole = framed(&bytes(answer));
     let packet = match fault {
         None => {
-            wire.write_all(&whole).await.ok()?;
-            return wire.flush().await.ok();
+            stream.write_all(&whole).await.ok()?;
+            return stream.flush().await.ok();
         }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::HangUp) => Vec::new(),
@@ -504,9 +504,9 @@ async fn send(
         Some(Fault::WrongType) => framed(b"<plist><array><dict/></array></plist>"),
         Some(Fault::Deep) => framed("<array>".repeat(100_000).as_bytes()),
     };
-    wire.write_all(&packet).await.ok()?;
-    // Also closes TLS as it should be closed.
-    wire.shutdown().await.ok()?;
+    stream.write_all(&packet).await.ok()?;
+    // Also sends TLS's close_notify.
+    stream.shutdown().await.ok()?;
     None
 }
 

@@ -30,40 +30,40 @@ pub enum Tls {
     None,
 }
 
-/// A pairing. Every one has keys of its own.
-pub struct Papers {
+/// A pairing with its own keys.
+pub struct Pairing {
     pub host_id: String,
     pub system_buid: String,
-    pub root: Paper,
-    pub host: Paper,
-    /// As it was when the two were paired.
-    pub device: Paper,
-    /// What the phone shows now; the same unless a test says otherwise.
-    pub shown: Paper,
+    pub root: CertAndKey,
+    pub host: CertAndKey,
+    /// The device's certificate at the time of pairing.
+    pub device: CertAndKey,
+    /// The certificate that the phone sends now. By default the same.
+    pub shown: CertAndKey,
 }
 
 /// A certificate and its key, as PEM.
 #[derive(Clone)]
-pub struct Paper {
+pub struct CertAndKey {
     pub certificate: String,
     pub key: String,
 }
 
-impl Papers {
-    /// On elliptic curves, which are quick to make.
-    pub fn new() -> Papers {
-        Papers::of(|| KeyPair::generate().expect("a key").serialize_pem())
+impl Pairing {
+    /// Creates a pairing with elliptic-curve keys, which are fast to generate.
+    pub fn new() -> Pairing {
+        Pairing::of(|| KeyPair::generate().expect("a key").serialize_pem())
     }
 
-    /// On RSA, as phones have it, and the only keys that the stock tools read. By `openssl`.
-    pub fn rsa() -> Papers {
-        let mut papers = Papers::of(|| openssl(&["genrsa", "2048"], ""));
-        // In the form that Apple's own records have.
-        papers.host.key = openssl(&["rsa", "-traditional"], &papers.host.key);
-        papers
+    /// Creates a pairing with RSA keys, as real phones do. The stock tools read only these.
+    pub fn rsa() -> Pairing {
+        let mut pairing = Pairing::of(|| openssl(&["genrsa", "2048"], ""));
+        // The format in Apple's own records.
+        pairing.host.key = openssl(&["rsa", "-traditional"], &pairing.host.key);
+        pairing
     }
 
-    fn of(key: impl Fn() -> String) -> Papers {
+    fn of(key: impl Fn() -> String) -> Pairing {
         let root_key = key();
         // OpenSSL treats two certificates without a name as the same one.
         let mut params = named("Root of a pairing");
@@ -75,37 +75,37 @@ impl Papers {
             let key = key();
             let pair = KeyPair::from_pem(&key).expect("a key");
             let certificate = named(name).signed_by(&pair, &issuer).expect("a certificate").pem();
-            Paper { certificate, key }
+            CertAndKey { certificate, key }
         };
         let (host, device) = (issued("Computer"), issued("Phone"));
-        Papers {
+        Pairing {
             host_id: "5E1F0A2C-0000-4D5B-9A57-00000000HOST".to_owned(),
             system_buid: "30142955-444094379208051516".to_owned(),
-            root: Paper { certificate, key: root_key },
+            root: CertAndKey { certificate, key: root_key },
             host,
             shown: device.clone(),
             device,
         }
     }
 
-    /// The phone shows another certificate than it had when it was paired.
-    pub fn changed(self) -> Papers {
-        let other = Papers::new();
-        Papers { shown: other.device, ..self }
+    /// Sends another certificate than at the time of pairing.
+    pub fn with_changed_cert(self) -> Pairing {
+        let other = Pairing::new();
+        Pairing { shown: other.device, ..self }
     }
 
-    /// The phone shows its certificate and signs with another key.
-    pub fn stolen(self) -> Papers {
-        let Papers { device, .. } = Papers::new();
-        let shown = Paper { certificate: self.device.certificate.clone(), key: device.key };
-        Papers { shown, ..self }
+    /// Sends the paired certificate and signs with another key.
+    pub fn with_wrong_key(self) -> Pairing {
+        let Pairing { device, .. } = Pairing::new();
+        let shown = CertAndKey { certificate: self.device.certificate.clone(), key: device.key };
+        Pairing { shown, ..self }
     }
 
-    /// The phone shows a certificate in a form that nobody here reads.
-    pub fn illegible(self) -> Papers {
+    /// Sends a certificate that cannot be parsed.
+    pub fn with_unparsable_cert(self) -> Pairing {
         let certificate = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n".to_owned();
-        let shown = Paper { certificate, ..self.shown };
-        Papers { shown, ..self }
+        let shown = CertAndKey { certificate, ..self.shown };
+        Pairing { shown, ..self }
     }
 
     /// Returns the pair record as usbmuxd stores it.
@@ -133,9 +133,9 @@ fn openssl(arguments: &[&str], input: &str) -> String {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("Debian's package openssl is installed");
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
+        .expect("openssl starts (is it installed?)");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("openssl reads its input");
+    let output = child.wait_with_output().expect("openssl ends");
     assert!(output.status.success(), "openssl {arguments:?}");
     String::from_utf8(output.stdout).expect("PEM")
 }
@@ -146,8 +146,8 @@ fn named(name: &str) -> CertificateParams {
     params
 }
 
-/// The phone's side; `None` where it speaks no TLS.
-pub fn acceptor(papers: &Papers, tls: Tls) -> Option<TlsAcceptor> {
+/// Returns the phone's acceptor, or `None` without TLS.
+pub fn acceptor(pairing: &Pairing, tls: Tls) -> Option<TlsAcceptor> {
     let versions = match tls {
         Tls::Any => vec![&version::TLS12, &version::TLS13],
         Tls::Only12 => vec![&version::TLS12],
@@ -157,23 +157,23 @@ pub fn acceptor(papers: &Papers, tls: Tls) -> Option<TlsAcceptor> {
     let certificate =
         |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate").into_owned();
     let provider = Arc::new(ring::default_provider());
-    let key = PrivateKeyDer::from_pem_slice(papers.shown.key.as_bytes()).expect("a key");
+    let key = PrivateKeyDer::from_pem_slice(pairing.shown.key.as_bytes()).expect("a key");
     let key = provider.key_provider.load_private_key(key).expect("a key of a known kind");
-    let shown = CertifiedKey::new(vec![certificate(&papers.shown.certificate)], key);
-    let known = [&papers.root, &papers.host].map(|paper| certificate(&paper.certificate)).to_vec();
+    let shown = CertifiedKey::new(vec![certificate(&pairing.shown.certificate)], key);
+    let known = [&pairing.root, &pairing.host].map(|paper| certificate(&paper.certificate)).to_vec();
     let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions)
         .expect("known versions")
-        .with_client_cert_verifier(Arc::new(Acquainted { known, provider }))
-        .with_cert_resolver(Arc::new(Shown(Arc::new(shown))));
+        .with_client_cert_verifier(Arc::new(PairedCertVerifier { known, provider }))
+        .with_cert_resolver(Arc::new(FixedCert(Arc::new(shown))));
     Some(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Sends one certificate to every client, even if its key does not match.
 #[derive(Debug)]
-struct Shown(Arc<CertifiedKey>);
+struct FixedCert(Arc<CertifiedKey>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for FixedCert {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
     }
@@ -181,12 +181,12 @@ impl ResolvesServerCert for Shown {
 
 /// Accepts exactly the certificates of the pairing.
 #[derive(Debug)]
-struct Acquainted {
+struct PairedCertVerifier {
     known: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl ClientCertVerifier for Acquainted {
+impl ClientCertVerifier for PairedCertVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }

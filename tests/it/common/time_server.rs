@@ -10,17 +10,17 @@ use tokio::task::JoinHandle;
 
 /// The reply to every request.
 #[derive(Clone, Copy, Debug)]
-pub enum Time {
-    /// With the true time and so many seconds.
-    Off(i64),
-    /// To a question that nobody asked.
-    OtherQuestion,
-    /// "RATE", with stratum 0.
+pub enum SntpReply {
+    /// The true time plus this many seconds.
+    Offset(i64),
+    /// A reply with another originate timestamp.
+    WrongOrigin,
+    /// The kiss code "RATE", with stratum 0.
     KissOfDeath,
-    /// "My clock is not set" in the leap indicator.
-    NotSet,
+    /// The leap indicator "clock not synchronised".
+    Unsynchronised,
     Short,
-    Never,
+    None,
 }
 
 /// A listening server. Closed when dropped.
@@ -30,15 +30,15 @@ pub struct TimeServer {
 }
 
 impl TimeServer {
-    pub async fn start(time: Time) -> TimeServer {
+    pub async fn start(reply: SntpReply) -> TimeServer {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a loopback port");
         let address = socket.local_addr().expect("a bound address");
         let task = tokio::spawn(async move {
             loop {
-                let mut question = [0; 256];
-                let (length, from) = socket.recv_from(&mut question).await.expect("a question");
-                if let Some(answer) = answer(&question[..length], time) {
-                    socket.send_to(&answer, from).await.expect("loopback takes it");
+                let mut request = [0; 256];
+                let (length, from) = socket.recv_from(&mut request).await.expect("a request");
+                if let Some(packet) = packet(&request[..length], reply) {
+                    socket.send_to(&packet, from).await.expect("sent over loopback");
                 }
             }
         });
@@ -52,34 +52,34 @@ impl Drop for TimeServer {
     }
 }
 
-fn answer(question: &[u8], time: Time) -> Option<Vec<u8>> {
-    assert_eq!(question.len(), 48, "a question of 48 bytes");
-    assert_eq!(question[0], 0b00_100_011, "no leap warning, version 4, client");
-    assert_ne!(question[40..], [0; 8], "a transmit timestamp");
-    let mut answer = vec![0; 48];
-    answer[0] = 0b00_100_100;
-    // Stratum, poll, precision, and who it has its own time from.
-    answer[1..4].copy_from_slice(&[1, 6, 0xec]);
-    answer[12..16].copy_from_slice(b"GPS\0");
-    answer[24..32].copy_from_slice(&question[40..48]);
-    let off_s = if let Time::Off(seconds) = time { seconds } else { 0 };
+fn packet(request: &[u8], reply: SntpReply) -> Option<Vec<u8>> {
+    assert_eq!(request.len(), 48, "a request of 48 bytes");
+    assert_eq!(request[0], 0b00_100_011, "no leap warning, version 4, client");
+    assert_ne!(request[40..], [0; 8], "a transmit timestamp");
+    let mut packet = vec![0; 48];
+    packet[0] = 0b00_100_100;
+    // Stratum, poll interval, precision and reference id.
+    packet[1..4].copy_from_slice(&[1, 6, 0xec]);
+    packet[12..16].copy_from_slice(b"GPS\0");
+    packet[24..32].copy_from_slice(&request[40..48]);
+    let off_s = if let SntpReply::Offset(seconds) = reply { seconds } else { 0 };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let since_1900 = i64::try_from(now.as_secs()).expect("this age") + 2_208_988_800 + off_s;
+    let since_1900 = i64::try_from(now.as_secs()).expect("seconds since 1900") + 2_208_988_800 + off_s;
     for at in [16, 32, 40] {
-        // The era is not told: the lower 32 bits.
-        answer[at..at + 4].copy_from_slice(&since_1900.to_be_bytes()[4..]);
-        answer[at + 4] = 0x80;
+        // The timestamp has no era: only the lower 32 bits.
+        packet[at..at + 4].copy_from_slice(&since_1900.to_be_bytes()[4..]);
+        packet[at + 4] = 0x80;
     }
-    match time {
-        Time::Off(_) => {}
-        Time::OtherQuestion => answer[24] ^= 1,
-        Time::KissOfDeath => {
-            answer[1] = 0;
-            answer[12..16].copy_from_slice(b"RATE");
+    match reply {
+        SntpReply::Offset(_) => {}
+        SntpReply::WrongOrigin => packet[24] ^= 1,
+        SntpReply::KissOfDeath => {
+            packet[1] = 0;
+            packet[12..16].copy_from_slice(b"RATE");
         }
-        Time::NotSet => answer[0] |= 0b11_000_000,
-        Time::Short => answer.truncate(40),
-        Time::Never => return None,
+        SntpReply::Unsynchronised => packet[0] |= 0b11_000_000,
+        SntpReply::Short => packet.truncate(40),
+        SntpReply::None => return None,
     }
-    Some(answer)
+    Some(packet)
 }

@@ -59,7 +59,7 @@ pub fn try_all(config: TrialConfig, daemons: u32) -> Verdict {
         let mut verdict = Verdict::default();
         for trial in trials {
             // A panic in a trial has been printed.
-            verdict.add(trial.join().expect("a trial that comes to its end"));
+            verdict.add(trial.join().expect("a trial without a panic"));
         }
         verdict
     })

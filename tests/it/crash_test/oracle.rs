@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_combined_message_counts_as_start_and_end() {
+    fn combined_message_counts_as_start_and_end() {
         let unfold = |delivered: &str, due: &str| unfolded(all(delivered), &all(due)) == all(due);
         assert!(unfold("be", "be") && unfold("m", "be") && unfold("m", "m") && unfold("mm", "mre"));
         assert!(unfold("bem", "bere") && unfold("mb", "beb"));

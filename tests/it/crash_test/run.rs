@@ -287,18 +287,18 @@ impl Run {
 
     /// Waits for the end of a stopping daemon and answers its last messages.
     fn await_stop(&mut self) {
-        let asked = Instant::now();
+        let since = Instant::now();
         let mut daemon = self.daemon.take().expect("a running daemon");
         let ended = loop {
             if let Ok(event) = self.events.recv_timeout(Duration::from_millis(2)) {
                 self.handle(event, Duration::ZERO);
             }
             match daemon.ended() {
-                None if asked.elapsed() < STOPS_WITHIN => {}
+                None if since.elapsed() < STOPS_WITHIN => {}
                 ended => break ended,
             }
         };
-        self.trial.slowest_stop = self.trial.slowest_stop.max(asked.elapsed());
+        self.trial.slowest_stop = self.trial.slowest_stop.max(since.elapsed());
         if !ended.is_some_and(|status| status.success()) {
             let how =
                 ended.map_or_else(|| format!("not after {STOPS_WITHIN:?}"), |status| status.to_string());

@@ -31,11 +31,11 @@ const MAX_BRIEF_RUNS: usize = 8;
 pub enum Fault {
     /// Announced, but not true.
     False,
-    /// Owed, and not told.
-    Untold,
-    /// Told again.
-    Doubled,
-    /// Told rightly with wrong times or kind.
+    /// Expected, but not announced.
+    Missing,
+    /// Announced twice.
+    Repeated,
+    /// Announced with wrong times or a wrong kind.
     Wrong,
     /// Announced later than a poll and its confirmation allow.
     Late,
@@ -51,8 +51,8 @@ pub struct Finding {
 pub struct Verdict {
     pub documents: usize,
     pub stale: usize,
-    /// How often each kind was told.
-    pub told: BTreeMap<String, usize>,
+    /// The number of announced changes of each kind.
+    pub announced: BTreeMap<String, usize>,
     pub findings: Vec<Finding>,
     /// Changes shown too briefly, which may be announced or not.
     pub excused: Vec<String>,
@@ -70,7 +70,7 @@ impl Verdict {
 
 /// One line of `statusd replay --json`; times in Unix seconds.
 #[derive(Debug)]
-struct Told<'a> {
+struct Announced<'a> {
     line: &'a str,
     at: i64,
     kind: String,
@@ -82,9 +82,9 @@ struct Told<'a> {
     key: String,
 }
 
-impl Told<'_> {
+impl Announced<'_> {
     /// All documented members must be there, be it as null.
-    fn read(line: &str) -> Told<'_> {
+    fn read(line: &str) -> Announced<'_> {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in {line}"));
         let member = |name: &str| value.get(name).unwrap_or_else(|| panic!("no {name} in {line}"));
         let text = |name: &str| member(name).as_str().map(str::to_owned);
@@ -93,7 +93,7 @@ impl Told<'_> {
                 text(name).filter(|text| text.ends_with('Z') || panic!("{name} is not UTC in {line}"))?;
             Some(utc.parse::<Timestamp>().unwrap_or_else(|error| panic!("{error} in {line}")).as_second())
         };
-        Told {
+        Announced {
             line,
             at: time("at").unwrap_or_else(|| panic!("no time in {line}")),
             kind: text("kind").unwrap_or_default(),
@@ -125,7 +125,7 @@ struct Run {
 
 /// An expected change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Owed {
+struct Expected {
     kind: &'static str,
     occurrence: Option<u64>,
     /// Unix seconds; an announcement before this time is false.
@@ -136,19 +136,20 @@ struct Owed {
 /// Checks the output of a replay (JSON Lines) against its recording (JSON Lines).
 ///
 /// # Panics
-/// If a line of either is not of the documented form: then there is nothing to judge.
-pub fn judge(recording: &str, replay: &str) -> Verdict {
+///
+/// A line of either does not have the documented form.
+pub fn verify(recording: &str, replay: &str) -> Verdict {
     let shown = recording::read(recording);
-    let told: Vec<Told> = replay.lines().map(Told::read).collect();
+    let announced: Vec<Announced> = replay.lines().map(Announced::read).collect();
     let mut verdict = Verdict { documents: shown.len(), ..Verdict::default() };
     verdict.stale = shown.iter().filter(|line| line.stale).count();
 
     let mut keys = BTreeSet::new();
-    let mut by_subject: BTreeMap<Subject, Vec<&Told>> = BTreeMap::new();
-    for line in &told {
-        *verdict.told.entry(line.kind.clone()).or_default() += 1;
+    let mut by_subject: BTreeMap<Subject, Vec<&Announced>> = BTreeMap::new();
+    for line in &announced {
+        *verdict.announced.entry(line.kind.clone()).or_default() += 1;
         if !keys.insert(&line.key) {
-            verdict.find(Fault::Doubled, format!("the key was used before: {}", line.line));
+            verdict.find(Fault::Repeated, format!("the key was used before: {}", line.line));
             continue;
         }
         match contradiction(line, &shown) {
@@ -166,15 +167,15 @@ pub fn judge(recording: &str, replay: &str) -> Verdict {
     let subjects: BTreeSet<&Subject> =
         shown.iter().filter_map(Shown::accepted).flat_map(BTreeMap::keys).chain(by_subject.keys()).collect();
     for subject in subjects {
-        let told = by_subject.get(subject).map_or(&[][..], Vec::as_slice);
-        judge_subject(subject, &shown, told, &mut verdict);
+        let announced = by_subject.get(subject).map_or(&[][..], Vec::as_slice);
+        check_subject(subject, &shown, announced, &mut verdict);
     }
     verdict
 }
 
-/// Compares what was told of one event, or of one service, with what was owed. Where a brief run may
-/// have been seen or not, whichever fits better counts.
-fn judge_subject(subject: &Subject, shown: &[Shown], told: &[&Told], verdict: &mut Verdict) {
+/// Compares the announced with the expected changes of one event or service. A brief run
+/// may have been seen or not; the better match counts.
+fn check_subject(subject: &Subject, shown: &[Shown], announced: &[&Announced], verdict: &mut Verdict) {
     let runs = runs(subject, shown);
     let last_from = shown.last().map_or(0, |line| line.from);
     let gone_after_s = if subject.1.is_empty() { UNLISTED_AFTER_S } else { WITHDRAWN_AFTER_S };
@@ -183,19 +184,19 @@ fn judge_subject(subject: &Subject, shown: &[Shown], told: &[&Told], verdict: &m
         .filter(|&at| runs[at].may_be_unseen(gone_after_s, last_from))
         .take(MAX_BRIEF_RUNS)
         .collect();
-    let strict = owed(&runs.iter().collect::<Vec<_>>(), gone_after_s);
-    let mut best = compare(&strict, told);
+    let strict = expected(&runs.iter().collect::<Vec<_>>(), gone_after_s);
+    let mut best = compare(&strict, announced);
     for unseen in 1..1_u32 << brief.len() {
         let is_seen =
             |at: usize| brief.iter().position(|&b| b == at).is_none_or(|bit| unseen & 1 << bit == 0);
         let seen: Vec<&Run> = (0..runs.len()).filter(|&at| is_seen(at)).map(|at| &runs[at]).collect();
-        let other = owed(&seen, gone_after_s);
+        let other = expected(&seen, gone_after_s);
         if unseen.count_ones() == 1 && other != strict {
             let run = &runs[brief[unseen.trailing_zeros() as usize]];
             let moment = moment(run.from);
             verdict.excused.push(format!("{subject:?} {:?} at {moment} for {} s", run.state, run.visible_s));
         }
-        let findings = compare(&other, told);
+        let findings = compare(&other, announced);
         if findings.len() < best.len() {
             best = findings;
         }
@@ -205,51 +206,51 @@ fn judge_subject(subject: &Subject, shown: &[Shown], told: &[&Told], verdict: &m
     }
 }
 
-fn compare(owed: &[Owed], told: &[&Told]) -> Vec<(Fault, String)> {
-    let mut open: Vec<&Owed> = owed.iter().collect();
+fn compare(expected: &[Expected], announced: &[&Announced]) -> Vec<(Fault, String)> {
+    let mut open: Vec<&Expected> = expected.iter().collect();
     let mut findings = Vec::new();
-    // The runs do not keep the times of a plan, so the document alone speaks of its changes
-    // (`contradiction`), and that none was left out is not judged.
-    for line in told.iter().filter(|line| !["moved", "cancelled"].contains(&line.kind.as_str())) {
-        let is_this = |owed: &&Owed| {
-            owed.kind.split('|').any(|kind| kind == line.kind)
-                && (owed.occurrence.is_none() || owed.occurrence == line.occurrence)
-                && owed.not_before <= line.at
+    // Runs do not keep the times of a plan. So moved and cancelled plans are checked only against the
+    // document (`contradiction`), and missing ones are not detected.
+    for line in announced.iter().filter(|line| !["moved", "cancelled"].contains(&line.kind.as_str())) {
+        let is_this = |expected: &&Expected| {
+            expected.kind.split('|').any(|kind| kind == line.kind)
+                && (expected.occurrence.is_none() || expected.occurrence == line.occurrence)
+                && expected.not_before <= line.at
         };
         match open.iter().position(is_this) {
             Some(at) => {
                 if open.remove(at).sure_by.is_some_and(|by| line.at > by) {
-                    findings.push((Fault::Late, format!("told late: {}", line.line)));
+                    findings.push((Fault::Late, format!("announced late: {}", line.line)));
                 }
             }
-            None if owed.iter().any(|owed| is_this(&owed)) => {
-                findings.push((Fault::Doubled, format!("told again: {}", line.line)));
+            None if expected.iter().any(|expected| is_this(&expected)) => {
+                findings.push((Fault::Repeated, format!("repeated: {}", line.line)));
             }
-            None => findings.push((Fault::False, format!("nothing of the kind was owed: {}", line.line))),
+            None => findings.push((Fault::False, format!("unexpected: {}", line.line))),
         }
     }
-    findings.extend(open.into_iter().map(|owed| (Fault::Untold, format!("not told: {owed:?}"))));
+    findings.extend(open.into_iter().map(|expected| (Fault::Missing, format!("missing: {expected:?}"))));
     findings
 }
 
-/// What the document shown when `told` was told says against it.
-fn contradiction(told: &Told, shown: &[Shown]) -> Option<(Fault, &'static str)> {
-    let now = told.at;
+/// Returns the contradiction between an announced change and the document shown at that time.
+fn contradiction(announced: &Announced, shown: &[Shown]) -> Option<(Fault, &'static str)> {
+    let now = announced.at;
     let Some(current) = shown.iter().rfind(|line| line.from <= now) else {
-        return Some((Fault::False, "told before the first document"));
+        return Some((Fault::False, "announced before the first document"));
     };
     let can_read = current.entries.is_some();
-    match told.kind.as_str() {
+    match announced.kind.as_str() {
         "unreadable" => return can_read.then_some((Fault::False, "the document can be read")),
         "readable" => return (!can_read).then_some((Fault::False, "the document cannot be read")),
         _ => {}
     }
     let Some(entries) = current.accepted() else {
-        return Some((Fault::False, "told from a stale or unreadable document"));
+        return Some((Fault::False, "announced from a stale or unreadable document"));
     };
-    let entry = entries.get(&told.subject);
+    let entry = entries.get(&announced.subject);
     let state = entry.map_or(&State::Absent, |entry| &entry.state);
-    let is_so = match told.kind.as_str() {
+    let is_so = match announced.kind.as_str() {
         "began" | "reopened" | "worsened" | "eased" => matches!(state, State::Ongoing(_)),
         "ended" | "missed" => *state == State::Over,
         "withdrawn" | "unlisted" => *state == State::Absent,
@@ -265,15 +266,15 @@ fn contradiction(told: &Told, shown: &[Shown]) -> Option<(Fault, &'static str)> 
         return Some((Fault::False, "the document does not say so"));
     }
     let entry = entry?;
-    if told.began_at != entry.start {
+    if announced.began_at != entry.start {
         return Some((Fault::Wrong, "began_at is not Apple's start"));
     }
-    let is_end = matches!(told.kind.as_str(), "ended" | "missed" | "over");
-    if is_end && entry.end.is_some() && told.ended_at != entry.end {
+    let is_end = matches!(announced.kind.as_str(), "ended" | "missed" | "over");
+    if is_end && entry.end.is_some() && announced.ended_at != entry.end {
         return Some((Fault::Wrong, "ended_at is not Apple's end"));
     }
     match &entry.state {
-        State::Ongoing(kind) if told.outage_kind.as_ref() != Some(kind) => {
+        State::Ongoing(kind) if announced.outage_kind.as_ref() != Some(kind) => {
             Some((Fault::Wrong, "outage_kind is not Apple's"))
         }
         _ => None,
@@ -281,8 +282,8 @@ fn contradiction(told: &Told, shown: &[Shown]) -> Option<(Fault, &'static str)> 
 }
 
 /// The rules, for one event or one service, over what was seen of it.
-fn owed(runs: &[&Run], gone_after_s: i64) -> Vec<Owed> {
-    let mut owed = Vec::new();
+fn expected(runs: &[&Run], gone_after_s: i64) -> Vec<Expected> {
+    let mut expected = Vec::new();
     let mut believed = State::Absent;
     let mut occurrence = 0;
     let mut former_start = None;
@@ -304,7 +305,12 @@ fn owed(runs: &[&Run], gone_after_s: i64) -> Vec<Owed> {
             };
             believed = State::Absent;
             let number = Some(occurrence).filter(|number| *number > 0);
-            owed.push(Owed { kind, occurrence: number, not_before: since + gone_after_s, sure_by: None });
+            expected.push(Expected {
+                kind,
+                occurrence: number,
+                not_before: since + gone_after_s,
+                sure_by: None,
+            });
             continue;
         }
         absent_since = None;
@@ -326,18 +332,18 @@ fn owed(runs: &[&Run], gone_after_s: i64) -> Vec<Owed> {
             (_, State::Planned) => Some("planned"),
             (_, State::Running) => Some("started"),
             (State::Planned | State::Running, State::Done) => Some("over"),
-            (State::Absent, State::Listed) if !owed.is_empty() => Some("listed_again"),
+            (State::Absent, State::Listed) if !expected.is_empty() => Some("listed_again"),
             _ => None,
         };
         let is_service = run.state == State::Listed;
         occurrence = if is_service { 0 } else { occurrence.max(1) };
         let number = Some(occurrence).filter(|_| !is_service);
         let (not_before, sure_by) = (run.from, run.sure_by);
-        owed.extend(kind.map(|kind| Owed { kind, occurrence: number, not_before, sure_by }));
+        expected.extend(kind.map(|kind| Expected { kind, occurrence: number, not_before, sure_by }));
         believed = run.state.clone();
         former_start = run.last_start;
     }
-    owed
+    expected
 }
 
 /// Only Outage is surely worse than the others; between those either word will do.

@@ -68,12 +68,12 @@ impl Home {
         Daemon::start(self.command(&["run"]))
     }
 
-    /// Another command, to its end.
-    pub async fn ask(&self, arguments: &[&str]) -> Said {
-        let output = within("an end of the command", self.command(arguments).output()).await;
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> CommandOutput {
+        let output = wait_for("the end of the command", self.command(arguments).output()).await;
         let output = output.expect("the program starts");
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        CommandOutput { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 
     /// Returns a command without starting it.
@@ -102,7 +102,7 @@ impl Home {
 
 /// The exit code (`None`: killed by a signal) and the output of a command.
 #[derive(Debug)]
-pub struct Said {
+pub struct CommandOutput {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
@@ -142,23 +142,23 @@ impl Daemon {
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id().expect("a child that was not waited for")
+        self.child.id().expect("a running child")
     }
 
-    /// The next line of its log that holds `words`; those before it are passed over.
-    pub async fn says(&mut self, words: &str) -> String {
-        let mut lines = self.says_all(&[words]).await;
+    /// Waits for the next log line that contains `words`, and skips others.
+    pub async fn wait_for_log(&mut self, words: &str) -> String {
+        let mut lines = self.wait_for_logs(&[words]).await;
         lines.pop().expect("a line for the words")
     }
 
-    /// The next lines that hold one of `all` each, in whatever order they come.
-    pub async fn says_all(&mut self, all: &[&str]) -> Vec<String> {
+    /// Waits for one log line for each of `all`, in any order.
+    pub async fn wait_for_logs(&mut self, all: &[&str]) -> Vec<String> {
         let deadline = Instant::now() + PATIENCE;
         let mut awaited = all.to_vec();
         let mut found = Vec::new();
         while !awaited.is_empty() {
             let line = timeout_at(deadline, self.lines.recv()).await.ok().flatten();
-            let Some(line) = line else { panic!("was to say {awaited:?} and said:\n{}", self.log) };
+            let Some(line) = line else { panic!("no log line with {awaited:?}:\n{}", self.log) };
             self.log.push_str(&line);
             self.log.push('\n');
             if let Some(index) = awaited.iter().position(|words| line.contains(words)) {
@@ -172,13 +172,13 @@ impl Daemon {
     /// Sends a signal (TERM, INT, HUP …).
     pub async fn signal(&self, name: &str) {
         let kill = Command::new("/bin/sh").arg("-c").arg(format!("kill -{name} {}", self.pid())).status();
-        assert!(kill.await.expect("a shell").success(), "the daemon is gone:\n{}", self.log);
+        assert!(kill.await.expect("a shell").success(), "the daemon has exited:\n{}", self.log);
     }
 
     /// Sends SIGKILL.
     pub async fn kill(mut self) {
-        assert_eq!(self.child.try_wait().expect("a child"), None, "ended by itself:\n{}", self.log);
-        within("the death of a killed program", self.child.kill()).await.expect("a child");
+        assert_eq!(self.child.try_wait().expect("a child"), None, "exited by itself:\n{}", self.log);
+        wait_for("the end of a killed process", self.child.kill()).await.expect("a child");
     }
 
     /// Sends SIGTERM and returns the complete log.
@@ -192,7 +192,7 @@ impl Daemon {
     /// Waits for the end. Returns the exit status and the complete log.
     pub async fn end(mut self) -> (ExitStatus, String) {
         let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
-            panic!("was to end and said:\n{}", self.log)
+            panic!("the daemon did not end:\n{}", self.log)
         };
         while let Some(line) = self.lines.recv().await {
             self.log.push_str(&line);
@@ -205,39 +205,39 @@ impl Daemon {
 async fn record_lines(from: impl AsyncRead + Unpin, record: mpsc::UnboundedSender<String>) {
     let mut lines = BufReader::new(from).lines();
     while let Some(line) = lines.next_line().await.expect("lines in UTF-8") {
-        // The test may have dropped its end and only want the pipe kept empty.
-        let _unheard = record.send(line);
+        // Keep draining the pipe after the test has dropped its receiver.
+        let _dropped = record.send(line);
     }
 }
 
-/// What a service manager hears: the datagrams of sd_notify(3).
-pub struct Manager {
-    heard: mpsc::UnboundedReceiver<String>,
+/// A mock service manager, which receives the datagrams of sd_notify(3).
+pub struct ServiceManager {
+    datagrams: mpsc::UnboundedReceiver<String>,
 }
 
-impl Manager {
-    /// At `$NOTIFY_SOCKET`.
-    pub fn listen(socket: &Path) -> Manager {
+impl ServiceManager {
+    /// Listens at `socket`, for `$NOTIFY_SOCKET`.
+    pub fn listen(socket: &Path) -> ServiceManager {
         let socket = UnixDatagram::bind(socket).expect("a socket");
-        let (record, heard) = mpsc::unbounded_channel();
-        // Read at once, as systemd does: a full queue would hold up the daemon.
+        let (record, datagrams) = mpsc::unbounded_channel();
+        // Read at once, as systemd does, because a full queue would block the daemon.
         tokio::spawn(async move {
             let mut datagram = vec![0; MAX_DATAGRAM_BYTES];
             while let Ok(length) = socket.recv(&mut datagram).await {
-                let _unheard = record.send(String::from_utf8_lossy(&datagram[..length]).into_owned());
+                let _dropped = record.send(String::from_utf8_lossy(&datagram[..length]).into_owned());
             }
         });
-        Manager { heard }
+        ServiceManager { datagrams }
     }
 
     /// Waits for the next datagram.
     pub async fn next(&mut self) -> String {
-        within("a word to the service manager", self.heard.recv()).await.expect("an open socket")
+        wait_for("a datagram to the service manager", self.datagrams.recv()).await.expect("an open socket")
     }
 
-    /// The next datagram that holds `words`; those before it are passed over.
-    pub async fn hears(&mut self, words: &str) -> String {
-        let heard = async {
+    /// Waits for the next datagram that contains `words`, and skips others.
+    pub async fn wait_for(&mut self, words: &str) -> String {
+        let found = async {
             loop {
                 let datagram = self.next().await;
                 if datagram.contains(words) {
@@ -245,13 +245,13 @@ impl Manager {
                 }
             }
         };
-        within(words, heard).await
+        wait_for(words, found).await
     }
 }
 
-/// What `future` comes to, which is certain to come to something.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} was to come"))
+/// Returns the output of `future`. Fails after [`PATIENCE`].
+pub async fn wait_for<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 /// Returns all files of a directory with their modification times and contents.

@@ -7,8 +7,6 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::rc::Rc;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -24,20 +22,20 @@ use statusd::delivery::{self, Receiver, Round};
 use statusd::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use statusd::feed::recording::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
-use statusd::phones::backup_check::Checkup;
-use statusd::phones::late_backup::Late;
-use statusd::phones::{General, Link, Phone, Private, Refusal, Udid};
+use statusd::phones::backup_check::BackupCheck;
+use statusd::phones::late_backup::LatePolicy;
+use statusd::phones::{AccessError, Link, Phone, PrivateInfo, PublicInfo, Udid};
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
 use statusd::tracking::poll_plan::Plan;
 use statusd::tracking::watchlist::Watchlist;
 use tempfile::TempDir;
 
-use crate::common::apple::{Apple, Papers};
+use crate::common::apple::{Apple, ServerCert};
 #[cfg(all(unix, not(target_os = "macos")))]
 use crate::common::bus::{Bubble, Bus, Server};
 use crate::common::doc::Doc;
-use crate::common::http_server::{HttpServer, Nobody, Reply, Request};
+use crate::common::http_server::{ClosedPort, HttpServer, Reply, Request};
 
 /// Midnight of the day on which the stories begin, a Monday.
 const DAY_ZERO: &str = "2026-03-02T00:00:00Z";
@@ -169,7 +167,7 @@ enum Endpoint {
     /// A port that refuses connections.
     Absent {
         name: &'static str,
-        nobody: Nobody,
+        closed_port: ClosedPort,
     },
     #[cfg(all(unix, not(target_os = "macos")))]
     Desktop {
@@ -187,7 +185,9 @@ impl Endpoint {
                 pushed(name, server.url("/topic"))
             }
             Endpoint::Http { name, server } => program(name, server.url("/hook")),
-            Endpoint::Absent { name, nobody } => program(name, format!("http://{}/hook", nobody.address)),
+            Endpoint::Absent { name, closed_port } => {
+                program(name, format!("http://{}/hook", closed_port.address))
+            }
             #[cfg(all(unix, not(target_os = "macos")))]
             Endpoint::Desktop { name, address, .. } => {
                 let audience = if name.starts_with("desktop") { Audience::Desktop } else { Audience::People };
@@ -236,7 +236,7 @@ fn program(name: &str, url: String) -> Channel {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Poll,
-    Checkup,
+    BackupCheck,
     Delivery(usize),
 }
 
@@ -246,23 +246,20 @@ pub fn iphone(last_backup: &str) -> Phone {
     Phone {
         udid: Udid::new("00008101-000A11223344001E"),
         link: Link::Usb,
-        general: General {
+        public: PublicInfo {
             name: Some("Anna's iPhone".to_owned()),
             class: Some("iPhone".to_owned()),
             model: Some("iPhone13,2".to_owned()),
-            ..General::default()
+            ..PublicInfo::default()
         },
-        private: Ok(Private { backup_enabled: Some(true), last_backup, ..Private::default() }),
+        private: Ok(PrivateInfo { backup_enabled: Some(true), last_backup, ..PrivateInfo::default() }),
     }
 }
 
 /// The same iPhone, which refuses to answer.
-pub fn refusing(refusal: Refusal) -> Phone {
+pub fn refusing(refusal: AccessError) -> Phone {
     Phone { private: Err(refusal), ..iphone("00:00") }
 }
-
-/// A delivery that never ends.
-type Stuck = Pin<Box<dyn Future<Output = Round>>>;
 
 /// A running statusd: what `statusd run` holds in memory.
 struct Daemon {
@@ -273,7 +270,7 @@ struct Daemon {
     wakes: Vec<Option<Timestamp>>,
     next_poll: Timestamp,
     /// Set if statusd reads phones.
-    checkup: Option<Checkup>,
+    checkup: Option<BackupCheck>,
     next_checkup: Option<Timestamp>,
     /// Elapsed time and clock changes since the last poll.
     elapsed: Elapsed,
@@ -282,22 +279,18 @@ struct Daemon {
 pub struct Sim {
     pub apple: Apple,
     directory: TempDir,
-    /// Shared with deliveries that hang.
-    clock: Rc<Cell<Timestamp>>,
+    clock: Cell<Timestamp>,
     watch: Vec<String>,
     limits: FetchLimits,
     jitter_s: u64,
     recording: Option<PathBuf>,
     liveness: Option<Schedule>,
     /// Set if statusd reads phones, with the limit for late backups.
-    checks: Option<Option<Late>>,
+    checks: Option<Option<LatePolicy>>,
     /// The phones that are connected.
     pub phones: Vec<Phone>,
     recipients: Vec<Recipient>,
     daemon: Option<Daemon>,
-    stuck: Vec<Stuck>,
-    /// The recipients of those deliveries.
-    hung: Vec<usize>,
     /// The attempts, with the recipient of each.
     tries: Vec<(Timestamp, usize)>,
     polls: Vec<(Timestamp, PollReport)>,
@@ -311,7 +304,7 @@ impl Sim {
 
     /// The same with a feed over https.
     pub async fn with_tls() -> Sim {
-        let apple = Apple::start_tls(Papers::Good).await;
+        let apple = Apple::start_tls(ServerCert::Valid).await;
         let sim = Sim::with(apple);
         std::fs::write(sim.ca_file(), sim.apple.authority_pem()).expect("room for a certificate");
         sim
@@ -321,7 +314,7 @@ impl Sim {
         Sim {
             apple,
             directory: state(),
-            clock: Rc::new(Cell::new(at("10:00"))),
+            clock: Cell::new(at("10:00")),
             watch: vec!["iCloud Backup".to_owned()],
             limits: FetchLimits::default(),
             jitter_s: 0,
@@ -331,8 +324,6 @@ impl Sim {
             phones: Vec::new(),
             recipients: Vec::new(),
             daemon: None,
-            stuck: Vec::new(),
-            hung: Vec::new(),
             tries: Vec::new(),
             polls: Vec::new(),
         }
@@ -375,8 +366,8 @@ impl Sim {
 
     /// Reads phones, and reports backups late by `days` at 19:00.
     pub fn reporting_late_backups(mut self, days: i64) -> Sim {
-        let look = Schedule::parse("0 19 * * *", &ZONE).expect("a schedule");
-        self.checks = Some(Some(Late { after: SignedDuration::from_hours(24 * days), check: look }));
+        let check = Schedule::parse("0 19 * * *", &ZONE).expect("a schedule");
+        self.checks = Some(Some(LatePolicy { after: SignedDuration::from_hours(24 * days), check }));
         self
     }
 
@@ -400,7 +391,7 @@ impl Sim {
 
     /// An unreachable program behind `webhook.NAME`.
     pub fn absent(mut self, name: &'static str) -> Sim {
-        let endpoint = Endpoint::Absent { name, nobody: Nobody::new() };
+        let endpoint = Endpoint::Absent { name, closed_port: ClosedPort::new() };
         self.recipients.push(Recipient { endpoint, policy: Policy::default(), received: Vec::new() });
         self
     }
@@ -408,11 +399,11 @@ impl Sim {
     /// Starts the absent program at its address.
     pub fn comes_back(&mut self, recipient: usize, script: impl IntoIterator<Item = Reply>) {
         let endpoint = &mut self.recipients[recipient].endpoint;
-        let placeholder = Endpoint::Absent { name: "", nobody: Nobody::new() };
-        let Endpoint::Absent { name, nobody } = std::mem::replace(endpoint, placeholder) else {
+        let placeholder = Endpoint::Absent { name: "", closed_port: ClosedPort::new() };
+        let Endpoint::Absent { name, closed_port } = std::mem::replace(endpoint, placeholder) else {
             panic!("recipient {recipient} is not absent")
         };
-        *endpoint = Endpoint::Http { name, server: nobody.replaced_by(script) };
+        *endpoint = Endpoint::Http { name, server: closed_port.replaced_by(script) };
     }
 
     /// Sets the response of the program from now on.
@@ -420,7 +411,7 @@ impl Sim {
         let Endpoint::Http { server, .. } = &self.recipients[recipient].endpoint else {
             panic!("recipient {recipient} is no program")
         };
-        server.answer(reply);
+        server.respond(reply);
     }
 
     /// A desktop user on this bus, not logged in. The first one's channel is `desktop`.
@@ -453,7 +444,7 @@ impl Sim {
     /// Sets the policy of the last recipient, from the keys of a channel's table.
     pub fn with_policy(mut self, toml: &str) -> Sim {
         let settings = toml::from_str(toml).expect("the keys of policy");
-        let recipient = self.recipients.last_mut().expect("somebody who listens");
+        let recipient = self.recipients.last_mut().expect("a recipient");
         recipient.policy = Policy::new(&settings, &ZONE).expect("good policy");
         self
     }
@@ -477,14 +468,14 @@ impl Sim {
         let Endpoint::Desktop { server, .. } = &mut self.recipients[recipient].endpoint else {
             panic!("recipient {recipient} is no desktop user")
         };
-        server.take().expect("somebody is logged in").stop().await;
+        server.take().expect("a logged-in user").stop().await;
     }
 
     /// Makes the notification server answer with errors from now on.
     #[cfg(all(unix, not(target_os = "macos")))]
     pub fn refuses(&self, recipient: usize, is_refusing: bool) {
         let Endpoint::Desktop { server: Some(server), .. } = &self.recipients[recipient].endpoint else {
-            panic!("nobody is logged in at recipient {recipient}")
+            panic!("no user is logged in at recipient {recipient}")
         };
         server.refuse(is_refusing);
     }
@@ -494,7 +485,7 @@ impl Sim {
     pub fn notification_server(&mut self, recipient: usize) -> &mut Server {
         match &mut self.recipients[recipient].endpoint {
             Endpoint::Desktop { server: Some(server), .. } => server,
-            _ => panic!("nobody is logged in at recipient {recipient}"),
+            _ => panic!("no user is logged in at recipient {recipient}"),
         }
     }
 
@@ -569,10 +560,10 @@ impl Sim {
         };
         let wakes = vec![Some(now); receivers.len()];
         let elapsed = Elapsed::default();
-        let look = Schedule::parse("*/30 * * * *", &ZONE).expect("a schedule");
+        let schedule = Schedule::parse("*/30 * * * *", &ZONE).expect("a schedule");
         let seed = store.seed().await.expect("a seed");
         let feed = Sim::feed();
-        let checkup = self.checks.clone().map(|late| Checkup { feed, routes, look, late, seed });
+        let checkup = self.checks.clone().map(|late| BackupCheck { feed, routes, schedule, late, seed });
         let next_checkup = checkup.as_ref().map(|_| now);
         self.daemon =
             Some(Daemon { store, poller, receivers, wakes, next_poll: now, checkup, next_checkup, elapsed });
@@ -611,12 +602,12 @@ impl Sim {
         loop {
             let now = self.clock.get();
             let daemon = self.daemon.as_ref().expect("statusd is on");
-            let look = (daemon.next_poll, Due::Poll);
-            let checkup = daemon.next_checkup.map(|next| (next, Due::Checkup));
+            let poll = (daemon.next_poll, Due::Poll);
+            let checkup = daemon.next_checkup.map(|next| (next, Due::BackupCheck));
             let wakes = daemon.wakes.iter().enumerate();
             let deliveries = wakes.filter_map(|(index, wake)| wake.map(|wake| (wake, Due::Delivery(index))));
-            let all = [look].into_iter().chain(checkup).chain(deliveries);
-            let (due, what) = all.min().expect("a look is always due");
+            let all = [poll].into_iter().chain(checkup).chain(deliveries);
+            let (due, what) = all.min().expect("a poll is always due");
             if due > target || (is_cut_off && due == target && matches!(what, Due::Delivery(_))) {
                 break;
             }
@@ -626,7 +617,7 @@ impl Sim {
             assert!(steps < STEPS_MAX, "a loop spins at {}", clock_text(step_time));
             match what {
                 Due::Poll => self.poll().await,
-                Due::Checkup => self.check_phones().await,
+                Due::BackupCheck => self.check_phones().await,
                 Due::Delivery(channel) => self.deliver(channel).await,
             }
         }
@@ -646,7 +637,7 @@ impl Sim {
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let elapsed = std::mem::take(&mut daemon.elapsed);
         let polled = daemon.poller.once(&daemon.store, now, elapsed, 0.5).await;
-        assert!(polled.next > now, "the next look is due at {}", clock_text(polled.next));
+        assert!(polled.next > now, "the next poll is due at {}", clock_text(polled.next));
         daemon.next_poll = polled.next;
         // Every loop reads its outbox after every poll.
         daemon.wakes.fill(Some(now));
@@ -663,18 +654,13 @@ impl Sim {
     }
 
     async fn deliver(&mut self, index: usize) {
-        if self.hung.contains(&index) {
-            // The loop is in the delivery that never ends.
-            self.daemon.as_mut().expect("statusd is on").wakes[index] = None;
-            return;
-        }
         let daemon = self.daemon.as_mut().expect("statusd is on");
         let clock = || self.clock.get();
         let receiver = &mut daemon.receivers[index];
         let round = delivery::once(&daemon.store, receiver, 0.0, &clock).await;
         daemon.wakes[index] = match round.expect("the database works") {
             Round::Idle { until } => until,
-            Round::Tried { .. } => {
+            Round::Attempted { .. } => {
                 self.tries.push((self.clock.get(), index));
                 Some(self.clock.get())
             }
@@ -711,31 +697,6 @@ impl Sim {
         self.wake();
     }
 
-    /// From now on the program accepts requests and never answers, so the delivery in flight never ends.
-    /// A delivery must be due.
-    pub async fn hang(&mut self, recipient: usize) {
-        self.answers(recipient, Reply::Never);
-        let (store, clock) = (self.store(), Rc::clone(&self.clock));
-        let daemon = self.daemon.as_mut().expect("statusd is on");
-        // The delivery in `stuck` holds the loop.
-        daemon.wakes[recipient] = None;
-        let mut receiver = self.receiver(&self.recipients[recipient]);
-        let mut stuck: Stuck = Box::pin(async move {
-            let now = || clock.get();
-            delivery::once(&store, &mut receiver, 0.0, &now).await.expect("the database works")
-        });
-        let Recipient { endpoint, received, .. } = &mut self.recipients[recipient];
-        let Endpoint::Http { server, .. } = endpoint else { panic!("recipient {recipient} is no program") };
-        tokio::select! {
-            round = &mut stuck => panic!("the message was answered: {round:?}"),
-            request = server.next() => {
-                received.push(Received { at: self.clock.get(), payload: Payload::Request(request) });
-            }
-        }
-        self.stuck.push(stuck);
-        self.hung.push(recipient);
-    }
-
     /// SIGKILL with a message in flight: the request has arrived, the response has not.
     pub async fn crash_in_flight(&mut self, recipient: usize) {
         let mut daemon = self.daemon.take().expect("statusd is on");
@@ -747,37 +708,6 @@ impl Sim {
             round = once => panic!("the message was answered: {round:?}"),
             request = server.next() => received.push(Received { at: clock(), payload: Payload::Request(request) }),
         }
-    }
-
-    /// Delivers to `alive` and polls while a message to `dead` is in flight.
-    pub async fn deliver_while_stuck(&mut self, dead: usize, alive: usize) {
-        let daemon = self.daemon.as_mut().expect("statusd is on");
-        let clock = || self.clock.get();
-        let [dead_channel, alive_channel] =
-            daemon.receivers.get_disjoint_mut([dead, alive]).expect("two channels");
-        let stuck = delivery::once(&daemon.store, dead_channel, 0.0, &clock);
-        let Endpoint::Http { server, .. } = &mut self.recipients[dead].endpoint else { panic!("no program") };
-        let mut stuck = Box::pin(stuck);
-        tokio::select! {
-            round = &mut stuck => panic!("the message was answered: {round:?}"),
-            request = server.next() => {
-                self.recipients[dead].received.push(Received { at: clock(), payload: Payload::Request(request) });
-            }
-        }
-        let beside = async {
-            while let Round::Tried { .. } =
-                delivery::once(&daemon.store, alive_channel, 0.0, &clock).await.expect("a database")
-            {
-            }
-            let elapsed = Elapsed::default();
-            daemon.poller.once(&daemon.store, clock(), elapsed, 0.5).await
-        };
-        tokio::select! {
-            round = &mut stuck => panic!("the message was answered: {round:?}"),
-            polled = beside => assert_eq!(polled.trouble, None),
-        }
-        drop(stuck);
-        self.listen().await;
     }
 
     /// Suspends the computer until `time`. One poll follows soon after.

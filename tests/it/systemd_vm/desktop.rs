@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 use super::Machine;
-use crate::process::within;
+use crate::process::wait_for;
 
 const NAME: &str = "anna";
 /// A user id that exists only on the machine.
@@ -30,50 +30,50 @@ offset = 10x10
 icon_position = off
 ";
 
-/// Logged in on one machine.
-pub struct Person<'a> {
+/// A user of a machine.
+pub struct User<'a> {
     machine: &'a Machine,
 }
 
-impl<'a> Person<'a> {
-    /// Makes her, and lets her services run while she is away.
-    pub async fn arrive(machine: &'a Machine) -> Person<'a> {
-        machine.ask(&["useradd", "--create-home", "--uid", ID, "--shell", "/bin/sh", NAME]).await;
-        machine.ask(&["loginctl", "enable-linger", NAME]).await;
-        machine.ask(&["systemctl", "start", &format!("user@{ID}.service")]).await;
-        Person { machine }
+impl<'a> User<'a> {
+    /// Creates the user, whose services run without a login.
+    pub async fn create(machine: &'a Machine) -> User<'a> {
+        machine.stdout(&["useradd", "--create-home", "--uid", ID, "--shell", "/bin/sh", NAME]).await;
+        machine.stdout(&["loginctl", "enable-linger", NAME]).await;
+        machine.stdout(&["systemctl", "start", &format!("user@{ID}.service")]).await;
+        User { machine }
     }
 
-    /// What a command of hers prints that succeeds.
-    pub async fn ask(&self, words: &[&str]) -> String {
-        self.machine.ask(&[&as_her(), words].concat()).await
+    /// Runs a command as the user, which must succeed. Returns its standard output.
+    pub async fn stdout(&self, words: &[&str]) -> String {
+        self.machine.stdout(&[&as_user(), words].concat()).await
     }
 
     /// Writes a file in the user's home directory.
     pub async fn write(&self, name: &str, text: &str) {
         self.machine.write(&format!("{HOME}/{name}"), text).await;
-        self.machine.ask(&["chown", "--recursive", NAME, HOME]).await;
+        self.machine.stdout(&["chown", "--recursive", NAME, HOME]).await;
     }
 
-    /// A screen, and dunst's settings for it; her services know of it from now on. dunst itself is
-    /// started by the first bubble, through her session bus.
-    pub async fn sit_down(&self) -> Screen<'a> {
+    /// Starts a screen, writes dunst's settings and sets DISPLAY for the user's services. The session bus
+    /// starts dunst for the first bubble.
+    pub async fn start_screen(&self) -> Screen<'a> {
         self.write(".config/dunst/dunstrc", BUBBLES).await;
         self.write("screen/note", "The screen is beside this file.\n").await;
-        self.machine.ask(&["mkdir", "-m", "1777", "/tmp/.X11-unix"]).await;
+        self.machine.stdout(&["mkdir", "-m", "1777", "/tmp/.X11-unix"]).await;
         let xvfb = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", SIZE, "-fbdir"];
-        let words = [&as_her()[..], &xvfb, &["/home/anna/screen"]].concat();
+        let words = [&as_user()[..], &xvfb, &["/home/anna/screen"]].concat();
         let mut server = self.machine.command(&words).stderr(Stdio::null()).spawn().expect("nsenter starts");
         // Xvfb prints its display number once it is ready.
         let mut lines = BufReader::new(server.stdout.take().expect("stdout is piped")).lines();
-        let display = within("a screen", lines.next_line()).await.expect("a pipe");
-        let display = display.expect("Xvfb (xvfb) is there: scripts/test installs it");
-        self.ask(&["systemctl", "--user", "set-environment", &format!("DISPLAY=:{display}")]).await;
+        let display = wait_for("a screen", lines.next_line()).await.expect("a pipe");
+        let display = display.expect("Xvfb starts (xvfb; scripts/test installs it)");
+        self.stdout(&["systemctl", "--user", "set-environment", &format!("DISPLAY=:{display}")]).await;
         Screen { machine: self.machine, _server: server }
     }
 }
 
-fn as_her() -> [&'static str; 10] {
+fn as_user() -> [&'static str; 10] {
     [
         "setpriv",
         "--reuid=4711",
@@ -108,7 +108,7 @@ impl Screen<'_> {
                 last = Some(picture);
             }
         };
-        within("a picture", seen).await
+        wait_for("a picture", seen).await
     }
 }
 
@@ -129,7 +129,7 @@ impl Picture {
         };
         let (head, version, width, height) = (word(0), word(1), word(4), word(5));
         let (is_big_endian, bits, row, colours) = (word(7) == 1, word(11), word(12), word(19));
-        assert_eq!((version, bits), (7, 32), "another format");
+        assert_eq!((version, bits), (7, 32), "unsupported format");
         let pixels = &bytes[head + 12 * colours..];
         let rgb = |pixel: &[u8]| match is_big_endian {
             true => [pixel[1], pixel[2], pixel[3]],

@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# Becomes the init of a machine, in namespaces made for it: systemd, in a root directory that shows
-# this computer's files and keeps every change in memory.
+# Becomes the init process (systemd) of a machine in new namespaces. The root directory is an overlay:
+# it shows the host's files and keeps every change in memory.
 #
-# $BOOT is the machine's directory, $PROGRAM the statusd to install, $BOOT/files what else to put in
-# place, $TARGET what to boot to. Nothing is mounted before it is
-# certain that nobody outside would see it, and nothing runs in the new root before the old one is
-# out of reach.
+# $BOOT is the machine's directory, $PROGRAM the statusd to install, $BOOT/files other files to install,
+# $TARGET the boot target. Mounts are private to the machine, and nothing runs in the new root before the
+# old root is unmounted.
 set -euo pipefail
 mount --make-rprivate /
 if grep -q ' shared:' /proc/self/mountinfo; then
-    echo 'the mounts of this computer cannot be kept out of the test' >&2
+    echo 'cannot make the mounts private' >&2
     exit 1
 fi
-# As the world outside numbers it: /proc is still that of the world outside.
+# The pid on the host, because /proc is still the host's.
 read -r pid _ </proc/self/stat
 echo "$pid" >"$BOOT/pid"
 
@@ -37,13 +36,13 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 mount -t proc proc proc
-# The kernel is everybody's.
+# The kernel's settings are shared with the host.
 mount --bind -o ro proc/sys proc/sys
 [ ! -e proc/sysrq-trigger ] || mount --bind /dev/null proc/sysrq-trigger
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 
-# A computer with nothing to set up but what its sockets start: the journal, the bus.
+# Boot only what sockets start: the journal and the bus.
 for wants in etc/systemd/system etc/systemd/user usr/lib/systemd/system/sysinit.target.wants; do
     mount -t tmpfs -o mode=755 tmpfs "$wants"
 done
@@ -62,9 +61,9 @@ pivot_root . run/old
 cd /
 umount -l /run/old
 rmdir /run/old
-# Among its own services only, as everywhere: credentials are mounted by one process for another.
+# Shared among the machine's services, because credentials are mounted by one process for another.
 mount --make-rshared /
-# Neither the clock nor the kernel's log, modules and audit are this machine's own.
+# The clock and the kernel's log, modules and audit belong to the host.
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=statusd-test NOTIFY_SOCKET=/run/outside/notify \
     setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio,-syslog,-audit_control,-audit_read,-mac_admin \
     /lib/systemd/systemd --system --unit="$TARGET" --log-target=journal --show-status=no </dev/null

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use crate::process::{Manager, within};
+use crate::process::{ServiceManager, wait_for};
 
 /// Set for a test that [`run_isolated`] has started in its own network.
 const MARK: &str = "STATUSD_TEST_BOOT";
@@ -23,35 +23,32 @@ const MAX_JOURNAL_LINES: &str = "200";
 
 /// Runs the test `systemd::inner` in namespaces in which it can boot machines. Returns its output.
 #[track_caller]
-pub fn run_apart(inner: &str) -> String {
+pub fn run_isolated(inner: &str) -> String {
     if let Err(missing) = is_possible() {
-        assert!(
-            std::env::var_os(SKIP).is_some(),
-            "booting a systemd {missing}; {SKIP}=1 leaves these tests out"
-        );
-        // Not through eprintln!, whose lines a passing test keeps to itself.
+        assert!(std::env::var_os(SKIP).is_some(), "booting systemd {missing}; {SKIP}=1 skips these tests");
+        // Not eprintln!, because the test harness hides its output for passing tests.
         let test = inner.trim_end_matches("_inside");
-        let line = format!("left out: {test}: booting a systemd {missing}\n");
-        let _unheard = std::io::stderr().write_all(line.as_bytes());
+        let line = format!("skipped: {test}: booting systemd {missing}\n");
+        let _dropped = std::io::stderr().write_all(line.as_bytes());
         return line;
     }
     let directory = TempDir::new().expect("a directory");
     // Each process ends with its parent, so nothing keeps running if this process is killed.
     let output = std::process::Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare", "--net", "--mount"])
-        .args(["sh", "-c", include_str!("apart.sh"), "sh"])
+        .args(["sh", "-c", include_str!("isolate.sh"), "sh"])
         .arg(std::env::current_exe().expect("this program"))
         .args(["--exact", &format!("systemd::{inner}"), "--ignored", "--nocapture"])
         .env("BOOT", directory.path())
         .env(MARK, "1")
         .env("RUST_BACKTRACE", "0")
         .output()
-        .expect("setpriv and unshare (util-linux) are there: scripts/test installs them");
+        .expect("setpriv and unshare start (util-linux; scripts/test installs it)");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(
         output.status.success() && out.contains("1 passed"),
-        "{inner} did not pass in a network of its own. Where it says that something is not permitted, this \
-         system allows no namespaces, control groups or mounts even to root.\n{out}\n{err}"
+        "{inner} did not pass in its own network. If something is \"not permitted\" below, this system denies \
+        namespaces, control groups or mounts even to root.\n{out}\n{err}"
     );
     out.into_owned()
 }
@@ -60,8 +57,8 @@ fn is_possible() -> Result<(), &'static str> {
     let is_root =
         std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     match (is_root, Path::new("/lib/systemd/systemd").exists()) {
-        (false, _) => Err("takes root"),
-        (true, false) => Err("takes the package systemd"),
+        (false, _) => Err("requires root"),
+        (true, false) => Err("requires the package systemd"),
         (true, true) => Ok(()),
     }
 }
@@ -72,8 +69,8 @@ pub struct Machine {
     unshare: Child,
     /// The pid of the init process on the host.
     pid: String,
-    /// What init tells after the boot is nobody's concern, but it must be able to.
-    _manager: Manager,
+    /// Kept open, because init keeps sending notifications after the boot.
+    _manager: ServiceManager,
     _directory: TempDir,
 }
 
@@ -86,8 +83,8 @@ impl Machine {
 
     /// Boots to `target` with these files (path and text) in place.
     pub async fn boot_to(target: &str, files: &[(&str, &str)]) -> Machine {
-        assert!(std::env::var_os(MARK).is_some(), "only for its partner to run, in a network of its own");
-        let cgroup = std::env::var("BOOT_CGROUP").expect("where it may have a control group");
+        assert!(std::env::var_os(MARK).is_some(), "only run_isolated may run this test");
+        let cgroup = std::env::var("BOOT_CGROUP").expect("the parent control group");
         let directory = TempDir::new().expect("a directory");
         let path = |name| directory.path().join(name);
         std::fs::create_dir(path("outside")).expect("a directory");
@@ -97,7 +94,7 @@ impl Machine {
             std::fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
             std::fs::write(file, text).expect("a file");
         }
-        let mut manager = Manager::listen(&path("outside/notify"));
+        let mut manager = ServiceManager::listen(&path("outside/notify"));
         let script = path("init.sh");
         std::fs::write(&script, include_str!("init.sh")).expect("a script");
         let enter = "mkdir \"$BOOT_CGROUP/$$\" && echo $$ >\"$BOOT_CGROUP/$$/cgroup.procs\" && exec \"$@\"";
@@ -113,12 +110,12 @@ impl Machine {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .expect("setpriv (util-linux) is there: scripts/test installs it");
+            .expect("setpriv starts (util-linux; scripts/test installs it)");
         tokio::select! {
-            _ready = manager.hears("READY=1") => {}
-            status = unshare.wait() => panic!("it did not boot: {status:?}"),
+            _ready = manager.wait_for("READY=1") => {}
+            status = unshare.wait() => panic!("the machine did not boot: {status:?}"),
         }
-        let pid = std::fs::read_to_string(path("pid")).expect("the init's id").trim().to_owned();
+        let pid = std::fs::read_to_string(path("pid")).expect("the pid of init").trim().to_owned();
         Machine { unshare, pid, _manager: manager, _directory: directory }
     }
 
@@ -140,12 +137,12 @@ impl Machine {
 
     /// Runs a command to its end.
     pub async fn run(&self, words: &[&str]) -> Output {
-        within("an end of the command", self.command(words).output()).await.expect("nsenter starts")
+        wait_for("the end of the command", self.command(words).output()).await.expect("nsenter starts")
     }
 
     /// Runs a command that must succeed. Returns its trimmed standard output.
     #[track_caller]
-    pub fn ask(&self, words: &[&str]) -> impl Future<Output = String> {
+    pub fn stdout(&self, words: &[&str]) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
         let command = self.run_owned(words);
         async move {
@@ -158,24 +155,24 @@ impl Machine {
 
     fn run_owned(&self, words: &[&str]) -> impl Future<Output = Output> + use<> {
         let mut command = self.command(words);
-        async move { within("an end of the command", command.output()).await.expect("nsenter starts") }
+        async move { wait_for("the end of the command", command.output()).await.expect("nsenter starts") }
     }
 
     /// Returns a property of a unit.
     pub async fn unit(&self, unit: &str, property: &str) -> String {
-        self.ask(&["systemctl", "show", "--property", property, "--value", unit]).await
+        self.stdout(&["systemctl", "show", "--property", property, "--value", unit]).await
     }
 
-    /// The first line of its journal that holds `words`, once there is one.
-    pub async fn says(&self, words: &str) -> String {
+    /// Waits for a line in the journal that contains `words`. Returns the first one.
+    pub async fn wait_for_log(&self, words: &str) -> String {
         let script =
             "grep --max-count=1 --fixed-strings -- \"$1\" < <(journalctl --follow --no-tail --output=cat)";
-        within(words, self.ask(&["bash", "-c", script, "bash", words])).await
+        wait_for(words, self.stdout(&["bash", "-c", script, "bash", words])).await
     }
 
     /// Waits until the status text of a unit contains `words`. Returns the text.
     pub async fn until_status(&self, unit: &str, words: &str) -> String {
-        let asked = async {
+        let matching = async {
             loop {
                 let status = self.unit(unit, "StatusText").await;
                 if status.contains(words) {
@@ -183,7 +180,7 @@ impl Machine {
                 }
             }
         };
-        within(words, asked).await
+        wait_for(words, matching).await
     }
 
     /// Writes a world-readable file in the machine and creates its directories.
@@ -197,7 +194,7 @@ impl Machine {
         let mut input = child.stdin.take().expect("stdin is piped");
         input.write_all(text.as_bytes()).await.expect("a reader");
         drop(input);
-        let output = within("a written file", child.wait_with_output()).await.expect("a child");
+        let output = wait_for("a written file", child.wait_with_output()).await.expect("a child");
         assert!(output.status.success(), "{path}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
@@ -205,7 +202,7 @@ impl Machine {
     /// size and modification time. Paths below `/run/changed` are relative to `/`.
     pub async fn changed(&self) -> std::collections::BTreeSet<String> {
         let find = "find /run /tmp /var/tmp /dev/shm -printf '%p %y %m %U' \\( -type d -printf '\\n' -o -printf ' %s %T@\\n' \\)";
-        self.ask(&["sh", "-c", find]).await.lines().map(str::to_owned).collect()
+        self.stdout(&["sh", "-c", find]).await.lines().map(str::to_owned).collect()
     }
 }
 
@@ -215,7 +212,7 @@ impl Drop for Machine {
             let journal = ["journalctl", "--no-pager", "--lines", MAX_JOURNAL_LINES];
             let output = self.command(&journal).as_std_mut().output();
             if let Ok(output) = output {
-                eprintln!("its journal:\n{}", String::from_utf8_lossy(&output.stdout));
+                eprintln!("the machine's journal:\n{}", String::from_utf8_lossy(&output.stdout));
             }
         }
         // Kill init, because its parent sees its end only after all other processes have ended.

@@ -5,7 +5,7 @@
 
 /// Returns the addresses to try, in order. `variable` and `runtime_directory` come from the environment.
 pub fn session(variable: Option<&str>, runtime_directory: Option<&str>, uid: u32) -> Vec<String> {
-    let listed = list(variable.unwrap_or_default());
+    let listed = split(variable.unwrap_or_default());
     if !listed.is_empty() {
         return listed;
     }
@@ -16,8 +16,8 @@ pub fn session(variable: Option<&str>, runtime_directory: Option<&str>, uid: u32
     vec![format!("unix:path={}/bus", escaped(&directory))]
 }
 
-/// The addresses of a list, without empty ones.
-pub fn list(text: &str) -> Vec<String> {
+/// Splits a list of addresses and skips empty ones.
+pub fn split(text: &str) -> Vec<String> {
     let addresses = text.split(';').map(str::trim);
     addresses.filter(|address| !address.is_empty()).map(str::to_owned).collect()
 }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_may_be_a_list_and_empty_is_unset() {
+    fn the_variable_may_be_a_list_and_an_empty_one_is_unset() {
         #[track_caller]
         fn check(variable: Option<&str>, runtime: Option<&str>, expected: &[&str]) {
             assert_eq!(session(variable, runtime, 7), expected);

@@ -11,26 +11,27 @@ use tokio::time::{Duration, Instant};
 use zbus::names::OwnedUniqueName;
 use zbus::{Connection, Variant};
 
-use super::link::call;
+use super::bus::call_server;
 
-/// What D-Bus itself gives a call. A server that is alive and has not answered by then will not.
-const REPLY_WITHIN: Duration = Duration::from_secs(25);
-/// Calls for one message to one run of a server. More copies would not make it more likely seen.
-const MAX_CALLS_EACH: usize = 3;
+/// The D-Bus default. A live server that has not replied by then never will.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(25);
+/// The maximum number of pending calls per message and server instance. More copies would not help.
+const MAX_CALLS_PER_MESSAGE: usize = 3;
 
-type Result = std::result::Result<u32, zbus::Error>;
+/// The bubble's id.
+type NotifyResult = Result<u32, zbus::Error>;
 
 /// The calls that wait for a reply.
 #[derive(Debug)]
 pub struct Calls {
-    open: Vec<Open>,
-    last: u64,
-    done: mpsc::UnboundedSender<(u64, Result)>,
-    replies: mpsc::UnboundedReceiver<(u64, Result)>,
+    pending: Vec<PendingCall>,
+    last_number: u64,
+    sender: mpsc::UnboundedSender<(u64, NotifyResult)>,
+    replies: mpsc::UnboundedReceiver<(u64, NotifyResult)>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct PendingCall {
     number: u64,
     /// The key of the message.
     key: String,
@@ -46,14 +47,13 @@ pub struct CallReply {
     pub owner: OwnedUniqueName,
     /// The bubble is no longer wanted.
     pub is_abandoned: bool,
-    /// The bubble's number.
-    pub result: Result,
+    pub result: NotifyResult,
 }
 
 impl Default for Calls {
     fn default() -> Calls {
-        let (done, replies) = mpsc::unbounded_channel();
-        Calls { open: Vec::new(), last: 0, done, replies }
+        let (sender, replies) = mpsc::unbounded_channel();
+        Calls { pending: Vec::new(), last_number: 0, sender, replies }
     }
 }
 
@@ -63,17 +63,22 @@ impl Calls {
         &mut self,
         key: &str,
         owner: OwnedUniqueName,
-        call: impl Future<Output = Result> + Send + 'static,
+        call: impl Future<Output = NotifyResult> + Send + 'static,
     ) {
-        self.last += 1;
-        let (number, done) = (self.last, self.done.clone());
+        self.last_number += 1;
+        let (number, sender) = (self.last_number, self.sender.clone());
         tokio::spawn(async move {
             let result = call.await;
-            // The channel is gone where nobody wants the reply.
-            let _unwanted = done.send((number, result));
+            // The receiver is gone if the channel was closed.
+            let _closed = sender.send((number, result));
         });
-        let open = Open { number, key: key.to_owned(), owner, since: Instant::now(), is_abandoned: false };
-        self.open.push(open);
+        self.pending.push(PendingCall {
+            number,
+            key: key.to_owned(),
+            owner,
+            since: Instant::now(),
+            is_abandoned: false,
+        });
     }
 
     /// Waits for the next reply, for ever if none is due. Cancel-safe.
@@ -81,7 +86,7 @@ impl Calls {
         loop {
             match self.replies.recv().await {
                 Some((number, result)) => {
-                    if let Some(reply) = self.close(number, result) {
+                    if let Some(reply) = self.take(number, result) {
                         return reply;
                     }
                 }
@@ -91,43 +96,43 @@ impl Calls {
         }
     }
 
-    /// Drops calls to servers other than this one: their bubbles are gone with them.
-    pub fn retain(&mut self, owner: &OwnedUniqueName) {
-        self.open.retain(|open| open.owner == *owner);
+    /// Drops calls to other servers than `owner`, because their bubbles are gone.
+    pub fn retain_owner(&mut self, owner: &OwnedUniqueName) {
+        self.pending.retain(|call| call.owner == *owner);
     }
 
     /// Abandons the calls for other messages.
     pub fn abandon_others(&mut self, key: &str) {
-        self.open.iter_mut().filter(|open| open.key != key).for_each(|open| open.is_abandoned = true);
+        self.pending.iter_mut().filter(|call| call.key != key).for_each(|call| call.is_abandoned = true);
     }
 
     /// Abandons all calls. Bubbles of later replies are to be closed.
     pub fn abandon_all(&mut self) {
-        self.open.iter_mut().for_each(|open| open.is_abandoned = true);
+        self.pending.iter_mut().for_each(|call| call.is_abandoned = true);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.pending.is_empty()
     }
 
-    /// Whether a call for the message with `key` waits for its reply.
-    pub fn waits_for(&self, key: &str) -> bool {
-        self.of(key).next().is_some()
+    /// Returns true if a call for the message waits for its reply.
+    pub fn is_pending(&self, key: &str) -> bool {
+        self.for_message(key).next().is_some()
     }
 
     /// Returns true if a live server should get another call for the message.
     pub fn may_repeat(&self, key: &str) -> bool {
-        let is_late = self.of(key).all(|open| open.since.elapsed() >= REPLY_WITHIN);
-        is_late && self.of(key).count() < MAX_CALLS_EACH
+        let timed_out = self.for_message(key).all(|call| call.since.elapsed() >= REPLY_TIMEOUT);
+        timed_out && self.for_message(key).count() < MAX_CALLS_PER_MESSAGE
     }
 
-    fn of(&self, key: &str) -> impl Iterator<Item = &Open> {
-        self.open.iter().filter(move |open| open.key == key && !open.is_abandoned)
+    fn for_message(&self, key: &str) -> impl Iterator<Item = &PendingCall> {
+        self.pending.iter().filter(move |call| call.key == key && !call.is_abandoned)
     }
 
-    fn close(&mut self, number: u64, result: Result) -> Option<CallReply> {
-        let index = self.open.iter().position(|open| open.number == number)?;
-        let Open { owner, is_abandoned, .. } = self.open.swap_remove(index);
+    fn take(&mut self, number: u64, result: NotifyResult) -> Option<CallReply> {
+        let index = self.pending.iter().position(|call| call.number == number)?;
+        let PendingCall { owner, is_abandoned, .. } = self.pending.swap_remove(index);
         Some(CallReply { owner, is_abandoned, result })
     }
 }
@@ -138,7 +143,7 @@ pub async fn notify(
     owner: OwnedUniqueName,
     bubble: Notification,
     replaces: u32,
-) -> Result {
+) -> NotifyResult {
     let hints: HashMap<&str, Variant<'_>> = bubble.hints.iter().map(Into::into).collect();
     let body = (
         &bubble.appname,
@@ -150,7 +155,7 @@ pub async fn notify(
         hints,
         i32::from(bubble.timeout),
     );
-    let answer = call(&connection, &owner, "Notify", &body).await?;
-    // It was shown, whatever was said about it.
-    Ok(answer.body().deserialize().unwrap_or_default())
+    let reply = call_server(&connection, &owner, "Notify", &body).await?;
+    // The bubble was shown even if the reply is malformed.
+    Ok(reply.body().deserialize().unwrap_or_default())
 }

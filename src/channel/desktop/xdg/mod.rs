@@ -14,41 +14,37 @@ use std::sync::Arc;
 use notify_rust::{Hint, Notification};
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
+use zbus::Connection;
 use zbus::names::OwnedUniqueName;
-use zbus::{Connection, DBusError as _};
 
-use super::super::outcome::{Fate, Notice, SendOutcome, Wish};
+use super::super::outcome::{AlarmAction, AlarmResult, Notice, SendOutcome};
 use super::super::transport::Transport;
-use super::{APP_NAME, Abilities, SEND_WITHIN, Urgency, bubble, not_reached};
-use crate::cause::Cause as _;
+use super::{APP_NAME, Capabilities, SEND_TIMEOUT, Urgency, bubble, not_reached};
 use crate::model::Severity;
-use crate::text;
 
 mod address;
+mod bus;
 mod calls;
-mod link;
+mod failure;
 mod receipt;
 
+use bus::{BusConnection, CloseReason, NotificationServer, is_disconnected};
 use calls::{CallReply, Calls, notify};
-use link::{BusConnection, NotificationServer, Reason, is_answer, is_broken, is_nobody};
+use failure::{no_bus, no_server, rejected, unconfirmed};
 use receipt::Receipt;
 
 /// The name and the interface.
 const NOTIFICATIONS: &str = "org.freedesktop.Notifications";
 const NOTIFICATIONS_PATH: &str = "/org/freedesktop/Notifications";
-const IS_THERE_A_DESKTOP: &str =
-    "is anybody logged in? on a machine without a desktop, switch this channel off";
-/// Characters of somebody else's error that are shown.
-const REASON_MAX: usize = 200;
-/// For the reply to an earlier try, from a server that answers other calls.
-const LATE_REPLY_WITHIN: Duration = Duration::from_secs(3);
-/// A server that ends whenever it shows an alarm is not driven round in circles by it.
-const SHOW_AGAIN_EVERY: Duration = Duration::from_secs(600);
-/// The name of a server that takes a critical bubble from the screen at once when a calmer one
-/// replaces it, and marks it as seen. So the end of an alarm is shown there as a new bubble.
+/// The wait for the reply to an earlier attempt, if the server replies to other calls.
+const LATE_REPLY_TIMEOUT: Duration = Duration::from_secs(3);
+/// The minimum time before an alarm is shown again, for a server that crashes when it shows the alarm.
+const SHOW_AGAIN_INTERVAL: Duration = Duration::from_secs(600);
+/// The name of a server that hides a critical bubble at once when a less urgent one replaces it. There the
+/// end of an alarm is shown as a new bubble.
 const GNOME_SHELL: &str = "gnome-shell";
-const SILENT_SERVER: &str = "the desktop's notification server does not answer";
-/// Bubbles that were shown last, not to be taken for late copies.
+const NO_REPLY: &str = "the desktop's notification server does not respond";
+/// Limits the list of shown bubbles, which keeps them from being closed as late copies.
 const MAX_SHOWN: usize = 64;
 
 /// The desktop session of statusd's user.
@@ -60,13 +56,13 @@ pub struct Desktop {
     urgency: Urgency,
     /// Overrides the session's D-Bus addresses.
     address: Option<String>,
-    link: Option<BusConnection>,
+    bus: Option<BusConnection>,
     calls: Calls,
     shown: VecDeque<Receipt>,
     /// Bubbles of abandoned calls, to be closed.
     late: Vec<(OwnedUniqueName, u32)>,
-    /// Alarms that were shown again lately, by the keys of their messages.
-    again: HashMap<String, (Receipt, Instant)>,
+    /// Alarms that were recently shown again, by the keys of their messages.
+    shown_again: HashMap<String, (Receipt, Instant)>,
     wake: Arc<Notify>,
 }
 
@@ -74,7 +70,7 @@ pub(super) fn add_hints(
     bubble: &mut Notification,
     severity: Severity,
     urgency: Urgency,
-    abilities: Abilities,
+    capabilities: Capabilities,
 ) {
     // The standard category `network.error` would report a fault of this computer's network.
     let (level, category) = match (severity, urgency) {
@@ -88,7 +84,7 @@ pub(super) fn add_hints(
         .urgency(level)
         .hint(Hint::Category(category.to_owned()))
         .hint(Hint::DesktopEntry(APP_NAME.to_owned()));
-    if severity == Severity::Alert && abilities.sound {
+    if severity == Severity::Alert && capabilities.sound {
         bubble.hint(Hint::SoundName("dialog-warning".to_owned()));
     }
 }
@@ -105,80 +101,79 @@ impl Desktop {
         Desktop { address: Some(address.to_owned()), ..Desktop::default() }
     }
 
-    /// The same with alarms of this urgency.
-    pub fn with(self, urgency: Urgency) -> Desktop {
+    /// Sets the urgency of alarms.
+    pub fn with_urgency(self, urgency: Urgency) -> Desktop {
         Desktop { urgency, ..self }
     }
 
-    async fn try_to_send(&mut self, notice: &Notice) -> SendOutcome {
-        let deadline = Instant::now() + SEND_WITHIN;
-        let (connection, server) = match timeout_at(deadline, self.reach()).await {
-            Ok(Ok(reached)) => reached,
-            Ok(Err(words)) => return not_reached(words),
+    async fn try_send(&mut self, notice: &Notice) -> SendOutcome {
+        let deadline = Instant::now() + SEND_TIMEOUT;
+        let (connection, server) = match timeout_at(deadline, self.find_server()).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(detail)) => return not_reached(detail),
             Err(_elapsed) => {
-                // `reach` has dropped the connection, so the next try has a fresh one.
-                return not_reached("the desktop session does not answer; log out and in if this goes on");
+                // `find_server` has dropped the connection, so the next attempt opens a new one.
+                return not_reached("the desktop session does not respond; log out and in if this persists");
             }
         };
-        self.calls.retain(&server.owner);
+        self.calls.retain_owner(&server.owner);
         self.calls.abandon_others(&notice.key);
-        let name = match self.may_send(&notice.key, &server.owner).await {
+        let name = match self.check_ready(&notice.key, &server.owner).await {
             Ok(name) => name,
-            Err(answer) => return answer,
+            Err(outcome) => return outcome,
         };
         let replaces = notice.replaces.as_deref().and_then(Receipt::parse);
-        let replaces = replaces.filter(|receipt| self.is_of(receipt, &server.owner));
-        let is_on_screen = replaces.as_ref().is_some_and(|receipt| self.closed(receipt).is_none());
+        let replaces = replaces.filter(|receipt| self.belongs_to(receipt, &server.owner));
+        let is_on_screen = replaces.as_ref().is_some_and(|receipt| self.close_reason(receipt).is_none());
         let was_closed = notice.replaces.as_deref().is_some_and(receipt::is_closed);
-        let bubble = bubble(notice, server.abilities, self.urgency, is_on_screen || was_closed);
+        let bubble = bubble(notice, server.capabilities, self.urgency, is_on_screen || was_closed);
         let mut id = replaces.map_or(0, |receipt| receipt.id);
         if id != 0
             && name == GNOME_SHELL
             && self.urgency == Urgency::Critical
             && notice.severity != Severity::Alert
         {
-            match &self.link {
-                Some(link) if link.close(&server.owner, id).await => id = 0,
-                _ => return not_reached(SILENT_SERVER),
+            match &self.bus {
+                Some(bus) if bus.close(&server.owner, id).await => id = 0,
+                _ => return not_reached(NO_REPLY),
             }
         }
         let owner = server.owner.clone();
         self.calls.start(&notice.key, server.owner, notify(connection, owner, bubble, id));
         match self.reply(deadline).await {
-            Some(reply) => self.answer(reply),
+            Some(reply) => self.outcome(reply),
             None => unconfirmed(),
         }
     }
 
-    /// Whether the message may be sent: an earlier try has not shown it, and the server is alive. A
-    /// server that hangs shows every copy once it goes on, and some never say by which number.
-    /// Returns the server's name.
-    async fn may_send(&mut self, key: &str, owner: &OwnedUniqueName) -> Result<String, SendOutcome> {
+    /// Returns the server's name if the message may be sent: no earlier attempt has shown it, and the server
+    /// replies. A server that hangs shows every copy later, and some never report the ids.
+    async fn check_ready(&mut self, key: &str, owner: &OwnedUniqueName) -> Result<String, SendOutcome> {
         if let Some(reply) = self.reply(Instant::now()).await {
-            return Err(self.answer(reply));
+            return Err(self.outcome(reply));
         }
-        let is_repeat = self.calls.waits_for(key);
+        let is_repeat = self.calls.is_pending(key);
         let Some(name) = self.probe(owner).await else {
-            return Err(if is_repeat { unconfirmed() } else { not_reached(SILENT_SERVER) });
+            return Err(if is_repeat { unconfirmed() } else { not_reached(NO_REPLY) });
         };
         if !is_repeat {
             return Ok(name);
         }
-        if let Some(reply) = self.reply(Instant::now() + LATE_REPLY_WITHIN).await {
-            return Err(self.answer(reply));
+        if let Some(reply) = self.reply(Instant::now() + LATE_REPLY_TIMEOUT).await {
+            return Err(self.outcome(reply));
         }
         if self.calls.may_repeat(key) { Ok(name) } else { Err(unconfirmed()) }
     }
 
     /// Returns the server's name if it replies.
     async fn probe(&self, owner: &OwnedUniqueName) -> Option<String> {
-        self.link.as_ref()?.probe(owner).await
+        self.bus.as_ref()?.probe(owner).await
     }
 
-    /// The next reply to a call for the message that is sent now.
-    async fn reply(&mut self, until: Instant) -> Option<CallReply> {
+    /// Waits for the next reply about the current message.
+    async fn reply(&mut self, deadline: Instant) -> Option<CallReply> {
         loop {
-            let reply = timeout_at(until, self.calls.next()).await.ok()?;
+            let reply = timeout_at(deadline, self.calls.next()).await.ok()?;
             match reply.result {
                 _ if !reply.is_abandoned => return Some(reply),
                 Ok(id) => self.late.push((reply.owner, id)),
@@ -189,184 +184,179 @@ impl Desktop {
 
     /// Closes late copies.
     async fn close_late(&mut self) {
-        let Some(link) = &self.link else { return };
+        let Some(bus) = &self.bus else { return };
         for (owner, id) in std::mem::take(&mut self.late) {
-            let receipt = link.receipt(&owner, id);
+            let receipt = bus.receipt(&owner, id);
             if receipt.is_some_and(|receipt| !self.shown.contains(&receipt)) {
-                link.close(&owner, id).await;
+                bus.close(&owner, id).await;
             }
         }
     }
 
-    fn answer(&mut self, reply: CallReply) -> SendOutcome {
+    fn outcome(&mut self, reply: CallReply) -> SendOutcome {
         let id = match reply.result {
             Ok(id) => id,
-            Err(error) => return refused(&error),
+            Err(error) => return rejected(&error),
         };
         // Later copies are superfluous.
         self.calls.abandon_all();
-        let receipt = self.link.as_ref().and_then(|link| link.receipt(&reply.owner, id));
-        if let Some((receipt, link)) = receipt.as_ref().zip(self.link.as_mut()) {
-            link.shows(receipt);
+        let receipt = self.bus.as_ref().and_then(|bus| bus.receipt(&reply.owner, id));
+        if let Some((receipt, bus)) = receipt.as_ref().zip(self.bus.as_mut()) {
+            bus.forget_closed(receipt);
             self.shown.truncate(MAX_SHOWN - 1);
             self.shown.push_front(receipt.clone());
         }
-        let words = "shown on the desktop".to_owned();
-        SendOutcome::Delivered { receipt: receipt.map(|receipt| receipt.to_text()), words }
+        let detail = "shown on the desktop".to_owned();
+        SendOutcome::Delivered { receipt: receipt.map(|receipt| receipt.to_text()), detail }
     }
 
-    /// Shows an alarm whose server is gone to the one that is there now.
-    async fn show_again(&mut self, alarm: &Notice, owner: &OwnedUniqueName) -> Fate {
-        // Another message than the first: that one was confirmed.
+    /// Shows an alarm of an earlier server instance on the current one.
+    async fn show_again(&mut self, alarm: &Notice, owner: &OwnedUniqueName) -> AlarmResult {
+        // A key of its own, because the first message was confirmed.
         let key = format!("{}/again", alarm.key);
-        if let Some((receipt, at)) = self.again.get(&alarm.key) {
-            if self.is_of(receipt, owner) {
-                return Fate::Changed { receipt: receipt.to_text() };
+        if let Some((receipt, at)) = self.shown_again.get(&alarm.key) {
+            if self.belongs_to(receipt, owner) {
+                return AlarmResult::Changed { receipt: receipt.to_text() };
             }
-            if at.elapsed() < SHOW_AGAIN_EVERY {
-                return Fate::Unknown;
+            if at.elapsed() < SHOW_AGAIN_INTERVAL {
+                return AlarmResult::Retry;
             }
         }
-        self.calls.retain(owner);
-        if !self.calls.is_empty() && !self.calls.waits_for(&key) {
-            return Fate::Unknown;
+        self.calls.retain_owner(owner);
+        if !self.calls.is_empty() && !self.calls.is_pending(&key) {
+            return AlarmResult::Retry;
         }
         match self.send(&Notice { key, replaces: None, ..alarm.clone() }).await {
             SendOutcome::Delivered { receipt: Some(receipt), .. } => {
-                self.again.retain(|_, (_, at)| at.elapsed() < SHOW_AGAIN_EVERY);
+                self.shown_again.retain(|_, (_, at)| at.elapsed() < SHOW_AGAIN_INTERVAL);
                 let shown = Receipt::parse(&receipt).map(|receipt| (receipt, Instant::now()));
-                self.again.extend(shown.map(|shown| (alarm.key.clone(), shown)));
-                Fate::Changed { receipt }
+                self.shown_again.extend(shown.map(|shown| (alarm.key.clone(), shown)));
+                AlarmResult::Changed { receipt }
             }
-            SendOutcome::Delivered { receipt: None, .. } => Fate::Gone,
+            SendOutcome::Delivered { receipt: None, .. } => AlarmResult::Gone,
             SendOutcome::Transient { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => {
-                Fate::Unknown
+                AlarmResult::Retry
             }
         }
     }
 
-    fn is_of(&self, receipt: &Receipt, owner: &OwnedUniqueName) -> bool {
-        self.link.as_ref().is_some_and(|link| link.is_of(receipt, owner))
+    fn belongs_to(&self, receipt: &Receipt, owner: &OwnedUniqueName) -> bool {
+        self.bus.as_ref().is_some_and(|bus| bus.belongs_to(receipt, owner))
     }
 
-    fn closed(&mut self, receipt: &Receipt) -> Option<Reason> {
-        self.link.as_mut()?.closed(receipt)
+    fn close_reason(&mut self, receipt: &Receipt) -> Option<CloseReason> {
+        self.bus.as_mut()?.close_reason(receipt)
     }
 
     /// Returns the owner of the server's name, if there is one. Cancelling drops the connection.
     async fn owner(&mut self) -> Result<Option<OwnedUniqueName>, String> {
-        if let Some(link) = self.link.take() {
-            match link.owner().await {
-                Err(error) if is_broken(&error) => {}
+        if let Some(bus) = self.bus.take() {
+            match bus.owner().await {
+                Err(error) if is_disconnected(&error) => {}
                 found => {
-                    self.link = Some(link);
+                    self.bus = Some(bus);
                     return found.map_err(|error| no_server(&error));
                 }
             }
         }
-        let link = self.connect().await?;
-        let found = link.owner().await.map_err(|error| no_server(&error));
-        self.link = Some(link);
+        let bus = self.connect().await?;
+        let found = bus.owner().await.map_err(|error| no_server(&error));
+        self.bus = Some(bus);
         found
     }
 
-    /// The connection and who shows messages on it. Dropped half way, the connection goes.
-    async fn reach(&mut self) -> Result<(Connection, NotificationServer), String> {
-        if let Some(mut link) = self.link.take() {
-            match link.server().await {
-                // The session has ended; perhaps there is a new one.
-                Err(error) if is_broken(&error) => {}
-                found => return self.keep(link, found),
+    /// Returns the connection and the server on it. Cancelling drops the connection.
+    async fn find_server(&mut self) -> Result<(Connection, NotificationServer), String> {
+        if let Some(mut bus) = self.bus.take() {
+            match bus.server().await {
+                // The session has ended. There may be a new one.
+                Err(error) if is_disconnected(&error) => {}
+                found => return self.keep(bus, found),
             }
         }
-    /// Keeps the connection unless it has ended.
-    /// Keeps the connection unless it has ended.
-        let mut link = self.connect().await?;
-        let found = link.server().await;
-        self.keep(link, found)
+        let mut bus = self.connect().await?;
+        let found = bus.server().await;
+        self.keep(bus, found)
     }
 
+    /// Keeps the connection unless it has ended.
     fn keep(
         &mut self,
-        link: BusConnection,
+        bus: BusConnection,
         found: Result<NotificationServer, zbus::Error>,
     ) -> Result<(Connection, NotificationServer), String> {
-        let connection = link.connection.clone();
-        if !found.as_ref().is_err_and(is_broken) {
-            self.link = Some(link);
+        let connection = bus.connection.clone();
+        if !found.as_ref().is_err_and(is_disconnected) {
+            self.bus = Some(bus);
         }
         found.map(|server| (connection, server)).map_err(|error| no_server(&error))
     }
 
     /// Connects to the first address that works.
     async fn connect(&self) -> Result<BusConnection, String> {
-        let mut words =
-            "the address of the desktop session bus cannot be used; check DBUS_SESSION_BUS_ADDRESS"
-                .to_owned();
+        let mut detail =
+            "the address of the desktop session bus is invalid; check DBUS_SESSION_BUS_ADDRESS".to_owned();
         for address in self.addresses() {
             match BusConnection::connect(&address, Arc::clone(&self.wake)).await {
-                Ok(link) => return Ok(link),
+                Ok(bus) => return Ok(bus),
                 Err(zbus::Error::Address(_)) => {}
-                Err(error) => {
-                    let reason = reason(&error);
-                    words = format!("no desktop session bus ({IS_THERE_A_DESKTOP}): {reason}");
-                }
+                Err(error) => detail = no_bus(&error),
             }
         }
-        Err(words)
+        Err(detail)
     }
 
     fn addresses(&self) -> Vec<String> {
         if let Some(address) = &self.address {
-            return address::list(address);
+            return address::split(address);
         }
         let variable = |name| std::env::var(name).ok();
-        let (listed, directory) = (variable("DBUS_SESSION_BUS_ADDRESS"), variable("XDG_RUNTIME_DIR"));
+        let (addresses, directory) = (variable("DBUS_SESSION_BUS_ADDRESS"), variable("XDG_RUNTIME_DIR"));
         let uid = rustix::process::geteuid().as_raw();
-        address::session(listed.as_deref(), directory.as_deref(), uid)
+        address::session(addresses.as_deref(), directory.as_deref(), uid)
     }
 }
 
 impl Transport for Desktop {
     /// Shows one bubble. Times out after 20 s, or a few seconds later if copies have to be closed.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        let answer = self.try_to_send(notice).await;
-        // A server may give the same number twice.
-        if !self.calls.waits_for(&notice.key) {
+        let outcome = self.try_send(notice).await;
+        // The pending call may return the id of a late copy, which must then stay.
+        if !self.calls.is_pending(&notice.key) {
             self.close_late().await;
         }
-        answer
+        outcome
     }
 
     /// Returns true if a notification server replies. Times out after 10 s.
     async fn is_reachable(&mut self) -> bool {
         let probed = async {
-            let (_, server) = self.reach().await.ok()?;
+            let (_, server) = self.find_server().await.ok()?;
             self.probe(&server.owner).await
         };
-        matches!(timeout(SEND_WITHIN, probed).await, Ok(Some(_)))
+        matches!(timeout(SEND_TIMEOUT, probed).await, Ok(Some(_)))
     }
 
-    /// Makes the screen agree with `wish` about an alarm that was delivered with this receipt.
-    /// Starts no server. Within 20 s.
-    async fn keep_alarm(&mut self, alarm: &Notice, receipt: &str, wish: Wish) -> Fate {
-        let Some(receipt) = Receipt::parse(receipt) else { return Fate::Gone };
-        let Ok(Ok(owner)) = timeout(SEND_WITHIN, self.owner()).await else { return Fate::Unknown };
-        if self.closed(&receipt) == Some(Reason::Dismissed) {
-            return Fate::Gone;
+    /// Applies `action` to an alarm that was delivered with this receipt. Starts no server. Times out after
+    /// 20 s.
+    async fn sync_alarm(&mut self, alarm: &Notice, receipt: &str, action: AlarmAction) -> AlarmResult {
+        let Some(receipt) = Receipt::parse(receipt) else { return AlarmResult::Gone };
+        let Ok(Ok(owner)) = timeout(SEND_TIMEOUT, self.owner()).await else { return AlarmResult::Retry };
+        if self.close_reason(&receipt) == Some(CloseReason::Dismissed) {
+            return AlarmResult::Gone;
         }
-        let Some(link) = &self.link else { return Fate::Unknown };
-        let here = owner.as_ref().filter(|owner| link.is_of(&receipt, owner));
-        let closed = Fate::Changed { receipt: receipt.closed_text() };
-        match (here, wish) {
-            (Some(owner), Wish::Closed) if link.close(owner, receipt.id).await => closed,
-            (Some(_), Wish::Closed) => Fate::Unknown,
-            (Some(_), Wish::Left | Wish::OnScreen) => Fate::Same,
-            (None, Wish::Closed) => closed,
-            (None, Wish::Left) => Fate::Same,
-            (None, Wish::OnScreen) => match owner {
+        let Some(bus) = &self.bus else { return AlarmResult::Retry };
+        let current = owner.as_ref().filter(|owner| bus.belongs_to(&receipt, owner));
+        let closed = AlarmResult::Changed { receipt: receipt.closed_text() };
+        match (current, action) {
+            (Some(owner), AlarmAction::Close) if bus.close(owner, receipt.id).await => closed,
+            (Some(_), AlarmAction::Close) => AlarmResult::Retry,
+            (Some(_), AlarmAction::Leave | AlarmAction::Show) => AlarmResult::Unchanged,
+            (None, AlarmAction::Close) => closed,
+            (None, AlarmAction::Leave) => AlarmResult::Unchanged,
+            (None, AlarmAction::Show) => match owner {
                 Some(owner) => self.show_again(alarm, &owner).await,
-                None => Fate::Unknown,
+                None => AlarmResult::Retry,
             },
         }
     }
@@ -376,52 +366,11 @@ impl Transport for Desktop {
         self.wake.notified().await;
     }
 
-    /// Whether `older` was set up alike.
-    fn continues(&self, older: &Desktop) -> bool {
+    fn can_reuse(&self, older: &Desktop) -> bool {
         self.urgency == older.urgency && self.address == older.address
     }
 
-    fn keeps_alarms(&self) -> bool {
+    fn syncs_alarms(&self) -> bool {
         true
     }
-}
-
-fn unconfirmed() -> SendOutcome {
-    let words = "the desktop took the message and has not confirmed it".to_owned();
-    SendOutcome::Transient { after_s: None, reached: true, words }
-}
-
-/// The words of the desktop itself, where it sent some, or ours: those of the library are for programmers.
-fn reason(error: &zbus::Error) -> String {
-    let words = match error {
-        zbus::Error::MethodError(_, Some(words), _) => words.clone(),
-        zbus::Error::FDO(error) => error.description().unwrap_or("it answers with an error").to_owned(),
-        zbus::Error::MethodError(_, None, _) => "it answers with an error".to_owned(),
-        zbus::Error::InputOutput(error) => error.reason(),
-        zbus::Error::Handshake(_) => "it did not let statusd in".to_owned(),
-        _ => "its answer cannot be understood".to_owned(),
-    };
-    text::plain_line(&words, REASON_MAX)
-}
-
-fn no_server(error: &zbus::Error) -> String {
-    if is_broken(error) {
-        return format!("the desktop session has ended ({IS_THERE_A_DESKTOP})");
-    }
-    if is_nobody(error) {
-        return "nothing in this desktop session shows notifications; install a notification server"
-            .to_owned();
-    }
-    let reason = reason(error);
-    format!("the desktop's notification server does not work: {reason}")
-}
-
-/// `Notify` came back with an error. Without an answer the message may have gone through before.
-fn refused(error: &zbus::Error) -> SendOutcome {
-    if is_nobody(error) {
-        return not_reached("the desktop's notification server has just gone");
-    }
-    let reason = reason(error);
-    let words = format!("the desktop did not take it: {reason}");
-    SendOutcome::Transient { after_s: None, reached: !is_answer(error), words }
 }

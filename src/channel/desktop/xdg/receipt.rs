@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_bubble_is_replaced_by_nothing() {
+    fn a_closed_bubble_is_not_replaced() {
         let closed = Receipt { id: 7, owner: ":1.42".to_owned(), bus: "0123abcd".to_owned() }.closed_text();
         assert_eq!(closed, "closed@7@:1.42@0123abcd");
         assert!(is_closed(&closed) && !is_closed("7@:1.42@0123abcd"));
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_reads_back() {
+    fn parses_its_own_text() {
         let receipt = Receipt { id: 7, owner: ":1.42".to_owned(), bus: "0123abcd".to_owned() };
         assert_eq!(receipt.to_text(), "7@:1.42@0123abcd");
         assert_eq!(Receipt::parse(&receipt.to_text()), Some(receipt));

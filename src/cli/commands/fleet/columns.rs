@@ -90,19 +90,19 @@ pub struct NamedColumns<'a> {
 
 /// The reason why columns cannot be used. `Display` is one line and ends with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
+pub enum ColumnError {
     #[error("no column {wanted}; found: {found}; name it with {flag}")]
     Missing { wanted: &'static str, flag: &'static str, found: String },
     #[error("no column {name:?} ({flag}); {hint}")]
-    NotThere { name: String, flag: &'static str, hint: String },
+    Unknown { name: String, flag: &'static str, hint: String },
     #[error("two columns are named {0:?}; rename one of them")]
-    Twice(String),
+    Duplicate(String),
 }
 
-impl Unusable {
-    /// Whether a flag names what is not there.
+impl ColumnError {
+    /// Returns true if a flag names a column that the list does not have.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Unusable::NotThere { .. })
+        matches!(self, ColumnError::Unknown { .. })
     }
 }
 
@@ -135,13 +135,14 @@ pub struct Columns {
 }
 
 impl Columns {
-    pub fn find(head: &StringRecord, asked: &NamedColumns<'_>) -> Result<Columns, Unusable> {
-        let head = Head(head.iter().enumerate().map(|(number, text)| Heading::read(number, text)).collect());
-        let devices = head.devices(asked.device)?;
+    pub fn find(head: &StringRecord, named: &NamedColumns<'_>) -> Result<Columns, ColumnError> {
+        let head =
+            Header(head.iter().enumerate().map(|(number, text)| Heading::parse(number, text)).collect());
+        let devices = head.devices(named.device)?;
         let device = devices.first().map_or_else(String::new, |heading| heading.shown.clone());
         let devices = devices.iter().map(|heading| heading.number).collect();
         let mut remarks = Vec::new();
-        let backup = head.backup(asked.backup, &mut remarks)?;
+        let backup = head.backup(named.backup, &mut remarks)?;
         let enabled = head.enabled(backup.number, &mut remarks)?;
         let models = head.0.iter().filter(|heading| MODEL.contains(&heading.folded.as_str()));
         let models = models.map(|heading| heading.number).collect();
@@ -155,30 +156,30 @@ impl Columns {
     }
 }
 
-struct Head(Vec<Heading>);
+struct Header(Vec<Heading>);
 
-impl Head {
-    /// The best one first. Serial numbers and their like stand in where a name is empty.
-    fn devices(&self, asked: Option<&str>) -> Result<Vec<&Heading>, Unusable> {
+impl Header {
+    /// Returns the columns that identify a device, the best one first. Serial numbers replace empty names.
+    fn devices(&self, name: Option<&str>) -> Result<Vec<&Heading>, ColumnError> {
         let known = DEVICE.iter().flat_map(|name| self.0.iter().filter(move |h| h.folded == *name));
         let mut found: Vec<&Heading> = known.collect();
-        if let Some(asked) = asked {
-            let named = self.named(asked, "--device-column")?;
+        if let Some(name) = name {
+            let named = self.by_name(name, "--device-column")?;
             found.retain(|heading| heading.number != named.number);
             found.insert(0, named);
         }
         match found.as_slice() {
             [] => Err(self.missing("“device” (or “name”, “serial number”)", "--device-column")),
-            [first, second, ..] if asked.is_none() && first.folded == second.folded => {
-                Err(Unusable::Twice(first.shown.clone()))
+            [first, second, ..] if name.is_none() && first.folded == second.folded => {
+                Err(ColumnError::Duplicate(first.shown.clone()))
             }
             _ => Ok(found),
         }
     }
 
-    fn backup(&self, asked: Option<&str>, remarks: &mut Vec<String>) -> Result<Column, Unusable> {
-        if let Some(asked) = asked {
-            let heading = self.named(asked, "--backup-column")?;
+    fn backup(&self, name: Option<&str>, remarks: &mut Vec<String>) -> Result<Column, ColumnError> {
+        if let Some(name) = name {
+            let heading = self.by_name(name, "--backup-column")?;
             remarks.extend(heading.doubtful_zone());
             return Ok(heading.column());
         }
@@ -188,65 +189,66 @@ impl Head {
         let wanted = "“last backup” (or “last iCloud backup date”)";
         let heading = self.best(&SOME_BACKUP)?.ok_or_else(|| self.missing(wanted, "--backup-column"))?;
         remarks.push(format!(
-            "The column “{}” does not name iCloud; it is read as the last iCloud backup. \
-             If another column is: --backup-column NAME.",
+            "The column “{}” does not name iCloud; it is used as the last iCloud backup. \
+             To use another column: --backup-column NAME.",
             heading.shown
         ));
         Ok(heading.column())
     }
 
-    /// Never the column that was named for the last backup.
-    fn enabled(&self, backup: usize, remarks: &mut Vec<String>) -> Result<Option<Column>, Unusable> {
+    /// Returns the column for iCloud Backup on or off, which is never the column of the last backup.
+    fn enabled(&self, backup: usize, remarks: &mut Vec<String>) -> Result<Option<Column>, ColumnError> {
         let is_other = |heading: &&Heading| heading.number != backup;
         if let Some(heading) = self.best(&ICLOUD_ENABLED)?.filter(is_other) {
             return Ok(Some(heading.column()));
         }
         let Some(heading) = self.best(&SOME_ENABLED)?.filter(is_other) else { return Ok(None) };
         remarks.push(format!(
-            "The column “{}” does not name iCloud; it is read as the switch of iCloud \
-             Backup. If it is not, rename it.",
+            "The column “{}” does not name iCloud; it is used as the iCloud Backup setting. \
+             If that is wrong, rename the column.",
             heading.shown
         ));
         Ok(Some(heading.column()))
     }
 
-    /// A column whose times cannot be misread comes before the others, then the order of `names`.
-    fn best(&self, names: &[&str]) -> Result<Option<&Heading>, Unusable> {
+    /// Returns the best column of these names. Columns with unambiguous times come first, then the order of
+    /// `names` decides.
+    fn best(&self, names: &[&str]) -> Result<Option<&Heading>, ColumnError> {
         let rank = |heading: &&Heading| {
             let place = names.iter().position(|name| *name == heading.base())?;
-            Some((!heading.states_times(), place))
+            Some((!heading.has_fixed_zone(), place))
         };
         let mut known: Vec<&Heading> = self.0.iter().filter(|heading| rank(heading).is_some()).collect();
         known.sort_by_key(rank);
         match known.as_slice() {
             [first, second, ..] if rank(first) == rank(second) && first.full == second.full => {
-                Err(Unusable::Twice(first.shown.clone()))
+                Err(ColumnError::Duplicate(first.shown.clone()))
             }
             all => Ok(all.first().copied()),
         }
     }
 
-    fn named(&self, asked: &str, flag: &'static str) -> Result<&Heading, Unusable> {
-        let exact: Vec<&Heading> = self.0.iter().filter(|heading| heading.text == asked.trim()).collect();
-        let alike = || self.0.iter().filter(|heading| heading.full == folded(asked)).collect();
-        let found: Vec<&Heading> = if exact.is_empty() { alike() } else { exact };
+    fn by_name(&self, name: &str, flag: &'static str) -> Result<&Heading, ColumnError> {
+        let exact: Vec<&Heading> = self.0.iter().filter(|heading| heading.text == name.trim()).collect();
+        let folded_matches = || self.0.iter().filter(|heading| heading.full == folded(name)).collect();
+        let found: Vec<&Heading> = if exact.is_empty() { folded_matches() } else { exact };
         match found.as_slice() {
             [one] => Ok(one),
-            [one, ..] => Err(Unusable::Twice(one.shown.clone())),
+            [one, ..] => Err(ColumnError::Duplicate(one.shown.clone())),
             [] => {
-                let name = quotable(asked);
+                let name = shortened(name);
                 let near = near(&name, self.0.iter().map(|heading| heading.shown.as_str()));
                 let hint = match near.as_slice() {
                     [] => format!("found: {}", self.listed()),
                     near => format!("did you mean {}?", near.join(" or ")),
                 };
-                Err(Unusable::NotThere { name, flag, hint })
+                Err(ColumnError::Unknown { name, flag, hint })
             }
         }
     }
 
-    fn missing(&self, wanted: &'static str, flag: &'static str) -> Unusable {
-        Unusable::Missing { wanted, flag, found: self.listed() }
+    fn missing(&self, wanted: &'static str, flag: &'static str) -> ColumnError {
+        ColumnError::Missing { wanted, flag, found: self.listed() }
     }
 
     fn listed(&self) -> String {
@@ -261,9 +263,9 @@ struct Heading {
     number: usize,
     /// Trimmed.
     text: String,
+    /// Shortened, without control characters.
     shown: String,
     /// The whole heading, folded.
-    /// Shortened, without control characters.
     full: String,
     /// The heading without zone and path, folded.
     folded: String,
@@ -271,7 +273,7 @@ struct Heading {
 }
 
 impl Heading {
-    fn read(number: usize, text: &str) -> Heading {
+    fn parse(number: usize, text: &str) -> Heading {
         let text = text.trim();
         let (name, zone) = without_zone(text);
         // `general.lastCloudBackupDate`, `ios.IsCloudBackupEnabled`
@@ -287,7 +289,7 @@ impl Heading {
                 zone = Some(TimeZone::UTC);
             }
         }
-        let shown = quotable(text);
+        let shown = shortened(text);
         Heading { number, text: text.to_owned(), shown, full: folded(text), folded: folded_name, zone }
     }
 
@@ -307,8 +309,8 @@ impl Heading {
         self.folded.strip_suffix(EPOCH).unwrap_or(&self.folded)
     }
 
-    /// Whether its times are the same everywhere.
-    fn states_times(&self) -> bool {
+    /// Returns true if the times of the column do not depend on the configured zone.
+    fn has_fixed_zone(&self) -> bool {
         self.zone.is_some() || self.folded.ends_with(EPOCH)
     }
 }
@@ -317,9 +319,9 @@ impl Heading {
 fn without_zone(text: &str) -> (&str, Option<TimeZone>) {
     let bracket = text.strip_suffix([')', ']']).and_then(|text| text.rsplit_once(['(', '[']));
     if let Some((name, content)) = bracket {
-        let said = content.split_whitespace().find_map(zone);
+        let zone = content.split_whitespace().find_map(zone);
         let is_local = content.split_whitespace().any(|word| word.eq_ignore_ascii_case("local"));
-        return if said.is_some() || is_local { (name.trim_end(), said) } else { (text, None) };
+        return if zone.is_some() || is_local { (name.trim_end(), zone) } else { (text, None) };
     }
     let end = text.rfind(|c: char| c.is_whitespace() || c == '_' || c == ',');
     let Some((name, word)) = end.map(|at| text.split_at(at)) else { return (text, None) };
@@ -327,8 +329,8 @@ fn without_zone(text: &str) -> (&str, Option<TimeZone>) {
     match zone(word) {
         Some(zone) => {
             let name = name.trim_end();
-            let is_behind_in = name.to_ascii_lowercase().ends_with(" in");
-            (if is_behind_in { &name[..name.len() - 3] } else { name }, Some(zone))
+            let ends_with_in = name.to_ascii_lowercase().ends_with(" in");
+            (if ends_with_in { &name[..name.len() - 3] } else { name }, Some(zone))
         }
         None => (text, None),
     }
@@ -366,7 +368,7 @@ fn folded(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-fn quotable(text: &str) -> String {
+fn shortened(text: &str) -> String {
     text::plain_line(text, MAX_NAME_CHARS)
 }
 
@@ -376,8 +378,8 @@ mod tests {
 
     use super::*;
 
-    fn find(head: &[&str], asked: NamedColumns<'_>) -> Result<Columns, Unusable> {
-        Columns::find(&StringRecord::from(head), &asked)
+    fn find(head: &[&str], named: NamedColumns<'_>) -> Result<Columns, ColumnError> {
+        Columns::find(&StringRecord::from(head), &named)
     }
 
     /// Compares the name of the last-backup column and the offset of its times.
@@ -392,12 +394,12 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_unusable(head: &[&str], asked: NamedColumns<'_>, words: &str) {
-        assert_eq!(find(head, asked).expect_err("no columns").to_string(), words);
+    fn check_error(head: &[&str], named: NamedColumns<'_>, message: &str) {
+        assert_eq!(find(head, named).expect_err("no columns").to_string(), message);
     }
 
     #[test]
-    fn a_name_says_the_zone_of_its_times() {
+    fn a_heading_can_contain_the_zone_of_its_times() {
         for name in [
             "Last iCloud Backup Date (UTC)",
             "Last iCloud Backup (in UTC)",
@@ -427,22 +429,22 @@ mod tests {
         check(&["Last iCloud Backup (Europe/Berlin)"], "Last iCloud Backup (Europe/Berlin)", Some("+01"));
         check(&["Last iCloud Backup (local time)"], "Last iCloud Backup (local time)", None);
         check(&["ios.LastCloudBackupDate"], "ios.LastCloudBackupDate", None);
-        // An abbreviation is the name of several zones: the column is not found, so not misread.
-        let words = "no column “last backup” (or “last iCloud backup date”); found: device, Last iCloud Backup \
+        // An abbreviation may name several zones, so the column is not accepted.
+        let message = "no column “last backup” (or “last iCloud backup date”); found: device, Last iCloud Backup \
                      (EST); name it with --backup-column";
-        check_unusable(&["device", "Last iCloud Backup (EST)"], NamedColumns::default(), words);
+        check_error(&["device", "Last iCloud Backup (EST)"], NamedColumns::default(), message);
     }
 
     #[test]
-    fn icloud_comes_before_what_does_not_say_and_a_stated_zone_before_none() {
+    fn icloud_columns_and_fixed_zones_are_preferred() {
         let local = "last_cloud_backup_date";
         check(&[local, "last_cloud_backup_date_epoch"], "last_cloud_backup_date_epoch", None);
         check(&["Last iCloud Backup", "last_cloud_backup_utc"], "last_cloud_backup_utc", Some("+00"));
         let both = check(&["Last Backup (UTC)", "Last iCloud Backup"], "Last iCloud Backup", None);
         assert_eq!(both.remarks, [] as [String; 0]);
         let vague = check(&["Last Backup"], "Last Backup", None);
-        let remark = "The column “Last Backup” does not name iCloud; it is read as the last \
-                      iCloud backup. If another column is: --backup-column NAME.";
+        let remark = "The column “Last Backup” does not name iCloud; it is used as the last \
+                      iCloud backup. To use another column: --backup-column NAME.";
         assert_eq!(vague.remarks, [remark]);
         let switch = check(&["Last iCloud Backup", "Backup Enabled"], "Last iCloud Backup", None);
         assert!(
@@ -450,57 +452,53 @@ mod tests {
             "{switch:?}"
         );
         let own = find(&["name", "Last Backup"], NamedColumns { backup: Some("last backup"), device: None });
-        assert_eq!(own.expect("columns").remarks, [] as [String; 0], "the user said so");
+        assert_eq!(own.expect("columns").remarks, [] as [String; 0], "the user named it");
     }
 
     #[test]
-    fn columns_can_be_named() {
+    fn columns_can_be_named_on_the_command_line() {
         let head = ["Name", "Owner", "Letzte Sicherung (UTC)", "Last Backup"];
-        let asked = NamedColumns { device: Some(" owner "), backup: Some("Letzte Sicherung (UTC)") };
-        let columns = find(&head, asked).expect("columns");
+        let named = NamedColumns { device: Some(" owner "), backup: Some("Letzte Sicherung (UTC)") };
+        let columns = find(&head, named).expect("columns");
         assert_eq!((columns.devices, columns.backup.number), (vec![1, 0], 2));
         assert_eq!(columns.backup.zone, Some(TimeZone::UTC));
         let remark = |name: &str| {
-            let asked = NamedColumns { backup: Some(name), device: None };
-            find(&["name", name], asked).expect("columns").remarks
+            let named = NamedColumns { backup: Some(name), device: None };
+            find(&["name", name], named).expect("columns").remarks
         };
-        let words = "The times under “Backup (EST)” are read in the configured time zone (--time-zone).";
-        assert_eq!(remark("Backup (EST)"), [words]);
-        // None of them is taken for the switch besides.
+        let message = "The times under “Backup (EST)” are read in the configured time zone (--time-zone).";
+        assert_eq!(remark("Backup (EST)"), [message]);
+        // The named column is not used a second time as the setting.
         for name in ["Backup (UTC)", "Backup (local)", "Backup", "iCloud Backup"] {
             assert_eq!(remark(name), [] as [String; 0], "{name}");
         }
-        let asked = NamedColumns { backup: Some("Last Bakcup"), device: None };
-        check_unusable(
-            &head,
-            asked,
-            "no column \"Last Bakcup\" (--backup-column); did you mean Last Backup?",
-        );
-        let asked = NamedColumns { device: Some("x"), backup: None };
-        let words =
+        let named = NamedColumns { backup: Some("Last Bakcup"), device: None };
+        check_error(&head, named, "no column \"Last Bakcup\" (--backup-column); did you mean Last Backup?");
+        let named = NamedColumns { device: Some("x"), backup: None };
+        let message =
             "no column \"x\" (--device-column); found: Name, Owner, Letzte Sicherung (UTC), Last Backup";
-        check_unusable(&head, asked, words);
-        assert!(find(&head, asked).expect_err("no columns").is_usage());
+        check_error(&head, named, message);
+        assert!(find(&head, named).expect_err("no columns").is_usage());
     }
 
     #[test]
-    fn two_columns_of_one_name_are_not_chosen_from() {
-        let words = |name: &str| format!("two columns are named {name:?}; rename one of them");
+    fn two_columns_of_one_name_are_an_error() {
+        let message = |name: &str| format!("two columns are named {name:?}; rename one of them");
         let none = NamedColumns::default();
         let twice = ["name", "Last iCloud Backup", "last icloud backup"];
-        check_unusable(&twice, none, &words("Last iCloud Backup"));
-        check_unusable(&["name", "Name", "Last iCloud Backup"], none, &words("name"));
+        check_error(&twice, none, &message("Last iCloud Backup"));
+        check_error(&["name", "Name", "Last iCloud Backup"], none, &message("name"));
         let switches = ["name", "Last iCloud Backup", "iCloud Backup", "iCloud Backup"];
-        check_unusable(&switches, none, &words("iCloud Backup"));
-        let asked = NamedColumns { backup: Some("LAST ICLOUD BACKUP"), device: None };
-        check_unusable(&twice, asked, &words("Last iCloud Backup"));
+        check_error(&switches, none, &message("iCloud Backup"));
+        let named = NamedColumns { backup: Some("LAST ICLOUD BACKUP"), device: None };
+        check_error(&twice, named, &message("Last iCloud Backup"));
         let exact = NamedColumns { backup: Some("last icloud backup"), device: None };
         assert_eq!(find(&twice, exact).expect("columns").backup.number, 2);
     }
 
     /// docs/fleet.md lists exactly the names that are recognised.
     #[test]
-    fn the_document_has_all_names() {
+    fn the_documentation_lists_all_names() {
         let document = include_str!("../../../../docs/fleet.md");
         let rows = document.lines().filter(|line| line.starts_with("| ")).skip(1);
         let names = |start: &str| -> BTreeSet<String> {

@@ -13,8 +13,8 @@ use crate::cli::args::DateOrderArg;
 const MAX_CHARS: usize = 64;
 /// The start of iCloud. For no backup, exports also write dates in 0001, 1970 or 2001.
 const FIRST_BACKUP: Date = date(2011, 10, 12);
-/// What exports write where there is nothing.
-const NOTHING: [&str; 24] = [
+/// Texts that exports write for no value.
+const NO_VALUE: [&str; 24] = [
     "",
     "-",
     "--",
@@ -50,35 +50,42 @@ const SECONDS_DIGITS: usize = 10;
 const MILLISECONDS_DIGITS: usize = 13;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
-    NoTime,
-    /// Day or month first: nobody said.
-    WhichOrder,
+pub enum DateError {
+    Invalid,
+    /// The day or the month may be first.
+    Ambiguous,
 }
 
-/// In whole seconds. `None` where the text says that there is no time. A time without an offset is
-/// one of `zone`; a day without a time counts to its end, so that nobody is called late for it.
-pub fn moment(text: &str, zone: &TimeZone, order: Option<DateOrderArg>) -> Result<Option<Timestamp>, Unread> {
+/// Parses a time, in whole seconds. Returns `None` if the text means no time.
+///
+/// A time without an offset is in `zone`. A day without a time counts as its end, so that no device is
+/// reported late too early.
+pub fn parse_date(
+    text: &str,
+    zone: &TimeZone,
+    order: Option<DateOrderArg>,
+) -> Result<Option<Timestamp>, DateError> {
     let text = text.trim();
     if text.len() > MAX_CHARS {
-        return Err(Unread::NoTime);
+        return Err(DateError::Invalid);
     }
-    if NOTHING.iter().any(|nothing| text.eq_ignore_ascii_case(nothing)) {
+    if NO_VALUE.iter().any(|no_value| text.eq_ignore_ascii_case(no_value)) {
         return Ok(None);
     }
-    let time = match since_1970(text) {
+    let time = match epoch_time(text) {
         Some(time) => Some(time),
         None => {
             let (rest, zone) = offset(text, zone);
             civil(rest, order)?.and_then(|civil| Some(civil.to_zoned(zone).ok()?.timestamp()))
         }
     };
-    let time = time.and_then(|time| Timestamp::from_second(time.as_second()).ok()).ok_or(Unread::NoTime)?;
+    let time =
+        time.and_then(|time| Timestamp::from_second(time.as_second()).ok()).ok_or(DateError::Invalid)?;
     let is_backup = time.to_zoned(TimeZone::UTC).date() >= FIRST_BACKUP;
     Ok(is_backup.then_some(time))
 }
 
-fn since_1970(text: &str) -> Option<Timestamp> {
+fn epoch_time(text: &str) -> Option<Timestamp> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     if ![whole, part].iter().all(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
         return None;
@@ -114,8 +121,8 @@ fn offset<'t>(text: &'t str, zone: &TimeZone) -> (&'t str, TimeZone) {
     offset.map_or((text, zone.clone()), |offset| (rest.trim_end(), TimeZone::fixed(offset)))
 }
 
-/// A day, and perhaps a time of it behind `T`, a comma or a blank.
-fn civil(text: &str, order: Option<DateOrderArg>) -> Result<Option<DateTime>, Unread> {
+/// Parses a day, optionally followed by `T`, a comma or a space and a time.
+fn civil(text: &str, order: Option<DateOrderArg>) -> Result<Option<DateTime>, DateError> {
     let end = text.find(['T', 't', ',', ' ']).unwrap_or(text.len());
     let clock = text[end..].trim_start_matches(['T', 't', ',', ' ']);
     let Some(day) = day(&text[..end], order)? else { return Ok(None) };
@@ -123,8 +130,8 @@ fn civil(text: &str, order: Option<DateOrderArg>) -> Result<Option<DateTime>, Un
     Ok(clock.map(|clock| day.to_datetime(clock)))
 }
 
-/// `2026-05-04`, and with slashes or dots too; `05/04/2026` and `4.5.26` in the order that was given.
-fn day(text: &str, order: Option<DateOrderArg>) -> Result<Option<Date>, Unread> {
+/// Parses `2026-05-04`, also with slashes or dots, and `05/04/2026` or `4.5.26` in the given order.
+fn day(text: &str, order: Option<DateOrderArg>) -> Result<Option<Date>, DateError> {
     let parts: Vec<&str> = text.split(['-', '/', '.']).collect();
     let numbers: Vec<i16> = parts.iter().filter_map(|part| number(part, 4)).collect();
     let ([a, b, c], [first, _, last]) = (numbers.as_slice(), parts.as_slice()) else { return Ok(None) };
@@ -141,7 +148,7 @@ fn day(text: &str, order: Option<DateOrderArg>) -> Result<Option<Date>, Unread> 
         Some(DateOrderArg::Dmy) => Ok(dmy),
         // The same day in both orders, or before all backups: 1/1/0001.
         None if mdy == dmy => Ok(mdy),
-        None => Err(Unread::WhichOrder),
+        None => Err(DateError::Ambiguous),
     }
 }
 
@@ -197,17 +204,17 @@ mod tests {
     #[track_caller]
     fn check_ordered(text: &str, order: Option<DateOrderArg>, expected: &str) {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
-        let found = match moment(text, &berlin, order) {
+        let actual = match parse_date(text, &berlin, order) {
             Ok(Some(time)) => time.to_string(),
             Ok(None) => "none".to_owned(),
-            Err(Unread::NoTime) => "no time".to_owned(),
-            Err(Unread::WhichOrder) => "which order".to_owned(),
+            Err(DateError::Invalid) => "invalid".to_owned(),
+            Err(DateError::Ambiguous) => "ambiguous".to_owned(),
         };
-        assert_eq!(found, expected, "{text:?} {order:?}");
+        assert_eq!(actual, expected, "{text:?} {order:?}");
     }
 
     #[test]
-    fn iso_and_its_kin() {
+    fn iso_8601_and_similar_forms_are_parsed() {
         check("2026-05-04T08:15:30Z", "2026-05-04T08:15:30Z");
         check(" 2026-05-04T08:15:30.999Z ", "2026-05-04T08:15:30Z");
         check("2026-05-04t08:15z", "2026-05-04T08:15:00Z");
@@ -230,16 +237,16 @@ mod tests {
     }
 
     #[test]
-    fn seconds_and_milliseconds_since_1970() {
+    fn seconds_and_milliseconds_since_1970_are_parsed() {
         check("1777882530", "2026-05-04T08:15:30Z");
         check("1777882530.75", "2026-05-04T08:15:30Z");
         check("1777882530123", "2026-05-04T08:15:30Z");
-        check("177788253", "no time");
-        check("17778825301234567", "no time");
+        check("177788253", "invalid");
+        check("17778825301234567", "invalid");
     }
 
     #[test]
-    fn nothing_is_no_error() {
+    fn a_missing_date_is_no_error() {
         for text in ["", "  ", "-", "—", "0", "Never", "none", "NULL", "N/A", "#N/A", "Unknown", "No backup"]
         {
             check(text, "none");
@@ -269,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn days_and_months_are_not_guessed() {
+    fn ambiguous_dates_need_an_order() {
         for (text, mdy, dmy) in [
             ("05/04/2026 8:15 AM", "2026-05-04T06:15:00Z", "2026-04-05T06:15:00Z"),
             ("5/4/26, 20:15:01", "2026-05-04T18:15:01Z", "2026-04-05T18:15:01Z"),
@@ -277,24 +284,24 @@ mod tests {
             ("5/4/2026 12:00 am", "2026-05-03T22:00:00Z", "2026-04-04T22:00:00Z"),
             ("5/4/2026 12:00PM UTC", "2026-05-04T12:00:00Z", "2026-04-05T12:00:00Z"),
             ("05-04-2026 08:15 +0200", "2026-05-04T06:15:00Z", "2026-04-05T06:15:00Z"),
-            // Only one of the two is a day.
-            ("05/13/2026 08:15", "2026-05-13T06:15:00Z", "no time"),
+            // Valid in only one order.
+            ("05/13/2026 08:15", "2026-05-13T06:15:00Z", "invalid"),
         ] {
-            check(text, "which order");
+            check(text, "ambiguous");
             check_ordered(text, Some(DateOrderArg::Mdy), mdy);
             check_ordered(text, Some(DateOrderArg::Dmy), dmy);
         }
     }
 
     #[test]
-    fn a_date_that_is_the_same_in_both_orders_needs_none() {
+    fn a_date_that_is_the_same_in_both_orders_needs_no_order() {
         check("05/05/2026 8:15 AM", "2026-05-05T06:15:00Z");
-        check("31/31/2026", "no time");
-        check("99/99/0001", "no time");
+        check("31/31/2026", "invalid");
+        check("99/99/0001", "invalid");
     }
 
     #[test]
-    fn what_is_no_time_is_none() {
+    fn invalid_times_are_errors() {
         for text in [
             "yesterday",
             "2026-13-01 08:15",
@@ -319,9 +326,9 @@ mod tests {
             "Z",
             "+",
         ] {
-            check(text, "no time");
+            check(text, "invalid");
         }
-        check(&"2".repeat(1_000), "no time");
+        check(&"2".repeat(1_000), "invalid");
         check("2026-05-04 08:15:60", "2026-05-04T06:15:59Z");
     }
 }

@@ -14,8 +14,8 @@ use crate::phones::backup_status::BackupStatus;
 use super::columns::Columns;
 use super::inventory::FleetDevice;
 use crate::cli::csv;
-use crate::cli::phrases::shown;
-use crate::cli::terminal::{Cell, Ink, Page};
+use crate::cli::phrases::printable;
+use crate::cli::terminal::{Cell, Style, Terminal};
 
 /// Longer lists are easier to read as CSV.
 const MAX_LINES: usize = 50;
@@ -26,18 +26,18 @@ const CSV_HEAD: [&str; 6] = ["device", "standing", "last_backup_at", "backup_ena
 #[derive(Clone, Debug)]
 pub struct ReportRow {
     pub device: FleetDevice,
-    pub standing: BackupStatus,
-    /// Of "unknown" and "skipped".
+    pub status: BackupStatus,
+    /// Present for `Unknown` and `Skipped`.
     pub reason: Option<String>,
 }
 
 impl ReportRow {
-    fn last(&self) -> Option<Timestamp> {
-        self.device.last.as_ref().ok().copied().flatten()
+    fn last_backup(&self) -> Option<Timestamp> {
+        self.device.last_backup.as_ref().ok().copied().flatten()
     }
 
-    fn enabled(&self) -> Option<bool> {
-        self.device.enabled.as_ref().ok().copied().flatten()
+    fn backup_enabled(&self) -> Option<bool> {
+        self.device.backup_enabled.as_ref().ok().copied().flatten()
     }
 }
 
@@ -55,65 +55,64 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn text(&self, page: &Page) -> String {
-        let mut late: Vec<&ReportRow> =
-            self.rows.iter().filter(|row| row.standing != BackupStatus::UpToDate).collect();
-        late.sort_by_key(|row| (urgency(row.standing), row.last()));
-        let mut text = page.paragraph(0, &self.counted());
-        text.push_str(&page.paragraph(0, &self.beside(page)));
+    pub fn text(&self, terminal: &Terminal) -> String {
+        let mut shown: Vec<&ReportRow> =
+            self.rows.iter().filter(|row| row.status != BackupStatus::UpToDate).collect();
+        shown.sort_by_key(|row| (urgency(row.status), row.last_backup()));
+        let mut text = terminal.paragraph(0, &self.counts_line());
+        text.push_str(&terminal.paragraph(0, &self.record_line(terminal)));
         for remark in &self.columns.remarks {
-            text.push_str(&page.paragraph(0, &shown(remark)));
+            text.push_str(&terminal.paragraph(0, &printable(remark)));
         }
-        if late.is_empty() {
+        if shown.is_empty() {
             return text;
         }
-        let lines: Vec<Vec<Cell>> = late.iter().take(MAX_LINES).map(|row| line(row, page)).collect();
+        let lines: Vec<Vec<Cell>> = shown.iter().take(MAX_LINES).map(|row| line(row, terminal)).collect();
         text.push('\n');
-        text.push_str(&page.table(&["DEVICE", "STATE", "LAST BACKUP"], &lines, 0));
-        let left = late.len().saturating_sub(MAX_LINES);
-        if left > 0 {
-            text.push_str(&page.paragraph(0, &format!("… and {left} more; --format csv lists all")));
+        text.push_str(&terminal.table(&["DEVICE", "STATE", "LAST BACKUP"], &lines, 0));
+        let omitted = shown.len().saturating_sub(MAX_LINES);
+        if omitted > 0 {
+            text.push_str(&terminal.paragraph(0, &format!("… and {omitted} more; --format csv lists all")));
         }
         text
     }
 
     fn counts(&self) -> BTreeMap<BackupStatus, usize> {
-        let mut counts: BTreeMap<BackupStatus, usize> =
-            BackupStatus::ALL.map(|standing| (standing, 0)).into();
+        let mut counts: BTreeMap<BackupStatus, usize> = BackupStatus::ALL.map(|status| (status, 0)).into();
         for row in &self.rows {
-            *counts.entry(row.standing).or_default() += 1;
+            *counts.entry(row.status).or_default() += 1;
         }
         counts
     }
 
-    /// `3 devices: 2 up to date, 1 off`
-    fn counted(&self) -> String {
+    /// Returns for example `3 devices: 2 up to date, 1 off`.
+    fn counts_line(&self) -> String {
         let counts = self.counts().into_iter().filter(|(_, count)| *count > 0);
         let counts: Vec<String> =
-            counts.map(|(standing, count)| format!("{count} {}", words(standing))).collect();
+            counts.map(|(status, count)| format!("{count} {}", label(status))).collect();
         match self.rows.len() {
             0 => "The list has no devices.".to_owned(),
-            1 => format!("1 device: {}", words(self.rows[0].standing)),
+            1 => format!("1 device: {}", label(self.rows[0].status)),
             total => format!("{total} devices: {}", counts.join(", ")),
         }
     }
 
-    fn beside(&self, page: &Page) -> String {
+    fn record_line(&self, terminal: &Terminal) -> String {
         let Some(since) = self.record_since else {
-            return "statusd has not read Apple's status yet, so outages are unknown.".to_owned();
+            return "No successful poll yet, so Apple's outages are unknown.".to_owned();
         };
         let mut services: Vec<String> =
-            self.services.iter().take(MAX_NAMED_SERVICES).map(|name| shown(name)).collect();
+            self.services.iter().take(MAX_NAMED_SERVICES).map(|name| printable(name)).collect();
         if self.services.len() > MAX_NAMED_SERVICES {
             services.push(format!("{} more", self.services.len() - MAX_NAMED_SERVICES));
         }
-        let since = since.to_zoned(page.zone.clone()).strftime("%-d %b %Y").to_string();
+        let since = since.to_zoned(terminal.zone.clone()).strftime("%-d %b %Y").to_string();
         format!("Apple's outages of {}, on record since {since}", services.join(", "))
     }
 
     pub fn json(&self, now: Timestamp) -> String {
         let counts =
-            self.counts().into_iter().map(|(standing, count)| (standing.as_str().to_owned(), json!(count)));
+            self.counts().into_iter().map(|(status, count)| (status.as_str().to_owned(), json!(count)));
         let document = json!({
             "version": VERSION,
             "at": now,
@@ -137,9 +136,9 @@ impl Report {
         for row in &self.rows {
             text.push_str(&csv::record(&[
                 row.device.name.clone(),
-                row.standing.as_str().to_owned(),
-                row.last().map(|last| last.to_string()).unwrap_or_default(),
-                row.enabled().map(|enabled| enabled.to_string()).unwrap_or_default(),
+                row.status.as_str().to_owned(),
+                row.last_backup().map(|last| last.to_string()).unwrap_or_default(),
+                row.backup_enabled().map(|enabled| enabled.to_string()).unwrap_or_default(),
                 row.reason.clone().unwrap_or_default(),
                 row.device.line.to_string(),
             ]));
@@ -151,17 +150,17 @@ impl Report {
 fn device_json(row: &ReportRow) -> Value {
     json!({
         "device": row.device.name,
-        "standing": row.standing.as_str(),
-        "last_backup_at": row.last(),
-        "backup_enabled": row.enabled(),
+        "standing": row.status.as_str(),
+        "last_backup_at": row.last_backup(),
+        "backup_enabled": row.backup_enabled(),
         "reason": row.reason,
         "line": row.device.line,
     })
 }
 
-/// What somebody can do something about comes first; what Apple's end of the outage heals, last.
-fn urgency(standing: BackupStatus) -> u8 {
-    match standing {
+/// Sorts devices that an administrator can fix first, and delays that end with Apple's outage later.
+fn urgency(status: BackupStatus) -> u8 {
+    match status {
         BackupStatus::LateOtherwise => 0,
         BackupStatus::Off => 1,
         BackupStatus::Unknown => 2,
@@ -171,8 +170,8 @@ fn urgency(standing: BackupStatus) -> u8 {
     }
 }
 
-fn words(standing: BackupStatus) -> &'static str {
-    match standing {
+fn label(status: BackupStatus) -> &'static str {
+    match status {
         BackupStatus::UpToDate => "up to date",
         BackupStatus::LateByApple => "late because of Apple",
         BackupStatus::LateOtherwise => "late for another reason",
@@ -182,27 +181,27 @@ fn words(standing: BackupStatus) -> &'static str {
     }
 }
 
-fn line(row: &ReportRow, page: &Page) -> Vec<Cell> {
-    let name = match shown(&row.device.name) {
+fn line(row: &ReportRow, terminal: &Terminal) -> Vec<Cell> {
+    let name = match printable(&row.device.name) {
         name if name.is_empty() => format!("(line {})", row.device.line),
         name => name,
     };
-    let ink = match row.standing {
-        BackupStatus::UpToDate => Ink::Good,
-        BackupStatus::LateByApple => Ink::Planned,
-        BackupStatus::LateOtherwise => Ink::Bad,
-        BackupStatus::Off | BackupStatus::Unknown => Ink::Doubtful,
-        BackupStatus::Skipped => Ink::Faint,
+    let style = match row.status {
+        BackupStatus::UpToDate => Style::Good,
+        BackupStatus::LateByApple => Style::Planned,
+        BackupStatus::LateOtherwise => Style::Bad,
+        BackupStatus::Off | BackupStatus::Unknown => Style::Warning,
+        BackupStatus::Skipped => Style::Dim,
     };
-    let last = row.last().map(|last| {
-        let day = last.to_zoned(page.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
-        if last <= page.now { format!("{day} ({} ago)", lasted(last, page.now)) } else { day }
+    let last = row.last_backup().map(|last| {
+        let day = last.to_zoned(terminal.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
+        if last <= terminal.now { format!("{day} ({} ago)", lasted(last, terminal.now)) } else { day }
     });
-    let seen = last.into_iter().chain(row.reason.as_deref().map(shown));
+    let details = last.into_iter().chain(row.reason.as_deref().map(printable));
     vec![
-        Cell::new(Ink::Strong, name),
-        Cell::new(ink, words(row.standing)),
-        Cell::plain(seen.collect::<Vec<_>>().join("; ")),
+        Cell::new(Style::Bold, name),
+        Cell::new(style, label(row.status)),
+        Cell::plain(details.collect::<Vec<_>>().join("; ")),
     ]
 }
 
@@ -210,24 +209,30 @@ fn line(row: &ReportRow, page: &Page) -> Vec<Cell> {
 mod tests {
     use super::super::columns::NamedColumns;
     use super::*;
+    use crate::cli::documents::check_documented;
     use crate::cli::terminal::tests::UTC;
-    use crate::cli::tests::check_documented;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
     }
 
-    fn page(width: usize) -> Page<'static> {
-        Page { width, color: false, zone: &UTC, now: at("2026-05-08T12:00:00Z") }
+    fn terminal(width: usize) -> Terminal<'static> {
+        Terminal { width, color: false, zone: &UTC, now: at("2026-05-08T12:00:00Z") }
     }
 
-    fn row(line: u64, name: &str, last: &str, standing: BackupStatus) -> ReportRow {
+    fn row(line: u64, name: &str, last: &str, status: BackupStatus) -> ReportRow {
         let last = Ok((!last.is_empty()).then(|| at(last)));
-        let enabled = Ok((standing == BackupStatus::Off).then_some(false));
-        let reason = (standing == BackupStatus::Unknown).then(|| "no backup date".to_owned());
+        let enabled = Ok((status == BackupStatus::Off).then_some(false));
+        let reason = (status == BackupStatus::Unknown).then(|| "no backup date".to_owned());
         ReportRow {
-            device: FleetDevice { line, name: name.to_owned(), other: None, last, enabled },
-            standing,
+            device: FleetDevice {
+                line,
+                name: name.to_owned(),
+                other_kind: None,
+                last_backup: last,
+                backup_enabled: enabled,
+            },
+            status,
             reason,
         }
     }
@@ -269,42 +274,41 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
 (line 6)            unknown                  no backup date
 =HYPERLINK(\"x\")     late because of Apple    1 May 2026 02:00 (7 days 10 h ago)
 ";
-        assert_eq!(report().text(&page(80)), expected);
+        assert_eq!(report().text(&terminal(80)), expected);
     }
 
     #[test]
-    fn a_column_that_may_be_of_other_backups_is_never_used_without_a_remark() {
+    fn a_column_without_icloud_in_its_name_gets_a_remark() {
         let report = Report { columns: columns("Last Backup Date"), ..report() };
-        let words = "\nThe column “Last Backup Date” does not name iCloud; it is read as the last\n\
-                     iCloud backup. If another column is: --backup-column NAME.\n\nDEVICE";
-        let text = report.text(&page(80));
-        assert!(text.contains(words), "{text}");
+        let remark = "\nThe column “Last Backup Date” does not name iCloud; it is used as the last\n\
+                      iCloud backup. To use another column: --backup-column NAME.\n\nDEVICE";
+        let text = report.text(&terminal(80));
+        assert!(text.contains(remark), "{text}");
         let document: Value = serde_json::from_str(&report.json(at("2026-05-08T12:00:00Z"))).expect("JSON");
         assert_eq!(document["columns"]["last_backup"], "Last Backup Date");
         assert_eq!(document["remarks"].as_array().map(Vec::len), Some(1));
     }
 
     #[test]
-    fn what_is_left_out_is_counted() {
+    fn omitted_rows_are_counted() {
         let mut report = report();
         report.rows = (0..120)
             .map(|line| row(line, "x", "2026-05-01T02:00:00Z", BackupStatus::LateOtherwise))
             .collect();
-        let text = report.text(&page(120));
+        let text = report.text(&terminal(120));
         assert!(text.ends_with("… and 70 more; --format csv lists all\n"), "{text}");
         assert_eq!(text.lines().count(), 2 + 1 + 1 + 50 + 1);
         report.rows = vec![row(2, "x", "2026-05-08T02:00:00Z", BackupStatus::UpToDate)];
-        assert!(report.text(&page(80)).starts_with("1 device: up to date\n"));
+        assert!(report.text(&terminal(80)).starts_with("1 device: up to date\n"));
         report.rows.clear();
         report.record_since = None;
-        let expected =
-            "The list has no devices.\nstatusd has not read Apple's status yet, so outages are unknown.\n";
-        assert_eq!(report.text(&page(80)), expected);
+        let expected = "The list has no devices.\nNo successful poll yet, so Apple's outages are unknown.\n";
+        assert_eq!(report.text(&terminal(80)), expected);
         assert_eq!(report.csv(), "device,standing,last_backup_at,backup_enabled,reason,line\r\n");
     }
 
     #[test]
-    fn csv_has_every_device_and_no_formula() {
+    fn csv_has_every_device_and_no_formulas() {
         let expected = "device,standing,last_backup_at,backup_enabled,reason,line\r\n\
             Anna,up_to_date,2026-05-08T02:00:00Z,,,2\r\n\
             \"'=HYPERLINK(\"\"x\"\")\",late_by_apple,2026-05-01T02:00:00Z,,,3\r\n\
@@ -316,7 +320,7 @@ Berta[2J            late for another reason  4 May 2026 02:00 (4 days 10 h ago)
     }
 
     #[test]
-    fn json_is_as_documented() {
+    fn the_json_has_every_device() {
         let document: Value = serde_json::from_str(&report().json(at("2026-05-08T12:00:00Z"))).expect("JSON");
         check_documented("fleet", &document);
         assert_eq!(document["devices"].as_array().map(Vec::len), Some(6));

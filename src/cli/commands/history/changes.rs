@@ -11,9 +11,10 @@ use crate::delivery::payload;
 use crate::model::{Change, ChangeKind, EventKind};
 
 use super::Each;
-use crate::cli::phrases::{deed, shown};
-use crate::cli::terminal::{Cell, Ink, Page, Widths};
-use crate::cli::{Failure, csv, printed};
+use crate::cli::context::{CommandError, ignore_closed_pipe};
+use crate::cli::csv;
+use crate::cli::phrases::{printable, summary};
+use crate::cli::terminal::{Cell, Style, Terminal, Widths};
 
 pub const CSV_HEAD: [&str; 20] = [
     "at",
@@ -41,75 +42,77 @@ const TABLE_HEAD: [&str; 5] = ["WHEN", "SERVICE", "WHAT", "LASTED", "POSTED LATE
 /// The column that is narrowed if the table is too wide.
 const FLEXIBLE: usize = 1;
 
-pub fn json(change: &Change, page: &Page) -> Value {
-    payload::change(change, &RenderContext { now: page.now, zone: page.zone, is_drill: false })
+pub fn json(change: &Change, terminal: &Terminal) -> Value {
+    payload::change(change, &RenderContext { now: terminal.now, zone: terminal.zone, is_drill: false })
 }
 
-/// Reads twice: how wide the columns are, only all rows together say.
-pub fn table(each: Each<Change>, page: &Page, out: &mut impl Write) -> Result<(), Failure> {
+/// Writes the table. Reads the changes twice, because column widths depend on all rows.
+pub fn table(each: Each<Change>, terminal: &Terminal, out: &mut impl Write) -> Result<(), CommandError> {
     let mut widths = Widths::new(&TABLE_HEAD);
     let mut count = 0;
     each(&mut |change| {
-        widths.add(&row(change, page));
+        widths.add(&row(change, terminal));
         count += 1;
         Ok(())
     })?;
     if count == 0 {
-        return printed(writeln!(out, "No changes in this time."));
+        return ignore_closed_pipe(writeln!(out, "No changes in this period."));
     }
-    let widths = widths.fitted(FLEXIBLE, page);
-    printed(out.write_all(page.head(&TABLE_HEAD, &widths).as_bytes()))?;
-    each(&mut |change| out.write_all(page.row(&row(change, page), &widths).as_bytes()))
+    let widths = widths.fitted(FLEXIBLE, terminal);
+    ignore_closed_pipe(out.write_all(terminal.head(&TABLE_HEAD, &widths).as_bytes()))?;
+    each(&mut |change| out.write_all(terminal.row(&row(change, terminal), &widths).as_bytes()))
 }
 
-fn row(change: &Change, page: &Page) -> Vec<Cell> {
-    let local = change.at.to_zoned(page.zone.clone());
-    let this_year = local.year() == page.now.to_zoned(page.zone.clone()).year();
+fn row(change: &Change, terminal: &Terminal) -> Vec<Cell> {
+    let local = change.at.to_zoned(terminal.zone.clone());
+    let this_year = local.year() == terminal.now.to_zoned(terminal.zone.clone()).year();
     let format = if this_year { "%a %e %b %H:%M" } else { "%e %b %Y %H:%M" };
     let service = match change.service.as_str() {
         "" if change.kind.is_about_a_phone() => "(iPhone)".to_owned(),
         "" => "(statusd)".to_owned(),
-        service => shown(service),
+        service => printable(service),
     };
     let span = |seconds: Option<i64>| {
         let from = Timestamp::UNIX_EPOCH;
         let to = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         to.map_or(String::new(), |to| lasted(from, to))
     };
-    let zone = if is_repeated(change.at, page.zone) { " %Z" } else { "" };
+    let zone = if is_repeated(change.at, terminal.zone) { " %Z" } else { "" };
     vec![
         Cell::plain(local.strftime(&format!("{format}{zone}")).to_string()),
-        Cell::new(Ink::Strong, service),
-        Cell::new(ink(change), deed(change)),
+        Cell::new(Style::Bold, service),
+        Cell::new(style(change), summary(change)),
         Cell::plain(span(lasted_s(change))),
         Cell::plain(span(posted_late_s(change))),
     ]
 }
 
-fn ink(change: &Change) -> Ink {
+fn style(change: &Change) -> Style {
     match change.kind {
         ChangeKind::Began
         | ChangeKind::Reopened
         | ChangeKind::Worsened
         | ChangeKind::Eased
         | ChangeKind::Missed => match change.outage_kind {
-            Some(EventKind::Outage) => Ink::Bad,
-            _ => Ink::Doubtful,
+            Some(EventKind::Outage) => Style::Bad,
+            _ => Style::Warning,
         },
-        ChangeKind::Ended | ChangeKind::Over | ChangeKind::Readable | ChangeKind::ListedAgain => Ink::Good,
-        ChangeKind::Planned | ChangeKind::Moved | ChangeKind::Cancelled | ChangeKind::Started => Ink::Planned,
+        ChangeKind::Ended | ChangeKind::Over | ChangeKind::Readable | ChangeKind::ListedAgain => Style::Good,
+        ChangeKind::Planned | ChangeKind::Moved | ChangeKind::Cancelled | ChangeKind::Started => {
+            Style::Planned
+        }
         ChangeKind::Withdrawn
         | ChangeKind::Unlisted
         | ChangeKind::Unreadable
         | ChangeKind::HistoryLost
         | ChangeKind::BackupLate
-        | ChangeKind::BackupOff => Ink::Doubtful,
+        | ChangeKind::BackupOff => Style::Warning,
         ChangeKind::Revised
         | ChangeKind::Corrected
         | ChangeKind::Noted
         | ChangeKind::Reminder
         | ChangeKind::Liveness
-        | ChangeKind::Test => Ink::Faint,
+        | ChangeKind::Test => Style::Dim,
     }
 }
 
@@ -139,12 +142,13 @@ fn posted_late_s(change: &Change) -> Option<i64> {
 pub fn csv_record(change: &Change) -> String {
     let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
     let number = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
-    let kind = |kind: &Option<EventKind>| kind.as_ref().map(|kind| shown(kind.as_str())).unwrap_or_default();
+    let kind =
+        |kind: &Option<EventKind>| kind.as_ref().map(|kind| printable(kind.as_str())).unwrap_or_default();
     csv::record(&[
         change.at.to_string(),
         change.kind.as_str().to_owned(),
-        shown(&change.service),
-        change.message_id.as_deref().map(shown).unwrap_or_default(),
+        printable(&change.service),
+        change.message_id.as_deref().map(printable).unwrap_or_default(),
         number(change.occurrence.map(i64::from)),
         kind(&change.outage_kind),
         kind(&change.was_kind),
@@ -153,8 +157,8 @@ pub fn csv_record(change: &Change) -> String {
         number(lasted_s(change)),
         change.seen_at.to_string(),
         number(posted_late_s(change)),
-        change.users_affected.as_deref().map(shown).unwrap_or_default(),
-        shown(&change.message),
+        change.users_affected.as_deref().map(printable).unwrap_or_default(),
+        printable(&change.message),
         change.near.join("; "),
         time(change.phone.map(|phone| phone.at)),
         time(change.phone.map(|phone| phone.read_at)),
@@ -176,8 +180,8 @@ pub mod tests {
         text.parse().expect("a time")
     }
 
-    fn page(zone: &TimeZone) -> Page<'_> {
-        Page { width: 80, color: false, zone, now: at("2026-05-05T12:00:00Z") }
+    fn terminal(zone: &TimeZone) -> Terminal<'_> {
+        Terminal { width: 80, color: false, zone, now: at("2026-05-05T12:00:00Z") }
     }
 
     fn change(
@@ -227,27 +231,27 @@ pub mod tests {
     }
 
     #[test]
-    fn a_table_in_eighty_columns_cuts_no_name() {
+    fn a_table_fits_80_columns_without_truncated_names() {
         let expected = "\
 WHEN               SERVICE          WHAT                 LASTED      POSTED LATE
 31 Dec 2025 09:00  iCloud Web Apps  outage, posted late  1 h 30 min  3 h
                    (iCloud.com)
 Mon  4 May 07:46   iCloud Backup    outage began                     1 h 31 min
 Mon  4 May 10:05   iCloud Backup    fixed                3 h 49 min
-Tue  5 May 01:00   (statusd)        feed not readable
+Tue  5 May 01:00   (statusd)        feed unreadable
 ";
         let drawn = table_of(&changes());
         assert_eq!(drawn, expected);
         assert!(drawn.lines().all(|line| crate::cli::terminal::width(line) <= 80));
-        assert_eq!(table_of(&[]), "No changes in this time.\n");
+        assert_eq!(table_of(&[]), "No changes in this period.\n");
     }
 
     fn table_of(changes: &[Change]) -> String {
-        written(changes, |each, out| table(each, &page(&TimeZone::UTC), out))
+        written(changes, |each, out| table(each, &terminal(&TimeZone::UTC), out))
     }
 
     #[test]
-    fn csv_has_a_head_and_no_formulas() {
+    fn csv_records_contain_no_formulas() {
         let text = csv_record(&changes()[1]);
         let expected = "2026-05-04T07:46:00Z,began,iCloud Backup,100,1,Outage,,2026-05-04T06:15:00Z,,,\
                         2026-05-04T07:46:00Z,5460,,\"'=Users, \"\"some\"\"\",,,,,consumer/en_US,\

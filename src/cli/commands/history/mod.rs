@@ -14,6 +14,7 @@ use jiff::civil::{Date, DateTime};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::exit_code::WRONG_USAGE;
 use crate::model::{Beliefs, Change, Listed, Service, ServiceKey};
 use crate::schedule::duration;
 use crate::status_socket;
@@ -23,58 +24,63 @@ use crate::tracking::is_for;
 use crate::tracking::watchlist::Watchlist;
 
 use super::config::zone_line;
-use crate::cli::args::{History, HistoryFormat};
-use crate::cli::phrases::shown;
-use crate::cli::state::located;
-use crate::cli::terminal::{Ink, Page};
-use crate::cli::timeline::{Days, Timeline, up_to_date};
-use crate::cli::{Failure, Invocation, Output, WRONG_USAGE, csv, printed, store, unknown_service, wait};
+use crate::cli::args::{HistoryArgs, HistoryFormat};
+use crate::cli::context::{
+    CommandError, Invocation, Output, block_on, ignore_closed_pipe, open_store, unknown_service,
+};
+use crate::cli::csv;
+use crate::cli::phrases::printable;
+use crate::cli::state::config_with_state;
+use crate::cli::terminal::{Style, Terminal};
+use crate::cli::timeline::{Days, Timeline, extend_to_now};
 
-/// More rows than this say less than a table.
+/// A timeline with more rows is less readable than the table below it.
 const MAX_ROWS: usize = 20;
 const INDENT: usize = 2;
 
-/// What the command reads, and of which services.
-struct Past<'a> {
+/// The history to print: the database, and the selection of services and times.
+struct HistoryReader<'a> {
     store: Store,
     config: Config,
     beliefs: Beliefs,
     spans: Vec<Span>,
-    history: &'a History,
+    history: &'a HistoryArgs,
     watch: Watchlist,
     filter: ChangeFilter,
     days: Days,
 }
 
-/// Gives each item to a function, oldest first, until that fails.
-type Each<'a, T> = &'a dyn Fn(&mut dyn FnMut(&T) -> io::Result<()>) -> Result<(), Failure>;
+/// Passes each item to a function, oldest first, until the function fails.
+type Each<'a, T> = &'a dyn Fn(&mut dyn FnMut(&T) -> io::Result<()>) -> Result<(), CommandError>;
 
-pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = located(invocation)?;
+pub fn run(history: &HistoryArgs, invocation: &Invocation) -> Result<Output, CommandError> {
+    let config = config_with_state(invocation)?;
     let zone = config.time_zone.clone();
-    let page = invocation.page(&zone);
-    let past = Past::read(history, config, &page)?;
+    let terminal = invocation.terminal(&zone);
+    let reader = HistoryReader::read(history, config, &terminal)?;
     if !history.services.is_empty() {
-        past.refuse_unknown()?;
+        reader.refuse_unknown()?;
     }
     let outages =
-        |take: &mut dyn FnMut(&StoredOutage) -> io::Result<()>| past.each_outage(&past.filter, take);
-    let changes = |take: &mut dyn FnMut(&Change) -> io::Result<()>| past.each_change(&past.filter, take);
+        |take: &mut dyn FnMut(&StoredOutage) -> io::Result<()>| reader.each_outage(&reader.filter, take);
+    let changes = |take: &mut dyn FnMut(&Change) -> io::Result<()>| reader.each_change(&reader.filter, take);
     let mut out = io::BufWriter::new(io::stdout().lock());
     let format = if history.json { HistoryFormat::Json } else { history.format };
     match (format, history.changes) {
-        (HistoryFormat::Table, is_of_changes) => {
-            printed(writeln!(out, "{}", past.timeline(&page)?))?;
-            if is_of_changes {
-                changes::table(&changes, &page, &mut out)?;
+        (HistoryFormat::Table, by_change) => {
+            ignore_closed_pipe(writeln!(out, "{}", reader.timeline(&terminal)?))?;
+            if by_change {
+                changes::table(&changes, &terminal, &mut out)?;
             } else {
-                outages::table(&outages, &page, &mut out)?;
-                printed(out.write_all(past.other_changes(&page)?.as_bytes()))?;
+                outages::table(&outages, &terminal, &mut out)?;
+                ignore_closed_pipe(out.write_all(reader.other_changes(&terminal)?.as_bytes()))?;
             }
-            let zone = page.paint(Ink::Faint, &zone_line(&past.config, &page));
-            printed(writeln!(out, "{zone}"))?;
+            let zone = terminal.paint(Style::Dim, &zone_line(&reader.config, &terminal));
+            ignore_closed_pipe(writeln!(out, "{zone}"))?;
         }
-        (HistoryFormat::Json, true) => json_array(&changes, |change| changes::json(change, &page), &mut out)?,
+        (HistoryFormat::Json, true) => {
+            json_array(&changes, |change| changes::json(change, &terminal), &mut out)?
+        }
         (HistoryFormat::Json, false) => json_array(&outages, outages::json, &mut out)?,
         (HistoryFormat::Csv, true) => {
             csv_table(&changes, &changes::CSV_HEAD, changes::csv_record, &mut out)?;
@@ -83,18 +89,22 @@ pub fn run(history: &History, invocation: &Invocation) -> Result<Output, Failure
             csv_table(&outages, &outages::CSV_HEAD, outages::csv_record, &mut out)?;
         }
     }
-    printed(out.flush())?;
+    ignore_closed_pipe(out.flush())?;
     Ok(Output::done(String::new()))
 }
 
-/// As `serde_json` writes an array, an element at a time.
-fn json_array<T>(each: Each<T>, element: impl Fn(&T) -> Value, out: &mut impl Write) -> Result<(), Failure> {
+/// Writes a JSON array like `serde_json` does, but one element at a time.
+fn json_array<T>(
+    each: Each<T>,
+    element: impl Fn(&T) -> Value,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
     let mut before = "[";
     each(&mut |item| {
         let element = format!("{:#}", element(item)).replace('\n', "\n  ");
         write!(out, "{}\n  {element}", std::mem::replace(&mut before, ","))
     })?;
-    printed(if before == "[" { writeln!(out, "[]") } else { writeln!(out, "\n]") })
+    ignore_closed_pipe(if before == "[" { writeln!(out, "[]") } else { writeln!(out, "\n]") })
 }
 
 fn csv_table<T>(
@@ -102,15 +112,15 @@ fn csv_table<T>(
     head: &[&str],
     record: impl Fn(&T) -> String,
     out: &mut impl Write,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
-    printed(out.write_all(csv::record(&head).as_bytes()))?;
+    ignore_closed_pipe(out.write_all(csv::record(&head).as_bytes()))?;
     each(&mut |item| out.write_all(record(item).as_bytes()))
 }
 
 /// The error that stopped the output.
 enum Stopped {
-    Print(io::Error),
+    Write(io::Error),
     Read(rusqlite::Error),
 }
 
@@ -121,55 +131,61 @@ impl From<rusqlite::Error> for Stopped {
 }
 
 impl Stopped {
-    fn ended(self) -> Result<(), Failure> {
+    fn into_result(self) -> Result<(), CommandError> {
         match self {
-            Stopped::Print(error) => printed(Err(error)),
+            Stopped::Write(error) => ignore_closed_pipe(Err(error)),
             Stopped::Read(error) => Err(error.into()),
         }
     }
 }
 
-impl<'a> Past<'a> {
-    fn read(history: &'a History, config: Config, page: &Page) -> Result<Past<'a>, Failure> {
-        let filter = filter(history, page)?;
-        let days = Days::new(filter.since, filter.until, page);
-        let store = store(&config, false)?;
-        let (beliefs, spans) = wait(async {
-            let spans = store.coverage(&config.feed, days.start(page)).await?;
+impl<'a> HistoryReader<'a> {
+    fn read(
+        history: &'a HistoryArgs,
+        config: Config,
+        terminal: &Terminal,
+    ) -> Result<HistoryReader<'a>, CommandError> {
+        let filter = filter(history, terminal)?;
+        let days = Days::new(filter.since, filter.until, terminal);
+        let store = open_store(&config, false)?;
+        let (beliefs, spans) = block_on(async {
+            let spans = store.coverage(&config.feed, days.start(terminal)).await?;
             Ok::<_, rusqlite::Error>((store.beliefs(&config.feed).await?, spans))
         })??;
         let is_running = status_socket::ask(&config.state_directory).is_some();
         let watch =
             Watchlist::new(if history.services.is_empty() { &config.watch } else { &history.services });
-        let spans = up_to_date(spans, is_running, page.now);
-        Ok(Past { store, config, beliefs, spans, history, watch, filter, days })
+        let spans = extend_to_now(spans, is_running, terminal.now);
+        Ok(HistoryReader { store, config, beliefs, spans, history, watch, filter, days })
     }
 
     fn each_change(
         &self,
         filter: &ChangeFilter,
         take: &mut dyn FnMut(&Change) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let take = |stored: StoredChange| match stored.change {
-            change if is_wanted(&change, self.history, &self.watch) => take(&change).map_err(Stopped::Print),
+            change if is_selected(&change, self.history, &self.watch) => {
+                take(&change).map_err(Stopped::Write)
+            }
             _ => Ok(()),
         };
-        wait(self.store.each_change(filter, take))?.or_else(Stopped::ended)
+        block_on(self.store.each_change(filter, take))?.or_else(Stopped::into_result)
     }
 
     fn each_outage(
         &self,
         filter: &ChangeFilter,
         take: &mut dyn FnMut(&StoredOutage) -> io::Result<()>,
-    ) -> Result<(), Failure> {
-        let is_every = self.history.all && self.history.services.is_empty();
-        let take = |stored: StoredOutage| match is_every
+    ) -> Result<(), CommandError> {
+        let is_unfiltered = self.history.all && self.history.services.is_empty();
+        let take = |stored: StoredOutage| match is_unfiltered
             || self.watch.matches(&ServiceKey::new(&stored.outage.service))
         {
-            true => take(&stored).map_err(Stopped::Print),
+            true => take(&stored).map_err(Stopped::Write),
             false => Ok(()),
         };
-        wait(self.store.each_outage(filter, take))?.or_else(Stopped::ended)
+        block_on(self.store.each_outage(filter, take))?.or_else(Stopped::into_result)
     }
 
     /// Returns the services that Apple lists or has listed.
@@ -178,9 +194,9 @@ impl<'a> Past<'a> {
         services.filter(|(_, service)| !matches!(service.listed, Listed::Never { .. }))
     }
 
-    /// A slip of the finger must not read as "nothing ever happened".
-    fn refuse_unknown(&self) -> Result<(), Failure> {
-        let known = wait(self.store.service_keys())??;
+    /// Rejects unknown services, because a misspelt name must not read as "no outages".
+    fn refuse_unknown(&self) -> Result<(), CommandError> {
+        let known = block_on(self.store.service_keys())??;
         for text in &self.history.services {
             let watch = Watchlist::new(&[text]);
             if self.beliefs.services.keys().chain(&known).any(|key| watch.matches(key)) {
@@ -191,94 +207,99 @@ impl<'a> Past<'a> {
         Ok(())
     }
 
-    /// A line about changes that are no part of the table of outages; nothing where there are none.
-    fn other_changes(&self, page: &Page) -> Result<String, Failure> {
+    /// Returns a line about changes that the table of outages omits; empty if there are none.
+    fn other_changes(&self, terminal: &Terminal) -> Result<String, CommandError> {
         let filter = ChangeFilter { without_outage: true, ..self.filter.clone() };
         let mut count = 0;
         self.each_change(&filter, &mut |_| {
             count += 1;
             Ok(())
         })?;
-        let words = match count {
+        let summary = match count {
             0 => return Ok(String::new()),
             1 => "1 change is not about an outage".to_owned(),
             _ => format!("{} are not about an outage", counted(count, "change")),
         };
-        Ok(page.paragraph(0, &format!("{words}; `statusd history --changes` lists every change.")))
+        Ok(terminal.paragraph(0, &format!("{summary}; `statusd history --changes` lists every change.")))
     }
 
-    /// The services that had an outage in the days of the timeline.
-    fn troubled(&self, window: &ChangeFilter) -> Result<BTreeSet<ServiceKey>, Failure> {
-        let mut troubled = BTreeSet::new();
+    /// Returns the services with an outage in the days of the timeline.
+    fn affected(&self, window: &ChangeFilter) -> Result<BTreeSet<ServiceKey>, CommandError> {
+        let mut affected = BTreeSet::new();
         self.each_outage(window, &mut |stored| {
             if stored.feed == self.config.feed {
-                troubled.insert(ServiceKey::new(&stored.outage.service));
+                affected.insert(ServiceKey::new(&stored.outage.service));
             }
             Ok(())
         })?;
-        Ok(troubled)
+        Ok(affected)
     }
 
-    /// Names stand there whatever happened; of what a glob finds only what had something.
-    fn timeline(&self, page: &Page) -> Result<String, Failure> {
+    /// Returns the timeline: a row for each watched name, and for services matching a glob only if they
+    /// had an outage.
+    fn timeline(&self, terminal: &Terminal) -> Result<String, CommandError> {
         let window = ChangeFilter {
-            since: Some(self.days.start(page)),
-            until: Some(self.days.end(page)),
+            since: Some(self.days.start(terminal)),
+            until: Some(self.days.end(terminal)),
             without_outage: false,
         };
-        // Names stand there in any case.
-        let troubled = match self.watch.patterns().iter().any(|pattern| pattern.is_glob()) {
-            true => self.troubled(&window)?,
+        // Read only for globs.
+        let affected = match self.watch.patterns().iter().any(|pattern| pattern.is_glob()) {
+            true => self.affected(&window)?,
             false => BTreeSet::new(),
         };
         let mut services: Vec<(&ServiceKey, &Service)> = Vec::new();
         let mut notes = String::new();
-        let mut found: BTreeSet<&ServiceKey> = BTreeSet::new();
+        let mut seen: BTreeSet<&ServiceKey> = BTreeSet::new();
         let mut quiet = 0;
         for pattern in self.watch.patterns() {
             let matching: Vec<_> = self.listed().filter(|(key, _)| pattern.matches(key)).collect();
             if matching.is_empty() {
-                let note =
-                    format!("{}: not in Apple's list; `statusd services` shows it", shown(&pattern.text));
-                notes.push_str(&page.paragraph(INDENT, &note));
+                let note = match self.beliefs.services.is_empty() {
+                    true => "no successful poll yet",
+                    false => "not in Apple's list; see `statusd services`",
+                };
+                let line = format!("{}: {note}", printable(&pattern.text));
+                notes.push_str(&terminal.paragraph(INDENT, &line));
             }
-            for (key, service) in matching.into_iter().filter(|(key, _)| found.insert(key)) {
-                if pattern.is_glob() && !troubled.contains(key) {
+            for (key, service) in matching.into_iter().filter(|(key, _)| seen.insert(key)) {
+                if pattern.is_glob() && !affected.contains(key) {
                     quiet += 1;
                 } else {
                     services.push((key, service));
                 }
             }
         }
-        let left_out = services.len().saturating_sub(MAX_ROWS);
+        let omitted = services.len().saturating_sub(MAX_ROWS);
         services.truncate(MAX_ROWS);
-        if left_out > 0 {
-            let note = format!("{left_out} more had outages; name them with --service");
-            notes.push_str(&page.paragraph(INDENT, &note));
+        if omitted > 0 {
+            let note = format!("{} had outages; to show them, use --service", more_services(omitted));
+            notes.push_str(&terminal.paragraph(INDENT, &note));
         }
         if quiet > 0 {
-            notes.push_str(&page.paragraph(INDENT, &format!("{quiet} more had no outages in this time")));
+            let note = format!("{} had no outage in this period", more_services(quiet));
+            notes.push_str(&terminal.paragraph(INDENT, &note));
         }
-        Ok(format!("{}{notes}", self.drawn(&services, &window, page)?))
+        Ok(format!("{}{notes}", self.rows(&services, &window, terminal)?))
     }
 
-    fn drawn(
+    fn rows(
         &self,
         services: &[(&ServiceKey, &Service)],
         window: &ChangeFilter,
-        page: &Page,
-    ) -> Result<String, Failure> {
+        terminal: &Terminal,
+    ) -> Result<String, CommandError> {
         if services.is_empty() {
             return Ok(String::new());
         }
-        let named = services.iter().map(|(_, service)| {
+        let labels = services.iter().map(|(_, service)| {
             let unlisted_since = match service.listed {
                 Listed::No { since } => Some(since),
                 Listed::Yes | Listed::Missing(_) | Listed::Never { .. } => None,
             };
             (service.name.as_str(), unlisted_since)
         });
-        let mut timeline = Timeline::new(self.days, named, page);
+        let mut timeline = Timeline::new(self.days, labels, terminal);
         let rows: BTreeMap<&ServiceKey, usize> =
             services.iter().enumerate().map(|(row, (key, _))| (*key, row)).collect();
         self.each_outage(window, &mut |stored| {
@@ -292,7 +313,11 @@ impl<'a> Past<'a> {
     }
 }
 
-fn is_wanted(change: &Change, history: &History, watch: &Watchlist) -> bool {
+fn more_services(count: usize) -> String {
+    counted(count, "more service")
+}
+
+fn is_selected(change: &Change, history: &HistoryArgs, watch: &Watchlist) -> bool {
     match (history.all, history.services.is_empty()) {
         (true, true) => true,
         (true, false) => watch.matches(&ServiceKey::new(&change.service)),
@@ -301,9 +326,10 @@ fn is_wanted(change: &Change, history: &History, watch: &Watchlist) -> bool {
     }
 }
 
-fn filter(history: &History, page: &Page) -> Result<ChangeFilter, Failure> {
+fn filter(history: &HistoryArgs, terminal: &Terminal) -> Result<ChangeFilter, CommandError> {
     let time = |flag: &str, text: &Option<String>| {
-        text.as_deref().map(|text| moment(text, page).ok_or_else(|| wrong_time(flag, text))).transpose()
+        let parse = |text| parse_time(text, terminal).ok_or_else(|| invalid_time(flag, text));
+        text.as_deref().map(parse).transpose()
     };
     let filter = ChangeFilter {
         since: time("--since", &history.since)?,
@@ -312,31 +338,31 @@ fn filter(history: &History, page: &Page) -> Result<ChangeFilter, Failure> {
     };
     match (filter.since, filter.until) {
         (Some(since), Some(until)) if since >= until => {
-            Err(Failure::new(WRONG_USAGE, "--since is not before --until: nothing can lie between them"))
+            Err(CommandError::new(WRONG_USAGE, "--since must be earlier than --until; swap or change them"))
         }
         _ => Ok(filter),
     }
 }
 
-fn wrong_time(flag: &str, text: &str) -> Failure {
-    let how = "expected a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)";
-    Failure::new(WRONG_USAGE, format!("invalid {flag} {text:?}: {how}"))
+fn invalid_time(flag: &str, text: &str) -> CommandError {
+    let expected = "expected a date (2026-05-04), a time (2026-05-04T08:15Z) or an age (30d, 12h)";
+    CommandError::new(WRONG_USAGE, format!("invalid {flag} {text:?}: {expected}"))
 }
 
-/// A date or a time in the reader's zone, a time with its own offset, or an age. In whole seconds,
-/// as the database has them.
-fn moment(text: &str, page: &Page) -> Option<Timestamp> {
+/// Parses a date or time in the local zone, a time with an offset, or an age. Returns whole seconds, as
+/// stored in the database.
+fn parse_time(text: &str, terminal: &Terminal) -> Option<Timestamp> {
     let text = text.trim();
     let time = if let Some(age) = duration(text) {
-        page.now.checked_sub(age).ok()
+        terminal.now.checked_sub(age).ok()
     } else if let Ok(time) = text.parse::<Timestamp>() {
         Some(time)
     } else if text.contains([':']) {
         let local = text.parse::<DateTime>().ok()?;
-        Some(local.to_zoned(page.zone.clone()).ok()?.timestamp())
+        Some(local.to_zoned(terminal.zone.clone()).ok()?.timestamp())
     } else {
         let day = text.parse::<Date>().ok()?;
-        Some(day.to_zoned(page.zone.clone()).ok()?.timestamp())
+        Some(day.to_zoned(terminal.zone.clone()).ok()?.timestamp())
     };
     Timestamp::from_second(time?.as_second()).ok()
 }
@@ -351,17 +377,17 @@ pub mod tests {
         text.parse().expect("a time")
     }
 
-    fn page(zone: &TimeZone) -> Page<'_> {
-        Page { width: 80, color: false, zone, now: at("2026-05-05T12:00:00Z") }
+    fn terminal(zone: &TimeZone) -> Terminal<'_> {
+        Terminal { width: 80, color: false, zone, now: at("2026-05-05T12:00:00Z") }
     }
 
     /// Returns the output for these items.
     pub fn written<T>(
         items: &[T],
-        write: impl FnOnce(Each<T>, &mut Vec<u8>) -> Result<(), Failure>,
+        write: impl FnOnce(Each<T>, &mut Vec<u8>) -> Result<(), CommandError>,
     ) -> String {
         let each = |take: &mut dyn FnMut(&T) -> io::Result<()>| {
-            items.iter().try_for_each(take).map_err(|error| Failure::failed(error.to_string()))
+            items.iter().try_for_each(take).map_err(|error| CommandError::failed(error.to_string()))
         };
         let mut out = Vec::new();
         write(&each, &mut out).expect("written");
@@ -369,7 +395,7 @@ pub mod tests {
     }
 
     #[test]
-    fn an_array_written_piece_by_piece_is_the_whole_one() {
+    fn a_streamed_array_equals_a_whole_one() {
         let object = |number: &u32| serde_json::json!({"number": number, "list": [1, {}], "text": "a\nb"});
         for items in [&[1, 2, 3][..], &[]] {
             let whole: Vec<_> = items.iter().map(object).collect();
@@ -379,7 +405,7 @@ pub mod tests {
     }
 
     #[test]
-    fn times_are_dates_times_or_ages() {
+    fn dates_times_and_ages_are_parsed() {
         let berlin = TimeZone::get("Europe/Berlin").expect("a zone");
         for (text, expected) in [
             ("30d", Some("2026-04-05T12:00:00Z")),
@@ -396,13 +422,13 @@ pub mod tests {
             ("2026-13-01", None),
             ("", None),
         ] {
-            assert_eq!(moment(text, &page(&berlin)), expected.map(at), "{text}");
+            assert_eq!(parse_time(text, &terminal(&berlin)), expected.map(at), "{text}");
         }
     }
 
     #[test]
-    fn the_watch_decides_unless_told_otherwise() {
-        let history = |services: &[&str], all| History {
+    fn flags_override_the_watchlist() {
+        let history = |services: &[&str], all| HistoryArgs {
             services: services.iter().map(|name| (*name).to_owned()).collect(),
             since: None,
             until: None,
@@ -411,7 +437,7 @@ pub mod tests {
             changes: true,
             all,
         };
-        let wanted = |history: &History| {
+        let selected = |history: &HistoryArgs| {
             let watch = if history.services.is_empty() {
                 vec!["icloud b*".to_owned()]
             } else {
@@ -419,11 +445,11 @@ pub mod tests {
             };
             changes::tests::changes()
                 .iter()
-                .filter(|change| is_wanted(change, history, &Watchlist::new(&watch)))
+                .filter(|change| is_selected(change, history, &Watchlist::new(&watch)))
                 .count()
         };
-        assert_eq!(wanted(&history(&[], false)), 3);
-        assert_eq!(wanted(&history(&[], true)), 4);
-        assert_eq!(wanted(&history(&["iCloud Web*"], false)), 1);
+        assert_eq!(selected(&history(&[], false)), 3);
+        assert_eq!(selected(&history(&[], true)), 4);
+        assert_eq!(selected(&history(&["iCloud Web*"], false)), 1);
     }
 }

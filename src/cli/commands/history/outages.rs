@@ -13,9 +13,10 @@ use crate::model::{ChangeKind, EventKind, Outage, OverBy, Phase};
 use crate::store::{Announced, StoredOutage};
 
 use super::Each;
-use crate::cli::phrases::{kind_word, shown};
-use crate::cli::terminal::{Cell, Ink, Page, Widths};
-use crate::cli::{Failure, csv, printed};
+use crate::cli::context::{CommandError, ignore_closed_pipe};
+use crate::cli::csv;
+use crate::cli::phrases::{kind_word, printable};
+use crate::cli::terminal::{Cell, Style, Terminal, Widths};
 
 pub const CSV_HEAD: [&str; 17] = [
     "service",
@@ -38,33 +39,39 @@ pub const CSV_HEAD: [&str; 17] = [
 ];
 
 const HEAD: [&str; 7] = ["BEGAN", "ENDED", "LASTED", "POSTED", "LATE", "ANNOUNCED", "OUTAGE"];
-/// Which columns of the rest give way, in this order, and down to which width: few rows need what is
-/// narrowed first.
-const LEAST: [(usize, usize); 8] = [(5, 21), (3, 9), (4, 9), (1, 9), (2, 10), (0, 12), (5, 16), (0, 11)];
+/// Columns without LATE with their minimum widths, in the order in which they are narrowed. The first
+/// ones are rarely full.
+const MINIMUMS: [(usize, usize); 8] = [(5, 21), (3, 9), (4, 9), (1, 9), (2, 10), (0, 12), (5, 16), (0, 11)];
 const INDENT: usize = 2;
 
-/// Reads twice: how wide the columns are, only all rows together say.
-pub fn table(each: Each<StoredOutage>, page: &Page, out: &mut impl Write) -> Result<(), Failure> {
-    let (mut all, mut most) = (Widths::new(&HEAD), Widths::new(&without_late(HEAD)));
+/// Writes the table. Reads the outages twice, because column widths depend on all rows.
+pub fn table(
+    each: Each<StoredOutage>,
+    terminal: &Terminal,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    let (mut wide, mut narrow) = (Widths::new(&HEAD), Widths::new(&without_late(HEAD)));
     let mut count = 0;
     each(&mut |stored| {
-        let cells = cells(stored, page);
-        all.add(&cells);
-        most.add(&without_late(cells));
+        let cells = cells(stored, terminal);
+        wide.add(&cells);
+        narrow.add(&without_late(cells));
         count += 1;
         Ok(())
     })?;
     if count == 0 {
-        return printed(writeln!(out, "No outages in this time."));
+        return ignore_closed_pipe(writeln!(out, "No outages in this period."));
     }
-    if let Some(widths) = all.narrowed(&[], page) {
-        printed(out.write_all(page.head(&HEAD, &widths).as_bytes()))?;
-        each(&mut |stored| out.write_all(page.row(&cells(stored, page), &widths).as_bytes()))
-    } else if let Some(widths) = most.narrowed(&LEAST, page) {
-        printed(out.write_all(page.head(&without_late(HEAD), &widths).as_bytes()))?;
-        each(&mut |stored| out.write_all(page.row(&without_late(cells(stored, page)), &widths).as_bytes()))
+    if let Some(widths) = wide.narrowed(&[], terminal) {
+        ignore_closed_pipe(out.write_all(terminal.head(&HEAD, &widths).as_bytes()))?;
+        each(&mut |stored| out.write_all(terminal.row(&cells(stored, terminal), &widths).as_bytes()))
+    } else if let Some(widths) = narrow.narrowed(&MINIMUMS, terminal) {
+        ignore_closed_pipe(out.write_all(terminal.head(&without_late(HEAD), &widths).as_bytes()))?;
+        each(&mut |stored| {
+            out.write_all(terminal.row(&without_late(cells(stored, terminal)), &widths).as_bytes())
+        })
     } else {
-        each(&mut |stored| out.write_all(paragraph(stored, page).as_bytes()))
+        each(&mut |stored| out.write_all(paragraph(stored, terminal).as_bytes()))
     }
 }
 
@@ -73,48 +80,48 @@ fn without_late<T>(row: [T; 7]) -> [T; 6] {
     [began, ended, lasted, posted, announced, outage]
 }
 
-fn cells(stored: &StoredOutage, page: &Page) -> [Cell; HEAD.len()] {
+fn cells(stored: &StoredOutage, terminal: &Terminal) -> [Cell; HEAD.len()] {
     let outage = &stored.outage;
-    let at = |time| short(time, outage.start, page);
-    let began = outage.start.map_or("not given".to_owned(), |start| short(start, None, page));
+    let at = |time| short(time, outage.start, terminal);
+    let began = outage.start.map_or("not given".to_owned(), |start| short(start, None, terminal));
     let late = posted_late_s(stored).and_then(|seconds| Timestamp::from_second(seconds).ok());
-    let (ink, announced) = match stored.announced {
-        Announced::At(time) => (Ink::Plain, at(time)),
-        Announced::Waiting => (Ink::Doubtful, "waiting".to_owned()),
-        Announced::GivenUp => (Ink::Doubtful, "given up".to_owned()),
-        Announced::Never => (Ink::Faint, "no".to_owned()),
+    let (style, announced) = match stored.announced {
+        Announced::At(time) => (Style::Plain, at(time)),
+        Announced::Waiting => (Style::Warning, "pending".to_owned()),
+        Announced::GivenUp => (Style::Warning, "given up".to_owned()),
+        Announced::Never => (Style::Dim, "no".to_owned()),
     };
     [
         Cell::plain(began),
-        ended(outage, page),
-        Cell::plain(length(outage, page)),
-        Cell::plain(format!("{}{}", by(stored), at(outage.first_seen))),
+        ended(outage, terminal),
+        Cell::plain(duration(outage, terminal)),
+        Cell::plain(format!("{}{}", posted_prefix(stored), at(outage.first_seen))),
         Cell::plain(late.map_or(String::new(), |late| lasted(Timestamp::UNIX_EPOCH, late))),
-        Cell::new(ink, announced),
-        Cell::new(Ink::Strong, name(outage)),
+        Cell::new(style, announced),
+        Cell::new(Style::Bold, name(outage)),
     ]
 }
 
-fn ended(outage: &Outage, page: &Page) -> Cell {
-    let end = outage.end.map(|end| short(end, outage.start, page));
+fn ended(outage: &Outage, terminal: &Terminal) -> Cell {
+    let end = outage.end.map(|end| short(end, outage.start, terminal));
     match &outage.phase {
-        Phase::Planned(_) => Cell::new(Ink::Planned, end.unwrap_or("not given".to_owned())),
+        Phase::Planned(_) => Cell::new(Style::Planned, end.unwrap_or("not given".to_owned())),
         Phase::Ongoing(_) => match (end, outage.kind.is_maintenance()) {
-            (Some(end), true) => Cell::new(Ink::Planned, format!("until {end}")),
-            (None, true) => Cell::new(Ink::Planned, "ongoing"),
-            (Some(_) | None, false) if outage.kind == EventKind::Outage => Cell::new(Ink::Bad, "ongoing"),
-            (Some(_) | None, false) => Cell::new(Ink::Doubtful, "ongoing"),
+            (Some(end), true) => Cell::new(Style::Planned, format!("until {end}")),
+            (None, true) => Cell::new(Style::Planned, "ongoing"),
+            (Some(_) | None, false) if outage.kind == EventKind::Outage => Cell::new(Style::Bad, "ongoing"),
+            (Some(_) | None, false) => Cell::new(Style::Warning, "ongoing"),
         },
-        Phase::Over(_) if outage.was_cancelled() => Cell::new(Ink::Planned, "cancelled"),
-        Phase::Over(OverBy::Withdrawal) => Cell::new(Ink::Doubtful, "withdrawn"),
+        Phase::Over(_) if outage.was_cancelled() => Cell::new(Style::Planned, "cancelled"),
+        Phase::Over(OverBy::Withdrawal) => Cell::new(Style::Warning, "withdrawn"),
         Phase::Over(OverBy::Apple) => Cell::plain(end.unwrap_or("not given".to_owned())),
     }
 }
 
-fn length(outage: &Outage, page: &Page) -> String {
+fn duration(outage: &Outage, terminal: &Terminal) -> String {
     match (&outage.phase, outage.start) {
         (Phase::Planned(_), _) => "planned".to_owned(),
-        (Phase::Ongoing(_), Some(start)) if start <= page.now => lasted(start, page.now),
+        (Phase::Ongoing(_), Some(start)) if start <= terminal.now => lasted(start, terminal.now),
         (Phase::Ongoing(_), _) => String::new(),
         (Phase::Over(_), start) => {
             let span = start.zip(lasted_s(outage)).and_then(|(start, seconds)| {
@@ -146,27 +153,27 @@ fn posted_late_s(stored: &StoredOutage) -> Option<i64> {
     is_known.then(|| outage.first_seen.duration_since(start).as_secs())
 }
 
-/// Before the time at which Apple posted it.
-fn by(stored: &StoredOutage) -> &'static str {
+/// Returns "by " if statusd was not polling when Apple posted, so that the time is only an upper bound.
+fn posted_prefix(stored: &StoredOutage) -> &'static str {
     if stored.was_polling { "" } else { "by " }
 }
 
-/// `4 May 06:15`, with the year where it is another, without the date on the day of the start.
-fn short(time: Timestamp, start: Option<Timestamp>, page: &Page) -> String {
-    let local = |time: Timestamp| time.to_zoned(page.zone.clone());
-    let (time_there, base) = (local(time), local(start.unwrap_or(page.now)));
+/// Returns `4 May 06:15`; with the year if it differs, without the date on the day of the start.
+fn short(time: Timestamp, start: Option<Timestamp>, terminal: &Terminal) -> String {
+    let local = |time: Timestamp| time.to_zoned(terminal.zone.clone());
+    let (local_time, base) = (local(time), local(start.unwrap_or(terminal.now)));
     let format = match () {
-        () if start.is_some() && time_there.date() == base.date() => "%H:%M",
-        () if time_there.year() == base.year() => "%-d %b %H:%M",
+        () if start.is_some() && local_time.date() == base.date() => "%H:%M",
+        () if local_time.year() == base.year() => "%-d %b %H:%M",
         () => "%-d %b %Y %H:%M",
     };
-    let zone = if is_repeated(time, page.zone) { " %Z" } else { "" };
-    time_there.strftime(&format!("{format}{zone}")).to_string()
+    let zone = if is_repeated(time, terminal.zone) { " %Z" } else { "" };
+    local_time.strftime(&format!("{format}{zone}")).to_string()
 }
 
 /// Returns for example `iCloud Backup, outage, reopened`.
 fn name(outage: &Outage) -> String {
-    let mut name = format!("{}, {}", shown(&outage.service), kind_word(&outage.kind));
+    let mut name = format!("{}, {}", printable(&outage.service), kind_word(&outage.kind));
     let notes = [
         (ChangeKind::Reopened, ", reopened"),
         (ChangeKind::Missed, ", posted late"),
@@ -180,10 +187,10 @@ fn name(outage: &Outage) -> String {
     name
 }
 
-/// For pages that have no room for columns.
-fn paragraph(stored: &StoredOutage, page: &Page) -> String {
+/// Returns the outage as a paragraph, for terminals too narrow for the table.
+fn paragraph(stored: &StoredOutage, terminal: &Terminal) -> String {
     let outage = &stored.outage;
-    let (now, zone) = (page.now, page.zone);
+    let (now, zone) = (terminal.now, terminal.zone);
     let span = |is_over| span(outage.start, outage.end, is_over, now, zone);
     let time = match &outage.phase {
         Phase::Planned(_) => format!("planned {}", span(false)),
@@ -191,34 +198,34 @@ fn paragraph(stored: &StoredOutage, page: &Page) -> String {
             let end = outage.end.filter(|_| outage.kind.is_maintenance());
             format!("ongoing {}", under_way(outage.start, end, now, zone))
         }
-        Phase::Over(_) if outage.was_cancelled() => format!("cancelled; was planned {}", span(false)),
+        Phase::Over(_) if outage.was_cancelled() => format!("cancelled; planned {}", span(false)),
         Phase::Over(OverBy::Withdrawal) => format!(
             "withdrawn; {}",
             outage.start.map_or("Apple gave no start".to_owned(), |start| {
-                format!("it began {}", when(start, now, zone))
+                format!("began {}", when(start, now, zone))
             })
         ),
         Phase::Over(OverBy::Apple) => span(true),
     };
-    let at = |time| short(time, outage.start, page);
-    let posted = format!("posted {}{}", by(stored), at(outage.first_seen));
+    let at = |time| short(time, outage.start, terminal);
+    let posted = format!("posted {}{}", posted_prefix(stored), at(outage.first_seen));
     let announced = match stored.announced {
         Announced::At(time) => format!("announced {}", at(time)),
-        Announced::Waiting => "the message waits".to_owned(),
-        Announced::GivenUp => "the message was given up".to_owned(),
+        Announced::Waiting => "message pending".to_owned(),
+        Announced::GivenUp => "message given up".to_owned(),
         Announced::Never => "not announced".to_owned(),
     };
-    let name = wrapped_name(outage, page);
+    let name = wrapped_name(outage, terminal);
     format!(
         "{name}{}{}",
-        page.paragraph(INDENT, &time),
-        page.paragraph(INDENT, &format!("{posted}, {announced}"))
+        terminal.paragraph(INDENT, &time),
+        terminal.paragraph(INDENT, &format!("{posted}, {announced}"))
     )
 }
 
-fn wrapped_name(outage: &Outage, page: &Page) -> String {
-    let lines = page.paragraph(0, &name(outage));
-    lines.lines().map(|line| format!("{}\n", page.paint(Ink::Strong, line))).collect()
+fn wrapped_name(outage: &Outage, terminal: &Terminal) -> String {
+    let lines = terminal.paragraph(0, &name(outage));
+    lines.lines().map(|line| format!("{}\n", terminal.paint(Style::Bold, line))).collect()
 }
 
 /// Returns an element of `history --json`.
@@ -275,7 +282,7 @@ pub fn csv_record(stored: &StoredOutage) -> String {
 fn csv_field(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => shown(text),
+        Value::String(text) => printable(text),
         Value::Array(items) => items.iter().map(csv_field).collect::<Vec<_>>().join("; "),
         other => other.to_string(),
     }
@@ -313,11 +320,11 @@ mod tests {
         StoredOutage { feed, outage, was_polling: true, announced: Announced::Never }
     }
 
-    fn told(short: &str, stored: StoredOutage) -> StoredOutage {
+    fn announced_at(short: &str, stored: StoredOutage) -> StoredOutage {
         StoredOutage { announced: Announced::At(at(short).expect("a time")), ..stored }
     }
 
-    fn lives() -> Vec<StoredOutage> {
+    fn outages() -> Vec<StoredOutage> {
         let (planned, ongoing) = (Phase::Planned(None), Phase::Ongoing(None));
         let (over, withdrawn) = (Phase::Over(OverBy::Apple), Phase::Over(OverBy::Withdrawal));
         let (down, work) = (EventKind::Outage, EventKind::Maintenance);
@@ -326,15 +333,18 @@ mod tests {
         let back = ["05-03T23:00", "05-04T01:00", "05-03T23:30"];
         vec![
             StoredOutage { was_polling: false, ..noted },
-            told("05-03T07:46", outage(down.clone(), over.clone(), began, &[ChangeKind::Began])),
-            told("05-04T00:01", outage(down.clone(), over.clone(), back, &[ChangeKind::Reopened])),
+            announced_at("05-03T07:46", outage(down.clone(), over.clone(), began, &[ChangeKind::Began])),
+            announced_at("05-04T00:01", outage(down.clone(), over.clone(), back, &[ChangeKind::Reopened])),
             StoredOutage {
                 announced: Announced::GivenUp,
                 ..outage(down.clone(), withdrawn, ["05-04T02:00", "05-04T05:00", "05-04T03:00"], &[])
             },
             outage(EventKind::Issue, over.clone(), ["-", "-", "05-04T09:00"], &[ChangeKind::Missed]),
-            told("05-05T10:01", outage(down, ongoing.clone(), ["05-05T08:00", "-", "05-05T10:00"], &[])),
-            told(
+            announced_at(
+                "05-05T10:01",
+                outage(down, ongoing.clone(), ["05-05T08:00", "-", "05-05T10:00"], &[]),
+            ),
+            announced_at(
                 "05-04T09:01",
                 outage(
                     work.clone(),
@@ -353,8 +363,8 @@ mod tests {
 
     fn drawn(stored: &[StoredOutage], width: usize, color: bool) -> String {
         let now = at("05-05T12:00").expect("a time");
-        let page = Page { width, color, zone: &TimeZone::UTC, now };
-        written(stored, |each, out| table(each, &page, out))
+        let terminal = Terminal { width, color, zone: &TimeZone::UTC, now };
+        written(stored, |each, out| table(each, &terminal, out))
     }
 
     /// Compares the output and checks that each line fits the width.
@@ -366,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn eighty_columns_have_a_row_for_each_outage() {
+    fn a_table_of_80_columns_has_a_row_for_each_outage() {
         let expected = "\
 BEGAN         ENDED      LASTED      POSTED     ANNOUNCED  OUTAGE
 30 Dec 2025   31 Dec     1 day 2 h   by 1 Jan   no         iCloud Backup, outage
@@ -383,14 +393,14 @@ not given     not given              4 May      no         iCloud Backup, issue,
                                      09:00      09:01      maintenance
 5 May 10:00   until      2 h         10:00      no         iCloud Backup,
               14:00                                        maintenance
-6 May 10:00   14:00      planned     5 May      waiting    iCloud Backup,
+6 May 10:00   14:00      planned     5 May      pending    iCloud Backup,
                                      11:59                 maintenance, moved
 ";
-        check(&lives(), 80, expected);
+        check(&outages(), 80, expected);
     }
 
     #[test]
-    fn a_wide_page_says_how_late_apple_was() {
+    fn a_wide_table_has_the_delay_of_apples_post() {
         let expected = "\
 BEGAN        ENDED        LASTED      POSTED       LATE        ANNOUNCED    OUTAGE
 3 May 06:15  10:04        3 h 49 min  07:45        1 h 30 min  07:46        iCloud Backup, outage
@@ -398,11 +408,11 @@ BEGAN        ENDED        LASTED      POSTED       LATE        ANNOUNCED    OUTA
 4 May 02:00  withdrawn                03:00        1 h         given up     iCloud Backup, outage
 not given    not given                4 May 09:00              no           iCloud Backup, issue, posted late
 ";
-        check(&lives()[1..5], 120, expected);
+        check(&outages()[1..5], 120, expected);
     }
 
     #[test]
-    fn a_narrow_page_has_a_paragraph_for_each_outage() {
+    fn a_narrow_terminal_gets_a_paragraph_for_each_outage() {
         let expected = "\
 iCloud Backup, outage
   from 30 Dec 2025 10:00 to 31 Dec 2025
@@ -418,8 +428,8 @@ iCloud Backup, outage, reopened
   01:00 (2 h)
   posted 23:30, announced 4 May 00:01
 iCloud Backup, outage
-  withdrawn; it began Mon 4 May 02:00
-  posted 03:00, the message was given up
+  withdrawn; began Mon 4 May 02:00
+  posted 03:00, message given up
 iCloud Backup, issue, posted late
   at a time Apple does not give
   posted 4 May 09:00, not announced
@@ -427,8 +437,8 @@ iCloud Backup, outage
   ongoing since 08:00 (4 h)
   posted 10:00, announced 10:01
 iCloud Backup, maintenance
-  cancelled; was planned from 09:00 to
-  11:00 (2 h)
+  cancelled; planned from 09:00 to 11:00
+  (2 h)
   posted 4 May 09:00, announced 4 May
   09:01
 iCloud Backup, maintenance
@@ -438,24 +448,24 @@ iCloud Backup, maintenance
 iCloud Backup, maintenance, moved
   planned from Wed 6 May 10:00 to 14:00
   (4 h)
-  posted 5 May 11:59, the message waits
+  posted 5 May 11:59, message pending
 ";
-        check(&lives(), 40, expected);
-        check(&[], 40, "No outages in this time.\n");
+        check(&outages(), 40, expected);
+        check(&[], 40, "No outages in this period.\n");
     }
 
     #[test]
-    fn colour_is_only_where_it_is_asked_for() {
+    fn colour_is_used_only_if_enabled() {
         for width in [40, 80, 120] {
-            let painted = drawn(&lives(), width, true);
+            let painted = drawn(&outages(), width, true);
             assert!(painted.contains("\u{1b}[1m"), "{painted}");
-            assert!(!drawn(&lives(), width, false).contains('\u{1b}'));
+            assert!(!drawn(&outages(), width, false).contains('\u{1b}'));
         }
     }
 
     #[test]
-    fn csv_has_no_formulas_and_no_length_of_what_did_not_take_place() {
-        let cancelled = &lives()[6];
+    fn csv_has_no_formulas_and_no_duration_of_cancelled_maintenance() {
+        let cancelled = &outages()[6];
         let expected = "iCloud Backup,100,1,Maintenance,cancelled,2026-05-05T09:00:00Z,2026-05-05T11:00:00Z,,\
                         2026-05-04T09:00:00Z,,sent,2026-05-04T09:01:00Z,cancelled,,'=Users,consumer/en_US,\
                         consumer/en_US/icloud%20backup/100/1\r\n";

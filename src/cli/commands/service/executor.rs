@@ -12,145 +12,149 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::cause::{Cause as _, cannot};
-use crate::channel::process::{self, End, Run, Task};
 use crate::config::Environment;
+use crate::process::{Capture, Exit, Finished, Subprocess};
 use crate::service::{
-    Action, Call, CurrentState, Known, OnDisk, Site, manager_version, of_launchctl, of_systemctl,
+    Action, CommandLine, CurrentState, OnDisk, Scope, UnitStatus, parse_launchctl, parse_systemctl,
+    parse_systemd_version,
 };
 use crate::{regular_file, store, text};
 
-use crate::cli::Failure;
+use crate::cli::context::CommandError;
 
-/// A question to the service manager.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-/// A start waits until the daemon is ready, for which systemd gives it 90 s.
-const STEP_WITHIN: Duration = Duration::from_secs(120);
-/// launchd kills what does not end within the plist's `ExitTimeOut`, 10 s.
-const GONE_WITHIN: Duration = Duration::from_secs(20);
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// Far more than a unit has.
+/// Limit for a query to the service manager.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Limit for one step. A start waits until the daemon is ready, for which systemd allows 90 s.
+const STEP_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longer than the plist's `ExitTimeOut` of 10 s, after which launchd kills the daemon.
+const UNLOAD_TIMEOUT: Duration = Duration::from_secs(20);
+const UNLOAD_POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// Far larger than any unit file.
 const FILE_MAX_BYTES: u64 = 64 * 1024;
-const SAID_MAX_CHARS: usize = 400;
-/// Readable for all: the service manager may be somebody else.
+const OUTPUT_MAX_CHARS: usize = 400;
+/// Readable by all, because the service manager may run as another user.
 const FILE_MODE: u32 = 0o644;
-const MAX_KEPT: u32 = 9;
+const MAX_OLD_FILES: u32 = 9;
 
-/// The programs and files of this machine, as one site sees them.
-pub struct Outside<'s> {
-    pub site: &'s Site,
-    /// For the programs, beside what they inherit.
+/// Access to this machine's programs and files for one scope.
+pub struct Executor<'s> {
+    pub scope: &'s Scope,
+    /// Environment variables for the programs, in addition to the inherited ones.
     pub variables: Vec<(String, String)>,
 }
 
-impl<'s> Outside<'s> {
-    pub fn new(site: &'s Site, environment: &Environment) -> Outside<'s> {
-        // Times are read, not shown.
+impl<'s> Executor<'s> {
+    pub fn new(scope: &'s Scope, environment: &Environment) -> Executor<'s> {
+        // `parse_systemctl` expects times in UTC.
         let mut variables = vec![("TZ".to_owned(), "UTC".to_owned())];
         let has_session = environment("XDG_RUNTIME_DIR").is_some_and(|value| !value.is_empty());
-        let directory = site.runtime_directory().filter(|directory| !has_session && directory.is_dir());
+        let directory = scope.runtime_directory().filter(|directory| !has_session && directory.is_dir());
         if let Some(directory) = directory {
             variables.push(("XDG_RUNTIME_DIR".to_owned(), directory.display().to_string()));
         }
-        Outside { site, variables }
+        Executor { scope, variables }
     }
 
-    /// What is there now.
-    pub async fn find(&self) -> Result<CurrentState, Failure> {
-        let file = on_disk(&self.site.file())?;
-        let known = self.known().await?;
-        let lingers = match self.site.linger_inquiry() {
-            // A user who is not logged in is not known, and one without logind has no lingering.
-            Some(call) => self
-                .ran(&call, ANSWER_WITHIN)
+    /// Returns the present state of the file and the service.
+    pub async fn current_state(&self) -> Result<CurrentState, CommandError> {
+        let file = on_disk(&self.scope.file())?;
+        let unit = self.unit_status().await?;
+        let lingers = match self.scope.linger_query() {
+            // The query fails for a user without a session and on systems without logind.
+            Some(command) => self
+                .ran(&command, QUERY_TIMEOUT)
                 .await
                 .is_ok_and(|run| run.lines().iter().any(|line| line.trim() == "Linger=yes")),
             None => false,
         };
-        Ok(CurrentState { file, known, lingers })
+        Ok(CurrentState { file, unit, lingers })
     }
 
-    pub async fn known(&self) -> Result<Known, Failure> {
-        let call = self.site.inquiry();
-        let run = self.ran(&call, ANSWER_WITHIN).await.map_err(Failure::failed)?;
-        let is_done = matches!(run.end, End::Exited(0));
-        match self.site {
-            Site::Person { .. } | Site::Machine => {
-                let known = of_systemctl(&run.lines()).filter(|_| is_done);
-                known.ok_or_else(|| Failure::failed(self.no_answer(&call, &run)))
+    pub async fn unit_status(&self) -> Result<UnitStatus, CommandError> {
+        let command = self.scope.status_query();
+        let run = self.ran(&command, QUERY_TIMEOUT).await.map_err(CommandError::failed)?;
+        let is_done = matches!(run.exit, Exit::Code(0));
+        match self.scope {
+            Scope::User { .. } | Scope::System => {
+                let unit = parse_systemctl(&run.lines()).filter(|_| is_done);
+                unit.ok_or_else(|| CommandError::failed(self.no_answer(&command, &run)))
             }
-            Site::Agent { .. } if is_done => Ok(of_launchctl(&run.lines())),
-            // It does not say what it did not find.
-            Site::Agent { .. } => match run.end {
-                End::Exited(_) => Ok(Known::NOTHING),
-                End::Killed(_) | End::Overran(_) | End::Lost(_) => {
-                    Err(Failure::failed(self.no_answer(&call, &run)))
+            Scope::LaunchAgent { .. } if is_done => Ok(parse_launchctl(&run.lines())),
+            // For an agent that is not loaded, `launchctl print` fails with an undocumented code.
+            Scope::LaunchAgent { .. } => match run.exit {
+                Exit::Code(_) => Ok(UnitStatus::NOT_LOADED),
+                Exit::Signal(_) | Exit::TimedOut(_) | Exit::Unknown(_) => {
+                    Err(CommandError::failed(self.no_answer(&command, &run)))
                 }
             },
         }
     }
 
-    fn no_answer(&self, call: &Call, run: &Run) -> String {
+    fn no_answer(&self, command: &CommandLine, run: &Finished) -> String {
         if run.lines().iter().any(|line| line.contains(NOT_BOOTED)) {
             return NO_SYSTEMD.to_owned();
         }
-        let advice = match self.site {
-            Site::Person { .. } => {
-                "it answers in a session of your own, which su and sudo do not open; \
-                 without systemd start `statusd run` with another process manager"
+        let advice = match self.scope {
+            Scope::User { .. } => {
+                "it responds only in a login session, which su and sudo do not open; \
+                 without systemd, start `statusd run` with another process manager"
             }
-            Site::Machine => "without systemd start `statusd run` with another process manager",
-            Site::Agent { .. } => "try it in a terminal on the desktop",
+            Scope::System => "without systemd, start `statusd run` with another process manager",
+            Scope::LaunchAgent { .. } => "try again in a terminal on the desktop",
         };
-        format!("the service manager does not answer: {}; {advice}", ended(call, run))
+        format!("the service manager does not respond: {}; {advice}", failure_text(command, run))
     }
 
-    /// The version of systemd, if it says one.
-    pub async fn version(&self) -> Option<u32> {
-        let run = self.ran(&self.site.version_inquiry()?, ANSWER_WITHIN).await.ok()?;
-        // The names of what it was built with come behind it and are longer than what is kept.
-        run.lines().iter().find_map(|line| manager_version(std::slice::from_ref(line)))
+    /// Returns the version of systemd, if known.
+    pub async fn systemd_version(&self) -> Option<u32> {
+        let run = self.ran(&self.scope.version_query()?, QUERY_TIMEOUT).await.ok()?;
+        // The first line may be missing, because only the end of the output is kept.
+        run.lines().iter().find_map(|line| parse_systemd_version(std::slice::from_ref(line)))
     }
 
-    /// Carries out one step. The error says what went wrong, for people.
-    pub async fn carry_out(&self, act: &Action) -> Result<(), String> {
+    /// Executes one step. The error is a message for the user.
+    pub async fn execute(&self, action: &Action) -> Result<(), String> {
         let in_file = |path: &Path, error: io::Error| format!("{}: {}", path.display(), error.reason());
-        match act {
-            Action::Run(call) => {
-                let run = self.ran(call, STEP_WITHIN).await?;
-                if matches!(run.end, End::Exited(0)) { Ok(()) } else { Err(ended(call, &run)) }
+        match action {
+            Action::Run(command) => {
+                let run = self.ran(command, STEP_TIMEOUT).await?;
+                if matches!(run.exit, Exit::Code(0)) { Ok(()) } else { Err(failure_text(command, &run)) }
             }
             Action::Write { path, text } => write(path, text).map_err(|error| in_file(path, error)),
             Action::Move { from, to } => rename(from, to).map_err(|error| in_file(from, error)),
             Action::Remove(path) => fs::remove_file(path).map_err(|error| in_file(path, error)),
             Action::RemoveEmpty(path) => match fs::remove_dir(path) {
-                Err(error) if !is_left_alone(&error) => Err(in_file(path, error)),
+                Err(error) if !is_ignored(&error) => Err(in_file(path, error)),
                 Ok(()) | Err(_) => Ok(()),
             },
-            Action::AwaitGone(call) => timeout(GONE_WITHIN, self.gone(call)).await.map_err(|_elapsed| {
-                format!("`{call}` still finds the service after {} s", GONE_WITHIN.as_secs())
-            })?,
-            Action::Forget(directory) => store::purge(directory).map_err(|error| error.to_string()),
+            Action::AwaitUnloaded(command) => {
+                timeout(UNLOAD_TIMEOUT, self.wait_until_unloaded(command)).await.map_err(|_elapsed| {
+                    format!("`{command}` still finds the service after {} s", UNLOAD_TIMEOUT.as_secs())
+                })?
+            }
+            Action::Purge(directory) => store::purge(directory).map_err(|error| error.to_string()),
         }
     }
 
-    async fn gone(&self, call: &Call) -> Result<(), String> {
-        while matches!(self.ran(call, ANSWER_WITHIN).await?.end, End::Exited(0)) {
-            sleep(ASK_AGAIN_AFTER).await;
+    async fn wait_until_unloaded(&self, command: &CommandLine) -> Result<(), String> {
+        while matches!(self.ran(command, QUERY_TIMEOUT).await?.exit, Exit::Code(0)) {
+            sleep(UNLOAD_POLL_INTERVAL).await;
         }
         Ok(())
     }
 
-    async fn ran(&self, call: &Call, within: Duration) -> Result<Run, String> {
-        let task = Task {
-            program: call.program,
-            arguments: &call.arguments,
+    async fn ran(&self, command: &CommandLine, within: Duration) -> Result<Finished, String> {
+        let subprocess = Subprocess {
+            program: command.program,
+            arguments: &command.arguments,
             variables: &self.variables,
             input: b"",
-            within,
+            timeout: within,
+            capture: Capture::Tail,
         };
-        process::run(task).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => missing(call.program),
-            _ => format!("cannot start {}: {}", call.program, error.reason()),
+        subprocess.run().await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => program_missing(command.program),
+            _ => format!("cannot start {}: {}", command.program, error.reason()),
         })
     }
 }
@@ -158,36 +162,36 @@ impl<'s> Outside<'s> {
 /// Printed by `systemctl` if process 1 is not systemd.
 const NOT_BOOTED: &str = "not been booted with systemd";
 const NO_SYSTEMD: &str =
-    "this machine is not run by systemd; start `statusd run` with another process manager";
+    "this machine does not use systemd; start `statusd run` with another process manager";
 
-/// What it means that there is no such program.
-pub fn missing(program: &str) -> String {
-    let whose = match program {
-        "launchctl" => "that of macOS",
-        "tail" => "that every system has",
+/// Returns the message for a program that is not installed.
+fn program_missing(program: &str) -> String {
+    let source = match program {
+        "launchctl" => "part of macOS",
+        "tail" => "part of every system",
         _ => return NO_SYSTEMD.to_owned(),
     };
-    format!(
-        "there is no {program} here, {whose}; without it start `statusd run` with another process manager"
-    )
+    format!("cannot find {program}, {source}; without it, start `statusd run` with another process manager")
 }
 
-/// How a program ended that should have ended well, with what it said about it.
-fn ended(call: &Call, run: &Run) -> String {
-    let end = match &run.end {
-        End::Exited(code) => format!("exited with {code}"),
-        End::Killed(signal) => format!("was killed by signal {signal}"),
-        End::Overran(within) => format!("took more than {} s and was ended", within.as_secs()),
-        End::Lost(error) => format!("ended with an unknown status: {}", error.reason()),
+/// Returns the message for a program that failed, with its output.
+fn failure_text(command: &CommandLine, run: &Finished) -> String {
+    let end = match &run.exit {
+        Exit::Code(code) => format!("exited with {code}"),
+        Exit::Signal(signal) => format!("was killed by signal {signal}"),
+        Exit::TimedOut(within) => format!("timed out after {} s", within.as_secs()),
+        Exit::Unknown(error) => format!("ended with an unknown status: {}", error.reason()),
     };
-    let said = text::plain_line(&run.lines().join(" "), SAID_MAX_CHARS);
-    let said = if said.is_empty() { said } else { format!("; output: {}", said.trim_end_matches('.')) };
-    format!("`{call}` {end}{said}")
+    let output = text::plain_line(&run.lines().join(" "), OUTPUT_MAX_CHARS);
+    let output =
+        if output.is_empty() { output } else { format!("; output: {}", output.trim_end_matches('.')) };
+    format!("`{command}` {end}{output}")
 }
 
-/// What lies where our file would be. A link is nobody's but of whoever made it.
-pub fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
-    let unreadable = |error: io::Error| Failure::failed(cannot(format!("read {}", path.display()), &error));
+/// Classifies the file at `path`. A symbolic link is never ours.
+pub fn on_disk(path: &Path) -> Result<OnDisk, CommandError> {
+    let unreadable =
+        |error: io::Error| CommandError::failed(cannot(format!("read {}", path.display()), &error));
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(OnDisk::Missing),
         Err(error) => return Err(unreadable(error)),
@@ -202,8 +206,8 @@ pub fn on_disk(path: &Path) -> Result<OnDisk, Failure> {
     Ok(String::from_utf8(bytes).map_or(OnDisk::Foreign, OnDisk::of))
 }
 
-/// A free name beside it: `statusd.service.old`, `….old-2` and so on.
-pub fn free_name(path: &Path) -> Result<PathBuf, Failure> {
+/// Returns an unused path next to `path`: `statusd.service.old`, then `….old-2` to `….old-9`.
+pub fn free_name(path: &Path) -> Result<PathBuf, CommandError> {
     let name = |number: u32| match number {
         1 => PathBuf::from(format!("{}.old", path.display())),
         _ => PathBuf::from(format!("{}.old-{number}", path.display())),
@@ -211,19 +215,19 @@ pub fn free_name(path: &Path) -> Result<PathBuf, Failure> {
     let is_free = |path: &PathBuf| {
         fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     };
-    (1..=MAX_KEPT).map(name).find(is_free).ok_or_else(|| {
-        Failure::failed(format!("too many old files next to {}; move them away", path.display()))
+    (1..=MAX_OLD_FILES).map(name).find(is_free).ok_or_else(|| {
+        CommandError::failed(format!("too many old files next to {}; move them away", path.display()))
     })
 }
 
-/// The first place on the way to `program`, itself included, where only some users may go.
-pub fn closed_place(program: &Path) -> Option<PathBuf> {
+/// Returns the nearest path, starting with `program` itself, that other users may not enter or run.
+pub fn closed_path(program: &Path) -> Option<PathBuf> {
     let is_closed = |path: &&Path| fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o001 == 0);
     program.ancestors().find(is_closed).map(Path::to_owned)
 }
 
-/// Whether a process runs another file than `program`; `None` where nobody can say.
-pub fn runs_another(pid: u32, program: &Path) -> Option<bool> {
+/// Returns true if process `pid` runs a file other than `program`; `None` if that cannot be told.
+pub fn runs_other_program(pid: u32, program: &Path) -> Option<bool> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
     let running = identity(Path::new(&format!("/proc/{pid}/exe")))?;
     Some(running != identity(program)?)
@@ -260,12 +264,13 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
         Err(error) => Err(error),
         Ok(_) => {
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists already", to.display())))
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} already exists", to.display())))
         }
     }
 }
 
-fn is_left_alone(error: &io::Error) -> bool {
+/// Returns true if a directory is missing or in use, so that it need not be removed.
+fn is_ignored(error: &io::Error) -> bool {
     let kinds = [io::ErrorKind::NotFound, io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::NotADirectory];
     kinds.contains(&error.kind())
 }

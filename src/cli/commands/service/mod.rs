@@ -4,198 +4,202 @@
 //! and rolls back after a failed step. `--dry-run` prints the same plan and executes nothing.
 
 mod executor;
+mod output;
 mod status;
 
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command as Process;
 
 use crate::cause::Cause as _;
 use crate::config::{self, Config, ConfigError, Overrides};
-use crate::service::{self, Action, CurrentState, MACHINE_STATE, OnDisk, Site, launcher};
+use crate::exit_code::{CONFIGURATION, WRONG_USAGE};
+use crate::service::{self, Action, CurrentState, OnDisk, SYSTEM_STATE, Scope, launcher};
 use crate::status_socket;
 
 use crate::cli::args::{InstallArgs, ServiceArgs as Command, UninstallArgs};
-use crate::cli::phrases::shown;
-use crate::cli::{CONFIGURATION, Failure, Invocation, Output, WRONG_USAGE, wait};
-use executor::Outside;
+use crate::cli::context::{CommandError, Invocation, Output, block_on};
+use executor::Executor;
+use output::{NOT_INSTALLED, UP_TO_DATE, dry_run, next_steps, remaining_files, summary};
 
 /// The channel that needs a desktop session.
 const DESKTOP: &str = "desktop";
-const NO_DESKTOP: &str =
-    "a system service has no desktop session; install as yourself, or choose another channel";
-/// What the compiler calls the directory of its results.
-const BUILD_DIRECTORY: &str = "target";
 
-pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, Failure> {
-    let site = site(invocation)?;
+pub fn run(command: &Command, invocation: &Invocation) -> Result<Output, CommandError> {
+    let scope = scope(invocation)?;
     match command {
-        Command::Install(options) => install(&site, options, invocation),
-        Command::Uninstall(options) => uninstall(&site, options, invocation),
-        Command::Status { json } => status::run(&site, *json, invocation),
-        Command::Logs { lines, follow } => Err(logs(&site, *lines, *follow)),
+        Command::Install(options) => install(&scope, options, invocation),
+        Command::Uninstall(options) => uninstall(&scope, options, invocation),
+        Command::Status { json } => status::run(&scope, *json, invocation),
+        Command::Logs { lines, follow } => Err(logs(&scope, *lines, *follow)),
     }
 }
 
-fn site(invocation: &Invocation) -> Result<Site, Failure> {
+fn scope(invocation: &Invocation) -> Result<Scope, CommandError> {
     let uid = rustix::process::geteuid().as_raw();
     let (home, config_home) = ((invocation.environment)("HOME"), (invocation.environment)("XDG_CONFIG_HOME"));
-    Site::choose(cfg!(target_os = "macos"), uid, home.as_deref(), config_home.as_deref())
-        .map_err(Failure::failed)
+    Scope::choose(cfg!(target_os = "macos"), uid, home.as_deref(), config_home.as_deref())
+        .map_err(CommandError::failed)
 }
 
-/// The configuration as the service will read it: it sees no flag of this command and nothing of this
-/// shell but where a person's files are.
-fn service_config(site: &Site, invocation: &Invocation) -> Result<Config, ConfigError> {
-    let of_a_person = |name: &str| match name {
+/// Loads the configuration as the service will: without this command's flags, and with the variables of
+/// this shell only for a user service.
+fn service_config(scope: &Scope, invocation: &Invocation) -> Result<Config, ConfigError> {
+    let user_environment = |name: &str| match name {
         "STATE_DIRECTORY" | "CREDENTIALS_DIRECTORY" => None,
         _ => (invocation.environment)(name),
     };
-    let of_the_machine = |name: &str| (name == "STATE_DIRECTORY").then(|| MACHINE_STATE.to_owned());
-    match site {
-        Site::Person { .. } | Site::Agent { .. } => config::load(&Overrides::default(), &of_a_person),
-        Site::Machine => config::load(&Overrides::default(), &of_the_machine),
+    let system_environment = |name: &str| (name == "STATE_DIRECTORY").then(|| SYSTEM_STATE.to_owned());
+    match scope {
+        Scope::User { .. } | Scope::LaunchAgent { .. } => {
+            config::load(&Overrides::default(), &user_environment)
+        }
+        Scope::System => config::load(&Overrides::default(), &system_environment),
     }
 }
 
-fn install(site: &Site, options: &InstallArgs, invocation: &Invocation) -> Result<Output, Failure> {
-    if options.linger && site.linger_inquiry().is_none() {
-        let words = "--linger applies only to a systemd user service; remove it";
-        return Err(Failure::new(WRONG_USAGE, words));
+fn install(scope: &Scope, options: &InstallArgs, invocation: &Invocation) -> Result<Output, CommandError> {
+    if options.linger && scope.linger_query().is_none() {
+        let message = "--linger applies only to a systemd user service; remove it";
+        return Err(CommandError::new(WRONG_USAGE, message));
     }
     refuse_settings(&invocation.overrides)?;
-    let program = program(site)?;
-    let config = service_config(site, invocation)?;
-    refuse_desktop(site, &config)?;
-    let outside = Outside::new(site, invocation.environment);
-    wait(async {
-        let found = outside.find().await?;
-        let live = status_socket::ask(&config.state_directory);
-        if let Some(live) = live.as_ref().filter(|_| !found.known.is_up()) {
-            let words = format!("statusd runs already, as process {}; stop that process first", live.pid);
-            return Err(Failure::failed(words));
+    let program = program(scope)?;
+    let config = service_config(scope, invocation)?;
+    refuse_desktop(scope, &config)?;
+    let executor = Executor::new(scope, invocation.environment);
+    block_on(async {
+        let current = executor.current_state().await?;
+        let daemon = status_socket::ask(&config.state_directory);
+        if let Some(daemon) = daemon.as_ref().filter(|_| !current.unit.is_up()) {
+            let message =
+                format!("statusd is already running as process {}; stop that process first", daemon.pid);
+            return Err(CommandError::failed(message));
         }
-        let is_other_version = live.is_some_and(|live| live.version != env!("CARGO_PKG_VERSION"));
-        let pid = found.known.pid();
-        let mut wish = service::Install {
+        let is_other_version = daemon.is_some_and(|daemon| daemon.version != env!("CARGO_PKG_VERSION"));
+        let pid = current.unit.pid();
+        let mut request = service::Install {
             program: program.display().to_string(),
-            systemd: outside.version().await,
-            writable: site.writable(
+            systemd: executor.systemd_version().await,
+            writable: scope.writable(
                 (invocation.environment)("HOME").as_deref(),
                 &config.state_directory,
                 config.record_file.as_deref(),
             ),
             is_outdated: pid
-                .and_then(|pid| executor::runs_another(pid, &program))
+                .and_then(|pid| executor::runs_other_program(pid, &program))
                 .unwrap_or(is_other_version),
             linger: options.linger,
             without_namespaces: false,
             force: options.force,
-            kept: executor::free_name(&site.file())?,
+            aside_path: executor::free_name(&scope.file())?,
         };
-        let launcher = match service::elsewhere(site, &found) {
-            // A package that brings the unit brings the rest as well.
-            Some(_) if found.file == OnDisk::Missing => Vec::new(),
-            _ => launcher::install(&launcher_files(site, invocation)?, &wish.program),
+        let launcher = match service::packaged_unit(scope, &current) {
+            // The package installs the desktop entry as well.
+            Some(_) if current.file == OnDisk::Missing => Vec::new(),
+            _ => launcher::install(&launcher_files(scope, invocation)?, &request.program),
         };
         if options.dry_run {
-            let mut acts = service::install(site, &found, &wish).map_err(|refusal| refused(&refusal))?;
-            acts.extend(launcher);
-            return Ok(Output::done(planned(&acts)));
+            let mut actions = service::install(scope, &current, &request).map_err(|error| refusal(&error))?;
+            actions.extend(launcher);
+            return Ok(Output::done(dry_run(&actions, UP_TO_DATE)));
         }
-        let mut outcome = attempt(&outside, &found, &wish).await;
-        let code = outcome.as_ref().err().and_then(|miss| miss.exit_code);
-        if code.is_some_and(|code| site.may_start_without_namespaces(code)) {
-            wish.without_namespaces = true;
-            outcome = attempt(&outside, &found, &wish).await;
+        let mut outcome = attempt(&executor, &current, &request).await;
+        let code = outcome.as_ref().err().and_then(|failed| failed.exit_code);
+        if code.is_some_and(|code| scope.may_start_without_namespaces(code)) {
+            request.without_namespaces = true;
+            outcome = attempt(&executor, &current, &request).await;
         }
-        let mut acts = outcome.map_err(|miss| miss.failure)?;
-        let mut epilogue = epilogue(site, &found, &wish);
-        // The service runs without them.
-        match carried_out(&outside, &launcher).await {
-            Ok(()) => acts.extend(launcher),
-            Err((_, words)) => epilogue.push_str(&format!("cannot write the desktop entry: {words}\n")),
+        let mut actions = outcome.map_err(|failed| failed.failure)?;
+        let mut next_steps = next_steps(scope, &current, &request);
+        // Not fatal, because the service runs without a desktop entry.
+        match execute_all(&executor, &launcher).await {
+            Ok(()) => actions.extend(launcher),
+            Err((_, message)) => {
+                next_steps.push_str(&format!("Warning: cannot write the desktop entry: {message}\n"));
+            }
         }
-        Ok(Output::done(format!("{}\n{epilogue}{}", deeds(&acts), no_bubbles(site, &config))))
+        let summary = summary(&actions, UP_TO_DATE);
+        Ok(Output::done(format!("{summary}\n{next_steps}{}", desktop_note(scope, &config))))
     })?
 }
 
-/// What is where the desktop entry and its icon belong.
-fn launcher_files(site: &Site, invocation: &Invocation) -> Result<Vec<(PathBuf, OnDisk)>, Failure> {
+/// Returns the paths of the desktop entry and the icon, with the files found there.
+fn launcher_files(scope: &Scope, invocation: &Invocation) -> Result<Vec<(PathBuf, OnDisk)>, CommandError> {
     let absolute = |name| (invocation.environment)(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let data_home = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
-    let paths = data_home.map(|data_home| launcher::paths(site, &data_home)).unwrap_or_default();
+    let paths = data_home.map(|data_home| launcher::paths(scope, &data_home)).unwrap_or_default();
     paths.into_iter().map(|path| executor::on_disk(&path).map(|on_disk| (path, on_disk))).collect()
 }
 
-/// An installation that failed and was taken back.
-struct Miss {
-    failure: Failure,
-    /// With which the service ended by itself, if it came to that.
+/// An installation that failed and was rolled back.
+struct FailedInstall {
+    failure: CommandError,
+    /// The exit code of the service, if the service started and then exited.
     exit_code: Option<i32>,
 }
 
 /// Executes the plan, or rolls it back at the first failed step.
 async fn attempt(
-    outside: &Outside<'_>,
-    found: &CurrentState,
-    wish: &service::Install,
-) -> Result<Vec<Action>, Miss> {
-    let acts = service::install(outside.site, found, wish)
-        .map_err(|refusal| Miss { failure: refused(&refusal), exit_code: None })?;
-    let Err((failed, mut words)) = carried_out(outside, &acts).await else { return Ok(acts) };
-    // Before it is taken back: then nobody knows any more.
-    let known = outside.known().await;
-    let exit_code = known.ok().and_then(|known| known.exit_code());
+    executor: &Executor<'_>,
+    current: &CurrentState,
+    request: &service::Install,
+) -> Result<Vec<Action>, FailedInstall> {
+    let actions = service::install(executor.scope, current, request)
+        .map_err(|error| FailedInstall { failure: refusal(&error), exit_code: None })?;
+    let Err((failed, mut message)) = execute_all(executor, &actions).await else { return Ok(actions) };
+    // Before the rollback, which resets the exit code.
+    let unit = executor.unit_status().await;
+    let exit_code = unit.ok().and_then(|unit| unit.exit_code());
     if let Some(code) = exit_code {
-        words = format!("{words}; {}", ended_with(code));
+        message = format!("{message}; {}", exit_text(code));
     }
-    Err(Miss { failure: taken_back(outside, found, &acts, failed, &words).await, exit_code })
+    Err(FailedInstall { failure: roll_back(executor, current, &actions, failed, &message).await, exit_code })
 }
 
-/// What an exit code of the service says, and where to look.
-fn ended_with(code: i32) -> String {
-    let knows =
+/// Returns the exit code of the service and the command that explains it.
+fn exit_text(code: i32) -> String {
+    let command =
         if code == i32::from(CONFIGURATION) { "statusd config check" } else { "statusd service logs" };
-    format!("the service ended with {code}; see `{knows}`")
+    format!("the service exited with code {code}; see `{command}`")
 }
 
-/// A service reads its file only; a setting of this shell would be lost without a word.
-fn refuse_settings(overrides: &Overrides) -> Result<(), Failure> {
+/// Rejects settings of this shell, because the service reads only its configuration file.
+fn refuse_settings(overrides: &Overrides) -> Result<(), CommandError> {
     if *overrides == Overrides::default() {
         return Ok(());
     }
-    let words = "the service does not read flags or STATUSD_ variables of this shell: remove them, and write \
-                 the settings into the configuration file";
-    Err(Failure::new(WRONG_USAGE, words))
+    let message = "the service does not read flags or STATUSD_ variables of this shell: remove them, and \
+                   write the settings into the configuration file";
+    Err(CommandError::new(WRONG_USAGE, message))
 }
 
-/// Where this program is, if the service can run it there.
-fn program(site: &Site) -> Result<PathBuf, Failure> {
-    let found = std::env::current_exe().and_then(|path| path.canonicalize());
-    let program = found.map_err(|error| {
-        Failure::failed(format!(
+/// Returns the path of this program, or an error if the service cannot run it there.
+fn program(scope: &Scope) -> Result<PathBuf, CommandError> {
+    let path = std::env::current_exe().and_then(|path| path.canonicalize());
+    let program = path.map_err(|error| {
+        CommandError::failed(format!(
             "cannot find the path of this program: {}; if it was just replaced, try again",
             error.reason()
         ))
     })?;
     if program.to_str().is_none() {
-        return Err(Failure::failed(
+        return Err(CommandError::failed(
             "the path of this program is not UTF-8; move the program to another path",
         ));
     }
-    let why = match (site, site.hides(&program)) {
-        (_, Some(place)) => format!("the service has no access to {place}"),
-        (Site::Machine, None) => match executor::closed_place(&program) {
-            Some(place) => format!("the service's own user has no permission for {}", place.display()),
+    let reason = match (scope, scope.hidden_directory(&program)) {
+        (_, Some(directory)) => format!("the service has no access to {directory}"),
+        (Scope::System, None) => match executor::closed_path(&program) {
+            Some(closed) => format!("the service's own user has no permission for {}", closed.display()),
             None => return Ok(program),
         },
-        (Site::Person { .. } | Site::Agent { .. }, None) => return Ok(program),
+        (Scope::User { .. } | Scope::LaunchAgent { .. }, None) => return Ok(program),
     };
     let path = program.display();
-    Err(Failure::failed(format!(
-        "{path}: {why}; install it where every user can run it: install -m 755 {path} /usr/local/bin/statusd, \
-         then /usr/local/bin/statusd service install"
+    Err(CommandError::failed(format!(
+        "cannot install {path} as a service: {reason}; move the program to where every user can run it: \
+         install -m 755 {path} /usr/local/bin/statusd, then /usr/local/bin/statusd service install"
     )))
 }
 
@@ -203,191 +207,116 @@ fn has_desktop(config: &Config) -> bool {
     config.channel.all().into_iter().any(|(name, table)| name == DESKTOP && table.is_enabled())
 }
 
-/// A person without a file of their own is given the machine's, which as a rule has no bubbles.
-fn no_bubbles(site: &Site, config: &Config) -> &'static str {
-    let is_machines = config.source.as_deref().is_some_and(|source| source.starts_with("/etc"));
-    match site {
-        Site::Person { .. } | Site::Agent { .. } if is_machines && !has_desktop(config) => {
-            "It reads the system configuration in /etc/statusd, which does not enable desktop notifications.\n\
-             For your own configuration, run `statusd config init` and restart the service.\n"
+/// Returns a note if a user service reads the system configuration without desktop notifications.
+fn desktop_note(scope: &Scope, config: &Config) -> &'static str {
+    let is_system_config = config.source.as_deref().is_some_and(|source| source.starts_with("/etc"));
+    match scope {
+        Scope::User { .. } | Scope::LaunchAgent { .. } if is_system_config && !has_desktop(config) => {
+            "The service reads the configuration in /etc/statusd, which enables no desktop notifications.\n\
+             To use your own configuration, run `statusd config init` and restart the service.\n"
         }
-        Site::Person { .. } | Site::Agent { .. } | Site::Machine => "",
+        Scope::User { .. } | Scope::LaunchAgent { .. } | Scope::System => "",
     }
 }
 
-fn refuse_desktop(site: &Site, config: &Config) -> Result<(), Failure> {
-    match site {
-        Site::Machine if has_desktop(config) => Err(Failure::new(
+/// Rejects the desktop channel for a system service.
+fn refuse_desktop(scope: &Scope, config: &Config) -> Result<(), CommandError> {
+    match scope {
+        Scope::System if has_desktop(config) => Err(CommandError::new(
             CONFIGURATION,
-            format!(
-                "{NO_DESKTOP}: remove enabled = true from [channel.desktop] in /etc/statusd/statusd.toml, \
-                 and add a channel that reaches you"
-            ),
+            "a system service has no desktop session: remove enabled = true from [channel.desktop] in \
+             /etc/statusd/statusd.toml and add another channel, or install statusd as a user service",
         )),
-        Site::Machine | Site::Person { .. } | Site::Agent { .. } => Ok(()),
+        Scope::System | Scope::User { .. } | Scope::LaunchAgent { .. } => Ok(()),
     }
 }
 
-fn refused(refusal: &service::PlanRefusal) -> Failure {
-    Failure::failed(refusal.to_string())
+fn refusal(refusal: &service::PlanRefusal) -> CommandError {
+    CommandError::failed(refusal.to_string())
 }
 
-/// Which step failed, counted from 0, and why.
-async fn carried_out(outside: &Outside<'_>, acts: &[Action]) -> Result<(), (usize, String)> {
-    for (number, act) in acts.iter().enumerate() {
-        outside.carry_out(act).await.map_err(|words| (number, words))?;
+/// Executes the steps in order. The error is the index of the failed step, and a message.
+async fn execute_all(executor: &Executor<'_>, actions: &[Action]) -> Result<(), (usize, String)> {
+    for (index, action) in actions.iter().enumerate() {
+        executor.execute(action).await.map_err(|message| (index, message))?;
     }
     Ok(())
 }
 
-/// Puts back what was there, and says what could not be.
-async fn taken_back(
-    outside: &Outside<'_>,
-    found: &CurrentState,
-    acts: &[Action],
+/// Restores the previous state, and returns the error of the installation with the rollback's result.
+async fn roll_back(
+    executor: &Executor<'_>,
+    current: &CurrentState,
+    actions: &[Action],
     failed: usize,
-    words: &str,
-) -> Failure {
-    let mut left = Vec::new();
-    for act in service::back(outside.site, found, acts, failed) {
-        if let Err(words) = outside.carry_out(&act).await {
-            left.push(format!("cannot {act}: {words}"));
+    message: &str,
+) -> CommandError {
+    let mut errors = Vec::new();
+    for action in service::rollback(executor.scope, current, actions, failed) {
+        if let Err(error) = executor.execute(&action).await {
+            errors.push(format!("cannot {action}: {error}"));
         }
     }
-    let end = match left.as_slice() {
+    let result = match errors.as_slice() {
         [] => "rolled back".to_owned(),
-        left => format!("rollback incomplete: {}", left.join("; ")),
+        errors => format!("rollback incomplete: {}", errors.join("; ")),
     };
-    Failure::failed(format!("not installed: {words}; {end}"))
+    CommandError::failed(format!("not installed: {message}; {result}"))
 }
 
-fn uninstall(site: &Site, options: &UninstallArgs, invocation: &Invocation) -> Result<Output, Failure> {
-    let config = match service_config(site, invocation) {
+fn uninstall(
+    scope: &Scope,
+    options: &UninstallArgs,
+    invocation: &Invocation,
+) -> Result<Output, CommandError> {
+    let config = match service_config(scope, invocation) {
         Ok(config) => Some(config),
         // Only the configuration names the state directory.
         Err(error) if options.purge => return Err(error.into()),
         Err(_) => None,
     };
-    let outside = Outside::new(site, invocation.environment);
-    wait(async {
-        let found = outside.find().await?;
-        let state = config.as_ref().map(|config| config.state_directory.clone());
-        let wish = service::Uninstall {
+    let executor = Executor::new(scope, invocation.environment);
+    block_on(async {
+        let current = executor.current_state().await?;
+        let state_directory = config.as_ref().map(|config| config.state_directory.clone());
+        let request = service::Uninstall {
             force: options.force,
-            kept: executor::free_name(&site.file())?,
-            purge: state.filter(|state| options.purge && state.exists()),
+            aside_path: executor::free_name(&scope.file())?,
+            purge: state_directory.filter(|directory| options.purge && directory.exists()),
         };
-        let mut acts = service::uninstall(site, &found, &wish).map_err(|refusal| refused(&refusal))?;
-        acts.extend(launcher::uninstall(&launcher_files(site, invocation)?));
+        let mut actions = service::uninstall(scope, &current, &request).map_err(|error| refusal(&error))?;
+        actions.extend(launcher::uninstall(&launcher_files(scope, invocation)?));
         if options.dry_run {
-            return Ok(Output::done(planned(&acts)));
+            return Ok(Output::done(dry_run(&actions, NOT_INSTALLED)));
         }
-        if let Err((failed, words)) = carried_out(&outside, &acts).await {
-            let left: Vec<String> = acts[failed..].iter().map(Action::to_string).collect();
-            return Err(Failure::failed(format!("{words}; remaining steps: {}", left.join("; "))));
+        if let Err((failed, message)) = execute_all(&executor, &actions).await {
+            let remaining: Vec<String> = actions[failed..].iter().map(Action::to_string).collect();
+            return Err(CommandError::failed(format!(
+                "{message}; remaining steps: {}",
+                remaining.join("; ")
+            )));
         }
-        Ok(Output::done(format!("{}{}", deeds(&acts), kept(site, options, config.as_ref()))))
+        let summary = summary(&actions, NOT_INSTALLED);
+        Ok(Output::done(format!("{summary}{}", remaining_files(scope, options, config.as_ref()))))
     })?
 }
 
-/// The steps with their files in full, as they would be carried out.
-fn planned(acts: &[Action]) -> String {
-    if acts.is_empty() {
-        return "Nothing to do: the installation is up to date.\n".to_owned();
-    }
-    let mut text = "Dry run. Steps:\n".to_owned();
-    for (number, act) in (1..).zip(acts) {
-        text.push_str(&format!("{number}. {}\n", shown(&act.to_string())));
-        match act {
-            Action::Write { text: file, .. } => {
-                file.lines()
-                    .for_each(|line| text.push_str(&format!("   {}\n", format!("| {line}").trim_end())));
-            }
-            Action::Run(_)
-            | Action::Move { .. }
-            | Action::Remove(_)
-            | Action::RemoveEmpty(_)
-            | Action::AwaitGone(_)
-            | Action::Forget(_) => {}
-        }
-    }
-    text + "Nothing was changed.\n"
-}
-
-fn deeds(acts: &[Action]) -> String {
-    if acts.is_empty() {
-        return "Nothing to do: the installation is up to date.\n".to_owned();
-    }
-    // Not wrapped: what was broken cannot be copied.
-    let lines = acts.iter().map(|act| format!("  {}\n", shown(&act.to_string())));
-    format!("Done:\n{}", lines.collect::<String>())
-}
-
-/// What the person who installed it wants to know next.
-fn epilogue(site: &Site, found: &CurrentState, wish: &service::Install) -> String {
-    let mut text = match site {
-        Site::Person { .. } if found.lingers || wish.linger => {
-            "statusd is running. It keeps running after logout, because lingering is on.\n".to_owned()
-        }
-        Site::Person { .. } => "statusd is running. It starts at login and stops at your last logout.\n\
-                                To keep it running after logout, use `statusd service install --linger`.\n"
-            .to_owned(),
-        Site::Machine => format!(
-            "statusd is running. It starts at boot. Query it with `statusd status --state-directory \
-             {MACHINE_STATE}`.\nA system service shows no desktop notifications. Its notices go to the \
-             journal\nand to the channels in /etc/statusd/statusd.toml.\n"
-        ),
-        Site::Agent { .. } => "statusd is running. It starts at login and stops at logout.\n".to_owned(),
-    };
-    if let Some(from) = service::elsewhere(site, found).filter(|_| found.file == OnDisk::Missing) {
-        text.push_str(&format!("The service uses the unit {}.\n", shown(&from.display().to_string())));
-    } else if Path::new(&wish.program).iter().any(|part| part == BUILD_DIRECTORY) {
-        let program = shown(&wish.program);
-        text.push_str(&format!(
-            "It runs {program}, which the next build replaces.\nInstall the program with `cargo install --path .`, \
-             then install the service again.\n"
+/// Replaces this process with the program that shows the log. Returns only if that fails.
+fn logs(scope: &Scope, lines: u32, follow: bool) -> CommandError {
+    if let Some(file) = scope.log_file().filter(|file| !file.exists()) {
+        let file = file.display();
+        return CommandError::failed(format!(
+            "cannot read {file}: no such file; the service has not run yet"
         ));
     }
-    if wish.without_namespaces {
-        text.push_str(
-            "This system forbids user namespaces to users, so the service runs with fewer restrictions.\n\
-             The end of its unit file lists the omitted options.\n",
-        );
-    }
-    text + "Next: `statusd service logs -f` follows the log, `statusd test-notice` tests your channels.\n"
-}
-
-/// What is still there after an uninstall.
-fn kept(site: &Site, options: &UninstallArgs, config: Option<&Config>) -> String {
-    let state = config.map(|config| config.state_directory.clone());
-    let file = config.and_then(|config| config.source.clone());
-    let drop_ins = PathBuf::from(format!("{}.d", site.file().display()));
-    let places = [
-        ("The history", state.filter(|state| state.exists()), "; --purge removes it"),
-        ("The configuration", file, ""),
-        ("Your drop-in directory", Some(drop_ins).filter(|path| path.exists()), ""),
-    ];
-    let lines = places.into_iter().filter_map(|(what, path, advice)| {
-        let advice = if options.purge { "" } else { advice };
-        Some(format!("{what} stays in {}{advice}.\n", shown(&path?.display().to_string())))
-    });
-    lines.collect()
-}
-
-/// Becomes the program that shows the log; comes back only with an error.
-fn logs(site: &Site, lines: u32, follow: bool) -> Failure {
-    if let Some(file) = site.log_file().filter(|file| !file.exists()) {
-        let file = file.display();
-        return Failure::failed(format!("cannot read {file}: no such file; the service has not run yet"));
-    }
-    let call = site.log_reader(lines, follow);
-    let error = Process::new(call.program).args(&call.arguments).exec();
-    Failure::failed(match error.kind() {
+    let command = scope.log_reader(lines, follow);
+    let error = Process::new(command.program).args(&command.arguments).exec();
+    CommandError::failed(match error.kind() {
         std::io::ErrorKind::NotFound => format!(
             "cannot show the log: {} is not installed; `statusd run` logs to standard error",
-            call.program
+            command.program
         ),
-        _ => format!("cannot start {}: {}", call.program, error.reason()),
+        _ => format!("cannot start {}: {}", command.program, error.reason()),
     })
 }
 
@@ -419,13 +348,13 @@ esac
 
     struct Mac {
         directory: TempDir,
-        site: Site,
+        scope: Scope,
     }
 
     impl Mac {
         fn new() -> Mac {
             let directory = TempDir::new().expect("a directory");
-            let site = Site::Agent { home: directory.path().join("home & co"), uid: 501 };
+            let scope = Scope::LaunchAgent { home: directory.path().join("home & co"), uid: 501 };
             let text = LAUNCHCTL.replace("WORLD", directory.path().to_str().expect("UTF-8"));
             // Written by a child process, because another test's child may inherit a file that this
             // process has open for writing. The kernel then refuses to run the file (ETXTBSY).
@@ -433,22 +362,22 @@ esac
             let program = directory.path().join("launchctl");
             let status = Process::new("/bin/sh").args(["-c", write]).arg(program).arg(text).status();
             assert!(status.expect("a shell").success());
-            Mac { directory, site }
+            Mac { directory, scope }
         }
 
-        fn outside(&self) -> Outside<'_> {
+        fn executor(&self) -> Executor<'_> {
             let path = format!("{}:/usr/bin:/bin", self.directory.path().display());
-            let mut outside = Outside::new(&self.site, &|_| None);
-            outside.variables.push(("PATH".to_owned(), path));
-            outside
+            let mut executor = Executor::new(&self.scope, &|_| None);
+            executor.variables.push(("PATH".to_owned(), path));
+            executor
         }
 
         /// Installs the agent and returns the number of steps.
         fn install(&self, program: &str) -> Result<usize, String> {
-            let outside = self.outside();
-            wait(async {
-                let found = outside.find().await.expect("an answer");
-                let wish = service::Install {
+            let executor = self.executor();
+            block_on(async {
+                let current = executor.current_state().await.expect("an answer");
+                let request = service::Install {
                     program: program.to_owned(),
                     systemd: None,
                     writable: Vec::new(),
@@ -456,10 +385,10 @@ esac
                     linger: false,
                     without_namespaces: false,
                     force: false,
-                    kept: executor::free_name(&self.site.file()).expect("a name"),
+                    aside_path: executor::free_name(&self.scope.file()).expect("a name"),
                 };
-                let outcome = attempt(&outside, &found, &wish).await;
-                outcome.map(|acts| acts.len()).map_err(|miss| miss.failure.message)
+                let outcome = attempt(&executor, &current, &request).await;
+                outcome.map(|actions| actions.len()).map_err(|failed| failed.failure.message)
             })
             .expect("a runtime")
         }
@@ -468,51 +397,51 @@ esac
             let path = self.directory.path().join("calls");
             let calls = fs::read_to_string(&path).unwrap_or_default();
             let _none = fs::remove_file(path);
-            calls.lines().map(|call| call.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+            calls.lines().map(|command| command.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
         }
     }
 
     #[test]
-    fn an_agent_is_written_loaded_refreshed_and_taken_away() {
+    fn an_agent_is_written_loaded_updated_and_removed() {
         let mac = Mac::new();
         assert_eq!(mac.install("/opt/statusd"), Ok(2));
         assert_eq!(mac.calls(), ["bootstrap gui/501"]);
-        let first = fs::read_to_string(mac.site.file()).expect("an agent");
+        let first = fs::read_to_string(mac.scope.file()).expect("an agent");
         assert_eq!(mac.install("/opt/statusd"), Ok(0));
         assert_eq!(mac.calls(), [""; 0]);
         // launchd refuses the new agent until the old one is unloaded.
         assert_eq!(mac.install("/opt/new/statusd"), Ok(4));
         assert_eq!(mac.calls(), ["bootout gui/501/statusd", "bootstrap gui/501"]);
-        let second = fs::read_to_string(mac.site.file()).expect("an agent");
+        let second = fs::read_to_string(mac.scope.file()).expect("an agent");
         assert!(first != second && second.contains("<string>/opt/new/statusd</string>"), "{second}");
 
         fs::write(mac.directory.path().join("fails"), "bootstrap").expect("written");
         let failed = mac.install("/opt/statusd").expect_err("bootstrap fails");
         assert!(failed.starts_with("not installed: `launchctl bootstrap gui/501 '"), "{failed}");
         assert!(failed.contains("rollback incomplete: cannot run launchctl bootstrap"), "{failed}");
-        assert_eq!(fs::read_to_string(mac.site.file()).expect("an agent"), second);
+        assert_eq!(fs::read_to_string(mac.scope.file()).expect("an agent"), second);
         fs::remove_file(mac.directory.path().join("fails")).expect("removed");
         mac.calls();
         // The next run completes the rollback.
         assert_eq!(mac.install("/opt/new/statusd"), Ok(1));
         assert_eq!(mac.calls(), ["bootstrap gui/501"]);
 
-        let outside = mac.outside();
-        wait(async {
-            let found = outside.find().await.expect("an answer");
-            let wish = service::Uninstall { force: false, kept: "/none".into(), purge: None };
-            let acts = service::uninstall(&mac.site, &found, &wish).expect("steps");
-            assert_eq!(carried_out(&outside, &acts).await, Ok(()));
+        let executor = mac.executor();
+        block_on(async {
+            let current = executor.current_state().await.expect("an answer");
+            let request = service::Uninstall { force: false, aside_path: "/none".into(), purge: None };
+            let actions = service::uninstall(&mac.scope, &current, &request).expect("steps");
+            assert_eq!(execute_all(&executor, &actions).await, Ok(()));
         })
         .expect("a runtime");
         assert_eq!(mac.calls(), ["bootout gui/501/statusd"]);
-        assert!(!mac.site.file().exists());
+        assert!(!mac.scope.file().exists());
     }
 
     #[test]
     fn an_agents_log_is_a_file() {
         let mac = Mac::new();
-        let words = logs(&mac.site, 5, false).message;
-        assert!(words.contains("Library/Logs/statusd.log: no such file"), "{words}");
+        let message = logs(&mac.scope, 5, false).message;
+        assert!(message.contains("Library/Logs/statusd.log: no such file"), "{message}");
     }
 }

@@ -4,134 +4,136 @@ use serde_json::{Value, json};
 
 use crate::delivery::message::time_format::when;
 use crate::delivery::payload::VERSION;
-use crate::service::{Activity, CurrentState, OnDisk, Site, elsewhere};
+use crate::exit_code::{DONE, FAILED};
+use crate::service::{Activity, CurrentState, OnDisk, Scope, packaged_unit};
 use crate::status_socket::{self, DaemonStatus};
 
-use super::executor::Outside;
-use super::{ended_with, service_config};
-use crate::cli::phrases::{age, shown, since};
-use crate::cli::terminal::{Ink, Page};
-use crate::cli::{DONE, FAILED, Failure, Invocation, Output, wait};
+use super::executor::Executor;
+use super::{exit_text, service_config};
+use crate::cli::context::{CommandError, Invocation, Output, block_on};
+use crate::cli::phrases::{age, printable, since};
+use crate::cli::terminal::{Style, Terminal};
 
 /// The facts about the service at one instant.
 struct UnitState<'s> {
-    site: &'s Site,
-    found: CurrentState,
-    live: Option<DaemonStatus>,
-    /// Why the service could not read its configuration.
-    complaint: Option<String>,
+    scope: &'s Scope,
+    current: CurrentState,
+    daemon: Option<DaemonStatus>,
+    /// The error with which the service would reject its configuration.
+    config_error: Option<String>,
 }
 
-pub fn run(site: &Site, json: bool, invocation: &Invocation) -> Result<Output, Failure> {
-    let found = wait(async { Outside::new(site, invocation.environment).find().await })??;
-    let config = service_config(site, invocation);
-    // Whoever was told of a directory knows better.
+pub fn run(scope: &Scope, json: bool, invocation: &Invocation) -> Result<Output, CommandError> {
+    let current = block_on(async { Executor::new(scope, invocation.environment).current_state().await })??;
+    let config = service_config(scope, invocation);
+    // `--state-directory` takes precedence over the service's configuration.
     let given = invocation.overrides.state_directory.clone();
     let directory = given.or_else(|| config.as_ref().ok().map(|config| config.state_directory.clone()));
-    let live = directory.and_then(|directory| status_socket::ask(&directory));
+    let daemon = directory.and_then(|directory| status_socket::ask(&directory));
     let zone = config.as_ref().map(|config| config.time_zone.clone()).unwrap_or(jiff::tz::TimeZone::UTC);
-    let complaint = config.err().map(|error| error.to_string());
-    let code = if found.known.is_running() { DONE } else { FAILED };
-    let standing = UnitState { site, found, live, complaint };
+    let config_error = config.err().map(|error| error.to_string());
+    let code = if current.unit.is_running() { DONE } else { FAILED };
+    let state = UnitState { scope, current, daemon, config_error };
     let text = match json {
-        true => format!("{:#}\n", standing.json()),
-        false => standing.text(&invocation.page(&zone)),
+        true => format!("{:#}\n", state.json()),
+        false => state.text(&invocation.terminal(&zone)),
     };
     Ok(Output { text, code })
 }
 
 impl UnitState<'_> {
-    fn text(&self, page: &Page) -> String {
-        // A path is not wrapped: what was broken cannot be copied.
+    fn text(&self, terminal: &Terminal) -> String {
+        // Not wrapped, so that the path can be copied.
         let mut text = format!("{}\n", self.installed());
-        if self.found.known.from.is_some() {
-            let begins = match (self.found.known.is_enabled, self.site) {
-                (true, Site::Machine) => "Starts at boot",
-                (true, Site::Person { .. }) if self.found.lingers => {
+        if self.current.unit.unit_path.is_some() {
+            let starts = match (self.current.unit.is_enabled, self.scope) {
+                (true, Scope::System) => "Starts at boot",
+                (true, Scope::User { .. }) if self.current.lingers => {
                     "Starts at boot, and keeps running after logout"
                 }
-                (true, Site::Person { .. } | Site::Agent { .. }) => "Starts at login",
+                (true, Scope::User { .. } | Scope::LaunchAgent { .. }) => "Starts at login",
                 (false, _) => "Does not start automatically; `statusd service install` enables it",
             };
-            text.push_str(&page.paragraph(0, begins));
+            text.push_str(&terminal.paragraph(0, starts));
         }
-        let (ink, words) = self.activity(page);
-        let drawn = page.paragraph(0, &words);
-        drawn.lines().for_each(|line| text.push_str(&format!("{}\n", page.paint(ink, line))));
-        text.push_str(&self.looks(page));
-        if let Some(complaint) = &self.complaint {
-            text.push_str(&page.paragraph(0, &format!("Configuration: {}", shown(complaint))));
+        let (style, activity) = self.activity(terminal);
+        let paragraph = terminal.paragraph(0, &activity);
+        paragraph.lines().for_each(|line| text.push_str(&format!("{}\n", terminal.paint(style, line))));
+        text.push_str(&self.polls(terminal));
+        if let Some(config_error) = &self.config_error {
+            text.push_str(&terminal.paragraph(0, &format!("Configuration: {}", printable(config_error))));
         }
         text
     }
 
     fn installed(&self) -> String {
-        let path = shown(&self.site.file().display().to_string());
-        match (&self.found.file, elsewhere(self.site, &self.found)) {
+        let path = printable(&self.scope.file().display().to_string());
+        match (&self.current.file, packaged_unit(self.scope, &self.current)) {
             (OnDisk::Ours(_), _) => format!("Installed: {path}"),
             (OnDisk::Changed, _) => format!("Installed: {path}, edited since statusd wrote it"),
             (OnDisk::Foreign, _) => format!("Installed: {path}, not written by statusd"),
             (OnDisk::Missing, Some(from)) => {
-                format!("Installed: {}, not written by statusd", shown(&from.display().to_string()))
+                format!("Installed: {}, not written by statusd", printable(&from.display().to_string()))
             }
-            (OnDisk::Missing, None) => match self.site {
-                Site::Person { .. } if Site::Machine.file().exists() => {
+            (OnDisk::Missing, None) => match self.scope {
+                Scope::User { .. } if Scope::System.file().exists() => {
                     "Not installed as a user service; for the system service: sudo statusd service status"
                         .to_owned()
                 }
-                Site::Person { .. } | Site::Machine | Site::Agent { .. } => {
+                Scope::User { .. } | Scope::System | Scope::LaunchAgent { .. } => {
                     "Not installed; install with `statusd service install`".to_owned()
                 }
             },
         }
     }
 
-    fn activity(&self, page: &Page) -> (Ink, String) {
-        match &self.found.known.activity {
+    fn activity(&self, terminal: &Terminal) -> (Style, String) {
+        match &self.current.unit.activity {
             Activity::Running { pid, since: from } => {
-                let from = from.or(self.live.as_ref().map(|live| live.started_at));
-                let from = from.map(|from| format!(" {}", since(from, page))).unwrap_or_default();
+                let from = from.or(self.daemon.as_ref().map(|daemon| daemon.started_at));
+                let from = from.map(|from| format!(" {}", since(from, terminal))).unwrap_or_default();
                 let pid = pid.map(|pid| format!(" as process {pid}")).unwrap_or_default();
-                (Ink::Good, format!("Running{from}{pid}"))
+                (Style::Good, format!("Running{from}{pid}"))
             }
-            Activity::Starting { code: None } => (Ink::Doubtful, "Starting or about to restart".to_owned()),
+            Activity::Starting { code: None } => (Style::Warning, "Starting or about to restart".to_owned()),
             Activity::Starting { code: Some(code) } => {
-                (Ink::Doubtful, format!("About to restart: {}", ended_with(*code)))
+                (Style::Warning, format!("About to restart: {}", exit_text(*code)))
             }
-            Activity::Stopping => (Ink::Doubtful, "Stopping".to_owned()),
-            Activity::Stopped => (Ink::Plain, "Not running".to_owned()),
+            Activity::Stopping => (Style::Warning, "Stopping".to_owned()),
+            Activity::Stopped => (Style::Plain, "Not running".to_owned()),
             Activity::Failed { code: Some(code) } => {
-                (Ink::Bad, format!("Not running: {}", ended_with(*code)))
+                (Style::Bad, format!("Not running: {}", exit_text(*code)))
             }
             Activity::Failed { code: None } => {
-                (Ink::Bad, "Not running; see `statusd service logs`".to_owned())
+                (Style::Bad, "Not running; see `statusd service logs`".to_owned())
             }
         }
     }
 
-    /// What the daemon itself says; nothing where none answers.
-    fn looks(&self, page: &Page) -> String {
-        let Some(live) = &self.live else { return String::new() };
+    /// Returns what the daemon reports; empty if no daemon responds.
+    fn polls(&self, terminal: &Terminal) -> String {
+        let Some(daemon) = &self.daemon else { return String::new() };
         let mut text = String::new();
-        if self.found.known.pid().is_some_and(|pid| pid != live.pid) || !self.found.known.is_up() {
-            let words = format!("Process {} responds, but is not the service's process", live.pid);
-            text.push_str(&page.paragraph(0, &words));
+        if self.current.unit.pid().is_some_and(|pid| pid != daemon.pid) || !self.current.unit.is_up() {
+            let line = format!("Process {} responds, but is not the service's process", daemon.pid);
+            text.push_str(&terminal.paragraph(0, &line));
         }
-        let next = live.next_poll_at.map(|next| format!(", next at {}", when(next, page.now, page.zone)));
-        let last = match live.last_good_poll_at {
-            Some(last) => format!("Last successful poll {} ago", age(last, page.now)),
+        let next =
+            daemon.next_poll_at.map(|next| format!(", next at {}", when(next, terminal.now, terminal.zone)));
+        let last = match daemon.last_good_poll_at {
+            Some(last) => format!("Last successful poll {} ago", age(last, terminal.now)),
             None => "No successful poll yet".to_owned(),
         };
-        text.push_str(&page.paragraph(0, &format!("{last}{}", next.unwrap_or_default())));
-        if let Some(trouble) = &live.trouble {
-            text.push_str(&page.paragraph(0, &format!("Last poll: {}", shown(trouble))));
+        text.push_str(&terminal.paragraph(0, &format!("{last}{}", next.unwrap_or_default())));
+        if let Some(trouble) = &daemon.trouble {
+            text.push_str(&terminal.paragraph(0, &format!("Last poll: {}", printable(trouble))));
         }
         text
     }
 
     fn json(&self) -> Value {
-        let known = &self.found.known;
-        let since = match known.activity {
+        let unit = &self.current.unit;
+        let since = match unit.activity {
             Activity::Running { since, .. } => since,
             Activity::Stopped | Activity::Starting { .. } | Activity::Stopping | Activity::Failed { .. } => {
                 None
@@ -139,22 +141,22 @@ impl UnitState<'_> {
         };
         json!({
             "version": VERSION,
-            "scope": self.site.as_str(),
-            "file": self.site.file(),
-            "file_is": self.found.file.as_str(),
-            "from": known.from,
-            "enabled": known.is_enabled,
-            "lingers": self.found.lingers,
-            "state": known.activity.as_str(),
+            "scope": self.scope.as_str(),
+            "file": self.scope.file(),
+            "file_is": self.current.file.as_str(),
+            "from": unit.unit_path,
+            "enabled": unit.is_enabled,
+            "lingers": self.current.lingers,
+            "state": unit.activity.as_str(),
             "active_since": since,
-            "pid": known.pid(),
-            "exit_code": known.exit_code(),
-            "daemon": self.live.as_ref().map(|live| json!({
-                "pid": live.pid, "version": live.version, "started_at": live.started_at,
-                "polled_at": live.polled_at, "last_good_poll_at": live.last_good_poll_at,
-                "next_poll_at": live.next_poll_at, "trouble": live.trouble,
+            "pid": unit.pid(),
+            "exit_code": unit.exit_code(),
+            "daemon": self.daemon.as_ref().map(|daemon| json!({
+                "pid": daemon.pid, "version": daemon.version, "started_at": daemon.started_at,
+                "polled_at": daemon.polled_at, "last_good_poll_at": daemon.last_good_poll_at,
+                "next_poll_at": daemon.next_poll_at, "trouble": daemon.trouble,
             })),
-            "configuration_error": self.complaint,
+            "configuration_error": self.config_error,
         })
     }
 }
@@ -164,61 +166,62 @@ mod tests {
     use jiff::tz::TimeZone;
 
     use super::*;
-    use crate::cli::tests::check_documented;
-    use crate::service::{Known, Shape, Written};
+    use crate::cli::documents::check_documented;
+    use crate::service::{OwnFile, UnitStatus, UnitVariant};
 
     fn at(text: &str) -> jiff::Timestamp {
         format!("2026-05-05T{text}:00Z").parse().expect("a time")
     }
 
-    fn page() -> Page<'static> {
-        Page { width: 80, color: false, zone: const { &TimeZone::UTC }, now: at("10:02") }
+    fn terminal() -> Terminal<'static> {
+        Terminal { width: 80, color: false, zone: const { &TimeZone::UTC }, now: at("10:02") }
     }
 
-    fn found(activity: Activity) -> CurrentState {
-        let file = OnDisk::Ours(Written { text: String::new(), shape: Shape::default() });
-        let known = Known { from: Some(Site::Machine.file()), is_enabled: true, activity };
-        CurrentState { file, known, lingers: false }
+    fn current(activity: Activity) -> CurrentState {
+        let file = OnDisk::Ours(OwnFile { text: String::new(), variant: UnitVariant::default() });
+        let unit = UnitStatus { unit_path: Some(Scope::System.file()), is_enabled: true, activity };
+        CurrentState { file, unit, lingers: false }
     }
 
-    fn live(pid: u32) -> DaemonStatus {
+    fn daemon(pid: u32) -> DaemonStatus {
         let started = DaemonStatus::starting(at("09:40"));
         DaemonStatus { pid, last_good_poll_at: Some(at("10:01")), next_poll_at: Some(at("10:05")), ..started }
     }
 
     #[track_caller]
-    fn check(found: CurrentState, live: Option<DaemonStatus>, expected: &str) {
-        let standing = UnitState { site: &Site::Machine, found, live, complaint: None };
-        assert_eq!(standing.text(&page()), expected);
+    fn check(current: CurrentState, daemon: Option<DaemonStatus>, expected: &str) {
+        let state = UnitState { scope: &Scope::System, current, daemon, config_error: None };
+        assert_eq!(state.text(&terminal()), expected);
     }
 
     #[test]
-    fn the_facts_are_in_plain_words() {
+    fn each_state_has_its_text() {
         let head = "Installed: /etc/systemd/system/statusd.service\nStarts at boot\n";
         let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
-        let looks = "Last successful poll 60 s ago, next at 10:05\n";
+        let polls = "Last successful poll 60 s ago, next at 10:05\n";
         let process = "Running since 09:40 (22 min) as process 7\n";
-        check(found(running.clone()), Some(live(7)), &format!("{head}{process}{looks}"));
-        check(found(running.clone()), None, &format!("{head}{process}"));
+        check(current(running.clone()), Some(daemon(7)), &format!("{head}{process}{polls}"));
+        check(current(running.clone()), None, &format!("{head}{process}"));
         let other = "Process 8 responds, but is not the service's process\n";
-        check(found(running), Some(live(8)), &format!("{head}{process}{other}{looks}"));
+        check(current(running), Some(daemon(8)), &format!("{head}{process}{other}{polls}"));
         let unknown = Activity::Running { pid: None, since: None };
-        check(found(unknown), None, &format!("{head}Running\n"));
-        let failed = |code| found(Activity::Failed { code });
-        let wrong = "Not running: the service ended with 78; see `statusd config check`\n";
+        check(current(unknown), None, &format!("{head}Running\n"));
+        let failed = |code| current(Activity::Failed { code });
+        let wrong = "Not running: the service exited with code 78; see `statusd config check`\n";
         check(failed(Some(78)), None, &format!("{head}{wrong}"));
-        let reason = "Not running: the service ended with 1; see `statusd service logs`\n";
+        let reason = "Not running: the service exited with code 1; see `statusd service logs`\n";
         check(failed(Some(1)), None, &format!("{head}{reason}"));
-        let missing = CurrentState { file: OnDisk::Missing, known: Known::NOTHING, lingers: false };
+        let missing = CurrentState { file: OnDisk::Missing, unit: UnitStatus::NOT_LOADED, lingers: false };
         let none = "Not installed; install with `statusd service install`\nNot running\n";
         check(missing, None, none);
     }
 
     #[test]
-    fn its_json_is_the_documented_one() {
+    fn the_json_is_as_documented() {
         let running = Activity::Running { pid: Some(7), since: Some(at("09:40")) };
-        let live = Some(live(7));
-        let standing = UnitState { site: &Site::Machine, found: found(running), live, complaint: None };
-        check_documented("service status", &standing.json());
+        let daemon = Some(daemon(7));
+        let state =
+            UnitState { scope: &Scope::System, current: current(running), daemon, config_error: None };
+        check_documented("service status", &state.json());
     }
 }

@@ -191,12 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_is_recorded_before_its_final_dot_is_answered() {
+    fn records_a_mail_before_answering_its_final_dot() {
         let talk = "EHLO x\r\nMAIL FROM:<a@test.example>\r\nRCPT TO:<a@test.example>\r\nDATA\r\n\
                     Message-ID: k\r\nFrom: incarnation7 <a@test.example>\r\nSubject: Fixed: App s001\r\n\r\nFrom 1 to 2.\r\n.\r\n";
         let send = |_: &Path, address: SocketAddr| {
             let mut server = TcpStream::connect(address).expect("a server");
-            server.write_all(talk.as_bytes()).expect("it reads");
+            server.write_all(talk.as_bytes()).expect("the server reads");
             server.shutdown(std::net::Shutdown::Write).expect("half closed");
             let mut answers = String::new();
             server.read_to_string(&mut answers).expect("answers");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_succeeds_once_its_input_is_recorded() {
+    fn program_succeeds_once_its_input_is_recorded() {
         let send = |home: &Path, address: SocketAddr| {
             ReceiverKind::Command.table(home, address, 7);
             let input = home.join("input");

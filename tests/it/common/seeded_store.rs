@@ -1,4 +1,4 @@
-//! A database with a past, as a daemon would have left it: written through the library.
+//! Writes a database with recorded outages through the library, as a daemon would have left it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub fn feed() -> FeedId {
     FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() }
 }
 
-/// One that lasts where it has no end.
+/// An outage that is ongoing if `end` is `None`.
 pub fn outage(service: &str, message_id: &str, start: Timestamp, end: Option<Timestamp>) -> Outage {
     Outage {
         service: service.to_owned(),
@@ -32,15 +32,9 @@ pub fn outage(service: &str, message_id: &str, start: Timestamp, end: Option<Tim
     }
 }
 
-/// A database in `directory`: the feed could be read from `from` to `to`, listed these services, and
-/// had these outages.
-pub async fn remember(
-    directory: &Path,
-    services: &[&str],
-    outages: Vec<Outage>,
-    from: Timestamp,
-    to: Timestamp,
-) {
+/// Writes a database in `directory`, in which the feed was readable from `from` to `to` and listed these
+/// services and outages.
+pub async fn seed(directory: &Path, services: &[&str], outages: Vec<Outage>, from: Timestamp, to: Timestamp) {
     let store = Store::open(directory, from).expect("a database").store;
     let beliefs = Beliefs::new(feed());
     let service = |name: &&str| {
@@ -59,8 +53,8 @@ pub async fn remember(
         changes: Vec::new(),
         left_out: 0,
     };
-    let nobody = |_: &_| Vec::new();
-    store.commit(&beliefs, &update, &nobody, Coverage::Begins, 1, from).await.expect("written");
+    let no_channels = |_: &_| Vec::new();
+    store.commit(&beliefs, &update, &no_channels, Coverage::Begins, 1, from).await.expect("written");
     let mut after = beliefs;
     update.apply(&mut after);
     store.checkpoint(&after, Coverage::Continues, 1, to).await.expect("written");

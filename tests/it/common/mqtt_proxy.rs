@@ -1,5 +1,4 @@
-//! A wire between a client and a server on loopback, which a test can cut, and on which it can lose
-//! the packets by which an MQTT broker confirms a message.
+//! A proxy in front of an MQTT broker on loopback that can break connections and drop PUBACK packets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,67 +9,67 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The type of MQTT's PUBACK in the upper half of a packet's first byte.
+/// The packet type PUBACK, in the upper half of the first byte.
 const PUBACK: u8 = 4;
 
-/// A port that leads to another one; gone, with what goes through it, when dropped.
-pub struct Wire {
+/// A port that forwards to the broker's port. Dropping the proxy closes the port.
+pub struct MqttProxy {
     pub port: u16,
-    loses_confirmations: Arc<AtomicBool>,
-    /// Counts the cuts.
+    drops_pubacks: Arc<AtomicBool>,
+    /// Counts the calls of [`MqttProxy::disconnect_all`].
     cuts: watch::Sender<u32>,
     task: JoinHandle<()>,
 }
 
-impl Wire {
-    pub async fn to(port: u16) -> Wire {
+impl MqttProxy {
+    pub async fn start(port: u16) -> MqttProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a loopback port");
         let own = listener.local_addr().expect("a bound address").port();
-        let loses_confirmations = Arc::new(AtomicBool::new(false));
+        let drops_pubacks = Arc::new(AtomicBool::new(false));
         let (cuts, cut) = watch::channel(0);
-        let loses = Arc::clone(&loses_confirmations);
+        let drops = Arc::clone(&drops_pubacks);
         let task = tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.expect("a connection");
                 let mut cut = cut.clone();
                 cut.mark_unchanged();
-                let loses = Arc::clone(&loses);
+                let drops = Arc::clone(&drops);
                 tokio::spawn(async move {
-                    // Nobody at the far end: the near one is closed.
+                    // Without a broker, close the client's connection.
                     let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                     tokio::select! {
-                        () = carry(near, far, &loses) => {}
+                        () = carry(near, far, &drops) => {}
                         _ = cut.changed() => {}
                     }
                 });
             }
         });
-        Wire { port: own, loses_confirmations, cuts, task }
+        MqttProxy { port: own, drops_pubacks, cuts, task }
     }
 
-    /// Ends every connection that goes through it now.
-    pub fn cut(&self) {
+    /// Closes every current connection.
+    pub fn disconnect_all(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// From now on no PUBACK arrives, or all do again.
-    pub fn lose_confirmations(&self, lose: bool) {
-        self.loses_confirmations.store(lose, Ordering::Relaxed);
+    /// Sets whether PUBACK packets are dropped.
+    pub fn drop_pubacks(&self, drop: bool) {
+        self.drops_pubacks.store(drop, Ordering::Relaxed);
     }
 }
 
-impl Drop for Wire {
+impl Drop for MqttProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn carry(near: TcpStream, far: TcpStream, loses: &AtomicBool) {
+async fn carry(near: TcpStream, far: TcpStream, drops: &AtomicBool) {
     let (near_read, near_write) = near.into_split();
     let (far_read, far_write) = far.into_split();
     tokio::select! {
         () = bytes(near_read, far_write) => {}
-        _ = packets(far_read, near_write, loses) => {}
+        _ = packets(far_read, near_write, drops) => {}
     }
 }
 
@@ -78,7 +77,7 @@ async fn bytes(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     let _end = tokio::io::copy(&mut from, &mut to).await;
 }
 
-async fn packets(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, loses: &AtomicBool) -> std::io::Result<()> {
+async fn packets(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, drops: &AtomicBool) -> std::io::Result<()> {
     loop {
         let mut packet = vec![from.read_u8().await?];
         let mut length = 0;
@@ -93,7 +92,7 @@ async fn packets(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, loses: &Atomic
         let head = packet.len();
         packet.resize(head + length, 0);
         from.read_exact(&mut packet[head..]).await?;
-        if packet[0] >> 4 != PUBACK || !loses.load(Ordering::Relaxed) {
+        if packet[0] >> 4 != PUBACK || !drops.load(Ordering::Relaxed) {
             to.write_all(&packet).await?;
         }
     }

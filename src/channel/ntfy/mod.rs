@@ -1,12 +1,15 @@
-//! Messages on phones through ntfy: to a topic of ntfy.sh, or of a server of one's own.
+//! Push notifications through a topic on ntfy.sh or on the user's own ntfy server.
 //!
-//! Promise: replaceable. Every message carries a sequence id made of its key, and the end of an
-//! outage carries that of its start: apps that know such ids (ntfy 2.16, on Android and in the
-//! browser) let the end take the start's place, and show a repeat once. Others show each message.
+//! Promise: replaceable. Each message has a sequence id derived from its key, and the end of an outage has
+//! that of its start. Apps that support sequence ids (ntfy 2.16, on Android and in the browser) replace the
+//! start with the end and show a repeat once. Other apps show each message.
 //!
-//! It subscribes to nothing and sends no attachment or button, nor the priority that rings through
-//! "do not disturb". Invariant: topic, token and password are in nothing that it prints or answers,
-//! and a message leads to nobody but Apple.
+//! Subscribes to nothing. Sends no attachments or buttons, and no priority that overrides "do not disturb".
+//! Neither debug output nor outcomes contain the topic, token or password
+//! (`debug_shows_scheme_and_host_only`). A message links only to Apple (`click_accepts_only_apples_pages`).
+
+mod login;
+mod topic;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,57 +19,56 @@ use reqwest::{Method, Url};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 
+use self::login::TopicLogin;
+use self::topic::{Topic, is_name};
 use super::push::Push;
 use crate::channel::http::{HttpReply, HttpTarget};
 use crate::channel::outcome::{Audience, Notice, SendOutcome};
 use crate::channel::push;
 use crate::channel::settings::{
-    self, ReadSecret, Shown, either, redacted, refuse_open, required, shown, shown_list, shown_path,
+    self, ReadSecret, Shown, redacted, require_encryption, required_secret, shown, shown_list, shown_path,
     shown_secret, shown_some,
 };
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 
-/// ntfy takes 1 KB; a character has at most 4 bytes.
-const TITLE_MAX: usize = 250;
-/// ntfy makes an attachment of what has more than 4,096 bytes, and of what Google's and Apple's
-/// push services carry with it, title included, it cuts off the rest from 4,000 on.
+/// The limit of ntfy is 1 KB, and a character has at most 4 bytes.
+const TITLE_MAX_CHARS: usize = 250;
+/// ntfy turns more than 4,096 bytes into an attachment. For the push services of Google and Apple it
+/// truncates title and message together to 4,000 bytes.
 const MESSAGE_MAX_BYTES: usize = 3_000;
-/// ntfy takes 512 bytes of all tags together.
+/// The limit of ntfy is 512 bytes for all tags together.
 const TAGS_MAX_BYTES: usize = 256;
 const CLICK_MAX_BYTES: usize = 300;
-/// Topics and sequence ids alike: letters, digits, `-` and `_`.
-const NAME_MAX: usize = 64;
-/// Of the key's SHA-256: what two keys would have to share to be taken for one.
+/// The part of the key's SHA-256 that a sequence id contains.
 const SEQUENCE_BYTES: usize = 16;
 
 /// `[channel.ntfy.NAME]`
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The topic's address, `https://ntfy.sh/TOPIC`. Whoever knows a topic reads along, so the
-    /// topic is held to be secret.
+    /// The topic's URL, `https://ntfy.sh/TOPIC`. Treated as secret, because the name of a topic alone
+    /// allows reading it.
     pub url: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
-    /// An access token, `tk_…`, where the topic is protected.
+    /// An access token, `tk_…`, for a protected topic.
     pub token: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the token.
     pub token_file: Option<PathBuf>,
-    /// The user to log in as, where there is no token.
+    /// The user to log in as, instead of a token.
     pub user: Option<String>,
     pub password: Option<Secret>,
-    /// A file to read it from instead.
+    /// A file that contains the password.
     pub password_file: Option<PathBuf>,
-    /// Where a tap on the message leads: a page of Apple's, the feed's status page unless told
-    /// otherwise; empty to open ntfy.
+    /// The page of Apple's that a tap on the message opens. "" opens ntfy. Default: the feed's status page.
     pub click: Option<String>,
-    /// Tags beside the one of the severity; those that are emoji short codes become emojis.
+    /// Tags in addition to the one for the severity. ntfy shows emoji short codes as emojis.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// Whether an end takes the place of its start (yes unless told otherwise) or is a message of
-    /// its own, which rings even while the start is on the screen.
+    /// If true, the end of an outage replaces its start. If false, the end is a message of its own, which
+    /// rings even while the start is on the screen. Default: true.
     #[serde(default = "yes")]
     pub update: bool,
 }
@@ -81,7 +83,7 @@ impl Table for Settings {
     }
 
     fn shown(&self) -> Vec<Shown> {
-        // Taken apart without `..`: a new setting must be shown, or hidden, by decision.
+        // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file, token, token_file, user, password, password_file, click, tags, update } =
             self;
         vec![
@@ -109,12 +111,12 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A ready topic.
+/// A topic, ready to publish to.
 pub struct Ntfy {
-    peer: HttpTarget,
-    place: Place,
+    target: HttpTarget,
+    topic: Topic,
     authorization: Option<HeaderValue>,
-    /// In place of Apple's status page; empty for none.
+    /// Replaces the feed's status page. Empty for no link.
     click: Option<String>,
     tags: Vec<String>,
     update: bool,
@@ -122,32 +124,32 @@ pub struct Ntfy {
 
 impl fmt::Debug for Ntfy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Ntfy").field(&self.peer).finish()
+        f.debug_tuple("Ntfy").field(&self.target).finish()
     }
 }
 
 impl Ntfy {
-    /// Reads the secrets' files through `read_secret`.
+    /// Reads secret files through `read_secret`.
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key; it holds no secret, and of the
-    /// address no more than scheme and host.
+    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
+    /// most scheme and host.
     pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Ntfy, String> {
-        let url = required("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        let url = settings::http_address("url", url.expose())?;
-        let place = Place::new(&url)?;
-        let login = Login::new(settings, read_secret)?;
+        let url = required_secret("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        let url = settings::http_url("url", url.expose())?;
+        let topic = Topic::new(&url)?;
+        let login = TopicLogin::new(settings, read_secret)?;
         let secrets = login.as_ref().map(|login| login.secrets.as_slice()).unwrap_or_default();
         if !secrets.is_empty() {
-            refuse_open("url", &url)?;
+            require_encryption("url", &url)?;
         }
         settings.click.as_deref().map_or(Ok(()), check_click)?;
         check_tags(&settings.tags)?;
         Ok(Ntfy {
-            // Of the topic's address, which the messages do not go to: it is not to be repeated.
-            peer: HttpTarget::new(url, secrets)?,
-            place,
+            // The topic's URL, so that it is redacted. Messages go to `topic.root`.
+            target: HttpTarget::new(url, secrets)?,
+            topic,
             authorization: login.map(|login| login.header),
             click: settings.click.clone(),
             tags: settings.tags.clone(),
@@ -155,7 +157,7 @@ impl Ntfy {
         })
     }
 
-    /// What makes two messages one: the start's, where this one takes its place.
+    /// Returns the start's sequence id if the notice replaces the start, otherwise one of its own.
     fn sequence_id(&self, notice: &Notice) -> String {
         match &notice.replaces {
             Some(start) if self.update && is_name(start) => start.clone(),
@@ -163,20 +165,21 @@ impl Ntfy {
         }
     }
 
-    /// ntfy's "publish as JSON": the one way in that carries every letter of a title.
+    /// Returns the JSON to publish. ntfy's other methods put the title into a header, which cannot carry all
+    /// of Unicode.
     fn body(&self, notice: &Notice, sequence_id: &str) -> Vec<u8> {
-        let push = Push::new(notice, TITLE_MAX, MESSAGE_MAX_BYTES);
+        let push = Push::new(notice, TITLE_MAX_CHARS, MESSAGE_MAX_BYTES);
         let (tag, priority) = match notice.severity {
             Severity::Alert => ("warning", 4),
             Severity::Resolved => ("white_check_mark", 3),
             Severity::Info => ("information_source", 3),
         };
         let message = Message {
-            topic: &self.place.topic,
-            // ntfy takes the title for a header and would decode what RFC 2047 calls an encoded
-            // word, and with it what was taken out of the title before.
+            topic: &self.topic.name,
+            // ntfy decodes encoded words (RFC 2047) in a title, which would bring back characters that
+            // `Push::new` has removed.
             title: push.title.replace("=?", "= ?"),
-            message: within_bytes(&push.text, MESSAGE_MAX_BYTES),
+            message: truncate_bytes(&push.text, MESSAGE_MAX_BYTES),
             priority,
             tags: std::iter::once(tag).chain(self.tags.iter().map(String::as_str)).collect(),
             click: self.click.as_deref().unwrap_or(notice.page()),
@@ -187,7 +190,7 @@ impl Ntfy {
 }
 
 impl Transport for Ntfy {
-    /// One POST, within 20 s.
+    /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let sequence_id = self.sequence_id(notice);
         let mut headers =
@@ -196,99 +199,29 @@ impl Transport for Ntfy {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         let body = self.body(notice, &sequence_id);
-        match self.peer.send(Method::POST, self.place.root.clone(), headers, body).await {
-            Ok(reply) => with_receipt(push::judged(&self.peer, &reply, said(&reply)), sequence_id),
-            Err(answer) => answer,
+        match self.target.send(Method::POST, self.topic.root.clone(), headers, body).await {
+            Ok(reply) => with_receipt(push::classify(&self.target, &reply, message_of(&reply)), sequence_id),
+            Err(outcome) => outcome,
         }
     }
 
     async fn is_reachable(&mut self) -> bool {
-        self.peer.is_reachable().await
+        self.target.is_reachable().await
     }
 }
 
-/// Servers before 2.16 do not know `sequence_id` and pass over it.
+/// Servers before 2.16 ignore `sequence_id`.
 #[derive(Serialize)]
 struct Message<'a> {
     topic: &'a str,
     title: String,
     message: String,
-    /// 1 to 5, 3 being ntfy's own default. 5 rings until somebody comes.
+    /// 1 to 5. ntfy's default: 3. 5 overrides "do not disturb".
     priority: u8,
     tags: Vec<&'a str>,
     #[serde(skip_serializing_if = "str::is_empty")]
     click: &'a str,
     sequence_id: &'a str,
-}
-
-/// Where to publish what.
-#[derive(PartialEq, Eq)]
-struct Place {
-    /// The server's root, which takes JSON; below a path where a proxy puts it there.
-    root: Url,
-    topic: String,
-}
-
-impl Place {
-    /// The topic is the last part of the path, the root what is before it.
-    fn new(url: &Url) -> Result<Place, String> {
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("url: holds a user or password; write them as user and password".to_owned());
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("url: holds a ? or #; write the topic's address alone, https://host/TOPIC".to_owned());
-        }
-        let mut url = url.clone();
-        url.path_segments_mut().expect("an http address has a path").pop_if_empty();
-        let topic =
-            url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
-        if !is_name(&topic) {
-            return Err(format!(
-                "url: does not end in a topic: 1 to {NAME_MAX} letters a to z, digits, - and _; \
-                 write https://host/TOPIC"
-            ));
-        }
-        let root = url.join(".").expect("the directory of an address is one");
-        Ok(Place { root, topic })
-    }
-}
-
-/// How to be let in, and what must not be repeated of it.
-struct Login {
-    header: HeaderValue,
-    secrets: Vec<Secret>,
-}
-
-impl Login {
-    fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<Login>, String> {
-        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = either("token", inline, file, read_secret)?;
-        let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
-        let password = either("password", inline, file, read_secret)?;
-        match (token, settings.user.as_deref(), password) {
-            (None, None, None) => Ok(None),
-            (Some(token), None, None) => {
-                let header = settings::secret_header("token", &format!("Bearer {}", token.expose()))?;
-                Ok(Some(Login { header, secrets: vec![token] }))
-            }
-            (None, Some(user), Some(password)) => Login::basic(user, password).map(Some),
-            (Some(_), _, _) => Err("token: given beside user or password; keep one of the two".to_owned()),
-            (None, Some(_), None) => {
-                Err("user: needs a password; write password or password_file".to_owned())
-            }
-            (None, None, Some(_)) => Err("password: needs a user; write user".to_owned()),
-        }
-    }
-
-    /// RFC 7617, in UTF-8.
-    fn basic(user: &str, password: Secret) -> Result<Login, String> {
-        if user.trim().is_empty() || user.contains(':') {
-            return Err("user: empty or with a colon, which no user of ntfy is; check it".to_owned());
-        }
-        let pair = base64(format!("{user}:{}", password.expose()).as_bytes());
-        let header = settings::secret_header("password", &format!("Basic {pair}"))?;
-        Ok(Login { header, secrets: vec![password, Secret::new(pair)] })
-    }
 }
 
 fn check_click(click: &str) -> Result<(), String> {
@@ -297,16 +230,14 @@ fn check_click(click: &str) -> Result<(), String> {
     }
     let is_apples = |url: &Url| {
         let host = url.host_str().unwrap_or_default();
-        let nobody_else = url.username().is_empty() && url.password().is_none() && url.port().is_none();
-        url.scheme() == "https" && (host == "apple.com" || host.ends_with(".apple.com")) && nobody_else
+        let is_plain = url.username().is_empty() && url.password().is_none() && url.port().is_none();
+        url.scheme() == "https" && (host == "apple.com" || host.ends_with(".apple.com")) && is_plain
     };
     if click.len() <= CLICK_MAX_BYTES && Url::parse(click).is_ok_and(|url| is_apples(&url)) {
         return Ok(());
     }
-    // Fake support lives on this very subject.
-    Err("click: messages lead to Apple only; write an address that begins with https://www.apple.com/, \
-         or \"\" for none"
-        .to_owned())
+    // Protects users from support scams.
+    Err("click: invalid page: expected an address below https://www.apple.com/, or \"\" for none".to_owned())
 }
 
 fn check_tags(tags: &[String]) -> Result<(), String> {
@@ -316,17 +247,18 @@ fn check_tags(tags: &[String]) -> Result<(), String> {
     };
     match tags.iter().find(|tag| !is_tag(tag)) {
         Some(tag) => {
-            Err(format!("tags: {tag:?} is none; a tag has letters, digits and signs without , and \""))
+            Err(format!("tags: invalid tag {tag:?}: expected printable ASCII without , \" \\ and spaces"))
         }
         None if tags.iter().map(|tag| tag.len() + 1).sum::<usize>() > TAGS_MAX_BYTES => {
-            Err(format!("tags: too many; together they may have {TAGS_MAX_BYTES} bytes"))
+            Err(format!("tags: too long; use at most {TAGS_MAX_BYTES} bytes for all tags together"))
         }
         None => Ok(()),
     }
 }
 
-/// `{"id":"…"}`, or `{"code":40101,"http":401,"error":"unauthorized"}`.
-fn said(reply: &HttpReply) -> Option<String> {
+/// Returns the error or the message id of a response: `{"id":"…"}`, or
+/// `{"code":40101,"http":401,"error":"unauthorized"}`.
+fn message_of(reply: &HttpReply) -> Option<String> {
     let json = reply.json();
     if let Some(error) = json["error"].as_str() {
         let code = json["code"].as_u64().map(|code| format!(" ({code})")).unwrap_or_default();
@@ -335,16 +267,18 @@ fn said(reply: &HttpReply) -> Option<String> {
     json["id"].as_str().map(|id| format!("id {id}"))
 }
 
-fn with_receipt(answer: SendOutcome, sequence_id: String) -> SendOutcome {
-    match answer {
-        SendOutcome::Delivered { receipt: _, words } => {
-            SendOutcome::Delivered { receipt: Some(sequence_id), words }
+fn with_receipt(outcome: SendOutcome, sequence_id: String) -> SendOutcome {
+    match outcome {
+        SendOutcome::Delivered { receipt: _, detail } => {
+            SendOutcome::Delivered { receipt: Some(sequence_id), detail }
         }
-        SendOutcome::Transient { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => answer,
+        SendOutcome::Transient { .. } | SendOutcome::Unclear { .. } | SendOutcome::Permanent { .. } => {
+            outcome
+        }
     }
 }
 
-/// Stable, and within ntfy's rules for sequence ids, which keys are not.
+/// Returns the sequence id of a key. A hash, because keys contain characters that sequence ids may not.
 fn sequence_id_of(key: &str) -> String {
     use fmt::Write as _;
     let mut id = "statusd-".to_owned();
@@ -354,13 +288,8 @@ fn sequence_id_of(key: &str) -> String {
     id
 }
 
-fn is_name(text: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(is_letter)
-}
-
-/// At most so many bytes of UTF-8, the ellipsis included.
-fn within_bytes(text: &str, max: usize) -> String {
+/// Truncates to `max` bytes of UTF-8, including the ellipsis.
+fn truncate_bytes(text: &str, max: usize) -> String {
     const ELLIPSIS: &str = "…";
     if text.len() <= max {
         return text.to_owned();
@@ -368,21 +297,6 @@ fn within_bytes(text: &str, max: usize) -> String {
     let room = max.saturating_sub(ELLIPSIS.len());
     let end = (0..=room).rfind(|&end| text.is_char_boundary(end)).unwrap_or_default();
     format!("{}{ELLIPSIS}", text[..end].trim_end())
-}
-
-/// RFC 4648, 4.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().chain(&[0; 2]).take(3).fold(0, |group, byte| (group << 8) | usize::from(*byte));
-        for place in 0..4 {
-            let letter = LETTERS[(group >> (18 - 6 * place)) & 63];
-            text.push(if place > chunk.len() { '=' } else { letter.into() });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -438,35 +352,35 @@ mod tests {
         assert!(to("url = 'https://ntfy.example/T'").contains(page));
         let own = to("url = 'https://ntfy.example/T'\nclick = 'https://apple.com/x'");
         assert!(own.contains("\"click\":\"https://apple.com/x\""), "{own}");
-        let relief =
+        let resolved =
             body("url = 'https://ntfy.example/T'\nclick = ''", &notice("t", "b", Severity::Resolved));
-        assert!(relief.contains(r#""priority":3,"tags":["white_check_mark"],"sequence_id""#), "{relief}");
-        let neutral = body("url = 'https://ntfy.example/T'", &notice("t", "b", Severity::Info));
-        assert!(neutral.contains(r#""priority":3,"tags":["information_source"],"click""#), "{neutral}");
+        assert!(resolved.contains(r#""priority":3,"tags":["white_check_mark"],"sequence_id""#), "{resolved}");
+        let info = body("url = 'https://ntfy.example/T'", &notice("t", "b", Severity::Info));
+        assert!(info.contains(r#""priority":3,"tags":["information_source"],"click""#), "{info}");
     }
 
     #[test]
-    fn an_end_takes_the_place_of_its_start() {
+    fn an_end_replaces_its_start_unless_update_is_off() {
         let end =
             Notice { replaces: Some("statusd-start".to_owned()), ..notice("t", "b", Severity::Resolved) };
         let id = |toml: &str, notice: &Notice| made(toml).expect("ntfy").sequence_id(notice);
-        let (plain, apart) = ("url = 'https://a.example/T'", "url = 'https://a.example/T'\nupdate = false");
-        assert_eq!(id(plain, &end), "statusd-start");
-        assert_eq!(id(apart, &end), BEGAN_ID);
-        // Never written by this channel.
+        let (default, off) = ("url = 'https://a.example/T'", "url = 'https://a.example/T'\nupdate = false");
+        assert_eq!(id(default, &end), "statusd-start");
+        assert_eq!(id(off, &end), BEGAN_ID);
+        // No receipt of this channel.
         let foreign = Notice { replaces: Some("a/b".to_owned()), ..end };
-        assert_eq!(id(plain, &foreign), BEGAN_ID);
+        assert_eq!(id(default, &foreign), BEGAN_ID);
     }
 
     #[test]
-    fn a_sequence_id_is_stable_and_within_the_rules() {
+    fn a_sequence_id_is_stable_and_valid() {
         assert_eq!(sequence_id_of("consumer/en_US/icloud%20backup/1002938/1/began"), BEGAN_ID);
         assert_ne!(sequence_id_of("a"), sequence_id_of("b"));
         assert!(is_name(&sequence_id_of(&"/%20".repeat(1_000))));
     }
 
     #[test]
-    fn nothing_is_too_large_for_ntfy() {
+    fn the_longest_message_fits() {
         let tags: Vec<String> = (0..128).map(|_| "\"a\"".to_owned()).collect();
         let click = format!("https://www.apple.com/{}", "a".repeat(CLICK_MAX_BYTES - 22));
         let toml = format!(
@@ -477,7 +391,7 @@ mod tests {
         for (title, text) in [("\u{1f34f}", "\""), ("\"", "\\"), ("バ", "\u{1f34f}"), ("a", "a\n")] {
             let notice = notice(&title.repeat(9_999), &text.repeat(9_999), Severity::Info);
             let body = body(&toml, &notice);
-            // Twice the limit of a message is what ntfy reads of JSON.
+            // ntfy reads at most twice the limit of a message as JSON.
             assert!(body.len() <= 8_192, "{}", body.len());
             let json: serde_json::Value = serde_json::from_str(&body).expect("JSON");
             let bytes = |key: &str| json[key].as_str().expect("text").len();
@@ -486,16 +400,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_letters() {
+    fn a_text_is_truncated_between_characters() {
         for (text, max, cut) in
             [("übel", 5, "übel"), ("übel", 4, "…"), ("abübel", 6, "ab…"), ("a b c", 4, "a…"), ("ab", 1, "…")]
         {
-            assert_eq!(within_bytes(text, max), cut, "{text}");
+            assert_eq!(truncate_bytes(text, max), cut, "{text}");
         }
     }
 
     #[test]
-    fn a_title_has_no_encoded_words() {
+    fn a_title_contains_no_encoded_words() {
         let title = "=?UTF-8?B?4oCu?= is down";
         assert!(
             body("url = 'https://a.example/T'", &notice(title, "b", Severity::Alert))
@@ -504,55 +418,42 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_place(url: &str, root: &str, topic: &str) {
-        let place = Place::new(&Url::parse(url).expect("an address")).expect("a place");
-        assert_eq!((place.root.as_str(), place.topic.as_str()), (root, topic));
-    }
-
-    #[test]
-    fn the_topic_is_the_last_part_of_the_path() {
-        check_place("https://ntfy.sh/alerts", "https://ntfy.sh/", "alerts");
-        check_place("https://ntfy.sh/alerts/", "https://ntfy.sh/", "alerts");
-        check_place("https://a.example:8443/push/ntfy/a-B_9", "https://a.example:8443/push/ntfy/", "a-B_9");
-    }
-
-    #[track_caller]
-    fn check_refused(toml: &str, words: &str) {
+    fn check_refused(toml: &str, expected: &str) {
         let error = made(toml).expect_err("must be refused");
-        assert!(error.contains(words), "{error}");
+        assert!(error.contains(expected), "{error}");
         for secret in ["hunter2", "s3cret", "T0PIC"] {
             assert!(!error.contains(secret), "{error}");
         }
     }
 
     #[test]
-    fn what_is_not_safe_is_refused_without_giving_it_away() {
+    fn invalid_settings_are_rejected_without_showing_secrets() {
         check_refused("", "the key \"url\" is missing");
         check_refused("url = 'https://a.example/T0PIC'\nurl_file = '/url'", "url: also given as url_file");
         check_refused("url_file = '/nowhere'", "url_file: /nowhere: no such file");
-        check_refused("url = 'ntfy.sh/T0PIC'", "url: not an address");
-        check_refused("url = 'https://a.example/'", "url: does not end in a topic");
-        check_refused("url = 'https://a.example/T0PIC%20'", "url: does not end in a topic");
-        check_refused(&format!("url = 'https://a.example/{}'", "T0PIC".repeat(13)), "url: does not end");
-        check_refused("url = 'https://a.example/T0PIC?auth=s3cret'", "url: holds a ?");
+        check_refused("url = 'ntfy.sh/T0PIC'", "url: invalid address");
+        check_refused("url = 'https://a.example/'", "url: invalid topic");
+        check_refused("url = 'https://a.example/T0PIC%20'", "url: invalid topic");
+        check_refused(&format!("url = 'https://a.example/{}'", "T0PIC".repeat(13)), "url: invalid topic");
+        check_refused("url = 'https://a.example/T0PIC?auth=s3cret'", "url: contains ?");
         check_refused("url = 'https://me:s3cret@a.example/T0PIC'", "write them as user and password");
         check_refused("url = 'http://a.example/T0PIC'\ntoken = 'hunter2'", "http://a.example/… would carry");
         check_refused("url = 'http://a.example/T0PIC'\nuser = 'me'\npassword = 'hunter2'", "write https");
-        let rest = |toml: &str, words| check_refused(&format!("url_file = '/url'\n{toml}"), words);
-        rest("token = 'hunter2'\nuser = 'me'", "token: given beside user");
-        rest("token = 'hunter2'\npassword = 's3cret'", "token: given beside user");
+        let rest = |toml: &str, expected| check_refused(&format!("url_file = '/url'\n{toml}"), expected);
+        rest("token = 'hunter2'\nuser = 'me'", "token: user or password is also given");
+        rest("token = 'hunter2'\npassword = 's3cret'", "token: user or password is also given");
         rest("token = 'hunter2'\ntoken_file = '/token'", "token: also given as token_file");
-        rest("token = \"hunter2\\nX: y\"", "token: holds a character");
-        rest("user = 'me'", "user: needs a password");
-        rest("password = 'hunter2'", "password: needs a user");
-        rest("user = 'm:e'\npassword = 'hunter2'", "user: empty or with a colon");
-        rest("tags = ['a,b']", "tags: \"a,b\" is none");
-        rest("tags = ['']", "tags: \"\" is none");
-        rest(&format!("tags = ['{}']", "a".repeat(256)), "tags: too many");
+        rest("token = \"hunter2\\nX: y\"", "token: contains a character");
+        rest("user = 'me'", "user: requires a password");
+        rest("password = 'hunter2'", "password: requires a user");
+        rest("user = 'm:e'\npassword = 'hunter2'", "user: invalid name");
+        rest("tags = ['a,b']", "tags: invalid tag \"a,b\"");
+        rest("tags = ['']", "tags: invalid tag \"\"");
+        rest(&format!("tags = ['{}']", "a".repeat(256)), "tags: too long");
     }
 
     #[test]
-    fn what_is_safe_is_taken() {
+    fn valid_settings_are_accepted() {
         for toml in [
             "url_file = '/url'\ntoken_file = '/token'",
             "url_file = '/url'\nuser = 'me'\npassword_file = '/token'",
@@ -567,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_lead_to_apple_only() {
+    fn click_accepts_only_apples_pages() {
         for apples in ["", "https://www.apple.com/de/support/systemstatus/", "https://apple.com/x?y#z"] {
             assert_eq!(check_click(apples), Ok(()), "{apples}");
         }
@@ -581,7 +482,7 @@ mod tests {
             "javascript:apple.com",
             "www.apple.com",
         ] {
-            assert!(check_click(other).is_err_and(|words| words.starts_with("click: ")), "{other}");
+            assert!(check_click(other).is_err_and(|error| error.starts_with("click: ")), "{other}");
         }
     }
 
@@ -590,25 +491,8 @@ mod tests {
         let toml = "url = 'https://a.example:8443/T0PICT0PIC'\nuser = 'me'\npassword = 'hunter2'";
         let shown = format!("{:?} {:#?}", settings(toml), made(toml).expect("ntfy"));
         assert!(shown.contains("https://a.example:8443/…"), "{shown}");
-        for secret in ["hunter2", "T0PIC", &base64(b"me:hunter2")] {
+        for secret in ["hunter2", "T0PIC", &login::base64(b"me:hunter2")] {
             assert!(!shown.contains(secret), "{shown}");
-        }
-    }
-
-    /// RFC 4648, 10.
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (plain, encoded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-            ("ü?>~", "w7w/Pn4="),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), encoded, "{plain}");
         }
     }
 }

@@ -1,0 +1,150 @@
+//! The schema and its migrations.
+//!
+//! The schema version is the number of migrations. Each step runs in its own transaction.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+/// "stsd" in the file's header; identifies our files.
+pub const APPLICATION_ID: i32 = 0x7374_7364;
+/// The migrations to schema 1, 2 and so on.
+const MIGRATIONS: [&str; 5] = [
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+    concat!(include_str!("schema/5.sql"), include_str!("renamed-words.sql")),
+];
+/// Virtual machine steps of SQLite between two calls of an [`Observer`]: about a second.
+const OBSERVED_STEPS: i32 = 20_000_000;
+
+/// Callback during a migration. May be called from any thread.
+pub type Observer = Arc<dyn Fn() + Send + Sync>;
+
+pub fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), params![], |row| row.get(0));
+    Ok((pragma("application_id")?, pragma("user_version")?))
+}
+
+pub fn known_version() -> i32 {
+    MIGRATIONS.len() as i32
+}
+
+/// Returns an empty database in memory with the schema of a version.
+pub fn reference(version: i32) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    for sql in MIGRATIONS.iter().take(usize::try_from(version).unwrap_or_default()) {
+        connection.execute_batch(sql)?;
+    }
+    Ok(connection)
+}
+
+/// Migrates a database to the newest schema.
+pub fn migrate(connection: &mut Connection, observer: Option<&Observer>) -> rusqlite::Result<()> {
+    let (_, version) = identity(connection)?;
+    // A new database takes no time.
+    match observer.filter(|_| (1..known_version()).contains(&version)) {
+        Some(observer) => {
+            observed(connection, observer, |connection| migrate_from(version, connection, &|| observer()))
+        }
+        None => migrate_from(version, connection, &|| ()),
+    }
+}
+
+/// Runs `work` and calls the observer periodically, also within one long statement.
+fn observed(
+    connection: &mut Connection,
+    observer: &Observer,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let observer = Arc::clone(observer);
+    let goes_on = move || {
+        observer();
+        // Tells SQLite not to interrupt the statement.
+        false
+    };
+    connection.progress_handler(OBSERVED_STEPS, Some(goes_on))?;
+    let worked = work(connection);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    worked
+}
+
+/// Runs each step in its own transaction together with its number, so that a killed migration resumes
+/// at the right step.
+fn migrate_from(version: i32, connection: &Connection, begins: &dyn Fn()) -> rusqlite::Result<()> {
+    for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+        begins();
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(sql)?;
+        if number == 1 {
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            let seed = fastrand::u64(..).to_string();
+            transaction.execute("INSERT INTO meta (name, value) VALUES ('seed', ?1)", [seed])?;
+        }
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use jiff::Timestamp;
+    use tempfile::TempDir;
+
+    use super::super::files::{DATABASE, open};
+    use super::*;
+
+    fn counting() -> (Observer, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let counting = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        (Arc::new(counting), count)
+    }
+
+    /// Checks how often the observer is called when a database of schema `version` is opened.
+    #[track_caller]
+    fn check(version: usize, expected: usize) {
+        let directory = TempDir::new().expect("a directory");
+        if version > 0 {
+            let connection = Connection::open(directory.path().join(DATABASE)).expect("a database");
+            for sql in &MIGRATIONS[..version] {
+                connection.execute_batch(sql).expect("a schema");
+            }
+            connection.pragma_update(None, "application_id", APPLICATION_ID).expect("written");
+            connection.pragma_update(None, "user_version", version as i32).expect("written");
+        }
+        let (observer, count) = counting();
+        assert!(open(directory.path(), Timestamp::UNIX_EPOCH, Some(&observer)).is_ok());
+        assert_eq!(count.load(Ordering::Relaxed), expected, "schema {version}");
+    }
+
+    #[test]
+    fn the_observer_is_called_before_each_migration_step() {
+        check(0, 0);
+        check(1, MIGRATIONS.len() - 1);
+        check(2, MIGRATIONS.len() - 2);
+        check(MIGRATIONS.len(), 0);
+    }
+
+    #[test]
+    fn the_observer_is_called_during_a_long_statement() {
+        let (observer, count) = counting();
+        let mut connection = Connection::open_in_memory().expect("a database");
+        let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000000)
+            SELECT max(i) FROM n";
+        let counted = observed(&mut connection, &observer, |connection| {
+            connection.query_row(long, params![], |row| row.get::<_, i64>(0)).map(drop)
+        });
+        assert!(counted.is_ok());
+        let calls = count.load(Ordering::Relaxed);
+        assert!(calls > 0);
+        connection.query_row(long, params![], |row| row.get::<_, i64>(0)).expect("a number");
+        assert_eq!(count.load(Ordering::Relaxed), calls, "not called afterwards");
+    }
+}
