@@ -69,7 +69,7 @@ pub struct Days {
 impl Days {
     /// Returns the days from `since` to `until`. Default: the last 30 days.
     pub fn new(since: Option<Timestamp>, until: Option<Timestamp>, terminal: &Terminal) -> Days {
-        let date = |time: Timestamp| time.to_zoned(terminal.zone.clone()).date();
+        let date = |time: Timestamp| time.to_zoned_datetime(terminal.zone.clone()).date();
         let before = |until: Timestamp| until.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(until);
         let last = date(until.map_or(terminal.now, |until| before(until).min(terminal.now)));
         let first = since.map_or(last.saturating_sub((DAYS as i64 - 1).days()), date).min(last);
@@ -93,7 +93,7 @@ impl Days {
 
     /// Returns the midnight at which a day begins; the first day is 0.
     fn midnight(&self, day: usize, terminal: &Terminal) -> Timestamp {
-        self.date(day).to_zoned(terminal.zone.clone()).map_or(terminal.now, |midnight| midnight.timestamp())
+        self.date(day).to_zoned_datetime(terminal.zone.clone()).map_or(terminal.now, |midnight| midnight.timestamp())
     }
 }
 

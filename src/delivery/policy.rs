@@ -283,7 +283,7 @@ impl Quiet {
 
     /// Returns the end of the quiet hours if `now` is within them.
     fn until(&self, now: Timestamp) -> Option<Timestamp> {
-        let local = now.to_zoned(self.zone.clone());
+        let local = now.to_zoned_datetime(self.zone.clone());
         let time = local.time();
         let is_quiet = if self.from < self.to {
             (self.from..self.to).contains(&time)

@@ -70,7 +70,7 @@ struct Local(TimeZone);
 
 impl Local {
     fn text(&self, time: Timestamp) -> String {
-        time.to_zoned(self.0.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+        time.to_zoned_datetime(self.0.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
     }
 }
 

@@ -127,7 +127,7 @@ impl Nights {
         zone: &TimeZone,
         now: Timestamp,
     ) -> Nights {
-        let today = now.to_zoned(zone.clone()).date();
+        let today = now.to_zoned_datetime(zone.clone()).date();
         let evenings = (1..=MAX_DAYS_BACK).rev().filter_map(|days| today.checked_sub(days.days()).ok());
         let over = evenings.filter_map(|evening| bounds(evening, zone)).filter(|(_, end)| *end <= now);
         let nights: Vec<Night> = over
@@ -187,7 +187,7 @@ impl Nights {
 
 /// Returns the start and end of the current night, if any, and then of the newest one that is over.
 pub fn last_nights(zone: &TimeZone, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let today = now.to_zoned(zone.clone()).date();
+    let today = now.to_zoned_datetime(zone.clone()).date();
     let evenings = (0..3).filter_map(move |days| today.checked_sub(days.days()).ok());
     let begun = evenings.filter_map(|evening| bounds(evening, zone)).filter(move |(start, _)| *start <= now);
     let mut is_over = false;
@@ -202,7 +202,7 @@ fn due(last: Timestamp) -> Timestamp {
 /// change itself is the start or end.
 fn bounds(evening: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
     let at = |day: Date, hour: i8| {
-        day.to_datetime(time(hour, 0, 0, 0)).to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp())
+        day.to_datetime(time(hour, 0, 0, 0)).to_zoned_datetime(zone.clone()).ok().map(|zoned| zoned.timestamp())
     };
     Some((at(evening, EVENING_HOUR)?, at(evening.tomorrow().ok()?, MORNING_HOUR)?))
 }

@@ -24,7 +24,7 @@ fn check(expression: &str, zone_name: &str, after: &str, expected: &[&str]) {
     let said: Vec<String> = firings
         .skip(1)
         .take(expected.len())
-        .map(|at| at.to_zoned(zone.clone()).strftime("%F %T%:z").to_string())
+        .map(|at| at.to_zoned_datetime(zone.clone()).strftime("%F %T%:z").to_string())
         .collect();
     assert_eq!(said, expected, "{expression} in {zone_name}");
 }
@@ -312,7 +312,7 @@ fn years_beyond_the_cron_crate() {
         let expected: Vec<DateTime> =
             leap_days.filter(|day| day.weekday() == Weekday::Sunday).map(|day| day.at(0, 0, 0, 0)).collect();
         let schedule = schedule(sundays, &TimeZone::UTC);
-        let start = first.to_zoned(TimeZone::UTC).unwrap().timestamp();
+        let start = first.to_zoned_datetime(TimeZone::UTC).unwrap().timestamp();
         let firings: Vec<DateTime> =
             firings(&schedule, start).map(|at| Offset::UTC.to_datetime(at)).take(expected.len()).collect();
         assert!(!expected.is_empty());

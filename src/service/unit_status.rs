@@ -125,7 +125,7 @@ pub fn parse_systemctl(output: &[String]) -> Option<UnitStatus> {
 fn timestamp(text: &str) -> Option<Timestamp> {
     let (_, date) = text.strip_suffix(" UTC")?.split_once(' ')?;
     let date: DateTime = date.parse().ok()?;
-    date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    date.to_zoned_datetime(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 /// Parses the output of `launchctl print`, whose form Apple does not guarantee. Missing values are

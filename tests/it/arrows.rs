@@ -146,7 +146,7 @@ const PURE: &[&str] = &[
 /// Words that pure code may not contain, and what each stands for.
 const IMPURE: &[(&str, &str)] = &[
     ("Timestamp::now", "a clock"),
-    ("Zoned::now", "a clock"),
+    ("ZonedDateTime::now", "a clock"),
     ("Instant", "a clock"),
     ("SystemTime", "a clock"),
     ("std::fs", "a file"),

@@ -104,7 +104,7 @@ fn retry_after_s(value: &str, now: Timestamp) -> Option<u64> {
         return Some(value.parse().unwrap_or(u64::MAX));
     }
     let date = HTTP_DATES.iter().find_map(|form| DateTime::strptime(form, value).ok())?;
-    let at = date.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    let at = date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
     // The conversion fails for a past date.
     Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
 }

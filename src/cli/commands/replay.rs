@@ -90,7 +90,7 @@ fn settings(invocation: &Invocation) -> Result<Config, CommandError> {
 
 fn text(change: &Change, zone: &TimeZone) -> String {
     let context = RenderContext { now: change.at, zone, is_drill: false };
-    let at = change.at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
+    let at = change.at.to_zoned_datetime(zone.clone()).strftime("%Y-%m-%d %H:%M:%S");
     format!("{at}  {}", printable(&line(change, &context)))
 }
 

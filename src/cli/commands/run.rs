@@ -78,8 +78,8 @@ fn settings(config: &Config, candidates: Vec<PathBuf>) -> String {
 
 /// Returns for example `First poll at 14:05:20: Apple lists no problem with Photos. Next poll at 14:10:00.`
 fn first_poll(state: &str, at: Timestamp, next: Timestamp, zone: &TimeZone) -> String {
-    let clock = |time: Timestamp| time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string();
-    let is_today = at.to_zoned(zone.clone()).date() == next.to_zoned(zone.clone()).date();
+    let clock = |time: Timestamp| time.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string();
+    let is_today = at.to_zoned_datetime(zone.clone()).date() == next.to_zoned_datetime(zone.clone()).date();
     let next = if is_today { clock(next) } else { when(next, at, zone) };
     format!("First poll at {}: {}. Next poll at {next}.\n", clock(at), printable(state))
 }

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 /// Returns `08:15`, `Tue 5 May 08:15` or `5 May 2024 08:15`, depending on the distance from `now`. In the
 /// hour that is repeated when clocks are set back, adds the zone: `02:30 CEST`.
 pub fn when(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let local = time.to_zoned(zone.clone());
-    let today = now.to_zoned(zone.clone());
+    let local = time.to_zoned_datetime(zone.clone());
+    let today = now.to_zoned_datetime(zone.clone());
     let format = if local.date() == today.date() {
         "%H:%M"
     } else if local.year() == today.year() {
@@ -23,13 +23,13 @@ pub fn when(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
 
 /// Returns true if the local time occurs twice on that day.
 pub fn is_repeated(time: Timestamp, zone: &TimeZone) -> bool {
-    let local = time.to_zoned(zone.clone()).datetime();
+    let local = time.to_zoned_datetime(zone.clone()).datetime();
     zone.to_ambiguous_timestamp(local).is_ambiguous()
 }
 
 /// Returns `from 08:15 to 10:04`; the second time has no date if it is on the same day.
 pub fn from_to(from: Timestamp, to: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
-    let same_day = from.to_zoned(zone.clone()).date() == to.to_zoned(zone.clone()).date();
+    let same_day = from.to_zoned_datetime(zone.clone()).date() == to.to_zoned_datetime(zone.clone()).date();
     let end = if same_day { when(to, to, zone) } else { when(to, now, zone) };
     format!("from {} to {end}", when(from, now, zone))
 }

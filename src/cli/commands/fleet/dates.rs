@@ -76,12 +76,12 @@ pub fn parse_date(
         Some(time) => Some(time),
         None => {
             let (rest, zone) = offset(text, zone);
-            civil(rest, order)?.and_then(|civil| Some(civil.to_zoned(zone).ok()?.timestamp()))
+            civil(rest, order)?.and_then(|civil| Some(civil.to_zoned_datetime(zone).ok()?.timestamp()))
         }
     };
     let time =
         time.and_then(|time| Timestamp::from_second(time.as_second()).ok()).ok_or(DateError::Invalid)?;
-    let is_backup = time.to_zoned(TimeZone::UTC).date() >= FIRST_BACKUP;
+    let is_backup = time.to_zoned_datetime(TimeZone::UTC).date() >= FIRST_BACKUP;
     Ok(is_backup.then_some(time))
 }
 

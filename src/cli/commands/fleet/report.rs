@@ -106,7 +106,7 @@ impl Report {
         if self.services.len() > MAX_NAMED_SERVICES {
             services.push(format!("{} more", self.services.len() - MAX_NAMED_SERVICES));
         }
-        let since = since.to_zoned(terminal.zone.clone()).strftime("%-d %b %Y").to_string();
+        let since = since.to_zoned_datetime(terminal.zone.clone()).strftime("%-d %b %Y").to_string();
         format!("Apple's outages of {}, on record since {since}", services.join(", "))
     }
 
@@ -194,7 +194,7 @@ fn line(row: &ReportRow, terminal: &Terminal) -> Vec<Cell> {
         BackupStatus::Skipped => Style::Dim,
     };
     let last = row.last_backup().map(|last| {
-        let day = last.to_zoned(terminal.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
+        let day = last.to_zoned_datetime(terminal.zone.clone()).strftime("%-d %b %Y %H:%M").to_string();
         if last <= terminal.now { format!("{day} ({} ago)", lasted(last, terminal.now)) } else { day }
     });
     let details = last.into_iter().chain(row.reason.as_deref().map(printable));

@@ -64,8 +64,8 @@ pub fn table(each: Each<Change>, terminal: &Terminal, out: &mut impl Write) -> R
 }
 
 fn row(change: &Change, terminal: &Terminal) -> Vec<Cell> {
-    let local = change.at.to_zoned(terminal.zone.clone());
-    let this_year = local.year() == terminal.now.to_zoned(terminal.zone.clone()).year();
+    let local = change.at.to_zoned_datetime(terminal.zone.clone());
+    let this_year = local.year() == terminal.now.to_zoned_datetime(terminal.zone.clone()).year();
     let format = if this_year { "%a %e %b %H:%M" } else { "%e %b %Y %H:%M" };
     let service = match change.service.as_str() {
         "" if change.kind.is_about_a_phone() => "(iPhone)".to_owned(),

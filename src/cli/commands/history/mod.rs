@@ -359,10 +359,10 @@ fn parse_time(text: &str, terminal: &Terminal) -> Option<Timestamp> {
         Some(time)
     } else if text.contains([':']) {
         let local = text.parse::<DateTime>().ok()?;
-        Some(local.to_zoned(terminal.zone.clone()).ok()?.timestamp())
+        Some(local.to_zoned_datetime(terminal.zone.clone()).ok()?.timestamp())
     } else {
         let day = text.parse::<Date>().ok()?;
-        Some(day.to_zoned(terminal.zone.clone()).ok()?.timestamp())
+        Some(day.to_zoned_datetime(terminal.zone.clone()).ok()?.timestamp())
     };
     Timestamp::from_second(time?.as_second()).ok()
 }

@@ -160,7 +160,7 @@ fn posted_prefix(stored: &StoredOutage) -> &'static str {
 
 /// Returns `4 May 06:15`; with the year if it differs, without the date on the day of the start.
 fn short(time: Timestamp, start: Option<Timestamp>, terminal: &Terminal) -> String {
-    let local = |time: Timestamp| time.to_zoned(terminal.zone.clone());
+    let local = |time: Timestamp| time.to_zoned_datetime(terminal.zone.clone());
     let (local_time, base) = (local(time), local(start.unwrap_or(terminal.now)));
     let format = match () {
         () if start.is_some() && local_time.date() == base.date() => "%H:%M",

@@ -283,10 +283,10 @@ fn styled(terminal: &Terminal, style: Style, indent: usize, text: &str) -> Strin
 
 /// Returns a time with seconds if it is today, because polls are only minutes apart.
 fn clock(time: Timestamp, terminal: &Terminal) -> String {
-    let local = time.to_zoned(terminal.zone.clone());
+    let local = time.to_zoned_datetime(terminal.zone.clone());
     if is_repeated(time, terminal.zone) {
         local.strftime("%H:%M:%S %Z").to_string()
-    } else if local.date() == terminal.now.to_zoned(terminal.zone.clone()).date() {
+    } else if local.date() == terminal.now.to_zoned_datetime(terminal.zone.clone()).date() {
         local.strftime("%H:%M:%S").to_string()
     } else {
         when(time, terminal.now, terminal.zone)
