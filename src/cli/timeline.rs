@@ -93,7 +93,9 @@ impl Days {
 
     /// Returns the midnight at which a day begins; the first day is 0.
     fn midnight(&self, day: usize, terminal: &Terminal) -> Timestamp {
-        self.date(day).to_zoned_datetime(terminal.zone.clone()).map_or(terminal.now, |midnight| midnight.timestamp())
+        self.date(day)
+            .to_zoned_datetime(terminal.zone.clone())
+            .map_or(terminal.now, |midnight| midnight.timestamp())
     }
 }
 

@@ -202,7 +202,10 @@ fn due(last: Timestamp) -> Timestamp {
 /// change itself is the start or end.
 fn bounds(evening: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
     let at = |day: Date, hour: i8| {
-        day.to_datetime(time(hour, 0, 0, 0)).to_zoned_datetime(zone.clone()).ok().map(|zoned| zoned.timestamp())
+        day.to_datetime(time(hour, 0, 0, 0))
+            .to_zoned_datetime(zone.clone())
+            .ok()
+            .map(|zoned| zoned.timestamp())
     };
     Some((at(evening, EVENING_HOUR)?, at(evening.tomorrow().ok()?, MORNING_HOUR)?))
 }

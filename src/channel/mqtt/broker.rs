@@ -2,18 +2,22 @@
 //!
 //! Opens no connection. Credentials appear neither in outcomes nor in debug output.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use rumqttc::tokio_rustls::rustls::ClientConfig;
 use rumqttc::{
-    ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, StateError, TlsConfiguration,
-    Transport, mqttbytes,
+    ConnectReturnCode, ConnectionError, LastWill, MqttOptions, NetworkOptions, StateError, mqttbytes,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use super::super::outcome::SendOutcome;
 use crate::cause::Cause as _;
@@ -23,7 +27,7 @@ use crate::{text, tls};
 /// For DNS, TCP, TLS and the broker's CONNACK together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A dead connection is detected within twice this time.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_S: u16 = 30;
 /// The subscription covers only states that statusd published.
 const INCOMING_MAX_BYTES: usize = 1 << 20;
 /// Larger than any message made from a feed of 4 MiB, so that none is rejected on every attempt.
@@ -126,24 +130,23 @@ impl Broker {
 
     /// A clean session: the broker keeps nothing of it after a disconnection.
     fn options(&self, client_id: &str) -> MqttOptions {
-        let mut options = MqttOptions::new(client_id, &self.host, self.port);
+        let mut options = MqttOptions::new(client_id, (self.host.as_str(), self.port));
         options
-            .set_keep_alive(KEEP_ALIVE)
+            .set_keep_alive(KEEP_ALIVE_S)
             .set_clean_session(true)
             .set_max_packet_size(INCOMING_MAX_BYTES, OUTGOING_MAX_BYTES);
         if let Some(Login { user, password }) = &self.login {
-            options.set_credentials(user, password.as_ref().map_or("", Secret::expose));
+            let password = password.as_ref().map_or("", Secret::expose);
+            options.set_credentials(user, password.to_owned());
         }
-        if let Some(tls) = &self.tls {
-            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::clone(tls))));
-        }
+        let (host, port, tls) = (self.host.clone(), self.port, self.tls.clone());
+        options.set_socket_connector(move |_, _| connect(host.clone(), port, tls.clone()));
         options
     }
 
     pub fn network_options() -> NetworkOptions {
         let mut options = NetworkOptions::new();
         options.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
-        options.set_tcp_nodelay(true);
         options
     }
 
@@ -157,7 +160,7 @@ impl Broker {
                     CONNECT_TIMEOUT.as_secs()
                 )
             }
-            ConnectionError::Tls(_) => {
+            ConnectionError::Io(failure) if handshake_error(failure).is_some() => {
                 format!(
                     "failed the TLS handshake: {}; check host, port, ca_file and the broker's certificate",
                     cause(error)
@@ -166,9 +169,7 @@ impl Broker {
             ConnectionError::Io(_) => {
                 format!("cannot be reached: {}; check the address and the network", cause(error))
             }
-            ConnectionError::MqttState(_)
-            | ConnectionError::NotConnAck(_)
-            | ConnectionError::RequestsDone => {
+            _ => {
                 format!(
                     "does not speak MQTT: {}; check host and port, and whether the broker requires mqtts",
                     cause(error)
@@ -223,6 +224,41 @@ impl Broker {
     }
 }
 
+/// A failed TLS handshake, as opposed to a failed TCP connection.
+#[derive(Debug)]
+struct HandshakeError(io::Error);
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for HandshakeError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+fn handshake_error(error: &io::Error) -> Option<&io::Error> {
+    error.get_ref()?.downcast_ref::<HandshakeError>().map(|error| &error.0)
+}
+
+/// A connection, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+async fn connect(host: String, port: u16, tls: Option<Arc<ClientConfig>>) -> io::Result<Box<dyn Stream>> {
+    let tcp = TcpStream::connect((host.as_str(), port)).await?;
+    tcp.set_nodelay(true)?;
+    let Some(tls) = tls else { return Ok(Box::new(tcp)) };
+    let handshake_error = |error| io::Error::other(HandshakeError(error));
+    let name = ServerName::try_from(host).map_err(|error| handshake_error(io::Error::other(error)))?;
+    let stream = TlsConnector::from(tls).connect(name, tcp).await.map_err(handshake_error)?;
+    Ok(Box::new(stream))
+}
+
 /// Returns the address, and whether it uses TLS.
 fn parse_url(text: &str) -> Result<(Url, bool), String> {
     let url =
@@ -248,7 +284,7 @@ fn parse_url(text: &str) -> Result<(Url, bool), String> {
 fn is_protocol_error(error: &ConnectionError) -> bool {
     let ConnectionError::MqttState(error) = error else { return false };
     match error {
-        StateError::Unsolicited(_) | StateError::WrongPacket | StateError::InvalidState => true,
+        StateError::Unsolicited(_) | StateError::ProtocolViolation(_) | StateError::InvalidState => true,
         StateError::Deserialization(error) => !matches!(error, mqttbytes::Error::Io(_)),
         _ => false,
     }
@@ -264,7 +300,7 @@ fn cause(error: &ConnectionError) -> String {
         innermost = source;
     }
     if let ConnectionError::Io(error) = error {
-        return error.reason();
+        return handshake_error(error).unwrap_or(error).reason();
     }
     if let Some(error) = innermost.downcast_ref::<std::io::Error>() {
         return error.reason();

@@ -135,7 +135,8 @@ impl ConnectionTask {
     /// Connects and serves requests until the connection ends.
     async fn run_connection(&mut self) -> ConnectionEnd {
         let will = LastWill::new(self.topics.availability(), OFFLINE, QoS::AtLeastOnce, true);
-        let (client, mut events) = AsyncClient::new(self.broker.options_with_will(will), CLIENT_QUEUE);
+        let (client, mut events) =
+            AsyncClient::builder(self.broker.options_with_will(will)).capacity(CLIENT_QUEUE).build();
         events.set_network_options(Broker::network_options());
         let Some(connected) = self.connect(&mut events).await else { return ConnectionEnd::Shutdown };
         if let Err(error) = connected {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, PublishOptions};
 use tokio::time::timeout;
 
 use super::super::outcome::SendOutcome;
@@ -16,9 +16,9 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connects, publishes, waits for the confirmation and disconnects. Sets `reached` once the message has
 /// been written. Has no timeout: the caller sets one.
 pub async fn publish(broker: &Broker, topic: &str, payload: &str, reached: &mut bool) -> SendOutcome {
-    let (client, mut events) = AsyncClient::new(broker.oneshot_options(), 2);
+    let (client, mut events) = AsyncClient::builder(broker.oneshot_options()).capacity(2).build();
     events.set_network_options(Broker::network_options());
-    if client.try_publish(topic, QoS::AtLeastOnce, false, payload).is_err() {
+    if client.try_publish(topic, payload.to_owned(), PublishOptions::at_least_once()).is_err() {
         return SendOutcome::Permanent {
             detail: "cannot publish to the topic: check prefix in the config".to_owned(),
         };

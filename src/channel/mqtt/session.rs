@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS, SubscribeReasonCode};
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, PublishOptions, QoS, SubscribeReasonCode};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -129,8 +129,8 @@ impl Session {
     /// Passes as much of the backlog to the client as its queue has room for.
     pub fn flush_backlog(&mut self) {
         while let Some(next) = self.backlog.pop_front() {
-            let (topic, payload) = (next.topic.as_str(), next.payload.as_str());
-            if self.client.try_publish(topic, QoS::AtLeastOnce, next.retain, payload).is_err() {
+            let options = PublishOptions::at_least_once().retain(next.retain);
+            if self.client.try_publish(next.topic.as_str(), next.payload.clone(), options).is_err() {
                 self.backlog.push_front(next);
                 return;
             }
@@ -171,8 +171,9 @@ impl Session {
             }
             // Only messages older than the subscription have the retain flag; our own do not.
             Event::Incoming(Packet::Publish(found)) if found.retain && !found.payload.is_empty() => {
-                let is_stale = !desired.contains_key(&found.topic);
-                for topic in topics.to_clear(&found.topic).into_iter().filter(|_| is_stale) {
+                let found = String::from_utf8_lossy(&found.topic);
+                let is_stale = !desired.contains_key(&*found);
+                for topic in topics.to_clear(&found).into_iter().filter(|_| is_stale) {
                     self.clear(topic);
                 }
             }
@@ -203,7 +204,11 @@ impl Session {
     /// otherwise have published it.
     pub async fn disconnect(&mut self, topics: &Topics, events: &mut EventLoop) {
         let queue = async {
-            let offline = self.client.publish(topics.availability(), QoS::AtLeastOnce, true, OFFLINE);
+            let offline = self.client.publish(
+                topics.availability(),
+                OFFLINE,
+                PublishOptions::at_least_once().retained(),
+            );
             let _queued = offline.await;
             let _queued = self.client.disconnect().await;
         };

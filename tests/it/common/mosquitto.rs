@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, PublishOptions, QoS};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -191,9 +191,9 @@ impl Subscriber {
     pub async fn start(port: u16) -> Subscriber {
         static COUNT: AtomicU16 = AtomicU16::new(0);
         let name = format!("listener-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut options = MqttOptions::new(name, "127.0.0.1", port);
+        let mut options = MqttOptions::new(name, ("127.0.0.1", port));
         options.set_max_packet_size(1 << 20, 1 << 20);
-        let (client, mut events) = AsyncClient::new(options, 16);
+        let (client, mut events) = AsyncClient::builder(options).capacity(16).build();
         client.subscribe("#", QoS::AtLeastOnce).await.expect("room");
         let (sender, messages) = mpsc::unbounded_channel();
         let (ready, subscribed) = oneshot::channel();
@@ -207,7 +207,7 @@ impl Subscriber {
                     }
                     Event::Incoming(Packet::Publish(publish)) => {
                         let _gone = sender.send(Message {
-                            topic: publish.topic.clone(),
+                            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                             payload: String::from_utf8_lossy(&publish.payload).into_owned(),
                             retain: publish.retain,
                             qos: publish.qos as u8,
@@ -254,7 +254,10 @@ impl Subscriber {
     }
 
     pub async fn publish(&self, topic: &str, payload: &str, retain: bool) {
-        self.client.publish(topic, QoS::AtLeastOnce, retain, payload).await.expect("room");
+        self.client
+            .publish(topic, payload.to_owned(), PublishOptions::at_least_once().retain(retain))
+            .await
+            .expect("room");
     }
 }
 
